@@ -1,0 +1,21 @@
+/**
+ * What a loader hands on, whatever the file kind: raw metadata under its own keys, tensors under their own names,
+ * a tokenizer and a chat template. Mapping foreign names to ours is `model`'s work, done once per file kind.
+ */
+import type { Tensor } from "./tensor.ts";
+import type { ChatTemplate } from "./template.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+export interface Checkpoint {
+  readonly kind: "gguf" | "safetensors";
+  /** Path or URL as given. */
+  readonly name: string;
+  /** GGUF key-values, or the parsed config.json. Values are plain JSON-like; big integers are numbers. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** Built on first use: parsing a large vocabulary takes time that `inspect` need not spend. */
+  tokenizer(): Promise<Tokenizer>;
+  /** null when the checkpoint carries none. */
+  chatTemplate(): Promise<ChatTemplate | null>;
+  close(): Promise<void>;
+}

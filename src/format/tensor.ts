@@ -1,0 +1,51 @@
+/**
+ * What a tensor is outside of any device: a name, a block type, rows by columns, and a way to read rows as bytes.
+ * Owns the table of block types (elements and bytes a block). Refuses to know files, models and devices.
+ * One idea: every type, also plain floats and MLX groups, is a sequence of blocks along a row; a row is whole blocks.
+ */
+
+/** Elements and bytes of one block, by type. GGUF types keep their public names, in lower case (ggml.h). */
+export const BLOCKS = {
+  f32: { elements: 1, bytes: 4 },
+  f16: { elements: 1, bytes: 2 },
+  bf16: { elements: 1, bytes: 2 },
+  q4_0: { elements: 32, bytes: 18 },
+  q4_1: { elements: 32, bytes: 20 },
+  q5_0: { elements: 32, bytes: 22 },
+  q5_1: { elements: 32, bytes: 24 },
+  q8_0: { elements: 32, bytes: 34 },
+  q2_k: { elements: 256, bytes: 84 },
+  q3_k: { elements: 256, bytes: 110 },
+  q4_k: { elements: 256, bytes: 144 },
+  q5_k: { elements: 256, bytes: 176 },
+  q6_k: { elements: 256, bytes: 210 },
+  iq4_nl: { elements: 32, bytes: 18 },
+  iq4_xs: { elements: 256, bytes: 136 },
+  mxfp4: { elements: 32, bytes: 17 },
+  // MLX affine quantization, value = scale * code + bias. The reader gathers the three arrays of a checkpoint into
+  // blocks of [scale f32][bias f32][codes, lowest bits first]; f16 and bf16 scales are exact in f32.
+  mlx4_g32: { elements: 32, bytes: 8 + 16 },
+  mlx4_g64: { elements: 64, bytes: 8 + 32 },
+  mlx4_g128: { elements: 128, bytes: 8 + 64 },
+  mlx8_g32: { elements: 32, bytes: 8 + 32 },
+  mlx8_g64: { elements: 64, bytes: 8 + 64 },
+  mlx8_g128: { elements: 128, bytes: 8 + 128 },
+} as const;
+
+export type TensorType = keyof typeof BLOCKS;
+
+/** A matrix [rows, cols] (a vector has one row) that can be read by rows. */
+export interface Tensor {
+  readonly name: string;
+  readonly type: TensorType;
+  readonly rows: number;
+  readonly cols: number;
+  /** Reads rows [first, first + count) as they are in the file: count * rowBytes(type, cols) bytes into `into`. */
+  readRows(first: number, count: number, into: Uint8Array): Promise<void>;
+}
+
+/** Bytes of one row of `cols` elements; `cols` must be whole blocks. */
+export function rowBytes(type: TensorType, cols: number): number {
+  const { elements, bytes } = BLOCKS[type];
+  return (cols / elements) * bytes;
+}

@@ -2,8 +2,9 @@
  * What a loader hands on, whatever the file kind: raw metadata under its own keys, tensors under their own names,
  * a tokenizer and a chat template. Mapping foreign names to ours is `model`'s work, done once per file kind.
  */
-import type { Tensor } from "./tensor.ts";
+
 import type { ChatTemplate } from "./template.ts";
+import type { Tensor } from "./tensor.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface Checkpoint {

@@ -3,7 +3,15 @@
  * fields: the thing, what was found, what is allowed, the way out. `code` lets a server choose a status and the
  * command line an exit code without reading text.
  */
-export type ErrorCode = "format" | "unsupported" | "argument" | "memory" | "context" | "device" | "io" | "aborted";
+export type ErrorCode =
+  | "format"
+  | "unsupported"
+  | "argument"
+  | "memory"
+  | "context"
+  | "device"
+  | "io"
+  | "aborted";
 
 export class NibbleError extends Error {
   constructor(

@@ -6,5 +6,8 @@ export interface ChatMessage {
 }
 export interface ChatTemplate {
   readonly source: string;
-  render(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean; [key: string]: unknown }): string;
+  render(
+    messages: readonly ChatMessage[],
+    options?: { addGenerationPrompt?: boolean; [key: string]: unknown },
+  ): string;
 }

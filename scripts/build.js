@@ -1,0 +1,50 @@
+/**
+ * `npm run build`: AssemblyScript kernels to WASM (a plain SIMD128 and a relaxed-SIMD binary of the same source),
+ * then TypeScript to dist/. `--wasm` or `--ts` builds one half. Nothing here needs a native compiler.
+ */
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const only = process.argv[2];
+
+function node(script, args) {
+  const done = spawnSync(process.execPath, [join(root, "node_modules", script), ...args], {
+    cwd: root,
+    stdio: "inherit",
+  });
+  if (done.status !== 0) process.exit(done.status ?? 1);
+}
+
+const wasmFolder = "src/device/wasm";
+if (only !== "--ts") {
+  for (const relaxed of [false, true]) {
+    node("assemblyscript/bin/asc.js", [
+      `${wasmFolder}/assembly/index.ts`,
+      "--outFile",
+      `${wasmFolder}/${relaxed ? "kernels-relaxed" : "kernels"}.wasm`,
+      "--runtime",
+      "stub",
+      "-O3",
+      "--noAssert",
+      "--importMemory",
+      "--sharedMemory",
+      "--initialMemory",
+      "1",
+      "--maximumMemory",
+      "65536",
+      ...["simd", "threads", "bulk-memory", ...(relaxed ? ["relaxed-simd"] : [])].flatMap((f) => [
+        "--enable",
+        f,
+      ]),
+    ]);
+  }
+}
+if (only !== "--wasm") {
+  node("typescript/bin/tsc", ["-p", "tsconfig.json"]);
+  mkdirSync(join(root, "dist/device/wasm"), { recursive: true });
+  for (const file of readdirSync(join(root, wasmFolder)))
+    if (file.endsWith(".wasm")) cpSync(join(root, wasmFolder, file), join(root, "dist/device/wasm", file));
+}

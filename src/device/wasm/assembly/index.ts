@@ -1,0 +1,3 @@
+// The WASM module's exports. Each kernel file is reached through the interpreter in run.ts; some are exported as
+// well for loading (repack) and for the conformance tests.
+export * from "./build";

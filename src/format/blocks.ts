@@ -1,0 +1,60 @@
+/**
+ * Blocks -> numbers: the definition of every tensor type, against which all devices' kernels are tested. Owns the
+ * choice by type and the check of lengths; the layouts live in blocks/, one file for each family of types.
+ * One idea: the arithmetic is float32, one operation at a time as ggml's plain C does it: every product or sum is
+ * rounded with Math.fround (or by being stored). Speed is the devices' business.
+ */
+import { iq4_nl, iq4_xs, mxfp4 } from "./blocks/codebook.ts";
+import { q2_k, q3_k, q4_k, q5_k, q6_k } from "./blocks/k-quants.ts";
+import { mlx } from "./blocks/mlx.ts";
+import { bf16, f16, f32 } from "./blocks/plain.ts";
+import { q4_0, q4_1, q5_0, q5_1, q8_0 } from "./blocks/simple.ts";
+import { ArgumentError } from "./errors.ts";
+import { BLOCKS, rowBytes, type TensorType } from "./tensor.ts";
+
+/** Expands whole blocks: `bytes` into as many floats as they hold. Lengths were checked. */
+type Dequantize = (bytes: Uint8Array, out: Float32Array) => void;
+
+const BY_TYPE: Readonly<Record<TensorType, Dequantize>> = {
+  f32,
+  f16,
+  bf16,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  iq4_xs,
+  mxfp4,
+  mlx4_g32: mlx(4, 32),
+  mlx4_g64: mlx(4, 64),
+  mlx4_g128: mlx(4, 128),
+  mlx8_g32: mlx(8, 32),
+  mlx8_g64: mlx(8, 64),
+  mlx8_g128: mlx(8, 128),
+};
+
+/**
+ * Dequantizes `out.length` values, which must be whole blocks, out of exactly their bytes. ArgumentError otherwise.
+ * Values are bit for bit ggml's (its plain C, without fused multiply-add).
+ */
+export function dequantize(type: TensorType, bytes: Uint8Array, out: Float32Array): void {
+  const { elements } = BLOCKS[type];
+  if (out.length % elements !== 0) {
+    throw new ArgumentError(`length of out for ${type}`, out.length, `multiples of ${elements}`);
+  }
+  if (bytes.length !== rowBytes(type, out.length)) {
+    throw new ArgumentError(
+      `bytes of ${out.length} ${type} values`,
+      bytes.length,
+      `${rowBytes(type, out.length)}`,
+    );
+  }
+  BY_TYPE[type](bytes, out);
+}

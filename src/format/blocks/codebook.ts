@@ -1,0 +1,57 @@
+/**
+ * Types whose 4-bit codes are places in a table of 16 values: iq4_nl, iq4_xs (one table) and mxfp4 (the OCP
+ * microscaling format: e2m1 values under a power of two). Nibbles lie as in q4_0: low halves first, then high halves.
+ */
+import { f16At } from "../float16.ts";
+
+const fround = Math.fround;
+
+/** ggml's kvalues_iq4nl: spaced for weights that are roughly normal. */
+const IQ4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/** e2m1 times two, so that all are whole; the scale is halved in turn. Code 8, minus zero, is plain zero as in ggml. */
+const E2M1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/** [d f16][16 nibble bytes] for 32 values. */
+export function iq4_nl(bytes: Uint8Array, out: Float32Array): void {
+  for (let at = 0, to = 0; to < out.length; at += 18, to += 32) {
+    nibbles(IQ4, f16At(bytes, at), bytes, at + 2, out, to);
+  }
+}
+
+/**
+ * [d f16][8 x 2 high scale bits][8 x 4 low scale bits][128 nibble bytes] for 256 values: eight groups of 32, each
+ * under d * (6-bit scale - 32).
+ */
+export function iq4_xs(bytes: Uint8Array, out: Float32Array): void {
+  for (let at = 0, to = 0; to < out.length; at += 136, to += 256) {
+    const d = f16At(bytes, at);
+    const high = bytes[at + 2] | (bytes[at + 3] << 8);
+    for (let group = 0; group < 8; group++) {
+      const low = (bytes[at + 4 + (group >> 1)] >> (4 * (group & 1))) & 15;
+      const scale = (low | (((high >> (2 * group)) & 3) << 4)) - 32;
+      nibbles(IQ4, fround(d * scale), bytes, at + 8 + 16 * group, out, to + 32 * group);
+    }
+  }
+}
+
+/** [exponent u8][16 nibble bytes] for 32 values under 2^(exponent - 127). */
+export function mxfp4(bytes: Uint8Array, out: Float32Array): void {
+  for (let at = 0, to = 0; to < out.length; at += 17, to += 32) {
+    nibbles(E2M1, 2 ** (bytes[at] - 128), bytes, at + 1, out, to);
+  }
+}
+
+function nibbles(
+  table: readonly number[],
+  scale: number,
+  bytes: Uint8Array,
+  at: number,
+  out: Float32Array,
+  to: number,
+): void {
+  for (let j = 0; j < 16; j++) {
+    out[to + j] = scale * table[bytes[at + j] & 15];
+    out[to + 16 + j] = scale * table[bytes[at + j] >> 4];
+  }
+}

@@ -1,0 +1,15 @@
+/** Keys and values as they come. It exists so that the reference can be compared with float32 implementations. */
+import type { KvCodec } from "../device/contract.ts";
+
+export const f32: KvCodec = {
+  name: "f32",
+  vectorBytes: (headDim) => headDim * 4,
+  encode(vector, bytes) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let i = 0; i < vector.length; i++) view.setFloat32(i * 4, vector[i], true);
+  },
+  decode(bytes, vector) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let i = 0; i < vector.length; i++) vector[i] = view.getFloat32(i * 4, true);
+  },
+};

@@ -1,0 +1,182 @@
+/**
+ * The contract between a model and whatever computes it. A forward pass is a `Graph`: a list of operations over
+ * activations, weights and caches, recorded once. A device measures it (pure), allocates all of it at once, loads
+ * weights, and then runs steps; nothing is allocated during a step and reading back is the only await.
+ * Refuses to know: model families, files' names, text. The meaning of every operation is `reference/`.
+ */
+import type { Tensor, TensorType } from "../format/tensor.ts";
+
+/** A step works on `tokens` new tokens and gives logits for the last `outputs` of them (0 while a prompt is read). */
+export interface Step {
+  /** Ids of the new tokens, at most graph.maxTokens. */
+  readonly ids: Uint32Array;
+  /** Position of ids[0]; the caches hold every position below it that their window still needs. */
+  readonly position: number;
+  /** How many of the last tokens reach the output; at most graph.maxOutputs. */
+  readonly outputs: number;
+}
+
+/** An activation [tokens or outputs, cols] f32. */
+export interface Value {
+  readonly id: number;
+  readonly rows: "tokens" | "outputs";
+  readonly cols: number;
+}
+
+/**
+ * A matrix [rows, cols] that stays in its file type, or a vector (norm weights, biases) [1, cols] held as f32.
+ * Activations are multiplied as y[t, row] = sum over col of weight[row, col] x[t, col].
+ */
+export interface Weight {
+  readonly id: number;
+  readonly name: string;
+  readonly role: "matrix" | "vector";
+  readonly type: TensorType;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/**
+ * How one head vector of keys or values is held. The codec owns its bytes: the reference device encodes and decodes
+ * through it; fast devices have kernels for the formats that they name and refuse others.
+ */
+export interface KvCodec {
+  readonly name: string;
+  vectorBytes(headDim: number): number;
+  /** vector [headDim] f32 -> vectorBytes bytes. */
+  encode(vector: Float32Array, bytes: Uint8Array): void;
+  decode(bytes: Uint8Array, vector: Float32Array): void;
+}
+
+/** Keys and values of one layer: `capacity` token slots, used as a ring (position p in slot p % capacity). */
+export interface Cache {
+  readonly id: number;
+  readonly layer: number;
+  readonly codec: KvCodec;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** A multiple of 32. */
+  readonly capacity: number;
+  /** A query at position i sees positions j with i - j < window; null: all. */
+  readonly window: number | null;
+}
+
+/**
+ * Rotary position embedding of pairs (i, i + count): pair i at position p turns by p * frequencies[i] radians.
+ * (RoFormer, arXiv 2104.09864, in the "halves" pairing.)
+ */
+export interface Rope {
+  readonly id: number;
+  /** [rotated dims / 2] radians per position, scaling already applied. */
+  readonly frequencies: Float64Array;
+  /** Factor on the rotated vector (YaRN's attention factor); 1 otherwise. */
+  readonly magnitude: number;
+}
+
+export type Activation = "silu" | "geluTanh";
+
+export type Op =
+  /** out = table[id] * scale */
+  | { readonly op: "embed"; readonly table: Weight; readonly scale: number; readonly out: Value }
+  /** Each row is `groups` vectors; each is divided by sqrt(mean(x^2) + epsilon), times weight [cols / groups]. */
+  | {
+      readonly op: "rmsNorm";
+      readonly x: Value;
+      readonly weight: Weight | null;
+      readonly groups: number;
+      readonly epsilon: number;
+      readonly out: Value;
+    }
+  | {
+      readonly op: "matmul";
+      readonly x: Value;
+      readonly weight: Weight;
+      readonly bias: Weight | null;
+      readonly out: Value;
+    }
+  /** x [tokens, heads, headDim] turned by position. */
+  | {
+      readonly op: "rope";
+      readonly x: Value;
+      readonly heads: number;
+      readonly rope: Rope;
+      readonly out: Value;
+    }
+  /** keys, values [tokens, kvHeads, headDim] are quantized once and stored at the step's positions. */
+  | { readonly op: "appendKv"; readonly keys: Value; readonly values: Value; readonly cache: Cache }
+  /** queries [tokens, heads, headDim] over the cache: causal, windowed; softmax(scale q.k, soft-capped if > 0). */
+  | {
+      readonly op: "attend";
+      readonly queries: Value;
+      readonly heads: number;
+      readonly cache: Cache;
+      readonly scale: number;
+      readonly softcap: number;
+      readonly out: Value;
+    }
+  /** out = activation(gate) * up */
+  | {
+      readonly op: "gate";
+      readonly gate: Value;
+      readonly up: Value;
+      readonly activation: Activation;
+      readonly out: Value;
+    }
+  | { readonly op: "add"; readonly a: Value; readonly b: Value; readonly out: Value }
+  /** out = cap * tanh(x / cap) */
+  | { readonly op: "softcap"; readonly x: Value; readonly cap: number; readonly out: Value }
+  /** The last `outputs` rows of x. */
+  | { readonly op: "takeOutputs"; readonly x: Value; readonly out: Value };
+
+export interface Graph {
+  readonly maxTokens: number;
+  readonly maxOutputs: number;
+  readonly ops: readonly Op[];
+  readonly weights: readonly Weight[];
+  readonly caches: readonly Cache[];
+  readonly ropes: readonly Rope[];
+  readonly values: readonly Value[];
+  /** Byte offset of each value (by id) in an arena of `arenaBytes`: values that are never alive together overlap. */
+  readonly offsets: readonly number[];
+  readonly arenaBytes: number;
+  /** What a step is for. */
+  readonly logits: Value;
+  /** Values that were given a name and stay readable after a step. */
+  readonly labels: ReadonlyMap<string, Value>;
+}
+
+/** Bytes that a device will hold for a graph, before anything is allocated. */
+export interface Footprint {
+  /** By weight id. */
+  readonly weights: readonly number[];
+  /** By cache id. */
+  readonly caches: readonly number[];
+  readonly activations: number;
+  /** Scratch of kernels, staging for loading, tables, code. */
+  readonly workspace: number;
+  readonly total: number;
+}
+
+export interface Device {
+  /** "reference", "wasm", ... */
+  readonly name: string;
+  /** What will compute, for people: "wasm, relaxed SIMD, 2 threads". */
+  readonly description: string;
+  /** The most that one allocation may hold, in bytes. */
+  readonly memoryBytes: number;
+  /** KV formats that the device has kernels for; null: any codec. */
+  readonly kvFormats: readonly string[] | null;
+  measure(graph: Graph): Footprint;
+  allocate(graph: Graph): Promise<Allocation>;
+}
+
+/** Everything of one graph on one device. One step at a time. */
+export interface Allocation {
+  readonly footprint: Footprint;
+  /** Fills a weight from its tensor, in bounded pieces. `onBytes` counts file bytes as they arrive. */
+  load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void>;
+  run(step: Step): Promise<void>;
+  /** The rows of a value that the last step wrote, as a copy; `rows` of them from `first`. */
+  read(value: Value, first: number, rows: number): Promise<Float32Array>;
+  close(): Promise<void>;
+}

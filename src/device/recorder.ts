@@ -1,0 +1,237 @@
+/**
+ * Records a forward pass as a Graph. Model files call `op.matmul(x, w)` and read like the paper; what they get is a
+ * list, with every activation given a place in one arena by liveness. Refuses to compute anything.
+ * One idea: values are written once, so the last operation that names a value ends its life.
+ */
+import { ArgumentError } from "../format/errors.ts";
+import type { TensorType } from "../format/tensor.ts";
+import type { Activation, Cache, Graph, KvCodec, Op, Rope, Value, Weight } from "./contract.ts";
+
+/** WebGPU's largest storage-buffer offset alignment; enough for SIMD too. */
+const ALIGNMENT = 256;
+
+export interface CacheOptions {
+  layer: number;
+  codec: KvCodec;
+  kvHeads: number;
+  headDim: number;
+  capacity: number;
+  window: number | null;
+}
+
+export class Recorder {
+  readonly #ops: Op[] = [];
+  readonly #values: Value[] = [];
+  readonly #weights = new Map<string, Weight>();
+  readonly #caches: Cache[] = [];
+  readonly #ropes: Rope[] = [];
+  readonly #labels = new Map<string, Value>();
+
+  constructor(
+    readonly maxTokens: number,
+    readonly maxOutputs: number,
+  ) {}
+
+  /** The same name is the same weight: tied embeddings declare it twice. */
+  weight(name: string, role: Weight["role"], type: TensorType, rows: number, cols: number): Weight {
+    const known = this.#weights.get(name);
+    if (known) return known;
+    const weight: Weight = { id: this.#weights.size, name, role, type, rows, cols };
+    this.#weights.set(name, weight);
+    return weight;
+  }
+
+  cache(options: CacheOptions): Cache {
+    const cache: Cache = { id: this.#caches.length, ...options };
+    this.#caches.push(cache);
+    return cache;
+  }
+
+  /** frequencies: radians per position, [rotated dims / 2]. */
+  ropeTable(frequencies: Float64Array, magnitude = 1): Rope {
+    const rope: Rope = { id: this.#ropes.length, frequencies, magnitude };
+    this.#ropes.push(rope);
+    return rope;
+  }
+
+  rope(x: Value, heads: number, rope: Rope): Value {
+    const out = this.#like(x);
+    this.#ops.push({ op: "rope", x, heads, rope, out });
+    return out;
+  }
+
+  embed(table: Weight, scale = 1): Value {
+    const out = this.#value("tokens", table.cols);
+    this.#ops.push({ op: "embed", table, scale, out });
+    return out;
+  }
+
+  rmsNorm(x: Value, weight: Weight | null, epsilon: number, groups = 1): Value {
+    if (weight && weight.cols * groups !== x.cols)
+      throw new ArgumentError(`rmsNorm weight ${weight.name}`, weight.cols, `${x.cols / groups} values`);
+    const out = this.#like(x);
+    this.#ops.push({ op: "rmsNorm", x, weight, groups, epsilon, out });
+    return out;
+  }
+
+  matmul(x: Value, weight: Weight, bias: Weight | null = null): Value {
+    if (weight.cols !== x.cols)
+      throw new ArgumentError(`columns of ${weight.name}`, weight.cols, `${x.cols}, the width of its input`);
+    if (bias && bias.cols !== weight.rows)
+      throw new ArgumentError(
+        `length of ${bias.name}`,
+        bias.cols,
+        `${weight.rows}, the rows of ${weight.name}`,
+      );
+    const out = this.#value(x.rows, weight.rows);
+    this.#ops.push({ op: "matmul", x, weight, bias, out });
+    return out;
+  }
+
+  appendKv(cache: Cache, keys: Value, values: Value): void {
+    this.#ops.push({ op: "appendKv", keys, values, cache });
+  }
+
+  attend(cache: Cache, queries: Value, options: { heads: number; scale: number; softcap?: number }): Value {
+    const out = this.#like(queries);
+    const { heads, scale, softcap = 0 } = options;
+    this.#ops.push({ op: "attend", queries, heads, cache, scale, softcap, out });
+    return out;
+  }
+
+  gate(gate: Value, up: Value, activation: Activation): Value {
+    const out = this.#like(gate);
+    this.#ops.push({ op: "gate", gate, up, activation, out });
+    return out;
+  }
+
+  add(a: Value, b: Value): Value {
+    const out = this.#like(a);
+    this.#ops.push({ op: "add", a, b, out });
+    return out;
+  }
+
+  softcap(x: Value, cap: number): Value {
+    const out = this.#like(x);
+    this.#ops.push({ op: "softcap", x, cap, out });
+    return out;
+  }
+
+  takeOutputs(x: Value): Value {
+    const out = this.#value("outputs", x.cols);
+    this.#ops.push({ op: "takeOutputs", x, out });
+    return out;
+  }
+
+  /** Names a value, for tests and studies. It costs nothing unless `finish` is told to keep labelled values. */
+  label(x: Value, name: string): Value {
+    this.#labels.set(name, x);
+    return x;
+  }
+
+  /** keepLabels: labelled values keep their own memory and can be read after a step. */
+  finish(logits: Value, options: { keepLabels?: boolean } = {}): Graph {
+    const labels = options.keepLabels ? new Map(this.#labels) : new Map<string, Value>();
+    const kept = new Set([logits.id, ...[...labels.values()].map((v) => v.id)]);
+    return {
+      maxTokens: this.maxTokens,
+      maxOutputs: this.maxOutputs,
+      ops: this.#ops,
+      weights: [...this.#weights.values()],
+      caches: this.#caches,
+      ropes: this.#ropes,
+      values: this.#values,
+      ...layOut(this.#ops, this.#values, kept, (v) => this.#bytes(v)),
+      logits,
+      labels,
+    };
+  }
+
+  #bytes(value: Value): number {
+    const rows = value.rows === "tokens" ? this.maxTokens : this.maxOutputs;
+    return Math.ceil((rows * value.cols * 4) / ALIGNMENT) * ALIGNMENT;
+  }
+
+  #like(x: Value): Value {
+    return this.#value(x.rows, x.cols);
+  }
+
+  #value(rows: Value["rows"], cols: number): Value {
+    const value: Value = { id: this.#values.length, rows, cols };
+    this.#values.push(value);
+    return value;
+  }
+}
+
+/** The values an operation reads. */
+export function inputsOf(op: Op): Value[] {
+  switch (op.op) {
+    case "embed":
+      return [];
+    case "rmsNorm":
+    case "matmul":
+    case "rope":
+    case "softcap":
+    case "takeOutputs":
+      return [op.x];
+    case "appendKv":
+      return [op.keys, op.values];
+    case "attend":
+      return [op.queries];
+    case "gate":
+      return [op.gate, op.up];
+    case "add":
+      return [op.a, op.b];
+  }
+}
+
+/** The value an operation writes; appendKv writes a cache instead. */
+export function outputOf(op: Op): Value | null {
+  return op.op === "appendKv" ? null : op.out;
+}
+
+/** Operations that read each element before they write it may write over an input that dies with them. */
+const IN_PLACE = new Set<Op["op"]>(["rmsNorm", "rope", "gate", "add", "softcap"]);
+
+/** First-fit placement of values by lifetime; a place is free again after the value's last reader. */
+function layOut(
+  ops: readonly Op[],
+  values: readonly Value[],
+  kept: ReadonlySet<number>,
+  bytesOf: (v: Value) => number,
+) {
+  const lastUse = new Array<number>(values.length).fill(-1);
+  ops.forEach((op, i) => {
+    for (const v of inputsOf(op)) lastUse[v.id] = i;
+  });
+  for (const id of kept) lastUse[id] = ops.length;
+
+  const offsets = new Array<number>(values.length).fill(0);
+  let live: { id: number; from: number; to: number }[] = [];
+  let arenaBytes = 0;
+  ops.forEach((op, i) => {
+    const out = outputOf(op);
+    if (out) {
+      const bytes = bytesOf(out);
+      const dying = inputsOf(op).find(
+        (v) => IN_PLACE.has(op.op) && lastUse[v.id] === i && bytesOf(v) === bytes,
+      );
+      if (dying) {
+        offsets[out.id] = offsets[dying.id];
+        live = live.filter((place) => place.id !== dying.id);
+      } else {
+        let from = 0;
+        for (const place of live) {
+          if (from + bytes <= place.from) break;
+          from = Math.max(from, place.to);
+        }
+        offsets[out.id] = from;
+      }
+      live.push({ id: out.id, from: offsets[out.id], to: offsets[out.id] + bytes });
+      live.sort((a, b) => a.from - b.from);
+      arenaBytes = Math.max(arenaBytes, offsets[out.id] + bytes);
+    }
+    live = live.filter((place) => lastUse[place.id] > i);
+  });
+  return { offsets, arenaBytes };
+}

@@ -1,0 +1,145 @@
+/**
+ * The definition of every operation, in plain loops over float32 arrays with float64 sums. Slow on purpose: no
+ * blocking, no reordering. Refuses to know graphs and devices: arrays in, arrays out; shapes as in contract.ts.
+ */
+import type { Activation } from "../contract.ts";
+
+/** x, out [rows, groups, size]; weight [size] or null. (RMSNorm, arXiv 1910.07467) */
+export function rmsNorm(
+  x: Float32Array,
+  weight: Float32Array | null,
+  size: number,
+  epsilon: number,
+  out: Float32Array,
+): void {
+  for (let at = 0; at < x.length; at += size) {
+    let sum = 0;
+    for (let i = 0; i < size; i++) sum += x[at + i] * x[at + i];
+    const inverse = 1 / Math.sqrt(sum / size + epsilon);
+    for (let i = 0; i < size; i++) out[at + i] = x[at + i] * inverse * (weight ? weight[i] : 1);
+  }
+}
+
+/** y [tokens, rows] = x [tokens, cols] times weight [rows, cols] transposed, plus bias [rows]. */
+export function matmul(
+  x: Float32Array,
+  weight: Float32Array,
+  bias: Float32Array | null,
+  rows: number,
+  cols: number,
+  out: Float32Array,
+): void {
+  const tokens = x.length / cols;
+  for (let t = 0; t < tokens; t++) {
+    for (let r = 0; r < rows; r++) {
+      let sum = bias ? bias[r] : 0;
+      for (let c = 0; c < cols; c++) sum += weight[r * cols + c] * x[t * cols + c];
+      out[t * rows + r] = sum;
+    }
+  }
+}
+
+/** x, out [tokens, heads, headDim]; pairs (i, i + frequencies.length) of each head turn by position * frequency. */
+export function rope(
+  x: Float32Array,
+  heads: number,
+  frequencies: Float64Array,
+  magnitude: number,
+  position: number,
+  tokens: number,
+  out: Float32Array,
+): void {
+  const headDim = x.length / tokens / heads;
+  const pairs = frequencies.length;
+  for (let t = 0; t < tokens; t++) {
+    for (let h = 0; h < heads; h++) {
+      const at = (t * heads + h) * headDim;
+      for (let i = 0; i < pairs; i++) {
+        const angle = (position + t) * frequencies[i];
+        const cos = Math.cos(angle) * magnitude;
+        const sin = Math.sin(angle) * magnitude;
+        const a = x[at + i];
+        const b = x[at + pairs + i];
+        out[at + i] = a * cos - b * sin;
+        out[at + pairs + i] = b * cos + a * sin;
+      }
+      for (let i = 2 * pairs; i < headDim; i++) out[at + i] = x[at + i];
+    }
+  }
+}
+
+/** A way to read one cached vector: (kvHead, position, into) -> into holds [headDim]. */
+export type ReadVector = (kvHead: number, position: number, into: Float32Array) => void;
+
+export interface AttendShape {
+  tokens: number;
+  position: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  window: number | null;
+  scale: number;
+  softcap: number;
+}
+
+/** queries, out [tokens, heads, headDim]. Softmax over the visible positions; query head h reads KV head h / (heads / kvHeads). */
+export function attend(
+  queries: Float32Array,
+  key: ReadVector,
+  value: ReadVector,
+  shape: AttendShape,
+  out: Float32Array,
+): void {
+  const { tokens, position, heads, kvHeads, headDim, window, scale, softcap } = shape;
+  const vector = new Float32Array(headDim);
+  for (let t = 0; t < tokens; t++) {
+    const last = position + t;
+    const first = window === null ? 0 : Math.max(0, last - window + 1);
+    for (let h = 0; h < heads; h++) {
+      const kvHead = Math.floor(h / (heads / kvHeads));
+      const at = (t * heads + h) * headDim;
+      const scores = new Float64Array(last - first + 1);
+      for (let p = first; p <= last; p++) {
+        key(kvHead, p, vector);
+        let dot = 0;
+        for (let i = 0; i < headDim; i++) dot += queries[at + i] * vector[i];
+        const score = dot * scale;
+        scores[p - first] = softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
+      }
+      const max = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+      const sums = new Float64Array(headDim);
+      let total = 0;
+      for (let p = first; p <= last; p++) {
+        const weight = Math.exp(scores[p - first] - max);
+        total += weight;
+        value(kvHead, p, vector);
+        for (let i = 0; i < headDim; i++) sums[i] += weight * vector[i];
+      }
+      for (let i = 0; i < headDim; i++) out[at + i] = sums[i] / total;
+    }
+  }
+}
+
+const ACTIVATIONS: Record<Activation, (x: number) => number> = {
+  silu: (x) => x / (1 + Math.exp(-x)),
+  // The tanh form of GELU (arXiv 1606.08415, section 2), which Gemma was trained with.
+  geluTanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+};
+
+export function gate(
+  gateIn: Float32Array,
+  up: Float32Array,
+  activation: Activation,
+  out: Float32Array,
+): void {
+  const f = ACTIVATIONS[activation];
+  for (let i = 0; i < out.length; i++) out[i] = f(gateIn[i]) * up[i];
+}
+
+export function add(a: Float32Array, b: Float32Array, out: Float32Array): void {
+  for (let i = 0; i < out.length; i++) out[i] = a[i] + b[i];
+}
+
+export function softcap(x: Float32Array, cap: number, out: Float32Array): void {
+  for (let i = 0; i < out.length; i++) out[i] = cap * Math.tanh(x[i] / cap);
+}

@@ -1,0 +1,65 @@
+/**
+ * The header of one GGUF file (v2 or v3, little-endian): magic, version, counts, key-values, tensor list. Owns that
+ * order and the alignment. Refuses to know other parts of a split checkpoint, and what a key means to a model.
+ * One idea: only the header is read, through a growing window (byte-window.ts); weights stay in the file until
+ * `readRows` asks for them. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md
+ */
+import { ByteWindow } from "./byte-window.ts";
+import { FormatError, UnsupportedError } from "./errors.ts";
+import { type Metadata, quote, readMetadata } from "./gguf-metadata.ts";
+import { readTensorList } from "./gguf-tensors.ts";
+import { rangeTensor } from "./range-tensor.ts";
+import type { Source } from "./source.ts";
+import type { Tensor } from "./tensor.ts";
+
+export interface GgufHeader {
+  /** Arrays of numbers are typed arrays; the record has no prototype. */
+  readonly metadata: Readonly<Metadata>;
+  /** By name, in the file's order. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+
+const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
+/** Where tensor data starts and each tensor within it, when the file does not say otherwise. */
+const ALIGNMENT = 32;
+
+/** Reads and checks everything before the tensor data. FormatError, UnsupportedError. */
+export async function readGgufHeader(source: Source): Promise<GgufHeader> {
+  const window = new ByteWindow(source);
+  await window.load(24, "a GGUF header");
+  const magic = window.u32();
+  if (magic !== MAGIC) {
+    throw new FormatError(source.name, `starts with 0x${magic.toString(16).padStart(8, "0")}`, '"GGUF"');
+  }
+  checkVersion(source.name, window.u32());
+  const tensorCount = window.u64();
+  const metadata = await readMetadata(window, window.u64());
+  const alignment = readAlignment(source.name, metadata);
+  const { name, size } = source;
+  const ranges = await readTensorList(window, tensorCount, { name, size, alignment });
+  const tensors = new Map(ranges.map((range) => [range.name, rangeTensor(source, range, range.offset)]));
+  return { metadata, tensors };
+}
+
+function checkVersion(file: string, version: number): void {
+  if (version === 2 || version === 3) return;
+  const bigEndian = version !== 0 && (version & 0xffff) === 0;
+  if (bigEndian)
+    throw new UnsupportedError(`${file}: a big-endian GGUF file`, "Convert it to little-endian.");
+  const wayOut = version === 1 ? "Convert it with a current llama.cpp." : "This version reads 2 and 3.";
+  throw new UnsupportedError(`${file}: GGUF version ${version}`, wayOut);
+}
+
+function readAlignment(file: string, metadata: Metadata): number {
+  const key = "general.alignment";
+  const alignment = key in metadata ? metadata[key] : ALIGNMENT;
+  const isPower = typeof alignment === "number" && alignment > 0 && Number.isInteger(Math.log2(alignment));
+  if (!isPower || alignment > 2 ** 31) {
+    throw new FormatError(
+      file,
+      `${quote(key)} is ${String(alignment).slice(0, 40)}`,
+      "powers of two up to 2^31",
+    );
+  }
+  return alignment;
+}

@@ -1,0 +1,194 @@
+/**
+ * The key-values of a GGUF header. Owns the value types, and bounds every count by the bytes that the file still has
+ * before anything is allocated for it. Refuses to know what a key means, except where a size is at stake.
+ * Values: numbers, booleans, strings (utf8.ts), arrays of strings or booleans, and typed arrays for arrays of numbers
+ * (64-bit integers as Float64Array).
+ */
+import type { ByteWindow } from "./byte-window.ts";
+import { FormatError } from "./errors.ts";
+import { decodeLenient } from "./utf8.ts";
+
+export type Metadata = Record<string, unknown>;
+
+const KEY_BYTES = 65535;
+const STRING_BYTES = 64 * 1024 * 1024;
+/** Keys in one file; real ones have under a hundred. */
+const KEYS = 65536;
+/** Arrays within arrays; no known key has them. */
+const DEPTH = 4;
+
+const BOOL = 7;
+const STRING = 8;
+const ARRAY = 9;
+
+/**
+ * What an array holds apart from numbers: the fewest bytes each takes, and how many all arrays together may hold,
+ * since in memory each costs far more than in the file. The largest vocabulary with its merges is under a million.
+ */
+const BOXED: Readonly<Record<number, { bytes: number; allowed: number } | undefined>> = {
+  [BOOL]: { bytes: 1, allowed: 16 * 1024 * 1024 },
+  [STRING]: { bytes: 8, allowed: 16 * 1024 * 1024 },
+  [ARRAY]: { bytes: 12, allowed: 65536 },
+};
+
+interface NumberType {
+  bytes: number;
+  read(view: DataView, at: number): number;
+  array: new (count: number) => ArrayBufferView & { [index: number]: number; readonly length: number };
+  /** 64-bit integers cannot be copied as they lie: they become floats, and have to be exact. */
+  wide?: true;
+}
+
+const NUMBERS: Readonly<Record<number, NumberType | undefined>> = {
+  0: { bytes: 1, read: (view, at) => view.getUint8(at), array: Uint8Array },
+  1: { bytes: 1, read: (view, at) => view.getInt8(at), array: Int8Array },
+  2: { bytes: 2, read: (view, at) => view.getUint16(at, true), array: Uint16Array },
+  3: { bytes: 2, read: (view, at) => view.getInt16(at, true), array: Int16Array },
+  4: { bytes: 4, read: (view, at) => view.getUint32(at, true), array: Uint32Array },
+  5: { bytes: 4, read: (view, at) => view.getInt32(at, true), array: Int32Array },
+  6: { bytes: 4, read: (view, at) => view.getFloat32(at, true), array: Float32Array },
+  10: { bytes: 8, read: (view, at) => Number(view.getBigUint64(at, true)), array: Float64Array, wide: true },
+  11: { bytes: 8, read: (view, at) => Number(view.getBigInt64(at, true)), array: Float64Array, wide: true },
+  12: { bytes: 8, read: (view, at) => view.getFloat64(at, true), array: Float64Array },
+};
+
+/** Reads `count` key-values. The record has no prototype, so that no key can be mistaken for an inherited one. */
+export async function readMetadata(window: ByteWindow, count: number): Promise<Metadata> {
+  // The smallest: a one-letter key (9 bytes), its type (4) and one byte of value.
+  checkCount(window, "keys", count, 14, KEYS);
+  const values: Metadata = Object.create(null);
+  const reader = new ValueReader(window);
+  for (let i = 0; i < count; i++) {
+    const key = await readString(window, `key ${i}`, KEY_BYTES);
+    if (key === "") throw new FormatError(window.place, `key ${i} is empty`, "1 to 65535 bytes");
+    if (key in values) throw new FormatError(window.place, `key ${quote(key)} comes a second time`);
+    if (!window.has(4)) await window.load(4, `the type of ${quote(key)}`);
+    values[key] = await reader.value(window.u32(), key, 0);
+  }
+  return values;
+}
+
+/** A string with its 64-bit length in front. */
+export async function readString(window: ByteWindow, what: string, allowed: number): Promise<string> {
+  if (!window.has(8)) await window.load(8, `the length of ${what}`);
+  const bytes = window.u64();
+  checkCount(window, `bytes in ${what}`, bytes, 1, allowed);
+  if (!window.has(bytes)) await window.load(bytes, what);
+  return decodeLenient(window.take(bytes));
+}
+
+/** Without a promise for each: a vocabulary has up to a million strings, and nearly all are in the window. */
+async function readStrings(window: ByteWindow, what: string, count: number): Promise<string[]> {
+  const values: string[] = [];
+  while (values.length < count) {
+    const bytes = window.peekU64();
+    if (bytes !== null && window.has(8 + bytes)) {
+      window.u64();
+      values.push(decodeLenient(window.take(bytes)));
+    } else values.push(await readString(window, what, STRING_BYTES));
+  }
+  return values;
+}
+
+/** FormatError unless `count` things of at least `bytes` each fit into what is left of the file. */
+export function checkCount(
+  window: ByteWindow,
+  what: string,
+  count: number,
+  bytes: number,
+  allowed = Infinity,
+): void {
+  const fits = Math.min(Math.floor(window.left / bytes), allowed);
+  if (count > fits)
+    throw new FormatError(window.place, `${count} ${what}`, `${fits} (${window.left} bytes are left)`);
+}
+
+/** A name out of a file, for a message: control characters escaped, length bounded. */
+export function quote(name: string): string {
+  return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name);
+}
+
+class ValueReader {
+  /** Array elements so far, by type of BOXED. */
+  readonly #boxed: Record<number, number> = { [BOOL]: 0, [STRING]: 0, [ARRAY]: 0 };
+
+  constructor(readonly window: ByteWindow) {}
+
+  async value(type: number, key: string, depth: number): Promise<unknown> {
+    const { window } = this;
+    const number = NUMBERS[type];
+    if (number) {
+      if (!window.has(number.bytes)) await window.load(number.bytes, quote(key));
+      const value = window.number(number.bytes, number.read);
+      if (number.wide) checkExact(window, key, value);
+      return value;
+    }
+    if (type === STRING) return readString(window, quote(key), STRING_BYTES);
+    if (type === BOOL) return this.bool(key);
+    if (type === ARRAY) return this.array(key, depth + 1);
+    throw unknownType(window, type, key);
+  }
+
+  async bool(key: string): Promise<boolean> {
+    const { window } = this;
+    if (!window.has(1)) await window.load(1, quote(key));
+    const byte = window.take(1)[0];
+    if (byte > 1) throw new FormatError(window.place, `the boolean ${byte} in ${quote(key)}`, "0 or 1");
+    return byte === 1;
+  }
+
+  async array(key: string, depth: number): Promise<unknown> {
+    const { window } = this;
+    if (depth > DEPTH)
+      throw new FormatError(window.place, `arrays nested ${depth} deep in ${quote(key)}`, `${DEPTH}`);
+    if (!window.has(12)) await window.load(12, `the array ${quote(key)}`);
+    const type = window.u32();
+    const count = window.u64();
+    const number = NUMBERS[type];
+    if (number) return this.numbers(key, number, count);
+    const boxed = BOXED[type];
+    if (!boxed) throw unknownType(window, type, key);
+    checkCount(window, `values in ${quote(key)}`, count, boxed.bytes, boxed.allowed - this.#boxed[type]);
+    this.#boxed[type] += count;
+    if (type === STRING) return readStrings(window, `a string of ${quote(key)}`, count);
+    const values: unknown[] = [];
+    for (let i = 0; i < count; i++) values.push(await this.value(type, key, depth));
+    return values;
+  }
+
+  /** Numbers are copied as they lie, a window at a time (hosts of WASM are little-endian), unless they are wide. */
+  async numbers(key: string, { bytes, array, read, wide }: NumberType, count: number): Promise<unknown> {
+    const { window } = this;
+    checkCount(window, `numbers in ${quote(key)}`, count, bytes);
+    const values = new array(count);
+    const target = new Uint8Array(values.buffer);
+    for (let done = 0; done < target.length; ) {
+      const next = Math.min(bytes, target.length - done);
+      if (!window.has(next)) await window.load(next, `the array ${quote(key)}`);
+      if (wide) {
+        values[done / bytes] = window.number(bytes, read);
+        checkExact(window, key, values[done / bytes]);
+        done += bytes;
+      } else {
+        const piece = window.take(Math.min(window.loaded, target.length - done));
+        target.set(piece, done);
+        done += piece.length;
+      }
+    }
+    return values;
+  }
+}
+
+function unknownType(window: ByteWindow, type: number, key: string): FormatError {
+  return new FormatError(window.place, `value type ${type} of ${quote(key)}`, "0 to 12");
+}
+
+/** `general.*` only describes a file (a seed, a count of parameters): there the nearest number does no harm. */
+function checkExact(window: ByteWindow, key: string, value: number): void {
+  if (Number.isSafeInteger(value) || (key.startsWith("general.") && key !== "general.alignment")) return;
+  throw new FormatError(
+    window.place,
+    `${quote(key)} is ${value}`,
+    `whole numbers up to ${Number.MAX_SAFE_INTEGER}`,
+  );
+}

@@ -1,0 +1,104 @@
+/**
+ * GGUF checkpoints: one file, or the parts that `gguf-split` makes of one (name-00001-of-00003.gguf). Owns how parts
+ * are found and proven to belong together; gguf-header.ts reads each. Sources come from outside, so that parts may
+ * lie on disk or behind HTTP.
+ */
+import { FormatError, UnsupportedError } from "./errors.ts";
+import { type Folder, openFile } from "./folder.ts";
+import { type GgufHeader, readGgufHeader } from "./gguf-header.ts";
+import { type Metadata, quote } from "./gguf-metadata.ts";
+import type { Source } from "./source.ts";
+import type { Tensor } from "./tensor.ts";
+
+export interface GgufFile extends GgufHeader {
+  close(): Promise<void>;
+}
+
+/**
+ * Reads the header of a GGUF file and of all its parts when it is split (any part may be given). `folder` is where
+ * the other parts are looked for. Takes `source` over: `close` closes it, and a failure here does.
+ * FormatError for a damaged file or parts that do not match, UnsupportedError for versions and tensor types.
+ */
+export async function readGguf(source: Source, folder?: Folder): Promise<GgufFile> {
+  const sources = [source];
+  const close = async () => {
+    await Promise.all(sources.map((open) => open.close()));
+  };
+  try {
+    const header = await readGgufHeader(source);
+    const whole = partsOf(header.metadata) <= 1 ? header : await readParts(source, header, folder, sources);
+    return { ...whole, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The name of part `part` (from 0) when `file` is a part of `parts`; null when its name is not a part's. */
+export function partName(file: string, part: number): { name: string; part: number; parts: number } | null {
+  const match = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/.exec(file);
+  if (!match) return null;
+  const name = `${match[1]}-${String(part + 1).padStart(5, "0")}-of-${match[3]}.gguf`;
+  return { name, part: Number(match[2]) - 1, parts: Number(match[3]) };
+}
+
+/** Opens the other parts beside `source`, adding each to `sources` as soon as it is open. */
+async function readParts(
+  source: Source,
+  given: GgufHeader,
+  folder: Folder | undefined,
+  sources: Source[],
+): Promise<GgufHeader> {
+  const parts = partsOf(given.metadata);
+  const file = source.name.slice(Math.max(source.name.lastIndexOf("/"), source.name.lastIndexOf("\\")) + 1);
+  const own = partName(file, 0);
+  if (own === null || own.parts !== parts || own.part < 0 || own.part >= parts) {
+    const allowed = `names that end in -00001-of-${String(parts).padStart(5, "0")}.gguf`;
+    throw new FormatError(source.name, `a part of ${parts} under this name`, allowed);
+  }
+  if (!folder) throw new UnsupportedError(`${source.name}: a split GGUF without access to its folder`);
+
+  const tensors = new Map<string, Tensor>();
+  let metadata = given.metadata;
+  for (let part = 0; part < parts; part++) {
+    const { name } = partName(file, part)!;
+    const header = part === own.part ? given : await readPart(folder, name, sources);
+    checkPart(`${folder.name}/${name}`, header.metadata, part, parts);
+    if (part === 0) metadata = header.metadata;
+    for (const tensor of header.tensors.values()) {
+      if (tensors.has(tensor.name)) {
+        throw new FormatError(
+          `${folder.name}/${name}`,
+          `tensor ${quote(tensor.name)} is in an earlier part too`,
+        );
+      }
+      tensors.set(tensor.name, tensor);
+    }
+  }
+  const promised = metadata["split.tensors.count"];
+  if (promised !== undefined && promised !== tensors.size) {
+    throw new FormatError(source.name, `${tensors.size} tensors in ${parts} parts`, `${String(promised)}`);
+  }
+  return { metadata, tensors };
+}
+
+async function readPart(folder: Folder, name: string, sources: Source[]): Promise<GgufHeader> {
+  const source = await openFile(folder, name);
+  if (source === null)
+    throw new FormatError(`${folder.name}/${name}`, "this part of a split GGUF is missing");
+  sources.push(source);
+  return readGgufHeader(source);
+}
+
+function checkPart(place: string, metadata: Metadata, part: number, parts: number): void {
+  if (metadata["split.no"] !== part || metadata["split.count"] !== parts) {
+    const found = `part ${String(metadata["split.no"])} of ${String(metadata["split.count"])}, counted from 0`;
+    throw new FormatError(place, found, `part ${part} of ${parts}`);
+  }
+}
+
+/** How many parts the key-values speak of; 1 when they do not. */
+function partsOf(metadata: Metadata): number {
+  const parts = metadata["split.count"];
+  return typeof parts === "number" ? parts : 1;
+}

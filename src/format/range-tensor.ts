@@ -1,0 +1,43 @@
+/** A tensor whose rows lie one after another in a Source, and the argument check that every tensor's rows share. */
+import { ArgumentError } from "./errors.ts";
+import type { Source } from "./source.ts";
+import { rowBytes, type Tensor, type TensorType } from "./tensor.ts";
+
+export interface TensorShape {
+  readonly name: string;
+  readonly type: TensorType;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** The tensor's data starts at byte `offset` of `source`; that all of it is inside was checked by the reader. */
+export function rangeTensor(source: Source, shape: TensorShape, offset: number): Tensor {
+  const { name, type, rows, cols } = shape;
+  const bytes = rowBytes(type, cols);
+  return {
+    name,
+    type,
+    rows,
+    cols,
+    async readRows(first, count, into) {
+      checkRows(shape, first, count, into);
+      await source.read(offset + first * bytes, into);
+    },
+  };
+}
+
+/** ArgumentError unless rows [first, first + count) exist and fill `into` exactly. */
+export function checkRows(
+  { name, type, rows, cols }: TensorShape,
+  first: number,
+  count: number,
+  into: Uint8Array,
+) {
+  const whole = Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count >= 0;
+  if (!whole || first + count > rows) {
+    throw new ArgumentError(`rows of ${name}`, `${first} to ${first + count}`, `0 to ${rows}`);
+  }
+  const bytes = count * rowBytes(type, cols);
+  if (into.length !== bytes)
+    throw new ArgumentError(`bytes for ${count} rows of ${name}`, into.length, `${bytes}`);
+}

@@ -1,0 +1,42 @@
+// Where worker threads meet between operations. Owns three words of the control block: arrivals, generation and
+// sleepers, each on its own cache line. One idea: arriving last advances the generation; the others watch it, spinning
+// a while (0.3 us a meeting) before they sleep (50 to 100 us; shared/CPU.md's measurement, kept in lab/LOG.md).
+
+// @ts-ignore: decorator
+@inline const ARRIVED: usize = 64;
+// @ts-ignore: decorator
+@inline const GENERATION: usize = 128;
+// @ts-ignore: decorator
+@inline const SLEEPERS: usize = 192;
+/** Set by the host or a failing worker; everyone leaves at the next meeting. */
+// @ts-ignore: decorator
+@inline export const STOP: usize = 256;
+/** How often to look before sleeping; the host writes 0 when there are more threads than cores. */
+// @ts-ignore: decorator
+@inline const SPINS: usize = 260;
+
+/** A sleeper looks at STOP this often; a worker that traps cannot wake the others itself. */
+const SLEEP_NANOSECONDS: i64 = 5_000_000;
+
+/** Waits for all threads; false when the step was stopped. control: address of the control block. */
+export function barrier(control: usize, threads: u32): bool {
+  const generation = atomic.load<u32>(control + GENERATION);
+  if (atomic.add<u32>(control + ARRIVED, 1) == threads - 1) {
+    atomic.store<u32>(control + ARRIVED, 0);
+    atomic.add<u32>(control + GENERATION, 1);
+    if (atomic.load<u32>(control + SLEEPERS) != 0) atomic.notify(control + GENERATION, <i32>threads);
+  } else {
+    let spins = load<u32>(control + SPINS);
+    while (atomic.load<u32>(control + GENERATION) == generation) {
+      if (spins > 0) {
+        spins--;
+        continue;
+      }
+      if (atomic.load<u32>(control + STOP) != 0) return false;
+      atomic.add<u32>(control + SLEEPERS, 1);
+      atomic.wait<i32>(control + GENERATION, <i32>generation, SLEEP_NANOSECONDS);
+      atomic.sub<u32>(control + SLEEPERS, 1);
+    }
+  }
+  return atomic.load<u32>(control + STOP) == 0;
+}

@@ -1,0 +1,104 @@
+// The small operations: norms, RoPE, the gated activation, sums, softcap. Each works on a range that its caller has cut
+// for one thread; meaning as in device/reference/ops.ts. Sizes are multiples of 4 (head sizes are multiples of 16).
+import { exp2, madd, sumLanes, tanh } from "./exp";
+
+const LOG2E: f32 = 1.4426950408889634;
+
+/** x, out: `count` vectors of `size`; weight [size] f32 or 0. */
+export function rmsNorm(out: usize, x: usize, weight: usize, size: i32, epsilon: f32, count: i32): void {
+  const bytes = usize(size) * 4;
+  for (let n = 0; n < count; n++) {
+    let sums = f32x4.splat(0);
+    let more = f32x4.splat(0);
+    let i: usize = 0;
+    for (; i + 32 <= bytes; i += 32) {
+      const a = v128.load(x + i);
+      const b = v128.load(x + i, 16);
+      sums = madd(a, a, sums);
+      more = madd(b, b, more);
+    }
+    for (; i < bytes; i += 16) {
+      const a = v128.load(x + i);
+      sums = madd(a, a, sums);
+    }
+    const sum = f32x4.extract_lane(sumLanes(f32x4.add(sums, more)), 0);
+    const inverse = f32x4.splat(1 / Mathf.sqrt(sum / f32(size) + epsilon));
+    for (i = 0; i < bytes; i += 16) {
+      let y = f32x4.mul(v128.load(x + i), inverse);
+      if (weight != 0) y = f32x4.mul(y, v128.load(weight + i));
+      v128.store(out + i, y);
+    }
+    x += bytes;
+    out += bytes;
+  }
+}
+
+/**
+ * x, out: `tokens` rows of [heads, headDim]; turns: [tokens, 2, pairs] f32, cosines then sines, made by the host in
+ * float64. Pairs are (i, i + pairs); dims from 2 * pairs on are copied.
+ */
+export function rope(out: usize, x: usize, turns: usize, heads: i32, headDim: i32, pairs: i32, tokens: i32): void {
+  const half = usize(pairs) * 4;
+  const whole = usize(headDim) * 4;
+  for (let t = 0; t < tokens; t++, turns += 2 * half) {
+    for (let h = 0; h < heads; h++, x += whole, out += whole) {
+      let i: usize = 0;
+      for (; i + 16 <= half; i += 16) {
+        const cos = v128.load(turns + i);
+        const sin = v128.load(turns + half + i);
+        const a = v128.load(x + i);
+        const b = v128.load(x + half + i);
+        v128.store(out + i, f32x4.sub(f32x4.mul(a, cos), f32x4.mul(b, sin)));
+        v128.store(out + half + i, f32x4.add(f32x4.mul(b, cos), f32x4.mul(a, sin)));
+      }
+      for (; i < half; i += 4) {
+        const cos = load<f32>(turns + i);
+        const sin = load<f32>(turns + half + i);
+        const a = load<f32>(x + i);
+        const b = load<f32>(x + half + i);
+        store<f32>(out + i, a * cos - b * sin);
+        store<f32>(out + half + i, b * cos + a * sin);
+      }
+      if (out != x && 2 * half < whole) memory.copy(out + 2 * half, x + 2 * half, whole - 2 * half);
+    }
+  }
+}
+
+/** out = silu(gate) * up, for `count` floats, a multiple of 4. */
+export function gateSilu(out: usize, gate: usize, up: usize, count: i32): void {
+  const one = f32x4.splat(1);
+  const most = f32x4.splat(126);
+  const toPower = f32x4.splat(-LOG2E);
+  for (let i: usize = 0; i < usize(count) * 4; i += 16) {
+    const x = v128.load(gate + i);
+    const power = exp2(f32x4.pmin(most, f32x4.mul(x, toPower)));
+    v128.store(out + i, f32x4.mul(f32x4.div(x, f32x4.add(one, power)), v128.load(up + i)));
+  }
+}
+
+/** out = gelu(gate) * up, the tanh form. */
+export function gateGelu(out: usize, gate: usize, up: usize, count: i32): void {
+  const one = f32x4.splat(1);
+  const half = f32x4.splat(0.5);
+  const cubic = f32x4.splat(0.044715);
+  const slope = f32x4.splat(0.7978845608028654); // sqrt(2 / pi)
+  for (let i: usize = 0; i < usize(count) * 4; i += 16) {
+    const x = v128.load(gate + i);
+    const inner = f32x4.mul(slope, madd(f32x4.mul(cubic, f32x4.mul(x, x)), x, x));
+    const y = f32x4.mul(f32x4.mul(half, x), f32x4.add(one, tanh(inner)));
+    v128.store(out + i, f32x4.mul(y, v128.load(up + i)));
+  }
+}
+
+export function add(out: usize, a: usize, b: usize, count: i32): void {
+  for (let i: usize = 0; i < usize(count) * 4; i += 16)
+    v128.store(out + i, f32x4.add(v128.load(a + i), v128.load(b + i)));
+}
+
+/** out = cap * tanh(x / cap). */
+export function softcap(out: usize, x: usize, cap: f32, count: i32): void {
+  const caps = f32x4.splat(cap);
+  const inverse = f32x4.splat(1 / cap);
+  for (let i: usize = 0; i < usize(count) * 4; i += 16)
+    v128.store(out + i, f32x4.mul(caps, tanh(f32x4.mul(v128.load(x + i), inverse))));
+}

@@ -33,10 +33,10 @@ export async function readText(folder: Folder, file: string): Promise<string | n
   }
 }
 
-/** A JSON file of the folder, parsed; null when the folder has none of this name. FormatError: not JSON. */
+/** A JSON file of the folder, parsed; undefined when the folder has none of this name. FormatError: not JSON. */
 export async function readJson(folder: Folder, file: string): Promise<unknown> {
   const text = await readText(folder, file);
-  return text === null ? null : parseJson(text, `${folder.name}/${file}`);
+  return text === null ? undefined : parseJson(text, `${folder.name}/${file}`);
 }
 
 /** Opens a file whose name may come from a checkpoint; FormatError unless it is a plain file name. */

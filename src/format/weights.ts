@@ -1,0 +1,26 @@
+/**
+ * The weights of a safetensors folder by name. Arrays that cannot be weights (int64 position ids, fp8, a scalar of a
+ * foreign dtype) are left out of the listing and harm nobody, until one is asked for: then `get` throws the reason.
+ */
+import { UnsupportedError } from "./errors.ts";
+import type { Tensor } from "./tensor.ts";
+
+export class Weights extends Map<string, Tensor> {
+  readonly #unreadable = new Map<string, string>();
+
+  /** Records why `name` is no weight; it counts as present, so that no caller takes it for an optional one left out. */
+  addUnreadable(name: string, reason: string): void {
+    this.#unreadable.set(name, reason);
+  }
+
+  override has(name: string): boolean {
+    return super.has(name) || this.#unreadable.has(name);
+  }
+
+  /** The tensor; undefined when the checkpoint has none. UnsupportedError when it has one of an unreadable kind. */
+  override get(name: string): Tensor | undefined {
+    const reason = this.#unreadable.get(name);
+    if (reason !== undefined) throw new UnsupportedError(reason);
+    return super.get(name);
+  }
+}

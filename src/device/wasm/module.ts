@@ -1,0 +1,44 @@
+/**
+ * Finds and compiles the kernels: the relaxed-SIMD binary where the engine has relaxed SIMD, the plain one elsewhere.
+ * Detection compiles a five-instruction module; nothing is assumed from a version number.
+ */
+import { DeviceError } from "../../format/errors.ts";
+
+/** (func (result v128) i32.const 0, i8x16.splat, twice, i16x8.relaxed_dot_i8x16_i7x16_s) */
+const RELAXED_PROBE = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 0, 253, 15, 65, 0,
+  253, 15, 253, 146, 2, 11,
+]);
+
+export interface Kernels {
+  readonly module: WebAssembly.Module;
+  readonly relaxed: boolean;
+}
+
+/** simd: "auto" takes what the engine has; "plain" is for comparing and for the conformance suite. */
+export async function compileKernels(simd: "auto" | "plain" = "auto"): Promise<Kernels> {
+  const relaxed = simd === "auto" && (await hasRelaxedSimd());
+  const url = new URL(relaxed ? "./kernels-relaxed.wasm" : "./kernels.wasm", import.meta.url);
+  try {
+    return { module: await WebAssembly.compile(await readBytes(url)), relaxed };
+  } catch (cause) {
+    throw new DeviceError("wasm", `cannot load ${url.href}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function hasRelaxedSimd(): Promise<boolean> {
+  if (WebAssembly.validate(RELAXED_PROBE)) return true;
+  if (typeof process === "undefined" || !process.versions?.node) return false;
+  // Node 20 has relaxed SIMD behind a flag that may be set until a module is compiled; an engine that does not know
+  // the flag ignores it. Delete when Node 22 is the oldest that we run on.
+  const v8 = await import("node:v8");
+  v8.setFlagsFromString("--experimental-wasm-relaxed-simd");
+  return WebAssembly.validate(RELAXED_PROBE);
+}
+
+async function readBytes(url: URL): Promise<BufferSource> {
+  if (url.protocol === "file:") return (await import("node:fs/promises")).readFile(url);
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
+  return answer.arrayBuffer();
+}

@@ -1,0 +1,29 @@
+// @ts-check
+/**
+ * One worker thread of the WASM device. It sleeps until the host advances the step word, runs the whole operation list
+ * for its share, and says so. Plain JavaScript because Node loads it as it stands, from the sources and from dist/.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+
+const { module, memory, control, operations, count, thread, threads, words } = workerData;
+const state = new Int32Array(memory.buffer);
+const step = (control + words.step) / 4;
+const instance = new WebAssembly.Instance(module, { env: { memory } });
+const { run } = /** @type {{ run: Function }} */ (/** @type {unknown} */ (instance.exports));
+
+let seen = 0;
+parentPort?.postMessage({ ready: true });
+for (;;) {
+  Atomics.wait(state, step, seen);
+  seen = Atomics.load(state, step);
+  if (seen === words.exit) break;
+  try {
+    run(control, operations, count, thread, threads);
+    parentPort?.postMessage({ done: seen });
+  } catch (error) {
+    // The others leave at their next barrier; the host fails the step and the device.
+    Atomics.store(state, (control + words.stop) / 4, 1);
+    parentPort?.postMessage({ failed: error instanceof Error ? error.message : String(error) });
+    break;
+  }
+}

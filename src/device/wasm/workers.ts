@@ -1,0 +1,137 @@
+/**
+ * The worker threads of one allocation. Owns their life: start, one step at a time, failure, end. A trap or a lost
+ * worker fails the running step and every later one with a DeviceError; nothing waits for a thread that is gone.
+ * While no step runs the threads sleep in Atomics.wait and do not keep the process alive.
+ */
+import { Worker } from "node:worker_threads";
+import { DeviceError } from "../../format/errors.ts";
+
+/** Byte offsets of the control block's words, after assembly/barrier.ts; the step's own words follow at STEP_WORDS. */
+export const CONTROL = {
+  step: 0,
+  arrived: 64,
+  generation: 128,
+  sleepers: 192,
+  stop: 256,
+  spins: 260,
+  tokens: 264,
+};
+export const CONTROL_BYTES = 512;
+/** Value of the step word that ends a worker. */
+const EXIT = -1;
+/** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (shared/CPU.md's trial, kept in lab/LOG.md). */
+const SPINS = 20_000;
+
+export interface WorkerSetup {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  /** Addresses of the control block and of the operation records. */
+  control: number;
+  operations: number;
+  /** Number of operations. */
+  count: number;
+  threads: number;
+  /** Threads that can run at once. */
+  cores: number;
+}
+
+interface Pending {
+  resolve: () => void;
+  reject: (error: Error) => void;
+  left: number;
+}
+
+export class Workers {
+  readonly #workers: Worker[] = [];
+  readonly #state: Int32Array;
+  readonly #control: number;
+  #pending: Pending | null = null;
+  #failure: Error | null = null;
+  #closed = false;
+  #step = 0;
+
+  private constructor(setup: WorkerSetup) {
+    this.#state = new Int32Array(setup.memory.buffer);
+    this.#control = setup.control;
+    this.#state[this.#word(CONTROL.spins)] = setup.threads <= setup.cores ? SPINS : 0;
+  }
+
+  static async start(setup: WorkerSetup): Promise<Workers> {
+    const workers = new Workers(setup);
+    const words = { step: CONTROL.step, stop: CONTROL.stop, exit: EXIT };
+    const ready = workers.#expect(setup.threads);
+    for (let thread = 0; thread < setup.threads; thread++) {
+      const { cores: _, ...rest } = setup;
+      const worker = new Worker(new URL("./worker.js", import.meta.url), {
+        workerData: { ...rest, thread, words },
+        // Flags of the parent (test runners, inspectors) are not the workers' business.
+        execArgv: [],
+      });
+      worker.on("message", (message) => workers.#hear(message));
+      worker.on("error", (error) => workers.#fail(error.message));
+      worker.on("exit", () => workers.#closed || workers.#fail("a worker thread ended"));
+      workers.#workers.push(worker);
+    }
+    await ready;
+    return workers;
+  }
+
+  /** Runs the operation list once on all threads. */
+  run(): Promise<void> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#closed) return Promise.reject(new DeviceError("wasm", "the device is closed"));
+    if (this.#pending) return Promise.reject(new DeviceError("wasm", "a step is already running"));
+    const done = this.#expect(this.#workers.length);
+    // Never 0, which workers start from, and never EXIT.
+    this.#step = (this.#step % 0x3fffffff) + 1;
+    Atomics.store(this.#state, this.#word(CONTROL.step), this.#step);
+    Atomics.notify(this.#state, this.#word(CONTROL.step));
+    return done;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#settle(new DeviceError("wasm", "the device was closed during a step"));
+    Atomics.store(this.#state, this.#word(CONTROL.stop), 1);
+    Atomics.store(this.#state, this.#word(CONTROL.step), EXIT);
+    Atomics.notify(this.#state, this.#word(CONTROL.step));
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+
+  /** Ends a worker from outside, as a crash would: for the tests. */
+  terminateOne(): Promise<number> {
+    return this.#workers[0].terminate();
+  }
+
+  #word(offset: number): number {
+    return (this.#control + offset) / 4;
+  }
+
+  /** A promise that all workers will have spoken; they keep the process alive until then. */
+  #expect(answers: number): Promise<void> {
+    for (const worker of this.#workers) worker.ref();
+    return new Promise((resolve, reject) => {
+      this.#pending = { resolve, reject, left: answers };
+    });
+  }
+
+  #hear(message: { failed?: string }): void {
+    if (message.failed !== undefined) return this.#fail(message.failed);
+    if (this.#pending && --this.#pending.left === 0) this.#settle(null);
+  }
+
+  #fail(reason: string): void {
+    this.#failure ??= new DeviceError("wasm", `a worker thread failed: ${reason}`);
+    Atomics.store(this.#state, this.#word(CONTROL.stop), 1);
+    this.#settle(this.#failure);
+  }
+
+  #settle(error: Error | null): void {
+    const pending = this.#pending;
+    this.#pending = null;
+    for (const worker of this.#workers) worker.unref();
+    if (error) pending?.reject(error);
+    else pending?.resolve();
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * What a model at a context needs, part by part, before anything is allocated. Pure: a graph is recorded and a device
+ * measures it. The engine allocates exactly this. What was asked either fits or the error names the shortfall and the
+ * largest context that fits; nothing is made smaller silently.
+ */
+import { kvCodec } from "../cache/codecs.ts";
+import type { Device, Footprint, Graph } from "../device/contract.ts";
+import { ArgumentError, NibbleError, UnsupportedError } from "../format/errors.ts";
+import type { Model } from "../model/model.ts";
+
+export interface PlanOptions {
+  /** Positions that a session may reach; default: what the model was trained for, or the most that fits. */
+  context?: number;
+  /** Format of the KV cache: "int4" (default), "f16". */
+  kv?: string;
+  /** Tokens of a prompt that are read at once. Default 128. */
+  chunk?: number;
+  /** Rows of logits that one step may give. Default 1. */
+  outputs?: number;
+  /** Keep `hidden.N` readable after a step, for studies. */
+  keepLabels?: boolean;
+}
+
+export interface Plan {
+  readonly graph: Graph;
+  readonly footprint: Footprint;
+  readonly context: number;
+  readonly kv: string;
+  readonly weightBytes: number;
+  readonly cacheBytes: number;
+  readonly totalBytes: number;
+  readonly limitBytes: number;
+}
+
+/** The plan does not fit the device. */
+export class MemoryError extends NibbleError {
+  constructor(
+    readonly needBytes: number,
+    readonly limitBytes: number,
+    readonly context: number,
+    /** 0: not even the weights fit. */
+    readonly largestContext: number,
+    kv: string,
+    weightBytes: number,
+    device: string,
+  ) {
+    const need = `${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(needBytes)}`;
+    const wayOut =
+      largestContext > 0
+        ? `Longest context that fits: ${largestContext} tokens.`
+        : "The weights alone do not fit; choose a smaller model or quantization.";
+    super("memory", `${need}; the ${device} device can hold ${gib(limitBytes)}. ${wayOut}`);
+  }
+}
+
+/** CPU: 128 columns keep a chunk's activations in a core's second-level cache; bench row `matmul` x 128. */
+const DEFAULT_CHUNK = 128;
+/** A context is a whole number of cache blocks. */
+const CONTEXT_STEP = 32;
+
+/** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
+export function planMemory(model: Model, device: Device, options: PlanOptions = {}): Plan {
+  const { kv = "int4", chunk = DEFAULT_CHUNK, outputs = 1, keepLabels } = options;
+  const codec = kvCodec(kv);
+  if (device.kvFormats && !device.kvFormats.includes(kv))
+    throw new UnsupportedError(
+      `KV format ${kv} on the ${device.name} device`,
+      `It has: ${device.kvFormats.join(", ")}.`,
+    );
+  const { trainedContext } = model.config;
+  const asked = options.context;
+  if (asked !== undefined && !(Number.isInteger(asked) && asked >= 1 && asked <= trainedContext))
+    throw new ArgumentError(
+      "context",
+      asked,
+      `integers 1 to ${trainedContext}, what the model was trained for`,
+    );
+  if (!(Number.isInteger(chunk) && chunk >= 1 && chunk <= 4096))
+    throw new ArgumentError("chunk", chunk, "integers 1 to 4096");
+  if (!(Number.isInteger(outputs) && outputs >= 1 && outputs <= chunk))
+    throw new ArgumentError("outputs", outputs, `integers 1 to ${chunk}, the chunk`);
+
+  const plan = (context: number): Plan => {
+    const maxTokens = Math.min(chunk, context);
+    const maxOutputs = Math.min(outputs, maxTokens);
+    const graph = model.record({ context, maxTokens, maxOutputs, codec, keepLabels });
+    const footprint = device.measure(graph);
+    const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+    return {
+      graph,
+      footprint,
+      context,
+      kv,
+      weightBytes: sum(footprint.weights),
+      cacheBytes: sum(footprint.caches),
+      totalBytes: footprint.total,
+      limitBytes: device.memoryBytes,
+    };
+  };
+  const fits = (p: Plan) => p.totalBytes <= p.limitBytes;
+
+  const wanted = plan(asked ?? trainedContext);
+  if (fits(wanted)) return wanted;
+  const largest = largestContext(wanted.context, (context) => fits(plan(context)));
+  if (asked === undefined && largest > 0) return plan(largest);
+  throw new MemoryError(
+    wanted.totalBytes,
+    wanted.limitBytes,
+    wanted.context,
+    largest,
+    kv,
+    wanted.weightBytes,
+    device.name,
+  );
+}
+
+/** The largest multiple of CONTEXT_STEP up to `most` for which `fits`, 0 if none does. */
+function largestContext(most: number, fits: (context: number) => boolean): number {
+  let low = 0;
+  let high = Math.floor(most / CONTEXT_STEP);
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (fits(middle * CONTEXT_STEP)) low = middle;
+    else high = middle - 1;
+  }
+  return low * CONTEXT_STEP;
+}
+
+function gib(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+}

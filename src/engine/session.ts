@@ -1,0 +1,89 @@
+/**
+ * One token timeline over one allocation: which tokens the caches hold, and the logits after the last of them.
+ * `sync` takes the full list of tokens that should be there and processes only what is new. Refuses to know text and
+ * sampling. After an abort or an error the timeline is what was wholly processed.
+ */
+import { rewindPosition } from "../cache/layers.ts";
+import type { Allocation, Graph } from "../device/contract.ts";
+import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";
+
+/** The prompt and what it should leave room for exceed the context. */
+export class ContextError extends NibbleError {
+  constructor(
+    readonly tokens: number,
+    readonly context: number,
+  ) {
+    super(
+      "context",
+      `the prompt has ${tokens} tokens, the context holds ${context}; one more is needed for an answer. Ask for a longer context or shorten the prompt.`,
+    );
+  }
+}
+
+export interface SyncOptions {
+  signal?: AbortSignal;
+  /** tokens processed so far of `total` that were new. */
+  onProgress?: (tokens: number, total: number) => void;
+}
+
+export class Session {
+  /** Ids whose keys and values the caches hold, oldest first. */
+  readonly #ids: number[] = [];
+  /** Position after the furthest token ever written: what a ring has overwritten depends on it. */
+  #written = 0;
+
+  constructor(
+    readonly graph: Graph,
+    readonly allocation: Allocation,
+    readonly context: number,
+    readonly vocab: number,
+  ) {}
+
+  get ids(): readonly number[] {
+    return this.#ids;
+  }
+
+  /**
+   * Makes the timeline equal `ids` and gives the logits [vocab] after the last. The longest common prefix is kept, so
+   * a conversation costs only its new tokens. Returns how many tokens were reused, too.
+   */
+  async sync(
+    ids: readonly number[],
+    options: SyncOptions = {},
+  ): Promise<{ logits: Float32Array; reused: number }> {
+    if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
+    if (ids.length > this.context) throw new ContextError(ids.length, this.context);
+    const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < this.vocab));
+    if (wrong !== undefined) throw new ArgumentError("token id", wrong, `integers 0 to ${this.vocab - 1}`);
+
+    let common = 0;
+    while (common < this.#ids.length && common < ids.length && this.#ids[common] === ids[common]) common++;
+    // The last token is always processed again: its logits were not kept.
+    const reused = rewindPosition(this.graph.caches, this.#written, Math.min(common, ids.length - 1));
+    this.#ids.length = reused;
+    if (reused === 0) this.#written = 0;
+
+    const { maxTokens } = this.graph;
+    for (let at = reused; at < ids.length; at += maxTokens) {
+      throwIfAborted(options.signal, "reading the prompt");
+      const chunk = ids.slice(at, at + maxTokens);
+      await this.#run(chunk, at + chunk.length === ids.length ? 1 : 0);
+      options.onProgress?.(at + chunk.length - reused, ids.length - reused);
+    }
+    return { logits: await this.allocation.read(this.graph.logits, 0, 1), reused };
+  }
+
+  /** Adds one token and gives the logits [vocab] after it. */
+  async append(id: number): Promise<Float32Array> {
+    if (this.#ids.length >= this.context) throw new ContextError(this.#ids.length + 1, this.context);
+    await this.#run([id], 1);
+    return this.allocation.read(this.graph.logits, 0, 1);
+  }
+
+  async #run(chunk: readonly number[], outputs: number): Promise<void> {
+    const position = this.#ids.length;
+    await this.allocation.run({ ids: Uint32Array.from(chunk), position, outputs });
+    this.#ids.push(...chunk);
+    this.#written = Math.max(this.#written, this.#ids.length);
+  }
+}

@@ -1,0 +1,62 @@
+/** The golden checkpoints of test/golden/models and what transformers computed for them (test/golden/README.md). */
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import type { Checkpoint } from "../../src/format/checkpoint.ts";
+import { fileFolder } from "../../src/format/file-source.ts";
+import { openSafetensors } from "../../src/format/safetensors.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
+
+export const FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma3"] as const;
+
+export interface Expected {
+  ids: number[];
+  /** Arrays by name: logits [160, vocab], hidden.i [160, hidden]. */
+  arrays: Map<string, Float32Array>;
+  greedy: number[];
+}
+
+function folderOf(family: string): string {
+  return fileURLToPath(new URL(`../golden/models/${family}`, import.meta.url));
+}
+
+export async function goldenModel(family: string): Promise<Model> {
+  const folder = folderOf(family);
+  const { config, tensors, close } = await openSafetensors(fileFolder(folder));
+  const none = () => Promise.reject(new Error("the golden checkpoints have no tokenizer"));
+  const checkpoint: Checkpoint = {
+    kind: "safetensors",
+    name: family,
+    metadata: config,
+    tensors,
+    tokenizer: none,
+    chatTemplate: none,
+    close,
+  };
+  return openModel(checkpoint);
+}
+
+export async function expected(family: string): Promise<Expected> {
+  const bytes = await readFile(`${folderOf(family)}/expected.safetensors`);
+  const headerBytes = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString("utf8", 8, 8 + headerBytes));
+  const arrays = new Map<string, Float32Array>();
+  const integers = new Map<string, number[]>();
+  for (const [name, entry] of Object.entries<{ dtype: string; data_offsets: [number, number] }>(header)) {
+    if (name === "__metadata__") continue;
+    const [from, to] = entry.data_offsets.map((offset) => 8 + headerBytes + offset);
+    const own = bytes.buffer.slice(bytes.byteOffset + from, bytes.byteOffset + to);
+    if (entry.dtype === "F32") arrays.set(name, new Float32Array(own));
+    else if (entry.dtype === "I64") integers.set(name, Array.from(new BigInt64Array(own), Number));
+    else integers.set(name, Array.from(new Int32Array(own)));
+  }
+  return { ids: integers.get("input_ids")!, greedy: integers.get("greedy_from_48")!, arrays };
+}
+
+/** Largest difference over the standard deviation of what is expected. */
+export function relativeError(found: Float32Array, wanted: Float32Array): number {
+  const mean = wanted.reduce((a, b) => a + b, 0) / wanted.length;
+  const variance = wanted.reduce((a, b) => a + (b - mean) ** 2, 0) / wanted.length;
+  let worst = 0;
+  for (let i = 0; i < wanted.length; i++) worst = Math.max(worst, Math.abs(found[i] - wanted[i]));
+  return worst / Math.sqrt(variance);
+}

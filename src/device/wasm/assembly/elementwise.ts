@@ -37,7 +37,15 @@ export function rmsNorm(out: usize, x: usize, weight: usize, size: i32, epsilon:
  * x, out: `tokens` rows of [heads, headDim]; turns: [tokens, 2, pairs] f32, cosines then sines, made by the host in
  * float64. Pairs are (i, i + pairs); dims from 2 * pairs on are copied.
  */
-export function rope(out: usize, x: usize, turns: usize, heads: i32, headDim: i32, pairs: i32, tokens: i32): void {
+export function rope(
+  out: usize,
+  x: usize,
+  turns: usize,
+  heads: i32,
+  headDim: i32,
+  pairs: i32,
+  tokens: i32,
+): void {
   const half = usize(pairs) * 4;
   const whole = usize(headDim) * 4;
   for (let t = 0; t < tokens; t++, turns += 2 * half) {

@@ -1,0 +1,173 @@
+// The interpreter: every worker thread calls `run` once a step and walks the same operation list, doing its share of
+// each and meeting the others where a record says so. Word numbers are those of ../records.ts, control words those of
+// ../workers.ts. Refuses to know models: addresses and sizes are in the records.
+// One idea: work that is worth sharing is cut into units that threads take from a counter, so that a thread which the
+// operating system holds back does not hold back the others; small work is cut evenly.
+import { attend, attendMerge, attendMergeUnits, attendUnits } from "./attend";
+import { barrier } from "./barrier";
+import { add, gateGelu, gateSilu, rmsNorm, rope, softcap } from "./elementwise";
+import { embedRow } from "./embed";
+import { appendKv } from "./kv-append";
+import { matmul } from "./matmul";
+import { quantizeRows } from "./quantize";
+
+const RECORD_BYTES: usize = 128;
+
+// Control words of the step.
+const TOKENS: usize = 264;
+const POSITION: usize = 268;
+const OUTPUTS: usize = 272;
+
+/** Pieces that a shared operation is cut into for each thread: small enough to even out, large enough to stream. */
+const PIECES: i32 = 8;
+
+// @ts-ignore: decorator
+@inline function word(op: usize, index: i32): u32 { return load<u32>(op + 16 + (usize(index) << 2)); }
+// @ts-ignore: decorator
+@inline function int(op: usize, index: i32): i32 { return load<i32>(op + 16 + (usize(index) << 2)); }
+// @ts-ignore: decorator
+@inline function float(op: usize, index: i32): f32 { return load<f32>(op + 16 + (usize(index) << 2)); }
+
+/** Takes the next `grain` of `units`; returns the first of them, or -1 when none is left. */
+// @ts-ignore: decorator
+@inline function take(op: usize, grain: i32, units: i32): i32 {
+  const first = atomic.add<i32>(op + 8, grain);
+  return first < units ? first : -1;
+}
+
+/** Where this thread's even share of `count` begins, in multiples of `step`; the next thread's begin is its end. */
+// @ts-ignore: decorator
+@inline function share(count: i32, step: i32, thread: u32, threads: u32): i32 {
+  const steps = u64((count + step - 1) / step);
+  return min(count, i32(steps * u64(thread) / u64(threads)) * step);
+}
+
+/** Runs `count` operations at `ops` as `thread` of `threads`. Returns early when the step was stopped. */
+export function run(control: usize, ops: usize, count: u32, thread: u32, threads: u32): void {
+  const tokens = load<i32>(control + TOKENS);
+  const position = load<i32>(control + POSITION);
+  const outputs = load<i32>(control + OUTPUTS);
+  for (let i: u32 = 0; i < count; i++, ops += RECORD_BYTES) {
+    const rows = load<u32>(ops + 12) ? outputs : tokens;
+    if (rows > 0) execute(ops, rows, tokens, position, thread, threads);
+    if (load<u32>(ops + 4)) {
+      if (!barrier(control, threads)) return;
+    }
+  }
+}
+
+function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, threads: u32): void {
+  switch (load<u32>(op)) {
+    case 1: {
+      // embed: out, table, type, table rows, cols, scale, ids
+      const cols = int(op, 4);
+      for (let t = thread; t < u32(rows); t += threads) {
+        const id = load<i32>(word(op, 6) + (usize(t) << 2));
+        embedRow(word(op, 0) + usize(t) * usize(cols) * 4, word(op, 1), int(op, 2), int(op, 3), cols, id, float(op, 5));
+      }
+      return;
+    }
+    case 2: {
+      // rmsNorm: out, x, weight, groups, size, epsilon
+      const size = int(op, 4);
+      const vectors = rows * int(op, 3);
+      const first = share(vectors, 1, thread, threads);
+      const at = usize(first) * usize(size) * 4;
+      const mine = share(vectors, 1, thread + 1, threads) - first;
+      rmsNorm(word(op, 0) + at, word(op, 1) + at, word(op, 2), size, float(op, 5), mine);
+      return;
+    }
+    case 3: {
+      // quantize: q, x, cols
+      const first = share(rows, 1, thread, threads);
+      quantizeRows(word(op, 1), word(op, 0), int(op, 2), first, share(rows, 1, thread + 1, threads));
+      return;
+    }
+    case 4: {
+      // matmul: out, x, q, weight, type, weight rows, cols, bias
+      const panels = (int(op, 5) + 7) >> 3;
+      const grain = max(1, panels / (i32(threads) * PIECES));
+      for (let first = take(op, grain, panels); first >= 0; first = take(op, grain, panels)) {
+        const last = min(first + grain, panels);
+        matmul(word(op, 0), word(op, 1), word(op, 2), word(op, 3), int(op, 4), int(op, 5), int(op, 6), rows, word(op, 7), first, last);
+      }
+      return;
+    }
+    case 5: {
+      // rope: out, x, turns, heads, headDim, pairs
+      const heads = int(op, 3);
+      const width = usize(heads) * usize(int(op, 4)) * 4;
+      const first = share(rows, 1, thread, threads);
+      const at = usize(first) * width;
+      const turns = word(op, 2) + usize(first) * usize(int(op, 5)) * 8;
+      const mine = share(rows, 1, thread + 1, threads) - first;
+      rope(word(op, 0) + at, word(op, 1) + at, turns, heads, int(op, 4), int(op, 5), mine);
+      return;
+    }
+    case 6: {
+      // appendKv: cache, keys, values, kvHeads, headDim, capacity, format
+      const kvHeads = int(op, 3);
+      const first = share(kvHeads, 1, thread, threads);
+      const last = share(kvHeads, 1, thread + 1, threads);
+      appendKv(word(op, 0), word(op, 1), word(op, 2), position, tokens, kvHeads, int(op, 4), int(op, 5), int(op, 6), first, last);
+      return;
+    }
+    case 7: {
+      // attend: cache, queries, out, partials, work, work bytes, heads, kvHeads, headDim, capacity, window, scale, softcap, format
+      const heads = int(op, 6);
+      const kvHeads = int(op, 7);
+      const work = word(op, 4) + usize(thread) * usize(word(op, 5));
+      const units = attendUnits(tokens, heads, kvHeads, position, int(op, 10));
+      const grain = max(1, units / (i32(threads) * PIECES));
+      for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units)) {
+        const last = min(first + grain, units);
+        attend(
+          word(op, 0), word(op, 1), word(op, 2), word(op, 3), work, position, tokens, heads, kvHeads, int(op, 8),
+          int(op, 9), int(op, 10), float(op, 11), float(op, 12), int(op, 13), first, last,
+        );
+      }
+      return;
+    }
+    case 8: {
+      // attendMerge: partials, out, heads, kvHeads, headDim, window
+      const units = attendMergeUnits(tokens, int(op, 2), int(op, 3), position, int(op, 5));
+      const first = share(units, 1, thread, threads);
+      const last = share(units, 1, thread + 1, threads);
+      attendMerge(word(op, 0), word(op, 1), position, tokens, int(op, 2), int(op, 3), int(op, 4), int(op, 5), first, last);
+      return;
+    }
+    case 9: {
+      // gate: out, gate, up, cols, activation
+      const first = share(rows * int(op, 3), 16, thread, threads);
+      const mine = share(rows * int(op, 3), 16, thread + 1, threads) - first;
+      const at = usize(first) * 4;
+      if (word(op, 4) == 0) gateSilu(word(op, 0) + at, word(op, 1) + at, word(op, 2) + at, mine);
+      else gateGelu(word(op, 0) + at, word(op, 1) + at, word(op, 2) + at, mine);
+      return;
+    }
+    case 10: {
+      // add: out, a, b, cols
+      const first = share(rows * int(op, 3), 16, thread, threads);
+      const at = usize(first) * 4;
+      add(word(op, 0) + at, word(op, 1) + at, word(op, 2) + at, share(rows * int(op, 3), 16, thread + 1, threads) - first);
+      return;
+    }
+    case 11: {
+      // softcap: out, x, cols, cap
+      const first = share(rows * int(op, 2), 16, thread, threads);
+      const at = usize(first) * 4;
+      softcap(word(op, 0) + at, word(op, 1) + at, float(op, 3), share(rows * int(op, 2), 16, thread + 1, threads) - first);
+      return;
+    }
+    case 12: {
+      // takeOutputs: out, x, cols; rows are the outputs
+      if (thread != 0) return;
+      const bytes = usize(int(op, 2)) * 4;
+      memory.copy(word(op, 0), word(op, 1) + usize(tokens - rows) * bytes, usize(rows) * bytes);
+      return;
+    }
+    default:
+      // A record that this binary does not know: trap, which the host reports as a failed worker.
+      unreachable();
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The CPU device: SIMD kernels in one shared WebAssembly memory, run by worker threads that meet at barriers while the
+ * calling thread's event loop stays free. Owns that memory and the way weights enter it.
+ */
+import { availableParallelism } from "node:os";
+import { dequantize } from "../../format/blocks.ts";
+import { ArgumentError, DeviceError } from "../../format/errors.ts";
+import { rowBytes, type Tensor } from "../../format/tensor.ts";
+import type { Allocation, Device, Footprint, Graph, Step, Value, Weight } from "../contract.ts";
+import { physicalCores } from "./cores.ts";
+import { KV_FORMATS } from "./kv-layout.ts";
+import { compileKernels, type Kernels } from "./module.ts";
+import { TYPE_IDS } from "./packing.ts";
+import { type Layout, layerCacheBytes, layOut, STATIC_BYTES, weightBytes, writeProgram } from "./program.ts";
+import { RECORD_WORDS, WORD } from "./records.ts";
+import { CONTROL, Workers } from "./workers.ts";
+
+const PAGE_BYTES = 65_536;
+/** A WebAssembly memory ends at 4 GiB; the last page stays out, so that no end address wraps around to 0. */
+const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
+const MOST_THREADS = 64;
+
+export interface WasmOptions {
+  /** Default: the physical cores. */
+  threads?: number;
+  /** "plain" refuses relaxed SIMD, for comparing. */
+  simd?: "auto" | "plain";
+}
+
+export async function wasmDevice(options: WasmOptions = {}): Promise<Device> {
+  const threads = options.threads ?? physicalCores();
+  if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
+    throw new ArgumentError("threads", threads, `integers 1 to ${MOST_THREADS}`);
+  const kernels = await compileKernels(options.simd);
+  return {
+    name: "wasm",
+    description: `wasm, ${kernels.relaxed ? "relaxed SIMD" : "SIMD128"}, ${threads} thread${threads === 1 ? "" : "s"}`,
+    memoryBytes: MEMORY_BYTES,
+    kvFormats: Object.keys(KV_FORMATS),
+    measure: (graph) => measure(graph, threads),
+    allocate: (graph) => WasmAllocation.create(graph, kernels, threads),
+  };
+}
+
+function measure(graph: Graph, threads: number): Footprint {
+  const weights = graph.weights.map(weightBytes);
+  const caches = graph.caches.map(layerCacheBytes);
+  const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
+  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
+  const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
+  return { weights, caches, activations: graph.arenaBytes, workspace, total };
+}
+
+type Repack = (
+  type: number,
+  source: number,
+  packed: number,
+  rows: number,
+  cols: number,
+  first: number,
+  count: number,
+) => void;
+
+class WasmAllocation implements Allocation {
+  private constructor(
+    readonly graph: Graph,
+    readonly footprint: Footprint,
+    readonly layout: Layout,
+    readonly memory: WebAssembly.Memory,
+    readonly repack: Repack,
+    readonly workers: Workers,
+    readonly operations: number,
+  ) {}
+
+  static async create(graph: Graph, kernels: Kernels, threads: number): Promise<WasmAllocation> {
+    const layout = layOut(graph, threads);
+    const footprint = measure(graph, threads);
+    if (footprint.total > MEMORY_BYTES)
+      throw new DeviceError("wasm", `${footprint.total} bytes are needed; one memory holds ${MEMORY_BYTES}`);
+    const pages = footprint.total / PAGE_BYTES;
+    let memory: WebAssembly.Memory;
+    try {
+      memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    } catch (cause) {
+      throw new DeviceError("wasm", `cannot reserve ${footprint.total} bytes of memory`, { cause });
+    }
+    const { exports } = await WebAssembly.instantiate(kernels.module, { env: { memory } });
+    const dataEnd = (exports.__heap_base as WebAssembly.Global | undefined)?.value ?? 0;
+    if (dataEnd > STATIC_BYTES)
+      throw new DeviceError("wasm", `the kernels' constants end at ${dataEnd}, beyond ${STATIC_BYTES}`);
+    const words = new Uint32Array(memory.buffer, layout.operations, 2 * graph.ops.length * RECORD_WORDS);
+    const count = writeProgram(graph, layout, words);
+    const { control, operations } = layout;
+    const cores = availableParallelism();
+    const workers = await Workers.start({
+      module: kernels.module,
+      memory,
+      control,
+      operations,
+      count,
+      threads,
+      cores,
+    });
+    return new WasmAllocation(graph, footprint, layout, memory, exports.repackRows as Repack, workers, count);
+  }
+
+  async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
+    const target = this.layout.weights[weight.id];
+    const bytes = rowBytes(tensor.type, tensor.cols);
+    // Whole panels of 8 rows, so that no piece leaves a panel half packed.
+    const most = Math.max(8, Math.floor(this.layout.stagingBytes / bytes / 8) * 8);
+    for (let first = 0; first < tensor.rows; first += most) {
+      const rows = Math.min(most, tensor.rows - first);
+      const staged = new Uint8Array(this.memory.buffer, this.layout.staging, rows * bytes);
+      await tensor.readRows(first, rows, staged);
+      if (weight.role === "vector") {
+        const values = new Float32Array(
+          this.memory.buffer,
+          target + first * tensor.cols * 4,
+          rows * tensor.cols,
+        );
+        dequantize(tensor.type, staged.slice(), values);
+      } else {
+        this.repack(
+          TYPE_IDS[weight.type],
+          this.layout.staging,
+          target,
+          weight.rows,
+          weight.cols,
+          first,
+          rows,
+        );
+      }
+      onBytes?.(rows * bytes);
+    }
+  }
+
+  async run(step: Step): Promise<void> {
+    const { graph, layout } = this;
+    const tokens = step.ids.length;
+    if (!(tokens >= 1 && tokens <= graph.maxTokens))
+      throw new ArgumentError("tokens of a step", tokens, `1 to ${graph.maxTokens}`);
+    if (!(step.outputs >= 0 && step.outputs <= Math.min(tokens, graph.maxOutputs)))
+      throw new ArgumentError(
+        "outputs of a step",
+        step.outputs,
+        `0 to ${Math.min(tokens, graph.maxOutputs)}`,
+      );
+    const words = new Uint32Array(this.memory.buffer);
+    words.set(step.ids, layout.ids / 4);
+    words.set([tokens, step.position, step.outputs], (layout.control + CONTROL.tokens) / 4);
+    for (let i = 0; i < this.operations; i++)
+      words[layout.operations / 4 + i * RECORD_WORDS + WORD.taken] = 0;
+    this.#writeTurns(step);
+    await this.workers.run();
+  }
+
+  async read(value: Value, first: number, rows: number): Promise<Float32Array> {
+    const at = this.layout.arena + this.graph.offsets[value.id] + first * value.cols * 4;
+    return new Float32Array(this.memory.buffer, at, rows * value.cols).slice();
+  }
+
+  close(): Promise<void> {
+    return this.workers.close();
+  }
+
+  /** Cosines and sines of the step's positions, in float64 here rather than in every kernel: a few microseconds. */
+  #writeTurns(step: Step): void {
+    for (const { id, frequencies, magnitude } of this.graph.ropes) {
+      const pairs = frequencies.length;
+      const turns = new Float32Array(this.memory.buffer, this.layout.turns[id], step.ids.length * 2 * pairs);
+      for (let t = 0; t < step.ids.length; t++) {
+        for (let i = 0; i < pairs; i++) {
+          const angle = (step.position + t) * frequencies[i];
+          turns[(2 * t + 0) * pairs + i] = Math.cos(angle) * magnitude;
+          turns[(2 * t + 1) * pairs + i] = Math.sin(angle) * magnitude;
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * The generation loop: sync the prompt, sample, append, stream text. Owns stop conditions and statistics. Text that may
+ * still become a stop string, and bytes that are no whole character yet, are held back.
+ */
+import { throwIfAborted } from "../format/errors.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
+import { type SampleOptions, sampler } from "./sample.ts";
+import type { Session } from "./session.ts";
+
+export interface GenerateOptions extends SampleOptions {
+  /** Most tokens to generate; default: to the end of the context. */
+  maxTokens?: number;
+  /** Texts that end the generation; they are not part of the output. */
+  stop?: readonly string[];
+  /** Go on past the model's end tokens. */
+  ignoreEnd?: boolean;
+  /** Aborts; iteration then rejects with AbortedError. What was processed stays in the cache for the next call. */
+  signal?: AbortSignal;
+  /** While the prompt is read: new tokens processed, and how many there are. */
+  onPrompt?: (tokens: number, total: number) => void;
+}
+
+/** New text and the tokens behind it. */
+export interface Piece {
+  readonly text: string;
+  readonly ids: readonly number[];
+}
+
+/** end: an end token; stop: a stop string; length: maxTokens; context: the context is full. */
+export type StopReason = "end" | "stop" | "length" | "context";
+
+export interface GenerationResult {
+  readonly stopReason: StopReason;
+  readonly text: string;
+  /** All generated tokens, an end token included. */
+  readonly ids: readonly number[];
+  readonly promptTokens: number;
+  /** Of these, how many the caches held already. */
+  readonly reusedTokens: number;
+  readonly generatedTokens: number;
+  /** Reading the new part of the prompt. */
+  readonly promptMs: number;
+  /** From the first token to the last. */
+  readonly generateMs: number;
+  readonly seed: number;
+}
+
+/** One generation: iterate once for pieces, or await `text()` or `result()`. */
+export class Generation implements AsyncIterable<Piece> {
+  readonly #pieces: AsyncGenerator<Piece, GenerationResult>;
+  #result: GenerationResult | null = null;
+
+  constructor(pieces: AsyncGenerator<Piece, GenerationResult>) {
+    this.#pieces = pieces;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
+    this.#result = yield* this.#pieces;
+  }
+
+  /** Runs to the end if need be. Rejects when the generation was broken off by leaving its loop. */
+  async result(): Promise<GenerationResult> {
+    for await (const _ of this);
+    if (!this.#result) throw new Error("the generation was left before its end");
+    return this.#result;
+  }
+
+  async text(): Promise<string> {
+    return (await this.result()).text;
+  }
+}
+
+export async function* generateTokens(
+  session: Session,
+  tokenizer: Tokenizer,
+  prompt: readonly number[],
+  options: GenerateOptions,
+): AsyncGenerator<Piece, GenerationResult> {
+  const { maxTokens = Number.POSITIVE_INFINITY, signal, onPrompt, ignoreEnd } = options;
+  const sample = sampler(options);
+  const started = performance.now();
+  const { logits: first, reused } = await session.sync(prompt, { signal, onProgress: onPrompt });
+  const promptDone = performance.now();
+
+  const stream = tokenizer.stream();
+  const hold = new StopHold(options.stop ?? []);
+  const ids: number[] = [];
+  let pending: number[] = [];
+  let text = "";
+  let logits = first;
+  let stopReason: StopReason | null = maxTokens <= 0 ? "length" : null;
+  const give = (more: string): Piece | null => {
+    if (more === "") return null;
+    text += more;
+    const piece = { text: more, ids: pending };
+    pending = [];
+    return piece;
+  };
+
+  while (stopReason === null) {
+    throwIfAborted(signal, "generating");
+    const id = sample.next(logits, session.ids);
+    ids.push(id);
+    pending.push(id);
+    if (tokenizer.endIds.has(id) && !ignoreEnd) stopReason = "end";
+    else {
+      const { text: more, stopped } = hold.push(stream.push(id));
+      if (stopped) stopReason = "stop";
+      else if (ids.length >= maxTokens) stopReason = "length";
+      else if (session.ids.length >= session.context) stopReason = "context";
+      const piece = give(more);
+      if (piece) yield piece;
+    }
+    if (stopReason === null) logits = await session.append(id);
+  }
+  const rest = stopReason === "stop" ? null : give(hold.push(stream.end()).text + hold.end());
+  if (rest) yield rest;
+  return {
+    stopReason,
+    text,
+    ids,
+    promptTokens: prompt.length,
+    reusedTokens: reused,
+    generatedTokens: ids.length,
+    promptMs: promptDone - started,
+    generateMs: performance.now() - promptDone,
+    seed: sample.seed,
+  };
+}
+
+/** Lets text through except what stands at its end and could be the beginning of a stop string. */
+class StopHold {
+  #held = "";
+
+  constructor(readonly stops: readonly string[]) {}
+
+  push(more: string): { text: string; stopped: boolean } {
+    const all = this.#held + more;
+    const found = this.stops.map((stop) => (stop === "" ? -1 : all.indexOf(stop))).filter((at) => at >= 0);
+    if (found.length > 0) {
+      this.#held = "";
+      return { text: all.slice(0, Math.min(...found)), stopped: true };
+    }
+    const safe = all.length - this.#prefixLength(all);
+    this.#held = all.slice(safe);
+    return { text: all.slice(0, safe), stopped: false };
+  }
+
+  end(): string {
+    const held = this.#held;
+    this.#held = "";
+    return held;
+  }
+
+  /** Length of the longest end of `text` that begins a stop string. */
+  #prefixLength(text: string): number {
+    const most = Math.max(0, ...this.stops.map((stop) => stop.length - 1));
+    for (let length = Math.min(most, text.length); length > 0; length--) {
+      const end = text.slice(text.length - length);
+      if (this.stops.some((stop) => stop.startsWith(end))) return length;
+    }
+    return 0;
+  }
+}

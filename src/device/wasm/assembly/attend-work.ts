@@ -1,0 +1,61 @@
+// One thread's work area for attention: where its parts lie. Its size depends on the head size only, never on the
+// context. Columns are the (query token, query head) pairs that one pass over a KV head serves; they are kept in
+// quads, so that the products address four columns with constant offsets from one pointer.
+import { RELAXED } from "./build";
+import { BLOCK, groupsOf } from "./kv-layout";
+
+/** Most columns of a unit. */
+export const COLUMNS: i32 = 64;
+/** Tokens whose scores are held at a time. */
+export const TILE: i32 = 2 * BLOCK;
+export const SCORE_ROW_BYTES: usize = TILE * 4;
+
+/** Bytes of an int8 operand of 32 k: as bytes for the relaxed dot product, widened to i16 for the plain one. */
+export const OPERAND_BYTES: usize = RELAXED ? 32 : 64;
+/** Four columns' int8 query of a group of 32 dims, then f32 [4] each: scale, correction, sum (attend-int4.ts). */
+export const QUERY_TILE_BYTES: usize = 4 * OPERAND_BYTES + 48;
+
+// f32 [COLUMNS] each: running maximum (log2), sum of weights, factor from raw product to log2 score.
+export const MAXIMA: usize = 0;
+export const SUMS: usize = COLUMNS * 4;
+export const FACTORS: usize = 2 * COLUMNS * 4;
+/** f32 [COLUMNS][TILE]: raw products, then scores, then weights. */
+export const SCORES: usize = 3 * COLUMNS * 4;
+/** int4 only: the weights of one (block, group of dims) as int8 operands and their scales; decoded pairs. */
+export const OPERANDS: usize = SCORES + usize(COLUMNS) * SCORE_ROW_BYTES;
+export const OPERAND_SCALES: usize = OPERANDS + COLUMNS * 64;
+export const VALUE_SCALES: usize = OPERAND_SCALES + COLUMNS * 4;
+export const VALUE_CENTRES: usize = VALUE_SCALES + BLOCK * 4;
+const HEAD_DEPENDENT: usize = VALUE_CENTRES + BLOCK * 4;
+
+// @ts-ignore: decorator
+@inline
+export function paddedDims(headDim: i32): i32 {
+  return groupsOf(headDim) * 32;
+}
+
+/** f32 [COLUMNS][groups][4]: to be added to every dim of the group, spread over four lanes. */
+// @ts-ignore: decorator
+@inline
+export function offsetsAt(work: usize, headDim: i32, column: i32): usize {
+  return work + HEAD_DEPENDENT + usize(column * groupsOf(headDim)) * 16;
+}
+
+/** [quad][headDim]: weighted sums of values, f32 [dims / 4][4 columns][4 dims]. */
+// @ts-ignore: decorator
+@inline
+export function totalsAt(work: usize, headDim: i32, quad: i32): usize {
+  return offsetsAt(work, headDim, COLUMNS) + usize(quad * paddedDims(headDim)) * 16;
+}
+
+/** [quad]: prepared queries in the format's own arrangement. */
+// @ts-ignore: decorator
+@inline
+export function queriesAt(work: usize, headDim: i32, quad: i32): usize {
+  return totalsAt(work, headDim, COLUMNS / 4) + usize(quad * paddedDims(headDim)) * 16;
+}
+
+/** Size of a thread's work area. */
+export function attendWorkBytes(headDim: i32): usize {
+  return queriesAt(0, headDim, COLUMNS / 4);
+}

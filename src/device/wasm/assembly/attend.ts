@@ -1,0 +1,300 @@
+// Attention over a layer's cache: causal, windowed, grouped heads; online softmax in powers of two.
+// The work is cut into units (KV head, run of queries, span of tokens), each of which any thread may take. A unit
+// serves all query heads of its KV head and all its queries in one pass over its span of the cache. With one span the
+// unit writes the output; otherwise it leaves a partial per (row, span) that attendMerge joins after a barrier.
+// The cut depends on shapes only, never on threads: any number of them gives the same bits.
+// Refuses to know how a format stores keys and values.
+
+import { prepareQueryF16, scoreBlockF16, weighBlockF16 } from "./attend-f16";
+import { prepareQueryInt4, scoreBlockInt4, weighBlockInt4 } from "./attend-int4";
+import { COLUMNS, FACTORS, MAXIMA, offsetsAt, paddedDims, SCORE_ROW_BYTES, SCORES, SUMS, TILE, totalsAt } from "./attend-work";
+import { exp2, exp2Scalar, madd, maxLanes, sumLanes, tanh } from "./exp";
+import { TINY } from "./kv-half";
+import { BLOCK, blockAt, GROUP, groupsOf, halfBlockBytes, KV_INT4 } from "./kv-layout";
+
+/** Enough units to keep many threads evenly busy while one query attends to a long context. */
+const UNITS: i32 = 64;
+/** Fewer tokens than this are not worth a span of their own. */
+const SPAN_BLOCKS: i32 = 8;
+/** f32 before the weighted values of a partial: maximum (log2), sum of weights, two unused. */
+const PARTIAL_HEADER: i32 = 4;
+
+const LOG2_E: f32 = 1.4426950408889634;
+/** Score of a hidden token, and below it the maximum before any token: exp2 of their difference is 0. */
+const HIDDEN: f32 = -3e38;
+const NO_MAXIMUM: f32 = -1e30;
+/** A new maximum rescales what was summed only when it exceeds the old by 2^8: weights up to 2^8 cost no accuracy. */
+const MARGIN: f32 = 8;
+
+// @ts-ignore: decorator
+@inline
+function tileQueries(heads: i32, kvHeads: i32): i32 {
+  return COLUMNS / (heads / kvHeads);
+}
+
+// @ts-ignore: decorator
+@inline
+function tileCount(tokens: i32, heads: i32, kvHeads: i32): i32 {
+  const queries = tileQueries(heads, kvHeads);
+  return (tokens + queries - 1) / queries;
+}
+
+/** The first block that a query at `position` sees. window 0: all. */
+// @ts-ignore: decorator
+@inline
+function firstBlock(position: i32, window: i32): i32 {
+  return window > 0 ? max(0, position - window + 1) / BLOCK : 0;
+}
+
+/** Spans into which a step's tokens are cut. */
+export function attendSpans(tokens: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
+  const blocks = (position + tokens - 1) / BLOCK + 1 - firstBlock(position, window);
+  const others = kvHeads * tileCount(tokens, heads, kvHeads);
+  return min((UNITS + others - 1) / others, (blocks + SPAN_BLOCKS - 1) / SPAN_BLOCKS);
+}
+
+/** Units of `attend` for a step of `tokens` queries from `position`. */
+export function attendUnits(tokens: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
+  return kvHeads * tileCount(tokens, heads, kvHeads) * attendSpans(tokens, heads, kvHeads, position, window);
+}
+
+/** Units of `attendMerge`: rows (query token, head), or none when there is nothing to join. */
+export function attendMergeUnits(tokens: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
+  return attendSpans(tokens, heads, kvHeads, position, window) > 1 ? tokens * heads : 0;
+}
+
+// @ts-ignore: decorator
+@inline
+function partialAt(partials: usize, row: i32, spans: i32, span: i32, headDim: i32): usize {
+  return partials + usize(row * spans + span) * usize(headDim + PARTIAL_HEADER) * 4;
+}
+
+/** Prepares a column's query and its running maximum and sum. */
+function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale: f32, cap: f32, format: i32): void {
+  let most = f32x4.splat(0);
+  for (let i: usize = 0; i < usize(headDim) * 4; i += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(query + i)));
+  const largest = f32x4.extract_lane(maxLanes(most), 0);
+  // A query this small scores 0 everywhere; its inverse would not be finite.
+  const normal: f32 = largest > 1e-30 ? 1 / largest : 0;
+  if (format == KV_INT4) prepareQueryInt4(work, column, query, normal, headDim);
+  else prepareQueryF16(work, column, query, normal, headDim);
+  const at = work + usize(column) * 4;
+  store<f32>(at + FACTORS, normal > 0 ? largest * scale * (cap > 0 ? 1 / cap : LOG2_E) : 0);
+  store<f32>(at + MAXIMA, NO_MAXIMUM);
+  store<f32>(at + SUMS, 0);
+}
+
+/** Multiplies what a column has summed of values. */
+function scaleColumn(work: usize, column: i32, headDim: i32, factor: f32): void {
+  const factors = f32x4.splat(factor);
+  const totals = totalsAt(work, headDim, column >> 2) + usize(column & 3) * 16;
+  for (let i: usize = 0; i < usize(paddedDims(headDim)) * 16; i += 64) {
+    v128.store(totals + i, f32x4.mul(v128.load(totals + i), factors));
+  }
+  const offsets = offsetsAt(work, headDim, column);
+  for (let i: usize = 0; i < usize(groupsOf(headDim)) * 16; i += 16) {
+    v128.store(offsets + i, f32x4.mul(v128.load(offsets + i), factors));
+  }
+}
+
+/** Raw products to log2 scores, in place; returns the largest per lane. */
+// @ts-ignore: decorator
+@inline
+function scaleScores(row: usize, bytes: usize, factor: f32, cap: f32): v128 {
+  const factors = f32x4.splat(factor);
+  let most = f32x4.splat(HIDDEN);
+  if (cap > 0) {
+    const limit = f32x4.splat(cap * LOG2_E);
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const score = f32x4.mul(limit, tanh(f32x4.mul(v128.load(row + i), factors)));
+      v128.store(row + i, score);
+      most = f32x4.pmax(most, score);
+    }
+  } else {
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const score = f32x4.mul(v128.load(row + i), factors);
+      v128.store(row + i, score);
+      most = f32x4.pmax(most, score);
+    }
+  }
+  return most;
+}
+
+/** Hides scores of positions outside [from, to]; the row begins at `position`. Returns the largest left per lane. */
+function hideScores(row: usize, bytes: usize, position: i32, from: i32, to: i32): v128 {
+  const first = i32x4.splat(from);
+  const last = i32x4.splat(to);
+  const hidden = f32x4.splat(HIDDEN);
+  let at = i32x4.add(i32x4.splat(position), i32x4(0, 1, 2, 3));
+  let most = hidden;
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const seen = v128.and(i32x4.ge_s(at, first), i32x4.le_s(at, last));
+    const score = v128.bitselect(v128.load(row + i), hidden, seen);
+    v128.store(row + i, score);
+    most = f32x4.pmax(most, score);
+    at = i32x4.add(at, i32x4.splat(4));
+  }
+  return most;
+}
+
+/** log2 scores to weights times `gain`, in place, with the running maximum and sum. */
+function weights(work: usize, column: i32, bytes: usize, most: v128, gain: f32, headDim: i32): void {
+  const at = work + usize(column) * 4;
+  const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;
+  const largest = f32x4.extract_lane(maxLanes(most), 0);
+  let maximum = load<f32>(at + MAXIMA);
+  let sum = load<f32>(at + SUMS);
+  if (largest > maximum + MARGIN) {
+    const factor = exp2Scalar(maximum - largest);
+    scaleColumn(work, column, headDim, factor);
+    sum *= factor;
+    maximum = largest;
+    store<f32>(at + MAXIMA, maximum);
+  }
+  const maxima = f32x4.splat(maximum);
+  const gains = f32x4.splat(gain);
+  let sums = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const weight = exp2(f32x4.sub(v128.load(row + i), maxima));
+    sums = f32x4.add(sums, weight);
+    v128.store(row + i, f32x4.mul(weight, gains));
+  }
+  store<f32>(at + SUMS, sum + f32x4.extract_lane(sumLanes(sums), 0));
+}
+
+/** A column's weighted sum of values [headDim] times `factor`, to out. */
+function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, out: usize): void {
+  const totals = totalsAt(work, headDim, column >> 2) + usize(column & 3) * 16;
+  const offsets = offsetsAt(work, headDim, column);
+  const factors = f32x4.splat(factor);
+  for (let dim: usize = 0; dim < usize(headDim); dim += 4) {
+    const offset = sumLanes(v128.load(offsets + (dim / GROUP) * 16));
+    v128.store(out + dim * 4, f32x4.mul(factors, f32x4.add(v128.load(totals + dim * 16), offset)));
+  }
+}
+
+/**
+ * Attends with units [first, last) of attendUnits(...).
+ * queries, out: f32 [tokens, heads, headDim], the queries at position, position + 1, ..., whose keys are in the cache;
+ * partials: attendPartialBytes, shared by all threads; work: attendWorkBytes, this thread's own; window and cap: 0 is
+ * none. Cache bytes that were never appended to must be zero.
+ */
+export function attend(
+  cache: usize,
+  queries: usize,
+  out: usize,
+  partials: usize,
+  work: usize,
+  position: i32,
+  tokens: i32,
+  heads: i32,
+  kvHeads: i32,
+  headDim: i32,
+  capacity: i32,
+  window: i32,
+  scale: f32,
+  cap: f32,
+  format: i32,
+  first: i32,
+  last: i32,
+): void {
+  const shared = heads / kvHeads;
+  const perTile = tileQueries(heads, kvHeads);
+  const tiles = tileCount(tokens, heads, kvHeads);
+  const spans = attendSpans(tokens, heads, kvHeads, position, window);
+  const half = halfBlockBytes(headDim, format);
+  const stepFirst = firstBlock(position, window);
+  const stepBlocks = (position + tokens - 1) / BLOCK + 1 - stepFirst;
+  for (let unit = first; unit < last; unit++) {
+    const span = unit % spans;
+    const tile = (unit / spans) % tiles;
+    const kvHead = unit / (spans * tiles);
+    const firstToken = tile * perTile;
+    const count = min(perTile, tokens - firstToken);
+    const columns = count * shared;
+    const earliest = position + firstToken;
+    const latest = earliest + count - 1;
+    const from = max(stepFirst + (stepBlocks * span) / spans, firstBlock(earliest, window));
+    const to = min(stepFirst + (stepBlocks * (span + 1)) / spans, latest / BLOCK + 1);
+
+    for (let column = 0; column < columns; column++) {
+      const row = (firstToken + column / shared) * heads + kvHead * shared + (column % shared);
+      startColumn(work, column, queries + usize(row) * usize(headDim) * 4, headDim, scale, cap, format);
+    }
+    memory.fill(offsetsAt(work, headDim, 0), 0, usize(columns * groupsOf(headDim)) * 16);
+    memory.fill(totalsAt(work, headDim, 0), 0, usize((columns + 3) / 4) * usize(paddedDims(headDim)) * 16);
+    for (let block = from; block < to; block += TILE / BLOCK) {
+      const blocks = min(TILE / BLOCK, to - block);
+      const start = block * BLOCK;
+      const bytes = usize(blocks * BLOCK) * 4;
+      for (let i = 0; i < blocks; i++) {
+        const keys = blockAt(cache, kvHead, start + i * BLOCK, headDim, capacity, format);
+        if (format == KV_INT4) scoreBlockInt4(keys, work, columns, i * BLOCK, headDim);
+        else scoreBlockF16(keys, work, columns, i * BLOCK, headDim);
+      }
+      const edge = start + blocks * BLOCK - 1 > earliest || (window > 0 && start < latest - window + 1);
+      for (let column = 0; column < columns; column++) {
+        const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;
+        let most = scaleScores(row, bytes, load<f32>(work + FACTORS + usize(column) * 4), cap);
+        if (edge) {
+          const own = earliest + column / shared;
+          most = hideScores(row, bytes, start, window > 0 ? own - window + 1 : 0, own);
+        }
+        weights(work, column, bytes, most, format == KV_INT4 ? 1 : TINY, headDim);
+      }
+      for (let i = 0; i < blocks; i++) {
+        const values = blockAt(cache, kvHead, start + i * BLOCK, headDim, capacity, format) + half;
+        if (format == KV_INT4) weighBlockInt4(values, work, columns, i * BLOCK, headDim);
+        else weighBlockF16(values, work, columns, i * BLOCK, headDim);
+      }
+    }
+    for (let column = 0; column < columns; column++) {
+      const row = (firstToken + column / shared) * heads + kvHead * shared + (column % shared);
+      const sum = load<f32>(work + SUMS + usize(column) * 4);
+      if (spans == 1) {
+        writeColumn(work, column, headDim, 1 / sum, out + usize(row) * usize(headDim) * 4);
+      } else {
+        const partial = partialAt(partials, row, spans, span, headDim);
+        store<f32>(partial, load<f32>(work + MAXIMA + usize(column) * 4));
+        store<f32>(partial, sum, 4);
+        writeColumn(work, column, headDim, 1, partial + PARTIAL_HEADER * 4);
+      }
+    }
+  }
+}
+
+/** Joins the partials of rows [first, last) of attendMergeUnits(...), after every unit of attend is done. */
+export function attendMerge(
+  partials: usize,
+  out: usize,
+  position: i32,
+  tokens: i32,
+  heads: i32,
+  kvHeads: i32,
+  headDim: i32,
+  window: i32,
+  first: i32,
+  last: i32,
+): void {
+  const spans = attendSpans(tokens, heads, kvHeads, position, window);
+  for (let row = first; row < last; row++) {
+    let maximum: f32 = NO_MAXIMUM;
+    for (let span = 0; span < spans; span++) {
+      maximum = max(maximum, load<f32>(partialAt(partials, row, spans, span, headDim)));
+    }
+    let sum: f32 = 0;
+    for (let span = 0; span < spans; span++) {
+      const partial = partialAt(partials, row, spans, span, headDim);
+      sum += exp2Scalar(load<f32>(partial) - maximum) * load<f32>(partial, 4);
+    }
+    const target = out + usize(row) * usize(headDim) * 4;
+    for (let span = 0; span < spans; span++) {
+      const partial = partialAt(partials, row, spans, span, headDim);
+      const weight = f32x4.splat(exp2Scalar(load<f32>(partial) - maximum) / sum);
+      for (let i: usize = 0; i < usize(headDim) * 4; i += 16) {
+        const before = span == 0 ? f32x4.splat(0) : v128.load(target + i);
+        v128.store(target + i, madd(weight, v128.load(partial + PARTIAL_HEADER * 4 + i), before));
+      }
+    }
+  }
+}

@@ -1,0 +1,50 @@
+// Where keys and values lie in a layer's cache: the one owner of the layout in WASM (host side: ../kv-layout.ts).
+// Refuses to know arithmetic on them.
+//
+// A cache is [kvHeads][capacity / 32] blocks; a block holds 32 consecutive tokens of one head, keys then values.
+// Both halves are matrices cut into pairs of panels, so that scores (rows = tokens, k = dims) and weighted sums
+// (rows = dims, k = tokens) run through the same products with each vector load serving several rows:
+//  int4  8 rows x 32 k are 128 bytes: panel of rows 0..3, panel of rows 4..7. Vector v (0..3) of a panel holds at byte
+//        4 * row + j the codes of k = 4v + j (low half) and k = 16 + 4v + j (high half). A pair of f16, zero | scale
+//        << 16, belongs to every (token, group of 32 dims). Head sizes that are no multiple of 32 are padded to it.
+//          keys    [4 token octets][groups]: 128 bytes of codes, 8 pairs
+//          values  [groups]: 32 pairs (one a token), [4 dim octets] 128 bytes of codes
+//  f16   8 rows x 1 k are 16 bytes; row r lies in half-word 2 * (r % 4) + r / 4 (see tinyLow).
+//          keys    [4 token octets][headDim], values [headDim / 8 dim octets][32 tokens]
+
+export const KV_F16: i32 = 0;
+export const KV_INT4: i32 = 1;
+
+/** Tokens of a block; the ring's capacity is a multiple. */
+export const BLOCK: i32 = 32;
+/** Dims that share a scale and a zero. */
+export const GROUP: i32 = 32;
+export const OCTETS: i32 = 4;
+
+export const CODES_BYTES: usize = 128;
+export const KEY_TILE_BYTES: usize = CODES_BYTES + 32;
+export const VALUE_PAIRS_BYTES: usize = 128;
+export const VALUE_GROUP_BYTES: usize = VALUE_PAIRS_BYTES + 4 * CODES_BYTES;
+/** One k of eight rows. */
+export const HALF_ROWS_BYTES: usize = 16;
+
+// @ts-ignore: decorator
+@inline
+export function groupsOf(headDim: i32): i32 {
+  return (headDim + GROUP - 1) / GROUP;
+}
+
+/** Bytes of the keys of a block; the values take as many. */
+// @ts-ignore: decorator
+@inline
+export function halfBlockBytes(headDim: i32, format: i32): usize {
+  return format == KV_INT4 ? usize(groupsOf(headDim)) * VALUE_GROUP_BYTES : usize(headDim) * 64;
+}
+
+/** The block that holds `position` in the ring of one KV head. */
+// @ts-ignore: decorator
+@inline
+export function blockAt(cache: usize, kvHead: i32, position: i32, headDim: i32, capacity: i32, format: i32): usize {
+  const block = kvHead * (capacity / BLOCK) + (position % capacity) / BLOCK;
+  return cache + usize(block) * 2 * halfBlockBytes(headDim, format);
+}

@@ -1,0 +1,230 @@
+/**
+ * One layer's cache and attention of the WASM device for tests, called as the interpreter calls them. Expected values
+ * come from the reference attention over vectors that the codecs of src/cache encoded and decoded.
+ */
+import { readFileSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { kvCodec } from "../../src/cache/codecs.ts";
+import { attend as referenceAttend } from "../../src/device/reference/ops.ts";
+import {
+  attendPartialBytes,
+  attendWorkBytes,
+  KV_FORMATS,
+  type KvFormat,
+  kvCacheBytes,
+  readToken,
+} from "../../src/device/wasm/kv-layout.ts";
+
+/** Scratch starts as NaN, and so does the memory behind the output. */
+const NAN_BYTE = 0xff;
+
+setFlagsFromString("--experimental-wasm-relaxed-simd");
+
+type Kernel = (...args: number[]) => number;
+export type Binary = "kernels" | "kernels-relaxed";
+
+export interface Shape {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  capacity: number;
+  window: number;
+  softcap: number;
+  format: KvFormat;
+}
+
+/** Numbers in [0, 1) from a seed (mulberry32), so that every run sees the same data. */
+export function uniform(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** Standard normal numbers (Box and Muller). */
+export function gaussian(count: number, random: () => number): Float32Array {
+  return Float32Array.from({ length: count }, () => {
+    return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  });
+}
+
+/** One layer's cache in a memory of its own. Keys and values of every position ever appended are kept for the oracle. */
+export class Layer {
+  readonly kernels: Record<string, Kernel>;
+  readonly memory = new WebAssembly.Memory({ initial: 512, maximum: 65536, shared: true });
+  readonly shape: Shape;
+  readonly scale: number;
+  readonly #cache = 65536;
+  readonly #work: number;
+  #length = 0;
+  readonly #keys: Float32Array[] = [];
+  readonly #values: Float32Array[] = [];
+
+  constructor(binary: Binary, shape: Shape) {
+    this.shape = shape;
+    this.scale = 1 / Math.sqrt(shape.headDim);
+    const url = new URL(`../../src/device/wasm/${binary}.wasm`, import.meta.url);
+    const module = new WebAssembly.Module(readFileSync(url));
+    const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
+    this.kernels = instance.exports as Record<string, Kernel>;
+    this.#work = this.#cache + kvCacheBytes(shape.kvHeads, shape.headDim, shape.capacity, shape.format);
+  }
+
+  /** keys, values [tokens, kvHeads, headDim]. */
+  append(keys: Float32Array, values: Float32Array): void {
+    const { kvHeads, headDim, capacity, format } = this.shape;
+    const tokens = keys.length / kvHeads / headDim;
+    const at = this.#end(attendWorkBytes(headDim));
+    this.#floats(at, keys.length).set(keys);
+    this.#floats(at + keys.byteLength, values.length).set(values);
+    // One head at a time, last first: heads are independent.
+    for (let head = kvHeads - 1; head >= 0; head--)
+      this.kernels.appendKv(
+        this.#cache,
+        at,
+        at + keys.byteLength,
+        this.#length,
+        tokens,
+        kvHeads,
+        headDim,
+        capacity,
+        KV_FORMATS[format],
+        head,
+        head + 1,
+      );
+    for (let i = 0; i < tokens; i++) {
+      const row = kvHeads * headDim;
+      this.#keys.push(keys.slice(i * row, (i + 1) * row));
+      this.#values.push(values.slice(i * row, (i + 1) * row));
+    }
+    this.#length += tokens;
+  }
+
+  /** The last `tokens` positions attend. `cuts` are the points where the units change threads. */
+  attend(queries: Float32Array, cuts: (units: number) => number[] = () => []): Float32Array {
+    const { heads, kvHeads, headDim, capacity, window, softcap, format } = this.shape;
+    const tokens = queries.length / heads / headDim;
+    const position = this.#length - tokens;
+    const k = this.kernels;
+    const work = this.#work;
+    const partials = work + attendWorkBytes(headDim);
+    const partialBytes = attendPartialBytes(tokens, heads, kvHeads, headDim);
+    const at = partials + partialBytes;
+    const guard = this.#end(attendWorkBytes(headDim) + partialBytes + 2 * queries.byteLength);
+    new Uint8Array(this.memory.buffer, work, guard + 64 - work).fill(NAN_BYTE);
+    this.#floats(at, queries.length).set(queries);
+    const out = at + queries.byteLength;
+    const ranges = (units: number) => {
+      const ends = [...cuts(units), units];
+      return ends.map((end, i) => [i === 0 ? 0 : ends[i - 1], end]).reverse();
+    };
+    const units = k.attendUnits(tokens, heads, kvHeads, position, window);
+    for (const [first, last] of ranges(units))
+      k.attend(
+        this.#cache,
+        at,
+        out,
+        partials,
+        work,
+        position,
+        tokens,
+        heads,
+        kvHeads,
+        headDim,
+        capacity,
+        window,
+        this.scale,
+        softcap,
+        KV_FORMATS[format],
+        first,
+        last,
+      );
+    const rows = k.attendMergeUnits(tokens, heads, kvHeads, position, window);
+    for (const [first, last] of ranges(rows))
+      k.attendMerge(partials, out, position, tokens, heads, kvHeads, headDim, window, first, last);
+    const behind = new Uint8Array(this.memory.buffer, out + queries.byteLength, 64);
+    if (behind.some((byte) => byte !== NAN_BYTE)) throw new Error("attend wrote behind its output");
+    return this.#floats(out, queries.length).slice();
+  }
+
+  /** Reference attention in float64, over decoded vectors or over what was appended. */
+  expected(queries: Float32Array, decoded = true): Float32Array {
+    const { heads, kvHeads, headDim, window, softcap, format } = this.shape;
+    const tokens = queries.length / heads / headDim;
+    const codec = kvCodec(format);
+    const bytes = new Uint8Array(codec.vectorBytes(headDim));
+    const reader = (rows: Float32Array[]) => {
+      const seen = new Map<number, Float32Array>();
+      return (kvHead: number, position: number, into: Float32Array) => {
+        const vector = rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim);
+        if (!decoded) return into.set(vector);
+        const key = position * kvHeads + kvHead;
+        let known = seen.get(key);
+        if (!known) {
+          seen.set(key, (known = new Float32Array(headDim)));
+          codec.encode(vector, bytes);
+          codec.decode(bytes, known);
+        }
+        into.set(known);
+      };
+    };
+    const out = new Float32Array(queries.length);
+    const position = this.#length - tokens;
+    const shape = {
+      tokens,
+      position,
+      heads,
+      kvHeads,
+      headDim,
+      window: window || null,
+      scale: this.scale,
+      softcap,
+    };
+    referenceAttend(queries, reader(this.#keys), reader(this.#values), shape, out);
+    return out;
+  }
+
+  /** What the cache holds at a position, and what the codec would hold. */
+  stored(position: number, kvHead: number, part: "keys" | "values"): [Float32Array, Float32Array] {
+    const { kvHeads, headDim, capacity, format } = this.shape;
+    const size = kvCacheBytes(kvHeads, headDim, capacity, format);
+    const found = new Float32Array(headDim);
+    const slot = position % capacity;
+    readToken(
+      new Uint8Array(this.memory.buffer, this.#cache, size),
+      { kvHead, slot, part, headDim, capacity, format },
+      found,
+    );
+    const rows = part === "keys" ? this.#keys : this.#values;
+    const codec = kvCodec(format);
+    const bytes = new Uint8Array(codec.vectorBytes(headDim));
+    codec.encode(rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim), bytes);
+    const wanted = new Float32Array(headDim);
+    codec.decode(bytes, wanted);
+    return [found, wanted];
+  }
+
+  /** Appends Gaussian tokens in chunks and returns a step's queries. */
+  fill(total: number, tokens: number, random: () => number, chunk = 64): Float32Array {
+    const { heads, kvHeads, headDim } = this.shape;
+    while (this.#length < total) {
+      const count = Math.min(chunk, total - this.#length) * kvHeads * headDim;
+      this.append(gaussian(count, random), gaussian(count, random));
+    }
+    return gaussian(tokens * heads * headDim, random);
+  }
+
+  #end(bytes: number): number {
+    const end = Math.ceil((this.#work + bytes) / 64) * 64;
+    const pages = Math.ceil((end + (16 << 20) - this.memory.buffer.byteLength) / 65536);
+    if (pages > 0) this.memory.grow(pages);
+    return end;
+  }
+
+  #floats(at: number, count: number): Float32Array {
+    return new Float32Array(this.memory.buffer, at, count);
+  }
+}

@@ -1,0 +1,208 @@
+/** Appending to the WASM device's cache and attending to it: both binaries, both formats, all shapes and edges. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  attendPartialBytes,
+  attendWorkBytes,
+  type KvFormat,
+  kvCacheBytes,
+} from "../../src/device/wasm/kv-layout.ts";
+import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
+
+const BINARIES: Binary[] = ["kernels", "kernels-relaxed"];
+const FORMATS: KvFormat[] = ["f16", "int4"];
+
+/**
+ * Largest allowed rms of the error over rms of the output.
+ * f16: float32 sums and a polynomial exp2 against float64.
+ * int4: queries are rounded to 8 bits (1/254 of a group's largest, 0.4 % of a Gaussian score's spread) and weights to 7
+ * bits of a block's largest; together 1.1 % on Gaussian data, where the 4 bits themselves cost 8 % of a value.
+ */
+const TOLERANCE: Record<KvFormat, number> = { f16: 5e-6, int4: 0.015 };
+
+const base: Shape = {
+  heads: 4,
+  kvHeads: 2,
+  headDim: 64,
+  capacity: 1088,
+  window: 0,
+  softcap: 0,
+  format: "int4",
+};
+
+function relativeError(found: Float32Array, wanted: Float32Array): number {
+  let errors = 0;
+  let sizes = 0;
+  for (let i = 0; i < wanted.length; i++) {
+    errors += (found[i] - wanted[i]) ** 2;
+    sizes += wanted[i] ** 2;
+  }
+  return Math.sqrt(errors / Math.max(sizes, 1e-30));
+}
+
+function expectClose(layer: Layer, queries: Float32Array, tolerance = TOLERANCE[layer.shape.format]): void {
+  const error = relativeError(layer.attend(queries), layer.expected(queries));
+  expect(error).toBeLessThan(tolerance);
+}
+
+describe.each(BINARIES)("%s", (binary) => {
+  describe.each(FORMATS)("%s", (format) => {
+    it.each([1, 31, 32, 33, 100, 1000])("context of %i tokens", (total) => {
+      for (const tokens of [1, 2, 3, 7, 33, 64]) {
+        if (tokens > total) continue;
+        const layer = new Layer(binary, { ...base, format });
+        expectClose(layer, layer.fill(total, tokens, uniform(total)));
+      }
+    });
+
+    it.each([64, 80, 96, 128, 256, 512])("heads of %i", (headDim) => {
+      for (const [heads, kvHeads] of [
+        [2, 2],
+        [4, 2],
+        [3, 1],
+        [8, 2],
+        [8, 1],
+        [16, 1],
+      ]) {
+        for (const tokens of [1, 9]) {
+          const layer = new Layer(binary, { ...base, format, heads, kvHeads, headDim, capacity: 96 });
+          expectClose(layer, layer.fill(77, tokens, uniform(headDim)));
+        }
+      }
+    });
+
+    it("stores what the codec would", () => {
+      for (const headDim of [64, 80]) {
+        const layer = new Layer(binary, { ...base, format, headDim, capacity: 96 });
+        layer.fill(150, 1, uniform(3), 13);
+        for (let position = 54; position < 150; position++) {
+          for (const part of ["keys", "values"] as const) {
+            const [found, wanted] = layer.stored(position, position % 2, part);
+            expect(found).toEqual(wanted);
+          }
+        }
+      }
+    });
+
+    it("a ring shorter than the text, with a window", () => {
+      for (const [window, capacity, tokens] of [
+        [1, 32, 1],
+        [20, 64, 5],
+        [64, 128, 33],
+        [100, 224, 64],
+        [512, 544, 1],
+      ]) {
+        const layer = new Layer(binary, { ...base, format, window, capacity });
+        const queries = layer.fill(700, tokens, uniform(window), tokens);
+        expectClose(layer, queries);
+      }
+    });
+
+    it("soft-capped scores", () => {
+      const layer = new Layer(binary, { ...base, format, softcap: 1.5 });
+      expectClose(layer, layer.fill(200, 40, uniform(5)));
+    });
+
+    it("any split of the units gives the same bits", () => {
+      for (const tokens of [1, 40]) {
+        const layer = new Layer(binary, { ...base, format });
+        const queries = layer.fill(1000, tokens, uniform(7));
+        const whole = layer.attend(queries);
+        fc.assert(
+          fc.property(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 6 }), (fractions) => {
+            const cuts = (units: number) => fractions.map((f) => Math.floor(f * units)).sort((a, b) => a - b);
+            expect(layer.attend(queries, cuts)).toEqual(whole);
+          }),
+          { numRuns: 20 },
+        );
+      }
+    });
+  });
+
+  it("int4 on Gaussian data: close to attention over the cache, and to attention without quantization", () => {
+    const layer = new Layer(binary, { ...base, heads: 8, headDim: 128 });
+    const queries = layer.fill(1000, 8, uniform(11));
+    const found = layer.attend(queries);
+    expect(relativeError(found, layer.expected(queries))).toBeLessThan(0.0125);
+    // What 4 bits cost: the groups' steps are a 15th of their range, an error of 8 % of a value, as much on scores.
+    expect(relativeError(found, layer.expected(queries, false))).toBeLessThan(0.15);
+  });
+});
+
+describe.each(FORMATS)("extreme values, %s", (format) => {
+  const cases: [string, (i: number, size: number, random: () => number) => [Float32Array, Float32Array]][] = [
+    ["zeros", (_, size) => [new Float32Array(size), new Float32Array(size)]],
+    ["constants", (i, size) => [new Float32Array(size).fill(i), new Float32Array(size).fill(-3)]],
+    [
+      "huge",
+      (_, size, random) => [
+        gaussian(size, random).map((x) => x * 2e4),
+        gaussian(size, random).map((x) => x * 2e4),
+      ],
+    ],
+    [
+      "tiny",
+      (_, size, random) => [
+        gaussian(size, random).map((x) => x * 1e-6),
+        gaussian(size, random).map((x) => x * 1e-6),
+      ],
+    ],
+    [
+      "beyond float16",
+      (_, size, random) => [
+        gaussian(size, random).map((x) => x * 1e9),
+        gaussian(size, random).map((x) => x * 1e9),
+      ],
+    ],
+  ];
+  it.each(cases)("%s stay finite", (_, make) => {
+    for (const binary of BINARIES) {
+      for (const scale of [0, 1e-38, 1, 1e6]) {
+        const layer = new Layer(binary, { ...base, format });
+        const random = uniform(1);
+        const row = base.kvHeads * base.headDim;
+        for (let i = 0; i < 70; i++) layer.append(...make(i, row, random));
+        const found = layer.attend(gaussian(3 * base.heads * base.headDim, random).map((x) => x * scale));
+        expect(found.every(Number.isFinite)).toBe(true);
+      }
+    }
+  });
+
+  it("one dominant token is returned as it is stored", () => {
+    for (const binary of BINARIES) {
+      const layer = new Layer(binary, { ...base, format, heads: 2 });
+      layer.fill(300, 1, uniform(2));
+      const query = gaussian(2 * 64, uniform(4));
+      layer.append(
+        query.map((x) => 10 * x),
+        gaussian(2 * 64, uniform(5)),
+      );
+      layer.fill(333, 1, uniform(6));
+      const found = layer.attend(query.map((x) => 10 * x));
+      const wanted = [0, 1].flatMap((head) => [...layer.stored(300, head, "values")[1]]);
+      expect(relativeError(found, Float32Array.from(wanted))).toBeLessThan(1e-3);
+    }
+  });
+});
+
+it("the host's sizes are the kernels'", () => {
+  const { kernels } = new Layer("kernels", base);
+  for (const headDim of [64, 80, 96, 128, 256, 512]) {
+    expect(attendWorkBytes(headDim)).toBe(kernels.attendWorkBytes(headDim));
+    for (const [heads, kvHeads] of [
+      [32, 8],
+      [4, 1],
+      [7, 1],
+      [6, 2],
+    ]) {
+      for (let tokens = 1; tokens <= 200; tokens += 3) {
+        const spans = kernels.attendSpans(tokens, heads, kvHeads, 100_000, 0);
+        const needed = spans > 1 ? tokens * heads * spans * (headDim + 4) * 4 : 0;
+        expect(attendPartialBytes(200, heads, kvHeads, headDim)).toBeGreaterThanOrEqual(needed);
+      }
+    }
+  }
+  // 5.0 bits a value for head sizes that are multiples of 32.
+  expect(kvCacheBytes(8, 128, 131072, "int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
+  expect(kvCacheBytes(8, 128, 131072, "f16")).toBe(2 * 8 * 128 * 131072 * 2);
+});

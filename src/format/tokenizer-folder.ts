@@ -1,0 +1,222 @@
+/**
+ * Tokenizers from a Hugging Face folder: tokenizer.json with tokenizer_config.json, generation_config.json and
+ * special_tokens_map.json, all parsed. Owns what those files mean together: which ids end a text, whether a bos
+ * comes first, which added token is a control token. Refuses to know their normalizers and patterns
+ * (`tokenizer-pipeline.ts`) and how joining works. Byte-pair encoding only: no supported family has another model.
+ */
+import { FormatError, UnsupportedError } from "./errors.ts";
+import { asObject, describe, type JsonObject } from "./json.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+import { byteOfToken } from "./tokenizer-bytes.ts";
+import { type FixedText, isEndText, looksLikeControl } from "./tokenizer-control.ts";
+import { MAX_RANKS, MergeList } from "./tokenizer-merge.ts";
+import { PieceTokenizer, type TokenKind } from "./tokenizer-pieces.ts";
+import { pipelineOf } from "./tokenizer-pipeline.ts";
+
+export interface TokenizerFiles {
+  /** tokenizer.json */
+  tokenizer: unknown;
+  /** tokenizer_config.json */
+  config?: unknown;
+  /** generation_config.json, for the ids that end a text. */
+  generation?: unknown;
+  /** special_tokens_map.json, for names that tokenizer_config.json lacks. */
+  specialTokens?: unknown;
+}
+
+const PLACE = "tokenizer.json";
+
+/** The tokenizer of a folder. FormatError for damaged files, UnsupportedError for parts that are not known. */
+export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokenizer> {
+  const json = asObject(files.tokenizer, PLACE);
+  const model = asObject(json.model, `${PLACE}: model`);
+  refuseOtherModels(model);
+  const { texts, kinds, pieces } = readVocabulary(model);
+  const added = readAdded(json.added_tokens, texts, kinds, pieces);
+  for (let id = 0; id < texts.length; id++) texts[id] ??= "";
+  const byteIds = new Int32Array(256).fill(-1);
+  const pipeline = pipelineOf(json, pieces);
+  if (model.byte_fallback === true) {
+    for (const [text, id] of pieces) if (byteOfToken(text) >= 0) byteIds[byteOfToken(text)] = id;
+    for (const id of byteIds) if (id >= 0) kinds[id] = "byte";
+    for (const id of byteIds) if (id >= 0) pieces.delete(texts[id]);
+  }
+  const names = new SpecialNames(files, texts, new Map([...pieces, ...added.byText]));
+  const bosId = names.id("bos_token");
+  return new PieceTokenizer({
+    ...pipeline,
+    texts,
+    kinds,
+    place: `${PLACE}: added_tokens`,
+    pieces,
+    joins: readMerges(model, pieces, added.byText),
+    byteIds,
+    unknownId: typeof model.unk_token === "string" ? (names.find(model.unk_token) ?? null) : null,
+    fixed: added.fixed,
+    controls: added.controls,
+    wholeWords: model.ignore_merges === true,
+    bosId,
+    addBos: bosId !== null && (startsWithToken(json.post_processor, texts[bosId]) ?? names.asksForBos()),
+    endIds: new Set([...names.endIds(), ...added.ends]),
+  });
+}
+
+function refuseOtherModels(model: JsonObject): void {
+  const type = model.type ?? (model.merges === undefined ? undefined : "BPE");
+  if (type !== "BPE")
+    throw new UnsupportedError(`the tokenizer model ${describe(type)} (${PLACE})`, "Known: BPE");
+  for (const key of ["continuing_subword_prefix", "end_of_word_suffix"]) {
+    if (model[key]) throw new UnsupportedError(`${key} ${describe(model[key])} in ${PLACE}`);
+  }
+}
+
+function readVocabulary(model: JsonObject) {
+  const texts: string[] = [];
+  const kinds: TokenKind[] = [];
+  const pieces = new Map<string, number>();
+  const vocab = asObject(model.vocab, `${PLACE}: model.vocab`);
+  for (const text of Object.keys(vocab)) {
+    const id = checkId(vocab[text], () => `${PLACE}: model.vocab[${describe(text)}]`);
+    place(id, text, "piece", texts, kinds);
+    if (text !== "") pieces.set(text, id);
+  }
+  return { texts, kinds, pieces };
+}
+
+/** Ids may have gaps, but not so many that a made-up id costs memory. */
+function checkId(value: unknown, where: () => string): number {
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < MAX_RANKS)
+    return value as number;
+  throw new FormatError(where(), describe(value), `a token id, 0 to ${MAX_RANKS - 1}`);
+}
+
+function place(id: number, text: string, kind: TokenKind, texts: string[], kinds: TokenKind[]): void {
+  while (texts.length <= id) {
+    texts.push("");
+    kinds.push("none");
+  }
+  texts[id] = text;
+  kinds[id] = kind;
+}
+
+/**
+ * Added tokens are found in the text as they stand. Control tokens leave `pieces`, so that joining never gives one;
+ * the others (runs of ▁ in Gemma) may also be joined into.
+ */
+function readAdded(value: unknown, texts: string[], kinds: TokenKind[], pieces: Map<string, number>) {
+  const fixed: FixedText[] = [];
+  const controls: FixedText[] = [];
+  const ends: number[] = [];
+  const byText = new Map<string, number>();
+  if (value !== undefined && !Array.isArray(value)) {
+    throw new FormatError(`${PLACE}: added_tokens`, describe(value), "a list");
+  }
+  for (const [at, entry] of (value ?? []).entries()) {
+    const where = `${PLACE}: added_tokens[${at}]`;
+    const { id: rawId, content, special, lstrip, rstrip } = asObject(entry, where);
+    const id = checkId(rawId, () => `${where}.id`);
+    if (typeof content !== "string") throw new FormatError(`${where}.content`, describe(content), "a text");
+    const control = special === true || isEndText(content);
+    const text = { id, text: content, stripBefore: lstrip === true, stripAfter: rstrip === true };
+    const guarded = control || looksLikeControl(content);
+    if (guarded) pieces.delete(content);
+    (guarded ? controls : fixed).push(text);
+    place(id, content, control ? "control" : pieces.has(content) ? "piece" : "added", texts, kinds);
+    byText.set(content, id);
+    if (isEndText(content)) ends.push(id);
+  }
+  return { fixed, controls, ends, byText };
+}
+
+/** The merges, written "a b" or ["a", "b"]. FormatError for one that names what is no token. */
+function readMerges(
+  model: JsonObject,
+  pieces: ReadonlyMap<string, number>,
+  added: ReadonlyMap<string, number>,
+) {
+  const merges = model.merges;
+  if (!Array.isArray(merges) || merges.length > MAX_RANKS) {
+    throw new FormatError(`${PLACE}: model.merges`, describe(merges), `a list of at most ${MAX_RANKS}`);
+  }
+  const list = new MergeList(merges.length);
+  for (let rank = 0; rank < merges.length; rank++) {
+    const merge = typeof merges[rank] === "string" ? merges[rank].split(" ") : merges[rank];
+    if (!Array.isArray(merge) || merge.length !== 2 || !merge.every((part) => typeof part === "string")) {
+      throw new FormatError(`${PLACE}: model.merges[${rank}]`, describe(merges[rank]), "two texts");
+    }
+    const lost = list.addTexts(merge[0], merge[1], rank, pieces, added);
+    if (lost !== null)
+      throw new FormatError(`${PLACE}: model.merges[${rank}]`, `${describe(lost)} is no token`);
+  }
+  return list;
+}
+
+/** Whether the post-processor puts this text first; undefined when it says nothing. */
+function startsWithToken(value: unknown, text: string): boolean | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { type, processors, single } = value as JsonObject;
+  if (type === "Sequence" && Array.isArray(processors)) {
+    return processors.map((part) => startsWithToken(part, text)).find((found) => found !== undefined);
+  }
+  if (type !== "TemplateProcessing" || !Array.isArray(single)) return undefined;
+  return (single[0] as { SpecialToken?: { id?: unknown } } | undefined)?.SpecialToken?.id === text;
+}
+
+/** The tokens that the smaller files name. */
+class SpecialNames {
+  readonly #config: JsonObject;
+  readonly #map: JsonObject;
+  readonly #generation: JsonObject;
+
+  constructor(
+    files: TokenizerFiles,
+    readonly texts: readonly string[],
+    readonly ids: ReadonlyMap<string, number>,
+  ) {
+    this.#config = asObject(files.config ?? {}, "tokenizer_config.json");
+    this.#map = asObject(files.specialTokens ?? {}, "special_tokens_map.json");
+    this.#generation = asObject(files.generation ?? {}, "generation_config.json");
+  }
+
+  find(text: string): number | undefined {
+    return this.ids.get(text);
+  }
+
+  /** The id of "bos_token" and the like; null when no file names one. */
+  id(name: string): number | null {
+    const text =
+      specialText(this.#config[name], `tokenizer_config.json: ${name}`) ??
+      specialText(this.#map[name], `special_tokens_map.json: ${name}`);
+    if (text === null) return null;
+    const id = this.find(text);
+    if (id === undefined)
+      throw new FormatError(`tokenizer_config.json: ${name}`, `${describe(text)} is no token`);
+    return id;
+  }
+
+  asksForBos(): boolean {
+    return this.#config.add_bos_token === true;
+  }
+
+  endIds(): number[] {
+    const listed = this.#generation.eos_token_id ?? [];
+    const ids = (Array.isArray(listed) ? listed : [listed]).map((id) => {
+      if (Number.isInteger(id) && id >= 0 && id < this.texts.length) return id as number;
+      throw new FormatError(
+        "generation_config.json: eos_token_id",
+        describe(id),
+        `0 to ${this.texts.length - 1}`,
+      );
+    });
+    const eos = this.id("eos_token");
+    return eos === null ? ids : [...ids, eos];
+  }
+}
+
+/** "bos_token": "<s>", or {"content": "<s>", ...}; null when it is missing or null. */
+export function specialText(value: unknown, where: string): string | null {
+  if (value === undefined || value === null) return null;
+  const text = typeof value === "object" ? (value as JsonObject).content : value;
+  if (typeof text === "string") return text;
+  throw new FormatError(where, describe(value), "a text");
+}

@@ -1,0 +1,187 @@
+/**
+ * The tokenizer that all files lead to: fixed texts are found, the rest is cut into words, words are joined into
+ * pieces, ids are spelled back as bytes. Refuses to know files; a loader hands it a `Vocabulary`. The one idea:
+ * every id stands for bytes, so decoding is concatenation and only the end of a stream can be half a character.
+ */
+import { ArgumentError } from "./errors.ts";
+import type { DecodeOptions, EncodeOptions, TextStream, Tokenizer } from "./tokenizer.ts";
+import { byteOfToken, utf8Bytes } from "./tokenizer-bytes.ts";
+import { type FixedText, FixedTexts } from "./tokenizer-control.ts";
+import { type Joins, Merger } from "./tokenizer-merge.ts";
+
+/** What an id is. `control` tokens are left out of decoded text; `added` ones are text, but never joined into. */
+export type TokenKind = "piece" | "byte" | "added" | "control" | "none";
+
+export interface Vocabulary {
+  /** By id; "none" for ids without a token. */
+  readonly kinds: readonly TokenKind[];
+  /** By id, as the file has it. */
+  readonly texts: readonly string[];
+  /** Where errors say that a token is: "tokenizer.ggml.tokens". */
+  readonly place: string;
+  /** Texts that joining may give, by text. No control token is among them: that is what keeps text text. */
+  readonly pieces: ReadonlyMap<string, number>;
+  readonly joins: Joins;
+  /** Ids of the tokens for single bytes; -1 where there is none. Used for characters that are no piece. */
+  readonly byteIds: Int32Array;
+  /** For what has not even bytes; null leaves it out, as llama.cpp does. */
+  readonly unknownId: number | null;
+  /** Tokens found in any text, and those found only where control tokens are allowed. */
+  readonly fixed: readonly FixedText[];
+  readonly controls: readonly FixedText[];
+  /** The words of a section of text. `afterToken`: at the start or behind a fixed text; `first`: at the start. */
+  words(text: string, section: { first: boolean; afterToken: boolean }): string[];
+  /** A word as the vocabulary spells it. */
+  spell(word: string): string;
+  /** A token's bytes from its text. */
+  unspell(text: string): Uint8Array;
+  readonly wholeWords: boolean;
+  /** Whether encoding put a space in front that decoding takes away. */
+  readonly dropsFirstSpace: boolean;
+  readonly endIds: ReadonlySet<number>;
+  readonly bosId: number | null;
+  readonly addBos: boolean;
+}
+
+/** Words remembered with their ids: prose repeats itself. The bounds keep it to some ten megabytes. */
+const REMEMBERED = 65536;
+const REMEMBERED_LENGTH = 48;
+
+const NOTHING = new Uint8Array(0);
+const BLANK = 0x20;
+
+export class PieceTokenizer implements Tokenizer {
+  readonly vocab: number;
+  readonly endIds: ReadonlySet<number>;
+  readonly bosId: number | null;
+  readonly addBos: boolean;
+  readonly #vocabulary: Vocabulary;
+  readonly #plain: FixedTexts;
+  readonly #special: FixedTexts;
+  readonly #merger: Merger;
+  readonly #known = new Map<string, number[]>();
+  readonly #bytes: (Uint8Array | undefined)[] = [];
+
+  constructor(vocabulary: Vocabulary) {
+    const { fixed, controls, pieces, joins, place } = vocabulary;
+    this.#vocabulary = vocabulary;
+    this.#plain = new FixedTexts(fixed, place);
+    this.#special = new FixedTexts([...controls, ...fixed], place);
+    this.#merger = new Merger(joins, (character) => pieces.get(character));
+    this.vocab = vocabulary.texts.length;
+    this.endIds = vocabulary.endIds;
+    this.bosId = vocabulary.bosId;
+    this.addBos = vocabulary.addBos;
+  }
+
+  encode(text: string, { special = false, marks = false }: EncodeOptions = {}): number[] {
+    const ids: number[] = [];
+    const section = { first: true, afterToken: true };
+    const texts = special ? this.#special : this.#plain;
+    texts.split(text.replace(/\p{Surrogate}/gu, "\uFFFD"), special && marks, {
+      token: (id) => {
+        ids.push(id);
+        section.first = false;
+        section.afterToken = true;
+      },
+      text: (part) => {
+        for (const word of this.#vocabulary.words(part, section)) this.#encodeWord(word, ids);
+        section.first = false;
+        section.afterToken = false;
+      },
+    });
+    return ids;
+  }
+
+  #encodeWord(word: string, ids: number[]): void {
+    const known = this.#known.get(word);
+    if (known) {
+      for (const id of known) ids.push(id);
+    } else if (word.length > REMEMBERED_LENGTH) {
+      this.#join(word, ids);
+    } else {
+      const found: number[] = [];
+      this.#join(word, found);
+      for (const id of found) ids.push(id);
+      if (this.#known.size >= REMEMBERED) this.#known.clear();
+      this.#known.set(detached(word), found);
+    }
+  }
+
+  #join(word: string, ids: number[]): void {
+    const { spell, pieces, wholeWords, byteIds, unknownId } = this.#vocabulary;
+    const spelled = spell(word);
+    const whole = wholeWords ? pieces.get(spelled) : undefined;
+    if (whole !== undefined) {
+      ids.push(whole);
+      return;
+    }
+    this.#merger.merge(spelled, {
+      piece: (id) => ids.push(id),
+      unknown: (text, start, end) => {
+        const bytes = utf8Bytes(text.slice(start, end));
+        if (bytes.every((byte) => byteIds[byte] >= 0)) for (const byte of bytes) ids.push(byteIds[byte]);
+        else if (unknownId !== null) ids.push(unknownId);
+      },
+    });
+  }
+
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    const spelling = this.#spelling(options);
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    for (const id of ids) {
+      const bytes = spelling(id);
+      length += bytes.length;
+      parts.push(bytes);
+    }
+    const all = new Uint8Array(length);
+    let at = 0;
+    for (const part of parts) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(all);
+  }
+
+  stream(options: DecodeOptions = {}): TextStream {
+    const spelling = this.#spelling(options);
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    return {
+      push: (id) => decoder.decode(spelling(id), { stream: true }),
+      end: () => decoder.decode(),
+    };
+  }
+
+  protect(text: string): string {
+    return this.#special.protect(text);
+  }
+
+  /** The bytes of one id after the other. Only the first visible piece can lose its space. */
+  #spelling({ special = false, continues = false }: DecodeOptions): (id: number) => Uint8Array {
+    const { kinds, dropsFirstSpace } = this.#vocabulary;
+    let first = dropsFirstSpace && !continues;
+    return (id) => {
+      if (!Number.isInteger(id) || id < 0) throw new ArgumentError("token id", id, `0 to ${this.vocab - 1}`);
+      const kind = kinds[id] ?? "none";
+      if (kind === "none" || (kind === "control" && !special)) return NOTHING;
+      const bytes = (this.#bytes[id] ??= this.#bytesOf(id, kind));
+      const drop = first && kind === "piece" && bytes[0] === BLANK;
+      first = false;
+      return drop ? bytes.subarray(1) : bytes;
+    };
+  }
+
+  #bytesOf(id: number, kind: TokenKind): Uint8Array {
+    const { texts, unspell } = this.#vocabulary;
+    if (kind === "byte") return Uint8Array.of(byteOfToken(texts[id]));
+    return kind === "piece" ? unspell(texts[id]) : utf8Bytes(texts[id]);
+  }
+}
+
+/** A copy that does not keep the document alive that the word was cut out of. */
+function detached(word: string): string {
+  const units: number[] = [];
+  for (let at = 0; at < word.length; at++) units.push(word.charCodeAt(at));
+  return String.fromCharCode(...units);
+}

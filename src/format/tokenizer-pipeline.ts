@@ -1,0 +1,131 @@
+/**
+ * What a tokenizer.json does to text around the joining: normalizer, pre-tokenizer and decoder. The kept library
+ * (@huggingface/tokenizers) normalizes and translates the patterns, which are written for Oniguruma; byte spelling,
+ * ▁ and the decoders are ours. Refuses to know the vocabulary. Only parts whose results equal those of the Rust
+ * library are let through; any other is an UnsupportedError that names it.
+ */
+import { Tokenizer as Library } from "@huggingface/tokenizers";
+import { FormatError, UnsupportedError } from "./errors.ts";
+import { asObject, describe, type JsonObject } from "./json.ts";
+import { spellBytes, unspellBytes, utf8Bytes } from "./tokenizer-bytes.ts";
+import type { Vocabulary } from "./tokenizer-pieces.ts";
+import { cutAtSpaces, cutByPatterns, GPT2_PATTERNS, SPACE } from "./tokenizer-words.ts";
+
+export type Pipeline = Pick<Vocabulary, "words" | "spell" | "unspell" | "dropsFirstSpace">;
+
+type Section = Parameters<Vocabulary["words"]>[1];
+type Stage = (words: string[], section: Section) => string[];
+
+const PLACE = "tokenizer.json";
+
+/** The pipeline of a parsed tokenizer.json. `pieces`: the texts that joining can give. */
+export function pipelineOf(json: JsonObject, pieces: ReadonlyMap<string, number>): Pipeline {
+  const parts = flatten(json.pre_tokenizer, "pretokenizers", "pre_tokenizer");
+  const bytes = parts.some(({ type }) => type === "ByteLevel");
+  const normalize = library(json.normalizer ?? null, null).normalizer;
+  const stages = parts.map((part) => stageOf(part, json.normalizer));
+  // Byte vocabularies are cut by their patterns; the others join across spaces and are cut where that is safe.
+  const cut = bytes ? (word: string) => [word] : cutAtSpaces(pieces.keys());
+  const decoder = decoderOf(json.decoder, bytes);
+  return {
+    words(text, section) {
+      let words = [normalize === null ? text : normalize.normalize(text)];
+      for (const stage of stages) words = stage(words, section);
+      return words.flatMap((word) => (word === "" ? [] : cut(word)));
+    },
+    spell: bytes ? spellBytes : (word) => word,
+    ...decoder,
+  };
+}
+
+/** The library with one normalizer and one pre-tokenizer, and a model that is never asked. */
+function library(normalizer: unknown, preTokenizer: unknown): Library {
+  const nothing = { added_tokens: [], decoder: null, post_processor: null };
+  const model = { type: "BPE", vocab: {}, merges: [] };
+  try {
+    return new Library({ ...nothing, model, normalizer, pre_tokenizer: preTokenizer }, {});
+  } catch (cause) {
+    const part = preTokenizer === null ? "the normalizer" : "the pre-tokenizer";
+    throw new UnsupportedError(`${part} of ${PLACE} (${(cause as Error).message})`);
+  }
+}
+
+/** The parts of a Sequence, at any depth; one part otherwise. */
+function flatten(value: unknown, list: string, where: string): JsonObject[] {
+  if (value === undefined || value === null) return [];
+  const part = asObject(value, `${PLACE}: ${where}`);
+  if (part.type !== "Sequence") return [part];
+  const parts = part[list];
+  if (!Array.isArray(parts)) throw new FormatError(`${PLACE}: ${where}.${list}`, describe(parts), "a list");
+  return parts.flatMap((inner, at) => flatten(inner, list, `${where}[${at}]`));
+}
+
+function stageOf(part: JsonObject, normalizer: unknown): Stage {
+  switch (part.type) {
+    case "ByteLevel": {
+      if (part.add_prefix_space === true) break;
+      if (part.use_regex === false) return (words) => words;
+      const cut = cutByPatterns(GPT2_PATTERNS);
+      return (words) => words.flatMap(cut);
+    }
+    case "Digits": {
+      const cut = cutByPatterns([part.individual_digits === true ? /\p{N}/gu : /\p{N}+/gu]);
+      return (words) => words.flatMap(cut);
+    }
+    case "Metaspace":
+      return metaspace(part);
+    case "Split": {
+      if (part.behavior === "Isolated" || part.behavior === "Removed") {
+        const split = library(null, part).pre_tokenizer!;
+        return (words) => split.pre_tokenize(words);
+      }
+      // Gemma splits at spaces that its normalizer has already replaced.
+      if (isSpace(part.pattern) && replacesSpaces(normalizer)) return (words) => words;
+    }
+  }
+  throw new UnsupportedError(`the pre-tokenizer ${describe(part)} of ${PLACE}`);
+}
+
+function isSpace(pattern: unknown): boolean {
+  return (pattern as { String?: unknown } | undefined)?.String === " ";
+}
+
+function replacesSpaces(normalizer: unknown): boolean {
+  return flatten(normalizer, "normalizers", "normalizer").some(
+    (part) => part.type === "Replace" && isSpace(part.pattern),
+  );
+}
+
+/** Spaces become ▁, and one more comes in front: of every section ("always"), of the text ("first"), or never. */
+function metaspace(part: JsonObject): Stage {
+  if ((part.replacement ?? SPACE) !== SPACE)
+    throw new UnsupportedError(`the pre-tokenizer ${describe(part)} of ${PLACE}`);
+  const scheme = part.add_prefix_space === false ? "never" : (part.prepend_scheme ?? "always");
+  return (words, section) =>
+    words.flatMap((word) => {
+      const spaced = word.replaceAll(" ", SPACE);
+      const prefix = scheme === "always" || (scheme === "first" && section.first);
+      const whole = prefix && !spaced.startsWith(SPACE) ? SPACE + spaced : spaced;
+      return part.split === false ? [whole] : whole.split(/(?=\u2581)/u);
+    });
+}
+
+/** How tokens become text. Known: ByteLevel; ▁ as a space, with byte tokens, with or without a first space dropped. */
+function decoderOf(value: unknown, bytes: boolean): Pick<Pipeline, "unspell" | "dropsFirstSpace"> {
+  const parts = flatten(value, "decoders", "decoder");
+  if (parts.some(({ type }) => type === "ByteLevel") || (bytes && parts.length === 0)) {
+    return { unspell: unspellBytes, dropsFirstSpace: false };
+  }
+  let dropsFirstSpace = false;
+  for (const part of parts) {
+    const { type, content, start, stop } = part;
+    if (type === "Metaspace") {
+      dropsFirstSpace = part.prepend_scheme !== "never" && part.add_prefix_space !== false;
+    } else if (type === "Strip" && content === " " && start === 1 && (stop ?? 0) === 0) {
+      dropsFirstSpace = true;
+    } else if (type !== "ByteFallback" && type !== "Fuse" && !(type === "Replace" && content === " ")) {
+      throw new UnsupportedError(`the decoder ${describe(part)} of ${PLACE}`);
+    }
+  }
+  return { unspell: (text) => utf8Bytes(text.replaceAll(SPACE, " ")), dropsFirstSpace };
+}

@@ -1,0 +1,166 @@
+/**
+ * Cuts text into the words inside which joining happens. Owns the pre-tokenizers by the names that GGUF files give
+ * them (`tokenizer.ggml.pre`) and the cut at spaces for SentencePiece vocabularies. Refuses to know pieces and ids.
+ * The one idea: a pre-tokenizer is a list of patterns; each isolates its matches inside what the one before left.
+ * Names and patterns: those of the publishers' tokenizer.json, listed in llama.cpp's src/llama-vocab.cpp.
+ */
+import { UnsupportedError } from "./errors.ts";
+
+export type WordCut = (text: string) => string[];
+
+export interface PreTokenizer {
+  readonly patterns: readonly RegExp[];
+  /** A word that is a piece as it stands is not taken apart and joined again. */
+  readonly wholeWords?: boolean;
+  /** Whether a bos comes first when the file does not say. */
+  readonly addBos?: boolean;
+}
+
+// Building blocks. The contractions ignore case in ASCII only, as llama.cpp does.
+const CONTRACTION = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
+const UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
+const LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
+const LEAD = "[^\\r\\n\\p{L}\\p{N}]?";
+const SPACES = "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const MARKS = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*";
+
+const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const LLAMA3 = `${CONTRACTION}|${LEAD}\\p{L}+|\\p{N}{1,3}|${MARKS}|${SPACES}`;
+const QWEN2 = `${CONTRACTION}|${LEAD}\\p{L}+|\\p{N}|${MARKS}|${SPACES}`;
+const QWEN35 = `${CONTRACTION}|${LEAD}[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|${SPACES}`;
+const TEKKEN = `${LEAD}${UPPER}*${LOWER}+|${LEAD}${UPPER}+${LOWER}*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${SPACES}`;
+const GPT4O =
+  `${LEAD}${UPPER}*${LOWER}+${CONTRACTION}?|${LEAD}${UPPER}+${LOWER}*${CONTRACTION}?` +
+  `|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${SPACES}`;
+const DEEPSEEK3 =
+  "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+" +
+  `| ?[\\p{P}\\p{S}]+[\\r\\n]*|${SPACES}`;
+
+/** A pattern of the tables above. JavaScript's \s has U+FEFF and lacks U+0085; theirs is Unicode's White_Space. */
+function pattern(source: string): RegExp {
+  return new RegExp(source.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}"), "gu");
+}
+
+function cut(...sources: string[]): PreTokenizer {
+  return { patterns: sources.map(pattern) };
+}
+
+const gpt2 = cut(GPT2);
+const llama3 = cut(LLAMA3);
+const llama3Whole = { ...llama3, wholeWords: true, addBos: true };
+const qwen2 = cut(QWEN2);
+const digits = cut("\\p{N}", GPT2);
+const gpt4o = cut(GPT4O);
+
+const BY_NAME: ReadonlyMap<string, PreTokenizer> = new Map([
+  ...named(gpt2, "gpt-2 phi-2 mpt olmo jais trillion exaone4 gigachat mellum a.x-4.0 granite-docling"),
+  ...named(llama3Whole, "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2"),
+  ...named(llama3, "smaug-bpe dbrx glm4 chatglm-bpe"),
+  ...named(qwen2, "qwen2 deepseek-r1-qwen stablelm2 hunyuan megrez grok-2 solar-open"),
+  ...named(cut(QWEN35), "qwen35"),
+  ...named({ ...cut(TEKKEN), wholeWords: true, addBos: true }, "tekken"),
+  ...named(gpt4o, "gpt-4o llama4"),
+  ...named(digits, "starcoder refact command-r smollm codeshell exaone minerva-7b"),
+  ...named(cut("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3), "deepseek-v3"),
+  // What llama.cpp uses for files of before the key existed.
+  ...named(cut("[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"), "default"),
+]);
+
+function named(pre: PreTokenizer, names: string): [string, PreTokenizer][] {
+  return names.split(" ").map((name) => [name, pre]);
+}
+
+/** The pre-tokenizer of a `tokenizer.ggml.pre` name; UnsupportedError for one that is not in the table. */
+export function preTokenizer(name: string): PreTokenizer {
+  const found = BY_NAME.get(name);
+  if (found) return found;
+  throw new UnsupportedError(
+    `the pre-tokenizer ${JSON.stringify(name)} (tokenizer.ggml.pre)`,
+    `Known ones: ${[...BY_NAME.keys()].join(", ")}`,
+  );
+}
+
+/** GPT-2's pattern, which a tokenizer.json calls ByteLevel with use_regex. */
+export const GPT2_PATTERNS = gpt2.patterns;
+
+/**
+ * Characters looked at in one go. V8 gives up (RangeError) on a match of some millions of characters; a document
+ * without such a run is cut exactly as if it were looked at whole.
+ */
+const WINDOW = 2 ** 20;
+
+/** Cuts text by the patterns, one after the other. Joined, the words are the text. */
+export function cutByPatterns(patterns: readonly RegExp[], window = WINDOW): WordCut {
+  return (text) => {
+    let words = [text];
+    for (const pattern of patterns) {
+      const finer: string[] = [];
+      for (const word of words) isolate(word, pattern, finer, window);
+      words = finer;
+    }
+    return words;
+  };
+}
+
+function isolate(text: string, pattern: RegExp, words: string[], window: number): void {
+  for (let from = 0; from < text.length; ) {
+    const part =
+      text.length - from <= window
+        ? text.slice(from)
+        : text.slice(from, wholeCharacters(text, from + window));
+    const whole = from + part.length === text.length;
+    let done = 0;
+    let lastWord = 0;
+    pattern.lastIndex = 0;
+    for (let match = pattern.exec(part); match !== null; match = pattern.exec(part)) {
+      // The last word of a window might go on behind it: it is left for the next one, unless it is all there is.
+      lastWord = done;
+      if (match.index > done) words.push(part.slice(done, match.index));
+      if (match[0] === "") pattern.lastIndex++;
+      else words.push(match[0]);
+      done = match.index + match[0].length;
+    }
+    if (done < part.length) words.push(part.slice(done));
+    from += part.length;
+    if (!whole && lastWord > 0) from -= dropTail(words, part.length - lastWord);
+  }
+}
+
+/** Takes back the words that make up the last `length` characters. */
+function dropTail(words: string[], length: number): number {
+  let dropped = 0;
+  while (dropped < length) dropped += words.pop()!.length;
+  return dropped;
+}
+
+function wholeCharacters(text: string, end: number): number {
+  const unit = text.charCodeAt(end);
+  return unit >= 0xdc00 && unit <= 0xdfff ? end - 1 : end;
+}
+
+/** What SentencePiece writes for a space. */
+export const SPACE = "\u2581";
+
+/**
+ * The cut for vocabularies that join across whole texts: in front of each "▁" that follows another character, since
+ * no piece holds those two side by side (`pieces` is searched for exceptions). No join can cross such a border, so
+ * joining word by word gives what joining the whole text gives, and words can be remembered.
+ */
+export function cutAtSpaces(pieces: Iterable<string>): WordCut {
+  const joined = new Set<string>([SPACE]);
+  for (const piece of pieces) {
+    for (let at = piece.indexOf(SPACE, 1); at > 0; at = piece.indexOf(SPACE, at + 1))
+      joined.add(piece[at - 1]);
+  }
+  return (text) => {
+    const words: string[] = [];
+    let from = 0;
+    for (let at = text.indexOf(SPACE, 1); at > 0; at = text.indexOf(SPACE, at + 1)) {
+      if (joined.has(text[at - 1])) continue;
+      words.push(text.slice(from, at));
+      from = at;
+    }
+    if (from < text.length) words.push(text.slice(from));
+    return words;
+  };
+}

@@ -4,7 +4,7 @@
  */
 import type { Allocation, Device } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
-import { type ChatMessage, type ChatTemplate, encodePrompt } from "../format/template.ts";
+import { type ChatMessage, type ChatTemplate, encodeChat, encodePrompt } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Model } from "../model/model.ts";

@@ -6,7 +6,7 @@
 import type { Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
 import { attendPartialBytes, attendWorkBytes, KV_FORMATS, type KvFormat, kvCacheBytes } from "./kv-layout.ts";
-import { needsQuantizedInput, packedBytes, quantizedBytes, TYPE_IDS } from "./packing.ts";
+import { MATMUL_SCRATCH_BYTES, needsQuantizedInput, packedBytes, quantizedBytes, TYPE_IDS } from "./packing.ts";
 import { type Argument, type Kind, RECORD_WORDS, RecordWriter } from "./records.ts";
 import { CONTROL_BYTES } from "./workers.ts";
 
@@ -58,8 +58,8 @@ export function layOut(graph: Graph, threads: number): Layout {
   const partials = attends.map((op) =>
     attendPartialBytes(graph.maxTokens, op.heads, op.cache.kvHeads, op.cache.headDim),
   );
-  const work = attends.map((op) => attendWorkBytes(op.cache.headDim));
-  const workBytes = Math.ceil(Math.max(0, ...work) / ALIGNMENT) * ALIGNMENT;
+  const work = [MATMUL_SCRATCH_BYTES, ...attends.map((op) => attendWorkBytes(op.cache.headDim))];
+  const workBytes = Math.ceil(Math.max(...work) / ALIGNMENT) * ALIGNMENT;
   const rows = graph.maxTokens;
   const quantized = graph.ops.map((op) => (isQuantized(op) ? rows * quantizedBytes(op.weight.cols) : 0));
   const longestRow = Math.max(0, ...graph.weights.map((w) => packedBytes(w.type, 8, w.cols)));

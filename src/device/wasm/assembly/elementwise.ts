@@ -48,7 +48,7 @@ export function rope(
 ): void {
   const half = usize(pairs) * 4;
   const whole = usize(headDim) * 4;
-  for (let t = 0; t < tokens; t++, turns += 2 * half) {
+  for (let t = 0; t < tokens; t++, turns += half * 2) {
     for (let h = 0; h < heads; h++, x += whole, out += whole) {
       let i: usize = 0;
       for (; i + 16 <= half; i += 16) {
@@ -67,7 +67,7 @@ export function rope(
         store<f32>(out + i, a * cos - b * sin);
         store<f32>(out + half + i, b * cos + a * sin);
       }
-      if (out != x && 2 * half < whole) memory.copy(out + 2 * half, x + 2 * half, whole - 2 * half);
+      if (out != x && half * 2 < whole) memory.copy(out + half * 2, x + half * 2, whole - half * 2);
     }
   }
 }

@@ -22,7 +22,7 @@ const OUTPUTS: usize = 272;
 const PIECES: i32 = 8;
 
 // @ts-ignore: decorator
-@inline function word(op: usize, index: i32): u32 { return load<u32>(op + 16 + (usize(index) << 2)); }
+@inline function word(op: usize, index: i32): usize { return load<usize>(op + 16 + (usize(index) << 2)); }
 // @ts-ignore: decorator
 @inline function int(op: usize, index: i32): i32 { return load<i32>(op + 16 + (usize(index) << 2)); }
 // @ts-ignore: decorator
@@ -84,12 +84,16 @@ function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, 
       return;
     }
     case 4: {
-      // matmul: out, x, q, weight, type, weight rows, cols, bias
+      // matmul: out, x, q, weight, type, weight rows, cols, bias, work, work bytes
+      const work = word(op, 8) + usize(thread) * word(op, 9);
       const panels = (int(op, 5) + 7) >> 3;
       const grain = max(1, panels / (i32(threads) * PIECES));
       for (let first = take(op, grain, panels); first >= 0; first = take(op, grain, panels)) {
         const last = min(first + grain, panels);
-        matmul(word(op, 0), word(op, 1), word(op, 2), word(op, 3), int(op, 4), int(op, 5), int(op, 6), rows, word(op, 7), first, last);
+        matmul(
+          word(op, 0), word(op, 1), word(op, 2), word(op, 3), int(op, 4), int(op, 5), int(op, 6), rows, word(op, 7),
+          first, last, work,
+        );
       }
       return;
     }
@@ -116,7 +120,7 @@ function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, 
       // attend: cache, queries, out, partials, work, work bytes, heads, kvHeads, headDim, capacity, window, scale, softcap, format
       const heads = int(op, 6);
       const kvHeads = int(op, 7);
-      const work = word(op, 4) + usize(thread) * usize(word(op, 5));
+      const work = word(op, 4) + usize(thread) * word(op, 5);
       const units = attendUnits(tokens, heads, kvHeads, position, int(op, 10));
       const grain = max(1, units / (i32(threads) * PIECES));
       for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units)) {

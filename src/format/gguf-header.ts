@@ -6,7 +6,7 @@
  */
 import { ByteWindow } from "./byte-window.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
-import { type Metadata, quote, readMetadata } from "./gguf-metadata.ts";
+import { describeValue, type Metadata, quote, readMetadata } from "./gguf-metadata.ts";
 import { readTensorList } from "./gguf-tensors.ts";
 import { rangeTensor } from "./range-tensor.ts";
 import type { Source } from "./source.ts";
@@ -55,11 +55,7 @@ function readAlignment(file: string, metadata: Metadata): number {
   const alignment = key in metadata ? metadata[key] : ALIGNMENT;
   const isPower = typeof alignment === "number" && alignment > 0 && Number.isInteger(Math.log2(alignment));
   if (!isPower || alignment > 2 ** 31) {
-    throw new FormatError(
-      file,
-      `${quote(key)} is ${String(alignment).slice(0, 40)}`,
-      "powers of two up to 2^31",
-    );
+    throw new FormatError(file, `${quote(key)} is ${describeValue(alignment)}`, "powers of two up to 2^31");
   }
   return alignment;
 }

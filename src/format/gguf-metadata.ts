@@ -108,6 +108,12 @@ export function quote(name: string): string {
   return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name);
 }
 
+/** A value for a message, whatever a hostile file made of it. */
+export function describeValue(value: unknown): string {
+  if (typeof value === "string") return quote(value);
+  return typeof value === "object" ? "an array" : String(value);
+}
+
 class ValueReader {
   /** Array elements so far, by type of BOXED. */
   readonly #boxed: Record<number, number> = { [BOOL]: 0, [STRING]: 0, [ARRAY]: 0 };

@@ -6,7 +6,7 @@
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile } from "./folder.ts";
 import { type GgufHeader, readGgufHeader } from "./gguf-header.ts";
-import { type Metadata, quote } from "./gguf-metadata.ts";
+import { describeValue, type Metadata, quote } from "./gguf-metadata.ts";
 import type { Source } from "./source.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -77,7 +77,11 @@ async function readParts(
   }
   const promised = metadata["split.tensors.count"];
   if (promised !== undefined && promised !== tensors.size) {
-    throw new FormatError(source.name, `${tensors.size} tensors in ${parts} parts`, `${String(promised)}`);
+    throw new FormatError(
+      source.name,
+      `${tensors.size} tensors in ${parts} parts`,
+      `${describeValue(promised)}`,
+    );
   }
   return { metadata, tensors };
 }
@@ -92,7 +96,7 @@ async function readPart(folder: Folder, name: string, sources: Source[]): Promis
 
 function checkPart(place: string, metadata: Metadata, part: number, parts: number): void {
   if (metadata["split.no"] !== part || metadata["split.count"] !== parts) {
-    const found = `part ${String(metadata["split.no"])} of ${String(metadata["split.count"])}, counted from 0`;
+    const found = `part ${describeValue(metadata["split.no"])} of ${describeValue(metadata["split.count"])}, counted from 0`;
     throw new FormatError(place, found, `part ${part} of ${parts}`);
   }
 }

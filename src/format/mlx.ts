@@ -29,7 +29,7 @@ export interface MlxParts {
 export function mlxType(quantization: JsonObject, path: string, place: string): TensorType {
   const own = Object.hasOwn(quantization, path) ? quantization[path] : quantization;
   const { bits, group_size: group, mode = "affine" } = asObject(own, `${place}: quantization of ${path}`);
-  const type = `mlx${String(bits)}_g${String(group)}`;
+  const type = `mlx${describe(bits)}_g${describe(group)}`;
   if (mode !== "affine")
     throw new UnsupportedError(`${place}: MLX quantization mode ${describe(mode)} of ${path}`);
   if (Object.hasOwn(BLOCKS, type)) return type as TensorType;

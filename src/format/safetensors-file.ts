@@ -22,6 +22,8 @@ export interface SafetensorsEntry {
 /** As the reference library. */
 const HEADER_BYTES = 100_000_000;
 
+const DIMENSIONS = 8;
+
 /** Bits of one element. Of a dtype that is not here only the range is checked. */
 const BITS: Readonly<Record<string, number>> = {
   BOOL: 8,
@@ -76,8 +78,12 @@ export async function readEntryBytes(entry: SafetensorsEntry): Promise<Uint8Arra
 function readEntry(source: Source, name: string, value: unknown, start: number): SafetensorsEntry {
   const place = `${source.name}: ${describe(name)}`;
   const { dtype, shape, data_offsets: offsets }: JsonObject = asObject(value, place);
-  if (typeof dtype !== "string") throw new FormatError(place, `dtype ${describe(dtype)}`, "a string");
-  if (!isCounts(shape)) throw new FormatError(place, `shape ${describe(shape)}`, "an array of whole numbers");
+  if (typeof dtype !== "string" || dtype.length > 16) {
+    throw new FormatError(place, `dtype ${describe(dtype)}`, "a short name");
+  }
+  if (!isCounts(shape) || shape.length > DIMENSIONS) {
+    throw new FormatError(place, `shape ${describe(shape)}`, `up to ${DIMENSIONS} whole numbers`);
+  }
   const dataBytes = source.size - start;
   if (!isCounts(offsets) || offsets.length !== 2 || offsets[0] > offsets[1] || offsets[1] > dataBytes) {
     const range = `[begin, end] with begin <= end <= ${dataBytes}, the bytes after the header`;

@@ -29,7 +29,7 @@ const PLAIN: Readonly<Record<string, TensorType>> = { F32: "f32", F16: "f16", BF
 export async function openSafetensors(folder: Folder): Promise<SafetensorsFolder> {
   const place = `${folder.name}/config.json`;
   const found = await readJson(folder, "config.json");
-  if (found === null)
+  if (found === undefined)
     throw new FormatError(folder.name, "a folder without config.json", "a Hugging Face or MLX folder");
   const config = asObject(found, place);
   const quantization = readQuantization(config, place);
@@ -130,7 +130,7 @@ function addMlx(tensors: Weights, parts: MlxParts, type: () => TensorType): void
     tensors.set(parts.weight.name, mlxTensor(parts, type()));
   } catch (error) {
     if (!(error instanceof UnsupportedError)) throw error;
-    tensors.addUnreadable(parts.weight.name, error.thing);
+    tensors.addUnreadable(parts.weight.name, error.thing, error.wayOut);
   }
 }
 

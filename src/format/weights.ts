@@ -6,11 +6,11 @@ import { UnsupportedError } from "./errors.ts";
 import type { Tensor } from "./tensor.ts";
 
 export class Weights extends Map<string, Tensor> {
-  readonly #unreadable = new Map<string, string>();
+  readonly #unreadable = new Map<string, { thing: string; wayOut?: string }>();
 
-  /** Records why `name` is no weight; it counts as present, so that no caller takes it for an optional one left out. */
-  addUnreadable(name: string, reason: string): void {
-    this.#unreadable.set(name, reason);
+  /** Records what `name` is instead of a weight. It counts as present, so that no caller takes it for an optional one left out. */
+  addUnreadable(name: string, thing: string, wayOut?: string): void {
+    this.#unreadable.set(name, { thing, wayOut });
   }
 
   override has(name: string): boolean {
@@ -20,7 +20,7 @@ export class Weights extends Map<string, Tensor> {
   /** The tensor; undefined when the checkpoint has none. UnsupportedError when it has one of an unreadable kind. */
   override get(name: string): Tensor | undefined {
     const reason = this.#unreadable.get(name);
-    if (reason !== undefined) throw new UnsupportedError(reason);
+    if (reason) throw new UnsupportedError(reason.thing, reason.wayOut);
     return super.get(name);
   }
 }

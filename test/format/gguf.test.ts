@@ -181,7 +181,7 @@ describe("GGUF key-values", () => {
     [
       "an alignment in words",
       { keys: [["general.alignment", T.string, "32"]] },
-      /"general.alignment" is 32; allowed/,
+      /"general.alignment" is "32"; allowed/,
     ],
   ])("refuses %s", async (_, file, message) => {
     const failure = read(file);

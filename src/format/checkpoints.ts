@@ -1,0 +1,83 @@
+/**
+ * The two kinds of checkpoint behind one interface, from any Source or Folder (browser-safe). Owns joining a reader's
+ * tensors with a tokenizer and a chat template, both made on first use and once. Refuses to know where bytes come from.
+ */
+import type { Checkpoint } from "./checkpoint.ts";
+import { FormatError, UnsupportedError } from "./errors.ts";
+import { type Folder, openFile, readJson, readText } from "./folder.ts";
+import { readGguf } from "./gguf.ts";
+import { asObject } from "./json.ts";
+import { openSafetensors } from "./safetensors.ts";
+import type { Source } from "./source.ts";
+import { type ChatTemplate, chatTemplateFromConfig, chatTemplateFromGguf } from "./template.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+import { tokenizerFromFolder } from "./tokenizer-folder.ts";
+import { tokenizerFromGguf } from "./tokenizer-gguf.ts";
+
+/** A GGUF file, or any part of a split one whose other parts are in `folder`. Takes `source` over. */
+export async function ggufCheckpoint(source: Source, folder?: Folder): Promise<Checkpoint> {
+  const { metadata, tensors, close } = await readGguf(source, folder);
+  return {
+    kind: "gguf",
+    name: source.name,
+    metadata,
+    tensors,
+    tokenizer: once(() => tokenizerFromGguf(metadata)),
+    chatTemplate: once(async () => chatTemplateFromGguf(metadata)),
+    close,
+  };
+}
+
+/** A Hugging Face or MLX folder. */
+export async function safetensorsCheckpoint(folder: Folder): Promise<Checkpoint> {
+  const { config, tensors, close } = await openSafetensors(folder);
+  return {
+    kind: "safetensors",
+    name: folder.name,
+    metadata: config,
+    tensors,
+    tokenizer: once(() => folderTokenizer(folder)),
+    chatTemplate: once(() => folderTemplate(folder)),
+    close,
+  };
+}
+
+async function folderTokenizer(folder: Folder): Promise<Tokenizer> {
+  const tokenizer = await readJson(folder, "tokenizer.json");
+  if (tokenizer === undefined) throw await noTokenizer(folder);
+  return tokenizerFromFolder({
+    tokenizer,
+    config: await readJson(folder, "tokenizer_config.json"),
+    generation: await readJson(folder, "generation_config.json"),
+    specialTokens: await readJson(folder, "special_tokens_map.json"),
+  });
+}
+
+async function noTokenizer(folder: Folder): Promise<Error> {
+  const pieces = await openFile(folder, "tokenizer.model");
+  if (pieces === null) return new FormatError(folder.name, "a folder without tokenizer.json");
+  await pieces.close();
+  const wayOut = "Save the tokenizer with transformers, which writes tokenizer.json, or use a GGUF file.";
+  return new UnsupportedError(`${folder.name}: tokenizer.model without tokenizer.json`, wayOut);
+}
+
+/** As transformers looks for it: a file of its own first, as text or as JSON, then tokenizer_config.json. */
+async function folderTemplate(folder: Folder): Promise<ChatTemplate | null> {
+  const config = asObject((await readJson(folder, "tokenizer_config.json")) ?? {}, "tokenizer_config.json");
+  const json = asObject((await readJson(folder, "chat_template.json")) ?? {}, "chat_template.json");
+  const jinja = await readText(folder, "chat_template.jinja");
+  const specialTokens = await readJson(folder, "special_tokens_map.json");
+  return chatTemplateFromConfig({ ...config, ...json }, jinja, specialTokens);
+}
+
+/** Calls `make` on the first call and gives everyone its promise; after a failure the next call tries again. */
+function once<Made>(make: () => Promise<Made>): () => Promise<Made> {
+  let made: Promise<Made> | null = null;
+  return () => {
+    made ??= make().catch((error) => {
+      made = null;
+      throw error;
+    });
+    return made;
+  };
+}

@@ -31,9 +31,9 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
   const json = asObject(files.tokenizer, PLACE);
   const model = asObject(json.model, `${PLACE}: model`);
   refuseOtherModels(model);
-  const { texts, kinds, pieces } = readVocabulary(model);
-  const added = readAdded(json.added_tokens, texts, kinds, pieces);
-  for (let id = 0; id < texts.length; id++) texts[id] ??= "";
+  const tokens = new TokenTable(model, json.added_tokens);
+  const { texts, kinds, pieces } = tokens;
+  const added = readAdded(json.added_tokens, tokens);
   const byteIds = new Int32Array(256).fill(-1);
   const pipeline = pipelineOf(json, pieces);
   if (model.byte_fallback === true) {
@@ -70,40 +70,46 @@ function refuseOtherModels(model: JsonObject): void {
   }
 }
 
-function readVocabulary(model: JsonObject) {
-  const texts: string[] = [];
-  const kinds: TokenKind[] = [];
-  const pieces = new Map<string, number>();
-  const vocab = asObject(model.vocab, `${PLACE}: model.vocab`);
-  for (const text of Object.keys(vocab)) {
-    const id = checkId(vocab[text], () => `${PLACE}: model.vocab[${describe(text)}]`);
-    place(id, text, "piece", texts, kinds);
-    if (text !== "") pieces.set(text, id);
-  }
-  return { texts, kinds, pieces };
-}
+/** The ids of model.vocab, and room for the added ones. */
+class TokenTable {
+  readonly texts: string[] = [];
+  readonly kinds: TokenKind[] = [];
+  readonly pieces = new Map<string, number>();
+  /** Ids may have gaps, but not so many that a made-up id costs memory. */
+  readonly #ids: number;
 
-/** Ids may have gaps, but not so many that a made-up id costs memory. */
-function checkId(value: unknown, where: () => string): number {
-  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < MAX_RANKS)
-    return value as number;
-  throw new FormatError(where(), describe(value), `a token id, 0 to ${MAX_RANKS - 1}`);
-}
-
-function place(id: number, text: string, kind: TokenKind, texts: string[], kinds: TokenKind[]): void {
-  while (texts.length <= id) {
-    texts.push("");
-    kinds.push("none");
+  constructor(model: JsonObject, added: unknown) {
+    const vocab = asObject(model.vocab, `${PLACE}: model.vocab`);
+    const entries = Object.entries(vocab);
+    const count = entries.length + (Array.isArray(added) ? added.length : 0);
+    this.#ids = Math.min(count * 4 + 65536, MAX_RANKS);
+    for (const [text, id] of entries) {
+      this.put(id, text, "piece", () => `${PLACE}: model.vocab[${describe(text)}]`);
+      if (text !== "") this.pieces.set(text, id as number);
+    }
   }
-  texts[id] = text;
-  kinds[id] = kind;
+
+  /** Puts a token at its id, and returns the id. */
+  put(id: unknown, text: string, kind: TokenKind, where: () => string): number {
+    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= this.#ids) {
+      throw new FormatError(where(), describe(id), `a token id, 0 to ${this.#ids - 1}`);
+    }
+    while (this.texts.length <= (id as number)) {
+      this.texts.push("");
+      this.kinds.push("none");
+    }
+    this.texts[id as number] = text;
+    this.kinds[id as number] = kind;
+    return id as number;
+  }
 }
 
 /**
  * Added tokens are found in the text as they stand. Control tokens leave `pieces`, so that joining never gives one;
  * the others (runs of ▁ in Gemma) may also be joined into.
  */
-function readAdded(value: unknown, texts: string[], kinds: TokenKind[], pieces: Map<string, number>) {
+function readAdded(value: unknown, tokens: TokenTable) {
+  const { pieces } = tokens;
   const fixed: FixedText[] = [];
   const controls: FixedText[] = [];
   const ends: number[] = [];
@@ -114,14 +120,14 @@ function readAdded(value: unknown, texts: string[], kinds: TokenKind[], pieces: 
   for (const [at, entry] of (value ?? []).entries()) {
     const where = `${PLACE}: added_tokens[${at}]`;
     const { id: rawId, content, special, lstrip, rstrip } = asObject(entry, where);
-    const id = checkId(rawId, () => `${where}.id`);
     if (typeof content !== "string") throw new FormatError(`${where}.content`, describe(content), "a text");
     const control = special === true || isEndText(content);
+    const kind = control ? "control" : pieces.has(content) ? "piece" : "added";
+    const id = tokens.put(rawId, content, kind, () => `${where}.id`);
     const text = { id, text: content, stripBefore: lstrip === true, stripAfter: rstrip === true };
     const guarded = control || looksLikeControl(content);
     if (guarded) pieces.delete(content);
     (guarded ? controls : fixed).push(text);
-    place(id, content, control ? "control" : pieces.has(content) ? "piece" : "added", texts, kinds);
     byText.set(content, id);
     if (isEndText(content)) ends.push(id);
   }

@@ -1,0 +1,176 @@
+/** tokenizer.json: built from the golden vocabularies and compared with outside ids, and small ones by hand. */
+import { Tokenizer as Library } from "@huggingface/tokenizers";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { tokenizerFromFolder } from "../../src/format/tokenizer-folder.ts";
+import { goldenMetadata, goldenText, type VocabularyName } from "./tokenizer-vocabularies.ts";
+
+const fuzz = JSON.parse(goldenText("fuzz.json")) as { texts: string[]; ids: Record<string, number[][]> };
+
+const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
+const pattern =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const split = { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false };
+const spaces = { type: "Replace", pattern: { String: " " }, content: "▁" };
+const unspaces = { type: "Replace", pattern: { String: "▁" }, content: " " };
+
+/** What the files of these families say around the vocabulary. */
+const FAMILIES = {
+  "gpt-2": { normalizer: null, pre_tokenizer: byteLevel, decoder: byteLevel },
+  qwen2: {
+    normalizer: null,
+    pre_tokenizer: { type: "Sequence", pretokenizers: [split, { ...byteLevel, use_regex: false }] },
+    decoder: byteLevel,
+  },
+  "gemma-4": {
+    normalizer: spaces,
+    pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false },
+    decoder: { type: "Sequence", decoders: [unspaces, { type: "ByteFallback" }, { type: "Fuse" }] },
+  },
+};
+
+async function jsonOf(name: VocabularyName & keyof typeof FAMILIES) {
+  const metadata = await goldenMetadata(name);
+  const texts = metadata["tokenizer.ggml.tokens"] as string[];
+  const types = metadata["tokenizer.ggml.token_type"] as Int32Array;
+  const added = texts.flatMap((content, id) =>
+    types[id] === 3 || types[id] === 4 ? [{ id, content, special: types[id] === 3, normalized: false }] : [],
+  );
+  const merges = (metadata["tokenizer.ggml.merges"] as string[]).map((merge) => {
+    const at = merge.indexOf(" ", 1);
+    return [merge.slice(0, at), merge.slice(at + 1)];
+  });
+  const vocab = Object.fromEntries(texts.map((text, id) => [text, id]));
+  const model = { type: "BPE", vocab, merges, byte_fallback: name === "gemma-4", unk_token: null };
+  return { ...FAMILIES[name], added_tokens: added, post_processor: null, model };
+}
+
+describe.each(["gpt-2", "qwen2", "gemma-4"] as const)("%s as a tokenizer.json", (name) => {
+  it("gives the outside ids, and the texts back", async () => {
+    const tokenizer = await tokenizerFromFolder({ tokenizer: await jsonOf(name) });
+    fuzz.texts.forEach((text, i) => {
+      const ids = tokenizer.encode(text, { special: true });
+      // The pattern of tokenizer.json also folds "ſ" to "s"; llama.cpp's, which made these ids, does not.
+      if (!text.includes("'ſ")) expect(ids, JSON.stringify(text)).toEqual(fuzz.ids[name][i]);
+      expect(tokenizer.decode(ids, { special: true })).toBe(text);
+    });
+  });
+});
+
+it("gives the ids of the library it replaces for speed", async () => {
+  const json = await jsonOf("gpt-2");
+  const library = new Library(json, {});
+  const tokenizer = await tokenizerFromFolder({ tokenizer: json });
+  const text = fc.oneof(fc.string({ unit: "grapheme" }), fc.constantFrom(...fuzz.texts));
+  fc.assert(
+    fc.property(fc.array(text, { maxLength: 4 }), (parts) => {
+      // The library's ByteLevel takes JavaScript's blanks for Unicode's; the outside ids above have it right.
+      const input = parts.join(" ").replace(/[\uFEFF\u0085]/g, "");
+      expect(tokenizer.encode(input, { special: true })).toEqual(library.encode(input).ids);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+/** A vocabulary of ▁ and letters with Llama's files around it. */
+function llamaLike(change: Record<string, unknown> = {}, model: Record<string, unknown> = {}) {
+  const vocab = { "<unk>": 0, "<s>": 1, "</s>": 2, "▁": 3, a: 4, b: 5, ab: 6, "▁ab": 7, "▁▁": 8 };
+  const merges = ["a b", "▁ ab", "▁ ▁"];
+  return {
+    added_tokens: [0, 1, 2].map((id) => ({ id, content: Object.keys(vocab)[id], special: true })),
+    normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, spaces] },
+    pre_tokenizer: null,
+    decoder: {
+      type: "Sequence",
+      decoders: [
+        unspaces,
+        { type: "ByteFallback" },
+        { type: "Fuse" },
+        { type: "Strip", content: " ", start: 1, stop: 0 },
+      ],
+    },
+    post_processor: null,
+    model: { type: "BPE", vocab, merges, unk_token: "<unk>", byte_fallback: true, ...model },
+    ...change,
+  };
+}
+
+describe("spaces in front", () => {
+  const encode = async (json: object, text: string) =>
+    (await tokenizerFromFolder({ tokenizer: json })).encode(text, { special: true });
+  const metaspace = (more: object) =>
+    llamaLike({
+      normalizer: null,
+      pre_tokenizer: { type: "Metaspace", replacement: "▁", split: false, ...more },
+    });
+
+  it("Prepend: of every section", async () => {
+    expect(await encode(llamaLike(), "ab<s>ab")).toEqual([7, 1, 7]);
+    expect(await encode(llamaLike(), " ab")).toEqual([3, 7]);
+  });
+
+  it("Metaspace: of every section, of the text, or never; not in front of a space", async () => {
+    expect(await encode(metaspace({ prepend_scheme: "always" }), "ab<s>ab")).toEqual([7, 1, 7]);
+    expect(await encode(metaspace({ prepend_scheme: "first" }), "ab<s>ab")).toEqual([7, 1, 6]);
+    expect(await encode(metaspace({ prepend_scheme: "never" }), "ab<s>ab")).toEqual([6, 1, 6]);
+    expect(await encode(metaspace({ add_prefix_space: false }), "ab")).toEqual([6]);
+    expect(await encode(metaspace({}), " ab")).toEqual([7]);
+  });
+
+  it("Metaspace that splits joins no two spaces", async () => {
+    expect(await encode(metaspace({}), "a  b")).toEqual([3, 4, 8, 5]);
+    expect(await encode(metaspace({ split: true }), "a  b")).toEqual([3, 4, 3, 3, 5]);
+  });
+
+  it("comes off again", async () => {
+    const tokenizer = await tokenizerFromFolder({ tokenizer: llamaLike() });
+    expect(tokenizer.decode(tokenizer.encode("ab ab"))).toBe("ab ab");
+    expect(tokenizer.decode(tokenizer.encode("  ab"))).toBe("  ab");
+  });
+
+  it("an unknown character is <unk> where there are no bytes", async () => {
+    expect(await encode(llamaLike(), "aéb")).toEqual([3, 4, 0, 5]);
+  });
+});
+
+describe("what the files say together", () => {
+  const make = (files: object, change = {}) =>
+    tokenizerFromFolder({ tokenizer: llamaLike(change), ...files });
+
+  it("which ids end a text", async () => {
+    const added_tokens = [...llamaLike().added_tokens, { id: 9, content: "<|im_end|>", special: false }];
+    const tokenizer = await make(
+      { config: { eos_token: { content: "</s>" } }, generation: { eos_token_id: [2, 0] } },
+      { added_tokens },
+    );
+    expect([...tokenizer.endIds].sort()).toEqual([0, 2, 9]);
+    expect((await make({ generation: { eos_token_id: 2 } })).endIds).toEqual(new Set([2]));
+    expect((await make({ specialTokens: { eos_token: "</s>" } })).endIds).toEqual(new Set([2]));
+  });
+
+  it("whether a bos comes first", async () => {
+    const single = [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }];
+    const template = { type: "TemplateProcessing", single };
+    const post_processor = { type: "Sequence", processors: [{ type: "ByteLevel" }, template] };
+    const config = { bos_token: "<s>", add_bos_token: true };
+    expect((await make({ config })).addBos).toBe(true);
+    expect((await make({ config: { bos_token: "<s>" } }, { post_processor })).addBos).toBe(true);
+    expect((await make({ config: { bos_token: "<s>" } })).addBos).toBe(false);
+    // The post-processor is what Hugging Face runs: it wins over the flag.
+    const without = { type: "TemplateProcessing", single: single.slice(1) };
+    expect((await make({ config }, { post_processor: without })).addBos).toBe(false);
+    expect(await make({ config: { bos_token: null, add_bos_token: true } })).toMatchObject({
+      bosId: null,
+      addBos: false,
+    });
+  });
+
+  it("which added tokens need permission", async () => {
+    const added_tokens = ["<|tool>", "<think>"].map((content, i) => ({ id: 9 + i, content, special: false }));
+    const tokenizer = await make({}, { added_tokens: [...llamaLike().added_tokens, ...added_tokens] });
+    expect(tokenizer.encode("a<think>")).toEqual([3, 4, 10]);
+    expect(tokenizer.encode("a<|tool>")).not.toContain(9);
+    expect(tokenizer.encode("a<|tool>", { special: true })).toEqual([3, 4, 9]);
+    expect(tokenizer.encode("<s>")).not.toContain(1);
+  });
+});

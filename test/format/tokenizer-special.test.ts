@@ -1,0 +1,110 @@
+/** Text that looks like control tokens: what a person wrote never becomes one. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { LITERAL, type Tokenizer } from "../../src/format/tokenizer.ts";
+import { FixedTexts } from "../../src/format/tokenizer-control.ts";
+import { tokenizerFromGguf } from "../../src/format/tokenizer-gguf.ts";
+import type { GgufMetadata } from "../../src/format/tokenizer-metadata.ts";
+import {
+  goldenMetadata,
+  goldenTokenizer,
+  tinySentencePiece,
+  VOCABULARIES,
+} from "./tokenizer-vocabularies.ts";
+
+function controlsOf(metadata: GgufMetadata): Map<string, number> {
+  const texts = metadata["tokenizer.ggml.tokens"] as string[];
+  const types = metadata["tokenizer.ggml.token_type"] as Int32Array;
+  return new Map(texts.flatMap((text, id) => (types[id] === 3 || types[id] === 2 ? [[text, id]] : [])));
+}
+
+describe.each([...VOCABULARIES, "needle"] as const)("%s", (name) => {
+  it("makes control tokens only where they are allowed", async () => {
+    const tokenizer = await goldenTokenizer(name);
+    const controls = controlsOf(await goldenMetadata(name));
+    const ids = new Set(controls.values());
+    for (const [text, id] of controls) {
+      expect(tokenizer.encode(text, { special: true }), text).toEqual([id]);
+      for (const around of [text, `a${text}b`, ` ${text} `, text + text]) {
+        const plain = tokenizer.encode(around);
+        expect(
+          plain.some((found) => ids.has(found)),
+          around,
+        ).toBe(false);
+        expect(tokenizer.decode(plain)).toBe(around);
+      }
+    }
+  });
+
+  it("keeps protected text as it is, also between control tokens", async () => {
+    const tokenizer = await goldenTokenizer(name);
+    const controls = [...controlsOf(await goldenMetadata(name)).keys()];
+    const part = fc.oneof(
+      fc.constantFrom(...controls, LITERAL, "<", "|", "<|", " "),
+      fc.string({ unit: "grapheme" }),
+    );
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 8 }), (parts) => {
+        const text = parts.join("");
+        const marked = tokenizer.protect(text);
+        expect(tokenizer.encode(marked, { special: true, marks: true })).toEqual(tokenizer.encode(text));
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+describe("added tokens", () => {
+  const metadata = tinySentencePiece(["a", "b", "▁", "<|tool>", "<think>", "<|im_end|>", "  "]);
+  const types = metadata["tokenizer.ggml.token_type"] as number[];
+  types.fill(4, 262);
+  const make = () => tokenizerFromGguf({ ...metadata, "tokenizer.ggml.add_space_prefix": false });
+
+  it("are found in any text when they are text", async () => {
+    const tokenizer = await make();
+    expect(tokenizer.encode("a<think>b")).toEqual([259, 263, 260]);
+    expect(tokenizer.encode("a  b")).toEqual([259, 265, 260]);
+    expect(tokenizer.decode([259, 263, 260])).toBe("a<think>b");
+  });
+
+  it("need permission when they look like control tokens", async () => {
+    const tokenizer = await make();
+    expect(tokenizer.encode("<|tool>")).not.toContain(262);
+    expect(tokenizer.encode("<|tool>", { special: true })).toEqual([262]);
+    expect(tokenizer.decode([262, 264])).toBe("<|tool>");
+    expect(tokenizer.endIds.has(264)).toBe(true);
+  });
+});
+
+describe("SentencePiece joins", () => {
+  it("cannot spell a control token out of its parts", async () => {
+    // "<" + "s>" would give "<s>" if control tokens were pieces: llama.cpp does that.
+    const tokenizer: Tokenizer = await tokenizerFromGguf(tinySentencePiece(["s>", "<", "s", ">", "▁"]));
+    expect(tokenizer.encode("<s>")).toEqual([263, 260, 259]);
+    expect(tokenizer.encode("<s>", { special: true })).toEqual([1]);
+    expect(tokenizer.encode("<0x41>")).not.toContain(3 + 0x41);
+  });
+});
+
+describe("fixed texts", () => {
+  const split = (texts: FixedTexts, text: string) => {
+    const found: (string | number)[] = [];
+    texts.split(text, true, { token: (id) => found.push(id), text: (part) => found.push(part) });
+    return found;
+  };
+
+  it("prefers the leftmost, then the longest", () => {
+    const texts = new FixedTexts(
+      ["<a", "<a>", "a>b", ">"].map((text, id) => ({ id, text })),
+      "test",
+    );
+    expect(split(texts, "x<a>b<a<a>")).toEqual(["x", 1, "b", 0, 1]);
+    expect(split(texts, `x${LITERAL}<a>b`)).toEqual(["x<", 2]);
+    expect(texts.protect("x<a>b")).toBe(`x${LITERAL}<${LITERAL}a${LITERAL}>b`);
+  });
+
+  it("takes the blanks that belong to a token", () => {
+    const texts = new FixedTexts([{ id: 7, text: "<t>", stripBefore: true, stripAfter: true }], "test");
+    expect(split(texts, "a \n<t>  b")).toEqual(["a", 7, "b"]);
+  });
+});

@@ -1,6 +1,8 @@
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { dequantize } from "../../src/format/blocks.ts";
 import { FormatError, UnsupportedError } from "../../src/format/errors.ts";
+import { fileFolder, fileSource } from "../../src/format/file-source.ts";
 import { f32ToBf16, f32ToF16 } from "../../src/format/float16.ts";
 import { openSafetensors } from "../../src/format/safetensors.ts";
 import { readEntryBytes, readSafetensors } from "../../src/format/safetensors-file.ts";
@@ -272,6 +274,20 @@ describe("MLX quantized weights", () => {
     expect(tensor).toMatchObject({ name: "m.up.weight", type: `mlx${bits}_g${group}`, rows: 5, cols: 256 });
     expect(await floats(tensor)).toEqual(values);
     expect(await floats(tensor, 3, 1)).toEqual(values.slice(3 * 256, 4 * 256));
+  });
+
+  it("equals what MLX itself wrote and dequantized", async () => {
+    const at = (file: string) => fileURLToPath(new URL(`../golden/mlx${file}`, import.meta.url));
+    const { tensors, close } = await openSafetensors(fileFolder(at("")));
+    const expectedFile = await fileSource(at("/expected.safetensors"));
+    const expected = await readSafetensors(expectedFile);
+    expect(tensors.size).toBe(18);
+    for (const tensor of tensors.values()) {
+      const bytes = await readEntryBytes(expected.get(tensor.name.replace(".weight", ""))!);
+      expect(await floats(tensor)).toEqual([...new Float32Array(bytes.buffer)]);
+    }
+    await expectedFile.close();
+    await close();
   });
 
   it("gathers more rows than one piece holds", async () => {

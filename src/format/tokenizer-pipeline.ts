@@ -81,6 +81,9 @@ function stageOf(part: JsonObject, normalizer: unknown): Stage {
       }
       // Gemma splits at spaces that its normalizer has already replaced.
       if (isSpace(part.pattern) && replacesSpaces(normalizer)) return (words) => words;
+      throw new UnsupportedError(
+        `the pre-tokenizer Split with the behavior ${describe(part.behavior)} (${PLACE})`,
+      );
     }
   }
   throw new UnsupportedError(`the pre-tokenizer ${describe(part)} of ${PLACE}`);

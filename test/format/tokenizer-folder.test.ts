@@ -3,6 +3,7 @@ import { Tokenizer as Library } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { tokenizerFromFolder } from "../../src/format/tokenizer-folder.ts";
+import type { GgufMetadata } from "../../src/format/tokenizer-metadata.ts";
 import { goldenMetadata, goldenText, type VocabularyName } from "./tokenizer-vocabularies.ts";
 
 const fuzz = JSON.parse(goldenText("fuzz.json")) as { texts: string[]; ids: Record<string, number[][]> };
@@ -12,6 +13,7 @@ const pattern =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const split = { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false };
 const spaces = { type: "Replace", pattern: { String: " " }, content: "▁" };
+const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
 const unspaces = { type: "Replace", pattern: { String: "▁" }, content: " " };
 
 /** What the files of these families say around the vocabulary. */
@@ -22,30 +24,42 @@ const FAMILIES = {
     pre_tokenizer: { type: "Sequence", pretokenizers: [split, { ...byteLevel, use_regex: false }] },
     decoder: byteLevel,
   },
-  "gemma-4": {
-    normalizer: spaces,
-    pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false },
-    decoder: { type: "Sequence", decoders: [unspaces, { type: "ByteFallback" }, { type: "Fuse" }] },
+  "llama-spm": {
+    normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, spaces] },
+    pre_tokenizer: null,
+    decoder: { type: "Sequence", decoders: [unspaces, { type: "ByteFallback" }, { type: "Fuse" }, strip] },
   },
 };
+
+/** As Hugging Face converts SentencePiece: every way to make a piece of two others, the best scores first. */
+function mergesOfScores(metadata: GgufMetadata, texts: readonly string[]): string[][] {
+  const scores = metadata["tokenizer.ggml.scores"] as Float32Array;
+  const known = new Set(texts);
+  const merges = texts.flatMap((text, id) => {
+    const halves = Array.from({ length: text.length - 1 }, (_, at) => [
+      text.slice(0, at + 1),
+      text.slice(at + 1),
+    ]);
+    return halves.filter((parts) => parts.every((part) => known.has(part))).map((parts) => ({ id, parts }));
+  });
+  return merges.sort((a, b) => scores[b.id] - scores[a.id]).map(({ parts }) => parts);
+}
 
 async function jsonOf(name: VocabularyName & keyof typeof FAMILIES) {
   const metadata = await goldenMetadata(name);
   const texts = metadata["tokenizer.ggml.tokens"] as string[];
   const types = metadata["tokenizer.ggml.token_type"] as Int32Array;
   const added = texts.flatMap((content, id) =>
-    types[id] === 3 || types[id] === 4 ? [{ id, content, special: types[id] === 3, normalized: false }] : [],
+    types[id] >= 2 && types[id] <= 4 ? [{ id, content, special: types[id] !== 4, normalized: false }] : [],
   );
-  const merges = (metadata["tokenizer.ggml.merges"] as string[]).map((merge) => {
-    const at = merge.indexOf(" ", 1);
-    return [merge.slice(0, at), merge.slice(at + 1)];
-  });
+  const listed = metadata["tokenizer.ggml.merges"] as string[] | undefined;
+  const merges = listed?.map((merge) => merge.split(" ")) ?? mergesOfScores(metadata, texts);
   const vocab = Object.fromEntries(texts.map((text, id) => [text, id]));
-  const model = { type: "BPE", vocab, merges, byte_fallback: name === "gemma-4", unk_token: null };
+  const model = { type: "BPE", vocab, merges, byte_fallback: name === "llama-spm", unk_token: null };
   return { ...FAMILIES[name], added_tokens: added, post_processor: null, model };
 }
 
-describe.each(["gpt-2", "qwen2", "gemma-4"] as const)("%s as a tokenizer.json", (name) => {
+describe.each(["gpt-2", "qwen2", "llama-spm"] as const)("%s as a tokenizer.json", (name) => {
   it("gives the outside ids, and the texts back", async () => {
     const tokenizer = await tokenizerFromFolder({ tokenizer: await jsonOf(name) });
     fuzz.texts.forEach((text, i) => {
@@ -82,12 +96,7 @@ function llamaLike(change: Record<string, unknown> = {}, model: Record<string, u
     pre_tokenizer: null,
     decoder: {
       type: "Sequence",
-      decoders: [
-        unspaces,
-        { type: "ByteFallback" },
-        { type: "Fuse" },
-        { type: "Strip", content: " ", start: 1, stop: 0 },
-      ],
+      decoders: [unspaces, { type: "ByteFallback" }, { type: "Fuse" }, strip],
     },
     post_processor: null,
     model: { type: "BPE", vocab, merges, unk_token: "<unk>", byte_fallback: true, ...model },
@@ -131,6 +140,18 @@ describe("spaces in front", () => {
   it("an unknown character is <unk> where there are no bytes", async () => {
     expect(await encode(llamaLike(), "aéb")).toEqual([3, 4, 0, 5]);
   });
+});
+
+it("Gemma's cut at spaces, which its normalizer has replaced, changes nothing", async () => {
+  const cut = { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false };
+  const decoder = { type: "Sequence", decoders: [unspaces, { type: "ByteFallback" }, { type: "Fuse" }] };
+  const json = llamaLike({ normalizer: spaces, pre_tokenizer: cut, decoder });
+  const tokenizer = await tokenizerFromFolder({ tokenizer: json });
+  expect(tokenizer.encode("ab  ab ab")).toEqual([6, 3, 7, 7]);
+  expect(tokenizer.decode([7, 7])).toBe(" ab ab");
+  await expect(tokenizerFromFolder({ tokenizer: { ...json, normalizer: null } })).rejects.toThrow(
+    /MergedWithPrevious/,
+  );
 });
 
 describe("what the files say together", () => {

@@ -67,7 +67,7 @@ describe("the ids that are not text", () => {
 
 describe("long runs", () => {
   // Quadratic work on any of these would take minutes.
-  it.each(VOCABULARIES)("%s: a hundred thousand of anything", async (name) => {
+  it.each(["gpt-2", "llama-spm", "gemma-4"] as const)("%s: a hundred thousand of anything", async (name) => {
     const tokenizer = await goldenTokenizer(name);
     for (const unit of ["a", "xy", " ", "\n", "😀", "中文", "!", "<|", "1", "<unused"]) {
       const text = unit.repeat(100_000 / unit.length);

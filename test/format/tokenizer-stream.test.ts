@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ArgumentError } from "../../src/format/errors.ts";
 import type { DecodeOptions, Tokenizer } from "../../src/format/tokenizer.ts";
-import { goldenTokenizer, VOCABULARIES } from "./tokenizer-vocabularies.ts";
+import { goldenTokenizer } from "./tokenizer-vocabularies.ts";
 
 function streamed(tokenizer: Tokenizer, ids: readonly number[], options?: DecodeOptions): string[] {
   const stream = tokenizer.stream(options);
@@ -20,7 +20,8 @@ const text = fc.oneof(
     .map((parts) => parts.join("")),
 );
 
-describe.each(VOCABULARIES)("%s", (name) => {
+// One of each way to spell bytes, and one with large pieces.
+describe.each(["gpt-2", "llama-spm", "qwen2"] as const)("%s", (name) => {
   it("streams what decode gives, for texts", async () => {
     const tokenizer = await goldenTokenizer(name);
     fc.assert(
@@ -29,9 +30,7 @@ describe.each(VOCABULARIES)("%s", (name) => {
         const pieces = streamed(tokenizer, ids);
         expect(pieces.every(isWellFormed)).toBe(true);
         expect(pieces.join("")).toBe(tokenizer.decode(ids));
-        expect(pieces.join("")).toBe(
-          name === "llama-spm" || name === "gemma-4" ? input.replaceAll("▁", " ") : input,
-        );
+        expect(pieces.join("")).toBe(name === "llama-spm" ? input.replaceAll("▁", " ") : input);
         // Nothing is held back at the end of a whole text, and nothing is a guess before it.
         expect(pieces.at(-1)).toBe("");
         expect(pieces.join("").includes("\uFFFD")).toBe(input.includes("\uFFFD"));

@@ -55,7 +55,7 @@ export class Generation implements AsyncIterable<Piece> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
-    this.#result = yield* this.#pieces;
+    if (!this.#result) this.#result = (yield* this.#pieces) ?? null;
   }
 
   /** Runs to the end if need be. Rejects when the generation was broken off by leaving its loop. */

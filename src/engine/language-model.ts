@@ -69,9 +69,7 @@ export class LanguageModel {
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
     const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return encodePrompt(tokenizer, template.render(messages, { addGenerationPrompt: true }), {
-      template: true,
-    });
+    return encodeChat(tokenizer, template, messages);
   }
 
   /**

@@ -1,0 +1,278 @@
+/**
+ * The conformance suite: the same small graphs on any device, compared with the reference. A case builds a graph whose
+ * last value is compared; inputs enter as rows of an embedding table, so that only the contract is used.
+ * Tolerances stand in one table, each with its reason.
+ */
+import { kvCodec } from "../../src/cache/codecs.ts";
+import { cacheCapacity } from "../../src/cache/layers.ts";
+import type { Device, Graph, KvCodec, Value, Weight } from "../../src/device/contract.ts";
+import { Recorder } from "../../src/device/recorder.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
+import { BLOCKS, type Tensor, type TensorType } from "../../src/format/tensor.ts";
+import { ropeFrequencies } from "../../src/model/rope.ts";
+import { randomTensor } from "./random-tensor.ts";
+
+/** Root mean square of the difference over that of what the reference gives. */
+export const TOLERANCES = {
+  /** float32 sums in another order, exp and tanh by polynomials of 1e-7. */
+  float: 2e-6,
+  /** Activations rounded to 8 bits a block of 32: 0.3 to 0.6 % of a dot product of Gaussian values. */
+  quantizedMatmul: 1.2e-2,
+  /** float16 weights and cache are exact in float32; the order of sums differs. */
+  attendF16: 5e-6,
+  /** Query and softmax weights rounded to 8 bits; the codes themselves are equal to the reference's. */
+  attendInt4: 1.2e-2,
+};
+
+export interface DeviceCase {
+  name: string;
+  tolerance: number;
+  /** Sizes of the steps, run one after another from position 0; the last one's value is compared. */
+  steps: number[];
+  maxTokens?: number;
+  outputs?: number;
+  /** Builds the graph; `input(cols, seed)` is a random [tokens, cols] activation. */
+  build: (op: Recorder, given: Given) => Value;
+}
+
+export interface Given {
+  input(cols: number, seed: number): Value;
+  weight(role: Weight["role"], type: TensorType, rows: number, cols: number, seed: number): Weight;
+  cache(options: {
+    codec: string;
+    kvHeads: number;
+    headDim: number;
+    window: number | null;
+    context: number;
+  }): ReturnType<Recorder["cache"]>;
+}
+
+const VOCAB = 97;
+
+interface Built {
+  graph: Graph;
+  tensors: Map<string, Tensor>;
+}
+
+function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
+  const tensors = new Map<string, Tensor>();
+  const maxTokens = testCase.maxTokens ?? Math.max(...testCase.steps);
+  const op = new Recorder(maxTokens, testCase.outputs ?? maxTokens);
+  let caches = 0;
+  const given: Given = {
+    weight(role, type, rows, cols, seed) {
+      const name = `${role} ${type} ${rows} ${cols} ${seed}`;
+      tensors.set(name, randomTensor(name, type, rows, cols, seed));
+      return op.weight(name, role, type, rows, cols);
+    },
+    input: (cols, seed) => op.embed(given.weight("matrix", "f32", VOCAB, cols, seed), 20),
+    cache: ({ codec, kvHeads, headDim, window, context }) =>
+      op.cache({
+        layer: caches++,
+        codec: codecs(codec),
+        kvHeads,
+        headDim,
+        window,
+        capacity: cacheCapacity(context, maxTokens, window),
+      }),
+  };
+  const graph = op.finish(testCase.build(op, given));
+  return { graph, tensors };
+}
+
+/** Runs a case on a device; gives the compared value of the last step. */
+async function run(testCase: DeviceCase, device: Device): Promise<Float32Array> {
+  const { graph, tensors } = build(testCase, kvCodec);
+  const allocation = await device.allocate(graph);
+  try {
+    for (const weight of graph.weights) await allocation.load(weight, tensors.get(weight.name)!);
+    let position = 0;
+    let rows = 0;
+    for (const tokens of testCase.steps) {
+      const ids = Uint32Array.from({ length: tokens }, (_, i) => ((position + i) * 31) % VOCAB);
+      const outputs = Math.min(tokens, testCase.outputs ?? tokens);
+      await allocation.run({ ids, position, outputs });
+      position += tokens;
+      rows = graph.logits.rows === "tokens" ? tokens : outputs;
+    }
+    return await allocation.read(graph.logits, 0, rows);
+  } finally {
+    await allocation.close();
+  }
+}
+
+/** Root mean square error of the device against the reference, relative to the reference. */
+export async function caseError(testCase: DeviceCase, device: Device): Promise<number> {
+  const wanted = await run(testCase, referenceDevice());
+  const found = await run(testCase, device);
+  if (found.length !== wanted.length) return Number.POSITIVE_INFINITY;
+  let difference = 0;
+  let size = 0;
+  for (let i = 0; i < wanted.length; i++) {
+    difference += (found[i] - wanted[i]) ** 2;
+    size += wanted[i] ** 2;
+  }
+  return Math.sqrt(difference / size);
+}
+
+const FLOATS: TensorType[] = ["f32", "f16", "bf16"];
+
+function matmulCases(): DeviceCase[] {
+  const cases: DeviceCase[] = [];
+  for (const type of Object.keys(BLOCKS) as TensorType[]) {
+    const block = BLOCKS[type].elements;
+    const tolerance = FLOATS.includes(type) ? TOLERANCES.float : TOLERANCES.quantizedMatmul;
+    for (const [rows, blocks, tokens] of [
+      [64, 2, 1],
+      [35, 3, 5],
+      [9, 1, 3],
+      [8, 5, 33],
+    ]) {
+      const cols = block * blocks * (block === 1 ? 32 : 1);
+      cases.push({
+        name: `matmul ${type} ${rows}x${cols}, ${tokens} tokens`,
+        tolerance,
+        steps: [tokens],
+        build: (op, given) => op.matmul(given.input(cols, 5), given.weight("matrix", type, rows, cols, rows)),
+      });
+    }
+    cases.push({
+      name: `embed ${type}`,
+      // No activation is quantized; MLX's scale times code plus bias rounds once more or less.
+      tolerance: TOLERANCES.float,
+      steps: [7],
+      build: (op, given) =>
+        op.embed(given.weight("matrix", type, VOCAB, block * (block === 1 ? 48 : 3), 3), 1.5),
+    });
+  }
+  return cases;
+}
+
+interface AttendShape {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  steps: number[];
+  window?: number;
+  softcap?: number;
+}
+
+/** Head sizes and groups of the models that exist; steps that meet block, span and window edges. */
+const ATTEND_SHAPES: AttendShape[] = [
+  { heads: 4, kvHeads: 2, headDim: 64, steps: [1] },
+  { heads: 4, kvHeads: 2, headDim: 64, steps: [33, 1, 1] },
+  { heads: 8, kvHeads: 2, headDim: 128, steps: [64, 64, 7] },
+  { heads: 3, kvHeads: 3, headDim: 80, steps: [31, 1, 2] },
+  { heads: 6, kvHeads: 2, headDim: 96, steps: [70, 1] },
+  { heads: 4, kvHeads: 1, headDim: 256, steps: [40, 3], window: 20 },
+  { heads: 16, kvHeads: 1, headDim: 64, steps: [50, 50, 50, 1], window: 32 },
+  { heads: 2, kvHeads: 1, headDim: 512, steps: [35, 1] },
+  { heads: 4, kvHeads: 4, headDim: 64, steps: [48, 48, 48, 48, 48, 48, 1], window: 33 },
+  { heads: 4, kvHeads: 2, headDim: 128, steps: [60, 4], softcap: 5 },
+  { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 1] },
+];
+
+function attendCases(): DeviceCase[] {
+  return ["f16", "int4"].flatMap((codec) =>
+    ATTEND_SHAPES.map(({ heads, kvHeads, headDim, steps, window = null, softcap = 0 }) => ({
+      name: `appendKv, attend ${codec}, ${heads}/${kvHeads} heads of ${headDim}, steps ${steps}, window ${window}, softcap ${softcap}`,
+      tolerance: codec === "int4" ? TOLERANCES.attendInt4 : TOLERANCES.attendF16,
+      steps,
+      build: (op: Recorder, given: Given) => {
+        const context = steps.reduce((a, b) => a + b, 0);
+        const cache = given.cache({ codec, kvHeads, headDim, window, context });
+        const rope = op.ropeTable(ropeFrequencies(10_000, headDim));
+        const queries = op.rope(given.input(heads * headDim, 1), heads, rope);
+        op.appendKv(
+          cache,
+          op.rope(given.input(kvHeads * headDim, 2), kvHeads, rope),
+          given.input(kvHeads * headDim, 3),
+        );
+        return op.attend(cache, queries, { heads, scale: 1 / Math.sqrt(headDim), softcap });
+      },
+    })),
+  );
+}
+
+const SMALL_CASES: DeviceCase[] = [
+  {
+    name: "rmsNorm",
+    tolerance: TOLERANCES.float,
+    steps: [5],
+    build: (op, given) => op.rmsNorm(given.input(96, 1), given.weight("vector", "f32", 1, 96, 2), 1e-6),
+  },
+  {
+    name: "rmsNorm of heads, f16 weight",
+    tolerance: TOLERANCES.float,
+    steps: [3],
+    build: (op, given) => op.rmsNorm(given.input(192, 1), given.weight("vector", "f16", 1, 48, 2), 1e-5, 4),
+  },
+  {
+    name: "rmsNorm without weight",
+    tolerance: TOLERANCES.float,
+    steps: [1],
+    build: (op, given) => op.rmsNorm(given.input(80, 1), null, 1e-6),
+  },
+  {
+    name: "rope, later positions",
+    tolerance: TOLERANCES.float,
+    steps: [40, 40, 3],
+    build: (op, given) => op.rope(given.input(192, 1), 3, op.ropeTable(ropeFrequencies(500_000, 64))),
+  },
+  {
+    name: "rope of a part of the head, with magnitude",
+    tolerance: TOLERANCES.float,
+    steps: [9],
+    build: (op, given) => op.rope(given.input(160, 1), 2, op.ropeTable(ropeFrequencies(10_000, 20), 1.25)),
+  },
+  ...(["silu", "geluTanh"] as const).map((activation) => ({
+    name: `gate ${activation}`,
+    tolerance: TOLERANCES.float,
+    steps: [3],
+    build: (op: Recorder, given: Given) => op.gate(given.input(112, 1), given.input(112, 2), activation),
+  })),
+  {
+    name: "add",
+    tolerance: TOLERANCES.float,
+    steps: [3],
+    build: (op, given) => op.add(given.input(112, 1), given.input(112, 2)),
+  },
+  {
+    name: "softcap",
+    tolerance: TOLERANCES.float,
+    steps: [2],
+    build: (op, given) => op.softcap(given.input(112, 1), 0.7),
+  },
+  {
+    name: "takeOutputs",
+    tolerance: 0,
+    steps: [6, 6],
+    outputs: 2,
+    build: (op, given) => op.takeOutputs(given.input(64, 1)),
+  },
+  {
+    name: "matmul with bias after takeOutputs",
+    tolerance: TOLERANCES.quantizedMatmul,
+    steps: [6],
+    outputs: 3,
+    build: (op, given) =>
+      op.matmul(
+        op.takeOutputs(given.input(64, 1)),
+        given.weight("matrix", "q8_0", 21, 64, 2),
+        given.weight("vector", "f32", 1, 21, 3),
+      ),
+  },
+  {
+    name: "two matmuls of one input, their sum, and a third of it",
+    tolerance: 2 * TOLERANCES.quantizedMatmul,
+    steps: [4],
+    build: (op, given) => {
+      const x = given.input(64, 1);
+      const a = op.matmul(x, given.weight("matrix", "q4_0", 96, 64, 2));
+      const b = op.matmul(x, given.weight("matrix", "q8_0", 96, 64, 3));
+      return op.matmul(op.add(a, op.add(b, a)), given.weight("matrix", "q8_0", 40, 96, 4));
+    },
+  },
+];
+
+export const deviceCases: readonly DeviceCase[] = [...SMALL_CASES, ...matmulCases(), ...attendCases()];

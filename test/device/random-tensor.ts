@@ -1,0 +1,98 @@
+/** Tensors of every block type with random codes and sane scales, in memory. The same seed gives the same bytes. */
+import { f32ToF16 } from "../../src/format/float16.ts";
+import { BLOCKS, rowBytes, type Tensor, type TensorType } from "../../src/format/tensor.ts";
+
+/** Uniform numbers in [0, 1). */
+export function random(seed: number): () => number {
+  let state = (seed + 1) * 2654435761;
+  return () => {
+    state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x9e3779b9;
+    const z = Math.imul(state ^ (state >>> 12), 0x297a2d39);
+    return ((z ^ (z >>> 15)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Roughly normal with deviation 1. */
+export function gaussian(next: () => number): number {
+  return Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+}
+
+/** Byte offsets of a block's f16 scales, and what size makes its values about 0.05 (ggml-common.h). */
+const SCALES: Partial<Record<TensorType, [offset: number, size: number][]>> = {
+  q4_0: [[0, 0.01]],
+  q4_1: [
+    [0, 0.01],
+    [2, -0.08],
+  ],
+  q5_0: [[0, 0.005]],
+  q5_1: [
+    [0, 0.005],
+    [2, -0.08],
+  ],
+  q8_0: [[0, 0.0006]],
+  q2_k: [
+    [80, 0.004],
+    [82, 0.004],
+  ],
+  q3_k: [[108, 0.001]],
+  q4_k: [
+    [0, 0.0003],
+    [2, 0.002],
+  ],
+  q5_k: [
+    [0, 0.00015],
+    [2, 0.002],
+  ],
+  q6_k: [[208, 0.00005]],
+  iq4_nl: [[0, 0.0007]],
+  iq4_xs: [[0, 0.00004]],
+};
+
+export function randomBytes(type: TensorType, rows: number, cols: number, seed: number): Uint8Array {
+  const next = random(seed);
+  const bytes = new Uint8Array(rows * rowBytes(type, cols));
+  const view = new DataView(bytes.buffer);
+  const block = BLOCKS[type].bytes;
+  for (let at = 0; at < bytes.length; at += block) {
+    if (type === "f32") view.setFloat32(at, gaussian(next) * 0.05, true);
+    else if (type === "f16") view.setUint16(at, f32ToF16(gaussian(next) * 0.05), true);
+    else if (type === "bf16") {
+      const bits = new Uint32Array(Float32Array.of(gaussian(next) * 0.05).buffer)[0];
+      view.setUint16(at, bits >>> 16, true);
+    } else {
+      for (let i = 0; i < block; i++) bytes[at + i] = Math.floor(next() * 256);
+      const size = 0.5 + next();
+      if (type === "mxfp4") bytes[at] = 120 + Math.floor(next() * 4);
+      if (type.startsWith("mlx")) {
+        const step = (type.startsWith("mlx4") ? 0.01 : 0.0006) * size;
+        view.setFloat32(at, step, true);
+        view.setFloat32(at + 4, -step * (type.startsWith("mlx4") ? 7 : 120), true);
+      }
+      for (const [offset, scale] of SCALES[type] ?? [])
+        view.setUint16(at + offset, f32ToF16(scale * size), true);
+    }
+  }
+  return bytes;
+}
+
+export function memoryTensor(
+  name: string,
+  type: TensorType,
+  rows: number,
+  cols: number,
+  bytes: Uint8Array,
+): Tensor {
+  const stride = rowBytes(type, cols);
+  return {
+    name,
+    type,
+    rows,
+    cols,
+    readRows: async (first, count, into) =>
+      into.set(bytes.subarray(first * stride, (first + count) * stride)),
+  };
+}
+
+export function randomTensor(name: string, type: TensorType, rows: number, cols: number, seed = 1): Tensor {
+  return memoryTensor(name, type, rows, cols, randomBytes(type, rows, cols, seed));
+}

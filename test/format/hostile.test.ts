@@ -210,6 +210,29 @@ describe("hostile GGUF", () => {
     await many(bytes, (tail) => openGguf(new Uint8Array(Buffer.concat([front, tail]))));
   });
 
+  it.each([
+    ["numbers", T.u8, 2 ** 39],
+    ["strings", T.string, 2 ** 30],
+    ["booleans", T.bool, 2 ** 30],
+    ["arrays", T.array, 2 ** 20],
+  ])("does not take a terabyte of zeros for leave to allocate %s", async (_, type, count) => {
+    const front = writeGguf({ keys: [["a", T.array, { type, items: [], count }]] });
+    let bytesRead = 0;
+    const source: Source = {
+      name: "sparse.gguf",
+      size: 2 ** 40,
+      async read(offset, into) {
+        bytesRead += into.length;
+        if (offset < front.length) into.set(front.subarray(offset, offset + into.length));
+      },
+      async close() {},
+    };
+    await expect(readGguf(source)).rejects.toThrow(
+      `${count} ${type === T.u8 ? "numbers" : "values"} in "a"; allowed: `,
+    );
+    expect(bytesRead).toBeLessThan(2 ** 20);
+  });
+
   it("survives arrays nested a thousand deep and shapes of every kind", async () => {
     const dims = fc.array(fc.oneof(extreme, fc.bigInt({ min: 0n, max: 64n })), { maxLength: 6 });
     const tensor = fc.record({ dims, type: fc.nat(45), offset: fc.oneof(extreme, fc.constant(undefined)) });

@@ -54,7 +54,7 @@ export class MemoryError extends NibbleError {
 }
 
 /** CPU: 128 columns keep a chunk's activations in a core's second-level cache; bench row `matmul` x 128. */
-const DEFAULT_CHUNK = 128;
+export const DEFAULT_CHUNK = 128;
 /** A context is a whole number of cache blocks. */
 const CONTEXT_STEP = 32;
 

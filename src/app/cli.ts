@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+/**
+ * `nibble`: the commands, their options and help. Owns names and defaults as a person types them; what a command does
+ * stands in its own file. Refuses to know models: everything comes through the library's entry.
+ */
+import { readFileSync } from "node:fs";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { EXIT_CODES, report } from "./exit.ts";
+import { printInspection } from "./inspect.ts";
+import { watchInterrupts } from "./interrupt.ts";
+import { run } from "./run.ts";
+
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+
+function number(value: string): number {
+  const parsed = Number(value);
+  if (value.trim() === "" || Number.isNaN(parsed)) throw new InvalidArgumentError("A number is needed.");
+  return parsed;
+}
+
+function count(value: string): number {
+  const parsed = number(value);
+  if (!(Number.isSafeInteger(parsed) && parsed >= 0))
+    throw new InvalidArgumentError("A whole number from 0 on is needed.");
+  return parsed;
+}
+
+const collect = (value: string, before: string[]) => [...before, value];
+
+function commands(signal: AbortSignal): Command {
+  const program = new Command("nibble")
+    .description("Language models with long contexts on this machine, over a 4-bit KV cache.")
+    .version(version)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "nibble: ")) })
+    .addHelpText(
+      "after",
+      `\nExit codes:\n${EXIT_CODES.map(([code, text]) => `  ${String(code).padEnd(5)}${text}`).join("\n")}`,
+    );
+
+  program
+    .command("run")
+    .description("Answers one prompt; the answer streams to stdout.")
+    .argument("<model>", 'a GGUF file, a safetensors folder, or "needle", which ships with nibble')
+    .argument("<prompt>", 'the question; "-" reads it from stdin')
+    .option("-f, --file <file>", 'put a document in front; "-" reads stdin; may be repeated', collect, [])
+    .option("-n, --tokens <count>", "most tokens to generate (default: to the end of the context)", count)
+    .option("--context <tokens>", "context to hold (default: what the model was trained for)", count)
+    .addOption(
+      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
+    )
+    .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+    .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
+    .option("--top-k <count>", "keep the k most likely tokens; 0: all (default: 40)", number)
+    .option("--top-p <number>", "keep the likeliest that sum to p (default: 0.95)", number)
+    .option("--min-p <number>", "drop tokens below p times the likeliest (default: 0.05)", number)
+    .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (default: 1)", number)
+    .option("--seed <integer>", "for the same text again (default: from the clock)", number)
+    .option("--stop <text>", "end at this text; may be repeated", collect, [])
+    .option("--raw", "the prompt as it is, without the chat template")
+    .option("--json", "one JSON object at the end instead of the streamed text")
+    .action((model, prompt, options) => run(model, prompt, options, signal));
+
+  program
+    .command("inspect")
+    .description("Shows shape, tensors, tokenizer, chat template and KV cache sizes of a model.")
+    .argument("<file>", "a GGUF file, a safetensors folder, or a bundled model's name")
+    .option("--json", "everything as one JSON object")
+    .option("--template", "only the chat template")
+    .action((file, options) => printInspection(file, options));
+
+  return program;
+}
+
+const interrupts = watchInterrupts();
+const program = commands(interrupts.signal);
+try {
+  await program.parseAsync();
+  // The reader of our output may have left without anyone waiting for it.
+  if (interrupts.signal.aborted) process.exitCode = interrupts.signal.reason;
+} catch (error) {
+  process.exitCode = report(error, program, interrupts.signal);
+}

@@ -1,0 +1,46 @@
+/**
+ * From an error to one line on stderr and an exit code. Owns what scripts may rely on; tests hold the table to it.
+ */
+import { type Command, CommanderError } from "commander";
+import { AbortedError, ArgumentError, type ErrorCode, NibbleError } from "../index.ts";
+
+/** For --help, in the order of the numbers. */
+export const EXIT_CODES: readonly (readonly [number, string])[] = [
+  [0, "done"],
+  [1, "the model, a file or the device has an error"],
+  [2, "wrong usage: an unknown option, or a value out of its range"],
+  [3, "does not fit: memory, or a prompt longer than the context"],
+  [130, "stopped by Ctrl-C (143: by SIGTERM)"],
+];
+
+const BY_ERROR: Readonly<Record<ErrorCode, number>> = {
+  format: 1,
+  unsupported: 1,
+  device: 1,
+  io: 1,
+  argument: 2,
+  memory: 3,
+  context: 3,
+  aborted: 130,
+};
+
+/** Prints the error unless it is silent by nature, and gives the exit code. `NIBBLE_DEBUG=1` adds the stack. */
+export function report(error: unknown, program: Command, signal: AbortSignal): number {
+  // Commander has said everything itself; its own code for wrong usage is 1.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof AbortedError && signal.aborted) return signal.reason;
+  process.stderr.write(`nibble: ${line(error, program)}\n`);
+  if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  return error instanceof NibbleError ? BY_ERROR[error.code] : 1;
+}
+
+function line(error: unknown, program: Command): string {
+  if (error instanceof ArgumentError) {
+    // The library says `topP`; whoever sits at the command line typed --top-p.
+    const options = program.commands.flatMap((command) => command.options);
+    const flag = options.find((option) => option.attributeName() === error.argument)?.long;
+    if (flag) return `${flag} is ${String(error.found)}; allowed: ${error.allowed}`;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/\s*\n\s*/g, " ") || "unknown error";
+}

@@ -1,0 +1,40 @@
+/** Numbers as people read them: bytes in powers of 1,024, thousands apart, rates to three digits. */
+
+export function bytes(count: number): string {
+  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  while (count >= 1024 && unit < units.length - 1) {
+    count /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? count : count.toFixed(count < 100 ? 1 : 0)} ${units[unit]}`;
+}
+
+export function grouped(count: number): string {
+  return count.toLocaleString("en-US");
+}
+
+/** Tokens in a second; null where nothing was timed. */
+export function rate(tokens: number, ms: number): number | null {
+  return tokens > 0 && ms > 0 ? Number(((tokens * 1000) / ms).toPrecision(4)) : null;
+}
+
+export function perSecond(tokens: number, ms: number): string {
+  const found = rate(tokens, ms);
+  if (found === null) return "";
+  return ` at ${found >= 100 ? grouped(Math.round(found)) : found.toPrecision(3)} tokens/s`;
+}
+
+/** Text out of a file, for a terminal: control characters are shown, not sent. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach the terminal
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (c) =>
+    JSON.stringify(c)
+      .slice(1, -1)
+      .replace(/^[^\\]$/, escapeHex),
+  );
+}
+
+function escapeHex(c: string): string {
+  return `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}

@@ -1,0 +1,91 @@
+/**
+ * What the user asked, from arguments, files and stdin, as a prompt for the library. Owns the rule where a document
+ * goes: into the system message when the model's template has a place for one, else in front of the question.
+ */
+import { readFile } from "node:fs/promises";
+import { addAbortSignal } from "node:stream";
+import {
+  AbortedError,
+  ArgumentError,
+  type ChatMessage,
+  type ChatTemplate,
+  FormatError,
+  NibbleError,
+  type Prompt,
+  UnsupportedError,
+} from "../index.ts";
+
+export interface Input {
+  question: string;
+  /** Documents joined by an empty line; null: none was given. */
+  document: string | null;
+}
+
+/** Reads the prompt and the documents. NibbleError "io" for a file that cannot be read, FormatError unless UTF-8. */
+export async function readInput(
+  prompt: string,
+  files: readonly string[],
+  signal: AbortSignal,
+): Promise<Input> {
+  if ([prompt, ...files].filter((name) => name === "-").length > 1)
+    throw new ArgumentError("-", "given twice", "stdin for the prompt or for one document");
+  const documents: string[] = [];
+  for (const file of files) documents.push(await readText(file, signal));
+  return {
+    // A line typed or piped in ends with a newline that is no part of the question.
+    question: prompt === "-" ? (await readText("-", signal)).replace(/\r?\n$/, "") : prompt,
+    document: documents.length > 0 ? documents.join("\n\n") : null,
+  };
+}
+
+/** The prompt for `generate`; text when it is `raw` or there is no template. */
+export function toPrompt({ question, document }: Input, template: ChatTemplate | null, raw: boolean): Prompt {
+  if (document === null) return question;
+  const together = `${document}\n\n${question}`;
+  if (raw || template === null) return together;
+  return takesSystem(template)
+    ? [
+        { role: "system", content: document },
+        { role: "user", content: question },
+      ]
+    : [{ role: "user", content: together }];
+}
+
+/** Some templates refuse a system message, some leave it out: asked with a short one, not guessed from the source. */
+function takesSystem(template: ChatTemplate): boolean {
+  const mark = "nibble-system-message";
+  const messages: ChatMessage[] = [
+    { role: "system", content: mark },
+    { role: "user", content: "question" },
+  ];
+  try {
+    return template.render(messages, { addGenerationPrompt: true }).includes(mark);
+  } catch (error) {
+    if (error instanceof UnsupportedError) return false;
+    throw error;
+  }
+}
+
+async function readText(file: string, signal: AbortSignal): Promise<string> {
+  const name = file === "-" ? "stdin" : file;
+  let bytes: Uint8Array;
+  try {
+    bytes = file === "-" ? await readStdin(signal) : await readFile(file, { signal });
+  } catch (cause) {
+    if (signal.aborted) throw new AbortedError(`reading ${name}`);
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const reasons: Record<string, string> = { ENOENT: "no such file", EISDIR: "is a folder, not a file" };
+    throw new NibbleError("io", `${name}: ${reasons[code ?? ""] ?? message}`, { cause });
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError(name, "bytes that are not UTF-8", undefined, { cause });
+  }
+}
+
+async function readStdin(signal: AbortSignal): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of addAbortSignal(signal, process.stdin)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

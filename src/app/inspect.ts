@@ -1,0 +1,153 @@
+/**
+ * `nibble inspect`: the library's description of a file, as text for people or JSON for programs. Owns the layout;
+ * strings out of the file are shown with their control characters escaped.
+ */
+import { type Inspection, inspect, type KvSize } from "../index.ts";
+import { bytes, grouped, printable } from "./figures.ts";
+
+const LARGEST = 8;
+/** Vocabularies have hundreds of thousands of entries: longer arrays are given by their length. */
+const LONG_ARRAY = 16;
+const LONG_TEXT = 72;
+
+export interface InspectOptions {
+  json?: boolean;
+  template?: boolean;
+}
+
+export async function printInspection(file: string, options: InspectOptions): Promise<void> {
+  const found = await inspect(file);
+  if (options.template) process.stdout.write(found.template ?? "");
+  else if (options.json) process.stdout.write(`${JSON.stringify(toJson(found), null, 2)}\n`);
+  else process.stdout.write(`${toText(found).join("\n")}\n`);
+}
+
+function toText(found: Inspection): string[] {
+  return [
+    `${printable(found.path)}: ${found.kind}, ${bytes(found.fileBytes)}, ${grouped(found.parameters)} parameters`,
+    ...found.problems.map((problem) => `not read: ${printable(problem)}`),
+    ...shapeText(found),
+    ...tokenizerText(found),
+    ...kvText(found),
+    ...tensorText(found),
+    ...(found.config ? [] : metadataText(found)),
+  ];
+}
+
+function shapeText({ config }: Inspection): string[] {
+  if (!config) return [];
+  const { layers, hidden, heads, kvHeads, headDim, ffn, vocab, layerKinds } = config;
+  const sliding = layerKinds.filter((kind) => kind === "sliding").length;
+  const kinds =
+    sliding > 0
+      ? ` (${sliding} sliding over ${grouped(config.window)} tokens, ${layers - sliding} full)`
+      : "";
+  return section("architecture", [
+    ["family", `${config.family}, ${printable(config.name)}`],
+    ["layers", `${layers}${kinds}`],
+    ["hidden", `${hidden}`],
+    ["heads", `${heads} query, ${kvHeads} key and value, of ${headDim}`],
+    ["ffn", `${ffn}`],
+    ["vocab", `${grouped(vocab)}${config.tied ? ", output tied to the embedding" : ""}`],
+    ["trained context", `${grouped(config.trainedContext)} tokens`],
+  ]);
+}
+
+function tokenizerText({ tokenizer, template }: Inspection): string[] {
+  const token = ({ id, text }: { id: number; text: string }) => `${printable(text)} (${id})`;
+  const rows: [string, string][] = [];
+  if (tokenizer) {
+    rows.push(["kind", `${printable(tokenizer.kind)}, ${grouped(tokenizer.vocab)} tokens`]);
+    rows.push([
+      "begins with",
+      tokenizer.bos ? `${token(tokenizer.bos)}${tokenizer.addBos ? "" : ", not added"}` : "nothing",
+    ]);
+    rows.push(["ends with", tokenizer.ends.map(token).join(", ") || "nothing"]);
+  }
+  const first = template?.split("\n").find((line) => line.trim() !== "") ?? "";
+  rows.push([
+    "chat template",
+    template === null ? "none" : `${grouped(template.length)} characters: ${short(first)}`,
+  ]);
+  return section("tokenizer", rows);
+}
+
+function kvText({ kv, config }: Inspection): string[] {
+  if (!config || kv.length === 0) return [];
+  const row = (size: KvSize): [string, string] => {
+    const { fullBytesPerToken: full, slidingBytesPerToken: sliding, trainedContextBytes: all } = size;
+    const window =
+      sliding > 0 ? ` in full layers, ${grouped(sliding)} in sliding ones up to their window` : "";
+    return [
+      size.format,
+      `${grouped(full)} bytes a token${window}; ${bytes(all)} at ${grouped(config.trainedContext)} tokens`,
+    ];
+  };
+  return section("KV cache", kv.map(row));
+}
+
+function tensorText({ tensors }: Inspection): string[] {
+  const types = byType(tensors).map(({ type, count, bytes: size, parameters }): [string, string] => [
+    type,
+    `${count} tensors, ${bytes(size)}, ${grouped(parameters)} values`,
+  ]);
+  const largest = tensors
+    .slice(0, LARGEST)
+    .map(({ name, type, rows, cols, bytes: size }): [string, string] => [
+      printable(name),
+      `${type} ${rows} x ${cols}, ${bytes(size)}`,
+    ]);
+  return [...section(`${grouped(tensors.length)} tensors by type`, types), ...section("largest", largest)];
+}
+
+function metadataText({ metadata }: Inspection): string[] {
+  return section(
+    "metadata",
+    Object.entries(metadata).map(([key, value]) => [
+      printable(key),
+      short(typeof value === "string" ? value : JSON.stringify(shortened(value))),
+    ]),
+  );
+}
+
+function section(title: string, rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(0, ...rows.map(([key]) => key.length)) + 2;
+  return ["", title, ...rows.map(([key, value]) => `  ${key.padEnd(width)}${value}`)];
+}
+
+function short(text: string): string {
+  const safe = printable(text);
+  return safe.length > LONG_TEXT ? `${safe.slice(0, LONG_TEXT - 3)}...` : safe;
+}
+
+function byType(tensors: Inspection["tensors"]) {
+  const types = new Map<string, { type: string; count: number; bytes: number; parameters: number }>();
+  for (const { type, rows, cols, bytes: size } of tensors) {
+    const sum = types.get(type) ?? { type, count: 0, bytes: 0, parameters: 0 };
+    sum.count++;
+    sum.bytes += size;
+    sum.parameters += rows * cols;
+    types.set(type, sum);
+  }
+  return [...types.values()].sort((a, b) => b.bytes - a.bytes);
+}
+
+/** Names are part of the interface. RoPE tables stay out: they follow from the metadata. */
+function toJson(found: Inspection) {
+  const { ropes: _, ...config } = found.config ?? { ropes: null };
+  return {
+    ...found,
+    config: found.config && config,
+    metadata: shortened(found.metadata),
+    tensorTypes: byType(found.tensors),
+  };
+}
+
+function shortened(value: unknown): unknown {
+  if (ArrayBuffer.isView(value)) return shortened(Array.from(value as Uint8Array));
+  if (Array.isArray(value))
+    return value.length > LONG_ARRAY ? `array of ${value.length}` : value.map(shortened);
+  if (typeof value === "object" && value !== null)
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, shortened(inner)]));
+  return typeof value === "bigint" ? value.toString() : value;
+}

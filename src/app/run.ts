@@ -1,0 +1,136 @@
+/**
+ * `nibble run`: one answer. Text streams to stdout; progress and statistics go to stderr when that is a terminal, so
+ * that a pipe carries the answer and nothing else. The model is closed whatever happens.
+ */
+import {
+  type GenerationResult,
+  kvBytes,
+  type LanguageModel,
+  load,
+  type SampleOptions,
+  sampler,
+} from "../index.ts";
+import { bytes, grouped, perSecond, rate } from "./figures.ts";
+import { readInput, toPrompt } from "./input.ts";
+import { write } from "./interrupt.ts";
+import { progress } from "./progress.ts";
+
+export interface RunOptions extends SampleOptions {
+  file: string[];
+  tokens?: number;
+  context?: number;
+  kv: string;
+  threads?: number;
+  stop: string[];
+  raw?: boolean;
+  json?: boolean;
+}
+
+export async function run(name: string, prompt: string, options: RunOptions, signal: AbortSignal) {
+  // Options and input first: a typing mistake should not cost the time to load a model.
+  const { temperature, topK, topP, minP, repeatPenalty } = options;
+  const { seed } = sampler(options);
+  const sampling: SampleOptions = { temperature, topK, topP, minP, repeatPenalty, seed };
+  const input = await readInput(prompt, options.file, signal);
+
+  const { kv, context, threads } = options;
+  const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
+  const started = performance.now();
+  const model = await load(name, {
+    kv,
+    context,
+    threads,
+    signal,
+    onProgress: ({ bytes: done, totalBytes }) => loading.show(done, totalBytes),
+  }).finally(loading.clear);
+  try {
+    const loadMs = performance.now() - started;
+    const result = await answer(model, input, options, sampling, signal);
+    if (options.json) await write(`${JSON.stringify(describe(model, name, loadMs, result))}\n`, signal);
+    else printStatistics(model, loadMs, result);
+  } finally {
+    await model.close();
+  }
+}
+
+async function answer(
+  model: LanguageModel,
+  input: Awaited<ReturnType<typeof readInput>>,
+  options: RunOptions,
+  sampling: SampleOptions,
+  signal: AbortSignal,
+): Promise<GenerationResult> {
+  const raw = options.raw ?? false;
+  const started = performance.now();
+  const reading = progress("reading", (done, total) => {
+    return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
+  });
+  const generation = model.generate(toPrompt(input, model.chatTemplate, raw), {
+    ...sampling,
+    maxTokens: options.tokens,
+    stop: options.stop,
+    raw,
+    signal,
+    onPrompt: reading.show,
+  });
+  let open = false;
+  try {
+    for await (const { text } of generation) {
+      reading.clear();
+      if (options.json) continue;
+      await write(text, signal);
+      open = !text.endsWith("\n");
+    }
+  } finally {
+    reading.clear();
+    // Also after Ctrl-C: the shell's prompt should not stand behind half a sentence.
+    if (open && !process.stdout.errored) process.stdout.write("\n");
+  }
+  return generation.result();
+}
+
+function printStatistics(model: LanguageModel, loadMs: number, result: GenerationResult): void {
+  if (!process.stderr.isTTY) return;
+  const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
+  const { kv, cacheBytes, context } = model.plan;
+  const parts = [
+    `load ${(loadMs / 1000).toFixed(2)} s`,
+    `prompt ${grouped(promptTokens)} tokens${perSecond(promptTokens - reusedTokens, promptMs)}`,
+    // The first token comes with the prompt: n tokens are n - 1 steps.
+    `answer ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
+    `cache ${bytes(cacheBytes)} ${kv} for ${grouped(context)} tokens${kv === "f16" ? "" : ` (f16: ${bytes(kvBytes(model.plan, "f16"))})`}`,
+    model.device,
+  ];
+  process.stderr.write(`\n${parts.join(" · ")}\n`);
+}
+
+/** What `--json` prints; names are part of the interface. */
+function describe(model: LanguageModel, name: string, loadMs: number, result: GenerationResult) {
+  const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
+  const { kv, context, weightBytes, cacheBytes, totalBytes, limitBytes } = model.plan;
+  return {
+    model: name,
+    device: model.device,
+    text: result.text,
+    ids: result.ids,
+    stopReason: result.stopReason,
+    seed: result.seed,
+    promptTokens,
+    reusedTokens,
+    generatedTokens,
+    loadMs,
+    promptMs,
+    generateMs,
+    promptTokensPerSecond: rate(promptTokens - reusedTokens, promptMs),
+    generateTokensPerSecond: rate(generatedTokens - 1, generateMs),
+    plan: {
+      kv,
+      context,
+      weightBytes,
+      cacheBytes,
+      cacheBytesF16: kvBytes(model.plan, "f16"),
+      totalBytes,
+      limitBytes,
+    },
+  };
+}

@@ -1,0 +1,176 @@
+/**
+ * What a checkpoint holds, without loading its weights: shape, tensors, tokenizer, template, and the KV cache's size in
+ * each format. Owns no formula: the cache's bytes are those of a recorded graph as the device measures it. A file whose
+ * architecture is unknown is described as far as it goes, with the reason why no further.
+ */
+import { readdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { kvCodec } from "../cache/codecs.ts";
+import type { Graph } from "../device/contract.ts";
+import { wasmDevice } from "../device/wasm/wasm.ts";
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { NibbleError } from "../format/errors.ts";
+import { lookAt } from "../format/file-source.ts";
+import { partName } from "../format/gguf.ts";
+import { openCheckpoint } from "../format/open.ts";
+import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { type Model, openModel } from "../model/model.ts";
+import { modelPath } from "./load.ts";
+import { DEFAULT_CHUNK, type Plan } from "./plan.ts";
+
+export interface TensorSummary {
+  readonly name: string;
+  readonly type: TensorType;
+  readonly rows: number;
+  readonly cols: number;
+  /** In the file. */
+  readonly bytes: number;
+}
+
+export interface TokenizerSummary {
+  /** The file's own word for it: "llama", "gpt2 (llama-bpe)", "tokenizer.json". */
+  readonly kind: string;
+  readonly vocab: number;
+  readonly addBos: boolean;
+  readonly bos: { readonly id: number; readonly text: string } | null;
+  /** Every token that ends an answer. */
+  readonly ends: readonly { readonly id: number; readonly text: string }[];
+}
+
+/** The KV cache in one format, in bytes. */
+export interface KvSize {
+  readonly format: string;
+  /** Each token of context adds this in the full layers, for good. */
+  readonly fullBytesPerToken: number;
+  /** Each token adds this in the sliding layers, until the window is full. */
+  readonly slidingBytesPerToken: number;
+  /** What is allocated for the trained context. */
+  readonly trainedContextBytes: number;
+}
+
+export interface Inspection {
+  readonly path: string;
+  readonly kind: Checkpoint["kind"];
+  /** Of the file, of all parts of a split one, or of a folder's .safetensors files. */
+  readonly fileBytes: number;
+  /** GGUF key-values or config.json as they are. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly parameters: number;
+  /** Largest first. */
+  readonly tensors: readonly TensorSummary[];
+  /** null: see `problems`. */
+  readonly config: ModelConfig | null;
+  readonly kv: readonly KvSize[];
+  readonly tokenizer: TokenizerSummary | null;
+  /** The chat template's source; null: none. */
+  readonly template: string | null;
+  /** Why a part is missing, one line each. */
+  readonly problems: readonly string[];
+}
+
+/** The formats that `load` takes on the CPU. */
+const FORMATS = ["f16", "int4"];
+
+/** Describes a GGUF file, a safetensors folder or a bundled model. Throws what opening the file throws. */
+export async function inspect(name: string): Promise<Inspection> {
+  const path = modelPath(name);
+  const checkpoint = await openCheckpoint(path);
+  const problems: string[] = [];
+  /** A part that cannot be read is a line in the report and not the end of it. */
+  const attempt = async <T>(part: () => Promise<T>): Promise<T | null> => {
+    try {
+      return await part();
+    } catch (error) {
+      if (!(error instanceof NibbleError)) throw error;
+      problems.push(error.message);
+      return null;
+    }
+  };
+  try {
+    const tensors = [...checkpoint.tensors.values()].map(summary).sort((a, b) => b.bytes - a.bytes);
+    const model = await attempt(() => openModel(checkpoint));
+    return {
+      path,
+      kind: checkpoint.kind,
+      fileBytes: await fileBytes(path),
+      metadata: checkpoint.metadata,
+      parameters: tensors.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
+      tensors,
+      config: model?.config ?? null,
+      kv: (model && (await attempt(() => kvSizes(model)))) ?? [],
+      tokenizer: await attempt(() => tokenizerSummary(checkpoint)),
+      template: (await attempt(() => checkpoint.chatTemplate()))?.source ?? null,
+      problems,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Bytes that the caches of a plan would take in another format, for comparing. */
+export function kvBytes(plan: Plan, format: string): number {
+  return plan.graph.caches.reduce((sum, cache) => sum + cache.capacity * tokenBytes(cache, format), 0);
+}
+
+/** One token's keys and values in one layer. */
+function tokenBytes(cache: Graph["caches"][number], format: string): number {
+  return 2 * cache.kvHeads * kvCodec(format).vectorBytes(cache.headDim);
+}
+
+async function kvSizes(model: Model): Promise<KvSize[]> {
+  const device = await wasmDevice();
+  const context = model.config.trainedContext;
+  return FORMATS.map((format) => {
+    // The chunk is part of a sliding layer's size: the same as `load` takes.
+    const maxTokens = Math.min(DEFAULT_CHUNK, context);
+    const graph = model.record({ context, maxTokens, maxOutputs: 1, codec: kvCodec(format) });
+    const perToken = (sliding: boolean) =>
+      graph.caches
+        .filter(({ window }) => (window !== null) === sliding)
+        .reduce((sum, cache) => sum + tokenBytes(cache, format), 0);
+    return {
+      format,
+      fullBytesPerToken: perToken(false),
+      slidingBytesPerToken: perToken(true),
+      trainedContextBytes: device.measure(graph).caches.reduce((a, b) => a + b, 0),
+    };
+  });
+}
+
+function summary({ name, type, rows, cols }: Tensor): TensorSummary {
+  return { name, type, rows, cols, bytes: rows * rowBytes(type, cols) };
+}
+
+async function tokenizerSummary(checkpoint: Checkpoint): Promise<TokenizerSummary> {
+  const tokenizer = await checkpoint.tokenizer();
+  const named = (id: number) => ({ id, text: tokenizer.decode([id], { special: true }) });
+  const text = (key: string) => {
+    const value = checkpoint.metadata[`tokenizer.ggml.${key}`];
+    return typeof value === "string" ? value : null;
+  };
+  const pre = text("pre");
+  return {
+    kind: checkpoint.kind === "safetensors" ? "tokenizer.json" : `${text("model")}${pre ? ` (${pre})` : ""}`,
+    vocab: tokenizer.vocab,
+    addBos: tokenizer.addBos,
+    bos: tokenizer.bosId === null ? null : named(tokenizer.bosId),
+    ends: [...tokenizer.endIds].sort((a, b) => a - b).map(named),
+  };
+}
+
+async function fileBytes(path: string): Promise<number> {
+  const found = await lookAt(path);
+  const folder = found?.isDirectory() ? path : dirname(path);
+  const files = found?.isDirectory()
+    ? (await readdir(path)).filter((file) => file.endsWith(".safetensors"))
+    : partFiles(basename(path));
+  const sizes = await Promise.all(files.map(async (file) => (await lookAt(join(folder, file)))?.size ?? 0));
+  return sizes.reduce((a, b) => a + b, 0);
+}
+
+/** The file itself, or all parts of the split GGUF that it belongs to. */
+function partFiles(file: string): string[] {
+  const parts = partName(file, 0)?.parts ?? 1;
+  return parts === 1 ? [file] : Array.from({ length: parts }, (_, part) => partName(file, part)!.name);
+}

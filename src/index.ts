@@ -1,0 +1,41 @@
+/**
+ * The library: what `import ... from "nibble"` gives, and all that the command line is built on. Owns the list of
+ * public names; whatever is not here may change without notice.
+ *
+ *     import { load } from "nibble";
+ *     await using model = await load("needle", { kv: "int4" });
+ *     for await (const { text } of model.generate("What is a whale?")) process.stdout.write(text);
+ */
+export {
+  type GenerateOptions,
+  Generation,
+  type GenerationResult,
+  type Piece,
+  type StopReason,
+} from "./engine/generate.ts";
+export {
+  type Inspection,
+  inspect,
+  type KvSize,
+  kvBytes,
+  type TensorSummary,
+  type TokenizerSummary,
+} from "./engine/inspect.ts";
+export { LanguageModel, type Prompt } from "./engine/language-model.ts";
+export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";
+export { MemoryError, type Plan, type PlanOptions } from "./engine/plan.ts";
+export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
+export { ContextError } from "./engine/session.ts";
+export {
+  AbortedError,
+  ArgumentError,
+  DeviceError,
+  type ErrorCode,
+  FormatError,
+  NibbleError,
+  throwIfAborted,
+  UnsupportedError,
+} from "./format/errors.ts";
+export type { ChatMessage, ChatTemplate } from "./format/template.ts";
+export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
+export type { LayerKind, ModelConfig } from "./model/config.ts";

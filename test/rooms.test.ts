@@ -1,0 +1,123 @@
+/**
+ * The architecture's rules that a machine can check: imports between rooms go left, the app enters through index.ts,
+ * Node's own modules stay in the files named here, files stay readable in one sitting and say what they own.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const src = fileURLToPath(new URL("../src", import.meta.url));
+
+/** A room may import from itself and from the rooms to its left. */
+const ROOMS = ["format", "device", "cache", "model", "engine", "app"];
+
+/** Files that need a file system, threads or a terminal; everything else also runs in a browser. */
+const NODE_FILES = [
+  "app/",
+  "device/wasm/cores.ts",
+  "device/wasm/wasm.ts",
+  "device/wasm/worker.js",
+  "device/wasm/workers.ts",
+  "device/wasm/module.ts",
+  "engine/inspect.ts",
+  "engine/load.ts",
+  "format/file-source.ts",
+  "format/open.ts",
+];
+
+const MOST_LINES = 450;
+
+interface SourceFile {
+  name: string;
+  text: string;
+  lines: number;
+}
+
+const files: SourceFile[] = readdirSync(src, { recursive: true, encoding: "utf8" })
+  .filter((name) => /\.(ts|js)$/.test(name))
+  .sort()
+  .map((name) => {
+    const text = readFileSync(join(src, name), "utf8");
+    return { name: name.replaceAll("\\", "/"), text, lines: text.trimEnd().split("\n").length };
+  });
+
+/** Specifiers of static and dynamic imports, of re-exports and of files named by `new URL`. */
+function imports(text: string): string[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  const found = code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)["']([^"']+)["']/g);
+  return [...found].map((match) => match[1]);
+}
+
+const roomOf = (name: string) => (name.includes("/") ? name.slice(0, name.indexOf("/")) : "index");
+/** AssemblyScript has imports without an ending and a language of its own. */
+const isKernel = (name: string) => name.startsWith("device/wasm/assembly/");
+
+describe("rooms", () => {
+  it("are the known ones", () => {
+    expect([...new Set(files.map(({ name }) => roomOf(name)))].sort()).toEqual([...ROOMS, "index"].sort());
+  });
+
+  it("import only leftwards; the app enters through index.ts", () => {
+    const wrong: string[] = [];
+    for (const { name, text } of files) {
+      const room = roomOf(name);
+      for (const specifier of imports(text).filter((found) => found.startsWith("."))) {
+        const target = normalize(join(dirname(name), specifier)).replaceAll("\\", "/");
+        const allowed =
+          room === "index"
+            ? ROOMS.indexOf(roomOf(target)) >= 0 && roomOf(target) !== "app"
+            : room === "app"
+              ? target === "index.ts" || roomOf(target) === "app"
+              : ROOMS.indexOf(roomOf(target)) >= 0 && ROOMS.indexOf(roomOf(target)) <= ROOMS.indexOf(room);
+        // The packaged models and package.json lie beside src and are read, not imported.
+        const data = target.startsWith("../models/") || target === "../package.json";
+        if (!allowed && !data) wrong.push(`${name} imports ${specifier}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it("use Node's modules only in the files named for it", () => {
+    const using = files.filter(({ text }) => imports(text).some((found) => found.startsWith("node:")));
+    const wrong = using.filter(({ name }) => !NODE_FILES.some((allowed) => name.startsWith(allowed)));
+    expect(wrong.map(({ name }) => name)).toEqual([]);
+  });
+
+  it("name relative files with their ending, packages from package.json only", () => {
+    const { dependencies } = JSON.parse(readFileSync(join(src, "../package.json"), "utf8"));
+    const wrong: string[] = [];
+    for (const { name, text } of files.filter((file) => !isKernel(file.name))) {
+      for (const found of imports(text)) {
+        const known = found.startsWith(".")
+          ? /\.(ts|js|json|wasm|gguf)$/.test(found)
+          : found.startsWith("node:") || Object.hasOwn(dependencies, found);
+        if (!known) wrong.push(`${name} imports ${found}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+});
+
+describe("files", () => {
+  it(`have at most ${MOST_LINES} lines`, () => {
+    const long = files.filter(({ lines }) => lines > MOST_LINES);
+    expect(long.map(({ name, lines }) => `${name}: ${lines}`)).toEqual([]);
+  });
+
+  it("open with a comment", () => {
+    const bare = files.filter(({ text }) => !/^(#!.*\n)?(\/\/ @ts-check\n)?\s*(\/\*\*|\/\/)/.test(text));
+    expect(bare.map(({ name }) => name)).toEqual([]);
+  });
+
+  it("reach outside of src for nothing but data", () => {
+    const escaping = files.flatMap(({ name, text }) =>
+      imports(text)
+        .filter((found) => found.startsWith("."))
+        .map((found) => relative(".", normalize(join(dirname(name), found))))
+        .filter((target) => /^\.\.[\\/](lab|bench|test|examples|scripts)/.test(target))
+        .map((target) => `${name}: ${target}`),
+    );
+    expect(escaping).toEqual([]);
+  });
+});

@@ -1,0 +1,176 @@
+// Packed weights -> codes and scales in registers. Owns how planes become codes and how a block's scales become f32;
+// the layout is matmul-layout.ts. Everything here is inlined with a type argument T, so only that type's branch remains.
+//
+// One idea: a function per thing a kernel needs (the codes of a group, the scale of a quad of rows), the same ones for
+// generation, prompts and embeddings. `quad` 0 or 1: rows 0..3 or 4..7 of the panel; `group` 0..7: columns 4 * group
+// to 4 * group + 3 of the 32; `sub`: which 32 columns of the block; `half`: which 16 of the 32. Given as
+// literals they become offsets inside load instructions.
+import { RELAXED } from "./build";
+import {
+  IQ4_NL, IQ4_XS, MXFP4, Q2_K, codeBytes, hasBytes, hasHalves, hasNibbles, hasPairs, hasSingles, headBytes, isMlx,
+  isSuperblock, isWide, typeOf,
+} from "./matmul-layout";
+
+// Constants come from memory: V8 rebuilds a v128 constant at each use, a load costs nothing beside arithmetic.
+const MASKS = memory.data<u32>([
+  0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, // 0: nibbles
+  0x01010101, 0x01010101, 0x01010101, 0x01010101, // 16: lowest bits
+  0x03030303, 0x03030303, 0x03030303, 0x03030303, // 32: lowest pairs
+  0x0fffffff, 0x0fffffff, 0x0fffffff, 0x0fffffff, // 48: exponent and mantissa of a shifted f16
+  0x38000000, 0x38000000, 0x38000000, 0x38000000, // 64: 112 in an f32's exponent
+  0x38800000, 0x38800000, 0x38800000, 0x38800000, // 80: 113 there: 2^-14
+  0x80000000, 0x80000000, 0x80000000, 0x80000000, // 96: sign
+  0x10101010, 0x10101010, 0x10101010, 0x10101010, // 112: fifth bits
+  0x30303030, 0x30303030, 0x30303030, 0x30303030, // 128: fifth and sixth bits
+  0x04040404, 0x04040404, 0x04040404, 0x04040404, // 144: third bits
+  0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535, // 160: iq4_nl's 16 values, i8 (ggml's kvalues_iq4nl)
+  0x13121110, 0x1c181614, 0x0d0e0f10, 0x04080a0c, // 176: twice e2m1's 16 values, plus 16
+], 16);
+
+/** Codes of 4 rows x 4 columns, u8 (i8 for iq4 and byte types); `planes`: address of the 32 columns' codes. */
+// @ts-ignore: decorator
+@inline export function codes<T>(planes: usize, quad: usize, group: i32): v128 {
+  if (hasNibbles(typeOf<T>())) {
+    const both = v128.load(planes + (group & 3) * 32 + quad * 16);
+    const low = v128.and(group < 4 ? both : i16x8.shr_u(both, 4), v128.load(MASKS, 0));
+    if (typeOf<T>() == IQ4_NL || typeOf<T>() == IQ4_XS) return i8x16.swizzle(v128.load(MASKS, 160), low);
+    if (typeOf<T>() == MXFP4) return i8x16.swizzle(v128.load(MASKS, 176), low);
+    if (hasPairs(typeOf<T>())) {
+      const pairs = v128.load(planes + 128 + (group >> 2) * 32 + quad * 16);
+      return v128.or(low, v128.and(shifted(pairs, 4 - 2 * (group & 3)), v128.load(MASKS, 128)));
+    }
+    if (hasSingles(typeOf<T>())) {
+      const singles = v128.load(planes + 128 + quad * 16);
+      return v128.or(low, v128.and(shifted(singles, 4 - group), v128.load(MASKS, 112)));
+    }
+    return low;
+  }
+  if (hasPairs(typeOf<T>())) {
+    const pairs = v128.load(planes + (group >> 2) * 32 + quad * 16);
+    const low = v128.and(shifted(pairs, -2 * (group & 3)), v128.load(MASKS, 32));
+    if (!hasSingles(typeOf<T>())) return low;
+    const singles = v128.load(planes + 64 + quad * 16);
+    return v128.or(low, v128.and(shifted(singles, 2 - group), v128.load(MASKS, 144)));
+  }
+  return v128.load(planes + group * 32 + quad * 16);
+}
+
+/** Bits moved up by `by` (down when negative) in 16-bit lanes; a mask must follow. */
+// @ts-ignore: decorator
+@inline function shifted(x: v128, by: i32): v128 {
+  if (by > 0) return i16x8.shl(x, by);
+  if (by < 0) return i16x8.shr_u(x, -by);
+  return x;
+}
+
+/** Codes as i16 of the even (0, 2) or odd (1, 3) columns of a group, 4 rows x 2 columns. */
+// @ts-ignore: decorator
+@inline export function wideCodes<T>(planes: usize, quad: usize, group: i32, odd: bool): v128 {
+  // Byte planes hold the even columns of 4 rows, then the odd ones, to be widened by the load.
+  if (hasBytes(typeOf<T>())) {
+    if (odd) return v128.load8x8_s(planes + group * 32 + quad * 16 + 8);
+    return v128.load8x8_s(planes + group * 32 + quad * 16);
+  }
+  const c = codes<T>(planes, quad, group);
+  if (typeOf<T>() == IQ4_NL || typeOf<T>() == IQ4_XS) return i16x8.shr_s(odd ? c : i16x8.shl(c, 8), 8);
+  return odd ? i16x8.shr_u(c, 8) : i16x8.shr_u(i16x8.shl(c, 8), 8);
+}
+
+/** Sums of pairs of products, i16: activations (a broadcast group) times codes of at most 7 bits. */
+// @ts-ignore: decorator
+@inline export function narrowProduct(x: v128, codes: v128): v128 {
+  if (RELAXED) return i16x8.relaxed_dot_i8x16_i7x16_s(x, codes);
+  return x;
+}
+
+/** a * b + c */
+// @ts-ignore: decorator
+@inline export function madd(a: v128, b: v128, c: v128): v128 {
+  if (RELAXED) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
+/** Whether a type's products are of 16-bit numbers: for 8-bit codes, and for all where there is no relaxed SIMD. */
+// @ts-ignore: decorator
+@inline export function wide<T>(): bool {
+  return !RELAXED || isWide(typeOf<T>());
+}
+
+/** Address of the codes of 32 columns. */
+// @ts-ignore: decorator
+@inline export function planesAt<T>(block: usize, sub: i32): usize {
+  return block + headBytes(typeOf<T>()) + usize(sub) * codeBytes(typeOf<T>());
+}
+
+/** The scale that a block gives 4 rows, f32x4: exact, subnormal f16 included. */
+// @ts-ignore: decorator
+@inline export function blockScale<T>(block: usize, quad: usize): v128 {
+  if (isMlx(typeOf<T>())) return v128.load(block + quad * 16);
+  if (typeOf<T>() == MXFP4) return halfPowers(block + quad * 4);
+  return f16x4(block + quad * 8);
+}
+
+/** What a block's mins share (K types), or the min itself; call only for types that have one. */
+// @ts-ignore: decorator
+@inline export function blockMin<T>(block: usize, quad: usize): v128 {
+  if (isMlx(typeOf<T>())) return v128.load(block + 32 + quad * 16);
+  return f16x4(block + 16 + quad * 8);
+}
+
+/** The scale of a half of 32 columns: d times a small integer, both exact, their product too (17 bits). */
+// @ts-ignore: decorator
+@inline export function scaleOf<T>(block: usize, d: v128, sub: usize, half: usize, quad: usize): v128 {
+  if (!isSuperblock(typeOf<T>())) return d;
+  return f32x4.mul(d, f32x4.convert_i32x4_s(smallScale<T>(block, sub, half, quad)));
+}
+
+/** The min of a half of 32 columns, to be added. dMin: blockMin's. */
+// @ts-ignore: decorator
+@inline export function minOf<T>(block: usize, dMin: v128, sub: usize, half: usize, quad: usize): v128 {
+  if (!isSuperblock(typeOf<T>())) return dMin;
+  let small: v128;
+  if (typeOf<T>() == Q2_K) small = i32x4.shr_u(bytes4(block + 32 + (sub * 2 + half) * 8 + quad * 4), 4);
+  else small = bytes4(block + 32 + sub * 16 + 8 + quad * 4);
+  return f32x4.neg(f32x4.mul(dMin, f32x4.convert_i32x4_s(small)));
+}
+
+// @ts-ignore: decorator
+@inline function smallScale<T>(block: usize, sub: usize, half: usize, quad: usize): v128 {
+  if (typeOf<T>() == Q2_K) return v128.and(bytes4(block + 32 + (sub * 2 + half) * 8 + quad * 4), i32x4.splat(15));
+  if (typeOf<T>() == IQ4_XS) return signedBytes4(block + 16 + sub * 8 + quad * 4);
+  if (hasHalves(typeOf<T>())) return signedBytes4(block + 16 + (sub * 2 + half) * 8 + quad * 4);
+  return bytes4(block + 32 + sub * 16 + quad * 4);
+}
+
+// @ts-ignore: decorator
+@inline function bytes4(at: usize): v128 {
+  return i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(at)));
+}
+// @ts-ignore: decorator
+@inline function signedBytes4(at: usize): v128 {
+  return i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(at)));
+}
+
+/**
+ * Four f16 -> f32, exact for every finite value. Not by shifting the bits and scaling by 2^112: the subnormal f16 that
+ * K types are full of would be subnormal f32 on the way, and Intel takes 120 cycles for a product with one. Instead
+ * the exponent is corrected as an integer (right for normal numbers, too large for others) and as an integer with a
+ * subtraction of 2^-14 (right for subnormal numbers, too large for others): the smaller is right.
+ */
+// @ts-ignore: decorator
+@inline export function f16x4(at: usize): v128 {
+  const h = v128.load16x4_s(at);
+  const magnitude = v128.and(i32x4.shl(h, 13), v128.load(MASKS, 48));
+  const normal = i32x4.add(magnitude, v128.load(MASKS, 64));
+  const tiny = v128.load(MASKS, 80);
+  const subnormal = f32x4.sub(i32x4.add(magnitude, tiny), tiny);
+  return v128.or(f32x4.pmin(normal, subnormal), v128.and(h, v128.load(MASKS, 96)));
+}
+
+/** Four exponents e -> 2^(e - 128); 0 and 1 give the subnormal f32 that this names. */
+// @ts-ignore: decorator
+@inline function halfPowers(at: usize): v128 {
+  const e = bytes4(at);
+  const one = i32x4.splat(1);
+  return i32x4.max_s(i32x4.shl(i32x4.sub(e, one), 23), i32x4.shl(i32x4.add(e, one), 21));
+}

@@ -1,0 +1,180 @@
+// How a matrix of each type lies in memory once packed: type ids, sizes and the few facts that tell types apart. Owns
+// these numbers (host mirror: ../packing.ts, checked by a test); decode is matmul-decode.ts, packing repack*.ts.
+//
+// One idea: 8 rows form a panel, a panel is a sequence of blocks along the columns, a block is [scales of the 8 rows]
+// then, for every 32 columns, planes of code bits. In each 16 bytes of a plane lie 4 rows x 4 neighbouring columns (a
+// "group"), so that one 4-byte group of activations, broadcast, meets 4 rows at once and sums stay in their rows' lanes.
+// Codes are the file's; only their order differs, and 3-, 5- and 6-bit codes are cut into planes of 4, 2 and 1 bits.
+
+/** Rows of a panel: the unit in which threads share a matrix. */
+export const PANEL_ROWS: i32 = 8;
+
+export const F32: i32 = 0;
+export const F16: i32 = 1;
+export const BF16: i32 = 2;
+export const Q4_0: i32 = 3;
+export const Q4_1: i32 = 4;
+export const Q5_0: i32 = 5;
+export const Q5_1: i32 = 6;
+export const Q8_0: i32 = 7;
+export const Q2_K: i32 = 8;
+export const Q3_K: i32 = 9;
+export const Q4_K: i32 = 10;
+export const Q5_K: i32 = 11;
+export const Q6_K: i32 = 12;
+export const IQ4_NL: i32 = 13;
+export const IQ4_XS: i32 = 14;
+export const MXFP4: i32 = 15;
+export const MLX4_G32: i32 = 16;
+export const MLX4_G64: i32 = 17;
+export const MLX4_G128: i32 = 18;
+export const MLX8_G32: i32 = 19;
+export const MLX8_G64: i32 = 20;
+export const MLX8_G128: i32 = 21;
+
+// A type as a type argument: `kernel<q4_0>()` is compiled for that type alone, every question below answered in advance.
+// @ts-ignore: decorator
+@unmanaged export class q4_0 { @inline get id(): i32 { return Q4_0; } }
+// @ts-ignore: decorator
+@unmanaged export class q4_1 { @inline get id(): i32 { return Q4_1; } }
+// @ts-ignore: decorator
+@unmanaged export class q5_0 { @inline get id(): i32 { return Q5_0; } }
+// @ts-ignore: decorator
+@unmanaged export class q5_1 { @inline get id(): i32 { return Q5_1; } }
+// @ts-ignore: decorator
+@unmanaged export class q8_0 { @inline get id(): i32 { return Q8_0; } }
+// @ts-ignore: decorator
+@unmanaged export class q2_k { @inline get id(): i32 { return Q2_K; } }
+// @ts-ignore: decorator
+@unmanaged export class q3_k { @inline get id(): i32 { return Q3_K; } }
+// @ts-ignore: decorator
+@unmanaged export class q4_k { @inline get id(): i32 { return Q4_K; } }
+// @ts-ignore: decorator
+@unmanaged export class q5_k { @inline get id(): i32 { return Q5_K; } }
+// @ts-ignore: decorator
+@unmanaged export class q6_k { @inline get id(): i32 { return Q6_K; } }
+// @ts-ignore: decorator
+@unmanaged export class iq4_nl { @inline get id(): i32 { return IQ4_NL; } }
+// @ts-ignore: decorator
+@unmanaged export class iq4_xs { @inline get id(): i32 { return IQ4_XS; } }
+// @ts-ignore: decorator
+@unmanaged export class mxfp4 { @inline get id(): i32 { return MXFP4; } }
+// @ts-ignore: decorator
+@unmanaged export class mlx4_g32 { @inline get id(): i32 { return MLX4_G32; } }
+// @ts-ignore: decorator
+@unmanaged export class mlx4_g64 { @inline get id(): i32 { return MLX4_G64; } }
+// @ts-ignore: decorator
+@unmanaged export class mlx4_g128 { @inline get id(): i32 { return MLX4_G128; } }
+// @ts-ignore: decorator
+@unmanaged export class mlx8_g32 { @inline get id(): i32 { return MLX8_G32; } }
+// @ts-ignore: decorator
+@unmanaged export class mlx8_g64 { @inline get id(): i32 { return MLX8_G64; } }
+// @ts-ignore: decorator
+@unmanaged export class mlx8_g128 { @inline get id(): i32 { return MLX8_G128; } }
+
+/** The type id of a type argument. */
+// @ts-ignore: decorator
+@inline export function typeOf<T>(): i32 {
+  return changetype<T>(0).id;
+}
+
+/** MLX affine groups: f32 scale and bias. */
+// @ts-ignore: decorator
+@inline export function isMlx(T: i32): bool {
+  return T >= MLX4_G32;
+}
+
+/** Types whose f16 `d` covers 256 columns, under small integer scales for 16 or 32 of them. */
+// @ts-ignore: decorator
+@inline export function isSuperblock(T: i32): bool {
+  return (T >= Q2_K && T <= Q6_K) || T == IQ4_XS;
+}
+
+/** Columns of a block. */
+// @ts-ignore: decorator
+@inline export function blockCols(T: i32): i32 {
+  if (T <= BF16) return 1;
+  if (isSuperblock(T)) return 256;
+  if (T == MLX4_G64 || T == MLX8_G64) return 64;
+  if (T == MLX4_G128 || T == MLX8_G128) return 128;
+  return 32;
+}
+
+/** Bytes of scales in front of a block's codes, for 8 rows. */
+// @ts-ignore: decorator
+@inline export function headBytes(T: i32): usize {
+  if (T <= BF16) return 0;
+  if (isMlx(T)) return 64; // [scale f32 x 8][bias f32 x 8]
+  if (T == MXFP4) return 8; // [exponent u8 x 8]
+  if (T == Q4_1 || T == Q5_1) return 32; // [d f16 x 8][m f16 x 8]
+  if (T == Q4_K || T == Q5_K) return 32 + 8 * 16; // [d][dMin] then for each 32 columns [scale u8 x 8][min u8 x 8]
+  if (T == Q2_K) return 32 + 16 * 8; // [d][dMin] then for each 16 columns [scale | min << 4, u8 x 8]
+  if (T == Q3_K || T == Q6_K) return 16 + 16 * 8; // [d] then for each 16 columns [scale i8 x 8]
+  if (T == IQ4_XS) return 16 + 8 * 8; // [d] then for each 32 columns [scale i8 x 8]
+  return 16; // [d f16 x 8]
+}
+
+/** The code bits that lie 8 to a byte (whole codes), 4 (nibbles), 2 and 1; a code is put together in that order. */
+// @ts-ignore: decorator
+@inline export function hasBytes(T: i32): bool {
+  return T == Q8_0 || T >= MLX8_G32;
+}
+// @ts-ignore: decorator
+@inline export function hasNibbles(T: i32): bool {
+  return !hasBytes(T) && T != Q2_K && T != Q3_K;
+}
+// @ts-ignore: decorator
+@inline export function hasPairs(T: i32): bool {
+  return T == Q2_K || T == Q3_K || T == Q6_K;
+}
+// @ts-ignore: decorator
+@inline export function hasSingles(T: i32): bool {
+  return T == Q5_0 || T == Q5_1 || T == Q5_K || T == Q3_K;
+}
+
+/** Bytes of codes of 8 rows x 32 columns: byte plane, else nibble plane, then pair plane, then single-bit plane. */
+// @ts-ignore: decorator
+@inline export function codeBytes(T: i32): usize {
+  if (hasBytes(T)) return 256;
+  return (hasNibbles(T) ? 128 : 0) + (hasPairs(T) ? 64 : 0) + (hasSingles(T) ? 32 : 0);
+}
+
+/** Bytes of 8 rows of a block. */
+// @ts-ignore: decorator
+@inline export function blockBytes(T: i32): usize {
+  if (T == F32) return 32;
+  if (T <= BF16) return 16;
+  return headBytes(T) + codeBytes(T) * usize(blockCols(T) / 32);
+}
+
+/** value = scale * (code - zero) + min. */
+// @ts-ignore: decorator
+@inline export function zero(T: i32): i32 {
+  if (T == Q4_0) return 8;
+  if (T == Q5_0 || T == MXFP4) return 16;
+  if (T == Q6_K) return 32;
+  if (T == Q3_K) return 4;
+  if (T >= MLX8_G32) return -128; // codes are kept less 128, to be signed bytes
+  return 0;
+}
+// @ts-ignore: decorator
+@inline export function hasMin(T: i32): bool {
+  return T == Q4_1 || T == Q5_1 || T == Q2_K || T == Q4_K || T == Q5_K || isMlx(T);
+}
+
+/** A scale for every 16 columns (two for each 32) instead of one for 32 or more. */
+// @ts-ignore: decorator
+@inline export function hasHalves(T: i32): bool {
+  return T == Q2_K || T == Q3_K || T == Q6_K;
+}
+
+/** Signed 8-bit codes, which relaxed SIMD's 7-bit dot product cannot take: multiplied as 16-bit numbers. */
+// @ts-ignore: decorator
+@inline export function isWide(T: i32): bool {
+  return hasBytes(T) || T == IQ4_NL || T == IQ4_XS;
+}
+
+/** Bytes of one packed panel (8 rows) of `cols` columns. */
+export function panelBytes(type: i32, cols: i32): usize {
+  return usize(cols / blockCols(type)) * blockBytes(type);
+}

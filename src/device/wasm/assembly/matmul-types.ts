@@ -1,0 +1,57 @@
+// Every quantized type's kernels by type id. Owns the one table from a number to code compiled for that type.
+// One idea: a type has four tasks over one panel (multiply a vector, unpack a slice, take in a row, give out a row); one
+// function of a type does all four, so that a new type is one line here. Reached through WebAssembly's function table,
+// which also keeps the compiler from inlining all types into one function.
+import {
+  Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, MLX4_G32, MLX4_G64, MLX4_G128, MLX8_G32, MLX8_G64, MLX8_G128, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, mlx4_g32, mlx4_g64, mlx4_g128, mlx8_g32, mlx8_g64, mlx8_g128
+} from "./matmul-layout";
+import { embedPanelRow } from "./embed";
+import { unpackSlice } from "./matmul-unpack";
+import { vectorPanel } from "./matmul-vector";
+import { repackRow } from "./repack-row";
+
+/** Tasks, with what a to d and n mean. */
+/** vectorPanel(out a, panel b, activations c, their i16 codes d, cols n) */
+export const VECTOR: i32 = 0;
+/** unpackSlice(scratch a, panel b, cols n) */
+export const UNPACK: i32 = 1;
+/** repackRow(panel a, source b, row of the panel c, cols n) */
+export const REPACK: i32 = 2;
+/** embedPanelRow(out a, panel b, row of the panel c, cols n) */
+export const EMBED: i32 = 3;
+
+export type Kernels = (task: i32, a: usize, b: usize, c: usize, d: usize, n: i32) => void;
+
+// @ts-ignore: decorator
+@inline function run<T>(task: i32, a: usize, b: usize, c: usize, d: usize, n: i32): void {
+  if (task == VECTOR) vectorPanel<T>(a, b, c, d, n);
+  else if (task == UNPACK) unpackSlice<T>(a, b, n);
+  else if (task == REPACK) repackRow<T>(a, b, c, n);
+  else embedPanelRow<T>(a, b, c, n);
+}
+
+/** The kernels of a quantized type; traps on an id that has none. */
+export function kernelsOf(type: i32): Kernels {
+  switch (type) {
+    case Q4_0: return (task, a, b, c, d, n) => run<q4_0>(task, a, b, c, d, n);
+    case Q4_1: return (task, a, b, c, d, n) => run<q4_1>(task, a, b, c, d, n);
+    case Q5_0: return (task, a, b, c, d, n) => run<q5_0>(task, a, b, c, d, n);
+    case Q5_1: return (task, a, b, c, d, n) => run<q5_1>(task, a, b, c, d, n);
+    case Q8_0: return (task, a, b, c, d, n) => run<q8_0>(task, a, b, c, d, n);
+    case Q2_K: return (task, a, b, c, d, n) => run<q2_k>(task, a, b, c, d, n);
+    case Q3_K: return (task, a, b, c, d, n) => run<q3_k>(task, a, b, c, d, n);
+    case Q4_K: return (task, a, b, c, d, n) => run<q4_k>(task, a, b, c, d, n);
+    case Q5_K: return (task, a, b, c, d, n) => run<q5_k>(task, a, b, c, d, n);
+    case Q6_K: return (task, a, b, c, d, n) => run<q6_k>(task, a, b, c, d, n);
+    case IQ4_NL: return (task, a, b, c, d, n) => run<iq4_nl>(task, a, b, c, d, n);
+    case IQ4_XS: return (task, a, b, c, d, n) => run<iq4_xs>(task, a, b, c, d, n);
+    case MXFP4: return (task, a, b, c, d, n) => run<mxfp4>(task, a, b, c, d, n);
+    case MLX4_G32: return (task, a, b, c, d, n) => run<mlx4_g32>(task, a, b, c, d, n);
+    case MLX4_G64: return (task, a, b, c, d, n) => run<mlx4_g64>(task, a, b, c, d, n);
+    case MLX4_G128: return (task, a, b, c, d, n) => run<mlx4_g128>(task, a, b, c, d, n);
+    case MLX8_G32: return (task, a, b, c, d, n) => run<mlx8_g32>(task, a, b, c, d, n);
+    case MLX8_G64: return (task, a, b, c, d, n) => run<mlx8_g64>(task, a, b, c, d, n);
+    case MLX8_G128: return (task, a, b, c, d, n) => run<mlx8_g128>(task, a, b, c, d, n);
+    default: return unreachable();
+  }
+}

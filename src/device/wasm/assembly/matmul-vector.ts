@@ -1,0 +1,141 @@
+// One token: a panel of packed weights times a quantized activation, codes decoded on the way. Owns the inner loop of
+// generation, which should take no longer than reading the weights does.
+//
+// One idea: the product of a group's codes (4 rows x 4 columns) and the broadcast 4 activations leaves row r's sums in
+// lanes 2r and 2r + 1 of i16; eight such products (four, where codes have 6 bits) stay within 16 bits once the sums
+// begin at -zero * (sum of activations). One more integer product, with the activation's integer scale, makes them i32.
+import { RELAXED } from "./build";
+import {
+  blockMin, blockScale, codes, madd, minOf, narrowProduct, planesAt, scaleOf, wide, wideCodes,
+} from "./matmul-decode";
+import {blockBytes, blockCols, hasBytes, hasHalves, hasMin, isWide, 
+  Q5_1, Q5_K, typeOf, zero,
+} from "./matmul-layout";
+import { BLOCK, CODES, HALF_SUM, HALF_ZERO, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
+
+/**
+ * out: 8 f32, to be multiplied by the activation row's unit. w: the panel; x, wideX: the row's blocks, and those of
+ * its i16 codes; cols: columns.
+ */
+export function vectorPanel<T>(out: usize, w: usize, x: usize, wideX: usize, cols: i32): void {
+  let y0 = f32x4.splat(0);
+  let y1 = f32x4.splat(0);
+  const end = w + usize(cols / blockCols(typeOf<T>())) * blockBytes(typeOf<T>());
+  for (; w < end; w += blockBytes(typeOf<T>())) {
+    const d0 = blockScale<T>(w, 0);
+    const d1 = blockScale<T>(w, 1);
+    const m0 = hasMin(typeOf<T>()) ? blockMin<T>(w, 0) : d0;
+    const m1 = hasMin(typeOf<T>()) ? blockMin<T>(w, 1) : d1;
+    for (let sub = 0; sub < blockCols(typeOf<T>()) / 32; sub++, x += BLOCK, wideX += BLOCK) {
+      y0 = addColumns<T>(y0, w, d0, m0, sub, 0, x, wideX);
+      y1 = addColumns<T>(y1, w, d1, m1, sub, 1, x, wideX);
+    }
+  }
+  v128.store(out, y0);
+  v128.store(out, y1, 16);
+}
+
+/** y + 32 columns' part, for 4 rows. */
+// @ts-ignore: decorator
+@inline function addColumns<T>(
+  y: v128, block: usize, d: v128, dMin: v128, sub: i32, quad: usize, x: usize, wideX: usize,
+): v128 {
+  const planes = planesAt<T>(block, sub);
+  if (hasHalves(typeOf<T>())) {
+    y = madd(sum<T>(planes, quad, 0, 4, x, wideX), scaleOf<T>(block, d, sub, 0, quad), y);
+    y = madd(sum<T>(planes, quad, 4, 8, x, wideX), scaleOf<T>(block, d, sub, 1, quad), y);
+    if (hasMin(typeOf<T>())) {
+      y = madd(v128.load32_splat(x, HALF_SUM), minOf<T>(block, dMin, sub, 0, quad), y);
+      y = madd(v128.load32_splat(x, HALF_SUM + 4), minOf<T>(block, dMin, sub, 1, quad), y);
+    }
+    return y;
+  }
+  y = madd(sum<T>(planes, quad, 0, 8, x, wideX), scaleOf<T>(block, d, sub, 0, quad), y);
+  if (hasMin(typeOf<T>())) y = madd(v128.load32_splat(x, SUM), minOf<T>(block, dMin, sub, 0, quad), y);
+  return y;
+}
+
+/** Sum over groups [from, to) of (code - zero) * activation, in f32 and units of the activation's row; 4 rows. */
+// @ts-ignore: decorator
+@inline function sum<T>(planes: usize, quad: usize, from: i32, to: i32, x: usize, wideX: usize): v128 {
+  if (wide<T>()) {
+    let sums = wideGroups<T>(beginWide<T>(x, from, to), planes, quad, from, wideX);
+    if (to - from == 8) sums = wideGroups<T>(sums, planes, quad, from + 4, wideX);
+    return f32x4.mul(f32x4.convert_i32x4_s(sums), v128.load32_splat(x, SCALE));
+  }
+  const scale = v128.load32_splat(x, SCALE_PAIR);
+  let sums = narrowGroups<T>(begin<T>(x, from, to), planes, quad, from, x);
+  if (to - from == 4) return f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(sums, scale));
+  if (typeOf<T>() != Q5_1 && typeOf<T>() != Q5_K) {
+    sums = narrowGroups<T>(sums, planes, quad, from + 4, x);
+    return f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(sums, scale));
+  }
+  // Unsigned 5-bit codes fill 16 bits after four products.
+  const more = narrowGroups<T>(begin<T>(x, from, to), planes, quad, from + 4, x);
+  return f32x4.convert_i32x4_s(
+    i32x4.add(i32x4.dot_i16x8_s(sums, scale), i32x4.dot_i16x8_s(more, scale)),
+  );
+}
+
+/** What i16 sums begin with: minus zero times the activations' sums, from the block's facts. */
+// @ts-ignore: decorator
+@inline function begin<T>(x: usize, from: i32, to: i32): v128 {
+  if (zero(typeOf<T>()) == 0) return i64x2.splat(0);
+  if (to - from == 4) {
+    const sums = v128.load32_splat(x + (from == 0 ? 0 : 4), HALF_ZERO);
+    return zero(typeOf<T>()) == 4 ? i16x8.shr_s(sums, 3) : sums;
+  }
+  const sums = v128.load32_splat(x, ZERO);
+  return zero(typeOf<T>()) == 8 ? i16x8.shr_s(sums, 1) : sums;
+}
+
+/** The same for i32 sums. */
+// @ts-ignore: decorator
+@inline function beginWide<T>(x: usize, from: i32, to: i32): v128 {
+  if (zero(typeOf<T>()) == 0) return i64x2.splat(0);
+  if (zero(typeOf<T>()) > 0) return i32x4.extadd_pairwise_i16x8_s(begin<T>(x, from, to));
+  return i32x4.neg(i32x4.shl(i32x4.extadd_pairwise_i16x8_s(v128.load32_splat(x, ZERO)), 3));
+}
+
+/** sums + products of four groups from group `from` on. Offsets are literals: only those go into the load itself. */
+// @ts-ignore: decorator
+@inline function narrowGroups<T>(sums: v128, planes: usize, quad: usize, from: i32, x: usize): v128 {
+  const at = x + CODES + from * 4;
+  sums = i16x8.add(sums, narrowProduct(v128.load32_splat(at), codes<T>(planes, quad, from)));
+  sums = i16x8.add(sums, narrowProduct(v128.load32_splat(at, 4), codes<T>(planes, quad, from + 1)));
+  sums = i16x8.add(sums, narrowProduct(v128.load32_splat(at, 8), codes<T>(planes, quad, from + 2)));
+  return i16x8.add(sums, narrowProduct(v128.load32_splat(at, 12), codes<T>(planes, quad, from + 3)));
+}
+
+/** The same as 16-bit numbers: even columns, then odd ones. */
+// @ts-ignore: decorator
+@inline function wideGroups<T>(sums: v128, planes: usize, quad: usize, from: i32, wideX: usize): v128 {
+  const at = wideX + from * 8;
+  if (hasBytes(typeOf<T>())) return byteGroups(sums, planes + quad * 16 + from * 32, at);
+  sums = addWide(sums, v128.load32_splat(at), wideCodes<T>(planes, quad, from, false));
+  sums = addWide(sums, v128.load32_splat(at, 4), wideCodes<T>(planes, quad, from, true));
+  sums = addWide(sums, v128.load32_splat(at, 8), wideCodes<T>(planes, quad, from + 1, false));
+  sums = addWide(sums, v128.load32_splat(at, 12), wideCodes<T>(planes, quad, from + 1, true));
+  sums = addWide(sums, v128.load32_splat(at, 16), wideCodes<T>(planes, quad, from + 2, false));
+  sums = addWide(sums, v128.load32_splat(at, 20), wideCodes<T>(planes, quad, from + 2, true));
+  sums = addWide(sums, v128.load32_splat(at, 24), wideCodes<T>(planes, quad, from + 3, false));
+  return addWide(sums, v128.load32_splat(at, 28), wideCodes<T>(planes, quad, from + 3, true));
+}
+
+/** Byte planes hold the even columns of 4 rows, then the odd ones: widened by the load. */
+// @ts-ignore: decorator
+@inline function byteGroups(sums: v128, w: usize, at: usize): v128 {
+  sums = addWide(sums, v128.load32_splat(at), v128.load8x8_s(w));
+  sums = addWide(sums, v128.load32_splat(at, 4), v128.load8x8_s(w, 8));
+  sums = addWide(sums, v128.load32_splat(at, 8), v128.load8x8_s(w, 32));
+  sums = addWide(sums, v128.load32_splat(at, 12), v128.load8x8_s(w, 40));
+  sums = addWide(sums, v128.load32_splat(at, 16), v128.load8x8_s(w, 64));
+  sums = addWide(sums, v128.load32_splat(at, 20), v128.load8x8_s(w, 72));
+  sums = addWide(sums, v128.load32_splat(at, 24), v128.load8x8_s(w, 96));
+  return addWide(sums, v128.load32_splat(at, 28), v128.load8x8_s(w, 104));
+}
+
+// @ts-ignore: decorator
+@inline function addWide(sums: v128, x: v128, w: v128): v128 {
+  return i32x4.add(sums, i32x4.dot_i16x8_s(w, x));
+}

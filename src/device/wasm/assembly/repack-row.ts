@@ -1,0 +1,54 @@
+// One row of a quantized type into its panel. Owns the packing of codes into planes; where the file keeps codes and
+// scales is repack-source.ts.
+//
+// One idea: whatever the file's order, a block is read as groups of four codes, one byte each in a u32; the packed
+// planes are those words shifted over each other. Values are only re-ordered, so nothing is lost.
+import { blockBytes, blockCols, hasBytes, hasNibbles, hasPairs, hasSingles, typeOf } from "./matmul-layout";
+import { planesAt } from "./matmul-decode";
+import { fourCodes, packHead, sourceBytes } from "./repack-source";
+
+/** The row at `source` becomes row `row` (0 to 7) of the panel at `to`. */
+export function repackRow<T>(to: usize, source: usize, row: usize, cols: i32): void {
+  const end = source + usize(cols / blockCols(typeOf<T>())) * sourceBytes(typeOf<T>());
+  for (; source < end; source += sourceBytes(typeOf<T>()), to += blockBytes(typeOf<T>())) {
+    packHead<T>(to, row, source);
+    for (let sub = 0; sub < blockCols(typeOf<T>()) / 32; sub++) {
+      packPlanes<T>(planesAt<T>(to, sub), row, source, sub);
+    }
+  }
+}
+
+/** Codes of 32 columns of one row: its word in each plane vector, or its half-words where codes are bytes. */
+// @ts-ignore: decorator
+@inline function packPlanes<T>(planes: usize, row: usize, source: usize, sub: i32): void {
+  if (hasBytes(typeOf<T>())) {
+    for (let g = 0; g < 8; g++) {
+      const c = fourCodes<T>(source, sub, g);
+      const at = planes + g * 32 + (row >> 2) * 16 + (row & 3) * 2;
+      store<u16>(at, (c & 0xff) | ((c >> 8) & 0xff00));
+      store<u16>(at, ((c >> 8) & 0xff) | ((c >> 16) & 0xff00), 8);
+    }
+    return;
+  }
+  let at = planes + row * 4;
+  if (hasNibbles(typeOf<T>())) {
+    for (let g = 0; g < 4; g++, at += 32) {
+      const low = fourCodes<T>(source, sub, g) & 0x0f0f0f0f;
+      store<u32>(at, low | ((fourCodes<T>(source, sub, g + 4) & 0x0f0f0f0f) << 4));
+    }
+  }
+  if (hasPairs(typeOf<T>())) {
+    const shift = hasNibbles(typeOf<T>()) ? 4 : 0;
+    for (let g = 0; g < 8; g += 4, at += 32) {
+      let word: u32 = 0;
+      for (let i = 0; i < 4; i++) word |= ((fourCodes<T>(source, sub, g + i) >> shift) & 0x03030303) << (2 * i);
+      store<u32>(at, word);
+    }
+  }
+  if (hasSingles(typeOf<T>())) {
+    const shift = hasNibbles(typeOf<T>()) ? 4 : 2;
+    let word: u32 = 0;
+    for (let g = 0; g < 8; g++) word |= ((fourCodes<T>(source, sub, g) >> shift) & 0x01010101) << g;
+    store<u32>(at, word);
+  }
+}

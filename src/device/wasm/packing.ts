@@ -1,0 +1,96 @@
+/**
+ * Sizes of packed weights and quantized activations: the host's mirror of assembly/matmul-layout.ts and quantize.ts,
+ * held equal by test/device/packing.test.ts. Refuses to know what lies where inside.
+ * One idea: a matrix is panels of 8 rows, a panel is blocks of [scales][planes of codes]; codes keep the file's bits,
+ * only 6-bit and 3-bit scales are widened to bytes.
+ */
+import { ArgumentError } from "../../format/errors.ts";
+import { BLOCKS, type TensorType } from "../../format/tensor.ts";
+
+/** Numbers by which the kernels know the types. */
+export const TYPE_IDS: Readonly<Record<TensorType, number>> = {
+  f32: 0,
+  f16: 1,
+  bf16: 2,
+  q4_0: 3,
+  q4_1: 4,
+  q5_0: 5,
+  q5_1: 6,
+  q8_0: 7,
+  q2_k: 8,
+  q3_k: 9,
+  q4_k: 10,
+  q5_k: 11,
+  q6_k: 12,
+  iq4_nl: 13,
+  iq4_xs: 14,
+  mxfp4: 15,
+  mlx4_g32: 16,
+  mlx4_g64: 17,
+  mlx4_g128: 18,
+  mlx8_g32: 19,
+  mlx8_g64: 20,
+  mlx8_g128: 21,
+};
+
+/** Rows of a panel, the unit in which threads share a matrix. */
+export const PANEL_ROWS = 8;
+
+/**
+ * Packed bytes of 8 rows of one block (as many columns as BLOCKS says), with packed and file bits a weight:
+ *
+ * | type | packed | file | | type | packed | file |
+ * |---|---|---|---|---|---|---|
+ * | q4_0, iq4_nl | 4.5 | 4.5 | | q2_k | 2.625 | 2.625 |
+ * | q4_1 | 5 | 5 | | q3_k | 3.5625 | 3.4375 |
+ * | q5_0 | 5.5 | 5.5 | | q4_k | 4.625 | 4.5 |
+ * | q5_1 | 6 | 6 | | q5_k | 5.625 | 5.5 |
+ * | q8_0 | 8.5 | 8.5 | | q6_k | 6.5625 | 6.5625 |
+ * | mxfp4 | 4.25 | 4.25 | | iq4_xs | 4.3125 | 4.25 |
+ * | mlx4 g32, g64, g128 | 6, 5, 4.5 | same | | mlx8 g32, g64, g128 | 10, 9, 8.5 | same |
+ */
+const PACKED_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
+  f32: 32,
+  f16: 16,
+  bf16: 16,
+  q4_0: 16 + 128,
+  q4_1: 32 + 128,
+  q5_0: 16 + 160,
+  q5_1: 32 + 160,
+  q8_0: 16 + 256,
+  q2_k: 32 + 16 * 8 + 8 * 64,
+  q3_k: 16 + 16 * 8 + 8 * 96,
+  q4_k: 32 + 8 * 16 + 8 * 128,
+  q5_k: 32 + 8 * 16 + 8 * 160,
+  q6_k: 16 + 16 * 8 + 8 * 192,
+  iq4_nl: 16 + 128,
+  iq4_xs: 16 + 8 * 8 + 8 * 128,
+  mxfp4: 8 + 128,
+  mlx4_g32: 64 + 128,
+  mlx4_g64: 64 + 2 * 128,
+  mlx4_g128: 64 + 4 * 128,
+  mlx8_g32: 64 + 256,
+  mlx8_g64: 64 + 2 * 256,
+  mlx8_g128: 64 + 4 * 256,
+};
+
+/** Bytes of a matrix [rows, cols] once packed; cols must be whole blocks. The last panel is whole, whatever rows. */
+export function packedBytes(type: TensorType, rows: number, cols: number): number {
+  const { elements } = BLOCKS[type];
+  if (cols % elements !== 0)
+    throw new ArgumentError(`columns of a ${type} matrix`, cols, `multiples of ${elements}`);
+  return Math.ceil(rows / PANEL_ROWS) * (cols / elements) * PACKED_BLOCK_BYTES[type];
+}
+
+/** Whether products with this type take quantized activations; plain floats take them as they are. */
+export function needsQuantizedInput(type: TensorType): boolean {
+  return TYPE_IDS[type] > TYPE_IDS.bf16;
+}
+
+/** Bytes of one token's quantized activations: a head, then 32 bytes of facts, 32 of codes and 64 of wide codes a block. */
+export function quantizedBytes(cols: number): number {
+  return 64 + (cols / 32) * 128;
+}
+
+/** Scratch that each thread gives to matmul: sums of a tile, then an unpacked slice of 1024 columns. */
+export const MATMUL_SCRATCH_BYTES = 128 + 32 * 640;

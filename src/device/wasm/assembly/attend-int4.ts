@@ -2,6 +2,7 @@
 // Both are the same integer product: 8 rows of codes 0..15 by up to 4 columns of int8 operands over 32 k, summed
 // exactly. scale * code + zero is applied to sums. Codes average 7.5, so what rounding an operand loses is returned
 // as 7.5 times the lost sum: the error left is that of an operand against codes centred on zero.
+import { Four, Keys, One, Three, Two, Values, columnsOf, isKeys } from "./attend-work";
 import { COLUMNS, OPERAND_BYTES, OPERAND_SCALES, OPERANDS, offsetsAt, paddedDims, QUERY_TILE_BYTES, queriesAt, SCORE_ROW_BYTES, SCORES, totalsAt, VALUE_CENTRES, VALUE_SCALES } from "./attend-work";
 import { RELAXED } from "./build";
 import { madd, maxLanes, ROUNDER, ROUNDER_BITS, sumLanes } from "./exp";
@@ -9,8 +10,15 @@ import { TINY, tinyHigh, tinyLow } from "./kv-half";
 import { CODES_BYTES, GROUP, groupsOf, KEY_TILE_BYTES, OCTETS, VALUE_PAIRS_BYTES } from "./kv-layout";
 
 const HALF_RANGE: f32 = 7.5;
-/** The plain product takes even bytes, then odd ones. */
-const PARTS: i32 = RELAXED ? 1 : 2;
+/** Slices of a vector of codes: low and high halves of all bytes, or of the even bytes, then of the odd ones. */
+const SLICES: i32 = RELAXED ? 2 : 4;
+/** The low four bits of each byte, then of each i16, then ones: loaded, for V8 rebuilds constants in every round. */
+const CONSTANTS = memory.data<u16>([
+  0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 15, 15, 15, 15, 15, 15, 15, 15, 1, 1, 1, 1, 1, 1, 1,
+  1,
+]);
+/** The largest scale of a group of queries: scales are integers, so that applying one is part of an integer product. */
+const SCALE_MOST: f32 = 32767;
 
 /** Products of one 32-bit step of k for 4 rows: int8 pairs to i16 (relaxed) or i16 pairs to i32 (plain). */
 // @ts-ignore: decorator
@@ -21,129 +29,122 @@ function addProducts(sums: v128, operand: v128, codes: v128): v128 {
     : i32x4.add(sums, i32x4.dot_i16x8_s(operand, codes));
 }
 
-/** Sums of a row's products as f32. |i16 sum| <= 16 * 127 * 15 = 30480: a group of 32 cannot overflow. */
-// @ts-ignore: decorator
-@inline
-function rowSums(sums: v128): v128 {
-  return f32x4.convert_i32x4_s(RELAXED ? i32x4.dot_i16x8_s(sums, i16x8.splat(1)) : sums);
-}
-
-/** Adds scale * (operandScale * sums + correction) + zero * operandSum to four tokens' raw scores of a column. */
-// @ts-ignore: decorator
-@inline
-function addScores(scores: usize, sums: v128, pairs: v128, params: usize): void {
-  const products = madd(rowSums(sums), v128.load32_splat(params), v128.load32_splat(params, 16));
-  const base = madd(tinyLow(pairs), v128.load32_splat(params, 32), v128.load(scores));
-  v128.store(scores, madd(tinyHigh(pairs), products, base));
-}
-
-/** Adds operandScale * sums to four dims' totals of a column. */
-// @ts-ignore: decorator
-@inline
-function addTotals(totals: usize, sums: v128, scale: usize): void {
-  v128.store(totals, madd(rowSums(sums), v128.load32_splat(scale), v128.load(totals)));
-}
-
 /**
- * 8 rows x `columns` (1..4, a constant) over 32 k. codes: two panels; operands [4] of OPERAND_BYTES; params: f32 [4]
- * per parameter; out: the first column's first four rows, columns and panels a constant distance apart.
+ * Adds scale * sums + zero * querySum to eight tokens' raw scores of a column, in the query's unit. params: the column's
+ * integer scale (an i16 pair, or f32 in the plain binary) and, 16 bytes on, its sum.
+ * |sum of 16 bits| <= 30480 + 120 (16 products of 127 and 15, and the correction), so that two times 32767 fit 32 bits.
  */
 // @ts-ignore: decorator
 @inline
-function multiply(columns: i32, keys: bool, codes: usize, operands: usize, params: usize, out: usize): void {
-  const mask = RELAXED ? i8x16.splat(15) : i16x8.splat(15);
-  let a0 = i32x4.splat(0);
-  let a1 = a0;
-  let a2 = a0;
-  let a3 = a0;
+function addScores(
+  out: usize, params: usize, a: v128, b: v128, scaleA: v128, scaleB: v128, zeroA: v128, zeroB: v128,
+): void {
+  const unit = v128.load32_splat(params);
+  const sum = v128.load32_splat(params, 16);
+  const x = RELAXED ? f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(a, unit)) : f32x4.mul(f32x4.convert_i32x4_s(a), unit);
+  const y = RELAXED ? f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(b, unit)) : f32x4.mul(f32x4.convert_i32x4_s(b), unit);
+  v128.store(out, madd(scaleA, x, madd(zeroA, sum, v128.load(out))));
+  v128.store(out, madd(scaleB, y, madd(zeroB, sum, v128.load(out, 16))), 16);
+}
+
+/** Adds sums times the column's f32 scale to eight dims' totals, four in each panel. */
+// @ts-ignore: decorator
+@inline
+function addTotals(out: usize, scale: usize, a: v128, b: v128, ones: v128): void {
+  const unit = v128.load32_splat(scale);
+  const x = f32x4.convert_i32x4_s(RELAXED ? i32x4.dot_i16x8_s(a, ones) : a);
+  const y = f32x4.convert_i32x4_s(RELAXED ? i32x4.dot_i16x8_s(b, ones) : b);
+  v128.store(out, madd(x, unit, v128.load(out)));
+  v128.store(out, madd(y, unit, v128.load(out, 64)), 64);
+}
+
+/** What a column's sums begin with: for queries, the correction. */
+// @ts-ignore: decorator
+@inline
+function begin<K>(params: usize, column: usize): v128 {
+  return isKeys<K>() ? v128.load32_splat(params + column * 4) : i32x4.splat(0);
+}
+
+/**
+ * 8 rows x C columns (1..4) over 32 k. codes: two panels; operands: [4] of OPERAND_BYTES; params: 4 bytes a column, for
+ * keys three times (correction, scale, sum), for values f32 scales; out: raw scores [column][token] of the first
+ * token, or totals [panel][column][4] of the first dim.
+ */
+// @ts-ignore: decorator
+@inline
+function multiply<C, K>(codes: usize, operands: usize, params: usize, out: usize): void {
+  const mask = v128.load(CONSTANTS, RELAXED ? 0 : 16);
+  let a0 = begin<K>(params, 0);
   let b0 = a0;
-  let b1 = a0;
-  let b2 = a0;
-  let b3 = a0;
+  let a1 = begin<K>(params, 1);
+  let b1 = a1;
+  let a2 = begin<K>(params, 2);
+  let b2 = a2;
+  let a3 = begin<K>(params, 3);
+  let b3 = a3;
   for (let vector: usize = 0; vector < 64; vector += 16) {
     let a = v128.load(codes + vector);
     let b = v128.load(codes + vector, 64);
     let x = operands + (vector >> 2);
-    for (let part = 0; part < PARTS; part++) {
-      let rowsA = v128.and(a, mask);
-      let rowsB = v128.and(b, mask);
+    // One slice a round: with more loads in one basic block V8 spills the sums.
+    for (let slice = 0; slice < SLICES; slice++) {
+      const rowsA = v128.and(a, mask);
+      const rowsB = v128.and(b, mask);
       let k = v128.load32_splat(x);
       a0 = addProducts(a0, k, rowsA);
       b0 = addProducts(b0, k, rowsB);
-      if (columns > 1) {
+      if (columnsOf<C>() > 1) {
         k = v128.load32_splat(x, OPERAND_BYTES);
         a1 = addProducts(a1, k, rowsA);
         b1 = addProducts(b1, k, rowsB);
       }
-      if (columns > 2) {
+      if (columnsOf<C>() > 2) {
         k = v128.load32_splat(x, 2 * OPERAND_BYTES);
         a2 = addProducts(a2, k, rowsA);
         b2 = addProducts(b2, k, rowsB);
       }
-      if (columns > 3) {
+      if (columnsOf<C>() > 3) {
         k = v128.load32_splat(x, 3 * OPERAND_BYTES);
         a3 = addProducts(a3, k, rowsA);
         b3 = addProducts(b3, k, rowsB);
       }
-      rowsA = v128.and(i16x8.shr_u(a, 4), mask);
-      rowsB = v128.and(i16x8.shr_u(b, 4), mask);
-      k = v128.load32_splat(x, 16);
-      a0 = addProducts(a0, k, rowsA);
-      b0 = addProducts(b0, k, rowsB);
-      if (columns > 1) {
-        k = v128.load32_splat(x, OPERAND_BYTES + 16);
-        a1 = addProducts(a1, k, rowsA);
-        b1 = addProducts(b1, k, rowsB);
-      }
-      if (columns > 2) {
-        k = v128.load32_splat(x, 2 * OPERAND_BYTES + 16);
-        a2 = addProducts(a2, k, rowsA);
-        b2 = addProducts(b2, k, rowsB);
-      }
-      if (columns > 3) {
-        k = v128.load32_splat(x, 3 * OPERAND_BYTES + 16);
-        a3 = addProducts(a3, k, rowsA);
-        b3 = addProducts(b3, k, rowsB);
-      }
-      if (!RELAXED) {
-        a = i16x8.shr_u(a, 8);
-        b = i16x8.shr_u(b, 8);
-        x += 32;
-      }
+      a = i16x8.shr_u(a, 4);
+      b = i16x8.shr_u(b, 4);
+      x += 16;
     }
   }
-  finish(keys, codes, params, out, 0, a0, b0);
-  if (columns > 1) finish(keys, codes, params, out, 1, a1, b1);
-  if (columns > 2) finish(keys, codes, params, out, 2, a2, b2);
-  if (columns > 3) finish(keys, codes, params, out, 3, a3, b3);
-}
-
-/** One column's sums of both panels go where they belong: to scores [column][token] or totals [panel][column]. */
-// @ts-ignore: decorator
-@inline
-function finish(keys: bool, codes: usize, params: usize, out: usize, column: usize, a: v128, b: v128): void {
-  if (keys) {
-    const scores = out + column * SCORE_ROW_BYTES;
-    addScores(scores, a, v128.load(codes, CODES_BYTES), params + column * 4);
-    addScores(scores + 16, b, v128.load(codes, CODES_BYTES + 16), params + column * 4);
+  if (isKeys<K>()) {
+    const pairsA = v128.load(codes, CODES_BYTES);
+    const pairsB = v128.load(codes, CODES_BYTES + 16);
+    const sA = tinyHigh(pairsA);
+    const sB = tinyHigh(pairsB);
+    const zA = tinyLow(pairsA);
+    const zB = tinyLow(pairsB);
+    addScores(out, params + 16, a0, b0, sA, sB, zA, zB);
+    if (columnsOf<C>() > 1) addScores(out + SCORE_ROW_BYTES, params + 20, a1, b1, sA, sB, zA, zB);
+    if (columnsOf<C>() > 2) addScores(out + 2 * SCORE_ROW_BYTES, params + 24, a2, b2, sA, sB, zA, zB);
+    if (columnsOf<C>() > 3) addScores(out + 3 * SCORE_ROW_BYTES, params + 28, a3, b3, sA, sB, zA, zB);
   } else {
-    addTotals(out + column * 16, a, params + column * 4);
-    addTotals(out + column * 16 + 64, b, params + column * 4);
+    const ones = v128.load(CONSTANTS, 32);
+    addTotals(out, params, a0, b0, ones);
+    if (columnsOf<C>() > 1) addTotals(out + 16, params + 4, a1, b1, ones);
+    if (columnsOf<C>() > 2) addTotals(out + 32, params + 8, a2, b2, ones);
+    if (columnsOf<C>() > 3) addTotals(out + 48, params + 12, a3, b3, ones);
   }
 }
 
 /** A quad of queries against a block's keys: `columns` rows of 32 raw scores. */
 // @ts-ignore: decorator
 @inline
-function scoreQuad(columns: i32, keys: usize, queries: usize, groups: i32, scores: usize): void {
+function scoreQuad<C>(keys: usize, queries: usize, groups: i32, scores: usize): void {
   for (let octet = 0; octet < OCTETS; octet++) {
     let query = queries;
-    for (let column: usize = 0; column < usize(columns); column++) {
+    for (let column: usize = 0; column < usize(columnsOf<C>()); column++) {
       v128.store(scores + column * SCORE_ROW_BYTES, i32x4.splat(0));
       v128.store(scores + column * SCORE_ROW_BYTES, i32x4.splat(0), 16);
     }
     for (let group = 0; group < groups; group++) {
-      multiply(columns, true, keys, query, query + 4 * OPERAND_BYTES, scores);
+      multiply<C, Keys>(keys, query, query + 4 * OPERAND_BYTES, scores);
       keys += KEY_TILE_BYTES;
       query += QUERY_TILE_BYTES;
     }
@@ -154,9 +155,9 @@ function scoreQuad(columns: i32, keys: usize, queries: usize, groups: i32, score
 /** A quad of weights against a group of 32 dims of a block's values: adds to `columns` columns of totals. */
 // @ts-ignore: decorator
 @inline
-function weighQuad(columns: i32, codes: usize, operands: usize, scales: usize, totals: usize): void {
+function weighQuad<C>(codes: usize, operands: usize, scales: usize, totals: usize): void {
   for (let octet = 0; octet < GROUP / 8; octet++) {
-    multiply(columns, false, codes, operands, scales, totals);
+    multiply<C, Values>(codes, operands, scales, totals);
     codes += CODES_BYTES;
     totals += 128;
   }
@@ -181,25 +182,29 @@ function roundFour(x: v128, inverse: v128): v128 {
   return i32x4.sub(madd(x, inverse, f32x4.splat(ROUNDER)), i32x4.splat(ROUNDER_BITS));
 }
 
-/** query [headDim] f32 times `normal` (1 / its largest magnitude) as int8 operands, one scale per 32 dims. */
-export function prepareQueryInt4(work: usize, column: i32, query: usize, normal: f32, headDim: i32): void {
+/**
+ * query [headDim] f32 as int8 operands with an integer scale per 32 dims. largest: its largest magnitude, or 0 for a
+ * query that scores 0 everywhere. Returns what a raw score of 1 is worth.
+ */
+export function prepareQueryInt4(work: usize, column: i32, query: usize, largest: f32, headDim: i32): f32 {
+  const unit = largest / (127 * SCALE_MOST);
+  const inverseUnit: f32 = largest > 0 ? (127 * SCALE_MOST) / largest : 0;
   let tile = queriesAt(work, headDim, column >> 2);
-  const lane = usize(column & 3);
   for (let dim = 0; dim < headDim; dim += GROUP) {
     const dims = usize(min(GROUP, headDim - dim));
     const x = query + usize(dim) * 4;
     let most = f32x4.splat(0);
-    let sum = most;
+    let sums = most;
     for (let i: usize = 0; i < dims; i += 4) {
       const values = v128.load(x + i * 4);
       most = f32x4.pmax(most, f32x4.abs(values));
-      sum = f32x4.add(sum, values);
+      sums = f32x4.add(sums, values);
     }
-    const largest = f32x4.extract_lane(maxLanes(most), 0);
-    const inverse = f32x4.splat(largest * normal > 0 ? 127 / largest : 0);
-    const scale = (largest * normal) / 127;
+    const ratio = largest > 0 ? f32x4.extract_lane(maxLanes(most), 0) / largest : 0;
+    const scale = Mathf.ceil(ratio * SCALE_MOST);
+    const inverse = f32x4.splat(scale > 0 ? inverseUnit / scale : 0);
+    const operand = tile + usize(column & 3) * OPERAND_BYTES;
     let count = i16x8.splat(0);
-    const operand = tile + lane * OPERAND_BYTES;
     for (let slice: usize = 0; slice < 2; slice++) {
       let bytes = i32x4.splat(0);
       if (slice * 16 < dims) {
@@ -212,13 +217,17 @@ export function prepareQueryInt4(work: usize, column: i32, query: usize, normal:
       storeOperand(operand, slice, bytes);
     }
     const codeSum = f32x4.extract_lane(sumLanes(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(count, i16x8.splat(1)))), 0);
-    const querySum = f32x4.extract_lane(sumLanes(sum), 0) * normal;
-    const params = tile + 4 * OPERAND_BYTES + lane * 4;
-    store<f32>(params, scale * TINY);
-    store<f32>(params, HALF_RANGE * (querySum - scale * codeSum) * TINY, 16);
-    store<f32>(params, querySum * TINY, 32);
+    const sum = f32x4.extract_lane(sumLanes(sums), 0) * inverseUnit;
+    const lost = i32(Mathf.round(scale > 0 ? HALF_RANGE * (sum / scale - codeSum) : 0));
+    const params = tile + 4 * OPERAND_BYTES + usize(column & 3) * 4;
+    // Relaxed: sums are pairs of i16 of which the first takes the correction.
+    store<i32>(params, RELAXED ? lost & 0xffff : lost);
+    if (RELAXED) store<i32>(params, i32(scale) * 0x10001, 16);
+    else store<f32>(params, scale, 16);
+    store<f32>(params, sum, 32);
     tile += QUERY_TILE_BYTES;
   }
+  return unit * TINY;
 }
 
 /** Raw scores of all columns with the 32 tokens of a block, into SCORES from tile token `first`. */
@@ -228,10 +237,10 @@ export function scoreBlockInt4(keys: usize, work: usize, columns: i32, first: i3
     const queries = queriesAt(work, headDim, column >> 2);
     const scores = work + SCORES + usize(column) * SCORE_ROW_BYTES + usize(first) * 4;
     const left = columns - column;
-    if (left >= 4) scoreQuad(4, keys, queries, groups, scores);
-    else if (left == 3) scoreQuad(3, keys, queries, groups, scores);
-    else if (left == 2) scoreQuad(2, keys, queries, groups, scores);
-    else scoreQuad(1, keys, queries, groups, scores);
+    if (left >= 4) scoreQuad<Four>(keys, queries, groups, scores);
+    else if (left == 3) scoreQuad<Three>(keys, queries, groups, scores);
+    else if (left == 2) scoreQuad<Two>(keys, queries, groups, scores);
+    else scoreQuad<One>(keys, queries, groups, scores);
   }
 }
 
@@ -316,10 +325,10 @@ export function weighBlockInt4(values: usize, work: usize, columns: i32, first: 
     let operands = work + OPERANDS;
     let scales = work + OPERAND_SCALES;
     for (let left = columns; left > 0; left -= 4) {
-      if (left >= 4) weighQuad(4, values, operands, scales, totals);
-      else if (left == 3) weighQuad(3, values, operands, scales, totals);
-      else if (left == 2) weighQuad(2, values, operands, scales, totals);
-      else weighQuad(1, values, operands, scales, totals);
+      if (left >= 4) weighQuad<Four>(values, operands, scales, totals);
+      else if (left == 3) weighQuad<Three>(values, operands, scales, totals);
+      else if (left == 2) weighQuad<Two>(values, operands, scales, totals);
+      else weighQuad<One>(values, operands, scales, totals);
       totals += quadBytes;
       operands += 4 * OPERAND_BYTES;
       scales += 16;

@@ -4,6 +4,41 @@
 import { RELAXED } from "./build";
 import { BLOCK, groupsOf } from "./kv-layout";
 
+// Facts as type arguments: AssemblyScript decides conditions on types while compiling, on inlined arguments only later,
+// when it may already have merged the cases into one with tests in the innermost loop.
+// @ts-ignore: decorator
+@unmanaged
+export class One { a: u8; }
+// @ts-ignore: decorator
+@unmanaged
+export class Two { a: u16; }
+// @ts-ignore: decorator
+@unmanaged
+export class Three { a: u8; b: u8; c: u8; }
+// @ts-ignore: decorator
+@unmanaged
+export class Four { a: u32; }
+// @ts-ignore: decorator
+@unmanaged
+export class Keys { a: u8; }
+// @ts-ignore: decorator
+@unmanaged
+export class Values { a: u16; }
+
+/** Columns that a kernel is compiled for. */
+// @ts-ignore: decorator
+@inline
+export function columnsOf<C>(): i32 {
+  return offsetof<C>();
+}
+
+/** Whether a kernel is compiled for keys (rows are tokens) or values (rows are dims). */
+// @ts-ignore: decorator
+@inline
+export function isKeys<K>(): bool {
+  return offsetof<K>() == offsetof<Keys>();
+}
+
 /** Most columns of a unit. */
 export const COLUMNS: i32 = 64;
 /** Tokens whose scores are held at a time. */
@@ -12,7 +47,7 @@ export const SCORE_ROW_BYTES: usize = TILE * 4;
 
 /** Bytes of an int8 operand of 32 k: as bytes for the relaxed dot product, widened to i16 for the plain one. */
 export const OPERAND_BYTES: usize = RELAXED ? 32 : 64;
-/** Four columns' int8 query of a group of 32 dims, then f32 [4] each: scale, correction, sum (attend-int4.ts). */
+/** Four columns' int8 query of a group of 32 dims, then [4] each: correction, scale, sum (attend-int4.ts). */
 export const QUERY_TILE_BYTES: usize = 4 * OPERAND_BYTES + 48;
 
 // f32 [COLUMNS] each: running maximum (log2), sum of weights, factor from raw product to log2 score.

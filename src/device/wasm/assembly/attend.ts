@@ -23,6 +23,9 @@ const LOG2_E: f32 = 1.4426950408889634;
 /** Score of a hidden token, and below it the maximum before any token: exp2 of their difference is 0. */
 const HIDDEN: f32 = -3e38;
 const NO_MAXIMUM: f32 = -1e30;
+/** Bounds of what a raw score of 1 counts: times HIDDEN it is still far below any score, and may be -infinity. */
+const LEAST_FACTOR: f32 = 1e-30;
+const MOST_FACTOR: f32 = 1e30;
 /** A new maximum rescales what was summed only when it exceeds the old by 2^8: weights up to 2^8 cost no accuracy. */
 const MARGIN: f32 = 8;
 
@@ -75,11 +78,14 @@ function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale
   for (let i: usize = 0; i < usize(headDim) * 4; i += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(query + i)));
   const largest = f32x4.extract_lane(maxLanes(most), 0);
   // A query this small scores 0 everywhere; its inverse would not be finite.
-  const normal: f32 = largest > 1e-30 ? 1 / largest : 0;
-  if (format == KV_INT4) prepareQueryInt4(work, column, query, normal, headDim);
-  else prepareQueryF16(work, column, query, normal, headDim);
+  const magnitude: f32 = largest > 1e-30 ? largest : 0;
+  const unit =
+    format == KV_INT4
+      ? prepareQueryInt4(work, column, query, magnitude, headDim)
+      : prepareQueryF16(work, column, query, magnitude, headDim);
   const at = work + usize(column) * 4;
-  store<f32>(at + FACTORS, normal > 0 ? largest * scale * (cap > 0 ? 1 / cap : LOG2_E) : 0);
+  // Bounded, so that no product with a raw score of 0 or a hidden one is a NaN.
+  store<f32>(at + FACTORS, max(LEAST_FACTOR, min(MOST_FACTOR, unit * scale * (cap > 0 ? 1 / cap : LOG2_E))));
   store<f32>(at + MAXIMA, NO_MAXIMUM);
   store<f32>(at + SUMS, 0);
 }
@@ -97,65 +103,50 @@ function scaleColumn(work: usize, column: i32, headDim: i32, factor: f32): void 
   }
 }
 
-/** Raw products to log2 scores, in place; returns the largest per lane. */
-// @ts-ignore: decorator
-@inline
-function scaleScores(row: usize, bytes: usize, factor: f32, cap: f32): v128 {
+/** Raw scores to tanh(raw * factor), in place: soft-capped scores over the cap. */
+function capScores(row: usize, bytes: usize, factor: f32): void {
   const factors = f32x4.splat(factor);
-  let most = f32x4.splat(HIDDEN);
-  if (cap > 0) {
-    const limit = f32x4.splat(cap * LOG2_E);
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const score = f32x4.mul(limit, tanh(f32x4.mul(v128.load(row + i), factors)));
-      v128.store(row + i, score);
-      most = f32x4.pmax(most, score);
-    }
-  } else {
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const score = f32x4.mul(v128.load(row + i), factors);
-      v128.store(row + i, score);
-      most = f32x4.pmax(most, score);
-    }
+  for (let i: usize = 0; i < bytes; i += 16) {
+    v128.store(row + i, tanh(f32x4.mul(v128.load(row + i), factors)));
   }
-  return most;
 }
 
-/** Hides scores of positions outside [from, to]; the row begins at `position`. Returns the largest left per lane. */
-function hideScores(row: usize, bytes: usize, position: i32, from: i32, to: i32): v128 {
+/** Hides scores of positions outside [from, to]; the row begins at `position`. */
+function hideScores(row: usize, bytes: usize, position: i32, from: i32, to: i32): void {
   const first = i32x4.splat(from);
   const last = i32x4.splat(to);
   const hidden = f32x4.splat(HIDDEN);
   let at = i32x4.add(i32x4.splat(position), i32x4(0, 1, 2, 3));
-  let most = hidden;
   for (let i: usize = 0; i < bytes; i += 16) {
     const seen = v128.and(i32x4.ge_s(at, first), i32x4.le_s(at, last));
-    const score = v128.bitselect(v128.load(row + i), hidden, seen);
-    v128.store(row + i, score);
-    most = f32x4.pmax(most, score);
+    v128.store(row + i, v128.bitselect(v128.load(row + i), hidden, seen));
     at = i32x4.add(at, i32x4.splat(4));
   }
-  return most;
 }
 
-/** log2 scores to weights times `gain`, in place, with the running maximum and sum. */
-function weights(work: usize, column: i32, bytes: usize, most: v128, gain: f32, headDim: i32): void {
+/** Scores, which times `factor` are powers of two, to weights times `gain`, in place; keeps the running maximum and sum. */
+function weights(work: usize, column: i32, bytes: usize, factor: f32, gain: f32, headDim: i32): void {
   const at = work + usize(column) * 4;
   const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;
-  const largest = f32x4.extract_lane(maxLanes(most), 0);
+  let most = v128.load(row);
+  for (let i: usize = 16; i < bytes; i += 16) most = f32x4.pmax(most, v128.load(row + i));
+  const largest = f32x4.extract_lane(maxLanes(most), 0) * factor;
   let maximum = load<f32>(at + MAXIMA);
   let sum = load<f32>(at + SUMS);
   if (largest > maximum + MARGIN) {
-    const factor = exp2Scalar(maximum - largest);
-    scaleColumn(work, column, headDim, factor);
-    sum *= factor;
+    const shrink = exp2Scalar(maximum - largest);
+    scaleColumn(work, column, headDim, shrink);
+    sum *= shrink;
     maximum = largest;
     store<f32>(at + MAXIMA, maximum);
   }
+  // Not fused: the largest score has to be rounded here as it was in `largest`, for huge ones differ by thousands.
   const maxima = f32x4.splat(maximum);
+  const factors = f32x4.splat(factor);
   const gains = f32x4.splat(gain);
   let sums = f32x4.splat(0);
   for (let i: usize = 0; i < bytes; i += 16) {
-    const weight = exp2(f32x4.sub(v128.load(row + i), maxima));
+    const weight = exp2(f32x4.sub(f32x4.mul(v128.load(row + i), factors), maxima));
     sums = f32x4.add(sums, weight);
     v128.store(row + i, f32x4.mul(weight, gains));
   }
@@ -235,12 +226,16 @@ export function attend(
       const edge = start + blocks * BLOCK - 1 > earliest || (window > 0 && start < latest - window + 1);
       for (let column = 0; column < columns; column++) {
         const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;
-        let most = scaleScores(row, bytes, load<f32>(work + FACTORS + usize(column) * 4), cap);
+        let factor = load<f32>(work + FACTORS + usize(column) * 4);
+        if (cap > 0) {
+          capScores(row, bytes, factor);
+          factor = cap * LOG2_E;
+        }
         if (edge) {
           const own = earliest + column / shared;
-          most = hideScores(row, bytes, start, window > 0 ? own - window + 1 : 0, own);
+          hideScores(row, bytes, start, window > 0 ? own - window + 1 : 0, own);
         }
-        weights(work, column, bytes, most, format == KV_INT4 ? 1 : TINY, headDim);
+        weights(work, column, bytes, factor, format == KV_INT4 ? 1 : TINY, headDim);
       }
       for (let i = 0; i < blocks; i++) {
         const values = blockAt(cache, kvHead, start + i * BLOCK, headDim, capacity, format) + half;

@@ -147,6 +147,8 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
           rows,
           cols,
           weight(bias),
+          layout.work,
+          layout.workBytes,
         ];
         add("matmul", x.rows, both, args);
         break;

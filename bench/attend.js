@@ -39,7 +39,7 @@ function compileRung() {
   const out = join(mkdtempSync(join(tmpdir(), "nibble-bench-")), "dequantize.wasm");
   const features = ["simd", "threads", "bulk-memory", ...(options.plain ? [] : ["relaxed-simd"])];
   const args = [
-    "lab/kernels/attend/dequantize.ts",
+    "lab/kernels/attend/assembly/dequantize.ts",
     "--outFile",
     out,
     "--runtime",
@@ -52,13 +52,20 @@ function compileRung() {
   args.push("--memoryBase", "32768", ...features.flatMap((feature) => ["--enable", feature]));
   const asc = join(root, "node_modules/assemblyscript/bin/asc.js");
   const done = spawnSync(process.execPath, [asc, ...args], { cwd: root, stdio: ["ignore", 2, 2] });
-  if (done.status !== 0) throw new Error("lab/kernels/attend/dequantize.ts does not compile");
+  if (done.status !== 0) throw new Error("lab/kernels/attend/assembly/dequantize.ts does not compile");
   return new WebAssembly.Module(readFileSync(out));
 }
 
 const binary = options.plain ? "kernels" : "kernels-relaxed";
 const product = new WebAssembly.Module(readFileSync(join(root, `src/device/wasm/${binary}.wasm`)));
 const modules = [compileRung(), product];
+
+/** @typedef {"f16" | "int4"} Format */
+/** A kernel's calls, [name, arguments], of each thread. @typedef {[string, number[]][][]} Phase */
+
+const fromDist = (/** @type {string} */ path) => import(new URL(`../dist/${path}`, import.meta.url).href);
+const { KV_FORMATS, kvCacheBytes } = await fromDist("device/wasm/kv-layout.js");
+const { kvCodec } = await fromDist("cache/codecs.js");
 
 // Memory: one region after another, never freed.
 const memory = new WebAssembly.Memory({ initial: 65535, maximum: 65536, shared: true });
@@ -81,8 +88,6 @@ const chunk = Math.max(...CHUNKS);
 const slots = Math.max(...depths) + chunk + 32;
 const capacity = Math.ceil(slots / 32) * 32;
 const groups = headDim / 32;
-const FORMATS = { f16: 0, int4: 1 };
-const HALF_BLOCK = { f16: headDim * 64, int4: groups * 640 };
 const meeting = region(128);
 const queries = region(chunk * heads * headDim * 4);
 const scaledQueries = region(heads * headDim * 4);
@@ -90,14 +95,16 @@ const out = region(chunk * heads * headDim * 4);
 const partials = region(32 << 20);
 const workBytes = kernels.attendWorkBytes(headDim);
 const work = region(THREADS * workBytes);
-const rowMajor = region(2 * kvHeads * capacity * groups * 20);
+const vectorBytes = kvCodec("int4").vectorBytes(headDim);
+const rowMajor = region(2 * kvHeads * capacity * vectorBytes);
 const expanded = region(2 * kvHeads * capacity * headDim * 4);
+/** @type {Record<Format, number>} */
 const caches = {
-  f16: region(((kvHeads * capacity) / 32) * 2 * HALF_BLOCK.f16),
-  int4: region(((kvHeads * capacity) / 32) * 2 * HALF_BLOCK.int4),
+  f16: region(kvCacheBytes(kvHeads, headDim, capacity, "f16")),
+  int4: region(kvCacheBytes(kvHeads, headDim, capacity, "int4")),
 };
 
-/** Uniform numbers in (-1.7, 1.7): unit variance. */
+/** Uniform numbers in (-1.7, 1.7): unit variance. @param {number} count */
 function noise(count) {
   let state = 12345;
   return Float32Array.from({ length: count }, () => {
@@ -106,73 +113,46 @@ function noise(count) {
   });
 }
 
-/** The same 4,096 random tokens again and again, in every cache. */
+/** The same 1,024 random tokens again and again, in every cache: [keys, values][token][kvHead][headDim]. */
 function fill() {
-  const period = 4096;
-  const keys = region(2 * period * kvHeads * headDim * 4);
-  const valuesAt = keys + period * kvHeads * headDim * 4;
-  floats(keys, 2 * period * kvHeads * headDim).set(noise(2 * period * kvHeads * headDim));
+  const period = 1024;
+  const width = kvHeads * headDim;
+  const source = region(2 * period * width * 4);
+  floats(source, 2 * period * width).set(noise(2 * period * width));
+  const codec = kvCodec("int4");
+  const bytes = new Uint8Array(memory.buffer);
+  const encoded = new Uint8Array(vectorBytes);
+  for (let part = 0; part < 2; part++)
+    for (let head = 0; head < kvHeads; head++)
+      for (let token = 0; token < period; token++) {
+        codec.encode(
+          floats(source + ((part * period + token) * width + head * headDim) * 4, headDim),
+          encoded,
+        );
+        for (let slot = token; slot < capacity; slot += period)
+          bytes.set(encoded, rowMajor + ((part * kvHeads + head) * capacity + slot) * vectorBytes);
+      }
   for (let position = 0; position < capacity; position += period) {
     const tokens = Math.min(period, capacity - position);
-    for (const format of /** @type {const} */ (["f16", "int4"]))
-      kernels.appendKv(
-        caches[format],
-        keys,
-        valuesAt,
-        position,
-        tokens,
-        kvHeads,
-        headDim,
-        capacity,
-        FORMATS[format],
-        0,
-        kvHeads,
-      );
+    for (const format of /** @type {Format[]} */ (["f16", "int4"])) {
+      const shape = [kvHeads, headDim, capacity, KV_FORMATS[format], 0, kvHeads];
+      kernels.appendKv(caches[format], source, source + period * width * 4, position, tokens, ...shape);
+    }
   }
   floats(queries, chunk * heads * headDim).set(noise(chunk * heads * headDim));
   const factor = Math.LOG2E / Math.sqrt(headDim);
   floats(scaledQueries, heads * headDim).set(floats(queries, heads * headDim).map((x) => x * factor));
 }
 
-/** Row-major codec bytes, read out of the int4 cache so that both rungs see equal codes. */
-async function fillRowMajor() {
-  const bytes = new Uint8Array(memory.buffer);
-  const view = new DataView(memory.buffer);
-  let at = rowMajor;
-  for (const part of [0, 1])
-    for (let head = 0; head < kvHeads; head++)
-      for (let token = 0; token < capacity; token++)
-        for (let group = 0; group < groups; group++, at += 20) {
-          const block = caches.int4 + ((head * capacity) / 32 + (token >> 5)) * 2 * HALF_BLOCK.int4;
-          const t = token & 31;
-          const tile = part
-            ? block + HALF_BLOCK.int4 + group * 640
-            : block + ((t >> 3) * groups + group) * 160;
-          const pair = part ? tile + t * 4 : tile + 128 + (t & 7) * 4;
-          view.setUint16(at, view.getUint16(pair + 2, true), true);
-          view.setUint16(at + 2, view.getUint16(pair, true), true);
-          for (let i = 0; i < 16; i++) {
-            if (part === 0) {
-              bytes[at + 4 + i] = bytes[tile + ((t >> 2) & 1) * 64 + (i >> 2) * 16 + (t & 3) * 4 + (i & 3)];
-              continue;
-            }
-            const code = (dim) => {
-              const byte =
-                bytes[tile + 128 + (dim >> 2) * 64 + ((t & 15) >> 2) * 16 + (dim & 3) * 4 + (t & 3)];
-              return t < 16 ? byte & 15 : byte >> 4;
-            };
-            bytes[at + 4 + i] = code(i) | (code(i + 16) << 4);
-          }
-        }
-}
-
-/** Cuts [0, count) evenly over the threads. */
+/** A thread's even share of [0, count). @param {number} count @param {number} thread */
 const share = (count, thread) => [
   Math.floor((count * thread) / THREADS),
   Math.floor((count * (thread + 1)) / THREADS),
 ];
+/** @param {(thread: number) => Phase[number]} calls @returns {Phase} */
 const perThread = (calls) => Array.from({ length: THREADS }, (_, thread) => calls(thread));
 
+/** @param {Format} format @param {number} tokens @param {number} position @returns {Phase[]} */
 function fused(format, tokens, position) {
   const units = kernels.attendUnits(tokens, heads, kvHeads, position, 0);
   const rows = kernels.attendMergeUnits(tokens, heads, kvHeads, position, 0);
@@ -196,7 +176,7 @@ function fused(format, tokens, position) {
           0,
           scale,
           0,
-          FORMATS[format],
+          KV_FORMATS[format],
           ...share(units, thread),
         ],
       ],
@@ -207,7 +187,10 @@ function fused(format, tokens, position) {
   ];
 }
 
-/** Expand everything (unless `only` attention is wanted), then attend to floats. */
+/**
+ * Expand everything (unless `only` attention is wanted), then attend to floats.
+ * @param {number} position @returns {Phase[]}
+ */
 function dequantized(position, only = false) {
   const tokens = position + 1;
   const spans = kernels.attendSpans(1, heads, kvHeads, position, 0);
@@ -216,7 +199,7 @@ function dequantized(position, only = false) {
   const expansion = perThread((thread) =>
     Array.from({ length: 2 * kvHeads }, (_, i) => {
       const [first, last] = share(tokens * groups, thread);
-      return ["expand", [rowMajor + i * capacity * groups * 20, expanded + i * head, first, last]];
+      return ["expand", [rowMajor + i * capacity * vectorBytes, expanded + i * head, first, last]];
     }),
   );
   const attention = perThread((thread) => {
@@ -248,22 +231,22 @@ const workers = Array.from(
     }),
 );
 
-/** @returns {Promise<number[]>} ms of each round */
+/** @param {Phase[]} phases @param {number} count @returns {Promise<number[]>} ms of each round */
 function time(phases, count) {
   const answers = workers.map((worker) => new Promise((resolve) => worker.once("message", resolve)));
   for (const worker of workers) worker.postMessage({ phases, rounds: count });
   return Promise.all(answers).then(([times]) => times);
 }
 
-const median = (times) => [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)];
-const difference = (a, b) => {
+const median = (/** @type {number[]} */ times) =>
+  [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)];
+const difference = (/** @type {Float32Array} */ a, /** @type {Float32Array} */ b) => {
   const error = a.reduce((sum, x, i) => sum + (x - b[i]) ** 2, 0);
   return Math.sqrt(error / b.reduce((sum, x) => sum + x * x, 0));
 };
 
 fill();
 const comparable = heads === 4 * kvHeads && headDim % 32 === 0;
-if (comparable) await fillRowMajor();
 const rows = [];
 for (const depth of depths) {
   const cases = [
@@ -283,6 +266,7 @@ for (const depth of depths) {
       })),
     ),
   ].map((entry) => ({ ...entry, times: /** @type {number[]} */ ([]) }));
+  /** @type {Record<string, Float32Array>} */
   const outputs = {};
   for (const entry of cases) {
     // Until the optimizing compiler has taken over: 300 ms.

@@ -11,13 +11,19 @@ import { BLOCK, HALF_ROWS_BYTES, OCTETS } from "./kv-layout";
 const QUERY_K: usize = 16;
 const QUERY_COLUMN: usize = 4;
 
-/** One k of a column, in every lane; AssemblyScript wants literal offsets. */
+/** One k of a column, in every lane. AssemblyScript wants literal offsets, hence the cases. */
 // @ts-ignore: decorator
 @inline
 function operand<K>(x: usize, column: i32): v128 {
-  if (column == 1) return isKeys<K>() ? v128.load32_splat(x, QUERY_COLUMN) : v128.load32_splat(x, SCORE_ROW_BYTES);
-  if (column == 2) return isKeys<K>() ? v128.load32_splat(x, 2 * QUERY_COLUMN) : v128.load32_splat(x, 2 * SCORE_ROW_BYTES);
-  if (column == 3) return isKeys<K>() ? v128.load32_splat(x, 3 * QUERY_COLUMN) : v128.load32_splat(x, 3 * SCORE_ROW_BYTES);
+  if (isKeys<K>()) {
+    if (column == 1) return v128.load32_splat(x, QUERY_COLUMN);
+    if (column == 2) return v128.load32_splat(x, 2 * QUERY_COLUMN);
+    if (column == 3) return v128.load32_splat(x, 3 * QUERY_COLUMN);
+  } else {
+    if (column == 1) return v128.load32_splat(x, SCORE_ROW_BYTES);
+    if (column == 2) return v128.load32_splat(x, 2 * SCORE_ROW_BYTES);
+    if (column == 3) return v128.load32_splat(x, 3 * SCORE_ROW_BYTES);
+  }
   return v128.load32_splat(x);
 }
 

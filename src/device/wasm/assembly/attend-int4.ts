@@ -3,16 +3,17 @@
 // exactly. scale * code + zero is applied to sums. Codes average 7.5, so what rounding an operand loses is returned
 // as 7.5 times the lost sum: the error left is that of an operand against codes centred on zero.
 import { Four, Keys, One, Three, Two, Values, columnsOf, isKeys } from "./attend-work";
-import { COLUMNS, OPERAND_BYTES, OPERAND_SCALES, OPERANDS, offsetsAt, paddedDims, QUERY_TILE_BYTES, queriesAt, SCORE_ROW_BYTES, SCORES, totalsAt, VALUE_CENTRES, VALUE_SCALES } from "./attend-work";
+import { OPERAND_BYTES, OPERAND_SCALES, OPERANDS, QUERY_TILE_BYTES, SCORE_ROW_BYTES, SCORES } from "./attend-work";
+import { VALUE_CENTRES, VALUE_SCALES, offsetsAt, paddedDims, queriesAt, totalsAt } from "./attend-work";
 import { RELAXED } from "./build";
-import { madd, maxLanes, ROUNDER, ROUNDER_BITS, sumLanes } from "./exp";
+import { ROUNDER, ROUNDER_BITS, madd, maxLanes, sumLanes } from "./exp";
 import { TINY, tinyHigh, tinyLow } from "./kv-half";
-import { CODES_BYTES, GROUP, groupsOf, KEY_TILE_BYTES, OCTETS, VALUE_PAIRS_BYTES } from "./kv-layout";
+import { CODES_BYTES, GROUP, KEY_TILE_BYTES, OCTETS, VALUE_PAIRS_BYTES, groupsOf } from "./kv-layout";
 
 const HALF_RANGE: f32 = 7.5;
 /** Slices of a vector of codes: low and high halves of all bytes, or of the even bytes, then of the odd ones. */
 const SLICES: i32 = RELAXED ? 2 : 4;
-/** The low four bits of each byte, then of each i16, then ones: loaded, for V8 rebuilds constants in every round. */
+/** The low four bits of each byte, then of each i16, then ones: loaded, as V8 rebuilds constants in every round. */
 const CONSTANTS = memory.data<u16>([
   0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 15, 15, 15, 15, 15, 15, 15, 15, 1, 1, 1, 1, 1, 1, 1,
   1,
@@ -86,7 +87,7 @@ function multiply<C, K>(codes: usize, operands: usize, params: usize, out: usize
     let a = v128.load(codes + vector);
     let b = v128.load(codes + vector, 64);
     let x = operands + (vector >> 2);
-    // One slice a round: with more loads in one basic block V8 spills the sums.
+    // One slice a round: as fast as all written out, where V8 loads everything first and spills the sums.
     for (let slice = 0; slice < SLICES; slice++) {
       const rowsA = v128.and(a, mask);
       const rowsB = v128.and(b, mask);
@@ -133,7 +134,7 @@ function multiply<C, K>(codes: usize, operands: usize, params: usize, out: usize
   }
 }
 
-/** A quad of queries against a block's keys: `columns` rows of 32 raw scores. */
+/** A quad of queries against a block's keys: C rows of 32 raw scores. */
 // @ts-ignore: decorator
 @inline
 function scoreQuad<C>(keys: usize, queries: usize, groups: i32, scores: usize): void {
@@ -152,7 +153,7 @@ function scoreQuad<C>(keys: usize, queries: usize, groups: i32, scores: usize): 
   }
 }
 
-/** A quad of weights against a group of 32 dims of a block's values: adds to `columns` columns of totals. */
+/** A quad of weights against a group of 32 dims of a block's values: adds to C columns of totals. */
 // @ts-ignore: decorator
 @inline
 function weighQuad<C>(codes: usize, operands: usize, scales: usize, totals: usize): void {

@@ -7,10 +7,11 @@
 
 import { prepareQueryF16, scoreBlockF16, weighBlockF16 } from "./attend-f16";
 import { prepareQueryInt4, scoreBlockInt4, weighBlockInt4 } from "./attend-int4";
-import { COLUMNS, FACTORS, MAXIMA, offsetsAt, paddedDims, SCORE_ROW_BYTES, SCORES, SUMS, TILE, totalsAt } from "./attend-work";
+import { COLUMNS, FACTORS, MAXIMA, SCORES, SCORE_ROW_BYTES, SUMS, TILE } from "./attend-work";
+import { offsetsAt, paddedDims, totalsAt } from "./attend-work";
 import { exp2, exp2Scalar, madd, maxLanes, sumLanes, tanh } from "./exp";
 import { TINY } from "./kv-half";
-import { BLOCK, blockAt, GROUP, groupsOf, halfBlockBytes, KV_INT4 } from "./kv-layout";
+import { BLOCK, GROUP, KV_INT4, blockAt, groupsOf, halfBlockBytes } from "./kv-layout";
 
 /** Enough units to keep many threads evenly busy while one query attends to a long context. */
 const UNITS: i32 = 64;
@@ -124,7 +125,7 @@ function hideScores(row: usize, bytes: usize, position: i32, from: i32, to: i32)
   }
 }
 
-/** Scores, which times `factor` are powers of two, to weights times `gain`, in place; keeps the running maximum and sum. */
+/** Scores (times `factor`: log2 of weights) to weights times `gain`, in place; keeps the running maximum and sum. */
 function weights(work: usize, column: i32, bytes: usize, factor: f32, gain: f32, headDim: i32): void {
   const at = work + usize(column) * 4;
   const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;

@@ -3,8 +3,8 @@
 // KV head in one pass over keys and values, the same exp2 and the same partials as the fused kernel.
 // Cache: [kvHead][token] rows of the codec's bytes (src/cache/codec-int4.ts); expanded: [kvHead][token][headDim] f32.
 // It takes whole groups of 32 dims, 4 query heads a KV head and one query, as the bench rows do.
-import { exp2, madd, maxLanes, sumLanes } from "../../../src/device/wasm/assembly/exp";
-import { halfValue } from "../../../src/device/wasm/assembly/kv-half";
+import { exp2, madd, maxLanes, sumLanes } from "../../../../src/device/wasm/assembly/exp";
+import { halfValue } from "../../../../src/device/wasm/assembly/kv-half";
 
 const GROUP_BYTES: usize = 20;
 const HEADS: usize = 4;

@@ -7,7 +7,7 @@ import { rewindPosition } from "../cache/layers.ts";
 import type { Allocation, Graph } from "../device/contract.ts";
 import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";
 
-/** The prompt and what it should leave room for exceed the context. */
+/** More tokens than the context holds. */
 export class ContextError extends NibbleError {
   constructor(
     readonly tokens: number,
@@ -15,7 +15,7 @@ export class ContextError extends NibbleError {
   ) {
     super(
       "context",
-      `the prompt has ${tokens} tokens, the context holds ${context}; one more is needed for an answer. Ask for a longer context or shorten the prompt.`,
+      `${tokens} tokens do not fit the context of ${context}. Ask for a longer context or shorten the prompt.`,
     );
   }
 }
@@ -53,8 +53,7 @@ export class Session {
   ): Promise<{ logits: Float32Array; reused: number }> {
     if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
     if (ids.length > this.context) throw new ContextError(ids.length, this.context);
-    const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < this.vocab));
-    if (wrong !== undefined) throw new ArgumentError("token id", wrong, `integers 0 to ${this.vocab - 1}`);
+    for (const id of ids) this.#check(id);
 
     let common = 0;
     while (common < this.#ids.length && common < ids.length && this.#ids[common] === ids[common]) common++;
@@ -76,8 +75,14 @@ export class Session {
   /** Adds one token and gives the logits [vocab] after it. */
   async append(id: number): Promise<Float32Array> {
     if (this.#ids.length >= this.context) throw new ContextError(this.#ids.length + 1, this.context);
+    this.#check(id);
     await this.#run([id], 1);
     return this.allocation.read(this.graph.logits, 0, 1);
+  }
+
+  #check(id: number): void {
+    if (!(Number.isInteger(id) && id >= 0 && id < this.vocab))
+      throw new ArgumentError("token id", id, `integers 0 to ${this.vocab - 1}`);
   }
 
   async #run(chunk: readonly number[], outputs: number): Promise<void> {

@@ -1,0 +1,165 @@
+/** The session's timeline: what it keeps, what it processes again, and what it refuses. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kvCodec } from "../../src/cache/codecs.ts";
+import type { Device, Step } from "../../src/device/contract.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
+import { wasmDevice } from "../../src/device/wasm/wasm.ts";
+import { ContextError, Session } from "../../src/engine/session.ts";
+import { AbortedError, ArgumentError } from "../../src/format/errors.ts";
+import type { Model } from "../../src/model/model.ts";
+import { goldenModel, relativeError } from "../model/golden.ts";
+import { scriptedSession } from "./scripted.ts";
+
+const CONTEXT = 160;
+const VOCAB = 200;
+const ids = (count: number, seed = 0) =>
+  Array.from({ length: count }, (_, i) => ((i + 1) * (37 + seed)) % VOCAB);
+
+async function open(model: Model, device: Device, codec: string, chunk: number): Promise<Session> {
+  const graph = model.record({ context: CONTEXT, maxTokens: chunk, maxOutputs: 1, codec: kvCodec(codec) });
+  const allocation = await device.allocate(graph);
+  for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
+  return new Session(graph, allocation, CONTEXT, model.config.vocab);
+}
+
+/** Golden gemma3 slides over 32 positions in five of six layers: with chunks of 7 a ring holds 96. */
+describe.each([
+  { family: "gemma3", within: 110, beyond: 40, reusedBeyond: 0 },
+  { family: "llama", within: 110, beyond: 40, reusedBeyond: 40 },
+])("$family: reuse gives what a fresh session gives", ({ family, within, beyond, reusedBeyond }) => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await goldenModel(family);
+  });
+  afterAll(() => model.checkpoint.close());
+
+  // The reference computes each token alone: chunks make no difference, not even in the last bit.
+  it("bit for bit on the reference device", async () => {
+    const fresh = async (prompt: number[]) => {
+      const { logits } = await (await open(model, referenceDevice(), "int4", 7)).sync(prompt);
+      return logits;
+    };
+    const session = await open(model, referenceDevice(), "int4", 7);
+    expect((await session.sync(ids(120))).reused).toBe(0);
+
+    const turned = [...ids(120).slice(0, within), ...ids(9, 5)];
+    const second = await session.sync(turned);
+    expect(second.reused).toBe(within);
+    expect(second.logits).toEqual(await fresh(turned));
+
+    const again = await session.sync(turned);
+    expect(again.reused).toBe(turned.length - 1);
+    expect(again.logits).toEqual(second.logits);
+
+    const appended = await session.append(77);
+    expect(appended).toEqual(await fresh([...turned, 77]));
+
+    const early = [...turned.slice(0, beyond), ...ids(30, 9)];
+    const third = await session.sync(early);
+    expect(third.reused).toBe(reusedBeyond);
+    expect(third.logits).toEqual(await fresh(early));
+  });
+
+  it("closely on the CPU device", async () => {
+    const device = await wasmDevice({ threads: 2 });
+    const session = await open(model, device, "f16", 7);
+    const other = await open(model, device, "f16", 7);
+    try {
+      await session.sync(ids(120));
+      for (const keep of [within, beyond, 119, 1]) {
+        const turned = [...ids(120).slice(0, keep), ...ids(12, keep)];
+        const { logits } = await session.sync(turned);
+        await other.sync([199]);
+        const { logits: wanted, reused } = await other.sync(turned);
+        expect(reused).toBe(0);
+        // Chunks are cut elsewhere, so sums are ordered otherwise, and activations round to 8 bits otherwise.
+        expect(relativeError(logits, wanted)).toBeLessThan(0.02);
+      }
+    } finally {
+      await session.allocation.close();
+      await other.allocation.close();
+    }
+  });
+
+  it("after an abort in the middle of the prompt", async () => {
+    const session = await open(model, referenceDevice(), "f16", 7);
+    const aborted = new AbortController();
+    const progress: number[] = [];
+    const stopped = session.sync(ids(60), {
+      signal: aborted.signal,
+      onProgress: (tokens) => {
+        progress.push(tokens);
+        if (tokens >= 20) aborted.abort();
+      },
+    });
+    await expect(stopped).rejects.toThrow(AbortedError);
+    expect(progress).toEqual([7, 14, 21]);
+    expect(session.ids).toEqual(ids(60).slice(0, 21));
+
+    const { logits, reused } = await session.sync(ids(60));
+    expect(reused).toBe(21);
+    const { logits: wanted } = await (await open(model, referenceDevice(), "f16", 7)).sync(ids(60));
+    expect(logits).toEqual(wanted);
+  });
+});
+
+describe("limits", () => {
+  const open = (context = 20) => scriptedSession(() => 1, { vocab: 10, context, chunk: 8 });
+  const prompt = (count: number) => new Array<number>(count).fill(3);
+
+  it("takes a prompt that fills the context, and nothing after it", async () => {
+    const { session, steps } = open();
+    await session.sync(prompt(20));
+    expect(steps.map(({ position, ids, outputs }) => [position, ids.length, outputs])).toEqual([
+      [0, 8, 0],
+      [8, 8, 0],
+      [16, 4, 1],
+    ]);
+    await expect(session.append(3)).rejects.toMatchObject({ code: "context", tokens: 21, context: 20 });
+    expect(session.ids.length).toBe(20);
+  });
+
+  it("refuses one token more, with both numbers, and keeps its timeline", async () => {
+    const { session, steps } = open();
+    await session.sync(prompt(5));
+    const error = await session.sync(prompt(21)).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(ContextError);
+    expect((error as ContextError).message).toContain("21");
+    expect((error as ContextError).message).toContain("20");
+    expect(steps.length).toBe(1);
+    expect(session.ids).toEqual(prompt(5));
+  });
+
+  it("refuses an empty prompt and ids out of range, before anything runs", async () => {
+    const { session, steps } = open();
+    const bad = [
+      [],
+      [10],
+      [-1],
+      [1.5],
+      [Number.NaN],
+      [1, undefined as unknown as number],
+      new Array<number>(2),
+    ];
+    for (const ids of bad) await expect(session.sync(ids)).rejects.toThrow(ArgumentError);
+    await session.sync([1]);
+    for (const id of [10, -1, 0.5]) await expect(session.append(id)).rejects.toThrow(ArgumentError);
+    expect(steps.length).toBe(1);
+    expect(session.ids).toEqual([1]);
+  });
+
+  it("asks for logits once, with the last chunk, and counts only what is new", async () => {
+    const { session, steps } = open();
+    await session.sync(prompt(10));
+    const seen: [number, number][] = [];
+    await session.sync([...prompt(10), 4, 5], { onProgress: (tokens, total) => seen.push([tokens, total]) });
+    expect(seen).toEqual([[2, 2]]);
+    expect(steps.map((step: Step) => step.outputs)).toEqual([0, 1, 1]);
+  });
+
+  it("an abort before the first chunk processes nothing", async () => {
+    const { session, steps } = open();
+    await expect(session.sync([1, 2], { signal: AbortSignal.abort() })).rejects.toThrow(AbortedError);
+    expect(steps.length).toBe(0);
+  });
+});

@@ -77,7 +77,7 @@ async function answer(
   try {
     for await (const { text } of generation) {
       reading.clear();
-      if (options.json) continue;
+      if (options.json || text === "") continue;
       await write(text, signal);
       open = !text.endsWith("\n");
     }

@@ -2,7 +2,7 @@
  * The generation loop: sync the prompt, sample, append, stream text. Owns stop conditions and statistics. Text that may
  * still become a stop string, and bytes that are no whole character yet, are held back.
  */
-import { throwIfAborted } from "../format/errors.ts";
+import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type SampleOptions, sampler } from "./sample.ts";
 import type { Session } from "./session.ts";
@@ -20,7 +20,7 @@ export interface GenerateOptions extends SampleOptions {
   onPrompt?: (tokens: number, total: number) => void;
 }
 
-/** New text and the tokens behind it. */
+/** New text and the tokens behind it. The last piece of all may have tokens without text, such as the end token. */
 export interface Piece {
   readonly text: string;
   readonly ids: readonly number[];
@@ -45,23 +45,34 @@ export interface GenerationResult {
   readonly seed: number;
 }
 
-/** One generation: iterate once for pieces, or await `text()` or `result()`. */
+/**
+ * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: who
+ * iterates again gets what is left. Leaving the loop ends it and frees the model for the next.
+ */
 export class Generation implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, GenerationResult>;
   #result: GenerationResult | null = null;
+  #failure: unknown = null;
 
   constructor(pieces: AsyncGenerator<Piece, GenerationResult>) {
     this.#pieces = pieces;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
-    if (!this.#result) this.#result = (yield* this.#pieces) ?? null;
+    if (this.#failure) throw this.#failure;
+    try {
+      // Of several that iterate at once, one is given the result.
+      this.#result = (yield* this.#pieces) ?? this.#result;
+    } catch (error) {
+      this.#failure = error;
+      throw error;
+    }
   }
 
-  /** Runs to the end if need be. Rejects when the generation was broken off by leaving its loop. */
+  /** Runs to the end if need be. Rejects with what ended it early: an error, or AbortedError when its loop was left. */
   async result(): Promise<GenerationResult> {
     for await (const _ of this);
-    if (!this.#result) throw new Error("the generation was left before its end");
+    if (!this.#result) throw new AbortedError("the generation");
     return this.#result;
   }
 
@@ -76,21 +87,24 @@ export async function* generateTokens(
   prompt: readonly number[],
   options: GenerateOptions,
 ): AsyncGenerator<Piece, GenerationResult> {
-  const { maxTokens = Number.POSITIVE_INFINITY, signal, onPrompt, ignoreEnd } = options;
+  const { maxTokens = Number.POSITIVE_INFINITY, stop = [], signal, onPrompt, ignoreEnd } = options;
+  if (!(maxTokens >= 0 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
+    throw new ArgumentError("maxTokens", maxTokens, "integers from 0 on");
+  if (!(Array.isArray(stop) && stop.every((text) => typeof text === "string" && text !== "")))
+    throw new ArgumentError("stop", JSON.stringify(stop), "a list of texts, none empty");
   const sample = sampler(options);
   const started = performance.now();
   const { logits: first, reused } = await session.sync(prompt, { signal, onProgress: onPrompt });
   const promptDone = performance.now();
 
   const stream = tokenizer.stream();
-  const hold = new StopHold(options.stop ?? []);
+  const hold = new StopHold(stop);
   const ids: number[] = [];
   let pending: number[] = [];
   let text = "";
   let logits = first;
-  let stopReason: StopReason | null = maxTokens <= 0 ? "length" : null;
-  const give = (more: string): Piece | null => {
-    if (more === "") return null;
+  let stopReason: StopReason | null = maxTokens === 0 ? "length" : null;
+  const give = (more: string): Piece => {
     text += more;
     const piece = { text: more, ids: pending };
     pending = [];
@@ -108,13 +122,17 @@ export async function* generateTokens(
       if (stopped) stopReason = "stop";
       else if (ids.length >= maxTokens) stopReason = "length";
       else if (session.ids.length >= session.context) stopReason = "context";
-      const piece = give(more);
-      if (piece) yield piece;
+      if (more !== "") yield give(more);
     }
     if (stopReason === null) logits = await session.append(id);
   }
-  const rest = stopReason === "stop" ? null : give(hold.push(stream.end()).text + hold.end());
-  if (rest) yield rest;
+  let rest = "";
+  if (stopReason !== "stop") {
+    const { text: more, stopped } = hold.push(stream.end());
+    if (stopped) stopReason = "stop";
+    rest = more + hold.end();
+  }
+  if (rest !== "" || pending.length > 0) yield give(rest);
   return {
     stopReason,
     text,
@@ -128,7 +146,10 @@ export async function* generateTokens(
   };
 }
 
-/** Lets text through except what stands at its end and could be the beginning of a stop string. */
+/**
+ * Lets text through except what stands at its end and could be the beginning of a stop string. The stop string that is
+ * complete first counts, of several the longest, so that it does not matter how the text was cut into tokens.
+ */
 class StopHold {
   #held = "";
 
@@ -136,10 +157,13 @@ class StopHold {
 
   push(more: string): { text: string; stopped: boolean } {
     const all = this.#held + more;
-    const found = this.stops.map((stop) => (stop === "" ? -1 : all.indexOf(stop))).filter((at) => at >= 0);
+    const found = this.stops
+      .map((stop) => ({ from: all.indexOf(stop), length: stop.length }))
+      .filter(({ from }) => from >= 0)
+      .sort((a, b) => a.from + a.length - (b.from + b.length) || b.length - a.length);
     if (found.length > 0) {
       this.#held = "";
-      return { text: all.slice(0, Math.min(...found)), stopped: true };
+      return { text: all.slice(0, found[0].from), stopped: true };
     }
     const safe = all.length - this.#prefixLength(all);
     this.#held = all.slice(safe);

@@ -6,7 +6,13 @@
 import type { Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
 import { attendPartialBytes, attendWorkBytes, KV_FORMATS, type KvFormat, kvCacheBytes } from "./kv-layout.ts";
-import { MATMUL_SCRATCH_BYTES, needsQuantizedInput, packedBytes, quantizedBytes, TYPE_IDS } from "./packing.ts";
+import {
+  MATMUL_SCRATCH_BYTES,
+  needsQuantizedInput,
+  packedBytes,
+  quantizedBytes,
+  TYPE_IDS,
+} from "./packing.ts";
 import { type Argument, type Kind, RECORD_WORDS, RecordWriter } from "./records.ts";
 import { CONTROL_BYTES } from "./workers.ts";
 

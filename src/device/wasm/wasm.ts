@@ -137,6 +137,9 @@ class WasmAllocation implements Allocation {
 
   async run(step: Step): Promise<void> {
     const { graph, layout } = this;
+    // Before anything is written: a running step reads these words.
+    const { refusal } = this.workers;
+    if (refusal) throw refusal;
     const tokens = step.ids.length;
     if (!(tokens >= 1 && tokens <= graph.maxTokens))
       throw new ArgumentError("tokens of a step", tokens, `1 to ${graph.maxTokens}`);

@@ -46,8 +46,8 @@ export class Workers {
   readonly #state: Int32Array;
   readonly #control: number;
   #pending: Pending | null = null;
-  #failure: Error | null = null;
-  #closed = false;
+  #failure: DeviceError | null = null;
+  #closing: Promise<void> | null = null;
   #step = 0;
 
   private constructor(setup: WorkerSetup) {
@@ -59,28 +59,39 @@ export class Workers {
   static async start(setup: WorkerSetup): Promise<Workers> {
     const workers = new Workers(setup);
     const words = { step: CONTROL.step, stop: CONTROL.stop, exit: EXIT };
-    const ready = workers.#expect(setup.threads);
-    for (let thread = 0; thread < setup.threads; thread++) {
-      const { cores: _, ...rest } = setup;
-      const worker = new Worker(new URL("./worker.js", import.meta.url), {
-        workerData: { ...rest, thread, words },
-        // Flags of the parent (test runners, inspectors) are not the workers' business.
-        execArgv: [],
-      });
-      worker.on("message", (message) => workers.#hear(message));
-      worker.on("error", (error) => workers.#fail(error.message));
-      worker.on("exit", () => workers.#closed || workers.#fail("a worker thread ended"));
-      workers.#workers.push(worker);
+    const { cores: _, ...rest } = setup;
+    try {
+      for (let thread = 0; thread < setup.threads; thread++) {
+        const worker = new Worker(new URL("./worker.js", import.meta.url), {
+          workerData: { ...rest, thread, words },
+          // Flags of the parent (test runners, inspectors) are not the workers' business.
+          execArgv: [],
+        });
+        worker.on("message", (message) => workers.#hear(message));
+        worker.on("error", (error) => workers.#fail(error.message));
+        worker.on("exit", () => workers.#closing ?? workers.#fail("a worker thread ended"));
+        workers.#workers.push(worker);
+      }
+      await workers.#expect(setup.threads);
+      return workers;
+    } catch (error) {
+      // One that does not start must not leave the others behind.
+      await workers.close();
+      throw error;
     }
-    await ready;
-    return workers;
+  }
+
+  /** Why no step can start now; null when one can. */
+  get refusal(): DeviceError | null {
+    if (this.#failure) return this.#failure;
+    if (this.#closing) return new DeviceError("wasm", "the device is closed");
+    return this.#pending && new DeviceError("wasm", "a step is already running");
   }
 
   /** Runs the operation list once on all threads. */
   run(): Promise<void> {
-    if (this.#failure) return Promise.reject(this.#failure);
-    if (this.#closed) return Promise.reject(new DeviceError("wasm", "the device is closed"));
-    if (this.#pending) return Promise.reject(new DeviceError("wasm", "a step is already running"));
+    const { refusal } = this;
+    if (refusal) return Promise.reject(refusal);
     const done = this.#expect(this.#workers.length);
     // Never 0, which workers start from, and never EXIT.
     this.#step = (this.#step % 0x3fffffff) + 1;
@@ -89,9 +100,13 @@ export class Workers {
     return done;
   }
 
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+  /** Ends the threads, and with them a running step. Safe to call twice. */
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
     this.#settle(new DeviceError("wasm", "the device was closed during a step"));
     Atomics.store(this.#state, this.#word(CONTROL.stop), 1);
     Atomics.store(this.#state, this.#word(CONTROL.step), EXIT);

@@ -103,8 +103,11 @@ export class LanguageModel {
   /** Frees threads, memory and files. Safe to call twice. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      await this.#parts.allocation.close();
-      await this.#parts.model.checkpoint.close();
+      try {
+        await this.#parts.allocation.close();
+      } finally {
+        await this.#parts.model.checkpoint.close();
+      }
     })();
     return this.#closing;
   }

@@ -68,8 +68,11 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
     const session = new Session(plan.graph, allocation, plan.context, model.config.vocab);
     return new LanguageModel({ model, device, plan, allocation, session, tokenizer, template });
   } catch (error) {
-    await allocation?.close();
-    await checkpoint.close();
+    try {
+      await allocation?.close();
+    } finally {
+      await checkpoint.close();
+    }
     throw error;
   }
 }

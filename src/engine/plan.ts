@@ -38,7 +38,7 @@ export class MemoryError extends NibbleError {
     readonly needBytes: number,
     readonly limitBytes: number,
     readonly context: number,
-    /** 0: not even the weights fit. */
+    /** 0: none does. */
     readonly largestContext: number,
     kv: string,
     weightBytes: number,
@@ -48,7 +48,7 @@ export class MemoryError extends NibbleError {
     const wayOut =
       largestContext > 0
         ? `Longest context that fits: ${largestContext} tokens.`
-        : "The weights alone do not fit; choose a smaller model or quantization.";
+        : `${weightBytes > limitBytes ? "The weights alone do not fit" : "No context fits"}; choose a smaller model or quantization.`;
     super("memory", `${need}; the ${device} device can hold ${gib(limitBytes)}. ${wayOut}`);
   }
 }

@@ -5,10 +5,12 @@
  * Bytes of one group: scale f16, zero f16, then codes, value i in the low half of byte i and value i + half in its
  * high half. A head size that is no multiple of 32 ends with a shorter group of 16.
  * One idea: codes are chosen against the rounded scale and zero, so rounding them costs no accuracy. All arithmetic
- * is float32 in the order written, so that every device finds the same codes.
+ * is float32 in the order written, so that every device finds the same codes. Scale and zero are clamped to +-65504:
+ * finite values beyond come back wrong but finite. A range below 15 * 2^-25 has scale 0 and comes back as its zero.
  */
 import type { KvCodec } from "../device/contract.ts";
-import { f16ToF32, f32ToF16 } from "../format/float16.ts";
+import { f16ToF32 } from "../format/float16.ts";
+import { finiteF16 } from "./codec-f16.ts";
 
 export const INT4_GROUP = 32;
 const HEADER_BYTES = 4;
@@ -29,8 +31,9 @@ export const int4: KvCodec = {
         min = Math.min(min, x);
         max = Math.max(max, x);
       }
-      const scaleBits = f32ToF16(fround(fround(max - min) / 15));
-      const zeroBits = f32ToF16(min);
+      const scaleBits = finiteF16(fround(fround(max - min) / 15));
+      // Adding 0 turns -0 into 0: which of the two a minimum is depends on the order of comparing.
+      const zeroBits = finiteF16(min + 0);
       const scale = f16ToF32(scaleBits);
       const zero = f16ToF32(zeroBits);
       const inverse = scale > 0 ? fround(1 / scale) : 0;

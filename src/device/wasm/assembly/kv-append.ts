@@ -26,7 +26,8 @@ function encodePair(x: usize, dims: i32): u32 {
     least = f32x4.pmax(least, f32x4.neg(values));
   }
   most = maxLanes(most);
-  const min = f32x4.neg(maxLanes(least));
+  // Not neg: a zero becomes +0, whatever the order of comparing.
+  const min = f32x4.sub(f32x4.splat(0), maxLanes(least));
   const scale = halfBits(f32x4.div(f32x4.sub(most, min), f32x4.splat(15)));
   return i32x4.extract_lane(v128.or(halfBits(min), i32x4.shl(scale, 16)), 0);
 }

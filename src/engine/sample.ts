@@ -1,7 +1,8 @@
 /**
  * From logits to one token. Owns the options, their checks and the random numbers; the same seed gives the same text
  * on the same logits. Refuses to know models and text.
- * One idea: candidates are cut to top-k before anything else is computed, so a 262,144-word vocabulary costs one pass.
+ * One idea: what top-k, or without it min-p, would drop is never sorted, so a 262,144-word vocabulary costs one pass.
+ * A logit that is no number is treated as -Infinity: it is never chosen while another is finite.
  */
 import { ArgumentError } from "../format/errors.ts";
 
@@ -75,16 +76,26 @@ export function sampler(options: SampleOptions = {}): Sampler {
     next(logits, recent) {
       if (repeatPenalty !== 1)
         penalize(logits, recent.slice(Math.max(0, recent.length - repeatLast)), repeatPenalty);
-      if (temperature === 0) return argmax(logits);
-      return draw(candidates(logits, topK), temperature, topP, minP, random());
+      const best = argmax(logits);
+      // Without a finite best there is no distribution to draw from.
+      if (temperature === 0 || !Number.isFinite(logits[best])) return best;
+      const k = topK === 0 ? logits.length : Math.min(topK, logits.length);
+      const find = k <= MOST_INSERTED ? firstFew : firstMany;
+      return draw(find(logits, { k, topP, minP, largest: logits[best] }), temperature, random());
     },
   };
 }
 
-/** The index of the largest logit, the first one of equals. */
+/** The index of the largest logit, the first one of equals; 0 when no logit is above -Infinity. */
 export function argmax(logits: Float32Array): number {
   let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
+  let most = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < logits.length; i++) {
+    if (logits[i] > most) {
+      best = i;
+      most = logits[i];
+    }
+  }
   return best;
 }
 
@@ -100,42 +111,85 @@ interface Candidate {
   logit: number;
 }
 
-/** The k largest logits (all for k = 0), largest first, equals in order of id. */
-function candidates(logits: Float32Array, k: number): Candidate[] {
-  const order = (a: Candidate, b: Candidate) => b.logit - a.logit || a.id - b.id;
-  if (k === 0 || k >= logits.length) return Array.from(logits, (logit, id) => ({ id, logit })).sort(order);
+interface Cut {
+  k: number;
+  topP: number;
+  minP: number;
+  /** The largest of the logits. */
+  largest: number;
+}
+
+/** Up to this k, keeping a sorted list beats sorting everything. */
+const MOST_INSERTED = 256;
+
+/** What is left of the k most likely tokens after top-p and min-p; k small. */
+function firstFew(logits: Float32Array, cut: Cut): Candidate[] {
   // Kept sorted by insertion: after the first few hundred logits almost none beats the smallest kept one.
   const kept: Candidate[] = [];
+  let least = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < logits.length; id++) {
     const logit = logits[id];
-    if (kept.length === k && !(logit > kept[k - 1].logit)) continue;
+    if (!(logit > least)) continue;
     let at = kept.length;
     while (at > 0 && kept[at - 1].logit < logit) at--;
     kept.splice(at, 0, { id, logit });
-    if (kept.length > k) kept.pop();
+    if (kept.length > cut.k) kept.pop();
+    if (kept.length === cut.k) least = kept[cut.k - 1].logit;
+  }
+  const weights = kept.map(({ logit }) => Math.exp(logit - cut.largest));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return kept.slice(0, keptCount(weights, total, cut));
+}
+
+/** The same for a large k, or all tokens: values are sorted alone, natively, and their ids found afterwards. */
+function firstMany(logits: Float32Array, cut: Cut): Candidate[] {
+  const all = cut.k === logits.length;
+  let total = 0;
+  const order = logits.filter((logit) => {
+    const weight = Math.exp(logit - cut.largest);
+    if (!(weight > 0)) return false;
+    total += weight;
+    // With a top-k, what min-p drops still counts toward the total of the k.
+    return !all || weight >= cut.minP;
+  });
+  order.sort().reverse();
+  const weights = Float64Array.from(order.subarray(0, cut.k), (logit) => Math.exp(logit - cut.largest));
+  if (!all) total = weights.reduce((sum, weight) => sum + weight, 0);
+  const count = keptCount(weights, total, cut);
+  const least = order[count - 1];
+  // Of equals at the edge, those with the lowest ids stay.
+  let equals = count - order.indexOf(least);
+  const kept: Candidate[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id];
+    if (logit > least || (logit === least && equals-- > 0)) kept.push({ id, logit });
   }
   return kept;
 }
 
-/** sorted: largest first; uniform: in [0, 1). */
-function draw(sorted: Candidate[], temperature: number, topP: number, minP: number, uniform: number): number {
-  // min-p and top-p look at the untempered distribution, as llama.cpp's default order of samplers does.
-  const weights = sorted.map(({ logit }) => Math.exp(logit - sorted[0].logit));
-  const total = weights.reduce((a, b) => a + b, 0);
+/**
+ * How many of the weights, largest first, top-p and min-p keep: at least one. Both look at the untempered distribution,
+ * as llama.cpp's default order of samplers does. total: the sum that top-p takes its part of.
+ */
+function keptCount(weights: ArrayLike<number>, total: number, { topP, minP }: Cut): number {
   let count = 0;
-  for (let sum = 0; count < sorted.length; count++) {
+  for (let sum = 0; count < weights.length; count++) {
     if (count > 0 && (sum >= topP * total || weights[count] < minP)) break;
     sum += weights[count];
   }
-  const tempered = sorted
-    .slice(0, count)
-    .map(({ logit }) => Math.exp((logit - sorted[0].logit) / temperature));
-  let left = uniform * tempered.reduce((a, b) => a + b, 0);
-  for (let i = 0; i < count; i++) {
-    left -= tempered[i];
-    if (left < 0) return sorted[i].id;
+  return count;
+}
+
+/** uniform: in [0, 1). */
+function draw(kept: readonly Candidate[], temperature: number, uniform: number): number {
+  const largest = kept.reduce((most, { logit }) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
+  const weights = kept.map(({ logit }) => Math.exp((logit - largest) / temperature));
+  let left = uniform * weights.reduce((a, b) => a + b, 0);
+  for (let i = 0; i < kept.length; i++) {
+    left -= weights[i];
+    if (left < 0) return kept[i].id;
   }
-  return sorted[count - 1].id;
+  return kept[kept.length - 1].id;
 }
 
 /** Uniform numbers in [0, 1): SplitMix32 (the 32-bit form of Steele, Lea and Flood's SplitMix, OOPSLA 2014). */

@@ -3,8 +3,9 @@
  * public names; whatever is not here may change without notice.
  *
  *     import { load } from "nibble";
- *     await using model = await load("needle", { kv: "int4" });
+ *     const model = await load("needle", { kv: "int4" });
  *     for await (const { text } of model.generate("What is a whale?")) process.stdout.write(text);
+ *     await model.close();
  */
 export {
   type GenerateOptions,

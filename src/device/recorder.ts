@@ -89,24 +89,29 @@ export class Recorder {
   }
 
   appendKv(cache: Cache, keys: Value, values: Value): void {
+    const cols = cache.kvHeads * cache.headDim;
+    for (const [name, x] of Object.entries({ keys, values }))
+      if (x.cols !== cols) throw new ArgumentError(`columns of ${name}`, x.cols, `${cols}, the cache's`);
     this.#ops.push({ op: "appendKv", keys, values, cache });
   }
 
   attend(cache: Cache, queries: Value, options: { heads: number; scale: number; softcap?: number }): Value {
-    const out = this.#like(queries);
     const { heads, scale, softcap = 0 } = options;
+    if (queries.cols !== heads * cache.headDim)
+      throw new ArgumentError("columns of queries", queries.cols, `${heads} heads of ${cache.headDim}`);
+    const out = this.#like(queries);
     this.#ops.push({ op: "attend", queries, heads, cache, scale, softcap, out });
     return out;
   }
 
   gate(gate: Value, up: Value, activation: Activation): Value {
-    const out = this.#like(gate);
+    const out = this.#likeBoth(gate, up);
     this.#ops.push({ op: "gate", gate, up, activation, out });
     return out;
   }
 
   add(a: Value, b: Value): Value {
-    const out = this.#like(a);
+    const out = this.#likeBoth(a, b);
     this.#ops.push({ op: "add", a, b, out });
     return out;
   }
@@ -154,6 +159,12 @@ export class Recorder {
 
   #like(x: Value): Value {
     return this.#value(x.rows, x.cols);
+  }
+
+  #likeBoth(a: Value, b: Value): Value {
+    if (a.rows !== b.rows || a.cols !== b.cols)
+      throw new ArgumentError("the second operand", `${b.rows} x ${b.cols}`, `${a.rows} x ${a.cols}`);
+    return this.#like(a);
   }
 
   #value(rows: Value["rows"], cols: number): Value {

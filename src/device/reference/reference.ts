@@ -49,10 +49,12 @@ class ReferenceAllocation implements Allocation {
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
     const into = this.#weights[weight.id];
-    const row = new Uint8Array(rowBytes(tensor.type, tensor.cols));
-    for (let r = 0; r < weight.rows; r++) {
+    const { rows, cols } = tensor;
+    const row = new Uint8Array(rowBytes(tensor.type, cols));
+    // The tensor's rows, not the weight's: a vector may be stored as a column.
+    for (let r = 0; r < rows; r++) {
       await tensor.readRows(r, 1, row);
-      dequantize(tensor.type, row, into.subarray(r * weight.cols, (r + 1) * weight.cols));
+      dequantize(tensor.type, row, into.subarray(r * cols, (r + 1) * cols));
       onBytes?.(row.length);
     }
   }

@@ -1,0 +1,217 @@
+/** Loading: progress, wrong files, aborts, and that nothing is left open behind any of them. */
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { type LoadOptions, type LoadProgress, load, modelPath } from "../../src/engine/load.ts";
+import { AbortedError, ArgumentError, FormatError, UnsupportedError } from "../../src/format/errors.ts";
+import type { WrittenTensor } from "../format/write-gguf.ts";
+import { openFiles, TELLS_RESOURCES, threads, tinyModel } from "./tiny-model.ts";
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "nibble-load-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+function written(bytes: Uint8Array): string {
+  const path = join(folder, `model-${files++}.gguf`);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+/** The error of a load; afterwards the file is closed and no thread more is running. */
+async function failure(path: string, options: LoadOptions = {}): Promise<Error> {
+  // The first load of a process starts threads that stay: the file system's pool.
+  await (await load(written(tinyModel()), { threads: 1 })).close();
+  const before = TELLS_RESOURCES ? threads() : 0;
+  const error = await load(path, { threads: 2, ...options }).then(
+    async (model) => {
+      await model.close();
+      throw new Error("it was loaded");
+    },
+    (error: Error) => error,
+  );
+  if (TELLS_RESOURCES) {
+    expect(openFiles(path)).toBe(0);
+    await vi.waitFor(() => expect(threads()).toBeLessThanOrEqual(before));
+  }
+  return error;
+}
+
+describe("a tiny model", () => {
+  it("loads on both devices, says the same, and leaves nothing open", async () => {
+    const path = written(tinyModel());
+    const found: (readonly number[])[] = [];
+    for (const device of ["cpu", "reference"] as const) {
+      const model = await load(path, { device, threads: 2, kv: "f16" });
+      const { ids } = await model.generate("abc", { maxTokens: 3, ignoreEnd: true }).result();
+      found.push(ids);
+      await model.close();
+      if (TELLS_RESOURCES) expect(openFiles(path)).toBe(0);
+    }
+    expect(found[0]).toEqual(found[1]);
+  });
+
+  it("may have more rows than its tokenizer has ids: those rows have no text", async () => {
+    const model = await load(written(tinyModel({ rows: 300 })), { threads: 1 });
+    try {
+      expect([model.config.vocab, model.tokenizer.vocab]).toEqual([300, 264]);
+      const { text, ids } = await model
+        .generate({ ids: [299, 264] }, { maxTokens: 8, temperature: 5 })
+        .result();
+      expect(ids.every((id) => id < 300)).toBe(true);
+      expect(typeof text).toBe("string");
+    } finally {
+      await model.close();
+    }
+  });
+
+  it("with fewer rows than its tokenizer has ids works until one of those comes", async () => {
+    const model = await load(written(tinyModel({ rows: 262, pieces: 6 })), { threads: 1 });
+    try {
+      expect(model.tokenizer.vocab).toBe(265);
+      await expect(model.generate("f", { maxTokens: 1 }).result()).rejects.toThrow(
+        /token id is 264; allowed: integers 0 to 261/,
+      );
+      expect((await model.generate("a", { maxTokens: 1 }).result()).ids.length).toBe(1);
+    } finally {
+      await model.close();
+    }
+  });
+});
+
+describe("progress", () => {
+  it.each(["cpu", "reference"] as const)("rises to its total, which stays: %s", async (device) => {
+    const seen: LoadProgress[] = [];
+    const path = written(tinyModel());
+    const model = await load(path, {
+      device,
+      threads: 1,
+      onProgress: (progress) => seen.push({ ...progress }),
+    });
+    await model.close();
+    expect(seen.length).toBeGreaterThan(5);
+    for (let i = 1; i < seen.length; i++) expect(seen[i].bytes).toBeGreaterThan(seen[i - 1].bytes);
+    expect(new Set(seen.map(({ totalBytes }) => totalBytes)).size).toBe(1);
+    expect(seen[seen.length - 1].bytes).toBe(seen[0].totalBytes);
+  });
+
+  it("that throws ends the load with its error", async () => {
+    const error = await failure(written(tinyModel()), {
+      onProgress: () => {
+        throw new RangeError("mine");
+      },
+    });
+    expect(error).toEqual(new RangeError("mine"));
+  });
+});
+
+describe("aborting", () => {
+  it("before it begins opens nothing", async () => {
+    expect(await failure("nowhere.gguf", { signal: AbortSignal.abort() })).toBeInstanceOf(AbortedError);
+  });
+
+  it("on the way frees threads and files", async () => {
+    const controller = new AbortController();
+    const error = await failure(written(tinyModel()), {
+      signal: controller.signal,
+      onProgress: ({ bytes, totalBytes }) => bytes > totalBytes / 2 && controller.abort(),
+    });
+    expect(error).toBeInstanceOf(AbortedError);
+  });
+});
+
+describe("wrong files", () => {
+  const replaced = (name: string, by: Partial<WrittenTensor> | null) =>
+    tinyModel({
+      tensors: (all) =>
+        all.flatMap((tensor) => (tensor.name !== name ? [tensor] : by ? [{ ...tensor, ...by }] : [])),
+    });
+
+  it("a truncated needle, at any length", async () => {
+    const whole = readFileSync(modelPath("needle"));
+    for (const part of [10, 5000, whole.length >> 1, whole.length - 1])
+      expect(await failure(written(whole.subarray(0, part)))).toBeInstanceOf(FormatError);
+  });
+
+  it("one that shrinks while it is read", async () => {
+    const path = written(tinyModel());
+    const error = await failure(path, { onProgress: () => truncateSync(path, 9000) });
+    expect(error).toBeInstanceOf(FormatError);
+    expect(error.message).toContain("shrank");
+  });
+
+  it.each(["blk.1.attn_k.weight", "blk.0.ffn_norm.weight", "output_norm.weight", "token_embd.weight"])(
+    "without %s",
+    async (name) => {
+      const error = await failure(written(replaced(name, null)));
+      expect(error).toBeInstanceOf(FormatError);
+      expect(error.message).toMatch(/no tensor/);
+    },
+  );
+
+  it("tensors of a wrong shape are named with both shapes", async () => {
+    const square = { dims: [64, 32], data: new Uint8Array(64 * 34) };
+    const error = await failure(written(replaced("blk.1.attn_output.weight", square)));
+    expect(error).toBeInstanceOf(FormatError);
+    expect(error.message).toContain("blk.1.attn_output.weight: shape 32 x 64; allowed: 64 x 64");
+    const short = { dims: [63], data: new Uint8Array(63 * 4) };
+    expect(await failure(written(replaced("blk.0.attn_norm.weight", short)))).toBeInstanceOf(FormatError);
+    const embedding = { dims: [32, 264], data: new Uint8Array(264 * 34) };
+    expect(await failure(written(replaced("token_embd.weight", embedding)))).toBeInstanceOf(FormatError);
+  });
+
+  it("a broken tokenizer is found before memory is taken", async () => {
+    const spy = vi.spyOn(WebAssembly, "Memory");
+    try {
+      const bytes = tinyModel({ keys: (all) => all.filter(([key]) => key !== "tokenizer.ggml.tokens") });
+      const calls = spy.mock.calls.length;
+      const error = await load(written(bytes)).catch((error: Error) => error);
+      expect(error).toBeInstanceOf(FormatError);
+      expect(spy.mock.calls.length).toBe(calls);
+    } finally {
+      spy.mockRestore();
+    }
+  });
+
+  it("a model that does not fit is refused before memory is taken", async () => {
+    const spy = vi.spyOn(WebAssembly, "Memory");
+    const path = written(tinyModel({ keys: (all) => all.map(longContext) }));
+    try {
+      const error = await load(path, { context: 2 ** 27 }).catch((error: Error) => error);
+      expect(error).toMatchObject({ code: "memory", context: 2 ** 27 });
+      expect(spy).not.toHaveBeenCalled();
+    } finally {
+      spy.mockRestore();
+    }
+    if (TELLS_RESOURCES) expect(openFiles(path)).toBe(0);
+  });
+});
+
+function longContext(entry: readonly [string, number, unknown]): [string, number, unknown] {
+  const [key, type, value] = entry;
+  return key === "llama.context_length" ? [key, type, 2 ** 27] : [key, type, value];
+}
+
+describe("arguments", () => {
+  it.each([
+    { device: "gpu" },
+    { threads: 0 },
+    { threads: 65 },
+    { threads: 1.5 },
+    { context: 129 },
+    { chunk: 0 },
+    { kv: "q3" },
+  ])("%o is refused", async (options) => {
+    const path = written(tinyModel());
+    expect(await failure(path, options as LoadOptions)).toBeInstanceOf(ArgumentError);
+  });
+
+  it("names that are no paths", async () => {
+    await expect(load("")).rejects.toThrow(ArgumentError);
+    await expect(load("hf:owner/name")).rejects.toThrow(UnsupportedError);
+    await expect(load(join(folder, "none.gguf"))).rejects.toMatchObject({ code: "io" });
+  });
+});

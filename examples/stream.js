@@ -2,8 +2,8 @@
 import { load } from "nibble";
 
 const messages = [
-  { role: "system", content: "The locker number of Edith Marlowe is 372." },
-  { role: "user", content: "What is the locker number of Edith Marlowe?" },
+  { role: "system", content: "Boris Thorne's home city is Vienna." },
+  { role: "user", content: "What is the home city of Boris Thorne?" },
 ];
 
 const model = await load("needle", { context: 512 });

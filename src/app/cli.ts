@@ -32,7 +32,15 @@ function commands(signal: AbortSignal): Command {
     .description("Language models with long contexts on this machine, over a 4-bit KV cache.")
     .version(version)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "nibble: ")) })
+    .configureOutput({
+      outputError: (text, write) =>
+        write(
+          `${text
+            .trim()
+            .replace(/^error: /, "nibble: ")
+            .replaceAll("\n", " ")}\n`,
+        ),
+    })
     .addHelpText(
       "after",
       `\nExit codes:\n${EXIT_CODES.map(([code, text]) => `  ${String(code).padEnd(5)}${text}`).join("\n")}`,
@@ -57,6 +65,7 @@ function commands(signal: AbortSignal): Command {
     .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (default: 1)", number)
     .option("--seed <integer>", "for the same text again (default: from the clock)", number)
     .option("--stop <text>", "end at this text; may be repeated", collect, [])
+    .option("--ignore-end", "go on past the model's end tokens")
     .option("--raw", "the prompt as it is, without the chat template")
     .option("--json", "one JSON object at the end instead of the streamed text")
     .action((model, prompt, options) => run(model, prompt, options, signal));

@@ -1,4 +1,4 @@
-/** Numbers as people read them: bytes in powers of 1,024, thousands apart, rates to three digits. */
+/** Numbers as people read them: bytes in powers of 1,024, thousands apart, rates that are no longer than they are exact. */
 
 export function bytes(count: number): string {
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
@@ -14,9 +14,9 @@ export function grouped(count: number): string {
   return count.toLocaleString("en-US");
 }
 
-/** Tokens in a second; null where nothing was timed. */
+/** Tokens in a second, to a hundredth; null where nothing was timed. */
 export function rate(tokens: number, ms: number): number | null {
-  return tokens > 0 && ms > 0 ? Number(((tokens * 1000) / ms).toPrecision(4)) : null;
+  return tokens > 0 && ms > 0 ? Math.round((tokens * 100_000) / ms) / 100 : null;
 }
 
 export function perSecond(tokens: number, ms: number): string {

@@ -22,6 +22,7 @@ export interface RunOptions extends SampleOptions {
   kv: string;
   threads?: number;
   stop: string[];
+  ignoreEnd?: boolean;
   raw?: boolean;
   json?: boolean;
 }
@@ -69,6 +70,7 @@ async function answer(
     ...sampling,
     maxTokens: options.tokens,
     stop: options.stop,
+    ignoreEnd: options.ignoreEnd,
     raw,
     signal,
     onPrompt: reading.show,

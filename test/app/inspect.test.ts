@@ -1,0 +1,115 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { inspect } from "../../src/engine/inspect.ts";
+import { T, writeGguf } from "../format/write-gguf.ts";
+import { nibble, requireFreshBuild, root } from "./nibble.ts";
+
+let folder: string;
+beforeAll(() => {
+  requireFreshBuild();
+  folder = mkdtempSync(join(tmpdir(), "nibble-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("inspect", () => {
+  it("measures needle-14m", async () => {
+    const found = await inspect("needle");
+    expect(found).toMatchObject({
+      kind: "gguf",
+      parameters: 14_162_304,
+      problems: [],
+      config: { family: "llama", layers: 8, trainedContext: 32768 },
+      tokenizer: { vocab: 4096, bos: { id: 1, text: "<|begin|>" }, ends: [{ id: 2, text: "<|end|>" }] },
+    });
+    // 8 layers, keys and values, 2 heads of 64 values: 16 bits a value, and 5 bits (4 and a scale and zero for 32).
+    const token = 8 * 2 * 2 * 64;
+    const size = (format: string, bits: number) => ({
+      format,
+      fullBytesPerToken: (token * bits) / 8,
+      slidingBytesPerToken: 0,
+      trainedContextBytes: (32768 * token * bits) / 8,
+    });
+    expect(found.kv).toEqual([size("f16", 16), size("int4", 5)]);
+    expect(found.template).toContain("add_generation_prompt");
+    expect(found.fileBytes).toBeGreaterThan(found.tensors.reduce((sum, { bytes }) => sum + bytes, 0));
+  });
+
+  it("counts sliding layers apart and names what a folder lacks", async () => {
+    const found = await inspect(join(root, "test/golden/models/gemma3"));
+    const { layerKinds, kvHeads, headDim } = found.config!;
+    const token = 2 * kvHeads * headDim * 2;
+    const sliding = layerKinds.filter((kind) => kind === "sliding").length;
+    expect(sliding).toBeGreaterThan(0);
+    expect(found.kv[0]).toMatchObject({
+      fullBytesPerToken: token * (layerKinds.length - sliding),
+      slidingBytesPerToken: token * sliding,
+    });
+    expect(found.tokenizer).toBeNull();
+    expect(found.problems.join()).toMatch(/tokenizer/);
+  });
+});
+
+describe("nibble inspect", () => {
+  it("prints a report", async () => {
+    const { code, stdout, stderr } = await nibble(["inspect", "needle"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    for (const text of [
+      "14,162,304 parameters",
+      "llama, Needle 14M",
+      "6 query, 2 key and value, of 64",
+      "32,768 tokens",
+      "<|end|> (2)",
+      "4,096 bytes a token; 128 MiB at 32,768 tokens",
+      "1,280 bytes a token; 40.0 MiB at 32,768 tokens",
+      "q8_0  57 tensors",
+      "token_embd.weight",
+    ])
+      expect(stdout).toContain(text);
+  });
+
+  it("gives JSON, and the template alone", async () => {
+    const { stdout } = await nibble(["inspect", "needle", "--json"]);
+    const found = JSON.parse(stdout);
+    expect(found.tensorTypes.map(({ type }: { type: string }) => type)).toEqual(["q8_0", "f32"]);
+    expect(found.tensors).toHaveLength(74);
+    expect(found.metadata["tokenizer.ggml.tokens"]).toBe("array of 4096");
+    const template = await nibble(["inspect", "needle", "--template"]);
+    expect(template.stdout).toBe(found.template);
+  });
+
+  it("describes a file of an unknown architecture as far as it goes", async () => {
+    const path = join(folder, "new.gguf");
+    const escape = String.fromCharCode(27);
+    writeFileSync(
+      path,
+      writeGguf({
+        keys: [
+          ["general.architecture", T.string, "mammoth"],
+          ["general.name", T.string, `red${escape}[31m`],
+          ["mammoth.tusks", T.u32, 2],
+        ],
+        tensors: [{ name: "hide.weight", dims: [32, 4], type: 0, data: new Uint8Array(512) }],
+      }),
+    );
+    const { code, stdout } = await nibble(["inspect", path]);
+    expect(code).toBe(0);
+    for (const text of [
+      '"mammoth" is not supported',
+      "hide.weight",
+      "f32 4 x 32, 512 bytes",
+      "mammoth.tusks",
+    ])
+      expect(stdout).toContain(text);
+    expect(stdout).not.toContain(escape);
+  });
+
+  it("says in one line what is wrong with a file", async () => {
+    const path = join(folder, "page.gguf");
+    writeFileSync(path, "<!doctype html>");
+    const { code, stdout, stderr } = await nibble(["inspect", path]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^nibble: .*page\.gguf.*\n$/);
+  });
+});

@@ -1,0 +1,107 @@
+/** The app's parts that need no process: exit codes by error, where a document goes, what may reach a terminal. */
+import { Command } from "commander";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { report } from "../../src/app/exit.ts";
+import { bytes, perSecond, printable, rate } from "../../src/app/figures.ts";
+import { toPrompt } from "../../src/app/input.ts";
+import {
+  AbortedError,
+  type ChatMessage,
+  type ChatTemplate,
+  ContextError,
+  DeviceError,
+  MemoryError,
+  UnsupportedError,
+} from "../../src/index.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+describe("exit code", () => {
+  const aborted = (reason?: number) => {
+    const controller = new AbortController();
+    if (reason !== undefined) controller.abort(reason);
+    return controller.signal;
+  };
+  const of = (error: unknown, signal = aborted()) => {
+    const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    const code = report(error, new Command(), signal);
+    const lines = said.mock.calls.map(([text]) => text).join("");
+    said.mockRestore();
+    return { code, said: lines };
+  };
+
+  it("3 for what does not fit", () => {
+    const context = of(new ContextError(9000, 4096));
+    expect(context.code).toBe(3);
+    expect(context.said).toMatch(/^nibble: .*9000.*4096.*\n$/);
+    expect(of(Object.assign(Object.create(MemoryError.prototype), { code: "memory" })).code).toBe(3);
+  });
+
+  it("1 for a device that fails and for what nobody foresaw, in one line", () => {
+    expect(of(new DeviceError("wasm", "trap")).code).toBe(1);
+    expect(of(new TypeError("x is not\n  a function"))).toEqual({
+      code: 1,
+      said: "nibble: x is not a function\n",
+    });
+    expect(of("text")).toEqual({ code: 1, said: "nibble: text\n" });
+  });
+
+  it("that of the signal, silently, after a stop", () => {
+    expect(of(new AbortedError("generating"), aborted(143))).toEqual({ code: 143, said: "" });
+  });
+});
+
+describe("a document", () => {
+  const template = (render: (messages: readonly ChatMessage[]) => string): ChatTemplate => ({
+    source: "",
+    render,
+  });
+  const input = { question: "Why?", document: "A story." };
+
+  it("is the system message where the template shows one", () => {
+    const shows = template((messages) => messages.map(({ content }) => content).join());
+    expect(toPrompt(input, shows, false)).toEqual([
+      { role: "system", content: "A story." },
+      { role: "user", content: "Why?" },
+    ]);
+  });
+
+  it("stands in front of the question where the template refuses or drops a system message", () => {
+    const refuses = template((messages) => {
+      if (messages[0].role === "system") throw new UnsupportedError("A system message");
+      return "";
+    });
+    const drops = template((messages) => messages.at(-1)!.content);
+    for (const found of [refuses, drops])
+      expect(toPrompt(input, found, false)).toEqual([{ role: "user", content: "A story.\n\nWhy?" }]);
+  });
+
+  it("is plain text without a template, and left out when there is none", () => {
+    expect(toPrompt(input, null, false)).toBe("A story.\n\nWhy?");
+    expect(toPrompt(input, template(String), true)).toBe("A story.\n\nWhy?");
+    expect(toPrompt({ question: "Why?", document: null }, template(String), false)).toBe("Why?");
+  });
+});
+
+describe("figures", () => {
+  it("have units that people read", () => {
+    expect([0, 1023, 1024, 150 * 2 ** 20, 3.2 * 2 ** 30].map(bytes)).toEqual([
+      "0 bytes",
+      "1023 bytes",
+      "1.0 KiB",
+      "150 MiB",
+      "3.2 GiB",
+    ]);
+    expect(rate(0, 10)).toBeNull();
+    expect(rate(12, 1000)).toBe(12);
+    expect(perSecond(123456, 1000)).toBe(" at 123,456 tokens/s");
+    expect(perSecond(0, 0)).toBe("");
+  });
+
+  it("let no control character through", () => {
+    const all = Array.from({ length: 0x180 }, (_, code) => String.fromCharCode(code)).join("");
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+    expect(printable(all)).not.toMatch(/[\x00-\x1f\x7f-\x9f]/);
+    expect(printable("plain é\u001b")).toBe("plain é\\u001b");
+  });
+});

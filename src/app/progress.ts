@@ -24,7 +24,7 @@ export function progress(label: string, describe: (done: number, total: number) 
       const filled = total > 0 ? Math.round((WIDTH * done) / total) : WIDTH;
       const bar = "█".repeat(filled) + "░".repeat(WIDTH - filled);
       const line = `${label} ${bar} ${describe(done, total)}`;
-      stderr.write(`\r${line.slice(0, (stderr.columns ?? 80) - 1)}\x1b[K`);
+      stderr.write(`\r${line.slice(0, (stderr.columns || 80) - 1)}\x1b[K`);
     },
     clear() {
       if (drawnAt > Number.NEGATIVE_INFINITY) stderr.write("\r\x1b[K");

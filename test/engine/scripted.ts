@@ -2,7 +2,7 @@
  * A model that says what a test wants: a session over an allocation whose logits favour scripted tokens, and a
  * tokenizer whose tokens are given byte strings. Both go through the real Session and generation loop.
  */
-import type { Allocation, Graph, Step } from "../../src/device/contract.ts";
+import type { Allocation, Cache, Graph, Step } from "../../src/device/contract.ts";
 import { Session } from "../../src/engine/session.ts";
 import type { TextStream, Tokenizer } from "../../src/format/tokenizer.ts";
 
@@ -41,9 +41,9 @@ export interface Script {
 /** After token number p of the timeline (from 0), the most likely next one is script(p + 1). */
 export function scriptedSession(
   script: (position: number) => number,
-  options: { vocab: number; context?: number; chunk?: number },
+  options: { vocab: number; context?: number; chunk?: number; caches?: Pick<Cache, "window" | "capacity">[] },
 ): Script {
-  const { vocab, context = 1024, chunk = 8 } = options;
+  const { vocab, context = 1024, chunk = 8, caches = [] } = options;
   const steps: Step[] = [];
   let end = 0;
   const logits = { id: 0, rows: "outputs", cols: vocab } as const;
@@ -58,7 +58,7 @@ export function scriptedSession(
       return row;
     },
   };
-  const graph = { maxTokens: chunk, caches: [], logits };
+  const graph = { maxTokens: chunk, caches, logits };
   const session = new Session(graph as unknown as Graph, allocation as unknown as Allocation, context, vocab);
   return { session, steps };
 }

@@ -81,13 +81,13 @@ describe("nibble inspect", () => {
 
   it("describes a file of an unknown architecture as far as it goes", async () => {
     const path = join(folder, "new.gguf");
-    const escape = String.fromCharCode(27);
+    const control = String.fromCharCode(27);
     writeFileSync(
       path,
       writeGguf({
         keys: [
           ["general.architecture", T.string, "mammoth"],
-          ["general.name", T.string, `red${escape}[31m`],
+          ["general.name", T.string, `red${control}[31m`],
           ["mammoth.tusks", T.u32, 2],
         ],
         tensors: [{ name: "hide.weight", dims: [32, 4], type: 0, data: new Uint8Array(512) }],
@@ -102,7 +102,7 @@ describe("nibble inspect", () => {
       "mammoth.tusks",
     ])
       expect(stdout).toContain(text);
-    expect(stdout).not.toContain(escape);
+    expect(stdout).not.toContain(control);
   });
 
   it("says in one line what is wrong with a file", async () => {

@@ -3,6 +3,8 @@ import { execFileSync, spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation, Graph, Step } from "../../src/device/contract.ts";
@@ -129,6 +131,21 @@ describe("closing", () => {
     await Promise.all([allocation.close(), allocation.close()]);
     await allocation.close();
     expect((await failure(allocation.run(step())))?.message).toContain("the device is closed");
+  });
+
+  it("lets go of the memory, though the allocation is still held", async () => {
+    const allocation = await allocate();
+    await allocation.run(step());
+    const memory = new WeakRef(allocation.memory);
+    const { logits } = graph(4, 64);
+    await allocation.close();
+    await expect(allocation.read(logits, 0, 1)).rejects.toThrow("the device is closed");
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    await vi.waitFor(() => {
+      collect();
+      expect(memory.deref()).toBeUndefined();
+    });
   });
 
   it.runIf(TELLS_RESOURCES)("20 times leaves no thread", async () => {

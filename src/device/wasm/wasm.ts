@@ -62,15 +62,24 @@ type Repack = (
 ) => void;
 
 class WasmAllocation implements Allocation {
+  /** null once closed: gigabytes must not wait until their owner is forgotten. */
+  #held: { memory: WebAssembly.Memory; repack: Repack } | null;
+
   private constructor(
     readonly graph: Graph,
     readonly footprint: Footprint,
     readonly layout: Layout,
-    readonly memory: WebAssembly.Memory,
-    readonly repack: Repack,
+    memory: WebAssembly.Memory,
+    repack: Repack,
     readonly workers: Workers,
     readonly operations: number,
-  ) {}
+  ) {
+    this.#held = { memory, repack };
+  }
+
+  get memory(): WebAssembly.Memory {
+    return this.#open().memory;
+  }
 
   static async create(graph: Graph, kernels: Kernels, threads: number): Promise<WasmAllocation> {
     const layout = layOut(graph, threads);
@@ -121,7 +130,7 @@ class WasmAllocation implements Allocation {
         );
         dequantize(tensor.type, staged.slice(), values);
       } else {
-        this.repack(
+        this.#open().repack(
           TYPE_IDS[weight.type],
           this.layout.staging,
           target,
@@ -163,8 +172,14 @@ class WasmAllocation implements Allocation {
     return new Float32Array(this.memory.buffer, at, rows * value.cols).slice();
   }
 
-  close(): Promise<void> {
-    return this.workers.close();
+  async close(): Promise<void> {
+    await this.workers.close();
+    this.#held = null;
+  }
+
+  #open() {
+    if (!this.#held) throw new DeviceError("wasm", "the device is closed");
+    return this.#held;
   }
 
   /** Cosines and sines of the step's positions, in float64 here rather than in every kernel: a few microseconds. */

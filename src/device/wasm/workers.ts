@@ -43,7 +43,8 @@ interface Pending {
 
 export class Workers {
   readonly #workers: Worker[] = [];
-  readonly #state: Int32Array;
+  /** The shared memory; empty once closed, so that nothing here keeps it. */
+  #state: Int32Array;
   readonly #control: number;
   #pending: Pending | null = null;
   #failure: DeviceError | null = null;
@@ -112,6 +113,7 @@ export class Workers {
     Atomics.store(this.#state, this.#word(CONTROL.step), EXIT);
     Atomics.notify(this.#state, this.#word(CONTROL.step));
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    this.#state = new Int32Array(0);
   }
 
   /** Ends a worker from outside, as a crash would: for the tests. */

@@ -81,12 +81,20 @@ function commands(signal: AbortSignal): Command {
   return program;
 }
 
+// Node ends silently with code 13 when nothing is left to wait for but the command has not finished: a bug of ours.
+process.exitCode = 1;
 const interrupts = watchInterrupts();
+const unfinished = () => {
+  if (!interrupts.signal.aborted)
+    process.stderr.write("nibble: ended before it was done; please report this\n");
+};
+process.once("exit", unfinished);
 const program = commands(interrupts.signal);
 try {
   await program.parseAsync();
   // The reader of our output may have left without anyone waiting for it.
-  if (interrupts.signal.aborted) process.exitCode = interrupts.signal.reason;
+  process.exitCode = interrupts.signal.aborted ? interrupts.signal.reason : 0;
 } catch (error) {
   process.exitCode = report(error, program, interrupts.signal);
 }
+process.off("exit", unfinished);

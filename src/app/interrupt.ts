@@ -14,7 +14,10 @@ export function watchInterrupts(): AbortController {
   process.on("SIGTERM", () => stop(143));
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") process.stderr.write(`nibble: cannot write the output: ${error.message}\n`);
-    controller.abort(error.code === "EPIPE" ? 0 : 1);
+    const code = error.code === "EPIPE" ? 0 : 1;
+    controller.abort(code);
+    // The command itself may be done: what it wrote last fails only now.
+    process.exitCode = code;
   });
   // Nobody is left to tell.
   process.stderr.on("error", () => {});

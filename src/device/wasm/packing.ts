@@ -36,6 +36,9 @@ export const TYPE_IDS: Readonly<Record<TensorType, number>> = {
 /** Rows of a panel, the unit in which threads share a matrix. */
 export const PANEL_ROWS = 8;
 
+/** In front of a quantized panel. */
+const PANEL_HEAD_BYTES = 16;
+
 /**
  * Packed bytes of 8 rows of one block (as many columns as BLOCKS says), with packed and file bits a weight:
  *
@@ -79,7 +82,8 @@ export function packedBytes(type: TensorType, rows: number, cols: number): numbe
   const { elements } = BLOCKS[type];
   if (cols % elements !== 0)
     throw new ArgumentError(`columns of a ${type} matrix`, cols, `multiples of ${elements}`);
-  return Math.ceil(rows / PANEL_ROWS) * (cols / elements) * PACKED_BLOCK_BYTES[type];
+  const head = needsQuantizedInput(type) ? PANEL_HEAD_BYTES : 0;
+  return Math.ceil(rows / PANEL_ROWS) * (head + (cols / elements) * PACKED_BLOCK_BYTES[type]);
 }
 
 /** Whether products with this type take quantized activations; plain floats take them as they are. */

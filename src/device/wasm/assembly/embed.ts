@@ -3,7 +3,7 @@
 // One idea: four rows are decoded and one is kept; the others lie in the same cache lines. Values are bit for bit those
 // of format/blocks.ts: a scale, a code and their product fit f32, so that only adding a min rounds.
 import {
-  BF16, PANEL_ROWS, blockBytes, blockCols, hasBytes, hasMin, isWide, panelBytes, typeOf, zero,
+  BF16, PANEL_HEAD, PANEL_ROWS, blockBytes, blockCols, hasBytes, hasMin, isWide, panelBytes, typeOf, zero,
 } from "./matmul-layout";
 import { blockMin, blockScale, codes, minOf, planesAt, scaleOf } from "./matmul-decode";
 import { embedFloats } from "./matmul-float";
@@ -21,14 +21,16 @@ export function embedRow(
   for (let c: usize = 0; c < usize(cols) * 4; c += 4) store<f32>(out + c, load<f32>(out + c) * scale);
 }
 
-/** out [cols] f32 = row `row` (0 to 7) of the panel w. */
-export function embedPanelRow<T>(out: usize, w: usize, row: usize, cols: i32): void {
+/** out [cols] f32 = row `row` (0 to 7) of a panel. */
+export function embedPanelRow<T>(out: usize, panel: usize, row: usize, cols: i32): void {
+  const factor = v128.load32_splat(panel);
+  let w = panel + PANEL_HEAD;
   const quad = row >> 2;
   const place = i32x4.splat(0x03020100 + i32(row & 3) * 0x04040404);
   const end = w + usize(cols / blockCols(typeOf<T>())) * blockBytes(typeOf<T>());
   for (; w < end; w += blockBytes(typeOf<T>())) {
-    const d = blockScale<T>(w, quad);
-    const dMin = hasMin(typeOf<T>()) ? blockMin<T>(w, quad) : d;
+    const d = f32x4.mul(blockScale<T>(w, quad), factor);
+    const dMin = hasMin(typeOf<T>()) ? f32x4.mul(blockMin<T>(w, quad), factor) : d;
     for (let sub = 0; sub < blockCols(typeOf<T>()) / 32; sub++, out += 128) {
       embedHalf<T>(out, w, d, dMin, sub, 0, row, place);
       embedHalf<T>(out + 64, w, d, dMin, sub, 1, row, place);

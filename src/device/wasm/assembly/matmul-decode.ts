@@ -25,6 +25,7 @@ const MASKS = memory.data<u32>([
   0x04040404, 0x04040404, 0x04040404, 0x04040404, // 144: third bits
   0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535, // 160: iq4_nl's 16 values, i8 (ggml's kvalues_iq4nl)
   0x13121110, 0x1c181614, 0x0d0e0f10, 0x04080a0c, // 176: twice e2m1's 16 values, plus 16
+  0x8fffffff, 0x8fffffff, 0x8fffffff, 0x8fffffff, // 192: sign, exponent and mantissa of a shifted f16
 ], 16);
 
 /** Codes of 4 rows x 4 columns, u8 (i8 for iq4 and byte types); `planes`: address of the 32 columns' codes. */
@@ -102,19 +103,19 @@ const MASKS = memory.data<u32>([
   return block + headBytes(typeOf<T>()) + usize(sub) * codeBytes(typeOf<T>());
 }
 
-/** The scale that a block gives 4 rows, f32x4: exact, subnormal f16 included. */
+/** The scale that a block gives 4 rows, f32x4, to be multiplied by the panel's factor. */
 // @ts-ignore: decorator
 @inline export function blockScale<T>(block: usize, quad: usize): v128 {
   if (isMlx(typeOf<T>())) return v128.load(block + quad * 16);
   if (typeOf<T>() == MXFP4) return halfPowers(block + quad * 4);
-  return f16x4(block + quad * 8);
+  return shiftedF16x4(block + quad * 8);
 }
 
 /** What a block's mins share (K types), or the min itself; call only for types that have one. */
 // @ts-ignore: decorator
 @inline export function blockMin<T>(block: usize, quad: usize): v128 {
   if (isMlx(typeOf<T>())) return v128.load(block + 32 + quad * 16);
-  return f16x4(block + 16 + quad * 8);
+  return shiftedF16x4(block + 16 + quad * 8);
 }
 
 /** The scale of a half of 32 columns: d times a small integer, both exact, their product too (17 bits). */
@@ -151,9 +152,15 @@ const MASKS = memory.data<u32>([
   return i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(at)));
 }
 
+/** Four packed f16 scales -> f32 times 2^-112: their bits moved to where f32 has them. */
+// @ts-ignore: decorator
+@inline function shiftedF16x4(at: usize): v128 {
+  return v128.and(i32x4.shl(v128.load16x4_s(at), 13), v128.load(MASKS, 192));
+}
+
 /**
  * Four f16 -> f32, exact for every finite value. Not by shifting the bits and scaling by 2^112: the subnormal f16 that
- * K types are full of would be subnormal f32 on the way, and Intel takes 120 cycles for a product with one. Instead
+ * small weights are full of would be subnormal f32 on the way, and Intel takes 120 cycles for a product with one. Instead
  * the exponent is corrected as an integer (right for normal numbers, too large for others) and as an integer with a
  * subtraction of 2^-14 (right for subnormal numbers, too large for others): the smaller is right.
  */

@@ -174,7 +174,13 @@ export const MLX8_G128: i32 = 21;
   return hasBytes(T) || T == IQ4_NL || T == IQ4_XS;
 }
 
+/**
+ * Bytes in front of a quantized panel's blocks: [factor f32], by which scales must still be multiplied (see packHalf in
+ * repack-source.ts), and padding.
+ */
+export const PANEL_HEAD: usize = 16;
+
 /** Bytes of one packed panel (8 rows) of `cols` columns. */
 export function panelBytes(type: i32, cols: i32): usize {
-  return usize(cols / blockCols(type)) * blockBytes(type);
+  return (type <= BF16 ? 0 : PANEL_HEAD) + usize(cols / blockCols(type)) * blockBytes(type);
 }

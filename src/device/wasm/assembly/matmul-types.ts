@@ -13,9 +13,9 @@ import { repackRow } from "./repack-row";
 /** Tasks, with what a to d and n mean. */
 /** vectorPanel(out a, panel b, activations c, their i16 codes d, cols n) */
 export const VECTOR: i32 = 0;
-/** unpackSlice(scratch a, panel b, cols n) */
+/** unpackSlice(scratch a, blocks b, panel c, cols n) */
 export const UNPACK: i32 = 1;
-/** repackRow(panel a, source b, row of the panel c, cols n) */
+/** repackRow(panel a, source b, row of the panel c, exponents added d, cols n) */
 export const REPACK: i32 = 2;
 /** embedPanelRow(out a, panel b, row of the panel c, cols n) */
 export const EMBED: i32 = 3;
@@ -25,8 +25,8 @@ export type Kernels = (task: i32, a: usize, b: usize, c: usize, d: usize, n: i32
 // @ts-ignore: decorator
 @inline function run<T>(task: i32, a: usize, b: usize, c: usize, d: usize, n: i32): void {
   if (task == VECTOR) vectorPanel<T>(a, b, c, d, n);
-  else if (task == UNPACK) unpackSlice<T>(a, b, n);
-  else if (task == REPACK) repackRow<T>(a, b, c, n);
+  else if (task == UNPACK) unpackSlice<T>(a, b, c, n);
+  else if (task == REPACK) repackRow<T>(a, b, c, d, n);
   else embedPanelRow<T>(a, b, c, n);
 }
 

@@ -20,8 +20,9 @@ export const SLICE_BYTES: usize = usize(SLICE / 32) * (512 + 64 + 64);
   return hasHalves(typeOf<T>()) ? 32 : 16;
 }
 
-/** Unpacks `cols` columns (whole blocks) of a panel into scratch. */
-export function unpackSlice<T>(scratch: usize, w: usize, cols: i32): void {
+/** Unpacks `cols` columns (whole blocks), at w in the panel, into scratch. */
+export function unpackSlice<T>(scratch: usize, w: usize, panel: usize, cols: i32): void {
+  const factor = v128.load32_splat(panel);
   const end = w + usize(cols / blockCols(typeOf<T>())) * blockBytes(typeOf<T>());
   let to = scratch;
   for (; w < end; w += blockBytes(typeOf<T>())) {
@@ -30,8 +31,8 @@ export function unpackSlice<T>(scratch: usize, w: usize, cols: i32): void {
       unpackCodes<T>(to, planes, 0);
       unpackCodes<T>(to, planes, 1);
       to += wide<T>() ? 512 : 256;
-      unpackScales<T>(to, w, sub, 0);
-      unpackScales<T>(to + 16, w, sub, 1);
+      unpackScales<T>(to, w, factor, sub, 0);
+      unpackScales<T>(to + 16, w, factor, sub, 1);
       to += scaleBytes<T>();
     }
   }
@@ -68,23 +69,17 @@ export function unpackSlice<T>(scratch: usize, w: usize, cols: i32): void {
 }
 
 // @ts-ignore: decorator
-@inline function unpackScales<T>(to: usize, block: usize, sub: i32, quad: usize): void {
-  const d = blockScale<T>(block, quad);
+@inline function unpackScales<T>(to: usize, block: usize, factor: v128, sub: i32, quad: usize): void {
+  const d = f32x4.mul(blockScale<T>(block, quad), factor);
   const scale = scaleOf<T>(block, d, sub, 0, quad);
   v128.store(to, scale);
   if (hasHalves(typeOf<T>())) v128.store(to, scaleOf<T>(block, d, sub, 1, quad), 32);
   if (!hasMin(typeOf<T>())) return;
-  const dMin = blockMin<T>(block, quad);
+  const dMin = f32x4.mul(blockMin<T>(block, quad), factor);
   let min = minOf<T>(block, dMin, sub, 0, quad);
   if (isBiased<T>()) min = f32x4.add(min, f32x4.mul(scale, f32x4.splat(16)));
   v128.store(to + (hasHalves(typeOf<T>()) ? 64 : 32), min);
   if (hasHalves(typeOf<T>())) v128.store(to, minOf<T>(block, dMin, sub, 1, quad), 96);
-}
-
-/** Bytes of codes between two sets of sums. */
-// @ts-ignore: decorator
-@inline export function stepBytes<T>(): usize {
-  return (wide<T>() ? 512 : 256) / (hasHalves(typeOf<T>()) ? 2 : 1);
 }
 
 /** Bytes of scales and mins of 32 columns in scratch. */

@@ -3,15 +3,16 @@
 //
 // One idea: whatever the file's order, a block is read as groups of four codes, one byte each in a u32; the packed
 // planes are those words shifted over each other. Values are only re-ordered, so nothing is lost.
-import { blockBytes, blockCols, hasBytes, hasNibbles, hasPairs, hasSingles, typeOf } from "./matmul-layout";
+import { PANEL_HEAD, blockBytes, blockCols, hasBytes, hasNibbles, hasPairs, hasSingles, typeOf } from "./matmul-layout";
 import { planesAt } from "./matmul-decode";
 import { fourCodes, packHead, sourceBytes } from "./repack-source";
 
-/** The row at `source` becomes row `row` (0 to 7) of the panel at `to`. */
-export function repackRow<T>(to: usize, source: usize, row: usize, cols: i32): void {
+/** The row at `source` becomes row `row` (0 to 7) of a panel, whose f16 scales get `shift` added to their exponents. */
+export function repackRow<T>(panel: usize, source: usize, row: usize, shift: usize, cols: i32): void {
+  let to = panel + PANEL_HEAD;
   const end = source + usize(cols / blockCols(typeOf<T>())) * sourceBytes(typeOf<T>());
   for (; source < end; source += sourceBytes(typeOf<T>()), to += blockBytes(typeOf<T>())) {
-    packHead<T>(to, row, source);
+    packHead<T>(to, row, source, u32(shift));
     for (let sub = 0; sub < blockCols(typeOf<T>()) / 32; sub++) {
       packPlanes<T>(planesAt<T>(to, sub), row, source, sub);
     }

@@ -85,51 +85,70 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
   return ((((load<u32>(at) >> (group * 4)) & 15) * 0x00204081) & 0x01010101) << 4;
 }
 
+/** Where a block has its f16 scale; -1 in types that have none. */
+// @ts-ignore: decorator
+@inline export function scaleOffset(T: i32): i32 {
+  if (T == Q2_K) return 80;
+  if (T == Q3_K) return 108;
+  if (T == Q6_K) return 208;
+  return T == MXFP4 || isMlx(T) ? -1 : 0;
+}
+
+/** Where a block has its f16 min (or what its mins share), or -1. */
+// @ts-ignore: decorator
+@inline export function minOffset(T: i32): i32 {
+  if (T == Q2_K) return 82;
+  return T == Q4_1 || T == Q5_1 || T == Q4_K || T == Q5_K ? 2 : -1;
+}
+
 /** The scales of one row's block into the block's head. */
 // @ts-ignore: decorator
-@inline export function packHead<T>(to: usize, row: usize, from: usize): void {
+@inline export function packHead<T>(to: usize, row: usize, from: usize, shift: u32): void {
+  if (scaleOffset(typeOf<T>()) >= 0) packHalf(to + row * 2, from + scaleOffset(typeOf<T>()), shift);
+  if (minOffset(typeOf<T>()) >= 0) packHalf(to + 16 + row * 2, from + minOffset(typeOf<T>()), shift);
   if (isMlx(typeOf<T>())) {
     store<u32>(to + row * 4, load<u32>(from));
     store<u32>(to + row * 4, load<u32>(from, 4), 32);
   } else if (typeOf<T>() == MXFP4) {
     store<u8>(to + row, load<u8>(from));
   } else if (typeOf<T>() == Q2_K) {
-    packD(to, row, from + 80);
-    packD(to + 16, row, from + 82);
     for (let i = 0; i < 16; i++) store<u8>(to + i * 8 + row, load<u8>(from + i), 32);
   } else if (typeOf<T>() == Q3_K) {
-    packD(to, row, from + 108);
     for (let i = 0; i < 16; i++) {
       const low = (load<u8>(from + (i & 7), 96) >> u8((i >> 3) * 4)) & 15;
       const high = (load<u8>(from + (i & 3), 104) >> u8((i >> 2) * 2)) & 3;
       store<u8>(to + i * 8 + row, (low | (high << 4)) - 32, 16);
     }
   } else if (typeOf<T>() == Q6_K) {
-    packD(to, row, from + 208);
     for (let i = 0; i < 16; i++) store<u8>(to + i * 8 + row, load<u8>(from + i, 192), 16);
   } else if (typeOf<T>() == Q4_K || typeOf<T>() == Q5_K) {
-    packD(to, row, from);
-    packD(to + 16, row, from + 2);
     for (let i = 0; i < 8; i++) {
       store<u8>(to + i * 16 + row, sixBits(from + 4, i, 0), 32);
       store<u8>(to + i * 16 + row, sixBits(from + 4, i, 4), 40);
     }
   } else if (typeOf<T>() == IQ4_XS) {
-    packD(to, row, from);
     for (let i = 0; i < 8; i++) {
       const low = (load<u8>(from + (i >> 1), 4) >> u8((i & 1) * 4)) & 15;
       const high = u8(load<u16>(from, 2) >> u16(i * 2)) & 3;
       store<u8>(to + i * 8 + row, (low | (high << 4)) - 32, 16);
     }
-  } else {
-    packD(to, row, from);
-    if (typeOf<T>() == Q4_1 || typeOf<T>() == Q5_1) packD(to + 16, row, from + 2);
   }
 }
 
+/** An f16 times 2^shift, exact: shift is 0, or 10 for values below 64, which makes subnormal values normal. */
 // @ts-ignore: decorator
-@inline function packD(to: usize, row: usize, from: usize): void {
-  store<u16>(to + row * 2, load<u16>(from));
+@inline function packHalf(to: usize, from: usize, shift: u32): void {
+  let half = u32(load<u16>(from));
+  const magnitude = half & 0x7fff;
+  if (shift != 0 && magnitude != 0) {
+    if (magnitude >= 0x400) {
+      half += shift << 10;
+    } else {
+      const up = clz(magnitude) - 21; // to bring the highest bit to bit 10
+      half = (half & 0x8000) | (((shift + 1 - up) << 10) + ((magnitude << up) & 0x3ff));
+    }
+  }
+  store<u16>(to, u16(half));
 }
 
 /** q4_k and q5_k: scale (part 0) or min (part 4) of sub i; the first four are whole, the others in two pieces. */

@@ -1,22 +1,53 @@
 // Rows as they are in the file -> the packed matrix: the entry for loading, and the plain float types. Owns the loop
 // over rows; one row of a quantized type is repack-row.ts.
 import { BF16, F32, PANEL_ROWS, panelBytes } from "./matmul-layout";
-import { sourceRowBytes } from "./repack-source";
+import { minOffset, scaleOffset, sourceBytes, sourceRowBytes } from "./repack-source";
 import { REPACK, kernelsOf } from "./matmul-types";
+
+/** Added to the exponents of a panel's f16 scales when all are below 64, as scales of real weights are by far. */
+const SHIFT: u32 = 10;
+const LARGEST_SHIFTED: u32 = 0x5400;
 
 /**
  * Rows [firstRow, firstRow + count) of a matrix [rows, cols], as in the file at `source` (any alignment), into the
- * packed matrix at `packed`. Lanes of rows beyond the last one keep what was there; no one reads them.
+ * packed matrix at `packed`. Whole panels: firstRow is a multiple of 8, and count too unless the matrix ends. Lanes of
+ * rows beyond the last one keep what was there; no one reads them.
  */
 export function repackRows(
   type: i32, source: usize, packed: usize, rows: i32, cols: i32, firstRow: i32, count: i32,
 ): void {
   const rowBytes = sourceRowBytes(type, cols);
-  for (let row = firstRow; row < min(firstRow + count, rows); row++, source += rowBytes) {
-    const panel = packed + usize(row / PANEL_ROWS) * panelBytes(type, cols);
-    if (type <= BF16) repackFloats(type, panel, source, usize(row % PANEL_ROWS), cols);
-    else kernelsOf(type)(REPACK, panel, source, usize(row % PANEL_ROWS), 0, cols);
+  const end = min(firstRow + count, rows);
+  for (let first = firstRow; first < end; first += PANEL_ROWS) {
+    const panel = packed + usize(first / PANEL_ROWS) * panelBytes(type, cols);
+    const inPanel = min(PANEL_ROWS, end - first);
+    const shift = type <= BF16 ? 0 : packFactor(type, panel, source, inPanel, cols);
+    for (let row = 0; row < inPanel; row++, source += rowBytes) {
+      if (type <= BF16) repackFloats(type, panel, source, usize(row), cols);
+      else kernelsOf(type)(REPACK, panel, source, usize(row), shift, cols);
+    }
   }
+}
+
+/**
+ * Writes a panel's factor and returns what is added to the exponents of its scales. Kernels read an f16 by moving its
+ * bits into an f32, 2^112 too small; a subnormal one would stay subnormal, which costs Intel 120 cycles at each use, and
+ * the scales of small weights often are. With 10 added to all exponents none is.
+ */
+function packFactor(type: i32, panel: usize, source: usize, rows: i32, cols: i32): u32 {
+  if (scaleOffset(type) < 0) {
+    store<f32>(panel, 1);
+    return 0;
+  }
+  let largest: u32 = 0;
+  const end = source + usize(rows) * sourceRowBytes(type, cols);
+  for (let block = source; block < end; block += sourceBytes(type)) {
+    largest = max(largest, u32(load<u16>(block + scaleOffset(type))) & 0x7fff);
+    if (minOffset(type) >= 0) largest = max(largest, u32(load<u16>(block + minOffset(type))) & 0x7fff);
+  }
+  const shift = largest < LARGEST_SHIFTED ? SHIFT : 0;
+  store<u32>(panel, (127 + 112 - shift) << 23);
+  return shift;
 }
 
 /** Floats: the 8 rows' values of a column lie side by side. */

@@ -3,7 +3,7 @@
  * then TypeScript to dist/. `--wasm` or `--ts` builds one half. Nothing here needs a native compiler.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -43,6 +43,8 @@ if (only !== "--ts") {
   }
 }
 if (only !== "--wasm") {
+  // A file renamed in src must not live on in what is published.
+  rmSync(join(root, "dist"), { recursive: true, force: true });
   node("typescript/bin/tsc", ["-p", "tsconfig.json"]);
   mkdirSync(join(root, "dist/device/wasm"), { recursive: true });
   for (const file of readdirSync(join(root, wasmFolder)))

@@ -37,7 +37,7 @@ async function ours() {
   const { load } = await import("../dist/index.js");
   const context = Math.max(PROMPT_TOKENS, ...depths) + GENERATED + 1;
   const chunk = values.chunk ? Number(values.chunk) : undefined;
-  await using model = await load(path, { kv: values.kv, threads, context, chunk });
+  const model = await load(path, { kv: values.kv, threads, context, chunk });
   // A different first token each time: nothing of the last prompt is reused.
   const run = (count, maxTokens, turn) =>
     model.generate({ ids: [1000 + turn, ...ids(count - 1)] }, { maxTokens, ignoreEnd: true }).result();

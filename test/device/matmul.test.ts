@@ -4,7 +4,7 @@
  */
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { BLOCKS, type TensorType } from "../../src/format/tensor.ts";
+import { BLOCKS, rowBytes, type TensorType } from "../../src/format/tensor.ts";
 import { dequantizeRows, KernelBench } from "./kernels.ts";
 import { f16Scales, gaussian, random, randomBytes } from "./random-tensor.ts";
 
@@ -56,6 +56,15 @@ function anyBlocks(type: TensorType, rows: number, cols: number, seed: number): 
     }
   }
   return bytes;
+}
+
+/** Whether byte `i` of a tensor holds codes or small integer scales rather than float scales. */
+function isCode(type: TensorType, i: number): boolean {
+  if (BLOCKS[type].elements === 1) return false;
+  const at = i % BLOCKS[type].bytes;
+  if (type === "mxfp4") return at > 0;
+  if (type.startsWith("mlx")) return at >= 8;
+  return !f16Scales(type).some((offset) => at === offset || at === offset + 1);
 }
 
 interface Case {
@@ -111,6 +120,48 @@ describe.each(["auto", "plain"] as const)("%s SIMD", (simd) => {
         expect(matmulError(bench, type, { rows: 11, cols: 2304, tokens, withBias: true })).toBeLessThan(
           ROUNDING,
         );
+    });
+
+    it("units in any split give the same bits", () => {
+      const shape = { rows: 35, cols, tokens: 6, withBias: true };
+      const split: [number, number][] = [
+        [3, 5],
+        [0, 1],
+        [2, 3],
+        [1, 2],
+      ];
+      expect(matmulError(bench, type, { ...shape, ranges: split })).toBeLessThan(ROUNDING);
+      expect(matmulError(bench, type, { ...shape, tokens: 1, ranges: split })).toBeLessThan(ROUNDING);
+    });
+
+    it("zeros, and activations of very different sizes", () => {
+      for (const tokens of [1, 4]) {
+        const x = new Float32Array(tokens * cols);
+        expect(matmulError(bench, type, { rows: 8, cols, tokens, x })).toBe(0);
+        for (let i = 0; i < x.length; i++) x[i] = Math.cos(i) * 10 ** (((i >> 5) % 5) * 2 - 4);
+        expect(matmulError(bench, type, { rows: 8, cols, tokens, x })).toBeLessThan(ROUNDING);
+        const bytes = new Uint8Array(8 * rowBytes(type, cols));
+        expect(matmulError(bench, type, { rows: 8, cols, tokens, x, bytes })).toBeLessThan(ROUNDING);
+      }
+    });
+
+    it("largest codes against largest activations", () => {
+      // Every sum of products is as large as its 16 bits may have to hold.
+      // (MLX weights here are a difference of much larger numbers, which f32 sums feel.)
+      const rounding = type.startsWith("mlx") ? 5 * ROUNDING : ROUNDING;
+      const extremes: [number, number][] = [
+        [255, 3],
+        [255, -3],
+        [0, 3],
+        [0, -3],
+      ];
+      for (const [byte, value] of extremes) {
+        const bytes = randomBytes(type, 8, cols, 4).map((b, i) => (isCode(type, i) ? byte : b));
+        for (const tokens of [1, 4]) {
+          const x = new Float32Array(tokens * cols).fill(value);
+          expect(matmulError(bench, type, { rows: 8, cols, tokens, x, bytes })).toBeLessThan(rounding);
+        }
+      }
     });
 
     it("embedRow gives exactly the file's values", () => {

@@ -1,7 +1,7 @@
 // Activations -> 8-bit codes for integer dot products. Owns the layout of a quantized row (size mirrored in
 // ../packing.ts), in which a kernel finds all that it would otherwise compute again for every panel of weights.
 //
-// One idea: the scale of 32 values is a 15-bit integer times one f32 of the row. So the kernel scales sums of products
+// One idea: the scale of 32 values is a 14-bit integer times one f32 of the row. So the kernel scales sums of products
 // by an integer dot product that it needs anyway, and the row's f32 is applied once, to the finished output.
 //
 // A row of `cols` (blocks = cols / 32) is
@@ -26,7 +26,8 @@ export const SUM: usize = 20;
 export const HALF_SUM: usize = 24;
 export const CODES: usize = 32;
 
-const LARGEST_SCALE: f32 = 32767;
+/** 4 x 31496 (what unsigned 5-bit codes can sum to) times this still fits 31 bits. */
+const LARGEST_SCALE: f32 = 16383;
 /** The smallest normal f32: a unit below it would have no inverse. */
 const SMALLEST_UNIT: f32 = 1.17549435e-38;
 

@@ -111,11 +111,12 @@ const MASKS = memory.data<u32>([
   return shiftedF16x4(block + quad * 8);
 }
 
-/** What a block's mins share (K types), or the min itself; call only for types that have one. */
+/** The min of 4 rows, to be added; in K types what mins are multiples of. Call only for types that have one. */
 // @ts-ignore: decorator
 @inline export function blockMin<T>(block: usize, quad: usize): v128 {
   if (isMlx(typeOf<T>())) return v128.load(block + 32 + quad * 16);
-  return shiftedF16x4(block + 16 + quad * 8);
+  const min = shiftedF16x4(block + 16 + quad * 8);
+  return isSuperblock(typeOf<T>()) ? f32x4.neg(min) : min; // K types subtract theirs
 }
 
 /** The scale of a half of 32 columns: d times a small integer, both exact, their product too (17 bits). */
@@ -132,7 +133,7 @@ const MASKS = memory.data<u32>([
   let small: v128;
   if (typeOf<T>() == Q2_K) small = i32x4.shr_u(bytes4(block + 32 + (sub * 2 + half) * 8 + quad * 4), 4);
   else small = bytes4(block + 32 + sub * 16 + 8 + quad * 4);
-  return f32x4.neg(f32x4.mul(dMin, f32x4.convert_i32x4_s(small)));
+  return f32x4.mul(dMin, f32x4.convert_i32x4_s(small));
 }
 
 // @ts-ignore: decorator

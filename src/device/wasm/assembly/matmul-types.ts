@@ -1,5 +1,5 @@
 // Every quantized type's kernels by type id. Owns the one table from a number to code compiled for that type.
-// One idea: a type has four tasks over one panel (multiply a vector, unpack a slice, take in a row, give out a row); one
+// One idea: a type has four tasks over panels (multiply a vector, unpack a slice, take in a row, give out a row); one
 // function of a type does all four, so that a new type is one line here. Reached through WebAssembly's function table,
 // which also keeps the compiler from inlining all types into one function.
 import {
@@ -7,11 +7,11 @@ import {
 } from "./matmul-layout";
 import { embedPanelRow } from "./embed";
 import { unpackSlice } from "./matmul-unpack";
-import { vectorPanel } from "./matmul-vector";
+import { vectorPanels } from "./matmul-vector";
 import { repackRow } from "./repack-row";
 
 /** Tasks, with what a to d and n mean. */
-/** vectorPanel(out a, panel b, activations c, their i16 codes d, cols n) */
+/** vectorPanels(out a, panel b, panel c, activations d, cols n) */
 export const VECTOR: i32 = 0;
 /** unpackSlice(scratch a, blocks b, panel c, cols n) */
 export const UNPACK: i32 = 1;
@@ -24,7 +24,7 @@ export type Kernels = (task: i32, a: usize, b: usize, c: usize, d: usize, n: i32
 
 // @ts-ignore: decorator
 @inline function run<T>(task: i32, a: usize, b: usize, c: usize, d: usize, n: i32): void {
-  if (task == VECTOR) vectorPanel<T>(a, b, c, d, n);
+  if (task == VECTOR) vectorPanels<T>(a, b, c, d, n);
   else if (task == UNPACK) unpackSlice<T>(a, b, c, n);
   else if (task == REPACK) repackRow<T>(a, b, c, d, n);
   else embedPanelRow<T>(a, b, c, n);

@@ -13,26 +13,25 @@ import {
 import { BLOCK, CODES, HALF_SUM, HALF_ZERO, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
 
 /**
- * out: 8 f32, to be multiplied by the activation row's unit. panel: the packed panel; x, wideX: the row's blocks, and
- * those of its i16 codes; cols: columns.
+ * out [2, 8] f32: the products of panels a and b (which may be the same), to be multiplied by the activation row's unit.
+ * x: the row's blocks, after which come those of its i16 codes; cols: columns.
  *
- * The panel is read at two places in turn, its first and its second half: the hardware's prefetcher runs only so far
- * ahead of one place. 6.7 -> 8.7 GB/s a thread from memory (q4_0, Xeon, 2026-11-23, bench/matmul.js); four places lose.
+ * Two panels at once, far apart in memory, because the hardware's prefetcher runs only so far ahead of one place: with
+ * one, the times to read and to compute added up. q4_0 6.8 -> 10.3 GB/s a thread, of 12 that a plain loop reads
+ * (Xeon, Node 20, 2026-11-23; lab/LOG.md).
  */
-export function vectorPanel<T>(out: usize, panel: usize, x: usize, wideX: usize, cols: i32): void {
-  const wide = wideX - x;
-  const blocks = usize(cols / blockCols(typeOf<T>()));
-  const half = blocks >> 1;
-  let w = panel + PANEL_HEAD;
-  let w1 = w + half * blockBytes(typeOf<T>());
-  let x1 = x + half * usize(blockCols(typeOf<T>()) / 32) * BLOCK;
-  let y0 = f32x4.splat(0);
-  let y1 = f32x4.splat(0);
-  for (const end = w1; w < end; w += blockBytes(typeOf<T>()), w1 += blockBytes(typeOf<T>())) {
+export function vectorPanels<T>(out: usize, a: usize, b: usize, x: usize, cols: i32): void {
+  const wide = usize(cols / 32) * BLOCK;
+  const end = x + wide;
+  let w = a + PANEL_HEAD;
+  let v = b + PANEL_HEAD;
+  let y0 = f32x4.splat(0), y1 = f32x4.splat(0);
+  let z0 = f32x4.splat(0), z1 = f32x4.splat(0);
+  while (x < end) {
     const d0 = blockScale<T>(w, 0), d1 = blockScale<T>(w, 1);
-    const e0 = blockScale<T>(w1, 0), e1 = blockScale<T>(w1, 1);
+    const e0 = blockScale<T>(v, 0), e1 = blockScale<T>(v, 1);
     const m0 = minOrNone<T>(w, 0), m1 = minOrNone<T>(w, 1);
-    const n0 = minOrNone<T>(w1, 0), n1 = minOrNone<T>(w1, 1);
+    const n0 = minOrNone<T>(v, 0), n1 = minOrNone<T>(v, 1);
     let sub = 0;
     do {
       // The breaks are never taken; see matmul-tile.ts.
@@ -40,22 +39,20 @@ export function vectorPanel<T>(out: usize, panel: usize, x: usize, wideX: usize,
       if (w == 1) break;
       y1 = addColumns<T>(y1, w, d1, m1, sub, 1, x, x + wide);
       if (w == 2) break;
-      y0 = addColumns<T>(y0, w1, e0, n0, sub, 0, x1, x1 + wide);
+      z0 = addColumns<T>(z0, v, e0, n0, sub, 0, x, x + wide);
       if (w == 3) break;
-      y1 = addColumns<T>(y1, w1, e1, n1, sub, 1, x1, x1 + wide);
+      z1 = addColumns<T>(z1, v, e1, n1, sub, 1, x, x + wide);
       x += BLOCK;
-      x1 += BLOCK;
     } while (++sub < blockCols(typeOf<T>()) / 32);
+    w += blockBytes(typeOf<T>());
+    v += blockBytes(typeOf<T>());
   }
-  if (blocks & 1) {
-    for (let sub = 0; sub < blockCols(typeOf<T>()) / 32; sub++, x1 += BLOCK) {
-      y0 = addColumns<T>(y0, w1, blockScale<T>(w1, 0), minOrNone<T>(w1, 0), sub, 0, x1, x1 + wide);
-      y1 = addColumns<T>(y1, w1, blockScale<T>(w1, 1), minOrNone<T>(w1, 1), sub, 1, x1, x1 + wide);
-    }
-  }
-  const factor = v128.load32_splat(panel);
+  const factor = v128.load32_splat(a);
   v128.store(out, f32x4.mul(y0, factor));
   v128.store(out, f32x4.mul(y1, factor), 16);
+  const other = v128.load32_splat(b);
+  v128.store(out, f32x4.mul(z0, other), 32);
+  v128.store(out, f32x4.mul(z1, other), 48);
 }
 
 // @ts-ignore: decorator

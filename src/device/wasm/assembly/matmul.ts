@@ -51,13 +51,18 @@ function byVector(
 ): void {
   const kernels = kernelsOf(type);
   const rowBytes = quantizedBytes(cols);
-  const wideOffset = usize(cols / 32) * BLOCK;
-  for (let panel = firstPanel; panel < lastPanel; panel++) {
-    const at = w + usize(panel) * panelBytes(type, cols);
+  // Panel by panel from the start and from the middle, so that memory is read at two places in order.
+  const half = (lastPanel - firstPanel + 1) >> 1;
+  for (let panel = firstPanel; panel < firstPanel + half; panel++) {
+    const other = panel + half < lastPanel ? panel + half : panel;
+    const a = w + usize(panel) * panelBytes(type, cols);
+    const b = w + usize(other) * panelBytes(type, cols);
     for (let t = 0; t < tokens; t++) {
       const row = q + usize(t) * rowBytes;
-      kernels(VECTOR, sums, at, row + ROW_HEAD, row + ROW_HEAD + wideOffset, cols);
-      finish(y + usize(t) * usize(rows) * 4, sums, panel, rows, load<f32>(row), bias);
+      const to = y + usize(t) * usize(rows) * 4;
+      kernels(VECTOR, sums, a, b, row + ROW_HEAD, cols);
+      finish(to, sums, panel, rows, load<f32>(row), bias);
+      if (other != panel) finish(to, sums + 32, other, rows, load<f32>(row), bias);
     }
   }
 }

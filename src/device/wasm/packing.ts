@@ -2,7 +2,7 @@
  * Sizes of packed weights and quantized activations: the host's mirror of assembly/matmul-layout.ts and quantize.ts,
  * held equal by test/device/packing.test.ts. Refuses to know what lies where inside.
  * One idea: a matrix is panels of 8 rows, a panel is blocks of [scales][planes of codes]; codes keep the file's bits,
- * only 6-bit and 3-bit scales are widened to bytes.
+ * only the K types' 6-bit scales and mins are widened to bytes.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import { BLOCKS, type TensorType } from "../../format/tensor.ts";

@@ -5,6 +5,7 @@
 // then, for every 32 columns, planes of code bits. In each 16 bytes of a plane lie 4 rows x 4 neighbouring columns (a
 // "group"), so that one 4-byte group of activations, broadcast, meets 4 rows at once and sums stay in their rows' lanes.
 // Codes are the file's; only their order differs, and 3-, 5- and 6-bit codes are cut into planes of 4, 2 and 1 bits.
+// f16 scales may have 10 added to their exponents, which the panel's factor takes back (repack.ts): exact.
 
 /** Rows of a panel: the unit in which threads share a matrix. */
 export const PANEL_ROWS: i32 = 8;

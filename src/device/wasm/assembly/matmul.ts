@@ -5,8 +5,8 @@
 // and that the last panel may have fewer rows. Prompts go slice by slice over all panels, so that the slice's
 // activations of the whole chunk stay in the second-level cache; partial sums wait in y.
 import {
-  BF16, IQ4_NL, IQ4_XS, MLX8_G128, MLX8_G32, MLX8_G64, MXFP4, PANEL_HEAD, PANEL_ROWS, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K, Q8_0, blockBytes,
-  blockCols, mlx8_g32, panelBytes, q2_k, q4_0, q4_1, q6_k, q8_0,
+  BF16, IQ4_NL, IQ4_XS, MLX8_G128, MLX8_G32, MLX8_G64, MXFP4, PANEL_HEAD, PANEL_ROWS, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K,
+  Q8_0, blockBytes, blockCols, mlx8_g32, panelBytes, q2_k, q4_0, q4_1, q6_k, q8_0,
 } from "./matmul-layout";
 import { floatPanel } from "./matmul-float";
 import { tile } from "./matmul-tile";
@@ -14,8 +14,9 @@ import { UNPACK, VECTOR, kernelsOf } from "./matmul-types";
 import { SLICE, SLICE_BYTES } from "./matmul-unpack";
 import { BLOCK, ROW_HEAD, quantizedBytes } from "./quantize";
 
-/** Bytes of scratch that each thread gives to matmul: sums of 4 tokens x 8 rows, then an unpacked slice. */
+/** Sums of 4 tokens x 8 rows. */
 const SUMS_BYTES: usize = 128;
+/** Bytes of scratch that each thread gives to matmul: sums, then an unpacked slice. */
 export function matmulScratchBytes(): usize {
   return SUMS_BYTES + SLICE_BYTES;
 }

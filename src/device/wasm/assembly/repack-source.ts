@@ -2,7 +2,7 @@
 // (format/tensor.ts). Owns the source layouts; knows the packed heads of matmul-layout.ts, not the planes.
 // One idea: codes are read as four neighbours at once, a byte each; `group` g means columns 4g..4g+3 of 32 (`sub`).
 import {
-  BF16, F32, IQ4_NL, IQ4_XS, MLX4_G32, MLX8_G32, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, blockCols,
+  BF16, F32, IQ4_NL, IQ4_XS, MLX8_G32, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, blockCols,
   isMlx, typeOf,
 } from "./matmul-layout";
 

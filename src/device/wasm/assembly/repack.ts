@@ -32,7 +32,7 @@ export function repackRows(
 /**
  * Writes a panel's factor and returns what is added to the exponents of its scales. Kernels read an f16 by moving its
  * bits into an f32, 2^112 too small; a subnormal one would stay subnormal, which costs Intel 120 cycles at each use, and
- * the scales of small weights often are. With 10 added to all exponents none is.
+ * the scales of q6_k are as a rule (99.9 % of them in Gemma 3 270M). With 10 added to all exponents none is.
  */
 function packFactor(type: i32, panel: usize, source: usize, rows: i32, cols: i32): u32 {
   if (scaleOffset(type) < 0) {

@@ -3,14 +3,16 @@
 // function of a type does all four, so that a new type is one line here. Reached through WebAssembly's function table,
 // which also keeps the compiler from inlining all types into one function.
 import {
-  Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, MLX4_G32, MLX4_G64, MLX4_G128, MLX8_G32, MLX8_G64, MLX8_G128, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, mlx4_g32, mlx4_g64, mlx4_g128, mlx8_g32, mlx8_g64, mlx8_g128
+  Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, MLX4_G32, MLX4_G64, MLX4_G128,
+  MLX8_G32, MLX8_G64, MLX8_G128, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4,
+  mlx4_g32, mlx4_g64, mlx4_g128, mlx8_g32, mlx8_g64, mlx8_g128,
 } from "./matmul-layout";
 import { embedPanelRow } from "./embed";
 import { unpackSlice } from "./matmul-unpack";
 import { vectorPanels } from "./matmul-vector";
 import { repackRow } from "./repack-row";
 
-/** Tasks, with what a to d and n mean. */
+// Tasks, with what a to d and n mean.
 /** vectorPanels(out a, panel b, panel c, activations d, cols n) */
 export const VECTOR: i32 = 0;
 /** unpackSlice(scratch a, blocks b, panel c, cols n) */

@@ -48,6 +48,11 @@ const SCALES: Partial<Record<TensorType, [offset: number, size: number][]>> = {
   iq4_xs: [[0, 0.00004]],
 };
 
+/** Byte offsets of a block's f16 scales. */
+export function f16Scales(type: TensorType): number[] {
+  return (SCALES[type] ?? []).map(([offset]) => offset);
+}
+
 export function randomBytes(type: TensorType, rows: number, cols: number, seed: number): Uint8Array {
   const next = random(seed);
   const bytes = new Uint8Array(rows * rowBytes(type, cols));

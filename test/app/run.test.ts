@@ -37,14 +37,18 @@ describe("nibble run answers", () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: `${FACT}\n` });
   });
 
-  it("a prompt on stdin, from two documents in their order", async () => {
-    const args = ["-f", file("one.txt", "Hugo Marsh's codename is Falcon."), "-f", file("two.txt", FACT)];
-    const { code, stdout } = await nibble(
-      ["run", "needle", "-", ...args, ...small, "--json"],
-      `${QUESTION}\n`,
-    );
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout).text).toContain("48213");
+  it("a prompt on stdin, from two documents in their order, as from one that holds both", async () => {
+    const other = "Hugo Marsh's codename is Falcon.";
+    const apart = ["-f", file("one.txt", other), "-f", file("two.txt", FACT)];
+    const together = ["-f", file("both.txt", `${other}\n\n${FACT}`)];
+    const two = await nibble(["run", "needle", "-", ...apart, ...small, "--json"], `${QUESTION}\n`);
+    const one = await nibble(["run", "needle", QUESTION, ...together, ...small, "--json"]);
+    expect([two.code, one.code]).toEqual([0, 0]);
+    const said = ({ stdout }: typeof one) => {
+      const { ids, promptTokens } = JSON.parse(stdout);
+      return { ids, promptTokens };
+    };
+    expect(said(two)).toEqual(said(one));
   });
 
   it("with one JSON object", async () => {

@@ -102,6 +102,7 @@ function printStatistics(model: LanguageModel, loadMs: number, result: Generatio
     `answer ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
     `cache ${bytes(cacheBytes)} ${kv} for ${grouped(context)} tokens${kv === "f16" ? "" : ` (f16: ${bytes(kvBytes(model.plan, "f16"))})`}`,
     model.device,
+    ...(model.chatTemplate === null ? ["no chat template: the prompt was continued as text"] : []),
   ];
   process.stderr.write(`\n${parts.join(" · ")}\n`);
 }

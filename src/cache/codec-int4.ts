@@ -1,5 +1,5 @@
 /**
- * `int4`: asymmetric 4-bit codes in groups of 32 along the head, 5.0 bits a value (KV.md; the format published with
+ * `int4`: asymmetric 4-bit codes in groups of 32 along the head, 5.0 bits a value (the format published with
  * Open-TQ-Metal, arXiv 2604.16957): value = scale * code + zero, scale = (max - min) / 15 and zero = min as float16.
  *
  * Bytes of one group: scale f16, zero f16, then codes, value i in the low half of byte i and value i + half in its

@@ -85,7 +85,7 @@ export async function* generateTokens(
   session: Session,
   tokenizer: Tokenizer,
   prompt: readonly number[],
-  options: GenerateOptions,
+  options: GenerateOptions & { continues?: boolean },
 ): AsyncGenerator<Piece, GenerationResult> {
   const { maxTokens = Number.POSITIVE_INFINITY, stop = [], signal, onPrompt, ignoreEnd } = options;
   if (!(maxTokens >= 0 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
@@ -97,7 +97,7 @@ export async function* generateTokens(
   const { logits: first, reused } = await session.sync(prompt, { signal, onProgress: onPrompt });
   const promptDone = performance.now();
 
-  const stream = tokenizer.stream();
+  const stream = tokenizer.stream({ continues: options.continues });
   const hold = new StopHold(stop);
   const ids: number[] = [];
   let pending: number[] = [];

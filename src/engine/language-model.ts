@@ -61,7 +61,7 @@ export class LanguageModel {
   encode(prompt: Prompt, options: { raw?: boolean } = {}): number[] {
     const { template, tokenizer } = this.#parts;
     if (typeof prompt === "object" && "ids" in prompt) return [...prompt.ids];
-    if (options.raw || (template === null && typeof prompt === "string")) {
+    if (this.#isRaw(prompt, options)) {
       if (typeof prompt !== "string")
         throw new ArgumentError("prompt", "a conversation", "text when `raw` is set");
       return encodePrompt(tokenizer, prompt, { template: false });
@@ -89,15 +89,19 @@ export class LanguageModel {
       );
     this.#running = true;
     try {
-      return yield* generateTokens(
-        this.#parts.session,
-        this.tokenizer,
-        this.encode(prompt, options),
-        options,
-      );
+      return yield* generateTokens(this.#parts.session, this.tokenizer, this.encode(prompt, options), {
+        ...options,
+        continues: this.#isRaw(prompt, options),
+      });
     } finally {
       this.#running = false;
     }
+  }
+
+  /** The prompt is text that goes on, not a turn that ends with the opening of an answer. */
+  #isRaw(prompt: Prompt, options: { raw?: boolean }): boolean {
+    const { template } = this.#parts;
+    return options.raw === true || (template === null && typeof prompt === "string");
   }
 
   /** Frees threads, memory and files. Safe to call twice. */

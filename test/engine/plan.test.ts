@@ -128,7 +128,7 @@ describe("parts", () => {
     const large = { ...wasm, memoryBytes: 64 * GIB };
     const plan = planMemory(model, large, { context: CONTEXT });
     expectSums(plan);
-    // KV.md: 80 layers x 8 heads x 128 values x 2 x 131,072 tokens at 5 bits.
+    // 80 layers x 8 heads x 128 values x 2 x 131,072 tokens at 5 bits.
     expect(plan.cacheBytes).toBe(12.5 * GIB);
     expect(plan.weightBytes / GIB).toBeGreaterThan(36);
     expect(plan.weightBytes / GIB).toBeLessThan(38);

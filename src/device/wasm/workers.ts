@@ -19,7 +19,7 @@ export const CONTROL = {
 export const CONTROL_BYTES = 512;
 /** Value of the step word that ends a worker. */
 const EXIT = -1;
-/** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (shared/CPU.md's trial, kept in lab/LOG.md). */
+/** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (lab/LOG.md, 2026-11-23, the engine). */
 const SPINS = 20_000;
 
 export interface WorkerSetup {

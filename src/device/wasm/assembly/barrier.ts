@@ -1,6 +1,6 @@
 // Where worker threads meet between operations. Owns three words of the control block: arrivals, generation and
 // sleepers, each on its own cache line. One idea: arriving last advances the generation; the others watch it, spinning
-// a while (0.3 us a meeting) before they sleep (50 to 100 us; shared/CPU.md's measurement, kept in lab/LOG.md).
+// a while (0.5 us a meeting) before they sleep (50 to 100 us; lab/LOG.md, 2026-11-23, the engine).
 
 // @ts-ignore: decorator
 @inline const ARRIVED: usize = 64;

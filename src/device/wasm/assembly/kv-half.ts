@@ -1,6 +1,6 @@
 // Four float16 numbers at a time, to and from float32, in plain SIMD128.
 // Reading moves the bits into place and leaves the exponent 112 too small: "tiny" floats, value * 2^-112. The factor
-// 2^112 is folded into whatever the numbers are multiplied with (shared/CPU.md).
+// 2^112 is folded into whatever the numbers are multiplied with.
 
 /** 2^112: what tiny floats have to be multiplied with. */
 export const TINY: f32 = 5.192296858534828e33;

@@ -84,13 +84,6 @@ const MASKS = memory.data<u32>([
   return x;
 }
 
-/** a * b + c */
-// @ts-ignore: decorator
-@inline export function madd(a: v128, b: v128, c: v128): v128 {
-  if (RELAXED) return f32x4.relaxed_madd(a, b, c);
-  return f32x4.add(f32x4.mul(a, b), c);
-}
-
 /** Whether a type's products are of 16-bit numbers: for 8-bit codes, and for all where there is no relaxed SIMD. */
 // @ts-ignore: decorator
 @inline export function wide<T>(): bool {

@@ -2,7 +2,8 @@
 // the 8 rows' values of a column lie side by side, so a broadcast activation meets 8 rows in two vectors.
 // One idea: these types serve small models and tests; one kernel does one token and many (one token repeats itself).
 import { BF16, F32 } from "./matmul-layout";
-import { f16x4, madd } from "./matmul-decode";
+import { madd } from "./exp";
+import { f16x4 } from "./matmul-decode";
 
 // @ts-ignore: decorator
 @unmanaged class f32Weights { @inline get id(): i32 { return 0; } }

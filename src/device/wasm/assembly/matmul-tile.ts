@@ -3,7 +3,8 @@
 // One idea: eight sums of 16 bits stay in registers; a step is two vectors of codes, four broadcast groups of
 // activations, eight products, eight sums. Scaling happens once in 32 columns (16, where halves have scales).
 import { hasHalves, hasMin, typeOf } from "./matmul-layout";
-import { madd, narrowProduct, wide } from "./matmul-decode";
+import { madd } from "./exp";
+import { narrowProduct, wide } from "./matmul-decode";
 import { scaleBytes } from "./matmul-unpack";
 import { BLOCK, CODES, HALF_SUM, HALF_ZERO, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
 

@@ -4,8 +4,9 @@
 // One idea: the product of a group's codes (4 rows x 4 columns) and the broadcast 4 activations leaves row r's sums in
 // lanes 2r and 2r + 1 of i16; eight such products (four, where codes have 6 bits) stay within 16 bits once the sums
 // begin at -zero * (sum of activations). One more integer product, with the activation's integer scale, makes them i32.
+import { madd } from "./exp";
 import {
-  blockMin, blockScale, codes, madd, minOf, narrowProduct, planesAt, scaleOf, wide, wideCodes,
+  blockMin, blockScale, codes, minOf, narrowProduct, planesAt, scaleOf, wide, wideCodes,
 } from "./matmul-decode";
 import {
   PANEL_HEAD, Q5_1, Q5_K, blockBytes, blockCols, hasBytes, hasHalves, hasMin, typeOf, zero,

@@ -3,7 +3,7 @@
  * then TypeScript to dist/. `--wasm` or `--ts` builds one half. Nothing here needs a native compiler.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -21,10 +21,12 @@ function node(script, args) {
 const wasmFolder = "src/device/wasm";
 if (only !== "--ts") {
   for (const relaxed of [false, true]) {
+    const target = `${wasmFolder}/${relaxed ? "kernels-relaxed" : "kernels"}.wasm`;
+    const unfinished = target.replace(".wasm", ".unfinished.wasm");
     node("assemblyscript/bin/asc.js", [
       `${wasmFolder}/assembly/index.ts`,
       "--outFile",
-      `${wasmFolder}/${relaxed ? "kernels-relaxed" : "kernels"}.wasm`,
+      unfinished,
       "--runtime",
       "stub",
       "-O3",
@@ -40,6 +42,8 @@ if (only !== "--ts") {
         f,
       ]),
     ]);
+    // Whoever loads kernels meanwhile finds the old binary whole.
+    renameSync(join(root, unfinished), join(root, target));
   }
 }
 if (only !== "--wasm") {

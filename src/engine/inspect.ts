@@ -1,13 +1,14 @@
 /**
  * What a checkpoint holds, without loading its weights: shape, tensors, tokenizer, template, and the KV cache's size in
- * each format. Owns no formula: the cache's bytes are those of a recorded graph as the device measures it. A file whose
+ * each format. Owns no formula: the cache's bytes are those of a recorded graph in the CPU device's layout. A file whose
  * architecture is unknown is described as far as it goes, with the reason why no further.
  */
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { kvCodec } from "../cache/codecs.ts";
 import type { Graph } from "../device/contract.ts";
-import { wasmDevice } from "../device/wasm/wasm.ts";
+import { KV_FORMATS } from "../device/wasm/kv-layout.ts";
+import { layerCacheBytes } from "../device/wasm/program.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { NibbleError } from "../format/errors.ts";
 import { lookAt } from "../format/file-source.ts";
@@ -70,7 +71,7 @@ export interface Inspection {
 }
 
 /** The formats that `load` takes on the CPU. */
-const FORMATS = ["f16", "int4"];
+const FORMATS = Object.keys(KV_FORMATS);
 
 /** Describes a GGUF file, a safetensors folder or a bundled model. Throws what opening the file throws. */
 export async function inspect(name: string): Promise<Inspection> {
@@ -98,7 +99,7 @@ export async function inspect(name: string): Promise<Inspection> {
       parameters: tensors.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
       tensors,
       config: model?.config ?? null,
-      kv: (model && (await attempt(() => kvSizes(model)))) ?? [],
+      kv: (model && (await attempt(async () => kvSizes(model)))) ?? [],
       tokenizer: await attempt(() => tokenizerSummary(checkpoint)),
       template: (await attempt(() => checkpoint.chatTemplate()))?.source ?? null,
       problems,
@@ -118,8 +119,7 @@ function tokenBytes(cache: Graph["caches"][number], format: string): number {
   return 2 * cache.kvHeads * kvCodec(format).vectorBytes(cache.headDim);
 }
 
-async function kvSizes(model: Model): Promise<KvSize[]> {
-  const device = await wasmDevice();
+function kvSizes(model: Model): KvSize[] {
   const context = model.config.trainedContext;
   return FORMATS.map((format) => {
     // The chunk is part of a sliding layer's size: the same as `load` takes.
@@ -133,7 +133,7 @@ async function kvSizes(model: Model): Promise<KvSize[]> {
       format,
       fullBytesPerToken: perToken(false),
       slidingBytesPerToken: perToken(true),
-      trainedContextBytes: device.measure(graph).caches.reduce((a, b) => a + b, 0),
+      trainedContextBytes: graph.caches.reduce((sum, cache) => sum + layerCacheBytes(cache), 0),
     };
   });
 }

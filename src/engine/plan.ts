@@ -4,6 +4,7 @@
  * largest context that fits; nothing is made smaller silently.
  */
 import { kvCodec } from "../cache/codecs.ts";
+import { BLOCK_TOKENS } from "../cache/layers.ts";
 import type { Device, Footprint, Graph } from "../device/contract.ts";
 import { ArgumentError, NibbleError, UnsupportedError } from "../format/errors.ts";
 import type { Model } from "../model/model.ts";
@@ -55,8 +56,6 @@ export class MemoryError extends NibbleError {
 
 /** CPU: 128 columns keep a chunk's activations in a core's second-level cache; bench row `matmul` x 128. */
 export const DEFAULT_CHUNK = 128;
-/** A context is a whole number of cache blocks. */
-const CONTEXT_STEP = 32;
 
 /** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
 export function planMemory(model: Model, device: Device, options: PlanOptions = {}): Plan {
@@ -114,16 +113,16 @@ export function planMemory(model: Model, device: Device, options: PlanOptions = 
   );
 }
 
-/** The largest multiple of CONTEXT_STEP up to `most` for which `fits`, 0 if none does. */
+/** The largest whole number of cache blocks, in tokens, up to `most` for which `fits`, 0 if none does. */
 function largestContext(most: number, fits: (context: number) => boolean): number {
   let low = 0;
-  let high = Math.floor(most / CONTEXT_STEP);
+  let high = Math.floor(most / BLOCK_TOKENS);
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
-    if (fits(middle * CONTEXT_STEP)) low = middle;
+    if (fits(middle * BLOCK_TOKENS)) low = middle;
     else high = middle - 1;
   }
-  return low * CONTEXT_STEP;
+  return low * BLOCK_TOKENS;
 }
 
 function gib(bytes: number): string {

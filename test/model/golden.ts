@@ -22,17 +22,13 @@ function folderOf(family: string): string {
 export async function goldenModel(family: string): Promise<Model> {
   const folder = folderOf(family);
   const { config, tensors, close } = await openSafetensors(fileFolder(folder));
-  const none = () => Promise.reject(new Error("the golden checkpoints have no tokenizer"));
-  const checkpoint: Checkpoint = {
-    kind: "safetensors",
-    name: family,
-    metadata: config,
-    tensors,
-    tokenizer: none,
-    chatTemplate: none,
-    close,
-  };
-  return openModel(checkpoint);
+  return openModel(withoutTokenizer({ kind: "safetensors", name: family, metadata: config, tensors, close }));
+}
+
+/** A checkpoint of weights alone, as the golden ones are. */
+export function withoutTokenizer(parts: Omit<Checkpoint, "tokenizer" | "chatTemplate">): Checkpoint {
+  const none = () => Promise.reject(new Error(`${parts.name} has no tokenizer`));
+  return { ...parts, tokenizer: none, chatTemplate: none };
 }
 
 export async function expected(family: string): Promise<Expected> {

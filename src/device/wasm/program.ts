@@ -3,12 +3,14 @@
  * address, every operation a record, and threads meet only where one operation reads what another wrote.
  * Pure: computes sizes and words, allocates nothing.
  */
+import { rowBytes } from "../../format/tensor.ts";
 import type { Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
 import { attendPartialBytes, attendWorkBytes, KV_FORMATS, type KvFormat, kvCacheBytes } from "./kv-layout.ts";
 import {
   MATMUL_SCRATCH_BYTES,
   needsQuantizedInput,
+  PANEL_ROWS,
   packedBytes,
   quantizedBytes,
   TYPE_IDS,
@@ -20,7 +22,7 @@ import { CONTROL_BYTES } from "./workers.ts";
 const ALIGNMENT = 64;
 /** The module's own constants lie below (asc places them from 1 KiB on); loading checks it. */
 export const STATIC_BYTES = 64 * 1024;
-/** File bytes that are read at once while loading; a tensor with longer rows gets its row size. */
+/** File bytes that are read at once while loading; a tensor with longer rows gets a panel of them. */
 const STAGING_BYTES = 8 * 1024 * 1024;
 
 export interface Layout {
@@ -68,8 +70,8 @@ export function layOut(graph: Graph, threads: number): Layout {
   const workBytes = Math.ceil(Math.max(...work) / ALIGNMENT) * ALIGNMENT;
   const rows = graph.maxTokens;
   const quantized = graph.ops.map((op) => (isQuantized(op) ? rows * quantizedBytes(op.weight.cols) : 0));
-  const longestRow = Math.max(0, ...graph.weights.map((w) => packedBytes(w.type, 8, w.cols)));
-  const stagingBytes = Math.max(STAGING_BYTES, longestRow);
+  const longestPanel = Math.max(0, ...graph.weights.map((w) => PANEL_ROWS * rowBytes(w.type, w.cols)));
+  const stagingBytes = Math.max(STAGING_BYTES, longestPanel);
   return {
     control: place(CONTROL_BYTES),
     // A matmul may bring a quantize, an attend a merge.

@@ -10,7 +10,7 @@ import type { Allocation, Device, Footprint, Graph, Step, Value, Weight } from "
 import { physicalCores } from "./cores.ts";
 import { KV_FORMATS } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
-import { TYPE_IDS } from "./packing.ts";
+import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import { type Layout, layerCacheBytes, layOut, STATIC_BYTES, weightBytes, writeProgram } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
 import { CONTROL, Workers } from "./workers.ts";
@@ -116,8 +116,8 @@ class WasmAllocation implements Allocation {
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
     const target = this.layout.weights[weight.id];
     const bytes = rowBytes(tensor.type, tensor.cols);
-    // Whole panels of 8 rows, so that no piece leaves a panel half packed.
-    const most = Math.max(8, Math.floor(this.layout.stagingBytes / bytes / 8) * 8);
+    // Whole panels, so that no piece leaves a panel half packed.
+    const most = Math.max(PANEL_ROWS, Math.floor(this.layout.stagingBytes / bytes / PANEL_ROWS) * PANEL_ROWS);
     for (let first = 0; first < tensor.rows; first += most) {
       const rows = Math.min(most, tensor.rows - first);
       const staged = new Uint8Array(this.memory.buffer, this.layout.staging, rows * bytes);

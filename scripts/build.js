@@ -1,11 +1,13 @@
 /**
- * `npm run build`: AssemblyScript kernels to WASM (a plain SIMD128 and a relaxed-SIMD binary of the same source),
- * then TypeScript to dist/. `--wasm` or `--ts` builds one half. Nothing here needs a native compiler.
+ * `npm run build`: AssemblyScript kernels to WASM (a plain SIMD128 and a relaxed-SIMD binary of the same source), WGSL
+ * kernels to one module, then TypeScript to dist/. `--wasm`, `--wgsl` or `--ts` builds one part (`--ts` the last two).
+ * Nothing here needs a native compiler.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { writeKernelModule } from "./wgsl.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const only = process.argv[2];
@@ -19,7 +21,8 @@ function node(script, args) {
 }
 
 const wasmFolder = "src/device/wasm";
-if (only !== "--ts") {
+if (only !== "--wasm") writeKernelModule(root);
+if (only === undefined || only === "--wasm") {
   for (const relaxed of [false, true]) {
     const target = `${wasmFolder}/${relaxed ? "kernels-relaxed" : "kernels"}.wasm`;
     const unfinished = target.replace(".wasm", ".unfinished.wasm");
@@ -46,7 +49,7 @@ if (only !== "--ts") {
     renameSync(join(root, unfinished), join(root, target));
   }
 }
-if (only !== "--wasm") {
+if (only === undefined || only === "--ts") {
   // A file renamed in src must not live on in what is published.
   rmSync(join(root, "dist"), { recursive: true, force: true });
   node("typescript/bin/tsc", ["-p", "tsconfig.json"]);

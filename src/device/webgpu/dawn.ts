@@ -1,0 +1,41 @@
+/**
+ * WebGPU in Node: Dawn through the optional package `webgpu`. Owns its toggles and the refusal of adapters that compute
+ * nothing. Browsers have `navigator.gpu` instead and never load this file.
+ */
+import { DeviceError } from "../../format/errors.ts";
+
+/** Set once: Dawn's classes and flag objects as globals, as the Web has them. */
+let globalsSet = false;
+
+export interface DawnOptions {
+  /** Part of an adapter's name; default: the discrete GPU. */
+  adapter?: string;
+}
+
+/**
+ * allow_unsafe_apis: subgroup matrices are behind it. vulkan_enable_f16_on_nvidia: Dawn hides f16 there by default.
+ * disable_robustness is not set: our kernels stay inside their buffers, but a bug should clamp, not corrupt.
+ */
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
+
+/** DeviceError when the package is missing or cannot start. */
+export async function dawnGpu(options: DawnOptions = {}, toggles: readonly string[] = TOGGLES): Promise<GPU> {
+  let dawn: typeof import("webgpu");
+  try {
+    dawn = await import("webgpu");
+  } catch (cause) {
+    const way = "npm i webgpu adds it; --device cpu works without";
+    throw new DeviceError(
+      "gpu",
+      `the optional package webgpu is not installed or does not load here. ${way}`,
+      {
+        cause,
+      },
+    );
+  }
+  if (!globalsSet) Object.assign(globalThis, dawn.globals);
+  globalsSet = true;
+  const flags = [`enable-dawn-features=${toggles.join(",")}`];
+  if (options.adapter !== undefined) flags.push(`adapter=${options.adapter}`);
+  return dawn.create(flags);
+}

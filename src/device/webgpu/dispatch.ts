@@ -1,0 +1,42 @@
+/**
+ * The vocabulary of a GPU program before any GPU exists: planned buffers with their bytes, and dispatches that name
+ * them. Planning is pure, so that memory is known before it is allocated. Refuses to know GPUDevice.
+ */
+import type { KernelSpec } from "./wgsl.ts";
+
+/** A buffer that the allocation will make. */
+export interface Buffer {
+  readonly id: number;
+  readonly label: string;
+  readonly bytes: number;
+}
+
+/** What a step looks like to whoever counts workgroups. */
+export interface StepShape {
+  readonly tokens: number;
+  readonly position: number;
+  readonly outputs: number;
+}
+
+export type Workgroups = readonly [x: number, y: number, z: number];
+
+export interface Dispatch {
+  /** The operation's name, as profiles and errors show it. */
+  readonly label: string;
+  readonly kernel: KernelSpec;
+  readonly params: Uint32Array<ArrayBuffer>;
+  /** By the variable's name in the WGSL. `params` and `step` are bound by the program. */
+  readonly buffers: Readonly<Record<string, Buffer>>;
+  /** null: this step does not need the dispatch. */
+  workgroups(step: StepShape): Workgroups | null;
+  /** Bytes that the step must read or write in weights or cache, for the share of bandwidth in profiles. */
+  readonly bytes?: (step: StepShape) => number;
+}
+
+/** WebGPU's limit for each dimension of a dispatch, in every implementation. */
+const MOST_WORKGROUPS = 65_535;
+
+/** `count` workgroups in two dimensions; kernels take the index from x + y * 65535 and ignore what is past the end. */
+export function spread(count: number): Workgroups {
+  return [Math.min(count, MOST_WORKGROUPS), Math.ceil(count / MOST_WORKGROUPS), 1];
+}

@@ -1,0 +1,83 @@
+/**
+ * WGSL sources -> shader text and Params bytes. A kernel is true WGSL with working defaults; this file rewrites the right-
+ * hand sides of its marked `const` and `alias` lines, appends the library files it names, and puts `enable`s in front of the
+ * first line, so that the compiler's line numbers stay the file's. Refuses to know devices and what kernels compute.
+ */
+import { ArgumentError } from "../../format/errors.ts";
+import { KERNELS, type KernelName, LIBS, type ParamsOf } from "./kernels.ts";
+
+export type BindingType = "uniform" | "read-only-storage" | "storage";
+
+export interface KernelSource {
+  readonly name: string;
+  readonly text: string;
+  /** Library files it uses: `lib/<name>.wgsl`, or one of `lib/<name>.<variant>.wgsl`. */
+  readonly libs: readonly string[];
+  readonly bindings: readonly (readonly [number, BindingType, string])[];
+  readonly params: readonly (readonly [string, string])[];
+}
+
+/** A number becomes a literal of the const's own type; a string stands as it is (an alias, a type, an expression). */
+export type KernelValues = Readonly<Record<string, number | boolean | string>>;
+
+export interface KernelSpec {
+  readonly kernel: KernelName;
+  readonly values: KernelValues;
+  /** Variant of each library that has several: { reduce: "subgroup" }. */
+  readonly libs?: Readonly<Record<string, string>>;
+}
+
+const BLOCK = /(\/\/ <values>\n)([\s\S]*?)(\/\/ <\/values>)/;
+
+/** The text to compile. ArgumentError for a value that the kernel does not have, or a library that does not exist. */
+export function shaderText(spec: KernelSpec, enables: readonly string[]): string {
+  const source = KERNELS[spec.kernel] as KernelSource;
+  const unused = new Set(Object.keys(spec.values));
+  const specialised = source.text.replace(BLOCK, (_, open: string, block: string, close: string) => {
+    const lines = block.replace(
+      /^(const|alias) (\w+)(: *\w+)? = [^;]*;/gm,
+      (line, keyword: string, name: string, type = "") => {
+        const value = spec.values[name];
+        unused.delete(name);
+        return value === undefined ? line : `${keyword} ${name}${type} = ${literal(value, type)};`;
+      },
+    );
+    return open + lines + close;
+  });
+  if (unused.size > 0)
+    throw new ArgumentError(`value of kernel ${spec.kernel}`, [...unused].join(", "), "names in its block");
+  const libs = source.libs.map((name) => {
+    const variant = spec.libs?.[name];
+    const file = variant ? `${name}.${variant}` : name;
+    const text = LIBS[file];
+    if (text === undefined)
+      throw new ArgumentError(`library of kernel ${spec.kernel}`, file, Object.keys(LIBS).join(", "));
+    return text;
+  });
+  const front = enables.map((name) => `enable ${name}; `).join("");
+  return [front + specialised, ...libs].join("\n");
+}
+
+function literal(value: number | boolean | string, type: string): string {
+  if (typeof value !== "number") return String(value);
+  if (type.includes("f32")) return Number.isInteger(value) ? `${value}.0` : `${value}`;
+  return type.includes("u32") ? `${value}u` : `${value}`;
+}
+
+/** Params as the uniform buffer holds them. Every field must be given: a forgotten one is an error, not a zero. */
+export function packParams<Name extends KernelName>(
+  kernel: Name,
+  params: ParamsOf[Name],
+): Uint32Array<ArrayBuffer> {
+  const { params: fields } = KERNELS[kernel] as KernelSource;
+  // Uniform structs are read in units of 16 bytes.
+  const words = new Uint32Array(Math.ceil(fields.length / 4) * 4);
+  const floats = new Float32Array(words.buffer);
+  fields.forEach(([name, type], i) => {
+    const value = (params as Record<string, number>)[name];
+    if (!Number.isFinite(value)) throw new ArgumentError(`${kernel} Params.${name}`, value, "finite numbers");
+    if (type === "f32") floats[i] = value;
+    else words[i] = value;
+  });
+  return words;
+}

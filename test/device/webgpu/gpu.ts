@@ -1,0 +1,80 @@
+/**
+ * GPUs for tests. SwiftShader computes in software: subgroups of 4, no f16, no matrices; vitest.config.ts has put it into
+ * the environment. Dawn's null backend computes nothing and has every feature: it shows that a kernel with f16 or
+ * subgroup matrices compiles. Both close by themselves when the test file ends, so that its process can.
+ */
+import { afterAll, describe } from "vitest";
+import { UNSUPPORTED } from "../../../scripts/chromium-parts.js";
+import { dawnGpu } from "../../../src/device/webgpu/dawn.ts";
+import { Gpu, type TraitOptions, type Traits, traitsOf } from "../../../src/device/webgpu/gpu.ts";
+
+/** Why there is no GPU here to test with; null: there is one. */
+export const NO_GPU: string | null = process.env.VK_ICD_FILENAMES === undefined ? UNSUPPORTED : null;
+
+/** `describe` for suites that need SwiftShader: where it cannot run they are skipped, and their name says why. */
+export function describeGpu(name: string, body: () => void): void {
+  if (NO_GPU === null) describe(name, body);
+  else describe.skip(`${name} (no GPU: ${NO_GPU})`, body);
+}
+
+/** `navigator.gpu` of the Web, on SwiftShader. */
+export async function softwareGpu(): Promise<GPU> {
+  return kept(await dawnGpu());
+}
+
+/** SwiftShader's adapter. An error, not null, when Dawn finds none. */
+export async function softwareAdapter(): Promise<GPUAdapter> {
+  const adapter = await (await softwareGpu()).requestAdapter();
+  if (adapter === null) {
+    const { VK_ICD_FILENAMES: driver, LD_LIBRARY_PATH: libraries } = process.env;
+    throw new Error(
+      `Dawn found no adapter with VK_ICD_FILENAMES=${driver}, LD_LIBRARY_PATH=${libraries}. Run tests through vitest, whose config sets both before the process starts.`,
+    );
+  }
+  return adapter;
+}
+
+/** SwiftShader as kernels see it; `options` refuses features, to test the variants without them. */
+export async function softwareDevice(
+  options: TraitOptions = {},
+  limits: Record<string, number> = {},
+): Promise<Gpu> {
+  const adapter = await softwareAdapter();
+  return opened(await Gpu.open(adapter, traitsOf(adapter, options), limits));
+}
+
+/** f16, subgroups of 32 and f16 matrices, as on an NVIDIA GPU: the traits of a device that only compiles. */
+export const ALL_TRAITS: Traits = { f16: true, subgroup: 32, matrices: true, timestamps: false };
+
+/** A device that validates and compiles kernels for any traits, and computes nothing: buffers read back as zeros. */
+export async function nullDevice(
+  traits: Traits = ALL_TRAITS,
+  limits: Record<string, number> = {},
+): Promise<Gpu> {
+  const { create, globals } = await import("webgpu");
+  Object.assign(globalThis, globals);
+  const adapter = await kept(
+    create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]),
+  ).requestAdapter();
+  if (adapter === null) throw new Error("Dawn has no null backend");
+  return opened(await Gpu.open(adapter, traits, limits));
+}
+
+const devices: Gpu[] = [];
+/** Dawn's callbacks run on threads of this object: collected while a device works, it takes the process with it. */
+const gpus: GPU[] = [];
+
+afterAll(() => {
+  for (const gpu of devices.splice(0)) gpu.close();
+  gpus.length = 0;
+});
+
+function opened(gpu: Gpu): Gpu {
+  devices.push(gpu);
+  return gpu;
+}
+
+function kept(gpu: GPU): GPU {
+  gpus.push(gpu);
+  return gpu;
+}

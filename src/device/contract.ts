@@ -155,6 +155,8 @@ export interface Footprint {
   /** Scratch of kernels, staging for loading, tables, code. */
   readonly workspace: number;
   readonly total: number;
+  /** The largest single buffer, where the device limits those (Device.bufferBytes). */
+  readonly largest?: { readonly label: string; readonly bytes: number };
 }
 
 export interface Device {
@@ -164,6 +166,8 @@ export interface Device {
   readonly description: string;
   /** The most that one allocation may hold, in bytes. */
   readonly memoryBytes: number;
+  /** The most that one buffer may hold, in bytes; absent: no such limit. */
+  readonly bufferBytes?: number;
   /** KV formats that the device has kernels for; null: any codec. */
   readonly kvFormats: readonly string[] | null;
   measure(graph: Graph): Footprint;

@@ -7,6 +7,7 @@ import { dequantize } from "../../format/blocks.ts";
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { Allocation, Device, Footprint, Graph, Step, Value, Weight } from "../contract.ts";
+import { writeTurns } from "../turns.ts";
 import { physicalCores } from "./cores.ts";
 import { KV_FORMATS } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
@@ -182,18 +183,11 @@ class WasmAllocation implements Allocation {
     return this.#held;
   }
 
-  /** Cosines and sines of the step's positions, in float64 here rather than in every kernel: a few microseconds. */
   #writeTurns(step: Step): void {
-    for (const { id, frequencies, magnitude } of this.graph.ropes) {
-      const pairs = frequencies.length;
-      const turns = new Float32Array(this.memory.buffer, this.layout.turns[id], step.ids.length * 2 * pairs);
-      for (let t = 0; t < step.ids.length; t++) {
-        for (let i = 0; i < pairs; i++) {
-          const angle = (step.position + t) * frequencies[i];
-          turns[(2 * t + 0) * pairs + i] = Math.cos(angle) * magnitude;
-          turns[(2 * t + 1) * pairs + i] = Math.sin(angle) * magnitude;
-        }
-      }
+    for (const rope of this.graph.ropes) {
+      const count = step.ids.length * 2 * rope.frequencies.length;
+      const turns = new Float32Array(this.memory.buffer, this.layout.turns[rope.id], count);
+      writeTurns(rope, step.position, step.ids.length, turns);
     }
   }
 }

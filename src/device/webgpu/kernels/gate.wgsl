@@ -1,0 +1,69 @@
+// gate: out = activation(gate) * up, in the form that the next operation reads. gate and up may be columns of one wider
+// buffer, hence offsets and strides. A thread makes one unit: a value (f32), two values (f16), a group of 32 (q8).
+// lib: step, activation, q8
+// <values>
+const ACTIVATION: u32 = 0u;
+// 0: f32, 1: f16 (two a word), 2: q8.
+const OUT_FORM: u32 = 0u;
+const OUTPUTS: bool = false;
+// </values>
+
+struct Params {
+  cols: u32,
+  // In floats; the stride is from one token's row to the next.
+  gateOffset: u32,
+  gateStride: u32,
+  upOffset: u32,
+  upStride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> gate: array<f32>;
+@group(0) @binding(3) var<storage, read> up: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<u32>;
+
+fn gated(row: u32, col: u32) -> f32 {
+  let g = gate[params.gateOffset + row * params.gateStride + col];
+  return activation(ACTIVATION, g) * up[params.upOffset + row * params.upStride + col];
+}
+
+fn store(at: u32, words: vec4<u32>) {
+  for (var i = 0u; i < 4u; i++) {
+    out[at + i] = words[i];
+  }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let unit = (group.x + group.y * 65535u) * 64u + lane;
+  let rows = select(step.tokens, step.outputs, OUTPUTS);
+  let cols = params.cols;
+  if (OUT_FORM == 0u) {
+    if (unit < rows * cols) {
+      out[unit] = bitcast<u32>(gated(unit / cols, unit % cols));
+    }
+  } else if (OUT_FORM == 1u) {
+    if (unit < rows * cols / 2u) {
+      let row = 2u * unit / cols;
+      let col = 2u * unit % cols;
+      out[unit] = pack2x16float(vec2<f32>(gated(row, col), gated(row, col + 1u)));
+    }
+  } else {
+    let groups = cols / 32u;
+    if (unit < rows * groups) {
+      let row = unit / groups;
+      let g = unit % groups;
+      var values: array<vec4<f32>, 8>;
+      for (var i = 0u; i < 8u; i++) {
+        let col = 32u * g + 4u * i;
+        values[i] = vec4<f32>(gated(row, col), gated(row, col + 1u), gated(row, col + 2u), gated(row, col + 3u));
+      }
+      let packed = q8Quantize(values);
+      let first = 3u * row * groups + g;
+      store(4u * first, packed.low);
+      store(4u * (first + groups), packed.high);
+      store(4u * (first + 2u * groups), packed.scales);
+    }
+  }
+}

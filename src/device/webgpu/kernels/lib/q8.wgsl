@@ -1,0 +1,35 @@
+// q8, the form of activations that meet quantized weights: int8 codes of 32 values under one scale, with the sums of the
+// codes, so that a weight's offset costs one multiplication a group. Three vec4s a group, each in a plane of its own.
+struct Q8Group {
+  // int8 codes of values 0..15, four a word.
+  low: vec4<u32>,
+  // Of values 16..31.
+  high: vec4<u32>,
+  // bitcast f32: scale, scale * sum of the low codes, scale * sum of the high codes, 0.
+  scales: vec4<u32>,
+}
+
+// 0x01010101: a dot product with it sums four codes.
+const Q8_ONES: u32 = 16843009u;
+
+fn q8Quantize(values: array<vec4<f32>, 8>) -> Q8Group {
+  var largest = vec4<f32>(0.0);
+  for (var i = 0u; i < 8u; i++) {
+    largest = max(largest, abs(values[i]));
+  }
+  let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
+  let scale = most / 127.0;
+  let inverse = select(0.0, 127.0 / most, most > 0.0);
+  var group: Q8Group;
+  var lowSum = 0i;
+  var highSum = 0i;
+  for (var i = 0u; i < 4u; i++) {
+    group.low[i] = pack4xI8(vec4<i32>(round(values[i] * inverse)));
+    group.high[i] = pack4xI8(vec4<i32>(round(values[i + 4u] * inverse)));
+    lowSum += dot4I8Packed(group.low[i], Q8_ONES);
+    highSum += dot4I8Packed(group.high[i], Q8_ONES);
+  }
+  group.scales = vec4<u32>(
+    bitcast<u32>(scale), bitcast<u32>(scale * f32(lowSum)), bitcast<u32>(scale * f32(highSum)), 0u);
+  return group;
+}

@@ -1,0 +1,18 @@
+// Sum over a workgroup of 256: subgroups add up their lanes, then every thread adds the subgroups' sums. The kernel
+// declares SUBGROUP, the one size that the device has.
+var<workgroup> workgroupSums: array<f32, 256u / SUBGROUP>;
+
+fn workgroupSum(value: f32, lane: u32) -> f32 {
+  let sum = subgroupAdd(value);
+  // Whoever still reads the last sums must be done.
+  workgroupBarrier();
+  if (lane % SUBGROUP == 0u) {
+    workgroupSums[lane / SUBGROUP] = sum;
+  }
+  workgroupBarrier();
+  var total = 0.0;
+  for (var i = 0u; i < 256u / SUBGROUP; i++) {
+    total += workgroupSums[i];
+  }
+  return total;
+}

@@ -1,0 +1,47 @@
+/**
+ * GPU -> host: one mappable buffer, as large as the largest read so far. Owns the only waits of a step. A device that is
+ * lost while someone waits rejects with the GPU's one error.
+ */
+import { DeviceError } from "../../format/errors.ts";
+import type { Gpu } from "./gpu.ts";
+
+const MAP_READ_COPY_TARGET = 1 | 8;
+const READ = 1;
+
+export class ReadBack {
+  #staging: GPUBuffer | null = null;
+  /** One read at a time: they share the buffer. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(readonly gpu: Gpu) {}
+
+  /** Bytes [offset, offset + bytes) of a buffer; multiples of 4. */
+  read(from: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+    const result = this.#last.then(() => this.#read(from, offset, bytes));
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #read(from: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+    const { device } = this.gpu;
+    if (this.#staging === null || this.#staging.size < bytes) {
+      this.#staging?.destroy();
+      this.#staging = device.createBuffer({ label: "read back", size: bytes, usage: MAP_READ_COPY_TARGET });
+    }
+    const staging = this.#staging;
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(from, offset, staging, 0, bytes);
+    device.queue.submit([encoder.finish()]);
+    try {
+      await staging.mapAsync(READ, 0, bytes);
+    } catch (cause) {
+      this.gpu.check();
+      throw new DeviceError("gpu", `${this.gpu.name}: reading back failed: ${(cause as Error).message}`, {
+        cause,
+      });
+    }
+    const copy = staging.getMappedRange(0, bytes).slice(0);
+    staging.unmap();
+    return copy;
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * Few GPU buffers for many activations: buffers of a program that are never alive together share one. Pure. One idea:
+ * a buffer lives from the first dispatch that names it to the last; several programs share the same slots, as one runs
+ * at a time.
+ */
+import type { Buffer, Dispatch } from "./dispatch.ts";
+
+export interface Slots {
+  /** Bytes of each slot. */
+  readonly bytes: readonly number[];
+  /** Slot of each buffer, by the buffer's id. */
+  readonly slotOf: ReadonlyMap<number, number>;
+}
+
+/** `isShared`: whether a buffer is an activation; others (weights, caches, logits) keep a place of their own. */
+export function assignSlots(
+  programs: readonly (readonly Dispatch[])[],
+  isShared: (buffer: Buffer) => boolean,
+): Slots {
+  const slotOf = new Map<number, number>();
+  const bytes: number[] = [];
+  for (const program of programs) {
+    const lives = livesOf(program, isShared);
+    // Largest first within what is free keeps a small buffer from taking, and a large one from growing, the wrong slot.
+    const freeFrom = bytes.map(() => 0);
+    for (const { buffer, first, last } of lives) {
+      let best = -1;
+      for (let slot = 0; slot < bytes.length; slot++) {
+        if (freeFrom[slot] > first) continue;
+        if (best < 0 || waste(bytes[slot], buffer.bytes) < waste(bytes[best], buffer.bytes)) best = slot;
+      }
+      if (best < 0) {
+        best = bytes.length;
+        bytes.push(0);
+        freeFrom.push(0);
+      }
+      bytes[best] = Math.max(bytes[best], buffer.bytes);
+      freeFrom[best] = last + 1;
+      slotOf.set(buffer.id, best);
+    }
+  }
+  return { bytes, slotOf };
+}
+
+/** Bytes lost by taking a slot: what stays unused, or, worse, what it has to grow by. */
+function waste(slot: number, wanted: number): number {
+  return slot >= wanted ? slot - wanted : 2 * (wanted - slot);
+}
+
+function livesOf(program: readonly Dispatch[], isShared: (buffer: Buffer) => boolean) {
+  const lives = new Map<number, { buffer: Buffer; first: number; last: number }>();
+  program.forEach((dispatch, i) => {
+    for (const buffer of Object.values(dispatch.buffers)) {
+      if (!isShared(buffer)) continue;
+      const known = lives.get(buffer.id);
+      if (known) known.last = i;
+      else lives.set(buffer.id, { buffer, first: i, last: i });
+    }
+  });
+  return [...lives.values()];
+}

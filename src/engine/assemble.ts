@@ -1,0 +1,79 @@
+/**
+ * plan -> allocate -> weights: from an open checkpoint and a device to something that generates, in Node and in a page
+ * alike. Owns the order of these steps and that nothing is left behind when one of them fails or the caller aborts.
+ * Refuses to know where checkpoints come from and which devices there are.
+ */
+import type { Allocation, Device } from "../device/contract.ts";
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { throwIfAborted } from "../format/errors.ts";
+import { rowBytes } from "../format/tensor.ts";
+import { type Model, openModel } from "../model/model.ts";
+import { LanguageModel } from "./language-model.ts";
+import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
+import { Session } from "./session.ts";
+
+export interface LoadProgress {
+  /** Bytes of weights read so far, and in all. */
+  bytes: number;
+  totalBytes: number;
+}
+
+export interface AssembleOptions extends PlanOptions {
+  onProgress?: (progress: LoadProgress) => void;
+  /** Stops the loading; it then rejects with AbortedError and nothing stays allocated. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Takes `checkpoint` over: the model closes it, and so does a failure here. `openDevice` is called once the checkpoint
+ * proves to be a model that we know.
+ * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, DeviceError, AbortedError.
+ */
+export async function assemble(
+  checkpoint: Checkpoint,
+  openDevice: () => Device | Promise<Device>,
+  options: AssembleOptions = {},
+): Promise<LanguageModel> {
+  let allocation: Allocation | null = null;
+  try {
+    const model = await openModel(checkpoint);
+    const device = await openDevice();
+    const plan = planMemory(model, device, options);
+    // Before the weights, which take longer: a broken tokenizer should not cost a long wait.
+    const tokenizer = await checkpoint.tokenizer();
+    const template = await checkpoint.chatTemplate();
+    throwIfAborted(options.signal, "loading");
+    allocation = await device.allocate(plan.graph);
+    await loadWeights(model, plan, allocation, options);
+    const session = new Session(plan.graph, allocation, plan.context, model.config.vocab);
+    return new LanguageModel({ model, device, plan, allocation, session, tokenizer, template });
+  } catch (error) {
+    try {
+      await allocation?.close();
+    } finally {
+      await checkpoint.close();
+    }
+    throw error;
+  }
+}
+
+async function loadWeights(
+  model: Model,
+  plan: Plan,
+  allocation: Allocation,
+  options: AssembleOptions,
+): Promise<void> {
+  const sources = plan.graph.weights.map((weight) => ({ weight, tensor: model.tensor(weight) }));
+  const totalBytes = sources.reduce(
+    (sum, { tensor }) => sum + tensor.rows * rowBytes(tensor.type, tensor.cols),
+    0,
+  );
+  let bytes = 0;
+  for (const { weight, tensor } of sources) {
+    await allocation.load(weight, tensor, (more) => {
+      throwIfAborted(options.signal, "loading");
+      bytes += more;
+      options.onProgress?.({ bytes, totalBytes });
+    });
+  }
+}

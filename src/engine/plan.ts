@@ -33,7 +33,7 @@ export interface Plan {
   readonly limitBytes: number;
 }
 
-/** The plan does not fit the device. */
+/** The plan does not fit the device: all together, or one buffer of it. */
 export class MemoryError extends NibbleError {
   constructor(
     readonly needBytes: number,
@@ -41,17 +41,15 @@ export class MemoryError extends NibbleError {
     readonly context: number,
     /** 0: none does. */
     readonly largestContext: number,
-    kv: string,
-    weightBytes: number,
-    device: string,
+    need: string,
+    wayOut: string,
   ) {
-    const need = `${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(needBytes)}`;
-    const wayOut =
-      largestContext > 0
-        ? `Longest context that fits: ${largestContext} tokens.`
-        : `${weightBytes > limitBytes ? "The weights alone do not fit" : "No context fits"}; choose a smaller model or quantization.`;
-    super("memory", `${need}; the ${device} device can hold ${gib(limitBytes)}. ${wayOut}`);
+    super("memory", `${need}. ${largestContext > 0 ? longest(largestContext) : wayOut}`);
   }
+}
+
+function longest(context: number): string {
+  return `Longest context that fits: ${context} tokens.`;
 }
 
 /** CPU: 128 columns keep a chunk's activations in a core's second-level cache; bench row `matmul` x 128. */
@@ -96,20 +94,33 @@ export function planMemory(model: Model, device: Device, options: PlanOptions = 
       limitBytes: device.memoryBytes,
     };
   };
-  const fits = (p: Plan) => p.totalBytes <= p.limitBytes;
+  const { bufferBytes = Number.POSITIVE_INFINITY } = device;
+  const fits = ({ totalBytes, limitBytes, footprint }: Plan) =>
+    totalBytes <= limitBytes && (footprint.largest?.bytes ?? 0) <= bufferBytes;
 
   const wanted = plan(asked ?? trainedContext);
   if (fits(wanted)) return wanted;
   const largest = largestContext(wanted.context, (context) => fits(plan(context)));
   if (asked === undefined && largest > 0) return plan(largest);
+  const { largest: buffer } = wanted.footprint;
+  if (buffer && buffer.bytes > bufferBytes)
+    throw new MemoryError(
+      buffer.bytes,
+      bufferBytes,
+      wanted.context,
+      largest,
+      `${buffer.label} needs ${mib(buffer.bytes)} in one buffer; this ${device.name} allows ${mib(bufferBytes)}`,
+      "No context fits; choose a smaller model.",
+    );
+  const { context, totalBytes, weightBytes, limitBytes } = wanted;
+  const alone = weightBytes > limitBytes ? "The weights alone do not fit" : "No context fits";
   throw new MemoryError(
-    wanted.totalBytes,
-    wanted.limitBytes,
-    wanted.context,
+    totalBytes,
+    limitBytes,
+    context,
     largest,
-    kv,
-    wanted.weightBytes,
-    device.name,
+    `${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(totalBytes)}; the ${device.name} device can hold ${gib(limitBytes)}`,
+    `${alone}; choose a smaller model or quantization.`,
   );
 }
 
@@ -123,6 +134,10 @@ function largestContext(most: number, fits: (context: number) => boolean): numbe
     else high = middle - 1;
   }
   return low * BLOCK_TOKENS;
+}
+
+function mib(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }
 
 function gib(bytes: number): string {

@@ -7,6 +7,7 @@ const SUBGROUP: u32 = 1u;
 const HAS_ADD: bool = false;
 // norm(added) * addedWeight instead of added: Gemma's post-norms.
 const HAS_ADDED_NORM: bool = false;
+const HAS_ADDED_WEIGHT: bool = false;
 const HAS_WEIGHT: bool = true;
 // 0: f32, 1: f16 (two a word), 2: q8.
 const OUT_FORM: u32 = 0u;
@@ -39,7 +40,10 @@ fn rowValue(at: u32, i: u32, addedInverse: f32) -> vec4<f32> {
   if (HAS_ADD) {
     var more = added[at + i];
     if (HAS_ADDED_NORM) {
-      more *= addedInverse * addedWeight[i];
+      more *= addedInverse;
+      if (HAS_ADDED_WEIGHT) {
+        more *= addedWeight[i];
+      }
     }
     value += more;
   }

@@ -1,0 +1,182 @@
+/**
+ * Dispatches of the operations that work value by value or row by row: norms with the additions around them, the gate,
+ * add, softcap, rope, copies. Owns their Params and workgroup counts; the kernels are files of the same names.
+ */
+import type { Activation } from "../contract.ts";
+import { type Buffer, type Dispatch, type StepShape, spread } from "./dispatch.ts";
+import { FORM_IDS, type Form, type View } from "./forms.ts";
+import type { Traits } from "./gpu.ts";
+import { type KernelSpec, packParams } from "./wgsl.ts";
+
+/** What every operation has: where its rows are counted, and where its result goes. */
+export interface Target {
+  readonly rows: "tokens" | "outputs";
+  readonly cols: number;
+  readonly out: Buffer;
+}
+
+const THREADS = 64;
+
+/** Rows of a step. */
+export function rowCount(rows: Target["rows"], step: StepShape): number {
+  return rows === "tokens" ? step.tokens : step.outputs;
+}
+
+/** Workgroups for a count of threads that grows with the rows; null when the step has none. */
+function threads(rows: Target["rows"], perRow: number) {
+  return (step: StepShape) => {
+    const count = rowCount(rows, step) * perRow;
+    return count === 0 ? null : spread(Math.ceil(count / THREADS));
+  };
+}
+
+/** Threads a row of a kernel that makes one unit of the form each. */
+function units(form: Form, cols: number): number {
+  return form === "f32" ? cols : form === "f16" ? cols / 2 : cols / 32;
+}
+
+/** Variant of a library that reduces, by what the device has. */
+export function reduction({ subgroup }: Traits): "subgroup" | "shared" {
+  // A subgroup as wide as the workgroup or wider would leave nothing to add up.
+  return subgroup !== null && subgroup <= 128 ? "subgroup" : "shared";
+}
+
+export interface NormOptions extends Target {
+  readonly x: Buffer;
+  readonly groups: number;
+  readonly weight: Buffer | null;
+  readonly epsilon: number;
+  readonly form: Form;
+  readonly added: Buffer | null;
+  readonly addedNorm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
+  readonly sum: Buffer | null;
+}
+
+/** x, added, sum: f32 rows without gaps. A buffer that a variant does not use is bound to one that is only read. */
+export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer): Dispatch {
+  const { x, rows, cols, groups, weight, added, addedNorm, form, out } = options;
+  const variant = reduction(traits);
+  return {
+    label: "rmsNorm",
+    kernel: {
+      kernel: "rmsNorm",
+      libs: { workgroupSum: variant },
+      values: {
+        SUBGROUP: variant === "subgroup" ? traits.subgroup! : 1,
+        HAS_ADD: added !== null,
+        HAS_ADDED_NORM: addedNorm !== null,
+        HAS_ADDED_WEIGHT: addedNorm !== null && addedNorm.weight !== null,
+        HAS_WEIGHT: weight !== null,
+        OUT_FORM: FORM_IDS[form],
+        OUTPUTS: rows === "outputs",
+      },
+    },
+    params: packParams("rmsNorm", {
+      cols: cols / groups,
+      epsilon: options.epsilon,
+      addedEpsilon: addedNorm?.epsilon ?? 0,
+      groups,
+    }),
+    buffers: {
+      x,
+      added: added ?? x,
+      weight: weight ?? x,
+      addedWeight: addedNorm?.weight ?? x,
+      sum: options.sum ?? spare,
+      out,
+    },
+    workgroups(step) {
+      const count = rowCount(rows, step) * groups;
+      return count === 0 ? null : spread(count);
+    },
+  };
+}
+
+const ACTIVATION_IDS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1 };
+
+export function gateDispatch(
+  { rows, cols, out }: Target,
+  gate: View,
+  up: View,
+  activation: Activation,
+  form: Form,
+): Dispatch {
+  return {
+    label: "gate",
+    kernel: {
+      kernel: "gate",
+      values: {
+        ACTIVATION: ACTIVATION_IDS[activation],
+        OUT_FORM: FORM_IDS[form],
+        OUTPUTS: rows === "outputs",
+      },
+    },
+    params: packParams("gate", {
+      cols,
+      gateOffset: gate.offset,
+      gateStride: gate.stride,
+      upOffset: up.offset,
+      upStride: up.stride,
+    }),
+    buffers: { gate: gate.buffer, up: up.buffer, out },
+    workgroups: threads(rows, units(form, cols)),
+  };
+}
+
+export function addDispatch({ rows, cols, out }: Target, a: Buffer, b: Buffer): Dispatch {
+  return {
+    label: "add",
+    kernel: { kernel: "add", values: { OUTPUTS: rows === "outputs" } },
+    params: packParams("add", { cols }),
+    buffers: { a, b, out },
+    workgroups: threads(rows, cols),
+  };
+}
+
+export function softcapDispatch({ rows, cols, out }: Target, x: Buffer, cap: number): Dispatch {
+  return {
+    label: "softcap",
+    kernel: { kernel: "softcap", values: { OUTPUTS: rows === "outputs" } },
+    params: packParams("softcap", { cols, cap }),
+    buffers: { x, out },
+    workgroups: threads(rows, cols),
+  };
+}
+
+export function ropeDispatch(out: Buffer, x: Buffer, turns: Buffer, shape: RopeShape): Dispatch {
+  const { heads, headDim, pairs } = shape;
+  return {
+    label: "rope",
+    kernel: { kernel: "rope", values: {} },
+    params: packParams("rope", { heads, headDim, pairs }),
+    buffers: { x, turns, out },
+    workgroups: threads("tokens", heads * headDim),
+  };
+}
+
+export interface RopeShape {
+  readonly heads: number;
+  readonly headDim: number;
+  readonly pairs: number;
+}
+
+/** Rows of `x` in another form or without gaps; last: the step's last rows (takeOutputs). */
+export function copyDispatch(
+  label: string,
+  { rows, cols, out }: Target,
+  x: View,
+  form: Form,
+  last = false,
+): Dispatch {
+  const kernel: KernelSpec = {
+    kernel: "copyRows",
+    values: { OUT_FORM: FORM_IDS[form], OUTPUTS: rows === "outputs", LAST: last },
+  };
+  return {
+    label,
+    kernel,
+    params: packParams("copyRows", { cols, offset: x.offset, stride: x.stride }),
+    buffers: { x: x.buffer, out },
+    workgroups: threads(rows, units(form, cols)),
+  };
+}

@@ -1,0 +1,154 @@
+/** Shapes become configs the way files do, and synthetic weights are valid, finite and the same however they are read. */
+import { describe, expect, it } from "vitest";
+import { kvCodec } from "../../src/cache/codecs.ts";
+import { dequantize } from "../../src/format/blocks.ts";
+import { ArgumentError } from "../../src/format/errors.ts";
+import { rowBytes, type Tensor } from "../../src/format/tensor.ts";
+import { openModel } from "../../src/model/model.ts";
+import { SHAPES } from "../../src/model/shapes.ts";
+import { syntheticCheckpoint } from "../../src/model/synthetic.ts";
+
+/** Parameters as the models' authors count them, in billions. */
+const BILLIONS: Record<string, number> = {
+  "llama-3.1-8b": 8.03,
+  "llama-3.1-70b": 70.6,
+  "llama-3.2-1b": 1.24,
+  "llama-3.2-3b": 3.21,
+  "mistral-7b": 7.25,
+  "qwen-2.5-7b": 7.62,
+  "qwen-3-0.6b": 0.596,
+  "qwen-3-4b": 4.02,
+  "qwen-3-8b": 8.19,
+  "gemma-3-270m": 0.268,
+  "gemma-3-1b": 1.0,
+  "gemma-3-4b": 3.88,
+};
+
+describe("every shape", () => {
+  it("has its parameters checked here", () => {
+    expect(Object.keys(SHAPES).sort()).toEqual(Object.keys(BILLIONS).sort());
+  });
+
+  it.each(Object.entries(SHAPES))("%s makes a config, a graph, and its known size", async (name, shape) => {
+    const checkpoint = syntheticCheckpoint(name);
+    const model = await openModel(checkpoint);
+    const { layers, hidden, heads, kvHeads, headDim, ffn, vocab, trainedContext, tied, window } =
+      model.config;
+    expect({ layers, hidden, heads, kvHeads, headDim, ffn, vocab, trainedContext, tied }).toEqual(
+      Object.fromEntries(
+        (
+          [
+            "layers",
+            "hidden",
+            "heads",
+            "kvHeads",
+            "headDim",
+            "ffn",
+            "vocab",
+            "trainedContext",
+            "tied",
+          ] as const
+        ).map((key) => [key, shape[key]]),
+      ),
+    );
+    expect(window).toBe(shape.window ?? 0);
+    const graph = model.record({ context: 1024, maxTokens: 32, maxOutputs: 1, codec: kvCodec("int4") });
+    expect(graph.weights.length).toBe(
+      checkpoint.tensors.size - (checkpoint.tensors.has("rope_freqs.weight") ? 1 : 0),
+    );
+    const count = graph.weights.reduce((sum, { rows, cols }) => sum + rows * cols, 0) / 1e9;
+    expect(Math.abs(count / BILLIONS[name] - 1)).toBeLessThan(0.01);
+  });
+
+  it("scales RoPE as its files do", async () => {
+    const frequencies = async (name: string) => {
+      const { ropes } = (await openModel(syntheticCheckpoint(name))).config;
+      return ropes.full.frequencies;
+    };
+    const [llama8, llama1, gemma1, gemma4] = await Promise.all(
+      ["llama-3.1-8b", "llama-3.2-1b", "gemma-3-1b", "gemma-3-4b"].map(frequencies),
+    );
+    // The slowest pair turns slower by the whole factor, the fastest as without scaling.
+    expect(llama8[63] / 500_000 ** (-126 / 128)).toBeCloseTo(1 / 8, 6);
+    expect(llama1[31] / 500_000 ** (-62 / 64)).toBeCloseTo(1 / 32, 6);
+    expect(llama8[0]).toBe(1);
+    expect(gemma4[5] / gemma1[5]).toBeCloseTo(1 / 8, 12);
+  });
+});
+
+async function read(tensor: Tensor, first: number, count: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(count * rowBytes(tensor.type, tensor.cols));
+  await tensor.readRows(first, count, bytes);
+  return bytes;
+}
+
+describe("random weights", () => {
+  it.each(["q4_0", "q8_0", "q4_k", "f16"])("of %s have deviation 1 / sqrt(cols) and mean 0", async (type) => {
+    const tensor = syntheticCheckpoint("qwen-3-4b", { type, layers: 1 }).tensors.get("blk.0.ffn_up.weight")!;
+    const { cols } = tensor;
+    const values = new Float32Array(200 * cols);
+    dequantize(tensor.type, await read(tensor, 300, 200), values);
+    let sum = 0;
+    let squares = 0;
+    for (const x of values) {
+      sum += x;
+      squares += x * x;
+    }
+    const deviation = Math.sqrt(squares / values.length);
+    expect(deviation * Math.sqrt(cols)).toBeGreaterThan(0.97);
+    expect(deviation * Math.sqrt(cols)).toBeLessThan(1.03);
+    expect(Math.abs(sum / values.length)).toBeLessThan(0.15 * deviation);
+  });
+
+  it("are the same in pieces as at once, and differ between rows and tensors", async () => {
+    const { tensors } = syntheticCheckpoint("llama-3.2-1b", { layers: 2 });
+    const tensor = tensors.get("blk.0.ffn_down.weight")!;
+    const whole = await read(tensor, 0, tensor.rows);
+    const stride = rowBytes(tensor.type, tensor.cols);
+    for (const [first, count] of [
+      [0, 1],
+      [251, 260],
+      [2047, 1],
+    ])
+      expect(
+        Buffer.compare(
+          await read(tensor, first, count),
+          whole.subarray(first * stride, (first + count) * stride),
+        ),
+      ).toBe(0);
+    const rows = Array.from({ length: 64 }, (_, r) =>
+      Buffer.from(whole.subarray(r * stride, (r + 1) * stride)).toString("hex"),
+    );
+    expect(new Set(rows).size).toBe(64);
+    const other = await read(tensors.get("blk.1.ffn_down.weight")!, 0, 1);
+    expect(Buffer.compare(other, whole.subarray(0, stride))).not.toBe(0);
+  });
+});
+
+describe("refused:", () => {
+  it.each([
+    ["an unknown shape", () => syntheticCheckpoint("llama-9"), /shape is llama-9; allowed: llama-3\.1-8b, /],
+    ["a name of Object's", () => syntheticCheckpoint("constructor"), /shape is constructor/],
+    [
+      "an unknown type",
+      () => syntheticCheckpoint("qwen-3-4b", { type: "q9" }),
+      /type is q9; allowed: q4_0, q8_0, q4_k, f16/,
+    ],
+    ["no layers", () => syntheticCheckpoint("qwen-3-4b", { layers: 0 }), /layers is 0/],
+    ["half a word", () => syntheticCheckpoint("qwen-3-4b", { vocab: 0.5 }), /vocab is 0.5/],
+    [
+      "rows of no whole blocks",
+      () => syntheticCheckpoint("gemma-3-270m", { type: "q4_k" }),
+      /640; allowed: multiples of 256/,
+    ],
+  ])("%s", (_what, make, message) => {
+    expect(make).toThrow(ArgumentError);
+    expect(make).toThrow(message);
+  });
+
+  it("text", async () => {
+    await expect(syntheticCheckpoint("qwen-3-4b").tokenizer()).rejects.toThrow(
+      /Text with random weights is not supported/,
+    );
+  });
+});

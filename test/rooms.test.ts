@@ -16,6 +16,7 @@ const ROOMS = ["format", "device", "cache", "model", "engine", "app"];
 const NODE_FILES = [
   "app/",
   "device/wasm/cores.ts",
+  "device/webgpu/dawn.ts",
   "device/wasm/wasm.ts",
   "device/wasm/worker.js",
   "device/wasm/workers.ts",

@@ -57,6 +57,12 @@ function commands(signal: AbortSignal): Command {
     .addOption(
       new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
     )
+    .addOption(
+      new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
+        ["gpu", "cpu"],
+      ),
+    )
+    .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
     .option("--threads <count>", "CPU threads (default: the physical cores)", count)
     .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
     .option("--top-k <count>", "keep the k most likely tokens; 0: all (default: 40)", number)

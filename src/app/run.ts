@@ -6,6 +6,7 @@ import {
   type GenerationResult,
   kvBytes,
   type LanguageModel,
+  type LoadOptions,
   load,
   type SampleOptions,
   sampler,
@@ -20,6 +21,8 @@ export interface RunOptions extends SampleOptions {
   tokens?: number;
   context?: number;
   kv: string;
+  device?: LoadOptions["device"];
+  adapter?: string;
   threads?: number;
   stop: string[];
   ignoreEnd?: boolean;
@@ -34,12 +37,14 @@ export async function run(name: string, prompt: string, options: RunOptions, sig
   const sampling: SampleOptions = { temperature, topK, topP, minP, repeatPenalty, seed };
   const input = await readInput(prompt, options.file, signal);
 
-  const { kv, context, threads } = options;
+  const { kv, context, device, adapter, threads } = options;
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const started = performance.now();
   const model = await load(name, {
     kv,
     context,
+    device,
+    adapter,
     threads,
     signal,
     onProgress: ({ bytes: done, totalBytes }) => loading.show(done, totalBytes),

@@ -168,6 +168,8 @@ export interface Device {
   readonly memoryBytes: number;
   /** The most that one buffer may hold, in bytes; absent: no such limit. */
   readonly bufferBytes?: number;
+  /** Tokens of a prompt that it reads best at once; a plan's default. */
+  readonly chunk: number;
   /** KV formats that the device has kernels for; null: any codec. */
   readonly kvFormats: readonly string[] | null;
   measure(graph: Graph): Footprint;
@@ -182,5 +184,64 @@ export interface Allocation {
   run(step: Step): Promise<void>;
   /** The rows of a value that the last step wrote, as a copy; `rows` of them from `first`. */
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
+  /**
+   * Generation that does not wait for the host, where the device can: the first id is sampled from row 0 of the last
+   * step's logits, a step with that id runs at `position`, the next id is sampled from its logits, and so on. At most
+   * `most` ids are chosen, and the last of them starts no step: positions up to position + most - 2 are written. No
+   * other call but `close` is allowed until `stop` has resolved. null: not with these options.
+   */
+  continue?(options: { sampling: Sampling; position: number; most: number }): Continuation | null;
+  /**
+   * The largest logits of the last step's row 0, largest first, of equals the lowest ids, without reading all: `count`
+   * of them, or fewer where fewer are above -Infinity. null: not so many.
+   */
+  candidates?(count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null;
+  /**
+   * Where a step's time goes, on devices with a clock of their own: the step runs several times, and its tokens' keys
+   * and values are written as by `run`. UnsupportedError when this adapter has no clock.
+   */
+  profile?(step: Step): Promise<StepProfile>;
   close(): Promise<void>;
+}
+
+/** Medians of several runs, by the device's own clock. */
+export interface StepProfile {
+  /** The step as it runs. */
+  readonly us: number;
+  /**
+   * In their order, each timed apart from the others, which costs a little: their sum is above `us`. bytes: of weights
+   * and cache that it must read or write.
+   */
+  readonly dispatches: readonly { readonly label: string; readonly us: number; readonly bytes: number }[];
+  /** What the device's memory gives at best, in bytes a second: a kernel that only reads, one that copies (both ways). */
+  readonly readBytesPerSecond: number;
+  readonly copyBytesPerSecond: number;
+}
+
+/** How a device chooses: what engine/sample.ts does with the same numbers. Sums in f32 may turn a tie another way. */
+export interface Sampling {
+  /** 0: the largest logit, of equals the first; NaN counts as -Infinity. */
+  readonly temperature: number;
+  /** 0: all. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly seed: number;
+  /** Which of the seed's uniform numbers (uniform.ts) the first id takes; each id takes one. */
+  readonly first: number;
+}
+
+/** A device that generates ahead of its reader by a few tokens. */
+export interface Continuation {
+  /**
+   * The next id, in order; one call at a time, at most `most`. null: the device could not choose (the kept words are
+   * more than it sorts). Then it has not been chosen, nothing follows, and the reader stops, runs the last token again
+   * for its logits and chooses itself. Rejects with the DeviceError that ended it, the same on each further call.
+   */
+  next(): Promise<number | null>;
+  /**
+   * Starts no more steps, and resolves when those under way are done, with the position after the last token that the
+   * caches were written for: steps of ids that nobody took count too. Never rejects; safe to call twice.
+   */
+  stop(): Promise<{ position: number }>;
 }

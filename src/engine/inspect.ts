@@ -8,7 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { kvCodec } from "../cache/codecs.ts";
 import type { Graph } from "../device/contract.ts";
 import { KV_FORMATS } from "../device/wasm/kv-layout.ts";
-import { layerCacheBytes } from "../device/wasm/program.ts";
+import { CPU_CHUNK, layerCacheBytes } from "../device/wasm/program.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { NibbleError } from "../format/errors.ts";
 import { lookAt } from "../format/file-source.ts";
@@ -18,7 +18,7 @@ import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
 import { modelPath } from "./load.ts";
-import { DEFAULT_CHUNK, type Plan } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 
 export interface TensorSummary {
   readonly name: string;
@@ -122,8 +122,8 @@ function tokenBytes(cache: Graph["caches"][number], format: string): number {
 function kvSizes(model: Model): KvSize[] {
   const context = model.config.trainedContext;
   return FORMATS.map((format) => {
-    // The chunk is part of a sliding layer's size: the same as `load` takes.
-    const maxTokens = Math.min(DEFAULT_CHUNK, context);
+    // The chunk is part of a sliding layer's size: the same as `load` takes for the CPU.
+    const maxTokens = Math.min(CPU_CHUNK, context);
     const graph = model.record({ context, maxTokens, maxOutputs: 1, codec: kvCodec(format) });
     const perToken = (sliding: boolean) =>
       graph.caches

@@ -7,7 +7,9 @@ import { fileURLToPath } from "node:url";
 import type { Device } from "../device/contract.ts";
 import { referenceDevice } from "../device/reference/reference.ts";
 import { wasmDevice } from "../device/wasm/wasm.ts";
-import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
+import { dawnGpu, mayHaveGpu } from "../device/webgpu/dawn.ts";
+import { webgpuDevice } from "../device/webgpu/webgpu.ts";
+import { ArgumentError, DeviceError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assemble } from "./assemble.ts";
 import type { LanguageModel } from "./language-model.ts";
@@ -15,8 +17,13 @@ import type { LanguageModel } from "./language-model.ts";
 export type { LoadProgress } from "./assemble.ts";
 
 export interface LoadOptions extends AssembleOptions {
-  /** "cpu" (default): WASM SIMD on worker threads. "reference": plain loops, for checking. */
-  device?: "cpu" | "reference";
+  /**
+   * "gpu": WebGPU. "cpu": WASM SIMD on worker threads. "reference": plain loops, for checking. Default: the GPU where
+   * an adapter exists that is one, else the CPU; `LanguageModel.device` says which.
+   */
+  device?: "gpu" | "cpu" | "reference";
+  /** Part of the name of the GPU to use; default: the discrete one. */
+  adapter?: string;
   /** CPU threads; default: the physical cores. */
   threads?: number;
 }
@@ -46,9 +53,36 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
   return assemble(await openCheckpoint(modelPath(name)), () => openDevice(options), options);
 }
 
-function openDevice(options: LoadOptions): Device | Promise<Device> {
-  const { device = "cpu", threads } = options;
-  if (device === "cpu") return wasmDevice({ threads });
-  if (device === "reference") return referenceDevice();
-  throw new ArgumentError("device", device, "cpu, reference");
+/** Opens the device that the options name. DeviceError when it is not there, ArgumentError for an unknown name. */
+export async function openDevice(
+  options: Pick<LoadOptions, "device" | "adapter" | "threads">,
+): Promise<Device> {
+  const { device, adapter, threads } = options;
+  const cpu = () => wasmDevice({ threads });
+  if (adapter !== undefined && device !== undefined && device !== "gpu")
+    throw new ArgumentError("adapter", adapter, "a GPU's name together with device gpu");
+  switch (device) {
+    case undefined:
+      return threads === undefined || adapter !== undefined ? ((await anyGpu(adapter)) ?? cpu()) : cpu();
+    case "gpu":
+      return webgpuDevice(await dawnGpu({ adapter }));
+    case "cpu":
+      return cpu();
+    case "reference":
+      return referenceDevice();
+    default:
+      throw new ArgumentError("device", device, "gpu, cpu, reference");
+  }
+}
+
+/** A GPU that is one; null when there is none, unless it was asked for by name. */
+async function anyGpu(adapter: string | undefined): Promise<Device | null> {
+  if (adapter !== undefined) return webgpuDevice(await dawnGpu({ adapter }));
+  if (!mayHaveGpu()) return null;
+  try {
+    return await webgpuDevice(await dawnGpu(), { software: false });
+  } catch (error) {
+    if (error instanceof DeviceError) return null;
+    throw error;
+  }
 }

@@ -14,7 +14,7 @@ export interface PlanOptions {
   context?: number;
   /** Format of the KV cache: "int4" (default), "f16". */
   kv?: string;
-  /** Tokens of a prompt that are read at once. Default 128. */
+  /** Tokens of a prompt that are read at once. Default: what suits the device. */
   chunk?: number;
   /** Rows of logits that one step may give. Default 1. */
   outputs?: number;
@@ -52,12 +52,9 @@ function longest(context: number): string {
   return `Longest context that fits: ${context} tokens.`;
 }
 
-/** CPU: 128 columns keep a chunk's activations in a core's second-level cache; bench row `matmul` x 128. */
-export const DEFAULT_CHUNK = 128;
-
 /** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
 export function planMemory(model: Model, device: Device, options: PlanOptions = {}): Plan {
-  const { kv = "int4", chunk = DEFAULT_CHUNK, outputs = 1, keepLabels } = options;
+  const { kv = "int4", chunk = device.chunk, outputs = 1, keepLabels } = options;
   const codec = kvCodec(kv);
   if (device.kvFormats && !device.kvFormats.includes(kv))
     throw new UnsupportedError(

@@ -4,6 +4,8 @@
  * One idea: what top-k, or without it min-p, would drop is never sorted, so a 262,144-word vocabulary costs one pass.
  * A logit that is no number is treated as -Infinity: it is never chosen while another is finite.
  */
+import type { Sampling } from "../device/contract.ts";
+import { uniformNumber } from "../device/uniform.ts";
 import { ArgumentError } from "../format/errors.ts";
 
 export interface SampleOptions {
@@ -42,6 +44,12 @@ const RANGES: Record<keyof SampleOptions, Range> = {
 export interface Sampler {
   /** logits [vocab] (changed in place by penalties); recent: ids so far, newest last. */
   next(logits: Float32Array, recent: readonly number[]): number;
+  /** A device has chosen instead: what `next` would have taken of the random numbers is taken. */
+  skip(): void;
+  /** What a device needs to choose from here on as `next` would; null: it cannot, for penalties look at the text. */
+  readonly sampling: Sampling | null;
+  /** How many of the largest logits are enough for `next`, when `recent` holds so many ids; null: all are needed. */
+  enough(recent: number): number | null;
   readonly seed: number;
 }
 
@@ -70,18 +78,31 @@ export function sampler(options: SampleOptions = {}): Sampler {
     repeatLast = 64,
   } = options;
   const seed = options.seed ?? (Date.now() ^ (Math.random() * 2 ** 32)) >>> 0;
-  const random = randomNumbers(seed);
+  let taken = 0;
   return {
     seed,
     next(logits, recent) {
       if (repeatPenalty !== 1)
         penalize(logits, recent.slice(Math.max(0, recent.length - repeatLast)), repeatPenalty);
+      const uniform = uniformNumber(seed, taken++);
       const best = argmax(logits);
       // Without a finite best there is no distribution to draw from.
       if (temperature === 0 || !Number.isFinite(logits[best])) return best;
       const k = topK === 0 ? logits.length : Math.min(topK, logits.length);
       const find = k <= MOST_INSERTED ? firstFew : firstMany;
-      return draw(find(logits, { k, topP, minP, largest: logits[best] }), temperature, random());
+      return draw(find(logits, { k, topP, minP, largest: logits[best] }), temperature, uniform);
+    },
+    skip() {
+      taken++;
+    },
+    get sampling() {
+      return repeatPenalty === 1 ? { temperature, topK, topP, minP, seed, first: taken } : null;
+    },
+    enough(recent) {
+      const kept = temperature === 0 ? 1 : topK;
+      // A penalty above 1 only lowers: at most as many leave the first `kept` as there are penalized ids.
+      if (kept === 0 || repeatPenalty < 1) return null;
+      return kept + (repeatPenalty === 1 ? 0 : Math.min(repeatLast, recent));
     },
   };
 }
@@ -141,30 +162,37 @@ function firstFew(logits: Float32Array, cut: Cut): Candidate[] {
   return kept.slice(0, keptCount(weights, total, cut));
 }
 
-/** The same for a large k, or all tokens: values are sorted alone, natively, and their ids found afterwards. */
+/** The same for a large k, or all tokens. */
 function firstMany(logits: Float32Array, cut: Cut): Candidate[] {
   const all = cut.k === logits.length;
   let total = 0;
-  const order = logits.filter((logit) => {
-    const weight = Math.exp(logit - cut.largest);
-    if (!(weight > 0)) return false;
+  // Logit and id as one number, so that the native sort can be used and of equal logits the lowest ids come first.
+  const codes = new Float64Array(logits.length);
+  const bits = new Int32Array(logits.buffer, logits.byteOffset, logits.length);
+  let count = 0;
+  for (let id = 0; id < logits.length; id++) {
+    const weight = Math.exp(logits[id] - cut.largest);
+    if (!(weight > 0)) continue;
     total += weight;
     // With a top-k, what min-p drops still counts toward the total of the k.
-    return !all || weight >= cut.minP;
-  });
-  order.sort().reverse();
-  const weights = Float64Array.from(order.subarray(0, cut.k), (logit) => Math.exp(logit - cut.largest));
-  if (!all) total = weights.reduce((sum, weight) => sum + weight, 0);
-  const count = keptCount(weights, total, cut);
-  const least = order[count - 1];
-  // Of equals at the edge, those with the lowest ids stay.
-  let equals = count - order.indexOf(least);
-  const kept: Candidate[] = [];
-  for (let id = 0; id < logits.length; id++) {
-    const logit = logits[id];
-    if (logit > least || (logit === least && equals-- > 0)) kept.push({ id, logit });
+    if (!all || weight >= cut.minP) codes[count++] = orderOf(bits[id]) * MOST_WORDS + (MOST_WORDS - 1 - id);
   }
-  return kept;
+  const order = codes.subarray(0, count).sort().reverse().subarray(0, cut.k);
+  const kept = Array.from(order, (code) => {
+    const id = MOST_WORDS - 1 - (code % MOST_WORDS);
+    return { id, logit: logits[id] };
+  });
+  const weights = kept.map(({ logit }) => Math.exp(logit - cut.largest));
+  if (!all) total = weights.reduce((sum, weight) => sum + weight, 0);
+  return kept.slice(0, keptCount(weights, total, cut));
+}
+
+/** An order of 32 bits and an id of 21 fill the integers that a float64 holds. */
+const MOST_WORDS = 2 ** 21;
+
+/** From the bits of an f32 an integer, 0 to 2^32 - 1, that is ordered as they are; 0 and -0 are equal. */
+function orderOf(bits: number): number {
+  return bits >= 0 ? 2 ** 31 + bits : 2 ** 31 - (bits & 0x7fffffff);
 }
 
 /**
@@ -180,7 +208,7 @@ function keptCount(weights: ArrayLike<number>, total: number, { topP, minP }: Cu
   return count;
 }
 
-/** uniform: in [0, 1). */
+/** kept: most likely first, as its order decides which one a number means. uniform: in [0, 1). */
 function draw(kept: readonly Candidate[], temperature: number, uniform: number): number {
   const largest = kept.reduce((most, { logit }) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
   const weights = kept.map(({ logit }) => Math.exp((logit - largest) / temperature));
@@ -190,16 +218,4 @@ function draw(kept: readonly Candidate[], temperature: number, uniform: number):
     if (left < 0) return kept[i].id;
   }
   return kept[kept.length - 1].id;
-}
-
-/** Uniform numbers in [0, 1): SplitMix32 (the 32-bit form of Steele, Lea and Flood's SplitMix, OOPSLA 2014). */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-    return ((z ^ (z >>> 16)) >>> 0) / 2 ** 32;
-  };
 }

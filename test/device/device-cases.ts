@@ -22,7 +22,16 @@ export const TOLERANCES = {
   attendF16: 5e-6,
   /** Query and softmax weights rounded to 8 bits; the codes themselves are equal to the reference's. */
   attendInt4: 1.2e-2,
+  /** Subgroup matrices: both operands rounded to float16 (2^-12 each on average), sums in float32. */
+  halfMatrices: 2e-3,
 };
+
+/** What a case may be off by; `matrices`: on a device that multiplies chunks of tokens in float16. */
+export function toleranceOn({ tolerance, steps, name }: DeviceCase, matrices: boolean): number {
+  const multiplies = /matmul|attend/.test(name);
+  const chunks = steps.some((tokens) => tokens > 1);
+  return matrices && multiplies && chunks ? Math.max(tolerance, TOLERANCES.halfMatrices) : tolerance;
+}
 
 export interface DeviceCase {
   name: string;

@@ -197,7 +197,7 @@ function longContext(entry: readonly [string, number, unknown]): [string, number
 
 describe("arguments", () => {
   it.each([
-    { device: "gpu" },
+    { device: "abacus" },
     { threads: 0 },
     { threads: 65 },
     { threads: 1.5 },

@@ -13,6 +13,7 @@ export function referenceDevice(): Device {
     name: "reference",
     description: "reference, plain loops in float32",
     memoryBytes: Number.MAX_SAFE_INTEGER,
+    chunk: 128,
     kvFormats: null,
     measure,
     allocate: async (graph) => new ReferenceAllocation(graph),

@@ -25,6 +25,9 @@ export const STATIC_BYTES = 64 * 1024;
 /** File bytes that are read at once while loading; a tensor with longer rows gets a panel of them. */
 const STAGING_BYTES = 8 * 1024 * 1024;
 
+/** Default tokens of a step: 128 columns keep activations in a core's second-level cache; bench row `matmul` x 128. */
+export const CPU_CHUNK = 128;
+
 export interface Layout {
   readonly control: number;
   readonly operations: number;

@@ -12,7 +12,7 @@ import { physicalCores } from "./cores.ts";
 import { KV_FORMATS } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
-import { type Layout, layerCacheBytes, layOut, STATIC_BYTES, weightBytes, writeProgram } from "./program.ts";
+import { CPU_CHUNK, type Layout, layerCacheBytes, layOut, STATIC_BYTES, weightBytes, writeProgram } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
 import { CONTROL, Workers } from "./workers.ts";
 
@@ -37,6 +37,7 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<Device> {
     name: "wasm",
     description: `wasm, ${kernels.relaxed ? "relaxed SIMD" : "SIMD128"}, ${threads} thread${threads === 1 ? "" : "s"}`,
     memoryBytes: MEMORY_BYTES,
+    chunk: CPU_CHUNK,
     kvFormats: Object.keys(KV_FORMATS),
     measure: (graph) => measure(graph, threads),
     allocate: (graph) => WasmAllocation.create(graph, kernels, threads),

@@ -2,6 +2,7 @@
  * WebGPU in Node: Dawn through the optional package `webgpu`. Owns its toggles and the refusal of adapters that compute
  * nothing. Browsers have `navigator.gpu` instead and never load this file.
  */
+import { existsSync } from "node:fs";
 import { DeviceError } from "../../format/errors.ts";
 
 /** Set once: Dawn's classes and flag objects as globals, as the Web has them. */
@@ -17,6 +18,17 @@ export interface DawnOptions {
  * disable_robustness is not set: our kernels stay inside their buffers, but a bug should clamp, not corrupt.
  */
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
+
+/**
+ * Whether looking for a GPU makes sense: on Linux there is a device file for each. Without one, loading Dawn would cost
+ * 100 ms and a warning about Vulkan on stderr, only to find nothing.
+ */
+export function mayHaveGpu(): boolean {
+  if (process.platform !== "linux") return true;
+  return ["/dev/dri", "/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"].some((path) =>
+    existsSync(path),
+  );
+}
 
 /** DeviceError when the package is missing or cannot start. */
 export async function dawnGpu(options: DawnOptions = {}, toggles: readonly string[] = TOGGLES): Promise<GPU> {

@@ -18,6 +18,8 @@ import type { KernelSource } from "./wgsl.ts";
 export interface WebgpuOptions {
   /** Refuses features that the adapter has; for tests and comparisons. */
   traits?: TraitOptions;
+  /** false: refuses adapters that are programs, such as SwiftShader and llvmpipe. */
+  software?: boolean;
 }
 
 /** Longest single buffer or binding of WebGPU's default limits. */
@@ -28,6 +30,8 @@ const DEFAULT_LIMITS = {
 };
 /** bufferUsage flags; the namespace object is no global in Node. */
 const USAGE = { copySource: 4, copyTarget: 8, uniform: 64, storage: 128 };
+/** Default tokens of a step: as many as the matrix kernels need to reach their speed; bench row `matmul` x 512. */
+const CHUNK = 512;
 /** Bytes of the step uniform: lib/step.wgsl. */
 const STEP_BYTES = 16;
 
@@ -36,6 +40,9 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   const ask = () => gpu.requestAdapter({ powerPreference: "high-performance" });
   let adapter = await ask();
   if (!adapter) throw new DeviceError("gpu", "no WebGPU adapter was found; --device cpu works without one");
+  const { software = true } = options;
+  if (!software && adapter.info.isFallbackAdapter)
+    throw new DeviceError("gpu", `${adapterName(adapter)} is a program, not a GPU`);
   const traits = traitsOf(adapter, options.traits);
   const name = adapterName(adapter);
   if (/null/i.test(adapter.info.device ?? "") && !adapter.info.vendor)
@@ -45,6 +52,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     name: "gpu",
     description: `${name} through WebGPU${describe(traits)}`,
     memoryBytes: Number.MAX_SAFE_INTEGER,
+    chunk: CHUNK,
     bufferBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
     kvFormats: ["int4", "f16"],
     measure: (graph) => compileGraph(graph, traits, limits).footprint,

@@ -1,0 +1,58 @@
+/**
+ * The conformance suite on this machine's GPU, for machines that have one but no test runner. Bundle it, then run it:
+ *
+ *     npx rolldown bench/conformance.ts --format esm --platform node --external webgpu -o dist/conformance.js
+ *     node dist/conformance.js [--json FILE] [--filter TEXT]
+ *
+ * Every case runs with every set of features that the adapter allows; a line for each failure, a count at the end.
+ */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { dawnGpu } from "../src/device/webgpu/dawn.ts";
+import type { TraitOptions } from "../src/device/webgpu/gpu.ts";
+import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
+import { caseError, deviceCases, toleranceOn } from "../test/device/device-cases.ts";
+
+const { values } = parseArgs({
+  options: { json: { type: "string" }, filter: { type: "string", default: "" } },
+});
+const VARIANTS: Record<string, TraitOptions> = {
+  all: {},
+  "no matrices": { matrices: false },
+  "no f16": { f16: false },
+  "no f16, no subgroups": { f16: false, subgroups: false },
+};
+
+const gpu = await dawnGpu();
+const rows: object[] = [];
+const described = new Set<string>();
+for (const [variant, traits] of Object.entries(VARIANTS)) {
+  const { description } = await webgpuDevice(gpu, { traits });
+  if (described.has(description)) continue;
+  described.add(description);
+  let failed = 0;
+  let worst = 0;
+  const cases = deviceCases.filter(({ name }) => name.includes(values.filter!));
+  for (const testCase of cases) {
+    let error = Number.NaN;
+    let message: string | null = null;
+    try {
+      const device = await webgpuDevice(gpu, { traits });
+      error = await caseError(testCase, device);
+    } catch (caught) {
+      message = (caught as Error).message;
+    }
+    const allowed = toleranceOn(testCase, traits.matrices !== false && traits.f16 !== false);
+    worst = Math.max(worst, error / allowed || 0);
+    if (!(error <= allowed)) {
+      failed++;
+      console.log(`FAILED ${variant}: ${testCase.name}: ${message ?? `${error} > ${allowed}`}`);
+    }
+    rows.push({ op: "conformance", variant, case: testCase.name, error, allowed, message });
+  }
+  console.log(
+    `${description}: ${cases.length - failed} of ${cases.length} cases pass, worst ${(100 * worst).toFixed(0)} % of its tolerance`,
+  );
+}
+if (values.json) writeFileSync(values.json, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+process.exit(0);

@@ -1,0 +1,281 @@
+/**
+ * Stages -> dispatches, for one token (`decode`) or a chunk (`prompt`). Owns in which form each activation is made: the
+ * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
+ */
+import type { Value } from "../contract.ts";
+import { inputsOf } from "../recorder.ts";
+import { appendDispatch, attendDispatches } from "./attend.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import {
+  addDispatch,
+  copyDispatch,
+  gateDispatch,
+  normDispatch,
+  ropeDispatch,
+  softcapDispatch,
+} from "./elementwise.ts";
+import { type Form, formBytes, type View } from "./forms.ts";
+import type { HeadChain, Stage } from "./fusion.ts";
+import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
+import type { Shared } from "./program.ts";
+
+type StageOf<Kind extends Stage["kind"]> = Extract<Stage, { kind: Kind }>;
+
+export class ModeCompiler {
+  readonly #dispatches: Dispatch[] = [];
+  /** f32 rows of values, by value id. */
+  readonly #views = new Map<number, View>();
+  /** Other forms of values, and f32 without gaps: "id form". */
+  readonly #made = new Map<string, Buffer>();
+  /** The form that all readers of a value ask for, by value id; absent: f32. */
+  readonly #wanted = new Map<number, Form>();
+
+  constructor(
+    readonly shared: Shared,
+    readonly mode: "decode" | "prompt",
+  ) {
+    const readers = new Map<number, Set<Form>>();
+    const reads = (value: Value, form: Form) => {
+      const forms = readers.get(value.id) ?? new Set();
+      readers.set(value.id, forms.add(form));
+    };
+    for (const stage of shared.stages) {
+      if (stage.kind === "matmul") reads(stage.ops[0].x, this.#inputForm(stage));
+      else for (const value of readsOf(stage)) reads(value, "f32");
+    }
+    for (const [id, forms] of readers)
+      if (forms.size === 1 && !shared.kept.has(id)) this.#wanted.set(id, [...forms][0]);
+  }
+
+  compile(): readonly Dispatch[] {
+    for (const stage of this.shared.stages) this.#stage(stage);
+    return this.#dispatches;
+  }
+
+  #stage(stage: Stage): void {
+    switch (stage.kind) {
+      case "norm":
+        return this.#norm(stage);
+      case "matmul":
+        return this.#matmul(stage);
+      case "append":
+        return this.#append(stage);
+      case "single":
+        return this.#single(stage);
+    }
+  }
+
+  #norm({ x, added, addedNorm, sum, norm }: StageOf<"norm">): void {
+    const { vectors, spare, traits } = this.shared;
+    const vector = (weight: { id: number } | null) => (weight ? vectors.get(weight.id)! : null);
+    const form = this.#wanted.get(norm.out.id) ?? "f32";
+    const options = {
+      rows: x.rows,
+      cols: x.cols,
+      x: this.#plain(x),
+      groups: norm.groups,
+      weight: vector(norm.weight),
+      epsilon: norm.epsilon,
+      form,
+      added: added && this.#plain(added),
+      addedNorm: addedNorm && { weight: vector(addedNorm.weight), epsilon: addedNorm.epsilon },
+      sum: sum && this.#target(sum, "f32"),
+      out: this.#target(norm.out, form),
+    };
+    this.#emit(normDispatch(traits, options, spare));
+  }
+
+  #matmul(stage: StageOf<"matmul">): void {
+    const { ops, gate } = stage;
+    const { x } = ops[0];
+    const { traits, blocks } = this.shared;
+    const block = blocks.of(ops);
+    const form = this.#inputForm(stage);
+    const common = {
+      traits,
+      block,
+      x: { form, buffer: this.#input(x, form) },
+      rows: x.rows,
+      maxRows: this.#most(x),
+    };
+    if (gate && this.mode === "decode") {
+      const wanted = this.#wanted.get(gate.out.id) ?? "f32";
+      const gated = { activation: gate.activation, form: wanted };
+      const dispatches = matmulDispatches({ ...common, gated, out: this.#target(gate.out, wanted) });
+      if (dispatches) return this.#emit(...dispatches);
+    }
+    const only = ops.length === 1 ? ops[0].out : null;
+    const cols = ops.reduce((all, op) => all + op.out.cols, 0);
+    const out = only
+      ? this.#target(only, "f32")
+      : this.shared.activation("products", formBytes("f32", this.#most(x), cols));
+    let offset = 0;
+    for (const { out: value } of only ? [] : ops) {
+      this.#views.set(value.id, { buffer: out, offset, stride: cols });
+      offset += value.cols;
+    }
+    this.#emit(...matmulDispatches({ ...common, gated: null, out })!);
+    if (gate) {
+      const wanted = this.#wanted.get(gate.out.id) ?? "f32";
+      const target = { rows: x.rows, cols: gate.out.cols, out: this.#target(gate.out, wanted) };
+      const [a, b] = ops.map((op) => this.#view(op.out));
+      this.#emit(gateDispatch(target, a, b, gate.activation, wanted));
+    }
+  }
+
+  #append({ op, keys, queries }: StageOf<"append">): void {
+    const { traits, turns, caches, spare } = this.shared;
+    const chain = (from: HeadChain) => ({
+      view: this.#view(from.x),
+      norm: from.norm && {
+        weight: from.norm.weight ? this.shared.vectors.get(from.norm.weight.id)! : null,
+        epsilon: from.norm.epsilon,
+      },
+    });
+    const rope = keys.rope && { turns: turns[keys.rope.id], pairs: keys.rope.frequencies.length };
+    this.#emit(
+      appendDispatch({
+        traits,
+        cache: op.cache,
+        keys: chain(keys),
+        values: this.#view(op.values),
+        rope,
+        queries: queries && {
+          ...chain(queries),
+          heads: queries.attend.heads,
+          out: this.#target(queries.attend.queries, "f32"),
+        },
+        cacheKeys: caches[op.cache.id].keys,
+        cacheValues: caches[op.cache.id].values,
+        spare,
+      }),
+    );
+  }
+
+  #single({ op }: StageOf<"single">): void {
+    const { shared } = this;
+    const plain = (value: Value) => this.#plain(value);
+    const target = (value: Value) => ({
+      rows: value.rows,
+      cols: value.cols,
+      out: this.#target(value, "f32"),
+    });
+    switch (op.op) {
+      case "embed": {
+        const { ids, blocks } = shared;
+        const out = this.#target(op.out, "f32");
+        return this.#emit(...embedDispatches({ block: blocks.of([op]), ids, scale: op.scale, out }));
+      }
+      case "rmsNorm": {
+        const norm = { x: op.x, added: null, addedNorm: null, sum: null, norm: op };
+        return this.#norm({ kind: "norm", ...norm });
+      }
+      case "rope": {
+        const shape = {
+          heads: op.heads,
+          headDim: op.x.cols / op.heads,
+          pairs: op.rope.frequencies.length,
+        };
+        return this.#emit(
+          ropeDispatch(this.#target(op.out, "f32"), plain(op.x), shared.turns[op.rope.id], shape),
+        );
+      }
+      case "attend": {
+        const wanted = this.#wanted.get(op.out.id) ?? "f32";
+        const form = wanted === "q8" && op.cache.headDim % 32 !== 0 ? "f32" : wanted;
+        return this.#emit(
+          ...attendDispatches({
+            traits: shared.traits,
+            mode: this.mode,
+            cache: op.cache,
+            heads: op.heads,
+            scale: op.scale,
+            softcap: op.softcap,
+            queries: plain(op.queries),
+            cacheKeys: shared.caches[op.cache.id].keys,
+            cacheValues: shared.caches[op.cache.id].values,
+            out: this.#target(op.out, form),
+            form,
+            maxTokens: this.#most(op.queries),
+            scratch: shared.activation,
+            spare: shared.spare,
+          }),
+        );
+      }
+      case "gate": {
+        const wanted = this.#wanted.get(op.out.id) ?? "f32";
+        const into = { rows: op.out.rows, cols: op.out.cols, out: this.#target(op.out, wanted) };
+        return this.#emit(gateDispatch(into, this.#view(op.gate), this.#view(op.up), op.activation, wanted));
+      }
+      case "add":
+        return this.#emit(addDispatch(target(op.out), plain(op.a), plain(op.b)));
+      case "softcap":
+        return this.#emit(softcapDispatch(target(op.out), plain(op.x), op.cap));
+      case "takeOutputs":
+        return this.#emit(copyDispatch("takeOutputs", target(op.out), this.#view(op.x), "f32", true));
+    }
+  }
+
+  #emit(...dispatches: Dispatch[]): void {
+    this.#dispatches.push(...dispatches);
+  }
+
+  #inputForm(stage: StageOf<"matmul">): Form {
+    const { traits, blocks } = this.shared;
+    return inputForm(traits, blocks.of(stage.ops), this.#most(stage.ops[0].x));
+  }
+
+  /** Most rows of a value in one step of this mode. */
+  #most({ rows }: Value): number {
+    const { maxTokens, maxOutputs } = this.shared.graph;
+    if (rows === "outputs") return this.mode === "decode" ? 1 : maxOutputs;
+    return this.mode === "decode" ? 1 : maxTokens;
+  }
+
+  /** A place for a value in a form; kept values have theirs. */
+  #target(value: Value, form: Form): Buffer {
+    const { cols } = value;
+    const buffer =
+      this.shared.kept.get(value.id) ??
+      this.shared.activation(`${form} activation`, formBytes(form, this.#most(value), cols));
+    if (form === "f32") this.#views.set(value.id, { buffer, offset: 0, stride: cols });
+    this.#made.set(`${value.id} ${form}`, buffer);
+    return buffer;
+  }
+
+  /** f32 rows of a value, wherever they lie. */
+  #view(value: Value): View {
+    const view = this.#views.get(value.id);
+    if (!view)
+      throw new Error(`value ${value.id} is read as f32 but was made as ${this.#wanted.get(value.id)}`);
+    return view;
+  }
+
+  /** f32 rows of a value without gaps. */
+  #plain(value: Value): Buffer {
+    return this.#input(value, "f32");
+  }
+
+  #input(value: Value, form: Form): Buffer {
+    const known = this.#made.get(`${value.id} ${form}`);
+    if (known) return known;
+    const view = this.#view(value);
+    const { rows, cols } = value;
+    const out = this.shared.activation(`${form} copy`, formBytes(form, this.#most(value), cols));
+    this.#made.set(`${value.id} ${form}`, out);
+    this.#emit(copyDispatch(form === "q8" ? "quantize" : "copy", { rows, cols, out }, view, form));
+    return out;
+  }
+}
+
+/** Values that a stage reads as f32. */
+function readsOf(stage: Exclude<Stage, StageOf<"matmul">>): Value[] {
+  switch (stage.kind) {
+    case "norm":
+      return stage.added ? [stage.x, stage.added] : [stage.x];
+    case "append":
+      return [stage.keys.x, stage.op.values, ...(stage.queries ? [stage.queries.x] : [])];
+    case "single":
+      return inputsOf(stage.op);
+  }
+}

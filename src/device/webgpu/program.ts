@@ -1,0 +1,157 @@
+/**
+ * A graph compiled for a GPU: two lists of dispatches (one token; a chunk), every buffer they need with its bytes, and
+ * where each weight lies. Pure: nothing is allocated, so the plan is exact. One idea: an activation exists in the forms
+ * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
+ */
+import { UnsupportedError } from "../../format/errors.ts";
+import type { Cache, Footprint, Graph, Value, Weight } from "../contract.ts";
+import { BlockPlan } from "./blocks.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import { type Stage, stagesOf } from "./fusion.ts";
+import type { Traits } from "./gpu.ts";
+import { kvBytes } from "./kv.ts";
+import { ModeCompiler } from "./mode.ts";
+import { assignSlots } from "./slots.ts";
+import type { Placement } from "./weight-loading.ts";
+
+/** What the compiled lists share. */
+export interface Shared {
+  readonly graph: Graph;
+  readonly traits: Traits;
+  readonly stages: readonly Stage[];
+  readonly blocks: BlockPlan;
+  /** u32 ids of the step's tokens. */
+  readonly ids: Buffer;
+  /** By rope id: [maxTokens, 2, pairs] f32. */
+  readonly turns: readonly Buffer[];
+  /** By cache id. */
+  readonly caches: readonly { readonly keys: Buffer; readonly values: Buffer }[];
+  /** By weight id: f32 values of vectors. */
+  readonly vectors: ReadonlyMap<number, Buffer>;
+  /** By value id: logits and labelled values, f32 rows that stay readable. */
+  readonly kept: ReadonlyMap<number, Buffer>;
+  /** Bound where a variant writes nothing. */
+  readonly spare: Buffer;
+  /** A new activation. */
+  activation(label: string, bytes: number): Buffer;
+}
+
+export interface GpuProgram {
+  readonly decode: readonly Dispatch[];
+  readonly prompt: readonly Dispatch[];
+  /** What is allocated: weights, caches, slots of activations, tables. */
+  readonly buffers: readonly Buffer[];
+  readonly ids: Buffer;
+  readonly turns: readonly Buffer[];
+  readonly footprint: Footprint;
+  /** The buffer that is allocated for a planned one. */
+  place(buffer: Buffer): Buffer;
+  /** Where a value can be read after a step; undefined unless it is kept. */
+  kept(value: Value): Buffer | undefined;
+  weight(weight: Weight): Placement;
+}
+
+type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
+
+const FORMATS = ["int4", "f16"];
+
+export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuProgram {
+  const fixed: Buffer[] = [];
+  let count = 0;
+  const buffer = (label: string, bytes: number): Buffer => ({
+    id: count++,
+    label,
+    bytes: Math.max(16, bytes),
+  });
+  const keep = (label: string, bytes: number) => {
+    const made = buffer(label, bytes);
+    fixed.push(made);
+    return made;
+  };
+  for (const { codec } of graph.caches)
+    if (!FORMATS.includes(codec.name))
+      throw new UnsupportedError(
+        `KV format ${codec.name} on the gpu device`,
+        `It has: ${FORMATS.join(", ")}.`,
+      );
+
+  const stages = stagesOf(graph);
+  const mostBytes = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+  const blocks = new BlockPlan(graph, stages, mostBytes, keep);
+  const caches = graph.caches.map((cache) => ({
+    keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache).keys),
+    values: keep(`values of layer ${cache.layer}`, kvBytes(cache).values),
+  }));
+  const vectors = new Map<number, Buffer>();
+  for (const weight of graph.weights)
+    if (weight.role === "vector" && !blocks.isBias(weight))
+      vectors.set(weight.id, keep(weight.name, weight.rows * weight.cols * 4));
+  const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
+  const kept = new Map<number, Buffer>();
+  for (const value of new Set([graph.logits, ...graph.labels.values()]))
+    kept.set(value.id, keep(value === graph.logits ? "logits" : "label", rowsOf(value) * value.cols * 4));
+  const ids = keep("ids", graph.maxTokens * 4);
+  const turns = graph.ropes.map(({ frequencies }) =>
+    keep("turns", graph.maxTokens * 2 * frequencies.length * 4),
+  );
+  const spare = keep("spare", 16);
+
+  const shared: Shared = {
+    graph,
+    traits,
+    stages,
+    blocks,
+    ids,
+    turns,
+    caches,
+    vectors,
+    kept,
+    spare,
+    activation: buffer,
+  };
+  const decode = new ModeCompiler(shared, "decode").compile();
+  const prompt = new ModeCompiler(shared, "prompt").compile();
+
+  const isFixed = new Set(fixed.map(({ id }) => id));
+  const slots = assignSlots([decode, prompt], ({ id }) => !isFixed.has(id));
+  const slotBuffers = slots.bytes.map((bytes, i) => buffer(`activations ${i}`, bytes));
+  const buffers = [...fixed, ...slotBuffers];
+  const place = (planned: Buffer) => {
+    const slot = slots.slotOf.get(planned.id);
+    return slot === undefined ? planned : slotBuffers[slot];
+  };
+
+  const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
+  const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
+  const cacheBytes = graph.caches.map((cache) => kvBytes(cache).keys + kvBytes(cache).values);
+  const activations = sum(slotBuffers) + sum([...kept.values()]);
+  const total = sum(buffers) + (decode.length + prompt.length) * PARAMS_BYTES + 16;
+  const used = [...weightBytes, ...cacheBytes, activations].reduce((a, b) => a + b, 0);
+  const largest = buffers.reduce((most, b) => (b.bytes > most.bytes ? b : most));
+  return {
+    decode,
+    prompt,
+    buffers,
+    ids,
+    turns,
+    footprint: {
+      weights: weightBytes,
+      caches: cacheBytes,
+      activations,
+      workspace: total - used,
+      total,
+      largest: { label: largest.label, bytes: largest.bytes },
+    },
+    place,
+    kept: (value) => kept.get(value.id),
+    weight: (weight) => blocks.placement(weight, vectors),
+  };
+}
+
+/** One dispatch's Params in the buffer of all of them: WebGPU's largest alignment of uniform offsets. */
+export const PARAMS_BYTES = 256;
+
+/** For whoever needs the cache's buffers by cache. */
+export function cacheBuffers(shared: Shared, cache: Cache) {
+  return shared.caches[cache.id];
+}

@@ -1,0 +1,152 @@
+// The end of the tree: the KEEP largest of all logits, cut by top-k, top-p and min-p, and one of them drawn, as
+// engine/sample.ts does it: cuts look at the untempered distribution, and ids lie most likely first under the uniform
+// number. The id goes where the next step's embedding reads it.
+// Says NOT_PROVEN in `chosen` where top-k is off and the cut may lie beyond the KEEP largest; the host then samples, and
+// the id is just one that exists.
+// lib: step, top
+
+// <values>
+const KEEP: u32 = 64u;
+// </values>
+
+const NOT_PROVEN = 0xffffffffu;
+
+struct Params {
+  // Pairs of the last level.
+  count: u32,
+  perThread: u32,
+  // Chunks of the first level.
+  chunks: u32,
+}
+
+// sample.ts packs it; written once for a continuation.
+struct Choice {
+  // 0: the largest.
+  temperature: f32,
+  topP: f32,
+  minP: f32,
+  // 0: all words.
+  topK: u32,
+  seed: u32,
+  // Position of the token that takes the seed's first uniform number.
+  start: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> choice: Choice;
+@group(0) @binding(3) var<storage, read> before: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> sums: array<vec2<f32>>;
+// [KEEP] (bits of the logit, id), largest first; those beyond the candidates have -Infinity.
+@group(0) @binding(5) var<storage, read_write> candidates: array<vec2<u32>>;
+// [0]: the id.
+@group(0) @binding(6) var<storage, read_write> tokenIds: array<u32>;
+// [0]: the id, or NOT_PROVEN.
+@group(0) @binding(7) var<storage, read_write> chosen: array<u32>;
+
+var<workgroup> through: array<f32, 256>;
+var<workgroup> smallest: atomic<u32>;
+var<workgroup> smallestFound: u32;
+
+fn elementAt(index: u32) -> vec2<u32> {
+  if (index >= params.count) {
+    return vec2<u32>(0u, 0xffffffffu);
+  }
+  return before[index];
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  let count = keepTop(0u, params.perThread, lane);
+  let mine = pairs[lane];
+  if (lane < KEEP) {
+    candidates[lane] =
+      select(vec2<u32>(0xff800000u, 0xffffffffu), vec2<u32>(bitsOf(mine.x), mine.y), lane < count);
+  }
+  let best = workgroupUniformLoad(&pairs[0]);
+  // Without a finite largest logit there is no distribution to draw from.
+  if (count == 0u || choice.temperature == 0.0 || bitsOf(best.x) == 0x7f800000u) {
+    if (lane == 0u) {
+      write(select(0u, best.y, count > 0u), true);
+    }
+    return;
+  }
+
+  let most = select(min(count, choice.topK), count, choice.topK == 0u);
+  let largest = bitcast<f32>(bitsOf(best.x));
+  let below = select(0.0, bitcast<f32>(bitsOf(mine.x)) - largest, lane < most);
+  let weight = select(0.0, exp(max(below, -200.0)), lane < most);
+  scan(weight, lane);
+  var total = workgroupUniformLoad(&through[most - 1u]);
+  let sumBefore = select(0.0, through[max(lane, 1u) - 1u], lane > 0u);
+  if (choice.topK == 0u) {
+    total = sumOfAll(largest, lane);
+  }
+  // All weights of the first place that is cut, and of those behind it, are out.
+  let isCut = lane >= most || (lane > 0u && (sumBefore >= choice.topP * total || weight < choice.minP));
+  let left = firstLane(isCut, min(most, 256u), lane);
+  let isProven = choice.topK != 0u || left < count || count < KEEP;
+
+  // Compared before it is divided: temperatures near 0 would overflow.
+  let isTiny = below < -100.0 * choice.temperature;
+  let tempered = select(exp(select(below / choice.temperature, 0.0, isTiny)), 0.0, isTiny || lane >= left);
+  scan(tempered, lane);
+  let mark = uniformNumber() * workgroupUniformLoad(&through[left - 1u]);
+  let drawn = firstLane(lane < left && mark < through[lane], left - 1u, lane);
+  if (lane == 0u) {
+    write(pairs[drawn].y, isProven);
+  }
+}
+
+fn write(id: u32, isProven: bool) {
+  tokenIds[0] = id;
+  chosen[0] = select(NOT_PROVEN, id, isProven);
+}
+
+// through[i] = the sum of the first i + 1 lanes' values.
+fn scan(value: f32, lane: u32) {
+  workgroupBarrier();
+  through[lane] = value;
+  for (var reach = 1u; reach < 256u; reach *= 2u) {
+    workgroupBarrier();
+    let more = select(0.0, through[max(lane, reach) - reach], lane >= reach);
+    workgroupBarrier();
+    through[lane] += more;
+  }
+  workgroupBarrier();
+}
+
+// The softmax's sum over all words, beside the largest logit of all.
+fn sumOfAll(largest: f32, lane: u32) -> f32 {
+  var sum = 0.0;
+  for (var i = lane; i < params.chunks; i += 256u) {
+    sum += sums[i].y * exp(max(sums[i].x - largest, -200.0));
+  }
+  scan(sum, lane);
+  return workgroupUniformLoad(&through[255]);
+}
+
+// The first lane for which it holds, or `none`.
+fn firstLane(holds: bool, none: u32, lane: u32) -> u32 {
+  if (lane == 0u) {
+    atomicStore(&smallest, none);
+  }
+  workgroupBarrier();
+  if (holds) {
+    atomicMin(&smallest, lane);
+  }
+  workgroupBarrier();
+  if (lane == 0u) {
+    smallestFound = atomicLoad(&smallest);
+  }
+  return workgroupUniformLoad(&smallestFound);
+}
+
+// In [0, 1): device/uniform.ts is the same generator; of its 32 bits an f32 holds the upper 24.
+fn uniformNumber() -> f32 {
+  var z = choice.seed + 0x9e3779b9u * (step.position + step.tokens - choice.start + 1u);
+  z = (z ^ (z >> 16u)) * 0x85ebca6bu;
+  z = (z ^ (z >> 13u)) * 0xc2b2ae35u;
+  z = z ^ (z >> 16u);
+  return f32(z >> 8u) / 16777216.0;
+}

@@ -1,0 +1,66 @@
+// One level of a tree: each workgroup keeps the KEEP largest of 256 x perThread logits, sorted. The first level reads
+// logits [vocab] f32, as bits, and gives each chunk's share of the softmax's sum as well; later levels read what the level
+// before kept. What is no number or -Infinity is no candidate.
+// lib: top
+
+// <values>
+const KEEP: u32 = 64u;
+const FIRST: bool = true;
+// </values>
+
+struct Params {
+  // Elements of the input: words, or kept pairs.
+  count: u32,
+  perThread: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> logits: array<u32>;
+// (key, id), of later levels.
+@group(0) @binding(3) var<storage, read> before: array<vec2<u32>>;
+// [chunks, KEEP]; key 0: none.
+@group(0) @binding(4) var<storage, read_write> kept: array<vec2<u32>>;
+// [chunks] (largest logit, sum of exp(logit - largest)) of the first level with KEEP 256.
+@group(0) @binding(5) var<storage, read_write> sums: array<vec2<f32>>;
+
+var<workgroup> partial: array<f32, 256>;
+
+fn elementAt(index: u32) -> vec2<u32> {
+  if (index >= params.count) {
+    return vec2<u32>(0u, 0xffffffffu);
+  }
+  if (FIRST) {
+    return vec2<u32>(keyOf(logits[index]), index);
+  }
+  return before[index];
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let first = group.x * 256u * params.perThread;
+  let count = keepTop(first, params.perThread, lane);
+  if (lane < KEEP) {
+    kept[group.x * KEEP + lane] = select(vec2<u32>(0u, 0xffffffffu), pairs[lane], lane < count);
+  }
+  if (FIRST && KEEP == 256u) {
+    let largest = bitcast<f32>(bitsOf(workgroupUniformLoad(&pairs[0]).x));
+    var sum = 0.0;
+    for (var i = 0u; i < params.perThread; i++) {
+      let key = elementAt(first + i * 256u + lane).x;
+      if (key > 0u) {
+        sum += exp(max(bitcast<f32>(bitsOf(key)) - largest, -200.0));
+      }
+    }
+    partial[lane] = sum;
+    for (var half = 128u; half > 0u; half /= 2u) {
+      workgroupBarrier();
+      if (lane < half) {
+        partial[lane] += partial[lane + half];
+      }
+    }
+    if (lane == 0u) {
+      // A chunk without candidates weighs nothing beside the smallest logit.
+      sums[group.x] = select(vec2<f32>(-3.4e38, 0.0), vec2<f32>(largest, partial[0]), count > 0u);
+    }
+  }
+}

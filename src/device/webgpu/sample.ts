@@ -1,0 +1,158 @@
+/**
+ * Sampling on the GPU, planned: a tree of top-k reductions over the logits and a last dispatch that draws. Owns the
+ * tree's shape and the bytes of the options. Refuses to know GPUDevice and when a sampling runs.
+ * One idea: three trees (KEEP 1, 64 and 256), so that greedy and the usual top-k of 40 take two dispatches.
+ */
+import type { Sampling } from "../contract.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import { packParams } from "./wgsl.ts";
+
+/** lib/top.wgsl: lanes of a workgroup, and pairs that one workgroup can sort. */
+const LANES = 256;
+const PLACES = 1024;
+/** How many a tree keeps: the largest; topK up to 64; topK up to 256, or all words. */
+const KEEPS = [1, 64, 256] as const;
+type Keep = (typeof KEEPS)[number];
+
+/** The largest topK and number of candidates. */
+export const MOST_KEPT = 256;
+/** `chosen` when the kept words may reach beyond the largest MOST_KEPT: the host has to sample. */
+export const NOT_PROVEN = 0xffffffff;
+export const CHOICE_BYTES = 32;
+
+export interface SamplingPlan {
+  /** `packChoice` goes here before the first sampling of a continuation. */
+  readonly choice: Buffer;
+  /** [0] u32: the id, or NOT_PROVEN; ids[0] is then just an id that exists. */
+  readonly chosen: Buffer;
+  /** [MOST_KEPT] (bits of an f32 logit, id), largest first, as many as the tree keeps; past the end -Infinity. */
+  readonly candidates: Buffer;
+  readonly buffers: readonly Buffer[];
+  /** The dispatches that choose one id for these options and write it to ids[0]; null: the host has to. */
+  dispatchesFor(sampling: Sampling): readonly Dispatch[] | null;
+  /** The dispatches after which `candidates` holds the `count` largest, at most MOST_KEPT. */
+  candidatesFor(count: number): readonly Dispatch[];
+  /** Every dispatch there is, for compiling and binding once. */
+  readonly all: readonly Dispatch[];
+}
+
+/** logits: [1 or more rows, vocab] f32, sampled from row 0. ids: u32, [0] is written. make: plans a buffer. */
+export function planSampling(options: {
+  logits: Buffer;
+  vocab: number;
+  ids: Buffer;
+  make(label: string, bytes: number): Buffer;
+}): SamplingPlan {
+  const { vocab, make } = options;
+  const trees = new Map(KEEPS.map((keep) => [keep, levels(vocab, keep)]));
+  const all = [...trees.values()];
+  const pairsOf = (parity: number) =>
+    Math.max(
+      1,
+      ...KEEPS.flatMap((keep) =>
+        trees.get(keep)!.flatMap(({ chunks }, i) => (i % 2 === parity ? [chunks * keep] : [])),
+      ),
+    );
+  // Levels write to two buffers in turn.
+  const kept = [0, 1].map((parity) => make("kept pairs", pairsOf(parity) * 8));
+  const sums = make("sums of chunks", Math.max(...all.map(([{ chunks }]) => chunks)) * 8);
+  const choice = make("sampling options", CHOICE_BYTES);
+  const chosen = make("chosen id", 16);
+  const candidates = make("candidates", MOST_KEPT * 8);
+
+  const programOf = (keep: Keep): Dispatch[] => {
+    const tree = trees.get(keep)!;
+    const tops = tree.map(({ count, perThread, chunks }, i): Dispatch => {
+      const before = i === 0 ? options.logits : kept[(i - 1) % 2];
+      return {
+        label: "sampleTop",
+        kernel: { kernel: "sampleTop", values: { KEEP: keep, FIRST: i === 0 } },
+        params: packParams("sampleTop", { count, perThread }),
+        // Of `logits` and `before` one is unused, and bound to what the other is.
+        buffers: { logits: before, before, kept: kept[i % 2], sums },
+        workgroups: () => [chunks, 1, 1],
+      };
+    });
+    const last = tree.length - 1;
+    const count = tree[last].chunks * keep;
+    const draw: Dispatch = {
+      label: "sampleDraw",
+      kernel: { kernel: "sampleDraw", values: { KEEP: keep } },
+      params: packParams("sampleDraw", {
+        count,
+        perThread: Math.ceil(count / LANES),
+        chunks: tree[0].chunks,
+      }),
+      buffers: { choice, before: kept[last % 2], sums, candidates, tokenIds: options.ids, chosen },
+      workgroups: () => [1, 1, 1],
+    };
+    return [...tops, draw];
+  };
+  const programs = new Map(KEEPS.map((keep) => [keep, programOf(keep)]));
+  const enough = (count: number) => programs.get(KEEPS.find((keep) => keep >= count)!)!;
+  return {
+    choice,
+    chosen,
+    candidates,
+    buffers: [...kept, sums, choice, chosen, candidates],
+    dispatchesFor({ temperature, topK }) {
+      if (temperature === 0) return enough(1);
+      return topK <= MOST_KEPT ? enough(topK === 0 ? MOST_KEPT : topK) : null;
+    },
+    candidatesFor: enough,
+    all: [...programs.values()].flat(),
+  };
+}
+
+/** The words of `choice`. position: of the first token that will be sampled (step.position + step.tokens then). */
+export function packChoice(sampling: Sampling, position: number): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(CHOICE_BYTES / 4);
+  const floats = new Float32Array(words.buffer);
+  const { temperature, topK, topP, minP, seed, first } = sampling;
+  // An f32 has no temperature below 1e-38, and the draw divides by it; at 1e-30 equals alone share the probability.
+  floats[0] = temperature === 0 ? 0 : Math.max(temperature, 1e-30);
+  // In f32 the sum of all could reach the total before the last words: no cut is told as a part above 1.
+  floats[1] = topP >= 1 ? 2 : topP;
+  floats[2] = minP;
+  words[3] = topK;
+  words[4] = seed;
+  words[5] = position - first;
+  return words;
+}
+
+/** ids and logits of the candidates' bytes, largest first; fewer where fewer are above -Infinity. */
+export function unpackCandidates(bytes: ArrayBuffer): { ids: Uint32Array; logits: Float32Array } {
+  const words = new Uint32Array(bytes);
+  const floats = new Float32Array(bytes);
+  const pairs = Array.from({ length: words.length / 2 }, (_, i) => i).filter(
+    (i) => floats[2 * i] > Number.NEGATIVE_INFINITY,
+  );
+  return {
+    ids: Uint32Array.from(pairs, (i) => words[2 * i + 1]),
+    logits: Float32Array.from(pairs, (i) => floats[2 * i]),
+  };
+}
+
+interface Level {
+  /** Elements it reads. */
+  count: number;
+  perThread: number;
+  chunks: number;
+}
+
+/** Levels of sampleTop until one workgroup of sampleDraw can take what is kept. At least one: it makes pairs of logits. */
+function levels(vocab: number, keep: Keep): Level[] {
+  // A workgroup can sort what keepTop leaves of this many elements of each lane.
+  const most = Math.floor(PLACES / keep);
+  const list: Level[] = [];
+  let count = vocab;
+  while (list.length === 0 || count > LANES * most) {
+    // 64 workgroups fill most of a GPU; later levels are small, and fewer of them is better.
+    const aim = list.length === 0 ? Math.ceil(count / (64 * LANES)) : most;
+    const perThread = Math.min(most, aim);
+    const chunks = Math.ceil(count / (LANES * perThread));
+    list.push({ count, perThread, chunks });
+    count = chunks * keep;
+  }
+  return list;
+}

@@ -1,0 +1,87 @@
+/**
+ * One answer to a range request: its status, the range that it claims, its body. Owns which answers are an error and
+ * which of these another attempt may not meet again. Refuses to know what was read before.
+ */
+import { FormatError, NibbleError } from "./errors.ts";
+
+/** The longest that a server's Retry-After is followed. */
+const LONGEST_WAIT_MS = 30_000;
+
+/** The server has no such file. */
+export class MissingError extends NibbleError {}
+
+/** An attempt failed in a way that another may not. */
+export class Dropped extends Error {
+  constructor(
+    message: string,
+    readonly waitMs = 0,
+    cause?: unknown,
+  ) {
+    super(message, { cause });
+  }
+}
+
+/** Waits for a step of an exchange, but not for ever. */
+export type Guard = <Result>(step: Promise<Result>) => Promise<Result>;
+
+/** Streams the body into `into`, which it has to fill exactly. */
+export async function receive(
+  name: string,
+  response: Response,
+  into: Uint8Array,
+  guard: Guard,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const reader = response.body?.getReader();
+  let at = 0;
+  for (;;) {
+    const { done, value } = reader ? await guard(reader.read()) : { done: true, value: undefined };
+    if (done || !value) break;
+    if (at + value.length > into.length)
+      throw new FormatError(name, `an answer of more bytes than its range`, `${into.length}`);
+    into.set(value, at);
+    at += value.length;
+    onBytes(value.length);
+  }
+  if (at < into.length) throw new Dropped(`the connection ended after ${at} of ${into.length} bytes`);
+}
+
+/** Anything but 206 is an error: which, and whether to try again. */
+export function refuseStatus(name: string, { status, headers }: Response): void {
+  if (status === 206) return;
+  if (status === 200 && headers.get("content-type")?.startsWith("text/html"))
+    throw new NibbleError(
+      "io",
+      `${name}: the server sends a page (text/html) and no file. Is it the file's own URL?`,
+    );
+  if (status === 200)
+    throw new NibbleError(
+      "io",
+      `${name}: the server ignores Range and sends the whole file. Serve it by one with range requests, or load it from disk.`,
+    );
+  if (status === 404 || status === 410) throw new MissingError("io", `${name}: no such file (${status})`);
+  if (status === 401 || status === 403)
+    throw new NibbleError("io", `${name}: no access (${status}). Does it need an authorization header?`);
+  if (status === 416) throw new FormatError(name, "it is empty or shorter than it was (416)");
+  if (status >= 500 || status === 408 || status === 429) {
+    const seconds = Number(headers.get("retry-after") ?? 0);
+    throw new Dropped(`the server answered ${status}`, Math.min(seconds * 1000 || 0, LONGEST_WAIT_MS));
+  }
+  throw new NibbleError("io", `${name}: the server answered ${status}`);
+}
+
+/** The range that a 206 holds, `end` exclusive; null when it is not to be seen, `size` null when it is not told. */
+export function contentRange(
+  name: string,
+  response: Response,
+): { start: number; end: number; size: number | null } | null {
+  const text = response.headers.get("content-range");
+  if (text === null) return null;
+  const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(text);
+  const [start, last] = [Number(match?.[1]), Number(match?.[2])];
+  const size = match?.[3] === "*" ? null : Number(match?.[3]);
+  const numbers = [start, last, size ?? 0].every(Number.isSafeInteger);
+  if (!match || !numbers || last < start || (size !== null && last >= size))
+    throw new FormatError(name, `Content-Range ${JSON.stringify(text)}`, "bytes FIRST-LAST/SIZE");
+  return { start, end: last + 1, size };
+}

@@ -24,6 +24,15 @@ export interface AssembleOptions extends PlanOptions {
   signal?: AbortSignal;
 }
 
+/** A model on a device, its weights loaded. Whoever holds it closes the allocation and the checkpoint. */
+export interface Prepared {
+  readonly model: Model;
+  readonly device: Device;
+  readonly plan: Plan;
+  readonly allocation: Allocation;
+  readonly session: Session;
+}
+
 /**
  * Takes `checkpoint` over: the model closes it, and so does a failure here. `openDevice` is called once the checkpoint
  * proves to be a model that we know.
@@ -34,19 +43,32 @@ export async function assemble(
   openDevice: () => Device | Promise<Device>,
   options: AssembleOptions = {},
 ): Promise<LanguageModel> {
+  // Before the weights, which take longer: a broken tokenizer should not cost a long wait.
+  const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async () => ({
+    tokenizer: await checkpoint.tokenizer(),
+    template: await checkpoint.chatTemplate(),
+  }));
+  return new LanguageModel({ ...prepared, ...extra });
+}
+
+/** The same without text; `before` is awaited before the weights are loaded. */
+export async function prepare<Extra>(
+  checkpoint: Checkpoint,
+  openDevice: () => Device | Promise<Device>,
+  options: AssembleOptions,
+  before: () => Promise<Extra>,
+): Promise<Prepared & { readonly extra: Extra }> {
   let allocation: Allocation | null = null;
   try {
     const model = await openModel(checkpoint);
     const device = await openDevice();
     const plan = planMemory(model, device, options);
-    // Before the weights, which take longer: a broken tokenizer should not cost a long wait.
-    const tokenizer = await checkpoint.tokenizer();
-    const template = await checkpoint.chatTemplate();
+    const extra = await before();
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);
     await loadWeights(model, plan, allocation, options);
     const session = new Session(plan.graph, allocation, plan.context, model.config.vocab);
-    return new LanguageModel({ model, device, plan, allocation, session, tokenizer, template });
+    return { model, device, plan, allocation, session, extra };
   } catch (error) {
     try {
       await allocation?.close();

@@ -1,0 +1,114 @@
+/**
+ * A bench of a model file or of a shape with random weights, on a device by name. Owns how long a context the tests
+ * need and what a row says about the model; bench.ts measures.
+ */
+import { ArgumentError, throwIfAborted } from "../format/errors.ts";
+import { openCheckpoint } from "../format/open.ts";
+import { rowBytes } from "../format/tensor.ts";
+import { openModel } from "../model/model.ts";
+import { type SyntheticOptions, syntheticCheckpoint } from "../model/synthetic.ts";
+import { type Prepared, prepare } from "./assemble.ts";
+import {
+  type BenchOptions,
+  type BenchProfile,
+  type BenchRow,
+  type BenchTests,
+  bench,
+  benchTail,
+  benchTests,
+} from "./bench.ts";
+import { type LoadOptions, modelPath, openDevice } from "./load.ts";
+import type { Plan } from "./plan.ts";
+
+/** Random weights in a known shape. */
+export interface SyntheticModel extends Omit<SyntheticOptions, "context"> {
+  shape: string;
+}
+
+export type BenchLoadOptions = Omit<LoadOptions, "context" | "outputs" | "keepLabels">;
+
+/** A loaded model and the tests that it was loaded for. */
+export class Bench {
+  readonly #parts: Prepared;
+  readonly #tests: Required<BenchTests>;
+
+  constructor(parts: Prepared, tests: Required<BenchTests>) {
+    this.#parts = parts;
+    this.#tests = tests;
+  }
+
+  get plan(): Plan {
+    return this.#parts.plan;
+  }
+
+  /** What computes, for people. */
+  get device(): string {
+    return this.#parts.device.description;
+  }
+
+  get layers(): number {
+    return this.#parts.model.config.layers;
+  }
+
+  /** The type that holds most of the weights' bytes. */
+  get type(): string {
+    const bytes = new Map<string, number>();
+    for (const { type, rows, cols } of this.plan.graph.weights)
+      bytes.set(type, (bytes.get(type) ?? 0) + rows * rowBytes(type, cols));
+    return [...bytes].reduce((most, next) => (next[1] > most[1] ? next : most))[0];
+  }
+
+  run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchRow | BenchProfile> {
+    return bench(this.#parts.session, { ...this.#tests, ...options });
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#parts.allocation.close();
+    } finally {
+      await this.#parts.model.checkpoint.close();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/**
+ * Loads a model (what `load` takes) or makes one of a shape, with a context that just holds the tests.
+ * Throws what `load` does, and ArgumentError for tests that are none or deeper than the model's context.
+ */
+export async function openBench(
+  source: string | SyntheticModel,
+  tests: BenchTests = {},
+  options: BenchLoadOptions = {},
+): Promise<Bench> {
+  const checked = benchTests(tests);
+  const deepest = Math.max(...checked.depth);
+  const context = deepest + benchTail(checked);
+  throwIfAborted(options.signal, "loading");
+  const checkpoint =
+    typeof source === "string"
+      ? await openCheckpoint(modelPath(source))
+      : syntheticCheckpoint(source.shape, { ...source, context });
+  try {
+    const { trainedContext } = (await openModel(checkpoint)).config;
+    if (context > trainedContext)
+      throw new ArgumentError(
+        "depth",
+        deepest,
+        `0 to ${trainedContext - benchTail(checked)}, so that the tests fit the model's context`,
+      );
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+  const parts = await prepare(
+    checkpoint,
+    () => openDevice(options),
+    { ...options, context },
+    async () => {},
+  );
+  return new Bench(parts, checked);
+}

@@ -1,0 +1,240 @@
+/**
+ * Speed of a session in llama-bench's rows: prompt tokens (`pp512`) and generated tokens (`tg128`) a second, at depths
+ * that are filled with tokens that were really processed; and where a step's time goes, on devices that can tell. Owns
+ * what is timed and in which order. Refuses to know files, devices and printing.
+ * One idea: the timeline is a fixed prefix and a new tail for each repetition, so that `session.sync` keeps the prefix
+ * and the next depth goes on where the last one ended. Where a sliding layer has lost the prefix, it is filled again.
+ */
+import type { StepProfile } from "../device/contract.ts";
+import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
+import { argmax } from "./sample.ts";
+import type { Session } from "./session.ts";
+
+export interface BenchTests {
+  /** Prompt lengths. Default 512; none with an empty list. */
+  prompt?: readonly number[];
+  /** Generation lengths. Default 128; none with an empty list. */
+  generate?: readonly number[];
+  /** Tokens that the caches hold before each test. Default 0. */
+  depth?: readonly number[];
+  /** Times that each test runs. Default 3. */
+  repetitions?: number;
+  /** Also the time by operation, of one generated token and of one prompt chunk at each depth. */
+  profile?: boolean;
+}
+
+export interface BenchProgress {
+  /** "warming up", "filling 32768 tokens", "pp512 @ d32768", ... */
+  readonly doing: string;
+  /** Tokens. */
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface BenchOptions extends BenchTests {
+  onProgress?: (progress: BenchProgress) => void;
+  /** Stops the bench; it then rejects with AbortedError. */
+  signal?: AbortSignal;
+}
+
+/** One test at one depth. */
+export interface BenchRow {
+  readonly kind: "row";
+  /** llama-bench's name: "pp512", "tg128 @ d32768". */
+  readonly test: string;
+  readonly tokens: number;
+  readonly depth: number;
+  /** By repetition. A prompt ends with the logits after its last token, each generated token with those after it. */
+  readonly ms: readonly number[];
+  readonly tokensPerSecond: { readonly median: number; readonly min: number; readonly max: number };
+}
+
+export interface OperationProfile {
+  readonly label: string;
+  readonly dispatches: number;
+  readonly us: number;
+  /** Of the time of all operations. */
+  readonly share: number;
+  /** Of weights and cache; 0: it moves activations only. */
+  readonly bytes: number;
+}
+
+/** One step by operation, longest first. */
+export interface BenchProfile extends Pick<StepProfile, "us" | "readBytesPerSecond" | "copyBytesPerSecond"> {
+  readonly kind: "profile";
+  /** "decode", "prompt chunk of 512 @ d32768". */
+  readonly step: string;
+  readonly tokens: number;
+  readonly depth: number;
+  readonly operations: readonly OperationProfile[];
+}
+
+const WARM_UP_GENERATED = 16;
+
+/** Tests with their defaults, depths ascending, none twice. ArgumentError for numbers that are no counts, or no tests. */
+export function benchTests(tests: BenchTests): Required<BenchTests> {
+  const { prompt = [512], generate = [128], depth = [0], repetitions = 3, profile = false } = tests;
+  for (const [name, lengths] of Object.entries({ prompt, generate }))
+    for (const found of lengths)
+      if (!(Number.isInteger(found) && found >= 1))
+        throw new ArgumentError(name, found, "integers from 1 on");
+  for (const found of depth)
+    if (!(Number.isInteger(found) && found >= 0))
+      throw new ArgumentError("depth", found, "integers from 0 on");
+  if (!(Number.isInteger(repetitions) && repetitions >= 1))
+    throw new ArgumentError("repetitions", repetitions, "integers from 1 on");
+  if (prompt.length + generate.length === 0)
+    throw new ArgumentError("generate", "empty, and so is prompt", "a length of one of them");
+  if (depth.length === 0) throw new ArgumentError("depth", "empty", "at least one");
+  const depths = [...new Set(depth)].sort((a, b) => a - b);
+  return {
+    prompt: [...new Set(prompt)],
+    generate: [...new Set(generate)],
+    depth: depths,
+    repetitions,
+    profile,
+  };
+}
+
+/** Tokens that the tests add at each depth, at most. */
+export function benchTail({ prompt, generate }: Required<BenchTests>): number {
+  return Math.max(...prompt, ...generate);
+}
+
+/** Runs the tests; what they find comes as soon as it is known. The session is the bench's alone. */
+export async function* bench(
+  session: Session,
+  options: BenchOptions = {},
+): AsyncGenerator<BenchRow | BenchProfile> {
+  const { signal } = options;
+  const tests = benchTests(options);
+  if (tests.profile && !session.allocation.profile)
+    throw new UnsupportedError(
+      "A profile on this device",
+      "Only a GPU has a clock of its own for each operation.",
+    );
+  const deepest = tests.depth[tests.depth.length - 1];
+  const random = randomIds(session.vocab);
+  const prefix = Array.from({ length: deepest }, random);
+  const report = (doing: string, total: number) => (done: number) =>
+    options.onProgress?.({ doing, done, total });
+
+  /** Brings the session to `depth` tokens; the last of them may be processed again. */
+  const hold = async (depth: number) => {
+    if (depth === 0 || session.ids.length === depth) return;
+    await session.sync(prefix.slice(0, depth), {
+      signal,
+      onProgress: report(`filling ${depth} tokens`, depth),
+    });
+  };
+  /** The prefix and `count` tokens more, the first of them another than last time. */
+  const withTail = (depth: number, count: number): number[] => {
+    const ids = prefix.slice(0, depth);
+    const before = session.ids[depth];
+    for (let i = 0; i < count; i++) ids.push(random());
+    if (ids[depth] === before) ids[depth] = (before + 1) % session.vocab;
+    return ids;
+  };
+  const prompt = async (depth: number, count: number, onProgress: (tokens: number) => void) => {
+    const ids = withTail(depth, count);
+    const started = performance.now();
+    await session.sync(ids, { signal, onProgress });
+    return performance.now() - started;
+  };
+  /** Greedy, as generate.ts does it: `count` steps, the first with a random token. */
+  const generate = async (depth: number, count: number, onProgress: (tokens: number) => void) => {
+    const ids = withTail(depth, 1);
+    const started = performance.now();
+    let { logits } = await session.sync(ids, { signal });
+    for (let i = 1; i < count; i++) {
+      throwIfAborted(signal, "the bench");
+      logits = await session.append(argmax(logits));
+      onProgress(i);
+    }
+    return performance.now() - started;
+  };
+
+  const kinds = [
+    { name: "pp", counts: tests.prompt, once: prompt },
+    { name: "tg", counts: tests.generate, once: generate },
+  ];
+  // Kernels are compiled and clocks are up before anything is timed.
+  const warming = report("warming up", benchTail(tests));
+  if (tests.prompt.length > 0) await prompt(0, Math.max(...tests.prompt), warming);
+  if (tests.generate.length > 0)
+    await generate(0, Math.min(WARM_UP_GENERATED, Math.max(...tests.generate)), warming);
+
+  for (const depth of tests.depth) {
+    for (const { name, counts, once } of kinds)
+      for (const count of counts) {
+        const test = `${name}${count}${at(depth)}`;
+        const onProgress = report(test, tests.repetitions * count);
+        const ms: number[] = [];
+        for (let i = 0; i < tests.repetitions; i++) {
+          await hold(depth);
+          ms.push(await once(depth, count, (tokens) => onProgress(i * count + tokens)));
+        }
+        const speeds = ms.map((time) => (count * 1000) / time);
+        const tokensPerSecond = {
+          median: median(speeds),
+          min: Math.min(...speeds),
+          max: Math.max(...speeds),
+        };
+        yield { kind: "row", test, tokens: count, depth, ms, tokensPerSecond };
+      }
+    if (!tests.profile) continue;
+    const steps: { name: string; tokens: number }[] = [];
+    if (tests.generate.length > 0) steps.push({ name: "decode", tokens: 1 });
+    const chunk = Math.min(session.graph.maxTokens, Math.max(0, ...tests.prompt));
+    if (chunk > 0) steps.push({ name: `prompt chunk of ${chunk}`, tokens: chunk });
+    for (const { name, tokens } of steps) {
+      const step = `${name}${at(depth)}`;
+      report(`profile of ${step}`, tokens)(0);
+      await hold(depth);
+      // The step that the session has just done is repeated: the caches hold the same as before.
+      const ids = withTail(depth, tokens);
+      await session.sync(ids, { signal });
+      const profile = await session.allocation.profile!({
+        ids: Uint32Array.from(ids.slice(depth)),
+        position: depth,
+        outputs: 1,
+      });
+      yield { kind: "profile", step, tokens, depth, ...profile, operations: byOperation(profile) };
+    }
+  }
+}
+
+function byOperation({ dispatches }: StepProfile): OperationProfile[] {
+  const total = dispatches.reduce((sum, { us }) => sum + us, 0);
+  const found = new Map<string, { label: string; dispatches: number; us: number; bytes: number }>();
+  for (const { label, us, bytes } of dispatches) {
+    const row = found.get(label) ?? { label, dispatches: 0, us: 0, bytes: 0 };
+    row.dispatches++;
+    row.us += us;
+    row.bytes += bytes;
+    found.set(label, row);
+  }
+  return [...found.values()]
+    .map((row) => ({ ...row, share: total > 0 ? row.us / total : 0 }))
+    .sort((a, b) => b.us - a.us);
+}
+
+/** llama-bench's suffix. */
+function at(depth: number): string {
+  return depth === 0 ? "" : ` @ d${depth}`;
+}
+
+/** Of an even count the mean of the middle two. */
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+}
+
+/** Ids of a vocabulary, the same in each bench: a multiplicative generator (Park and Miller, CACM 1988). */
+function randomIds(vocab: number): () => number {
+  let state = 1;
+  return () => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % vocab;
+  };
+}

@@ -7,6 +7,15 @@
  *     for await (const { text } of model.generate("What is a whale?")) process.stdout.write(text);
  *     await model.close();
  */
+export type {
+  BenchOptions,
+  BenchProfile,
+  BenchProgress,
+  BenchRow,
+  BenchTests,
+  OperationProfile,
+} from "./engine/bench.ts";
+export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
 export {
   type GenerateOptions,
   Generation,
@@ -40,3 +49,4 @@ export {
 export type { ChatMessage, ChatTemplate } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";
+export { SHAPES, type Shape } from "./model/shapes.ts";

@@ -5,6 +5,8 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { SHAPES } from "../index.ts";
+import { printBench } from "./bench.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
@@ -23,6 +25,11 @@ function count(value: string): number {
   if (!(Number.isSafeInteger(parsed) && parsed >= 0))
     throw new InvalidArgumentError("A whole number from 0 on is needed.");
   return parsed;
+}
+
+/** "0,32768". */
+function counts(value: string): number[] {
+  return value.split(",").map(count);
 }
 
 const collect = (value: string, before: string[]) => [...before, value];
@@ -83,6 +90,33 @@ function commands(signal: AbortSignal): Command {
     .option("--json", "everything as one JSON object")
     .option("--template", "only the chat template")
     .action((file, options) => printInspection(file, options));
+
+  program
+    .command("bench")
+    .description("Measures prompt and generation speed at depths, in llama-bench's rows.")
+    .argument("[model]", "what `run` takes; or none, with --shape")
+    .option("-p, --prompt <tokens>", "lengths of prompts, separated by commas; 0: none", counts, [512])
+    .option("-n, --generate <tokens>", "lengths of generations; 0: none", counts, [128])
+    .option("-d, --depth <tokens>", "tokens in the cache before each test", counts, [0])
+    .option("-r, --repetitions <count>", "times that each test runs", count, 3)
+    .option("--profile", "GPU time by operation, too")
+    .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
+    .option("--layers <count>", "with --shape: another number of layers", count)
+    .option("--vocab <count>", "with --shape: another vocabulary", count)
+    .option("--type <name>", "with --shape: q4_0 (default), q4_k, q8_0 or f16")
+    .addOption(
+      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
+    )
+    .addOption(
+      new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
+        ["gpu", "cpu"],
+      ),
+    )
+    .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
+    .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+    .option("--chunk <tokens>", "tokens of a prompt read at once (default: what suits the device)", count)
+    .option("--json", "one JSON object a line")
+    .action((model, options) => printBench(model, options, signal));
 
   return program;
 }

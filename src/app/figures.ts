@@ -22,7 +22,12 @@ export function rate(tokens: number, ms: number): number | null {
 export function perSecond(tokens: number, ms: number): string {
   const found = rate(tokens, ms);
   if (found === null) return "";
-  return ` at ${found >= 100 ? grouped(Math.round(found)) : found.toPrecision(3)} tokens/s`;
+  return ` at ${rounded(found)} tokens/s`;
+}
+
+/** To three digits, or to whole numbers from 100 on. */
+export function rounded(found: number): string {
+  return found >= 100 ? grouped(Math.round(found)) : found.toPrecision(3);
 }
 
 /** Text out of a file, for a terminal: control characters are shown, not sent. */

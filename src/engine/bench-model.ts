@@ -16,6 +16,7 @@ import {
   bench,
   benchTail,
   benchTests,
+  checkProfile,
 } from "./bench.ts";
 import { type LoadOptions, modelPath, openDevice } from "./load.ts";
 import type { Plan } from "./plan.ts";
@@ -110,5 +111,12 @@ export async function openBench(
     { ...options, context },
     async () => {},
   );
-  return new Bench(parts, checked);
+  const made = new Bench(parts, checked);
+  try {
+    checkProfile(parts.session, checked);
+  } catch (error) {
+    await made.close();
+    throw error;
+  }
+  return made;
 }

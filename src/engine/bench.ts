@@ -101,6 +101,15 @@ export function benchTail({ prompt, generate }: Required<BenchTests>): number {
   return Math.max(...prompt, ...generate);
 }
 
+/** UnsupportedError when a profile is wanted of a device that cannot tell. */
+export function checkProfile({ allocation }: Session, { profile }: BenchTests): void {
+  if (profile && !allocation.profile)
+    throw new UnsupportedError(
+      "A profile on this device",
+      "Only a GPU has a clock of its own for each operation.",
+    );
+}
+
 /** Runs the tests; what they find comes as soon as it is known. The session is the bench's alone. */
 export async function* bench(
   session: Session,
@@ -108,11 +117,7 @@ export async function* bench(
 ): AsyncGenerator<BenchRow | BenchProfile> {
   const { signal } = options;
   const tests = benchTests(options);
-  if (tests.profile && !session.allocation.profile)
-    throw new UnsupportedError(
-      "A profile on this device",
-      "Only a GPU has a clock of its own for each operation.",
-    );
+  checkProfile(session, tests);
   const deepest = tests.depth[tests.depth.length - 1];
   const random = randomIds(session.vocab);
   const prefix = Array.from({ length: deepest }, random);

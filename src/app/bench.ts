@@ -1,0 +1,197 @@
+/**
+ * `nibble bench`: the library's measurements as a table or as JSON lines. Rows go to stdout as they come, progress to
+ * stderr when that is a terminal. Owns the layout and the names in the JSON.
+ */
+import {
+  ArgumentError,
+  type Bench,
+  type BenchLoadOptions,
+  type BenchProfile,
+  type BenchRow,
+  openBench,
+  type SyntheticModel,
+} from "../index.ts";
+import { bytes, grouped, perSecond, rounded } from "./figures.ts";
+import { write } from "./interrupt.ts";
+import { type Progress, progress } from "./progress.ts";
+
+export interface BenchCommand extends Pick<BenchLoadOptions, "device" | "adapter" | "threads" | "chunk"> {
+  prompt: number[];
+  generate: number[];
+  depth: number[];
+  repetitions: number;
+  profile?: boolean;
+  shape?: string;
+  layers?: number;
+  vocab?: number;
+  type?: string;
+  kv: string;
+  json?: boolean;
+}
+
+export async function printBench(model: string | undefined, command: BenchCommand, signal: AbortSignal) {
+  const { kv, device, adapter, threads, chunk, depth, repetitions, profile } = command;
+  const tests = { prompt: lengths(command.prompt), generate: lengths(command.generate), depth, repetitions };
+  const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
+  const bench = await openBench(
+    sourceOf(model, command),
+    { ...tests, profile },
+    {
+      ...{ kv, device, adapter, threads, chunk, signal },
+      onProgress: ({ bytes: done, totalBytes }) => loading.show(done, totalBytes),
+    },
+  ).finally(loading.clear);
+  try {
+    const name = model ?? command.shape ?? "";
+    const found = shown(bench, signal);
+    if (command.json)
+      for await (const row of found) await write(`${JSON.stringify(toJson(bench, name, row))}\n`, signal);
+    else await printTables(bench, name, found, signal);
+  } finally {
+    await bench.close();
+  }
+}
+
+/** A model by name or a shape, not both. */
+function sourceOf(
+  model: string | undefined,
+  { shape, layers, vocab, type }: BenchCommand,
+): string | SyntheticModel {
+  if (model !== undefined && shape !== undefined)
+    throw new ArgumentError("shape", shape, "a model or a shape, not both");
+  if (shape !== undefined) return { shape, layers, vocab, type };
+  if (model === undefined) throw new ArgumentError("model", "missing", "a model, or --shape");
+  for (const [name, found] of Object.entries({ layers, vocab, type }))
+    if (found !== undefined)
+      throw new ArgumentError(name, found, "nothing without --shape: a file has its own");
+  return model;
+}
+
+/** 0 is llama-bench's word for none. */
+function lengths(found: readonly number[]): number[] {
+  return found.filter((length) => length !== 0);
+}
+
+/** The bench's rows, with a line of progress between them that never mixes with the output. */
+async function* shown(bench: Bench, signal: AbortSignal): AsyncGenerator<BenchRow | BenchProfile> {
+  let doing = "";
+  let line: Progress = { show() {}, clear() {} };
+  let started = 0;
+  try {
+    for await (const row of bench.run({
+      signal,
+      onProgress(now) {
+        if (now.doing !== doing) {
+          line.clear();
+          doing = now.doing;
+          started = performance.now();
+          line = progress(doing, (done, total) => {
+            const speed = perSecond(done, performance.now() - started);
+            return `${grouped(done)} of ${grouped(total)} tokens${speed}`;
+          });
+        }
+        line.show(now.done, now.total);
+      },
+    })) {
+      line.clear();
+      yield row;
+    }
+  } finally {
+    line.clear();
+  }
+}
+
+/** Profiles are kept for the end, so that the rows stay one table. */
+async function printTables(
+  bench: Bench,
+  name: string,
+  found: AsyncGenerator<BenchRow | BenchProfile>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { plan } = bench;
+  const parts = [
+    `${name} (${bench.layers} layers)`,
+    `${bytes(plan.weightBytes)} of ${bench.type} weights`,
+    `${plan.kv} cache, ${bytes(plan.cacheBytes)} for ${grouped(plan.context)} tokens`,
+    `chunks of ${plan.graph.maxTokens}`,
+    bench.device,
+  ];
+  await write(`${parts.join(" · ")}\n\n${columns(["test", "tokens/s", "least", "most"], ROW)}\n`, signal);
+  const profiles: BenchProfile[] = [];
+  for await (const row of found) {
+    if (row.kind === "profile") profiles.push(row);
+    else {
+      const { median, min, max } = row.tokensPerSecond;
+      await write(`${columns([row.test, rounded(median), rounded(min), rounded(max)], ROW)}\n`, signal);
+    }
+  }
+  for (const profile of profiles) await write(`\n${profileText(profile).join("\n")}\n`, signal);
+}
+
+/** Widths; the first column is text and stands on the left. */
+const ROW = [22, 10, 10, 10];
+const OPERATION = [22, 10, 11, 8, 9, 8, 13];
+
+function columns(cells: readonly string[], widths: readonly number[]): string {
+  return cells
+    .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+    .join(" ")
+    .trimEnd();
+}
+
+function profileText(profile: BenchProfile): string[] {
+  const { operations, us, readBytesPerSecond: read, copyBytesPerSecond: copy } = profile;
+  const total = operations.reduce((sum, row) => sum + row.us, 0);
+  const count = operations.reduce((sum, row) => sum + row.dispatches, 0);
+  const moved = operations.reduce((sum, row) => sum + row.bytes, 0);
+  const line = (label: string, dispatches: number, time: number, moved: number) =>
+    columns(
+      [
+        label,
+        `${dispatches}`,
+        time.toFixed(1),
+        percent(time / total),
+        ...(moved > 0
+          ? [
+              (moved / 1e9).toFixed(3),
+              grouped(Math.round(moved / time / 1e3)),
+              percent((moved * 1e6) / time / read),
+            ]
+          : ["", "", ""]),
+      ],
+      OPERATION,
+    );
+  return [
+    `${profile.step}: ${us.toFixed(1)} us as it runs, ${total.toFixed(1)} us with each operation timed apart; the GPU reads ${grouped(Math.round(read / 1e9))} GB/s and copies ${grouped(Math.round(copy / 1e9))} GB/s`,
+    columns(["operation", "dispatches", "us", "share", "GB", "GB/s", "of read rate"], OPERATION),
+    ...operations.map(({ label, dispatches, us: time, bytes: moved }) =>
+      line(label, dispatches, time, moved),
+    ),
+    line("all", count, total, moved),
+    ...(moved > 0 ? [line("all, as it runs", count, us, moved)] : []),
+  ];
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)}%`;
+}
+
+/** What `--json` prints; names are part of the interface. */
+function toJson(bench: Bench, model: string, row: BenchRow | BenchProfile) {
+  const { plan } = bench;
+  const { kind, ...found } = row;
+  return {
+    model,
+    layers: bench.layers,
+    type: bench.type,
+    weightBytes: plan.weightBytes,
+    kv: plan.kv,
+    context: plan.context,
+    chunk: plan.graph.maxTokens,
+    device: bench.device,
+    kind,
+    ...found,
+    date: new Date().toISOString().slice(0, 10),
+    node: process.version,
+  };
+}

@@ -6,6 +6,7 @@ import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type SampleOptions, sampler } from "./sample.ts";
 import type { Session } from "./session.ts";
+import { Tokens } from "./tokens.ts";
 
 export interface GenerateOptions extends SampleOptions {
   /** Most tokens to generate; default: to the end of the context. */
@@ -94,15 +95,16 @@ export async function* generateTokens(
     throw new ArgumentError("stop", JSON.stringify(stop), "a list of texts, none empty");
   const sample = sampler(options);
   const started = performance.now();
-  const { logits: first, reused } = await session.sync(prompt, { signal, onProgress: onPrompt });
-  const promptDone = performance.now();
+  const reused = await session.process(prompt, { signal, onProgress: onPrompt });
+  const tokens = new Tokens(session, sample, maxTokens);
+  if (maxTokens === 0) await session.logits();
+  let promptDone = performance.now();
 
   const stream = tokenizer.stream({ continues: options.continues });
   const hold = new StopHold(stop);
   const ids: number[] = [];
   let pending: number[] = [];
   let text = "";
-  let logits = first;
   let stopReason: StopReason | null = maxTokens === 0 ? "length" : null;
   const give = (more: string): Piece => {
     text += more;
@@ -111,20 +113,26 @@ export async function* generateTokens(
     return piece;
   };
 
-  while (stopReason === null) {
-    throwIfAborted(signal, "generating");
-    const id = sample.next(logits, session.ids);
-    ids.push(id);
-    pending.push(id);
-    if (tokenizer.endIds.has(id) && !ignoreEnd) stopReason = "end";
-    else {
-      const { text: more, stopped } = hold.push(stream.push(id));
-      if (stopped) stopReason = "stop";
-      else if (ids.length >= maxTokens) stopReason = "length";
-      else if (session.ids.length >= session.context) stopReason = "context";
-      if (more !== "") yield give(more);
+  try {
+    while (stopReason === null) {
+      throwIfAborted(signal, "generating");
+      const id = await tokens.next();
+      // A device may still read the prompt until its first token comes.
+      if (ids.length === 0) promptDone = performance.now();
+      ids.push(id);
+      pending.push(id);
+      if (tokenizer.endIds.has(id) && !ignoreEnd) stopReason = "end";
+      else {
+        const { text: more, stopped } = hold.push(stream.push(id));
+        if (stopped) stopReason = "stop";
+        else if (ids.length >= maxTokens) stopReason = "length";
+        else if (session.ids.length >= session.context) stopReason = "context";
+        if (more !== "") yield give(more);
+      }
+      if (stopReason === null) await tokens.accept(id);
     }
-    if (stopReason === null) logits = await session.append(id);
+  } finally {
+    tokens.end();
   }
   let rest = "";
   if (stopReason !== "stop") {

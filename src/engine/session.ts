@@ -4,7 +4,7 @@
  * sampling. After an abort or an error the timeline is what was wholly processed.
  */
 import { rewindPosition } from "../cache/layers.ts";
-import type { Allocation, Graph } from "../device/contract.ts";
+import type { Allocation, Continuation, Graph, Sampling } from "../device/contract.ts";
 import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";
 
 /** More tokens than the context holds. */
@@ -31,6 +31,9 @@ export class Session {
   readonly #ids: number[] = [];
   /** Position after the furthest token ever written: what a ring has overwritten depends on it. */
   #written = 0;
+  #ahead: Continuation | null = null;
+  /** The device is done with a continuation that was stopped, and `#written` knows of it. */
+  #settled: Promise<void> = Promise.resolve();
 
   constructor(
     readonly graph: Graph,
@@ -51,9 +54,16 @@ export class Session {
     ids: readonly number[],
     options: SyncOptions = {},
   ): Promise<{ logits: Float32Array; reused: number }> {
+    const reused = await this.process(ids, options);
+    return { logits: await this.logits(), reused };
+  }
+
+  /** `sync` that leaves the logits on the device. */
+  async process(ids: readonly number[], options: SyncOptions = {}): Promise<number> {
     if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
     if (ids.length > this.context) throw new ContextError(ids.length, this.context);
     for (const id of ids) this.#check(id);
+    await this.#settled;
 
     let common = 0;
     while (common < this.#ids.length && common < ids.length && this.#ids[common] === ids[common]) common++;
@@ -69,15 +79,53 @@ export class Session {
       await this.#run(chunk, at + chunk.length === ids.length ? 1 : 0);
       options.onProgress?.(at + chunk.length - reused, ids.length - reused);
     }
-    return { logits: await this.allocation.read(this.graph.logits, 0, 1), reused };
+    return reused;
+  }
+
+  /** The logits [vocab] after the last token. */
+  logits(): Promise<Float32Array> {
+    return this.allocation.read(this.graph.logits, 0, 1);
   }
 
   /** Adds one token and gives the logits [vocab] after it. */
   async append(id: number): Promise<Float32Array> {
+    await this.push(id);
+    return this.logits();
+  }
+
+  /** `append` that leaves the logits on the device. While the device runs ahead, `id` is what it has chosen. */
+  async push(id: number): Promise<void> {
     if (this.#ids.length >= this.context) throw new ContextError(this.#ids.length + 1, this.context);
     this.#check(id);
+    if (this.#ahead) {
+      this.#ids.push(id);
+      return;
+    }
+    await this.#settled;
     await this.#run([id], 1);
-    return this.allocation.read(this.graph.logits, 0, 1);
+  }
+
+  /**
+   * Lets the device generate ahead, up to `most` ids and not past the context; null: it cannot, with these options. Ids
+   * that it gives become part of the timeline by `push`, each before the next is taken. It runs until `stopAhead`.
+   */
+  runAhead(sampling: Sampling, most: number): Pick<Continuation, "next"> | null {
+    const position = this.#ids.length;
+    const fits = this.context - position + 1;
+    this.#ahead = this.allocation.continue?.({ sampling, position, most: Math.min(most, fits) }) ?? null;
+    return this.#ahead;
+  }
+
+  /** Does not wait: whatever uses the session next does. */
+  stopAhead(): void {
+    const ahead = this.#ahead;
+    if (!ahead) return;
+    this.#ahead = null;
+    this.#settled = ahead.stop().then(({ position }) => {
+      // Steps of ids that nobody took have overwritten what a ring held.
+      this.#written = Math.max(this.#written, position);
+      this.#ids.length = Math.min(this.#ids.length, position);
+    });
   }
 
   #check(id: number): void {

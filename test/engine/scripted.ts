@@ -2,8 +2,12 @@
  * A model that says what a test wants: a session over an allocation whose logits favour scripted tokens, and a
  * tokenizer whose tokens are given byte strings. Both go through the real Session and generation loop.
  */
-import type { Allocation, Cache, Graph, Step } from "../../src/device/contract.ts";
+import type { Allocation, Cache, Graph, Sampling, Step } from "../../src/device/contract.ts";
+import { RunAhead } from "../../src/device/webgpu/run-ahead.ts";
+import { NOT_PROVEN } from "../../src/device/webgpu/sample.ts";
+import { sampler } from "../../src/engine/sample.ts";
 import { Session } from "../../src/engine/session.ts";
+import { DeviceError } from "../../src/format/errors.ts";
 import type { TextStream, Tokenizer } from "../../src/format/tokenizer.ts";
 
 export const END = 0;
@@ -36,29 +40,88 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
 export interface Script {
   session: Session;
   steps: Step[];
+  /** What was asked of the device besides steps: "read", "candidates 40", "continue", ... */
+  asked: string[];
 }
 
-/** After token number p of the timeline (from 0), the most likely next one is script(p + 1). */
+export interface ScriptOptions {
+  vocab: number;
+  context?: number;
+  chunk?: number;
+  caches?: Pick<Cache, "window" | "capacity">[];
+  /** The device generates ahead and knows its largest logits. */
+  ahead?: boolean;
+  /** It is lost when this position would be written. */
+  failsAt?: number;
+  /** It cannot prove which words are kept for the token at this position. */
+  unprovenAt?: number;
+}
+
+/**
+ * After the tokens of a timeline up to `position`, the most likely next one is script(position), or the next one's
+ * logits are.
+ */
 export function scriptedSession(
-  script: (position: number) => number,
-  options: { vocab: number; context?: number; chunk?: number; caches?: Pick<Cache, "window" | "capacity">[] },
+  script: (position: number) => number | Float32Array,
+  options: ScriptOptions,
 ): Script {
   const { vocab, context = 1024, chunk = 8, caches = [] } = options;
   const steps: Step[] = [];
+  const asked: string[] = [];
   let end = 0;
-  const logits = { id: 0, rows: "outputs", cols: vocab } as const;
+  let isLost = false;
+  const row = () => {
+    const scripted = script(end);
+    if (typeof scripted !== "number") return scripted.slice();
+    const logits = new Float32Array(vocab);
+    logits[scripted] = 1;
+    return logits;
+  };
+  const run = (step: Step) => {
+    isLost ||= step.position === options.failsAt;
+    if (isLost) throw new DeviceError("scripted", "lost");
+    steps.push(step);
+    end = step.position + step.ids.length;
+  };
   const allocation = {
     async run(step: Step) {
-      steps.push(step);
-      end = step.position + step.ids.length;
+      run(step);
     },
     async read() {
-      const row = new Float32Array(vocab);
-      row[script(end)] = 1;
-      return row;
+      asked.push("read");
+      return row();
     },
   };
+  const ahead = {
+    continue({ sampling, position, most }: { sampling: Sampling; position: number; most: number }) {
+      asked.push("continue");
+      const { first, ...rest } = sampling;
+      const sample = sampler(rest);
+      for (let i = 0; i < first; i++) sample.skip();
+      let last = 0;
+      const start = async (at: number | null) => {
+        if (at !== null) run({ ids: Uint32Array.of(last), position: at, outputs: 1 });
+        last = sample.next(row(), []);
+        const word = end === options.unprovenAt ? NOT_PROVEN : last;
+        await new Promise((resolve) => setImmediate(resolve));
+        return word;
+      };
+      return new RunAhead({ position, most, start });
+    },
+    async candidates(count: number) {
+      asked.push(`candidates ${count}`);
+      const logits = row();
+      const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
+      return { ids: Uint32Array.from(order), logits: Float32Array.from(order, (id) => logits[id]) };
+    },
+  };
+  const logits = { id: 0, rows: "outputs", cols: vocab } as const;
   const graph = { maxTokens: chunk, caches, logits };
-  const session = new Session(graph as unknown as Graph, allocation as unknown as Allocation, context, vocab);
-  return { session, steps };
+  const session = new Session(
+    graph as unknown as Graph,
+    (options.ahead ? { ...allocation, ...ahead } : allocation) as unknown as Allocation,
+    context,
+    vocab,
+  );
+  return { session, steps, asked };
 }

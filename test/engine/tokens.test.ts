@@ -1,0 +1,144 @@
+/** Where tokens come from makes no difference: a device that runs ahead, few candidates, or all logits. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type GenerateOptions, Generation, generateTokens, type Piece } from "../../src/engine/generate.ts";
+import { AbortedError, DeviceError } from "../../src/format/errors.ts";
+import { gaussian, random } from "../device/random-tensor.ts";
+import { END, piecesTokenizer, type ScriptOptions, scriptedSession } from "./scripted.ts";
+
+const PROMPT = [1, 2, 3];
+const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
+const VOCAB = LETTERS.length + 1;
+
+/** Logits by position alone, a little like a model's. */
+function logitsAt(position: number): Float32Array {
+  const next = random(position);
+  return Float32Array.from({ length: VOCAB }, (_, id) => (id === END ? -1 : 2 * gaussian(next)));
+}
+
+function open(options: Partial<ScriptOptions> = {}, at: (p: number) => number | Float32Array = logitsAt) {
+  const script = scriptedSession(at, { vocab: VOCAB, context: 40, ...options });
+  const generate = (prompt: readonly number[], options: GenerateOptions = {}) =>
+    new Generation(generateTokens(script.session, piecesTokenizer(LETTERS), prompt, options));
+  return { ...script, generate };
+}
+
+/** All that a caller sees, without times. */
+async function seen(generation: Generation) {
+  const pieces: Piece[] = [];
+  for await (const piece of generation) pieces.push(piece);
+  const { promptMs, generateMs, ...result } = await generation.result();
+  return { pieces, result };
+}
+
+describe("a device that runs ahead", () => {
+  const options = fc.record({
+    seed: fc.nat(1000),
+    temperature: fc.constantFrom(0, 0.7, 1.5),
+    topK: fc.constantFrom(0, 1, 5, 40),
+    topP: fc.constantFrom(0.5, 1),
+    minP: fc.constantFrom(0, 0.05),
+    repeatPenalty: fc.constantFrom(1, 1, 1.3, 0.8),
+    repeatLast: fc.constantFrom(0, 4, 64),
+    maxTokens: fc.oneof(fc.nat(6), fc.constant(Number.POSITIVE_INFINITY)),
+    stop: fc.array(fc.string({ unit: fc.constantFrom("a", "b", "c"), minLength: 1, maxLength: 2 }), {
+      maxLength: 2,
+    }),
+    ignoreEnd: fc.boolean(),
+  });
+
+  it("gives what the host gives: pieces, result and timeline, also in the next turn", async () => {
+    const turn = fc.record({ options, unprovenAt: fc.integer({ min: 3, max: 60 }) });
+    const property = fc.asyncProperty(turn, options, async ({ options, unprovenAt }, more) => {
+      const host = open();
+      const device = open({ ahead: true, unprovenAt });
+      const first = await seen(host.generate(PROMPT, options));
+      expect(await seen(device.generate(PROMPT, options))).toEqual(first);
+      expect(device.session.ids).toEqual(host.session.ids);
+      const longer = [...PROMPT, ...first.result.ids, 5].slice(0, 40);
+      const second = await seen(host.generate(longer, more));
+      expect(await seen(device.generate(longer, more))).toEqual(second);
+      expect(device.session.ids).toEqual(host.session.ids);
+    });
+    await fc.assert(property, { numRuns: 150, seed: 1 });
+  });
+
+  it("starts a step as soon as a token is taken, and few before", async () => {
+    const { generate, steps } = open({ ahead: true }, () => 1);
+    const pieces = generate(PROMPT)[Symbol.asyncIterator]();
+    const counts: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      await pieces.next();
+      counts.push(steps.length);
+    }
+    expect(counts).toEqual([4, 5, 6, 7]);
+    expect(steps.map(({ position }) => position)).toEqual([0, 3, 4, 5, 6, 7, 8]);
+  });
+
+  it("starts none past maxTokens or the context", async () => {
+    for (const { maxTokens, context, wanted } of [
+      { maxTokens: 3, context: 40, wanted: [0, 3, 4] },
+      { maxTokens: 1, context: 40, wanted: [0] },
+      { maxTokens: 0, context: 40, wanted: [0] },
+      { maxTokens: 9, context: 5, wanted: [0, 3, 4] },
+      { maxTokens: 9, context: 3, wanted: [0] },
+    ]) {
+      const { generate, steps } = open({ ahead: true, context }, () => 1);
+      await generate(PROMPT, { maxTokens }).result();
+      expect(steps.map(({ position }) => position)).toEqual(wanted);
+    }
+  });
+
+  it("reads no logits, but where the host has to choose", async () => {
+    const device = open({ ahead: true });
+    await device.generate(PROMPT, { temperature: 1, seed: 1, maxTokens: 5 }).result();
+    expect(device.asked).toEqual(["continue"]);
+    const penalty = open({ ahead: true });
+    await penalty.generate(PROMPT, { repeatPenalty: 1.1, temperature: 1, topK: 5, maxTokens: 2 }).result();
+    expect(penalty.asked).toEqual(["candidates 8", "candidates 9"]);
+    const raised = open({ ahead: true });
+    await raised.generate(PROMPT, { repeatPenalty: 0.9, maxTokens: 2 }).result();
+    expect(raised.asked).toEqual(["read", "read"]);
+    const unproven = open({ ahead: true, unprovenAt: 5 });
+    await unproven.generate(PROMPT, { temperature: 1, topK: 0, seed: 1, maxTokens: 5 }).result();
+    expect(unproven.asked).toEqual(["continue", "read", "read", "read"]);
+  });
+
+  it("an abort or a left loop ends it, and the session goes on from what was taken", async () => {
+    const { generate, session } = open({ ahead: true }, (p) => 1 + (p % 5));
+    const controller = new AbortController();
+    const run = async () => {
+      for await (const _ of generate(PROMPT, { signal: controller.signal })) controller.abort();
+    };
+    await expect(run()).rejects.toThrow(AbortedError);
+    expect(session.ids).toEqual([...PROMPT, 4]);
+    for await (const { text } of generate(PROMPT)) if (text === "a") break;
+    expect(session.ids).toEqual([...PROMPT, 4, 5]);
+    const { text } = await generate([...PROMPT, 4, 5], { maxTokens: 6 }).result();
+    expect(text).toBe("abcdea");
+  });
+
+  it("that is lost in the middle is one error, and not an endless wait", async () => {
+    const { generate } = open({ ahead: true, failsAt: 6 }, () => 1);
+    const all: string[] = [];
+    const run = async () => {
+      for await (const { text } of generate(PROMPT)) all.push(text);
+    };
+    await expect(run()).rejects.toThrow(DeviceError);
+    expect(all).toEqual(["a", "a", "a", "a"]);
+    await expect(generate([1, 2, 3, 1, 1, 1, 1, 1]).result()).rejects.toThrow(DeviceError);
+  });
+
+  it("has overwritten what a ring held: the session knows, though nobody took those tokens", async () => {
+    const ring = { window: 32, capacity: 64 };
+    const device = open({ ahead: true, context: 200, caches: [ring] }, () => 1);
+    await device.generate(new Array<number>(90).fill(2), { maxTokens: 100, stop: ["aaa"] }).result();
+    // Three tokens were taken, and two of them are in the timeline. 90 to 94 were written, so 0 to 30 are gone.
+    expect(device.session.ids.length).toBe(92);
+    const reused = async (keep: number) =>
+      (await device.generate([...new Array<number>(keep).fill(2), 7], { maxTokens: 0 }).result())
+        .reusedTokens;
+    expect(await reused(62)).toBe(62);
+    expect(await reused(61)).toBe(0);
+  });
+});

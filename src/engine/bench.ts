@@ -7,8 +7,9 @@
  */
 import type { StepProfile } from "../device/contract.ts";
 import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
-import { argmax } from "./sample.ts";
+import { sampler } from "./sample.ts";
 import type { Session } from "./session.ts";
+import { Tokens } from "./tokens.ts";
 
 export interface BenchTests {
   /** Prompt lengths. Default 512; none with an empty list. */
@@ -44,7 +45,7 @@ export interface BenchRow {
   readonly test: string;
   readonly tokens: number;
   readonly depth: number;
-  /** By repetition. A prompt ends with the logits after its last token, each generated token with those after it. */
+  /** By repetition. A prompt ends with the logits after its last token, a generation with its last token. */
   readonly ms: readonly number[];
   readonly tokensPerSecond: { readonly median: number; readonly min: number; readonly max: number };
 }
@@ -146,17 +147,23 @@ export async function* bench(
     await session.sync(ids, { signal, onProgress });
     return performance.now() - started;
   };
-  /** Greedy, as generate.ts does it: `count` steps, the first with a random token. */
+  /** Greedy, as generate.ts does it: `count` steps, the first with a random token, and as many choices. */
   const generate = async (depth: number, count: number, onProgress: (tokens: number) => void) => {
     const ids = withTail(depth, 1);
     const started = performance.now();
-    let { logits } = await session.sync(ids, { signal });
-    for (let i = 1; i < count; i++) {
-      throwIfAborted(signal, "the bench");
-      logits = await session.append(argmax(logits));
-      onProgress(i);
+    await session.process(ids, { signal });
+    const tokens = new Tokens(session, sampler({ temperature: 0, seed: 0 }), count);
+    try {
+      for (let made = 1; ; made++) {
+        throwIfAborted(signal, "the bench");
+        const id = await tokens.next();
+        onProgress(made);
+        if (made === count) return performance.now() - started;
+        await tokens.accept(id);
+      }
+    } finally {
+      tokens.end();
     }
-    return performance.now() - started;
   };
 
   const kinds = [

@@ -1,0 +1,63 @@
+// Rows of a table of any weight form, by id, times a number: out [tokens][cols] f32. Large tables lie in several buffers
+// ("parts"); ids outside of this part's rows are left to the other parts' dispatches.
+// lib: weight, codes
+
+// <values>
+const CODES: u32 = 0u;
+const SCALES: u32 = 0u;
+const BIAS: f32 = 8.0;
+const CODES_0: u32 = 0u;
+const CODES_1: u32 = 0u;
+const CODES_2: u32 = 0u;
+const CODES_3: u32 = 0u;
+// </values>
+
+struct Params {
+  first: u32,
+  rows: u32,
+  cols: u32,
+  groups: u32,
+  scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> ids: array<u32>;
+@group(0) @binding(3) var<storage, read> codes: array<u32>;
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+
+// One workgroup a token and 1024 values; an invocation expands four values: word `quad % 4` of a half group.
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  prepareCodes(local);
+  let token = place.y;
+  let row = ids[token] - params.first;
+  let group = place.x * 32u + local / 8u;
+  let quad = local % 8u;
+  if (ids[token] < params.first || row >= params.rows || group >= params.groups) {
+    return;
+  }
+  var values = vec4<f32>();
+  if (CODES == F32) {
+    let at = (row * params.groups + group) * 32u + quad * 4u;
+    values = vec4<f32>(bitcast<f32>(codes[at]), bitcast<f32>(codes[at + 1u]), bitcast<f32>(codes[at + 2u]), bitcast<f32>(codes[at + 3u]));
+  } else if (CODES == F16 || CODES == BF16) {
+    let at = (row * params.groups + group) * 16u + quad * 2u;
+    values = vec4<f32>(floatsOf(codes[at]), floatsOf(codes[at + 1u]));
+  } else {
+    let at = scaleAt(row, group, params.groups);
+    let all = scalesOf(scales[at], scales[min(at + 1u, arrayLength(&scales) - 1u)], group);
+    let scale = select(all.xy, all.zw, quad >= 4u);
+    var word = 0u;
+    if (CODES == BYTES) {
+      word = codes[((row * 2u + quad / 4u) * params.groups + group) * 4u + quad % 4u];
+    } else {
+      word = codesOf((codes[(row * params.groups + group) * 4u + quad % 4u] >> (quad & 4u)) & 0x0f0f0f0fu);
+    }
+    values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
+  }
+  let col = group * 32u + quad * 4u;
+  for (var i = 0u; i < min(4u, params.cols - min(col, params.cols)); i++) {
+    out[token * params.cols + col + i] = values[i] * params.scale;
+  }
+}

@@ -1,0 +1,7 @@
+// Codes that are numbers themselves.
+fn prepareCodes(local: u32) {}
+
+/// Four nibbles, one a byte -> four int8.
+fn codesOf(nibbles: u32) -> u32 {
+  return nibbles;
+}

@@ -1,0 +1,21 @@
+// Sums over teams of TEAM consecutive invocations, of one subgroup or several. The kernel's block holds WORKGROUP, TEAM and
+// SUBGROUP; every team of a workgroup must take part.
+var<workgroup> subgroupSums: array<f32, WORKGROUP / SUBGROUP>;
+
+/// The sum of the team's values, in every lane.
+fn teamSum(value: f32, local: u32) -> f32 {
+  let sum = subgroupAdd(value);
+  if (TEAM == SUBGROUP) {
+    return sum;
+  }
+  workgroupBarrier();
+  if (local % SUBGROUP == 0u) {
+    subgroupSums[local / SUBGROUP] = sum;
+  }
+  workgroupBarrier();
+  var total = 0.0;
+  for (var i = 0u; i < TEAM / SUBGROUP; i++) {
+    total += subgroupSums[local / TEAM * (TEAM / SUBGROUP) + i];
+  }
+  return total;
+}

@@ -1,0 +1,142 @@
+// Any weights times many tokens of f32 activations, for devices without subgroup matrices. A workgroup owns 64 rows x 32 tokens,
+// an invocation 4 x 4 of them; weights are expanded 32 columns at a time into workgroup memory.
+// lib: weight, codes
+
+// <values>
+const CODES: u32 = 0u;
+const SCALES: u32 = 0u;
+const BIAS: f32 = 8.0;
+const CODES_0: u32 = 0u;
+const CODES_1: u32 = 0u;
+const CODES_2: u32 = 0u;
+const CODES_3: u32 = 0u;
+const HAS_BIAS: bool = false;
+// cols is a multiple of 4, so that a token begins with a whole vec4.
+const ALIGNED: bool = true;
+// </values>
+
+// Row r goes to column r + firstColumn of `out`, from `split` on to r + secondColumn (both modulo 2^32).
+struct Params {
+  rows: u32,
+  cols: u32,
+  groups: u32,
+  // Tokens that x and out have room for.
+  tokens: u32,
+  outCols: u32,
+  split: u32,
+  firstColumn: u32,
+  secondColumn: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> codes: array<u32>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
+// [tokens][cols]
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
+// [outCols]
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+// [tokens][outCols]
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+
+const TILE_ROWS: u32 = 64u;
+const TILE_TOKENS: u32 = 32u;
+// By column, then by row or token, four of them a vec4: [32][64 / 4] and [32][32 / 4]. 12 KiB.
+var<workgroup> weightTile: array<vec4<f32>, 32u * TILE_ROWS / 4u>;
+var<workgroup> xTile: array<vec4<f32>, 32u * TILE_TOKENS / 4u>;
+
+@compute @workgroup_size(128)
+fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  prepareCodes(local);
+  let firstRow = place.x * TILE_ROWS;
+  let firstToken = place.y * TILE_TOKENS;
+  // Rows 4 * (local % 16) .. + 3, tokens 4 * (local / 16) .. + 3.
+  let rowQuad = local % 16u;
+  let tokenQuad = local / 16u;
+  var acc: array<vec4<f32>, 4>;
+
+  for (var group = 0u; group < params.groups; group++) {
+    workgroupBarrier();
+    // Two invocations a row: elements 0..15 and 16..31.
+    expand(firstRow + local / 2u, group, local % 2u, local / 2u);
+    // Four invocations a token, eight columns each.
+    for (var i = 0u; i < 2u; i++) {
+      let col = local % 4u * 8u + i * 4u;
+      let values = xAt(min(firstToken + local / 4u, params.tokens - 1u), group * 32u + col);
+      for (var c = 0u; c < 4u; c++) {
+        xTile[(col + c) * (TILE_TOKENS / 4u) + local / 16u][local / 4u % 4u] = values[c];
+      }
+    }
+    workgroupBarrier();
+    for (var col = 0u; col < 32u; col++) {
+      let w = weightTile[col * (TILE_ROWS / 4u) + rowQuad];
+      let values = xTile[col * (TILE_TOKENS / 4u) + tokenQuad];
+      for (var t = 0u; t < 4u; t++) {
+        acc[t] += w * values[t];
+      }
+    }
+  }
+
+  for (var t = 0u; t < 4u; t++) {
+    let token = firstToken + tokenQuad * 4u + t;
+    for (var r = 0u; r < 4u; r++) {
+      let row = firstRow + rowQuad * 4u + r;
+      if (token < params.tokens && row < params.rows) {
+        let column = row + select(params.firstColumn, params.secondColumn, row >= params.split);
+        var value = acc[t][r];
+        if (HAS_BIAS) {
+          value += bias[column];
+        }
+        out[token * params.outCols + column] = value;
+      }
+    }
+  }
+}
+
+/// Half a group of a row into the tile's place for that row. Rows past the end repeat the last one.
+fn expand(wanted: u32, group: u32, half: u32, place: u32) {
+  let row = min(wanted, params.rows - 1u);
+  let groups = params.groups;
+  var scale = vec2<f32>(1.0, 0.0);
+  if (CODES < F32) {
+    let at = scaleAt(row, group, groups);
+    let all = scalesOf(scales[at], scales[min(at + 1u, arrayLength(&scales) - 1u)], group);
+    scale = select(all.xy, all.zw, half == 1u);
+  }
+  for (var w = 0u; w < 4u; w++) {
+    var values = vec4<f32>();
+    if (CODES == F32) {
+      let at = (row * groups + group) * 32u + half * 16u + w * 4u;
+      values = bitcast<vec4<f32>>(vec4<u32>(codes[at], codes[at + 1u], codes[at + 2u], codes[at + 3u]));
+    } else if (CODES == F16 || CODES == BF16) {
+      let at = (row * groups + group) * 16u + half * 8u + w * 2u;
+      values = vec4<f32>(floatsOf(codes[at]), floatsOf(codes[at + 1u]));
+    } else {
+      var word = 0u;
+      if (CODES == BYTES) {
+        word = codes[((row * 2u + half) * groups + group) * 4u + w];
+      } else {
+        word = codesOf((codes[(row * groups + group) * 4u + w] >> (4u * half)) & 0x0f0f0f0fu);
+      }
+      values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
+    }
+    for (var c = 0u; c < 4u; c++) {
+      weightTile[(half * 16u + w * 4u + c) * (TILE_ROWS / 4u) + place / 4u][place % 4u] = values[c];
+    }
+  }
+}
+
+/// Four activations from `col` (a multiple of 4) on; zeros past the end.
+fn xAt(token: u32, col: u32) -> vec4<f32> {
+  if (col >= params.cols) {
+    return vec4<f32>();
+  }
+  let at = token * params.cols + col;
+  if (ALIGNED) {
+    return x[at / 4u];
+  }
+  var values = vec4<f32>();
+  for (var i = 0u; i < min(4u, params.cols - col); i++) {
+    values[i] = x[(at + i) / 4u][(at + i) % 4u];
+  }
+  return values;
+}

@@ -1,0 +1,178 @@
+// Packed weights times one to four tokens of q8 activations. A team of TEAM invocations owns ROWS rows; lane i takes the
+// groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
+// GATED: the weights are gate rows, then as many up rows; out = activation(gate) * up.
+// lib: weight, codes, q8, activation, teamSum
+
+// <values>
+const CODES: u32 = 0u;
+const SCALES: u32 = 0u;
+const BIAS: f32 = 8.0;
+const CODES_0: u32 = 0u;
+const CODES_1: u32 = 0u;
+const CODES_2: u32 = 0u;
+const CODES_3: u32 = 0u;
+const WORKGROUP: u32 = 128u;
+const TEAM: u32 = 32u;
+const SUBGROUP: u32 = 32u;
+const ROWS: u32 = 4u;
+const TOKENS: u32 = 1u;
+// Groups of a row that a lane loads before it computes.
+const UNROLL: u32 = 1u;
+const HAS_BIAS: bool = false;
+const GATED: bool = false;
+const ACTIVATION: u32 = 0u;
+// The result is q8 (one token only); a workgroup then owns whole groups of 32 outputs.
+const Q8_OUT: bool = false;
+// </values>
+
+// Row r goes to column r + firstColumn of `out`, from `split` on to r + secondColumn (both modulo 2^32).
+struct Params {
+  rows: u32,
+  groups: u32,
+  outCols: u32,
+  split: u32,
+  firstColumn: u32,
+  secondColumn: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
+// [outCols] f32
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+// [tokens][outCols] f32, or q8
+@group(0) @binding(6) var<storage, read_write> out: array<u32>;
+
+const TEAMS: u32 = WORKGROUP / TEAM;
+// Outputs of a team.
+const OUTS: u32 = select(ROWS, ROWS / 2u, GATED);
+var<workgroup> results: array<f32, TEAMS * OUTS>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  prepareCodes(local);
+  let lane = local % TEAM;
+  let firstOut = (place.x + place.y * 65535u) * (TEAMS * OUTS) + local / TEAM * OUTS;
+  let outs = select(params.rows, params.rows / 2u, GATED);
+  let groups = params.groups;
+
+  // Rows past the end repeat the last one and are not written.
+  var rows: array<u32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    if (GATED) {
+      rows[r] = min(firstOut + r / 2u, outs - 1u) + (r % 2u) * outs;
+    } else {
+      rows[r] = min(firstOut + r, outs - 1u);
+    }
+  }
+
+  var acc: array<f32, ROWS * TOKENS>;
+  for (var base = lane; base - lane < groups; base += TEAM * UNROLL) {
+    var first: array<vec4<u32>, ROWS * UNROLL>;
+    var second: array<vec4<u32>, ROWS * UNROLL>;
+    var scale: array<vec2<u32>, ROWS * UNROLL>;
+    for (var u = 0u; u < UNROLL; u++) {
+      let group = min(base + u * TEAM, groups - 1u);
+      for (var r = 0u; r < ROWS; r++) {
+        let i = u * ROWS + r;
+        if (CODES == BYTES) {
+          first[i] = codes[rows[r] * 2u * groups + group];
+          second[i] = codes[(rows[r] * 2u + 1u) * groups + group];
+        } else {
+          first[i] = codes[rows[r] * groups + group];
+        }
+        let at = scaleAt(rows[r], group, groups);
+        scale[i].x = scales[at];
+        if (SCALES == HALF_PAIRS) {
+          scale[i].y = scales[at + 1u];
+        }
+      }
+    }
+    for (var u = 0u; u < UNROLL; u++) {
+      let group = min(base + u * TEAM, groups - 1u);
+      let inside = base + u * TEAM < groups;
+      for (var t = 0u; t < TOKENS; t++) {
+        let x0 = x[t * 3u * groups + group];
+        let x1 = x[(t * 3u + 1u) * groups + group];
+        var facts = bitcast<vec4<f32>>(x[(t * 3u + 2u) * groups + group]);
+        if (!inside) {
+          facts = vec4<f32>();
+        }
+        for (var r = 0u; r < ROWS; r++) {
+          let i = u * ROWS + r;
+          var low = first[i];
+          var high = second[i];
+          if (CODES != BYTES) {
+            low = nibbleCodes(first[i]);
+            high = nibbleCodes(first[i] >> vec4<u32>(4u));
+          }
+          let dot0 = dot16(low, x0);
+          let dot1 = dot16(high, x1);
+          let s = scalesOf(scale[i].x, scale[i].y, group);
+          if (SCALES == HALVES || SCALES == HALF_PAIRS) {
+            acc[r * TOKENS + t] += facts.x * (s.x * f32(dot0) + s.z * f32(dot1)) + s.y * facts.y + s.w * facts.z;
+          } else {
+            acc[r * TOKENS + t] += s.x * (facts.x * f32(dot0 + dot1)) + s.y * (facts.y + facts.z);
+          }
+        }
+      }
+    }
+  }
+
+  for (var t = 0u; t < TOKENS; t++) {
+    for (var o = 0u; o < OUTS; o++) {
+      var value = 0.0;
+      if (GATED) {
+        value = activation(ACTIVATION, teamSum(acc[2u * o * TOKENS + t], local)) * teamSum(acc[(2u * o + 1u) * TOKENS + t], local);
+      } else {
+        value = teamSum(acc[o * TOKENS + t], local);
+      }
+      let row = firstOut + o;
+      let column = row + select(params.firstColumn, params.secondColumn, row >= params.split);
+      if (lane == 0u && row < outs) {
+        if (HAS_BIAS) {
+          value += bias[column];
+        }
+        if (Q8_OUT) {
+          results[local / TEAM * OUTS + o] = value;
+        } else {
+          out[t * params.outCols + column] = bitcast<u32>(value);
+        }
+      }
+    }
+  }
+  if (Q8_OUT) {
+    workgroupBarrier();
+    writeQ8(local, (place.x + place.y * 65535u) * (TEAMS * OUTS), outs);
+  }
+}
+
+/// Three invocations a group of 32 results, one for each plane.
+fn writeQ8(local: u32, firstOut: u32, outs: u32) {
+  let plane = local % 4u;
+  let begin = local / 4u * 32u;
+  if (plane == 3u || begin >= TEAMS * OUTS || firstOut + begin >= outs) {
+    return;
+  }
+  var values: array<vec4<f32>, 8>;
+  for (var i = 0u; i < 8u; i++) {
+    let at = begin + 4u * i;
+    values[i] = vec4<f32>(results[at], results[at + 1u], results[at + 2u], results[at + 3u]);
+  }
+  let packed = q8Quantize(values);
+  let words = select(select(packed.scales, packed.high, plane == 1u), packed.low, plane == 0u);
+  let at = (plane * (params.outCols / 32u) + (firstOut + begin + params.firstColumn) / 32u) * 4u;
+  for (var i = 0u; i < 4u; i++) {
+    out[at + i] = words[i];
+  }
+}
+
+fn nibbleCodes(words: vec4<u32>) -> vec4<u32> {
+  let nibbles = words & vec4<u32>(0x0f0f0f0fu);
+  return vec4<u32>(codesOf(nibbles.x), codesOf(nibbles.y), codesOf(nibbles.z), codesOf(nibbles.w));
+}
+
+fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
+  return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
+}

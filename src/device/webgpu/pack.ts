@@ -1,0 +1,69 @@
+/**
+ * Rows of a file's bytes -> the words that GPU kernels read (weights.ts), piece by piece while a model loads. Owns the
+ * choice by type; families of types lie in pack/. One idea: four codes at a time, masked and shifted as one word, and
+ * nothing allocated per block.
+ */
+import { ArgumentError } from "../../format/errors.ts";
+import { BLOCKS, rowBytes, type TensorType } from "../../format/tensor.ts";
+import { iq4Xs, q2K, q3K, q4K, q5K, q6K } from "./pack/k-quants.ts";
+import { mlx4, mlx8 } from "./pack/mlx.ts";
+import { floats, iq4Nl, mxfp4, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./pack/simple.ts";
+import type { PackRow } from "./pack/words.ts";
+import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
+
+const PACKERS: Readonly<Record<TensorType, PackRow>> = {
+  f32: floats(4),
+  f16: floats(2),
+  bf16: floats(2),
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k: q2K,
+  q3_k: q3K,
+  q4_k: q4K,
+  q5_k: q5K,
+  q6_k: q6K,
+  iq4_nl: iq4Nl,
+  iq4_xs: iq4Xs,
+  mxfp4,
+  mlx4_g32: mlx4(32),
+  mlx4_g64: mlx4(64),
+  mlx4_g128: mlx4(128),
+  mlx8_g32: mlx8(32),
+  mlx8_g64: mlx8(64),
+  mlx8_g128: mlx8(128),
+};
+
+/**
+ * Packs `rows` whole rows. bytes: rows * rowBytes(type, cols) of the file. codes, scales: zero-filled or reused arrays of
+ * at least rows * codesRowBytes and rows * scalesRowBytes bytes; every word of those rows is written.
+ */
+export function packRows(
+  type: TensorType,
+  bytes: Uint8Array,
+  rows: number,
+  cols: number,
+  codes: Uint32Array,
+  scales: Uint32Array,
+): void {
+  const { elements } = BLOCKS[type];
+  if (cols % elements !== 0)
+    throw new ArgumentError(`columns of a ${type} matrix`, cols, `multiples of ${elements}`);
+  const stride = rowBytes(type, cols);
+  if (bytes.length < rows * stride)
+    throw new ArgumentError(`bytes of ${rows} rows of ${type}`, bytes.length, `at least ${rows * stride}`);
+  const form = weightForm(type);
+  const codesWords = codesRowBytes(form, cols) / 4;
+  const scalesWords = scalesRowBytes(form, cols) / 4;
+  if (codes.length < rows * codesWords || scales.length < rows * scalesWords)
+    throw new ArgumentError(
+      "words for packed rows",
+      `${codes.length} and ${scales.length}`,
+      `at least ${rows * codesWords} and ${rows * scalesWords}`,
+    );
+  const pack = PACKERS[type];
+  for (let row = 0; row < rows; row++)
+    pack(bytes, row * stride, cols, codes, row * codesWords, scales, row * scalesWords);
+}

@@ -1,0 +1,93 @@
+/** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl and mxfp4 (format/blocks/ defines them). */
+import { fifthBits, halfAt, LOW, lessBias, type PackRow, putHalf, wordAt } from "./words.ts";
+
+/** Floats stay as they are; rows are padded with zeros to whole groups of 32. */
+export function floats(width: 2 | 4): PackRow {
+  return (bytes, at, cols, codes, to) => {
+    const padded = Math.ceil(cols / 32) * 32 * width;
+    const row = new Uint8Array(codes.buffer, codes.byteOffset + to * 4, padded);
+    row.set(bytes.subarray(at, at + cols * width));
+    row.fill(0, cols * width);
+  };
+}
+
+/** Nibbles lie in the file as they do on the GPU. */
+function nibbles(bytes: Uint8Array, at: number, codes: Uint32Array, to: number): void {
+  codes[to] = wordAt(bytes, at);
+  codes[to + 1] = wordAt(bytes, at + 4);
+  codes[to + 2] = wordAt(bytes, at + 8);
+  codes[to + 3] = wordAt(bytes, at + 12);
+}
+
+/** [d][16 nibble bytes]: q4_0, and iq4_nl, whose table the kernels hold. */
+export const q4_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  for (let group = 0; group < cols / 32; group++, at += 18, to += 4) {
+    putHalf(scales, scaleTo, group, halfAt(bytes, at));
+    nibbles(bytes, at + 2, codes, to);
+  }
+};
+
+export const iq4Nl = q4_0;
+
+/** [d][m][16 nibble bytes] */
+export const q4_1: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  for (let group = 0; group < cols / 32; group++, at += 20, to += 4) {
+    scales[scaleTo + group] = wordAt(bytes, at);
+    nibbles(bytes, at + 4, codes, to);
+  }
+};
+
+/** [exponent][16 nibble bytes]; the scale is 2^(exponent - 128), a bf16 of biased exponent one less. */
+export const mxfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  for (let group = 0; group < cols / 32; group++, at += 17, to += 4) {
+    const exponent = bytes[at];
+    // 2^-128 is the subnormal bf16 0x40.
+    putHalf(scales, scaleTo, group, exponent === 0 ? 0x40 : (exponent - 1) << 7);
+    nibbles(bytes, at + 1, codes, to);
+  }
+};
+
+/** 32 five-bit codes -> bytes in two planes, `plane` words apart; bias: what is subtracted, in all four bytes. */
+function fiveBits(
+  bytes: Uint8Array,
+  fifth: number,
+  at: number,
+  codes: Uint32Array,
+  to: number,
+  plane: number,
+  bias: number,
+): void {
+  for (let w = 0; w < 4; w++) {
+    const word = wordAt(bytes, at + 4 * w);
+    codes[to + w] = lessBias((word & LOW) | fifthBits(fifth >> (4 * w)), bias);
+    codes[to + plane + w] = lessBias(((word >>> 4) & LOW) | fifthBits(fifth >> (16 + 4 * w)), bias);
+  }
+}
+
+/** [d][32 fifth bits][16 nibble bytes] */
+export const q5_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  const plane = cols / 8;
+  for (let group = 0; group < cols / 32; group++, at += 22, to += 4) {
+    putHalf(scales, scaleTo, group, halfAt(bytes, at));
+    fiveBits(bytes, wordAt(bytes, at + 2), at + 6, codes, to, plane, 0x10101010);
+  }
+};
+
+/** [d][m][32 fifth bits][16 nibble bytes] */
+export const q5_1: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  const plane = cols / 8;
+  for (let group = 0; group < cols / 32; group++, at += 24, to += 4) {
+    scales[scaleTo + group] = wordAt(bytes, at);
+    fiveBits(bytes, wordAt(bytes, at + 4), at + 8, codes, to, plane, 0);
+  }
+};
+
+/** [d][32 signed bytes] */
+export const q8_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  const plane = cols / 8;
+  for (let group = 0; group < cols / 32; group++, at += 34, to += 4) {
+    putHalf(scales, scaleTo, group, halfAt(bytes, at));
+    nibbles(bytes, at + 2, codes, to);
+    nibbles(bytes, at + 18, codes, to + plane);
+  }
+};

@@ -1,0 +1,39 @@
+/** What packers share: words out of bytes at any alignment, and arithmetic on four codes in a word. */
+
+/** Packs one row: file bytes from `at` on -> codes from word `to` on, scales from word `scaleTo` on. */
+export type PackRow = (
+  bytes: Uint8Array,
+  at: number,
+  cols: number,
+  codes: Uint32Array,
+  to: number,
+  scales: Uint32Array,
+  scaleTo: number,
+) => void;
+
+export function wordAt(bytes: Uint8Array, at: number): number {
+  return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+}
+
+export function halfAt(bytes: Uint8Array, at: number): number {
+  return bytes[at] | (bytes[at + 1] << 8);
+}
+
+/** The lower halves of four bytes. */
+export const LOW = 0x0f0f0f0f;
+
+/** Four codes below 128 -> the codes less `bias` (the same in all four bytes) as int8, without borrows between bytes. */
+export function lessBias(codes: number, bias: number): number {
+  return ((codes | 0x80808080) - bias) ^ 0x80808080;
+}
+
+/** Bits 0..3 of a number, each in bit 4 of a byte of its own: fifth bits of four codes. */
+export function fifthBits(bits: number): number {
+  return ((bits & 1) << 4) | ((bits & 2) << 11) | ((bits & 4) << 18) | ((bits & 8) << 25);
+}
+
+/** Writes group `group`'s f16 or bf16 bits where two groups share a word. The even group of a word comes first. */
+export function putHalf(scales: Uint32Array, scaleTo: number, group: number, bits: number): void {
+  const at = scaleTo + (group >> 1);
+  scales[at] = group & 1 ? (scales[at] & 0xffff) | (bits << 16) : bits;
+}

@@ -1,0 +1,203 @@
+/**
+ * How matrices lie on the GPU: the form of every tensor type, its sizes, and blocks of several matrices cut into parts
+ * that one binding can hold. One of the two owners of the layout (the other is kernels/lib/weight.wgsl); pack.ts fills it.
+ * One idea: value = scale * (code - bias) + offset over groups of 32 columns, codes and scales in buffers of their own.
+ * Refuses to know devices and buffers.
+ */
+import { ArgumentError } from "../../format/errors.ts";
+import type { TensorType } from "../../format/tensor.ts";
+import type { Weight } from "../contract.ts";
+
+/** Columns under one scale (or two, of 16 each). */
+export const GROUP = 32;
+
+/** CODES of the kernels. table: nibbles that are places in a table. Floats are [rows][cols padded to 32]. */
+export const CODES = { nibbles: 0, table: 1, bytes: 2, f32: 3, f16: 4, bf16: 5 } as const;
+/** SCALES of the kernels, in f16 but for `bfloat`. */
+export const SCALES = { half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4 } as const;
+
+export interface WeightForm {
+  readonly codes: keyof typeof CODES;
+  readonly scales: keyof typeof SCALES | null;
+  /** Subtracted from each code. */
+  readonly bias: number;
+  /** 16 int8 values, four a word. */
+  readonly table: readonly [number, number, number, number] | null;
+}
+
+const form = (
+  codes: WeightForm["codes"],
+  scales: WeightForm["scales"],
+  bias = 0,
+  table: WeightForm["table"] = null,
+): WeightForm => Object.freeze({ codes, scales, bias, table });
+
+const nibblePairs = form("nibbles", "pair");
+const bytesHalf = form("bytes", "half");
+const bytePairs = form("bytes", "pair");
+/** The values of ggml's iq4_nl and of e2m1 times two (format/blocks/codebook.ts). */
+const iq4 = form("table", "half", 0, [0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535]);
+const e2m1 = form("table", "bfloat", 0, [0x03020100, 0x0c080604, 0xfdfeff00, 0xf4f8fafc]);
+
+/**
+ * Bits a weight on the GPU, scales included, and in the file:
+ *
+ * | type | here | file | | type | here | file |
+ * |---|---|---|---|---|---|---|
+ * | q4_0, iq4_nl | 4.5 | 4.5 | | q2_k | 6 | 2.625 |
+ * | q4_1 | 5 | 5 | | q3_k | 5 | 3.4375 |
+ * | q5_0 | 8.5 | 5.5 | | q4_k | 5 | 4.5 |
+ * | q5_1 | 9 | 6 | | q5_k | 9 | 5.5 |
+ * | q8_0 | 8.5 | 8.5 | | q6_k | 9 | 6.5625 |
+ * | mxfp4 | 4.5 | 4.25 | | iq4_xs | 4.5 | 4.25 |
+ * | mlx4 g32, g64, g128 | 5 | 6, 5, 4.5 | | mlx8 g32, g64, g128 | 9 | 10, 9, 8.5 |
+ */
+const FORMS: Readonly<Record<TensorType, WeightForm>> = {
+  f32: form("f32", null),
+  f16: form("f16", null),
+  bf16: form("bf16", null),
+  q4_0: form("nibbles", "half", 8),
+  q4_1: nibblePairs,
+  q5_0: bytesHalf,
+  q5_1: bytePairs,
+  q8_0: bytesHalf,
+  q2_k: form("nibbles", "halfPairs"),
+  q3_k: form("nibbles", "halves", 4),
+  q4_k: nibblePairs,
+  q5_k: bytePairs,
+  q6_k: form("bytes", "halves"),
+  iq4_nl: iq4,
+  iq4_xs: iq4,
+  // A power of two may lie outside of f16: the upper half of an f32 holds it exactly.
+  mxfp4: e2m1,
+  mlx4_g32: nibblePairs,
+  mlx4_g64: nibblePairs,
+  mlx4_g128: nibblePairs,
+  mlx8_g32: bytePairs,
+  mlx8_g64: bytePairs,
+  mlx8_g128: bytePairs,
+};
+
+/** The form of a type; the same object for types that can lie in one block. */
+export function weightForm(type: TensorType): WeightForm {
+  return FORMS[type];
+}
+
+export function isFloat({ scales }: WeightForm): boolean {
+  return scales === null;
+}
+
+/** Groups of a row; float rows are padded with zeros to whole groups. */
+export function groupsOf(cols: number): number {
+  return Math.ceil(cols / GROUP);
+}
+
+/** Bytes of one row's codes: a multiple of 16. */
+export function codesRowBytes({ codes }: WeightForm, cols: number): number {
+  const bytes = { nibbles: 16, table: 16, bytes: 32, f32: 128, f16: 64, bf16: 64 }[codes];
+  return groupsOf(cols) * bytes;
+}
+
+/** Bytes of one row's scales: a multiple of 4; 0 for floats. */
+export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
+  const groups = groupsOf(cols);
+  if (scales === null) return 0;
+  if (scales === "half" || scales === "bfloat") return Math.ceil(groups / 2) * 4;
+  return groups * (scales === "halfPairs" ? 8 : 4);
+}
+
+/** Rows [from, from + rows) of a weight (an index into the block's list) lie at row `at` of a part. */
+export interface Piece {
+  readonly weight: number;
+  readonly from: number;
+  readonly rows: number;
+  readonly at: number;
+}
+
+/**
+ * What one pair of bindings holds. Plain blocks: rows [first, first + rows) of all weights' rows one after another.
+ * Gated blocks: the gate rows of outputs [first, first + rows / 2), then their up rows.
+ */
+export interface Part {
+  readonly first: number;
+  readonly rows: number;
+  readonly codesBytes: number;
+  readonly scalesBytes: number;
+  readonly pieces: readonly Piece[];
+}
+
+/** Parts begin at multiples of this many rows, so that whole tiles and whole q8 groups lie in one of them. */
+const PART_ROWS = 128;
+
+/**
+ * Cuts a block of matrices of one form and width into parts of at most `mostBytes` a binding.
+ * gated: two weights of equal rows, gate and up. ArgumentError for weights that cannot share a block.
+ */
+export function partsOf(weights: readonly Weight[], mostBytes: number, gated = false): Part[] {
+  const [{ type, cols, rows: each }] = weights;
+  const shape = weightForm(type);
+  const stranger = weights.find((w) => weightForm(w.type) !== shape || w.cols !== cols);
+  if (stranger)
+    throw new ArgumentError(
+      `weight ${stranger.name}`,
+      `${stranger.type} of ${stranger.cols} columns`,
+      `the form of ${type} and ${cols} columns, to share a block`,
+    );
+  if (gated && (weights.length !== 2 || weights[1].rows !== each))
+    throw new ArgumentError(
+      "weights of a gated block",
+      weights.map((w) => w.rows).join(" and "),
+      "two of equal rows",
+    );
+  const codes = codesRowBytes(shape, cols);
+  const scales = scalesRowBytes(shape, cols);
+  const most = Math.floor(mostBytes / Math.max(codes, scales));
+  const total = weights.reduce((sum, { rows }) => sum + rows, 0);
+  const units = gated ? each : total;
+  const copies = gated ? 2 : 1;
+  const step =
+    units * copies <= most
+      ? units
+      : Math.floor(most / copies / PART_ROWS) * PART_ROWS || Math.floor(most / copies);
+  if (step < 1)
+    throw new ArgumentError(
+      "bytes of a binding",
+      mostBytes,
+      `at least ${copies * codes}, a row of ${weights[0].name}`,
+    );
+  const parts: Part[] = [];
+  for (let first = 0; first < units; first += step) {
+    const count = Math.min(step, units - first);
+    const pieces: Piece[] = gated
+      ? [0, 1].map((weight) => ({ weight, from: first, rows: count, at: weight * count }))
+      : piecesOf(weights, first, count);
+    const rows = count * copies;
+    parts.push({ first, rows, codesBytes: rows * codes, scalesBytes: rows * scales, pieces });
+  }
+  return parts;
+}
+
+function piecesOf(weights: readonly Weight[], first: number, count: number): Piece[] {
+  const pieces: Piece[] = [];
+  let begin = 0;
+  weights.forEach(({ rows }, weight) => {
+    const from = Math.max(first, begin);
+    const to = Math.min(first + count, begin + rows);
+    if (from < to) pieces.push({ weight, from: from - begin, rows: to - from, at: from - first });
+    begin += rows;
+  });
+  return pieces;
+}
+
+/** What kernels that expand weights take as values. */
+export function formValues({ codes, scales, bias, table }: WeightForm): Record<string, number> {
+  const values: Record<string, number> = {
+    CODES: CODES[codes],
+    SCALES: scales ? SCALES[scales] : 0,
+    BIAS: bias,
+  };
+  table?.forEach((word, i) => {
+    values[`CODES_${i}`] = word;
+  });
+  return values;
+}

@@ -1,0 +1,355 @@
+/** Products and embeddings on a software GPU against float64 sums, in every form of weights and every variant. */
+import { describe, expect, it } from "vitest";
+import type { Activation, Weight } from "../../../src/device/contract.ts";
+import { gate } from "../../../src/device/reference/ops.ts";
+import type { Form } from "../../../src/device/webgpu/forms.ts";
+import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
+import {
+  embedDispatches,
+  inputForm,
+  type MatmulOptions,
+  matmulDispatches,
+  type WeightBlock,
+} from "../../../src/device/webgpu/matmul.ts";
+import { packRows } from "../../../src/device/webgpu/pack.ts";
+import {
+  codesRowBytes,
+  isFloat,
+  partsOf,
+  scalesRowBytes,
+  weightForm,
+} from "../../../src/device/webgpu/weights.ts";
+import { dequantize } from "../../../src/format/blocks.ts";
+import { BLOCKS, rowBytes, type TensorType } from "../../../src/format/tensor.ts";
+import { gaussian, random, randomBytes } from "../random-tensor.ts";
+import { ALL_TRAITS, describeGpu, nullDevice, softwareDevice } from "./gpu.ts";
+import { Buffers, runDispatches } from "./products.ts";
+import { packQ8, unpackQ8 } from "./q8.ts";
+
+const TYPES = Object.keys(BLOCKS) as TensorType[];
+const ONE_OF_EACH_FORM: TensorType[] = [
+  "q4_0",
+  "q4_k",
+  "q8_0",
+  "q5_k",
+  "q6_k",
+  "q2_k",
+  "q3_k",
+  "iq4_nl",
+  "mxfp4",
+  "bf16",
+];
+
+interface Shape {
+  type: TensorType;
+  /** Rows of each weight of the block. */
+  rows: number[];
+  cols: number;
+  tokens: number;
+  bias?: boolean;
+  /** Rows that a part can hold; default: all. */
+  partRows?: number;
+  gated?: { activation: Activation; form: Form };
+  /** The block is gated, whether the dispatch is or not. */
+  gatedBlock?: boolean;
+}
+
+function numbers(count: number, seed: number): Float32Array {
+  const next = random(seed);
+  return Float32Array.from({ length: count }, () => gaussian(next));
+}
+
+/** A block of random weights in buffers, and the values that its rows stand for: [rows][cols]. */
+function blockOf(
+  shape: Shape,
+  buffers: Buffers,
+): { block: WeightBlock; values: Float32Array; bias: Float32Array } {
+  const { type, cols } = shape;
+  const form = weightForm(type);
+  const weights = shape.rows.map(
+    (rows, id): Weight => ({ id, name: `w${id}`, role: "matrix", type, rows, cols }),
+  );
+  const files = weights.map(({ rows }, i) => randomBytes(type, rows, cols, 11 + i));
+  const values = new Float32Array(shape.rows.reduce((a, b) => a + b) * cols);
+  let at = 0;
+  weights.forEach(({ rows }, i) => {
+    dequantize(type, files[i], values.subarray(at, at + rows * cols));
+    at += rows * cols;
+  });
+  const most = (shape.partRows ?? 1 << 20) * codesRowBytes(form, cols);
+  const gated = shape.gatedBlock ?? shape.gated !== undefined;
+  const parts = partsOf(weights, most, gated).map((part) => {
+    const codes = new Uint32Array(part.codesBytes / 4);
+    const scales = new Uint32Array(part.scalesBytes / 4);
+    for (const piece of part.pieces) {
+      const stride = rowBytes(type, cols);
+      const file = files[piece.weight].subarray(piece.from * stride, (piece.from + piece.rows) * stride);
+      const codesAt = (piece.at * codesRowBytes(form, cols)) / 4;
+      const scalesAt = (piece.at * scalesRowBytes(form, cols)) / 4;
+      packRows(type, file, piece.rows, cols, codes.subarray(codesAt), scales.subarray(scalesAt));
+    }
+    return {
+      ...part,
+      codes: buffers.of("codes", codes),
+      scales: isFloat(form) ? null : buffers.of("scales", scales),
+    };
+  });
+  const bias = numbers(values.length / cols, 3);
+  const block = {
+    form,
+    cols,
+    rows: values.length / cols,
+    gated,
+    parts,
+    bias: shape.bias ? buffers.of("bias", bias) : null,
+  };
+  return { block, values, bias: shape.bias ? bias : bias.fill(0) };
+}
+
+/** Runs the product; relative root mean square error against float64 sums of what the kernel was given. */
+async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<number> {
+  const { cols, tokens, gated = null } = shape;
+  const buffers = new Buffers();
+  const { block, values, bias } = blockOf(shape, buffers);
+  const x = numbers(tokens * cols, 5);
+  const form = inputForm(traits, block, tokens);
+  const codes = form === "q8" ? packQ8(x, cols) : null;
+  const seen = codes ? unpackQ8(codes, cols) : x;
+  const rows = block.rows;
+  const plain = new Float32Array(tokens * rows);
+  for (let t = 0; t < tokens; t++)
+    for (let r = 0; r < rows; r++) {
+      let sum = 0;
+      for (let c = 0; c < cols; c++) sum += values[r * cols + c] * seen[t * cols + c];
+      plain[t * rows + r] = sum + bias[r];
+    }
+  let wanted = plain;
+  const outCols = gated ? rows / 2 : rows;
+  if (gated) {
+    wanted = new Float32Array(tokens * outCols);
+    for (let t = 0; t < tokens; t++) {
+      const row = plain.subarray(t * rows, (t + 1) * rows);
+      const into = wanted.subarray(t * outCols, (t + 1) * outCols);
+      gate(row.subarray(0, outCols), row.subarray(outCols), gated.activation, into);
+    }
+  }
+  const words = gated?.form === "q8" ? (outCols / 32) * 12 : tokens * outCols;
+  const out = buffers.empty("out", words);
+  const options: MatmulOptions = {
+    traits,
+    block,
+    x: { form, buffer: buffers.of("x", codes ?? x) },
+    rows: "tokens",
+    maxRows: tokens,
+    gated,
+    out,
+  };
+  const dispatches = matmulDispatches(options)!;
+  const step = { tokens, position: 0, outputs: 0 };
+  const result = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
+  const found = gated?.form === "q8" ? unpackQ8(result, outCols) : new Float32Array(result.buffer);
+  let difference = 0;
+  let size = 0;
+  wanted.forEach((value, i) => {
+    difference += (value - found[i]) ** 2;
+    size += value ** 2;
+  });
+  return Math.sqrt(difference / size);
+}
+
+const methodsOf = (gpu: Gpu) => ({
+  device: gpu.device,
+  pipeline: gpu.pipeline.bind(gpu),
+  bindLayout: gpu.bindLayout.bind(gpu),
+});
+
+/** Against the same activations the sums differ by rounding, and k scales by the f16 that they are packed to. */
+const tolerance = (type: TensorType) => (/_k$|iq4_xs|mlx/.test(type) ? 1.2e-3 : 2e-6);
+const colsOf = (type: TensorType, blocks: number) =>
+  (BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements) * blocks;
+
+describeGpu("products on a software GPU", () => {
+  it.each(TYPES)("%s: odd rows, one and several tokens", async (type) => {
+    const gpu = await softwareDevice();
+    for (const [rows, blocks, tokens] of [
+      [35, 3, 1],
+      [9, 1, 3],
+      [70, 2, 33],
+    ])
+      expect(
+        await errorOf(gpu, gpu.traits, { type, rows: [rows], cols: colsOf(type, blocks), tokens }),
+        `${rows} rows, ${tokens} tokens`,
+      ).toBeLessThan(tolerance(type));
+  });
+
+  it.each(ONE_OF_EACH_FORM)(
+    "%s without subgroups: blocks of several weights, parts, a bias",
+    async (type) => {
+      const gpu = await softwareDevice({ subgroups: false });
+      for (const tokens of [1, 2, 4, 5])
+        expect(
+          await errorOf(gpu, gpu.traits, {
+            type,
+            rows: [150, 40, 77],
+            cols: colsOf(type, 1),
+            tokens,
+            bias: tokens !== 2,
+            partRows: 128,
+          }),
+          `${tokens} tokens`,
+        ).toBeLessThan(tolerance(type));
+    },
+  );
+
+  it.each(["f32", "f16", "bf16"] as const)("%s with columns that are no multiple of 4", async (type) => {
+    const gpu = await softwareDevice();
+    for (const tokens of [1, 3, 7])
+      expect(await errorOf(gpu, gpu.traits, { type, rows: [13], cols: 45, tokens })).toBeLessThan(
+        tolerance(type),
+      );
+  });
+
+  for (const subgroups of [true, false])
+    it(`gated ${subgroups ? "with" : "without"} subgroups`, async () => {
+      const gpu = await softwareDevice({ subgroups });
+      for (const activation of ["silu", "geluTanh"] as const) {
+        const f32 = { activation, form: "f32" } as const;
+        const q8 = { activation, form: "q8" } as const;
+        for (const type of ["q4_0", "q6_k", "f16"] as const) {
+          const cols = colsOf(type, 1);
+          expect(
+            await errorOf(gpu, gpu.traits, { type, rows: [45, 45], cols, tokens: 2, gated: f32 }),
+          ).toBeLessThan(tolerance(type));
+          expect(
+            await errorOf(gpu, gpu.traits, {
+              type,
+              rows: [288, 288],
+              cols,
+              tokens: 1,
+              partRows: 256,
+              gated: f32,
+            }),
+          ).toBeLessThan(tolerance(type));
+        }
+        // Rounding to 8 bits again: the error of q8 itself.
+        for (const rows of [32, 288])
+          expect(
+            await errorOf(gpu, gpu.traits, {
+              type: "q4_k",
+              rows: [rows, rows],
+              cols: 256,
+              tokens: 1,
+              partRows: 256,
+              gated: q8,
+            }),
+          ).toBeLessThan(8e-3);
+      }
+    });
+
+  it("a gated block in parts that is not gated: gate columns, then up columns", async () => {
+    const gpu = await softwareDevice();
+    for (const tokens of [1, 6])
+      for (const type of ["q4_0", "f32"] as const)
+        expect(
+          await errorOf(gpu, gpu.traits, {
+            type,
+            rows: [200, 200],
+            cols: 64,
+            tokens,
+            partRows: 256,
+            gatedBlock: true,
+          }),
+        ).toBeLessThan(tolerance(type));
+  });
+
+  it.each(TYPES)("embed %s, in one part and in several", async (type) => {
+    const gpu = await softwareDevice();
+    const cols = BLOCKS[type].elements === 1 ? 45 : BLOCKS[type].elements * 3;
+    for (const partRows of [undefined, 128]) {
+      const buffers = new Buffers();
+      const { block, values } = blockOf({ type, rows: [300], cols, tokens: 3, partRows }, buffers);
+      const ids = Uint32Array.of(0, 299, 130);
+      const out = buffers.empty("out", 3 * cols);
+      const dispatches = embedDispatches({ block, ids: buffers.of("ids", ids), scale: 1.5, out });
+      expect(dispatches.length).toBe(partRows ? 3 : 1);
+      const step = { tokens: 3, position: 0, outputs: 0 };
+      const found = new Float32Array(
+        (await runDispatches(methodsOf(gpu), dispatches, buffers, out, step)).buffer,
+      );
+      let difference = 0;
+      let size = 0;
+      for (let t = 0; t < 3; t++)
+        for (let i = 0; i < cols; i++) {
+          const wanted = values[ids[t] * cols + i] * 1.5;
+          difference += (wanted - found[t * cols + i]) ** 2;
+          size += wanted ** 2;
+        }
+      expect(Math.sqrt(difference / size)).toBeLessThan(tolerance(type));
+    }
+  });
+
+  it("keeps scales that are subnormal in f16", async () => {
+    const gpu = await softwareDevice();
+    const buffers = new Buffers();
+    const cols = 32;
+    // Codes 1..16 less 8, scale 37 * 2^-24.
+    const bytes = Uint8Array.of(37, 0, ...Array.from({ length: 16 }, (_, i) => i));
+    const values = new Float32Array(cols);
+    dequantize("q4_0", bytes, values);
+    const codes = new Uint32Array(4);
+    const scales = new Uint32Array(1);
+    packRows("q4_0", bytes, 1, cols, codes, scales);
+    const weight: Weight = { id: 0, name: "w", role: "matrix", type: "q4_0", rows: 1, cols };
+    const [part] = partsOf([weight], 1 << 20);
+    const placed = { ...part, codes: buffers.of("codes", codes), scales: buffers.of("scales", scales) };
+    const block = { form: weightForm("q4_0"), cols, rows: 1, gated: false, parts: [placed], bias: null };
+    const out = buffers.empty("out", cols);
+    const dispatches = embedDispatches({ block, ids: buffers.of("ids", Uint32Array.of(0)), scale: 1, out });
+    const words = await runDispatches(methodsOf(gpu), dispatches, buffers, out, {
+      tokens: 1,
+      position: 0,
+      outputs: 0,
+    });
+    expect([...new Float32Array(words.buffer)]).toEqual([...values]);
+  });
+});
+
+describeGpu("product kernels for devices with f16 and matrices", () => {
+  const variants: [string, Traits][] = [
+    ["matrices, subgroups of 32", ALL_TRAITS],
+    ["f16, subgroups of 64", { ...ALL_TRAITS, matrices: false, subgroup: 64 }],
+    ["f16, no subgroups", { ...ALL_TRAITS, matrices: false, subgroup: null }],
+  ];
+  it.each(variants)("compile: %s", async (_, traits) => {
+    const gpu = await nullDevice(ALL_TRAITS, { maxComputeWorkgroupStorageSize: 32_768 });
+    for (const type of [...ONE_OF_EACH_FORM, "f32", "f16"] as const)
+      for (const tokens of [1, 3, 64]) {
+        const buffers = new Buffers();
+        const { block } = blockOf({ type, rows: [64], cols: 256, tokens, bias: tokens === 3 }, buffers);
+        const x = { form: inputForm(traits, block, tokens), buffer: buffers.of("x", new Uint32Array(4)) };
+        const out = buffers.empty("out", 4);
+        const options = { traits, block, x, rows: "tokens", maxRows: tokens, gated: null, out } as const;
+        for (const { kernel } of matmulDispatches(options)!) await gpu.pipeline(kernel);
+      }
+    gpu.check();
+  });
+});
+
+describe("inputForm", () => {
+  const none: Traits = { f16: false, subgroup: null, matrices: false, timestamps: false };
+  it.each([
+    ["q4_0", 1, ALL_TRAITS, "q8"],
+    ["q4_0", 4, none, "q8"],
+    ["q4_0", 5, none, "f32"],
+    ["q4_0", 5, ALL_TRAITS, "f16"],
+    ["f16", 1, ALL_TRAITS, "f32"],
+    ["bf16", 64, ALL_TRAITS, "f16"],
+    ["f32", 64, ALL_TRAITS, "f32"],
+  ] as const)("%s, %d rows", (type, rows, traits, wanted) => {
+    expect(inputForm(traits, { form: weightForm(type), cols: 256 }, rows)).toBe(wanted);
+  });
+
+  it("is f32 where f16 rows would have gaps", () => {
+    expect(inputForm(ALL_TRAITS, { form: weightForm("f16"), cols: 40 }, 64)).toBe("f32");
+  });
+});

@@ -1,0 +1,49 @@
+/** Packed weights -> numbers, written from the layout's description (weights.ts) and apart from the code that packs. */
+
+import { codesRowBytes, scalesRowBytes, type WeightForm } from "../../../src/device/webgpu/weights.ts";
+import { bf16ToF32, f16ToF32 } from "../../../src/format/float16.ts";
+
+/** Row `row` of packed words as `cols` floats. */
+export function unpackRow(
+  form: WeightForm,
+  codes: Uint32Array,
+  scales: Uint32Array,
+  row: number,
+  cols: number,
+): Float64Array {
+  const out = new Float64Array(cols);
+  const codeBytes = new Uint8Array(codes.buffer, codes.byteOffset + row * codesRowBytes(form, cols));
+  const words = new Uint16Array(scales.buffer, scales.byteOffset + row * scalesRowBytes(form, cols));
+  const shorts = new Uint16Array(codes.buffer, codes.byteOffset + row * codesRowBytes(form, cols));
+  const floats = new Float32Array(codes.buffer, codes.byteOffset + row * codesRowBytes(form, cols));
+  const table = form.table && new Int8Array(Uint32Array.from(form.table).buffer);
+  const groups = cols / 32;
+  for (let i = 0; i < cols; i++) {
+    if (form.codes === "f32") out[i] = floats[i];
+    else if (form.codes === "f16") out[i] = f16ToF32(shorts[i]);
+    else if (form.codes === "bf16") out[i] = bf16ToF32(shorts[i]);
+    if (form.scales === null) continue;
+    const group = i >> 5;
+    const j = i & 31;
+    const upper = j >> 4;
+    let code: number;
+    if (form.codes === "bytes") code = (codeBytes[(upper * groups + group) * 16 + (j & 15)] << 24) >> 24;
+    else code = (codeBytes[group * 16 + (j & 15)] >> (4 * upper)) & 15;
+    if (table) code = table[code];
+    const half = (at: number) => (form.scales === "bfloat" ? bf16ToF32(words[at]) : f16ToF32(words[at]));
+    const scale = half(
+      {
+        half: group,
+        bfloat: group,
+        pair: 2 * group,
+        halves: 2 * group + upper,
+        halfPairs: 4 * group + 2 * upper,
+      }[form.scales],
+    );
+    let offset = 0;
+    if (form.scales === "pair") offset = half(2 * group + 1);
+    if (form.scales === "halfPairs") offset = half(4 * group + 2 * upper + 1);
+    out[i] = scale * (code - form.bias) + offset;
+  }
+  return out;
+}

@@ -15,6 +15,7 @@ export interface DawnOptions {
 
 /**
  * allow_unsafe_apis: subgroup matrices are behind it. vulkan_enable_f16_on_nvidia: Dawn hides f16 there by default.
+ * timestamp_quantization, off: it rounds times to 65 us, longer than most kernels take, against spies in web pages.
  * disable_robustness is not set: our kernels stay inside their buffers, but a bug should clamp, not corrupt.
  */
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
@@ -47,7 +48,7 @@ export async function dawnGpu(options: DawnOptions = {}, toggles: readonly strin
   }
   if (!globalsSet) Object.assign(globalThis, dawn.globals);
   globalsSet = true;
-  const flags = [`enable-dawn-features=${toggles.join(",")}`];
+  const flags = [`enable-dawn-features=${toggles.join(",")}`, "disable-dawn-features=timestamp_quantization"];
   if (options.adapter !== undefined) flags.push(`adapter=${options.adapter}`);
   return dawn.create(flags);
 }

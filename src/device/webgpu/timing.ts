@@ -1,0 +1,98 @@
+/**
+ * GPU time of compute passes by timestamp queries. Owns the queries, their way back to the host, and the warming up: a
+ * GPU that waits for the host lowers its clocks and shows times two to four times too long. Refuses to know what runs.
+ */
+import { UnsupportedError } from "../../format/errors.ts";
+import type { Gpu } from "./gpu.ts";
+import { ReadBack } from "./read-back.ts";
+
+/** Encodes into a pass what it should time. */
+export type Encode = (pass: GPUComputePassEncoder) => void;
+
+/** WebGPU's most queries of a set are 4,096; a pass takes two. */
+const PASSES_OF_SET = 2048;
+/** GPUBufferUsage.COPY_SRC | QUERY_RESOLVE; the namespace object is no global in Node. */
+const RESOLVED = 4 | 512;
+const BUSY_MS = 300;
+
+/**
+ * Microseconds of each pass: the medians of `repetitions` runs of all of them in their order, which do not wait for the
+ * host. `busy` runs before them. UnsupportedError when the adapter has no timestamps.
+ */
+export async function timePasses(
+  gpu: Gpu,
+  passes: readonly Encode[],
+  busy: Encode,
+  repetitions: number,
+): Promise<Float64Array> {
+  const { device } = gpu;
+  if (!gpu.traits.timestamps) throw new UnsupportedError(`Timing on ${gpu.name}`, "It has no timestamps.");
+  const sets = Array.from({ length: Math.ceil(passes.length / PASSES_OF_SET) }, (_, i) => {
+    const count = 2 * Math.min(PASSES_OF_SET, passes.length - i * PASSES_OF_SET);
+    return device.createQuerySet({ type: "timestamp", count });
+  });
+  // Resolving wants offsets in multiples of 256 bytes.
+  const stride = Math.ceil((passes.length * 16) / 256) * 256;
+  const resolved = device.createBuffer({ size: repetitions * stride, usage: RESOLVED });
+  try {
+    // Encoded before and submitted at once, behind some more of what keeps it busy.
+    const commands = [untimed(device, busy), untimed(device, busy)];
+    for (let run = 0; run < repetitions; run++) {
+      const encoder = device.createCommandEncoder();
+      passes.forEach((encode, i) => {
+        const querySet = sets[Math.floor(i / PASSES_OF_SET)];
+        const at = 2 * (i % PASSES_OF_SET);
+        const timestampWrites = { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 };
+        const pass = encoder.beginComputePass({ timestampWrites });
+        encode(pass);
+        pass.end();
+      });
+      sets.forEach((set, i) => {
+        encoder.resolveQuerySet(set, 0, set.count, resolved, run * stride + i * PASSES_OF_SET * 16);
+      });
+      commands.push(encoder.finish());
+    }
+    await keepBusy(gpu, busy);
+    device.queue.submit(commands);
+    const bytes = await new ReadBack(gpu).read(resolved, 0, repetitions * stride);
+    gpu.check();
+    const stamps = new BigUint64Array(bytes);
+    return Float64Array.from(passes, (_, i) => {
+      const times = Array.from({ length: repetitions }, (_, run) => {
+        const at = (run * stride) / 8 + 2 * i;
+        // A clock that is set back between the two gives nonsense; WebGPU allows that.
+        return Math.max(0, Number(stamps[at + 1] - stamps[at]) / 1000);
+      });
+      return median(times);
+    });
+  } finally {
+    resolved.destroy();
+    for (const set of sets) set.destroy();
+  }
+}
+
+/** Runs `encode` for 300 ms, at least once, and leaves the last run under way. */
+async function keepBusy(gpu: Gpu, encode: Encode): Promise<void> {
+  const { queue } = gpu.device;
+  const started = performance.now();
+  let before: Promise<unknown> = Promise.resolve();
+  do {
+    queue.submit([untimed(gpu.device, encode)]);
+    await before;
+    before = queue.onSubmittedWorkDone();
+  } while (performance.now() - started < BUSY_MS);
+  gpu.check();
+}
+
+function untimed(device: GPUDevice, encode: Encode): GPUCommandBuffer {
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  encode(pass);
+  pass.end();
+  return encoder.finish();
+}
+
+function median(values: number[]): number {
+  values.sort((a, b) => a - b);
+  return (values[(values.length - 1) >> 1] + values[values.length >> 1]) / 2;
+}

@@ -16,9 +16,11 @@ export interface DawnOptions {
 /**
  * allow_unsafe_apis: subgroup matrices are behind it. vulkan_enable_f16_on_nvidia: Dawn hides f16 there by default.
  * timestamp_quantization, off: it rounds times to 65 us, longer than most kernels take, against spies in web pages.
+ * disable_workgroup_init: kernels write workgroup memory before they read it, and SwiftShader compiles the zeroing of 12 KiB
+ * for two seconds.
  * disable_robustness is not set: our kernels stay inside their buffers, but a bug should clamp, not corrupt.
  */
-const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
 
 /**
  * Whether looking for a GPU makes sense: on Linux there is a device file for each. Without one, loading Dawn would cost

@@ -53,6 +53,8 @@ export interface ScriptOptions {
   ahead?: boolean;
   /** It is lost when this position would be written. */
   failsAt?: number;
+  /** The step at this position never ends. */
+  hangsAt?: number;
   /** It cannot prove which words are kept for the token at this position. */
   unprovenAt?: number;
 }
@@ -103,7 +105,7 @@ export function scriptedSession(
         if (at !== null) run({ ids: Uint32Array.of(last), position: at, outputs: 1 });
         last = sample.next(row(), []);
         const word = end === options.unprovenAt ? NOT_PROVEN : last;
-        await new Promise((resolve) => setImmediate(resolve));
+        await new Promise((resolve) => (at !== null && at === options.hangsAt) || setImmediate(resolve));
         return word;
       };
       return new RunAhead({ position, most, start });

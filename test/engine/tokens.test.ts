@@ -89,6 +89,14 @@ describe("a device that runs ahead", () => {
     }
   });
 
+  it("is not waited for when the text has ended", async () => {
+    // Positions 3 to 5 are stepped through when the end token, sampled at 5, is taken.
+    const { generate, steps } = open({ ahead: true, hangsAt: 5 }, (p) => (p === 5 ? END : 1));
+    const { text, stopReason } = await generate(PROMPT).result();
+    expect([text, stopReason]).toEqual(["aa", "end"]);
+    expect(steps.at(-1)?.position).toBeGreaterThanOrEqual(5);
+  });
+
   it("reads no logits, but where the host has to choose", async () => {
     const device = open({ ahead: true });
     await device.generate(PROMPT, { temperature: 1, seed: 1, maxTokens: 5 }).result();

@@ -120,11 +120,14 @@ export function packChoice(sampling: Sampling, position: number): Uint32Array<Ar
   return words;
 }
 
-/** ids and logits of the candidates' bytes, largest first; fewer where fewer are above -Infinity. */
-export function unpackCandidates(bytes: ArrayBuffer): { ids: Uint32Array; logits: Float32Array } {
+/** The first `count` of the candidates' bytes, largest first; fewer where fewer are above -Infinity. */
+export function unpackCandidates(
+  bytes: ArrayBuffer,
+  count: number,
+): { ids: Uint32Array; logits: Float32Array } {
   const words = new Uint32Array(bytes);
   const floats = new Float32Array(bytes);
-  const pairs = Array.from({ length: words.length / 2 }, (_, i) => i).filter(
+  const pairs = Array.from({ length: count }, (_, i) => i).filter(
     (i) => floats[2 * i] > Number.NEGATIVE_INFINITY,
   );
   return {

@@ -98,8 +98,8 @@ async function openSampler(gpu: Gpu, vocab: number) {
       return run(plan.dispatchesFor(sampling)!);
     },
     async candidates(count: number) {
-      const found = unpackCandidates((await run(plan.candidatesFor(count))).candidates);
-      return [...found.ids].slice(0, count).map((id, i) => ({ id, logit: found.logits[i] }));
+      const found = unpackCandidates((await run(plan.candidatesFor(count))).candidates, count);
+      return [...found.ids].map((id, i) => ({ id, logit: found.logits[i] }));
     },
   };
 }

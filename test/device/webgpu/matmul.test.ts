@@ -19,6 +19,7 @@ import {
   scalesRowBytes,
   weightForm,
 } from "../../../src/device/webgpu/weights.ts";
+import { shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { dequantize } from "../../../src/format/blocks.ts";
 import { BLOCKS, rowBytes, type TensorType } from "../../../src/format/tensor.ts";
 import { gaussian, random, randomBytes } from "../random-tensor.ts";
@@ -168,9 +169,17 @@ const tolerance = (type: TensorType) => (/_k$|iq4_xs|mlx/.test(type) ? 1.2e-3 : 
 const colsOf = (type: TensorType, blocks: number) =>
   (BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements) * blocks;
 
+/** One device for all tests: types of one form share pipelines. */
+const devices = new Map<boolean, Promise<Gpu>>();
+function device(subgroups = true): Promise<Gpu> {
+  const made = devices.get(subgroups) ?? softwareDevice({ subgroups });
+  devices.set(subgroups, made);
+  return made;
+}
+
 describeGpu("products on a software GPU", () => {
   it.each(TYPES)("%s: odd rows, one and several tokens", async (type) => {
-    const gpu = await softwareDevice();
+    const gpu = await device();
     for (const [rows, blocks, tokens] of [
       [35, 3, 1],
       [9, 1, 3],
@@ -185,7 +194,7 @@ describeGpu("products on a software GPU", () => {
   it.each(ONE_OF_EACH_FORM)(
     "%s without subgroups: blocks of several weights, parts, a bias",
     async (type) => {
-      const gpu = await softwareDevice({ subgroups: false });
+      const gpu = await device(false);
       for (const tokens of [1, 2, 4, 5])
         expect(
           await errorOf(gpu, gpu.traits, {
@@ -202,7 +211,7 @@ describeGpu("products on a software GPU", () => {
   );
 
   it.each(["f32", "f16", "bf16"] as const)("%s with columns that are no multiple of 4", async (type) => {
-    const gpu = await softwareDevice();
+    const gpu = await device();
     for (const tokens of [1, 3, 7])
       expect(await errorOf(gpu, gpu.traits, { type, rows: [13], cols: 45, tokens })).toBeLessThan(
         tolerance(type),
@@ -211,7 +220,7 @@ describeGpu("products on a software GPU", () => {
 
   for (const subgroups of [true, false])
     it(`gated ${subgroups ? "with" : "without"} subgroups`, async () => {
-      const gpu = await softwareDevice({ subgroups });
+      const gpu = await device(subgroups);
       for (const activation of ["silu", "geluTanh"] as const) {
         const f32 = { activation, form: "f32" } as const;
         const q8 = { activation, form: "q8" } as const;
@@ -242,12 +251,12 @@ describeGpu("products on a software GPU", () => {
               partRows: 256,
               gated: q8,
             }),
-          ).toBeLessThan(8e-3);
+          ).toBeLessThan(1.2e-2);
       }
     });
 
   it("a gated block in parts that is not gated: gate columns, then up columns", async () => {
-    const gpu = await softwareDevice();
+    const gpu = await device();
     for (const tokens of [1, 6])
       for (const type of ["q4_0", "f32"] as const)
         expect(
@@ -263,7 +272,7 @@ describeGpu("products on a software GPU", () => {
   });
 
   it.each(TYPES)("embed %s, in one part and in several", async (type) => {
-    const gpu = await softwareDevice();
+    const gpu = await device();
     const cols = BLOCKS[type].elements === 1 ? 45 : BLOCKS[type].elements * 3;
     for (const partRows of [undefined, 128]) {
       const buffers = new Buffers();
@@ -289,7 +298,7 @@ describeGpu("products on a software GPU", () => {
   });
 
   it("keeps scales that are subnormal in f16", async () => {
-    const gpu = await softwareDevice();
+    const gpu = await device();
     const buffers = new Buffers();
     const cols = 32;
     // Codes 1..16 less 8, scale 37 * 2^-24.
@@ -321,7 +330,7 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
     ["f16, no subgroups", { ...ALL_TRAITS, matrices: false, subgroup: null }],
   ];
   it.each(variants)("compile: %s", async (_, traits) => {
-    const gpu = await nullDevice(ALL_TRAITS, { maxComputeWorkgroupStorageSize: 32_768 });
+    const gpu = await nullDevice(ALL_TRAITS);
     for (const type of [...ONE_OF_EACH_FORM, "f32", "f16"] as const)
       for (const tokens of [1, 3, 64]) {
         const buffers = new Buffers();
@@ -329,7 +338,18 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
         const x = { form: inputForm(traits, block, tokens), buffer: buffers.of("x", new Uint32Array(4)) };
         const out = buffers.empty("out", 4);
         const options = { traits, block, x, rows: "tokens", maxRows: tokens, gated: null, out } as const;
-        for (const { kernel } of matmulDispatches(options)!) await gpu.pipeline(kernel);
+        for (const { kernel } of matmulDispatches(options)!) {
+          const code = shaderText(kernel, ["f16", "subgroups", "chromium_experimental_subgroup_matrix"]);
+          const info = await gpu.device.createShaderModule({ code }).getCompilationInfo();
+          expect([...info.messages].map(({ message }) => message)).toEqual([]);
+          // The null device has no more than 16 KiB of workgroup memory.
+          if (kernel.kernel !== "matmulMatrix") await gpu.pipeline(kernel);
+          else
+            await gpu.pipeline({
+              ...kernel,
+              values: { ...kernel.values, FRAGMENTS_ROWS: 1, FRAGMENTS_TOKENS: 1, STEP: 32 },
+            });
+        }
       }
     gpu.check();
   });

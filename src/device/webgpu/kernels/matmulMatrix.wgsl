@@ -97,10 +97,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     for (var k = 0u; k < STEP; k += 16u) {
       var left: array<Left, FRAGMENTS_TOKENS>;
       for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
-        left[t] = subgroupMatrixLoad<Left>(&xTile, (subgroupToken + 16u * t) * STRIDE + k, false, STRIDE);
+        left[t] = subgroupMatrixLoad<Left, row_major>(&xTile, (subgroupToken + 16u * t) * STRIDE + k, STRIDE);
       }
       for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
-        let right = subgroupMatrixLoad<Right>(&weightTile, (subgroupRow + 16u * r) * STRIDE + k, true, STRIDE);
+        let right = subgroupMatrixLoad<Right, col_major>(&weightTile, (subgroupRow + 16u * r) * STRIDE + k, STRIDE);
         for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
           acc[r][t] = subgroupMatrixMultiplyAccumulate(left[t], right, acc[r][t]);
         }
@@ -116,7 +116,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
       for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
         let at = (firstToken + subgroupToken + 16u * t) * params.outCols + column + subgroupRow + 16u * r;
-        subgroupMatrixStore(&out, at, acc[r][t], false, params.outCols);
+        subgroupMatrixStore<row_major>(&out, at, acc[r][t], params.outCols);
       }
     }
     return;
@@ -124,7 +124,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
     for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
       workgroupBarrier();
-      subgroupMatrixStore(&edge, subgroup * 256u, acc[r][t], false, 16u);
+      subgroupMatrixStore<row_major>(&edge, subgroup * 256u, acc[r][t], 16u);
       workgroupBarrier();
       for (var i = local % SUBGROUP; i < 256u; i += SUBGROUP) {
         let token = firstToken + subgroupToken + 16u * t + i / 16u;
@@ -148,11 +148,11 @@ fn expand(row: u32, group: u32, half: u32, at: u32) {
   let low = at + 8u * half;
   let high = low + 16u;
   if (CODES >= F32) {
-    let from = (row * groups + group) * 8u + half * 2u;
-    storeFloats(codes[from], low);
-    storeFloats(codes[from + 1u], low + 4u);
-    storeFloats(codes[from + 4u], high);
-    storeFloats(codes[from + 5u], high + 4u);
+    let source = (row * groups + group) * 8u + half * 2u;
+    storeFloats(codes[source], low);
+    storeFloats(codes[source + 1u], low + 4u);
+    storeFloats(codes[source + 4u], high);
+    storeFloats(codes[source + 5u], high + 4u);
     return;
   }
   let scaleWord = scaleAt(row, group, groups);

@@ -40,9 +40,9 @@ struct Params {
 
 const TILE_ROWS: u32 = 64u;
 const TILE_TOKENS: u32 = 32u;
-// By column, then by row or token, four of them a vec4: [32][64 / 4] and [32][32 / 4]. 12 KiB.
-var<workgroup> weightTile: array<vec4<f32>, 32u * TILE_ROWS / 4u>;
-var<workgroup> xTile: array<vec4<f32>, 32u * TILE_TOKENS / 4u>;
+// By column, then by row or token: [32][64] and [32][32]. 12 KiB.
+var<workgroup> weightTile: array<f32, 32u * TILE_ROWS>;
+var<workgroup> xTile: array<f32, 32u * TILE_TOKENS>;
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -63,13 +63,15 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       let col = local % 4u * 8u + i * 4u;
       let values = xAt(min(firstToken + local / 4u, params.tokens - 1u), group * 32u + col);
       for (var c = 0u; c < 4u; c++) {
-        xTile[(col + c) * (TILE_TOKENS / 4u) + local / 16u][local / 4u % 4u] = values[c];
+        xTile[(col + c) * TILE_TOKENS + local / 4u] = values[c];
       }
     }
     workgroupBarrier();
     for (var col = 0u; col < 32u; col++) {
-      let w = weightTile[col * (TILE_ROWS / 4u) + rowQuad];
-      let values = xTile[col * (TILE_TOKENS / 4u) + tokenQuad];
+      let atRow = col * TILE_ROWS + rowQuad * 4u;
+      let w = vec4<f32>(weightTile[atRow], weightTile[atRow + 1u], weightTile[atRow + 2u], weightTile[atRow + 3u]);
+      let atToken = col * TILE_TOKENS + tokenQuad * 4u;
+      let values = vec4<f32>(xTile[atToken], xTile[atToken + 1u], xTile[atToken + 2u], xTile[atToken + 3u]);
       for (var t = 0u; t < 4u; t++) {
         acc[t] += w * values[t];
       }
@@ -120,7 +122,7 @@ fn expand(wanted: u32, group: u32, half: u32, place: u32) {
       values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
     }
     for (var c = 0u; c < 4u; c++) {
-      weightTile[(half * 16u + w * 4u + c) * (TILE_ROWS / 4u) + place / 4u][place % 4u] = values[c];
+      weightTile[(half * 16u + w * 4u + c) * TILE_ROWS + place] = values[c];
     }
   }
 }

@@ -1,0 +1,261 @@
+// appendKv: a step's keys and values into the cache, its queries turned; one dispatch. Keys and queries: RMS norm of each
+// head where the model has it, rotary embedding in halves, then quantized or passed on; values: quantized as they come.
+// A workgroup does one block of 32 token slots of one head: x counts blocks from that of the step's position, y is
+// [keys of each KV head, values of each KV head, queries of each head]. It owns its block, so the words that values of
+// several tokens share are read, changed and written without races.
+// lib: step, half
+// <values>
+const HEADS: u32 = 4u;
+const KV_HEADS: u32 = 2u;
+const HEAD_DIM: u32 = 64u;
+const INT4: bool = true;
+const BLOCK_WORDS: u32 = 80u;
+const SCALES_AT: u32 = 64u;
+// Pairs of dims that turn; 0: no rotary embedding.
+const PAIRS: u32 = 32u;
+const NORM_KEYS: bool = false;
+const NORM_QUERIES: bool = false;
+// HEAD_DIM / 4, or 1 where the norm has no weight or there is none.
+const KEY_NORM_WORDS: u32 = 1u;
+const QUERY_NORM_WORDS: u32 = 1u;
+// </values>
+
+const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+// Tokens at a time, 32 lanes each.
+const ROWS: u32 = 4u;
+const SIZE: u32 = 128u;
+
+struct Params {
+  // Of the inputs, in floats: where token 0 begins, and from token to token.
+  keysAt: u32,
+  keysStride: u32,
+  valuesAt: u32,
+  valuesStride: u32,
+  queriesAt: u32,
+  queriesStride: u32,
+  capacity: u32,
+  keyEpsilon: f32,
+  queryEpsilon: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> keysIn: array<f32>;
+@group(0) @binding(3) var<storage, read> valuesIn: array<f32>;
+@group(0) @binding(4) var<storage, read> queriesIn: array<f32>;
+// [tokens][cos, sin][PAIRS]
+@group(0) @binding(5) var<storage, read> turns: array<f32>;
+// Uniform, since 8 storage buffers are all that every device has.
+@group(0) @binding(6) var<uniform> keyNorm: array<vec4<f32>, KEY_NORM_WORDS>;
+@group(0) @binding(7) var<uniform> queryNorm: array<vec4<f32>, QUERY_NORM_WORDS>;
+@group(0) @binding(8) var<storage, read_write> keys: array<u32>;
+@group(0) @binding(9) var<storage, read_write> values: array<u32>;
+// [tokens][HEADS][HEAD_DIM]
+@group(0) @binding(10) var<storage, read_write> queries: array<f32>;
+
+// Vectors of ROWS tokens; for values: zero, 1 / scale of [32 tokens][GROUPS].
+var<workgroup> vectors: array<f32, ROWS * 512u>;
+var<workgroup> sums: array<f32, SIZE>;
+
+// Scale and zero of `count` floats as halves, and the constants of coding: zero, 1 / scale.
+struct Range {
+  bits: u32,
+  zero: f32,
+  inverse: f32,
+}
+
+fn rangeOf(least: f32, most: f32) -> Range {
+  let scale = halfBits(fifteenth(most - least));
+  // A minimum of -0 is 0: which of the two it is depends on the order of comparing.
+  let zero = select(halfBits(least), 0u, least == 0.0);
+  return Range(scale | (zero << 16u), halfValue(zero), inverseOfHalf(scale));
+}
+
+fn code(x: f32, zero: f32, inverse: f32) -> u32 {
+  // The clamp between product and sum changes no code and keeps compilers from fusing the two into one rounding.
+  let steps = clamp((x - zero) * inverse, 0.0, 16.0);
+  return u32(min(15.0, floor(steps + 0.5)));
+}
+
+@compute @workgroup_size(128)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let first = (step.position / 32u + workgroup.x) * 32u;
+  // Tokens of the block that the step has.
+  let begin = max(step.position, first) - first;
+  let stop = min(step.position + step.tokens, first + 32u) - first;
+  let unit = workgroup.y;
+  if (unit < KV_HEADS) {
+    turn(first, begin, stop, unit, false, local);
+  } else if (unit < 2u * KV_HEADS) {
+    storeValues(first, begin, stop, unit - KV_HEADS, local);
+  } else {
+    turn(first, begin, stop, unit - 2u * KV_HEADS, true, local);
+  }
+}
+
+fn blockAt(first: u32, kvHead: u32) -> u32 {
+  return (kvHead * (params.capacity / 32u) + (first % params.capacity) / 32u) * BLOCK_WORDS * 4u;
+}
+
+fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, local: u32) {
+  let row = local / 32u;
+  let lane = local % 32u;
+  let mine = row * HEAD_DIM;
+  for (var start = begin; start < stop; start += ROWS) {
+    let token = start + row;
+    let live = token < stop;
+    // The step's row.
+    let t = first + token - step.position;
+    var sum = 0.0;
+    if (live) {
+      for (var d = lane; d < HEAD_DIM; d += 32u) {
+        var x = 0.0;
+        if (isQuery) {
+          x = queriesIn[params.queriesAt + t * params.queriesStride + head * HEAD_DIM + d];
+        } else {
+          x = keysIn[params.keysAt + t * params.keysStride + head * HEAD_DIM + d];
+        }
+        vectors[mine + d] = x;
+        sum += x * x;
+      }
+    }
+    sums[local] = sum;
+    workgroupBarrier();
+    if ((NORM_KEYS && !isQuery) || (NORM_QUERIES && isQuery)) {
+      var total = 0.0;
+      for (var i = 0u; i < 32u; i++) {
+        total += sums[row * 32u + i];
+      }
+      let epsilon = select(params.keyEpsilon, params.queryEpsilon, isQuery);
+      let inverse = 1.0 / sqrt(total / f32(HEAD_DIM) + epsilon);
+      for (var d = lane; d < HEAD_DIM; d += 32u) {
+        var weight = 1.0;
+        if (isQuery && QUERY_NORM_WORDS > 1u) {
+          weight = queryNorm[d / 4u][d % 4u];
+        } else if (!isQuery && KEY_NORM_WORDS > 1u) {
+          weight = keyNorm[d / 4u][d % 4u];
+        }
+        vectors[mine + d] = vectors[mine + d] * inverse * weight;
+      }
+      workgroupBarrier();
+    }
+    if (PAIRS > 0u) {
+      if (live) {
+        for (var i = lane; i < PAIRS; i += 32u) {
+          let a = vectors[mine + i];
+          let b = vectors[mine + PAIRS + i];
+          let cosine = turns[t * 2u * PAIRS + i];
+          let sine = turns[t * 2u * PAIRS + PAIRS + i];
+          vectors[mine + i] = a * cosine - b * sine;
+          vectors[mine + PAIRS + i] = b * cosine + a * sine;
+        }
+      }
+      workgroupBarrier();
+    }
+    if (isQuery) {
+      if (live) {
+        for (var d = lane; d < HEAD_DIM; d += 32u) {
+          queries[(t * HEADS + head) * HEAD_DIM + d] = vectors[mine + d];
+        }
+      }
+    } else {
+      storeKey(blockAt(first, head), token, live, mine, local);
+    }
+    workgroupBarrier();
+  }
+}
+
+fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
+  let row = local / 32u;
+  let lane = local % 32u;
+  if (!INT4) {
+    if (live) {
+      for (var i = lane; i < HEAD_DIM / 2u; i += 32u) {
+        let pair = halfBits(vectors[mine + 2u * i]) | (halfBits(vectors[mine + 2u * i + 1u]) << 16u);
+        keys[block + ((i / 4u) * 32u + token) * 4u + i % 4u] = pair;
+      }
+    }
+    return;
+  }
+  // Two floats of `sums` for each group of each row.
+  if (lane < GROUPS && live) {
+    let end = min(lane * 32u + 32u, HEAD_DIM);
+    var least = vectors[mine + lane * 32u];
+    var most = least;
+    for (var d = lane * 32u + 1u; d < end; d++) {
+      least = min(least, vectors[mine + d]);
+      most = max(most, vectors[mine + d]);
+    }
+    let range = rangeOf(least, most);
+    keys[block + SCALES_AT * 4u + lane * 32u + token] = range.bits;
+    sums[row * 32u + lane] = range.zero;
+    sums[row * 32u + 16u + lane] = range.inverse;
+  }
+  workgroupBarrier();
+  if (live) {
+    for (var i = lane; i < GROUPS * 4u; i += 32u) {
+      let group = i / 4u;
+      let zero = sums[row * 32u + group];
+      let inverse = sums[row * 32u + 16u + group];
+      var word = 0u;
+      for (var c = 0u; c < 4u; c++) {
+        let low = group * 32u + (i % 4u) * 4u + c;
+        word |= code(vectors[mine + low], zero, inverse) << (c * 8u);
+        if (low + 16u < HEAD_DIM) {
+          word |= code(vectors[mine + low + 16u], zero, inverse) << (c * 8u + 4u);
+        }
+      }
+      keys[block + (group * 32u + token) * 4u + i % 4u] = word;
+    }
+  }
+}
+
+fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, local: u32) {
+  let block = blockAt(first, kvHead);
+  let base = params.valuesAt + kvHead * HEAD_DIM;
+  if (!INT4) {
+    for (var i = begin * HEAD_DIM / 2u + local; i < stop * HEAD_DIM / 2u; i += SIZE) {
+      let token = i / (HEAD_DIM / 2u);
+      let at = base + (first + token - step.position) * params.valuesStride + 2u * (i % (HEAD_DIM / 2u));
+      values[block + i] = halfBits(valuesIn[at]) | (halfBits(valuesIn[at + 1u]) << 16u);
+    }
+    return;
+  }
+  for (var i = begin * GROUPS + local; i < stop * GROUPS; i += SIZE) {
+    let token = i / GROUPS;
+    let group = i % GROUPS;
+    let row = base + (first + token - step.position) * params.valuesStride;
+    let end = row + min(group * 32u + 32u, HEAD_DIM);
+    var least = valuesIn[row + group * 32u];
+    var most = least;
+    for (var at = row + group * 32u + 1u; at < end; at++) {
+      least = min(least, valuesIn[at]);
+      most = max(most, valuesIn[at]);
+    }
+    let range = rangeOf(least, most);
+    values[block + SCALES_AT * 4u + group * 32u + token] = range.bits;
+    vectors[i] = range.zero;
+    vectors[512u + i] = range.inverse;
+  }
+  workgroupBarrier();
+  for (var i = local; i < HEAD_DIM * 4u; i += SIZE) {
+    let d = i % HEAD_DIM;
+    let word = i / HEAD_DIM;
+    var codes = 0u;
+    var mask = 0u;
+    for (var c = 0u; c < 8u; c++) {
+      let token = word * 4u + c % 4u + (c / 4u) * 16u;
+      if (token >= begin && token < stop) {
+        let shift = (c % 4u) * 8u + (c / 4u) * 4u;
+        let x = valuesIn[base + (first + token - step.position) * params.valuesStride + d];
+        let known = token * GROUPS + d / 32u;
+        codes |= code(x, vectors[known], vectors[512u + known]) << shift;
+        mask |= 15u << shift;
+      }
+    }
+    if (mask != 0u) {
+      let at = block + d * 4u + word;
+      values[at] = (values[at] & ~mask) | codes;
+    }
+  }
+}

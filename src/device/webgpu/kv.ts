@@ -1,0 +1,104 @@
+/**
+ * Where one layer's keys and values lie in their two GPU buffers. The kernels' side of it is kernels/lib/kv.wgsl, which
+ * works with the constants of `kvConstants`; `readVector` is the inverse of appending. Refuses to know GPUs.
+ * One idea: every load is a 16-byte word and neighbouring lanes read neighbouring words. A buffer is cut by KV head, then
+ * into blocks of 32 token slots.
+ *
+ * int4, keys: block = [group][token] words, a word holds one token's 32 codes of a group of dims (value i of the group in
+ *   the low half of byte i, value i + 16 in its high half, as the codec orders them), then [group][token] scale and zero.
+ * int4, values: block = [dim] words, a word holds one dim's codes of the block's 32 tokens (token i in the low half of
+ *   byte i, token i + 16 in its high half), so that integer dot products run along tokens, then the same scales.
+ * f16, keys: block = [8 dims][token] words. f16, values: [token][8 dims] words.
+ * A head size that is no multiple of 32 has a whole last int4 group whose upper half stays zero: 6 bits a value at 80.
+ */
+import { INT4_GROUP } from "../../cache/codec-int4.ts";
+import { ArgumentError } from "../../format/errors.ts";
+import type { Cache } from "../contract.ts";
+
+export const KV_FORMATS = ["f16", "int4"] as const;
+export type KvFormat = (typeof KV_FORMATS)[number];
+
+const BLOCK = 32;
+const WORD_BYTES = 16;
+
+export interface KvShape {
+  readonly format: KvFormat;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Token slots, a multiple of 32. */
+  readonly capacity: number;
+}
+
+/** ArgumentError for a format that the GPU has no kernels for. */
+export function kvFormat(name: string): KvFormat {
+  const format = KV_FORMATS.find((known) => known === name);
+  if (!format) throw new ArgumentError("KV cache format on the GPU", name, KV_FORMATS.join(", "));
+  return format;
+}
+
+export const kvGroups = (headDim: number) => Math.ceil(headDim / INT4_GROUP);
+
+/** 16-byte words of one block of 32 tokens of one KV head, keys or values, and the word at which its scales begin. */
+export function kvBlock(format: KvFormat, headDim: number): { words: number; scalesAt: number } {
+  if (format === "f16") return { words: (BLOCK * headDim * 2) / WORD_BYTES, scalesAt: 0 };
+  const codes = kvGroups(headDim) * BLOCK;
+  const scales = (kvGroups(headDim) * BLOCK * 4) / WORD_BYTES;
+  return { words: codes + scales, scalesAt: codes };
+}
+
+/** Bytes of one layer's keys, and as many of its values. */
+export function kvBufferBytes({ format, kvHeads, headDim, capacity }: KvShape): number {
+  return ((kvHeads * capacity) / BLOCK) * kvBlock(format, headDim).words * WORD_BYTES;
+}
+
+/** The values by which kernels know a layout (lib/kv.wgsl). */
+export function kvConstants(format: KvFormat, headDim: number) {
+  const { words, scalesAt } = kvBlock(format, headDim);
+  return { HEAD_DIM: headDim, INT4: format === "int4", BLOCK_WORDS: words, SCALES_AT: scalesAt };
+}
+
+/**
+ * One token's key or value of one head, in the codec's bytes (which a saved cache holds), from a layer's buffer of keys or
+ * values.
+ */
+export function readVector(
+  shape: KvShape,
+  part: "keys" | "values",
+  buffer: Uint8Array,
+  kvHead: number,
+  slot: number,
+): Uint8Array {
+  const { format, headDim, capacity } = shape;
+  const { words, scalesAt } = kvBlock(format, headDim);
+  const block = (kvHead * (capacity / BLOCK) + Math.floor(slot / BLOCK)) * words * WORD_BYTES;
+  const token = slot % BLOCK;
+  if (format === "f16") {
+    const out = new Uint8Array(headDim * 2);
+    for (let chunk = 0; chunk < headDim / 8; chunk++) {
+      const word = part === "keys" ? chunk * BLOCK + token : (token * headDim) / 8 + chunk;
+      const at = block + word * WORD_BYTES;
+      out.set(buffer.subarray(at, at + WORD_BYTES), chunk * WORD_BYTES);
+    }
+    return out;
+  }
+  const bytes: number[] = [];
+  for (let group = 0; group < kvGroups(headDim); group++) {
+    const scale = block + scalesAt * WORD_BYTES + (group * BLOCK + token) * 4;
+    bytes.push(...buffer.subarray(scale, scale + 4));
+    const code = (i: number) => {
+      const [word, lane] = part === "keys" ? [group * BLOCK + token, i] : [group * INT4_GROUP + i, token];
+      const byte = buffer[block + word * WORD_BYTES + (lane % 16)];
+      return lane < 16 ? byte & 15 : byte >> 4;
+    };
+    const half = Math.min(INT4_GROUP, headDim - group * INT4_GROUP) / 2;
+    for (let i = 0; i < half; i++) bytes.push(code(i) | (code(i + half) << 4));
+  }
+  return Uint8Array.from(bytes);
+}
+
+/** Bytes of one layer's two buffers. */
+export function kvBytes(cache: Cache): { keys: number; values: number } {
+  const { codec, kvHeads, headDim, capacity } = cache;
+  const bytes = kvBufferBytes({ format: kvFormat(codec.name), kvHeads, headDim, capacity });
+  return { keys: bytes, values: bytes };
+}

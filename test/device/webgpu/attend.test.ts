@@ -1,0 +1,102 @@
+/**
+ * The GPU's cache and attention in software: what lies in the buffers is what the codec would write, bit by bit, and
+ * attention over it is the reference's. Head sizes, groups, windows, rings, steps that begin and end inside blocks.
+ */
+import { beforeAll, expect, it } from "vitest";
+import { cacheCapacity } from "../../../src/cache/layers.ts";
+import type { Gpu } from "../../../src/device/webgpu/gpu.ts";
+import { TOLERANCES } from "../device-cases.ts";
+import { gaussian, random } from "../random-tensor.ts";
+import { AttendLayer, type Shape } from "./attend-layer.ts";
+import { describeGpu, softwareDevice } from "./gpu.ts";
+
+const noise = (count: number, seed: number) => {
+  const next = random(seed);
+  return Float32Array.from({ length: count }, () => gaussian(next));
+};
+
+const relative = (found: Float32Array, wanted: Float32Array) => {
+  const sum = (f: (i: number) => number) => wanted.reduce((all, _, i) => all + f(i) ** 2, 0);
+  return Math.sqrt(sum((i) => found[i] - wanted[i]) / sum((i) => wanted[i]));
+};
+
+/** Appends [tokens, kvHeads, headDim] as columns of one buffer with a gap between rows, as a fused projection has. */
+async function append(layer: AttendLayer, position: number, keys: Float32Array, values: Float32Array) {
+  const width = layer.shape.kvHeads * layer.shape.headDim;
+  const tokens = keys.length / width;
+  const stride = 2 * width + 7;
+  const rows = new Float32Array(3 + tokens * stride);
+  for (let t = 0; t < tokens; t++) {
+    rows.set(keys.subarray(t * width, (t + 1) * width), 3 + t * stride);
+    rows.set(values.subarray(t * width, (t + 1) * width), 3 + t * stride + width);
+  }
+  const buffer = layer.floats("rows", rows);
+  const view = (offset: number) => ({ buffer, offset, stride });
+  await layer.append(position, tokens, { view: view(3), norm: null }, view(3 + width), {
+    rope: null,
+    queries: null,
+  });
+}
+
+interface Case extends Omit<Shape, "capacity" | "format"> {
+  steps: number[];
+}
+
+const CASES: Case[] = [
+  { heads: 6, kvHeads: 2, headDim: 64, steps: [31, 1, 2] },
+  { heads: 2, kvHeads: 2, headDim: 80, steps: [33, 1] },
+  { heads: 14, kvHeads: 2, headDim: 96, steps: [70, 3], window: 21 },
+  { heads: 16, kvHeads: 1, headDim: 128, steps: [64, 1, 200, 1], softcap: 5 },
+  { heads: 4, kvHeads: 1, headDim: 256, steps: [60, 60, 60, 60, 1, 5], window: 40 },
+  { heads: 10, kvHeads: 1, headDim: 512, steps: [40, 1] },
+];
+
+describeGpu("the cache", () => {
+  for (const subgroups of [true, false]) {
+    let gpu: Gpu;
+    beforeAll(async () => {
+      gpu = await softwareDevice({ subgroups });
+    });
+
+    for (const format of ["f16", "int4"])
+      it.each(CASES)(
+        `${format}, ${subgroups ? "with" : "without"} subgroups: $heads/$kvHeads heads of $headDim, steps $steps, window $window, softcap $softcap`,
+        async (shape) => {
+          const { steps, heads, kvHeads, headDim, window = null } = shape;
+          const context = steps.reduce((a, b) => a + b, 0);
+          const most = Math.max(...steps);
+          const capacity = cacheCapacity(context, most, window);
+          const layer = new AttendLayer(gpu, { ...shape, format, capacity }, most);
+          const width = kvHeads * headDim;
+          const all = { keys: noise(context * width, 1), values: noise(context * width, 2) };
+          let position = 0;
+          for (const [i, tokens] of steps.entries()) {
+            const rows = (part: Float32Array) => part.subarray(position * width, (position + tokens) * width);
+            await append(layer, position, rows(all.keys), rows(all.values));
+            if (i >= steps.length - 2) {
+              const queries = noise(tokens * heads * headDim, 3 + i);
+              const mode = tokens === 1 ? "decode" : "prompt";
+              const found = new Float32Array((await layer.attend(position, queries, mode)).buffer);
+              const wanted = await layer.expected(position, queries);
+              const tolerance =
+                mode === "decode" && format === "int4" ? TOLERANCES.attendInt4 : TOLERANCES.attendF16;
+              expect(relative(found.subarray(0, queries.length), wanted)).toBeLessThanOrEqual(tolerance);
+            }
+            position += tokens;
+          }
+          const stored = await layer.stored();
+          const { codec } = layer.cache;
+          const bytes = new Uint8Array(codec.vectorBytes(headDim));
+          for (let at = Math.max(0, context - capacity); at < context; at++)
+            for (let kvHead = 0; kvHead < kvHeads; kvHead++)
+              for (const part of ["keys", "values"] as const) {
+                const first = at * width + kvHead * headDim;
+                codec.encode(all[part].subarray(first, first + headDim), bytes);
+                const found = stored(part, kvHead, at % capacity);
+                if (Buffer.compare(found, bytes) !== 0)
+                  expect([...found], `${part} of head ${kvHead} at ${at}`).toEqual([...bytes]);
+              }
+        },
+      );
+  }
+});

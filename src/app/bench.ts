@@ -130,7 +130,7 @@ async function printTables(
 
 /** Widths; the first column is text and stands on the left. */
 const ROW = [22, 10, 10, 10];
-const OPERATION = [22, 10, 11, 8, 9, 8, 13];
+const OPERATION = [18, 10, 11, 8, 10, 9, 13];
 
 function columns(cells: readonly string[], widths: readonly number[]): string {
   return cells
@@ -144,31 +144,26 @@ function profileText(profile: BenchProfile): string[] {
   const total = operations.reduce((sum, row) => sum + row.us, 0);
   const count = operations.reduce((sum, row) => sum + row.dispatches, 0);
   const moved = operations.reduce((sum, row) => sum + row.bytes, 0);
-  const line = (label: string, dispatches: number, time: number, moved: number) =>
-    columns(
-      [
-        label,
-        `${dispatches}`,
-        time.toFixed(1),
-        percent(time / total),
-        ...(moved > 0
-          ? [
-              (moved / 1e9).toFixed(3),
-              grouped(Math.round(moved / time / 1e3)),
-              percent((moved * 1e6) / time / read),
-            ]
-          : ["", "", ""]),
-      ],
-      OPERATION,
-    );
+  const line = (label: string, dispatches: number, time: number, moved: number) => {
+    const traffic =
+      moved > 0
+        ? [
+            (moved / dispatches / 1e6).toFixed(2),
+            rounded(moved / time / 1e3),
+            percent((moved * 1e6) / time / read),
+          ]
+        : [];
+    return columns([label, `${dispatches}`, time.toFixed(1), percent(time / total), ...traffic], OPERATION);
+  };
   return [
-    `${profile.step}: ${us.toFixed(1)} us as it runs, ${total.toFixed(1)} us with each operation timed apart; the GPU reads ${grouped(Math.round(read / 1e9))} GB/s and copies ${grouped(Math.round(copy / 1e9))} GB/s`,
-    columns(["operation", "dispatches", "us", "share", "GB", "GB/s", "of read rate"], OPERATION),
+    `${profile.step}: ${us.toFixed(1)} us`,
+    columns(["operation", "dispatches", "us", "share", "MB each", "GB/s", "of read rate"], OPERATION),
     ...operations.map(({ label, dispatches, us: time, bytes: moved }) =>
       line(label, dispatches, time, moved),
     ),
-    line("all", count, total, moved),
-    ...(moved > 0 ? [line("all, as it runs", count, us, moved)] : []),
+    line("all, timed apart", count, total, moved),
+    line("all, as it runs", count, us, moved),
+    `read rate: ${rounded(read / 1e9)} GB/s of a kernel that only reads; ${rounded(copy / 1e9)} GB/s copying`,
   ];
 }
 

@@ -95,9 +95,21 @@ function commands(signal: AbortSignal): Command {
     .command("bench")
     .description("Measures prompt and generation speed at depths, in llama-bench's rows.")
     .argument("[model]", "what `run` takes; or none, with --shape")
-    .option("-p, --prompt <tokens>", "lengths of prompts, separated by commas; 0: none", counts, [512])
-    .option("-n, --generate <tokens>", "lengths of generations; 0: none", counts, [128])
-    .option("-d, --depth <tokens>", "tokens in the cache before each test", counts, [0])
+    .addOption(
+      new Option("-p, --prompt <tokens>", "lengths of prompts, separated by commas; 0: none")
+        .argParser(counts)
+        .default([512], "512"),
+    )
+    .addOption(
+      new Option("-n, --generate <tokens>", "lengths of generations; 0: none")
+        .argParser(counts)
+        .default([128], "128"),
+    )
+    .addOption(
+      new Option("-d, --depth <tokens>", "tokens that the cache holds before each test")
+        .argParser(counts)
+        .default([0], "0"),
+    )
     .option("-r, --repetitions <count>", "times that each test runs", count, 3)
     .option("--profile", "GPU time by operation, too")
     .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)

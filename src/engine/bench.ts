@@ -50,13 +50,14 @@ export interface BenchRow {
   readonly tokensPerSecond: { readonly median: number; readonly min: number; readonly max: number };
 }
 
+/** Dispatches of one operation that move equally much: the matrices of one shape, the layers of one window. */
 export interface OperationProfile {
   readonly label: string;
   readonly dispatches: number;
   readonly us: number;
   /** Of the time of all operations. */
   readonly share: number;
-  /** Of weights and cache; 0: it moves activations only. */
+  /** Of weights and cache, all dispatches together; 0: they move activations only. */
   readonly bytes: number;
 }
 
@@ -220,11 +221,12 @@ function byOperation({ dispatches }: StepProfile): OperationProfile[] {
   const total = dispatches.reduce((sum, { us }) => sum + us, 0);
   const found = new Map<string, { label: string; dispatches: number; us: number; bytes: number }>();
   for (const { label, us, bytes } of dispatches) {
-    const row = found.get(label) ?? { label, dispatches: 0, us: 0, bytes: 0 };
+    const key = `${label} ${bytes}`;
+    const row = found.get(key) ?? { label, dispatches: 0, us: 0, bytes: 0 };
     row.dispatches++;
     row.us += us;
     row.bytes += bytes;
-    found.set(label, row);
+    found.set(key, row);
   }
   return [...found.values()]
     .map((row) => ({ ...row, share: total > 0 ? row.us / total : 0 }))

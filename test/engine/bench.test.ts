@@ -128,15 +128,16 @@ describe("a profile", () => {
   const found: StepProfile = {
     us: 50,
     dispatches: [
-      { label: "matmul", us: 20, bytes: 1000 },
-      { label: "add", us: 10, bytes: 0 },
-      { label: "matmul", us: 30, bytes: 3000 },
+      { label: "matmul", us: 20, bytes: 3000 },
+      { label: "add", us: 25, bytes: 0 },
+      { label: "matmul", us: 40, bytes: 9000 },
+      { label: "matmul", us: 15, bytes: 3000 },
     ],
     readBytesPerSecond: 1e12,
     copyBytesPerSecond: 8e11,
   };
 
-  it("is of steps that the session has just done, by operation, longest first", async () => {
+  it("is of steps that the session has just done, by operation and size, longest first", async () => {
     const { session, steps } = scriptedSession(() => 1, { vocab: 50, chunk: 8 });
     const asked: Step[] = [];
     session.allocation.profile = async (step) => {
@@ -159,8 +160,9 @@ describe("a profile", () => {
     ]);
     expect(profiles[0]).toMatchObject({ us: 50, readBytesPerSecond: 1e12, copyBytesPerSecond: 8e11 });
     expect(profiles[0].operations).toEqual([
-      { label: "matmul", dispatches: 2, us: 50, bytes: 4000, share: 50 / 60 },
-      { label: "add", dispatches: 1, us: 10, bytes: 0, share: 10 / 60 },
+      { label: "matmul", dispatches: 1, us: 40, bytes: 9000, share: 40 / 100 },
+      { label: "matmul", dispatches: 2, us: 35, bytes: 6000, share: 35 / 100 },
+      { label: "add", dispatches: 1, us: 25, bytes: 0, share: 25 / 100 },
     ]);
   });
 

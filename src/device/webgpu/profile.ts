@@ -18,9 +18,9 @@ export interface ReadyDispatch {
 }
 
 export interface ProfileOptions {
-  /** Runs whose median is taken. Default 7. */
+  /** Runs whose median is taken. Default 7, fewer of slow steps. */
   repetitions?: number;
-  /** Of the buffer that is read to find the bandwidth: larger than any cache. Default 256 MiB, or what a binding may hold. */
+  /** Of the buffer that is read to find the bandwidth: larger than any cache. Default 256 MiB, or what a binding may hold; 4 MiB on what is slow. */
   bandwidthBytes?: number;
 }
 
@@ -31,7 +31,12 @@ export interface Bandwidth {
 }
 
 const REPETITIONS = 7;
+/** All runs of a step together should not take much longer. */
+const TIMED_US = 2e6;
 const BANDWIDTH_BYTES = 2 ** 28;
+const SLOW_BANDWIDTH_BYTES = 2 ** 22;
+/** Below this, in bytes a second, it is no GPU but its imitation in software. */
+const SLOW = 1e10;
 /** One workgroup of the bandwidth kernels: 256 invocations, 16 loads of 16 bytes. */
 const GROUP_BYTES = 256 * 16 * 16;
 /** In one pass, so that its beginning and end count little. */
@@ -66,10 +71,13 @@ export async function profileStep(
     for (const { encode } of jobs) encode(pass);
   };
   const passes = [...jobs.map(({ encode }) => encode), whole];
-  const us = await timePasses(gpu, passes, whole, options.repetitions ?? REPETITIONS);
+  const [once] = await timePasses(gpu, [whole], whole, 1);
+  const fitting = Math.floor(TIMED_US / once);
+  const repetitions = options.repetitions ?? Math.max(1, Math.min(REPETITIONS, fitting));
+  const us = await timePasses(gpu, passes, whole, repetitions);
   let bandwidth = known.get(gpu);
   if (!bandwidth) {
-    bandwidth = measureBandwidth(gpu, options);
+    bandwidth = measureBandwidth(gpu, options.bandwidthBytes);
     known.set(gpu, bandwidth);
   }
   return {
@@ -80,14 +88,16 @@ export async function profileStep(
 }
 
 /** What memory gives at best; the kernels read, or copy, a buffer from end to end. */
-export async function measureBandwidth(gpu: Gpu, options: ProfileOptions = {}): Promise<Bandwidth> {
+export async function measureBandwidth(gpu: Gpu, bytes?: number): Promise<Bandwidth> {
+  if (bytes !== undefined) return copyAndRead(gpu, bytes, REPETITIONS);
+  const roughly = await copyAndRead(gpu, SLOW_BANDWIDTH_BYTES, 1);
+  return roughly.readBytesPerSecond < SLOW ? roughly : copyAndRead(gpu, BANDWIDTH_BYTES, REPETITIONS);
+}
+
+async function copyAndRead(gpu: Gpu, wanted: number, repetitions: number): Promise<Bandwidth> {
   const { device } = gpu;
   const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
-  const most = Math.min(
-    options.bandwidthBytes ?? BANDWIDTH_BYTES,
-    maxStorageBufferBindingSize,
-    maxBufferSize,
-  );
+  const most = Math.min(wanted, maxStorageBufferBindingSize, maxBufferSize);
   const groups = Math.max(1, Math.floor(most / GROUP_BYTES));
   const bytes = groups * GROUP_BYTES;
   const buffer = (label: string, size: number, usage: number) => device.createBuffer({ label, size, usage });
@@ -116,7 +126,7 @@ export async function measureBandwidth(gpu: Gpu, options: ProfileOptions = {}): 
     };
     const read = await job("readBandwidth", [{ binding: 0, resource: { buffer: params } }]);
     const copy = await job("copyBandwidth", []);
-    const [readUs, copyUs] = await timePasses(gpu, [read, copy], copy, options.repetitions ?? REPETITIONS);
+    const [readUs, copyUs] = await timePasses(gpu, [read, copy], copy, repetitions);
     const perSecond = (count: number, us: number) => (us > 0 ? (count * BANDWIDTH_DISPATCHES * 1e6) / us : 0);
     return {
       readBytesPerSecond: perSecond(bytes, readUs),

@@ -88,10 +88,8 @@ describeGpu("a profile of dispatches", () => {
 describeGpu("the bandwidth kernels", () => {
   it("run within the limits of the device, whatever size is asked", async () => {
     const gpu = await softwareDevice();
-    for (const bandwidthBytes of [1, 100_000, 2 ** 20])
-      expect(
-        (await measureBandwidth(gpu, { repetitions: 1, bandwidthBytes })).readBytesPerSecond,
-      ).toBeGreaterThan(0);
+    for (const bytes of [1, 100_000])
+      expect((await measureBandwidth(gpu, bytes)).readBytesPerSecond).toBeGreaterThan(0);
     gpu.check();
   });
 });

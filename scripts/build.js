@@ -1,6 +1,7 @@
 /**
  * `npm run build`: AssemblyScript kernels to WASM (a plain SIMD128 and a relaxed-SIMD binary of the same source), WGSL
- * kernels to one module, then TypeScript to dist/. `--wasm`, `--wgsl` or `--ts` builds one part (`--ts` the last two).
+ * kernels to one module, then TypeScript to dist/ and the bundle for pages to dist/browser/. `--wasm`, `--wgsl` or `--ts`
+ * builds one part (`--ts` all but the first).
  * Nothing here needs a native compiler.
  */
 import { spawnSync } from "node:child_process";
@@ -56,4 +57,12 @@ if (only === undefined || only === "--ts") {
   mkdirSync(join(root, "dist/device/wasm"), { recursive: true });
   for (const file of readdirSync(join(root, wasmFolder)))
     if (file.endsWith(".wasm")) cpSync(join(root, wasmFolder, file), join(root, "dist/device/wasm", file));
+  // Here, since Vite takes its time to load.
+  const { bundleForBrowsers } = await import("./browser.js");
+  const { bytes, gzipBytes } = await bundleForBrowsers(root, join(root, "dist/browser"));
+  console.log(`dist/browser/nibble.js: ${kb(bytes)}, ${kb(gzipBytes)} compressed`);
+}
+
+function kb(bytes) {
+  return `${(bytes / 1000).toFixed(1)} kB`;
 }

@@ -56,6 +56,13 @@ export function httpFolder(url: string | URL, options: HttpOptions = {}): Folder
   };
 }
 
+/** The files beside the one at `url`. */
+export function httpSiblings(url: string | URL, options: HttpOptions = {}): Folder {
+  const folder = absolute(url);
+  folder.pathname = folder.pathname.replace(/[^/]*$/, "");
+  return httpFolder(folder, options);
+}
+
 /** What must stay the same from one answer to the next. */
 interface Identity {
   readonly size: number;

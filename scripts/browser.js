@@ -1,0 +1,44 @@
+/**
+ * `nibble/browser` as one file: the TypeScript entry src/browser.ts with all that it imports, bundled by Vite. Prints its
+ * size. Fails when anything of Node's, or a package that is not meant for pages, would get into it.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { build } from "vite";
+
+const PACKAGES = ["@huggingface/jinja", "@huggingface/tokenizers"];
+
+/** Writes `folder`/nibble.js and its map; gives the file's bytes, plain and compressed. */
+export async function bundleForBrowsers(root, folder) {
+  await build({
+    root,
+    configFile: false,
+    publicDir: false,
+    logLevel: "warn",
+    plugins: [pagesOnly(root)],
+    build: {
+      target: "es2022",
+      outDir: folder,
+      emptyOutDir: true,
+      sourcemap: true,
+      minify: true,
+      // Errors are called by their class.
+      rolldownOptions: { output: { keepNames: true } },
+      lib: { entry: join(root, "src/browser.ts"), formats: ["es"], fileName: () => "nibble.js" },
+    },
+  });
+  const bytes = readFileSync(join(folder, "nibble.js"));
+  return { bytes: bytes.length, gzipBytes: gzipSync(bytes, { level: 9 }).length };
+}
+
+function pagesOnly(root) {
+  return {
+    name: "pages-only",
+    enforce: "pre",
+    resolveId(id, importer) {
+      const known = /^[./\0]/.test(id) || id.startsWith(root) || PACKAGES.includes(id);
+      if (!known) this.error(`${importer} imports ${id}, which no page has`);
+    },
+  };
+}

@@ -1,0 +1,39 @@
+/**
+ * The library in a page: what `import ... from "nibble/browser"` gives, bundled into one file without Node's modules.
+ * The same names as the Node library where it has them; models come from URLs and files, and WebGPU computes.
+ *
+ *     import { load } from "nibble/browser";
+ *     const model = await load("/models/needle-14m-Q8_0.gguf", { onProgress: ({ bytes }) => console.log(bytes) });
+ *     for await (const { text } of model.generate("What is a whale?")) document.body.append(text);
+ *     await model.close();
+ */
+export type { LoadProgress } from "./engine/assemble.ts";
+export {
+  type GenerateOptions,
+  Generation,
+  type GenerationResult,
+  type Piece,
+  type StopReason,
+} from "./engine/generate.ts";
+export { LanguageModel, type Prompt } from "./engine/language-model.ts";
+export { load, type WebLoadOptions as LoadOptions, type WebModel } from "./engine/load-web.ts";
+export { MemoryError, type Plan, type PlanOptions } from "./engine/plan.ts";
+export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
+export { ContextError } from "./engine/session.ts";
+export { blobFolder, blobSource } from "./format/blob-source.ts";
+export {
+  AbortedError,
+  ArgumentError,
+  DeviceError,
+  type ErrorCode,
+  FormatError,
+  NibbleError,
+  throwIfAborted,
+  UnsupportedError,
+} from "./format/errors.ts";
+export type { Folder } from "./format/folder.ts";
+export { type HttpOptions, httpFolder, httpSource } from "./format/http-source.ts";
+export type { Source } from "./format/source.ts";
+export type { ChatMessage, ChatTemplate } from "./format/template.ts";
+export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
+export type { LayerKind, ModelConfig } from "./model/config.ts";

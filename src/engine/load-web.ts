@@ -1,0 +1,79 @@
+/**
+ * A model in a page -> something that generates: from a URL, from files that someone chose, or from any Source; on the
+ * browser's WebGPU. Owns telling these apart. Web standards only; `load.ts` is its counterpart in Node.
+ */
+import { webgpuDevice } from "../device/webgpu/webgpu.ts";
+import { blobFolder, blobSource } from "../format/blob-source.ts";
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { ggufCheckpoint, safetensorsCheckpoint } from "../format/checkpoints.ts";
+import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts";
+import type { Folder } from "../format/folder.ts";
+import { httpFolder, httpSiblings, httpSource } from "../format/http-source.ts";
+import type { Source } from "../format/source.ts";
+import { type AssembleOptions, assemble } from "./assemble.ts";
+import type { LanguageModel } from "./language-model.ts";
+
+/**
+ * - string, URL: a GGUF file (any part of a split one), or with "/" at its end a safetensors folder. The server has to
+ *   know range requests, and one of another origin has to allow the page (CORS).
+ * - File, Blob: a GGUF file. Several files: the parts of one, or those of a safetensors folder.
+ * - Source: a GGUF file from anywhere. Folder: a safetensors folder from anywhere.
+ */
+export type WebModel = string | URL | Blob | Iterable<File> | Source | Folder;
+
+export interface WebLoadOptions extends AssembleOptions {
+  /** The only one in a page, and the default. */
+  device?: "gpu";
+  /** Default: navigator.gpu. */
+  gpu?: GPU;
+  /** Sent with every request for a URL: { authorization: "Bearer ..." }. */
+  headers?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Loads a model onto the GPU.
+ * Throws DeviceError without WebGPU, NibbleError "io" when the network fails, FormatError, UnsupportedError, MemoryError,
+ * ArgumentError, AbortedError.
+ */
+export async function load(model: WebModel, options: WebLoadOptions = {}): Promise<LanguageModel> {
+  throwIfAborted(options.signal, "loading");
+  const { device = "gpu", gpu = browserGpu() } = options;
+  if (device !== "gpu") throw new ArgumentError("device", device, "gpu");
+  if (!gpu) throw noWebgpu();
+  return assemble(await open(model, options), () => webgpuDevice(gpu), options);
+}
+
+async function open(model: WebModel, options: WebLoadOptions): Promise<Checkpoint> {
+  if (typeof model === "string" || model instanceof URL) return openUrl(model, options);
+  if (model instanceof Blob) return ggufCheckpoint(blobSource(model));
+  if (typeof model === "object" && model !== null) {
+    if (Symbol.iterator in model) return openFiles([...model]);
+    if ("read" in model) return ggufCheckpoint(model);
+    if ("open" in model) return safetensorsCheckpoint(model);
+  }
+  throw new ArgumentError("model", model, "a URL, a File, files, a Source or a Folder");
+}
+
+async function openUrl(url: string | URL, { headers, signal }: WebLoadOptions): Promise<Checkpoint> {
+  const http = { headers, signal };
+  if (/^[^?#]*\/(?:[?#]|$)/.test(String(url))) return safetensorsCheckpoint(httpFolder(url, http));
+  return ggufCheckpoint(await httpSource(url, http), httpSiblings(url, http));
+}
+
+async function openFiles(files: readonly File[]): Promise<Checkpoint> {
+  const gguf = files.find(({ name }) => name.endsWith(".gguf"));
+  const folder = blobFolder(files);
+  return gguf ? ggufCheckpoint(blobSource(gguf), folder) : safetensorsCheckpoint(folder);
+}
+
+function browserGpu(): GPU | undefined {
+  return (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+}
+
+function noWebgpu(): DeviceError {
+  const secure = (globalThis as { isSecureContext?: boolean }).isSecureContext !== false;
+  const wayOut = secure
+    ? "Use a current Chrome, Edge, Firefox or Safari, and see that WebGPU is not switched off."
+    : "Pages have it over https and on localhost only.";
+  return new DeviceError("gpu", `this page has no WebGPU (navigator.gpu). ${wayOut}`);
+}

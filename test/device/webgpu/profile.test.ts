@@ -3,9 +3,15 @@ import { expect, it } from "vitest";
 import type { Gpu } from "../../../src/device/webgpu/gpu.ts";
 import { measureBandwidth, profileStep, type ReadyDispatch } from "../../../src/device/webgpu/profile.ts";
 import { type Encode, timePasses } from "../../../src/device/webgpu/timing.ts";
+import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { packParams } from "../../../src/device/webgpu/wgsl.ts";
+import { prepare } from "../../../src/engine/assemble.ts";
+import { type BenchProfile, bench } from "../../../src/engine/bench.ts";
 import { UnsupportedError } from "../../../src/format/errors.ts";
-import { describeGpu, nullDevice, softwareDevice } from "./gpu.ts";
+import { rowBytes } from "../../../src/format/tensor.ts";
+import type { Shape } from "../../../src/model/shapes.ts";
+import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
+import { describeGpu, nullDevice, softwareDevice, softwareGpu } from "./gpu.ts";
 
 const COLS = 4096;
 
@@ -91,5 +97,40 @@ describeGpu("the bandwidth kernels", () => {
     for (const bytes of [1, 100_000])
       expect((await measureBandwidth(gpu, bytes)).readBytesPerSecond).toBeGreaterThan(0);
     gpu.check();
+  });
+});
+
+const TINY: Shape = {
+  family: "llama",
+  ...{ layers: 2, hidden: 64, heads: 2, kvHeads: 1, headDim: 32, ffn: 96, vocab: 160 },
+  ...{ trainedContext: 128, normEpsilon: 1e-6, ropeBase: 10_000, tied: false },
+};
+
+describeGpu("a profile of a model", () => {
+  it("counts each matrix and the cache once", async () => {
+    const device = () => softwareGpu().then((gpu) => webgpuDevice(gpu));
+    const options = { chunk: 16, context: 96 };
+    const { session, allocation } = await prepare(syntheticCheckpoint(TINY), device, options, async () => {});
+    try {
+      const tests = { prompt: [16], generate: [1], depth: [40], repetitions: 1, profile: true };
+      const profiles: BenchProfile[] = [];
+      for await (const found of bench(session, tests)) if (found.kind === "profile") profiles.push(found);
+      expect(profiles.map(({ step }) => step)).toEqual(["decode @ d40", "prompt chunk of 16 @ d40"]);
+      const matrices = session.graph.weights.filter(
+        ({ role, name }) => role === "matrix" && name !== "token_embd.weight",
+      );
+      const bytes = matrices.reduce((sum, { type, rows, cols }) => sum + rows * rowBytes(type, cols), 0);
+      for (const { operations, us } of profiles) {
+        expect(us).toBeGreaterThan(0);
+        const of = (label: RegExp) =>
+          operations.filter((row) => label.test(row.label)).reduce((sum, row) => sum + row.bytes, 0);
+        // A device may pad rows.
+        expect(of(/^matmul/)).toBeGreaterThanOrEqual(bytes);
+        expect(of(/^matmul/)).toBeLessThan(2 * bytes);
+        expect(of(/^attend/)).toBeGreaterThan(0);
+      }
+    } finally {
+      await allocation.close();
+    }
   });
 });

@@ -1,31 +1,15 @@
 /** Products and embeddings on a software GPU against float64 sums, in every form of weights and every variant. */
 import { describe, expect, it } from "vitest";
-import type { Activation, Weight } from "../../../src/device/contract.ts";
-import { gate } from "../../../src/device/reference/ops.ts";
-import type { Form } from "../../../src/device/webgpu/forms.ts";
+import type { Weight } from "../../../src/device/contract.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
-import {
-  embedDispatches,
-  inputForm,
-  type MatmulOptions,
-  matmulDispatches,
-  type WeightBlock,
-} from "../../../src/device/webgpu/matmul.ts";
+import { embedDispatches, inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
-import {
-  codesRowBytes,
-  isFloat,
-  partsOf,
-  scalesRowBytes,
-  weightForm,
-} from "../../../src/device/webgpu/weights.ts";
+import { partsOf, weightForm } from "../../../src/device/webgpu/weights.ts";
 import { shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { dequantize } from "../../../src/format/blocks.ts";
-import { BLOCKS, rowBytes, type TensorType } from "../../../src/format/tensor.ts";
-import { gaussian, random, randomBytes } from "../random-tensor.ts";
+import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
 import { ALL_TRAITS, describeGpu, nullDevice, softwareDevice } from "./gpu.ts";
-import { Buffers, runDispatches } from "./products.ts";
-import { packQ8, unpackQ8 } from "./q8.ts";
+import { Buffers, blockOf, errorOf, methodsOf, runDispatches } from "./products.ts";
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
 const ONE_OF_EACH_FORM: TensorType[] = [
@@ -40,129 +24,6 @@ const ONE_OF_EACH_FORM: TensorType[] = [
   "mxfp4",
   "bf16",
 ];
-
-interface Shape {
-  type: TensorType;
-  /** Rows of each weight of the block. */
-  rows: number[];
-  cols: number;
-  tokens: number;
-  bias?: boolean;
-  /** Rows that a part can hold; default: all. */
-  partRows?: number;
-  gated?: { activation: Activation; form: Form };
-  /** The block is gated, whether the dispatch is or not. */
-  gatedBlock?: boolean;
-}
-
-function numbers(count: number, seed: number): Float32Array {
-  const next = random(seed);
-  return Float32Array.from({ length: count }, () => gaussian(next));
-}
-
-/** A block of random weights in buffers, and the values that its rows stand for: [rows][cols]. */
-function blockOf(
-  shape: Shape,
-  buffers: Buffers,
-): { block: WeightBlock; values: Float32Array; bias: Float32Array } {
-  const { type, cols } = shape;
-  const form = weightForm(type);
-  const weights = shape.rows.map(
-    (rows, id): Weight => ({ id, name: `w${id}`, role: "matrix", type, rows, cols }),
-  );
-  const files = weights.map(({ rows }, i) => randomBytes(type, rows, cols, 11 + i));
-  const values = new Float32Array(shape.rows.reduce((a, b) => a + b) * cols);
-  let at = 0;
-  weights.forEach(({ rows }, i) => {
-    dequantize(type, files[i], values.subarray(at, at + rows * cols));
-    at += rows * cols;
-  });
-  const most = (shape.partRows ?? 1 << 20) * codesRowBytes(form, cols);
-  const gated = shape.gatedBlock ?? shape.gated !== undefined;
-  const parts = partsOf(weights, most, gated).map((part) => {
-    const codes = new Uint32Array(part.codesBytes / 4);
-    const scales = new Uint32Array(part.scalesBytes / 4);
-    for (const piece of part.pieces) {
-      const stride = rowBytes(type, cols);
-      const file = files[piece.weight].subarray(piece.from * stride, (piece.from + piece.rows) * stride);
-      const codesAt = (piece.at * codesRowBytes(form, cols)) / 4;
-      const scalesAt = (piece.at * scalesRowBytes(form, cols)) / 4;
-      packRows(type, file, piece.rows, cols, codes.subarray(codesAt), scales.subarray(scalesAt));
-    }
-    return {
-      ...part,
-      codes: buffers.of("codes", codes),
-      scales: isFloat(form) ? null : buffers.of("scales", scales),
-    };
-  });
-  const bias = numbers(values.length / cols, 3);
-  const block = {
-    form,
-    cols,
-    rows: values.length / cols,
-    gated,
-    parts,
-    bias: shape.bias ? buffers.of("bias", bias) : null,
-  };
-  return { block, values, bias: shape.bias ? bias : bias.fill(0) };
-}
-
-/** Runs the product; relative root mean square error against float64 sums of what the kernel was given. */
-async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<number> {
-  const { cols, tokens, gated = null } = shape;
-  const buffers = new Buffers();
-  const { block, values, bias } = blockOf(shape, buffers);
-  const x = numbers(tokens * cols, 5);
-  const form = inputForm(traits, block, tokens);
-  const codes = form === "q8" ? packQ8(x, cols) : null;
-  const seen = codes ? unpackQ8(codes, cols) : x;
-  const rows = block.rows;
-  const plain = new Float32Array(tokens * rows);
-  for (let t = 0; t < tokens; t++)
-    for (let r = 0; r < rows; r++) {
-      let sum = 0;
-      for (let c = 0; c < cols; c++) sum += values[r * cols + c] * seen[t * cols + c];
-      plain[t * rows + r] = sum + bias[r];
-    }
-  let wanted = plain;
-  const outCols = gated ? rows / 2 : rows;
-  if (gated) {
-    wanted = new Float32Array(tokens * outCols);
-    for (let t = 0; t < tokens; t++) {
-      const row = plain.subarray(t * rows, (t + 1) * rows);
-      const into = wanted.subarray(t * outCols, (t + 1) * outCols);
-      gate(row.subarray(0, outCols), row.subarray(outCols), gated.activation, into);
-    }
-  }
-  const words = gated?.form === "q8" ? (outCols / 32) * 12 : tokens * outCols;
-  const out = buffers.empty("out", words);
-  const options: MatmulOptions = {
-    traits,
-    block,
-    x: { form, buffer: buffers.of("x", codes ?? x) },
-    rows: "tokens",
-    maxRows: tokens,
-    gated,
-    out,
-  };
-  const dispatches = matmulDispatches(options)!;
-  const step = { tokens, position: 0, outputs: 0 };
-  const result = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
-  const found = gated?.form === "q8" ? unpackQ8(result, outCols) : new Float32Array(result.buffer);
-  let difference = 0;
-  let size = 0;
-  wanted.forEach((value, i) => {
-    difference += (value - found[i]) ** 2;
-    size += value ** 2;
-  });
-  return Math.sqrt(difference / size);
-}
-
-const methodsOf = (gpu: Gpu) => ({
-  device: gpu.device,
-  pipeline: gpu.pipeline.bind(gpu),
-  bindLayout: gpu.bindLayout.bind(gpu),
-});
 
 /** Against the same activations the sums differ by rounding, and k scales by the f16 that they are packed to. */
 const tolerance = (type: TensorType) => (/_k$|iq4_xs|mlx/.test(type) ? 1.2e-3 : 2e-6);
@@ -347,7 +208,7 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
           else
             await gpu.pipeline({
               ...kernel,
-              values: { ...kernel.values, FRAGMENTS_ROWS: 1, FRAGMENTS_TOKENS: 1, STEP: 32 },
+              values: { ...kernel.values, FRAGMENTS_ROWS: 4, FRAGMENTS_TOKENS: 1, STEP: 32 },
             });
         }
       }

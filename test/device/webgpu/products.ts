@@ -1,8 +1,30 @@
-/** Runs planned dispatches on a Gpu with given contents of buffers, for tests of kernels one by one. */
+/** Runs planned dispatches on a Gpu with given contents of buffers: products against float64 sums, for tests and benches. */
+import type { Activation, Weight } from "../../../src/device/contract.ts";
+import { gate } from "../../../src/device/reference/ops.ts";
 import type { Buffer, Dispatch, StepShape } from "../../../src/device/webgpu/dispatch.ts";
-import type { Gpu } from "../../../src/device/webgpu/gpu.ts";
+import type { Form } from "../../../src/device/webgpu/forms.ts";
+import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
+import {
+  inputForm,
+  type MatmulOptions,
+  matmulDispatches,
+  type WeightBlock,
+} from "../../../src/device/webgpu/matmul.ts";
+import { packRows } from "../../../src/device/webgpu/pack.ts";
+import {
+  codesRowBytes,
+  isFloat,
+  partsOf,
+  scalesRowBytes,
+  weightForm,
+} from "../../../src/device/webgpu/weights.ts";
 import type { KernelSource } from "../../../src/device/webgpu/wgsl.ts";
+import { dequantize } from "../../../src/format/blocks.ts";
+import { f16ToF32, f32ToF16 } from "../../../src/format/float16.ts";
+import { rowBytes, type TensorType } from "../../../src/format/tensor.ts";
+import { gaussian, random, randomBytes } from "../random-tensor.ts";
+import { packQ8, unpackQ8 } from "./q8.ts";
 
 /** Planned buffers with contents. */
 export class Buffers {
@@ -81,3 +103,127 @@ export async function runDispatches(
   for (const buffer of all) buffer.destroy();
   return words;
 }
+
+export interface Shape {
+  type: TensorType;
+  /** Rows of each weight of the block. */
+  rows: number[];
+  cols: number;
+  tokens: number;
+  bias?: boolean;
+  /** Rows that a part can hold; default: all. */
+  partRows?: number;
+  gated?: { activation: Activation; form: Form };
+  /** The block is gated, whether the dispatch is or not. */
+  gatedBlock?: boolean;
+}
+
+export function numbers(count: number, seed: number): Float32Array {
+  const next = random(seed);
+  return Float32Array.from({ length: count }, () => gaussian(next));
+}
+
+/** A block of random weights in buffers, and the values that its rows stand for: [rows][cols]. */
+export function blockOf(
+  shape: Shape,
+  buffers: Buffers,
+): { block: WeightBlock; values: Float32Array; bias: Float32Array } {
+  const { type, cols } = shape;
+  const form = weightForm(type);
+  const weights = shape.rows.map(
+    (rows, id): Weight => ({ id, name: `w${id}`, role: "matrix", type, rows, cols }),
+  );
+  const files = weights.map(({ rows }, i) => randomBytes(type, rows, cols, 11 + i));
+  const values = new Float32Array(shape.rows.reduce((a, b) => a + b) * cols);
+  let at = 0;
+  weights.forEach(({ rows }, i) => {
+    dequantize(type, files[i], values.subarray(at, at + rows * cols));
+    at += rows * cols;
+  });
+  const most = (shape.partRows ?? 1 << 20) * codesRowBytes(form, cols);
+  const gated = shape.gatedBlock ?? shape.gated !== undefined;
+  const parts = partsOf(weights, most, gated).map((part) => {
+    const codes = new Uint32Array(part.codesBytes / 4);
+    const scales = new Uint32Array(part.scalesBytes / 4);
+    for (const piece of part.pieces) {
+      const stride = rowBytes(type, cols);
+      const file = files[piece.weight].subarray(piece.from * stride, (piece.from + piece.rows) * stride);
+      const codesAt = (piece.at * codesRowBytes(form, cols)) / 4;
+      const scalesAt = (piece.at * scalesRowBytes(form, cols)) / 4;
+      packRows(type, file, piece.rows, cols, codes.subarray(codesAt), scales.subarray(scalesAt));
+    }
+    return {
+      ...part,
+      codes: buffers.of("codes", codes),
+      scales: isFloat(form) ? null : buffers.of("scales", scales),
+    };
+  });
+  const bias = numbers(values.length / cols, 3);
+  const block = {
+    form,
+    cols,
+    rows: values.length / cols,
+    gated,
+    parts,
+    bias: shape.bias ? buffers.of("bias", bias) : null,
+  };
+  return { block, values, bias: shape.bias ? bias : bias.fill(0) };
+}
+
+/** Runs the product; relative root mean square error against float64 sums of what the kernel was given. */
+export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<number> {
+  const { cols, tokens, gated = null } = shape;
+  const buffers = new Buffers();
+  const { block, values, bias } = blockOf(shape, buffers);
+  const x = numbers(tokens * cols, 5);
+  const form = inputForm(traits, block, tokens);
+  const codes = form === "q8" ? packQ8(x, cols) : null;
+  const halves = form === "f16" ? Uint16Array.from(x, f32ToF16) : null;
+  const seen = codes ? unpackQ8(codes, cols) : halves ? Float32Array.from(halves, f16ToF32) : x;
+  const rows = block.rows;
+  const plain = new Float32Array(tokens * rows);
+  for (let t = 0; t < tokens; t++)
+    for (let r = 0; r < rows; r++) {
+      let sum = 0;
+      for (let c = 0; c < cols; c++) sum += values[r * cols + c] * seen[t * cols + c];
+      plain[t * rows + r] = sum + bias[r];
+    }
+  let wanted = plain;
+  const outCols = gated ? rows / 2 : rows;
+  if (gated) {
+    wanted = new Float32Array(tokens * outCols);
+    for (let t = 0; t < tokens; t++) {
+      const row = plain.subarray(t * rows, (t + 1) * rows);
+      const into = wanted.subarray(t * outCols, (t + 1) * outCols);
+      gate(row.subarray(0, outCols), row.subarray(outCols), gated.activation, into);
+    }
+  }
+  const words = gated?.form === "q8" ? (outCols / 32) * 12 : tokens * outCols;
+  const out = buffers.empty("out", words);
+  const options: MatmulOptions = {
+    traits,
+    block,
+    x: { form, buffer: buffers.of("x", codes ?? (halves ? new Uint32Array(halves.buffer) : x)) },
+    rows: "tokens",
+    maxRows: tokens,
+    gated,
+    out,
+  };
+  const dispatches = matmulDispatches(options)!;
+  const step = { tokens, position: 0, outputs: 0 };
+  const result = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
+  const found = gated?.form === "q8" ? unpackQ8(result, outCols) : new Float32Array(result.buffer);
+  let difference = 0;
+  let size = 0;
+  wanted.forEach((value, i) => {
+    difference += (value - found[i]) ** 2;
+    size += value ** 2;
+  });
+  return Math.sqrt(difference / size);
+}
+
+export const methodsOf = (gpu: Gpu) => ({
+  device: gpu.device,
+  pipeline: gpu.pipeline.bind(gpu),
+  bindLayout: gpu.bindLayout.bind(gpu),
+});

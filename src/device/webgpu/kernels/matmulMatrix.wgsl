@@ -18,9 +18,10 @@ const SUBGROUPS_ROWS: u32 = 2u;
 const SUBGROUPS_TOKENS: u32 = 4u;
 const FRAGMENTS_ROWS: u32 = 4u;
 const FRAGMENTS_TOKENS: u32 = 2u;
+// Columns of a tile: 32 or 64.
 const STEP: u32 = 32u;
-// f16 values between rows of a tile, against bank conflicts.
-const PAD: u32 = 8u;
+// Tiles in turn: with 2, the next one is stored while the last is multiplied, and a step has one barrier less.
+const STAGES: u32 = 1u;
 const HAS_BIAS: bool = false;
 // </values>
 
@@ -50,18 +51,28 @@ const SUBGROUPS: u32 = SUBGROUPS_ROWS * SUBGROUPS_TOKENS;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const TILE_ROWS: u32 = SUBGROUPS_ROWS * FRAGMENTS_ROWS * 16u;
 const TILE_TOKENS: u32 = SUBGROUPS_TOKENS * FRAGMENTS_TOKENS * 16u;
-const STRIDE: u32 = STEP + PAD;
-var<workgroup> weightTile: array<f16, TILE_ROWS * STRIDE>;
-var<workgroup> xTile: array<f16, TILE_TOKENS * STRIDE>;
-// One fragment a subgroup, where results do not fit `out` as they are.
-var<workgroup> edge: array<f32, SUBGROUPS * 256u>;
+// Eight f16 an item; a row of a tile is padded by one, so that the eight rows that a matrix load takes lie in different banks.
+const ITEMS: u32 = STEP / 8u;
+const STRIDE: u32 = ITEMS + 1u;
+var<workgroup> weightTile: array<vec4<u32>, STAGES * TILE_ROWS * STRIDE>;
+var<workgroup> xTile: array<vec4<u32>, STAGES * TILE_TOKENS * STRIDE>;
 
-// A code's excess as storeCodes makes it. Where there is no offset the bias goes too: one rounding less.
-const CENTER: f16 = f16(1152.0 + select(BIAS, 0.0, SCALES == PAIR || SCALES == HALF_PAIRS));
+// A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
+const CENTER: f16 = f16(select(1152.0, 1024.0, CODES == NIBBLES) + select(BIAS, 0.0, SCALES == PAIR || SCALES == HALF_PAIRS));
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
+
+// What an invocation carries from memory to the tiles: quarter groups of weights (8 columns and the 8 that lie 16 further),
+// and items of x.
+const WEIGHT_LOADS: u32 = TILE_ROWS * STEP / 16u / WORKGROUP;
+const X_LOADS: u32 = TILE_TOKENS * ITEMS / WORKGROUP;
+struct Loads {
+  scales: array<vec2<u32>, WEIGHT_LOADS>,
+  codes: array<array<vec2<u32>, 4>, WEIGHT_LOADS>,
+  x: array<vec4<u32>, X_LOADS>,
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -74,37 +85,32 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let subgroupToken = subgroup / SUBGROUPS_ROWS * (FRAGMENTS_TOKENS * 16u);
 
   var acc: array<array<Result, FRAGMENTS_TOKENS>, FRAGMENTS_ROWS>;
-  for (var firstGroup = 0u; firstGroup < params.groups; firstGroup += STEP / 32u) {
-    workgroupBarrier();
-    for (var i = local; i < TILE_ROWS * STEP / 16u; i += WORKGROUP) {
-      let tileRow = i / (STEP / 16u);
-      let part = i % (STEP / 16u);
-      expand(min(firstRow + tileRow, params.rows - 1u), firstGroup + part / 2u, part % 2u, tileRow * STRIDE + part / 2u * 32u);
+  var loads = load(firstRow, firstToken, 0u, local);
+  var stage = 0u;
+  for (var group = 0u; group < params.groups; group += STEP / 32u) {
+    if (STAGES == 1u) {
+      workgroupBarrier();
     }
-    for (var i = local; i < TILE_TOKENS * STEP / 8u; i += WORKGROUP) {
-      let tileToken = i / (STEP / 8u);
-      let part = i % (STEP / 8u);
-      let token = min(firstToken + tileToken, params.tokens - 1u);
-      let words = x[(token * params.groups + firstGroup) * 4u + part];
-      let at = tileToken * STRIDE + part * 8u;
-      for (var w = 0u; w < 4u; w++) {
-        let pair = bitcast<vec2<f16>>(words[w]);
-        xTile[at + 2u * w] = pair.x;
-        xTile[at + 2u * w + 1u] = pair.y;
-      }
-    }
+    store(&loads, group, stage, local);
     workgroupBarrier();
-    for (var k = 0u; k < STEP; k += 16u) {
+    // The next loads are on their way while this tile is multiplied. The last ones repeat and are not used.
+    loads = load(firstRow, firstToken, min(group + STEP / 32u, params.groups - STEP / 32u), local);
+    let weightAt = stage * TILE_ROWS * STRIDE;
+    let xAt = stage * TILE_TOKENS * STRIDE;
+    for (var k = 0u; k < ITEMS; k += 2u) {
       var left: array<Left, FRAGMENTS_TOKENS>;
       for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
-        left[t] = subgroupMatrixLoad<Left, row_major>(&xTile, (subgroupToken + 16u * t) * STRIDE + k, STRIDE);
+        left[t] = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + (subgroupToken + 16u * t) * STRIDE + k, STRIDE);
       }
       for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
-        let right = subgroupMatrixLoad<Right, col_major>(&weightTile, (subgroupRow + 16u * r) * STRIDE + k, STRIDE);
+        let right = subgroupMatrixLoad<Right, col_major>(&weightTile, weightAt + (subgroupRow + 16u * r) * STRIDE + k, STRIDE);
         for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
           acc[r][t] = subgroupMatrixMultiplyAccumulate(left[t], right, acc[r][t]);
         }
       }
+    }
+    if (STAGES == 2u) {
+      stage = 1u - stage;
     }
   }
 
@@ -123,15 +129,16 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
   for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
     for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
+      // The weights' tile is free now: a fragment a subgroup, 64 items.
       workgroupBarrier();
-      subgroupMatrixStore<row_major>(&edge, subgroup * 256u, acc[r][t], 16u);
+      subgroupMatrixStore<row_major>(&weightTile, subgroup * 64u, acc[r][t], 4u);
       workgroupBarrier();
       for (var i = local % SUBGROUP; i < 256u; i += SUBGROUP) {
         let token = firstToken + subgroupToken + 16u * t + i / 16u;
         let row = firstRow + subgroupRow + 16u * r + i % 16u;
         if (token < params.tokens && row < params.rows) {
           let column = row + select(params.firstColumn, params.secondColumn, row >= params.split);
-          var value = edge[subgroup * 256u + i];
+          var value = bitcast<f32>(weightTile[subgroup * 64u + i / 4u][i % 4u]);
           if (HAS_BIAS) {
             value += bias[column];
           }
@@ -142,66 +149,92 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-/// Elements 8 half .. + 7 and 16 + 8 half .. + 7 of a group, to weightTile[at] on.
-fn expand(row: u32, group: u32, half: u32, at: u32) {
+/// Reads a tile's share of one invocation. Rows and tokens past the end repeat the last one.
+fn load(firstRow: u32, firstToken: u32, firstGroup: u32, local: u32) -> Loads {
+  var loads: Loads;
   let groups = params.groups;
-  let low = at + 8u * half;
-  let high = low + 16u;
-  if (CODES >= F32) {
-    let source = (row * groups + group) * 8u + half * 2u;
-    storeFloats(codes[source], low);
-    storeFloats(codes[source + 1u], low + 4u);
-    storeFloats(codes[source + 4u], high);
-    storeFloats(codes[source + 5u], high + 4u);
-    return;
+  for (var i = 0u; i < WEIGHT_LOADS; i++) {
+    let index = i * WORKGROUP + local;
+    let row = min(firstRow + index / (STEP / 16u), params.rows - 1u);
+    let group = firstGroup + index % (STEP / 16u) / 2u;
+    let half = index % 2u;
+    if (CODES == F32 || CODES == F16 || CODES == BF16) {
+      let at = (row * groups + group) * 8u + half * 2u;
+      loads.codes[i] = array<vec2<u32>, 4>(codes[at], codes[at + 1u], codes[at + 4u], codes[at + 5u]);
+    } else {
+      let at = scaleAt(row, group, groups);
+      loads.scales[i].x = scales[at];
+      if (SCALES == HALF_PAIRS) {
+        loads.scales[i].y = scales[at + 1u];
+      }
+      if (CODES == BYTES) {
+        loads.codes[i][0] = codes[(row * 2u * groups + group) * 2u + half];
+        loads.codes[i][1] = codes[((row * 2u + 1u) * groups + group) * 2u + half];
+      } else {
+        loads.codes[i][0] = codes[(row * groups + group) * 2u + half];
+      }
+    }
   }
-  let scaleWord = scaleAt(row, group, groups);
-  var next = 0u;
-  if (SCALES == HALF_PAIRS) {
-    next = scales[scaleWord + 1u];
+  for (var i = 0u; i < X_LOADS; i++) {
+    let index = i * WORKGROUP + local;
+    let token = min(firstToken + index / ITEMS, params.tokens - 1u);
+    loads.x[i] = x[(token * groups + firstGroup) * 4u + index % ITEMS];
   }
-  let limit = vec4<f32>(65504.0);
-  let scale = vec4<f16>(clamp(scalesOf(scales[scaleWord], next, group), -limit, limit));
-  if (CODES == BYTES) {
-    let first = codes[(row * 2u * groups + group) * 2u + half];
-    let second = codes[((row * 2u + 1u) * groups + group) * 2u + half];
-    storeCodes(first.x, scale.xy, low);
-    storeCodes(first.y, scale.xy, low + 4u);
-    storeCodes(second.x, scale.zw, high);
-    storeCodes(second.y, scale.zw, high + 4u);
-  } else {
-    let words = codes[(row * groups + group) * 2u + half];
-    let lows = words & vec2<u32>(0x0f0f0f0fu);
-    let highs = (words >> vec2<u32>(4u)) & vec2<u32>(0x0f0f0f0fu);
-    storeCodes(codesOf(lows.x), scale.xy, low);
-    storeCodes(codesOf(lows.y), scale.xy, low + 4u);
-    storeCodes(codesOf(highs.x), scale.zw, high);
-    storeCodes(codesOf(highs.y), scale.zw, high + 4u);
+  return loads;
+}
+
+/// Expands what `load` gave into the tiles.
+fn store(loads: ptr<function, Loads>, firstGroup: u32, stage: u32, local: u32) {
+  for (var i = 0u; i < WEIGHT_LOADS; i++) {
+    let index = i * WORKGROUP + local;
+    let part = index % (STEP / 16u);
+    let at = (stage * TILE_ROWS + index / (STEP / 16u)) * STRIDE + part / 2u * 4u + part % 2u;
+    let words = (*loads).codes[i];
+    if (CODES == F32 || CODES == F16 || CODES == BF16) {
+      weightTile[at] = vec4<u32>(halves(words[0]), halves(words[1]));
+      weightTile[at + 2u] = vec4<u32>(halves(words[2]), halves(words[3]));
+    } else {
+      // f16 has no room for mxfp4's largest scales; nothing that a model computes with is lost.
+      let limit = vec4<f32>(65504.0);
+      let scaleWords = (*loads).scales[i];
+      let scale = vec4<f16>(clamp(scalesOf(scaleWords.x, scaleWords.y, firstGroup + part / 2u), -limit, limit));
+      var low = words[0];
+      var high = words[1];
+      if (CODES != BYTES) {
+        let lows = words[0] & vec2<u32>(0x0f0f0f0fu);
+        let highs = (words[0] >> vec2<u32>(4u)) & vec2<u32>(0x0f0f0f0fu);
+        low = vec2<u32>(codesOf(lows.x), codesOf(lows.y));
+        high = vec2<u32>(codesOf(highs.x), codesOf(highs.y));
+      }
+      weightTile[at] = vec4<u32>(expand(low.x, scale.xy), expand(low.y, scale.xy));
+      weightTile[at + 2u] = vec4<u32>(expand(high.x, scale.zw), expand(high.y, scale.zw));
+    }
+  }
+  for (var i = 0u; i < X_LOADS; i++) {
+    let index = i * WORKGROUP + local;
+    xTile[(stage * TILE_TOKENS + index / ITEMS) * STRIDE + index % ITEMS] = (*loads).x[i];
   }
 }
 
-fn storeFloats(words: vec2<u32>, at: u32) {
-  let a = vec2<f16>(floatsOf(words.x));
-  let b = vec2<f16>(floatsOf(words.y));
-  weightTile[at] = a.x;
-  weightTile[at + 1u] = a.y;
-  weightTile[at + 2u] = b.x;
-  weightTile[at + 3u] = b.y;
+/// Four f16 or bf16 as f16.
+fn halves(words: vec2<u32>) -> vec2<u32> {
+  if (CODES == F16) {
+    return words;
+  }
+  return vec2<u32>(bitcast<u32>(vec2<f16>(floatsOf(words.x))), bitcast<u32>(vec2<f16>(floatsOf(words.y))));
 }
 
-/// Four int8 codes -> scale * code + offset. An unsigned byte in the mantissa of 0x6400 is the f16 1024 + byte.
-fn storeCodes(word: u32, scale: vec2<f16>, at: u32) {
-  let shifted = word ^ 0x80808080u;
-  let even = bitcast<vec2<f16>>((shifted & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
-  let odd = bitcast<vec2<f16>>(((shifted >> 8u) & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
+/// Four codes -> scale * code + offset in f16. A byte under the exponent of 0x6400 is the f16 1024 + byte; int8 codes become
+/// unsigned by their upper bit, nibbles are unsigned already.
+fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
+  let bytes = select(word ^ 0x80808080u, word, CODES == NIBBLES);
+  let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
+  let odd = bitcast<vec2<f16>>(((bytes >> 8u) & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
   var a = even * scale.x;
   var b = odd * scale.x;
   if (SCALES == PAIR || SCALES == HALF_PAIRS) {
     a += scale.y;
     b += scale.y;
   }
-  weightTile[at] = a.x;
-  weightTile[at + 1u] = b.x;
-  weightTile[at + 2u] = a.y;
-  weightTile[at + 3u] = b.y;
+  return vec2<u32>(bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y)));
 }

@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
 import type { TraitOptions } from "../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
-import { caseError, deviceCases, toleranceOn } from "../test/device/device-cases.ts";
+import { caseError, deviceCases, gpuTolerance } from "../test/device/device-cases.ts";
 
 const { values } = parseArgs({
   options: { json: { type: "string" }, filter: { type: "string", default: "" } },
@@ -42,7 +42,7 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
     } catch (caught) {
       message = (caught as Error).message;
     }
-    const allowed = toleranceOn(testCase, traits.matrices !== false && traits.f16 !== false);
+    const allowed = gpuTolerance(testCase, traits.matrices !== false && traits.f16 !== false);
     worst = Math.max(worst, error / allowed || 0);
     if (!(error <= allowed)) {
       failed++;

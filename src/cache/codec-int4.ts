@@ -9,10 +9,10 @@
  * finite values beyond come back wrong but finite. A range below 15 * 2^-25 has scale 0 and comes back as its zero.
  */
 import type { KvCodec } from "../device/contract.ts";
+import { INT4_GROUP } from "../device/int4.ts";
 import { f16ToF32 } from "../format/float16.ts";
 import { finiteF16 } from "./codec-f16.ts";
 
-export const INT4_GROUP = 32;
 const HEADER_BYTES = 4;
 const fround = Math.fround;
 

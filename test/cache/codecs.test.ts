@@ -1,9 +1,10 @@
 /** The cache codecs: error bounds, hard vectors, and the same values from the CPU device's kernels. */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { INT4_GROUP, int4 } from "../../src/cache/codec-int4.ts";
+import { int4 } from "../../src/cache/codec-int4.ts";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation } from "../../src/device/contract.ts";
+import { INT4_GROUP } from "../../src/device/int4.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { type KvFormat, readToken } from "../../src/device/wasm/kv-layout.ts";
 import type { Layout } from "../../src/device/wasm/program.ts";

@@ -12,7 +12,15 @@ import { physicalCores } from "./cores.ts";
 import { KV_FORMATS } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
-import { CPU_CHUNK, type Layout, layerCacheBytes, layOut, STATIC_BYTES, weightBytes, writeProgram } from "./program.ts";
+import {
+  CPU_CHUNK,
+  type Layout,
+  layerCacheBytes,
+  layOut,
+  STATIC_BYTES,
+  weightBytes,
+  writeProgram,
+} from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
 import { CONTROL, Workers } from "./workers.ts";
 

@@ -64,6 +64,8 @@ export class Gpu {
     readonly traits: Traits,
     /** For errors and people: the adapter's name. */
     readonly name: string,
+    /** What the device came from: Dawn takes the process down when its root is collected while devices live. */
+    readonly root: unknown,
   ) {
     device.addEventListener("uncapturederror", ({ error }) => this.#fail(error.message));
     device.lost.then(({ reason, message }) => {
@@ -72,7 +74,12 @@ export class Gpu {
   }
 
   /** limits: only what a plan needs beyond WebGPU's defaults. DeviceError when the adapter refuses. */
-  static async open(adapter: GPUAdapter, traits: Traits, limits: Record<string, number> = {}): Promise<Gpu> {
+  static async open(
+    adapter: GPUAdapter,
+    traits: Traits,
+    limits: Record<string, number> = {},
+    root: unknown = null,
+  ): Promise<Gpu> {
     const name = adapterName(adapter);
     const requiredFeatures: GPUFeatureName[] = [];
     if (traits.f16) requiredFeatures.push("shader-f16");
@@ -80,7 +87,8 @@ export class Gpu {
     if (traits.matrices) requiredFeatures.push(MATRIX_FEATURE);
     if (traits.timestamps) requiredFeatures.push("timestamp-query");
     try {
-      return new Gpu(await adapter.requestDevice({ requiredFeatures, requiredLimits: limits }), traits, name);
+      const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: limits });
+      return new Gpu(device, traits, name, root);
     } catch (cause) {
       throw new DeviceError("gpu", `${name} gives no device: ${(cause as Error).message}`, { cause });
     }
@@ -162,5 +170,5 @@ export class Gpu {
 
 export function adapterName(adapter: GPUAdapter): string {
   const { description, device, vendor, architecture } = adapter.info;
-  return description || device || [vendor, architecture].filter(Boolean).join(" ") || "an unnamed adapter";
+  return device || description || [vendor, architecture].filter(Boolean).join(" ") || "an unnamed adapter";
 }

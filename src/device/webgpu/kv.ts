@@ -11,9 +11,9 @@
  * f16, keys: block = [8 dims][token] words. f16, values: [token][8 dims] words.
  * A head size that is no multiple of 32 has a whole last int4 group whose upper half stays zero: 6 bits a value at 80.
  */
-import { INT4_GROUP } from "../../cache/codec-int4.ts";
 import { ArgumentError } from "../../format/errors.ts";
 import type { Cache } from "../contract.ts";
+import { INT4_GROUP } from "../int4.ts";
 
 export const KV_FORMATS = ["f16", "int4"] as const;
 export type KvFormat = (typeof KV_FORMATS)[number];

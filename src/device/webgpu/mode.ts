@@ -2,7 +2,7 @@
  * Stages -> dispatches, for one token (`decode`) or a chunk (`prompt`). Owns in which form each activation is made: the
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
-import type { Value } from "../contract.ts";
+import type { Value, Weight } from "../contract.ts";
 import { inputsOf } from "../recorder.ts";
 import { appendDispatch, attendDispatches } from "./attend.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
@@ -66,8 +66,8 @@ export class ModeCompiler {
   }
 
   #norm({ x, added, addedNorm, sum, norm }: StageOf<"norm">): void {
-    const { vectors, spare, traits } = this.shared;
-    const vector = (weight: { id: number } | null) => (weight ? vectors.get(weight.id)! : null);
+    const { blocks, spare, traits } = this.shared;
+    const vector = (weight: Weight | null) => weight && blocks.vector(weight);
     const form = this.#wanted.get(norm.out.id) ?? "f32";
     const options = {
       rows: x.rows,
@@ -124,11 +124,11 @@ export class ModeCompiler {
   }
 
   #append({ op, keys, queries }: StageOf<"append">): void {
-    const { traits, turns, caches, spare } = this.shared;
+    const { traits, turns, caches, spare, blocks } = this.shared;
     const chain = (from: HeadChain) => ({
       view: this.#view(from.x),
       norm: from.norm && {
-        weight: from.norm.weight ? this.shared.vectors.get(from.norm.weight.id)! : null,
+        weight: from.norm.weight && blocks.vector(from.norm.weight),
         epsilon: from.norm.epsilon,
       },
     });
@@ -148,6 +148,7 @@ export class ModeCompiler {
         cacheKeys: caches[op.cache.id].keys,
         cacheValues: caches[op.cache.id].values,
         spare,
+        scratch: this.shared.activation,
       }),
     );
   }

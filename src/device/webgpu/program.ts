@@ -4,15 +4,15 @@
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
 import { UnsupportedError } from "../../format/errors.ts";
-import type { Cache, Footprint, Graph, Value, Weight } from "../contract.ts";
-import { BlockPlan } from "./blocks.ts";
+import type { Footprint, Graph, Value, Weight } from "../contract.ts";
+import { BlockPlan, type Placement } from "./blocks.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { type Stage, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { kvBytes } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
+import { planSampling, type SamplingPlan } from "./sample.ts";
 import { assignSlots } from "./slots.ts";
-import type { Placement } from "./weight-loading.ts";
 
 /** What the compiled lists share. */
 export interface Shared {
@@ -26,8 +26,6 @@ export interface Shared {
   readonly turns: readonly Buffer[];
   /** By cache id. */
   readonly caches: readonly { readonly keys: Buffer; readonly values: Buffer }[];
-  /** By weight id: f32 values of vectors. */
-  readonly vectors: ReadonlyMap<number, Buffer>;
   /** By value id: logits and labelled values, f32 rows that stay readable. */
   readonly kept: ReadonlyMap<number, Buffer>;
   /** Bound where a variant writes nothing. */
@@ -43,6 +41,7 @@ export interface GpuProgram {
   readonly buffers: readonly Buffer[];
   readonly ids: Buffer;
   readonly turns: readonly Buffer[];
+  readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
   /** The buffer that is allocated for a planned one. */
   place(buffer: Buffer): Buffer;
@@ -82,10 +81,6 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache).keys),
     values: keep(`values of layer ${cache.layer}`, kvBytes(cache).values),
   }));
-  const vectors = new Map<number, Buffer>();
-  for (const weight of graph.weights)
-    if (weight.role === "vector" && !blocks.isBias(weight))
-      vectors.set(weight.id, keep(weight.name, weight.rows * weight.cols * 4));
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
   for (const value of new Set([graph.logits, ...graph.labels.values()]))
@@ -95,6 +90,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keep("turns", graph.maxTokens * 2 * frequencies.length * 4),
   );
   const spare = keep("spare", 16);
+  const logits = kept.get(graph.logits.id)!;
+  const sampling = planSampling({ logits, vocab: graph.logits.cols, ids, make: keep });
 
   const shared: Shared = {
     graph,
@@ -104,7 +101,6 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     ids,
     turns,
     caches,
-    vectors,
     kept,
     spare,
     activation: buffer,
@@ -125,7 +121,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
   const cacheBytes = graph.caches.map((cache) => kvBytes(cache).keys + kvBytes(cache).values);
   const activations = sum(slotBuffers) + sum([...kept.values()]);
-  const total = sum(buffers) + (decode.length + prompt.length) * PARAMS_BYTES + 16;
+  const dispatches = decode.length + prompt.length + sampling.all.length;
+  const total = sum(buffers) + dispatches * PARAMS_BYTES;
   const used = [...weightBytes, ...cacheBytes, activations].reduce((a, b) => a + b, 0);
   const largest = buffers.reduce((most, b) => (b.bytes > most.bytes ? b : most));
   return {
@@ -134,6 +131,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     buffers,
     ids,
     turns,
+    sampling,
     footprint: {
       weights: weightBytes,
       caches: cacheBytes,
@@ -144,14 +142,9 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     },
     place,
     kept: (value) => kept.get(value.id),
-    weight: (weight) => blocks.placement(weight, vectors),
+    weight: (weight) => blocks.placement(weight),
   };
 }
 
 /** One dispatch's Params in the buffer of all of them: WebGPU's largest alignment of uniform offsets. */
 export const PARAMS_BYTES = 256;
-
-/** For whoever needs the cache's buffers by cache. */
-export function cacheBuffers(shared: Shared, cache: Cache) {
-  return shared.caches[cache.id];
-}

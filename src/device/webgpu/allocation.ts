@@ -1,0 +1,218 @@
+/**
+ * A compiled graph on one GPUDevice: its buffers, and steps. One submit a step, cached bind groups, nothing allocated;
+ * generation can run ahead of its reader, each step taking its token from the sampling before it, on the GPU. Owns the
+ * order of writes and submits. Whatever goes wrong rejects with the GPU's one error.
+ */
+import { ArgumentError, DeviceError, NibbleError } from "../../format/errors.ts";
+import type { Tensor } from "../../format/tensor.ts";
+import type {
+  Allocation,
+  Continuation,
+  Footprint,
+  Graph,
+  Sampling,
+  Step,
+  StepProfile,
+  Value,
+  Weight,
+} from "../contract.ts";
+import { writeTurns } from "../turns.ts";
+import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import type { Gpu } from "./gpu.ts";
+import { profileStep } from "./profile.ts";
+import type { GpuProgram } from "./program.ts";
+import { ReadBack } from "./read-back.ts";
+import { encodePass, makeReady, type Ready } from "./ready.ts";
+import { RunAhead, WordBack } from "./run-ahead.ts";
+import { MOST_KEPT, packChoice, unpackCandidates } from "./sample.ts";
+import { loadWeight } from "./weight-loading.ts";
+
+/** GPUBufferUsage; the namespace object is no global in Node. */
+const USAGE = { copySource: 4, copyTarget: 8, uniform: 64, storage: 128 };
+/** WebGPU's default limit of a uniform binding. */
+const MOST_UNIFORM_BYTES = 65_536;
+/** Bytes of the step uniform: lib/step.wgsl. */
+const STEP_BYTES = 16;
+/** Steps of a prompt under way: the GPU never waits for the next, and an abort does not wait for many. */
+const UNDER_WAY = 2;
+
+export class WebgpuAllocation implements Allocation {
+  readonly footprint: Footprint;
+  readonly #readBack: ReadBack;
+  /** The list that the last step ran. */
+  #last: readonly Ready[] = [];
+  #under: Promise<unknown>[] = [];
+  #word: WordBack | null = null;
+  /** Sampling dispatches are compiled when first needed. */
+  readonly #sampling = new Map<readonly Dispatch[], Promise<Ready[]>>();
+  #closed = false;
+
+  private constructor(
+    readonly graph: Graph,
+    readonly program: GpuProgram,
+    readonly gpu: Gpu,
+    readonly buffers: ReadonlyMap<number, GPUBuffer>,
+    readonly ready: { readonly decode: readonly Ready[]; readonly prompt: readonly Ready[] },
+    readonly stepBuffer: GPUBuffer,
+  ) {
+    this.footprint = program.footprint;
+    this.#readBack = new ReadBack(gpu);
+  }
+
+  /** NibbleError "memory" when the buffers do not fit, DeviceError for anything else. */
+  static async create(graph: Graph, program: GpuProgram, gpu: Gpu): Promise<WebgpuAllocation> {
+    const { device } = gpu;
+    device.pushErrorScope("out-of-memory");
+    device.pushErrorScope("validation");
+    const storage = USAGE.storage | USAGE.copySource | USAGE.copyTarget;
+    const buffers = new Map<number, GPUBuffer>();
+    for (const { id, label, bytes } of program.buffers) {
+      // Small tables may be read as uniforms, where kernels have no storage binding left.
+      const usage = bytes <= MOST_UNIFORM_BYTES ? storage | USAGE.uniform : storage;
+      buffers.set(id, device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage }));
+    }
+    const stepUsage = USAGE.uniform | USAGE.copyTarget;
+    const step = device.createBuffer({ label: "step", size: STEP_BYTES, usage: stepUsage });
+    const invalid = await device.popErrorScope();
+    const noMemory = await device.popErrorScope();
+    const failed = noMemory ?? invalid;
+    if (failed) {
+      const gib = (program.footprint.total / 2 ** 30).toFixed(2);
+      const found = failed.message.split("\n")[0];
+      throw new NibbleError(
+        "memory",
+        `${gpu.name} cannot hold the ${gib} GiB of weights, cache and workspace (${found}). Ask for a shorter --context or choose a smaller model.`,
+      );
+    }
+    const { decode, prompt, place } = program;
+    const bufferOf = (planned: Buffer) => buffers.get(place(planned).id)!;
+    const all = await makeReady(gpu, [...decode, ...prompt], bufferOf, step);
+    const ready = { decode: all.slice(0, decode.length), prompt: all.slice(decode.length) };
+    return new WebgpuAllocation(graph, program, gpu, buffers, ready, step);
+  }
+
+  async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
+    this.#check();
+    await loadWeight(this.gpu, this.program.weight(weight), tensor, this.#buffer, onBytes);
+    this.#check();
+  }
+
+  async run(step: Step): Promise<void> {
+    this.#check();
+    const { maxTokens, maxOutputs } = this.graph;
+    const { ids, position, outputs } = step;
+    const tokens = ids.length;
+    if (!(tokens >= 1 && tokens <= maxTokens))
+      throw new ArgumentError("tokens of a step", tokens, `1 to ${maxTokens}`);
+    if (!(outputs >= 0 && outputs <= Math.min(tokens, maxOutputs)))
+      throw new ArgumentError("outputs of a step", outputs, `0 to ${Math.min(tokens, maxOutputs)}`);
+    if (this.#under.length >= UNDER_WAY) await this.#under.shift();
+    this.#check();
+    const { queue } = this.gpu.device;
+    queue.writeBuffer(this.#buffer(this.program.ids), 0, ids as Uint32Array<ArrayBuffer>);
+    const encoder = this.#encode({ tokens, position, outputs }, false);
+    queue.submit([encoder.finish()]);
+    this.#under.push(queue.onSubmittedWorkDone());
+  }
+
+  continue(options: { sampling: Sampling; position: number; most: number }): Continuation | null {
+    this.#check();
+    const { sampling, position, most } = options;
+    const { device } = this.gpu;
+    const plan = this.program.sampling;
+    const dispatches = plan.dispatchesFor(sampling);
+    if (!dispatches) return null;
+    const samplers = this.#samplers(dispatches);
+    device.queue.writeBuffer(this.#buffer(plan.choice), 0, packChoice(sampling, position));
+    this.#word ??= new WordBack(this.gpu, this.#buffer(plan.chosen));
+    const word = this.#word;
+    // The sampling kernels take step.position + step.tokens for the position of the token that they choose.
+    const start = async (at: number | null) => {
+      const ready = await samplers;
+      this.#check();
+      const step = { tokens: at === null ? 0 : 1, position: at ?? position, outputs: 1 };
+      const encoder = this.#encode(step, true);
+      encodePass(encoder, ready, step);
+      const back = word.encode(encoder);
+      device.queue.submit([encoder.finish()]);
+      return back();
+    };
+    return new RunAhead({ position, most, start });
+  }
+
+  candidates(count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null {
+    return count > MOST_KEPT ? null : this.#candidates(count);
+  }
+
+  async #candidates(count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> {
+    this.#check();
+    const plan = this.program.sampling;
+    const ready = await this.#samplers(plan.candidatesFor(count));
+    const { device } = this.gpu;
+    const encoder = device.createCommandEncoder();
+    encodePass(encoder, ready, { tokens: 0, position: 0, outputs: 1 });
+    device.queue.submit([encoder.finish()]);
+    const bytes = await this.#readBack.read(this.#buffer(plan.candidates), 0, plan.candidates.bytes);
+    this.#check();
+    return unpackCandidates(bytes, count);
+  }
+
+  async read(value: Value, first: number, rows: number): Promise<Float32Array> {
+    this.#check();
+    const buffer = this.program.kept(value);
+    if (!buffer) throw new ArgumentError("value", value.id, "the logits or a labelled value");
+    const [offset, bytes] = [first * value.cols * 4, rows * value.cols * 4];
+    const found = await this.#readBack.read(this.#buffer(buffer), offset, bytes);
+    this.#check();
+    return new Float32Array(found);
+  }
+
+  async profile(step: Step): Promise<StepProfile> {
+    // Puts ids, turns and the step's numbers in place.
+    await this.run(step);
+    const { position, outputs } = step;
+    return profileStep(this.gpu, this.#last, { tokens: step.ids.length, position, outputs });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const buffer of this.buffers.values()) buffer.destroy();
+    this.gpu.close();
+  }
+
+  readonly #buffer = (planned: Buffer): GPUBuffer => this.buffers.get(this.program.place(planned).id)!;
+
+  #samplers(dispatches: readonly Dispatch[]): Promise<Ready[]> {
+    let made = this.#sampling.get(dispatches);
+    if (!made) {
+      made = makeReady(this.gpu, dispatches, this.#buffer, this.stepBuffer);
+      this.#sampling.set(dispatches, made);
+      // Whoever starts a step meets the error; nobody may.
+      made.catch(() => {});
+    }
+    return made;
+  }
+
+  /** An encoder with the step's dispatches; none for a step without tokens. sampled: its id is on the GPU already. */
+  #encode(step: StepShape, sampled: boolean): GPUCommandEncoder {
+    const { device } = this.gpu;
+    const { tokens, position, outputs } = step;
+    device.queue.writeBuffer(this.stepBuffer, 0, Uint32Array.of(tokens, position, outputs, sampled ? 1 : 0));
+    const encoder = device.createCommandEncoder();
+    if (tokens === 0) return encoder;
+    for (const rope of this.graph.ropes) {
+      const turns = new Float32Array(tokens * 2 * rope.frequencies.length);
+      writeTurns(rope, position, tokens, turns);
+      device.queue.writeBuffer(this.#buffer(this.program.turns[rope.id]), 0, turns);
+    }
+    this.#last = tokens === 1 && outputs <= 1 ? this.ready.decode : this.ready.prompt;
+    encodePass(encoder, this.#last, step);
+    return encoder;
+  }
+
+  #check(): void {
+    if (this.#closed) throw new DeviceError("gpu", "the device is closed");
+    this.gpu.check();
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * Which weights lie together: matrices of one input as one block of rows, with their biases in one vector, and where a
+ * weight's rows are in the blocks' buffers. Pure. Refuses to know how rows are packed (weights.ts, pack.ts).
+ */
+import type { Graph, Op, Weight } from "../contract.ts";
+import type { Buffer } from "./dispatch.ts";
+import type { OpOf, Stage } from "./fusion.ts";
+import type { WeightBlock } from "./matmul.ts";
+import { codesRowBytes, partsOf, scalesRowBytes, weightForm } from "./weights.ts";
+
+/** Rows [from, from + rows) of a matrix go to row `at` of these buffers. */
+export interface MatrixPlace {
+  readonly codes: Buffer;
+  readonly scales: Buffer | null;
+  readonly from: number;
+  readonly rows: number;
+  readonly at: number;
+}
+
+/** Where a weight's file rows go. A bias may lie in several blocks' vectors, `at` floats from their beginning. */
+export type Placement =
+  | { readonly kind: "matrix"; readonly places: readonly MatrixPlace[] }
+  | { readonly kind: "vector"; readonly places: readonly { readonly buffer: Buffer; readonly at: number }[] };
+
+type Keep = (label: string, bytes: number) => Buffer;
+
+export class BlockPlan {
+  readonly #blocks = new Map<string, WeightBlock>();
+  readonly #matrices = new Map<number, MatrixPlace[]>();
+  readonly #vectors = new Map<number, { buffer: Buffer; at: number }[]>();
+
+  /** mostBytes: of one buffer and one binding. */
+  constructor(graph: Graph, stages: readonly Stage[], mostBytes: number, keep: Keep) {
+    for (const stage of stages) {
+      if (stage.kind === "matmul") this.#add(stage.ops, stage.gate !== null, mostBytes, keep);
+      else if (stage.kind === "single" && stage.op.op === "embed")
+        this.#add([stage.op], false, mostBytes, keep);
+    }
+    for (const weight of graph.weights)
+      if (weight.role === "vector" && !this.#vectors.has(weight.id))
+        this.#vectors.set(weight.id, [{ buffer: keep(weight.name, weight.rows * weight.cols * 4), at: 0 }]);
+  }
+
+  /** The block of a matmul stage's operations, or of an embedding. */
+  of(ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[]): WeightBlock {
+    return this.#blocks.get(keyOf(ops))!;
+  }
+
+  /** A vector that is read alone, such as a norm's weight. */
+  vector(weight: Weight): Buffer {
+    return this.#vectors.get(weight.id)![0].buffer;
+  }
+
+  placement(weight: Weight): Placement {
+    return weight.role === "vector"
+      ? { kind: "vector", places: this.#vectors.get(weight.id)! }
+      : { kind: "matrix", places: this.#matrices.get(weight.id)! };
+  }
+
+  /** What a weight takes on the GPU. */
+  bytesOf(weight: Weight): number {
+    const { type, rows, cols, role } = weight;
+    if (role === "vector") return rows * cols * 4 * this.#vectors.get(weight.id)!.length;
+    const form = weightForm(type);
+    return rows * (codesRowBytes(form, cols) + scalesRowBytes(form, cols));
+  }
+
+  #add(
+    ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[],
+    gated: boolean,
+    mostBytes: number,
+    keep: Keep,
+  ): void {
+    const key = keyOf(ops);
+    if (this.#blocks.has(key)) return;
+    const weights = ops.map(weightOf);
+    // Matrices that several operations read are blocks of their own, loaded once.
+    const names = weights.map(({ name }) => name).join(", ");
+    const parts = partsOf(weights, mostBytes, gated).map((part) => ({
+      ...part,
+      codes: keep(names, part.codesBytes),
+      scales: part.scalesBytes > 0 ? keep(`scales of ${names}`, part.scalesBytes) : null,
+    }));
+    for (const { codes, scales, pieces } of parts)
+      for (const { weight, from, rows, at } of pieces) {
+        const { id } = weights[weight];
+        this.#matrices.set(id, [...(this.#matrices.get(id) ?? []), { codes, scales, from, rows, at }]);
+      }
+    const rows = weights.reduce((sum, weight) => sum + weight.rows, 0);
+    const biases = ops.map((op) => (op.op === "matmul" ? op.bias : null));
+    const bias = biases.some((b) => b !== null) ? keep(`bias of ${names}`, rows * 4) : null;
+    let at = 0;
+    ops.forEach((_, i) => {
+      const vector = biases[i];
+      if (vector && bias)
+        this.#vectors.set(vector.id, [...(this.#vectors.get(vector.id) ?? []), { buffer: bias, at }]);
+      at += weights[i].rows;
+    });
+    const { type, cols } = weights[0];
+    this.#blocks.set(key, { form: weightForm(type), cols, rows, gated, parts, bias });
+  }
+}
+
+function weightOf(op: OpOf<"matmul"> | OpOf<"embed">): Weight {
+  return op.op === "matmul" ? op.weight : op.table;
+}
+
+/** Operations of one weight share a block unless their biases differ. */
+function keyOf(ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[]): string {
+  return ops
+    .map((op: Op) =>
+      op.op === "matmul" ? `${op.weight.id}+${op.bias?.id}` : `${weightOf(op as OpOf<"embed">).id}+undefined`,
+    )
+    .join(" ");
+}

@@ -1,0 +1,69 @@
+/**
+ * Planned dispatches -> pipelines and bind groups, made once: a step then only sets and dispatches them. Owns the buffer
+ * of all Params and how a kernel's variables meet planned buffers.
+ */
+import { ArgumentError, DeviceError } from "../../format/errors.ts";
+import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import type { Gpu } from "./gpu.ts";
+import { KERNELS } from "./kernels.ts";
+import { PARAMS_BYTES } from "./program.ts";
+import type { KernelSource } from "./wgsl.ts";
+
+/** A dispatch with everything that encoding it needs. */
+export interface Ready {
+  readonly dispatch: Dispatch;
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+}
+
+/** GPUBufferUsage.UNIFORM | COPY_DST; the namespace object is no global in Node. */
+const PARAMS_USAGE = 64 | 8;
+
+/** Compiles what is new, side by side, and binds everything. DeviceError when a kernel or a binding is wrong. */
+export async function makeReady(
+  gpu: Gpu,
+  dispatches: readonly Dispatch[],
+  bufferOf: (planned: Buffer) => GPUBuffer,
+  step: GPUBuffer,
+): Promise<Ready[]> {
+  const { device } = gpu;
+  const pipelines = await Promise.all(dispatches.map(({ kernel }) => gpu.pipeline(kernel)));
+  device.pushErrorScope("validation");
+  const size = Math.max(1, dispatches.length) * PARAMS_BYTES;
+  const params = device.createBuffer({ label: "params", size, usage: PARAMS_USAGE });
+  const written = new Uint8Array(size);
+  const readies = dispatches.map((dispatch, i): Ready => {
+    const { kernel } = dispatch.kernel;
+    const offset = i * PARAMS_BYTES;
+    written.set(new Uint8Array(dispatch.params.buffer), offset);
+    const { bindings } = KERNELS[kernel] as KernelSource;
+    const entries = bindings.map(([binding, , variable]): GPUBindGroupEntry => {
+      if (variable === "params")
+        return { binding, resource: { buffer: params, offset, size: dispatch.params.byteLength } };
+      if (variable === "step") return { binding, resource: { buffer: step } };
+      const planned = dispatch.buffers[variable];
+      if (!planned) throw new ArgumentError(`buffer of ${dispatch.label}`, variable, "a planned buffer");
+      return { binding, resource: { buffer: bufferOf(planned) } };
+    });
+    const layout = gpu.bindLayout(kernel);
+    const group = device.createBindGroup({ label: dispatch.label, layout, entries });
+    return { dispatch, pipeline: pipelines[i], group };
+  });
+  device.queue.writeBuffer(params, 0, written);
+  const wrong = await device.popErrorScope();
+  if (wrong) throw new DeviceError("gpu", `${gpu.name}: ${wrong.message}`);
+  return readies;
+}
+
+/** One pass with those of the dispatches that the step needs. */
+export function encodePass(encoder: GPUCommandEncoder, readies: readonly Ready[], step: StepShape): void {
+  const pass = encoder.beginComputePass();
+  for (const { dispatch, pipeline, group } of readies) {
+    const groups = dispatch.workgroups(step);
+    if (groups === null) continue;
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(...groups);
+  }
+  pass.end();
+}

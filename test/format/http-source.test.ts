@@ -14,8 +14,8 @@ import { rowBytes } from "../../src/format/tensor.ts";
 import { randomBytes } from "../device/random-tensor.ts";
 import { answer, asked, type Handler, type Server, serve } from "./http-server.ts";
 
-/** Three pages and a bit. */
-const BYTES = Uint8Array.from(randomBytes("f32", 1, (3 * PAGE_BYTES) / 4 + 25, 1));
+/** Five pages and a bit. */
+const BYTES = Uint8Array.from(randomBytes("f32", 1, (5 * PAGE_BYTES) / 4 + 25, 1));
 const QUICK: HttpOptions = { backoffMs: 1, stallMs: 2000 };
 
 const open: { close(): Promise<void> }[] = [];
@@ -89,13 +89,15 @@ describe("a server with ranges", () => {
     );
   });
 
-  it("is asked once for a page that several read at once, and once for a large range", async () => {
+  it("is asked once for a page that several read at once, and once for several pages", async () => {
     const [file, { requests }] = await source(honest);
-    await Promise.all([1, 2, 3].map((i) => bytesOf(file, PAGE_BYTES + i, 1000)));
-    await bytesOf(file, 0, BYTES.length);
+    await Promise.all([1, 2, 3].map((i) => bytesOf(file, 3 * PAGE_BYTES + i, 90)));
+    await bytesOf(file, 1, BYTES.length - 1);
     expect(requests.slice(1)).toEqual([
-      `GET /model.gguf bytes=${PAGE_BYTES}-${2 * PAGE_BYTES - 1}`,
-      `GET /model.gguf bytes=0-${BYTES.length - 1}`,
+      `GET /model.gguf bytes=${3 * PAGE_BYTES}-${4 * PAGE_BYTES - 1}`,
+      // Ahead of the second of the three.
+      `GET /model.gguf bytes=${4 * PAGE_BYTES}-${BYTES.length - 1}`,
+      `GET /model.gguf bytes=${PAGE_BYTES}-${3 * PAGE_BYTES - 1}`,
     ]);
   });
 
@@ -263,7 +265,7 @@ describe("a connection", () => {
 
   it("that is cut again and again is taken up as long as there is progress, and given up when there is none", async () => {
     const cut = half((response) => response.destroy());
-    const [file] = await source(sometimes(1, 3, cut), { ...QUICK, attempts: 3 });
+    const [file] = await source(sometimes(1, 2, cut), { ...QUICK, attempts: 2 });
     expect(Buffer.compare(await bytesOf(file, 0, BYTES.length), BYTES)).toBe(0);
     const silent = await failure(
       sometimes(1, 99, () => {}),
@@ -352,23 +354,64 @@ describe("URLs", () => {
 });
 
 describe("pages", () => {
-  it("are fetched again after a failure, and not kept for ever", async () => {
-    let fails = true;
-    const reads: number[] = [];
-    const size = 20 * PAGE_BYTES;
-    const file = pagedSource({
+  const PAGES = 41;
+  /** Its requests as "first page..page after the last". */
+  function recorded(read: Source["read"] = async () => {}): [Source, string[]] {
+    const requests: string[] = [];
+    const size = PAGES * PAGE_BYTES - 7;
+    const inner: Source = {
       name: "pages",
       size,
-      async read(offset) {
-        reads.push(offset / PAGE_BYTES);
-        if (fails) throw new FormatError("pages", "no");
+      read(offset, into) {
+        requests.push(`${offset / PAGE_BYTES}..${Math.ceil((offset + into.length) / PAGE_BYTES)}`);
+        return read(offset, into);
       },
       async close() {},
+    };
+    return [pagedSource(inner), requests];
+  }
+
+  it("are under way before who reads on needs them, and fetched once", async () => {
+    const [file, requests] = recorded();
+    await bytesOf(file, 0, 8 * PAGE_BYTES);
+    expect(requests).toEqual(["0..8", "8..16", "16..24"]);
+    await bytesOf(file, 8 * PAGE_BYTES + 100, 8 * PAGE_BYTES);
+    expect(requests.slice(3)).toEqual(["24..32"]);
+    await bytesOf(file, 16 * PAGE_BYTES + 100, file.size - 16 * PAGE_BYTES - 100);
+    expect(requests.slice(4)).toEqual(["32..40", "40..41"]);
+  });
+
+  it("are not fetched ahead for who reads here and there", async () => {
+    const [file, requests] = recorded();
+    for (const page of [20, 3, 30]) await bytesOf(file, page * PAGE_BYTES, 10);
+    expect(requests).toEqual(["20..21", "3..4", "30..31"]);
+  });
+
+  it("are fetched again after a failure, and not kept for ever", async () => {
+    let fails = true;
+    const [file, requests] = recorded(async () => {
+      if (fails) throw new FormatError("pages", "no");
     });
-    await expect(bytesOf(file, 0, 1)).rejects.toThrow(FormatError);
+    await expect(bytesOf(file, 2 * PAGE_BYTES, 1)).rejects.toThrow(FormatError);
     fails = false;
-    for (const page of [0, 0, 1, 2, 3, 4, 5, 6, 7, 0, 8, 0, 1]) await bytesOf(file, page * PAGE_BYTES, 1);
-    expect(reads).toEqual([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1]);
+    await bytesOf(file, 2 * PAGE_BYTES, 1);
+    await bytesOf(file, 0, file.size);
+    await bytesOf(file, 2 * PAGE_BYTES, 1);
+    expect(requests.filter((pages) => pages === "2..3").length).toBe(3);
+  });
+
+  it("give any range, whatever was read before", async () => {
+    const whole = Uint8Array.from({ length: PAGES * PAGE_BYTES - 7 }, (_, i) => (i * 31 + (i >> 12)) & 255);
+    const [file] = recorded(async (offset, into) => into.set(whole.subarray(offset, offset + into.length)));
+    const range = fc.tuple(fc.nat(whole.length), fc.nat(12 * PAGE_BYTES));
+    await fc.assert(
+      fc.asyncProperty(range, async ([start, length]) => {
+        const end = Math.min(start + length, whole.length);
+        const found = await bytesOf(file, start, end - start);
+        expect(Buffer.compare(found, whole.subarray(start, end))).toBe(0);
+      }),
+      { numRuns: 12 },
+    );
   });
 });
 

@@ -28,6 +28,8 @@ export interface WebLoadOptions extends AssembleOptions {
   gpu?: GPU;
   /** Sent with every request for a URL: { authorization: "Bearer ..." }. */
   headers?: Readonly<Record<string, string>>;
+  /** How requests use the browser's cache; see HttpOptions. */
+  cache?: RequestCache;
 }
 
 /**
@@ -54,8 +56,9 @@ async function open(model: WebModel, options: WebLoadOptions): Promise<Checkpoin
   throw new ArgumentError("model", model, "a URL, a File, files, a Source or a Folder");
 }
 
-async function openUrl(url: string | URL, { headers, signal }: WebLoadOptions): Promise<Checkpoint> {
-  const http = { headers, signal };
+async function openUrl(url: string | URL, options: WebLoadOptions): Promise<Checkpoint> {
+  const { headers, cache, signal } = options;
+  const http = { headers, cache, signal };
   if (/^[^?#]*\/(?:[?#]|$)/.test(String(url))) return safetensorsCheckpoint(httpFolder(url, http));
   return ggufCheckpoint(await httpSource(url, http), httpSiblings(url, http));
 }

@@ -13,6 +13,11 @@ import type { Source } from "./source.ts";
 export interface HttpOptions {
   /** Sent with every request: { authorization: "Bearer ..." }. */
   headers?: Readonly<Record<string, string>>;
+  /**
+   * How fetch uses the browser's cache. Default: "default", which keeps what fits for the next visit, but Chromium then
+   * makes the requests for one file one after another. "no-store": side by side, for pages that keep models themselves.
+   */
+  cache?: RequestCache;
   /** Ends every read, now and later, with AbortedError. */
   signal?: AbortSignal;
   /** How long a connection may stay silent before it counts as dropped. Default 30,000. */
@@ -134,8 +139,9 @@ class HttpFile implements Source {
   /** One request for as much of `into` as the file has; the server may give less. `onBytes` counts as they arrive. */
   async #exchange(offset: number, into: Uint8Array, onBytes: (bytes: number) => void): Promise<void> {
     await this.#during(async (guard, signal) => {
+      const { cache } = this.#options;
       const headers = { ...this.#options.headers, range: `bytes=${offset}-${offset + into.length - 1}` };
-      const response = await guard(fetch(this.#url, { headers, signal }));
+      const response = await guard(fetch(this.#url, { headers, cache, signal }));
       if (
         response.status === 416 &&
         !this.#identity &&
@@ -161,9 +167,11 @@ class HttpFile implements Source {
   }
 
   async #askSize(signal: AbortSignal): Promise<number> {
-    const head = await fetch(this.#url, { method: "HEAD", headers: this.#options.headers, signal });
+    const { headers, cache } = this.#options;
+    const head = await fetch(this.#url, { method: "HEAD", headers, cache, signal });
+    if (!head.ok) throw new Dropped(`the server answered ${head.status} to HEAD`);
     const size = Number(head.headers.get("content-length") ?? Number.NaN);
-    if (head.ok && Number.isSafeInteger(size)) return size;
+    if (Number.isSafeInteger(size)) return size;
     throw new FormatError(this.name, "an answer that tells no size", "Content-Range or Content-Length");
   }
 
@@ -235,7 +243,7 @@ class HttpFile implements Source {
   }
 
   #givesUp(attempts: number, { message, cause }: Dropped): NibbleError {
-    const inPage = (globalThis as { document?: unknown }).document !== undefined;
+    const inPage = (globalThis as { location?: unknown }).location !== undefined;
     const cors =
       inPage && this.#identity === null ? " Does the server allow pages of this origin (CORS)?" : "";
     return new NibbleError("io", `${this.name}: ${message}, ${attempts} times in a row.${cors}`, { cause });

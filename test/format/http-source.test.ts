@@ -127,6 +127,20 @@ describe("a server with ranges", () => {
     expect(requests.filter((line) => line.startsWith("HEAD")).length).toBe(1);
   });
 
+  it("may fail at HEAD for a while, or tell no size at all", async () => {
+    const hides =
+      (head: Handler): Handler =>
+      (request, response) =>
+        request.method === "HEAD"
+          ? head(request, response)
+          : response.writeHead(206).end(BYTES.subarray(0, 9));
+    const busy = await failure(hides((_, response) => response.writeHead(503).end()));
+    expect(busy.message).toMatch(/answered 503 to HEAD, 5 times/);
+    const mute = await failure(hides((_, response) => response.writeHead(200).end()));
+    expect(mute).toBeInstanceOf(FormatError);
+    expect(mute.message).toMatch(/tells no size/);
+  });
+
   it("has an empty file", async () => {
     const [file] = await source((request, response) => answer(request, response, new Uint8Array(0)));
     expect(file.size).toBe(0);

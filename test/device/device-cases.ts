@@ -24,16 +24,18 @@ export const TOLERANCES = {
   attendInt4: 1.2e-2,
   /** Scales of K and MLX types are products or floats; the GPU holds them in float16 (2^-12 each, of values that cancel). */
   halfScales: 6e-4,
+  /** A GPU's own tanh: NVIDIA's is off by 1e-5. */
+  gpuTanh: 3e-5,
   /** Subgroup matrices: both operands rounded to float16 (2^-12 each on average), sums in float32. */
   halfMatrices: 2e-3,
 };
 
 /** What a case may be off by on a GPU; `matrices`: on one that multiplies chunks of tokens in float16. */
 export function gpuTolerance({ tolerance, gpuTolerance, steps, name }: DeviceCase, matrices = false): number {
-  if (gpuTolerance !== undefined) return gpuTolerance;
   const multiplies = /matmul|attend/.test(name);
   const chunks = steps.some((tokens) => tokens > 1);
-  return matrices && multiplies && chunks ? Math.max(tolerance, TOLERANCES.halfMatrices) : tolerance;
+  const allowed = gpuTolerance ?? tolerance;
+  return matrices && multiplies && chunks ? Math.max(allowed, TOLERANCES.halfMatrices) : allowed;
 }
 
 export interface DeviceCase {
@@ -192,6 +194,7 @@ function attendCases(): DeviceCase[] {
     ATTEND_SHAPES.map(({ heads, kvHeads, headDim, steps, window = null, softcap = 0 }) => ({
       name: `appendKv, attend ${codec}, ${heads}/${kvHeads} heads of ${headDim}, steps ${steps}, window ${window}, softcap ${softcap}`,
       tolerance: codec === "int4" ? TOLERANCES.attendInt4 : TOLERANCES.attendF16,
+      gpuTolerance: softcap > 0 && codec !== "int4" ? TOLERANCES.gpuTanh : undefined,
       steps,
       build: (op: Recorder, given: Given) => {
         const context = steps.reduce((a, b) => a + b, 0);

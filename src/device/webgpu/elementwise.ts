@@ -68,6 +68,7 @@ export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer
         HAS_ADDED_WEIGHT: addedNorm !== null && addedNorm.weight !== null,
         HAS_WEIGHT: weight !== null,
         OUT_FORM: FORM_IDS[form],
+        UNITS: Math.ceil(cols / groups / 8192),
         OUTPUTS: rows === "outputs",
       },
     },

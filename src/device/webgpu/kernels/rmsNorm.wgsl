@@ -11,6 +11,8 @@ const HAS_ADDED_WEIGHT: bool = false;
 const HAS_WEIGHT: bool = true;
 // 0: f32, 1: f16 (two a word), 2: q8.
 const OUT_FORM: u32 = 0u;
+// Units of 32 values a thread: ceil(cols / 8192).
+const UNITS: u32 = 1u;
 // Rows are the step's outputs, not its tokens.
 const OUTPUTS: bool = false;
 // </values>
@@ -35,29 +37,6 @@ struct Params {
 
 const THREADS: u32 = 256u;
 
-fn rowValue(at: u32, i: u32, addedInverse: f32) -> vec4<f32> {
-  var value = x[at + i];
-  if (HAS_ADD) {
-    var more = added[at + i];
-    if (HAS_ADDED_NORM) {
-      more *= addedInverse;
-      if (HAS_ADDED_WEIGHT) {
-        more *= addedWeight[i];
-      }
-    }
-    value += more;
-  }
-  return value;
-}
-
-fn normed(at: u32, i: u32, addedInverse: f32, inverse: f32) -> vec4<f32> {
-  var value = rowValue(at, i, addedInverse) * inverse;
-  if (HAS_WEIGHT) {
-    value *= weight[i];
-  }
-  return value;
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.x + group.y * 65535u;
@@ -66,47 +45,84 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let count = params.cols / 4u;
   let at = row * count;
-  var addedInverse = 0.0;
+  // A thread owns units of 32 values, 8 vec4s, from the first load to the result: one way to memory and back.
+  var values: array<vec4<f32>, 8u * UNITS>;
+  var inverse = 0.0;
   if (HAS_ADDED_NORM) {
     var squares = 0.0;
-    for (var i = lane; i < count; i += THREADS) {
-      squares += dot(added[at + i], added[at + i]);
+    for (var j = 0u; j < 8u * UNITS; j++) {
+      let i = place(lane, j);
+      if (i < count) {
+        values[j] = added[at + i];
+        squares += dot(values[j], values[j]);
+      }
     }
-    addedInverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.addedEpsilon);
+    inverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.addedEpsilon);
   }
   var squares = 0.0;
-  for (var i = lane; i < count; i += THREADS) {
-    let value = rowValue(at, i, addedInverse);
-    if (HAS_ADD) {
-      sum[at + i] = value;
+  for (var j = 0u; j < 8u * UNITS; j++) {
+    let i = place(lane, j);
+    if (i < count) {
+      var value = x[at + i];
+      if (HAS_ADDED_NORM) {
+        var more = values[j] * inverse;
+        if (HAS_ADDED_WEIGHT) {
+          more *= addedWeight[i];
+        }
+        value += more;
+      } else if (HAS_ADD) {
+        value += added[at + i];
+      }
+      if (HAS_ADD) {
+        sum[at + i] = value;
+      }
+      values[j] = value;
+      squares += dot(value, value);
     }
-    squares += dot(value, value);
   }
-  let inverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.epsilon);
+  inverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.epsilon);
+  for (var j = 0u; j < 8u * UNITS; j++) {
+    values[j] *= inverse;
+    if (HAS_WEIGHT) {
+      values[j] *= weight[min(place(lane, j), count - 1u)];
+    }
+  }
 
   if (OUT_FORM == 0u) {
-    for (var i = lane; i < count; i += THREADS) {
-      out[at + i] = bitcast<vec4<u32>>(normed(at, i, addedInverse, inverse));
+    for (var j = 0u; j < 8u * UNITS; j++) {
+      if (place(lane, j) < count) {
+        out[at + place(lane, j)] = bitcast<vec4<u32>>(values[j]);
+      }
     }
   } else if (OUT_FORM == 1u) {
-    for (var i = lane; i < count / 2u; i += THREADS) {
-      let a = normed(at, 2u * i, addedInverse, inverse);
-      let b = normed(at, 2u * i + 1u, addedInverse, inverse);
-      out[at / 2u + i] = vec4<u32>(
-        pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
+    for (var j = 0u; j < 4u * UNITS; j++) {
+      let a = values[2u * j];
+      let b = values[2u * j + 1u];
+      if (place(lane, 2u * j) < count) {
+        out[(at + place(lane, 2u * j)) / 2u] = vec4<u32>(
+          pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
+      }
     }
   } else {
     let groups = params.cols / 32u;
-    for (var g = lane; g < groups; g += THREADS) {
-      var values: array<vec4<f32>, 8>;
-      for (var i = 0u; i < 8u; i++) {
-        values[i] = normed(at, 8u * g + i, addedInverse, inverse);
+    for (var u = 0u; u < UNITS; u++) {
+      let g = lane + u * THREADS;
+      if (g < groups) {
+        var unit = array<vec4<f32>, 8>();
+        for (var i = 0u; i < 8u; i++) {
+          unit[i] = values[8u * u + i];
+        }
+        let packed = q8Quantize(unit);
+        let first = 3u * row * groups + g;
+        out[first] = packed.low;
+        out[first + groups] = packed.high;
+        out[first + 2u * groups] = packed.scales;
       }
-      let packed = q8Quantize(values);
-      let first = 3u * row * groups + g;
-      out[first] = packed.low;
-      out[first + groups] = packed.high;
-      out[first + 2u * groups] = packed.scales;
     }
   }
+}
+
+// Where a thread's j-th vec4 lies in the row.
+fn place(lane: u32, j: u32) -> u32 {
+  return (lane + j / 8u * THREADS) * 8u + j % 8u;
 }

@@ -1,0 +1,93 @@
+/**
+ * Whole models on WebGPU, where operations are fused: every family against transformers' golden data, in chunks and token
+ * by token, and 4-bit weights of random shapes against the reference.
+ */
+import { describe, expect, it } from "vitest";
+import { kvCodec } from "../../../src/cache/codecs.ts";
+import type { Device, Graph } from "../../../src/device/contract.ts";
+import { referenceDevice } from "../../../src/device/reference/reference.ts";
+import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
+import { type Model, openModel } from "../../../src/model/model.ts";
+import type { Shape } from "../../../src/model/shapes.ts";
+import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
+import { expected, FAMILIES, goldenModel, relativeError } from "../../model/golden.ts";
+import { describeGpu, softwareGpu } from "./gpu.ts";
+
+const CHUNK = 30;
+const CONTEXT = 160;
+
+/** The logits [tokens, vocab]: chunks first, the last five tokens one by one. */
+async function logits(device: Device, model: Model, codec: string, ids: readonly number[]) {
+  const graph: Graph = model.record({
+    context: CONTEXT,
+    maxTokens: CHUNK,
+    maxOutputs: CHUNK,
+    codec: kvCodec(codec),
+  });
+  const allocation = await device.allocate(graph);
+  try {
+    for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
+    const { cols } = graph.logits;
+    const found = new Float32Array(ids.length * cols);
+    for (let at = 0; at < ids.length; ) {
+      const size = at < ids.length - 5 ? Math.min(CHUNK, ids.length - 5 - at) : 1;
+      await allocation.run({ ids: Uint32Array.from(ids.slice(at, at + size)), position: at, outputs: size });
+      found.set(await allocation.read(graph.logits, 0, size), at * cols);
+      at += size;
+    }
+    return found;
+  } finally {
+    await allocation.close();
+  }
+}
+
+describeGpu("families", () => {
+  it.each(FAMILIES)("%s against transformers, float weights and an f16 cache", async (family) => {
+    const model = await goldenModel(family);
+    try {
+      const golden = await expected(family);
+      const found = await logits(await webgpuDevice(await softwareGpu()), model, "f16", golden.ids);
+      // Keys and values in float16, measured 1e-3 to 4e-3 on the reference with the same cache.
+      expect(relativeError(found, golden.arrays.get("logits")!)).toBeLessThan(1e-2);
+    } finally {
+      await model.checkpoint.close();
+    }
+  });
+});
+
+const SHAPE: Shape = {
+  family: "llama",
+  layers: 2,
+  hidden: 128,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 64,
+  ffn: 288,
+  vocab: 300,
+  trainedContext: 256,
+  normEpsilon: 1e-5,
+  ropeBase: 10_000,
+  tied: false,
+};
+
+const SHAPES: Record<string, Shape> = {
+  llama: SHAPE,
+  "qwen2 (biases)": { ...SHAPE, family: "qwen2", tied: true },
+  "qwen3 (norms of q and k)": { ...SHAPE, family: "qwen3" },
+  "gemma3 (post norms, a sliding window)": { ...SHAPE, family: "gemma3", layers: 6, window: 32, tied: true },
+};
+
+describeGpu("4-bit weights", () => {
+  describe.each(Object.entries(SHAPES))("%s", (_, shape) => {
+    it.each(["int4", "f16"])("%s cache, as the reference", async (codec) => {
+      const checkpoint = syntheticCheckpoint(shape, { type: "q4_0" });
+      const model = await openModel(checkpoint);
+      const ids = Array.from({ length: 68 }, (_, i) => (i * 37) % shape.vocab);
+      const wanted = await logits(referenceDevice(), model, codec, ids);
+      const found = await logits(await webgpuDevice(await softwareGpu()), model, codec, ids);
+      const rms = (x: Float32Array) => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length);
+      // 8-bit activations and 8-bit softmax weights, a few layers deep.
+      expect(rms(found.map((v, i) => v - wanted[i])) / rms(wanted)).toBeLessThan(5e-2);
+    });
+  });
+});

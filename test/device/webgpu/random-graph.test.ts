@@ -1,0 +1,14 @@
+/**
+ * Random graphs on WebGPU against the reference: operations in orders and combinations that no model has, so that fusion
+ * and shared buffers meet what they were not written for.
+ */
+import { it } from "vitest";
+import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
+import { checkRandomGraphs } from "../random-graph.ts";
+import { describeGpu, softwareGpu } from "./gpu.ts";
+
+describeGpu("random graphs", () => {
+  it("give what the reference gives", async () => {
+    await checkRandomGraphs(await webgpuDevice(await softwareGpu()), 12);
+  });
+});

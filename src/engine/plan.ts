@@ -22,6 +22,9 @@ export interface PlanOptions {
   keepLabels?: boolean;
 }
 
+/** A device as far as planning needs it: nothing has to be there. */
+export type PlannedDevice = Omit<Device, "allocate">;
+
 export interface Plan {
   readonly graph: Graph;
   readonly footprint: Footprint;
@@ -53,7 +56,7 @@ function longest(context: number): string {
 }
 
 /** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
-export function planMemory(model: Model, device: Device, options: PlanOptions = {}): Plan {
+export function planMemory(model: Model, device: PlannedDevice, options: PlanOptions = {}): Plan {
   const { kv = "int4", chunk = device.chunk, outputs = 1, keepLabels } = options;
   const codec = kvCodec(kv);
   if (device.kvFormats && !device.kvFormats.includes(kv))

@@ -9,10 +9,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation, Graph, Step } from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
+import { CONTROL } from "../../src/device/wasm/control.ts";
 import type { Layout } from "../../src/device/wasm/program.ts";
 import { KIND, RECORD_WORDS, WORD } from "../../src/device/wasm/records.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { CONTROL, Workers } from "../../src/device/wasm/workers.ts";
+import { Workers } from "../../src/device/wasm/workers.ts";
 import { DeviceError } from "../../src/format/errors.ts";
 import { TELLS_RESOURCES, threads as threadCount, tinyModel } from "../engine/tiny-model.ts";
 import { randomTensor } from "./random-tensor.ts";

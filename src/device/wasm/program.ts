@@ -4,8 +4,9 @@
  * Pure: computes sizes and words, allocates nothing.
  */
 import { rowBytes } from "../../format/tensor.ts";
-import type { Cache, Graph, Op, Value, Weight } from "../contract.ts";
+import type { Cache, Footprint, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
+import { CONTROL_BYTES } from "./control.ts";
 import { attendPartialBytes, attendWorkBytes, KV_FORMATS, type KvFormat, kvCacheBytes } from "./kv-layout.ts";
 import {
   MATMUL_SCRATCH_BYTES,
@@ -16,7 +17,6 @@ import {
   TYPE_IDS,
 } from "./packing.ts";
 import { type Argument, type Kind, RECORD_WORDS, RecordWriter } from "./records.ts";
-import { CONTROL_BYTES } from "./workers.ts";
 
 /** A cache line; also what every kernel may assume of an address. */
 const ALIGNMENT = 64;
@@ -92,6 +92,20 @@ export function layOut(graph: Graph, threads: number): Layout {
     stagingBytes,
     totalBytes: end,
   };
+}
+
+export const PAGE_BYTES = 65_536;
+/** A WebAssembly memory ends at 4 GiB; the last page stays out, so that no end address wraps around to 0. */
+export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
+
+/** What the memory of this graph holds; a memory is whole pages. */
+export function footprintOf(graph: Graph, threads: number): Footprint {
+  const weights = graph.weights.map(weightBytes);
+  const caches = graph.caches.map(layerCacheBytes);
+  const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
+  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
+  const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
+  return { weights, caches, activations: graph.arenaBytes, workspace, total };
 }
 
 function isQuantized(op: Op): op is Op & { op: "matmul" } {

@@ -8,25 +8,24 @@ import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { Allocation, Device, Footprint, Graph, Step, Value, Weight } from "../contract.ts";
 import { writeTurns } from "../turns.ts";
+import { CONTROL } from "./control.ts";
 import { physicalCores } from "./cores.ts";
 import { KV_FORMATS } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
   CPU_CHUNK,
+  footprintOf,
   type Layout,
-  layerCacheBytes,
   layOut,
+  MEMORY_BYTES,
+  PAGE_BYTES,
   STATIC_BYTES,
-  weightBytes,
   writeProgram,
 } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
-import { CONTROL, Workers } from "./workers.ts";
+import { Workers } from "./workers.ts";
 
-const PAGE_BYTES = 65_536;
-/** A WebAssembly memory ends at 4 GiB; the last page stays out, so that no end address wraps around to 0. */
-const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
 const MOST_THREADS = 64;
 
 export interface WasmOptions {
@@ -47,18 +46,9 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<Device> {
     memoryBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
     kvFormats: Object.keys(KV_FORMATS),
-    measure: (graph) => measure(graph, threads),
+    measure: (graph) => footprintOf(graph, threads),
     allocate: (graph) => WasmAllocation.create(graph, kernels, threads),
   };
-}
-
-function measure(graph: Graph, threads: number): Footprint {
-  const weights = graph.weights.map(weightBytes);
-  const caches = graph.caches.map(layerCacheBytes);
-  const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
-  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
-  const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
-  return { weights, caches, activations: graph.arenaBytes, workspace, total };
 }
 
 type Repack = (
@@ -93,7 +83,7 @@ class WasmAllocation implements Allocation {
 
   static async create(graph: Graph, kernels: Kernels, threads: number): Promise<WasmAllocation> {
     const layout = layOut(graph, threads);
-    const footprint = measure(graph, threads);
+    const footprint = footprintOf(graph, threads);
     if (footprint.total > MEMORY_BYTES)
       throw new DeviceError("wasm", `${footprint.total} bytes are needed; one memory holds ${MEMORY_BYTES}`);
     const pages = footprint.total / PAGE_BYTES;

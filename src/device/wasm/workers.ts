@@ -5,18 +5,8 @@
  */
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
+import { CONTROL } from "./control.ts";
 
-/** Byte offsets of the control block's words, after assembly/barrier.ts; the step's own words follow at STEP_WORDS. */
-export const CONTROL = {
-  step: 0,
-  arrived: 64,
-  generation: 128,
-  sleepers: 192,
-  stop: 256,
-  spins: 260,
-  tokens: 264,
-};
-export const CONTROL_BYTES = 512;
 /** Value of the step word that ends a worker. */
 const EXIT = -1;
 /** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (lab/LOG.md, 2026-11-23, the engine). */

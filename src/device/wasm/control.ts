@@ -1,0 +1,16 @@
+/**
+ * The control block, the first words of the device's memory that host and threads share. Owns where its words lie; the
+ * assembly files repeat them. Apart from the threads themselves, so that plans can be made where there are none.
+ */
+
+/** Byte offsets of the control block's words, after assembly/barrier.ts; the step's own words follow at STEP_WORDS. */
+export const CONTROL = {
+  step: 0,
+  arrived: 64,
+  generation: 128,
+  sleepers: 192,
+  stop: 256,
+  spins: 260,
+  tokens: 264,
+};
+export const CONTROL_BYTES = 512;

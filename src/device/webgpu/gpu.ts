@@ -25,6 +25,9 @@ export interface TraitOptions {
   matrices?: boolean;
 }
 
+/** Workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
+export const MATRIX_WORKGROUP_BYTES = 32_768;
+
 const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
 
 interface MatrixConfig {
@@ -49,6 +52,7 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
     f16 &&
     subgroup !== null &&
     has(MATRIX_FEATURE) &&
+    adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
     [...(configs ?? [])].some(fits);
   return { f16, subgroup, matrices, timestamps: has("timestamp-query") };
 }

@@ -6,7 +6,7 @@
 import { DeviceError } from "../../format/errors.ts";
 import type { Device } from "../contract.ts";
 import { WebgpuAllocation } from "./allocation.ts";
-import { adapterName, Gpu, type TraitOptions, type Traits, traitsOf } from "./gpu.ts";
+import { adapterName, Gpu, MATRIX_WORKGROUP_BYTES, type TraitOptions, type Traits, traitsOf } from "./gpu.ts";
 import { KV_FORMATS } from "./kv.ts";
 import { compileGraph, type GpuProgram } from "./program.ts";
 
@@ -53,7 +53,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
       const used = adapter ?? (await ask());
       adapter = null;
       if (!used) throw new DeviceError("gpu", `the adapter ${name} is gone`);
-      const opened = await Gpu.open(used, traits, neededLimits(program, traits, used.limits), gpu);
+      const opened = await Gpu.open(used, traits, neededLimits(program, traits), gpu);
       try {
         return await WebgpuAllocation.create(graph, program, opened);
       } catch (error) {
@@ -73,14 +73,12 @@ function describe({ f16, subgroup, matrices }: Traits): string {
 }
 
 /** What the program needs beyond the defaults, exactly. */
-function neededLimits(program: GpuProgram, traits: Traits, has: GPUSupportedLimits): Record<string, number> {
+function neededLimits(program: GpuProgram, traits: Traits): Record<string, number> {
   const largest = Math.max(...program.buffers.map(({ bytes }) => bytes));
   const wanted = {
     maxBufferSize: largest,
     maxStorageBufferBindingSize: largest,
-    maxComputeWorkgroupStorageSize: traits.matrices
-      ? Math.min(32_768, has.maxComputeWorkgroupStorageSize)
-      : 0,
+    maxComputeWorkgroupStorageSize: traits.matrices ? MATRIX_WORKGROUP_BYTES : 0,
   };
   return Object.fromEntries(
     Object.entries(wanted).filter(

@@ -1,0 +1,74 @@
+/**
+ * Compiled programs: the generated kernel module is that of the WGSL files, every kernel compiles with the values that
+ * models give it on devices with and without f16, subgroups and matrices, and a layer takes few dispatches.
+ */
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, it } from "vitest";
+import { kernelModule } from "../../../scripts/wgsl.js";
+import { kvCodec } from "../../../src/cache/codecs.ts";
+import { MATRIX_WORKGROUP_BYTES, type Traits } from "../../../src/device/webgpu/gpu.ts";
+import { compileGraph } from "../../../src/device/webgpu/program.ts";
+import { openModel } from "../../../src/model/model.ts";
+import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
+import { ALL_TRAITS, describeGpu, nullDevice } from "./gpu.ts";
+
+const LIMITS = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 38 };
+
+async function program(shape: string, traits: Traits, codec: string, type: "q4_0" | "f16" = "q4_0") {
+  const checkpoint = syntheticCheckpoint(shape, { type, layers: 6 });
+  const model = await openModel(checkpoint);
+  const options = { context: 8192, maxTokens: 512, maxOutputs: 1, codec: kvCodec(codec) };
+  return compileGraph(model.record(options), traits, LIMITS);
+}
+
+it("kernels.ts is generated from the WGSL files as they are", () => {
+  const root = fileURLToPath(new URL("../../..", import.meta.url));
+  const found = readFileSync(`${root}/src/device/webgpu/kernels.ts`, "utf8");
+  expect(found === kernelModule(root), "stale: run node scripts/build.js --wgsl").toBe(true);
+});
+
+const TRAITS: Record<string, Traits> = {
+  "f16 and matrices": ALL_TRAITS,
+  "f16, subgroups of 32": { ...ALL_TRAITS, matrices: false },
+  "subgroups of 64": { f16: false, subgroup: 64, matrices: false, timestamps: false },
+  "no subgroups": { f16: false, subgroup: null, matrices: false, timestamps: false },
+};
+
+describeGpu("every kernel of", () => {
+  it.each(["llama-3.1-70b", "qwen-2.5-7b", "qwen-3-4b", "gemma-3-4b"])("%s compiles", async (shape) => {
+    for (const [name, traits] of Object.entries(TRAITS)) {
+      const device = await nullDevice(traits);
+      for (const codec of ["int4", "f16"])
+        for (const type of ["q4_0", "f16"] as const) {
+          const { decode, prompt, sampling } = await program(shape, traits, codec, type);
+          for (const { kernel } of [...decode, ...prompt, ...sampling.all])
+            await device.pipeline(kernel).catch((error: Error) => {
+              // Matrix kernels may use what traitsOf() demands of an adapter; the null backend has the default limit.
+              const [, bytes] = /total use of workgroup storage \((\d+) bytes\)/.exec(error.message) ?? [];
+              if (!(traits.matrices && Number(bytes) <= MATRIX_WORKGROUP_BYTES))
+                throw new Error(name, { cause: error });
+            });
+        }
+    }
+  });
+});
+
+it("a layer of Llama takes nine dispatches for a token", async () => {
+  const { decode } = await program("llama-3.1-8b", ALL_TRAITS, "int4");
+  const labels = decode.map(({ label }) => label);
+  const layer = "rmsNorm matmul appendKv attendDecode attendMerge matmul rmsNorm matmul matmul";
+  expect(labels.join(" ")).toContain(`${layer} ${layer} ${layer}`);
+});
+
+it("the plan is the sum of its buffers, and weights keep their four bits", async () => {
+  const { buffers, footprint } = await program("llama-3.1-8b", ALL_TRAITS, "int4");
+  const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+  const { weights, caches, activations, workspace, total } = footprint;
+  expect(sum(weights) + sum(caches) + activations + workspace).toBe(total);
+  expect(sum(buffers.map(({ bytes }) => bytes))).toBeLessThanOrEqual(total);
+  // 6 layers of 218.1 million and two tables of 525.3 million weights, 4.5 bits each.
+  expect(sum(weights) / ((6 * 218.112e6 + 2 * 525.337e6) * 4.5)).toBeCloseTo(1 / 8, 3);
+  // 8 KV heads of 128, 5 bits a value.
+  expect(sum(caches)).toBe((6 * 8192 * 8 * 128 * 2 * 5) / 8);
+});

@@ -106,11 +106,16 @@ export interface AttendOptions {
   readonly maxTokens: number;
   /** Bound where a variant needs no buffer. */
   readonly spare: Buffer;
+  /** Workgroups that a long context is cut into; for measuring. */
+  readonly workgroups?: number;
   scratch(label: string, bytes: number): Buffer;
 }
 
 export function attendDispatches(options: AttendOptions): Dispatch[] {
-  return options.mode === "decode" ? decode(options) : [prompt(options)];
+  if (options.mode === "decode") return decode(options);
+  // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
+  const { matrices, subgroup } = options.traits;
+  return [prompt(options, matrices && subgroup === 32)];
 }
 
 /** Positions that a step's first query sees: [from the block of the oldest, to the last]. */
@@ -127,24 +132,22 @@ function scaling(scale: number, softcap: number) {
     : { scale: scale * Math.LOG2E, cap: 0 };
 }
 
-/** Workgroup memory that tiles of scores may take of the 16 KiB that every device has. */
-const TILE_BYTES = 8192;
-
 /**
- * How a KV head's query heads are served. HEADS: bounded by registers (8) and by the tile in workgroup memory, which
- * holds for each head and token an f32 score or a byte for each group of dims.
+ * How a KV head's query heads are served. heads: bounded by registers (8), and by what workgroup memory holds of the
+ * 16 KiB that every device has: for each head and token an f32 score or a byte for each group of dims, and the queries.
  */
 function decodeShape(format: KvFormat, group: number, headDim: number) {
-  const tile = format === "int4" && headDim > 128 ? 128 : 256;
-  const tokenBytes = Math.max(4, kvGroups(headDim));
-  // f16 keeps queries in f32: half of the other 8 KiB.
-  const most = format === "int4" ? TILE_BYTES / (tile * tokenBytes) : 1024 / headDim;
-  const sets = Math.ceil(group / Math.min(8, Math.max(1, Math.floor(most))));
+  const int4 = format === "int4";
+  const tile = int4 && headDim > 128 ? 128 : 256;
+  const most = int4 ? 64 / kvGroups(headDim) : 1024 / headDim;
+  const sets = Math.ceil(group / Math.min(8, most));
   return { tile, sets, heads: Math.ceil(group / sets) };
 }
 
-/** Workgroups that a long context is cut into: one wave on a GPU of about 130 cores, two workgroups a core. */
-const WORKGROUPS = 256;
+/** Workgroups that a long context is cut into: one wave on a GPU of about 130 cores, four workgroups a core. */
+const WORKGROUPS = 512;
+/** attendMerge looks at every span with a thread of its own. */
+const MERGE_THREADS = 256;
 
 /** The spans of a decode step at `position`; spansOf of lib/spans.wgsl counts them alike. */
 function spanCount(cache: Cache, position: number, tile: number, most: number): number {
@@ -159,26 +162,30 @@ function decode(options: AttendOptions): Dispatch[] {
   const group = heads / kvHeads;
   const shape = decodeShape(format, group, headDim);
   const mostTiles = Math.ceil(visible(cache, capacity - 1).count / shape.tile) + 1;
-  const most = Math.min(mostTiles, Math.max(1, Math.round(WORKGROUPS / (kvHeads * shape.sets))));
-  const partials = options.scratch("partials", heads * most * (headDim + 2) * 4);
-  const dims = headDim > 256 ? 8 : headDim > 64 ? 4 : 2;
+  const most = Math.min(
+    mostTiles,
+    MERGE_THREADS,
+    Math.max(1, Math.round((options.workgroups ?? WORKGROUPS) / (kvHeads * shape.sets))),
+  );
+  const partials = options.scratch("partials", heads * most * (headDim + 4) * 4);
+  const dims = headDim > 64 ? 4 : 2;
   const bytes = (2 * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity;
   const window = cache.window ?? 0;
   const spans = ({ position }: StepShape) => spanCount(cache, position, shape.tile, most);
   const int4 = format === "int4";
   const kernel = int4 ? "attendDecode" : "attendDecodeF16";
+  const lanes = traits.subgroup === null ? "shared" : "subgroup";
   return [
     {
       label: "attendDecode",
       kernel: {
         kernel,
-        libs: { lanes: traits.subgroup === null ? "shared" : "subgroup" },
+        libs: { lanes },
         values: {
           KV_HEADS: kvHeads,
           GROUP: group,
           HEADS: shape.heads,
           ...kvConstants(format, headDim),
-          WORKGROUP: shape.tile,
           TILE: shape.tile,
           ...(int4 ? { DIMS: dims } : {}),
           MOST_SPANS: most,
@@ -200,7 +207,14 @@ function decode(options: AttendOptions): Dispatch[] {
       label: "attendMerge",
       kernel: {
         kernel: "attendMerge",
-        values: { HEAD_DIM: headDim, TILE: shape.tile, MOST_SPANS: most, OUT_Q8: form === "q8" },
+        libs: { lanes },
+        values: {
+          HEAD_DIM: headDim,
+          TILE: shape.tile,
+          MOST_SPANS: most,
+          SUBGROUP: traits.subgroup ?? 1,
+          OUT_Q8: form === "q8",
+        },
       },
       params: packParams("attendMerge", { window, outGroups: (heads * headDim) / 32 }),
       buffers: { partials, out: options.out },
@@ -212,31 +226,36 @@ function decode(options: AttendOptions): Dispatch[] {
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
 const promptRows = (headDim: number) => (headDim > 256 ? 16 : headDim > 128 ? 32 : 64);
 
-function prompt(options: AttendOptions): Dispatch {
+/** Four subgroups, each with at most 128 dims of 16 rows of sums in registers, and at most 32 KiB of workgroup memory. */
+function matrixShape(headDim: number) {
+  if (headDim <= 128) return { ROW_BLOCKS: 4, SPLIT: 1, TOKENS: 32, ONE_TILE: false };
+  if (headDim <= 256) return { ROW_BLOCKS: 2, SPLIT: 2, TOKENS: 32, ONE_TILE: true };
+  return { ROW_BLOCKS: 1, SPLIT: 4, TOKENS: 16, ONE_TILE: true };
+}
+
+function prompt(options: AttendOptions, matrices: boolean): Dispatch {
   const { cache, heads, scale, softcap, form } = options;
   const { kvHeads, headDim, capacity } = cache;
   const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
-  const rows = promptRows(headDim);
+  const shape = matrices ? matrixShape(headDim) : { ROWS: promptRows(headDim) };
+  const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
   const bytes = (2 * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity;
+  const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
   return {
     label: "attendPrompt",
     kernel: {
-      kernel: "attendPrompt",
+      kernel,
       values: {
         KV_HEADS: kvHeads,
         GROUP: group,
         ...kvConstants(format, headDim),
-        ROWS: rows,
+        ...shape,
         HAS_SOFTCAP: softcap > 0,
         OUT_F16: form === "f16",
       },
     },
-    params: packParams("attendPrompt", {
-      capacity,
-      window: cache.window ?? 0,
-      ...scaling(scale, softcap),
-    }),
+    params: packParams(kernel, { capacity, window: cache.window ?? 0, ...scaling(scale, softcap) }),
     buffers: {
       queries: options.queries,
       keys: options.cacheKeys,

@@ -12,6 +12,20 @@ const TRAITS: [string, Traits][] = [
   ["all", ALL_TRAITS],
 ];
 
+/** Workgroup memory that matrix kernels may use; the null device has half and says so after all else is well. */
+const MATRIX_BYTES = 32_768;
+
+async function failure(compiled: Promise<unknown>): Promise<string | null> {
+  try {
+    await compiled;
+    return null;
+  } catch (error) {
+    const { message } = error as Error;
+    const bytes = /attendPromptMatrix.*workgroup storage \((\d+) bytes\)/.exec(message)?.[1];
+    return bytes !== undefined && Number(bytes) <= MATRIX_BYTES ? null : message;
+  }
+}
+
 describeGpu("kernels of the cache compile", () => {
   it.each(TRAITS)("with %s", async (_, traits) => {
     const gpu = await nullDevice(traits);
@@ -22,7 +36,7 @@ describeGpu("kernels of the cache compile", () => {
           const capacity = cacheCapacity(4096, 64, window);
           const shape = { format, heads: 2 * group, kvHeads: 2, headDim, capacity, window, softcap };
           for (const { kernel } of attendDispatchesOf(traits, shape))
-            expect(await gpu.pipeline(kernel), JSON.stringify(kernel)).toBeDefined();
+            expect(await failure(gpu.pipeline(kernel)), JSON.stringify(kernel)).toBeNull();
         }
     gpu.check();
   });

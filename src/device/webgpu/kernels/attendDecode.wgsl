@@ -1,9 +1,10 @@
 // attendDecode: one token's queries over an int4 cache, by integer dot products; attendMerge joins the spans.
 // A workgroup does one span of positions for HEADS query heads of one KV head, so that keys and values are read once for
-// all of them. Tile by tile: scores, one thread a token, int8 queries against 4-bit codes; softmax weights, 32 lanes a
-// head, quantized to 8 bits with the tokens' value scales folded in; sums of values, integer dots along 32 tokens of a dim.
+// all of them. Tile by tile: scores, one thread a token, int8 queries against 4-bit codes; softmax weights, one thread 16
+// tokens of a head, quantized to 8 bits with the tokens' value scales folded in; sums of values, integer dots along tokens.
 // A value is scale * (code - 7.5) + middle, and so is a key: codes are centred, so that rounding of weights meets the
 // values' spread and not their offset; middles are summed in f32 with exact weights.
+// Loads of the next step are written before the arithmetic of this one.
 // lib: step, spans, lanes, softcap
 // <values>
 const KV_HEADS: u32 = 2u;
@@ -14,7 +15,6 @@ const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
-const WORKGROUP: u32 = 256u;
 // Positions at a time.
 const TILE: u32 = 256u;
 // Dims of one thread while values are summed; all of one group of 32.
@@ -24,22 +24,26 @@ const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 // </values>
 
+const WORKGROUP: u32 = 128u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const BLOCKS: u32 = TILE / 32u;
-// Rows of 32 lanes, and heads that each of them takes in turn.
-const ROWS: u32 = WORKGROUP / 32u;
-const PASSES: u32 = (HEADS + ROWS - 1u) / ROWS;
-// Four tokens of a tile that a lane weighs at a time.
-const QUADS: u32 = (TILE / 4u + 31u) / 32u;
+const EACH: u32 = TILE / WORKGROUP;
+// Threads of a head while scores become weights, each with 16 tokens: half a block.
+const LANES: u32 = TILE / 16u;
 // Threads that share a block of values, and blocks at a time.
-const LANES: u32 = GROUPS * 32u / DIMS;
-const BLOCK_ROWS: u32 = WORKGROUP / LANES;
-// Words of a head in `tile`: a score of each token, then weights [group][4 tokens a word]; at last sums [row][dim].
-const HEAD_WORDS: u32 = TILE / 4u * max(4u, GROUPS);
-const TILE_WORDS: u32 = max(HEADS * HEAD_WORDS, BLOCK_ROWS * GROUPS * 32u);
+const VALUE_LANES: u32 = GROUPS * 32u / DIMS;
+const BLOCK_ROWS: u32 = WORKGROUP / VALUE_LANES;
+// Heads in fours, as `tile` holds them: scores [token][4 heads] with a gap every 16 tokens, against bank conflicts; then
+// weights [head][group][16 tokens], again with gaps; at last sums [row][dim][4 heads].
+const FOURS: u32 = (HEADS + 3u) / 4u;
+const WEIGHT_STRIDE: u32 = LANES + 1u;
+const TILE_WORDS: u32 =
+  max(max(TILE * FOURS + LANES, HEADS * GROUPS * WEIGHT_STRIDE), BLOCK_ROWS * GROUPS * 32u);
 const HIDDEN_SCORE: f32 = -1e30;
 const LOW: u32 = 0x0f0f0f0fu;
+// A dot product with it sums four codes.
+const ONES: u32 = 0x01010101u;
 
 struct Params {
   capacity: u32,
@@ -53,21 +57,27 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 // [heads][HEAD_DIM]
-@group(0) @binding(2) var<storage, read> queries: array<f32>;
+@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total.
+// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
 
-var<workgroup> tile: array<u32, TILE_WORDS>;
-// int8 codes of [head][group]: dims 0..15, dims 16..31.
-var<workgroup> queryCodes: array<vec4<u32>, HEADS * GROUPS * 2u>;
+var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
+// int8 codes of [head][group][4 dims].
+var<workgroup> queryCodes: array<u32, HEADS * GROUPS * 8u>;
 // [head][group]: scale; what centring the keys' codes leaves; sum.
 var<workgroup> queryScales: array<vec4<f32>, HEADS * GROUPS>;
-// [head][group]: scale of the tile's weights; of the span, sums of middles.
-var<workgroup> weightScales: array<f32, HEADS * GROUPS>;
+// [head][group][16 tokens]: scales of the tile's weights; of the span, sums of middles. Of queries: largest values and sums of four dims.
+var<workgroup> weightScales: array<f32, HEADS * GROUPS * max(8u, LANES)>;
 // By head: 2^(old maximum - new maximum).
 var<workgroup> shrinks: array<f32, HEADS>;
+
+struct KeyWord {
+  codes: vec4<u32>,
+  // Scale and zero.
+  range: u32,
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -76,122 +86,159 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Heads past the group's end are done like its last one and never written.
   let firstHead = workgroup.y % SETS * HEADS;
   let cacheHead = kvHead * (params.capacity / 32u);
-  quantizeQueries(kvHead * GROUP, firstHead, local);
-
-  let row = local / 32u;
-  let lane = local % 32u;
-  let blockRow = local / LANES;
-  let blockLane = local % LANES;
-  let dimGroup = blockLane / (32u / DIMS);
-  let firstDim = dimGroup * 32u + blockLane % (32u / DIMS);
-
-  var most = array<f32, PASSES>();
-  var totals = array<f32, PASSES>();
-  var middles = array<f32, PASSES * GROUPS>();
-  for (var i = 0u; i < PASSES; i++) {
-    most[i] = HIDDEN_SCORE;
-  }
-  var sums = array<f32, HEADS * DIMS>();
-
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, step.position + 1u);
+  var nextKeys = loadKeys(cacheHead, start, 0u, local);
+  quantizeQueries(kvHead * GROUP, firstHead, local);
+
+  let head = local / LANES;
+  let lane = local % LANES;
+  let weighs = head < HEADS;
+  let blockRow = local / VALUE_LANES;
+  let dimGroup = local % VALUE_LANES / (32u / DIMS);
+  let firstDim = dimGroup * 32u + local % (32u / DIMS);
+
+  var most = HIDDEN_SCORE;
+  var total = 0.0;
+  var middles = array<f32, GROUPS>();
+  var sums = array<f32, HEADS * DIMS>();
+
   for (var first = start; first < end; first += TILE) {
+    // Scores of this thread's tokens, all heads.
+    var scores = array<f32, HEADS * EACH>();
+    for (var group = 0u; group < GROUPS; group++) {
+      let words = nextKeys;
+      if (group + 1u < GROUPS) {
+        nextKeys = loadKeys(cacheHead, first, group + 1u, local);
+      }
+      var low = array<vec4<u32>, EACH>();
+      var high = array<vec4<u32>, EACH>();
+      var ranges = array<vec2<f32>, EACH>();
+      for (var i = 0u; i < EACH; i++) {
+        low[i] = words[i].codes & vec4<u32>(LOW);
+        high[i] = (words[i].codes >> vec4<u32>(4u)) & vec4<u32>(LOW);
+        ranges[i] = unpack2x16float(words[i].range);
+      }
+      for (var h = 0u; h < HEADS; h++) {
+        let at = h * GROUPS + group;
+        let scales = queryScales[at];
+        let q = array<u32, 8>(
+          queryCodes[at * 8u], queryCodes[at * 8u + 1u], queryCodes[at * 8u + 2u], queryCodes[at * 8u + 3u],
+          queryCodes[at * 8u + 4u], queryCodes[at * 8u + 5u], queryCodes[at * 8u + 6u], queryCodes[at * 8u + 7u]);
+        for (var i = 0u; i < EACH; i++) {
+          let dots = dot4I8Packed(q[0], low[i].x) + dot4I8Packed(q[1], low[i].y)
+            + dot4I8Packed(q[2], low[i].z) + dot4I8Packed(q[3], low[i].w)
+            + dot4I8Packed(q[4], high[i].x) + dot4I8Packed(q[5], high[i].y)
+            + dot4I8Packed(q[6], high[i].z) + dot4I8Packed(q[7], high[i].w);
+          scores[h * EACH + i] += ranges[i].x * (scales.x * f32(dots) + scales.y) + ranges[i].y * scales.z;
+        }
+      }
+    }
+    // Whoever still reads weights must be done.
     workgroupBarrier();
-    for (var token = local; token < TILE; token += WORKGROUP) {
-      score(first + token, token, cacheHead, spans.oldest);
+    for (var i = 0u; i < EACH; i++) {
+      let token = local + i * WORKGROUP;
+      let position = first + token;
+      let visible = position >= spans.oldest && position <= step.position;
+      for (var four = 0u; four < FOURS; four++) {
+        var s = vec4<f32>(0.0);
+        for (var c = 0u; c < 4u; c++) {
+          if (four * 4u + c < HEADS) {
+            s[c] = scores[(four * 4u + c) * EACH + i];
+            if (HAS_SOFTCAP) {
+              s[c] = params.cap * boundedTanh(s[c]);
+            }
+          }
+        }
+        tile[token * FOURS + token / 16u + four] = bitcast<vec4<u32>>(select(vec4<f32>(HIDDEN_SCORE), s, visible));
+      }
     }
     workgroupBarrier();
-    for (var turn = 0u; turn < PASSES; turn++) {
-      let head = min(turn * ROWS + row, HEADS - 1u);
-      let writes = turn * ROWS + row < HEADS;
-      var weights = array<vec4<f32>, QUADS>();
-      var highest = HIDDEN_SCORE;
-      for (var i = 0u; i < QUADS; i++) {
-        let quad = lane + 32u * i;
-        weights[i] = vec4<f32>(HIDDEN_SCORE);
-        if (quad < TILE / 4u) {
-          let at = head * HEAD_WORDS + quad * 4u;
-          weights[i] = bitcast<vec4<f32>>(vec4<u32>(tile[at], tile[at + 1u], tile[at + 2u], tile[at + 3u]));
+    var codes = loadValues(cacheHead, first, min(blockRow, BLOCKS - 1u), firstDim);
+
+    var weights = array<vec4<f32>, 4>();
+    var highest = HIDDEN_SCORE;
+    if (weighs) {
+      for (var i = 0u; i < 4u; i++) {
+        for (var c = 0u; c < 4u; c++) {
+          let token = lane * 16u + i * 4u + c;
+          weights[i][c] = bitcast<f32>(tile[token * FOURS + lane + head / 4u][head % 4u]);
         }
         let two = max(weights[i].xy, weights[i].zw);
         highest = max(highest, max(two.x, two.y));
       }
-      let top = max(most[turn], lanesMax(highest, local));
-      let shrink = exp2(most[turn] - top);
-      most[turn] = top;
-      var total = 0.0;
-      for (var i = 0u; i < QUADS; i++) {
-        weights[i] = exp2(weights[i] - top);
-        total += dot(weights[i], vec4<f32>(1.0));
-      }
-      totals[turn] = totals[turn] * shrink + total;
-      if (writes && lane == 0u) {
-        shrinks[head] = shrink;
-      }
-      // The scores are read by now: weights take their place.
-      workgroupBarrier();
+    }
+    let top = max(most, lanesMax(highest, local));
+    let shrink = exp2(most - top);
+    most = top;
+    var added = 0.0;
+    for (var i = 0u; i < 4u; i++) {
+      weights[i] = exp2(weights[i] - top);
+      added += dot(weights[i], vec4<f32>(1.0));
+    }
+    total = total * shrink + added;
+    if (weighs && lane == 0u) {
+      shrinks[head] = shrink;
+    }
+    // The scores are read by now: weights take their place.
+    workgroupBarrier();
+    if (weighs) {
+      let block = cacheHead + (first + lane * 16u) % params.capacity / 32u;
+      let ranges = block * BLOCK_WORDS + SCALES_AT + lane % 2u * 4u;
       for (var group = 0u; group < GROUPS; group++) {
-        var scaled = array<vec4<f32>, QUADS>();
+        var scaled = array<vec4<f32>, 4>();
         var middle = 0.0;
         var largest = 0.0;
-        for (var i = 0u; i < QUADS; i++) {
-          let quad = lane + 32u * i;
-          if (quad < TILE / 4u) {
-            let block = cacheHead + (first + quad * 4u) % params.capacity / 32u;
-            let packed = values[block * BLOCK_WORDS + SCALES_AT + group * 8u + quad % 8u];
-            let a = unpack2x16float(packed.x);
-            let b = unpack2x16float(packed.y);
-            let c = unpack2x16float(packed.z);
-            let d = unpack2x16float(packed.w);
-            let scale = vec4<f32>(a.x, b.x, c.x, d.x);
-            middle += dot(weights[i], vec4<f32>(a.y, b.y, c.y, d.y) + 7.5 * scale);
-            scaled[i] = weights[i] * scale;
-            let two = max(scaled[i].xy, scaled[i].zw);
-            largest = max(largest, max(two.x, two.y));
-          }
+        for (var i = 0u; i < 4u; i++) {
+          let packed = values[ranges + group * 8u + i];
+          let a = unpack2x16float(packed.x);
+          let b = unpack2x16float(packed.y);
+          let c = unpack2x16float(packed.z);
+          let d = unpack2x16float(packed.w);
+          let scale = vec4<f32>(a.x, b.x, c.x, d.x);
+          middle += dot(weights[i], vec4<f32>(a.y, b.y, c.y, d.y) + 7.5 * scale);
+          scaled[i] = weights[i] * scale;
+          let two = max(scaled[i].xy, scaled[i].zw);
+          largest = max(largest, max(two.x, two.y));
         }
-        largest = lanesMax(largest, local);
         let inverse = select(0.0, 255.0 / largest, largest > 1e-30);
-        let step = largest / 255.0;
+        let unit = largest / 255.0;
         var count = 0.0;
-        for (var i = 0u; i < QUADS; i++) {
-          let quad = lane + 32u * i;
-          let rounded = round(scaled[i] * inverse);
+        var words = vec4<u32>();
+        for (var i = 0u; i < 4u; i++) {
+          let rounded = floor(scaled[i] * inverse + 0.5);
           count += dot(rounded, vec4<f32>(1.0));
-          if (quad < TILE / 4u && writes) {
-            tile[head * HEAD_WORDS + group * (TILE / 4u) + quad] = pack4xU8(vec4<u32>(rounded));
-          }
+          words[i] = pack4xU8(vec4<u32>(rounded));
         }
-        if (writes && lane == 0u) {
-          weightScales[head * GROUPS + group] = step;
-        }
-        middles[turn * GROUPS + group] = middles[turn * GROUPS + group] * shrink + middle - 7.5 * step * count;
+        tile[(head * GROUPS + group) * WEIGHT_STRIDE + lane] = words;
+        weightScales[(head * GROUPS + group) * LANES + lane] = unit;
+        middles[group] = middles[group] * shrink + middle - 7.5 * unit * count;
       }
     }
     workgroupBarrier();
+    nextKeys = loadKeys(cacheHead, first + TILE, 0u, local);
     if (blockRow < BLOCK_ROWS) {
       for (var i = 0u; i < HEADS * DIMS; i++) {
         sums[i] *= shrinks[i / DIMS];
       }
       for (var b = blockRow; b < BLOCKS; b += BLOCK_ROWS) {
-        if (first + b * 32u < end) {
-          let block = (cacheHead + (first + b * 32u) % params.capacity / 32u) * BLOCK_WORDS;
-          var low = array<vec4<u32>, DIMS>();
-          var high = array<vec4<u32>, DIMS>();
+        var low = array<vec4<u32>, DIMS>();
+        var high = array<vec4<u32>, DIMS>();
+        for (var i = 0u; i < DIMS; i++) {
+          low[i] = codes[i] & vec4<u32>(LOW);
+          high[i] = (codes[i] >> vec4<u32>(4u)) & vec4<u32>(LOW);
+        }
+        if (b + BLOCK_ROWS < BLOCKS) {
+          codes = loadValues(cacheHead, first, b + BLOCK_ROWS, firstDim);
+        }
+        for (var h = 0u; h < HEADS; h++) {
+          let at = h * GROUPS + dimGroup;
+          let lowWeights = tile[at * WEIGHT_STRIDE + b * 2u];
+          let highWeights = tile[at * WEIGHT_STRIDE + b * 2u + 1u];
+          let lowScale = weightScales[at * LANES + b * 2u];
+          let highScale = weightScales[at * LANES + b * 2u + 1u];
           for (var i = 0u; i < DIMS; i++) {
-            let codes = values[block + firstDim + i * (32u / DIMS)];
-            low[i] = codes & vec4<u32>(LOW);
-            high[i] = (codes >> vec4<u32>(4u)) & vec4<u32>(LOW);
-          }
-          for (var head = 0u; head < HEADS; head++) {
-            let at = head * HEAD_WORDS + dimGroup * (TILE / 4u) + b * 8u;
-            let lowWeights = vec4<u32>(tile[at], tile[at + 1u], tile[at + 2u], tile[at + 3u]);
-            let highWeights = vec4<u32>(tile[at + 4u], tile[at + 5u], tile[at + 6u], tile[at + 7u]);
-            let scale = weightScales[head * GROUPS + dimGroup];
-            for (var i = 0u; i < DIMS; i++) {
-              let sum = dotCodes(low[i], lowWeights) + dotCodes(high[i], highWeights);
-              sums[head * DIMS + i] += scale * f32(sum);
-            }
+            sums[h * DIMS + i] += lowScale * f32(dotCodes(low[i], lowWeights)) + highScale * f32(dotCodes(high[i], highWeights));
           }
         }
       }
@@ -199,108 +246,119 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   workgroupBarrier();
-  for (var turn = 0u; turn < PASSES; turn++) {
-    let head = turn * ROWS + row;
-    let total = lanesSum(totals[turn], local);
-    let writes = head < HEADS && firstHead + head < GROUP;
-    let at = ((kvHead * GROUP + firstHead + head) * MOST_SPANS + workgroup.x) * (HEAD_DIM + 2u) + HEAD_DIM;
-    if (writes && lane == 0u) {
-      partials[at] = most[turn];
-      partials[at + 1u] = total;
-    }
-    for (var group = 0u; group < GROUPS; group++) {
-      let middle = lanesSum(middles[turn * GROUPS + group], local);
-      if (writes && lane == 0u) {
-        weightScales[head * GROUPS + group] = middle;
-      }
+  let stride = HEAD_DIM + 4u;
+  let span = ((kvHead * GROUP + firstHead) * MOST_SPANS + workgroup.x) * stride;
+  let all = lanesSum(total, local);
+  if (weighs && lane == 0u && firstHead + head < GROUP) {
+    partials[span + head * MOST_SPANS * stride + HEAD_DIM] = most;
+    partials[span + head * MOST_SPANS * stride + HEAD_DIM + 1u] = all;
+  }
+  for (var group = 0u; group < GROUPS; group++) {
+    let middle = lanesSum(middles[group], local);
+    if (weighs && lane == 0u) {
+      weightScales[head * GROUPS + group] = middle;
     }
   }
-  for (var head = 0u; head < HEADS; head++) {
+  for (var four = 0u; four < FOURS; four++) {
     workgroupBarrier();
     if (blockRow < BLOCK_ROWS) {
       for (var i = 0u; i < DIMS; i++) {
-        tile[blockRow * GROUPS * 32u + firstDim + i * (32u / DIMS)] = bitcast<u32>(sums[head * DIMS + i]);
+        var s = vec4<f32>(0.0);
+        for (var c = 0u; c < 4u; c++) {
+          if (four * 4u + c < HEADS) {
+            s[c] = sums[(four * 4u + c) * DIMS + i];
+          }
+        }
+        tile[blockRow * GROUPS * 32u + firstDim + i * (32u / DIMS)] = bitcast<vec4<u32>>(s);
       }
     }
     workgroupBarrier();
-    if (firstHead + head < GROUP) {
-      let at = ((kvHead * GROUP + firstHead + head) * MOST_SPANS + workgroup.x) * (HEAD_DIM + 2u);
-      for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
-        var sum = weightScales[head * GROUPS + d / 32u];
-        for (var i = 0u; i < BLOCK_ROWS; i++) {
-          sum += bitcast<f32>(tile[i * GROUPS * 32u + d]);
+    for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
+      var s = vec4<f32>(0.0);
+      for (var i = 0u; i < BLOCK_ROWS; i++) {
+        s += bitcast<vec4<f32>>(tile[i * GROUPS * 32u + d]);
+      }
+      for (var c = 0u; c < 4u; c++) {
+        let h = four * 4u + c;
+        if (h < HEADS && firstHead + h < GROUP) {
+          partials[span + h * MOST_SPANS * stride + d] = s[c] + weightScales[h * GROUPS + d / 32u];
         }
-        partials[at + d] = sum;
       }
     }
   }
 }
 
-// int8 with one scale for each head's 32 dims; the score's scale is folded in.
+// int8 with one scale for each head's 32 dims; the score's scale is folded in. One thread four dims.
 fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
-  for (var i = local; i < HEADS * GROUPS; i += WORKGROUP) {
-    let head = groupHead + min(firstHead + i / GROUPS, GROUP - 1u);
-    let group = i % GROUPS;
-    let at = head * HEAD_DIM + group * 32u;
-    let count = min(32u, HEAD_DIM - group * 32u);
-    var largest = 0.0;
-    for (var d = 0u; d < count; d++) {
-      largest = max(largest, abs(queries[at + d]));
-    }
-    let inverse = select(0.0, 127.0 / largest, largest > 0.0);
-    var exact = 0.0;
-    var coded = 0.0;
-    var words = array<u32, 8>();
-    for (var word = 0u; word < 8u; word++) {
-      var four = vec4<f32>(0.0);
-      if (word * 4u < count) {
-        let begin = at + word * 4u;
-        four = vec4<f32>(queries[begin], queries[begin + 1u], queries[begin + 2u], queries[begin + 3u]);
+  const ITEMS = HEADS * GROUPS * 8u;
+  const TURNS = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
+  var fours = array<vec4<f32>, TURNS>();
+  for (var turn = 0u; turn < TURNS; turn++) {
+    let item = local + turn * WORKGROUP;
+    if (item < ITEMS) {
+      let h = groupHead + min(firstHead + item / (GROUPS * 8u), GROUP - 1u);
+      let d = item % (GROUPS * 8u) * 4u;
+      if (d < HEAD_DIM) {
+        fours[turn] = queries[(h * HEAD_DIM + d) / 4u];
       }
-      exact += dot(four, vec4<f32>(1.0));
-      let rounded = round(four * inverse);
-      coded += dot(rounded, vec4<f32>(1.0));
-      words[word] = pack4xI8(vec4<i32>(rounded));
+      let two = max(abs(fours[turn].xy), abs(fours[turn].zw));
+      weightScales[item] = max(two.x, two.y);
     }
-    queryCodes[i * 2u] = vec4<u32>(words[0], words[1], words[2], words[3]);
-    queryCodes[i * 2u + 1u] = vec4<u32>(words[4], words[5], words[6], words[7]);
-    let unit = largest / 127.0 * params.scale;
-    exact *= params.scale;
-    queryScales[i] = vec4<f32>(unit, 7.5 * (exact - unit * coded), exact, 0.0);
   }
+  workgroupBarrier();
+  var largest = array<f32, TURNS>();
+  for (var turn = 0u; turn < TURNS; turn++) {
+    let item = min(local + turn * WORKGROUP, ITEMS - 1u);
+    for (var i = 0u; i < 8u; i++) {
+      largest[turn] = max(largest[turn], weightScales[item / 8u * 8u + i]);
+    }
+  }
+  workgroupBarrier();
+  for (var turn = 0u; turn < TURNS; turn++) {
+    let item = local + turn * WORKGROUP;
+    if (item < ITEMS) {
+      let inverse = select(0.0, 127.0 / largest[turn], largest[turn] > 0.0);
+      let rounded = round(fours[turn] * inverse);
+      queryCodes[item] = pack4xI8(vec4<i32>(rounded));
+      weightScales[item] = dot(fours[turn], vec4<f32>(1.0));
+    }
+  }
+  workgroupBarrier();
+  for (var turn = 0u; turn < TURNS; turn++) {
+    let item = local + turn * WORKGROUP;
+    if (item < ITEMS && item % 8u == 0u) {
+      var exact = 0.0;
+      var coded = 0i;
+      for (var i = 0u; i < 8u; i++) {
+        exact += weightScales[item + i];
+        coded += dot4I8Packed(queryCodes[item + i], ONES);
+      }
+      let unit = largest[turn] / 127.0 * params.scale;
+      exact *= params.scale;
+      queryScales[item / 8u] = vec4<f32>(unit, 7.5 * (exact - unit * f32(coded)), exact, 0.0);
+    }
+  }
+  workgroupBarrier();
 }
 
-// A key is scale * (code - 7.5) + (zero + 7.5 * scale); the query's sum meets the middle exactly.
-fn score(position: u32, token: u32, cacheHead: u32, oldest: u32) {
-  let slot = position % params.capacity;
-  let block = (cacheHead + slot / 32u) * BLOCK_WORDS;
-  let blockToken = slot % 32u;
-  var scores = array<f32, HEADS>();
-  for (var group = 0u; group < GROUPS; group++) {
-    let codes = keys[block + group * 32u + blockToken];
-    let range = unpack2x16float(keys[block + SCALES_AT + group * 8u + blockToken / 4u][blockToken % 4u]);
-    let low = codes & vec4<u32>(LOW);
-    let high = (codes >> vec4<u32>(4u)) & vec4<u32>(LOW);
-    for (var head = 0u; head < HEADS; head++) {
-      let at = head * GROUPS + group;
-      let dots = dotSigned(queryCodes[at * 2u], low) + dotSigned(queryCodes[at * 2u + 1u], high);
-      let scales = queryScales[at];
-      scores[head] += range.x * (scales.x * f32(dots) + scales.y) + range.y * scales.z;
-    }
+fn loadKeys(cacheHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord, EACH> {
+  var words = array<KeyWord, EACH>();
+  for (var i = 0u; i < EACH; i++) {
+    let slot = (first + local + i * WORKGROUP) % params.capacity;
+    let block = (cacheHead + slot / 32u) * BLOCK_WORDS + group * 32u;
+    words[i].codes = keys[block + slot % 32u];
+    words[i].range = keys[block - group * 24u + SCALES_AT + slot % 32u / 4u][slot % 4u];
   }
-  let visible = position >= oldest && position <= step.position;
-  for (var head = 0u; head < HEADS; head++) {
-    var s = scores[head];
-    if (HAS_SOFTCAP) {
-      s = params.cap * boundedTanh(s);
-    }
-    tile[head * HEAD_WORDS + token] = bitcast<u32>(select(HIDDEN_SCORE, s, visible));
-  }
+  return words;
 }
 
-fn dotSigned(queries: vec4<u32>, codes: vec4<u32>) -> i32 {
-  return dot4I8Packed(queries.x, codes.x) + dot4I8Packed(queries.y, codes.y)
-    + dot4I8Packed(queries.z, codes.z) + dot4I8Packed(queries.w, codes.w);
+fn loadValues(cacheHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u32>, DIMS> {
+  var codes = array<vec4<u32>, DIMS>();
+  let block = (cacheHead + (first + b * 32u) % params.capacity / 32u) * BLOCK_WORDS + firstDim;
+  for (var i = 0u; i < DIMS; i++) {
+    codes[i] = values[block + i * (32u / DIMS)];
+  }
+  return codes;
 }
 
 fn dotCodes(codes: vec4<u32>, weights: vec4<u32>) -> u32 {

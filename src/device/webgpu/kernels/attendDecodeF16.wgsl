@@ -1,6 +1,7 @@
 // attendDecode over an f16 cache, in f32 arithmetic; attendMerge joins the spans. Cut into workgroups as attendDecode.wgsl is:
-// one span of positions for HEADS query heads of one KV head. Tile by tile: scores, one thread a token; softmax weights, 32
-// lanes a head; sums of values, one thread eight dims.
+// one span of positions for HEADS query heads of one KV head. Tile by tile: scores, one thread a token; softmax weights, one
+// thread 16 tokens of a head; sums of values, one thread eight dims, four tokens at a time.
+// Loads of the next step are written before the arithmetic of this one.
 // lib: step, spans, lanes, softcap
 // <values>
 const KV_HEADS: u32 = 2u;
@@ -11,7 +12,6 @@ const HEAD_DIM: u32 = 64u;
 const INT4: bool = false;
 const BLOCK_WORDS: u32 = 256u;
 const SCALES_AT: u32 = 0u;
-const WORKGROUP: u32 = 256u;
 // Positions at a time.
 const TILE: u32 = 256u;
 const MOST_SPANS: u32 = 128u;
@@ -19,14 +19,21 @@ const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 // </values>
 
+const WORKGROUP: u32 = 128u;
 const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const CHUNKS: u32 = HEAD_DIM / 8u;
-// Rows of 32 lanes, and heads that each of them takes in turn.
-const ROWS: u32 = WORKGROUP / 32u;
-const PASSES: u32 = (HEADS + ROWS - 1u) / ROWS;
-// Tokens at a time while values are summed.
+const EACH: u32 = TILE / WORKGROUP;
+// Chunks of keys that are loaded at a time.
+const BATCH: u32 = 2u;
+// Threads of a head while scores become weights, each with 16 tokens.
+const LANES: u32 = TILE / 16u;
+// Fours of tokens at a time while values are summed.
 const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
-const TILE_WORDS: u32 = max(HEADS * TILE, TOKEN_ROWS * HEAD_DIM);
+// Heads in fours, as `tile` holds them: scores [token][4 heads] with a gap every 16 tokens, against bank conflicts; then
+// weights [head][4 tokens]; at last sums [row][4 dims] of one head.
+const FOURS: u32 = (HEADS + 3u) / 4u;
+const WEIGHT_STRIDE: u32 = TILE / 4u + 1u;
+const TILE_WORDS: u32 = max(max(TILE * FOURS + LANES, HEADS * WEIGHT_STRIDE), TOKEN_ROWS * CHUNKS * 2u);
 const HIDDEN_SCORE: f32 = -1e30;
 
 struct Params {
@@ -41,15 +48,14 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 // [heads][HEAD_DIM]
-@group(0) @binding(2) var<storage, read> queries: array<f32>;
+@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total.
+// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
 
-// Scores, then weights [head][token]; at last sums [row][dim].
-var<workgroup> tile: array<f32, TILE_WORDS>;
-// Scaled queries [head][dims in fours].
+var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
+// Scaled queries [head][4 dims].
 var<workgroup> scaled: array<vec4<f32>, HEADS * CHUNKS * 2u>;
 // By head: 2^(old maximum - new maximum).
 var<workgroup> shrinks: array<f32, HEADS>;
@@ -61,126 +67,172 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Heads past the group's end are done like its last one and never written.
   let firstHead = workgroup.y % SETS * HEADS;
   let cacheHead = kvHead * (params.capacity / 32u);
+  let start = spans.first + workgroup.x * spans.tokens;
+  let end = min(start + spans.tokens, step.position + 1u);
+  var nextKeys = loadKeys(cacheHead, start, 0u, local);
   for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
-    let head = kvHead * GROUP + min(firstHead + i / (CHUNKS * 2u), GROUP - 1u);
-    let at = head * HEAD_DIM + i % (CHUNKS * 2u) * 4u;
-    scaled[i] = vec4<f32>(queries[at], queries[at + 1u], queries[at + 2u], queries[at + 3u]) * params.scale;
+    let h = kvHead * GROUP + min(firstHead + i / (CHUNKS * 2u), GROUP - 1u);
+    scaled[i] = queries[h * CHUNKS * 2u + i % (CHUNKS * 2u)] * params.scale;
   }
+  workgroupBarrier();
 
-  let row = local / 32u;
-  let lane = local % 32u;
+  let head = local / LANES;
+  let lane = local % LANES;
+  let weighs = head < HEADS;
   let tokenRow = local / CHUNKS;
   let chunk = local % CHUNKS;
 
-  var most = array<f32, PASSES>();
-  var totals = array<f32, PASSES>();
-  for (var i = 0u; i < PASSES; i++) {
-    most[i] = HIDDEN_SCORE;
-  }
+  var most = HIDDEN_SCORE;
+  var total = 0.0;
   var sums = array<vec4<f32>, HEADS * 2u>();
 
-  let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, step.position + 1u);
   for (var first = start; first < end; first += TILE) {
+    // Scores of this thread's tokens, all heads.
+    var scores = array<f32, HEADS * EACH>();
+    for (var c = 0u; c < CHUNKS; c += BATCH) {
+      let words = nextKeys;
+      if (c + BATCH < CHUNKS) {
+        nextKeys = loadKeys(cacheHead, first, c + BATCH, local);
+      }
+      for (var j = 0u; j < BATCH; j++) {
+        var low = array<vec4<f32>, EACH>();
+        var high = array<vec4<f32>, EACH>();
+        for (var i = 0u; i < EACH; i++) {
+          let eight = words[i * BATCH + j];
+          low[i] = vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y));
+          high[i] = vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w));
+        }
+        for (var h = 0u; h < HEADS; h++) {
+          let at = (h * CHUNKS + c + j) * 2u;
+          let a = scaled[at];
+          let b = scaled[at + 1u];
+          for (var i = 0u; i < EACH; i++) {
+            scores[h * EACH + i] += dot(a, low[i]) + dot(b, high[i]);
+          }
+        }
+      }
+    }
+    // Whoever still reads weights must be done.
     workgroupBarrier();
-    for (var token = local; token < TILE; token += WORKGROUP) {
-      score(first + token, token, cacheHead, spans.oldest);
+    for (var i = 0u; i < EACH; i++) {
+      let token = local + i * WORKGROUP;
+      let position = first + token;
+      let visible = position >= spans.oldest && position <= step.position;
+      for (var four = 0u; four < FOURS; four++) {
+        var s = vec4<f32>(0.0);
+        for (var c = 0u; c < 4u; c++) {
+          if (four * 4u + c < HEADS) {
+            s[c] = scores[(four * 4u + c) * EACH + i];
+            if (HAS_SOFTCAP) {
+              s[c] = params.cap * boundedTanh(s[c]);
+            }
+          }
+        }
+        tile[token * FOURS + token / 16u + four] = select(vec4<f32>(HIDDEN_SCORE), s, visible);
+      }
     }
     workgroupBarrier();
-    for (var turn = 0u; turn < PASSES; turn++) {
-      let head = min(turn * ROWS + row, HEADS - 1u);
-      let writes = turn * ROWS + row < HEADS;
-      var highest = HIDDEN_SCORE;
-      for (var token = lane; token < TILE; token += 32u) {
-        highest = max(highest, tile[head * TILE + token]);
+    var next = loadValues(cacheHead, first, min(tokenRow, TILE / 4u - 1u), chunk);
+
+    var weights = array<vec4<f32>, 4>();
+    var highest = HIDDEN_SCORE;
+    if (weighs) {
+      for (var i = 0u; i < 4u; i++) {
+        for (var c = 0u; c < 4u; c++) {
+          let token = lane * 16u + i * 4u + c;
+          weights[i][c] = tile[token * FOURS + lane + head / 4u][head % 4u];
+        }
+        let two = max(weights[i].xy, weights[i].zw);
+        highest = max(highest, max(two.x, two.y));
       }
-      let top = max(most[turn], lanesMax(highest, local));
-      let shrink = exp2(most[turn] - top);
-      most[turn] = top;
-      if (writes) {
-        var total = 0.0;
-        for (var token = lane; token < TILE; token += 32u) {
-          let weight = exp2(tile[head * TILE + token] - top);
-          total += weight;
-          tile[head * TILE + token] = weight;
-        }
-        totals[turn] = totals[turn] * shrink + total;
-        if (lane == 0u) {
-          shrinks[head] = shrink;
-        }
+    }
+    let top = max(most, lanesMax(highest, local));
+    let shrink = exp2(most - top);
+    most = top;
+    // The scores are read by now: weights take their place.
+    workgroupBarrier();
+    if (weighs) {
+      var added = 0.0;
+      for (var i = 0u; i < 4u; i++) {
+        let weight = exp2(weights[i] - top);
+        added += dot(weight, vec4<f32>(1.0));
+        tile[head * WEIGHT_STRIDE + lane * 4u + i] = weight;
+      }
+      total = total * shrink + added;
+      if (lane == 0u) {
+        shrinks[head] = shrink;
       }
     }
     workgroupBarrier();
     if (tokenRow < TOKEN_ROWS) {
-      for (var head = 0u; head < HEADS; head++) {
-        sums[head * 2u] *= shrinks[head];
-        sums[head * 2u + 1u] *= shrinks[head];
+      for (var h = 0u; h < HEADS; h++) {
+        sums[h * 2u] *= shrinks[h];
+        sums[h * 2u + 1u] *= shrinks[h];
       }
-      for (var token = tokenRow; token < min(TILE, end - first); token += TOKEN_ROWS) {
-        let slot = (first + token) % params.capacity;
-        let eight = values[(cacheHead + slot / 32u) * BLOCK_WORDS + slot % 32u * CHUNKS + chunk];
-        let low = vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y));
-        let high = vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w));
-        for (var head = 0u; head < HEADS; head++) {
-          let weight = tile[head * TILE + token];
-          sums[head * 2u] += weight * low;
-          sums[head * 2u + 1u] += weight * high;
+      for (var quad = tokenRow; quad < TILE / 4u; quad += TOKEN_ROWS) {
+        let words = next;
+        next = loadValues(cacheHead, first, min(quad + TOKEN_ROWS, TILE / 4u - 1u), chunk);
+        if (first + quad * 4u < end) {
+          var low = array<vec4<f32>, 4>();
+          var high = array<vec4<f32>, 4>();
+          for (var i = 0u; i < 4u; i++) {
+            low[i] = vec4<f32>(unpack2x16float(words[i].x), unpack2x16float(words[i].y));
+            high[i] = vec4<f32>(unpack2x16float(words[i].z), unpack2x16float(words[i].w));
+          }
+          for (var h = 0u; h < HEADS; h++) {
+            let weight = tile[h * WEIGHT_STRIDE + quad];
+            sums[h * 2u] += weight.x * low[0] + weight.y * low[1] + weight.z * low[2] + weight.w * low[3];
+            sums[h * 2u + 1u] += weight.x * high[0] + weight.y * high[1] + weight.z * high[2] + weight.w * high[3];
+          }
         }
       }
     }
+    nextKeys = loadKeys(cacheHead, first + TILE, 0u, local);
   }
 
   workgroupBarrier();
-  for (var turn = 0u; turn < PASSES; turn++) {
-    let head = turn * ROWS + row;
-    let total = lanesSum(totals[turn], local);
-    if (head < HEADS && firstHead + head < GROUP && lane == 0u) {
-      let at = ((kvHead * GROUP + firstHead + head) * MOST_SPANS + workgroup.x) * (HEAD_DIM + 2u) + HEAD_DIM;
-      partials[at] = most[turn];
-      partials[at + 1u] = total;
-    }
+  let stride = HEAD_DIM + 4u;
+  let span = ((kvHead * GROUP + firstHead) * MOST_SPANS + workgroup.x) * stride;
+  let all = lanesSum(total, local);
+  if (weighs && lane == 0u && firstHead + head < GROUP) {
+    partials[span + head * MOST_SPANS * stride + HEAD_DIM] = most;
+    partials[span + head * MOST_SPANS * stride + HEAD_DIM + 1u] = all;
   }
-  for (var head = 0u; head < HEADS; head++) {
+  for (var h = 0u; h < HEADS; h++) {
     workgroupBarrier();
     if (tokenRow < TOKEN_ROWS) {
-      for (var i = 0u; i < 4u; i++) {
-        tile[tokenRow * HEAD_DIM + chunk * 8u + i] = sums[head * 2u][i];
-        tile[tokenRow * HEAD_DIM + chunk * 8u + 4u + i] = sums[head * 2u + 1u][i];
-      }
+      tile[(tokenRow * CHUNKS + chunk) * 2u] = sums[h * 2u];
+      tile[(tokenRow * CHUNKS + chunk) * 2u + 1u] = sums[h * 2u + 1u];
     }
     workgroupBarrier();
-    if (firstHead + head < GROUP) {
-      let at = ((kvHead * GROUP + firstHead + head) * MOST_SPANS + workgroup.x) * (HEAD_DIM + 2u);
+    if (firstHead + h < GROUP) {
       for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
         var sum = 0.0;
         for (var i = 0u; i < TOKEN_ROWS; i++) {
-          sum += tile[i * HEAD_DIM + d];
+          sum += tile[i * CHUNKS * 2u + d / 4u][d % 4u];
         }
-        partials[at + d] = sum;
+        partials[span + h * MOST_SPANS * stride + d] = sum;
       }
     }
   }
 }
 
-fn score(position: u32, token: u32, cacheHead: u32, oldest: u32) {
-  let slot = position % params.capacity;
-  let block = (cacheHead + slot / 32u) * BLOCK_WORDS + slot % 32u;
-  var scores = array<f32, HEADS>();
-  for (var c = 0u; c < CHUNKS; c++) {
-    let eight = keys[block + c * 32u];
-    let low = vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y));
-    let high = vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w));
-    for (var head = 0u; head < HEADS; head++) {
-      let at = (head * CHUNKS + c) * 2u;
-      scores[head] += dot(scaled[at], low) + dot(scaled[at + 1u], high);
+// BATCH chunks of each of this thread's tokens.
+fn loadKeys(cacheHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, EACH * BATCH> {
+  var words = array<vec4<u32>, EACH * BATCH>();
+  for (var i = 0u; i < EACH; i++) {
+    let slot = (first + local + i * WORKGROUP) % params.capacity;
+    let block = (cacheHead + slot / 32u) * BLOCK_WORDS + slot % 32u;
+    for (var j = 0u; j < BATCH; j++) {
+      words[i * BATCH + j] = keys[block + (c + j) * 32u];
     }
   }
-  let visible = position >= oldest && position <= step.position;
-  for (var head = 0u; head < HEADS; head++) {
-    var s = scores[head];
-    if (HAS_SOFTCAP) {
-      s = params.cap * boundedTanh(s);
-    }
-    tile[head * TILE + token] = select(HIDDEN_SCORE, s, visible);
-  }
+  return words;
+}
+
+// Eight dims of four tokens.
+fn loadValues(cacheHead: u32, first: u32, quad: u32, chunk: u32) -> array<vec4<u32>, 4> {
+  let slot = (first + quad * 4u) % params.capacity;
+  let at = (cacheHead + slot / 32u) * BLOCK_WORDS + slot % 32u * CHUNKS + chunk;
+  return array<vec4<u32>, 4>(values[at], values[at + CHUNKS], values[at + 2u * CHUNKS], values[at + 3u * CHUNKS]);
 }

@@ -1,15 +1,23 @@
-// attendMerge: a head's spans of attendDecode into its output, f32 or q8. A workgroup does one head.
-// lib: step, spans, q8
+// attendMerge: a head's spans of attendDecode into its output, f32 or q8. A workgroup does one head: rows of threads take
+// spans in turn, four dims a thread.
+// lib: step, spans, lanes, q8
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
 const MOST_SPANS: u32 = 128u;
+const SUBGROUP: u32 = 32u;
 // The next matmul's form: q8 for head sizes that are whole groups of 32.
 const OUT_Q8: bool = false;
 // </values>
 
-const WORKGROUP: u32 = 128u;
+const WORKGROUP: u32 = 256u;
+const LANES: u32 = 32u;
 const GROUPS: u32 = HEAD_DIM / 32u;
+const FOURS: u32 = HEAD_DIM / 4u;
+const ROWS: u32 = WORKGROUP / FOURS;
+// Spans that a thread loads before it adds them.
+const BATCH: u32 = 4u;
+const STRIDE: u32 = HEAD_DIM / 4u + 1u;
 
 struct Params {
   window: u32,
@@ -19,62 +27,83 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total.
-@group(0) @binding(2) var<storage, read> partials: array<f32>;
+// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total, 0, 0.
+@group(0) @binding(2) var<storage, read> partials: array<vec4<f32>>;
 // [heads][HEAD_DIM]
-@group(0) @binding(3) var<storage, read_write> out: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<u32>>;
 
 var<workgroup> factors: array<f32, MOST_SPANS>;
-var<workgroup> merged: array<f32, HEAD_DIM>;
+var<workgroup> rowValues: array<vec2<f32>, WORKGROUP / LANES>;
+var<workgroup> merged: array<vec4<f32>, ROWS * FOURS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let head = workgroup.x;
   let spans = spansOf(step.position, params.window, TILE, MOST_SPANS).count;
-  let first = head * MOST_SPANS * (HEAD_DIM + 2u);
-  for (var span = local; span < spans; span += WORKGROUP) {
-    factors[span] = partials[first + span * (HEAD_DIM + 2u) + HEAD_DIM];
+  let first = head * MOST_SPANS * STRIDE;
+  // There are at most as many spans as threads.
+  var stats = vec2<f32>(-1e30, 0.0);
+  if (local < spans) {
+    stats = partials[first + local * STRIDE + FOURS].xy;
+  }
+  let rowMost = lanesMax(stats.x, local);
+  let rowTotal = lanesSum(stats.y * exp2(stats.x - rowMost), local);
+  if (local % LANES == 0u) {
+    rowValues[local / LANES] = vec2<f32>(rowMost, rowTotal);
   }
   workgroupBarrier();
-  var most = factors[0];
-  for (var span = 1u; span < spans; span++) {
-    most = max(most, factors[span]);
+  var most = rowValues[0].x;
+  for (var i = 1u; i < WORKGROUP / LANES; i++) {
+    most = max(most, rowValues[i].x);
   }
-  workgroupBarrier();
-  for (var span = local; span < spans; span += WORKGROUP) {
-    factors[span] = exp2(factors[span] - most);
-  }
-  workgroupBarrier();
   var total = 0.0;
-  for (var span = 0u; span < spans; span++) {
-    total += factors[span] * partials[first + span * (HEAD_DIM + 2u) + HEAD_DIM + 1u];
+  for (var i = 0u; i < WORKGROUP / LANES; i++) {
+    total += rowValues[i].y * exp2(rowValues[i].x - most);
   }
-  for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
-    var sum = 0.0;
-    for (var span = 0u; span < spans; span++) {
-      sum += factors[span] * partials[first + span * (HEAD_DIM + 2u) + d];
+  if (local < spans) {
+    factors[local] = exp2(stats.x - most) / total;
+  }
+  workgroupBarrier();
+  let row = local / FOURS;
+  if (row < ROWS) {
+    var sum = vec4<f32>(0.0);
+    for (var begin = row; begin < spans; begin += ROWS * BATCH) {
+      var loaded = array<vec4<f32>, BATCH>();
+      for (var i = 0u; i < BATCH; i++) {
+        loaded[i] = partials[first + min(begin + i * ROWS, spans - 1u) * STRIDE + local % FOURS];
+      }
+      for (var i = 0u; i < BATCH; i++) {
+        if (begin + i * ROWS < spans) {
+          sum += factors[begin + i * ROWS] * loaded[i];
+        }
+      }
+    }
+    merged[local] = sum;
+  }
+  workgroupBarrier();
+  if (local < FOURS) {
+    var sum = merged[local];
+    for (var i = 1u; i < ROWS; i++) {
+      sum += merged[i * FOURS + local];
     }
     if (OUT_Q8) {
-      merged[d] = sum / total;
+      merged[local] = sum;
     } else {
-      out[head * HEAD_DIM + d] = bitcast<u32>(sum / total);
+      out[head * FOURS + local] = bitcast<vec4<u32>>(sum);
     }
   }
   if (OUT_Q8) {
     workgroupBarrier();
-    for (var i = local; i < GROUPS; i += WORKGROUP) {
-      var four: array<vec4<f32>, 8>;
+    if (local < GROUPS) {
+      var fours = array<vec4<f32>, 8>();
       for (var j = 0u; j < 8u; j++) {
-        let at = i * 32u + j * 4u;
-        four[j] = vec4<f32>(merged[at], merged[at + 1u], merged[at + 2u], merged[at + 3u]);
+        fours[j] = merged[local * 8u + j];
       }
-      let group = q8Quantize(four);
-      for (var j = 0u; j < 4u; j++) {
-        let at = (head * GROUPS + i) * 4u + j;
-        out[at] = group.low[j];
-        out[params.outGroups * 4u + at] = group.high[j];
-        out[params.outGroups * 8u + at] = group.scales[j];
-      }
+      let group = q8Quantize(fours);
+      let at = head * GROUPS + local;
+      out[at] = group.low;
+      out[params.outGroups + at] = group.high;
+      out[params.outGroups * 2u + at] = group.scales;
     }
   }
 }

@@ -1,30 +1,30 @@
-// Maximum and sum over rows of 32 consecutive invocations, through workgroup memory: for devices without subgroups of one
-// size. The kernel declares WORKGROUP; all of a workgroup takes part.
+// Maximum and sum over rows of LANES consecutive invocations, through workgroup memory: for devices without subgroups of one
+// size. The kernel declares WORKGROUP and LANES, 32 at most; all of a workgroup takes part.
 var<workgroup> laneValues: array<f32, WORKGROUP>;
 
 fn lanesMax(value: f32, local: u32) -> f32 {
   // Whoever still reads the last values must be done.
   workgroupBarrier();
   laneValues[local] = value;
-  for (var half = 16u; half > 0u; half >>= 1u) {
+  for (var half = LANES / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
-    if (local % 32u < half) {
+    if (local % LANES < half) {
       laneValues[local] = max(laneValues[local], laneValues[local + half]);
     }
   }
   workgroupBarrier();
-  return laneValues[local & ~31u];
+  return laneValues[local / LANES * LANES];
 }
 
 fn lanesSum(value: f32, local: u32) -> f32 {
   workgroupBarrier();
   laneValues[local] = value;
-  for (var half = 16u; half > 0u; half >>= 1u) {
+  for (var half = LANES / 2u; half > 0u; half >>= 1u) {
     workgroupBarrier();
-    if (local % 32u < half) {
+    if (local % LANES < half) {
       laneValues[local] += laneValues[local + half];
     }
   }
   workgroupBarrier();
-  return laneValues[local & ~31u];
+  return laneValues[local / LANES * LANES];
 }

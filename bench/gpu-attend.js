@@ -1,0 +1,474 @@
+/**
+ * The GPU's cache and attention: checks against float64 loops, then times. `node bench/gpu-attend.js [--check] [--time]
+ * [--out FILE] [--disable-robustness]`, after `npm run build`; rows of JSON, one a measurement. Caches are filled on the device, by appendKv.
+ * Times are medians of passes of many dependent dispatches, over caches that do not fit the second-level cache together.
+ */
+import { appendFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { kvCodec } from "../dist/cache/codecs.js";
+import { attend as referenceAttend } from "../dist/device/reference/ops.js";
+import { appendDispatch, attendDispatches } from "../dist/device/webgpu/attend.js";
+import { dawnGpu } from "../dist/device/webgpu/dawn.js";
+import { Gpu, traitsOf } from "../dist/device/webgpu/gpu.js";
+import { KERNELS } from "../dist/device/webgpu/kernels.js";
+import { kvBytes, kvFormat, readVector } from "../dist/device/webgpu/kv.js";
+
+const { values: options } = parseArgs({
+  options: {
+    check: { type: "boolean", default: false },
+    time: { type: "boolean", default: false },
+    out: { type: "string" },
+    toggles: { type: "string", default: "" },
+    /** A JSON list of [name, kernel, values] whose times are compared with the shipped ones. */
+    variants: { type: "string", default: "[]" },
+    depths: { type: "string", default: "1024,4096,16384,65536,131072" },
+    prompts: { type: "string", default: "512,16384,65536" },
+    formats: { type: "string", default: "int4,f16" },
+  },
+});
+
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
+const api = await dawnGpu({}, [...TOGGLES, ...options.toggles.split(",").filter(Boolean)]);
+const adapter = await api.requestAdapter({ powerPreference: "high-performance" });
+if (!adapter) throw new Error("no adapter");
+const traits = traitsOf(adapter);
+const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
+const gpu = await Gpu.open(
+  adapter,
+  traits,
+  {
+    maxStorageBufferBindingSize,
+    maxBufferSize,
+    maxComputeWorkgroupStorageSize: Math.min(32768, adapter.limits.maxComputeWorkgroupStorageSize),
+  },
+  api,
+);
+const { device } = gpu;
+console.error(gpu.name, JSON.stringify(traits));
+
+/** A random generator of normal floats, by sums of uniform ones. @param {number} seed */
+function generator(seed) {
+  let state = seed * 747796405 + 1;
+  const uniform = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return (state >>> 8) / 2 ** 24;
+  };
+  return () => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3);
+}
+/** @param {number} count @param {number} seed */
+function noise(count, seed) {
+  const next = generator(seed);
+  return Float32Array.from({ length: count }, next);
+}
+
+/** @typedef {{ id: number, label: string, bytes: number }} Planned */
+/** @type {GPUBuffer[]} */
+const buffers = [];
+/** @param {string} label @param {number} bytes @returns {Planned} */
+function make(label, bytes) {
+  const size = Math.ceil(bytes / 16) * 16;
+  const usage = 4 | 8 | 128 | (size <= 65536 ? 64 : 0);
+  buffers.push(device.createBuffer({ label, size, usage }));
+  return { id: buffers.length - 1, label, bytes };
+}
+/** @param {string} label @param {Float32Array<ArrayBuffer>} data */
+function upload(label, data) {
+  const made = make(label, data.byteLength);
+  device.queue.writeBuffer(buffers[made.id], 0, data);
+  return made;
+}
+/** Everything made since then. @param {number} mark */
+function free(mark) {
+  for (const buffer of buffers.splice(mark)) buffer.destroy();
+}
+
+/** @param {any} shape @param {number} copies */
+function layer(shape, copies = 1) {
+  const { format, kvHeads, headDim, capacity, window = null } = shape;
+  const cache = { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, capacity, window };
+  const bytes = kvBytes(cache);
+  const caches = Array.from({ length: copies }, () => ({
+    keys: make("keys", bytes.keys),
+    values: make("values", bytes.values),
+  }));
+  return { shape, cache, caches, spare: make("spare", 16) };
+}
+
+/** @param {ReturnType<typeof layer>} it @param {number} copy @param {Planned} keys @param {Planned} values */
+function appendOf(it, copy, keys, values) {
+  const width = it.shape.kvHeads * it.shape.headDim;
+  /** @param {Planned} buffer */
+  const view = (buffer) => ({ buffer, offset: 0, stride: width });
+  return appendDispatch({
+    traits,
+    cache: it.cache,
+    keys: { view: view(keys), norm: null },
+    values: view(values),
+    rope: null,
+    queries: null,
+    cacheKeys: it.caches[copy].keys,
+    cacheValues: it.caches[copy].values,
+    spare: it.spare,
+    scratch: make,
+  });
+}
+
+/** Pipelines and bind groups of dispatches. @param {readonly any[]} dispatches @param {GPUBuffer} stepBuffer */
+async function prepare(dispatches, stepBuffer) {
+  const ready = [];
+  for (const dispatch of dispatches) {
+    const pipeline = await gpu.pipeline(dispatch.kernel);
+    const params = device.createBuffer({ size: dispatch.params.byteLength, usage: 8 | 64 });
+    device.queue.writeBuffer(params, 0, dispatch.params);
+    const source = /** @type {any} */ (KERNELS)[dispatch.kernel.kernel];
+    const entries = source.bindings.map((/** @type {[number, string, string]} */ [binding, , name]) => ({
+      binding,
+      resource: {
+        buffer:
+          name === "params" ? params : name === "step" ? stepBuffer : buffers[dispatch.buffers[name].id],
+      },
+    }));
+    const group = device.createBindGroup({ layout: gpu.bindLayout(dispatch.kernel.kernel), entries });
+    ready.push({ dispatch, pipeline, group });
+  }
+  return ready;
+}
+/** @param {{ tokens: number, position: number }} step */
+function stepOf({ tokens, position }) {
+  const buffer = device.createBuffer({ size: 16, usage: 8 | 64 });
+  device.queue.writeBuffer(buffer, 0, Uint32Array.of(tokens, position, 0, 0));
+  return buffer;
+}
+/** @param {GPUComputePassEncoder} pass @param {readonly any[]} ready @param {any} step */
+function encode(pass, ready, step) {
+  for (const { dispatch, pipeline, group } of ready) {
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(...dispatch.workgroups(step));
+  }
+}
+/** @param {readonly any[]} dispatches @param {any} step */
+async function run(dispatches, step) {
+  const ready = await prepare(dispatches, stepOf(step));
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  encode(pass, ready, step);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+}
+/** @param {Planned} planned */
+async function read(planned) {
+  const from = buffers[planned.id];
+  const back = device.createBuffer({ size: from.size, usage: 1 | 8 });
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(from, 0, back, 0, from.size);
+  device.queue.submit([encoder.finish()]);
+  await back.mapAsync(1);
+  gpu.check();
+  const bytes = back.getMappedRange().slice(0);
+  back.destroy();
+  return bytes;
+}
+
+/** @param {ReturnType<typeof layer>} it @param {number} copy @param {any} more */
+function attendOf(it, copy, more) {
+  const { heads, headDim, softcap = 0 } = it.shape;
+  return attendDispatches({
+    traits,
+    cache: it.cache,
+    heads,
+    scale: 1 / Math.sqrt(headDim),
+    softcap,
+    cacheKeys: it.caches[copy].keys,
+    cacheValues: it.caches[copy].values,
+    form: "f32",
+    spare: it.spare,
+    scratch: make,
+    maxTokens: 2048,
+    ...more,
+  });
+}
+
+const date = new Date().toISOString().slice(0, 10);
+/** @param {Record<string, unknown>} row */
+function report(row) {
+  const line = JSON.stringify({ ...row, adapter: gpu.name, toggles: options.toggles || undefined, date });
+  if (options.out) appendFileSync(options.out, `${line}\n`);
+  console.log(line);
+}
+
+/** @param {ArrayLike<number>} found @param {ArrayLike<number>} wanted */
+function relative(found, wanted) {
+  let difference = 0;
+  let size = 0;
+  for (let i = 0; i < wanted.length; i++) {
+    difference += (found[i] - wanted[i]) ** 2;
+    size += wanted[i] ** 2;
+  }
+  return Math.sqrt(difference / size);
+}
+
+const word = new Uint32Array(1);
+const float = new Float32Array(word.buffer);
+/** @param {number} half */
+function f16ToF32(half) {
+  word[0] = ((half & 0x7fff) << 13) | ((half & 0x8000) << 16);
+  return float[0] * 2 ** 112;
+}
+
+/** One shape: the cache's bytes and both kinds of attention, queries at the context's end. */
+async function check(shape, context, tokens) {
+  const mark = buffers.length;
+  const { heads, kvHeads, headDim, capacity, window = null, softcap = 0 } = shape;
+  const it = layer(shape);
+  const width = kvHeads * headDim;
+  const all = { keys: noise(context * width, 1), values: noise(context * width, 2) };
+  // Three steps that end inside blocks.
+  const cuts = [0, Math.floor(context / 3), context - tokens, context];
+  for (let i = 0; i < 3; i++) {
+    const rows = (/** @type {Float32Array} */ part) => part.slice(cuts[i] * width, cuts[i + 1] * width);
+    const dispatch = appendOf(it, 0, upload("k", rows(all.keys)), upload("v", rows(all.values)));
+    await run([dispatch], { tokens: cuts[i + 1] - cuts[i], position: cuts[i] });
+  }
+  const stored = {
+    keys: new Uint8Array(await read(it.caches[0].keys)),
+    values: new Uint8Array(await read(it.caches[0].values)),
+  };
+  const kv = { format: kvFormat(shape.format), kvHeads, headDim, capacity };
+  const { codec } = it.cache;
+  const bytes = new Uint8Array(codec.vectorBytes(headDim));
+  let unequal = 0;
+  const decoded = { keys: new Map(), values: new Map() };
+  for (let at = Math.max(0, context - capacity); at < context; at++)
+    for (let head = 0; head < kvHeads; head++)
+      for (const part of /** @type {const} */ (["keys", "values"])) {
+        const found = readVector(kv, part, stored[part], head, at % capacity);
+        codec.encode(
+          all[part].subarray((at * kvHeads + head) * headDim, (at * kvHeads + head + 1) * headDim),
+          bytes,
+        );
+        if (Buffer.compare(found, bytes) !== 0) unequal++;
+        const vector = new Float32Array(headDim);
+        codec.decode(found, vector);
+        decoded[part].set(at * kvHeads + head, vector);
+      }
+  const reader = (/** @type {"keys" | "values"} */ part) => (head, at, into) =>
+    into.set(decoded[part].get(at * kvHeads + head));
+  const common = { heads, kvHeads, headDim, window, scale: 1 / Math.sqrt(headDim), softcap };
+  const modes = [
+    ["decode", 1, "f32"],
+    ["prompt", tokens, "f32"],
+    ...(traits.matrices ? [["prompt", tokens, "f16"]] : []),
+  ];
+  for (const [mode, count, form] of modes) {
+    const position = context - Number(count);
+    const queries = noise(Number(count) * heads * headDim, 7);
+    const out = make("out", queries.byteLength);
+    await run(attendOf(it, 0, { mode, form, queries: upload("q", queries), out }), {
+      tokens: count,
+      position,
+    });
+    const got = await read(out);
+    const found =
+      form === "f16"
+        ? Float32Array.from(new Uint16Array(got, 0, queries.length), f16ToF32)
+        : new Float32Array(got);
+    const wanted = new Float32Array(queries.length);
+    referenceAttend(
+      queries,
+      reader("keys"),
+      reader("values"),
+      { ...common, tokens: count, position },
+      wanted,
+    );
+    const error = relative(found, wanted);
+    const name = `${heads}/${kvHeads} heads of ${headDim}, window ${window}, softcap ${softcap}`;
+    report({
+      op: "attend",
+      check: `${mode} ${form}`,
+      shape: name,
+      kv: shape.format,
+      tokens: context,
+      queries: count,
+      error: Number(error.toExponential(2)),
+      unequal,
+    });
+  }
+  free(mark);
+}
+
+/** Median us of `dispatches` of step, each set once a round over all copies. */
+async function time(sets, step) {
+  const ready = [];
+  const stepBuffer = stepOf(step);
+  for (const dispatches of sets) ready.push(await prepare(dispatches, stepBuffer));
+  const query = device.createQuerySet({ type: "timestamp", count: 2 });
+  const resolved = device.createBuffer({ size: 16, usage: 512 | 4 });
+  const back = device.createBuffer({ size: 16, usage: 1 | 8 });
+  const pass = async (/** @type {number} */ rounds) => {
+    const encoder = device.createCommandEncoder();
+    const timed = encoder.beginComputePass({
+      timestampWrites: { querySet: query, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
+    });
+    for (let i = 0; i < rounds; i++) encode(timed, ready[i % ready.length], step);
+    timed.end();
+    encoder.resolveQuerySet(query, 0, 2, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, back, 0, 16);
+    device.queue.submit([encoder.finish()]);
+    await back.mapAsync(1);
+    const [begin, end] = new BigUint64Array(back.getMappedRange().slice(0));
+    back.unmap();
+    return Number(end - begin) / 1000 / rounds;
+  };
+  const first = await pass(1);
+  const rounds = Math.max(2, Math.min(200, Math.ceil(20_000 / first)));
+  // Clocks rise while the GPU is busy.
+  const until = Date.now() + 150;
+  while (Date.now() < until) await pass(rounds);
+  const times = [];
+  for (let i = 0; i < 5; i++) times.push(await pass(rounds));
+  gpu.check();
+  return times.sort((a, b) => a - b)[2];
+}
+
+/** @param {ReturnType<typeof layer>} it */
+async function fill(it) {
+  const { kvHeads, headDim, capacity } = it.shape;
+  const chunk = Math.min(1024, capacity);
+  const rows = noise(chunk * kvHeads * headDim, 3);
+  const keys = upload("k", rows);
+  const values = upload("v", rows.slice().reverse());
+  for (let copy = 0; copy < it.caches.length; copy++) {
+    const ready = await prepare([appendOf(it, copy, keys, values)], stepOf({ tokens: chunk, position: 0 }));
+    for (let position = 0; position < capacity; position += chunk) {
+      const step = { tokens: chunk, position };
+      device.queue.submit([]);
+      const again = await prepare([ready[0].dispatch], stepOf(step));
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      encode(pass, again, step);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+    }
+  }
+}
+
+/** @type {[string, string, Record<string, unknown>][]} */
+const variants = [["", "", {}], ...JSON.parse(options.variants)];
+
+/** Dispatches with a variant's values. */
+const varied = (dispatches, [, kernel, values]) =>
+  dispatches.map((d) =>
+    d.kernel.kernel === kernel
+      ? { ...d, kernel: { ...d.kernel, values: { ...d.kernel.values, ...values } } }
+      : d,
+  );
+
+async function times() {
+  const heads = 64;
+  const kvHeads = 8;
+  const headDim = 128;
+  const name = `${heads}/${kvHeads} heads of ${headDim}`;
+  for (const format of options.formats.split(",")) {
+    for (const tokens of options.depths.split(",").filter(Boolean).map(Number)) {
+      const mark = buffers.length;
+      const bytes = 2 * kvHeads * headDim * tokens * (format === "int4" ? 0.625 : 2);
+      const copies = Math.max(1, Math.min(24, Math.ceil(150e6 / bytes)));
+      const it = layer({ format, heads, kvHeads, headDim, capacity: tokens }, copies);
+      await fill(it);
+      const queries = upload("q", noise(heads * headDim, 5));
+      const out = make("out", heads * headDim * 4);
+      for (const variant of variants) {
+        const more = {
+          mode: "decode",
+          form: "q8",
+          queries,
+          out,
+          ...(variant[1] === "spans" ? variant[2] : {}),
+        };
+        const first = attendOf(it, 0, more);
+        if (variant[1] !== "" && variant[1] !== "spans" && !first.some((d) => d.kernel.kernel === variant[1]))
+          continue;
+        const sets = it.caches.map((_, copy) => varied(attendOf(it, copy, more), variant));
+        try {
+          const us = await time(sets, { tokens: 1, position: tokens - 1, outputs: 1 });
+          report({
+            op: "attendDecode",
+            shape: name,
+            kv: format,
+            tokens,
+            variant: variant[0] || undefined,
+            us: Number(us.toFixed(2)),
+            gbps: Math.round(bytes / us / 1000),
+          });
+        } catch (error) {
+          console.log("FAILED", variant[0], String(error).slice(0, 300));
+        }
+      }
+      free(mark);
+    }
+    for (const tokens of options.prompts.split(",").filter(Boolean).map(Number)) {
+      const mark = buffers.length;
+      const count = 512;
+      const it = layer({ format, heads, kvHeads, headDim, capacity: tokens });
+      await fill(it);
+      const queries = upload("q", noise(count * heads * headDim, 5));
+      const out = make("out", count * heads * headDim * 4);
+      for (const variant of variants) {
+        const more = { mode: "prompt", form: traits.matrices ? "f16" : "f32", queries, out };
+        const dispatches = attendOf(it, 0, more);
+        if (variant[1] !== "" && dispatches[0].kernel.kernel !== variant[1]) continue;
+        const changed = varied(dispatches, variant).map((d) => {
+          const { ROW_BLOCKS } = d.kernel.values;
+          return {
+            ...d,
+            workgroups: () => [
+              Math.ceil((count * heads) / kvHeads / (Number(ROW_BLOCKS ?? 4) * 16)),
+              kvHeads,
+              1,
+            ],
+          };
+        });
+        try {
+          const us = await time([changed], { tokens: count, position: tokens - count, outputs: 1 });
+          const seen = count * tokens - (count * (count - 1)) / 2;
+          const tflops = (4 * seen * heads * headDim) / us / 1e6;
+          report({
+            op: "attendPrompt",
+            shape: name,
+            kv: format,
+            tokens,
+            queries: count,
+            variant: variant[0] || undefined,
+            us: Number(us.toFixed(1)),
+            tflops: Number(tflops.toFixed(1)),
+          });
+        } catch (error) {
+          console.log("FAILED", variant[0], String(error).slice(0, 300));
+        }
+      }
+      free(mark);
+    }
+  }
+}
+
+if (options.check) {
+  const shapes = [
+    [{ heads: 8, kvHeads: 1, headDim: 128, capacity: 320 }, 300, 40],
+    [{ heads: 14, kvHeads: 2, headDim: 64, capacity: 320 }, 300, 33],
+    [{ heads: 3, kvHeads: 3, headDim: 80, capacity: 320 }, 300, 40],
+    [{ heads: 6, kvHeads: 2, headDim: 96, capacity: 320, softcap: 5 }, 300, 45],
+    [{ heads: 4, kvHeads: 1, headDim: 256, capacity: 160, window: 50 }, 300, 50],
+    [{ heads: 16, kvHeads: 1, headDim: 512, capacity: 320 }, 300, 21],
+  ];
+  for (const format of ["f16", "int4"])
+    for (const [shape, context, tokens] of shapes)
+      try {
+        await check({ ...shape, format }, context, tokens);
+      } catch (error) {
+        console.log("FAILED", format, JSON.stringify(shape), String(error).slice(0, 600));
+        break;
+      }
+}
+if (options.time) await times();
+gpu.close();

@@ -1,0 +1,380 @@
+// attendPrompt with f16 subgroup matrices and f32 sums. The rows of a workgroup are the query heads of one KV head, token by
+// token, 16 rows a subgroup, so that they share what is expanded. Tile by tile: keys and values become f16 in workgroup
+// memory, S = Q K', online softmax by lanes, O += P V. O stays in matrix registers, whose elements cannot be reached: a row's
+// weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
+// Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+// lib: step, softcap
+// <values>
+const KV_HEADS: u32 = 2u;
+// Query heads of a KV head.
+const GROUP: u32 = 2u;
+const HEAD_DIM: u32 = 64u;
+const INT4: bool = true;
+const BLOCK_WORDS: u32 = 80u;
+const SCALES_AT: u32 = 64u;
+// Blocks of 16 rows, and subgroups that share one, each with a slice of the head's dims.
+const ROW_BLOCKS: u32 = 4u;
+const SPLIT: u32 = 1u;
+// Tokens of a tile: 32, or 16 where a tile of 32 would not fit.
+const TOKENS: u32 = 32u;
+// Values take the keys' place in workgroup memory.
+const ONE_TILE: bool = false;
+const HAS_SOFTCAP: bool = false;
+// f16, two a word; else f32.
+const OUT_F16: bool = false;
+// </values>
+
+const SUBGROUP: u32 = 32u;
+const SUBGROUPS: u32 = ROW_BLOCKS * SPLIT;
+const WORKGROUP: u32 = SUBGROUPS * SUBGROUP;
+const ROWS: u32 = ROW_BLOCKS * 16u;
+const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+const CHUNKS: u32 = HEAD_DIM / 8u;
+// 16 x 16 pieces of a row block that a subgroup owns.
+const PIECES: u32 = HEAD_DIM / 16u / SPLIT;
+const STEPS: u32 = TOKENS / 16u;
+// Rows of workgroup memory in words of 16 bytes, odd against bank conflicts: keys [token][dim], values [dim][token] of
+// int4 and [token][dim] of f16, scores [row][token].
+const KEY_STRIDE: u32 = CHUNKS + 1u;
+const VALUE_STRIDE: u32 = select(KEY_STRIDE, TOKENS / 8u + 1u, INT4);
+const SCORE_STRIDE: u32 = TOKENS / 4u + 1u;
+const KEY_WORDS: u32 = TOKENS * KEY_STRIDE;
+const VALUE_WORDS: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, INT4);
+const VALUES_AT: u32 = select(KEY_WORDS, 0u, ONE_TILE);
+const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_WORDS + VALUE_WORDS, max(KEY_WORDS, VALUE_WORDS), ONE_TILE));
+const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
+// Words of keys that a thread expands, and pieces of values.
+const KEY_ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
+const VALUE_ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
+const KEYS_EACH: u32 = (KEY_ITEMS + WORKGROUP - 1u) / WORKGROUP;
+const VALUES_EACH: u32 = (VALUE_ITEMS + WORKGROUP - 1u) / WORKGROUP;
+const HIDDEN_SCORE: f32 = -1e30;
+// Weights may grow to 2^8 before sums are scaled down; f16 holds them.
+const HEADROOM: f32 = 8.0;
+const NIBBLES: u32 = 0x000f000fu;
+
+struct Params {
+  capacity: u32,
+  // 0: all positions.
+  window: u32,
+  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
+  scale: f32,
+  cap: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+// [tokens][heads][HEAD_DIM] f32
+@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
+// [tokens][heads][HEAD_DIM]
+@group(0) @binding(5) var<storage, read_write> out: array<vec4<u32>>;
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Result = subgroup_matrix_result<f32, 16, 16>;
+
+// Queries at first; then keys and values.
+var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
+// Of each subgroup: scores f32, weights f16, pieces of O.
+var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
+var<workgroup> grown: array<u32, SUBGROUPS>;
+
+// What a thread has loaded of the next tile.
+var<private> keyWords: array<vec4<u32>, KEYS_EACH>;
+var<private> keyScales: array<u32, KEYS_EACH>;
+var<private> valueWords: array<vec4<u32>, VALUES_EACH>;
+var<private> lowScales: array<vec4<u32>, VALUES_EACH>;
+var<private> highScales: array<vec4<u32>, VALUES_EACH>;
+
+// Order of a quad's tokens, and dims, as masks of 16 bits unpack them: 0, 2, 1, 3.
+fn swapMiddle(i: u32) -> u32 {
+  return (i & ~3u) | ((i & 1u) << 1u) | ((i >> 1u) & 1u);
+}
+
+// Token of the block of 32 that a column of the tile's `part` holds: 4 low ones of a word, 4 high ones.
+fn tokenOf(column: u32, part: u32) -> u32 {
+  let word = column / 8u + part * (TOKENS / 8u);
+  return word * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let kvHead = workgroup.y;
+  let firstRow = workgroup.x * ROWS;
+  let rows = step.tokens * GROUP;
+  let subgroup = local / SUBGROUP;
+  let lane = local % SUBGROUP;
+  let rowBlock = subgroup / SPLIT;
+  let slice = subgroup % SPLIT * PIECES;
+  let own = subgroup * SCORE_WORDS;
+  // Two lanes a row, each with half of the columns.
+  let row = min(firstRow + rowBlock * 16u + lane / 2u, rows - 1u);
+  let half = lane % 2u;
+  let mine = lane / 2u * SCORE_STRIDE;
+  let query = step.position + row / GROUP;
+
+  let firstQuery = step.position + firstRow / GROUP;
+  let lastQuery = step.position + (min(firstRow + ROWS, rows) - 1u) / GROUP;
+  var oldest = 0u;
+  if (params.window > 0u && firstQuery + 1u > params.window) {
+    oldest = firstQuery + 1u - params.window;
+  }
+  let start = oldest / 32u * 32u;
+  let end = (lastQuery / 32u + 1u) * 32u;
+  load(kvHead, start, local);
+
+  for (var i = local; i < ROWS * CHUNKS; i += WORKGROUP) {
+    storeQueries(kvHead, min(firstRow + i / CHUNKS, rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE);
+  }
+  workgroupBarrier();
+  var q: array<Left, PIECES>;
+  for (var i = 0u; i < PIECES; i++) {
+    q[i] = subgroupMatrixLoad<Left, row_major>(&tile, rowBlock * 16u * KEY_STRIDE + (slice + i) * 2u, KEY_STRIDE);
+  }
+  var sums: array<Result, PIECES>;
+  var most = HIDDEN_SCORE;
+  var total = 0.0;
+
+  for (var first = start; first < end; first += TOKENS) {
+    workgroupBarrier();
+    expandKeys(local);
+    if (!ONE_TILE) {
+      expandValues(local);
+      load(kvHead, first + TOKENS, local);
+    }
+    workgroupBarrier();
+    for (var s = 0u; s < STEPS; s++) {
+      var product = Result();
+      for (var i = 0u; i < PIECES; i++) {
+        let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * KEY_STRIDE + (slice + i) * 2u, KEY_STRIDE);
+        product = subgroupMatrixMultiplyAccumulate(q[i], right, product);
+      }
+      subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+    }
+    workgroupBarrier();
+
+    var mineScores = array<vec4<f32>, TOKENS / 8u>();
+    var highest = HIDDEN_SCORE;
+    // Tiles that every row sees whole need no masks.
+    let block = first / 32u * 32u;
+    let clear = block + 31u <= firstQuery && (params.window == 0u || lastQuery - block < params.window);
+    for (var i = 0u; i < TOKENS / 8u; i++) {
+      var four = vec4<f32>(0.0);
+      for (var part = 0u; part < SPLIT; part++) {
+        four += bitcast<vec4<f32>>(scores[(rowBlock * SPLIT + part) * SCORE_WORDS + mine + half * (TOKENS / 8u) + i]);
+      }
+      if (HAS_SOFTCAP) {
+        four = params.cap * vec4<f32>(boundedTanh(four.x), boundedTanh(four.y), boundedTanh(four.z), boundedTanh(four.w));
+      }
+      if (!clear) {
+        for (var c = 0u; c < 4u; c++) {
+          let position = block + tokenOf(half * (TOKENS / 2u) + i * 4u + c, first % 32u / TOKENS);
+          let visible = position <= query && (params.window == 0u || query - position < params.window);
+          four[c] = select(HIDDEN_SCORE, four[c], visible);
+        }
+      }
+      mineScores[i] = four;
+      let two = max(four.xy, four.zw);
+      highest = max(highest, max(two.x, two.y));
+    }
+    highest = max(highest, subgroupShuffleXor(highest, 1u));
+    let grows = subgroupAny(highest > most + HEADROOM);
+    if (lane == 0u) {
+      grown[subgroup] = u32(grows);
+    }
+    if (ONE_TILE) {
+      // All products with keys are done: see the barrier before the scores were read.
+      expandValues(local);
+      load(kvHead, first + TOKENS, local);
+    }
+    let flags = workgroupUniformLoad(&grown);
+    var any = 0u;
+    for (var i = 0u; i < SUBGROUPS; i++) {
+      any |= flags[i];
+    }
+    if (any != 0u) {
+      let next = max(most, highest);
+      let shrink = exp2(most - next);
+      most = next;
+      total *= shrink;
+      for (var i = 0u; i < PIECES; i++) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[i], SCORE_STRIDE);
+        workgroupBarrier();
+        for (var j = half * 2u; j < half * 2u + 2u; j++) {
+          scores[own + mine + j] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[own + mine + j]) * shrink);
+        }
+        workgroupBarrier();
+        sums[i] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+        workgroupBarrier();
+      }
+    }
+    var packed = array<u32, TOKENS / 4u>();
+    for (var i = 0u; i < TOKENS / 8u; i++) {
+      var four = exp2(mineScores[i] - most);
+      if (!clear) {
+        four = select(vec4<f32>(0.0), four, mineScores[i] > vec4<f32>(HIDDEN_SCORE));
+      }
+      total += dot(four, vec4<f32>(1.0));
+      packed[i * 2u] = bitcast<u32>(vec2<f16>(four.xy));
+      packed[i * 2u + 1u] = bitcast<u32>(vec2<f16>(four.zw));
+    }
+    for (var i = 0u; i < TOKENS / 16u; i++) {
+      scores[own + mine + half * (TOKENS / 16u) + i] =
+        vec4<u32>(packed[i * 4u], packed[i * 4u + 1u], packed[i * 4u + 2u], packed[i * 4u + 3u]);
+    }
+    workgroupBarrier();
+    for (var s = 0u; s < STEPS; s++) {
+      let weights = subgroupMatrixLoad<Left, row_major>(&scores, own + s * 2u, SCORE_STRIDE);
+      for (var i = 0u; i < PIECES; i++) {
+        if (INT4) {
+          let right = subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + (slice + i) * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
+          sums[i] = subgroupMatrixMultiplyAccumulate(weights, right, sums[i]);
+        } else {
+          let right = subgroupMatrixLoad<Right, row_major>(&tile, VALUES_AT + s * 16u * VALUE_STRIDE + (slice + i) * 2u, VALUE_STRIDE);
+          sums[i] = subgroupMatrixMultiplyAccumulate(weights, right, sums[i]);
+        }
+      }
+    }
+  }
+
+  total += subgroupShuffleXor(total, 1u);
+  let inverse = 1.0 / total;
+  let at = ((row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM;
+  for (var i = 0u; i < PIECES; i++) {
+    workgroupBarrier();
+    subgroupMatrixStore<row_major>(&scores, own, sums[i], SCORE_STRIDE);
+    workgroupBarrier();
+    // Rows past the end hold copies of the last one: they write the same.
+    let a = bitcast<vec4<f32>>(scores[own + mine + half * 2u]) * inverse;
+    let b = bitcast<vec4<f32>>(scores[own + mine + half * 2u + 1u]) * inverse;
+    let d = at + (slice + i) * 16u + half * 8u;
+    if (OUT_F16) {
+      out[d / 8u] = vec4<u32>(
+        bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
+    } else {
+      out[d / 4u] = bitcast<vec4<u32>>(a);
+      out[d / 4u + 1u] = bitcast<vec4<u32>>(b);
+    }
+  }
+}
+
+// Eight dims of a row's query as f16, scaled; int4: in the order of unpacked codes.
+fn storeQueries(kvHead: u32, row: u32, chunk: u32, at: u32) {
+  let head = kvHead * GROUP + row % GROUP;
+  let word = (((row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + chunk * 8u) / 4u;
+  var a = queries[word] * params.scale;
+  var b = queries[word + 1u] * params.scale;
+  if (INT4) {
+    a = a.xzyw;
+    b = b.xzyw;
+  }
+  tile[at + chunk] = vec4<u32>(
+    bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
+}
+
+// Words of the tile at `first` from the cache to this thread. Past the context: whatever the ring holds, unused.
+fn load(kvHead: u32, first: u32, local: u32) {
+  let block = (kvHead * (params.capacity / 32u) + first % params.capacity / 32u) * BLOCK_WORDS;
+  let part = first % 32u / TOKENS;
+  for (var i = 0u; i < KEYS_EACH; i++) {
+    let item = min(local + i * WORKGROUP, KEY_ITEMS - 1u);
+    let token = tokenOf(item % TOKENS, part);
+    let piece = item / TOKENS;
+    keyWords[i] = keys[block + piece * 32u + token];
+    if (INT4) {
+      keyScales[i] = keys[block + SCALES_AT + piece * 8u + token / 4u][token % 4u];
+    }
+  }
+  for (var i = 0u; i < VALUES_EACH; i++) {
+    let item = min(local + i * WORKGROUP, VALUE_ITEMS - 1u);
+    if (INT4) {
+      // One word, 8 tokens, of 4 dims of a group.
+      let word = item % (TOKENS / 8u) + part * (TOKENS / 8u);
+      let group = item / TOKENS;
+      let d = block + group * 32u + item % TOKENS / (TOKENS / 8u);
+      valueWords[i] = vec4<u32>(values[d][word], values[d + 8u][word], values[d + 16u][word], values[d + 24u][word]);
+      lowScales[i] = values[block + SCALES_AT + group * 8u + word];
+      highScales[i] = values[block + SCALES_AT + group * 8u + word + 4u];
+    } else {
+      valueWords[i] = values[block + tokenOf(item / CHUNKS, part) * CHUNKS + item % CHUNKS];
+    }
+  }
+}
+
+// Codes in the low four bits of each half of `word` -> scale * code + zero. 0x6400 | code is the f16 1024 + code.
+fn expand(word: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
+  let codes = bitcast<vec2<f16>>((word & NIBBLES) | 0x64006400u) - vec2<f16>(1024.0h);
+  return bitcast<u32>(fma(codes, scale, zero));
+}
+
+fn expandKeys(local: u32) {
+  for (var i = 0u; i < KEYS_EACH; i++) {
+    let item = local + i * WORKGROUP;
+    if (item < KEY_ITEMS) {
+      let at = item % TOKENS * KEY_STRIDE;
+      let piece = item / TOKENS;
+      let words = keyWords[i];
+      if (INT4) {
+        let range = bitcast<vec2<f16>>(keyScales[i]);
+        let scale = range.xx;
+        let zero = range.yy;
+        for (var high = 0u; high < 2u; high++) {
+          let codes = words >> vec4<u32>(high * 4u);
+          if (piece * 4u + high * 2u < CHUNKS) {
+            tile[at + piece * 4u + high * 2u] = vec4<u32>(
+              expand(codes.x, scale, zero), expand(codes.x >> 8u, scale, zero),
+              expand(codes.y, scale, zero), expand(codes.y >> 8u, scale, zero));
+            tile[at + piece * 4u + high * 2u + 1u] = vec4<u32>(
+              expand(codes.z, scale, zero), expand(codes.z >> 8u, scale, zero),
+              expand(codes.w, scale, zero), expand(codes.w >> 8u, scale, zero));
+          }
+        }
+      } else {
+        tile[at + piece] = words;
+      }
+    }
+  }
+}
+
+// Halves of two tokens' words side by side.
+fn lowHalves(a: u32, b: u32) -> vec2<f16> {
+  return bitcast<vec2<f16>>((a & 0xffffu) | (b << 16u));
+}
+
+fn highHalves(a: u32, b: u32) -> vec2<f16> {
+  return bitcast<vec2<f16>>((a >> 16u) | (b & 0xffff0000u));
+}
+
+fn expandValues(local: u32) {
+  for (var i = 0u; i < VALUES_EACH; i++) {
+    let item = local + i * WORKGROUP;
+    if (item < VALUE_ITEMS) {
+      let words = valueWords[i];
+      if (INT4) {
+        let low = lowScales[i];
+        let high = highScales[i];
+        let s0 = lowHalves(low.x, low.z);
+        let z0 = highHalves(low.x, low.z);
+        let s1 = lowHalves(low.y, low.w);
+        let z1 = highHalves(low.y, low.w);
+        let s2 = lowHalves(high.x, high.z);
+        let z2 = highHalves(high.x, high.z);
+        let s3 = lowHalves(high.y, high.w);
+        let z3 = highHalves(high.y, high.w);
+        let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
+        for (var j = 0u; j < 4u; j++) {
+          if (d + j * 8u < HEAD_DIM) {
+            let word = words[j];
+            tile[VALUES_AT + (d + j * 8u) * VALUE_STRIDE + item % (TOKENS / 8u)] = vec4<u32>(
+              expand(word, s0, z0), expand(word >> 8u, s1, z1), expand(word >> 4u, s2, z2), expand(word >> 12u, s3, z3));
+          }
+        }
+      } else {
+        tile[VALUES_AT + item / CHUNKS * VALUE_STRIDE + item % CHUNKS] = words;
+      }
+    }
+  }
+}

@@ -24,7 +24,7 @@ const DEFAULT_LIMITS = {
   maxComputeWorkgroupStorageSize: 16_384,
 };
 /** Default tokens of a step: as many as the matrix kernels need to reach their speed; bench row `matmul` x 512. */
-const CHUNK = 512;
+export const GPU_CHUNK = 512;
 
 /** DeviceError when there is no adapter that computes. */
 export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promise<Device> {
@@ -43,7 +43,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     name: "gpu",
     description: `${name} through WebGPU${describe(traits)}`,
     memoryBytes: Number.MAX_SAFE_INTEGER,
-    chunk: CHUNK,
+    chunk: GPU_CHUNK,
     bufferBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
     kvFormats: KV_FORMATS,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,

@@ -32,9 +32,8 @@ export class BlockPlan {
   /** mostBytes: of one buffer and one binding. */
   constructor(graph: Graph, stages: readonly Stage[], mostBytes: number, keep: Keep) {
     for (const stage of stages) {
-      if (stage.kind === "matmul") this.#add(stage.ops, stage.gate !== null, mostBytes, keep);
-      else if (stage.kind === "single" && stage.op.op === "embed")
-        this.#add([stage.op], false, mostBytes, keep);
+      if (stage.kind === "matmul") this.#add(stage.ops, mostBytes, keep);
+      else if (stage.kind === "single" && stage.op.op === "embed") this.#add([stage.op], mostBytes, keep);
     }
     for (const weight of graph.weights)
       if (weight.role === "vector" && !this.#vectors.has(weight.id))
@@ -65,18 +64,13 @@ export class BlockPlan {
     return rows * (codesRowBytes(form, cols) + scalesRowBytes(form, cols));
   }
 
-  #add(
-    ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[],
-    gated: boolean,
-    mostBytes: number,
-    keep: Keep,
-  ): void {
+  #add(ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[], mostBytes: number, keep: Keep): void {
     const key = keyOf(ops);
     if (this.#blocks.has(key)) return;
     const weights = ops.map(weightOf);
     // Matrices that several operations read are blocks of their own, loaded once.
     const names = weights.map(({ name }) => name).join(", ");
-    const parts = partsOf(weights, mostBytes, gated).map((part) => ({
+    const parts = partsOf(weights, mostBytes).map((part) => ({
       ...part,
       codes: keep(names, part.codesBytes),
       scales: part.scalesBytes > 0 ? keep(`scales of ${names}`, part.scalesBytes) : null,
@@ -97,7 +91,7 @@ export class BlockPlan {
       at += weights[i].rows;
     });
     const { type, cols } = weights[0];
-    this.#blocks.set(key, { form: weightForm(type), cols, rows, gated, parts, bias });
+    this.#blocks.set(key, { form: weightForm(type), cols, rows, parts, bias });
   }
 }
 

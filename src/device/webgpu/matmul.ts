@@ -9,7 +9,6 @@
  * | any but f32 | more | matrices | matmulMatrix | f16 |
  * | any | more | other | matmulTile | f32 |
  */
-import type { Activation } from "../contract.ts";
 import { type Buffer, type Dispatch, type StepShape, spread } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
@@ -26,10 +25,8 @@ export interface PlacedPart extends Part {
 export interface WeightBlock {
   readonly form: WeightForm;
   readonly cols: number;
-  /** Of all matrices together; a gated block's gate and up both count. */
+  /** Of all matrices together. */
   readonly rows: number;
-  /** Parts hold gate rows and up rows side by side. */
-  readonly gated: boolean;
   readonly parts: readonly PlacedPart[];
   /** [rows] f32, or null. */
   readonly bias: Buffer | null;
@@ -42,9 +39,7 @@ export interface MatmulOptions {
   readonly rows: "tokens" | "outputs";
   /** Most rows of a step; x and out have room for them. */
   readonly maxRows: number;
-  /** out = activation(gate) * up in this form; for gated blocks only. null: all rows as they are. */
-  readonly gated: { readonly activation: Activation; readonly form: Form } | null;
-  /** f32 [maxRows][block.rows]; gated: [maxRows][block.rows / 2] in the form asked for. */
+  /** f32 [maxRows][block.rows] */
   readonly out: Buffer;
 }
 
@@ -59,39 +54,15 @@ export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "col
   return traits.matrices && form.codes !== "f32" && cols % GROUP === 0 ? "f16" : "f32";
 }
 
-/**
- * out = x times the block's rows; one dispatch a part. null: this product cannot be gated in one go (more than one token
- * where results go through matrices, or q8 results that are no whole groups); ask without `gated`, then gate.
- */
-export function matmulDispatches(options: MatmulOptions): Dispatch[] | null {
-  const { traits, block, maxRows, gated } = options;
-  const vector = maxRows <= VECTOR_TOKENS;
-  if (gated) {
-    const whole = block.parts.every(({ first, rows }) => first % GROUP === 0 && rows % (2 * GROUP) === 0);
-    const possible =
-      gated.form === "f32" || (gated.form === "q8" && whole && !isFloat(block.form) && maxRows === 1);
-    // A bias would have to come before the activation; no model has one there.
-    if (!vector || !block.gated || block.bias || !possible) return null;
-  }
+/** out = x times the block's rows; one dispatch a part. */
+export function matmulDispatches(options: MatmulOptions): Dispatch[] {
+  const { traits, block, maxRows, x } = options;
   const wanted = inputForm(traits, block, maxRows);
-  if (options.x.form !== wanted)
-    throw new Error(`a product of ${maxRows} rows wants ${wanted}, not ${options.x.form}`);
-  const make = vector
-    ? isFloat(block.form)
-      ? floatDispatch
-      : vectorDispatch
-    : wanted === "f16"
-      ? matrixDispatch
-      : tileDispatch;
+  if (x.form !== wanted) throw new Error(`a product of ${maxRows} rows wants ${wanted}, not ${x.form}`);
+  const few = isFloat(block.form) ? floatDispatch : vectorDispatch;
+  const many = wanted === "f16" ? matrixDispatch : tileDispatch;
+  const make = maxRows <= VECTOR_TOKENS ? few : many;
   return block.parts.map((part) => make(options, part));
-}
-
-/** Where the rows of a part go: row r to column r + firstColumn of out, from `split` on to r + secondColumn. */
-function columns({ block, gated }: MatmulOptions, { first, rows }: Part) {
-  const outCols = gated ? block.rows / 2 : block.rows;
-  if (!block.gated || gated) return { outCols, split: 0xffff_ffff, firstColumn: first, secondColumn: first };
-  const half = rows / 2;
-  return { outCols, split: half, firstColumn: first, secondColumn: block.rows / 2 + first - half };
 }
 
 function rowCount(rows: "tokens" | "outputs", step: StepShape): number {
@@ -120,10 +91,8 @@ function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape
   return { workgroup, team: 32, subgroup: 1, rows, libs: { teamSum: "shared" } };
 }
 
-const ACTIVATION_IDS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1 };
-
 function teamValues(options: MatmulOptions, shape: TeamShape): KernelValues {
-  const { gated, block, maxRows } = options;
+  const { block, maxRows } = options;
   return {
     WORKGROUP: shape.workgroup,
     TEAM: shape.team,
@@ -131,40 +100,35 @@ function teamValues(options: MatmulOptions, shape: TeamShape): KernelValues {
     ROWS: shape.rows,
     TOKENS: maxRows,
     HAS_BIAS: block.bias !== null,
-    GATED: gated !== null,
-    ACTIVATION: gated ? ACTIVATION_IDS[gated.activation] : 0,
   };
 }
 
-function teamWorkgroups({ rows, gated }: MatmulOptions, part: Part, shape: TeamShape) {
-  const outs = gated ? part.rows / 2 : part.rows;
-  const each = (shape.workgroup / shape.team) * (gated ? shape.rows / 2 : shape.rows);
-  return (step: StepShape) => (rowCount(rows, step) === 0 ? null : spread(Math.ceil(outs / each)));
+function teamWorkgroups({ rows }: MatmulOptions, part: Part, shape: TeamShape) {
+  const each = (shape.workgroup / shape.team) * shape.rows;
+  return (step: StepShape) => (rowCount(rows, step) === 0 ? null : spread(Math.ceil(part.rows / each)));
 }
 
+/**
+ * A subgroup a workgroup and one row for it, two groups a lane in flight: within 2 % of the best of 50 settings for six
+ * shapes from 4096x14336 to 57344x8192 (46.2 us for 28672x8192 q4_0 on H100, 2026-11-23, bench row matmulVector). More
+ * rows a team share the activations, but those lie in the nearest cache anyway.
+ */
 function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
-  const { traits, block, gated, maxRows } = options;
+  const { traits, block, maxRows } = options;
   const { form } = block;
-  const q8 = gated?.form === "q8";
-  const workgroup = q8 ? 256 : 128;
-  const { team } = teams(traits, workgroup, 0);
-  // q8 results: a workgroup owns whole groups of 32 outputs, each of a gate and an up row.
-  const shape = teams(
-    traits,
-    workgroup,
-    q8 ? Math.max(2, (2 * GROUP * team) / workgroup) : maxRows > 1 ? 2 : 4,
-  );
+  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), maxRows > 1 ? 2 : 1);
   return {
     label: "matmul",
     kernel: {
       kernel: "matmulVector",
       libs: { ...shape.libs, codes: form.table ? "table" : "plain" },
-      values: { ...formValues(form), ...teamValues(options, shape), Q8_OUT: q8 },
+      values: { ...formValues(form), ...teamValues(options, shape), UNROLL: maxRows > 1 ? 1 : 2 },
     },
     params: packParams("matmulVector", {
       rows: part.rows,
       groups: groupsOf(block.cols),
-      ...columns(options, part),
+      outCols: block.rows,
+      firstColumn: part.first,
     }),
     buffers: buffersOf(options, part),
     workgroups: teamWorkgroups(options, part, shape),
@@ -191,7 +155,8 @@ function floatDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       rows: part.rows,
       cols: block.cols,
       groups: groupsOf(block.cols),
-      ...columns(options, part),
+      outCols: block.rows,
+      firstColumn: part.first,
     }),
     buffers: { codes, x, bias, out },
     workgroups: teamWorkgroups(options, part, shape),
@@ -215,7 +180,8 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       cols: block.cols,
       groups: groupsOf(block.cols),
       tokens: maxRows,
-      ...columns(options, part),
+      outCols: block.rows,
+      firstColumn: part.first,
     }),
     buffers: buffersOf(options, part),
     workgroups(step) {
@@ -226,32 +192,33 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   };
 }
 
+/** Rows of a workgroup and tokens of a subgroup. */
+const MATRIX_TILE = { rows: 128, tokens: 32 };
+
 function matrixDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   const { traits, block, rows, maxRows } = options;
   const subgroup = traits.subgroup!;
-  const subgroups = Math.min(8, 256 / subgroup);
-  const shape = {
-    SUBGROUPS_ROWS: 2,
-    SUBGROUPS_TOKENS: subgroups / 2,
-    FRAGMENTS_ROWS: 4,
-    FRAGMENTS_TOKENS: 2,
-  };
-  const tile = {
-    rows: shape.SUBGROUPS_ROWS * shape.FRAGMENTS_ROWS * 16,
-    tokens: shape.SUBGROUPS_TOKENS * shape.FRAGMENTS_TOKENS * 16,
-  };
+  // A subgroup serves 32 tokens; fewer of them where a step has no more tokens. At most 256 invocations.
+  const subgroups = Math.min(4, 256 / subgroup, 2 ** Math.ceil(Math.log2(maxRows / MATRIX_TILE.tokens)));
+  const tile = { rows: MATRIX_TILE.rows, tokens: MATRIX_TILE.tokens * Math.max(1, subgroups) };
   return {
     label: "matmul",
     kernel: {
       kernel: "matmulMatrix",
       libs: { codes: block.form.table ? "table" : "plain" },
-      values: { ...formValues(block.form), SUBGROUP: subgroup, ...shape, HAS_BIAS: block.bias !== null },
+      values: {
+        ...formValues(block.form),
+        SUBGROUP: subgroup,
+        SUBGROUPS: tile.tokens / MATRIX_TILE.tokens,
+        HAS_BIAS: block.bias !== null,
+      },
     },
     params: packParams("matmulMatrix", {
       rows: part.rows,
       groups: groupsOf(block.cols),
       tokens: maxRows,
-      ...columns(options, part),
+      outCols: block.rows,
+      firstColumn: part.first,
     }),
     buffers: buffersOf(options, part),
     workgroups(step) {
@@ -263,7 +230,6 @@ function matrixDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 }
 
 export interface EmbedOptions {
-  /** A table that is not gated. */
   readonly block: WeightBlock;
   /** [tokens] u32 */
   readonly ids: Buffer;

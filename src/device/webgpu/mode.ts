@@ -98,12 +98,6 @@ export class ModeCompiler {
       rows: x.rows,
       maxRows: this.#most(x),
     };
-    if (gate && this.mode === "decode") {
-      const wanted = this.#wanted.get(gate.out.id) ?? "f32";
-      const gated = { activation: gate.activation, form: wanted };
-      const dispatches = matmulDispatches({ ...common, gated, out: this.#target(gate.out, wanted) });
-      if (dispatches) return this.#emit(...dispatches);
-    }
     const only = ops.length === 1 ? ops[0].out : null;
     const cols = ops.reduce((all, op) => all + op.out.cols, 0);
     const out = only
@@ -114,7 +108,7 @@ export class ModeCompiler {
       this.#views.set(value.id, { buffer: out, offset, stride: cols });
       offset += value.cols;
     }
-    this.#emit(...matmulDispatches({ ...common, gated: null, out })!);
+    this.#emit(...matmulDispatches({ ...common, out }));
     if (gate) {
       const wanted = this.#wanted.get(gate.out.id) ?? "f32";
       const target = { rows: x.rows, cols: gate.out.cols, out: this.#target(gate.out, wanted) };

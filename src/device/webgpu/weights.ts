@@ -114,10 +114,7 @@ export interface Piece {
   readonly at: number;
 }
 
-/**
- * What one pair of bindings holds. Plain blocks: rows [first, first + rows) of all weights' rows one after another.
- * Gated blocks: the gate rows of outputs [first, first + rows / 2), then their up rows.
- */
+/** What one pair of bindings holds: rows [first, first + rows) of all weights' rows one after another. */
 export interface Part {
   readonly first: number;
   readonly rows: number;
@@ -126,15 +123,15 @@ export interface Part {
   readonly pieces: readonly Piece[];
 }
 
-/** Parts begin at multiples of this many rows, so that whole tiles and whole q8 groups lie in one of them. */
+/** Parts begin at multiples of this many rows, so that only the last has tiles that are not whole. */
 const PART_ROWS = 128;
 
 /**
  * Cuts a block of matrices of one form and width into parts of at most `mostBytes` a binding.
- * gated: two weights of equal rows, gate and up. ArgumentError for weights that cannot share a block.
+ * ArgumentError for weights that cannot share a block.
  */
-export function partsOf(weights: readonly Weight[], mostBytes: number, gated = false): Part[] {
-  const [{ type, cols, rows: each }] = weights;
+export function partsOf(weights: readonly Weight[], mostBytes: number): Part[] {
+  const [{ name, type, cols }] = weights;
   const shape = weightForm(type);
   const stranger = weights.find((w) => weightForm(w.type) !== shape || w.cols !== cols);
   if (stranger)
@@ -143,35 +140,17 @@ export function partsOf(weights: readonly Weight[], mostBytes: number, gated = f
       `${stranger.type} of ${stranger.cols} columns`,
       `the form of ${type} and ${cols} columns, to share a block`,
     );
-  if (gated && (weights.length !== 2 || weights[1].rows !== each))
-    throw new ArgumentError(
-      "weights of a gated block",
-      weights.map((w) => w.rows).join(" and "),
-      "two of equal rows",
-    );
   const codes = codesRowBytes(shape, cols);
   const scales = scalesRowBytes(shape, cols);
   const most = Math.floor(mostBytes / Math.max(codes, scales));
+  if (most < 1)
+    throw new ArgumentError("bytes of a binding", mostBytes, `at least ${codes}, a row of ${name}`);
   const total = weights.reduce((sum, { rows }) => sum + rows, 0);
-  const units = gated ? each : total;
-  const copies = gated ? 2 : 1;
-  const step =
-    units * copies <= most
-      ? units
-      : Math.floor(most / copies / PART_ROWS) * PART_ROWS || Math.floor(most / copies);
-  if (step < 1)
-    throw new ArgumentError(
-      "bytes of a binding",
-      mostBytes,
-      `at least ${copies * codes}, a row of ${weights[0].name}`,
-    );
+  const step = total <= most ? total : Math.floor(most / PART_ROWS) * PART_ROWS || most;
   const parts: Part[] = [];
-  for (let first = 0; first < units; first += step) {
-    const count = Math.min(step, units - first);
-    const pieces: Piece[] = gated
-      ? [0, 1].map((weight) => ({ weight, from: first, rows: count, at: weight * count }))
-      : piecesOf(weights, first, count);
-    const rows = count * copies;
+  for (let first = 0; first < total; first += step) {
+    const rows = Math.min(step, total - first);
+    const pieces = piecesOf(weights, first, rows);
     parts.push({ first, rows, codesBytes: rows * codes, scalesBytes: rows * scales, pieces });
   }
   return parts;

@@ -5,7 +5,7 @@ import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import { partsOf, weightForm } from "../../../src/device/webgpu/weights.ts";
-import { shaderText } from "../../../src/device/webgpu/wgsl.ts";
+import { type KernelValues, shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { dequantize } from "../../../src/format/blocks.ts";
 import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
 import { ALL_TRAITS, describeGpu, nullDevice, softwareDevice } from "./gpu.ts";
@@ -79,59 +79,6 @@ describeGpu("products on a software GPU", () => {
       );
   });
 
-  for (const subgroups of [true, false])
-    it(`gated ${subgroups ? "with" : "without"} subgroups`, async () => {
-      const gpu = await device(subgroups);
-      for (const activation of ["silu", "geluTanh"] as const) {
-        const f32 = { activation, form: "f32" } as const;
-        const q8 = { activation, form: "q8" } as const;
-        for (const type of ["q4_0", "q6_k", "f16"] as const) {
-          const cols = colsOf(type, 1);
-          expect(
-            await errorOf(gpu, gpu.traits, { type, rows: [45, 45], cols, tokens: 2, gated: f32 }),
-          ).toBeLessThan(tolerance(type));
-          expect(
-            await errorOf(gpu, gpu.traits, {
-              type,
-              rows: [288, 288],
-              cols,
-              tokens: 1,
-              partRows: 256,
-              gated: f32,
-            }),
-          ).toBeLessThan(tolerance(type));
-        }
-        // Rounding to 8 bits again: the error of q8 itself.
-        for (const rows of [32, 288])
-          expect(
-            await errorOf(gpu, gpu.traits, {
-              type: "q4_k",
-              rows: [rows, rows],
-              cols: 256,
-              tokens: 1,
-              partRows: 256,
-              gated: q8,
-            }),
-          ).toBeLessThan(1.2e-2);
-      }
-    });
-
-  it("a gated block in parts that is not gated: gate columns, then up columns", async () => {
-    const gpu = await device();
-    for (const tokens of [1, 6])
-      for (const type of ["q4_0", "f32"] as const)
-        expect(
-          await errorOf(gpu, gpu.traits, {
-            type,
-            rows: [200, 200],
-            cols: 64,
-            tokens,
-            partRows: 256,
-            gatedBlock: true,
-          }),
-        ).toBeLessThan(tolerance(type));
-  });
-
   it.each(TYPES)("embed %s, in one part and in several", async (type) => {
     const gpu = await device();
     const cols = BLOCKS[type].elements === 1 ? 45 : BLOCKS[type].elements * 3;
@@ -172,7 +119,7 @@ describeGpu("products on a software GPU", () => {
     const weight: Weight = { id: 0, name: "w", role: "matrix", type: "q4_0", rows: 1, cols };
     const [part] = partsOf([weight], 1 << 20);
     const placed = { ...part, codes: buffers.of("codes", codes), scales: buffers.of("scales", scales) };
-    const block = { form: weightForm("q4_0"), cols, rows: 1, gated: false, parts: [placed], bias: null };
+    const block = { form: weightForm("q4_0"), cols, rows: 1, parts: [placed], bias: null };
     const out = buffers.empty("out", cols);
     const dispatches = embedDispatches({ block, ids: buffers.of("ids", Uint32Array.of(0)), scale: 1, out });
     const words = await runDispatches(methodsOf(gpu), dispatches, buffers, out, {
@@ -198,18 +145,14 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
         const { block } = blockOf({ type, rows: [64], cols: 256, tokens, bias: tokens === 3 }, buffers);
         const x = { form: inputForm(traits, block, tokens), buffer: buffers.of("x", new Uint32Array(4)) };
         const out = buffers.empty("out", 4);
-        const options = { traits, block, x, rows: "tokens", maxRows: tokens, gated: null, out } as const;
-        for (const { kernel } of matmulDispatches(options)!) {
+        const options = { traits, block, x, rows: "tokens", maxRows: tokens, out } as const;
+        for (const { kernel } of matmulDispatches(options)) {
           const code = shaderText(kernel, ["f16", "subgroups", "chromium_experimental_subgroup_matrix"]);
           const info = await gpu.device.createShaderModule({ code }).getCompilationInfo();
           expect([...info.messages].map(({ message }) => message)).toEqual([]);
-          // The null device has no more than 16 KiB of workgroup memory.
-          if (kernel.kernel !== "matmulMatrix") await gpu.pipeline(kernel);
-          else
-            await gpu.pipeline({
-              ...kernel,
-              values: { ...kernel.values, FRAGMENTS_ROWS: 4, FRAGMENTS_TOKENS: 1, STEP: 32 },
-            });
+          // The null device has 16 KiB of workgroup memory, and wants workgroups of whole subgroups of 128.
+          const small: KernelValues = kernel.kernel === "matmulMatrix" ? { SUBGROUP: 64, SUBGROUPS: 2 } : {};
+          await gpu.pipeline({ ...kernel, values: { ...kernel.values, ...small } });
         }
       }
     gpu.check();

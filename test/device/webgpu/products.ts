@@ -1,8 +1,6 @@
 /** Runs planned dispatches on a Gpu with given contents of buffers: products against float64 sums, for tests and benches. */
-import type { Activation, Weight } from "../../../src/device/contract.ts";
-import { gate } from "../../../src/device/reference/ops.ts";
+import type { Weight } from "../../../src/device/contract.ts";
 import type { Buffer, Dispatch, StepShape } from "../../../src/device/webgpu/dispatch.ts";
-import type { Form } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import {
@@ -113,9 +111,6 @@ export interface Shape {
   bias?: boolean;
   /** Rows that a part can hold; default: all. */
   partRows?: number;
-  gated?: { activation: Activation; form: Form };
-  /** The block is gated, whether the dispatch is or not. */
-  gatedBlock?: boolean;
 }
 
 export function numbers(count: number, seed: number): Float32Array {
@@ -141,8 +136,7 @@ export function blockOf(
     at += rows * cols;
   });
   const most = (shape.partRows ?? 1 << 20) * codesRowBytes(form, cols);
-  const gated = shape.gatedBlock ?? shape.gated !== undefined;
-  const parts = partsOf(weights, most, gated).map((part) => {
+  const parts = partsOf(weights, most).map((part) => {
     const codes = new Uint32Array(part.codesBytes / 4);
     const scales = new Uint32Array(part.scalesBytes / 4);
     for (const piece of part.pieces) {
@@ -163,7 +157,6 @@ export function blockOf(
     form,
     cols,
     rows: values.length / cols,
-    gated,
     parts,
     bias: shape.bias ? buffers.of("bias", bias) : null,
   };
@@ -172,7 +165,7 @@ export function blockOf(
 
 /** Runs the product; relative root mean square error against float64 sums of what the kernel was given. */
 export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<number> {
-  const { cols, tokens, gated = null } = shape;
+  const { cols, tokens } = shape;
   const buffers = new Buffers();
   const { block, values, bias } = blockOf(shape, buffers);
   const x = numbers(tokens * cols, 5);
@@ -181,38 +174,26 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const halves = form === "f16" ? Uint16Array.from(x, f32ToF16) : null;
   const seen = codes ? unpackQ8(codes, cols) : halves ? Float32Array.from(halves, f16ToF32) : x;
   const rows = block.rows;
-  const plain = new Float32Array(tokens * rows);
+  const wanted = new Float32Array(tokens * rows);
   for (let t = 0; t < tokens; t++)
     for (let r = 0; r < rows; r++) {
       let sum = 0;
       for (let c = 0; c < cols; c++) sum += values[r * cols + c] * seen[t * cols + c];
-      plain[t * rows + r] = sum + bias[r];
+      wanted[t * rows + r] = sum + bias[r];
     }
-  let wanted = plain;
-  const outCols = gated ? rows / 2 : rows;
-  if (gated) {
-    wanted = new Float32Array(tokens * outCols);
-    for (let t = 0; t < tokens; t++) {
-      const row = plain.subarray(t * rows, (t + 1) * rows);
-      const into = wanted.subarray(t * outCols, (t + 1) * outCols);
-      gate(row.subarray(0, outCols), row.subarray(outCols), gated.activation, into);
-    }
-  }
-  const words = gated?.form === "q8" ? (outCols / 32) * 12 : tokens * outCols;
-  const out = buffers.empty("out", words);
+  const out = buffers.empty("out", wanted.length);
   const options: MatmulOptions = {
     traits,
     block,
     x: { form, buffer: buffers.of("x", codes ?? (halves ? new Uint32Array(halves.buffer) : x)) },
     rows: "tokens",
     maxRows: tokens,
-    gated,
     out,
   };
-  const dispatches = matmulDispatches(options)!;
+  const dispatches = matmulDispatches(options);
   const step = { tokens, position: 0, outputs: 0 };
   const result = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
-  const found = gated?.form === "q8" ? unpackQ8(result, outCols) : new Float32Array(result.buffer);
+  const found = new Float32Array(result.buffer);
   let difference = 0;
   let size = 0;
   wanted.forEach((value, i) => {

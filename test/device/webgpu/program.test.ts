@@ -54,10 +54,10 @@ describeGpu("every kernel of", () => {
   });
 });
 
-it("a layer of Llama takes nine dispatches for a token", async () => {
+it("a layer of Llama takes ten dispatches for a token", async () => {
   const { decode } = await program("llama-3.1-8b", ALL_TRAITS, "int4");
   const labels = decode.map(({ label }) => label);
-  const layer = "rmsNorm matmul appendKv attendDecode attendMerge matmul rmsNorm matmul matmul";
+  const layer = "rmsNorm matmul appendKv attendDecode attendMerge matmul rmsNorm matmul gate matmul";
   expect(labels.join(" ")).toContain(`${layer} ${layer} ${layer}`);
 });
 

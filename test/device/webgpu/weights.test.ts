@@ -112,22 +112,8 @@ describe("partsOf", () => {
     );
   });
 
-  it("keeps gate rows and up rows of the same outputs together", () => {
-    const parts = partsOf([weight(0, 300), weight(1, 300)], 256 * 32, true);
-    expect(parts.map(({ first, rows }) => [first, rows])).toEqual([
-      [0, 256],
-      [128, 256],
-      [256, 88],
-    ]);
-    expect(parts[1].pieces).toEqual([
-      { weight: 0, from: 128, rows: 128, at: 0 },
-      { weight: 1, from: 128, rows: 128, at: 128 },
-    ]);
-  });
-
   it("refuses strangers and rows that do not fit", () => {
     expect(() => partsOf([weight(0, 4), weight(1, 4, "q8_0")], 1 << 20)).toThrow("w1");
-    expect(() => partsOf([weight(0, 4), weight(1, 5)], 1 << 20, true)).toThrow("equal rows");
     expect(() => partsOf([weight(0, 4)], 16)).toThrow("at least 32");
   });
 });

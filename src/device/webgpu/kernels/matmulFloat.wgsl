@@ -1,7 +1,6 @@
 // f32, f16 and bf16 weights times one to four tokens of f32 activations, summed in f32. A team of TEAM invocations owns ROWS
 // rows; a lane takes 16 bytes of each row at a time. Rows of weights are padded with zeros to whole groups of 32.
-// GATED: the weights are gate rows, then as many up rows; out = activation(gate) * up.
-// lib: weight, activation, teamSum
+// lib: weight, teamSum
 
 // <values>
 const CODES: u32 = 4u;
@@ -13,21 +12,17 @@ const SUBGROUP: u32 = 32u;
 const ROWS: u32 = 2u;
 const TOKENS: u32 = 1u;
 const HAS_BIAS: bool = false;
-const GATED: bool = false;
-const ACTIVATION: u32 = 0u;
 // cols is a multiple of 4, so that a token begins with a whole vec4.
 const ALIGNED: bool = true;
 // </values>
 
-// Row r goes to column r + firstColumn of `out`, from `split` on to r + secondColumn (both modulo 2^32).
 struct Params {
   rows: u32,
   cols: u32,
   groups: u32,
   outCols: u32,
-  split: u32,
+  // Of `out`, where row 0 goes.
   firstColumn: u32,
-  secondColumn: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -38,8 +33,6 @@ struct Params {
 // [tokens][outCols]
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
-const TEAMS: u32 = WORKGROUP / TEAM;
-const OUTS: u32 = select(ROWS, ROWS / 2u, GATED);
 // vec4s of a group of 32 weights, and values of a vec4.
 const CHUNKS: u32 = select(4u, 8u, CODES == F32);
 const CHUNK: u32 = 32u / CHUNKS;
@@ -47,17 +40,13 @@ const CHUNK: u32 = 32u / CHUNKS;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let lane = local % TEAM;
-  let firstOut = (place.x + place.y * 65535u) * (TEAMS * OUTS) + local / TEAM * OUTS;
-  let outs = select(params.rows, params.rows / 2u, GATED);
+  let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * ROWS;
   let chunks = params.groups * CHUNKS;
 
+  // Rows past the end repeat the last one and are not written.
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
-    if (GATED) {
-      rows[r] = min(firstOut + r / 2u, outs - 1u) + (r % 2u) * outs;
-    } else {
-      rows[r] = min(firstOut + r, outs - 1u);
-    }
+    rows[r] = min(firstRow + r, params.rows - 1u);
   }
 
   var acc: array<f32, ROWS * TOKENS>;
@@ -84,16 +73,11 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 
   for (var t = 0u; t < TOKENS; t++) {
-    for (var o = 0u; o < OUTS; o++) {
-      var value = 0.0;
-      if (GATED) {
-        value = activation(ACTIVATION, teamSum(acc[2u * o * TOKENS + t], local)) * teamSum(acc[(2u * o + 1u) * TOKENS + t], local);
-      } else {
-        value = teamSum(acc[o * TOKENS + t], local);
-      }
-      let row = firstOut + o;
-      let column = row + select(params.firstColumn, params.secondColumn, row >= params.split);
-      if (lane == 0u && row < outs) {
+    for (var r = 0u; r < ROWS; r++) {
+      var value = teamSum(acc[r * TOKENS + t], local);
+      let row = firstRow + r;
+      if (lane == 0u && row < params.rows) {
+        let column = params.firstColumn + row;
         if (HAS_BIAS) {
           value += bias[column];
         }

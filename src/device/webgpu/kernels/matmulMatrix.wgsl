@@ -1,5 +1,5 @@
 // Weights of any form times many tokens of f16 activations, through f16 subgroup matrices with f32 sums. A workgroup owns
-// TILE_ROWS rows x TILE_TOKENS tokens; weights are expanded to f16 STEP columns at a time in workgroup memory, never further.
+// 128 rows x 32 tokens a subgroup; weights are expanded to f16 32 columns at a time in workgroup memory, never further.
 // out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: weight, codes
@@ -13,28 +13,20 @@ const CODES_1: u32 = 0u;
 const CODES_2: u32 = 0u;
 const CODES_3: u32 = 0u;
 const SUBGROUP: u32 = 32u;
-// Subgroups of a workgroup along rows and along tokens, and fragments of 16 x 16 that each of them owns.
-const SUBGROUPS_ROWS: u32 = 2u;
-const SUBGROUPS_TOKENS: u32 = 4u;
-const FRAGMENTS_ROWS: u32 = 4u;
-const FRAGMENTS_TOKENS: u32 = 2u;
-// Columns of a tile: 32 or 64.
-const STEP: u32 = 32u;
-// Tiles in turn: with 2, the next one is stored while the last is multiplied, and a step has one barrier less.
-const STAGES: u32 = 1u;
+// Subgroups of a workgroup, each with 32 tokens of its own and all 128 rows: offsets of weights in the tile are constants, which
+// Dawn need not guard with an `if` around each load (lab/LOG.md: 93 -> 160 TFLOP/s on H100, 2026-11-23).
+const SUBGROUPS: u32 = 4u;
 const HAS_BIAS: bool = false;
 // </values>
 
-// Row r goes to column r + firstColumn of `out`, from `split` on to r + secondColumn (both modulo 2^32).
 struct Params {
   rows: u32,
   groups: u32,
   // Tokens that x and out have room for.
   tokens: u32,
   outCols: u32,
-  split: u32,
+  // Of `out`, where row 0 goes.
   firstColumn: u32,
-  secondColumn: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -47,27 +39,27 @@ struct Params {
 // [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
-const SUBGROUPS: u32 = SUBGROUPS_ROWS * SUBGROUPS_TOKENS;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
-const TILE_ROWS: u32 = SUBGROUPS_ROWS * FRAGMENTS_ROWS * 16u;
-const TILE_TOKENS: u32 = SUBGROUPS_TOKENS * FRAGMENTS_TOKENS * 16u;
-// Eight f16 an item; a row of a tile is padded by one, so that the eight rows that a matrix load takes lie in different banks.
-const ITEMS: u32 = STEP / 8u;
-const STRIDE: u32 = ITEMS + 1u;
-var<workgroup> weightTile: array<vec4<u32>, STAGES * TILE_ROWS * STRIDE>;
-var<workgroup> xTile: array<vec4<u32>, STAGES * TILE_TOKENS * STRIDE>;
+const TILE_ROWS: u32 = 128u;
+const TILE_TOKENS: u32 = SUBGROUPS * 32u;
+// Items of eight f16; a row of a tile is 32 columns and one item more, so that the eight rows that a matrix load takes at once
+// lie in different banks.
+const STRIDE: u32 = 5u;
+var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
+var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
 
 // A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
-const CENTER: f16 = f16(select(1152.0, 1024.0, CODES == NIBBLES) + select(BIAS, 0.0, SCALES == PAIR || SCALES == HALF_PAIRS));
+const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
+const CENTER: f16 = f16(select(1152.0, 1024.0, CODES == NIBBLES) + select(BIAS, 0.0, HAS_OFFSET));
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
 
-// What an invocation carries from memory to the tiles: quarter groups of weights (8 columns and the 8 that lie 16 further),
-// and items of x.
-const WEIGHT_LOADS: u32 = TILE_ROWS * STEP / 16u / WORKGROUP;
-const X_LOADS: u32 = TILE_TOKENS * ITEMS / WORKGROUP;
+// What an invocation carries from memory to the tiles: half groups of weights (eight columns and the eight that lie 16
+// further), and items of x.
+const WEIGHT_LOADS: u32 = TILE_ROWS * 2u / WORKGROUP;
+const X_LOADS: u32 = TILE_TOKENS * 4u / WORKGROUP;
 struct Loads {
   scales: array<vec2<u32>, WEIGHT_LOADS>,
   codes: array<array<vec2<u32>, 4>, WEIGHT_LOADS>,
@@ -81,82 +73,162 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let firstToken = place.x * TILE_TOKENS;
   let firstRow = place.y * TILE_ROWS;
   let subgroup = local / SUBGROUP;
-  let subgroupRow = subgroup % SUBGROUPS_ROWS * (FRAGMENTS_ROWS * 16u);
-  let subgroupToken = subgroup / SUBGROUPS_ROWS * (FRAGMENTS_TOKENS * 16u);
+  let xAt = subgroup * 32u * STRIDE;
 
-  var acc: array<array<Result, FRAGMENTS_TOKENS>, FRAGMENTS_ROWS>;
+  // By rows and tokens. Not an array: what loops index lies in memory, not in registers (28 -> 97 TFLOP/s).
+  var acc00: Result; var acc01: Result;
+  var acc10: Result; var acc11: Result;
+  var acc20: Result; var acc21: Result;
+  var acc30: Result; var acc31: Result;
+  var acc40: Result; var acc41: Result;
+  var acc50: Result; var acc51: Result;
+  var acc60: Result; var acc61: Result;
+  var acc70: Result; var acc71: Result;
   var loads = load(firstRow, firstToken, 0u, local);
-  var stage = 0u;
-  for (var group = 0u; group < params.groups; group += STEP / 32u) {
-    if (STAGES == 1u) {
-      workgroupBarrier();
-    }
-    store(&loads, group, stage, local);
+  for (var group = 0u; group < params.groups; group++) {
+    workgroupBarrier();
+    store(&loads, group, local);
     workgroupBarrier();
     // The next loads are on their way while this tile is multiplied. The last ones repeat and are not used.
-    loads = load(firstRow, firstToken, min(group + STEP / 32u, params.groups - STEP / 32u), local);
-    let weightAt = stage * TILE_ROWS * STRIDE;
-    let xAt = stage * TILE_TOKENS * STRIDE;
-    for (var k = 0u; k < ITEMS; k += 2u) {
-      var left: array<Left, FRAGMENTS_TOKENS>;
-      for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
-        left[t] = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + (subgroupToken + 16u * t) * STRIDE + k, STRIDE);
-      }
-      for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
-        let right = subgroupMatrixLoad<Right, col_major>(&weightTile, weightAt + (subgroupRow + 16u * r) * STRIDE + k, STRIDE);
-        for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
-          acc[r][t] = subgroupMatrixMultiplyAccumulate(left[t], right, acc[r][t]);
-        }
-      }
+    loads = load(firstRow, firstToken, min(group + 1u, params.groups - 1u), local);
+    // Columns 0..15, then 16..31.
+    {
+      let left0 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt, STRIDE);
+      let left1 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + 16u * STRIDE, STRIDE);
+      let right0 = subgroupMatrixLoad<Right, col_major>(&weightTile, 0u * STRIDE, STRIDE);
+      acc00 = subgroupMatrixMultiplyAccumulate(left0, right0, acc00);
+      acc01 = subgroupMatrixMultiplyAccumulate(left1, right0, acc01);
+      let right1 = subgroupMatrixLoad<Right, col_major>(&weightTile, 16u * STRIDE, STRIDE);
+      acc10 = subgroupMatrixMultiplyAccumulate(left0, right1, acc10);
+      acc11 = subgroupMatrixMultiplyAccumulate(left1, right1, acc11);
+      let right2 = subgroupMatrixLoad<Right, col_major>(&weightTile, 32u * STRIDE, STRIDE);
+      acc20 = subgroupMatrixMultiplyAccumulate(left0, right2, acc20);
+      acc21 = subgroupMatrixMultiplyAccumulate(left1, right2, acc21);
+      let right3 = subgroupMatrixLoad<Right, col_major>(&weightTile, 48u * STRIDE, STRIDE);
+      acc30 = subgroupMatrixMultiplyAccumulate(left0, right3, acc30);
+      acc31 = subgroupMatrixMultiplyAccumulate(left1, right3, acc31);
+      let right4 = subgroupMatrixLoad<Right, col_major>(&weightTile, 64u * STRIDE, STRIDE);
+      acc40 = subgroupMatrixMultiplyAccumulate(left0, right4, acc40);
+      acc41 = subgroupMatrixMultiplyAccumulate(left1, right4, acc41);
+      let right5 = subgroupMatrixLoad<Right, col_major>(&weightTile, 80u * STRIDE, STRIDE);
+      acc50 = subgroupMatrixMultiplyAccumulate(left0, right5, acc50);
+      acc51 = subgroupMatrixMultiplyAccumulate(left1, right5, acc51);
+      let right6 = subgroupMatrixLoad<Right, col_major>(&weightTile, 96u * STRIDE, STRIDE);
+      acc60 = subgroupMatrixMultiplyAccumulate(left0, right6, acc60);
+      acc61 = subgroupMatrixMultiplyAccumulate(left1, right6, acc61);
+      let right7 = subgroupMatrixLoad<Right, col_major>(&weightTile, 112u * STRIDE, STRIDE);
+      acc70 = subgroupMatrixMultiplyAccumulate(left0, right7, acc70);
+      acc71 = subgroupMatrixMultiplyAccumulate(left1, right7, acc71);
     }
-    if (STAGES == 2u) {
-      stage = 1u - stage;
+    {
+      let left0 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + 2u, STRIDE);
+      let left1 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + 16u * STRIDE + 2u, STRIDE);
+      let right0 = subgroupMatrixLoad<Right, col_major>(&weightTile, 0u * STRIDE + 2u, STRIDE);
+      acc00 = subgroupMatrixMultiplyAccumulate(left0, right0, acc00);
+      acc01 = subgroupMatrixMultiplyAccumulate(left1, right0, acc01);
+      let right1 = subgroupMatrixLoad<Right, col_major>(&weightTile, 16u * STRIDE + 2u, STRIDE);
+      acc10 = subgroupMatrixMultiplyAccumulate(left0, right1, acc10);
+      acc11 = subgroupMatrixMultiplyAccumulate(left1, right1, acc11);
+      let right2 = subgroupMatrixLoad<Right, col_major>(&weightTile, 32u * STRIDE + 2u, STRIDE);
+      acc20 = subgroupMatrixMultiplyAccumulate(left0, right2, acc20);
+      acc21 = subgroupMatrixMultiplyAccumulate(left1, right2, acc21);
+      let right3 = subgroupMatrixLoad<Right, col_major>(&weightTile, 48u * STRIDE + 2u, STRIDE);
+      acc30 = subgroupMatrixMultiplyAccumulate(left0, right3, acc30);
+      acc31 = subgroupMatrixMultiplyAccumulate(left1, right3, acc31);
+      let right4 = subgroupMatrixLoad<Right, col_major>(&weightTile, 64u * STRIDE + 2u, STRIDE);
+      acc40 = subgroupMatrixMultiplyAccumulate(left0, right4, acc40);
+      acc41 = subgroupMatrixMultiplyAccumulate(left1, right4, acc41);
+      let right5 = subgroupMatrixLoad<Right, col_major>(&weightTile, 80u * STRIDE + 2u, STRIDE);
+      acc50 = subgroupMatrixMultiplyAccumulate(left0, right5, acc50);
+      acc51 = subgroupMatrixMultiplyAccumulate(left1, right5, acc51);
+      let right6 = subgroupMatrixLoad<Right, col_major>(&weightTile, 96u * STRIDE + 2u, STRIDE);
+      acc60 = subgroupMatrixMultiplyAccumulate(left0, right6, acc60);
+      acc61 = subgroupMatrixMultiplyAccumulate(left1, right6, acc61);
+      let right7 = subgroupMatrixLoad<Right, col_major>(&weightTile, 112u * STRIDE + 2u, STRIDE);
+      acc70 = subgroupMatrixMultiplyAccumulate(left0, right7, acc70);
+      acc71 = subgroupMatrixMultiplyAccumulate(left1, right7, acc71);
     }
   }
 
-  // Whole tiles that stay on one side of the split go out as they are.
-  let oneSide = params.split <= firstRow || params.split >= firstRow + TILE_ROWS;
+  let token = firstToken + subgroup * 32u;
+  // Whole tiles go out as they are.
   let whole = firstRow + TILE_ROWS <= params.rows && firstToken + TILE_TOKENS <= params.tokens;
-  if (!HAS_BIAS && oneSide && whole) {
-    let column = firstRow + select(params.firstColumn, params.secondColumn, firstRow >= params.split);
-    for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
-      for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
-        let at = (firstToken + subgroupToken + 16u * t) * params.outCols + column + subgroupRow + 16u * r;
-        subgroupMatrixStore<row_major>(&out, at, acc[r][t], params.outCols);
-      }
-    }
+  if (!HAS_BIAS && whole) {
+    let at = token * params.outCols + params.firstColumn + firstRow;
+    let next = at + 16u * params.outCols;
+    subgroupMatrixStore<row_major>(&out, at, acc00, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next, acc01, params.outCols);
+    subgroupMatrixStore<row_major>(&out, at + 16u, acc10, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + 16u, acc11, params.outCols);
+    subgroupMatrixStore<row_major>(&out, at + 32u, acc20, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + 32u, acc21, params.outCols);
+    subgroupMatrixStore<row_major>(&out, at + 48u, acc30, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + 48u, acc31, params.outCols);
+    subgroupMatrixStore<row_major>(&out, at + 64u, acc40, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + 64u, acc41, params.outCols);
+    subgroupMatrixStore<row_major>(&out, at + 80u, acc50, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + 80u, acc51, params.outCols);
+    subgroupMatrixStore<row_major>(&out, at + 96u, acc60, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + 96u, acc61, params.outCols);
+    subgroupMatrixStore<row_major>(&out, at + 112u, acc70, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + 112u, acc71, params.outCols);
     return;
   }
-  for (var r = 0u; r < FRAGMENTS_ROWS; r++) {
-    for (var t = 0u; t < FRAGMENTS_TOKENS; t++) {
-      // The weights' tile is free now: a fragment a subgroup, 64 items.
-      workgroupBarrier();
-      subgroupMatrixStore<row_major>(&weightTile, subgroup * 64u, acc[r][t], 4u);
-      workgroupBarrier();
-      for (var i = local % SUBGROUP; i < 256u; i += SUBGROUP) {
-        let token = firstToken + subgroupToken + 16u * t + i / 16u;
-        let row = firstRow + subgroupRow + 16u * r + i % 16u;
-        if (token < params.tokens && row < params.rows) {
-          let column = row + select(params.firstColumn, params.secondColumn, row >= params.split);
-          var value = bitcast<f32>(weightTile[subgroup * 64u + i / 4u][i % 4u]);
-          if (HAS_BIAS) {
-            value += bias[column];
-          }
-          out[token * params.outCols + column] = value;
-        }
+  writeEdge(acc00, firstRow, token, local);
+  writeEdge(acc01, firstRow, token + 16u, local);
+  writeEdge(acc10, firstRow + 16u, token, local);
+  writeEdge(acc11, firstRow + 16u, token + 16u, local);
+  writeEdge(acc20, firstRow + 32u, token, local);
+  writeEdge(acc21, firstRow + 32u, token + 16u, local);
+  writeEdge(acc30, firstRow + 48u, token, local);
+  writeEdge(acc31, firstRow + 48u, token + 16u, local);
+  writeEdge(acc40, firstRow + 64u, token, local);
+  writeEdge(acc41, firstRow + 64u, token + 16u, local);
+  writeEdge(acc50, firstRow + 80u, token, local);
+  writeEdge(acc51, firstRow + 80u, token + 16u, local);
+  writeEdge(acc60, firstRow + 96u, token, local);
+  writeEdge(acc61, firstRow + 96u, token + 16u, local);
+  writeEdge(acc70, firstRow + 112u, token, local);
+  writeEdge(acc71, firstRow + 112u, token + 16u, local);
+}
+
+/// A fragment at the edge of `out`, or with a bias: through the weights' tile, which is free by now.
+fn writeEdge(fragment: Result, firstRow: u32, firstToken: u32, local: u32) {
+  let place = local / SUBGROUP * 64u;
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&weightTile, place, fragment, 4u);
+  workgroupBarrier();
+  for (var i = local % SUBGROUP; i < 256u; i += SUBGROUP) {
+    let token = firstToken + i / 16u;
+    let row = firstRow + i % 16u;
+    if (token < params.tokens && row < params.rows) {
+      let column = params.firstColumn + row;
+      var value = bitcast<f32>(weightTile[place + i / 4u][i % 4u]);
+      if (HAS_BIAS) {
+        value += bias[column];
       }
+      out[token * params.outCols + column] = value;
     }
   }
 }
 
+/// Row of the tile of an invocation's half group: eight neighbours take rows two apart, which lie in different banks.
+fn weightRow(index: u32) -> u32 {
+  return index / 16u * 8u + index / 2u % 4u * 2u + index / 8u % 2u;
+}
+
+/// Token of the tile of an invocation's item: eight neighbours take two tokens four apart, for the same reason.
+fn xToken(index: u32) -> u32 {
+  return index / 32u * 8u + index / 4u % 2u * 4u + index / 8u % 4u;
+}
+
 /// Reads a tile's share of one invocation. Rows and tokens past the end repeat the last one.
-fn load(firstRow: u32, firstToken: u32, firstGroup: u32, local: u32) -> Loads {
+fn load(firstRow: u32, firstToken: u32, group: u32, local: u32) -> Loads {
   var loads: Loads;
   let groups = params.groups;
   for (var i = 0u; i < WEIGHT_LOADS; i++) {
     let index = i * WORKGROUP + local;
-    let row = min(firstRow + index / (STEP / 16u), params.rows - 1u);
-    let group = firstGroup + index % (STEP / 16u) / 2u;
+    let row = min(firstRow + weightRow(index), params.rows - 1u);
     let half = index % 2u;
     if (CODES == F32 || CODES == F16 || CODES == BF16) {
       let at = (row * groups + group) * 8u + half * 2u;
@@ -177,27 +249,23 @@ fn load(firstRow: u32, firstToken: u32, firstGroup: u32, local: u32) -> Loads {
   }
   for (var i = 0u; i < X_LOADS; i++) {
     let index = i * WORKGROUP + local;
-    let token = min(firstToken + index / ITEMS, params.tokens - 1u);
-    loads.x[i] = x[(token * groups + firstGroup) * 4u + index % ITEMS];
+    let token = min(firstToken + xToken(index), params.tokens - 1u);
+    loads.x[i] = x[(token * groups + group) * 4u + index % 4u];
   }
   return loads;
 }
 
 /// Expands what `load` gave into the tiles.
-fn store(loads: ptr<function, Loads>, firstGroup: u32, stage: u32, local: u32) {
+fn store(loads: ptr<function, Loads>, group: u32, local: u32) {
   for (var i = 0u; i < WEIGHT_LOADS; i++) {
     let index = i * WORKGROUP + local;
-    let part = index % (STEP / 16u);
-    let at = (stage * TILE_ROWS + index / (STEP / 16u)) * STRIDE + part / 2u * 4u + part % 2u;
+    let at = weightRow(index) * STRIDE + index % 2u;
     let words = (*loads).codes[i];
     if (CODES == F32 || CODES == F16 || CODES == BF16) {
       weightTile[at] = vec4<u32>(halves(words[0]), halves(words[1]));
       weightTile[at + 2u] = vec4<u32>(halves(words[2]), halves(words[3]));
     } else {
-      // f16 has no room for mxfp4's largest scales; nothing that a model computes with is lost.
-      let limit = vec4<f32>(65504.0);
-      let scaleWords = (*loads).scales[i];
-      let scale = vec4<f16>(clamp(scalesOf(scaleWords.x, scaleWords.y, firstGroup + part / 2u), -limit, limit));
+      let scale = f16Scales((*loads).scales[i], group);
       var low = words[0];
       var high = words[1];
       if (CODES != BYTES) {
@@ -212,8 +280,24 @@ fn store(loads: ptr<function, Loads>, firstGroup: u32, stage: u32, local: u32) {
   }
   for (var i = 0u; i < X_LOADS; i++) {
     let index = i * WORKGROUP + local;
-    xTile[(stage * TILE_TOKENS + index / ITEMS) * STRIDE + index % ITEMS] = (*loads).x[i];
+    xTile[xToken(index) * STRIDE + index % 4u] = (*loads).x[i];
   }
+}
+
+/// (scale, offset) of either half of a group, as they are stored; offsets of forms without any are not used.
+fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
+  let pair = bitcast<vec2<f16>>(words.x);
+  if (SCALES == HALF) {
+    return vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u));
+  }
+  if (SCALES == BFLOAT) {
+    // f16 has no room for mxfp4's largest scales, nor models a use for them.
+    return vec4<f16>(f16(min(scalesOf(words.x, 0u, group).x, 65504.0)));
+  }
+  if (SCALES == HALVES) {
+    return pair.xxyy;
+  }
+  return vec4<f16>(pair, select(pair, bitcast<vec2<f16>>(words.y), SCALES == HALF_PAIRS));
 }
 
 /// Four f16 or bf16 as f16.
@@ -232,7 +316,7 @@ fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let odd = bitcast<vec2<f16>>(((bytes >> 8u) & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
   var a = even * scale.x;
   var b = odd * scale.x;
-  if (SCALES == PAIR || SCALES == HALF_PAIRS) {
+  if (HAS_OFFSET) {
     a += scale.y;
     b += scale.y;
   }

@@ -15,7 +15,6 @@ const HAS_BIAS: bool = false;
 const ALIGNED: bool = true;
 // </values>
 
-// Row r goes to column r + firstColumn of `out`, from `split` on to r + secondColumn (both modulo 2^32).
 struct Params {
   rows: u32,
   cols: u32,
@@ -23,9 +22,8 @@ struct Params {
   // Tokens that x and out have room for.
   tokens: u32,
   outCols: u32,
-  split: u32,
+  // Of `out`, where row 0 goes.
   firstColumn: u32,
-  secondColumn: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -83,7 +81,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < 4u; r++) {
       let row = firstRow + rowQuad * 4u + r;
       if (token < params.tokens && row < params.rows) {
-        let column = row + select(params.firstColumn, params.secondColumn, row >= params.split);
+        let column = params.firstColumn + row;
         var value = acc[t][r];
         if (HAS_BIAS) {
           value += bias[column];

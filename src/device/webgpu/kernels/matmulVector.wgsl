@@ -1,7 +1,6 @@
-// Packed weights times one to four tokens of q8 activations. A team of TEAM invocations owns ROWS rows; lane i takes the
+// Packed weights times one to four tokens of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
 // groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
-// GATED: the weights are gate rows, then as many up rows; out = activation(gate) * up.
-// lib: weight, codes, q8, activation, teamSum
+// lib: weight, codes, teamSum
 
 // <values>
 const CODES: u32 = 0u;
@@ -19,52 +18,36 @@ const TOKENS: u32 = 1u;
 // Groups of a row that a lane loads before it computes.
 const UNROLL: u32 = 1u;
 const HAS_BIAS: bool = false;
-const GATED: bool = false;
-const ACTIVATION: u32 = 0u;
-// The result is q8 (one token only); a workgroup then owns whole groups of 32 outputs.
-const Q8_OUT: bool = false;
 // </values>
 
-// Row r goes to column r + firstColumn of `out`, from `split` on to r + secondColumn (both modulo 2^32).
 struct Params {
   rows: u32,
   groups: u32,
   outCols: u32,
-  split: u32,
+  // Of `out`, where row 0 goes.
   firstColumn: u32,
-  secondColumn: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// [outCols] f32
+// [outCols]
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [tokens][outCols] f32, or q8
-@group(0) @binding(6) var<storage, read_write> out: array<u32>;
-
-const TEAMS: u32 = WORKGROUP / TEAM;
-// Outputs of a team.
-const OUTS: u32 = select(ROWS, ROWS / 2u, GATED);
-var<workgroup> results: array<f32, TEAMS * OUTS>;
+// [tokens][outCols]
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   let lane = local % TEAM;
-  let firstOut = (place.x + place.y * 65535u) * (TEAMS * OUTS) + local / TEAM * OUTS;
-  let outs = select(params.rows, params.rows / 2u, GATED);
+  let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * ROWS;
   let groups = params.groups;
 
   // Rows past the end repeat the last one and are not written.
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
-    if (GATED) {
-      rows[r] = min(firstOut + r / 2u, outs - 1u) + (r % 2u) * outs;
-    } else {
-      rows[r] = min(firstOut + r, outs - 1u);
-    }
+    rows[r] = min(firstRow + r, params.rows - 1u);
   }
 
   var acc: array<f32, ROWS * TOKENS>;
@@ -121,50 +104,17 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 
   for (var t = 0u; t < TOKENS; t++) {
-    for (var o = 0u; o < OUTS; o++) {
-      var value = 0.0;
-      if (GATED) {
-        value = activation(ACTIVATION, teamSum(acc[2u * o * TOKENS + t], local)) * teamSum(acc[(2u * o + 1u) * TOKENS + t], local);
-      } else {
-        value = teamSum(acc[o * TOKENS + t], local);
-      }
-      let row = firstOut + o;
-      let column = row + select(params.firstColumn, params.secondColumn, row >= params.split);
-      if (lane == 0u && row < outs) {
+    for (var r = 0u; r < ROWS; r++) {
+      var value = teamSum(acc[r * TOKENS + t], local);
+      let row = firstRow + r;
+      if (lane == 0u && row < params.rows) {
+        let column = params.firstColumn + row;
         if (HAS_BIAS) {
           value += bias[column];
         }
-        if (Q8_OUT) {
-          results[local / TEAM * OUTS + o] = value;
-        } else {
-          out[t * params.outCols + column] = bitcast<u32>(value);
-        }
+        out[t * params.outCols + column] = value;
       }
     }
-  }
-  if (Q8_OUT) {
-    workgroupBarrier();
-    writeQ8(local, (place.x + place.y * 65535u) * (TEAMS * OUTS), outs);
-  }
-}
-
-/// Three invocations a group of 32 results, one for each plane.
-fn writeQ8(local: u32, firstOut: u32, outs: u32) {
-  let plane = local % 4u;
-  let begin = local / 4u * 32u;
-  if (plane == 3u || begin >= TEAMS * OUTS || firstOut + begin >= outs) {
-    return;
-  }
-  var values: array<vec4<f32>, 8>;
-  for (var i = 0u; i < 8u; i++) {
-    let at = begin + 4u * i;
-    values[i] = vec4<f32>(results[at], results[at + 1u], results[at + 2u], results[at + 3u]);
-  }
-  let packed = q8Quantize(values);
-  let words = select(select(packed.scales, packed.high, plane == 1u), packed.low, plane == 0u);
-  let at = (plane * (params.outCols / 32u) + (firstOut + begin + params.firstColumn) / 32u) * 4u;
-  for (var i = 0u; i < 4u; i++) {
-    out[at + i] = words[i];
   }
 }
 

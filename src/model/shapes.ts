@@ -42,6 +42,26 @@ const llama3 = {
   kvHeads: 8,
 } as const;
 
+const mistral = {
+  family: "llama",
+  normEpsilon: 1e-5,
+  heads: 32,
+  kvHeads: 8,
+  headDim: 128,
+  tied: false,
+} as const;
+
+/** The instruct models: their configs say 32,768 positions in all sizes. */
+const qwen2 = {
+  family: "qwen2",
+  vocab: 152_064,
+  trainedContext: 32_768,
+  normEpsilon: 1e-6,
+  ropeBase: 1_000_000,
+  headDim: 128,
+  tied: false,
+} as const;
+
 const qwen3 = {
   family: "qwen3",
   vocab: 151_936,
@@ -59,6 +79,13 @@ const gemma3 = {
   normEpsilon: 1e-6,
   ropeBase: 1_000_000,
   tied: true,
+} as const;
+
+const gemma3Large = {
+  ...gemma3,
+  window: 1024,
+  trainedContext: 131_072,
+  ropeScaling: { linear: 8 },
 } as const;
 
 /** By the name that a person types. */
@@ -85,18 +112,54 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
   },
   // v0.3: the one without a sliding window.
   "mistral-7b": {
-    family: "llama",
-    ...{ layers: 32, hidden: 4096, heads: 32, kvHeads: 8, headDim: 128, ffn: 14_336, vocab: 32_768 },
-    ...{ trainedContext: 32_768, normEpsilon: 1e-5, ropeBase: 1_000_000, tied: false },
+    ...mistral,
+    ...{ layers: 32, hidden: 4096, ffn: 14_336, vocab: 32_768, trainedContext: 32_768, ropeBase: 1_000_000 },
   },
-  "qwen-2.5-7b": {
-    family: "qwen2",
-    ...{ layers: 28, hidden: 3584, heads: 28, kvHeads: 4, headDim: 128, ffn: 18_944, vocab: 152_064 },
-    ...{ trainedContext: 32_768, normEpsilon: 1e-6, ropeBase: 1_000_000, tied: false },
+  // Its config says 1,024,000 positions; its authors trained it for 128K.
+  "mistral-nemo-12b": {
+    ...mistral,
+    ...{
+      layers: 40,
+      hidden: 5120,
+      ffn: 14_336,
+      vocab: 131_072,
+      trainedContext: 131_072,
+      ropeBase: 1_000_000,
+    },
   },
+  "mistral-small-24b": {
+    ...mistral,
+    ...{
+      layers: 40,
+      hidden: 5120,
+      ffn: 32_768,
+      vocab: 131_072,
+      trainedContext: 32_768,
+      ropeBase: 100_000_000,
+    },
+  },
+  "qwen-2.5-0.5b": {
+    ...qwen2,
+    ...{ layers: 24, hidden: 896, heads: 14, kvHeads: 2, headDim: 64, ffn: 4864, vocab: 151_936, tied: true },
+  },
+  "qwen-2.5-1.5b": {
+    ...qwen2,
+    ...{ layers: 28, hidden: 1536, heads: 12, kvHeads: 2, ffn: 8960, vocab: 151_936, tied: true },
+  },
+  "qwen-2.5-3b": {
+    ...qwen2,
+    ...{ layers: 36, hidden: 2048, heads: 16, kvHeads: 2, ffn: 11_008, vocab: 151_936, tied: true },
+  },
+  "qwen-2.5-7b": { ...qwen2, layers: 28, hidden: 3584, heads: 28, kvHeads: 4, ffn: 18_944 },
+  "qwen-2.5-14b": { ...qwen2, layers: 48, hidden: 5120, heads: 40, kvHeads: 8, ffn: 13_824 },
+  "qwen-2.5-32b": { ...qwen2, layers: 64, hidden: 5120, heads: 40, kvHeads: 8, ffn: 27_648 },
+  "qwen-2.5-72b": { ...qwen2, layers: 80, hidden: 8192, heads: 64, kvHeads: 8, ffn: 29_568 },
   "qwen-3-0.6b": { ...qwen3, layers: 28, hidden: 1024, heads: 16, ffn: 3072, tied: true },
+  "qwen-3-1.7b": { ...qwen3, layers: 28, hidden: 2048, heads: 16, ffn: 6144, tied: true },
   "qwen-3-4b": { ...qwen3, layers: 36, hidden: 2560, heads: 32, ffn: 9728, tied: true },
   "qwen-3-8b": { ...qwen3, layers: 36, hidden: 4096, heads: 32, ffn: 12_288, tied: false },
+  "qwen-3-14b": { ...qwen3, layers: 40, hidden: 5120, heads: 40, ffn: 17_408, tied: false },
+  "qwen-3-32b": { ...qwen3, layers: 64, hidden: 5120, heads: 64, ffn: 25_600, tied: false },
   "gemma-3-270m": {
     ...gemma3,
     ...{ layers: 18, hidden: 640, heads: 4, kvHeads: 1, ffn: 2048, window: 512, trainedContext: 32_768 },
@@ -105,9 +168,15 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
     ...gemma3,
     ...{ layers: 26, hidden: 1152, heads: 4, kvHeads: 1, ffn: 6912, window: 512, trainedContext: 32_768 },
   },
-  "gemma-3-4b": {
-    ...gemma3,
-    ...{ layers: 34, hidden: 2560, heads: 8, kvHeads: 4, ffn: 10_240, window: 1024, trainedContext: 131_072 },
-    ropeScaling: { linear: 8 },
+  "gemma-3-4b": { ...gemma3Large, layers: 34, hidden: 2560, heads: 8, kvHeads: 4, ffn: 10_240 },
+  "gemma-3-12b": { ...gemma3Large, layers: 48, hidden: 3840, heads: 16, kvHeads: 8, ffn: 15_360 },
+  "gemma-3-27b": {
+    ...gemma3Large,
+    layers: 62,
+    hidden: 5376,
+    heads: 32,
+    kvHeads: 16,
+    headDim: 128,
+    ffn: 21_504,
   },
 };

@@ -17,7 +17,17 @@ export {
 } from "./engine/generate.ts";
 export { LanguageModel, type Prompt } from "./engine/language-model.ts";
 export { load, type WebLoadOptions as LoadOptions, type WebModel } from "./engine/load-web.ts";
-export { MemoryError, type Plan, type PlanOptions } from "./engine/plan.ts";
+export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
+export {
+  type CachePart,
+  type ContextRow,
+  type ContextTable,
+  type PlanTable,
+  type PlanTableOptions,
+  planTable,
+  type WeightPart,
+} from "./engine/plan-table.ts";
+export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/session.ts";
 export { blobFolder, blobSource } from "./format/blob-source.ts";
@@ -37,3 +47,5 @@ export type { Source } from "./format/source.ts";
 export type { ChatMessage, ChatTemplate } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";
+export type { Model } from "./model/model.ts";
+export { SHAPES, type Shape } from "./model/shapes.ts";

@@ -33,7 +33,19 @@ export {
 } from "./engine/inspect.ts";
 export { LanguageModel, type Prompt } from "./engine/language-model.ts";
 export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";
-export { MemoryError, type Plan, type PlanOptions } from "./engine/plan.ts";
+export { type Machine, thisMachine } from "./engine/machine.ts";
+export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
+export { type PlanModelOptions, planModel } from "./engine/plan-model.ts";
+export {
+  type CachePart,
+  type ContextRow,
+  type ContextTable,
+  type PlanTable,
+  type PlanTableOptions,
+  planTable,
+  type WeightPart,
+} from "./engine/plan-table.ts";
+export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/session.ts";
 export {
@@ -49,4 +61,5 @@ export {
 export type { ChatMessage, ChatTemplate } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";
+export type { Model } from "./model/model.ts";
 export { SHAPES, type Shape } from "./model/shapes.ts";

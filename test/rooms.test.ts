@@ -23,6 +23,8 @@ const NODE_FILES = [
   "device/wasm/module.ts",
   "engine/inspect.ts",
   "engine/load.ts",
+  "engine/machine.ts",
+  "engine/plan-model.ts",
   "format/file-source.ts",
   "format/open.ts",
 ];

@@ -10,6 +10,7 @@ import { printBench } from "./bench.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
+import { memorySize, printPlan } from "./plan.ts";
 import { run } from "./run.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
@@ -30,6 +31,14 @@ function count(value: string): number {
 /** "0,32768". */
 function counts(value: string): number[] {
   return value.split(",").map(count);
+}
+
+function size(value: string): number {
+  try {
+    return memorySize(value);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
 }
 
 const collect = (value: string, before: string[]) => [...before, value];
@@ -90,6 +99,29 @@ function commands(signal: AbortSignal): Command {
     .option("--json", "everything as one JSON object")
     .option("--template", "only the chat template")
     .action((file, options) => printInspection(file, options));
+
+  program
+    .command("plan")
+    .description("Shows what fits: memory by part, contexts by format, and what other engines would need.")
+    .argument("<model>", `what \`run\` takes, or a shape: ${Object.keys(SHAPES).join(", ")}`)
+    .option(
+      "--memory <size>",
+      "plan for so much memory, such as 64GB or 24GiB (default: this machine's)",
+      size,
+    )
+    .option("--context <tokens>", "context to hold (default: the longest that fits)", count)
+    .addOption(
+      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
+    )
+    .addOption(
+      new Option(
+        "--device <name>",
+        "what computes (default: a GPU if there is one or with --memory)",
+      ).choices(["gpu", "cpu"]),
+    )
+    .option("--type <name>", "with a shape: q4_0 (default), q4_k, q8_0 or f16")
+    .option("--json", "everything as one JSON object")
+    .action((model, options) => printPlan(model, options, signal));
 
   program
     .command("bench")

@@ -1,0 +1,148 @@
+/**
+ * `nibble plan`: the library's tables as text for people or JSON for programs. Owns the layout, and what a person may
+ * write for an amount of memory. What does not fit is said in the table, and then by the exit code.
+ */
+import { ArgumentError, type ContextTable, type PlanTable, planModel } from "../index.ts";
+import { bytes, grouped, printable } from "./figures.ts";
+import { write } from "./interrupt.ts";
+
+export interface PlanCommand {
+  memory?: number;
+  context?: number;
+  kv?: string;
+  device?: "gpu" | "cpu";
+  type?: string;
+  json?: boolean;
+}
+
+export async function printPlan(model: string, command: PlanCommand, signal: AbortSignal): Promise<void> {
+  const { memory: memoryBytes, context, kv, device, type, json } = command;
+  const table = await planModel(model, { memoryBytes, context, kv, device, type });
+  await write(json ? `${JSON.stringify(toJson(table))}\n` : `${toText(table).join("\n")}\n`, signal);
+  if (table.shortfall) throw table.shortfall;
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  MIB: 2 ** 20,
+  GIB: 2 ** 30,
+  TIB: 2 ** 40,
+};
+
+/** "64GB" (powers of 1,000), "59.6 GiB" (powers of 1,024), "16000MB" -> bytes. ArgumentError for anything else. */
+export function memorySize(text: string): number {
+  const found = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*$/i.exec(text);
+  const unit = found && UNITS[found[2].toUpperCase()];
+  const size = unit ? Math.floor(Number(found[1]) * unit) : 0;
+  if (!(size > 0 && Number.isSafeInteger(size)))
+    throw new ArgumentError(
+      "memory",
+      JSON.stringify(text),
+      "a size with its unit, such as 64GB, 64GiB or 16000MB",
+    );
+  return size;
+}
+
+function toText(table: PlanTable): string[] {
+  const { model, device, memoryBytes, deviceLimitBytes: limit, chunk } = table;
+  const sliding = model.slidingLayers > 0 ? `, ${model.slidingLayers} of them sliding` : "";
+  const memory =
+    memoryBytes === null ? "memory not known (--memory says)" : `${bytes(memoryBytes)} of memory`;
+  return [
+    `${printable(model.name)}: ${grouped(model.parameters)} parameters, ${model.layers} layers${sliding}, trained for ${grouped(model.trainedContext)} tokens`,
+    `on ${device}: ${memory}${limit === null ? "" : ` (this device can hold ${bytes(limit)})`}, prompts in chunks of ${grouped(chunk)} tokens`,
+    ...partsText(table),
+    ...formatsText(table),
+    ...peersText(table),
+  ];
+}
+
+function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
+  const weights = plan.weights
+    .map((part) => {
+      const same = part.bytes === part.fileBytes || part.type === "vectors";
+      return `${part.type} ${bytes(part.bytes)}${same ? "" : ` (${bytes(part.fileBytes)} in the file)`}`;
+    })
+    .join(", ");
+  const caches = plan.caches
+    .map(
+      ({ kind, layers, tokens, bytes: size }) =>
+        `${layers} ${kind} of ${grouped(tokens)} tokens ${bytes(size)}`,
+    )
+    .join(", ");
+  const verdict = shortfall ? "does not fit" : memoryBytes === null ? "" : "fits";
+  const rows: [string, number, string][] = [
+    ["weights", plan.weightBytes, weights],
+    ["KV cache", plan.cacheBytes, caches],
+    ["activations", plan.activationBytes, ""],
+    ["workspace", plan.workspaceBytes, ""],
+    ["overhead", plan.overheadBytes, "of the process, estimated"],
+    ["total", plan.totalBytes, verdict],
+  ];
+  return [
+    "",
+    `${grouped(plan.context)} tokens of ${plan.kv}`,
+    ...rows.map(([name, size, text]) => `  ${name.padEnd(12)}${bytes(size).padStart(10)}  ${text}`.trimEnd()),
+  ];
+}
+
+function formatsText({ formats, memoryBytes, model }: PlanTable): string[] {
+  const known = memoryBytes !== null;
+  const head = formats.flatMap(({ name }) => [`${name} KV`, "total", ...(known ? ["fits"] : [])]);
+  const rows = formats[0].rows.map(({ context }, i) => [
+    grouped(context),
+    ...formats.flatMap(({ rows: own }) => {
+      const { cacheBytes, totalBytes, fits } = own[i];
+      return [bytes(cacheBytes), bytes(totalBytes), ...(known ? [fits ? "yes" : "no"] : [])];
+    }),
+  ]);
+  return [
+    "",
+    ...columns([["context", ...head], ...rows]),
+    ...(known ? ["", `longest context that fits: ${longest(formats, model.trainedContext)}`] : []),
+  ];
+}
+
+function peersText({ peers, formats, memoryBytes, model }: PlanTable): string[] {
+  const rows = formats[0].rows.map(({ context }, i) => [
+    grouped(context),
+    ...peers.map(({ rows: own }) => `${bytes(own[i].totalBytes)}${own[i].fits ? " " : "*"}`),
+  ]);
+  const star = memoryBytes === null ? "" : "; * does not fit";
+  return [
+    "",
+    `other engines: weights as in the file and KV cache, without buffers for computing${star}`,
+    ...columns([["context", ...peers.map(({ name }) => `${name} `)], ...rows]),
+    ...(memoryBytes === null
+      ? []
+      : ["", `longest context that fits: ${longest(peers, model.trainedContext)}`]),
+    ...new Set(peers.map(({ assumption }) => assumption)),
+  ];
+}
+
+function longest(tables: readonly ContextTable[], trained: number): string {
+  return tables
+    .map(({ name, longestContext: most }) => {
+      const text = most === 0 ? "none" : most === trained ? `${grouped(most)}, all` : grouped(most);
+      return `${name} ${text}`;
+    })
+    .join(" · ");
+}
+
+/** Right-aligned, as wide as needed. */
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell.padStart(widths[i]))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+/** Names are part of the interface. */
+function toJson(table: PlanTable) {
+  return { ...table, shortfall: table.shortfall?.message ?? null };
+}

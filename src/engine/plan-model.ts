@@ -1,0 +1,71 @@
+/**
+ * A MODEL or SHAPE by name -> its plan on this machine or on one of so much memory (Node only). Owns which device and
+ * which memory are meant when nobody says; the tables are plan-table.ts's. Reads a file's header, no weights.
+ */
+import { existsSync } from "node:fs";
+import { physicalCores } from "../device/wasm/cores.ts";
+import { mayHaveGpu } from "../device/webgpu/dawn.ts";
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { ArgumentError } from "../format/errors.ts";
+import { openCheckpoint } from "../format/open.ts";
+import { openModel } from "../model/model.ts";
+import { SHAPES } from "../model/shapes.ts";
+import { syntheticCheckpoint } from "../model/synthetic.ts";
+import { modelPath, openDevice } from "./load.ts";
+import { thisMachine } from "./machine.ts";
+import type { PlannedDevice } from "./plan.ts";
+import { type PlanTable, type PlanTableOptions, planTable } from "./plan-table.ts";
+import { plannedCpu, plannedGpu } from "./planned.ts";
+
+export interface PlanModelOptions extends PlanTableOptions {
+  /** Default: a GPU where there is one or where `memoryBytes` is given, else the CPU. */
+  device?: "gpu" | "cpu";
+  /** With a shape: the type of its matrices. Default q4_0. */
+  type?: string;
+}
+
+/**
+ * `name`: what `load` takes, or a shape. memoryBytes: default what this machine's device may hold, where that is known.
+ * Throws what opening a file throws, and ArgumentError, UnsupportedError for wrong options.
+ */
+export async function planModel(name: string, options: PlanModelOptions = {}): Promise<PlanTable> {
+  const checkpoint = await openNamed(name, options.type);
+  try {
+    const model = await openModel(checkpoint);
+    const device = await plannedDevice(options);
+    const { gpuMemory, memoryBytes } = thisMachine();
+    const here = device.name === "gpu" ? gpuMemory?.bytes : memoryBytes;
+    return planTable(model, device, { ...options, memoryBytes: options.memoryBytes ?? here });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function openNamed(name: string, type: string | undefined): Promise<Checkpoint> {
+  const isShape = Object.hasOwn(SHAPES, name) && !existsSync(name);
+  if (isShape) return syntheticCheckpoint(name, { type });
+  if (type !== undefined)
+    throw new ArgumentError("type", type, "nothing without a shape: a file has its own");
+  const path = modelPath(name);
+  // A name of one word was hardly meant as a file.
+  if (/^[\w.-]+$/.test(name) && !/\.(gguf|safetensors)$/i.test(name) && !existsSync(path))
+    throw new ArgumentError(
+      "model",
+      name,
+      `a GGUF file, a safetensors folder, "needle", or a shape: ${Object.keys(SHAPES).join(", ")}`,
+    );
+  return openCheckpoint(path);
+}
+
+/** The GPU that is here, by its own limits; else one as most are. */
+async function plannedDevice({ device, memoryBytes }: PlanModelOptions): Promise<PlannedDevice> {
+  if (device !== undefined && device !== "gpu" && device !== "cpu")
+    throw new ArgumentError("device", device, "gpu, cpu");
+  if (device !== "cpu" && mayHaveGpu()) {
+    const found = await openDevice({});
+    if (found.name === "gpu") return found;
+  }
+  return device === "gpu" || (device === undefined && memoryBytes !== undefined)
+    ? plannedGpu()
+    : plannedCpu(physicalCores());
+}

@@ -42,8 +42,11 @@ export async function load(model: WebModel, options: WebLoadOptions = {}): Promi
   const { device = "gpu", gpu = browserGpu() } = options;
   if (device !== "gpu") throw new ArgumentError("device", device, "gpu");
   if (!gpu) throw noWebgpu();
-  return assemble(await open(model, options), () => webgpuDevice(gpu), options);
+  return assemble(await open(model, options), () => webgpuDevice(gpu, { wayOut: NO_ADAPTER }), options);
 }
+
+const NO_ADAPTER =
+  "See that hardware acceleration is on in the browser's settings; chrome://gpu or about:support tells more.";
 
 async function open(model: WebModel, options: WebLoadOptions): Promise<Checkpoint> {
   if (typeof model === "string" || model instanceof URL) return openUrl(model, options);

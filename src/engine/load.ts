@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import type { Device } from "../device/contract.ts";
 import { referenceDevice } from "../device/reference/reference.ts";
 import { wasmDevice } from "../device/wasm/wasm.ts";
-import { dawnGpu, mayHaveGpu } from "../device/webgpu/dawn.ts";
+import { dawnGpu, mayHaveGpu, WITHOUT_GPU } from "../device/webgpu/dawn.ts";
 import { webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { ArgumentError, DeviceError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
@@ -65,7 +65,7 @@ export async function openDevice(
     case undefined:
       return threads === undefined || adapter !== undefined ? ((await anyGpu(adapter)) ?? cpu()) : cpu();
     case "gpu":
-      return webgpuDevice(await dawnGpu({ adapter }));
+      return gpu(adapter);
     case "cpu":
       return cpu();
     case "reference":
@@ -75,12 +75,16 @@ export async function openDevice(
   }
 }
 
+async function gpu(adapter: string | undefined, software = true): Promise<Device> {
+  return webgpuDevice(await dawnGpu({ adapter }), { software, wayOut: WITHOUT_GPU });
+}
+
 /** A GPU that is one; null when there is none, unless it was asked for by name. */
 async function anyGpu(adapter: string | undefined): Promise<Device | null> {
-  if (adapter !== undefined) return webgpuDevice(await dawnGpu({ adapter }));
+  if (adapter !== undefined) return gpu(adapter);
   if (!mayHaveGpu()) return null;
   try {
-    return await webgpuDevice(await dawnGpu(), { software: false });
+    return await gpu(undefined, false);
   } catch (error) {
     if (error instanceof DeviceError) return null;
     throw error;

@@ -3,7 +3,7 @@
  * generation can run ahead of its reader, each step taking its token from the sampling before it, on the GPU. Owns the
  * order of writes and submits. Whatever goes wrong rejects with the GPU's one error.
  */
-import { ArgumentError, DeviceError, NibbleError } from "../../format/errors.ts";
+import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
 import type {
   Allocation,
@@ -41,11 +41,10 @@ export class WebgpuAllocation implements Allocation {
   readonly #readBack: ReadBack;
   /** The list that the last step ran. */
   #last: readonly Ready[] = [];
-  #under: Promise<unknown>[] = [];
+  readonly #under: Promise<void>[] = [];
   #word: WordBack | null = null;
   /** Sampling dispatches are compiled when first needed. */
   readonly #sampling = new Map<readonly Dispatch[], Promise<Ready[]>>();
-  #closed = false;
 
   private constructor(
     readonly graph: Graph,
@@ -69,19 +68,19 @@ export class WebgpuAllocation implements Allocation {
     for (const { id, label, bytes } of program.buffers) {
       // Small tables may be read as uniforms, where kernels have no storage binding left.
       const usage = bytes <= MOST_UNIFORM_BYTES ? storage | USAGE.uniform : storage;
-      buffers.set(id, device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage }));
+      buffers.set(id, device.createBuffer({ label, size: bytes, usage }));
     }
     const stepUsage = USAGE.uniform | USAGE.copyTarget;
     const step = device.createBuffer({ label: "step", size: STEP_BYTES, usage: stepUsage });
-    const invalid = await device.popErrorScope();
-    const noMemory = await device.popErrorScope();
-    const failed = noMemory ?? invalid;
-    if (failed) {
+    const [invalid, noMemory] = await Promise.all([gpu.scoped(), gpu.scoped()]);
+    gpu.check();
+    if (invalid) throw await gpu.failure("making buffers", invalid);
+    if (noMemory) {
       const gib = (program.footprint.total / 2 ** 30).toFixed(2);
-      const found = failed.message.split("\n")[0];
       throw new NibbleError(
         "memory",
-        `${gpu.name} cannot hold the ${gib} GiB of weights, cache and workspace (${found}). Ask for a shorter --context or choose a smaller model.`,
+        `${gpu.name} cannot hold the ${gib} GiB of weights, cache and workspace. Ask for a shorter context or choose a smaller model.`,
+        { cause: noMemory },
       );
     }
     const { decode, prompt, place } = program;
@@ -92,13 +91,13 @@ export class WebgpuAllocation implements Allocation {
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
-    this.#check();
+    this.gpu.check();
     await loadWeight(this.gpu, this.program.weight(weight), tensor, this.#buffer, onBytes);
-    this.#check();
+    this.gpu.check();
   }
 
   async run(step: Step): Promise<void> {
-    this.#check();
+    this.gpu.check();
     const { maxTokens, maxOutputs } = this.graph;
     const { ids, position, outputs } = step;
     const tokens = ids.length;
@@ -107,16 +106,16 @@ export class WebgpuAllocation implements Allocation {
     if (!(outputs >= 0 && outputs <= Math.min(tokens, maxOutputs)))
       throw new ArgumentError("outputs of a step", outputs, `0 to ${Math.min(tokens, maxOutputs)}`);
     if (this.#under.length >= UNDER_WAY) await this.#under.shift();
-    this.#check();
+    this.gpu.check();
     const { queue } = this.gpu.device;
     queue.writeBuffer(this.#buffer(this.program.ids), 0, ids as Uint32Array<ArrayBuffer>);
     const encoder = this.#encode({ tokens, position, outputs }, false);
     queue.submit([encoder.finish()]);
-    this.#under.push(queue.onSubmittedWorkDone());
+    this.#under.push(this.gpu.submitted());
   }
 
   continue(options: { sampling: Sampling; position: number; most: number }): Continuation | null {
-    this.#check();
+    this.gpu.check();
     const { sampling, position, most } = options;
     const { device } = this.gpu;
     const plan = this.program.sampling;
@@ -129,7 +128,7 @@ export class WebgpuAllocation implements Allocation {
     // The sampling kernels take step.position + step.tokens for the position of the token that they choose.
     const start = async (at: number | null) => {
       const ready = await samplers;
-      this.#check();
+      this.gpu.check();
       const step = { tokens: at === null ? 0 : 1, position: at ?? position, outputs: 1 };
       const encoder = this.#encode(step, true);
       encodePass(encoder, ready, step);
@@ -145,7 +144,7 @@ export class WebgpuAllocation implements Allocation {
   }
 
   async #candidates(count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> {
-    this.#check();
+    this.gpu.check();
     const plan = this.program.sampling;
     const ready = await this.#samplers(plan.candidatesFor(count));
     const { device } = this.gpu;
@@ -153,17 +152,17 @@ export class WebgpuAllocation implements Allocation {
     encodePass(encoder, ready, { tokens: 0, position: 0, outputs: 1 });
     device.queue.submit([encoder.finish()]);
     const bytes = await this.#readBack.read(this.#buffer(plan.candidates), 0, plan.candidates.bytes);
-    this.#check();
+    this.gpu.check();
     return unpackCandidates(bytes, count);
   }
 
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
-    this.#check();
+    this.gpu.check();
     const buffer = this.program.kept(value);
     if (!buffer) throw new ArgumentError("value", value.id, "the logits or a labelled value");
     const [offset, bytes] = [first * value.cols * 4, rows * value.cols * 4];
     const found = await this.#readBack.read(this.#buffer(buffer), offset, bytes);
-    this.#check();
+    this.gpu.check();
     return new Float32Array(found);
   }
 
@@ -175,8 +174,6 @@ export class WebgpuAllocation implements Allocation {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
     for (const buffer of this.buffers.values()) buffer.destroy();
     this.gpu.close();
   }
@@ -209,10 +206,5 @@ export class WebgpuAllocation implements Allocation {
     this.#last = tokens === 1 && outputs <= 1 ? this.ready.decode : this.ready.prompt;
     encodePass(encoder, this.#last, step);
     return encoder;
-  }
-
-  #check(): void {
-    if (this.#closed) throw new DeviceError("gpu", "the device is closed");
-    this.gpu.check();
   }
 }

@@ -1,15 +1,20 @@
 /**
- * WebGPU in Node: Dawn through the optional package `webgpu`. Owns its toggles and the refusal of adapters that compute
- * nothing. Browsers have `navigator.gpu` instead and never load this file.
+ * WebGPU in Node: Dawn through the optional package `webgpu`. Owns its toggles, which adapters it sees, and what a
+ * machine lacks on which it sees none. Browsers have `navigator.gpu` instead and never load this file.
  */
 import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { DeviceError } from "../../format/errors.ts";
+import { oneLine } from "./gpu.ts";
+
+/** For errors that say that there is no GPU. */
+export const WITHOUT_GPU = "Without a GPU the device cpu works.";
 
 /** Set once: Dawn's classes and flag objects as globals, as the Web has them. */
 let globalsSet = false;
 
 export interface DawnOptions {
-  /** Part of an adapter's name; default: the discrete GPU. */
+  /** Part of an adapter's name, in any case of letters; default: the discrete GPU. */
   adapter?: string;
 }
 
@@ -22,6 +27,9 @@ export interface DawnOptions {
  */
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
 
+/** Of the Vulkan loader on Linux. */
+const LOADER = "libvulkan.so.1";
+
 /**
  * Whether looking for a GPU makes sense: on Linux there is a device file for each. Without one, loading Dawn would cost
  * 100 ms and a warning about Vulkan on stderr, only to find nothing.
@@ -33,24 +41,62 @@ export function mayHaveGpu(): boolean {
   );
 }
 
-/** DeviceError when the package is missing or cannot start. */
+/** DeviceError when the package or Vulkan is missing, or when no adapter has the name. */
 export async function dawnGpu(options: DawnOptions = {}, toggles: readonly string[] = TOGGLES): Promise<GPU> {
-  let dawn: typeof import("webgpu");
-  try {
-    dawn = await import("webgpu");
-  } catch (cause) {
-    const way = "npm i webgpu adds it; --device cpu works without";
+  const { adapter } = options;
+  const dawn = await loadDawn();
+  if (!hasVulkan())
     throw new DeviceError(
       "gpu",
-      `the optional package webgpu is not installed or does not load here. ${way}`,
-      {
-        cause,
-      },
+      `there is no Vulkan here (${LOADER}); it comes with the GPU's driver or the system's package libvulkan1. ${WITHOUT_GPU}`,
     );
-  }
-  if (!globalsSet) Object.assign(globalThis, dawn.globals);
-  globalsSet = true;
   const flags = [`enable-dawn-features=${toggles.join(",")}`, "disable-dawn-features=timestamp_quantization"];
-  if (options.adapter !== undefined) flags.push(`adapter=${options.adapter}`);
+  if (adapter !== undefined) {
+    const names = await adapterNames(dawn, flags);
+    const name = names.find((name) => name.toLowerCase().includes(adapter.toLowerCase()));
+    if (name === undefined && names.length > 0)
+      throw new DeviceError("gpu", `no adapter has "${adapter}" in its name; there are: ${names.join(", ")}`);
+    if (name !== undefined) flags.push(`adapter=${name}`);
+  }
   return dawn.create(flags);
+}
+
+async function loadDawn(): Promise<typeof import("webgpu")> {
+  try {
+    const dawn = await import("webgpu");
+    if (!globalsSet) Object.assign(globalThis, dawn.globals);
+    globalsSet = true;
+    return dawn;
+  } catch (cause) {
+    const isMissing = (cause as NodeJS.ErrnoException).code === "ERR_MODULE_NOT_FOUND";
+    const found = isMissing ? "is not installed; npm i webgpu adds it" : `does not load: ${oneLine(cause)}`;
+    throw new DeviceError("gpu", `the optional package webgpu ${found}. ${WITHOUT_GPU}`, { cause });
+  }
+}
+
+/**
+ * Whether Dawn will find the Vulkan loader, which it looks for like any library and beside node. Asked first, because
+ * Dawn complains on stderr. process.dlopen is made for Node's own addons: it opens the library, misses what an addon has,
+ * and closes it again. Any error but the library's absence means that it is there.
+ */
+function hasVulkan(): boolean {
+  if (process.platform !== "linux" || process.env.DAWNNODE_BACKEND !== undefined) return true;
+  try {
+    process.dlopen({ exports: {} }, LOADER);
+  } catch (error) {
+    const isMissing = (error as Error).message.includes("cannot open shared object file");
+    return !isMissing || existsSync(join(dirname(process.execPath), LOADER));
+  }
+  return true;
+}
+
+/** Dawn tells names only when it is asked for one that it does not have. The best for computing comes first. */
+async function adapterNames(dawn: typeof import("webgpu"), flags: readonly string[]): Promise<string[]> {
+  const gpu = dawn.create([...flags, "adapter=(none)"]);
+  try {
+    await gpu.requestAdapter({ powerPreference: "high-performance" });
+    return [];
+  } catch (error) {
+    return [...(error as Error).message.matchAll(/, name: '(.*)'$/gm)].map(([, name]) => name);
+  }
 }

@@ -1,7 +1,8 @@
 /**
- * One GPUDevice: which features it was given, pipelines by kernel and values (compiled once), buffers, and its first
- * error. Whatever goes wrong on the GPU (validation, memory, a lost device) becomes one DeviceError here, so that nobody
- * waits for a result that cannot come. Refuses to know operations. Web standards only.
+ * One GPUDevice: which features it was given, pipelines by kernel and values (compiled once), and its first error.
+ * Whatever goes wrong on the GPU (validation, memory, a lost device, closing) becomes one DeviceError here, which every
+ * later call gives too, so that nobody waits for a result that cannot come or takes a wrong one. Refuses to know
+ * operations. Web standards only.
  */
 import { DeviceError } from "../../format/errors.ts";
 import { KERNELS } from "./kernels.ts";
@@ -29,6 +30,11 @@ export interface TraitOptions {
 export const MATRIX_WORKGROUP_BYTES = 32_768;
 
 const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+
+/** A failed call may come before the news that the device was lost, which explains it. */
+const LOSS_MS = 100;
+/** Of a message from below; Dawn quotes whole lines of shaders. */
+const MOST_CHARACTERS = 400;
 
 interface MatrixConfig {
   componentType: string;
@@ -60,8 +66,8 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
 export class Gpu {
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #lost: Promise<unknown>;
   #error: DeviceError | null = null;
-  #closing = false;
 
   private constructor(
     readonly device: GPUDevice,
@@ -71,10 +77,14 @@ export class Gpu {
     /** What the device came from: Dawn takes the process down when its root is collected while devices live. */
     readonly root: unknown,
   ) {
-    device.addEventListener("uncapturederror", ({ error }) => this.#fail(error.message));
-    device.lost.then(({ reason, message }) => {
-      if (!this.#closing) this.#fail(`the device was lost (${reason || "unknown"}): ${message}`);
+    device.addEventListener("uncapturederror", (event) => {
+      // Dawn in Node would print it on stdout, in the middle of an answer.
+      event.preventDefault();
+      this.#fail(oneLine(event.error));
     });
+    this.#lost = device.lost.then(({ reason, message }) =>
+      this.#fail(`the device was lost (${reason || "unknown"}): ${oneLine(message)}`),
+    );
   }
 
   /** limits: only what a plan needs beyond WebGPU's defaults. DeviceError when the adapter refuses. */
@@ -94,22 +104,41 @@ export class Gpu {
       const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: limits });
       return new Gpu(device, traits, name, root);
     } catch (cause) {
-      throw new DeviceError("gpu", `${name} gives no device: ${(cause as Error).message}`, { cause });
+      throw new DeviceError("gpu", `${name} gives no device: ${oneLine(cause)}`, { cause });
     }
   }
 
-  /** The first thing that went wrong, or null. */
-  get error(): DeviceError | null {
-    return this.#error;
-  }
-
-  /** Throws the first thing that went wrong. */
+  /** Throws the first thing that went wrong; closing counts. */
   check(): void {
     if (this.#error) throw this.#error;
   }
 
-  #fail(message: string): void {
-    this.#error ??= new DeviceError("gpu", `${this.name}: ${message.replace(/\s+/g, " ").trim()}`);
+  /** The one error behind a call that has failed. Waits a moment for the news that the device was lost. */
+  async failure(doing: string, cause: unknown): Promise<DeviceError> {
+    if (!this.#error) {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const moment = new Promise((resolve) => {
+        timer = setTimeout(resolve, LOSS_MS);
+      });
+      await Promise.race([this.#lost, moment]);
+      clearTimeout(timer);
+    }
+    return this.#fail(`${doing} failed: ${oneLine(cause)}`, cause);
+  }
+
+  /** Closes the error scope that was opened last and gives its error. A lost device may have none: `check` tells. */
+  scoped(): Promise<GPUError | null> {
+    return this.device.popErrorScope().catch(() => null);
+  }
+
+  /** Waits for everything submitted so far. Never rejects: `check` tells how it went. */
+  async submitted(): Promise<void> {
+    await this.device.queue.onSubmittedWorkDone().catch((cause: unknown) => this.failure("waiting", cause));
+  }
+
+  #fail(found: string, cause?: unknown): DeviceError {
+    this.#error ??= new DeviceError("gpu", `${this.name}: ${found}`, { cause });
+    return this.#error;
   }
 
   /** Compiled once for each set of values. DeviceError with kernel and line when it does not compile. */
@@ -134,21 +163,20 @@ export class Gpu {
     this.device.pushErrorScope("validation");
     const module = this.device.createShaderModule({ code, label: spec.kernel });
     const layout = this.device.createPipelineLayout({ bindGroupLayouts: [this.bindLayout(spec.kernel)] });
-    const pipeline = this.device
+    const made = this.device
       .createComputePipelineAsync({ label: spec.kernel, layout, compute: { module, entryPoint: "main" } })
       .then(
-        (made) => made,
-        (error: Error) => error,
+        (pipeline) => ({ pipeline }),
+        (error: unknown) => ({ error }),
       );
-    const scoped = await this.device.popErrorScope();
-    const made = await pipeline;
-    const failed = scoped ?? (made instanceof Error ? made : null);
-    if (failed || made instanceof Error)
-      throw new DeviceError(
-        "gpu",
-        `${this.name}: kernel ${spec.kernel} does not compile: ${failed?.message}`,
-      );
-    return made;
+    const scoped = await this.scoped();
+    const result = await made;
+    this.check();
+    if (!scoped && "pipeline" in result) return result.pipeline;
+    const cause = scoped ?? ("error" in result && result.error);
+    throw new DeviceError("gpu", `${this.name}: kernel ${spec.kernel} does not compile: ${oneLine(cause)}`, {
+      cause,
+    });
   }
 
   bindLayout(kernel: KernelSpec["kernel"]): GPUBindGroupLayout {
@@ -166,10 +194,23 @@ export class Gpu {
     return layout;
   }
 
+  /** What is under way fails. Safe to call twice. */
   close(): void {
-    this.#closing = true;
+    this.#error ??= new DeviceError("gpu", "the device is closed");
     this.device.destroy();
   }
+}
+
+/** An error's message, or a message, as part of one line; without the places in Dawn's own source. */
+export function oneLine(from: unknown): string {
+  const { message = String(from) } = (from ?? {}) as { message?: string };
+  const line = message
+    .replace(/\n\s*at \S+ \([^)]*:\d+\)/g, "")
+    .replace(/\s+/g, " ")
+    .trim();
+  return line.length > MOST_CHARACTERS
+    ? `${line.slice(0, MOST_CHARACTERS)}...`
+    : line || "no reason was given";
 }
 
 export function adapterName(adapter: GPUAdapter): string {

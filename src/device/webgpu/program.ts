@@ -53,6 +53,17 @@ export interface GpuProgram {
 type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
 
 const FORMATS = ["int4", "f16"];
+/** Kernels read some buffers as vec4s. */
+const ALIGNMENT = 16;
+
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
+
+/** The most that one buffer may hold, all of it bound at once. */
+export function bufferBytes({ maxStorageBufferBindingSize, maxBufferSize }: Limits): number {
+  return Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / ALIGNMENT) * ALIGNMENT;
+}
 
 export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuProgram {
   const fixed: Buffer[] = [];
@@ -60,7 +71,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const buffer = (label: string, bytes: number): Buffer => ({
     id: count++,
     label,
-    bytes: Math.max(16, bytes),
+    bytes: aligned(Math.max(1, bytes)),
   });
   const keep = (label: string, bytes: number) => {
     const made = buffer(label, bytes);
@@ -75,7 +86,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
       );
 
   const stages = stagesOf(graph);
-  const mostBytes = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+  const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);
   const caches = graph.caches.map((cache) => ({
     keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache).keys),

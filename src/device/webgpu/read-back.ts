@@ -2,7 +2,6 @@
  * GPU -> host: one mappable buffer, as large as the largest read so far. Owns the only waits of a step. A device that is
  * lost while someone waits rejects with the GPU's one error.
  */
-import { DeviceError } from "../../format/errors.ts";
 import type { Gpu } from "./gpu.ts";
 
 const MAP_READ_COPY_TARGET = 1 | 8;
@@ -35,10 +34,7 @@ export class ReadBack {
     try {
       await staging.mapAsync(READ, 0, bytes);
     } catch (cause) {
-      this.gpu.check();
-      throw new DeviceError("gpu", `${this.gpu.name}: reading back failed: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw await this.gpu.failure("reading back", cause);
     }
     const copy = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();

@@ -4,7 +4,7 @@
  */
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
-import type { Gpu } from "./gpu.ts";
+import { type Gpu, oneLine } from "./gpu.ts";
 import { KERNELS } from "./kernels.ts";
 import { PARAMS_BYTES } from "./program.ts";
 import type { KernelSource } from "./wgsl.ts";
@@ -50,8 +50,8 @@ export async function makeReady(
     return { dispatch, pipeline: pipelines[i], group };
   });
   device.queue.writeBuffer(params, 0, written);
-  const wrong = await device.popErrorScope();
-  if (wrong) throw new DeviceError("gpu", `${gpu.name}: ${wrong.message}`);
+  const wrong = await gpu.scoped();
+  if (wrong) throw new DeviceError("gpu", `${gpu.name}: ${oneLine(wrong)}`, { cause: wrong });
   return readies;
 }
 

@@ -3,7 +3,7 @@
  * mappable buffers. Refuses to know what a step is: the allocation starts it.
  * One idea: every submit answers with one word, and `next` starts a new one for each that it takes.
  */
-import { AbortedError, ArgumentError, DeviceError } from "../../format/errors.ts";
+import { AbortedError, ArgumentError } from "../../format/errors.ts";
 import type { Continuation } from "../contract.ts";
 import type { Gpu } from "./gpu.ts";
 import { NOT_PROVEN } from "./sample.ts";
@@ -106,10 +106,7 @@ export class WordBack {
     try {
       await buffer.mapAsync(READ);
     } catch (cause) {
-      gpu.check();
-      throw new DeviceError("gpu", `${gpu.name}: reading back failed: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw await gpu.failure("reading back", cause);
     }
     const word = new Uint32Array(buffer.getMappedRange())[0];
     buffer.unmap();

@@ -6,15 +6,25 @@
 import { DeviceError } from "../../format/errors.ts";
 import type { Device } from "../contract.ts";
 import { WebgpuAllocation } from "./allocation.ts";
-import { adapterName, Gpu, MATRIX_WORKGROUP_BYTES, type TraitOptions, type Traits, traitsOf } from "./gpu.ts";
+import {
+  adapterName,
+  Gpu,
+  MATRIX_WORKGROUP_BYTES,
+  oneLine,
+  type TraitOptions,
+  type Traits,
+  traitsOf,
+} from "./gpu.ts";
 import { KV_FORMATS } from "./kv.ts";
-import { compileGraph, type GpuProgram } from "./program.ts";
+import { bufferBytes, compileGraph, type GpuProgram } from "./program.ts";
 
 export interface WebgpuOptions {
   /** Refuses features that the adapter has; for tests and comparisons. */
   traits?: TraitOptions;
   /** false: refuses adapters that are programs, such as SwiftShader and llvmpipe. */
   software?: boolean;
+  /** A sentence for who has no GPU: what to do here. */
+  wayOut?: string;
 }
 
 /** Longest single buffer or binding of WebGPU's default limits. */
@@ -28,31 +38,31 @@ export const GPU_CHUNK = 512;
 
 /** DeviceError when there is no adapter that computes. */
 export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promise<Device> {
-  const ask = () => gpu.requestAdapter({ powerPreference: "high-performance" });
-  let adapter = await ask();
-  if (!adapter) throw new DeviceError("gpu", "no WebGPU adapter was found; --device cpu works without one");
-  const { software = true } = options;
-  if (!software && adapter.info.isFallbackAdapter)
-    throw new DeviceError("gpu", `${adapterName(adapter)} is a program, not a GPU`);
-  const traits = traitsOf(adapter, options.traits);
+  const { software = true, wayOut } = options;
+  const none = (found: string, cause?: unknown) =>
+    new DeviceError("gpu", wayOut ? `${found}. ${wayOut}` : found, { cause });
+  let adapter = await requestAdapter(gpu, none);
+  if (!adapter) throw none("no WebGPU adapter was found");
   const name = adapterName(adapter);
-  if (/null/i.test(adapter.info.device ?? "") && !adapter.info.vendor)
-    throw new DeviceError("gpu", `the adapter ${name} computes nothing; --device cpu works without a GPU`);
-  const { limits } = adapter;
+  const { info, limits } = adapter;
+  // Dawn's null backend accepts everything and gives zeros.
+  if (/null/i.test(info.device ?? "") && !info.vendor) throw none(`the adapter ${name} computes nothing`);
+  if (!software && info.isFallbackAdapter) throw none(`${name} is a program, not a GPU`);
+  const traits = traitsOf(adapter, options.traits);
   return {
     name: "gpu",
-    description: `${name} through WebGPU${describe(traits)}`,
+    description: `${name} through WebGPU (${describe(traits, info)})`,
     memoryBytes: Number.MAX_SAFE_INTEGER,
     chunk: GPU_CHUNK,
-    bufferBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
+    bufferBytes: bufferBytes(limits),
     kvFormats: KV_FORMATS,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
     async allocate(graph) {
       const program = compileGraph(graph, traits, limits);
       // An adapter gives one device only.
-      const used = adapter ?? (await ask());
+      const used = adapter ?? (await requestAdapter(gpu, none));
       adapter = null;
-      if (!used) throw new DeviceError("gpu", `the adapter ${name} is gone`);
+      if (!used) throw none(`the adapter ${name} is gone`);
       const opened = await Gpu.open(used, traits, neededLimits(program, traits), gpu);
       try {
         return await WebgpuAllocation.create(graph, program, opened);
@@ -64,12 +74,20 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   };
 }
 
-function describe({ f16, subgroup, matrices }: Traits): string {
+/** The discrete GPU where there are several: browsers and Dawn take the preference so. */
+function requestAdapter(gpu: GPU, none: (found: string, cause: unknown) => DeviceError) {
+  return gpu.requestAdapter({ powerPreference: "high-performance" }).catch((cause: unknown) => {
+    throw none(`no WebGPU adapter can be had: ${oneLine(cause)}`, cause);
+  });
+}
+
+function describe({ f16, subgroup, matrices }: Traits, { isFallbackAdapter }: GPUAdapterInfo): string {
   const parts = [
+    ...(isFallbackAdapter ? ["in software"] : []),
     matrices ? "subgroup matrices" : f16 ? "f16" : "f32",
     subgroup ? `subgroups of ${subgroup}` : "no subgroups",
   ];
-  return ` (${parts.join(", ")})`;
+  return parts.join(", ");
 }
 
 /** What the program needs beyond the defaults, exactly. */

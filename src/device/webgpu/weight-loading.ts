@@ -65,7 +65,7 @@ async function loadRows(
         (count * scalesBytes) / 4,
       );
     // Without a wait the queue would hold the whole model in host memory.
-    await queue.onSubmittedWorkDone();
+    await gpu.submitted();
     gpu.check();
     onBytes?.(read.length);
   }

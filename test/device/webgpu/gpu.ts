@@ -46,16 +46,19 @@ export async function softwareDevice(
 /** f16, subgroups of 32 and f16 matrices, as on an NVIDIA GPU: the traits of a device that only compiles. */
 export const ALL_TRAITS: Traits = { f16: true, subgroup: 32, matrices: true, timestamps: false };
 
-/** A device that validates and compiles kernels for any traits, and computes nothing: buffers read back as zeros. */
+/** Dawn's null backend. */
+export async function nullGpu(): Promise<GPU> {
+  const { create, globals } = await import("webgpu");
+  Object.assign(globalThis, globals);
+  return kept(create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]));
+}
+
+/** A device that validates and compiles kernels for any traits, and computes nothing. */
 export async function nullDevice(
   traits: Traits = ALL_TRAITS,
   limits: Record<string, number> = {},
 ): Promise<Gpu> {
-  const { create, globals } = await import("webgpu");
-  Object.assign(globalThis, globals);
-  const adapter = await kept(
-    create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]),
-  ).requestAdapter();
+  const adapter = await (await nullGpu()).requestAdapter();
   if (adapter === null) throw new Error("Dawn has no null backend");
   return opened(await Gpu.open(adapter, traits, limits));
 }

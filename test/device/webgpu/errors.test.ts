@@ -1,0 +1,211 @@
+/**
+ * A GPU that fails under an allocation, in every phase: one DeviceError, the same for each later call, and no hang. On
+ * Dawn's null backend: these are paths of the host, and it compiles fast.
+ */
+import { describe, expect, it, vi } from "vitest";
+import type { Allocation, Graph } from "../../../src/device/contract.ts";
+import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
+import { DeviceError, NibbleError } from "../../../src/format/errors.ts";
+import { randomTensor } from "../random-tensor.ts";
+import { describeGpu } from "./gpu.ts";
+import { smallGraph } from "./graphs.ts";
+import { expectLost, LOSSES, losable, rejection } from "./losable.ts";
+import { pretended, wrapped } from "./wrapped.ts";
+
+async function fill(allocation: Allocation, graph: Graph, onBytes?: () => void): Promise<void> {
+  for (const weight of graph.weights) {
+    const { name, type, rows, cols } = weight;
+    await allocation.load(weight, randomTensor(name, type, rows, cols), onBytes);
+  }
+}
+
+/** A small graph on a device, its weights loaded, and the calls that there are. */
+async function ready(gpu: GPU) {
+  const graph = smallGraph();
+  const allocation = await (await webgpuDevice(gpu)).allocate(graph);
+  await fill(allocation, graph);
+  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1, first: 0 };
+  return {
+    allocation,
+    graph,
+    run: (position: number) => allocation.run({ ids: new Uint32Array(4), position, outputs: 1 }),
+    read: () => allocation.read(graph.logits, 0, 1),
+    candidates: async () => allocation.candidates!(5),
+    ahead: async () => allocation.continue!({ sampling, position: 4, most: 50 })!,
+  };
+}
+
+describeGpu("a device that is lost", () => {
+  describe.each(LOSSES)("%s", (loss) => {
+    it("while kernels compile", async () => {
+      const { gpu, lose } = await losable(loss);
+      const graph = smallGraph();
+      const making = (await webgpuDevice(gpu)).allocate(graph);
+      setTimeout(lose);
+      // What the loss overtakes may still be made; then the next call fails.
+      await expectLost(loss, () =>
+        making.then(async (allocation) => {
+          await fill(allocation, graph);
+          await allocation.read(graph.logits, 0, 1);
+        }),
+      );
+    });
+
+    it("while weights are loaded", async () => {
+      const { gpu, lose } = await losable(loss);
+      const graph = smallGraph();
+      const allocation = await (await webgpuDevice(gpu)).allocate(graph);
+      await expectLost(
+        loss,
+        () => fill(allocation, graph, lose).then(() => allocation.read(graph.logits, 0, 1)),
+        () => fill(allocation, graph),
+      );
+      await allocation.close();
+    });
+
+    it("between steps, then also for every other call", async () => {
+      const { gpu, lose } = await losable(loss);
+      const { allocation, run, read, candidates, ahead } = await ready(gpu);
+      await run(0);
+      lose();
+      await expectLost(loss, read, () => run(4), candidates, ahead, read);
+      await allocation.close();
+    });
+
+    it("with steps of a prompt under way", async () => {
+      const { gpu, lose } = await losable(loss);
+      const { allocation, run, read } = await ready(gpu);
+      const steps = async () => {
+        for (let position = 0; position < 40; position += 4) {
+          await run(position);
+          if (position === 8) lose();
+        }
+      };
+      await expectLost(loss, () => steps().then(read), read);
+      await allocation.close();
+    });
+
+    it("while logits are read back", async () => {
+      const { gpu, lose } = await losable(loss);
+      const { allocation, run, read, candidates } = await ready(gpu);
+      await run(0);
+      // Kernels of the candidates are compiled then.
+      await candidates();
+      const both = [read(), candidates()];
+      lose();
+      await expectLost(loss, ...both.map((call) => () => call), read);
+      await allocation.close();
+    });
+
+    it("while it runs ahead", async () => {
+      const { gpu, lose } = await losable(loss);
+      const { allocation, run, ahead, read } = await ready(gpu);
+      await run(0);
+      const continuation = await ahead();
+      for (let i = 0; i < 3; i++) await continuation.next();
+      lose();
+      const rest = async () => {
+        for (;;) await continuation.next();
+      };
+      await expectLost(loss, rest, () => continuation.next(), read);
+      expect((await continuation.stop()).position).toBeGreaterThanOrEqual(6);
+      await allocation.close();
+    });
+
+    it("before it is closed, twice", async () => {
+      const { gpu, lose } = await losable(loss);
+      const { allocation, read } = await ready(gpu);
+      lose();
+      await Promise.all([allocation.close(), allocation.close()]);
+      expect(await rejection(read())).toBeInstanceOf(DeviceError);
+    });
+  });
+});
+
+describeGpu("closing", () => {
+  it("under everything that can be under way ends it", async () => {
+    const { gpu } = await pretended();
+    const { allocation, graph, run, read, candidates, ahead } = await ready(gpu);
+    await run(0);
+    await run(4);
+    const continuation = await ahead();
+    const calls = [continuation.next(), read(), candidates(), run(8), fill(allocation, graph)].map(rejection);
+    await Promise.all([allocation.close(), allocation.close()]);
+    const errors = await Promise.all(calls);
+    for (const error of [...errors, await rejection(read()), await rejection(run(8))])
+      expect(error).toMatchObject({ name: "DeviceError", message: "gpu: the device is closed" });
+    expect(await continuation.stop()).toEqual({ position: expect.any(Number) });
+    await allocation.close();
+  });
+});
+
+describeGpu("a mistake on the GPU", () => {
+  it("is no text: the next call rejects, and nothing is printed", async () => {
+    const { gpu, devices } = await pretended();
+    const { allocation, run, read } = await ready(gpu);
+    await run(0);
+    const print = vi.spyOn(process.stdout, "write");
+    const [device] = devices;
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(
+      device.createBuffer({ size: 16, usage: 4 }),
+      8,
+      device.createBuffer({ size: 16, usage: 8 }),
+      0,
+      16,
+    );
+    device.queue.submit([encoder.finish()]);
+    const error = await rejection(read());
+    expect(error).toBeInstanceOf(DeviceError);
+    expect(error.message).toMatch(/^gpu: pretence: [^\n]+$/);
+    expect(await rejection(run(4))).toBe(error);
+    expect(print).not.toHaveBeenCalled();
+    print.mockRestore();
+    await allocation.close();
+  });
+
+  it("in a kernel is named, and the device is closed", async () => {
+    const { gpu, devices } = await pretended({
+      device: (opened) =>
+        wrapped(opened, {
+          createShaderModule: (descriptor: GPUShaderModuleDescriptor) => {
+            const code = descriptor.label === "embed" ? "fn main() { no_such_function(); }" : descriptor.code;
+            return opened.createShaderModule({ ...descriptor, code });
+          },
+        }),
+    });
+    const error = await rejection((await webgpuDevice(gpu)).allocate(smallGraph()));
+    expect(error).toBeInstanceOf(DeviceError);
+    expect(error.message).toMatch(/^gpu: pretence: kernel embed does not compile: [^\n]*no_such_function/);
+    expect((await devices[0].lost).reason).toBe("destroyed");
+  });
+
+  it("in a binding is an error of the allocation", async () => {
+    const { gpu, devices } = await pretended({
+      device: (opened) =>
+        wrapped(opened, {
+          createBuffer: (descriptor: GPUBufferDescriptor) =>
+            opened.createBuffer({ ...descriptor, usage: descriptor.usage & ~128 }),
+        }),
+    });
+    const error = await rejection((await webgpuDevice(gpu)).allocate(smallGraph()));
+    expect(error).toBeInstanceOf(DeviceError);
+    expect(error.message).toMatch(/^gpu: pretence: [^\n]*Storage/);
+    expect((await devices[0].lost).reason).toBe("destroyed");
+  });
+});
+
+describeGpu("memory", () => {
+  it("that does not suffice is an error with the way out, and the device is closed", async () => {
+    // Dawn's null backend has 512 MiB.
+    const { gpu, devices } = await pretended();
+    const error = await rejection((await webgpuDevice(gpu)).allocate(smallGraph(3, 2 ** 20)));
+    expect(error).toBeInstanceOf(NibbleError);
+    expect(error).toMatchObject({
+      code: "memory",
+      message:
+        "pretence cannot hold the 0.75 GiB of weights, cache and workspace. Ask for a shorter context or choose a smaller model.",
+    });
+    expect((await devices[0].lost).reason).toBe("destroyed");
+  });
+});

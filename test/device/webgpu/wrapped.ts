@@ -1,0 +1,69 @@
+/**
+ * GPUs that are not what they seem: Dawn's null backend under another name, an adapter with other limits, a device that
+ * is lost when the test says so. Everything else is the real one's.
+ */
+import { nullGpu, softwareGpu } from "./gpu.ts";
+
+/** `target` with some members replaced. The others keep their `this`, which native objects insist on. */
+export function wrapped<T extends object>(target: T, members: { [Key in keyof T]?: unknown }): T {
+  return new Proxy(target, {
+    get(_, key) {
+      if (Object.hasOwn(members, key)) return members[key as keyof T];
+      const value = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+export interface Pretence {
+  /** "null" compiles fast, computes nothing and gives zeros; "software": SwiftShader. */
+  backend?: "null" | "software";
+  info?: Partial<GPUAdapterInfo>;
+  limits?: Partial<Record<keyof GPUSupportedLimits, number>>;
+  /** The device that is given for the one that was opened. */
+  device?: (opened: GPUDevice) => GPUDevice;
+}
+
+export interface Pretended {
+  gpu: GPU;
+  /** What devices were asked for. */
+  requests: GPUDeviceDescriptor[];
+  /** The real ones that were opened. */
+  devices: GPUDevice[];
+}
+
+export async function pretended(options: Pretence = {}): Promise<Pretended> {
+  const { backend = "null", info, limits, device = (opened) => opened } = options;
+  const isNull = backend === "null";
+  const root = await (isNull ? nullGpu() : softwareGpu());
+  const requests: GPUDeviceDescriptor[] = [];
+  const devices: GPUDevice[] = [];
+  const requestAdapter = async (asked?: GPURequestAdapterOptions) => {
+    const adapter = await root.requestAdapter(asked);
+    if (!adapter) return null;
+    const requestDevice = async (descriptor: GPUDeviceDescriptor) => {
+      requests.push(descriptor);
+      const opened = await adapter.requestDevice(descriptor);
+      if (isNull) readZeros(opened);
+      devices.push(opened);
+      return device(opened);
+    };
+    const named = isNull ? { vendor: "nobody", device: "pretence" } : {};
+    return wrapped(adapter, {
+      info: wrapped(adapter.info, { ...named, ...info }),
+      limits: wrapped(adapter.limits, { ...limits }),
+      requestDevice,
+    });
+  };
+  return { gpu: wrapped(root, { requestAdapter }), requests, devices };
+}
+
+/** What the null backend gives is whatever lay in memory. */
+function readZeros(device: GPUDevice): void {
+  const { createBuffer } = device;
+  device.createBuffer = (descriptor) => {
+    const buffer = createBuffer.call(device, descriptor);
+    buffer.getMappedRange = (_, bytes = buffer.size) => new ArrayBuffer(bytes);
+    return buffer;
+  };
+}

@@ -39,12 +39,12 @@ const gpu = await Gpu.open(
   {
     maxStorageBufferBindingSize,
     maxBufferSize,
-    maxComputeWorkgroupStorageSize: Math.min(32768, adapter.limits.maxComputeWorkgroupStorageSize),
+    maxComputeWorkgroupStorageSize: adapter.limits.maxComputeWorkgroupStorageSize,
   },
   api,
 );
 const { device } = gpu;
-console.error(gpu.name, JSON.stringify(traits));
+console.error(gpu.name, JSON.stringify(traits), adapter.limits.maxComputeWorkgroupStorageSize);
 
 /** A random generator of normal floats, by sums of uniform ones. @param {number} seed */
 function generator(seed) {
@@ -353,16 +353,38 @@ async function fill(it) {
   }
 }
 
-/** @type {[string, string, Record<string, unknown>][]} */
+/**
+ * name; kernel; its values that differ; pieces of its text to replace; options of attendDispatches.
+ * @type {[string, string, Record<string, any>, [string, string][]?, Record<string, any>?][]}
+ */
 const variants = [["", "", {}], ...JSON.parse(options.variants)];
 
-/** Dispatches with a variant's values. */
-const varied = (dispatches, [, kernel, values]) =>
-  dispatches.map((d) =>
-    d.kernel.kernel === kernel
-      ? { ...d, kernel: { ...d.kernel, values: { ...d.kernel.values, ...values } } }
-      : d,
+/** The kernels' texts as they are shipped, and while a variant is compiled as it wants them. */
+const shipped = new Map(Object.entries(KERNELS).map(([name, { text }]) => [name, text]));
+
+/** Dispatches with a variant's values. @param {any[]} dispatches @param {typeof variants[number]} variant */
+function varied(dispatches, [name, kernel, values, patches = []]) {
+  if (!shipped.has(kernel)) return dispatches;
+  const source = /** @type {any} */ (KERNELS)[kernel];
+  source.text = shipped.get(kernel);
+  for (const [before, after] of patches) {
+    if (!source.text.includes(before)) throw new Error(`${name}: no ${before}`);
+    source.text = source.text.replaceAll(before, after);
+  }
+  return dispatches.map((d) =>
+    d.kernel.kernel !== kernel
+      ? d
+      : {
+          ...d,
+          // Pipelines are known by their values and libraries: a name makes the patched one another.
+          kernel: {
+            ...d.kernel,
+            values: { ...d.kernel.values, ...values },
+            libs: { ...d.kernel.libs, variant: name },
+          },
+        },
   );
+}
 
 async function times() {
   const heads = 64;
@@ -384,10 +406,14 @@ async function times() {
           form: "q8",
           queries,
           out,
-          ...(variant[1] === "spans" ? variant[2] : {}),
+          ...variant[4],
         };
         const first = attendOf(it, 0, more);
-        if (variant[1] !== "" && variant[1] !== "spans" && !first.some((d) => d.kernel.kernel === variant[1]))
+        if (
+          variant[1] !== "" &&
+          variant[1] !== "options" &&
+          !first.some((d) => d.kernel.kernel === variant[1])
+        )
           continue;
         const sets = it.caches.map((_, copy) => varied(attendOf(it, copy, more), variant));
         try {

@@ -108,6 +108,8 @@ export interface AttendOptions {
   readonly spare: Buffer;
   /** Workgroups that a long context is cut into; for measuring. */
   readonly workgroups?: number;
+  /** Positions that a workgroup of a decode takes at a time; for measuring. */
+  readonly tile?: number;
   scratch(label: string, bytes: number): Buffer;
 }
 
@@ -160,7 +162,7 @@ function decode(options: AttendOptions): Dispatch[] {
   const { kvHeads, headDim, capacity } = cache;
   const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
-  const shape = decodeShape(format, group, headDim);
+  const shape = { ...decodeShape(format, group, headDim), ...(options.tile ? { tile: options.tile } : {}) };
   const mostTiles = Math.ceil(visible(cache, capacity - 1).count / shape.tile) + 1;
   const most = Math.min(
     mostTiles,

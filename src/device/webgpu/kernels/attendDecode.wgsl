@@ -19,6 +19,8 @@ const SCALES_AT: u32 = 64u;
 const TILE: u32 = 256u;
 // Dims of one thread while values are summed; all of one group of 32.
 const DIMS: u32 = 2u;
+// Groups of keys that are loaded before they are needed.
+const AHEAD: u32 = 1u;
 const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
@@ -39,7 +41,10 @@ const BLOCK_ROWS: u32 = WORKGROUP / VALUE_LANES;
 const FOURS: u32 = (HEADS + 3u) / 4u;
 const WEIGHT_STRIDE: u32 = LANES + 1u;
 const TILE_WORDS: u32 =
-  max(max(TILE * FOURS + LANES, HEADS * GROUPS * WEIGHT_STRIDE), BLOCK_ROWS * GROUPS * 32u);
+  max(max(TILE * FOURS + LANES, HEADS * GROUPS * WEIGHT_STRIDE), max(BLOCK_ROWS * GROUPS * 32u, HEADS * GROUPS * 8u));
+// Fours of query dims, and how many a thread quantizes.
+const ITEMS: u32 = HEADS * GROUPS * 8u;
+const TURNS: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const HIDDEN_SCORE: f32 = -1e30;
 const LOW: u32 = 0x0f0f0f0fu;
 // A dot product with it sums four codes.
@@ -64,8 +69,8 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
 
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
-// int8 codes of [head][group][4 dims].
-var<workgroup> queryCodes: array<u32, HEADS * GROUPS * 8u>;
+// int8 codes of [head][group]: dims 0..15, dims 16..31.
+var<workgroup> queryCodes: array<vec4<u32>, HEADS * GROUPS * 2u>;
 // [head][group]: scale; what centring the keys' codes leaves; sum.
 var<workgroup> queryScales: array<vec4<f32>, HEADS * GROUPS>;
 // [head][group][16 tokens]: scales of the tile's weights; of the span, sums of middles. Of queries: largest values and sums of four dims.
@@ -101,36 +106,36 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var most = HIDDEN_SCORE;
   var total = 0.0;
   var middles = array<f32, GROUPS>();
-  var sums = array<f32, HEADS * DIMS>();
+  // [4 heads][dims]
+  var sums = array<vec4<f32>, FOURS * DIMS>();
 
   for (var first = start; first < end; first += TILE) {
     // Scores of this thread's tokens, all heads.
     var scores = array<f32, HEADS * EACH>();
-    for (var group = 0u; group < GROUPS; group++) {
+    for (var begin = 0u; begin < GROUPS; begin += AHEAD) {
       let words = nextKeys;
-      if (group + 1u < GROUPS) {
-        nextKeys = loadKeys(cacheHead, first, group + 1u, local);
+      if (begin + AHEAD < GROUPS) {
+         nextKeys = loadKeys(cacheHead, first, begin + AHEAD, local);
       }
-      var low = array<vec4<u32>, EACH>();
-      var high = array<vec4<u32>, EACH>();
-      var ranges = array<vec2<f32>, EACH>();
-      for (var i = 0u; i < EACH; i++) {
-        low[i] = words[i].codes & vec4<u32>(LOW);
-        high[i] = (words[i].codes >> vec4<u32>(4u)) & vec4<u32>(LOW);
-        ranges[i] = unpack2x16float(words[i].range);
-      }
-      for (var h = 0u; h < HEADS; h++) {
-        let at = h * GROUPS + group;
-        let scales = queryScales[at];
-        let q = array<u32, 8>(
-          queryCodes[at * 8u], queryCodes[at * 8u + 1u], queryCodes[at * 8u + 2u], queryCodes[at * 8u + 3u],
-          queryCodes[at * 8u + 4u], queryCodes[at * 8u + 5u], queryCodes[at * 8u + 6u], queryCodes[at * 8u + 7u]);
+      for (var j = 0u; j < min(AHEAD, GROUPS - begin); j++) {
+        let group = begin + j;
+        var low = array<vec4<u32>, EACH>();
+        var high = array<vec4<u32>, EACH>();
+        var ranges = array<vec2<f32>, EACH>();
         for (var i = 0u; i < EACH; i++) {
-          let dots = dot4I8Packed(q[0], low[i].x) + dot4I8Packed(q[1], low[i].y)
-            + dot4I8Packed(q[2], low[i].z) + dot4I8Packed(q[3], low[i].w)
-            + dot4I8Packed(q[4], high[i].x) + dot4I8Packed(q[5], high[i].y)
-            + dot4I8Packed(q[6], high[i].z) + dot4I8Packed(q[7], high[i].w);
-          scores[h * EACH + i] += ranges[i].x * (scales.x * f32(dots) + scales.y) + ranges[i].y * scales.z;
+          low[i] = words[j * EACH + i].codes & vec4<u32>(LOW);
+          high[i] = (words[j * EACH + i].codes >> vec4<u32>(4u)) & vec4<u32>(LOW);
+          ranges[i] = unpack2x16float(words[j * EACH + i].range);
+        }
+        for (var h = 0u; h < HEADS; h++) {
+          let at = h * GROUPS + group;
+          let scales = queryScales[at];
+          let lowQuery = queryCodes[at * 2u];
+          let highQuery = queryCodes[at * 2u + 1u];
+          for (var i = 0u; i < EACH; i++) {
+            let dots = dotSigned(lowQuery, low[i]) + dotSigned(highQuery, high[i]);
+            scores[h * EACH + i] += ranges[i].x * (scales.x * f32(dots) + scales.y) + ranges[i].y * scales.z;
+          }
         }
       }
     }
@@ -155,6 +160,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
     var codes = loadValues(cacheHead, first, min(blockRow, BLOCKS - 1u), firstDim);
+    let ranges = (cacheHead + (first + lane * 16u) % params.capacity / 32u) * BLOCK_WORDS + SCALES_AT + lane % 2u * 4u;
+    var nextRanges = loadRanges(ranges, 0u);
 
     var weights = array<vec4<f32>, 4>();
     var highest = HIDDEN_SCORE;
@@ -183,14 +190,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // The scores are read by now: weights take their place.
     workgroupBarrier();
     if (weighs) {
-      let block = cacheHead + (first + lane * 16u) % params.capacity / 32u;
-      let ranges = block * BLOCK_WORDS + SCALES_AT + lane % 2u * 4u;
       for (var group = 0u; group < GROUPS; group++) {
+        let loaded = nextRanges;
+        nextRanges = loadRanges(ranges, min(group + 1u, GROUPS - 1u));
         var scaled = array<vec4<f32>, 4>();
         var middle = 0.0;
         var largest = 0.0;
         for (var i = 0u; i < 4u; i++) {
-          let packed = values[ranges + group * 8u + i];
+          let packed = loaded[i];
           let a = unpack2x16float(packed.x);
           let b = unpack2x16float(packed.y);
           let c = unpack2x16float(packed.z);
@@ -218,8 +225,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     workgroupBarrier();
     nextKeys = loadKeys(cacheHead, first + TILE, 0u, local);
     if (blockRow < BLOCK_ROWS) {
-      for (var i = 0u; i < HEADS * DIMS; i++) {
-        sums[i] *= shrinks[i / DIMS];
+      for (var h = 0u; h < HEADS; h++) {
+        for (var i = 0u; i < DIMS; i++) {
+          sums[h / 4u * DIMS + i][h % 4u] *= shrinks[h];
+        }
       }
       for (var b = blockRow; b < BLOCKS; b += BLOCK_ROWS) {
         var low = array<vec4<u32>, DIMS>();
@@ -238,7 +247,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           let lowScale = weightScales[at * LANES + b * 2u];
           let highScale = weightScales[at * LANES + b * 2u + 1u];
           for (var i = 0u; i < DIMS; i++) {
-            sums[h * DIMS + i] += lowScale * f32(dotCodes(low[i], lowWeights)) + highScale * f32(dotCodes(high[i], highWeights));
+            sums[h / 4u * DIMS + i][h % 4u] += lowScale * f32(dotCodes(low[i], lowWeights)) + highScale * f32(dotCodes(high[i], highWeights));
           }
         }
       }
@@ -259,48 +268,55 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       weightScales[head * GROUPS + group] = middle;
     }
   }
-  for (var four = 0u; four < FOURS; four++) {
+  // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory.
+  workgroupBarrier();
+  for (var i = 0u; i < DIMS; i++) {
+    storeSum(blockRow, firstDim + i * (32u / DIMS), sums[i]);
+  }
+  storePartials(span, 0u, firstHead, local);
+  if (FOURS > 1u) {
     workgroupBarrier();
-    if (blockRow < BLOCK_ROWS) {
-      for (var i = 0u; i < DIMS; i++) {
-        var s = vec4<f32>(0.0);
-        for (var c = 0u; c < 4u; c++) {
-          if (four * 4u + c < HEADS) {
-            s[c] = sums[(four * 4u + c) * DIMS + i];
-          }
-        }
-        tile[blockRow * GROUPS * 32u + firstDim + i * (32u / DIMS)] = bitcast<vec4<u32>>(s);
-      }
+    for (var i = 0u; i < DIMS; i++) {
+      storeSum(blockRow, firstDim + i * (32u / DIMS), sums[(FOURS - 1u) * DIMS + i]);
     }
-    workgroupBarrier();
-    for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
-      var s = vec4<f32>(0.0);
-      for (var i = 0u; i < BLOCK_ROWS; i++) {
-        s += bitcast<vec4<f32>>(tile[i * GROUPS * 32u + d]);
-      }
-      for (var c = 0u; c < 4u; c++) {
-        let h = four * 4u + c;
-        if (h < HEADS && firstHead + h < GROUP) {
-          partials[span + h * MOST_SPANS * stride + d] = s[c] + weightScales[h * GROUPS + d / 32u];
-        }
+    storePartials(span, 4u, firstHead, local);
+  }
+}
+
+fn storeSum(blockRow: u32, d: u32, sum: vec4<f32>) {
+  if (blockRow < BLOCK_ROWS) {
+    tile[blockRow * GROUPS * 32u + d] = bitcast<vec4<u32>>(sum);
+  }
+}
+
+// Four heads' sums of all rows, with their middles.
+fn storePartials(span: u32, first: u32, firstHead: u32, local: u32) {
+  workgroupBarrier();
+  for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
+    var sum = vec4<f32>(0.0);
+    for (var i = 0u; i < BLOCK_ROWS; i++) {
+      sum += bitcast<vec4<f32>>(tile[i * GROUPS * 32u + d]);
+    }
+    for (var c = 0u; c < 4u; c++) {
+      let h = first + c;
+      if (h < HEADS && firstHead + h < GROUP) {
+        partials[span + h * MOST_SPANS * (HEAD_DIM + 4u) + d] = sum[c] + weightScales[h * GROUPS + d / 32u];
       }
     }
   }
 }
 
-// int8 with one scale for each head's 32 dims; the score's scale is folded in. One thread four dims.
+// int8 with one scale for each head's 32 dims; the score's scale is folded in. One thread four dims, then one a group.
 fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
-  const ITEMS = HEADS * GROUPS * 8u;
-  const TURNS = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
   var fours = array<vec4<f32>, TURNS>();
   for (var turn = 0u; turn < TURNS; turn++) {
     let item = local + turn * WORKGROUP;
-    if (item < ITEMS) {
+    let d = item % (GROUPS * 8u) * 4u;
+    if (item < ITEMS && d < HEAD_DIM) {
       let h = groupHead + min(firstHead + item / (GROUPS * 8u), GROUP - 1u);
-      let d = item % (GROUPS * 8u) * 4u;
-      if (d < HEAD_DIM) {
-        fours[turn] = queries[(h * HEAD_DIM + d) / 4u];
-      }
+      fours[turn] = queries[(h * HEAD_DIM + d) / 4u];
+    }
+    if (item < ITEMS) {
       let two = max(abs(fours[turn].xy), abs(fours[turn].zw));
       weightScales[item] = max(two.x, two.y);
     }
@@ -314,12 +330,12 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
     }
   }
   workgroupBarrier();
+  // `tile` is free until the first scores: a word of it for each four.
   for (var turn = 0u; turn < TURNS; turn++) {
     let item = local + turn * WORKGROUP;
     if (item < ITEMS) {
       let inverse = select(0.0, 127.0 / largest[turn], largest[turn] > 0.0);
-      let rounded = round(fours[turn] * inverse);
-      queryCodes[item] = pack4xI8(vec4<i32>(rounded));
+      tile[item] = vec4<u32>(pack4xI8(vec4<i32>(round(fours[turn] * inverse))));
       weightScales[item] = dot(fours[turn], vec4<f32>(1.0));
     }
   }
@@ -328,28 +344,41 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
     let item = local + turn * WORKGROUP;
     if (item < ITEMS && item % 8u == 0u) {
       var exact = 0.0;
-      var coded = 0i;
       for (var i = 0u; i < 8u; i++) {
         exact += weightScales[item + i];
-        coded += dot4I8Packed(queryCodes[item + i], ONES);
       }
+      let low = vec4<u32>(tile[item].x, tile[item + 1u].x, tile[item + 2u].x, tile[item + 3u].x);
+      let high = vec4<u32>(tile[item + 4u].x, tile[item + 5u].x, tile[item + 6u].x, tile[item + 7u].x);
+      let coded = dotSigned(low, vec4<u32>(ONES)) + dotSigned(high, vec4<u32>(ONES));
       let unit = largest[turn] / 127.0 * params.scale;
       exact *= params.scale;
+      queryCodes[item / 4u] = low;
+      queryCodes[item / 4u + 1u] = high;
       queryScales[item / 8u] = vec4<f32>(unit, 7.5 * (exact - unit * f32(coded)), exact, 0.0);
     }
   }
   workgroupBarrier();
 }
 
-fn loadKeys(cacheHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord, EACH> {
-  var words = array<KeyWord, EACH>();
+// Of AHEAD groups, this thread's tokens.
+fn loadKeys(cacheHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord, EACH * AHEAD> {
+  var words = array<KeyWord, EACH * AHEAD>();
   for (var i = 0u; i < EACH; i++) {
     let slot = (first + local + i * WORKGROUP) % params.capacity;
-    let block = (cacheHead + slot / 32u) * BLOCK_WORDS + group * 32u;
-    words[i].codes = keys[block + slot % 32u];
-    words[i].range = keys[block - group * 24u + SCALES_AT + slot % 32u / 4u][slot % 4u];
+    let block = (cacheHead + slot / 32u) * BLOCK_WORDS;
+    for (var j = 0u; j < AHEAD; j++) {
+      let g = min(group + j, GROUPS - 1u);
+      words[j * EACH + i].codes = keys[block + g * 32u + slot % 32u];
+      words[j * EACH + i].range = keys[block + SCALES_AT + g * 8u + slot % 32u / 4u][slot % 4u];
+    }
   }
   return words;
+}
+
+// Scales and zeros of 16 tokens.
+fn loadRanges(at: u32, group: u32) -> array<vec4<u32>, 4> {
+  let first = at + group * 8u;
+  return array<vec4<u32>, 4>(values[first], values[first + 1u], values[first + 2u], values[first + 3u]);
 }
 
 fn loadValues(cacheHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u32>, DIMS> {
@@ -359,6 +388,11 @@ fn loadValues(cacheHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u
     codes[i] = values[block + i * (32u / DIMS)];
   }
   return codes;
+}
+
+fn dotSigned(queries: vec4<u32>, codes: vec4<u32>) -> i32 {
+  return dot4I8Packed(queries.x, codes.x) + dot4I8Packed(queries.y, codes.y)
+    + dot4I8Packed(queries.z, codes.z) + dot4I8Packed(queries.w, codes.w);
 }
 
 fn dotCodes(codes: vec4<u32>, weights: vec4<u32>) -> u32 {

@@ -14,6 +14,8 @@ const BLOCK_WORDS: u32 = 256u;
 const SCALES_AT: u32 = 0u;
 // Positions at a time.
 const TILE: u32 = 256u;
+// Chunks of keys that are loaded before they are needed.
+const BATCH: u32 = 2u;
 const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
@@ -23,8 +25,6 @@ const WORKGROUP: u32 = 128u;
 const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const CHUNKS: u32 = HEAD_DIM / 8u;
 const EACH: u32 = TILE / WORKGROUP;
-// Chunks of keys that are loaded at a time.
-const BATCH: u32 = 2u;
 // Threads of a head while scores become weights, each with 16 tokens.
 const LANES: u32 = TILE / 16u;
 // Fours of tokens at a time while values are summed.
@@ -34,6 +34,7 @@ const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
 const FOURS: u32 = (HEADS + 3u) / 4u;
 const WEIGHT_STRIDE: u32 = TILE / 4u + 1u;
 const TILE_WORDS: u32 = max(max(TILE * FOURS + LANES, HEADS * WEIGHT_STRIDE), TOKEN_ROWS * CHUNKS * 2u);
+const LAST_SUM: u32 = HEADS * 2u - 1u;
 const HIDDEN_SCORE: f32 = -1e30;
 
 struct Params {
@@ -94,7 +95,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       if (c + BATCH < CHUNKS) {
         nextKeys = loadKeys(cacheHead, first, c + BATCH, local);
       }
-      for (var j = 0u; j < BATCH; j++) {
+      for (var j = 0u; j < min(BATCH, CHUNKS - c); j++) {
         var low = array<vec4<f32>, EACH>();
         var high = array<vec4<f32>, EACH>();
         for (var i = 0u; i < EACH; i++) {
@@ -198,21 +199,46 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     partials[span + head * MOST_SPANS * stride + HEAD_DIM] = most;
     partials[span + head * MOST_SPANS * stride + HEAD_DIM + 1u] = all;
   }
-  for (var h = 0u; h < HEADS; h++) {
-    workgroupBarrier();
-    if (tokenRow < TOKEN_ROWS) {
-      tile[(tokenRow * CHUNKS + chunk) * 2u] = sums[h * 2u];
-      tile[(tokenRow * CHUNKS + chunk) * 2u + 1u] = sums[h * 2u + 1u];
-    }
-    workgroupBarrier();
-    if (firstHead + h < GROUP) {
-      for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
-        var sum = 0.0;
-        for (var i = 0u; i < TOKEN_ROWS; i++) {
-          sum += tile[i * CHUNKS * 2u + d / 4u][d % 4u];
-        }
-        partials[span + h * MOST_SPANS * stride + d] = sum;
+  // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory.
+  storePartials(span, 0u, firstHead, local, sums[0], sums[1]);
+  if (HEADS > 1u) {
+    storePartials(span, 1u, firstHead, local, sums[min(2u, LAST_SUM)], sums[min(3u, LAST_SUM)]);
+  }
+  if (HEADS > 2u) {
+    storePartials(span, 2u, firstHead, local, sums[min(4u, LAST_SUM)], sums[min(5u, LAST_SUM)]);
+  }
+  if (HEADS > 3u) {
+    storePartials(span, 3u, firstHead, local, sums[min(6u, LAST_SUM)], sums[min(7u, LAST_SUM)]);
+  }
+  if (HEADS > 4u) {
+    storePartials(span, 4u, firstHead, local, sums[min(8u, LAST_SUM)], sums[min(9u, LAST_SUM)]);
+  }
+  if (HEADS > 5u) {
+    storePartials(span, 5u, firstHead, local, sums[min(10u, LAST_SUM)], sums[min(11u, LAST_SUM)]);
+  }
+  if (HEADS > 6u) {
+    storePartials(span, 6u, firstHead, local, sums[min(12u, LAST_SUM)], sums[min(13u, LAST_SUM)]);
+  }
+  if (HEADS > 7u) {
+    storePartials(span, 7u, firstHead, local, sums[min(14u, LAST_SUM)], sums[min(15u, LAST_SUM)]);
+  }
+}
+
+// One head's sums of all rows.
+fn storePartials(span: u32, h: u32, firstHead: u32, local: u32, low: vec4<f32>, high: vec4<f32>) {
+  workgroupBarrier();
+  if (local < TOKEN_ROWS * CHUNKS) {
+    tile[local * 2u] = low;
+    tile[local * 2u + 1u] = high;
+  }
+  workgroupBarrier();
+  if (firstHead + h < GROUP) {
+    for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
+      var sum = 0.0;
+      for (var i = 0u; i < TOKEN_ROWS; i++) {
+        sum += tile[i * CHUNKS * 2u + d / 4u][d % 4u];
       }
+      partials[span + h * MOST_SPANS * (HEAD_DIM + 4u) + d] = sum;
     }
   }
 }
@@ -224,7 +250,7 @@ fn loadKeys(cacheHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, 
     let slot = (first + local + i * WORKGROUP) % params.capacity;
     let block = (cacheHead + slot / 32u) * BLOCK_WORDS + slot % 32u;
     for (var j = 0u; j < BATCH; j++) {
-      words[i * BATCH + j] = keys[block + (c + j) * 32u];
+      words[i * BATCH + j] = keys[block + min(c + j, CHUNKS - 1u) * 32u];
     }
   }
   return words;

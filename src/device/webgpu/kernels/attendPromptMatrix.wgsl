@@ -16,7 +16,7 @@ const SCALES_AT: u32 = 64u;
 // Blocks of 16 rows, and subgroups that share one, each with a slice of the head's dims.
 const ROW_BLOCKS: u32 = 4u;
 const SPLIT: u32 = 1u;
-// Tokens of a tile: 32, or 16 where a tile of 32 would not fit.
+// Tokens of a tile: 64, 32, or 16 where a tile of 32 would not fit.
 const TOKENS: u32 = 32u;
 // Values take the keys' place in workgroup memory.
 const ONE_TILE: bool = false;
@@ -44,6 +44,10 @@ const VALUE_WORDS: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, IN
 const VALUES_AT: u32 = select(KEY_WORDS, 0u, ONE_TILE);
 const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_WORDS + VALUE_WORDS, max(KEY_WORDS, VALUE_WORDS), ONE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
+// From the first half of a row's weights to the second: where the scores lay that a lane has read itself, unless all have
+// been read (SPLIT, which tiles of 16 need).
+const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
+const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
 // Words of keys that a thread expands, and pieces of values.
 const KEY_ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
 const VALUE_ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
@@ -94,10 +98,10 @@ fn swapMiddle(i: u32) -> u32 {
   return (i & ~3u) | ((i & 1u) << 1u) | ((i >> 1u) & 1u);
 }
 
-// Token of the block of 32 that a column of the tile's `part` holds: 4 low ones of a word, 4 high ones.
+// Position in a tile's blocks of 32 that a column holds, if the tile is their `part`: 4 low codes of a word, 4 high ones.
 fn tokenOf(column: u32, part: u32) -> u32 {
   let word = column / 8u + part * (TOKENS / 8u);
-  return word * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
+  return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -146,13 +150,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       load(kvHead, first + TOKENS, local);
     }
     workgroupBarrier();
-    for (var s = 0u; s < STEPS; s++) {
-      var product = Result();
-      for (var i = 0u; i < PIECES; i++) {
+    // Sums of several steps grow side by side: each waits for its last product.
+    var products = array<Result, STEPS>();
+    for (var i = 0u; i < PIECES; i++) {
+      for (var s = 0u; s < STEPS; s++) {
         let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * KEY_STRIDE + (slice + i) * 2u, KEY_STRIDE);
-        product = subgroupMatrixMultiplyAccumulate(q[i], right, product);
+        products[s] = subgroupMatrixMultiplyAccumulate(q[i], right, products[s]);
       }
-      subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+    }
+    for (var s = 0u; s < STEPS; s++) {
+      subgroupMatrixStore<row_major>(&scores, own + s * 4u, products[s], SCORE_STRIDE);
     }
     workgroupBarrier();
 
@@ -160,7 +167,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var highest = HIDDEN_SCORE;
     // Tiles that every row sees whole need no masks.
     let block = first / 32u * 32u;
-    let clear = block + 31u <= firstQuery && (params.window == 0u || lastQuery - block < params.window);
+    let last = block + max(TOKENS, 32u) - 1u;
+    let clear = last <= firstQuery && (params.window == 0u || lastQuery - block < params.window);
     for (var i = 0u; i < TOKENS / 8u; i++) {
       var four = vec4<f32>(0.0);
       for (var part = 0u; part < SPLIT; part++) {
@@ -190,6 +198,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       expandValues(local);
       load(kvHead, first + TOKENS, local);
     }
+    if (SPLIT > 1u) {
+      // The other subgroups of the row block read this one's scores.
+      workgroupBarrier();
+    }
+    // Written as if no maximum had grown, which is rare after the first tiles.
+    var added = storeWeights(mineScores, most, own + mine + half * WEIGHT_HALF);
     let flags = workgroupUniformLoad(&grown);
     var any = 0u;
     for (var i = 0u; i < SUBGROUPS; i++) {
@@ -200,34 +214,62 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let shrink = exp2(most - next);
       most = next;
       total *= shrink;
-      for (var i = 0u; i < PIECES; i++) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[i], SCORE_STRIDE);
-        workgroupBarrier();
-        for (var j = half * 2u; j < half * 2u + 2u; j++) {
-          scores[own + mine + j] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[own + mine + j]) * shrink);
-        }
-        workgroupBarrier();
-        sums[i] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+      // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory,
+      // always (56 instead of TFLOPS TFLOP/s on an H100, 2026-11-23, bench row attendPrompt).
+      let at = own + mine + half * 2u;
+      subgroupMatrixStore<row_major>(&scores, own, sums[0], SCORE_STRIDE);
+      scaleScores(at, shrink);
+      sums[0] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+      workgroupBarrier();
+      if (PIECES > 1u) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[min(1u, PIECES - 1u)], SCORE_STRIDE);
+        scaleScores(at, shrink);
+        sums[min(1u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
         workgroupBarrier();
       }
-    }
-    var packed = array<u32, TOKENS / 4u>();
-    for (var i = 0u; i < TOKENS / 8u; i++) {
-      var four = exp2(mineScores[i] - most);
-      if (!clear) {
-        four = select(vec4<f32>(0.0), four, mineScores[i] > vec4<f32>(HIDDEN_SCORE));
+      if (PIECES > 2u) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[min(2u, PIECES - 1u)], SCORE_STRIDE);
+        scaleScores(at, shrink);
+        sums[min(2u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+        workgroupBarrier();
       }
-      total += dot(four, vec4<f32>(1.0));
-      packed[i * 2u] = bitcast<u32>(vec2<f16>(four.xy));
-      packed[i * 2u + 1u] = bitcast<u32>(vec2<f16>(four.zw));
+      if (PIECES > 3u) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[min(3u, PIECES - 1u)], SCORE_STRIDE);
+        scaleScores(at, shrink);
+        sums[min(3u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+        workgroupBarrier();
+      }
+      if (PIECES > 4u) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[min(4u, PIECES - 1u)], SCORE_STRIDE);
+        scaleScores(at, shrink);
+        sums[min(4u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+        workgroupBarrier();
+      }
+      if (PIECES > 5u) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[min(5u, PIECES - 1u)], SCORE_STRIDE);
+        scaleScores(at, shrink);
+        sums[min(5u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+        workgroupBarrier();
+      }
+      if (PIECES > 6u) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[min(6u, PIECES - 1u)], SCORE_STRIDE);
+        scaleScores(at, shrink);
+        sums[min(6u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+        workgroupBarrier();
+      }
+      if (PIECES > 7u) {
+        subgroupMatrixStore<row_major>(&scores, own, sums[min(7u, PIECES - 1u)], SCORE_STRIDE);
+        scaleScores(at, shrink);
+        sums[min(7u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+        workgroupBarrier();
+      }
+      added = storeWeights(mineScores, most, own + mine + half * WEIGHT_HALF);
+      workgroupBarrier();
     }
-    for (var i = 0u; i < TOKENS / 16u; i++) {
-      scores[own + mine + half * (TOKENS / 16u) + i] =
-        vec4<u32>(packed[i * 4u], packed[i * 4u + 1u], packed[i * 4u + 2u], packed[i * 4u + 3u]);
-    }
-    workgroupBarrier();
+    total += added;
     for (var s = 0u; s < STEPS; s++) {
-      let weights = subgroupMatrixLoad<Left, row_major>(&scores, own + s * 2u, SCORE_STRIDE);
+      let weights = subgroupMatrixLoad<Left, row_major>(
+        &scores, own + s / HALF_STEPS * WEIGHT_HALF + s % HALF_STEPS * 2u, SCORE_STRIDE);
       for (var i = 0u; i < PIECES; i++) {
         if (INT4) {
           let right = subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + (slice + i) * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
@@ -242,23 +284,75 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   total += subgroupShuffleXor(total, 1u);
   let inverse = 1.0 / total;
-  let at = ((row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM;
-  for (var i = 0u; i < PIECES; i++) {
-    workgroupBarrier();
-    subgroupMatrixStore<row_major>(&scores, own, sums[i], SCORE_STRIDE);
-    workgroupBarrier();
-    // Rows past the end hold copies of the last one: they write the same.
-    let a = bitcast<vec4<f32>>(scores[own + mine + half * 2u]) * inverse;
-    let b = bitcast<vec4<f32>>(scores[own + mine + half * 2u + 1u]) * inverse;
-    let d = at + (slice + i) * 16u + half * 8u;
-    if (OUT_F16) {
-      out[d / 8u] = vec4<u32>(
-        bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
-    } else {
-      out[d / 4u] = bitcast<vec4<u32>>(a);
-      out[d / 4u + 1u] = bitcast<vec4<u32>>(b);
-    }
+  let place = ((row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM + slice * 16u + half * 8u;
+  let piece = own + mine + half * 2u;
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&scores, own, sums[0], SCORE_STRIDE);
+  storeOut(place, piece, inverse);
+  if (PIECES > 1u) {
+    subgroupMatrixStore<row_major>(&scores, own, sums[min(1u, PIECES - 1u)], SCORE_STRIDE);
+    storeOut(place + 16u, piece, inverse);
   }
+  if (PIECES > 2u) {
+    subgroupMatrixStore<row_major>(&scores, own, sums[min(2u, PIECES - 1u)], SCORE_STRIDE);
+    storeOut(place + 32u, piece, inverse);
+  }
+  if (PIECES > 3u) {
+    subgroupMatrixStore<row_major>(&scores, own, sums[min(3u, PIECES - 1u)], SCORE_STRIDE);
+    storeOut(place + 48u, piece, inverse);
+  }
+  if (PIECES > 4u) {
+    subgroupMatrixStore<row_major>(&scores, own, sums[min(4u, PIECES - 1u)], SCORE_STRIDE);
+    storeOut(place + 64u, piece, inverse);
+  }
+  if (PIECES > 5u) {
+    subgroupMatrixStore<row_major>(&scores, own, sums[min(5u, PIECES - 1u)], SCORE_STRIDE);
+    storeOut(place + 80u, piece, inverse);
+  }
+  if (PIECES > 6u) {
+    subgroupMatrixStore<row_major>(&scores, own, sums[min(6u, PIECES - 1u)], SCORE_STRIDE);
+    storeOut(place + 96u, piece, inverse);
+  }
+  if (PIECES > 7u) {
+    subgroupMatrixStore<row_major>(&scores, own, sums[min(7u, PIECES - 1u)], SCORE_STRIDE);
+    storeOut(place + 112u, piece, inverse);
+  }
+}
+
+// Two words of a piece of O, by a factor of their row.
+fn scaleScores(at: u32, factor: f32) {
+  workgroupBarrier();
+  scores[at] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[at]) * factor);
+  scores[at + 1u] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[at + 1u]) * factor);
+  workgroupBarrier();
+}
+
+// Eight dims of a row of O to the output. Rows past the end hold copies of the last one: they write the same.
+fn storeOut(place: u32, at: u32, inverse: f32) {
+  workgroupBarrier();
+  let a = bitcast<vec4<f32>>(scores[at]) * inverse;
+  let b = bitcast<vec4<f32>>(scores[at + 1u]) * inverse;
+  if (OUT_F16) {
+    out[place / 8u] = vec4<u32>(
+      bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
+  } else {
+    out[place / 4u] = bitcast<vec4<u32>>(a);
+    out[place / 4u + 1u] = bitcast<vec4<u32>>(b);
+  }
+  workgroupBarrier();
+}
+
+// 2^(score - most) of a lane's columns as f16; gives their sum. Hidden scores weigh nothing, whatever the maximum.
+fn storeWeights(mineScores: array<vec4<f32>, TOKENS / 8u>, most: f32, at: u32) -> f32 {
+  var total = 0.0;
+  for (var i = 0u; i < TOKENS / 16u; i++) {
+    let a = select(vec4<f32>(0.0), exp2(mineScores[i * 2u] - most), mineScores[i * 2u] > vec4<f32>(HIDDEN_SCORE));
+    let b = select(vec4<f32>(0.0), exp2(mineScores[i * 2u + 1u] - most), mineScores[i * 2u + 1u] > vec4<f32>(HIDDEN_SCORE));
+    total += dot(a + b, vec4<f32>(1.0));
+    scores[at + i] = vec4<u32>(
+      bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
+  }
+  return total;
 }
 
 // Eight dims of a row's query as f16, scaled; int4: in the order of unpacked codes.
@@ -277,31 +371,38 @@ fn storeQueries(kvHead: u32, row: u32, chunk: u32, at: u32) {
 
 // Words of the tile at `first` from the cache to this thread. Past the context: whatever the ring holds, unused.
 fn load(kvHead: u32, first: u32, local: u32) {
-  let block = (kvHead * (params.capacity / 32u) + first % params.capacity / 32u) * BLOCK_WORDS;
   let part = first % 32u / TOKENS;
   for (var i = 0u; i < KEYS_EACH; i++) {
     let item = min(local + i * WORKGROUP, KEY_ITEMS - 1u);
     let token = tokenOf(item % TOKENS, part);
+    let block = blockAt(kvHead, first + token / 32u * 32u);
     let piece = item / TOKENS;
-    keyWords[i] = keys[block + piece * 32u + token];
+    keyWords[i] = keys[block + piece * 32u + token % 32u];
     if (INT4) {
-      keyScales[i] = keys[block + SCALES_AT + piece * 8u + token / 4u][token % 4u];
+      keyScales[i] = keys[block + SCALES_AT + piece * 8u + token % 32u / 4u][token % 4u];
     }
   }
   for (var i = 0u; i < VALUES_EACH; i++) {
     let item = min(local + i * WORKGROUP, VALUE_ITEMS - 1u);
     if (INT4) {
       // One word, 8 tokens, of 4 dims of a group.
-      let word = item % (TOKENS / 8u) + part * (TOKENS / 8u);
+      let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
+      let word = words % 4u;
+      let block = blockAt(kvHead, first + words / 4u * 32u);
       let group = item / TOKENS;
       let d = block + group * 32u + item % TOKENS / (TOKENS / 8u);
       valueWords[i] = vec4<u32>(values[d][word], values[d + 8u][word], values[d + 16u][word], values[d + 24u][word]);
       lowScales[i] = values[block + SCALES_AT + group * 8u + word];
       highScales[i] = values[block + SCALES_AT + group * 8u + word + 4u];
     } else {
-      valueWords[i] = values[block + tokenOf(item / CHUNKS, part) * CHUNKS + item % CHUNKS];
+      let token = tokenOf(item / CHUNKS, part);
+      valueWords[i] = values[blockAt(kvHead, first + token / 32u * 32u) + token % 32u * CHUNKS + item % CHUNKS];
     }
   }
+}
+
+fn blockAt(kvHead: u32, position: u32) -> u32 {
+  return (kvHead * (params.capacity / 32u) + position % params.capacity / 32u) * BLOCK_WORDS;
 }
 
 // Codes in the low four bits of each half of `word` -> scale * code + zero. 0x6400 | code is the f16 1024 + code.

@@ -54,14 +54,14 @@ export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "col
   return traits.matrices && form.codes !== "f32" && cols % GROUP === 0 ? "f16" : "f32";
 }
 
-/** out = x times the block's rows; one dispatch a part. */
+/** out = x times the block's rows; each part takes one dispatch of those that a step needs. */
 export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   const { traits, block, maxRows, x } = options;
   const wanted = inputForm(traits, block, maxRows);
   if (x.form !== wanted) throw new Error(`a product of ${maxRows} rows wants ${wanted}, not ${x.form}`);
   const few = isFloat(block.form) ? floatDispatch : vectorDispatch;
-  const many = wanted === "f16" ? matrixDispatch : tileDispatch;
-  const make = maxRows <= VECTOR_TOKENS ? few : many;
+  if (wanted === "f16") return block.parts.flatMap((part) => matrixDispatches(options, part));
+  const make = maxRows <= VECTOR_TOKENS ? few : tileDispatch;
   return block.parts.map((part) => make(options, part));
 }
 
@@ -192,24 +192,34 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   };
 }
 
-/** Rows of a workgroup and tokens of a subgroup. */
+/** Rows of a workgroup of matmulMatrix, and tokens of each of its subgroups. */
 const MATRIX_TILE = { rows: 128, tokens: 32 };
 
-function matrixDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
+/**
+ * Workgroups from which on wide tiles (four subgroups) beat narrow ones (two): two for each of an H100's 132
+ * multiprocessors. 28672x8192 q4_0 x 512, 896 wide workgroups: 215 TFLOP/s wide, 179 narrow; 8192x28672 x 128, 64 wide
+ * workgroups: 65 wide (2026-11-23, bench row matmulMatrix).
+ */
+const WIDE_WORKGROUPS = 256;
+
+/** Two dispatches where some steps are too short for wide tiles; each step runs one of them. */
+function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] {
   const { traits, block, rows, maxRows } = options;
+  const { form } = block;
   const subgroup = traits.subgroup!;
-  // A subgroup serves 32 tokens; fewer of them where a step has no more tokens. At most 256 invocations.
-  const subgroups = Math.min(4, 256 / subgroup, 2 ** Math.ceil(Math.log2(maxRows / MATRIX_TILE.tokens)));
-  const tile = { rows: MATRIX_TILE.rows, tokens: MATRIX_TILE.tokens * Math.max(1, subgroups) };
-  return {
+  const most = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
+  const rowTiles = Math.ceil(part.rows / MATRIX_TILE.rows);
+  const isWide = (tokens: number) =>
+    rowTiles * Math.ceil(tokens / (most * MATRIX_TILE.tokens)) >= WIDE_WORKGROUPS;
+  const dispatch = (subgroups: number, serves: (tokens: number) => boolean): Dispatch => ({
     label: "matmul",
     kernel: {
       kernel: "matmulMatrix",
-      libs: { codes: block.form.table ? "table" : "plain" },
+      libs: { codes: form.table ? "table" : "plain" },
       values: {
-        ...formValues(block.form),
+        ...formValues(form),
         SUBGROUP: subgroup,
-        SUBGROUPS: tile.tokens / MATRIX_TILE.tokens,
+        SUBGROUPS: subgroups,
         HAS_BIAS: block.bias !== null,
       },
     },
@@ -223,10 +233,14 @@ function matrixDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
     buffers: buffersOf(options, part),
     workgroups(step) {
       const count = rowCount(rows, step);
-      return count === 0 ? null : [Math.ceil(count / tile.tokens), Math.ceil(part.rows / tile.rows), 1];
+      if (count === 0 || !serves(count)) return null;
+      return [Math.ceil(count / (subgroups * MATRIX_TILE.tokens)), rowTiles, 1];
     },
     bytes: bytesOf(part),
-  };
+  });
+  const wide = dispatch(most, isWide);
+  const narrow = dispatch(Math.max(1, most / 2), (tokens) => !isWide(tokens));
+  return [...(isWide(1) ? [] : [narrow]), ...(isWide(maxRows) ? [wide] : [])];
 }
 
 export interface EmbedOptions {

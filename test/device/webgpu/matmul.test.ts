@@ -177,3 +177,33 @@ describe("inputForm", () => {
     expect(inputForm(ALL_TRAITS, { form: weightForm("f16"), cols: 40 }, 64)).toBe("f32");
   });
 });
+
+describe("tiles of matrices", () => {
+  const [wide, narrow] = [4, 2];
+  it.each([
+    [28672, 512, wide],
+    [28672, 100, narrow],
+    [8192, 512, wide],
+    [8192, 256, narrow],
+    [35000, 5, wide],
+  ])("%d rows, %d tokens: %d subgroups", (rows, tokens, subgroups) => {
+    const buffers = new Buffers();
+    const { block } = blockOf({ type: "q4_0", rows: [rows], cols: 32, tokens }, buffers);
+    const options = {
+      traits: ALL_TRAITS,
+      block,
+      x: { form: "f16", buffer: buffers.of("x", new Uint32Array(4)) },
+      rows: "tokens",
+      maxRows: 512,
+      out: buffers.empty("out", 4),
+    } as const;
+    const step = { tokens, position: 0, outputs: 0 };
+    const running = matmulDispatches(options).filter((dispatch) => dispatch.workgroups(step) !== null);
+    expect(running.map(({ kernel }) => kernel.values.SUBGROUPS)).toEqual([subgroups]);
+    expect(running[0].workgroups(step)).toEqual([
+      Math.ceil(tokens / (32 * subgroups)),
+      Math.ceil(rows / 128),
+      1,
+    ]);
+  });
+});

@@ -88,9 +88,9 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
     store(&loads, group, local);
-    workgroupBarrier();
     // The next loads are on their way while this tile is multiplied. The last ones repeat and are not used.
     loads = load(firstRow, firstToken, min(group + 1u, params.groups - 1u), local);
+    workgroupBarrier();
     // Columns 0..15, then 16..31.
     {
       let left0 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt, STRIDE);

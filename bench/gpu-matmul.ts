@@ -1,0 +1,198 @@
+/**
+ * Matrix products on this machine's GPU: every tensor type against float64 sums, then times of what the engine dispatches.
+ *
+ *     npx rolldown bench/gpu-matmul.ts --format esm --platform node --external webgpu -o dist/gpu-matmul.js
+ *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only TEXT]
+ *
+ * Times are medians of passes of dependent dispatches, over copies of the weights that the caches cannot hold together.
+ */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { dawnGpu } from "../src/device/webgpu/dawn.ts";
+import type { Buffer, Dispatch } from "../src/device/webgpu/dispatch.ts";
+import { formBytes } from "../src/device/webgpu/forms.ts";
+import { Gpu, type Traits, traitsOf } from "../src/device/webgpu/gpu.ts";
+import { KERNELS } from "../src/device/webgpu/kernels.ts";
+import { inputForm, matmulDispatches, type WeightBlock } from "../src/device/webgpu/matmul.ts";
+import { type Encode, timePasses } from "../src/device/webgpu/timing.ts";
+import { partsOf, weightForm } from "../src/device/webgpu/weights.ts";
+import type { KernelSource } from "../src/device/webgpu/wgsl.ts";
+import { f32ToF16 } from "../src/format/float16.ts";
+import { BLOCKS, type TensorType } from "../src/format/tensor.ts";
+import { random } from "../test/device/random-tensor.ts";
+import { errorOf } from "../test/device/webgpu/products.ts";
+
+const { values: options } = parseArgs({
+  options: {
+    json: { type: "string" },
+    toggles: { type: "string", default: "" },
+    only: { type: "string", default: "" },
+  },
+});
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
+const api = await dawnGpu({}, [...TOGGLES, ...options.toggles.split(",").filter(Boolean)]);
+const adapter = await api.requestAdapter({ powerPreference: "high-performance" });
+if (!adapter) throw new Error("no adapter");
+const traits = traitsOf(adapter);
+const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupStorageSize } = adapter.limits;
+const limits = { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupStorageSize };
+const gpu = await Gpu.open(adapter, traits, limits, api);
+const { device } = gpu;
+const facts = { adapter: gpu.name, date: new Date().toISOString().slice(0, 10), toggles: options.toggles };
+const rows: object[] = [];
+
+/** f16 scales, and offsets, of ordinary size in either half of a word; random codes. */
+const next = random(1);
+const scaleWords = Uint32Array.from(
+  { length: 1 << 20 },
+  () => f32ToF16(0.005 + 0.01 * next()) | (f32ToF16(-0.01 * next()) << 16),
+);
+const codeWords = Uint32Array.from({ length: 1 << 20 }, () => next() * 2 ** 32);
+
+/** STORAGE | COPY_DST; the namespace object is no global in Node. */
+const USAGE = 128 | 8;
+
+function filled(bytes: number, words: Uint32Array<ArrayBuffer>): GPUBuffer {
+  const size = Math.ceil(bytes / 16) * 16;
+  const buffer = device.createBuffer({ size, usage: USAGE });
+  for (let at = 0; at < size; at += words.byteLength)
+    device.queue.writeBuffer(buffer, at, words, 0, Math.min(words.length, (size - at) / 4));
+  return buffer;
+}
+
+interface Product {
+  type: TensorType;
+  rows: number;
+  cols: number;
+  tokens: number;
+  traits?: Traits;
+}
+
+/** Microseconds of one product. */
+async function timeProduct({ type, rows: count, cols, tokens, traits: as = traits }: Product) {
+  const form = weightForm(type);
+  const weight = { id: 0, name: "w", role: "matrix", type, rows: count, cols } as const;
+  let ids = 0;
+  const planned = (label: string, bytes: number): Buffer => ({ id: ids++, label, bytes });
+  const parts = partsOf([weight], Math.min(maxStorageBufferBindingSize, maxBufferSize)).map((part) => ({
+    ...part,
+    codes: planned("codes", part.codesBytes),
+    scales: part.scalesBytes > 0 ? planned("scales", part.scalesBytes) : null,
+  }));
+  const block: WeightBlock = { form, cols, rows: count, parts, bias: null };
+  const input = inputForm(as, block, tokens);
+  const x = { form: input, buffer: planned("x", formBytes(input, tokens, cols)) };
+  const out = planned("out", 4 * tokens * count);
+  const dispatches = matmulDispatches({ traits: as, block, x, rows: "tokens", maxRows: tokens, out });
+  const made: GPUBuffer[] = [];
+  const shared = new Map<number, GPUBuffer>();
+  const realize = (places: Map<number, GPUBuffer>, buffer: Buffer) => {
+    let real = shared.get(buffer.id) ?? places.get(buffer.id);
+    if (!real) {
+      real = filled(buffer.bytes, buffer.label === "codes" && form.scales ? codeWords : scaleWords);
+      made.push(real);
+      (buffer === out || buffer === x.buffer ? shared : places).set(buffer.id, real);
+    }
+    return real;
+  };
+  const bytes = parts.reduce((sum, part) => sum + part.codesBytes + part.scalesBytes, 0);
+  const copies = tokens > 4 ? 1 : Math.ceil(3e8 / bytes);
+  const group = (dispatch: Dispatch, places: Map<number, GPUBuffer>) => {
+    const { kernel } = dispatch.kernel;
+    const params = device.createBuffer({ size: dispatch.params.byteLength, usage: 64 | 8 });
+    device.queue.writeBuffer(params, 0, dispatch.params);
+    made.push(params);
+    const entries = (KERNELS[kernel] as KernelSource).bindings.map(([binding, , variable]) => ({
+      binding,
+      resource: { buffer: variable === "params" ? params : realize(places, dispatch.buffers[variable]) },
+    }));
+    return device.createBindGroup({ layout: gpu.bindLayout(kernel), entries });
+  };
+  const pipelines = await Promise.all(dispatches.map(({ kernel }) => gpu.pipeline(kernel)));
+  const sets = Array.from({ length: copies }, () => {
+    const places = new Map<number, GPUBuffer>();
+    return dispatches.map((dispatch) => group(dispatch, places));
+  });
+  const repeat = tokens > 4 ? 4 : 12;
+  const step = { tokens, position: 0, outputs: 0 };
+  const encode: Encode = (pass) => {
+    for (let i = 0; i < repeat; i++)
+      dispatches.forEach((dispatch, part) => {
+        const groups = dispatch.workgroups(step);
+        if (groups === null) return;
+        pass.setPipeline(pipelines[part]);
+        pass.setBindGroup(0, sets[i % copies][part]);
+        pass.dispatchWorkgroups(...groups);
+      });
+  };
+  const [us] = await timePasses(gpu, [encode], encode, 9);
+  for (const buffer of made) buffer.destroy();
+  return { us: us / repeat, bytes, kernel: dispatches[0].kernel.kernel };
+}
+
+const TYPES = Object.keys(BLOCKS) as TensorType[];
+let worst = { error: 0, name: "" };
+for (const type of TYPES) {
+  const unit = BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements;
+  for (const [counts, blocks, tokens, bias] of [
+    [[35], 3, 1, false],
+    [[150, 41], 2, 3, true],
+    [[70], 2, 33, false],
+    [[300], 3, 200, true],
+    [[384], 2, 256, false],
+  ] as const) {
+    const shape = { type, rows: [...counts], cols: unit * blocks, tokens, bias, partRows: 128 };
+    const error = await errorOf(gpu, traits, shape);
+    const name = `${type} ${counts}x${unit * blocks}, ${tokens} tokens`;
+    if (!(error <= worst.error)) worst = { error, name };
+    if (!(error < 1.3e-3)) console.log(`WRONG ${name}: ${error}`);
+  }
+}
+console.log(`${gpu.name}: worst error ${worst.error.toExponential(1)}, ${worst.name}`);
+rows.push({ op: "matmul check", worst: worst.error, case: worst.name, ...facts });
+
+const SHAPES = [
+  [28672, 8192],
+  [8192, 28672],
+  [8192, 8192],
+  [10240, 8192],
+  [57344, 8192],
+  [14336, 4096],
+  [4096, 14336],
+] as const;
+const without: Traits = { ...traits, matrices: false };
+const products: Product[] = [
+  ...SHAPES.map(([count, cols]) => ({ type: "q4_0" as const, rows: count, cols, tokens: 1 })),
+  ...TYPES.map((type) => ({ type, rows: 8192, cols: 8192, tokens: 1 })),
+  ...[2, 4].map((tokens) => ({ type: "q4_0" as const, rows: 8192, cols: 8192, tokens })),
+  ...SHAPES.slice(0, 2).flatMap(([count, cols]) =>
+    [32, 128, 256, 512, 1024, 2048].map((tokens) => ({ type: "q4_0" as const, rows: count, cols, tokens })),
+  ),
+  ...SHAPES.slice(5).flatMap(([count, cols]) =>
+    [128, 512].map((tokens) => ({ type: "q4_0" as const, rows: count, cols, tokens })),
+  ),
+  ...TYPES.map((type) => ({ type, rows: 8192, cols: 8192, tokens: 512 })),
+  ...(["q4_0", "f32"] as const).map((type) => ({
+    type,
+    rows: 4096,
+    cols: 4096,
+    tokens: 512,
+    traits: without,
+  })),
+];
+// The first measurements of a process were twice too long, 300 ms of work before each or not.
+for (let i = 0; i < 3; i++) await timeProduct(products[0]);
+for (const product of products) {
+  const { type, rows: count, cols, tokens } = product;
+  const shape = `${count}x${cols}`;
+  if (!`${type} ${shape} ${tokens}`.includes(options.only)) continue;
+  const { us, bytes, kernel } = await timeProduct(product);
+  const rate =
+    tokens > 4
+      ? { tflops: +((2 * count * cols * tokens) / us / 1e6).toFixed(1) }
+      : { gbps: Math.round(bytes / us / 1e3) };
+  rows.push({ op: kernel, shape, type, tokens, us: +us.toFixed(2), ...rate, ...facts });
+  console.log(`${kernel} ${type} ${shape} x ${tokens}: ${us.toFixed(1)} us, ${JSON.stringify(rate)}`);
+}
+if (options.json) writeFileSync(options.json, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+process.exit(0);

@@ -109,7 +109,7 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
       bufferBytes,
       wanted.context,
       largest,
-      `${buffer.label} needs ${mib(buffer.bytes)} in one buffer; this ${device.name} allows ${mib(bufferBytes)}`,
+      `"${buffer.label}" needs ${mib(buffer.bytes)} in one buffer; the ${device.name} device allows ${mib(bufferBytes)}`,
       "No context fits; choose a smaller model.",
     );
   const { context, totalBytes, weightBytes, limitBytes } = wanted;

@@ -177,7 +177,9 @@ export class ModeCompiler {
       }
       case "attend": {
         const wanted = this.#wanted.get(op.out.id) ?? "f32";
-        const form = wanted === "q8" && op.cache.headDim % 32 !== 0 ? "f32" : wanted;
+        // Chunks of two to four tokens want q8 too, but only attendDecode writes it, by whole groups of a head.
+        const writesQ8 = this.mode === "decode" && op.cache.headDim % 32 === 0;
+        const form = wanted === "q8" && !writesQ8 ? "f32" : wanted;
         return this.#emit(
           ...attendDispatches({
             traits: shared.traits,

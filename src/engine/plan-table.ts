@@ -240,7 +240,7 @@ class Planner {
       return fail(
         buffer.bytes,
         bufferBytes,
-        `${buffer.label} needs ${gib(buffer.bytes)} in one buffer; this ${device.name} allows ${gib(bufferBytes)}`,
+        `"${buffer.label}" needs ${gib(buffer.bytes)} in one buffer; the ${device.name} device allows ${gib(bufferBytes)}`,
       );
     const need = totalBytes + overheadBytes;
     return need > memoryBytes

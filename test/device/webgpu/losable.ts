@@ -1,7 +1,7 @@
 /** A GPU under the name "pretence" that can be lost at any moment, and what its one error has to be. */
 import { expect } from "vitest";
 import { DeviceError } from "../../../src/format/errors.ts";
-import { pretended, wrapped } from "./wrapped.ts";
+import { type Pretence, pretended, wrapped } from "./wrapped.ts";
 
 /** By its owner; by itself. */
 export const LOSSES = ["destroyed", "unknown"] as const;
@@ -18,9 +18,10 @@ export interface Losable {
   lose(): void;
 }
 
-export async function losable(loss: Loss): Promise<Losable> {
+export async function losable(loss: Loss, pretence: Pretence = {}): Promise<Losable> {
   let lose = () => {};
   const { gpu } = await pretended({
+    ...pretence,
     device(opened) {
       let tell: (info: unknown) => void;
       const lost = new Promise((resolve) => {

@@ -16,8 +16,9 @@ export function wrapped<T extends object>(target: T, members: { [Key in keyof T]
 }
 
 export interface Pretence {
-  /** "null" compiles fast, computes nothing and gives zeros; "software": SwiftShader. */
+  /** "null" compiles fast, computes nothing, and each u32 that is read back is `word`; "software": SwiftShader. */
   backend?: "null" | "software";
+  word?: number;
   info?: Partial<GPUAdapterInfo>;
   limits?: Partial<Record<keyof GPUSupportedLimits, number>>;
   /** The device that is given for the one that was opened. */
@@ -33,7 +34,7 @@ export interface Pretended {
 }
 
 export async function pretended(options: Pretence = {}): Promise<Pretended> {
-  const { backend = "null", info, limits, device = (opened) => opened } = options;
+  const { backend = "null", word = 0, info, limits, device = (opened) => opened } = options;
   const isNull = backend === "null";
   const root = await (isNull ? nullGpu() : softwareGpu());
   const requests: GPUDeviceDescriptor[] = [];
@@ -44,7 +45,7 @@ export async function pretended(options: Pretence = {}): Promise<Pretended> {
     const requestDevice = async (descriptor: GPUDeviceDescriptor) => {
       requests.push(descriptor);
       const opened = await adapter.requestDevice(descriptor);
-      if (isNull) readZeros(opened);
+      if (isNull) readWords(opened, word);
       devices.push(opened);
       return device(opened);
     };
@@ -58,12 +59,12 @@ export async function pretended(options: Pretence = {}): Promise<Pretended> {
   return { gpu: wrapped(root, { requestAdapter }), requests, devices };
 }
 
-/** What the null backend gives is whatever lay in memory. */
-function readZeros(device: GPUDevice): void {
+/** What the null backend gives by itself is whatever lay in memory. */
+function readWords(device: GPUDevice, word: number): void {
   const { createBuffer } = device;
   device.createBuffer = (descriptor) => {
     const buffer = createBuffer.call(device, descriptor);
-    buffer.getMappedRange = (_, bytes = buffer.size) => new ArrayBuffer(bytes);
+    buffer.getMappedRange = (_, bytes = buffer.size) => new Uint32Array(bytes / 4).fill(word).buffer;
     return buffer;
   };
 }

@@ -15,7 +15,9 @@ const ROOMS = ["format", "device", "cache", "model", "engine", "app"];
 /** Files that need a file system, threads or a terminal; everything else also runs in a browser. */
 const NODE_FILES = [
   "app/",
+  "device/wasm/bandwidth.ts",
   "device/wasm/cores.ts",
+  "device/wasm/read-worker.js",
   "device/webgpu/dawn.ts",
   "device/wasm/wasm.ts",
   "device/wasm/worker.js",
@@ -26,6 +28,12 @@ const NODE_FILES = [
   "engine/machine.ts",
   "engine/plan-model.ts",
   "format/file-source.ts",
+  "format/hub/cache.ts",
+  "format/hub/disk.ts",
+  "format/hub/download.ts",
+  "format/hub/lock.ts",
+  "format/hub/part.ts",
+  "format/hub/settings.ts",
   "format/open.ts",
 ];
 

@@ -10,3 +10,4 @@ export { embedRow } from "./embed";
 export { matmul, matmulScratchBytes } from "./matmul";
 export { panelBytes } from "./matmul-layout";
 export { quantizedBytes, quantizeRows } from "./quantize";
+export { readBytes } from "./bandwidth";

@@ -196,11 +196,11 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 const MATRIX_TILE = { rows: 128, tokens: 32 };
 
 /**
- * Workgroups from which on wide tiles (four subgroups) beat narrow ones (two): two for each of an H100's 132
- * multiprocessors. 28672x8192 q4_0 x 512, 896 wide workgroups: 215 TFLOP/s wide, 179 narrow; 8192x28672 x 128, 64 wide
- * workgroups: 65 wide (2026-11-23, bench row matmulMatrix).
+ * Workgroups from which on wide tiles (four subgroups) beat narrow ones (two); an H100 has 132 multiprocessors. Microseconds
+ * wide and narrow: 896 wide workgroups 1120 and 1438, 224: 304 and 461, 128: 909 and 753, 64: 927 and 754
+ * (28672x8192 q4_0 x 512 and x 128, 8192x28672 x 256 and x 128, 2026-11-23, bench row matmulMatrix).
  */
-const WIDE_WORKGROUPS = 256;
+const WIDE_WORKGROUPS = 192;
 
 /** Two dispatches where some steps are too short for wide tiles; each step runs one of them. */
 function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] {

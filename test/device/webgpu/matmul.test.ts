@@ -182,10 +182,11 @@ describe("tiles of matrices", () => {
   const [wide, narrow] = [4, 2];
   it.each([
     [28672, 512, wide],
-    [28672, 100, narrow],
+    [28672, 100, wide],
     [8192, 512, wide],
     [8192, 256, narrow],
     [35000, 5, wide],
+    [4096, 512, narrow],
   ])("%d rows, %d tokens: %d subgroups", (rows, tokens, subgroups) => {
     const buffers = new Buffers();
     const { block } = blockOf({ type: "q4_0", rows: [rows], cols: 32, tokens }, buffers);

@@ -45,12 +45,8 @@ export function mayHaveGpu(): boolean {
 export async function dawnGpu(options: DawnOptions = {}, toggles: readonly string[] = TOGGLES): Promise<GPU> {
   const { adapter } = options;
   const dawn = await loadDawn();
-  if (!hasVulkan())
-    throw new DeviceError(
-      "gpu",
-      `there is no Vulkan here (${LOADER}); it comes with the GPU's driver or the system's package libvulkan1. ${WITHOUT_GPU}`,
-    );
-  const flags = [`enable-dawn-features=${toggles.join(",")}`, "disable-dawn-features=timestamp_quantization"];
+  checkVulkan();
+  const flags = flagsOf(toggles);
   if (adapter !== undefined) {
     const names = await adapterNames(dawn, flags);
     const name = names.find((name) => name.toLowerCase().includes(adapter.toLowerCase()));
@@ -59,6 +55,21 @@ export async function dawnGpu(options: DawnOptions = {}, toggles: readonly strin
     if (name !== undefined) flags.push(`adapter=${name}`);
   }
   return dawn.create(flags);
+}
+
+/**
+ * The adapters by name, the best for computing first, each as a GPU of its own; what `adapter` chooses from. [] where
+ * there are none. DeviceError like dawnGpu.
+ */
+export async function dawnAdapters(): Promise<{ readonly name: string; readonly gpu: GPU }[]> {
+  const dawn = await loadDawn();
+  checkVulkan();
+  const names = await adapterNames(dawn, flagsOf(TOGGLES));
+  return Promise.all(names.map(async (name) => ({ name, gpu: await dawnGpu({ adapter: name }) })));
+}
+
+function flagsOf(toggles: readonly string[]): string[] {
+  return [`enable-dawn-features=${toggles.join(",")}`, "disable-dawn-features=timestamp_quantization"];
 }
 
 async function loadDawn(): Promise<typeof import("webgpu")> {
@@ -72,6 +83,14 @@ async function loadDawn(): Promise<typeof import("webgpu")> {
     const found = isMissing ? "is not installed; npm i webgpu adds it" : `does not load: ${oneLine(cause)}`;
     throw new DeviceError("gpu", `the optional package webgpu ${found}. ${WITHOUT_GPU}`, { cause });
   }
+}
+
+function checkVulkan(): void {
+  if (!hasVulkan())
+    throw new DeviceError(
+      "gpu",
+      `there is no Vulkan here (${LOADER}); it comes with the GPU's driver or the system's package libvulkan1. ${WITHOUT_GPU}`,
+    );
 }
 
 /**

@@ -16,6 +16,7 @@ export type {
   OperationProfile,
 } from "./engine/bench.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
+export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
 export {
   type GenerateOptions,
   Generation,

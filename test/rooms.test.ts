@@ -23,6 +23,7 @@ const NODE_FILES = [
   "device/wasm/worker.js",
   "device/wasm/workers.ts",
   "device/wasm/module.ts",
+  "engine/doctor.ts",
   "engine/inspect.ts",
   "engine/load.ts",
   "engine/machine.ts",

@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { SHAPES } from "../index.ts";
 import { printBench } from "./bench.ts";
+import { printDiagnosis } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
@@ -122,6 +123,14 @@ function commands(signal: AbortSignal): Command {
     .option("--type <name>", "with a shape: q4_0 (default), q4_k, q8_0 or f16")
     .option("--json", "everything as one JSON object")
     .action((model, options) => printPlan(model, options, signal));
+
+  program
+    .command("doctor")
+    .description(
+      "Examines this machine: GPUs, limits, memory speed, what will be used and why, what to change.",
+    )
+    .option("--json", "everything as one JSON object")
+    .action((options) => printDiagnosis(version, options, signal));
 
   program
     .command("bench")

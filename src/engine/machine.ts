@@ -57,13 +57,6 @@ export function wiredLimit(totalBytes: number, setMiB: number): number {
   return Math.floor(totalBytes > 36 * 2 ** 30 ? totalBytes * 0.75 : (totalBytes * 2) / 3);
 }
 
-/** The command that lets the GPU of a Mac hold all but a tenth of its memory, at least 6 GiB; null: no more than now. */
-export function wiredLimitCommand(totalBytes: number, limitBytes: number): string | null {
-  const kept = Math.max(6 * 2 ** 30, totalBytes / 10);
-  const mib = Math.floor((totalBytes - kept) / 2 ** 20);
-  return mib * 2 ** 20 > limitBytes ? `sudo sysctl iogpu.wired_limit_mb=${mib}` : null;
-}
-
 function gpuMemory(memoryBytes: number): Machine["gpuMemory"] {
   if (process.platform === "darwin") {
     const set = Number(command("sysctl", ["-n", "iogpu.wired_limit_mb"]) ?? 0) || 0;

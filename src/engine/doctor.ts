@@ -1,0 +1,233 @@
+/**
+ * This machine, examined (Node only): what it is, which GPUs WebGPU shows, what models will run on and why, and how fast
+ * its memory lets them generate. Owns the order of the examination. What cannot be found out is a line in the report
+ * and not the end of it.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { measureReadRate } from "../device/wasm/bandwidth.ts";
+import { compileKernels } from "../device/wasm/module.ts";
+import { dawnAdapters } from "../device/webgpu/dawn.ts";
+import { adapterName, Gpu, type Traits, traitsOf } from "../device/webgpu/gpu.ts";
+import { measureBandwidth } from "../device/webgpu/profile.ts";
+import { DeviceError, NibbleError } from "../format/errors.ts";
+import { adviceFor } from "./advice.ts";
+import { openDevice } from "./load.ts";
+import { type Machine, thisMachine } from "./machine.ts";
+import { type PlannedDevice, planMemory } from "./plan.ts";
+import { planTable } from "./plan-table.ts";
+import { plannedModel } from "./planned.ts";
+
+export interface AdapterFinding {
+  readonly name: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  /** A program that imitates a GPU. */
+  readonly software: boolean;
+  /** What our kernels ask for, and whether it is there. */
+  readonly traits: Traits;
+  readonly limits: Readonly<Record<string, number>>;
+  /** WebGPU's names of all features. */
+  readonly features: readonly string[];
+}
+
+/** How fast a model of this size can generate at most: each token reads all weights and the cache once. */
+export interface SpeedBound {
+  readonly shape: string;
+  readonly weights: string;
+  readonly kv: string;
+  readonly contexts: readonly {
+    readonly tokens: number;
+    readonly bytes: number;
+    readonly tokensPerSecond: number;
+  }[];
+  readonly fits: boolean;
+}
+
+export interface Diagnosis {
+  readonly machine: Machine;
+  readonly cpu: {
+    readonly relaxedSimd: boolean;
+    readonly threads: number;
+    readonly readBytesPerSecond: number | null;
+  };
+  readonly adapters: readonly AdapterFinding[];
+  /** Why there is no adapter. */
+  readonly gpuProblem: string | null;
+  readonly gpuReadBytesPerSecond: number | null;
+  /** What `run` takes when nothing is said. */
+  readonly used: { readonly device: "gpu" | "cpu"; readonly description: string; readonly reason: string };
+  readonly speeds: readonly SpeedBound[];
+  readonly advice: readonly string[];
+  /** What could not be measured, one line each. */
+  readonly problems: readonly string[];
+}
+
+const SHAPES = ["llama-3.2-1b", "llama-3.1-8b", "llama-3.1-70b"];
+const CONTEXTS = [0, 32_768];
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+] as const;
+
+/** Takes about three seconds and up to 512 MiB of memory. */
+export async function diagnose(): Promise<Diagnosis> {
+  const machine = thisMachine();
+  const problems: string[] = [];
+  const attempt = async <T>(part: () => Promise<T>): Promise<T | null> => {
+    try {
+      return await part();
+    } catch (error) {
+      if (!(error instanceof NibbleError)) throw error;
+      problems.push(error.message);
+      return null;
+    }
+  };
+  const { relaxed } = await compileKernels();
+  const cpuRate = await attempt(() =>
+    measureReadRate(machine.cores, Math.min(2 ** 29, machine.freeBytes / 4)),
+  );
+  const { adapters, gpuProblem, rate: gpuRate } = await examineGpus(attempt);
+  const device = await openDevice({});
+  const isGpu = device.name === "gpu";
+  const rate = isGpu ? gpuRate : (cpuRate?.bytesPerSecond ?? null);
+  const memoryBytes = isGpu ? machine.gpuMemory?.bytes : machine.memoryBytes;
+  const real = adapters.filter(({ software }) => !software);
+  return {
+    machine,
+    cpu: {
+      relaxedSimd: relaxed,
+      threads: machine.cores,
+      readBytesPerSecond: cpuRate?.bytesPerSecond ?? null,
+    },
+    adapters,
+    gpuProblem,
+    gpuReadBytesPerSecond: gpuRate,
+    used: {
+      device: isGpu ? "gpu" : "cpu",
+      description: device.description,
+      reason: reason(isGpu, real.length, adapters.length),
+    },
+    speeds:
+      rate === null
+        ? []
+        : await Promise.all(SHAPES.map((shape) => speedBound(shape, device, rate, memoryBytes))),
+    advice: adviceFor({
+      machine,
+      hasGpu: isGpu,
+      gpuProblem,
+      relaxedSimd: relaxed,
+      f16: real[0]?.traits.f16 ?? true,
+      osRelease: read("/etc/os-release"),
+      gpuVendors: machine.platform === "linux" ? displayVendors() : [],
+    }),
+    problems,
+  };
+}
+
+function reason(isGpu: boolean, real: number, all: number): string {
+  if (isGpu)
+    return real > 1
+      ? "the first GPU in WebGPU's order of speed; --adapter chooses another"
+      : "there is a GPU";
+  return all > 0
+    ? "WebGPU shows GPUs in software only, which are slower than the CPU"
+    : "WebGPU shows no GPU";
+}
+
+async function examineGpus(attempt: <T>(part: () => Promise<T>) => Promise<T | null>) {
+  const adapters: AdapterFinding[] = [];
+  let gpuProblem: string | null = null;
+  let rate: number | null = null;
+  try {
+    for (const { name, gpu } of await dawnAdapters()) {
+      const adapter = await gpu.requestAdapter();
+      if (!adapter) continue;
+      const found = finding(name, adapter);
+      adapters.push(found);
+      // The first real one is what will be used.
+      if (!found.software && rate === null) rate = await attempt(() => readRate(gpu, adapter, found.traits));
+    }
+    if (adapters.length === 0) gpuProblem = "WebGPU shows no adapter";
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    gpuProblem = error.message;
+  }
+  return { adapters, gpuProblem, rate };
+}
+
+function finding(name: string, adapter: GPUAdapter): AdapterFinding {
+  const { info, limits, features } = adapter;
+  return {
+    name: name || adapterName(adapter),
+    vendor: info.vendor,
+    architecture: info.architecture,
+    software: info.isFallbackAdapter,
+    traits: traitsOf(adapter),
+    limits: Object.fromEntries(LIMITS.map((limit) => [limit, limits[limit]])),
+    features: [...features].sort(),
+  };
+}
+
+/** An adapter gives one device, which is closed at the end. */
+async function readRate(root: GPU, adapter: GPUAdapter, traits: Traits): Promise<number> {
+  const bytes = Math.min(2 ** 28, adapter.limits.maxStorageBufferBindingSize, adapter.limits.maxBufferSize);
+  const limits: Record<string, number> = {};
+  // Beyond WebGPU's defaults of 128 and 256 MiB only.
+  if (bytes > 2 ** 27) limits.maxStorageBufferBindingSize = bytes;
+  const gpu = await Gpu.open(adapter, traits, limits, root);
+  try {
+    return (await measureBandwidth(gpu)).readBytesPerSecond;
+  } finally {
+    gpu.close();
+  }
+}
+
+async function speedBound(
+  shape: string,
+  device: PlannedDevice,
+  bytesPerSecond: number,
+  memoryBytes: number | undefined,
+): Promise<SpeedBound> {
+  const model = await plannedModel(shape);
+  const most = Math.max(...CONTEXTS);
+  const unlimited = { ...device, memoryBytes: Number.POSITIVE_INFINITY, bufferBytes: undefined };
+  const { graph, footprint, cacheBytes } = planMemory(model, unlimited, { context: most });
+  const multiplied = new Set(graph.ops.flatMap((op) => (op.op === "matmul" ? [op.weight.id] : [])));
+  // Of an embedding that is not also the output matrix one row is read.
+  const read = graph.weights.reduce(
+    (sum, { id, role }) => (role === "vector" || multiplied.has(id) ? sum + footprint.weights[id] : sum),
+    0,
+  );
+  return {
+    shape,
+    weights: "q4_0",
+    kv: "int4",
+    contexts: CONTEXTS.map((tokens) => {
+      const bytes = read + (cacheBytes * tokens) / most;
+      return { tokens, bytes, tokensPerSecond: bytesPerSecond / bytes };
+    }),
+    fits: planTable(model, device, { context: most, memoryBytes }).plan.fits,
+  };
+}
+
+/** Of display controllers (PCI class 03). */
+function displayVendors(): string[] {
+  const folder = "/sys/bus/pci/devices";
+  try {
+    return readdirSync(folder)
+      .filter((name) => read(`${folder}/${name}/class`).startsWith("0x03"))
+      .map((name) => read(`${folder}/${name}/vendor`).trim());
+  } catch {
+    return [];
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}

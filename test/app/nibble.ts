@@ -36,12 +36,21 @@ export function requireFreshBuild(): void {
 }
 
 /** Starts `nibble` with these arguments; `input` is its whole stdin, null leaves stdin open. */
-export function start(args: readonly string[], input: string | null = ""): Running {
-  return startNode([cli, ...args], input);
+export function start(
+  args: readonly string[],
+  input: string | null = "",
+  env: NodeJS.ProcessEnv = {},
+): Running {
+  return startNode([cli, ...args], input, env);
 }
 
-export function startNode(args: readonly string[], input: string | null = ""): Running {
-  const child = spawn(process.execPath, args, { cwd: root });
+/** `env` is added to this process's; undefined takes away. */
+export function startNode(
+  args: readonly string[],
+  input: string | null = "",
+  env: NodeJS.ProcessEnv = {},
+): Running {
+  const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } });
   let stdout = "";
   let stderr = "";
   // A child that does not read its input closes the pipe; that is its right.
@@ -63,6 +72,6 @@ export function startNode(args: readonly string[], input: string | null = ""): R
   return { child, speaking, ended };
 }
 
-export function nibble(args: readonly string[], input?: string): Promise<Ended> {
-  return start(args, input).ended;
+export function nibble(args: readonly string[], input?: string, env?: NodeJS.ProcessEnv): Promise<Ended> {
+  return start(args, input, env).ended;
 }

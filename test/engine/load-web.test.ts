@@ -66,7 +66,7 @@ describe("a page loads", () => {
     const before = asked;
     const error = await failure(model());
     expect(error).toBeInstanceOf(DeviceError);
-    expect(error.message).toMatch(/no WebGPU adapter/);
+    expect(error.message).toMatch(/no WebGPU adapter was found\. .*browser/);
     expect(asked).toBe(before + 1);
   });
 

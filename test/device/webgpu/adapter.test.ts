@@ -5,7 +5,7 @@ import { dawnGpu } from "../../../src/device/webgpu/dawn.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { openDevice } from "../../../src/engine/load.ts";
 import { ArgumentError, DeviceError } from "../../../src/format/errors.ts";
-import { describeGpu, nullGpu, softwareGpu } from "./gpu.ts";
+import { describeGpu, IS_SWIFTSHADER, nullGpu, softwareGpu } from "./gpu.ts";
 import { smallGraph } from "./graphs.ts";
 import { pretended, wrapped } from "./wrapped.ts";
 
@@ -48,14 +48,17 @@ describeGpu("the adapter", () => {
     );
   });
 
-  it("that is a program is refused where only GPUs will do, else taken and named so", async () => {
-    const gpu = await softwareGpu();
-    expect(await refusal(webgpuDevice(gpu, { software: false }))).toMatch(
-      /swiftshader.* is a program, not a GPU/,
-    );
-    const { description } = await webgpuDevice(gpu);
-    expect(description).toMatch(/^swiftshader\S* through WebGPU \(in software, f32, subgroups of 4\)$/);
-  });
+  it.runIf(IS_SWIFTSHADER)(
+    "that is a program is refused where only GPUs will do, else taken and named so",
+    async () => {
+      const gpu = await softwareGpu();
+      expect(await refusal(webgpuDevice(gpu, { software: false }))).toMatch(
+        /swiftshader.* is a program, not a GPU/,
+      );
+      const { description } = await webgpuDevice(gpu);
+      expect(description).toMatch(/^swiftshader\S* through WebGPU \(in software, f32, subgroups of 4\)$/);
+    },
+  );
 
   it("is asked for by its speed, and its name is told", async () => {
     const { gpu } = await pretended({ info: { vendor: "acme", device: "", architecture: "roadrunner" } });
@@ -97,13 +100,13 @@ describeGpu("the adapter", () => {
 });
 
 describeGpu("a chosen adapter", () => {
-  it("may be named by a part, in any case", async () => {
+  it.runIf(IS_SWIFTSHADER)("may be named by a part, in any case", async () => {
     const device: Device = await openDevice({ device: "gpu", adapter: "swiftSHADER" });
     expect(device.description).toMatch(/swiftshader/);
     expect((await openDevice({ adapter: "shader" })).name).toBe("gpu");
   });
 
-  it("that is none is answered with those there are", async () => {
+  it.runIf(IS_SWIFTSHADER)("that is none is answered with those there are", async () => {
     for (const device of ["gpu", undefined] as const)
       expect(await refusal(openDevice({ device, adapter: "Voodoo 2" }))).toBe(
         'gpu: no adapter has "Voodoo 2" in its name; there are: SwiftShader Device (Subzero)',
@@ -112,7 +115,7 @@ describeGpu("a chosen adapter", () => {
 });
 
 group("the default device", () => {
-  it.skipIf(process.platform !== "linux")("is the CPU where there is only a GPU in software", async () => {
+  it.runIf(IS_SWIFTSHADER)("is the CPU where there is only a GPU in software", async () => {
     expect((await openDevice({})).name).toBe("wasm");
   });
 
@@ -152,6 +155,37 @@ group("the package webgpu", () => {
     expect(await refusedWith(undefined, "version `GLIBC_2.34' not\nfound")).toMatch(
       /^gpu: the optional package webgpu does not load: /,
     );
+  });
+});
+
+describeGpu("of several adapters", () => {
+  afterEach(() => {
+    vi.doUnmock("webgpu");
+    vi.resetModules();
+  });
+
+  /** The flag that Dawn is given last, with two adapters in its order of preference. */
+  async function flagFor(adapter: string | undefined): Promise<string | undefined> {
+    const created: string[][] = [];
+    const told = "no suitable backends found\nAvailable adapters:";
+    const list = ["NVIDIA GeForce RTX 4090", "Intel(R) UHD Graphics 770", "llvmpipe (LLVM 19)"];
+    const message = [told, ...list.map((name) => ` * backend: 'vulkan', name: '${name}'`)].join("\n");
+    const create = (flags: string[]) => {
+      created.push(flags);
+      return { requestAdapter: () => Promise.reject(new Error(message)) };
+    };
+    vi.resetModules();
+    vi.doMock("webgpu", () => ({ globals: {}, create }));
+    const { dawnGpu: fresh } = await import("../../../src/device/webgpu/dawn.ts");
+    await fresh({ adapter });
+    return created[created.length - 1].find((flag) => flag.startsWith("adapter="));
+  }
+
+  it("the first that has the name is taken; without a name Dawn chooses by speed", async () => {
+    expect(await flagFor("intel(r)")).toBe("adapter=Intel(R) UHD Graphics 770");
+    expect(await flagFor("LLVM")).toBe("adapter=llvmpipe (LLVM 19)");
+    expect(await flagFor("i")).toBe("adapter=NVIDIA GeForce RTX 4090");
+    expect(await flagFor(undefined)).toBeUndefined();
   });
 });
 

@@ -11,6 +11,9 @@ import { Gpu, type TraitOptions, type Traits, traitsOf } from "../../../src/devi
 /** Why there is no GPU here to test with; null: there is one. */
 export const NO_GPU: string | null = process.env.VK_ICD_FILENAMES === undefined ? UNSUPPORTED : null;
 
+/** The GPU is the one that vitest.config.ts has put there, and no other driver that the environment named. */
+export const IS_SWIFTSHADER = process.env.VK_ICD_FILENAMES?.includes("nibble-swiftshader") ?? false;
+
 /** `describe` for suites that need SwiftShader: where it cannot run they are skipped, and their name says why. */
 export function describeGpu(name: string, body: () => void): void {
   if (NO_GPU === null) describe(name, body);

@@ -1,0 +1,89 @@
+/** Weights on their way to the GPU: in bounded pieces, one after the other, and no more of them once something is wrong. */
+import { expect, it } from "vitest";
+import type { Graph } from "../../../src/device/contract.ts";
+import { Recorder } from "../../../src/device/recorder.ts";
+import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
+import type { Tensor } from "../../../src/format/tensor.ts";
+import { describeGpu } from "./gpu.ts";
+import { rejection } from "./losable.ts";
+import { pretended, wrapped } from "./wrapped.ts";
+
+const MIB = 2 ** 20;
+/** A q8_0 row of 4,096 columns. */
+const ROW_BYTES = (4096 / 32) * 34;
+const ROWS = 5000;
+
+function wideGraph(): Graph {
+  const op = new Recorder(1, 1);
+  const x = op.embed(op.weight("table", "matrix", "f32", 2, 4096));
+  return op.finish(op.matmul(x, op.weight("wide", "matrix", "q8_0", ROWS, 4096)));
+}
+
+/** 20 MiB of zeros, and the bytes of each read. */
+function wide(): { tensor: Tensor; reads: number[] } {
+  const reads: number[] = [];
+  const readRows = async (_first: number, _count: number, into: Uint8Array) => {
+    reads.push(into.length);
+  };
+  return { tensor: { name: "wide", type: "q8_0", rows: ROWS, cols: 4096, readRows }, reads };
+}
+
+/** A device that tells how much it holds of what was written and is not yet submitted, at most. */
+async function watched() {
+  const held = { now: 0, most: 0 };
+  const { gpu } = await pretended({
+    device: (opened) => {
+      const { queue } = opened;
+      const writeBuffer: GPUQueue["writeBuffer"] = (buffer, at, data, first, size) => {
+        queue.writeBuffer(buffer, at, data, first, size);
+        held.now += (size ?? 0) * 4;
+        held.most = Math.max(held.most, held.now);
+      };
+      const onSubmittedWorkDone = async () => {
+        await queue.onSubmittedWorkDone();
+        held.now = 0;
+      };
+      return wrapped(opened, { queue: wrapped(queue, { writeBuffer, onSubmittedWorkDone }) });
+    },
+  });
+  const graph = wideGraph();
+  const allocation = await (await webgpuDevice(gpu)).allocate(graph);
+  return { allocation, weight: graph.weights[1], held };
+}
+
+describeGpu("a matrix of 20 MiB", () => {
+  it("is read and written in pieces of a few MiB, each waited for, and all of it is counted", async () => {
+    const { allocation, weight, held } = await watched();
+    const { tensor, reads } = wide();
+    let bytes = 0;
+    await allocation.load(weight, tensor, (more) => {
+      bytes += more;
+    });
+    expect(bytes).toBe(ROWS * ROW_BYTES);
+    expect(reads.reduce((sum, read) => sum + read)).toBe(bytes);
+    expect(reads.length).toBeGreaterThan(2);
+    expect(Math.max(...reads)).toBeLessThanOrEqual(8 * MIB);
+    expect(held.most).toBeLessThanOrEqual(9 * MIB);
+    await allocation.close();
+  });
+
+  it("is read no further once the device is closed", async () => {
+    const { allocation, weight } = await watched();
+    const { tensor, reads } = wide();
+    const error = await rejection(allocation.load(weight, tensor, () => void allocation.close()));
+    expect(error.message).toBe("gpu: the device is closed");
+    expect(reads.length).toBeLessThanOrEqual(2);
+  });
+
+  it("that cannot be read any more ends with the error of its file", async () => {
+    const { allocation, weight } = await watched();
+    const { tensor, reads } = wide();
+    const failing = async (first: number, count: number, into: Uint8Array) => {
+      if (reads.length === 2) throw new RangeError("the file ends here");
+      await tensor.readRows(first, count, into);
+    };
+    const error = await rejection(allocation.load(weight, { ...tensor, readRows: failing }));
+    expect(error).toEqual(new RangeError("the file ends here"));
+    await allocation.close();
+  });
+});

@@ -1,0 +1,48 @@
+/** Writing to the cache folder: whole small files, folders, free space, and the system's errors as one line (Node only). */
+import { randomBytes } from "node:crypto";
+import { mkdir, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { NibbleError } from "../errors.ts";
+
+/** A name beside `path` that nobody else uses. */
+export function besideName(path: string): string {
+  return `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+}
+
+/** Puts a small file in place in one step, its folder too. */
+export async function writeWhole(path: string, content: string): Promise<void> {
+  const made = besideName(path);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(made, content);
+    await rename(made, path);
+  } catch (cause) {
+    await rm(made, { force: true }).catch(() => {});
+    throw diskError(path, cause);
+  }
+}
+
+/** Free bytes for us where the folder lies; null where the system does not tell. */
+export async function freeBytes(folder: string): Promise<number | null> {
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
+}
+
+/** What went wrong while writing, with the way out. */
+export function diskError(path: string, cause: unknown): NibbleError {
+  if (cause instanceof NibbleError) return cause;
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const reasons: Readonly<Record<string, string | undefined>> = {
+    ENOSPC: "the disk is full. What has come is kept: make room and pull again, which goes on from there",
+    EDQUOT: "your share of the disk is used up. What has come is kept: make room and pull again",
+    EACCES: "no permission to write there. HF_HOME or HF_HUB_CACHE chooses another folder",
+    EPERM: "no permission to write there. HF_HOME or HF_HUB_CACHE chooses another folder",
+    EROFS: "the file system is read-only. HF_HOME or HF_HUB_CACHE chooses another folder",
+    EFBIG: "the file system takes no file of this size. HF_HOME or HF_HUB_CACHE chooses another folder",
+  };
+  return new NibbleError("io", `${path}: ${reasons[code ?? ""] ?? message}`, { cause });
+}

@@ -1,0 +1,163 @@
+/**
+ * One file from the Hub to its place on disk: several connections fill a part file, its hash follows behind them, and
+ * only a file with the hash that the Hub lists gets its name. Owns the pieces and what an early end keeps.
+ */
+import { createHash } from "node:crypto";
+import { FormatError, throwIfAborted } from "../errors.ts";
+import type { HubFile } from "./listing.ts";
+import type { Lock } from "./lock.ts";
+import { PartFile, type PartPaths } from "./part.ts";
+import type { HubFileReader } from "./reader.ts";
+
+/** Of one write, and of one step of the hash. */
+const STEP_BYTES = 1024 * 1024;
+
+export interface Download {
+  readonly reader: HubFileReader;
+  readonly file: HubFile;
+  /** For errors. */
+  readonly thing: string;
+  readonly paths: PartPaths;
+  /** The name that it gets. */
+  readonly target: string;
+  readonly lock: Lock;
+  readonly connections: number;
+  /** Of one request. */
+  readonly pieceBytes: number;
+  readonly signal?: AbortSignal;
+  /** How many bytes are there, and how many of them are known to be hashed. */
+  readonly onProgress: (bytes: number, hashed: number) => void;
+}
+
+/** FormatError when the bytes are wrong: they are thrown away then. After any other error the next call goes on. */
+export async function download(task: Download): Promise<void> {
+  const { file, paths, target, lock } = task;
+  for (let last = false; ; last = true) {
+    const part = await PartFile.open(paths, file.bytes);
+    const resumed = part.done.bytes > 0;
+    let hash: string;
+    try {
+      hash = await fill(part, task);
+      // Who lost the lock must not take the part file from under the next holder.
+      await lock.confirm();
+    } catch (error) {
+      await part.close();
+      throw error;
+    }
+    if (hash === file.hash) return part.install(target);
+    await part.discard();
+    // What lay there may be older than a crash of the machine; what came now has no such excuse.
+    if (last || !resumed) throw wrongBytes(task, hash);
+  }
+}
+
+function wrongBytes({ thing, file }: Download, hash: string): FormatError {
+  const kind = file.hash.length === 64 ? "SHA-256" : "SHA-1 as git has it";
+  return new FormatError(
+    thing,
+    `what came has the ${kind} ${hash} and was thrown away`,
+    `${file.hash}, as the Hub lists it`,
+  );
+}
+
+/** Downloads what is missing; gives the hash of the whole. */
+async function fill(part: PartFile, task: Download): Promise<string> {
+  const { reader, file, thing, lock, connections, pieceBytes, signal, onProgress } = task;
+  throwIfAborted(signal, `downloading ${thing}`);
+  const controller = new AbortController();
+  /** For whoever waits for more bytes on disk. */
+  let wake = () => {};
+  const stop = () => {
+    controller.abort();
+    wake();
+  };
+  signal?.addEventListener("abort", stop);
+  let arrived = part.done.bytes;
+  let hashed = 0;
+  const report = () => onProgress(arrived, hashed);
+
+  const pieces = part.done.missing(file.bytes, pieceBytes);
+  const connect = async () => {
+    const buffer = new Uint8Array(STEP_BYTES);
+    for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
+      let [at, end] = piece;
+      let held = 0;
+      const flush = async () => {
+        if (held === 0) return;
+        await lock.check();
+        await part.write(at, buffer.subarray(0, held));
+        at += held;
+        held = 0;
+        wake();
+      };
+      try {
+        await reader.read(
+          at,
+          end,
+          async (_, bytes) => {
+            for (let taken = 0; taken < bytes.length; ) {
+              const more = bytes.subarray(taken, taken + STEP_BYTES - held);
+              buffer.set(more, held);
+              held += more.length;
+              taken += more.length;
+              if (held === STEP_BYTES) await flush();
+            }
+            arrived += bytes.length;
+            report();
+          },
+          controller.signal,
+        );
+        await flush();
+      } catch (error) {
+        // What came is kept; if it cannot be, the first error says why.
+        await flush().catch(() => {});
+        throw error;
+      }
+    }
+  };
+
+  const follow = async () => {
+    const hash = startHash(file);
+    const buffer = new Uint8Array(STEP_BYTES);
+    while (hashed < file.bytes) {
+      if (controller.signal.aborted) return "";
+      const ready = Math.min(part.done.prefix, hashed + STEP_BYTES);
+      if (ready === hashed) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        continue;
+      }
+      const step = buffer.subarray(0, ready - hashed);
+      await part.read(hashed, step);
+      hash.update(step);
+      hashed = ready;
+      report();
+    }
+    return hash.digest("hex");
+  };
+
+  report();
+  /** The error that came first is the one to tell; the others follow from it. */
+  let first: { error: unknown } | null = null;
+  const failed = (error: unknown) => {
+    first ??= { error };
+    stop();
+  };
+  const connected = Array.from({ length: Math.max(1, Math.min(connections, pieces.length)) }, connect);
+  try {
+    // All of them end before the part file is closed.
+    const followed = follow().catch(failed);
+    await Promise.all(connected.map((work) => work.catch(failed)));
+    const hash = await followed;
+    throwIfAborted(signal, `downloading ${thing}`);
+    if (first !== null) throw (first as { error: unknown }).error;
+    return hash ?? "";
+  } finally {
+    signal?.removeEventListener("abort", stop);
+  }
+}
+
+function startHash({ hash, bytes }: HubFile) {
+  return hash.length === 64 ? createHash("sha256") : createHash("sha1").update(`blob ${bytes}\0`);
+}

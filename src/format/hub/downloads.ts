@@ -1,0 +1,153 @@
+/**
+ * Files of one commit, brought to the cache side by side. Owns what is asked before the first byte (is there room?),
+ * the lock around each file and one count of bytes over all of them.
+ */
+import { AbortedError, NibbleError } from "../errors.ts";
+import type { RepoCache } from "./cache.ts";
+import type { HubClient } from "./client.ts";
+import { freeBytes } from "./disk.ts";
+import { download } from "./download.ts";
+import type { HubFile } from "./listing.ts";
+import { takeLock } from "./lock.ts";
+import type { HubName } from "./name.ts";
+import { readJournal } from "./part.ts";
+
+export interface PullProgress {
+  /** "waiting": another process downloads the file. "verifying": it has come, and the rest of it is hashed. */
+  readonly state: "downloading" | "waiting" | "verifying";
+  /** Its path in the repository. */
+  readonly file: string;
+  /** Of all files, with what lay there already; when verifying, the hashed ones of this file. */
+  readonly bytes: number;
+  readonly totalBytes: number;
+  /** Who downloads the file that is waited for. */
+  readonly holder?: string;
+}
+
+export interface DownloadsOptions {
+  readonly connections: number;
+  readonly pieceBytes: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: PullProgress) => void;
+}
+
+/** A margin for what others write meanwhile. */
+const SPARE_BYTES = 16 * 1024 * 1024;
+
+export class Downloads {
+  readonly #name: HubName;
+  readonly #cache: RepoCache;
+  readonly #client: HubClient;
+  readonly #commit: string;
+  readonly #options: DownloadsOptions;
+  /** Bytes that are there, by path. */
+  readonly #there = new Map<string, number>();
+  #totalBytes = 0;
+
+  constructor(name: HubName, cache: RepoCache, client: HubClient, commit: string, options: DownloadsOptions) {
+    this.#name = name;
+    this.#cache = cache;
+    this.#client = client;
+    this.#commit = commit;
+    this.#options = options;
+  }
+
+  /** True when all were there. */
+  async fetch(files: readonly HubFile[]): Promise<boolean> {
+    const missing: HubFile[] = [];
+    let needed = 0;
+    this.#totalBytes = sumBytes(files);
+    for (const file of files) {
+      const has = await this.#cache.has(this.#commit, file);
+      const there = has ? file.bytes : await this.#journalBytes(file);
+      this.#there.set(file.path, there);
+      needed += file.bytes - there;
+      if (!has) missing.push(file);
+    }
+    if (missing.length === 0) return true;
+    await this.#cache.prepare();
+    await this.#requireRoom(needed);
+    // Files of one piece come together, as each takes a round trip; larger ones one by one, over all connections.
+    const isSmall = ({ bytes }: HubFile) => bytes <= this.#options.pieceBytes;
+    const queue = missing.filter(isSmall);
+    const several = async () => {
+      for (let file = queue.shift(); file; file = queue.shift())
+        await this.#fetchFile(file).catch((error) => {
+          queue.length = 0;
+          throw error;
+        });
+    };
+    await allOrFirstError(Array.from({ length: this.#options.connections }, several));
+    for (const file of missing) if (!isSmall(file)) await this.#fetchFile(file);
+    return false;
+  }
+
+  async #requireRoom(needed: number): Promise<void> {
+    const { folder } = this.#cache;
+    const free = await freeBytes(folder);
+    if (free === null || needed + SPARE_BYTES <= free) return;
+    throw new NibbleError(
+      "io",
+      `${this.#name.text} needs ${inMebibytes(needed)} more on the disk of ${folder}, which has ${inMebibytes(free)} free. HF_HOME or HF_HUB_CACHE chooses another folder`,
+    );
+  }
+
+  async #fetchFile(file: HubFile): Promise<void> {
+    const { signal, connections, pieceBytes, onProgress } = this.#options;
+    const thing = `${this.#name.text}: ${file.path}`;
+    const lock = await takeLock(this.#cache.lock(file), {
+      signal,
+      onWait: async (holder) => this.#report(file, "waiting", await this.#journalBytes(file), holder),
+    });
+    try {
+      // Whoever held the lock may have brought it.
+      if (!(await this.#cache.has(this.#commit, file))) {
+        await download({
+          reader: this.#client.file(this.#commit, file.path, file.bytes, file.hash),
+          paths: this.#cache.parts(file),
+          target: this.#cache.blob(file),
+          onProgress: (bytes, hashed) => {
+            if (bytes < file.bytes) this.#report(file, "downloading", bytes);
+            else onProgress?.({ state: "verifying", file: file.path, bytes: hashed, totalBytes: bytes });
+          },
+          ...{ file, thing, lock, connections, pieceBytes, signal },
+        });
+        await this.#cache.link(this.#commit, file, true);
+      }
+      this.#report(file, "downloading", file.bytes);
+    } catch (error) {
+      // Whatever broke because of the stop is no news.
+      throw signal?.aborted && !(error instanceof AbortedError)
+        ? new AbortedError(`downloading ${thing}`)
+        : error;
+    } finally {
+      await lock.release();
+    }
+  }
+
+  async #journalBytes(file: HubFile): Promise<number> {
+    return (await readJournal(this.#cache.parts(file), file.bytes))?.bytes ?? 0;
+  }
+
+  #report(file: HubFile, state: PullProgress["state"], bytes: number, holder?: string): void {
+    this.#there.set(file.path, bytes);
+    const done = [...this.#there.values()].reduce((all, more) => all + more, 0);
+    const { onProgress } = this.#options;
+    onProgress?.({ state, file: file.path, bytes: done, totalBytes: this.#totalBytes, holder });
+  }
+}
+
+/** Waits for all, so that nothing goes on behind the caller's back. */
+async function allOrFirstError(works: readonly Promise<void>[]): Promise<void> {
+  const ended = await Promise.allSettled(works);
+  const failed = ended.find((end) => end.status === "rejected");
+  if (failed) throw failed.reason;
+}
+
+export function sumBytes(files: readonly { readonly bytes: number }[]): number {
+  return files.reduce((all, { bytes }) => all + bytes, 0);
+}
+
+function inMebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20).toLocaleString("en-US")} MiB`;
+}

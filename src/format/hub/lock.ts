@@ -1,0 +1,179 @@
+/**
+ * One process at a time downloads a file; the others wait and find it whole. A lock is a file that names its holder and
+ * whose time moves as long as the holder lives. Owns taking over from a holder that was killed: at once when its
+ * process is gone from this machine, else after a minute without a sign. Who was only asleep finds that out before it
+ * writes on. (Node has no flock; proper-lockfile waits after every kill, as it does not look for the process.)
+ */
+import { randomBytes } from "node:crypto";
+import { readlinkSync } from "node:fs";
+import { mkdir, open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { hostname } from "node:os";
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { NibbleError, throwIfAborted } from "../errors.ts";
+import { parseJson } from "../json.ts";
+import { besideName, diskError } from "./disk.ts";
+
+const BEAT_MS = 5000;
+const SILENT_MS = 60_000;
+const POLL_MS = 250;
+
+export interface LockOptions {
+  readonly signal?: AbortSignal;
+  /** Called again and again while another process holds it. */
+  readonly onWait?: (holder: string) => void | Promise<void>;
+  /** How long a holder may give no sign. For tests. */
+  readonly silentMs?: number;
+}
+
+/** Takes the lock at `path`, after whoever holds it. AbortedError, or NibbleError "io" where it cannot be written. */
+export async function takeLock(path: string, options: LockOptions = {}): Promise<Lock> {
+  const { signal, onWait, silentMs = SILENT_MS } = options;
+  const content = JSON.stringify({
+    machine: machine(),
+    pid: process.pid,
+    id: randomBytes(8).toString("hex"),
+  });
+  /** The holder's last sign, and when we saw it, by our clock: the file's time may be another machine's. */
+  let sign = "";
+  let signAt = 0;
+  for (;;) {
+    throwIfAborted(signal, "waiting for another download");
+    if (await create(path, content)) return new Lock(path, content);
+    const held = await look(path);
+    if (held === null) continue;
+    if (held.sign !== sign) {
+      sign = held.sign;
+      signAt = performance.now();
+    }
+    if (isGone(held.content) || performance.now() - signAt > silentMs) {
+      await takeAway(path, held.content);
+      continue;
+    }
+    await onWait?.(holderOf(held.content));
+    await sleep(POLL_MS, undefined, { signal }).catch(() => {});
+  }
+}
+
+export class Lock {
+  readonly #path: string;
+  readonly #content: string;
+  readonly #timer: NodeJS.Timeout;
+  #beatAt = performance.now();
+  #lost = false;
+
+  constructor(path: string, content: string) {
+    this.#path = path;
+    this.#content = content;
+    this.#timer = setInterval(() => this.#beat().catch(() => {}), BEAT_MS).unref();
+  }
+
+  /** Throws when another process has taken over, as it may after we gave no sign for long. Costs nothing mostly. */
+  async check(): Promise<void> {
+    if (performance.now() - this.#beatAt > 3 * BEAT_MS) await this.#beat();
+    if (this.#lost)
+      throw new NibbleError("io", "another process has taken over this download while this one slept");
+  }
+
+  /** As `check`, and looks at the file in any case. */
+  async confirm(): Promise<void> {
+    await this.#beat();
+    await this.check();
+  }
+
+  async #beat(): Promise<void> {
+    const held = await look(this.#path);
+    if (held?.content !== this.#content) this.#lost = true;
+    else await utimes(this.#path, new Date(), new Date());
+    this.#beatAt = performance.now();
+  }
+
+  async release(): Promise<void> {
+    clearInterval(this.#timer);
+    const held = await look(this.#path).catch(() => null);
+    if (held?.content === this.#content) await rm(this.#path, { force: true }).catch(() => {});
+  }
+}
+
+async function create(path: string, content: string): Promise<boolean> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const file = await open(path, "wx");
+    try {
+      await file.writeFile(content);
+    } finally {
+      await file.close();
+    }
+    return true;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw diskError(path, cause);
+  }
+}
+
+/** Who holds it, and a text that changes with each sign of life; null: nobody. */
+async function look(path: string): Promise<{ content: string; sign: string } | null> {
+  try {
+    const { mtimeMs } = await stat(path);
+    const content = await readFile(path, "utf8");
+    return { content, sign: `${content} ${mtimeMs}` };
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw diskError(path, cause);
+  }
+}
+
+/** Removes a dead holder's lock, and only that: another waiter may have been faster and hold it already. */
+async function takeAway(path: string, content: string): Promise<void> {
+  const aside = besideName(path);
+  try {
+    await rename(path, aside);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw diskError(path, cause);
+  }
+  // Whoever we took it from by mistake notices at its next check; nobody has to trust this put-back.
+  if ((await readFile(aside, "utf8")) !== content) await rename(aside, path);
+  else await rm(aside, { force: true });
+}
+
+interface Holder {
+  machine?: unknown;
+  pid?: unknown;
+}
+
+function parse(content: string): Holder | null {
+  try {
+    return parseJson(content, "lock") as Holder | null;
+  } catch {
+    // Just created and not written yet, or by something else.
+    return null;
+  }
+}
+
+/** Its process ran on this machine and runs no more. */
+function isGone(content: string): boolean {
+  const holder = parse(content);
+  if (holder?.machine !== machine() || typeof holder.pid !== "number") return false;
+  try {
+    process.kill(holder.pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
+function holderOf(content: string): string {
+  const holder = parse(content);
+  if (!holder) return "another process";
+  return holder.machine === machine() ? `process ${holder.pid}` : `process ${holder.pid} on another machine`;
+}
+
+/** This machine, and in Linux this container: their processes have numbers of their own. */
+function machine(): string {
+  try {
+    return `${hostname()} ${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return hostname();
+  }
+}

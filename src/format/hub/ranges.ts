@@ -1,0 +1,48 @@
+/** Which bytes of a file are there: sorted ranges [start, end) that neither overlap nor touch. Pure. */
+export type Range = readonly [start: number, end: number];
+
+export class Ranges {
+  #all: Range[] = [];
+
+  constructor(ranges: Iterable<Range> = []) {
+    for (const [start, end] of ranges) this.add(start, end);
+  }
+
+  add(start: number, end: number): void {
+    if (end <= start) return;
+    const before = this.#all.filter((range) => range[1] < start);
+    const after = this.#all.filter((range) => range[0] > end);
+    const touching = this.#all.slice(before.length, this.#all.length - after.length);
+    const joined: Range = [
+      Math.min(start, ...touching.map((range) => range[0])),
+      Math.max(end, ...touching.map((range) => range[1])),
+    ];
+    this.#all = [...before, joined, ...after];
+  }
+
+  get all(): readonly Range[] {
+    return this.#all;
+  }
+
+  get bytes(): number {
+    return this.#all.reduce((sum, [start, end]) => sum + end - start, 0);
+  }
+
+  /** Where the bytes from 0 on end. */
+  get prefix(): number {
+    const first = this.#all[0];
+    return first?.[0] === 0 ? first[1] : 0;
+  }
+
+  /** What is not there of a file of `bytes`, in pieces of at most `pieceBytes`. */
+  missing(bytes: number, pieceBytes = Number.POSITIVE_INFINITY): Range[] {
+    const found: Range[] = [];
+    let at = 0;
+    for (const [start, end] of [...this.#all, [bytes, bytes] as const]) {
+      for (; at < start; at = Math.min(at + pieceBytes, start))
+        found.push([at, Math.min(at + pieceBytes, start)]);
+      at = Math.max(at, end);
+    }
+    return found;
+  }
+}

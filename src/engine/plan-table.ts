@@ -87,11 +87,11 @@ export interface PlanTable {
 }
 
 /**
- * What a process of Node takes beside the device's memory: resident bytes after a text, less the plan, rounded up.
- * MEASURED
+ * What the process takes beside the device: its resident bytes after a text less the plan, in Node 20.20 on Linux,
+ * 2026-11-23. CPU: 70 MiB with needle-14m, 73 with a 1B, 128 with Gemma 3 270M, whose tokenizer has 262,144 pieces.
+ * GPU: 246 MiB with Dawn and SwiftShader, a driver that lives in the process.
  */
-const OVERHEAD_BYTES: Readonly<Record<string, number>> = { gpu: 256 * 2 ** 20 };
-const CPU_OVERHEAD_BYTES = 128 * 2 ** 20;
+const OVERHEAD_BYTES = { gpu: 256 * 2 ** 20, other: 128 * 2 ** 20 };
 
 const SHORTEST = 4096;
 const LONGEST = 262_144;
@@ -100,7 +100,7 @@ const LONGEST = 262_144;
 export function planTable(model: Model, device: PlannedDevice, options: PlanTableOptions = {}): PlanTable {
   const { config } = model;
   const { memoryBytes = Number.POSITIVE_INFINITY, kv = "int4", chunk } = options;
-  const { overheadBytes = OVERHEAD_BYTES[device.name] ?? CPU_OVERHEAD_BYTES } = options;
+  const { overheadBytes = OVERHEAD_BYTES[device.name === "gpu" ? "gpu" : "other"] } = options;
   for (const [name, found] of Object.entries({ memoryBytes, overheadBytes }))
     if (!(found >= 0)) throw new ArgumentError(name, found, "bytes from 0 on");
   const planner = new Planner(model, device, memoryBytes, overheadBytes, chunk);

@@ -12,7 +12,7 @@ import { llama3Scaled, ropeFrequencies } from "./rope.ts";
 import { SHAPES, type Shape } from "./shapes.ts";
 
 export interface SyntheticOptions {
-  /** Type of the matrices. Default q4_0. */
+  /** Type of the matrices, or "q4_k_m", llama.cpp's mixture. Default q4_0. */
   type?: string;
   layers?: number;
   vocab?: number;
@@ -23,7 +23,7 @@ export interface SyntheticOptions {
 /**
  * Byte offsets of a random block's f16 scales, and by how much the standard deviation of its values exceeds a scale
  * of 1 (random codes are uniform: b bits have deviation 2^b / sqrt(12)). q4_k: 6-bit scales times codes, and a minimum
- * that takes their mean away.
+ * that takes their mean away; q5_k alike.
  */
 const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: number, deviation: number])[]>> = {
   q4_0: [[0, 4.61]],
@@ -33,7 +33,16 @@ const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: numbe
     [2, 258 / 7.5],
   ],
   f16: [],
+  q5_k: [
+    [0, 530],
+    [2, 530 / 15.5],
+  ],
+  // 8-bit scales times codes around 0.
+  q6_k: [[208, 1366]],
 };
+
+/** What a person may name. */
+const TYPES = ["q4_0", "q8_0", "q4_k", "f16", "q4_k_m"];
 
 /** Primes, by elements of a block: a pool is 1 to 2 MiB. */
 const POOL_BLOCKS: Readonly<Record<number, number>> = { 1: 1_048_583, 32: 65_537, 256: 8209 };
@@ -50,8 +59,7 @@ export function syntheticCheckpoint(shape: string | Shape, options: SyntheticOpt
   const { type = "q4_0", layers = base.layers, vocab = base.vocab, context = 0 } = options;
   for (const [name, found] of Object.entries({ layers, vocab }))
     if (!(Number.isInteger(found) && found >= 1)) throw new ArgumentError(name, found, "integers from 1 on");
-  if (!Object.hasOwn(RANDOM_TYPES, type))
-    throw new ArgumentError("type", type, Object.keys(RANDOM_TYPES).join(", "));
+  if (!TYPES.includes(type)) throw new ArgumentError("type", type, TYPES.join(", "));
   const trainedContext = Math.max(base.trainedContext, context);
   const made: Shape = { ...base, layers, vocab, trainedContext };
   const name = typeof shape === "string" ? shape : made.family;
@@ -59,7 +67,7 @@ export function syntheticCheckpoint(shape: string | Shape, options: SyntheticOpt
     kind: "gguf",
     name,
     metadata: metadataOf(name, made),
-    tensors: new Map(tensorsOf(made, type as TensorType).map((tensor) => [tensor.name, tensor])),
+    tensors: new Map(tensorsOf(made, type).map((tensor) => [tensor.name, tensor])),
     async tokenizer() {
       throw new UnsupportedError("Text with random weights");
     },
@@ -92,19 +100,36 @@ function metadataOf(name: string, shape: Shape): Record<string, unknown> {
   };
 }
 
+/**
+ * The type of a matrix in a file of this type. llama.cpp's Q4_K_M (llama-quant.cpp) gives more bits to the output, and in
+ * the first and last eighth of the layers and every third between to what adds to the residual most.
+ */
+function typeOf(type: string, shape: Shape, name: string): TensorType {
+  if (type !== "q4_k_m") return type as TensorType;
+  const { layers, tied, heads, kvHeads } = shape;
+  if (name === (tied ? "token_embd.weight" : "output.weight")) return "q6_k";
+  const [, number, part] = /^blk\.(\d+)\.(\w+)\.weight$/.exec(name) ?? [];
+  if (part !== "attn_v" && part !== "ffn_down") return "q4_k";
+  const layer = Number(number);
+  const eighth = Math.floor(layers / 8);
+  const more = layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2;
+  if (more) return "q6_k";
+  // Its rule for the 70B of Llama and what is built alike.
+  return part === "attn_v" && layers === 80 && heads !== kvHeads ? "q5_k" : "q4_k";
+}
+
 /** Names and shapes: what names.ts looks for in a GGUF of the family. */
-function tensorsOf(shape: Shape, type: TensorType): Tensor[] {
+function tensorsOf(shape: Shape, ofType: string): Tensor[] {
   const { family, layers, hidden, heads, kvHeads, headDim, ffn, vocab, tied, ropeBase, ropeScaling } = shape;
   const tensors: Tensor[] = [];
-  const pools = new Map<number, Uint8Array>();
+  const pools = new Map<string, Uint8Array>();
   const matrix = (name: string, rows: number, cols: number) => {
+    const type = typeOf(ofType, shape, name);
     if (cols % BLOCKS[type].elements !== 0)
       throw new ArgumentError(`columns of ${name} in ${type}`, cols, `multiples of ${BLOCKS[type].elements}`);
-    let pool = pools.get(cols);
-    if (!pool) {
-      pool = randomPool(type, cols);
-      pools.set(cols, pool);
-    }
+    const key = `${type} ${cols}`;
+    const pool = pools.get(key) ?? randomPool(type, cols);
+    pools.set(key, pool);
     // Each tensor begins elsewhere in the pool.
     tensors.push(pooledTensor(name, type, rows, cols, pool, tensors.length * 7919));
   };

@@ -95,6 +95,43 @@ async function read(tensor: Tensor, first: number, count: number): Promise<Uint8
   return bytes;
 }
 
+describe("q4_k_m", () => {
+  // Of the files that are published on Hugging Face, which hold a tokenizer of 8 MB besides.
+  it.each([
+    ["llama-3.1-8b", 4.9207e9],
+    ["llama-3.1-70b", 42.5204e9],
+    ["llama-3.2-1b", 0.8077e9],
+    ["llama-3.2-3b", 2.0194e9],
+  ])("makes a %s as large as llama.cpp does", (name, fileBytes) => {
+    const { tensors } = syntheticCheckpoint(name, { type: "q4_k_m" });
+    const bytes = [...tensors.values()].reduce((sum, t) => sum + t.rows * rowBytes(t.type, t.cols), 0);
+    expect(fileBytes - bytes).toBeGreaterThan(5e6);
+    expect(fileBytes - bytes).toBeLessThan(11e6);
+  });
+
+  it("has values like the others", async () => {
+    const { tensors } = syntheticCheckpoint("llama-3.1-70b", { type: "q4_k_m" });
+    for (const [name, type] of [
+      ["output.weight", "q6_k"],
+      ["blk.0.ffn_down.weight", "q6_k"],
+      ["blk.10.attn_v.weight", "q5_k"],
+      ["blk.10.ffn_down.weight", "q4_k"],
+    ]) {
+      const tensor = tensors.get(name)!;
+      expect(tensor.type).toBe(type);
+      expect(await deviation(tensor)).toBeGreaterThan(0.95);
+      expect(await deviation(tensor)).toBeLessThan(1.05);
+    }
+  });
+});
+
+/** Of the first rows, times the square root of the columns. */
+async function deviation(tensor: Tensor): Promise<number> {
+  const values = new Float32Array(20 * tensor.cols);
+  dequantize(tensor.type, await read(tensor, 0, 20), values);
+  return Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / 20);
+}
+
 describe("random weights", () => {
   it.each(["q4_0", "q8_0", "q4_k", "f16"])("of %s have deviation 1 / sqrt(cols) and mean 0", async (type) => {
     const tensor = syntheticCheckpoint("qwen-3-4b", { type, layers: 1 }).tensors.get("blk.0.ffn_up.weight")!;

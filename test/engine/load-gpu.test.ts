@@ -12,6 +12,7 @@ import { AbortedError, FormatError } from "../../src/format/errors.ts";
 import { describeGpu } from "../device/webgpu/gpu.ts";
 import { expectLost, losable, rejection } from "../device/webgpu/losable.ts";
 import { pretended } from "../device/webgpu/wrapped.ts";
+import { type KeyValue, T } from "../format/write-gguf.ts";
 import { tinyModel } from "./tiny-model.ts";
 
 const TINY = tinyModel();
@@ -23,20 +24,21 @@ const PLAN = { context: 128, chunk: 8 };
 const LONG = { maxTokens: 60, ignoreEnd: true };
 
 interface Loading extends AssembleOptions {
+  file?: Uint8Array;
   /** Bytes that the file has; it shrinks to them once it is open. */
   bytes?: number;
 }
 
 /** Loads the tiny model; `closed` counts how often its file was closed. */
-function loading(gpu: GPU, { bytes = TINY.length, ...options }: Loading = {}) {
+function loading(gpu: GPU, { bytes, file = TINY, ...options }: Loading = {}) {
   const counts = { closed: 0 };
-  let source = bufferSource("tiny.gguf", TINY);
+  let source = bufferSource("tiny.gguf", file);
   const close = async () => {
     counts.closed++;
   };
   const opening = ggufCheckpoint({ ...source, read: (offset, into) => source.read(offset, into), close });
   const model = opening.then((checkpoint) => {
-    source = bufferSource("tiny.gguf", TINY.subarray(0, bytes));
+    source = bufferSource("tiny.gguf", file.subarray(0, bytes));
     return assemble(checkpoint, () => webgpuDevice(gpu), { ...PLAN, ...options });
   });
   return { model, counts };
@@ -86,6 +88,24 @@ describeGpu("loading", () => {
     const made = await pretended(CHOSEN);
     const { model, counts } = loading(made.gpu, { bytes: TINY.length - 20_000 });
     expect(await rejection(model)).toBeInstanceOf(FormatError);
+    expect(counts.closed).toBe(1);
+    await expectDestroyed(made);
+  });
+});
+
+describeGpu("a cache larger than the GPU's memory", () => {
+  it("is one error, and nothing stays allocated", async () => {
+    const made = await pretended();
+    const context = 2 ** 21;
+    const keys = (all: KeyValue[]) =>
+      all.map(
+        (entry): KeyValue => (entry[0] === "llama.context_length" ? [entry[0], T.u32, context] : entry),
+      );
+    // Four buffers of 128 MiB; Dawn's null backend has 512 MiB in all.
+    const { model, counts } = loading(made.gpu, { file: tinyModel({ keys }), context, kv: "f16" });
+    const error = await rejection(model);
+    expect(error).toMatchObject({ code: "memory" });
+    expect(error.message).toMatch(/^pretence cannot hold the 0\.50 GiB [^\n]* a shorter context [^\n]*$/);
     expect(counts.closed).toBe(1);
     await expectDestroyed(made);
   });

@@ -91,7 +91,8 @@ describe("memory", () => {
   });
 
   it("of a Mac's GPU is two thirds, or three quarters, or what someone has set", () => {
-    expect(wiredLimit(36 * GIB, 0)).toBe(24 * GIB);
+    expect(wiredLimit(24 * GIB, 0)).toBe(16 * GIB);
+    expect(wiredLimit(36 * GIB, 0)).toBe(27 * GIB);
     expect(wiredLimit(64 * GIB, 0)).toBe(48 * GIB);
     expect(wiredLimit(64 * GIB, 57_344)).toBe(56 * GIB);
     expect(wiredLimit(16 * GIB, 999_999)).toBe(16 * GIB);

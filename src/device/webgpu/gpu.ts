@@ -83,7 +83,7 @@ export class Gpu {
       this.#fail(oneLine(event.error));
     });
     this.#lost = device.lost.then(({ reason, message }) =>
-      this.#fail(`the device was lost (${reason || "unknown"}): ${oneLine(message)}`),
+      this.#fail(`the device was lost (${reason || "unknown"}): ${oneLine(message)}. Load the model again.`),
     );
   }
 

@@ -9,7 +9,7 @@ export type Loss = (typeof LOSSES)[number];
 
 const MESSAGES: Record<Loss, RegExp> = {
   destroyed: /^gpu: pretence: the device was lost \(destroyed\): [^\n]*$/,
-  unknown: /^gpu: pretence: the device was lost \(unknown\): it fell off the bus$/,
+  unknown: /^gpu: pretence: the device was lost \(unknown\): it fell off the bus\. Load the model again\.$/,
 };
 
 export interface Losable {

@@ -37,6 +37,7 @@ const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: numbe
     [0, 530],
     [2, 530 / 15.5],
   ],
+  q5_0: [[0, 9.24]],
   // 8-bit scales times codes around 0.
   q6_k: [[208, 1366]],
 };
@@ -104,8 +105,14 @@ function metadataOf(name: string, shape: Shape): Record<string, unknown> {
  * The type of a matrix in a file of this type. llama.cpp's Q4_K_M (llama-quant.cpp) gives more bits to the output, and in
  * the first and last eighth of the layers and every third between to what adds to the residual most.
  */
-function typeOf(type: string, shape: Shape, name: string): TensorType {
+function typeOf(type: string, shape: Shape, name: string, cols: number): TensorType {
   if (type !== "q4_k_m") return type as TensorType;
+  const kind = mixedType(shape, name);
+  // Rows of no whole 256 become the next larger type of 32.
+  return cols % 256 === 0 ? kind : kind === "q4_k" ? "q5_0" : "q8_0";
+}
+
+function mixedType(shape: Shape, name: string): TensorType {
   const { layers, tied, heads, kvHeads } = shape;
   if (name === (tied ? "token_embd.weight" : "output.weight")) return "q6_k";
   const [, number, part] = /^blk\.(\d+)\.(\w+)\.weight$/.exec(name) ?? [];
@@ -124,7 +131,7 @@ function tensorsOf(shape: Shape, ofType: string): Tensor[] {
   const tensors: Tensor[] = [];
   const pools = new Map<string, Uint8Array>();
   const matrix = (name: string, rows: number, cols: number) => {
-    const type = typeOf(ofType, shape, name);
+    const type = typeOf(ofType, shape, name, cols);
     if (cols % BLOCKS[type].elements !== 0)
       throw new ArgumentError(`columns of ${name} in ${type}`, cols, `multiples of ${BLOCKS[type].elements}`);
     const key = `${type} ${cols}`;

@@ -17,6 +17,7 @@ export type {
 } from "./engine/bench.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
+export type { FindOptions } from "./engine/find-model.ts";
 export {
   type GenerateOptions,
   Generation,
@@ -59,6 +60,9 @@ export {
   throwIfAborted,
   UnsupportedError,
 } from "./format/errors.ts";
+export type { PullProgress } from "./format/hub/downloads.ts";
+export { isHubName } from "./format/hub/name.ts";
+export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
 export type { ChatMessage, ChatTemplate } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";

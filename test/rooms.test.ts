@@ -24,6 +24,7 @@ const NODE_FILES = [
   "device/wasm/workers.ts",
   "device/wasm/module.ts",
   "engine/doctor.ts",
+  "engine/find-model.ts",
   "engine/inspect.ts",
   "engine/load.ts",
   "engine/machine.ts",

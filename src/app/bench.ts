@@ -14,8 +14,10 @@ import {
 import { bytes, grouped, perSecond, rounded } from "./figures.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
+import { downloadLine } from "./pull.ts";
 
-export interface BenchCommand extends Pick<BenchLoadOptions, "device" | "adapter" | "threads" | "chunk"> {
+export interface BenchCommand
+  extends Pick<BenchLoadOptions, "device" | "adapter" | "threads" | "chunk" | "offline"> {
   prompt: number[];
   generate: number[];
   depth: number[];
@@ -30,17 +32,25 @@ export interface BenchCommand extends Pick<BenchLoadOptions, "device" | "adapter
 }
 
 export async function printBench(model: string | undefined, command: BenchCommand, signal: AbortSignal) {
-  const { kv, device, adapter, threads, chunk, depth, repetitions, profile } = command;
+  const { kv, device, adapter, threads, chunk, offline, depth, repetitions, profile } = command;
   const tests = { prompt: lengths(command.prompt), generate: lengths(command.generate), depth, repetitions };
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
+  const downloading = downloadLine();
   const bench = await openBench(
     sourceOf(model, command),
     { ...tests, profile },
     {
-      ...{ kv, device, adapter, threads, chunk, signal },
-      onProgress: ({ bytes: done, totalBytes }) => loading.show(done, totalBytes),
+      ...{ kv, device, adapter, threads, chunk, offline, signal },
+      onDownload: downloading.show,
+      onProgress: ({ bytes: done, totalBytes }) => {
+        downloading.clear();
+        loading.show(done, totalBytes);
+      },
     },
-  ).finally(loading.clear);
+  ).finally(() => {
+    downloading.clear();
+    loading.clear();
+  });
   try {
     const name = model ?? command.shape ?? "";
     const found = shown(bench, signal);

@@ -12,6 +12,7 @@ import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
 import { memorySize, printPlan } from "./plan.ts";
+import { printPull } from "./pull.ts";
 import { run } from "./run.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
@@ -66,7 +67,10 @@ function commands(signal: AbortSignal): Command {
   program
     .command("run")
     .description("Answers one prompt; the answer streams to stdout.")
-    .argument("<model>", 'a GGUF file, a safetensors folder, or "needle", which ships with nibble')
+    .argument(
+      "<model>",
+      'a GGUF file, a safetensors folder, hf:owner/name[:quant], or "needle", which ships with nibble',
+    )
     .argument("<prompt>", 'the question; "-" reads it from stdin')
     .option("-f, --file <file>", 'put a document in front; "-" reads stdin; may be repeated', collect, [])
     .option("-n, --tokens <count>", "most tokens to generate (default: to the end of the context)", count)
@@ -90,16 +94,36 @@ function commands(signal: AbortSignal): Command {
     .option("--stop <text>", "end at this text; may be repeated", collect, [])
     .option("--ignore-end", "go on past the model's end tokens")
     .option("--raw", "the prompt as it is, without the chat template")
+    .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object at the end instead of the streamed text")
     .action((model, prompt, options) => run(model, prompt, options, signal));
 
   program
     .command("inspect")
     .description("Shows shape, tensors, tokenizer, chat template and KV cache sizes of a model.")
-    .argument("<file>", "a GGUF file, a safetensors folder, or a bundled model's name")
+    .argument("<file>", "what `run` takes")
+    .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "everything as one JSON object")
     .option("--template", "only the chat template")
-    .action((file, options) => printInspection(file, options));
+    .action((file, options) => printInspection(file, options, signal));
+
+  program
+    .command("pull")
+    .description("Downloads a model from the Hub, or the rest of it, and prints its path.")
+    .argument(
+      "<model>",
+      "hf:owner/name; behind it @revision, and :Q8_0 or :file.gguf (default: Q4_K_M or the next best)",
+    )
+    .option("--connections <count>", "requests at a time (default: 4)", count)
+    .option("--offline", "only look whether it is here")
+    .option("--json", "path, commit and files as one JSON object")
+    .addHelpText(
+      "after",
+      `
+An interrupted download goes on where it stopped. Files lie in the cache of Python's huggingface_hub.
+Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
+    )
+    .action((model, options) => printPull(model, options, signal));
 
   program
     .command("plan")
@@ -121,6 +145,7 @@ function commands(signal: AbortSignal): Command {
       ).choices(["gpu", "cpu"]),
     )
     .option("--type <name>", "with a shape: q4_0 (default), q4_k, q8_0 or f16")
+    .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "everything as one JSON object")
     .action((model, options) => printPlan(model, options, signal));
 
@@ -168,6 +193,7 @@ function commands(signal: AbortSignal): Command {
     .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
     .option("--threads <count>", "CPU threads (default: the physical cores)", count)
     .option("--chunk <tokens>", "tokens of a prompt read at once (default: what suits the device)", count)
+    .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")
     .action((model, options) => printBench(model, options, signal));
 

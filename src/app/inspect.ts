@@ -4,6 +4,7 @@
  */
 import { type Inspection, inspect, type KvSize } from "../index.ts";
 import { bytes, grouped, printable } from "./figures.ts";
+import { downloadLine } from "./pull.ts";
 
 const LARGEST = 8;
 /** Vocabularies have hundreds of thousands of entries: longer arrays are given by their length. */
@@ -13,10 +14,19 @@ const LONG_TEXT = 72;
 export interface InspectOptions {
   json?: boolean;
   template?: boolean;
+  offline?: boolean;
 }
 
-export async function printInspection(file: string, options: InspectOptions): Promise<void> {
-  const found = await inspect(file);
+export async function printInspection(
+  file: string,
+  options: InspectOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const { offline } = options;
+  const downloading = downloadLine();
+  const found = await inspect(file, { offline, signal, onDownload: downloading.show }).finally(
+    downloading.clear,
+  );
   if (options.template) process.stdout.write(found.template ?? "");
   else if (options.json) process.stdout.write(`${JSON.stringify(toJson(found), null, 2)}\n`);
   else process.stdout.write(`${toText(found).join("\n")}\n`);

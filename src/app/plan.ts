@@ -5,6 +5,7 @@
 import { ArgumentError, type ContextTable, type PlanTable, planModel } from "../index.ts";
 import { bytes, grouped, printable } from "./figures.ts";
 import { write } from "./interrupt.ts";
+import { downloadLine } from "./pull.ts";
 
 export interface PlanCommand {
   memory?: number;
@@ -12,12 +13,17 @@ export interface PlanCommand {
   kv?: string;
   device?: "gpu" | "cpu";
   type?: string;
+  offline?: boolean;
   json?: boolean;
 }
 
 export async function printPlan(model: string, command: PlanCommand, signal: AbortSignal): Promise<void> {
-  const { memory: memoryBytes, context, kv, device, type, json } = command;
-  const table = await planModel(model, { memoryBytes, context, kv, device, type });
+  const { memory: memoryBytes, context, kv, device, type, offline, json } = command;
+  const downloading = downloadLine();
+  const table = await planModel(model, {
+    ...{ memoryBytes, context, kv, device, type, offline, signal },
+    onDownload: downloading.show,
+  }).finally(downloading.clear);
   await write(json ? `${JSON.stringify(toJson(table))}\n` : `${toText(table).join("\n")}\n`, signal);
   if (table.shortfall) throw table.shortfall;
 }

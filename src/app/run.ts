@@ -15,6 +15,7 @@ import { bytes, grouped, perSecond, rate } from "./figures.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { progress } from "./progress.ts";
+import { downloadLine } from "./pull.ts";
 
 export interface RunOptions extends SampleOptions {
   file: string[];
@@ -24,6 +25,7 @@ export interface RunOptions extends SampleOptions {
   device?: LoadOptions["device"];
   adapter?: string;
   threads?: number;
+  offline?: boolean;
   stop: string[];
   ignoreEnd?: boolean;
   raw?: boolean;
@@ -37,7 +39,8 @@ export async function run(name: string, prompt: string, options: RunOptions, sig
   const sampling: SampleOptions = { temperature, topK, topP, minP, repeatPenalty, seed };
   const input = await readInput(prompt, options.file, signal);
 
-  const { kv, context, device, adapter, threads } = options;
+  const { kv, context, device, adapter, threads, offline } = options;
+  const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const started = performance.now();
   const model = await load(name, {
@@ -46,9 +49,17 @@ export async function run(name: string, prompt: string, options: RunOptions, sig
     device,
     adapter,
     threads,
+    offline,
     signal,
-    onProgress: ({ bytes: done, totalBytes }) => loading.show(done, totalBytes),
-  }).finally(loading.clear);
+    onDownload: downloading.show,
+    onProgress: ({ bytes: done, totalBytes }) => {
+      downloading.clear();
+      loading.show(done, totalBytes);
+    },
+  }).finally(() => {
+    downloading.clear();
+    loading.clear();
+  });
   try {
     const loadMs = performance.now() - started;
     const result = await answer(model, input, options, sampling, signal);

@@ -18,7 +18,8 @@ import {
   benchTests,
   checkProfile,
 } from "./bench.ts";
-import { type LoadOptions, modelPath, openDevice } from "./load.ts";
+import { findModel } from "./find-model.ts";
+import { type LoadOptions, openDevice } from "./load.ts";
 import type { Plan } from "./plan.ts";
 
 /** Random weights in a known shape. */
@@ -91,7 +92,7 @@ export async function openBench(
   throwIfAborted(options.signal, "loading");
   const checkpoint =
     typeof source === "string"
-      ? await openCheckpoint(modelPath(source))
+      ? await openCheckpoint(await findModel(source, options))
       : syntheticCheckpoint(source.shape, { ...source, context });
   try {
     const { trainedContext } = (await openModel(checkpoint)).config;

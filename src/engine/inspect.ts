@@ -17,7 +17,7 @@ import { openCheckpoint } from "../format/open.ts";
 import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
-import { modelPath } from "./load.ts";
+import { type FindOptions, findModel } from "./find-model.ts";
 import type { Plan } from "./plan.ts";
 
 export interface TensorSummary {
@@ -73,9 +73,9 @@ export interface Inspection {
 /** The formats that `load` takes on the CPU. */
 const FORMATS = Object.keys(KV_FORMATS);
 
-/** Describes a GGUF file, a safetensors folder or a bundled model. Throws what opening the file throws. */
-export async function inspect(name: string): Promise<Inspection> {
-  const path = modelPath(name);
+/** Describes what `load` takes. Throws what finding and opening it throws. */
+export async function inspect(name: string, options: FindOptions = {}): Promise<Inspection> {
+  const path = await findModel(name, options);
   const checkpoint = await openCheckpoint(path);
   const problems: string[] = [];
   /** A part that cannot be read is a line in the report and not the end of it. */

@@ -1,22 +1,21 @@
 /**
  * A MODEL argument -> something that generates (Node only): finds the files, chooses the device, and leaves the rest to
- * `assemble.ts`. Owns the names of bundled models and of Node's devices.
+ * `find-model.ts` and `assemble.ts`. Owns the names of Node's devices.
  */
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import type { Device } from "../device/contract.ts";
 import { referenceDevice } from "../device/reference/reference.ts";
 import { wasmDevice } from "../device/wasm/wasm.ts";
 import { dawnGpu, mayHaveGpu, WITHOUT_GPU } from "../device/webgpu/dawn.ts";
 import { webgpuDevice } from "../device/webgpu/webgpu.ts";
-import { ArgumentError, DeviceError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
+import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assemble } from "./assemble.ts";
+import { type FindOptions, findModel } from "./find-model.ts";
 import type { LanguageModel } from "./language-model.ts";
 
 export type { LoadProgress } from "./assemble.ts";
 
-export interface LoadOptions extends AssembleOptions {
+export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline" | "onDownload"> {
   /**
    * "gpu": WebGPU. "cpu": WASM SIMD on worker threads. "reference": plain loops, for checking. Default: the GPU where
    * an adapter exists that is one, else the CPU; `LanguageModel.device` says which.
@@ -28,29 +27,13 @@ export interface LoadOptions extends AssembleOptions {
   threads?: number;
 }
 
-/** Models that ship with the package, by the name that stands for them. */
-const BUNDLED: Readonly<Record<string, string>> = {
-  needle: "../../models/needle-14m/needle-14m-Q8_0.gguf",
-};
-
-/** The path behind a MODEL argument: a bundled name, or a file or folder as given. */
-export function modelPath(name: string): string {
-  if (typeof name !== "string" || name === "")
-    throw new ArgumentError("model", name, "a path or a bundled name");
-  if (name.startsWith("hf:"))
-    throw new UnsupportedError(`Downloading ${name}`, "Give the path of a GGUF file or a folder.");
-  return Object.hasOwn(BUNDLED, name) && !existsSync(name)
-    ? fileURLToPath(new URL(BUNDLED[name], import.meta.url))
-    : name;
-}
-
 /**
- * Opens a model (a GGUF file, a safetensors folder, or "needle") and loads it.
+ * Opens a model (a GGUF file, a safetensors folder, "needle", or "hf:owner/name") and loads it.
  * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, AbortedError.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   throwIfAborted(options.signal, "loading");
-  return assemble(await openCheckpoint(modelPath(name)), () => openDevice(options), options);
+  return assemble(await openCheckpoint(await findModel(name, options)), () => openDevice(options), options);
 }
 
 /** Opens the device that the options name. DeviceError when it is not there, ArgumentError for an unknown name. */

@@ -11,13 +11,14 @@ import { openCheckpoint } from "../format/open.ts";
 import { openModel } from "../model/model.ts";
 import { SHAPES } from "../model/shapes.ts";
 import { syntheticCheckpoint } from "../model/synthetic.ts";
-import { modelPath, openDevice } from "./load.ts";
+import { type FindOptions, findModel } from "./find-model.ts";
+import { openDevice } from "./load.ts";
 import { thisMachine } from "./machine.ts";
 import type { PlannedDevice } from "./plan.ts";
 import { type PlanTable, type PlanTableOptions, planTable } from "./plan-table.ts";
 import { plannedCpu, plannedGpu } from "./planned.ts";
 
-export interface PlanModelOptions extends PlanTableOptions {
+export interface PlanModelOptions extends PlanTableOptions, FindOptions {
   /** Default: a GPU where there is one or where `memoryBytes` is given, else the CPU. */
   device?: "gpu" | "cpu";
   /** With a shape: the type of its matrices. Default q4_0. */
@@ -29,7 +30,7 @@ export interface PlanModelOptions extends PlanTableOptions {
  * Throws what opening a file throws, and ArgumentError, UnsupportedError for wrong options.
  */
 export async function planModel(name: string, options: PlanModelOptions = {}): Promise<PlanTable> {
-  const checkpoint = await openNamed(name, options.type);
+  const checkpoint = await openNamed(name, options);
   try {
     const model = await openModel(checkpoint);
     const device = await plannedDevice(options);
@@ -41,18 +42,19 @@ export async function planModel(name: string, options: PlanModelOptions = {}): P
   }
 }
 
-async function openNamed(name: string, type: string | undefined): Promise<Checkpoint> {
+async function openNamed(name: string, options: PlanModelOptions): Promise<Checkpoint> {
+  const { type } = options;
   const isShape = Object.hasOwn(SHAPES, name) && !existsSync(name);
   if (isShape) return syntheticCheckpoint(name, { type });
   if (type !== undefined)
     throw new ArgumentError("type", type, "nothing without a shape: a file has its own");
-  const path = modelPath(name);
+  const path = await findModel(name, options);
   // A name of one word was hardly meant as a file.
   if (/^[\w.-]+$/.test(name) && !/\.(gguf|safetensors)$/i.test(name) && !existsSync(path))
     throw new ArgumentError(
       "model",
       name,
-      `a GGUF file, a safetensors folder, "needle", or a shape: ${Object.keys(SHAPES).join(", ")}`,
+      `a GGUF file, a safetensors folder, "needle", hf:owner/name, or a shape: ${Object.keys(SHAPES).join(", ")}`,
     );
   return openCheckpoint(path);
 }

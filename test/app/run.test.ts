@@ -99,7 +99,7 @@ describe("exit codes", () => {
     ["a missing model", ["run", "no-such.gguf", "hi"], 1, /no-such\.gguf: no such file/],
     ["a missing document", ["run", "needle", "hi", "-f", "no-such.txt"], 1, /no-such\.txt: no such file/],
     ["a folder as document", ["run", "needle", "hi", "-f", "src"], 1, /src: is a folder/],
-    ["a model to download", ["run", "hf:owner/name", "hi"], 1, /hf:owner\/name is not supported/],
+    ["a name of no model", ["run", "hf:name", "hi"], 2, /model is "hf:name"; allowed: hf:owner\/name/],
     [
       "too long a prompt",
       ["run", "needle", "hi", "-f", NOVEL, "--context", "1024"],

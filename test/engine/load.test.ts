@@ -3,8 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { type LoadOptions, type LoadProgress, load, modelPath } from "../../src/engine/load.ts";
-import { AbortedError, ArgumentError, FormatError, UnsupportedError } from "../../src/format/errors.ts";
+import { findModel } from "../../src/engine/find-model.ts";
+import { type LoadOptions, type LoadProgress, load } from "../../src/engine/load.ts";
+import { AbortedError, ArgumentError, FormatError } from "../../src/format/errors.ts";
 import type { WrittenTensor } from "../format/write-gguf.ts";
 import { openFiles, TELLS_RESOURCES, threads, tinyModel } from "./tiny-model.ts";
 
@@ -131,7 +132,7 @@ describe("wrong files", () => {
     });
 
   it("a truncated needle, at any length", async () => {
-    const whole = readFileSync(modelPath("needle"));
+    const whole = readFileSync(await findModel("needle"));
     for (const part of [10, 5000, whole.length >> 1, whole.length - 1])
       expect(await failure(written(whole.subarray(0, part)))).toBeInstanceOf(FormatError);
   });
@@ -211,7 +212,7 @@ describe("arguments", () => {
 
   it("names that are no paths", async () => {
     await expect(load("")).rejects.toThrow(ArgumentError);
-    await expect(load("hf:owner/name")).rejects.toThrow(UnsupportedError);
+    await expect(load("hf:name")).rejects.toThrow(ArgumentError);
     await expect(load(join(folder, "none.gguf"))).rejects.toMatchObject({ code: "io" });
   });
 });

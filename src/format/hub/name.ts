@@ -16,13 +16,17 @@ export interface HubName {
   readonly quant: string | null;
 }
 
-export const PREFIX = "hf:";
 const SYNTAX = "hf:owner/name, with @revision or :quantization behind it (hf:owner/name:Q8_0)";
 
 /** The Hub's rule: letters, digits, "-", "_", "."; neither "--" nor ".."; no "-" or "." at either end. */
 const PART = /^(?!.*(--|\.\.))[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?$/;
 const REVISION = /^[A-Za-z0-9_][\w./-]{0,199}$/;
 const QUANT = /^[A-Za-z0-9_][\w. +/-]{0,199}$/;
+
+/** Whether a MODEL argument means the Hub. */
+export function isHubName(text: string): boolean {
+  return text.startsWith("hf:");
+}
 
 /** ArgumentError "model" for what is no name. */
 export function hubName(text: string): HubName {

@@ -1,0 +1,37 @@
+/**
+ * A MODEL argument -> a path on this disk (Node only): a file or folder as given, a model that ships with the package,
+ * or one on the Hub, which is downloaded first unless it is here. Owns these names; what lies at the path is opened
+ * elsewhere.
+ */
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { ArgumentError } from "../format/errors.ts";
+import type { PullProgress } from "../format/hub/downloads.ts";
+import { isHubName } from "../format/hub/name.ts";
+import { pull } from "../format/hub/pull.ts";
+
+export interface FindOptions {
+  /** Never ask the Hub: what was downloaded before, or an error. Default: HF_HUB_OFFLINE. */
+  offline?: boolean;
+  /** Called while a model comes from the Hub. */
+  onDownload?: (progress: PullProgress) => void;
+  signal?: AbortSignal;
+}
+
+/** Models that ship with the package, by the name that stands for them. */
+const BUNDLED: Readonly<Record<string, string>> = {
+  needle: "../../models/needle-14m/needle-14m-Q8_0.gguf",
+};
+
+/** Throws ArgumentError for what is no name, and what `pull` throws. */
+export async function findModel(name: string, options: FindOptions = {}): Promise<string> {
+  if (typeof name !== "string" || name === "")
+    throw new ArgumentError("model", name, "a path, a bundled name, or hf:owner/name");
+  if (isHubName(name)) {
+    const { offline, onDownload, signal } = options;
+    return (await pull(name, { offline, onProgress: onDownload, signal })).path;
+  }
+  return Object.hasOwn(BUNDLED, name) && !existsSync(name)
+    ? fileURLToPath(new URL(BUNDLED[name], import.meta.url))
+    : name;
+}

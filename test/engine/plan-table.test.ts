@@ -204,7 +204,7 @@ describe("what does not fit", () => {
     expect(table.plan.fits).toBe(false);
     expect(format(table, "f16").longestContext).toBe(102_400);
     expect(table.shortfall!.message).toMatch(
-      /(keys|values) of layer 5 needs 0\.25 GiB in one buffer; this gpu allows/,
+      /"(keys|values) of layer 5" needs 0\.25 GiB in one buffer; the gpu device allows/,
     );
     expect(format(table, "int4").longestContext).toBe(131_072);
   });

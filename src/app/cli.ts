@@ -144,7 +144,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
         "what computes (default: a GPU if there is one or with --memory)",
       ).choices(["gpu", "cpu"]),
     )
-    .option("--type <name>", "with a shape: q4_0 (default), q4_k, q8_0 or f16")
+    .option("--type <name>", "with a shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16")
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "everything as one JSON object")
     .action((model, options) => printPlan(model, options, signal));
@@ -181,7 +181,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
     .option("--layers <count>", "with --shape: another number of layers", count)
     .option("--vocab <count>", "with --shape: another vocabulary", count)
-    .option("--type <name>", "with --shape: q4_0 (default), q4_k, q8_0 or f16")
+    .option("--type <name>", "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16")
     .addOption(
       new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
     )

@@ -1,17 +1,31 @@
 /**
  * The GPU's cache and attention: checks against float64 loops, then times. `node bench/gpu-attend.js [--check] [--time]
- * [--out FILE] [--disable-robustness]`, after `npm run build`; rows of JSON, one a measurement. Caches are filled on the device, by appendKv.
- * Times are medians of passes of many dependent dispatches, over caches that do not fit the second-level cache together.
+ * [--out FILE] [--toggles disable_robustness] [--variants JSON]`, after `npm run build`; rows of JSON, one a measurement.
+ * Caches are filled on the device, by appendKv. Times are medians of passes of many dependent dispatches, over caches that do not fit the second-level cache together.
  */
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { kvCodec } from "../dist/cache/codecs.js";
 import { attend as referenceAttend } from "../dist/device/reference/ops.js";
-import { appendDispatch, attendDispatches } from "../dist/device/webgpu/attend.js";
-import { dawnGpu } from "../dist/device/webgpu/dawn.js";
-import { Gpu, traitsOf } from "../dist/device/webgpu/gpu.js";
 import { KERNELS } from "../dist/device/webgpu/kernels.js";
-import { kvBytes, kvFormat, readVector } from "../dist/device/webgpu/kv.js";
+import { kvFormat, readVector } from "../dist/device/webgpu/kv.js";
+import {
+  appendOf,
+  attendOf,
+  buffers,
+  encode,
+  free,
+  gpu,
+  layer,
+  make,
+  noise,
+  open,
+  prepare,
+  read,
+  run,
+  stepOf,
+  traits,
+  upload,
+} from "./gpu-layer.js";
 
 const { values: options } = parseArgs({
   options: {
@@ -27,167 +41,8 @@ const { values: options } = parseArgs({
   },
 });
 
-const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
-const api = await dawnGpu({}, [...TOGGLES, ...options.toggles.split(",").filter(Boolean)]);
-const adapter = await api.requestAdapter({ powerPreference: "high-performance" });
-if (!adapter) throw new Error("no adapter");
-const traits = traitsOf(adapter);
-const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
-const gpu = await Gpu.open(
-  adapter,
-  traits,
-  {
-    maxStorageBufferBindingSize,
-    maxBufferSize,
-    maxComputeWorkgroupStorageSize: adapter.limits.maxComputeWorkgroupStorageSize,
-  },
-  api,
-);
+await open(options.toggles.split(",").filter(Boolean));
 const { device } = gpu;
-console.error(gpu.name, JSON.stringify(traits), adapter.limits.maxComputeWorkgroupStorageSize);
-
-/** A random generator of normal floats, by sums of uniform ones. @param {number} seed */
-function generator(seed) {
-  let state = seed * 747796405 + 1;
-  const uniform = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) | 0;
-    return (state >>> 8) / 2 ** 24;
-  };
-  return () => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3);
-}
-/** @param {number} count @param {number} seed */
-function noise(count, seed) {
-  const next = generator(seed);
-  return Float32Array.from({ length: count }, next);
-}
-
-/** @typedef {{ id: number, label: string, bytes: number }} Planned */
-/** @type {GPUBuffer[]} */
-const buffers = [];
-/** @param {string} label @param {number} bytes @returns {Planned} */
-function make(label, bytes) {
-  const size = Math.ceil(bytes / 16) * 16;
-  const usage = 4 | 8 | 128 | (size <= 65536 ? 64 : 0);
-  buffers.push(device.createBuffer({ label, size, usage }));
-  return { id: buffers.length - 1, label, bytes };
-}
-/** @param {string} label @param {Float32Array<ArrayBuffer>} data */
-function upload(label, data) {
-  const made = make(label, data.byteLength);
-  device.queue.writeBuffer(buffers[made.id], 0, data);
-  return made;
-}
-/** Everything made since then. @param {number} mark */
-function free(mark) {
-  for (const buffer of buffers.splice(mark)) buffer.destroy();
-}
-
-/** @param {any} shape @param {number} copies */
-function layer(shape, copies = 1) {
-  const { format, kvHeads, headDim, capacity, window = null } = shape;
-  const cache = { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, capacity, window };
-  const bytes = kvBytes(cache);
-  const caches = Array.from({ length: copies }, () => ({
-    keys: make("keys", bytes.keys),
-    values: make("values", bytes.values),
-  }));
-  return { shape, cache, caches, spare: make("spare", 16) };
-}
-
-/** @param {ReturnType<typeof layer>} it @param {number} copy @param {Planned} keys @param {Planned} values */
-function appendOf(it, copy, keys, values) {
-  const width = it.shape.kvHeads * it.shape.headDim;
-  /** @param {Planned} buffer */
-  const view = (buffer) => ({ buffer, offset: 0, stride: width });
-  return appendDispatch({
-    traits,
-    cache: it.cache,
-    keys: { view: view(keys), norm: null },
-    values: view(values),
-    rope: null,
-    queries: null,
-    cacheKeys: it.caches[copy].keys,
-    cacheValues: it.caches[copy].values,
-    spare: it.spare,
-    scratch: make,
-  });
-}
-
-/** Pipelines and bind groups of dispatches. @param {readonly any[]} dispatches @param {GPUBuffer} stepBuffer */
-async function prepare(dispatches, stepBuffer) {
-  const ready = [];
-  for (const dispatch of dispatches) {
-    const pipeline = await gpu.pipeline(dispatch.kernel);
-    const params = device.createBuffer({ size: dispatch.params.byteLength, usage: 8 | 64 });
-    device.queue.writeBuffer(params, 0, dispatch.params);
-    const source = /** @type {any} */ (KERNELS)[dispatch.kernel.kernel];
-    const entries = source.bindings.map((/** @type {[number, string, string]} */ [binding, , name]) => ({
-      binding,
-      resource: {
-        buffer:
-          name === "params" ? params : name === "step" ? stepBuffer : buffers[dispatch.buffers[name].id],
-      },
-    }));
-    const group = device.createBindGroup({ layout: gpu.bindLayout(dispatch.kernel.kernel), entries });
-    ready.push({ dispatch, pipeline, group });
-  }
-  return ready;
-}
-/** @param {{ tokens: number, position: number }} step */
-function stepOf({ tokens, position }) {
-  const buffer = device.createBuffer({ size: 16, usage: 8 | 64 });
-  device.queue.writeBuffer(buffer, 0, Uint32Array.of(tokens, position, 0, 0));
-  return buffer;
-}
-/** @param {GPUComputePassEncoder} pass @param {readonly any[]} ready @param {any} step */
-function encode(pass, ready, step) {
-  for (const { dispatch, pipeline, group } of ready) {
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(...dispatch.workgroups(step));
-  }
-}
-/** @param {readonly any[]} dispatches @param {any} step */
-async function run(dispatches, step) {
-  const ready = await prepare(dispatches, stepOf(step));
-  const encoder = device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  encode(pass, ready, step);
-  pass.end();
-  device.queue.submit([encoder.finish()]);
-}
-/** @param {Planned} planned */
-async function read(planned) {
-  const from = buffers[planned.id];
-  const back = device.createBuffer({ size: from.size, usage: 1 | 8 });
-  const encoder = device.createCommandEncoder();
-  encoder.copyBufferToBuffer(from, 0, back, 0, from.size);
-  device.queue.submit([encoder.finish()]);
-  await back.mapAsync(1);
-  gpu.check();
-  const bytes = back.getMappedRange().slice(0);
-  back.destroy();
-  return bytes;
-}
-
-/** @param {ReturnType<typeof layer>} it @param {number} copy @param {any} more */
-function attendOf(it, copy, more) {
-  const { heads, headDim, softcap = 0 } = it.shape;
-  return attendDispatches({
-    traits,
-    cache: it.cache,
-    heads,
-    scale: 1 / Math.sqrt(headDim),
-    softcap,
-    cacheKeys: it.caches[copy].keys,
-    cacheValues: it.caches[copy].values,
-    form: "f32",
-    spare: it.spare,
-    scratch: make,
-    maxTokens: 2048,
-    ...more,
-  });
-}
 
 const date = new Date().toISOString().slice(0, 10);
 /** @param {Record<string, unknown>} row */

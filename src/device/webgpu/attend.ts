@@ -137,17 +137,22 @@ function scaling(scale: number, softcap: number) {
 /**
  * How a KV head's query heads are served. heads: bounded by registers (8), and by what workgroup memory holds of the
  * 16 KiB that every device has: for each head and token an f32 score or a byte for each group of dims, and the queries.
+ * A tile of 128 tokens, a thread each: 16 -> 14 us at 1K and 149 -> 143 us at 128K against 256 (H100, 2026-11-23, bench
+ * row attendDecode).
  */
 function decodeShape(format: KvFormat, group: number, headDim: number) {
   const int4 = format === "int4";
-  const tile = int4 && headDim > 128 ? 128 : 256;
+  const tile = 128;
   const most = int4 ? 64 / kvGroups(headDim) : 1024 / headDim;
   const sets = Math.ceil(group / Math.min(8, most));
   return { tile, sets, heads: Math.ceil(group / sets) };
 }
 
-/** Workgroups that a long context is cut into: one wave on a GPU of about 130 cores, four workgroups a core. */
-const WORKGROUPS = 512;
+/**
+ * Workgroups that a long context is cut into: four a core on 132 cores. 128K tokens, 64/8 heads of 128, us a layer: int4
+ * 195 with 264, 143 with 528, 150 with 1056; f16 320 and 249 (H100, 2026-11-23, bench row attendDecode).
+ */
+const WORKGROUPS = 528;
 /** attendMerge looks at every span with a thread of its own. */
 const MERGE_THREADS = 256;
 
@@ -189,7 +194,7 @@ function decode(options: AttendOptions): Dispatch[] {
           HEADS: shape.heads,
           ...kvConstants(format, headDim),
           TILE: shape.tile,
-          ...(int4 ? { DIMS: dims } : {}),
+          ...(int4 ? { DIMS: dims, AHEAD: Math.min(4, kvGroups(headDim)) } : { BATCH: 4 }),
           MOST_SPANS: most,
           SUBGROUP: traits.subgroup ?? 1,
           HAS_SOFTCAP: softcap > 0,

@@ -115,7 +115,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var begin = 0u; begin < GROUPS; begin += AHEAD) {
       let words = nextKeys;
       if (begin + AHEAD < GROUPS) {
-         nextKeys = loadKeys(cacheHead, first, begin + AHEAD, local);
+        nextKeys = loadKeys(cacheHead, first, begin + AHEAD, local);
       }
       for (var j = 0u; j < min(AHEAD, GROUPS - begin); j++) {
         let group = begin + j;

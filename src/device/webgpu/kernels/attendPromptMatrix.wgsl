@@ -4,7 +4,7 @@
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
 // Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, softcap
+// lib: step, softcap, nibbles
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -56,7 +56,6 @@ const VALUES_EACH: u32 = (VALUE_ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const HIDDEN_SCORE: f32 = -1e30;
 // Weights may grow to 2^8 before sums are scaled down; f16 holds them.
 const HEADROOM: f32 = 8.0;
-const NIBBLES: u32 = 0x000f000fu;
 
 struct Params {
   capacity: u32,
@@ -92,11 +91,6 @@ var<private> keyScales: array<u32, KEYS_EACH>;
 var<private> valueWords: array<vec4<u32>, VALUES_EACH>;
 var<private> lowScales: array<vec4<u32>, VALUES_EACH>;
 var<private> highScales: array<vec4<u32>, VALUES_EACH>;
-
-// Order of a quad's tokens, and dims, as masks of 16 bits unpack them: 0, 2, 1, 3.
-fn swapMiddle(i: u32) -> u32 {
-  return (i & ~3u) | ((i & 1u) << 1u) | ((i >> 1u) & 1u);
-}
 
 // Position in a tile's blocks of 32 that a column holds, if the tile is their `part`: 4 low codes of a word, 4 high ones.
 fn tokenOf(column: u32, part: u32) -> u32 {
@@ -214,8 +208,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let shrink = exp2(most - next);
       most = next;
       total *= shrink;
-      // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory,
-      // always (56 instead of TFLOPS TFLOP/s on an H100, 2026-11-23, bench row attendPrompt).
+      // Written out: loops with barriers are not unrolled, and sums indexed at run time live in local memory.
       let at = own + mine + half * 2u;
       subgroupMatrixStore<row_major>(&scores, own, sums[0], SCORE_STRIDE);
       scaleScores(at, shrink);
@@ -405,12 +398,6 @@ fn blockAt(kvHead: u32, position: u32) -> u32 {
   return (kvHead * (params.capacity / 32u) + position % params.capacity / 32u) * BLOCK_WORDS;
 }
 
-// Codes in the low four bits of each half of `word` -> scale * code + zero. 0x6400 | code is the f16 1024 + code.
-fn expand(word: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
-  let codes = bitcast<vec2<f16>>((word & NIBBLES) | 0x64006400u) - vec2<f16>(1024.0h);
-  return bitcast<u32>(fma(codes, scale, zero));
-}
-
 fn expandKeys(local: u32) {
   for (var i = 0u; i < KEYS_EACH; i++) {
     let item = local + i * WORKGROUP;
@@ -438,15 +425,6 @@ fn expandKeys(local: u32) {
       }
     }
   }
-}
-
-// Halves of two tokens' words side by side.
-fn lowHalves(a: u32, b: u32) -> vec2<f16> {
-  return bitcast<vec2<f16>>((a & 0xffffu) | (b << 16u));
-}
-
-fn highHalves(a: u32, b: u32) -> vec2<f16> {
-  return bitcast<vec2<f16>>((a >> 16u) | (b & 0xffff0000u));
 }
 
 fn expandValues(local: u32) {

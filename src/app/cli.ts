@@ -101,7 +101,7 @@ function commands(signal: AbortSignal): Command {
   program
     .command("inspect")
     .description("Shows shape, tensors, tokenizer, chat template and KV cache sizes of a model.")
-    .argument("<file>", "what `run` takes")
+    .argument("<file>", "what `run` takes; hf: models are read where they lie")
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "everything as one JSON object")
     .option("--template", "only the chat template")

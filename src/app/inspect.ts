@@ -4,7 +4,6 @@
  */
 import { type Inspection, inspect, type KvSize } from "../index.ts";
 import { bytes, grouped, printable } from "./figures.ts";
-import { downloadLine } from "./pull.ts";
 
 const LARGEST = 8;
 /** Vocabularies have hundreds of thousands of entries: longer arrays are given by their length. */
@@ -22,11 +21,7 @@ export async function printInspection(
   options: InspectOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { offline } = options;
-  const downloading = downloadLine();
-  const found = await inspect(file, { offline, signal, onDownload: downloading.show }).finally(
-    downloading.clear,
-  );
+  const found = await inspect(file, { offline: options.offline, signal });
   if (options.template) process.stdout.write(found.template ?? "");
   else if (options.json) process.stdout.write(`${JSON.stringify(toJson(found), null, 2)}\n`);
   else process.stdout.write(`${toText(found).join("\n")}\n`);

@@ -5,7 +5,6 @@
 import { ArgumentError, type ContextTable, type PlanTable, planModel } from "../index.ts";
 import { bytes, grouped, printable } from "./figures.ts";
 import { write } from "./interrupt.ts";
-import { downloadLine } from "./pull.ts";
 
 export interface PlanCommand {
   memory?: number;
@@ -19,11 +18,8 @@ export interface PlanCommand {
 
 export async function printPlan(model: string, command: PlanCommand, signal: AbortSignal): Promise<void> {
   const { memory: memoryBytes, context, kv, device, type, offline, json } = command;
-  const downloading = downloadLine();
-  const table = await planModel(model, {
-    ...{ memoryBytes, context, kv, device, type, offline, signal },
-    onDownload: downloading.show,
-  }).finally(downloading.clear);
+  const sought = { memoryBytes, context, kv, device, type, offline, signal };
+  const table = await planModel(model, sought);
   await write(json ? `${JSON.stringify(toJson(table))}\n` : `${toText(table).join("\n")}\n`, signal);
   if (table.shortfall) throw table.shortfall;
 }

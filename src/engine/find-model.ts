@@ -5,10 +5,13 @@
  */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError } from "../format/errors.ts";
 import type { PullProgress } from "../format/hub/downloads.ts";
 import { isHubName } from "../format/hub/name.ts";
 import { pull } from "../format/hub/pull.ts";
+import { openHubModel } from "../format/hub/remote.ts";
+import { openCheckpoint } from "../format/open.ts";
 
 export interface FindOptions {
   /** Never ask the Hub: what was downloaded before, or an error. Default: HF_HUB_OFFLINE. */
@@ -34,4 +37,17 @@ export async function findModel(name: string, options: FindOptions = {}): Promis
   return Object.hasOwn(BUNDLED, name) && !existsSync(name)
     ? fileURLToPath(new URL(BUNDLED[name], import.meta.url))
     : name;
+}
+
+/**
+ * Opens a MODEL for a look at its header: one on the Hub is read there, by ranges, and not downloaded. `path`: as found
+ * on this disk, null for the Hub's; `bytes`: of the Hub's files, null for others.
+ */
+export async function openToLook(
+  name: string,
+  options: Pick<FindOptions, "offline" | "signal"> = {},
+): Promise<{ checkpoint: Checkpoint; path: string | null; bytes: number | null }> {
+  if (typeof name === "string" && isHubName(name)) return openHubModel(name, options);
+  const path = await findModel(name, options);
+  return { checkpoint: await openCheckpoint(path), path, bytes: null };
 }

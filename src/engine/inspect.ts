@@ -13,11 +13,10 @@ import type { Checkpoint } from "../format/checkpoint.ts";
 import { NibbleError } from "../format/errors.ts";
 import { lookAt } from "../format/file-source.ts";
 import { partName } from "../format/gguf.ts";
-import { openCheckpoint } from "../format/open.ts";
 import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
-import { type FindOptions, findModel } from "./find-model.ts";
+import { type FindOptions, openToLook } from "./find-model.ts";
 import type { Plan } from "./plan.ts";
 
 export interface TensorSummary {
@@ -51,6 +50,7 @@ export interface KvSize {
 }
 
 export interface Inspection {
+  /** On this disk, or the name of a model that lies on the Hub. */
   readonly path: string;
   readonly kind: Checkpoint["kind"];
   /** Of the file, of all parts of a split one, or of a folder's .safetensors files. */
@@ -73,10 +73,12 @@ export interface Inspection {
 /** The formats that `load` takes on the CPU. */
 const FORMATS = Object.keys(KV_FORMATS);
 
-/** Describes what `load` takes. Throws what finding and opening it throws. */
-export async function inspect(name: string, options: FindOptions = {}): Promise<Inspection> {
-  const path = await findModel(name, options);
-  const checkpoint = await openCheckpoint(path);
+/** Describes what `load` takes; a model on the Hub is not downloaded for it. Throws what finding and opening throw. */
+export async function inspect(
+  name: string,
+  options: Pick<FindOptions, "offline" | "signal"> = {},
+): Promise<Inspection> {
+  const { checkpoint, path, bytes } = await openToLook(name, options);
   const problems: string[] = [];
   /** A part that cannot be read is a line in the report and not the end of it. */
   const attempt = async <T>(part: () => Promise<T>): Promise<T | null> => {
@@ -92,9 +94,9 @@ export async function inspect(name: string, options: FindOptions = {}): Promise<
     const tensors = [...checkpoint.tensors.values()].map(summary).sort((a, b) => b.bytes - a.bytes);
     const model = await attempt(() => openModel(checkpoint));
     return {
-      path,
+      path: path ?? name,
       kind: checkpoint.kind,
-      fileBytes: await fileBytes(path),
+      fileBytes: bytes ?? (await fileBytes(path ?? name)),
       metadata: checkpoint.metadata,
       parameters: tensors.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
       tensors,

@@ -7,18 +7,19 @@ import { physicalCores } from "../device/wasm/cores.ts";
 import { mayHaveGpu } from "../device/webgpu/dawn.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError } from "../format/errors.ts";
+import { isHubName } from "../format/hub/name.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { openModel } from "../model/model.ts";
 import { SHAPES } from "../model/shapes.ts";
 import { syntheticCheckpoint } from "../model/synthetic.ts";
-import { type FindOptions, findModel } from "./find-model.ts";
+import { type FindOptions, findModel, openToLook } from "./find-model.ts";
 import { openDevice } from "./load.ts";
 import { thisMachine } from "./machine.ts";
 import type { PlannedDevice } from "./plan.ts";
 import { type PlanTable, type PlanTableOptions, planTable } from "./plan-table.ts";
 import { plannedCpu, plannedGpu } from "./planned.ts";
 
-export interface PlanModelOptions extends PlanTableOptions, FindOptions {
+export interface PlanModelOptions extends PlanTableOptions, Pick<FindOptions, "offline" | "signal"> {
   /** Default: a GPU where there is one or where `memoryBytes` is given, else the CPU. */
   device?: "gpu" | "cpu";
   /** With a shape: the type of its matrices. Default q4_0. */
@@ -48,7 +49,8 @@ async function openNamed(name: string, options: PlanModelOptions): Promise<Check
   if (isShape) return syntheticCheckpoint(name, { type });
   if (type !== undefined)
     throw new ArgumentError("type", type, "nothing without a shape: a file has its own");
-  const path = await findModel(name, options);
+  if (isHubName(name)) return (await openToLook(name, options)).checkpoint;
+  const path = await findModel(name);
   // A name of one word was hardly meant as a file.
   if (/^[\w.-]+$/.test(name) && !/\.(gguf|safetensors)$/i.test(name) && !existsSync(path))
     throw new ArgumentError(

@@ -151,6 +151,15 @@ describe("nibble pull", () => {
 });
 
 describe("hf: names", () => {
+  it("are looked at on the Hub: nothing is downloaded", async () => {
+    const inspected = await nibble(["inspect", "hf:owner/name:Q8_0", "--json"]);
+    expect(inspected).toMatchObject({ code: 0, stderr: "" });
+    const local = JSON.parse((await nibble(["inspect", "needle", "--json"])).stdout);
+    expect(JSON.parse(inspected.stdout)).toEqual({ ...local, path: "hf:owner/name:Q8_0" });
+    expect((await nibble(["plan", "hf:owner/name:Q8_0", "--json"])).code).toBe(0);
+    expect(existsSync(repo())).toBe(false);
+  });
+
   it("are models everywhere", async () => {
     const ran = await nibble([
       "run",
@@ -164,10 +173,11 @@ describe("hf: names", () => {
     ]);
     expect(ran).toMatchObject({ code: 0, stderr: "" });
     expect(JSON.parse(ran.stdout).generatedTokens).toBe(3);
-    const inspected = await nibble(["inspect", "hf:owner/name:Q8_0", "--offline", "--json"]);
+    const requests = hub.hub.requests.length;
+    const inspected = await nibble(["inspect", "hf:owner/name:Q8_0", "--json"]);
     expect(JSON.parse(inspected.stdout).path).toBe(snapshot("needle-14m-Q8_0.gguf"));
-    const planned = await nibble(["plan", "hf:owner/name:Q8_0", "--offline", "--json"]);
-    expect(planned.code).toBe(0);
+    expect((await nibble(["plan", "hf:owner/name:Q8_0", "--offline", "--json"])).code).toBe(0);
+    expect(hub.hub.requests.length).toBe(requests);
   });
 });
 

@@ -10,7 +10,7 @@ import { asObject } from "../json.ts";
 import { RepoCache } from "./cache.ts";
 import { HubClient, type HubClientOptions, UnreachableError } from "./client.ts";
 import { Downloads, type PullProgress, sumBytes } from "./downloads.ts";
-import { fetchListing, type Listing } from "./listing.ts";
+import { fetchListing, type HubFile, type Listing } from "./listing.ts";
 import { type HubName, hubName } from "./name.ts";
 import { INDEX, type Picked, pickFiles, pickShards } from "./pick.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
@@ -50,27 +50,15 @@ interface Sized {
  * an error or a kill is kept, and the next call goes on from there.
  */
 export async function pull(text: string, options: PullOptions = {}): Promise<Pulled> {
-  const name = hubName(text);
-  const { connections = 4, pieceBytes = 16 * 1024 * 1024, onProgress } = options;
-  const { signal, stallMs, attempts, backoffMs } = options;
+  const { connections = 4, pieceBytes = 16 * 1024 * 1024, signal, onProgress } = options;
   if (!(Number.isSafeInteger(connections) && connections >= 1 && connections <= 32))
     throw new ArgumentError("connections", connections, "integers 1 to 32");
   if (!(Number.isSafeInteger(pieceBytes) && pieceBytes >= 1024))
     throw new ArgumentError("pieceBytes", pieceBytes, "integers from 1024 on");
-  const settings = await hubSettings(options);
-  throwIfAborted(signal, `downloading ${text}`);
-  const cache = new RepoCache(settings.cache, name, settings.symlinks);
-  if (settings.offline) return findOffline(name, cache);
-
-  const before = options.refresh ? null : await cache.commitOf(name.revision);
-  const kept = before === null ? null : await cache.listing(before);
-  const found = kept && (await findWhole(name, cache, kept));
+  const { found, missing } = await lookUp(text, options);
   if (found) return found;
-
-  const client = new HubClient(name, { ...settings, signal, stallMs, attempts, backoffMs });
-  const listing = kept ?? (await askHub(client, name, cache));
+  const { name, cache, client, listing, picked } = missing;
   const { commit, files } = listing;
-  const picked = pickFiles(name, files);
   const downloads = new Downloads(name, cache, client, commit, {
     ...{ connections, pieceBytes, signal, onProgress },
   });
@@ -81,6 +69,38 @@ export async function pull(text: string, options: PullOptions = {}): Promise<Pul
   await cache.keepListing(listing);
   await cache.setCommit(name.revision, commit);
   return toPulled(cache, commit, all, picked.opens, hadIndex && hadAll);
+}
+
+/** What is on the Hub and not, or not known to be, all here. */
+export interface Missing {
+  readonly name: HubName;
+  readonly settings: HubSettings;
+  readonly cache: RepoCache;
+  readonly client: HubClient;
+  readonly listing: Listing;
+  readonly picked: Picked<HubFile>;
+}
+
+/** The model on this disk, or what the Hub says of it. Downloads nothing. */
+export async function lookUp(
+  text: string,
+  options: PullOptions,
+): Promise<{ found: Pulled; missing?: never } | { found: null; missing: Missing }> {
+  const name = hubName(text);
+  const { signal, stallMs, attempts, backoffMs } = options;
+  const settings = await hubSettings(options);
+  throwIfAborted(signal, `downloading ${text}`);
+  const cache = new RepoCache(settings.cache, name, settings.symlinks);
+  if (settings.offline) return { found: await findOffline(name, cache) };
+
+  const before = options.refresh ? null : await cache.commitOf(name.revision);
+  const kept = before === null ? null : await cache.listing(before);
+  const found = kept && (await findWhole(name, cache, kept));
+  if (found) return { found };
+  const client = new HubClient(name, { ...settings, signal, stallMs, attempts, backoffMs });
+  const listing = kept ?? (await askHub(client, name, cache));
+  const picked = pickFiles(name, listing.files);
+  return { found: null, missing: { name, settings, cache, client, listing, picked } };
 }
 
 async function askHub(client: HubClient, name: HubName, cache: RepoCache): Promise<Listing> {

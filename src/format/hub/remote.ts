@@ -1,0 +1,84 @@
+/**
+ * A model of the Hub opened for a look: from this disk when it is here, else where it lies, by ranges. A plan or an
+ * inspection of a 40 GB model reads a few MB. Refuses to be more than a look: what is computed with is downloaded.
+ */
+import { bufferSource } from "../buffer-source.ts";
+import type { Checkpoint } from "../checkpoint.ts";
+import { ggufCheckpoint, safetensorsCheckpoint } from "../checkpoints.ts";
+import { FormatError } from "../errors.ts";
+import type { Folder } from "../folder.ts";
+import { httpSource } from "../http-source.ts";
+import { openCheckpoint } from "../open.ts";
+import { sumBytes } from "./downloads.ts";
+import { lookUp, type Missing, type PullOptions } from "./pull.ts";
+import type { Sink } from "./reader.ts";
+
+export interface HubModel {
+  readonly checkpoint: Checkpoint;
+  /** On this disk; null: it was opened on the Hub. */
+  readonly path: string | null;
+  /** Of the weights' files. */
+  readonly bytes: number;
+}
+
+/** Throws what `pull` throws, except for wrong bytes, which only a whole download can tell. */
+export async function openHubModel(text: string, options: PullOptions = {}): Promise<HubModel> {
+  const { found, missing } = await lookUp(text, options);
+  if (found) {
+    const checkpoint = await openCheckpoint(found.path);
+    return { checkpoint, path: found.path, bytes: weightBytes(found.files) };
+  }
+  const { picked, listing } = missing;
+  const shards = picked.index === null ? [] : listing.files.filter(({ path }) => SHARD.test(path));
+  return {
+    checkpoint: await openRemote(missing, options),
+    path: null,
+    bytes: weightBytes([...picked.files, ...shards]),
+  };
+}
+
+/** Text of up to this size is read at once: not every server of small files knows ranges. */
+const WHOLE_BYTES = 64 * 1024 * 1024;
+/** As the index names them, which is not read for a sum. */
+const SHARD = /^model-\d{5}-of-\d{5}\.safetensors$/;
+
+function weightBytes(files: readonly { readonly path: string; readonly bytes: number }[]): number {
+  return sumBytes(files.filter(({ path }) => /\.(gguf|safetensors)$/i.test(path)));
+}
+
+async function openRemote(missing: Missing, options: PullOptions): Promise<Checkpoint> {
+  const { picked } = missing;
+  if (picked.opens === "") return safetensorsCheckpoint(hubFolder(missing, "", options));
+  const [, under, file] = /^(.*\/)?([^/]+)$/.exec(picked.opens) ?? [];
+  const folder = hubFolder(missing, under ?? "", options);
+  const source = await folder.open(file);
+  if (source === null)
+    throw new FormatError(missing.name.text, `${picked.opens} is not in its list of files`);
+  return ggufCheckpoint(source, folder);
+}
+
+/** The repository's files under a path: "" or one that ends with "/". What is not listed is not asked for. */
+function hubFolder(missing: Missing, under: string, options: PullOptions): Folder {
+  const { name, settings, client, listing } = missing;
+  const { token, endpoint } = settings;
+  const { signal, stallMs, attempts, backoffMs } = options;
+  // fetch takes the header off where it is redirected to another origin.
+  const headers = token === null ? undefined : { authorization: `Bearer ${token}` };
+  return {
+    name: name.text,
+    async open(plain) {
+      const found = listing.files.find(({ path }) => path === under + plain);
+      if (!found) return null;
+      const { path, bytes, hash } = found;
+      const parts = [name.owner, name.name, "resolve", listing.commit, ...path.split("/")];
+      const url = `${endpoint}/${parts.map(encodeURIComponent).join("/")}`;
+      if (bytes > WHOLE_BYTES || /\.(gguf|safetensors)$/i.test(path))
+        return httpSource(url, { headers, signal, stallMs, attempts, backoffMs });
+      const whole = new Uint8Array(bytes);
+      const reader = client.file(listing.commit, path, bytes, hash);
+      const take: Sink = async (offset, more) => whole.set(more, offset);
+      await reader.read(0, bytes, take, signal ?? new AbortController().signal);
+      return bufferSource(`${name.text}/${path}`, whole);
+    },
+  };
+}

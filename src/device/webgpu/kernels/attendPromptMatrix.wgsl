@@ -48,11 +48,9 @@ const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
 // been read (SPLIT, which tiles of 16 need).
 const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
 const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
-// Words of keys that a thread expands, and pieces of values.
-const KEY_ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
-const VALUE_ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
-const KEYS_EACH: u32 = (KEY_ITEMS + WORKGROUP - 1u) / WORKGROUP;
-const VALUES_EACH: u32 = (VALUE_ITEMS + WORKGROUP - 1u) / WORKGROUP;
+// Words of keys, and as many of values, that a workgroup and a thread expand.
+const ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
+const EACH: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const HIDDEN_SCORE: f32 = -1e30;
 // Weights may grow to 2^8 before sums are scaled down; f16 holds them.
 const HEADROOM: f32 = 8.0;
@@ -86,17 +84,11 @@ var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
 var<workgroup> grown: array<u32, SUBGROUPS>;
 
 // What a thread has loaded of the next tile.
-var<private> keyWords: array<vec4<u32>, KEYS_EACH>;
-var<private> keyScales: array<u32, KEYS_EACH>;
-var<private> valueWords: array<vec4<u32>, VALUES_EACH>;
-var<private> lowScales: array<vec4<u32>, VALUES_EACH>;
-var<private> highScales: array<vec4<u32>, VALUES_EACH>;
-
-// Position in a tile's blocks of 32 that a column holds, if the tile is their `part`: 4 low codes of a word, 4 high ones.
-fn tokenOf(column: u32, part: u32) -> u32 {
-  let word = column / 8u + part * (TOKENS / 8u);
-  return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
-}
+var<private> keyWords: array<vec4<u32>, EACH>;
+var<private> keyScales: array<u32, EACH>;
+var<private> valueWords: array<vec4<u32>, EACH>;
+var<private> lowScales: array<vec4<u32>, EACH>;
+var<private> highScales: array<vec4<u32>, EACH>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -365,8 +357,8 @@ fn storeQueries(kvHead: u32, row: u32, chunk: u32, at: u32) {
 // Words of the tile at `first` from the cache to this thread. Past the context: whatever the ring holds, unused.
 fn load(kvHead: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
-  for (var i = 0u; i < KEYS_EACH; i++) {
-    let item = min(local + i * WORKGROUP, KEY_ITEMS - 1u);
+  for (var i = 0u; i < EACH; i++) {
+    let item = min(local + i * WORKGROUP, ITEMS - 1u);
     let token = tokenOf(item % TOKENS, part);
     let block = blockAt(kvHead, first + token / 32u * 32u);
     let piece = item / TOKENS;
@@ -375,8 +367,8 @@ fn load(kvHead: u32, first: u32, local: u32) {
       keyScales[i] = keys[block + SCALES_AT + piece * 8u + token % 32u / 4u][token % 4u];
     }
   }
-  for (var i = 0u; i < VALUES_EACH; i++) {
-    let item = min(local + i * WORKGROUP, VALUE_ITEMS - 1u);
+  for (var i = 0u; i < EACH; i++) {
+    let item = min(local + i * WORKGROUP, ITEMS - 1u);
     if (INT4) {
       // One word, 8 tokens, of 4 dims of a group.
       let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
@@ -399,9 +391,9 @@ fn blockAt(kvHead: u32, position: u32) -> u32 {
 }
 
 fn expandKeys(local: u32) {
-  for (var i = 0u; i < KEYS_EACH; i++) {
+  for (var i = 0u; i < EACH; i++) {
     let item = local + i * WORKGROUP;
-    if (item < KEY_ITEMS) {
+    if (item < ITEMS) {
       let at = item % TOKENS * KEY_STRIDE;
       let piece = item / TOKENS;
       let words = keyWords[i];
@@ -428,9 +420,9 @@ fn expandKeys(local: u32) {
 }
 
 fn expandValues(local: u32) {
-  for (var i = 0u; i < VALUES_EACH; i++) {
+  for (var i = 0u; i < EACH; i++) {
     let item = local + i * WORKGROUP;
-    if (item < VALUE_ITEMS) {
+    if (item < ITEMS) {
       let words = valueWords[i];
       if (INT4) {
         let low = lowScales[i];

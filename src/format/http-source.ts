@@ -6,7 +6,15 @@
  */
 import { ArgumentError, FormatError, NibbleError, throwIfAborted } from "./errors.ts";
 import type { Folder } from "./folder.ts";
-import { contentRange, Dropped, type Guard, MissingError, receive, refuseStatus } from "./http-answer.ts";
+import {
+  contentRange,
+  Dropped,
+  endedBy,
+  type Guard,
+  MissingError,
+  receive,
+  refuseStatus,
+} from "./http-answer.ts";
 import { PAGE_BYTES, pagedSource } from "./paged-source.ts";
 import type { Source } from "./source.ts";
 
@@ -201,13 +209,14 @@ class HttpFile implements Source {
     const { signal } = controller;
     this.#running.add(controller);
     let silent = false;
+    const ended = endedBy(signal);
     const guard: Guard = async (step) => {
       const timer = setTimeout(() => {
         silent = true;
         controller.abort();
       }, stallMs);
       try {
-        return await step;
+        return await Promise.race([step, ended]);
       } finally {
         clearTimeout(timer);
       }

@@ -3,7 +3,7 @@
  * else), silence, retries with waits, and the pages of its API. Refuses to know what the answers hold.
  */
 import { FormatError, NibbleError, throwIfAborted } from "../errors.ts";
-import { Dropped, type Guard } from "../http-answer.ts";
+import { Dropped, endedBy, type Guard } from "../http-answer.ts";
 import { parseJson } from "../json.ts";
 import { refuseHubStatus } from "./answers.ts";
 import type { HubName } from "./name.ts";
@@ -114,11 +114,7 @@ export class HubClient {
     const stop = () => controller.abort();
     outer?.addEventListener("abort", stop);
     let silent = false;
-    // Undici does not always settle what it reads from a body when that is aborted (Node 20.20): we do not wait for it.
-    const ended = new Promise<never>((_, reject) => {
-      controller.signal.addEventListener("abort", () => reject(new Error("the connection was given up")));
-    });
-    ended.catch(() => {});
+    const ended = endedBy(controller.signal);
     const guard: Guard = async (step) => {
       const timer = setTimeout(() => {
         silent = true;

@@ -107,11 +107,15 @@ async function askHub(client: HubClient, name: HubName, cache: RepoCache): Promi
   try {
     return await fetchListing(client, name);
   } catch (error) {
-    const commit = error instanceof UnreachableError ? await cache.commitOf(name.revision) : null;
-    if (commit === null || (await cache.filesOf(commit)).length === 0) throw error;
-    const { message } = error as Error;
-    const wayOut = "With --offline or HF_HUB_OFFLINE=1 what was downloaded before is used";
-    throw new NibbleError("io", `${message}. ${wayOut}`, { cause: error });
+    if (!(error instanceof UnreachableError)) throw error;
+    const commit = await cache.commitOf(name.revision);
+    const waysOut: string[] = [];
+    const proxy = ["HTTPS_PROXY", "https_proxy"].find((each) => process.env[each]);
+    if (proxy && !process.env.NODE_USE_ENV_PROXY)
+      waysOut.push(`${proxy} is set: Node uses it from 22.21 on, with NODE_USE_ENV_PROXY=1`);
+    if (commit !== null && (await cache.filesOf(commit)).length > 0)
+      waysOut.push("With --offline or HF_HUB_OFFLINE=1 what was downloaded before is used");
+    throw new NibbleError("io", [error.message, ...waysOut].join(". "), { cause: error });
   }
 }
 

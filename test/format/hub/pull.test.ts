@@ -715,5 +715,8 @@ describe("offline", () => {
       /ECONNREFUSED.*3 times in a row\. With --offline or HF_HUB_OFFLINE=1/,
     );
     expect((await failure("hf:other/name")).message).not.toContain("--offline");
+    vi.stubEnv("HTTPS_PROXY", "http://proxy:8080");
+    expect((await failure("hf:other/name")).message).toMatch(/HTTPS_PROXY is set.*NODE_USE_ENV_PROXY=1$/);
+    vi.unstubAllEnvs();
   });
 });

@@ -44,8 +44,7 @@ const VALUE_WORDS: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, IN
 const VALUES_AT: u32 = select(KEY_WORDS, 0u, ONE_TILE);
 const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_WORDS + VALUE_WORDS, max(KEY_WORDS, VALUE_WORDS), ONE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
-// From the first half of a row's weights to the second: where the scores lay that a lane has read itself, unless all have
-// been read (SPLIT, which tiles of 16 need).
+// To a row's second half of weights: over scores that the lane has read itself; with SPLIT, all have been read.
 const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
 const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
 // Words of keys, and as many of values, that a workgroup and a thread expand.

@@ -105,6 +105,7 @@ export class PartFile {
       await rename(this.#paths.part, path);
       await rm(this.#paths.journal, { force: true });
     } catch (cause) {
+      await this.#file.close().catch(() => {});
       throw diskError(path, cause);
     }
   }

@@ -19,7 +19,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "nibble-hostile-"));
   hub = await fakeHub({ "x-Q4_0.gguf": BYTES });
   options = {
-    endpoint: hub.endpoint,
+    ...{ offline: false, symlinks: true, endpoint: hub.endpoint },
     token: null,
     backoffMs: 0,
     attempts: 3,

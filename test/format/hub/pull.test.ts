@@ -35,7 +35,7 @@ const snapshot = (path: string) => join(repo(), "snapshots", COMMIT, path);
 async function start(files: Record<string, Uint8Array | string>): Promise<void> {
   hub = await fakeHub(files);
   options = {
-    endpoint: hub.endpoint,
+    ...{ offline: false, symlinks: true, endpoint: hub.endpoint },
     cache,
     token: null,
     backoffMs: 1,

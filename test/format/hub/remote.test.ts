@@ -16,7 +16,13 @@ let hub: FakeHub;
 let options: PullOptions;
 async function start(files: Record<string, Uint8Array | string>): Promise<void> {
   hub = await fakeHub(files);
-  options = { endpoint: hub.endpoint, cache, token: "hf_secret", backoffMs: 1, attempts: 2 };
+  options = {
+    ...{ offline: false, symlinks: true, endpoint: hub.endpoint },
+    cache,
+    token: "hf_secret",
+    backoffMs: 1,
+    attempts: 2,
+  };
 }
 beforeEach(() => {
   cache = mkdtempSync(join(tmpdir(), "nibble-hub-"));

@@ -55,6 +55,8 @@ type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBuffe
 const FORMATS = ["int4", "f16"];
 /** Kernels read some buffers as vec4s. */
 const ALIGNMENT = 16;
+/** Of a buffer: one 16x16 tile of float32, which a kernel that stores subgroup matrices must be able to address. */
+const LEAST_BYTES = 1024;
 
 function aligned(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
@@ -71,7 +73,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const buffer = (label: string, bytes: number): Buffer => ({
     id: count++,
     label,
-    bytes: aligned(Math.max(1, bytes)),
+    bytes: aligned(Math.max(LEAST_BYTES, bytes)),
   });
   const keep = (label: string, bytes: number) => {
     const made = buffer(label, bytes);

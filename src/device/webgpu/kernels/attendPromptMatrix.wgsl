@@ -44,7 +44,8 @@ const VALUE_WORDS: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, IN
 const VALUES_AT: u32 = select(KEY_WORDS, 0u, ONE_TILE);
 const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_WORDS + VALUE_WORDS, max(KEY_WORDS, VALUE_WORDS), ONE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
-// To a row's second half of weights: over scores that the lane has read itself; with SPLIT, all have been read.
+// From the first half of a row's weights to the second: where the scores lay that a lane has read itself, unless all have
+// been read (SPLIT, which tiles of 16 need).
 const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
 const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
 // Words of keys, and as many of values, that a workgroup and a thread expand.
@@ -119,11 +120,32 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     storeQueries(kvHead, min(firstRow + i / CHUNKS, rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE);
   }
   workgroupBarrier();
-  var q: array<Left, PIECES>;
-  for (var i = 0u; i < PIECES; i++) {
-    q[i] = subgroupMatrixLoad<Left, row_major>(&tile, rowBlock * 16u * KEY_STRIDE + (slice + i) * 2u, KEY_STRIDE);
-  }
-  var sums: array<Result, PIECES>;
+  // Pieces have names, written out wherever they are used: indexed in loops that a compiler does not unroll, they would live in
+  // local memory. Those past PIECES are never touched and cost nothing.
+  var q0: Left;
+  var q1: Left;
+  var q2: Left;
+  var q3: Left;
+  var q4: Left;
+  var q5: Left;
+  var q6: Left;
+  var q7: Left;
+  var sum0: Result;
+  var sum1: Result;
+  var sum2: Result;
+  var sum3: Result;
+  var sum4: Result;
+  var sum5: Result;
+  var sum6: Result;
+  var sum7: Result;
+  q0 = queryPiece(rowBlock, slice);
+  if (PIECES > 1u) { q1 = queryPiece(rowBlock, slice + 1u); }
+  if (PIECES > 2u) { q2 = queryPiece(rowBlock, slice + 2u); }
+  if (PIECES > 3u) { q3 = queryPiece(rowBlock, slice + 3u); }
+  if (PIECES > 4u) { q4 = queryPiece(rowBlock, slice + 4u); }
+  if (PIECES > 5u) { q5 = queryPiece(rowBlock, slice + 5u); }
+  if (PIECES > 6u) { q6 = queryPiece(rowBlock, slice + 6u); }
+  if (PIECES > 7u) { q7 = queryPiece(rowBlock, slice + 7u); }
   var most = HIDDEN_SCORE;
   var total = 0.0;
 
@@ -135,16 +157,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       load(kvHead, first + TOKENS, local);
     }
     workgroupBarrier();
-    // Sums of several steps grow side by side: each waits for its last product.
-    var products = array<Result, STEPS>();
-    for (var i = 0u; i < PIECES; i++) {
-      for (var s = 0u; s < STEPS; s++) {
-        let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * KEY_STRIDE + (slice + i) * 2u, KEY_STRIDE);
-        products[s] = subgroupMatrixMultiplyAccumulate(q[i], right, products[s]);
-      }
-    }
     for (var s = 0u; s < STEPS; s++) {
-      subgroupMatrixStore<row_major>(&scores, own + s * 4u, products[s], SCORE_STRIDE);
+      var product = Result();
+      addKeys(&product, q0, s, slice);
+      if (PIECES > 1u) { addKeys(&product, q1, s, slice + 1u); }
+      if (PIECES > 2u) { addKeys(&product, q2, s, slice + 2u); }
+      if (PIECES > 3u) { addKeys(&product, q3, s, slice + 3u); }
+      if (PIECES > 4u) { addKeys(&product, q4, s, slice + 4u); }
+      if (PIECES > 5u) { addKeys(&product, q5, s, slice + 5u); }
+      if (PIECES > 6u) { addKeys(&product, q6, s, slice + 6u); }
+      if (PIECES > 7u) { addKeys(&product, q7, s, slice + 7u); }
+      subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
     }
     workgroupBarrier();
 
@@ -199,54 +222,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let shrink = exp2(most - next);
       most = next;
       total *= shrink;
-      // Written out: loops with barriers are not unrolled, and sums indexed at run time live in local memory.
       let at = own + mine + half * 2u;
-      subgroupMatrixStore<row_major>(&scores, own, sums[0], SCORE_STRIDE);
-      scaleScores(at, shrink);
-      sums[0] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-      workgroupBarrier();
-      if (PIECES > 1u) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[min(1u, PIECES - 1u)], SCORE_STRIDE);
-        scaleScores(at, shrink);
-        sums[min(1u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-        workgroupBarrier();
-      }
-      if (PIECES > 2u) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[min(2u, PIECES - 1u)], SCORE_STRIDE);
-        scaleScores(at, shrink);
-        sums[min(2u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-        workgroupBarrier();
-      }
-      if (PIECES > 3u) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[min(3u, PIECES - 1u)], SCORE_STRIDE);
-        scaleScores(at, shrink);
-        sums[min(3u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-        workgroupBarrier();
-      }
-      if (PIECES > 4u) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[min(4u, PIECES - 1u)], SCORE_STRIDE);
-        scaleScores(at, shrink);
-        sums[min(4u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-        workgroupBarrier();
-      }
-      if (PIECES > 5u) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[min(5u, PIECES - 1u)], SCORE_STRIDE);
-        scaleScores(at, shrink);
-        sums[min(5u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-        workgroupBarrier();
-      }
-      if (PIECES > 6u) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[min(6u, PIECES - 1u)], SCORE_STRIDE);
-        scaleScores(at, shrink);
-        sums[min(6u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-        workgroupBarrier();
-      }
-      if (PIECES > 7u) {
-        subgroupMatrixStore<row_major>(&scores, own, sums[min(7u, PIECES - 1u)], SCORE_STRIDE);
-        scaleScores(at, shrink);
-        sums[min(7u, PIECES - 1u)] = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
-        workgroupBarrier();
-      }
+      shrinkPiece(&sum0, own, at, shrink);
+      if (PIECES > 1u) { shrinkPiece(&sum1, own, at, shrink); }
+      if (PIECES > 2u) { shrinkPiece(&sum2, own, at, shrink); }
+      if (PIECES > 3u) { shrinkPiece(&sum3, own, at, shrink); }
+      if (PIECES > 4u) { shrinkPiece(&sum4, own, at, shrink); }
+      if (PIECES > 5u) { shrinkPiece(&sum5, own, at, shrink); }
+      if (PIECES > 6u) { shrinkPiece(&sum6, own, at, shrink); }
+      if (PIECES > 7u) { shrinkPiece(&sum7, own, at, shrink); }
       added = storeWeights(mineScores, most, own + mine + half * WEIGHT_HALF);
       workgroupBarrier();
     }
@@ -254,15 +238,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var s = 0u; s < STEPS; s++) {
       let weights = subgroupMatrixLoad<Left, row_major>(
         &scores, own + s / HALF_STEPS * WEIGHT_HALF + s % HALF_STEPS * 2u, SCORE_STRIDE);
-      for (var i = 0u; i < PIECES; i++) {
-        if (INT4) {
-          let right = subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + (slice + i) * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
-          sums[i] = subgroupMatrixMultiplyAccumulate(weights, right, sums[i]);
-        } else {
-          let right = subgroupMatrixLoad<Right, row_major>(&tile, VALUES_AT + s * 16u * VALUE_STRIDE + (slice + i) * 2u, VALUE_STRIDE);
-          sums[i] = subgroupMatrixMultiplyAccumulate(weights, right, sums[i]);
-        }
-      }
+      addValues(&sum0, weights, s, slice);
+      if (PIECES > 1u) { addValues(&sum1, weights, s, slice + 1u); }
+      if (PIECES > 2u) { addValues(&sum2, weights, s, slice + 2u); }
+      if (PIECES > 3u) { addValues(&sum3, weights, s, slice + 3u); }
+      if (PIECES > 4u) { addValues(&sum4, weights, s, slice + 4u); }
+      if (PIECES > 5u) { addValues(&sum5, weights, s, slice + 5u); }
+      if (PIECES > 6u) { addValues(&sum6, weights, s, slice + 6u); }
+      if (PIECES > 7u) { addValues(&sum7, weights, s, slice + 7u); }
     }
   }
 
@@ -270,49 +253,31 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let inverse = 1.0 / total;
   let place = ((row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM + slice * 16u + half * 8u;
   let piece = own + mine + half * 2u;
-  workgroupBarrier();
-  subgroupMatrixStore<row_major>(&scores, own, sums[0], SCORE_STRIDE);
-  storeOut(place, piece, inverse);
-  if (PIECES > 1u) {
-    subgroupMatrixStore<row_major>(&scores, own, sums[min(1u, PIECES - 1u)], SCORE_STRIDE);
-    storeOut(place + 16u, piece, inverse);
-  }
-  if (PIECES > 2u) {
-    subgroupMatrixStore<row_major>(&scores, own, sums[min(2u, PIECES - 1u)], SCORE_STRIDE);
-    storeOut(place + 32u, piece, inverse);
-  }
-  if (PIECES > 3u) {
-    subgroupMatrixStore<row_major>(&scores, own, sums[min(3u, PIECES - 1u)], SCORE_STRIDE);
-    storeOut(place + 48u, piece, inverse);
-  }
-  if (PIECES > 4u) {
-    subgroupMatrixStore<row_major>(&scores, own, sums[min(4u, PIECES - 1u)], SCORE_STRIDE);
-    storeOut(place + 64u, piece, inverse);
-  }
-  if (PIECES > 5u) {
-    subgroupMatrixStore<row_major>(&scores, own, sums[min(5u, PIECES - 1u)], SCORE_STRIDE);
-    storeOut(place + 80u, piece, inverse);
-  }
-  if (PIECES > 6u) {
-    subgroupMatrixStore<row_major>(&scores, own, sums[min(6u, PIECES - 1u)], SCORE_STRIDE);
-    storeOut(place + 96u, piece, inverse);
-  }
-  if (PIECES > 7u) {
-    subgroupMatrixStore<row_major>(&scores, own, sums[min(7u, PIECES - 1u)], SCORE_STRIDE);
-    storeOut(place + 112u, piece, inverse);
-  }
+  storePiece(&sum0, own, piece, place, inverse);
+  if (PIECES > 1u) { storePiece(&sum1, own, piece, place + 16u, inverse); }
+  if (PIECES > 2u) { storePiece(&sum2, own, piece, place + 32u, inverse); }
+  if (PIECES > 3u) { storePiece(&sum3, own, piece, place + 48u, inverse); }
+  if (PIECES > 4u) { storePiece(&sum4, own, piece, place + 64u, inverse); }
+  if (PIECES > 5u) { storePiece(&sum5, own, piece, place + 80u, inverse); }
+  if (PIECES > 6u) { storePiece(&sum6, own, piece, place + 96u, inverse); }
+  if (PIECES > 7u) { storePiece(&sum7, own, piece, place + 112u, inverse); }
 }
 
-// Two words of a piece of O, by a factor of their row.
-fn scaleScores(at: u32, factor: f32) {
+// A piece of O by a factor for each row: through memory, since elements of matrices cannot be reached.
+fn shrinkPiece(sum: ptr<function, Result>, own: u32, at: u32, factor: f32) {
+  subgroupMatrixStore<row_major>(&scores, own, *sum, SCORE_STRIDE);
   workgroupBarrier();
   scores[at] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[at]) * factor);
   scores[at + 1u] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[at + 1u]) * factor);
   workgroupBarrier();
+  *sum = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+  workgroupBarrier();
 }
 
-// Eight dims of a row of O to the output. Rows past the end hold copies of the last one: they write the same.
-fn storeOut(place: u32, at: u32, inverse: f32) {
+// Eight dims of a row of a piece of O to the output. Rows past the end hold copies of the last one: they write the same.
+fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse: f32) {
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&scores, own, *sum, SCORE_STRIDE);
   workgroupBarrier();
   let a = bitcast<vec4<f32>>(scores[at]) * inverse;
   let b = bitcast<vec4<f32>>(scores[at + 1u]) * inverse;
@@ -323,7 +288,26 @@ fn storeOut(place: u32, at: u32, inverse: f32) {
     out[place / 4u] = bitcast<vec4<u32>>(a);
     out[place / 4u + 1u] = bitcast<vec4<u32>>(b);
   }
-  workgroupBarrier();
+}
+
+fn queryPiece(rowBlock: u32, piece: u32) -> Left {
+  return subgroupMatrixLoad<Left, row_major>(&tile, rowBlock * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
+}
+
+// 16 dims of 16 tokens' keys, and of values.
+fn addKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
+  let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
+  *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
+}
+
+fn addValues(sum: ptr<function, Result>, weights: Left, s: u32, piece: u32) {
+  if (INT4) {
+    let right = subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
+    *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
+  } else {
+    let right = subgroupMatrixLoad<Right, row_major>(&tile, VALUES_AT + s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
+    *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
+  }
 }
 
 // 2^(score - most) of a lane's columns as f16; gives their sum. Hidden scores weigh nothing, whatever the maximum.

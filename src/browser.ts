@@ -15,7 +15,7 @@ export {
   type Piece,
   type StopReason,
 } from "./engine/generate.ts";
-export { LanguageModel, type Prompt } from "./engine/language-model.ts";
+export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export { load, type WebLoadOptions as LoadOptions, type WebModel } from "./engine/load-web.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
 export {
@@ -44,7 +44,7 @@ export {
 export type { Folder } from "./format/folder.ts";
 export { type HttpOptions, httpFolder, httpSource } from "./format/http-source.ts";
 export type { Source } from "./format/source.ts";
-export type { ChatMessage, ChatTemplate } from "./format/template.ts";
+export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";

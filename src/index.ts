@@ -33,7 +33,7 @@ export {
   type TensorSummary,
   type TokenizerSummary,
 } from "./engine/inspect.ts";
-export { LanguageModel, type Prompt } from "./engine/language-model.ts";
+export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
@@ -63,7 +63,7 @@ export {
 export type { PullProgress } from "./format/hub/downloads.ts";
 export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
-export type { ChatMessage, ChatTemplate } from "./format/template.ts";
+export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";

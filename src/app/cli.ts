@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { SHAPES } from "../index.ts";
 import { printBench } from "./bench.ts";
+import { chat } from "./chat.ts";
 import { printDiagnosis } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
@@ -45,6 +46,29 @@ function size(value: string): number {
 
 const collect = (value: string, before: string[]) => [...before, value];
 
+/** The options of the commands that answer: model, device and sampling. */
+function answering(command: Command): Command {
+  return command
+    .option("--context <tokens>", "context to hold (default: what the model was trained for)", count)
+    .addOption(
+      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
+    )
+    .addOption(
+      new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
+        ["gpu", "cpu"],
+      ),
+    )
+    .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
+    .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+    .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
+    .option("--top-k <count>", "keep the k most likely tokens; 0: all (default: 40)", number)
+    .option("--top-p <number>", "keep the likeliest that sum to p (default: 0.95)", number)
+    .option("--min-p <number>", "drop tokens below p times the likeliest (default: 0.05)", number)
+    .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (default: 1)", number)
+    .option("--seed <integer>", "for the same text again (default: from the clock)", number)
+    .option("--offline", "take hf: models from the disk, never from the net");
+}
+
 function commands(signal: AbortSignal): Command {
   const program = new Command("nibble")
     .description("Language models with long contexts on this machine, over a 4-bit KV cache.")
@@ -64,7 +88,7 @@ function commands(signal: AbortSignal): Command {
       `\nExit codes:\n${EXIT_CODES.map(([code, text]) => `  ${String(code).padEnd(5)}${text}`).join("\n")}`,
     );
 
-  program
+  const runs = program
     .command("run")
     .description("Answers one prompt; the answer streams to stdout.")
     .argument(
@@ -73,30 +97,25 @@ function commands(signal: AbortSignal): Command {
     )
     .argument("<prompt>", 'the question; "-" reads it from stdin')
     .option("-f, --file <file>", 'put a document in front; "-" reads stdin; may be repeated', collect, [])
-    .option("-n, --tokens <count>", "most tokens to generate (default: to the end of the context)", count)
-    .option("--context <tokens>", "context to hold (default: what the model was trained for)", count)
-    .addOption(
-      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
-    )
-    .addOption(
-      new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
-        ["gpu", "cpu"],
-      ),
-    )
-    .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
-    .option("--threads <count>", "CPU threads (default: the physical cores)", count)
-    .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
-    .option("--top-k <count>", "keep the k most likely tokens; 0: all (default: 40)", number)
-    .option("--top-p <number>", "keep the likeliest that sum to p (default: 0.95)", number)
-    .option("--min-p <number>", "drop tokens below p times the likeliest (default: 0.05)", number)
-    .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (default: 1)", number)
-    .option("--seed <integer>", "for the same text again (default: from the clock)", number)
+    .option("-n, --tokens <count>", "most tokens to generate (default: to the end of the context)", count);
+  answering(runs)
     .option("--stop <text>", "end at this text; may be repeated", collect, [])
     .option("--ignore-end", "go on past the model's end tokens")
     .option("--raw", "the prompt as it is, without the chat template")
-    .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object at the end instead of the streamed text")
     .action((model, prompt, options) => run(model, prompt, options, signal));
+
+  const chats = program
+    .command("chat")
+    .description("Talks with a model in this terminal, or through a pipe, a message a line.")
+    .argument("<model>", "what `run` takes")
+    .option("-f, --file <file>", "put a document in front; may be repeated", collect, [])
+    .option("--system <text>", "what the model is told first")
+    .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count);
+  answering(chats)
+    .option("--think", "let a model reason that does so only when told")
+    .option("--no-think", "do not let it reason, where its template can say so")
+    .action((model, options) => chat(model, options, signal));
 
   program
     .command("inspect")

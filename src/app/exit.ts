@@ -24,14 +24,32 @@ const BY_ERROR: Readonly<Record<ErrorCode, number>> = {
   aborted: 130,
 };
 
+/** Shown already, where it happened; only the exit code is left to tell. */
+export class ToldError extends Error {
+  constructor(override readonly cause: unknown) {
+    super("told already");
+  }
+}
+
 /** Prints the error unless it is silent by nature, and gives the exit code. `NIBBLE_DEBUG=1` adds the stack. */
 export function report(error: unknown, program: Command, signal: AbortSignal): number {
   // Commander has said everything itself; its own code for wrong usage is 1.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof AbortedError && signal.aborted) return signal.reason;
+  if (error instanceof ToldError) return exitCode(error.cause);
   process.stderr.write(`nibble: ${line(error, program)}\n`);
   if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  return exitCode(error);
+}
+
+function exitCode(error: unknown): number {
   return error instanceof NibbleError ? BY_ERROR[error.code] : 1;
+}
+
+/** Without line ends: one error is one line. */
+export function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/\s*\n\s*/g, " ") || "unknown error";
 }
 
 function line(error: unknown, program: Command): string {
@@ -41,6 +59,5 @@ function line(error: unknown, program: Command): string {
     const flag = options.find((option) => option.attributeName() === error.argument)?.long;
     if (flag) return `${flag} is ${String(error.found)}; allowed: ${error.allowed}`;
   }
-  const message = error instanceof Error ? error.message : String(error);
-  return message.replace(/\s*\n\s*/g, " ") || "unknown error";
+  return messageOf(error);
 }

@@ -52,7 +52,7 @@ export function toPrompt({ question, document }: Input, template: ChatTemplate |
 }
 
 /** Some templates refuse a system message, some leave it out: asked with a short one, not guessed from the source. */
-function takesSystem(template: ChatTemplate): boolean {
+export function takesSystem(template: ChatTemplate): boolean {
   const mark = "nibble-system-message";
   const messages: ChatMessage[] = [
     { role: "system", content: mark },
@@ -66,7 +66,8 @@ function takesSystem(template: ChatTemplate): boolean {
   }
 }
 
-async function readText(file: string, signal: AbortSignal): Promise<string> {
+/** "-": stdin. NibbleError "io" for a file that cannot be read, FormatError unless UTF-8. */
+export async function readText(file: string, signal: AbortSignal): Promise<string> {
   const name = file === "-" ? "stdin" : file;
   let bytes: Uint8Array;
   try {

@@ -2,30 +2,16 @@
  * `nibble run`: one answer. Text streams to stdout; progress and statistics go to stderr when that is a terminal, so
  * that a pipe carries the answer and nothing else. The model is closed whatever happens.
  */
-import {
-  type GenerationResult,
-  kvBytes,
-  type LanguageModel,
-  type LoadOptions,
-  load,
-  type SampleOptions,
-  sampler,
-} from "../index.ts";
+import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
 import { bytes, grouped, perSecond, rate } from "./figures.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
+import { loadModel, type ModelOptions } from "./load-model.ts";
 import { progress } from "./progress.ts";
-import { downloadLine } from "./pull.ts";
 
-export interface RunOptions extends SampleOptions {
+export interface RunOptions extends ModelOptions, SampleOptions {
   file: string[];
   tokens?: number;
-  context?: number;
-  kv: string;
-  device?: LoadOptions["device"];
-  adapter?: string;
-  threads?: number;
-  offline?: boolean;
   stop: string[];
   ignoreEnd?: boolean;
   raw?: boolean;
@@ -39,27 +25,8 @@ export async function run(name: string, prompt: string, options: RunOptions, sig
   const sampling: SampleOptions = { temperature, topK, topP, minP, repeatPenalty, seed };
   const input = await readInput(prompt, options.file, signal);
 
-  const { kv, context, device, adapter, threads, offline } = options;
-  const downloading = downloadLine();
-  const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const started = performance.now();
-  const model = await load(name, {
-    kv,
-    context,
-    device,
-    adapter,
-    threads,
-    offline,
-    signal,
-    onDownload: downloading.show,
-    onProgress: ({ bytes: done, totalBytes }) => {
-      downloading.clear();
-      loading.show(done, totalBytes);
-    },
-  }).finally(() => {
-    downloading.clear();
-    loading.clear();
-  });
+  const model = await loadModel(name, options, signal);
   try {
     const loadMs = performance.now() - started;
     const result = await answer(model, input, options, sampling, signal);

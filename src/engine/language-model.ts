@@ -4,7 +4,13 @@
  */
 import type { Allocation, Device } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
-import { type ChatMessage, type ChatTemplate, encodeChat, encodePrompt } from "../format/template.ts";
+import {
+  type ChatMessage,
+  type ChatTemplate,
+  encodeChat,
+  encodePrompt,
+  type RenderOptions,
+} from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
@@ -24,6 +30,13 @@ interface Parts {
 
 /** Text for one user turn, a conversation, or token ids as they are. */
 export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
+
+export interface PromptOptions {
+  /** Text as it is, without the chat template. */
+  raw?: boolean;
+  /** What the chat template gets besides the messages: tools, enable_thinking, documents. */
+  template?: RenderOptions;
+}
 
 export class LanguageModel {
   readonly #parts: Parts;
@@ -58,7 +71,7 @@ export class LanguageModel {
   }
 
   /** The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. */
-  encode(prompt: Prompt, options: { raw?: boolean } = {}): number[] {
+  encode(prompt: Prompt, options: PromptOptions = {}): number[] {
     const { template, tokenizer } = this.#parts;
     if (typeof prompt === "object" && "ids" in prompt) return [...prompt.ids];
     if (this.#isRaw(prompt, options)) {
@@ -69,18 +82,18 @@ export class LanguageModel {
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
     const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return encodeChat(tokenizer, template, messages);
+    return encodeChat(tokenizer, template, messages, options.template);
   }
 
   /**
    * Generates a continuation. Iterate over the result for pieces of text as they come; `result()` has counts, timings
    * and the stop reason. What the caches hold already of the prompt's beginning is not processed again.
    */
-  generate(prompt: Prompt, options: GenerateOptions & { raw?: boolean } = {}): Generation {
+  generate(prompt: Prompt, options: GenerateOptions & PromptOptions = {}): Generation {
     return new Generation(this.#generate(prompt, options));
   }
 
-  async *#generate(prompt: Prompt, options: GenerateOptions & { raw?: boolean }) {
+  async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
     if (this.#closing) throw new NibbleError("argument", "the model is closed");
     if (this.#running)
       throw new NibbleError(
@@ -99,7 +112,7 @@ export class LanguageModel {
   }
 
   /** The prompt is text that goes on, not a turn that ends with the opening of an answer. */
-  #isRaw(prompt: Prompt, options: { raw?: boolean }): boolean {
+  #isRaw(prompt: Prompt, options: PromptOptions): boolean {
     const { template } = this.#parts;
     return options.raw === true || (template === null && typeof prompt === "string");
   }

@@ -1,0 +1,70 @@
+/**
+ * What a chat shows. On a terminal: answers with their thinking dimmed, notes dimmed, nothing that a terminal would obey
+ * out of a model's mouth. In a pipe: answers and what commands were asked for on stdout, everything else on stderr, no
+ * thinking and no colours.
+ */
+import { printable } from "./figures.ts";
+import { write } from "./interrupt.ts";
+import type { Part } from "./thinking.ts";
+
+const DIM = "\x1b[2m";
+const PLAIN = "\x1b[22m";
+
+export class Screen {
+  readonly isTerminal: boolean;
+  readonly #signal: AbortSignal;
+  readonly #hasColours: boolean;
+  #kind: Part["kind"] | null = null;
+  #isLineOpen = false;
+
+  constructor(signal: AbortSignal, isTerminal: boolean, env: NodeJS.ProcessEnv = process.env) {
+    this.#signal = signal;
+    this.isTerminal = isTerminal;
+    // no-color.org: set and not empty.
+    this.#hasColours = isTerminal && !env.NO_COLOR && env.TERM !== "dumb";
+  }
+
+  /** A piece of an answer. */
+  async part({ kind, text }: Part): Promise<void> {
+    if (kind === "thinking" && !this.isTerminal) return;
+    let begin = "";
+    if (kind !== this.#kind) {
+      if (this.#kind !== null) begin = this.#isLineOpen ? "\n\n" : "\n";
+      if (this.#hasColours) begin += kind === "thinking" ? DIM : this.#kind === null ? "" : PLAIN;
+      // Without colours words have to tell them apart.
+      else if (this.isTerminal && (kind === "thinking" || this.#kind !== null)) begin += `[${kind}]\n`;
+      this.#kind = kind;
+    }
+    this.#isLineOpen = !text.endsWith("\n");
+    await write(begin + (this.isTerminal ? visible(text) : text), this.#signal);
+  }
+
+  /** The answer is over, whole or not. Does not wait: it also runs after errors. */
+  endAnswer(): void {
+    const isDim = this.#hasColours && this.#kind === "thinking";
+    const end = (isDim ? PLAIN : "") + (this.#isLineOpen ? "\n" : "");
+    if (end !== "" && !process.stdout.errored) process.stdout.write(end);
+    this.#kind = null;
+    this.#isLineOpen = false;
+  }
+
+  /** What a command was asked for. */
+  say(text: string): Promise<void> {
+    return write(`${text}\n`, this.#signal);
+  }
+
+  /** What is good to know. */
+  note(text: string): void {
+    const out = this.isTerminal ? process.stdout : process.stderr;
+    out.write(this.#hasColours ? `${DIM}${text}${PLAIN}\n` : `${text}\n`);
+  }
+
+  error(text: string): void {
+    process.stderr.write(`nibble: ${text}\n`);
+  }
+}
+
+/** Control characters are shown, not sent, line ends and tabs aside. */
+export function visible(text: string): string {
+  return text.replace(/[^\n\t]+/g, printable);
+}

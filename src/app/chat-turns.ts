@@ -1,0 +1,207 @@
+/**
+ * One conversation with one model: answers, documents, files. Owns what becomes of a turn that is stopped, fails or does
+ * not fit: what was said is kept, a question without an answer is taken back, and nothing else changes. Refuses to know
+ * keys and commands.
+ */
+import {
+  ArgumentError,
+  ContextError,
+  type GenerationResult,
+  type LanguageModel,
+  NibbleError,
+  type RenderOptions,
+  type SampleOptions,
+} from "../index.ts";
+import type { Screen } from "./chat-screen.ts";
+import { Conversation } from "./conversation.ts";
+import { readConversation, writeConversation } from "./conversation-file.ts";
+import { grouped, perSecond } from "./figures.ts";
+import { readText, takesSystem } from "./input.ts";
+import { progress } from "./progress.ts";
+import { AnswerStream, openedSection, type Part, type Section } from "./thinking.ts";
+
+export interface ChatSettings {
+  /** As the user names it. */
+  readonly name: string;
+  readonly system: string | null;
+  readonly sampling: SampleOptions;
+  readonly maxTokens?: number;
+  /** Variables of the chat template. */
+  readonly template: RenderOptions;
+}
+
+/** From here on a note says how full the context is. */
+const NEARLY_FULL = 0.9;
+
+export class Chat {
+  readonly model: LanguageModel;
+  readonly settings: ChatSettings;
+  readonly screen: Screen;
+  readonly conversation: Conversation;
+  /** Of answers that were finished, oldest first. */
+  readonly results: GenerationResult[] = [];
+  /** The file that /save without a name writes, and may replace. */
+  file: string | null = null;
+  #unsavedTurns = 0;
+  readonly #opened: Section | null;
+  readonly #signal: AbortSignal;
+
+  /** The model has a chat template. */
+  constructor(model: LanguageModel, settings: ChatSettings, screen: Screen, signal: AbortSignal) {
+    this.model = model;
+    this.settings = settings;
+    this.screen = screen;
+    this.#signal = signal;
+    const template = model.chatTemplate;
+    if (template === null) throw new ArgumentError("the model", "without a chat template", "one that has it");
+    this.conversation = new Conversation(settings.system, takesSystem(template));
+    const probe = [{ role: "user", content: "question" }];
+    this.#opened = openedSection(template.render(probe, { ...settings.template, addGenerationPrompt: true }));
+  }
+
+  /** Tokens up to the answer of an empty question. */
+  tokens(): number {
+    return this.model.encode(this.conversation.messages(""), { template: this.settings.template }).length;
+  }
+
+  /** Answers on the screen. `stop` ends the answer, and what was said is kept. */
+  async answer(question: string, stop: AbortSignal): Promise<void> {
+    const { sampling, maxTokens, template } = this.settings;
+    const started = performance.now();
+    const reading = progress("reading", (done, total) => {
+      return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
+    });
+    const stream = new AnswerStream(this.model.tokenizer, this.#opened);
+    const said = { answer: "", thinking: "" };
+    const show = async (parts: readonly Part[]) => {
+      for (const part of parts) {
+        said[part.kind] += part.text;
+        await this.screen.part(part);
+      }
+    };
+    let result: GenerationResult | null = null;
+    let failure: unknown = null;
+    try {
+      const generation = this.model.generate(this.conversation.messages(question), {
+        ...sampling,
+        ...{ maxTokens, template },
+        signal: AbortSignal.any([this.#signal, stop]),
+        onPrompt: reading.show,
+      });
+      for await (const { ids } of generation) {
+        reading.clear();
+        await show(stream.push(ids));
+      }
+      result = await generation.result();
+    } catch (error) {
+      failure = error;
+    }
+    try {
+      reading.clear();
+      if (!this.#signal.aborted) await show(stream.end());
+    } finally {
+      this.screen.endAnswer();
+    }
+    if (this.#signal.aborted) throw failure;
+    this.#keep(question, said, result);
+    if (failure && !stop.aborted) throw this.#explained(failure);
+    if (!result)
+      this.screen.note(said.answer.trim() === "" ? TAKEN_BACK : "(stopped; what was said is kept)");
+  }
+
+  async attachFile(path: string): Promise<void> {
+    if (path === "" || path === "-") throw new ArgumentError("/file", `"${path}"`, "the path of a text file");
+    this.attach(path, await readText(path, this.#signal));
+  }
+
+  /** Puts a document in. NibbleError "context", and nothing changes, when it does not fit. */
+  attach(path: string, text: string): void {
+    const before = this.tokens();
+    const undo = this.conversation.attach(text);
+    try {
+      const { context } = this.model.plan;
+      const tokens = this.tokens();
+      if (tokens > context)
+        throw new NibbleError(
+          "context",
+          `${path} has ${grouped(tokens - before)} tokens; ${grouped(Math.max(0, context - before))} of the context of ${grouped(context)} are free. It was not put in. ${this.#moreRoom()}`,
+        );
+      const where =
+        this.conversation.waiting.length > 0 ? "in front of your next message" : "at the beginning";
+      this.screen.note(`${path}: ${grouped(tokens - before)} tokens, ${where}`);
+    } catch (error) {
+      undo();
+      throw error;
+    }
+  }
+
+  clear(): void {
+    this.conversation.clear();
+    this.file = null;
+    this.#unsavedTurns = 0;
+  }
+
+  /** Writes the conversation; `path` "": to the file of last time, or one named for the present. */
+  async save(path: string): Promise<void> {
+    if (this.conversation.turns.length === 0)
+      throw new NibbleError("argument", "there is nothing to save yet: no question was answered");
+    const to =
+      path || this.file || `nibble-chat-${new Date().toISOString().slice(0, 19).replace(/\D/g, "")}.json`;
+    await writeConversation(to, this.conversation.toJson(this.settings.name), to === this.file);
+    this.file = to;
+    this.#unsavedTurns = 0;
+    this.screen.note(`saved: ${to}`);
+  }
+
+  async load(path: string): Promise<void> {
+    if (path === "" || path === "-") throw new ArgumentError("/load", `"${path}"`, "a file that /save wrote");
+    if (this.#unsavedTurns > 0)
+      throw new NibbleError("argument", "this conversation is not saved; /save it, or /clear, then /load");
+    const saved = await readConversation(path, this.#signal);
+    this.conversation.replace(saved);
+    this.file = path;
+    const { model, turns } = saved;
+    const { name } = this.settings;
+    this.screen.note(
+      `loaded: ${path}, ${turns.length} ${turns.length === 1 ? "turn" : "turns"}${model === name ? "" : `, until now with ${JSON.stringify(model)}`}`,
+    );
+  }
+
+  #keep(question: string, said: { answer: string; thinking: string }, result: GenerationResult | null): void {
+    // A model that says nothing has answered; one that was stopped before it did has not.
+    if (!result && said.answer.trim() === "") return;
+    this.conversation.add(question, said.answer, said.thinking.trim());
+    this.#unsavedTurns++;
+    if (!result) return;
+    this.results.push(result);
+    const { stopReason, promptTokens, generatedTokens } = result;
+    const { context } = this.model.plan;
+    const used = promptTokens + generatedTokens;
+    if (stopReason === "context") {
+      this.screen.note(
+        `(the context of ${grouped(context)} tokens is full: the answer ends here and is kept. ${this.#moreRoom()})`,
+      );
+    } else if (stopReason === "length") this.screen.note(`(ended after ${grouped(generatedTokens)} tokens)`);
+    else if (said.answer.trim() === "") this.screen.note("(no answer)");
+    else if (used > NEARLY_FULL * context)
+      this.screen.note(`(${grouped(used)} of the context's ${grouped(context)} tokens are used)`);
+  }
+
+  #explained(error: unknown): unknown {
+    if (!(error instanceof ContextError)) return error;
+    return new NibbleError(
+      "context",
+      `with this message the conversation has ${grouped(error.tokens)} tokens; the context holds ${grouped(error.context)}. The message was not put in, everything else is kept. ${this.#moreRoom()}`,
+      { cause: error },
+    );
+  }
+
+  #moreRoom(): string {
+    const { context } = this.model.plan;
+    const { trainedContext } = this.model.config;
+    if (context >= trainedContext) return "/save keeps the conversation, /clear begins a new one.";
+    return `/clear begins a new one; or /save, start again with --context (up to ${grouped(trainedContext)}), and /load.`;
+  }
+}
+
+const TAKEN_BACK = "(stopped before anything was said; your message was taken back)";

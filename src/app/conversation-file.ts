@@ -1,0 +1,43 @@
+/** Conversations on the disk: read whole, written whole or not at all, and only their user can read them. */
+import { randomBytes } from "node:crypto";
+import { rename, rm, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { resolve } from "node:path";
+import { NibbleError } from "../index.ts";
+import { parseConversation, type Saved } from "./conversation.ts";
+import { readText } from "./input.ts";
+
+/** FormatError unless it is a conversation, NibbleError "io" when it cannot be read. */
+export async function readConversation(path: string, signal: AbortSignal): Promise<Saved> {
+  return parseConversation(await readText(path, signal), path);
+}
+
+/** Unless `mayReplace`, a file that exists is left alone: NibbleError "io". */
+export async function writeConversation(path: string, text: string, mayReplace: boolean): Promise<void> {
+  const unfinished = mayReplace ? `${path}.${randomBytes(4).toString("hex")}` : path;
+  let isOurs = false;
+  try {
+    await writeFile(unfinished, "", { mode: 0o600, flag: "wx" });
+    isOurs = true;
+    await writeFile(unfinished, text);
+    if (mayReplace) await rename(unfinished, path);
+  } catch (cause) {
+    if (isOurs) await rm(unfinished, { force: true });
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const reasons: Record<string, string> = {
+      EEXIST: "exists already and is not what this chat has saved or loaded; choose another name",
+      ENOENT: "no such folder",
+      EISDIR: "is a folder, not a file",
+    };
+    throw new NibbleError("io", `${path}: ${reasons[code ?? ""] ?? message}`, { cause });
+  }
+}
+
+/** A path as people type or drop it behind a command: quotes, "\ " and "~/", which no shell has seen. */
+export function typedPath(text: string): string {
+  const trimmed = text.trim();
+  const quoted = /^(["'])(.*)\1$/.exec(trimmed);
+  const bare =
+    quoted?.[2] ?? (process.platform === "win32" ? trimmed : trimmed.replace(/\\(?=[ '"()\\])/g, ""));
+  return bare.startsWith("~/") ? resolve(homedir(), bare.slice(2)) : bare;
+}

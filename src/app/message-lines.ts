@@ -1,0 +1,45 @@
+/**
+ * Lines as they are typed -> messages: a line that ends in a backslash goes on, and """ opens a text of many lines that
+ * ends with """. Refuses to know where lines come from and what a message means.
+ */
+const QUOTES = '"""';
+
+export class MessageLines {
+  #lines: string[] = [];
+  #isQuoted = false;
+
+  /** A message has begun and is not whole. */
+  get isOpen(): boolean {
+    return this.#isQuoted || this.#lines.length > 0;
+  }
+
+  /** The message that this line completes; null: it goes on. */
+  add(line: string): string | null {
+    if (!this.isOpen && line.trimStart().startsWith(QUOTES)) {
+      this.#isQuoted = true;
+      line = line.trimStart().slice(QUOTES.length);
+      // What stands alone on the opening line would be an empty first line.
+      if (line.trim() === "") return null;
+    }
+    if (this.#isQuoted) {
+      const isLast = line.trimEnd().endsWith(QUOTES);
+      const text = isLast ? line.trimEnd().slice(0, -QUOTES.length) : line;
+      // Likewise for """ alone on the last line.
+      if (!(isLast && text === "" && this.#lines.length > 0)) this.#lines.push(text);
+      return isLast ? this.take() : null;
+    }
+    // Two backslashes are a backslash that was meant.
+    const backslashes = /\\*$/.exec(line)?.[0].length ?? 0;
+    const goesOn = backslashes % 2 === 1;
+    this.#lines.push(goesOn ? line.slice(0, -1) : line);
+    return goesOn ? null : this.take();
+  }
+
+  /** What there is, whole or not, and starts anew. */
+  take(): string {
+    const message = this.#lines.join("\n");
+    this.#lines = [];
+    this.#isQuoted = false;
+    return message;
+  }
+}

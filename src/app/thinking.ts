@@ -1,0 +1,164 @@
+/**
+ * Takes an answer apart, while it streams, into what the model thinks and what it says. Owns the marks that models put
+ * around their reasoning; refuses to know terminals and templates. The one idea: a mark counts once it is whole, and
+ * text that may still become one is held back, so that it does not matter how the text was cut into pieces.
+ */
+import type { Tokenizer } from "../index.ts";
+
+export interface Part {
+  readonly kind: "thinking" | "answer";
+  readonly text: string;
+}
+
+export interface Section {
+  readonly open: string;
+  readonly close: string;
+  /** Stands behind `open` and is no thought. */
+  readonly label?: string;
+  /** Also after the answer has begun: control tokens, which nobody writes in prose. Others open an answer or are text. */
+  readonly anywhere?: boolean;
+}
+
+/** No mark contains another. */
+export const SECTIONS: readonly Section[] = [
+  // Qwen 3, DeepSeek R1 and its distillations, SmolLM 3, GLM.
+  { open: "<think>", close: "</think>" },
+  { open: "<seed:think>", close: "</seed:think>" },
+  // Magistral.
+  { open: "[THINK]", close: "[/THINK]" },
+  // Gemma 4.
+  { open: "<|channel>", close: "<channel|>", label: "thought\n", anywhere: true },
+];
+
+/** The section that a generation prompt has opened already, as DeepSeek R1's template does; null: none. */
+export function openedSection(prompt: string): Section | null {
+  const end = prompt.trimEnd();
+  const opens = ({ open, label = "" }: Section) => end.endsWith(open) || end.endsWith(open + label.trimEnd());
+  return SECTIONS.find(opens) ?? null;
+}
+
+export class ThinkingStream {
+  #inside: Section | null;
+  #held = "";
+  /** The answer has more than blanks. */
+  #answered = false;
+  /** Nothing of the present part has been given out: its first newlines are the template's, not the model's. */
+  #fresh = true;
+  #label = "";
+
+  /** `inside`: the section that the prompt has opened. */
+  constructor(inside: Section | null = null) {
+    this.#inside = inside;
+  }
+
+  /** Neighbours in the result differ in kind; texts are not empty. */
+  push(more: string): Part[] {
+    this.#held += more;
+    const parts: Part[] = [];
+    while (this.#inside ? this.#think(this.#inside, parts) : this.#say(parts));
+    return parts;
+  }
+
+  /** What was held back. A section that was not closed stays thinking. */
+  end(): Part[] {
+    const parts: Part[] = [];
+    this.#give(this.#held.length, parts);
+    return parts;
+  }
+
+  /** True: the section has ended and there may be more. */
+  #think({ close }: Section, parts: Part[]): boolean {
+    if (this.#label !== "") {
+      if (this.#held.length < this.#label.length && this.#label.startsWith(this.#held)) return false;
+      if (this.#held.startsWith(this.#label)) this.#held = this.#held.slice(this.#label.length);
+      this.#label = "";
+    }
+    const at = this.#held.indexOf(close);
+    if (at < 0) {
+      this.#give(partialMark(this.#held, close), parts);
+      return false;
+    }
+    this.#give(at, parts);
+    this.#held = this.#held.slice(close.length);
+    this.#inside = null;
+    this.#fresh = true;
+    return true;
+  }
+
+  /** True: a section has begun. */
+  #say(parts: Part[]): boolean {
+    const held = this.#held;
+    const counts = (at: number, section: Section) =>
+      at >= 0 && (section.anywhere || !(this.#answered || /\S/.test(held.slice(0, at))));
+    const found = SECTIONS.map((section) => ({ section, at: held.indexOf(section.open) }))
+      .filter(({ section, at }) => counts(at, section))
+      .sort((a, b) => a.at - b.at);
+    if (found.length === 0) {
+      const partial = SECTIONS.map((section) => ({ section, at: partialMark(held, section.open) }));
+      const safe = partial.filter(({ section, at }) => counts(at, section)).map(({ at }) => at);
+      this.#give(Math.min(held.length, ...safe), parts);
+      return false;
+    }
+    const [{ section, at }] = found;
+    this.#give(at, parts);
+    this.#held = this.#held.slice(section.open.length);
+    this.#inside = section;
+    this.#label = section.label ?? "";
+    this.#fresh = true;
+    return true;
+  }
+
+  /** The first `length` characters of what is held leave as part of the present kind. */
+  #give(length: number, parts: Part[]): void {
+    let text = this.#held.slice(0, length);
+    this.#held = this.#held.slice(length);
+    if (this.#fresh) text = text.replace(/^[\r\n]+/, "");
+    if (text === "") return;
+    this.#fresh = false;
+    const kind = this.#inside ? "thinking" : "answer";
+    if (kind === "answer" && /\S/.test(text)) this.#answered = true;
+    const last = parts.at(-1);
+    if (last?.kind === kind) parts[parts.length - 1] = { kind, text: last.text + text };
+    else parts.push({ kind, text });
+  }
+}
+
+/** Where the end of `text` could be the beginning of `mark`; its length when it could not. */
+function partialMark(text: string, mark: string): number {
+  for (let at = Math.max(0, text.length - mark.length + 1); at < text.length; at++)
+    if (mark.startsWith(text.slice(at))) return at;
+  return text.length;
+}
+
+/** From an answer's ids to its parts. Some vocabularies have the marks as control tokens, which decode to no text. */
+export class AnswerStream {
+  readonly #tokenizer: Tokenizer;
+  readonly #marks: ReadonlyMap<number, string>;
+  readonly #text: ReturnType<Tokenizer["stream"]>;
+  readonly #thinking: ThinkingStream;
+
+  constructor(tokenizer: Tokenizer, inside: Section | null) {
+    this.#tokenizer = tokenizer;
+    this.#marks = controlMarks(tokenizer);
+    this.#text = tokenizer.stream();
+    this.#thinking = new ThinkingStream(inside);
+  }
+
+  push(ids: readonly number[]): Part[] {
+    const said = ids.filter((id) => !this.#tokenizer.endIds.has(id));
+    return this.#thinking.push(said.map((id) => this.#text.push(id) + (this.#marks.get(id) ?? "")).join(""));
+  }
+
+  end(): Part[] {
+    return [...this.#thinking.push(this.#text.end()), ...this.#thinking.end()];
+  }
+}
+
+function controlMarks(tokenizer: Tokenizer): Map<number, string> {
+  const marks = new Map<number, string>();
+  for (const mark of SECTIONS.flatMap(({ open, close }) => [open, close])) {
+    const ids = tokenizer.encode(mark, { special: true });
+    if (ids.length === 1 && tokenizer.decode(ids) === "") marks.set(ids[0], mark);
+  }
+  return marks;
+}

@@ -1,0 +1,146 @@
+/** Reasoning marks in a streamed answer: any cut of the text gives the same parts, and only marks that open an answer count. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  AnswerStream,
+  openedSection,
+  type Part,
+  SECTIONS,
+  type Section,
+  ThinkingStream,
+} from "../../src/app/thinking.ts";
+import type { Tokenizer } from "../../src/index.ts";
+
+/** Neighbours of one kind joined: what a reader of the stream has at the end. */
+function joined(parts: readonly Part[]): Part[] {
+  const out: Part[] = [];
+  for (const part of parts) {
+    const last = out.at(-1);
+    if (last?.kind === part.kind) out[out.length - 1] = { kind: part.kind, text: last.text + part.text };
+    else out.push(part);
+  }
+  return out;
+}
+
+function parts(pieces: readonly string[], inside: Section | null = null): Part[] {
+  const stream = new ThinkingStream(inside);
+  return joined([...pieces.flatMap((piece) => stream.push(piece)), ...stream.end()]);
+}
+
+const thinking = (text: string): Part => ({ kind: "thinking", text });
+const answer = (text: string): Part => ({ kind: "answer", text });
+
+describe("an answer's parts", () => {
+  const cases: [what: string, text: string, expected: Part[]][] = [
+    ["no marks", "Hello <b>there</b>.", [answer("Hello <b>there</b>.")]],
+    ["Qwen 3", "<think>\nHm.\n</think>\n\nYes.", [thinking("Hm.\n"), answer("Yes.")]],
+    ["nothing thought", "<think>\n\n</think>\n\nYes.", [answer("Yes.")]],
+    ["newlines in front", "\n<think>a</think>b", [thinking("a"), answer("b")]],
+    ["two sections", "<think>a</think>\n<think>b</think>c", [thinking("ab"), answer("c")]],
+    ["cut off while thinking", "<think>a b", [thinking("a b")]],
+    ["cut off inside the closing mark", "<think>a</thi", [thinking("a</thi")]],
+    ["an unfinished opening mark", "<thin", [answer("<thin")]],
+    ["marks in prose", "Use <think>x</think> tags.", [answer("Use <think>x</think> tags.")]],
+    ["other marks inside", "<think>[THINK]<channel|></think>b", [thinking("[THINK]<channel|>"), answer("b")]],
+    ["Magistral", "[THINK]a[/THINK]b", [thinking("a"), answer("b")]],
+    ["Gemma 4", "<|channel>thought\nHm.<channel|>Yes.", [thinking("Hm."), answer("Yes.")]],
+    ["Gemma 4, empty", "<|channel>thought\n<channel|>Yes.", [answer("Yes.")]],
+    [
+      "Gemma 4, later",
+      "One.<|channel>thought\nHm.<channel|>Two.",
+      [answer("One."), thinking("Hm."), answer("Two.")],
+    ],
+    ["indented code", "    x = 1", [answer("    x = 1")]],
+  ];
+  it.each(cases)("%s", (_what, text, expected) => {
+    expect(parts([text])).toEqual(expected);
+    expect(parts([...text])).toEqual(expected);
+  });
+
+  it("from a prompt that has opened the section", () => {
+    expect(parts(["Hm.", "</th", "ink>\n\nYes."], SECTIONS[0])).toEqual([thinking("Hm."), answer("Yes.")]);
+  });
+});
+
+describe("properties", () => {
+  const atoms = [...SECTIONS.flatMap(({ open, close, label = "" }) => [open, close, open + label, close])];
+  const text = fc
+    .array(
+      fc.oneof(fc.constantFrom(...atoms, "\n", " ", "a", "<", "[", "<|", "|>"), fc.string({ maxLength: 4 })),
+      {
+        maxLength: 12,
+      },
+    )
+    .map((pieces) => pieces.join(""));
+  const inside = fc.constantFrom(null, ...SECTIONS);
+
+  it("any cut of the text gives the same parts", () => {
+    fc.assert(
+      fc.property(text, fc.array(fc.nat(60)), inside, (all, cuts, section) => {
+        const places = [...new Set([0, ...cuts.filter((cut) => cut < all.length), all.length])].sort(
+          (a, b) => a - b,
+        );
+        const pieces = places.slice(1).map((end, i) => all.slice(places[i], end));
+        expect(parts(pieces, section)).toEqual(parts([all], section));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("no text is lost or added but marks, labels and a part's first newlines", () => {
+    fc.assert(
+      fc.property(text, inside, (all, section) => {
+        let rest = all;
+        for (const part of parts([all], section)) {
+          const at = rest.indexOf(part.text[0]);
+          expect(at).toBeGreaterThanOrEqual(0);
+          for (const char of part.text) {
+            const next = rest.indexOf(char);
+            expect(next).toBeGreaterThanOrEqual(0);
+            rest = rest.slice(next + 1);
+          }
+        }
+      }),
+    );
+  });
+
+  it("text without marks streams through at once", () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[a-z ]{1,40}$/), (all) => {
+        expect(new ThinkingStream().push(all)).toEqual([answer(all)]);
+      }),
+    );
+  });
+});
+
+describe("the generation prompt", () => {
+  it.each<[string, string | null]>([
+    ["<|im_start|>assistant\n", null],
+    ["<|im_start|>assistant\n<think>\n\n</think>\n\n", null],
+    ["<｜Assistant｜><think>\n", "<think>"],
+    ["<|turn>model\n<|channel>thought\n<channel|>", null],
+    ["<|turn>model\n<|channel>thought\n", "<|channel>"],
+  ])("%j", (prompt, open) => {
+    expect(openedSection(prompt)?.open ?? null).toBe(open);
+  });
+});
+
+describe("marks that are control tokens", () => {
+  const marks = ["<|channel>", "<channel|>"];
+  const end = 9;
+  const tokenizer = {
+    endIds: new Set([end]),
+    encode: (text: string) => (marks.includes(text) ? [marks.indexOf(text)] : [5, 6, 7]),
+    decode: (ids: number[]) => (ids[0] < 2 ? "" : "?"),
+    stream: () => ({
+      push: (id: number) => (id < 2 ? "" : id === 2 ? "thought\n" : String(id)),
+      end: () => "!",
+    }),
+  } as unknown as Tokenizer;
+
+  it("are seen by their ids, and end tokens give no text", () => {
+    const stream = new AnswerStream(tokenizer, null);
+    const all = [0, 2, 3, 1, 4, end].flatMap((id) => stream.push([id]));
+    expect(joined([...all, ...stream.end()])).toEqual([thinking("3"), answer("4!")]);
+  });
+});

@@ -58,10 +58,6 @@ export class Screen {
     const out = this.isTerminal ? process.stdout : process.stderr;
     out.write(this.#hasColours ? `${DIM}${text}${PLAIN}\n` : `${text}\n`);
   }
-
-  error(text: string): void {
-    process.stderr.write(`nibble: ${text}\n`);
-  }
 }
 
 /** Control characters are shown, not sent, line ends and tabs aside. */

@@ -15,7 +15,7 @@ import { History, historyPath } from "./chat-history.ts";
 import { ChatInput } from "./chat-input.ts";
 import { Screen } from "./chat-screen.ts";
 import { Chat } from "./chat-turns.ts";
-import { messageOf, ToldError } from "./exit.ts";
+import { ToldError, tell } from "./exit.ts";
 import { bytes, grouped } from "./figures.ts";
 import { readText } from "./input.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
@@ -98,7 +98,7 @@ async function converse(talk: Chat, input: ChatInput, signal: AbortSignal): Prom
       return await action();
     } catch (error) {
       if (signal.aborted) throw new AbortedError("the chat");
-      screen.error(messageOf(error));
+      tell(error);
       failure ??= error;
       return false;
     }

@@ -37,9 +37,14 @@ export function report(error: unknown, program: Command, signal: AbortSignal): n
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof AbortedError && signal.aborted) return signal.reason;
   if (error instanceof ToldError) return exitCode(error.cause);
-  process.stderr.write(`nibble: ${line(error, program)}\n`);
-  if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  tell(error, line(error, program));
   return exitCode(error);
+}
+
+/** One line on stderr, and the stack where it is asked for. */
+export function tell(error: unknown, text = messageOf(error)): void {
+  process.stderr.write(`nibble: ${text}\n`);
+  if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }
 
 function exitCode(error: unknown): number {
@@ -47,7 +52,7 @@ function exitCode(error: unknown): number {
 }
 
 /** Without line ends: one error is one line. */
-export function messageOf(error: unknown): string {
+function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.replace(/\s*\n\s*/g, " ") || "unknown error";
 }

@@ -55,8 +55,8 @@ type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBuffe
 const FORMATS = ["int4", "f16"];
 /** Kernels read some buffers as vec4s. */
 const ALIGNMENT = 16;
-/** Of a buffer: one 16x16 tile of float32, which a kernel that stores subgroup matrices must be able to address. */
-const LEAST_BYTES = 1024;
+/** Of a result: one 16x16 tile of float32, which a kernel that stores subgroup matrices must be able to address. */
+const LEAST_RESULT = 1024;
 
 function aligned(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
@@ -73,7 +73,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const buffer = (label: string, bytes: number): Buffer => ({
     id: count++,
     label,
-    bytes: aligned(Math.max(LEAST_BYTES, bytes)),
+    bytes: aligned(Math.max(1, bytes)),
   });
   const keep = (label: string, bytes: number) => {
     const made = buffer(label, bytes);
@@ -94,10 +94,14 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache).keys),
     values: keep(`values of layer ${cache.layer}`, kvBytes(cache).values),
   }));
+  const result = (bytes: number) => Math.max(LEAST_RESULT, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
   for (const value of new Set([graph.logits, ...graph.labels.values()]))
-    kept.set(value.id, keep(value === graph.logits ? "logits" : "label", rowsOf(value) * value.cols * 4));
+    kept.set(
+      value.id,
+      keep(value === graph.logits ? "logits" : "label", result(rowsOf(value) * value.cols * 4)),
+    );
   const ids = keep("ids", graph.maxTokens * 4);
   const turns = graph.ropes.map(({ frequencies }) =>
     keep("turns", graph.maxTokens * 2 * frequencies.length * 4),
@@ -116,7 +120,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     caches,
     kept,
     spare,
-    activation: buffer,
+    activation: (label, bytes) => buffer(label, result(bytes)),
   };
   const decode = new ModeCompiler(shared, "decode").compile();
   const prompt = new ModeCompiler(shared, "prompt").compile();

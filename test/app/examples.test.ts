@@ -8,6 +8,7 @@ const EXPECTED: Record<string, RegExp> = {
   "abort.js": /read 64 of \d+ tokens\nreading the prompt was stopped\n$/,
   "cache-formats.js": /^f16 +4194304 bytes.* 614\.\nint4 +1310720 bytes.* 614\.\n$/,
   "conversation.js": /48213.*\n.*, 0 of them from the cache\n.*Lisbon.*\n.*, [1-9]\d* of them/,
+  "device.js": /^.+\n.+ \(\d+ tokens\/s\)\n$/,
   "inspect.js": /f16: 4096 bytes.*\nint4: 1280 bytes/,
   "open.js": /llama, 8 layers of 384/,
   "result.js": /"promptTokens": [1-9]/,

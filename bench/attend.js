@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Attention over one layer's cache, two worker threads: int4 fused, int4 dequantized and then attended, f16; one query
- * and prompt chunks, at 1K, 8K and 32K tokens. Medians of rounds that alternate between the rows of a depth.
+ * Attention over one layer's cache, two worker threads: int4 fused, int4 dequantized and then attended, rq4 fused, f16; one
+ * query and prompt chunks, at 1K, 8K and 32K tokens. Medians of rounds that alternate between the rows of a depth.
  *   node bench/attend.js [--plain] [--json] [--heads 32] [--kv-heads 8] [--head-dim 128] [--rounds 5]
  * Run `npm run build` first. The dequantizing rung is lab/kernels/attend, compiled here.
  */
@@ -60,7 +60,7 @@ const binary = options.plain ? "kernels" : "kernels-relaxed";
 const product = new WebAssembly.Module(readFileSync(join(root, `src/device/wasm/${binary}.wasm`)));
 const modules = [compileRung(), product];
 
-/** @typedef {"f16" | "int4"} Format */
+/** @typedef {"f16" | "int4" | "rq4"} Format */
 /** A kernel's calls, [name, arguments], of each thread. @typedef {[string, number[]][][]} Phase */
 
 const fromDist = (/** @type {string} */ path) => import(new URL(`../dist/${path}`, import.meta.url).href);
@@ -102,6 +102,7 @@ const expanded = region(2 * kvHeads * capacity * headDim * 4);
 const caches = {
   f16: region(kvCacheBytes(kvHeads, headDim, capacity, "f16")),
   int4: region(kvCacheBytes(kvHeads, headDim, capacity, "int4")),
+  rq4: region(kvCacheBytes(kvHeads, headDim, capacity, "rq4")),
 };
 
 /** Uniform numbers in (-1.7, 1.7): unit variance. @param {number} count */
@@ -128,14 +129,15 @@ function fill() {
         codec.encode(
           floats(source + ((part * period + token) * width + head * headDim) * 4, headDim),
           encoded,
+          part === 0 ? "keys" : "values",
         );
         for (let slot = token; slot < capacity; slot += period)
           bytes.set(encoded, rowMajor + ((part * kvHeads + head) * capacity + slot) * vectorBytes);
       }
   for (let position = 0; position < capacity; position += period) {
     const tokens = Math.min(period, capacity - position);
-    for (const format of /** @type {Format[]} */ (["f16", "int4"])) {
-      const shape = [kvHeads, headDim, capacity, KV_FORMATS[format], 0, kvHeads];
+    for (const format of /** @type {Format[]} */ (Object.keys(caches))) {
+      const shape = [kvHeads, headDim, capacity, KV_FORMATS[format], work, 0, kvHeads];
       kernels.appendKv(caches[format], source, source + period * width * 4, position, tokens, ...shape);
     }
   }
@@ -182,7 +184,21 @@ function fused(format, tokens, position) {
       ],
     ]),
     perThread((thread) => [
-      ["attendMerge", [partials, out, position, tokens, heads, kvHeads, headDim, 0, ...share(rows, thread)]],
+      [
+        "attendMerge",
+        [
+          partials,
+          out,
+          position,
+          tokens,
+          heads,
+          kvHeads,
+          headDim,
+          0,
+          KV_FORMATS[format],
+          ...share(rows, thread),
+        ],
+      ],
     ]),
   ];
 }
@@ -257,9 +273,10 @@ for (const depth of depths) {
           { row: "f32 (of the row above)", tokens: 1, phases: dequantized(depth - 1, true) },
         ]
       : []),
+    { row: "rq4 fused", tokens: 1, phases: fused("rq4", 1, depth - 1) },
     { row: "f16", tokens: 1, phases: fused("f16", 1, depth - 1) },
     ...CHUNKS.flatMap((tokens) =>
-      /** @type {const} */ (["int4", "f16"]).map((format) => ({
+      /** @type {const} */ (["int4", "rq4", "f16"]).map((format) => ({
         row: `${format} prompt`,
         tokens,
         phases: fused(format, tokens, depth),

@@ -101,6 +101,7 @@ async function check(shape, context, tokens) {
         codec.encode(
           all[part].subarray((at * kvHeads + head) * headDim, (at * kvHeads + head + 1) * headDim),
           bytes,
+          part,
         );
         if (Buffer.compare(found, bytes) !== 0) unequal++;
         const vector = new Float32Array(headDim);

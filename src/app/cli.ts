@@ -51,7 +51,9 @@ function answering(command: Command): Command {
   return command
     .option("--context <tokens>", "context to hold (default: what the model was trained for)", count)
     .addOption(
-      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
+      new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
+        .choices(["int4", "rq4", "f16"])
+        .default("int4"),
     )
     .addOption(
       new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
@@ -155,7 +157,9 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     )
     .option("--context <tokens>", "context to hold (default: the longest that fits)", count)
     .addOption(
-      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
+      new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
+        .choices(["int4", "rq4", "f16"])
+        .default("int4"),
     )
     .addOption(
       new Option(
@@ -202,7 +206,9 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--vocab <count>", "with --shape: another vocabulary", count)
     .option("--type <name>", "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16")
     .addOption(
-      new Option("--kv <format>", "format of keys and values").choices(["int4", "f16"]).default("int4"),
+      new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
+        .choices(["int4", "rq4", "f16"])
+        .default("int4"),
     )
     .addOption(
       new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(

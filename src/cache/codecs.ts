@@ -7,8 +7,11 @@ import { ArgumentError } from "../format/errors.ts";
 import { f16 } from "./codec-f16.ts";
 import { f32 } from "./codec-f32.ts";
 import { int4 } from "./codec-int4.ts";
+import { rq4 } from "./codec-rq4.ts";
 
-const CODECS: ReadonlyMap<string, KvCodec> = new Map([f16, int4, f32].map((codec) => [codec.name, codec]));
+const CODECS: ReadonlyMap<string, KvCodec> = new Map(
+  [f16, int4, rq4, f32].map((codec) => [codec.name, codec]),
+);
 
 /** f32 is for checking against outside implementations; only the reference device takes it. */
 export function kvCodec(name: string): KvCodec {

@@ -36,6 +36,8 @@ export interface Weight {
   readonly cols: number;
 }
 
+export type KvPart = "keys" | "values";
+
 /**
  * How one head vector of keys or values is held. The codec owns its bytes: the reference device encodes and decodes
  * through it; fast devices have kernels for the formats that they name and refuse others.
@@ -43,8 +45,8 @@ export interface Weight {
 export interface KvCodec {
   readonly name: string;
   vectorBytes(headDim: number): number;
-  /** vector [headDim] f32 -> vectorBytes bytes. */
-  encode(vector: Float32Array, bytes: Uint8Array): void;
+  /** vector [headDim] f32 -> vectorBytes bytes. Errors count otherwise in keys than in values: a format may tell them apart. */
+  encode(vector: Float32Array, bytes: Uint8Array, part: KvPart): void;
   decode(bytes: Uint8Array, vector: Float32Array): void;
 }
 

@@ -12,7 +12,7 @@ import type { Model } from "../model/model.ts";
 export interface PlanOptions {
   /** Positions that a session may reach; default: what the model was trained for, or the most that fits. */
   context?: number;
-  /** Format of the KV cache: "int4" (default), "f16". */
+  /** Format of the KV cache: "int4" (default), "rq4" (CPU only so far), "f16". */
   kv?: string;
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
   chunk?: number;

@@ -23,7 +23,8 @@ describe("inspect", () => {
       config: { family: "llama", layers: 8, trainedContext: 32768 },
       tokenizer: { vocab: 4096, bos: { id: 1, text: "<|begin|>" }, ends: [{ id: 2, text: "<|end|>" }] },
     });
-    // 8 layers, keys and values, 2 heads of 64 values: 16 bits a value, and 5 bits (4 and a scale and zero for 32).
+    // 8 layers, keys and values, 2 heads of 64 values: 16 bits a value, 5 bits (4 and a scale and zero for 32), and 4.25
+    // (4 and a scale for 64).
     const token = 8 * 2 * 2 * 64;
     const size = (format: string, bits: number) => ({
       format,
@@ -31,7 +32,7 @@ describe("inspect", () => {
       slidingBytesPerToken: 0,
       trainedContextBytes: (32768 * token * bits) / 8,
     });
-    expect(found.kv).toEqual([size("f16", 16), size("int4", 5)]);
+    expect(found.kv).toEqual([size("f16", 16), size("int4", 5), size("rq4", 4.25)]);
     expect(found.template).toContain("add_generation_prompt");
     expect(found.fileBytes).toBeGreaterThan(found.tensors.reduce((sum, { bytes }) => sum + bytes, 0));
   });

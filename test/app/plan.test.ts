@@ -17,9 +17,11 @@ describe("nibble plan", () => {
       /\n32,768 tokens of int4\n +weights +14\.\d MiB +q8_0 .*\n +KV cache +40\.0 MiB +8 full/,
     );
     expect(stdout).toMatch(/\n +total +\d+ MiB +fits\n/);
-    expect(stdout).toMatch(/\ncontext +int4 KV +total +fits +f16 KV +total +fits\n/);
+    expect(stdout).toMatch(/\ncontext +int4 KV +total +fits +f16 KV +total +fits +rq4 KV +total +fits\n/);
     expect(stdout).toMatch(/\n +4,096 +5\.0 MiB +\d+ MiB +yes +16\.0 MiB/);
-    expect(stdout).toContain("longest context that fits: int4 32,768, all · f16 32,768, all\n");
+    expect(stdout).toContain(
+      "longest context that fits: int4 32,768, all · f16 32,768, all · rq4 32,768, all\n",
+    );
     expect(stdout).toMatch(/\ncontext +llama\.cpp f16 +llama\.cpp q8_0 +llama\.cpp q4_0 +MLX f16\n/);
   });
 

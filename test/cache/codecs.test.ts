@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { int4 } from "../../src/cache/codec-int4.ts";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import type { Allocation } from "../../src/device/contract.ts";
+import type { Allocation, KvPart } from "../../src/device/contract.ts";
 import { INT4_GROUP } from "../../src/device/int4.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { type KvFormat, readToken } from "../../src/device/wasm/kv-layout.ts";
@@ -15,10 +15,10 @@ import { gaussian, memoryTensor, random } from "../device/random-tensor.ts";
 const HEAD_DIMS = [64, 80, 96, 128, 256, 512];
 const LARGEST_F16 = 65_504;
 
-function roundTrip(format: string, vector: Float32Array): Float32Array {
+function roundTrip(format: string, vector: Float32Array, part: KvPart = "keys"): Float32Array {
   const codec = kvCodec(format);
   const bytes = new Uint8Array(codec.vectorBytes(vector.length));
-  codec.encode(vector, bytes);
+  codec.encode(vector, bytes, part);
   const back = new Float32Array(vector.length);
   codec.decode(bytes, back);
   return back;
@@ -82,7 +82,7 @@ describe("int4", () => {
   it("has one zero: -0 comes back as 0, in any order", () => {
     const bytes = (list: number[]) => {
       const out = new Uint8Array(int4.vectorBytes(16));
-      int4.encode(Float32Array.from(list), out);
+      int4.encode(Float32Array.from(list), out, "keys");
       return out;
     };
     const zeros = bytes(new Array(16).fill(0));
@@ -103,7 +103,7 @@ describe("int4", () => {
 describe("numbers beyond float16", () => {
   const huge = [1e6, -1e6, 3.4e38, -3.4e38];
 
-  it.each(["f16", "int4"])(
+  it.each(["f16", "int4", "rq4"])(
     "%s: huge ones are clamped, tiny ones vanish, nothing is infinite or NaN",
     (format) => {
       for (const first of huge)
@@ -112,7 +112,9 @@ describe("numbers beyond float16", () => {
           vector.fill(second, 10, 40);
           expect(roundTrip(format, vector).every(Number.isFinite)).toBe(true);
         }
-      expect(roundTrip(format, new Float32Array(32).fill(1e-8))).toEqual(new Float32Array(32));
+      // Adding 0 turns -0 into 0.
+      const vanished = roundTrip(format, new Float32Array(32).fill(1e-8)).map((x) => x + 0);
+      expect(vanished).toEqual(new Float32Array(32));
     },
   );
 
@@ -165,60 +167,59 @@ describe.each(["auto", "plain"] as const)("the CPU device's cache, %s SIMD", (si
   const open: Allocation[] = [];
   afterAll(() => Promise.all(open.map((allocation) => allocation.close())));
 
-  it.each(HEAD_DIMS.flatMap((headDim) => (["int4", "f16"] as const).map((format) => ({ headDim, format }))))(
-    "heads of $headDim, $format: stores what the codec stores",
-    async ({ headDim, format }) => {
-      const vectors = hardVectors(headDim);
-      const kvHeads = 2;
-      const tokens = vectors.length;
-      const op = new Recorder(tokens, tokens);
-      // Token t has vector t as the key of head 0, and its neighbours elsewhere.
-      const part = (shift: number) =>
-        op.embed(op.weight(`part ${shift}`, "matrix", "f32", tokens, kvHeads * headDim));
-      const keys = part(0);
-      const cache = op.cache({
-        layer: 0,
-        codec: kvCodec(format),
-        kvHeads,
-        headDim,
-        capacity: 32,
-        window: null,
-      });
-      op.appendKv(cache, keys, part(2));
-      const graph = op.finish(keys);
-      const device = await wasmDevice({ simd, threads: 2 });
-      const allocation = (await device.allocate(graph)) as Allocation & {
-        memory: WebAssembly.Memory;
-        layout: Layout;
-      };
-      open.push(allocation);
-      const row = (token: number, head: number, shift: number) => vectors[(token + head + shift) % tokens];
-      for (const [i, weight] of graph.weights.entries()) {
-        const values = new Float32Array(tokens * kvHeads * headDim);
-        for (let t = 0; t < tokens; t++)
-          for (let h = 0; h < kvHeads; h++) values.set(row(t, h, 2 * i), (t * kvHeads + h) * headDim);
-        const bytes = new Uint8Array(values.buffer);
-        await allocation.load(weight, memoryTensor(weight.name, "f32", tokens, kvHeads * headDim, bytes));
-      }
-      // The last eight slots of the block and the first of the ring's next round.
-      const position = 24;
-      await allocation.run({ ids: Uint32Array.from({ length: tokens }, (_, t) => t), position, outputs: 0 });
-      const { memory, layout } = allocation;
-      const bytes = new Uint8Array(memory.buffer, layout.caches[0], allocation.footprint.caches[0]);
-      const found = new Float32Array(headDim);
+  it.each(
+    HEAD_DIMS.flatMap((headDim) => (["int4", "f16", "rq4"] as const).map((format) => ({ headDim, format }))),
+  )("heads of $headDim, $format: stores what the codec stores", async ({ headDim, format }) => {
+    const vectors = hardVectors(headDim);
+    const kvHeads = 2;
+    const tokens = vectors.length;
+    const op = new Recorder(tokens, tokens);
+    // Token t has vector t as the key of head 0, and its neighbours elsewhere.
+    const part = (shift: number) =>
+      op.embed(op.weight(`part ${shift}`, "matrix", "f32", tokens, kvHeads * headDim));
+    const keys = part(0);
+    const cache = op.cache({
+      layer: 0,
+      codec: kvCodec(format),
+      kvHeads,
+      headDim,
+      capacity: 32,
+      window: null,
+    });
+    op.appendKv(cache, keys, part(2));
+    const graph = op.finish(keys);
+    const device = await wasmDevice({ simd, threads: 2 });
+    const allocation = (await device.allocate(graph)) as Allocation & {
+      memory: WebAssembly.Memory;
+      layout: Layout;
+    };
+    open.push(allocation);
+    const row = (token: number, head: number, shift: number) => vectors[(token + head + shift) % tokens];
+    for (const [i, weight] of graph.weights.entries()) {
+      const values = new Float32Array(tokens * kvHeads * headDim);
       for (let t = 0; t < tokens; t++)
-        for (let kvHead = 0; kvHead < kvHeads; kvHead++)
-          for (const [i, half] of (["keys", "values"] as const).entries()) {
-            const slot = (position + t) % 32;
-            readToken(
-              bytes,
-              { kvHead, slot, part: half, headDim, capacity: 32, format: format as KvFormat },
-              found,
-            );
-            expect(found, `token ${t}, head ${kvHead}, ${half}`).toEqual(
-              roundTrip(format, row(t, kvHead, 2 * i)),
-            );
-          }
-    },
-  );
+        for (let h = 0; h < kvHeads; h++) values.set(row(t, h, 2 * i), (t * kvHeads + h) * headDim);
+      const bytes = new Uint8Array(values.buffer);
+      await allocation.load(weight, memoryTensor(weight.name, "f32", tokens, kvHeads * headDim, bytes));
+    }
+    // The last eight slots of the block and the first of the ring's next round.
+    const position = 24;
+    await allocation.run({ ids: Uint32Array.from({ length: tokens }, (_, t) => t), position, outputs: 0 });
+    const { memory, layout } = allocation;
+    const bytes = new Uint8Array(memory.buffer, layout.caches[0], allocation.footprint.caches[0]);
+    const found = new Float32Array(headDim);
+    for (let t = 0; t < tokens; t++)
+      for (let kvHead = 0; kvHead < kvHeads; kvHead++)
+        for (const [i, half] of (["keys", "values"] as const).entries()) {
+          const slot = (position + t) % 32;
+          readToken(
+            bytes,
+            { kvHead, slot, part: half, headDim, capacity: 32, format: format as KvFormat },
+            found,
+          );
+          expect(found, `token ${t}, head ${kvHead}, ${half}`).toEqual(
+            roundTrip(format, row(t, kvHead, 2 * i), half),
+          );
+        }
+  });
 });

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { kvCodec } from "../../src/cache/codecs.ts";
+import type { KvPart } from "../../src/device/contract.ts";
 import { attend as referenceAttend } from "../../src/device/reference/ops.ts";
 import {
   attendPartialBytes,
@@ -92,6 +93,7 @@ export class Layer {
         headDim,
         capacity,
         KV_FORMATS[format],
+        this.#work,
         head,
         head + 1,
       );
@@ -144,7 +146,19 @@ export class Layer {
       );
     const rows = k.attendMergeUnits(tokens, heads, kvHeads, position, window);
     for (const [first, last] of ranges(rows))
-      k.attendMerge(partials, out, position, tokens, heads, kvHeads, headDim, window, first, last);
+      k.attendMerge(
+        partials,
+        out,
+        position,
+        tokens,
+        heads,
+        kvHeads,
+        headDim,
+        window,
+        KV_FORMATS[format],
+        first,
+        last,
+      );
     const behind = new Uint8Array(this.memory.buffer, out + queries.byteLength, 64);
     if (behind.some((byte) => byte !== NAN_BYTE)) throw new Error("attend wrote behind its output");
     return this.#floats(out, queries.length).slice();
@@ -156,7 +170,7 @@ export class Layer {
     const tokens = queries.length / heads / headDim;
     const codec = kvCodec(format);
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
-    const reader = (rows: Float32Array[]) => {
+    const reader = (rows: Float32Array[], part: KvPart) => {
       const seen = new Map<number, Float32Array>();
       return (kvHead: number, position: number, into: Float32Array) => {
         const vector = rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim);
@@ -165,7 +179,7 @@ export class Layer {
         let known = seen.get(key);
         if (!known) {
           seen.set(key, (known = new Float32Array(headDim)));
-          codec.encode(vector, bytes);
+          codec.encode(vector, bytes, part);
           codec.decode(bytes, known);
         }
         into.set(known);
@@ -183,7 +197,7 @@ export class Layer {
       scale: this.scale,
       softcap,
     };
-    referenceAttend(queries, reader(this.#keys), reader(this.#values), shape, out);
+    referenceAttend(queries, reader(this.#keys, "keys"), reader(this.#values, "values"), shape, out);
     return out;
   }
 
@@ -201,7 +215,7 @@ export class Layer {
     const rows = part === "keys" ? this.#keys : this.#values;
     const codec = kvCodec(format);
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
-    codec.encode(rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim), bytes);
+    codec.encode(rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim), bytes, part);
     const wanted = new Float32Array(headDim);
     codec.decode(bytes, wanted);
     return [found, wanted];

@@ -1,4 +1,4 @@
-/** Appending to the WASM device's cache and attending to it: both binaries, both formats, all shapes and edges. */
+/** Appending to the WASM device's cache and attending to it: both binaries, all formats, all shapes and edges. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
@@ -10,15 +10,16 @@ import {
 import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
 
 const BINARIES: Binary[] = ["kernels", "kernels-relaxed"];
-const FORMATS: KvFormat[] = ["f16", "int4"];
+const FORMATS: KvFormat[] = ["f16", "int4", "rq4"];
 
 /**
  * Largest allowed rms of the error over rms of the output.
  * f16: float32 sums and a polynomial exp2 against float64.
  * int4: queries are rounded to 8 bits (1/254 of a group's largest, 0.4 % of a Gaussian score's spread) and weights to 7
  * bits of a block's largest; together 1.1 % on Gaussian data, where the 4 bits themselves cost 8 % of a value.
+ * rq4: as int4; the rotated query is as Gaussian as the one before.
  */
-const TOLERANCE: Record<KvFormat, number> = { f16: 5e-6, int4: 0.015 };
+const TOLERANCE: Record<KvFormat, number> = { f16: 5e-6, int4: 0.015, rq4: 0.015 };
 
 const base: Shape = {
   heads: 4,

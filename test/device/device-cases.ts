@@ -22,6 +22,8 @@ export const TOLERANCES = {
   attendF16: 5e-6,
   /** Query and softmax weights rounded to 8 bits; the codes themselves are equal to the reference's. */
   attendInt4: 1.2e-2,
+  /** As int4's: the same product, over a rotated query. */
+  attendRq4: 1.2e-2,
   /** Scales of K and MLX types are products or floats; the GPU holds them in float16 (2^-12 each, of values that cancel). */
   halfScales: 6e-4,
   /** A GPU's own tanh: NVIDIA's is off by 1e-5. */
@@ -41,6 +43,8 @@ export function gpuTolerance({ tolerance, gpuTolerance, steps, name }: DeviceCas
 export interface DeviceCase {
   name: string;
   tolerance: number;
+  /** The KV format that it needs; a device without it is not asked. */
+  kv?: string;
   /** On the GPU device, where that may be off by more. */
   gpuTolerance?: number;
   /** Sizes of the steps, run one after another from position 0; the last one's value is compared. */
@@ -190,11 +194,17 @@ const ATTEND_SHAPES: AttendShape[] = [
 ];
 
 function attendCases(): DeviceCase[] {
-  return ["f16", "int4"].flatMap((codec) =>
+  const tolerances = {
+    f16: TOLERANCES.attendF16,
+    int4: TOLERANCES.attendInt4,
+    rq4: TOLERANCES.attendRq4,
+  };
+  return Object.entries(tolerances).flatMap(([codec, tolerance]) =>
     ATTEND_SHAPES.map(({ heads, kvHeads, headDim, steps, window = null, softcap = 0 }) => ({
       name: `appendKv, attend ${codec}, ${heads}/${kvHeads} heads of ${headDim}, steps ${steps}, window ${window}, softcap ${softcap}`,
-      tolerance: codec === "int4" ? TOLERANCES.attendInt4 : TOLERANCES.attendF16,
-      gpuTolerance: softcap > 0 && codec !== "int4" ? TOLERANCES.gpuTanh : undefined,
+      kv: codec,
+      tolerance,
+      gpuTolerance: softcap > 0 && codec === "f16" ? TOLERANCES.gpuTanh : undefined,
       steps,
       build: (op: Recorder, given: Given) => {
         const context = steps.reduce((a, b) => a + b, 0);

@@ -182,7 +182,7 @@ describe.each<[string, () => Device | Promise<Device>]>([
   ["the CPU", () => wasmDevice({ threads: 1 })],
   ["the reference", referenceDevice],
 ])("a tiny shape with random weights, on %s", (_name, device) => {
-  it.each(["int4", "f16"])("runs every test, over %s", async (kv) => {
+  it.each(["int4", "f16", "rq4"])("runs every test, over %s", async (kv) => {
     const checkpoint = syntheticCheckpoint(TINY);
     const { session, allocation, model } = await prepare(
       checkpoint,

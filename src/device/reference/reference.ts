@@ -135,8 +135,8 @@ class ReferenceAllocation implements Allocation {
       for (let h = 0; h < kvHeads; h++) {
         const at = (t * kvHeads + h) * headDim;
         const place = vectorPlace(cache, h, step.position + t);
-        cache.codec.encode(keys.subarray(at, at + headDim), into.keys.subarray(...place));
-        cache.codec.encode(values.subarray(at, at + headDim), into.values.subarray(...place));
+        cache.codec.encode(keys.subarray(at, at + headDim), into.keys.subarray(...place), "keys");
+        cache.codec.encode(values.subarray(at, at + headDim), into.values.subarray(...place), "values");
       }
     }
   }

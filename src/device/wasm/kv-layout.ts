@@ -4,9 +4,10 @@
  * `readToken` is the inverse of appending; a test writes on one side and reads on the other.
  */
 import { f16ToF32 } from "../../format/float16.ts";
+import { rotateBack } from "../rotation.ts";
 
 /** Numbers by which kernels know the formats. */
-export const KV_FORMATS = { f16: 0, int4: 1 } as const;
+export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
 export type KvFormat = keyof typeof KV_FORMATS;
 
 const BLOCK = 32;
@@ -19,6 +20,7 @@ const groupsOf = (headDim: number) => Math.ceil(headDim / GROUP);
 
 /** Bytes of the keys, or of the values, of 32 tokens of one KV head. */
 function halfBlockBytes(headDim: number, format: KvFormat): number {
+  if (format === "rq4") return groupsOf(headDim) * 512 + BLOCK * 2;
   return format === "int4" ? groupsOf(headDim) * 640 : headDim * 64;
 }
 
@@ -32,6 +34,11 @@ export function attendWorkBytes(headDim: number): number {
   const groups = groupsOf(headDim);
   const fixed = COLUMNS * (3 * 4 + TILE * 4 + 64 + 4) + 2 * BLOCK * 4;
   return fixed + COLUMNS * (groups * 16 + 2 * groups * GROUP * 4);
+}
+
+/** Bytes of one thread's work area for appending. */
+export function appendWorkBytes(headDim: number): number {
+  return (headDim + 4) * 4;
 }
 
 /**
@@ -81,13 +88,22 @@ export function readToken(bytes: Uint8Array, place: TokenPlace, out: Float32Arra
     }
     const group = Math.floor(dim / GROUP);
     const inGroup = dim % GROUP;
-    const tile = part === "keys" ? (token >> 3) * groupsOf(headDim) + group : 0;
+    const tile = part === "keys" ? (token >> 3) * groupsOf(headDim) + group : group * 4 + (inGroup >> 3);
     const row = part === "keys" ? token & 7 : inGroup & 7;
     const k = part === "keys" ? inGroup : token;
-    const codes = start + (part === "keys" ? tile * 160 : group * 640 + 128 + (inGroup >> 3) * 128);
-    const pair = part === "keys" ? codes + 128 + row * 4 : start + group * 640 + token * 4;
+    // int4 has its pairs between the codes.
+    const pairs = format === "rq4" ? 0 : part === "keys" ? tile * 32 : (group + 1) * 128;
+    const codes = start + tile * 128 + pairs;
     const byte = bytes[codes + (row >> 2) * 64 + ((k & 15) >> 2) * 16 + (row & 3) * 4 + (k & 3)];
     const code = k < 16 ? byte & 15 : byte >> 4;
+    if (format === "rq4") {
+      const scales = start + groupsOf(headDim) * 512 + (token >> 3) * 16;
+      const scale = f16ToF32(view.getUint16(scales + (token & 3) * 4 + ((token >> 2) & 1) * 2, true));
+      out[dim] = scale * (code - 7.5);
+      continue;
+    }
+    const pair = part === "keys" ? codes + 128 + row * 4 : start + group * 640 + token * 4;
     out[dim] = f16ToF32(view.getUint16(pair + 2, true)) * code + f16ToF32(view.getUint16(pair, true));
   }
+  if (format === "rq4") rotateBack(out);
 }

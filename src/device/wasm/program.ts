@@ -7,7 +7,14 @@ import { rowBytes } from "../../format/tensor.ts";
 import type { Cache, Footprint, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
 import { CONTROL_BYTES } from "./control.ts";
-import { attendPartialBytes, attendWorkBytes, KV_FORMATS, type KvFormat, kvCacheBytes } from "./kv-layout.ts";
+import {
+  appendWorkBytes,
+  attendPartialBytes,
+  attendWorkBytes,
+  KV_FORMATS,
+  type KvFormat,
+  kvCacheBytes,
+} from "./kv-layout.ts";
 import {
   MATMUL_SCRATCH_BYTES,
   needsQuantizedInput,
@@ -69,7 +76,11 @@ export function layOut(graph: Graph, threads: number): Layout {
   const partials = attends.map((op) =>
     attendPartialBytes(graph.maxTokens, op.heads, op.cache.kvHeads, op.cache.headDim),
   );
-  const work = [MATMUL_SCRATCH_BYTES, ...attends.map((op) => attendWorkBytes(op.cache.headDim))];
+  const work = [
+    MATMUL_SCRATCH_BYTES,
+    ...attends.map((op) => attendWorkBytes(op.cache.headDim)),
+    ...graph.caches.map((cache) => appendWorkBytes(cache.headDim)),
+  ];
   const workBytes = Math.ceil(Math.max(...work) / ALIGNMENT) * ALIGNMENT;
   const rows = graph.maxTokens;
   const quantized = graph.ops.map((op) => (isQuantized(op) ? rows * quantizedBytes(op.weight.cols) : 0));
@@ -197,6 +208,8 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
         add("appendKv", "tokens", { ...touch, cacheWrite: id }, [
           ...args,
           KV_FORMATS[codec.name as KvFormat],
+          layout.work,
+          layout.workBytes,
         ]);
         break;
       }
@@ -218,7 +231,15 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
           ],
         ]);
         const merged: Touch = { reads: [out], writes: out, partials: "read" };
-        add("attendMerge", "tokens", merged, [layout.partials, value(out), heads, kvHeads, headDim, window]);
+        add("attendMerge", "tokens", merged, [
+          layout.partials,
+          value(out),
+          heads,
+          kvHeads,
+          headDim,
+          window,
+          KV_FORMATS[codec.name as KvFormat],
+        ]);
         break;
       }
       case "gate": {

@@ -93,7 +93,7 @@ describeGpu("the cache", () => {
             for (let kvHead = 0; kvHead < kvHeads; kvHead++)
               for (const part of ["keys", "values"] as const) {
                 const first = at * width + kvHead * headDim;
-                codec.encode(all[part].subarray(first, first + headDim), bytes);
+                codec.encode(all[part].subarray(first, first + headDim), bytes, part);
                 const found = stored(part, kvHead, at % capacity);
                 if (Buffer.compare(found, bytes) !== 0)
                   expect([...found], `${part} of head ${kvHead} at ${at}`).toEqual([...bytes]);

@@ -2,7 +2,8 @@
 // Both are the same integer product: 8 rows of codes 0..15 by up to 4 columns of int8 operands over 32 k, summed
 // exactly. scale * code + zero is applied to sums. Codes average 7.5, so what rounding an operand loses is returned
 // as 7.5 times the lost sum: the error left is that of an operand against codes centred on zero.
-import { Four, Keys, One, Three, Two, Values, columnsOf, isKeys } from "./attend-work";
+// rq4 (attend-rq4.ts) runs through the same product.
+import { Four, Keys, One, Three, Two, Values, columnsOf, isKeys, isRotatedKeys } from "./attend-work";
 import { OPERAND_BYTES, OPERAND_SCALES, OPERANDS, QUERY_TILE_BYTES, SCORE_ROW_BYTES, SCORES } from "./attend-work";
 import { VALUE_CENTRES, VALUE_SCALES, offsetsAt, paddedDims, queriesAt, totalsAt } from "./attend-work";
 import { RELAXED } from "./build";
@@ -10,7 +11,7 @@ import { ROUNDER, ROUNDER_BITS, madd, maxLanes, sumLanes } from "./exp";
 import { TINY, tinyHigh, tinyLow } from "./kv-half";
 import { CODES_BYTES, GROUP, KEY_TILE_BYTES, OCTETS, VALUE_PAIRS_BYTES, groupsOf } from "./kv-layout";
 
-const HALF_RANGE: f32 = 7.5;
+export const HALF_RANGE: f32 = 7.5;
 /** Slices of a vector of codes: low and high halves of all bytes, or of the even bytes, then of the odd ones. */
 const SLICES: i32 = RELAXED ? 2 : 4;
 /** The low four bits of each byte, then of each i16, then ones: loaded, as V8 rebuilds constants in every round. */
@@ -59,6 +60,17 @@ function addTotals(out: usize, scale: usize, a: v128, b: v128, ones: v128): void
   v128.store(out, madd(y, unit, v128.load(out, 64)), 64);
 }
 
+/** Adds sums times the column's integer scale to eight tokens' raw scores, integers until the last group is added. */
+// @ts-ignore: decorator
+@inline
+function addIntegers(out: usize, scale: usize, a: v128, b: v128): void {
+  const unit = v128.load32_splat(scale);
+  const x = RELAXED ? i32x4.dot_i16x8_s(a, unit) : i32x4.mul(a, unit);
+  const y = RELAXED ? i32x4.dot_i16x8_s(b, unit) : i32x4.mul(b, unit);
+  v128.store(out, i32x4.add(v128.load(out), x));
+  v128.store(out, i32x4.add(v128.load(out, 16), y), 16);
+}
+
 /** What a column's sums begin with: for queries, the correction. */
 // @ts-ignore: decorator
 @inline
@@ -68,12 +80,12 @@ function begin<K>(params: usize, column: usize): v128 {
 
 /**
  * 8 rows x C columns (1..4) over 32 k. codes: two panels; operands: [4] of OPERAND_BYTES; params: 4 bytes a column, for
- * keys three times (correction, scale, sum), for values f32 scales; out: raw scores [column][token] of the first
- * token, or totals [panel][column][4] of the first dim.
+ * keys three times (correction, scale, sum), for rotated keys integer scales, for values f32 scales; out: raw scores
+ * [column][token] of the first token, or totals [panel][column][4] of the first dim.
  */
 // @ts-ignore: decorator
 @inline
-function multiply<C, K>(codes: usize, operands: usize, params: usize, out: usize): void {
+export function multiply<C, K>(codes: usize, operands: usize, params: usize, out: usize): void {
   const mask = v128.load(CONSTANTS, RELAXED ? 0 : 16);
   let a0 = begin<K>(params, 0);
   let b0 = a0;
@@ -125,6 +137,11 @@ function multiply<C, K>(codes: usize, operands: usize, params: usize, out: usize
     if (columnsOf<C>() > 1) addScores(out + SCORE_ROW_BYTES, params + 20, a1, b1, sA, sB, zA, zB);
     if (columnsOf<C>() > 2) addScores(out + 2 * SCORE_ROW_BYTES, params + 24, a2, b2, sA, sB, zA, zB);
     if (columnsOf<C>() > 3) addScores(out + 3 * SCORE_ROW_BYTES, params + 28, a3, b3, sA, sB, zA, zB);
+  } else if (isRotatedKeys<K>()) {
+    addIntegers(out, params, a0, b0);
+    if (columnsOf<C>() > 1) addIntegers(out + SCORE_ROW_BYTES, params + 4, a1, b1);
+    if (columnsOf<C>() > 2) addIntegers(out + 2 * SCORE_ROW_BYTES, params + 8, a2, b2);
+    if (columnsOf<C>() > 3) addIntegers(out + 3 * SCORE_ROW_BYTES, params + 12, a3, b3);
   } else {
     const ones = v128.load(CONSTANTS, 32);
     addTotals(out, params, a0, b0, ones);
@@ -156,7 +173,7 @@ function scoreQuad<C>(keys: usize, queries: usize, groups: i32, scores: usize): 
 /** A quad of weights against a group of 32 dims of a block's values: adds to C columns of totals. */
 // @ts-ignore: decorator
 @inline
-function weighQuad<C>(codes: usize, operands: usize, scales: usize, totals: usize): void {
+export function weighQuad<C>(codes: usize, operands: usize, scales: usize, totals: usize): void {
   for (let octet = 0; octet < GROUP / 8; octet++) {
     multiply<C, Values>(codes, operands, scales, totals);
     codes += CODES_BYTES;
@@ -167,7 +184,7 @@ function weighQuad<C>(codes: usize, operands: usize, scales: usize, totals: usiz
 /** Sixteen int8 k's into slice `slice` (k 0..15 or 16..31) of an operand. */
 // @ts-ignore: decorator
 @inline
-function storeOperand(operand: usize, slice: usize, bytes: v128): void {
+export function storeOperand(operand: usize, slice: usize, bytes: v128): void {
   if (RELAXED) {
     v128.store(operand + slice * 16, bytes);
   } else {
@@ -179,7 +196,7 @@ function storeOperand(operand: usize, slice: usize, bytes: v128): void {
 /** round(x * inverse) of four numbers, |result| <= 127. */
 // @ts-ignore: decorator
 @inline
-function roundFour(x: v128, inverse: v128): v128 {
+export function roundFour(x: v128, inverse: v128): v128 {
   return i32x4.sub(madd(x, inverse, f32x4.splat(ROUNDER)), i32x4.splat(ROUNDER_BITS));
 }
 

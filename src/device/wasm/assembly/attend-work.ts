@@ -25,6 +25,10 @@ export class Keys { a: u8; }
 @unmanaged
 export class Values { a: u16; }
 
+// @ts-ignore: decorator
+@unmanaged
+export class RotatedKeys { a: u32; }
+
 /** Columns that a kernel is compiled for. */
 // @ts-ignore: decorator
 @inline
@@ -37,6 +41,12 @@ export function columnsOf<C>(): i32 {
 @inline
 export function isKeys<K>(): bool {
   return offsetof<K>() == offsetof<Keys>();
+}
+
+// @ts-ignore: decorator
+@inline
+export function isRotatedKeys<K>(): bool {
+  return offsetof<K>() == offsetof<RotatedKeys>();
 }
 
 /** Most columns of a unit. */

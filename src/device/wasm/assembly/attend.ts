@@ -7,11 +7,12 @@
 
 import { prepareQueryF16, scoreBlockF16, weighBlockF16 } from "./attend-f16";
 import { prepareQueryInt4, scoreBlockInt4, weighBlockInt4 } from "./attend-int4";
+import { prepareQueryRq4, rotateBack, scoreBlockRq4, weighBlockRq4 } from "./attend-rq4";
 import { COLUMNS, FACTORS, MAXIMA, SCORES, SCORE_ROW_BYTES, SUMS, TILE } from "./attend-work";
 import { offsetsAt, paddedDims, totalsAt } from "./attend-work";
 import { exp2, exp2Scalar, madd, maxLanes, sumLanes, tanh } from "./exp";
 import { TINY } from "./kv-half";
-import { BLOCK, GROUP, KV_INT4, blockAt, groupsOf, halfBlockBytes } from "./kv-layout";
+import { BLOCK, GROUP, KV_F16, KV_INT4, KV_RQ4, blockAt, groupsOf, halfBlockBytes } from "./kv-layout";
 
 /** Enough units to keep many threads evenly busy while one query attends to a long context. */
 const UNITS: i32 = 64;
@@ -83,6 +84,8 @@ function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale
   const unit =
     format == KV_INT4
       ? prepareQueryInt4(work, column, query, magnitude, headDim)
+      : format == KV_RQ4
+      ? prepareQueryRq4(work, column, query, magnitude, headDim)
       : prepareQueryF16(work, column, query, magnitude, headDim);
   const at = work + usize(column) * 4;
   // Bounded, so that no product with a raw score of 0 or a hidden one is a NaN.
@@ -154,13 +157,15 @@ function weights(work: usize, column: i32, bytes: usize, factor: f32, gain: f32,
   store<f32>(at + SUMS, sum + f32x4.extract_lane(sumLanes(sums), 0));
 }
 
-/** A column's weighted sum of values [headDim] times `factor`, to out. */
-function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, out: usize): void {
+/** A column's weighted sum of values [headDim] times `factor`, to out; of rq4 in the rotated space. */
+function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format: i32, out: usize): void {
   const totals = totalsAt(work, headDim, column >> 2) + usize(column & 3) * 16;
   const offsets = offsetsAt(work, headDim, column);
   const factors = f32x4.splat(factor);
+  // rq4 has one offset for all dims.
+  const offsetBytes: usize = format == KV_RQ4 ? 0 : 16;
   for (let dim: usize = 0; dim < usize(headDim); dim += 4) {
-    const offset = sumLanes(v128.load(offsets + (dim / GROUP) * 16));
+    const offset = sumLanes(v128.load(offsets + (dim / GROUP) * offsetBytes));
     v128.store(out + dim * 4, f32x4.mul(factors, f32x4.add(v128.load(totals + dim * 16), offset)));
   }
 }
@@ -222,6 +227,7 @@ export function attend(
       for (let i = 0; i < blocks; i++) {
         const keys = blockAt(cache, kvHead, start + i * BLOCK, headDim, capacity, format);
         if (format == KV_INT4) scoreBlockInt4(keys, work, columns, i * BLOCK, headDim);
+        else if (format == KV_RQ4) scoreBlockRq4(keys, work, columns, i * BLOCK, headDim);
         else scoreBlockF16(keys, work, columns, i * BLOCK, headDim);
       }
       const edge = start + blocks * BLOCK - 1 > earliest || (window > 0 && start < latest - window + 1);
@@ -236,11 +242,12 @@ export function attend(
           const own = earliest + column / shared;
           hideScores(row, bytes, start, window > 0 ? own - window + 1 : 0, own);
         }
-        weights(work, column, bytes, factor, format == KV_INT4 ? 1 : TINY, headDim);
+        weights(work, column, bytes, factor, format == KV_F16 ? TINY : 1, headDim);
       }
       for (let i = 0; i < blocks; i++) {
         const values = blockAt(cache, kvHead, start + i * BLOCK, headDim, capacity, format) + half;
         if (format == KV_INT4) weighBlockInt4(values, work, columns, i * BLOCK, headDim);
+        else if (format == KV_RQ4) weighBlockRq4(values, work, columns, i * BLOCK, headDim);
         else weighBlockF16(values, work, columns, i * BLOCK, headDim);
       }
     }
@@ -248,12 +255,14 @@ export function attend(
       const row = (firstToken + column / shared) * heads + kvHead * shared + (column % shared);
       const sum = load<f32>(work + SUMS + usize(column) * 4);
       if (spans == 1) {
-        writeColumn(work, column, headDim, 1 / sum, out + usize(row) * usize(headDim) * 4);
+        const target = out + usize(row) * usize(headDim) * 4;
+        writeColumn(work, column, headDim, 1 / sum, format, target);
+        if (format == KV_RQ4) rotateBack(target, headDim);
       } else {
         const partial = partialAt(partials, row, spans, span, headDim);
         store<f32>(partial, load<f32>(work + MAXIMA + usize(column) * 4));
         store<f32>(partial, sum, 4);
-        writeColumn(work, column, headDim, 1, partial + PARTIAL_HEADER * 4);
+        writeColumn(work, column, headDim, 1, format, partial + PARTIAL_HEADER * 4);
       }
     }
   }
@@ -269,6 +278,7 @@ export function attendMerge(
   kvHeads: i32,
   headDim: i32,
   window: i32,
+  format: i32,
   first: i32,
   last: i32,
 ): void {
@@ -292,5 +302,6 @@ export function attendMerge(
         v128.store(target + i, madd(weight, v128.load(partial + PARTIAL_HEADER * 4 + i), before));
       }
     }
+    if (format == KV_RQ4) rotateBack(target, headDim);
   }
 }

@@ -1,5 +1,6 @@
 // Appending keys and values: each head vector is encoded once, as it arrives, into its slot of its block.
-// Codes, scales and zeros equal src/cache/codec-int4.ts and codec-f16.ts: float32 arithmetic in the same order.
+// Codes, scales and zeros equal src/cache/codec-int4.ts and codec-f16.ts: float32 arithmetic in the same order. rq4's
+// arithmetic has a file of its own.
 import { maxLanes } from "./exp";
 import { halfBits, halfValue } from "./kv-half";
 import {
@@ -12,9 +13,11 @@ import {
   halfBlockBytes,
   KEY_TILE_BYTES,
   KV_INT4,
+  KV_RQ4,
   VALUE_GROUP_BYTES,
   VALUE_PAIRS_BYTES,
 } from "./kv-layout";
+import { appendKeyRq4, appendValueRq4 } from "./kv-rq4";
 
 /** Zero | scale << 16, both float16 bits, of `dims` values at x. A constant group has scale 0. */
 function encodePair(x: usize, dims: i32): u32 {
@@ -134,7 +137,8 @@ function appendValueF16(values: usize, value: usize, slot: i32, headDim: i32): v
 
 /**
  * Stores keys and values [tokens, kvHeads, headDim] f32 of KV heads [firstHead, lastHead) at positions position,
- * position + 1, ... Heads are independent: any split over threads gives the same bytes.
+ * position + 1, ... Heads are independent: any split over threads gives the same bytes. work: this thread's own,
+ * rotatedWorkBytes; only rq4 needs it.
  */
 export function appendKv(
   cache: usize,
@@ -146,6 +150,7 @@ export function appendKv(
   headDim: i32,
   capacity: i32,
   format: i32,
+  work: usize,
   firstHead: i32,
   lastHead: i32,
 ): void {
@@ -158,6 +163,9 @@ export function appendKv(
       if (format == KV_INT4) {
         appendKeyInt4(block, keys + source, slot, headDim);
         appendValueInt4(block + half, values + source, slot, headDim);
+      } else if (format == KV_RQ4) {
+        appendKeyRq4(block, keys + source, slot, headDim, work);
+        appendValueRq4(block + half, values + source, slot, headDim, work);
       } else {
         appendKeyF16(block, keys + source, slot, headDim);
         appendValueF16(block + half, values + source, slot, headDim);

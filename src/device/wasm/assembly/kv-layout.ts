@@ -9,11 +9,14 @@
 //        << 16, belongs to every (token, group of 32 dims). Head sizes that are no multiple of 32 are padded to it.
 //          keys    [4 token octets][groups]: 128 bytes of codes, 8 pairs
 //          values  [groups]: 32 pairs (one a token), [4 dim octets] 128 bytes of codes
+//  rq4   codes as int4's, in the rotated space, without pairs; then the 32 tokens' scales, f16, 8 a vector as in f16.
+//          keys    [4 token octets][groups] 128 bytes, scales; values  [groups][4 dim octets] 128 bytes, scales
 //  f16   8 rows x 1 k are 16 bytes; row r lies in half-word 2 * (r % 4) + r / 4 (see tinyLow).
 //          keys    [4 token octets][headDim], values [headDim / 8 dim octets][32 tokens]
 
 export const KV_F16: i32 = 0;
 export const KV_INT4: i32 = 1;
+export const KV_RQ4: i32 = 2;
 
 /** Tokens of a block; the ring's capacity is a multiple. */
 export const BLOCK: i32 = 32;
@@ -34,10 +37,25 @@ export function groupsOf(headDim: i32): i32 {
   return (headDim + GROUP - 1) / GROUP;
 }
 
+/** Bytes of rq4's codes of a block's keys, or values: its scales lie behind them. */
+// @ts-ignore: decorator
+@inline
+export function rotatedCodesBytes(headDim: i32): usize {
+  return usize(groupsOf(headDim)) * 4 * CODES_BYTES;
+}
+
+/** Where rq4 keeps the scale of a block's token. */
+// @ts-ignore: decorator
+@inline
+export function rotatedScalesAt(half: usize, headDim: i32, slot: i32): usize {
+  return half + rotatedCodesBytes(headDim) + usize((slot >> 3) * 16 + (slot & 3) * 4 + ((slot >> 2) & 1) * 2);
+}
+
 /** Bytes of the keys of a block; the values take as many. */
 // @ts-ignore: decorator
 @inline
 export function halfBlockBytes(headDim: i32, format: i32): usize {
+  if (format == KV_RQ4) return rotatedCodesBytes(headDim) + usize(BLOCK) * 2;
   return format == KV_INT4 ? usize(groupsOf(headDim)) * VALUE_GROUP_BYTES : usize(headDim) * 64;
 }
 

@@ -109,11 +109,15 @@ function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, 
       return;
     }
     case 6: {
-      // appendKv: cache, keys, values, kvHeads, headDim, capacity, format
+      // appendKv: cache, keys, values, kvHeads, headDim, capacity, format, work, work bytes
       const kvHeads = int(op, 3);
       const first = share(kvHeads, 1, thread, threads);
       const last = share(kvHeads, 1, thread + 1, threads);
-      appendKv(word(op, 0), word(op, 1), word(op, 2), position, tokens, kvHeads, int(op, 4), int(op, 5), int(op, 6), first, last);
+      const work = word(op, 7) + usize(thread) * word(op, 8);
+      appendKv(
+        word(op, 0), word(op, 1), word(op, 2), position, tokens, kvHeads, int(op, 4), int(op, 5), int(op, 6), work, first,
+        last,
+      );
       return;
     }
     case 7: {
@@ -133,11 +137,13 @@ function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, 
       return;
     }
     case 8: {
-      // attendMerge: partials, out, heads, kvHeads, headDim, window
+      // attendMerge: partials, out, heads, kvHeads, headDim, window, format
       const units = attendMergeUnits(tokens, int(op, 2), int(op, 3), position, int(op, 5));
       const first = share(units, 1, thread, threads);
       const last = share(units, 1, thread + 1, threads);
-      attendMerge(word(op, 0), word(op, 1), position, tokens, int(op, 2), int(op, 3), int(op, 4), int(op, 5), first, last);
+      attendMerge(
+        word(op, 0), word(op, 1), position, tokens, int(op, 2), int(op, 3), int(op, 4), int(op, 5), int(op, 6), first, last,
+      );
       return;
     }
     case 9: {

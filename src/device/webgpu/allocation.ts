@@ -31,7 +31,7 @@ import { loadWeight } from "./weight-loading.ts";
 const USAGE = { copySource: 4, copyTarget: 8, uniform: 64, storage: 128 };
 /** WebGPU's default limit of a uniform binding. */
 const MOST_UNIFORM_BYTES = 65_536;
-/** Bytes of the step uniform: lib/step.wgsl. */
+/** Bytes of the step uniform (lib/step.wgsl), in whole vec4s. */
 const STEP_BYTES = 16;
 /** Steps of a prompt under way: the GPU never waits for the next, and an abort does not wait for many. */
 const UNDER_WAY = 2;
@@ -109,7 +109,7 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.check();
     const { queue } = this.gpu.device;
     queue.writeBuffer(this.#buffer(this.program.ids), 0, ids as Uint32Array<ArrayBuffer>);
-    const encoder = this.#encode({ tokens, position, outputs }, false);
+    const encoder = this.#encode({ tokens, position, outputs });
     queue.submit([encoder.finish()]);
     this.#under.push(this.gpu.submitted());
   }
@@ -130,7 +130,7 @@ export class WebgpuAllocation implements Allocation {
       const ready = await samplers;
       this.gpu.check();
       const step = { tokens: at === null ? 0 : 1, position: at ?? position, outputs: 1 };
-      const encoder = this.#encode(step, true);
+      const encoder = this.#encode(step);
       encodePass(encoder, ready, step);
       const back = word.encode(encoder);
       device.queue.submit([encoder.finish()]);
@@ -191,11 +191,11 @@ export class WebgpuAllocation implements Allocation {
     return made;
   }
 
-  /** An encoder with the step's dispatches; none for a step without tokens. sampled: its id is on the GPU already. */
-  #encode(step: StepShape, sampled: boolean): GPUCommandEncoder {
+  /** An encoder with the step's dispatches; none for a step without tokens. Its ids are on the GPU already. */
+  #encode(step: StepShape): GPUCommandEncoder {
     const { device } = this.gpu;
     const { tokens, position, outputs } = step;
-    device.queue.writeBuffer(this.stepBuffer, 0, Uint32Array.of(tokens, position, outputs, sampled ? 1 : 0));
+    device.queue.writeBuffer(this.stepBuffer, 0, Uint32Array.of(tokens, position, outputs));
     const encoder = device.createCommandEncoder();
     if (tokens === 0) return encoder;
     for (const rope of this.graph.ropes) {

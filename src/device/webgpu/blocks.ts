@@ -2,7 +2,7 @@
  * Which weights lie together: matrices of one input as one block of rows, with their biases in one vector, and where a
  * weight's rows are in the blocks' buffers. Pure. Refuses to know how rows are packed (weights.ts, pack.ts).
  */
-import type { Graph, Op, Weight } from "../contract.ts";
+import type { Graph, Weight } from "../contract.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { OpOf, Stage } from "./fusion.ts";
 import type { WeightBlock } from "./matmul.ts";
@@ -101,9 +101,5 @@ function weightOf(op: OpOf<"matmul"> | OpOf<"embed">): Weight {
 
 /** Operations of one weight share a block unless their biases differ. */
 function keyOf(ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[]): string {
-  return ops
-    .map((op: Op) =>
-      op.op === "matmul" ? `${op.weight.id}+${op.bias?.id}` : `${weightOf(op as OpOf<"embed">).id}+undefined`,
-    )
-    .join(" ");
+  return ops.map((op) => `${weightOf(op).id}+${op.op === "matmul" ? op.bias?.id : undefined}`).join(" ");
 }

@@ -3,7 +3,6 @@ struct Step {
   tokens: u32,
   // Position of the first token.
   position: u32,
+  // How many of the last tokens reach the output.
   outputs: u32,
-  // 1: row 0 of the ids is the token that the last sampling chose.
-  sampled: u32,
 }

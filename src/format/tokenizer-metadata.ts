@@ -41,7 +41,10 @@ export function numberList(metadata: GgufMetadata, key: string, count: number): 
   if (list.length !== count)
     throw new FormatError(key, `${list.length} entries`, `${count}, one for each token`);
   for (let i = 0; i < count; i++) {
-    if (!Number.isFinite(list[i])) throw new FormatError(`${key}[${i}]`, String(list[i]), "a finite number");
+    const found = list[i];
+    if (Number.isFinite(found)) continue;
+    const shown = typeof found === "number" ? `${found}` : describe(found);
+    throw new FormatError(`${key}[${i}]`, shown, "a finite number");
   }
   return list as ArrayLike<number>;
 }

@@ -37,7 +37,13 @@ export function asObject(value: unknown, place: string): JsonObject {
 
 /** A value in an error message: short, whatever it is. */
 export function describe(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? String(value);
+  } catch {
+    // A bigint, a circle, or an object that refuses.
+    text = typeof value;
+  }
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 

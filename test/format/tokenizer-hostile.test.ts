@@ -53,7 +53,7 @@ describe("GGUF metadata", () => {
       { [`${t}.token_type`]: [1, 1] },
       /token_type: 2 entries; allowed: 6, one for each token/,
     ],
-    ["types that are no numbers", { [`${t}.token_type`]: [1, "x", 1, 1, 1, 1] }, /token_type\[1\]: x/],
+    ["types that are no numbers", { [`${t}.token_type`]: [1, "x", 1, 1, 1, 1] }, /token_type\[1\]: "x"/],
     [
       "a byte token without a byte",
       { [`${t}.token_type`]: [1, 1, 1, 6, 1, 1] },

@@ -91,13 +91,13 @@ export function readToken(bytes: Uint8Array, place: TokenPlace, out: Float32Arra
     const tile = part === "keys" ? (token >> 3) * groupsOf(headDim) + group : group * 4 + (inGroup >> 3);
     const row = part === "keys" ? token & 7 : inGroup & 7;
     const k = part === "keys" ? inGroup : token;
-    // int4 has its pairs between the codes.
-    const pairs = format === "rq4" ? 0 : part === "keys" ? tile * 32 : (group + 1) * 128;
+    // int4 has its pairs between the codes, rq4 its scales before them.
+    const pairs = format === "rq4" ? 64 : part === "keys" ? tile * 32 : (group + 1) * 128;
     const codes = start + tile * 128 + pairs;
     const byte = bytes[codes + (row >> 2) * 64 + ((k & 15) >> 2) * 16 + (row & 3) * 4 + (k & 3)];
     const code = k < 16 ? byte & 15 : byte >> 4;
     if (format === "rq4") {
-      const scales = start + groupsOf(headDim) * 512 + (token >> 3) * 16;
+      const scales = start + (token >> 3) * 16;
       const scale = f16ToF32(view.getUint16(scales + (token & 3) * 4 + ((token >> 2) & 1) * 2, true));
       out[dim] = scale * (code - 7.5);
       continue;

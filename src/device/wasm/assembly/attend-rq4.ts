@@ -8,7 +8,7 @@ import { HALF_RANGE, multiply, roundFour, storeOperand, weighQuad } from "./atte
 import { RELAXED } from "./build";
 import { madd, maxLanes } from "./exp";
 import { TINY, tinyHigh, tinyLow } from "./kv-half";
-import { CODES_BYTES, GROUP, OCTETS, groupsOf, rotatedCodesBytes } from "./kv-layout";
+import { CODES_BYTES, GROUP, OCTETS, ROTATED_SCALES_BYTES, groupsOf } from "./kv-layout";
 import { hadamard, rotationFactor, turnSigns } from "./kv-rotate";
 
 /** Scores of all groups sum up to 2^31: 32 products of 127 and 7.5 a group, times its scale. */
@@ -88,7 +88,7 @@ function sumCodes(codes: v128): i32 {
 /** A quad of queries against a block's keys: C rows of 32 raw scores. */
 // @ts-ignore: decorator
 @inline
-function scoreQuad<C>(keys: usize, scales: usize, queries: usize, groups: i32, scores: usize): void {
+function scoreQuad<C>(codes: usize, scales: usize, queries: usize, groups: i32, scores: usize): void {
   for (let octet = 0; octet < OCTETS; octet++) {
     for (let column: usize = 0; column < usize(columnsOf<C>()); column++) {
       const start = v128.load32_splat(queries + column * 4, STARTS);
@@ -97,8 +97,8 @@ function scoreQuad<C>(keys: usize, scales: usize, queries: usize, groups: i32, s
     }
     let query = queries;
     for (let group = 0; group < groups; group++) {
-      multiply<C, RotatedKeys>(keys, query, query + 4 * OPERAND_BYTES + 16, scores);
-      keys += CODES_BYTES;
+      multiply<C, RotatedKeys>(codes, query, query + 4 * OPERAND_BYTES + 16, scores);
+      codes += CODES_BYTES;
       query += QUERY_TILE_BYTES;
     }
     const eight = v128.load(scales);
@@ -117,15 +117,15 @@ function scoreQuad<C>(keys: usize, scales: usize, queries: usize, groups: i32, s
 /** Raw scores of all columns with the 32 tokens of a block, into SCORES from tile token `first`. */
 export function scoreBlockRq4(keys: usize, work: usize, columns: i32, first: i32, headDim: i32): void {
   const groups = groupsOf(headDim);
-  const scales = keys + rotatedCodesBytes(headDim);
+  const codes = keys + ROTATED_SCALES_BYTES;
   for (let column = 0; column < columns; column += 4) {
     const queries = queriesAt(work, headDim, column >> 2);
     const scores = work + SCORES + usize(column) * SCORE_ROW_BYTES + usize(first) * 4;
     const left = columns - column;
-    if (left >= 4) scoreQuad<Four>(keys, scales, queries, groups, scores);
-    else if (left == 3) scoreQuad<Three>(keys, scales, queries, groups, scores);
-    else if (left == 2) scoreQuad<Two>(keys, scales, queries, groups, scores);
-    else scoreQuad<One>(keys, scales, queries, groups, scores);
+    if (left >= 4) scoreQuad<Four>(codes, keys, queries, groups, scores);
+    else if (left == 3) scoreQuad<Three>(codes, keys, queries, groups, scores);
+    else if (left == 2) scoreQuad<Two>(codes, keys, queries, groups, scores);
+    else scoreQuad<One>(codes, keys, queries, groups, scores);
   }
 }
 
@@ -175,7 +175,8 @@ function prepareWeights(work: usize, column: i32, weights: usize, offset: usize)
 /** Adds the values of a block's 32 tokens, weighted by SCORES from tile token `first`, to all columns' rotated totals. */
 export function weighBlockRq4(values: usize, work: usize, columns: i32, first: i32, headDim: i32): void {
   const groups = groupsOf(headDim);
-  decodeScales(values + rotatedCodesBytes(headDim), work);
+  decodeScales(values, work);
+  values += ROTATED_SCALES_BYTES;
   let offset = offsetsAt(work, headDim, 0);
   let weights = work + SCORES + usize(first) * 4;
   for (let column = 0; column < columns; column++) {

@@ -9,8 +9,8 @@
 //        << 16, belongs to every (token, group of 32 dims). Head sizes that are no multiple of 32 are padded to it.
 //          keys    [4 token octets][groups]: 128 bytes of codes, 8 pairs
 //          values  [groups]: 32 pairs (one a token), [4 dim octets] 128 bytes of codes
-//  rq4   codes as int4's, in the rotated space, without pairs; then the 32 tokens' scales, f16, 8 a vector as in f16.
-//          keys    [4 token octets][groups] 128 bytes, scales; values  [groups][4 dim octets] 128 bytes, scales
+//  rq4   the 32 tokens' scales, f16, 8 a vector as in f16; then codes as int4's, in the rotated space, without pairs.
+//          keys    scales, [4 token octets][groups] 128 bytes; values  scales, [groups][4 dim octets] 128 bytes
 //  f16   8 rows x 1 k are 16 bytes; row r lies in half-word 2 * (r % 4) + r / 4 (see tinyLow).
 //          keys    [4 token octets][headDim], values [headDim / 8 dim octets][32 tokens]
 
@@ -28,6 +28,8 @@ export const CODES_BYTES: usize = 128;
 export const KEY_TILE_BYTES: usize = CODES_BYTES + 32;
 export const VALUE_PAIRS_BYTES: usize = 128;
 export const VALUE_GROUP_BYTES: usize = VALUE_PAIRS_BYTES + 4 * CODES_BYTES;
+/** rq4's scales of a block's keys, or values. */
+export const ROTATED_SCALES_BYTES: usize = 64;
 /** One k of eight rows. */
 export const HALF_ROWS_BYTES: usize = 16;
 
@@ -37,25 +39,18 @@ export function groupsOf(headDim: i32): i32 {
   return (headDim + GROUP - 1) / GROUP;
 }
 
-/** Bytes of rq4's codes of a block's keys, or values: its scales lie behind them. */
-// @ts-ignore: decorator
-@inline
-export function rotatedCodesBytes(headDim: i32): usize {
-  return usize(groupsOf(headDim)) * 4 * CODES_BYTES;
-}
-
 /** Where rq4 keeps the scale of a block's token. */
 // @ts-ignore: decorator
 @inline
-export function rotatedScalesAt(half: usize, headDim: i32, slot: i32): usize {
-  return half + rotatedCodesBytes(headDim) + usize((slot >> 3) * 16 + (slot & 3) * 4 + ((slot >> 2) & 1) * 2);
+export function rotatedScaleAt(half: usize, slot: i32): usize {
+  return half + usize((slot >> 3) * 16 + (slot & 3) * 4 + ((slot >> 2) & 1) * 2);
 }
 
 /** Bytes of the keys of a block; the values take as many. */
 // @ts-ignore: decorator
 @inline
 export function halfBlockBytes(headDim: i32, format: i32): usize {
-  if (format == KV_RQ4) return rotatedCodesBytes(headDim) + usize(BLOCK) * 2;
+  if (format == KV_RQ4) return ROTATED_SCALES_BYTES + usize(groupsOf(headDim)) * 4 * CODES_BYTES;
   return format == KV_INT4 ? usize(groupsOf(headDim)) * VALUE_GROUP_BYTES : usize(headDim) * 64;
 }
 

@@ -2,7 +2,7 @@
 // the integers below make that easy; the names are its names.
 import { maxLanes } from "./exp";
 import { halfBits } from "./kv-half";
-import { CODES_BYTES, GROUP, groupsOf, rotatedScalesAt } from "./kv-layout";
+import { CODES_BYTES, GROUP, ROTATED_SCALES_BYTES, groupsOf, rotatedScaleAt } from "./kv-layout";
 import { hadamard, rotationNorm, turnSigns } from "./kv-rotate";
 
 const LARGEST: f32 = 65504;
@@ -124,7 +124,7 @@ export function appendKeyRq4(keys: usize, key: usize, slot: i32, headDim: i32, w
   const groups = groupsOf(headDim);
   const inverse = f32x4.splat(1 / encode(key, work, headDim, true));
   const row: usize = slot & 7;
-  let codes = keys + usize((slot >> 3) * groups) * CODES_BYTES + (row >> 2) * 64 + (row & 3) * 4;
+  let codes = keys + ROTATED_SCALES_BYTES + usize((slot >> 3) * groups) * CODES_BYTES + (row >> 2) * 64 + (row & 3) * 4;
   for (let dim = 0; dim < headDim; dim += GROUP) {
     const w = work + usize(dim) * 4;
     let packed = codesSixteen(w, inverse);
@@ -135,7 +135,7 @@ export function appendKeyRq4(keys: usize, key: usize, slot: i32, headDim: i32, w
     v128.store32_lane(codes, packed, 3, 48);
     codes += CODES_BYTES;
   }
-  store<u16>(rotatedScalesAt(keys, headDim, slot), load<u16>(work + usize(headDim) * 4));
+  store<u16>(rotatedScaleAt(keys, slot), load<u16>(work + usize(headDim) * 4));
 }
 
 /** Codes of sixteen w as bytes. */
@@ -153,11 +153,11 @@ export function appendValueRq4(values: usize, value: usize, slot: i32, headDim: 
   const inverse = f32x4.splat(1 / encode(value, work, headDim, false));
   const shift = 8 * (slot & 3) + 4 * (slot >> 4);
   const mask = i32x4.splat(15 << shift);
-  let at = values + usize((slot & 15) >> 2) * 16;
+  let at = values + ROTATED_SCALES_BYTES + usize((slot & 15) >> 2) * 16;
   for (let dim: usize = 0; dim < usize(headDim); dim += 4) {
     const codes = i32x4.shl(codesFour(work + dim * 4, inverse), shift);
     v128.store(at, v128.bitselect(codes, v128.load(at), mask));
     at += 64;
   }
-  store<u16>(rotatedScalesAt(values, headDim, slot), load<u16>(work + usize(headDim) * 4));
+  store<u16>(rotatedScaleAt(values, slot), load<u16>(work + usize(headDim) * 4));
 }

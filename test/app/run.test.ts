@@ -91,7 +91,12 @@ describe("exit codes", () => {
     ["an unknown command", ["walk"], 2, /unknown command 'walk'/],
     ["no number", ["run", "needle", "hi", "-n", "many"], 2, /'many' is invalid\. A number is needed/],
     ["a negative count", ["run", "needle", "hi", "-n", "-1"], 2, /'-1' is invalid\. A whole number/],
-    ["an unknown KV format", ["run", "needle", "hi", "--kv", "int3"], 2, /Allowed choices are int4, rq4, f16/],
+    [
+      "an unknown KV format",
+      ["run", "needle", "hi", "--kv", "int3"],
+      2,
+      /Allowed choices are int4, rq4, f16/,
+    ],
     ["top-p of 2", ["run", "needle", "hi", "--top-p", "2"], 2, /--top-p is 2; allowed: above 0 to 1/],
     ["no threads", ["run", "needle", "hi", "--threads", "0"], 2, /--threads is 0; allowed: integers 1 to/],
     ["too long a context", ["run", "needle", "hi", "--context", "99999"], 2, /--context is 99999.* 32768/],

@@ -46,22 +46,29 @@ function size(value: string): number {
 
 const collect = (value: string, before: string[]) => [...before, value];
 
-/** The options of the commands that answer: model, device and sampling. */
-function answering(command: Command): Command {
+const kvOption = () =>
+  new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
+    .choices(["int4", "rq4", "f16"])
+    .default("int4");
+
+/** The options of the commands that compute: what, and over which cache. */
+function computing(command: Command): Command {
   return command
-    .option("--context <tokens>", "context to hold (default: what the model was trained for)", count)
-    .addOption(
-      new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
-        .choices(["int4", "rq4", "f16"])
-        .default("int4"),
-    )
+    .addOption(kvOption())
     .addOption(
       new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
         ["gpu", "cpu"],
       ),
     )
     .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
-    .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+    .option("--threads <count>", "CPU threads (default: the physical cores)", count);
+}
+
+/** The options of the commands that answer: model, device and sampling. */
+function answering(command: Command): Command {
+  return computing(
+    command.option("--context <tokens>", "context to hold (default: what the model was trained for)", count),
+  )
     .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
     .option("--top-k <count>", "keep the k most likely tokens; 0: all (default: 40)", number)
     .option("--top-p <number>", "keep the likeliest that sum to p (default: 0.95)", number)
@@ -156,11 +163,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       size,
     )
     .option("--context <tokens>", "context to hold (default: the longest that fits)", count)
-    .addOption(
-      new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
-        .choices(["int4", "rq4", "f16"])
-        .default("int4"),
-    )
+    .addOption(kvOption())
     .addOption(
       new Option(
         "--device <name>",
@@ -180,43 +183,33 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--json", "everything as one JSON object")
     .action((options) => printDiagnosis(version, options, signal));
 
-  program
-    .command("bench")
-    .description("Measures prompt and generation speed at depths, in llama-bench's rows.")
-    .argument("[model]", "what `run` takes; or none, with --shape")
-    .addOption(
-      new Option("-p, --prompt <tokens>", "lengths of prompts, separated by commas; 0: none")
-        .argParser(counts)
-        .default([512], "512"),
-    )
-    .addOption(
-      new Option("-n, --generate <tokens>", "lengths of generations; 0: none")
-        .argParser(counts)
-        .default([128], "128"),
-    )
-    .addOption(
-      new Option("-d, --depth <tokens>", "tokens that the cache holds before each test")
-        .argParser(counts)
-        .default([0], "0"),
-    )
-    .option("-r, --repetitions <count>", "times that each test runs", count, 3)
-    .option("--profile", "GPU time by operation, too")
-    .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
-    .option("--layers <count>", "with --shape: another number of layers", count)
-    .option("--vocab <count>", "with --shape: another vocabulary", count)
-    .option("--type <name>", "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16")
-    .addOption(
-      new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
-        .choices(["int4", "rq4", "f16"])
-        .default("int4"),
-    )
-    .addOption(
-      new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
-        ["gpu", "cpu"],
-      ),
-    )
-    .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
-    .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+  computing(
+    program
+      .command("bench")
+      .description("Measures prompt and generation speed at depths, in llama-bench's rows.")
+      .argument("[model]", "what `run` takes; or none, with --shape")
+      .addOption(
+        new Option("-p, --prompt <tokens>", "lengths of prompts, separated by commas; 0: none")
+          .argParser(counts)
+          .default([512], "512"),
+      )
+      .addOption(
+        new Option("-n, --generate <tokens>", "lengths of generations; 0: none")
+          .argParser(counts)
+          .default([128], "128"),
+      )
+      .addOption(
+        new Option("-d, --depth <tokens>", "tokens that the cache holds before each test")
+          .argParser(counts)
+          .default([0], "0"),
+      )
+      .option("-r, --repetitions <count>", "times that each test runs", count, 3)
+      .option("--profile", "GPU time by operation, too")
+      .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
+      .option("--layers <count>", "with --shape: another number of layers", count)
+      .option("--vocab <count>", "with --shape: another vocabulary", count)
+      .option("--type <name>", "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16"),
+  )
     .option("--chunk <tokens>", "tokens of a prompt read at once (default: what suits the device)", count)
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")

@@ -9,8 +9,9 @@ import { compileKernels } from "../device/wasm/module.ts";
 import { dawnAdapters } from "../device/webgpu/dawn.ts";
 import { adapterName, Gpu, type Traits, traitsOf } from "../device/webgpu/gpu.ts";
 import { measureBandwidth } from "../device/webgpu/profile.ts";
-import { DeviceError, NibbleError } from "../format/errors.ts";
+import { DeviceError } from "../format/errors.ts";
 import { adviceFor } from "./advice.ts";
+import { attempts } from "./attempts.ts";
 import { openDevice } from "./load.ts";
 import { type Machine, thisMachine } from "./machine.ts";
 import { type PlannedDevice, planMemory } from "./plan.ts";
@@ -74,16 +75,7 @@ const LIMITS = [
 /** Takes about three seconds and up to 512 MiB of memory. */
 export async function diagnose(): Promise<Diagnosis> {
   const machine = thisMachine();
-  const problems: string[] = [];
-  const attempt = async <T>(part: () => Promise<T>): Promise<T | null> => {
-    try {
-      return await part();
-    } catch (error) {
-      if (!(error instanceof NibbleError)) throw error;
-      problems.push(error.message);
-      return null;
-    }
-  };
+  const { problems, attempt } = attempts();
   const { relaxed } = await compileKernels();
   const cpuRate = await attempt(() =>
     measureReadRate(machine.cores, Math.min(2 ** 29, machine.freeBytes / 4)),

@@ -10,12 +10,12 @@ import type { Graph } from "../device/contract.ts";
 import { KV_FORMATS } from "../device/wasm/kv-layout.ts";
 import { CPU_CHUNK, layerCacheBytes } from "../device/wasm/program.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
-import { NibbleError } from "../format/errors.ts";
 import { lookAt } from "../format/file-source.ts";
 import { partName } from "../format/gguf.ts";
 import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
+import { attempts } from "./attempts.ts";
 import { type FindOptions, openToLook } from "./find-model.ts";
 import type { Plan } from "./plan.ts";
 
@@ -79,17 +79,7 @@ export async function inspect(
   options: Pick<FindOptions, "offline" | "signal"> = {},
 ): Promise<Inspection> {
   const { checkpoint, path, bytes } = await openToLook(name, options);
-  const problems: string[] = [];
-  /** A part that cannot be read is a line in the report and not the end of it. */
-  const attempt = async <T>(part: () => Promise<T>): Promise<T | null> => {
-    try {
-      return await part();
-    } catch (error) {
-      if (!(error instanceof NibbleError)) throw error;
-      problems.push(error.message);
-      return null;
-    }
-  };
+  const { problems, attempt } = attempts();
   try {
     const tensors = [...checkpoint.tensors.values()].map(summary).sort((a, b) => b.bytes - a.bytes);
     const model = await attempt(() => openModel(checkpoint));

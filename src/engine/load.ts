@@ -63,7 +63,7 @@ async function gpu(adapter: string | undefined, software = true): Promise<Device
 }
 
 /** A GPU that is one; null when there is none, unless it was asked for by name. */
-async function anyGpu(adapter: string | undefined): Promise<Device | null> {
+export async function anyGpu(adapter?: string): Promise<Device | null> {
   if (adapter !== undefined) return gpu(adapter);
   if (!mayHaveGpu()) return null;
   try {

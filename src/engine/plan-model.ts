@@ -4,7 +4,6 @@
  */
 import { existsSync } from "node:fs";
 import { physicalCores } from "../device/wasm/cores.ts";
-import { mayHaveGpu } from "../device/webgpu/dawn.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { isHubName } from "../format/hub/name.ts";
@@ -13,7 +12,7 @@ import { openModel } from "../model/model.ts";
 import { SHAPES } from "../model/shapes.ts";
 import { syntheticCheckpoint } from "../model/synthetic.ts";
 import { type FindOptions, findModel, openToLook } from "./find-model.ts";
-import { openDevice } from "./load.ts";
+import { anyGpu } from "./load.ts";
 import { thisMachine } from "./machine.ts";
 import type { PlannedDevice } from "./plan.ts";
 import { type PlanTable, type PlanTableOptions, planTable } from "./plan-table.ts";
@@ -65,10 +64,8 @@ async function openNamed(name: string, options: PlanModelOptions): Promise<Check
 async function plannedDevice({ device, memoryBytes }: PlanModelOptions): Promise<PlannedDevice> {
   if (device !== undefined && device !== "gpu" && device !== "cpu")
     throw new ArgumentError("device", device, "gpu, cpu");
-  if (device !== "cpu" && mayHaveGpu()) {
-    const found = await openDevice({});
-    if (found.name === "gpu") return found;
-  }
+  const found = device === "cpu" ? null : await anyGpu();
+  if (found) return found;
   return device === "gpu" || (device === undefined && memoryBytes !== undefined)
     ? plannedGpu()
     : plannedCpu(physicalCores());

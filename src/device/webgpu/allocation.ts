@@ -18,6 +18,7 @@ import type {
 } from "../contract.ts";
 import { writeTurns } from "../turns.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
@@ -27,8 +28,6 @@ import { RunAhead, WordBack } from "./run-ahead.ts";
 import { MOST_KEPT, packChoice, unpackCandidates } from "./sample.ts";
 import { loadWeight } from "./weight-loading.ts";
 
-/** GPUBufferUsage; the namespace object is no global in Node. */
-const USAGE = { copySource: 4, copyTarget: 8, uniform: 64, storage: 128 };
 /** WebGPU's default limit of a uniform binding. */
 const MOST_UNIFORM_BYTES = 65_536;
 /** Bytes of the step uniform (lib/step.wgsl), in whole vec4s. */
@@ -39,6 +38,8 @@ const UNDER_WAY = 2;
 export class WebgpuAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #readBack: ReadBack;
+  /** By rope id: a step's turns on their way to the GPU. */
+  readonly #turns: readonly Float32Array<ArrayBuffer>[];
   /** The list that the last step ran. */
   #last: readonly Ready[] = [];
   readonly #under: Promise<void>[] = [];
@@ -56,6 +57,9 @@ export class WebgpuAllocation implements Allocation {
   ) {
     this.footprint = program.footprint;
     this.#readBack = new ReadBack(gpu);
+    this.#turns = graph.ropes.map(
+      ({ frequencies }) => new Float32Array(graph.maxTokens * 2 * frequencies.length),
+    );
   }
 
   /** NibbleError "memory" when the buffers do not fit, DeviceError for anything else. */
@@ -199,9 +203,10 @@ export class WebgpuAllocation implements Allocation {
     const encoder = device.createCommandEncoder();
     if (tokens === 0) return encoder;
     for (const rope of this.graph.ropes) {
-      const turns = new Float32Array(tokens * 2 * rope.frequencies.length);
+      const turns = this.#turns[rope.id];
       writeTurns(rope, position, tokens, turns);
-      device.queue.writeBuffer(this.#buffer(this.program.turns[rope.id]), 0, turns);
+      const count = tokens * 2 * rope.frequencies.length;
+      device.queue.writeBuffer(this.#buffer(this.program.turns[rope.id]), 0, turns, 0, count);
     }
     this.#last = tokens === 1 && outputs <= 1 ? this.ready.decode : this.ready.prompt;
     encodePass(encoder, this.#last, step);

@@ -18,6 +18,11 @@ export interface StepShape {
   readonly outputs: number;
 }
 
+/** Rows of a step, of a value that has one for each token or for each output. */
+export function rowCount(rows: "tokens" | "outputs", { tokens, outputs }: StepShape): number {
+  return rows === "tokens" ? tokens : outputs;
+}
+
 export type Workgroups = readonly [x: number, y: number, z: number];
 
 export interface Dispatch {

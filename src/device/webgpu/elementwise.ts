@@ -3,7 +3,7 @@
  * add, softcap, rope, copies. Owns their Params and workgroup counts; the kernels are files of the same names.
  */
 import type { Activation } from "../contract.ts";
-import { type Buffer, type Dispatch, type StepShape, spread } from "./dispatch.ts";
+import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { type KernelSpec, packParams } from "./wgsl.ts";
@@ -16,11 +16,6 @@ export interface Target {
 }
 
 const THREADS = 64;
-
-/** Rows of a step. */
-export function rowCount(rows: Target["rows"], step: StepShape): number {
-  return rows === "tokens" ? step.tokens : step.outputs;
-}
 
 /** Workgroups for a count of threads that grows with the rows; null when the step has none. */
 function threads(rows: Target["rows"], perRow: number) {
@@ -36,7 +31,7 @@ function units(form: Form, cols: number): number {
 }
 
 /** Variant of a library that reduces, by what the device has. */
-export function reduction({ subgroup }: Traits): "subgroup" | "shared" {
+function reduction({ subgroup }: Traits): "subgroup" | "shared" {
   // A subgroup as wide as the workgroup or wider would leave nothing to add up.
   return subgroup !== null && subgroup <= 128 ? "subgroup" : "shared";
 }

@@ -1,7 +1,7 @@
 /**
  * A recorded graph -> stages: the same operations, with those that one dispatch can do together joined. Add and the norms
- * around it; matrices that share their input; norms, RoPE and quantization of what is appended to the cache; the gated
- * activation. Pure: what is joined here is checked against the unfused reference. Refuses to know kernels and buffers.
+ * around it; matrices that share their input; norms, RoPE and quantization of what is appended to the cache. Pure: what is
+ * joined here is checked against the unfused reference. Refuses to know kernels and buffers.
  */
 import type { Graph, Op, Rope, Value, Weight } from "../contract.ts";
 import { inputsOf } from "../recorder.ts";
@@ -26,12 +26,8 @@ export type Stage =
       readonly sum: Value | null;
       readonly norm: OpOf<"rmsNorm">;
     }
-  /** Matrices of one input, stored as one block of rows. gate: the two products are gate and up of this operation. */
-  | {
-      readonly kind: "matmul";
-      readonly ops: readonly OpOf<"matmul">[];
-      readonly gate: OpOf<"gate"> | null;
-    }
+  /** Matrices of one input, stored as one block of rows. */
+  | { readonly kind: "matmul"; readonly ops: readonly OpOf<"matmul">[] }
   | {
       readonly kind: "append";
       readonly op: OpOf<"appendKv">;
@@ -108,14 +104,7 @@ export function stagesOf(graph: Graph): Stage[] {
           if (other !== op && !done.has(other) && joins(op.weight, other.weight) && !kept.has(other.out.id))
             group.push(other);
       for (const other of group) done.add(other);
-      const gate = group.length === 2 ? sole(group[0].out) : null;
-      const gated =
-        gate?.op === "gate" &&
-        gate.gate === group[0].out &&
-        gate.up === group[1].out &&
-        sole(group[1].out) === gate;
-      if (gated) done.add(gate);
-      stages.push({ kind: "matmul", ops: group, gate: gated ? gate : null });
+      stages.push({ kind: "matmul", ops: group });
     } else if (op.op === "rmsNorm" && op.groups === 1) {
       const add = ops[i + 1];
       const norm = ops[i + 2];

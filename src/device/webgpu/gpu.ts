@@ -5,6 +5,7 @@
  * operations. Web standards only.
  */
 import { DeviceError } from "../../format/errors.ts";
+import { COMPUTE } from "./flags.ts";
 import { KERNELS } from "./kernels.ts";
 import { type KernelSource, type KernelSpec, shaderText } from "./wgsl.ts";
 
@@ -184,8 +185,7 @@ export class Gpu {
     if (!layout) {
       const entries = (KERNELS[kernel] as KernelSource).bindings.map(([binding, type]) => ({
         binding,
-        // GPUShaderStage.COMPUTE; the namespace object is no global in Node.
-        visibility: 4,
+        visibility: COMPUTE,
         buffer: { type },
       }));
       layout = this.device.createBindGroupLayout({ label: kernel, entries });

@@ -9,7 +9,7 @@
  * | any but f32 | more | matrices | matmulMatrix | f16 |
  * | any | more | other | matmulTile | f32 |
  */
-import { type Buffer, type Dispatch, type StepShape, spread } from "./dispatch.ts";
+import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { formValues, GROUP, groupsOf, isFloat, type Part, type WeightForm } from "./weights.ts";
@@ -63,10 +63,6 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   if (wanted === "f16") return block.parts.flatMap((part) => matrixDispatches(options, part));
   const make = maxRows <= VECTOR_TOKENS ? few : tileDispatch;
   return block.parts.map((part) => make(options, part));
-}
-
-function rowCount(rows: "tokens" | "outputs", step: StepShape): number {
-  return rows === "tokens" ? step.tokens : step.outputs;
 }
 
 /** The buffers that all kernels have. An unused binding gets one that is only read. */

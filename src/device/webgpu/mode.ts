@@ -86,35 +86,23 @@ export class ModeCompiler {
   }
 
   #matmul(stage: StageOf<"matmul">): void {
-    const { ops, gate } = stage;
+    const { ops } = stage;
     const { x } = ops[0];
     const { traits, blocks } = this.shared;
-    const block = blocks.of(ops);
     const form = this.#inputForm(stage);
-    const common = {
-      traits,
-      block,
-      x: { form, buffer: this.#input(x, form) },
-      rows: x.rows,
-      maxRows: this.#most(x),
-    };
+    const input = { form, buffer: this.#input(x, form) };
+    const maxRows = this.#most(x);
     const only = ops.length === 1 ? ops[0].out : null;
     const cols = ops.reduce((all, op) => all + op.out.cols, 0);
     const out = only
       ? this.#target(only, "f32")
-      : this.shared.activation("products", formBytes("f32", this.#most(x), cols));
+      : this.shared.activation("products", formBytes("f32", maxRows, cols));
     let offset = 0;
     for (const { out: value } of only ? [] : ops) {
       this.#views.set(value.id, { buffer: out, offset, stride: cols });
       offset += value.cols;
     }
-    this.#emit(...matmulDispatches({ ...common, out }));
-    if (gate) {
-      const wanted = this.#wanted.get(gate.out.id) ?? "f32";
-      const target = { rows: x.rows, cols: gate.out.cols, out: this.#target(gate.out, wanted) };
-      const [a, b] = ops.map((op) => this.#view(op.out));
-      this.#emit(gateDispatch(target, a, b, gate.activation, wanted));
-    }
+    this.#emit(...matmulDispatches({ traits, block: blocks.of(ops), x: input, rows: x.rows, maxRows, out }));
   }
 
   #append({ op, keys, queries }: StageOf<"append">): void {

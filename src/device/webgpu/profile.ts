@@ -6,6 +6,7 @@
  */
 import type { StepProfile } from "../contract.ts";
 import { type Dispatch, type StepShape, spread } from "./dispatch.ts";
+import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Encode, timePasses } from "./timing.ts";
 import { packParams } from "./wgsl.ts";
@@ -41,8 +42,6 @@ const SLOW = 1e10;
 const GROUP_BYTES = 256 * 16 * 16;
 /** In one pass, so that its beginning and end count little. */
 const BANDWIDTH_DISPATCHES = 4;
-/** GPUBufferUsage.UNIFORM | COPY_DST, STORAGE; the namespace object is no global in Node. */
-const USAGE = { params: 64 | 8, storage: 128 };
 
 /** The bandwidth of a GPU does not change: it is measured once. */
 const known = new WeakMap<Gpu, Promise<Bandwidth>>();
@@ -102,7 +101,7 @@ async function copyAndRead(gpu: Gpu, wanted: number, repetitions: number): Promi
   const bytes = groups * GROUP_BYTES;
   const buffer = (label: string, size: number, usage: number) => device.createBuffer({ label, size, usage });
   const values = packParams("readBandwidth", { never: 1 });
-  const params = buffer("params", values.byteLength, USAGE.params);
+  const params = buffer("params", values.byteLength, USAGE.uniform | USAGE.copyTarget);
   const source = buffer("read", bytes, USAGE.storage);
   const out = buffer("written", bytes, USAGE.storage);
   device.queue.writeBuffer(params, 0, values);

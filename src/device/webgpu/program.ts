@@ -9,7 +9,7 @@ import { BlockPlan, type Placement } from "./blocks.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { type Stage, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
-import { kvBytes } from "./kv.ts";
+import { KV_FORMATS, kvBytes } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import { assignSlots } from "./slots.ts";
@@ -52,7 +52,6 @@ export interface GpuProgram {
 
 type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
 
-const FORMATS = ["int4", "f16"];
 /** Kernels read some buffers as vec4s. */
 const ALIGNMENT = 16;
 /** Of a result: one 16x16 tile of float32, which a kernel that stores subgroup matrices must be able to address. */
@@ -81,10 +80,10 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     return made;
   };
   for (const { codec } of graph.caches)
-    if (!FORMATS.includes(codec.name))
+    if (!KV_FORMATS.some((format) => format === codec.name))
       throw new UnsupportedError(
         `KV format ${codec.name} on the gpu device`,
-        `It has: ${FORMATS.join(", ")}.`,
+        `It has: ${KV_FORMATS.join(", ")}.`,
       );
 
   const stages = stagesOf(graph);

@@ -2,10 +2,11 @@
  * GPU -> host: one mappable buffer, as large as the largest read so far. Owns the only waits of a step. A device that is
  * lost while someone waits rejects with the GPU's one error.
  */
+import { MAP_READ, USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 
-const MAP_READ_COPY_TARGET = 1 | 8;
-const READ = 1;
+/** Of a buffer that the host reads. */
+export const MAPPABLE = USAGE.mapRead | USAGE.copyTarget;
 
 export class ReadBack {
   #staging: GPUBuffer | null = null;
@@ -25,14 +26,14 @@ export class ReadBack {
     const { device } = this.gpu;
     if (this.#staging === null || this.#staging.size < bytes) {
       this.#staging?.destroy();
-      this.#staging = device.createBuffer({ label: "read back", size: bytes, usage: MAP_READ_COPY_TARGET });
+      this.#staging = device.createBuffer({ label: "read back", size: bytes, usage: MAPPABLE });
     }
     const staging = this.#staging;
     const encoder = device.createCommandEncoder();
     encoder.copyBufferToBuffer(from, offset, staging, 0, bytes);
     device.queue.submit([encoder.finish()]);
     try {
-      await staging.mapAsync(READ, 0, bytes);
+      await staging.mapAsync(MAP_READ, 0, bytes);
     } catch (cause) {
       throw await this.gpu.failure("reading back", cause);
     }

@@ -4,6 +4,7 @@
  */
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import { USAGE } from "./flags.ts";
 import { type Gpu, oneLine } from "./gpu.ts";
 import { KERNELS } from "./kernels.ts";
 import { PARAMS_BYTES } from "./program.ts";
@@ -16,9 +17,6 @@ export interface Ready {
   readonly group: GPUBindGroup;
 }
 
-/** GPUBufferUsage.UNIFORM | COPY_DST; the namespace object is no global in Node. */
-const PARAMS_USAGE = 64 | 8;
-
 /** Compiles what is new, side by side, and binds everything. DeviceError when a kernel or a binding is wrong. */
 export async function makeReady(
   gpu: Gpu,
@@ -30,7 +28,7 @@ export async function makeReady(
   const pipelines = await Promise.all(dispatches.map(({ kernel }) => gpu.pipeline(kernel)));
   device.pushErrorScope("validation");
   const size = Math.max(1, dispatches.length) * PARAMS_BYTES;
-  const params = device.createBuffer({ label: "params", size, usage: PARAMS_USAGE });
+  const params = device.createBuffer({ label: "params", size, usage: USAGE.uniform | USAGE.copyTarget });
   const written = new Uint8Array(size);
   const readies = dispatches.map((dispatch, i): Ready => {
     const { kernel } = dispatch.kernel;

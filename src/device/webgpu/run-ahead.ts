@@ -5,7 +5,9 @@
  */
 import { AbortedError, ArgumentError } from "../../format/errors.ts";
 import type { Continuation } from "../contract.ts";
+import { MAP_READ } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
+import { MAPPABLE } from "./read-back.ts";
 import { NOT_PROVEN } from "./sample.ts";
 
 /**
@@ -76,9 +78,6 @@ export class RunAhead implements Continuation {
   }
 }
 
-const MAP_READ_COPY_TARGET = 1 | 8;
-const READ = 1;
-
 /** One word of a GPU buffer, read back again and again while later submits write it anew. */
 export class WordBack {
   readonly #free: GPUBuffer[];
@@ -89,7 +88,7 @@ export class WordBack {
     readonly source: GPUBuffer,
   ) {
     this.#free = Array.from({ length: UNDER_WAY }, () =>
-      gpu.device.createBuffer({ label: "word back", size: 4, usage: MAP_READ_COPY_TARGET }),
+      gpu.device.createBuffer({ label: "word back", size: 4, usage: MAPPABLE }),
     );
   }
 
@@ -104,7 +103,7 @@ export class WordBack {
   async #read(buffer: GPUBuffer): Promise<number> {
     const { gpu } = this;
     try {
-      await buffer.mapAsync(READ);
+      await buffer.mapAsync(MAP_READ);
     } catch (cause) {
       throw await gpu.failure("reading back", cause);
     }

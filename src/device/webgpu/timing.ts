@@ -3,6 +3,7 @@
  * GPU that waits for the host lowers its clocks and shows times two to four times too long. Refuses to know what runs.
  */
 import { UnsupportedError } from "../../format/errors.ts";
+import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { ReadBack } from "./read-back.ts";
 
@@ -11,8 +12,6 @@ export type Encode = (pass: GPUComputePassEncoder) => void;
 
 /** WebGPU's most queries of a set are 4,096; a pass takes two. */
 const PASSES_OF_SET = 2048;
-/** GPUBufferUsage.COPY_SRC | QUERY_RESOLVE; the namespace object is no global in Node. */
-const RESOLVED = 4 | 512;
 const BUSY_MS = 300;
 
 /**
@@ -33,7 +32,10 @@ export async function timePasses(
   });
   // Resolving wants offsets in multiples of 256 bytes.
   const stride = Math.ceil((passes.length * 16) / 256) * 256;
-  const resolved = device.createBuffer({ size: repetitions * stride, usage: RESOLVED });
+  const resolved = device.createBuffer({
+    size: repetitions * stride,
+    usage: USAGE.copySource | USAGE.queryResolve,
+  });
   try {
     // Encoded before and submitted at once, behind some more of what keeps it busy.
     const commands = [untimed(device, busy), untimed(device, busy)];

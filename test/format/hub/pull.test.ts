@@ -461,7 +461,8 @@ describe("a server that lies", () => {
   });
 
   it("about a small file's bytes", async () => {
-    await start({ "config.json": "{}", "tokenizer.json": "{}", "model.safetensors": SMALL });
+    // Not the same content twice: a file of the same hash would be taken from this disk, if it came first.
+    await start({ "config.json": "{}", "tokenizer.json": "{ }", "model.safetensors": SMALL });
     hub.intercept = (request, response) => {
       if (!request.url!.endsWith("/config.json")) return false;
       answer(request, response, Buffer.from("[]"));

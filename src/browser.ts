@@ -16,6 +16,7 @@ export {
   type StopReason,
 } from "./engine/generate.ts";
 export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
+export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export { load, type WebLoadOptions as LoadOptions, type WebModel } from "./engine/load-web.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
 export {
@@ -30,6 +31,7 @@ export {
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/session.ts";
+export type { Constraint } from "./engine/tokens.ts";
 export { blobFolder, blobSource } from "./format/blob-source.ts";
 export {
   AbortedError,

@@ -34,6 +34,7 @@ export {
   type TokenizerSummary,
 } from "./engine/inspect.ts";
 export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
+export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
@@ -50,6 +51,7 @@ export {
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/session.ts";
+export type { Constraint } from "./engine/tokens.ts";
 export {
   AbortedError,
   ArgumentError,

@@ -15,6 +15,7 @@ import { watchInterrupts } from "./interrupt.ts";
 import { memorySize, printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
 import { run } from "./run.ts";
+import { serve } from "./serve.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
 
@@ -125,6 +126,24 @@ function commands(signal: AbortSignal): Command {
     .option("--think", "let a model reason that does so only when told")
     .option("--no-think", "do not let it reason, where its template can say so")
     .action((model, options) => chat(model, options, signal));
+
+  const serves = program
+    .command("serve")
+    .description("Serves a model over HTTP, as OpenAI's clients expect it, and the chat page.")
+    .argument("<model>", "what `run` takes")
+    .option("--host <address>", "address to listen at; 0.0.0.0: all of this machine's", "127.0.0.1")
+    .option("--port <number>", "0: any that is free", count, 8080)
+    .option("--api-key <key>", "ask clients for this key (also: NIBBLE_API_KEY)")
+    .option("--alias <name>", "what clients may call the model, too; may be repeated", collect, [])
+    .option("--cors <origin>", "let pages of this site use the server; may be repeated", collect, [])
+    .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
+    .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
+    .option("--queue <count>", "requests that may wait for their turn", count, 64)
+    .addOption(
+      new Option("--max-body <size>", "longest request").argParser(size).default(16 * 2 ** 20, "16MiB"),
+    )
+    .option("--grace <seconds>", "time for running answers when it is stopped", count, 10);
+  answering(serves).action((model, options) => serve(model, options, signal));
 
   program
     .command("inspect")

@@ -153,11 +153,12 @@ export async function* bench(
     const ids = withTail(depth, 1);
     const started = performance.now();
     await session.process(ids, { signal });
-    const tokens = new Tokens(session, sampler({ temperature: 0, seed: 0 }), count);
+    const tokens = new Tokens(session, sampler({ temperature: 0, seed: 0 }), { most: count });
     try {
       for (let made = 1; ; made++) {
         throwIfAborted(signal, "the bench");
-        const id = await tokens.next();
+        // Without a constraint there always is one.
+        const { id } = (await tokens.next())!;
         onProgress(made);
         if (made === count) return performance.now() - started;
         await tokens.accept(id);

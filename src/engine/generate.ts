@@ -4,9 +4,10 @@
  */
 import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
+import { type Likelihood, MOST_LOGPROBS } from "./likelihood.ts";
 import { type SampleOptions, sampler } from "./sample.ts";
 import type { Session } from "./session.ts";
-import { Tokens } from "./tokens.ts";
+import { type Constraint, Tokens } from "./tokens.ts";
 
 export interface GenerateOptions extends SampleOptions {
   /** Most tokens to generate; default: to the end of the context. */
@@ -15,6 +16,12 @@ export interface GenerateOptions extends SampleOptions {
   stop?: readonly string[];
   /** Go on past the model's end tokens. */
   ignoreEnd?: boolean;
+  /** Control tokens are written out in the text instead of left out; end tokens never are. Default false. */
+  special?: boolean;
+  /** Tell how likely each token was, and the so many likeliest beside it: 0 to 100. Default: nothing is told. */
+  logprobs?: number;
+  /** Limits what may come next, such as to a grammar. The host samples then, from all logits. */
+  constraint?: Constraint;
   /** Aborts; iteration then rejects with AbortedError. What was processed stays in the cache for the next call. */
   signal?: AbortSignal;
   /** While the prompt is read: new tokens processed, and how many there are. */
@@ -25,9 +32,11 @@ export interface GenerateOptions extends SampleOptions {
 export interface Piece {
   readonly text: string;
   readonly ids: readonly number[];
+  /** With `logprobs`: of each of the ids. */
+  readonly likelihoods?: readonly Likelihood[];
 }
 
-/** end: an end token; stop: a stop string; length: maxTokens; context: the context is full. */
+/** end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; context: the context is full. */
 export type StopReason = "end" | "stop" | "length" | "context";
 
 export interface GenerationResult {
@@ -93,34 +102,46 @@ export async function* generateTokens(
     throw new ArgumentError("maxTokens", maxTokens, "integers from 0 on");
   if (!(Array.isArray(stop) && stop.every((text) => typeof text === "string" && text !== "")))
     throw new ArgumentError("stop", JSON.stringify(stop), "a list of texts, none empty");
+  const { logprobs, constraint, special } = options;
+  if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MOST_LOGPROBS))
+    throw new ArgumentError("logprobs", logprobs, `integers 0 to ${MOST_LOGPROBS}`);
   const sample = sampler(options);
   const started = performance.now();
   const reused = await session.process(prompt, { signal, onProgress: onPrompt });
-  const tokens = new Tokens(session, sample, maxTokens);
+  const tokens = new Tokens(session, sample, { most: maxTokens, logprobs, constraint });
   if (maxTokens === 0) await session.logits();
   let promptDone = performance.now();
 
-  const stream = tokenizer.stream({ continues: options.continues });
+  const stream = tokenizer.stream({ continues: options.continues, special });
   const hold = new StopHold(stop);
   const ids: number[] = [];
   let pending: number[] = [];
+  let likelihoods: Likelihood[] = [];
   let text = "";
   let stopReason: StopReason | null = maxTokens === 0 ? "length" : null;
   const give = (more: string): Piece => {
     text += more;
     const piece = { text: more, ids: pending };
+    const told = likelihoods;
     pending = [];
-    return piece;
+    likelihoods = [];
+    return logprobs === undefined ? piece : { ...piece, likelihoods: told };
   };
 
   try {
     while (stopReason === null) {
       throwIfAborted(signal, "generating");
-      const id = await tokens.next();
+      const token = await tokens.next();
       // A device may still read the prompt until its first token comes.
       if (ids.length === 0) promptDone = performance.now();
+      if (token === null) {
+        stopReason = "end";
+        break;
+      }
+      const { id } = token;
       ids.push(id);
       pending.push(id);
+      if (token.likelihood) likelihoods.push(token.likelihood);
       if (tokenizer.endIds.has(id) && !ignoreEnd) stopReason = "end";
       else {
         const { text: more, stopped } = hold.push(stream.push(id));

@@ -144,6 +144,10 @@ export class PieceTokenizer implements Tokenizer {
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(all);
   }
 
+  bytes(id: number, { special }: Pick<DecodeOptions, "special"> = {}): Uint8Array {
+    return this.#spelling({ special, continues: true })(id);
+  }
+
   stream(options: DecodeOptions = {}): TextStream {
     const spelling = this.#spelling(options);
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });

@@ -37,6 +37,8 @@ export interface Tokenizer {
   encode(text: string, options?: EncodeOptions): number[];
   /** Ids to text. Ids without a text (padding of the matrix) give nothing; a negative one is an ArgumentError. */
   decode(ids: readonly number[], options?: DecodeOptions): string;
+  /** The bytes that an id stands for, perhaps part of a character; none for control tokens unless `special`. */
+  bytes(id: number, options?: Pick<DecodeOptions, "special">): Uint8Array;
   /** As `decode`, id by id: the pieces joined equal `decode` of all ids. */
   stream(options?: DecodeOptions): TextStream;
   /** Puts LITERAL in front of whatever in `text` could be read as a control token. For `encode` with `marks`. */

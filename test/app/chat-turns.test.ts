@@ -25,6 +25,7 @@ const tokenizer: Tokenizer = {
   encode: (text) => [...text].map(idOf),
   decode: (ids) => ids.map((id) => (id === END ? "" : String.fromCharCode(id - 1))).join(""),
   stream: () => ({ push: (id) => tokenizer.decode([id]), end: () => "" }),
+  bytes: () => new Uint8Array(0),
   protect: (text) => text,
 };
 const qwen3 = readFileSync(new URL("../golden/templates/Qwen-Qwen3-0.6B.jinja", import.meta.url), "utf8");

@@ -32,6 +32,7 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
     addBos: false,
     encode: none,
     decode: none,
+    bytes: none,
     protect: none,
     stream,
   };

@@ -1,0 +1,104 @@
+/**
+ * The server as a function from Request to Response: routes, and what holds for all of them (who may call, CORS, errors
+ * as JSON, counting). Refuses to know sockets and processes (`../serve.ts`), so tests call it without either.
+ */
+import { type Context, Hono } from "hono";
+import { chat } from "./chat.ts";
+import { completions } from "./completions.ts";
+import { ApiError, errorResponse, toApiError } from "./errors.ts";
+import { checkCaller, corsHeaders, type GuardOptions } from "./guard.ts";
+import { listModels, oneModel } from "./models.ts";
+import type { Page } from "./page.ts";
+import type { Served } from "./served.ts";
+
+export type Api = (request: Request) => Promise<Response>;
+
+type Handler = (request: Request, context: Context) => Response | Promise<Response>;
+
+/** page: what lies at "/". */
+export function createApi(served: Served, guard: GuardOptions, page: Page): Api {
+  const { metrics, slots, model } = served;
+  const routes: Record<string, Record<string, Handler>> = {
+    "/health": { GET: () => Response.json({ status: "ok" }) },
+    "/metrics": {
+      GET: () =>
+        new Response(
+          metrics.text({
+            running: slots.running,
+            waiting: slots.waiting,
+            slots: slots.parallel,
+            contextTokens: model.plan.context,
+            cacheBytes: model.plan.cacheBytes,
+          }),
+          { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } },
+        ),
+    },
+    "/v1/models": { GET: () => listModels(served) },
+    // The name of a model may have slashes.
+    "/v1/models/:id{.+}": { GET: (_, context) => oneModel(served, context.req.param("id") ?? "") },
+    "/v1/chat/completions": { POST: (request) => chat(served, request) },
+    "/v1/completions": { POST: (request) => completions(served, request) },
+    "/v1/embeddings": {
+      POST: () => {
+        throw new ApiError(501, "embeddings are not supported: these models are trained to go on with text", {
+          code: "not_implemented",
+        });
+      },
+    },
+  };
+
+  const app = new Hono();
+  const answers = async (route: string, context: Context, handler: Handler, isOpen = false) => {
+    const request = context.req.raw;
+    let response: Response;
+    try {
+      checkCaller(request, guard, isOpen);
+      response = await handler(request, context);
+    } catch (error) {
+      response = errorResponse(toApiError(error, served.log));
+    }
+    metrics.request(route, response.status);
+    const common = { "x-content-type-options": "nosniff", ...corsHeaders(request, guard) };
+    for (const [name, value] of Object.entries(common)) response.headers.set(name, value);
+    return response;
+  };
+
+  for (const [route, methods] of Object.entries(routes)) {
+    const allowed = [...Object.keys(methods), "OPTIONS"];
+    app.all(route, (context) =>
+      answers(route.replace("{.+}", ""), context, (request) => {
+        const { method } = request;
+        if (method === "OPTIONS")
+          return new Response(null, { status: 204, headers: { allow: allowed.join(", ") } });
+        // Hono answers HEAD with what GET gives, without its body.
+        const handler = methods[method === "HEAD" ? "GET" : method];
+        if (handler) return handler(request, context);
+        throw new ApiError(405, `${route} takes ${allowed.join(", ")}, not ${method.slice(0, 20)}`, {
+          headers: { allow: allowed.join(", ") },
+        });
+      }),
+    );
+  }
+  app.all("*", (context) =>
+    answers(
+      "page",
+      context,
+      async (request) => {
+        const file = request.method === "GET" ? await page(request) : null;
+        if (file) return file;
+        const { pathname } = new URL(request.url);
+        throw new ApiError(
+          404,
+          `there is nothing at ${request.method.slice(0, 20)} ${pathname.slice(0, 200)}`,
+          {
+            code: "not_found",
+          },
+        );
+      },
+      true,
+    ),
+  );
+  // Of what Hono itself throws, before a route is found.
+  app.onError((error) => errorResponse(toApiError(error, served.log)));
+  return async (request) => app.fetch(request);
+}

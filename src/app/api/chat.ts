@@ -1,0 +1,147 @@
+/**
+ * POST /v1/chat/completions. Owns the form of its answers, whole and streamed, which are the same events gathered or
+ * sent one by one.
+ */
+import type { GenerationResult, Likelihood } from "../../index.ts";
+import { openedSection } from "../thinking.ts";
+import { type AnswerPart, AnswerParts } from "./answer.ts";
+import { readBody } from "./body.ts";
+import { type ChatRequest, readChat } from "./chat-request.ts";
+import { toApiError } from "./errors.ts";
+import { eventResponse } from "./events.ts";
+import { chatLogprobs, toldTokens } from "./logprobs.ts";
+import { admit, encode, type Run, type Served } from "./served.ts";
+import { finishReason, timingsOf, usageOf } from "./usage.ts";
+
+/** What is new in an answer, and the tokens behind it. */
+interface News {
+  readonly part: AnswerPart | null;
+  readonly tokens: readonly Likelihood[];
+}
+
+interface Ending {
+  readonly result: GenerationResult;
+  readonly finish: "stop" | "length" | "tool_calls";
+  /** Of tokens whose text was no part of the answer. */
+  readonly tokens: readonly Likelihood[];
+}
+
+export async function chat(served: Served, request: Request): Promise<Response> {
+  const asked = readChat(await readBody(request, served.mostBodyBytes), served);
+  const ids = encode(served, asked.messages, { template: asked.template });
+  const run = admit(served, request, ids, asked.generate);
+  // What a template's last words have opened; the tail is enough.
+  const opened = openedSection(served.model.tokenizer.decode(ids.slice(-16), { special: true }));
+  const parts = new AnswerParts(opened, asked.calls);
+  const answer = (onNews: (news: News) => void | Promise<void>) => tell(served, run, parts, onNews);
+  const frame = {
+    id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
+    created: Math.floor(Date.now() / 1000),
+    model: served.names[0],
+  };
+  return asked.stream
+    ? streamed(served, asked, run, answer, frame)
+    : Response.json({ ...frame, ...(await whole(served, asked, answer)) });
+}
+
+/** Runs the generation and tells its news. */
+async function tell(
+  served: Served,
+  run: Run,
+  parts: AnswerParts,
+  onNews: (news: News) => void | Promise<void>,
+): Promise<Ending> {
+  let tokens: Likelihood[] = [];
+  let called = false;
+  const give = async (found: readonly AnswerPart[]) => {
+    for (const part of found) {
+      called ||= part.kind === "call";
+      const news = { part, tokens };
+      tokens = [];
+      await onNews(news);
+    }
+  };
+  const result = await run.start(async (piece) => {
+    tokens = [...tokens, ...toldTokens(piece, served.model.tokenizer)];
+    await give(parts.push(piece.text));
+  });
+  await give(parts.end());
+  return { result, finish: called ? "tool_calls" : finishReason(result.stopReason), tokens };
+}
+
+type Answer = (onNews: (news: News) => void | Promise<void>) => Promise<Ending>;
+type Frame = Readonly<Record<"id" | "model", string>> & { readonly created: number };
+
+async function whole(served: Served, asked: ChatRequest, answer: Answer) {
+  const said = { content: "", reasoning: "" };
+  const calls: unknown[] = [];
+  const tokens: Likelihood[] = [];
+  const ending = await answer((news) => {
+    tokens.push(...news.tokens);
+    if (news.part?.kind === "call") calls.push(callOf(news.part.call));
+    else if (news.part) said[news.part.kind] += news.part.text;
+  });
+  tokens.push(...ending.tokens);
+  return {
+    object: "chat.completion",
+    choices: [
+      {
+        index: 0,
+        message: {
+          role: "assistant",
+          // As OpenAI: an answer that only calls has no content.
+          content: said.content === "" && calls.length > 0 ? null : said.content,
+          refusal: null,
+          ...(said.reasoning === "" ? {} : { reasoning_content: said.reasoning }),
+          ...(calls.length === 0 ? {} : { tool_calls: calls }),
+        },
+        logprobs: logprobsOf(served, asked, tokens),
+        finish_reason: ending.finish,
+      },
+    ],
+    usage: usageOf(ending.result),
+    timings: timingsOf(ending.result),
+  };
+}
+
+function streamed(served: Served, asked: ChatRequest, run: Run, answer: Answer, frame: Frame): Response {
+  let calls = 0;
+  const chunk = (choices: readonly unknown[], more: object = {}) => ({
+    ...frame,
+    object: "chat.completion.chunk",
+    choices,
+    ...(asked.includeUsage ? { usage: null } : {}),
+    ...more,
+  });
+  const choice = (delta: object, tokens: readonly Likelihood[] = [], finish: string | null = null) => ({
+    index: 0,
+    delta,
+    logprobs: tokens.length > 0 ? logprobsOf(served, asked, tokens) : null,
+    finish_reason: finish,
+  });
+  const deltaOf = (part: AnswerPart | null): object => {
+    if (part === null) return {};
+    if (part.kind === "call") return { tool_calls: [{ index: calls++, ...callOf(part.call) }] };
+    return part.kind === "content" ? { content: part.text } : { reasoning_content: part.text };
+  };
+  return eventResponse({
+    async write({ send }) {
+      await send(chunk([choice({ role: "assistant", content: "" })]));
+      const { result, finish, tokens } = await answer((news) =>
+        send(chunk([choice(deltaOf(news.part), news.tokens)])),
+      );
+      await send(chunk([choice({}, tokens, finish)], { timings: timingsOf(result) }));
+      if (asked.includeUsage) await send(chunk([], { usage: usageOf(result) }));
+    },
+    onGone: run.cancel,
+    describe: (error) => toApiError(error, served.log),
+  });
+}
+
+function callOf({ id, name, arguments: text }: { id: string; name: string; arguments: string }) {
+  return { id, type: "function", function: { name, arguments: text } };
+}
+
+function logprobsOf({ model }: Served, { generate }: ChatRequest, tokens: readonly Likelihood[]) {
+  return generate.logprobs === undefined ? null : chatLogprobs(tokens, model.tokenizer);
+}

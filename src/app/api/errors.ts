@@ -1,0 +1,88 @@
+/**
+ * Errors as OpenAI's clients read them: a status and {"error": {message, type, param, code}}. Owns the way from any
+ * error to that form; refuses to know routes. What is no NibbleError is a bug of ours: it is logged, and the client
+ * learns nothing of it but the status.
+ */
+import { AbortedError, type ErrorCode, NibbleError } from "../../index.ts";
+
+export interface ApiErrorFields {
+  /** Where in the request: "messages[0].content". */
+  param?: string | null;
+  /** For programs: "context_length_exceeded". */
+  code?: string | null;
+  headers?: Readonly<Record<string, string>>;
+}
+
+export class ApiError extends Error {
+  readonly param: string | null;
+  readonly code: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    readonly status: number,
+    message: string,
+    { param = null, code = null, headers = {} }: ApiErrorFields = {},
+  ) {
+    super(message);
+    this.param = param;
+    this.code = code;
+    this.headers = headers;
+  }
+
+  toJSON() {
+    const { message, param, code } = this;
+    return { error: { message, type: typeOf(this.status), param, code } };
+  }
+}
+
+/** A value of the request that is not allowed: the thing, what was found, what is allowed. */
+export function badValue(param: string, found: string, allowed: string): ApiError {
+  return new ApiError(400, `${param} is ${found}; allowed: ${allowed}`, { param });
+}
+
+/** Well formed, and not done here. */
+export function unsupported(param: string, message: string): ApiError {
+  return new ApiError(400, message, { param, code: "unsupported_parameter" });
+}
+
+const TYPES: Readonly<Record<number, string>> = {
+  401: "authentication_error",
+  403: "permission_error",
+  429: "rate_limit_error",
+};
+
+function typeOf(status: number): string {
+  return TYPES[status] ?? (status < 500 ? "invalid_request_error" : "server_error");
+}
+
+/** By the code of a NibbleError that a request runs into. Templates refuse messages with "unsupported" or "format". */
+const STATUS: Readonly<Record<ErrorCode, number>> = {
+  argument: 400,
+  context: 400,
+  format: 400,
+  unsupported: 400,
+  memory: 500,
+  device: 500,
+  io: 500,
+  aborted: 503,
+};
+
+const CODES: Readonly<Partial<Record<ErrorCode, string>>> = { context: "context_length_exceeded" };
+
+/** log: hears of what is our fault. */
+export function toApiError(error: unknown, log: (error: unknown) => void): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof AbortedError)
+    return new ApiError(503, "the server is shutting down", { code: "stopped" });
+  if (error instanceof NibbleError) {
+    const status = STATUS[error.code];
+    if (status >= 500) log(error);
+    return new ApiError(status, error.message, { code: CODES[error.code] ?? null });
+  }
+  log(error);
+  return new ApiError(500, "an error inside the server; its log has it");
+}
+
+export function errorResponse(error: ApiError): Response {
+  return Response.json(error, { status: error.status, headers: error.headers });
+}

@@ -1,0 +1,89 @@
+/**
+ * Server-sent events. Owns their form, the comments that keep a silent connection alive, and the bound on what a slow
+ * reader may leave unread. Refuses to know what the events say.
+ * (https://html.spec.whatwg.org/multipage/server-sent-events.html)
+ */
+import { AbortedError } from "../../index.ts";
+
+/** Proxies close what is silent for a minute; a long prompt takes longer. */
+const SILENCE_MS = 15_000;
+/** Bytes that may wait for their reader before the generation does. */
+const MOST_UNREAD = 2 ** 20;
+/** A reader that takes nothing for so long has gone, whatever its socket says. */
+const STALLED_MS = 60_000;
+
+export interface EventWriter {
+  /** One event. Resolves when the reader has room for more; rejects with AbortedError when it has gone. */
+  send(data: unknown): Promise<void>;
+}
+
+/**
+ * A response whose events `write` sends; then "[DONE]", as OpenAI ends a stream. `onGone`: the reader has left. What
+ * `write` rejects with becomes the last event by `describe`.
+ */
+export function eventResponse(options: {
+  write(events: EventWriter): Promise<void>;
+  onGone(): void;
+  describe(error: unknown): unknown;
+}): Response {
+  const { write, onGone, describe } = options;
+  const encoder = new TextEncoder();
+  let isOpen = true;
+  let room: (() => void) | null = null;
+  let silence: ReturnType<typeof setInterval> | undefined;
+  const end = () => {
+    isOpen = false;
+    clearInterval(silence);
+    room?.();
+  };
+  const gone = () => {
+    end();
+    onGone();
+  };
+  const body = new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        const put = (text: string) => isOpen && controller.enqueue(encoder.encode(text));
+        const hasRoom = () => (controller.desiredSize ?? 0) > 0;
+        silence = setInterval(() => hasRoom() && put(": still here\n\n"), SILENCE_MS);
+        const send = async (data: unknown) => {
+          put(`data: ${JSON.stringify(data)}\n\n`);
+          if (isOpen && !hasRoom()) await roomOrEnd();
+          if (!isOpen) throw new AbortedError("the stream");
+        };
+        const roomOrEnd = async () => {
+          const stalled = setTimeout(gone, STALLED_MS);
+          await new Promise<void>((resolve) => {
+            room = resolve;
+          });
+          clearTimeout(stalled);
+          room = null;
+        };
+        const run = async () => {
+          try {
+            await write({ send });
+          } catch (error) {
+            put(`data: ${JSON.stringify(describe(error))}\n\n`);
+          }
+          put("data: [DONE]\n\n");
+          if (isOpen) controller.close();
+          end();
+        };
+        void run();
+      },
+      pull() {
+        room?.();
+      },
+      cancel: gone,
+    },
+    { highWaterMark: MOST_UNREAD, size: (chunk) => chunk?.length ?? 0 },
+  );
+  return new Response(body, {
+    headers: {
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache",
+      // nginx would gather the events.
+      "x-accel-buffering": "no",
+    },
+  });
+}

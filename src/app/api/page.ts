@@ -1,0 +1,128 @@
+/**
+ * The chat page's files. Owns the list of what is there, made once: a request names an entry of that list or nothing,
+ * so no path leads out of the folder. Answers ranges, for a page that reads a model piece by piece.
+ */
+import { open, readdir, stat } from "node:fs/promises";
+import { extname, join } from "node:path";
+
+/** null: there is no such file. */
+export type Page = (request: Request) => Promise<Response | null>;
+
+const TYPES: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".json": "application/json",
+  ".webmanifest": "application/manifest+json",
+  ".svg": "image/svg+xml",
+  ".png": "image/png",
+  ".ico": "image/x-icon",
+  ".woff2": "font/woff2",
+  ".wasm": "application/wasm",
+  ".txt": "text/plain; charset=utf-8",
+};
+
+/** The page runs no script but its own; it may read models from any place that allows it. */
+const POLICY = [
+  "default-src 'self'",
+  "script-src 'self' 'wasm-unsafe-eval'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data: blob:",
+  "connect-src 'self' https: http: blob:",
+  "worker-src 'self' blob:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+const WITHOUT = `nibble serves here; the chat page was not built.
+The API: /v1/models, /v1/chat/completions, /v1/completions, /health, /metrics.
+`;
+
+interface File {
+  readonly path: string;
+  readonly size: number;
+  readonly type: string;
+  readonly etag: string;
+}
+
+/** folder: of the built page. When it is not there, "/" is a short text. */
+export async function openPage(folder: string): Promise<Page> {
+  const files = await listFiles(folder);
+  return async (request) => {
+    const { pathname } = new URL(request.url);
+    const file = files.get(pathname === "/" ? "/index.html" : pathname);
+    if (file) return answer(file, request);
+    if (pathname !== "/") return null;
+    return new Response(WITHOUT, { headers: { "content-type": TYPES[".txt"] } });
+  };
+}
+
+/** By the path of their URL. */
+async function listFiles(folder: string): Promise<Map<string, File>> {
+  const files = new Map<string, File>();
+  let names: string[];
+  try {
+    names = await readdir(folder, { recursive: true });
+  } catch {
+    return files;
+  }
+  for (const name of names) {
+    const path = join(folder, name);
+    const { size, mtimeMs, ...found } = await stat(path);
+    if (!found.isFile()) continue;
+    const url = `/${name.replaceAll("\\", "/").split("/").map(encodeURIComponent).join("/")}`;
+    const type = TYPES[extname(name).toLowerCase()] ?? "application/octet-stream";
+    files.set(url, { path, size, type, etag: `"${size.toString(36)}-${Math.floor(mtimeMs).toString(36)}"` });
+  }
+  return files;
+}
+
+async function answer({ path, size, type, etag }: File, request: Request): Promise<Response> {
+  const headers = new Headers({
+    "content-type": type,
+    "content-security-policy": POLICY,
+    "referrer-policy": "no-referrer",
+    "accept-ranges": "bytes",
+    // Always asked again, and answered with 304: a file of 100 kB from this machine is not worth more thought.
+    "cache-control": "no-cache",
+    etag,
+  });
+  if ((request.headers.get("if-none-match") ?? "").includes(etag))
+    return new Response(null, { status: 304, headers });
+  const range = rangeOf(request, size);
+  if (range === "none") {
+    headers.set("content-range", `bytes */${size}`);
+    return new Response(null, { status: 416, headers });
+  }
+  const { first, end } = range ?? { first: 0, end: size };
+  headers.set("content-length", String(end - first));
+  if (range) headers.set("content-range", `bytes ${first}-${end - 1}/${size}`);
+  return new Response(await readPart(path, first, end), { status: range ? 206 : 200, headers });
+}
+
+/** One range of the Range header; null: the whole file; "none": outside of it. */
+function rangeOf(request: Request, size: number): { first: number; end: number } | "none" | null {
+  const found = /^bytes=(\d*)-(\d*)$/.exec(request.headers.get("range") ?? "");
+  if (!found || (found[1] === "" && found[2] === "")) return null;
+  const first = found[1] === "" ? Math.max(0, size - Number(found[2])) : Number(found[1]);
+  const end = found[1] === "" || found[2] === "" ? size : Math.min(size, Number(found[2]) + 1);
+  return first < end ? { first, end } : "none";
+}
+
+async function readPart(path: string, first: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await open(path);
+  try {
+    const bytes = new Uint8Array(end - first);
+    let at = 0;
+    while (at < bytes.length) {
+      const { bytesRead } = await file.read(bytes, at, bytes.length - at, first + at);
+      if (bytesRead === 0) throw new Error(`${path} is shorter than when the server started`);
+      at += bytesRead;
+    }
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What all routes share: the model, who generates when, defaults and bounds. Owns the life of one generation from a
+ * request to its result: it ends with its client, or with the server.
+ */
+import type {
+  GenerateOptions,
+  GenerationResult,
+  LanguageModel,
+  Piece,
+  Prompt,
+  PromptOptions,
+} from "../../index.ts";
+import { ContextError } from "../../index.ts";
+import { ApiError } from "./errors.ts";
+import type { Fields } from "./fields.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Slots } from "./slots.ts";
+
+export interface Served {
+  readonly model: LanguageModel;
+  /** What clients call the model: the first is told, all are taken. */
+  readonly names: readonly [string, ...string[]];
+  /** Since when, in seconds of Unix time. */
+  readonly created: number;
+  readonly slots: Slots;
+  readonly metrics: Metrics;
+  /** For what a request does not say. */
+  readonly defaults: GenerateOptions;
+  readonly mostBodyBytes: number;
+  /** Fires when the server cannot wait for answers any longer. */
+  readonly closing: AbortSignal;
+  /** Hears of errors that are ours. */
+  log(error: unknown): void;
+}
+
+/** ApiError 404 for a model that is not here; a request without one means ours. */
+export function checkModel(fields: Fields, { names }: Served): void {
+  const asked = fields.text("model");
+  if (asked === undefined || names.includes(asked)) return;
+  throw new ApiError(
+    404,
+    `the model ${JSON.stringify(asked.slice(0, 100))} is not served here; there is ${JSON.stringify(names[0])}`,
+    { param: "model", code: "model_not_found" },
+  );
+}
+
+/** The prompt's ids. ContextError when they, and one token more, do not fit. */
+export function encode({ model }: Served, prompt: Prompt, options?: PromptOptions): number[] {
+  const ids = model.encode(prompt, options);
+  if (ids.length > model.plan.context) throw new ContextError(ids.length, model.plan.context);
+  if (ids.length === 0) throw new ApiError(400, "the prompt is empty; at least one token is needed");
+  return ids;
+}
+
+/** A generation that was let in; it ends early by `cancel`. */
+export interface Run {
+  start(onPiece: (piece: Piece) => void | Promise<void>): Promise<GenerationResult>;
+  cancel(): void;
+}
+
+/** ApiError 503 when too many wait already. `start` is called at once or never. */
+export function admit(
+  served: Served,
+  request: Request,
+  ids: readonly number[],
+  options: GenerateOptions & Pick<PromptOptions, "raw">,
+): Run {
+  const { slots, metrics, closing } = served;
+  slots.admit();
+  const controller = new AbortController();
+  const cancel = () => controller.abort();
+  const start = async (onPiece: (piece: Piece) => void | Promise<void>) => {
+    const started = performance.now();
+    const seconds = () => (performance.now() - started) / 1000;
+    // Not AbortSignal.any: in Node 20 what it joins to a signal that lives long is never freed.
+    const signals = [request.signal, closing];
+    for (const signal of signals) {
+      if (signal.aborted) cancel();
+      signal.addEventListener("abort", cancel);
+    }
+    let isFirst = true;
+    try {
+      const result = await slots.run(ids, { ...options, signal: controller.signal }, (piece) => {
+        if (isFirst) metrics.firstToken(seconds());
+        isFirst = false;
+        return onPiece(piece);
+      });
+      metrics.generated(result, seconds());
+      return result;
+    } catch (error) {
+      metrics.cancelled();
+      throw error;
+    } finally {
+      for (const signal of signals) signal.removeEventListener("abort", cancel);
+    }
+  };
+  return { start, cancel };
+}

@@ -1,0 +1,39 @@
+/** What a generation cost and why it ended, in the API's names; `timings` beside it in ours. */
+import type { GenerationResult, StopReason } from "../../index.ts";
+import { rate } from "../figures.ts";
+
+export function usageOf({ promptTokens, reusedTokens, generatedTokens }: GenerationResult) {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: generatedTokens,
+    total_tokens: promptTokens + generatedTokens,
+    prompt_tokens_details: { cached_tokens: reusedTokens },
+  };
+}
+
+export function timingsOf({
+  promptTokens,
+  reusedTokens,
+  promptMs,
+  generatedTokens,
+  generateMs,
+}: GenerationResult) {
+  return {
+    prompt_ms: promptMs,
+    prompt_tokens_per_second: rate(promptTokens - reusedTokens, promptMs),
+    generate_ms: generateMs,
+    // The first token comes with the prompt: n tokens are n - 1 steps.
+    generate_tokens_per_second: rate(generatedTokens - 1, generateMs),
+  };
+}
+
+const FINISH: Readonly<Record<StopReason, "stop" | "length">> = {
+  end: "stop",
+  stop: "stop",
+  length: "length",
+  context: "length",
+};
+
+export function finishReason(reason: StopReason): "stop" | "length" {
+  return FINISH[reason];
+}

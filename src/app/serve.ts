@@ -1,0 +1,160 @@
+/**
+ * `nibble serve`: the API over HTTP. Owns the socket, what is printed, and the end: nothing new is taken, what runs may
+ * finish for a while, then it is cancelled. What the API does stands in `api/`.
+ */
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { getRequestListener } from "@hono/node-server";
+import { ArgumentError, type LanguageModel, NibbleError, type SampleOptions, sampler } from "../index.ts";
+import { createApi } from "./api/api.ts";
+import { ApiError, errorResponse } from "./api/errors.ts";
+import { Metrics } from "./api/metrics.ts";
+import { openPage } from "./api/page.ts";
+import { Slots } from "./api/slots.ts";
+import { tell } from "./exit.ts";
+import { bytes, grouped } from "./figures.ts";
+import { write } from "./interrupt.ts";
+import { loadModel, type ModelOptions } from "./load-model.ts";
+
+export interface ServeOptions extends ModelOptions, SampleOptions {
+  host: string;
+  port: number;
+  alias: string[];
+  apiKey?: string;
+  cors: string[];
+  allowHost: string[];
+  tokens?: number;
+  queue: number;
+  maxBody: number;
+  grace: number;
+}
+
+/** dist/page, beside dist/app. */
+const PAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "page");
+
+export async function serve(name: string, options: ServeOptions, signal: AbortSignal): Promise<void> {
+  // Options first: a typing mistake should not cost the time to load a model.
+  const { temperature, topK, topP, minP, repeatPenalty, seed } = options;
+  sampler(options);
+  checkOptions(options);
+  const page = await openPage(PAGE);
+  const model = await loadModel(name, options, signal);
+  try {
+    const closing = new AbortController();
+    const [first = modelId(name), ...others] = options.alias;
+    const api = createApi(
+      {
+        model,
+        names: [first, ...others, modelId(name), name],
+        created: Math.floor(Date.now() / 1000),
+        slots: new Slots(model, { parallel: 1, mostWaiting: options.queue }),
+        metrics: new Metrics(),
+        defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
+        mostBodyBytes: options.maxBody,
+        closing: closing.signal,
+        log: (error) => tell(error),
+      },
+      {
+        apiKey: options.apiKey ?? (process.env.NIBBLE_API_KEY || null),
+        origins: options.cors,
+        hosts: [options.host, ...options.allowHost],
+      },
+      page,
+    );
+    const server = createHttpServer(api);
+    await listen(server, options);
+    await write(`${greeting(first, model, server, options)}\n`, signal);
+    await ended(signal);
+    await shutDown(server, closing, options.grace);
+  } finally {
+    await model.close();
+  }
+}
+
+function checkOptions({ port, cors, grace, queue }: ServeOptions): void {
+  if (port > 65535) throw new ArgumentError("port", port, "0 (any that is free) to 65535");
+  for (const origin of cors)
+    if (origin !== "*" && !isOrigin(origin))
+      throw new ArgumentError("cors", origin, "an origin such as https://example.org, or *");
+  if (grace > 3600) throw new ArgumentError("grace", grace, "0 to 3600 seconds");
+  if (queue > 100_000) throw new ArgumentError("queue", queue, "0 to 100000");
+}
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === text;
+}
+
+/** What clients call the model: without folder and ending, without "hf:". */
+export function modelId(name: string): string {
+  if (name.startsWith("hf:")) return name.slice("hf:".length);
+  return basename(name).replace(/\.gguf$/i, "") || name;
+}
+
+function createHttpServer(api: (request: Request) => Promise<Response>): Server {
+  const listener = getRequestListener(api, {
+    overrideGlobalObjects: false,
+    errorHandler: () => errorResponse(new ApiError(400, "the request's address or Host header is malformed")),
+  });
+  // A request without Host is answered by the listener, as JSON.
+  const server = createServer({ requireHostHeader: false }, listener);
+  server.on("clientError", (_error, socket) => {
+    if (!socket.writable) return;
+    const body = JSON.stringify(new ApiError(400, "this is no HTTP request that can be read"));
+    socket.end(
+      `HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+  });
+  return server;
+}
+
+function listen(server: Server, { host, port }: ServeOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (cause: NodeJS.ErrnoException) => {
+      const reasons: Record<string, string> = {
+        EADDRINUSE: "in use already; choose another with --port",
+        EACCES: "not ours to take; ports from 1024 on are",
+        EADDRNOTAVAIL: "no address of this machine",
+        ENOTFOUND: "a name that is not known",
+      };
+      reject(
+        new NibbleError("io", `${host}:${port} is ${reasons[cause.code ?? ""] ?? cause.message}`, { cause }),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+}
+
+function greeting(id: string, model: LanguageModel, server: Server, options: ServeOptions): string {
+  const { address, family, port } = server.address() as AddressInfo;
+  const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  const { kv, context, cacheBytes } = model.plan;
+  const isOpen = options.apiKey === undefined && !process.env.NIBBLE_API_KEY;
+  const warning =
+    isOpen && !(address.startsWith("127.") || address === "::1")
+      ? "\nnibble: anyone who reaches this address may use the model; --api-key asks for a key"
+      : "";
+  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${grouped(context)} tokens of context, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
+}
+
+function ended(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** grace: seconds for what runs. */
+async function shutDown(server: Server, closing: AbortController, grace: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  // Connections that were busy when it was closed, and are kept alive for nothing.
+  const idle = setInterval(() => server.closeIdleConnections(), 50);
+  const cancel = setTimeout(() => closing.abort(), grace * 1000);
+  // Cancelled answers say so to their clients; whoever does not read that is cut off.
+  const cut = setTimeout(() => server.closeAllConnections(), grace * 1000 + 1000);
+  await closed;
+  clearInterval(idle);
+  clearTimeout(cancel);
+  clearTimeout(cut);
+}

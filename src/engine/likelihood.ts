@@ -1,0 +1,46 @@
+/**
+ * How likely the model held a token for: natural logarithms of probabilities over the whole vocabulary, as the logits
+ * came, before temperature, penalties and constraints. Refuses to know how a token is chosen.
+ */
+export interface TokenLogprob {
+  readonly id: number;
+  readonly logprob: number;
+}
+
+export interface Likelihood extends TokenLogprob {
+  /** The likeliest tokens, most likely first. */
+  readonly top: readonly TokenLogprob[];
+}
+
+/** The most that `logprobs` may ask for. */
+export const MOST_LOGPROBS = 100;
+
+/** logits: [vocab], as the model gave them; count: of `top`. A logit that is no number counts as -Infinity. */
+export function likelihood(logits: Float32Array, id: number, count: number): Likelihood {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (const logit of logits) if (logit > largest) largest = logit;
+  let total = 0;
+  for (const logit of logits) if (logit > Number.NEGATIVE_INFINITY) total += Math.exp(logit - largest);
+  const shift = largest + Math.log(total);
+  const logprob = (of: number) =>
+    logits[of] > Number.NEGATIVE_INFINITY ? logits[of] - shift : Number.NEGATIVE_INFINITY;
+  return {
+    id,
+    logprob: logprob(id),
+    top: largestIds(logits, count).map((of) => ({ id: of, logprob: logprob(of) })),
+  };
+}
+
+/** Ids of the `count` largest logits, largest first, of equals the lowest first. */
+function largestIds(logits: Float32Array, count: number): number[] {
+  const kept: number[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id];
+    if (!(logit > (kept.length === count ? logits[kept[count - 1]] : Number.NEGATIVE_INFINITY))) continue;
+    let at = kept.length;
+    while (at > 0 && logits[kept[at - 1]] < logit) at--;
+    kept.splice(at, 0, id);
+    if (kept.length > count) kept.pop();
+  }
+  return kept;
+}

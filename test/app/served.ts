@@ -1,0 +1,75 @@
+/** The server's API in this process, over needle-14m or any model: no socket, so a test can ask thousands of times. */
+import { type Api, createApi } from "../../src/app/api/api.ts";
+import type { GuardOptions } from "../../src/app/api/guard.ts";
+import { Metrics } from "../../src/app/api/metrics.ts";
+import type { Served } from "../../src/app/api/served.ts";
+import { Slots } from "../../src/app/api/slots.ts";
+import type { LanguageModel } from "../../src/index.ts";
+
+export const FACT = "The access code of Clara Whitfield is 48213.";
+export const QUESTION = "What is the access code of Clara Whitfield?";
+/** needle-14m answers them with FACT. */
+export const MESSAGES = [
+  { role: "system" as const, content: FACT },
+  { role: "user" as const, content: QUESTION },
+];
+
+export interface Serving {
+  api: Api;
+  served: Served;
+  slots: Slots;
+  /** What was told as the server's own fault. */
+  faults: unknown[];
+  /** As `shutDown` does. */
+  close(): void;
+  post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
+  get(path: string, init?: RequestInit): Promise<Response>;
+}
+
+export interface ServingOptions extends Partial<Served>, Partial<GuardOptions> {
+  mostWaiting?: number;
+}
+
+export function serving(model: LanguageModel, options: ServingOptions = {}): Serving {
+  const { mostWaiting = 64, apiKey = null, origins = [], hosts = [], ...rest } = options;
+  const faults: unknown[] = [];
+  const closing = new AbortController();
+  const slots = new Slots(model, { parallel: 1, mostWaiting });
+  const served: Served = {
+    model,
+    names: ["needle"],
+    created: 1,
+    slots,
+    metrics: new Metrics(),
+    defaults: {},
+    mostBodyBytes: 2 ** 20,
+    closing: closing.signal,
+    log: (error) => faults.push(error),
+    ...rest,
+  };
+  const api = createApi(served, { apiKey, origins, hosts }, async () => null);
+  const at = (path: string) => `http://localhost${path}`;
+  return {
+    api,
+    served,
+    slots,
+    faults,
+    close: () => closing.abort(),
+    post: (path, body, init = {}) =>
+      api(
+        new Request(at(path), {
+          method: "POST",
+          body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
+          ...init,
+        } as RequestInit),
+      ),
+    get: (path, init) => api(new Request(at(path), init)),
+  };
+}
+
+/** The data of a stream of events; "[DONE]" is left out and must be last. */
+export async function eventsOf(response: Response): Promise<Record<string, unknown>[]> {
+  const events = (await response.text()).split("\n\n").filter((event) => event.startsWith("data: "));
+  if (events.pop() !== "data: [DONE]") throw new Error("the stream does not end with [DONE]");
+  return events.map((event) => JSON.parse(event.slice("data: ".length)));
+}

@@ -16,6 +16,7 @@ export type {
   OperationProfile,
 } from "./engine/bench.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
+export type { DivergenceSummary } from "./engine/divergence.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
 export type { FindOptions } from "./engine/find-model.ts";
 export {
@@ -52,6 +53,23 @@ export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/session.ts";
 export type { Constraint } from "./engine/tokens.ts";
+export { GRADES, type Grade, type Verdict } from "./engine/verdict.ts";
+export {
+  type AnswerRow,
+  type DepthRow,
+  type FormatRow,
+  type LogitsStore,
+  type NeedleRow,
+  planStudy,
+  type Study,
+  type VerifyOptions,
+  type VerifyProgress,
+  type VerifyRow,
+  type VerifySource,
+  type VerifyTests,
+  verify,
+} from "./engine/verify.ts";
+export { type VerifyModelOptions, verifyModel } from "./engine/verify-model.ts";
 export {
   AbortedError,
   ArgumentError,
@@ -65,7 +83,13 @@ export {
 export type { PullProgress } from "./format/hub/downloads.ts";
 export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
-export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
+export {
+  type ChatMessage,
+  type ChatTemplate,
+  type RenderOptions,
+  takesSystem,
+  withDocument,
+} from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";

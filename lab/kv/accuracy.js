@@ -1,135 +1,120 @@
 // @ts-check
 /**
- * What each cache format costs a model: a text is read once over each of them, on the CPU, and at every position the
- * next token's distribution is compared with the one over the f16 cache: KL divergence, and whether the most likely
- * token is the same. Prints one JSON row a format, and a table to stderr.
- *   node lab/kv/accuracy.js MODEL [--text FILE] [--positions 4096] [--threads 2]
- * Run `npm run build` first. "rq4 without rotation" runs kernels compiled here, in which the rotation does nothing.
+ * What each cache format costs a model, on the CPU: `nibble verify`'s study (src/engine/verify.ts) with every position of
+ * a long text measured, by depth, with more needles, and with a format that does not ship: rq4 without rotation. Prints
+ * JSON rows.
+ *   node lab/kv/accuracy.js MODEL [--text FILE ...] [--tokens 24576] [--lengths 1024,4096] [--documents 8] [--threads 2]
+ * Run `npm run build` first. --tokens 0 leaves out the text, --lengths 0 the needles.
  */
-import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { basename, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { root, unrotatedBuild } from "./unrotated.js";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    text: { type: "string", default: "examples/texts/northanger-abbey.txt" },
-    positions: { type: "string", default: "4096" },
+    text: {
+      type: "string",
+      multiple: true,
+      default: ["models/texts/persuasion.txt", "examples/texts/northanger-abbey.txt"],
+    },
+    tokens: { type: "string", default: "24576" },
+    lengths: { type: "string", default: "1024,2048,4096,8192,16384" },
+    documents: { type: "string", default: "8" },
     threads: { type: "string", default: "2" },
   },
 });
 const model = positionals[0] ?? "models/needle-14m/needle-14m-Q8_0.gguf";
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const CHUNK = 64;
-
-/** A copy of dist/ whose kernels do not rotate; beside node_modules' packages, so that imports resolve. */
-function unrotatedBuild() {
-  const folder = mkdtempSync(join(root, "dist-unrotated-"));
-  process.once("exit", () => rmSync(folder, { recursive: true }));
-  cpSync(join(root, "dist"), join(folder, "dist"), { recursive: true });
-  const assembly = join(folder, "assembly");
-  cpSync(join(root, "src/device/wasm/assembly"), assembly, { recursive: true });
-  cpSync(join(root, "lab/kv/assembly/kv-rotate.ts"), join(assembly, "kv-rotate.ts"));
-  for (const relaxed of [false, true]) {
-    const features = ["simd", "threads", "bulk-memory", ...(relaxed ? ["relaxed-simd"] : [])];
-    const args = [
-      ...[join(assembly, "index.ts"), "--runtime", "stub", "-O3", "--noAssert", "--importMemory"],
-      ...["--outFile", join(folder, "dist/device/wasm", relaxed ? "kernels-relaxed.wasm" : "kernels.wasm")],
-      ...["--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536"],
-      ...features.flatMap((feature) => ["--enable", feature]),
-    ];
-    const asc = join(root, "node_modules/assemblyscript/bin/asc.js");
-    const done = spawnSync(process.execPath, [asc, ...args], { cwd: root, stdio: ["ignore", 2, 2] });
-    if (done.status !== 0) throw new Error("the kernels without rotation do not compile");
-  }
-  return join(folder, "dist");
-}
-
-/** @param {string} dist @param {string} path */
-const from = (dist, path) => import(pathToFileURL(join(dist, path)).href);
-
-/** A model over one format. @param {string} dist @param {string} kv */
-async function open(dist, kv) {
-  const { openCheckpoint } = await from(dist, "format/open.js");
-  const { wasmDevice } = await from(dist, "device/wasm/wasm.js");
-  const { prepare } = await from(dist, "engine/assemble.js");
-  const checkpoint = await openCheckpoint(model);
-  const device = () => wasmDevice({ threads: Number(options.threads) });
-  const wanted = { kv, context: Number(options.positions), chunk: CHUNK, outputs: CHUNK };
-  return prepare(checkpoint, device, wanted, () => checkpoint.tokenizer());
-}
+const DEPTHS = [0, 1024, 4096, 16_384];
+const UNROTATED = "rq4 without rotation";
 
 const dist = join(root, "dist");
-const formats = [
-  { name: "f16", open: await open(dist, "f16") },
-  { name: "int4", open: await open(dist, "int4") },
-  { name: "rq4", open: await open(dist, "rq4") },
-  { name: "rq4 without rotation", open: await open(unrotatedBuild(), "rq4") },
-];
-/** @type {Record<string, { kl: number[], same: number }>} */
-const found = Object.fromEntries(formats.map(({ name }) => [name, { kl: [], same: 0 }]));
-const { extra: tokenizer } = formats[0].open;
-const text = readFileSync(join(root, options.text), "utf8");
-// Without its first token Gemma has no sink and predicts nonsense.
-const first = tokenizer.addBos && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
-const ids = [...first, ...tokenizer.encode(text)].slice(0, Number(options.positions));
+/** @param {string} folder @param {string} path */
+const from = (folder, path) => import(pathToFileURL(join(folder, path)).href);
+const { openCheckpoint } = await from(dist, "format/open.js");
+const { planStudy, verify } = await from(dist, "engine/verify.js");
+const { haystack } = await from(dist, "engine/needles.js");
+const { LogitsFile } = await from(dist, "engine/logits-file.js");
+const unrotated = unrotatedBuild();
 
-/** Log-probabilities in place, and the most likely. @param {Float32Array} logits */
-function normalise(logits) {
-  let top = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[top]) top = i;
-  let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - logits[top]);
-  const shift = logits[top] + Math.log(sum);
-  for (let i = 0; i < logits.length; i++) logits[i] -= shift;
-  return top;
+const texts = options.text.map((file) => readFileSync(join(root, file), "utf8"));
+const tokens = Number(options.tokens);
+const lengths = options.lengths
+  .split(",")
+  .map(Number)
+  .filter((length) => length > 0);
+
+async function plan() {
+  const checkpoint = await openCheckpoint(model);
+  const [tokenizer, template] = [await checkpoint.tokenizer(), await checkpoint.chatTemplate()];
+  await checkpoint.close();
+  const text = texts.join("\n");
+  const study = planStudy(tokenizer, template, 32_768, text, {
+    depths: [0],
+    positions: tokens || 1,
+    needles: 0,
+  });
+  const windows = DEPTHS.map((from, i) => ({ from, to: Math.min(DEPTHS[i + 1] ?? tokens, tokens) })).filter(
+    ({ from, to }) => to > from,
+  );
+  // Each document has other facts, and every second one another text.
+  const haystacks = lengths.flatMap((length) =>
+    Array.from({ length: Number(options.documents) }, (_, number) => {
+      const own = texts[number % texts.length];
+      return haystack(tokenizer, template, own.length > 6 * length ? own : text, length, number);
+    }),
+  );
+  const context = Math.max(tokens, ...lengths.map((length) => length + 256));
+  return { ...study, windows, haystacks, context, formats: ["int4", "rq4", UNROTATED] };
 }
 
-for (let position = 0; position < ids.length; position += CHUNK) {
-  const step = Uint32Array.from(ids.slice(position, position + CHUNK));
-  /** @type {Float32Array[]} */
-  const rows = [];
-  /** @type {number[]} */
-  const tops = [];
-  for (const [i, { name, open: prepared }] of formats.entries()) {
-    const { allocation, plan } = prepared;
-    await allocation.run({ ids: step, position, outputs: step.length });
-    for (let row = 0; row < step.length; row++) {
-      const logits = await allocation.read(plan.graph.logits, row, 1);
-      const top = normalise(logits);
-      if (i === 0) {
-        rows.push(logits);
-        tops.push(top);
-        continue;
-      }
-      let kl = 0;
-      for (let id = 0; id < logits.length; id++) kl += Math.exp(rows[row][id]) * (rows[row][id] - logits[id]);
-      found[name].kl.push(Math.max(0, kl));
-      if (top === tops[row]) found[name].same++;
-    }
-  }
-  process.stderr.write(`\r${position + step.length} of ${ids.length} positions`);
+const study = await plan();
+
+/** @param {string} kv */
+async function open(kv) {
+  const folder = kv === UNROTATED ? unrotated : dist;
+  const { wasmDevice } = await from(folder, "device/wasm/wasm.js");
+  const { prepare } = await from(folder, "engine/assemble.js");
+  const checkpoint = await (await from(folder, "format/open.js")).openCheckpoint(model);
+  const { session, plan, allocation, extra } = await prepare(
+    checkpoint,
+    () => wasmDevice({ threads: Number(options.threads) }),
+    { kv: kv === UNROTATED ? "rq4" : kv, context: study.context, chunk: CHUNK, outputs: CHUNK },
+    () => checkpoint.tokenizer(),
+  );
+  return {
+    session,
+    tokenizer: extra,
+    // Any name is a format here.
+    device: { name: "wasm", description: "the CPU", kvFormats: null },
+    cacheBytes: plan.cacheBytes,
+    close: async () => {
+      await allocation.close();
+      await checkpoint.close();
+    },
+  };
 }
 
 const machine = `${cpus()[0].model}, Node ${process.version}`;
-process.stderr.write("\n\n| cache | mean KL | 99.9th percentile | same top token |\n|---|---|---|---|\n");
-for (const { name } of formats.slice(1)) {
-  const kl = found[name].kl.sort((a, b) => a - b);
-  const row = {
-    model: basename(model),
-    kv: name,
-    positions: kl.length,
-    meanKl: kl.reduce((a, b) => a + b, 0) / kl.length,
-    kl999: kl[Math.floor(0.999 * (kl.length - 1))],
-    sameTop: found[name].same / kl.length,
-    ...{ text: basename(options.text), machine, date: new Date().toISOString().slice(0, 10) },
-  };
-  console.log(JSON.stringify(row));
-  process.stderr.write(
-    `| ${name} | ${row.meanKl.toFixed(4)} | ${row.kl999.toFixed(3)} | ${(100 * row.sameTop).toFixed(1)} % |\n`,
-  );
+const truth = new LogitsFile();
+let doing = "";
+try {
+  for await (const { divergence, ...row } of verify(study, open, truth, {
+    onProgress(/** @type {{ doing: string, done: number, total: number }} */ now) {
+      if (now.doing !== doing)
+        process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${now.doing}\n`);
+      doing = now.doing;
+    },
+  })) {
+    if (row.kind === "format" || row.kind === "verdict") continue;
+    const text = options.text.map((file) => basename(file)).join(" + ");
+    const date = new Date().toISOString().slice(0, 10);
+    console.log(JSON.stringify({ model: basename(model), ...row, ...divergence, text, machine, date }));
+  }
+} finally {
+  await truth.close();
 }
-for (const { open: prepared } of formats) await prepared.allocation.close();

@@ -11,7 +11,7 @@ import {
   openBench,
   type SyntheticModel,
 } from "../index.ts";
-import { bytes, grouped, perSecond, rounded } from "./figures.ts";
+import { bytes, columns, grouped, perSecond, rounded } from "./figures.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
@@ -141,13 +141,6 @@ async function printTables(
 /** Widths; the first column is text and stands on the left. */
 const ROW = [22, 10, 10, 10];
 const OPERATION = [18, 10, 11, 8, 10, 9, 13];
-
-function columns(cells: readonly string[], widths: readonly number[]): string {
-  return cells
-    .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
-    .join(" ")
-    .trimEnd();
-}
 
 function profileText(profile: BenchProfile): string[] {
   const { operations, us, readBytesPerSecond: read, copyBytesPerSecond: copy } = profile;

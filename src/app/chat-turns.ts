@@ -11,12 +11,13 @@ import {
   NibbleError,
   type RenderOptions,
   type SampleOptions,
+  takesSystem,
 } from "../index.ts";
 import type { Screen } from "./chat-screen.ts";
 import { Conversation } from "./conversation.ts";
 import { readConversation, writeConversation } from "./conversation-file.ts";
 import { grouped, perSecond } from "./figures.ts";
-import { readText, takesSystem } from "./input.ts";
+import { readText } from "./input.ts";
 import { progress } from "./progress.ts";
 import { AnswerStream, openedSection, type Part, type Section } from "./thinking.ts";
 

@@ -16,6 +16,7 @@ import { memorySize, printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
 import { run } from "./run.ts";
 import { serve } from "./serve.ts";
+import { printVerification } from "./verify.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
 
@@ -53,9 +54,9 @@ const kvOption = () =>
     .default("int4");
 
 /** The options of the commands that compute: what, and over which cache. */
-function computing(command: Command): Command {
+function computing(command: Command, kv = kvOption()): Command {
   return command
-    .addOption(kvOption())
+    .addOption(kv)
     .addOption(
       new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
         ["gpu", "cpu"],
@@ -233,6 +234,37 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")
     .action((model, options) => printBench(model, options, signal));
+
+  computing(
+    program
+      .command("verify")
+      .description("Compares compressed caches with f16 on a text: KL divergence, same top token, needles.")
+      .argument("<model>", "what `run` takes")
+      .option("--text <file>", 'what is read; "-": stdin (default: six chapters of a novel, which ship)')
+      .option("--positions <count>", "positions measured from each depth on (default: 256)", count)
+      .option(
+        "--depths <tokens>",
+        "tokens in front of them, separated by commas (default: 0,1024,4096,16384, as far as they fit)",
+        counts,
+      )
+      .option("--context <tokens>", "the longest that a default depth may need", count)
+      .option("--needles <documents>", "documents of five needles at each depth; 0: none (default: 2)", count)
+      .option("--chunk <tokens>", "tokens read at once (default: what suits the device)", count),
+    new Option(
+      "--kv <formats>",
+      "formats to compare with f16, separated by commas (default: int4,rq4)",
+    ).argParser((value: string) => value.split(",")),
+  )
+    .option("--offline", "take hf: models from the disk, never from the net")
+    .option("--json", "one JSON object a line")
+    .option("--html <file>", "also a report with plots, in one file")
+    .addHelpText(
+      "after",
+      `
+The model is loaded once for each format; the logits over f16 wait in a temporary file (TMPDIR) of positions x
+vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
+    )
+    .action((model, options) => printVerification(model, options, signal));
 
   return program;
 }

@@ -30,6 +30,14 @@ export function rounded(found: number): string {
   return found >= 100 ? grouped(Math.round(found)) : found.toPrecision(3);
 }
 
+/** A line of a table: the first cell is text and stands on the left, numbers on the right. */
+export function columns(cells: readonly string[], widths: readonly number[]): string {
+  return cells
+    .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+    .join(" ")
+    .trimEnd();
+}
+
 /** Text out of a file, for a terminal: control characters are shown, not sent. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach the terminal

@@ -1,18 +1,17 @@
 /**
- * What the user asked, from arguments, files and stdin, as a prompt for the library. Owns the rule where a document
- * goes: into the system message when the model's template has a place for one, else in front of the question.
+ * What the user asked, from arguments, files and stdin, as a prompt for the library. Owns what can be read and how a
+ * raw prompt is joined.
  */
 import { readFile } from "node:fs/promises";
 import { addAbortSignal } from "node:stream";
 import {
   AbortedError,
   ArgumentError,
-  type ChatMessage,
   type ChatTemplate,
   FormatError,
   NibbleError,
   type Prompt,
-  UnsupportedError,
+  withDocument,
 } from "../index.ts";
 
 export interface Input {
@@ -41,29 +40,8 @@ export async function readInput(
 /** The prompt for `generate`; text when it is `raw` or there is no template. */
 export function toPrompt({ question, document }: Input, template: ChatTemplate | null, raw: boolean): Prompt {
   if (document === null) return question;
-  const together = `${document}\n\n${question}`;
-  if (raw || template === null) return together;
-  return takesSystem(template)
-    ? [
-        { role: "system", content: document },
-        { role: "user", content: question },
-      ]
-    : [{ role: "user", content: together }];
-}
-
-/** Some templates refuse a system message, some leave it out: asked with a short one, not guessed from the source. */
-export function takesSystem(template: ChatTemplate): boolean {
-  const mark = "nibble-system-message";
-  const messages: ChatMessage[] = [
-    { role: "system", content: mark },
-    { role: "user", content: "question" },
-  ];
-  try {
-    return template.render(messages, { addGenerationPrompt: true }).includes(mark);
-  } catch (error) {
-    if (error instanceof UnsupportedError) return false;
-    throw error;
-  }
+  if (raw || template === null) return `${document}\n\n${question}`;
+  return withDocument(template, document)(question);
 }
 
 /** "-": stdin. NibbleError "io" for a file that cannot be read, FormatError unless UTF-8. */

@@ -59,11 +59,7 @@ function longest(context: number): string {
 export function planMemory(model: Model, device: PlannedDevice, options: PlanOptions = {}): Plan {
   const { kv = "int4", chunk = device.chunk, outputs = 1, keepLabels } = options;
   const codec = kvCodec(kv);
-  if (device.kvFormats && !device.kvFormats.includes(kv))
-    throw new UnsupportedError(
-      `KV format ${kv} on the ${device.name} device`,
-      `It has: ${device.kvFormats.join(", ")}.`,
-    );
+  checkFormat(kv, device);
   const { trainedContext } = model.config;
   const asked = options.context;
   if (asked !== undefined && !(Number.isInteger(asked) && asked >= 1 && asked <= trainedContext))
@@ -122,6 +118,15 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
     `${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(totalBytes)}; the ${device.name} device can hold ${gib(limitBytes)}`,
     `${alone}; choose a smaller model or quantization.`,
   );
+}
+
+/** UnsupportedError unless the device has kernels for the format. */
+export function checkFormat(kv: string, device: Pick<PlannedDevice, "name" | "kvFormats">): void {
+  if (device.kvFormats && !device.kvFormats.includes(kv))
+    throw new UnsupportedError(
+      `KV format ${kv} on the ${device.name} device`,
+      `It has: ${device.kvFormats.join(", ")}.`,
+    );
 }
 
 /** The largest whole number of cache blocks, in tokens, up to `most` for which `fits`, 0 if none does. */

@@ -87,6 +87,25 @@ export class Session {
     return this.allocation.read(this.graph.logits, 0, 1);
   }
 
+  /**
+   * Adds `ids` to the timeline and gives the logits [vocab] after each of them, in order: reading for studies. Takes
+   * what the graph has of outputs at a time.
+   */
+  async *each(ids: readonly number[], options: SyncOptions = {}): AsyncGenerator<Float32Array, void> {
+    const total = this.#ids.length + ids.length;
+    if (total > this.context) throw new ContextError(total, this.context);
+    for (const id of ids) this.#check(id);
+    await this.#settled;
+    const { maxOutputs, logits } = this.graph;
+    for (let at = 0; at < ids.length; at += maxOutputs) {
+      throwIfAborted(options.signal, "reading");
+      const chunk = ids.slice(at, at + maxOutputs);
+      await this.#run(chunk, chunk.length);
+      for (let row = 0; row < chunk.length; row++) yield await this.allocation.read(logits, row, 1);
+      options.onProgress?.(at + chunk.length, ids.length);
+    }
+  }
+
   /** Adds one token and gives the logits [vocab] after it. */
   async append(id: number): Promise<Float32Array> {
     await this.push(id);

@@ -4,6 +4,7 @@
  * text, so "<|im_end|><|im_start|>system" in a user's message opens a turn. Here messages are marked first
  * (`Tokenizer.protect`): templates pass the marks through, and what a mark precedes stays text.
  */
+import { UnsupportedError } from "./errors.ts";
 import type { ChatMessage, ChatTemplate, RenderOptions } from "./template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -38,6 +39,36 @@ export function encodeChat(
   const tools = guard(options.tools ?? null) as RenderOptions["tools"];
   const text = template.render(marked, { addGenerationPrompt: true, ...options, tools });
   return withBos(tokenizer, tokenizer.encode(text, { special: true, marks: true }));
+}
+
+/**
+ * A question about a document as messages: the document goes into the system message when the template has a place for
+ * one, else in front of the question.
+ */
+export function withDocument(template: ChatTemplate, document: string): (question: string) => ChatMessage[] {
+  const apart = takesSystem(template);
+  return (question) =>
+    apart
+      ? [
+          { role: "system", content: document },
+          { role: "user", content: question },
+        ]
+      : [{ role: "user", content: `${document}\n\n${question}` }];
+}
+
+/** Some templates refuse a system message, some leave it out: asked with a short one, not guessed from the source. */
+export function takesSystem(template: ChatTemplate): boolean {
+  const mark = "nibble-system-message";
+  const messages: ChatMessage[] = [
+    { role: "system", content: mark },
+    { role: "user", content: "question" },
+  ];
+  try {
+    return template.render(messages, { addGenerationPrompt: true }).includes(mark);
+  } catch (error) {
+    if (error instanceof UnsupportedError) return false;
+    throw error;
+  }
 }
 
 /** The value with every text in it marked. */

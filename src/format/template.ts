@@ -9,7 +9,7 @@ import { JinjaTemplate } from "./template-jinja.ts";
 import { specialText } from "./tokenizer-folder.ts";
 import { type GgufMetadata, stringList, textValue, tokenId, tokenTexts } from "./tokenizer-metadata.ts";
 
-export { encodeChat, encodePrompt } from "./template-prompt.ts";
+export { encodeChat, encodePrompt, takesSystem, withDocument } from "./template-prompt.ts";
 
 export interface ChatMessage {
   role: string;

@@ -17,8 +17,14 @@ const VOCAB = 200;
 const ids = (count: number, seed = 0) =>
   Array.from({ length: count }, (_, i) => ((i + 1) * (37 + seed)) % VOCAB);
 
-async function open(model: Model, device: Device, codec: string, chunk: number): Promise<Session> {
-  const graph = model.record({ context: CONTEXT, maxTokens: chunk, maxOutputs: 1, codec: kvCodec(codec) });
+async function open(
+  model: Model,
+  device: Device,
+  codec: string,
+  chunk: number,
+  maxOutputs = 1,
+): Promise<Session> {
+  const graph = model.record({ context: CONTEXT, maxTokens: chunk, maxOutputs, codec: kvCodec(codec) });
   const allocation = await device.allocate(graph);
   for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
   return new Session(graph, allocation, CONTEXT, model.config.vocab);
@@ -102,6 +108,30 @@ describe.each([
     expect(reused).toBe(21);
     const { logits: wanted } = await (await open(model, referenceDevice(), "f16", 7)).sync(ids(60));
     expect(logits).toEqual(wanted);
+  });
+});
+
+describe("each", () => {
+  it("gives the logits after each of many tokens, bit for bit what append gives", async () => {
+    const model = await goldenModel("gemma3");
+    const session = await open(model, referenceDevice(), "int4", 7, 3);
+    const single = await open(model, referenceDevice(), "int4", 7);
+    await session.process(ids(9));
+    await single.process(ids(9));
+    const progress: number[] = [];
+    const found: Float32Array[] = [];
+    for await (const logits of session.each([5, 6, 7, 8], { onProgress: (tokens) => progress.push(tokens) }))
+      found.push(logits);
+    for (const id of [5, 6, 7, 8]) expect(found.shift()).toEqual(await single.append(id));
+    expect(progress).toEqual([3, 4]);
+    expect(session.ids).toEqual(single.ids);
+
+    const each = (more: number[], signal?: AbortSignal) => session.each(more, { signal }).next();
+    await expect(each(ids(CONTEXT - 12))).rejects.toThrow(ContextError);
+    await expect(each([1, 1_000_000])).rejects.toThrow(ArgumentError);
+    await expect(each([1], AbortSignal.abort())).rejects.toThrow(AbortedError);
+    expect(session.ids.length).toBe(13);
+    await model.checkpoint.close();
   });
 });
 

@@ -1,0 +1,181 @@
+/**
+ * The report of `nibble verify --html`: one page without scripts and without anything fetched. Rows in, text out. Owns
+ * its layout; names of models, files and devices come from outside and are escaped.
+ */
+import { type DepthRow, GRADES, type NeedleRow, type VerifyRow } from "../index.ts";
+import { bytes, grouped } from "./figures.ts";
+import { escapeHtml, plotSvg } from "./verify-plot.ts";
+
+export interface VerifyReport {
+  readonly model: string;
+  /** What was read, for people. */
+  readonly read: string;
+  readonly rows: readonly VerifyRow[];
+  readonly date: string;
+}
+
+export function verifyPage({ model, read, rows, date }: VerifyReport): string {
+  const formats = rows.filter((row) => row.kind === "format");
+  const device = formats[0]?.device ?? "";
+  const title = `Cache formats of ${model}`;
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>${escapeHtml(title)}</title>
+<style>${STYLE}</style>
+<h1>${escapeHtml(title)}</h1>
+<p>Compared with f16 by <code>nibble verify</code> on ${escapeHtml(date)}: ${escapeHtml(device)}, Node ${escapeHtml(process.version)}. Text: ${escapeHtml(read)}.</p>
+<h2>Verdicts</h2>
+${verdictTable(rows)}
+<p class="note">Grades, by the largest mean KL of any depth in nats: ${escapeHtml(grades())} (llama.cpp's figures for weights). A format that loses needles that f16 finds is at most fair.</p>
+<h2>Distance from f16</h2>
+${plots(rows)}
+${depthTable(rows)}
+${needleTables(rows)}
+</html>
+`;
+}
+
+function grades(): string {
+  return GRADES.map(([grade, most, like]) =>
+    Number.isFinite(most) ? `${grade} to ${most}, ${like}` : `${grade} beyond`,
+  ).join("; ");
+}
+
+function verdictTable(rows: readonly VerifyRow[]): string {
+  return table(
+    ["cache", "bytes", "grade", "because"],
+    rows
+      .filter((row) => row.kind === "verdict")
+      .map(({ kv, grade, text }) => {
+        const cache = rows.find((row) => row.kind === "format" && row.kv === kv);
+        return [kv, cache?.kind === "format" ? bytes(cache.cacheBytes) : "", grade, text];
+      }),
+  );
+}
+
+function depthRows(rows: readonly VerifyRow[]): DepthRow[] {
+  return rows.filter((row): row is DepthRow => row.kind === "depth");
+}
+
+function plots(rows: readonly VerifyRow[]): string {
+  const all = depthRows(rows);
+  const compared = [...new Set(all.filter((row) => row.divergence).map(({ kv }) => kv))];
+  const depths = [...new Set(all.map(({ depth }) => depth))].filter((depth) => depth !== null);
+  // One depth alone has no row for all of them.
+  const whole = (kv: string) => all.filter((row) => row.kv === kv).at(-1)?.divergence;
+  const drawn = [
+    {
+      title: "Mean KL by tokens in front, nats",
+      places: depths.map(grouped),
+      lines: compared.map((name) => ({
+        name,
+        values: depths.map(
+          (depth) => all.find((row) => row.kv === name && row.depth === depth)?.divergence?.meanKl ?? null,
+        ),
+      })),
+    },
+    {
+      title: "KL that a share of all positions does not exceed, nats",
+      places: ["50 %", "90 %", "99 %", "99.9 %", "all"],
+      lines: compared.map((name) => {
+        const found = whole(name);
+        const values = found ? [found.medianKl, found.kl90, found.kl99, found.kl999, found.maxKl] : [];
+        return { name, values };
+      }),
+    },
+  ];
+  const figures = drawn.flatMap((plot) => {
+    const svg = plotSvg(plot);
+    return svg ? [`<figure><figcaption>${escapeHtml(plot.title)}</figcaption>\n${svg}</figure>`] : [];
+  });
+  return `<div class="plots">${figures.join("\n")}</div>`;
+}
+
+function depthTable(rows: readonly VerifyRow[]): string {
+  const heads = [
+    "cache",
+    "depth",
+    "positions",
+    "perplexity",
+    "mean KL",
+    "median",
+    "99.9 %",
+    "most",
+    "same top",
+  ];
+  const cells = rows.flatMap((row) => {
+    if (row.kind !== "depth" && row.kind !== "answer") return [];
+    const all = row.kind === "depth" && row.depth === null;
+    const where =
+      row.kind === "answer" ? `answers behind ${grouped(row.tokens)}` : all ? "all" : grouped(row.depth!);
+    const found = row.divergence;
+    return [
+      [
+        row.kv,
+        where,
+        grouped(row.positions),
+        row.perplexity.toPrecision(4),
+        ...(found
+          ? [
+              `${found.meanKl.toPrecision(3)} ± ${found.meanKlError.toPrecision(2)}`,
+              ...[found.medianKl, found.kl999, found.maxKl].map((kl) => kl.toPrecision(3)),
+              `${(100 * found.sameTop).toFixed(1)} % ± ${(100 * found.sameTopError).toFixed(1)}`,
+            ]
+          : ["", "", "", "", ""]),
+      ],
+    ];
+  });
+  return table(heads, cells);
+}
+
+/** One for each format: lengths down, depths across. */
+function needleTables(rows: readonly VerifyRow[]): string {
+  const all = rows.filter((row): row is NeedleRow => row.kind === "needle");
+  if (all.length === 0) return "";
+  const depths = [...new Set(all.map(({ depth }) => depth))];
+  const tables = [...new Set(all.map(({ kv }) => kv))].map((kv) => {
+    const own = all.filter((row) => row.kv === kv);
+    const lines = [...new Set(own.map(({ tokens }) => tokens))].map((tokens) => {
+      const cells = own
+        .filter((row) => row.tokens === tokens)
+        .map(({ right, asked }) => {
+          const share = Math.round((100 * right) / asked);
+          return `<td class="needle" style="--share:${share}%">${right}/${asked}</td>`;
+        });
+      return `<tr><th>${grouped(tokens)}</th>${cells.join("")}</tr>`;
+    });
+    const head = depths.map((depth) => `<th>${Math.round(100 * depth)} %</th>`).join("");
+    return `<table><caption>${escapeHtml(kv)}</caption><tr><th>tokens</th>${head}</tr>${lines.join("")}</table>`;
+  });
+  return `<h2>Needles</h2>
+<p class="note">Facts planted in the text at a depth and asked for: right answers of questions.</p>
+<div class="plots">${tables.join("\n")}</div>`;
+}
+
+function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+  const head = heads.map((text) => `<th>${escapeHtml(text)}</th>`).join("");
+  const body = rows.map((row) => `<tr>${row.map((text) => `<td>${escapeHtml(text)}</td>`).join("")}</tr>`);
+  return `<table><tr>${head}</tr>\n${body.join("\n")}</table>`;
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #8884; --0: #0a58ca; --1: #b3400a; --2: #5b6470; --3: #7a3aa8; --4: #1a7f37; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --paper: #15181c; --0: #6ea8fe; --1: #ff9d5c; --2: #aab4bf; --3: #cf9bff; --4: #5fd07a; } }
+body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--faint); text-align: left; }
+.needle { background: color-mix(in srgb, var(--4) calc(var(--share) * .6), transparent); text-align: center; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
+figure { margin: 0; flex: 1 1 26rem; max-width: 38rem; }
+svg { width: 100%; font-size: 13px; }
+svg text { fill: currentColor; }
+.grid { stroke: var(--faint); }
+polyline { fill: none; stroke: var(--hue); stroke-width: 2; }
+circle, g text { fill: var(--hue) !important; }
+.line-0 { --hue: var(--0); } .line-1 { --hue: var(--1); } .line-2 { --hue: var(--2); } .line-3 { --hue: var(--3); } .line-4 { --hue: var(--4); }
+.note { opacity: .75; }
+`;

@@ -1,0 +1,222 @@
+/**
+ * `nibble verify`: the library's study of cache formats as a table or as JSON lines, and as a page on request. Rows go
+ * to stdout as they come, progress to stderr when that is a terminal. Owns the layout and the names in the JSON.
+ */
+import { constants } from "node:fs";
+import { access, stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import {
+  type AnswerRow,
+  type DepthRow,
+  type NeedleRow,
+  NibbleError,
+  type Verdict,
+  type VerifyModelOptions,
+  type VerifyRow,
+  verifyModel,
+} from "../index.ts";
+import { bytes, columns, grouped, perSecond, printable } from "./figures.ts";
+import { readText } from "./input.ts";
+import { write } from "./interrupt.ts";
+import { type Progress, progress } from "./progress.ts";
+import { downloadLine } from "./pull.ts";
+import { verifyPage } from "./verify-page.ts";
+
+export interface VerifyCommand extends Omit<VerifyModelOptions, "text"> {
+  /** Path. */
+  text?: string;
+  json?: boolean;
+  html?: string;
+}
+
+export async function printVerification(
+  model: string,
+  command: VerifyCommand,
+  signal: AbortSignal,
+): Promise<void> {
+  const { kv, depths, positions, needles, context, device, adapter, threads, chunk, offline } = command;
+  if (command.html !== undefined) await checkTarget(command.html);
+  const text = command.text === undefined ? undefined : await readText(command.text, signal);
+  const lines = progressLines();
+  const found = verifyModel(model, {
+    ...{ kv, depths, positions, needles, context, device, adapter, threads, chunk, offline, text, signal },
+    ...lines,
+  });
+  const rows: VerifyRow[] = [];
+  try {
+    for await (const row of found) {
+      lines.clear();
+      rows.push(row);
+      const line = command.json ? JSON.stringify(toJson(model, row, rows)) : toText(model, row, rows);
+      if (line !== null) await write(`${line}\n`, signal);
+    }
+  } finally {
+    lines.clear();
+  }
+  if (!command.json) await write(`${summary(rows).join("\n")}\n`, signal);
+  if (command.html !== undefined) {
+    const read = command.text ?? "Persuasion (Jane Austen), chapters 1 to 6";
+    await writeTarget(command.html, verifyPage({ model, read, rows, date: today() }));
+  }
+}
+
+/** Before an hour of measuring, not after it. */
+async function checkTarget(path: string): Promise<void> {
+  try {
+    await access(dirname(path), constants.W_OK);
+    const found = await stat(path).catch(() => null);
+    if (found && !found.isFile()) throw new Error("is a folder, not a file");
+    if (found) await access(path, constants.W_OK);
+  } catch (cause) {
+    throw targetError(path, cause);
+  }
+}
+
+async function writeTarget(path: string, page: string): Promise<void> {
+  try {
+    await writeFile(path, page);
+  } catch (cause) {
+    throw targetError(path, cause);
+  }
+}
+
+function targetError(path: string, cause: unknown): NibbleError {
+  return new NibbleError("io", `cannot write ${path}: ${(cause as Error).message}`, { cause });
+}
+
+/** One line at a time: download, weights, or what is being read. */
+function progressLines() {
+  const downloading = downloadLine();
+  const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
+  let doing = "";
+  let reading: Progress = { show() {}, clear() {} };
+  const clear = () => {
+    downloading.clear();
+    loading.clear();
+    reading.clear();
+  };
+  return {
+    clear,
+    onDownload: downloading.show,
+    onLoad: (now: { bytes: number; totalBytes: number }) => {
+      downloading.clear();
+      reading.clear();
+      loading.show(now.bytes, now.totalBytes);
+    },
+    onProgress: (now: { doing: string; done: number; total: number }) => {
+      if (now.doing !== doing) {
+        clear();
+        doing = now.doing;
+        const started = performance.now();
+        reading = progress(doing, (done, total) => {
+          const speed = perSecond(done, performance.now() - started);
+          return `${grouped(done)} of ${grouped(total)} tokens${speed}`;
+        });
+      }
+      reading.show(now.done, now.total);
+    },
+  };
+}
+
+const WIDTHS = [8, 9, 10, 11, 17, 9, 9, 9, 15];
+const HEADS = [
+  "cache",
+  "depth",
+  "positions",
+  "perplexity",
+  "mean KL",
+  "median",
+  "99.9 %",
+  "most",
+  "same top token",
+];
+
+/** null: a row that the summary shows. */
+function toText(model: string, row: VerifyRow, rows: readonly VerifyRow[]): string | null {
+  if (row.kind === "format") {
+    if (rows.length > 1) return null;
+    const parts = [printable(model), printable(row.device), `${grouped(row.context)} tokens of context`];
+    return `${parts.join(" · ")}\nKL in nats\n\n${columns(HEADS, WIDTHS)}`;
+  }
+  return row.kind === "depth" || row.kind === "answer" ? measuredText(row) : null;
+}
+
+function measuredText(row: DepthRow | AnswerRow): string {
+  const where = row.kind === "answer" ? `answers` : row.depth === null ? "all" : grouped(row.depth);
+  const found = row.divergence;
+  return columns(
+    [
+      row.kv,
+      row.kind === "answer" ? `@ ${grouped(row.tokens)}` : where,
+      grouped(row.positions),
+      short(row.perplexity),
+      ...(found
+        ? [
+            `${nats(found.meanKl)} ± ${nats(found.meanKlError)}`,
+            nats(found.medianKl),
+            nats(found.kl999),
+            nats(found.maxKl),
+            `${percent(found.sameTop)} ± ${(100 * found.sameTopError).toFixed(1)}`,
+          ]
+        : []),
+    ],
+    WIDTHS,
+  );
+}
+
+/** Needles, caches and verdicts, when all formats have been measured. */
+function summary(rows: readonly VerifyRow[]): string[] {
+  const needles = rows.filter((row): row is NeedleRow => row.kind === "needle");
+  const verdicts = rows.filter((row): row is Verdict => row.kind === "verdict");
+  const formats = rows.filter((row) => row.kind === "format");
+  const widest = Math.max(...formats.map(({ kv }) => kv.length));
+  return [
+    ...needleText(needles),
+    "",
+    ...verdicts.map(({ kv, grade, text }) => {
+      const cache = formats.find((format) => format.kv === kv)!;
+      return `${kv.padEnd(widest)}  ${grade} (${bytes(cache.cacheBytes)}): ${text}`;
+    }),
+  ];
+}
+
+function needleText(rows: readonly NeedleRow[]): string[] {
+  if (rows.length === 0) return [];
+  const depths = [...new Set(rows.map(({ depth }) => depth))];
+  const widths = [8, 9, ...depths.map(() => 7)];
+  const keys = [...new Set(rows.map(({ kv, tokens }) => JSON.stringify([kv, tokens])))];
+  return [
+    "",
+    columns(["needles", "in tokens", ...depths.map((depth) => `at ${percent(depth, 0)}`)], widths),
+    ...keys.map((key) => {
+      const [kv, tokens] = JSON.parse(key) as [string, number];
+      const own = rows.filter((row) => row.kv === kv && row.tokens === tokens);
+      return columns([kv, grouped(tokens), ...own.map(({ right, asked }) => `${right}/${asked}`)], widths);
+    }),
+  ];
+}
+
+/** Perplexities of models that cannot read a text have many digits. */
+function short(perplexity: number): string {
+  return perplexity >= 1e5 ? perplexity.toExponential(1) : perplexity.toFixed(perplexity < 1000 ? 2 : 0);
+}
+
+function nats(kl: number): string {
+  return kl >= 10 ? kl.toFixed(1) : kl.toFixed(4);
+}
+
+function percent(share: number, digits = 1): string {
+  return `${(100 * share).toFixed(digits)} %`;
+}
+
+function today(): string {
+  return new Date().toISOString().slice(0, 10);
+}
+
+/** What `--json` prints; names are part of the interface. */
+function toJson(model: string, row: VerifyRow, rows: readonly VerifyRow[]) {
+  const first = rows[0];
+  const device = first.kind === "format" ? first.device : "";
+  const { divergence, ...found } = "divergence" in row ? row : { divergence: null, ...row };
+  return { model, device, ...found, ...divergence, date: today(), node: process.version };
+}

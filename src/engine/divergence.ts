@@ -1,0 +1,129 @@
+/**
+ * How far one next-token distribution lies from another, and what many such distances sum up to. Pure arithmetic in
+ * float64: logits come as float32, and neither their size nor a constant added to all of them matters. Refuses to know
+ * models and texts.
+ */
+import { ArgumentError, DeviceError } from "../format/errors.ts";
+
+/** Logits [vocab] and what normalises them: the probability of id is exp(logits[id] - logSum). */
+export interface Distribution {
+  readonly logits: Float32Array;
+  /** Log of the sum of their exponentials. */
+  readonly logSum: number;
+  /** The id of the largest, of equals the first. */
+  readonly top: number;
+}
+
+/** DeviceError when a logit is not finite: no distance means anything then. */
+export function distribution(logits: Float32Array): Distribution {
+  let top = 0;
+  for (let id = 1; id < logits.length; id++) if (logits[id] > logits[top]) top = id;
+  const largest = logits[top];
+  let sum = 0;
+  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id] - largest);
+  const logSum = largest + Math.log(sum);
+  // A NaN or an infinity anywhere ends up here, but for -Infinity, which no model gives.
+  if (!Number.isFinite(logSum)) throw new DeviceError("logits", "not all of them are finite numbers");
+  return { logits, logSum, top };
+}
+
+/** Kullback-Leibler divergence of `other` from `truth` in nats: the sum over ids of p (log p - log q). At least 0. */
+export function divergence(truth: Distribution, other: Distribution): number {
+  const p = truth.logits;
+  const q = other.logits;
+  if (p.length !== q.length)
+    throw new ArgumentError("logits", q.length, `${p.length}, as many as the other has`);
+  let sum = 0;
+  for (let id = 0; id < p.length; id++) sum += Math.exp(p[id] - truth.logSum) * (p[id] - q[id]);
+  // Rounding may leave -1e-16.
+  return Math.max(0, sum - truth.logSum + other.logSum);
+}
+
+/** -log of the probability of `id`, in nats. */
+export function surprise({ logits, logSum }: Distribution, id: number): number {
+  return logSum - logits[id];
+}
+
+/** What is kept of every position. */
+export class Tally {
+  readonly #divergences: number[] = [];
+  readonly #surprises: number[] = [];
+  #same = 0;
+
+  /** `next`: the id that the text goes on with; `truth` null: nothing to compare with, this is the truth. */
+  add(found: Distribution, next: number, truth: Distribution | null): void {
+    this.#surprises.push(surprise(found, next));
+    if (!truth) return;
+    this.#divergences.push(divergence(truth, found));
+    if (truth.top === found.top) this.#same++;
+  }
+
+  /** Everything of several tallies together. */
+  static all(parts: readonly Tally[]): Tally {
+    const all = new Tally();
+    for (const part of parts) {
+      // One by one: an argument list has a limit.
+      for (const value of part.#divergences) all.#divergences.push(value);
+      for (const value of part.#surprises) all.#surprises.push(value);
+      all.#same += part.#same;
+    }
+    return all;
+  }
+
+  get positions(): number {
+    return this.#surprises.length;
+  }
+
+  get perplexity(): number {
+    return Math.exp(mean(this.#surprises));
+  }
+
+  /** null: nothing was compared. */
+  get divergence(): DivergenceSummary | null {
+    const sorted = Float64Array.from(this.#divergences).sort();
+    const count = sorted.length;
+    if (count === 0) return null;
+    const meanKl = mean(sorted);
+    const variance = mean(sorted.map((kl) => (kl - meanKl) ** 2)) * (count / Math.max(1, count - 1));
+    const sameTop = this.#same / count;
+    return {
+      meanKl,
+      meanKlError: Math.sqrt(variance / count),
+      medianKl: quantile(sorted, 0.5),
+      kl90: quantile(sorted, 0.9),
+      kl99: quantile(sorted, 0.99),
+      kl999: quantile(sorted, 0.999),
+      maxKl: sorted[count - 1],
+      sameTop,
+      sameTopError: Math.sqrt((sameTop * (1 - sameTop)) / count),
+    };
+  }
+}
+
+/** KL in nats; errors are standard errors. */
+export interface DivergenceSummary {
+  readonly meanKl: number;
+  readonly meanKlError: number;
+  readonly medianKl: number;
+  readonly kl90: number;
+  readonly kl99: number;
+  readonly kl999: number;
+  readonly maxKl: number;
+  /** Share of positions whose most likely token is the same. */
+  readonly sameTop: number;
+  readonly sameTopError: number;
+}
+
+function mean(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum / values.length;
+}
+
+/** Of sorted values, interpolated between neighbours. */
+export function quantile(sorted: ArrayLike<number>, share: number): number {
+  const at = share * (sorted.length - 1);
+  const below = Math.floor(at);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (at - below);
+}

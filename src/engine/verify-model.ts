@@ -1,0 +1,84 @@
+/**
+ * A MODEL by name -> its study (Node only): opens it once to plan and once for each format, with the logits over f16 in
+ * a temporary file. Owns the text that ships and that nothing is left behind.
+ */
+import { readFile } from "node:fs/promises";
+import { throwIfAborted } from "../format/errors.ts";
+import { openCheckpoint } from "../format/open.ts";
+import { openModel } from "../model/model.ts";
+import { prepare } from "./assemble.ts";
+import { findModel } from "./find-model.ts";
+import { type LoadOptions, openDevice } from "./load.ts";
+import { LogitsFile } from "./logits-file.ts";
+import {
+  planStudy,
+  type VerifyOptions,
+  type VerifyRow,
+  type VerifySource,
+  type VerifyTests,
+  verify,
+} from "./verify.ts";
+
+export interface VerifyModelOptions
+  extends VerifyTests,
+    VerifyOptions,
+    Pick<LoadOptions, "device" | "adapter" | "threads" | "chunk" | "offline" | "onDownload"> {
+  /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
+  text?: string;
+  onLoad?: LoadOptions["onProgress"];
+}
+
+/** Tokens whose logits a step gives; at 262,144 words of vocabulary they take 64 MiB. */
+const OUTPUTS = 64;
+const TEXT = "../../models/texts/persuasion.txt";
+
+/**
+ * What each cache format costs this model: rows as they are measured. `name`: what `load` takes.
+ * Throws what `load` does, ArgumentError for tests that the model or the text cannot hold, and NibbleError "io" when the
+ * logits do not fit the disk.
+ */
+export async function* verifyModel(
+  name: string,
+  options: VerifyModelOptions = {},
+): AsyncGenerator<VerifyRow, void> {
+  const { signal, onLoad, chunk } = options;
+  throwIfAborted(signal, "verifying");
+  const text = options.text ?? (await readFile(new URL(TEXT, import.meta.url), "utf8"));
+  const path = await findModel(name, options);
+  const looked = await openCheckpoint(path);
+  const study = await (async () => {
+    const { config } = await openModel(looked);
+    const tokenizer = await looked.tokenizer();
+    return planStudy(tokenizer, await looked.chatTemplate(), config.trainedContext, text, options);
+  })().finally(() => looked.close());
+
+  const open = async (kv: string): Promise<VerifySource> => {
+    const checkpoint = await openCheckpoint(path);
+    const wanted = { kv, context: study.context, chunk, outputs: OUTPUTS, onProgress: onLoad, signal };
+    const { session, device, plan, allocation, extra } = await prepare(
+      checkpoint,
+      () => openDevice(options),
+      { ...wanted, outputs: Math.min(OUTPUTS, chunk ?? OUTPUTS) },
+      () => checkpoint.tokenizer(),
+    );
+    return {
+      session,
+      device,
+      cacheBytes: plan.cacheBytes,
+      tokenizer: extra,
+      async close() {
+        try {
+          await allocation.close();
+        } finally {
+          await checkpoint.close();
+        }
+      },
+    };
+  };
+  const truth = new LogitsFile();
+  try {
+    yield* verify(study, open, truth, options);
+  } finally {
+    await truth.close();
+  }
+}

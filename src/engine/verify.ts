@@ -1,0 +1,317 @@
+/**
+ * What a cache format costs a model, next to f16: a text is read over each format with the same steps, and every
+ * measured position's next-token distribution is compared with the one over f16; facts planted in the text are asked
+ * for. Owns what is read, where it is measured and in which order. Refuses to know files, devices and printing.
+ * One idea: formats are loaded one after another. The logits over f16 wait in a store, so that no machine has to hold
+ * a model twice and every format is read once.
+ */
+import { kvCodec } from "../cache/codecs.ts";
+import { ArgumentError } from "../format/errors.ts";
+import { type ChatTemplate, encodePrompt } from "../format/template.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
+import { type DivergenceSummary, distribution, Tally } from "./divergence.ts";
+import { ANSWER_TOKENS, askNeedle, type Haystack, haystack, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
+import { checkFormat, type PlannedDevice } from "./plan.ts";
+import type { Session, SyncOptions } from "./session.ts";
+import { type Verdict, verdict } from "./verdict.ts";
+
+export interface VerifyTests {
+  /** Formats to compare with f16. Default: int4 and rq4, as far as the device has them. */
+  kv?: readonly string[];
+  /**
+   * Tokens in front of the first measured position; needles are hidden in as many from 512 on. Default: 0, 1,024, 4,096
+   * and 16,384, as far as the text, the model and `context` go.
+   */
+  depths?: readonly number[];
+  /** Measured from each depth on, to the next depth at most. Default 256. */
+  positions?: number;
+  /** Documents of needles for each depth, five facts each. Default 2; 0: none. */
+  needles?: number;
+  /** The longest context that a default depth may need. Default: what the model was trained for. */
+  context?: number;
+}
+
+export interface VerifyProgress {
+  /** "f16: reading to 4096", "int4: needles in 1024 tokens", ... */
+  readonly doing: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface VerifyOptions {
+  onProgress?: (progress: VerifyProgress) => void;
+  /** Stops the study; it then rejects with AbortedError. */
+  signal?: AbortSignal;
+}
+
+/** What is measured, in tokens of one model. */
+export interface Study {
+  readonly ids: readonly number[];
+  /** Positions [from, to), ascending. */
+  readonly windows: readonly { readonly from: number; readonly to: number }[];
+  readonly haystacks: readonly Haystack[];
+  /** null: those that the device has. */
+  readonly formats: readonly string[] | null;
+  /** What all of it needs. */
+  readonly context: number;
+}
+
+/** A model over one format, loaded for a study's context. */
+export interface VerifySource {
+  readonly session: Session;
+  readonly tokenizer: Tokenizer;
+  readonly device: Pick<PlannedDevice, "name" | "description" | "kvFormats">;
+  readonly cacheBytes: number;
+  close(): Promise<void>;
+}
+
+/** Keeps rows of logits in the order in which they came. */
+export interface LogitsStore {
+  add(logits: Float32Array): Promise<void>;
+  /** What came as number `row`, from 0. */
+  get(row: number): Promise<Float32Array>;
+}
+
+/** A format has been loaded. */
+export interface FormatRow {
+  readonly kind: "format";
+  readonly kv: string;
+  /** What computes, for people. */
+  readonly device: string;
+  readonly context: number;
+  readonly cacheBytes: number;
+}
+
+/** `divergence` is null for f16, with which the others are compared. */
+interface Measured {
+  readonly kv: string;
+  readonly positions: number;
+  readonly perplexity: number;
+  readonly divergence: DivergenceSummary | null;
+}
+
+export interface DepthRow extends Measured {
+  readonly kind: "depth";
+  /** Tokens in front of the first measured position; null: all depths together. */
+  readonly depth: number | null;
+}
+
+export interface NeedleRow {
+  readonly kind: "needle";
+  readonly kv: string;
+  /** Of the prompt, about. */
+  readonly tokens: number;
+  /** Where the facts stood, from 0 to 1. */
+  readonly depth: number;
+  readonly right: number;
+  readonly asked: number;
+}
+
+/** The tokens that the model answered over f16, when asked for needles: read, not generated, over every format. */
+export interface AnswerRow extends Measured {
+  readonly kind: "answer";
+  /** As in the needles' rows. */
+  readonly tokens: number;
+}
+
+export type VerifyRow = FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
+
+const DEPTHS = [0, 1024, 4096, 16_384];
+const POSITIONS = 256;
+const DOCUMENTS = 2;
+/** Shorter documents have no room for five facts. */
+const NEEDLE_TOKENS = 512;
+const FORMATS = ["int4", "rq4"];
+/** No tokenizer's tokens are longer on average. */
+const MOST_CHARACTERS = 64;
+
+/** Checks the tests and makes tokens. ArgumentError for wrong ones and for a text that is too short. */
+export function planStudy(
+  tokenizer: Tokenizer,
+  template: ChatTemplate | null,
+  trainedContext: number,
+  text: string,
+  tests: VerifyTests = {},
+): Study {
+  const { positions = POSITIONS, needles = DOCUMENTS } = tests;
+  const count = (name: string, value: number, least: number, most: number) => {
+    if (!(Number.isInteger(value) && value >= least && value <= most))
+      throw new ArgumentError(name, value, `integers ${least} to ${most}`);
+  };
+  const { context: limit = trainedContext } = tests;
+  count("context", limit, 1, trainedContext);
+  count("positions", positions, 1, limit);
+  count("needles", needles, 0, 1000);
+  const formats = tests.kv ? [...new Set(tests.kv)].filter((kv) => kv !== "f16") : null;
+  for (const kv of formats ?? []) kvCodec(kv);
+  if (formats?.length === 0) throw new ArgumentError("kv", "f16 alone", "formats to compare with f16");
+
+  const asked = tests.depths ? [...new Set(tests.depths)].sort((a, b) => a - b) : DEPTHS;
+  if (asked.length === 0) throw new ArgumentError("depths", "empty", "at least one depth");
+  const deepest = Math.max(...asked);
+  // Books are longer than what is read of them.
+  const enough = text.slice(0, MOST_CHARACTERS * (Math.min(deepest, limit) + positions + 1));
+  const ids = encodePrompt(tokenizer, enough, { template: false });
+  const fits = (depth: number) => depth + positions <= limit && depth + positions < ids.length;
+  if (tests.depths) for (const depth of asked) checkDepth(depth, positions, limit, ids.length);
+  else checkDepth(0, positions, limit, ids.length);
+  const depths = tests.depths ? asked : asked.filter(fits);
+
+  const windows = depths.map((from, i) => ({ from, to: Math.min(from + positions, depths[i + 1] ?? limit) }));
+  const haystacks = depths
+    .filter((depth) => depth >= NEEDLE_TOKENS)
+    .flatMap((tokens) =>
+      Array.from({ length: needles }, (_, number) => haystack(tokenizer, template, text, tokens, number)),
+    )
+    .filter((one) => needleContext(one) <= limit);
+  const context = Math.max(...windows.map(({ to }) => to), ...haystacks.map(needleContext));
+  return { ids, windows, haystacks, formats, context };
+}
+
+function checkDepth(depth: number, positions: number, context: number, tokens: number): void {
+  if (!(Number.isInteger(depth) && depth >= 0 && depth + positions <= context))
+    throw new ArgumentError(
+      "depths",
+      depth,
+      `integers 0 to ${context - positions}, so that ${positions} positions fit a context of ${context}`,
+    );
+  // The last position is judged by the token behind it.
+  if (depth + positions >= tokens)
+    throw new ArgumentError(
+      "text",
+      `${tokens} tokens long`,
+      `at least ${depth + positions + 1} for ${positions} positions from ${depth} on; give a longer text, fewer positions or smaller depths`,
+    );
+}
+
+function needleContext({ needles }: Haystack): number {
+  return Math.max(...needles.map(({ ids }) => ids.length)) + ANSWER_TOKENS;
+}
+
+/**
+ * Runs a study: f16 first, then each format; `open` loads a model over one, of which at most one is open at a time.
+ * Rows come as they are measured, a verdict after each format.
+ */
+export async function* verify(
+  study: Study,
+  open: (kv: string) => Promise<VerifySource>,
+  truth: LogitsStore,
+  options: VerifyOptions = {},
+): AsyncGenerator<VerifyRow, void> {
+  let formats = ["f16"];
+  let overF16: readonly VerifyRow[] = [];
+  const answers = new Map<Needle, readonly number[]>();
+  for (let i = 0; i < formats.length; i++) {
+    const kv = formats[i];
+    const source = await open(kv);
+    try {
+      const { device, cacheBytes, session } = source;
+      if (i === 0) {
+        for (const asked of study.formats ?? []) checkFormat(asked, device);
+        const has = FORMATS.filter((format) => device.kvFormats?.includes(format) ?? true);
+        formats = ["f16", ...(study.formats ?? has)];
+      }
+      yield { kind: "format", kv, device: device.description, context: study.context, cacheBytes };
+      const rows: VerifyRow[] = [];
+      const reading = new Reading(kv, source, truth, options);
+      for await (const row of reading.text(study)) {
+        rows.push(row);
+        yield row;
+      }
+      for await (const row of reading.needles(study, answers)) {
+        rows.push(row);
+        yield row;
+      }
+      if (i === 0) overF16 = rows;
+      yield verdict(kv, rows, overF16, session.vocab);
+    } finally {
+      await source.close();
+    }
+  }
+}
+
+/** One format's turn. Over f16 the truth is written, over the others it is read, in the same order. */
+class Reading {
+  readonly #kv: string;
+  readonly #source: VerifySource;
+  readonly #truth: LogitsStore;
+  readonly #options: VerifyOptions;
+  /** Of the truth, the next. */
+  #row = 0;
+
+  constructor(kv: string, source: VerifySource, truth: LogitsStore, options: VerifyOptions) {
+    this.#kv = kv;
+    this.#source = source;
+    this.#truth = truth;
+    this.#options = options;
+  }
+
+  async *text({ ids, windows }: Study): AsyncGenerator<DepthRow> {
+    const tallies: Tally[] = [];
+    for (const { from, to } of windows) {
+      await this.#process(ids.slice(0, from), `reading to ${from}`);
+      const tally = await this.#measure(ids.slice(from, to + 1), `measuring from ${from}`);
+      tallies.push(tally);
+      yield { kind: "depth", depth: from, ...this.#measured(tally) };
+    }
+    if (tallies.length > 1) yield { kind: "depth", depth: null, ...this.#measured(Tally.all(tallies)) };
+  }
+
+  /** `answers`: over f16, written here; over the others, read. */
+  async *needles(
+    { haystacks }: Study,
+    answers: Map<Needle, readonly number[]>,
+  ): AsyncGenerator<NeedleRow | AnswerRow> {
+    const { session, tokenizer } = this.#source;
+    const kv = this.#kv;
+    for (const tokens of new Set(haystacks.map((one) => one.tokens))) {
+      const right = new Map(NEEDLE_DEPTHS.map((depth) => [depth, 0]));
+      const same = haystacks.filter((one) => one.tokens === tokens);
+      const tallies: Tally[] = [];
+      for (const [document, { needles }] of same.entries())
+        for (const [i, needle] of needles.entries()) {
+          const { ids } = needle;
+          const doing = `document ${document + 1} of ${same.length} in ${tokens} tokens, needle ${i + 1}`;
+          await this.#process(ids, doing);
+          const found = await askNeedle(session, tokenizer, needle, this.#options.signal);
+          if (found.right) right.set(needle.depth, right.get(needle.depth)! + 1);
+          if (kv === "f16") answers.set(needle, found.ids);
+          await this.#process(ids.slice(0, -1), doing);
+          tallies.push(await this.#measure([ids[ids.length - 1], ...answers.get(needle)!], doing));
+        }
+      for (const [depth, count] of right)
+        yield { kind: "needle", kv, tokens, depth, right: count, asked: same.length };
+      yield { kind: "answer", tokens, ...this.#measured(Tally.all(tallies)) };
+    }
+  }
+
+  async #process(ids: readonly number[], doing: string): Promise<void> {
+    const { session } = this.#source;
+    if (ids.length > 0) await session.process(ids, this.#reporting(doing));
+  }
+
+  /** Adds all of `ids` but the last, which only says what the one before it should have predicted. */
+  async #measure(ids: readonly number[], doing: string): Promise<Tally> {
+    const tally = new Tally();
+    let next = 1;
+    for await (const logits of this.#source.session.each(ids.slice(0, -1), this.#reporting(doing))) {
+      const found = distribution(logits);
+      if (this.#kv === "f16") await this.#truth.add(logits);
+      const truth = this.#kv === "f16" ? null : distribution(await this.#truth.get(this.#row++));
+      tally.add(found, ids[next++], truth);
+    }
+    return tally;
+  }
+
+  #reporting(doing: string): SyncOptions {
+    const { signal, onProgress } = this.#options;
+    return {
+      signal,
+      onProgress: (done, total) => onProgress?.({ doing: `${this.#kv}: ${doing}`, done, total }),
+    };
+  }
+
+  #measured({ positions, perplexity, divergence }: Tally): Measured {
+    return { kv: this.#kv, positions, perplexity, divergence };
+  }
+}

@@ -1,0 +1,167 @@
+/** `nibble verify` as a shell runs it: the table, the JSON that scripts rely on, the page, wrong usage, and Ctrl-C. */
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { escapeHtml, plotSvg } from "../../src/app/verify-plot.ts";
+import { nibble, requireFreshBuild, root, start } from "./nibble.ts";
+
+beforeAll(requireFreshBuild);
+
+const cpu = ["--device", "cpu", "--threads", "1"];
+const short = ["--depths", "0,30", "--positions", "16", "--needles", "0", ...cpu];
+const lines = (text: string) => text.trimEnd().split("\n");
+const folder = mkdtempSync(join(tmpdir(), "nibble-test-"));
+const HOSTILE = `<img src=x onerror="alert('&')">`;
+
+describe("nibble verify", () => {
+  it("prints a JSON object a line", async () => {
+    const { code, stdout, stderr } = await nibble(["verify", "needle", "--kv", "int4", "--json", ...short]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const rows = lines(stdout).map((line) => JSON.parse(line));
+    expect(rows.map(({ kind, kv, depth }) => [kind, kv, depth])).toEqual(
+      ["f16", "int4"].flatMap((kv) => [
+        ["format", kv, undefined],
+        ["depth", kv, 0],
+        ["depth", kv, 30],
+        ["depth", kv, null],
+        ["verdict", kv, undefined],
+      ]),
+    );
+    const all = {
+      model: "needle",
+      device: expect.stringContaining("1 thread"),
+      date: expect.stringMatching(/^\d{4}-\d\d-\d\d$/),
+      node: process.version,
+    };
+    const number = expect.any(Number);
+    expect(rows[0]).toEqual({ ...all, kind: "format", kv: "f16", context: 46, cacheBytes: number });
+    expect(rows[1]).toEqual({
+      ...all,
+      kind: "depth",
+      kv: "f16",
+      depth: 0,
+      positions: 16,
+      perplexity: number,
+    });
+    expect(rows[8]).toEqual({
+      ...all,
+      ...{ kind: "depth", kv: "int4", depth: null, positions: 32, perplexity: number },
+      ...{ meanKl: number, meanKlError: number, medianKl: number, kl90: number, kl99: number, kl999: number },
+      ...{ maxKl: number, sameTop: number, sameTopError: number },
+    });
+    expect(rows[9]).toEqual({
+      ...all,
+      kind: "verdict",
+      kv: "int4",
+      grade: "not judged",
+      text: expect.any(String),
+    });
+  });
+
+  it("prints a table, verdicts, and a page in which nothing of a name is markup", async () => {
+    const model = join(folder, `${HOSTILE.replaceAll("/", "")}.gguf`);
+    symlinkSync(join(root, "models/needle-14m/needle-14m-Q8_0.gguf"), model);
+    const text = join(folder, `${HOSTILE}.txt`);
+    writeFileSync(text, "A text of some words, which goes on and on. ".repeat(20));
+    const html = join(folder, "report.html");
+    const args = ["verify", model, "--text", text, "--html", html, "--kv", "rq4,int4,rq4", ...short];
+    const { code, stdout, stderr } = await nibble(args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^cache +depth +positions +perplexity +mean KL +median /m);
+    expect(stdout).toMatch(/^rq4 +30 +16 +\S+ +[\d.]+ ± [\d.]+ .* %/m);
+    expect(stdout).toMatch(/^int4 +not judged \(\d+\.\d KiB\): the model cannot predict this text/m);
+
+    const page = readFileSync(html, "utf8");
+    expect(page).toContain(escapeHtml(model));
+    expect(page).toContain(escapeHtml(text));
+    const tags = new Set([...page.matchAll(/<\/?([a-z0-9]+)/gi)].map((match) => match[1]));
+    const known = "html meta title style h1 h2 p code table tr th td caption div figure figcaption";
+    const drawing = "svg g line polyline circle text";
+    for (const tag of tags) expect(`${known} ${drawing}`.split(" ")).toContain(tag);
+    expect(page).not.toMatch(/<[^>]*\son\w+=|javascript:|https?:/);
+    expect(page.match(/<svg/g)?.length).toBe(2);
+    expect(page.match(/<polyline/g)?.length).toBe(4);
+  });
+
+  it("reads a text from stdin", async () => {
+    const text = "Words and more words. ".repeat(30);
+    const args = ["verify", "needle", "--text", "-", "--kv", "int4", "--json", ...short];
+    expect(lines((await nibble(args, text)).stdout).length).toBe(10);
+  });
+
+  it("stopped by Ctrl-C writes no page and leaves no file", async () => {
+    const scratch = join(folder, "scratch");
+    mkdirSync(scratch);
+    const html = join(folder, "stopped.html");
+    const args = ["verify", "needle", "--html", html, "--depths", "0,12000", ...cpu];
+    const { child, speaking, ended } = start(args, "", { TMPDIR: scratch });
+    await speaking;
+    child.kill("SIGINT");
+    expect(await ended).toMatchObject({ code: 130, stderr: "" });
+    expect(existsSync(html)).toBe(false);
+    expect(readdirSync(scratch)).toEqual([]);
+  });
+});
+
+describe("wrong usage of nibble verify:", () => {
+  const wrong: [what: string, args: string[], code: number, message: RegExp, stdin?: string][] = [
+    ["an unknown format", ["--kv", "int4,q9"], 2, /KV cache format is "q9"; allowed: f16, int4, rq4/],
+    ["f16 alone", ["--kv", "f16"], 2, /--kv is f16 alone; allowed: formats to compare with f16/],
+    [
+      "a format of no device",
+      ["--kv", "f32", ...cpu],
+      1,
+      /KV format f32 on the wasm device is not supported/,
+    ],
+    ["a short text", ["--text", "-"], 2, /--text is \d+ tokens long; allowed: at least 257/, "Too short."],
+    ["a missing text", ["--text", "no-such.txt"], 1, /no-such\.txt: no such file/],
+    ["bytes for a text", ["--text", "models/needle-14m/needle-14m-Q8_0.gguf"], 1, /bytes that are not UTF-8/],
+    ["a depth beyond the model", ["--depths", "32768"], 2, /--depths is 32768; allowed: integers 0 to 32512/],
+    ["a depth of letters", ["--depths", "deep"], 2, /'deep' is invalid\. A number is needed/],
+    ["no positions", ["--positions", "0"], 2, /--positions is 0; allowed: integers 1 to/],
+    [
+      "a page where no folder is",
+      ["--html", "no/such/page.html"],
+      1,
+      /cannot write no\/such\/page\.html: ENOENT/,
+    ],
+    ["a page that is a folder", ["--html", "src"], 1, /cannot write src: is a folder/],
+    ["a missing model", [], 1, /no-such\.gguf: no such file/],
+  ];
+  it.each(wrong)("%s", async (what, args, code, message, stdin) => {
+    const model = what === "a missing model" ? "no-such.gguf" : "needle";
+    const ended = await nibble(["verify", model, ...args], stdin);
+    expect(ended.stderr).toMatch(message);
+    expect(ended.stderr).toMatch(/^nibble: [^\n]+\n$/);
+    expect(ended).toMatchObject({ code, stdout: "" });
+  });
+});
+
+describe("a plot", () => {
+  const plot = (values: (number | null)[], name = "rq4") =>
+    plotSvg({ title: HOSTILE, places: values.map(() => HOSTILE), lines: [{ name, values }] });
+
+  it("escapes every text", () => {
+    const svg = plot([1, 2], HOSTILE)!;
+    expect(svg).not.toContain("<img");
+    expect(svg).toContain("&lt;img src=x onerror=&quot;alert(&#39;&amp;&#39;)&quot;&gt;");
+  });
+
+  it("leaves out what a logarithm cannot show, and is none without the rest", () => {
+    expect(plot([])).toBe(null);
+    expect(plot([0, null, -1, Number.NaN, Number.POSITIVE_INFINITY])).toBe(null);
+    const svg = plot([0, 1e-300, null, 5e300])!;
+    expect(svg.match(/<circle/g)?.length).toBe(2);
+    expect(svg).not.toMatch(/NaN|Infinity/);
+    expect(plot([1])).not.toMatch(/NaN|Infinity/);
+  });
+});

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "vite";
+import { compactKernels } from "./wgsl.js";
 
 const PACKAGES = ["@huggingface/jinja", "@huggingface/tokenizers"];
 
@@ -16,7 +17,7 @@ export async function bundleForBrowsers(root, folder) {
     configFile: false,
     publicDir: false,
     logLevel: "warn",
-    plugins: [pagesOnly(root)],
+    plugins: [pagesOnly(root), compactKernels(root)],
     build: {
       target: "es2022",
       outDir: folder,
@@ -32,12 +33,13 @@ export async function bundleForBrowsers(root, folder) {
   return { bytes: bytes.length, gzipBytes: gzipSync(bytes, { level: 9 }).length };
 }
 
-function pagesOnly(root) {
+/** For Vite: refuses what no page has, and packages that were not chosen for pages. `more`: packages beside the engine's. */
+export function pagesOnly(root, more = []) {
   return {
     name: "pages-only",
     enforce: "pre",
     resolveId(id, importer) {
-      const known = /^[./\0]/.test(id) || id.startsWith(root) || PACKAGES.includes(id);
+      const known = /^[./\0]/.test(id) || id.startsWith(root) || [...PACKAGES, ...more].includes(id);
       if (!known) this.error(`${importer} imports ${id}, which no page has`);
     },
   };

@@ -1,12 +1,13 @@
 /**
  * `npm run build`: AssemblyScript kernels to WASM (a plain SIMD128 and a relaxed-SIMD binary of the same source), WGSL
- * kernels to one module, then TypeScript to dist/ and the bundle for pages to dist/browser/. `--wasm`, `--wgsl` or `--ts`
- * builds one part (`--ts` all but the first).
+ * kernels to one module, then TypeScript to dist/, the bundle for pages to dist/browser/ and the chat page to dist/page/. `--wasm`, `--wgsl` or `--ts`
+ * builds one part (`--ts` all but the first; `--page` the chat page alone; `--site FOLDER` the page as a static site, with
+ * needle-14m beside it).
  * Nothing here needs a native compiler.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeKernelModule } from "./wgsl.js";
 
@@ -61,6 +62,15 @@ if (only === undefined || only === "--ts") {
   const { bundleForBrowsers } = await import("./browser.js");
   const { bytes, gzipBytes } = await bundleForBrowsers(root, join(root, "dist/browser"));
   console.log(`dist/browser/nibble.js: ${kb(bytes)}, ${kb(gzipBytes)} compressed`);
+}
+
+if (only === undefined || only === "--ts" || only === "--page" || only === "--site") {
+  const { bundlePage } = await import("./page.js");
+  const site = only === "--site";
+  if (site && !process.argv[3]) throw new Error("--site needs the folder to write");
+  const folder = site ? resolve(process.argv[3]) : join(root, "dist/page");
+  const { bytes, gzipBytes } = await bundlePage(root, folder, { site });
+  console.log(`${site ? folder : "dist/page"}: scripts of ${kb(bytes)}, ${kb(gzipBytes)} compressed`);
 }
 
 function kb(bytes) {

@@ -15,6 +15,7 @@ export {
   type Piece,
   type StopReason,
 } from "./engine/generate.ts";
+export { type KvRate, kvBytes, kvRates } from "./engine/kv-bytes.ts";
 export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export { load, type WebLoadOptions as LoadOptions, type WebModel } from "./engine/load-web.ts";
@@ -46,7 +47,8 @@ export {
 export type { Folder } from "./format/folder.ts";
 export { type HttpOptions, httpFolder, httpSource } from "./format/http-source.ts";
 export type { Source } from "./format/source.ts";
-export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
+export { type ChatMessage, type ChatTemplate, type RenderOptions, takesSystem } from "./format/template.ts";
+
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";

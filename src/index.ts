@@ -30,10 +30,10 @@ export {
   type Inspection,
   inspect,
   type KvSize,
-  kvBytes,
   type TensorSummary,
   type TokenizerSummary,
 } from "./engine/inspect.ts";
+export { type KvRate, kvBytes, kvRates } from "./engine/kv-bytes.ts";
 export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";

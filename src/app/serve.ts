@@ -31,15 +31,17 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   grace: number;
 }
 
-/** dist/page, beside dist/app. */
-const PAGE = join(dirname(fileURLToPath(import.meta.url)), "..", "page");
+/** dist/page, beside dist/app, and the packaged models, which the page can run itself. */
+const HERE = dirname(fileURLToPath(import.meta.url));
+const PAGE = join(HERE, "..", "page");
+const MODELS = join(HERE, "..", "..", "models", "needle-14m");
 
 export async function serve(name: string, options: ServeOptions, signal: AbortSignal): Promise<void> {
   // Options first: a typing mistake should not cost the time to load a model.
   const { temperature, topK, topP, minP, repeatPenalty, seed } = options;
   sampler(options);
   checkOptions(options);
-  const page = await openPage(PAGE);
+  const page = await openPage(PAGE, MODELS);
   const model = await loadModel(name, options, signal);
   try {
     const closing = new AbortController();

@@ -6,7 +6,6 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { kvCodec } from "../cache/codecs.ts";
-import type { Graph } from "../device/contract.ts";
 import { KV_FORMATS } from "../device/wasm/kv-layout.ts";
 import { CPU_CHUNK, layerCacheBytes } from "../device/wasm/program.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -17,7 +16,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
 import { attempts } from "./attempts.ts";
 import { type FindOptions, openToLook } from "./find-model.ts";
-import type { Plan } from "./plan.ts";
+import { tokenKvBytes } from "./kv-bytes.ts";
 
 export interface TensorSummary {
   readonly name: string;
@@ -101,16 +100,6 @@ export async function inspect(
   }
 }
 
-/** Bytes that the caches of a plan would take in another format, for comparing. */
-export function kvBytes(plan: Plan, format: string): number {
-  return plan.graph.caches.reduce((sum, cache) => sum + cache.capacity * tokenBytes(cache, format), 0);
-}
-
-/** One token's keys and values in one layer. */
-function tokenBytes(cache: Graph["caches"][number], format: string): number {
-  return 2 * cache.kvHeads * kvCodec(format).vectorBytes(cache.headDim);
-}
-
 function kvSizes(model: Model): KvSize[] {
   const context = model.config.trainedContext;
   return FORMATS.map((format) => {
@@ -120,7 +109,7 @@ function kvSizes(model: Model): KvSize[] {
     const perToken = (sliding: boolean) =>
       graph.caches
         .filter(({ window }) => (window !== null) === sliding)
-        .reduce((sum, cache) => sum + tokenBytes(cache, format), 0);
+        .reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
     return {
       format,
       fullBytesPerToken: perToken(false),

@@ -1,5 +1,5 @@
 /** GET /v1/models: the one model, with what it runs on and what its cache takes. */
-import { kvBytes } from "../../index.ts";
+import { kvBytes, kvRates } from "../../index.ts";
 import { ApiError } from "./errors.ts";
 import type { Served } from "./served.ts";
 
@@ -29,6 +29,7 @@ function describe({ names, created, model, slots }: Served) {
       kv: plan.kv,
       cacheBytes: plan.cacheBytes,
       cacheBytesF16: kvBytes(plan, "f16"),
+      cacheRates: kvRates(plan),
       weightBytes: plan.weightBytes,
       chat: model.chatTemplate !== null,
       slots: slots.parallel,

@@ -47,9 +47,9 @@ interface File {
   readonly etag: string;
 }
 
-/** folder: of the built page. When it is not there, "/" is a short text. */
-export async function openPage(folder: string): Promise<Page> {
-  const files = await listFiles(folder);
+/** folder: of the built page; models: of what lies at /models/, for the page to run. Without a page, "/" is a short text. */
+export async function openPage(folder: string, models: string): Promise<Page> {
+  const files = new Map([...(await listFiles(folder, "/")), ...(await listFiles(models, "/models/"))]);
   return async (request) => {
     const { pathname } = new URL(request.url);
     const file = files.get(pathname === "/" ? "/index.html" : pathname);
@@ -59,8 +59,8 @@ export async function openPage(folder: string): Promise<Page> {
   };
 }
 
-/** By the path of their URL. */
-async function listFiles(folder: string): Promise<Map<string, File>> {
+/** By the path of their URL, which begins with `at`. */
+async function listFiles(folder: string, at: string): Promise<Map<string, File>> {
   const files = new Map<string, File>();
   let names: string[];
   try {
@@ -72,7 +72,7 @@ async function listFiles(folder: string): Promise<Map<string, File>> {
     const path = join(folder, name);
     const { size, mtimeMs, ...found } = await stat(path);
     if (!found.isFile()) continue;
-    const url = `/${name.replaceAll("\\", "/").split("/").map(encodeURIComponent).join("/")}`;
+    const url = `${at}${name.replaceAll("\\", "/").split("/").map(encodeURIComponent).join("/")}`;
     const type = TYPES[extname(name).toLowerCase()] ?? "application/octet-stream";
     files.set(url, { path, size, type, etag: `"${size.toString(36)}-${Math.floor(mtimeMs).toString(36)}"` });
   }

@@ -1,0 +1,442 @@
+/**
+ * The chat page in headless Chromium, as a static site on one origin: with a server's API beside it that may misbehave, and
+ * with needle-14m on the browser's own WebGPU. One browser, one build; the console stays silent, so nothing breaks the
+ * page's Content-Security-Policy.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
+import { bundlePage, MOST_GZIP_BYTES } from "../../scripts/page.js";
+import { bytes, grouped } from "../../src/app/figures.ts";
+import { planTable } from "../../src/engine/plan-table.ts";
+import { plannedGpu, plannedModel } from "../../src/engine/planned.ts";
+import { answer, type Server, serve } from "../format/http-server.ts";
+import { launchChromium } from "./chromium.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const PATIENCE_MS = 180_000;
+const FACT = "Clara Whitfield's room number is 614.";
+const QUESTION = "What is the room number of Clara Whitfield?";
+
+/** What the API's next answer does; `send` writes one event. */
+type Script = (send: (event: object) => void, response: ServerResponse) => void | Promise<void>;
+const says = (text: string) => ({ choices: [{ delta: { content: text } }] });
+const ends = { choices: [{ delta: {}, finish_reason: "stop" }] };
+
+const name = `the page in Chromium${UNSUPPORTED ? ` (${UNSUPPORTED})` : ""}`;
+describe.skipIf(UNSUPPORTED !== null)(name, () => {
+  const folder = mkdtempSync(join(tmpdir(), "nibble-page-"));
+  let gzipBytes = 0;
+  let server: Server;
+  let browser: Browser;
+  let context: BrowserContext;
+  let page: Page;
+  let script: Script;
+  /** Bodies of the questions that the API was asked. */
+  let asked: { messages: { role: string; content: string }[] }[];
+  let messages: string[];
+  let hasApi: boolean;
+
+  beforeAll(async () => {
+    const [chromium, built] = await Promise.all([launchChromium(), bundlePage(root, folder, { site: true })]);
+    browser = chromium;
+    gzipBytes = built.gzipBytes;
+    server = await serve(site);
+  }, PATIENCE_MS);
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.close();
+    rmSync(folder, { recursive: true, force: true });
+  }, PATIENCE_MS);
+
+  beforeEach(async () => {
+    asked = [];
+    messages = [];
+    hasApi = true;
+    script = (send) => {
+      send(says("Hello."));
+      send(ends);
+    };
+    context = await browser.newContext();
+    context.setDefaultTimeout(20_000);
+    page = await context.newPage();
+    page.on("console", (message) => messages.push(message.text()));
+    page.on("pageerror", (error) => messages.push(String(error)));
+  });
+
+  afterEach(async () => {
+    await context.close();
+    expect(messages).toEqual([]);
+  });
+
+  it("has little script", () => {
+    expect(gzipBytes).toBeLessThan(MOST_GZIP_BYTES);
+    expect(gzipBytes).toBeGreaterThan(50_000);
+  });
+
+  it("chats with a server: streams, folds reasoning, counts, and keeps the conversation", async () => {
+    script = async (send) => {
+      send({ choices: [{ delta: { role: "assistant", content: "" } }] });
+      send({ choices: [{ delta: { reasoning_content: "They want it short." } }] });
+      for (const word of ["Here ", "is **bold** ", "and\n\n```js\nlet a", " = 1;\n```\n"]) send(says(word));
+      send(ends);
+      send({
+        choices: [],
+        usage: { prompt_tokens: 1000, completion_tokens: 24, prompt_tokens_details: { cached_tokens: 900 } },
+      });
+    };
+    await open();
+    await ask("What?");
+    const turn = page.locator(".turn");
+    await turn.locator("footer").waitFor();
+    expect(await turn.locator("strong").innerText()).toBe("bold");
+    expect(await turn.locator("pre").innerText()).toBe("let a = 1;");
+    expect(await turn.locator(".thinking p").isVisible()).toBe(false);
+    await turn.locator("summary").click();
+    expect(await turn.locator(".thinking p").innerText()).toBe("They want it short.");
+    expect(await turn.locator("footer .figures").innerText()).toMatch(
+      /^24 tokens .*1,000 in the prompt, 900 reused/,
+    );
+    // 1,024 of 8,192 tokens at 1,280 and 4,096 bytes.
+    expect(await gauge("cached")).toBe("1,024 of 8,192 tokens");
+    expect(await gauge("weighs")).toBe("1.3 MiB");
+    expect(await gauge("in-f16")).toBe("4.0 MiB");
+    expect(asked[0]).toMatchObject({
+      model: "tiny",
+      stream: true,
+      messages: [{ role: "user", content: "What?" }],
+    });
+
+    await page.reload();
+    await page.locator(".lamp.on").waitFor();
+    expect(await page.locator(".turn strong").innerText()).toBe("bold");
+    await ask("And?");
+    await page.locator(".turn:nth-child(2) footer").waitFor();
+    expect(asked[1].messages.map(({ role }) => role)).toEqual(["user", "assistant", "user"]);
+    // Reasoning is not sent back.
+    expect(JSON.stringify(asked[1])).not.toContain("short");
+  });
+
+  it("answers anew, takes the last question back, forgets and remembers", async () => {
+    await open();
+    await ask("One?");
+    await page.getByRole("button", { name: "Regenerate" }).click();
+    await expect.poll(() => asked.length).toBe(2);
+    expect(asked[1].messages).toEqual(asked[0].messages);
+    await page.getByRole("button", { name: "Edit" }).click();
+    expect(await page.locator(".turn").count()).toBe(0);
+    expect(await field().inputValue()).toBe("One?");
+    await field().press("Escape");
+    expect(await page.locator(".turn").count()).toBe(1);
+    await field().press("ArrowUp");
+    await field().fill("Two?");
+    await field().press("Enter");
+    await page.locator(".answer footer").waitFor();
+    expect(asked[2].messages).toEqual([{ role: "user", content: "Two?" }]);
+    await page.getByRole("button", { name: "Clear" }).click();
+    expect(await page.locator(".turn").count()).toBe(0);
+    await page.getByRole("button", { name: "Undo" }).click();
+    expect(await page.locator(".question").innerText()).toContain("Two?");
+  });
+
+  it("is led by keys: / to the field, Shift+Enter for lines, Escape to stop", async () => {
+    let isGone = false;
+    script = (send, response) => {
+      send(says("Once upon"));
+      return new Promise((done) => {
+        response.on("close", () => {
+          isGone = true;
+          done();
+        });
+      });
+    };
+    await open();
+    await page.locator("body").press("/");
+    await page.keyboard.type("a");
+    await page.keyboard.press("Shift+Enter");
+    await page.keyboard.type("b");
+    await page.keyboard.press("Enter");
+    await page.getByText("Once upon").waitFor();
+    expect(await page.locator(".turns").getAttribute("aria-busy")).toBe("true");
+    await page.keyboard.press("Escape");
+    await page.getByText("Stopped. What was said is kept.").waitFor();
+    expect(asked[0].messages[0].content).toBe("a\nb");
+    await expect.poll(() => isGone).toBe(true);
+    expect(await page.locator(".turns").getAttribute("aria-busy")).toBe("false");
+  });
+
+  it("keeps what came when the connection is lost, and asks again", async () => {
+    script = (send, response) => {
+      send(says("Half an "));
+      setTimeout(() => response.destroy(), 50);
+      return new Promise(() => {});
+    };
+    await open();
+    await ask("What?");
+    await page.getByText("The connection was lost. What had come is kept.").waitFor();
+    expect(await page.locator(".prose").innerText()).toBe("Half an");
+    script = (send) => {
+      send(says("Half an answer."));
+      send(ends);
+    };
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText("Half an answer.").waitFor();
+    expect(await page.locator(".problem").count()).toBe(0);
+    expect(asked[1].messages).toEqual(asked[0].messages);
+    silent(/net::ERR_/);
+  });
+
+  it("says what a server says, and when none is there", async () => {
+    script = (_, response) => {
+      response.writeHead(400, { "content-type": "application/json" });
+      response.end(JSON.stringify({ error: { message: "the prompt has 9000 tokens; the context is 8192" } }));
+    };
+    await open();
+    await ask("What?");
+    await page.getByText("the prompt has 9000 tokens; the context is 8192").waitFor();
+    script = (send) => send({ error: { message: "the device was lost" } });
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText("the device was lost").waitFor();
+    await page.locator("button.chosen").click();
+    await page.getByLabel("Address", { exact: true }).fill("127.0.0.1:1");
+    await page.getByRole("button", { name: "Connect" }).click();
+    await page.getByText("127.0.0.1:1 does not answer. Is the server running").first().waitFor();
+    silent(/400|ERR_/);
+  });
+
+  it("shows hostile answers as text", async () => {
+    const hostile = [
+      '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>',
+      "[click](javascript:window.pwned=1) ![x](https://example.org/leak.png)",
+      "<iframe srcdoc='<script>parent.pwned=1</script>'></iframe> [ok](https://example.org/)",
+      `${">".repeat(5000)} deep`,
+    ].join("\n\n");
+    script = (send) => {
+      send(says(hostile));
+      send(ends);
+    };
+    await open();
+    await ask("<b>What?</b>");
+    await page.locator(".answer footer").waitFor();
+    expect(await page.locator(".turn :is(img, script, iframe, b)").count()).toBe(0);
+    expect(await page.locator(".prose").innerText()).toContain('<img src=x onerror="window.pwned=1">');
+    const links = await page
+      .locator(".prose a")
+      .evaluateAll((all) => all.map((a) => (a as HTMLAnchorElement).href));
+    for (const link of links) expect(link).toMatch(/^https:\/\/example\.org\//);
+    expect(await page.evaluate(() => (globalThis as { pwned?: number }).pwned)).toBeUndefined();
+  });
+
+  it("takes text documents, by button and by drop, and refuses others by name", async () => {
+    await open();
+    const attach = (file: string, content: Buffer) =>
+      page.getByLabel("Documents").setInputFiles({ name: file, mimeType: "", buffer: content });
+    await attach("scan.pdf", Buffer.from("%PDF-1.7\0"));
+    await page.getByText("scan.pdf is not a text file (a PDF)").waitFor();
+    await attach("fact.txt", Buffer.from(FACT));
+    await page.getByText("37 bytes, about 10 tokens").waitFor();
+    expect(await page.locator(".notice").count()).toBe(0);
+    await page.evaluate(() => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["A second text."], "second.md"));
+      const event = (type: string) => new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer });
+      document.querySelector(".chat")!.dispatchEvent(event("dragover"));
+      document.querySelector(".chat")!.dispatchEvent(event("drop"));
+    });
+    await page.locator(".document").nth(1).waitFor();
+    await ask(QUESTION);
+    await page.locator(".answer footer").waitFor();
+    expect(asked[0].messages).toEqual([
+      { role: "system", content: `${FACT}\n\nA second text.` },
+      { role: "user", content: QUESTION },
+    ]);
+    expect(await page.locator(".question .document").count()).toBe(2);
+  });
+
+  it(
+    "runs needle in this browser's WebGPU, on a document",
+    async () => {
+      hasApi = false;
+      await open(false);
+      await page.getByRole("button", { name: /^Run needle-14m/ }).click();
+      await page.locator(".lamp.on").waitFor({ timeout: 60_000 });
+      await page
+        .getByLabel("Documents")
+        .setInputFiles([{ name: "fact.txt", mimeType: "", buffer: Buffer.from(FACT) }]);
+      await page.locator(".document").waitFor();
+      expect(await page.locator(".document .figures").innerText()).toMatch(/^37 bytes, \d+ tokens$/);
+      await page
+        .getByLabel("Documents")
+        .setInputFiles([{ name: "long.txt", mimeType: "", buffer: Buffer.from("one two ".repeat(20_000)) }]);
+      await page.getByText(/^long\.txt has [\d,]+ tokens; the context of needle-14m holds 8,192/).waitFor();
+      await ask(QUESTION);
+      await page.locator(".answer footer").waitFor({ timeout: 120_000 });
+      expect(await page.locator(".prose").innerText()).toBe("The room number of Clara Whitfield is 614.");
+      const held = Number(/^(\d+) of 8,192 tokens$/.exec(await gauge("cached"))?.[1]);
+      expect(held).toBeGreaterThan(30);
+      expect(await gauge("weighs")).toBe(bytes(held * 1280));
+      expect(await gauge("in-f16")).toBe(bytes(held * 4096));
+      silent(/404/);
+    },
+    PATIENCE_MS,
+  );
+
+  it("says what to do without WebGPU", async () => {
+    hasApi = false;
+    await page.addInitScript("Object.defineProperty(navigator, 'gpu', { value: undefined })");
+    await open(false);
+    await page.getByText("This browser has no WebGPU. Use a current Chrome").waitFor();
+    silent(/404/);
+  });
+
+  it("plans as the library does: Llama 3.1 70B as published", async () => {
+    await open(true, "#plan");
+    const table = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
+      memoryBytes: 64e9,
+      context: 131_072,
+      kv: "int4",
+    });
+    await page.locator(".verdict").waitFor();
+    expect(await page.getByTestId("part-weights").innerText()).toBe(bytes(table.plan.weightBytes));
+    expect(await page.getByTestId("part-kv-cache").innerText()).toBe("12.5 GiB");
+    const cache = (format: string, tokens: number) => page.getByTestId(`${format}-${tokens}`).innerText();
+    for (const [tokens, f16, int4] of [
+      [16_384, "5.0 GiB", "1.6 GiB"],
+      [65_536, "20.0 GiB", "6.3 GiB"],
+      [131_072, "40.0 GiB", "12.5 GiB"],
+    ] as const)
+      expect([await cache("f16", tokens), await cache("int4", tokens)]).toEqual([f16, int4]);
+    const longest = await page.locator(".longest tbody tr").allInnerTexts();
+    const expected = [...table.formats, ...table.peers].map(({ longestContext }) => grouped(longestContext));
+    expect(longest.map((row) => row.split(/\s+/).at(-1))).toEqual(expected);
+
+    await page.getByLabel("KV cache").selectOption("f16");
+    const { shortfall } = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
+      memoryBytes: 64e9,
+      context: 131_072,
+      kv: "f16",
+    });
+    await expect
+      .poll(() => page.getByTestId("verdict").innerText())
+      .toBe(`Does not fit. ${shortfall!.message}`);
+    await page.getByLabel("Memory").fill("96");
+    await expect.poll(() => page.getByTestId("verdict").innerText()).toMatch(/^Fits\./);
+  });
+
+  it("fits a phone, in light and dark", async () => {
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.setViewportSize({ width: 375, height: 700 });
+      await page.emulateMedia({ colorScheme });
+      script = (send) => {
+        send(
+          says(`| a | b |\n|---|---|\n| ${"wide ".repeat(60)} | ${"x".repeat(300)} |\n\n${"y".repeat(300)}`),
+        );
+        send(ends);
+      };
+      await open();
+      await ask("What?");
+      await page.locator(".answer footer").last().waitFor();
+      for (const hash of ["#chat", "#plan"]) {
+        await page.evaluate((to) => location.assign(to), hash);
+        if (hash === "#plan") await page.locator(".verdict").waitFor();
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(375);
+      }
+      expect(await page.evaluate(lowestContrast)).toBeGreaterThanOrEqual(4.5);
+    }
+  });
+
+  /** Waits until a server was found, unless there is none. */
+  async function open(found = true, hash = ""): Promise<void> {
+    await page.goto(`${server.url}${hash}`);
+    await page
+      .locator(found ? ".lamp.on" : ".places")
+      .first()
+      .waitFor();
+  }
+
+  const field = () => page.getByLabel("Message");
+  const gauge = (figure: string) => page.getByTestId(figure).innerText();
+
+  async function ask(question: string): Promise<void> {
+    await field().fill(question);
+    await field().press("Enter");
+    await page.locator(".turn").last().waitFor();
+  }
+
+  /** Browsers write failed requests on the console themselves. */
+  function silent(expected: RegExp): void {
+    messages = messages.filter((text) => !expected.test(text));
+  }
+
+  async function site(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = normalize(new URL(request.url ?? "", "http://localhost").pathname);
+    if (path === "/v1/models" && hasApi) {
+      const nibble = {
+        context: 8192,
+        kv: "int4",
+        cacheRates: [{ capacity: 8192, tokenBytes: 1280, tokenBytesF16: 4096 }],
+      };
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify({ object: "list", data: [{ id: "tiny", object: "model", nibble }] }));
+    } else if (path === "/v1/chat/completions" && hasApi) {
+      let body = "";
+      for await (const piece of request) body += piece;
+      asked.push(JSON.parse(body));
+      const send = (event: object) => {
+        if (!response.headersSent) response.setHeader("content-type", "text/event-stream");
+        response.write(`data: ${JSON.stringify(event)}\n\n`);
+      };
+      await script(send, response);
+      if (!response.writableEnded) response.end("data: [DONE]\n\n");
+    } else {
+      try {
+        const file = path === "/" ? "/index.html" : path;
+        const content = readFileSync(join(folder, file));
+        answer(request, response, content, {
+          "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+        });
+      } catch {
+        response.writeHead(404).end();
+      }
+    }
+  }
+});
+
+const TYPES: Record<string, string> = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+};
+
+/** In the page: the lowest contrast of any text to what lies behind it. (WCAG 2.2, 1.4.3) */
+function lowestContrast(): number {
+  const colour = (text: string) => (text.match(/[\d.]+/g) ?? []).map(Number);
+  const luminance = ([r, g, b]: number[]) => {
+    const linear = [r, g, b].map((v) =>
+      v / 255 <= 0.04045 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4,
+    );
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const ground = (element: Element | null): number[] => {
+    if (!element) return [255, 255, 255];
+    const found = colour(getComputedStyle(element).backgroundColor);
+    return found.length === 3 ? found : ground(element.parentElement);
+  };
+  let lowest = 21;
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.parentElement!;
+    if (!node.textContent?.trim() || !element.checkVisibility() || element.closest(":disabled, .hidden"))
+      continue;
+    const [a, b] = [luminance(colour(getComputedStyle(element).color)), luminance(ground(element))];
+    lowest = Math.min(lowest, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+  }
+  return lowest;
+}

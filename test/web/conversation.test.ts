@@ -1,0 +1,144 @@
+/** The conversation's rules: what a model is asked, what is kept, which files are text. */
+import { describe, expect, it } from "vitest";
+import {
+  asked,
+  changed,
+  fromSaved,
+  heard,
+  type Turns,
+  toMessages,
+  toSaved,
+} from "../../web/chat/conversation.ts";
+import { DocumentError, MOST_BYTES, readDocument } from "../../web/chat/documents.ts";
+import { heldBytes } from "../../web/models/model.ts";
+import { serverUrl } from "../../web/models/server.ts";
+import { contextSteps, stepOf } from "../../web/plan/scale.ts";
+
+const document = (name: string, text: string) => ({
+  name,
+  text,
+  bytes: text.length,
+  tokens: null,
+  isExact: false,
+});
+const ask = (turns: Turns, question: string, ...files: string[]) =>
+  asked(
+    turns,
+    question,
+    files.map((text) => document(text, text)),
+    "m",
+  );
+const answer = (turns: Turns, text: string) =>
+  changed(
+    heard(turns, [
+      { kind: "thinking", text: "hm" },
+      { kind: "answer", text },
+    ]),
+    { state: "end" },
+  );
+
+describe("what a model is asked", () => {
+  it("first documents with the instructions, later ones in front of their question, no reasoning", () => {
+    const first = answer(ask([], "one?", "A", "B"), "1");
+    const turns = ask(first, "two?", "C");
+    expect(toMessages(turns, " Be short. ")).toEqual([
+      { role: "system", content: "Be short.\n\nA\n\nB" },
+      { role: "user", content: "one?" },
+      { role: "assistant", content: "1" },
+      { role: "user", content: "C\n\ntwo?" },
+    ]);
+    expect(toMessages(ask([], "one?"), "")).toEqual([{ role: "user", content: "one?" }]);
+  });
+
+  it("an unanswered question makes way for the next, its documents stay", () => {
+    const failed = changed(ask([], "one?", "A"), { state: "failed", problem: "no" });
+    const turns = ask(failed, "two?", "B");
+    expect(turns).toHaveLength(1);
+    expect(toMessages(turns, "")).toEqual([
+      { role: "system", content: "A\n\nB" },
+      { role: "user", content: "two?" },
+    ]);
+    const lost = changed(heard(ask([], "one?"), [{ kind: "answer", text: "half" }]), { state: "lost" });
+    expect(toMessages(ask(lost, "two?"), "").map(({ content }) => content)).toEqual(["one?", "half", "two?"]);
+  });
+});
+
+describe("what is kept", () => {
+  it("comes back; an answer that was running is lost", () => {
+    const turns = ask(answer(ask([], "one?", "A"), "1"), "two?");
+    const back = fromSaved(toSaved(turns));
+    expect(back[0]).toEqual(turns[0]);
+    expect(back[1]).toMatchObject({ state: "lost", problem: expect.stringContaining("closed") });
+  });
+
+  it.each([
+    null,
+    "",
+    "{",
+    "[]",
+    "null",
+    '{"version":2,"turns":[]}',
+    '{"version":1,"turns":[{}]}',
+    '{"version":1,"turns":[null]}',
+    '{"version":1,"turns":[{"question":"a","answer":"","thinking":"","state":"end","model":"","documents":[null]}]}',
+  ])("%j of another hand is nothing", (text) => {
+    expect(fromSaved(text)).toEqual([]);
+  });
+});
+
+describe("documents", () => {
+  const read = (bytes: BlobPart, name = "a.txt") => readDocument(new File([bytes], name));
+
+  it("are text in UTF-8, or in UTF-16 with its mark", async () => {
+    expect(await read("Grüße")).toMatchObject({ name: "a.txt", text: "Grüße", bytes: 7 });
+    expect(await read(new Uint8Array([0xff, 0xfe, 0x41, 0]))).toMatchObject({ text: "A" });
+  });
+
+  it.each([
+    ["a PDF", "%PDF-1.7\n\0", /^a\.pdf is not a text file \(a PDF\)/],
+    ["zeros", "text\0text", /not a text file/],
+    ["Latin-1", new Uint8Array([0x47, 0x72, 0xfc, 0xdf, 0x65]), /no UTF-8/],
+    ["nothing", "", /^a\.pdf is empty/],
+    ["too much", new Uint8Array(MOST_BYTES + 2 ** 19), /^a\.pdf has 8\.5 MiB; a document may have 8\.0 MiB/],
+  ])("%s is refused by name", async (_, bytes, message) => {
+    const refused = read(bytes, "a.pdf");
+    await expect(refused).rejects.toThrow(DocumentError);
+    await expect(refused).rejects.toThrow(message);
+  });
+});
+
+describe("a server's address", () => {
+  it.each([
+    ["", "http://127.0.0.1:8080/v1/"],
+    ["http://h:1", "http://h:1/v1/"],
+    ["http://h:1/v1", "http://h:1/v1/"],
+    ["https://h/api/v1/", "https://h/api/v1/"],
+    ["localhost:1234", "http://localhost:1234/v1/"],
+    ["ftp://h", null],
+    ["http://", null],
+  ])("%j", (text, url) => {
+    expect(serverUrl(text, "http://127.0.0.1:8080/index.html#plan")).toBe(url);
+  });
+
+  it("beside a page in a folder", () => {
+    expect(serverUrl("", "https://h/nibble/index.html")).toBe("https://h/nibble/v1/");
+  });
+});
+
+it("caches hold no more than their capacity", () => {
+  const rates = [
+    { capacity: 100, tokenBytes: 2, tokenBytesF16: 6 },
+    { capacity: 1000, tokenBytes: 1, tokenBytesF16: 3 },
+  ];
+  expect(heldBytes(rates, 50)).toEqual({ bytes: 150, f16Bytes: 450 });
+  expect(heldBytes(rates, 500)).toEqual({ bytes: 700, f16Bytes: 2100 });
+});
+
+it("the planner's slider ends at the trained context", () => {
+  const steps = contextSteps(40_960);
+  expect(steps[0]).toBe(1024);
+  expect(steps).toContain(32_768);
+  expect(steps.at(-1)).toBe(40_960);
+  expect(steps[stepOf(steps, 131_072)]).toBe(40_960);
+  expect(steps[stepOf(steps, 8200)]).toBe(8192);
+});

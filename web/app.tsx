@@ -1,0 +1,102 @@
+/** The page: its tabs, and the dialog where the model is chosen. Owns which tab is open, by the address's fragment. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Chat } from "./chat/chat.tsx";
+import type { Talk } from "./chat/talk.ts";
+import { lazily } from "./lazily.tsx";
+import { AnswerSettings } from "./models/answer-settings.tsx";
+import type { ModelChoice } from "./models/choice.ts";
+import { ModelPanel } from "./models/panel.tsx";
+import { useStore } from "./store.ts";
+
+const Planner = lazily(async () => (await import("./plan/planner.tsx")).Planner);
+
+const TABS = [
+  { name: "chat", title: "Chat" },
+  { name: "plan", title: "Plan" },
+] as const;
+
+type Tab = (typeof TABS)[number]["name"];
+
+export function App({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
+  const tab = useTab();
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [isChoosing, setChoosing] = useState(false);
+  const { model, status } = useStore(choice);
+  // A model that is there was what the dialog was opened for.
+  useEffect(() => {
+    if (model) dialog.current?.close();
+  }, [model]);
+  return (
+    <>
+      <header>
+        <a href="#chat" class="brand">
+          <Mark /> Nibble
+        </a>
+        <nav aria-label="Sections">
+          {TABS.map(({ name, title }) => (
+            <a key={name} href={`#${name}`} aria-current={name === tab ? "page" : undefined}>
+              {title}
+            </a>
+          ))}
+        </nav>
+        <button
+          type="button"
+          class="chosen"
+          aria-haspopup="dialog"
+          title={model?.place}
+          onClick={() => {
+            setChoosing(true);
+            dialog.current?.showModal();
+          }}
+        >
+          <span class={model ? "lamp on" : "lamp"} aria-hidden="true" />
+          <span class="name">{model?.name ?? (status.kind === "loading" ? "loading…" : "no model")}</span>
+        </button>
+      </header>
+      <main>{tab === "chat" ? <Chat {...{ talk, choice }} /> : <Planner />}</main>
+      <dialog ref={dialog} aria-label="Model" onClose={() => setChoosing(false)}>
+        {isChoosing && (
+          <div class="dialog">
+            <div class="dialog-head">
+              <h2>Model</h2>
+              <button type="button" class="quiet" onClick={() => dialog.current?.close()}>
+                Close
+              </button>
+            </div>
+            {model && (
+              <p class="note">
+                {model.name} on {model.place}
+                {model.context === null ? "" : `, context of ${model.context.toLocaleString("en-US")} tokens`}
+              </p>
+            )}
+            <ModelPanel choice={choice} />
+            <AnswerSettings />
+          </div>
+        )}
+      </dialog>
+    </>
+  );
+}
+
+/** Four bits. */
+function Mark() {
+  return (
+    <svg viewBox="0 0 19 4" aria-hidden="true">
+      {[0, 5, 10, 15].map((x, i) => (
+        <rect key={x} {...{ x, y: 0, width: 4, height: 4 }} class={i === 2 ? "zero" : "one"} />
+      ))}
+    </svg>
+  );
+}
+
+function useTab(): Tab {
+  const read = () => TABS.find(({ name }) => `#${name}` === location.hash)?.name ?? "chat";
+  const [tab, setTab] = useState(read);
+  useEffect(() => {
+    const onChange = () => setTab(read());
+    addEventListener("hashchange", onChange);
+    return () => removeEventListener("hashchange", onChange);
+  }, []);
+  return tab;
+}

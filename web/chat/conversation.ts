@@ -1,0 +1,116 @@
+/**
+ * A conversation on the page: turns, the documents in them, and what is kept between visits. Pure: every change gives a new
+ * one. One idea: the last turn alone may be unanswered, and is then no part of what a model sees, since roles alternate.
+ */
+import type { Part } from "../../src/app/thinking.ts";
+import type { ChatMessage } from "../../src/browser.ts";
+import type { AnswerEnd, AnswerFigures } from "../models/model.ts";
+import type { TextDocument } from "./documents.ts";
+
+/** failed and lost come with a `problem`. */
+export type TurnState = "running" | AnswerEnd | "stopped" | "lost" | "failed";
+
+export interface Turn {
+  readonly question: string;
+  readonly documents: readonly TextDocument[];
+  readonly answer: string;
+  readonly thinking: string;
+  readonly state: TurnState;
+  readonly problem: string | null;
+  readonly model: string;
+  readonly figures: AnswerFigures | null;
+}
+
+export type Turns = readonly Turn[];
+
+/** A new question behind the answered turns. What an unanswered one had attached goes along. */
+export function asked(
+  turns: Turns,
+  question: string,
+  documents: readonly TextDocument[],
+  model: string,
+): Turns {
+  const last = turns.at(-1);
+  const isOpen = last !== undefined && !isAnswered(last);
+  return [
+    ...(isOpen ? turns.slice(0, -1) : turns),
+    {
+      question,
+      documents: isOpen ? [...last.documents, ...documents] : documents,
+      answer: "",
+      thinking: "",
+      state: "running",
+      problem: null,
+      model,
+      figures: null,
+    },
+  ];
+}
+
+/** The last turn with something of it changed. */
+export function changed(turns: Turns, change: Partial<Turn>): Turns {
+  const last = turns.at(-1);
+  return last ? [...turns.slice(0, -1), { ...last, ...change }] : turns;
+}
+
+export function heard(turns: Turns, parts: readonly Part[]): Turns {
+  const { answer = "", thinking = "" } = turns.at(-1) ?? {};
+  const said = { answer, thinking };
+  for (const { kind, text } of parts) said[kind] += text;
+  return changed(turns, said);
+}
+
+export function isAnswered({ answer, state }: Turn): boolean {
+  // A model that says nothing has answered.
+  return answer.trim() !== "" || state === "end" || state === "length" || state === "context";
+}
+
+/**
+ * What a model is asked. Documents of the first question go with the instructions into the system message, as in the
+ * terminal: models are trained to look there; later ones stand in front of their questions, so that nothing is read again.
+ */
+export function toMessages(turns: Turns, instructions: string): ChatMessage[] {
+  const seen = turns.filter((turn, i) => i === turns.length - 1 || isAnswered(turn));
+  const first = seen[0]?.documents.map(({ text }) => text) ?? [];
+  const system = [instructions.trim(), ...first].filter((text) => text !== "").join("\n\n");
+  const messages: ChatMessage[] = system === "" ? [] : [{ role: "system", content: system }];
+  for (const [i, { documents, question, answer }] of seen.entries()) {
+    const inFront = i === 0 ? [] : documents.map(({ text }) => text);
+    messages.push({ role: "user", content: [...inFront, question].join("\n\n") });
+    if (i < seen.length - 1) messages.push({ role: "assistant", content: answer });
+  }
+  return messages;
+}
+
+const VERSION = 1;
+
+export function toSaved(turns: Turns): string {
+  return JSON.stringify({ version: VERSION, turns });
+}
+
+/** [] for anything that this version did not write. */
+export function fromSaved(text: string | null): Turns {
+  try {
+    const { version, turns } = JSON.parse(text ?? "{}");
+    if (version !== VERSION || !Array.isArray(turns) || !turns.every(isTurn)) return [];
+    return (turns as Turns).map((turn) =>
+      turn.state === "running"
+        ? { ...turn, state: "lost", problem: "The page was closed before this answer was done." }
+        : turn,
+    );
+  } catch {
+    return [];
+  }
+}
+
+function isTurn(value: unknown): boolean {
+  const turn = value as Partial<Turn> | null;
+  const texts = [turn?.question, turn?.answer, turn?.thinking, turn?.state, turn?.model];
+  return (
+    texts.every((text) => typeof text === "string") &&
+    Array.isArray(turn?.documents) &&
+    turn.documents.every(
+      ({ name, text }: TextDocument) => typeof name === "string" && typeof text === "string",
+    )
+  );
+}

@@ -1,0 +1,73 @@
+/**
+ * Files that are put into a conversation: text only. Owns what counts as text and how large it may be. One idea: a file is
+ * refused by name with the reason, and never put in half.
+ */
+import { bytes as inBytes } from "../../src/app/figures.ts";
+
+export interface TextDocument {
+  readonly name: string;
+  readonly bytes: number;
+  readonly text: string;
+  /** null: nobody has counted yet. */
+  readonly tokens: number | null;
+  /** false: `tokens` is a rule of thumb. */
+  readonly isExact: boolean;
+}
+
+/** Some two million tokens: beyond any context, and what a page can hold without pain. */
+export const MOST_BYTES = 8 * 2 ** 20;
+
+export class DocumentError extends Error {}
+
+/** Rejects with DocumentError, whose message begins with the file's name. */
+export async function readDocument(file: File): Promise<TextDocument> {
+  const { name, size } = file;
+  if (size > MOST_BYTES)
+    throw new DocumentError(
+      `${name} has ${inBytes(size)}; a document may have ${inBytes(MOST_BYTES)}. Attach the part that matters.`,
+    );
+  const bytes = new Uint8Array(
+    await file.arrayBuffer().catch((cause) => {
+      throw new DocumentError(`${name} cannot be read (${(cause as Error).message}).`);
+    }),
+  );
+  if (bytes.length === 0) throw new DocumentError(`${name} is empty.`);
+  return { name, bytes: bytes.length, text: textOf(name, bytes), tokens: null, isExact: false };
+}
+
+function textOf(name: string, bytes: Uint8Array): string {
+  const refuse = () =>
+    new DocumentError(`${name} is not a text file (${kindOf(bytes)}). Save it as plain text first.`);
+  // Zeros are UTF-8, and are in no text.
+  if (bytes.includes(0) && !isUtf16(bytes)) throw refuse();
+  try {
+    const decoder = new TextDecoder(
+      isUtf16(bytes) ? (bytes[0] === 0xff ? "utf-16le" : "utf-16be") : "utf-8",
+      {
+        fatal: true,
+      },
+    );
+    return decoder.decode(bytes);
+  } catch {
+    throw refuse();
+  }
+}
+
+/** By its byte order mark, which Windows writes. */
+function isUtf16([a, b]: Uint8Array): boolean {
+  return (a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff);
+}
+
+const KINDS: readonly (readonly [start: string, kind: string])[] = [
+  ["%PDF", "a PDF"],
+  ["PK\x03\x04", "a ZIP archive, as Word and Excel files are"],
+  ["\x89PNG", "a picture"],
+  ["\xff\xd8\xff", "a picture"],
+  ["GIF8", "a picture"],
+  ["GGUF", "a model; load it under Model"],
+];
+
+function kindOf(bytes: Uint8Array): string {
+  const start = String.fromCharCode(...bytes.subarray(0, 4));
+  return KINDS.find(([mark]) => start.startsWith(mark))?.[1] ?? "it has bytes that are no UTF-8";
+}

@@ -1,0 +1,45 @@
+/** The cache, live: how much of the context it holds, what that weighs, and what it would weigh in f16. */
+import { bytes, grouped, rounded } from "../../src/app/figures.ts";
+import { type ChatModel, heldBytes } from "../models/model.ts";
+import type { TalkState } from "./talk.ts";
+
+export function Gauge({ model, talk }: { model: ChatModel; talk: TalkState }) {
+  const { held, tokensPerSecond } = talk;
+  const { context, kv, rates } = model;
+  const share = context ? Math.min(1, held / context) : 0;
+  const weight = rates && heldBytes(rates, held);
+  return (
+    <div class="gauge">
+      <div class="track" aria-hidden="true">
+        <div style={{ width: `${(share * 100).toFixed(2)}%` }} />
+      </div>
+      <dl>
+        <div>
+          <dt>cached</dt>
+          <dd data-testid="cached">
+            {grouped(held)}
+            {context === null ? " tokens" : ` of ${grouped(context)} tokens`}
+          </dd>
+        </div>
+        {weight && (
+          <div>
+            <dt>{kv ?? "cache"}</dt>
+            <dd data-testid="weighs">{bytes(weight.bytes)}</dd>
+          </div>
+        )}
+        {weight && kv !== "f16" && (
+          <div>
+            <dt>in f16</dt>
+            <dd data-testid="in-f16">{bytes(weight.f16Bytes)}</dd>
+          </div>
+        )}
+        {tokensPerSecond !== null && (
+          <div>
+            <dt>speed</dt>
+            <dd data-testid="speed">{rounded(tokensPerSecond)} tokens/s</dd>
+          </div>
+        )}
+      </dl>
+    </div>
+  );
+}

@@ -1,0 +1,17 @@
+/** A component whose script is loaded when it is first drawn, and what stands there until then. */
+import type { FunctionComponent } from "preact";
+import { useEffect, useState } from "preact/hooks";
+
+export function lazily(load: () => Promise<FunctionComponent>): FunctionComponent {
+  return function Lazy() {
+    const [found, setFound] = useState<{ View: FunctionComponent } | { problem: string } | null>(null);
+    useEffect(() => {
+      load().then(
+        (View) => setFound({ View }),
+        () => setFound({ problem: "This part of the page could not be loaded. Reload the page." }),
+      );
+    }, []);
+    if (found === null) return <p class="waiting">Loading…</p>;
+    return "View" in found ? <found.View /> : <p class="problem">{found.problem}</p>;
+  };
+}

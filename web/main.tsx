@@ -1,0 +1,16 @@
+/** Starts the page: looks for a server where it comes from, and draws. */
+import { render } from "preact";
+import { App } from "./app.tsx";
+import { Talk } from "./chat/talk.ts";
+import { ModelChoice } from "./models/choice.ts";
+import { serverUrl } from "./models/server.ts";
+import { settings } from "./settings.ts";
+
+const choice = new ModelChoice();
+const talk = new Talk(choice);
+render(<App {...{ talk, choice }} />, document.body);
+
+const { server, key, serverModel } = settings.state;
+const url = serverUrl(server, document.baseURI);
+// A static site has none, which is no failure; a server that was written down should be there.
+if (url !== null) choice.connect({ url, key }, serverModel, server === "");

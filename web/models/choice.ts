@@ -1,0 +1,92 @@
+/**
+ * Which model answers: none yet, one of a server, or one that is being loaded or runs here. Owns the change from one to the
+ * next: what was there is closed first, and what fails leaves none, with the reason and a way to try again.
+ */
+import { Store } from "../store.ts";
+import { HereModel, type LoadAsk } from "./here.ts";
+import { AnswerFailure, type ChatModel } from "./model.ts";
+import { type ServerAddress, ServerChatModel, type ServerModel, serverModels } from "./server.ts";
+
+export type ChoiceStatus =
+  | { readonly kind: "none" }
+  | { readonly kind: "looking" }
+  | { readonly kind: "loading"; readonly name: string; readonly bytes: number; readonly totalBytes: number }
+  | { readonly kind: "ready" }
+  | { readonly kind: "failed"; readonly message: string; readonly wantsKey: boolean };
+
+export interface Choice {
+  readonly model: ChatModel | null;
+  readonly status: ChoiceStatus;
+  /** Of the server that was asked last. */
+  readonly offered: readonly ServerModel[];
+}
+
+export class ModelChoice extends Store<Choice> {
+  #stop = new AbortController();
+  /** What `again` repeats. */
+  #last: (() => Promise<void>) | null = null;
+
+  constructor() {
+    super({ model: null, status: { kind: "none" }, offered: [] });
+  }
+
+  /** Takes the server's model of that id, or its first. `isQuiet`: a server that is not there is no failure. */
+  connect(server: ServerAddress, id = "", isQuiet = false): Promise<void> {
+    return this.#change(async (signal) => {
+      this.set({ status: { kind: "looking" } });
+      const offered = await serverModels(server, signal);
+      const found = offered.find((model) => model.id === id) ?? offered[0];
+      if (!found) throw new AnswerFailure("other", `${server.url} has no model.`);
+      if (!signal.aborted) this.set({ offered, ...ready(new ServerChatModel(server, found)) });
+    }, isQuiet);
+  }
+
+  /** Loads into this browser. */
+  run(ask: LoadAsk): Promise<void> {
+    return this.#change(async (signal) => {
+      const show = (bytes: number, totalBytes: number) =>
+        this.set({ status: { kind: "loading", name: ask.name, bytes, totalBytes } });
+      show(0, 0);
+      this.set(ready(await HereModel.load(ask, show, signal)));
+    });
+  }
+
+  /** The way out of a failure. */
+  async again(): Promise<void> {
+    await this.#last?.();
+  }
+
+  /** Ends a loading. */
+  cancel(): void {
+    this.#stop.abort();
+  }
+
+  /** The model has failed for good. */
+  lose(message: string): void {
+    this.state.model?.close();
+    this.set({ model: null, status: { kind: "failed", message, wantsKey: false } });
+  }
+
+  async #change(work: (signal: AbortSignal) => Promise<void>, isQuiet = false): Promise<void> {
+    this.#stop.abort();
+    const stop = new AbortController();
+    this.#stop = stop;
+    this.#last = () => this.#change(work);
+    this.state.model?.close();
+    this.set({ model: null });
+    try {
+      await work(stop.signal);
+    } catch (error) {
+      if (this.#stop !== stop) return;
+      const { kind, message } = error as AnswerFailure;
+      const isNone = isQuiet || kind === "stopped";
+      this.set({
+        status: isNone ? { kind: "none" } : { kind: "failed", message, wantsKey: kind === "key" },
+      });
+    }
+  }
+}
+
+function ready(model: ChatModel): Partial<Choice> {
+  return { model, status: { kind: "ready" } };
+}

@@ -1,0 +1,146 @@
+/**
+ * A model in this browser: needle, a file or a URL, on the page's own WebGPU, in a worker. Owns what a page can say before
+ * anything is loaded, and the way from a worker's errors to a person's words.
+ */
+import type { ChatMessage, KvRate } from "../../src/browser.ts";
+import { PageWorker, WorkError } from "../work/call.ts";
+import type { Answered, Opened } from "../work/protocol.ts";
+import {
+  AnswerFailure,
+  type AnswerOptions,
+  type AnswerResult,
+  type ChatModel,
+  type FailureKind,
+  speedometer,
+} from "./model.ts";
+
+export interface LoadAsk {
+  readonly source: string | readonly File[];
+  /** For people. */
+  readonly name: string;
+  /** null: see OpenAsk. */
+  readonly context: number | null;
+  readonly kv: string;
+}
+
+/** Beside the page: `nibble serve` and a static site both have it there. */
+export const NEEDLE = { source: "models/needle-14m-Q8_0.gguf", name: "needle-14m" };
+
+/** Why nothing can run here, with what to do; null: it can. */
+export function whyNotHere(): string | null {
+  if ((navigator as { gpu?: unknown }).gpu) return null;
+  return globalThis.isSecureContext
+    ? "This browser has no WebGPU. Use a current Chrome, Edge, Safari or Firefox, and see that hardware acceleration is on in its settings."
+    : "Browsers give WebGPU to pages over https and on localhost only. Open this page there.";
+}
+
+/** A link as people copy it; Hugging Face's page of a file becomes the file. null: no address. */
+export function modelUrl(text: string, page: string): string | null {
+  try {
+    const url = new URL(text.trim(), page);
+    if (url.protocol !== "http:" && url.protocol !== "https:") return null;
+    if (url.hostname === "huggingface.co") url.pathname = url.pathname.replace("/blob/", "/resolve/");
+    return url.href;
+  } catch {
+    return null;
+  }
+}
+
+export class HereModel implements ChatModel {
+  readonly kind = "here";
+
+  private constructor(
+    readonly name: string,
+    readonly opened: Opened,
+    readonly worker: PageWorker,
+  ) {}
+
+  /** Rejects with AnswerFailure; nothing stays loaded then. */
+  static async load(
+    { source, name, context, kv }: LoadAsk,
+    onProgress: (bytes: number, totalBytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<HereModel> {
+    const worker = new PageWorker();
+    try {
+      const opened = await worker.call(
+        "open",
+        { source, context, kv },
+        { signal, onNews: ({ bytes, totalBytes }) => onProgress(bytes, totalBytes) },
+      );
+      return new HereModel(name, opened, worker);
+    } catch (error) {
+      worker.close();
+      throw failure(error);
+    }
+  }
+
+  get place(): string {
+    return `this browser, ${this.opened.device}`;
+  }
+
+  get context(): number {
+    return this.opened.context;
+  }
+
+  get kv(): string {
+    return this.opened.kv;
+  }
+
+  get rates(): readonly KvRate[] {
+    return this.opened.rates;
+  }
+
+  async answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult> {
+    const { settings, signal } = options;
+    const speed = speedometer();
+    let answered: Answered;
+    try {
+      answered = await this.worker.call(
+        "answer",
+        {
+          messages,
+          sampling: settings.temperature === null ? {} : { temperature: settings.temperature },
+          maxTokens: settings.maxTokens ?? undefined,
+        },
+        {
+          signal,
+          onNews: (news) => {
+            if (news.kind === "reading") return options.onReading?.(news.tokens, news.total);
+            if (news.parts.length > 0) options.onParts(news.parts);
+            options.onHeld?.(news.held);
+            const found = speed(news.generated);
+            if (found !== null) options.onSpeed?.(found);
+          },
+        },
+      );
+    } catch (error) {
+      throw failure(error);
+    }
+    const { stopReason, ...figures } = answered;
+    return { end: stopReason === "stop" ? "end" : stopReason, figures };
+  }
+
+  async count(text: string) {
+    try {
+      return { tokens: await this.worker.call("count", text), isExact: true };
+    } catch (error) {
+      throw failure(error);
+    }
+  }
+
+  close(): void {
+    this.worker.close();
+  }
+}
+
+function failure(error: unknown): AnswerFailure {
+  const { code = null, message } = error as WorkError;
+  const kinds: Partial<Record<string, FailureKind>> = {
+    aborted: "stopped",
+    device: "device",
+    context: "context",
+  };
+  const text = error instanceof WorkError ? message : String(error);
+  return new AnswerFailure(kinds[code ?? ""] ?? "other", `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`);
+}

@@ -1,0 +1,107 @@
+/**
+ * What answers: the page's one view of a server's model and of one that runs here. Owns the words for what may go wrong;
+ * refuses to know HTTP and workers.
+ */
+import { rate } from "../../src/app/figures.ts";
+import type { Part } from "../../src/app/thinking.ts";
+import type { ChatMessage, KvRate } from "../../src/browser.ts";
+
+/** What so many tokens take in caches of these rates: sliding layers hold no more than their capacity. */
+export function heldBytes(rates: readonly KvRate[], tokens: number): { bytes: number; f16Bytes: number } {
+  const sum = (of: (rate: KvRate) => number) =>
+    rates.reduce((all, rate) => all + Math.min(tokens, rate.capacity) * of(rate), 0);
+  return { bytes: sum(({ tokenBytes }) => tokenBytes), f16Bytes: sum(({ tokenBytesF16 }) => tokenBytesF16) };
+}
+
+export interface AnswerFigures {
+  readonly promptTokens: number;
+  /** Of these, held by the cache already; null: not told. */
+  readonly reusedTokens: number | null;
+  readonly generatedTokens: number;
+  /** From the question to the first token. */
+  readonly promptMs: number;
+  /** From the first token to the last. */
+  readonly generateMs: number;
+}
+
+export interface AnswerOptions {
+  readonly signal: AbortSignal;
+  readonly settings: AnswerSettings;
+  onParts(parts: readonly Part[]): void;
+  /** While the prompt is read. */
+  onReading?(tokens: number, total: number): void;
+  /** Tokens in the cache. */
+  onHeld?(tokens: number): void;
+  /** Of the answer so far. */
+  onSpeed?(tokensPerSecond: number): void;
+}
+
+export interface AnswerSettings {
+  /** null: the model's own default. */
+  readonly temperature: number | null;
+  readonly maxTokens: number | null;
+}
+
+/** Tokens a second; null: too few. The first token comes with the prompt: n tokens are n - 1 steps. */
+export function answerSpeed({ generatedTokens, generateMs }: AnswerFigures): number | null {
+  return rate(generatedTokens - 1, generateMs);
+}
+
+/** end: the model was done; length: most tokens; context: full. */
+export type AnswerEnd = "end" | "length" | "context";
+
+export interface AnswerResult {
+  readonly end: AnswerEnd;
+  /** null: the server did not say. */
+  readonly figures: AnswerFigures | null;
+}
+
+/**
+ * lost: the connection broke, what came until then counts. device: the GPU is gone, the model has to be loaded again. key:
+ * the server wants one. other: the message says all.
+ */
+export type FailureKind = "lost" | "device" | "key" | "context" | "stopped" | "other";
+
+export class AnswerFailure extends Error {
+  constructor(
+    readonly kind: FailureKind,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface TokenCount {
+  readonly tokens: number;
+  /** false: by a rule of thumb. */
+  readonly isExact: boolean;
+}
+
+export interface ChatModel {
+  /** For people. */
+  readonly name: string;
+  /** "this browser, NVIDIA ..." or the server's address. */
+  readonly place: string;
+  readonly kind: "server" | "here";
+  /** null: not told. */
+  readonly context: number | null;
+  /** The cache's format; null: not told. */
+  readonly kv: string | null;
+  /** What the cache takes; null: not told. */
+  readonly rates: readonly KvRate[] | null;
+  /** Rejects with AnswerFailure. */
+  answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult>;
+  count(text: string): Promise<TokenCount>;
+  close(): void;
+}
+
+/** A pace counter for answers: tokens a second since the first of them. */
+export function speedometer(): (tokens: number) => number | null {
+  let first: { at: number; tokens: number } | null = null;
+  return (tokens) => {
+    const at = performance.now();
+    first ??= { at, tokens };
+    const ms = at - first.at;
+    return ms > 200 ? ((tokens - first.tokens) * 1000) / ms : null;
+  };
+}

@@ -1,0 +1,224 @@
+/** Where the model runs: this machine's server, or this browser. Owns the two forms, and shows what the choice is doing. */
+import { useRef, useState } from "preact/hooks";
+import { bytes } from "../../src/app/figures.ts";
+import { settings } from "../settings.ts";
+import { useStore } from "../store.ts";
+import type { ModelChoice } from "./choice.ts";
+import { modelUrl, NEEDLE, whyNotHere } from "./here.ts";
+import { serverUrl } from "./server.ts";
+
+export function ModelPanel({ choice }: { choice: ModelChoice }) {
+  return (
+    <div class="panel">
+      <Status choice={choice} />
+      <div class="places">
+        <HereForm choice={choice} />
+        <ServerForm choice={choice} />
+      </div>
+    </div>
+  );
+}
+
+function Status({ choice }: { choice: ModelChoice }) {
+  const { status } = useStore(choice);
+  if (status.kind === "looking") return <p role="status">Looking for a server…</p>;
+  if (status.kind === "failed")
+    return (
+      <p class="problem" role="alert">
+        {status.message}{" "}
+        <button type="button" class="quiet" onClick={() => choice.again()}>
+          Try again
+        </button>
+      </p>
+    );
+  if (status.kind !== "loading") return null;
+  const { name, totalBytes } = status;
+  const text = totalBytes ? `${bytes(status.bytes)} of ${bytes(totalBytes)}` : "opening";
+  return (
+    <div class="loading" role="status">
+      <p>
+        Loading {name}: <span class="figures">{text}</span>{" "}
+        <button type="button" class="quiet" onClick={() => choice.cancel()}>
+          Cancel
+        </button>
+      </p>
+      <progress max={totalBytes || 1} value={totalBytes ? status.bytes : 0} aria-label={`Loading ${name}`} />
+    </div>
+  );
+}
+
+function ServerForm({ choice }: { choice: ModelChoice }) {
+  const { server, key, serverModel } = useStore(settings);
+  const { model, offered, status } = useStore(choice);
+  const [problem, setProblem] = useState<string | null>(null);
+  const wantsKey = status.kind === "failed" && status.wantsKey;
+  const connect = (id: string) => {
+    const url = serverUrl(server, document.baseURI);
+    setProblem(url === null ? `"${server}" is no address. Write one such as http://127.0.0.1:8080.` : null);
+    if (url !== null) choice.connect({ url, key }, id);
+  };
+  return (
+    <form
+      class="place"
+      onSubmit={(event) => {
+        event.preventDefault();
+        connect(serverModel);
+      }}
+    >
+      <h3>A server</h3>
+      <p class="note">
+        <code>nibble serve MODEL</code>, or any that speaks OpenAI's API.
+      </p>
+      <label>
+        Address
+        <input
+          value={server}
+          placeholder={new URL(document.baseURI).origin}
+          inputMode="url"
+          autocomplete="off"
+          spellcheck={false}
+          aria-invalid={problem !== null}
+          onInput={({ currentTarget }) => settings.set({ server: currentTarget.value })}
+        />
+      </label>
+      <label>
+        API key, if it wants one
+        <input
+          type="password"
+          value={key}
+          autocomplete="off"
+          aria-invalid={wantsKey}
+          onInput={({ currentTarget }) => settings.set({ key: currentTarget.value })}
+        />
+      </label>
+      {problem && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      {model?.kind === "server" && offered.length > 1 && (
+        <label>
+          Model
+          <select
+            value={model.name}
+            onChange={({ currentTarget }) => {
+              settings.set({ serverModel: currentTarget.value });
+              connect(currentTarget.value);
+            }}
+          >
+            {offered.map(({ id }) => (
+              <option key={id}>{id}</option>
+            ))}
+          </select>
+        </label>
+      )}
+      <button type="submit">{model?.kind === "server" ? "Connect again" : "Connect"}</button>
+    </form>
+  );
+}
+
+const CONTEXTS = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
+
+function HereForm({ choice }: { choice: ModelChoice }) {
+  const { context, kv } = useStore(settings);
+  const files = useRef<HTMLInputElement>(null);
+  const [url, setUrl] = useState("");
+  const [problem, setProblem] = useState<string | null>(null);
+  const why = whyNotHere();
+  if (why !== null)
+    return (
+      <div class="place">
+        <h3>This browser</h3>
+        <p class="problem">{why}</p>
+      </div>
+    );
+  const run = (source: string | readonly File[], name: string) => choice.run({ source, name, context, kv });
+  return (
+    <form
+      class="place"
+      onSubmit={(event) => {
+        event.preventDefault();
+        const found = url.trim() === "" ? null : modelUrl(url, document.baseURI);
+        setProblem(found === null ? "Write the address of a GGUF file." : null);
+        if (found) run(found, nameOf(found));
+      }}
+    >
+      <h3>This browser</h3>
+      <p class="note">On your GPU, through WebGPU. Nothing leaves the page.</p>
+      <div class="row">
+        <button
+          type="button"
+          class="primary"
+          onClick={() => run(new URL(NEEDLE.source, document.baseURI).href, NEEDLE.name)}
+        >
+          Run {NEEDLE.name} (15 MB)
+        </button>
+        <button type="button" onClick={() => files.current?.click()}>
+          Open a GGUF file
+        </button>
+        <input
+          ref={files}
+          type="file"
+          multiple
+          accept=".gguf,.safetensors,.json,.jinja"
+          hidden
+          aria-label="Model files"
+          onChange={({ currentTarget }) => {
+            const chosen = [...(currentTarget.files ?? [])];
+            if (chosen.length > 0) run(chosen, chosen[0].name);
+            currentTarget.value = "";
+          }}
+        />
+      </div>
+      <div class="beside">
+        <label>
+          Or a GGUF file's address
+          <input
+            value={url}
+            placeholder="https://huggingface.co/…/model.gguf"
+            inputMode="url"
+            autocomplete="off"
+            spellcheck={false}
+            aria-invalid={problem !== null}
+            onInput={({ currentTarget }) => setUrl(currentTarget.value)}
+          />
+        </label>
+        <button type="submit">Load</button>
+      </div>
+      {problem && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      <div class="row">
+        <label>
+          Context
+          <select
+            value={String(context ?? "")}
+            onChange={({ currentTarget: { value } }) =>
+              settings.set({ context: value ? Number(value) : null })
+            }
+          >
+            <option value="">8,192 tokens or fewer</option>
+            {CONTEXTS.map((tokens) => (
+              <option key={tokens} value={tokens}>
+                {tokens.toLocaleString("en-US")} tokens
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Cache
+          <select value={kv} onChange={({ currentTarget }) => settings.set({ kv: currentTarget.value })}>
+            <option value="int4">int4 (4-bit)</option>
+            <option value="f16">f16</option>
+          </select>
+        </label>
+      </div>
+    </form>
+  );
+}
+
+function nameOf(url: string): string {
+  return new URL(url).pathname.replace(/^.*\//, "").replace(/\.gguf$/i, "") || url;
+}

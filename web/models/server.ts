@@ -1,0 +1,268 @@
+/**
+ * A server that speaks OpenAI's API: its models, and answers as a stream. Owns what its statuses and broken connections
+ * mean to a person. What others than Nibble leave out (usage, the context, the cache's size) is null, not guessed.
+ */
+import { type Part, ThinkingStream } from "../../src/app/thinking.ts";
+import type { ChatMessage, KvRate } from "../../src/browser.ts";
+import {
+  type AnswerEnd,
+  AnswerFailure,
+  type AnswerFigures,
+  type AnswerOptions,
+  type AnswerResult,
+  type ChatModel,
+  speedometer,
+} from "./model.ts";
+import { eventData } from "./sse.ts";
+
+export interface ServerAddress {
+  /** Ends with "/v1/". */
+  readonly url: string;
+  /** "": none. */
+  readonly key: string;
+}
+
+export interface ServerModel {
+  readonly id: string;
+  readonly context: number | null;
+  readonly kv: string | null;
+  readonly rates: readonly KvRate[] | null;
+}
+
+/** What a person may write for a server -> the API's address. "": where this page comes from. null: no address. */
+export function serverUrl(text: string, page: string): string | null {
+  const written = text.trim();
+  const full = /^[a-z]+:\/\//i.test(written) || written === "" ? written : `http://${written}`;
+  try {
+    const url = new URL(full, page);
+    if (url.protocol !== "http:" && url.protocol !== "https:") return null;
+    const path = written === "" ? url.pathname.replace(/[^/]*$/, "") : `${url.pathname.replace(/\/+$/, "")}/`;
+    return `${url.origin}${path.endsWith("/v1/") ? path : `${path}v1/`}`;
+  } catch {
+    return null;
+  }
+}
+
+/** Rejects with AnswerFailure. */
+export async function serverModels(server: ServerAddress, signal?: AbortSignal): Promise<ServerModel[]> {
+  const response = await request(server, "models", { signal });
+  const body = await response.json().catch(() => null);
+  const list: unknown = body?.data;
+  if (!Array.isArray(list)) throw new AnswerFailure("other", `${server.url} answers, but is no OpenAI API.`);
+  return list
+    .filter((entry) => typeof entry?.id === "string")
+    .map((entry) => ({
+      id: entry.id,
+      // Nibble's own, vLLM's, llama.cpp's.
+      context: count(entry.nibble?.context ?? entry.max_model_len ?? entry.meta?.n_ctx),
+      kv: typeof entry.nibble?.kv === "string" ? entry.nibble.kv : null,
+      rates: Array.isArray(entry.nibble?.cacheRates) ? entry.nibble.cacheRates : null,
+    }));
+}
+
+export class ServerChatModel implements ChatModel {
+  readonly kind = "server";
+  readonly name: string;
+  readonly place: string;
+  readonly context: number | null;
+  readonly kv: string | null;
+  readonly rates: readonly KvRate[] | null;
+
+  constructor(
+    readonly server: ServerAddress,
+    model: ServerModel,
+  ) {
+    this.name = model.id;
+    this.place = new URL(server.url).host;
+    this.context = model.context;
+    this.kv = model.kv;
+    this.rates = model.rates;
+  }
+
+  async answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult> {
+    const { settings, signal } = options;
+    const started = performance.now();
+    const response = await request(this.server, "chat/completions", {
+      signal,
+      body: {
+        model: this.name,
+        messages,
+        stream: true,
+        stream_options: { include_usage: true },
+        ...(settings.temperature === null ? {} : { temperature: settings.temperature }),
+        ...(settings.maxTokens === null ? {} : { max_tokens: settings.maxTokens }),
+      },
+    });
+    if (!response.body) throw new AnswerFailure("other", "the server's answer has no body.");
+    const answer = new StreamedAnswer(options, started);
+    try {
+      for await (const data of eventData(response.body)) if (answer.event(data)) break;
+    } catch (error) {
+      if (error instanceof AnswerFailure) throw error;
+      if (signal.aborted) throw stopped();
+      if (!answer.isEnded) throw lost();
+    } finally {
+      answer.flush();
+    }
+    if (signal.aborted) throw stopped();
+    if (!answer.isEnded) throw lost();
+    return answer.result();
+  }
+
+  /** English in the vocabularies of today: some four bytes a token. */
+  async count(text: string) {
+    return { tokens: Math.ceil(new TextEncoder().encode(text).length / 4), isExact: false };
+  }
+
+  close(): void {}
+}
+
+/** One answer's events, put together. */
+class StreamedAnswer {
+  readonly #options: AnswerOptions;
+  readonly #started: number;
+  /** Servers that leave reasoning in the text mark it as models do. */
+  readonly #thinking = new ThinkingStream();
+  readonly #speed = speedometer();
+  #firstAt = 0;
+  #lastAt = 0;
+  #pieces = 0;
+  #end: AnswerEnd | null = null;
+  #usage: Record<string, unknown> | null = null;
+  #isDone = false;
+
+  constructor(options: AnswerOptions, started: number) {
+    this.#options = options;
+    this.#started = started;
+  }
+
+  get isEnded(): boolean {
+    return this.#isDone || this.#end !== null;
+  }
+
+  /** True: it was the last. */
+  event(data: string): boolean {
+    if (data === "[DONE]") {
+      this.#isDone = true;
+      return true;
+    }
+    const chunk = parsed(data);
+    const problem = chunk.error as { message?: unknown } | undefined;
+    if (problem) throw new AnswerFailure("other", sentence(problem.message ?? problem));
+    const choice = (chunk.choices as Record<string, unknown>[] | undefined)?.[0];
+    const delta = (choice?.delta ?? {}) as Record<string, unknown>;
+    const thought = delta.reasoning_content ?? delta.reasoning;
+    const parts: Part[] = [
+      ...(typeof thought === "string" && thought !== ""
+        ? [{ kind: "thinking", text: thought } as const]
+        : []),
+      ...(typeof delta.content === "string" ? this.#thinking.push(delta.content) : []),
+    ];
+    if ((typeof delta.content === "string" && delta.content !== "") || typeof thought === "string")
+      this.#count();
+    if (parts.length > 0) this.#options.onParts(parts);
+    const reason = choice?.finish_reason;
+    if (typeof reason === "string") this.#end = reason === "length" ? "length" : "end";
+    if (typeof chunk.usage === "object" && chunk.usage !== null) this.#use(chunk.usage as never);
+    return false;
+  }
+
+  #count(): void {
+    this.#lastAt = performance.now();
+    this.#firstAt ||= this.#lastAt;
+    const speed = this.#speed(++this.#pieces);
+    if (speed !== null) this.#options.onSpeed?.(speed);
+  }
+
+  #use(usage: Record<string, unknown>): void {
+    this.#usage = usage;
+    const [prompt, generated] = [count(usage.prompt_tokens), count(usage.completion_tokens)];
+    if (prompt !== null && generated !== null) this.#options.onHeld?.(prompt + generated);
+  }
+
+  flush(): void {
+    const parts = this.#thinking.end();
+    if (parts.length > 0) this.#options.onParts(parts);
+  }
+
+  result(): AnswerResult {
+    return { end: this.#end ?? "end", figures: this.#figures() };
+  }
+
+  #figures(): AnswerFigures | null {
+    const [promptTokens, generatedTokens] = [
+      count(this.#usage?.prompt_tokens),
+      count(this.#usage?.completion_tokens),
+    ];
+    if (promptTokens === null || generatedTokens === null) return null;
+    const details = this.#usage?.prompt_tokens_details as Record<string, unknown> | undefined;
+    return {
+      promptTokens,
+      reusedTokens: count(details?.cached_tokens),
+      generatedTokens,
+      promptMs: this.#firstAt ? this.#firstAt - this.#started : 0,
+      generateMs: this.#lastAt - this.#firstAt,
+    };
+  }
+}
+
+async function request(
+  { url, key }: ServerAddress,
+  path: string,
+  { body, signal }: { body?: object; signal?: AbortSignal },
+): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(new URL(path, url), {
+      method: body ? "POST" : "GET",
+      headers: {
+        ...(body ? { "content-type": "application/json" } : {}),
+        ...(key === "" ? {} : { authorization: `Bearer ${key}` }),
+      },
+      body: body && JSON.stringify(body),
+      signal,
+    });
+  } catch {
+    if (signal?.aborted) throw stopped();
+    const foreign = new URL(url).origin !== globalThis.location?.origin;
+    throw new AnswerFailure(
+      "lost",
+      `${new URL(url).host} does not answer. Is the server running${foreign ? ", and does it allow this page (CORS)" : ""}?`,
+    );
+  }
+  if (response.ok) return response;
+  const text = await response.text().catch(() => "");
+  const said = parsed(text).error as { message?: unknown; code?: unknown } | undefined;
+  const message = said ? sentence(said.message ?? said) : `the server answers ${response.status} to ${path}.`;
+  if (response.status === 401 || response.status === 403)
+    throw new AnswerFailure("key", `The server wants an API key${key === "" ? "" : ", and not this one"}.`);
+  if (response.status === 404 && path === "models")
+    throw new AnswerFailure("other", `There is no OpenAI API at ${url} (404).`);
+  throw new AnswerFailure(said?.code === "context_length_exceeded" ? "context" : "other", message);
+}
+
+function lost(): AnswerFailure {
+  return new AnswerFailure("lost", "The connection was lost. What had come is kept.");
+}
+
+function stopped(): AnswerFailure {
+  return new AnswerFailure("stopped", "Stopped.");
+}
+
+/** {} for what is no JSON object: other servers send comments and pings of their own. */
+function parsed(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+function sentence(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value).slice(0, 400);
+}
+
+function count(value: unknown): number | null {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : null;
+}

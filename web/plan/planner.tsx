@@ -1,0 +1,159 @@
+/**
+ * The planner as a calculator: a model's shape, a memory, a context and a format in; what it takes, by part, out. Owns
+ * asking the worker for `planTable`'s figures, the last question only; adds nothing to them.
+ */
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { bytes, grouped } from "../../src/app/figures.ts";
+import { SHAPES } from "../../src/model/shapes.ts";
+import { PageWorker } from "../work/call.ts";
+import type { PlanAsk, Planned } from "../work/protocol.ts";
+import { contextSteps, MEMORIES_GB, stepOf, WEIGHT_TYPES } from "./scale.ts";
+import { Contexts, gigabytes, Longest, Parts } from "./tables.tsx";
+
+export function Planner() {
+  const [shape, setShape] = useState("llama-3.1-70b");
+  const [type, setType] = useState("q4_0");
+  const [memoryGb, setMemoryGb] = useState(64);
+  const [context, setContext] = useState(131_072);
+  const [kv, setKv] = useState("int4");
+  const steps = useMemo(() => contextSteps(SHAPES[shape].trainedContext), [shape]);
+  const step = stepOf(steps, context);
+  const ask: PlanAsk = { shape, type, memoryBytes: memoryGb * 1e9, context: steps[step], kv };
+  const { planned, problem, isBusy } = usePlan(ask);
+  return (
+    <section class="planner" aria-label="Planner">
+      <h1>What fits</h1>
+      <p class="note">
+        The engine's own plan for a GPU, by the arithmetic that allocates. Sizes in GiB are powers of 1,024.
+      </p>
+      <form class="controls" onSubmit={(event) => event.preventDefault()}>
+        <label>
+          Model
+          <select value={shape} onChange={({ currentTarget }) => setShape(currentTarget.value)}>
+            {Object.keys(SHAPES).map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Weights
+          <select value={type} onChange={({ currentTarget }) => setType(currentTarget.value)}>
+            {WEIGHT_TYPES.map(([name, text]) => (
+              <option key={name} value={name}>
+                {text}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Memory, GB
+          <input
+            type="number"
+            list="memories"
+            value={memoryGb}
+            min={0.5}
+            max={4096}
+            step="any"
+            onInput={({ currentTarget: field }) => {
+              if (field.validity.valid && field.value !== "") setMemoryGb(field.valueAsNumber);
+            }}
+          />
+          <datalist id="memories">
+            {MEMORIES_GB.map((size) => (
+              <option key={size} value={size} />
+            ))}
+          </datalist>
+        </label>
+        <label>
+          KV cache
+          <select value={kv} onChange={({ currentTarget }) => setKv(currentTarget.value)}>
+            {(planned?.formats.map(({ name }) => name).sort() ?? ["f16", "int4"]).map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        <label class="wide">
+          <span>
+            Context <output>{grouped(steps[step])} tokens</output>
+          </span>
+          <input
+            type="range"
+            min={0}
+            max={steps.length - 1}
+            value={step}
+            aria-valuetext={`${grouped(steps[step])} tokens`}
+            onInput={({ currentTarget }) => setContext(steps[currentTarget.valueAsNumber])}
+          />
+        </label>
+      </form>
+      {problem && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      <div class="results" aria-busy={isBusy} aria-live="polite">
+        {planned ? <Results planned={planned} /> : problem === null && <p class="waiting">Planning…</p>}
+      </div>
+    </section>
+  );
+}
+
+function Results({ planned }: { planned: Planned }) {
+  const { model, plan, shortfall, memoryBytes } = planned;
+  const sliding = model.slidingLayers > 0 ? `, ${model.slidingLayers} of them sliding` : "";
+  return (
+    <>
+      <p class="verdict" data-testid="verdict">
+        <strong class={shortfall ? "no" : "yes"}>{shortfall ? "Does not fit." : "Fits."}</strong>{" "}
+        {shortfall ??
+          `${bytes(plan.totalBytes)} of ${gigabytes(memoryBytes ?? 0)}, which are ${bytes(memoryBytes ?? 0)}.`}
+      </p>
+      <Parts planned={planned} />
+      <Longest planned={planned} />
+      <Contexts planned={planned} />
+      <p class="note">
+        {model.name}: {(model.parameters / 1e9).toFixed(1)} billion parameters, {model.layers} layers{sliding}
+        , trained for {grouped(model.trainedContext)} tokens. Planned for {planned.device}, prompts in chunks
+        of {grouped(planned.chunk)}.
+      </p>
+    </>
+  );
+}
+
+/** The plan of the last question; earlier ones are dropped. While the worker is busy, only the newest waits. */
+function usePlan(ask: PlanAsk) {
+  const worker = useRef<PageWorker | null>(null);
+  const next = useRef<PlanAsk | null>(null);
+  const [planned, setPlanned] = useState<Planned | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const [isBusy, setBusy] = useState(false);
+  const isRunning = useRef(false);
+
+  useEffect(() => () => worker.current?.close(), []);
+  const key = JSON.stringify(ask);
+  useEffect(() => {
+    next.current = JSON.parse(key);
+    if (!isRunning.current) work();
+  }, [key]);
+
+  async function work(): Promise<void> {
+    isRunning.current = true;
+    setBusy(true);
+    worker.current ??= new PageWorker();
+    while (next.current) {
+      const asking = next.current;
+      next.current = null;
+      try {
+        const found = await worker.current.call("plan", asking);
+        setPlanned(found);
+        setProblem(null);
+      } catch (error) {
+        if ((error as { code?: string }).code === "aborted") return;
+        setProblem((error as Error).message);
+      }
+    }
+    isRunning.current = false;
+    setBusy(false);
+  }
+  return { planned, problem, isBusy };
+}

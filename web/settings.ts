@@ -1,0 +1,66 @@
+/** What a person has chosen, kept between visits; an API key only until the tab is closed. */
+import { Store } from "./store.ts";
+
+export interface Settings {
+  /** As written; "": the server that this page comes from. */
+  readonly server: string;
+  readonly serverModel: string;
+  readonly key: string;
+  readonly system: string;
+  readonly temperature: number | null;
+  readonly maxTokens: number | null;
+  /** Of models that run here. null: not chosen. */
+  readonly context: number | null;
+  readonly kv: string;
+}
+
+const DEFAULTS: Settings = {
+  server: "",
+  serverModel: "",
+  key: "",
+  system: "",
+  temperature: null,
+  maxTokens: null,
+  context: null,
+  kv: "int4",
+};
+
+const NAME = "nibble.settings";
+const KEY_NAME = "nibble.key";
+
+class SettingsStore extends Store<Settings> {
+  constructor() {
+    super({ ...DEFAULTS, ...readSaved(), key: kept(() => sessionStorage.getItem(KEY_NAME)) ?? "" });
+  }
+
+  override set(change: Partial<Settings>): void {
+    super.set(change);
+    const { key, ...rest } = this.state;
+    kept(() => localStorage.setItem(NAME, JSON.stringify(rest)));
+    kept(() => sessionStorage.setItem(KEY_NAME, key));
+  }
+}
+
+/** Only what has the type of its default, or may be null as that may. */
+function readSaved(): Partial<Settings> {
+  const saved: unknown = kept(() => JSON.parse(localStorage.getItem(NAME) ?? "{}"));
+  const nullable = ["temperature", "maxTokens", "context"];
+  return Object.fromEntries(
+    Object.entries(saved ?? {}).filter(([name, value]) =>
+      nullable.includes(name)
+        ? value === null || typeof value === "number"
+        : typeof value === typeof DEFAULTS[name as keyof Settings],
+    ),
+  );
+}
+
+/** A browser may refuse storage: the page then forgets. */
+function kept<Value>(work: () => Value): Value | null {
+  try {
+    return work();
+  } catch {
+    return null;
+  }
+}
+
+export const settings = new SettingsStore();

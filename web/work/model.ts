@@ -1,0 +1,106 @@
+/**
+ * In the worker: the model that is loaded, and its answers. Owns one model at a time; a new worker is made for the next,
+ * so that the browser frees all of the GPU's memory. Answers are taken apart into thinking and saying as the terminal does.
+ */
+import { AnswerStream, openedSection } from "../../src/app/thinking.ts";
+import {
+  ArgumentError,
+  type ChatMessage,
+  kvRates,
+  type LanguageModel,
+  load,
+  NibbleError,
+  takesSystem,
+} from "../../src/browser.ts";
+import type { Doing } from "./worker.ts";
+
+/** When nobody says: a browser does not tell how much memory the GPU has. */
+const MODEST_CONTEXT = 8192;
+
+let loaded: LanguageModel | null = null;
+
+export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal) => {
+  if (loaded) throw new NibbleError("argument", "this worker has a model already");
+  const told = pacing();
+  const loading = (tokens: number | undefined) =>
+    load(source, {
+      context: tokens,
+      kv,
+      signal,
+      onProgress: ({ bytes, totalBytes }) => {
+        if (told() || bytes === totalBytes) tell({ bytes, totalBytes });
+      },
+    });
+  loaded = await loading(context ?? MODEST_CONTEXT).catch((error) => {
+    // Nobody has asked for a number, and the model was trained for less: then all of it.
+    if (context === null && error instanceof ArgumentError && error.argument === "context")
+      return loading(undefined);
+    throw error;
+  });
+  const { plan, device, chatTemplate } = loaded;
+  return {
+    device,
+    kv: plan.kv,
+    context: plan.context,
+    weightBytes: plan.weightBytes,
+    rates: kvRates(plan),
+    hasTemplate: chatTemplate !== null,
+  };
+};
+
+export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens }, tell, signal) => {
+  const model = current();
+  const { chatTemplate, tokenizer } = model;
+  const raw = chatTemplate === null;
+  const isFolded = messages[0].role === "system" && (raw || !takesSystem(chatTemplate));
+  const asked = isFolded ? withoutSystem(messages) : messages;
+  // Without a template there are no turns: the last message is text that goes on.
+  const ids = raw ? model.encode(asked.at(-1)?.content ?? "", { raw }) : model.encode(asked);
+  const probe = [{ role: "user", content: "question" }];
+  const opened = chatTemplate
+    ? openedSection(chatTemplate.render(probe, { addGenerationPrompt: true }))
+    : null;
+  const stream = new AnswerStream(tokenizer, opened);
+  let generated = 0;
+  const generation = model.generate(
+    { ids },
+    {
+      ...sampling,
+      maxTokens,
+      raw,
+      signal,
+      onPrompt: (tokens, total) => tell({ kind: "reading", tokens, total }),
+    },
+  );
+  for await (const piece of generation) {
+    generated += piece.ids.length;
+    tell({ kind: "parts", parts: stream.push(piece.ids), generated, held: ids.length + generated });
+  }
+  tell({ kind: "parts", parts: stream.end(), generated, held: ids.length + generated });
+  const { stopReason, promptTokens, reusedTokens, generatedTokens, promptMs, generateMs } =
+    await generation.result();
+  return { stopReason, promptTokens, reusedTokens, generatedTokens, promptMs, generateMs };
+};
+
+export const count: Doing<"count"> = async (text) => current().tokenizer.encode(text).length;
+
+function current(): LanguageModel {
+  if (!loaded) throw new ArgumentError("the model", "not loaded", "one that is");
+  return loaded;
+}
+
+/** For templates that know no system message: its text in front of the first question. */
+function withoutSystem([system, first, ...rest]: readonly ChatMessage[]): ChatMessage[] {
+  return [{ ...first, content: `${system.content}\n\n${first.content}` }, ...rest];
+}
+
+/** True at most ten times a second: each piece of news costs the page a drawing. */
+function pacing(): () => boolean {
+  let last = 0;
+  return () => {
+    const now = performance.now();
+    if (now - last < 100) return false;
+    last = now;
+    return true;
+  };
+}

@@ -1,0 +1,17 @@
+/**
+ * In the worker: `planTable` for shapes that are not here, on a GPU as most are. Owns no figure. Models and device are
+ * kept, since the tables remember their plans by them.
+ */
+import { type Model, plannedGpu, plannedModel, planTable } from "../../src/browser.ts";
+import type { Doing } from "./worker.ts";
+
+const device = plannedGpu();
+const models = new Map<string, Promise<Model>>();
+
+export const plan: Doing<"plan"> = async ({ shape, type, ...options }) => {
+  const key = `${shape} ${type}`;
+  const model = models.get(key) ?? plannedModel(shape, type);
+  models.set(key, model);
+  const table = planTable(await model, device, options);
+  return { ...table, shortfall: table.shortfall?.message ?? null };
+};

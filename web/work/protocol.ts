@@ -1,0 +1,84 @@
+/**
+ * What the page asks of its worker, and what comes back while it works and when it is done. Types alone: both sides import
+ * them, and neither imports the other. Values are what structured cloning carries.
+ */
+import type { Part } from "../../src/app/thinking.ts";
+import type {
+  ChatMessage,
+  ErrorCode,
+  KvRate,
+  PlanTable,
+  PlanTableOptions,
+  SampleOptions,
+  StopReason,
+} from "../../src/browser.ts";
+
+export interface OpenAsk {
+  /** An absolute URL, or files that were chosen. */
+  readonly source: string | readonly File[];
+  /** Positions; null: a modest number, or what the model was trained for when that is less. */
+  readonly context: number | null;
+  readonly kv: string;
+}
+
+/** A model that is loaded, in the numbers of its plan. */
+export interface Opened {
+  readonly device: string;
+  readonly kv: string;
+  readonly context: number;
+  readonly weightBytes: number;
+  readonly rates: readonly KvRate[];
+  readonly hasTemplate: boolean;
+}
+
+export interface AnswerAsk {
+  readonly messages: readonly ChatMessage[];
+  readonly sampling: SampleOptions;
+  readonly maxTokens?: number;
+}
+
+export type AnswerNews =
+  | { readonly kind: "reading"; readonly tokens: number; readonly total: number }
+  | {
+      readonly kind: "parts";
+      readonly parts: readonly Part[];
+      readonly generated: number;
+      /** Tokens in the cache. */
+      readonly held: number;
+    };
+
+export interface Answered {
+  readonly stopReason: StopReason;
+  readonly promptTokens: number;
+  readonly reusedTokens: number;
+  readonly generatedTokens: number;
+  readonly promptMs: number;
+  readonly generateMs: number;
+}
+
+export interface PlanAsk extends PlanTableOptions {
+  readonly shape: string;
+  readonly type: string;
+}
+
+/** `shortfall`: the error's sentence. */
+export type Planned = Omit<PlanTable, "shortfall"> & { readonly shortfall: string | null };
+
+/** By the name of each piece of work: what is asked, what is told meanwhile, what is given. */
+export interface Work {
+  open: { ask: OpenAsk; news: { readonly bytes: number; readonly totalBytes: number }; gives: Opened };
+  answer: { ask: AnswerAsk; news: AnswerNews; gives: Answered };
+  count: { ask: string; news: never; gives: number };
+  plan: { ask: PlanAsk; news: never; gives: Planned };
+}
+
+export type WorkName = keyof Work;
+
+export type ToWorker =
+  | { readonly id: number; readonly name: WorkName; readonly ask: unknown }
+  | { readonly id: number; readonly stop: true };
+
+export type FromWorker =
+  | { readonly id: number; readonly news: unknown }
+  | { readonly id: number; readonly gives: unknown }
+  | { readonly id: number; readonly code: ErrorCode | null; readonly message: string };

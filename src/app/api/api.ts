@@ -84,7 +84,7 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       "page",
       context,
       async (request) => {
-        const file = request.method === "GET" ? await page(request) : null;
+        const file = /^(GET|HEAD)$/.test(request.method) ? await page(request) : null;
         if (file) return file;
         const { pathname } = new URL(request.url);
         throw new ApiError(

@@ -70,8 +70,9 @@ async function listFiles(folder: string, at: string): Promise<Map<string, File>>
   }
   for (const name of names) {
     const path = join(folder, name);
-    const { size, mtimeMs, ...found } = await stat(path);
+    const found = await stat(path);
     if (!found.isFile()) continue;
+    const { size, mtimeMs } = found;
     const url = `${at}${name.replaceAll("\\", "/").split("/").map(encodeURIComponent).join("/")}`;
     const type = TYPES[extname(name).toLowerCase()] ?? "application/octet-stream";
     files.set(url, { path, size, type, etag: `"${size.toString(36)}-${Math.floor(mtimeMs).toString(36)}"` });

@@ -1,7 +1,8 @@
 /**
  * The contract between a model and whatever computes it. A forward pass is a `Graph`: a list of operations over
  * activations, weights and caches, recorded once. A device measures it (pure), allocates all of it at once, loads
- * weights, and then runs steps; nothing is allocated during a step and reading back is the only await.
+ * weights, and then runs steps; nothing is allocated during a step and reading back is the only await. Several texts
+ * share weights and activations; each is a timeline with caches of its own, and a step belongs to one.
  * Refuses to know: model families, files' names, text. The meaning of every operation is `reference/`.
  */
 import type { Tensor, TensorType } from "../format/tensor.ts";
@@ -14,6 +15,8 @@ export interface Step {
   readonly position: number;
   /** How many of the last tokens reach the output; at most graph.maxOutputs. */
   readonly outputs: number;
+  /** Whose caches: 0 to graph.timelines - 1. Default 0. */
+  readonly timeline?: number;
 }
 
 /** An activation [tokens or outputs, cols] f32. */
@@ -133,6 +136,8 @@ export type Op =
 export interface Graph {
   readonly maxTokens: number;
   readonly maxOutputs: number;
+  /** How many times all caches are held. */
+  readonly timelines: number;
   readonly ops: readonly Op[];
   readonly weights: readonly Weight[];
   readonly caches: readonly Cache[];
@@ -151,7 +156,7 @@ export interface Graph {
 export interface Footprint {
   /** By weight id. */
   readonly weights: readonly number[];
-  /** By cache id. */
+  /** By cache id, of all timelines together. */
   readonly caches: readonly number[];
   readonly activations: number;
   /** Scratch of kernels, staging for loading, tables, code. */
@@ -184,6 +189,11 @@ export interface Allocation {
   /** Fills a weight from its tensor, in bounded pieces. `onBytes` counts file bytes as they arrive. */
   load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void>;
   run(step: Step): Promise<void>;
+  /**
+   * Timeline `to` gets the first `tokens` positions of timeline `from`, in every cache, without the host. Of a ring it
+   * gets what that still holds of them.
+   */
+  copyCache(from: number, to: number, tokens: number): Promise<void>;
   /** The rows of a value that the last step wrote, as a copy; `rows` of them from `first`. */
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
   /**
@@ -192,7 +202,7 @@ export interface Allocation {
    * `most` ids are chosen, and the last of them starts no step: positions up to position + most - 2 are written. No
    * other call but `close` is allowed until `stop` has resolved. null: not with these options.
    */
-  continue?(options: { sampling: Sampling; position: number; most: number }): Continuation | null;
+  continue?(options: ContinueOptions): Continuation | null;
   /**
    * The largest logits of the last step's row 0, largest first, of equals the lowest ids, without reading all: `count`
    * of them, or fewer where fewer are above -Infinity. null: not so many.
@@ -204,6 +214,14 @@ export interface Allocation {
    */
   profile?(step: Step): Promise<StepProfile>;
   close(): Promise<void>;
+}
+
+export interface ContinueOptions {
+  readonly sampling: Sampling;
+  readonly position: number;
+  readonly most: number;
+  /** As the last step's. Default 0. */
+  readonly timeline?: number;
 }
 
 /** Medians of several runs, by the device's own clock. */

@@ -134,13 +134,15 @@ export class Recorder {
     return x;
   }
 
-  /** keepLabels: labelled values keep their own memory and can be read after a step. */
-  finish(logits: Value, options: { keepLabels?: boolean } = {}): Graph {
-    const labels = options.keepLabels ? new Map(this.#labels) : new Map<string, Value>();
+  /** keepLabels: labelled values keep their own memory and can be read after a step. timelines: default 1. */
+  finish(logits: Value, options: { keepLabels?: boolean; timelines?: number } = {}): Graph {
+    const { keepLabels = false, timelines = 1 } = options;
+    const labels = keepLabels ? new Map(this.#labels) : new Map<string, Value>();
     const kept = new Set([logits.id, ...[...labels.values()].map((v) => v.id)]);
     return {
       maxTokens: this.maxTokens,
       maxOutputs: this.maxOutputs,
+      timelines,
       ops: this.#ops,
       weights: [...this.#weights.values()],
       caches: this.#caches,

@@ -6,9 +6,10 @@ import { kvCodec } from "../cache/codecs.ts";
 import type { Cache } from "../device/contract.ts";
 import type { Plan } from "./plan.ts";
 
-/** Bytes of all caches in `format`. */
-export function kvBytes(plan: Plan, format: string): number {
-  return plan.graph.caches.reduce((sum, cache) => sum + cache.capacity * tokenKvBytes(cache, format), 0);
+/** Bytes of all caches in `format`, of all sessions together. */
+export function kvBytes({ graph, sessions }: Plan, format: string): number {
+  const ofOne = graph.caches.reduce((sum, cache) => sum + cache.capacity * tokenKvBytes(cache, format), 0);
+  return sessions * ofOne;
 }
 
 /** Layers that hold equally many tokens: `tokens` of them held take min(tokens, capacity) times tokenBytes. */

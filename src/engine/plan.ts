@@ -12,6 +12,8 @@ import type { Model } from "../model/model.ts";
 export interface PlanOptions {
   /** Positions that a session may reach; default: what the model was trained for, or the most that fits. */
   context?: number;
+  /** Texts that are held at once, each with a cache of its own. Default 1. */
+  sessions?: number;
   /** Format of the KV cache: "int4" (default), "rq4" (CPU only so far), "f16". */
   kv?: string;
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
@@ -30,7 +32,9 @@ export interface Plan {
   readonly footprint: Footprint;
   readonly context: number;
   readonly kv: string;
+  readonly sessions: number;
   readonly weightBytes: number;
+  /** Of all sessions together. */
   readonly cacheBytes: number;
   readonly totalBytes: number;
   readonly limitBytes: number;
@@ -46,18 +50,22 @@ export class MemoryError extends NibbleError {
     readonly largestContext: number,
     need: string,
     wayOut: string,
+    sessions = 1,
   ) {
-    super("memory", `${need}. ${largestContext > 0 ? longest(largestContext) : wayOut}`);
+    super("memory", `${need}. ${largestContext > 0 ? longest(largestContext, sessions) : wayOut}`);
   }
 }
 
-function longest(context: number): string {
-  return `Longest context that fits: ${context} tokens.`;
+function longest(context: number, sessions: number): string {
+  return `Longest context that fits${sessions > 1 ? ` ${sessions} times` : ""}: ${context} tokens.`;
 }
+
+/** Each is bound to every kernel of a layer once more. */
+const MOST_SESSIONS = 256;
 
 /** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
 export function planMemory(model: Model, device: PlannedDevice, options: PlanOptions = {}): Plan {
-  const { kv = "int4", chunk = device.chunk, outputs = 1, keepLabels } = options;
+  const { kv = "int4", chunk = device.chunk, outputs = 1, sessions = 1, keepLabels } = options;
   const codec = kvCodec(kv);
   checkFormat(kv, device);
   const { trainedContext } = model.config;
@@ -72,11 +80,14 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
     throw new ArgumentError("chunk", chunk, "integers 1 to 4096");
   if (!(Number.isInteger(outputs) && outputs >= 1 && outputs <= chunk))
     throw new ArgumentError("outputs", outputs, `integers 1 to ${chunk}, the chunk`);
+  if (!(Number.isInteger(sessions) && sessions >= 1 && sessions <= MOST_SESSIONS))
+    throw new ArgumentError("sessions", sessions, `integers 1 to ${MOST_SESSIONS}`);
 
   const plan = (context: number): Plan => {
     const maxTokens = Math.min(chunk, context);
     const maxOutputs = Math.min(outputs, maxTokens);
-    const graph = model.record({ context, maxTokens, maxOutputs, codec, keepLabels });
+    const timelines = sessions;
+    const graph = model.record({ context, maxTokens, maxOutputs, codec, timelines, keepLabels });
     const footprint = device.measure(graph);
     const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
     return {
@@ -84,6 +95,7 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
       footprint,
       context,
       kv,
+      sessions,
       weightBytes: sum(footprint.weights),
       cacheBytes: sum(footprint.caches),
       totalBytes: footprint.total,
@@ -107,6 +119,7 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
       largest,
       `"${buffer.label}" needs ${mib(buffer.bytes)} in one buffer; the ${device.name} device allows ${mib(bufferBytes)}`,
       "No context fits; choose a smaller model.",
+      sessions,
     );
   const { context, totalBytes, weightBytes, limitBytes } = wanted;
   const alone = weightBytes > limitBytes ? "The weights alone do not fit" : "No context fits";
@@ -115,8 +128,9 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
     limitBytes,
     context,
     largest,
-    `${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(totalBytes)}; the ${device.name} device can hold ${gib(limitBytes)}`,
+    `${sessions > 1 ? `${sessions} sessions of ` : ""}${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(totalBytes)}; the ${device.name} device can hold ${gib(limitBytes)}`,
     `${alone}; choose a smaller model or quantization.`,
+    sessions,
   );
 }
 

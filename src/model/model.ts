@@ -37,6 +37,8 @@ export interface GraphOptions {
   /** Most logits rows of one step. */
   maxOutputs: number;
   codec: KvCodec;
+  /** Texts that are held at once, each with caches of its own. Default 1. */
+  timelines?: number;
   /** Keep `hidden.N` readable after a step. */
   keepLabels?: boolean;
 }
@@ -121,5 +123,5 @@ function record(
     },
   };
   const logits = family.forward(op, parts);
-  return op.finish(logits, { keepLabels: options.keepLabels });
+  return op.finish(logits, options);
 }

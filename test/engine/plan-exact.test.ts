@@ -30,41 +30,49 @@ beforeAll(async () => {
 afterAll(() => Promise.all(Object.values(models).map(({ checkpoint }) => checkpoint.close())));
 afterEach(() => vi.restoreAllMocks());
 
-/** Model, KV format, context, chunk. gemma3 has sliding layers, qwen2 biases. */
-const CASES: [keyof typeof models, string, number, number][] = [
-  ["needle", "int4", 2048, 64],
-  ["needle", "f16", 100, 128],
-  ["gemma3", "int4", 160, 7],
-  ["qwen2", "f16", 33, 33],
+/** Model, KV format, context, chunk, sessions. gemma3 has sliding layers, qwen2 biases. */
+const CASES: [keyof typeof models, string, number, number, number][] = [
+  ["needle", "int4", 2048, 64, 1],
+  ["needle", "f16", 100, 128, 2],
+  ["gemma3", "int4", 160, 7, 3],
+  ["qwen2", "f16", 33, 33, 1],
 ];
 
-function planned(model: Model, device: PlannedDevice, [, kv, context, chunk]: (typeof CASES)[number]): Plan {
-  return planMemory(model, device, { kv, context, chunk });
+function planned(model: Model, device: PlannedDevice, options: (typeof CASES)[number]): Plan {
+  const [, kv, context, chunk, sessions] = options;
+  return planMemory(model, device, { kv, context, chunk, sessions });
 }
 
 describe("the CPU device", () => {
-  it.each(CASES)("holds what the plan says: %s, %s, %i tokens", async (...options) => {
-    const model = models[options[0]];
-    const plan = planned(model, plannedCpu(2), options);
-    const device = await wasmDevice({ threads: 2 });
-    expect(planned(model, device, options).footprint).toEqual(plan.footprint);
-    const allocation = (await device.allocate(plan.graph)) as Awaited<ReturnType<Device["allocate"]>> & {
-      memory: WebAssembly.Memory;
-      layout: Layout;
-    };
-    try {
-      expect(allocation.memory.buffer.byteLength).toBe(plan.totalBytes);
-      const { weights, caches, arena } = allocation.layout;
-      // Each region begins where the one before it ends, at the next cache line.
-      const ends = [...weights, ...caches, arena].slice(1);
-      const sizes = [...plan.footprint.weights, ...plan.footprint.caches];
-      expect([...weights, ...caches].map((begin, i) => ends[i] - begin)).toEqual(
-        sizes.map((bytes) => Math.ceil(bytes / 64) * 64),
-      );
-    } finally {
-      await allocation.close();
-    }
-  });
+  it.each(CASES)(
+    "holds what the plan says: %s, %s, %i tokens, chunks of %i, %i sessions",
+    async (...options) => {
+      const model = models[options[0]];
+      const plan = planned(model, plannedCpu(2), options);
+      const device = await wasmDevice({ threads: 2 });
+      expect(planned(model, device, options).footprint).toEqual(plan.footprint);
+      const allocation = (await device.allocate(plan.graph)) as Awaited<ReturnType<Device["allocate"]>> & {
+        memory: WebAssembly.Memory;
+        layout: Layout;
+      };
+      try {
+        expect(allocation.memory.buffer.byteLength).toBe(plan.totalBytes);
+        const { weights, caches, timelineBytes, arena } = allocation.layout;
+        const { sessions, footprint } = plan;
+        const all = Array.from({ length: sessions }, (_, i) => caches.map((at) => at + i * timelineBytes));
+        const regions = [...weights, ...all.flat()];
+        // Each begins where the one before it ends, at the next cache line.
+        const ends = [...regions, arena].slice(1);
+        const ofOne = footprint.caches.map((bytes) => bytes / sessions);
+        const sizes = [...footprint.weights, ...all.flatMap(() => ofOne)];
+        expect(regions.map((begin, i) => ends[i] - begin)).toEqual(
+          sizes.map((bytes) => Math.ceil(bytes / 64) * 64),
+        );
+      } finally {
+        await allocation.close();
+      }
+    },
+  );
 });
 
 /** Every buffer that anything here makes from now on. */
@@ -81,7 +89,7 @@ function watchBuffers(): { label: string; size: number }[] {
 describeGpu("a GPU", () => {
   // Compiling a model's kernels in software takes seconds.
   it.each(CASES.filter(([name, kv]) => name !== "needle" || kv === "int4"))(
-    "holds what the plan says: %s, %s, %i tokens",
+    "holds what the plan says: %s, %s, %i tokens, chunks of %i, %i sessions",
     async (...options) => {
       const model = models[options[0]];
       const device = await webgpuDevice(await softwareGpu());

@@ -5,6 +5,8 @@
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
+import { leadingBlocks } from "../cache-blocks.ts";
+import { checkCopy, checkTimeline } from "../check.ts";
 import type { Allocation, Cache, Device, Footprint, Graph, Op, Step, Value, Weight } from "../contract.ts";
 import * as ops from "./ops.ts";
 
@@ -22,10 +24,15 @@ export function referenceDevice(): Device {
 
 function measure(graph: Graph): Footprint {
   const weights = graph.weights.map((w) => w.rows * w.cols * 4);
-  const caches = graph.caches.map((c) => 2 * c.kvHeads * c.capacity * c.codec.vectorBytes(c.headDim));
+  const caches = graph.caches.map((c) => graph.timelines * 2 * partBytes(c));
   const activations = graph.values.reduce((sum, v) => sum + valueRows(graph, v) * v.cols * 4, 0);
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
   return { weights, caches, activations, workspace: 0, total: sum(weights) + sum(caches) + activations };
+}
+
+/** Of one timeline's keys, or values. */
+function partBytes({ kvHeads, capacity, codec, headDim }: Cache): number {
+  return kvHeads * capacity * codec.vectorBytes(headDim);
 }
 
 function valueRows(graph: Graph, value: Value): number {
@@ -36,16 +43,19 @@ class ReferenceAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #weights: Float32Array[];
   readonly #values: Float32Array[];
-  readonly #caches: { keys: Uint8Array; values: Uint8Array }[];
+  /** By timeline and cache id. */
+  readonly #caches: { keys: Uint8Array; values: Uint8Array }[][];
 
   constructor(readonly graph: Graph) {
     this.footprint = measure(graph);
     this.#weights = graph.weights.map((w) => new Float32Array(w.rows * w.cols));
     this.#values = graph.values.map((v) => new Float32Array(valueRows(graph, v) * v.cols));
-    this.#caches = graph.caches.map((c) => {
-      const bytes = c.kvHeads * c.capacity * c.codec.vectorBytes(c.headDim);
-      return { keys: new Uint8Array(bytes), values: new Uint8Array(bytes) };
-    });
+    this.#caches = Array.from({ length: graph.timelines }, () =>
+      graph.caches.map((c) => ({
+        keys: new Uint8Array(partBytes(c)),
+        values: new Uint8Array(partBytes(c)),
+      })),
+    );
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -61,7 +71,18 @@ class ReferenceAllocation implements Allocation {
   }
 
   async run(step: Step): Promise<void> {
+    checkTimeline(this.graph, step.timeline ?? 0);
     for (const op of this.graph.ops) this.#run(op, step);
+  }
+
+  async copyCache(from: number, to: number, tokens: number): Promise<void> {
+    checkCopy(this.graph, from, to);
+    for (const cache of this.graph.caches)
+      for (const part of ["keys", "values"] as const) {
+        const source = this.#caches[from][cache.id][part];
+        for (const { at, bytes } of leadingBlocks(cache, source.length, tokens))
+          this.#caches[to][cache.id][part].set(source.subarray(at, at + bytes), at);
+      }
   }
 
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
@@ -106,7 +127,7 @@ class ReferenceAllocation implements Allocation {
         const { kvHeads, headDim, window } = op.cache;
         const { heads, scale, softcap } = op;
         const shape = { tokens, position: step.position, heads, kvHeads, headDim, window, scale, softcap };
-        const { keys, values } = this.#caches[op.cache.id];
+        const { keys, values } = this.#caches[step.timeline ?? 0][op.cache.id];
         return ops.attend(
           get(op.queries),
           reader(op.cache, keys),
@@ -130,7 +151,7 @@ class ReferenceAllocation implements Allocation {
 
   #append(cache: Cache, keys: Float32Array, values: Float32Array, step: Step): void {
     const { kvHeads, headDim } = cache;
-    const into = this.#caches[cache.id];
+    const into = this.#caches[step.timeline ?? 0][cache.id];
     for (let t = 0; t < step.ids.length; t++) {
       for (let h = 0; h < kvHeads; h++) {
         const at = (t * kvHeads + h) * headDim;

@@ -23,7 +23,7 @@ import {
   quantizedBytes,
   TYPE_IDS,
 } from "./packing.ts";
-import { type Argument, type Kind, RECORD_WORDS, RecordWriter } from "./records.ts";
+import { type Argument, KIND, type Kind, RECORD_WORDS, RecordWriter, WORD } from "./records.ts";
 
 /** A cache line; also what every kernel may assume of an address. */
 const ALIGNMENT = 64;
@@ -42,7 +42,9 @@ export interface Layout {
   /** By rope id: [maxTokens, 2, pairs] f32. */
   readonly turns: readonly number[];
   readonly weights: readonly number[];
+  /** Of timeline 0; those of timeline t lie t * timelineBytes further. */
   readonly caches: readonly number[];
+  readonly timelineBytes: number;
   readonly arena: number;
   readonly quantized: number;
   readonly partials: number;
@@ -86,14 +88,18 @@ export function layOut(graph: Graph, threads: number): Layout {
   const quantized = graph.ops.map((op) => (isQuantized(op) ? rows * quantizedBytes(op.weight.cols) : 0));
   const longestPanel = Math.max(0, ...graph.weights.map((w) => PANEL_ROWS * rowBytes(w.type, w.cols)));
   const stagingBytes = Math.max(STAGING_BYTES, longestPanel);
+  const control = place(CONTROL_BYTES);
+  // A matmul may bring a quantize, an attend a merge.
+  const operations = place(2 * graph.ops.length * RECORD_WORDS * 4);
+  const ids = place(rows * 4);
+  const turns = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
+  const weights = graph.weights.map((weight) => place(weightBytes(weight)));
+  const timeline = end;
+  const caches = graph.caches.map((cache) => place(layerCacheBytes(cache)));
+  const timelineBytes = end - timeline;
+  place((graph.timelines - 1) * timelineBytes);
   return {
-    control: place(CONTROL_BYTES),
-    // A matmul may bring a quantize, an attend a merge.
-    operations: place(2 * graph.ops.length * RECORD_WORDS * 4),
-    ids: place(rows * 4),
-    turns: graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8)),
-    weights: graph.weights.map((weight) => place(weightBytes(weight))),
-    caches: graph.caches.map((cache) => place(layerCacheBytes(cache))),
+    ...{ control, operations, ids, turns, weights, caches, timelineBytes },
     arena: place(graph.arenaBytes),
     quantized: place(Math.max(0, ...quantized)),
     partials: place(Math.max(0, ...partials)),
@@ -112,7 +118,7 @@ export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
 /** What the memory of this graph holds; a memory is whole pages. */
 export function footprintOf(graph: Graph, threads: number): Footprint {
   const weights = graph.weights.map(weightBytes);
-  const caches = graph.caches.map(layerCacheBytes);
+  const caches = graph.caches.map((cache) => graph.timelines * layerCacheBytes(cache));
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
   const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
@@ -265,6 +271,14 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
     }
   }
   return writer.count;
+}
+
+/** The records of `words` that name a cache, as the words that hold its address. */
+export function cacheWords(words: Uint32Array, count: number): number[] {
+  const kinds: readonly number[] = [KIND.appendKv, KIND.attend];
+  return Array.from({ length: count }, (_, i) => i * RECORD_WORDS)
+    .filter((at) => kinds.includes(words[at + WORD.kind]))
+    .map((at) => at + WORD.first);
 }
 
 /** What an operation reads and writes, for deciding where threads meet. */

@@ -6,6 +6,8 @@ import { availableParallelism } from "node:os";
 import { dequantize } from "../../format/blocks.ts";
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
+import { leadingBlocks } from "../cache-blocks.ts";
+import { checkCopy, checkStep } from "../check.ts";
 import type { Allocation, Device, Footprint, Graph, Step, Value, Weight } from "../contract.ts";
 import { writeTurns } from "../turns.ts";
 import { CONTROL } from "./control.ts";
@@ -15,8 +17,10 @@ import { compileKernels, type Kernels } from "./module.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
   CPU_CHUNK,
+  cacheWords,
   footprintOf,
   type Layout,
+  layerCacheBytes,
   layOut,
   MEMORY_BYTES,
   PAGE_BYTES,
@@ -64,6 +68,9 @@ type Repack = (
 class WasmAllocation implements Allocation {
   /** null once closed: gigabytes must not wait until their owner is forgotten. */
   #held: { memory: WebAssembly.Memory; repack: Repack } | null;
+  /** Whose caches the records name. */
+  #timeline = 0;
+  readonly #cacheWords: readonly number[];
 
   private constructor(
     readonly graph: Graph,
@@ -75,6 +82,7 @@ class WasmAllocation implements Allocation {
     readonly operations: number,
   ) {
     this.#held = { memory, repack };
+    this.#cacheWords = cacheWords(this.#records(), operations);
   }
 
   get memory(): WebAssembly.Memory {
@@ -145,26 +153,35 @@ class WasmAllocation implements Allocation {
   }
 
   async run(step: Step): Promise<void> {
-    const { graph, layout } = this;
+    const { layout } = this;
     // Before anything is written: a running step reads these words.
     const { refusal } = this.workers;
     if (refusal) throw refusal;
-    const tokens = step.ids.length;
-    if (!(tokens >= 1 && tokens <= graph.maxTokens))
-      throw new ArgumentError("tokens of a step", tokens, `1 to ${graph.maxTokens}`);
-    if (!(step.outputs >= 0 && step.outputs <= Math.min(tokens, graph.maxOutputs)))
-      throw new ArgumentError(
-        "outputs of a step",
-        step.outputs,
-        `0 to ${Math.min(tokens, graph.maxOutputs)}`,
-      );
+    checkStep(this.graph, step);
+    const { ids, position, outputs, timeline = 0 } = step;
     const words = new Uint32Array(this.memory.buffer);
-    words.set(step.ids, layout.ids / 4);
-    words.set([tokens, step.position, step.outputs], (layout.control + CONTROL.tokens) / 4);
-    for (let i = 0; i < this.operations; i++)
-      words[layout.operations / 4 + i * RECORD_WORDS + WORD.taken] = 0;
+    words.set(ids, layout.ids / 4);
+    words.set([ids.length, position, outputs], (layout.control + CONTROL.tokens) / 4);
+    const records = this.#records();
+    for (let i = 0; i < this.operations; i++) records[i * RECORD_WORDS + WORD.taken] = 0;
+    const further = (timeline - this.#timeline) * layout.timelineBytes;
+    for (const at of further === 0 ? [] : this.#cacheWords) records[at] += further;
+    this.#timeline = timeline;
     this.#writeTurns(step);
     await this.workers.run();
+  }
+
+  async copyCache(from: number, to: number, tokens: number): Promise<void> {
+    const { refusal } = this.workers;
+    if (refusal) throw refusal;
+    const { graph, layout } = this;
+    checkCopy(graph, from, to);
+    const bytes = new Uint8Array(this.memory.buffer);
+    for (const cache of graph.caches)
+      for (const blocks of leadingBlocks(cache, layerCacheBytes(cache), tokens)) {
+        const source = layout.caches[cache.id] + from * layout.timelineBytes + blocks.at;
+        bytes.copyWithin(source + (to - from) * layout.timelineBytes, source, source + blocks.bytes);
+      }
   }
 
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
@@ -180,6 +197,10 @@ class WasmAllocation implements Allocation {
   #open() {
     if (!this.#held) throw new DeviceError("wasm", "the device is closed");
     return this.#held;
+  }
+
+  #records(): Uint32Array {
+    return new Uint32Array(this.memory.buffer, this.layout.operations, this.operations * RECORD_WORDS);
   }
 
   #writeTurns(step: Step): void {

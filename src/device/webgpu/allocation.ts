@@ -5,12 +5,14 @@
  */
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
+import { leadingBlocks } from "../cache-blocks.ts";
+import { checkCopy, checkStep, checkTimeline } from "../check.ts";
 import type {
   Allocation,
   Continuation,
+  ContinueOptions,
   Footprint,
   Graph,
-  Sampling,
   Step,
   StepProfile,
   Value,
@@ -88,8 +90,9 @@ export class WebgpuAllocation implements Allocation {
       );
     }
     const { decode, prompt, place } = program;
-    const bufferOf = (planned: Buffer) => buffers.get(place(planned).id)!;
-    const all = await makeReady(gpu, [...decode, ...prompt], bufferOf, step);
+    const bufferOf = (planned: Buffer, timeline: number) => buffers.get(place(planned, timeline).id)!;
+    const { timelines } = graph;
+    const all = await makeReady(gpu, [...decode, ...prompt], { bufferOf, step, timelines });
     const ready = { decode: all.slice(0, decode.length), prompt: all.slice(decode.length) };
     return new WebgpuAllocation(graph, program, gpu, buffers, ready, step);
   }
@@ -102,25 +105,32 @@ export class WebgpuAllocation implements Allocation {
 
   async run(step: Step): Promise<void> {
     this.gpu.check();
-    const { maxTokens, maxOutputs } = this.graph;
-    const { ids, position, outputs } = step;
-    const tokens = ids.length;
-    if (!(tokens >= 1 && tokens <= maxTokens))
-      throw new ArgumentError("tokens of a step", tokens, `1 to ${maxTokens}`);
-    if (!(outputs >= 0 && outputs <= Math.min(tokens, maxOutputs)))
-      throw new ArgumentError("outputs of a step", outputs, `0 to ${Math.min(tokens, maxOutputs)}`);
+    checkStep(this.graph, step);
+    const { ids, position, outputs, timeline = 0 } = step;
     if (this.#under.length >= UNDER_WAY) await this.#under.shift();
     this.gpu.check();
     const { queue } = this.gpu.device;
     queue.writeBuffer(this.#buffer(this.program.ids), 0, ids as Uint32Array<ArrayBuffer>);
-    const encoder = this.#encode({ tokens, position, outputs });
+    const encoder = this.#encode({ tokens: ids.length, position, outputs }, timeline);
     queue.submit([encoder.finish()]);
     this.#under.push(this.gpu.submitted());
   }
 
-  continue(options: { sampling: Sampling; position: number; most: number }): Continuation | null {
+  async copyCache(from: number, to: number, tokens: number): Promise<void> {
     this.gpu.check();
-    const { sampling, position, most } = options;
+    checkCopy(this.graph, from, to);
+    const encoder = this.gpu.device.createCommandEncoder();
+    for (const cache of this.graph.caches)
+      for (const part of Object.values(this.program.caches[cache.id]))
+        for (const { at, bytes } of leadingBlocks(cache, part.bytes, tokens))
+          encoder.copyBufferToBuffer(this.#buffer(part, from), at, this.#buffer(part, to), at, bytes);
+    this.gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  continue(options: ContinueOptions): Continuation | null {
+    this.gpu.check();
+    const { sampling, position, most, timeline = 0 } = options;
+    checkTimeline(this.graph, timeline);
     const { device } = this.gpu;
     const plan = this.program.sampling;
     const dispatches = plan.dispatchesFor(sampling);
@@ -134,8 +144,8 @@ export class WebgpuAllocation implements Allocation {
       const ready = await samplers;
       this.gpu.check();
       const step = { tokens: at === null ? 0 : 1, position: at ?? position, outputs: 1 };
-      const encoder = this.#encode(step);
-      encodePass(encoder, ready, step);
+      const encoder = this.#encode(step, timeline);
+      encodePass(encoder, ready, step, timeline);
       const back = word.encode(encoder);
       device.queue.submit([encoder.finish()]);
       return back();
@@ -153,7 +163,7 @@ export class WebgpuAllocation implements Allocation {
     const ready = await this.#samplers(plan.candidatesFor(count));
     const { device } = this.gpu;
     const encoder = device.createCommandEncoder();
-    encodePass(encoder, ready, { tokens: 0, position: 0, outputs: 1 });
+    encodePass(encoder, ready, { tokens: 0, position: 0, outputs: 1 }, 0);
     device.queue.submit([encoder.finish()]);
     const bytes = await this.#readBack.read(this.#buffer(plan.candidates), 0, plan.candidates.bytes);
     this.gpu.check();
@@ -173,8 +183,9 @@ export class WebgpuAllocation implements Allocation {
   async profile(step: Step): Promise<StepProfile> {
     // Puts ids, turns and the step's numbers in place.
     await this.run(step);
-    const { position, outputs } = step;
-    return profileStep(this.gpu, this.#last, { tokens: step.ids.length, position, outputs });
+    const { position, outputs, timeline = 0 } = step;
+    const list = this.#last.map(({ groups, ...rest }) => ({ ...rest, group: groups[timeline] }));
+    return profileStep(this.gpu, list, { tokens: step.ids.length, position, outputs });
   }
 
   async close(): Promise<void> {
@@ -182,12 +193,14 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.close();
   }
 
-  readonly #buffer = (planned: Buffer): GPUBuffer => this.buffers.get(this.program.place(planned).id)!;
+  readonly #buffer = (planned: Buffer, timeline = 0): GPUBuffer =>
+    this.buffers.get(this.program.place(planned, timeline).id)!;
 
   #samplers(dispatches: readonly Dispatch[]): Promise<Ready[]> {
     let made = this.#sampling.get(dispatches);
     if (!made) {
-      made = makeReady(this.gpu, dispatches, this.#buffer, this.stepBuffer);
+      const { timelines } = this.graph;
+      made = makeReady(this.gpu, dispatches, { bufferOf: this.#buffer, step: this.stepBuffer, timelines });
       this.#sampling.set(dispatches, made);
       // Whoever starts a step meets the error; nobody may.
       made.catch(() => {});
@@ -196,7 +209,7 @@ export class WebgpuAllocation implements Allocation {
   }
 
   /** An encoder with the step's dispatches; none for a step without tokens. Its ids are on the GPU already. */
-  #encode(step: StepShape): GPUCommandEncoder {
+  #encode(step: StepShape, timeline: number): GPUCommandEncoder {
     const { device } = this.gpu;
     const { tokens, position, outputs } = step;
     device.queue.writeBuffer(this.stepBuffer, 0, Uint32Array.of(tokens, position, outputs));
@@ -209,7 +222,7 @@ export class WebgpuAllocation implements Allocation {
       device.queue.writeBuffer(this.#buffer(this.program.turns[rope.id]), 0, turns, 0, count);
     }
     this.#last = tokens === 1 && outputs <= 1 ? this.ready.decode : this.ready.prompt;
-    encodePass(encoder, this.#last, step);
+    encodePass(encoder, this.#last, step, timeline);
     return encoder;
   }
 }

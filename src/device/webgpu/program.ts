@@ -24,7 +24,7 @@ export interface Shared {
   readonly ids: Buffer;
   /** By rope id: [maxTokens, 2, pairs] f32. */
   readonly turns: readonly Buffer[];
-  /** By cache id. */
+  /** By cache id, of timeline 0. */
   readonly caches: readonly { readonly keys: Buffer; readonly values: Buffer }[];
   /** By value id: logits and labelled values, f32 rows that stay readable. */
   readonly kept: ReadonlyMap<number, Buffer>;
@@ -43,8 +43,10 @@ export interface GpuProgram {
   readonly turns: readonly Buffer[];
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
-  /** The buffer that is allocated for a planned one. */
-  place(buffer: Buffer): Buffer;
+  /** By cache id, of timeline 0; `place` gives the others'. */
+  readonly caches: Shared["caches"];
+  /** The buffer that is allocated for a planned one: of a cache, the timeline's own. */
+  place(buffer: Buffer, timeline: number): Buffer;
   /** Where a value can be read after a step; undefined unless it is kept. */
   kept(value: Value): Buffer | undefined;
   weight(weight: Weight): Placement;
@@ -89,10 +91,20 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);
-  const caches = graph.caches.map((cache) => ({
-    keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache).keys),
-    values: keep(`values of layer ${cache.layer}`, kvBytes(cache).values),
-  }));
+  const timelines = Array.from({ length: graph.timelines }, () =>
+    graph.caches.map((cache) => ({
+      keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache).keys),
+      values: keep(`values of layer ${cache.layer}`, kvBytes(cache).values),
+    })),
+  );
+  const [caches] = timelines;
+  /** Of a cache's buffer: the same of each timeline. */
+  const twins = new Map(
+    caches.flatMap(({ keys, values }, id): [number, Buffer[]][] => [
+      [keys.id, timelines.map((all) => all[id].keys)],
+      [values.id, timelines.map((all) => all[id].values)],
+    ]),
+  );
   const result = (bytes: number) => Math.max(LEAST_RESULT, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
@@ -128,14 +140,14 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const slots = assignSlots([decode, prompt], ({ id }) => !isFixed.has(id));
   const slotBuffers = slots.bytes.map((bytes, i) => buffer(`activations ${i}`, bytes));
   const buffers = [...fixed, ...slotBuffers];
-  const place = (planned: Buffer) => {
+  const place = (planned: Buffer, timeline: number) => {
     const slot = slots.slotOf.get(planned.id);
-    return slot === undefined ? planned : slotBuffers[slot];
+    return slot === undefined ? (twins.get(planned.id)?.[timeline] ?? planned) : slotBuffers[slot];
   };
 
   const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
   const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
-  const cacheBytes = graph.caches.map((cache) => kvBytes(cache).keys + kvBytes(cache).values);
+  const cacheBytes = caches.map(({ keys, values }) => graph.timelines * (keys.bytes + values.bytes));
   const activations = sum(slotBuffers) + sum([...kept.values()]);
   const dispatches = decode.length + prompt.length + sampling.all.length;
   const total = sum(buffers) + dispatches * PARAMS_BYTES;
@@ -148,6 +160,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     ids,
     turns,
     sampling,
+    caches,
     footprint: {
       weights: weightBytes,
       caches: cacheBytes,

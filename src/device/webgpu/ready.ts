@@ -14,15 +14,23 @@ import type { KernelSource } from "./wgsl.ts";
 export interface Ready {
   readonly dispatch: Dispatch;
   readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
+  /** By timeline; one and the same where no cache is bound. */
+  readonly groups: readonly GPUBindGroup[];
+}
+
+export interface Bound {
+  /** The GPU's buffer of a planned one. */
+  readonly bufferOf: (planned: Buffer, timeline: number) => GPUBuffer;
+  /** The step uniform. */
+  readonly step: GPUBuffer;
+  readonly timelines: number;
 }
 
 /** Compiles what is new, side by side, and binds everything. DeviceError when a kernel or a binding is wrong. */
 export async function makeReady(
   gpu: Gpu,
   dispatches: readonly Dispatch[],
-  bufferOf: (planned: Buffer) => GPUBuffer,
-  step: GPUBuffer,
+  { bufferOf, step, timelines }: Bound,
 ): Promise<Ready[]> {
   const { device } = gpu;
   const pipelines = await Promise.all(dispatches.map(({ kernel }) => gpu.pipeline(kernel)));
@@ -35,17 +43,25 @@ export async function makeReady(
     const offset = i * PARAMS_BYTES;
     written.set(new Uint8Array(dispatch.params.buffer), offset);
     const { bindings } = KERNELS[kernel] as KernelSource;
-    const entries = bindings.map(([binding, , variable]): GPUBindGroupEntry => {
-      if (variable === "params")
-        return { binding, resource: { buffer: params, offset, size: dispatch.params.byteLength } };
-      if (variable === "step") return { binding, resource: { buffer: step } };
-      const planned = dispatch.buffers[variable];
-      if (!planned) throw new ArgumentError(`buffer of ${dispatch.label}`, variable, "a planned buffer");
-      return { binding, resource: { buffer: bufferOf(planned) } };
-    });
     const layout = gpu.bindLayout(kernel);
-    const group = device.createBindGroup({ label: dispatch.label, layout, entries });
-    return { dispatch, pipeline: pipelines[i], group };
+    const bind = (timeline: number): GPUBindGroup => {
+      const entries = bindings.map(([binding, , variable]): GPUBindGroupEntry => {
+        if (variable === "params")
+          return { binding, resource: { buffer: params, offset, size: dispatch.params.byteLength } };
+        if (variable === "step") return { binding, resource: { buffer: step } };
+        const planned = dispatch.buffers[variable];
+        if (!planned) throw new ArgumentError(`buffer of ${dispatch.label}`, variable, "a planned buffer");
+        return { binding, resource: { buffer: bufferOf(planned, timeline) } };
+      });
+      return device.createBindGroup({ label: dispatch.label, layout, entries });
+    };
+    const first = bind(0);
+    const differs = (timeline: number) =>
+      Object.values(dispatch.buffers).some((b) => bufferOf(b, timeline) !== bufferOf(b, 0));
+    const groups = Array.from({ length: timelines }, (_, timeline) =>
+      differs(timeline) ? bind(timeline) : first,
+    );
+    return { dispatch, pipeline: pipelines[i], groups };
   });
   device.queue.writeBuffer(params, 0, written);
   const wrong = await gpu.scoped();
@@ -54,14 +70,19 @@ export async function makeReady(
 }
 
 /** One pass with those of the dispatches that the step needs. */
-export function encodePass(encoder: GPUCommandEncoder, readies: readonly Ready[], step: StepShape): void {
+export function encodePass(
+  encoder: GPUCommandEncoder,
+  readies: readonly Ready[],
+  step: StepShape,
+  timeline: number,
+): void {
   const pass = encoder.beginComputePass();
-  for (const { dispatch, pipeline, group } of readies) {
-    const groups = dispatch.workgroups(step);
-    if (groups === null) continue;
+  for (const { dispatch, pipeline, groups } of readies) {
+    const workgroups = dispatch.workgroups(step);
+    if (workgroups === null) continue;
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(...groups);
+    pass.setBindGroup(0, groups[timeline]);
+    pass.dispatchWorkgroups(...workgroups);
   }
   pass.end();
 }

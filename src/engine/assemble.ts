@@ -10,7 +10,7 @@ import { rowBytes, type Tensor } from "../format/tensor.ts";
 import { type Model, openModel } from "../model/model.ts";
 import { LanguageModel } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
-import { Session } from "./session.ts";
+import { type Session, shareSessions } from "./session.ts";
 
 export interface LoadProgress {
   /** Bytes of weights read so far, and in all. */
@@ -30,7 +30,7 @@ export interface Prepared {
   readonly device: Device;
   readonly plan: Plan;
   readonly allocation: Allocation;
-  readonly session: Session;
+  readonly sessions: readonly Session[];
 }
 
 /**
@@ -67,8 +67,8 @@ export async function prepare<Extra>(
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);
     await loadWeights(model, plan, allocation, options);
-    const session = new Session(plan.graph, allocation, plan.context, model.config.vocab);
-    return { model, device, plan, allocation, session, extra };
+    const sessions = shareSessions(plan.graph, allocation, plan.context, model.config.vocab);
+    return { model, device, plan, allocation, sessions, extra };
   } catch (error) {
     try {
       await allocation?.close();

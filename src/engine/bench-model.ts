@@ -27,7 +27,7 @@ export interface SyntheticModel extends Omit<SyntheticOptions, "context"> {
   shape: string;
 }
 
-export type BenchLoadOptions = Omit<LoadOptions, "context" | "outputs" | "keepLabels">;
+export type BenchLoadOptions = Omit<LoadOptions, "context" | "sessions" | "outputs" | "keepLabels">;
 
 /** A loaded model and the tests that it was loaded for. */
 export class Bench {
@@ -61,7 +61,7 @@ export class Bench {
   }
 
   run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchRow | BenchProfile> {
-    return bench(this.#parts.session, { ...this.#tests, ...options });
+    return bench(this.#parts.sessions[0], { ...this.#tests, ...options });
   }
 
   async close(): Promise<void> {
@@ -114,7 +114,7 @@ export async function openBench(
   );
   const made = new Bench(parts, checked);
   try {
-    checkProfile(parts.session, checked);
+    checkProfile(parts.sessions[0], checked);
   } catch (error) {
     await made.close();
     throw error;

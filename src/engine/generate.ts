@@ -22,7 +22,10 @@ export interface GenerateOptions extends SampleOptions {
   logprobs?: number;
   /** Limits what may come next, such as to a grammar. The host samples then, from all logits. */
   constraint?: Constraint;
-  /** Aborts; iteration then rejects with AbortedError. What was processed stays in the cache for the next call. */
+  /**
+   * Aborts, also while it waits for a session; iteration then rejects with AbortedError. What was processed stays in the
+   * cache for the next call.
+   */
   signal?: AbortSignal;
   /** While the prompt is read: new tokens processed, and how many there are. */
   onPrompt?: (tokens: number, total: number) => void;
@@ -45,7 +48,7 @@ export interface GenerationResult {
   /** All generated tokens, an end token included. */
   readonly ids: readonly number[];
   readonly promptTokens: number;
-  /** Of these, how many the caches held already. */
+  /** Of these, how many this session or another held already. */
   readonly reusedTokens: number;
   readonly generatedTokens: number;
   /** Reading the new part of the prompt. */
@@ -57,7 +60,7 @@ export interface GenerationResult {
 
 /**
  * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: who
- * iterates again gets what is left. Leaving the loop ends it and frees the model for the next.
+ * iterates again gets what is left. Leaving the loop ends it and frees its session for the next.
  */
 export class Generation implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, GenerationResult>;
@@ -107,11 +110,9 @@ export async function* generateTokens(
     throw new ArgumentError("logprobs", logprobs, `integers 0 to ${MOST_LOGPROBS}`);
   const sample = sampler(options);
   const started = performance.now();
-  const reused = await session.process(prompt, { signal, onProgress: onPrompt });
-  const tokens = new Tokens(session, sample, { most: maxTokens, logprobs, constraint });
-  if (maxTokens === 0) await session.logits();
-  let promptDone = performance.now();
-
+  const tokens = new Tokens(session, sample, { most: maxTokens, logprobs, constraint, signal });
+  let reused = 0;
+  let promptDone = 0;
   const stream = tokenizer.stream({ continues: options.continues, special });
   const hold = new StopHold(stop);
   const ids: number[] = [];
@@ -129,6 +130,9 @@ export async function* generateTokens(
   };
 
   try {
+    reused = await session.process(prompt, { signal, onProgress: onPrompt });
+    if (maxTokens === 0) await session.logits();
+    promptDone = performance.now();
     while (stopReason === null) {
       throwIfAborted(signal, "generating");
       const token = await tokens.next();

@@ -1,6 +1,6 @@
 /**
- * A loaded model: prompt in, text out. Owns the conversion between text and tokens around a session, and the rule
- * that one generation runs at a time. Refuses to know files and devices beyond closing them.
+ * A loaded model: prompt in, text out. Owns the conversion between text and tokens around its sessions, and that each
+ * generation gets one. Refuses to know files and devices beyond closing them.
  */
 import type { Allocation, Device } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
@@ -17,13 +17,14 @@ import type { Model } from "../model/model.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
 import type { Plan } from "./plan.ts";
 import type { Session } from "./session.ts";
+import { SessionPool } from "./session-pool.ts";
 
 interface Parts {
   model: Model;
   device: Device;
   plan: Plan;
   allocation: Allocation;
-  session: Session;
+  sessions: readonly Session[];
   tokenizer: Tokenizer;
   template: ChatTemplate | null;
 }
@@ -38,13 +39,31 @@ export interface PromptOptions {
   template?: RenderOptions;
 }
 
+/**
+ *     const model = await load("needle", { sessions: 4 });
+ *     const answers = await Promise.all(questions.map((question) => model.generate(question).text()));
+ *
+ * Up to `sessions` generations run at once; their tokens and the chunks of their prompts take turns on the device. More
+ * wait in the order in which they began, each until a session is free or its `signal` fires. So a loop over one
+ * generation must not wait for another of the same model unless there is a session for both.
+ *
+ * A generation gets the session that holds the beginning of its prompt and little else, or else the one that nobody has
+ * used for longest; what any other session holds of the prompt's beginning is copied instead of read, also while that
+ * one is still at it. `GenerationResult.reusedTokens` counts all that was not read.
+ */
 export class LanguageModel {
   readonly #parts: Parts;
-  #running = false;
+  readonly #pool: SessionPool;
   #closing: Promise<void> | null = null;
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#pool = new SessionPool(parts.sessions);
+  }
+
+  /** Generations that have a session, and those that wait for one. `plan.sessions` is how many there are. */
+  get activity(): { running: number; waiting: number } {
+    return this.#pool.activity;
   }
 
   get config(): ModelConfig {
@@ -94,20 +113,13 @@ export class LanguageModel {
   }
 
   async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
-    if (this.#closing) throw new NibbleError("argument", "the model is closed");
-    if (this.#running)
-      throw new NibbleError(
-        "argument",
-        "a generation is running already; finish or abort it before the next",
-      );
-    this.#running = true;
+    const ids = this.encode(prompt, options);
+    const session = await this.#pool.take(ids, options.signal);
     try {
-      return yield* generateTokens(this.#parts.session, this.tokenizer, this.encode(prompt, options), {
-        ...options,
-        continues: this.#isRaw(prompt, options),
-      });
+      const continues = this.#isRaw(prompt, options);
+      return yield* generateTokens(session, this.tokenizer, ids, { ...options, continues });
     } finally {
-      this.#running = false;
+      this.#pool.giveBack(session);
     }
   }
 
@@ -119,6 +131,7 @@ export class LanguageModel {
 
   /** Frees threads, memory and files. Safe to call twice. */
   close(): Promise<void> {
+    this.#pool.close(new NibbleError("argument", "the model is closed"));
     this.#closing ??= (async () => {
       try {
         await this.#parts.allocation.close();

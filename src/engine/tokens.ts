@@ -2,7 +2,6 @@
  * Where a generation's next token comes from: a device that samples and runs ahead by itself, or this host, from as few
  * logits as the options need. Both give the same ids for the same seed. Refuses to know text and stop conditions.
  */
-import type { Continuation } from "../device/contract.ts";
 import { type Likelihood, likelihood } from "./likelihood.ts";
 import type { Sampler } from "./sample.ts";
 import type { Session } from "./session.ts";
@@ -24,6 +23,8 @@ export interface TokensOptions {
   /** How many of the likeliest to tell beside each token; undefined: no likelihoods. */
   logprobs?: number;
   constraint?: Constraint;
+  /** Ends the waiting for the device. */
+  signal?: AbortSignal;
 }
 
 export interface Token {
@@ -35,57 +36,78 @@ export class Tokens {
   readonly #session: Session;
   readonly #sample: Sampler;
   readonly #options: TokensOptions;
-  /** undefined: not asked yet; null: the host samples. */
-  #ahead: Pick<Continuation, "next"> | null | undefined;
+  /** Tokens that may still come. */
+  #left: number;
+  /** The host samples: the device cannot, or only ids would come back from it. */
+  #isByHost: boolean;
 
   /** After `session`'s timeline. */
   constructor(session: Session, sample: Sampler, options: TokensOptions) {
     this.#session = session;
     this.#sample = sample;
     this.#options = options;
-    // A device chooses by itself, and only ids come back.
-    if (options.logprobs !== undefined || options.constraint) this.#ahead = null;
+    this.#left = options.most;
+    this.#isByHost = options.logprobs !== undefined || options.constraint !== undefined;
   }
 
-  /** The token after the timeline; null: the constraint allows none, the text is complete. */
+  /**
+   * The token after the timeline; null: the constraint allows none, the text is complete. While it is looked at, other
+   * sessions may have the device.
+   */
   async next(): Promise<Token | null> {
     const session = this.#session;
-    const sample = this.#sample;
-    if (this.#ahead === undefined)
-      this.#ahead = sample.sampling && session.runAhead(sample.sampling, this.#options.most);
-    if (this.#ahead) {
-      const id = await this.#ahead.next();
-      if (id !== null) {
-        sample.skip();
-        return { id };
-      }
-      // These options may keep more words than the device sorts, and such texts tend to do it again.
-      this.end();
-      await session.process([...session.ids]);
+    const { signal } = this.#options;
+    try {
+      await session.hold(signal);
+      const id = await this.#chosen();
+      this.#left--;
+      if (id !== null) return { id };
+      await session.hold(signal);
+      return await this.#choose();
+    } finally {
+      session.rest();
     }
-    return this.#choose();
   }
 
   /** The token that came last becomes part of the timeline. */
   accept(id: number): Promise<void> {
-    return this.#session.push(id);
+    return this.#session.push(id, this.#options.signal);
   }
 
   /** No more are wanted. Does not wait for what a device has under way. */
   end(): void {
-    this.#ahead = null;
     this.#session.stopAhead();
+    this.#session.rest();
+  }
+
+  /** What the device chooses; null: the host has to. */
+  async #chosen(): Promise<number | null> {
+    const session = this.#session;
+    const { sampling } = this.#sample;
+    if (this.#isByHost || !sampling) return null;
+    // Among several, steps ahead would mostly be stopped and thrown away.
+    const isAlone = session.share.turns.users < 2;
+    const ahead = session.ahead ?? session.runAhead(sampling, isAlone ? this.#left : 1);
+    const id = ahead && (await ahead.next());
+    if (id === null || !isAlone) session.stopAhead();
+    if (id !== null) this.#sample.skip();
+    // The options may keep more words than the device sorts, and such texts tend to do it again.
+    else this.#isByHost = true;
+    return id;
   }
 
   async #choose(): Promise<Token | null> {
     const { logprobs, constraint } = this.#options;
-    const { ids } = this.#session;
-    if (logprobs === undefined && !constraint) return { id: this.#sample.next(await this.#logits(), ids) };
-    const given = await this.#session.logits();
+    const session = this.#session;
+    if (logprobs === undefined && !constraint)
+      return { id: this.#sample.next(await this.#logits(), session.ids) };
+    const given = await session.logits();
+    // A grammar takes its time.
+    session.rest();
     const allowed = constraint ? await constraint.allowed() : null;
     const logits = given.slice();
     if (allowed && !exclude(logits, allowed)) return null;
-    const id = this.#sample.next(logits, ids);
+    const id = this.#sample.next(logits, session.ids);
     await constraint?.accept(id);
     return logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) };
   }

@@ -184,12 +184,13 @@ describe.each<[string, () => Device | Promise<Device>]>([
 ])("a tiny shape with random weights, on %s", (_name, device) => {
   it.each(["int4", "f16", "rq4"])("runs every test, over %s", async (kv) => {
     const checkpoint = syntheticCheckpoint(TINY);
-    const { session, allocation, model } = await prepare(
+    const { sessions, allocation, model } = await prepare(
       checkpoint,
       device,
       { kv, chunk: 8 },
       async () => {},
     );
+    const [session] = sessions;
     try {
       const { logits } = await session.sync([5, 6, 7]);
       expect(logits.every(Number.isFinite)).toBe(true);

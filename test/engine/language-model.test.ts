@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LanguageModel } from "../../src/engine/language-model.ts";
 import { type LoadOptions, load } from "../../src/engine/load.ts";
-import { AbortedError, ArgumentError, NibbleError } from "../../src/format/errors.ts";
+import { AbortedError, ArgumentError } from "../../src/format/errors.ts";
 
 const QUESTION = "What is a whale?";
 const needle = (options: LoadOptions = {}) => load("needle", { context: 256, threads: 2, ...options });
@@ -38,17 +38,30 @@ describe("one model", () => {
     expect(await again()).toEqual(wanted);
   });
 
-  it("runs one generation at a time and says so, once", async () => {
+  it("with one session runs one generation at a time, the others in the order in which they began", async () => {
     const first = model.generate(QUESTION, { maxTokens: 12, ignoreEnd: true });
-    const second = model.generate("Another?");
     const pieces = first[Symbol.asyncIterator]();
     await pieces.next();
-    const error = await second.result().catch((error: unknown) => error);
-    expect(error).toBeInstanceOf(NibbleError);
-    expect((error as Error).message).toContain("running already");
-    // The refused one does not end the running one, nor unlock the model.
-    await expect(model.generate("A third?").result()).rejects.toThrow("running already");
+    const done: string[] = [];
+    const controller = new AbortController();
+    const later = (name: string, signal?: AbortSignal) =>
+      model
+        .generate(`Another? ${name}`, { maxTokens: 3, signal })
+        .result()
+        .then(
+          () => done.push(name),
+          (error: unknown) => done.push(`${name}: ${(error as Error).message}`),
+        );
+    const all = [later("second"), later("third", controller.signal), later("fourth")];
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(model.activity).toEqual({ running: 1, waiting: 3 });
+    controller.abort();
+    await all[1];
+    expect(done).toEqual(["third: waiting for a session was stopped"]);
     expect((await first.result()).ids).toEqual(wanted);
+    await Promise.all(all);
+    expect(done.slice(1)).toEqual(["second", "fourth"]);
+    expect(model.activity).toEqual({ running: 0, waiting: 0 });
     expect(await again()).toEqual(wanted);
   });
 
@@ -95,6 +108,54 @@ describe("one model", () => {
     const ids = await sampled(1);
     expect(await sampled(1)).toEqual(ids);
     expect(await sampled(2)).not.toEqual(ids);
+  });
+});
+
+describe("several sessions", () => {
+  const PROMPTS = [QUESTION, "Who wrote Emma?", "Name a river in France."];
+  const options = { maxTokens: 30, ignoreEnd: true, temperature: 0.8, seed: 7 };
+
+  it("say at once what each says alone, and leave each its own text", async () => {
+    const alone = await needle({ sessions: 3 });
+    const wanted: (readonly number[])[] = [];
+    for (const prompt of PROMPTS) wanted.push((await alone.generate(prompt, options).result()).ids);
+    await alone.close();
+
+    const model = await needle({ sessions: 3 });
+    const results = await Promise.all(PROMPTS.map((prompt) => model.generate(prompt, options).result()));
+    expect(results.map(({ ids }) => ids)).toEqual(wanted);
+    // Each goes on where it was.
+    for (const [i, prompt] of PROMPTS.entries()) {
+      const longer = { ids: [...model.encode(prompt), ...wanted[i], 300] };
+      const { reusedTokens } = await model.generate(longer, { maxTokens: 1 }).result();
+      expect(reusedTokens).toBe(longer.ids.length - 2);
+    }
+    await model.close();
+  });
+
+  it("read a long prefix once", async () => {
+    const model = await needle({ sessions: 2, context: 512 });
+    const prefix = Array.from({ length: 300 }, (_, i) => 300 + ((i * 37) % 3000));
+    const [a, b] = [1, 2].map((last) => ({ ids: [...prefix, 299 + last] }));
+    const wanted = (await model.generate(a, options).result()).ids;
+    const busy = model.generate(a, { ignoreEnd: true })[Symbol.asyncIterator]();
+    await busy.next();
+    const other = await model.generate(b, options).result();
+    expect(other.reusedTokens).toBe(300);
+    await busy.return();
+    const again = await model.generate(b, options).result();
+    expect(other.ids).toEqual(again.ids);
+    expect((await model.generate(a, options).result()).ids).toEqual(wanted);
+    await model.close();
+  });
+
+  it("that wait when the model is closed are refused", async () => {
+    const model = await needle({ sessions: 1 });
+    const pieces = model.generate(QUESTION)[Symbol.asyncIterator]();
+    await pieces.next();
+    const waiting = expect(model.generate(QUESTION).result()).rejects.toThrow("the model is closed");
+    await model.close();
+    await waiting;
   });
 });
 

@@ -110,7 +110,9 @@ describeGpu("a profile of a model", () => {
   it("counts each matrix and the cache once", async () => {
     const device = () => softwareGpu().then((gpu) => webgpuDevice(gpu));
     const options = { chunk: 16, context: 96 };
-    const { session, allocation } = await prepare(syntheticCheckpoint(TINY), device, options, async () => {});
+    const checkpoint = syntheticCheckpoint(TINY);
+    const { sessions, allocation } = await prepare(checkpoint, device, options, async () => {});
+    const [session] = sessions;
     try {
       const tests = { prompt: [16], generate: [1], depth: [40], repetitions: 1, profile: true };
       const profiles: BenchProfile[] = [];

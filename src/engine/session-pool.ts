@@ -1,0 +1,108 @@
+/**
+ * Which session a generation gets: the one that goes on with what it holds, or else the one that nobody has used for
+ * longest; what another holds of the prompt's beginning is copied by `Session.process`. Owns the queue of those who wait
+ * for one. Refuses to know text.
+ */
+import { AbortedError } from "../format/errors.ts";
+import { type Session, WORTH_COPYING } from "./session.ts";
+
+interface Place {
+  readonly session: Session;
+  isBusy: boolean;
+  /** When it was given back last, as a count; 0: never. */
+  usedAt: number;
+}
+
+interface Waiting {
+  readonly ids: readonly number[];
+  readonly give: (session: Session) => void;
+  readonly refuse: (error: Error) => void;
+}
+
+export class SessionPool {
+  readonly #places: readonly Place[];
+  readonly #waiting: Waiting[] = [];
+  #uses = 0;
+  #closed: Error | null = null;
+
+  constructor(sessions: readonly Session[]) {
+    this.#places = sessions.map((session) => ({ session, isBusy: false, usedAt: 0 }));
+  }
+
+  /** Sessions that someone has, and how many wait for one. */
+  get activity(): { running: number; waiting: number } {
+    return { running: this.#places.filter(({ isBusy }) => isBusy).length, waiting: this.#waiting.length };
+  }
+
+  /** A session for a timeline that begins with `ids`, until `give back`. In the order of asking. */
+  async take(ids: readonly number[], signal?: AbortSignal): Promise<Session> {
+    if (this.#closed) throw this.#closed;
+    if (signal?.aborted) throw new AbortedError("waiting for a session");
+    const session = this.#best(ids);
+    if (session) return session;
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        signal?.removeEventListener("abort", aborted);
+        const at = this.#waiting.indexOf(waiting);
+        if (at >= 0) this.#waiting.splice(at, 1);
+      };
+      const refuse = (error: Error) => {
+        leave();
+        reject(error);
+      };
+      const aborted = () => refuse(new AbortedError("waiting for a session"));
+      const give = (session: Session) => {
+        leave();
+        resolve(session);
+      };
+      const waiting = { ids, give, refuse };
+      this.#waiting.push(waiting);
+      signal?.addEventListener("abort", aborted, { once: true });
+    });
+  }
+
+  giveBack(session: Session): void {
+    const place = this.#places[session.timeline];
+    place.isBusy = false;
+    place.usedAt = ++this.#uses;
+    session.share.turns.users--;
+    const [next] = this.#waiting;
+    const given = next && this.#best(next.ids);
+    if (given) next.give(given);
+  }
+
+  /** Refuses all who wait, and all who come. */
+  close(error: Error): void {
+    this.#closed ??= error;
+    for (const { refuse } of [...this.#waiting]) refuse(error);
+  }
+
+  #best(ids: readonly number[]): Session | null {
+    const held = this.#places.map(({ session }) => session.reusable(ids));
+    const longest = Math.max(...held);
+    const idle = this.#places.flatMap((place, i) => {
+      if (place.isBusy) return [];
+      const all = place.session.ids.length;
+      // What would be copied into it is no reason against it only if nothing much is lost.
+      const isLongest = longest - held[i] < WORTH_COPYING;
+      const rank =
+        isLongest && all - held[i] < WORTH_COPYING
+          ? GOES_ON
+          : all === 0
+            ? EMPTY
+            : isLongest && 2 * held[i] >= all
+              ? TURNS_BACK
+              : OTHER;
+      return [{ place, rank, held: rank === OTHER ? 0 : held[i] }];
+    });
+    idle.sort((a, b) => a.rank - b.rank || b.held - a.held || a.place.usedAt - b.place.usedAt);
+    const place = idle[0]?.place;
+    if (!place) return null;
+    place.isBusy = true;
+    place.session.share.turns.users++;
+    return place.session;
+  }
+}
+
+/** In this order: a text that goes on; one that was never used; one of which most is kept; any. */
+const [GOES_ON, EMPTY, TURNS_BACK, OTHER] = [0, 1, 2, 3];

@@ -83,16 +83,11 @@ export class SessionPool {
     const idle = this.#places.flatMap((place, i) => {
       if (place.isBusy) return [];
       const all = place.session.ids.length;
-      // What would be copied into it is no reason against it only if nothing much is lost.
-      const isLongest = longest - held[i] < WORTH_COPYING;
-      const rank =
-        isLongest && all - held[i] < WORTH_COPYING
-          ? GOES_ON
-          : all === 0
-            ? EMPTY
-            : isLongest && 2 * held[i] >= all
-              ? TURNS_BACK
-              : OTHER;
+      // Most of it is kept, or the prompt is answered anew, and copying from another would not bring more.
+      const isPrompt = held[i] === ids.length - 1;
+      const isKept = (isPrompt || 2 * held[i] >= all) && longest - held[i] < WORTH_COPYING;
+      const isLittleLost = all - held[i] < WORTH_COPYING;
+      const rank = isKept && isLittleLost ? GOES_ON : all === 0 ? EMPTY : isKept ? TURNS_BACK : OTHER;
       return [{ place, rank, held: rank === OTHER ? 0 : held[i] }];
     });
     idle.sort((a, b) => a.rank - b.rank || b.held - a.held || a.place.usedAt - b.place.usedAt);
@@ -104,5 +99,5 @@ export class SessionPool {
   }
 }
 
-/** In this order: a text that goes on; one that was never used; one of which most is kept; any. */
+/** In this order: a text that goes on; one that was never used; one that is taken up earlier; any. */
 const [GOES_ON, EMPTY, TURNS_BACK, OTHER] = [0, 1, 2, 3];

@@ -200,13 +200,14 @@ describe("a generation gets", () => {
   });
 
   it("an empty one, rather than one that would lose what it holds", async () => {
-    expect(await timeline([a, b], [...b.slice(0, 300), 1])).toBe(2);
+    expect(await timeline([a, b], [...b.slice(0, 300), 1, 1])).toBe(2);
     expect(await timeline([a, b], ids(10, 9))).toBe(2);
+    expect(await timeline([ids(20, 1), b], [...ids(3, 1), 9, 9])).toBe(2);
   });
 
   it("one that keeps most of its text, or else the one that nobody used for longest", async () => {
-    expect(await timeline([a, b, c, d], [...c.slice(0, 300), 1])).toBe(2);
-    expect(await timeline([a, b, c, d], [...c.slice(0, 150), 1])).toBe(0);
+    expect(await timeline([a, b, c, d], [...c.slice(0, 300), 1, 1])).toBe(2);
+    expect(await timeline([a, b, c, d], [...c.slice(0, 150), 1, 1])).toBe(0);
     expect(await timeline([a, b, c, d], ids(10, 9))).toBe(0);
   });
 

@@ -148,14 +148,19 @@ export class Session implements Sharer {
     const total = this.#ids.length + ids.length;
     if (total > this.context) throw new ContextError(total, this.context);
     for (const id of ids) this.#check(id);
-    await this.#settled;
-    const { maxOutputs, logits } = this.graph;
-    for (let at = 0; at < ids.length; at += maxOutputs) {
-      throwIfAborted(options.signal, "reading");
-      const chunk = ids.slice(at, at + maxOutputs);
-      await this.#run(chunk, chunk.length);
-      for (let row = 0; row < chunk.length; row++) yield await this.allocation.read(logits, row, 1);
-      options.onProgress?.(at + chunk.length, ids.length);
+    await this.share.turns.take(this, options.signal);
+    try {
+      await this.#settled;
+      const { maxOutputs, logits } = this.graph;
+      for (let at = 0; at < ids.length; at += maxOutputs) {
+        throwIfAborted(options.signal, "reading");
+        const chunk = ids.slice(at, at + maxOutputs);
+        await this.#run(chunk, chunk.length);
+        for (let row = 0; row < chunk.length; row++) yield await this.allocation.read(logits, row, 1);
+        options.onProgress?.(at + chunk.length, ids.length);
+      }
+    } finally {
+      this.rest();
     }
   }
 
@@ -266,7 +271,8 @@ export class Session implements Sharer {
     const { timeline } = this;
     await this.allocation.run({ ids: Uint32Array.from(chunk), position, outputs, timeline });
     this.#ids.push(...chunk);
-    this.#hasLogits = outputs > 0;
+    // Of several rows the last would be the one.
+    this.#hasLogits = outputs === 1;
     this.#written = Math.max(this.#written, this.#ids.length);
   }
 }

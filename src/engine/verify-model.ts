@@ -55,14 +55,14 @@ export async function* verifyModel(
   const open = async (kv: string): Promise<VerifySource> => {
     const checkpoint = await openCheckpoint(path);
     const wanted = { kv, context: study.context, chunk, outputs: OUTPUTS, onProgress: onLoad, signal };
-    const { session, device, plan, allocation, extra } = await prepare(
+    const { sessions, device, plan, allocation, extra } = await prepare(
       checkpoint,
       () => openDevice(options),
       { ...wanted, outputs: Math.min(OUTPUTS, chunk ?? OUTPUTS) },
       () => checkpoint.tokenizer(),
     );
     return {
-      session,
+      session: sessions[0],
       device,
       cacheBytes: plan.cacheBytes,
       tokenizer: extra,

@@ -37,7 +37,7 @@ function chatting(
   const { context = 1000, think, source = qwen3, ...script } = options;
   let reply = "";
   let start = -1;
-  const { session, steps } = scriptedSession(
+  const { sessions, steps } = scriptedSession(
     (position) => {
       if (start < 0) start = position;
       const char = reply[position - start];
@@ -55,7 +55,7 @@ function chatting(
     note: (text: string) => void notes.push(text),
   } as unknown as Screen;
   const model = new LanguageModel({
-    session,
+    sessions,
     tokenizer,
     template: chatTemplateFromConfig({ chat_template: source }),
     plan: { context, kv: "int4", cacheBytes: 1024, weightBytes: 2048, graph: { caches: [] } },

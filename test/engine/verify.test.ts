@@ -45,7 +45,7 @@ function memory(): LogitsStore & { rows: Float32Array[] } {
 
 async function open(kv: string, context: number): Promise<VerifySource> {
   const checkpoint = await openCheckpoint(await findModel("needle"));
-  const { session, device, plan, allocation } = await prepare(
+  const { sessions, device, plan, allocation } = await prepare(
     checkpoint,
     () => wasmDevice({ threads: 1 }),
     { kv, context, chunk: 64, outputs: 24 },
@@ -55,7 +55,7 @@ async function open(kv: string, context: number): Promise<VerifySource> {
     await allocation.close();
     await checkpoint.close();
   };
-  return { session, tokenizer, device, cacheBytes: plan.cacheBytes, close };
+  return { session: sessions[0], tokenizer, device, cacheBytes: plan.cacheBytes, close };
 }
 
 async function all(rows: AsyncGenerator<VerifyRow>): Promise<VerifyRow[]> {

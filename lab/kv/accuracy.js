@@ -3,7 +3,8 @@
  * What each cache format costs a model, on the CPU: `nibble verify`'s study (src/engine/verify.ts) with every position of
  * a long text measured, by depth, with more needles, and with a format that does not ship: rq4 without rotation. Prints
  * JSON rows.
- *   node lab/kv/accuracy.js MODEL [--text FILE ...] [--tokens 24576] [--lengths 1024,4096] [--documents 8] [--threads 2]
+ *   node lab/kv/accuracy.js MODEL [--text FILE ...] [--tokens 20480] [--lengths 1024,4096] [--documents 6]
+ *     [--formats "int4,rq4,rq4 without rotation"] [--threads 2]
  * Run `npm run build` first. --tokens 0 leaves out the text, --lengths 0 the needles.
  */
 import { readFileSync } from "node:fs";
@@ -21,9 +22,10 @@ const { values: options, positionals } = parseArgs({
       multiple: true,
       default: ["models/texts/persuasion.txt", "examples/texts/northanger-abbey.txt"],
     },
-    tokens: { type: "string", default: "24576" },
+    tokens: { type: "string", default: "20480" },
     lengths: { type: "string", default: "1024,2048,4096,8192,16384" },
-    documents: { type: "string", default: "8" },
+    documents: { type: "string", default: "6" },
+    formats: { type: "string", default: "int4,rq4,rq4 without rotation" },
     threads: { type: "string", default: "2" },
   },
 });
@@ -39,7 +41,7 @@ const { openCheckpoint } = await from(dist, "format/open.js");
 const { planStudy, verify } = await from(dist, "engine/verify.js");
 const { haystack } = await from(dist, "engine/needles.js");
 const { LogitsFile } = await from(dist, "engine/logits-file.js");
-const unrotated = unrotatedBuild();
+const unrotated = options.formats.includes(UNROTATED) ? unrotatedBuild() : "";
 
 const texts = options.text.map((file) => readFileSync(join(root, file), "utf8"));
 const tokens = Number(options.tokens);
@@ -69,7 +71,7 @@ async function plan() {
     }),
   );
   const context = Math.max(tokens, ...lengths.map((length) => length + 256));
-  return { ...study, windows, haystacks, context, formats: ["int4", "rq4", UNROTATED] };
+  return { ...study, windows, haystacks, context, formats: options.formats.split(",") };
 }
 
 const study = await plan();
@@ -80,14 +82,14 @@ async function open(kv) {
   const { wasmDevice } = await from(folder, "device/wasm/wasm.js");
   const { prepare } = await from(folder, "engine/assemble.js");
   const checkpoint = await (await from(folder, "format/open.js")).openCheckpoint(model);
-  const { session, plan, allocation, extra } = await prepare(
+  const { sessions, plan, allocation, extra } = await prepare(
     checkpoint,
     () => wasmDevice({ threads: Number(options.threads) }),
     { kv: kv === UNROTATED ? "rq4" : kv, context: study.context, chunk: CHUNK, outputs: CHUNK },
     () => checkpoint.tokenizer(),
   );
   return {
-    session,
+    session: sessions[0],
     tokenizer: extra,
     // Any name is a format here.
     device: { name: "wasm", description: "the CPU", kvFormats: null },

@@ -64,6 +64,8 @@ function plots(rows: readonly VerifyRow[]): string {
   const all = depthRows(rows);
   const compared = [...new Set(all.filter((row) => row.divergence).map(({ kv }) => kv))];
   const depths = [...new Set(all.map(({ depth }) => depth))].filter((depth) => depth !== null);
+  const answers = rows.filter((row) => row.kind === "answer");
+  const lengths = [...new Set(answers.map(({ tokens }) => tokens))];
   // One depth alone has no row for all of them.
   const whole = (kv: string) => all.filter((row) => row.kv === kv).at(-1)?.divergence;
   const drawn = [
@@ -85,6 +87,17 @@ function plots(rows: readonly VerifyRow[]): string {
         const values = found ? [found.medianKl, found.kl90, found.kl99, found.kl999, found.maxKl] : [];
         return { name, values };
       }),
+    },
+    {
+      title: "Mean KL in its answers to questions about needles, by tokens in front, nats",
+      places: lengths.map(grouped),
+      lines: compared.map((name) => ({
+        name,
+        values: lengths.map(
+          (length) =>
+            answers.find((row) => row.kv === name && row.tokens === length)?.divergence?.meanKl ?? null,
+        ),
+      })),
     },
   ];
   const figures = drawn.flatMap((plot) => {
@@ -120,8 +133,8 @@ function depthTable(rows: readonly VerifyRow[]): string {
         row.perplexity.toPrecision(4),
         ...(found
           ? [
-              `${found.meanKl.toPrecision(3)} ± ${found.meanKlError.toPrecision(2)}`,
-              ...[found.medianKl, found.kl999, found.maxKl].map((kl) => kl.toPrecision(3)),
+              `${nats(found.meanKl)} ± ${nats(found.meanKlError)}`,
+              ...[found.medianKl, found.kl999, found.maxKl].map(nats),
               `${(100 * found.sameTop).toFixed(1)} % ± ${(100 * found.sameTopError).toFixed(1)}`,
             ]
           : ["", "", "", "", ""]),
@@ -129,6 +142,10 @@ function depthTable(rows: readonly VerifyRow[]): string {
     ];
   });
   return table(heads, cells);
+}
+
+function nats(kl: number): string {
+  return kl > 0 && kl < 1e-4 ? "< 0.0001" : kl.toFixed(kl < 1 ? 4 : 2);
 }
 
 /** One for each format: lengths down, depths across. */
@@ -167,6 +184,7 @@ const STYLE = `
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; }
+td:not(:last-child) { white-space: nowrap; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--faint); text-align: left; }
 .needle { background: color-mix(in srgb, var(--4) calc(var(--share) * .6), transparent); text-align: center; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }

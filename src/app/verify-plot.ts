@@ -72,7 +72,7 @@ export function plotSvg({ title, places, lines }: Plot): string | null {
       const value = 10 ** (bottom + i);
       const at = fixed(y(value));
       const line = `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}"/>`;
-      return `${line}<text x="${LEFT - 8}" y="${at}" dy="4" text-anchor="end">${value.toPrecision(1)}</text>`;
+      return `${line}<text x="${LEFT - 8}" y="${at}" dy="4" text-anchor="end">${tick(bottom + i)}</text>`;
     }),
     ...places.map(
       (place, i) =>
@@ -85,6 +85,11 @@ export function plotSvg({ title, places, lines }: Plot): string | null {
 
 function isShown(value: number | null): value is number {
   return value !== null && value > 0 && Number.isFinite(value);
+}
+
+/** A power of ten as people write it. */
+function tick(power: number): string {
+  return power >= -4 && power <= 4 ? `${Number((10 ** power).toFixed(4))}` : `1e${power}`;
 }
 
 /** Where labels stand so that none covers another: from the top down, each below the last. */

@@ -136,18 +136,19 @@ function toText(model: string, row: VerifyRow, rows: readonly VerifyRow[]): stri
   if (row.kind === "format") {
     if (rows.length > 1) return null;
     const parts = [printable(model), printable(row.device), `${grouped(row.context)} tokens of context`];
-    return `${parts.join(" · ")}\nKL in nats\n\n${columns(HEADS, WIDTHS)}`;
+    return `${parts.join(" · ")}\nKL in nats; @: the answers to questions behind so many tokens\n\n${columns(HEADS, WIDTHS)}`;
   }
   return row.kind === "depth" || row.kind === "answer" ? measuredText(row) : null;
 }
 
 function measuredText(row: DepthRow | AnswerRow): string {
-  const where = row.kind === "answer" ? `answers` : row.depth === null ? "all" : grouped(row.depth);
+  const where =
+    row.kind === "answer" ? `@ ${grouped(row.tokens)}` : row.depth === null ? "all" : grouped(row.depth);
   const found = row.divergence;
   return columns(
     [
       row.kv,
-      row.kind === "answer" ? `@ ${grouped(row.tokens)}` : where,
+      where,
       grouped(row.positions),
       short(row.perplexity),
       ...(found

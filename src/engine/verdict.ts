@@ -52,7 +52,7 @@ export function verdict(
   const compared = judged.flatMap((row) =>
     row.divergence ? [{ where: place(row), ...row.divergence }] : [],
   );
-  const parts: string[] = [];
+  const parts = predicts ? [] : [compared.length > 0 ? `judged by its answers, for ${unread}` : unread];
   let at = -1;
   if (compared.length > 0) {
     const worst = compared.reduce((most, row) => (row.meanKl > most.meanKl ? row : most));
@@ -64,7 +64,6 @@ export function verdict(
   if (can) at = Math.max(at, needleGrade(found.right, base.right));
   if (base.asked > 0)
     parts.push(can ? `${found.right} of ${found.asked} needles, f16 ${base.right}` : cannot);
-  if (!predicts) parts.push(unread);
   return { kind: "verdict", kv, grade: GRADES[at]?.[0] ?? "not judged", text: parts.join("; ") };
 }
 

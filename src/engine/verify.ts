@@ -9,7 +9,7 @@ import { kvCodec } from "../cache/codecs.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { type ChatTemplate, encodePrompt } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
-import { type DivergenceSummary, distribution, Tally } from "./divergence.ts";
+import { type Distribution, type DivergenceSummary, distribution, Tally } from "./divergence.ts";
 import { ANSWER_TOKENS, askNeedle, type Haystack, haystack, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
 import { checkFormat, type PlannedDevice } from "./plan.ts";
 import type { Session, SyncOptions } from "./session.ts";
@@ -195,9 +195,10 @@ function needleContext({ needles }: Haystack): number {
 export async function* verify(
   study: Study,
   open: (kv: string) => Promise<VerifySource>,
-  truth: LogitsStore,
+  store: LogitsStore,
   options: VerifyOptions = {},
 ): AsyncGenerator<VerifyRow, void> {
+  const truth = new Truth(store);
   let formats = ["f16"];
   let overF16: readonly VerifyRow[] = [];
   const answers = new Map<Needle, readonly number[]>();
@@ -213,6 +214,7 @@ export async function* verify(
       }
       yield { kind: "format", kv, device: device.description, context: study.context, cacheBytes };
       const rows: VerifyRow[] = [];
+      truth.rewind();
       const reading = new Reading(kv, source, truth, options);
       for await (const row of reading.text(study)) {
         rows.push(row);
@@ -230,16 +232,43 @@ export async function* verify(
   }
 }
 
-/** One format's turn. Over f16 the truth is written, over the others it is read, in the same order. */
+/** The distributions over f16, in the order in which every format meets them. */
+class Truth {
+  readonly #store: LogitsStore;
+  /** What need not be summed up again. */
+  readonly #sums: Pick<Distribution, "logSum" | "top">[] = [];
+  #next = 0;
+
+  constructor(store: LogitsStore) {
+    this.#store = store;
+  }
+
+  /** Over f16 there is nothing to compare with. */
+  async add({ logits, logSum, top }: Distribution): Promise<null> {
+    await this.#store.add(logits);
+    this.#sums.push({ logSum, top });
+    return null;
+  }
+
+  /** Begins again. */
+  rewind(): void {
+    this.#next = 0;
+  }
+
+  async next(): Promise<Distribution> {
+    const row = this.#next++;
+    return { logits: await this.#store.get(row), ...this.#sums[row] };
+  }
+}
+
+/** One format's turn. Over f16 the truth is written, over the others it is read. */
 class Reading {
   readonly #kv: string;
   readonly #source: VerifySource;
-  readonly #truth: LogitsStore;
+  readonly #truth: Truth;
   readonly #options: VerifyOptions;
-  /** Of the truth, the next. */
-  #row = 0;
 
-  constructor(kv: string, source: VerifySource, truth: LogitsStore, options: VerifyOptions) {
+  constructor(kv: string, source: VerifySource, truth: Truth, options: VerifyOptions) {
     this.#kv = kv;
     this.#source = source;
     this.#truth = truth;
@@ -296,8 +325,7 @@ class Reading {
     let next = 1;
     for await (const logits of this.#source.session.each(ids.slice(0, -1), this.#reporting(doing))) {
       const found = distribution(logits);
-      if (this.#kv === "f16") await this.#truth.add(logits);
-      const truth = this.#kv === "f16" ? null : distribution(await this.#truth.get(this.#row++));
+      const truth = this.#kv === "f16" ? await this.#truth.add(found) : await this.#truth.next();
       tally.add(found, ids[next++], truth);
     }
     return tally;

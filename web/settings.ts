@@ -1,4 +1,5 @@
 /** What a person has chosen, kept between visits; an API key only until the tab is closed. */
+import { kept } from "./kept.ts";
 import { Store } from "./store.ts";
 
 export interface Settings {
@@ -52,15 +53,6 @@ function readSaved(): Partial<Settings> {
         : typeof value === typeof DEFAULTS[name as keyof Settings],
     ),
   );
-}
-
-/** A browser may refuse storage: the page then forgets. */
-function kept<Value>(work: () => Value): Value | null {
-  try {
-    return work();
-  } catch {
-    return null;
-  }
 }
 
 export const settings = new SettingsStore();

@@ -2,6 +2,7 @@
 import { type Api, createApi } from "../../src/app/api/api.ts";
 import type { GuardOptions } from "../../src/app/api/guard.ts";
 import { Metrics } from "../../src/app/api/metrics.ts";
+import type { Page } from "../../src/app/api/page.ts";
 import type { Served } from "../../src/app/api/served.ts";
 import { Slots } from "../../src/app/api/slots.ts";
 import type { LanguageModel } from "../../src/index.ts";
@@ -28,10 +29,12 @@ export interface Serving {
 
 export interface ServingOptions extends Partial<Served>, Partial<GuardOptions> {
   mostWaiting?: number;
+  page?: Page;
 }
 
 export function serving(model: LanguageModel, options: ServingOptions = {}): Serving {
-  const { mostWaiting = 64, apiKey = null, origins = [], hosts = [], ...rest } = options;
+  const { mostWaiting = 64, apiKey = null, origins = [], hosts = [], ...others } = options;
+  const { page = async () => null, ...rest } = others;
   const faults: unknown[] = [];
   const closing = new AbortController();
   const slots = new Slots(model, { parallel: 1, mostWaiting });
@@ -47,7 +50,7 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
     log: (error) => faults.push(error),
     ...rest,
   };
-  const api = createApi(served, { apiKey, origins, hosts }, async () => null);
+  const api = createApi(served, { apiKey, origins, hosts }, page);
   const at = (path: string) => `http://localhost${path}`;
   return {
     api,

@@ -4,17 +4,22 @@
  * page's Content-Security-Policy.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import { getRequestListener } from "@hono/node-server";
+import type { Browser, BrowserContext, Page, Worker } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
 import { bundlePage, MOST_GZIP_BYTES } from "../../scripts/page.js";
+import { openPage } from "../../src/app/api/page.ts";
 import { bytes, grouped } from "../../src/app/figures.ts";
+import { load } from "../../src/engine/load.ts";
 import { planTable } from "../../src/engine/plan-table.ts";
 import { plannedGpu, plannedModel } from "../../src/engine/planned.ts";
+import { serving } from "../app/served.ts";
 import { answer, type Server, serve } from "../format/http-server.ts";
 import { launchChromium } from "./chromium.ts";
 
@@ -264,6 +269,11 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     async () => {
       hasApi = false;
       await open(false);
+      let gpuWorker: Worker | undefined;
+      page.on("worker", async (worker) => {
+        gpuWorker = worker;
+        await worker.evaluate(holdDevice);
+      });
       await page.getByRole("button", { name: /^Run needle-14m/ }).click();
       await page.locator(".lamp.on").waitFor({ timeout: 60_000 });
       await page
@@ -282,10 +292,57 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       expect(held).toBeGreaterThan(30);
       expect(await gauge("weighs")).toBe(bytes(held * 1280));
       expect(await gauge("in-f16")).toBe(bytes(held * 4096));
+
+      await gpuWorker!.evaluate("globalThis.device.destroy()");
+      await ask("And now?");
+      await page
+        .getByText(/the device was lost .*Load the model again/)
+        .first()
+        .waitFor();
+      expect(await page.locator(".lamp.on").count()).toBe(0);
+      // What was said before is still there, and the way back too.
+      expect(await page.locator(".prose").innerText()).toContain("614");
+      await page.locator(".panel").getByRole("button", { name: "Try again" }).waitFor();
       silent(/404/);
     },
     PATIENCE_MS,
   );
+
+  it("is what nibble serve gives: chats over its API, with its key", async () => {
+    const model = await load("needle", { device: "cpu", kv: "int4", context: 1024 });
+    const { api, faults } = serving(model, {
+      apiKey: "secret",
+      page: await openPage(folder, join(root, "models/needle-14m")),
+    });
+    const nibble = createServer(getRequestListener(api));
+    await new Promise<void>((done) => nibble.listen(0, "127.0.0.1", done));
+    try {
+      await page.goto(`http://127.0.0.1:${(nibble.address() as AddressInfo).port}/`);
+      await page.getByLabel(/^API key/).fill("secret");
+      await page.getByRole("button", { name: "Connect" }).click();
+      await page.locator(".lamp.on").waitFor();
+      await page
+        .getByLabel("Documents")
+        .setInputFiles([{ name: "fact.txt", mimeType: "", buffer: Buffer.from(FACT) }]);
+      await page.locator(".document").waitFor();
+      await ask(QUESTION);
+      await page.locator(".answer footer").waitFor();
+      expect(await page.locator(".prose").innerText()).toBe("The room number of Clara Whitfield is 614.");
+      const held = Number(/^(\d+) of 1,024 tokens$/.exec(await gauge("cached"))?.[1]);
+      expect(await gauge("weighs")).toBe(bytes(held * 1280));
+      expect(await gauge("in-f16")).toBe(bytes(held * 4096));
+      const head = await page.request.get(`${page.url()}models/needle-14m-Q8_0.gguf`, {
+        headers: { range: "bytes=0-3" },
+      });
+      expect([head.status(), await head.text()]).toEqual([206, "GGUF"]);
+      expect(faults).toEqual([]);
+    } finally {
+      nibble.closeAllConnections();
+      nibble.close();
+      await model.close();
+    }
+    silent(/401/);
+  });
 
   it("says what to do without WebGPU", async () => {
     hasApi = false;
@@ -414,6 +471,17 @@ const TYPES: Record<string, string> = {
   ".css": "text/css",
   ".svg": "image/svg+xml",
 };
+
+/** In a worker: keeps the GPUDevice that will be asked for, so that it can be lost. */
+function holdDevice(): void {
+  const { prototype } = globalThis.GPUAdapter;
+  const request = prototype.requestDevice;
+  prototype.requestDevice = async function (...all) {
+    const device = await request.apply(this, all);
+    Object.assign(globalThis, { device });
+    return device;
+  };
+}
 
 /** In the page: the lowest contrast of any text to what lies behind it. (WCAG 2.2, 1.4.3) */
 function lowestContrast(): number {

@@ -2,6 +2,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ModelChoice } from "../models/choice.ts";
 import { ModelPanel } from "../models/panel.tsx";
+import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 import { Composer } from "./composer.tsx";
 import type { Talk } from "./talk.ts";
@@ -13,43 +14,42 @@ const NEAR_PIXELS = 48;
 export function Chat({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
   const state = useStore(talk);
   const { model } = useStore(choice);
-  const [isDropping, setDropping] = useState(false);
+  const isDropping = useDrop((files) => {
+    const models = files.filter(({ name }) => /\.(gguf|safetensors)$/i.test(name));
+    const { context, kv } = settings.state;
+    if (models.length > 0) choice.run({ source: models, name: models[0].name, context, kv });
+    talk.attach(files.filter((file) => !models.includes(file)));
+  });
   const { isFollowing, follow } = useFollowing(state.turns);
   const { turns, isRunning, reading } = state;
   const canAsk = model !== null && !isRunning;
   return (
-    <section
-      class={isDropping ? "chat dropping" : "chat"}
-      aria-label="Chat"
-      onDragOver={(event) => {
-        if (!event.dataTransfer?.types.includes("Files")) return;
-        event.preventDefault();
-        setDropping(true);
-      }}
-      onDragLeave={({ relatedTarget, currentTarget }) => {
-        if (!currentTarget.contains(relatedTarget as Node | null)) setDropping(false);
-      }}
-      onDrop={(event) => {
-        event.preventDefault();
-        setDropping(false);
-        talk.attach([...(event.dataTransfer?.files ?? [])]);
-      }}
-    >
+    <section class="chat" aria-label="Chat">
       {/* Read out when it is whole: piece by piece nobody could follow. */}
       <div class="turns" role="log" aria-live="polite" aria-busy={isRunning}>
         {turns.map((turn, i) => (
-          <TurnView key={i} {...{ turn, talk, canAsk, reading }} isLast={i === turns.length - 1} />
+          <TurnView
+            key={i}
+            {...{ turn, talk }}
+            canAsk={canAsk && i === turns.length - 1}
+            reading={i === turns.length - 1 ? reading : null}
+            isLast={i === turns.length - 1}
+          />
         ))}
       </div>
       {turns.length === 0 && <Welcome choice={choice} hasModel={model !== null} />}
-      {isDropping && <p class="drop">Drop text files to put them in front of your next question</p>}
+      {turns.length > 0 && !model && <ModelPanel choice={choice} />}
+      {isDropping && (
+        <p class="drop">
+          Drop texts to put them in front of your next question, or a GGUF file to run it here
+        </p>
+      )}
       <div class="bottom">
         {!isFollowing && (
           <button type="button" class="quiet follow" onClick={follow}>
             To the end
           </button>
         )}
-        {turns.length > 0 && !model && <ModelPanel choice={choice} />}
         <Composer {...{ talk, state, model }} />
       </div>
     </section>
@@ -65,12 +65,45 @@ function Welcome({ choice, hasModel }: { choice: ModelChoice; hasModel: boolean 
       </h1>
       <p>
         {hasModel
-          ? "Ask something, or attach a text and ask about it. Attention runs on a 4-bit cache; the line below the field shows what that saves."
+          ? "Ask something, or attach a text and ask about it. The line below the field shows what the cache holds."
           : "Nibble answers from models on your own machine, with attention computed directly on a 4-bit cache. Choose where the model runs."}
       </p>
       {!hasModel && <ModelPanel choice={choice} />}
     </div>
   );
+}
+
+/** Files dropped anywhere on the page, which would otherwise make way for them. True while some hover over it. */
+function useDrop(onFiles: (files: File[]) => void): boolean {
+  const [isOver, setOver] = useState(false);
+  const take = useRef(onFiles);
+  take.current = onFiles;
+  useEffect(() => {
+    const hasFiles = ({ dataTransfer }: DragEvent) => dataTransfer?.types.includes("Files") === true;
+    const onOver = (event: DragEvent) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      setOver(true);
+    };
+    const onLeave = ({ relatedTarget }: DragEvent) => {
+      if (relatedTarget === null) setOver(false);
+    };
+    const onDrop = (event: DragEvent) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      setOver(false);
+      take.current([...(event.dataTransfer?.files ?? [])]);
+    };
+    addEventListener("dragover", onOver);
+    addEventListener("dragleave", onLeave);
+    addEventListener("drop", onDrop);
+    return () => {
+      removeEventListener("dragover", onOver);
+      removeEventListener("dragleave", onLeave);
+      removeEventListener("drop", onDrop);
+    };
+  }, []);
+  return isOver;
 }
 
 /** Keeps the end in view while `changes` come, unless the reader has scrolled up. */

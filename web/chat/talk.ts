@@ -3,6 +3,7 @@
  * that is stopped, fails or loses its connection: what was said stays, with the reason, and can be asked for again.
  */
 import { grouped } from "../../src/app/figures.ts";
+import { kept } from "../kept.ts";
 import type { ModelChoice } from "../models/choice.ts";
 import { AnswerFailure, answerSpeed, type ChatModel } from "../models/model.ts";
 import { settings } from "../settings.ts";
@@ -49,10 +50,12 @@ export class Talk extends Store<TalkState> {
   readonly #choice: ModelChoice;
   #stop = new AbortController();
   #savedAt = 0;
+  /** The browser keeps no more of this conversation, and that was said. */
+  #isForgetful = false;
 
   constructor(choice: ModelChoice) {
     super({
-      turns: fromSaved(stored()),
+      turns: fromSaved(kept(() => localStorage.getItem(NAME))),
       isRunning: false,
       documents: [],
       draft: "",
@@ -202,27 +205,20 @@ export class Talk extends Store<TalkState> {
 
   #save(): void {
     this.#savedAt = performance.now();
-    try {
-      localStorage.setItem(NAME, toSaved(this.state.turns));
-    } catch {
-      this.set({
-        notice: {
-          text: "This conversation is too large for the browser to keep: it ends when the page is closed.",
-        },
-      });
+    const isKept = kept(() => localStorage.setItem(NAME, toSaved(this.state.turns))) !== null;
+    if (isKept || this.#isForgetful) {
+      this.#isForgetful = !isKept;
+      return;
     }
+    this.#isForgetful = true;
+    // An older state of it would be worse than none.
+    kept(() => localStorage.removeItem(NAME));
+    const text = "This conversation is too large for the browser to keep: it ends when the page is closed.";
+    this.set({ notice: { text } });
   }
 }
 
 /** Nothing came, or what came is not all. */
 export function wantsRetry(turn: Turn): boolean {
   return turn.state === "lost" || turn.state === "failed" || (turn.state === "stopped" && !isAnswered(turn));
-}
-
-function stored(): string | null {
-  try {
-    return localStorage.getItem(NAME);
-  } catch {
-    return null;
-  }
 }

@@ -3,6 +3,7 @@ import { bytes, grouped, rounded } from "../../src/app/figures.ts";
 import { answerSpeed } from "../models/model.ts";
 import { CopyButton } from "../text/copy.tsx";
 import { Markdown } from "../text/markdown.tsx";
+import { memo } from "../text/memo.ts";
 import type { Turn } from "./conversation.ts";
 import type { TextDocument } from "./documents.ts";
 import { type Talk, type TalkState, wantsRetry } from "./talk.ts";
@@ -15,7 +16,8 @@ export interface TurnProperties {
   canAsk: boolean;
 }
 
-export function TurnView({ turn, isLast, talk, reading, canAsk }: TurnProperties) {
+/** A turn that is done costs nothing while the next one streams. */
+export const TurnView = memo(function TurnView({ turn, isLast, talk, reading, canAsk }: TurnProperties) {
   const isRunning = turn.state === "running";
   return (
     <article class="turn">
@@ -49,7 +51,7 @@ export function TurnView({ turn, isLast, talk, reading, canAsk }: TurnProperties
       </div>
     </article>
   );
-}
+});
 
 function Waiting({ turn, reading }: { turn: Turn; reading: TalkState["reading"] }) {
   if (turn.answer !== "") return null;

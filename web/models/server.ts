@@ -227,14 +227,14 @@ async function request(
     const foreign = new URL(url).origin !== globalThis.location?.origin;
     throw new AnswerFailure(
       "lost",
-      `${new URL(url).host} does not answer. Is the server running${foreign ? ", and does it allow this page (CORS)" : ""}?`,
+      `${new URL(url).host} does not answer. Is the server running${foreign ? `, and does it allow this page (nibble serve --cors ${location.origin})` : ""}?`,
     );
   }
   if (response.ok) return response;
   const text = await response.text().catch(() => "");
   const said = parsed(text).error as { message?: unknown; code?: unknown } | undefined;
   const message = said ? sentence(said.message ?? said) : `the server answers ${response.status} to ${path}.`;
-  if (response.status === 401 || response.status === 403)
+  if (response.status === 401)
     throw new AnswerFailure("key", `The server wants an API key${key === "" ? "" : ", and not this one"}.`);
   if (response.status === 404 && path === "models")
     throw new AnswerFailure("other", `There is no OpenAI API at ${url} (404).`);

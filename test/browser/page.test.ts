@@ -110,8 +110,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     );
     // 1,024 of 8,192 tokens at 1,280 and 4,096 bytes.
     expect(await gauge("cached")).toBe("1,024 of 8,192 tokens");
-    expect(await gauge("weighs")).toBe("1.3 MiB");
-    expect(await gauge("in-f16")).toBe("4.0 MiB");
+    expect(await gauge("weighs")).toBe("1.3 MiB of 10.0 MiB");
+    expect(await gauge("in-f16")).toBe("4.0 MiB of 32.0 MiB");
     expect(asked[0]).toMatchObject({
       model: "tiny",
       stream: true,
@@ -290,8 +290,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       expect(await page.locator(".prose").innerText()).toBe("The room number of Clara Whitfield is 614.");
       const held = Number(/^(\d+) of 8,192 tokens$/.exec(await gauge("cached"))?.[1]);
       expect(held).toBeGreaterThan(30);
-      expect(await gauge("weighs")).toBe(bytes(held * 1280));
-      expect(await gauge("in-f16")).toBe(bytes(held * 4096));
+      expect(await gauge("weighs")).toBe(`${bytes(held * 1280)} of 10.0 MiB`);
+      expect(await gauge("in-f16")).toBe(`${bytes(held * 4096)} of 32.0 MiB`);
 
       await gpuWorker!.evaluate("globalThis.device.destroy()");
       await ask("And now?");
@@ -329,8 +329,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       await page.locator(".answer footer").waitFor();
       expect(await page.locator(".prose").innerText()).toBe("The room number of Clara Whitfield is 614.");
       const held = Number(/^(\d+) of 1,024 tokens$/.exec(await gauge("cached"))?.[1]);
-      expect(await gauge("weighs")).toBe(bytes(held * 1280));
-      expect(await gauge("in-f16")).toBe(bytes(held * 4096));
+      expect(await gauge("weighs")).toBe(`${bytes(held * 1280)} of 1.3 MiB`);
+      expect(await gauge("in-f16")).toBe(`${bytes(held * 4096)} of 4.0 MiB`);
       const head = await page.request.get(`${page.url()}models/needle-14m-Q8_0.gguf`, {
         headers: { range: "bytes=0-3" },
       });

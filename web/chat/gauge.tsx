@@ -7,7 +7,10 @@ export function Gauge({ model, talk }: { model: ChatModel; talk: TalkState }) {
   const { held, tokensPerSecond } = talk;
   const { context, kv, rates } = model;
   const share = context ? Math.min(1, held / context) : 0;
-  const weight = rates && heldBytes(rates, held);
+  const now = rates && heldBytes(rates, held);
+  const full = rates && context !== null ? heldBytes(rates, context) : null;
+  const of = (part: number, whole: number | undefined) =>
+    whole === undefined ? bytes(part) : `${bytes(part)} of ${bytes(whole)}`;
   return (
     <div class="gauge">
       <div class="track" aria-hidden="true">
@@ -21,16 +24,16 @@ export function Gauge({ model, talk }: { model: ChatModel; talk: TalkState }) {
             {context === null ? " tokens" : ` of ${grouped(context)} tokens`}
           </dd>
         </div>
-        {weight && (
+        {now && (
           <div>
             <dt>{kv ?? "cache"}</dt>
-            <dd data-testid="weighs">{bytes(weight.bytes)}</dd>
+            <dd data-testid="weighs">{of(now.bytes, full?.bytes)}</dd>
           </div>
         )}
-        {weight && kv !== "f16" && (
+        {now && kv !== "f16" && (
           <div>
             <dt>in f16</dt>
-            <dd data-testid="in-f16">{bytes(weight.f16Bytes)}</dd>
+            <dd data-testid="in-f16">{of(now.f16Bytes, full?.f16Bytes)}</dd>
           </div>
         )}
         {tokensPerSecond !== null && (

@@ -1,6 +1,6 @@
 /** Where the model runs: this machine's server, or this browser. Owns the two forms, and shows what the choice is doing. */
 import { useRef, useState } from "preact/hooks";
-import { bytes } from "../../src/app/figures.ts";
+import { bytes, grouped } from "../../src/app/figures.ts";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 import type { ModelChoice } from "./choice.ts";
@@ -192,17 +192,17 @@ function HereForm({ choice }: { choice: ModelChoice }) {
       )}
       <div class="row">
         <label>
-          Context
+          Context, tokens
           <select
             value={String(context ?? "")}
             onChange={({ currentTarget: { value } }) =>
               settings.set({ context: value ? Number(value) : null })
             }
           >
-            <option value="">8,192 tokens or fewer</option>
+            <option value="">up to 8,192</option>
             {CONTEXTS.map((tokens) => (
               <option key={tokens} value={tokens}>
-                {tokens.toLocaleString("en-US")} tokens
+                {grouped(tokens)}
               </option>
             ))}
           </select>

@@ -35,6 +35,7 @@ export async function bundlePage(root, folder, { site = false } = {}) {
       emptyOutDir: true,
       minify: true,
       modulePreload: { polyfill: false },
+      rolldownOptions: { checks: { pluginTimings: false } },
     },
   });
   if (site) {

@@ -7,6 +7,8 @@
  *     for await (const { text } of model.generate("What is a whale?")) process.stdout.write(text);
  *     await model.close();
  */
+export { type AttendPlotOptions, attendPlot } from "./engine/attend-plot.ts";
+export { openAttendTimer } from "./engine/attend-timer.ts";
 export type {
   BenchOptions,
   BenchProfile,
@@ -15,6 +17,19 @@ export type {
   BenchTests,
   OperationProfile,
 } from "./engine/bench.ts";
+export {
+  ATTEND_SHAPES,
+  type AttendFinding,
+  type AttendOp,
+  type AttendProgress,
+  type AttendRow,
+  type AttendTests,
+  type BandwidthRow,
+  type BenchAttendOptions,
+  benchAttend,
+  floorUs,
+  type SkippedRow,
+} from "./engine/bench-attend.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
 export type { DivergenceSummary } from "./engine/divergence.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";

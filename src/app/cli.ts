@@ -5,8 +5,9 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { SHAPES } from "../index.ts";
+import { ATTEND_SHAPES, SHAPES } from "../index.ts";
 import { printBench } from "./bench.ts";
+import { printAttendBench } from "./bench-attend.ts";
 import { chat } from "./chat.ts";
 import { printDiagnosis } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
@@ -46,6 +47,9 @@ function size(value: string): number {
   }
 }
 
+/** "int4,f16". */
+const names = (value: string) => value.split(",");
+
 const collect = (value: string, before: string[]) => [...before, value];
 
 const kvOption = () =>
@@ -84,6 +88,8 @@ function commands(signal: AbortSignal): Command {
   const program = new Command("nibble")
     .description("Language models with long contexts on this machine, over a 4-bit KV cache.")
     .version(version)
+    // `bench` and `bench attend` share names of options: each takes what stands behind it.
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
       outputError: (text, write) =>
@@ -203,9 +209,9 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--json", "everything as one JSON object")
     .action((options) => printDiagnosis(version, options, signal));
 
+  const benches = program.command("bench").enablePositionalOptions().helpCommand(false);
   computing(
-    program
-      .command("bench")
+    benches
       .description("Measures prompt and generation speed at depths, in llama-bench's rows.")
       .argument("[model]", "what `run` takes; or none, with --shape")
       .addOption(
@@ -236,6 +242,35 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .action((model, options) => printBench(model, options, signal));
 
   computing(
+    benches
+      .command("attend")
+      .description("Measures attention of one layer: by shape, KV format and context, in microseconds.")
+      .option(
+        "--shape <shapes>",
+        `query heads/KV heads x head size (default: ${ATTEND_SHAPES.join(",")})`,
+        names,
+      )
+      .option(
+        "--tokens <counts>",
+        "cached tokens behind one query; 0: none (default: 1024 to 131072)",
+        counts,
+      )
+      .option(
+        "--prompt <counts>",
+        "cached tokens behind a chunk of a prompt; 0: none (default: 512 to 65536)",
+        counts,
+      )
+      .option("--queries <count>", "tokens of that chunk (default: 512)", count)
+      .option("--no-dequantized", "leave out the baseline that expands the cache to f16 before each step"),
+    new Option("--kv <formats>", "formats of keys and values (default: all that the device has)").argParser(
+      names,
+    ),
+  )
+    .option("--json", "one JSON object a line, a measurement each")
+    .option("--svg <file>", "also a plot of the first shape: microseconds by context")
+    .action((options) => printAttendBench(options, signal));
+
+  computing(
     program
       .command("verify")
       .description("Compares compressed caches with f16 on a text: KL divergence, same top token, needles.")
@@ -253,7 +288,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     new Option(
       "--kv <formats>",
       "formats to compare with f16, separated by commas (default: int4,rq4)",
-    ).argParser((value: string) => value.split(",")),
+    ).argParser(names),
   )
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")

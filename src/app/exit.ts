@@ -60,7 +60,10 @@ function messageOf(error: unknown): string {
 function line(error: unknown, program: Command): string {
   if (error instanceof ArgumentError) {
     // The library says `topP`; whoever sits at the command line typed --top-p.
-    const options = program.commands.flatMap((command) => command.options);
+    const options = program.commands.flatMap((command) => [
+      ...command.options,
+      ...command.commands.flatMap((inner) => inner.options),
+    ]);
     const flag = options.find((option) => option.attributeName() === error.argument)?.long;
     if (flag) return `${flag} is ${String(error.found)}; allowed: ${error.allowed}`;
   }

@@ -2,14 +2,10 @@
  * `nibble verify`: the library's study of cache formats as a table or as JSON lines, and as a page on request. Rows go
  * to stdout as they come, progress to stderr when that is a terminal. Owns the layout and the names in the JSON.
  */
-import { constants } from "node:fs";
-import { access, stat, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
 import {
   type AnswerRow,
   type DepthRow,
   type NeedleRow,
-  NibbleError,
   type Verdict,
   type VerifyModelOptions,
   type VerifyRow,
@@ -20,6 +16,7 @@ import { readText } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
+import { checkTarget, writeTarget } from "./target.ts";
 import { verifyPage } from "./verify-page.ts";
 
 export interface VerifyCommand extends Omit<VerifyModelOptions, "text"> {
@@ -58,30 +55,6 @@ export async function printVerification(
     const read = command.text ?? "Persuasion (Jane Austen), chapters 1 to 6";
     await writeTarget(command.html, verifyPage({ model, read, rows, date: today() }));
   }
-}
-
-/** Before an hour of measuring, not after it. */
-async function checkTarget(path: string): Promise<void> {
-  try {
-    await access(dirname(path), constants.W_OK);
-    const found = await stat(path).catch(() => null);
-    if (found && !found.isFile()) throw new Error("is a folder, not a file");
-    if (found) await access(path, constants.W_OK);
-  } catch (cause) {
-    throw targetError(path, cause);
-  }
-}
-
-async function writeTarget(path: string, page: string): Promise<void> {
-  try {
-    await writeFile(path, page);
-  } catch (cause) {
-    throw targetError(path, cause);
-  }
-}
-
-function targetError(path: string, cause: unknown): NibbleError {
-  return new NibbleError("io", `cannot write ${path}: ${(cause as Error).message}`, { cause });
 }
 
 /** One line at a time: download, weights, or what is being read. */

@@ -121,7 +121,7 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
 }
 
 /** Positions that a step's first query sees: [from the block of the oldest, to the last]. */
-function visible({ window }: Cache, position: number): { first: number; count: number } {
+export function visible({ window }: Cache, position: number): { first: number; count: number } {
   const oldest = window === null ? 0 : Math.max(0, position + 1 - window);
   const first = oldest - (oldest % BLOCK);
   return { first, count: position + 1 - first };

@@ -37,7 +37,7 @@ const TIMED_US = 2e6;
 const BANDWIDTH_BYTES = 2 ** 28;
 const SLOW_BANDWIDTH_BYTES = 2 ** 22;
 /** Below this, in bytes a second, it is no GPU but its imitation in software. */
-const SLOW = 1e10;
+export const SLOW = 1e10;
 /** One workgroup of the bandwidth kernels: 256 invocations, 16 loads of 16 bytes. */
 const GROUP_BYTES = 256 * 16 * 16;
 /** In one pass, so that its beginning and end count little. */

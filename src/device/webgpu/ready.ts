@@ -77,6 +77,17 @@ export function encodePass(
   timeline: number,
 ): void {
   const pass = encoder.beginComputePass();
+  encodeReady(pass, readies, step, timeline);
+  pass.end();
+}
+
+/** Those of the dispatches that the step needs, into a pass that goes on. */
+export function encodeReady(
+  pass: GPUComputePassEncoder,
+  readies: readonly Ready[],
+  step: StepShape,
+  timeline: number,
+): void {
   for (const { dispatch, pipeline, groups } of readies) {
     const workgroups = dispatch.workgroups(step);
     if (workgroups === null) continue;
@@ -84,5 +95,4 @@ export function encodePass(
     pass.setBindGroup(0, groups[timeline]);
     pass.dispatchWorkgroups(...workgroups);
   }
-  pass.end();
 }

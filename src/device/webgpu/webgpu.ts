@@ -36,8 +36,13 @@ const DEFAULT_LIMITS = {
 /** Default tokens of a step: as many as the matrix kernels need to reach their speed; bench row `matmul` x 512. */
 export const GPU_CHUNK = 512;
 
+export interface WebgpuDevice extends Device {
+  /** A GPUDevice without a graph, with all the memory that the adapter allows: for measuring kernels. */
+  openGpu(): Promise<Gpu>;
+}
+
 /** DeviceError when there is no adapter that computes. */
-export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promise<Device> {
+export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promise<WebgpuDevice> {
   const { software = true, wayOut } = options;
   const none = (found: string, cause?: unknown) =>
     new DeviceError("gpu", wayOut ? `${found}. ${wayOut}` : found, { cause });
@@ -49,6 +54,13 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   if (/null/i.test(info.device ?? "") && !info.vendor) throw none(`the adapter ${name} computes nothing`);
   if (!software && info.isFallbackAdapter) throw none(`${name} is a program, not a GPU`);
   const traits = traitsOf(adapter, options.traits);
+  const open = async (needed: Record<string, number>) => {
+    // An adapter gives one device only.
+    const used = adapter ?? (await requestAdapter(gpu, none));
+    adapter = null;
+    if (!used) throw none(`the adapter ${name} is gone`);
+    return Gpu.open(used, traits, needed, gpu);
+  };
   return {
     name: "gpu",
     description: `${name} through WebGPU (${describe(traits, info)})`,
@@ -59,17 +71,17 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
     async allocate(graph) {
       const program = compileGraph(graph, traits, limits);
-      // An adapter gives one device only.
-      const used = adapter ?? (await requestAdapter(gpu, none));
-      adapter = null;
-      if (!used) throw none(`the adapter ${name} is gone`);
-      const opened = await Gpu.open(used, traits, neededLimits(program, traits), gpu);
+      const opened = await open(neededLimits(program, traits));
       try {
         return await WebgpuAllocation.create(graph, program, opened);
       } catch (error) {
         opened.close();
         throw error;
       }
+    },
+    openGpu() {
+      const { maxBufferSize, maxStorageBufferBindingSize } = limits;
+      return open(beyondDefaults({ maxBufferSize, maxStorageBufferBindingSize }, traits));
     },
   };
 }
@@ -93,9 +105,15 @@ function describe({ f16, subgroup, matrices }: Traits, { isFallbackAdapter }: GP
 /** What the program needs beyond the defaults, exactly. */
 function neededLimits(program: GpuProgram, traits: Traits): Record<string, number> {
   const largest = Math.max(...program.buffers.map(({ bytes }) => bytes));
+  return beyondDefaults({ maxBufferSize: largest, maxStorageBufferBindingSize: largest }, traits);
+}
+
+function beyondDefaults(
+  buffers: Pick<typeof DEFAULT_LIMITS, "maxBufferSize" | "maxStorageBufferBindingSize">,
+  traits: Traits,
+): Record<string, number> {
   const wanted = {
-    maxBufferSize: largest,
-    maxStorageBufferBindingSize: largest,
+    ...buffers,
     maxComputeWorkgroupStorageSize: traits.matrices ? MATRIX_WORKGROUP_BYTES : 0,
   };
   return Object.fromEntries(

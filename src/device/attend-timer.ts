@@ -1,0 +1,131 @@
+/**
+ * What a device offers to `nibble bench attend`: one layer's attention, by the kernels that models run, timed over
+ * caches of random numbers and compared with the reference before. Owns the vocabulary, the numbers that caches are
+ * filled with, and what an output should be. Refuses to know shapes worth measuring and how rows are shown.
+ */
+import type { Cache } from "./contract.ts";
+import { attend } from "./reference/ops.ts";
+
+/** One layer's attention. */
+export interface AttendJob {
+  readonly cache: Cache;
+  readonly heads: number;
+  /** For dequantize-then-attend: the f16 cache of the same slots into which `cache` is expanded before each step. */
+  readonly expanded?: Cache;
+}
+
+/** `queries` tokens at once, the first of them at `position`; the caches hold all up to the last. */
+export interface AttendStep {
+  readonly queries: number;
+  readonly position: number;
+}
+
+export interface AttendTime {
+  /** One layer's, from its queries to its output: merging of spans included. */
+  readonly us: number;
+  /** Of the last token's last head against float64 over the same codes: rms of the difference over rms. */
+  readonly error: number;
+}
+
+export interface AttendTimer {
+  /** What computes, as rows of results name it. */
+  readonly adapter: string;
+  /** What a kernel that only reads makes of the memory. */
+  readBytesPerSecond(): Promise<number>;
+  readonly kvFormats: readonly string[];
+  /** Those that the device can also expand to f16 first. */
+  readonly expandable: readonly string[];
+  /** Why a job cannot be done here, as part of a sentence; null: it can. */
+  refusal(job: AttendJob): string | null;
+  /**
+   * Jobs of one shape, timed in turns. What is read comes from memory, not from the last run: copies of a small cache,
+   * as the layers of a model are, take turns. NibbleError "memory", DeviceError, UnsupportedError without a clock.
+   */
+  time(jobs: readonly AttendJob[], step: AttendStep): Promise<AttendTime[]>;
+  close(): Promise<void>;
+}
+
+/** Caches hold this many random tokens again and again, from slot 0 on. A multiple of 32. */
+export const NOISE_TOKENS = 1024;
+
+/** Bytes that copies of a cache have together, beyond what second-level caches of GPUs hold (50 MB on an H100). */
+export const ROTATED_BYTES = 2 ** 27;
+const MOST_COPIES = 256;
+
+/** How many caches of `bytes` each take turns, `rotated` bytes together. */
+export function rotatedCopies(bytes: number, rotated = ROTATED_BYTES): number {
+  return Math.max(1, Math.min(MOST_COPIES, Math.ceil(rotated / bytes)));
+}
+
+/** Normal numbers (the sum of four uniform ones, variance 1), the same for the same seed. */
+export function noise(count: number, seed: number): Float32Array<ArrayBuffer> {
+  let state = seed;
+  const uniform = () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+    return (state >>> 8) / 2 ** 24;
+  };
+  const next = () => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3);
+  return Float32Array.from({ length: count }, next);
+}
+
+/** What one layer is filled with, and what attends to it. */
+export interface AttendNoise {
+  /** [NOISE_TOKENS or capacity, kvHeads, headDim] */
+  readonly keys: Float32Array<ArrayBuffer>;
+  readonly values: Float32Array<ArrayBuffer>;
+  /** [queries, heads, headDim] */
+  readonly queries: Float32Array<ArrayBuffer>;
+}
+
+export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep): AttendNoise {
+  const { kvHeads, headDim, capacity } = cache;
+  const count = Math.min(NOISE_TOKENS, capacity) * kvHeads * headDim;
+  return {
+    keys: noise(count, 1),
+    values: noise(count, 2),
+    queries: noise(queries * heads * headDim, 3),
+  };
+}
+
+/** The output of the last token's last head, by the reference over what the codec makes of the noise: [headDim]. */
+export function expectedOutput(job: AttendJob, step: AttendStep, given: AttendNoise): Float32Array {
+  const { cache } = job;
+  const { codec, kvHeads, headDim, capacity, window } = cache;
+  const bytes = new Uint8Array(codec.vectorBytes(headDim));
+  const reader = (part: "keys" | "values") => {
+    const known = new Map<number, Float32Array>();
+    return (_: number, position: number, into: Float32Array) => {
+      const row = (position % capacity) % NOISE_TOKENS;
+      let vector = known.get(row);
+      if (!vector) {
+        const end = (row + 1) * kvHeads * headDim;
+        codec.encode(given[part].subarray(end - headDim, end), bytes, part);
+        vector = new Float32Array(headDim);
+        codec.decode(bytes, vector);
+        known.set(row, vector);
+      }
+      into.set(vector);
+    };
+  };
+  const out = new Float32Array(headDim);
+  const shape = { tokens: 1, heads: 1, kvHeads: 1, headDim, window, scale: headDim ** -0.5, softcap: 0 };
+  const position = step.position + step.queries - 1;
+  attend(given.queries.subarray(-headDim), reader("keys"), reader("values"), { ...shape, position }, out);
+  return out;
+}
+
+/** Rms of the difference over rms of what was wanted. */
+export function relativeError(found: Float32Array, wanted: Float32Array): number {
+  let difference = 0;
+  let size = 0;
+  wanted.forEach((x, i) => {
+    difference += (found[i] - x) ** 2;
+    size += x * x;
+  });
+  return Math.sqrt(difference / size);
+}
+
+export function medianOf(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+}

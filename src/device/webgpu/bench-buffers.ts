@@ -1,0 +1,67 @@
+/**
+ * GPU buffers outside of a compiled program: made as they are asked for and destroyed together. Owns the meeting of
+ * planned buffers, which dispatches name, and real ones. For measuring; models get theirs from allocation.ts.
+ */
+import { NibbleError } from "../../format/errors.ts";
+import type { Buffer, StepShape } from "./dispatch.ts";
+import { USAGE } from "./flags.ts";
+import type { Gpu } from "./gpu.ts";
+
+/** WebGPU's default limit of a uniform binding. */
+const MOST_UNIFORM_BYTES = 65_536;
+/** One 16x16 tile of float32: what a kernel that stores subgroup matrices must be able to address. */
+const LEAST_BYTES = 1024;
+const STEP_BYTES = 16;
+
+export class BenchBuffers {
+  readonly #made: GPUBuffer[] = [];
+  /** The step uniform of all dispatches. */
+  readonly step: GPUBuffer;
+  #bytes = 0;
+  #isSettled = false;
+
+  constructor(readonly gpu: Gpu) {
+    const usage = USAGE.uniform | USAGE.copyTarget;
+    this.step = gpu.device.createBuffer({ label: "step", size: STEP_BYTES, usage });
+    gpu.device.pushErrorScope("out-of-memory");
+  }
+
+  readonly make = (label: string, bytes: number): Buffer => {
+    const size = Math.ceil(Math.max(LEAST_BYTES, bytes) / 16) * 16;
+    const storage = USAGE.storage | USAGE.copySource | USAGE.copyTarget;
+    const usage = size <= MOST_UNIFORM_BYTES ? storage | USAGE.uniform : storage;
+    this.#made.push(this.gpu.device.createBuffer({ label, size, usage }));
+    this.#bytes += size;
+    return { id: this.#made.length - 1, label, bytes: size };
+  };
+
+  upload(label: string, data: Float32Array<ArrayBuffer>): Buffer {
+    const made = this.make(label, data.byteLength);
+    this.gpu.device.queue.writeBuffer(this.of(made), 0, data);
+    return made;
+  }
+
+  readonly of = ({ id }: Buffer): GPUBuffer => this.#made[id];
+
+  writeStep({ tokens, position, outputs }: StepShape): void {
+    this.gpu.device.queue.writeBuffer(this.step, 0, Uint32Array.of(tokens, position, outputs, 0));
+  }
+
+  /** NibbleError "memory" when what has been made so far does not fit. Call once, before anything runs. */
+  async settled(): Promise<void> {
+    this.#isSettled = true;
+    const problem = await this.gpu.scoped();
+    this.gpu.check();
+    if (problem)
+      throw new NibbleError(
+        "memory",
+        `${this.gpu.name} cannot hold the ${(this.#bytes / 2 ** 20).toFixed(0)} MiB of this measurement. Ask for fewer tokens.`,
+        { cause: problem },
+      );
+  }
+
+  destroy(): void {
+    if (!this.#isSettled) void this.gpu.scoped();
+    for (const buffer of [this.step, ...this.#made]) buffer.destroy();
+  }
+}

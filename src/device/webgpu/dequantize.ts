@@ -1,0 +1,49 @@
+/**
+ * Dequantize-then-attend, the baseline that attention on the codes is measured against: one dispatch expands the
+ * compressed cache to f16, the f16 kernels attend to it. Done as well as it can be: only what the step sees is expanded,
+ * once for all query heads, into one buffer that all layers share. Only `attend-timer.ts` uses it.
+ */
+import type { Cache } from "../contract.ts";
+import { type AttendOptions, attendDispatches, visible } from "./attend.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import { kvConstants, kvFormat } from "./kv.ts";
+import { packParams } from "./wgsl.ts";
+
+/** Formats that dequantizeKv.wgsl knows. */
+export const EXPANDABLE: readonly string[] = ["int4"];
+
+export interface Expanded {
+  /** f16, of the same slots and window. */
+  readonly cache: Cache;
+  readonly keys: Buffer;
+  readonly values: Buffer;
+}
+
+/** What attendDispatches gives for the expanded cache, behind its expansion. */
+export function attendDequantized(options: AttendOptions, expanded: Expanded): Dispatch[] {
+  const attend = attendDispatches({
+    ...options,
+    cache: expanded.cache,
+    cacheKeys: expanded.keys,
+    cacheValues: expanded.values,
+  });
+  return [dequantizeDispatch(options, expanded), ...attend];
+}
+
+type Source = Pick<AttendOptions, "cache" | "cacheKeys" | "cacheValues">;
+
+function dequantizeDispatch({ cache, cacheKeys, cacheValues }: Source, { keys, values }: Expanded): Dispatch {
+  const { codec, kvHeads, headDim, capacity, window } = cache;
+  const { HEAD_DIM, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(codec.name), headDim);
+  return {
+    label: "dequantizeKv",
+    kernel: { kernel: "dequantizeKv", values: { HEAD_DIM, BLOCK_WORDS, SCALES_AT } },
+    params: packParams("dequantizeKv", { capacity, window: window ?? 0 }),
+    buffers: { keys: cacheKeys, values: cacheValues, keysOut: keys, valuesOut: values },
+    workgroups: ({ tokens, position }) => [
+      Math.ceil((visible(cache, position).count + tokens - 1) / 32),
+      kvHeads,
+      2,
+    ],
+  };
+}

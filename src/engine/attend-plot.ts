@@ -1,0 +1,195 @@
+/**
+ * Rows of `nibble bench attend` -> one SVG: microseconds by context, both logarithmic, a line for each path, labelled
+ * at its end, with the memory's floor dashed under each format. A pure function from rows to text: no scripts, no fonts
+ * of its own, colours that follow the reader's light or dark theme.
+ */
+import { type AttendFinding, type AttendRow, type BandwidthRow, floorUs } from "./bench-attend.ts";
+
+export interface AttendPlotOptions {
+  /** Default: that of the first row. */
+  shape?: string;
+  /** Of a prompt's chunk; default 1, a generated token. */
+  queries?: number;
+}
+
+interface Line {
+  readonly label: string;
+  readonly kind: "fused" | "dequantized" | "floor";
+  readonly kv: string;
+  /** Tokens, microseconds; ascending. */
+  readonly points: readonly (readonly [number, number])[];
+}
+
+const WIDTH = 760;
+const HEIGHT = 440;
+const MARGIN = { left: 64, right: 190, top: 64, bottom: 52 };
+const LABEL_PITCH = 17;
+/** A hue for each format, in the order in which they come; readable on white and on near black. */
+const HUES: Readonly<Record<string, string>> = { int4: "a", rq4: "b", f16: "c" };
+
+/** The plot; without rows to show, one that says so. */
+export function attendPlot(found: readonly AttendFinding[], options: AttendPlotOptions = {}): string {
+  const all = found.filter((row): row is AttendRow => "us" in row && row.us > 0);
+  const queries = options.queries ?? (all.some((row) => row.queries === 1) ? 1 : (all[0]?.queries ?? 1));
+  const of = all.filter((row) => row.queries === queries);
+  const shape = options.shape ?? of[0]?.shape;
+  const rows = of.filter((row) => row.shape === shape);
+  if (rows.length === 0) return frame("Attention", "No measurements.", "");
+  const bandwidth = found.find((row): row is BandwidthRow => row.op === "readBandwidth");
+  const lines = linesOf(rows, queries === 1 ? bandwidth : undefined);
+  const tokens = lines.flatMap(({ points }) => points.map(([x]) => x));
+  const times = lines.flatMap(({ points }) => points.map(([, y]) => y));
+  const x = scale(Math.min(...tokens), Math.max(...tokens), MARGIN.left, WIDTH - MARGIN.right);
+  const [low, high] = [decadeBelow(Math.min(...times)), decadeAbove(Math.max(...times))];
+  const y = scale(low, high, HEIGHT - MARGIN.bottom, MARGIN.top);
+  const ends = spreadOut(lines.map(({ points }) => y(points[points.length - 1][1])));
+  const what = queries === 1 ? "one token" : `${queries} tokens`;
+  const floor = bandwidth && queries === 1 ? `; dashed: the cache read once at ${bandwidth.gbps} GB/s` : "";
+  return frame(
+    `Attention of one layer, ${shape}, ${what}: microseconds by cached tokens`,
+    `${rows[0].adapter}, ${rows[0].date}, medians${floor}`,
+    [
+      ...timeTicks(low, high).map((value) => gridLine(y(value), value)),
+      ...[...new Set(tokens)].sort((a, b) => a - b).map((value) => contextTick(x(value), value)),
+      ...lines.map((line, i) => drawn(line, x, y, ends[i])),
+    ].join("\n"),
+  );
+}
+
+function linesOf(rows: readonly AttendRow[], bandwidth: BandwidthRow | undefined): Line[] {
+  const lines: Line[] = [];
+  for (const kv of new Set(rows.map((row) => row.kv))) {
+    const points = (of: readonly AttendRow[], us: (row: AttendRow) => number) =>
+      of.map((row) => [row.tokens, us(row)] as const).sort(([a], [b]) => a - b);
+    const ofKv = rows.filter((row) => row.kv === kv);
+    const slow = ofKv.filter(({ op }) => op === "attendDequantized");
+    const fused = ofKv.filter(({ op }) => op !== "attendDequantized");
+    const us = (row: AttendRow) => row.us;
+    if (slow.length > 0)
+      lines.push({ label: `${kv} dequantized`, kind: "dequantized", kv, points: points(slow, us) });
+    if (fused.length > 0) lines.push({ label: kv, kind: "fused", kv, points: points(fused, us) });
+    if (fused.length > 0 && bandwidth) {
+      const floor = (row: AttendRow) => floorUs(row, bandwidth);
+      lines.push({ label: `${kv} floor`, kind: "floor", kv, points: points(fused, floor) });
+    }
+  }
+  return lines;
+}
+
+type Scale = (value: number) => number;
+
+/** Logarithmic; one value alone stands in the middle. */
+function scale(low: number, high: number, from: number, to: number): Scale {
+  if (low === high) return () => (from + to) / 2;
+  return (value) => from + ((to - from) * Math.log(value / low)) / Math.log(high / low);
+}
+
+/** 1, 2, 5 times a power of ten. */
+const STEPS = [1, 2, 5];
+
+function decadeBelow(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * [...STEPS].reverse().find((step) => step * power <= value * (1 + 1e-9))!;
+}
+
+function decadeAbove(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * (STEPS.find((step) => step * power > value) ?? 10);
+}
+
+function timeTicks(low: number, high: number): number[] {
+  const ticks: number[] = [];
+  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10)
+    for (const step of STEPS) {
+      const value = step * power;
+      if (value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9)) ticks.push(value);
+    }
+  return ticks;
+}
+
+/** Places of labels, moved apart until none covers another; the order stays. */
+function spreadOut(wanted: readonly number[]): number[] {
+  const order = wanted.map((_, i) => i).sort((a, b) => wanted[a] - wanted[b]);
+  const places = [...wanted];
+  let last = MARGIN.top - LABEL_PITCH;
+  for (const i of order) {
+    places[i] = Math.max(places[i], last + LABEL_PITCH);
+    last = places[i];
+  }
+  let next = HEIGHT - MARGIN.bottom + LABEL_PITCH;
+  for (const i of order.reverse()) {
+    places[i] = Math.min(places[i], next - LABEL_PITCH);
+    next = places[i];
+  }
+  return places;
+}
+
+function drawn(line: Line, x: Scale, y: Scale, labelAt: number): string {
+  const hue = HUES[line.kv] ?? "d";
+  const path = line.points.map(([at, us], i) => `${i === 0 ? "M" : "L"}${fixed(x(at))} ${fixed(y(us))}`);
+  const [lastTokens, lastUs] = line.points[line.points.length - 1];
+  const dots =
+    line.kind === "floor"
+      ? []
+      : line.points.map(
+          ([at, us]) =>
+            `<circle class="dot" cx="${fixed(x(at))}" cy="${fixed(y(us))}" r="3"><title>${text(line.label)}, ${at} tokens: ${us} us</title></circle>`,
+        );
+  const end = WIDTH - MARGIN.right;
+  return [
+    `<g class="${hue} ${line.kind}">`,
+    `<path class="line" d="${path.join("")}"/>`,
+    ...dots,
+    `<path class="lead" d="M${fixed(x(lastTokens) + 4)} ${fixed(y(lastUs))}L${end + 14} ${fixed(labelAt)}"/>`,
+    `<text x="${end + 18}" y="${fixed(labelAt + 4)}">${text(line.label)} ${number(lastUs)}</text>`,
+    "</g>",
+  ].join("\n");
+}
+
+function gridLine(at: number, us: number): string {
+  const y = fixed(at);
+  return [
+    `<path class="grid" d="M${MARGIN.left} ${y}H${WIDTH - MARGIN.right}"/>`,
+    `<text class="tick" x="${MARGIN.left - 8}" y="${fixed(at + 4)}" text-anchor="end">${number(us)}</text>`,
+  ].join("\n");
+}
+
+function contextTick(at: number, tokens: number): string {
+  const base = HEIGHT - MARGIN.bottom;
+  const label = tokens >= 1024 && tokens % 1024 === 0 ? `${tokens / 1024}K` : `${tokens}`;
+  return [
+    `<path class="grid" d="M${fixed(at)} ${MARGIN.top}V${base}"/>`,
+    `<text class="tick" x="${fixed(at)}" y="${base + 20}" text-anchor="middle">${label}</text>`,
+  ].join("\n");
+}
+
+function frame(title: string, note: string, content: string): string {
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${text(title)}">
+<style>
+svg { font: 13px system-ui, sans-serif; color-scheme: light dark; --ink: #1b1f24; --faint: #667; --grid: #0002; --a: #0a58ca; --b: #b3400a; --c: #5b6470; --d: #7a3aa8; }
+@media (prefers-color-scheme: dark) { svg { --ink: #e6e8eb; --faint: #9aa3ad; --grid: #fff2; --a: #6ea8fe; --b: #ff9d5c; --c: #aab4bf; --d: #cf9bff; } }
+text { fill: var(--ink); } .tick, .note { fill: var(--faint); } .title { font-weight: 600; }
+.grid { stroke: var(--grid); fill: none; } .line { fill: none; stroke: var(--hue); stroke-width: 2; } .dot { fill: var(--hue); }
+.lead { stroke: var(--hue); stroke-width: 0.75; opacity: 0.5; } g text { fill: var(--hue); }
+.a { --hue: var(--a); } .b { --hue: var(--b); } .c { --hue: var(--c); } .d { --hue: var(--d); }
+.dequantized .line { stroke-width: 1.5; opacity: 0.6; } .dequantized .dot { opacity: 0.6; } .floor .line { stroke-dasharray: 5 4; stroke-width: 1.25; }
+</style>
+<text class="title" x="16" y="26">${text(title)}</text>
+<text class="note" x="16" y="46">${text(note)}</text>
+${content}
+</svg>
+`;
+}
+
+/** Three digits, whole numbers from 100 on. */
+function number(value: number): string {
+  return value >= 100 ? `${Math.round(value)}` : `${Number(value.toPrecision(3))}`;
+}
+
+function fixed(value: number): string {
+  return `${Number(value.toFixed(1))}`;
+}
+
+function text(raw: string): string {
+  return raw.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
+}

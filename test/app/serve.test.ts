@@ -82,6 +82,25 @@ describe("the openai client", () => {
     expect(usage?.completion_tokens).toBeGreaterThan(10);
   });
 
+  it("tells usage while it streams where that is asked for", async () => {
+    const stream = await server.client.chat.completions.create({
+      ...asked,
+      stream: true,
+      stream_options: { include_usage: true, continuous_usage_stats: true } as object,
+    });
+    const counts: number[] = [];
+    const prompts = new Set<number>();
+    for await (const { usage } of stream) {
+      if (!usage) continue;
+      counts.push(usage.completion_tokens);
+      prompts.add(usage.prompt_tokens);
+    }
+    expect(counts[0]).toBe(0);
+    expect(counts.length).toBeGreaterThan(10);
+    expect(counts).toEqual([...counts].sort((a, b) => a - b));
+    expect(prompts.size).toBe(1);
+  });
+
   it("continues text, whole and streamed", async () => {
     const prompt = { model: "needle", prompt: "The ship", max_tokens: 6, temperature: 0.7, seed: 3 };
     const whole = await server.client.completions.create(prompt);

@@ -88,7 +88,8 @@ export class ServerChatModel implements ChatModel {
         model: this.name,
         messages,
         stream: true,
-        stream_options: { include_usage: true },
+        // The second is vLLM's and Nibble's; others may refuse what they do not know.
+        stream_options: { include_usage: true, ...(this.rates ? { continuous_usage_stats: true } : {}) },
         ...(settings.temperature === null ? {} : { temperature: settings.temperature }),
         ...(settings.maxTokens === null ? {} : { max_tokens: settings.maxTokens }),
       },
@@ -158,19 +159,21 @@ class StreamedAnswer {
         : []),
       ...(typeof delta.content === "string" ? this.#thinking.push(delta.content) : []),
     ];
-    if ((typeof delta.content === "string" && delta.content !== "") || typeof thought === "string")
-      this.#count();
     if (parts.length > 0) this.#options.onParts(parts);
     const reason = choice?.finish_reason;
     if (typeof reason === "string") this.#end = reason === "length" ? "length" : "end";
     if (typeof chunk.usage === "object" && chunk.usage !== null) this.#use(chunk.usage as never);
+    if ((typeof delta.content === "string" && delta.content !== "") || typeof thought === "string")
+      this.#measure();
     return false;
   }
 
-  #count(): void {
+  /** By the tokens that the server has told, else a piece for a token. */
+  #measure(): void {
     this.#lastAt = performance.now();
     this.#firstAt ||= this.#lastAt;
-    const speed = this.#speed(++this.#pieces);
+    this.#pieces++;
+    const speed = this.#speed(count(this.#usage?.completion_tokens) ?? this.#pieces);
     if (speed !== null) this.#options.onSpeed?.(speed);
   }
 

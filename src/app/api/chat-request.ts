@@ -20,6 +20,8 @@ export interface ChatRequest {
   readonly calls: CallReader | null;
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Usage in every event, not only at the end. */
+  readonly liveUsage: boolean;
 }
 
 export function readChat(fields: Fields, served: Served): ChatRequest {
@@ -38,6 +40,7 @@ export function readChat(fields: Fields, served: Served): ChatRequest {
     },
     calls: null,
     ...readStreaming(fields),
+    liveUsage: fields.object("stream_options")?.boolean("continuous_usage_stats") ?? false,
   };
 }
 

@@ -11,12 +11,14 @@ import { toApiError } from "./errors.ts";
 import { eventResponse } from "./events.ts";
 import { chatLogprobs, toldTokens } from "./logprobs.ts";
 import { admit, encode, type Run, type Served } from "./served.ts";
-import { finishReason, timingsOf, usageOf } from "./usage.ts";
+import { finishReason, timingsOf, usageOf, usageSoFar } from "./usage.ts";
 
 /** What is new in an answer, and the tokens behind it. */
 interface News {
   readonly part: AnswerPart | null;
   readonly tokens: readonly Likelihood[];
+  /** Tokens of the answer so far. */
+  readonly generated: number;
 }
 
 interface Ending {
@@ -40,7 +42,7 @@ export async function chat(served: Served, request: Request): Promise<Response> 
     model: served.names[0],
   };
   return asked.stream
-    ? streamed(served, asked, run, answer, frame)
+    ? streamed(served, { ...asked, promptTokens: ids.length }, run, answer, frame)
     : Response.json({ ...frame, ...(await whole(served, asked, answer)) });
 }
 
@@ -52,17 +54,19 @@ async function tell(
   onNews: (news: News) => void | Promise<void>,
 ): Promise<Ending> {
   let tokens: Likelihood[] = [];
+  let generated = 0;
   let called = false;
   const give = async (found: readonly AnswerPart[]) => {
     for (const part of found) {
       called ||= part.kind === "call";
-      const news = { part, tokens };
+      const news = { part, tokens, generated };
       tokens = [];
       await onNews(news);
     }
   };
   const result = await run.start(async (piece) => {
     tokens = [...tokens, ...toldTokens(piece, served.model.tokenizer)];
+    generated += piece.ids.length;
     await give(parts.push(piece.text));
   });
   await give(parts.end());
@@ -104,7 +108,13 @@ async function whole(served: Served, asked: ChatRequest, answer: Answer) {
   };
 }
 
-function streamed(served: Served, asked: ChatRequest, run: Run, answer: Answer, frame: Frame): Response {
+function streamed(
+  served: Served,
+  asked: ChatRequest & { readonly promptTokens: number },
+  run: Run,
+  answer: Answer,
+  frame: Frame,
+): Response {
   let calls = 0;
   const chunk = (choices: readonly unknown[], more: object = {}) => ({
     ...frame,
@@ -124,11 +134,13 @@ function streamed(served: Served, asked: ChatRequest, run: Run, answer: Answer, 
     if (part.kind === "call") return { tool_calls: [{ index: calls++, ...callOf(part.call) }] };
     return part.kind === "content" ? { content: part.text } : { reasoning_content: part.text };
   };
+  const soFar = (generatedTokens: number) =>
+    asked.liveUsage ? { usage: usageSoFar(asked.promptTokens, generatedTokens) } : {};
   return eventResponse({
     async write({ send }) {
-      await send(chunk([choice({ role: "assistant", content: "" })]));
-      const { result, finish, tokens } = await answer((news) =>
-        send(chunk([choice(deltaOf(news.part), news.tokens)])),
+      await send(chunk([choice({ role: "assistant", content: "" })], soFar(0)));
+      const { result, finish, tokens } = await answer(({ part, tokens, generated }) =>
+        send(chunk([choice(deltaOf(part), tokens)], soFar(generated))),
       );
       await send(chunk([choice({}, tokens, finish)], { timings: timingsOf(result) }));
       if (asked.includeUsage) await send(chunk([], { usage: usageOf(result) }));

@@ -11,6 +11,15 @@ export function usageOf({ promptTokens, reusedTokens, generatedTokens }: Generat
   };
 }
 
+/** While the answer streams, as vLLM's "continuous_usage_stats" asks for it: how full the context is by now. */
+export function usageSoFar(promptTokens: number, generatedTokens: number) {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: generatedTokens,
+    total_tokens: promptTokens + generatedTokens,
+  };
+}
+
 export function timingsOf({
   promptTokens,
   reusedTokens,

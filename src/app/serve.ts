@@ -15,6 +15,7 @@ import { openPage } from "./api/page.ts";
 import { Slots } from "./api/slots.ts";
 import { tell } from "./exit.ts";
 import { bytes, grouped } from "./figures.ts";
+import { Grammars } from "./grammar/grammars.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 
@@ -43,6 +44,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   checkOptions(options);
   const page = await openPage(PAGE, MODELS);
   const model = await loadModel(name, options, signal);
+  const grammars = new Grammars(model.tokenizer, model.config.vocab);
   try {
     const closing = new AbortController();
     const [first = modelId(name), ...others] = options.alias;
@@ -53,6 +55,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
         created: Math.floor(Date.now() / 1000),
         slots: new Slots(model, { parallel: 1, mostWaiting: options.queue }),
         metrics: new Metrics(),
+        grammars,
         defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
         mostBodyBytes: options.maxBody,
         closing: closing.signal,
@@ -71,6 +74,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
     await ended(signal);
     await shutDown(server, closing, options.grace);
   } finally {
+    grammars.close();
     await model.close();
   }
 }

@@ -124,7 +124,7 @@ export class ThinkingStream {
 }
 
 /** Where the end of `text` could be the beginning of `mark`; its length when it could not. */
-function partialMark(text: string, mark: string): number {
+export function partialMark(text: string, mark: string): number {
   for (let at = Math.max(0, text.length - mark.length + 1); at < text.length; at++)
     if (mark.startsWith(text.slice(at))) return at;
   return text.length;

@@ -5,6 +5,7 @@ import { Metrics } from "../../src/app/api/metrics.ts";
 import type { Page } from "../../src/app/api/page.ts";
 import type { Served } from "../../src/app/api/served.ts";
 import { Slots } from "../../src/app/api/slots.ts";
+import { Grammars } from "../../src/app/grammar/grammars.ts";
 import type { LanguageModel } from "../../src/index.ts";
 
 export const FACT = "The access code of Clara Whitfield is 48213.";
@@ -44,6 +45,7 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
     created: 1,
     slots,
     metrics: new Metrics(),
+    grammars: new Grammars(model.tokenizer, model.config.vocab),
     defaults: {},
     mostBodyBytes: 2 ** 20,
     closing: closing.signal,

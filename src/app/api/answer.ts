@@ -3,24 +3,33 @@
  * Owns the order in which these are told apart. Refuses to know HTTP.
  */
 import { type Section, ThinkingStream } from "../thinking.ts";
-import type { ToolCall } from "./tool-calls.ts";
+import type { WrittenCall } from "./call-formats.ts";
+import type { CallReader, ReadPart } from "./call-readers.ts";
+
+/** A call as the API has it; arguments are JSON text. */
+export interface ToolCall {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: string;
+}
 
 export type AnswerPart =
   | { readonly kind: "content" | "reasoning"; readonly text: string }
   | { readonly kind: "call"; readonly call: ToolCall };
 
-/** Takes calls out of what the model says. */
-export interface CallReader {
-  push(text: string): AnswerPart[];
-  end(): AnswerPart[];
+export interface CallOptions {
+  readonly reader: CallReader;
+  /** Calls behind the first are left out. */
+  readonly isSingle: boolean;
 }
 
 export class AnswerParts {
   readonly #thinking: ThinkingStream;
-  readonly #calls: CallReader | null;
+  readonly #calls: CallOptions | null;
+  #count = 0;
 
   /** opened: the section that the prompt has opened; calls: null where no tools were given. */
-  constructor(opened: Section | null, calls: CallReader | null) {
+  constructor(opened: Section | null, calls: CallOptions | null) {
     this.#thinking = new ThinkingStream(opened);
     this.#calls = calls;
   }
@@ -32,11 +41,23 @@ export class AnswerParts {
 
   end(): AnswerPart[] {
     const rest = this.#thinking.end().flatMap((part) => this.#parts(part));
-    return [...rest, ...(this.#calls?.end() ?? [])];
+    return [...rest, ...(this.#calls?.reader.end() ?? []).flatMap((part) => this.#read(part))];
   }
 
   #parts({ kind, text }: ReturnType<ThinkingStream["push"]>[number]): AnswerPart[] {
     if (kind === "thinking") return [{ kind: "reasoning", text }];
-    return this.#calls ? this.#calls.push(text) : [{ kind: "content", text }];
+    if (!this.#calls) return [{ kind: "content", text }];
+    return this.#calls.reader.push(text).flatMap((part) => this.#read(part));
   }
+
+  #read(part: ReadPart): AnswerPart[] {
+    if (part.kind === "content") return [part];
+    if (this.#count++ > 0 && this.#calls?.isSingle) return [];
+    return [{ kind: "call", call: toolCall(part.call) }];
+  }
+}
+
+function toolCall({ name, arguments: given }: WrittenCall): ToolCall {
+  const id = `call_${crypto.randomUUID().replaceAll("-", "").slice(0, 24)}`;
+  return { id, name, arguments: JSON.stringify(given) };
 }

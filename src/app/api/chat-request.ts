@@ -3,13 +3,16 @@
  * /v1/chat/completions; refuses to know how any of it is done.
  */
 import type { ChatMessage, GenerateOptions, RenderOptions } from "../../index.ts";
-import type { CallReader } from "./answer.ts";
+import type { Grammar } from "../grammar/grammars.ts";
+import type { CallOptions } from "./answer.ts";
 import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
+import { readFormat } from "./format.ts";
 import { readChatLogprobs } from "./logprobs.ts";
 import { readMessages } from "./messages.ts";
 import { readSampling } from "./sampling.ts";
 import { checkModel, type Served } from "./served.ts";
+import { readTools } from "./tools.ts";
 
 export interface ChatRequest {
   readonly messages: readonly ChatMessage[];
@@ -17,7 +20,9 @@ export interface ChatRequest {
   readonly template: RenderOptions;
   readonly generate: GenerateOptions;
   /** null: no tools were given. */
-  readonly calls: CallReader | null;
+  readonly calls: CallOptions | null;
+  /** What the answer has to be, behind its reasoning; null: anything. */
+  readonly grammar: Grammar | null;
   readonly stream: boolean;
   readonly includeUsage: boolean;
   /** Usage in every event, not only at the end. */
@@ -29,16 +34,24 @@ export function readChat(fields: Fields, served: Served): ChatRequest {
   if (served.model.chatTemplate === null)
     throw unsupported("model", `${served.names[0]} has no chat template; /v1/completions continues text`);
   const messages = readMessages(fields);
+  const { described, calls, grammar } = readTools(fields, served);
+  const format = readFormat(fields);
+  if (grammar && format)
+    throw unsupported(
+      "response_format",
+      "response_format is not possible beside calls that are forced or strict",
+    );
   return {
     messages,
-    template: readTemplateVariables(fields),
+    template: { ...readTemplateVariables(fields), tools: described },
     generate: {
       ...readSampling(fields, served.defaults),
       logprobs: readChatLogprobs(fields),
       // Marks of reasoning and of calls may be control tokens.
       special: true,
     },
-    calls: null,
+    calls,
+    grammar: grammar ?? format,
     ...readStreaming(fields),
     liveUsage: fields.object("stream_options")?.boolean("continuous_usage_stats") ?? false,
   };

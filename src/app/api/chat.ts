@@ -3,8 +3,9 @@
  * sent one by one.
  */
 import type { GenerationResult, Likelihood } from "../../index.ts";
+import { afterThinking } from "../grammar/after-thinking.ts";
 import { openedSection } from "../thinking.ts";
-import { type AnswerPart, AnswerParts } from "./answer.ts";
+import { type AnswerPart, AnswerParts, type ToolCall } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { type ChatRequest, readChat } from "./chat-request.ts";
 import { toApiError } from "./errors.ts";
@@ -31,9 +32,11 @@ interface Ending {
 export async function chat(served: Served, request: Request): Promise<Response> {
   const asked = readChat(await readBody(request, served.mostBodyBytes), served);
   const ids = encode(served, asked.messages, { template: asked.template });
-  const run = admit(served, request, ids, asked.generate);
-  // What a template's last words have opened; the tail is enough.
+  // What the template's last words have opened.
   const opened = openedSection(served.model.tokenizer.decode(ids.slice(-16), { special: true }));
+  const grammar = asked.grammar && (await served.grammars.open(asked.grammar));
+  const constraint = grammar && opened ? afterThinking(grammar, opened, served.model.tokenizer) : grammar;
+  const run = admit(served, request, ids, asked.generate, constraint);
   const parts = new AnswerParts(opened, asked.calls);
   const answer = (onNews: (news: News) => void | Promise<void>) => tell(served, run, parts, onNews);
   const frame = {
@@ -150,7 +153,7 @@ function streamed(
   });
 }
 
-function callOf({ id, name, arguments: text }: { id: string; name: string; arguments: string }) {
+function callOf({ id, name, arguments: text }: ToolCall) {
   return { id, type: "function", function: { name, arguments: text } };
 }
 

@@ -5,6 +5,7 @@ import { readStreaming } from "./chat-request.ts";
 import { toApiError, unsupported } from "./errors.ts";
 import { eventResponse } from "./events.ts";
 import type { Fields } from "./fields.ts";
+import { readFormat } from "./format.ts";
 import { completionLogprobs, readCompletionLogprobs, toldTokens } from "./logprobs.ts";
 import { readSampling } from "./sampling.ts";
 import { admit, checkModel, encode, type Served } from "./served.ts";
@@ -20,7 +21,9 @@ export async function completions(served: Served, request: Request): Promise<Res
   };
   const { stream, includeUsage } = readStreaming(fields);
   const ids = encode(served, prompt, { raw: true });
-  const run = admit(served, request, ids, { ...generate, raw: true });
+  const format = readFormat(fields);
+  const grammar = format && (await served.grammars.open(format));
+  const run = admit(served, request, ids, { ...generate, raw: true }, grammar);
   const frame = {
     id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,
     object: "text_completion",

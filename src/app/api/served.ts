@@ -11,6 +11,7 @@ import type {
   PromptOptions,
 } from "../../index.ts";
 import { ContextError } from "../../index.ts";
+import type { Grammars, OpenGrammar } from "../grammar/grammars.ts";
 import { ApiError } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import type { Metrics } from "./metrics.ts";
@@ -24,6 +25,7 @@ export interface Served {
   readonly created: number;
   readonly slots: Slots;
   readonly metrics: Metrics;
+  readonly grammars: Grammars;
   /** For what a request does not say. */
   readonly defaults: GenerateOptions;
   readonly mostBodyBytes: number;
@@ -58,15 +60,24 @@ export interface Run {
   cancel(): void;
 }
 
-/** ApiError 503 when too many wait already. `start` is called at once or never. */
+/**
+ * ApiError 503 when too many wait already. `start` is called at once. The grammar is closed when the generation ends,
+ * or does not begin.
+ */
 export function admit(
   served: Served,
   request: Request,
   ids: readonly number[],
   options: GenerateOptions & Pick<PromptOptions, "raw">,
+  grammar: OpenGrammar | null,
 ): Run {
   const { slots, metrics, closing } = served;
-  slots.admit();
+  try {
+    slots.admit();
+  } catch (error) {
+    grammar?.close();
+    throw error;
+  }
   const controller = new AbortController();
   const cancel = () => controller.abort();
   const start = async (onPiece: (piece: Piece) => void | Promise<void>) => {
@@ -80,7 +91,8 @@ export function admit(
     }
     let isFirst = true;
     try {
-      const result = await slots.run(ids, { ...options, signal: controller.signal }, (piece) => {
+      const more = { signal: controller.signal, constraint: grammar ?? undefined };
+      const result = await slots.run(ids, { ...options, ...more }, (piece) => {
         if (isFirst) metrics.firstToken(seconds());
         isFirst = false;
         return onPiece(piece);
@@ -91,6 +103,7 @@ export function admit(
       metrics.cancelled();
       throw error;
     } finally {
+      grammar?.close();
       for (const signal of signals) signal.removeEventListener("abort", cancel);
     }
   };

@@ -1,0 +1,116 @@
+/**
+ * How families write the calls of tools. Owns one entry for each way of writing; which one a model uses is asked of its
+ * template with a call that is not real, not guessed from a name. Refuses to know requests.
+ */
+import { type ChatTemplate, UnsupportedError } from "../../index.ts";
+import { literalTag, type Tag } from "../grammar/tags.ts";
+import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";
+import { readGemmaCall } from "./gemma-call.ts";
+
+/** A call as a model writes it. */
+export interface WrittenCall {
+  readonly name: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+}
+
+export interface CallFormat {
+  /** What stands in a rendered conversation where PROBE is called. */
+  readonly written: RegExp;
+  /** names: of the tools that were given. */
+  reader(names: readonly string[]): CallReader;
+  /** A call of this tool, for a grammar: what stands before and behind its arguments. null: they are no JSON. */
+  readonly tag: ((name: string) => Tag) | null;
+  /** The text that only a call begins with; null: calls look like other answers at first. */
+  readonly trigger: string | null;
+  /** Between two calls; null: the family makes one at a time. */
+  readonly separator: string | null;
+}
+
+const PROBE = "nibble_probe";
+
+const FORMATS: readonly CallFormat[] = [
+  {
+    // Qwen 2.5 and 3, Hermes, and many that follow them.
+    written: /<tool_call>\s*\{"name": "nibble_probe", "arguments": /,
+    reader: () => new MarkedCalls("<tool_call>", "</tool_call>", (text) => readJsonCall(text, "arguments")),
+    tag: (name) => ({
+      begin: `<tool_call>\n{"name": ${literalTag(name)}, "arguments": `,
+      end: "}\n</tool_call>",
+    }),
+    trigger: "<tool_call>",
+    separator: "\n",
+  },
+  {
+    // Llama 3.1 to 3.3.
+    written: /\{"name": "nibble_probe", "parameters": /,
+    reader: (names) =>
+      new BareCalls("<|python_tag|>", (text) => {
+        const call = readJsonCall(text, "parameters");
+        return call && names.includes(call.name) ? call : null;
+      }),
+    tag: (name) => ({ begin: `{"name": ${literalTag(name)}, "parameters": `, end: "}" }),
+    trigger: null,
+    separator: null,
+  },
+  {
+    // Gemma 4.
+    written: /<\|tool_call>call:nibble_probe\{/,
+    reader: () => new MarkedCalls("<|tool_call>", "<tool_call|>", (text) => readGemmaCall(text, '<|"|>')),
+    tag: null,
+    trigger: null,
+    separator: null,
+  },
+  {
+    // FunctionGemma, from Gemma 3.
+    written: /<start_function_call>call:nibble_probe\{/,
+    reader: () =>
+      new MarkedCalls("<start_function_call>", "<end_function_call>", (text) =>
+        readGemmaCall(text, "<escape>"),
+      ),
+    tag: null,
+    trigger: null,
+    separator: null,
+  },
+];
+
+const known = new WeakMap<ChatTemplate, CallFormat | null>();
+
+/** null: the template shows no tools, or writes calls in a way that is not known here. */
+export function callFormat(template: ChatTemplate): CallFormat | null {
+  let format = known.get(template);
+  if (format === undefined) {
+    format = askTemplate(template);
+    known.set(template, format);
+  }
+  return format;
+}
+
+function askTemplate(template: ChatTemplate): CallFormat | null {
+  const user = { role: "user", content: "question" };
+  const tool = {
+    type: "function",
+    function: { name: PROBE, description: "", parameters: { type: "object", properties: {} } },
+  };
+  const call = { id: "call00000", type: "function", function: { name: PROBE, arguments: { a: "b" } } };
+  const called = { role: "assistant", content: "", tool_calls: [call] };
+  try {
+    if (!template.render([user], { tools: [tool] }).includes(PROBE)) return null;
+    const text = template.render([user, called]);
+    return FORMATS.find(({ written }) => written.test(text)) ?? null;
+  } catch (error) {
+    if (error instanceof UnsupportedError) return null;
+    throw error;
+  }
+}
+
+/** {"name": ..., [key]: {...}}; arguments that are themselves JSON text are read, too. */
+export function readJsonCall(text: string, key: "arguments" | "parameters"): WrittenCall | null {
+  try {
+    const { name, [key]: given = {} } = JSON.parse(text);
+    const found = typeof given === "string" ? JSON.parse(given) : given;
+    const isObject = typeof found === "object" && found !== null && !Array.isArray(found);
+    return typeof name === "string" && isObject ? { name, arguments: found } : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * Reads a call as Gemma writes it: call:name{key:value,...}, where texts stand between two marks of their own and keys
+ * are bare. Owns this notation and nothing else.
+ */
+import type { WrittenCall } from "./call-formats.ts";
+
+const DEEPEST = 64;
+
+/** quote: the mark around texts. null: the text is no such call. */
+export function readGemmaCall(text: string, quote: string): WrittenCall | null {
+  const [head, name] = /^\s*call:([^{\s]+)\s*(?=\{)/.exec(text) ?? [];
+  if (head === undefined) return null;
+  const reader = new Reader(text.slice(head.length).trimEnd(), quote);
+  const found = reader.value(0);
+  return found !== undefined && reader.isAtEnd ? { name, arguments: found as Record<string, unknown> } : null;
+}
+
+class Reader {
+  #at = 0;
+
+  constructor(
+    readonly text: string,
+    readonly quote: string,
+  ) {}
+
+  get isAtEnd(): boolean {
+    return this.#at === this.text.length;
+  }
+
+  /** undefined: there is none. */
+  value(depth: number): unknown {
+    this.#blanks();
+    if (depth > DEEPEST) return undefined;
+    if (this.#takes(this.quote)) return this.#quoted();
+    if (this.#takes("{")) return this.#object(depth);
+    if (this.#takes("[")) return this.#list(depth);
+    return bare(this.#until(/[,}\]]/));
+  }
+
+  #object(depth: number): Record<string, unknown> | undefined {
+    const entries: [string, unknown][] = [];
+    this.#blanks();
+    if (this.#takes("}")) return {};
+    do {
+      this.#blanks();
+      const key = this.#takes(this.quote) ? this.#quoted() : this.#until(/:/).trim();
+      this.#blanks();
+      if (!key || !this.#takes(":")) return undefined;
+      const value = this.value(depth + 1);
+      if (value === undefined) return undefined;
+      entries.push([key, value]);
+      this.#blanks();
+    } while (this.#takes(","));
+    return this.#takes("}") ? Object.fromEntries(entries) : undefined;
+  }
+
+  #list(depth: number): unknown[] | undefined {
+    const items: unknown[] = [];
+    this.#blanks();
+    if (this.#takes("]")) return items;
+    do {
+      const item = this.value(depth + 1);
+      if (item === undefined) return undefined;
+      items.push(item);
+      this.#blanks();
+    } while (this.#takes(","));
+    return this.#takes("]") ? items : undefined;
+  }
+
+  #quoted(): string | undefined {
+    const end = this.text.indexOf(this.quote, this.#at);
+    if (end < 0) return undefined;
+    const found = this.text.slice(this.#at, end);
+    this.#at = end + this.quote.length;
+    return found;
+  }
+
+  #takes(mark: string): boolean {
+    if (!this.text.startsWith(mark, this.#at)) return false;
+    this.#at += mark.length;
+    return true;
+  }
+
+  #until(stop: RegExp): string {
+    const rest = this.text.slice(this.#at);
+    const end = rest.search(stop);
+    const found = end < 0 ? rest : rest.slice(0, end);
+    this.#at += found.length;
+    return found;
+  }
+
+  #blanks(): void {
+    this.#at += /^\s*/.exec(this.text.slice(this.#at))?.[0].length ?? 0;
+  }
+}
+
+/** A number, true, false, null; other words are texts, which small models leave without their marks. */
+function bare(text: string): unknown {
+  const word = text.trim();
+  if (word === "") return undefined;
+  if (word === "None") return null;
+  try {
+    return JSON.parse(word);
+  } catch {
+    return word;
+  }
+}

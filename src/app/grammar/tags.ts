@@ -1,0 +1,43 @@
+/**
+ * Structural tags of XGrammar: texts that begin and end in a fixed way and hold what a grammar allows. Owns their form.
+ */
+import type { Grammar } from "./grammars.ts";
+
+export interface Tag {
+  readonly begin: string;
+  readonly end: string;
+}
+
+/** A tag and the rules of what stands in it. */
+export interface FilledTag extends Tag {
+  readonly rules: string;
+}
+
+/** A name inside of a tag's begin, as JSON. */
+export function literalTag(name: string): string {
+  return JSON.stringify(name);
+}
+
+/** A text that is tags and nothing else; separator null: just one. */
+export function tagsGrammar(tags: readonly FilledTag[], separator: string | null): Grammar {
+  return structural({
+    type: "tags_with_separator",
+    tags: tags.map(written),
+    separator: separator ?? "",
+    at_least_one: true,
+    stop_after_first: separator === null,
+  });
+}
+
+/** Any text, in which what begins with `trigger` is one of the tags. */
+export function triggeredGrammar(tags: readonly FilledTag[], trigger: string): Grammar {
+  return structural({ type: "triggered_tags", triggers: [trigger], tags: tags.map(written) });
+}
+
+function structural(format: Record<string, unknown>): Grammar {
+  return { tags: { type: "structural_tag", format } };
+}
+
+function written({ begin, end, rules }: FilledTag) {
+  return { type: "tag", begin, content: { type: "grammar", grammar: rules }, end };
+}

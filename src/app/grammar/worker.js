@@ -1,0 +1,107 @@
+// @ts-check
+/**
+ * The thread that keeps grammars: compiles them, follows texts, says which tokens may come next. A thread of its own,
+ * for the kept library (@mlc-ai/web-xgrammar) aborts on what it does not understand and may take long. Plain JavaScript
+ * because Node loads it as it stands, from the sources and from dist/.
+ */
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { parentPort, workerData } from "node:worker_threads";
+
+// The library is CommonJS in a package that says it is not, so Node reads it as a module without these two names. As
+// such it leaves its exports in a global. To be deleted once its package.json has an "exports" that Node can import
+// (looked at: 0.1.27).
+const globals = /** @type {any} */ (globalThis);
+globals.require = createRequire(import.meta.url);
+globals.__filename = fileURLToPath(import.meta.url);
+/** What it says before it aborts. */
+let said = "";
+console.error = (...words) => {
+  said += `${words.join(" ")}\n`;
+};
+console.log = console.warn = () => {};
+
+await import("@mlc-ai/web-xgrammar");
+/** @type {typeof import("@mlc-ai/web-xgrammar")} */
+const { GrammarCompiler, GrammarMatcher, TokenizerInfo } = globals.xgrammar;
+
+/** bytes of all tokens in a row, starts[id] to starts[id + 1]; a token without any is one that no grammar may use. */
+const { bytes, starts, endIds, vocab } = workerData;
+/** @type {Uint8Array[]} */
+const texts = [];
+for (let id = 0; id + 1 < starts.length; id++) texts.push(bytes.subarray(starts[id], starts[id + 1]));
+// Declared to take strings; a std::string takes bytes, too, and tokens are not always UTF-8.
+const given = /** @type {string[]} */ (/** @type {unknown} */ (texts));
+const info = await TokenizerInfo.createTokenizerInfo(given, "raw", false, vocab, endIds);
+const compiler = await GrammarCompiler.createGrammarCompiler(info, false);
+
+/** The grammars that came last, by their text: programs ask for the same one again and again. */
+const KEPT = 16;
+/** @type {Map<string, import("@mlc-ai/web-xgrammar").CompiledGrammar>} */
+const compiled = new Map();
+/** @type {Map<number, import("@mlc-ai/web-xgrammar").GrammarMatcher>} */
+const matchers = new Map();
+
+/** @param {import("./grammars.ts").Grammar} grammar */
+async function compile({ text, tags }) {
+  const key = JSON.stringify([text, tags]);
+  const found =
+    compiled.get(key) ??
+    (await (tags ? compiler.compileStructuralTag(tags) : compiler.compileGrammar(text ?? "")));
+  compiled.delete(key);
+  compiled.set(key, found);
+  if (compiled.size > KEPT) {
+    const [oldest] = compiled;
+    compiled.delete(oldest[0]);
+    oldest[1].dispose();
+  }
+  return found;
+}
+
+/**
+ * Behind the last token the library leaves what it finds.
+ * @param {import("@mlc-ai/web-xgrammar").GrammarMatcher} matcher
+ */
+async function maskOf(matcher) {
+  const mask = await matcher.getNextTokenBitmask();
+  if (vocab % 32 > 0) mask[mask.length - 1] &= (1 << (vocab % 32)) - 1;
+  return mask;
+}
+
+/** @param {any} message */
+async function answer({ kind, matcher: id, grammar, token }) {
+  if (kind === "start") {
+    // Without an end token a text ends where the grammar does.
+    const matcher = await GrammarMatcher.createGrammarMatcher(
+      await compile(grammar),
+      undefined,
+      endIds.length === 0,
+    );
+    matchers.set(id, matcher);
+    return maskOf(matcher);
+  }
+  const matcher = matchers.get(id);
+  if (!matcher) throw new Error("no such matcher");
+  if (kind === "free") {
+    matchers.delete(id);
+    matcher.dispose();
+    return null;
+  }
+  if (!matcher.acceptToken(token)) throw new Error(`token ${token} is not of the grammar`);
+  return matcher.isTerminated() ? null : maskOf(matcher);
+}
+
+let last = Promise.resolve();
+parentPort?.on("message", (message) => {
+  // One after the other, as they came.
+  last = last.then(async () => {
+    said = "";
+    try {
+      const mask = await answer(message);
+      parentPort?.postMessage({ ticket: message.ticket, mask });
+    } catch (error) {
+      const reason = said || (error instanceof Error ? error.message : String(error));
+      parentPort?.postMessage({ ticket: message.ticket, failed: reason });
+    }
+  });
+});

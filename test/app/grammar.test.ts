@@ -1,0 +1,334 @@
+/** Schemas that pass the check are kept whole: random walks through their grammars give valid JSON, and nothing else. */
+import fc from "fast-check";
+import { afterAll, describe, expect, it } from "vitest";
+import { Grammars, type OpenGrammar } from "../../src/app/grammar/grammars.ts";
+import { type NumberBounds, rangeRule } from "../../src/app/grammar/ranges.ts";
+import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
+import type { Tokenizer } from "../../src/index.ts";
+import { random } from "../device/random-tensor.ts";
+import { validate } from "./json-schema.ts";
+
+/** 0 ends, 1 is a control token, then 256 bytes, then some words. */
+const WORDS = [
+  '{"',
+  '":',
+  '",',
+  '", "',
+  "},",
+  "  ",
+  "\n\n    ",
+  "true",
+  "false",
+  "null",
+  "12",
+  "abc",
+  '"}',
+  "é",
+  "]",
+];
+const PIECES = [...Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte)), ...WORDS.map(bytesOf)];
+const VOCAB = PIECES.length + 2;
+const END = 0;
+const tokenizer = {
+  vocab: VOCAB,
+  endIds: new Set([END]),
+  bytes: (id: number) => PIECES[id - 2] ?? new Uint8Array(0),
+} as unknown as Tokenizer;
+
+const grammars = new Grammars(tokenizer, VOCAB + 40);
+afterAll(() => grammars.close());
+
+function bytesOf(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+const idOf = (text: string) => 2 + PIECES.findIndex((piece) => Buffer.compare(piece, bytesOf(text)) === 0);
+
+async function allowedIds(grammar: OpenGrammar): Promise<number[]> {
+  const mask = (await grammar.allowed()) ?? new Int32Array(0);
+  const ids = [];
+  for (let id = 0; id < mask.length * 32; id++) if ((mask[id >> 5] >> (id & 31)) & 1) ids.push(id);
+  return ids;
+}
+
+/** A text that the grammar allows, chosen at random with a will to end; null: it did not in so many tokens. */
+async function walk(schema: unknown, seed: number, isStrict = true): Promise<string | null> {
+  const grammar = await grammars.open({ text: schemaGrammar(schema, "schema", isStrict) });
+  const next = random(seed);
+  const chosen: number[] = [];
+  try {
+    for (let step = 0; step < 400; step++) {
+      const ids = await allowedIds(grammar);
+      if (ids.length === 0) throw new Error("no token is allowed");
+      expect(Math.max(...ids)).toBeLessThan(VOCAB);
+      expect(ids).not.toContain(1);
+      if (ids.includes(END)) return Buffer.concat(chosen.map((id) => PIECES[id - 2])).toString("utf8");
+      // Closers first, and letters rather than control characters, so that most walks end.
+      const likely = ids.filter((id) => /^["\]}\w]/.test(Buffer.from(PIECES[id - 2]).toString("latin1")));
+      const from = next() < 0.9 && likely.length > 0 ? likely : ids;
+      const closer = ['"', "]", "}", '"}'].map(idOf).find((id) => from.includes(id) && next() < 0.3);
+      const id = closer ?? from[Math.floor(next() * from.length)];
+      chosen.push(id);
+      await grammar.accept(id);
+    }
+    return null;
+  } finally {
+    grammar.close();
+  }
+}
+
+const range = (low: string, high: string, most: number) =>
+  fc.oneof(
+    fc.constant({}),
+    fc.tuple(fc.nat(most), fc.nat(most)).map(([a, b]) => ({ [low]: Math.min(a, b), [high]: Math.max(a, b) })),
+    fc.nat(most).map((a) => ({ [high]: a })),
+    fc.nat(3).map((a) => ({ [low]: a })),
+  );
+const bounds = (value: fc.Arbitrary<number>) =>
+  fc.oneof(
+    fc.constant({}),
+    value.map((minimum) => ({ minimum })),
+    value.map((maximum) => ({ maximum })),
+    value.map((exclusiveMinimum) => ({ exclusiveMinimum })),
+    value.map((exclusiveMaximum) => ({ exclusiveMaximum })),
+    fc.tuple(value, value).map(([a, b]) => ({ minimum: Math.min(a, b), maximum: Math.max(a, b) })),
+  );
+const names = fc.uniqueArray(fc.constantFrom("a", "b", "long name", 'q"uo\\te', "é"), { maxLength: 3 });
+const { schema } = fc.letrec<{ schema: Record<string, unknown> }>((tie) => ({
+  schema: fc.oneof(
+    { depthSize: "small", withCrossShrink: true },
+    fc.constantFrom({ type: "boolean" }, { type: "null" }, { type: ["string", "null"] }),
+    bounds(fc.integer({ min: -1000, max: 1000 })).map((more) => ({ type: "integer", ...more })),
+    bounds(fc.constantFrom(-2.5, -1, 0, 0.25, 3, 17.5, 1000)).map((more) => ({ type: "number", ...more })),
+    range("minLength", "maxLength", 6).map((more) => ({ type: "string", ...more })),
+    fc.constantFrom("date", "time", "uuid", "date-time", "no-format").map((format) => ({
+      type: "string",
+      format,
+    })),
+    fc
+      .uniqueArray(fc.oneof(fc.integer(), fc.string({ maxLength: 4 }), fc.constant(null)), {
+        minLength: 1,
+        maxLength: 4,
+      })
+      .map((all) => ({ enum: all })),
+    fc.jsonValue({ maxDepth: 2 }).map((value) => ({ const: value })),
+    fc
+      .tuple(tie("schema"), range("minItems", "maxItems", 4))
+      .map(([items, more]) => ({ type: "array", items, ...more })),
+    fc
+      .tuple(tie("schema"), tie("schema"))
+      .map((prefixItems) => ({ type: "array", prefixItems, items: false, minItems: 2 })),
+    fc
+      .tuple(names, fc.array(tie("schema"), { minLength: 3, maxLength: 3 }), fc.nat(7))
+      .map(([keys, all, bits]) => ({
+        type: "object",
+        properties: Object.fromEntries(keys.map((key, i) => [key, all[i]])),
+        required: keys.filter((_, i) => (bits >> i) & 1),
+        additionalProperties: false,
+      })),
+    fc.array(tie("schema"), { minLength: 1, maxLength: 3 }).map((anyOf) => ({ anyOf })),
+  ) as fc.Arbitrary<Record<string, unknown>>,
+}));
+
+describe("random walks through a grammar", () => {
+  it("give JSON that its schema allows", async () => {
+    let finished = 0;
+    await fc.assert(
+      fc.asyncProperty(schema, fc.nat(), async (schema, seed) => {
+        const text = await walk(schema, seed);
+        if (text === null) return;
+        finished++;
+        expect(validate(schema, JSON.parse(text)), `${text} of ${JSON.stringify(schema)}`).toEqual([]);
+      }),
+      { numRuns: 150 },
+    );
+    expect(finished).toBeGreaterThan(100);
+  });
+});
+
+/** Whether the grammar allows this text, and its end behind it. */
+async function accepts(schema: unknown, text: string, isStrict = true): Promise<boolean> {
+  const grammar = await grammars.open({ text: schemaGrammar(schema, "schema", isStrict) });
+  try {
+    for (const byte of bytesOf(text)) {
+      if (!(await allowedIds(grammar)).includes(byte + 2)) return false;
+      await grammar.accept(byte + 2);
+    }
+    return (await allowedIds(grammar)).includes(END);
+  } finally {
+    grammar.close();
+  }
+}
+
+describe("a grammar", () => {
+  const list = {
+    $defs: {
+      node: { type: "object", properties: { next: { anyOf: [{ $ref: "#/$defs/node" }, { type: "null" }] } } },
+    },
+    $ref: "#/$defs/node",
+  };
+  const person = {
+    title: "Person",
+    type: "object",
+    properties: { name: { type: "string" }, age: { type: "integer", minimum: 0 } },
+    required: ["name"],
+  };
+  it.each<[what: string, schema: unknown, text: string, expected: boolean]>([
+    ["required and optional", person, '{"name":"A","age":3}', true],
+    ["only the required", person, '{"name": "A\\n\\u00e9"}', true],
+    ["blanks", person, '{\n  "name": "A",\n  "age": 3\n}', true],
+    ["nothing of it", person, "{}", false],
+    ["another order", person, '{"age":3,"name":"A"}', false],
+    ["more than is named", person, '{"name":"A","x":1}', false],
+    ["recursion", list, '{"next":{"next":null}}', true],
+    ["recursion, wrong end", list, '{"next":{"next":1}}', false],
+    ["any object", { type: "object" }, '{"a":[1,{"b":null}],"c":-1.5e3}', true],
+    ["no object", { type: "object" }, "[]", false],
+    ["a tuple", { prefixItems: [{ type: "integer" }, { type: "null" }], items: false }, "[1]", true],
+    [
+      "a tuple and more",
+      { prefixItems: [{ type: "integer" }], items: { type: "null" } },
+      "[1,null,null]",
+      true,
+    ],
+    ["a tuple too long", { prefixItems: [{ type: "integer" }], items: false }, "[1,2]", false],
+    ["one of", { oneOf: [{ const: "a" }, { type: "integer" }] }, '"a"', true],
+    ["all of one", { allOf: [{ type: "boolean" }] }, "true", true],
+    ["a tab in a string", { type: "string", maxLength: 3 }, '"\t"', false],
+    ["anything", {}, '[{"a":1}]', true],
+  ])("of %s", async (_what, schema, text, expected) => {
+    expect(await accepts(schema, text)).toBe(expected);
+  });
+
+  it("that is not strict takes other properties, but not a named one under another type", async () => {
+    expect(await accepts(person, '{"name":"A","x":1}', false)).toBe(true);
+    expect(await accepts(person, '{"name":"A","age2":"x","ag":{}}', false)).toBe(true);
+    expect(await accepts(person, '{"name":"A","age":"x"}', false)).toBe(false);
+    expect(await accepts(person, '{"name":"A","\\u0061ge":"x"}', false)).toBe(false);
+  });
+
+  it("does not let a model lose itself in blanks", async () => {
+    const grammar = await grammars.open({ text: schemaGrammar(person, "schema", true) });
+    const [brace, blank] = [idOf("{"), idOf(" ")];
+    await grammar.accept(brace);
+    for (let i = 0; i < 50; i++) {
+      expect(await allowedIds(grammar)).toContain(blank);
+      await grammar.accept(blank);
+    }
+    const ids = await allowedIds(grammar);
+    expect(ids).not.toContain(blank);
+    expect(ids).toContain(idOf('"'));
+    grammar.close();
+  });
+
+  it.each<[what: string, schema: unknown, message: RegExp]>([
+    [
+      "a keyword that would be dropped",
+      { type: "string", pattern: "a" },
+      /s\.pattern is not supported in schemas/,
+    ],
+    ["not", { not: { type: "null" } }, /s\.not is not supported/],
+    [
+      "deep inside",
+      { type: "object", properties: { a: { items: { if: {} } } } },
+      /s\.properties\.a\.items\.if is not/,
+    ],
+    [
+      "beside a reference",
+      { $defs: { a: {} }, $ref: "#/$defs/a", type: "object" },
+      /s\.type beside \$ref is not supported/,
+    ],
+    ["without its type", { minLength: 3 }, /s\.minLength without "type": "string"/],
+    ["an unknown type", { type: "text" }, /s\.type is "text"; allowed: of object/],
+    ["no reference", { $ref: "#/$defs/a" }, /s\.\$ref is "#\/\$defs\/a"; allowed: a definition/],
+    ["another file", { $ref: "https://example.org/a.json" }, /s\.\$ref is/],
+    [
+      "a circle",
+      { $defs: { a: { $ref: "#/$defs/b" }, b: { $ref: "#/$defs/a" } }, $ref: "#/$defs/a" },
+      /ends somewhere/,
+    ],
+    ["false", { type: "object", properties: { a: false } }, /s\.properties\.a is false; allowed: an object/],
+    ["no choices", { enum: [] }, /s\.enum is a list of 0; allowed: a list of 1 to/],
+    ["no number between", { type: "integer", exclusiveMinimum: 1, exclusiveMaximum: 2 }, /leaves no number/],
+    [
+      "an unknown name",
+      { type: "object", required: ["a"] },
+      /s\.required is "a"; allowed: names of its properties/,
+    ],
+    [
+      "counts the wrong way",
+      { type: "array", items: {}, minItems: 3, maxItems: 2 },
+      /maxItems is 2; allowed: from minItems/,
+    ],
+    ["a huge count", { type: "string", maxLength: 1e9 }, /maxLength is 1000000000; allowed/],
+    ["no schema", 5, /s is 5; allowed: an object/],
+    ["too much", { enum: ["x".repeat(200_000)] }, /characters long; allowed: up to 100000/],
+  ])("refuses %s", (_what, schema, message) => {
+    expect(() => schemaGrammar(schema, "s", true)).toThrow(message);
+  });
+
+  it("that no text matches is refused, and others go on", async () => {
+    const open = await grammars.open({ text: schemaGrammar(person, "s", true) });
+    const endless = { anyOf: [{ $ref: "#" }] };
+    await expect(grammars.open({ text: schemaGrammar(endless, "s", true) })).rejects.toThrow(
+      /no text matches it/,
+    );
+    await expect(grammars.open({ text: "root ::= (" })).rejects.toThrow(/the schema cannot be kept: EBNF/);
+    await expect(grammars.open({ text: "no rules" })).rejects.toThrow(/cannot be kept/);
+    await open.accept(idOf("{"));
+    expect(await allowedIds(open)).toContain(idOf('"'));
+    open.close();
+    expect(await accepts(person, '{"name":"A"}')).toBe(true);
+  });
+});
+
+describe("ranges of numbers", () => {
+  /** The rule in JavaScript's notation. */
+  const pattern = (rule: string) =>
+    new RegExp(
+      `^(?:${rule.replace(/"([^"]*)"/g, (_, text) => text.replace(/\W/g, "\\$&")).replaceAll(" ", "")})$`,
+    );
+  const whole = fc.integer({ min: -130, max: 1300 });
+  const decimal = fc
+    .tuple(fc.integer({ min: -2000, max: 20000 }), fc.constantFrom(1, 10, 1000))
+    .map(([n, d]) => n / d);
+  const boundsOf = (value: fc.Arbitrary<number>) =>
+    fc.record(
+      { minimum: value, maximum: value, exclusiveMinimum: value, exclusiveMaximum: value },
+      { requiredKeys: [] },
+    );
+  const isIn = (value: number, bounds: NumberBounds) =>
+    validate({ type: "number", ...bounds }, value).length === 0;
+
+  it("hold exactly the whole numbers between", () => {
+    fc.assert(
+      fc.property(boundsOf(fc.oneof(whole, decimal)), fc.array(whole, { maxLength: 30 }), (bounds, some) => {
+        const rule = rangeRule("integer", bounds);
+        const near = Object.values(bounds).flatMap((bound) => [-1, 0, 1].map((by) => Math.round(bound) + by));
+        for (const value of [...some, ...near, 0, -1, 1])
+          expect(rule !== null && pattern(rule).test(String(value)), `${value}`).toBe(isIn(value, bounds));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it("hold exactly the decimals between", () => {
+    fc.assert(
+      fc.property(boundsOf(decimal), fc.array(decimal, { maxLength: 30 }), (bounds, some) => {
+        const rule = rangeRule("number", bounds);
+        const near = Object.values(bounds).flatMap((bound) => [
+          bound,
+          bound + 0.001,
+          bound - 0.001,
+          Math.trunc(bound),
+        ]);
+        for (const value of [...some, ...near, 0, 0.5, -0.5].map((all) => Math.round(all * 1000) / 1000)) {
+          const texts = Object.is(value, -0) ? ["0"] : [String(value), value.toFixed(4)];
+          for (const text of texts)
+            expect(rule !== null && pattern(rule).test(text), text).toBe(isIn(Number(text), bounds));
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});

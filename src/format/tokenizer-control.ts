@@ -137,7 +137,9 @@ const END_TEXTS: ReadonlySet<string> = new Set([
   "<|end_of_text|>",
   "<end_of_turn>",
   "<turn|>",
-  "<|tool_response>", // Gemma 4 hands over to the tool with it.
+  // Gemma 4 and FunctionGemma hand over to the tool with these.
+  "<|tool_response>",
+  "<start_function_response>",
   "<eos>",
   "<EOT>",
   "<end_of_utterance>",

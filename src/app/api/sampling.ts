@@ -30,6 +30,7 @@ export function readSampling(fields: Fields, defaults: GenerateOptions): Generat
   for (const [option, names] of Object.entries(NAMES)) {
     const name = names.find((known) => fields.has(known)) ?? names[0];
     used[option] = fields.place(name);
+    if (fields.has(name) && typeof fields.any(name) !== "number") throw fields.wrong(name, "a number");
     const found = fields.any(name) ?? defaults[option as keyof SampleOptions];
     if (found !== undefined) sampling[option] = found;
   }

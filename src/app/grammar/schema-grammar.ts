@@ -252,7 +252,8 @@ class Converter {
 function typesOf(fields: Fields): readonly string[] {
   const found = fields.any("type");
   const types = found === undefined ? [] : Array.isArray(found) ? found : [found];
-  if (found !== undefined && (types.length === 0 || !types.every((type) => Object.hasOwn(KEYWORDS, type))))
+  const isType = (type: unknown) => typeof type === "string" && Object.hasOwn(KEYWORDS, type);
+  if (found !== undefined && (types.length === 0 || !types.every(isType)))
     throw fields.wrong("type", `of ${Object.keys(KEYWORDS).join(", ")} one or a list`);
   if (found === undefined && fields.has("properties")) return ["object"];
   if (found === undefined && (fields.has("items") || fields.has("prefixItems"))) return ["array"];

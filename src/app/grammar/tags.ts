@@ -20,13 +20,12 @@ export function literalTag(name: string): string {
 
 /** A text that is tags and nothing else; separator null: just one. */
 export function tagsGrammar(tags: readonly FilledTag[], separator: string | null): Grammar {
-  return structural({
-    type: "tags_with_separator",
-    tags: tags.map(written),
-    separator: separator ?? "",
-    at_least_one: true,
-    stop_after_first: separator === null,
-  });
+  const all = tags.map(written);
+  return structural(
+    separator === null
+      ? { type: "or", elements: all }
+      : { type: "tags_with_separator", tags: all, separator, at_least_one: true },
+  );
 }
 
 /** Any text, in which what begins with `trigger` is one of the tags. */

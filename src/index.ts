@@ -67,6 +67,7 @@ export {
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/session.ts";
+export { planStudy, type Study, type StudySubject, type VerifyTests } from "./engine/study.ts";
 export type { Constraint } from "./engine/tokens.ts";
 export { GRADES, type Grade, type Verdict } from "./engine/verdict.ts";
 export {
@@ -75,13 +76,10 @@ export {
   type FormatRow,
   type LogitsStore,
   type NeedleRow,
-  planStudy,
-  type Study,
   type VerifyOptions,
   type VerifyProgress,
   type VerifyRow,
   type VerifySource,
-  type VerifyTests,
   verify,
 } from "./engine/verify.ts";
 export { type VerifyModelOptions, verifyModel } from "./engine/verify-model.ts";

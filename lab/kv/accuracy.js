@@ -38,7 +38,8 @@ const dist = join(root, "dist");
 /** @param {string} folder @param {string} path */
 const from = (folder, path) => import(pathToFileURL(join(folder, path)).href);
 const { openCheckpoint } = await from(dist, "format/open.js");
-const { planStudy, verify } = await from(dist, "engine/verify.js");
+const { planStudy } = await from(dist, "engine/study.js");
+const { verify } = await from(dist, "engine/verify.js");
 const { haystack } = await from(dist, "engine/needles.js");
 const { LogitsFile } = await from(dist, "engine/logits-file.js");
 const unrotated = options.formats.includes(UNROTATED) ? unrotatedBuild() : "";
@@ -55,7 +56,9 @@ async function plan() {
   const [tokenizer, template] = [await checkpoint.tokenizer(), await checkpoint.chatTemplate()];
   await checkpoint.close();
   const text = texts.join("\n");
-  const study = planStudy(tokenizer, template, 32_768, text, {
+  // Any name is a format here.
+  const subject = { tokenizer, template, trainedContext: 32_768, device: { name: "wasm", kvFormats: null } };
+  const study = planStudy(subject, text, {
     depths: [0],
     positions: tokens || 1,
     needles: 0,
@@ -91,8 +94,7 @@ async function open(kv) {
   return {
     session: sessions[0],
     tokenizer: extra,
-    // Any name is a format here.
-    device: { name: "wasm", description: "the CPU", kvFormats: null },
+    device: "the CPU",
     cacheBytes: plan.cacheBytes,
     close: async () => {
       await allocation.close();

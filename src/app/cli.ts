@@ -279,7 +279,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       .option("--positions <count>", "positions measured from each depth on (default: 256)", count)
       .option(
         "--depths <tokens>",
-        "tokens in front of them, separated by commas (default: 0,1024,4096,16384, as far as they fit)",
+        "tokens in front of them, separated by commas (default: 0,1024,4096 and on a GPU 16384, as far as they fit)",
         counts,
       )
       .option("--context <tokens>", "the longest that a default depth may need", count)

@@ -4,6 +4,7 @@
  */
 import { type DepthRow, GRADES, type NeedleRow, type VerifyRow } from "../index.ts";
 import { bytes, grouped } from "./figures.ts";
+import { MEASURED_HEADS, MEASURED_NOTE, measuredCells } from "./verify-cells.ts";
 import { escapeHtml, plotSvg } from "./verify-plot.ts";
 
 export interface VerifyReport {
@@ -108,44 +109,9 @@ function plots(rows: readonly VerifyRow[]): string {
 }
 
 function depthTable(rows: readonly VerifyRow[]): string {
-  const heads = [
-    "cache",
-    "depth",
-    "positions",
-    "perplexity",
-    "mean KL",
-    "median",
-    "99.9 %",
-    "most",
-    "same top",
-  ];
-  const cells = rows.flatMap((row) => {
-    if (row.kind !== "depth" && row.kind !== "answer") return [];
-    const all = row.kind === "depth" && row.depth === null;
-    const where =
-      row.kind === "answer" ? `answers behind ${grouped(row.tokens)}` : all ? "all" : grouped(row.depth!);
-    const found = row.divergence;
-    return [
-      [
-        row.kv,
-        where,
-        grouped(row.positions),
-        row.perplexity.toPrecision(4),
-        ...(found
-          ? [
-              `${nats(found.meanKl)} ± ${nats(found.meanKlError)}`,
-              ...[found.medianKl, found.kl999, found.maxKl].map(nats),
-              `${(100 * found.sameTop).toFixed(1)} % ± ${(100 * found.sameTopError).toFixed(1)}`,
-            ]
-          : ["", "", "", "", ""]),
-      ],
-    ];
-  });
-  return table(heads, cells);
-}
-
-function nats(kl: number): string {
-  return kl > 0 && kl < 1e-4 ? "< 0.0001" : kl.toFixed(kl < 1 ? 4 : 2);
+  const measured = rows.filter((row) => row.kind === "depth" || row.kind === "answer");
+  return `${table(MEASURED_HEADS, measured.map(measuredCells))}
+<p class="note">${escapeHtml(MEASURED_NOTE)}</p>`;
 }
 
 /** One for each format: lengths down, depths across. */
@@ -174,7 +140,11 @@ function needleTables(rows: readonly VerifyRow[]): string {
 
 function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
   const head = heads.map((text) => `<th>${escapeHtml(text)}</th>`).join("");
-  const body = rows.map((row) => `<tr>${row.map((text) => `<td>${escapeHtml(text)}</td>`).join("")}</tr>`);
+  const body = rows.map((row) => {
+    // A line under every column, also where a row ends early.
+    const cells = heads.map((_, i) => `<td>${escapeHtml(row[i] ?? "")}</td>`);
+    return `<tr>${cells.join("")}</tr>`;
+  });
   return `<table><tr>${head}</tr>\n${body.join("\n")}</table>`;
 }
 

@@ -3,8 +3,6 @@
  * to stdout as they come, progress to stderr when that is a terminal. Owns the layout and the names in the JSON.
  */
 import {
-  type AnswerRow,
-  type DepthRow,
   type NeedleRow,
   type Verdict,
   type VerifyModelOptions,
@@ -17,6 +15,7 @@ import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 import { checkTarget, writeTarget } from "./target.ts";
+import { MEASURED_HEADS, MEASURED_NOTE, measuredCells, percent } from "./verify-cells.ts";
 import { verifyPage } from "./verify-page.ts";
 
 export interface VerifyCommand extends Omit<VerifyModelOptions, "text"> {
@@ -92,50 +91,15 @@ function progressLines() {
 }
 
 const WIDTHS = [8, 9, 10, 11, 17, 9, 9, 9, 15];
-const HEADS = [
-  "cache",
-  "depth",
-  "positions",
-  "perplexity",
-  "mean KL",
-  "median",
-  "99.9 %",
-  "most",
-  "same top token",
-];
 
 /** null: a row that the summary shows. */
 function toText(model: string, row: VerifyRow, rows: readonly VerifyRow[]): string | null {
   if (row.kind === "format") {
     if (rows.length > 1) return null;
     const parts = [printable(model), printable(row.device), `${grouped(row.context)} tokens of context`];
-    return `${parts.join(" · ")}\nKL in nats; @: the answers to questions behind so many tokens\n\n${columns(HEADS, WIDTHS)}`;
+    return `${parts.join(" · ")}\n${MEASURED_NOTE}\n\n${columns(MEASURED_HEADS, WIDTHS)}`;
   }
-  return row.kind === "depth" || row.kind === "answer" ? measuredText(row) : null;
-}
-
-function measuredText(row: DepthRow | AnswerRow): string {
-  const where =
-    row.kind === "answer" ? `@ ${grouped(row.tokens)}` : row.depth === null ? "all" : grouped(row.depth);
-  const found = row.divergence;
-  return columns(
-    [
-      row.kv,
-      where,
-      grouped(row.positions),
-      short(row.perplexity),
-      ...(found
-        ? [
-            `${nats(found.meanKl)} ± ${nats(found.meanKlError)}`,
-            nats(found.medianKl),
-            nats(found.kl999),
-            nats(found.maxKl),
-            `${percent(found.sameTop)} ± ${(100 * found.sameTopError).toFixed(1)}`,
-          ]
-        : []),
-    ],
-    WIDTHS,
-  );
+  return row.kind === "depth" || row.kind === "answer" ? columns(measuredCells(row), WIDTHS) : null;
 }
 
 /** Needles, caches and verdicts, when all formats have been measured. */
@@ -168,19 +132,6 @@ function needleText(rows: readonly NeedleRow[]): string[] {
       return columns([kv, grouped(tokens), ...own.map(({ right, asked }) => `${right}/${asked}`)], widths);
     }),
   ];
-}
-
-/** Perplexities of models that cannot read a text have many digits. */
-function short(perplexity: number): string {
-  return perplexity >= 1e5 ? perplexity.toExponential(1) : perplexity.toFixed(perplexity < 1000 ? 2 : 0);
-}
-
-function nats(kl: number): string {
-  return kl >= 10 ? kl.toFixed(1) : kl.toFixed(4);
-}
-
-function percent(share: number, digits = 1): string {
-  return `${(100 * share).toFixed(digits)} %`;
 }
 
 function today(): string {

@@ -10,14 +10,8 @@ import { prepare } from "./assemble.ts";
 import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 import { LogitsFile } from "./logits-file.ts";
-import {
-  planStudy,
-  type VerifyOptions,
-  type VerifyRow,
-  type VerifySource,
-  type VerifyTests,
-  verify,
-} from "./verify.ts";
+import { planStudy, type VerifyTests } from "./study.ts";
+import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from "./verify.ts";
 
 export interface VerifyModelOptions
   extends VerifyTests,
@@ -47,23 +41,25 @@ export async function* verifyModel(
   const path = await findModel(name, options);
   const looked = await openCheckpoint(path);
   const study = await (async () => {
-    const { config } = await openModel(looked);
-    const tokenizer = await looked.tokenizer();
-    return planStudy(tokenizer, await looked.chatTemplate(), config.trainedContext, text, options);
+    const { trainedContext } = (await openModel(looked)).config;
+    const [tokenizer, template] = [await looked.tokenizer(), await looked.chatTemplate()];
+    // Only looked at: each format's allocation has a device of its own.
+    const device = await openDevice(options);
+    return planStudy({ tokenizer, template, trainedContext, device }, text, options);
   })().finally(() => looked.close());
 
   const open = async (kv: string): Promise<VerifySource> => {
     const checkpoint = await openCheckpoint(path);
-    const wanted = { kv, context: study.context, chunk, outputs: OUTPUTS, onProgress: onLoad, signal };
+    const outputs = Math.min(OUTPUTS, chunk ?? OUTPUTS);
     const { sessions, device, plan, allocation, extra } = await prepare(
       checkpoint,
       () => openDevice(options),
-      { ...wanted, outputs: Math.min(OUTPUTS, chunk ?? OUTPUTS) },
+      { kv, context: study.context, chunk, outputs, onProgress: onLoad, signal },
       () => checkpoint.tokenizer(),
     );
     return {
       session: sessions[0],
-      device,
+      device: device.description,
       cacheBytes: plan.cacheBytes,
       tokenizer: extra,
       async close() {

@@ -1,35 +1,16 @@
 /**
  * What a cache format costs a model, next to f16: a text is read over each format with the same steps, and every
  * measured position's next-token distribution is compared with the one over f16; facts planted in the text are asked
- * for. Owns what is read, where it is measured and in which order. Refuses to know files, devices and printing.
+ * for. Owns what is done in which order. Refuses to know files, devices and printing.
  * One idea: formats are loaded one after another. The logits over f16 wait in a store, so that no machine has to hold
  * a model twice and every format is read once.
  */
-import { kvCodec } from "../cache/codecs.ts";
-import { ArgumentError } from "../format/errors.ts";
-import { type ChatTemplate, encodePrompt } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Distribution, type DivergenceSummary, distribution, Tally } from "./divergence.ts";
-import { ANSWER_TOKENS, askNeedle, type Haystack, haystack, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
-import { checkFormat, type PlannedDevice } from "./plan.ts";
+import { askNeedle, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
 import type { Session, SyncOptions } from "./session.ts";
+import type { Study } from "./study.ts";
 import { type Verdict, verdict } from "./verdict.ts";
-
-export interface VerifyTests {
-  /** Formats to compare with f16. Default: int4 and rq4, as far as the device has them. */
-  kv?: readonly string[];
-  /**
-   * Tokens in front of the first measured position; needles are hidden in as many from 512 on. Default: 0, 1,024, 4,096
-   * and 16,384, as far as the text, the model and `context` go.
-   */
-  depths?: readonly number[];
-  /** Measured from each depth on, to the next depth at most. Default 256. */
-  positions?: number;
-  /** Documents of needles for each depth, five facts each. Default 2; 0: none. */
-  needles?: number;
-  /** The longest context that a default depth may need. Default: what the model was trained for. */
-  context?: number;
-}
 
 export interface VerifyProgress {
   /** "f16: reading to 4096", "int4: needles in 1024 tokens", ... */
@@ -44,23 +25,12 @@ export interface VerifyOptions {
   signal?: AbortSignal;
 }
 
-/** What is measured, in tokens of one model. */
-export interface Study {
-  readonly ids: readonly number[];
-  /** Positions [from, to), ascending. */
-  readonly windows: readonly { readonly from: number; readonly to: number }[];
-  readonly haystacks: readonly Haystack[];
-  /** null: those that the device has. */
-  readonly formats: readonly string[] | null;
-  /** What all of it needs. */
-  readonly context: number;
-}
-
 /** A model over one format, loaded for a study's context. */
 export interface VerifySource {
   readonly session: Session;
   readonly tokenizer: Tokenizer;
-  readonly device: Pick<PlannedDevice, "name" | "description" | "kvFormats">;
+  /** What computes, for people. */
+  readonly device: string;
   readonly cacheBytes: number;
   close(): Promise<void>;
 }
@@ -116,78 +86,6 @@ export interface AnswerRow extends Measured {
 
 export type VerifyRow = FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
 
-const DEPTHS = [0, 1024, 4096, 16_384];
-const POSITIONS = 256;
-const DOCUMENTS = 2;
-/** Shorter documents have no room for five facts. */
-const NEEDLE_TOKENS = 512;
-const FORMATS = ["int4", "rq4"];
-/** No tokenizer's tokens are longer on average. */
-const MOST_CHARACTERS = 64;
-
-/** Checks the tests and makes tokens. ArgumentError for wrong ones and for a text that is too short. */
-export function planStudy(
-  tokenizer: Tokenizer,
-  template: ChatTemplate | null,
-  trainedContext: number,
-  text: string,
-  tests: VerifyTests = {},
-): Study {
-  const { positions = POSITIONS, needles = DOCUMENTS } = tests;
-  const count = (name: string, value: number, least: number, most: number) => {
-    if (!(Number.isInteger(value) && value >= least && value <= most))
-      throw new ArgumentError(name, value, `integers ${least} to ${most}`);
-  };
-  const { context: limit = trainedContext } = tests;
-  count("context", limit, 1, trainedContext);
-  count("positions", positions, 1, limit);
-  count("needles", needles, 0, 1000);
-  const formats = tests.kv ? [...new Set(tests.kv)].filter((kv) => kv !== "f16") : null;
-  for (const kv of formats ?? []) kvCodec(kv);
-  if (formats?.length === 0) throw new ArgumentError("kv", "f16 alone", "formats to compare with f16");
-
-  const asked = tests.depths ? [...new Set(tests.depths)].sort((a, b) => a - b) : DEPTHS;
-  if (asked.length === 0) throw new ArgumentError("depths", "empty", "at least one depth");
-  const deepest = Math.max(...asked);
-  // Books are longer than what is read of them.
-  const enough = text.slice(0, MOST_CHARACTERS * (Math.min(deepest, limit) + positions + 1));
-  const ids = encodePrompt(tokenizer, enough, { template: false });
-  const fits = (depth: number) => depth + positions <= limit && depth + positions < ids.length;
-  if (tests.depths) for (const depth of asked) checkDepth(depth, positions, limit, ids.length);
-  else checkDepth(0, positions, limit, ids.length);
-  const depths = tests.depths ? asked : asked.filter(fits);
-
-  const windows = depths.map((from, i) => ({ from, to: Math.min(from + positions, depths[i + 1] ?? limit) }));
-  const haystacks = depths
-    .filter((depth) => depth >= NEEDLE_TOKENS)
-    .flatMap((tokens) =>
-      Array.from({ length: needles }, (_, number) => haystack(tokenizer, template, text, tokens, number)),
-    )
-    .filter((one) => needleContext(one) <= limit);
-  const context = Math.max(...windows.map(({ to }) => to), ...haystacks.map(needleContext));
-  return { ids, windows, haystacks, formats, context };
-}
-
-function checkDepth(depth: number, positions: number, context: number, tokens: number): void {
-  if (!(Number.isInteger(depth) && depth >= 0 && depth + positions <= context))
-    throw new ArgumentError(
-      "depths",
-      depth,
-      `integers 0 to ${context - positions}, so that ${positions} positions fit a context of ${context}`,
-    );
-  // The last position is judged by the token behind it.
-  if (depth + positions >= tokens)
-    throw new ArgumentError(
-      "text",
-      `${tokens} tokens long`,
-      `at least ${depth + positions + 1} for ${positions} positions from ${depth} on; give a longer text, fewer positions or smaller depths`,
-    );
-}
-
-function needleContext({ needles }: Haystack): number {
-  return Math.max(...needles.map(({ ids }) => ids.length)) + ANSWER_TOKENS;
-}
-
 /**
  * Runs a study: f16 first, then each format; `open` loads a model over one, of which at most one is open at a time.
  * Rows come as they are measured, a verdict after each format.
@@ -199,20 +97,13 @@ export async function* verify(
   options: VerifyOptions = {},
 ): AsyncGenerator<VerifyRow, void> {
   const truth = new Truth(store);
-  let formats = ["f16"];
   let overF16: readonly VerifyRow[] = [];
   const answers = new Map<Needle, readonly number[]>();
-  for (let i = 0; i < formats.length; i++) {
-    const kv = formats[i];
+  for (const kv of ["f16", ...study.formats]) {
     const source = await open(kv);
     try {
       const { device, cacheBytes, session } = source;
-      if (i === 0) {
-        for (const asked of study.formats ?? []) checkFormat(asked, device);
-        const has = FORMATS.filter((format) => device.kvFormats?.includes(format) ?? true);
-        formats = ["f16", ...(study.formats ?? has)];
-      }
-      yield { kind: "format", kv, device: device.description, context: study.context, cacheBytes };
+      yield { kind: "format", kv, device, context: study.context, cacheBytes };
       const rows: VerifyRow[] = [];
       truth.rewind();
       const reading = new Reading(kv, source, truth, options);
@@ -224,7 +115,7 @@ export async function* verify(
         rows.push(row);
         yield row;
       }
-      if (i === 0) overF16 = rows;
+      if (kv === "f16") overF16 = rows;
       yield verdict(kv, rows, overF16, session.vocab);
     } finally {
       await source.close();

@@ -9,12 +9,12 @@ import { distribution, divergence, surprise } from "../../src/engine/divergence.
 import { findModel } from "../../src/engine/find-model.ts";
 import { LogitsFile } from "../../src/engine/logits-file.ts";
 import { haystack, NEEDLE_DEPTHS } from "../../src/engine/needles.ts";
+import { planStudy, type StudySubject } from "../../src/engine/study.ts";
 import { GRADES, verdict } from "../../src/engine/verdict.ts";
 import {
   type DepthRow,
   type LogitsStore,
   type NeedleRow,
-  planStudy,
   type VerifyRow,
   type VerifySource,
   verify,
@@ -26,15 +26,19 @@ import type { ChatTemplate } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
 
 const TEXT = readFileSync(new URL("../../models/texts/persuasion.txt", import.meta.url), "utf8");
-const CONTEXT = 32_768;
 const CPU = { device: "cpu", threads: 1 } as const;
 
 let tokenizer: Tokenizer;
 let template: ChatTemplate;
+let subject: StudySubject;
 beforeAll(async () => {
   const checkpoint = await openCheckpoint(await findModel("needle"));
   tokenizer = await checkpoint.tokenizer();
   template = (await checkpoint.chatTemplate())!;
+  subject = {
+    ...{ tokenizer, template, trainedContext: 32_768 },
+    device: { name: "wasm", kvFormats: ["f16", "int4", "rq4"] },
+  };
   await checkpoint.close();
 });
 
@@ -55,7 +59,7 @@ async function open(kv: string, context: number): Promise<VerifySource> {
     await allocation.close();
     await checkpoint.close();
   };
-  return { session: sessions[0], tokenizer, device, cacheBytes: plan.cacheBytes, close };
+  return { session: sessions[0], tokenizer, device: device.description, cacheBytes: plan.cacheBytes, close };
 }
 
 async function all(rows: AsyncGenerator<VerifyRow>): Promise<VerifyRow[]> {
@@ -65,16 +69,19 @@ async function all(rows: AsyncGenerator<VerifyRow>): Promise<VerifyRow[]> {
 }
 
 describe("a study", () => {
-  it("measures at 0, 1K, 4K and 16K, as far as the text, the model and `context` go", () => {
-    const windows = (text: string, context?: number) =>
-      planStudy(tokenizer, template, CONTEXT, text, { context, needles: 0 }).windows.map(({ from }) => from);
-    expect(windows(TEXT)).toEqual([0, 1024, 4096, 16_384]);
-    expect(windows(TEXT, 16_384)).toEqual([0, 1024, 4096]);
-    expect(windows(TEXT.slice(0, 10_000))).toEqual([0, 1024]);
+  it("measures at 0, 1K, 4K and on a GPU 16K, as far as the text, the model and `context` go", () => {
+    const windows = (name: string, text: string, context?: number) =>
+      planStudy({ ...subject, device: { name, kvFormats: null } }, text, { context, needles: 0 }).windows.map(
+        ({ from }) => from,
+      );
+    expect(windows("gpu", TEXT)).toEqual([0, 1024, 4096, 16_384]);
+    expect(windows("gpu", TEXT, 16_384)).toEqual([0, 1024, 4096]);
+    expect(windows("wasm", TEXT)).toEqual([0, 1024, 4096]);
+    expect(windows("gpu", TEXT.slice(0, 10_000))).toEqual([0, 1024]);
   });
 
   it("ends a window where the next begins, and holds what needles need", () => {
-    const { windows, haystacks, context } = planStudy(tokenizer, template, CONTEXT, TEXT, {
+    const { windows, haystacks, context } = planStudy(subject, TEXT, {
       depths: [600, 0, 20],
       positions: 64,
       needles: 3,
@@ -113,10 +120,18 @@ describe("a study", () => {
     ],
   ];
   it.each(wrong)("refuses %s", (_, tests, message, text = TEXT) => {
-    const plan = () => planStudy(tokenizer, template, CONTEXT, text, tests);
+    const plan = () => planStudy(subject, text, tests);
     expect(plan).toThrow(ArgumentError);
     expect(plan).toThrow(message);
   });
+});
+
+it("a study takes the formats that the device has, and refuses others", () => {
+  const on = (kvFormats: string[], kv?: string[]) =>
+    planStudy({ ...subject, device: { name: "wasm", kvFormats } }, TEXT, { kv, needles: 0 }).formats;
+  expect(on(["f16", "int4", "rq4"])).toEqual(["int4", "rq4"]);
+  expect(on(["f16", "int4"])).toEqual(["int4"]);
+  expect(() => on(["f16", "int4"], ["int4", "rq4"])).toThrow(UnsupportedError);
 });
 
 describe("a haystack", () => {
@@ -152,8 +167,7 @@ describe("a haystack", () => {
 });
 
 describe("verify", () => {
-  const study = () =>
-    planStudy(tokenizer, template, CONTEXT, TEXT, { depths: [0, 70], positions: 40, needles: 0 });
+  const study = () => planStudy(subject, TEXT, { depths: [0, 70], positions: 40, needles: 0 });
 
   it("measures f16 against itself as nothing, whatever its name, and one model is open at a time", async () => {
     const planned = { ...study(), formats: ["int4"] };
@@ -204,18 +218,6 @@ describe("verify", () => {
     // A chunk's tokens go through other kernels than one token does; both round.
     expect(row.divergence!.meanKl / kl).toBeCloseTo(1, 1);
     expect(Math.log(row.perplexity) / unexpected).toBeCloseTo(1, 1);
-  });
-
-  it("refuses a format that the device lacks before anything is measured", async () => {
-    const planned = { ...study(), formats: ["rq4"] };
-    const doing: string[] = [];
-    const opened = async (kv: string) => {
-      const source = await open(kv, planned.context);
-      return { ...source, device: { ...source.device, kvFormats: ["f16", "int4"] } };
-    };
-    const rows = all(verify(planned, opened, memory(), { onProgress: (now) => doing.push(now.doing) }));
-    await expect(rows).rejects.toThrow(UnsupportedError);
-    expect(doing).toEqual([]);
   });
 });
 

@@ -1,0 +1,52 @@
+/** Rows of a study as cells of a table, for the terminal and for the page alike. */
+import type { AnswerRow, DepthRow } from "../index.ts";
+import { grouped } from "./figures.ts";
+
+export const MEASURED_HEADS = [
+  "cache",
+  "depth",
+  "positions",
+  "perplexity",
+  "mean KL",
+  "median",
+  "99.9 %",
+  "most",
+  "same top token",
+];
+/** What the heads leave open. */
+export const MEASURED_NOTE = "KL in nats; @: the answers to questions behind so many tokens";
+
+/** As many as heads, or four where nothing is compared. */
+export function measuredCells(row: DepthRow | AnswerRow): string[] {
+  const where =
+    row.kind === "answer" ? `@ ${grouped(row.tokens)}` : row.depth === null ? "all" : grouped(row.depth);
+  const found = row.divergence;
+  return [
+    row.kv,
+    where,
+    grouped(row.positions),
+    perplexity(row.perplexity),
+    ...(found
+      ? [
+          `${nats(found.meanKl)} ± ${nats(found.meanKlError)}`,
+          nats(found.medianKl),
+          nats(found.kl999),
+          nats(found.maxKl),
+          `${percent(found.sameTop)} ± ${(100 * found.sameTopError).toFixed(1)}`,
+        ]
+      : []),
+  ];
+}
+
+/** Those of models that cannot read a text have many digits. */
+function perplexity(found: number): string {
+  return found >= 1e5 ? found.toExponential(1) : found.toFixed(found < 1000 ? 2 : 0);
+}
+
+function nats(kl: number): string {
+  return kl >= 10 ? kl.toFixed(1) : kl.toFixed(4);
+}
+
+export function percent(share: number, digits = 1): string {
+  return `${(100 * share).toFixed(digits)} %`;
+}

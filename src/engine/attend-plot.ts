@@ -36,11 +36,15 @@ export function attendPlot(found: readonly AttendFinding[], options: AttendPlotO
   const rows = of.filter((row) => row.shape === shape);
   if (rows.length === 0) return frame("Attention", "No measurements.", "");
   const bandwidth = found.find((row): row is BandwidthRow => row.op === "readBandwidth");
-  const lines = linesOf(rows, queries === 1 ? bandwidth : undefined);
-  const tokens = lines.flatMap(({ points }) => points.map(([x]) => x));
-  const times = lines.flatMap(({ points }) => points.map(([, y]) => y));
+  const candidates = linesOf(rows, queries === 1 ? bandwidth : undefined);
+  const timesOf = (of: readonly Line[]) => of.flatMap(({ points }) => points.map(([, us]) => us));
+  // Of the floors only what stands near the measurements: at short contexts they are far below.
+  const measured = timesOf(candidates.filter(({ kind }) => kind !== "floor"));
+  const low = stepBelow(Math.max(Math.min(...timesOf(candidates)), Math.min(...measured) / 5));
+  const lines = candidates.filter(({ points }) => points[points.length - 1][1] >= low);
+  const high = stepAbove(Math.max(...timesOf(lines)));
+  const tokens = lines.flatMap(({ points }) => points.map(([at]) => at));
   const x = scale(Math.min(...tokens), Math.max(...tokens), MARGIN.left, WIDTH - MARGIN.right);
-  const [low, high] = [decadeBelow(Math.min(...times)), decadeAbove(Math.max(...times))];
   const y = scale(low, high, HEIGHT - MARGIN.bottom, MARGIN.top);
   const ends = spreadOut(lines.map(({ points }) => y(points[points.length - 1][1])));
   const what = queries === 1 ? "one token" : `${queries} tokens`;
@@ -84,15 +88,15 @@ function scale(low: number, high: number, from: number, to: number): Scale {
   return (value) => from + ((to - from) * Math.log(value / low)) / Math.log(high / low);
 }
 
-/** 1, 2, 5 times a power of ten. */
+/** Ticks are 1, 2 and 5 times powers of ten. */
 const STEPS = [1, 2, 5];
 
-function decadeBelow(value: number): number {
+function stepBelow(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
   return power * [...STEPS].reverse().find((step) => step * power <= value * (1 + 1e-9))!;
 }
 
-function decadeAbove(value: number): number {
+function stepAbove(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
   return power * (STEPS.find((step) => step * power > value) ?? 10);
 }
@@ -138,7 +142,7 @@ function drawn(line: Line, x: Scale, y: Scale, labelAt: number): string {
   const end = WIDTH - MARGIN.right;
   return [
     `<g class="${hue} ${line.kind}">`,
-    `<path class="line" d="${path.join("")}"/>`,
+    `<path class="path" clip-path="url(#attend-plot-area)" d="${path.join("")}"/>`,
     ...dots,
     `<path class="lead" d="M${fixed(x(lastTokens) + 4)} ${fixed(y(lastUs))}L${end + 14} ${fixed(labelAt)}"/>`,
     `<text x="${end + 18}" y="${fixed(labelAt + 4)}">${text(line.label)} ${number(lastUs)}</text>`,
@@ -163,19 +167,40 @@ function contextTick(at: number, tokens: number): string {
   ].join("\n");
 }
 
+/** Every rule names the plot: inside a page a style holds for the whole page. */
+const STYLE = [
+  "{ font: 13px system-ui, sans-serif; --ink: #1b1f24; --faint: #666f7a; --grid: #0002 }",
+  "{ --a: #0a58ca; --b: #b3400a; --c: #5b6470; --d: #7a3aa8 }",
+  "text { fill: var(--ink) }",
+  ".tick, .attend-plot .note { fill: var(--faint) }",
+  ".title { font-weight: 600 }",
+  ".grid { stroke: var(--grid); fill: none }",
+  ".a { --hue: var(--a) }",
+  ".b { --hue: var(--b) }",
+  ".c { --hue: var(--c) }",
+  ".d { --hue: var(--d) }",
+  ".path { fill: none; stroke: var(--hue); stroke-width: 2 }",
+  ".dot { fill: var(--hue) }",
+  ".lead { stroke: var(--hue); stroke-width: 0.75; opacity: 0.5 }",
+  "g text { fill: var(--hue) }",
+  ".dequantized .path { stroke-width: 1.5; opacity: 0.6 }",
+  ".dequantized .dot { opacity: 0.6 }",
+  ".floor .path { stroke-dasharray: 5 4; stroke-width: 1.25 }",
+]
+  .map((rule) => `.attend-plot ${rule}`)
+  .concat(
+    "@media (prefers-color-scheme: dark) { .attend-plot { --ink: #e6e8eb; --faint: #9aa3ad; --grid: #fff2; --a: #6ea8fe; --b: #ff9d5c; --c: #aab4bf; --d: #cf9bff } }",
+  )
+  .join("\n");
+
 function frame(title: string, note: string, content: string): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${text(title)}">
+  return `<svg xmlns="http://www.w3.org/2000/svg" class="attend-plot" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${text(title)}">
 <style>
-svg { font: 13px system-ui, sans-serif; color-scheme: light dark; --ink: #1b1f24; --faint: #667; --grid: #0002; --a: #0a58ca; --b: #b3400a; --c: #5b6470; --d: #7a3aa8; }
-@media (prefers-color-scheme: dark) { svg { --ink: #e6e8eb; --faint: #9aa3ad; --grid: #fff2; --a: #6ea8fe; --b: #ff9d5c; --c: #aab4bf; --d: #cf9bff; } }
-text { fill: var(--ink); } .tick, .note { fill: var(--faint); } .title { font-weight: 600; }
-.grid { stroke: var(--grid); fill: none; } .line { fill: none; stroke: var(--hue); stroke-width: 2; } .dot { fill: var(--hue); }
-.lead { stroke: var(--hue); stroke-width: 0.75; opacity: 0.5; } g text { fill: var(--hue); }
-.a { --hue: var(--a); } .b { --hue: var(--b); } .c { --hue: var(--c); } .d { --hue: var(--d); }
-.dequantized .line { stroke-width: 1.5; opacity: 0.6; } .dequantized .dot { opacity: 0.6; } .floor .line { stroke-dasharray: 5 4; stroke-width: 1.25; }
+${STYLE}
 </style>
 <text class="title" x="16" y="26">${text(title)}</text>
 <text class="note" x="16" y="46">${text(note)}</text>
+<clipPath id="attend-plot-area"><rect x="${MARGIN.left - 4}" y="0" width="${WIDTH}" height="${HEIGHT - MARGIN.bottom}"/></clipPath>
 ${content}
 </svg>
 `;

@@ -4,7 +4,7 @@
  * filled with, and what an output should be. Refuses to know shapes worth measuring and how rows are shown.
  */
 import type { Cache } from "./contract.ts";
-import { attend } from "./reference/ops.ts";
+import { attend, type ReadVector } from "./reference/ops.ts";
 
 /** One layer's attention. */
 export interface AttendJob {
@@ -87,30 +87,36 @@ export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep
   };
 }
 
-/** The output of the last token's last head, by the reference over what the codec makes of the noise: [headDim]. */
-export function expectedOutput(job: AttendJob, step: AttendStep, given: AttendNoise): Float32Array {
-  const { cache } = job;
-  const { codec, kvHeads, headDim, capacity, window } = cache;
+/** Reads the last KV head of what the codec makes of noise that fills a cache from slot 0 on. */
+export function noiseReader(cache: Cache, part: "keys" | "values", rows: Float32Array): ReadVector {
+  const { codec, kvHeads, headDim, capacity } = cache;
   const bytes = new Uint8Array(codec.vectorBytes(headDim));
-  const reader = (part: "keys" | "values") => {
-    const known = new Map<number, Float32Array>();
-    return (_: number, position: number, into: Float32Array) => {
-      const row = (position % capacity) % NOISE_TOKENS;
-      let vector = known.get(row);
-      if (!vector) {
-        const end = (row + 1) * kvHeads * headDim;
-        codec.encode(given[part].subarray(end - headDim, end), bytes, part);
-        vector = new Float32Array(headDim);
-        codec.decode(bytes, vector);
-        known.set(row, vector);
-      }
-      into.set(vector);
-    };
+  const known = new Map<number, Float32Array>();
+  return (_, position, into) => {
+    const row = (position % capacity) % NOISE_TOKENS;
+    let vector = known.get(row);
+    if (!vector) {
+      const end = (row + 1) * kvHeads * headDim;
+      codec.encode(rows.subarray(end - headDim, end), bytes, part);
+      vector = new Float32Array(headDim);
+      codec.decode(bytes, vector);
+      known.set(row, vector);
+    }
+    into.set(vector);
   };
+}
+
+/** The reference's output of the last token's last head: [headDim], as are queries and what is read. */
+export function expectedOutput(
+  { headDim, window }: Cache,
+  { queries, position }: AttendStep,
+  query: Float32Array,
+  keys: ReadVector,
+  values: ReadVector,
+): Float32Array {
   const out = new Float32Array(headDim);
   const shape = { tokens: 1, heads: 1, kvHeads: 1, headDim, window, scale: headDim ** -0.5, softcap: 0 };
-  const position = step.position + step.queries - 1;
-  attend(given.queries.subarray(-headDim), reader("keys"), reader("values"), { ...shape, position }, out);
+  attend(query, keys, values, { ...shape, position: position + queries - 1 }, out);
   return out;
 }
 

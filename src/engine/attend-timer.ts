@@ -1,15 +1,18 @@
-/** What times attention in Node: the same choice of devices as for models. `nibble/browser` takes the page's GPU. */
+/** What times attention in Node: the same choice of devices as for models. A page has gpuAttendTimer alone. */
 import type { AttendTimer } from "../device/attend-timer.ts";
+import { wasmAttendTimer } from "../device/wasm/attend-timer.ts";
+import type { WasmDevice } from "../device/wasm/wasm.ts";
 import { gpuAttendTimer } from "../device/webgpu/attend-timer.ts";
 import type { WebgpuDevice } from "../device/webgpu/webgpu.ts";
 import { UnsupportedError } from "../format/errors.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 
-/** Whoever opens it closes it. DeviceError, UnsupportedError for devices that have no clock worth reading. */
+/** Whoever opens it closes it. DeviceError, ArgumentError; UnsupportedError for the reference. */
 export async function openAttendTimer(
   options: Pick<LoadOptions, "device" | "adapter" | "threads"> = {},
 ): Promise<AttendTimer> {
   const device = await openDevice(options);
-  if ("openGpu" in device) return gpuAttendTimer(device as WebgpuDevice);
-  throw new UnsupportedError(`Timing attention on ${device.description}`, "The GPU can.");
+  if (device.name === "gpu") return gpuAttendTimer(device as WebgpuDevice);
+  if (device.name === "wasm") return wasmAttendTimer(device as WasmDevice);
+  throw new UnsupportedError(`Timing attention on ${device.description}`, "The devices gpu and cpu can.");
 }

@@ -39,7 +39,13 @@ export interface WasmOptions {
   simd?: "auto" | "plain";
 }
 
-export async function wasmDevice(options: WasmOptions = {}): Promise<Device> {
+export interface WasmDevice extends Device {
+  readonly threads: number;
+  /** With a view of its memory, for measuring. */
+  allocate(graph: Graph): Promise<WasmAllocation>;
+}
+
+export async function wasmDevice(options: WasmOptions = {}): Promise<WasmDevice> {
   const threads = options.threads ?? physicalCores();
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
     throw new ArgumentError("threads", threads, `integers 1 to ${MOST_THREADS}`);
@@ -47,6 +53,7 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<Device> {
   return {
     name: "wasm",
     description: `wasm, ${kernels.relaxed ? "relaxed SIMD" : "SIMD128"}, ${threads} thread${threads === 1 ? "" : "s"}`,
+    threads,
     memoryBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
     kvFormats: Object.keys(KV_FORMATS),
@@ -65,7 +72,7 @@ type Repack = (
   count: number,
 ) => void;
 
-class WasmAllocation implements Allocation {
+export class WasmAllocation implements Allocation {
   /** null once closed: gigabytes must not wait until their owner is forgotten. */
   #held: { memory: WebAssembly.Memory; repack: Repack } | null;
   /** Whose caches the records name. */

@@ -9,6 +9,7 @@ import {
   attendNoise,
   expectedOutput,
   NOISE_TOKENS,
+  noiseReader,
   relativeError,
   rotatedCopies,
 } from "../attend-timer.ts";
@@ -110,7 +111,7 @@ export class AttendLayers {
     const readBack = new ReadBack(this.gpu);
     const known = new Map<Cache, Float32Array>();
     const errors: number[] = [];
-    const { tokens, position } = this.step;
+    const { tokens } = this.step;
     for (const job of this.jobs) {
       const { ready, out } = await this.#layers(job, 1, "f32");
       this.#run(ready, this.step);
@@ -120,7 +121,7 @@ export class AttendLayers {
         (tokens * job.heads - 1) * headBytes,
         headBytes,
       );
-      const wanted = known.get(job.cache) ?? expectedOutput(job, { queries: tokens, position }, this.#noise);
+      const wanted = known.get(job.cache) ?? this.#expected(job.cache);
       known.set(job.cache, wanted);
       errors.push(relativeError(new Float32Array(found), wanted));
     }
@@ -147,6 +148,20 @@ export class AttendLayers {
     this.#buffers.destroy();
   }
 
+  /** A job over the first `layers` copies of its cache. */
+  #expected(cache: Cache): Float32Array {
+    const { keys, values, queries } = this.#noise;
+    const { tokens, position } = this.step;
+    return expectedOutput(
+      cache,
+      { queries: tokens, position },
+      queries.subarray(-cache.headDim),
+      noiseReader(cache, "keys", keys),
+      noiseReader(cache, "values", values),
+    );
+  }
+
+  /** A job over the first `layers` copies of its cache. */
   async #layers(job: AttendJob, layers: number, form: Form) {
     const { cache, heads } = job;
     const { tokens } = this.step;

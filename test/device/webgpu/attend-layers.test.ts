@@ -30,7 +30,6 @@ const SHAPES: Shape[] = [
   { heads: 8, kvHeads: 2, headDim: 64, window: null, tokens: 1100, queries: 1 },
   { heads: 2, kvHeads: 2, headDim: 80, window: null, tokens: 40, queries: 1 },
   { heads: 3, kvHeads: 1, headDim: 96, window: 50, tokens: 300, queries: 9 },
-  { heads: 4, kvHeads: 1, headDim: 256, window: 40, tokens: 333, queries: 1 },
 ];
 
 describeGpu("layers of the bench", () => {

@@ -1,0 +1,173 @@
+/**
+ * One layer's attention on the CPU, timed: a graph whose operations are attention over one cache after the other, run as
+ * a model's step is. Owns that graph, what its caches are filled with, and how often it runs.
+ */
+import {
+  type AttendJob,
+  type AttendStep,
+  type AttendTime,
+  type AttendTimer,
+  expectedOutput,
+  medianOf,
+  noise,
+  relativeError,
+  rotatedCopies,
+} from "../attend-timer.ts";
+import type { Cache, Graph } from "../contract.ts";
+import { Recorder } from "../recorder.ts";
+import { measureReadRate } from "./bandwidth.ts";
+import { type KvFormat, readToken } from "./kv-layout.ts";
+import { layerCacheBytes, MEMORY_BYTES } from "./program.ts";
+import type { WasmAllocation, WasmDevice } from "./wasm.ts";
+
+/** V8 compiles kernels again while they run. */
+const WARM_UP_MS = 300;
+const REPETITIONS = 9;
+/** All repetitions together should not take much longer. */
+const TIMED_MS = 3000;
+
+/** The device's allocations come and go; there is nothing to close. */
+export function wasmAttendTimer(device: WasmDevice): AttendTimer {
+  return {
+    adapter: device.description,
+    kvFormats: device.kvFormats ?? [],
+    expandable: [],
+    readBytesPerSecond: async () => (await measureReadRate(device.threads)).bytesPerSecond,
+    refusal(job) {
+      const { total } = device.measure(graphOf(job, 1, 1));
+      return total > MEMORY_BYTES ? `${total} bytes; a memory of WASM holds ${MEMORY_BYTES}` : null;
+    },
+    async time(jobs, step) {
+      const layers: LayersOnCpu[] = [];
+      try {
+        for (const job of jobs) layers.push(await LayersOnCpu.open(device, job, step));
+        return await timeInTurns(layers);
+      } finally {
+        await Promise.all(layers.map((each) => each.allocation.close()));
+      }
+    },
+    close: async () => {},
+  };
+}
+
+async function timeInTurns(layers: readonly LayersOnCpu[]): Promise<AttendTime[]> {
+  const errors: number[] = [];
+  let once = 0;
+  for (const each of layers) {
+    const started = performance.now();
+    let ms = 0;
+    do ms = await each.run();
+    while (performance.now() - started < WARM_UP_MS);
+    once += ms;
+    errors.push(await each.error());
+  }
+  const repetitions = Math.max(1, Math.min(REPETITIONS, Math.floor(TIMED_MS / once)));
+  const times = layers.map((): number[] => []);
+  for (let i = 0; i < repetitions; i++)
+    for (const [j, each] of layers.entries()) times[j].push((await each.run()) / each.layers);
+  return layers.map((_, i) => ({ us: medianOf(times[i]) * 1000, error: errors[i] }));
+}
+
+/** `layers` times attention, each over a cache of its own, of `queries` rows out of a table. */
+function graphOf({ cache, heads }: AttendJob, layers: number, queries: number): Graph {
+  const { kvHeads, headDim, codec, capacity, window } = cache;
+  const recorder = new Recorder(queries, 1);
+  const rows = recorder.embed(recorder.weight("queries", "matrix", "f32", queries, heads * headDim));
+  let out = rows;
+  for (let layer = 0; layer < layers; layer++) {
+    const of = recorder.cache({ layer, kvHeads, headDim, codec, capacity, window });
+    out = recorder.attend(of, rows, { heads, scale: headDim ** -0.5 });
+  }
+  return recorder.finish(recorder.takeOutputs(out));
+}
+
+class LayersOnCpu {
+  private constructor(
+    readonly allocation: WasmAllocation,
+    readonly job: AttendJob,
+    readonly step: AttendStep,
+    readonly queries: Float32Array,
+    readonly layers: number,
+  ) {}
+
+  static async open(device: WasmDevice, job: AttendJob, step: AttendStep): Promise<LayersOnCpu> {
+    const bytes = layerCacheBytes(job.cache);
+    const layers = rotatedCopies(bytes);
+    const graph = graphOf(job, layers, step.queries);
+    const allocation = await device.allocate(graph);
+    const made = new LayersOnCpu(
+      allocation,
+      job,
+      step,
+      noise(step.queries * job.heads * job.cache.headDim, 3),
+      layers,
+    );
+    for (const at of allocation.layout.caches) fillCache(new Uint8Array(allocation.memory.buffer, at, bytes));
+    await made.#loadQueries(graph);
+    return made;
+  }
+
+  async #loadQueries({ weights: [table] }: Graph): Promise<void> {
+    const { rows, cols } = table;
+    const bytes = new Uint8Array(this.queries.buffer);
+    await this.allocation.load(table, {
+      name: table.name,
+      type: table.type,
+      rows,
+      cols,
+      readRows: async (first, count, into) =>
+        into.set(bytes.subarray(first * cols * 4, (first + count) * cols * 4)),
+    });
+  }
+
+  /** Ms of all layers. */
+  async run(): Promise<number> {
+    const { queries, position } = this.step;
+    const started = performance.now();
+    await this.allocation.run({
+      ids: Uint32Array.from({ length: queries }, (_, i) => i),
+      position,
+      outputs: 1,
+    });
+    return performance.now() - started;
+  }
+
+  async error(): Promise<number> {
+    const { cache } = this.job;
+    const { graph, layout, memory } = this.allocation;
+    const found = await this.allocation.read(graph.logits, 0, 1);
+    const bytes = new Uint8Array(memory.buffer, layout.caches[this.layers - 1], layerCacheBytes(cache));
+    const wanted = expectedOutput(
+      cache,
+      this.step,
+      this.queries.subarray(-cache.headDim),
+      lastHeadReader(cache, "keys", bytes),
+      lastHeadReader(cache, "values", bytes),
+    );
+    return relativeError(found.subarray(-cache.headDim), wanted);
+  }
+}
+
+/**
+ * Every two bytes of 0x28 to 0x2f are a float16 from 0.03 to 0.12 and four codes in any format, so noise of them is a
+ * valid cache, wherever a layout has its scales.
+ */
+function fillCache(bytes: Uint8Array): void {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  let state = 1;
+  for (let i = 0; i < words.length; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+    words[i] = 0x28282828 | ((state >>> 5) & 0x07070707);
+  }
+}
+
+function lastHeadReader(cache: Cache, part: "keys" | "values", bytes: Uint8Array) {
+  const { kvHeads, headDim, capacity, codec } = cache;
+  const format = codec.name as KvFormat;
+  return (_: number, position: number, into: Float32Array) =>
+    readToken(
+      bytes,
+      { kvHead: kvHeads - 1, slot: position % capacity, part, headDim, capacity, format },
+      into,
+    );
+}

@@ -3,7 +3,7 @@
  * What each cache format costs a model, on the CPU: `nibble verify`'s study (src/engine/verify.ts) with every position of
  * a long text measured, by depth, with more needles, and with a format that does not ship: rq4 without rotation. Prints
  * JSON rows.
- *   node lab/kv/accuracy.js MODEL [--text FILE ...] [--tokens 20480] [--lengths 1024,4096] [--documents 6]
+ *   node lab/kv/accuracy.js MODEL [--text FILE ...] [--tokens 20480] [--lengths 1024,4096,16384] [--documents 4,4,2]
  *     [--formats "int4,rq4,rq4 without rotation"] [--threads 2]
  * Run `npm run build` first. --tokens 0 leaves out the text, --lengths 0 the needles.
  */
@@ -23,8 +23,8 @@ const { values: options, positionals } = parseArgs({
       default: ["models/texts/persuasion.txt", "examples/texts/northanger-abbey.txt"],
     },
     tokens: { type: "string", default: "20480" },
-    lengths: { type: "string", default: "1024,2048,4096,8192,16384" },
-    documents: { type: "string", default: "6" },
+    lengths: { type: "string", default: "1024,4096,16384" },
+    documents: { type: "string", default: "4,4,2" },
     formats: { type: "string", default: "int4,rq4,rq4 without rotation" },
     threads: { type: "string", default: "2" },
   },
@@ -51,6 +51,8 @@ const lengths = options.lengths
   .map(Number)
   .filter((length) => length > 0);
 
+const documents = options.documents.split(",").map(Number);
+
 async function plan() {
   const checkpoint = await openCheckpoint(model);
   const [tokenizer, template] = [await checkpoint.tokenizer(), await checkpoint.chatTemplate()];
@@ -67,8 +69,8 @@ async function plan() {
     ({ from, to }) => to > from,
   );
   // Each document has other facts, and every second one another text.
-  const haystacks = lengths.flatMap((length) =>
-    Array.from({ length: Number(options.documents) }, (_, number) => {
+  const haystacks = lengths.flatMap((length, i) =>
+    Array.from({ length: documents[i] ?? documents[0] }, (_, number) => {
       const own = texts[number % texts.length];
       return haystack(tokenizer, template, own.length > 6 * length ? own : text, length, number);
     }),

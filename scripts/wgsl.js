@@ -57,9 +57,12 @@ export function compactKernels(root) {
   };
 }
 
-/** The marks of the block whose values are rewritten are comments, and stay. */
+/** Without comments and blanks. The block whose values are rewritten keeps its marks, which are comments, and its form. */
 function withoutComments(text) {
-  return text.replace(/^[ \t]+/gm, "").replace(/[ \t]*\/\/(?! <\/?values>$).*$/gm, "");
+  const bare = text.replace(/^[ \t]+/gm, "").replace(/[ \t]*\/\/(?! <\/?values>$).*$/gm, "");
+  const [front, block = "", rest = ""] = bare.split(/(?<=\/\/ <values>\n)|(?=\/\/ <\/values>)/);
+  const tight = (part) => part.replace(/ ?([=,;{}()*:]) ?/g, "$1");
+  return rest === "" ? tight(bare) : `${tight(front)}${block}${tight(rest)}`;
 }
 
 export function writeKernelModule(root) {

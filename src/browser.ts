@@ -7,7 +7,22 @@
  *     for await (const { text } of model.generate("What is a whale?")) document.body.append(text);
  *     await model.close();
  */
+
 export type { LoadProgress } from "./engine/assemble.ts";
+export { type AttendPlotOptions, attendPlot } from "./engine/attend-plot.ts";
+export {
+  ATTEND_SHAPES,
+  type AttendFinding,
+  type AttendOp,
+  type AttendProgress,
+  type AttendRow,
+  type AttendTests,
+  type BandwidthRow,
+  type BenchAttendOptions,
+  benchAttend,
+  floorUs,
+  type SkippedRow,
+} from "./engine/bench-attend.ts";
 export {
   type GenerateOptions,
   Generation,
@@ -18,7 +33,12 @@ export {
 export { type KvRate, kvBytes, kvRates } from "./engine/kv-bytes.ts";
 export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
-export { load, type WebLoadOptions as LoadOptions, type WebModel } from "./engine/load-web.ts";
+export {
+  load,
+  openAttendTimer,
+  type WebLoadOptions as LoadOptions,
+  type WebModel,
+} from "./engine/load-web.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
 export {
   type CachePart,

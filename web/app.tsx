@@ -10,10 +10,12 @@ import { ModelPanel } from "./models/panel.tsx";
 import { useStore } from "./store.ts";
 
 const Planner = lazily(async () => (await import("./plan/planner.tsx")).Planner);
+const Bench = lazily(async () => (await import("./bench/bench.tsx")).Bench);
 
 const TABS = [
   { name: "chat", title: "Chat" },
   { name: "plan", title: "Plan" },
+  { name: "bench", title: "Bench" },
 ] as const;
 
 type Tab = (typeof TABS)[number]["name"];
@@ -51,10 +53,14 @@ export function App({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
           }}
         >
           <span class={model ? "lamp on" : "lamp"} aria-hidden="true" />
-          <span class="name">{model?.name ?? (status.kind === "loading" ? "loading…" : "no model")}</span>
+          <span class="name">{model?.name ?? (status.kind === "loading" ? "loading…" : "choose")}</span>
         </button>
       </header>
-      <main>{tab === "chat" ? <Chat {...{ talk, choice }} /> : <Planner />}</main>
+      <main>
+        {tab === "chat" && <Chat {...{ talk, choice }} />}
+        {tab === "plan" && <Planner />}
+        {tab === "bench" && <Bench />}
+      </main>
       <dialog ref={dialog} aria-label="Model" onClose={() => setChoosing(false)}>
         {isChoosing && (
           <div class="dialog">

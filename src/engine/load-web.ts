@@ -2,7 +2,9 @@
  * A model in a page -> something that generates: from a URL, from files that someone chose, or from any Source; on the
  * browser's WebGPU. Owns telling these apart. Web standards only; `load.ts` is its counterpart in Node.
  */
-import { webgpuDevice } from "../device/webgpu/webgpu.ts";
+import type { AttendTimer } from "../device/attend-timer.ts";
+import { gpuAttendTimer } from "../device/webgpu/attend-timer.ts";
+import { type WebgpuDevice, webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { blobFolder, blobSource } from "../format/blob-source.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ggufCheckpoint, safetensorsCheckpoint } from "../format/checkpoints.ts";
@@ -39,10 +41,19 @@ export interface WebLoadOptions extends AssembleOptions {
  */
 export async function load(model: WebModel, options: WebLoadOptions = {}): Promise<LanguageModel> {
   throwIfAborted(options.signal, "loading");
-  const { device = "gpu", gpu = browserGpu() } = options;
+  const { device = "gpu" } = options;
   if (device !== "gpu") throw new ArgumentError("device", device, "gpu");
-  if (!gpu) throw noWebgpu();
-  return assemble(await open(model, options), () => webgpuDevice(gpu, { wayOut: NO_ADAPTER }), options);
+  const { gpu = pageGpu() } = options;
+  return assemble(await open(model, options), () => pageDevice(gpu), options);
+}
+
+/** What `benchAttend` measures with on the page's GPU. Whoever opens it closes it. DeviceError without WebGPU. */
+export async function openAttendTimer(gpu = pageGpu()): Promise<AttendTimer> {
+  return gpuAttendTimer(await pageDevice(gpu));
+}
+
+function pageDevice(gpu: GPU): Promise<WebgpuDevice> {
+  return webgpuDevice(gpu, { wayOut: NO_ADAPTER });
 }
 
 const NO_ADAPTER =
@@ -72,8 +83,10 @@ async function openFiles(files: readonly File[]): Promise<Checkpoint> {
   return gguf ? ggufCheckpoint(blobSource(gguf), folder) : safetensorsCheckpoint(folder);
 }
 
-function browserGpu(): GPU | undefined {
-  return (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+function pageGpu(): GPU {
+  const gpu = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+  if (gpu) return gpu;
+  throw noWebgpu();
 }
 
 function noWebgpu(): DeviceError {

@@ -386,6 +386,15 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await expect.poll(() => page.getByTestId("verdict").innerText()).toMatch(/^Fits\./);
   });
 
+  // Measuring takes a GPU in software a minute, in which the browser draws nothing.
+  it("says why attention cannot be measured here", async () => {
+    await open(true, "#bench");
+    page.on("worker", (worker) => worker.evaluate("navigator.gpu.requestAdapter = async () => null"));
+    await page.getByRole("button", { name: "Measure" }).click();
+    await page.getByText(/no WebGPU adapter was found. See that hardware acceleration is on/).waitFor();
+    await page.getByRole("button", { name: "Measure" }).waitFor();
+  });
+
   it("fits a phone, in light and dark", async () => {
     for (const colorScheme of ["light", "dark"] as const) {
       await page.setViewportSize({ width: 375, height: 700 });
@@ -399,7 +408,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       await open();
       await ask("What?");
       await page.locator(".answer footer").last().waitFor();
-      for (const hash of ["#chat", "#plan"]) {
+      for (const hash of ["#chat", "#plan", "#bench"]) {
         await page.evaluate((to) => location.assign(to), hash);
         if (hash === "#plan") await page.locator(".verdict").waitFor();
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(375);

@@ -4,6 +4,9 @@
  */
 import type { Part } from "../../src/app/thinking.ts";
 import type {
+  AttendFinding,
+  AttendProgress,
+  AttendTests,
   ChatMessage,
   ErrorCode,
   KvRate,
@@ -64,11 +67,19 @@ export interface PlanAsk extends PlanTableOptions {
 /** `shortfall`: the error's sentence. */
 export type Planned = Omit<PlanTable, "shortfall"> & { readonly shortfall: string | null };
 
+export type BenchAsk = Pick<AttendTests, "shapes" | "tokens" | "prompt" | "dequantized">;
+
+/** What is being measured, or all rows so far with their plot as SVG. */
+export type BenchNews =
+  | { readonly kind: "doing"; readonly progress: AttendProgress }
+  | { readonly kind: "rows"; readonly rows: readonly AttendFinding[]; readonly plot: string };
+
 /** By the name of each piece of work: what is asked, what is told meanwhile, what is given. */
 export interface Work {
   open: { ask: OpenAsk; news: { readonly bytes: number; readonly totalBytes: number }; gives: Opened };
   answer: { ask: AnswerAsk; news: AnswerNews; gives: Answered };
   count: { ask: string; news: never; gives: number };
+  bench: { ask: BenchAsk; news: BenchNews; gives: null };
   plan: { ask: PlanAsk; news: never; gives: Planned };
 }
 

@@ -18,6 +18,7 @@ const WORK: { [Name in WorkName]: Doing<Name> } = {
   open: async (...all) => (await model()).open(...all),
   answer: async (...all) => (await model()).answer(...all),
   count: async (...all) => (await model()).count(...all),
+  bench: async (...all) => (await import("./bench.ts")).bench(...all),
   plan: async (...all) => (await import("./plan.ts")).plan(...all),
 };
 

@@ -28,6 +28,25 @@ it("kernels.ts is generated from the WGSL files as they are", () => {
   expect(found === kernelModule(root), "stale: run node scripts/build.js --wgsl").toBe(true);
 });
 
+it("kernels of a page lack comments and blanks, and nothing else", () => {
+  const root = fileURLToPath(new URL("../../..", import.meta.url));
+  const texts = (module: string) =>
+    [...module.matchAll(/"((?:[^"\\]|\\.)*\\n(?:[^"\\]|\\.)*)"/g)].map(([text]) => JSON.parse(text));
+  const whole: string[] = texts(kernelModule(root));
+  const compact: string[] = texts(kernelModule(root, { compact: true }));
+  // Neighbours that a blank kept apart must not become one token.
+  const tokens = (text: string) =>
+    text.replace(/\/\/.*$/gm, "").match(/[\w.]+|\+\+|--|&&|\|\||<<|>>|[<>=!+*/&|^%-]=|->|\S/g);
+  expect(compact.length).toBe(whole.length);
+  compact.forEach((text, i) => {
+    expect(tokens(text)).toEqual(tokens(whole[i]));
+    expect(text.split("\n")).toHaveLength(whole[i].split("\n").length);
+    const block = /\/\/ <values>\n[\s\S]*\/\/ <\/values>/;
+    const lines = (of: string) => block.exec(of)?.[0].match(/^(const|alias) .*;$/gm);
+    expect(lines(text)).toEqual(lines(whole[i]));
+  });
+});
+
 const TRAITS: Record<string, Traits> = {
   "f16 and matrices": ALL_TRAITS,
   "f16, subgroups of 32": { ...ALL_TRAITS, matrices: false },

@@ -1,0 +1,189 @@
+/**
+ * Attention measured on this browser's GPU: which tests run, the plot as it grows, and the rows as a table and as JSON.
+ * Owns no figure: the rows and the plot are those of `nibble bench attend`.
+ */
+import { useEffect, useRef, useState } from "preact/hooks";
+import { grouped, rounded } from "../../src/app/figures.ts";
+import type { AttendFinding } from "../../src/browser.ts";
+import { whyNotHere } from "../models/here.ts";
+import { CopyButton } from "../text/copy.tsx";
+import { PageWorker } from "../work/call.ts";
+import type { BenchAsk, BenchNews } from "../work/protocol.ts";
+
+const SHAPES: readonly (readonly [shape: string, name: string])[] = [
+  ["32/8x128", "Llama 3 8B: 32 query, 8 KV heads of 128"],
+  ["64/8x128", "Llama 3 70B: 64 query, 8 KV heads of 128"],
+  ["32/16x256w1024", "Gemma 3, sliding: 32 query, 16 KV heads of 256"],
+  ["16/2x64", "small: 16 query, 2 KV heads of 64"],
+];
+const CONTEXTS = [1024, 4096, 16_384, 65_536, 131_072];
+/** Tokens of a prompt's chunk, which sees no fewer. */
+const QUERIES = 512;
+
+interface Found {
+  readonly rows: readonly AttendFinding[];
+  readonly plot: string;
+}
+
+export function Bench() {
+  const [shape, setShape] = useState(SHAPES[0][0]);
+  const [most, setMost] = useState(16_384);
+  const [isPrompt, setPrompt] = useState(false);
+  const { found, doing, problem, start, stop } = useBench();
+  const why = whyNotHere();
+  const tokens = CONTEXTS.filter((count) => count <= most);
+  const ask: BenchAsk = isPrompt
+    ? { shapes: [shape], tokens: [], prompt: [QUERIES, ...tokens.filter((count) => count > QUERIES)] }
+    : { shapes: [shape], tokens, prompt: [] };
+  return (
+    <section class="planner" aria-label="Bench">
+      <h1>Attention on this GPU</h1>
+      <p class="note">
+        One layer, by the kernels that models run: over the 4-bit cache as it is, over the same expanded to
+        f16 first, and over an f16 cache. Browsers round the GPU's clock, so small differences mean nothing.
+      </p>
+      <form
+        class="controls"
+        onSubmit={(event) => {
+          event.preventDefault();
+          start(ask);
+        }}
+      >
+        <label class="wide">
+          Shape
+          <select value={shape} onChange={({ currentTarget }) => setShape(currentTarget.value)}>
+            {SHAPES.map(([name, text]) => (
+              <option key={name} value={name}>
+                {text}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Cached tokens, up to
+          <select value={String(most)} onChange={({ currentTarget }) => setMost(Number(currentTarget.value))}>
+            {CONTEXTS.map((count) => (
+              <option key={count} value={count}>
+                {grouped(count)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Queries
+          <select
+            value={isPrompt ? "prompt" : "token"}
+            onChange={({ currentTarget }) => setPrompt(currentTarget.value === "prompt")}
+          >
+            <option value="token">1, generating</option>
+            <option value="prompt">{QUERIES}, of a prompt</option>
+          </select>
+        </label>
+        <div class="wide row">
+          {doing === null ? (
+            <button type="submit" class="primary" disabled={why !== null}>
+              Measure
+            </button>
+          ) : (
+            <button type="button" class="primary" onClick={stop}>
+              Stop
+            </button>
+          )}
+          <p class="note" role="status">
+            {doing}
+          </p>
+        </div>
+      </form>
+      {(why ?? problem) && (
+        <p class="problem" role="alert">
+          {why ?? problem}
+        </p>
+      )}
+      {found && <Results {...found} />}
+    </section>
+  );
+}
+
+function Results({ rows, plot }: Found) {
+  const timed = rows.filter((row) => "us" in row);
+  const skipped = rows.filter((row) => "skipped" in row);
+  return (
+    <div class="results">
+      {timed.length > 0 && (
+        <img
+          class="plot"
+          src={`data:image/svg+xml,${encodeURIComponent(plot)}`}
+          alt="Microseconds of one layer by cached tokens; the table below has the numbers"
+        />
+      )}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard */}
+      <section class="table" tabIndex={0} aria-label="Measurements">
+        <table class="contexts">
+          <thead>
+            <tr>
+              <th scope="col">tokens</th>
+              <th scope="col">cache</th>
+              <th scope="col">microseconds</th>
+              <th scope="col">GB/s of the cache</th>
+            </tr>
+          </thead>
+          <tbody>
+            {timed.map(({ op, tokens, kv, us, gbps }) => (
+              <tr key={`${op} ${kv} ${tokens}`}>
+                <th scope="row">{grouped(tokens)}</th>
+                <td>{op === "attendDequantized" ? `${kv}, expanded` : kv}</td>
+                <td>{rounded(us)}</td>
+                <td>{rounded(gbps)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
+      {skipped.map(({ kv, tokens, skipped: reason }) => (
+        <p class="note" key={`${kv} ${tokens}`}>
+          {kv} at {grouped(tokens)} tokens: {reason}
+        </p>
+      ))}
+      <p>
+        <CopyButton
+          text={rows.map((row) => JSON.stringify(row)).join("\n")}
+          label="Copy rows as JSON lines"
+        />
+      </p>
+    </div>
+  );
+}
+
+/** One bench at a time. `doing`: what is being measured; null: nothing is. */
+function useBench() {
+  const [found, setFound] = useState<Found | null>(null);
+  const [doing, setDoing] = useState<string | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const worker = useRef<PageWorker | null>(null);
+  useEffect(() => () => worker.current?.close(), []);
+
+  async function start(ask: BenchAsk): Promise<void> {
+    setFound(null);
+    setProblem(null);
+    setDoing("opening the GPU");
+    const own = new PageWorker();
+    worker.current = own;
+    const onNews = (news: BenchNews) => {
+      if (news.kind === "rows") setFound(news);
+      else setDoing(`${news.progress.doing} (${news.progress.done + 1} of ${news.progress.total})`);
+    };
+    try {
+      await own.call("bench", ask, { onNews });
+    } catch (error) {
+      const { code, message } = error as { code?: string; message: string };
+      if (code !== "aborted") setProblem(message);
+    } finally {
+      own.close();
+      setDoing(null);
+    }
+  }
+
+  /** At once, also in the middle of a measurement: the worker goes, and what was found stays. */
+  const stop = () => worker.current?.close();
+  return { found, doing, problem, start, stop };
+}

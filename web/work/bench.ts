@@ -1,0 +1,21 @@
+/** In the worker: attention timed on the page's GPU, by what `nibble bench attend` runs. Owns no figure and no plot. */
+import { type AttendFinding, attendPlot, benchAttend, openAttendTimer } from "../../src/browser.ts";
+import type { Doing } from "./worker.ts";
+
+export const bench: Doing<"bench"> = async (tests, tell, signal) => {
+  const timer = await openAttendTimer();
+  try {
+    const rows: AttendFinding[] = [];
+    for await (const row of benchAttend(timer, {
+      ...tests,
+      signal,
+      onProgress: (progress) => tell({ kind: "doing", progress }),
+    })) {
+      rows.push(row);
+      tell({ kind: "rows", rows: [...rows], plot: attendPlot(rows) });
+    }
+    return null;
+  } finally {
+    await timer.close();
+  }
+};

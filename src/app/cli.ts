@@ -146,9 +146,7 @@ function commands(signal: AbortSignal): Command {
     .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
     .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
-    .addOption(
-      new Option("--max-body <size>", "longest request").argParser(size).default(16 * 2 ** 20, "16MiB"),
-    )
+    .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)
     .option("--grace <seconds>", "time for running answers when it is stopped", count, 10);
   answering(serves).action((model, options) => serve(model, options, signal));
 

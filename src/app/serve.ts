@@ -2,6 +2,7 @@
  * `nibble serve`: the API over HTTP. Owns the socket, what is printed, and the end: nothing new is taken, what runs may
  * finish for a while, then it is cancelled. What the API does stands in `api/`.
  */
+import { setMaxListeners } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename, dirname, join } from "node:path";
@@ -28,7 +29,7 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   allowHost: string[];
   tokens?: number;
   queue: number;
-  maxBody: number;
+  maxBody?: number;
   grace: number;
 }
 
@@ -47,6 +48,8 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   const grammars = new Grammars(model.tokenizer, model.config.vocab);
   try {
     const closing = new AbortController();
+    // Each request that runs or waits listens.
+    setMaxListeners(0, closing.signal);
     const [first = modelId(name), ...others] = options.alias;
     const api = createApi(
       {
@@ -57,7 +60,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
         metrics: new Metrics(),
         grammars,
         defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
-        mostBodyBytes: options.maxBody,
+        mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
         closing: closing.signal,
         log: (error) => tell(error),
       },

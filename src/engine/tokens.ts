@@ -98,27 +98,42 @@ export class Tokens {
 
   async #choose(): Promise<Token | null> {
     const { logprobs, constraint } = this.#options;
-    const session = this.#session;
-    if (logprobs === undefined && !constraint)
-      return { id: this.#sample.next(await this.#logits(), session.ids) };
-    const given = await session.logits();
-    // A grammar takes its time.
-    session.rest();
+    const { ids } = this.#session;
+    if (!constraint && logprobs === undefined) {
+      const enough = this.#sample.enough(ids.length);
+      const few = enough === null ? null : await this.#largest(enough);
+      return { id: this.#sample.next(few ?? (await this.#session.logits()), ids) };
+    }
     const allowed = constraint ? await constraint.allowed() : null;
-    const logits = given.slice();
-    if (allowed && !exclude(logits, allowed)) return null;
-    const id = this.#sample.next(logits, session.ids);
+    const { given, logits } = await this.#within(allowed);
+    if (logits === null) return null;
+    const id = this.#sample.next(logits, ids);
     await constraint?.accept(id);
     return logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) };
   }
 
-  /** [vocab], -Infinity where a logit does not matter: a device may be spared to give them all. */
-  async #logits(): Promise<Float32Array> {
-    const session = this.#session;
-    const enough = this.#sample.enough(session.ids.length);
-    const candidates = enough === null ? null : await session.allocation.candidates?.(enough);
-    if (!candidates) return session.logits();
-    const logits = new Float32Array(session.vocab).fill(Number.NEGATIVE_INFINITY);
+  /** Logits as they were given, and those that are left to choose from; null: nothing is allowed. */
+  async #within(allowed: Int32Array | null): Promise<{ given: Float32Array; logits: Float32Array | null }> {
+    const enough = this.#sample.enough(this.#session.ids.length);
+    if (allowed && this.#options.logprobs === undefined && enough !== null) {
+      const few = await this.#largest(Math.max(enough, FEW));
+      // Enough allowed ones among the largest are the largest allowed ones.
+      if (few && keep(few, allowed) >= enough) return { given: few, logits: few };
+    }
+    const given = await this.#session.logits();
+    const logits = given.slice();
+    if (!allowed || keep(logits, allowed) > 0) return { given, logits };
+    // The sampler has to take an allowed one also where the model rules all of them out.
+    const isAny = keep(logits.fill(0), allowed) > 0;
+    return { given, logits: isAny ? logits : null };
+  }
+
+  /** The `count` largest logits [vocab], -Infinity for the others: a device is spared to give all. null: it is not. */
+  async #largest(count: number): Promise<Float32Array | null> {
+    const { allocation, vocab } = this.#session;
+    const candidates = await allocation.candidates?.(count);
+    if (!candidates) return null;
+    const logits = new Float32Array(vocab).fill(Number.NEGATIVE_INFINITY);
     candidates.ids.forEach((id, i) => {
       logits[id] = candidates.logits[i];
     });
@@ -126,17 +141,15 @@ export class Tokens {
   }
 }
 
-/** Takes away what is not allowed; false when nothing is left. A logit of -Infinity that is allowed becomes finite. */
-function exclude(logits: Float32Array, allowed: Int32Array): boolean {
-  let isAny = false;
-  for (let id = 0; id < logits.length; id++) {
-    if ((allowed[id >> 5] >> (id & 31)) & 1) {
-      isAny = true;
-      // Of words that the model rules out the sampler still has to take an allowed one.
-      if (!(logits[id] > LEAST)) logits[id] = LEAST;
-    } else logits[id] = Number.NEGATIVE_INFINITY;
-  }
-  return isAny;
-}
+/** Of so many of the largest logits some are allowed nearly always. */
+const FEW = 64;
 
-const LEAST = -1e30;
+/** Takes away what is not allowed, and tells how many logits above -Infinity are left. */
+function keep(logits: Float32Array, allowed: Int32Array): number {
+  let left = 0;
+  for (let id = 0; id < logits.length; id++) {
+    if (((allowed[id >> 5] >> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY;
+    else if (logits[id] > Number.NEGATIVE_INFINITY) left++;
+  }
+  return left;
+}

@@ -110,6 +110,9 @@ describe("a constraint", () => {
         const { constraint, accepted } = only(ids);
         const { generation } = generate({ ...options, constraint, maxTokens: 8 }, ahead);
         const result = await generation.result();
+        // The same from all logits, and from a device's largest few.
+        const other = generate({ ...options, constraint: only(ids).constraint, maxTokens: 8 }, !ahead);
+        expect((await other.generation.result()).ids).toEqual(result.ids);
         expect(result.ids).toHaveLength(8);
         for (const id of result.ids) expect(ids).toContain(id);
         expect(accepted).toEqual(result.ids);
@@ -135,6 +138,20 @@ describe("a constraint", () => {
       generateTokens(session, piecesTokenizer(LETTERS), PROMPT, options),
     ).result();
     for (const id of result.ids) expect([7, 9]).toContain(id);
+  });
+
+  it("is held against a device's largest logits, and against all where these are too few", async () => {
+    const order = [...logitsAt(PROMPT.length).keys()].sort((a, b) => logitsAt(3)[b] - logitsAt(3)[a]);
+    const greedy = { maxTokens: 1, temperature: 0 };
+    const near = generate({ ...greedy, constraint: only(order.slice(1, 3)).constraint }, true);
+    expect((await near.generation.result()).ids).toEqual([order[1]]);
+    expect(near.asked).toEqual(["candidates 64"]);
+    const many = generate(
+      { maxTokens: 1, temperature: 1, topK: 5, constraint: only(order.slice(3, 6)).constraint },
+      true,
+    );
+    await many.generation.result();
+    expect(many.asked).toEqual(["candidates 64", "read"]);
   });
 
   it("without a mask changes nothing", async () => {

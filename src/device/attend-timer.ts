@@ -130,8 +130,3 @@ export function relativeError(found: Float32Array, wanted: Float32Array): number
   });
   return Math.sqrt(difference / size);
 }
-
-export function medianOf(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
-}

@@ -6,6 +6,7 @@
  * and the next depth goes on where the last one ended. Where a sliding layer has lost the prefix, it is filled again.
  */
 import type { StepProfile } from "../device/contract.ts";
+import { median } from "../device/median.ts";
 import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
 import { sampler } from "./sample.ts";
 import type { Session } from "./session.ts";
@@ -237,12 +238,6 @@ function byOperation({ dispatches }: StepProfile): OperationProfile[] {
 /** llama-bench's suffix. */
 function at(depth: number): string {
   return depth === 0 ? "" : ` @ d${depth}`;
-}
-
-/** Of an even count the mean of the middle two. */
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 }
 
 /** Ids of a vocabulary, the same in each bench: a multiplicative generator (Park and Miller, CACM 1988). */

@@ -8,12 +8,12 @@ import {
   type AttendTime,
   type AttendTimer,
   expectedOutput,
-  medianOf,
   noise,
   relativeError,
   rotatedCopies,
 } from "../attend-timer.ts";
 import type { Cache, Graph } from "../contract.ts";
+import { median } from "../median.ts";
 import { Recorder } from "../recorder.ts";
 import { measureReadRate } from "./bandwidth.ts";
 import { type KvFormat, readToken } from "./kv-layout.ts";
@@ -65,7 +65,7 @@ async function timeInTurns(layers: readonly LayersOnCpu[]): Promise<AttendTime[]
   const times = layers.map((): number[] => []);
   for (let i = 0; i < repetitions; i++)
     for (const [j, each] of layers.entries()) times[j].push((await each.run()) / each.layers);
-  return layers.map((_, i) => ({ us: medianOf(times[i]) * 1000, error: errors[i] }));
+  return layers.map((_, i) => ({ us: median(times[i]) * 1000, error: errors[i] }));
 }
 
 /** `layers` times attention, each over a cache of its own, of `queries` rows out of a table. */

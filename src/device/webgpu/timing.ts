@@ -3,6 +3,7 @@
  * GPU that waits for the host lowers its clocks and shows times two to four times too long. Refuses to know what runs.
  */
 import { UnsupportedError } from "../../format/errors.ts";
+import { median } from "../median.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { ReadBack } from "./read-back.ts";
@@ -96,9 +97,4 @@ function untimed(device: GPUDevice, encode: Encode): GPUCommandBuffer {
   encode(pass);
   pass.end();
   return encoder.finish();
-}
-
-function median(values: Float64Array): number {
-  values.sort();
-  return (values[(values.length - 1) >> 1] + values[values.length >> 1]) / 2;
 }

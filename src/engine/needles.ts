@@ -36,7 +36,7 @@ export interface Haystack {
   readonly needles: readonly Needle[];
 }
 
-/** What is not in the text and cannot be guessed; first and family names never meet in the same pair again. */
+// Facts of 70 people. Two kinds of value can be guessed, one time in seven; the others cannot.
 const FIRST = ["Clara", "Boris", "Helen", "Martin", "Alice", "Victor", "Nora", "Peter", "Julia", "Oscar"];
 const FAMILY = ["Whitfield", "Thorne", "Archer", "Lindgren", "Morales", "Bennett", "Novak"];
 const ATTRIBUTES: readonly (readonly [attribute: string, value: (n: number) => string])[] = [
@@ -55,9 +55,9 @@ function fact(n: number): Fact {
 }
 
 /**
- * A document that makes prompts of about `tokens` from the beginning of `text`, with a fact at each of NEEDLE_DEPTHS between its lines.
- * number: which facts; documents of different numbers have different ones. Models without a template go on with the
- * first half of the fact's sentence instead of answering.
+ * A document that makes prompts of about `tokens` from the beginning of `text`, with a fact at each of NEEDLE_DEPTHS
+ * between its lines. number: which facts; documents of different numbers have different ones. Models without a template
+ * go on with the first half of the fact's sentence instead of answering.
  */
 export function haystack(
   tokenizer: Tokenizer,

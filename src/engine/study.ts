@@ -13,8 +13,8 @@ export interface VerifyTests {
   /** Formats to compare with f16. Default: int4 and rq4, as far as the device has them. */
   kv?: readonly string[];
   /**
-   * Tokens in front of the first measured position; needles are hidden in as many from 512 on. Default: 0, 1,024 and
-   * 4,096, on a GPU also 16,384, as far as the text, the model and `context` go.
+   * Tokens in front of the first measured position; needles are hidden in as many from 512 on, where question and
+   * answer fit too. Default: 0, 1,024 and 4,096, on a GPU also 16,384, as far as the text, the model and `context` go.
    */
   depths?: readonly number[];
   /** Measured from each depth on, to the next depth at most. Default 256. */

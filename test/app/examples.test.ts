@@ -14,6 +14,8 @@ const EXPECTED: Record<string, RegExp> = {
   "result.js": /"promptTokens": [1-9]/,
   "sampling.js": /^(.*)\n\1\n.*"seed":8/,
   "stream.js": /^The home city of Boris Thorne is Vienna\.\n\d+ tokens, stopped by: end\n$/,
+  "verify.js":
+    /^f16, fact at 10 %: 1 of 1\n(.*\n)*answers over int4: mean KL 0\.\d{4} next to f16\nint4: \S+\n$/,
 };
 
 beforeAll(requireFreshBuild);

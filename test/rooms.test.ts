@@ -1,6 +1,7 @@
 /**
  * The architecture's rules that a machine can check: imports between rooms go left, the app enters through index.ts,
- * Node's own modules stay in the files named here, files stay readable in one sitting and say what they own.
+ * Node's own modules stay in the files named here, the page takes the library by its entry, files stay readable in one
+ * sitting and say what they own.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
@@ -49,13 +50,18 @@ interface SourceFile {
   lines: number;
 }
 
-const files: SourceFile[] = readdirSync(src, { recursive: true, encoding: "utf8" })
-  .filter((name) => /\.(ts|js)$/.test(name))
-  .sort()
-  .map((name) => {
-    const text = readFileSync(join(src, name), "utf8");
-    return { name: name.replaceAll("\\", "/"), text, lines: text.trimEnd().split("\n").length };
-  });
+const files = filesOf(src);
+const page = filesOf(fileURLToPath(new URL("../web", import.meta.url)));
+
+function filesOf(folder: string): SourceFile[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((name) => /\.(tsx?|js)$/.test(name))
+    .sort()
+    .map((name) => {
+      const text = readFileSync(join(folder, name), "utf8");
+      return { name: name.replaceAll("\\", "/"), text, lines: text.trimEnd().split("\n").length };
+    });
+}
 
 /** Specifiers of static and dynamic imports, of re-exports and of files named by `new URL`. */
 function imports(text: string): string[] {
@@ -115,14 +121,30 @@ describe("rooms", () => {
   });
 });
 
+/** What the page may take of src: its entry for pages, and what is pure beside it. */
+const OF_PAGE = ["browser.ts", "app/figures.ts", "app/thinking.ts", "model/shapes.ts"];
+
+it("the page imports the library by its entry, and nothing imports the page", () => {
+  const wrong: string[] = [];
+  for (const { name, text } of page)
+    for (const specifier of imports(text).filter((found) => found.startsWith("."))) {
+      const target = normalize(join("web", dirname(name), specifier)).replaceAll("\\", "/");
+      const allowed = target.startsWith("web/") || OF_PAGE.some((file) => target === `src/${file}`);
+      if (!allowed) wrong.push(`web/${name} imports ${specifier}`);
+    }
+  expect(wrong).toEqual([]);
+});
+
 describe("files", () => {
   it(`have at most ${MOST_LINES} lines`, () => {
-    const long = files.filter(({ lines }) => lines > MOST_LINES);
+    const long = [...files, ...page].filter(({ lines }) => lines > MOST_LINES);
     expect(long.map(({ name, lines }) => `${name}: ${lines}`)).toEqual([]);
   });
 
   it("open with a comment", () => {
-    const bare = files.filter(({ text }) => !/^(#!.*\n)?(\/\/ @ts-check\n)?\s*(\/\*\*|\/\/)/.test(text));
+    const bare = [...files, ...page].filter(
+      ({ text }) => !/^(#!.*\n)?(\/\/ @ts-check\n)?\s*(\/\*\*|\/\/)/.test(text),
+    );
     expect(bare.map(({ name }) => name)).toEqual([]);
   });
 
@@ -131,7 +153,7 @@ describe("files", () => {
       imports(text)
         .filter((found) => found.startsWith("."))
         .map((found) => relative(".", normalize(join(dirname(name), found))))
-        .filter((target) => /^\.\.[\\/](lab|bench|test|examples|scripts)/.test(target))
+        .filter((target) => /^\.\.[\\/](lab|bench|test|examples|scripts|web)/.test(target))
         .map((target) => `${name}: ${target}`),
     );
     expect(escaping).toEqual([]);

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { getRequestListener } from "@hono/node-server";
-import type { Browser, BrowserContext, Page, Worker } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
 import { bundlePage, MOST_GZIP_BYTES } from "../../scripts/page.js";
@@ -69,7 +69,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       send(ends);
     };
     context = await browser.newContext();
-    context.setDefaultTimeout(20_000);
+    context.setDefaultTimeout(40_000);
     page = await context.newPage();
     page.on("console", (message) => messages.push(message.text()));
     page.on("pageerror", (error) => messages.push(String(error)));
@@ -137,6 +137,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await page.getByRole("button", { name: "Edit" }).click();
     expect(await page.locator(".turn").count()).toBe(0);
     expect(await field().inputValue()).toBe("One?");
+    expect(await field().evaluate((element) => element === document.activeElement)).toBe(true);
     await field().press("Escape");
     expect(await page.locator(".turn").count()).toBe(1);
     await field().press("ArrowUp");
@@ -162,7 +163,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       });
     };
     await open();
-    await page.locator("body").press("/");
+    await page.locator("nav a").first().focus();
+    await page.keyboard.press("/");
     await page.keyboard.type("a");
     await page.keyboard.press("Shift+Enter");
     await page.keyboard.type("b");
@@ -212,6 +214,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await page.getByLabel("Address", { exact: true }).fill("127.0.0.1:1");
     await page.getByRole("button", { name: "Connect" }).click();
     await page.getByText("127.0.0.1:1 does not answer. Is the server running").first().waitFor();
+    // The one that answers is still there.
+    expect(await page.locator(".lamp.on").count()).toBe(1);
     silent(/400|ERR_/);
   });
 
@@ -269,11 +273,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     async () => {
       hasApi = false;
       await open(false);
-      let gpuWorker: Worker | undefined;
-      page.on("worker", async (worker) => {
-        gpuWorker = worker;
-        await worker.evaluate(holdDevice);
-      });
+      await inWorker(`(${holdDevice})();`);
       await page.getByRole("button", { name: /^Run needle-14m/ }).click();
       await page.locator(".lamp.on").waitFor({ timeout: 60_000 });
       await page
@@ -293,7 +293,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       expect(await gauge("weighs")).toBe(`${bytes(held * 1280)} of 10.0 MiB`);
       expect(await gauge("in-f16")).toBe(`${bytes(held * 4096)} of 32.0 MiB`);
 
-      await gpuWorker!.evaluate("globalThis.device.destroy()");
+      await page.workers()[0].evaluate("globalThis.device.destroy()");
       await ask("And now?");
       await page
         .getByText(/the device was lost .*Load the model again/)
@@ -389,7 +389,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   // Measuring takes a GPU in software a minute, in which the browser draws nothing.
   it("says why attention cannot be measured here", async () => {
     await open(true, "#bench");
-    page.on("worker", (worker) => worker.evaluate("navigator.gpu.requestAdapter = async () => null"));
+    await inWorker("navigator.gpu.requestAdapter = async () => null;");
     await page.getByRole("button", { name: "Measure" }).click();
     await page.getByText(/no WebGPU adapter was found. See that hardware acceleration is on/).waitFor();
     await page.getByRole("button", { name: "Measure" }).waitFor();
@@ -433,6 +433,14 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await field().fill(question);
     await field().press("Enter");
     await page.locator(".turn").last().waitFor();
+  }
+
+  /** Runs before anything else in the page's next worker. */
+  function inWorker(code: string): Promise<unknown> {
+    return page.route(/\/assets\/worker-[^/]*\.js$/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: code + (await response.text()) });
+    });
   }
 
   /** Browsers write failed requests on the console themselves. */

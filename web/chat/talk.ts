@@ -33,8 +33,8 @@ export interface TalkState {
   /** In front of the next question. */
   readonly documents: readonly TextDocument[];
   readonly draft: string;
-  /** The turn that was taken back to be written anew. */
-  readonly editing: Turn | null;
+  /** The turn that was taken back to be written anew, and the draft that made way for it. */
+  readonly editing: { readonly turn: Turn; readonly draft: string } | null;
   readonly reading: { readonly tokens: number; readonly total: number } | null;
   /** Tokens in the cache. */
   readonly held: number;
@@ -102,16 +102,20 @@ export class Talk extends Store<TalkState> {
 
   /** Takes the last question back into the draft. */
   edit(): void {
-    const { turns, isRunning, documents } = this.state;
-    const last = turns.at(-1);
-    if (isRunning || !last) return;
-    const open = [...last.documents, ...documents];
-    this.#setTurns(turns.slice(0, -1), { draft: last.question, documents: open, editing: last });
+    const { turns, isRunning, documents, draft, editing } = this.state;
+    const turn = turns.at(-1);
+    if (isRunning || editing || !turn) return;
+    const open = [...turn.documents, ...documents];
+    const change = { draft: turn.question, documents: open, editing: { turn, draft } };
+    this.#setTurns(turns.slice(0, -1), change);
   }
 
   cancelEdit(): void {
-    const { turns, editing } = this.state;
-    if (editing) this.#setTurns([...turns, editing], { draft: "", documents: [], editing: null });
+    const { turns, editing, documents } = this.state;
+    if (!editing) return;
+    const { turn, draft } = editing;
+    const rest = documents.filter((document) => !turn.documents.includes(document));
+    this.#setTurns([...turns, turn], { draft, documents: rest, editing: null });
   }
 
   clear(): void {

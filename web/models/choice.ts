@@ -1,6 +1,7 @@
 /**
  * Which model answers: none yet, one of a server, or one that is being loaded or runs here. Owns the change from one to the
- * next: what was there is closed first, and what fails leaves none, with the reason and a way to try again.
+ * next: memory is freed before a model is loaded, a server that does not answer changes nothing, and what fails leaves the
+ * reason and a way to try again.
  */
 import { Store } from "../store.ts";
 import { HereModel, type LoadAsk } from "./here.ts";
@@ -37,7 +38,9 @@ export class ModelChoice extends Store<Choice> {
       const offered = await serverModels(server, signal);
       const found = offered.find((model) => model.id === id) ?? offered[0];
       if (!found) throw new AnswerFailure("other", `${server.url} has no model.`);
-      if (!signal.aborted) this.set({ offered, ...ready(new ServerChatModel(server, found)) });
+      if (signal.aborted) return;
+      this.#leave();
+      this.set({ offered, ...ready(new ServerChatModel(server, found)) });
     }, isQuiet);
   }
 
@@ -46,8 +49,14 @@ export class ModelChoice extends Store<Choice> {
     return this.#change(async (signal) => {
       const show = (bytes: number, totalBytes: number) =>
         this.set({ status: { kind: "loading", name: ask.name, bytes, totalBytes } });
+      this.#leave();
       show(0, 0);
-      this.set(ready(await HereModel.load(ask, show, signal)));
+      const model = await HereModel.load(ask, show, signal);
+      if (signal.aborted) {
+        model.close();
+        throw new AnswerFailure("stopped", "Stopped.");
+      }
+      this.set(ready(model));
     });
   }
 
@@ -63,8 +72,13 @@ export class ModelChoice extends Store<Choice> {
 
   /** The model has failed for good. */
   lose(message: string): void {
+    this.#leave();
+    this.set({ status: { kind: "failed", message, wantsKey: false } });
+  }
+
+  #leave(): void {
     this.state.model?.close();
-    this.set({ model: null, status: { kind: "failed", message, wantsKey: false } });
+    this.set({ model: null });
   }
 
   async #change(work: (signal: AbortSignal) => Promise<void>, isQuiet = false): Promise<void> {
@@ -72,17 +86,14 @@ export class ModelChoice extends Store<Choice> {
     const stop = new AbortController();
     this.#stop = stop;
     this.#last = () => this.#change(work);
-    this.state.model?.close();
-    this.set({ model: null });
     try {
       await work(stop.signal);
     } catch (error) {
       if (this.#stop !== stop) return;
       const { kind, message } = error as AnswerFailure;
       const isNone = isQuiet || kind === "stopped";
-      this.set({
-        status: isNone ? { kind: "none" } : { kind: "failed", message, wantsKey: kind === "key" },
-      });
+      const none = { kind: this.state.model ? "ready" : "none" } as const;
+      this.set({ status: isNone ? none : { kind: "failed", message, wantsKey: kind === "key" } });
     }
   }
 }

@@ -194,6 +194,10 @@ export interface Allocation {
    * gets what that still holds of them.
    */
   copyCache(from: number, to: number, tokens: number): Promise<void>;
+  /** What a cache holds, in the codec's bytes [slots, vectorBytes], whatever the device's own arrangement is. */
+  readCache(range: CacheRange): Promise<Uint8Array>;
+  /** Fills it with the same. */
+  writeCache(range: CacheRange, bytes: Uint8Array): Promise<void>;
   /** The rows of a value that the last step wrote, as a copy; `rows` of them from `first`. */
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
   /**
@@ -214,6 +218,17 @@ export interface Allocation {
    */
   profile?(step: Step): Promise<StepProfile>;
   close(): Promise<void>;
+}
+
+/** Token slots [first, first + slots) of one KV head's keys or values: whole blocks of 32. */
+export interface CacheRange {
+  readonly cache: Cache;
+  readonly part: KvPart;
+  readonly kvHead: number;
+  readonly first: number;
+  readonly slots: number;
+  /** Default 0. */
+  readonly timeline?: number;
 }
 
 export interface ContinueOptions {

@@ -58,7 +58,7 @@ function chatting(
     sessions,
     tokenizer,
     template: chatTemplateFromConfig({ chat_template: source }),
-    plan: { context, kv: "int4", cacheBytes: 1024, weightBytes: 2048, graph: { caches: [] } },
+    plan: { context, kv: "int4", cacheBytes: 1024, weightBytes: 2048, graph: { caches: [] }, sessions: 1 },
     model: { config: { trainedContext: 4000 } },
     device: { description: "scripted" },
   } as unknown as ConstructorParameters<typeof LanguageModel>[0]);

@@ -12,8 +12,9 @@ import {
   attendWorkBytes,
   KV_FORMATS,
   type KvFormat,
+  kvBlockPlace,
   kvCacheBytes,
-  readToken,
+  readVector,
 } from "../../src/device/wasm/kv-layout.ts";
 
 /** Scratch starts as NaN, and so does the memory behind the output. */
@@ -205,15 +206,14 @@ export class Layer {
   stored(position: number, kvHead: number, part: "keys" | "values"): [Float32Array, Float32Array] {
     const { kvHeads, headDim, capacity, format } = this.shape;
     const size = kvCacheBytes(kvHeads, headDim, capacity, format);
-    const found = new Float32Array(headDim);
-    const slot = position % capacity;
-    readToken(
-      new Uint8Array(this.memory.buffer, this.#cache, size),
-      { kvHead, slot, part, headDim, capacity, format },
-      found,
-    );
-    const rows = part === "keys" ? this.#keys : this.#values;
     const codec = kvCodec(format);
+    const slot = position % capacity;
+    const cache = { id: 0, layer: 0, codec, kvHeads, headDim, capacity, window: null };
+    const { at } = kvBlockPlace(cache, part, kvHead, Math.floor(slot / 32));
+    const stored = new Uint8Array(this.memory.buffer, this.#cache, size).subarray(at);
+    const found = new Float32Array(headDim);
+    codec.decode(readVector(stored, slot % 32, { part, headDim, format }), found);
+    const rows = part === "keys" ? this.#keys : this.#values;
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
     codec.encode(rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim), bytes, part);
     const wanted = new Float32Array(headDim);

@@ -7,6 +7,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import { cacheCapacity } from "../../src/cache/layers.ts";
 import type { Allocation, Device, Graph } from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
 import { randomTensor } from "./random-tensor.ts";
 
@@ -104,6 +105,51 @@ export const timelineCases: readonly (readonly [string, (device: Device, kv: str
           const anew = again.continued(1, 5);
           expect(found).toEqual([await anew.run(3), await anew.run(1)]);
         }
+      }),
+  ],
+  [
+    "what a cache holds can be read in the codec's bytes, the reference's own, and written elsewhere",
+    (device, kv) =>
+      allocated(device, kv, async (text) => {
+        const first = text(0, 31);
+        for (const tokens of [CHUNK, CHUNK, 9]) await first.run(tokens);
+        const { allocation, graph } = first;
+        await allocated(referenceDevice(), kv, async (reference) => {
+          const same = reference(0, 31);
+          for (const tokens of [CHUNK, CHUNK, 9]) await same.run(tokens);
+          for (const [i, cache] of graph.caches.entries()) {
+            const blocks = cache.capacity / 32;
+            for (const part of ["keys", "values"] as const)
+              for (let kvHead = 0; kvHead < KV_HEADS; kvHead++) {
+                const range = { cache, part, kvHead, first: 0, slots: cache.capacity };
+                const bytes = await allocation.readCache(range);
+                const vectorBytes = cache.codec.vectorBytes(HEAD_DIM);
+                expect(bytes.length).toBe(cache.capacity * vectorBytes);
+                // Keys are turned by each device's own sines.
+                const held = bytes.subarray(0, (2 * CHUNK + 9) * vectorBytes);
+                const wanted = await same.allocation.readCache({ ...range, cache: same.graph.caches[i] });
+                if (part === "values") expect(held).toEqual(wanted.subarray(0, held.length));
+                // In two pieces, the second of one block.
+                const last = (blocks - 1) * 32;
+                const end = bytes.subarray(last * vectorBytes);
+                const there = { ...range, timeline: 2 };
+                await allocation.writeCache({ ...there, slots: last }, bytes.subarray(0, last * vectorBytes));
+                await allocation.writeCache({ ...there, first: last, slots: 32 }, end);
+                expect(await allocation.readCache({ ...there, first: last, slots: 32 })).toEqual(end);
+              }
+          }
+        });
+        const written = first.continued(2, 31);
+        const found = [await written.run(5), await written.run(1)];
+        expect(found).toEqual([await first.run(5), await first.run(1)]);
+        const [cache] = graph.caches;
+        const bad = { cache, part: "keys", kvHead: 0, first: 0, slots: 33 } as const;
+        await expect(allocation.readCache(bad)).rejects.toThrow("whole blocks of 32");
+        await expect(allocation.readCache({ ...bad, slots: 32, kvHead: KV_HEADS })).rejects.toThrow(
+          "KV head",
+        );
+        const beyond = { ...bad, first: cache.capacity, slots: 32 };
+        await expect(allocation.writeCache(beyond, new Uint8Array(9))).rejects.toThrow("token slots");
       }),
   ],
   [

@@ -6,8 +6,19 @@
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import { leadingBlocks } from "../cache-blocks.ts";
-import { checkCopy, checkTimeline } from "../check.ts";
-import type { Allocation, Cache, Device, Footprint, Graph, Op, Step, Value, Weight } from "../contract.ts";
+import { checkCopy, checkRange, checkTimeline } from "../check.ts";
+import type {
+  Allocation,
+  Cache,
+  CacheRange,
+  Device,
+  Footprint,
+  Graph,
+  Op,
+  Step,
+  Value,
+  Weight,
+} from "../contract.ts";
 import * as ops from "./ops.ts";
 
 export function referenceDevice(): Device {
@@ -85,11 +96,27 @@ class ReferenceAllocation implements Allocation {
       }
   }
 
+  async readCache(range: CacheRange): Promise<Uint8Array> {
+    return this.#range(range).slice();
+  }
+
+  async writeCache(range: CacheRange, bytes: Uint8Array): Promise<void> {
+    this.#range(range).set(bytes);
+  }
+
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
     return this.#values[value.id].slice(first * value.cols, (first + rows) * value.cols);
   }
 
   async close(): Promise<void> {}
+
+  #range(range: CacheRange): Uint8Array {
+    checkRange(this.graph, range);
+    const { cache, part, kvHead, first, slots, timeline = 0 } = range;
+    const bytes = cache.codec.vectorBytes(cache.headDim);
+    const at = (kvHead * cache.capacity + first) * bytes;
+    return this.#caches[timeline][cache.id][part].subarray(at, at + slots * bytes);
+  }
 
   #value(value: Value, step: Step): Float32Array {
     const rows = value.rows === "tokens" ? step.ids.length : step.outputs;

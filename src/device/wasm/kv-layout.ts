@@ -1,10 +1,10 @@
 /**
  * Sizes of the CPU device's KV cache and of what attention needs beside it: the host's mirror of
  * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
- * `readToken` is the inverse of appending; a test writes on one side and reads on the other.
+ * `readVector` is the inverse of appending; a test writes on one side and reads on the other.
  */
-import { f16ToF32 } from "../../format/float16.ts";
-import { rotateBack } from "../rotation.ts";
+import { type BlockMap, blockMap } from "../cache-bytes.ts";
+import type { Cache, KvPart } from "../contract.ts";
 
 /** Numbers by which kernels know the formats. */
 export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
@@ -60,50 +60,71 @@ export function attendPartialBytes(
   return rows * (headDim + 4) * 4;
 }
 
-/** Where a token's key or value of one head lies, and how to read it. */
-export interface TokenPlace {
-  readonly kvHead: number;
-  readonly slot: number;
-  readonly part: "keys" | "values";
+/** How a device's block of one head's keys, or values, becomes the codec's bytes. */
+export function kvBlockMap(format: KvFormat, part: KvPart, headDim: number, vectorBytes: number): BlockMap {
+  const read = (block: Uint8Array, slot: number) => readVector(block, slot, { part, headDim, format });
+  return blockMap(halfBlockBytes(headDim, format), vectorBytes, read);
+}
+
+/** Where the keys, or the values, of block `first` of one head begin in a layer's cache, and how far the next is. */
+export function kvBlockPlace(
+  cache: Cache,
+  part: KvPart,
+  kvHead: number,
+  first: number,
+): { at: number; stride: number } {
+  const half = halfBlockBytes(cache.headDim, cache.codec.name as KvFormat);
+  const block = (kvHead * cache.capacity) / BLOCK + first;
+  return { at: (2 * block + (part === "values" ? 1 : 0)) * half, stride: 2 * half };
+}
+
+export interface VectorPlace {
+  readonly part: KvPart;
   readonly headDim: number;
-  readonly capacity: number;
   readonly format: KvFormat;
 }
 
-/** Reads one head vector of a token slot back as f32, out [headDim]. `bytes` is the layer's cache. */
-export function readToken(bytes: Uint8Array, place: TokenPlace, out: Float32Array): void {
-  const { kvHead, slot, part, headDim, capacity, format } = place;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const half = halfBlockBytes(headDim, format);
-  const block = (kvHead * capacity) / BLOCK + Math.floor(slot / BLOCK);
-  const start = block * 2 * half + (part === "values" ? half : 0);
-  const token = slot % BLOCK;
-  for (let dim = 0; dim < headDim; dim++) {
-    if (format === "f16") {
-      const row = part === "keys" ? token : dim;
+/** One token's key or value, in the codec's bytes, from the keys or the values of a block of one head. */
+export function readVector(
+  block: Uint8Array,
+  slot: number,
+  { part, headDim, format }: VectorPlace,
+): Uint8Array {
+  const out: number[] = [];
+  if (format === "f16") {
+    for (let dim = 0; dim < headDim; dim++) {
+      const row = part === "keys" ? slot : dim;
       const octet = row >> 3;
-      const k = part === "keys" ? octet * headDim + dim : octet * BLOCK + token;
-      out[dim] = f16ToF32(view.getUint16(start + k * 16 + (2 * (row & 3) + ((row >> 2) & 1)) * 2, true));
-      continue;
+      const k = part === "keys" ? octet * headDim + dim : octet * BLOCK + slot;
+      const at = k * 16 + (2 * (row & 3) + ((row >> 2) & 1)) * 2;
+      out.push(block[at], block[at + 1]);
     }
-    const group = Math.floor(dim / GROUP);
-    const inGroup = dim % GROUP;
-    const tile = part === "keys" ? (token >> 3) * groupsOf(headDim) + group : group * 4 + (inGroup >> 3);
-    const row = part === "keys" ? token & 7 : inGroup & 7;
-    const k = part === "keys" ? inGroup : token;
-    // int4 has its pairs between the codes, rq4 its scales before them.
-    const pairs = format === "rq4" ? 64 : part === "keys" ? tile * 32 : (group + 1) * 128;
-    const codes = start + tile * 128 + pairs;
-    const byte = bytes[codes + (row >> 2) * 64 + ((k & 15) >> 2) * 16 + (row & 3) * 4 + (k & 3)];
-    const code = k < 16 ? byte & 15 : byte >> 4;
-    if (format === "rq4") {
-      const scales = start + (token >> 3) * 16;
-      const scale = f16ToF32(view.getUint16(scales + (token & 3) * 4 + ((token >> 2) & 1) * 2, true));
-      out[dim] = scale * (code - 7.5);
-      continue;
-    }
-    const pair = part === "keys" ? codes + 128 + row * 4 : start + group * 640 + token * 4;
-    out[dim] = f16ToF32(view.getUint16(pair + 2, true)) * code + f16ToF32(view.getUint16(pair, true));
+    return Uint8Array.from(out);
   }
-  if (format === "rq4") rotateBack(out);
+  if (format === "rq4") {
+    const scale = (slot >> 3) * 16 + (slot & 3) * 4 + ((slot >> 2) & 1) * 2;
+    out.push(block[scale], block[scale + 1]);
+  }
+  for (let group = 0; group < groupsOf(headDim); group++) {
+    const codesAt = (inGroup: number) => {
+      const tile = part === "keys" ? (slot >> 3) * groupsOf(headDim) + group : group * 4 + (inGroup >> 3);
+      // int4 has its pairs between the codes, rq4 its scales before them.
+      const pairs = format === "rq4" ? 64 : part === "keys" ? tile * 32 : (group + 1) * 128;
+      return tile * 128 + pairs;
+    };
+    if (format === "int4") {
+      const pair = part === "keys" ? codesAt(0) + 128 + (slot & 7) * 4 : group * 640 + slot * 4;
+      // Here the zero comes first, in the codec the scale.
+      out.push(block[pair + 2], block[pair + 3], block[pair], block[pair + 1]);
+    }
+    const code = (inGroup: number) => {
+      const row = part === "keys" ? slot & 7 : inGroup & 7;
+      const k = part === "keys" ? inGroup : slot;
+      const byte = block[codesAt(inGroup) + (row >> 2) * 64 + ((k & 15) >> 2) * 16 + (row & 3) * 4 + (k & 3)];
+      return k < 16 ? byte & 15 : byte >> 4;
+    };
+    const half = Math.min(GROUP, headDim - group * GROUP) / 2;
+    for (let i = 0; i < half; i++) out.push(code(i) | (code(i + half) << 4));
+  }
+  return Uint8Array.from(out);
 }

@@ -6,13 +6,14 @@ import { availableParallelism } from "node:os";
 import { dequantize } from "../../format/blocks.ts";
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
-import { leadingBlocks } from "../cache-blocks.ts";
-import { checkCopy, checkStep } from "../check.ts";
-import type { Allocation, Device, Footprint, Graph, Step, Value, Weight } from "../contract.ts";
+import { BLOCK_SLOTS, leadingBlocks } from "../cache-blocks.ts";
+import { type BlockMap, gather, scatter } from "../cache-bytes.ts";
+import { checkCopy, checkRange, checkStep } from "../check.ts";
+import type { Allocation, CacheRange, Device, Footprint, Graph, Step, Value, Weight } from "../contract.ts";
 import { writeTurns } from "../turns.ts";
 import { CONTROL } from "./control.ts";
 import { physicalCores } from "./cores.ts";
-import { KV_FORMATS } from "./kv-layout.ts";
+import { KV_FORMATS, type KvFormat, kvBlockMap, kvBlockPlace } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
@@ -78,6 +79,8 @@ export class WasmAllocation implements Allocation {
   /** Whose caches the records name. */
   #timeline = 0;
   readonly #cacheWords: readonly number[];
+  /** Made when a cache is first read or written from outside. */
+  readonly #maps = new Map<string, BlockMap>();
 
   private constructor(
     readonly graph: Graph,
@@ -191,6 +194,18 @@ export class WasmAllocation implements Allocation {
       }
   }
 
+  async readCache(range: CacheRange): Promise<Uint8Array> {
+    checkRange(this.graph, range);
+    const { map, at, stride } = this.#place(range);
+    return gather(map, new Uint8Array(this.memory.buffer), at, stride, range.slots);
+  }
+
+  async writeCache(range: CacheRange, bytes: Uint8Array): Promise<void> {
+    checkRange(this.graph, range);
+    const { map, at, stride } = this.#place(range);
+    scatter(map, bytes, new Uint8Array(this.memory.buffer), at, stride);
+  }
+
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
     const at = this.layout.arena + this.graph.offsets[value.id] + first * value.cols * 4;
     return new Float32Array(this.memory.buffer, at, rows * value.cols).slice();
@@ -204,6 +219,19 @@ export class WasmAllocation implements Allocation {
   #open() {
     if (!this.#held) throw new DeviceError("wasm", "the device is closed");
     return this.#held;
+  }
+
+  #place({ cache, part, kvHead, first, timeline = 0 }: CacheRange) {
+    const { headDim, codec } = cache;
+    const key = `${codec.name} ${part} ${headDim}`;
+    let map = this.#maps.get(key);
+    if (!map) {
+      map = kvBlockMap(codec.name as KvFormat, part, headDim, codec.vectorBytes(headDim));
+      this.#maps.set(key, map);
+    }
+    const { at, stride } = kvBlockPlace(cache, part, kvHead, first / BLOCK_SLOTS);
+    const { caches, timelineBytes } = this.layout;
+    return { map, at: caches[cache.id] + timeline * timelineBytes + at, stride };
   }
 
   #records(): Uint32Array {

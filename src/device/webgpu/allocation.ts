@@ -5,10 +5,12 @@
  */
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
-import { leadingBlocks } from "../cache-blocks.ts";
-import { checkCopy, checkStep, checkTimeline } from "../check.ts";
+import { BLOCK_SLOTS, leadingBlocks } from "../cache-blocks.ts";
+import { type BlockMap, blockMap, gather, scatter } from "../cache-bytes.ts";
+import { checkCopy, checkRange, checkStep, checkTimeline } from "../check.ts";
 import type {
   Allocation,
+  CacheRange,
   Continuation,
   ContinueOptions,
   Footprint,
@@ -22,6 +24,7 @@ import { writeTurns } from "../turns.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
+import { kvFormat, readVector } from "./kv.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
@@ -46,6 +49,8 @@ export class WebgpuAllocation implements Allocation {
   #last: readonly Ready[] = [];
   readonly #under: Promise<void>[] = [];
   #word: WordBack | null = null;
+  /** Made when a cache is first read or written from outside. */
+  readonly #maps = new Map<string, BlockMap>();
   /** Sampling dispatches are compiled when first needed. */
   readonly #sampling = new Map<readonly Dispatch[], Promise<Ready[]>>();
 
@@ -127,6 +132,27 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.device.queue.submit([encoder.finish()]);
   }
 
+  async readCache(range: CacheRange): Promise<Uint8Array> {
+    this.gpu.check();
+    checkRange(this.graph, range);
+    const { buffer, map, at, bytes } = this.#place(range);
+    const found = new Uint8Array(await this.#readBack.read(buffer, at, bytes));
+    this.gpu.check();
+    return gather(map, found, 0, map.blockBytes, range.slots);
+  }
+
+  async writeCache(range: CacheRange, bytes: Uint8Array): Promise<void> {
+    this.gpu.check();
+    checkRange(this.graph, range);
+    const place = this.#place(range);
+    const blocks = new Uint8Array(place.bytes);
+    scatter(place.map, bytes, blocks, 0, place.map.blockBytes);
+    this.gpu.device.queue.writeBuffer(place.buffer, place.at, blocks);
+    // Without a wait the queue would hold a whole cache in host memory.
+    await this.gpu.submitted();
+    this.gpu.check();
+  }
+
   continue(options: ContinueOptions): Continuation | null {
     this.gpu.check();
     const { sampling, position, most, timeline = 0 } = options;
@@ -195,6 +221,24 @@ export class WebgpuAllocation implements Allocation {
 
   readonly #buffer = (planned: Buffer, timeline = 0): GPUBuffer =>
     this.buffers.get(this.program.place(planned, timeline).id)!;
+
+  #place({ cache, part, kvHead, first, slots, timeline }: CacheRange) {
+    const { codec, headDim, kvHeads, capacity } = cache;
+    const planned = this.program.caches[cache.id][part];
+    const blockBytes = (planned.bytes * BLOCK_SLOTS) / (kvHeads * capacity);
+    const key = `${codec.name} ${part} ${headDim}`;
+    let map = this.#maps.get(key);
+    if (!map) {
+      const one = { format: kvFormat(codec.name), kvHeads: 1, headDim, capacity: BLOCK_SLOTS };
+      map = blockMap(blockBytes, codec.vectorBytes(headDim), (block, slot) =>
+        readVector(one, part, block, 0, slot),
+      );
+      this.#maps.set(key, map);
+    }
+    const block = (kvHead * capacity + first) / BLOCK_SLOTS;
+    const bytes = (slots / BLOCK_SLOTS) * blockBytes;
+    return { buffer: this.#buffer(planned, timeline), map, at: block * blockBytes, bytes };
+  }
 
   #samplers(dispatches: readonly Dispatch[]): Promise<Ready[]> {
     let made = this.#sampling.get(dispatches);

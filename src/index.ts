@@ -93,9 +93,11 @@ export {
   throwIfAborted,
   UnsupportedError,
 } from "./format/errors.ts";
+export { fileSource } from "./format/file-source.ts";
 export type { PullProgress } from "./format/hub/downloads.ts";
 export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
+export type { Source } from "./format/source.ts";
 export {
   type ChatMessage,
   type ChatTemplate,

@@ -2,8 +2,10 @@
  * A loaded model: prompt in, text out. Owns the conversion between text and tokens around its sessions, and that each
  * generation gets one. Refuses to know files and devices beyond closing them.
  */
+import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
+import type { Source } from "../format/source.ts";
 import {
   type ChatMessage,
   type ChatTemplate,
@@ -13,11 +15,13 @@ import {
 } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
 import type { Plan } from "./plan.ts";
 import type { Session } from "./session.ts";
 import { SessionPool } from "./session-pool.ts";
+import { restoreSession, saveSession } from "./session-save.ts";
 
 interface Parts {
   model: Model;
@@ -55,6 +59,8 @@ export class LanguageModel {
   readonly #parts: Parts;
   readonly #pool: SessionPool;
   #closing: Promise<void> | null = null;
+  /** Found out when it is first needed. */
+  #ownership: Promise<CacheOwner> | null = null;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -121,6 +127,41 @@ export class LanguageModel {
     } finally {
       this.#pool.giveBack(session);
     }
+  }
+
+  /**
+   * What a session holds of a prompt's beginning, as the bytes of a file in order: with it the text goes on without being
+   * read again, on any device, with the same model and KV format and a context that holds it. In Node:
+   *
+   *     await writeFile("talk.kv", model.saveSession(messages));
+   *     await model.restoreSession(await fileSource("talk.kv"));
+   *
+   * ArgumentError when no session holds any of it, or while that session is generating.
+   */
+  async *saveSession(
+    prompt: Prompt,
+    options: PromptOptions = {},
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    yield* saveSession(this.#pool, await this.#owner(), this.encode(prompt, options));
+  }
+
+  /**
+   * Fills the session that a generation with the saved tokens would get, and resolves with how many they are; what it
+   * held is lost, also when the file proves damaged on the way. FormatError unless the file is whole and was saved with
+   * this model, KV format, RoPE and shapes. The caller closes `source`.
+   */
+  async restoreSession(source: Source, options: { signal?: AbortSignal } = {}): Promise<{ tokens: number }> {
+    const [session] = this.#parts.sessions;
+    const owner = await this.#owner();
+    return { tokens: await restoreSession(this.#pool, session, owner, source, options.signal) };
+  }
+
+  #owner(): Promise<CacheOwner> {
+    const { model, plan } = this.#parts;
+    this.#ownership ??= fingerprint(model, plan.graph).then(({ model: found, rope }) => {
+      return { name: model.config.name, fingerprint: found, rope };
+    });
+    return this.#ownership;
   }
 
   /** The prompt is text that goes on, not a turn that ends with the opening of an answer. */

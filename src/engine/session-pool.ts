@@ -3,7 +3,7 @@
  * longest; what another holds of the prompt's beginning is copied by `Session.process`. Owns the queue of those who wait
  * for one. Refuses to know text.
  */
-import { AbortedError } from "../format/errors.ts";
+import { AbortedError, ArgumentError } from "../format/errors.ts";
 import { type Session, WORTH_COPYING } from "./session.ts";
 
 interface Place {
@@ -61,6 +61,17 @@ export class SessionPool {
     });
   }
 
+  /** The session that holds most of `ids`. ArgumentError when none holds any, or someone has it. */
+  takeHolder(ids: readonly number[]): Session {
+    if (this.#closed) throw this.#closed;
+    const held = this.#places.map(({ session }) => session.reusable(ids));
+    const most = Math.max(...held);
+    if (most < 1) throw new ArgumentError("the text", "not held by any session", "one that was read before");
+    const place = this.#places[held.indexOf(most)];
+    if (place.isBusy) throw new ArgumentError("the session", "generating", "one whose generation has ended");
+    return this.#give(place);
+  }
+
   giveBack(session: Session): void {
     const place = this.#places[session.timeline];
     place.isBusy = false;
@@ -91,8 +102,10 @@ export class SessionPool {
       return [{ place, rank, held: rank === OTHER ? 0 : held[i] }];
     });
     idle.sort((a, b) => a.rank - b.rank || b.held - a.held || a.place.usedAt - b.place.usedAt);
-    const place = idle[0]?.place;
-    if (!place) return null;
+    return idle.length > 0 ? this.#give(idle[0].place) : null;
+  }
+
+  #give(place: Place): Session {
     place.isBusy = true;
     place.session.share.turns.users++;
     return place.session;

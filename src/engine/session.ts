@@ -235,6 +235,33 @@ export class Session implements Sharer {
     });
   }
 
+  /** Position after the furthest token that the caches were ever written for. */
+  get written(): number {
+    return this.#written;
+  }
+
+  /** `fill` makes the caches hold `ids`, and says how far they were written; until then, or if it fails, there is no text. */
+  async adopt(ids: readonly number[], fill: () => Promise<number>): Promise<void> {
+    await this.alone(async () => {
+      this.#ids.length = 0;
+      this.#written = 0;
+      this.#hasLogits = false;
+    });
+    this.#written = await fill();
+    this.#add(ids);
+  }
+
+  /** Does something that is no step while no other session has the device. */
+  async alone<T>(what: () => Promise<T>): Promise<T> {
+    await this.share.turns.take(this);
+    try {
+      await this.#settled;
+      return await what();
+    } finally {
+      this.rest();
+    }
+  }
+
   settle(): Promise<void> {
     this.stopAhead();
     this.#hasLogits = false;
@@ -256,8 +283,13 @@ export class Session implements Sharer {
     }
     if (!donor) return;
     await this.allocation.copyCache(donor.timeline, this.timeline, longest);
-    this.#ids.push(...ids.slice(at, longest));
+    this.#add(ids.slice(at, longest));
     this.#written = donor.#written;
+  }
+
+  /** Not by `push(...ids)`, which takes so many arguments only. */
+  #add(ids: readonly number[]): void {
+    for (const id of ids) this.#ids.push(id);
   }
 
   #check(id: number): void {
@@ -270,7 +302,7 @@ export class Session implements Sharer {
     this.#hasLogits = false;
     const { timeline } = this;
     await this.allocation.run({ ids: Uint32Array.from(chunk), position, outputs, timeline });
-    this.#ids.push(...chunk);
+    this.#add(chunk);
     // Of several rows the last would be the one.
     this.#hasLogits = outputs === 1;
     this.#written = Math.max(this.#written, this.#ids.length);

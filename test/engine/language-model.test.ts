@@ -1,8 +1,14 @@
 /** The loaded model, needle-14m on the CPU: one generation at a time, aborts, threads, closing. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { LanguageModel } from "../../src/engine/language-model.ts";
+import { wasmDevice } from "../../src/device/wasm/wasm.ts";
+import { assemble } from "../../src/engine/assemble.ts";
+import type { LanguageModel, Prompt } from "../../src/engine/language-model.ts";
 import { type LoadOptions, load } from "../../src/engine/load.ts";
+import { blobSource } from "../../src/format/blob-source.ts";
+import { bufferSource } from "../../src/format/buffer-source.ts";
+import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { AbortedError, ArgumentError } from "../../src/format/errors.ts";
+import { tinyModel } from "./tiny-model.ts";
 
 const QUESTION = "What is a whale?";
 const needle = (options: LoadOptions = {}) => load("needle", { context: 256, threads: 2, ...options });
@@ -156,6 +162,70 @@ describe("several sessions", () => {
     const waiting = expect(model.generate(QUESTION).result()).rejects.toThrow("the model is closed");
     await model.close();
     await waiting;
+  });
+});
+
+describe("a saved session", () => {
+  const saved = async (model: LanguageModel, prompt: Prompt) => {
+    const pieces: BlobPart[] = [];
+    for await (const piece of model.saveSession(prompt)) pieces.push(piece);
+    return new Blob(pieces);
+  };
+
+  it("goes on in another model, in another context, without being read again", async () => {
+    const options = { maxTokens: 20, ignoreEnd: true };
+    const first = await needle();
+    const { ids } = await first.generate(QUESTION, options).result();
+    const longer = { ids: [...first.encode(QUESTION), ...ids, 300, 301] };
+    const file = await saved(first, longer);
+    const wanted = await first.generate(longer, options).result();
+    await first.close();
+
+    const second = await needle({ context: 512, sessions: 2, threads: 1 });
+    const source = blobSource(file, "talk.kv");
+    const { tokens } = await second.restoreSession(source);
+    expect(tokens).toBe(longer.ids.length - 3);
+    const found = await second.generate(longer, options).result();
+    expect([found.reusedTokens, found.ids]).toEqual([wanted.reusedTokens, wanted.ids]);
+    // Beside a generation, which it does not stop.
+    const pieces = second.generate(QUESTION, options)[Symbol.asyncIterator]();
+    await pieces.next();
+    const [again] = await Promise.all([second.restoreSession(source), pieces.next()]);
+    expect(again.tokens).toBe(tokens);
+    await pieces.return();
+    const aborted = second.restoreSession(source, { signal: AbortSignal.abort() });
+    await expect(aborted).rejects.toThrow(AbortedError);
+    await second.close();
+
+    const other = await load("needle", { context: 256, threads: 1, kv: "f16" });
+    await expect(other.restoreSession(source)).rejects.toThrow('talk.kv: codec: "int4"; allowed: "f16"');
+    await other.close();
+  });
+
+  it("knows its model", async () => {
+    const tiny = async (seed: number) => {
+      const file = tinyModel({
+        tensors: (all) =>
+          all.map((one, i) => (i === seed ? { ...one, data: one.data?.map((x) => x ^ 1) } : one)),
+      });
+      const checkpoint = await ggufCheckpoint(bufferSource("tiny.gguf", file));
+      return assemble(checkpoint, () => wasmDevice({ threads: 1 }), { context: 64 });
+    };
+    const model = await tiny(-1);
+    await model.generate({ ids: [259, 260, 261] }, { maxTokens: 2 }).result();
+    const file = blobSource(await saved(model, { ids: [259, 260, 261, 262] }), "tiny.kv");
+    await model.close();
+    for (const [seed, isSame] of [
+      [-1, true],
+      [0, false],
+      [5, false],
+    ] as const) {
+      const other = await tiny(seed);
+      const restored = other.restoreSession(file);
+      if (isSame) expect((await restored).tokens).toBe(3);
+      else await expect(restored).rejects.toThrow(/^tiny\.kv: fingerprint: "[0-9a-f]{32}", saved with /);
+      await other.close();
+    }
   });
 });
 

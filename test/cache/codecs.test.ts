@@ -6,7 +6,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation, KvPart } from "../../src/device/contract.ts";
 import { INT4_GROUP } from "../../src/device/int4.ts";
 import { Recorder } from "../../src/device/recorder.ts";
-import { kvBlockPlace, readVector } from "../../src/device/wasm/kv-layout.ts";
+import { readSlot } from "../../src/device/wasm/kv-layout.ts";
 import type { Layout } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { ArgumentError } from "../../src/format/errors.ts";
@@ -212,11 +212,7 @@ describe.each(["auto", "plain"] as const)("the CPU device's cache, %s SIMD", (si
       for (let kvHead = 0; kvHead < kvHeads; kvHead++)
         for (const [i, half] of (["keys", "values"] as const).entries()) {
           const slot = (position + t) % 32;
-          const { at } = kvBlockPlace(cache, half, kvHead, 0);
-          kvCodec(format).decode(
-            readVector(bytes.subarray(at), slot, { part: half, headDim, format }),
-            found,
-          );
+          kvCodec(format).decode(readSlot(cache, half, kvHead, slot, bytes), found);
           expect(found, `token ${t}, head ${kvHead}, ${half}`).toEqual(
             roundTrip(format, row(t, kvHead, 2 * i), half),
           );

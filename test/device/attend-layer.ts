@@ -12,9 +12,8 @@ import {
   attendWorkBytes,
   KV_FORMATS,
   type KvFormat,
-  kvBlockPlace,
   kvCacheBytes,
-  readVector,
+  readSlot,
 } from "../../src/device/wasm/kv-layout.ts";
 
 /** Scratch starts as NaN, and so does the memory behind the output. */
@@ -209,10 +208,9 @@ export class Layer {
     const codec = kvCodec(format);
     const slot = position % capacity;
     const cache = { id: 0, layer: 0, codec, kvHeads, headDim, capacity, window: null };
-    const { at } = kvBlockPlace(cache, part, kvHead, Math.floor(slot / 32));
-    const stored = new Uint8Array(this.memory.buffer, this.#cache, size).subarray(at);
     const found = new Float32Array(headDim);
-    codec.decode(readVector(stored, slot % 32, { part, headDim, format }), found);
+    const stored = new Uint8Array(this.memory.buffer, this.#cache, size);
+    codec.decode(readSlot(cache, part, kvHead, slot, stored), found);
     const rows = part === "keys" ? this.#keys : this.#values;
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
     codec.encode(rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim), bytes, part);

@@ -16,7 +16,7 @@ import type { Cache, Graph } from "../contract.ts";
 import { median } from "../median.ts";
 import { Recorder } from "../recorder.ts";
 import { measureReadRate } from "./bandwidth.ts";
-import { type KvFormat, readToken } from "./kv-layout.ts";
+import { readSlot } from "./kv-layout.ts";
 import { layerCacheBytes, MEMORY_BYTES } from "./program.ts";
 import type { WasmAllocation, WasmDevice } from "./wasm.ts";
 
@@ -162,12 +162,7 @@ function fillCache(bytes: Uint8Array): void {
 }
 
 function lastHeadReader(cache: Cache, part: "keys" | "values", bytes: Uint8Array) {
-  const { kvHeads, headDim, capacity, codec } = cache;
-  const format = codec.name as KvFormat;
+  const { kvHeads, capacity, codec } = cache;
   return (_: number, position: number, into: Float32Array) =>
-    readToken(
-      bytes,
-      { kvHead: kvHeads - 1, slot: position % capacity, part, headDim, capacity, format },
-      into,
-    );
+    codec.decode(readSlot(cache, part, kvHeads - 1, position % capacity, bytes), into);
 }

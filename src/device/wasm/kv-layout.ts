@@ -1,7 +1,7 @@
 /**
  * Sizes of the CPU device's KV cache and of what attention needs beside it: the host's mirror of
  * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
- * `readVector` is the inverse of appending; a test writes on one side and reads on the other.
+ * `readSlot` is the inverse of appending; a test writes on one side and reads on the other.
  */
 import { type BlockMap, blockMap } from "../cache-bytes.ts";
 import type { Cache, KvPart } from "../contract.ts";
@@ -78,18 +78,27 @@ export function kvBlockPlace(
   return { at: (2 * block + (part === "values" ? 1 : 0)) * half, stride: 2 * half };
 }
 
-export interface VectorPlace {
+/** One token's key or value, in the codec's bytes, from a layer's cache. */
+export function readSlot(
+  cache: Cache,
+  part: KvPart,
+  kvHead: number,
+  slot: number,
+  bytes: Uint8Array,
+): Uint8Array {
+  const { headDim, codec } = cache;
+  const { at } = kvBlockPlace(cache, part, kvHead, Math.floor(slot / BLOCK));
+  return readVector(bytes.subarray(at), slot % BLOCK, { part, headDim, format: codec.name as KvFormat });
+}
+
+interface VectorPlace {
   readonly part: KvPart;
   readonly headDim: number;
   readonly format: KvFormat;
 }
 
-/** One token's key or value, in the codec's bytes, from the keys or the values of a block of one head. */
-export function readVector(
-  block: Uint8Array,
-  slot: number,
-  { part, headDim, format }: VectorPlace,
-): Uint8Array {
+/** The same from the keys or the values of a block of one head. */
+function readVector(block: Uint8Array, slot: number, { part, headDim, format }: VectorPlace): Uint8Array {
   const out: number[] = [];
   if (format === "f16") {
     for (let dim = 0; dim < headDim; dim++) {

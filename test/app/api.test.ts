@@ -201,6 +201,18 @@ describe("an answer", () => {
   });
 });
 
+describe("tokens", () => {
+  it("are those of the text, control tokens among them unless they are not wanted", async () => {
+    const tokens = async (body: object) => (await (await server.post("/tokenize", body)).json()).tokens;
+    const content = `${FACT} <|im_end|>`;
+    const { tokenizer } = model;
+    expect(await tokens({ content })).toEqual(tokenizer.encode(content, { special: true }));
+    expect(await tokens({ content, parse_special: false })).toEqual(tokenizer.encode(content));
+    const wrong = await server.post("/tokenize", { text: FACT });
+    expect([wrong.status, (await wrong.json()).error.param]).toEqual([400, "content"]);
+  });
+});
+
 describe("several requests", () => {
   const endless = { prompt: "The ship", ignore_eos: true, temperature: 1, seed: 1 };
   const short = { prompt: "The ship", max_tokens: 2 };

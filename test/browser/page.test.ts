@@ -249,7 +249,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await attach("scan.pdf", Buffer.from("%PDF-1.7\0"));
     await page.getByText("scan.pdf is not a text file (a PDF)").waitFor();
     await attach("fact.txt", Buffer.from(FACT));
-    await page.getByText("37 bytes, about 10 tokens").waitFor();
+    await page.getByText("37 bytes, 10 tokens").waitFor();
     expect(await page.locator(".notice").count()).toBe(0);
     await page.evaluate(() => {
       const dataTransfer = new DataTransfer();
@@ -324,7 +324,11 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       await page
         .getByLabel("Documents")
         .setInputFiles([{ name: "fact.txt", mimeType: "", buffer: Buffer.from(FACT) }]);
-      await page.locator(".document").waitFor();
+      await page.getByText(/^37 bytes, 16 tokens/).waitFor();
+      await page
+        .getByLabel("Documents")
+        .setInputFiles([{ name: "long.txt", mimeType: "", buffer: Buffer.from("one two ".repeat(2000)) }]);
+      await page.getByText(/^long\.txt has 4,001 tokens; the context of needle holds 1,024/).waitFor();
       await ask(QUESTION);
       await page.locator(".answer footer").waitFor();
       expect(await page.locator(".prose").innerText()).toBe("The room number of Clara Whitfield is 614.");
@@ -458,6 +462,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       };
       response.setHeader("content-type", "application/json");
       response.end(JSON.stringify({ object: "list", data: [{ id: "tiny", object: "model", nibble }] }));
+    } else if (path === "/tokenize" && hasApi) {
+      response.end(JSON.stringify({ tokens: new Array(10).fill(1) }));
     } else if (path === "/v1/chat/completions" && hasApi) {
       let body = "";
       for await (const piece of request) body += piece;

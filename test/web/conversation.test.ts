@@ -11,7 +11,7 @@ import {
 } from "../../web/chat/conversation.ts";
 import { DocumentError, MOST_BYTES, readDocument } from "../../web/chat/documents.ts";
 import { heldBytes } from "../../web/models/model.ts";
-import { serverUrl } from "../../web/models/server.ts";
+import { ServerChatModel, serverUrl } from "../../web/models/server.ts";
 import { contextSteps, stepOf } from "../../web/plan/scale.ts";
 
 const document = (name: string, text: string) => ({
@@ -123,6 +123,12 @@ describe("a server's address", () => {
   it("beside a page in a folder", () => {
     expect(serverUrl("", "https://h/nibble/index.html")).toBe("https://h/nibble/v1/");
   });
+});
+
+it("a server that does not count is taken for some four bytes a token, and says so", async () => {
+  const model = { id: "m", context: null, kv: null, rates: null };
+  const found = new ServerChatModel({ url: "http://h/v1/", key: "" }, model).count("Grüße, Welt");
+  expect(await found).toEqual({ tokens: 4, isExact: false });
 });
 
 it("caches hold no more than their capacity", () => {

@@ -10,6 +10,7 @@ import { checkCaller, corsHeaders, type GuardOptions } from "./guard.ts";
 import { listModels, oneModel } from "./models.ts";
 import type { Page } from "./page.ts";
 import type { Served } from "./served.ts";
+import { tokenize } from "./tokenize.ts";
 
 export type Api = (request: Request) => Promise<Response>;
 
@@ -38,6 +39,7 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
     "/v1/models/:id{.+}": { GET: (_, context) => oneModel(served, context.req.param("id") ?? "") },
     "/v1/chat/completions": { POST: (request) => chat(served, request) },
     "/v1/completions": { POST: (request) => completions(served, request) },
+    "/tokenize": { POST: (request) => tokenize(served, request) },
     "/v1/embeddings": {
       POST: () => {
         throw new ApiError(501, "embeddings are not supported: these models are trained to go on with text", {

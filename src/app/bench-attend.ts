@@ -107,7 +107,7 @@ function titleOf(row: AttendFinding): string {
   return `${row.shape}, ${what}`;
 }
 
-/** One shape: contexts across, paths down, each with how much faster it is than expanding the same format first. */
+/** One shape: contexts across, paths down, each with how much faster it is than the first baseline there is. */
 function tableOf(block: readonly AttendFinding[], bandwidth: BandwidthRow): string[] {
   const rows = block.filter((row) => row.op !== "readBandwidth");
   const contexts = [...new Set(rows.map(({ tokens }) => tokens))];
@@ -122,7 +122,6 @@ function tableOf(block: readonly AttendFinding[], bandwidth: BandwidthRow): stri
     const row = at(path, tokens);
     return row && "us" in row ? row : null;
   };
-  // What every path is held against: the first baseline there is.
   const baseline = paths.find((path) => path.endsWith("dequantized"));
   const cell = (path: string) => (tokens: number) => {
     const row = timed(path, tokens);
@@ -131,7 +130,10 @@ function tableOf(block: readonly AttendFinding[], bandwidth: BandwidthRow): stri
     return rounded(row.us) + (slow ? ` ${`${(slow.us / row.us).toFixed(1)}x`.padStart(6)}` : " ".repeat(7));
   };
   const isPrompt = rows.some(({ queries }) => queries > 1);
-  const floors = paths.filter((path) => path !== baseline && !path.endsWith("dequantized"));
+  const floors = paths.filter((path) => !path.endsWith("dequantized"));
+  const reasons = new Set(
+    rows.flatMap((row) => ("skipped" in row ? [`${pathOf(row)}: ${row.skipped}`] : [])),
+  );
   const unit = baseline ? `us a layer; x: times as fast as ${baseline}` : "us a layer";
   return [
     `${titleOf(rows[0])} (${unit})`,
@@ -145,6 +147,7 @@ function tableOf(block: readonly AttendFinding[], bandwidth: BandwidthRow): stri
             return figure(row ? floorUs(row, bandwidth) : undefined);
           }),
     ),
+    ...[...reasons].map((reason) => `does not fit: ${reason}`),
   ];
 }
 

@@ -148,7 +148,7 @@ export class AttendLayers {
     this.#buffers.destroy();
   }
 
-  /** A job over the first `layers` copies of its cache. */
+  /** [headDim], the last token's last head. */
   #expected(cache: Cache): Float32Array {
     const { keys, values, queries } = this.#noise;
     const { tokens, position } = this.step;

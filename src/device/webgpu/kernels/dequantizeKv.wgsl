@@ -1,11 +1,12 @@
-// dequantizeKv: the int4 keys and values that a step sees, expanded to an f16 cache of the same slots (kv.ts has both
-// layouts). The first half of dequantize-then-attend, the baseline of `nibble bench attend`; no model runs it.
+// dequantizeKv: the 4-bit keys and values that a step sees, expanded to an f16 cache of the same slots (kv.ts has the
+// layouts); those of rq4 stay rotated. The first half of dequantize-then-attend, the baseline of `nibble bench attend`; no model runs it.
 // A workgroup does one block of 32 token slots of one KV head, keys (z = 0) or values (z = 1): 20 bytes in for each 64
 // out, all loads and stores 16 bytes a lane and neighbouring, so that memory is what bounds it.
 // lib: step, kvCodes
 // <values>
 const HEAD_DIM: u32 = 64u;
-// Of the codes and of the f16 cache: 16-byte words of a block, and the word at which a block's scales begin.
+const RQ4: bool = false;
+// Of the codes: 16-byte words of a block, and the word at which its scales begin.
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
 // </values>
@@ -53,7 +54,7 @@ fn expandKeys(at: u32, out: u32, local: u32) {
     let group = i / 32u;
     let token = i % 32u;
     let word = keys[at + i];
-    let range = unpack2x16float(keys[at + SCALES_AT + i / 4u][i % 4u]);
+    let range = rangeOf(keys[at + SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
     for (var part = 0u; part < 4u; part++) {
       let chunk = group * 4u + part;
       if (chunk < CHUNKS) {
@@ -78,7 +79,8 @@ fn expandValues(at: u32, out: u32, local: u32) {
     let chunk = i % CHUNKS;
     let quad = i / CHUNKS % 4u;
     let half = i / (CHUNKS * 4u);
-    let ranges = values[at + SCALES_AT + chunk / 4u * 8u + half * 4u + quad];
+    let first = half * 16u + quad * 4u;
+    let ranges = values[at + SCALES_AT + scaleWord(chunk / 4u, first)];
     var columns = array<u32, 8>();
     for (var dim = 0u; dim < 8u; dim++) {
       columns[dim] = codes[(quad * 8u + dim) * STRIDE + chunk] >> (4u * half);
@@ -87,10 +89,27 @@ fn expandValues(at: u32, out: u32, local: u32) {
       let two = vec2<u32>(
         byteOfEach(columns[0], columns[1], columns[2], columns[3], c),
         byteOfEach(columns[4], columns[5], columns[6], columns[7], c));
-      let token = half * 16u + quad * 4u + c;
-      valuesOut[out + token * CHUNKS + chunk] = halvesOfCodes(two, unpack2x16float(ranges[c]));
+      valuesOut[out + (first + c) * CHUNKS + chunk] = halvesOfCodes(two, rangeOf(ranges[scalePart(first + c)], first + c));
     }
   }
+}
+
+// Where a token's scale lies among a block's: int4 has a scale and a zero for each group, rq4 one scale of 16 bits.
+fn scaleWord(group: u32, token: u32) -> u32 {
+  return select(group * 8u + token / 4u, token / 8u, RQ4);
+}
+
+fn scalePart(token: u32) -> u32 {
+  return select(token % 4u, token % 8u / 2u, RQ4);
+}
+
+// A value is x * code + y.
+fn rangeOf(part: u32, token: u32) -> vec2<f32> {
+  let two = unpack2x16float(part);
+  if (RQ4) {
+    return vec2<f32>(1.0, -7.5) * two[token % 2u];
+  }
+  return two;
 }
 
 // Byte `c` of four words, as one word.

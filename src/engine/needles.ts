@@ -94,19 +94,20 @@ function sentence({ subject, value }: Fact): string {
 }
 
 /** At most 400 characters that end with a sentence, else with a word, else anywhere. */
-const PIECES = /\S.{0,398}(?<=[.!?]["']?)(?=\s|$)|\S.{0,398}(?=\s|$)|\S{1,400}/g;
+const PIECES = /\S[^\n]{0,398}(?<=[.!?]["']?)(?=\s|$)|\S[^\n]{0,398}(?=\s|$)|\S{1,400}/g;
 
-/** The first lines of a text that make up `tokens`; long ones in pieces, so that facts find their places. */
+/** The beginning of a text, of so many tokens; long lines in pieces, so that facts find their places. */
 function linesOf(tokenizer: Tokenizer, text: string, tokens: number): { text: string; tokens: number }[] {
   const lines: { text: string; tokens: number }[] = [];
   let left = tokens;
   // Empty lines between paragraphs say nothing to a model, and needle-14m was trained without them.
-  for (const line of text.split(/\s*\n\s*/)) {
+  for (const line of text.split("\n")) {
     for (const piece of line.match(PIECES) ?? []) {
-      const ids = tokenizer.encode(piece);
-      if (ids.length > left) return lines;
-      lines.push({ text: piece, tokens: ids.length });
-      left -= ids.length;
+      const ids = tokenizer.encode(piece).slice(0, left);
+      // The end of the line is a token, too.
+      lines.push({ text: ids.length < left ? piece : tokenizer.decode(ids), tokens: ids.length + 1 });
+      left -= ids.length + 1;
+      if (left <= 0) return lines;
     }
   }
   return lines;

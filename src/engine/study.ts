@@ -95,7 +95,7 @@ export function planStudy(subject: StudySubject, text: string, tests: VerifyTest
   const haystacks = depths
     .filter((depth) => depth >= NEEDLE_TOKENS)
     .flatMap((tokens) =>
-      Array.from({ length: needles }, (_, number) => haystack(tokenizer, template, text, tokens, number)),
+      Array.from({ length: needles }, (_, number) => haystack(tokenizer, template, enough, tokens, number)),
     )
     .filter((one) => needleContext(one) <= limit);
   const context = Math.max(...windows.map(({ to }) => to), ...haystacks.map(needleContext));

@@ -136,7 +136,7 @@ it("a study takes the formats that the device has, and refuses others", () => {
 
 describe("a haystack", () => {
   it("has a fact of its own at each depth, and questions that share the document", () => {
-    const stack = haystack(tokenizer, template, TEXT, 1024, 1);
+    const stack = haystack(tokenizer, template, TEXT, 2048, 1);
     expect(stack.needles.map(({ depth }) => depth)).toEqual(NEEDLE_DEPTHS);
     expect(new Set(stack.needles.map(({ value }) => value)).size).toBe(5);
     const document = tokenizer.decode([...stack.needles[0].ids]);
@@ -149,7 +149,7 @@ describe("a haystack", () => {
     for (const other of others)
       expect(first.findIndex((id, i) => other[i] !== id)).toBeGreaterThan(first.length - 30);
     const texts = (number: number) =>
-      haystack(tokenizer, template, TEXT, 1024, number).needles.map(({ value }) => value);
+      haystack(tokenizer, template, TEXT, 2048, number).needles.map(({ value }) => value);
     expect(texts(0)).not.toEqual(texts(1));
   });
 
@@ -159,7 +159,13 @@ describe("a haystack", () => {
   });
 
   it("cuts a text without line ends, and one of one endless word", () => {
-    for (const text of [TEXT.replaceAll("\n", " "), "x".repeat(50_000), `\n\n \r\n${"word ".repeat(9000)}`]) {
+    const spaces = " ".repeat(300_000);
+    for (const text of [
+      TEXT.replaceAll("\n", " "),
+      "x".repeat(50_000),
+      `\n\n \r\n${"word ".repeat(9000)}`,
+      `${spaces}${"word\t\r".repeat(9000)}`,
+    ]) {
       const { needles } = haystack(tokenizer, template, text, 800);
       for (const { ids } of needles) expect(ids.length).toBeLessThan(900);
     }

@@ -8,14 +8,21 @@ import type { AddressInfo } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { getRequestListener } from "@hono/node-server";
-import { ArgumentError, type LanguageModel, NibbleError, type SampleOptions, sampler } from "../index.ts";
+import {
+  ArgumentError,
+  type GenerationResult,
+  type LanguageModel,
+  NibbleError,
+  type SampleOptions,
+  sampler,
+} from "../index.ts";
 import { createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
 import { Metrics } from "./api/metrics.ts";
 import { openPage } from "./api/page.ts";
 import { Slots } from "./api/slots.ts";
 import { tell } from "./exit.ts";
-import { bytes, grouped } from "./figures.ts";
+import { bytes, grouped, perSecond } from "./figures.ts";
 import { Grammars } from "./grammar/grammars.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
@@ -63,6 +70,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
         mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
         closing: closing.signal,
         log: (error) => tell(error),
+        done: process.stderr.isTTY ? report : undefined,
       },
       {
         apiKey: options.apiKey ?? (process.env.NIBBLE_API_KEY || null),
@@ -145,6 +153,19 @@ function greeting(id: string, model: LanguageModel, server: Server, options: Ser
       ? "\nnibble: anyone who reaches this address may use the model; --api-key asks for a key"
       : "";
   return `${id} at ${url} · OpenAI API at ${url}/v1 · ${grouped(context)} tokens of context, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
+}
+
+/** A line for each answer, for who watches. */
+function report(result: GenerationResult, seconds: number): void {
+  const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
+  const parts = [
+    `${new Date().toLocaleTimeString("en-GB")} prompt ${grouped(promptTokens)} tokens, ${grouped(reusedTokens)} from the cache`,
+    `read${perSecond(promptTokens - reusedTokens, promptMs) || " nothing"}`,
+    // The first token comes with the prompt: n tokens are n - 1 steps.
+    `answer ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
+    `${seconds.toFixed(1)} s`,
+  ];
+  process.stderr.write(`${parts.join(" · ")}\n`);
 }
 
 function ended(signal: AbortSignal): Promise<void> {

@@ -10,6 +10,7 @@ const EXPECTED: Record<string, RegExp> = {
   "conversation.js": /48213.*\n.*, 0 of them from the cache\n.*Lisbon.*\n.*, [1-9]\d* of them/,
   "device.js": /^.+\n.+ \(\d+ tokens\/s\)\n$/,
   "inspect.js": /f16: 4096 bytes.*\nint4: 1280 bytes/,
+  "openai-client.js": /^The access code of Clara Whitfield is 48213\.\n\{"city":"(Lisbon|Vienna)"\}\n$/,
   "open.js": /llama, 8 layers of 384/,
   "result.js": /"promptTokens": [1-9]/,
   "sampling.js": /^(.*)\n\1\n.*"seed":8/,

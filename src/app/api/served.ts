@@ -33,6 +33,8 @@ export interface Served {
   readonly closing: AbortSignal;
   /** Hears of errors that are ours. */
   log(error: unknown): void;
+  /** Hears of every generation that reached its end. */
+  done?(result: GenerationResult, seconds: number): void;
 }
 
 /** ApiError 404 for a model that is not here; a request without one means ours. */
@@ -98,6 +100,7 @@ export function admit(
         return onPiece(piece);
       });
       metrics.generated(result, seconds());
+      served.done?.(result, seconds());
       return result;
     } catch (error) {
       metrics.cancelled();

@@ -300,6 +300,7 @@ describe("hostile requests", () => {
         "/v1/models/needle",
         "/v1/models/a/b",
         "/v1/embeddings",
+        "/tokenize",
         CHAT,
         COMPLETE,
       ),

@@ -161,6 +161,36 @@ it("templates without tools, or with calls that are not known, are told apart", 
   expect(format("google-gemma-4-31B-it")?.tag).toBe(null);
 });
 
+it("tools of any form are read, or refused with an error", async () => {
+  const server = await scripted("Qwen 2.5", CALLS["Qwen 2.5"]);
+  const odd = fc.oneof(
+    fc.constantFrom<unknown>(null, "auto", "required", "none", "function", "f", 1, true, {}, []),
+    fc.jsonValue({ maxDepth: 3 }),
+  );
+  const described = fc.record(
+    { name: fc.oneof(fc.constantFrom("f", "g"), odd), description: odd, parameters: odd, strict: odd },
+    { requiredKeys: ["name"] },
+  );
+  const tool = fc.oneof(
+    fc.record({ type: fc.constantFrom("function", "f", null), function: described }),
+    odd,
+  );
+  const choice = fc.oneof(odd, fc.record({ type: fc.constant("function"), function: described }));
+  await fc.assert(
+    fc.asyncProperty(fc.array(tool, { maxLength: 3 }), choice, odd, async (tools, tool_choice, parallel) => {
+      const body = { messages: asked.messages, tools, tool_choice, parallel_tool_calls: parallel };
+      const response = await server.post(CHAT, body);
+      const answer = await response.json();
+      expect(server.faults.splice(0), JSON.stringify(answer)).toEqual([]);
+      if (response.status !== 200) {
+        expect(response.status).toBe(400);
+        expect(answer.error.message).not.toMatch(/undefined|\[object/);
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
 describe("what cannot be promised is refused", () => {
   const wrong: [what: string, family: Family, body: object, message: RegExp][] = [
     ["Gemma 4, required", "Gemma 4", { tool_choice: "required" }, /tool_choice can be auto or none/],

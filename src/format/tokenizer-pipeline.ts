@@ -4,7 +4,7 @@
  * ▁ and the decoders are ours. Refuses to know the vocabulary. Only parts whose results equal those of the Rust
  * library are let through; any other is an UnsupportedError that names it.
  */
-import { Tokenizer as Library } from "@huggingface/tokenizers";
+import { SequenceNormalizer, SplitPreTokenizer } from "@huggingface/tokenizers";
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
 import { spellBytes, unspellBytes, utf8Bytes } from "./tokenizer-bytes.ts";
@@ -22,14 +22,14 @@ const PLACE = "tokenizer.json";
 export function pipelineOf(json: JsonObject, pieces: ReadonlyMap<string, number>): Pipeline {
   const parts = flatten(json.pre_tokenizer, "pretokenizers", "pre_tokenizer");
   const bytes = parts.some(({ type }) => type === "ByteLevel");
-  const normalize = library(json.normalizer ?? null, null).normalizer;
+  const normalizer = normalizerOf(json.normalizer);
   const stages = parts.map((part) => stageOf(part, json.normalizer));
   // Byte vocabularies are cut by their patterns; the others join across spaces and are cut where that is safe.
   const cut = bytes ? (word: string) => [word] : cutAtSpaces(pieces.keys());
   const decoder = decoderOf(json.decoder, bytes);
   return {
     words(text, section) {
-      let words = [normalize === null ? text : normalize.normalize(text)];
+      let words = [normalizer === null ? text : normalizer.normalize(text)];
       for (const stage of stages) words = stage(words, section);
       return words.flatMap((word) => (word === "" ? [] : cut(word)));
     },
@@ -38,15 +38,34 @@ export function pipelineOf(json: JsonObject, pieces: ReadonlyMap<string, number>
   };
 }
 
-/** The library with one normalizer and one pre-tokenizer, and a model that is never asked. */
-function library(normalizer: unknown, preTokenizer: unknown): Library {
-  const nothing = { added_tokens: [], decoder: null, post_processor: null };
-  const model = { type: "BPE", vocab: {}, merges: [] };
+// The library's declarations import each other without endings, which "nodenext" does not resolve (@huggingface/tokenizers
+// 0.2.0): what is used of it is declared here, until that resolves.
+declare module "@huggingface/tokenizers" {
+  class SequenceNormalizer {
+    constructor(config: { type: "Sequence"; normalizers: readonly unknown[] });
+    normalize(text: string): string;
+  }
+  class SplitPreTokenizer {
+    constructor(config: JsonObject);
+    pre_tokenize(words: string[]): string[];
+  }
+}
+
+/** The library's sequence of one: it takes any normalizer, and a page's bundle leaves the library's models out. */
+function normalizerOf(part: unknown): SequenceNormalizer | null {
+  if (part === undefined || part === null) return null;
+  return built("normalizer", () => new SequenceNormalizer({ type: "Sequence", normalizers: [part] }));
+}
+
+function splitOf(part: JsonObject): SplitPreTokenizer {
+  return built("pre-tokenizer", () => new SplitPreTokenizer(part));
+}
+
+function built<Part>(name: string, build: () => Part): Part {
   try {
-    return new Library({ ...nothing, model, normalizer, pre_tokenizer: preTokenizer }, {});
+    return build();
   } catch (cause) {
-    const part = preTokenizer === null ? "the normalizer" : "the pre-tokenizer";
-    throw new UnsupportedError(`${part} of ${PLACE} (${(cause as Error).message})`);
+    throw new UnsupportedError(`the ${name} of ${PLACE} (${(cause as Error).message})`);
   }
 }
 
@@ -76,7 +95,7 @@ function stageOf(part: JsonObject, normalizer: unknown): Stage {
       return metaspace(part);
     case "Split": {
       if (part.behavior === "Isolated" || part.behavior === "Removed") {
-        const split = library(null, part).pre_tokenizer!;
+        const split = splitOf(part);
         return (words) => split.pre_tokenize(words);
       }
       // Gemma splits at spaces that its normalizer has already replaced.

@@ -6,16 +6,17 @@ import type { TalkState } from "./talk.ts";
 export function Gauge({ model, talk }: { model: ChatModel; talk: TalkState }) {
   const { held, tokensPerSecond } = talk;
   const { context, kv, rates } = model;
-  const share = context ? Math.min(1, held / context) : 0;
   const now = rates && heldBytes(rates, held);
   const full = rates && context !== null ? heldBytes(rates, context) : null;
   const of = (part: number, whole: number | undefined) =>
     whole === undefined ? bytes(part) : `${bytes(part)} of ${bytes(whole)}`;
   return (
     <div class="gauge">
-      <div class="track" aria-hidden="true">
-        <div style={{ width: `${(share * 100).toFixed(2)}%` }} />
-      </div>
+      {context !== null && (
+        <div class="track" aria-hidden="true">
+          <div style={{ width: `${((100 * Math.min(held, context)) / context).toFixed(2)}%` }} />
+        </div>
+      )}
       <dl>
         <div>
           <dt>cached</dt>

@@ -31,10 +31,9 @@ const { planStudy } = await from("engine/study.js");
 const { verify } = await from("engine/verify.js");
 const { haystack } = await from("engine/needles.js");
 const { LogitsFile } = await from("engine/logits-file.js");
-const { readToken } = await from("device/wasm/kv-layout.js");
 const { rotate, rotateBack } = await from("device/rotation.js");
 const { kvCodec } = await from("cache/codecs.js");
-const { f32ToF16 } = await from("format/float16.js");
+const { f16ToF32, f32ToF16 } = await from("format/float16.js");
 
 /** @typedef {"keys" | "values"} Part */
 /** What a vector comes back as. @typedef {(x: Float32Array, part: Part) => Float32Array} RoundTrip */
@@ -134,7 +133,7 @@ async function plan() {
   return { ...study, haystacks, context: Math.max(tokens, haystacks.length > 0 ? 1280 : 0), formats: names };
 }
 
-/** The address of a float16 in a WASM cache of that format: found by asking readToken which bytes it reads. */
+/** Where the dims of a vector lie in an f16 cache of the CPU: in octets of rows, as device/wasm/kv-layout.ts has them. */
 function addresses(
   /** @type {number} */ headDim,
   /** @type {number} */ capacity,
@@ -142,17 +141,14 @@ function addresses(
   /** @type {number} */ slot,
   /** @type {Part} */ part,
 ) {
-  /** @type {number[]} */
-  const seen = [];
   const half = 2 * 32 * headDim;
   const start = (((kvHead * capacity) / 32 + Math.floor(slot / 32)) * 2 + (part === "values" ? 1 : 0)) * half;
   const token = slot % 32;
-  for (let dim = 0; dim < headDim; dim++) {
+  return Array.from({ length: headDim }, (_, dim) => {
     const row = part === "keys" ? token : dim;
     const k = part === "keys" ? (row >> 3) * headDim + dim : (row >> 3) * 32 + token;
-    seen.push(start + k * 16 + (2 * (row & 3) + ((row >> 2) & 1)) * 2);
-  }
-  return seen;
+    return start + k * 16 + (2 * (row & 3) + ((row >> 2) & 1)) * 2;
+  });
 }
 
 /** Keys' means by cache and head, over f16, of tokens 0 to 63. @type {Map<string, Float32Array>} */
@@ -184,12 +180,11 @@ async function open(name) {
       const { headDim, kvHeads, capacity, window, id } = cache;
       if (layers === "full" && window !== null) continue;
       const slot = position % capacity;
-      const bytes = new Uint8Array(allocation.memory.buffer, allocation.layout.caches[id]);
-      const halves = new DataView(bytes.buffer, bytes.byteOffset);
+      const halves = new DataView(allocation.memory.buffer, allocation.layout.caches[id]);
       for (let kvHead = 0; kvHead < kvHeads; kvHead++)
         for (const part of /** @type {const} */ (["keys", "values"])) {
-          const x = new Float32Array(headDim);
-          readToken(bytes, { kvHead, slot, part, headDim, capacity, format: "f16" }, x);
+          const at = addresses(headDim, capacity, kvHead, slot, part);
+          const x = Float32Array.from(at, (address) => f16ToF32(halves.getUint16(address, true)));
           const key = `${id} ${kvHead}`;
           if (!variant) {
             // Over f16: nothing is replaced; the text's first tokens give the means.
@@ -203,7 +198,6 @@ async function open(name) {
           }
           const off = mean && part === "keys" ? means.get(key) : null;
           const back = variant.trip(off ? x.map((v, i) => v - off[i]) : x, part);
-          const at = addresses(headDim, capacity, kvHead, slot, part);
           for (let i = 0; i < headDim; i++)
             halves.setUint16(at[i], f32ToF16(back[i] + (off ? off[i] : 0)), true);
         }

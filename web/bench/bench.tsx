@@ -5,6 +5,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { grouped, rounded } from "../../src/app/figures.ts";
 import type { AttendFinding } from "../../src/browser.ts";
+import { ScrollBox, SelectField } from "../fields.tsx";
 import { whyNotHere } from "../models/here.ts";
 import { CopyButton } from "../text/copy.tsx";
 import { PageWorker } from "../work/call.ts";
@@ -19,6 +20,10 @@ const SHAPES: readonly (readonly [shape: string, name: string])[] = [
 const CONTEXTS = [1024, 4096, 16_384, 65_536, 131_072];
 /** Tokens of a prompt's chunk, which sees no fewer. */
 const QUERIES = 512;
+const QUERY_COUNTS = [
+  ["1", "1, generating"],
+  [String(QUERIES), `${QUERIES}, of a prompt`],
+] as const;
 
 interface Found {
   readonly rows: readonly AttendFinding[];
@@ -28,13 +33,14 @@ interface Found {
 export function Bench() {
   const [shape, setShape] = useState(SHAPES[0][0]);
   const [most, setMost] = useState(16_384);
-  const [isPrompt, setPrompt] = useState(false);
+  const [queries, setQueries] = useState<string>(QUERY_COUNTS[0][0]);
   const { found, doing, problem, start, stop } = useBench();
   const why = whyNotHere();
   const tokens = CONTEXTS.filter((count) => count <= most);
-  const ask: BenchAsk = isPrompt
-    ? { shapes: [shape], tokens: [], prompt: [QUERIES, ...tokens.filter((count) => count > QUERIES)] }
-    : { shapes: [shape], tokens, prompt: [] };
+  const ask: BenchAsk =
+    queries === QUERY_COUNTS[1][0]
+      ? { shapes: [shape], tokens: [], prompt: [QUERIES, ...tokens.filter((count) => count > QUERIES)] }
+      : { shapes: [shape], tokens, prompt: [] };
   return (
     <section class="planner" aria-label="Bench">
       <h1>Attention on this GPU</h1>
@@ -49,36 +55,14 @@ export function Bench() {
           start(ask);
         }}
       >
-        <label class="wide">
-          Shape
-          <select value={shape} onChange={({ currentTarget }) => setShape(currentTarget.value)}>
-            {SHAPES.map(([name, text]) => (
-              <option key={name} value={name}>
-                {text}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Cached tokens, up to
-          <select value={String(most)} onChange={({ currentTarget }) => setMost(Number(currentTarget.value))}>
-            {CONTEXTS.map((count) => (
-              <option key={count} value={count}>
-                {grouped(count)}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Queries
-          <select
-            value={isPrompt ? "prompt" : "token"}
-            onChange={({ currentTarget }) => setPrompt(currentTarget.value === "prompt")}
-          >
-            <option value="token">1, generating</option>
-            <option value="prompt">{QUERIES}, of a prompt</option>
-          </select>
-        </label>
+        <SelectField label="Shape" value={shape} options={SHAPES} isWide onChange={setShape} />
+        <SelectField
+          label="Cached tokens, up to"
+          value={String(most)}
+          options={CONTEXTS.map((count) => [String(count), grouped(count)])}
+          onChange={(count) => setMost(Number(count))}
+        />
+        <SelectField label="Queries" value={queries} options={QUERY_COUNTS} onChange={setQueries} />
         <div class="wide row">
           {doing === null ? (
             <button type="submit" class="primary" disabled={why !== null}>
@@ -116,8 +100,7 @@ function Results({ rows, plot }: Found) {
           alt="Microseconds of one layer by cached tokens; the table below has the numbers"
         />
       )}
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard */}
-      <section class="table" tabIndex={0} aria-label="Measurements">
+      <ScrollBox label="Measurements">
         <table class="contexts">
           <thead>
             <tr>
@@ -138,7 +121,7 @@ function Results({ rows, plot }: Found) {
             ))}
           </tbody>
         </table>
-      </section>
+      </ScrollBox>
       {skipped.map(({ kv, tokens, skipped: reason }) => (
         <p class="note" key={`${kv} ${tokens}`}>
           {kv} at {grouped(tokens)} tokens: {reason}

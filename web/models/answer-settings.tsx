@@ -1,4 +1,5 @@
 /** How answers are asked for: instructions in front of the conversation, temperature, longest answer. */
+import { NumberField } from "../fields.tsx";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 
@@ -19,43 +20,18 @@ export function AnswerSettings() {
         <NumberField
           label="Temperature"
           value={temperature}
+          placeholder="default"
           {...{ min: 0, max: 2, step: 0.1 }}
           onChange={(found) => settings.set({ temperature: found })}
         />
         <NumberField
           label="Longest answer, tokens"
           value={maxTokens}
+          placeholder="default"
           {...{ min: 1, max: 1_000_000, step: 1 }}
           onChange={(found) => settings.set({ maxTokens: found })}
         />
       </div>
     </div>
-  );
-}
-
-interface NumberProperties {
-  label: string;
-  value: number | null;
-  min: number;
-  max: number;
-  step: number;
-  onChange(value: number | null): void;
-}
-
-/** Empty: the model's own default. What is out of bounds is shown as such by the browser, and not taken. */
-function NumberField({ label, value, onChange, ...bounds }: NumberProperties) {
-  return (
-    <label>
-      {label}
-      <input
-        type="number"
-        placeholder="default"
-        value={value ?? ""}
-        {...bounds}
-        onInput={({ currentTarget: field }) => {
-          if (field.validity.valid) onChange(field.value === "" ? null : field.valueAsNumber);
-        }}
-      />
-    </label>
   );
 }

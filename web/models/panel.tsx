@@ -1,6 +1,7 @@
 /** Where the model runs: this machine's server, or this browser. Owns the two forms, and shows what the choice is doing. */
 import { useRef, useState } from "preact/hooks";
 import { bytes, grouped } from "../../src/app/figures.ts";
+import { SelectField } from "../fields.tsx";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 import type { ModelChoice } from "./choice.ts";
@@ -97,27 +98,29 @@ function ServerForm({ choice }: { choice: ModelChoice }) {
         </p>
       )}
       {model?.kind === "server" && offered.length > 1 && (
-        <label>
-          Model
-          <select
-            value={model.name}
-            onChange={({ currentTarget }) => {
-              settings.set({ serverModel: currentTarget.value });
-              connect(currentTarget.value);
-            }}
-          >
-            {offered.map(({ id }) => (
-              <option key={id}>{id}</option>
-            ))}
-          </select>
-        </label>
+        <SelectField
+          label="Model"
+          value={model.name}
+          options={offered.map(({ id }) => [id])}
+          onChange={(id) => {
+            settings.set({ serverModel: id });
+            connect(id);
+          }}
+        />
       )}
       <button type="submit">{model?.kind === "server" ? "Connect again" : "Connect"}</button>
     </form>
   );
 }
 
-const CONTEXTS = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
+/** "": nobody chose. */
+const CONTEXTS: readonly (readonly [string, string])[] = [
+  ["", "up to 8,192"],
+  ...[2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072].map(
+    (tokens) => [String(tokens), grouped(tokens)] as const,
+  ),
+];
+const FORMATS = [["int4", "int4 (4-bit)"], ["f16"]] as const;
 
 function HereForm({ choice }: { choice: ModelChoice }) {
   const { context, kv } = useStore(settings);
@@ -191,29 +194,18 @@ function HereForm({ choice }: { choice: ModelChoice }) {
         </p>
       )}
       <div class="row">
-        <label>
-          Context, tokens
-          <select
-            value={String(context ?? "")}
-            onChange={({ currentTarget: { value } }) =>
-              settings.set({ context: value ? Number(value) : null })
-            }
-          >
-            <option value="">up to 8,192</option>
-            {CONTEXTS.map((tokens) => (
-              <option key={tokens} value={tokens}>
-                {grouped(tokens)}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Cache
-          <select value={kv} onChange={({ currentTarget }) => settings.set({ kv: currentTarget.value })}>
-            <option value="int4">int4 (4-bit)</option>
-            <option value="f16">f16</option>
-          </select>
-        </label>
+        <SelectField
+          label="Context, tokens"
+          value={String(context ?? "")}
+          options={CONTEXTS}
+          onChange={(found) => settings.set({ context: found ? Number(found) : null })}
+        />
+        <SelectField
+          label="Cache"
+          value={kv}
+          options={FORMATS}
+          onChange={(found) => settings.set({ kv: found })}
+        />
       </div>
     </form>
   );

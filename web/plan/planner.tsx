@@ -5,10 +5,13 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { bytes, grouped } from "../../src/app/figures.ts";
 import { SHAPES } from "../../src/model/shapes.ts";
+import { NumberField, SelectField } from "../fields.tsx";
 import { PageWorker } from "../work/call.ts";
 import type { PlanAsk, Planned } from "../work/protocol.ts";
-import { contextSteps, MEMORIES_GB, stepOf, WEIGHT_TYPES } from "./scale.ts";
+import { contextSteps, stepOf, WEIGHT_TYPES } from "./scale.ts";
 import { Contexts, gigabytes, Longest, Parts } from "./tables.tsx";
+
+const MODELS = Object.keys(SHAPES).map((name) => [name] as const);
 
 export function Planner() {
   const [shape, setShape] = useState("llama-3.1-70b");
@@ -20,6 +23,7 @@ export function Planner() {
   const step = stepOf(steps, context);
   const ask: PlanAsk = { shape, type, memoryBytes: memoryGb * 1e9, context: steps[step], kv };
   const { planned, problem, isBusy } = usePlan(ask);
+  const kvs = planned?.formats.map(({ name }) => name).sort() ?? ["f16", "int4"];
   return (
     <section class="planner" aria-label="Planner">
       <h1>What fits</h1>
@@ -27,51 +31,15 @@ export function Planner() {
         The engine's own plan for a GPU, by the arithmetic that allocates. Sizes in GiB are powers of 1,024.
       </p>
       <form class="controls" onSubmit={(event) => event.preventDefault()}>
-        <label>
-          Model
-          <select value={shape} onChange={({ currentTarget }) => setShape(currentTarget.value)}>
-            {Object.keys(SHAPES).map((name) => (
-              <option key={name}>{name}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Weights
-          <select value={type} onChange={({ currentTarget }) => setType(currentTarget.value)}>
-            {WEIGHT_TYPES.map(([name, text]) => (
-              <option key={name} value={name}>
-                {text}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Memory, GB
-          <input
-            type="number"
-            list="memories"
-            value={memoryGb}
-            min={0.5}
-            max={4096}
-            step="any"
-            onInput={({ currentTarget: field }) => {
-              if (field.validity.valid && field.value !== "") setMemoryGb(field.valueAsNumber);
-            }}
-          />
-          <datalist id="memories">
-            {MEMORIES_GB.map((size) => (
-              <option key={size} value={size} />
-            ))}
-          </datalist>
-        </label>
-        <label>
-          KV cache
-          <select value={kv} onChange={({ currentTarget }) => setKv(currentTarget.value)}>
-            {(planned?.formats.map(({ name }) => name).sort() ?? ["f16", "int4"]).map((name) => (
-              <option key={name}>{name}</option>
-            ))}
-          </select>
-        </label>
+        <SelectField label="Model" value={shape} options={MODELS} onChange={setShape} />
+        <SelectField label="Weights" value={type} options={WEIGHT_TYPES} onChange={setType} />
+        <NumberField
+          label="Memory, GB"
+          value={memoryGb}
+          {...{ min: 0.5, max: 4096, step: "any" }}
+          onChange={(found) => found !== null && setMemoryGb(found)}
+        />
+        <SelectField label="KV cache" value={kv} options={kvs.map((name) => [name])} onChange={setKv} />
         <label class="wide">
           <span>
             Context <output>{grouped(steps[step])} tokens</output>

@@ -1,4 +1,4 @@
-/** What the planner's fields may hold: contexts along a slider, amounts of memory, the order of formats. */
+/** What the planner's fields may hold: contexts along a slider, types of weights, the order of formats. */
 const SHORTEST = 1024;
 
 /** Contexts of a slider: eight to a doubling, in multiples of 256, up to the trained one. */
@@ -17,9 +17,6 @@ export function stepOf(steps: readonly number[], context: number): number {
   const off = (i: number) => Math.abs(Math.log(steps[i] / context));
   return steps.reduce((best, _, i) => (off(i) < off(best) ? i : best), 0);
 }
-
-/** Of machines that people have, in GB (1,000,000,000 bytes). */
-export const MEMORIES_GB = [8, 16, 24, 32, 48, 64, 96, 128];
 
 /** Of weights, as `plannedModel` takes them, with names for people. */
 export const WEIGHT_TYPES: readonly (readonly [type: string, name: string])[] = [

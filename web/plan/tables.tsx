@@ -1,5 +1,6 @@
 /** The planner's pictures: memory by part, the longest context by format and engine, contexts by format. */
 import { bytes, grouped } from "../../src/app/figures.ts";
+import { ScrollBox } from "../fields.tsx";
 import type { Planned } from "../work/protocol.ts";
 import { byFormat } from "./scale.ts";
 
@@ -88,8 +89,7 @@ export function Contexts({ planned: { formats, plan } }: { planned: Planned }) {
   return (
     <>
       <h2>Context by format</h2>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard */}
-      <section class="table" tabIndex={0} aria-label="Context by format">
+      <ScrollBox label="Context by format">
         <table class="contexts">
           <thead>
             <tr>
@@ -119,7 +119,7 @@ export function Contexts({ planned: { formats, plan } }: { planned: Planned }) {
             ))}
           </tbody>
         </table>
-      </section>
+      </ScrollBox>
       <p class="note">"no": does not fit the memory.</p>
     </>
   );

@@ -5,6 +5,7 @@
  */
 import { Lexer, type Token, type Tokens } from "marked";
 import type { ComponentChildren } from "preact";
+import { ScrollBox } from "../fields.tsx";
 import { CodeBlock } from "./code.tsx";
 import { decodeEntities } from "./entities.ts";
 import { memo } from "./memo.ts";
@@ -88,8 +89,7 @@ function list({ ordered, start, items }: Tokens.List, depth: number): ComponentC
 function table({ header, rows, align }: Tokens.Table, depth: number): ComponentChildren {
   const style = (i: number) => ({ textAlign: align[i] ?? "left" }) as const;
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard
-    <section class="table" tabIndex={0} aria-label="table">
+    <ScrollBox label="table">
       <table>
         <thead>
           <tr>
@@ -108,7 +108,7 @@ function table({ header, rows, align }: Tokens.Table, depth: number): ComponentC
           ))}
         </tbody>
       </table>
-    </section>
+    </ScrollBox>
   );
 }
 

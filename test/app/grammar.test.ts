@@ -1,9 +1,11 @@
 /** Schemas that pass the check are kept whole: random walks through their grammars give valid JSON, and nothing else. */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { afterThinking, openableSections } from "../../src/app/grammar/after-thinking.ts";
 import { Grammars, type OpenGrammar } from "../../src/app/grammar/grammars.ts";
 import { type NumberBounds, rangeRule } from "../../src/app/grammar/ranges.ts";
 import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
+import { SECTIONS, type Section } from "../../src/app/thinking.ts";
 import type { Tokenizer } from "../../src/index.ts";
 import { random } from "../device/random-tensor.ts";
 import { validate } from "./json-schema.ts";
@@ -213,7 +215,7 @@ describe("a grammar", () => {
     const grammar = await grammars.open({ text: schemaGrammar(person, "schema", true) });
     const [brace, blank] = [idOf("{"), idOf(" ")];
     await grammar.accept(brace);
-    for (let i = 0; i < 50; i++) {
+    for (let i = 0; i < 24; i++) {
       expect(await allowedIds(grammar)).toContain(blank);
       await grammar.accept(blank);
     }
@@ -281,6 +283,45 @@ describe("a grammar", () => {
     expect(await allowedIds(open)).toContain(idOf('"'));
     open.close();
     expect(await accepts(person, '{"name":"A"}')).toBe(true);
+  });
+});
+
+describe("a model that thinks first", () => {
+  /** Tokens: 0 "<think>", 1 "</think>", 2 "x", 3 "{". */
+  const texts = ["<think>", "</think>", "x", "{"];
+  const words = {
+    encode: (text: string) => (texts.includes(text) ? [texts.indexOf(text)] : [2, 2]),
+    stream: () => ({ push: (id: number) => texts[id], end: () => "" }),
+  } as unknown as Tokenizer;
+  const open = (opened: Section | null, promptEnd = "") => {
+    const heard: number[] = [];
+    const grammar: OpenGrammar = {
+      allowed: () => Int32Array.of(1 << 3),
+      accept: (id) => void heard.push(id),
+      close() {},
+    };
+    const openable = openableSections(words, "{% if thinks %}<think>", promptEnd);
+    return { constraint: afterThinking(grammar, { opened, openable }, words), heard };
+  };
+  const walk = async ({ constraint, heard }: ReturnType<typeof open>, ids: number[]) => {
+    const masks: (number | null)[] = [];
+    for (const id of ids) {
+      masks.push((await constraint.allowed())?.[0] ?? null);
+      await constraint.accept(id);
+    }
+    return { masks, heard };
+  };
+
+  it("may open its reasoning itself, once, as the first token", async () => {
+    const thought = await walk(open(null), [0, 2, 3, 1, 3, 3]);
+    expect(thought).toEqual({ masks: [0b1001, null, null, null, 0b1000, 0b1000], heard: [3, 3] });
+    expect(await walk(open(null), [3, 3])).toEqual({ masks: [0b1001, 0b1000], heard: [3, 3] });
+  });
+
+  it("whose prompt has opened it, or has closed it again", async () => {
+    expect(await walk(open(SECTIONS[0]), [2, 1, 3])).toEqual({ masks: [null, null, 0b1000], heard: [3] });
+    const told = open(null, "<think>\n\n</think>\n\n");
+    expect(await walk(told, [3])).toEqual({ masks: [0b1000], heard: [3] });
   });
 });
 

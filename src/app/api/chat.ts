@@ -3,7 +3,7 @@
  * sent one by one.
  */
 import type { GenerationResult, Likelihood } from "../../index.ts";
-import { afterThinking } from "../grammar/after-thinking.ts";
+import { afterThinking, openableSections } from "../grammar/after-thinking.ts";
 import { openedSection } from "../thinking.ts";
 import { type AnswerPart, AnswerParts, type ToolCall } from "./answer.ts";
 import { readBody } from "./body.ts";
@@ -32,10 +32,13 @@ interface Ending {
 export async function chat(served: Served, request: Request): Promise<Response> {
   const asked = readChat(await readBody(request, served.mostBodyBytes), served);
   const ids = encode(served, asked.messages, { template: asked.template });
+  const { tokenizer, chatTemplate } = served.model;
   // What the template's last words have opened.
-  const opened = openedSection(served.model.tokenizer.decode(ids.slice(-16), { special: true }));
+  const promptEnd = tokenizer.decode(ids.slice(-16), { special: true });
+  const opened = openedSection(promptEnd);
   const grammar = asked.grammar && (await served.grammars.open(asked.grammar));
-  const constraint = grammar && opened ? afterThinking(grammar, opened, served.model.tokenizer) : grammar;
+  const openable = openableSections(tokenizer, chatTemplate?.source ?? "", promptEnd);
+  const constraint = grammar && afterThinking(grammar, { opened, openable }, tokenizer);
   const run = admit(served, request, ids, asked.generate, constraint);
   const parts = new AnswerParts(opened, asked.calls);
   const answer = (onNews: (news: News) => void | Promise<void>) => tell(served, run, parts, onNews);

@@ -1,19 +1,62 @@
-/** A constraint that begins when the model has thought to its end: the prompt has opened its reasoning. */
+/**
+ * A constraint that lets a model think first: it begins behind reasoning that the prompt has opened, or that the model
+ * opens itself as its first token. Owns when that is over.
+ */
 import type { Tokenizer } from "../../index.ts";
-import type { Section } from "../thinking.ts";
+import { SECTIONS, type Section } from "../thinking.ts";
 import type { OpenGrammar } from "./grammars.ts";
 
-export function afterThinking(grammar: OpenGrammar, section: Section, tokenizer: Tokenizer): OpenGrammar {
+/** opened: by the prompt. openable: sections that the model may open itself, by the id of their mark. */
+export interface ThinkingStart {
+  readonly opened: Section | null;
+  readonly openable: ReadonlyMap<number, Section>;
+}
+
+/**
+ * Sections whose mark is one token of this vocabulary and stands in the template: the model knows them. None where the
+ * prompt ends with a section that is closed again: the model was told not to think.
+ */
+export function openableSections(
+  tokenizer: Tokenizer,
+  template: string,
+  promptEnd: string,
+): ReadonlyMap<number, Section> {
+  const found = new Map<number, Section>();
+  for (const section of SECTIONS) {
+    if (promptEnd.trimEnd().endsWith(section.close)) return new Map();
+    if (!template.includes(section.open)) continue;
+    const ids = tokenizer.encode(section.open, { special: true });
+    if (ids.length === 1) found.set(ids[0], section);
+  }
+  return found;
+}
+
+export function afterThinking(
+  grammar: OpenGrammar,
+  { opened, openable }: ThinkingStart,
+  tokenizer: Tokenizer,
+): OpenGrammar {
   const stream = tokenizer.stream({ special: true });
+  let section = opened;
   let tail = "";
-  let isThinking = true;
+  let isFirst = true;
   return {
-    allowed: () => (isThinking ? null : grammar.allowed()),
+    async allowed() {
+      if (section) return null;
+      const mask = await grammar.allowed();
+      if (!isFirst || mask === null || openable.size === 0) return mask;
+      const wider = mask.slice();
+      for (const id of openable.keys()) wider[id >> 5] |= 1 << (id & 31);
+      return wider;
+    },
     accept(id) {
-      if (!isThinking) return grammar.accept(id);
+      const opens = isFirst && !section ? openable.get(id) : undefined;
+      isFirst = false;
+      if (opens) section = opens;
+      else if (!section) return grammar.accept(id);
       tail += stream.push(id);
-      isThinking = !tail.includes(section.close);
-      tail = tail.slice(-section.close.length);
+      if (tail.includes(section.close)) section = null;
+      else tail = tail.slice(-section.close.length);
     },
     close: () => grammar.close(),
   };

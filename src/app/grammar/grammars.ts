@@ -19,7 +19,7 @@ export interface OpenGrammar extends Constraint {
 /** A grammar that takes longer to compile, or a token longer to follow, is one that nobody wants. */
 const MOST_MS = 10_000;
 /** Blanks in a row, outside of words, and blanks to each other byte: small models lose themselves in them. */
-const MOST_BLANKS = 50;
+const MOST_BLANKS = 24;
 const BLANKS_PER_BYTE = 2;
 
 export class Grammars {

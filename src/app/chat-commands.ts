@@ -31,7 +31,7 @@ const COMMANDS: Readonly<Record<string, ChatCommand>> = {
   },
   save: {
     argument: "[PATH]",
-    about: "write the conversation to a file",
+    about: "write the conversation, and its cache beside it",
     run: (chat, path) => chat.save(typedPath(path)),
   },
   load: {

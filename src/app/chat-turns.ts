@@ -3,20 +3,23 @@
  * not fit: what was said is kept, a question without an answer is taken back, and nothing else changes. Refuses to know
  * keys and commands.
  */
+import { existsSync } from "node:fs";
 import {
   ArgumentError,
   ContextError,
+  fileSource,
   type GenerationResult,
   type LanguageModel,
   NibbleError,
   type RenderOptions,
   type SampleOptions,
   takesSystem,
+  throwIfAborted,
 } from "../index.ts";
 import type { Screen } from "./chat-screen.ts";
 import { Conversation } from "./conversation.ts";
-import { readConversation, writeConversation } from "./conversation-file.ts";
-import { grouped, perSecond } from "./figures.ts";
+import { cachePath, readConversation, writeWhole } from "./conversation-file.ts";
+import { bytes, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
 import { progress } from "./progress.ts";
 import { AnswerStream, openedSection, type Part, type Section } from "./thinking.ts";
@@ -148,10 +151,11 @@ export class Chat {
       throw new NibbleError("argument", "there is nothing to save yet: no question was answered");
     const to =
       path || this.file || `nibble-chat-${new Date().toISOString().slice(0, 19).replace(/\D/g, "")}.json`;
-    await writeConversation(to, this.conversation.toJson(this.settings.name), to === this.file);
+    const mayReplace = to === this.file;
+    await writeWhole(to, this.conversation.toJson(this.settings.name), mayReplace);
     this.file = to;
     this.#unsavedTurns = 0;
-    this.screen.note(`saved: ${to}`);
+    this.screen.note(`saved: ${to}${await this.#saveCache(cachePath(to), mayReplace)}`);
   }
 
   async load(path: string): Promise<void> {
@@ -163,9 +167,60 @@ export class Chat {
     this.file = path;
     const { model, turns } = saved;
     const { name } = this.settings;
-    this.screen.note(
-      `loaded: ${path}, ${turns.length} ${turns.length === 1 ? "turn" : "turns"}${model === name ? "" : `, until now with ${JSON.stringify(model)}`}`,
-    );
+    const count = `${turns.length} ${turns.length === 1 ? "turn" : "turns"}`;
+    const before = model === name ? "" : `, until now with ${JSON.stringify(model)}`;
+    this.screen.note(`loaded: ${path}, ${count}${before}${await this.#restoreCache(cachePath(path))}`);
+  }
+
+  /** How it went, for the end of a note: the conversation is safe without it. */
+  async #saveCache(path: string, mayReplace: boolean): Promise<string> {
+    const { model, settings, conversation } = this;
+    const { cacheBytes, context } = model.plan;
+    const shown = progress("saving", (done) => bytes(done));
+    const wanted = (cacheBytes * this.tokens()) / context;
+    let size = 0;
+    const signal = this.#signal;
+    const pieces = model.saveSession(conversation.messages(""), { template: settings.template });
+    async function* counted() {
+      for await (const piece of pieces) {
+        throwIfAborted(signal, "saving");
+        size += piece.length;
+        shown.show(size, Math.max(size, wanted));
+        yield piece;
+      }
+    }
+    try {
+      await writeWhole(path, counted(), mayReplace);
+      return `, and what was read of it in ${path} (${bytes(size)})`;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return `; /load will have to read it again: ${(error as Error).message}`;
+    } finally {
+      shown.clear();
+    }
+  }
+
+  async #restoreCache(path: string): Promise<string> {
+    if (!existsSync(path)) return "";
+    const shown = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
+    const signal = this.#signal;
+    try {
+      const source = await fileSource(path);
+      const { size } = source;
+      const read = async (offset: number, into: Uint8Array) => {
+        shown.show(offset, size);
+        await source.read(offset, into);
+      };
+      const { tokens } = await this.model
+        .restoreSession({ ...source, read }, { signal })
+        .finally(() => source.close());
+      return `, ${grouped(tokens)} tokens of it need not be read again`;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return `; the next answer will read it again: ${(error as Error).message}`;
+    } finally {
+      shown.clear();
+    }
   }
 
   #keep(question: string, said: { answer: string; thinking: string }, result: GenerationResult | null): void {

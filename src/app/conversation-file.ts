@@ -1,4 +1,7 @@
-/** Conversations on the disk: read whole, written whole or not at all, and only their user can read them. */
+/**
+ * Conversations on the disk, and beside each what the model has read of it: read whole, written whole or not at all, and
+ * only their user can read them.
+ */
 import { randomBytes } from "node:crypto";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -12,17 +15,35 @@ export async function readConversation(path: string, signal: AbortSignal): Promi
   return parseConversation(await readText(path, signal), path);
 }
 
-/** Unless `mayReplace`, a file that exists is left alone: NibbleError "io". */
-export async function writeConversation(path: string, text: string, mayReplace: boolean): Promise<void> {
-  const unfinished = mayReplace ? `${path}.${randomBytes(4).toString("hex")}` : path;
-  let isOurs = false;
+/** What the model has read of a conversation lies beside it. */
+export function cachePath(path: string): string {
+  return `${path}.kv`;
+}
+
+/**
+ * Unless `mayReplace`, a file that exists is left alone. NibbleError "io", and nothing half-written is left; what `data`
+ * rejects with goes on as it is.
+ */
+export async function writeWhole(
+  path: string,
+  data: string | AsyncIterable<Uint8Array>,
+  mayReplace: boolean,
+): Promise<void> {
+  const unfinished = `${path}.${randomBytes(4).toString("hex")}`;
+  const ours: string[] = [];
+  const claim = async (name: string) => {
+    await writeFile(name, "", { mode: 0o600, flag: "wx" });
+    ours.push(name);
+  };
   try {
-    await writeFile(unfinished, "", { mode: 0o600, flag: "wx" });
-    isOurs = true;
-    await writeFile(unfinished, text);
-    if (mayReplace) await rename(unfinished, path);
+    // The name first: who is refused should not wait for a long file.
+    if (!mayReplace) await claim(path);
+    await claim(unfinished);
+    await writeFile(unfinished, data);
+    await rename(unfinished, path);
   } catch (cause) {
-    if (isOurs) await rm(unfinished, { force: true });
+    for (const name of ours) await rm(name, { force: true });
+    if (cause instanceof NibbleError) throw cause;
     const { code, message } = cause as NodeJS.ErrnoException;
     const reasons: Record<string, string> = {
       EEXIST: "exists already and is not what this chat has saved or loaded; choose another name",

@@ -76,8 +76,22 @@ describe("nibble chat in a pipe", () => {
       ...{ kind: "nibble conversation", version: 1, model: "needle" },
       messages: [{ role: "system" }, { role: "user" }, { role: "assistant" }],
     });
-    const second = await nibble(chat, lines(`/load ${path}`, CITY));
-    expect(second).toMatchObject({ code: 0, stdout: "The home city of Boris Thorne is Lisbon.\n" });
+    expect(first.stderr).toMatch(/^saved: \S+talk\.json, and what was read of it in \S+talk\.json\.kv \(/m);
+    const second = await nibble(chat, lines(`/load ${path}`, CITY, "/stats"));
+    expect(second.code).toBe(0);
+    expect(second.stdout).toMatch(/^The home city of Boris Thorne is Lisbon\.\n/);
+    const [, count] = /, (\d+) tokens of it need not be read again$/m.exec(second.stderr)!;
+    expect(second.stdout).toContain(`: ${count} reused from the cache`);
+
+    // Without it the conversation goes on as well, and a line says why it has to be read again.
+    const bytes = readFileSync(`${path}.kv`);
+    bytes[bytes.length >> 1] ^= 1;
+    writeFileSync(`${path}.kv`, bytes);
+    const third = await nibble(chat, lines(`/load ${path}`, CITY));
+    expect(third).toMatchObject({ code: 0, stdout: "The home city of Boris Thorne is Lisbon.\n" });
+    expect(third.stderr).toMatch(
+      /^loaded: .*, 1 turn; the next answer will read it again: .*: damaged: .*$/m,
+    );
   });
 
   it("goes on after errors, tells each in a line, and ends with the first one's code", async () => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Conversation, parseConversation } from "../../src/app/conversation.ts";
-import { readConversation, typedPath, writeConversation } from "../../src/app/conversation-file.ts";
+import { readConversation, typedPath, writeWhole } from "../../src/app/conversation-file.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { FormatError, NibbleError } from "../../src/index.ts";
 
@@ -175,20 +175,36 @@ describe("a conversation's file", () => {
       talk.add("Q", answer, "");
       return talk.toJson("needle", now);
     };
-    await writeConversation(path, text("one"), false);
+    await writeWhole(path, text("one"), false);
     if (process.platform !== "win32") expect(statSync(path).mode & 0o777).toBe(0o600);
-    await expect(writeConversation(path, text("two"), false)).rejects.toThrow("exists already");
+    await expect(writeWhole(path, text("two"), false)).rejects.toThrow("exists already");
     expect((await readConversation(path, never)).turns[0].answer).toBe("one");
-    await writeConversation(path, text("two"), true);
+    await writeWhole(path, text("two"), true);
     expect((await readConversation(path, never)).turns[0].answer).toBe("two");
     expect(readdirSync(folder)).toEqual(["a.json"]);
   });
 
   it("cannot be where no folder is, or where one is; and what cannot be read is told", async () => {
-    await expect(writeConversation(join(folder, "no", "b.json"), "{}", false)).rejects.toThrow(
-      "no such folder",
+    await expect(writeWhole(join(folder, "no", "b.json"), "{}", false)).rejects.toThrow("no such folder");
+    await expect(writeWhole(folder, "{}", false)).rejects.toThrow(NibbleError);
+  });
+
+  it("that fails on the way leaves nothing half-written", async () => {
+    const here = mkdtempSync(join(folder, "full-"));
+    const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+    async function* failing(error: Error) {
+      yield new Uint8Array(100_000);
+      throw error;
+    }
+    await expect(writeWhole(join(here, "new"), failing(full), false)).rejects.toThrow(
+      /^\S+new: ENOSPC: no space left on device, write$/,
     );
-    await expect(writeConversation(folder, "{}", false)).rejects.toThrow(NibbleError);
+    await writeWhole(join(here, "old"), "kept", false);
+    await expect(writeWhole(join(here, "old"), failing(full), true)).rejects.toThrow("no space left");
+    const stopped = new NibbleError("aborted", "saving was stopped");
+    await expect(writeWhole(join(here, "old"), failing(stopped), true)).rejects.toBe(stopped);
+    expect(readdirSync(here)).toEqual(["old"]);
+    expect(readFileSync(join(here, "old"), "utf8")).toBe("kept");
     await expect(readConversation(join(folder, "none.json"), never)).rejects.toThrow("no such file");
     const binary = join(folder, "binary.json");
     writeFileSync(binary, Uint8Array.of(0xff, 0xfe));

@@ -1,10 +1,16 @@
 /** Starts the page: looks for a server where it comes from, and draws. */
-import { render } from "preact";
+import { options, render } from "preact";
 import { App } from "./app.tsx";
 import { Talk } from "./chat/talk.ts";
 import { ModelChoice } from "./models/choice.ts";
 import { serverUrl } from "./models/server.ts";
 import { settings } from "./settings.ts";
+
+// Once a frame, however many pieces of an answer came meanwhile; a hidden page has no frames.
+options.debounceRendering = (draw) => {
+  if (document.hidden) setTimeout(draw, 200);
+  else requestAnimationFrame(draw);
+};
 
 const choice = new ModelChoice();
 const talk = new Talk(choice);

@@ -128,6 +128,21 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     expect(JSON.stringify(asked[1])).not.toContain("short");
   });
 
+  it("tells a full context from an answer that was long enough", async () => {
+    const cut = (tokens: number) => (send: (event: object) => void) => {
+      send(says("Cut"));
+      send({ choices: [{ delta: {}, finish_reason: "length" }] });
+      send({ choices: [], usage: { prompt_tokens: 100, completion_tokens: tokens } });
+    };
+    await open();
+    script = cut(8092);
+    await ask("What?");
+    await page.getByText("The context is full").waitFor();
+    script = cut(20);
+    await ask("And?");
+    await page.getByText("reached its longest length").waitFor();
+  });
+
   it("answers anew, takes the last question back, forgets and remembers", async () => {
     await open();
     await ask("One?");
@@ -135,19 +150,22 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await expect.poll(() => asked.length).toBe(2);
     expect(asked[1].messages).toEqual(asked[0].messages);
     await page.getByRole("button", { name: "Edit" }).click();
-    expect(await page.locator(".turn").count()).toBe(0);
+    await turns(0);
     expect(await field().inputValue()).toBe("One?");
-    expect(await field().evaluate((element) => element === document.activeElement)).toBe(true);
+    const isFocused = () => field().evaluate((element) => element === document.activeElement);
+    await expect.poll(isFocused).toBe(true);
     await field().press("Escape");
-    expect(await page.locator(".turn").count()).toBe(1);
+    await turns(1);
     await field().press("ArrowUp");
+    await turns(0);
     await field().fill("Two?");
     await field().press("Enter");
     await page.locator(".answer footer").waitFor();
     expect(asked[2].messages).toEqual([{ role: "user", content: "Two?" }]);
     await page.getByRole("button", { name: "Clear" }).click();
-    expect(await page.locator(".turn").count()).toBe(0);
+    await turns(0);
     await page.getByRole("button", { name: "Undo" }).click();
+    await turns(1);
     expect(await page.locator(".question").innerText()).toContain("Two?");
   });
 
@@ -175,7 +193,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await page.getByText("Stopped. What was said is kept.").waitFor();
     expect(asked[0].messages[0].content).toBe("a\nb");
     await expect.poll(() => isGone).toBe(true);
-    expect(await page.locator(".turns").getAttribute("aria-busy")).toBe("false");
+    await expect.poll(() => page.locator(".turns").getAttribute("aria-busy")).toBe("false");
   });
 
   it("keeps what came when the connection is lost, and asks again", async () => {
@@ -250,7 +268,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await page.getByText("scan.pdf is not a text file (a PDF)").waitFor();
     await attach("fact.txt", Buffer.from(FACT));
     await page.getByText("37 bytes, 10 tokens").waitFor();
-    expect(await page.locator(".notice").count()).toBe(0);
+    await expect.poll(() => page.locator(".notice").count()).toBe(0);
     await page.evaluate(() => {
       const dataTransfer = new DataTransfer();
       dataTransfer.items.add(new File(["A second text."], "second.md"));
@@ -431,12 +449,13 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   }
 
   const field = () => page.getByLabel("Message");
+  const turns = (count: number) => expect.poll(() => page.locator(".turn").count()).toBe(count);
   const gauge = (figure: string) => page.getByTestId(figure).innerText();
 
   async function ask(question: string): Promise<void> {
     await field().fill(question);
     await field().press("Enter");
-    await page.locator(".turn").last().waitFor();
+    await page.getByText(question).last().waitFor();
   }
 
   /** Runs before anything else in the page's next worker. */

@@ -139,7 +139,6 @@ function failure(error: unknown): AnswerFailure {
   const kinds: Partial<Record<string, FailureKind>> = {
     aborted: "stopped",
     device: "device",
-    context: "context",
   };
   const text = error instanceof WorkError ? message : String(error);
   return new AnswerFailure(kinds[code ?? ""] ?? "other", `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`);

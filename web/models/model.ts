@@ -60,7 +60,7 @@ export interface AnswerResult {
  * lost: the connection broke, what came until then counts. device: the GPU is gone, the model has to be loaded again. key:
  * the server wants one. other: the message says all.
  */
-export type FailureKind = "lost" | "device" | "key" | "context" | "stopped" | "other";
+export type FailureKind = "lost" | "device" | "key" | "stopped" | "other";
 
 export class AnswerFailure extends Error {
   constructor(

@@ -79,7 +79,8 @@ function ServerForm({ choice }: { choice: ModelChoice }) {
           autocomplete="off"
           spellcheck={false}
           aria-invalid={problem !== null}
-          onInput={({ currentTarget }) => settings.set({ server: currentTarget.value })}
+          // A key is its server's: another address must not be sent it.
+          onInput={({ currentTarget }) => settings.set({ server: currentTarget.value, key: "" })}
         />
       </label>
       <label>

@@ -96,7 +96,7 @@ export class ServerChatModel implements ChatModel {
       },
     });
     if (!response.body) throw new AnswerFailure("other", "the server's answer has no body.");
-    const answer = new StreamedAnswer(options, started);
+    const answer = new StreamedAnswer(options, started, this.context);
     try {
       for await (const data of eventData(response.body)) if (answer.event(data)) break;
     } catch (error) {
@@ -129,6 +129,7 @@ export class ServerChatModel implements ChatModel {
 class StreamedAnswer {
   readonly #options: AnswerOptions;
   readonly #started: number;
+  readonly #context: number | null;
   /** Servers that leave reasoning in the text mark it as models do. */
   readonly #thinking = new ThinkingStream();
   readonly #speed = speedometer();
@@ -139,9 +140,10 @@ class StreamedAnswer {
   #usage: Record<string, unknown> | null = null;
   #isDone = false;
 
-  constructor(options: AnswerOptions, started: number) {
+  constructor(options: AnswerOptions, started: number, context: number | null) {
     this.#options = options;
     this.#started = started;
+    this.#context = context;
   }
 
   get isEnded(): boolean {
@@ -196,7 +198,11 @@ class StreamedAnswer {
   }
 
   result(): AnswerResult {
-    return { end: this.#end ?? "end", figures: this.#figures() };
+    const figures = this.#figures();
+    const held = figures && figures.promptTokens + figures.generatedTokens;
+    // The API has one word for both.
+    const isFull = this.#end === "length" && this.#context !== null && held !== null && held >= this.#context;
+    return { end: isFull ? "context" : (this.#end ?? "end"), figures };
   }
 
   #figures(): AnswerFigures | null {
@@ -242,13 +248,13 @@ async function request(
   }
   if (response.ok) return response;
   const text = await response.text().catch(() => "");
-  const said = parsed(text).error as { message?: unknown; code?: unknown } | undefined;
+  const said = parsed(text).error as { message?: unknown } | undefined;
   const message = said ? sentence(said.message ?? said) : `the server answers ${response.status} to ${path}.`;
   if (response.status === 401)
     throw new AnswerFailure("key", `The server wants an API key${key === "" ? "" : ", and not this one"}.`);
   if (response.status === 404 && path === "models")
     throw new AnswerFailure("other", `There is no OpenAI API at ${url} (404).`);
-  throw new AnswerFailure(said?.code === "context_length_exceeded" ? "context" : "other", message);
+  throw new AnswerFailure("other", message);
 }
 
 function lost(): AnswerFailure {

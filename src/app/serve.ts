@@ -69,6 +69,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
         defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
         mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
         closing: closing.signal,
+        failure: null,
         log: (error) => tell(error),
         done: process.stderr.isTTY ? report : undefined,
       },

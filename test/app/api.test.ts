@@ -1,7 +1,7 @@
 /** The API as a function, over needle-14m on the CPU: what it answers, what it refuses, and that nothing is left behind. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventResponse } from "../../src/app/api/events.ts";
-import { AbortedError, type LanguageModel, load } from "../../src/index.ts";
+import { AbortedError, DeviceError, type LanguageModel, load } from "../../src/index.ts";
 import { eventsOf, FACT, MESSAGES, type Serving, serving } from "./served.ts";
 
 let model: LanguageModel;
@@ -270,6 +270,24 @@ describe("several requests", () => {
     expect(events.at(-1)).toMatchObject({ error: { code: "stopped" } });
     expect(ending.faults).toEqual([]);
   });
+});
+
+it("a device that fails is told by /health, until it generates again", async () => {
+  let isLost = true;
+  const generate: LanguageModel["generate"] = (...asked) => {
+    if (isLost) throw new DeviceError("gpu", "the device was lost");
+    return model.generate(...asked);
+  };
+  const { tokenizer, chatTemplate, config, plan } = model;
+  const losable = { tokenizer, chatTemplate, config, plan, generate, encode: model.encode.bind(model) };
+  const watched = serving(losable as unknown as LanguageModel);
+  expect((await watched.post(CHAT, { messages: MESSAGES })).status).toBe(500);
+  const health = await watched.get("/health");
+  expect([health.status, (await health.json()).error.message]).toEqual([503, "gpu: the device was lost"]);
+  expect(watched.faults).toHaveLength(1);
+  isLost = false;
+  expect((await watched.post(CHAT, { messages: MESSAGES })).status).toBe(200);
+  expect((await watched.get("/health")).status).toBe(200);
 });
 
 describe("a stream of events", () => {

@@ -49,6 +49,7 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
     defaults: {},
     mostBodyBytes: 2 ** 20,
     closing: closing.signal,
+    failure: null,
     log: (error) => faults.push(error),
     ...rest,
   };

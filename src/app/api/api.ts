@@ -20,7 +20,13 @@ type Handler = (request: Request, context: Context) => Response | Promise<Respon
 export function createApi(served: Served, guard: GuardOptions, page: Page): Api {
   const { metrics, slots, model } = served;
   const routes: Record<string, Record<string, Handler>> = {
-    "/health": { GET: () => Response.json({ status: "ok" }) },
+    "/health": {
+      GET: () => {
+        // A GPU that is lost stays lost: whoever watches may start the server anew.
+        if (served.failure !== null) throw new ApiError(503, served.failure, { code: "device_failed" });
+        return Response.json({ status: "ok" });
+      },
+    },
     "/metrics": {
       GET: () =>
         new Response(

@@ -76,7 +76,8 @@ async function tell(
     await give(parts.push(piece.text));
   });
   await give(parts.end());
-  return { result, finish: called ? "tool_calls" : finishReason(result.stopReason), tokens };
+  const finish = finishReason(result.stopReason);
+  return { result, finish: called && finish === "stop" ? "tool_calls" : finish, tokens };
 }
 
 type Answer = (onNews: (news: News) => void | Promise<void>) => Promise<Ending>;

@@ -52,7 +52,11 @@ export function eventResponse(options: {
           if (!isOpen) throw new AbortedError("the stream");
         };
         const roomOrEnd = async () => {
-          const stalled = setTimeout(gone, STALLED_MS);
+          const stalled = setTimeout(() => {
+            gone();
+            // Its connection is closed, too.
+            controller.error(new AbortedError("the stream"));
+          }, STALLED_MS);
           await new Promise<void>((resolve) => {
             room = resolve;
           });

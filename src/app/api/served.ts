@@ -2,15 +2,16 @@
  * What all routes share: the model, who generates when, defaults and bounds. Owns the life of one generation from a
  * request to its result: it ends with its client, or with the server.
  */
-import type {
-  GenerateOptions,
-  GenerationResult,
-  LanguageModel,
-  Piece,
-  Prompt,
-  PromptOptions,
+import {
+  ContextError,
+  DeviceError,
+  type GenerateOptions,
+  type GenerationResult,
+  type LanguageModel,
+  type Piece,
+  type Prompt,
+  type PromptOptions,
 } from "../../index.ts";
-import { ContextError } from "../../index.ts";
 import type { Grammars, OpenGrammar } from "../grammar/grammars.ts";
 import { ApiError } from "./errors.ts";
 import type { Fields } from "./fields.ts";
@@ -33,6 +34,8 @@ export interface Served {
   readonly closing: AbortSignal;
   /** Hears of errors that are ours. */
   log(error: unknown): void;
+  /** Why the device cannot generate, when that is what the last generation ended with; null: it can. */
+  failure: string | null;
   /** Hears of every generation that reached its end. */
   done?(result: GenerationResult, seconds: number): void;
 }
@@ -48,7 +51,7 @@ export function checkModel(fields: Fields, { names }: Served): void {
   );
 }
 
-/** The prompt's ids. ContextError when they, and one token more, do not fit. */
+/** The prompt's ids. ContextError when they do not fit. */
 export function encode({ model }: Served, prompt: Prompt, options?: PromptOptions): number[] {
   const ids = model.encode(prompt, options);
   if (ids.length > model.plan.context) throw new ContextError(ids.length, model.plan.context);
@@ -99,10 +102,12 @@ export function admit(
         isFirst = false;
         return onPiece(piece);
       });
+      served.failure = null;
       metrics.generated(result, seconds());
       served.done?.(result, seconds());
       return result;
     } catch (error) {
+      if (error instanceof DeviceError) served.failure = error.message;
       metrics.cancelled();
       throw error;
     } finally {

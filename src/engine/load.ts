@@ -28,7 +28,8 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
 }
 
 /**
- * Opens a model (a GGUF file, a safetensors folder, "needle", or "hf:owner/name") and loads it.
+ * Opens a model (a GGUF file, a safetensors folder, "needle", or "hf:owner/name") and loads it. `{ sessions: 4 }` lets four
+ * generations run at once, over one set of weights (see LanguageModel).
  * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, AbortedError.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {

@@ -12,7 +12,7 @@ import type { Model } from "../model/model.ts";
 export interface PlanOptions {
   /** Positions that a session may reach; default: what the model was trained for, or the most that fits. */
   context?: number;
-  /** Texts that are held at once, each with a cache of its own. Default 1. */
+  /** Texts that are held at once, each with a cache of its own, and so generations at a time. Default 1. */
   sessions?: number;
   /** Format of the KV cache: "int4" (default), "rq4" (CPU only so far), "f16". */
   kv?: string;

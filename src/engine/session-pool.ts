@@ -34,7 +34,7 @@ export class SessionPool {
     return { running: this.#places.filter(({ isBusy }) => isBusy).length, waiting: this.#waiting.length };
   }
 
-  /** A session for a timeline that begins with `ids`, until `give back`. In the order of asking. */
+  /** A session for a timeline that begins with `ids`, until `giveBack`. In the order of asking. */
   async take(ids: readonly number[], signal?: AbortSignal): Promise<Session> {
     if (this.#closed) throw this.#closed;
     if (signal?.aborted) throw new AbortedError("waiting for a session");

@@ -157,6 +157,22 @@ describe("what does not fit", () => {
     }
   });
 
+  it("with several sessions counts each one's cache, and the context is that of each", async () => {
+    const model = await shapeOnly("Llama 3.2 3B");
+    const plan = (context: number, sessions: number) => planMemory(model, wasm, { context, sessions });
+    const [one, four] = [plan(4096, 1), plan(4096, 4)];
+    expect([four.cacheBytes, four.weightBytes]).toEqual([4 * one.cacheBytes, one.weightBytes]);
+    expectSums(four);
+    const error = memoryError(() => plan(CONTEXT, 4));
+    const { largestContext } = error;
+    expect(error.message).toMatch(/^4 sessions of 131072 tokens of int4 cache with /);
+    expect(error.message).toContain(`Longest context that fits 4 times: ${largestContext} tokens.`);
+    expect(plan(largestContext, 4).totalBytes).toBeLessThanOrEqual(wasm.memoryBytes);
+    expect(memoryError(() => plan(largestContext + 32, 4)).largestContext).toBe(largestContext);
+    for (const sessions of [0, 1.5, 257, Number.NaN])
+      expect(() => plan(4096, sessions)).toThrow(/^sessions is .*; allowed: integers 1 to 256$/);
+  });
+
   it("unasked, the context is the trained one or the most that fits", async () => {
     const model = await shapeOnly("Llama 3.2 3B");
     const error = memoryError(() => planMemory(model, wasm, { context: CONTEXT }));

@@ -1,6 +1,7 @@
 /** The chat: turns, and the field below them. Owns scrolling along with an answer, until the reader scrolls away. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ModelChoice } from "../models/choice.ts";
+import { modelName } from "../models/here.ts";
 import { ModelPanel } from "../models/panel.tsx";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
@@ -17,7 +18,7 @@ export function Chat({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
   const isDropping = useDrop((files) => {
     const models = files.filter(({ name }) => /\.(gguf|safetensors)$/i.test(name));
     const { context, kv } = settings.state;
-    if (models.length > 0) choice.run({ source: models, name: models[0].name, context, kv });
+    if (models.length > 0) choice.run({ source: models, name: modelName(models[0].name), context, kv });
     talk.attach(files.filter((file) => !models.includes(file)));
   });
   const { isFollowing, follow } = useFollowing(state.turns);

@@ -46,6 +46,11 @@ export function modelUrl(text: string, page: string): string | null {
   }
 }
 
+/** What people call the model of a file or an address. */
+export function modelName(path: string): string {
+  return path.replace(/^.*\//, "").replace(/\.gguf$/i, "") || path;
+}
+
 export class HereModel implements ChatModel {
   readonly kind = "here";
 
@@ -141,5 +146,7 @@ function failure(error: unknown): AnswerFailure {
     device: "device",
   };
   const text = error instanceof WorkError ? message : String(error);
-  return new AnswerFailure(kinds[code ?? ""] ?? "other", `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`);
+  // The name of a file or an address stays as it is.
+  const spoken = text.replace(/^[a-z](?=[a-z]* )/, (first) => first.toUpperCase());
+  return new AnswerFailure(kinds[code ?? ""] ?? "other", spoken);
 }

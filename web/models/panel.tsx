@@ -5,7 +5,7 @@ import { SelectField } from "../fields.tsx";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 import type { ModelChoice } from "./choice.ts";
-import { modelUrl, NEEDLE, whyNotHere } from "./here.ts";
+import { modelName, modelUrl, NEEDLE, whyNotHere } from "./here.ts";
 import { serverUrl } from "./server.ts";
 
 export function ModelPanel({ choice }: { choice: ModelChoice }) {
@@ -144,7 +144,7 @@ function HereForm({ choice }: { choice: ModelChoice }) {
         event.preventDefault();
         const found = url.trim() === "" ? null : modelUrl(url, document.baseURI);
         setProblem(found === null ? "Write the address of a GGUF file." : null);
-        if (found) run(found, nameOf(found));
+        if (found) run(found, modelName(new URL(found).pathname));
       }}
     >
       <h3>This browser</h3>
@@ -169,7 +169,7 @@ function HereForm({ choice }: { choice: ModelChoice }) {
           aria-label="Model files"
           onChange={({ currentTarget }) => {
             const chosen = [...(currentTarget.files ?? [])];
-            if (chosen.length > 0) run(chosen, chosen[0].name);
+            if (chosen.length > 0) run(chosen, modelName(chosen[0].name));
             currentTarget.value = "";
           }}
         />
@@ -210,8 +210,4 @@ function HereForm({ choice }: { choice: ModelChoice }) {
       </div>
     </form>
   );
-}
-
-function nameOf(url: string): string {
-  return new URL(url).pathname.replace(/^.*\//, "").replace(/\.gguf$/i, "") || url;
 }

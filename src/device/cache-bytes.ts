@@ -58,7 +58,8 @@ export function gather(
       const byte = whole[i];
       if (byte >= 0) out[done + i] = from[at + byte];
       else {
-        const [low, high] = [halves[2 * i], halves[2 * i + 1]];
+        const low = halves[2 * i];
+        const high = halves[2 * i + 1];
         const first = (from[at + (low >> 1)] >> ((low & 1) << 2)) & 15;
         const second = (from[at + (high >> 1)] >> ((high & 1) << 2)) & 15;
         out[done + i] = first | (second << 4);
@@ -84,7 +85,8 @@ export function scatter(
       const byte = whole[i];
       if (byte >= 0) into[at + byte] = value;
       else {
-        const [low, high] = [halves[2 * i], halves[2 * i + 1]];
+        const low = halves[2 * i];
+        const high = halves[2 * i + 1];
         into[at + (low >> 1)] |= (value & 15) << ((low & 1) << 2);
         into[at + (high >> 1)] |= (value >> 4) << ((high & 1) << 2);
       }

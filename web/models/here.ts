@@ -81,7 +81,8 @@ export class HereModel implements ChatModel {
   }
 
   get place(): string {
-    return `this browser, ${this.opened.device}`;
+    const { device, hasTemplate } = this.opened;
+    return `this browser, ${device}${hasTemplate ? "" : " (no chat template: it goes on with your text)"}`;
   }
 
   get context(): number {

@@ -42,7 +42,6 @@ export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal)
     device,
     kv: plan.kv,
     context: plan.context,
-    weightBytes: plan.weightBytes,
     rates: kvRates(plan),
     hasTemplate: chatTemplate !== null,
   };

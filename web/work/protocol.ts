@@ -29,7 +29,6 @@ export interface Opened {
   readonly device: string;
   readonly kv: string;
   readonly context: number;
-  readonly weightBytes: number;
   readonly rates: readonly KvRate[];
   readonly hasTemplate: boolean;
 }

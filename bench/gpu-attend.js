@@ -37,7 +37,7 @@ const { values: options } = parseArgs({
     variants: { type: "string", default: "[]" },
     depths: { type: "string", default: "1024,4096,16384,65536,131072" },
     prompts: { type: "string", default: "512,16384,65536" },
-    formats: { type: "string", default: "int4,f16" },
+    formats: { type: "string", default: "rq4,int4,f16" },
   },
 });
 
@@ -179,12 +179,12 @@ async function time(sets, step) {
   const first = await pass(1);
   const rounds = Math.max(2, Math.min(200, Math.ceil(20_000 / first)));
   // Clocks rise while the GPU is busy.
-  const until = Date.now() + 150;
+  const until = Date.now() + 250;
   while (Date.now() < until) await pass(rounds);
   const times = [];
-  for (let i = 0; i < 5; i++) times.push(await pass(rounds));
+  for (let i = 0; i < 9; i++) times.push(await pass(rounds));
   gpu.check();
-  return times.sort((a, b) => a - b)[2];
+  return times.sort((a, b) => a - b)[4];
 }
 
 /** @param {ReturnType<typeof layer>} it */
@@ -219,7 +219,8 @@ const variants = [["", "", {}], ...JSON.parse(options.variants)];
 const shipped = new Map(Object.entries(KERNELS).map(([name, { text }]) => [name, text]));
 
 /** Dispatches with a variant's values. @param {any[]} dispatches @param {typeof variants[number]} variant */
-function varied(dispatches, [name, kernel, values, patches = []]) {
+function varied(all, [name, kernel, values, patches = [], more = {}]) {
+  const dispatches = more.only === undefined ? all : [all[more.only]];
   if (!shipped.has(kernel)) return dispatches;
   const source = /** @type {any} */ (KERNELS)[kernel];
   source.text = shipped.get(kernel);
@@ -250,7 +251,7 @@ async function times() {
   for (const format of options.formats.split(",")) {
     for (const tokens of options.depths.split(",").filter(Boolean).map(Number)) {
       const mark = buffers.length;
-      const bytes = 2 * kvHeads * headDim * tokens * (format === "int4" ? 0.625 : 2);
+      const bytes = 2 * kvHeads * headDim * tokens * { f16: 2, int4: 0.625, rq4: 33 / 64 }[format];
       const copies = Math.max(1, Math.min(24, Math.ceil(150e6 / bytes)));
       const it = layer({ format, heads, kvHeads, headDim, capacity: tokens }, copies);
       await fill(it);
@@ -260,6 +261,7 @@ async function times() {
         const more = {
           mode: "decode",
           form: "q8",
+          rotated: true,
           queries,
           out,
           ...variant[4],
@@ -297,10 +299,13 @@ async function times() {
       const queries = upload("q", noise(count * heads * headDim, 5));
       const out = make("out", count * heads * headDim * 4);
       for (const variant of variants) {
-        const more = { mode: "prompt", form: traits.matrices ? "f16" : "f32", queries, out };
-        const dispatches = attendOf(it, 0, more);
-        if (variant[1] !== "" && dispatches[0].kernel.kernel !== variant[1]) continue;
+        const more = { mode: "prompt", form: traits.matrices ? "f16" : "f32", queries, out, rotated: true };
+        const dispatches = attendOf(it, 0, { ...more, ...variant[4] });
+        if (variant[1] !== "" && variant[1] !== "options" && dispatches[0].kernel.kernel !== variant[1])
+          continue;
+        if (variant[1] === "options") continue;
         const changed = varied(dispatches, variant).map((d) => {
+          if (d.label !== "attendPrompt") return d;
           const { ROW_BLOCKS } = d.kernel.values;
           return {
             ...d,
@@ -343,7 +348,7 @@ if (options.check) {
     [{ heads: 4, kvHeads: 1, headDim: 256, capacity: 160, window: 50 }, 300, 50],
     [{ heads: 16, kvHeads: 1, headDim: 512, capacity: 320 }, 300, 21],
   ];
-  for (const format of ["f16", "int4"])
+  for (const format of options.formats.split(","))
     for (const [shape, context, tokens] of shapes)
       try {
         await check({ ...shape, format }, context, tokens);

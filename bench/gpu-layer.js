@@ -3,7 +3,8 @@
  * attend.ts. Refuses to know what is checked or timed.
  */
 import { kvCodec } from "../dist/cache/codecs.js";
-import { appendDispatch, attendDispatches } from "../dist/device/webgpu/attend.js";
+import { appendDispatch } from "../dist/device/webgpu/append.js";
+import { attendDispatches } from "../dist/device/webgpu/attend.js";
 import { dawnGpu } from "../dist/device/webgpu/dawn.js";
 import { Gpu, traitsOf } from "../dist/device/webgpu/gpu.js";
 import { KERNELS } from "../dist/device/webgpu/kernels.js";
@@ -67,6 +68,18 @@ export function free(mark) {
   for (const buffer of buffers.splice(mark)) buffer.destroy();
 }
 
+/** Scratch of a step, which layers share as in a model. @type {Map<string, Planned>} */
+const shared = new Map();
+/** @param {string} label @param {number} bytes */
+function share(label, bytes) {
+  const key = `${label} ${bytes}`;
+  const found = shared.get(key);
+  if (found && buffers[found.id]?.label === label && buffers[found.id].size >= bytes) return found;
+  const made = make(label, bytes);
+  shared.set(key, made);
+  return made;
+}
+
 /** @param {any} shape @param {number} copies */
 export function layer(shape, copies = 1) {
   const { format, kvHeads, headDim, capacity, window = null } = shape;
@@ -85,7 +98,6 @@ export function appendOf(it, copy, keys, values) {
   /** @param {Planned} buffer */
   const view = (buffer) => ({ buffer, offset: 0, stride: width });
   return appendDispatch({
-    traits,
     cache: it.cache,
     keys: { view: view(keys), norm: null },
     values: view(values),
@@ -167,8 +179,8 @@ export function attendOf(it, copy, more) {
     cacheKeys: it.caches[copy].keys,
     cacheValues: it.caches[copy].values,
     form: "f32",
-    spare: it.spare,
-    scratch: make,
+    rotated: false,
+    scratch: share,
     maxTokens: 2048,
     ...more,
   });

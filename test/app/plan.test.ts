@@ -50,6 +50,7 @@ describe("nibble plan", () => {
       formats: [
         { name: "int4", longestContext: 131_072 },
         { name: "f16", longestContext: 131_072 },
+        { name: "rq4", longestContext: 131_072 },
       ],
       shortfall: null,
     });

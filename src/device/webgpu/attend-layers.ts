@@ -14,7 +14,9 @@ import {
   rotatedCopies,
 } from "../attend-timer.ts";
 import type { Cache } from "../contract.ts";
-import { type AttendOptions, appendDispatch, attendDispatches } from "./attend.ts";
+import { appendDispatch } from "./append.ts";
+import { attendDispatches } from "./attend.ts";
+import type { AttendOptions } from "./attend-options.ts";
 import { BenchBuffers } from "./bench-buffers.ts";
 import { attendDequantized } from "./dequantize.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
@@ -81,7 +83,6 @@ export class AttendLayers {
     for (const [cache, [first, ...others]] of this.#copies) {
       const view = (buffer: Buffer) => ({ buffer, offset: 0, stride: cache.kvHeads * cache.headDim });
       const append = appendDispatch({
-        traits: this.gpu.traits,
         cache,
         keys: { view: view(keys), norm: null },
         values: view(values),
@@ -113,7 +114,7 @@ export class AttendLayers {
     const errors: number[] = [];
     const { tokens } = this.step;
     for (const job of this.jobs) {
-      const { ready, out } = await this.#layers(job, 1, "f32");
+      const { ready, out } = await this.#layers(job, 1, { form: "f32", rotated: false });
       this.#run(ready, this.step);
       const headBytes = job.cache.headDim * 4;
       const found = await readBack.read(
@@ -138,7 +139,7 @@ export class AttendLayers {
     const runs: LayerRun[] = [];
     for (const job of this.jobs) {
       const layers = this.#copies.get(job.cache)!.length;
-      runs.push({ layers, ready: (await this.#layers(job, layers, form)).ready });
+      runs.push({ layers, ready: (await this.#layers(job, layers, { form, rotated: true })).ready });
     }
     this.#buffers.writeStep(this.step);
     return runs;
@@ -161,8 +162,8 @@ export class AttendLayers {
     );
   }
 
-  /** A job over the first `layers` copies of its cache. */
-  async #layers(job: AttendJob, layers: number, form: Form) {
+  /** A job over the first `layers` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4. */
+  async #layers(job: AttendJob, layers: number, { form, rotated }: Pick<AttendOptions, "form" | "rotated">) {
     const { cache, heads } = job;
     const { tokens } = this.step;
     const [{ keys, values }] = this.#copies.get(cache)!;
@@ -175,12 +176,12 @@ export class AttendLayers {
       scale: cache.headDim ** -0.5,
       softcap: 0,
       queries: this.#queries,
+      rotated,
       cacheKeys: keys,
       cacheValues: values,
       out,
       form,
       maxTokens: tokens,
-      spare: this.#spare,
       scratch: this.#buffers.make,
     };
     const dispatches = job.expanded

@@ -4,7 +4,8 @@
  * once for all query heads, into one buffer that all layers share. Only `attend-timer.ts` uses it.
  */
 import type { Cache } from "../contract.ts";
-import { type AttendOptions, attendDispatches, visible } from "./attend.ts";
+import { attendDispatches } from "./attend.ts";
+import { type AttendOptions, visible } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { kvConstants, kvFormat } from "./kv.ts";
 import { packParams } from "./wgsl.ts";

@@ -8,17 +8,20 @@
  *   the low half of byte i, value i + 16 in its high half, as the codec orders them), then [group][token] scale and zero.
  * int4, values: block = [dim] words, a word holds one dim's codes of the block's 32 tokens (token i in the low half of
  *   byte i, token i + 16 in its high half), so that integer dot products run along tokens, then the same scales.
+ * rq4: codes as int4 has them, then [token] f16 scales.
  * f16, keys: block = [8 dims][token] words. f16, values: [token][8 dims] words.
- * A head size that is no multiple of 32 has a whole last int4 group whose upper half stays zero: 6 bits a value at 80.
+ * A head size that is no multiple of 32 has a whole last group of codes whose upper half stays zero: 6 bits a value at 80 for
+ * int4.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import type { Cache } from "../contract.ts";
 import { INT4_GROUP } from "../int4.ts";
 
-export const KV_FORMATS = ["f16", "int4"] as const;
+export const KV_FORMATS = ["f16", "int4", "rq4"] as const;
 export type KvFormat = (typeof KV_FORMATS)[number];
 
-const BLOCK = 32;
+/** Token slots of a block. */
+export const KV_BLOCK = 32;
 const WORD_BYTES = 16;
 
 export interface KvShape {
@@ -40,21 +43,29 @@ export const kvGroups = (headDim: number) => Math.ceil(headDim / INT4_GROUP);
 
 /** 16-byte words of one block of 32 tokens of one KV head, keys or values, and the word at which its scales begin. */
 export function kvBlock(format: KvFormat, headDim: number): { words: number; scalesAt: number } {
-  if (format === "f16") return { words: (BLOCK * headDim * 2) / WORD_BYTES, scalesAt: 0 };
-  const codes = kvGroups(headDim) * BLOCK;
-  const scales = (kvGroups(headDim) * BLOCK * 4) / WORD_BYTES;
+  if (format === "f16") return { words: (KV_BLOCK * headDim * 2) / WORD_BYTES, scalesAt: 0 };
+  const codes = kvGroups(headDim) * KV_BLOCK;
+  // Bytes a token: a scale and a zero for each group, or one scale.
+  const scaleBytes = format === "int4" ? 4 * kvGroups(headDim) : 2;
+  const scales = (KV_BLOCK * scaleBytes) / WORD_BYTES;
   return { words: codes + scales, scalesAt: codes };
 }
 
 /** Bytes of one layer's keys, and as many of its values. */
 export function kvBufferBytes({ format, kvHeads, headDim, capacity }: KvShape): number {
-  return ((kvHeads * capacity) / BLOCK) * kvBlock(format, headDim).words * WORD_BYTES;
+  return ((kvHeads * capacity) / KV_BLOCK) * kvBlock(format, headDim).words * WORD_BYTES;
 }
 
 /** The values by which kernels know a layout (lib/kv.wgsl). */
 export function kvConstants(format: KvFormat, headDim: number) {
   const { words, scalesAt } = kvBlock(format, headDim);
-  return { HEAD_DIM: headDim, INT4: format === "int4", BLOCK_WORDS: words, SCALES_AT: scalesAt };
+  return {
+    HEAD_DIM: headDim,
+    INT4: format === "int4",
+    RQ4: format === "rq4",
+    BLOCK_WORDS: words,
+    SCALES_AT: scalesAt,
+  };
 }
 
 /**
@@ -70,23 +81,25 @@ export function readVector(
 ): Uint8Array {
   const { format, headDim, capacity } = shape;
   const { words, scalesAt } = kvBlock(format, headDim);
-  const block = (kvHead * (capacity / BLOCK) + Math.floor(slot / BLOCK)) * words * WORD_BYTES;
-  const token = slot % BLOCK;
+  const block = (kvHead * (capacity / KV_BLOCK) + Math.floor(slot / KV_BLOCK)) * words * WORD_BYTES;
+  const token = slot % KV_BLOCK;
   if (format === "f16") {
     const out = new Uint8Array(headDim * 2);
     for (let chunk = 0; chunk < headDim / 8; chunk++) {
-      const word = part === "keys" ? chunk * BLOCK + token : (token * headDim) / 8 + chunk;
+      const word = part === "keys" ? chunk * KV_BLOCK + token : (token * headDim) / 8 + chunk;
       const at = block + word * WORD_BYTES;
       out.set(buffer.subarray(at, at + WORD_BYTES), chunk * WORD_BYTES);
     }
     return out;
   }
   const bytes: number[] = [];
+  const scales = block + scalesAt * WORD_BYTES;
+  if (format === "rq4") bytes.push(...buffer.subarray(scales + token * 2, scales + token * 2 + 2));
   for (let group = 0; group < kvGroups(headDim); group++) {
-    const scale = block + scalesAt * WORD_BYTES + (group * BLOCK + token) * 4;
-    bytes.push(...buffer.subarray(scale, scale + 4));
+    const scale = scales + (group * KV_BLOCK + token) * 4;
+    if (format === "int4") bytes.push(...buffer.subarray(scale, scale + 4));
     const code = (i: number) => {
-      const [word, lane] = part === "keys" ? [group * BLOCK + token, i] : [group * INT4_GROUP + i, token];
+      const [word, lane] = part === "keys" ? [group * KV_BLOCK + token, i] : [group * INT4_GROUP + i, token];
       const byte = buffer[block + word * WORD_BYTES + (lane % 16)];
       return lane < 16 ? byte & 15 : byte >> 4;
     };

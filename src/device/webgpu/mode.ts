@@ -4,7 +4,8 @@
  */
 import type { Value, Weight } from "../contract.ts";
 import { inputsOf } from "../recorder.ts";
-import { appendDispatch, attendDispatches } from "./attend.ts";
+import { appendDispatch } from "./append.ts";
+import { attendDispatches } from "./attend.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import {
   addDispatch,
@@ -27,6 +28,8 @@ export class ModeCompiler {
   readonly #views = new Map<number, View>();
   /** Other forms of values, and f32 without gaps: "id form". */
   readonly #made = new Map<string, Buffer>();
+  /** Queries that appendKv has rotated. */
+  readonly #rotated = new Set<number>();
   /** The form that all readers of a value ask for, by value id; absent: f32. */
   readonly #wanted = new Map<number, Form>();
 
@@ -106,7 +109,7 @@ export class ModeCompiler {
   }
 
   #append({ op, keys, queries }: StageOf<"append">): void {
-    const { traits, turns, caches, spare, blocks } = this.shared;
+    const { turns, caches, spare, blocks } = this.shared;
     const chain = (from: HeadChain) => ({
       view: this.#view(from.x),
       norm: from.norm && {
@@ -114,10 +117,10 @@ export class ModeCompiler {
         epsilon: from.norm.epsilon,
       },
     });
+    if (queries) this.#rotated.add(queries.attend.queries.id);
     const rope = keys.rope && { turns: turns[keys.rope.id], pairs: keys.rope.frequencies.length };
     this.#emit(
       appendDispatch({
-        traits,
         cache: op.cache,
         keys: chain(keys),
         values: this.#view(op.values),
@@ -177,13 +180,13 @@ export class ModeCompiler {
             scale: op.scale,
             softcap: op.softcap,
             queries: plain(op.queries),
+            rotated: this.#rotated.has(op.queries.id),
             cacheKeys: shared.caches[op.cache.id].keys,
             cacheValues: shared.caches[op.cache.id].values,
             out: this.#target(op.out, form),
             form,
             maxTokens: this.#most(op.queries),
             scratch: shared.activation,
-            spare: shared.spare,
           }),
         );
       }

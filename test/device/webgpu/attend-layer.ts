@@ -5,7 +5,8 @@
 import { kvCodec } from "../../../src/cache/codecs.ts";
 import type { Cache } from "../../../src/device/contract.ts";
 import { attend as referenceAttend } from "../../../src/device/reference/ops.ts";
-import { appendDispatch, attendDispatches, type Heads } from "../../../src/device/webgpu/attend.ts";
+import { appendDispatch, type Heads } from "../../../src/device/webgpu/append.ts";
+import { attendDispatches } from "../../../src/device/webgpu/attend.ts";
 import type { Buffer, Dispatch, StepShape } from "../../../src/device/webgpu/dispatch.ts";
 import type { Form } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
@@ -68,7 +69,6 @@ export class AttendLayer {
     more: Pick<Parameters<typeof appendDispatch>[0], "rope" | "queries">,
   ): Promise<void> {
     const dispatch = appendDispatch({
-      traits: this.gpu.traits,
       cache: this.cache,
       keys,
       values,
@@ -104,7 +104,7 @@ export class AttendLayer {
       out,
       form,
       maxTokens: this.maxTokens,
-      spare: this.spare,
+      rotated: false,
       scratch: (label, bytes) => this.buffer(label, bytes),
     });
     await this.run(dispatches, { tokens, position, outputs: 0 });
@@ -195,7 +195,7 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   const any = buffer("any", 16);
   const view = { buffer: any, offset: 0, stride: heads * headDim };
   const common = { traits, cache, cacheKeys: any, cacheValues: any, spare: any, scratch: buffer };
-  const attend = { ...common, heads, scale: 1, softcap, queries: any, out: any };
+  const attend = { ...common, heads, scale: 1, softcap, queries: any, rotated: false, out: any };
   const norm = { weight: any, epsilon: 1e-6 };
   const rope = { turns: any, pairs: headDim / 2 };
   const forms: ["decode" | "prompt", Form][] = [

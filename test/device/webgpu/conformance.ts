@@ -8,9 +8,7 @@ import { describeGpu, softwareGpu } from "./gpu.ts";
 /** Every device case as a test of its own. bench/conformance.ts runs them on a real GPU, with every set of features. */
 export function conform(name: string, traits: TraitOptions): void {
   describeGpu(`device cases, ${name}`, () => {
-    // It has no kernels for rq4 yet: engine/plan.ts refuses it there.
-    const cases = deviceCases.filter(({ kv }) => kv !== "rq4");
-    it.each(cases.map((testCase) => [testCase.name, testCase] as const))("%s", async (_, testCase) => {
+    it.each(deviceCases.map((testCase) => [testCase.name, testCase] as const))("%s", async (_, testCase) => {
       const device = await webgpuDevice(await softwareGpu(), { traits });
       expect(await caseError(testCase, device)).toBeLessThanOrEqual(gpuTolerance(testCase));
     });

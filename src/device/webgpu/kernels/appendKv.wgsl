@@ -3,12 +3,13 @@
 // A workgroup does one block of 32 token slots of one head: x counts blocks from that of the step's position, y is
 // [keys of each KV head, values of each KV head, queries of each head]. It owns its block, so the words that values of
 // several tokens share are read, changed and written without races.
-// lib: step, half
+// lib: step, half, rotation, encode
 // <values>
 const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
+const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
 // Pairs of dims that turn; 0: no rotary embedding.
@@ -53,8 +54,10 @@ struct Params {
 // [tokens][HEADS][HEAD_DIM]
 @group(0) @binding(10) var<storage, read_write> queries: array<f32>;
 
-// Vectors of ROWS tokens; for values: zero, 1 / scale of [32 tokens][GROUPS].
+// Vectors of ROWS tokens; for values of int4: zero, 1 / scale of [32 tokens][GROUPS].
 var<workgroup> vectors: array<f32, ROWS * 512u>;
+// rq4: bits of a block's scales.
+var<workgroup> scales: array<u32, 32>;
 var<workgroup> sums: array<f32, SIZE>;
 
 // Scale and zero of `count` floats as halves, and the constants of coding: zero, 1 / scale.
@@ -153,6 +156,9 @@ fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, local: u32)
       workgroupBarrier();
     }
     if (isQuery) {
+      if (RQ4) {
+        rotateQuery(mine, lane);
+      }
       if (live) {
         for (var d = lane; d < HEAD_DIM; d += 32u) {
           queries[(t * HEADS + head) * HEAD_DIM + d] = vectors[mine + d];
@@ -163,11 +169,50 @@ fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, local: u32)
     }
     workgroupBarrier();
   }
+  if (RQ4 && !isQuery && local < 16u) {
+    let at = blockAt(first, head) + SCALES_AT * 4u + local;
+    keys[at] = withScales(keys[at], begin, stop, local);
+  }
+}
+
+fn rotateQuery(mine: u32, lane: u32) {
+  for (var d = lane; d < HEAD_DIM; d += 32u) {
+    vectors[mine + d] = turnedSign(vectors[mine + d] * rotationFactor(HEAD_DIM), d);
+  }
+  hadamardRow(mine, lane);
+}
+
+// A word of two tokens' scales with those of the step.
+fn withScales(known: u32, begin: u32, stop: u32, pair: u32) -> u32 {
+  let low = pair * 2u >= begin && pair * 2u < stop;
+  let high = pair * 2u + 1u >= begin && pair * 2u + 1u < stop;
+  return select(known & 0xffffu, scales[pair * 2u], low)
+    | select(known & 0xffff0000u, scales[pair * 2u + 1u] << 16u, high);
 }
 
 fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;
+  if (RQ4) {
+    let scale = encodeRow(true, mine, row, lane);
+    if (live) {
+      if (lane == 0u) {
+        scales[token] = scale;
+      }
+      for (var i = lane; i < GROUPS * 4u; i += 32u) {
+        var word = 0u;
+        for (var c = 0u; c < 4u; c++) {
+          let low = i / 4u * 32u + (i % 4u) * 4u + c;
+          word |= u32(vectors[mine + low]) << (c * 8u);
+          if (low + 16u < HEAD_DIM) {
+            word |= u32(vectors[mine + low + 16u]) << (c * 8u + 4u);
+          }
+        }
+        keys[block + (i / 4u * 32u + token) * 4u + i % 4u] = word;
+      }
+    }
+    return;
+  }
   if (!INT4) {
     if (live) {
       for (var i = lane; i < HEAD_DIM / 2u; i += 32u) {
@@ -213,6 +258,10 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
 fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, local: u32) {
   let block = blockAt(first, kvHead);
   let base = params.valuesAt + kvHead * HEAD_DIM;
+  if (RQ4) {
+    storeRotatedValues(first, begin, stop, block, base, local);
+    return;
+  }
   if (!INT4) {
     for (var i = begin * HEAD_DIM / 2u + local; i < stop * HEAD_DIM / 2u; i += SIZE) {
       let token = i / (HEAD_DIM / 2u);
@@ -257,5 +306,49 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, local: u32) {
       let at = block + d * 4u + word;
       values[at] = (values[at] & ~mask) | codes;
     }
+  }
+}
+
+const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
+
+// A thread gathers the codes of its dims from the rows, four words each, and writes them once.
+fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, local: u32) {
+  let row = local / 32u;
+  let lane = local % 32u;
+  let mine = row * HEAD_DIM;
+  var packed = array<vec4<u32>, DIMS_EACH>();
+  var masks = vec4<u32>(0u);
+  for (var start = begin; start < stop; start += ROWS) {
+    // Rows past the end do the last token again.
+    let token = min(start + row, stop - 1u);
+    for (var d = lane; d < HEAD_DIM; d += 32u) {
+      vectors[mine + d] = valuesIn[base + (first + token - step.position) * params.valuesStride + d];
+    }
+    let scale = encodeRow(false, mine, row, lane);
+    if (lane == 0u) {
+      scales[token] = scale;
+    }
+    for (var t = start; t < min(start + ROWS, stop); t++) {
+      let shift = t % 4u * 8u + t / 16u * 4u;
+      masks[t % 16u / 4u] |= 15u << shift;
+      for (var i = 0u; i < DIMS_EACH; i++) {
+        let d = min(local + i * SIZE, HEAD_DIM - 1u);
+        packed[i][t % 16u / 4u] |= u32(vectors[(t - start) * HEAD_DIM + d]) << shift;
+      }
+    }
+    workgroupBarrier();
+  }
+  for (var i = 0u; i < DIMS_EACH; i++) {
+    let d = local + i * SIZE;
+    if (d < HEAD_DIM) {
+      for (var word = 0u; word < 4u; word++) {
+        let at = block + d * 4u + word;
+        values[at] = (values[at] & ~masks[word]) | packed[i][word];
+      }
+    }
+  }
+  if (local < 16u) {
+    let at = block + SCALES_AT * 4u + local;
+    values[at] = withScales(values[at], begin, stop, local);
   }
 }

@@ -1,9 +1,9 @@
-// attendDecode: one token's queries over an int4 cache, by integer dot products; attendMerge joins the spans.
+// attendDecode: one token's queries over a 4-bit cache, by integer dot products; attendMerge joins the spans.
 // A workgroup does one span of positions for HEADS query heads of one KV head, so that keys and values are read once for
 // all of them. Tile by tile: scores, one thread a token, int8 queries against 4-bit codes; softmax weights, one thread 16
 // tokens of a head, quantized to 8 bits with the tokens' value scales folded in; sums of values, integer dots along tokens.
 // A value is scale * (code - 7.5) + middle, and so is a key: codes are centred, so that rounding of weights meets the
-// values' spread and not their offset; middles are summed in f32 with exact weights.
+// values' spread and not their offset; middles are summed in f32 with exact weights. rq4 has neither zeros nor middles.
 // Loads of the next step are written before the arithmetic of this one.
 // lib: step, spans, lanes, softcap
 // <values>
@@ -13,6 +13,7 @@ const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
+const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
 // Positions at a time.
@@ -28,6 +29,8 @@ const HAS_SOFTCAP: bool = false;
 
 const WORKGROUP: u32 = 128u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+// Weights of a token and head: values have a scale for each group, or one.
+const WEIGHT_GROUPS: u32 = select(GROUPS, 1u, RQ4);
 const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const BLOCKS: u32 = TILE / 32u;
 const EACH: u32 = TILE / WORKGROUP;
@@ -41,7 +44,7 @@ const BLOCK_ROWS: u32 = WORKGROUP / VALUE_LANES;
 const FOURS: u32 = (HEADS + 3u) / 4u;
 const WEIGHT_STRIDE: u32 = LANES + 1u;
 const TILE_WORDS: u32 =
-  max(max(TILE * FOURS + LANES, HEADS * GROUPS * WEIGHT_STRIDE), max(BLOCK_ROWS * GROUPS * 32u, HEADS * GROUPS * 8u));
+  max(max(TILE * FOURS + LANES, HEADS * WEIGHT_GROUPS * WEIGHT_STRIDE), max(BLOCK_ROWS * GROUPS * 32u, HEADS * GROUPS * 8u));
 // Fours of query dims, and how many a thread quantizes.
 const ITEMS: u32 = HEADS * GROUPS * 8u;
 const TURNS: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
@@ -105,7 +108,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   var most = HIDDEN_SCORE;
   var total = 0.0;
-  var middles = array<f32, GROUPS>();
+  var middles = array<f32, WEIGHT_GROUPS>();
   // [4 heads][dims]
   var sums = array<vec4<f32>, FOURS * DIMS>();
 
@@ -126,6 +129,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           low[i] = words[j * EACH + i].codes & vec4<u32>(LOW);
           high[i] = (words[j * EACH + i].codes >> vec4<u32>(4u)) & vec4<u32>(LOW);
           ranges[i] = unpack2x16float(words[j * EACH + i].range);
+          if (RQ4) {
+            ranges[i] = ranges[i].x * vec2<f32>(1.0, -7.5);
+          }
         }
         for (var h = 0u; h < HEADS; h++) {
           let at = h * GROUPS + group;
@@ -160,7 +166,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
     var codes = loadValues(cacheHead, first, min(blockRow, BLOCKS - 1u), firstDim);
-    let ranges = (cacheHead + (first + lane * 16u) % params.capacity / 32u) * BLOCK_WORDS + SCALES_AT + lane % 2u * 4u;
+    let ranges = (cacheHead + (first + lane * 16u) % params.capacity / 32u) * BLOCK_WORDS + SCALES_AT
+      + lane % 2u * select(4u, 2u, RQ4);
     var nextRanges = loadRanges(ranges, 0u);
 
     var weights = array<vec4<f32>, 4>();
@@ -190,9 +197,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // The scores are read by now: weights take their place.
     workgroupBarrier();
     if (weighs) {
-      for (var group = 0u; group < GROUPS; group++) {
+      for (var group = 0u; group < WEIGHT_GROUPS; group++) {
         let loaded = nextRanges;
-        nextRanges = loadRanges(ranges, min(group + 1u, GROUPS - 1u));
+        nextRanges = loadRanges(ranges, min(group + 1u, WEIGHT_GROUPS - 1u));
         var scaled = array<vec4<f32>, 4>();
         var middle = 0.0;
         var largest = 0.0;
@@ -203,7 +210,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           let c = unpack2x16float(packed.z);
           let d = unpack2x16float(packed.w);
           let scale = vec4<f32>(a.x, b.x, c.x, d.x);
-          middle += dot(weights[i], vec4<f32>(a.y, b.y, c.y, d.y) + 7.5 * scale);
+          if (INT4) {
+            middle += dot(weights[i], vec4<f32>(a.y, b.y, c.y, d.y) + 7.5 * scale);
+          }
           scaled[i] = weights[i] * scale;
           let two = max(scaled[i].xy, scaled[i].zw);
           largest = max(largest, max(two.x, two.y));
@@ -217,8 +226,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           count += dot(rounded, vec4<f32>(1.0));
           words[i] = pack4xU8(vec4<u32>(rounded));
         }
-        tile[(head * GROUPS + group) * WEIGHT_STRIDE + lane] = words;
-        weightScales[(head * GROUPS + group) * LANES + lane] = unit;
+        tile[(head * WEIGHT_GROUPS + group) * WEIGHT_STRIDE + lane] = words;
+        weightScales[(head * WEIGHT_GROUPS + group) * LANES + lane] = unit;
         middles[group] = middles[group] * shrink + middle - 7.5 * unit * count;
       }
     }
@@ -241,7 +250,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           codes = loadValues(cacheHead, first, b + BLOCK_ROWS, firstDim);
         }
         for (var h = 0u; h < HEADS; h++) {
-          let at = h * GROUPS + dimGroup;
+          let at = h * WEIGHT_GROUPS + select(dimGroup, 0u, RQ4);
           let lowWeights = tile[at * WEIGHT_STRIDE + b * 2u];
           let highWeights = tile[at * WEIGHT_STRIDE + b * 2u + 1u];
           let lowScale = weightScales[at * LANES + b * 2u];
@@ -262,10 +271,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     partials[span + head * MOST_SPANS * stride + HEAD_DIM] = most;
     partials[span + head * MOST_SPANS * stride + HEAD_DIM + 1u] = all;
   }
-  for (var group = 0u; group < GROUPS; group++) {
+  for (var group = 0u; group < WEIGHT_GROUPS; group++) {
     let middle = lanesSum(middles[group], local);
     if (weighs && lane == 0u) {
-      weightScales[head * GROUPS + group] = middle;
+      weightScales[head * WEIGHT_GROUPS + group] = middle;
     }
   }
   // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory.
@@ -300,7 +309,7 @@ fn storePartials(span: u32, first: u32, firstHead: u32, local: u32) {
     for (var c = 0u; c < 4u; c++) {
       let h = first + c;
       if (h < HEADS && firstHead + h < GROUP) {
-        partials[span + h * MOST_SPANS * (HEAD_DIM + 4u) + d] = sum[c] + weightScales[h * GROUPS + d / 32u];
+        partials[span + h * MOST_SPANS * (HEAD_DIM + 4u) + d] = sum[c] + weightScales[h * WEIGHT_GROUPS + select(d / 32u, 0u, RQ4)];
       }
     }
   }
@@ -369,16 +378,29 @@ fn loadKeys(cacheHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord
     for (var j = 0u; j < AHEAD; j++) {
       let g = min(group + j, GROUPS - 1u);
       words[j * EACH + i].codes = keys[block + g * 32u + slot % 32u];
-      words[j * EACH + i].range = keys[block + SCALES_AT + g * 8u + slot % 32u / 4u][slot % 4u];
+      if (RQ4) {
+        words[j * EACH + i].range = keys[block + SCALES_AT + slot % 32u / 8u][slot % 8u / 2u] >> (slot % 2u * 16u);
+      } else {
+        words[j * EACH + i].range = keys[block + SCALES_AT + g * 8u + slot % 32u / 4u][slot % 4u];
+      }
     }
   }
   return words;
 }
 
-// Scales and zeros of 16 tokens.
+// Scales and zeros of 16 tokens; of rq4 scales alone.
 fn loadRanges(at: u32, group: u32) -> array<vec4<u32>, 4> {
+  if (RQ4) {
+    let low = values[at];
+    let high = values[at + 1u];
+    return array<vec4<u32>, 4>(apart(low.xy), apart(low.zw), apart(high.xy), apart(high.zw));
+  }
   let first = at + group * 8u;
   return array<vec4<u32>, 4>(values[first], values[first + 1u], values[first + 2u], values[first + 3u]);
+}
+
+fn apart(pairs: vec2<u32>) -> vec4<u32> {
+  return vec4<u32>(pairs.x & 0xffffu, pairs.x >> 16u, pairs.y & 0xffffu, pairs.y >> 16u);
 }
 
 fn loadValues(cacheHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u32>, DIMS> {

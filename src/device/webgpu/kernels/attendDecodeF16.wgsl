@@ -10,6 +10,7 @@ const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = false;
+const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 256u;
 const SCALES_AT: u32 = 0u;
 // Positions at a time.

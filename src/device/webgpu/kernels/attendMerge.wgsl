@@ -1,23 +1,28 @@
-// attendMerge: a head's spans of attendDecode into its output, f32 or q8. A workgroup does one head: rows of threads take
-// spans in turn, four dims a thread.
-// lib: step, spans, lanes, q8
+// attendMerge: a head's spans of attendDecode into its output, f32 or q8. A workgroup does one head: each row of threads
+// joins the spans in turn, relative to its own maximum, and the rows are joined in the end.
+// lib: step, spans, lanes, q8, rotation
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
 const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
+// Back by the rotation of rq4.
+const ROTATE: bool = false;
 // The next matmul's form: q8 for head sizes that are whole groups of 32.
 const OUT_Q8: bool = false;
 // </values>
 
-const WORKGROUP: u32 = 256u;
+// What 16 KiB of workgroup memory hold.
+const WORKGROUP: u32 = select(256u, 128u, HEAD_DIM > 256u);
 const LANES: u32 = 32u;
+const ROWS: u32 = WORKGROUP / LANES;
 const GROUPS: u32 = HEAD_DIM / 32u;
 const FOURS: u32 = HEAD_DIM / 4u;
-const ROWS: u32 = WORKGROUP / FOURS;
-// Spans that a thread loads before it adds them.
-const BATCH: u32 = 4u;
-const STRIDE: u32 = HEAD_DIM / 4u + 1u;
+const STRIDE: u32 = FOURS + 1u;
+// Fours of dims of a lane, and spans that it loads before it adds them.
+const EACH: u32 = (FOURS + LANES - 1u) / LANES;
+const BATCH: u32 = 8u;
+const LEAST: f32 = -1e30;
 
 struct Params {
   window: u32,
@@ -32,60 +37,73 @@ struct Params {
 // [heads][HEAD_DIM]
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<u32>>;
 
-var<workgroup> factors: array<f32, MOST_SPANS>;
-var<workgroup> rowValues: array<vec2<f32>, WORKGROUP / LANES>;
+// [row][span / ROWS]
+var<workgroup> factors: array<f32, WORKGROUP>;
+// Maxima and totals.
+var<workgroup> rowValues: array<vec2<f32>, ROWS>;
 var<workgroup> merged: array<vec4<f32>, ROWS * FOURS>;
+var<workgroup> codes: array<u32, FOURS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let head = workgroup.x;
+  let row = local / LANES;
+  let lane = local % LANES;
   let spans = spansOf(step.position, params.window, TILE, MOST_SPANS).count;
   let first = head * MOST_SPANS * STRIDE;
-  // There are at most as many spans as threads.
-  var stats = vec2<f32>(-1e30, 0.0);
-  if (local < spans) {
-    stats = partials[first + local * STRIDE + FOURS].xy;
+  // Loaded first, so that sums are on their way while maxima and totals are joined.
+  var next = loadSums(first, row, spans, lane);
+  var stats = vec2<f32>(LEAST, 0.0);
+  if (lane * ROWS + row < spans) {
+    stats = partials[first + (lane * ROWS + row) * STRIDE + FOURS].xy;
   }
   let rowMost = lanesMax(stats.x, local);
-  let rowTotal = lanesSum(stats.y * exp2(stats.x - rowMost), local);
-  if (local % LANES == 0u) {
-    rowValues[local / LANES] = vec2<f32>(rowMost, rowTotal);
+  let factor = exp2(stats.x - rowMost);
+  let rowTotal = lanesSum(stats.y * factor, local);
+  factors[local] = factor;
+  if (lane == 0u) {
+    rowValues[row] = vec2<f32>(rowMost, rowTotal);
   }
   workgroupBarrier();
-  var most = rowValues[0].x;
-  for (var i = 1u; i < WORKGROUP / LANES; i++) {
-    most = max(most, rowValues[i].x);
-  }
-  var total = 0.0;
-  for (var i = 0u; i < WORKGROUP / LANES; i++) {
-    total += rowValues[i].y * exp2(rowValues[i].x - most);
-  }
-  if (local < spans) {
-    factors[local] = exp2(stats.x - most) / total;
-  }
-  workgroupBarrier();
-  let row = local / FOURS;
-  if (row < ROWS) {
+  for (var i = 0u; i < EACH; i++) {
     var sum = vec4<f32>(0.0);
     for (var begin = row; begin < spans; begin += ROWS * BATCH) {
-      var loaded = array<vec4<f32>, BATCH>();
-      for (var i = 0u; i < BATCH; i++) {
-        loaded[i] = partials[first + min(begin + i * ROWS, spans - 1u) * STRIDE + local % FOURS];
+      let loaded = next;
+      if (begin + ROWS * BATCH < spans) {
+        next = loadSums(first, begin + ROWS * BATCH, spans, lane + i * LANES);
       }
-      for (var i = 0u; i < BATCH; i++) {
-        if (begin + i * ROWS < spans) {
-          sum += factors[begin + i * ROWS] * loaded[i];
+      for (var j = 0u; j < BATCH; j++) {
+        if (begin + j * ROWS < spans) {
+          sum += factors[row * LANES + begin / ROWS + j] * loaded[j];
         }
       }
     }
-    merged[local] = sum;
+    if (lane + i * LANES < FOURS) {
+      merged[row * FOURS + lane + i * LANES] = sum;
+    }
+    if (i + 1u < EACH) {
+      next = loadSums(first, row, spans, lane + (i + 1u) * LANES);
+    }
   }
   workgroupBarrier();
+  var sum = vec4<f32>(0.0);
   if (local < FOURS) {
-    var sum = merged[local];
-    for (var i = 1u; i < ROWS; i++) {
-      sum += merged[i * FOURS + local];
+    var most = LEAST;
+    for (var i = 0u; i < ROWS; i++) {
+      most = max(most, rowValues[i].x);
     }
+    var total = 0.0;
+    for (var i = 0u; i < ROWS; i++) {
+      let shrink = exp2(rowValues[i].x - most);
+      sum += shrink * merged[i * FOURS + local];
+      total += shrink * rowValues[i].y;
+    }
+    sum /= total;
+  }
+  if (ROTATE) {
+    sum = rotatedBack(sum, local);
+  }
+  if (local < FOURS) {
     if (OUT_Q8) {
       merged[local] = sum;
     } else {
@@ -94,16 +112,63 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   if (OUT_Q8) {
     workgroupBarrier();
-    if (local < GROUPS) {
-      var fours = array<vec4<f32>, 8>();
-      for (var j = 0u; j < 8u; j++) {
-        fours[j] = merged[local * 8u + j];
+    // q8 as lib/q8.wgsl has it, a thread for four dims and then one for a group.
+    var scale = 0.0;
+    if (local < FOURS) {
+      var largest = vec4<f32>(0.0);
+      for (var i = 0u; i < 8u; i++) {
+        largest = max(largest, abs(merged[local / 8u * 8u + i]));
       }
-      let group = q8Quantize(fours);
-      let at = head * GROUPS + local;
-      out[at] = group.low;
-      out[params.outGroups + at] = group.high;
-      out[params.outGroups * 2u + at] = group.scales;
+      let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
+      let inverse = select(0.0, 127.0 / most, most > 0.0);
+      codes[local] = pack4xI8(vec4<i32>(round(merged[local] * inverse)));
+      scale = most / 127.0;
+    }
+    workgroupBarrier();
+    if (local < FOURS && local % 8u == 0u) {
+      let low = vec4<u32>(codes[local], codes[local + 1u], codes[local + 2u], codes[local + 3u]);
+      let high = vec4<u32>(codes[local + 4u], codes[local + 5u], codes[local + 6u], codes[local + 7u]);
+      let at = head * GROUPS + local / 8u;
+      out[at] = low;
+      out[params.outGroups + at] = high;
+      out[params.outGroups * 2u + at] = q8Scales(scale, low, high);
     }
   }
+}
+
+// Four dims of BATCH spans.
+fn loadSums(first: u32, begin: u32, spans: u32, four: u32) -> array<vec4<f32>, BATCH> {
+  var loaded = array<vec4<f32>, BATCH>();
+  for (var i = 0u; i < BATCH; i++) {
+    if (begin + i * ROWS < spans) {
+      loaded[i] = partials[first + (begin + i * ROWS) * STRIDE + min(four, FOURS - 1u)];
+    }
+  }
+  return loaded;
+}
+
+// By the transpose of rq4's rotation: a thread has four dims.
+fn rotatedBack(values: vec4<f32>, local: u32) -> vec4<f32> {
+  var sum = values * rotationFactor(HEAD_DIM);
+  sum = vec4<f32>(sum.xy + sum.zw, sum.xy - sum.zw).xzyw;
+  sum = vec4<f32>(sum.xy + sum.zw, sum.xy - sum.zw).xzyw;
+  for (var stride = 1u; stride < min(LANES, rotationBlock(HEAD_DIM) / 4u); stride *= 2u) {
+    let other = lanesXor(sum, stride, local);
+    sum = select(sum + other, other - sum, (local & stride) != 0u);
+  }
+  // Head sizes above 128: across rows of threads.
+  for (var stride = LANES; stride < rotationBlock(HEAD_DIM) / 4u; stride *= 2u) {
+    workgroupBarrier();
+    if (local < FOURS) {
+      merged[local] = sum;
+    }
+    workgroupBarrier();
+    if (local < FOURS) {
+      let other = merged[local ^ stride];
+      sum = select(sum + other, other - sum, (local & stride) != 0u);
+    }
+  }
+  let d = local * 4u;
+  return vec4<f32>(
+    turnedSign(sum.x, d), turnedSign(sum.y, d + 1u), turnedSign(sum.z, d + 2u), turnedSign(sum.w, d + 3u));
 }

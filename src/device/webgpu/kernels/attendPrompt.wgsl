@@ -1,4 +1,4 @@
-// attendPrompt: a chunk's queries over the cache of either format, in f32 arithmetic without matrices. The rows of a
+// attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
 // lib: step, softcap
@@ -8,6 +8,7 @@ const KV_HEADS: u32 = 2u;
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
+const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
 // Queries of a workgroup: 16, 32 or 64, so that a thread's sums, ROWS / 8 * groups of 32 dims, stay within 32.
@@ -210,9 +211,14 @@ fn expandKeys(block: u32, group: u32, local: u32) {
   }
   let token = local % 32u;
   let part = local / 32u;
-  if (INT4) {
+  if (INT4 || RQ4) {
     let word = keys[block + group * 32u + token][part];
-    let range = unpack2x16float(keys[block + SCALES_AT + group * 8u + token / 4u][token % 4u]);
+    var range = vec2<f32>();
+    if (RQ4) {
+      range = centred(keys[block + SCALES_AT + token / 8u][token % 8u / 2u], token);
+    } else {
+      range = unpack2x16float(keys[block + SCALES_AT + group * 8u + token / 4u][token % 4u]);
+    }
     for (var c = 0u; c < 4u; c++) {
       let d = part * 4u + c;
       right[token * STRIDE + d] = range.x * f32((word >> (8u * c)) & 15u) + range.y;
@@ -233,14 +239,21 @@ fn expandValues(block: u32, group: u32, local: u32) {
   if (local >= 128u) {
     return;
   }
-  if (INT4) {
+  if (INT4 || RQ4) {
     let d = local % 32u;
     let part = local / 32u;
     let word = values[block + group * 32u + d][part];
     for (var c = 0u; c < 4u; c++) {
       let token = part * 4u + c;
-      let low = unpack2x16float(values[block + SCALES_AT + group * 8u + token / 4u][token % 4u]);
-      let high = unpack2x16float(values[block + SCALES_AT + group * 8u + token / 4u + 4u][token % 4u]);
+      var low = vec2<f32>();
+      var high = vec2<f32>();
+      if (RQ4) {
+        low = centred(values[block + SCALES_AT + token / 8u][token % 8u / 2u], token);
+        high = centred(values[block + SCALES_AT + token / 8u + 2u][token % 8u / 2u], token);
+      } else {
+        low = unpack2x16float(values[block + SCALES_AT + group * 8u + token / 4u][token % 4u]);
+        high = unpack2x16float(values[block + SCALES_AT + group * 8u + token / 4u + 4u][token % 4u]);
+      }
       right[token * STRIDE + d] = low.x * f32((word >> (8u * c)) & 15u) + low.y;
       right[(token + 16u) * STRIDE + d] = high.x * f32((word >> (8u * c + 4u)) & 15u) + high.y;
     }
@@ -263,4 +276,9 @@ fn spread(eight: vec4<u32>, token: u32, part: u32) {
     right[token * STRIDE + part * 8u + c * 2u] = two.x;
     right[token * STRIDE + part * 8u + c * 2u + 1u] = two.y;
   }
+}
+
+// Scale and zero of a token of rq4, whose scales are pairs of halves.
+fn centred(pair: u32, token: u32) -> vec2<f32> {
+  return unpack2x16float(pair >> (token % 2u * 16u)).x * vec2<f32>(1.0, -7.5);
 }

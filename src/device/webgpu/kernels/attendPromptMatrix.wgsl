@@ -4,13 +4,14 @@
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
 // Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, softcap, nibbles
+// lib: step, softcap, nibbles, promptTile
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
+const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
 // Blocks of 16 rows, and subgroups that share one, each with a slice of the head's dims.
@@ -26,6 +27,8 @@ const OUT_F16: bool = false;
 // </values>
 
 const SUBGROUP: u32 = 32u;
+// 4-bit codes; else f16.
+const CODED: bool = INT4 || RQ4;
 const SUBGROUPS: u32 = ROW_BLOCKS * SPLIT;
 const WORKGROUP: u32 = SUBGROUPS * SUBGROUP;
 const ROWS: u32 = ROW_BLOCKS * 16u;
@@ -37,19 +40,22 @@ const STEPS: u32 = TOKENS / 16u;
 // Rows of workgroup memory in words of 16 bytes, odd against bank conflicts: keys [token][dim], values [dim][token] of
 // int4 and [token][dim] of f16, scores [row][token].
 const KEY_STRIDE: u32 = CHUNKS + 1u;
-const VALUE_STRIDE: u32 = select(KEY_STRIDE, TOKENS / 8u + 1u, INT4);
+const VALUE_STRIDE: u32 = select(KEY_STRIDE, TOKENS / 8u + 1u, CODED);
 const SCORE_STRIDE: u32 = TOKENS / 4u + 1u;
 const KEY_WORDS: u32 = TOKENS * KEY_STRIDE;
-const VALUE_WORDS: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, INT4);
+const VALUE_WORDS: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, CODED);
 const VALUES_AT: u32 = select(KEY_WORDS, 0u, ONE_TILE);
 const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_WORDS + VALUE_WORDS, max(KEY_WORDS, VALUE_WORDS), ONE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
+// Where constant offsets serve (SPLIT is 1, so tiles have 32 tokens): the second tokens, and from piece to piece of values.
+const SECOND: u32 = TOKENS - 16u;
+const PIECE: u32 = select(0u, 16u * VALUE_STRIDE, CODED);
 // From the first half of a row's weights to the second: where the scores lay that a lane has read itself, unless all have
 // been read (SPLIT, which tiles of 16 need).
 const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
 const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
 // Words of keys, and as many of values, that a workgroup and a thread expand.
-const ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, INT4);
+const ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, CODED);
 const EACH: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const HIDDEN_SCORE: f32 = -1e30;
 // Weights may grow to 2^8 before sums are scaled down; f16 holds them.
@@ -82,13 +88,6 @@ var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
 // Of each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
 var<workgroup> grown: array<u32, SUBGROUPS>;
-
-// What a thread has loaded of the next tile.
-var<private> keyWords: array<vec4<u32>, EACH>;
-var<private> keyScales: array<u32, EACH>;
-var<private> valueWords: array<vec4<u32>, EACH>;
-var<private> lowScales: array<vec4<u32>, EACH>;
-var<private> highScales: array<vec4<u32>, EACH>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -157,17 +156,54 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       load(kvHead, first + TOKENS, local);
     }
     workgroupBarrier();
-    for (var s = 0u; s < STEPS; s++) {
-      var product = Result();
-      addKeys(&product, q0, s, slice);
-      if (PIECES > 1u) { addKeys(&product, q1, s, slice + 1u); }
-      if (PIECES > 2u) { addKeys(&product, q2, s, slice + 2u); }
-      if (PIECES > 3u) { addKeys(&product, q3, s, slice + 3u); }
-      if (PIECES > 4u) { addKeys(&product, q4, s, slice + 4u); }
-      if (PIECES > 5u) { addKeys(&product, q5, s, slice + 5u); }
-      if (PIECES > 6u) { addKeys(&product, q6, s, slice + 6u); }
-      if (PIECES > 7u) { addKeys(&product, q7, s, slice + 7u); }
-      subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+    if (SPLIT == 1u) {
+      var low = Result();
+      var high = Result();
+      low = subgroupMatrixMultiplyAccumulate(q0, subgroupMatrixLoad<Right, col_major>(&tile, 0u, KEY_STRIDE), low);
+      high = subgroupMatrixMultiplyAccumulate(q0, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 0u, KEY_STRIDE), high);
+      if (PIECES > 1u) {
+        low = subgroupMatrixMultiplyAccumulate(q1, subgroupMatrixLoad<Right, col_major>(&tile, 2u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q1, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 2u, KEY_STRIDE), high);
+      }
+      if (PIECES > 2u) {
+        low = subgroupMatrixMultiplyAccumulate(q2, subgroupMatrixLoad<Right, col_major>(&tile, 4u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q2, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 4u, KEY_STRIDE), high);
+      }
+      if (PIECES > 3u) {
+        low = subgroupMatrixMultiplyAccumulate(q3, subgroupMatrixLoad<Right, col_major>(&tile, 6u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q3, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 6u, KEY_STRIDE), high);
+      }
+      if (PIECES > 4u) {
+        low = subgroupMatrixMultiplyAccumulate(q4, subgroupMatrixLoad<Right, col_major>(&tile, 8u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q4, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 8u, KEY_STRIDE), high);
+      }
+      if (PIECES > 5u) {
+        low = subgroupMatrixMultiplyAccumulate(q5, subgroupMatrixLoad<Right, col_major>(&tile, 10u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q5, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 10u, KEY_STRIDE), high);
+      }
+      if (PIECES > 6u) {
+        low = subgroupMatrixMultiplyAccumulate(q6, subgroupMatrixLoad<Right, col_major>(&tile, 12u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q6, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 12u, KEY_STRIDE), high);
+      }
+      if (PIECES > 7u) {
+        low = subgroupMatrixMultiplyAccumulate(q7, subgroupMatrixLoad<Right, col_major>(&tile, 14u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q7, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + 14u, KEY_STRIDE), high);
+      }
+      subgroupMatrixStore<row_major>(&scores, own, low, SCORE_STRIDE);
+      subgroupMatrixStore<row_major>(&scores, own + 4u, high, SCORE_STRIDE);
+    } else {
+      for (var s = 0u; s < STEPS; s++) {
+        var product = Result();
+        addKeys(&product, q0, s, slice);
+        if (PIECES > 1u) { addKeys(&product, q1, s, slice + 1u); }
+        if (PIECES > 2u) { addKeys(&product, q2, s, slice + 2u); }
+        if (PIECES > 3u) { addKeys(&product, q3, s, slice + 3u); }
+        if (PIECES > 4u) { addKeys(&product, q4, s, slice + 4u); }
+        if (PIECES > 5u) { addKeys(&product, q5, s, slice + 5u); }
+        if (PIECES > 6u) { addKeys(&product, q6, s, slice + 6u); }
+        if (PIECES > 7u) { addKeys(&product, q7, s, slice + 7u); }
+        subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+      }
     }
     workgroupBarrier();
 
@@ -235,17 +271,52 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       workgroupBarrier();
     }
     total += added;
-    for (var s = 0u; s < STEPS; s++) {
-      let weights = subgroupMatrixLoad<Left, row_major>(
-        &scores, own + s / HALF_STEPS * WEIGHT_HALF + s % HALF_STEPS * 2u, SCORE_STRIDE);
-      addValues(&sum0, weights, s, slice);
-      if (PIECES > 1u) { addValues(&sum1, weights, s, slice + 1u); }
-      if (PIECES > 2u) { addValues(&sum2, weights, s, slice + 2u); }
-      if (PIECES > 3u) { addValues(&sum3, weights, s, slice + 3u); }
-      if (PIECES > 4u) { addValues(&sum4, weights, s, slice + 4u); }
-      if (PIECES > 5u) { addValues(&sum5, weights, s, slice + 5u); }
-      if (PIECES > 6u) { addValues(&sum6, weights, s, slice + 6u); }
-      if (PIECES > 7u) { addValues(&sum7, weights, s, slice + 7u); }
+    if (SPLIT == 1u && CODED) {
+      let lowWeights = subgroupMatrixLoad<Left, row_major>(&scores, own, SCORE_STRIDE);
+      let highWeights = subgroupMatrixLoad<Left, row_major>(&scores, own + WEIGHT_HALF, SCORE_STRIDE);
+      sum0 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT, VALUE_STRIDE), sum0);
+      sum0 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + SECOND / 8u, VALUE_STRIDE), sum0);
+      if (PIECES > 1u) {
+        sum1 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(1u, PIECES - 1u) * PIECE, VALUE_STRIDE), sum1);
+        sum1 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(1u, PIECES - 1u) * PIECE + SECOND / 8u, VALUE_STRIDE), sum1);
+      }
+      if (PIECES > 2u) {
+        sum2 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(2u, PIECES - 1u) * PIECE, VALUE_STRIDE), sum2);
+        sum2 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(2u, PIECES - 1u) * PIECE + SECOND / 8u, VALUE_STRIDE), sum2);
+      }
+      if (PIECES > 3u) {
+        sum3 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(3u, PIECES - 1u) * PIECE, VALUE_STRIDE), sum3);
+        sum3 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(3u, PIECES - 1u) * PIECE + SECOND / 8u, VALUE_STRIDE), sum3);
+      }
+      if (PIECES > 4u) {
+        sum4 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(4u, PIECES - 1u) * PIECE, VALUE_STRIDE), sum4);
+        sum4 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(4u, PIECES - 1u) * PIECE + SECOND / 8u, VALUE_STRIDE), sum4);
+      }
+      if (PIECES > 5u) {
+        sum5 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(5u, PIECES - 1u) * PIECE, VALUE_STRIDE), sum5);
+        sum5 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(5u, PIECES - 1u) * PIECE + SECOND / 8u, VALUE_STRIDE), sum5);
+      }
+      if (PIECES > 6u) {
+        sum6 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(6u, PIECES - 1u) * PIECE, VALUE_STRIDE), sum6);
+        sum6 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(6u, PIECES - 1u) * PIECE + SECOND / 8u, VALUE_STRIDE), sum6);
+      }
+      if (PIECES > 7u) {
+        sum7 = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(7u, PIECES - 1u) * PIECE, VALUE_STRIDE), sum7);
+        sum7 = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + min(7u, PIECES - 1u) * PIECE + SECOND / 8u, VALUE_STRIDE), sum7);
+      }
+    } else {
+      for (var s = 0u; s < STEPS; s++) {
+        let weights = subgroupMatrixLoad<Left, row_major>(
+          &scores, own + s / HALF_STEPS * WEIGHT_HALF + s % HALF_STEPS * 2u, SCORE_STRIDE);
+        addValues(&sum0, weights, s, slice);
+        if (PIECES > 1u) { addValues(&sum1, weights, s, slice + 1u); }
+        if (PIECES > 2u) { addValues(&sum2, weights, s, slice + 2u); }
+        if (PIECES > 3u) { addValues(&sum3, weights, s, slice + 3u); }
+        if (PIECES > 4u) { addValues(&sum4, weights, s, slice + 4u); }
+        if (PIECES > 5u) { addValues(&sum5, weights, s, slice + 5u); }
+        if (PIECES > 6u) { addValues(&sum6, weights, s, slice + 6u); }
+        if (PIECES > 7u) { addValues(&sum7, weights, s, slice + 7u); }
+      }
     }
   }
 
@@ -282,8 +353,7 @@ fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse
   let a = bitcast<vec4<f32>>(scores[at]) * inverse;
   let b = bitcast<vec4<f32>>(scores[at + 1u]) * inverse;
   if (OUT_F16) {
-    out[place / 8u] = vec4<u32>(
-      bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
+    out[place / 8u] = halves(a, b);
   } else {
     out[place / 4u] = bitcast<vec4<u32>>(a);
     out[place / 4u + 1u] = bitcast<vec4<u32>>(b);
@@ -301,7 +371,7 @@ fn addKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
 }
 
 fn addValues(sum: ptr<function, Result>, weights: Left, s: u32, piece: u32) {
-  if (INT4) {
+  if (CODED) {
     let right = subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
     *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
   } else {
@@ -317,8 +387,7 @@ fn storeWeights(mineScores: array<vec4<f32>, TOKENS / 8u>, most: f32, at: u32) -
     let a = select(vec4<f32>(0.0), exp2(mineScores[i * 2u] - most), mineScores[i * 2u] > vec4<f32>(HIDDEN_SCORE));
     let b = select(vec4<f32>(0.0), exp2(mineScores[i * 2u + 1u] - most), mineScores[i * 2u + 1u] > vec4<f32>(HIDDEN_SCORE));
     total += dot(a + b, vec4<f32>(1.0));
-    scores[at + i] = vec4<u32>(
-      bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
+    scores[at + i] = halves(a, b);
   }
   return total;
 }
@@ -329,106 +398,9 @@ fn storeQueries(kvHead: u32, row: u32, chunk: u32, at: u32) {
   let word = (((row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + chunk * 8u) / 4u;
   var a = queries[word] * params.scale;
   var b = queries[word + 1u] * params.scale;
-  if (INT4) {
+  if (CODED) {
     a = a.xzyw;
     b = b.xzyw;
   }
-  tile[at + chunk] = vec4<u32>(
-    bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
-}
-
-// Words of the tile at `first` from the cache to this thread. Past the context: whatever the ring holds, unused.
-fn load(kvHead: u32, first: u32, local: u32) {
-  let part = first % 32u / TOKENS;
-  for (var i = 0u; i < EACH; i++) {
-    let item = min(local + i * WORKGROUP, ITEMS - 1u);
-    let token = tokenOf(item % TOKENS, part);
-    let block = blockAt(kvHead, first + token / 32u * 32u);
-    let piece = item / TOKENS;
-    keyWords[i] = keys[block + piece * 32u + token % 32u];
-    if (INT4) {
-      keyScales[i] = keys[block + SCALES_AT + piece * 8u + token % 32u / 4u][token % 4u];
-    }
-  }
-  for (var i = 0u; i < EACH; i++) {
-    let item = min(local + i * WORKGROUP, ITEMS - 1u);
-    if (INT4) {
-      // One word, 8 tokens, of 4 dims of a group.
-      let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
-      let word = words % 4u;
-      let block = blockAt(kvHead, first + words / 4u * 32u);
-      let group = item / TOKENS;
-      let d = block + group * 32u + item % TOKENS / (TOKENS / 8u);
-      valueWords[i] = vec4<u32>(values[d][word], values[d + 8u][word], values[d + 16u][word], values[d + 24u][word]);
-      lowScales[i] = values[block + SCALES_AT + group * 8u + word];
-      highScales[i] = values[block + SCALES_AT + group * 8u + word + 4u];
-    } else {
-      let token = tokenOf(item / CHUNKS, part);
-      valueWords[i] = values[blockAt(kvHead, first + token / 32u * 32u) + token % 32u * CHUNKS + item % CHUNKS];
-    }
-  }
-}
-
-fn blockAt(kvHead: u32, position: u32) -> u32 {
-  return (kvHead * (params.capacity / 32u) + position % params.capacity / 32u) * BLOCK_WORDS;
-}
-
-fn expandKeys(local: u32) {
-  for (var i = 0u; i < EACH; i++) {
-    let item = local + i * WORKGROUP;
-    if (item < ITEMS) {
-      let at = item % TOKENS * KEY_STRIDE;
-      let piece = item / TOKENS;
-      let words = keyWords[i];
-      if (INT4) {
-        let range = bitcast<vec2<f16>>(keyScales[i]);
-        let scale = range.xx;
-        let zero = range.yy;
-        for (var high = 0u; high < 2u; high++) {
-          let codes = words >> vec4<u32>(high * 4u);
-          if (piece * 4u + high * 2u < CHUNKS) {
-            tile[at + piece * 4u + high * 2u] = vec4<u32>(
-              expand(codes.x, scale, zero), expand(codes.x >> 8u, scale, zero),
-              expand(codes.y, scale, zero), expand(codes.y >> 8u, scale, zero));
-            tile[at + piece * 4u + high * 2u + 1u] = vec4<u32>(
-              expand(codes.z, scale, zero), expand(codes.z >> 8u, scale, zero),
-              expand(codes.w, scale, zero), expand(codes.w >> 8u, scale, zero));
-          }
-        }
-      } else {
-        tile[at + piece] = words;
-      }
-    }
-  }
-}
-
-fn expandValues(local: u32) {
-  for (var i = 0u; i < EACH; i++) {
-    let item = local + i * WORKGROUP;
-    if (item < ITEMS) {
-      let words = valueWords[i];
-      if (INT4) {
-        let low = lowScales[i];
-        let high = highScales[i];
-        let s0 = lowHalves(low.x, low.z);
-        let z0 = highHalves(low.x, low.z);
-        let s1 = lowHalves(low.y, low.w);
-        let z1 = highHalves(low.y, low.w);
-        let s2 = lowHalves(high.x, high.z);
-        let z2 = highHalves(high.x, high.z);
-        let s3 = lowHalves(high.y, high.w);
-        let z3 = highHalves(high.y, high.w);
-        let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
-        for (var j = 0u; j < 4u; j++) {
-          if (d + j * 8u < HEAD_DIM) {
-            let word = words[j];
-            tile[VALUES_AT + (d + j * 8u) * VALUE_STRIDE + item % (TOKENS / 8u)] = vec4<u32>(
-              expand(word, s0, z0), expand(word >> 8u, s1, z1), expand(word >> 4u, s2, z2), expand(word >> 12u, s3, z3));
-          }
-        }
-      } else {
-        tile[VALUES_AT + item / CHUNKS * VALUE_STRIDE + item % CHUNKS] = words;
-      }
-    }
-  }
+  tile[at + chunk] = halves(a, b);
 }

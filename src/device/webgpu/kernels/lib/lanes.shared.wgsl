@@ -1,4 +1,4 @@
-// Maximum and sum over rows of LANES consecutive invocations, through workgroup memory: for devices without subgroups of one
+// Maximum, sum and exchange over rows of LANES consecutive invocations, through workgroup memory: for devices without subgroups of one
 // size. The kernel declares WORKGROUP and LANES, 32 at most; all of a workgroup takes part.
 var<workgroup> laneValues: array<f32, WORKGROUP>;
 
@@ -27,4 +27,16 @@ fn lanesSum(value: f32, local: u32) -> f32 {
   }
   workgroupBarrier();
   return laneValues[local / LANES * LANES];
+}
+
+// The value of the invocation whose number differs in the bits of `mask`, less than LANES.
+fn lanesXor(value: vec4<f32>, mask: u32, local: u32) -> vec4<f32> {
+  var other = vec4<f32>();
+  for (var i = 0u; i < 4u; i++) {
+    workgroupBarrier();
+    laneValues[local] = value[i];
+    workgroupBarrier();
+    other[i] = laneValues[local ^ mask];
+  }
+  return other;
 }

@@ -1,7 +1,8 @@
-// Maximum and sum over rows of LANES consecutive invocations: shuffles within a subgroup (or part of a wider one), workgroup
+// Maximum, sum and exchange over rows of LANES consecutive invocations: shuffles within a subgroup (or part of a wider one), workgroup
 // memory across smaller ones. The kernel declares WORKGROUP, LANES, 32 at most, and SUBGROUP; all of a workgroup takes part.
 const LANE_REACH: u32 = min(SUBGROUP, LANES);
 var<workgroup> laneValues: array<f32, WORKGROUP / LANE_REACH>;
+var<workgroup> laneFours: array<vec4<f32>, select(WORKGROUP, 1u, LANE_REACH == LANES)>;
 
 fn lanesMax(value: f32, local: u32) -> f32 {
   var most = value;
@@ -37,4 +38,15 @@ fn lanesSum(value: f32, local: u32) -> f32 {
     total += laneValues[local / LANES * (LANES / LANE_REACH) + i];
   }
   return total;
+}
+
+// The value of the invocation whose number differs in the bits of `mask`, less than LANES.
+fn lanesXor(value: vec4<f32>, mask: u32, local: u32) -> vec4<f32> {
+  if (LANE_REACH == LANES) {
+    return subgroupShuffleXor(value, mask);
+  }
+  workgroupBarrier();
+  laneFours[local] = value;
+  workgroupBarrier();
+  return laneFours[local ^ mask];
 }

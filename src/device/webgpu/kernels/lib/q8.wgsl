@@ -21,15 +21,21 @@ fn q8Quantize(values: array<vec4<f32>, 8>) -> Q8Group {
   let scale = most / 127.0;
   let inverse = select(0.0, 127.0 / most, most > 0.0);
   var group: Q8Group;
-  var lowSum = 0i;
-  var highSum = 0i;
   for (var i = 0u; i < 4u; i++) {
     group.low[i] = pack4xI8(vec4<i32>(round(values[i] * inverse)));
     group.high[i] = pack4xI8(vec4<i32>(round(values[i + 4u] * inverse)));
-    lowSum += dot4I8Packed(group.low[i], Q8_ONES);
-    highSum += dot4I8Packed(group.high[i], Q8_ONES);
   }
-  group.scales = vec4<u32>(
-    bitcast<u32>(scale), bitcast<u32>(scale * f32(lowSum)), bitcast<u32>(scale * f32(highSum)), 0u);
+  group.scales = q8Scales(scale, group.low, group.high);
   return group;
+}
+
+// The third plane of a group with these codes.
+fn q8Scales(scale: f32, low: vec4<u32>, high: vec4<u32>) -> vec4<u32> {
+  let lowSum = q8Sum(low.x) + q8Sum(low.y) + q8Sum(low.z) + q8Sum(low.w);
+  let highSum = q8Sum(high.x) + q8Sum(high.y) + q8Sum(high.z) + q8Sum(high.w);
+  return vec4<u32>(bitcast<u32>(scale), bitcast<u32>(scale * f32(lowSum)), bitcast<u32>(scale * f32(highSum)), 0u);
+}
+
+fn q8Sum(codes: u32) -> i32 {
+  return dot4I8Packed(codes, Q8_ONES);
 }

@@ -1,0 +1,85 @@
+/**
+ * The dispatch of appendKv: which values serve a cache, and what is normed, turned and rotated on the way. kv.ts owns the
+ * layout; the kernel owns the codes.
+ */
+import type { Cache } from "../contract.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { View } from "./forms.ts";
+import { KV_BLOCK, kvBufferBytes, kvConstants, kvFormat } from "./kv.ts";
+import { packParams } from "./wgsl.ts";
+
+/** Rows of head vectors before norm and RoPE, each optional. */
+export interface Heads {
+  readonly view: View;
+  readonly norm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
+}
+
+export interface AppendOptions {
+  readonly cache: Cache;
+  readonly keys: Heads;
+  readonly values: View;
+  /** turns: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. For keys and queries alike. */
+  readonly rope: { readonly turns: Buffer; readonly pairs: number } | null;
+  /** Queries that are normed and turned on the way; out: [tokens, heads, headDim] f32. */
+  readonly queries: (Heads & { readonly heads: number; readonly out: Buffer }) | null;
+  readonly cacheKeys: Buffer;
+  readonly cacheValues: Buffer;
+  /** 16 bytes, bound as a uniform where there is no norm weight. */
+  readonly spare: Buffer;
+  /** A new activation: bound where no queries are written. */
+  scratch(label: string, bytes: number): Buffer;
+}
+
+/** Buffers of norm weights are bound as uniforms. */
+export function appendDispatch(options: AppendOptions): Dispatch {
+  const { cache, keys, values, rope, queries, spare } = options;
+  const { kvHeads, headDim, capacity } = cache;
+  const format = kvFormat(cache.codec.name);
+  const heads = queries?.heads ?? 0;
+  const from = queries?.view ?? keys.view;
+  const words = (norm: Heads["norm"] | undefined) => (norm?.weight ? headDim / 4 : 1);
+  return {
+    label: "appendKv",
+    kernel: {
+      kernel: "appendKv",
+      values: {
+        HEADS: heads,
+        KV_HEADS: kvHeads,
+        ...kvConstants(format, headDim),
+        PAIRS: rope?.pairs ?? 0,
+        NORM_KEYS: keys.norm !== null,
+        NORM_QUERIES: Boolean(queries?.norm),
+        KEY_NORM_WORDS: words(keys.norm),
+        QUERY_NORM_WORDS: words(queries?.norm),
+      },
+    },
+    params: packParams("appendKv", {
+      keysAt: keys.view.offset,
+      keysStride: keys.view.stride,
+      valuesAt: values.offset,
+      valuesStride: values.stride,
+      queriesAt: from.offset,
+      queriesStride: from.stride,
+      capacity,
+      keyEpsilon: keys.norm?.epsilon ?? 0,
+      queryEpsilon: queries?.norm?.epsilon ?? 0,
+    }),
+    buffers: {
+      keysIn: keys.view.buffer,
+      valuesIn: values.buffer,
+      queriesIn: from.buffer,
+      turns: rope?.turns ?? keys.view.buffer,
+      keyNorm: keys.norm?.weight ?? spare,
+      queryNorm: queries?.norm?.weight ?? spare,
+      keys: options.cacheKeys,
+      values: options.cacheValues,
+      queries: queries?.out ?? options.scratch("no queries", 16),
+    },
+    workgroups: ({ tokens, position }) => [
+      Math.ceil(((position % KV_BLOCK) + tokens) / KV_BLOCK),
+      2 * kvHeads + heads,
+      1,
+    ],
+    bytes: ({ tokens }) => (2 * tokens * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity,
+  };
+}

@@ -1,0 +1,126 @@
+/**
+ * The dispatches of attendDecode: one token's queries over the cache, cut into spans of positions, and the merge of the
+ * spans. Owns which kernel serves a cache and a device, how heads are shared out within the limits of registers and
+ * workgroup memory, and the number of spans (mirrored by lib/spans.wgsl); kv.ts owns the layout.
+ */
+import type { Cache } from "../contract.ts";
+import { type AttendOptions, scaling, visible } from "./attend-options.ts";
+import type { Dispatch, StepShape } from "./dispatch.ts";
+import { type KvFormat, kvBufferBytes, kvConstants, kvFormat, kvGroups } from "./kv.ts";
+import { packParams } from "./wgsl.ts";
+
+/** A kernel for one token's queries. */
+interface DecodeKernel {
+  readonly kernel: "attendDecode" | "attendDecodeF16" | "attendDecodeMatrix";
+  /** Positions at a time: spans are multiples of it. */
+  readonly tile: number;
+  /** Workgroups that share a KV head's query heads. */
+  readonly sets: number;
+  /** That a long context is cut into. */
+  readonly workgroups: number;
+  readonly values: Readonly<Record<string, number | boolean>>;
+}
+
+/**
+ * Integer dot products for 4-bit caches, f32 arithmetic for f16. heads of a workgroup: bounded by registers (8), and by
+ * what workgroup memory holds of the 16 KiB that every device has: for each head and token an f32 score or a byte for each
+ * group of dims, and the queries. A tile of 128 tokens, a thread each: 16 -> 14 us at 1K and 149 -> 143 us at 128K against
+ * 256 (H100, int4, 2026-11-23, bench row attendDecode). Four workgroups a core on 132 cores: 128K tokens, 64/8 heads of 128,
+ * int4 195 us with 264, 143 with 528, 150 with 1056; f16 320 and 249.
+ */
+function plainKernel(format: KvFormat, group: number, headDim: number): DecodeKernel {
+  const most = format === "f16" ? 1024 / headDim : 64 / kvGroups(headDim);
+  const sets = Math.ceil(group / Math.min(8, most));
+  const common = { tile: 128, sets, workgroups: 528 };
+  const values = { HEADS: Math.ceil(group / sets), TILE: common.tile };
+  if (format === "f16") return { kernel: "attendDecodeF16", ...common, values: { ...values, BATCH: 4 } };
+  const dims = headDim > 64 ? 4 : 2;
+  return {
+    kernel: "attendDecode",
+    ...common,
+    values: { ...values, DIMS: dims, AHEAD: Math.min(4, kvGroups(headDim)) },
+  };
+}
+
+/** Subgroup matrices, for 4-bit caches and heads that a subgroup's registers hold. */
+function matrixKernel(group: number): DecodeKernel {
+  return { kernel: "attendDecodeMatrix", tile: 32, sets: Math.ceil(group / 8), workgroups: 1584, values: {} };
+}
+
+/** attendMerge looks at every span with a thread of its own, of as many as its workgroup memory allows. */
+const mergeThreads = (headDim: number) => (headDim > 256 ? 128 : 256);
+
+/** The spans of a decode step at `position`; spansOf of lib/spans.wgsl counts them alike. */
+function spanCount(cache: Cache, position: number, tile: number, most: number): number {
+  const tiles = Math.ceil(visible(cache, position).count / tile);
+  return Math.ceil(tiles / Math.ceil(tiles / most));
+}
+
+export function attendDecode(options: AttendOptions): Dispatch[] {
+  const { traits, cache, heads, scale, softcap, form } = options;
+  const { kvHeads, headDim, capacity } = cache;
+  const format = kvFormat(cache.codec.name);
+  const group = heads / kvHeads;
+  const matrices =
+    traits.matrices && traits.subgroup === 32 && format !== "f16" && headDim <= 128 && !options.plain;
+  const chosen = matrices ? matrixKernel(group) : plainKernel(format, group, headDim);
+  const { kernel, tile, sets } = chosen;
+  const mostTiles = Math.ceil(visible(cache, capacity - 1).count / tile) + 1;
+  const most = Math.min(
+    mostTiles,
+    mergeThreads(headDim),
+    Math.max(1, Math.round((options.workgroups ?? chosen.workgroups) / (kvHeads * sets))),
+  );
+  const partials = options.scratch("partials", heads * most * (headDim + 4) * 4);
+  const bytes = (2 * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity;
+  const window = cache.window ?? 0;
+  const spans = ({ position }: StepShape) => spanCount(cache, position, tile, most);
+  const libs = { lanes: traits.subgroup === null ? "shared" : "subgroup" };
+  const SUBGROUP = traits.subgroup ?? 1;
+  return [
+    {
+      label: "attendDecode",
+      kernel: {
+        kernel,
+        libs: matrices ? {} : libs,
+        values: {
+          KV_HEADS: kvHeads,
+          GROUP: group,
+          ...kvConstants(format, headDim),
+          MOST_SPANS: most,
+          HAS_SOFTCAP: softcap > 0,
+          ...(matrices ? {} : { SUBGROUP }),
+          ...chosen.values,
+          ...options.values,
+        },
+      },
+      params: packParams(kernel, { capacity, window, ...scaling(scale, softcap) }),
+      buffers: {
+        queries: options.queries,
+        keys: options.cacheKeys,
+        values: options.cacheValues,
+        partials,
+      },
+      workgroups: (step) => [spans(step), kvHeads * sets, 1],
+      bytes: ({ position }) => bytes * visible(cache, position).count,
+    },
+    {
+      label: "attendMerge",
+      kernel: {
+        kernel: "attendMerge",
+        libs,
+        values: {
+          HEAD_DIM: headDim,
+          TILE: tile,
+          MOST_SPANS: most,
+          SUBGROUP,
+          ROTATE: format === "rq4",
+          OUT_Q8: form === "q8",
+        },
+      },
+      params: packParams("attendMerge", { window, outGroups: (heads * headDim) / 32 }),
+      buffers: { partials, out: options.out },
+      workgroups: () => [heads, 1, 1],
+    },
+  ];
+}

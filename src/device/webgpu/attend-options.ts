@@ -1,0 +1,50 @@
+/**
+ * What attention is asked for, in both modes, and the arithmetic that its kernels share: which positions a query sees, and
+ * the scaling of scores. Refuses to know kernels.
+ */
+import type { Cache } from "../contract.ts";
+import type { Buffer } from "./dispatch.ts";
+import type { Form } from "./forms.ts";
+import type { Traits } from "./gpu.ts";
+import { KV_BLOCK } from "./kv.ts";
+
+export interface AttendOptions {
+  readonly traits: Traits;
+  readonly mode: "decode" | "prompt";
+  readonly cache: Cache;
+  readonly heads: number;
+  readonly scale: number;
+  readonly softcap: number;
+  /** [tokens, heads, headDim] f32. */
+  readonly queries: Buffer;
+  /** `rq4` attends with rotated queries: appendKv has rotated these; else attention does. */
+  readonly rotated: boolean;
+  readonly cacheKeys: Buffer;
+  readonly cacheValues: Buffer;
+  /** [tokens, heads * headDim] in `form`: decode f32 or q8, prompt f32 or f16. */
+  readonly out: Buffer;
+  readonly form: Form;
+  /** Most tokens of a step in this mode. */
+  readonly maxTokens: number;
+  /** Workgroups that a long context is cut into; for measuring. */
+  readonly workgroups?: number;
+  /** Values of the decode kernel instead of the chosen ones; for measuring. */
+  readonly values?: Readonly<Record<string, number | boolean>>;
+  /** Without subgroup matrices where there are; for measuring. */
+  readonly plain?: boolean;
+  scratch(label: string, bytes: number): Buffer;
+}
+
+/** Positions that a step's first query sees: [from the block of the oldest, to the last]. */
+export function visible({ window }: Cache, position: number): { first: number; count: number } {
+  const oldest = window === null ? 0 : Math.max(0, position + 1 - window);
+  const first = oldest - (oldest % KV_BLOCK);
+  return { first, count: position + 1 - first };
+}
+
+/** exp2 instead of exp, and no division before tanh: the two factors around the soft cap. */
+export function scaling(scale: number, softcap: number) {
+  return softcap > 0
+    ? { scale: scale / softcap, cap: softcap * Math.LOG2E }
+    : { scale: scale * Math.LOG2E, cap: 0 };
+}

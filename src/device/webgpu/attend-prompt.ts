@@ -1,0 +1,56 @@
+/**
+ * The dispatch of attendPrompt: a chunk's queries over the cache, with subgroup matrices where the device has them. Owns
+ * how rows and dims are shared out within the limits of registers and workgroup memory.
+ */
+import { type AttendOptions, scaling, visible } from "./attend-options.ts";
+import type { Dispatch } from "./dispatch.ts";
+import { kvBufferBytes, kvConstants, kvFormat } from "./kv.ts";
+import { packParams } from "./wgsl.ts";
+
+/** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
+const promptRows = (headDim: number) => (headDim > 256 ? 16 : headDim > 128 ? 32 : 64);
+
+/** Four subgroups, each with at most 128 dims of 16 rows of sums in registers, and at most 32 KiB of workgroup memory. */
+function matrixShape(headDim: number) {
+  if (headDim <= 128) return { ROW_BLOCKS: 4, SPLIT: 1, TOKENS: 32, ONE_TILE: false };
+  if (headDim <= 256) return { ROW_BLOCKS: 2, SPLIT: 2, TOKENS: 32, ONE_TILE: true };
+  return { ROW_BLOCKS: 1, SPLIT: 4, TOKENS: 16, ONE_TILE: true };
+}
+
+export function attendPrompt(options: AttendOptions): Dispatch[] {
+  const { traits, cache, heads, scale, softcap, form } = options;
+  // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
+  const matrices = traits.matrices && traits.subgroup === 32 && !options.plain;
+  const { kvHeads, headDim, capacity } = cache;
+  const format = kvFormat(cache.codec.name);
+  const group = heads / kvHeads;
+  const shape = matrices ? matrixShape(headDim) : { ROWS: promptRows(headDim) };
+  const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
+  const bytes = (2 * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity;
+  const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
+  return [
+    {
+      label: "attendPrompt",
+      kernel: {
+        kernel,
+        values: {
+          KV_HEADS: kvHeads,
+          GROUP: group,
+          ...kvConstants(format, headDim),
+          ...shape,
+          HAS_SOFTCAP: softcap > 0,
+          OUT_F16: form === "f16",
+        },
+      },
+      params: packParams(kernel, { capacity, window: cache.window ?? 0, ...scaling(scale, softcap) }),
+      buffers: {
+        queries: options.queries,
+        keys: options.cacheKeys,
+        values: options.cacheValues,
+        out: options.out,
+      },
+      workgroups: ({ tokens }) => [Math.ceil((tokens * group) / rows), kvHeads, 1],
+      bytes: ({ tokens, position }) => bytes * (visible(cache, position).count + tokens - 1),
+    },
+  ];
+}

@@ -1,0 +1,141 @@
+// A tile of the cache on its way into attendPromptMatrix's workgroup memory: loaded by words, then expanded to f16. The kernel
+// declares what is named in capitals, the bindings `params`, `keys`, `values` and the workgroup's `tile`; it appends nibbles.
+
+// What a thread has loaded of the next tile.
+var<private> keyWords: array<vec4<u32>, EACH>;
+var<private> keyScales: array<u32, EACH>;
+var<private> valueWords: array<vec4<u32>, EACH>;
+var<private> lowScales: array<vec4<u32>, EACH>;
+var<private> highScales: array<vec4<u32>, EACH>;
+
+// Position in a tile's blocks of 32 that a column holds, if the tile is their `part`: 4 low codes of a word, 4 high ones.
+fn tokenOf(column: u32, part: u32) -> u32 {
+  let word = column / 8u + part * (TOKENS / 8u);
+  return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
+}
+
+// Words of the tile at `first` from the cache to this thread. Past the context: whatever the ring holds, unused.
+fn load(kvHead: u32, first: u32, local: u32) {
+  let part = first % 32u / TOKENS;
+  for (var i = 0u; i < EACH; i++) {
+    let item = min(local + i * WORKGROUP, ITEMS - 1u);
+    let token = tokenOf(item % TOKENS, part);
+    let block = blockAt(kvHead, first + token / 32u * 32u);
+    let piece = item / TOKENS;
+    keyWords[i] = keys[block + piece * 32u + token % 32u];
+    if (RQ4) {
+      keyScales[i] = keys[block + SCALES_AT + token % 32u / 8u][token % 8u / 2u] >> (token % 2u * 16u);
+    } else if (INT4) {
+      keyScales[i] = keys[block + SCALES_AT + piece * 8u + token % 32u / 4u][token % 4u];
+    }
+  }
+  for (var i = 0u; i < EACH; i++) {
+    let item = min(local + i * WORKGROUP, ITEMS - 1u);
+    if (CODED) {
+      // One word, 8 tokens, of 4 dims of a group.
+      let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
+      let word = words % 4u;
+      let block = blockAt(kvHead, first + words / 4u * 32u);
+      let group = item / TOKENS;
+      let d = block + group * 32u + item % TOKENS / (TOKENS / 8u);
+      valueWords[i] = vec4<u32>(values[d][word], values[d + 8u][word], values[d + 16u][word], values[d + 24u][word]);
+      if (RQ4) {
+        let low = values[block + SCALES_AT + word / 2u];
+        let high = values[block + SCALES_AT + word / 2u + 2u];
+        let pairs = select(vec4<u32>(low.xy, high.xy), vec4<u32>(low.zw, high.zw), word % 2u == 1u);
+        lowScales[i] = pairs;
+      } else {
+        lowScales[i] = values[block + SCALES_AT + group * 8u + word];
+        highScales[i] = values[block + SCALES_AT + group * 8u + word + 4u];
+      }
+    } else {
+      let token = tokenOf(item / CHUNKS, part);
+      valueWords[i] = values[blockAt(kvHead, first + token / 32u * 32u) + token % 32u * CHUNKS + item % CHUNKS];
+    }
+  }
+}
+
+fn blockAt(kvHead: u32, position: u32) -> u32 {
+  return (kvHead * (params.capacity / 32u) + position % params.capacity / 32u) * BLOCK_WORDS;
+}
+
+// Codes in the low four bits of each half of `word >> shift`.
+fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
+  if (RQ4) {
+    // scale: of 2 code - 15.
+    let place = select(word >> (max(shift, 1u) - 1u), word << 1u, shift == 0u);
+    return bitcast<u32>(bitcast<vec2<f16>>(centre(place)) * scale);
+  }
+  return expand(word >> shift, scale, zero);
+}
+
+// Codes of rq4 are expanded to 2 code - 15.
+fn halved(scale: vec2<f16>) -> vec2<f16> {
+  return select(scale, scale * 0.5h, RQ4);
+}
+
+fn expandKeys(local: u32) {
+  for (var i = 0u; i < EACH; i++) {
+    let item = local + i * WORKGROUP;
+    if (item < ITEMS) {
+      let at = item % TOKENS * KEY_STRIDE;
+      let piece = item / TOKENS;
+      let words = keyWords[i];
+      if (CODED) {
+        let range = bitcast<vec2<f16>>(keyScales[i]);
+        let scale = halved(range.xx);
+        let zero = range.yy;
+        for (var high = 0u; high < 2u; high++) {
+          let codes = words >> vec4<u32>(high * 4u);
+          if (piece * 4u + high * 2u < CHUNKS) {
+            tile[at + piece * 4u + high * 2u] = vec4<u32>(
+              code(codes.x, 0u, scale, zero), code(codes.x, 8u, scale, zero),
+              code(codes.y, 0u, scale, zero), code(codes.y, 8u, scale, zero));
+            tile[at + piece * 4u + high * 2u + 1u] = vec4<u32>(
+              code(codes.z, 0u, scale, zero), code(codes.z, 8u, scale, zero),
+              code(codes.w, 0u, scale, zero), code(codes.w, 8u, scale, zero));
+          }
+        }
+      } else {
+        tile[at + piece] = words;
+      }
+    }
+  }
+}
+
+fn expandValues(local: u32) {
+  for (var i = 0u; i < EACH; i++) {
+    let item = local + i * WORKGROUP;
+    if (item < ITEMS) {
+      let words = valueWords[i];
+      if (CODED) {
+        var low = lowScales[i];
+        var high = highScales[i];
+        if (RQ4) {
+          // Two tokens a word; scales alone.
+          let pairs = lowScales[i];
+          low = vec4<u32>(pairs.x, pairs.x >> 16u, pairs.y, pairs.y >> 16u);
+          high = vec4<u32>(pairs.z, pairs.z >> 16u, pairs.w, pairs.w >> 16u);
+        }
+        let s0 = halved(lowHalves(low.x, low.z));
+        let z0 = highHalves(low.x, low.z);
+        let s1 = halved(lowHalves(low.y, low.w));
+        let z1 = highHalves(low.y, low.w);
+        let s2 = halved(lowHalves(high.x, high.z));
+        let z2 = highHalves(high.x, high.z);
+        let s3 = halved(lowHalves(high.y, high.w));
+        let z3 = highHalves(high.y, high.w);
+        let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
+        for (var j = 0u; j < 4u; j++) {
+          if (d + j * 8u < HEAD_DIM) {
+            let word = words[j];
+            tile[VALUES_AT + (d + j * 8u) * VALUE_STRIDE + item % (TOKENS / 8u)] = vec4<u32>(
+              code(word, 0u, s0, z0), code(word, 8u, s1, z1), code(word, 4u, s2, z2), code(word, 12u, s3, z3));
+          }
+        }
+      } else {
+        tile[VALUES_AT + item / CHUNKS * VALUE_STRIDE + item % CHUNKS] = words;
+      }
+    }
+  }
+}

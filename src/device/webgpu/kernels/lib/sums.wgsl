@@ -1,0 +1,31 @@
+// Sums of attendDecodeMatrix on their way through workgroup memory, since elements of matrices cannot be reached. The kernel
+// declares `stage`, `partials`, Result and the strides.
+
+// Columns of 16 dims of O' by a factor each.
+fn shrinkPiece(sum: ptr<function, Result>, lowShrink: vec4<f32>, highShrink: vec4<f32>, lane: u32) {
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&stage, 0u, *sum, SCORE_STRIDE);
+  workgroupBarrier();
+  if (lane < 16u) {
+    let low = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE]) * lowShrink;
+    let high = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE + 1u]) * highShrink;
+    stage[lane * SCORE_STRIDE] = bitcast<vec4<u32>>(low);
+    stage[lane * SCORE_STRIDE + 1u] = bitcast<vec4<u32>>(high);
+  }
+  workgroupBarrier();
+  *sum = subgroupMatrixLoad<Result, row_major>(&stage, 0u, SCORE_STRIDE);
+  workgroupBarrier();
+}
+
+// 32 dims of the workgroup's heads from `stage` to their partials.
+fn storeSums(span: u32, group: u32, heads: u32, lane: u32) {
+  let four = group * 8u + lane % 8u;
+  if (four < FOURS) {
+    if (lane / 8u < heads) {
+      partials[span + lane / 8u * MOST_SPANS * SPAN_STRIDE + four] = bitcast<vec4<f32>>(stage[lane / 8u * SUM_STRIDE + lane % 8u]);
+    }
+    if (lane / 8u + 4u < heads) {
+      partials[span + (lane / 8u + 4u) * MOST_SPANS * SPAN_STRIDE + four] = bitcast<vec4<f32>>(stage[(lane / 8u + 4u) * SUM_STRIDE + lane % 8u]);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+// rotate: head vectors by the rotation of rq4, or back by its transpose. Where no neighbour does it on the way: queries that
+// appendKv did not turn, and what attendPrompt has summed. A row of 32 threads does one vector in workgroup memory.
+// lib: step, rotation
+// <values>
+const HEAD_DIM: u32 = 64u;
+const BACK: bool = false;
+// 0: f32; 1: f16, two a word.
+const OUT_FORM: u32 = 0u;
+// </values>
+
+const ROWS: u32 = 4u;
+const LANES: u32 = 32u;
+
+struct Params {
+  heads: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+// [tokens][heads][HEAD_DIM]
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<u32>;
+
+var<workgroup> vectors: array<f32, ROWS * HEAD_DIM>;
+
+@compute @workgroup_size(128)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let all = step.tokens * params.heads;
+  let vector = (workgroup.x + workgroup.y * 65535u) * ROWS + local / LANES;
+  // Rows past the end do the last vector again.
+  let begin = min(vector, all - 1u) * HEAD_DIM;
+  let mine = local / LANES * HEAD_DIM;
+  let lane = local % LANES;
+  let factor = rotationFactor(HEAD_DIM);
+  for (var d = lane; d < HEAD_DIM; d += LANES) {
+    var value = x[begin + d] * factor;
+    if (!BACK) {
+      value = turnedSign(value, d);
+    }
+    vectors[mine + d] = value;
+  }
+  for (var stride = 1u; stride < rotationBlock(HEAD_DIM); stride *= 2u) {
+    workgroupBarrier();
+    for (var i = lane; i < HEAD_DIM / 2u; i += LANES) {
+      let at = mine + butterfly(i, stride);
+      let a = vectors[at];
+      let b = vectors[at + stride];
+      vectors[at] = a + b;
+      vectors[at + stride] = a - b;
+    }
+  }
+  workgroupBarrier();
+  if (vector >= all) {
+    return;
+  }
+  for (var pair = lane; pair < HEAD_DIM / 2u; pair += LANES) {
+    let d = pair * 2u;
+    var two = vec2<f32>(vectors[mine + d], vectors[mine + d + 1u]);
+    if (BACK) {
+      two = vec2<f32>(turnedSign(two.x, d), turnedSign(two.y, d + 1u));
+    }
+    if (OUT_FORM == 1u) {
+      out[(begin + d) / 2u] = pack2x16float(two);
+    } else {
+      out[begin + d] = bitcast<u32>(two.x);
+      out[begin + d + 1u] = bitcast<u32>(two.y);
+    }
+  }
+}

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { afterThinking, openableSections } from "../../src/app/grammar/after-thinking.ts";
 import { Grammars, type OpenGrammar } from "../../src/app/grammar/grammars.ts";
+import { patternRule } from "../../src/app/grammar/pattern.ts";
 import { type NumberBounds, rangeRule } from "../../src/app/grammar/ranges.ts";
 import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
 import { SECTIONS, type Section } from "../../src/app/thinking.ts";
@@ -69,7 +70,7 @@ async function walk(schema: unknown, seed: number, isStrict = true): Promise<str
       const whole = ids.filter((id) => PIECES[id - 2].length > 1 || PIECES[id - 2][0] < 128);
       // Closers first, and letters rather than control characters, so that most walks end.
       const likely = whole.filter((id) => /^["\]}\w]/.test(Buffer.from(PIECES[id - 2]).toString("latin1")));
-      const from = next() < 0.9 && likely.length > 0 ? likely : whole;
+      const from = next() < 0.9 && likely.length > 0 ? likely : whole.length > 0 ? whole : ids;
       const closer = ['"', "]", "}", '"}'].map(idOf).find((id) => from.includes(id) && next() < 0.3);
       const id = closer ?? from[Math.floor(next() * from.length)];
       chosen.push(id);
@@ -164,6 +165,83 @@ async function accepts(schema: unknown, text: string, isStrict = true): Promise<
   }
 }
 
+describe("patterns", () => {
+  const atom = fc.constantFrom(
+    "a",
+    "é",
+    ".",
+    "\\d",
+    "\\w",
+    "\\s",
+    "\\D",
+    "\\.",
+    "\\\\",
+    '"',
+    "[a-c]",
+    "[^a-y]",
+    '[^"x]',
+    "[\\d_-]",
+    "\\u00e4",
+    "\\n",
+    "-",
+    "/",
+  );
+  const times = fc.constantFrom("", "", "*", "+", "?", "{2}", "{1,3}", "{0,}", "+?");
+  const { pattern } = fc.letrec<{ pattern: string }>((tie) => ({
+    pattern: fc
+      .array(
+        fc.array(
+          fc.tuple(
+            fc.oneof(
+              { depthSize: "small" },
+              atom,
+              tie("pattern").map((inner) => `(${inner})`),
+              tie("pattern").map((inner) => `(?:${inner})`),
+            ),
+            times,
+          ),
+          { minLength: 1, maxLength: 3 },
+        ),
+        { minLength: 1, maxLength: 2 },
+      )
+      .map((all) => all.map((parts) => parts.map(([one, more]) => one + more).join("")).join("|")),
+  }));
+
+  const isRefused = (pattern: string) => {
+    try {
+      return patternRule(pattern, "p") === "";
+    } catch {
+      return true;
+    }
+  };
+
+  it("are matched by every text of their rule, from its first character to its last", async () => {
+    let finished = 0;
+    await fc.assert(
+      fc.asyncProperty(pattern, fc.nat(), async (pattern, seed) => {
+        fc.pre(!isRefused(pattern));
+        const text = await walk({ type: "string", pattern: `^(${pattern})$` }, seed);
+        if (text === null) return;
+        finished++;
+        expect(JSON.parse(text)).toMatch(new RegExp(`^(?:${pattern})$`, "u"));
+      }),
+      { numRuns: 80 },
+    );
+    expect(finished).toBeGreaterThan(40);
+  });
+
+  it.each<[string, string, boolean]>([
+    ["^\\d{4}-[A-Z]{2}$", "2026-AB", true],
+    ["^\\d{4}-[A-Z]{2}$", "2026-Ab", false],
+    ["^[^@ ]+@[^@ ]+\\.[a-z]{2,}$", "a.b@c.example", true],
+    ["^(red|green)$|^#[0-9a-f]{6}$", "#00ff00", true],
+    ["^(red|green)$|^#[0-9a-f]{6}$", "redgreen", false],
+    ["", "", true],
+  ])("%s and %s: %j", async (pattern, text, expected) => {
+    expect(await accepts({ type: "string", pattern }, JSON.stringify(text))).toBe(expected);
+  });
+});
+
 describe("a grammar", () => {
   const list = {
     $defs: {
@@ -228,8 +306,8 @@ describe("a grammar", () => {
   it.each<[what: string, schema: unknown, message: RegExp]>([
     [
       "a keyword that would be dropped",
-      { type: "string", pattern: "a" },
-      /s\.pattern is not supported in schemas/,
+      { type: "array", contains: {} },
+      /s\.contains is not supported in schemas/,
     ],
     ["not", { not: { type: "null" } }, /s\.not is not supported/],
     [

@@ -6,6 +6,38 @@ export const BLANK = "[ \\n\\t]*";
 /** A character that stands for itself in a JSON string. */
 const PLAIN = '[^\\0-\\x1f"\\\\]';
 
+/** From a code point to another, both in. */
+export type Range = readonly [low: number, high: number];
+
+/** What PLAIN is, up to where the library knows ranges: beyond U+FFFF it lets anything pass (0.1.27). */
+const PLAIN_RANGES: readonly Range[] = [
+  [0x20, 0x21],
+  [0x23, 0x5b],
+  [0x5d, 0xd7ff],
+];
+
+/** The plain characters that are in one of these ranges, or in none; "[]": there is no such. */
+export function rangeClass(ranges: readonly Range[], isNot: boolean): string {
+  const asked = isNot ? complement(ranges) : ranges;
+  const both = asked.flatMap(([low, high]) =>
+    PLAIN_RANGES.map(([least, most]): Range => [Math.max(low, least), Math.min(high, most)]),
+  );
+  const parts = both
+    .filter(([low, high]) => low <= high)
+    .map(([low, high]) => `${inClass(low)}-${inClass(high)}`);
+  return `[${parts.join("")}]`;
+}
+
+function complement(ranges: readonly Range[]): Range[] {
+  const left: Range[] = [];
+  let from = 0;
+  for (const [low, high] of [...ranges].sort(([a], [b]) => a - b)) {
+    if (low > from) left.push([from, low - 1]);
+    from = Math.max(from, high + 1);
+  }
+  return [...left, [from, 0x10ffff]];
+}
+
 export const JSON_RULES = `
 value ::= object | array | string | number | boolean | null
 object ::= "{" ${BLANK} (member (${BLANK} "," ${BLANK} member)*)? ${BLANK} "}"
@@ -46,7 +78,7 @@ function textExcept(names: readonly (readonly string[])[]): string {
   const isName = names.some((name) => name.length === 0);
   const firsts = [...new Set(names.filter((name) => name.length > 0).map(([first]) => first))];
   if (firsts.length === 0) return isName ? `${PLAIN}+` : `${PLAIN}*`;
-  const others = `[^\\0-\\x1f"\\\\${firsts.map(inClass).join("")}] ${PLAIN}*`;
+  const others = `[^\\0-\\x1f"\\\\${firsts.map((first) => inClass(first.codePointAt(0) ?? 0)).join("")}] ${PLAIN}*`;
   const same = firsts.map((first) => {
     const rest = names.filter((name) => name[0] === first).map((name) => name.slice(1));
     return `${literal(first)} ${textExcept(rest)}`;
@@ -54,7 +86,7 @@ function textExcept(names: readonly (readonly string[])[]): string {
   return `(${[...(isName ? [] : ['""']), others, ...same].join(" | ")})`;
 }
 
-/** A character inside of brackets. */
-function inClass(character: string): string {
-  return `\\U${(character.codePointAt(0) ?? 0).toString(16).padStart(8, "0")}`;
+/** A code point inside of brackets. */
+function inClass(point: number): string {
+  return `\\U${point.toString(16).padStart(8, "0")}`;
 }

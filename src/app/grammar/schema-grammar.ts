@@ -7,6 +7,7 @@
 import { badValue, unsupported } from "../api/errors.ts";
 import { Fields, shown } from "../api/fields.ts";
 import { BLANK, FORMATS, JSON_RULES, literal, stringExcept } from "./json-rules.ts";
+import { patternRule } from "./pattern.ts";
 import { rangeRule } from "./ranges.ts";
 
 const ANNOTATIONS = [
@@ -20,7 +21,7 @@ const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as
 const KEYWORDS: Readonly<Record<string, readonly string[]>> = {
   object: ["properties", "required", "additionalProperties"],
   array: ["items", "prefixItems", "minItems", "maxItems"],
-  string: ["minLength", "maxLength", "format"],
+  string: ["minLength", "maxLength", "pattern", "format"],
   integer: BOUNDS,
   number: BOUNDS,
   boolean: [],
@@ -187,6 +188,11 @@ class Converter {
     const { low, high } = countsOf(fields, "minLength", "maxLength");
     const format = FORMATS[fields.text("format") ?? ""];
     const isCounted = low > 0 || high !== null;
+    const pattern = fields.text("pattern");
+    if (pattern !== undefined && (isCounted || format !== undefined))
+      throw notKept(fields.place("pattern"), "beside minLength, maxLength or format");
+    if (pattern !== undefined)
+      return this.#rule(`"\\"" ${patternRule(pattern, fields.place("pattern"))} "\\""`);
     if (format !== undefined && isCounted)
       throw notKept(fields.place("format"), "beside minLength or maxLength");
     if (format !== undefined) return this.#rule(`"\\"" ${format} "\\""`);

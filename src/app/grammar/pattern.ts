@@ -1,0 +1,176 @@
+/**
+ * A regular expression of a schema as a rule for what stands inside a JSON string. Owns which parts of the notation are
+ * kept: characters, classes, groups, alternatives, repetitions; a look-around, a back-reference or a boundary is refused.
+ * The one idea: every text of the rule matches the expression, from its first character to its last; that the
+ * expression would match more (parts of longer texts, characters that JSON has to escape) narrows and breaks nothing.
+ */
+import { unsupported } from "../api/errors.ts";
+import { literal, type Range, rangeClass } from "./json-rules.ts";
+
+const LONGEST = 1000;
+const DEEPEST = 40;
+const MOST_TIMES = 1000;
+
+const CLASSES: Readonly<Record<string, readonly Range[]>> = {
+  d: [[0x30, 0x39]],
+  w: [
+    [0x30, 0x39],
+    [0x41, 0x5a],
+    [0x5f, 0x5f],
+    [0x61, 0x7a],
+  ],
+  s: [[0x20, 0x20]],
+};
+const CONTROLS: Readonly<Record<string, number>> = { n: 10, t: 9, r: 13, f: 12, v: 11 };
+
+/** Throws ApiError 400 for what is not kept, with the place of the schema. */
+export function patternRule(pattern: string, place: string): string {
+  return new PatternReader(pattern, place).rule();
+}
+
+class PatternReader {
+  readonly #text: readonly string[];
+  readonly #place: string;
+  #at = 0;
+  /** Repetitions without end, or of several times, that were read so far. */
+  #repeats = 0;
+
+  constructor(pattern: string, place: string) {
+    this.#text = [...pattern];
+    this.#place = place;
+    if (this.#text.length > LONGEST) throw this.#refuse(`of ${this.#text.length} characters`);
+  }
+
+  rule(): string {
+    const rule = this.#alternatives(0);
+    if (this.#at < this.#text.length) throw this.#refuse("with a bracket too many");
+    return rule;
+  }
+
+  #alternatives(depth: number): string {
+    if (depth > DEEPEST) throw this.#refuse("that nests too deep");
+    const choices = [this.#sequence(depth)];
+    while (this.#takes("|")) choices.push(this.#sequence(depth));
+    return `(${choices.join(" | ")})`;
+  }
+
+  #sequence(depth: number): string {
+    const parts: string[] = [];
+    // The rule matches from the first character to the last anyway.
+    if (depth === 0) this.#takes("^");
+    while (this.#at < this.#text.length && !"|)".includes(this.#text[this.#at])) {
+      if (depth === 0 && this.#text[this.#at] === "$" && "|".includes(this.#text[this.#at + 1] ?? "|")) {
+        this.#at++;
+        break;
+      }
+      const before = this.#repeats;
+      const part = this.#atom(depth);
+      const repeat = this.#repeat();
+      // A text could be cut into such repetitions in many ways, and all would be followed.
+      if (repeat !== "" && repeat !== "?" && this.#repeats++ > before)
+        throw this.#refuse("with a repetition of repetitions");
+      parts.push(`${part}${repeat}`);
+    }
+    return parts.length === 0 ? '""' : parts.join(" ");
+  }
+
+  #atom(depth: number): string {
+    const c = this.#text[this.#at++];
+    if (c === "(") {
+      if (this.#takes("?") && !this.#takes(":")) throw this.#refuse(`with (?${this.#text[this.#at] ?? ""}`);
+      const group = this.#alternatives(depth + 1);
+      if (!this.#takes(")")) throw this.#refuse("with an open bracket");
+      return group;
+    }
+    if (c === "[") return this.#class();
+    if (c === ".") return rangeClass([], true);
+    if (c === "\\") {
+      const escaped = this.#escape();
+      return typeof escaped === "number" ? character(escaped) : this.#classOf(escaped.ranges, escaped.isNot);
+    }
+    if ("^$*+?{}".includes(c)) throw this.#refuse(`with ${c} where it means something else here`);
+    return character(c.codePointAt(0) ?? 0);
+  }
+
+  #class(): string {
+    const isNot = this.#takes("^");
+    const ranges: Range[] = [];
+    while (!this.#takes("]")) {
+      const low = this.#classPart();
+      if (typeof low !== "number") {
+        if (low.isNot) throw this.#refuse("with a negated class inside of a class");
+        ranges.push(...low.ranges);
+        continue;
+      }
+      const isRange = this.#text[this.#at] === "-" && this.#text[this.#at + 1] !== "]";
+      if (isRange) this.#at++;
+      const high = isRange ? this.#classPart() : low;
+      if (typeof high !== "number" || high < low) throw this.#refuse("with a range that is none");
+      ranges.push([low, high]);
+    }
+    return this.#classOf(ranges, isNot);
+  }
+
+  #classPart(): number | { ranges: readonly Range[]; isNot: boolean } {
+    const c = this.#text[this.#at++];
+    if (c === undefined) throw this.#refuse("with an open class");
+    return c === "\\" ? this.#escape() : (c.codePointAt(0) ?? 0);
+  }
+
+  #classOf(ranges: readonly Range[], isNot: boolean): string {
+    const found = rangeClass(ranges, isNot);
+    if (found === "[]") throw this.#refuse("with a class that has no character");
+    return found;
+  }
+
+  /** Behind a backslash: a character's number, or a class. */
+  #escape(): number | { ranges: readonly Range[]; isNot: boolean } {
+    const c = this.#text[this.#at++];
+    const lower = c?.toLowerCase() ?? "";
+    if (Object.hasOwn(CLASSES, lower)) return { ranges: CLASSES[lower], isNot: c !== lower };
+    if (Object.hasOwn(CONTROLS, c ?? "")) return CONTROLS[c];
+    const digits = c === "x" ? 2 : c === "u" ? 4 : 0;
+    const hex = this.#text.slice(this.#at, this.#at + digits).join("");
+    if (digits > 0 && hex.length === digits && /^[0-9a-f]+$/i.test(hex)) {
+      this.#at += digits;
+      return Number.parseInt(hex, 16);
+    }
+    if (c === undefined || /[\p{L}\p{N}]/u.test(c)) throw this.#refuse(`with \\${c ?? ""}`);
+    return c.codePointAt(0) ?? 0;
+  }
+
+  /** *, +, ?, {m}, {m,}, {m,n}; "": none. */
+  #repeat(): string {
+    const c = this.#text[this.#at] ?? "";
+    let found = "";
+    if (c !== "" && "*+?".includes(c)) {
+      this.#at++;
+      found = c;
+    } else if (c === "{") {
+      const rest = this.#text.slice(this.#at, this.#at + 16).join("");
+      const [all, least, , most] = /^\{(\d{1,4})(,(\d{1,4})?)?\}/.exec(rest) ?? [];
+      if (all === undefined || Number(most ?? least) < Number(least) || Number(most ?? least) > MOST_TIMES)
+        throw this.#refuse(`with a repetition that is not of 0 to ${MOST_TIMES} times`);
+      this.#at += all.length;
+      found = all;
+    }
+    // A lazy one finds less in a longer text; here all of the text is to match.
+    if (found !== "") this.#takes("?");
+    return found;
+  }
+
+  #takes(c: string): boolean {
+    if (this.#text[this.#at] !== c) return false;
+    this.#at++;
+    return true;
+  }
+
+  #refuse(what: string) {
+    return unsupported(this.#place, `${this.#place}: a pattern ${what} is not supported in schemas`);
+  }
+}
+
+/** A character as JSON writes it in a string. */
+function character(point: number): string {
+  return literal(JSON.stringify(String.fromCodePoint(point)).slice(1, -1));
+}

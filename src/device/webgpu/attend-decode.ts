@@ -4,7 +4,7 @@
  * workgroup memory, and the number of spans (mirrored by lib/spans.wgsl); kv.ts owns the layout.
  */
 import type { Cache } from "../contract.ts";
-import { type AttendOptions, scaling, visible } from "./attend-options.ts";
+import { type AttendOptions, rotates, scaling, visible } from "./attend-options.ts";
 import type { Dispatch, StepShape } from "./dispatch.ts";
 import { type KvFormat, kvBufferBytes, kvConstants, kvFormat, kvGroups } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
@@ -114,7 +114,7 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
           TILE: tile,
           MOST_SPANS: most,
           SUBGROUP,
-          ROTATE: format === "rq4",
+          ROTATE: rotates(options),
           OUT_Q8: form === "q8",
         },
       },

@@ -50,8 +50,8 @@ export class AttendLayers {
     readonly gpu: Gpu,
     readonly jobs: readonly AttendJob[],
     readonly step: StepShape,
-    /** Bytes that copies of one cache have together. */
-    rotated: number,
+    /** That copies of one cache have together. */
+    copiesBytes: number,
   ) {
     this.#buffers = new BenchBuffers(gpu);
     this.#noise = attendNoise(jobs[0], { queries: step.tokens, position: step.position });
@@ -64,7 +64,7 @@ export class AttendLayers {
     for (const { cache } of jobs) {
       if (this.#copies.has(cache)) continue;
       const bytes = kvBytes(cache);
-      const copies = rotatedCopies(bytes.keys + bytes.values, rotated);
+      const copies = rotatedCopies(bytes.keys + bytes.values, copiesBytes);
       this.#copies.set(
         cache,
         Array.from({ length: copies }, () => pair(cache.codec.name, bytes)),

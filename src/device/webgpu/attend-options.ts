@@ -19,6 +19,8 @@ export interface AttendOptions {
   readonly queries: Buffer;
   /** `rq4` attends with rotated queries: appendKv has rotated these; else attention does. */
   readonly rotated: boolean;
+  /** Whether keys and values are rotated, where the format does not say so: an f16 cache that `rq4` was expanded to. */
+  readonly rotates?: boolean;
   readonly cacheKeys: Buffer;
   readonly cacheValues: Buffer;
   /** [tokens, heads * headDim] in `form`: decode f32 or q8, prompt f32 or f16. */
@@ -33,6 +35,11 @@ export interface AttendOptions {
   /** Without subgroup matrices where there are; for measuring. */
   readonly plain?: boolean;
   scratch(label: string, bytes: number): Buffer;
+}
+
+/** Whether attention turns queries before the cache, and what it sums behind it. */
+export function rotates({ rotates, cache }: AttendOptions): boolean {
+  return rotates ?? cache.codec.name === "rq4";
 }
 
 /** Positions that a step's first query sees: [from the block of the oldest, to the last]. */

@@ -62,8 +62,8 @@ class GpuAttendTimer implements AttendTimer {
   async time(jobs: readonly AttendJob[], { queries, position }: AttendStep): Promise<AttendTime[]> {
     const step = { tokens: queries, position, outputs: 1 };
     // GPUs in software have no cache to get past, and no time for many layers.
-    const rotated = (await this.readBytesPerSecond()) < SLOW ? 0 : ROTATED_BYTES;
-    const layers = new AttendLayers(this.gpu, jobs, step, rotated);
+    const copiesBytes = (await this.readBytesPerSecond()) < SLOW ? 0 : ROTATED_BYTES;
+    const layers = new AttendLayers(this.gpu, jobs, step, copiesBytes);
     try {
       await layers.fill();
       const errors = await layers.errors();

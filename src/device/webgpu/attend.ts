@@ -3,7 +3,7 @@
  * no neighbour does them. attend-decode.ts and attend-prompt.ts choose the kernels.
  */
 import { attendDecode } from "./attend-decode.ts";
-import type { AttendOptions } from "./attend-options.ts";
+import { type AttendOptions, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { spread } from "./dispatch.ts";
@@ -12,9 +12,8 @@ import { packParams } from "./wgsl.ts";
 
 export function attendDispatches(options: AttendOptions): Dispatch[] {
   const { mode, cache, heads, maxTokens, queries, out, form } = options;
-  const rotates = cache.codec.name === "rq4";
   const attend = mode === "decode" ? attendDecode : attendPrompt;
-  if (!rotates) return attend(options);
+  if (!rotates(options)) return attend(options);
 
   const cols = heads * cache.headDim;
   const scratch = (label: string) => options.scratch(label, formBytes("f32", maxTokens, cols));

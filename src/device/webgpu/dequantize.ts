@@ -5,13 +5,13 @@
  */
 import type { Cache } from "../contract.ts";
 import { attendDispatches } from "./attend.ts";
-import { type AttendOptions, visible } from "./attend-options.ts";
+import { type AttendOptions, rotates, visible } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { kvConstants, kvFormat } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Formats that dequantizeKv.wgsl knows. */
-export const EXPANDABLE: readonly string[] = ["int4"];
+export const EXPANDABLE: readonly string[] = ["int4", "rq4"];
 
 export interface Expanded {
   /** f16, of the same slots and window. */
@@ -27,6 +27,8 @@ export function attendDequantized(options: AttendOptions, expanded: Expanded): D
     cache: expanded.cache,
     cacheKeys: expanded.keys,
     cacheValues: expanded.values,
+    // What rq4 expands to stays rotated: turning every key back would cost far more than turning the query.
+    rotates: rotates(options),
   });
   return [dequantizeDispatch(options, expanded), ...attend];
 }
@@ -35,10 +37,10 @@ type Source = Pick<AttendOptions, "cache" | "cacheKeys" | "cacheValues">;
 
 function dequantizeDispatch({ cache, cacheKeys, cacheValues }: Source, { keys, values }: Expanded): Dispatch {
   const { codec, kvHeads, headDim, capacity, window } = cache;
-  const { HEAD_DIM, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(codec.name), headDim);
+  const { HEAD_DIM, RQ4, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(codec.name), headDim);
   return {
     label: "dequantizeKv",
-    kernel: { kernel: "dequantizeKv", values: { HEAD_DIM, BLOCK_WORDS, SCALES_AT } },
+    kernel: { kernel: "dequantizeKv", values: { HEAD_DIM, RQ4, BLOCK_WORDS, SCALES_AT } },
     params: packParams("dequantizeKv", { capacity, window: window ?? 0 }),
     buffers: { keys: cacheKeys, values: cacheValues, keysOut: keys, valuesOut: values },
     workgroups: ({ tokens, position }) => [

@@ -74,8 +74,8 @@ describeGpu("layers of the bench", () => {
     const gpu = await nullDevice(traits);
     for (const format of EXPANDABLE)
       for (const headDim of ATTEND_DIMS) {
-        const { HEAD_DIM, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(format), headDim);
-        await gpu.pipeline({ kernel: "dequantizeKv", values: { HEAD_DIM, BLOCK_WORDS, SCALES_AT } });
+        const { HEAD_DIM, RQ4, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(format), headDim);
+        await gpu.pipeline({ kernel: "dequantizeKv", values: { HEAD_DIM, RQ4, BLOCK_WORDS, SCALES_AT } });
       }
     gpu.check();
   });

@@ -1,4 +1,4 @@
-/** What times attention in Node: the same choice of devices as for models. A page has gpuAttendTimer alone. */
+/** What times attention in Node: the same choice of devices as for models. load-web.ts has its counterpart for pages. */
 import type { AttendTimer } from "../device/attend-timer.ts";
 import { wasmAttendTimer } from "../device/wasm/attend-timer.ts";
 import type { WasmDevice } from "../device/wasm/wasm.ts";

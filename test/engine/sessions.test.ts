@@ -1,4 +1,5 @@
 /** Several sessions on one device: the order of their steps, what they borrow from each other, and who gets which. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type GenerateOptions, Generation, generateTokens } from "../../src/engine/generate.ts";
 import { SessionPool } from "../../src/engine/session-pool.ts";
@@ -119,6 +120,69 @@ describe("steps of several sessions", () => {
     expect(await failed).toBeInstanceOf(AbortedError);
     expect((await whole).ids).toEqual(wanted(6, 25, 0));
     expect((await generate(ids(4, 1), { maxTokens: 2 }).result()).reusedTokens).toBe(3);
+  });
+});
+
+type Client = typeof client extends fc.Arbitrary<infer T> ? T : never;
+
+/** What a client does: how long its prompt is and what it begins with, how much it wants, when and how it goes away. */
+const client = fc.record({
+  tokens: fc.integer({ min: 1, max: 150 }),
+  text: fc.integer({ min: 1, max: 3 }),
+  wanted: fc.integer({ min: 1, max: 12 }),
+  leaves: fc.option(fc.record({ after: fc.nat(8), how: fc.constantFrom("abort", "break") }), { freq: 2 }),
+  pauses: fc.nat(3),
+  arrives: fc.nat(20),
+});
+
+describe("clients that come and go as they like", () => {
+  it.each([false, true])("each get their own text, and leave nothing behind; ahead: %s", async (ahead) => {
+    const turns = async (count: number) => {
+      for (let i = 0; i < count; i++) await new Promise(setImmediate);
+    };
+    const property = fc.asyncProperty(
+      fc.integer({ min: 1, max: 4 }),
+      fc.array(client, { minLength: 1, maxLength: 8 }),
+      async (timelines, clients) => {
+        // Of whichever session: what comes next depends on the position alone.
+        const next = (position: number) => said(position, 0);
+        const { sessions } = scriptedSession(next, { vocab: VOCAB, timelines, ahead, chunk: 32 });
+        const pool = new SessionPool(sessions);
+        const run = async ({ tokens, text, wanted: maxTokens, leaves, pauses, arrives }: Client) => {
+          await turns(arrives);
+          const prompt = ids(tokens, text);
+          const controller = new AbortController();
+          const { signal } = controller;
+          const session = await pool.take(prompt, signal);
+          const found: number[] = [];
+          try {
+            const pieces = generateTokens(session, tokenizer, prompt, { maxTokens, signal, seed: 1 });
+            for await (const piece of pieces) {
+              found.push(...piece.ids);
+              expect(session.ids.slice(0, tokens)).toEqual(prompt);
+              if (found.length > (leaves?.after ?? maxTokens)) {
+                if (leaves?.how === "break") break;
+                controller.abort();
+              }
+              await turns(pauses);
+            }
+          } catch (error) {
+            expect(error).toBeInstanceOf(AbortedError);
+            expect(leaves?.how).toBe("abort");
+          } finally {
+            pool.giveBack(session);
+          }
+          expect(found).toEqual(wanted(tokens, maxTokens, 0).slice(0, found.length));
+          if (!leaves) expect(found).toHaveLength(maxTokens);
+        };
+        await Promise.all(clients.map(run));
+        expect(pool.activity).toEqual({ running: 0, waiting: 0 });
+        expect(sessions[0].share.turns.users).toBe(0);
+        // Nobody kept the device.
+        for (const session of sessions) await session.sync([1, 2, 3]);
+      },
+    );
+    await fc.assert(property, { numRuns: 60 });
   });
 });
 

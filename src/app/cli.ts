@@ -145,6 +145,7 @@ function commands(signal: AbortSignal): Command {
     .option("--cors <origin>", "let pages of this site use the server; may be repeated", collect, [])
     .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
     .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
+    .option("--parallel <count>", "answers at a time, each with a KV cache of its own", count, 1)
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
     .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)
     .option("--grace <seconds>", "time for running answers when it is stopped", count, 10);

@@ -4,20 +4,21 @@ import { bytes } from "./figures.ts";
 import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
-export interface ModelOptions extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads"> {
+export interface ModelOptions
+  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "sessions"> {
   kv: string;
   offline?: boolean;
 }
 
 export async function loadModel(
   name: string,
-  { kv, context, device, adapter, threads, offline }: ModelOptions,
+  { kv, context, device, adapter, threads, sessions, offline }: ModelOptions,
   signal: AbortSignal,
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   return load(name, {
-    ...{ kv, context, device, adapter, threads, offline, signal },
+    ...{ kv, context, device, adapter, threads, sessions, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

@@ -20,7 +20,6 @@ import { createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
 import { Metrics } from "./api/metrics.ts";
 import { openPage } from "./api/page.ts";
-import { Slots } from "./api/slots.ts";
 import { tell } from "./exit.ts";
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { Grammars } from "./grammar/grammars.ts";
@@ -35,10 +34,13 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   cors: string[];
   allowHost: string[];
   tokens?: number;
+  parallel: number;
   queue: number;
   maxBody?: number;
   grace: number;
 }
+
+const MOST_PARALLEL = 64;
 
 /** dist/page, beside dist/app, and the packaged models, which the page can run itself. */
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -51,7 +53,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   sampler(options);
   checkOptions(options);
   const page = await openPage(PAGE, MODELS);
-  const model = await loadModel(name, options, signal);
+  const model = await loadModel(name, { ...options, sessions: options.parallel }, signal);
   const grammars = new Grammars(model.tokenizer, model.config.vocab);
   try {
     const closing = new AbortController();
@@ -63,10 +65,10 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
         model,
         names: [first, ...others, modelId(name), name],
         created: Math.floor(Date.now() / 1000),
-        slots: new Slots(model, { parallel: 1, mostWaiting: options.queue }),
         metrics: new Metrics(),
         grammars,
         defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
+        mostWaiting: options.queue,
         mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
         closing: closing.signal,
         failure: null,
@@ -91,11 +93,13 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   }
 }
 
-function checkOptions({ port, cors, grace, queue }: ServeOptions): void {
+function checkOptions({ port, cors, grace, queue, parallel }: ServeOptions): void {
   if (port > 65535) throw new ArgumentError("port", port, "0 (any that is free) to 65535");
   for (const origin of cors)
     if (origin !== "*" && !isOrigin(origin))
       throw new ArgumentError("cors", origin, "an origin such as https://example.org, or *");
+  if (!(parallel >= 1 && parallel <= MOST_PARALLEL))
+    throw new ArgumentError("parallel", parallel, `1 to ${MOST_PARALLEL}`);
   if (grace > 3600) throw new ArgumentError("grace", grace, "0 to 3600 seconds");
   if (queue > 100_000) throw new ArgumentError("queue", queue, "0 to 100000");
 }
@@ -147,13 +151,14 @@ function listen(server: Server, { host, port }: ServeOptions): Promise<void> {
 function greeting(id: string, model: LanguageModel, server: Server, options: ServeOptions): string {
   const { address, family, port } = server.address() as AddressInfo;
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
-  const { kv, context, cacheBytes } = model.plan;
+  const { kv, context, cacheBytes, sessions } = model.plan;
+  const times = sessions > 1 ? `${sessions} times ` : "";
   const isOpen = options.apiKey === undefined && !process.env.NIBBLE_API_KEY;
   const warning =
     isOpen && !(address.startsWith("127.") || address === "::1")
       ? "\nnibble: anyone who reaches this address may use the model; --api-key asks for a key"
       : "";
-  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${grouped(context)} tokens of context, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
+  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${times}${grouped(context)} tokens of context, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
 }
 
 /** A line for each answer, for who watches. */

@@ -233,7 +233,7 @@ describe("several requests", () => {
     const leaving = new AbortController();
     const running = small.post("/v1/completions", endless, { signal: leaving.signal });
     const waiting = small.post("/v1/completions", short);
-    await expect.poll(() => small.slots.waiting).toBe(1);
+    await expect.poll(() => model.activity.waiting).toBe(1);
     const third = await small.post("/v1/completions", short);
     expect(third.status).toBe(503);
     expect(third.headers.get("retry-after")).toBe("1");
@@ -241,7 +241,7 @@ describe("several requests", () => {
     leaving.abort();
     expect((await running).status).toBe(503);
     expect((await waiting).status).toBe(200);
-    expect([small.slots.running, small.slots.waiting]).toEqual([0, 0]);
+    expect(model.activity).toEqual({ running: 0, waiting: 0 });
   });
 
   it("a reader of a stream that leaves frees the slot; who waits may leave, too", async () => {
@@ -251,13 +251,13 @@ describe("several requests", () => {
     const next = server.post("/v1/completions", short);
     const reader = stream.body!.getReader();
     await reader.read();
-    expect([server.slots.running, server.slots.waiting]).toEqual([1, 2]);
+    expect(model.activity).toEqual({ running: 1, waiting: 2 });
     leaving.abort();
     await waiting;
-    expect(server.slots.waiting).toBe(1);
+    expect(model.activity.waiting).toBe(1);
     await reader.cancel();
     expect((await next).status).toBe(200);
-    expect(server.slots.running).toBe(0);
+    expect(model.activity.running).toBe(0);
   });
 
   it("the end of the server ends them with an error, in the stream where there is one", async () => {
@@ -272,6 +272,41 @@ describe("several requests", () => {
   });
 });
 
+describe("two sessions", () => {
+  it("answer at once, and each conversation finds its own beginning again", async () => {
+    const two = await load("needle", { device: "cpu", context: 512, threads: 1, sessions: 2 });
+    try {
+      const parallel = serving(two, { mostWaiting: 0 });
+      const endless = { prompt: "The ship", ignore_eos: true, stream: true };
+      const stream = await parallel.post("/v1/completions", endless);
+      const cached = async (messages: readonly object[]) => {
+        const response = await parallel.post(CHAT, { messages, max_tokens: 1 });
+        expect(response.status).toBe(200);
+        return (await response.json()).usage.prompt_tokens_details.cached_tokens;
+      };
+      // The endless one runs all the while.
+      await cached(MESSAGES);
+      expect(await cached(MESSAGES)).toBeGreaterThan(20);
+      expect(two.activity).toEqual({ running: 1, waiting: 0 });
+      await stream.body!.cancel();
+      await expect.poll(() => two.activity.running).toBe(0);
+      await cached(MESSAGES);
+      const other = [{ role: "user", content: "Boris Thorne's home city is Lisbon. Where does he live?" }];
+      await cached(other);
+      expect(await cached(MESSAGES)).toBeGreaterThan(20);
+      expect(await cached(other)).toBeGreaterThan(10);
+      const streams = [
+        await parallel.post("/v1/completions", endless),
+        await parallel.post("/v1/completions", endless),
+      ];
+      expect((await parallel.post("/v1/completions", { prompt: "a" })).status).toBe(503);
+      for (const { body } of streams) await body!.cancel();
+    } finally {
+      await two.close();
+    }
+  });
+});
+
 it("a device that fails is told by /health, until it generates again", async () => {
   let isLost = true;
   const generate: LanguageModel["generate"] = (...asked) => {
@@ -279,7 +314,16 @@ it("a device that fails is told by /health, until it generates again", async () 
     return model.generate(...asked);
   };
   const { tokenizer, chatTemplate, config, plan } = model;
-  const losable = { tokenizer, chatTemplate, config, plan, generate, encode: model.encode.bind(model) };
+  const { activity } = model;
+  const losable = {
+    tokenizer,
+    chatTemplate,
+    config,
+    plan,
+    activity,
+    generate,
+    encode: model.encode.bind(model),
+  };
   const watched = serving(losable as unknown as LanguageModel);
   expect((await watched.post(CHAT, { messages: MESSAGES })).status).toBe(500);
   const health = await watched.get("/health");

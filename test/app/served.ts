@@ -4,7 +4,6 @@ import type { GuardOptions } from "../../src/app/api/guard.ts";
 import { Metrics } from "../../src/app/api/metrics.ts";
 import type { Page } from "../../src/app/api/page.ts";
 import type { Served } from "../../src/app/api/served.ts";
-import { Slots } from "../../src/app/api/slots.ts";
 import { Grammars } from "../../src/app/grammar/grammars.ts";
 import type { LanguageModel } from "../../src/index.ts";
 
@@ -19,7 +18,6 @@ export const MESSAGES = [
 export interface Serving {
   api: Api;
   served: Served;
-  slots: Slots;
   /** What was told as the server's own fault. */
   faults: unknown[];
   /** As `shutDown` does. */
@@ -38,12 +36,11 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
   const { page = async () => null, ...rest } = others;
   const faults: unknown[] = [];
   const closing = new AbortController();
-  const slots = new Slots(model, { parallel: 1, mostWaiting });
   const served: Served = {
     model,
     names: ["needle"],
     created: 1,
-    slots,
+    mostWaiting,
     metrics: new Metrics(),
     grammars: new Grammars(model.tokenizer, model.config.vocab),
     defaults: {},
@@ -58,7 +55,6 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
   return {
     api,
     served,
-    slots,
     faults,
     close: () => closing.abort(),
     post: (path, body, init = {}) =>

@@ -18,7 +18,7 @@ type Handler = (request: Request, context: Context) => Response | Promise<Respon
 
 /** page: what lies at "/". */
 export function createApi(served: Served, guard: GuardOptions, page: Page): Api {
-  const { metrics, slots, model } = served;
+  const { metrics, model } = served;
   const routes: Record<string, Record<string, Handler>> = {
     "/health": {
       GET: () => {
@@ -31,9 +31,8 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       GET: () =>
         new Response(
           metrics.text({
-            running: slots.running,
-            waiting: slots.waiting,
-            slots: slots.parallel,
+            ...model.activity,
+            sessions: model.plan.sessions,
             contextTokens: model.plan.context,
             cacheBytes: model.plan.cacheBytes,
           }),

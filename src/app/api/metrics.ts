@@ -34,7 +34,7 @@ class Histogram {
 export interface Gauges {
   running: number;
   waiting: number;
-  slots: number;
+  sessions: number;
   contextTokens: number;
   cacheBytes: number;
 }
@@ -94,7 +94,7 @@ export class Metrics {
       ...single("gauge", [
         ["nibble_requests_running", "Generations under way.", gauges.running],
         ["nibble_requests_waiting", "Requests waiting for their turn.", gauges.waiting],
-        ["nibble_slots", "Generations at a time.", gauges.slots],
+        ["nibble_sessions", "Generations at a time.", gauges.sessions],
         ["nibble_context_tokens", "Longest context of a request.", gauges.contextTokens],
         ["nibble_cache_bytes", "Keys and values, allocated.", gauges.cacheBytes],
       ]),

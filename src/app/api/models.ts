@@ -15,7 +15,7 @@ export function oneModel(served: Served, id: string): Response {
   });
 }
 
-function describe({ names, created, model, slots }: Served) {
+function describe({ names, created, model }: Served) {
   const { plan } = model;
   return {
     id: names[0],
@@ -32,7 +32,7 @@ function describe({ names, created, model, slots }: Served) {
       cacheRates: kvRates(plan),
       weightBytes: plan.weightBytes,
       chat: model.chatTemplate !== null,
-      slots: slots.parallel,
+      parallel: plan.sessions,
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * What all routes share: the model, who generates when, defaults and bounds. Owns the life of one generation from a
- * request to its result: it ends with its client, or with the server.
+ * What all routes share: the model, defaults and bounds. Owns the life of one generation from a request to its result:
+ * who is let in waits for a session of the model in the order of coming, and it ends with its client, or with the server.
  */
 import {
   ContextError,
@@ -16,7 +16,6 @@ import type { Grammars, OpenGrammar } from "../grammar/grammars.ts";
 import { ApiError } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Slots } from "./slots.ts";
 
 export interface Served {
   readonly model: LanguageModel;
@@ -24,12 +23,13 @@ export interface Served {
   readonly names: readonly [string, ...string[]];
   /** Since when, in seconds of Unix time. */
   readonly created: number;
-  readonly slots: Slots;
   readonly metrics: Metrics;
   readonly grammars: Grammars;
   /** For what a request does not say. */
   readonly defaults: GenerateOptions;
   readonly mostBodyBytes: number;
+  /** Requests that may wait for one of the model's sessions. */
+  readonly mostWaiting: number;
   /** Fires when the server cannot wait for answers any longer. */
   readonly closing: AbortSignal;
   /** Hears of errors that are ours. */
@@ -76,12 +76,14 @@ export function admit(
   options: GenerateOptions & Pick<PromptOptions, "raw">,
   grammar: OpenGrammar | null,
 ): Run {
-  const { slots, metrics, closing } = served;
-  try {
-    slots.admit();
-  } catch (error) {
+  const { model, metrics, closing, mostWaiting } = served;
+  const { running, waiting } = model.activity;
+  if (running >= model.plan.sessions && waiting >= mostWaiting) {
     grammar?.close();
-    throw error;
+    throw new ApiError(503, `${waiting} requests are waiting already; try again later`, {
+      code: "queue_full",
+      headers: { "retry-after": "1" },
+    });
   }
   const controller = new AbortController();
   const cancel = () => controller.abort();
@@ -97,11 +99,14 @@ export function admit(
     let isFirst = true;
     try {
       const more = { signal: controller.signal, constraint: grammar ?? undefined };
-      const result = await slots.run(ids, { ...options, ...more }, (piece) => {
+      const generation = model.generate({ ids }, { ...options, ...more });
+      for await (const piece of generation) {
         if (isFirst) metrics.firstToken(seconds());
         isFirst = false;
-        return onPiece(piece);
-      });
+        // A slow reader is not run over.
+        await onPiece(piece);
+      }
+      const result = await generation.result();
       served.failure = null;
       metrics.generated(result, seconds());
       served.done?.(result, seconds());

@@ -212,7 +212,10 @@ const report = {
   cpu: cpus()[0].model,
   node: process.version,
   date: new Date().toISOString().slice(0, 10),
-  command: `node bench/serve.js --model ${values.model} --clients ${clients} --seconds ${seconds}`,
+  command: [
+    `node bench/serve.js --model ${values.model} --clients ${clients} --seconds ${seconds}`,
+    ...(positionals.length > 0 ? ["--", ...positionals] : []),
+  ].join(" "),
 };
 for (const error of new Set(results.errors)) console.error(error);
 console.log(values.json ? JSON.stringify(report) : report);

@@ -1,13 +1,14 @@
 /**
- * The GPU's cache and attention: checks against float64 loops, then times. `node bench/gpu-attend.js [--check] [--time]
- * [--out FILE] [--toggles disable_robustness] [--variants JSON]`, after `npm run build`; rows of JSON, one a measurement.
- * Caches are filled on the device, by appendKv. Times are medians of passes of many dependent dispatches, over caches that do not fit the second-level cache together.
+ * Variants of the attention kernels against the shipped ones, in one run: other values, other pieces of text, parts left out,
+ * one of the two dispatches. `node lab/kernels/attendDecode/variants.js --variants JSON [--depths ...] [--prompts ...]
+ * [--formats rq4,int4] [--toggles disable_robustness] [--out FILE]`, after `npm run build`, on a GPU; rows of JSON, one a
+ * measurement. Nothing is checked here: `nibble bench attend` does that, and times what ships.
+ * Caches are filled by appendKv; times are medians of passes of many dependent dispatches, over caches that do not fit the
+ * second-level cache together.
  */
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { attend as referenceAttend } from "../dist/device/reference/ops.js";
-import { KERNELS } from "../dist/device/webgpu/kernels.js";
-import { kvFormat, readVector } from "../dist/device/webgpu/kv.js";
+import { KERNELS } from "../../../dist/device/webgpu/kernels.js";
 import {
   appendOf,
   attendOf,
@@ -20,17 +21,13 @@ import {
   noise,
   open,
   prepare,
-  read,
-  run,
   stepOf,
   traits,
   upload,
-} from "./gpu-layer.js";
+} from "./layer.js";
 
 const { values: options } = parseArgs({
   options: {
-    check: { type: "boolean", default: false },
-    time: { type: "boolean", default: false },
     out: { type: "string" },
     toggles: { type: "string", default: "" },
     /** A JSON list of [name, kernel, values] whose times are compared with the shipped ones. */
@@ -50,107 +47,6 @@ function report(row) {
   const line = JSON.stringify({ ...row, adapter: gpu.name, toggles: options.toggles || undefined, date });
   if (options.out) appendFileSync(options.out, `${line}\n`);
   console.log(line);
-}
-
-/** @param {ArrayLike<number>} found @param {ArrayLike<number>} wanted */
-function relative(found, wanted) {
-  let difference = 0;
-  let size = 0;
-  for (let i = 0; i < wanted.length; i++) {
-    difference += (found[i] - wanted[i]) ** 2;
-    size += wanted[i] ** 2;
-  }
-  return Math.sqrt(difference / size);
-}
-
-const word = new Uint32Array(1);
-const float = new Float32Array(word.buffer);
-/** @param {number} half */
-function f16ToF32(half) {
-  word[0] = ((half & 0x7fff) << 13) | ((half & 0x8000) << 16);
-  return float[0] * 2 ** 112;
-}
-
-/** One shape: the cache's bytes and both kinds of attention, queries at the context's end. */
-async function check(shape, context, tokens) {
-  const mark = buffers.length;
-  const { heads, kvHeads, headDim, capacity, window = null, softcap = 0 } = shape;
-  const it = layer(shape);
-  const width = kvHeads * headDim;
-  const all = { keys: noise(context * width, 1), values: noise(context * width, 2) };
-  // Three steps that end inside blocks.
-  const cuts = [0, Math.floor(context / 3), context - tokens, context];
-  for (let i = 0; i < 3; i++) {
-    const rows = (/** @type {Float32Array} */ part) => part.slice(cuts[i] * width, cuts[i + 1] * width);
-    const dispatch = appendOf(it, 0, upload("k", rows(all.keys)), upload("v", rows(all.values)));
-    await run([dispatch], { tokens: cuts[i + 1] - cuts[i], position: cuts[i] });
-  }
-  const stored = {
-    keys: new Uint8Array(await read(it.caches[0].keys)),
-    values: new Uint8Array(await read(it.caches[0].values)),
-  };
-  const kv = { format: kvFormat(shape.format), kvHeads, headDim, capacity };
-  const { codec } = it.cache;
-  const bytes = new Uint8Array(codec.vectorBytes(headDim));
-  let unequal = 0;
-  const decoded = { keys: new Map(), values: new Map() };
-  for (let at = Math.max(0, context - capacity); at < context; at++)
-    for (let head = 0; head < kvHeads; head++)
-      for (const part of /** @type {const} */ (["keys", "values"])) {
-        const found = readVector(kv, part, stored[part], head, at % capacity);
-        codec.encode(
-          all[part].subarray((at * kvHeads + head) * headDim, (at * kvHeads + head + 1) * headDim),
-          bytes,
-          part,
-        );
-        if (Buffer.compare(found, bytes) !== 0) unequal++;
-        const vector = new Float32Array(headDim);
-        codec.decode(found, vector);
-        decoded[part].set(at * kvHeads + head, vector);
-      }
-  const reader = (/** @type {"keys" | "values"} */ part) => (head, at, into) =>
-    into.set(decoded[part].get(at * kvHeads + head));
-  const common = { heads, kvHeads, headDim, window, scale: 1 / Math.sqrt(headDim), softcap };
-  const modes = [
-    ["decode", 1, "f32"],
-    ["prompt", tokens, "f32"],
-    ...(traits.matrices ? [["prompt", tokens, "f16"]] : []),
-  ];
-  for (const [mode, count, form] of modes) {
-    const position = context - Number(count);
-    const queries = noise(Number(count) * heads * headDim, 7);
-    const out = make("out", queries.byteLength);
-    await run(attendOf(it, 0, { mode, form, queries: upload("q", queries), out }), {
-      tokens: count,
-      position,
-    });
-    const got = await read(out);
-    const found =
-      form === "f16"
-        ? Float32Array.from(new Uint16Array(got, 0, queries.length), f16ToF32)
-        : new Float32Array(got);
-    const wanted = new Float32Array(queries.length);
-    referenceAttend(
-      queries,
-      reader("keys"),
-      reader("values"),
-      { ...common, tokens: count, position },
-      wanted,
-    );
-    const error = relative(found, wanted);
-    const name = `${heads}/${kvHeads} heads of ${headDim}, window ${window}, softcap ${softcap}`;
-    report({
-      op: "attend",
-      check: `${mode} ${form}`,
-      shape: name,
-      kv: shape.format,
-      tokens: context,
-      queries: count,
-      error: Number(error.toExponential(2)),
-      unequal,
-    });
-  }
-  free(mark);
 }
 
 /** Median us of `dispatches` of step, each set once a round over all copies. */
@@ -339,23 +235,5 @@ async function times() {
   }
 }
 
-if (options.check) {
-  const shapes = [
-    [{ heads: 8, kvHeads: 1, headDim: 128, capacity: 320 }, 300, 40],
-    [{ heads: 14, kvHeads: 2, headDim: 64, capacity: 320 }, 300, 33],
-    [{ heads: 3, kvHeads: 3, headDim: 80, capacity: 320 }, 300, 40],
-    [{ heads: 6, kvHeads: 2, headDim: 96, capacity: 320, softcap: 5 }, 300, 45],
-    [{ heads: 4, kvHeads: 1, headDim: 256, capacity: 160, window: 50 }, 300, 50],
-    [{ heads: 16, kvHeads: 1, headDim: 512, capacity: 320 }, 300, 21],
-  ];
-  for (const format of options.formats.split(","))
-    for (const [shape, context, tokens] of shapes)
-      try {
-        await check({ ...shape, format }, context, tokens);
-      } catch (error) {
-        console.log("FAILED", format, JSON.stringify(shape), String(error).slice(0, 600));
-        break;
-      }
-}
-if (options.time) await times();
+await times();
 gpu.close();

@@ -1,14 +1,14 @@
 /**
- * One layer's cache and attention on a real GPU, for gpu-attend.js: opens the device, makes buffers, runs the dispatches of
- * attend.ts. Refuses to know what is checked or timed.
+ * One layer's cache and attention on a real GPU, for variants.js: opens the device, makes buffers, runs the dispatches of
+ * attend.ts. Refuses to know what is timed.
  */
-import { kvCodec } from "../dist/cache/codecs.js";
-import { appendDispatch } from "../dist/device/webgpu/append.js";
-import { attendDispatches } from "../dist/device/webgpu/attend.js";
-import { dawnGpu } from "../dist/device/webgpu/dawn.js";
-import { Gpu, traitsOf } from "../dist/device/webgpu/gpu.js";
-import { KERNELS } from "../dist/device/webgpu/kernels.js";
-import { kvBytes } from "../dist/device/webgpu/kv.js";
+import { kvCodec } from "../../../dist/cache/codecs.js";
+import { appendDispatch } from "../../../dist/device/webgpu/append.js";
+import { attendDispatches } from "../../../dist/device/webgpu/attend.js";
+import { dawnGpu } from "../../../dist/device/webgpu/dawn.js";
+import { Gpu, traitsOf } from "../../../dist/device/webgpu/gpu.js";
+import { KERNELS } from "../../../dist/device/webgpu/kernels.js";
+import { kvBytes } from "../../../dist/device/webgpu/kv.js";
 
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
 
@@ -144,29 +144,6 @@ export function encode(pass, ready, step) {
     pass.dispatchWorkgroups(...dispatch.workgroups(step));
   }
 }
-/** @param {readonly any[]} dispatches @param {any} step */
-export async function run(dispatches, step) {
-  const ready = await prepare(dispatches, stepOf(step));
-  const encoder = device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  encode(pass, ready, step);
-  pass.end();
-  device.queue.submit([encoder.finish()]);
-}
-/** @param {Planned} planned */
-export async function read(planned) {
-  const from = buffers[planned.id];
-  const back = device.createBuffer({ size: from.size, usage: 1 | 8 });
-  const encoder = device.createCommandEncoder();
-  encoder.copyBufferToBuffer(from, 0, back, 0, from.size);
-  device.queue.submit([encoder.finish()]);
-  await back.mapAsync(1);
-  gpu.check();
-  const bytes = back.getMappedRange().slice(0);
-  back.destroy();
-  return bytes;
-}
-
 /** @param {ReturnType<typeof layer>} it @param {number} copy @param {any} more */
 export function attendOf(it, copy, more) {
   const { heads, headDim, softcap = 0 } = it.shape;

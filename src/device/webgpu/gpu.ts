@@ -15,7 +15,7 @@ export interface Traits {
   readonly f16: boolean;
   /** Lanes of a subgroup where it has one fixed size; null: kernels reduce through workgroup memory. */
   readonly subgroup: number | null;
-  /** Subgroup matrices f16 16x16x16 with f32 results. Implies f16 and `subgroup`. */
+  /** Subgroup matrices f16 16x16x16 and 16x8x16 with f32 results. Implies f16 and `subgroup`. */
   readonly matrices: boolean;
   readonly timestamps: boolean;
 }
@@ -52,15 +52,19 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   const fixed = subgroupMinSize === subgroupMaxSize && subgroupMinSize >= 4;
   const subgroup = options.subgroups !== false && has("subgroups") && fixed ? subgroupMinSize : null;
   const configs = (adapter.info as { subgroupMatrixConfigs?: readonly MatrixConfig[] }).subgroupMatrixConfigs;
-  const fits = (c: MatrixConfig) =>
-    c.componentType === "f16" && c.resultComponentType === "f32" && c.M === 16 && c.N === 16 && c.K === 16;
+  const fits = (columns: number) =>
+    [...(configs ?? [])].some(
+      ({ componentType, resultComponentType, M, N, K }) =>
+        componentType === "f16" && resultComponentType === "f32" && M === 16 && N === columns && K === 16,
+    );
   const matrices =
     options.matrices !== false &&
     f16 &&
     subgroup !== null &&
     has(MATRIX_FEATURE) &&
     adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
-    [...(configs ?? [])].some(fits);
+    fits(16) &&
+    fits(8);
   return { f16, subgroup, matrices, timestamps: has("timestamp-query") };
 }
 

@@ -16,10 +16,11 @@ import {
   type SampleOptions,
   sampler,
 } from "../index.ts";
-import { createApi } from "./api/api.ts";
+import { type Api, createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
 import { Metrics } from "./api/metrics.ts";
 import { openPage } from "./api/page.ts";
+import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { Grammars } from "./grammar/grammars.ts";
@@ -53,45 +54,50 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   sampler(options);
   checkOptions(options);
   const page = await openPage(PAGE, MODELS);
-  const model = await loadModel(name, { ...options, sessions: options.parallel }, signal);
-  const grammars = new Grammars(model.tokenizer, model.config.vocab);
+  let api: Api = async () => errorResponse(LOADING);
+  const server = createHttpServer((request) => api(request));
+  // Before the model, too: a port that is in use is told at once, and who asks early hears that it loads.
+  await listen(server, options);
+  const closing = new AbortController();
+  let model: LanguageModel | null = null;
+  let grammars: Grammars | null = null;
   try {
-    const closing = new AbortController();
+    model = await loadModel(name, { ...options, sessions: options.parallel }, signal);
+    grammars = new Grammars(model.tokenizer, model.config.vocab);
     // Each request that runs or waits listens.
     setMaxListeners(0, closing.signal);
     const [first = modelId(name), ...others] = options.alias;
-    const api = createApi(
-      {
-        model,
-        names: [first, ...others, modelId(name), name],
-        created: Math.floor(Date.now() / 1000),
-        metrics: new Metrics(),
-        grammars,
-        defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
-        mostWaiting: options.queue,
-        mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
-        closing: closing.signal,
-        failure: null,
-        log: (error) => tell(error),
-        done: process.stderr.isTTY ? report : undefined,
-      },
-      {
-        apiKey: options.apiKey ?? (process.env.NIBBLE_API_KEY || null),
-        origins: options.cors,
-        hosts: [options.host, ...options.allowHost],
-      },
-      page,
-    );
-    const server = createHttpServer(api);
-    await listen(server, options);
+    const served: Served = {
+      ...{ model, grammars, names: [first, ...others, modelId(name), name] },
+      created: Math.floor(Date.now() / 1000),
+      metrics: new Metrics(),
+      defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
+      mostWaiting: options.queue,
+      mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
+      closing: closing.signal,
+      failure: null,
+      log: (error) => tell(error),
+      done: process.stderr.isTTY ? report : undefined,
+    };
+    const guard = {
+      apiKey: options.apiKey ?? (process.env.NIBBLE_API_KEY || null),
+      origins: options.cors,
+      hosts: [options.host, ...options.allowHost],
+    };
+    api = createApi(served, guard, page);
     await write(`${greeting(first, model, server, options)}\n`, signal);
     await ended(signal);
-    await shutDown(server, closing, options.grace);
   } finally {
-    grammars.close();
-    await model.close();
+    await shutDown(server, closing, model ? options.grace : 0);
+    grammars?.close();
+    await model?.close();
   }
 }
+
+const LOADING = new ApiError(503, "the model is loading; try again soon", {
+  code: "loading",
+  headers: { "retry-after": "1" },
+});
 
 function checkOptions({ port, cors, grace, queue, parallel }: ServeOptions): void {
   if (port > 65535) throw new ArgumentError("port", port, "0 (any that is free) to 65535");

@@ -2,9 +2,10 @@
  * How many token slots a layer's cache needs. A full layer holds the whole context; a sliding layer is a ring that
  * holds its window and the chunk being written. Slots come in blocks of 32, the unit in which devices pack tokens.
  */
+import { BLOCK_SLOTS } from "../device/cache-blocks.ts";
 import type { Graph } from "../device/contract.ts";
 
-export const BLOCK_TOKENS = 32;
+export const BLOCK_TOKENS = BLOCK_SLOTS;
 
 /**
  * context: positions the session may reach; chunk: most tokens of one step; window: null for a full layer.

@@ -3,6 +3,7 @@
  * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
  * `readSlot` is the inverse of appending; a test writes on one side and reads on the other.
  */
+import { BLOCK_SLOTS as BLOCK } from "../cache-blocks.ts";
 import { type BlockMap, blockMap } from "../cache-bytes.ts";
 import type { Cache, KvPart } from "../contract.ts";
 
@@ -10,7 +11,6 @@ import type { Cache, KvPart } from "../contract.ts";
 export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
 export type KvFormat = keyof typeof KV_FORMATS;
 
-const BLOCK = 32;
 const GROUP = 32;
 const COLUMNS = 64;
 const TILE = 64;

@@ -29,7 +29,13 @@ describeGpu("a device is opened", () => {
     const info = {
       subgroupMinSize: 32,
       subgroupMaxSize: 32,
-      subgroupMatrixConfigs: [{ componentType: "f16", resultComponentType: "f32", M: 16, N: 16, K: 16 }],
+      subgroupMatrixConfigs: [8, 16].map((N) => ({
+        componentType: "f16",
+        resultComponentType: "f32",
+        M: 16,
+        N,
+        K: 16,
+      })),
     };
     const { gpu, requests } = await pretended({
       info,

@@ -24,7 +24,7 @@ async function scriptedModel(): Promise<LanguageModel> {
     tokenizer,
     chatTemplate: template,
     config: { vocab: tokenizer.vocab },
-    plan: { context: CONTEXT, cacheBytes: 1, sessions: 1 },
+    plan: { context: CONTEXT, cacheBytes: 1, sessions: 1, graph: { caches: [] } },
     activity: { running: 0, waiting: 0 },
     // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
     encode: (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>
@@ -335,6 +335,13 @@ describe("hostile requests", () => {
       ),
       { numRuns: 1500 },
     );
+  });
+
+  it("with the key every path is reached", async () => {
+    const statuses = ["/health", "/metrics", "/v1/models", "/v1/models/needle"].map((path) =>
+      ask(new Request(`http://localhost${path}`, { headers: key })),
+    );
+    expect(await Promise.all(statuses)).toEqual([200, 200, 200, 200]);
   });
 
   it("and then it answers as ever", async () => {

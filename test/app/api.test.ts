@@ -139,6 +139,14 @@ describe("an answer", () => {
     }
   });
 
+  it("takes -1 for no seed and no limit, as llama.cpp's clients say it", async () => {
+    const { status, body } = await chat({ seed: -1, max_tokens: -1 });
+    expect([status, body.choices?.[0].message.content]).toEqual([200, FACT]);
+    expect((await chat({ max_tokens: -2 })).body.error.message).toBe(
+      "max_tokens is -2; allowed: integers 0 to 2147483648",
+    );
+  });
+
   it("ends with max_tokens, and with the context", async () => {
     const { body } = await chat({ max_completion_tokens: 2 });
     expect(body.choices[0].finish_reason).toBe("length");

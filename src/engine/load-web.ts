@@ -52,8 +52,9 @@ export async function openAttendTimer(gpu = pageGpu()): Promise<AttendTimer> {
   return gpuAttendTimer(await pageDevice(gpu));
 }
 
+/** Without subgroup matrices, which no browser has unless a flag says so: bundles leave their kernels out (scripts/wgsl.js). */
 function pageDevice(gpu: GPU): Promise<WebgpuDevice> {
-  return webgpuDevice(gpu, { wayOut: NO_ADAPTER });
+  return webgpuDevice(gpu, { traits: { matrices: false }, wayOut: NO_ADAPTER });
 }
 
 const NO_ADAPTER =

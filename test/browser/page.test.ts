@@ -399,7 +399,10 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     ] as const)
       expect([await cache("f16", tokens), await cache("int4", tokens)]).toEqual([f16, int4]);
     const longest = await page.locator(".longest tbody tr").allInnerTexts();
-    const expected = [...table.formats, ...table.peers].map(({ longestContext }) => grouped(longestContext));
+    const formats = ["int4", "rq4", "f16"].map(
+      (name) => table.formats.find((format) => format.name === name)!,
+    );
+    const expected = [...formats, ...table.peers].map(({ longestContext }) => grouped(longestContext));
     expect(longest.map((row) => row.split(/\s+/).at(-1))).toEqual(expected);
 
     await page.getByLabel("KV cache").selectOption("f16");

@@ -42,7 +42,10 @@ function plainKernel(format: KvFormat, group: number, headDim: number): DecodeKe
   };
 }
 
-/** Subgroup matrices, for 4-bit caches and heads that a subgroup's registers hold. */
+/**
+ * Subgroup matrices, for 4-bit caches. Twelve workgroups a core, all that its memory holds at once: 64/8 heads of 128,
+ * rq4 at 128K tokens, 73 us with 1584, 79 with 1056, 95 with 1848 (H100, 2026-11-23, lab/kernels/attendDecode, v9).
+ */
 function matrixKernel(group: number): DecodeKernel {
   return { kernel: "attendDecodeMatrix", tile: 32, sets: Math.ceil(group / 8), workgroups: 1584, values: {} };
 }
@@ -61,6 +64,8 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
   const { kvHeads, headDim, capacity } = cache;
   const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
+  // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
+  // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
   const matrices =
     traits.matrices && traits.subgroup === 32 && format !== "f16" && headDim <= 128 && !options.plain;
   const chosen = matrices ? matrixKernel(group) : plainKernel(format, group, headDim);
@@ -84,7 +89,6 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
         kernel,
         libs: matrices ? {} : libs,
         values: {
-          KV_HEADS: kvHeads,
           GROUP: group,
           ...kvConstants(format, headDim),
           MOST_SPANS: most,

@@ -5,8 +5,7 @@
 import { attendDecode } from "./attend-decode.ts";
 import { type AttendOptions, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
-import { spread } from "./dispatch.ts";
+import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, formBytes } from "./forms.ts";
 import { packParams } from "./wgsl.ts";
 

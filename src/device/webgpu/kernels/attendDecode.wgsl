@@ -7,7 +7,6 @@
 // Loads of the next step are written before the arithmetic of this one.
 // lib: step, spans, lanes, softcap
 // <values>
-const KV_HEADS: u32 = 2u;
 // Query heads of a KV head, and how many of them one workgroup serves.
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;

@@ -10,7 +10,6 @@
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, spans, softcap, nibbles, unpack, sums
 // <values>
-const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
@@ -186,7 +185,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     keyRange0 = keyRangeAt(next, 0u, lane);
     workgroupBarrier();
     low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q0, low);
-    high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 0u, STRIDE), q0, high);
+    high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE, STRIDE), q0, high);
     low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 2u, STRIDE), q1, low);
     high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 2u, STRIDE), q1, high);
     if (GROUPS > 1u) {
@@ -201,7 +200,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
       workgroupBarrier();
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q2, low);
-      high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 0u, STRIDE), q2, high);
+      high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE, STRIDE), q2, high);
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 2u, STRIDE), q3, low);
       high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 2u, STRIDE), q3, high);
     }
@@ -217,7 +216,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
       workgroupBarrier();
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q4, low);
-      high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 0u, STRIDE), q4, high);
+      high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE, STRIDE), q4, high);
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 2u, STRIDE), q5, low);
       high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 2u, STRIDE), q5, high);
     }
@@ -233,7 +232,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
       workgroupBarrier();
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q6, low);
-      high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 0u, STRIDE), q6, high);
+      high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE, STRIDE), q6, high);
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 2u, STRIDE), q7, low);
       high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 2u, STRIDE), q7, high);
     }

@@ -3,7 +3,7 @@
  * What would bring rq4 nearer to f16? Formats that have no kernels yet, tried on real models: the CPU device runs over an
  * f16 cache, a token a step, and behind each step the token's keys and values are replaced by what a format would give
  * back. Prints JSON rows, on Gemma of a text, on needle-14m of its answers too (its prose means nothing: README.md).
- *   node lab/kv/variants.js [--model needle|FILE] [--tokens 768] [--documents 4] [--only NAME,NAME]
+ *   node lab/kv/variants.js [--model needle|FILE] [--tokens 768] [--documents 4] [--only "NAME;NAME"]
  * Run `npm run build` first.
  */
 import { readFileSync } from "node:fs";
@@ -93,9 +93,11 @@ const linear = (bits, size) => (x, part) => {
 const apart = (keys, values) => (x, part) => (part === "keys" ? keys : values)(x, part);
 
 /**
- * first, newest: tokens that stay f16; layers: which are compressed; mean: the keys' mean over the first 64 tokens is taken
- * off before and added after. bits: a value, at a head size of 256, without what stays f16.
- * @type {Record<string, { trip: RoundTrip, bits: number, first?: number, newest?: number, layers?: "full", mean?: boolean }>}
+ * first, newest: tokens that stay f16; layers: which are compressed; mean: the keys' mean is taken off before and added
+ * after, of the first 64 tokens of the same text, or of 256 tokens of another ("other"). bits: a value, at a head size of
+ * 256, without what stays f16.
+ * @typedef {{ trip: RoundTrip, bits: number, first?: number, newest?: number, layers?: "full", mean?: "own" | "other" }} Variant
+ * @type {Record<string, Variant>}
  */
 const VARIANTS = {
   int4: { trip: int4, bits: 5 },
@@ -104,7 +106,13 @@ const VARIANTS = {
   "f16 keys, rq4 values": { trip: apart(exact, rq4), bits: 10.03 },
   "rq4, first 4 tokens f16": { trip: rq4, bits: 4.06, first: 4 },
   "rq4, newest 32 tokens f16": { trip: rq4, bits: 4.06, newest: 32 },
-  "rq4, keys less their mean": { trip: rq4, bits: 4.06, mean: true },
+  "rq4, keys less their mean": { trip: rq4, bits: 4.06, mean: "own" },
+  "rq4, keys less another text's mean": { trip: rq4, bits: 4.06, mean: "other" },
+  "rq4, keys less their mean, newest 32 f16": { trip: rq4, bits: 4.06, mean: "own", newest: 32 },
+  "rq4, first 4 and newest 32 f16": { trip: rq4, bits: 4.06, first: 4, newest: 32 },
+  "rq4, keys less their mean, first 4 and newest 32 f16": {
+    ...{ trip: rq4, bits: 4.06, mean: "own", first: 4, newest: 32 },
+  },
   "rq4, a scale for each 32": { trip: rotated(linear(4, 32)), bits: 4.5 },
   "rq4, keys of 5 bits": { trip: apart(rotated(linear(5, 0)), rq4), bits: 4.56 },
   "int4, rotated": { trip: rotated(int4), bits: 5 },
@@ -114,7 +122,7 @@ const VARIANTS = {
 const path = await findModel(options.model);
 const tokens = Number(options.tokens);
 const text = readFileSync(join(root, "models/texts/persuasion.txt"), "utf8");
-const names = options.only?.split(",") ?? Object.keys(VARIANTS);
+const names = options.only?.split(";") ?? Object.keys(VARIANTS);
 
 async function plan() {
   const checkpoint = await openCheckpoint(path);
@@ -151,11 +159,26 @@ function addresses(
   });
 }
 
-/** Keys' means by cache and head, over f16, of tokens 0 to 63. @type {Map<string, Float32Array>} */
+/** Keys' means over f16 by whose, cache and head. @type {Map<string, Float32Array>} */
 const means = new Map();
 
-/** @param {string} name */
-async function open(name) {
+/** @param {string} key @param {Float32Array} x @param {number} count */
+function addToMean(key, x, count) {
+  const mean = means.get(key) ?? new Float32Array(x.length);
+  for (let i = 0; i < x.length; i++) mean[i] += x[i] / count;
+  means.set(key, mean);
+}
+
+/** Another text over f16, for its means. */
+async function calibrate() {
+  const other = readFileSync(join(root, "examples/texts/northanger-abbey.txt"), "utf8");
+  const source = await open("f16", { whose: "other", tokens: 256 });
+  await source.session.process(source.tokenizer.encode(other.slice(0, 4000)).slice(0, 256));
+  await source.close();
+}
+
+/** @param {string} name @param {{ whose: string, tokens: number }} counted What f16 is averaged for, and over how many tokens. */
+async function open(name, counted = { whose: "own", tokens: 64 }) {
   const checkpoint = await openCheckpoint(path);
   const {
     sessions,
@@ -171,9 +194,11 @@ async function open(name) {
   );
   const variant = VARIANTS[name];
   const run = allocation.run.bind(allocation);
+  /** Positions that have been counted. @type {Set<number>} */
+  const done = new Set();
   allocation.run = async (/** @type {any} */ step) => {
     await run(step);
-    const { first = 0, newest = 0, layers, mean } = variant ?? {};
+    const { first = 0, newest = 0, layers, mean } = variant ?? /** @type {Partial<Variant>} */ ({});
     const position = step.position - newest;
     if (position < first) return;
     for (const cache of made.graph.caches) {
@@ -185,23 +210,20 @@ async function open(name) {
         for (const part of /** @type {const} */ (["keys", "values"])) {
           const at = addresses(headDim, capacity, kvHead, slot, part);
           const x = Float32Array.from(at, (address) => f16ToF32(halves.getUint16(address, true)));
-          const key = `${id} ${kvHead}`;
           if (!variant) {
-            // Over f16: nothing is replaced; the text's first tokens give the means.
-            if (part === "keys" && position < 64 && !means.get(key)?.[headDim]) {
-              const sum = means.get(key) ?? new Float32Array(headDim + 1);
-              for (let i = 0; i < headDim; i++) sum[i] += x[i] / 64;
-              if (position === 63) sum[headDim] = 1;
-              means.set(key, sum);
-            }
+            // Over f16 nothing is replaced; the first tokens of the first text give the means.
+            const { whose, tokens: count } = counted;
+            const isFirst = part === "keys" && position < count && !done.has(position);
+            if (isFirst) addToMean(`${whose} ${id} ${kvHead}`, x, count);
             continue;
           }
-          const off = mean && part === "keys" ? means.get(key) : null;
+          const off = mean && part === "keys" ? means.get(`${mean} ${id} ${kvHead}`) : null;
           const back = variant.trip(off ? x.map((v, i) => v - off[i]) : x, part);
           for (let i = 0; i < headDim; i++)
             halves.setUint16(at[i], f32ToF16(back[i] + (off ? off[i] : 0)), true);
         }
     }
+    done.add(position);
   };
   const close = async () => {
     await allocation.close();
@@ -218,6 +240,7 @@ async function open(name) {
 
 const study = await plan();
 const machine = `${cpus()[0].model}, Node ${process.version}`;
+if (names.some((name) => VARIANTS[name].mean === "other")) await calibrate();
 const store = new LogitsFile();
 try {
   let right = 0;

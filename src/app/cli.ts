@@ -53,9 +53,7 @@ const names = (value: string) => value.split(",");
 const collect = (value: string, before: string[]) => [...before, value];
 
 const kvOption = () =>
-  new Option("--kv <format>", "format of keys and values; rq4 on the CPU only")
-    .choices(["int4", "rq4", "f16"])
-    .default("int4");
+  new Option("--kv <format>", "format of keys and values").choices(["int4", "rq4", "f16"]).default("int4");
 
 /** The options of the commands that compute: what, and over which cache. */
 function computing(command: Command, kv = kvOption()): Command {

@@ -14,7 +14,7 @@ export interface PlanOptions {
   context?: number;
   /** Texts that are held at once, each with a cache of its own, and so generations at a time. Default 1. */
   sessions?: number;
-  /** Format of the KV cache: "int4" (default), "rq4" (CPU only so far), "f16". */
+  /** Format of the KV cache: "int4" (default), "rq4", "f16". */
   kv?: string;
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
   chunk?: number;

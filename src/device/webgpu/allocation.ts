@@ -21,6 +21,7 @@ import type {
   Weight,
 } from "../contract.ts";
 import { writeTurns } from "../turns.ts";
+import { STEP_BYTES, storageUsage } from "./buffers.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
@@ -33,10 +34,6 @@ import { RunAhead, WordBack } from "./run-ahead.ts";
 import { MOST_KEPT, packChoice, unpackCandidates } from "./sample.ts";
 import { loadWeight } from "./weight-loading.ts";
 
-/** WebGPU's default limit of a uniform binding. */
-const MOST_UNIFORM_BYTES = 65_536;
-/** Bytes of the step uniform (lib/step.wgsl), in whole vec4s. */
-const STEP_BYTES = 16;
 /** Steps of a prompt under way: the GPU never waits for the next, and an abort does not wait for many. */
 const UNDER_WAY = 2;
 
@@ -74,13 +71,9 @@ export class WebgpuAllocation implements Allocation {
     const { device } = gpu;
     device.pushErrorScope("out-of-memory");
     device.pushErrorScope("validation");
-    const storage = USAGE.storage | USAGE.copySource | USAGE.copyTarget;
     const buffers = new Map<number, GPUBuffer>();
-    for (const { id, label, bytes } of program.buffers) {
-      // Small tables may be read as uniforms, where kernels have no storage binding left.
-      const usage = bytes <= MOST_UNIFORM_BYTES ? storage | USAGE.uniform : storage;
-      buffers.set(id, device.createBuffer({ label, size: bytes, usage }));
-    }
+    for (const { id, label, bytes } of program.buffers)
+      buffers.set(id, device.createBuffer({ label, size: bytes, usage: storageUsage(bytes) }));
     const stepUsage = USAGE.uniform | USAGE.copyTarget;
     const step = device.createBuffer({ label: "step", size: STEP_BYTES, usage: stepUsage });
     const [invalid, noMemory] = await Promise.all([gpu.scoped(), gpu.scoped()]);

@@ -2,10 +2,11 @@
  * The dispatch of appendKv: which values serve a cache, and what is normed, turned and rotated on the way. kv.ts owns the
  * layout; the kernel owns the codes.
  */
+import { BLOCK_SLOTS } from "../cache-blocks.ts";
 import type { Cache } from "../contract.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
-import { KV_BLOCK, kvBufferBytes, kvConstants, kvFormat } from "./kv.ts";
+import { kvBufferBytes, kvConstants, kvFormat } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of head vectors before norm and RoPE, each optional. */
@@ -76,7 +77,7 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       queries: queries?.out ?? options.scratch("no queries", 16),
     },
     workgroups: ({ tokens, position }) => [
-      Math.ceil(((position % KV_BLOCK) + tokens) / KV_BLOCK),
+      Math.ceil(((position % BLOCK_SLOTS) + tokens) / BLOCK_SLOTS),
       2 * kvHeads + heads,
       1,
     ],

@@ -95,7 +95,6 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
           HAS_SOFTCAP: softcap > 0,
           ...(matrices ? {} : { SUBGROUP }),
           ...chosen.values,
-          ...options.values,
         },
       },
       params: packParams(kernel, { capacity, window, ...scaling(scale, softcap) }),

@@ -2,11 +2,11 @@
  * What attention is asked for, in both modes, and the arithmetic that its kernels share: which positions a query sees, and
  * the scaling of scores. Refuses to know kernels.
  */
+import { BLOCK_SLOTS } from "../cache-blocks.ts";
 import type { Cache } from "../contract.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import { KV_BLOCK } from "./kv.ts";
 
 export interface AttendOptions {
   readonly traits: Traits;
@@ -30,8 +30,6 @@ export interface AttendOptions {
   readonly maxTokens: number;
   /** Workgroups that a long context is cut into; for measuring. */
   readonly workgroups?: number;
-  /** Values of the decode kernel instead of the chosen ones; for measuring. */
-  readonly values?: Readonly<Record<string, number | boolean>>;
   /** Without subgroup matrices where there are; for measuring. */
   readonly plain?: boolean;
   scratch(label: string, bytes: number): Buffer;
@@ -45,7 +43,7 @@ export function rotates({ rotates, cache }: AttendOptions): boolean {
 /** Positions that a step's first query sees: [from the block of the oldest, to the last]. */
 export function visible({ window }: Cache, position: number): { first: number; count: number } {
   const oldest = window === null ? 0 : Math.max(0, position + 1 - window);
-  const first = oldest - (oldest % KV_BLOCK);
+  const first = oldest - (oldest % BLOCK_SLOTS);
   return { first, count: position + 1 - first };
 }
 

@@ -3,15 +3,10 @@
  * planned buffers, which dispatches name, and real ones. For measuring; models get theirs from allocation.ts.
  */
 import { NibbleError } from "../../format/errors.ts";
+import { LEAST_RESULT_BYTES, STEP_BYTES, storageUsage } from "./buffers.ts";
 import type { Buffer, StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
-
-/** WebGPU's default limit of a uniform binding. */
-const MOST_UNIFORM_BYTES = 65_536;
-/** One 16x16 tile of float32: what a kernel that stores subgroup matrices must be able to address. */
-const LEAST_BYTES = 1024;
-const STEP_BYTES = 16;
 
 export class BenchBuffers {
   readonly #made: GPUBuffer[] = [];
@@ -27,10 +22,8 @@ export class BenchBuffers {
   }
 
   readonly make = (label: string, bytes: number): Buffer => {
-    const size = Math.ceil(Math.max(LEAST_BYTES, bytes) / 16) * 16;
-    const storage = USAGE.storage | USAGE.copySource | USAGE.copyTarget;
-    const usage = size <= MOST_UNIFORM_BYTES ? storage | USAGE.uniform : storage;
-    this.#made.push(this.gpu.device.createBuffer({ label, size, usage }));
+    const size = Math.ceil(Math.max(LEAST_RESULT_BYTES, bytes) / 16) * 16;
+    this.#made.push(this.gpu.device.createBuffer({ label, size, usage: storageUsage(size) }));
     this.#bytes += size;
     return { id: this.#made.length - 1, label, bytes: size };
   };

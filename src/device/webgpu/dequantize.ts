@@ -3,6 +3,7 @@
  * compressed cache to f16, the f16 kernels attend to it. Done as well as it can be: only what the step sees is expanded,
  * once for all query heads, into one buffer that all layers share. Only `attend-timer.ts` uses it.
  */
+import { BLOCK_SLOTS } from "../cache-blocks.ts";
 import type { Cache } from "../contract.ts";
 import { attendDispatches } from "./attend.ts";
 import { type AttendOptions, rotates, visible } from "./attend-options.ts";
@@ -44,7 +45,7 @@ function dequantizeDispatch({ cache, cacheKeys, cacheValues }: Source, { keys, v
     params: packParams("dequantizeKv", { capacity, window: window ?? 0 }),
     buffers: { keys: cacheKeys, values: cacheValues, keysOut: keys, valuesOut: values },
     workgroups: ({ tokens, position }) => [
-      Math.ceil((visible(cache, position).count + tokens - 1) / 32),
+      Math.ceil((visible(cache, position).count + tokens - 1) / BLOCK_SLOTS),
       kvHeads,
       2,
     ],

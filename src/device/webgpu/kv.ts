@@ -1,6 +1,6 @@
 /**
- * Where one layer's keys and values lie in their two GPU buffers. The kernels' side of it is kernels/lib/kv.wgsl, which
- * works with the constants of `kvConstants`; `readVector` is the inverse of appending. Refuses to know GPUs.
+ * Where one layer's keys and values lie in their two GPU buffers. The kernels know it by the
+ * constants of `kvConstants`; `readVector` is the inverse of appending. Refuses to know GPUs.
  * One idea: every load is a 16-byte word and neighbouring lanes read neighbouring words. A buffer is cut by KV head, then
  * into blocks of 32 token slots.
  *
@@ -14,14 +14,13 @@
  * int4.
  */
 import { ArgumentError } from "../../format/errors.ts";
+import { BLOCK_SLOTS } from "../cache-blocks.ts";
 import type { Cache } from "../contract.ts";
 import { INT4_GROUP } from "../int4.ts";
 
 export const KV_FORMATS = ["f16", "int4", "rq4"] as const;
 export type KvFormat = (typeof KV_FORMATS)[number];
 
-/** Token slots of a block. */
-export const KV_BLOCK = 32;
 const WORD_BYTES = 16;
 
 export interface KvShape {
@@ -43,20 +42,20 @@ export const kvGroups = (headDim: number) => Math.ceil(headDim / INT4_GROUP);
 
 /** 16-byte words of one block of 32 tokens of one KV head, keys or values, and the word at which its scales begin. */
 export function kvBlock(format: KvFormat, headDim: number): { words: number; scalesAt: number } {
-  if (format === "f16") return { words: (KV_BLOCK * headDim * 2) / WORD_BYTES, scalesAt: 0 };
-  const codes = kvGroups(headDim) * KV_BLOCK;
+  if (format === "f16") return { words: (BLOCK_SLOTS * headDim * 2) / WORD_BYTES, scalesAt: 0 };
+  const codes = kvGroups(headDim) * BLOCK_SLOTS;
   // Bytes a token: a scale and a zero for each group, or one scale.
   const scaleBytes = format === "int4" ? 4 * kvGroups(headDim) : 2;
-  const scales = (KV_BLOCK * scaleBytes) / WORD_BYTES;
+  const scales = (BLOCK_SLOTS * scaleBytes) / WORD_BYTES;
   return { words: codes + scales, scalesAt: codes };
 }
 
 /** Bytes of one layer's keys, and as many of its values. */
 export function kvBufferBytes({ format, kvHeads, headDim, capacity }: KvShape): number {
-  return ((kvHeads * capacity) / KV_BLOCK) * kvBlock(format, headDim).words * WORD_BYTES;
+  return ((kvHeads * capacity) / BLOCK_SLOTS) * kvBlock(format, headDim).words * WORD_BYTES;
 }
 
-/** The values by which kernels know a layout (lib/kv.wgsl). */
+/** The values by which kernels know a layout. */
 export function kvConstants(format: KvFormat, headDim: number) {
   const { words, scalesAt } = kvBlock(format, headDim);
   return {
@@ -81,12 +80,12 @@ export function readVector(
 ): Uint8Array {
   const { format, headDim, capacity } = shape;
   const { words, scalesAt } = kvBlock(format, headDim);
-  const block = (kvHead * (capacity / KV_BLOCK) + Math.floor(slot / KV_BLOCK)) * words * WORD_BYTES;
-  const token = slot % KV_BLOCK;
+  const block = (kvHead * (capacity / BLOCK_SLOTS) + Math.floor(slot / BLOCK_SLOTS)) * words * WORD_BYTES;
+  const token = slot % BLOCK_SLOTS;
   if (format === "f16") {
     const out = new Uint8Array(headDim * 2);
     for (let chunk = 0; chunk < headDim / 8; chunk++) {
-      const word = part === "keys" ? chunk * KV_BLOCK + token : (token * headDim) / 8 + chunk;
+      const word = part === "keys" ? chunk * BLOCK_SLOTS + token : (token * headDim) / 8 + chunk;
       const at = block + word * WORD_BYTES;
       out.set(buffer.subarray(at, at + WORD_BYTES), chunk * WORD_BYTES);
     }
@@ -96,10 +95,11 @@ export function readVector(
   const scales = block + scalesAt * WORD_BYTES;
   if (format === "rq4") bytes.push(...buffer.subarray(scales + token * 2, scales + token * 2 + 2));
   for (let group = 0; group < kvGroups(headDim); group++) {
-    const scale = scales + (group * KV_BLOCK + token) * 4;
+    const scale = scales + (group * BLOCK_SLOTS + token) * 4;
     if (format === "int4") bytes.push(...buffer.subarray(scale, scale + 4));
     const code = (i: number) => {
-      const [word, lane] = part === "keys" ? [group * KV_BLOCK + token, i] : [group * INT4_GROUP + i, token];
+      const [word, lane] =
+        part === "keys" ? [group * BLOCK_SLOTS + token, i] : [group * INT4_GROUP + i, token];
       const byte = buffer[block + word * WORD_BYTES + (lane % 16)];
       return lane < 16 ? byte & 15 : byte >> 4;
     };

@@ -6,6 +6,7 @@
 import { UnsupportedError } from "../../format/errors.ts";
 import type { Footprint, Graph, Value, Weight } from "../contract.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
+import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { type Stage, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
@@ -56,8 +57,6 @@ type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBuffe
 
 /** Kernels read some buffers as vec4s. */
 const ALIGNMENT = 16;
-/** Of a result: one 16x16 tile of float32, which a kernel that stores subgroup matrices must be able to address. */
-const LEAST_RESULT = 1024;
 
 function aligned(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
@@ -105,7 +104,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
       [values.id, timelines.map((all) => all[id].values)],
     ]),
   );
-  const result = (bytes: number) => Math.max(LEAST_RESULT, bytes);
+  const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
   for (const value of new Set([graph.logits, ...graph.labels.values()]))

@@ -3,7 +3,7 @@
 // A workgroup does one block of 32 token slots of one head: x counts blocks from that of the step's position, y is
 // [keys of each KV head, values of each KV head, queries of each head]. It owns its block, so the words that values of
 // several tokens share are read, changed and written without races.
-// lib: step, half, rotation, encode
+// lib: step, half, rotation, hadamard, encode
 // <values>
 const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;

@@ -1,7 +1,7 @@
 // attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, softcap
+// lib: step, softcap, kvCodes
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -213,12 +213,7 @@ fn expandKeys(block: u32, group: u32, local: u32) {
   let part = local / 32u;
   if (INT4 || RQ4) {
     let word = keys[block + group * 32u + token][part];
-    var range = vec2<f32>();
-    if (RQ4) {
-      range = centred(keys[block + SCALES_AT + token / 8u][token % 8u / 2u], token);
-    } else {
-      range = unpack2x16float(keys[block + SCALES_AT + group * 8u + token / 4u][token % 4u]);
-    }
+    let range = rangeOf(keys[block + SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
     for (var c = 0u; c < 4u; c++) {
       let d = part * 4u + c;
       right[token * STRIDE + d] = range.x * f32((word >> (8u * c)) & 15u) + range.y;
@@ -245,15 +240,8 @@ fn expandValues(block: u32, group: u32, local: u32) {
     let word = values[block + group * 32u + d][part];
     for (var c = 0u; c < 4u; c++) {
       let token = part * 4u + c;
-      var low = vec2<f32>();
-      var high = vec2<f32>();
-      if (RQ4) {
-        low = centred(values[block + SCALES_AT + token / 8u][token % 8u / 2u], token);
-        high = centred(values[block + SCALES_AT + token / 8u + 2u][token % 8u / 2u], token);
-      } else {
-        low = unpack2x16float(values[block + SCALES_AT + group * 8u + token / 4u][token % 4u]);
-        high = unpack2x16float(values[block + SCALES_AT + group * 8u + token / 4u + 4u][token % 4u]);
-      }
+      let low = rangeOf(values[block + SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
+      let high = rangeOf(values[block + SCALES_AT + scaleWord(group, token + 16u)][scalePart(token)], token);
       right[token * STRIDE + d] = low.x * f32((word >> (8u * c)) & 15u) + low.y;
       right[(token + 16u) * STRIDE + d] = high.x * f32((word >> (8u * c + 4u)) & 15u) + high.y;
     }
@@ -276,9 +264,4 @@ fn spread(eight: vec4<u32>, token: u32, part: u32) {
     right[token * STRIDE + part * 8u + c * 2u] = two.x;
     right[token * STRIDE + part * 8u + c * 2u + 1u] = two.y;
   }
-}
-
-// Scale and zero of a token of rq4, whose scales are pairs of halves.
-fn centred(pair: u32, token: u32) -> vec2<f32> {
-  return unpack2x16float(pair >> (token % 2u * 16u)).x * vec2<f32>(1.0, -7.5);
 }

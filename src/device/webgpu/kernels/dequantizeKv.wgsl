@@ -94,24 +94,6 @@ fn expandValues(at: u32, out: u32, local: u32) {
   }
 }
 
-// Where a token's scale lies among a block's: int4 has a scale and a zero for each group, rq4 one scale of 16 bits.
-fn scaleWord(group: u32, token: u32) -> u32 {
-  return select(group * 8u + token / 4u, token / 8u, RQ4);
-}
-
-fn scalePart(token: u32) -> u32 {
-  return select(token % 4u, token % 8u / 2u, RQ4);
-}
-
-// A value is x * code + y.
-fn rangeOf(part: u32, token: u32) -> vec2<f32> {
-  let two = unpack2x16float(part);
-  if (RQ4) {
-    return vec2<f32>(1.0, -7.5) * two[token % 2u];
-  }
-  return two;
-}
-
 // Byte `c` of four words, as one word.
 fn byteOfEach(w0: u32, w1: u32, w2: u32, w3: u32, c: u32) -> u32 {
   let shift = 8u * c;

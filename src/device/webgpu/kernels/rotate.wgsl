@@ -1,6 +1,6 @@
 // rotate: head vectors by the rotation of rq4, or back by its transpose. Where no neighbour does it on the way: queries that
 // appendKv did not turn, and what attendPrompt has summed. A row of 32 threads does one vector in workgroup memory.
-// lib: step, rotation
+// lib: step, rotation, hadamard
 // <values>
 const HEAD_DIM: u32 = 64u;
 const BACK: bool = false;
@@ -39,17 +39,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     vectors[mine + d] = value;
   }
-  for (var stride = 1u; stride < rotationBlock(HEAD_DIM); stride *= 2u) {
-    workgroupBarrier();
-    for (var i = lane; i < HEAD_DIM / 2u; i += LANES) {
-      let at = mine + butterfly(i, stride);
-      let a = vectors[at];
-      let b = vectors[at + stride];
-      vectors[at] = a + b;
-      vectors[at + stride] = a - b;
-    }
-  }
-  workgroupBarrier();
+  hadamardRow(mine, lane);
   if (vector >= all) {
     return;
   }

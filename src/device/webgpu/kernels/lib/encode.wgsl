@@ -1,6 +1,6 @@
 // Head vectors to the codes of rq4, as src/cache/codec-rq4.ts defines them, bit for bit: after the first rounding all is
 // integers that float32 holds. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, ROWS, RQ4 and
-// `vectors` [ROWS][HEAD_DIM] and appends lib/half and lib/rotation; all of a workgroup takes part.
+// `vectors` [ROWS][HEAD_DIM] and appends half, rotation and hadamard; all of a workgroup takes part.
 
 // Multipliers of the step, times 1024.
 const STEPS = array<u32, 5>(240u, 275u, 309u, 343u, 378u);
@@ -31,21 +31,6 @@ fn powerOfTwo(exponent: i32) -> f32 {
 
 fn exponentOf(x: f32) -> i32 {
   return i32(bitcast<u32>(x) >> 23u) - 127;
-}
-
-// H of a row's vector, in place.
-fn hadamardRow(mine: u32, lane: u32) {
-  for (var stride = 1u; stride < rotationBlock(HEAD_DIM); stride *= 2u) {
-    workgroupBarrier();
-    for (var i = lane; i < HEAD_DIM / 2u; i += 32u) {
-      let at = mine + butterfly(i, stride);
-      let a = vectors[at];
-      let b = vectors[at + stride];
-      vectors[at] = a + b;
-      vectors[at + stride] = a - b;
-    }
-  }
-  workgroupBarrier();
 }
 
 // Codes of a row's vector take its place; gives the bits of its scale.

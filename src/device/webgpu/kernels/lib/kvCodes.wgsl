@@ -1,4 +1,5 @@
-// 4-bit codes of keys and values -> numbers, where they are wanted one by one: value = range.x * code + range.y.
+// 4-bit codes of keys and values -> numbers, where they are wanted one by one: value = range.x * code +
+// range.y. The kernel declares RQ4.
 
 // Eight codes in the low halves of two words' bytes -> eight halves.
 fn halvesOfCodes(two: vec2<u32>, range: vec2<f32>) -> vec4<u32> {
@@ -6,4 +7,22 @@ fn halvesOfCodes(two: vec2<u32>, range: vec2<f32>) -> vec4<u32> {
   let high = vec4<f32>(unpack4xU8(two.y & 0x0f0f0f0fu)) * range.x + range.y;
   return vec4<u32>(
     pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));
+}
+
+// Where a token's scale lies among a block's: int4 has a scale and a zero for each group, rq4 one scale of 16 bits.
+fn scaleWord(group: u32, token: u32) -> u32 {
+  return select(group * 8u + token / 4u, token / 8u, RQ4);
+}
+
+fn scalePart(token: u32) -> u32 {
+  return select(token % 4u, token % 8u / 2u, RQ4);
+}
+
+// A value is x * code + y.
+fn rangeOf(part: u32, token: u32) -> vec2<f32> {
+  let two = unpack2x16float(part);
+  if (RQ4) {
+    return vec2<f32>(1.0, -7.5) * two[token % 2u];
+  }
+  return two;
 }

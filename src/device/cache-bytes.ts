@@ -3,7 +3,7 @@
  * vector of a block. One idea: an arrangement is a permutation of half bytes, so it is asked about blocks whose half
  * bytes are numbered, once, and what it answers is the permutation.
  */
-import { BLOCK_SLOTS } from "./cache-blocks.ts";
+import { PAGE_SLOTS } from "./contract.ts";
 
 /** The vector of a slot, in the codec's bytes, from the keys or the values of a block of one head. */
 export type ReadVector = (block: Uint8Array, slot: number) => Uint8Array;
@@ -19,7 +19,7 @@ export interface BlockMap {
 }
 
 export function blockMap(blockBytes: number, vectorBytes: number, read: ReadVector): BlockMap {
-  const halves = new Uint32Array(BLOCK_SLOTS * vectorBytes * 2);
+  const halves = new Uint32Array(PAGE_SLOTS * vectorBytes * 2);
   // Digit by digit: the half byte n of this block is the digit of n at `shift`.
   for (let shift = 0; 2 * blockBytes > 2 ** shift; shift += 4) {
     const digit = (n: number) => (n >>> shift) & 15;
@@ -27,7 +27,7 @@ export function blockMap(blockBytes: number, vectorBytes: number, read: ReadVect
       { length: blockBytes },
       (_, i) => digit(2 * i) | (digit(2 * i + 1) << 4),
     );
-    for (let slot = 0; slot < BLOCK_SLOTS; slot++) {
+    for (let slot = 0; slot < PAGE_SLOTS; slot++) {
       const vector = read(numbered, slot);
       for (let i = 0; i < vectorBytes; i++) {
         const at = 2 * (slot * vectorBytes + i);
@@ -37,7 +37,7 @@ export function blockMap(blockBytes: number, vectorBytes: number, read: ReadVect
     }
   }
   const isWhole = (i: number) => halves[2 * i] % 2 === 0 && halves[2 * i + 1] === halves[2 * i] + 1;
-  const whole = Int32Array.from({ length: BLOCK_SLOTS * vectorBytes }, (_, i) =>
+  const whole = Int32Array.from({ length: PAGE_SLOTS * vectorBytes }, (_, i) =>
     isWhole(i) ? halves[2 * i] / 2 : -1,
   );
   return { blockBytes, vectorBytes, whole, halves };

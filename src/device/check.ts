@@ -1,38 +1,67 @@
 /** What every device refuses before it touches anything: numbers that a graph was not made for. */
 import { ArgumentError } from "../format/errors.ts";
-import { BLOCK_SLOTS } from "./cache-blocks.ts";
-import type { CacheRange, Graph, Step } from "./contract.ts";
+import { CHOSEN, type Graph, PAGE_SLOTS, type PagePlace, type Pool, type Step } from "./contract.ts";
 
-export function checkStep(graph: Graph, { ids, outputs, timeline = 0 }: Step): void {
-  const { maxTokens, maxOutputs } = graph;
-  const tokens = ids.length;
+/** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
+export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {
+  const { maxTokens, maxOutputs, texts, blocks } = graph;
+  const seen = new Set<number>();
+  let tokens = 0;
+  let outputs = 0;
+  for (const run of runs) {
+    const { text, position, ids } = run;
+    checkText(graph, text);
+    if (seen.has(text)) throw new ArgumentError("text of a run", text, "one run of each text in a step");
+    seen.add(text);
+    const positions = blocks * PAGE_SLOTS;
+    if (!(Number.isInteger(position) && position >= 0 && position + ids.length <= positions))
+      throw new ArgumentError("position of a run", position, `integers 0 to ${positions - ids.length}`);
+    if (ids.length === 0) throw new ArgumentError("tokens of a run", 0, "at least 1");
+    if (!(Number.isInteger(run.outputs) && run.outputs >= 0 && run.outputs <= ids.length))
+      throw new ArgumentError("outputs of a run", run.outputs, `integers 0 to ${ids.length}`);
+    if (run.sampling && !(chooses && run.outputs === 1))
+      throw new ArgumentError(
+        "sampling",
+        chooses ? `${run.outputs} outputs` : "a device that does not choose",
+        "a run with one output, on a device that chooses",
+      );
+    if (!chooses && ids.includes(CHOSEN))
+      throw new ArgumentError("token id", "CHOSEN", "an id: this device does not choose");
+    tokens += ids.length;
+    outputs += run.outputs;
+  }
   if (!(tokens >= 1 && tokens <= maxTokens))
     throw new ArgumentError("tokens of a step", tokens, `1 to ${maxTokens}`);
-  if (!(outputs >= 0 && outputs <= Math.min(tokens, maxOutputs)))
-    throw new ArgumentError("outputs of a step", outputs, `0 to ${Math.min(tokens, maxOutputs)}`);
-  checkTimeline(graph, timeline);
+  if (outputs > maxOutputs) throw new ArgumentError("outputs of a step", outputs, `0 to ${maxOutputs}`);
+  if (runs.length > texts) throw new ArgumentError("runs of a step", runs.length, `1 to ${texts}`);
 }
 
-/** Copying a timeline onto itself is a mistake of the caller. */
-export function checkCopy(graph: Graph, from: number, to: number): void {
-  for (const timeline of [from, to]) checkTimeline(graph, timeline);
-  if (from === to) throw new ArgumentError("timeline to copy to", to, `another than ${from}`);
+export function checkPage({ pages }: Pool, page: number): void {
+  if (!(Number.isInteger(page) && page >= 0 && page < pages))
+    throw new ArgumentError("page", page, `integers 0 to ${pages - 1}`);
 }
 
-export function checkRange(graph: Graph, { cache, kvHead, first, slots, timeline = 0 }: CacheRange): void {
-  checkTimeline(graph, timeline);
+export function checkPlace({ cache, kvHead, page }: PagePlace): void {
+  checkPage(cache.pool, page);
   if (!(Number.isInteger(kvHead) && kvHead >= 0 && kvHead < cache.kvHeads))
-    throw new ArgumentError("KV head", kvHead, `0 to ${cache.kvHeads - 1}`);
-  const isBlocks = first % BLOCK_SLOTS === 0 && slots % BLOCK_SLOTS === 0 && first >= 0 && slots > 0;
-  if (!isBlocks || first + slots > cache.capacity)
-    throw new ArgumentError(
-      "token slots",
-      `${first} to ${first + slots}`,
-      `whole blocks of ${BLOCK_SLOTS} within 0 to ${cache.capacity}`,
-    );
+    throw new ArgumentError("KV head", kvHead, `integers 0 to ${cache.kvHeads - 1}`);
 }
 
-export function checkTimeline({ timelines }: Graph, timeline: number): void {
-  if (!(Number.isInteger(timeline) && timeline >= 0 && timeline < timelines))
-    throw new ArgumentError("timeline", timeline, `0 to ${timelines - 1}`);
+/** Pages of a table: blocks first, first + 1, ... of a text. */
+export function checkPages(
+  graph: Graph,
+  pool: Pool,
+  text: number,
+  first: number,
+  pages: ArrayLike<number>,
+): void {
+  checkText(graph, text);
+  if (!(Number.isInteger(first) && first >= 0 && first + pages.length <= graph.blocks))
+    throw new ArgumentError("block of a text", first, `integers 0 to ${graph.blocks - pages.length}`);
+  for (let i = 0; i < pages.length; i++) checkPage(pool, pages[i]);
+}
+
+function checkText({ texts }: Graph, text: number): void {
+  if (!(Number.isInteger(text) && text >= 0 && text < texts))
+    throw new ArgumentError("text", text, `integers 0 to ${texts - 1}`);
 }

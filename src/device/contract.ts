@@ -1,22 +1,42 @@
 /**
  * The contract between a model and whatever computes it. A forward pass is a `Graph`: a list of operations over
  * activations, weights and caches, recorded once. A device measures it (pure), allocates all of it at once, loads
- * weights, and then runs steps; nothing is allocated during a step and reading back is the only await. Several texts
- * share weights and activations; each is a timeline with caches of its own, and a step belongs to one.
- * Refuses to know: model families, files' names, text. The meaning of every operation is `reference/`.
+ * weights, and then runs steps; nothing is allocated during a step. The meaning of every operation is `reference/`.
+ *
+ * Many texts share a step: its rows are the new tokens of each. What a text remembers lies in pages of PAGE_SLOTS tokens
+ * that it draws from pools; the device holds a table of pages for each text and pool, which the host fills in.
  */
 import type { Tensor, TensorType } from "../format/tensor.ts";
 
-/** A step works on `tokens` new tokens and gives logits for the last `outputs` of them (0 while a prompt is read). */
-export interface Step {
-  /** Ids of the new tokens, at most graph.maxTokens. */
-  readonly ids: Uint32Array;
-  /** Position of ids[0]; the caches hold every position below it that their window still needs. */
+/** Token slots of a page: the unit in which devices pack keys and values, and in which texts hold memory. */
+export const PAGE_SLOTS = 32;
+
+/** In a run's ids: the id that the device chose last for this text. Only on devices that choose (`Device.chooses`). */
+export const CHOSEN = 0xffffffff;
+
+/** New tokens of one text in a step, at consecutive positions. */
+export interface Run {
+  /** The text's row in the page tables: 0 to graph.texts - 1. No two runs of a step have the same. */
+  readonly text: number;
+  /**
+   * Position of ids[0]. The text's pages hold every position below it that a cache's window still needs, and its table
+   * has pages for the new ones.
+   */
   readonly position: number;
-  /** How many of the last tokens reach the output; at most graph.maxOutputs. */
+  /** At least one. */
+  readonly ids: Uint32Array;
+  /** How many of the last tokens reach the output: 0 while a prompt is read. */
   readonly outputs: number;
-  /** Whose caches: 0 to graph.timelines - 1. Default 0. */
-  readonly timeline?: number;
+  /** Lets the device choose the text's next id from the logits of its one output. Default: it does not. */
+  readonly sampling?: Sampling | null;
+}
+
+/**
+ * One pass over the weights for all rows of its runs, in their order: at most graph.maxTokens rows, of which at most
+ * graph.maxOutputs reach the output.
+ */
+export interface Step {
+  readonly runs: readonly Run[];
 }
 
 /** An activation [tokens or outputs, cols] f32. */
@@ -53,17 +73,25 @@ export interface KvCodec {
   decode(bytes: Uint8Array, vector: Float32Array): void;
 }
 
-/** Keys and values of one layer: `capacity` token slots, used as a ring (position p in slot p % capacity). */
+/**
+ * Pages that the caches of one kind of layer draw from: page n is page n in each of these caches. Position p of a text
+ * lies in slot p % PAGE_SLOTS of the page that the text's table has for p / PAGE_SLOTS.
+ */
+export interface Pool {
+  readonly id: number;
+  /** A query at position i sees positions j with i - j < window; null: all. */
+  readonly window: number | null;
+  readonly pages: number;
+}
+
+/** Keys and values of one layer: [pool.pages, kvHeads, PAGE_SLOTS] vectors each, in an arrangement of the device's. */
 export interface Cache {
   readonly id: number;
   readonly layer: number;
   readonly codec: KvCodec;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** A multiple of 32. */
-  readonly capacity: number;
-  /** A query at position i sees positions j with i - j < window; null: all. */
-  readonly window: number | null;
+  readonly pool: Pool;
 }
 
 /**
@@ -107,9 +135,9 @@ export type Op =
       readonly rope: Rope;
       readonly out: Value;
     }
-  /** keys, values [tokens, kvHeads, headDim] are quantized once and stored at the step's positions. */
+  /** keys, values [tokens, kvHeads, headDim] are quantized once and stored at the rows' positions. */
   | { readonly op: "appendKv"; readonly keys: Value; readonly values: Value; readonly cache: Cache }
-  /** queries [tokens, heads, headDim] over the cache: causal, windowed; softmax(scale q.k, soft-capped if > 0). */
+  /** queries [tokens, heads, headDim] over their texts' pages: causal, windowed; softmax(scale q.k, soft-capped if > 0). */
   | {
       readonly op: "attend";
       readonly queries: Value;
@@ -130,14 +158,17 @@ export type Op =
   | { readonly op: "add"; readonly a: Value; readonly b: Value; readonly out: Value }
   /** out = cap * tanh(x / cap) */
   | { readonly op: "softcap"; readonly x: Value; readonly cap: number; readonly out: Value }
-  /** The last `outputs` rows of x. */
+  /** Of each run the last `outputs` rows of x, in the order of the runs. */
   | { readonly op: "takeOutputs"; readonly x: Value; readonly out: Value };
 
 export interface Graph {
   readonly maxTokens: number;
   readonly maxOutputs: number;
-  /** How many times all caches are held. */
-  readonly timelines: number;
+  /** Rows of the page tables: how many texts a device knows at once. */
+  readonly texts: number;
+  /** Pages of one text in a table: its positions are below blocks * PAGE_SLOTS. */
+  readonly blocks: number;
+  readonly pools: readonly Pool[];
   readonly ops: readonly Op[];
   readonly weights: readonly Weight[];
   readonly caches: readonly Cache[];
@@ -156,7 +187,7 @@ export interface Graph {
 export interface Footprint {
   /** By weight id. */
   readonly weights: readonly number[];
-  /** By cache id, of all timelines together. */
+  /** By cache id. */
   readonly caches: readonly number[];
   readonly activations: number;
   /** Scratch of kernels, staging for loading, tables, code. */
@@ -177,41 +208,44 @@ export interface Device {
   readonly bufferBytes?: number;
   /** Tokens of a prompt that it reads best at once; a plan's default. */
   readonly chunk: number;
+  /** It can choose ids: runs may have `sampling`, and CHOSEN among their ids. */
+  readonly chooses: boolean;
   /** KV formats that the device has kernels for; null: any codec. */
   readonly kvFormats: readonly string[] | null;
   measure(graph: Graph): Footprint;
   allocate(graph: Graph): Promise<Allocation>;
 }
 
-/** Everything of one graph on one device. One step at a time. */
+/**
+ * Everything of one graph on one device. Calls take effect in the order in which they are made: a step sees the tables and
+ * pages as they were set before it. One call at a time, but for what a step chose.
+ */
 export interface Allocation {
   readonly footprint: Footprint;
   /** Fills a weight from its tensor, in bounded pieces. `onBytes` counts file bytes as they arrive. */
   load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void>;
-  run(step: Step): Promise<void>;
   /**
-   * Timeline `to` gets the first `tokens` positions of timeline `from`, in every cache, without the host. Of a ring it
-   * gets what that still holds of them.
+   * Resolves when the device can take another call: the step may still be under way. `Ran.chosen` has what it chose.
+   * ArgumentError for a step that the graph was not made for; nothing has run then.
    */
-  copyCache(from: number, to: number, tokens: number): Promise<void>;
-  /** What a cache holds, in the codec's bytes [slots, vectorBytes], whatever the device's own arrangement is. */
-  readCache(range: CacheRange): Promise<Uint8Array>;
+  run(step: Step): Promise<Ran>;
+  /** The pages of blocks first, first + 1, ... of a text, for the steps that follow. */
+  setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void;
+  /** Page `to` becomes what page `from` is, in every cache of the pool. */
+  copyPage(pool: Pool, from: number, to: number): Promise<void>;
+  /** What a page holds of one KV head's keys or values, in the codec's bytes [PAGE_SLOTS, vectorBytes]. */
+  readPage(place: PagePlace): Promise<Uint8Array>;
   /** Fills it with the same. */
-  writeCache(range: CacheRange, bytes: Uint8Array): Promise<void>;
+  writePage(place: PagePlace, bytes: Uint8Array): Promise<void>;
   /** The rows of a value that the last step wrote, as a copy; `rows` of them from `first`. */
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
   /**
-   * Generation that does not wait for the host, where the device can: the first id is sampled from row 0 of the last
-   * step's logits, a step with that id runs at `position`, the next id is sampled from its logits, and so on. At most
-   * `most` ids are chosen, and the last of them starts no step: positions up to position + most - 2 are written. No
-   * other call but `close` is allowed until `stop` has resolved. null: not with these options.
+   * The largest logits of one output row of the last step, largest first, ties by the lowest id, without reading all:
+   * `count` of them, or fewer where fewer are above -Infinity. null: not so many.
    */
-  continue?(options: ContinueOptions): Continuation | null;
-  /**
-   * The largest logits of the last step's row 0, largest first, of equals the lowest ids, without reading all: `count`
-   * of them, or fewer where fewer are above -Infinity. null: not so many.
-   */
-  candidates?(count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null;
+  candidates?(row: number, count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null;
+  /** Whether the device can choose with these options; absent: never. */
+  canChoose?(sampling: Sampling): boolean;
   /**
    * Where a step's time goes, on devices with a clock of their own: the step runs several times, and its tokens' keys
    * and values are written as by `run`. UnsupportedError when this adapter has no clock.
@@ -220,23 +254,22 @@ export interface Allocation {
   close(): Promise<void>;
 }
 
-/** Token slots [first, first + slots) of one KV head's keys or values: whole blocks of 32. */
-export interface CacheRange {
+/** A step that is under way. */
+export interface Ran {
+  /**
+   * What the device chose for each run with `sampling`, in their order; null where it could not (the kept words are more
+   * than it sorts): the host reads the logits and chooses then, and CHOSEN is an arbitrary id until it is chosen again.
+   * Empty when no run has `sampling`. Rejects with the device's one error.
+   */
+  readonly chosen: Promise<readonly (number | null)[]>;
+}
+
+/** One KV head's keys or values in a page of a cache. */
+export interface PagePlace {
   readonly cache: Cache;
   readonly part: KvPart;
   readonly kvHead: number;
-  readonly first: number;
-  readonly slots: number;
-  /** Default 0. */
-  readonly timeline?: number;
-}
-
-export interface ContinueOptions {
-  readonly sampling: Sampling;
-  readonly position: number;
-  readonly most: number;
-  /** As the last step's. Default 0. */
-  readonly timeline?: number;
+  readonly page: number;
 }
 
 /** Medians of several runs, by the device's own clock. */
@@ -262,21 +295,6 @@ export interface Sampling {
   readonly topP: number;
   readonly minP: number;
   readonly seed: number;
-  /** Which of the seed's uniform numbers (uniform.ts) the first id takes; each id takes one. */
-  readonly first: number;
-}
-
-/** A device that generates ahead of its reader by a few tokens. */
-export interface Continuation {
-  /**
-   * The next id, in order; one call at a time, at most `most`. null: the device could not choose (the kept words are
-   * more than it sorts). Then it has not been chosen, nothing follows, and the reader stops, runs the last token again
-   * for its logits and chooses itself. Rejects with the DeviceError that ended it, the same on each further call.
-   */
-  next(): Promise<number | null>;
-  /**
-   * Starts no more steps, and resolves when those under way are done, with the position after the last token that the
-   * caches were written for: steps of ids that nobody took count too. Never rejects; safe to call twice.
-   */
-  stop(): Promise<{ position: number }>;
+  /** Which of the seed's uniform numbers (uniform.ts) the id takes. */
+  readonly draw: number;
 }

@@ -5,7 +5,7 @@
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { TensorType } from "../format/tensor.ts";
-import type { Activation, Cache, Graph, KvCodec, Op, Rope, Value, Weight } from "./contract.ts";
+import type { Activation, Cache, Graph, KvCodec, Op, Pool, Rope, Value, Weight } from "./contract.ts";
 
 /** WebGPU's largest storage-buffer offset alignment; enough for SIMD too. */
 const ALIGNMENT = 256;
@@ -15,8 +15,7 @@ export interface CacheOptions {
   codec: KvCodec;
   kvHeads: number;
   headDim: number;
-  capacity: number;
-  window: number | null;
+  pool: Pool;
 }
 
 export class Recorder {
@@ -24,6 +23,7 @@ export class Recorder {
   readonly #values: Value[] = [];
   readonly #weights = new Map<string, Weight>();
   readonly #caches: Cache[] = [];
+  readonly #pools: Pool[] = [];
   readonly #ropes: Rope[] = [];
   readonly #labels = new Map<string, Value>();
 
@@ -39,6 +39,12 @@ export class Recorder {
     const weight: Weight = { id: this.#weights.size, name, role, type, rows, cols };
     this.#weights.set(name, weight);
     return weight;
+  }
+
+  pool(window: number | null, pages: number): Pool {
+    const pool: Pool = { id: this.#pools.length, window, pages };
+    this.#pools.push(pool);
+    return pool;
   }
 
   cache(options: CacheOptions): Cache {
@@ -134,15 +140,24 @@ export class Recorder {
     return x;
   }
 
-  /** keepLabels: labelled values keep their own memory and can be read after a step. timelines: default 1. */
-  finish(logits: Value, options: { keepLabels?: boolean; timelines?: number } = {}): Graph {
-    const { keepLabels = false, timelines = 1 } = options;
+  /**
+   * keepLabels: labelled values keep their own memory and can be read after a step. texts: default 1. blocks: pages of a
+   * text; default: as many as the largest pool has.
+   */
+  finish(logits: Value, options: { keepLabels?: boolean; texts?: number; blocks?: number } = {}): Graph {
+    const {
+      keepLabels = false,
+      texts = 1,
+      blocks = Math.max(1, ...this.#pools.map(({ pages }) => pages)),
+    } = options;
     const labels = keepLabels ? new Map(this.#labels) : new Map<string, Value>();
     const kept = new Set([logits.id, ...[...labels.values()].map((v) => v.id)]);
     return {
       maxTokens: this.maxTokens,
       maxOutputs: this.maxOutputs,
-      timelines,
+      texts,
+      blocks,
+      pools: this.#pools,
       ops: this.#ops,
       weights: [...this.#weights.values()],
       caches: this.#caches,

@@ -2,8 +2,8 @@
  * A checkpoint as a model: its config, its forward pass as a graph, and the tensor behind each of the graph's weights.
  * Owns the table of families. Refuses to know devices and sessions: the same graph runs anywhere.
  */
-import { cacheCapacity } from "../cache/layers.ts";
-import type { Cache, Graph, KvCodec, Rope, Value, Weight } from "../device/contract.ts";
+import { blocksOf, poolPages } from "../cache/layers.ts";
+import type { Cache, Graph, KvCodec, Pool, Rope, Value, Weight } from "../device/contract.ts";
 import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError } from "../format/errors.ts";
@@ -30,15 +30,17 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 };
 
 export interface GraphOptions {
-  /** Positions that a session may reach; sizes the caches. */
+  /** Positions that a text may reach; sizes the page tables. */
   context: number;
+  /** Token slots of all texts together; sizes the pools. Default: the context. */
+  cacheTokens?: number;
   /** Most tokens of one step. */
   maxTokens: number;
   /** Most logits rows of one step. */
   maxOutputs: number;
   codec: KvCodec;
-  /** Texts that are held at once, each with caches of its own. Default 1. */
-  timelines?: number;
+  /** Texts at once. Default 1. */
+  texts?: number;
   /** Keep `hidden.N` readable after a step. */
   keepLabels?: boolean;
 }
@@ -98,6 +100,10 @@ function record(
 
   const ropes = new Map<LayerKind, Rope>();
   const caches = new Map<number, Cache>();
+  /** By window. */
+  const pools = new Map<number | null, Pool>();
+  const { context, texts = 1, maxTokens } = options;
+  const { cacheTokens = context } = options;
   const parts: Parts = {
     config,
     matrix: (name, rows, cols, layer) => declare("matrix", find(name, layer), rows, cols),
@@ -116,12 +122,14 @@ function record(
     },
     cache(layer) {
       const window = layerKinds[layer] === "sliding" ? config.window : null;
-      const capacity = cacheCapacity(options.context, options.maxTokens, window);
+      if (!pools.has(window))
+        pools.set(window, op.pool(window, poolPages(window, { cacheTokens, texts, maxTokens })));
+      const pool = pools.get(window)!;
       if (!caches.has(layer))
-        caches.set(layer, op.cache({ layer, codec: options.codec, kvHeads, headDim, capacity, window }));
+        caches.set(layer, op.cache({ layer, codec: options.codec, kvHeads, headDim, pool }));
       return caches.get(layer)!;
     },
   };
   const logits = family.forward(op, parts);
-  return op.finish(logits, options);
+  return op.finish(logits, { keepLabels: options.keepLabels, texts, blocks: blocksOf(context) });
 }

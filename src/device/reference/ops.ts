@@ -39,23 +39,26 @@ export function matmul(
   }
 }
 
-/** x, out [tokens, heads, headDim]; pairs (i, i + frequencies.length) of each head turn by position * frequency. */
+/**
+ * x, out [tokens, heads, headDim]; positions [tokens]; pairs (i, i + frequencies.length) of each head turn by position *
+ * frequency.
+ */
 export function rope(
   x: Float32Array,
   heads: number,
   frequencies: Float64Array,
   magnitude: number,
-  position: number,
-  tokens: number,
+  positions: Uint32Array,
   out: Float32Array,
 ): void {
+  const tokens = positions.length;
   const headDim = x.length / tokens / heads;
   const pairs = frequencies.length;
   for (let t = 0; t < tokens; t++) {
     for (let h = 0; h < heads; h++) {
       const at = (t * heads + h) * headDim;
       for (let i = 0; i < pairs; i++) {
-        const angle = (position + t) * frequencies[i];
+        const angle = positions[t] * frequencies[i];
         const cos = Math.cos(angle) * magnitude;
         const sin = Math.sin(angle) * magnitude;
         const a = x[at + i];

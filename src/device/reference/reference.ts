@@ -5,20 +5,23 @@
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
-import { leadingBlocks } from "../cache-blocks.ts";
-import { checkCopy, checkRange, checkTimeline } from "../check.ts";
-import type {
-  Allocation,
-  Cache,
-  CacheRange,
-  Device,
-  Footprint,
-  Graph,
-  Op,
-  Step,
-  Value,
-  Weight,
+import { checkPage, checkPages, checkPlace, checkStep } from "../check.ts";
+import {
+  type Allocation,
+  type Cache,
+  type Device,
+  type Footprint,
+  type Graph,
+  type Op,
+  PAGE_SLOTS,
+  type PagePlace,
+  type Pool,
+  type Ran,
+  type Step,
+  type Value,
+  type Weight,
 } from "../contract.ts";
+import { type Rows, type RunRows, rowsOf } from "../rows.ts";
 import * as ops from "./ops.ts";
 
 export function referenceDevice(): Device {
@@ -27,6 +30,7 @@ export function referenceDevice(): Device {
     description: "reference, plain loops in float32",
     memoryBytes: Number.MAX_SAFE_INTEGER,
     chunk: 128,
+    chooses: false,
     kvFormats: null,
     measure,
     allocate: async (graph) => new ReferenceAllocation(graph),
@@ -35,16 +39,18 @@ export function referenceDevice(): Device {
 
 function measure(graph: Graph): Footprint {
   const weights = graph.weights.map((w) => w.rows * w.cols * 4);
-  const caches = graph.caches.map((c) => graph.timelines * 2 * partBytes(c));
+  const caches = graph.caches.map((c) => 2 * partBytes(c));
   const activations = graph.values.reduce((sum, v) => sum + valueRows(graph, v) * v.cols * 4, 0);
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
   return { weights, caches, activations, workspace: 0, total: sum(weights) + sum(caches) + activations };
 }
 
-/** Of one timeline's keys, or values. */
-function partBytes({ kvHeads, capacity, codec, headDim }: Cache): number {
-  return kvHeads * capacity * codec.vectorBytes(headDim);
+/** Of keys, or values. */
+function partBytes({ kvHeads, pool, codec, headDim }: Cache): number {
+  return pool.pages * kvHeads * PAGE_SLOTS * codec.vectorBytes(headDim);
 }
+
+const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
 function valueRows(graph: Graph, value: Value): number {
   return value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs;
@@ -54,19 +60,20 @@ class ReferenceAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #weights: Float32Array[];
   readonly #values: Float32Array[];
-  /** By timeline and cache id. */
-  readonly #caches: { keys: Uint8Array; values: Uint8Array }[][];
+  /** By cache id, as the contract lays them out. */
+  readonly #caches: { keys: Uint8Array; values: Uint8Array }[];
+  /** By pool id: the page of each block, [texts, blocks]. */
+  readonly #tables: Uint32Array[];
 
   constructor(readonly graph: Graph) {
     this.footprint = measure(graph);
     this.#weights = graph.weights.map((w) => new Float32Array(w.rows * w.cols));
     this.#values = graph.values.map((v) => new Float32Array(valueRows(graph, v) * v.cols));
-    this.#caches = Array.from({ length: graph.timelines }, () =>
-      graph.caches.map((c) => ({
-        keys: new Uint8Array(partBytes(c)),
-        values: new Uint8Array(partBytes(c)),
-      })),
-    );
+    this.#caches = graph.caches.map((c) => ({
+      keys: new Uint8Array(partBytes(c)),
+      values: new Uint8Array(partBytes(c)),
+    }));
+    this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks));
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -81,27 +88,35 @@ class ReferenceAllocation implements Allocation {
     }
   }
 
-  async run(step: Step): Promise<void> {
-    checkTimeline(this.graph, step.timeline ?? 0);
-    for (const op of this.graph.ops) this.#run(op, step);
+  async run(step: Step): Promise<Ran> {
+    checkStep(this.graph, step, false);
+    const rows = rowsOf(step);
+    for (const op of this.graph.ops) this.#run(op, rows);
+    return NOTHING_CHOSEN;
   }
 
-  async copyCache(from: number, to: number, tokens: number): Promise<void> {
-    checkCopy(this.graph, from, to);
-    for (const cache of this.graph.caches)
-      for (const part of ["keys", "values"] as const) {
-        const source = this.#caches[from][cache.id][part];
-        for (const { at, bytes } of leadingBlocks(cache, source.length, tokens))
-          this.#caches[to][cache.id][part].set(source.subarray(at, at + bytes), at);
+  setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void {
+    checkPages(this.graph, pool, text, first, pages);
+    this.#tables[pool.id].set(pages, text * this.graph.blocks + first);
+  }
+
+  async copyPage(pool: Pool, from: number, to: number): Promise<void> {
+    for (const page of [from, to]) checkPage(pool, page);
+    for (const cache of this.graph.caches) {
+      if (cache.pool !== pool) continue;
+      for (const bytes of Object.values(this.#caches[cache.id])) {
+        const size = bytes.length / pool.pages;
+        bytes.copyWithin(to * size, from * size, (from + 1) * size);
       }
+    }
   }
 
-  async readCache(range: CacheRange): Promise<Uint8Array> {
-    return this.#range(range).slice();
+  async readPage(place: PagePlace): Promise<Uint8Array> {
+    return this.#place(place).slice();
   }
 
-  async writeCache(range: CacheRange, bytes: Uint8Array): Promise<void> {
-    this.#range(range).set(bytes);
+  async writePage(place: PagePlace, bytes: Uint8Array): Promise<void> {
+    this.#place(place).set(bytes);
   }
 
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
@@ -110,29 +125,25 @@ class ReferenceAllocation implements Allocation {
 
   async close(): Promise<void> {}
 
-  #range(range: CacheRange): Uint8Array {
-    checkRange(this.graph, range);
-    const { cache, part, kvHead, first, slots, timeline = 0 } = range;
-    const bytes = cache.codec.vectorBytes(cache.headDim);
-    const at = (kvHead * cache.capacity + first) * bytes;
-    return this.#caches[timeline][cache.id][part].subarray(at, at + slots * bytes);
+  #place(place: PagePlace): Uint8Array {
+    checkPlace(place);
+    const { cache, part, kvHead, page } = place;
+    const bytes = PAGE_SLOTS * cache.codec.vectorBytes(cache.headDim);
+    const at = (page * cache.kvHeads + kvHead) * bytes;
+    return this.#caches[cache.id][part].subarray(at, at + bytes);
   }
 
-  #value(value: Value, step: Step): Float32Array {
-    const rows = value.rows === "tokens" ? step.ids.length : step.outputs;
-    return this.#values[value.id].subarray(0, rows * value.cols);
-  }
-
-  #run(op: Op, step: Step): void {
-    const tokens = step.ids.length;
-    const get = (v: Value) => this.#value(v, step);
+  #run(op: Op, rows: Rows): void {
+    const { tokens, outputs } = rows;
+    const get = (v: Value) =>
+      this.#values[v.id].subarray(0, (v.rows === "tokens" ? tokens : outputs) * v.cols);
     switch (op.op) {
       case "embed": {
         const table = this.#weights[op.table.id];
         const out = get(op.out);
         for (let t = 0; t < tokens; t++)
           for (let i = 0; i < op.table.cols; i++)
-            out[t * op.table.cols + i] = table[step.ids[t] * op.table.cols + i] * op.scale;
+            out[t * op.table.cols + i] = table[rows.ids[t] * op.table.cols + i] * op.scale;
         return;
       }
       case "rmsNorm": {
@@ -146,22 +157,30 @@ class ReferenceAllocation implements Allocation {
       }
       case "rope": {
         const { frequencies, magnitude } = op.rope;
-        return ops.rope(get(op.x), op.heads, frequencies, magnitude, step.position, tokens, get(op.out));
+        return ops.rope(get(op.x), op.heads, frequencies, magnitude, rows.positions, get(op.out));
       }
       case "appendKv":
-        return this.#append(op.cache, get(op.keys), get(op.values), step);
+        return this.#append(op.cache, get(op.keys), get(op.values), rows);
       case "attend": {
-        const { kvHeads, headDim, window } = op.cache;
+        const { kvHeads, headDim, pool } = op.cache;
         const { heads, scale, softcap } = op;
-        const shape = { tokens, position: step.position, heads, kvHeads, headDim, window, scale, softcap };
-        const { keys, values } = this.#caches[step.timeline ?? 0][op.cache.id];
-        return ops.attend(
-          get(op.queries),
-          reader(op.cache, keys),
-          reader(op.cache, values),
-          shape,
-          get(op.out),
-        );
+        const { keys, values } = this.#caches[op.cache.id];
+        const queries = get(op.queries);
+        const out = get(op.out);
+        for (const run of rows.runs) {
+          const { position, first, tokens } = run;
+          const shape = { tokens, position, heads, kvHeads, headDim, window: pool.window, scale, softcap };
+          const own = (x: Float32Array) =>
+            x.subarray(first * heads * headDim, (first + tokens) * heads * headDim);
+          ops.attend(
+            own(queries),
+            this.#reader(op.cache, keys, run),
+            this.#reader(op.cache, values, run),
+            shape,
+            own(out),
+          );
+        }
+        return;
       }
       case "gate":
         return ops.gate(get(op.gate), get(op.up), op.activation, get(op.out));
@@ -170,33 +189,44 @@ class ReferenceAllocation implements Allocation {
       case "softcap":
         return ops.softcap(get(op.x), op.cap, get(op.out));
       case "takeOutputs": {
-        const first = (tokens - step.outputs) * op.x.cols;
-        return get(op.out).set(get(op.x).subarray(first));
+        const x = get(op.x);
+        const out = get(op.out);
+        const { cols } = op.x;
+        rows.outputRows.forEach((row, i) => {
+          out.set(x.subarray(row * cols, (row + 1) * cols), i * cols);
+        });
       }
     }
   }
 
-  #append(cache: Cache, keys: Float32Array, values: Float32Array, step: Step): void {
+  #append(cache: Cache, keys: Float32Array, values: Float32Array, rows: Rows): void {
     const { kvHeads, headDim } = cache;
-    const into = this.#caches[step.timeline ?? 0][cache.id];
-    for (let t = 0; t < step.ids.length; t++) {
+    const into = this.#caches[cache.id];
+    for (let t = 0; t < rows.tokens; t++) {
       for (let h = 0; h < kvHeads; h++) {
         const at = (t * kvHeads + h) * headDim;
-        const place = vectorPlace(cache, h, step.position + t);
+        const place = this.#vector(cache, rows.texts[t], h, rows.positions[t]);
         cache.codec.encode(keys.subarray(at, at + headDim), into.keys.subarray(...place), "keys");
         cache.codec.encode(values.subarray(at, at + headDim), into.values.subarray(...place), "values");
       }
     }
   }
-}
 
-function vectorPlace(cache: Cache, kvHead: number, position: number): [number, number] {
-  const bytes = cache.codec.vectorBytes(cache.headDim);
-  const slot = kvHead * cache.capacity + (position % cache.capacity);
-  return [slot * bytes, (slot + 1) * bytes];
-}
+  /** Where a vector lies among the bytes of keys or values. */
+  #vector(
+    { kvHeads, headDim, codec, pool }: Cache,
+    text: number,
+    kvHead: number,
+    position: number,
+  ): [number, number] {
+    const page = this.#tables[pool.id][text * this.graph.blocks + Math.floor(position / PAGE_SLOTS)];
+    const bytes = codec.vectorBytes(headDim);
+    const slot = (page * kvHeads + kvHead) * PAGE_SLOTS + (position % PAGE_SLOTS);
+    return [slot * bytes, (slot + 1) * bytes];
+  }
 
-function reader(cache: Cache, bytes: Uint8Array): ops.ReadVector {
-  return (kvHead, position, into) =>
-    cache.codec.decode(bytes.subarray(...vectorPlace(cache, kvHead, position)), into);
+  #reader(cache: Cache, bytes: Uint8Array, { text }: RunRows): ops.ReadVector {
+    return (kvHead, position, into) =>
+      cache.codec.decode(bytes.subarray(...this.#vector(cache, text, kvHead, position)), into);
+  }
 }

@@ -1,0 +1,50 @@
+/** The rows of a step, counted once for all operations: which text and position each has, and which reach the output. */
+import type { Step } from "./contract.ts";
+
+export interface Rows {
+  readonly tokens: number;
+  readonly outputs: number;
+  /** By row. */
+  readonly positions: Uint32Array;
+  readonly texts: Uint32Array;
+  readonly ids: Uint32Array;
+  /** By output: its row. */
+  readonly outputRows: Uint32Array;
+  readonly runs: readonly RunRows[];
+}
+
+/** Where a run lies among the rows. */
+export interface RunRows {
+  readonly text: number;
+  readonly position: number;
+  /** Its first row. */
+  readonly first: number;
+  readonly tokens: number;
+  /** Its first output, and how many. */
+  readonly firstOutput: number;
+  readonly outputs: number;
+}
+
+export function rowsOf({ runs }: Step): Rows {
+  const tokens = runs.reduce((sum, run) => sum + run.ids.length, 0);
+  const outputs = runs.reduce((sum, run) => sum + run.outputs, 0);
+  const positions = new Uint32Array(tokens);
+  const texts = new Uint32Array(tokens);
+  const ids = new Uint32Array(tokens);
+  const outputRows = new Uint32Array(outputs);
+  const placed: RunRows[] = [];
+  let first = 0;
+  let firstOutput = 0;
+  for (const run of runs) {
+    const { text, position } = run;
+    const count = run.ids.length;
+    ids.set(run.ids, first);
+    texts.fill(text, first, first + count);
+    for (let i = 0; i < count; i++) positions[first + i] = position + i;
+    for (let i = 0; i < run.outputs; i++) outputRows[firstOutput + i] = first + count - run.outputs + i;
+    placed.push({ text, position, first, tokens: count, firstOutput, outputs: run.outputs });
+    first += count;
+    firstOutput += run.outputs;
+  }
+  return { tokens, outputs, positions, texts, ids, outputRows, runs: placed };
+}

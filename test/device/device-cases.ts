@@ -4,12 +4,20 @@
  * Tolerances stand in one table, each with its reason.
  */
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { cacheCapacity } from "../../src/cache/layers.ts";
-import type { Device, Graph, KvCodec, Value, Weight } from "../../src/device/contract.ts";
+import { blocksOf, poolPages } from "../../src/cache/layers.ts";
+import {
+  type Device,
+  type Graph,
+  type KvCodec,
+  PAGE_SLOTS,
+  type Value,
+  type Weight,
+} from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { BLOCKS, type Tensor, type TensorType } from "../../src/format/tensor.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
+import { PagedTexts } from "./paged.ts";
 import { randomTensor } from "./random-tensor.ts";
 
 /** Root mean square of the difference over that of what the reference gives. */
@@ -35,7 +43,7 @@ export const TOLERANCES = {
 /** What a case may be off by on a GPU; `matrices`: on one that multiplies chunks of tokens in float16. */
 export function gpuTolerance({ tolerance, gpuTolerance, steps, name }: DeviceCase, matrices = false): number {
   const multiplies = /matmul|attend/.test(name);
-  const chunks = steps.some((tokens) => tokens > 1);
+  const chunks = steps.some((step) => sumOf(step) > 1);
   const allowed = gpuTolerance ?? tolerance;
   return matrices && multiplies && chunks ? Math.max(allowed, TOLERANCES.halfMatrices) : allowed;
 }
@@ -47,8 +55,11 @@ export interface DeviceCase {
   kv?: string;
   /** On the GPU device, where that may be off by more. */
   gpuTolerance?: number;
-  /** Sizes of the steps, run one after another from position 0; the last one's value is compared. */
-  steps: number[];
+  /**
+   * Tokens of the steps, run one after another from position 0; a list: of each text, 0 for none. The last one's value is
+   * compared.
+   */
+  steps: (number | readonly number[])[];
   maxTokens?: number;
   outputs?: number;
   /** Builds the graph; `input(cols, seed)` is a random [tokens, cols] activation. */
@@ -63,11 +74,29 @@ export interface Given {
     kvHeads: number;
     headDim: number;
     window: number | null;
-    context: number;
   }): ReturnType<Recorder["cache"]>;
 }
 
 const VOCAB = 97;
+
+function eachOf(step: number | readonly number[]): readonly number[] {
+  return typeof step === "number" ? [step] : step;
+}
+
+function sumOf(step: number | readonly number[]): number {
+  return eachOf(step).reduce((sum, tokens) => sum + tokens, 0);
+}
+
+/** Tokens of the longest text after all steps. */
+function contextOf({ steps }: DeviceCase): number {
+  const totals = steps.reduce<number[]>((sums, step) => {
+    eachOf(step).forEach((tokens, text) => {
+      sums[text] = (sums[text] ?? 0) + tokens;
+    });
+    return sums;
+  }, []);
+  return Math.max(...totals);
+}
 
 interface Built {
   graph: Graph;
@@ -76,9 +105,12 @@ interface Built {
 
 function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
   const tensors = new Map<string, Tensor>();
-  const maxTokens = testCase.maxTokens ?? Math.max(...testCase.steps);
+  const maxTokens = testCase.maxTokens ?? Math.max(...testCase.steps.map(sumOf));
   const op = new Recorder(maxTokens, testCase.outputs ?? maxTokens);
+  const texts = Math.max(...testCase.steps.map((step) => eachOf(step).length));
   let caches = 0;
+  const context = contextOf(testCase);
+  const needs = { cacheTokens: texts * blocksOf(context) * PAGE_SLOTS, texts, maxTokens };
   const given: Given = {
     weight(role, type, rows, cols, seed) {
       const name = `${role} ${type} ${rows} ${cols} ${seed}`;
@@ -86,17 +118,16 @@ function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
       return op.weight(name, role, type, rows, cols);
     },
     input: (cols, seed) => op.embed(given.weight("matrix", "f32", VOCAB, cols, seed), 20),
-    cache: ({ codec, kvHeads, headDim, window, context }) =>
+    cache: ({ codec, kvHeads, headDim, window }) =>
       op.cache({
         layer: caches++,
         codec: codecs(codec),
         kvHeads,
         headDim,
-        window,
-        capacity: cacheCapacity(context, maxTokens, window),
+        pool: op.pool(window, poolPages(window, needs)),
       }),
   };
-  const graph = op.finish(testCase.build(op, given));
+  const graph = op.finish(testCase.build(op, given), { texts, blocks: blocksOf(context) });
   return { graph, tensors };
 }
 
@@ -106,14 +137,17 @@ async function run(testCase: DeviceCase, device: Device): Promise<Float32Array> 
   const allocation = await device.allocate(graph);
   try {
     for (const weight of graph.weights) await allocation.load(weight, tensors.get(weight.name)!);
-    let position = 0;
+    const texts = new PagedTexts(allocation, graph);
     let rows = 0;
-    for (const tokens of testCase.steps) {
-      const ids = Uint32Array.from({ length: tokens }, (_, i) => ((position + i) * 31) % VOCAB);
-      const outputs = Math.min(tokens, testCase.outputs ?? tokens);
-      await allocation.run({ ids, position, outputs });
-      position += tokens;
-      rows = graph.logits.rows === "tokens" ? tokens : outputs;
+    for (const step of testCase.steps) {
+      const runs = eachOf(step).flatMap((tokens, text) => {
+        const position = texts.positions[text];
+        const ids = Array.from({ length: tokens }, (_, i) => ((position + i) * 31 + 7 * text) % VOCAB);
+        return tokens > 0 ? [{ text, ids, outputs: Math.min(tokens, testCase.outputs ?? tokens) }] : [];
+      });
+      await texts.run(runs);
+      const outputs = runs.reduce((sum, run) => sum + run.outputs, 0);
+      rows = graph.logits.rows === "tokens" ? sumOf(step) : outputs;
     }
     return await allocation.read(graph.logits, 0, rows);
   } finally {
@@ -173,7 +207,7 @@ interface AttendShape {
   heads: number;
   kvHeads: number;
   headDim: number;
-  steps: number[];
+  steps: DeviceCase["steps"];
   window?: number;
   softcap?: number;
 }
@@ -191,6 +225,37 @@ const ATTEND_SHAPES: AttendShape[] = [
   { heads: 4, kvHeads: 4, headDim: 64, steps: [48, 48, 48, 48, 48, 48, 1], window: 33 },
   { heads: 4, kvHeads: 2, headDim: 128, steps: [60, 4], softcap: 5 },
   { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 1] },
+  // Several texts: prompts of two and a token of one; tokens of all; a prompt with tokens.
+  {
+    heads: 8,
+    kvHeads: 2,
+    headDim: 64,
+    steps: [
+      [33, 0, 5],
+      [1, 40, 7],
+    ],
+  },
+  {
+    heads: 4,
+    kvHeads: 1,
+    headDim: 128,
+    steps: [
+      [70, 33, 2],
+      [1, 1, 1],
+      [0, 1, 1],
+    ],
+    window: 33,
+  },
+  {
+    heads: 6,
+    kvHeads: 2,
+    headDim: 96,
+    steps: [
+      [65, 32, 1, 2],
+      [1, 1, 1, 1],
+      [1, 64, 0, 1],
+    ],
+  },
 ];
 
 function attendCases(): DeviceCase[] {
@@ -201,14 +266,13 @@ function attendCases(): DeviceCase[] {
   };
   return Object.entries(tolerances).flatMap(([codec, tolerance]) =>
     ATTEND_SHAPES.map(({ heads, kvHeads, headDim, steps, window = null, softcap = 0 }) => ({
-      name: `appendKv, attend ${codec}, ${heads}/${kvHeads} heads of ${headDim}, steps ${steps}, window ${window}, softcap ${softcap}`,
+      name: `appendKv, attend ${codec}, ${heads}/${kvHeads} heads of ${headDim}, steps ${JSON.stringify(steps)}, window ${window}, softcap ${softcap}`,
       kv: codec,
       tolerance,
       gpuTolerance: softcap > 0 && codec === "f16" ? TOLERANCES.gpuTanh : undefined,
       steps,
       build: (op: Recorder, given: Given) => {
-        const context = steps.reduce((a, b) => a + b, 0);
-        const cache = given.cache({ codec, kvHeads, headDim, window, context });
+        const cache = given.cache({ codec, kvHeads, headDim, window });
         const rope = op.ropeTable(ropeFrequencies(10_000, headDim));
         const queries = op.rope(given.input(heads * headDim, 1), heads, rope);
         op.appendKv(

@@ -70,7 +70,7 @@ export function randomGraph(choices: readonly Choice[], last: number, keepLabels
       case "attend": {
         if (x.rows !== "tokens") break;
         const head = { layer: 0, codec: kvCodec("f16"), kvHeads: 1, headDim: x.cols };
-        const cache = op.cache({ ...head, capacity: 32, window: null });
+        const cache = op.cache({ ...head, pool: op.pool(null, 1) });
         op.appendKv(cache, x, y);
         values.push(op.attend(cache, y, { heads: 1, scale: 1 / x.cols }));
         break;
@@ -132,7 +132,7 @@ async function run(graph: Graph, device: Device): Promise<Float32Array[]> {
       [MAX_TOKENS, 3, 1],
     ]) {
       const ids = Uint32Array.from({ length: tokens }, (_, i) => (position + 2 * i) % IDS);
-      await allocation.run({ ids, position, outputs });
+      await allocation.run({ runs: [{ text: 0, position, ids, outputs }] });
       for (const value of [graph.logits, ...graph.labels.values()])
         found.push(await allocation.read(value, 0, value.rows === "tokens" ? tokens : outputs));
     }

@@ -1,0 +1,209 @@
+/**
+ * What any device has to hold with several texts: rows of one change nothing of another, in one step or in turn; a copied
+ * page is as good as a written one; pages come and go. To the last bit where the same kernels run over the same bytes,
+ * within a tolerance where another number of rows chooses other kernels.
+ */
+import { expect } from "vitest";
+import { kvCodec } from "../../src/cache/codecs.ts";
+import { poolPages } from "../../src/cache/layers.ts";
+import { type Device, type Graph, PAGE_SLOTS } from "../../src/device/contract.ts";
+import { Recorder } from "../../src/device/recorder.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
+import { ropeFrequencies } from "../../src/model/rope.ts";
+import { PagedTexts } from "./paged.ts";
+import { randomTensor } from "./random-tensor.ts";
+
+const VOCAB = 97;
+const HEADS = 4;
+const KV_HEADS = 2;
+const HEAD_DIM = 64;
+const CHUNK = 40;
+const CONTEXT = 200;
+const WINDOW = 20;
+const TEXTS = 3;
+
+/** One full and one sliding layer over the same random keys and values. */
+export function pageGraph(kv: string, texts = TEXTS): Graph {
+  const op = new Recorder(CHUNK, TEXTS);
+  const input = (name: string, cols: number) => op.embed(op.weight(name, "matrix", "f32", VOCAB, cols), 20);
+  const rope = op.ropeTable(ropeFrequencies(10_000, HEAD_DIM));
+  const queries = op.rope(input("queries", HEADS * HEAD_DIM), HEADS, rope);
+  const keys = op.rope(input("keys", KV_HEADS * HEAD_DIM), KV_HEADS, rope);
+  const values = input("values", KV_HEADS * HEAD_DIM);
+  const attended = [null, WINDOW].map((window, layer) => {
+    const needs = { cacheTokens: texts * CONTEXT, texts, maxTokens: CHUNK };
+    const pool = op.pool(window, poolPages(window, needs) + texts);
+    const cache = op.cache({ layer, codec: kvCodec(kv), kvHeads: KV_HEADS, headDim: HEAD_DIM, pool });
+    op.appendKv(cache, keys, values);
+    return op.attend(cache, queries, { heads: HEADS, scale: 1 / Math.sqrt(HEAD_DIM) });
+  });
+  const blocks = Math.ceil(CONTEXT / PAGE_SLOTS);
+  return op.finish(op.takeOutputs(op.add(attended[0], attended[1])), { texts, blocks });
+}
+
+/** Ids of a text's next tokens. */
+function idsOf(texts: PagedTexts, text: number, tokens: number, seed: number): number[] {
+  return Array.from({ length: tokens }, (_, i) => ((texts.positions[text] + i + 1) * seed) % VOCAB);
+}
+
+/** Runs `tokens` more of a text alone; what the last of them attends to. */
+async function alone(texts: PagedTexts, text: number, tokens: number, seed: number): Promise<Float32Array> {
+  await texts.run([{ text, ids: idsOf(texts, text, tokens, seed) }]);
+  return texts.allocation.read(texts.graph.logits, 0, 1);
+}
+
+/** Kernels for few and for many rows round otherwise; a wrong page is off by 1. */
+const TOLERANCE = 2e-2;
+
+function expectNear(found: Float32Array, wanted: Float32Array): void {
+  const rms = (x: Float32Array) => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length);
+  expect(rms(found.map((v, i) => v - wanted[i]))).toBeLessThan(TOLERANCE * rms(wanted));
+}
+
+export const pageCases: readonly (readonly [string, (device: Device, kv: string) => Promise<void>])[] = [
+  [
+    "texts that take turns change nothing of each other",
+    (device, kv) =>
+      allocated(device, kv, async (texts) => {
+        const steps = [33, 1, CHUNK, 1, 1, CHUNK, 7];
+        const found: Float32Array[][] = [];
+        for (let text = 0; text < TEXTS; text++) {
+          found.push([]);
+          for (const tokens of steps) found[text].push(await alone(texts, 0, tokens, 31 + text));
+          texts.end(0);
+        }
+        for (const [i, tokens] of steps.entries())
+          for (const text of [2, 0, 1])
+            expect(await alone(texts, text, tokens, 31 + text)).toEqual(found[text][i]);
+      }),
+  ],
+  [
+    "rows of several texts in one step are as good as each text's alone",
+    (device, kv) =>
+      allocated(device, kv, async (texts) => {
+        // Prompts together, prompts with generation, generation of all.
+        const steps = [
+          [13, 27, 0],
+          [1, 32, 7],
+          [1, 1, 1],
+          [0, 1, 1],
+          [5, 1, 34],
+          [1, 1, 1],
+          [33, 1, 1],
+          [1, 0, 1],
+        ];
+        const wanted: Float32Array[][] = [];
+        for (let text = 0; text < TEXTS; text++) {
+          wanted.push([]);
+          for (const tokens of steps.map((step) => step[text]))
+            wanted[text].push(tokens ? await alone(texts, 0, tokens, 31 + text) : new Float32Array());
+          texts.end(0);
+        }
+        for (const [i, step] of steps.entries()) {
+          // Another order of runs in each step.
+          const order = [0, 1, 2].map((n) => (n + i) % TEXTS).filter((text) => step[text] > 0);
+          await texts.run(order.map((text) => ({ text, ids: idsOf(texts, text, step[text], 31 + text) })));
+          for (const [row, text] of order.entries())
+            expectNear(await texts.allocation.read(texts.graph.logits, row, 1), wanted[text][i]);
+        }
+      }),
+  ],
+  [
+    "copied pages are as good as written ones, and both texts go on apart",
+    (device, kv) =>
+      allocated(device, kv, async (texts) => {
+        for (const prefix of [[7], [CHUNK, 24], [CHUNK, CHUNK, CHUNK, 25]]) {
+          for (const tokens of prefix) await alone(texts, 0, tokens, 31);
+          await texts.copy(0, 2);
+          const found = [await alone(texts, 2, 3, 5), await alone(texts, 2, 1, 5)];
+          const kept = await alone(texts, 0, 2, 31);
+
+          for (const tokens of prefix) await alone(texts, 1, tokens, 31);
+          expect(kept).toEqual(await alone(texts, 1, 2, 31));
+          texts.end(1);
+          for (const tokens of prefix) await alone(texts, 1, tokens, 31);
+          expect(found).toEqual([await alone(texts, 1, 3, 5), await alone(texts, 1, 1, 5)]);
+          for (let text = 0; text < TEXTS; text++) texts.end(text);
+        }
+      }),
+  ],
+  [
+    "what a page holds can be read in the codec's bytes, the reference's own, and written elsewhere",
+    (device, kv) =>
+      allocated(device, kv, async (texts) => {
+        const chunks = [CHUNK, CHUNK, 9];
+        for (const tokens of chunks) await alone(texts, 0, tokens, 31);
+        const { allocation, graph } = texts;
+        // Pages of another text get what those of the first hold.
+        texts.positions[2] = 0;
+        texts.reserve(2, texts.positions[0]);
+        await allocated(referenceDevice(), kv, async (same) => {
+          for (const tokens of chunks) await alone(same, 0, tokens, 31);
+          for (const [i, cache] of graph.caches.entries())
+            for (const part of ["keys", "values"] as const)
+              for (let kvHead = 0; kvHead < KV_HEADS; kvHead++)
+                for (let block = 0; block * PAGE_SLOTS < texts.positions[0]; block++) {
+                  const page = texts.page(cache.pool, 0, block);
+                  if (page === undefined) continue;
+                  const bytes = await allocation.readPage({ cache, part, kvHead, page });
+                  const vectorBytes = cache.codec.vectorBytes(HEAD_DIM);
+                  expect(bytes.length).toBe(PAGE_SLOTS * vectorBytes);
+                  // Keys are turned by each device's own sines.
+                  const other = same.graph.caches[i];
+                  const place = { cache: other, part, kvHead, page: same.page(other.pool, 0, block)! };
+                  const held = Math.min(PAGE_SLOTS, texts.positions[0] - block * PAGE_SLOTS) * vectorBytes;
+                  const wanted = await same.allocation.readPage(place);
+                  if (part === "values") expect(bytes.subarray(0, held)).toEqual(wanted.subarray(0, held));
+                  const into = { cache, part, kvHead, page: texts.page(cache.pool, 2, block)! };
+                  await allocation.writePage(into, bytes);
+                  expect(await allocation.readPage(into)).toEqual(bytes);
+                }
+        });
+        texts.positions[2] = texts.positions[0];
+        const found = [await alone(texts, 2, 5, 31), await alone(texts, 2, 1, 31)];
+        expect(found).toEqual([await alone(texts, 0, 5, 31), await alone(texts, 0, 1, 31)]);
+      }),
+  ],
+  [
+    "texts, positions and pages that are not there are refused, and nothing runs",
+    (device, kv) =>
+      allocated(device, kv, async ({ allocation, graph }) => {
+        const run = { text: 0, position: 0, ids: new Uint32Array(1), outputs: 1 };
+        const refused = async (runs: (typeof run)[], what: string) =>
+          expect(allocation.run({ runs })).rejects.toThrow(what);
+        const last = Math.ceil(CONTEXT / PAGE_SLOTS) * PAGE_SLOTS;
+        await refused([{ ...run, text: TEXTS }], `text is ${TEXTS}; allowed: integers 0 to 2`);
+        await refused([run, run], "one run of each text");
+        for (const position of [-1, 0.5, Number.NaN, last])
+          await refused([{ ...run, position }], "position of a run");
+        await refused([{ ...run, ids: new Uint32Array(0), outputs: 0 }], "tokens of a run");
+        await refused([{ ...run, outputs: 2 }], "outputs of a run");
+        await refused([{ ...run, ids: new Uint32Array(CHUNK + 1) }], "tokens of a step");
+        const [pool] = graph.pools;
+        expect(() => allocation.setPages(pool, 0, 0, [pool.pages])).toThrow("page");
+        expect(() => allocation.setPages(pool, 0, graph.blocks, [0])).toThrow("block of a text");
+        expect(() => allocation.setPages(pool, TEXTS, 0, [0])).toThrow("text");
+        await expect(allocation.copyPage(pool, 0, pool.pages)).rejects.toThrow("page");
+        const place = { cache: graph.caches[0], part: "keys", kvHead: 0, page: 0 } as const;
+        await expect(allocation.readPage({ ...place, kvHead: KV_HEADS })).rejects.toThrow("KV head");
+        await expect(allocation.writePage({ ...place, page: -1 }, new Uint8Array(9))).rejects.toThrow("page");
+      }),
+  ],
+];
+
+async function allocated(
+  device: Device,
+  kv: string,
+  body: (texts: PagedTexts) => Promise<void>,
+): Promise<void> {
+  const graph = pageGraph(kv);
+  const allocation = await device.allocate(graph);
+  try {
+    let seed = 1;
+    for (const weight of graph.weights)
+      await allocation.load(weight, randomTensor(weight.name, "f32", weight.rows, weight.cols, seed++));
+    await body(new PagedTexts(allocation, graph));
+  } finally {
+    await allocation.close();
+  }
+}

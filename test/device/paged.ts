@@ -1,0 +1,107 @@
+/**
+ * Texts over an allocation, with pages in a scattered order as after long use. Owns which page belongs to whom; sliding pools
+ * get back what no later row sees. For tests: the engine has its own.
+ */
+import {
+  type Allocation,
+  type Graph,
+  PAGE_SLOTS,
+  type Pool,
+  type Ran,
+  type Sampling,
+} from "../../src/device/contract.ts";
+
+export interface More {
+  readonly text: number;
+  readonly ids: ArrayLike<number>;
+  readonly outputs?: number;
+  readonly sampling?: Sampling;
+}
+
+export class PagedTexts {
+  /** By pool: pages that nobody has. */
+  readonly #free: number[][];
+  /** By pool and text: the page of each block; undefined: none. */
+  readonly #pages: (number | undefined)[][][];
+  /** By text. */
+  readonly positions: number[];
+
+  constructor(
+    readonly allocation: Allocation,
+    readonly graph: Graph,
+  ) {
+    this.#free = graph.pools.map(({ pages }) => scattered(pages));
+    this.#pages = graph.pools.map(() => Array.from({ length: graph.texts }, () => []));
+    this.positions = new Array(graph.texts).fill(0);
+  }
+
+  /** One step with new tokens of some texts. */
+  run(more: readonly More[]): Promise<Ran> {
+    const runs = more.map(({ text, ids, outputs = 1, sampling }) => {
+      const position = this.positions[text];
+      this.reserve(text, ids.length);
+      this.positions[text] += ids.length;
+      return { text, position, ids: Uint32Array.from(ids), outputs, sampling };
+    });
+    return this.allocation.run({ runs });
+  }
+
+  /** Gives a text pages for `tokens` more tokens. */
+  reserve(text: number, tokens: number): void {
+    const position = this.positions[text];
+    for (const pool of this.graph.pools) {
+      const pages = this.#pages[pool.id][text];
+      const oldest = pool.window === null ? 0 : Math.max(0, position - pool.window + 1);
+      for (let block = 0; block < Math.floor(oldest / PAGE_SLOTS); block++)
+        this.#giveBack(pool, pages, block);
+      for (let block = Math.floor(position / PAGE_SLOTS); block * PAGE_SLOTS < position + tokens; block++) {
+        if (pages[block] !== undefined) continue;
+        const page = this.#free[pool.id].pop();
+        if (page === undefined) throw new Error(`no page of pool ${pool.id} is left`);
+        pages[block] = page;
+        this.allocation.setPages(pool, text, block, [page]);
+      }
+    }
+  }
+
+  /** The page of a text's block; undefined: given back, or never had. */
+  page(pool: Pool, text: number, block: number): number | undefined {
+    return this.#pages[pool.id][text][block];
+  }
+
+  /** `to` becomes a copy of `from`, page by page. */
+  async copy(from: number, to: number): Promise<void> {
+    this.end(to);
+    for (const pool of this.graph.pools)
+      for (const [block, page] of this.#pages[pool.id][from].entries()) {
+        if (page === undefined) continue;
+        const own = this.#free[pool.id].pop()!;
+        this.#pages[pool.id][to][block] = own;
+        this.allocation.setPages(pool, to, block, [own]);
+        await this.allocation.copyPage(pool, page, own);
+      }
+    this.positions[to] = this.positions[from];
+  }
+
+  end(text: number): void {
+    for (const pool of this.graph.pools) {
+      const pages = this.#pages[pool.id][text];
+      for (let block = 0; block < pages.length; block++) this.#giveBack(pool, pages, block);
+      pages.length = 0;
+    }
+    this.positions[text] = 0;
+  }
+
+  #giveBack(pool: Pool, pages: (number | undefined)[], block: number): void {
+    const page = pages[block];
+    pages[block] = undefined;
+    // To the front: pages go around.
+    if (page !== undefined) this.#free[pool.id].unshift(page);
+  }
+}
+
+/** 0 to count - 1, in an order without runs. */
+function scattered(count: number): number[] {
+  const stride = [7, 5, 3, 2, 1].find((n) => count % n !== 0 || n === 1)!;
+  return Array.from({ length: count }, (_, i) => (i * stride + 2) % count);
+}

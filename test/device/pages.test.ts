@@ -1,0 +1,23 @@
+/** Pages and rows of several texts on the reference and the CPU device. */
+import { describe, expect, it } from "vitest";
+import type { Graph } from "../../src/device/contract.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
+import { footprintOf } from "../../src/device/wasm/program.ts";
+import { wasmDevice } from "../../src/device/wasm/wasm.ts";
+import { pageCases, pageGraph } from "./page-cases.ts";
+
+describe.each(["f16", "int4", "rq4"])("%s", (kv) => {
+  it.each(pageCases)("on the reference device: %s", (_, check) => check(referenceDevice(), kv));
+  it.each(pageCases)("on the CPU device: %s", async (_, check) =>
+    check(await wasmDevice({ threads: 2 }), kv),
+  );
+
+  it("caches are their pools' pages", () => {
+    for (const measure of [referenceDevice().measure, (graph: Graph) => footprintOf(graph, 2)]) {
+      const [one, three] = [1, 3].map((count) => pageGraph(kv, count));
+      const ofPage = (graph: Graph) =>
+        measure(graph).caches.map((bytes, i) => bytes / graph.caches[i].pool.pages);
+      expect(ofPage(one)).toEqual(ofPage(three));
+    }
+  });
+});

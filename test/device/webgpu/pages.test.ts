@@ -1,0 +1,11 @@
+/** Pages and rows of several texts on a GPU in software. */
+import { it } from "vitest";
+import { KV_FORMATS } from "../../../src/device/webgpu/kv.ts";
+import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
+import { pageCases } from "../page-cases.ts";
+import { describeGpu, softwareGpu } from "./gpu.ts";
+
+describeGpu("pages on a GPU", () => {
+  const cases = KV_FORMATS.flatMap((kv) => pageCases.map(([name, check]) => [kv, name, check] as const));
+  it.each(cases)("%s: %s", async (kv, _, check) => check(await webgpuDevice(await softwareGpu()), kv));
+});

@@ -3,14 +3,14 @@
  * caches of random numbers and compared with the reference before. Owns the vocabulary, the numbers that caches are
  * filled with, and what an output should be. Refuses to know shapes worth measuring and how rows are shown.
  */
-import type { Cache } from "./contract.ts";
+import { type Cache, PAGE_SLOTS } from "./contract.ts";
 import { attend, type ReadVector } from "./reference/ops.ts";
 
 /** One layer's attention. */
 export interface AttendJob {
   readonly cache: Cache;
   readonly heads: number;
-  /** For dequantize-then-attend: the f16 cache of the same slots into which `cache` is expanded before each step. */
+  /** For dequantize-then-attend: the f16 cache over the same pool into which `cache` is expanded before each step. */
   readonly expanded?: Cache;
 }
 
@@ -45,7 +45,7 @@ export interface AttendTimer {
   close(): Promise<void>;
 }
 
-/** Caches hold this many random tokens again and again, from slot 0 on. A multiple of 32. */
+/** Position p holds random token p % NOISE_TOKENS. A multiple of a page. */
 export const NOISE_TOKENS = 1024;
 
 /** Bytes that copies of a cache have together, beyond what second-level caches of GPUs hold (50 MB on an H100). */
@@ -70,7 +70,7 @@ export function noise(count: number, seed: number): Float32Array<ArrayBuffer> {
 
 /** What one layer is filled with, and what attends to it. */
 export interface AttendNoise {
-  /** [NOISE_TOKENS or capacity, kvHeads, headDim] */
+  /** [NOISE_TOKENS, kvHeads, headDim] */
   readonly keys: Float32Array<ArrayBuffer>;
   readonly values: Float32Array<ArrayBuffer>;
   /** [queries, heads, headDim] */
@@ -78,8 +78,8 @@ export interface AttendNoise {
 }
 
 export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep): AttendNoise {
-  const { kvHeads, headDim, capacity } = cache;
-  const count = Math.min(NOISE_TOKENS, capacity) * kvHeads * headDim;
+  const { kvHeads, headDim } = cache;
+  const count = NOISE_TOKENS * kvHeads * headDim;
   return {
     keys: noise(count, 1),
     values: noise(count, 2),
@@ -87,13 +87,13 @@ export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep
   };
 }
 
-/** Reads the last KV head of what the codec makes of noise that fills a cache from slot 0 on. */
+/** Reads the last KV head of what the codec makes of the noise. */
 export function noiseReader(cache: Cache, part: "keys" | "values", rows: Float32Array): ReadVector {
-  const { codec, kvHeads, headDim, capacity } = cache;
+  const { codec, kvHeads, headDim } = cache;
   const bytes = new Uint8Array(codec.vectorBytes(headDim));
   const known = new Map<number, Float32Array>();
   return (_, position, into) => {
-    const row = (position % capacity) % NOISE_TOKENS;
+    const row = position % NOISE_TOKENS;
     let vector = known.get(row);
     if (!vector) {
       const end = (row + 1) * kvHeads * headDim;
@@ -108,16 +108,46 @@ export function noiseReader(cache: Cache, part: "keys" | "values", rows: Float32
 
 /** The reference's output of the last token's last head: [headDim], as are queries and what is read. */
 export function expectedOutput(
-  { headDim, window }: Cache,
+  { headDim, pool }: Cache,
   { queries, position }: AttendStep,
   query: Float32Array,
   keys: ReadVector,
   values: ReadVector,
 ): Float32Array {
   const out = new Float32Array(headDim);
-  const shape = { tokens: 1, heads: 1, kvHeads: 1, headDim, window, scale: headDim ** -0.5, softcap: 0 };
+  const shape = {
+    tokens: 1,
+    heads: 1,
+    kvHeads: 1,
+    headDim,
+    window: pool.window,
+    scale: headDim ** -0.5,
+    softcap: 0,
+  };
   attend(query, keys, values, { ...shape, position: position + queries - 1 }, out);
   return out;
+}
+
+/**
+ * Pages of a text of `blocks` blocks, scattered as after long use; where a window needs fewer than there are blocks, pages
+ * come round again.
+ */
+export function scatteredPages({ pool: { pages } }: Cache, blocks: number): Uint32Array<ArrayBuffer> {
+  const stride = [7, 5, 3].find((step) => pages % step !== 0) ?? 1;
+  return Uint32Array.from({ length: blocks }, (_, block) => ((block % pages) * stride) % pages);
+}
+
+/** Runs that fill a text's pages up to position `end`, none of which writes a page twice. */
+export function fillingRuns({ pool: { pages } }: Cache, end: number): { position: number; tokens: number }[] {
+  const runs: { position: number; tokens: number }[] = [];
+  const most = Math.min(NOISE_TOKENS, pages * PAGE_SLOTS);
+  const first = Math.max(0, Math.ceil(end / PAGE_SLOTS) - pages) * PAGE_SLOTS;
+  for (let position = first; position < end; ) {
+    const tokens = Math.min(end - position, most, NOISE_TOKENS - (position % NOISE_TOKENS));
+    runs.push({ position, tokens });
+    position += tokens;
+  }
+  return runs;
 }
 
 /** Rms of the difference over rms of what was wanted. */

@@ -1,51 +1,61 @@
 /**
- * A compiled graph on one GPUDevice: its buffers, and steps. One submit a step, cached bind groups, nothing allocated;
- * generation can run ahead of its reader, each step taking its token from the sampling before it, on the GPU. Owns the
- * order of writes and submits. Whatever goes wrong rejects with the GPU's one error.
+ * A compiled graph on one GPUDevice: its buffers, and steps. One submit a step, cached bind groups, nothing allocated; a
+ * row may take its id from the sampling of the step before, on the GPU. Owns the order of writes and submits. Whatever goes wrong rejects with the GPU's one error.
  */
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
-import { BLOCK_SLOTS, leadingBlocks } from "../cache-blocks.ts";
 import { type BlockMap, blockMap, gather, scatter } from "../cache-bytes.ts";
-import { checkCopy, checkRange, checkStep, checkTimeline } from "../check.ts";
-import type {
-  Allocation,
-  CacheRange,
-  Continuation,
-  ContinueOptions,
-  Footprint,
-  Graph,
-  Step,
-  StepProfile,
-  Value,
-  Weight,
+import { checkPage, checkPages, checkPlace, checkStep } from "../check.ts";
+import {
+  type Allocation,
+  type Footprint,
+  type Graph,
+  PAGE_SLOTS,
+  type PagePlace,
+  type Pool,
+  type Ran,
+  type Sampling,
+  type Step,
+  type StepProfile,
+  type Value,
+  type Weight,
 } from "../contract.ts";
 import { writeTurns } from "../turns.ts";
-import { STEP_BYTES, storageUsage } from "./buffers.ts";
-import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import { type Batch, batchOf, candidatesBatch, STEP_BYTES, tableAt } from "./batch.ts";
+import { storageUsage } from "./buffers.ts";
+import { type Buffer, type Dispatch, MODES, type Mode, type StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
-import { kvFormat, readVector } from "./kv.ts";
+import { blockBytes, kvFormat, readVector } from "./kv.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
 import { encodePass, makeReady, type Ready } from "./ready.ts";
-import { RunAhead, WordBack } from "./run-ahead.ts";
-import { MOST_KEPT, packChoice, unpackCandidates } from "./sample.ts";
+import { keepFor, MOST_KEPT, NOT_PROVEN, unpackCandidates } from "./sample.ts";
 import { loadWeight } from "./weight-loading.ts";
+import { WordsBack } from "./words-back.ts";
 
-/** Steps of a prompt under way: the GPU never waits for the next, and an abort does not wait for many. */
-const UNDER_WAY = 2;
+/**
+ * Steps under way: the GPU never waits for the next one. Of prompts few, so that an abort does not wait for many. Of the
+ * others more: the host is woken some 0.1 ms after a submit is done, and a garbage collection takes a few ms.
+ */
+const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, prompt: 2 };
+
+/** Pages that are written before the host waits for the GPU. */
+const WRITES_UNDER_WAY = 64;
+
+const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
 export class WebgpuAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #readBack: ReadBack;
   /** By rope id: a step's turns on their way to the GPU. */
   readonly #turns: readonly Float32Array<ArrayBuffer>[];
-  /** The list that the last step ran. */
-  #last: readonly Ready[] = [];
+  /** What the last step ran. */
+  #last: { readonly list: readonly Ready[]; readonly shape: StepShape } | null = null;
   readonly #under: Promise<void>[] = [];
-  #word: WordBack | null = null;
+  readonly #words: WordsBack;
+  #pagesWritten = 0;
   /** Made when a cache is first read or written from outside. */
   readonly #maps = new Map<string, BlockMap>();
   /** Sampling dispatches are compiled when first needed. */
@@ -56,11 +66,12 @@ export class WebgpuAllocation implements Allocation {
     readonly program: GpuProgram,
     readonly gpu: Gpu,
     readonly buffers: ReadonlyMap<number, GPUBuffer>,
-    readonly ready: { readonly decode: readonly Ready[]; readonly prompt: readonly Ready[] },
+    readonly ready: Readonly<Record<Mode, readonly Ready[]>>,
     readonly stepBuffer: GPUBuffer,
   ) {
     this.footprint = program.footprint;
     this.#readBack = new ReadBack(gpu);
+    this.#words = new WordsBack(gpu, this.#buffer(program.sampling.chosen), (graph.texts + 1) * 4);
     this.#turns = graph.ropes.map(
       ({ frequencies }) => new Float32Array(graph.maxTokens * 2 * frequencies.length),
     );
@@ -87,12 +98,11 @@ export class WebgpuAllocation implements Allocation {
         { cause: noMemory },
       );
     }
-    const { decode, prompt, place } = program;
-    const bufferOf = (planned: Buffer, timeline: number) => buffers.get(place(planned, timeline).id)!;
-    const { timelines } = graph;
-    const all = await makeReady(gpu, [...decode, ...prompt], { bufferOf, step, timelines });
-    const ready = { decode: all.slice(0, decode.length), prompt: all.slice(decode.length) };
-    return new WebgpuAllocation(graph, program, gpu, buffers, ready, step);
+    const bufferOf = (planned: Buffer) => buffers.get(program.place(planned).id)!;
+    const lists = MODES.map((mode) => program.modes[mode]);
+    const all = await makeReady(gpu, lists.flat(), { bufferOf, step });
+    const [decode, few, prompt] = lists.map(({ length }) => all.splice(0, length));
+    return new WebgpuAllocation(graph, program, gpu, buffers, { decode, few, prompt }, step);
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -101,90 +111,95 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.check();
   }
 
-  async run(step: Step): Promise<void> {
+  async run(step: Step): Promise<Ran> {
     this.gpu.check();
-    checkStep(this.graph, step);
-    const { ids, position, outputs, timeline = 0 } = step;
-    if (this.#under.length >= UNDER_WAY) await this.#under.shift();
+    checkStep(this.graph, step, true);
+    const samplings = step.runs.flatMap(({ sampling }) => sampling ?? []);
+    const batch = batchOf(this.graph, step, this.gpu.traits.few);
+    const sampling = this.program.sampling.dispatchesFor(samplings);
+    if (samplings.length > 0 && !sampling)
+      throw new ArgumentError("sampling", "more than the GPU sorts", "options for which canChoose holds");
+    const samplers = samplings.length > 0 ? await this.#samplers(sampling!) : [];
+    while (this.#under.length >= UNDER_WAY[batch.mode]) await this.#under.shift();
     this.gpu.check();
-    const { queue } = this.gpu.device;
-    queue.writeBuffer(this.#buffer(this.program.ids), 0, ids as Uint32Array<ArrayBuffer>);
-    const encoder = this.#encode({ tokens: ids.length, position, outputs }, timeline);
-    queue.submit([encoder.finish()]);
+    const { device } = this.gpu;
+    this.#write(batch);
+    const encoder = device.createCommandEncoder();
+    const list = [...this.ready[batch.mode], ...samplers];
+    encodePass(encoder, list, batch.shape);
+    this.#last = { list, shape: batch.shape };
+    const back = samplings.length > 0 ? this.#words.encode(encoder, samplings.length) : null;
+    device.queue.submit([encoder.finish()]);
     this.#under.push(this.gpu.submitted());
+    if (!back) return NOTHING_CHOSEN;
+    const chosen = back().then((words) => [...words].map((word) => (word === NOT_PROVEN ? null : word)));
+    // The step's error reaches those who wait for the ids; nobody has to.
+    chosen.catch(() => {});
+    return { chosen };
   }
 
-  async copyCache(from: number, to: number, tokens: number): Promise<void> {
+  setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void {
+    checkPages(this.graph, pool, text, first, pages);
+    const at = tableAt(this.graph, pool) + text * this.graph.blocks + first;
+    this.gpu.device.queue.writeBuffer(this.#buffer(this.program.batch), at * 4, Uint32Array.from(pages));
+  }
+
+  async copyPage(pool: Pool, from: number, to: number): Promise<void> {
     this.gpu.check();
-    checkCopy(this.graph, from, to);
+    for (const page of [from, to]) checkPage(pool, page);
+    if (from === to) return;
     const encoder = this.gpu.device.createCommandEncoder();
-    for (const cache of this.graph.caches)
-      for (const part of Object.values(this.program.caches[cache.id]))
-        for (const { at, bytes } of leadingBlocks(cache, part.bytes, tokens))
-          encoder.copyBufferToBuffer(this.#buffer(part, from), at, this.#buffer(part, to), at, bytes);
+    for (const cache of this.graph.caches) {
+      if (cache.pool !== pool) continue;
+      for (const part of Object.values(this.program.caches[cache.id])) {
+        const bytes = cache.kvHeads * blockBytes(kvFormat(cache.codec.name), cache.headDim);
+        const buffer = this.#buffer(part);
+        encoder.copyBufferToBuffer(buffer, from * bytes, buffer, to * bytes, bytes);
+      }
+    }
     this.gpu.device.queue.submit([encoder.finish()]);
   }
 
-  async readCache(range: CacheRange): Promise<Uint8Array> {
+  async readPage(place: PagePlace): Promise<Uint8Array> {
     this.gpu.check();
-    checkRange(this.graph, range);
-    const { buffer, map, at, bytes } = this.#place(range);
-    const found = new Uint8Array(await this.#readBack.read(buffer, at, bytes));
+    checkPlace(place);
+    const { buffer, map, at } = this.#place(place);
+    const found = new Uint8Array(await this.#readBack.read(buffer, at, map.blockBytes));
     this.gpu.check();
-    return gather(map, found, 0, map.blockBytes, range.slots);
+    return gather(map, found, 0, map.blockBytes, PAGE_SLOTS);
   }
 
-  async writeCache(range: CacheRange, bytes: Uint8Array): Promise<void> {
+  async writePage(place: PagePlace, bytes: Uint8Array): Promise<void> {
     this.gpu.check();
-    checkRange(this.graph, range);
-    const place = this.#place(range);
-    const blocks = new Uint8Array(place.bytes);
-    scatter(place.map, bytes, blocks, 0, place.map.blockBytes);
-    this.gpu.device.queue.writeBuffer(place.buffer, place.at, blocks);
-    // Without a wait the queue would hold a whole cache in host memory.
-    await this.gpu.submitted();
+    checkPlace(place);
+    const { buffer, map, at } = this.#place(place);
+    const block = new Uint8Array(map.blockBytes);
+    scatter(map, bytes, block, 0, map.blockBytes);
+    this.gpu.device.queue.writeBuffer(buffer, at, block);
+    // Without waits the queue would hold a whole cache in host memory.
+    if (++this.#pagesWritten % WRITES_UNDER_WAY === 0) await this.gpu.submitted();
     this.gpu.check();
   }
 
-  continue(options: ContinueOptions): Continuation | null {
-    this.gpu.check();
-    const { sampling, position, most, timeline = 0 } = options;
-    checkTimeline(this.graph, timeline);
-    const { device } = this.gpu;
-    const plan = this.program.sampling;
-    const dispatches = plan.dispatchesFor(sampling);
-    if (!dispatches) return null;
-    const samplers = this.#samplers(dispatches);
-    device.queue.writeBuffer(this.#buffer(plan.choice), 0, packChoice(sampling, position));
-    this.#word ??= new WordBack(this.gpu, this.#buffer(plan.chosen));
-    const word = this.#word;
-    // The sampling kernels take step.position + step.tokens for the position of the token that they choose.
-    const start = async (at: number | null) => {
-      const ready = await samplers;
-      this.gpu.check();
-      const step = { tokens: at === null ? 0 : 1, position: at ?? position, outputs: 1 };
-      const encoder = this.#encode(step, timeline);
-      encodePass(encoder, ready, step, timeline);
-      const back = word.encode(encoder);
-      device.queue.submit([encoder.finish()]);
-      return back();
-    };
-    return new RunAhead({ position, most, start });
+  canChoose(sampling: Sampling): boolean {
+    return keepFor(sampling) !== null;
   }
 
-  candidates(count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null {
-    return count > MOST_KEPT ? null : this.#candidates(count);
+  candidates(row: number, count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null {
+    return count > MOST_KEPT ? null : this.#candidates(row, count);
   }
 
-  async #candidates(count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> {
+  async #candidates(row: number, count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> {
     this.gpu.check();
     const plan = this.program.sampling;
     const ready = await this.#samplers(plan.candidatesFor(count));
     const { device } = this.gpu;
+    const batch = candidatesBatch(this.graph, row);
+    this.#writeLists(batch);
     const encoder = device.createCommandEncoder();
-    encodePass(encoder, ready, { tokens: 0, position: 0, outputs: 1 }, 0);
+    encodePass(encoder, ready, batch.shape);
     device.queue.submit([encoder.finish()]);
-    const bytes = await this.#readBack.read(this.#buffer(plan.candidates), 0, plan.candidates.bytes);
+    const bytes = await this.#readBack.read(this.#buffer(plan.candidates), 0, MOST_KEPT * 8);
     this.gpu.check();
     return unpackCandidates(bytes, count);
   }
@@ -200,11 +215,10 @@ export class WebgpuAllocation implements Allocation {
   }
 
   async profile(step: Step): Promise<StepProfile> {
-    // Puts ids, turns and the step's numbers in place.
+    // Puts the step's lists and turns in place.
     await this.run(step);
-    const { position, outputs, timeline = 0 } = step;
-    const list = this.#last.map(({ groups, ...rest }) => ({ ...rest, group: groups[timeline] }));
-    return profileStep(this.gpu, list, { tokens: step.ids.length, position, outputs });
+    const { list, shape } = this.#last!;
+    return profileStep(this.gpu, list, shape);
   }
 
   async close(): Promise<void> {
@@ -212,54 +226,51 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.close();
   }
 
-  readonly #buffer = (planned: Buffer, timeline = 0): GPUBuffer =>
-    this.buffers.get(this.program.place(planned, timeline).id)!;
+  readonly #buffer = (planned: Buffer): GPUBuffer => this.buffers.get(this.program.place(planned).id)!;
 
-  #place({ cache, part, kvHead, first, slots, timeline }: CacheRange) {
-    const { codec, headDim, kvHeads, capacity } = cache;
-    const planned = this.program.caches[cache.id][part];
-    const blockBytes = (planned.bytes * BLOCK_SLOTS) / (kvHeads * capacity);
-    const key = `${codec.name} ${part} ${headDim}`;
+  #place({ cache, part, kvHead, page }: PagePlace) {
+    const { codec, headDim, kvHeads } = cache;
+    const format = kvFormat(codec.name);
+    const bytes = blockBytes(format, headDim);
+    const key = `${format} ${part} ${headDim}`;
     let map = this.#maps.get(key);
     if (!map) {
-      const one = { format: kvFormat(codec.name), kvHeads: 1, headDim, capacity: BLOCK_SLOTS };
-      map = blockMap(blockBytes, codec.vectorBytes(headDim), (block, slot) =>
-        readVector(one, part, block, 0, slot),
+      map = blockMap(bytes, codec.vectorBytes(headDim), (block, slot) =>
+        readVector(format, headDim, part, block, slot),
       );
       this.#maps.set(key, map);
     }
-    const block = (kvHead * capacity + first) / BLOCK_SLOTS;
-    const bytes = (slots / BLOCK_SLOTS) * blockBytes;
-    return { buffer: this.#buffer(planned, timeline), map, at: block * blockBytes, bytes };
+    const buffer = this.#buffer(this.program.caches[cache.id][part]);
+    return { buffer, map, at: (page * kvHeads + kvHead) * bytes };
   }
 
   #samplers(dispatches: readonly Dispatch[]): Promise<Ready[]> {
     let made = this.#sampling.get(dispatches);
     if (!made) {
-      const { timelines } = this.graph;
-      made = makeReady(this.gpu, dispatches, { bufferOf: this.#buffer, step: this.stepBuffer, timelines });
+      made = makeReady(this.gpu, dispatches, { bufferOf: this.#buffer, step: this.stepBuffer });
       this.#sampling.set(dispatches, made);
-      // Whoever starts a step meets the error; nobody may.
+      // The step that awaits this reports the error; if none does, it is dropped.
       made.catch(() => {});
     }
     return made;
   }
 
-  /** An encoder with the step's dispatches; none for a step without tokens. Its ids are on the GPU already. */
-  #encode(step: StepShape, timeline: number): GPUCommandEncoder {
-    const { device } = this.gpu;
-    const { tokens, position, outputs } = step;
-    device.queue.writeBuffer(this.stepBuffer, 0, Uint32Array.of(tokens, position, outputs));
-    const encoder = device.createCommandEncoder();
-    if (tokens === 0) return encoder;
+  /** What the kernels of a step read besides weights and caches. */
+  #write(batch: Batch): void {
+    this.#writeLists(batch);
+    const { positions, tokens } = batch.rows;
     for (const rope of this.graph.ropes) {
       const turns = this.#turns[rope.id];
-      writeTurns(rope, position, tokens, turns);
+      writeTurns(rope, positions, turns);
       const count = tokens * 2 * rope.frequencies.length;
-      device.queue.writeBuffer(this.#buffer(this.program.turns[rope.id]), 0, turns, 0, count);
+      const buffer = this.#buffer(this.program.turns[rope.id]);
+      this.gpu.device.queue.writeBuffer(buffer, 0, turns, 0, count);
     }
-    this.#last = tokens === 1 && outputs <= 1 ? this.ready.decode : this.ready.prompt;
-    encodePass(encoder, this.#last, step, timeline);
-    return encoder;
+  }
+
+  #writeLists({ uniform, lists, at }: Pick<Batch, "uniform" | "lists" | "at">): void {
+    const { queue } = this.gpu.device;
+    queue.writeBuffer(this.stepBuffer, 0, uniform);
+    queue.writeBuffer(this.#buffer(this.program.batch), at * 4, lists);
   }
 }

@@ -2,11 +2,10 @@
  * The dispatch of appendKv: which values serve a cache, and what is normed, turned and rotated on the way. kv.ts owns the
  * layout; the kernel owns the codes.
  */
-import { BLOCK_SLOTS } from "../cache-blocks.ts";
 import type { Cache } from "../contract.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
-import { kvBufferBytes, kvConstants, kvFormat } from "./kv.ts";
+import { kvConstants, kvFormat, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of head vectors before norm and RoPE, each optional. */
@@ -25,6 +24,9 @@ export interface AppendOptions {
   readonly queries: (Heads & { readonly heads: number; readonly out: Buffer }) | null;
   readonly cacheKeys: Buffer;
   readonly cacheValues: Buffer;
+  readonly batch: Buffer;
+  /** Where the pool's tables begin in it. */
+  readonly table: number;
   /** 16 bytes, bound as a uniform where there is no norm weight. */
   readonly spare: Buffer;
   /** A new activation: bound where no queries are written. */
@@ -34,7 +36,7 @@ export interface AppendOptions {
 /** Buffers of norm weights are bound as uniforms. */
 export function appendDispatch(options: AppendOptions): Dispatch {
   const { cache, keys, values, rope, queries, spare } = options;
-  const { kvHeads, headDim, capacity } = cache;
+  const { kvHeads, headDim } = cache;
   const format = kvFormat(cache.codec.name);
   const heads = queries?.heads ?? 0;
   const from = queries?.view ?? keys.view;
@@ -61,7 +63,7 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       valuesStride: values.stride,
       queriesAt: from.offset,
       queriesStride: from.stride,
-      capacity,
+      table: options.table,
       keyEpsilon: keys.norm?.epsilon ?? 0,
       queryEpsilon: queries?.norm?.epsilon ?? 0,
     }),
@@ -75,12 +77,9 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       keys: options.cacheKeys,
       values: options.cacheValues,
       queries: queries?.out ?? options.scratch("no queries", 16),
+      batch: options.batch,
     },
-    workgroups: ({ tokens, position }) => [
-      Math.ceil(((position % BLOCK_SLOTS) + tokens) / BLOCK_SLOTS),
-      2 * kvHeads + heads,
-      1,
-    ],
-    bytes: ({ tokens }) => (2 * tokens * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity,
+    workgroups: ({ pieces }) => [pieces, 2 * kvHeads + heads, 1],
+    bytes: ({ tokens }) => tokens * tokenBytes(format, kvHeads, headDim),
   };
 }

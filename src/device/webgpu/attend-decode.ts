@@ -1,12 +1,13 @@
 /**
- * The dispatches of attendDecode: one token's queries over the cache, cut into spans of positions, and the merge of the
- * spans. Owns which kernel serves a cache and a device, how heads are shared out within the limits of registers and
+ * The dispatches of attendDecode: queries of rows alone, each over its text's pages cut into spans of positions, and the
+ * merge of the spans. Owns which kernel serves a cache and a device, how heads are shared out within the limits of registers and
  * workgroup memory, and the number of spans (mirrored by lib/spans.wgsl); kv.ts owns the layout.
  */
 import type { Cache } from "../contract.ts";
 import { type AttendOptions, rotates, scaling, visible } from "./attend-options.ts";
 import type { Dispatch, StepShape } from "./dispatch.ts";
-import { type KvFormat, kvBufferBytes, kvConstants, kvFormat, kvGroups } from "./kv.ts";
+import { FORM_IDS } from "./forms.ts";
+import { type KvFormat, kvConstants, kvFormat, kvGroups, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** A kernel for one token's queries. */
@@ -53,7 +54,7 @@ function matrixKernel(group: number): DecodeKernel {
 /** attendMerge looks at every span with a thread of its own, of as many as its workgroup memory allows. */
 const mergeThreads = (headDim: number) => (headDim > 256 ? 128 : 256);
 
-/** The spans of a decode step at `position`; spansOf of lib/spans.wgsl counts them alike. */
+/** The spans of a row at `position`; spansOf of lib/spans.wgsl counts them alike. */
 function spanCount(cache: Cache, position: number, tile: number, most: number): number {
   const tiles = Math.ceil(visible(cache, position).count / tile);
   return Math.ceil(tiles / Math.ceil(tiles / most));
@@ -61,7 +62,7 @@ function spanCount(cache: Cache, position: number, tile: number, most: number): 
 
 export function attendDecode(options: AttendOptions): Dispatch[] {
   const { traits, cache, heads, scale, softcap, form } = options;
-  const { kvHeads, headDim, capacity } = cache;
+  const { kvHeads, headDim, pool } = cache;
   const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
@@ -70,16 +71,22 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
     traits.matrices && traits.subgroup === 32 && format !== "f16" && headDim <= 128 && !options.plain;
   const chosen = matrices ? matrixKernel(group) : plainKernel(format, group, headDim);
   const { kernel, tile, sets } = chosen;
-  const mostTiles = Math.ceil(visible(cache, capacity - 1).count / tile) + 1;
+  const mostTiles = Math.ceil(visible(cache, options.mostPositions - 1).count / tile) + 1;
   const most = Math.min(
     mostTiles,
     mergeThreads(headDim),
     Math.max(1, Math.round((options.workgroups ?? chosen.workgroups) / (kvHeads * sets))),
   );
-  const partials = options.scratch("partials", heads * most * (headDim + 4) * 4);
-  const bytes = (2 * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity;
-  const window = cache.window ?? 0;
-  const spans = ({ position }: StepShape) => spanCount(cache, position, tile, most);
+  const partials = options.scratch(
+    "partials",
+    heads * Math.max(most, options.maxSingles) * (headDim + 4) * 4,
+  );
+  const bytes = tokenBytes(format, kvHeads, headDim);
+  const window = pool.window ?? 0;
+  const spans = ({ singles }: StepShape) => {
+    const places = Math.max(1, Math.floor(most / singles.length));
+    return Math.max(...singles.map((position) => spanCount(cache, position, tile, places)));
+  };
   const libs = { lanes: traits.subgroup === null ? "shared" : "subgroup" };
   const SUBGROUP = traits.subgroup ?? 1;
   return [
@@ -97,15 +104,18 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
           ...chosen.values,
         },
       },
-      params: packParams(kernel, { capacity, window, ...scaling(scale, softcap) }),
+      params: packParams(kernel, { kvHeads, table: options.table, window, ...scaling(scale, softcap) }),
       buffers: {
         queries: options.queries,
         keys: options.cacheKeys,
         values: options.cacheValues,
         partials,
+        batch: options.batch,
       },
-      workgroups: (step) => [spans(step), kvHeads * sets, 1],
-      bytes: ({ position }) => bytes * visible(cache, position).count,
+      workgroups: (step) =>
+        step.singles.length === 0 ? null : [spans(step), kvHeads * sets, step.singles.length],
+      bytes: ({ singles }) =>
+        singles.reduce((sum, position) => sum + bytes * visible(cache, position).count, 0),
     },
     {
       label: "attendMerge",
@@ -118,12 +128,12 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
           MOST_SPANS: most,
           SUBGROUP,
           ROTATE: rotates(options),
-          OUT_Q8: form === "q8",
+          OUT_FORM: FORM_IDS[form],
         },
       },
-      params: packParams("attendMerge", { window, outGroups: (heads * headDim) / 32 }),
-      buffers: { partials, out: options.out },
-      workgroups: () => [heads, 1, 1],
+      params: packParams("attendMerge", { heads, window, outGroups: (heads * headDim) / 32 }),
+      buffers: { partials, out: options.out, batch: options.batch },
+      workgroups: ({ singles }) => (singles.length === 0 ? null : [heads, singles.length, 1]),
     },
   ];
 }

@@ -6,20 +6,24 @@
 import {
   type AttendJob,
   type AttendNoise,
+  type AttendStep,
   attendNoise,
   expectedOutput,
+  fillingRuns,
   NOISE_TOKENS,
   noiseReader,
   relativeError,
   rotatedCopies,
+  scatteredPages,
 } from "../attend-timer.ts";
-import type { Cache } from "../contract.ts";
+import { type Cache, PAGE_SLOTS } from "../contract.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
 import type { AttendOptions } from "./attend-options.ts";
+import { type Batch, type BatchGraph, batchBytes, batchOf } from "./batch.ts";
 import { BenchBuffers } from "./bench-buffers.ts";
 import { attendDequantized } from "./dequantize.ts";
-import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
 import { type Form, formBytes } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import { kvBytes } from "./kv.ts";
@@ -31,10 +35,9 @@ interface Pair {
   readonly values: Buffer;
 }
 
-/** The dispatches of one job; a layer is a timeline: the same over another copy of the cache. */
+/** The dispatches of one job, by layer: the same over another copy of the cache. */
 export interface LayerRun {
-  readonly layers: number;
-  readonly ready: readonly Ready[];
+  readonly layers: readonly (readonly Ready[])[];
 }
 
 /** Jobs of one shape. */
@@ -45,26 +48,38 @@ export class AttendLayers {
   readonly #spare: Buffer;
   readonly #copies = new Map<Cache, readonly Pair[]>();
   readonly #expanded: Pair | null;
+  /** One text whose pages all jobs' caches have in the same places. */
+  readonly #graph: BatchGraph;
+  readonly #batch: Buffer;
+  /** What is timed. */
+  readonly batch: Batch;
 
   constructor(
     readonly gpu: Gpu,
     readonly jobs: readonly AttendJob[],
-    readonly step: StepShape,
+    readonly step: AttendStep,
     /** That copies of one cache have together. */
     copiesBytes: number,
   ) {
     this.#buffers = new BenchBuffers(gpu);
-    this.#noise = attendNoise(jobs[0], { queries: step.tokens, position: step.position });
+    this.#noise = attendNoise(jobs[0], step);
+    const { cache } = jobs[0];
+    const blocks = Math.ceil((step.position + step.queries) / PAGE_SLOTS);
+    const maxTokens = Math.max(NOISE_TOKENS, step.queries);
+    this.#graph = { maxTokens, maxOutputs: 1, texts: 1, blocks, pools: [cache.pool] };
+    this.#batch = this.#buffers.make("batch", batchBytes(this.#graph));
+    gpu.device.queue.writeBuffer(this.#buffers.of(this.#batch), 0, scatteredPages(cache, blocks));
+    this.batch = this.#batchOf(step.position, step.queries);
     this.#queries = this.#buffers.upload("queries", this.#noise.queries);
     this.#spare = this.#buffers.make("spare", 16);
-    const pair = (label: string, { keys, values }: { keys: number; values: number }): Pair => ({
-      keys: this.#buffers.make(`${label} keys`, keys),
-      values: this.#buffers.make(`${label} values`, values),
+    const pair = (label: string, bytes: number): Pair => ({
+      keys: this.#buffers.make(`${label} keys`, bytes),
+      values: this.#buffers.make(`${label} values`, bytes),
     });
     for (const { cache } of jobs) {
       if (this.#copies.has(cache)) continue;
       const bytes = kvBytes(cache);
-      const copies = rotatedCopies(bytes.keys + bytes.values, copiesBytes);
+      const copies = rotatedCopies(2 * bytes, copiesBytes);
       this.#copies.set(
         cache,
         Array.from({ length: copies }, () => pair(cache.codec.name, bytes)),
@@ -81,22 +96,23 @@ export class AttendLayers {
     const values = this.#buffers.upload("noise", this.#noise.values);
     await this.#buffers.settled();
     for (const [cache, [first, ...others]] of this.#copies) {
-      const view = (buffer: Buffer) => ({ buffer, offset: 0, stride: cache.kvHeads * cache.headDim });
-      const append = appendDispatch({
-        cache,
-        keys: { view: view(keys), norm: null },
-        values: view(values),
-        rope: null,
-        queries: null,
-        cacheKeys: first.keys,
-        cacheValues: first.values,
-        spare: this.#spare,
-        scratch: this.#buffers.make,
-      });
-      const ready = await this.#ready([append], [first]);
-      for (let position = 0; position < cache.capacity; position += NOISE_TOKENS) {
-        const tokens = Math.min(NOISE_TOKENS, cache.capacity - position);
-        this.#run(ready, { tokens, position, outputs: 0 });
+      for (const { position, tokens } of fillingRuns(cache, this.step.position + this.step.queries)) {
+        const stride = cache.kvHeads * cache.headDim;
+        const offset = (position % NOISE_TOKENS) * stride;
+        const append = appendDispatch({
+          cache,
+          keys: { view: { buffer: keys, offset, stride }, norm: null },
+          values: { buffer: values, offset, stride },
+          rope: null,
+          queries: null,
+          cacheKeys: first.keys,
+          cacheValues: first.values,
+          batch: this.#batch,
+          table: 0,
+          spare: this.#spare,
+          scratch: () => this.#spare,
+        });
+        this.#run(await this.#ready([append], first), this.#batchOf(position, tokens));
       }
       const encoder = device.createCommandEncoder();
       const { of } = this.#buffers;
@@ -112,10 +128,10 @@ export class AttendLayers {
     const readBack = new ReadBack(this.gpu);
     const known = new Map<Cache, Float32Array>();
     const errors: number[] = [];
-    const { tokens } = this.step;
+    const tokens = this.step.queries;
     for (const job of this.jobs) {
-      const { ready, out } = await this.#layers(job, 1, { form: "f32", rotated: false });
-      this.#run(ready, this.step);
+      const { layers, out } = await this.#layers(job, 1, { form: "f32", rotated: false });
+      this.#run(layers[0], this.batch);
       const headBytes = job.cache.headDim * 4;
       const found = await readBack.read(
         this.#buffers.of(out),
@@ -135,13 +151,13 @@ export class AttendLayers {
     const { headDim } = this.jobs[0].cache;
     const decodeForm: Form = headDim % 32 === 0 ? "q8" : "f32";
     const promptForm: Form = this.gpu.traits.matrices ? "f16" : "f32";
-    const form = this.step.tokens === 1 ? decodeForm : promptForm;
+    const form = this.batch.mode === "prompt" ? promptForm : decodeForm;
     const runs: LayerRun[] = [];
     for (const job of this.jobs) {
-      const layers = this.#copies.get(job.cache)!.length;
-      runs.push({ layers, ready: (await this.#layers(job, layers, { form, rotated: true })).ready });
+      const copies = this.#copies.get(job.cache)!.length;
+      runs.push({ layers: (await this.#layers(job, copies, { form, rotated: true })).layers });
     }
-    this.#buffers.writeStep(this.step);
+    this.#buffers.writeStep(this.#batch, this.batch);
     return runs;
   }
 
@@ -152,25 +168,29 @@ export class AttendLayers {
   /** [headDim], the last token's last head. */
   #expected(cache: Cache): Float32Array {
     const { keys, values, queries } = this.#noise;
-    const { tokens, position } = this.step;
     return expectedOutput(
       cache,
-      { queries: tokens, position },
+      this.step,
       queries.subarray(-cache.headDim),
       noiseReader(cache, "keys", keys),
       noiseReader(cache, "values", values),
     );
   }
 
-  /** A job over the first `layers` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4. */
-  async #layers(job: AttendJob, layers: number, { form, rotated }: Pick<AttendOptions, "form" | "rotated">) {
+  #batchOf(position: number, tokens: number): Batch {
+    const run = { text: 0, position, ids: new Uint32Array(tokens), outputs: 0 };
+    return batchOf(this.#graph, { runs: [run] }, this.gpu.traits.few);
+  }
+
+  /** A job over the first `copies` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4. */
+  async #layers(job: AttendJob, copies: number, { form, rotated }: Pick<AttendOptions, "form" | "rotated">) {
     const { cache, heads } = job;
-    const { tokens } = this.step;
+    const tokens = this.step.queries;
     const [{ keys, values }] = this.#copies.get(cache)!;
     const out = this.#buffers.make("output", formBytes(form, tokens, heads * cache.headDim));
     const options: AttendOptions = {
       traits: this.gpu.traits,
-      mode: tokens === 1 ? "decode" : "prompt",
+      mode: this.batch.mode,
       cache,
       heads,
       scale: cache.headDim ** -0.5,
@@ -179,32 +199,37 @@ export class AttendLayers {
       rotated,
       cacheKeys: keys,
       cacheValues: values,
+      batch: this.#batch,
+      table: 0,
       out,
       form,
       maxTokens: tokens,
+      maxSingles: this.batch.shape.singles.length,
+      mostPositions: this.#graph.blocks * PAGE_SLOTS,
       scratch: this.#buffers.make,
     };
     const dispatches = job.expanded
       ? attendDequantized(options, { cache: job.expanded, ...this.#expanded! })
       : attendDispatches(options);
-    return { out, ready: await this.#ready(dispatches, this.#copies.get(cache)!.slice(0, layers)) };
+    const caches = this.#copies.get(cache)!.slice(0, copies);
+    const layers = await Promise.all(caches.map((copy) => this.#ready(dispatches, caches[0], copy)));
+    return { out, layers };
   }
 
-  /** Bound to each of the copies in place of the first. */
-  #ready(dispatches: readonly Dispatch[], copies: readonly Pair[]): Promise<Ready[]> {
-    const [first] = copies;
-    const bufferOf = (planned: Buffer, layer: number) => {
-      if (planned === first.keys) return this.#buffers.of(copies[layer].keys);
-      if (planned === first.values) return this.#buffers.of(copies[layer].values);
+  /** Bound to a copy of the cache in place of the first. */
+  #ready(dispatches: readonly Dispatch[], first: Pair, copy = first): Promise<Ready[]> {
+    const bufferOf = (planned: Buffer) => {
+      if (planned === first.keys) return this.#buffers.of(copy.keys);
+      if (planned === first.values) return this.#buffers.of(copy.values);
       return this.#buffers.of(planned);
     };
-    return makeReady(this.gpu, dispatches, { bufferOf, step: this.#buffers.step, timelines: copies.length });
+    return makeReady(this.gpu, dispatches, { bufferOf, step: this.#buffers.step });
   }
 
-  #run(ready: readonly Ready[], step: StepShape): void {
-    this.#buffers.writeStep(step);
+  #run(ready: readonly Ready[], batch: Batch): void {
+    this.#buffers.writeStep(this.#batch, batch);
     const encoder = this.gpu.device.createCommandEncoder();
-    encodePass(encoder, ready, step, 0);
+    encodePass(encoder, ready, batch.shape);
     this.gpu.device.queue.submit([encoder.finish()]);
   }
 }

@@ -2,15 +2,14 @@
  * What attention is asked for, in both modes, and the arithmetic that its kernels share: which positions a query sees, and
  * the scaling of scores. Refuses to know kernels.
  */
-import { BLOCK_SLOTS } from "../cache-blocks.ts";
-import type { Cache } from "../contract.ts";
-import type { Buffer } from "./dispatch.ts";
+import { type Cache, PAGE_SLOTS } from "../contract.ts";
+import type { Buffer, Mode } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 
 export interface AttendOptions {
   readonly traits: Traits;
-  readonly mode: "decode" | "prompt";
+  readonly mode: Mode;
   readonly cache: Cache;
   readonly heads: number;
   readonly scale: number;
@@ -23,11 +22,17 @@ export interface AttendOptions {
   readonly rotates?: boolean;
   readonly cacheKeys: Buffer;
   readonly cacheValues: Buffer;
-  /** [tokens, heads * headDim] in `form`: decode f32 or q8, prompt f32 or f16. */
+  readonly batch: Buffer;
+  /** Where the pool's tables begin in it. */
+  readonly table: number;
+  /** [tokens, heads * headDim] in `form`: f32, or q8 for few rows and f16 for many. */
   readonly out: Buffer;
   readonly form: Form;
-  /** Most tokens of a step in this mode. */
+  /** Most tokens of a step in this mode, and most of them that attend in spans. */
   readonly maxTokens: number;
+  readonly maxSingles: number;
+  /** Positions that a text may reach. */
+  readonly mostPositions: number;
   /** Workgroups that a long context is cut into; for measuring. */
   readonly workgroups?: number;
   /** Without subgroup matrices where there are; for measuring. */
@@ -40,10 +45,10 @@ export function rotates({ rotates, cache }: AttendOptions): boolean {
   return rotates ?? cache.codec.name === "rq4";
 }
 
-/** Positions that a step's first query sees: [from the block of the oldest, to the last]. */
-export function visible({ window }: Cache, position: number): { first: number; count: number } {
+/** Positions that a query sees: [from the page of the oldest, to the last]. */
+export function visible({ pool: { window } }: Cache, position: number): { first: number; count: number } {
   const oldest = window === null ? 0 : Math.max(0, position + 1 - window);
-  const first = oldest - (oldest % BLOCK_SLOTS);
+  const first = oldest - (oldest % PAGE_SLOTS);
   return { first, count: position + 1 - first };
 }
 

@@ -1,10 +1,10 @@
 /**
- * The dispatch of attendPrompt: a chunk's queries over the cache, with subgroup matrices where the device has them. Owns
+ * The dispatch of attendPrompt: queries of runs over their texts' pages, with subgroup matrices where the device has them. Owns
  * how rows and dims are shared out within the limits of registers and workgroup memory.
  */
 import { type AttendOptions, scaling, visible } from "./attend-options.ts";
 import type { Dispatch } from "./dispatch.ts";
-import { kvBufferBytes, kvConstants, kvFormat } from "./kv.ts";
+import { kvConstants, kvFormat, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
@@ -21,12 +21,12 @@ export function attendPrompt(options: AttendOptions): Dispatch[] {
   const { traits, cache, heads, scale, softcap, form } = options;
   // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
   const matrices = traits.matrices && traits.subgroup === 32 && !options.plain;
-  const { kvHeads, headDim, capacity } = cache;
+  const { kvHeads, headDim, pool } = cache;
   const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
   const shape = matrices ? matrixShape(headDim) : { ROWS: promptRows(headDim) };
   const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
-  const bytes = (2 * kvBufferBytes({ format, kvHeads, headDim, capacity })) / capacity;
+  const bytes = tokenBytes(format, kvHeads, headDim);
   const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
   return [
     {
@@ -42,15 +42,28 @@ export function attendPrompt(options: AttendOptions): Dispatch[] {
           OUT_F16: form === "f16",
         },
       },
-      params: packParams(kernel, { capacity, window: cache.window ?? 0, ...scaling(scale, softcap) }),
+      params: packParams(kernel, {
+        table: options.table,
+        window: pool.window ?? 0,
+        ...scaling(scale, softcap),
+      }),
       buffers: {
         queries: options.queries,
         keys: options.cacheKeys,
         values: options.cacheValues,
         out: options.out,
+        batch: options.batch,
       },
-      workgroups: ({ tokens }) => [Math.ceil((tokens * group) / rows), kvHeads, 1],
-      bytes: ({ tokens, position }) => bytes * (visible(cache, position).count + tokens - 1),
+      workgroups({ longs }) {
+        // tileOf of lib/tiles.wgsl counts them alike.
+        const tiles = longs.reduce((sum, { tokens }) => sum + Math.ceil((tokens * group) / rows), 0);
+        return tiles === 0 ? null : [tiles, kvHeads, 1];
+      },
+      bytes: ({ longs }) =>
+        longs.reduce(
+          (sum, { tokens, position }) => sum + bytes * (visible(cache, position).count + tokens - 1),
+          0,
+        ),
     },
   ];
 }

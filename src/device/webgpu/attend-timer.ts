@@ -54,20 +54,19 @@ class GpuAttendTimer implements AttendTimer {
 
   refusal({ cache, expanded }: AttendJob): string | null {
     const most = bufferBytes(this.gpu.device.limits);
-    const { keys } = kvBytes(expanded ?? cache);
+    const keys = kvBytes(expanded ?? cache);
     const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
     return keys > most ? `keys of ${mib(keys)} MiB in one buffer; this GPU allows ${mib(most)}` : null;
   }
 
-  async time(jobs: readonly AttendJob[], { queries, position }: AttendStep): Promise<AttendTime[]> {
-    const step = { tokens: queries, position, outputs: 1 };
+  async time(jobs: readonly AttendJob[], step: AttendStep): Promise<AttendTime[]> {
     // GPUs in software have no cache to get past, and no time for many layers.
     const copiesBytes = (await this.readBytesPerSecond()) < SLOW ? 0 : ROTATED_BYTES;
     const layers = new AttendLayers(this.gpu, jobs, step, copiesBytes);
     try {
       await layers.fill();
       const errors = await layers.errors();
-      const us = await this.#time(await layers.runs(), step);
+      const us = await this.#time(await layers.runs(), layers.batch.shape);
       return jobs.map((_, i) => ({ us: us[i], error: errors[i] }));
     } finally {
       layers.destroy();
@@ -82,10 +81,10 @@ class GpuAttendTimer implements AttendTimer {
   async #time(runs: readonly LayerRun[], step: StepShape): Promise<number[]> {
     const passes = (rounds: readonly number[]) =>
       runs.map(
-        ({ ready, layers }, i): Encode =>
+        ({ layers }, i): Encode =>
           (pass) => {
-            for (let turn = 0; turn < rounds[i] * layers; turn++)
-              encodeReady(pass, ready, step, turn % layers);
+            for (let round = 0; round < rounds[i]; round++)
+              for (const ready of layers) encodeReady(pass, ready, step);
           },
       );
     const single = passes(runs.map(() => 1));
@@ -100,6 +99,6 @@ class GpuAttendTimer implements AttendTimer {
     for (let i = 0; !this.#isWarm && repetitions > 1 && i < DROPPED; i++) await measure();
     this.#isWarm = true;
     const us = await measure();
-    return runs.map(({ layers }, i) => us[i] / rounds[i] / layers);
+    return runs.map(({ layers }, i) => us[i] / rounds[i] / layers.length);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The dispatches of attend: one token's queries, or a chunk's, and the rotations around them where the cache is `rq4` and
- * no neighbour does them. attend-decode.ts and attend-prompt.ts choose the kernels.
+ * The dispatches of attend: queries of rows alone, of runs, or both, and the rotations around them where the cache is `rq4`
+ * and no neighbour does them. attend-decode.ts and attend-prompt.ts choose the kernels.
  */
 import { attendDecode } from "./attend-decode.ts";
 import { type AttendOptions, rotates } from "./attend-options.ts";
@@ -11,22 +11,24 @@ import { packParams } from "./wgsl.ts";
 
 export function attendDispatches(options: AttendOptions): Dispatch[] {
   const { mode, cache, heads, maxTokens, queries, out, form } = options;
-  const attend = mode === "decode" ? attendDecode : attendPrompt;
-  if (!rotates(options)) return attend(options);
-
+  const turns = rotates(options);
   const cols = heads * cache.headDim;
   const scratch = (label: string) => options.scratch(label, formBytes("f32", maxTokens, cols));
   const rotation = (back: boolean, x: Buffer, into: Buffer, outForm: Form) =>
     rotateDispatch({ heads, headDim: cache.headDim, back, x, out: into, form: outForm });
-  const rotated = options.rotated ? queries : scratch("rotated queries");
-  const before = options.rotated ? [] : [rotation(false, queries, rotated, "f32")];
-  // A decode's merge rotates back what it has summed.
-  if (mode === "decode") return [...before, ...attend({ ...options, queries: rotated })];
-  const sums = scratch("rotated sums");
+  const rotated = turns && !options.rotated ? scratch("rotated queries") : queries;
+  const before = rotated === queries ? [] : [rotation(false, queries, rotated, "f32")];
+  const given = { ...options, queries: rotated };
+  // A merge rotates back what it has summed.
+  if (mode !== "prompt") return [...before, ...attendDecode(given)];
+  // Of rows alone and of runs, both into the same rows; what is turned back is turned for all.
+  const sums = turns ? scratch("rotated sums") : out;
+  const summed: AttendOptions = turns ? { ...given, out: sums, form: "f32", rotates: false } : given;
   return [
     ...before,
-    ...attend({ ...options, queries: rotated, out: sums, form: "f32" }),
-    rotation(true, sums, out, form),
+    ...(options.maxSingles > 0 ? attendDecode(summed) : []),
+    ...attendPrompt(summed),
+    ...(turns ? [rotation(true, sums, out, form)] : []),
   ];
 }
 

@@ -3,8 +3,9 @@
  * planned buffers, which dispatches name, and real ones. For measuring; models get theirs from allocation.ts.
  */
 import { NibbleError } from "../../format/errors.ts";
-import { LEAST_RESULT_BYTES, STEP_BYTES, storageUsage } from "./buffers.ts";
-import type { Buffer, StepShape } from "./dispatch.ts";
+import { type Batch, STEP_BYTES } from "./batch.ts";
+import { LEAST_RESULT_BYTES, storageUsage } from "./buffers.ts";
+import type { Buffer } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 
@@ -36,8 +37,11 @@ export class BenchBuffers {
 
   readonly of = ({ id }: Buffer): GPUBuffer => this.#made[id];
 
-  writeStep({ tokens, position, outputs }: StepShape): void {
-    this.gpu.device.queue.writeBuffer(this.step, 0, Uint32Array.of(tokens, position, outputs, 0));
+  /** batch: the buffer that kernels read the step's lists from. */
+  writeStep(batch: Buffer, { uniform, lists, at }: Batch): void {
+    const { queue } = this.gpu.device;
+    queue.writeBuffer(this.step, 0, uniform);
+    queue.writeBuffer(this.of(batch), at * 4, lists);
   }
 
   /** NibbleError "memory" when what has been made so far does not fit. Call once, before anything runs. */

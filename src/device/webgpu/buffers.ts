@@ -4,9 +4,6 @@
  */
 import { USAGE } from "./flags.ts";
 
-/** Of the step uniform (lib/step.wgsl), in whole vec4s. */
-export const STEP_BYTES = 16;
-
 /** One 16x16 tile of float32: a buffer where subgroup matrices are stored cannot be bound when it is smaller. */
 export const LEAST_RESULT_BYTES = 1024;
 

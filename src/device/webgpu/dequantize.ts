@@ -3,8 +3,7 @@
  * compressed cache to f16, the f16 kernels attend to it. Done as well as it can be: only what the step sees is expanded,
  * once for all query heads, into one buffer that all layers share. Only `attend-timer.ts` uses it.
  */
-import { BLOCK_SLOTS } from "../cache-blocks.ts";
-import type { Cache } from "../contract.ts";
+import { type Cache, PAGE_SLOTS } from "../contract.ts";
 import { attendDispatches } from "./attend.ts";
 import { type AttendOptions, rotates, visible } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
@@ -15,7 +14,7 @@ import { packParams } from "./wgsl.ts";
 export const EXPANDABLE: readonly string[] = ["int4", "rq4"];
 
 export interface Expanded {
-  /** f16, of the same slots and window. */
+  /** f16, over the same pool. */
   readonly cache: Cache;
   readonly keys: Buffer;
   readonly values: Buffer;
@@ -34,20 +33,21 @@ export function attendDequantized(options: AttendOptions, expanded: Expanded): D
   return [dequantizeDispatch(options, expanded), ...attend];
 }
 
-type Source = Pick<AttendOptions, "cache" | "cacheKeys" | "cacheValues">;
+type Source = Pick<AttendOptions, "cache" | "cacheKeys" | "cacheValues" | "batch" | "table">;
 
-function dequantizeDispatch({ cache, cacheKeys, cacheValues }: Source, { keys, values }: Expanded): Dispatch {
-  const { codec, kvHeads, headDim, capacity, window } = cache;
+function dequantizeDispatch(source: Source, { keys, values }: Expanded): Dispatch {
+  const { cache, cacheKeys, cacheValues, batch, table } = source;
+  const { codec, kvHeads, headDim, pool } = cache;
   const { HEAD_DIM, RQ4, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(codec.name), headDim);
   return {
     label: "dequantizeKv",
     kernel: { kernel: "dequantizeKv", values: { HEAD_DIM, RQ4, BLOCK_WORDS, SCALES_AT } },
-    params: packParams("dequantizeKv", { capacity, window: window ?? 0 }),
-    buffers: { keys: cacheKeys, values: cacheValues, keysOut: keys, valuesOut: values },
-    workgroups: ({ tokens, position }) => [
-      Math.ceil((visible(cache, position).count + tokens - 1) / BLOCK_SLOTS),
-      kvHeads,
-      2,
-    ],
+    params: packParams("dequantizeKv", { kvHeads, table, window: pool.window ?? 0 }),
+    buffers: { keys: cacheKeys, values: cacheValues, keysOut: keys, valuesOut: values, batch },
+    // One run.
+    workgroups({ tokens, singles, longs }) {
+      const position = longs[0]?.position ?? singles[0];
+      return [Math.ceil((visible(cache, position).count + tokens - 1) / PAGE_SLOTS), kvHeads, 2];
+    },
   };
 }

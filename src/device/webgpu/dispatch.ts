@@ -11,11 +11,32 @@ export interface Buffer {
   readonly bytes: number;
 }
 
+/**
+ * Which dispatches run a step: decode has one row, and few some rows, each of which attends in spans; both read weights by
+ * vector kernels. prompt has many rows, of which runs of several attend in tiles.
+ */
+export type Mode = "decode" | "few" | "prompt";
+
+export const MODES: readonly Mode[] = ["decode", "few", "prompt"];
+
+/** Most rows of `few`: beyond, expanding weights once for many rows is cheaper (traits.few; bench rows `few`). */
+export function modeOf({ tokens, outputs }: { tokens: number; outputs: number }, fewRows: number): Mode {
+  if (tokens === 1 && outputs <= 1) return "decode";
+  return tokens <= fewRows ? "few" : "prompt";
+}
+
 /** What a step looks like to whoever counts workgroups. */
 export interface StepShape {
   readonly tokens: number;
-  readonly position: number;
   readonly outputs: number;
+  /** Positions of the rows that attend in spans. */
+  readonly singles: readonly number[];
+  /** Runs that attend in tiles. */
+  readonly longs: readonly { readonly position: number; readonly tokens: number }[];
+  /** Pages that runs write to. */
+  readonly pieces: number;
+  /** Rows that an id is chosen for. */
+  readonly sampled: number;
 }
 
 /** Rows of a step, of a value that has one for each token or for each output. */

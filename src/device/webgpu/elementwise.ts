@@ -156,23 +156,23 @@ export interface RopeShape {
   readonly pairs: number;
 }
 
-/** Rows of `x` in another form or without gaps; last: the step's last rows (takeOutputs). */
+/** Rows of `x` in another form or without gaps; batch: only those that reach the output (takeOutputs). */
 export function copyDispatch(
   label: string,
   { rows, cols, out }: Target,
   x: View,
   form: Form,
-  last = false,
+  batch: Buffer | null = null,
 ): Dispatch {
   const kernel: KernelSpec = {
     kernel: "copyRows",
-    values: { OUT_FORM: FORM_IDS[form], OUTPUTS: rows === "outputs", LAST: last },
+    values: { OUT_FORM: FORM_IDS[form], OUTPUTS: rows === "outputs", TAKES: batch !== null },
   };
   return {
     label,
     kernel,
     params: packParams("copyRows", { cols, offset: x.offset, stride: x.stride }),
-    buffers: { x: x.buffer, out },
+    buffers: { x: x.buffer, out, batch: batch ?? x.buffer },
     workgroups: threads(rows, units(form, cols)),
   };
 }

@@ -18,6 +18,8 @@ export interface Traits {
   /** Subgroup matrices f16 16x16x16 and 16x8x16 with f32 results. Implies f16 and `subgroup`. */
   readonly matrices: boolean;
   readonly timestamps: boolean;
+  /** Most rows of a step that kernels for few rows serve (dispatch.ts: `Mode`). */
+  readonly few: number;
 }
 
 /** `false` refuses a feature that the adapter has: for comparing, and for testing every variant on one machine. */
@@ -25,7 +27,12 @@ export interface TraitOptions {
   f16?: boolean;
   subgroups?: boolean;
   matrices?: boolean;
+  /** Other than FEW_ROWS. */
+  few?: number;
 }
+
+/** Beyond, products expand weights once for many rows; bench rows `few`. */
+const FEW_ROWS = 32;
 
 /** Workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
 export const MATRIX_WORKGROUP_BYTES = 32_768;
@@ -65,7 +72,7 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
     adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
     fits(16) &&
     fits(8);
-  return { f16, subgroup, matrices, timestamps: has("timestamp-query") };
+  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), few: options.few ?? FEW_ROWS };
 }
 
 export class Gpu {

@@ -1,8 +1,8 @@
 /**
  * Where one layer's keys and values lie in their two GPU buffers. The kernels know it by the
  * constants of `kvConstants`; `readVector` is the inverse of appending. Refuses to know GPUs.
- * One idea: every load is a 16-byte word and neighbouring lanes read neighbouring words. A buffer is cut by KV head, then
- * into blocks of 32 token slots.
+ * One idea: every load is a 16-byte word and neighbouring lanes read neighbouring words. A buffer is cut into pages, and a
+ * page by KV head into blocks of 32 token slots.
  *
  * int4, keys: block = [group][token] words, a word holds one token's 32 codes of a group of dims (value i of the group in
  *   the low half of byte i, value i + 16 in its high half, as the codec orders them), then [group][token] scale and zero.
@@ -14,22 +14,13 @@
  * int4.
  */
 import { ArgumentError } from "../../format/errors.ts";
-import { BLOCK_SLOTS } from "../cache-blocks.ts";
-import type { Cache } from "../contract.ts";
+import { type Cache, PAGE_SLOTS } from "../contract.ts";
 import { INT4_GROUP } from "../int4.ts";
 
 export const KV_FORMATS = ["f16", "int4", "rq4"] as const;
 export type KvFormat = (typeof KV_FORMATS)[number];
 
 const WORD_BYTES = 16;
-
-export interface KvShape {
-  readonly format: KvFormat;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  /** Token slots, a multiple of 32. */
-  readonly capacity: number;
-}
 
 /** ArgumentError for a format that the GPU has no kernels for. */
 export function kvFormat(name: string): KvFormat {
@@ -42,17 +33,22 @@ export const kvGroups = (headDim: number) => Math.ceil(headDim / INT4_GROUP);
 
 /** 16-byte words of one block of 32 tokens of one KV head, keys or values, and the word at which its scales begin. */
 export function kvBlock(format: KvFormat, headDim: number): { words: number; scalesAt: number } {
-  if (format === "f16") return { words: (BLOCK_SLOTS * headDim * 2) / WORD_BYTES, scalesAt: 0 };
-  const codes = kvGroups(headDim) * BLOCK_SLOTS;
+  if (format === "f16") return { words: (PAGE_SLOTS * headDim * 2) / WORD_BYTES, scalesAt: 0 };
+  const codes = kvGroups(headDim) * PAGE_SLOTS;
   // Bytes a token: a scale and a zero for each group, or one scale.
   const scaleBytes = format === "int4" ? 4 * kvGroups(headDim) : 2;
-  const scales = (BLOCK_SLOTS * scaleBytes) / WORD_BYTES;
+  const scales = (PAGE_SLOTS * scaleBytes) / WORD_BYTES;
   return { words: codes + scales, scalesAt: codes };
 }
 
-/** Bytes of one layer's keys, and as many of its values. */
-export function kvBufferBytes({ format, kvHeads, headDim, capacity }: KvShape): number {
-  return ((kvHeads * capacity) / BLOCK_SLOTS) * kvBlock(format, headDim).words * WORD_BYTES;
+/** Bytes of one KV head's keys, or values, in a page. */
+export function blockBytes(format: KvFormat, headDim: number): number {
+  return kvBlock(format, headDim).words * WORD_BYTES;
+}
+
+/** Bytes of one token's keys and values in a layer. */
+export function tokenBytes(format: KvFormat, kvHeads: number, headDim: number): number {
+  return (2 * kvHeads * blockBytes(format, headDim)) / PAGE_SLOTS;
 }
 
 /** The values by which kernels know a layout. */
@@ -68,39 +64,35 @@ export function kvConstants(format: KvFormat, headDim: number) {
 }
 
 /**
- * One token's key or value of one head, in the codec's bytes (which a saved cache holds), from a layer's buffer of keys or
- * values.
+ * One token's key or value of one head, in the codec's bytes (which a saved cache holds), from the bytes of its block.
  */
 export function readVector(
-  shape: KvShape,
+  format: KvFormat,
+  headDim: number,
   part: "keys" | "values",
   buffer: Uint8Array,
-  kvHead: number,
-  slot: number,
+  token: number,
 ): Uint8Array {
-  const { format, headDim, capacity } = shape;
-  const { words, scalesAt } = kvBlock(format, headDim);
-  const block = (kvHead * (capacity / BLOCK_SLOTS) + Math.floor(slot / BLOCK_SLOTS)) * words * WORD_BYTES;
-  const token = slot % BLOCK_SLOTS;
+  const { scalesAt } = kvBlock(format, headDim);
   if (format === "f16") {
     const out = new Uint8Array(headDim * 2);
     for (let chunk = 0; chunk < headDim / 8; chunk++) {
-      const word = part === "keys" ? chunk * BLOCK_SLOTS + token : (token * headDim) / 8 + chunk;
-      const at = block + word * WORD_BYTES;
+      const word = part === "keys" ? chunk * PAGE_SLOTS + token : (token * headDim) / 8 + chunk;
+      const at = word * WORD_BYTES;
       out.set(buffer.subarray(at, at + WORD_BYTES), chunk * WORD_BYTES);
     }
     return out;
   }
   const bytes: number[] = [];
-  const scales = block + scalesAt * WORD_BYTES;
+  const scales = scalesAt * WORD_BYTES;
   if (format === "rq4") bytes.push(...buffer.subarray(scales + token * 2, scales + token * 2 + 2));
   for (let group = 0; group < kvGroups(headDim); group++) {
-    const scale = scales + (group * BLOCK_SLOTS + token) * 4;
+    const scale = scales + (group * PAGE_SLOTS + token) * 4;
     if (format === "int4") bytes.push(...buffer.subarray(scale, scale + 4));
     const code = (i: number) => {
       const [word, lane] =
-        part === "keys" ? [group * BLOCK_SLOTS + token, i] : [group * INT4_GROUP + i, token];
-      const byte = buffer[block + word * WORD_BYTES + (lane % 16)];
+        part === "keys" ? [group * PAGE_SLOTS + token, i] : [group * INT4_GROUP + i, token];
+      const byte = buffer[word * WORD_BYTES + (lane % 16)];
       return lane < 16 ? byte & 15 : byte >> 4;
     };
     const half = Math.min(INT4_GROUP, headDim - group * INT4_GROUP) / 2;
@@ -109,9 +101,7 @@ export function readVector(
   return Uint8Array.from(bytes);
 }
 
-/** Bytes of one layer's two buffers. */
-export function kvBytes(cache: Cache): { keys: number; values: number } {
-  const { codec, kvHeads, headDim, capacity } = cache;
-  const bytes = kvBufferBytes({ format: kvFormat(codec.name), kvHeads, headDim, capacity });
-  return { keys: bytes, values: bytes };
+/** Bytes of one layer's keys, and as many of its values. */
+export function kvBytes({ codec, kvHeads, headDim, pool }: Cache): number {
+  return pool.pages * kvHeads * blockBytes(kvFormat(codec.name), headDim);
 }

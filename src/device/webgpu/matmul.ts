@@ -2,14 +2,22 @@
  * Matrix products and embeddings as dispatches: which kernel serves a block of weights for how many tokens, its values and
  * workgroups, and the form in which it wants its input. Pure. Refuses to know graphs and GPU objects.
  *
- * | weights | tokens | device | kernel | input |
+ * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
- * | quantized | up to 4 | any | matmulVector | q8 |
- * | float | up to 4 | any | matmulFloat | f32 |
- * | any but f32 | more | matrices | matmulMatrix | f16 |
- * | any | more | other | matmulTile | f32 |
+ * | quantized | decode, few | any | matmulVector | q8 |
+ * | float | decode, few | any | matmulFloat | f32 |
+ * | any but f32 | prompt | matrices | matmulMatrix | f16 |
+ * | any | prompt | other | matmulTile | f32 |
  */
-import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
+import {
+  type Buffer,
+  type Dispatch,
+  type Mode,
+  rowCount,
+  type StepShape,
+  spread,
+  type Workgroups,
+} from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { formValues, GROUP, groupsOf, isFloat, type Part, type WeightForm } from "./weights.ts";
@@ -37,32 +45,58 @@ export interface MatmulOptions {
   readonly block: WeightBlock;
   readonly x: { readonly form: Form; readonly buffer: Buffer };
   readonly rows: "tokens" | "outputs";
-  /** Most rows of a step; x and out have room for them. */
+  readonly mode: Mode;
+  /** Most rows of a step in this mode; x and out have room for them. */
   readonly maxRows: number;
   /** f32 [maxRows][block.rows] */
   readonly out: Buffer;
 }
 
-/** Tokens up to which the vector kernels serve: beyond, expanding weights once for many tokens is cheaper. */
-const VECTOR_TOKENS = 4;
-
 /** The form in which the product wants its input. */
-export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, maxRows: number): Form {
+export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
   const { form, cols } = block;
-  if (maxRows <= VECTOR_TOKENS) return isFloat(form) ? "f32" : "q8";
+  if (mode !== "prompt") return isFloat(form) ? "f32" : "q8";
   // f16 rows have no padding: columns must be whole groups.
   return traits.matrices && form.codes !== "f32" && cols % GROUP === 0 ? "f16" : "f32";
 }
 
 /** out = x times the block's rows; each part takes one dispatch of those that a step needs. */
 export function matmulDispatches(options: MatmulOptions): Dispatch[] {
-  const { traits, block, maxRows, x } = options;
-  const wanted = inputForm(traits, block, maxRows);
-  if (x.form !== wanted) throw new Error(`a product of ${maxRows} rows wants ${wanted}, not ${x.form}`);
-  const few = isFloat(block.form) ? floatDispatch : vectorDispatch;
+  const { traits, block, mode, x } = options;
+  const wanted = inputForm(traits, block, mode);
+  if (x.form !== wanted) throw new Error(`a product of mode ${mode} wants ${wanted}, not ${x.form}`);
   if (wanted === "f16") return block.parts.flatMap((part) => matrixDispatches(options, part));
-  const make = maxRows <= VECTOR_TOKENS ? few : tileDispatch;
-  return block.parts.map((part) => make(options, part));
+  if (mode === "prompt") return block.parts.map((part) => tileDispatch(options, part));
+  const make = isFloat(block.form) ? floatDispatch : vectorDispatch;
+  return block.parts.flatMap((part) => tokenShapes(options).map((shape) => make(options, part, shape)));
+}
+
+/** Tokens of one workgroup of a vector kernel, the rows of weights that it reads for them, and the counts that it serves. */
+interface TokenShape {
+  readonly tokens: number;
+  readonly rows: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * More rows of weights a lane share the activations, which come from the nearest cache; more tokens share the weights, until
+ * sums take too many registers.
+ */
+const TOKEN_SHAPES: readonly Omit<TokenShape, "from">[] = [
+  { tokens: 1, rows: 1, to: 1 },
+  { tokens: 4, rows: 2, to: 4 },
+  { tokens: 8, rows: 4, to: Number.POSITIVE_INFINITY },
+];
+
+/** Those that steps of this mode meet. */
+function tokenShapes({ mode, maxRows }: MatmulOptions): TokenShape[] {
+  const shapes = TOKEN_SHAPES.map((shape, i) => ({
+    ...shape,
+    from: i === 0 ? 1 : TOKEN_SHAPES[i - 1].to + 1,
+  }));
+  // Outputs of few rows may be one.
+  return shapes.filter(({ from }) => from <= maxRows && (mode !== "decode" || from === 1));
 }
 
 /** The buffers that all kernels have. An unused binding gets one that is only read. */
@@ -87,21 +121,27 @@ function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape
   return { workgroup, team: 32, subgroup: 1, rows, libs: { teamSum: "shared" } };
 }
 
-function teamValues(options: MatmulOptions, shape: TeamShape): KernelValues {
-  const { block, maxRows } = options;
+function teamValues(options: MatmulOptions, shape: TeamShape, { tokens }: TokenShape): KernelValues {
+  const { block, rows } = options;
   return {
     WORKGROUP: shape.workgroup,
     TEAM: shape.team,
     SUBGROUP: shape.subgroup,
     ROWS: shape.rows,
-    TOKENS: maxRows,
+    TOKENS: tokens,
+    OUTPUTS: rows === "outputs",
     HAS_BIAS: block.bias !== null,
   };
 }
 
-function teamWorkgroups({ rows }: MatmulOptions, part: Part, shape: TeamShape) {
+function teamWorkgroups({ rows }: MatmulOptions, part: Part, shape: TeamShape, serves: TokenShape) {
   const each = (shape.workgroup / shape.team) * shape.rows;
-  return (step: StepShape) => (rowCount(rows, step) === 0 ? null : spread(Math.ceil(part.rows / each)));
+  return (step: StepShape): Workgroups | null => {
+    const count = rowCount(rows, step);
+    if (count < serves.from || count > serves.to) return null;
+    const [x, y] = spread(Math.ceil(part.rows / each));
+    return [x, y, Math.ceil(count / serves.tokens)];
+  };
 }
 
 /**
@@ -109,16 +149,20 @@ function teamWorkgroups({ rows }: MatmulOptions, part: Part, shape: TeamShape) {
  * shapes from 4096x14336 to 57344x8192 (46.2 us for 28672x8192 q4_0 on H100, 2026-11-23, bench row matmulVector). More
  * rows a team share the activations, but those lie in the nearest cache anyway.
  */
-function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
-  const { traits, block, maxRows } = options;
+function vectorDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch {
+  const { traits, block } = options;
   const { form } = block;
-  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), maxRows > 1 ? 2 : 1);
+  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), serves.rows);
   return {
     label: "matmul",
     kernel: {
       kernel: "matmulVector",
       libs: { ...shape.libs, codes: form.table ? "table" : "plain" },
-      values: { ...formValues(form), ...teamValues(options, shape), UNROLL: maxRows > 1 ? 1 : 2 },
+      values: {
+        ...formValues(form),
+        ...teamValues(options, shape, serves),
+        UNROLL: serves.tokens > 1 ? 1 : 2,
+      },
     },
     params: packParams("matmulVector", {
       rows: part.rows,
@@ -127,12 +171,12 @@ function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       firstColumn: part.first,
     }),
     buffers: buffersOf(options, part),
-    workgroups: teamWorkgroups(options, part, shape),
+    workgroups: teamWorkgroups(options, part, shape, serves),
     bytes: bytesOf(part),
   };
 }
 
-function floatDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
+function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch {
   const { traits, block } = options;
   const shape = teams(traits, 128, 2);
   const { codes, x, bias, out } = buffersOf(options, part);
@@ -143,7 +187,7 @@ function floatDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       libs: shape.libs,
       values: {
         CODES: formValues(block.form).CODES,
-        ...teamValues(options, shape),
+        ...teamValues(options, shape, serves),
         ALIGNED: block.cols % 4 === 0,
       },
     },
@@ -155,7 +199,7 @@ function floatDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       firstColumn: part.first,
     }),
     buffers: { codes, x, bias, out },
-    workgroups: teamWorkgroups(options, part, shape),
+    workgroups: teamWorkgroups(options, part, shape, serves),
     bytes: bytesOf(part),
   };
 }
@@ -241,15 +285,16 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
 
 export interface EmbedOptions {
   readonly block: WeightBlock;
-  /** [tokens] u32 */
-  readonly ids: Buffer;
+  /** [texts] u32: what was chosen last for each. */
+  readonly chosen: Buffer;
+  readonly batch: Buffer;
   readonly scale: number;
   /** [tokens][cols] f32 */
   readonly out: Buffer;
 }
 
 /** out = table[id] * scale; one dispatch a part, each writing the tokens whose rows it holds. */
-export function embedDispatches({ block, ids, scale, out }: EmbedOptions): Dispatch[] {
+export function embedDispatches({ block, chosen, batch, scale, out }: EmbedOptions): Dispatch[] {
   const groups = groupsOf(block.cols);
   return block.parts.map((part) => ({
     label: "embed",
@@ -259,7 +304,7 @@ export function embedDispatches({ block, ids, scale, out }: EmbedOptions): Dispa
       values: formValues(block.form),
     },
     params: packParams("embed", { first: part.first, rows: part.rows, cols: block.cols, groups, scale }),
-    buffers: { ids, codes: part.codes, scales: part.scales ?? part.codes, out },
-    workgroups: ({ tokens }) => [Math.ceil(groups / 32), tokens, 1],
+    buffers: { chosen, batch, codes: part.codes, scales: part.scales ?? part.codes, out },
+    workgroups: ({ tokens }) => (tokens === 0 ? null : [Math.ceil(groups / 32), tokens, 1]),
   }));
 }

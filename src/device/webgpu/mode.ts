@@ -1,12 +1,13 @@
 /**
- * Stages -> dispatches, for one token (`decode`) or a chunk (`prompt`). Owns in which form each activation is made: the
+ * Stages -> dispatches, for one row (`decode`), some (`few`) or many (`prompt`). Owns in which form each activation is made: the
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
-import type { Value, Weight } from "../contract.ts";
+import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
 import { inputsOf } from "../recorder.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import { tableAt } from "./batch.ts";
+import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
 import {
   addDispatch,
   copyDispatch,
@@ -35,7 +36,7 @@ export class ModeCompiler {
 
   constructor(
     readonly shared: Shared,
-    readonly mode: "decode" | "prompt",
+    readonly mode: Mode,
   ) {
     const readers = new Map<number, Set<Form>>();
     const reads = (value: Value, form: Form) => {
@@ -105,11 +106,21 @@ export class ModeCompiler {
       this.#views.set(value.id, { buffer: out, offset, stride: cols });
       offset += value.cols;
     }
-    this.#emit(...matmulDispatches({ traits, block: blocks.of(ops), x: input, rows: x.rows, maxRows, out }));
+    this.#emit(
+      ...matmulDispatches({
+        traits,
+        block: blocks.of(ops),
+        x: input,
+        rows: x.rows,
+        mode: this.mode,
+        maxRows,
+        out,
+      }),
+    );
   }
 
   #append({ op, keys, queries }: StageOf<"append">): void {
-    const { turns, caches, spare, blocks } = this.shared;
+    const { graph, turns, caches, spare, blocks, batch } = this.shared;
     const chain = (from: HeadChain) => ({
       view: this.#view(from.x),
       norm: from.norm && {
@@ -132,6 +143,8 @@ export class ModeCompiler {
         },
         cacheKeys: caches[op.cache.id].keys,
         cacheValues: caches[op.cache.id].values,
+        batch,
+        table: tableAt(graph, op.cache.pool),
         spare,
         scratch: this.shared.activation,
       }),
@@ -148,9 +161,11 @@ export class ModeCompiler {
     });
     switch (op.op) {
       case "embed": {
-        const { ids, blocks } = shared;
+        const { chosen, batch, blocks } = shared;
         const out = this.#target(op.out, "f32");
-        return this.#emit(...embedDispatches({ block: blocks.of([op]), ids, scale: op.scale, out }));
+        return this.#emit(
+          ...embedDispatches({ block: blocks.of([op]), chosen, batch, scale: op.scale, out }),
+        );
       }
       case "rmsNorm": {
         const norm = { x: op.x, added: null, addedNorm: null, sum: null, norm: op };
@@ -168,8 +183,8 @@ export class ModeCompiler {
       }
       case "attend": {
         const wanted = this.#wanted.get(op.out.id) ?? "f32";
-        // Chunks of two to four tokens want q8 too, but only attendDecode writes it, by whole groups of a head.
-        const writesQ8 = this.mode === "decode" && op.cache.headDim % 32 === 0;
+        // By whole groups of a head.
+        const writesQ8 = op.cache.headDim % 32 === 0;
         const form = wanted === "q8" && !writesQ8 ? "f32" : wanted;
         return this.#emit(
           ...attendDispatches({
@@ -183,9 +198,13 @@ export class ModeCompiler {
             rotated: this.#rotated.has(op.queries.id),
             cacheKeys: shared.caches[op.cache.id].keys,
             cacheValues: shared.caches[op.cache.id].values,
+            batch: shared.batch,
+            table: tableAt(shared.graph, op.cache.pool),
             out: this.#target(op.out, form),
             form,
             maxTokens: this.#most(op.queries),
+            maxSingles: this.#mostSingles(),
+            mostPositions: shared.graph.blocks * PAGE_SLOTS,
             scratch: shared.activation,
           }),
         );
@@ -200,7 +219,7 @@ export class ModeCompiler {
       case "softcap":
         return this.#emit(softcapDispatch(target(op.out), plain(op.x), op.cap));
       case "takeOutputs":
-        return this.#emit(copyDispatch("takeOutputs", target(op.out), this.#view(op.x), "f32", true));
+        return this.#emit(copyDispatch("takeOutputs", target(op.out), this.#view(op.x), "f32", shared.batch));
     }
   }
 
@@ -210,14 +229,23 @@ export class ModeCompiler {
 
   #inputForm(stage: StageOf<"matmul">): Form {
     const { traits, blocks } = this.shared;
-    return inputForm(traits, blocks.of(stage.ops), this.#most(stage.ops[0].x));
+    return inputForm(traits, blocks.of(stage.ops), this.mode);
   }
 
   /** Most rows of a value in one step of this mode. */
   #most({ rows }: Value): number {
-    const { maxTokens, maxOutputs } = this.shared.graph;
-    if (rows === "outputs") return this.mode === "decode" ? 1 : maxOutputs;
-    return this.mode === "decode" ? 1 : maxTokens;
+    const { graph, traits } = this.shared;
+    const most = rows === "outputs" ? graph.maxOutputs : graph.maxTokens;
+    return Math.min(most, this.mode === "decode" ? 1 : this.mode === "few" ? traits.few : most);
+  }
+
+  /** Most rows that attend in spans; in a prompt, beside runs of several. */
+  #mostSingles(): number {
+    const { graph, traits } = this.shared;
+    if (this.mode === "decode") return 1;
+    if (this.mode === "few") return Math.min(traits.few, graph.maxTokens);
+    // Many rows that are all alone need as many texts.
+    return graph.texts > traits.few ? Math.min(graph.texts, graph.maxTokens) : graph.texts - 1;
   }
 
   /** A place for a value in a form; kept values have theirs. */

@@ -1,13 +1,14 @@
 /**
- * A graph compiled for a GPU: two lists of dispatches (one token; a chunk), every buffer they need with its bytes, and
+ * A graph compiled for a GPU: lists of dispatches (one row, few, many), every buffer they need with its bytes, and
  * where each weight lies. Pure: nothing is allocated, so the plan is exact. One idea: an activation exists in the forms
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import type { Footprint, Graph, Value, Weight } from "../contract.ts";
+import { batchBytes } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
 import { type Stage, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { KV_FORMATS, kvBytes } from "./kv.ts";
@@ -21,11 +22,13 @@ export interface Shared {
   readonly traits: Traits;
   readonly stages: readonly Stage[];
   readonly blocks: BlockPlan;
-  /** u32 ids of the step's tokens. */
-  readonly ids: Buffer;
+  /** The step's lists and the page tables. */
+  readonly batch: Buffer;
+  /** [texts] u32: what was chosen last for each. */
+  readonly chosen: Buffer;
   /** By rope id: [maxTokens, 2, pairs] f32. */
   readonly turns: readonly Buffer[];
-  /** By cache id, of timeline 0. */
+  /** By cache id. */
   readonly caches: readonly { readonly keys: Buffer; readonly values: Buffer }[];
   /** By value id: logits and labelled values, f32 rows that stay readable. */
   readonly kept: ReadonlyMap<number, Buffer>;
@@ -36,18 +39,17 @@ export interface Shared {
 }
 
 export interface GpuProgram {
-  readonly decode: readonly Dispatch[];
-  readonly prompt: readonly Dispatch[];
+  /** A mode that no step of the graph meets has no dispatches. */
+  readonly modes: Readonly<Record<Mode, readonly Dispatch[]>>;
   /** What is allocated: weights, caches, slots of activations, tables. */
   readonly buffers: readonly Buffer[];
-  readonly ids: Buffer;
+  readonly batch: Buffer;
   readonly turns: readonly Buffer[];
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
-  /** By cache id, of timeline 0; `place` gives the others'. */
   readonly caches: Shared["caches"];
-  /** The buffer that is allocated for a planned one: of a cache, the timeline's own. */
-  place(buffer: Buffer, timeline: number): Buffer;
+  /** The buffer that is allocated for a planned one. */
+  place(buffer: Buffer): Buffer;
   /** Where a value can be read after a step; undefined unless it is kept. */
   kept(value: Value): Buffer | undefined;
   weight(weight: Weight): Placement;
@@ -90,20 +92,10 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);
-  const timelines = Array.from({ length: graph.timelines }, () =>
-    graph.caches.map((cache) => ({
-      keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache).keys),
-      values: keep(`values of layer ${cache.layer}`, kvBytes(cache).values),
-    })),
-  );
-  const [caches] = timelines;
-  /** Of a cache's buffer: the same of each timeline. */
-  const twins = new Map(
-    caches.flatMap(({ keys, values }, id): [number, Buffer[]][] => [
-      [keys.id, timelines.map((all) => all[id].keys)],
-      [values.id, timelines.map((all) => all[id].values)],
-    ]),
-  );
+  const caches = graph.caches.map((cache) => ({
+    keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache)),
+    values: keep(`values of layer ${cache.layer}`, kvBytes(cache)),
+  }));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
@@ -112,51 +104,56 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
       value.id,
       keep(value === graph.logits ? "logits" : "label", result(rowsOf(value) * value.cols * 4)),
     );
-  const ids = keep("ids", graph.maxTokens * 4);
+  const batch = keep("batch", batchBytes(graph));
   const turns = graph.ropes.map(({ frequencies }) =>
     keep("turns", graph.maxTokens * 2 * frequencies.length * 4),
   );
   const spare = keep("spare", 16);
   const logits = kept.get(graph.logits.id)!;
-  const sampling = planSampling({ logits, vocab: graph.logits.cols, ids, make: keep });
+  const rows = Math.min(graph.texts, graph.maxOutputs);
+  const { texts } = graph;
+  const sampling = planSampling({ logits, vocab: graph.logits.cols, texts, rows, batch, make: keep });
 
   const shared: Shared = {
     graph,
     traits,
     stages,
     blocks,
-    ids,
+    batch,
+    chosen: sampling.chosen,
     turns,
     caches,
     kept,
     spare,
     activation: (label, bytes) => buffer(label, result(bytes)),
   };
-  const decode = new ModeCompiler(shared, "decode").compile();
-  const prompt = new ModeCompiler(shared, "prompt").compile();
+  const meets = (mode: Mode) =>
+    mode === "decode" ||
+    (mode === "few" ? Math.min(traits.few, graph.maxTokens) > 1 : graph.maxTokens > Math.max(1, traits.few));
+  const compiled = MODES.map((mode) => (meets(mode) ? new ModeCompiler(shared, mode).compile() : []));
+  const [decode, few, prompt] = compiled;
 
   const isFixed = new Set(fixed.map(({ id }) => id));
-  const slots = assignSlots([decode, prompt], ({ id }) => !isFixed.has(id));
+  const slots = assignSlots(compiled, ({ id }) => !isFixed.has(id));
   const slotBuffers = slots.bytes.map((bytes, i) => buffer(`activations ${i}`, bytes));
   const buffers = [...fixed, ...slotBuffers];
-  const place = (planned: Buffer, timeline: number) => {
+  const place = (planned: Buffer) => {
     const slot = slots.slotOf.get(planned.id);
-    return slot === undefined ? (twins.get(planned.id)?.[timeline] ?? planned) : slotBuffers[slot];
+    return slot === undefined ? planned : slotBuffers[slot];
   };
 
   const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
   const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
-  const cacheBytes = caches.map(({ keys, values }) => graph.timelines * (keys.bytes + values.bytes));
+  const cacheBytes = caches.map(({ keys, values }) => keys.bytes + values.bytes);
   const activations = sum(slotBuffers) + sum([...kept.values()]);
-  const dispatches = decode.length + prompt.length + sampling.all.length;
+  const dispatches = compiled.flat().length + sampling.all.length;
   const total = sum(buffers) + dispatches * PARAMS_BYTES;
   const used = [...weightBytes, ...cacheBytes, activations].reduce((a, b) => a + b, 0);
   const largest = buffers.reduce((most, b) => (b.bytes > most.bytes ? b : most));
   return {
-    decode,
-    prompt,
+    modes: { decode, few, prompt },
     buffers,
-    ids,
+    batch,
     turns,
     sampling,
     caches,

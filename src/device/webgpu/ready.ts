@@ -14,23 +14,21 @@ import type { KernelSource } from "./wgsl.ts";
 export interface Ready {
   readonly dispatch: Dispatch;
   readonly pipeline: GPUComputePipeline;
-  /** By timeline; one and the same where no cache is bound. */
-  readonly groups: readonly GPUBindGroup[];
+  readonly group: GPUBindGroup;
 }
 
 export interface Bound {
   /** The GPU's buffer of a planned one. */
-  readonly bufferOf: (planned: Buffer, timeline: number) => GPUBuffer;
+  readonly bufferOf: (planned: Buffer) => GPUBuffer;
   /** The step uniform. */
   readonly step: GPUBuffer;
-  readonly timelines: number;
 }
 
 /** Compiles what is new, side by side, and binds everything. DeviceError when a kernel or a binding is wrong. */
 export async function makeReady(
   gpu: Gpu,
   dispatches: readonly Dispatch[],
-  { bufferOf, step, timelines }: Bound,
+  { bufferOf, step }: Bound,
 ): Promise<Ready[]> {
   const { device } = gpu;
   const pipelines = await Promise.all(dispatches.map(({ kernel }) => gpu.pipeline(kernel)));
@@ -44,24 +42,16 @@ export async function makeReady(
     written.set(new Uint8Array(dispatch.params.buffer), offset);
     const { bindings } = KERNELS[kernel] as KernelSource;
     const layout = gpu.bindLayout(kernel);
-    const bind = (timeline: number): GPUBindGroup => {
-      const entries = bindings.map(([binding, , variable]): GPUBindGroupEntry => {
-        if (variable === "params")
-          return { binding, resource: { buffer: params, offset, size: dispatch.params.byteLength } };
-        if (variable === "step") return { binding, resource: { buffer: step } };
-        const planned = dispatch.buffers[variable];
-        if (!planned) throw new ArgumentError(`buffer of ${dispatch.label}`, variable, "a planned buffer");
-        return { binding, resource: { buffer: bufferOf(planned, timeline) } };
-      });
-      return device.createBindGroup({ label: dispatch.label, layout, entries });
-    };
-    const first = bind(0);
-    const differs = (timeline: number) =>
-      Object.values(dispatch.buffers).some((b) => bufferOf(b, timeline) !== bufferOf(b, 0));
-    const groups = Array.from({ length: timelines }, (_, timeline) =>
-      differs(timeline) ? bind(timeline) : first,
-    );
-    return { dispatch, pipeline: pipelines[i], groups };
+    const entries = bindings.map(([binding, , variable]): GPUBindGroupEntry => {
+      if (variable === "params")
+        return { binding, resource: { buffer: params, offset, size: dispatch.params.byteLength } };
+      if (variable === "step") return { binding, resource: { buffer: step } };
+      const planned = dispatch.buffers[variable];
+      if (!planned) throw new ArgumentError(`buffer of ${dispatch.label}`, variable, "a planned buffer");
+      return { binding, resource: { buffer: bufferOf(planned) } };
+    });
+    const group = device.createBindGroup({ label: dispatch.label, layout, entries });
+    return { dispatch, pipeline: pipelines[i], group };
   });
   device.queue.writeBuffer(params, 0, written);
   const wrong = await gpu.scoped();
@@ -70,29 +60,19 @@ export async function makeReady(
 }
 
 /** One pass with those of the dispatches that the step needs. */
-export function encodePass(
-  encoder: GPUCommandEncoder,
-  readies: readonly Ready[],
-  step: StepShape,
-  timeline: number,
-): void {
+export function encodePass(encoder: GPUCommandEncoder, readies: readonly Ready[], step: StepShape): void {
   const pass = encoder.beginComputePass();
-  encodeReady(pass, readies, step, timeline);
+  encodeReady(pass, readies, step);
   pass.end();
 }
 
 /** Those of the dispatches that the step needs, into a pass that goes on. */
-export function encodeReady(
-  pass: GPUComputePassEncoder,
-  readies: readonly Ready[],
-  step: StepShape,
-  timeline: number,
-): void {
-  for (const { dispatch, pipeline, groups } of readies) {
+export function encodeReady(pass: GPUComputePassEncoder, readies: readonly Ready[], step: StepShape): void {
+  for (const { dispatch, pipeline, group } of readies) {
     const workgroups = dispatch.workgroups(step);
     if (workgroups === null) continue;
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, groups[timeline]);
+    pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(...workgroups);
   }
 }

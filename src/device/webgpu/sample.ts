@@ -18,32 +18,33 @@ type Keep = (typeof KEEPS)[number];
 export const MOST_KEPT = 256;
 /** `chosen` when the kept words may reach beyond the largest MOST_KEPT: the host has to sample. */
 export const NOT_PROVEN = 0xffffffff;
-export const CHOICE_BYTES = 32;
+/** Words that `batch` holds of a row that an id is chosen for: the row of logits, the text, and the options. */
+export const SAMPLED_WORDS = 8;
 
 export interface SamplingPlan {
-  /** `packChoice` goes here before the first sampling of a continuation. */
-  readonly choice: Buffer;
-  /** [0] u32: the id, or NOT_PROVEN; ids[0] is then just an id that exists. */
+  /** [texts] u32: the id that was chosen last for each; one more for rows of no text; then [rows]: the ids, or NOT_PROVEN. */
   readonly chosen: Buffer;
-  /** [MOST_KEPT] (bits of an f32 logit, id), largest first, as many as the tree keeps; past the end -Infinity. */
+  /** [rows, MOST_KEPT] (bits of an f32 logit, id), largest first, as many as the tree keeps; past the end -Infinity. */
   readonly candidates: Buffer;
   readonly buffers: readonly Buffer[];
-  /** The dispatches that choose one id for these options and write it to ids[0]; null: the host has to. */
-  dispatchesFor(sampling: Sampling): readonly Dispatch[] | null;
+  /** The dispatches that choose an id for each of a step's rows; null: with some of the options the host has to. */
+  dispatchesFor(samplings: readonly Sampling[]): readonly Dispatch[] | null;
   /** The dispatches after which `candidates` holds the `count` largest, at most MOST_KEPT. */
   candidatesFor(count: number): readonly Dispatch[];
   /** Every dispatch there is, for compiling and binding once. */
   readonly all: readonly Dispatch[];
 }
 
-/** logits: [1 or more rows, vocab] f32, sampled from row 0. ids: u32, [0] is written. make: plans a buffer. */
+/** logits: [outputs, vocab] f32. rows: most that are sampled in a step. make: plans a buffer. */
 export function planSampling(options: {
   logits: Buffer;
   vocab: number;
-  ids: Buffer;
+  texts: number;
+  rows: number;
+  batch: Buffer;
   make(label: string, bytes: number): Buffer;
 }): SamplingPlan {
-  const { vocab, make } = options;
+  const { vocab, texts, rows, batch, make } = options;
   const trees = new Map(KEEPS.map((keep) => [keep, levels(vocab, keep)]));
   const all = [...trees.values()];
   const pairsOf = (parity: number) =>
@@ -54,11 +55,10 @@ export function planSampling(options: {
       ),
     );
   // Levels write to two buffers in turn.
-  const kept = [0, 1].map((parity) => make("kept pairs", pairsOf(parity) * 8));
-  const sums = make("sums of chunks", Math.max(...all.map(([{ chunks }]) => chunks)) * 8);
-  const choice = make("sampling options", CHOICE_BYTES);
-  const chosen = make("chosen id", 16);
-  const candidates = make("candidates", MOST_KEPT * 8);
+  const kept = [0, 1].map((parity) => make("kept pairs", rows * pairsOf(parity) * 8));
+  const sums = make("sums of chunks", rows * Math.max(...all.map(([{ chunks }]) => chunks)) * 8);
+  const chosen = make("chosen ids", (texts + 1 + rows) * 4);
+  const candidates = make("candidates", rows * MOST_KEPT * 8);
 
   const programOf = (keep: Keep): Dispatch[] => {
     const tree = trees.get(keep)!;
@@ -69,8 +69,8 @@ export function planSampling(options: {
         kernel: { kernel: "sampleTop", values: { KEEP: keep, FIRST: i === 0 } },
         params: packParams("sampleTop", { count, perThread }),
         // Of `logits` and `before` one is unused, and bound to what the other is.
-        buffers: { logits: before, before, kept: kept[i % 2], sums },
-        workgroups: () => [chunks, 1, 1],
+        buffers: { logits: before, before, kept: kept[i % 2], sums, batch },
+        workgroups: ({ sampled }) => (sampled === 0 ? null : [chunks, sampled, 1]),
       };
     });
     const last = tree.length - 1;
@@ -82,42 +82,43 @@ export function planSampling(options: {
         count,
         perThread: Math.ceil(count / LANES),
         chunks: tree[0].chunks,
+        texts,
       }),
-      buffers: { choice, before: kept[last % 2], sums, candidates, tokenIds: options.ids, chosen },
-      workgroups: () => [1, 1, 1],
+      buffers: { batch, before: kept[last % 2], sums, candidates, chosen },
+      workgroups: ({ sampled }) => (sampled === 0 ? null : [sampled, 1, 1]),
     };
     return [...tops, draw];
   };
   const programs = new Map(KEEPS.map((keep) => [keep, programOf(keep)]));
   const enough = (count: number) => programs.get(KEEPS.find((keep) => keep >= count)!)!;
   return {
-    choice,
     chosen,
     candidates,
-    buffers: [...kept, sums, choice, chosen, candidates],
-    dispatchesFor({ temperature, topK }) {
-      if (temperature === 0) return enough(1);
-      return topK <= MOST_KEPT ? enough(topK === 0 ? MOST_KEPT : topK) : null;
+    buffers: [...kept, sums, chosen, candidates],
+    dispatchesFor(samplings) {
+      const keeps = samplings.map(keepFor);
+      return keeps.includes(null) ? null : enough(Math.max(...(keeps as number[])));
     },
     candidatesFor: enough,
     all: [...programs.values()].flat(),
   };
 }
 
-/** The words of `choice`. position: of the first token that will be sampled (step.position + step.tokens then). */
-export function packChoice(sampling: Sampling, position: number): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(CHOICE_BYTES / 4);
-  const floats = new Float32Array(words.buffer);
-  const { temperature, topK, topP, minP, seed, first } = sampling;
+/** How many of the largest these options need; null: more than any tree keeps. */
+export function keepFor({ temperature, topK }: Sampling): number | null {
+  if (temperature === 0) return 1;
+  return topK <= MOST_KEPT ? (topK === 0 ? MOST_KEPT : topK) : null;
+}
+
+/** The options' words of a row in `batch`. */
+export function packChoice({ temperature, topK, topP, minP, seed, draw }: Sampling): number[] {
+  const floats = new Float32Array(3);
   // An f32 has no temperature below 1e-38, and the draw divides by it; at 1e-30 equals alone share the probability.
   floats[0] = temperature === 0 ? 0 : Math.max(temperature, 1e-30);
   // In f32 the sum of all could reach the total before the last words: no cut is told as a part above 1.
   floats[1] = topP >= 1 ? 2 : topP;
   floats[2] = minP;
-  words[3] = topK;
-  words[4] = seed;
-  words[5] = position - first;
-  return words;
+  return [...new Uint32Array(floats.buffer), topK, seed, draw];
 }
 
 /** The first `count` of the candidates' bytes, largest first; fewer where fewer are above -Infinity. */

@@ -67,6 +67,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     memoryBytes: Number.MAX_SAFE_INTEGER,
     chunk: GPU_CHUNK,
     bufferBytes: bufferBytes(limits),
+    chooses: true,
     kvFormats: KV_FORMATS,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
     async allocate(graph) {

@@ -1,9 +1,9 @@
 // appendKv: a step's keys and values into the cache, its queries turned; one dispatch. Keys and queries: RMS norm of each
 // head where the model has it, rotary embedding in halves, then quantized or passed on; values: quantized as they come.
-// A workgroup does one block of 32 token slots of one head: x counts blocks from that of the step's position, y is
-// [keys of each KV head, values of each KV head, queries of each head]. It owns its block, so the words that values of
-// several tokens share are read, changed and written without races.
-// lib: step, half, rotation, hadamard, encode
+// A workgroup does one piece, rows of one text that lie in one page, of one head: x counts pieces, y is [keys of each KV
+// head, values of each KV head, queries of each head]. It owns its block, so the words that values of several tokens share
+// are read, changed and written without races.
+// lib: step, batch, half, rotation, hadamard, encode
 // <values>
 const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;
@@ -34,7 +34,7 @@ struct Params {
   valuesStride: u32,
   queriesAt: u32,
   queriesStride: u32,
-  capacity: u32,
+  table: u32,
   keyEpsilon: f32,
   queryEpsilon: f32,
 }
@@ -53,6 +53,7 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> values: array<u32>;
 // [tokens][HEADS][HEAD_DIM]
 @group(0) @binding(10) var<storage, read_write> queries: array<f32>;
+@group(0) @binding(11) var<storage, read> batch: array<u32>;
 
 // Vectors of ROWS tokens; for values of int4: zero, 1 / scale of [32 tokens][GROUPS].
 var<workgroup> vectors: array<f32, ROWS * 512u>;
@@ -82,25 +83,27 @@ fn code(x: f32, zero: f32, inverse: f32) -> u32 {
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let first = (step.position / 32u + workgroup.x) * 32u;
-  // Tokens of the block that the step has.
-  let begin = max(step.position, first) - first;
-  let stop = min(step.position + step.tokens, first + 32u) - first;
+  let firstRow = batch[step.piecesAt + workgroup.x * 2u];
+  let position = positionOf(firstRow);
+  // Tokens of the block that the piece has.
+  let begin = position % 32u;
+  let stop = begin + batch[step.piecesAt + workgroup.x * 2u + 1u];
+  // The step's row of the block's token 0; below 0 where the piece begins later, and whole again with a token added.
+  let first = firstRow - begin;
+  let block = position / 32u;
   let unit = workgroup.y;
   if (unit < KV_HEADS) {
-    turn(first, begin, stop, unit, false, local);
+    let at = blockOf(tableOf(params.table, firstRow), block, KV_HEADS, unit) * BLOCK_WORDS * 4u;
+    turn(first, begin, stop, unit, false, at, local);
   } else if (unit < 2u * KV_HEADS) {
-    storeValues(first, begin, stop, unit - KV_HEADS, local);
+    let at = blockOf(tableOf(params.table, firstRow), block, KV_HEADS, unit - KV_HEADS) * BLOCK_WORDS * 4u;
+    storeValues(first, begin, stop, unit - KV_HEADS, at, local);
   } else {
-    turn(first, begin, stop, unit - 2u * KV_HEADS, true, local);
+    turn(first, begin, stop, unit - 2u * KV_HEADS, true, 0u, local);
   }
 }
 
-fn blockAt(first: u32, kvHead: u32) -> u32 {
-  return (kvHead * (params.capacity / 32u) + (first % params.capacity) / 32u) * BLOCK_WORDS * 4u;
-}
-
-fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, local: u32) {
+fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, block: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;
   let mine = row * HEAD_DIM;
@@ -108,7 +111,7 @@ fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, local: u32)
     let token = start + row;
     let live = token < stop;
     // The step's row.
-    let t = first + token - step.position;
+    let t = first + token;
     var sum = 0.0;
     if (live) {
       for (var d = lane; d < HEAD_DIM; d += 32u) {
@@ -165,12 +168,12 @@ fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, local: u32)
         }
       }
     } else {
-      storeKey(blockAt(first, head), token, live, mine, local);
+      storeKey(block, token, live, mine, local);
     }
     workgroupBarrier();
   }
   if (RQ4 && !isQuery && local < 16u) {
-    let at = blockAt(first, head) + SCALES_AT * 4u + local;
+    let at = block + SCALES_AT * 4u + local;
     keys[at] = withScales(keys[at], begin, stop, local);
   }
 }
@@ -255,8 +258,7 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
   }
 }
 
-fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, local: u32) {
-  let block = blockAt(first, kvHead);
+fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local: u32) {
   let base = params.valuesAt + kvHead * HEAD_DIM;
   if (RQ4) {
     storeRotatedValues(first, begin, stop, block, base, local);
@@ -265,7 +267,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, local: u32) {
   if (!INT4) {
     for (var i = begin * HEAD_DIM / 2u + local; i < stop * HEAD_DIM / 2u; i += SIZE) {
       let token = i / (HEAD_DIM / 2u);
-      let at = base + (first + token - step.position) * params.valuesStride + 2u * (i % (HEAD_DIM / 2u));
+      let at = base + (first + token) * params.valuesStride + 2u * (i % (HEAD_DIM / 2u));
       values[block + i] = halfBits(valuesIn[at]) | (halfBits(valuesIn[at + 1u]) << 16u);
     }
     return;
@@ -273,7 +275,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, local: u32) {
   for (var i = begin * GROUPS + local; i < stop * GROUPS; i += SIZE) {
     let token = i / GROUPS;
     let group = i % GROUPS;
-    let row = base + (first + token - step.position) * params.valuesStride;
+    let row = base + (first + token) * params.valuesStride;
     let end = row + min(group * 32u + 32u, HEAD_DIM);
     var least = valuesIn[row + group * 32u];
     var most = least;
@@ -296,7 +298,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, local: u32) {
       let token = word * 4u + c % 4u + (c / 4u) * 16u;
       if (token >= begin && token < stop) {
         let shift = (c % 4u) * 8u + (c / 4u) * 4u;
-        let x = valuesIn[base + (first + token - step.position) * params.valuesStride + d];
+        let x = valuesIn[base + (first + token) * params.valuesStride + d];
         let known = token * GROUPS + d / 32u;
         codes |= code(x, vectors[known], vectors[512u + known]) << shift;
         mask |= 15u << shift;
@@ -322,7 +324,7 @@ fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, 
     // Rows past the end do the last token again.
     let token = min(start + row, stop - 1u);
     for (var d = lane; d < HEAD_DIM; d += 32u) {
-      vectors[mine + d] = valuesIn[base + (first + token - step.position) * params.valuesStride + d];
+      vectors[mine + d] = valuesIn[base + (first + token) * params.valuesStride + d];
     }
     let scale = encodeRow(false, mine, row, lane);
     if (lane == 0u) {

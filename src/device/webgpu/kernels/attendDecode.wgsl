@@ -5,7 +5,7 @@
 // A value is scale * (code - 7.5) + middle, and so is a key: codes are centred, so that rounding of weights meets the
 // values' spread and not their offset; middles are summed in f32 with exact weights. rq4 has neither zeros nor middles.
 // Loads of the next step are written before the arithmetic of this one.
-// lib: step, spans, lanes, softcap
+// lib: step, batch, spans, lanes, softcap
 // <values>
 // Query heads of a KV head, and how many of them one workgroup serves.
 const GROUP: u32 = 2u;
@@ -53,7 +53,9 @@ const LOW: u32 = 0x0f0f0f0fu;
 const ONES: u32 = 0x01010101u;
 
 struct Params {
-  capacity: u32,
+  kvHeads: u32,
+  // Where the pool's tables begin in `batch`.
+  table: u32,
   // 0: all positions.
   window: u32,
   // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
@@ -63,12 +65,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-// [heads][HEAD_DIM]
+// [tokens][heads][HEAD_DIM]
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total, 0, 0.
+// [singles][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
 // int8 codes of [head][group]: dims 0..15, dims 16..31.
@@ -88,15 +91,22 @@ struct KeyWord {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let spans = spansOf(step.position, params.window, TILE, MOST_SPANS);
+  let row = batch[step.singlesAt + workgroup.z];
+  let last = positionOf(row);
+  let table = tableOf(params.table, row);
+  let places = placesOf(MOST_SPANS, step.singles);
+  let spans = spansOf(last, params.window, TILE, places);
+  if (workgroup.x >= spans.count) {
+    // Another row of the step has more.
+    return;
+  }
   let kvHead = workgroup.y / SETS;
   // Heads past the group's end are done like its last one and never written.
   let firstHead = workgroup.y % SETS * HEADS;
-  let cacheHead = kvHead * (params.capacity / 32u);
   let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, step.position + 1u);
-  var nextKeys = loadKeys(cacheHead, start, 0u, local);
-  quantizeQueries(kvHead * GROUP, firstHead, local);
+  let end = min(start + spans.tokens, last + 1u);
+  var nextKeys = loadKeys(table, kvHead, start, 0u, local);
+  quantizeQueries((row * params.kvHeads + kvHead) * GROUP, firstHead, local);
 
   let head = local / LANES;
   let lane = local % LANES;
@@ -117,7 +127,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var begin = 0u; begin < GROUPS; begin += AHEAD) {
       let words = nextKeys;
       if (begin + AHEAD < GROUPS) {
-        nextKeys = loadKeys(cacheHead, first, begin + AHEAD, local);
+        nextKeys = loadKeys(table, kvHead, first, begin + AHEAD, local);
       }
       for (var j = 0u; j < min(AHEAD, GROUPS - begin); j++) {
         let group = begin + j;
@@ -149,7 +159,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var i = 0u; i < EACH; i++) {
       let token = local + i * WORKGROUP;
       let position = first + token;
-      let visible = position >= spans.oldest && position <= step.position;
+      let visible = position >= spans.oldest && position <= last;
       for (var four = 0u; four < FOURS; four++) {
         var s = vec4<f32>(0.0);
         for (var c = 0u; c < 4u; c++) {
@@ -164,8 +174,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
     }
     workgroupBarrier();
-    var codes = loadValues(cacheHead, first, min(blockRow, BLOCKS - 1u), firstDim);
-    let ranges = (cacheHead + (first + lane * 16u) % params.capacity / 32u) * BLOCK_WORDS + SCALES_AT
+    var codes = loadValues(table, kvHead, first, min(blockRow, BLOCKS - 1u), firstDim);
+    let ranges = blockOf(table, (first + lane * 16u) / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + SCALES_AT
       + lane % 2u * select(4u, 2u, RQ4);
     var nextRanges = loadRanges(ranges, 0u);
 
@@ -231,7 +241,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
     }
     workgroupBarrier();
-    nextKeys = loadKeys(cacheHead, first + TILE, 0u, local);
+    nextKeys = loadKeys(table, kvHead, first + TILE, 0u, local);
     if (blockRow < BLOCK_ROWS) {
       for (var h = 0u; h < HEADS; h++) {
         for (var i = 0u; i < DIMS; i++) {
@@ -246,7 +256,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           high[i] = (codes[i] >> vec4<u32>(4u)) & vec4<u32>(LOW);
         }
         if (b + BLOCK_ROWS < BLOCKS) {
-          codes = loadValues(cacheHead, first, b + BLOCK_ROWS, firstDim);
+          codes = loadValues(table, kvHead, first, b + BLOCK_ROWS, firstDim);
         }
         for (var h = 0u; h < HEADS; h++) {
           let at = h * WEIGHT_GROUPS + select(dimGroup, 0u, RQ4);
@@ -264,11 +274,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   workgroupBarrier();
   let stride = HEAD_DIM + 4u;
-  let span = ((kvHead * GROUP + firstHead) * MOST_SPANS + workgroup.x) * stride;
+  let firstSpan = ((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x;
+  let span = firstSpan * stride;
   let all = lanesSum(total, local);
   if (weighs && lane == 0u && firstHead + head < GROUP) {
-    partials[span + head * MOST_SPANS * stride + HEAD_DIM] = most;
-    partials[span + head * MOST_SPANS * stride + HEAD_DIM + 1u] = all;
+    partials[span + head * places * stride + HEAD_DIM] = most;
+    partials[span + head * places * stride + HEAD_DIM + 1u] = all;
   }
   for (var group = 0u; group < WEIGHT_GROUPS; group++) {
     let middle = lanesSum(middles[group], local);
@@ -281,13 +292,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var i = 0u; i < DIMS; i++) {
     storeSum(blockRow, firstDim + i * (32u / DIMS), sums[i]);
   }
-  storePartials(span, 0u, firstHead, local);
+  storePartials(span, places, 0u, firstHead, local);
   if (FOURS > 1u) {
     workgroupBarrier();
     for (var i = 0u; i < DIMS; i++) {
       storeSum(blockRow, firstDim + i * (32u / DIMS), sums[(FOURS - 1u) * DIMS + i]);
     }
-    storePartials(span, 4u, firstHead, local);
+    storePartials(span, places, 4u, firstHead, local);
   }
 }
 
@@ -298,7 +309,7 @@ fn storeSum(blockRow: u32, d: u32, sum: vec4<f32>) {
 }
 
 // Four heads' sums of all rows, with their middles.
-fn storePartials(span: u32, first: u32, firstHead: u32, local: u32) {
+fn storePartials(span: u32, places: u32, first: u32, firstHead: u32, local: u32) {
   workgroupBarrier();
   for (var d = local; d < HEAD_DIM; d += WORKGROUP) {
     var sum = vec4<f32>(0.0);
@@ -308,7 +319,7 @@ fn storePartials(span: u32, first: u32, firstHead: u32, local: u32) {
     for (var c = 0u; c < 4u; c++) {
       let h = first + c;
       if (h < HEADS && firstHead + h < GROUP) {
-        partials[span + h * MOST_SPANS * (HEAD_DIM + 4u) + d] = sum[c] + weightScales[h * WEIGHT_GROUPS + select(d / 32u, 0u, RQ4)];
+        partials[span + h * places * (HEAD_DIM + 4u) + d] = sum[c] + weightScales[h * WEIGHT_GROUPS + select(d / 32u, 0u, RQ4)];
       }
     }
   }
@@ -369,11 +380,11 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
 }
 
 // Of AHEAD groups, this thread's tokens.
-fn loadKeys(cacheHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord, EACH * AHEAD> {
+fn loadKeys(table: u32, kvHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord, EACH * AHEAD> {
   var words = array<KeyWord, EACH * AHEAD>();
   for (var i = 0u; i < EACH; i++) {
-    let slot = (first + local + i * WORKGROUP) % params.capacity;
-    let block = (cacheHead + slot / 32u) * BLOCK_WORDS;
+    let slot = first + local + i * WORKGROUP;
+    let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS;
     for (var j = 0u; j < AHEAD; j++) {
       let g = min(group + j, GROUPS - 1u);
       words[j * EACH + i].codes = keys[block + g * 32u + slot % 32u];
@@ -402,9 +413,9 @@ fn apart(pairs: vec2<u32>) -> vec4<u32> {
   return vec4<u32>(pairs.x & 0xffffu, pairs.x >> 16u, pairs.y & 0xffffu, pairs.y >> 16u);
 }
 
-fn loadValues(cacheHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u32>, DIMS> {
+fn loadValues(table: u32, kvHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u32>, DIMS> {
   var codes = array<vec4<u32>, DIMS>();
-  let block = (cacheHead + (first + b * 32u) % params.capacity / 32u) * BLOCK_WORDS + firstDim;
+  let block = blockOf(table, first / 32u + b, params.kvHeads, kvHead) * BLOCK_WORDS + firstDim;
   for (var i = 0u; i < DIMS; i++) {
     codes[i] = values[block + i * (32u / DIMS)];
   }

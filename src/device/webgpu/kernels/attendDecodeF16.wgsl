@@ -2,7 +2,7 @@
 // one span of positions for HEADS query heads of one KV head. Tile by tile: scores, one thread a token; softmax weights, one
 // thread 16 tokens of a head; sums of values, one thread eight dims, four tokens at a time.
 // Loads of the next step are written before the arithmetic of this one.
-// lib: step, spans, lanes, softcap
+// lib: step, batch, spans, lanes, softcap
 // <values>
 // Query heads of a KV head, and how many of them one workgroup serves.
 const GROUP: u32 = 2u;
@@ -38,7 +38,9 @@ const LAST_SUM: u32 = HEADS * 2u - 1u;
 const HIDDEN_SCORE: f32 = -1e30;
 
 struct Params {
-  capacity: u32,
+  kvHeads: u32,
+  // Where the pool's tables begin in `batch`.
+  table: u32,
   // 0: all positions.
   window: u32,
   // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
@@ -48,12 +50,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-// [heads][HEAD_DIM]
+// [tokens][heads][HEAD_DIM]
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total, 0, 0.
+// [singles][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
 // Scaled queries [head][4 dims].
@@ -63,17 +66,24 @@ var<workgroup> shrinks: array<f32, HEADS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let spans = spansOf(step.position, params.window, TILE, MOST_SPANS);
+  let row = batch[step.singlesAt + workgroup.z];
+  let last = positionOf(row);
+  let table = tableOf(params.table, row);
+  let places = placesOf(MOST_SPANS, step.singles);
+  let spans = spansOf(last, params.window, TILE, places);
+  if (workgroup.x >= spans.count) {
+    // Another row of the step has more.
+    return;
+  }
   let kvHead = workgroup.y / SETS;
   // Heads past the group's end are done like its last one and never written.
   let firstHead = workgroup.y % SETS * HEADS;
-  let cacheHead = kvHead * (params.capacity / 32u);
   let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, step.position + 1u);
-  var nextKeys = loadKeys(cacheHead, start, 0u, local);
+  let end = min(start + spans.tokens, last + 1u);
+  var nextKeys = loadKeys(table, kvHead, start, 0u, local);
   for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
     let h = kvHead * GROUP + min(firstHead + i / (CHUNKS * 2u), GROUP - 1u);
-    scaled[i] = queries[h * CHUNKS * 2u + i % (CHUNKS * 2u)] * params.scale;
+    scaled[i] = queries[(row * params.kvHeads * GROUP + h) * CHUNKS * 2u + i % (CHUNKS * 2u)] * params.scale;
   }
   workgroupBarrier();
 
@@ -93,7 +103,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var c = 0u; c < CHUNKS; c += BATCH) {
       let words = nextKeys;
       if (c + BATCH < CHUNKS) {
-        nextKeys = loadKeys(cacheHead, first, c + BATCH, local);
+        nextKeys = loadKeys(table, kvHead, first, c + BATCH, local);
       }
       for (var j = 0u; j < min(BATCH, CHUNKS - c); j++) {
         var low = array<vec4<f32>, EACH>();
@@ -118,7 +128,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var i = 0u; i < EACH; i++) {
       let token = local + i * WORKGROUP;
       let position = first + token;
-      let visible = position >= spans.oldest && position <= step.position;
+      let visible = position >= spans.oldest && position <= last;
       for (var four = 0u; four < FOURS; four++) {
         var s = vec4<f32>(0.0);
         for (var c = 0u; c < 4u; c++) {
@@ -133,7 +143,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
     }
     workgroupBarrier();
-    var next = loadValues(cacheHead, first, min(tokenRow, TILE / 4u - 1u), chunk);
+    var next = loadValues(table, kvHead, first, min(tokenRow, TILE / 4u - 1u), chunk);
 
     var weights = array<vec4<f32>, 4>();
     var highest = HIDDEN_SCORE;
@@ -172,7 +182,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
       for (var quad = tokenRow; quad < TILE / 4u; quad += TOKEN_ROWS) {
         let words = next;
-        next = loadValues(cacheHead, first, min(quad + TOKEN_ROWS, TILE / 4u - 1u), chunk);
+        next = loadValues(table, kvHead, first, min(quad + TOKEN_ROWS, TILE / 4u - 1u), chunk);
         if (first + quad * 4u < end) {
           var low = array<vec4<f32>, 4>();
           var high = array<vec4<f32>, 4>();
@@ -188,44 +198,45 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
       }
     }
-    nextKeys = loadKeys(cacheHead, first + TILE, 0u, local);
+    nextKeys = loadKeys(table, kvHead, first + TILE, 0u, local);
   }
 
   workgroupBarrier();
   let stride = HEAD_DIM + 4u;
-  let span = ((kvHead * GROUP + firstHead) * MOST_SPANS + workgroup.x) * stride;
+  let firstSpan = ((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x;
+  let span = firstSpan * stride;
   let all = lanesSum(total, local);
   if (weighs && lane == 0u && firstHead + head < GROUP) {
-    partials[span + head * MOST_SPANS * stride + HEAD_DIM] = most;
-    partials[span + head * MOST_SPANS * stride + HEAD_DIM + 1u] = all;
+    partials[span + head * places * stride + HEAD_DIM] = most;
+    partials[span + head * places * stride + HEAD_DIM + 1u] = all;
   }
   // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory.
-  storePartials(span, 0u, firstHead, local, sums[0], sums[1]);
+  storePartials(span, places, 0u, firstHead, local, sums[0], sums[1]);
   if (HEADS > 1u) {
-    storePartials(span, 1u, firstHead, local, sums[min(2u, LAST_SUM)], sums[min(3u, LAST_SUM)]);
+    storePartials(span, places, 1u, firstHead, local, sums[min(2u, LAST_SUM)], sums[min(3u, LAST_SUM)]);
   }
   if (HEADS > 2u) {
-    storePartials(span, 2u, firstHead, local, sums[min(4u, LAST_SUM)], sums[min(5u, LAST_SUM)]);
+    storePartials(span, places, 2u, firstHead, local, sums[min(4u, LAST_SUM)], sums[min(5u, LAST_SUM)]);
   }
   if (HEADS > 3u) {
-    storePartials(span, 3u, firstHead, local, sums[min(6u, LAST_SUM)], sums[min(7u, LAST_SUM)]);
+    storePartials(span, places, 3u, firstHead, local, sums[min(6u, LAST_SUM)], sums[min(7u, LAST_SUM)]);
   }
   if (HEADS > 4u) {
-    storePartials(span, 4u, firstHead, local, sums[min(8u, LAST_SUM)], sums[min(9u, LAST_SUM)]);
+    storePartials(span, places, 4u, firstHead, local, sums[min(8u, LAST_SUM)], sums[min(9u, LAST_SUM)]);
   }
   if (HEADS > 5u) {
-    storePartials(span, 5u, firstHead, local, sums[min(10u, LAST_SUM)], sums[min(11u, LAST_SUM)]);
+    storePartials(span, places, 5u, firstHead, local, sums[min(10u, LAST_SUM)], sums[min(11u, LAST_SUM)]);
   }
   if (HEADS > 6u) {
-    storePartials(span, 6u, firstHead, local, sums[min(12u, LAST_SUM)], sums[min(13u, LAST_SUM)]);
+    storePartials(span, places, 6u, firstHead, local, sums[min(12u, LAST_SUM)], sums[min(13u, LAST_SUM)]);
   }
   if (HEADS > 7u) {
-    storePartials(span, 7u, firstHead, local, sums[min(14u, LAST_SUM)], sums[min(15u, LAST_SUM)]);
+    storePartials(span, places, 7u, firstHead, local, sums[min(14u, LAST_SUM)], sums[min(15u, LAST_SUM)]);
   }
 }
 
 // One head's sums of all rows.
-fn storePartials(span: u32, h: u32, firstHead: u32, local: u32, low: vec4<f32>, high: vec4<f32>) {
+fn storePartials(span: u32, places: u32, h: u32, firstHead: u32, local: u32, low: vec4<f32>, high: vec4<f32>) {
   workgroupBarrier();
   if (local < TOKEN_ROWS * CHUNKS) {
     tile[local * 2u] = low;
@@ -238,17 +249,17 @@ fn storePartials(span: u32, h: u32, firstHead: u32, local: u32, low: vec4<f32>, 
       for (var i = 0u; i < TOKEN_ROWS; i++) {
         sum += tile[i * CHUNKS * 2u + d / 4u][d % 4u];
       }
-      partials[span + h * MOST_SPANS * (HEAD_DIM + 4u) + d] = sum;
+      partials[span + h * places * (HEAD_DIM + 4u) + d] = sum;
     }
   }
 }
 
 // BATCH chunks of each of this thread's tokens.
-fn loadKeys(cacheHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, EACH * BATCH> {
+fn loadKeys(table: u32, kvHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, EACH * BATCH> {
   var words = array<vec4<u32>, EACH * BATCH>();
   for (var i = 0u; i < EACH; i++) {
-    let slot = (first + local + i * WORKGROUP) % params.capacity;
-    let block = (cacheHead + slot / 32u) * BLOCK_WORDS + slot % 32u;
+    let slot = first + local + i * WORKGROUP;
+    let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + slot % 32u;
     for (var j = 0u; j < BATCH; j++) {
       words[i * BATCH + j] = keys[block + min(c + j, CHUNKS - 1u) * 32u];
     }
@@ -257,8 +268,8 @@ fn loadKeys(cacheHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, 
 }
 
 // Eight dims of four tokens.
-fn loadValues(cacheHead: u32, first: u32, quad: u32, chunk: u32) -> array<vec4<u32>, 4> {
-  let slot = (first + quad * 4u) % params.capacity;
-  let at = (cacheHead + slot / 32u) * BLOCK_WORDS + slot % 32u * CHUNKS + chunk;
+fn loadValues(table: u32, kvHead: u32, first: u32, quad: u32, chunk: u32) -> array<vec4<u32>, 4> {
+  let slot = first + quad * 4u;
+  let at = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + slot % 32u * CHUNKS + chunk;
   return array<vec4<u32>, 4>(values[at], values[at + CHUNKS], values[at + 2u * CHUNKS], values[at + 3u * CHUNKS]);
 }

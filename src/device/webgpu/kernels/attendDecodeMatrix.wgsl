@@ -8,7 +8,7 @@
 // live in local memory. What lies past the head's dims is never touched and costs nothing. Offsets of matrices in workgroup
 // memory are constants: Dawn puts every other load into an `if`.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, spans, softcap, nibbles, unpack, sums
+// lib: step, batch, spans, softcap, nibbles, unpack, sums
 // <values>
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
@@ -39,7 +39,9 @@ const HEADROOM: f32 = 8.0;
 const HIGH: f32 = select(1.0, 0.125, RQ4);
 
 struct Params {
-  capacity: u32,
+  kvHeads: u32,
+  // Where the pool's tables begin in `batch`.
+  table: u32,
   // 0: all positions.
   window: u32,
   // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
@@ -49,12 +51,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-// [heads][HEAD_DIM]
+// [tokens][heads][HEAD_DIM]
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total, 0, 0.
+// [singles][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 8, 16>;
@@ -69,15 +72,24 @@ var<workgroup> grown: u32;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let spans = spansOf(step.position, params.window, 32u, MOST_SPANS);
+  let row = batch[step.singlesAt + workgroup.z];
+  let last = positionOf(row);
+  let table = tableOf(params.table, row);
+  let places = placesOf(MOST_SPANS, step.singles);
+  let spans = spansOf(last, params.window, 32u, places);
+  if (workgroup.x >= spans.count) {
+    // Another row of the step has more.
+    return;
+  }
   let kvHead = workgroup.y / SETS;
   let firstHead = workgroup.y % SETS * COLUMNS;
   let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, step.position + 1u);
-  let blocks = params.capacity / 32u;
-  var slot = start / 32u % blocks;
+  let end = min(start + spans.tokens, last + 1u);
+  // The block after this one is looked up a block ahead of its loads.
+  let block = blockOf(table, start / 32u, params.kvHeads, kvHead);
+  var nextBlock = blockOf(table, start / 32u + 1u, params.kvHeads, kvHead);
   // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
-  var at = (kvHead * blocks + slot) * BLOCK_WORDS + lane;
+  var at = block * BLOCK_WORDS + lane;
   var key0: vec4<u32>;
   var key1: vec4<u32>;
   var key2: vec4<u32>;
@@ -112,11 +124,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     valueScale = values[at - lane + SCALES_AT + lane / 8u][lane % 8u / 2u];
   }
 
+  let firstQuery = (row * params.kvHeads + kvHead) * GROUP;
   // 32 dims of queries at a time, all on their way before the first are used.
-  let query0 = queriesAt(kvHead * GROUP, firstHead, 0u, lane);
-  let query1 = queriesAt(kvHead * GROUP, firstHead, 1u, lane);
-  let query2 = queriesAt(kvHead * GROUP, firstHead, 2u, lane);
-  let query3 = queriesAt(kvHead * GROUP, firstHead, 3u, lane);
+  let query0 = queriesAt(firstQuery, firstHead, 0u, lane);
+  let query1 = queriesAt(firstQuery, firstHead, 1u, lane);
+  let query2 = queriesAt(firstQuery, firstHead, 2u, lane);
+  let query3 = queriesAt(firstQuery, firstHead, 3u, lane);
   var q0: Right;
   var q1: Right;
   var q2: Right;
@@ -171,8 +184,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let keyScale = 0.5 * unpack2x16float(keyRange0 >> (lane % 2u * 16u)).x;
     let scale = 0.5 * unpack2x16float(valueScale >> (lane % 2u * 16u)).x;
     // Loads of the next block are written as soon as this one's are used.
-    slot = select(slot + 1u, 0u, slot + 1u == blocks);
-    let next = (kvHead * blocks + slot) * BLOCK_WORDS;
+    let next = nextBlock * BLOCK_WORDS;
+    nextBlock = blockOf(table, first / 32u + 2u, params.kvHeads, kvHead);
     at = next + lane;
     var low = Result();
     var high = Result();
@@ -245,7 +258,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let factor = max(scale, 2.98e-8);
     let lift = select(0.0, log2(factor), RQ4);
     let position = first + lane;
-    let visible = position >= spans.oldest && position <= step.position;
+    let visible = position >= spans.oldest && position <= last;
     let lowExponents = select(vec4<f32>(HIDDEN_SCORE), exponents(stage[lane * SCORE_STRIDE], keyScale, lift), visible);
     let highExponents = select(vec4<f32>(HIDDEN_SCORE), exponents(stage[lane * SCORE_STRIDE + 1u], keyScale, lift), visible);
     let grows = subgroupAny(any(lowExponents > lowMost + HEADROOM) || any(highExponents > highMost + HEADROOM));
@@ -367,38 +380,39 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   let lowAll = subgroupAdd(lowTotals);
   let highAll = subgroupAdd(highTotals);
-  let span = ((kvHead * GROUP + firstHead) * MOST_SPANS + workgroup.x) * SPAN_STRIDE;
+  let firstSpan = ((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x;
+  let span = firstSpan * SPAN_STRIDE;
   let heads = min(COLUMNS, GROUP - firstHead);
   if (lane < heads) {
     let most = select(highMost[lane % 4u], lowMost[lane % 4u], lane < 4u);
     let all = select(highAll[lane % 4u], lowAll[lane % 4u], lane < 4u);
-    partials[span + lane * MOST_SPANS * SPAN_STRIDE + FOURS] = vec4<f32>(most, all, 0.0, 0.0);
+    partials[span + lane * places * SPAN_STRIDE + FOURS] = vec4<f32>(most, all, 0.0, 0.0);
   }
   workgroupBarrier();
   subgroupMatrixStore<col_major>(&stage, 0u, sum0, SUM_STRIDE);
   subgroupMatrixStore<col_major>(&stage, 4u, sum1, SUM_STRIDE);
   workgroupBarrier();
-  storeSums(span, 0u, heads, lane);
+  storeSums(span, places, 0u, heads, lane);
   if (GROUPS > 1u) {
     workgroupBarrier();
     subgroupMatrixStore<col_major>(&stage, 0u, sum2, SUM_STRIDE);
     subgroupMatrixStore<col_major>(&stage, 4u, sum3, SUM_STRIDE);
     workgroupBarrier();
-    storeSums(span, 1u, heads, lane);
+    storeSums(span, places, 1u, heads, lane);
   }
   if (GROUPS > 2u) {
     workgroupBarrier();
     subgroupMatrixStore<col_major>(&stage, 0u, sum4, SUM_STRIDE);
     subgroupMatrixStore<col_major>(&stage, 4u, sum5, SUM_STRIDE);
     workgroupBarrier();
-    storeSums(span, 2u, heads, lane);
+    storeSums(span, places, 2u, heads, lane);
   }
   if (GROUPS > 3u) {
     workgroupBarrier();
     subgroupMatrixStore<col_major>(&stage, 0u, sum6, SUM_STRIDE);
     subgroupMatrixStore<col_major>(&stage, 4u, sum7, SUM_STRIDE);
     workgroupBarrier();
-    storeSums(span, 3u, heads, lane);
+    storeSums(span, places, 3u, heads, lane);
   }
 }
 

@@ -1,6 +1,6 @@
-// attendMerge: a head's spans of attendDecode into its output, f32 or q8. A workgroup does one head: each row of threads
+// attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads
 // joins the spans in turn, relative to its own maximum, and the rows are joined in the end.
-// lib: step, spans, lanes, q8, rotation
+// lib: step, batch, spans, lanes, q8, rotation
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
@@ -8,8 +8,8 @@ const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
 // Back by the rotation of rq4.
 const ROTATE: bool = false;
-// The next matmul's form: q8 for head sizes that are whole groups of 32.
-const OUT_Q8: bool = false;
+// 0: f32, 1: f16 (two a word), 2: q8, for head sizes that are whole groups of 32.
+const OUT_FORM: u32 = 0u;
 // </values>
 
 // What 16 KiB of workgroup memory hold.
@@ -25,6 +25,7 @@ const BATCH: u32 = 8u;
 const LEAST: f32 = -1e30;
 
 struct Params {
+  heads: u32,
   window: u32,
   // Groups of 32 in a row of the output: the planes of q8.
   outGroups: u32,
@@ -32,10 +33,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-// [heads][MOST_SPANS] of HEAD_DIM sums, maximum, total, 0, 0.
+// [singles][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(2) var<storage, read> partials: array<vec4<f32>>;
-// [heads][HEAD_DIM]
+// [tokens][heads][HEAD_DIM]
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> batch: array<u32>;
 
 // [row][span / ROWS]
 var<workgroup> factors: array<f32, WORKGROUP>;
@@ -49,8 +51,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let head = workgroup.x;
   let row = local / LANES;
   let lane = local % LANES;
-  let spans = spansOf(step.position, params.window, TILE, MOST_SPANS).count;
-  let first = head * MOST_SPANS * STRIDE;
+  let query = batch[step.singlesAt + workgroup.y];
+  let places = placesOf(MOST_SPANS, step.singles);
+  let spans = spansOf(positionOf(query), params.window, TILE, places).count;
+  let first = (workgroup.y * params.heads + head) * places * STRIDE;
   // Loaded first, so that sums are on their way while maxima and totals are joined.
   var next = loadSums(first, row, spans, lane);
   var stats = vec2<f32>(LEAST, 0.0);
@@ -104,13 +108,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     sum = rotatedBack(sum, local);
   }
   if (local < FOURS) {
-    if (OUT_Q8) {
+    if (OUT_FORM != 0u) {
       merged[local] = sum;
     } else {
-      out[head * FOURS + local] = bitcast<vec4<u32>>(sum);
+      out[(query * params.heads + head) * FOURS + local] = bitcast<vec4<u32>>(sum);
     }
   }
-  if (OUT_Q8) {
+  if (OUT_FORM == 1u) {
+    workgroupBarrier();
+    if (local < FOURS / 2u) {
+      let low = merged[local * 2u];
+      let high = merged[local * 2u + 1u];
+      out[(query * params.heads + head) * (FOURS / 2u) + local] = vec4<u32>(
+        pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));
+    }
+  }
+  if (OUT_FORM == 2u) {
     workgroupBarrier();
     // q8 as lib/q8.wgsl has it, a thread for four dims and then one for a group.
     var scale = 0.0;
@@ -128,7 +141,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (local < FOURS && local % 8u == 0u) {
       let low = vec4<u32>(codes[local], codes[local + 1u], codes[local + 2u], codes[local + 3u]);
       let high = vec4<u32>(codes[local + 4u], codes[local + 5u], codes[local + 6u], codes[local + 7u]);
-      let at = head * GROUPS + local / 8u;
+      let at = query * 3u * params.outGroups + head * GROUPS + local / 8u;
       out[at] = low;
       out[params.outGroups + at] = high;
       out[params.outGroups * 2u + at] = q8Scales(scale, low, high);

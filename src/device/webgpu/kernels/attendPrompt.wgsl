@@ -1,7 +1,7 @@
 // attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, softcap, kvCodes
+// lib: step, batch, tiles, softcap, kvCodes
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -27,7 +27,8 @@ const SHARE: u32 = 256u / ROWS;
 const HIDDEN_SCORE: f32 = -1e30;
 
 struct Params {
-  capacity: u32,
+  // Where the pool's tables begin in `batch`.
+  table: u32,
   // 0: all positions.
   window: u32,
   // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
@@ -43,6 +44,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
 // [tokens][heads][HEAD_DIM]
 @group(0) @binding(5) var<storage, read_write> out: array<u32>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 // 32 dims of the queries, or the scores and weights of a block: [row][dim or token].
 var<workgroup> left: array<f32, ROWS * STRIDE>;
@@ -56,8 +58,11 @@ var<workgroup> shrinks: array<f32, ROWS>;
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let kvHead = workgroup.y;
-  let firstRow = workgroup.x * ROWS;
-  let rows = step.tokens * GROUP;
+  let tile = tileOf(workgroup.x, ROWS, GROUP);
+  let table = tableOf(params.table, tile.token);
+  // Rows are query heads, counted from the run's first token.
+  let firstRow = tile.firstRow;
+  let rows = tile.tokens * GROUP;
   let x = local % 16u;
   let y = local / 16u;
   if (local < ROWS) {
@@ -66,14 +71,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   var sums = array<f32, GROUPS * MINE * 2u>();
 
-  let firstPosition = step.position + firstRow / GROUP;
-  let lastPosition = step.position + (min(firstRow + ROWS, rows) - 1u) / GROUP;
+  let firstPosition = tile.position + firstRow / GROUP;
+  let lastPosition = tile.position + (min(firstRow + ROWS, rows) - 1u) / GROUP;
   var oldest = 0u;
   if (params.window > 0u && firstPosition + 1u > params.window) {
     oldest = firstPosition + 1u - params.window;
   }
   for (var first = oldest & ~31u; first <= lastPosition; first += 32u) {
-    let block = (kvHead * (params.capacity / 32u) + first % params.capacity / 32u) * BLOCK_WORDS;
+    let block = blockOf(table, first / 32u, KV_HEADS, kvHead) * BLOCK_WORDS;
     var scores = array<f32, MINE * 2u>();
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
@@ -83,7 +88,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         var q = 0.0;
         if (d < HEAD_DIM) {
           let head = kvHead * GROUP + row % GROUP;
-          q = queries[((row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + d] * params.scale;
+          q = queries[((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + d] * params.scale;
         }
         left[i / 32u * STRIDE + i % 32u] = q;
       }
@@ -103,7 +108,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var i = 0u; i < MINE * 2u; i++) {
       let row = y * MINE + i / 2u;
       let token = x + i % 2u * 16u;
-      let query = step.position + min(firstRow + row, rows - 1u) / GROUP;
+      let query = tile.position + min(firstRow + row, rows - 1u) / GROUP;
       let position = first + token;
       var s = scores[i];
       if (HAS_SOFTCAP) {
@@ -137,7 +142,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let row = firstRow + y * MINE + i;
     let inverse = 1.0 / totals[y * MINE + i];
     let head = kvHead * GROUP + row % GROUP;
-    let at = ((row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
+    let at = ((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
     for (var group = 0u; group < GROUPS; group++) {
       let a = sums[(group * MINE + i) * 2u] * inverse;
       let b = sums[(group * MINE + i) * 2u + 1u] * inverse;

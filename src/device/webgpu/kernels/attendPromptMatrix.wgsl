@@ -4,7 +4,7 @@
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
 // Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, softcap, nibbles, promptTile
+// lib: step, batch, tiles, softcap, nibbles, promptTile
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -62,7 +62,8 @@ const HIDDEN_SCORE: f32 = -1e30;
 const HEADROOM: f32 = 8.0;
 
 struct Params {
-  capacity: u32,
+  // Where the pool's tables begin in `batch`.
+  table: u32,
   // 0: all positions.
   window: u32,
   // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
@@ -78,6 +79,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
 // [tokens][heads][HEAD_DIM]
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -92,8 +94,11 @@ var<workgroup> grown: array<u32, SUBGROUPS>;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let kvHead = workgroup.y;
-  let firstRow = workgroup.x * ROWS;
-  let rows = step.tokens * GROUP;
+  let place = tileOf(workgroup.x, ROWS, GROUP);
+  let table = tableOf(params.table, place.token);
+  // Rows are query heads, counted from the run's first token.
+  let firstRow = place.firstRow;
+  let rows = place.tokens * GROUP;
   let subgroup = local / SUBGROUP;
   let lane = local % SUBGROUP;
   let rowBlock = subgroup / SPLIT;
@@ -103,20 +108,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let row = min(firstRow + rowBlock * 16u + lane / 2u, rows - 1u);
   let half = lane % 2u;
   let mine = lane / 2u * SCORE_STRIDE;
-  let query = step.position + row / GROUP;
+  let query = place.position + row / GROUP;
 
-  let firstQuery = step.position + firstRow / GROUP;
-  let lastQuery = step.position + (min(firstRow + ROWS, rows) - 1u) / GROUP;
+  let firstQuery = place.position + firstRow / GROUP;
+  let lastQuery = place.position + (min(firstRow + ROWS, rows) - 1u) / GROUP;
   var oldest = 0u;
   if (params.window > 0u && firstQuery + 1u > params.window) {
     oldest = firstQuery + 1u - params.window;
   }
   let start = oldest / 32u * 32u;
   let end = (lastQuery / 32u + 1u) * 32u;
-  load(kvHead, start, local);
+  load(table, kvHead, start, local);
 
   for (var i = local; i < ROWS * CHUNKS; i += WORKGROUP) {
-    storeQueries(kvHead, min(firstRow + i / CHUNKS, rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE);
+    storeQueries(place.token, kvHead, min(firstRow + i / CHUNKS, rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE);
   }
   workgroupBarrier();
   // Pieces have names, written out wherever they are used: indexed in loops that a compiler does not unroll, they would live in
@@ -153,7 +158,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     expandKeys(local);
     if (!ONE_TILE) {
       expandValues(local);
-      load(kvHead, first + TOKENS, local);
+      load(table, kvHead, first + TOKENS, local);
     }
     workgroupBarrier();
     if (SPLIT == 1u) {
@@ -240,7 +245,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (ONE_TILE) {
       // All products with keys are done: see the barrier before the scores were read.
       expandValues(local);
-      load(kvHead, first + TOKENS, local);
+      load(table, kvHead, first + TOKENS, local);
     }
     if (SPLIT > 1u) {
       // The other subgroups of the row block read this one's scores.
@@ -322,16 +327,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   total += subgroupShuffleXor(total, 1u);
   let inverse = 1.0 / total;
-  let place = ((row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM + slice * 16u + half * 8u;
+  let outAt = ((place.token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM + slice * 16u + half * 8u;
   let piece = own + mine + half * 2u;
-  storePiece(&sum0, own, piece, place, inverse);
-  if (PIECES > 1u) { storePiece(&sum1, own, piece, place + 16u, inverse); }
-  if (PIECES > 2u) { storePiece(&sum2, own, piece, place + 32u, inverse); }
-  if (PIECES > 3u) { storePiece(&sum3, own, piece, place + 48u, inverse); }
-  if (PIECES > 4u) { storePiece(&sum4, own, piece, place + 64u, inverse); }
-  if (PIECES > 5u) { storePiece(&sum5, own, piece, place + 80u, inverse); }
-  if (PIECES > 6u) { storePiece(&sum6, own, piece, place + 96u, inverse); }
-  if (PIECES > 7u) { storePiece(&sum7, own, piece, place + 112u, inverse); }
+  storePiece(&sum0, own, piece, outAt, inverse);
+  if (PIECES > 1u) { storePiece(&sum1, own, piece, outAt + 16u, inverse); }
+  if (PIECES > 2u) { storePiece(&sum2, own, piece, outAt + 32u, inverse); }
+  if (PIECES > 3u) { storePiece(&sum3, own, piece, outAt + 48u, inverse); }
+  if (PIECES > 4u) { storePiece(&sum4, own, piece, outAt + 64u, inverse); }
+  if (PIECES > 5u) { storePiece(&sum5, own, piece, outAt + 80u, inverse); }
+  if (PIECES > 6u) { storePiece(&sum6, own, piece, outAt + 96u, inverse); }
+  if (PIECES > 7u) { storePiece(&sum7, own, piece, outAt + 112u, inverse); }
 }
 
 // A piece of O by a factor for each row: through memory, since elements of matrices cannot be reached.
@@ -393,9 +398,9 @@ fn storeWeights(mineScores: array<vec4<f32>, TOKENS / 8u>, most: f32, at: u32) -
 }
 
 // Eight dims of a row's query as f16, scaled; int4: in the order of unpacked codes.
-fn storeQueries(kvHead: u32, row: u32, chunk: u32, at: u32) {
+fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32) {
   let head = kvHead * GROUP + row % GROUP;
-  let word = (((row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + chunk * 8u) / 4u;
+  let word = (((token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + chunk * 8u) / 4u;
   var a = queries[word] * params.scale;
   var b = queries[word + 1u] * params.scale;
   if (CODED) {

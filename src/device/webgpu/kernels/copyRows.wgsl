@@ -1,12 +1,12 @@
 // copyRows: rows of `cols` values out of a wider or longer buffer, in the form that the next operation reads. Serves
-// takeOutputs (the step's last rows), one part of a concatenated product, and changes of form.
-// lib: step, q8
+// takeOutputs (the rows that reach the output), one part of a concatenated product, and changes of form.
+// lib: step, batch, q8
 // <values>
 // 0: f32, 1: f16 (two a word), 2: q8.
 const OUT_FORM: u32 = 0u;
 const OUTPUTS: bool = false;
-// Row 0 of the copy is row tokens - outputs of x.
-const LAST: bool = false;
+// Rows of the copy are the rows of x that reach the output.
+const TAKES: bool = false;
 // </values>
 
 struct Params {
@@ -20,10 +20,14 @@ struct Params {
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<u32>;
+@group(0) @binding(4) var<storage, read> batch: array<u32>;
 
 fn value(row: u32, col: u32) -> f32 {
-  let first = select(0u, step.tokens - step.outputs, LAST);
-  return x[params.offset + (first + row) * params.stride + col];
+  var from = row;
+  if (TAKES) {
+    from = batch[step.outputsAt + row];
+  }
+  return x[params.offset + from * params.stride + col];
 }
 
 fn store(at: u32, words: vec4<u32>) {

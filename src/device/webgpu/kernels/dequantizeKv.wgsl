@@ -1,8 +1,8 @@
-// dequantizeKv: the 4-bit keys and values that a step sees, expanded to an f16 cache of the same slots (kv.ts has the
+// dequantizeKv: the 4-bit keys and values that a step sees, expanded to an f16 cache of the same pages (kv.ts has the
 // layouts); those of rq4 stay rotated. The first half of dequantize-then-attend, the baseline of `nibble bench attend`; no model runs it.
 // A workgroup does one block of 32 token slots of one KV head, keys (z = 0) or values (z = 1): 20 bytes in for each 64
 // out, all loads and stores 16 bytes a lane and neighbouring, so that memory is what bounds it.
-// lib: step, kvCodes
+// lib: step, batch, kvCodes
 // <values>
 const HEAD_DIM: u32 = 64u;
 const RQ4: bool = false;
@@ -19,7 +19,9 @@ const OUT_WORDS: u32 = CHUNKS * 32u;
 const STRIDE: u32 = GROUPS * 4u + 1u;
 
 struct Params {
-  capacity: u32,
+  kvHeads: u32,
+  // Where the pool's tables begin in `batch`.
+  table: u32,
   // 0: all positions.
   window: u32,
 }
@@ -30,17 +32,19 @@ struct Params {
 @group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> keysOut: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read_write> valuesOut: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 var<workgroup> codes: array<u32, 32u * STRIDE>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let position = positionOf(0u);
   var oldest = 0u;
-  if (params.window > 0u && step.position + 1u > params.window) {
-    oldest = step.position + 1u - params.window;
+  if (params.window > 0u && position + 1u > params.window) {
+    oldest = position + 1u - params.window;
   }
-  let blocks = params.capacity / 32u;
-  let block = workgroup.y * blocks + (oldest / 32u + workgroup.x) % blocks;
+  let table = tableOf(params.table, 0u);
+  let block = blockOf(table, oldest / 32u + workgroup.x, params.kvHeads, workgroup.y);
   if (workgroup.z == 0u) {
     expandKeys(block * BLOCK_WORDS, block * OUT_WORDS, local);
   } else {

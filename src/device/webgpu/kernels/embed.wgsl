@@ -1,6 +1,6 @@
 // Rows of a table of any weight form, by id, times a number: out [tokens][cols] f32. Large tables lie in several buffers
 // ("parts"); ids outside of this part's rows are left to the other parts' dispatches.
-// lib: weight, codes
+// lib: step, batch, weight, codes
 
 // <values>
 const CODES: u32 = 0u;
@@ -12,6 +12,9 @@ const CODES_2: u32 = 0u;
 const CODES_3: u32 = 0u;
 // </values>
 
+// Instead of an id: contract.ts.
+const CHOSEN: u32 = 0xffffffffu;
+
 struct Params {
   first: u32,
   rows: u32,
@@ -21,20 +24,27 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> ids: array<u32>;
+@group(0) @binding(1) var<uniform> step: Step;
+// [texts]: the id that was chosen last for each.
+@group(0) @binding(2) var<storage, read> chosen: array<u32>;
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> scales: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 // One workgroup a token and 1024 values; an invocation expands four values: word `quad % 4` of a half group.
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   let token = place.y;
-  let row = ids[token] - params.first;
+  var id = batch[step.idsAt + token];
+  if (id == CHOSEN) {
+    id = chosen[batch[step.textsAt + token]];
+  }
+  let row = id - params.first;
   let group = place.x * 32u + local / 8u;
   let quad = local % 8u;
-  if (ids[token] < params.first || row >= params.rows || group >= params.groups) {
+  if (id < params.first || row >= params.rows || group >= params.groups) {
     return;
   }
   var values = vec4<f32>();

@@ -1,6 +1,6 @@
-// f32, f16 and bf16 weights times one to four tokens of f32 activations, summed in f32. A team of TEAM invocations owns ROWS
+// f32, f16 and bf16 weights times few tokens of f32 activations, summed in f32. A team of TEAM invocations owns ROWS
 // rows; a lane takes 16 bytes of each row at a time. Rows of weights are padded with zeros to whole groups of 32.
-// lib: weight, teamSum
+// lib: step, weight, teamSum
 
 // <values>
 const CODES: u32 = 4u;
@@ -10,7 +10,9 @@ const WORKGROUP: u32 = 128u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
 const ROWS: u32 = 2u;
+// Tokens of a workgroup.
 const TOKENS: u32 = 1u;
+const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
 // cols is a multiple of 4, so that a token begins with a whole vec4.
 const ALIGNED: bool = true;
@@ -26,6 +28,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 // [outCols] f32
@@ -43,6 +46,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * ROWS;
   let chunks = params.groups * CHUNKS;
 
+  let firstToken = place.z * TOKENS;
+  // Tokens past the end repeat the last one and are not written.
+  let tokens = select(step.tokens, step.outputs, OUTPUTS);
+
   // Rows past the end repeat the last one and are not written.
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
@@ -56,10 +63,11 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       words[r] = codes[rows[r] * chunks + chunk];
     }
     for (var t = 0u; t < TOKENS; t++) {
-      let a = xAt(t, chunk * CHUNK);
+      let token = min(firstToken + t, tokens - 1u);
+      let a = xAt(token, chunk * CHUNK);
       var b = vec4<f32>();
       if (CODES != F32) {
-        b = xAt(t, chunk * CHUNK + 4u);
+        b = xAt(token, chunk * CHUNK + 4u);
       }
       for (var r = 0u; r < ROWS; r++) {
         let w = words[r];
@@ -76,12 +84,12 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < ROWS; r++) {
       var value = teamSum(acc[r * TOKENS + t], local);
       let row = firstRow + r;
-      if (lane == 0u && row < params.rows) {
+      if (lane == 0u && row < params.rows && firstToken + t < tokens) {
         let column = params.firstColumn + row;
         if (HAS_BIAS) {
           value += bias[column];
         }
-        out[t * params.outCols + column] = value;
+        out[(firstToken + t) * params.outCols + column] = value;
       }
     }
   }

@@ -1,6 +1,6 @@
-// Packed weights times one to four tokens of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
+// Packed weights times few tokens of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
 // groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
-// lib: weight, codes, teamSum
+// lib: step, weight, codes, teamSum
 
 // <values>
 const CODES: u32 = 0u;
@@ -14,7 +14,9 @@ const WORKGROUP: u32 = 128u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
 const ROWS: u32 = 4u;
+// Tokens of a workgroup.
 const TOKENS: u32 = 1u;
+const OUTPUTS: bool = false;
 // Groups of a row that a lane loads before it computes.
 const UNROLL: u32 = 1u;
 const HAS_BIAS: bool = false;
@@ -29,6 +31,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
@@ -43,6 +46,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let lane = local % TEAM;
   let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * ROWS;
   let groups = params.groups;
+
+  let firstToken = place.z * TOKENS;
+  // Tokens past the end repeat the last one and are not written.
+  let tokens = select(step.tokens, step.outputs, OUTPUTS);
 
   // Rows past the end repeat the last one and are not written.
   var rows: array<u32, ROWS>;
@@ -76,9 +83,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       let group = min(base + u * TEAM, groups - 1u);
       let inside = base + u * TEAM < groups;
       for (var t = 0u; t < TOKENS; t++) {
-        let x0 = x[t * 3u * groups + group];
-        let x1 = x[(t * 3u + 1u) * groups + group];
-        var facts = bitcast<vec4<f32>>(x[(t * 3u + 2u) * groups + group]);
+        let token = min(firstToken + t, tokens - 1u);
+        let x0 = x[token * 3u * groups + group];
+        let x1 = x[(token * 3u + 1u) * groups + group];
+        var facts = bitcast<vec4<f32>>(x[(token * 3u + 2u) * groups + group]);
         if (!inside) {
           facts = vec4<f32>();
         }
@@ -107,12 +115,12 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < ROWS; r++) {
       var value = teamSum(acc[r * TOKENS + t], local);
       let row = firstRow + r;
-      if (lane == 0u && row < params.rows) {
+      if (lane == 0u && row < params.rows && firstToken + t < tokens) {
         let column = params.firstColumn + row;
         if (HAS_BIAS) {
           value += bias[column];
         }
-        out[t * params.outCols + column] = value;
+        out[(firstToken + t) * params.outCols + column] = value;
       }
     }
   }

@@ -1,9 +1,9 @@
-// The end of the tree: the KEEP largest of all logits, cut by top-k, top-p and min-p, and one of them drawn, as
+// The end of the tree, a workgroup a row: the KEEP largest of all logits, cut by top-k, top-p and min-p, and one of them drawn, as
 // engine/sample.ts does it: cuts look at the untempered distribution, and ids lie most likely first under the uniform
-// number. The id goes where the next step's embedding reads it.
-// Says NOT_PROVEN in `chosen` where top-k is off and the cut may lie beyond the KEEP largest; the host then samples, and
+// number. The id goes where the text's next row finds it.
+// Says NOT_PROVEN where top-k is off and the cut may lie beyond the KEEP largest; the host then samples, and
 // the id is just one that exists.
-// lib: step, top
+// lib: step, batch, top
 
 // <values>
 const KEEP: u32 = 64u;
@@ -12,14 +12,15 @@ const KEEP: u32 = 64u;
 const NOT_PROVEN = 0xffffffffu;
 
 struct Params {
-  // Pairs of the last level.
+  // Pairs of the last level for each row.
   count: u32,
   perThread: u32,
-  // Chunks of the first level.
+  // Chunks of the first level for each row.
   chunks: u32,
+  texts: u32,
 }
 
-// sample.ts packs it; written once for a continuation.
+// A row's options, as sample.ts packs them after the row of logits and the text.
 struct Choice {
   // 0: the largest.
   temperature: f32,
@@ -28,39 +29,44 @@ struct Choice {
   // 0: all words.
   topK: u32,
   seed: u32,
-  // Position of the token that takes the seed's first uniform number.
-  start: u32,
+  // Which of the seed's uniform numbers it takes.
+  draw: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> choice: Choice;
+@group(0) @binding(2) var<storage, read> batch: array<u32>;
 @group(0) @binding(3) var<storage, read> before: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read> sums: array<vec2<f32>>;
-// [KEEP] (bits of the logit, id), largest first; those beyond the candidates have -Infinity.
+// [rows, 256] (bits of the logit, id), largest first; those beyond the candidates have -Infinity.
 @group(0) @binding(5) var<storage, read_write> candidates: array<vec2<u32>>;
-// [0]: the id.
-@group(0) @binding(6) var<storage, read_write> tokenIds: array<u32>;
-// [0]: the id, or NOT_PROVEN.
-@group(0) @binding(7) var<storage, read_write> chosen: array<u32>;
+// [texts]: the id; one more for rows that are no text's. Then [rows]: the id, or NOT_PROVEN.
+@group(0) @binding(6) var<storage, read_write> chosen: array<u32>;
 
 var<workgroup> through: array<f32, 256>;
 var<workgroup> smallest: atomic<u32>;
 var<workgroup> smallestFound: u32;
+var<private> sampled: u32;
+var<private> choice: Choice;
 
 fn elementAt(index: u32) -> vec2<u32> {
   if (index >= params.count) {
     return vec2<u32>(0u, 0xffffffffu);
   }
-  return before[index];
+  return before[sampled * params.count + index];
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  sampled = group.x;
+  let at = step.sampledAt + 8u * sampled;
+  choice = Choice(
+    bitcast<f32>(batch[at + 2u]), bitcast<f32>(batch[at + 3u]), bitcast<f32>(batch[at + 4u]),
+    batch[at + 5u], batch[at + 6u], batch[at + 7u]);
   let count = keepTop(0u, params.perThread, lane);
   let mine = pairs[lane];
   if (lane < KEEP) {
-    candidates[lane] =
+    candidates[sampled * 256u + lane] =
       select(vec2<u32>(0xff800000u, 0xffffffffu), vec2<u32>(bitsOf(mine.x), mine.y), lane < count);
   }
   let best = workgroupUniformLoad(&pairs[0]);
@@ -99,8 +105,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 }
 
 fn write(id: u32, isProven: bool) {
-  tokenIds[0] = id;
-  chosen[0] = select(NOT_PROVEN, id, isProven);
+  chosen[batch[step.sampledAt + 8u * sampled + 1u]] = id;
+  chosen[params.texts + 1u + sampled] = select(NOT_PROVEN, id, isProven);
 }
 
 // through[i] = the sum of the first i + 1 lanes' values.
@@ -120,7 +126,8 @@ fn scan(value: f32, lane: u32) {
 fn sumOfAll(largest: f32, lane: u32) -> f32 {
   var sum = 0.0;
   for (var i = lane; i < params.chunks; i += 256u) {
-    sum += sums[i].y * exp(max(sums[i].x - largest, -200.0));
+    let two = sums[sampled * params.chunks + i];
+    sum += two.y * exp(max(two.x - largest, -200.0));
   }
   scan(sum, lane);
   return workgroupUniformLoad(&through[255]);
@@ -144,7 +151,7 @@ fn firstLane(holds: bool, none: u32, lane: u32) -> u32 {
 
 // In [0, 1): device/uniform.ts is the same generator; of its 32 bits an f32 holds the upper 24.
 fn uniformNumber() -> f32 {
-  var z = choice.seed + 0x9e3779b9u * (step.position + step.tokens - choice.start + 1u);
+  var z = choice.seed + 0x9e3779b9u * (choice.draw + 1u);
   z = (z ^ (z >> 16u)) * 0x85ebca6bu;
   z = (z ^ (z >> 13u)) * 0xc2b2ae35u;
   z = z ^ (z >> 16u);

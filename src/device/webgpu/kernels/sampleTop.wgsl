@@ -1,7 +1,7 @@
 // One level of a tree: each workgroup keeps the KEEP largest of 256 x perThread logits, sorted. The first level reads
 // logits [vocab] f32, as bits, and gives each chunk's share of the softmax's sum as well; later levels read what the level
 // before kept. What is no number or -Infinity is no candidate.
-// lib: top
+// lib: step, batch, top
 
 // <values>
 const KEEP: u32 = 64u;
@@ -9,38 +9,52 @@ const FIRST: bool = true;
 // </values>
 
 struct Params {
-  // Elements of the input: words, or kept pairs.
+  // Elements of the input for each row: words, or kept pairs.
   count: u32,
   perThread: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+// [outputs, vocab]
 @group(0) @binding(2) var<storage, read> logits: array<u32>;
-// (key, id), of later levels.
+// [rows, count] (key, id), of later levels.
 @group(0) @binding(3) var<storage, read> before: array<vec2<u32>>;
-// [chunks, KEEP]; key 0: none.
+// [rows, chunks, KEEP]; key 0: none.
 @group(0) @binding(4) var<storage, read_write> kept: array<vec2<u32>>;
-// [chunks] (largest logit, sum of exp(logit - largest)) of the first level with KEEP 256.
+// [rows, chunks] (largest logit, sum of exp(logit - largest)) of the first level with KEEP 256.
 @group(0) @binding(5) var<storage, read_write> sums: array<vec2<f32>>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 var<workgroup> partial: array<f32, 256>;
+// Where this row's input begins.
+var<private> input: u32;
 
 fn elementAt(index: u32) -> vec2<u32> {
   if (index >= params.count) {
     return vec2<u32>(0u, 0xffffffffu);
   }
   if (FIRST) {
-    return vec2<u32>(keyOf(logits[index]), index);
+    return vec2<u32>(keyOf(logits[input + index]), index);
   }
-  return before[index];
+  return before[input + index];
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  input = group.y * params.count;
+  if (FIRST) {
+    input = batch[step.sampledAt + 8u * group.y] * params.count;
+  }
+  let chunk = group.y * groups.x + group.x;
   let first = group.x * 256u * params.perThread;
   let count = keepTop(first, params.perThread, lane);
   if (lane < KEEP) {
-    kept[group.x * KEEP + lane] = select(vec2<u32>(0u, 0xffffffffu), pairs[lane], lane < count);
+    kept[chunk * KEEP + lane] = select(vec2<u32>(0u, 0xffffffffu), pairs[lane], lane < count);
   }
   if (FIRST && KEEP == 256u) {
     let largest = bitcast<f32>(bitsOf(workgroupUniformLoad(&pairs[0]).x));
@@ -60,7 +74,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if (lane == 0u) {
       // A chunk without candidates weighs nothing beside the smallest logit.
-      sums[group.x] = select(vec2<f32>(-3.4e38, 0.0), vec2<f32>(largest, partial[0]), count > 0u);
+      sums[chunk] = select(vec2<f32>(-3.4e38, 0.0), vec2<f32>(largest, partial[0]), count > 0u);
     }
   }
 }

@@ -1,5 +1,5 @@
 // A tile of the cache on its way into attendPromptMatrix's workgroup memory: loaded by words, then expanded to f16. The kernel
-// declares what is named in capitals, the bindings `params`, `keys`, `values` and the workgroup's `tile`; it appends nibbles.
+// declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile`; it appends nibbles.
 
 // What a thread has loaded of the next tile.
 var<private> keyWords: array<vec4<u32>, EACH>;
@@ -14,13 +14,13 @@ fn tokenOf(column: u32, part: u32) -> u32 {
   return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
 }
 
-// Words of the tile at `first` from the cache to this thread. Past the context: whatever the ring holds, unused.
-fn load(kvHead: u32, first: u32, local: u32) {
+// Words of the tile at `first` from the cache to this thread. Past the text: whatever a page holds, unused.
+fn load(table: u32, kvHead: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
   for (var i = 0u; i < EACH; i++) {
     let item = min(local + i * WORKGROUP, ITEMS - 1u);
     let token = tokenOf(item % TOKENS, part);
-    let block = blockAt(kvHead, first + token / 32u * 32u);
+    let block = blockAt(table, kvHead, first + token / 32u * 32u);
     let piece = item / TOKENS;
     keyWords[i] = keys[block + piece * 32u + token % 32u];
     if (RQ4) {
@@ -35,7 +35,7 @@ fn load(kvHead: u32, first: u32, local: u32) {
       // One word, 8 tokens, of 4 dims of a group.
       let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
       let word = words % 4u;
-      let block = blockAt(kvHead, first + words / 4u * 32u);
+      let block = blockAt(table, kvHead, first + words / 4u * 32u);
       let group = item / TOKENS;
       let d = block + group * 32u + item % TOKENS / (TOKENS / 8u);
       valueWords[i] = vec4<u32>(values[d][word], values[d + 8u][word], values[d + 16u][word], values[d + 24u][word]);
@@ -50,13 +50,13 @@ fn load(kvHead: u32, first: u32, local: u32) {
       }
     } else {
       let token = tokenOf(item / CHUNKS, part);
-      valueWords[i] = values[blockAt(kvHead, first + token / 32u * 32u) + token % 32u * CHUNKS + item % CHUNKS];
+      valueWords[i] = values[blockAt(table, kvHead, first + token / 32u * 32u) + token % 32u * CHUNKS + item % CHUNKS];
     }
   }
 }
 
-fn blockAt(kvHead: u32, position: u32) -> u32 {
-  return (kvHead * (params.capacity / 32u) + position % params.capacity / 32u) * BLOCK_WORDS;
+fn blockAt(table: u32, kvHead: u32, position: u32) -> u32 {
+  return blockOf(table, position / 32u, KV_HEADS, kvHead) * BLOCK_WORDS;
 }
 
 // Codes in the low four bits of each half of `word >> shift`.

@@ -8,6 +8,11 @@ struct Spans {
   count: u32,
 }
 
+// Spans that a head of one row has room for in `partials`, when so many rows share it; attend-decode.ts counts them alike.
+fn placesOf(most: u32, singles: u32) -> u32 {
+  return max(1u, most / singles);
+}
+
 // window: 0 for all; tile: positions that a workgroup takes at a time; most: the most spans there may be.
 fn spansOf(position: u32, window: u32, tile: u32, most: u32) -> Spans {
   var oldest = 0u;

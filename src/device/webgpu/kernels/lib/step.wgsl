@@ -1,8 +1,25 @@
-// The step that runs, the same for all dispatches: binding 1 of every kernel is `var<uniform> step: Step`.
+// The step that runs, the same for all dispatches: binding 1 of every kernel is `var<uniform> step: Step`. batch.ts fills
+// it in.
 struct Step {
+  // Rows: the new tokens of all texts.
   tokens: u32,
-  // Position of the first token.
-  position: u32,
-  // How many of the last tokens reach the output.
+  // Rows that reach the output.
   outputs: u32,
+  // Rows that attend alone, cut into spans (attendDecode).
+  singles: u32,
+  // Runs of rows that attend in tiles (attendPrompt).
+  longs: u32,
+  // Rows of logits that an id is chosen from.
+  sampled: u32,
+  // Pages of one text in a table.
+  blocks: u32,
+  // Where the lists lie in `batch` (lib/batch.wgsl).
+  idsAt: u32,
+  positionsAt: u32,
+  textsAt: u32,
+  outputsAt: u32,
+  piecesAt: u32,
+  singlesAt: u32,
+  longsAt: u32,
+  sampledAt: u32,
 }

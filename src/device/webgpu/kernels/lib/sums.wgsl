@@ -18,14 +18,14 @@ fn shrinkPiece(sum: ptr<function, Result>, lowShrink: vec4<f32>, highShrink: vec
 }
 
 // 32 dims of the workgroup's heads from `stage` to their partials.
-fn storeSums(span: u32, group: u32, heads: u32, lane: u32) {
+fn storeSums(span: u32, places: u32, group: u32, heads: u32, lane: u32) {
   let four = group * 8u + lane % 8u;
   if (four < FOURS) {
     if (lane / 8u < heads) {
-      partials[span + lane / 8u * MOST_SPANS * SPAN_STRIDE + four] = bitcast<vec4<f32>>(stage[lane / 8u * SUM_STRIDE + lane % 8u]);
+      partials[span + lane / 8u * places * SPAN_STRIDE + four] = bitcast<vec4<f32>>(stage[lane / 8u * SUM_STRIDE + lane % 8u]);
     }
     if (lane / 8u + 4u < heads) {
-      partials[span + (lane / 8u + 4u) * MOST_SPANS * SPAN_STRIDE + four] = bitcast<vec4<f32>>(stage[(lane / 8u + 4u) * SUM_STRIDE + lane % 8u]);
+      partials[span + (lane / 8u + 4u) * places * SPAN_STRIDE + four] = bitcast<vec4<f32>>(stage[(lane / 8u + 4u) * SUM_STRIDE + lane % 8u]);
     }
   }
 }

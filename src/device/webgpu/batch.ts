@@ -1,0 +1,118 @@
+/**
+ * What a step's kernels know of its rows: the step uniform (lib/step.wgsl), and the lists and page tables of the buffer
+ * `batch` (lib/batch.wgsl). Owns both layouts on the host's side. Refuses to know GPUs.
+ * One idea: tables stay, lists are packed anew behind them for each step, and the uniform says where each begins.
+ */
+import { type Graph, PAGE_SLOTS, type Pool, type Step } from "../contract.ts";
+import { type Rows, rowsOf } from "../rows.ts";
+import { type Mode, modeOf, type StepShape } from "./dispatch.ts";
+import { packChoice, SAMPLED_WORDS } from "./sample.ts";
+
+/** Of the step uniform, in whole vec4s. */
+export const STEP_BYTES = 64;
+
+/** What of a graph decides where tables and lists lie. */
+export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools">;
+
+/** Words of the page tables; the lists follow. */
+function tableWords({ pools, texts, blocks }: BatchGraph): number {
+  return pools.length * texts * blocks;
+}
+
+/** Where the tables of a pool begin, in words: [texts, blocks]. */
+export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
+  return pool.id * texts * blocks;
+}
+
+export function batchBytes(graph: BatchGraph): number {
+  const { maxTokens, maxOutputs, texts } = graph;
+  const runs = Math.min(texts, maxTokens);
+  // Ids, positions, texts and singles by row; pieces, of which a run may begin and end one within a page; longs; outputs.
+  const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
+  // A row that candidates are asked of is sampled, too.
+  const sampled = SAMPLED_WORDS * Math.max(1, runs);
+  return 4 * (tableWords(graph) + 4 * maxTokens + pieces + 2 * runs + maxOutputs + sampled);
+}
+
+/** A step as its kernels see it. */
+export interface Batch {
+  readonly mode: Mode;
+  readonly shape: StepShape;
+  readonly rows: Rows;
+  readonly uniform: Uint32Array<ArrayBuffer>;
+  /** What `batch` holds from word `at` on. */
+  readonly lists: Uint32Array<ArrayBuffer>;
+  readonly at: number;
+  /** Texts of the runs that an id is chosen for, in their order. */
+  readonly sampled: readonly number[];
+}
+
+export function batchOf(graph: BatchGraph, step: Step, fewRows: number): Batch {
+  const rows = rowsOf(step);
+  const mode = modeOf(rows, fewRows);
+  const alone = mode === "prompt" ? rows.runs.filter(({ tokens }) => tokens === 1) : rows.runs;
+  const singles = alone.flatMap(({ first, tokens }) => Array.from({ length: tokens }, (_, i) => first + i));
+  const longs = rows.runs.filter((run) => !alone.includes(run));
+  const pieces = rows.runs.flatMap(piecesOf);
+  const sampled = rows.runs.flatMap((run, i) => {
+    const { sampling } = step.runs[i];
+    return sampling ? [{ run, sampling }] : [];
+  });
+  const words = sampled.flatMap(({ run, sampling }) => [run.firstOutput, run.text, ...packChoice(sampling)]);
+  const shape: StepShape = {
+    tokens: rows.tokens,
+    outputs: rows.outputs,
+    singles: singles.map((row) => rows.positions[row]),
+    longs: longs.map(({ position, tokens }) => ({ position, tokens })),
+    pieces: pieces.length,
+    sampled: sampled.length,
+  };
+  const packed = pack(graph, shape, [
+    rows.ids,
+    rows.positions,
+    rows.texts,
+    rows.outputRows,
+    pieces.flat(),
+    singles,
+    longs.flatMap(({ first, tokens }) => [first, tokens]),
+    words,
+  ]);
+  return { mode, shape, rows, ...packed, sampled: sampled.map(({ run }) => run.text) };
+}
+
+/** A step without rows that samples one row of the last step's logits, for no text. */
+export function candidatesBatch(graph: BatchGraph, row: number) {
+  const shape: StepShape = { tokens: 0, outputs: 0, singles: [], longs: [], pieces: 0, sampled: 1 };
+  const words = [row, graph.texts, ...packChoice(GREEDY)];
+  return { shape, ...pack(graph, shape, [[], [], [], [], [], [], [], words]) };
+}
+
+const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, draw: 0 };
+
+/** lists: in the order of the uniform's words. */
+function pack(graph: BatchGraph, shape: StepShape, lists: readonly ArrayLike<number>[]) {
+  const at = tableWords(graph);
+  const count = lists.reduce((sum, { length }) => sum + length, 0);
+  const packed = new Uint32Array(count);
+  const uniform = new Uint32Array(STEP_BYTES / 4);
+  const { tokens, outputs, singles, longs, sampled } = shape;
+  uniform.set([tokens, outputs, singles.length, longs.length, sampled, graph.blocks]);
+  let end = 0;
+  for (const [i, list] of lists.entries()) {
+    uniform[6 + i] = at + end;
+    packed.set(list, end);
+    end += list.length;
+  }
+  return { uniform, lists: packed, at };
+}
+
+/** [first row, rows] of each page that a run writes to. */
+function piecesOf({ first, position, tokens }: Rows["runs"][number]): [number, number][] {
+  const pieces: [number, number][] = [];
+  for (let done = 0; done < tokens; ) {
+    const count = Math.min(tokens - done, PAGE_SLOTS - ((position + done) % PAGE_SLOTS));
+    pieces.push([first + done, count]);
+    done += count;
+  }
+  return pieces;
+}

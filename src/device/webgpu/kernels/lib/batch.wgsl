@@ -1,0 +1,17 @@
+// The step's lists and the texts' page tables, in one buffer, since 8 storage buffers are all that every device has. The
+// kernel declares `batch: array<u32>` and `step`.
+
+fn positionOf(row: u32) -> u32 {
+  return batch[step.positionsAt + row];
+}
+
+// Where the table of a row's text begins; table: where its pool's tables do.
+fn tableOf(table: u32, row: u32) -> u32 {
+  return table + batch[step.textsAt + row] * step.blocks;
+}
+
+// The block of one head's keys or values that holds positions 32 * block and on, in blocks of the cache's buffer. The only
+// place that knows where a text's tokens lie.
+fn blockOf(table: u32, block: u32, kvHeads: u32, kvHead: u32) -> u32 {
+  return batch[table + min(block, step.blocks - 1u)] * kvHeads + kvHead;
+}

@@ -1,0 +1,26 @@
+// Which rows of the step a workgroup of attendPrompt attends for: tiles of `rowsPerTile` query heads of one run after another.
+// The kernel declares `batch`; attend-prompt.ts counts them alike.
+struct Tile {
+  // The run's first row of the step, its position, and how many tokens it has.
+  token: u32,
+  position: u32,
+  tokens: u32,
+  // The tile's first query head of a KV head, counted from the run's first token.
+  firstRow: u32,
+}
+
+fn tileOf(index: u32, rowsPerTile: u32, group: u32) -> Tile {
+  var left = index;
+  var token = 0u;
+  var tokens = 0u;
+  for (var i = 0u; i < step.longs; i++) {
+    token = batch[step.longsAt + 2u * i];
+    tokens = batch[step.longsAt + 2u * i + 1u];
+    let tiles = (tokens * group + rowsPerTile - 1u) / rowsPerTile;
+    if (left < tiles) {
+      break;
+    }
+    left -= tiles;
+  }
+  return Tile(token, positionOf(token), tokens, left * rowsPerTile);
+}

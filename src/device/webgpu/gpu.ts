@@ -31,7 +31,7 @@ export interface TraitOptions {
   few?: number;
 }
 
-/** Beyond, products expand weights once for many rows; bench rows `few`. */
+/** Beyond, products expand weights once for many rows; bench rows `step` of h100.jsonl. */
 const FEW_ROWS = 32;
 
 /** Workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
@@ -72,7 +72,9 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
     adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
     fits(16) &&
     fits(8);
-  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), few: options.few ?? FEW_ROWS };
+  // A GPU in software takes minutes to compile kernels that are written out for many tokens.
+  const few = options.few ?? (adapter.info.isFallbackAdapter ? 1 : FEW_ROWS);
+  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), few };
 }
 
 export class Gpu {

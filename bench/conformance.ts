@@ -18,7 +18,8 @@ const { values } = parseArgs({
 });
 const VARIANTS: Record<string, TraitOptions> = {
   all: {},
-  // Kernels for many rows serve small steps, too.
+  // Kernels for a batch, and for many rows, serve small steps, too.
+  "all, batches": { few: 1, batch: 64 },
   "all, many rows": { few: 1 },
   "no matrices": { matrices: false },
   "no f16": { f16: false },
@@ -30,7 +31,7 @@ const rows: object[] = [];
 const described = new Set<string>();
 for (const [variant, traits] of Object.entries(VARIANTS)) {
   const { description } = await webgpuDevice(gpu, { traits });
-  const about = `${description}${traits.few === undefined ? "" : `, few: ${traits.few}`}`;
+  const about = `${description}${traits.few === undefined ? "" : `, ${variant}`}`;
   if (described.has(about)) continue;
   described.add(about);
   let failed = 0;

@@ -5,9 +5,10 @@
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
  * | quantized | decode | any | matmulVector | q8 |
- * | quantized | few | any | matmulFew | q8 |
- * | float | decode, few | any | matmulFloat | f32 |
+ * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | prompt | matrices | matmulMatrix | f16 |
+ * | quantized | few, batch | other | matmulFew | q8 |
+ * | float | decode, few, batch | other | matmulFloat | f32 |
  * | any | prompt | other | matmulTile | f32 |
  */
 import {
@@ -51,14 +52,17 @@ export interface MatmulOptions {
   readonly maxRows: number;
   /** f32 [maxRows][block.rows] */
   readonly out: Buffer;
+  /** A new activation. */
+  scratch(label: string, bytes: number): Buffer;
 }
 
 /** The form in which the product wants its input. */
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
   const { form, cols } = block;
-  if (mode !== "prompt") return isFloat(form) ? "f32" : "q8";
   // f16 rows have no padding: columns must be whole groups.
-  return traits.matrices && form.codes !== "f32" && cols % GROUP === 0 ? "f16" : "f32";
+  const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
+  if (multiplies && (mode === "batch" || mode === "prompt")) return "f16";
+  return mode === "prompt" || isFloat(form) ? "f32" : "q8";
 }
 
 /** out = x times the block's rows; each part takes one dispatch of those that a step needs. */
@@ -66,6 +70,7 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   const { traits, block, mode, x } = options;
   const wanted = inputForm(traits, block, mode);
   if (x.form !== wanted) throw new Error(`a product of mode ${mode} wants ${wanted}, not ${x.form}`);
+  if (wanted === "f16" && mode === "batch") return batchDispatches(options);
   if (wanted === "f16") return block.parts.flatMap((part) => matrixDispatches(options, part));
   if (mode === "prompt") return block.parts.map((part) => tileDispatch(options, part));
   if (isFloat(block.form))
@@ -74,7 +79,7 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
     );
   return block.parts.flatMap((part) => [
     vectorDispatch(options, part),
-    ...(mode === "few" ? FEW_TOKENS.flatMap((serves) => fewDispatch(options, part, serves)) : []),
+    ...(mode !== "decode" ? FEW_TOKENS.flatMap((serves) => fewDispatch(options, part, serves)) : []),
   ]);
 }
 
@@ -271,6 +276,61 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 
 /** Rows of a workgroup of matmulMatrix, and tokens of each of its subgroups. */
 const MATRIX_TILE = { rows: 128, tokens: 32 };
+
+/** Workgroups of matmulBatch that fill a GPU: three on each of an H100's 132 cores, as its memory allows. */
+const BATCH_WORKGROUPS = 396;
+/** A split of fewer groups is over before it has begun. */
+const LEAST_GROUPS = 8;
+
+/** Columns in splits, and their sum where there are several. */
+function batchDispatches(options: MatmulOptions): Dispatch[] {
+  const { traits, block, rows, maxRows, out } = options;
+  const { form } = block;
+  const tiles = block.parts.reduce((sum, part) => sum + Math.ceil(part.rows / MATRIX_TILE.rows), 0);
+  const groups = groupsOf(block.cols);
+  const most = Math.max(1, Math.floor(groups / LEAST_GROUPS));
+  const splits = Math.max(1, Math.min(most, Math.round(BATCH_WORKGROUPS / tiles)));
+  const bytes = splits * maxRows * block.rows * 4;
+  const sums = splits > 1 ? options.scratch("splits", bytes) : out;
+  const OUTPUTS = rows === "outputs";
+  const HAS_BIAS = block.bias !== null;
+  const products = block.parts.map(
+    (part): Dispatch => ({
+      label: "matmul",
+      kernel: {
+        kernel: "matmulBatch",
+        libs: { codes: form.table ? "table" : "plain" },
+        values: { ...formValues(form), SUBGROUP: traits.subgroup!, OUTPUTS, SPLITS: splits, HAS_BIAS },
+      },
+      params: packParams("matmulBatch", {
+        rows: part.rows,
+        groups,
+        tokens: maxRows,
+        outCols: block.rows,
+        firstColumn: part.first,
+      }),
+      buffers: { ...buffersOf(options, part), out: sums },
+      workgroups(step) {
+        const count = rowCount(rows, step);
+        if (count === 0) return null;
+        return [Math.ceil(count / MATRIX_TILE.tokens), Math.ceil(part.rows / MATRIX_TILE.rows), splits];
+      },
+      bytes: bytesOf(part),
+    }),
+  );
+  if (splits === 1) return products;
+  const sum: Dispatch = {
+    label: "sumSplits",
+    kernel: { kernel: "sumSplits", values: { SPLITS: splits, OUTPUTS, HAS_BIAS } },
+    params: packParams("sumSplits", { cols: block.rows, tokens: maxRows }),
+    buffers: { splits: sums, bias: block.bias ?? sums, out },
+    workgroups(step) {
+      const count = rowCount(rows, step) * block.rows;
+      return count === 0 ? null : spread(Math.ceil(count / 64));
+    },
+  };
+  return [...products, sum];
+}
 
 /**
  * Workgroups from which on wide tiles (four subgroups) beat narrow ones (two); an H100 has 132 multiprocessors. Microseconds

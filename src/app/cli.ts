@@ -74,11 +74,15 @@ function answering(command: Command): Command {
     command.option("--context <tokens>", "context to hold (default: what the model was trained for)", count),
   )
     .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
-    .option("--top-k <count>", "keep the k most likely tokens; 0: all (default: 40)", number)
+    .option("--top-k <count>", "keep the k most likely tokens; 0 or -1: all (default: 40)", number)
     .option("--top-p <number>", "keep the likeliest that sum to p (default: 0.95)", number)
     .option("--min-p <number>", "drop tokens below p times the likeliest (default: 0.05)", number)
     .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (default: 1)", number)
-    .option("--seed <integer>", "for the same text again (default: from the clock)", number)
+    .option(
+      "--seed <integer>",
+      "for the same text again; of 64 bits the lowest 32 count (default, -1: from the clock)",
+      number,
+    )
     .option("--offline", "take hf: models from the disk, never from the net");
 }
 
@@ -140,7 +144,12 @@ function commands(signal: AbortSignal): Command {
     .option("--port <number>", "0: any that is free", count, 8080)
     .option("--api-key <key>", "ask clients for this key (also: NIBBLE_API_KEY)")
     .option("--alias <name>", "what clients may call the model, too; may be repeated", collect, [])
-    .option("--cors <origin>", "let pages of this site use the server; may be repeated", collect, [])
+    .option(
+      "--cors <origin>",
+      "let pages of this site or app use the server, such as app://obsidian.md; may be repeated",
+      collect,
+      [],
+    )
     .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
     .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
     .option("--parallel <count>", "answers at a time, each with a KV cache of its own", count, 1)

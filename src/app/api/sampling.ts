@@ -21,8 +21,8 @@ const NAMES: Readonly<Record<keyof SampleOptions, readonly [string, ...string[]]
 const MOST_STOPS = 16;
 const LONGEST_STOP = 1024;
 const MOST_TOKENS = 2 ** 31;
-/** What clients of llama.cpp send as seed for any, as max_tokens for no limit. */
-const UNSET = -1;
+/** What clients of llama.cpp send for no limit. */
+const NO_LIMIT = -1;
 
 /** What a request asks of the sampler and the loop; `defaults` where it says nothing. */
 export function readSampling(fields: Fields, defaults: GenerateOptions): GenerateOptions {
@@ -33,8 +33,7 @@ export function readSampling(fields: Fields, defaults: GenerateOptions): Generat
     const name = names.find((known) => fields.has(known)) ?? names[0];
     used[option] = fields.place(name);
     if (fields.has(name) && typeof fields.any(name) !== "number") throw fields.wrong(name, "a number");
-    const asked = option === "seed" && fields.any(name) === UNSET ? undefined : fields.any(name);
-    const found = asked ?? defaults[option as keyof SampleOptions];
+    const found = fields.any(name) ?? defaults[option as keyof SampleOptions];
     if (found !== undefined) sampling[option] = found;
   }
   const { seed } = checked(used, () => sampler(sampling as SampleOptions));
@@ -50,7 +49,7 @@ export function readSampling(fields: Fields, defaults: GenerateOptions): Generat
 
 function readMaxTokens(fields: Fields, { maxTokens }: GenerateOptions): number | undefined {
   const range = { low: 0, high: MOST_TOKENS, integer: true };
-  const read = (name: string) => (fields.any(name) === UNSET ? undefined : fields.number(name, range));
+  const read = (name: string) => (fields.any(name) === NO_LIMIT ? undefined : fields.number(name, range));
   const asked = read("max_completion_tokens") ?? read("max_tokens");
   // The server's own limit is one: a request may ask for less.
   return asked === undefined || maxTokens === undefined ? (asked ?? maxTokens) : Math.min(asked, maxTokens);

@@ -17,6 +17,7 @@ import { memorySize, printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
 import { run } from "./run.ts";
 import { serve } from "./serve.ts";
+import { printable } from "./terminal.ts";
 import { printVerification } from "./verify.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
@@ -96,10 +97,12 @@ function commands(signal: AbortSignal): Command {
     .configureOutput({
       outputError: (text, write) =>
         write(
-          `${text
-            .trim()
-            .replace(/^error: /, "nibble: ")
-            .replaceAll("\n", " ")}\n`,
+          `${printable(
+            text
+              .trim()
+              .replace(/^error: /, "nibble: ")
+              .replaceAll("\n", " "),
+          )}\n`,
         ),
     })
     .addHelpText(
@@ -155,6 +158,16 @@ function commands(signal: AbortSignal): Command {
     .option("--parallel <count>", "answers at a time, each with a KV cache of its own", count, 1)
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
     .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)
+    .option(
+      "--connections <count>",
+      "connections of all clients (default: 1024, more with a longer queue)",
+      count,
+    )
+    .option(
+      "--connections-per-address <count>",
+      "of one other machine (default: 256, more with a longer queue)",
+      count,
+    )
     .option("--grace <seconds>", "time for running answers when it is stopped", count, 10);
   answering(serves).action((model, options) => serve(model, options, signal));
 

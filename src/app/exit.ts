@@ -3,6 +3,7 @@
  */
 import { type Command, CommanderError } from "commander";
 import { AbortedError, ArgumentError, type ErrorCode, NibbleError } from "../index.ts";
+import { printable, visible } from "./terminal.ts";
 
 /** For --help, in the order of the numbers. */
 export const EXIT_CODES: readonly (readonly [number, string])[] = [
@@ -41,10 +42,11 @@ export function report(error: unknown, program: Command, signal: AbortSignal): n
   return exitCode(error);
 }
 
-/** One line on stderr, and the stack where it is asked for. */
+/** One line on stderr, and the stack where it is asked for. Messages may quote files and templates, and logs are read, too. */
 export function tell(error: unknown, text = messageOf(error)): void {
-  process.stderr.write(`nibble: ${text}\n`);
-  if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.stderr.write(`nibble: ${printable(text)}\n`);
+  if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error)
+    process.stderr.write(`${visible(`${error.stack}`)}\n`);
 }
 
 function exitCode(error: unknown): number {

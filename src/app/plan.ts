@@ -3,8 +3,9 @@
  * write for an amount of memory. What does not fit is said in the table, and then by the exit code.
  */
 import { ArgumentError, type ContextTable, type PlanTable, planModel } from "../index.ts";
-import { bytes, grouped, printable } from "./figures.ts";
+import { bytes, grouped } from "./figures.ts";
 import { write } from "./interrupt.ts";
+import { printable } from "./terminal.ts";
 
 export interface PlanCommand {
   memory?: number;

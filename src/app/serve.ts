@@ -3,11 +3,10 @@
  * finish for a while, then it is cancelled. What the API does stands in `api/`.
  */
 import { setMaxListeners } from "node:events";
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { getRequestListener } from "@hono/node-server";
 import {
   ArgumentError,
   type GenerationResult,
@@ -25,7 +24,7 @@ import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { Grammars } from "./grammar/grammars.ts";
-import { readHost } from "./host-header.ts";
+import { HTTP_BOUNDS, httpServer } from "./http-server.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 
@@ -41,6 +40,8 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   queue: number;
   maxBody?: number;
   grace: number;
+  connections?: number;
+  connectionsPerAddress?: number;
 }
 
 const MOST_PARALLEL = 64;
@@ -58,7 +59,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   const guard = guardOf(options);
   const page = await openPage(PAGE, MODELS);
   let api: Api = async () => errorResponse(LOADING);
-  const server = createHttpServer((request) => api(request));
+  const server = httpServer((request) => api(request), connectionBounds(options));
   // Before the model, too: a port that is in use is told at once, and who asks early hears that it loads.
   await listen(server, options);
   const closing = new AbortController();
@@ -97,12 +98,24 @@ const LOADING = new ApiError(503, "the model is loading; try again soon", {
   headers: { "retry-after": "1" },
 });
 
-function checkOptions({ port, grace, queue, parallel }: ServeOptions): void {
+function checkOptions(options: ServeOptions): void {
+  const { port, grace, queue, parallel } = options;
   if (port > 65535) throw new ArgumentError("port", port, "0 (any that is free) to 65535");
   if (!(parallel >= 1 && parallel <= MOST_PARALLEL))
     throw new ArgumentError("parallel", parallel, `1 to ${MOST_PARALLEL}`);
   if (grace > 3600) throw new ArgumentError("grace", grace, "0 to 3600 seconds");
   if (queue > 100_000) throw new ArgumentError("queue", queue, "0 to 100000");
+  for (const name of ["connections", "connectionsPerAddress"] as const)
+    if (!((options[name] ?? 1) >= 1)) throw new ArgumentError(name, options[name], "integers from 1 on");
+}
+
+/** Whoever raises the queue means to have so many clients; one address may hold a whole queue. */
+function connectionBounds({ connections, connectionsPerAddress, parallel, queue }: ServeOptions) {
+  const requests = parallel + queue;
+  return {
+    connections: connections ?? Math.max(HTTP_BOUNDS.connections, 2 * requests),
+    connectionsPerAddress: connectionsPerAddress ?? Math.max(HTTP_BOUNDS.connectionsPerAddress, requests),
+  };
 }
 
 /** An empty variable means no key, as other programs read it; an empty option is a mistake, such as an unset variable. */
@@ -118,26 +131,6 @@ function guardOf({
 export function modelId(name: string): string {
   if (name.startsWith("hf:")) return name.slice("hf:".length);
   return basename(name).replace(/\.gguf$/i, "") || name;
-}
-
-function createHttpServer(api: (request: Request) => Promise<Response>): Server {
-  const listener = getRequestListener(api, {
-    overrideGlobalObjects: false,
-    errorHandler: () => errorResponse(new ApiError(400, "the request's address or Host header is malformed")),
-  });
-  // A request without Host is answered by the listener, as JSON.
-  const server = createServer({ requireHostHeader: false }, (incoming, outgoing) => {
-    readHost(incoming);
-    return listener(incoming, outgoing);
-  });
-  server.on("clientError", (_error, socket) => {
-    if (!socket.writable) return;
-    const body = JSON.stringify(new ApiError(400, "this is no HTTP request that can be read"));
-    socket.end(
-      `HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-    );
-  });
-  return server;
 }
 
 function listen(server: Server, { host, port }: ServeOptions): Promise<void> {

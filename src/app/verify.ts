@@ -9,12 +9,13 @@ import {
   type VerifyRow,
   verifyModel,
 } from "../index.ts";
-import { bytes, columns, grouped, perSecond, printable } from "./figures.ts";
+import { bytes, columns, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 import { checkTarget, writeTarget } from "./target.ts";
+import { printable } from "./terminal.ts";
 import { MEASURED_HEADS, MEASURED_NOTE, measuredCells, percent } from "./verify-cells.ts";
 import { verifyPage } from "./verify-page.ts";
 

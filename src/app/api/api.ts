@@ -65,7 +65,12 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       response = errorResponse(toApiError(error, served.log));
     }
     metrics.request(route, response.status);
-    const common = { "x-content-type-options": "nosniff", ...corsHeaders(request, guard) };
+    const common = {
+      "x-content-type-options": "nosniff",
+      // Pages of other sites cannot embed anything of it; requests with CORS are another matter.
+      "cross-origin-resource-policy": "same-origin",
+      ...corsHeaders(request, guard),
+    };
     for (const [name, value] of Object.entries(common)) response.headers.set(name, value);
     return response;
   };

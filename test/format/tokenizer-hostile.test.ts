@@ -1,6 +1,6 @@
 /** Damaged and hostile vocabularies: one error with place and number, whatever the damage. */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { FormatError, NibbleError, UnsupportedError } from "../../src/format/errors.ts";
 import { chatTemplateFromConfig, chatTemplateFromGguf } from "../../src/format/template.ts";
 import { tokenizerFromFolder } from "../../src/format/tokenizer-folder.ts";
@@ -171,7 +171,48 @@ describe("tokenizer.json", () => {
     await expect(failure).rejects.toBeInstanceOf(FormatError);
   });
 
+  const splitBy = (pattern: unknown) => ({
+    pre_tokenizer: { type: "Split", pattern, behavior: "Isolated", invert: false },
+  });
+  const replaced = (times: number, content: string) => ({
+    normalizer: {
+      type: "Sequence",
+      normalizers: Array.from({ length: times }, () => ({
+        type: "Replace",
+        pattern: { String: "a" },
+        content,
+      })),
+    },
+  });
+
+  it("a Split without a pattern is one error, with nothing on the console", async () => {
+    const printed = vi.spyOn(console, "warn");
+    for (const pattern of [undefined, {}, { Regex: 5 }, { String: "" }]) {
+      const failure = tokenizerFromFolder({ tokenizer: { ...folder(), ...splitBy(pattern) } });
+      await expect(failure).rejects.toThrow(/tokenizer\.json: pre_tokenizer/);
+      await expect(failure).rejects.toBeInstanceOf(FormatError);
+    }
+    expect(printed).not.toHaveBeenCalled();
+    printed.mockRestore();
+  });
+
+  it("a replacement is text, whatever JavaScript reads in it", async () => {
+    const vocab = Object.fromEntries([..."a$&b"].map((text, id) => [text, id]));
+    const json = { ...folder(), ...model({ vocab, merges: [] }), ...replaced(1, "$&") };
+    const tokenizer = await tokenizerFromFolder({ tokenizer: { ...json, added_tokens: [] } });
+    expect(tokenizer.decode(tokenizer.encode("ab"))).toBe("$&b");
+  });
+
   it.each<[string, Record<string, unknown>, RegExp]>([
+    ["a pattern that never ends", splitBy({ Regex: "(a+)+$" }), /pattern \(a\+\)\+\$ of tokenizer\.json/],
+    [
+      "a replaced pattern that never ends",
+      { normalizer: { type: "Replace", pattern: { Regex: "(a|a)*b" }, content: "" } },
+      /pattern \(a\|a\)\*b/,
+    ],
+    ["doubling", replaced(40, "aa"), /1099511627776 times as long.*at most 16/],
+    ["a long replacement", replaced(1, "a".repeat(1000)), /1000 times as long/],
+    ["a long prefix", { normalizer: { type: "Prepend", prepend: "a".repeat(100) } }, /100 characters/],
     ["another model", model({ type: "Unigram" }), /model "Unigram"/],
     ["a word suffix", model({ end_of_word_suffix: "</w>" }), /end_of_word_suffix/],
     ["a normalizer", { normalizer: { type: "Magic" } }, /normalizer.*Magic/],
@@ -180,7 +221,7 @@ describe("tokenizer.json", () => {
     [
       "a pattern",
       { pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" } },
-      /pre-tokenizer/,
+      /pattern \( of tokenizer\.json: pre_tokenizer/,
     ],
   ])("names what is not known: %s", async (_, change, message) => {
     const failure = tokenizerFromFolder({ tokenizer: { ...folder(), ...change } });

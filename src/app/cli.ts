@@ -168,6 +168,7 @@ function commands(signal: AbortSignal): Command {
       "of one other machine (default: 256, more with a longer queue)",
       count,
     )
+    .option("--strict", "refuse requests with fields that are not known (default: name them once)")
     .option("--grace <seconds>", "time for running answers when it is stopped", count, 10);
   answering(serves).action((model, options) => serve(model, options, signal));
 

@@ -17,6 +17,7 @@ import {
 } from "../index.ts";
 import { type Api, createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
+import { unknownFields } from "./api/field-rules.ts";
 import { type GuardOptions, readGuard } from "./api/guard.ts";
 import { Metrics } from "./api/metrics.ts";
 import { openPage } from "./api/page.ts";
@@ -39,6 +40,7 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   parallel: number;
   queue: number;
   maxBody?: number;
+  strict?: boolean;
   grace: number;
   connections?: number;
   connectionsPerAddress?: number;
@@ -80,6 +82,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
       mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
       closing: closing.signal,
       failure: null,
+      unknownField: unknownFields(options.strict === true, tell),
       log: (error) => tell(error),
       done: process.stderr.isTTY ? report : undefined,
     };

@@ -46,9 +46,11 @@ export class ThinkingStream {
   #fresh = true;
   #label = "";
 
-  /** `inside`: the section that the prompt has opened. */
-  constructor(inside: Section | null = null) {
-    this.#inside = inside;
+  /** `opened`: the section that the prompt has opened; "begun": the prompt ends inside of the answer. */
+  constructor(opened: Section | "begun" | null = null) {
+    this.#inside = opened === "begun" ? null : opened;
+    this.#answered = opened === "begun";
+    this.#fresh = opened !== "begun";
   }
 
   /** Neighbours in the result differ in kind; texts are not empty. */

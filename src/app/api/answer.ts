@@ -28,8 +28,8 @@ export class AnswerParts {
   readonly #calls: CallOptions | null;
   #count = 0;
 
-  /** opened: the section that the prompt has opened; calls: null where no tools were given. */
-  constructor(opened: Section | null, calls: CallOptions | null) {
+  /** opened: the section that the prompt has opened, or "begun": the answer; calls: null where no tools were given. */
+  constructor(opened: Section | "begun" | null, calls: CallOptions | null) {
     this.#thinking = new ThinkingStream(opened);
     this.#calls = calls;
   }

@@ -10,7 +10,8 @@ import { type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.t
 import type { CallOptions } from "./answer.ts";
 import { type CallFormat, callFormat } from "./call-formats.ts";
 import { badValue, unsupported } from "./errors.ts";
-import { Fields, shown } from "./fields.ts";
+import { type Fields, shown } from "./fields.ts";
+import { TOOL, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, TOOL_FUNCTION } from "./known-fields.ts";
 import type { Served } from "./served.ts";
 
 export interface Tools {
@@ -36,7 +37,7 @@ const MOST_TOOLS = 128;
 const NAME = /^[\w.-]{1,64}$/;
 
 export function readTools(fields: Fields, served: Served): Tools {
-  const tools = (fields.list("tools") ?? []).map((tool, at) => readTool(tool, `tools[${at}]`));
+  const tools = (fields.objects("tools") ?? []).map(readTool);
   if (tools.length > MOST_TOOLS) throw fields.wrong("tools", `up to ${MOST_TOOLS}`);
   const twice = tools.find(({ name }, at) => tools.findIndex((tool) => tool.name === name) < at);
   if (twice) throw badValue(`${twice.place}.function.name`, shown(twice.name), "names that differ");
@@ -58,17 +59,16 @@ export function readTools(fields: Fields, served: Served): Tools {
   };
 }
 
-function readTool(tool: unknown, place: string): Tool {
-  const fields = new Fields(tool, place);
+function readTool(fields: Fields, at: number): Tool {
   fields.choice("type", ["function"]);
-  const described = fields.object("function");
+  const described = fields.hold(TOOL).object("function")?.hold(TOOL_FUNCTION);
   if (!described) throw fields.wrong("function", "an object with name and parameters");
   const name = described.requiredText("name");
   if (!NAME.test(name)) throw described.wrong("name", "1 to 64 letters, digits, dots, _ or -");
   const parameters = described.object("parameters")?.record ?? { type: "object", properties: {} };
   return {
     name,
-    place,
+    place: `tools[${at}]`,
     description: described.text("description") ?? "",
     parameters,
     isStrict: described.boolean("strict"),
@@ -92,7 +92,7 @@ function readChoice(fields: Fields, tools: readonly Tool[]): "auto" | "none" | "
       "tool_choice",
       'auto, none, required, {"type": "function", "function": {"name": ...}}',
     );
-  const name = named.object("function")?.text("name");
+  const name = named.hold(TOOL_CHOICE).object("function")?.hold(TOOL_CHOICE_FUNCTION).text("name");
   const tool = tools.find((tool) => tool.name === name);
   if (!tool)
     throw badValue("tool_choice.function.name", shown(name), tools.map((tool) => tool.name).join(", "));

@@ -260,6 +260,26 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     expect(await page.evaluate(() => (globalThis as { pwned?: number }).pwned)).toBeUndefined();
   });
 
+  it("draws what another hand has left in the storage, but for what is damaged", async () => {
+    const turn = { question: "Left?", thinking: "", state: "end", model: "m", documents: [], problem: null };
+    const slow = `Here. ${"**_a".repeat(8000)}`;
+    const left = [
+      { ...turn, answer: "Kept.", figures: 5 },
+      { ...turn, answer: slow, figures: { promptTokens: "x" } },
+      { ...turn, question: "Damaged?", answer: null },
+    ];
+    await page.addInitScript(
+      (text) => localStorage.setItem("nibble.conversation", text),
+      JSON.stringify({ version: 1, turns: left }),
+    );
+    await open();
+    await turns(2);
+    expect(await page.locator(".prose").first().innerText()).toBe("Kept.");
+    expect(await page.locator(".prose").last().innerText()).toBe(slow);
+    await ask("On?");
+    await page.getByText("Hello.").waitFor();
+  });
+
   it("takes text documents, by button and by drop, and refuses others by name", async () => {
     await open();
     const attach = (file: string, content: Buffer) =>

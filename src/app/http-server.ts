@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { BlockList, isIPv4, type Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { ApiError, errorResponse } from "./api/errors.ts";
+import { allowHalfClosed, noteAnswer, watchHalfClosed } from "./half-close.ts";
 import { readHost } from "./host-header.ts";
 
 export interface HttpBounds {
@@ -67,7 +68,12 @@ export function httpServer(
   bounds: Partial<HttpBounds> = {},
 ): Server {
   const limits = { ...HTTP_BOUNDS, ...bounds };
-  const listener = getRequestListener(api, {
+  const answer = async (request: Request, { outgoing }: { outgoing: object }) => {
+    const response = await api(request);
+    noteAnswer(outgoing, response);
+    return response;
+  };
+  const listener = getRequestListener(answer, {
     overrideGlobalObjects: false,
     errorHandler: () => errorResponse(new ApiError(400, "the request's address or Host header is malformed")),
   });
@@ -84,6 +90,7 @@ export function httpServer(
     (incoming, outgoing) => connections.request(incoming, outgoing),
   );
   server.timeout = limits.stalledMs;
+  allowHalfClosed(server);
   server.on("connection", (socket: Socket) => connections.enter(socket));
   server.on("clientError", (error, socket) => connections.fail(error, socket as Socket));
   server.on("timeout", (socket: Socket) => connections.silent(socket));
@@ -115,6 +122,7 @@ class Connections {
         }),
       );
     this.#open.set(socket, { socket, network, outgoing: null, idleSince: performance.now(), ahead: [] });
+    watchHalfClosed(socket, () => this.#open.get(socket)?.outgoing ?? null);
     socket.once("close", () => this.#open.delete(socket));
   }
 

@@ -42,7 +42,7 @@ describe("GGUF metadata", () => {
       { [`${t}.tokens`]: ["a", "b", 3, "ab"] },
       /tokens\[2\]: 3; allowed: a string/,
     ],
-    ["a hole in the tokens", { [`${t}.tokens`]: new Array(6) }, /tokens\[0\]: undefined; allowed: a string/],
+    ["a hole in the tokens", { [`${t}.tokens`]: new Array(6) }, /tokens\[0\]: missing; allowed: a string/],
     [
       "a huge vocabulary",
       { [`${t}.tokens`]: new Array(2 ** 24 + 1) },
@@ -143,7 +143,7 @@ describe("tokenizer.json", () => {
     model: { ...(folder().model as object), ...change },
   });
   it.each<[string, Record<string, unknown>, RegExp]>([
-    ["no model", { model: undefined }, /tokenizer\.json: model: undefined where an object belongs/],
+    ["no model", { model: undefined }, /tokenizer\.json: model: missing where an object belongs/],
     ["no vocab", model({ vocab: [] }), /model\.vocab: \[\] where an object belongs/],
     [
       "an id that is no number",
@@ -159,7 +159,7 @@ describe("tokenizer.json", () => {
     ["a merge of three", model({ merges: ["a b c"] }), /model\.merges\[0\]: "a b c"; allowed: two texts/],
     ["a merge of what is no token", model({ merges: [["a", "z"]] }), /model\.merges\[0\]: "z" is no token/],
     ["added tokens that are no list", { added_tokens: {} }, /added_tokens: \{\}; allowed: a list/],
-    ["an added token without a text", { added_tokens: [{ id: 3 }] }, /added_tokens\[0\]\.content: undefined/],
+    ["an added token without a text", { added_tokens: [{ id: 3 }] }, /added_tokens\[0\]\.content: missing/],
     [
       "a long added token",
       { added_tokens: [{ id: 3, content: "x".repeat(600) }] },

@@ -5,11 +5,19 @@
  * expression would match more (parts of longer texts, characters that JSON has to escape) narrows and breaks nothing.
  */
 import { unsupported } from "../api/errors.ts";
-import { literal, type Range, rangeClass } from "./json-rules.ts";
+import { type Range, rangeClass } from "./characters.ts";
+import { literal } from "./json-rules.ts";
+import { type AddRule, MANY, repeated } from "./repeats.ts";
 
 const LONGEST = 1000;
 const DEEPEST = 40;
 const MOST_TIMES = 1000;
+
+interface Times {
+  readonly low: number;
+  /** null: without end. */
+  readonly high: number | null;
+}
 
 const CLASSES: Readonly<Record<string, readonly Range[]>> = {
   d: [[0x30, 0x39]],
@@ -23,28 +31,30 @@ const CLASSES: Readonly<Record<string, readonly Range[]>> = {
 };
 const CONTROLS: Readonly<Record<string, number>> = { n: 10, t: 9, r: 13, f: 12, v: 11 };
 
-/** Throws ApiError 400 for what is not kept, with the place of the schema. */
-export function patternRule(pattern: string, place: string): string {
-  return new PatternReader(pattern, place).rule();
+/** An expression. Throws ApiError 400 for what is not kept, with the place of the schema. */
+export function patternRule(pattern: string, place: string, rule: AddRule): string {
+  return new PatternReader(pattern, place, rule).expression();
 }
 
 class PatternReader {
   readonly #text: readonly string[];
   readonly #place: string;
+  readonly #rule: AddRule;
   #at = 0;
   /** Repetitions without end, or of several times, that were read so far. */
   #repeats = 0;
 
-  constructor(pattern: string, place: string) {
+  constructor(pattern: string, place: string, rule: AddRule) {
     this.#text = [...pattern];
     this.#place = place;
+    this.#rule = rule;
     if (this.#text.length > LONGEST) throw this.#refuse(`of ${this.#text.length} characters`);
   }
 
-  rule(): string {
-    const rule = this.#alternatives(0);
+  expression(): string {
+    const all = this.#alternatives(0);
     if (this.#at < this.#text.length) throw this.#refuse("with a bracket too many");
-    return rule;
+    return all;
   }
 
   #alternatives(depth: number): string {
@@ -65,11 +75,11 @@ class PatternReader {
       }
       const before = this.#repeats;
       const part = this.#atom(depth);
-      const repeat = this.#repeat();
+      const times = this.#times();
       // A text could be cut into such repetitions in many ways, and all would be followed.
-      if (repeat !== "" && repeat !== "?" && this.#repeats++ > before)
+      if (times && times.high !== 1 && this.#repeats++ > before)
         throw this.#refuse("with a repetition of repetitions");
-      parts.push(`${part}${repeat}`);
+      parts.push(times ? this.#repeated(part, times) : part);
     }
     return parts.length === 0 ? '""' : parts.join(" ");
   }
@@ -83,7 +93,7 @@ class PatternReader {
       return group;
     }
     if (c === "[") return this.#class();
-    if (c === ".") return rangeClass([], true);
+    if (c === ".") return this.#classOf([], true);
     if (c === "\\") {
       const escaped = this.#escape();
       return typeof escaped === "number" ? character(escaped) : this.#classOf(escaped.ranges, escaped.isNot);
@@ -119,7 +129,7 @@ class PatternReader {
 
   #classOf(ranges: readonly Range[], isNot: boolean): string {
     const found = rangeClass(ranges, isNot);
-    if (found === "[]") throw this.#refuse("with a class that has no character");
+    if (found === null) throw this.#refuse("with a class that has no character");
     return found;
   }
 
@@ -139,23 +149,30 @@ class PatternReader {
     return c.codePointAt(0) ?? 0;
   }
 
-  /** *, +, ?, {m}, {m,}, {m,n}; "": none. */
-  #repeat(): string {
+  /** In a rule of its own the part is compiled once, not for each of the times. */
+  #repeated(part: string, { low, high }: Times): string {
+    if (Math.max(low, high ?? 0) <= MANY) return repeated(part, low, high, this.#rule);
+    return repeated(this.#rule(`${part} nothing`), low, high, this.#rule);
+  }
+
+  /** *, +, ?, {m}, {m,}, {m,n}; null: none. */
+  #times(): Times | null {
     const c = this.#text[this.#at] ?? "";
-    let found = "";
+    let found: Times;
     if (c !== "" && "*+?".includes(c)) {
       this.#at++;
-      found = c;
+      found = { low: c === "+" ? 1 : 0, high: c === "?" ? 1 : null };
     } else if (c === "{") {
       const rest = this.#text.slice(this.#at, this.#at + 16).join("");
-      const [all, least, , most] = /^\{(\d{1,4})(,(\d{1,4})?)?\}/.exec(rest) ?? [];
+      const [all, least, more, most] = /^\{(\d{1,4})(,(\d{1,4})?)?\}/.exec(rest) ?? [];
       if (all === undefined || Number(most ?? least) < Number(least) || Number(most ?? least) > MOST_TIMES)
         throw this.#refuse(`with a repetition that is not of 0 to ${MOST_TIMES} times`);
       this.#at += all.length;
-      found = all;
-    }
+      const high = more === undefined ? Number(least) : most === undefined ? null : Number(most);
+      found = { low: Number(least), high };
+    } else return null;
     // A lazy one finds less in a longer text; here all of the text is to match.
-    if (found !== "") this.#takes("?");
+    this.#takes("?");
     return found;
   }
 

@@ -235,6 +235,24 @@ describe("an answer that is begun", () => {
     expect([status, body.error?.param]).toEqual([400, param]);
   });
 
+  it("behind reasoning that the template opens has to end it", async () => {
+    const { tokenizer } = model;
+    const opening = tokenizer.encode("Whales? <think>\n");
+    const generate: LanguageModel["generate"] = (prompt, options) => model.generate(prompt, options);
+    const { chatTemplate, config, plan, activity } = model;
+    const thinker = { tokenizer, chatTemplate, config, plan, activity, generate, encode: () => opening };
+    const thinking = serving(thinker as unknown as LanguageModel);
+    const ask = async (content: string) => {
+      const messages = [MESSAGES[1], { role: "assistant", content }];
+      const response = await thinking.post(CHAT, { messages, max_tokens: 3, ignore_eos: true });
+      return (await response.json()) as { error?: { param: string }; choices: { message: object }[] };
+    };
+    expect((await ask("The")).error?.param).toBe("messages");
+    const [{ message }] = (await ask("hm</think>The")).choices;
+    expect(message).toMatchObject({ content: expect.stringMatching(/./) });
+    expect(message).not.toHaveProperty("reasoning_content");
+  });
+
   it("is refused where nothing is begun", async () => {
     expect((await chat({ continue_final_message: true })).body.error.param).toBe("continue_final_message");
     expect((await chat({ add_generation_prompt: false })).body.error.param).toBe("add_generation_prompt");

@@ -159,6 +159,12 @@ describe.each(KINDS)("fields of $place at $path", ({ path, place, fields, body }
   });
 });
 
+it("fields of a tool_choice, too", async () => {
+  const tool_choice = { type: "function", mood: 1, function: { name: "f", tone: 1 } };
+  const { unknown } = await ask(CHAT, chat({ tools: [tool], tool_choice }));
+  expect(unknown).toEqual(["tool_choice.mood", "tool_choice.function.tone"]);
+});
+
 describe("unknown fields", () => {
   it("are named once on stderr, some tens of them, whatever characters they have", () => {
     const notes: string[] = [];

@@ -4,6 +4,7 @@
  */
 import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
+import { AnswerIds } from "../format/answer-ids.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
 import type { Source } from "../format/source.ts";
 import {
@@ -58,6 +59,7 @@ export interface PromptOptions {
 export class LanguageModel {
   readonly #parts: Parts;
   readonly #pool: SessionPool;
+  readonly #answers: AnswerIds;
   #closing: Promise<void> | null = null;
   /** Found out when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
@@ -65,6 +67,7 @@ export class LanguageModel {
   constructor(parts: Parts) {
     this.#parts = parts;
     this.#pool = new SessionPool(parts.sessions);
+    this.#answers = new AnswerIds(parts.tokenizer);
   }
 
   /** Generations that have a session, and those that wait for one. `plan.sessions` is how many there are. */
@@ -95,7 +98,11 @@ export class LanguageModel {
     return this.#parts.device.description;
   }
 
-  /** The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. */
+  /**
+   * The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. In a conversation answers of
+   * this model keep the ids that they were generated with, also where the tokenizer would cut them in another way, so that
+   * they are not read again. For that, give `generate` the conversation, or this very list as `{ ids }`.
+   */
   encode(prompt: Prompt, options: PromptOptions = {}): number[] {
     const { template, tokenizer } = this.#parts;
     if (typeof prompt === "object" && "ids" in prompt) return [...prompt.ids];
@@ -107,7 +114,7 @@ export class LanguageModel {
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
     const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return encodeChat(tokenizer, template, messages, options.template);
+    return encodeChat(tokenizer, template, messages, options.template, this.#answers);
   }
 
   /**
@@ -121,11 +128,13 @@ export class LanguageModel {
   async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
     const ids = this.encode(prompt, options);
     const session = await this.#pool.take(ids, options.signal);
+    const generated: number[] = [];
     try {
       const continues = this.#isRaw(prompt, options);
-      return yield* generateTokens(session, this.tokenizer, ids, { ...options, continues });
+      return yield* generateTokens(session, this.tokenizer, ids, { ...options, continues }, generated);
     } finally {
       this.#pool.giveBack(session);
+      this.#answers.remember(typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids, generated);
     }
   }
 
@@ -153,7 +162,9 @@ export class LanguageModel {
   async restoreSession(source: Source, options: { signal?: AbortSignal } = {}): Promise<{ tokens: number }> {
     const [session] = this.#parts.sessions;
     const owner = await this.#owner();
-    return { tokens: await restoreSession(this.#pool, session, owner, source, options.signal) };
+    const ids = await restoreSession(this.#pool, session, owner, source, options.signal);
+    this.#answers.restore(ids);
+    return { tokens: ids.length };
   }
 
   #owner(): Promise<CacheOwner> {

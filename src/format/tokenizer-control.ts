@@ -5,19 +5,22 @@
  * the same whether a vocabulary has six such tokens or six thousand, or five hundred that begin alike.
  */
 import { FormatError } from "./errors.ts";
-import { LITERAL } from "./tokenizer.ts";
+import { LITERAL, type Unmarked } from "./tokenizer.ts";
 
-/** A token by its text. The strips are tokenizer.json's: blanks on that side belong to the token. */
+/** A token by its text. The flags are tokenizer.json's lstrip, rstrip and single_word. */
 export interface FixedText {
   readonly id: number;
   readonly text: string;
+  /** Blanks on that side belong to the token. */
   readonly stripBefore?: boolean;
   readonly stripAfter?: boolean;
+  /** It counts only where no letter, digit or _ touches it. */
+  readonly isWord?: boolean;
 }
 
-/** What `split` reports: an id, or text [start, end) to be joined. */
+/** What `split` reports: the token that stands at [start, end) of the text without marks, or text to be joined. */
 export interface Sections {
-  token(id: number): void;
+  token(id: number, start: number, end: number): void;
   text(text: string): void;
 }
 
@@ -76,54 +79,12 @@ export class FixedTexts {
     node.fixed ??= fixed;
   }
 
-  /** Hands over `text` piece by piece, in order. `marks`: LITERAL says that the next character starts no token. */
-  split(text: string, marks: boolean, sections: Sections): void {
-    const mark = LITERAL.charCodeAt(0);
-    let pending = "";
-    let from = 0;
-    const flush = (end: number, trim = false) => {
-      const part = pending + text.slice(from, end);
-      const kept = trim ? part.trimEnd() : part;
-      if (kept !== "") sections.text(kept);
-      pending = "";
-    };
-    for (let at = 0; at < text.length; ) {
-      const unit = text.charCodeAt(at);
-      if (marks && unit === mark) {
-        pending += text.slice(from, at);
-        from = at + 1;
-        at += 2;
-        continue;
-      }
-      const found = this.#starts[unit] === 1 ? this.#longestAt(text, at) : undefined;
-      if (!found) {
-        at++;
-        continue;
-      }
-      flush(at, found.stripBefore);
-      sections.token(found.id);
-      at += found.text.length;
-      if (found.stripAfter) at = skipBlanks(text, at);
-      from = at;
-    }
-    flush(text.length);
+  /** Whether a text of these may start with this unit: quick to ask at every character. */
+  mayStart(unit: number): boolean {
+    return this.#starts[unit] === 1;
   }
 
-  /** LITERAL in front of every position where a token could start, and of LITERAL itself. */
-  protect(text: string): string {
-    const mark = LITERAL.charCodeAt(0);
-    let out = "";
-    let from = 0;
-    for (let at = 0; at < text.length; at++) {
-      const unit = text.charCodeAt(at);
-      if (unit !== mark && (this.#starts[unit] === 0 || !this.#longestAt(text, at))) continue;
-      out += text.slice(from, at) + LITERAL;
-      from = at;
-    }
-    return out + text.slice(from);
-  }
-
-  #longestAt(text: string, from: number): FixedText | undefined {
+  longestAt(text: string, from: number): FixedText | undefined {
     let found: FixedText | undefined;
     let node = this.#root.longer.get(text.charCodeAt(from));
     for (let at = from; node && text.startsWith(node.label, at); ) {
@@ -133,6 +94,69 @@ export class FixedTexts {
     }
     return found;
   }
+
+  /** Whether `text` from here to its end is the beginning of one of these, or one of them. */
+  isBeginning(text: string, from: number): boolean {
+    if (text.length - from > LONGEST) return false;
+    let node = this.#root;
+    for (let at = from; at < text.length; at += node.label.length) {
+      const next = node.longer.get(text.charCodeAt(at));
+      if (!next || sharedLength(next.label, text, at) < Math.min(next.label.length, text.length - at))
+        return false;
+      node = next;
+    }
+    return true;
+  }
+}
+
+/** Which texts count: `all` of them, but at the places of `literals` only those that are no control tokens, `plain`. */
+export interface Counting {
+  readonly all: FixedTexts;
+  readonly plain: FixedTexts;
+}
+
+/** Hands over a text piece by piece, in order. */
+export function split({ text, literals }: Unmarked, { all, plain }: Counting, sections: Sections): void {
+  let from = 0;
+  let literal = 0;
+  const flush = (end: number) => {
+    if (end > from) sections.text(text.slice(from, end));
+  };
+  for (let at = 0; at < text.length; ) {
+    while (literals[literal] < at) literal++;
+    const texts = literals[literal] === at ? plain : all;
+    const found = texts.mayStart(text.charCodeAt(at)) ? texts.longestAt(text, at) : undefined;
+    const end = at + (found?.text.length ?? 1);
+    if (found && !(found.isWord && isInsideWord(text, at, end))) {
+      flush(found.stripBefore ? blanksBefore(text, at, from) : at);
+      sections.token(found.id, at, end);
+      from = found.stripAfter ? blanksAfter(text, end) : end;
+    }
+    at = Math.max(end, from);
+  }
+  flush(text.length);
+}
+
+/**
+ * LITERAL in front of every place where one of `controls` starts, of an end that could be the beginning of one (what the
+ * template writes next might complete it), and of LITERAL itself. All other text stays as it is, and so does the text of
+ * tokens that are no control tokens: templates see what they expect. `except`: controls that are let through.
+ */
+export function protect(text: string, controls: FixedTexts, except?: ReadonlySet<string>): string {
+  const mark = LITERAL.charCodeAt(0);
+  let out = "";
+  let from = 0;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit !== mark) {
+      if (!controls.mayStart(unit)) continue;
+      const found = controls.longestAt(text, at);
+      if (found ? except?.has(found.text) : !controls.isBeginning(text, at)) continue;
+    }
+    out += text.slice(from, at) + LITERAL;
+    from = at;
+  }
+  return out + text.slice(from);
 }
 
 /** How many units of `label` stand in `text` at `at`. */
@@ -142,9 +166,30 @@ function sharedLength(label: string, text: string, at: number): number {
   return length;
 }
 
-function skipBlanks(text: string, at: number): number {
-  while (at < text.length && /\s/.test(text[at])) at++;
+/** Where the blanks begin that end at `end`, not before `from`. */
+function blanksBefore(text: string, end: number, from: number): number {
+  while (end > from && BLANK.test(text[end - 1])) end--;
+  return end;
+}
+
+function blanksAfter(text: string, at: number): number {
+  while (at < text.length && BLANK.test(text[at])) at++;
   return at;
+}
+
+/** As the Rust library's \s and \w: Unicode's, which JavaScript's are not. */
+const BLANK = /\p{White_Space}/u;
+const WORD = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]";
+const ENDS_WITH_WORD = new RegExp(`${WORD}$`, "u");
+const STARTS_WITH_WORD = new RegExp(`^${WORD}`, "u");
+
+/** Whether a letter, digit or _ touches text [start, end) on either side. */
+function isInsideWord(text: string, start: number, end: number): boolean {
+  // Two units hold a whole character.
+  return (
+    ENDS_WITH_WORD.test(text.slice(Math.max(0, start - 2), start)) ||
+    STARTS_WITH_WORD.test(text.slice(end, end + 2))
+  );
 }
 
 /**

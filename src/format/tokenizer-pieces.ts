@@ -4,9 +4,9 @@
  * every id stands for bytes, so decoding is concatenation and only the end of a stream can be half a character.
  */
 import { ArgumentError } from "./errors.ts";
-import type { DecodeOptions, EncodeOptions, TextStream, Tokenizer } from "./tokenizer.ts";
+import type { ControlToken, DecodeOptions, EncodeOptions, TextStream, Tokenizer } from "./tokenizer.ts";
 import { byteOfToken, utf8Bytes } from "./tokenizer-bytes.ts";
-import { type FixedText, FixedTexts } from "./tokenizer-control.ts";
+import { type Counting, type FixedText, FixedTexts, protect, split } from "./tokenizer-control.ts";
 import { type Joins, Merger } from "./tokenizer-merge.ts";
 
 /** What an id is. `control` tokens are left out of decoded text; `added` ones are text, but never joined into. */
@@ -56,8 +56,11 @@ export class PieceTokenizer implements Tokenizer {
   readonly bosId: number | null;
   readonly addBos: boolean;
   readonly #vocabulary: Vocabulary;
-  readonly #plain: FixedTexts;
-  readonly #special: FixedTexts;
+  readonly controlIds: ReadonlySet<number>;
+  readonly #controls: FixedTexts;
+  /** Where control tokens are allowed, and where they are not. */
+  readonly #special: Counting;
+  readonly #plain: Counting;
   readonly #merger: Merger;
   readonly #known = new Map<string, number[]>();
   readonly #bytes: (Uint8Array | undefined)[] = [];
@@ -65,8 +68,11 @@ export class PieceTokenizer implements Tokenizer {
   constructor(vocabulary: Vocabulary) {
     const { fixed, controls, pieces, joins, place } = vocabulary;
     this.#vocabulary = vocabulary;
-    this.#plain = new FixedTexts(fixed, place);
-    this.#special = new FixedTexts([...controls, ...fixed], place);
+    const plain = new FixedTexts(fixed, place);
+    this.#plain = { all: plain, plain };
+    this.#special = { all: new FixedTexts([...controls, ...fixed], place), plain };
+    this.#controls = new FixedTexts(controls, place);
+    this.controlIds = new Set(controls.map(({ id }) => id));
     this.#merger = new Merger(joins, (character) => pieces.get(character));
     this.vocab = vocabulary.texts.length;
     this.endIds = vocabulary.endIds;
@@ -74,11 +80,11 @@ export class PieceTokenizer implements Tokenizer {
     this.addBos = vocabulary.addBos;
   }
 
-  encode(text: string, { special = false, marks = false }: EncodeOptions = {}): number[] {
+  encode(text: string, { special = false, literals = [] }: EncodeOptions = {}): number[] {
     const ids: number[] = [];
     const section = { first: true, afterToken: true };
-    const texts = special ? this.#special : this.#plain;
-    texts.split(text.replace(/\p{Surrogate}/gu, "\uFFFD"), special && marks, {
+    const whole = text.replace(/\p{Surrogate}/gu, "\uFFFD");
+    split({ text: whole, literals }, special ? this.#special : this.#plain, {
       token: (id) => {
         ids.push(id);
         section.first = false;
@@ -157,18 +163,31 @@ export class PieceTokenizer implements Tokenizer {
     };
   }
 
-  protect(text: string): string {
-    return this.#special.protect(text);
+  protect(text: string, except?: ReadonlySet<string>): string {
+    return protect(text, this.#controls, except);
+  }
+
+  controls(text: string, literals: readonly number[]): ControlToken[] {
+    const found: ControlToken[] = [];
+    split({ text, literals }, this.#special, {
+      token: (id, start, end) => {
+        if (this.controlIds.has(id)) found.push({ id, start, end });
+      },
+      text() {},
+    });
+    return found;
   }
 
   /** The bytes of one id after the other. Only the first visible piece can lose its space. */
   #spelling({ special = false, continues = false }: DecodeOptions): (id: number) => Uint8Array {
-    const { kinds, dropsFirstSpace } = this.#vocabulary;
+    const { kinds, texts, dropsFirstSpace } = this.#vocabulary;
+    const isWritten =
+      typeof special === "boolean" ? () => special : (id: number) => special.includes(texts[id]);
     let first = dropsFirstSpace && !continues;
     return (id) => {
       if (!Number.isInteger(id) || id < 0) throw new ArgumentError("token id", id, `0 to ${this.vocab - 1}`);
       const kind = kinds[id] ?? "none";
-      if (kind === "none" || (kind === "control" && !special)) return NOTHING;
+      if (kind === "none" || (kind === "control" && !isWritten(id))) return NOTHING;
       const bytes = (this.#bytes[id] ??= this.#bytesOf(id, kind));
       const drop = first && kind === "piece" && bytes[0] === BLANK;
       first = false;

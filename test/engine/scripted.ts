@@ -34,6 +34,8 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
     decode: none,
     bytes: none,
     protect: none,
+    controlIds: new Set([END]),
+    controls: none,
     stream,
   };
 }

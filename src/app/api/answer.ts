@@ -19,6 +19,8 @@ export type AnswerPart =
 
 export interface CallOptions {
   readonly reader: CallReader;
+  /** What the reader looks for, which may be control tokens. */
+  readonly marks: readonly string[];
   /** Calls behind the first are left out. */
   readonly isSingle: boolean;
 }
@@ -34,7 +36,7 @@ export class AnswerParts {
     this.#calls = calls;
   }
 
-  /** text: with control tokens written out. */
+  /** text: with MARKS and the marks of calls written out. */
   push(text: string): AnswerPart[] {
     return this.#thinking.push(text).flatMap((part) => this.#parts(part));
   }

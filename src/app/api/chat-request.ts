@@ -3,6 +3,7 @@
  * /v1/chat/completions; refuses to know how any of it is done.
  */
 import type { ChatMessage, GenerateOptions, RenderOptions } from "../../index.ts";
+import { MARKS } from "../thinking.ts";
 import type { CallOptions } from "./answer.ts";
 import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
@@ -55,8 +56,7 @@ export function readChat(fields: Fields, served: Served): ChatRequest {
     generate: {
       ...readSampling(fields, served.defaults),
       logprobs: readChatLogprobs(fields),
-      // Marks of reasoning and of calls may be control tokens.
-      special: true,
+      special: [...MARKS, ...(calls?.marks ?? [])],
     },
     calls,
     format: grammar ? { place: "tools", grammar } : format,

@@ -33,6 +33,7 @@ function toText(found: Inspection): string[] {
   return [
     `${printable(found.path)}: ${found.kind}, ${bytes(found.fileBytes)}, ${grouped(found.parameters)} parameters`,
     ...found.problems.map((problem) => `not read: ${printable(problem)}`),
+    ...found.warnings.map((warning) => `warning: ${printable(warning)}`),
     ...shapeText(found),
     ...tokenizerText(found),
     ...kvText(found),

@@ -88,6 +88,11 @@ export class LanguageModel {
     return this.#parts.template;
   }
 
+  /** What the files leave open, so that answers may be wrong: one line each, for people. */
+  get warnings(): readonly string[] {
+    return this.#parts.tokenizer.warnings;
+  }
+
   /** What was allocated, in bytes, and for how long a context. */
   get plan(): Plan {
     return this.#parts.plan;

@@ -41,6 +41,7 @@ export interface Vocabulary {
   readonly endIds: ReadonlySet<number>;
   readonly bosId: number | null;
   readonly addBos: boolean;
+  readonly warnings?: readonly string[];
 }
 
 /** Words remembered with their ids: prose repeats itself. The bounds keep it to some ten megabytes. */
@@ -55,6 +56,7 @@ export class PieceTokenizer implements Tokenizer {
   readonly endIds: ReadonlySet<number>;
   readonly bosId: number | null;
   readonly addBos: boolean;
+  readonly warnings: readonly string[];
   readonly #vocabulary: Vocabulary;
   readonly controlIds: ReadonlySet<number>;
   readonly #controls: FixedTexts;
@@ -78,6 +80,7 @@ export class PieceTokenizer implements Tokenizer {
     this.endIds = vocabulary.endIds;
     this.bosId = vocabulary.bosId;
     this.addBos = vocabulary.addBos;
+    this.warnings = vocabulary.warnings ?? [];
   }
 
   encode(text: string, { special = false, literals = [] }: EncodeOptions = {}): number[] {

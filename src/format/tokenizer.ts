@@ -46,6 +46,8 @@ export interface Tokenizer {
    * takes it along; `unmark` makes of it the `literals` of `encode`.
    */
   protect(text: string, except?: ReadonlySet<string>): string;
+  /** What its file leaves open, so that text may be cut wrongly: one line each, for people. */
+  readonly warnings: readonly string[];
   /** Ids that only a template may write: text that looks like one becomes it only with `special`. */
   readonly controlIds: ReadonlySet<number>;
   /** The control tokens that `encode` with `special` finds in a text, and where. */

@@ -27,6 +27,7 @@ const tokenizer: Tokenizer = {
   stream: () => ({ push: (id) => tokenizer.decode([id]), end: () => "" }),
   bytes: () => new Uint8Array(0),
   protect: (text) => text,
+  warnings: [],
   controlIds: new Set(),
   controls: () => [],
 };

@@ -34,6 +34,7 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
     decode: none,
     bytes: none,
     protect: none,
+    warnings: [],
     controlIds: new Set([END]),
     controls: none,
     stream,

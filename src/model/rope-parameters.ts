@@ -15,6 +15,8 @@ const KINDS: Readonly<Record<LayerKind, string>> = { full: "full_attention", sli
 const BASES: Readonly<Record<LayerKind, number>> = { full: 1_000_000, sliding: 10_000 };
 const BASE = 10_000;
 
+const ORIGINAL = "original_max_position_embeddings";
+
 /** One RoPE for all layers. */
 export function ropeOf(config: Fields, headDim: number): RopeConfig {
   // An empty object counts as missing.
@@ -24,17 +26,20 @@ export function ropeOf(config: Fields, headDim: number): RopeConfig {
   const parameters = given ?? new Fields({}, config.place);
   for (const kind of Object.values(KINDS)) refuse(parameters, kind);
   const base = parameters.has("rope_theta") ? parameters : config;
+  // Beside rope_parameters it takes precedence over the one inside.
+  const own = config.has(ORIGINAL) ? { [ORIGINAL]: config.value(ORIGINAL) } : {};
+  const merged = new Fields({ ...parameters.values, ...own }, parameters.place);
   return {
-    frequencies: scaled(base.number("rope_theta", BOUNDS.ropeBase, BASE), parameters, config, headDim),
+    frequencies: scaled(base.number("rope_theta", BOUNDS.ropeBase, BASE), merged, config, headDim),
   };
 }
 
 /** Gemma 3's: one for each kind of layer, of which either may be missing. `rope_scaling` concerns the full layers. */
 export function ropesByKind(config: Fields, headDim: number): Record<LayerKind, RopeConfig> {
   const parameters = config.object("rope_parameters");
-  // Transformers reads past what stands beside the kinds.
-  for (const key of Object.keys(parameters?.values ?? {}))
-    if (!Object.values(KINDS).includes(key)) refuse(parameters!, key);
+  // Transformers reads past what stands beside the kinds; only "default" says nothing.
+  for (const [key, value] of Object.entries(parameters?.values ?? {}))
+    if (!Object.values(KINDS).includes(key) && value !== "default") refuse(parameters!, key);
   const scaling = config.object("rope_scaling");
   // It would be read past as well: the default's rope_type stays.
   if (scaling && !scaling.has("rope_type")) refuse(scaling, "type");
@@ -74,20 +79,14 @@ function scaled(base: number, parameters: Fields, config: Fields, headDim: numbe
       const high = factor("high_freq_factor");
       if (high <= low)
         throw new FormatError(place, `high_freq_factor is ${high}`, `above low_freq_factor, which is ${low}`);
-      // Beside rope_parameters it takes precedence; nowhere, the context is meant.
-      const holder = config.has("original_max_position_embeddings") ? config : parameters;
-      const key = holder.has("original_max_position_embeddings")
-        ? "original_max_position_embeddings"
-        : "max_position_embeddings";
-      const originalContext = (key === "max_position_embeddings" ? config : holder).number(
-        key,
-        BOUNDS.trainedContext,
-      );
+      const original = parameters.has(ORIGINAL)
+        ? parameters.number(ORIGINAL, BOUNDS.trainedContext)
+        : config.number("max_position_embeddings", BOUNDS.trainedContext);
       return llama3Scaled(plain, {
         factor: factor("factor"),
         lowFrequencyFactor: low,
         highFrequencyFactor: high,
-        originalContext,
+        originalContext: original,
       });
     }
     default:

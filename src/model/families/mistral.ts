@@ -1,7 +1,8 @@
 /** Mistral: Llama with a window over all layers, in its first version. In GGUF it is "llama", without a window. */
 import { BOUNDS } from "../bounds.ts";
+import type { LayerKind } from "../config.ts";
 import { all } from "../keys.ts";
-import { DEFAULTS, type FolderType, folderKeys, full, type Layers, layerTypes } from "./family.ts";
+import { DEFAULTS, type FolderType, folderKeys, full, layerTypes } from "./family.ts";
 
 export const mistralFolder: FolderType = {
   family: "llama",
@@ -15,17 +16,13 @@ export const mistralFolder: FolderType = {
   activation: "hidden_act",
   layers(config, layers) {
     const window = config.numberOrNull("sliding_window", BOUNDS.window);
-    const found: Layers =
-      window === null ? full(layers) : { kinds: new Array(layers).fill("sliding"), window };
-    // MistralModel has one mask for all layers; other kinds belong to Ministral.
+    // With kinds of layers transformers takes it for Ministral, whose layers differ.
     const types = layerTypes(config, layers);
-    if (types?.some((kind, i) => kind !== found.kinds[i]))
-      throw config.error(
-        "layer_types",
-        config.value("layer_types"),
-        "kinds that agree with sliding_window in mistral",
-      );
-    return found;
+    if (types?.includes("sliding") && window === null)
+      throw config.error("sliding_window", null, "a number, for the sliding layers of layer_types");
+    if (window === null) return full(layers);
+    const kinds = types ?? new Array<LayerKind>(layers).fill("sliding");
+    return { kinds, window: kinds.includes("sliding") ? window : 0 };
   },
   biases: () => [],
 };

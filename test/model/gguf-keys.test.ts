@@ -4,7 +4,9 @@
  */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import type { Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
+import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { assemble } from "../../src/engine/assemble.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
@@ -24,9 +26,12 @@ const BASE = file("base");
 const PLAIN = [20, 167, 52, 186, 293, 268, 167, 205, 52, 167, 52, 105];
 const SCALED = [55, 161, 265, 265, 302, 178, 73, 181, 167, 105, 101, 101];
 
-async function ids(bytes: Uint8Array): Promise<readonly number[]> {
+async function ids(
+  bytes: Uint8Array,
+  device: () => Device | Promise<Device> = referenceDevice,
+): Promise<readonly number[]> {
   const checkpoint = await ggufCheckpoint(bufferSource("file", bytes));
-  const model = await assemble(checkpoint, referenceDevice, { kv: "f16" });
+  const model = await assemble(checkpoint, device, { kv: "f16" });
   try {
     return (await model.generate(PROMPT, { raw: true, maxTokens: 12, ignoreEnd: true }).result()).ids;
   } finally {
@@ -85,6 +90,7 @@ describe("a llama in GGUF says what llama.cpp says", () => {
     ["a window, which llama has not", () => withKeys(["llama.attention.sliding_window", T.u32, 4]), PLAIN],
   ])("with %s", async (_, bytes, expected) => {
     expect(await ids(await bytes())).toEqual(expected);
+    expect(await ids(await bytes(), () => wasmDevice({ threads: 1 }))).toEqual(expected);
   });
 });
 

@@ -130,9 +130,10 @@ export function split({ text, literals }: Unmarked, { all, plain }: Counting, se
     if (found && !(found.isWord && isInsideWord(text, at, end))) {
       flush(found.stripBefore ? blanksBefore(text, at, from) : at);
       sections.token(found.id, at, end);
+      // As the Rust library: tokens of blanks are found also in the blanks that belong to this one.
       from = found.stripAfter ? blanksAfter(text, end) : end;
     }
-    at = Math.max(end, from);
+    at = end;
   }
   flush(text.length);
 }

@@ -54,6 +54,10 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
     unknownId: typeof model.unk_token === "string" ? (names.find(model.unk_token) ?? null) : null,
     fixed: added.fixed,
     controls: added.controls,
+    // Of texts that become equal the last counts in the Rust library, the first in ours.
+    normalized: added.normalized
+      .map((token) => ({ ...token, text: pipeline.normalize(token.text) }))
+      .reverse(),
     wholeWords: model.ignore_merges === true,
     bosId,
     addBos: bosId !== null && (startsWithToken(json.post_processor, texts[bosId]) ?? names.asksForBos()),
@@ -106,12 +110,14 @@ class TokenTable {
 
 /**
  * Added tokens are found in the text as they stand. Control tokens leave `pieces`, so that joining never gives one;
- * the others (runs of ▁ in Gemma) may also be joined into.
+ * the others (runs of ▁ in Gemma) may also be joined into. Those that are "normalized" are found in normalized text, but
+ * not control tokens: templates write them, and a normalizer that puts a space in front would hide them.
  */
 function readAdded(value: unknown, tokens: TokenTable) {
   const { pieces } = tokens;
   const fixed: FixedText[] = [];
   const controls: FixedText[] = [];
+  const normalized: FixedText[] = [];
   const ends: number[] = [];
   const byText = new Map<string, number>();
   if (value !== undefined && !Array.isArray(value)) {
@@ -119,19 +125,25 @@ function readAdded(value: unknown, tokens: TokenTable) {
   }
   for (const [at, entry] of (value ?? []).entries()) {
     const where = `${PLACE}: added_tokens[${at}]`;
-    const { id: rawId, content, special, lstrip, rstrip } = asObject(entry, where);
+    const { id: rawId, content, special, ...flags } = asObject(entry, where);
     if (typeof content !== "string") throw new FormatError(`${where}.content`, describe(content), "a text");
     const control = special === true || isEndText(content);
     const kind = control ? "control" : pieces.has(content) ? "piece" : "added";
     const id = tokens.put(rawId, content, kind, () => `${where}.id`);
-    const text = { id, text: content, stripBefore: lstrip === true, stripAfter: rstrip === true };
+    const text = {
+      id,
+      text: content,
+      stripBefore: flags.lstrip === true,
+      stripAfter: flags.rstrip === true,
+      isWord: flags.single_word === true,
+    };
     const guarded = control || looksLikeControl(content);
     if (guarded) pieces.delete(content);
-    (guarded ? controls : fixed).push(text);
+    (guarded ? controls : flags.normalized === true ? normalized : fixed).push(text);
     byText.set(content, id);
     if (isEndText(content)) ends.push(id);
   }
-  return { fixed, controls, ends, byText };
+  return { fixed, controls, normalized, ends, byText };
 }
 
 /** The merges, written "a b" or ["a", "b"]. FormatError for one that names what is no token. */

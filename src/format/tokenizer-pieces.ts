@@ -29,6 +29,10 @@ export interface Vocabulary {
   /** Tokens found in any text, and those found only where control tokens are allowed. */
   readonly fixed: readonly FixedText[];
   readonly controls: readonly FixedText[];
+  /** tokenizer.json's "normalized" tokens: found in what `normalize` makes of the text between those of `fixed`. */
+  readonly normalized?: readonly FixedText[];
+  /** What is done to a section of text before it is cut; default: nothing. */
+  normalize?(text: string): string;
   /** The words of a section of text. `afterToken`: at the start or behind a fixed text; `first`: at the start. */
   words(text: string, section: { first: boolean; afterToken: boolean }): string[];
   /** A word as the vocabulary spells it. */
@@ -63,16 +67,20 @@ export class PieceTokenizer implements Tokenizer {
   /** Where control tokens are allowed, and where they are not. */
   readonly #special: Counting;
   readonly #plain: Counting;
+  /** null: there are none. */
+  readonly #normalized: Counting | null;
   readonly #merger: Merger;
   readonly #known = new Map<string, number[]>();
   readonly #bytes: (Uint8Array | undefined)[] = [];
 
   constructor(vocabulary: Vocabulary) {
-    const { fixed, controls, pieces, joins, place } = vocabulary;
+    const { fixed, controls, normalized = [], pieces, joins, place } = vocabulary;
     this.#vocabulary = vocabulary;
     const plain = new FixedTexts(fixed, place);
     this.#plain = { all: plain, plain };
     this.#special = { all: new FixedTexts([...controls, ...fixed], place), plain };
+    const inside = new FixedTexts(normalized, place);
+    this.#normalized = normalized.length > 0 ? { all: inside, plain: inside } : null;
     this.#controls = new FixedTexts(controls, place);
     this.controlIds = new Set(controls.map(({ id }) => id));
     this.#merger = new Merger(joins, (character) => pieces.get(character));
@@ -87,16 +95,23 @@ export class PieceTokenizer implements Tokenizer {
     const ids: number[] = [];
     const section = { first: true, afterToken: true };
     const whole = text.replace(/\p{Surrogate}/gu, "\uFFFD");
+    const { normalize = (part: string) => part } = this.#vocabulary;
+    const token = (id: number) => {
+      ids.push(id);
+      section.first = false;
+      section.afterToken = true;
+    };
+    const cut = (part: string) => {
+      for (const word of this.#vocabulary.words(part, section)) this.#encodeWord(word, ids);
+      section.first = false;
+      section.afterToken = false;
+    };
     split({ text: whole, literals }, special ? this.#special : this.#plain, {
-      token: (id) => {
-        ids.push(id);
-        section.first = false;
-        section.afterToken = true;
-      },
+      token,
       text: (part) => {
-        for (const word of this.#vocabulary.words(part, section)) this.#encodeWord(word, ids);
-        section.first = false;
-        section.afterToken = false;
+        const normal = normalize(part);
+        if (this.#normalized) split({ text: normal, literals: [] }, this.#normalized, { token, text: cut });
+        else cut(normal);
       },
     });
     return ids;

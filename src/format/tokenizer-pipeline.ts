@@ -12,7 +12,9 @@ import { checkPattern } from "./tokenizer-patterns.ts";
 import type { Vocabulary } from "./tokenizer-pieces.ts";
 import { cutAtSpaces, cutByPatterns, GPT2_PATTERNS, SPACE } from "./tokenizer-words.ts";
 
-export type Pipeline = Pick<Vocabulary, "words" | "spell" | "unspell" | "dropsFirstSpace">;
+export type Pipeline = Pick<Vocabulary, "words" | "spell" | "unspell" | "dropsFirstSpace"> & {
+  normalize(text: string): string;
+};
 
 type Section = Parameters<Vocabulary["words"]>[1];
 type Stage = (words: string[], section: Section) => string[];
@@ -29,8 +31,9 @@ export function pipelineOf(json: JsonObject, pieces: ReadonlyMap<string, number>
   const cut = bytes ? (word: string) => [word] : cutAtSpaces(pieces.keys());
   const decoder = decoderOf(json.decoder, bytes);
   return {
+    normalize: (text) => normalizer?.normalize(text) ?? text,
     words(text, section) {
-      let words = [normalizer === null ? text : normalizer.normalize(text)];
+      let words = [text];
       for (const stage of stages) words = stage(words, section);
       return words.flatMap((word) => (word === "" ? [] : cut(word)));
     },

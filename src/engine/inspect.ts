@@ -15,6 +15,7 @@ import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
+import { tokenizerOf } from "./assemble.ts";
 import { attempts } from "./attempts.ts";
 import { type FindOptions, openToLook } from "./find-model.ts";
 import { tokenKvBytes } from "./kv-bytes.ts";
@@ -85,7 +86,7 @@ export async function inspect(
   try {
     const tensors = [...checkpoint.tensors.values()].map(summary).sort((a, b) => b.bytes - a.bytes);
     const model = await attempt(() => openModel(checkpoint));
-    const tokenizer = await attempt(() => checkpoint.tokenizer());
+    const tokenizer = await attempt(() => (model ? tokenizerOf(model) : checkpoint.tokenizer()));
     return {
       path: path ?? name,
       kind: checkpoint.kind,

@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { openModel } from "../model/model.ts";
-import { prepare } from "./assemble.ts";
+import { prepare, tokenizerOf } from "./assemble.ts";
 import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 import { LogitsFile } from "./logits-file.ts";
@@ -55,13 +55,13 @@ export async function* verifyModel(
       checkpoint,
       () => openDevice(options),
       { kv, context: study.context, chunk, outputs, onProgress: onLoad, signal },
-      () => checkpoint.tokenizer(),
+      async (model) => ({ tokenizer: await tokenizerOf(model) }),
     );
     return {
       session: sessions[0],
       device: device.description,
       cacheBytes: plan.cacheBytes,
-      tokenizer: extra,
+      tokenizer: extra.tokenizer,
       async close() {
         try {
           await allocation.close();

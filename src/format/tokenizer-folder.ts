@@ -43,6 +43,7 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
   }
   const names = new SpecialNames(files, texts, new Map([...pieces, ...added.byText]));
   const bosId = names.id("bos_token");
+  const gaps = kinds.filter((kind) => kind === "none").length;
   return new PieceTokenizer({
     ...pipeline,
     texts,
@@ -62,6 +63,10 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
     bosId,
     addBos: bosId !== null && (startsWithToken(json.post_processor, texts[bosId]) ?? names.asksForBos()),
     endIds: new Set([...names.endIds(), ...added.ends]),
+    warnings:
+      gaps > 0
+        ? [`${gaps} of the ${kinds.length} ids of ${PLACE} have no token; one that is chosen says nothing`]
+        : [],
   });
 }
 

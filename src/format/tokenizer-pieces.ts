@@ -3,7 +3,7 @@
  * pieces, ids are spelled back as bytes. Refuses to know files; a loader hands it a `Vocabulary`. The one idea:
  * every id stands for bytes, so decoding is concatenation and only the end of a stream can be half a character.
  */
-import { ArgumentError } from "./errors.ts";
+import { ArgumentError, FormatError } from "./errors.ts";
 import type { ControlToken, DecodeOptions, EncodeOptions, TextStream, Tokenizer } from "./tokenizer.ts";
 import { byteOfToken, utf8Bytes } from "./tokenizer-bytes.ts";
 import { type Counting, type FixedText, FixedTexts, protect, split } from "./tokenizer-control.ts";
@@ -179,6 +179,29 @@ export class PieceTokenizer implements Tokenizer {
       push: (id) => decoder.decode(spelling(id), { stream: true }),
       end: () => decoder.decode(),
     };
+  }
+
+  fit(rows: number): Tokenizer {
+    if (rows >= this.vocab) return this;
+    const { kinds, texts, place, bosId, unknownId, ...rest } = this.#vocabulary;
+    const needed = kinds.findIndex((kind, id) => id >= rows && (kind === "piece" || kind === "byte"));
+    const lost = needed >= 0 ? needed : bosId !== null && bosId >= rows ? bosId : null;
+    if (lost !== null)
+      throw new FormatError(
+        place,
+        `${this.vocab} tokens, of which ${JSON.stringify(texts[lost])} is number ${lost}`,
+        `${rows}, for the model's matrix has so many rows`,
+      );
+    const within = (tokens: readonly FixedText[] = []) => tokens.filter(({ id }) => id < rows);
+    return new PieceTokenizer({
+      ...rest,
+      ...{ place, bosId, kinds: kinds.slice(0, rows), texts: texts.slice(0, rows) },
+      unknownId: unknownId !== null && unknownId < rows ? unknownId : null,
+      fixed: within(rest.fixed),
+      controls: within(rest.controls),
+      normalized: within(rest.normalized),
+      endIds: new Set([...this.endIds].filter((id) => id < rows)),
+    });
   }
 
   protect(text: string, except?: ReadonlySet<string>): string {

@@ -48,6 +48,11 @@ export interface Tokenizer {
   protect(text: string, except?: ReadonlySet<string>): string;
   /** What its file leaves open, so that text may be cut wrongly: one line each, for people. */
   readonly warnings: readonly string[];
+  /**
+   * For a matrix of so many rows: tokens beyond it that are found by their text become text (Gemma 3 has one for images).
+   * FormatError when a token that any text may need, or the bos, is beyond.
+   */
+  fit(rows: number): Tokenizer;
   /** Ids that only a template may write: text that looks like one becomes it only with `special`. */
   readonly controlIds: ReadonlySet<number>;
   /** The control tokens that `encode` with `special` finds in a text, and where. */

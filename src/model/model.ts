@@ -16,6 +16,7 @@ import { gemma3 } from "./gemma3.ts";
 import type { Parts } from "./layers.ts";
 import { llama } from "./llama.ts";
 import { type FoundTensor, findTensor } from "./names.ts";
+import { sliceRows } from "./tensors.ts";
 import { refuseUnread } from "./unread.ts";
 
 interface Family {
@@ -69,11 +70,32 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
   };
 }
 
+/**
+ * The model with the first `vocab` of its ids: rows of the embedding and the output beyond them are not read. Published
+ * matrices may have more rows than there are tokens, up to a round number: Qwen 2.5's has 271.
+ */
+export function withIds(model: Model, vocab: number): Model {
+  if (vocab >= model.config.vocab) return model;
+  const { checkpoint } = model;
+  const config = { ...model.config, vocab };
+  const sources = new Map<string, FoundTensor>();
+  return {
+    ...model,
+    config,
+    record: (options) => record(checkpoint, config, options, sources, model.config.vocab),
+    tensor: (weight) => sources.get(weight.name)!.tensor,
+  };
+}
+
+/** What has a row, or a value, for each id. */
+const BY_ID = ["embedding", "output", "outputBias"];
+
 function record(
   checkpoint: Checkpoint,
   config: ModelConfig,
   options: GraphOptions,
   sources: Map<string, FoundTensor>,
+  rows = config.vocab,
 ): Graph {
   const family = FAMILIES[config.family];
   const op = new Recorder(options.maxTokens, options.maxOutputs);
@@ -100,7 +122,8 @@ function record(
     const where = layer === undefined ? name : `${name} of layer ${layer}`;
     if (!found)
       throw new FormatError(checkpoint.name, `no tensor for ${where}, which ${config.family} needs`);
-    return found;
+    if (config.vocab === rows || !BY_ID.includes(name)) return found;
+    return { ...found, tensor: sliceRows(found.tensor, 0, config.vocab, `the first of ${rows} rows`) };
   };
 
   const ropes = new Map<LayerKind, Rope>();

@@ -28,6 +28,7 @@ const tokenizer: Tokenizer = {
   bytes: () => new Uint8Array(0),
   protect: (text) => text,
   warnings: [],
+  fit: () => tokenizer,
   controlIds: new Set(),
   controls: () => [],
 };

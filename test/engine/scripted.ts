@@ -35,6 +35,7 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
     bytes: none,
     protect: none,
     warnings: [],
+    fit: none,
     controlIds: new Set([END]),
     controls: none,
     stream,

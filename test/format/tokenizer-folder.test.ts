@@ -239,3 +239,22 @@ describe("flags of added tokens", () => {
       expect(tokenizer.encode(text), text).toContain(276);
   });
 });
+
+it("warns of ids without a token, and drops those beyond a matrix that only their text gives", async () => {
+  const gap = [...llamaLike().added_tokens, { id: 12, content: "<image>", special: true }];
+  const tokenizer = await tokenizerFromFolder({ tokenizer: llamaLike({ added_tokens: gap }) });
+  expect(tokenizer.warnings).toEqual([
+    expect.stringMatching(/^3 of the 13 ids of tokenizer.json have no token/),
+  ]);
+  expect(tokenizer.encode("<image>", { special: true })).toEqual([12]);
+  const fitted = tokenizer.fit(9);
+  expect([fitted.vocab, fitted.encode("<image>", { special: true })]).toEqual([
+    9,
+    tokenizer.encode("<image>"),
+  ]);
+  expect(tokenizer.fit(100)).toBe(tokenizer);
+  expect(() => tokenizer.fit(8)).toThrow(
+    /13 tokens, of which "▁▁" is number 8; allowed: 8, for the model's matrix/,
+  );
+  expect((await tokenizerFromFolder({ tokenizer: llamaLike() })).warnings).toEqual([]);
+});

@@ -111,7 +111,7 @@ describeGpu("a profile of a model", () => {
     const device = () => softwareGpu().then((gpu) => webgpuDevice(gpu));
     const options = { chunk: 16, context: 96 };
     const checkpoint = syntheticCheckpoint(TINY);
-    const { sessions, allocation } = await prepare(checkpoint, device, options, async () => {});
+    const { sessions, allocation } = await prepare(checkpoint, device, options, async () => ({}));
     const [session] = sessions;
     try {
       const tests = { prompt: [16], generate: [1], depth: [40], repetitions: 1, profile: true };

@@ -122,6 +122,11 @@ export class LanguageModel {
     return encodeChat(tokenizer, template, messages, options.template, this.#answers);
   }
 
+  /** The tokens of a conversation, as `encode` gave them, whose answer begins with this text. */
+  begin(conversation: readonly number[], text: string): number[] {
+    return this.#answers.begin(conversation, text);
+  }
+
   /**
    * Generates a continuation. Iterate over the result for pieces of text as they come; `result()` has counts, timings
    * and the stop reason. What the caches hold already of the prompt's beginning is not processed again.

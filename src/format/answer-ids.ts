@@ -19,6 +19,8 @@ const MOST_IDS = 2 ** 20;
 interface Ending {
   readonly length: number;
   readonly code: number;
+  /** Ids of the answer that the prompt holds already. */
+  readonly begun?: readonly number[];
 }
 
 interface Answer {
@@ -71,10 +73,19 @@ export class AnswerIds {
     return prompt;
   }
 
+  /** A prompt that `encode` has given, and the ids of a text that its answer begins with. */
+  begin(prompt: readonly number[], text: string): number[] {
+    const begun = this.#tokenizer.encode(text);
+    const ids = [...prompt, ...begun];
+    const ending = this.#endings.get(prompt);
+    if (ending) this.#endings.set(ids, { ...ending, begun });
+    return ids;
+  }
+
   /** `ids` were generated after `prompt`. Nothing happens for a prompt that `encode` has not given. */
   remember(prompt: readonly number[], ids: readonly number[]): void {
     const ending = this.#endings.get(prompt);
-    if (ending) this.#keep(ending, ids);
+    if (ending) this.#keep(ending, [...(ending.begun ?? []), ...ids]);
   }
 
   /** `ids` are a whole conversation, as a saved cache holds it. */
@@ -157,7 +168,7 @@ export class AnswerIds {
       for (; i < ids.length && !tokenizer.controlIds.has(ids[i]) && done < wanted.length; i++) {
         let bytes = tokenizer.bytes(ids[i]);
         if (done === 0 && wanted[0] !== BLANK && this.#dropsSpace(ids[i])) bytes = bytes.subarray(1);
-        if (!bytes.every((byte, at) => byte === wanted[done + at])) return known;
+        if (!bytes.every((byte, k) => byte === wanted[done + k])) return known;
         done += bytes.length;
       }
       if (done < wanted.length) return known;

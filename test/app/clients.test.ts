@@ -240,7 +240,17 @@ describe("an answer that is begun", () => {
     const opening = tokenizer.encode("Whales? <think>\n");
     const generate: LanguageModel["generate"] = (prompt, options) => model.generate(prompt, options);
     const { chatTemplate, config, plan, activity } = model;
-    const thinker = { tokenizer, chatTemplate, config, plan, activity, generate, encode: () => opening };
+    const begin: LanguageModel["begin"] = (ids, text) => model.begin(ids, text);
+    const thinker = {
+      tokenizer,
+      chatTemplate,
+      config,
+      plan,
+      activity,
+      generate,
+      encode: () => opening,
+      begin,
+    };
     const thinking = serving(thinker as unknown as LanguageModel);
     const ask = async (content: string) => {
       const messages = [MESSAGES[1], { role: "assistant", content }];

@@ -166,6 +166,17 @@ describe("the server", () => {
     }
   });
 
+  it("reuses an answer that a client had begun", async () => {
+    const { says, letters, ask } = await talk();
+    const messages = [{ role: "user", content: "Hi" }];
+    says(letters("lo there"));
+    const first = await ask({ messages: [...messages, { role: "assistant", content: "Hel" }] });
+    says([]);
+    const answer = { role: "assistant", content: "Hello there" };
+    const second = await ask({ messages: [...messages, answer, { role: "user", content: "?" }] });
+    expect(second.cached).toBe(first.usage.prompt_tokens + first.usage.completion_tokens - 1);
+  });
+
   it("shows no control token in an answer, nor end tokens that it was told to ignore", async () => {
     const { says, ask, letters } = await talk();
     const messages = [{ role: "user", content: "Hi" }];

@@ -65,6 +65,16 @@ describe("an answer in a later conversation", () => {
     expect(controls(encode(...talk))).toEqual([1, 4, 2, 5, 2, 4, 2, 5]);
   });
 
+  it("that was begun for the model is known with its beginning", async () => {
+    const { answers, letters, encode } = await needle();
+    const first = encode(user("Hi"));
+    const begun = answers.begin(first, "Hel");
+    const ids = letters("lo there");
+    answers.remember(begun, [...ids, END]);
+    const second = encode(user("Hi"), said("Hello there"), user("Go on"));
+    expect(second.slice(0, begun.length + ids.length + 1)).toEqual([...begun, ...ids, END]);
+  });
+
   it("is cut again when it, or what stands in front of it, was changed", async () => {
     const { answers, letters, encode, again } = await needle();
     answers.remember(encode(user("Hi")), [...letters("Yes"), END]);

@@ -36,7 +36,7 @@ export async function chat(served: Served, request: Request): Promise<Response> 
   const { begun } = asked;
   const promptIds = encode(served, asked.messages, { template: asked.template });
   const { tokenizer, chatTemplate } = served.model;
-  const ids = begun === "" ? promptIds : fitting(served, [...promptIds, ...tokenizer.encode(begun)]);
+  const ids = begun === "" ? promptIds : fitting(served, served.model.begin(promptIds, begun));
   // What the template's last words have opened.
   const promptEnd = tokenizer.decode(promptIds.slice(-16), { special: true });
   const opened = openedSection(promptEnd);

@@ -73,7 +73,7 @@ function normalizerOf(part: unknown): SequenceNormalizer | null {
     // In a replacement JavaScript would read $& and the like; in the Rust library it is plain text.
     typeof one.content === "string" ? { ...one, content: one.content.replaceAll("$", "$$$$") } : one,
   );
-  return built("normalizer", () => new SequenceNormalizer({ type: "Sequence", normalizers }));
+  return built("normalizer", part, () => new SequenceNormalizer({ type: "Sequence", normalizers }));
 }
 
 /** How many characters a Replace makes of one; 1 for what does not lengthen. */
@@ -103,7 +103,7 @@ function patternLength(value: unknown, where: string): number {
 
 function splitOf(part: JsonObject): RegExp {
   patternLength(part.pattern, `${PLACE}: pre_tokenizer`);
-  return built("pre-tokenizer", () => new SplitPreTokenizer(part)).pattern;
+  return built("pre-tokenizer", part, () => new SplitPreTokenizer(part)).pattern;
 }
 
 /** What stands between the matches of the pattern. */
@@ -119,11 +119,12 @@ function between(pattern: RegExp): (word: string) => string[] {
   };
 }
 
-function built<Part>(name: string, build: () => Part): Part {
+/** The library's own message may hold any value of the file, in JavaScript's words. */
+function built<Part>(name: string, part: unknown, build: () => Part): Part {
   try {
     return build();
-  } catch (cause) {
-    throw new UnsupportedError(`the ${name} of ${PLACE} (${(cause as Error).message})`);
+  } catch {
+    throw new UnsupportedError(`the ${name} ${describe(part)} of ${PLACE}`);
   }
 }
 

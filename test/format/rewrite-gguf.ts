@@ -15,7 +15,7 @@ export async function rewriteGguf(
 ): Promise<Uint8Array> {
   const { metadata, tensors } = await readGguf(bufferSource("file", bytes));
   const content: GgufContent = {
-    keys: Object.entries(metadata).map(([key, value]) => typed(key, value)),
+    keys: Object.entries(metadata).map(([key, value]) => typedKey(key, value)),
     tensors: [],
   };
   for (const tensor of tensors.values()) {
@@ -32,7 +32,8 @@ export async function rewriteGguf(
   return writeGguf(content);
 }
 
-function typed(key: string, value: unknown): KeyValue {
+/** A value as readGguf gives it, with a type that holds it. */
+export function typedKey(key: string, value: unknown): KeyValue {
   if (typeof value === "string") return [key, T.string, value];
   if (typeof value === "boolean") return [key, T.bool, value ? 1 : 0];
   if (typeof value === "number") return [key, Number.isInteger(value) && value >= 0 ? T.u32 : T.f32, value];

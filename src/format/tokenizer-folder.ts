@@ -18,7 +18,7 @@ export interface TokenizerFiles {
   tokenizer: unknown;
   /** tokenizer_config.json */
   config?: unknown;
-  /** generation_config.json, for the ids that end a text. */
+  /** generation_config.json, or config.json in its place, for the ids that end a text. */
   generation?: unknown;
   /** special_tokens_map.json, for names that tokenizer_config.json lacks. */
   specialTokens?: unknown;
@@ -226,7 +226,7 @@ class SpecialNames {
     const ids = (Array.isArray(listed) ? listed : [listed]).map((id) => {
       if (Number.isInteger(id) && id >= 0 && id < this.texts.length) return id as number;
       throw new FormatError(
-        "generation_config.json: eos_token_id",
+        "generation_config.json (or config.json without it): eos_token_id",
         describe(id),
         `0 to ${this.texts.length - 1}`,
       );

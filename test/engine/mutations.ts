@@ -268,7 +268,7 @@ function changeKey(random: Random, keys: KeyValue[]): void {
         of === T.f32 ? random.pick([Number.NaN, Number.POSITIVE_INFINITY, 1e30, -1]) : number(random, 1) | 0;
     else if (roll < 0.5)
       changed[entry] = random.pick(["", "<s>", "<0xZZ>", "a", "\ud800", "x".repeat(2000), "▁▁"]);
-    else if (roll < 0.6) changed.length = random.pick([0, 1, changed.length - 1]);
+    else if (roll < 0.6) changed.splice(random.pick([0, 1, changed.length - 1]));
     else changed.push(...changed.slice(0, 3));
     keys[at] = [
       key,

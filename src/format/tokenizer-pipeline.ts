@@ -78,13 +78,20 @@ function normalizerOf(part: unknown): SequenceNormalizer | null {
 
 /** How many characters a Replace makes of one; 1 for what does not lengthen. */
 function growthOf({ type, pattern, content, prepend }: JsonObject): number {
-  if (type === "Prepend" && typeof prepend === "string" && prepend.length > LONGEST_PREFIX)
+  // The library would write out whatever stands there.
+  for (const [kind, key, value] of [
+    ["Prepend", "prepend", prepend],
+    ["Replace", "content", content],
+  ])
+    if (type === kind && typeof value !== "string")
+      throw new FormatError(`${PLACE}: normalizer.${key}`, describe(value), "a text");
+  if (type === "Prepend" && (prepend as string).length > LONGEST_PREFIX)
     throw new UnsupportedError(
-      `the normalizer Prepend of ${prepend.length} characters (${PLACE}; at most ${LONGEST_PREFIX})`,
+      `the normalizer Prepend of ${(prepend as string).length} characters (${PLACE}; at most ${LONGEST_PREFIX})`,
     );
   if (type !== "Replace") return 1;
   const least = patternLength(pattern, `${PLACE}: normalizer`);
-  return typeof content === "string" ? Math.max(1, content.length / least) : 1;
+  return Math.max(1, (content as string).length / least);
 }
 
 /**

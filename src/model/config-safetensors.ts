@@ -6,7 +6,7 @@ import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError, UnsupportedError } from "../format/errors.ts";
 import { describe } from "../format/json.ts";
 import { BOUNDS } from "./bounds.ts";
-import { checkConfig, type ModelConfig } from "./config.ts";
+import { checkConfig, headDimOf, type ModelConfig } from "./config.ts";
 import type { FolderType } from "./families/family.ts";
 import { gemma3Folder, gemma3ImagesFolder } from "./families/gemma3.ts";
 import { llamaFolder } from "./families/llama.ts";
@@ -81,12 +81,6 @@ export function configFromSafetensors(checkpoint: Checkpoint): ModelConfig {
     },
     place,
   );
-}
-
-/** The head size where a file leaves it to the width. */
-export function headDimOf(hidden: number, heads: number, place: string): number {
-  if (hidden % heads === 0) return hidden / heads;
-  throw new FormatError(place, `${hidden} values over ${heads} heads without a head size`, "a multiple");
 }
 
 /** Both matrices in the file are two matrices, whatever the config says: transformers ties equal ones only. */

@@ -92,3 +92,9 @@ export function checkConfig(config: ModelConfig, place: string): ModelConfig {
 export function slidingPattern(layers: number, period: number): LayerKind[] {
   return Array.from({ length: layers }, (_, i) => ((i + 1) % period === 0 ? "full" : "sliding"));
 }
+
+/** The head size where a file leaves it to the width. */
+export function headDimOf(hidden: number, heads: number, place: string): number {
+  if (hidden % heads === 0) return hidden / heads;
+  throw new FormatError(place, `${hidden} values over ${heads} heads without a head size`, "a multiple");
+}

@@ -196,6 +196,18 @@ describe("tokenizer.json", () => {
     printed.mockRestore();
   });
 
+  it("a prefix or a replacement that is no text", async () => {
+    const parts = {
+      prepend: { type: "Prepend", prepend: 5 },
+      content: { type: "Replace", pattern: { String: "a" } },
+    };
+    for (const [key, normalizer] of Object.entries(parts)) {
+      const failure = tokenizerFromFolder({ tokenizer: { ...folder(), normalizer } });
+      await expect(failure).rejects.toThrow(new RegExp(`normalizer.${key}: (5|missing); allowed: a text`));
+      await expect(failure).rejects.toBeInstanceOf(FormatError);
+    }
+  });
+
   it("a replacement is text, whatever JavaScript reads in it", async () => {
     const vocab = Object.fromEntries([..."a$&b"].map((text, id) => [text, id]));
     const json = { ...folder(), ...model({ vocab, merges: [] }), ...replaced(1, "$&") };

@@ -47,6 +47,7 @@ export function configFromSafetensors(checkpoint: Checkpoint): ModelConfig {
   if (own !== outer) checkKeys(own, keys, NARROWING_FOLDER);
   const config = new Fields({ ...defaults, ...own.values }, own.place);
 
+  const name = config.value("_name_or_path");
   const layers = config.number("num_hidden_layers", BOUNDS.layers);
   const hidden = config.number("hidden_size", BOUNDS.hidden);
   const heads = config.number("num_attention_heads", BOUNDS.heads);
@@ -58,7 +59,7 @@ export function configFromSafetensors(checkpoint: Checkpoint): ModelConfig {
   return checkConfig(
     {
       family,
-      name: config.text("_name_or_path", type),
+      name: typeof name === "string" ? name : type,
       layers,
       hidden,
       heads,

@@ -46,7 +46,7 @@ export function checkKeys(fields: Fields, keys: Keys, narrowing: Keys): void {
  * quantization is read where tensors are (safetensors.ts).
  */
 export const COMMON_FOLDER: Keys = {
-  ...all("read", "model_type", "quantization", "quantization_config", "_name_or_path"),
+  ...all("read", "model_type", "quantization", "quantization_config"),
   // The language model's shape; a missing one has transformers' default.
   ...all("read", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
   ...all("read", "num_attention_heads", "num_key_value_heads", "head_dim"),
@@ -61,8 +61,8 @@ export const COMMON_FOLDER: Keys = {
   // What transformers gives back, and how it splits work; not what it computes.
   ...all("harmless", "use_cache", "output_hidden_states", "output_attentions", "return_dict"),
   ...all("harmless", "chunk_size_feed_forward", "id2label", "label2id", "problem_type", "num_labels"),
-  ...all("harmless", "attn_implementation", "_attn_implementation", "auto_map"),
-  is_encoder_decoder: only(false),
+  ...all("harmless", "attn_implementation", "_attn_implementation", "auto_map", "_name_or_path"),
+  is_encoder_decoder: only(null, false),
   // Attention that looks ahead.
   is_causal: only(true),
   // Layers of other shapes than the rest.

@@ -28,7 +28,7 @@ export class Fields {
   }
 
   number(key: string, bound: Bound, fallback?: number): number {
-    const found = this.value(key) ?? (this.has(key) ? null : fallback);
+    const found = this.has(key) ? this.value(key) : fallback;
     if (typeof found !== "number") throw this.error(key, found, "a number");
     const allowed = outside(found, bound);
     if (allowed !== null) throw this.error(key, found, allowed);

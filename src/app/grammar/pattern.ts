@@ -12,6 +12,8 @@ import { type AddRule, MANY, repeated } from "./repeats.ts";
 const LONGEST = 1000;
 const DEEPEST = 40;
 const MOST_TIMES = 1000;
+/** Long repetitions of a varying number of times: a text may be cut into several in many ways, and all are followed. */
+const MOST_VARYING = 4;
 
 interface Times {
   readonly low: number;
@@ -43,6 +45,7 @@ class PatternReader {
   #at = 0;
   /** Repetitions without end, or of several times, that were read so far. */
   #repeats = 0;
+  #varying = 0;
 
   constructor(pattern: string, place: string, rule: AddRule) {
     this.#text = [...pattern];
@@ -65,7 +68,7 @@ class PatternReader {
   }
 
   #sequence(depth: number): string {
-    const parts: string[] = [];
+    const parts: { part: string; times: Times | null }[] = [];
     // The rule matches from the first character to the last anyway.
     if (depth === 0) this.#takes("^");
     while (this.#at < this.#text.length && !"|)".includes(this.#text[this.#at])) {
@@ -79,9 +82,12 @@ class PatternReader {
       // A text could be cut into such repetitions in many ways, and all would be followed.
       if (times && times.high !== 1 && this.#repeats++ > before)
         throw this.#refuse("with a repetition of repetitions");
-      parts.push(times ? this.#repeated(part, times) : part);
+      const last = parts.at(-1);
+      if (times && last?.times && last.part === part) last.times = sum(last.times, times);
+      else parts.push({ part, times });
     }
-    return parts.length === 0 ? '""' : parts.join(" ");
+    if (parts.length === 0) return '""';
+    return parts.map(({ part, times }) => (times ? this.#repeated(part, times) : part)).join(" ");
   }
 
   #atom(depth: number): string {
@@ -151,6 +157,8 @@ class PatternReader {
 
   /** In a rule of its own the part is compiled once, not for each of the times. */
   #repeated(part: string, { low, high }: Times): string {
+    if (high !== null && high - low > MANY && ++this.#varying > MOST_VARYING)
+      throw this.#refuse(`with more than ${MOST_VARYING} repetitions of 0 to more than ${MANY} times`);
     if (Math.max(low, high ?? 0) <= MANY) return repeated(part, low, high, this.#rule);
     return repeated(this.#rule(`${part} nothing`), low, high, this.#rule);
   }
@@ -185,6 +193,11 @@ class PatternReader {
   #refuse(what: string) {
     return unsupported(this.#place, `${this.#place}: a pattern ${what} is not supported in schemas`);
   }
+}
+
+/** One repetition after another of the same. */
+function sum(a: Times, b: Times): Times {
+  return { low: a.low + b.low, high: a.high === null || b.high === null ? null : a.high + b.high };
 }
 
 /** A character as JSON writes it in a string. */

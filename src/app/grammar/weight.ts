@@ -13,6 +13,14 @@ export interface Weight {
 /** Classes of so many characters of ASCII count as wide: 10 digits do not, letters do. */
 const WIDE = 16;
 
+/**
+ * About how long it takes to compile, with a vocabulary of so many tokens. Measured with those of needle (4,096), Qwen 2
+ * (151,936) and Gemma 4 (262,144) on two cores of a shared machine, 2026-11-28, XGrammar 0.1.27 in WASM.
+ */
+export function msOf({ states, wide }: Weight, vocab: number): number {
+  return states * (0.03 + vocab * 1e-6) + wide * vocab * 5e-4;
+}
+
 const TOKEN = /"((?:[^"\\]|\\x..|\\.)*)"|\[((?:[^\]\\]|\\.)*)\]|([()])|\{(\d*)(?:,(\d*))?\}|\+|[\w]+/g;
 
 /** Of the right-hand side of a rule; rules that it names are not counted. Linear in its length. */

@@ -45,7 +45,7 @@ export async function chat(served: Served, request: Request): Promise<Response> 
       "messages",
       `the answer that is begun has to end the reasoning that the template opens, by ${opened.close}`,
     );
-  const grammar = asked.format && (await openFormat(served, asked.format));
+  const grammar = asked.format && (await openFormat(served, request, asked.format));
   const openable = openableSections(tokenizer, chatTemplate?.source ?? "", promptEnd);
   const constraint = grammar && afterThinking(grammar, { opened, openable }, tokenizer);
   const run = admit(served, request, ids, asked.generate, constraint);

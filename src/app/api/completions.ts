@@ -24,7 +24,7 @@ export async function completions(served: Served, request: Request): Promise<Res
   const { stream, includeUsage, liveUsage } = readStreaming(fields);
   const ids = encode(served, prompt, { raw: true });
   const format = readFormat(fields);
-  const grammar = format && (await openFormat(served, format));
+  const grammar = format && (await openFormat(served, request, format));
   const run = admit(served, request, ids, { ...generate, raw: true }, grammar);
   const frame = {
     id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,

@@ -7,27 +7,29 @@ import { NibbleError } from "../../index.ts";
 import type { Grammar, OpenGrammar } from "../grammar/grammars.ts";
 import { literal } from "../grammar/json-rules.ts";
 import { schemaGrammar } from "../grammar/schema-grammar.ts";
+import { Size } from "../grammar/size.ts";
 import { ApiError, unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import { JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS } from "./known-fields.ts";
-import type { Served } from "./served.ts";
+import { checkRoom, type Served } from "./served.ts";
 
 export interface Format {
   /** The field that asks for it. */
   readonly place: string;
-  readonly grammar: Grammar;
+  /** Made once it is known that the prompt fits. Throws ApiError 400. */
+  grammar(): Grammar;
 }
-
-type Asked = Omit<Format, "grammar"> & { readonly text: () => string };
 
 const MOST_CHOICES = 1000;
 /** Of all choices. */
 const MOST_CHARACTERS = 100_000;
 
-/** ApiError 400, with its place, for a format that no text matches or that cannot be followed. */
-export async function openFormat({ grammars }: Served, { place, grammar }: Format): Promise<OpenGrammar> {
+/** ApiError 400, with its place, for a format that no text matches or that cannot be followed; 503 when too many wait. */
+export async function openFormat(served: Served, request: Request, format: Format): Promise<OpenGrammar> {
+  checkRoom(served);
+  const { place } = format;
   try {
-    return await grammars.open(grammar);
+    return await served.grammars.open(format.grammar(), request.signal);
   } catch (error) {
     if (!(error instanceof NibbleError && error.code === "argument")) throw error;
     throw new ApiError(400, `${place}: ${error.message}`, { param: place });
@@ -48,10 +50,10 @@ export function readFormat(fields: Fields): Format | null {
   ].filter((one) => one !== null && one !== undefined);
   if (asked === undefined) return null;
   if (other) throw unsupported(other.place, `${other.place} is not possible beside ${asked.place}`);
-  return { place: asked.place, grammar: { text: asked.text() } };
+  return asked;
 }
 
-function readResponseFormat(fields: Fields): Asked | null {
+function readResponseFormat(fields: Fields): Format | null {
   const format = fields.object("response_format")?.hold(RESPONSE_FORMAT);
   const types = ["text", "json_object", "json_schema"] as const;
   const type = format?.choice("type", types);
@@ -70,19 +72,24 @@ function readResponseFormat(fields: Fields): Asked | null {
   return { ...schema, place };
 }
 
-function anyObject(place: string): Asked {
-  return { place, text: () => schemaGrammar({ type: "object" }, place, false) };
+function anyObject(place: string): Format {
+  return { place, grammar: () => grammarOf({ type: "object" }, place, false) };
 }
 
-function bySchema(fields: Fields, name: string, isStrict = true): Asked | null {
+function bySchema(fields: Fields, name: string, isStrict = true): Format | null {
   const schema = fields.any(name);
   if (schema === undefined) return null;
   const place = fields.place(name);
-  return { place, text: () => schemaGrammar(schema, place, isStrict) };
+  return { place, grammar: () => grammarOf(schema, place, isStrict) };
+}
+
+function grammarOf(schema: unknown, place: string, isStrict: boolean): Grammar {
+  const size = new Size();
+  return { text: schemaGrammar(schema, place, isStrict, size), weight: size.weight };
 }
 
 /** One of these texts. */
-function byChoice(fields: Fields, name: string): Asked | null {
+function byChoice(fields: Fields, name: string): Format | null {
   const choices = fields.list(name);
   if (choices === undefined || choices.length === 0) return null;
   const isText = (choice: unknown): choice is string => typeof choice === "string" && choice !== "";
@@ -92,5 +99,14 @@ function byChoice(fields: Fields, name: string): Asked | null {
       name,
       `up to ${MOST_CHOICES} texts of ${MOST_CHARACTERS} characters in all, none empty`,
     );
-  return { place: fields.place(name), text: () => `root ::= ${choices.map(literal).join(" | ")}` };
+  const place = fields.place(name);
+  return {
+    place,
+    grammar() {
+      const size = new Size();
+      const all = choices.map(literal).join(" | ");
+      size.add(all, place);
+      return { text: `root ::= ${all}`, weight: size.weight };
+    },
+  };
 }

@@ -71,6 +71,17 @@ export interface Run {
   cancel(): void;
 }
 
+/** ApiError 503 when too many requests wait already, for a session or for their grammar. */
+export function checkRoom({ model, grammars, mostWaiting }: Served): void {
+  const { running, waiting } = model.activity;
+  const all = waiting + grammars.opening;
+  if (running + all < model.plan.sessions + mostWaiting) return;
+  throw new ApiError(503, `${all} requests are waiting already; try again later`, {
+    code: "queue_full",
+    headers: { "retry-after": "1" },
+  });
+}
+
 /**
  * ApiError 503 when too many wait already. `start` is called at once. The grammar is closed when the generation ends,
  * or does not begin.
@@ -82,14 +93,12 @@ export function admit(
   options: GenerateOptions & Pick<PromptOptions, "raw">,
   grammar: OpenGrammar | null,
 ): Run {
-  const { model, metrics, closing, mostWaiting } = served;
-  const { running, waiting } = model.activity;
-  if (running >= model.plan.sessions && waiting >= mostWaiting) {
+  const { model, metrics, closing } = served;
+  try {
+    checkRoom(served);
+  } catch (error) {
     grammar?.close();
-    throw new ApiError(503, `${waiting} requests are waiting already; try again later`, {
-      code: "queue_full",
-      headers: { "retry-after": "1" },
-    });
+    throw error;
   }
   const controller = new AbortController();
   const cancel = () => controller.abort();

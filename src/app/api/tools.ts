@@ -6,6 +6,7 @@
 
 import type { Grammar } from "../grammar/grammars.ts";
 import { schemaGrammar } from "../grammar/schema-grammar.ts";
+import { Size } from "../grammar/size.ts";
 import { type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
 import type { CallOptions } from "./answer.ts";
 import { type CallFormat, callFormat } from "./call-formats.ts";
@@ -18,8 +19,8 @@ export interface Tools {
   /** For the template; null: it is told of none. */
   readonly described: readonly unknown[] | null;
   readonly calls: CallOptions | null;
-  /** null: the answer is free. */
-  readonly grammar: Grammar | null;
+  /** Made once it is known that the prompt fits: throws ApiError 400. null: the answer is free. */
+  readonly grammar: (() => Grammar) | null;
 }
 
 interface Tool {
@@ -104,19 +105,26 @@ function grammarOf(
   tools: readonly Tool[],
   choice: "auto" | "required" | Tool,
   isSingle: boolean,
-): Grammar | null {
-  const filled = ({ name, place, parameters, isStrict }: Tool): FilledTag => ({
-    ...tag!(name),
-    rules: schemaGrammar(parameters, `${place}.function.parameters`, isStrict !== false),
-  });
+): (() => Grammar) | null {
+  /** The tools together are bounded, as they are compiled together. */
+  const make = (tools: readonly Tool[], grammarOf: (filled: readonly FilledTag[]) => Grammar) => () => {
+    const size = new Size();
+    const filled = tools.map(({ name, place, parameters, isStrict }) => ({
+      ...tag!(name),
+      rules: schemaGrammar(parameters, `${place}.function.parameters`, isStrict !== false, size),
+    }));
+    return { ...grammarOf(filled), weight: size.weight };
+  };
   if (choice !== "auto") {
     if (!tag)
       throw unsupported(
         "tool_choice",
         "with this model's way of writing calls, tool_choice can be auto or none",
       );
-    const allowed = choice === "required" ? tools : [choice];
-    return tagsGrammar(allowed.map(filled), isSingle || choice !== "required" ? null : separator);
+    const isOne = isSingle || choice !== "required";
+    return make(choice === "required" ? tools : [choice], (filled) =>
+      tagsGrammar(filled, isOne ? null : separator),
+    );
   }
   const strict = tools.find((tool) => tool.isStrict);
   if (!strict) return null;
@@ -125,5 +133,5 @@ function grammarOf(
       `${strict.place}.function.strict`,
       "with this model's way of writing calls, strict arguments need tool_choice required or a named tool, or are not possible",
     );
-  return triggeredGrammar(tools.map(filled), trigger);
+  return make(tools, (filled) => triggeredGrammar(filled, trigger));
 }

@@ -101,7 +101,11 @@ export function admit(
     throw error;
   }
   const controller = new AbortController();
-  const cancel = () => controller.abort();
+  const cancel = () => {
+    controller.abort();
+    // What may come next is not waited for.
+    grammar?.close();
+  };
   const start = async (onPiece: (piece: Piece) => void | Promise<void>) => {
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1000;

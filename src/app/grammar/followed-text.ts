@@ -82,6 +82,7 @@ export class FollowedText implements OpenGrammar {
     const { threads, grammar, key } = this.#options;
     if (token !== null) this.#ids.push(token);
     for (let lost = 0; ; ) {
+      if (this.#isClosed) throw new AbortedError("following a grammar");
       const reason = threads.failureOf(key);
       if (reason !== undefined) throw refused(reason);
       const { seat, isNew } = await this.#sit(signal);
@@ -113,11 +114,11 @@ export class FollowedText implements OpenGrammar {
     }
     if (this.#seat) return { seat: this.#seat, isNew: better !== null };
     const seat = await threads.take(key, grammar.weight, signal);
+    this.#seat = seat;
     if (this.#isClosed) {
-      threads.leave(seat);
+      this.#stand();
       throw new AbortedError("following a grammar");
     }
-    this.#seat = seat;
     return { seat, isNew: true };
   }
 

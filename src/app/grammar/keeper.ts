@@ -43,6 +43,8 @@ type Told = { isReady: true } | { mask: Int32Array | null; ms: number } | { fail
 
 /** To read the vocabulary, on a machine that is busy. */
 const MOST_START_MS = 60_000;
+/** For work that nobody waits for: less than a new thread takes to start. */
+const MOST_UNWANTED_MS = 1000;
 
 export class Keeper {
   readonly #worker: Worker;
@@ -111,9 +113,10 @@ export class Keeper {
     };
     this.#steps = this.#steps.filter(isOther);
     this.#starts = this.#starts.filter(isOther);
+    this.#worker.postMessage({ kind: "free", matcher });
     // Nobody waits for this work any more.
-    if (this.#underWay && !isOther(this.#underWay) && this.#matchers.size === 0) this.end("");
-    else this.#worker.postMessage({ kind: "free", matcher });
+    if (this.#underWay && !isOther(this.#underWay) && this.#matchers.size === 0)
+      this.#limit(MOST_UNWANTED_MS);
   }
 
   /** The question under way fails with this reason, all others are lost. */
@@ -148,6 +151,7 @@ export class Keeper {
   }
 
   #limit(ms: number): void {
+    clearTimeout(this.#late);
     this.#late = setTimeout(() => this.end(`it took longer than ${ms / 1000} seconds`), ms);
     this.#late.unref();
   }

@@ -48,6 +48,7 @@ const FAILED_MS = 60_000;
 export interface Seat {
   readonly keeper: Keeper;
   readonly matcher: number;
+  readonly isShared: boolean;
 }
 
 export class Threads {
@@ -74,7 +75,7 @@ export class Threads {
     const isLight = () => !this.#slow.has(key) && (!weight || msOf(weight, vocab) <= this.#limits.lightMs);
     const look = () => {
       if (this.#isClosed || signal?.aborted) throw new AbortedError("waiting for a grammar");
-      return isLight() ? this.#sit(this.#sharedKeeper()) : this.#takeOwn(key);
+      return isLight() ? this.#takeShared() : this.#takeOwn(key);
     };
     const seat = look();
     if (seat) return seat;
@@ -101,17 +102,17 @@ export class Threads {
   }
 
   /** A seat in a thread of its own, if the grammar is slow, sits in the shared one, and there is a place. */
-  takeBetter(key: string, { keeper }: Seat): Seat | null {
-    return keeper === this.#shared && this.#slow.has(key) ? this.#takeOwn(key) : null;
+  takeBetter(key: string, { isShared }: Seat): Seat | null {
+    return isShared && this.#slow.has(key) ? this.#takeOwn(key) : null;
   }
 
-  leave({ keeper, matcher }: Seat): void {
+  leave({ keeper, matcher, isShared }: Seat): void {
     keeper.close(matcher);
     if (keeper.matchers > 0) return;
-    const isShared = keeper === this.#shared;
     const { sharedIdleMs, ownIdleMs } = this.#limits;
     clearTimeout(this.#idle.get(keeper));
-    this.#idle.set(keeper, setTimeout(() => this.#end(keeper), isShared ? sharedIdleMs : ownIdleMs).unref());
+    const idle = setTimeout(() => this.#end(keeper), isShared ? sharedIdleMs : ownIdleMs);
+    this.#idle.set(keeper, idle.unref());
     for (const again of [...this.#waiting]) again();
   }
 
@@ -120,8 +121,8 @@ export class Threads {
   }
 
   /** Whether it is tried again: in the shared thread another grammar may have been the cause. */
-  failed(key: string, { keeper }: Seat, reason: string): boolean {
-    if (keeper === this.#shared) {
+  failed(key: string, { isShared }: Seat, reason: string): boolean {
+    if (isShared) {
       remember(this.#slow, key);
       return true;
     }
@@ -142,20 +143,20 @@ export class Threads {
     for (const again of [...this.#waiting]) again();
   }
 
-  #sit(keeper: Keeper): Seat {
+  #sit(keeper: Keeper, isShared: boolean): Seat {
     clearTimeout(this.#idle.get(keeper));
     this.#idle.delete(keeper);
-    return { keeper, matcher: keeper.open() };
+    return { keeper, matcher: keeper.open(), isShared };
   }
 
-  #sharedKeeper(): Keeper {
+  #takeShared(): Seat {
     if (this.#shared === null || this.#shared.isEnded) this.#shared = this.#keeper(this.#limits.sharedMs);
-    return this.#shared;
+    return this.#sit(this.#shared, true);
   }
 
   #takeOwn(key: string): Seat | null {
     const known = this.#own.get(key);
-    if (known && !known.isEnded) return this.#sit(known);
+    if (known && !known.isEnded) return this.#sit(known, false);
     if (this.#own.size >= this.#limits.mostOwn)
       for (const keeper of this.#own.values()) {
         if (!keeper.isEnded && keeper.matchers > 0) continue;
@@ -165,7 +166,7 @@ export class Threads {
     if (this.#own.size >= this.#limits.mostOwn) return null;
     const keeper = this.#keeper(this.#limits.ownMs);
     this.#own.set(key, keeper);
-    return this.#sit(keeper);
+    return this.#sit(keeper, false);
   }
 
   #keeper(ms: number): Keeper {

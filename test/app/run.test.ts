@@ -97,7 +97,7 @@ describe("exit codes", () => {
       2,
       /Allowed choices are int4, rq4, f16/,
     ],
-    ["top-p of 2", ["run", "needle", "hi", "--top-p", "2"], 2, /--top-p is 2; allowed: above 0 to 1/],
+    ["top-p of 2", ["run", "needle", "hi", "--top-p", "2"], 2, /--top-p is 2; allowed: 0 to 1/],
     ["no threads", ["run", "needle", "hi", "--threads", "0"], 2, /--threads is 0; allowed: integers 1 to/],
     ["too long a context", ["run", "needle", "hi", "--context", "99999"], 2, /--context is 99999.* 32768/],
     ["stdin twice", ["run", "needle", "-", "-f", "-"], 2, /given twice/],

@@ -69,10 +69,23 @@ function computing(command: Command, kv = kvOption()): Command {
     .option("--threads <count>", "CPU threads (default: the physical cores)", count);
 }
 
+/** What memory a plan may take, in the units in which memory is sold. */
+const memoryOption = () =>
+  new Option(
+    "--memory <size>",
+    "plan with so much memory, such as 64GB, as 2^30 bytes each (default: what this machine says)",
+  ).argParser(size);
+
 /** The options of the commands that answer: model, device and sampling. */
 function answering(command: Command): Command {
   return computing(
-    command.option("--context <tokens>", "context to hold (default: what the model was trained for)", count),
+    command
+      .option(
+        "--context <tokens>",
+        "context to hold (default: the longest that fits, as far as trained)",
+        count,
+      )
+      .addOption(memoryOption()),
   )
     .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
     .option("--top-k <count>", "keep the k most likely tokens; 0 or -1: all (default: 40)", number)
@@ -203,11 +216,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .command("plan")
     .description("Shows what fits: memory by part, contexts by format, and what other engines would need.")
     .argument("<model>", `what \`run\` takes, or a shape: ${Object.keys(SHAPES).join(", ")}`)
-    .option(
-      "--memory <size>",
-      "plan for so much memory, such as 64GB or 24GiB (default: this machine's)",
-      size,
-    )
+    .addOption(memoryOption())
     .option("--context <tokens>", "context to hold (default: the longest that fits)", count)
     .addOption(kvOption())
     .addOption(
@@ -256,6 +265,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       .option("--vocab <count>", "with --shape: another vocabulary", count)
       .option("--type <name>", "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16"),
   )
+    .addOption(memoryOption())
     .option("--chunk <tokens>", "tokens of a prompt read at once (default: what suits the device)", count)
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")
@@ -304,6 +314,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       )
       .option("--context <tokens>", "the longest that a default depth may need", count)
       .option("--needles <documents>", "documents of five needles at each depth; 0: none (default: 2)", count)
+      .addOption(memoryOption())
       .option("--chunk <tokens>", "tokens read at once (default: what suits the device)", count),
     new Option(
       "--kv <formats>",

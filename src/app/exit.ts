@@ -2,7 +2,7 @@
  * From an error to one line on stderr and an exit code. Owns what scripts may rely on; tests hold the table to it.
  */
 import { type Command, CommanderError } from "commander";
-import { AbortedError, ArgumentError, type ErrorCode, NibbleError } from "../index.ts";
+import { AbortedError, ArgumentError, type ErrorCode, MemoryError, NibbleError } from "../index.ts";
 import { printable, visible } from "./terminal.ts";
 
 /** For --help, in the order of the numbers. */
@@ -69,5 +69,7 @@ function line(error: unknown, program: Command): string {
     const flag = options.find((option) => option.attributeName() === error.argument)?.long;
     if (flag) return `${flag} is ${String(error.found)}; allowed: ${error.allowed}`;
   }
+  if (error instanceof MemoryError && error.source)
+    return `${messageOf(error)} --memory overrules what ${error.source} says.`;
   return messageOf(error);
 }

@@ -11,18 +11,20 @@ import { downloadLine } from "./pull.ts";
 export interface ModelOptions
   extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "sessions"> {
   kv: string;
+  /** Bytes. */
+  memory?: number;
   offline?: boolean;
 }
 
 export async function loadModel(
   name: string,
-  { kv, context, device, adapter, threads, sessions, offline }: ModelOptions,
+  { kv, context, memory, device, adapter, threads, sessions, offline }: ModelOptions,
   signal: AbortSignal,
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const model = await load(name, {
-    ...{ kv, context, device, adapter, threads, sessions, offline, signal },
+    ...{ kv, context, memoryBytes: memory, device, adapter, threads, sessions, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

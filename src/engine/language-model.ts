@@ -34,6 +34,9 @@ interface Parts {
   template: ChatTemplate | null;
 }
 
+const MEMORY_UNKNOWN =
+  "the system does not say how much memory this GPU has, so the context was planned without it; --memory (memoryBytes) says it";
+
 /** Text for one user turn, a conversation, or token ids as they are. */
 export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
 
@@ -88,9 +91,12 @@ export class LanguageModel {
     return this.#parts.template;
   }
 
-  /** What the files leave open, so that answers may be wrong: one line each, for people. */
+  /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
   get warnings(): readonly string[] {
-    return this.#parts.tokenizer.warnings;
+    const { tokenizer, device, plan } = this.#parts;
+    // A page's device was never asked: no browser tells.
+    const isUnknown = device.memory === null && plan.memory === null;
+    return isUnknown ? [...tokenizer.warnings, MEMORY_UNKNOWN] : tokenizer.warnings;
   }
 
   /** What was allocated, in bytes, and for how long a context. */

@@ -16,7 +16,7 @@ import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from ".
 export interface VerifyModelOptions
   extends VerifyTests,
     VerifyOptions,
-    Pick<LoadOptions, "device" | "adapter" | "threads" | "chunk" | "offline" | "onDownload"> {
+    Pick<LoadOptions, "device" | "adapter" | "threads" | "chunk" | "memoryBytes" | "offline" | "onDownload"> {
   /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
   text?: string;
   onLoad?: LoadOptions["onProgress"];
@@ -35,7 +35,7 @@ export async function* verifyModel(
   name: string,
   options: VerifyModelOptions = {},
 ): AsyncGenerator<VerifyRow, void> {
-  const { signal, onLoad, chunk } = options;
+  const { signal, onLoad, chunk, memoryBytes } = options;
   throwIfAborted(signal, "verifying");
   const text = options.text ?? (await readFile(new URL(TEXT, import.meta.url), "utf8"));
   const path = await findModel(name, options);
@@ -54,7 +54,7 @@ export async function* verifyModel(
     const { sessions, device, plan, allocation, extra } = await prepare(
       checkpoint,
       () => openDevice(options),
-      { kv, context: study.context, chunk, outputs, onProgress: onLoad, signal },
+      { kv, context: study.context, memoryBytes, chunk, outputs, onProgress: onLoad, signal },
       async (model) => ({ tokenizer: await tokenizerOf(model) }),
     );
     return {

@@ -38,7 +38,13 @@ describe("exit code", () => {
     const context = of(new ContextError(9000, 4096));
     expect(context.code).toBe(3);
     expect(context.said).toMatch(/^nibble: .*9000.*4096.*\n$/);
-    expect(of(Object.assign(Object.create(MemoryError.prototype), { code: "memory" })).code).toBe(3);
+    const memory = (source: string) =>
+      of(new MemoryError(9, 8, 4096, 2048, "It needs 9; the memory is 8", "", 1, source));
+    expect(memory("")).toEqual({
+      code: 3,
+      said: "nibble: It needs 9; the memory is 8. Longest context that fits: 2048 tokens.\n",
+    });
+    expect(memory("nvidia-smi").said).toMatch(/2048 tokens\. --memory overrules what nvidia-smi says\.\n$/);
   });
 
   it("1 for a device that fails and for what nobody foresaw, in one line", () => {

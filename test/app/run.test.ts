@@ -106,6 +106,12 @@ describe("exit codes", () => {
     ["a folder as document", ["run", "needle", "hi", "-f", "src"], 1, /src: is a folder/],
     ["a name of no model", ["run", "hf:name", "hi"], 2, /model is "hf:name"; allowed: hf:owner\/name/],
     [
+      "too little memory",
+      ["run", "needle", "hi", "--memory", "180MB", "--context", "30000"],
+      3,
+      /the memory is 0\.18 GiB\. Longest context that fits: 2\d{4} tokens/,
+    ],
+    [
       "too long a prompt",
       ["run", "needle", "hi", "-f", NOVEL, "--context", "1024"],
       3,

@@ -3,10 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { DeviceMemory } from "../../src/device/contract.ts";
+import { assemble } from "../../src/engine/assemble.ts";
 import { findModel } from "../../src/engine/find-model.ts";
 import { inspect } from "../../src/engine/inspect.ts";
-import { type LoadOptions, type LoadProgress, load } from "../../src/engine/load.ts";
+import { type LoadOptions, type LoadProgress, load, openDevice } from "../../src/engine/load.ts";
+import { MemoryError } from "../../src/engine/plan.ts";
 import { AbortedError, ArgumentError, FormatError } from "../../src/format/errors.ts";
+import { openCheckpoint } from "../../src/format/open.ts";
 import type { KeyValue, WrittenTensor } from "../format/write-gguf.ts";
 import { openFiles, TELLS_RESOURCES, threads, tinyModel } from "./tiny-model.ts";
 
@@ -110,6 +114,34 @@ describe("a tiny model", () => {
       /tokenizer\.ggml\.tokens: 265 tokens, of which "d" is number 262; allowed: 262, for the model's matrix/;
     expect((await failure(path)).message).toMatch(wrong);
     expect((await inspect(path)).problems).toEqual([expect.stringMatching(wrong)]);
+  });
+
+  it("is planned with the memory that the machine tells, or says that it does not", async () => {
+    const GIB = 2 ** 30;
+    const open = async (memory: DeviceMemory | null | undefined, memoryBytes?: number) => {
+      const device = async () => ({ ...(await openDevice({ device: "cpu", threads: 1 })), memory });
+      const model = await assemble(await openCheckpoint(written(tinyModel())), device, { memoryBytes });
+      const { plan, warnings } = model;
+      await model.close();
+      return { memory: plan.memory, warnings: warnings.filter((line) => line.includes("memory")) };
+    };
+    const told = { bytes: 9 * GIB, source: "nvidia-smi" };
+    expect(await open(told)).toEqual({ memory: told, warnings: [] });
+    expect(await open(told, GIB)).toEqual({ memory: { bytes: GIB, source: "" }, warnings: [] });
+    expect(await open(null)).toEqual({
+      memory: null,
+      warnings: [expect.stringContaining("does not say how much memory this GPU has")],
+    });
+    expect(await open(null, GIB)).toMatchObject({ warnings: [] });
+    // A page.
+    expect(await open(undefined)).toEqual({ memory: null, warnings: [] });
+    await expect(open({ ...told, bytes: 128 * 2 ** 20 })).rejects.toThrow(MemoryError);
+  });
+
+  it("that does not fit is refused before anything is allocated", async () => {
+    const error = await failure(written(tinyModel()), { memoryBytes: 100 * 2 ** 20 });
+    expect(error).toBeInstanceOf(MemoryError);
+    expect(error.message).toMatch(/need \d\.\d\d GiB; the memory is 0\.10 GiB\. /);
   });
 
   it("may lack rows of tokens that only their text gives, as Gemma 3's for images: they are text", async () => {

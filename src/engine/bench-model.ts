@@ -110,7 +110,7 @@ export async function openBench(
     checkpoint,
     () => openDevice(options),
     { ...options, context },
-    async () => {},
+    async () => ({}),
   );
   const made = new Bench(parts, checked);
   try {

@@ -4,6 +4,7 @@
  */
 import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
+import { AnswerIds } from "../format/answer-ids.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
 import type { Source } from "../format/source.ts";
 import {
@@ -33,6 +34,9 @@ interface Parts {
   template: ChatTemplate | null;
 }
 
+const MEMORY_UNKNOWN =
+  "the system does not say how much memory this GPU has, so the context was planned without it; --memory (memoryBytes) says it";
+
 /** Text for one user turn, a conversation, or token ids as they are. */
 export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
 
@@ -58,6 +62,7 @@ export interface PromptOptions {
 export class LanguageModel {
   readonly #parts: Parts;
   readonly #pool: SessionPool;
+  readonly #answers: AnswerIds;
   #closing: Promise<void> | null = null;
   /** Found out when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
@@ -65,6 +70,7 @@ export class LanguageModel {
   constructor(parts: Parts) {
     this.#parts = parts;
     this.#pool = new SessionPool(parts.sessions);
+    this.#answers = new AnswerIds(parts.tokenizer);
   }
 
   /** Generations that have a session, and those that wait for one. `plan.sessions` is how many there are. */
@@ -85,6 +91,14 @@ export class LanguageModel {
     return this.#parts.template;
   }
 
+  /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
+  get warnings(): readonly string[] {
+    const { tokenizer, device, plan } = this.#parts;
+    // A page's device was never asked: no browser tells.
+    const isUnknown = device.memory === null && plan.memory === null;
+    return isUnknown ? [...tokenizer.warnings, MEMORY_UNKNOWN] : tokenizer.warnings;
+  }
+
   /** What was allocated, in bytes, and for how long a context. */
   get plan(): Plan {
     return this.#parts.plan;
@@ -95,7 +109,11 @@ export class LanguageModel {
     return this.#parts.device.description;
   }
 
-  /** The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. */
+  /**
+   * The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. In a conversation answers of
+   * this model keep the ids that they were generated with, also where the tokenizer would cut them in another way, so that
+   * they are not read again. For that, give `generate` the conversation, or this very list as `{ ids }`.
+   */
   encode(prompt: Prompt, options: PromptOptions = {}): number[] {
     const { template, tokenizer } = this.#parts;
     if (typeof prompt === "object" && "ids" in prompt) return [...prompt.ids];
@@ -107,7 +125,12 @@ export class LanguageModel {
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
     const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return encodeChat(tokenizer, template, messages, options.template);
+    return encodeChat(tokenizer, template, messages, options.template, this.#answers);
+  }
+
+  /** The tokens of a conversation, as `encode` gave them, whose answer begins with this text. */
+  begin(conversation: readonly number[], text: string): number[] {
+    return this.#answers.begin(conversation, text);
   }
 
   /**
@@ -121,11 +144,13 @@ export class LanguageModel {
   async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
     const ids = this.encode(prompt, options);
     const session = await this.#pool.take(ids, options.signal);
+    const generated: number[] = [];
     try {
       const continues = this.#isRaw(prompt, options);
-      return yield* generateTokens(session, this.tokenizer, ids, { ...options, continues });
+      return yield* generateTokens(session, this.tokenizer, ids, { ...options, continues }, generated);
     } finally {
       this.#pool.giveBack(session);
+      this.#answers.remember(typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids, generated);
     }
   }
 
@@ -153,7 +178,9 @@ export class LanguageModel {
   async restoreSession(source: Source, options: { signal?: AbortSignal } = {}): Promise<{ tokens: number }> {
     const [session] = this.#parts.sessions;
     const owner = await this.#owner();
-    return { tokens: await restoreSession(this.#pool, session, owner, source, options.signal) };
+    const ids = await restoreSession(this.#pool, session, owner, source, options.signal);
+    this.#answers.restore(ids);
+    return { tokens: ids.length };
   }
 
   #owner(): Promise<CacheOwner> {

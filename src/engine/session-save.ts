@@ -23,14 +23,14 @@ export async function* saveSession(
   }
 }
 
-/** Into the session that a generation with these tokens would get. Resolves with how many there are. */
+/** Into the session that a generation with these tokens would get. Resolves with the tokens. */
 export async function restoreSession(
   pool: SessionPool,
   { graph, context, vocab }: Pick<Session, "graph" | "context" | "vocab">,
   owner: CacheOwner,
   source: Source,
   signal?: AbortSignal,
-): Promise<number> {
+): Promise<readonly number[]> {
   const saved = await openSavedCache(source, { graph, owner }, { context, vocab });
   const session = await pool.take(saved.ids, signal);
   try {
@@ -43,7 +43,7 @@ export async function restoreSession(
   } finally {
     pool.giveBack(session);
   }
-  return saved.ids.length;
+  return saved.ids;
 }
 
 /** Each piece waits for its turn, so that others go on generating. */

@@ -10,7 +10,8 @@ import type { Session } from "./session.ts";
 export interface Constraint {
   /**
    * Which tokens may come next: bit id % 32 of word id / 32, [vocab / 32 words, rounded up]; null: any. No bit at all:
-   * the text is complete, and the generation ends.
+   * the text is complete, and the generation ends. Asked once at first and once after each token; while it is awaited
+   * others have the device.
    */
   allowed(): Int32Array | null | Promise<Int32Array | null>;
   /** This token came. */
@@ -32,6 +33,14 @@ export interface Token {
   readonly likelihood?: Likelihood;
 }
 
+/** What may come next, which may still be in the making. */
+interface Allowed {
+  readonly mask: Promise<Int32Array | null>;
+  isReady: boolean;
+}
+
+const ANY: Allowed = { mask: Promise.resolve(null), isReady: true };
+
 export class Tokens {
   readonly #session: Session;
   readonly #sample: Sampler;
@@ -40,6 +49,7 @@ export class Tokens {
   #left: number;
   /** The host samples: the device cannot, or only ids would come back from it. */
   #isByHost: boolean;
+  #allowed: Allowed;
 
   /** After `session`'s timeline. */
   constructor(session: Session, sample: Sampler, options: TokensOptions) {
@@ -48,6 +58,7 @@ export class Tokens {
     this.#options = options;
     this.#left = options.most;
     this.#isByHost = options.logprobs !== undefined || options.constraint !== undefined;
+    this.#allowed = this.#ask();
   }
 
   /**
@@ -58,20 +69,26 @@ export class Tokens {
     const session = this.#session;
     const { signal } = this.#options;
     try {
+      // Others need not wait for a constraint.
+      if (!this.#allowed.isReady) session.rest();
+      const allowed = await this.#allowed.mask;
       await session.hold(signal);
       const id = await this.#chosen();
       this.#left--;
       if (id !== null) return { id };
       await session.hold(signal);
-      return await this.#choose();
+      return await this.#choose(allowed);
     } finally {
       session.rest();
     }
   }
 
   /** The token that came last becomes part of the timeline. */
-  accept(id: number): Promise<void> {
-    return this.#session.push(id, this.#options.signal);
+  async accept(id: number): Promise<void> {
+    // A session alone finds what may come next while the device works. Among several the logits would be lost to it if
+    // the step was over first.
+    if (!this.#allowed.isReady && this.#session.share.turns.users > 1) await this.#allowed.mask;
+    await this.#session.push(id, this.#options.signal);
   }
 
   /** No more are wanted. Does not wait for what a device has under way. */
@@ -96,7 +113,19 @@ export class Tokens {
     return id;
   }
 
-  async #choose(): Promise<Token | null> {
+  #ask(): Allowed {
+    const { constraint } = this.#options;
+    if (!constraint) return ANY;
+    const allowed = { mask: (async () => constraint.allowed())(), isReady: false };
+    const ready = () => {
+      allowed.isReady = true;
+    };
+    // Who takes the next token hears of errors.
+    allowed.mask.then(ready, ready);
+    return allowed;
+  }
+
+  async #choose(allowed: Int32Array | null): Promise<Token | null> {
     const { logprobs, constraint } = this.#options;
     const { ids } = this.#session;
     if (!constraint && logprobs === undefined) {
@@ -104,11 +133,11 @@ export class Tokens {
       const few = enough === null ? null : await this.#largest(enough);
       return { id: this.#sample.next(few ?? (await this.#session.logits()), ids) };
     }
-    const allowed = constraint ? await constraint.allowed() : null;
     const { given, logits } = await this.#within(allowed);
     if (logits === null) return null;
     const id = this.#sample.next(logits, ids);
     await constraint?.accept(id);
+    this.#allowed = this.#ask();
     return logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) };
   }
 

@@ -47,8 +47,8 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
       pool.giveBack(session);
       return { ...found, session };
     };
-    const restore = (bytes: Uint8Array) =>
-      restoreSession(pool, sessions[0], OWNER, bufferSource("saved", bytes));
+    const restore = async (bytes: Uint8Array) =>
+      (await restoreSession(pool, sessions[0], OWNER, bufferSource("saved", bytes))).length;
     return {
       pool,
       read,

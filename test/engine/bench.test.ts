@@ -188,7 +188,7 @@ describe.each<[string, () => Device | Promise<Device>]>([
       checkpoint,
       device,
       { kv, chunk: 8 },
-      async () => {},
+      async () => ({}),
     );
     const [session] = sessions;
     try {

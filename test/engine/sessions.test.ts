@@ -47,6 +47,47 @@ describe("steps of several sessions", () => {
     expect(steps.map(({ timeline }) => timeline)).toEqual(Array.from({ length: 60 }, (_, i) => i % 3));
   });
 
+  it("a constraint that takes long does not hold the device, and costs no step", async () => {
+    const { generate, steps } = open();
+    const ALL = new Int32Array(Math.ceil(VOCAB / 32)).fill(-1);
+    let release = () => {};
+    const constraint = {
+      allowed: () => new Promise<Int32Array>((resolve) => (release = () => resolve(ALL))),
+      accept() {},
+    };
+    const slow = generate(ids(4, 0), { maxTokens: 3, constraint }).result();
+    // Each time that it waits, another reads a prompt and says 20 tokens.
+    for (let i = 0; i < 3; i++) {
+      const plain = await generate(ids(5, 1), { maxTokens: 20 }).result();
+      expect(plain.ids).toEqual(wanted(5, 20, 1));
+      release();
+    }
+    expect((await slow).ids).toEqual(wanted(4, 3, 0));
+    const own = steps.filter(({ timeline }) => timeline === 0);
+    // The prompt, again before its first token, as the other had the device then, and two tokens.
+    expect(own.map(({ ids }) => ids.length)).toEqual([4, 1, 1, 1]);
+  });
+
+  it("a constraint alone is asked while the device works", async () => {
+    const { generate, steps } = open({ timelines: 1 });
+    const ALL = new Int32Array(Math.ceil(VOCAB / 32)).fill(-1);
+    const asked: number[] = [];
+    const constraint = {
+      async allowed() {
+        asked.push(steps.length);
+        await new Promise(setImmediate);
+        await new Promise(setImmediate);
+        return ALL;
+      },
+      accept() {},
+    };
+    const { ids: said } = await generate(ids(4, 0), { maxTokens: 3, constraint }).result();
+    expect(said).toEqual(wanted(4, 3, 0));
+    // Before the step of the token that came, and no step comes twice.
+    expect(asked).toEqual([0, 1, 2, 3]);
+    expect(steps.map(({ ids }) => ids.length)).toEqual([4, 1, 1]);
+  });
+
   it("a long prompt holds another's tokens up by no more than a chunk", async () => {
     const { generate, steps } = open({ chunk: 8 });
     const first = generate(ids(4, 1), { maxTokens: 30 })[Symbol.asyncIterator]();

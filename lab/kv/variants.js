@@ -144,14 +144,12 @@ async function plan() {
 /** Where the dims of a vector lie in an f16 cache of the CPU: in octets of rows, as device/wasm/kv-layout.ts has them. */
 function addresses(
   /** @type {number} */ headDim,
-  /** @type {number} */ capacity,
-  /** @type {number} */ kvHead,
-  /** @type {number} */ slot,
+  /** The head's place among the heads of all pages. @type {number} */ place,
+  /** @type {number} */ token,
   /** @type {Part} */ part,
 ) {
   const half = 2 * 32 * headDim;
-  const start = (((kvHead * capacity) / 32 + Math.floor(slot / 32)) * 2 + (part === "values" ? 1 : 0)) * half;
-  const token = slot % 32;
+  const start = (2 * place + (part === "values" ? 1 : 0)) * half;
   return Array.from({ length: headDim }, (_, dim) => {
     const row = part === "keys" ? token : dim;
     const k = part === "keys" ? (row >> 3) * headDim + dim : (row >> 3) * 32 + token;
@@ -197,18 +195,22 @@ async function open(name, counted = { whose: "own", tokens: 64 }) {
   /** Positions that have been counted. @type {Set<number>} */
   const done = new Set();
   allocation.run = async (/** @type {any} */ step) => {
-    await run(step);
+    const ran = await run(step);
     const { first = 0, newest = 0, layers, mean } = variant ?? /** @type {Partial<Variant>} */ ({});
-    const position = step.position - newest;
-    if (position < first) return;
+    // One token of one text.
+    const [{ text, position: last }] = step.runs;
+    const position = last - newest;
+    if (position < first) return ran;
     for (const cache of made.graph.caches) {
-      const { headDim, kvHeads, capacity, window, id } = cache;
-      if (layers === "full" && window !== null) continue;
-      const slot = position % capacity;
+      const { headDim, kvHeads, pool, id } = cache;
+      if (layers === "full" && pool.window !== null) continue;
+      const { blocks } = made.graph;
+      const pages = new Uint32Array(allocation.memory.buffer, allocation.layout.tables[pool.id]);
+      const page = pages[text * blocks + Math.floor(position / 32)];
       const halves = new DataView(allocation.memory.buffer, allocation.layout.caches[id]);
       for (let kvHead = 0; kvHead < kvHeads; kvHead++)
         for (const part of /** @type {const} */ (["keys", "values"])) {
-          const at = addresses(headDim, capacity, kvHead, slot, part);
+          const at = addresses(headDim, page * kvHeads + kvHead, position % 32, part);
           const x = Float32Array.from(at, (address) => f16ToF32(halves.getUint16(address, true)));
           if (!variant) {
             // Over f16 nothing is replaced; the first tokens of the first text give the means.
@@ -224,6 +226,7 @@ async function open(name, counted = { whose: "own", tokens: 64 }) {
         }
     }
     done.add(position);
+    return ran;
   };
   const close = async () => {
     await allocation.close();

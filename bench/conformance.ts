@@ -24,9 +24,7 @@ const VARIANTS: Record<string, TraitOptions> = {
   "no matrices": { matrices: false },
   "no f16": { f16: false },
   "no f16, no subgroups": { f16: false, subgroups: false },
-  // Kernels for prompts serve small steps, too.
-  "all, few 1": { few: 1 },
-  "no matrices, few 1": { matrices: false, few: 1 },
+  "no matrices, many rows": { matrices: false, few: 1 },
 };
 
 const gpu = await dawnGpu();

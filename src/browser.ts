@@ -51,7 +51,7 @@ export {
 } from "./engine/plan-table.ts";
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
-export { ContextError } from "./engine/session.ts";
+export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
 export { blobFolder, blobSource } from "./format/blob-source.ts";
 export {

@@ -143,7 +143,12 @@ function commands(signal: AbortSignal): Command {
     .option("--cors <origin>", "let pages of this site use the server; may be repeated", collect, [])
     .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
     .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
-    .option("--parallel <count>", "answers at a time, each with a KV cache of its own", count, 1)
+    .option("--parallel <count>", "answers at a time; one step serves all of them", count, 1)
+    .option(
+      "--cache-tokens <count>",
+      "tokens that all answers share (default: a context for each, where that is known to fit)",
+      count,
+    )
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
     .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)
     .option("--grace <seconds>", "time for running answers when it is stopped", count, 10);

@@ -5,20 +5,20 @@ import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
 export interface ModelOptions
-  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "sessions"> {
+  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens"> {
   kv: string;
   offline?: boolean;
 }
 
 export async function loadModel(
   name: string,
-  { kv, context, device, adapter, threads, sessions, offline }: ModelOptions,
+  { kv, context, device, adapter, threads, parallel, cacheTokens, offline }: ModelOptions,
   signal: AbortSignal,
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   return load(name, {
-    ...{ kv, context, device, adapter, threads, sessions, offline, signal },
+    ...{ kv, context, device, adapter, threads, parallel, cacheTokens, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

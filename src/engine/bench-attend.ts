@@ -5,7 +5,7 @@
  */
 
 import { kvCodec } from "../cache/codecs.ts";
-import { cacheCapacity } from "../cache/layers.ts";
+import { poolPages } from "../cache/layers.ts";
 import type { AttendJob, AttendTimer } from "../device/attend-timer.ts";
 import type { Cache } from "../device/contract.ts";
 import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";
@@ -186,9 +186,10 @@ async function* measure(
   { tokens, queries }: { readonly tokens: number; readonly queries: number },
 ): AsyncGenerator<AttendRow | SkippedRow> {
   const { heads, kvHeads, headDim, window } = attendShape(shape);
+  const needs = { cacheTokens: tokens, texts: 1, maxTokens: Math.max(CHUNK, queries) };
+  const pool = { id: 0, window, pages: poolPages(window, needs) };
   const cacheOf = (format: string): Cache => {
-    const capacity = cacheCapacity(tokens, Math.max(CHUNK, queries), window);
-    return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, capacity, window };
+    return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool };
   };
   const op = queries === 1 ? "attendDecode" : "attendPrompt";
   const wanted = kv.flatMap((format) => {

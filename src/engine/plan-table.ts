@@ -3,7 +3,7 @@
  * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
  * `planMemory` made, so it is what the engine would allocate.
  */
-import { BLOCK_TOKENS } from "../cache/layers.ts";
+import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { rowBytes } from "../format/tensor.ts";
 import type { Model } from "../model/model.ts";
@@ -30,7 +30,7 @@ export interface WeightPart {
 export interface CachePart {
   readonly kind: "full" | "sliding";
   readonly layers: number;
-  /** Slots of each layer: the context, or the window and the chunk that is being written. */
+  /** Token slots of each layer: the context, or windows and the chunk that is being written. */
   readonly tokens: number;
   readonly bytes: number;
 }
@@ -264,15 +264,15 @@ function contextsOf(trainedContext: number, asked: number | undefined): number[]
 function longestContext(most: number, memoryBytes: number, row: (context: number) => ContextRow): number {
   const whole = row(most);
   if (whole.fits) return most;
-  const fits = (blocks: number) => row(blocks * BLOCK_TOKENS).fits;
+  const fits = (blocks: number) => row(blocks * PAGE_SLOTS).fits;
   let low = 0;
-  let high = Math.ceil(most / BLOCK_TOKENS);
+  let high = Math.ceil(most / PAGE_SLOTS);
   const half = Math.floor(high / 2);
   let next = half;
   if (half > 0 && Number.isFinite(memoryBytes)) {
-    const middle = row(half * BLOCK_TOKENS);
+    const middle = row(half * PAGE_SLOTS);
     const slope = (whole.totalBytes - middle.totalBytes) / (most - middle.context);
-    next = Math.floor((most - (whole.totalBytes - memoryBytes) / slope) / BLOCK_TOKENS);
+    next = Math.floor((most - (whole.totalBytes - memoryBytes) / slope) / PAGE_SLOTS);
   }
   let isNeighbour = false;
   while (high - low > 1) {
@@ -284,7 +284,7 @@ function longestContext(most: number, memoryBytes: number, row: (context: number
     next = isNeighbour ? Math.floor((low + high) / 2) : blocks + (found ? 1 : -1);
     isNeighbour = true;
   }
-  return low * BLOCK_TOKENS;
+  return low * PAGE_SLOTS;
 }
 
 function weightParts({ graph, footprint }: Plan): WeightPart[] {
@@ -305,9 +305,9 @@ function weightParts({ graph, footprint }: Plan): WeightPart[] {
 
 function cacheParts({ graph, footprint }: Plan): CachePart[] {
   const parts = new Map<CachePart["kind"], CachePart>();
-  for (const { id, window, capacity } of graph.caches) {
-    const kind = window === null ? "full" : "sliding";
-    const sum = parts.get(kind) ?? { kind, layers: 0, tokens: capacity, bytes: 0 };
+  for (const { id, pool } of graph.caches) {
+    const kind = pool.window === null ? "full" : "sliding";
+    const sum = parts.get(kind) ?? { kind, layers: 0, tokens: pool.pages * PAGE_SLOTS, bytes: 0 };
     parts.set(kind, { ...sum, layers: sum.layers + 1, bytes: sum.bytes + footprint.caches[id] });
   }
   return [...parts.values()].sort((a, b) => a.kind.localeCompare(b.kind));

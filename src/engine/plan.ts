@@ -4,16 +4,20 @@
  * largest context that fits; nothing is made smaller silently.
  */
 import { kvCodec } from "../cache/codecs.ts";
-import { BLOCK_TOKENS } from "../cache/layers.ts";
-import type { Device, Footprint, Graph } from "../device/contract.ts";
+import { type Device, type Footprint, type Graph, PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError, NibbleError, UnsupportedError } from "../format/errors.ts";
 import type { Model } from "../model/model.ts";
 
 export interface PlanOptions {
-  /** Positions that a session may reach; default: what the model was trained for, or the most that fits. */
+  /** Tokens that a text may have; default: what the model was trained for, or the most that fits. */
   context?: number;
-  /** Texts that are held at once, each with a cache of its own, and so generations at a time. Default 1. */
-  sessions?: number;
+  /** Generations at a time. Default 1. */
+  parallel?: number;
+  /**
+   * Tokens that the cache holds, of all texts together; a beginning that several share counts once. Default: a context for
+   * each of `parallel`, as far as they fit, where the context was asked for or the device's memory is known; else one.
+   */
+  cacheTokens?: number;
   /** Format of the KV cache: "int4" (default), "rq4", "f16". */
   kv?: string;
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
@@ -32,9 +36,10 @@ export interface Plan {
   readonly footprint: Footprint;
   readonly context: number;
   readonly kv: string;
-  readonly sessions: number;
+  readonly parallel: number;
+  /** Of all texts together. */
+  readonly cacheTokens: number;
   readonly weightBytes: number;
-  /** Of all sessions together. */
   readonly cacheBytes: number;
   readonly totalBytes: number;
   readonly limitBytes: number;
@@ -45,31 +50,32 @@ export class MemoryError extends NibbleError {
   constructor(
     readonly needBytes: number,
     readonly limitBytes: number,
+    /** Tokens of context, or of the cache where that was asked for. */
     readonly context: number,
-    /** 0: none does. */
+    /** Of the same, what fits; 0: none does. */
     readonly largestContext: number,
     need: string,
     wayOut: string,
-    sessions = 1,
+    what = "Longest context",
   ) {
-    super("memory", `${need}. ${largestContext > 0 ? longest(largestContext, sessions) : wayOut}`);
+    super(
+      "memory",
+      `${need}. ${largestContext > 0 ? `${what} that fits: ${largestContext} tokens.` : wayOut}`,
+    );
   }
 }
 
-function longest(context: number, sessions: number): string {
-  return `Longest context that fits${sessions > 1 ? ` ${sessions} times` : ""}: ${context} tokens.`;
-}
-
-/** Each is bound to every kernel of a layer once more. */
-const MOST_SESSIONS = 256;
+/** Rows of the page tables. */
+const MOST_PARALLEL = 256;
+const MOST_CACHE_TOKENS = 2 ** 26;
 
 /** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
 export function planMemory(model: Model, device: PlannedDevice, options: PlanOptions = {}): Plan {
-  const { kv = "int4", chunk = device.chunk, outputs = 1, sessions = 1, keepLabels } = options;
+  const { kv = "int4", chunk = device.chunk, outputs = 1, parallel = 1, keepLabels } = options;
   const codec = kvCodec(kv);
   checkFormat(kv, device);
   const { trainedContext } = model.config;
-  const asked = options.context;
+  const { context: asked, cacheTokens: shared } = options;
   if (asked !== undefined && !(Number.isInteger(asked) && asked >= 1 && asked <= trainedContext))
     throw new ArgumentError(
       "context",
@@ -80,14 +86,26 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
     throw new ArgumentError("chunk", chunk, "integers 1 to 4096");
   if (!(Number.isInteger(outputs) && outputs >= 1 && outputs <= chunk))
     throw new ArgumentError("outputs", outputs, `integers 1 to ${chunk}, the chunk`);
-  if (!(Number.isInteger(sessions) && sessions >= 1 && sessions <= MOST_SESSIONS))
-    throw new ArgumentError("sessions", sessions, `integers 1 to ${MOST_SESSIONS}`);
+  if (!(Number.isInteger(parallel) && parallel >= 1 && parallel <= MOST_PARALLEL))
+    throw new ArgumentError("parallel", parallel, `integers 1 to ${MOST_PARALLEL}`);
+  const { sessions } = options as { sessions?: unknown };
+  if (sessions !== undefined)
+    throw new ArgumentError("sessions", sessions, "its new name, parallel: texts share one cache");
+  const least = asked ?? 1;
+  if (shared !== undefined && !(Number.isInteger(shared) && shared >= least && shared <= MOST_CACHE_TOKENS))
+    throw new ArgumentError(
+      "cacheTokens",
+      shared,
+      `integers ${least}${asked ? ", the context," : ""} to ${MOST_CACHE_TOKENS}`,
+    );
 
-  const plan = (context: number): Plan => {
-    const maxTokens = Math.min(chunk, context);
-    const maxOutputs = Math.min(outputs, maxTokens);
-    const timelines = sessions;
-    const graph = model.record({ context, maxTokens, maxOutputs, codec, timelines, keepLabels });
+  const plan = (context: number, cacheTokens: number): Plan => {
+    const maxTokens = Math.max(Math.min(chunk, cacheTokens), parallel);
+    const maxOutputs = Math.max(Math.min(outputs, maxTokens), parallel);
+    const graph = model.record({
+      ...{ context, cacheTokens, maxTokens, maxOutputs, codec, keepLabels },
+      texts: parallel,
+    });
     const footprint = device.measure(graph);
     const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
     return {
@@ -95,7 +113,8 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
       footprint,
       context,
       kv,
-      sessions,
+      parallel,
+      cacheTokens,
       weightBytes: sum(footprint.weights),
       cacheBytes: sum(footprint.caches),
       totalBytes: footprint.total,
@@ -106,31 +125,40 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
   const fits = ({ totalBytes, limitBytes, footprint }: Plan) =>
     totalBytes <= limitBytes && (footprint.largest?.bytes ?? 0) <= bufferBytes;
 
-  const wanted = plan(asked ?? trainedContext);
-  if (fits(wanted)) return wanted;
-  const largest = largestContext(wanted.context, (context) => fits(plan(context)));
-  if (asked === undefined && largest > 0) return plan(largest);
+  const context = asked ?? Math.min(trainedContext, shared ?? trainedContext);
+  const wanted = plan(context, shared ?? context);
+  if (fits(wanted)) {
+    const isKnown = asked !== undefined || device.memoryBytes < Number.MAX_SAFE_INTEGER;
+    if (shared !== undefined || parallel === 1 || !isKnown) return wanted;
+    const all = Math.min(parallel * context, MOST_CACHE_TOKENS);
+    const whole = plan(context, all);
+    if (fits(whole)) return whole;
+    return plan(context, Math.max(context, largest(all, (tokens) => fits(plan(context, tokens)))));
+  }
+  const most = largest(wanted.cacheTokens, (tokens) => fits(plan(Math.min(context, tokens), tokens)));
+  if (asked === undefined && shared === undefined && most > 0) return plan(most, most);
   const { largest: buffer } = wanted.footprint;
+  const what = shared === undefined ? "Longest context" : "Largest cache";
   if (buffer && buffer.bytes > bufferBytes)
     throw new MemoryError(
       buffer.bytes,
       bufferBytes,
-      wanted.context,
-      largest,
+      wanted.cacheTokens,
+      most,
       `"${buffer.label}" needs ${mib(buffer.bytes)} in one buffer; the ${device.name} device allows ${mib(bufferBytes)}`,
       "No context fits; choose a smaller model.",
-      sessions,
+      what,
     );
-  const { context, totalBytes, weightBytes, limitBytes } = wanted;
+  const { cacheTokens, totalBytes, weightBytes, limitBytes } = wanted;
   const alone = weightBytes > limitBytes ? "The weights alone do not fit" : "No context fits";
   throw new MemoryError(
     totalBytes,
     limitBytes,
-    context,
-    largest,
-    `${sessions > 1 ? `${sessions} sessions of ` : ""}${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(totalBytes)}; the ${device.name} device can hold ${gib(limitBytes)}`,
+    cacheTokens,
+    most,
+    `${cacheTokens} tokens of ${kv} cache with ${gib(weightBytes)} of weights need ${gib(totalBytes)}; the ${device.name} device can hold ${gib(limitBytes)}`,
     `${alone}; choose a smaller model or quantization.`,
-    sessions,
+    what,
   );
 }
 
@@ -143,16 +171,16 @@ export function checkFormat(kv: string, device: Pick<PlannedDevice, "name" | "kv
     );
 }
 
-/** The largest whole number of cache blocks, in tokens, up to `most` for which `fits`, 0 if none does. */
-function largestContext(most: number, fits: (context: number) => boolean): number {
+/** The largest whole number of pages, in tokens, up to `most` for which `fits`; 0 if none does. */
+function largest(most: number, fits: (tokens: number) => boolean): number {
   let low = 0;
-  let high = Math.floor(most / BLOCK_TOKENS);
+  let high = Math.floor(most / PAGE_SLOTS);
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
-    if (fits(middle * BLOCK_TOKENS)) low = middle;
+    if (fits(middle * PAGE_SLOTS)) low = middle;
     else high = middle - 1;
   }
-  return low * BLOCK_TOKENS;
+  return low * PAGE_SLOTS;
 }
 
 function mib(bytes: number): string {

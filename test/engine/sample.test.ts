@@ -40,12 +40,12 @@ function kept(logits: readonly number[], options: SampleOptions): { id: number; 
 describe("options", () => {
   it.each([
     ["temperature", [-0.1, 101, Number.NaN, "1", Number.POSITIVE_INFINITY], [0, 1e-9, 100]],
-    ["topK", [-1, 1.5, 2 ** 32, null], [0, 1, 2 ** 31]],
-    ["topP", [0, -1, 1.01, Number.NaN], [1e-9, 1]],
+    ["topK", [-2, 1.5, 2 ** 32, null], [-1, 0, 1, 2 ** 31]],
+    ["topP", [-1, 1.01, Number.NaN], [0, 1e-9, 1]],
     ["minP", [-0.1, 1.1], [0, 1]],
     ["repeatPenalty", [0, -1, 101], [0.5, 1, 100]],
-    ["repeatLast", [-1, 0.5], [0, 64]],
-    ["seed", [-1, 2 ** 32, 0.5], [0, 2 ** 32 - 1]],
+    ["repeatLast", [-2, 0.5], [-1, 0, 64]],
+    ["seed", [0.5, 2 ** 65, 1e300, "7"], [-1, 0, 2 ** 32 - 1, -7, 2 ** 40, -(2 ** 63), 2 ** 63, 2 ** 64]],
   ])("%s: %o are refused by name and value, %o are taken", (key, wrong, right) => {
     for (const value of wrong) {
       const options = { [key]: value } as SampleOptions;
@@ -60,6 +60,26 @@ describe("options", () => {
 
   it("undefined is as good as absent", () => {
     expect(sampler({ temperature: undefined, topK: undefined }).next(Float32Array.of(0, 5, 1), [])).toBe(1);
+  });
+
+  it("-1 turns top-k off and looks back over the whole text; top-p 0 keeps one", () => {
+    const logits = [3, 2.9, 2.8, 2.7];
+    const wide = { temperature: 5, topP: 1, minP: 0 };
+    expect([...draws(logits, { ...wide, topK: -1 }, 200).keys()].sort()).toEqual([0, 1, 2, 3]);
+    expect([...draws(logits, { ...wide, topP: 0 }, 50).keys()]).toEqual([0]);
+    expect(sampler({ topK: -1 }).sampling?.topK).toBe(0);
+    const recent = [0, ...new Array(100).fill(3)];
+    const next = (repeatLast?: number) =>
+      sampler({ repeatPenalty: 2, repeatLast }).next(Float32Array.from(logits), recent);
+    expect([next(-1), next(), next(0)]).toEqual([1, 0, 0]);
+    expect(sampler({ repeatPenalty: 2, repeatLast: -1, topK: 5, temperature: 1 }).enough(100)).toBe(105);
+  });
+
+  it("a seed keeps its lowest 32 bits; -1 is any", () => {
+    const seeds = [2 ** 32 - 1, 2 ** 32 + 5, -7, 2 ** 63 + 2 ** 11, -(2 ** 63)];
+    expect(seeds.map((seed) => sampler({ seed }).seed)).toEqual([2 ** 32 - 1, 5, 2 ** 32 - 7, 2048, 0]);
+    const any = new Set(Array.from({ length: 8 }, () => sampler({ seed: -1 }).seed));
+    expect(any.size).toBeGreaterThan(1);
   });
 
   it("a seed is chosen, told, and gives the same again", () => {

@@ -1,6 +1,6 @@
 /**
  * What all routes share: the model, defaults and bounds. Owns the life of one generation from a request to its result:
- * who is let in waits for a session of the model in the order of coming, and it ends with its client, or with the server.
+ * what is let in waits for its turn in the order of coming, and it ends with its client, or with the server.
  */
 import {
   ContextError,
@@ -28,7 +28,7 @@ export interface Served {
   /** For what a request does not say. */
   readonly defaults: GenerateOptions;
   readonly mostBodyBytes: number;
-  /** Requests that may wait for one of the model's sessions. */
+  /** Requests that may wait for their turn. */
   readonly mostWaiting: number;
   /** Fires when the server cannot wait for answers any longer. */
   readonly closing: AbortSignal;
@@ -78,7 +78,7 @@ export function admit(
 ): Run {
   const { model, metrics, closing, mostWaiting } = served;
   const { running, waiting } = model.activity;
-  if (running >= model.plan.sessions && waiting >= mostWaiting) {
+  if (waiting >= mostWaiting && (waiting > 0 || running >= model.plan.parallel)) {
     grammar?.close();
     throw new ApiError(503, `${waiting} requests are waiting already; try again later`, {
       code: "queue_full",

@@ -232,6 +232,11 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
           .default([0], "0"),
       )
       .option("-r, --repetitions <count>", "times that each test runs", count, 3)
+      .option(
+        "--parallel <counts>",
+        "texts at once, each with a prompt and a generation, in llama-batched-bench's rows",
+        counts,
+      )
       .option("--profile", "GPU time by operation, too")
       .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
       .option("--layers <count>", "with --shape: another number of layers", count)

@@ -24,12 +24,17 @@ export interface BatchRow {
   readonly depth: number;
   /** Tokens that all have at the end. */
   readonly tokens: number;
-  /** By repetition: until the last prompt was read, and from there until the last token. */
-  readonly promptMs: readonly number[];
-  readonly generateMs: readonly number[];
-  /** Medians, of all texts together. */
-  readonly promptTokensPerSecond: number;
-  readonly generatedTokensPerSecond: number;
+  /** Until the last prompt was read, from there until the last token, and both. */
+  readonly prompt: BatchSpeed;
+  readonly generate: BatchSpeed;
+  readonly all: BatchSpeed;
+}
+
+/** Of all texts together. */
+export interface BatchSpeed {
+  /** By repetition. */
+  readonly ms: readonly number[];
+  readonly medianMs: number;
   readonly tokensPerSecond: number;
 }
 
@@ -89,22 +94,24 @@ export async function* benchBatch(
           generateMs.push(next());
           onProgress((done += count * tg));
         }
-        const sum = (ms: readonly number[], tokens: number) => (tokens * 1000) / median(ms);
         yield {
           kind: "batch",
           test,
           ...{ pp, tg, texts: count, depth },
           tokens: count * (depth + pp + tg),
-          promptMs,
-          generateMs,
-          promptTokensPerSecond: pp > 0 ? sum(promptMs, count * pp) : 0,
-          generatedTokensPerSecond: tg > 0 ? sum(generateMs, count * tg) : 0,
-          tokensPerSecond: sum(
+          prompt: speed(promptMs, count * pp),
+          generate: speed(generateMs, count * tg),
+          all: speed(
             promptMs.map((ms, i) => ms + generateMs[i]),
             count * (pp + tg),
           ),
         };
       }
+}
+
+function speed(ms: readonly number[], tokens: number): BatchSpeed {
+  const medianMs = median(ms);
+  return { ms, medianMs, tokensPerSecond: tokens > 0 ? (tokens * 1000) / medianMs : 0 };
 }
 
 /** llama-bench's. */

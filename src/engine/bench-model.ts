@@ -48,6 +48,11 @@ export class Bench {
     return this.#parts.device.description;
   }
 
+  /** Its rows are of several texts at once. */
+  get isBatch(): boolean {
+    return this.#tests.parallel.length > 0;
+  }
+
   get layers(): number {
     return this.#parts.model.config.layers;
   }

@@ -208,6 +208,8 @@ export class Scheduler {
           await this.allocation.copyPage(this.graph.pools[pool], from, to);
         if (job.isEnded) continue;
         job.pages.copied();
+        // All of it was known.
+        if (job.isDone) this.end(job);
         const ended = (error: { error: unknown } | null) => this.end(job, error);
         job.options.work?.(job).then(
           () => ended(null),

@@ -103,12 +103,14 @@ export class Text {
     if (prompt.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
     this.#check(prompt, prompt.length);
     const { scheduler } = this;
+    // The last one that fits is not part of the text.
+    const most = Math.min(options.most, scheduler.context + 1 - prompt.length);
     const tokens = new Tokens(
       sample,
-      options,
+      { ...options, most },
       (sampling) => scheduler.device.chooses && (scheduler.allocation.canChoose?.(sampling) ?? false),
     );
-    const { signal, onProgress, most } = options;
+    const { signal, onProgress } = options;
     const reserve = Math.min(prompt.length + Math.min(most, RESERVED_TOKENS), scheduler.context);
     const job = new Job({ ids: prompt, tokens, reserve, signal, onProgress });
     this.#take();

@@ -17,6 +17,8 @@ export interface SchedulerOptions {
   readonly vocab: number;
   /** What rows of prompts may stretch a step to while texts generate. Default 50. */
   readonly stretchMs?: number;
+  /** Default: performance.now. */
+  readonly clock?: () => number;
 }
 
 /** Steps that wait for what the device chooses: enough to keep it busy, and few that are in vain when a text ends. */
@@ -64,7 +66,7 @@ export class Scheduler {
     this.beginnings = new Beginnings(graph.pools);
     this.#freeRows = Array.from({ length: graph.texts }, (_, i) => graph.texts - 1 - i);
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks).fill(UNKNOWN));
-    this.#pace = new Pace(options.stretchMs ?? 50);
+    this.#pace = new Pace(options.stretchMs ?? 50, options.clock);
   }
 
   /** Texts that run, and those that wait for a row or for pages. */
@@ -153,6 +155,8 @@ export class Scheduler {
   }
 
   async #loop(): Promise<void> {
+    // Who comes at the same time is in the first step, too.
+    await null;
     do {
       this.#isKicked = false;
       try {

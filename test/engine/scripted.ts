@@ -70,6 +70,8 @@ export interface ScriptOptions {
   /** It cannot prove which words are kept for the token at this position. */
   unprovenAt?: number;
   stretchMs?: number;
+  /** What times steps. */
+  clock?: () => number;
   /** What a step takes. Default: a turn of the event loop. */
   wait?: (step: Step) => Promise<unknown>;
 }
@@ -193,7 +195,7 @@ export function scripted(
   } as unknown as Graph;
   const device = { name: "scripted", chooses };
   const scheduler = new Scheduler(graph, allocation as Allocation, device, {
-    ...{ context, vocab, stretchMs: options.stretchMs },
+    ...{ context, vocab, stretchMs: options.stretchMs, clock: options.clock },
   });
   const text = new Text(scheduler);
   return { text, scheduler, steps, copies, asked, allocation: scheduler.allocation };

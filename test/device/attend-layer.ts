@@ -5,19 +5,22 @@
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import type { KvPart } from "../../src/device/contract.ts";
+import { type KvPart, PAGE_SLOTS } from "../../src/device/contract.ts";
 import { attend as referenceAttend } from "../../src/device/reference/ops.ts";
 import {
   attendPartialBytes,
   attendWorkBytes,
   KV_FORMATS,
   type KvFormat,
-  kvCacheBytes,
+  kvPageBytes,
   readSlot,
 } from "../../src/device/wasm/kv-layout.ts";
 
 /** Scratch starts as NaN, and so does the memory behind the output. */
 const NAN_BYTE = 0xff;
+
+/** Positions below 4,096. */
+const MOST_BLOCKS = 128;
 
 setFlagsFromString("--experimental-wasm-relaxed-simd");
 
@@ -28,7 +31,8 @@ export interface Shape {
   heads: number;
   kvHeads: number;
   headDim: number;
-  capacity: number;
+  /** Pages of the cache; the text's blocks take them round and round. */
+  pages: number;
   window: number;
   softcap: number;
   format: KvFormat;
@@ -59,6 +63,7 @@ export class Layer {
   readonly shape: Shape;
   readonly scale: number;
   readonly #cache = 65536;
+  readonly #table: number;
   readonly #work: number;
   #length = 0;
   readonly #keys: Float32Array[] = [];
@@ -71,12 +76,22 @@ export class Layer {
     const module = new WebAssembly.Module(readFileSync(url));
     const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
     this.kernels = instance.exports as Record<string, Kernel>;
-    this.#work = this.#cache + kvCacheBytes(shape.kvHeads, shape.headDim, shape.capacity, shape.format);
+    this.#table = this.#cache + shape.pages * kvPageBytes(shape.kvHeads, shape.headDim, shape.format);
+    this.#work = this.#table + MOST_BLOCKS * 4;
+    const table = new Uint32Array(this.memory.buffer, this.#table, MOST_BLOCKS);
+    table.set(table.map((_, block) => this.#page(block)));
+  }
+
+  #page(block: number): number {
+    const { pages } = this.shape;
+    // Neighbours lie apart, and each page is taken once in a round.
+    const stride = [7, 5, 3].find((step) => pages % step !== 0) ?? 1;
+    return ((block % pages) * stride) % pages;
   }
 
   /** keys, values [tokens, kvHeads, headDim]. */
   append(keys: Float32Array, values: Float32Array): void {
-    const { kvHeads, headDim, capacity, format } = this.shape;
+    const { kvHeads, headDim, format } = this.shape;
     const tokens = keys.length / kvHeads / headDim;
     const at = this.#end(attendWorkBytes(headDim));
     this.#floats(at, keys.length).set(keys);
@@ -91,7 +106,7 @@ export class Layer {
         tokens,
         kvHeads,
         headDim,
-        capacity,
+        this.#table,
         KV_FORMATS[format],
         this.#work,
         head,
@@ -107,13 +122,13 @@ export class Layer {
 
   /** The last `tokens` positions attend. `cuts` are the points where the units change threads. */
   attend(queries: Float32Array, cuts: (units: number) => number[] = () => []): Float32Array {
-    const { heads, kvHeads, headDim, capacity, window, softcap, format } = this.shape;
+    const { heads, kvHeads, headDim, window, softcap, format } = this.shape;
     const tokens = queries.length / heads / headDim;
     const position = this.#length - tokens;
     const k = this.kernels;
     const work = this.#work;
     const partials = work + attendWorkBytes(headDim);
-    const partialBytes = attendPartialBytes(tokens, heads, kvHeads, headDim);
+    const partialBytes = attendPartialBytes(tokens, 1, heads, kvHeads, headDim);
     const at = partials + partialBytes;
     const guard = this.#end(attendWorkBytes(headDim) + partialBytes + 2 * queries.byteLength);
     new Uint8Array(this.memory.buffer, work, guard + 64 - work).fill(NAN_BYTE);
@@ -123,7 +138,8 @@ export class Layer {
       const ends = [...cuts(units), units];
       return ends.map((end, i) => [i === 0 ? 0 : ends[i - 1], end]).reverse();
     };
-    const units = k.attendUnits(tokens, heads, kvHeads, position, window);
+    const tiles = k.attendTiles(tokens, heads, kvHeads);
+    const units = k.attendUnits(tokens, tiles, heads, kvHeads, position, window);
     for (const [first, last] of ranges(units))
       k.attend(
         this.#cache,
@@ -136,7 +152,8 @@ export class Layer {
         heads,
         kvHeads,
         headDim,
-        capacity,
+        this.#table,
+        tiles,
         window,
         this.scale,
         softcap,
@@ -144,7 +161,7 @@ export class Layer {
         first,
         last,
       );
-    const rows = k.attendMergeUnits(tokens, heads, kvHeads, position, window);
+    const rows = k.attendMergeUnits(tokens, tiles, heads, kvHeads, position, window);
     for (const [first, last] of ranges(rows))
       k.attendMerge(
         partials,
@@ -154,6 +171,7 @@ export class Layer {
         heads,
         kvHeads,
         headDim,
+        tiles,
         window,
         KV_FORMATS[format],
         first,
@@ -203,14 +221,13 @@ export class Layer {
 
   /** What the cache holds at a position, and what the codec would hold. */
   stored(position: number, kvHead: number, part: "keys" | "values"): [Float32Array, Float32Array] {
-    const { kvHeads, headDim, capacity, format } = this.shape;
-    const size = kvCacheBytes(kvHeads, headDim, capacity, format);
+    const { kvHeads, headDim, format } = this.shape;
     const codec = kvCodec(format);
-    const slot = position % capacity;
-    const cache = { id: 0, layer: 0, codec, kvHeads, headDim, capacity, window: null };
+    const page = this.#page(Math.floor(position / PAGE_SLOTS));
+    const cache = { codec, kvHeads, headDim };
     const found = new Float32Array(headDim);
-    const stored = new Uint8Array(this.memory.buffer, this.#cache, size);
-    codec.decode(readSlot(cache, part, kvHead, slot, stored), found);
+    const stored = new Uint8Array(this.memory.buffer, this.#cache, this.#table - this.#cache);
+    codec.decode(readSlot(cache, part, kvHead, page, position % PAGE_SLOTS, stored), found);
     const rows = part === "keys" ? this.#keys : this.#values;
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
     codec.encode(rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim), bytes, part);

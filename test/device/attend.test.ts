@@ -5,7 +5,7 @@ import {
   attendPartialBytes,
   attendWorkBytes,
   type KvFormat,
-  kvCacheBytes,
+  kvPageBytes,
 } from "../../src/device/wasm/kv-layout.ts";
 import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
 
@@ -25,7 +25,7 @@ const base: Shape = {
   heads: 4,
   kvHeads: 2,
   headDim: 64,
-  capacity: 1088,
+  pages: 34,
   window: 0,
   softcap: 0,
   format: "int4",
@@ -66,7 +66,7 @@ describe.each(BINARIES)("%s", (binary) => {
         [16, 1],
       ]) {
         for (const tokens of [1, 9]) {
-          const layer = new Layer(binary, { ...base, format, heads, kvHeads, headDim, capacity: 96 });
+          const layer = new Layer(binary, { ...base, format, heads, kvHeads, headDim, pages: 3 });
           expectClose(layer, layer.fill(77, tokens, uniform(headDim)));
         }
       }
@@ -74,7 +74,7 @@ describe.each(BINARIES)("%s", (binary) => {
 
     it("stores what the codec would", () => {
       for (const headDim of [64, 80]) {
-        const layer = new Layer(binary, { ...base, format, headDim, capacity: 96 });
+        const layer = new Layer(binary, { ...base, format, headDim, pages: 3 });
         layer.fill(150, 1, uniform(3), 13);
         for (let position = 54; position < 150; position++) {
           for (const part of ["keys", "values"] as const) {
@@ -85,15 +85,15 @@ describe.each(BINARIES)("%s", (binary) => {
       }
     });
 
-    it("a ring shorter than the text, with a window", () => {
-      for (const [window, capacity, tokens] of [
-        [1, 32, 1],
-        [20, 64, 5],
-        [64, 128, 33],
-        [100, 224, 64],
-        [512, 544, 1],
+    it("fewer pages than the text has blocks, with a window", () => {
+      for (const [window, pages, tokens] of [
+        [1, 1, 1],
+        [20, 2, 5],
+        [64, 4, 33],
+        [100, 7, 64],
+        [512, 17, 1],
       ]) {
-        const layer = new Layer(binary, { ...base, format, window, capacity });
+        const layer = new Layer(binary, { ...base, format, window, pages });
         const queries = layer.fill(700, tokens, uniform(window), tokens);
         expectClose(layer, queries);
       }
@@ -197,13 +197,20 @@ it("the host's sizes are the kernels'", () => {
       [6, 2],
     ]) {
       for (let tokens = 1; tokens <= 200; tokens += 3) {
-        const spans = kernels.attendSpans(tokens, heads, kvHeads, 100_000, 0);
-        const needed = spans > 1 ? tokens * heads * spans * (headDim + 4) * 4 : 0;
-        expect(attendPartialBytes(200, heads, kvHeads, headDim)).toBeGreaterThanOrEqual(needed);
+        // One run, and the same tokens as runs of up to five texts.
+        for (let texts = 1; texts <= Math.min(5, tokens); texts++) {
+          const counts = Array.from({ length: texts }, (_, i) => Math.floor((tokens + i) / texts));
+          const tiles = counts.reduce((sum, count) => sum + kernels.attendTiles(count, heads, kvHeads), 0);
+          const needed = counts.reduce((sum, count) => {
+            const spans = kernels.attendSpans(count, tiles, kvHeads, 100_000, 0);
+            return sum + (spans > 1 ? count * heads * spans * (headDim + 4) * 4 : 0);
+          }, 0);
+          expect(attendPartialBytes(200, texts, heads, kvHeads, headDim)).toBeGreaterThanOrEqual(needed);
+        }
       }
     }
   }
   // 5.0 bits a value for head sizes that are multiples of 32.
-  expect(kvCacheBytes(8, 128, 131072, "int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
-  expect(kvCacheBytes(8, 128, 131072, "f16")).toBe(2 * 8 * 128 * 131072 * 2);
+  expect(4096 * kvPageBytes(8, 128, "int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
+  expect(4096 * kvPageBytes(8, 128, "f16")).toBe(2 * 8 * 128 * 131072 * 2);
 });

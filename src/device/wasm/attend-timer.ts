@@ -11,8 +11,9 @@ import {
   noise,
   relativeError,
   rotatedCopies,
+  scatteredPages,
 } from "../attend-timer.ts";
-import type { Cache, Graph } from "../contract.ts";
+import { type Cache, type Graph, PAGE_SLOTS } from "../contract.ts";
 import { median } from "../median.ts";
 import { Recorder } from "../recorder.ts";
 import { measureReadRate } from "./bandwidth.ts";
@@ -34,7 +35,7 @@ export function wasmAttendTimer(device: WasmDevice): AttendTimer {
     expandable: [],
     readBytesPerSecond: async () => (await measureReadRate(device.threads)).bytesPerSecond,
     refusal(job) {
-      const { total } = device.measure(graphOf(job, 1, 1));
+      const { total } = device.measure(graphOf(job, 1, { queries: 1, position: 0 }));
       return total > MEMORY_BYTES ? `${total} bytes; a memory of WASM holds ${MEMORY_BYTES}` : null;
     },
     async time(jobs, step) {
@@ -68,17 +69,22 @@ async function timeInTurns(layers: readonly LayersOnCpu[]): Promise<AttendTime[]
   return layers.map((_, i) => ({ us: median(times[i]) * 1000, error: errors[i] }));
 }
 
-/** `layers` times attention, each over a cache of its own, of `queries` rows out of a table. */
-function graphOf({ cache, heads }: AttendJob, layers: number, queries: number): Graph {
-  const { kvHeads, headDim, codec, capacity, window } = cache;
+/** `layers` times attention, each over a cache of its own, of the step's rows out of a table. */
+function graphOf({ cache, heads }: AttendJob, layers: number, { queries, position }: AttendStep): Graph {
+  const { kvHeads, headDim, codec } = cache;
   const recorder = new Recorder(queries, 1);
   const rows = recorder.embed(recorder.weight("queries", "matrix", "f32", queries, heads * headDim));
+  const pool = recorder.pool(cache.pool.window, cache.pool.pages);
   let out = rows;
   for (let layer = 0; layer < layers; layer++) {
-    const of = recorder.cache({ layer, kvHeads, headDim, codec, capacity, window });
+    const of = recorder.cache({ layer, kvHeads, headDim, codec, pool });
     out = recorder.attend(of, rows, { heads, scale: headDim ** -0.5 });
   }
-  return recorder.finish(recorder.takeOutputs(out));
+  return recorder.finish(recorder.takeOutputs(out), { blocks: blocksOf({ queries, position }) });
+}
+
+function blocksOf({ queries, position }: AttendStep): number {
+  return Math.ceil((position + queries) / PAGE_SLOTS);
 }
 
 class LayersOnCpu {
@@ -93,7 +99,7 @@ class LayersOnCpu {
   static async open(device: WasmDevice, job: AttendJob, step: AttendStep): Promise<LayersOnCpu> {
     const bytes = layerCacheBytes(job.cache);
     const layers = rotatedCopies(bytes);
-    const graph = graphOf(job, layers, step.queries);
+    const graph = graphOf(job, layers, step);
     const allocation = await device.allocate(graph);
     const made = new LayersOnCpu(
       allocation,
@@ -103,6 +109,7 @@ class LayersOnCpu {
       layers,
     );
     for (const at of allocation.layout.caches) fillCache(new Uint8Array(allocation.memory.buffer, at, bytes));
+    allocation.setPages(graph.pools[0], 0, 0, scatteredPages(job.cache, blocksOf(step)));
     await made.#loadQueries(graph);
     return made;
   }
@@ -124,11 +131,8 @@ class LayersOnCpu {
   async run(): Promise<number> {
     const { queries, position } = this.step;
     const started = performance.now();
-    await this.allocation.run({
-      ids: Uint32Array.from({ length: queries }, (_, i) => i),
-      position,
-      outputs: 1,
-    });
+    const ids = Uint32Array.from({ length: queries }, (_, i) => i);
+    await this.allocation.run({ runs: [{ text: 0, position, ids, outputs: 1 }] });
     return performance.now() - started;
   }
 
@@ -137,12 +141,13 @@ class LayersOnCpu {
     const { graph, layout, memory } = this.allocation;
     const found = await this.allocation.read(graph.logits, 0, 1);
     const bytes = new Uint8Array(memory.buffer, layout.caches[this.layers - 1], layerCacheBytes(cache));
+    const pages = scatteredPages(cache, blocksOf(this.step));
     const wanted = expectedOutput(
       cache,
       this.step,
       this.queries.subarray(-cache.headDim),
-      lastHeadReader(cache, "keys", bytes),
-      lastHeadReader(cache, "values", bytes),
+      lastHeadReader(cache, "keys", pages, bytes),
+      lastHeadReader(cache, "values", pages, bytes),
     );
     return relativeError(found.subarray(-cache.headDim), wanted);
   }
@@ -161,8 +166,10 @@ function fillCache(bytes: Uint8Array): void {
   }
 }
 
-function lastHeadReader(cache: Cache, part: "keys" | "values", bytes: Uint8Array) {
-  const { kvHeads, capacity, codec } = cache;
-  return (_: number, position: number, into: Float32Array) =>
-    codec.decode(readSlot(cache, part, kvHeads - 1, position % capacity, bytes), into);
+function lastHeadReader(cache: Cache, part: "keys" | "values", pages: Uint32Array, bytes: Uint8Array) {
+  const { kvHeads, codec } = cache;
+  return (_: number, position: number, into: Float32Array) => {
+    const page = pages[Math.floor(position / PAGE_SLOTS)];
+    codec.decode(readSlot(cache, part, kvHeads - 1, page, position % PAGE_SLOTS, bytes), into);
+  };
 }

@@ -11,6 +11,12 @@ export const CONTROL = {
   sleepers: 192,
   stop: 256,
   spins: 260,
+  /** Of the step: rows, outputs, runs. */
   tokens: 264,
+  /** Set once: where runs and the outputs' rows lie, and pages of a text in a table. */
+  runsAt: 276,
 };
+
+/** u32 of a run: text, position, first row, tokens. */
+export const RUN_WORDS = 4;
 export const CONTROL_BYTES = 512;

@@ -3,9 +3,8 @@
  * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
  * `readSlot` is the inverse of appending; a test writes on one side and reads on the other.
  */
-import { BLOCK_SLOTS as BLOCK } from "../cache-blocks.ts";
 import { type BlockMap, blockMap } from "../cache-bytes.ts";
-import type { Cache, KvPart } from "../contract.ts";
+import { PAGE_SLOTS as BLOCK, type Cache, type KvPart } from "../contract.ts";
 
 /** Numbers by which kernels know the formats. */
 export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
@@ -24,9 +23,9 @@ function halfBlockBytes(headDim: number, format: KvFormat): number {
   return format === "int4" ? groupsOf(headDim) * 640 : headDim * 64;
 }
 
-/** Bytes of one layer's keys and values for `capacity` token slots, a multiple of 32. */
-export function kvCacheBytes(kvHeads: number, headDim: number, capacity: number, format: KvFormat): number {
-  return ((kvHeads * capacity) / BLOCK) * 2 * halfBlockBytes(headDim, format);
+/** Bytes of one layer's keys and values in a page. */
+export function kvPageBytes(kvHeads: number, headDim: number, format: KvFormat): number {
+  return kvHeads * 2 * halfBlockBytes(headDim, format);
 }
 
 /** Bytes of one thread's work area for attention: independent of context and step size. */
@@ -42,18 +41,20 @@ export function appendWorkBytes(headDim: number): number {
 }
 
 /**
- * Most bytes of partial results that the threads share when up to `maxTokens` queries attend: independent of the
- * context. A step is cut into spans only until there are 64 units, so long prompt chunks need few.
+ * Most bytes of partial results that the threads share when up to `maxTokens` queries of up to `texts` texts attend:
+ * independent of the context. A step is cut into spans only until there are 64 units, so long prompt chunks need few.
  */
 export function attendPartialBytes(
   maxTokens: number,
+  texts: number,
   heads: number,
   kvHeads: number,
   headDim: number,
 ): number {
   const tileQueries = Math.floor(COLUMNS / (heads / kvHeads));
   let rows = 0;
-  for (let tiles = 1; tiles <= Math.ceil(maxTokens / tileQueries); tiles++) {
+  const mostTiles = Math.min(maxTokens, Math.ceil(maxTokens / tileQueries) + texts - 1);
+  for (let tiles = 1; tiles <= mostTiles; tiles++) {
     const spans = Math.ceil(UNITS / (kvHeads * tiles));
     if (spans > 1) rows = Math.max(rows, Math.min(maxTokens, tiles * tileQueries) * heads * spans);
   }
@@ -66,29 +67,29 @@ export function kvBlockMap(format: KvFormat, part: KvPart, headDim: number, vect
   return blockMap(halfBlockBytes(headDim, format), vectorBytes, read);
 }
 
-/** Where the keys, or the values, of block `first` of one head begin in a layer's cache, and how far the next is. */
-export function kvBlockPlace(
-  cache: Cache,
+/** Where the keys, or the values, of one head begin in a page of a layer's cache. */
+export function kvBlockAt(
+  { headDim, kvHeads, codec }: Pick<Cache, "headDim" | "kvHeads" | "codec">,
   part: KvPart,
   kvHead: number,
-  first: number,
-): { at: number; stride: number } {
-  const half = halfBlockBytes(cache.headDim, cache.codec.name as KvFormat);
-  const block = (kvHead * cache.capacity) / BLOCK + first;
-  return { at: (2 * block + (part === "values" ? 1 : 0)) * half, stride: 2 * half };
+  page: number,
+): number {
+  const half = halfBlockBytes(headDim, codec.name as KvFormat);
+  return (2 * (page * kvHeads + kvHead) + (part === "values" ? 1 : 0)) * half;
 }
 
 /** One token's key or value, in the codec's bytes, from a layer's cache. */
 export function readSlot(
-  cache: Cache,
+  cache: Pick<Cache, "headDim" | "kvHeads" | "codec">,
   part: KvPart,
   kvHead: number,
+  page: number,
   slot: number,
   bytes: Uint8Array,
 ): Uint8Array {
   const { headDim, codec } = cache;
-  const { at } = kvBlockPlace(cache, part, kvHead, Math.floor(slot / BLOCK));
-  return readVector(bytes.subarray(at), slot % BLOCK, { part, headDim, format: codec.name as KvFormat });
+  const block = bytes.subarray(kvBlockAt(cache, part, kvHead, page));
+  return readVector(block, slot, { part, headDim, format: codec.name as KvFormat });
 }
 
 interface VectorPlace {

@@ -6,14 +6,14 @@
 import { rowBytes } from "../../format/tensor.ts";
 import type { Cache, Footprint, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
-import { CONTROL_BYTES } from "./control.ts";
+import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
 import {
   appendWorkBytes,
   attendPartialBytes,
   attendWorkBytes,
   KV_FORMATS,
   type KvFormat,
-  kvCacheBytes,
+  kvPageBytes,
 } from "./kv-layout.ts";
 import {
   MATMUL_SCRATCH_BYTES,
@@ -23,7 +23,7 @@ import {
   quantizedBytes,
   TYPE_IDS,
 } from "./packing.ts";
-import { type Argument, KIND, type Kind, RECORD_WORDS, RecordWriter, WORD } from "./records.ts";
+import { type Argument, type Kind, RECORD_WORDS, RecordWriter } from "./records.ts";
 
 /** A cache line; also what every kernel may assume of an address. */
 const ALIGNMENT = 64;
@@ -39,12 +39,15 @@ export interface Layout {
   readonly control: number;
   readonly operations: number;
   readonly ids: number;
+  /** [texts] runs, and [maxOutputs] rows that reach the output. */
+  readonly runs: number;
+  readonly outputRows: number;
+  /** By pool id: pages, [texts, blocks] u32. */
+  readonly tables: readonly number[];
   /** By rope id: [maxTokens, 2, pairs] f32. */
   readonly turns: readonly number[];
   readonly weights: readonly number[];
-  /** Of timeline 0; those of timeline t lie t * timelineBytes further. */
   readonly caches: readonly number[];
-  readonly timelineBytes: number;
   readonly arena: number;
   readonly quantized: number;
   readonly partials: number;
@@ -63,8 +66,8 @@ export function weightBytes(weight: Weight): number {
 }
 
 export function layerCacheBytes(cache: Cache): number {
-  const { kvHeads, headDim, capacity, codec } = cache;
-  return kvCacheBytes(kvHeads, headDim, capacity, codec.name as KvFormat);
+  const { kvHeads, headDim, pool, codec } = cache;
+  return pool.pages * kvPageBytes(kvHeads, headDim, codec.name as KvFormat);
 }
 
 export function layOut(graph: Graph, threads: number): Layout {
@@ -76,7 +79,7 @@ export function layOut(graph: Graph, threads: number): Layout {
   };
   const attends = graph.ops.filter((op) => op.op === "attend");
   const partials = attends.map((op) =>
-    attendPartialBytes(graph.maxTokens, op.heads, op.cache.kvHeads, op.cache.headDim),
+    attendPartialBytes(graph.maxTokens, graph.texts, op.heads, op.cache.kvHeads, op.cache.headDim),
   );
   const work = [
     MATMUL_SCRATCH_BYTES,
@@ -92,14 +95,14 @@ export function layOut(graph: Graph, threads: number): Layout {
   // A matmul may bring a quantize, an attend a merge.
   const operations = place(2 * graph.ops.length * RECORD_WORDS * 4);
   const ids = place(rows * 4);
+  const runs = place(graph.texts * RUN_WORDS * 4);
+  const outputRows = place(graph.maxOutputs * 4);
+  const tables = graph.pools.map(() => place(graph.texts * graph.blocks * 4));
   const turns = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
   const weights = graph.weights.map((weight) => place(weightBytes(weight)));
-  const timeline = end;
   const caches = graph.caches.map((cache) => place(layerCacheBytes(cache)));
-  const timelineBytes = end - timeline;
-  place((graph.timelines - 1) * timelineBytes);
   return {
-    ...{ control, operations, ids, turns, weights, caches, timelineBytes },
+    ...{ control, operations, ids, runs, outputRows, tables, turns, weights, caches },
     arena: place(graph.arenaBytes),
     quantized: place(Math.max(0, ...quantized)),
     partials: place(Math.max(0, ...partials)),
@@ -118,7 +121,7 @@ export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
 /** What the memory of this graph holds; a memory is whole pages. */
 export function footprintOf(graph: Graph, threads: number): Footprint {
   const weights = graph.weights.map(weightBytes);
-  const caches = graph.caches.map((cache) => graph.timelines * layerCacheBytes(cache));
+  const caches = graph.caches.map(layerCacheBytes);
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
   const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
@@ -209,8 +212,9 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
         break;
       }
       case "appendKv": {
-        const { kvHeads, headDim, capacity, codec, id } = op.cache;
-        const args = [layout.caches[id], value(op.keys), value(op.values), kvHeads, headDim, capacity];
+        const { kvHeads, headDim, pool, codec, id } = op.cache;
+        const tables = layout.tables[pool.id];
+        const args = [layout.caches[id], value(op.keys), value(op.values), kvHeads, headDim, tables];
         add("appendKv", "tokens", { ...touch, cacheWrite: id }, [
           ...args,
           KV_FORMATS[codec.name as KvFormat],
@@ -221,15 +225,15 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
       }
       case "attend": {
         const { queries, heads, out, scale, softcap } = op;
-        const { kvHeads, headDim, capacity, codec, id } = op.cache;
-        const window = op.cache.window ?? 0;
+        const { kvHeads, headDim, pool, codec, id } = op.cache;
+        const window = pool.window ?? 0;
         add("attend", "tokens", { ...touch, cacheRead: id, partials: "write" }, [
           ...[layout.caches[id], value(queries), value(out), layout.partials, layout.work, layout.workBytes],
           ...[
             heads,
             kvHeads,
             headDim,
-            capacity,
+            layout.tables[pool.id],
             window,
             { f32: scale },
             { f32: softcap },
@@ -271,14 +275,6 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
     }
   }
   return writer.count;
-}
-
-/** The records of `words` that name a cache, as the words that hold its address. */
-export function cacheWords(words: Uint32Array, count: number): number[] {
-  const kinds: readonly number[] = [KIND.appendKv, KIND.attend];
-  return Array.from({ length: count }, (_, i) => i * RECORD_WORDS)
-    .filter((at) => kinds.includes(words[at + WORD.kind]))
-    .map((at) => at + WORD.first);
 }
 
 /** What an operation reads and writes, for deciding where threads meet. */

@@ -6,19 +6,30 @@ import { availableParallelism } from "node:os";
 import { dequantize } from "../../format/blocks.ts";
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
-import { BLOCK_SLOTS, leadingBlocks } from "../cache-blocks.ts";
 import { type BlockMap, gather, scatter } from "../cache-bytes.ts";
-import { checkCopy, checkRange, checkStep } from "../check.ts";
-import type { Allocation, CacheRange, Device, Footprint, Graph, Step, Value, Weight } from "../contract.ts";
+import { checkPage, checkPages, checkPlace, checkStep } from "../check.ts";
+import {
+  type Allocation,
+  type Device,
+  type Footprint,
+  type Graph,
+  PAGE_SLOTS,
+  type PagePlace,
+  type Pool,
+  type Ran,
+  type Step,
+  type Value,
+  type Weight,
+} from "../contract.ts";
+import { type Rows, rowsOf } from "../rows.ts";
 import { writeTurns } from "../turns.ts";
 import { CONTROL } from "./control.ts";
 import { physicalCores } from "./cores.ts";
-import { KV_FORMATS, type KvFormat, kvBlockMap, kvBlockPlace } from "./kv-layout.ts";
+import { KV_FORMATS, type KvFormat, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
   CPU_CHUNK,
-  cacheWords,
   footprintOf,
   type Layout,
   layerCacheBytes,
@@ -57,6 +68,7 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<WasmDevice>
     threads,
     memoryBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
+    chooses: false,
     kvFormats: Object.keys(KV_FORMATS),
     measure: (graph) => footprintOf(graph, threads),
     allocate: (graph) => WasmAllocation.create(graph, kernels, threads),
@@ -73,12 +85,11 @@ type Repack = (
   count: number,
 ) => void;
 
+const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
+
 export class WasmAllocation implements Allocation {
   /** null once closed: gigabytes must not wait until their owner is forgotten. */
   #held: { memory: WebAssembly.Memory; repack: Repack } | null;
-  /** Whose caches the records name. */
-  #timeline = 0;
-  readonly #cacheWords: readonly number[];
   /** Made when a cache is first read or written from outside. */
   readonly #maps = new Map<string, BlockMap>();
 
@@ -92,7 +103,8 @@ export class WasmAllocation implements Allocation {
     readonly operations: number,
   ) {
     this.#held = { memory, repack };
-    this.#cacheWords = cacheWords(this.#records(), operations);
+    const { control, runs, outputRows } = layout;
+    new Uint32Array(memory.buffer).set([runs, outputRows, graph.blocks], (control + CONTROL.runsAt) / 4);
   }
 
   get memory(): WebAssembly.Memory {
@@ -162,48 +174,55 @@ export class WasmAllocation implements Allocation {
     }
   }
 
-  async run(step: Step): Promise<void> {
+  async run(step: Step): Promise<Ran> {
     const { layout } = this;
     // Before anything is written: a running step reads these words.
     const { refusal } = this.workers;
     if (refusal) throw refusal;
-    checkStep(this.graph, step);
-    const { ids, position, outputs, timeline = 0 } = step;
+    checkStep(this.graph, step, false);
+    const rows = rowsOf(step);
     const words = new Uint32Array(this.memory.buffer);
-    words.set(ids, layout.ids / 4);
-    words.set([ids.length, position, outputs], (layout.control + CONTROL.tokens) / 4);
+    words.set(rows.ids, layout.ids / 4);
+    words.set(rows.outputRows, layout.outputRows / 4);
+    const runs = rows.runs.flatMap(({ text, position, first, tokens }) => [text, position, first, tokens]);
+    words.set(runs, layout.runs / 4);
+    words.set([rows.tokens, rows.outputs, rows.runs.length], (layout.control + CONTROL.tokens) / 4);
     const records = this.#records();
     for (let i = 0; i < this.operations; i++) records[i * RECORD_WORDS + WORD.taken] = 0;
-    const further = (timeline - this.#timeline) * layout.timelineBytes;
-    for (const at of further === 0 ? [] : this.#cacheWords) records[at] += further;
-    this.#timeline = timeline;
-    this.#writeTurns(step);
+    this.#writeTurns(rows);
     await this.workers.run();
+    return NOTHING_CHOSEN;
   }
 
-  async copyCache(from: number, to: number, tokens: number): Promise<void> {
+  setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void {
+    checkPages(this.graph, pool, text, first, pages);
+    const at = this.layout.tables[pool.id] / 4 + text * this.graph.blocks + first;
+    new Uint32Array(this.memory.buffer).set(pages, at);
+  }
+
+  async copyPage(pool: Pool, from: number, to: number): Promise<void> {
     const { refusal } = this.workers;
     if (refusal) throw refusal;
-    const { graph, layout } = this;
-    checkCopy(graph, from, to);
+    for (const page of [from, to]) checkPage(pool, page);
     const bytes = new Uint8Array(this.memory.buffer);
-    for (const cache of graph.caches)
-      for (const blocks of leadingBlocks(cache, layerCacheBytes(cache), tokens)) {
-        const source = layout.caches[cache.id] + from * layout.timelineBytes + blocks.at;
-        bytes.copyWithin(source + (to - from) * layout.timelineBytes, source, source + blocks.bytes);
-      }
+    for (const cache of this.graph.caches) {
+      if (cache.pool !== pool) continue;
+      const size = layerCacheBytes(cache) / pool.pages;
+      const at = this.layout.caches[cache.id];
+      bytes.copyWithin(at + to * size, at + from * size, at + (from + 1) * size);
+    }
   }
 
-  async readCache(range: CacheRange): Promise<Uint8Array> {
-    checkRange(this.graph, range);
-    const { map, at, stride } = this.#place(range);
-    return gather(map, new Uint8Array(this.memory.buffer), at, stride, range.slots);
+  async readPage(place: PagePlace): Promise<Uint8Array> {
+    checkPlace(place);
+    const { map, at } = this.#place(place);
+    return gather(map, new Uint8Array(this.memory.buffer), at, 0, PAGE_SLOTS);
   }
 
-  async writeCache(range: CacheRange, bytes: Uint8Array): Promise<void> {
-    checkRange(this.graph, range);
-    const { map, at, stride } = this.#place(range);
-    scatter(map, bytes, new Uint8Array(this.memory.buffer), at, stride);
+  async writePage(place: PagePlace, bytes: Uint8Array): Promise<void> {
+    checkPlace(place);
+    const { map, at } = this.#place(place);
+    scatter(map, bytes, new Uint8Array(this.memory.buffer), at, 0);
   }
 
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
@@ -221,7 +240,7 @@ export class WasmAllocation implements Allocation {
     return this.#held;
   }
 
-  #place({ cache, part, kvHead, first, timeline = 0 }: CacheRange) {
+  #place({ cache, part, kvHead, page }: PagePlace) {
     const { headDim, codec } = cache;
     const key = `${codec.name} ${part} ${headDim}`;
     let map = this.#maps.get(key);
@@ -229,20 +248,18 @@ export class WasmAllocation implements Allocation {
       map = kvBlockMap(codec.name as KvFormat, part, headDim, codec.vectorBytes(headDim));
       this.#maps.set(key, map);
     }
-    const { at, stride } = kvBlockPlace(cache, part, kvHead, first / BLOCK_SLOTS);
-    const { caches, timelineBytes } = this.layout;
-    return { map, at: caches[cache.id] + timeline * timelineBytes + at, stride };
+    return { map, at: this.layout.caches[cache.id] + kvBlockAt(cache, part, kvHead, page) };
   }
 
   #records(): Uint32Array {
     return new Uint32Array(this.memory.buffer, this.layout.operations, this.operations * RECORD_WORDS);
   }
 
-  #writeTurns(step: Step): void {
+  #writeTurns({ tokens, positions }: Rows): void {
     for (const rope of this.graph.ropes) {
-      const count = step.ids.length * 2 * rope.frequencies.length;
+      const count = tokens * 2 * rope.frequencies.length;
       const turns = new Float32Array(this.memory.buffer, this.layout.turns[rope.id], count);
-      writeTurns(rope, step.position, step.ids.length, turns);
+      writeTurns(rope, positions, turns);
     }
   }
 }

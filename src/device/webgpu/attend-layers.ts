@@ -94,6 +94,7 @@ export class AttendLayers {
     const { device } = this.gpu;
     const keys = this.#buffers.upload("noise", this.#noise.keys);
     const values = this.#buffers.upload("noise", this.#noise.values);
+    const unwritten = this.#buffers.make("no queries", 16);
     await this.#buffers.settled();
     for (const [cache, [first, ...others]] of this.#copies) {
       for (const { position, tokens } of fillingRuns(cache, this.step.position + this.step.queries)) {
@@ -110,7 +111,7 @@ export class AttendLayers {
           batch: this.#batch,
           table: 0,
           spare: this.#spare,
-          scratch: () => this.#spare,
+          scratch: () => unwritten,
         });
         this.#run(await this.#ready([append], first), this.#batchOf(position, tokens));
       }

@@ -27,11 +27,11 @@ export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
 export function batchBytes(graph: BatchGraph): number {
   const { maxTokens, maxOutputs, texts } = graph;
   const runs = Math.min(texts, maxTokens);
-  // Ids, positions, texts and singles by row; pieces, of which a run may begin and end one within a page; longs; outputs.
+  // Ids, positions and texts by row, and three words of a single; pieces, of which a run may begin and end one within a page; longs; outputs.
   const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   // A row that candidates are asked of is sampled, too.
   const sampled = SAMPLED_WORDS * Math.max(1, runs);
-  return 4 * (tableWords(graph) + 4 * maxTokens + pieces + 2 * runs + maxOutputs + sampled);
+  return 4 * (tableWords(graph) + 6 * maxTokens + pieces + 2 * runs + maxOutputs + sampled);
 }
 
 /** A step as its kernels see it. */
@@ -67,13 +67,14 @@ export function batchOf(graph: BatchGraph, step: Step, fewRows: number): Batch {
     pieces: pieces.length,
     sampled: sampled.length,
   };
+  const ofSingle = (row: number) => [row, rows.positions[row], rows.texts[row] * graph.blocks];
   const packed = pack(graph, shape, [
     rows.ids,
     rows.positions,
     rows.texts,
     rows.outputRows,
     pieces.flat(),
-    singles,
+    singles.flatMap(ofSingle),
     longs.flatMap(({ first, tokens }) => [first, tokens]),
     words,
   ]);

@@ -1,5 +1,5 @@
 // Attention over a layer's cache: causal, windowed, grouped heads; online softmax in powers of two.
-// The work is cut into units (KV head, run of queries, span of tokens), each of which any thread may take. A unit
+// A run is the queries of one text. Its work is cut into units (KV head, tile of queries, span of tokens), each of which any thread may take. A unit
 // serves all query heads of its KV head and all its queries in one pass over its span of the cache. With one span the
 // unit writes the output; otherwise it leaves a partial per (row, span) that attendMerge joins after a barrier.
 // The cut depends on shapes only, never on threads: any number of them gives the same bits.
@@ -37,9 +37,8 @@ function tileQueries(heads: i32, kvHeads: i32): i32 {
   return COLUMNS / (heads / kvHeads);
 }
 
-// @ts-ignore: decorator
-@inline
-function tileCount(tokens: i32, heads: i32, kvHeads: i32): i32 {
+/** Tiles of queries of a run. */
+export function attendTiles(tokens: i32, heads: i32, kvHeads: i32): i32 {
   const queries = tileQueries(heads, kvHeads);
   return (tokens + queries - 1) / queries;
 }
@@ -51,21 +50,21 @@ function firstBlock(position: i32, window: i32): i32 {
   return window > 0 ? max(0, position - window + 1) / BLOCK : 0;
 }
 
-/** Spans into which a step's tokens are cut. */
-export function attendSpans(tokens: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
+/** Spans into which a run's tokens are cut. tiles: of all runs of the step. */
+export function attendSpans(tokens: i32, tiles: i32, kvHeads: i32, position: i32, window: i32): i32 {
   const blocks = (position + tokens - 1) / BLOCK + 1 - firstBlock(position, window);
-  const others = kvHeads * tileCount(tokens, heads, kvHeads);
+  const others = kvHeads * tiles;
   return min((UNITS + others - 1) / others, (blocks + SPAN_BLOCKS - 1) / SPAN_BLOCKS);
 }
 
-/** Units of `attend` for a step of `tokens` queries from `position`. */
-export function attendUnits(tokens: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
-  return kvHeads * tileCount(tokens, heads, kvHeads) * attendSpans(tokens, heads, kvHeads, position, window);
+/** Units of `attend` for a run of `tokens` queries from `position`. */
+export function attendUnits(tokens: i32, tiles: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
+  return kvHeads * attendTiles(tokens, heads, kvHeads) * attendSpans(tokens, tiles, kvHeads, position, window);
 }
 
 /** Units of `attendMerge`: rows (query token, head), or none when there is nothing to join. */
-export function attendMergeUnits(tokens: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
-  return attendSpans(tokens, heads, kvHeads, position, window) > 1 ? tokens * heads : 0;
+export function attendMergeUnits(tokens: i32, tiles: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
+  return attendSpans(tokens, tiles, kvHeads, position, window) > 1 ? tokens * heads : 0;
 }
 
 // @ts-ignore: decorator
@@ -171,9 +170,9 @@ function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format
 }
 
 /**
- * Attends with units [first, last) of attendUnits(...).
+ * Attends with units [first, last) of attendUnits(...) of one run.
  * queries, out: f32 [tokens, heads, headDim], the queries at position, position + 1, ..., whose keys are in the cache;
- * partials: attendPartialBytes, shared by all threads; work: attendWorkBytes, this thread's own; window and cap: 0 is
+ * table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes, this thread's own; window and cap: 0 is
  * none. Cache bytes that were never appended to must be zero.
  */
 export function attend(
@@ -187,7 +186,8 @@ export function attend(
   heads: i32,
   kvHeads: i32,
   headDim: i32,
-  capacity: i32,
+  table: usize,
+  tiles: i32,
   window: i32,
   scale: f32,
   cap: f32,
@@ -197,15 +197,15 @@ export function attend(
 ): void {
   const shared = heads / kvHeads;
   const perTile = tileQueries(heads, kvHeads);
-  const tiles = tileCount(tokens, heads, kvHeads);
-  const spans = attendSpans(tokens, heads, kvHeads, position, window);
+  const own = attendTiles(tokens, heads, kvHeads);
+  const spans = attendSpans(tokens, tiles, kvHeads, position, window);
   const half = halfBlockBytes(headDim, format);
   const stepFirst = firstBlock(position, window);
   const stepBlocks = (position + tokens - 1) / BLOCK + 1 - stepFirst;
   for (let unit = first; unit < last; unit++) {
     const span = unit % spans;
-    const tile = (unit / spans) % tiles;
-    const kvHead = unit / (spans * tiles);
+    const tile = (unit / spans) % own;
+    const kvHead = unit / (spans * own);
     const firstToken = tile * perTile;
     const count = min(perTile, tokens - firstToken);
     const columns = count * shared;
@@ -225,7 +225,7 @@ export function attend(
       const start = block * BLOCK;
       const bytes = usize(blocks * BLOCK) * 4;
       for (let i = 0; i < blocks; i++) {
-        const keys = blockAt(cache, kvHead, start + i * BLOCK, headDim, capacity, format);
+        const keys = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format);
         if (format == KV_INT4) scoreBlockInt4(keys, work, columns, i * BLOCK, headDim);
         else if (format == KV_RQ4) scoreBlockRq4(keys, work, columns, i * BLOCK, headDim);
         else scoreBlockF16(keys, work, columns, i * BLOCK, headDim);
@@ -239,13 +239,13 @@ export function attend(
           factor = cap * LOG2_E;
         }
         if (edge) {
-          const own = earliest + column / shared;
-          hideScores(row, bytes, start, window > 0 ? own - window + 1 : 0, own);
+          const query = earliest + column / shared;
+          hideScores(row, bytes, start, window > 0 ? query - window + 1 : 0, query);
         }
         weights(work, column, bytes, factor, format == KV_F16 ? TINY : 1, headDim);
       }
       for (let i = 0; i < blocks; i++) {
-        const values = blockAt(cache, kvHead, start + i * BLOCK, headDim, capacity, format) + half;
+        const values = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format) + half;
         if (format == KV_INT4) weighBlockInt4(values, work, columns, i * BLOCK, headDim);
         else if (format == KV_RQ4) weighBlockRq4(values, work, columns, i * BLOCK, headDim);
         else weighBlockF16(values, work, columns, i * BLOCK, headDim);
@@ -277,12 +277,13 @@ export function attendMerge(
   heads: i32,
   kvHeads: i32,
   headDim: i32,
+  tiles: i32,
   window: i32,
   format: i32,
   first: i32,
   last: i32,
 ): void {
-  const spans = attendSpans(tokens, heads, kvHeads, position, window);
+  const spans = attendSpans(tokens, tiles, kvHeads, position, window);
   for (let row = first; row < last; row++) {
     let maximum: f32 = NO_MAXIMUM;
     for (let span = 0; span < spans; span++) {

@@ -137,7 +137,7 @@ function appendValueF16(values: usize, value: usize, slot: i32, headDim: i32): v
 
 /**
  * Stores keys and values [tokens, kvHeads, headDim] f32 of KV heads [firstHead, lastHead) at positions position,
- * position + 1, ... Heads are independent: any split over threads gives the same bytes. work: this thread's own,
+ * position + 1, ... of one text, whose pages `table` has. Heads are independent: any split over threads gives the same bytes. work: this thread's own,
  * rotatedWorkBytes; only rq4 needs it.
  */
 export function appendKv(
@@ -148,7 +148,7 @@ export function appendKv(
   tokens: i32,
   kvHeads: i32,
   headDim: i32,
-  capacity: i32,
+  table: usize,
   format: i32,
   work: usize,
   firstHead: i32,
@@ -157,7 +157,7 @@ export function appendKv(
   const half = halfBlockBytes(headDim, format);
   for (let head = firstHead; head < lastHead; head++) {
     for (let token = 0; token < tokens; token++) {
-      const block = blockAt(cache, head, position + token, headDim, capacity, format);
+      const block = blockAt(cache, table, kvHeads, head, position + token, headDim, format);
       const slot = (position + token) % BLOCK;
       const source = usize(token * kvHeads + head) * usize(headDim) * 4;
       if (format == KV_INT4) {

@@ -1,7 +1,7 @@
 // Where keys and values lie in a layer's cache: the one owner of the layout in WASM (host side: ../kv-layout.ts).
 // Refuses to know arithmetic on them.
 //
-// A cache is [kvHeads][capacity / 32] blocks; a block holds 32 consecutive tokens of one head, keys then values.
+// A cache is [pages][kvHeads] blocks; a block holds 32 consecutive tokens of one head of a text, keys then values.
 // Both halves are matrices cut into pairs of panels, so that scores (rows = tokens, k = dims) and weighted sums
 // (rows = dims, k = tokens) run through the same products with each vector load serving several rows:
 //  int4  8 rows x 32 k are 128 bytes: panel of rows 0..3, panel of rows 4..7. Vector v (0..3) of a panel holds at byte
@@ -18,7 +18,7 @@ export const KV_F16: i32 = 0;
 export const KV_INT4: i32 = 1;
 export const KV_RQ4: i32 = 2;
 
-/** Tokens of a block; the ring's capacity is a multiple. */
+/** Tokens of a block: a page. */
 export const BLOCK: i32 = 32;
 /** Dims that share a scale and a zero. */
 export const GROUP: i32 = 32;
@@ -54,10 +54,12 @@ export function halfBlockBytes(headDim: i32, format: i32): usize {
   return format == KV_INT4 ? usize(groupsOf(headDim)) * VALUE_GROUP_BYTES : usize(headDim) * 64;
 }
 
-/** The block that holds `position` in the ring of one KV head. */
+/** The block that holds a text's `position`. table: the text's pages, u32 by block. The only place that knows. */
 // @ts-ignore: decorator
 @inline
-export function blockAt(cache: usize, kvHead: i32, position: i32, headDim: i32, capacity: i32, format: i32): usize {
-  const block = kvHead * (capacity / BLOCK) + (position % capacity) / BLOCK;
-  return cache + usize(block) * 2 * halfBlockBytes(headDim, format);
+export function blockAt(
+  cache: usize, table: usize, kvHeads: i32, kvHead: i32, position: i32, headDim: i32, format: i32,
+): usize {
+  const page = load<u32>(table + (usize(position / BLOCK) << 2));
+  return cache + (usize(page) * usize(kvHeads) + usize(kvHead)) * 2 * halfBlockBytes(headDim, format);
 }

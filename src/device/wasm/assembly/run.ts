@@ -3,20 +3,14 @@
 // ../workers.ts. Refuses to know models: addresses and sizes are in the records.
 // One idea: work that is worth sharing is cut into units that threads take from a counter, so that a thread which the
 // operating system holds back does not hold back the others; small work is cut evenly.
-import { attend, attendMerge, attendMergeUnits, attendUnits } from "./attend";
 import { barrier } from "./barrier";
 import { add, gateGelu, gateSilu, rmsNorm, rope, softcap } from "./elementwise";
 import { embedRow } from "./embed";
-import { appendKv } from "./kv-append";
 import { matmul } from "./matmul";
 import { quantizeRows } from "./quantize";
+import { appendRuns, attendRuns, attendRunsUnits, mergeRuns, mergeRunsUnits, OUTPUT_ROWS_AT, OUTPUTS, TOKENS } from "./runs";
 
 const RECORD_BYTES: usize = 128;
-
-// Control words of the step.
-const TOKENS: usize = 264;
-const POSITION: usize = 268;
-const OUTPUTS: usize = 272;
 
 /** Pieces that a shared operation is cut into for each thread: small enough to even out, large enough to stream. */
 const PIECES: i32 = 8;
@@ -45,18 +39,17 @@ const PIECES: i32 = 8;
 /** Runs `count` operations at `ops` as `thread` of `threads`. Returns early when the step was stopped. */
 export function run(control: usize, ops: usize, count: u32, thread: u32, threads: u32): void {
   const tokens = load<i32>(control + TOKENS);
-  const position = load<i32>(control + POSITION);
   const outputs = load<i32>(control + OUTPUTS);
   for (let i: u32 = 0; i < count; i++, ops += RECORD_BYTES) {
     const rows = load<u32>(ops + 12) ? outputs : tokens;
-    if (rows > 0) execute(ops, rows, tokens, position, thread, threads);
+    if (rows > 0) execute(control, ops, rows, thread, threads);
     if (load<u32>(ops + 4)) {
       if (!barrier(control, threads)) return;
     }
   }
 }
 
-function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, threads: u32): void {
+function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32): void {
   switch (load<u32>(op)) {
     case 1: {
       // embed: out, table, type, table rows, cols, scale, ids
@@ -109,40 +102,39 @@ function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, 
       return;
     }
     case 6: {
-      // appendKv: cache, keys, values, kvHeads, headDim, capacity, format, work, work bytes
+      // appendKv: cache, keys, values, kvHeads, headDim, tables, format, work, work bytes
       const kvHeads = int(op, 3);
       const first = share(kvHeads, 1, thread, threads);
       const last = share(kvHeads, 1, thread + 1, threads);
       const work = word(op, 7) + usize(thread) * word(op, 8);
-      appendKv(
-        word(op, 0), word(op, 1), word(op, 2), position, tokens, kvHeads, int(op, 4), int(op, 5), int(op, 6), work, first,
-        last,
+      appendRuns(
+        control, word(op, 0), word(op, 1), word(op, 2), kvHeads, int(op, 4), word(op, 5), int(op, 6), work, first, last,
       );
       return;
     }
     case 7: {
-      // attend: cache, queries, out, partials, work, work bytes, heads, kvHeads, headDim, capacity, window, scale, softcap, format
+      // attend: cache, queries, out, partials, work, work bytes, heads, kvHeads, headDim, tables, window, scale, softcap, format
       const heads = int(op, 6);
       const kvHeads = int(op, 7);
       const work = word(op, 4) + usize(thread) * word(op, 5);
-      const units = attendUnits(tokens, heads, kvHeads, position, int(op, 10));
+      const units = attendRunsUnits(control, heads, kvHeads, int(op, 10));
       const grain = max(1, units / (i32(threads) * PIECES));
       for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units)) {
         const last = min(first + grain, units);
-        attend(
-          word(op, 0), word(op, 1), word(op, 2), word(op, 3), work, position, tokens, heads, kvHeads, int(op, 8),
-          int(op, 9), int(op, 10), float(op, 11), float(op, 12), int(op, 13), first, last,
+        attendRuns(
+          control, word(op, 0), word(op, 1), word(op, 2), word(op, 3), work, heads, kvHeads, int(op, 8), word(op, 9),
+          int(op, 10), float(op, 11), float(op, 12), int(op, 13), first, last,
         );
       }
       return;
     }
     case 8: {
       // attendMerge: partials, out, heads, kvHeads, headDim, window, format
-      const units = attendMergeUnits(tokens, int(op, 2), int(op, 3), position, int(op, 5));
+      const units = mergeRunsUnits(control, int(op, 2), int(op, 3), int(op, 5));
       const first = share(units, 1, thread, threads);
       const last = share(units, 1, thread + 1, threads);
-      attendMerge(
-        word(op, 0), word(op, 1), position, tokens, int(op, 2), int(op, 3), int(op, 4), int(op, 5), int(op, 6), first, last,
+      mergeRuns(
+        control, word(op, 0), word(op, 1), int(op, 2), int(op, 3), int(op, 4), int(op, 5), int(op, 6), first, last,
       );
       return;
     }
@@ -173,7 +165,9 @@ function execute(op: usize, rows: i32, tokens: i32, position: i32, thread: u32, 
       // takeOutputs: out, x, cols; rows are the outputs
       if (thread != 0) return;
       const bytes = usize(int(op, 2)) * 4;
-      memory.copy(word(op, 0), word(op, 1) + usize(tokens - rows) * bytes, usize(rows) * bytes);
+      const from = load<usize>(control + OUTPUT_ROWS_AT);
+      for (let i = 0; i < rows; i++)
+        memory.copy(word(op, 0) + usize(i) * bytes, word(op, 1) + usize(load<u32>(from + usize(i) * 4)) * bytes, bytes);
       return;
     }
     default:

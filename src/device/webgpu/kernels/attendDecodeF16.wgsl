@@ -66,9 +66,10 @@ var<workgroup> shrinks: array<f32, HEADS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let row = batch[step.singlesAt + workgroup.z];
-  let last = positionOf(row);
-  let table = tableOf(params.table, row);
+  let single = singleOf(workgroup.z);
+  let row = single.row;
+  let last = single.position;
+  let table = params.table + single.table;
   let places = placesOf(MOST_SPANS, step.singles);
   let spans = spansOf(last, params.window, TILE, places);
   if (workgroup.x >= spans.count) {

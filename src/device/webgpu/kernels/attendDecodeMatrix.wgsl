@@ -72,9 +72,10 @@ var<workgroup> grown: u32;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = batch[step.singlesAt + workgroup.z];
-  let last = positionOf(row);
-  let table = tableOf(params.table, row);
+  let single = singleOf(workgroup.z);
+  let row = single.row;
+  let last = single.position;
+  let table = params.table + single.table;
   let places = placesOf(MOST_SPANS, step.singles);
   let spans = spansOf(last, params.window, 32u, places);
   if (workgroup.x >= spans.count) {

@@ -51,9 +51,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let head = workgroup.x;
   let row = local / LANES;
   let lane = local % LANES;
-  let query = batch[step.singlesAt + workgroup.y];
+  let single = singleOf(workgroup.y);
+  let query = single.row;
   let places = placesOf(MOST_SPANS, step.singles);
-  let spans = spansOf(positionOf(query), params.window, TILE, places).count;
+  let spans = spansOf(single.position, params.window, TILE, places).count;
   let first = (workgroup.y * params.heads + head) * places * STRIDE;
   // Loaded first, so that sums are on their way while maxima and totals are joined.
   var next = loadSums(first, row, spans, lane);

@@ -17,7 +17,7 @@ const SCALES_AT: u32 = 64u;
 // Blocks of 16 rows, and subgroups that share one, each with a slice of the head's dims.
 const ROW_BLOCKS: u32 = 4u;
 const SPLIT: u32 = 1u;
-// Tokens of a tile: 64, 32, or 16 where a tile of 32 would not fit.
+// Tokens of a tile: 32, or 16 where a tile of 32 would not fit.
 const TOKENS: u32 = 32u;
 // Values take the keys' place in workgroup memory.
 const ONE_TILE: bool = false;

@@ -23,11 +23,11 @@ struct Params {
 @group(0) @binding(4) var<storage, read> batch: array<u32>;
 
 fn value(row: u32, col: u32) -> f32 {
-  var from = row;
+  var source = row;
   if (TAKES) {
-    from = batch[step.outputsAt + row];
+    source = batch[step.outputsAt + row];
   }
-  return x[params.offset + from * params.stride + col];
+  return x[params.offset + source * params.stride + col];
 }
 
 fn store(at: u32, words: vec4<u32>) {

@@ -5,6 +5,19 @@ fn positionOf(row: u32) -> u32 {
   return batch[step.positionsAt + row];
 }
 
+// A row that attends alone. What is known of it lies together, since everything else of the kernel waits for it.
+struct Single {
+  row: u32,
+  position: u32,
+  // Of its text's table, from the beginning of the pool's tables.
+  table: u32,
+}
+
+fn singleOf(index: u32) -> Single {
+  let at = step.singlesAt + 3u * index;
+  return Single(batch[at], batch[at + 1u], batch[at + 2u]);
+}
+
 // Where the table of a row's text begins; table: where its pool's tables do.
 fn tableOf(table: u32, row: u32) -> u32 {
   return table + batch[step.textsAt + row] * step.blocks;

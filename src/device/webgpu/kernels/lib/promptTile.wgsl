@@ -17,10 +17,11 @@ fn tokenOf(column: u32, part: u32) -> u32 {
 // Words of the tile at `first` from the cache to this thread. Past the text: whatever a page holds, unused.
 fn load(table: u32, kvHead: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
+  // A tile lies in one page.
+  let block = blockAt(table, kvHead, first);
   for (var i = 0u; i < EACH; i++) {
     let item = min(local + i * WORKGROUP, ITEMS - 1u);
     let token = tokenOf(item % TOKENS, part);
-    let block = blockAt(table, kvHead, first + token / 32u * 32u);
     let piece = item / TOKENS;
     keyWords[i] = keys[block + piece * 32u + token % 32u];
     if (RQ4) {
@@ -35,7 +36,6 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
       // One word, 8 tokens, of 4 dims of a group.
       let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
       let word = words % 4u;
-      let block = blockAt(table, kvHead, first + words / 4u * 32u);
       let group = item / TOKENS;
       let d = block + group * 32u + item % TOKENS / (TOKENS / 8u);
       valueWords[i] = vec4<u32>(values[d][word], values[d + 8u][word], values[d + 16u][word], values[d + 24u][word]);
@@ -50,7 +50,7 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
       }
     } else {
       let token = tokenOf(item / CHUNKS, part);
-      valueWords[i] = values[blockAt(table, kvHead, first + token / 32u * 32u) + token % 32u * CHUNKS + item % CHUNKS];
+      valueWords[i] = values[block + token % 32u * CHUNKS + item % CHUNKS];
     }
   }
 }

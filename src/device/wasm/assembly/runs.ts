@@ -1,0 +1,128 @@
+// The step's runs, and attention over them: which unit of the whole belongs to which run. Words are those of ../control.ts.
+import { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";
+import { appendKv } from "./kv-append";
+
+export const TOKENS: usize = 264;
+export const OUTPUTS: usize = 268;
+const RUNS: usize = 272;
+const RUNS_AT: usize = 276;
+export const OUTPUT_ROWS_AT: usize = 280;
+const BLOCKS: usize = 284;
+
+/** Of a run: text, position, first row, tokens. */
+const RUN_BYTES: usize = 16;
+const ROW: i32 = 4;
+
+// @ts-ignore: decorator
+@inline function runAt(control: usize, run: i32): usize {
+  return load<usize>(control + RUNS_AT) + usize(run) * RUN_BYTES;
+}
+// @ts-ignore: decorator
+@inline function positionOf(run: usize): i32 { return load<i32>(run, 4); }
+// @ts-ignore: decorator
+@inline function firstOf(run: usize): i32 { return load<i32>(run, 8); }
+// @ts-ignore: decorator
+@inline function tokensOf(run: usize): i32 { return load<i32>(run, 12); }
+/** The pages of a run's text. tables: those of the cache's pool. */
+// @ts-ignore: decorator
+@inline function tableOf(control: usize, run: usize, tables: usize): usize {
+  return tables + usize(load<u32>(run) * load<u32>(control + BLOCKS)) * ROW;
+}
+
+/** Every run's keys and values of KV heads [firstHead, lastHead). */
+export function appendRuns(
+  control: usize, cache: usize, keys: usize, values: usize, kvHeads: i32, headDim: i32, tables: usize, format: i32,
+  work: usize, firstHead: i32, lastHead: i32,
+): void {
+  for (let i = 0; i < load<i32>(control + RUNS); i++) {
+    const run = runAt(control, i);
+    const at = usize(firstOf(run) * kvHeads) * usize(headDim) * 4;
+    appendKv(
+      cache, keys + at, values + at, positionOf(run), tokensOf(run), kvHeads, headDim, tableOf(control, run, tables), format,
+      work, firstHead, lastHead,
+    );
+  }
+}
+
+function tilesOfAll(control: usize, heads: i32, kvHeads: i32): i32 {
+  let tiles = 0;
+  for (let i = 0; i < load<i32>(control + RUNS); i++) tiles += attendTiles(tokensOf(runAt(control, i)), heads, kvHeads);
+  return tiles;
+}
+
+/** Units of all runs. */
+export function attendRunsUnits(control: usize, heads: i32, kvHeads: i32, window: i32): i32 {
+  const tiles = tilesOfAll(control, heads, kvHeads);
+  let units = 0;
+  for (let i = 0; i < load<i32>(control + RUNS); i++) {
+    const run = runAt(control, i);
+    units += attendUnits(tokensOf(run), tiles, heads, kvHeads, positionOf(run), window);
+  }
+  return units;
+}
+
+/** Units [first, last) of all runs'. Partials of the runs lie one after another. */
+export function attendRuns(
+  control: usize, cache: usize, queries: usize, out: usize, partials: usize, work: usize, heads: i32, kvHeads: i32,
+  headDim: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, first: i32, last: i32,
+): void {
+  const tiles = tilesOfAll(control, heads, kvHeads);
+  let before = 0;
+  for (let i = 0; i < load<i32>(control + RUNS) && before < last; i++) {
+    const run = runAt(control, i);
+    const tokens = tokensOf(run);
+    const position = positionOf(run);
+    const units = attendUnits(tokens, tiles, heads, kvHeads, position, window);
+    const from = max(first - before, 0);
+    const to = min(last - before, units);
+    if (from < to) {
+      const at = usize(firstOf(run) * heads) * usize(headDim) * 4;
+      attend(
+        cache, queries + at, out + at, partials, work, position, tokens, heads, kvHeads, headDim,
+        tableOf(control, run, tables), tiles, window, scale, cap, format, from, to,
+      );
+    }
+    before += units;
+    partials += partialBytes(tokens, tiles, heads, kvHeads, headDim, position, window);
+  }
+}
+
+export function mergeRunsUnits(control: usize, heads: i32, kvHeads: i32, window: i32): i32 {
+  const tiles = tilesOfAll(control, heads, kvHeads);
+  let units = 0;
+  for (let i = 0; i < load<i32>(control + RUNS); i++) {
+    const run = runAt(control, i);
+    units += attendMergeUnits(tokensOf(run), tiles, heads, kvHeads, positionOf(run), window);
+  }
+  return units;
+}
+
+export function mergeRuns(
+  control: usize, partials: usize, out: usize, heads: i32, kvHeads: i32, headDim: i32, window: i32, format: i32,
+  first: i32, last: i32,
+): void {
+  const tiles = tilesOfAll(control, heads, kvHeads);
+  let before = 0;
+  for (let i = 0; i < load<i32>(control + RUNS) && before < last; i++) {
+    const run = runAt(control, i);
+    const tokens = tokensOf(run);
+    const position = positionOf(run);
+    const units = attendMergeUnits(tokens, tiles, heads, kvHeads, position, window);
+    const from = max(first - before, 0);
+    const to = min(last - before, units);
+    if (from < to) {
+      const at = usize(firstOf(run) * heads) * usize(headDim) * 4;
+      attendMerge(partials, out + at, position, tokens, heads, kvHeads, headDim, tiles, window, format, from, to);
+    }
+    before += units;
+    partials += partialBytes(tokens, tiles, heads, kvHeads, headDim, position, window);
+  }
+}
+
+function partialBytes(
+  tokens: i32, tiles: i32, heads: i32, kvHeads: i32, headDim: i32, position: i32, window: i32,
+): usize {
+  const spans = attendSpans(tokens, tiles, kvHeads, position, window);
+  // attend.ts: a header of four floats each.
+  return spans > 1 ? usize(tokens * heads * spans) * usize(headDim + 4) * 4 : 0;
+}

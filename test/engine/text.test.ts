@@ -1,7 +1,8 @@
 /** A text: what pages keep of it, what is processed again, and what it refuses. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import type { Device, Step } from "../../src/device/contract.ts";
+import type { Page, PagePool } from "../../src/cache/pages.ts";
+import type { Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { Scheduler } from "../../src/engine/scheduler.ts";
@@ -15,6 +16,18 @@ const CONTEXT = 160;
 /** Enough to run a ring of 96 around. */
 const TOKENS = 105;
 const VOCAB = 200;
+/** Nothing is known any more. */
+function forgetAll({ beginnings }: Scheduler): void {
+  const { root } = beginnings;
+  for (const block of [...root.children.values(), ...root.open]) beginnings.forget(block);
+}
+
+function takeAll(pool: PagePool): Page[] {
+  const taken: Page[] = [];
+  for (let page = pool.take(); page; page = pool.take()) taken.push(page);
+  return taken;
+}
+
 const ids = (count: number, seed = 0) =>
   Array.from({ length: count }, (_, i) => ((i + 1) * (37 + seed)) % VOCAB);
 
@@ -79,7 +92,7 @@ describe.each([
       for (const keep of [within, beyond, 104, 1]) {
         const turned = [...ids(TOKENS).slice(0, keep), ...ids(12, keep)];
         const { logits } = await text.sync(turned);
-        await other.sync([199]);
+        forgetAll(other.scheduler);
         const { logits: wanted, reused } = await other.sync(turned);
         expect(reused).toBe(0);
         // Chunks are cut elsewhere, so sums are ordered otherwise, and activations round to 8 bits otherwise.
@@ -144,7 +157,8 @@ describe("limits", () => {
   it("takes a prompt that fills the context, and nothing after it", async () => {
     const { text, steps } = open();
     await text.sync(prompt(20));
-    expect(steps.map(({ position, ids, outputs }) => [position, ids.length, outputs])).toEqual([
+    const runs = steps.flatMap((step) => step.runs);
+    expect(runs.map(({ position, ids, outputs }) => [position, ids.length, outputs])).toEqual([
       [0, 8, 0],
       [8, 8, 0],
       [16, 4, 1],
@@ -188,21 +202,33 @@ describe("limits", () => {
     const seen: [number, number][] = [];
     await text.sync([...prompt(10), 4, 5], { onProgress: (tokens, total) => seen.push([tokens, total]) });
     expect(seen).toEqual([[2, 2]]);
-    expect(steps.map((step: Step) => step.outputs)).toEqual([0, 1, 1]);
+    expect(steps.map(({ runs }) => runs[0].outputs)).toEqual([0, 1, 1]);
   });
 
-  it("remembers how far a ring was ever written, also after going back", async () => {
-    const ring = { window: 32, capacity: 96 };
-    const { text } = scripted(() => 1, { vocab: 200, caches: [ring] });
-    const back = async (keep: number, id: number) =>
-      (await text.sync([...ids(120).slice(0, keep), id])).reused;
+  it("goes back as far as the pages of a window are there", async () => {
+    // Of 120 tokens the window of a next one sees the last 31; older pages are given to whoever needs them.
+    const { text, scheduler } = scripted(() => 1, { vocab: 200, windows: [null, 32], cacheTokens: 256 });
+    const back = async (keep: number, id: number) => (await text.sync([...ids(120).slice(0, keep), id])).reused;
     await text.sync(ids(120));
     expect(await back(60, 199)).toBe(60);
-    // 61 tokens, but positions 0 to 23 were overwritten by 96 to 119.
-    expect(await back(58, 198)).toBe(58);
-    expect(await back(40, 198)).toBe(0);
-    // Written anew from the beginning, the ring holds it all again.
+    const sliding = scheduler.beginnings.pools[1];
+    for (const page of takeAll(sliding)) sliding.release(page);
+    expect(await back(60, 198)).toBe(0);
     expect(await back(20, 197)).toBe(20);
+  });
+
+  it("forks and goes back without reading anything again", async () => {
+    const { text, steps } = open(100);
+    await text.sync(prompt(40));
+    const other = text.fork();
+    await other.append(5);
+    expect([text.ids, other.ids]).toEqual([prompt(40), [...prompt(40), 5]]);
+    text.rewind(38);
+    await text.append(7);
+    expect(text.ids).toEqual([...prompt(38), 7]);
+    expect(() => text.rewind(40)).toThrow("tokens to keep is 40; allowed: integers 0 to 39");
+    const read = steps.flatMap(({ runs }) => runs.map((run) => run.ids.length));
+    expect(read.reduce((a, b) => a + b)).toBe(42);
   });
 
   it("an abort before the first chunk processes nothing", async () => {

@@ -39,6 +39,7 @@ export {
   type WebLoadOptions as LoadOptions,
   type WebModel,
 } from "./engine/load-web.ts";
+export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
 export {
   type CachePart,

@@ -55,6 +55,7 @@ export { LanguageModel, type Prompt, type PromptOptions } from "./engine/languag
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
+export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
 export { type PlanModelOptions, planModel } from "./engine/plan-model.ts";
 export {

@@ -18,6 +18,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
+import { OpenText } from "./open-text.ts";
 import type { Plan } from "./plan.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { Text } from "./text.ts";
@@ -122,6 +123,15 @@ export class LanguageModel {
     const continues = this.#isRaw(prompt, options);
     const text = new Text(this.#parts.scheduler);
     return yield* generateTokens(text, this.tokenizer, ids, { ...options, continues });
+  }
+
+  /** A text to add to, go on with, fork and save; with a prompt it begins with that. Nothing is read yet. */
+  open(prompt: Prompt = { ids: [] }, options: PromptOptions = {}): OpenText {
+    const { scheduler, tokenizer } = this.#parts;
+    const ids = this.encode(prompt, options);
+    const save = (all: readonly number[]) => this.saveSession({ ids: all });
+    const begin = (text: string) => encodePrompt(tokenizer, text, { template: false });
+    return new OpenText({ text: new Text(scheduler), tokenizer, begin, save }, ids);
   }
 
   /** How many tokens of a prompt's beginning the cache holds: they would not be read again. */

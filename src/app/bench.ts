@@ -4,10 +4,10 @@
  */
 import {
   ArgumentError,
-  type Bench,
-  type BenchLoadOptions,
   type BatchRow,
+  type Bench,
   type BenchFinding,
+  type BenchLoadOptions,
   type BenchProfile,
   openBench,
   type SyntheticModel,
@@ -129,7 +129,9 @@ async function printTables(
     `chunks of ${plan.graph.maxTokens}`,
     bench.device,
   ];
-  const head = bench.isBatch ? columns(BATCH_HEAD, BATCH) : columns(["test", "tokens/s", "least", "most"], ROW);
+  const head = bench.isBatch
+    ? columns(BATCH_HEAD, BATCH)
+    : columns(["test", "tokens/s", "least", "most"], ROW);
   await write(`${parts.join(" · ")}\n\n${head}\n`, signal);
   const profiles: BenchProfile[] = [];
   for await (const row of found) {
@@ -146,7 +148,19 @@ async function printTables(
 /** Widths; the first column is text and stands on the left. */
 const ROW = [22, 10, 10, 10];
 /** As llama-batched-bench prints them, with the tokens in front. */
-const BATCH_HEAD = ["PP", "TG", "B", "DEPTH", "N_KV", "T_PP s", "S_PP t/s", "T_TG s", "S_TG t/s", "T s", "S t/s"];
+const BATCH_HEAD = [
+  "PP",
+  "TG",
+  "B",
+  "DEPTH",
+  "N_KV",
+  "T_PP s",
+  "S_PP t/s",
+  "T_TG s",
+  "S_TG t/s",
+  "T s",
+  "S t/s",
+];
 const BATCH = [6, 7, 5, 8, 9, 9, 10, 9, 10, 9, 10];
 
 function batchCells(row: BatchRow): string[] {

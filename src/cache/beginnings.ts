@@ -147,7 +147,10 @@ export class Beginnings {
   }
 
   /** Keeps the pages of a beginning, those that its last token sees, until `release`: the first block and its pages, by pool. */
-  pin({ tokens, blocks, last }: Beginning): { held: { first: number; pages: number[] }[]; release: () => void } {
+  pin({ tokens, blocks, last }: Beginning): {
+    held: { first: number; pages: number[] }[];
+    release: () => void;
+  } {
     const all = last ? [...blocks, last] : blocks;
     const pinned: { pool: PagePool; page: Page }[] = [];
     const held = this.pools.map((pool, i) => {

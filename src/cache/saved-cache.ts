@@ -212,11 +212,7 @@ function pagesOf({ first, pages }: BlockPages, from: number, to: number): readon
   return pages.slice(from / PAGE_SLOTS - first, blocksOf(to) - first);
 }
 
-function headerOf(
-  { graph, owner }: CacheAccess,
-  tokens: number,
-  firsts: readonly number[],
-): Header {
+function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonly number[]): Header {
   return {
     model: owner.name,
     fingerprint: owner.fingerprint,

@@ -27,7 +27,10 @@ export interface SyntheticModel extends Omit<SyntheticOptions, "context"> {
   shape: string;
 }
 
-export type BenchLoadOptions = Omit<LoadOptions, "context" | "parallel" | "cacheTokens" | "outputs" | "keepLabels">;
+export type BenchLoadOptions = Omit<
+  LoadOptions,
+  "context" | "parallel" | "cacheTokens" | "outputs" | "keepLabels"
+>;
 
 /** A loaded model and the tests that it was loaded for. */
 export class Bench {

@@ -8,7 +8,7 @@
 import type { StepProfile } from "../device/contract.ts";
 import { median } from "../device/median.ts";
 import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
-import { type BatchRow, benchBatch, depthSuffix as at } from "./bench-batch.ts";
+import { depthSuffix as at, type BatchRow, benchBatch } from "./bench-batch.ts";
 import { sampler } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { Text } from "./text.ts";
@@ -92,6 +92,8 @@ export function benchTests(tests: BenchTests): Required<BenchTests> {
     throw new ArgumentError("repetitions", repetitions, "integers from 1 on");
   if (prompt.length + generate.length === 0)
     throw new ArgumentError("generate", "empty, and so is prompt", "a length of one of them");
+  if (profile && parallel.length > 0)
+    throw new ArgumentError("profile", "asked for, and so is parallel", "one of them");
   if (depth.length === 0) throw new ArgumentError("depth", "empty", "at least one");
   const depths = [...new Set(depth)].sort((a, b) => a - b);
   return {
@@ -122,10 +124,7 @@ export function checkProfile({ allocation }: Scheduler, { profile }: BenchTests)
 export type BenchFinding = BenchRow | BenchProfile | BatchRow;
 
 /** Runs the tests; what they find comes as soon as it is known. The scheduler is the bench's alone. */
-export async function* bench(
-  scheduler: Scheduler,
-  options: BenchOptions = {},
-): AsyncGenerator<BenchFinding> {
+export async function* bench(scheduler: Scheduler, options: BenchOptions = {}): AsyncGenerator<BenchFinding> {
   const { signal } = options;
   const tests = benchTests(options);
   checkProfile(scheduler, tests);

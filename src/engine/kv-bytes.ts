@@ -28,7 +28,8 @@ export interface KvRate {
 export function kvRates({ graph, kv, context }: Plan): KvRate[] {
   return graph.pools.map((pool) => {
     const caches = graph.caches.filter((cache) => cache.pool === pool);
-    const tokenBytes = (format: string) => caches.reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
+    const tokenBytes = (format: string) =>
+      caches.reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
     return {
       capacity: textPages(pool.window, context) * PAGE_SLOTS,
       tokenBytes: tokenBytes(kv),

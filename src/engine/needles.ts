@@ -137,8 +137,6 @@ export async function askNeedle(
   signal?: AbortSignal,
 ): Promise<{ right: boolean; ids: readonly number[] }> {
   const options = { maxTokens: ANSWER_TOKENS, temperature: 0, signal };
-  const { text, ids } = await new Generation(
-    generateTokens(into, tokenizer, needle.ids, options),
-  ).result();
+  const { text, ids } = await new Generation(generateTokens(into, tokenizer, needle.ids, options)).result();
   return { right: new RegExp(`(?<![\\w.])${needle.value}(?!\\w)`, "i").test(text), ids };
 }

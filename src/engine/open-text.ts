@@ -2,6 +2,7 @@
  * A text that a caller adds to, goes on with, forks, cuts and saves. Owns what it says, also what the model has not read
  * yet; pages are text.ts's. It holds nothing of the model's: no close, and any number of them.
  */
+import { ArgumentError } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type GenerateOptions, Generation, generateTokens, type Piece } from "./generate.ts";
 import type { ReadOptions, Text } from "./text.ts";
@@ -60,7 +61,9 @@ export class OpenText {
     return new Generation(this.#generate(options));
   }
 
-  async *#generate(options: GenerateOptions): AsyncGenerator<Piece, Awaited<ReturnType<Generation["result"]>>> {
+  async *#generate(
+    options: GenerateOptions,
+  ): AsyncGenerator<Piece, Awaited<ReturnType<Generation["result"]>>> {
     const { text, tokenizer } = this.#parts;
     const pieces = generateTokens(text, tokenizer, this.#ids, { ...options, continues: true });
     try {
@@ -84,6 +87,8 @@ export class OpenText {
 
   /** Only its first `tokens` are left. */
   rewind(tokens: number): this {
+    if (!(Number.isInteger(tokens) && tokens >= 0 && tokens <= this.#ids.length))
+      throw new ArgumentError("tokens to keep", tokens, `integers 0 to ${this.#ids.length}`);
     this.#ids = this.#ids.slice(0, tokens);
     return this;
   }

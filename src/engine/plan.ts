@@ -133,7 +133,13 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
     const all = Math.min(parallel * context, MOST_CACHE_TOKENS);
     const whole = plan(context, all);
     if (fits(whole)) return whole;
-    return plan(context, Math.max(context, largest(all, (tokens) => fits(plan(context, tokens)))));
+    return plan(
+      context,
+      Math.max(
+        context,
+        largest(all, (tokens) => fits(plan(context, tokens))),
+      ),
+    );
   }
   const most = largest(wanted.cacheTokens, (tokens) => fits(plan(Math.min(context, tokens), tokens)));
   if (asked === undefined && shared === undefined && most > 0) return plan(most, most);

@@ -177,7 +177,8 @@ describe("an open text", () => {
     expect(one.ids).toEqual(wanted.ids);
     expect(text.ids).toEqual([...prompt.ids, ...one.ids]);
     expect(two.length).toBe(model.config.vocab);
-    for await (const piece of text.rewind(prompt.ids.length).generate(greedy)) if (piece.ids.length > 0) break;
+    for await (const piece of text.rewind(prompt.ids.length).generate(greedy))
+      if (piece.ids.length > 0) break;
     expect(text.ids).toEqual([...prompt.ids, ...wanted.ids.slice(0, text.ids.length - prompt.ids.length)]);
     const pieces: BlobPart[] = [];
     for await (const piece of text.save()) pieces.push(piece);

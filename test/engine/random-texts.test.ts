@@ -22,7 +22,11 @@ const DOCUMENTS = [3, 5].map((step) =>
 
 const tokens = fc.integer({ min: 1, max: 70 });
 const action = fc.oneof(
-  fc.record({ do: fc.constant("read" as const), document: fc.nat(1), tokens: fc.integer({ min: 1, max: 130 }) }),
+  fc.record({
+    do: fc.constant("read" as const),
+    document: fc.nat(1),
+    tokens: fc.integer({ min: 1, max: 130 }),
+  }),
   fc.record({ do: fc.constantFrom("sync" as const, "each" as const), tokens, seed: fc.nat(3) }),
   fc.record({
     do: fc.constant("generate" as const),

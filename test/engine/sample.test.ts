@@ -59,7 +59,9 @@ describe("options", () => {
   });
 
   it("undefined is as good as absent", () => {
-    expect(sampler({ temperature: undefined, topK: undefined }).next(Float32Array.of(0, 5, 1), [], 0)).toBe(1);
+    expect(sampler({ temperature: undefined, topK: undefined }).next(Float32Array.of(0, 5, 1), [], 0)).toBe(
+      1,
+    );
   });
 
   it("-1 turns top-k off and looks back over the whole text; top-p 0 keeps one", () => {

@@ -282,47 +282,50 @@ const client = fc.record({
 type Client = typeof client extends fc.Arbitrary<infer T> ? T : never;
 
 describe("clients that come and go as they like", () => {
-  it.each([false, true])("each get their own text, and leave nothing; the device chooses: %s", async (chooses) => {
-    const property = fc.asyncProperty(
-      fc.integer({ min: 1, max: 4 }),
-      fc.constantFrom<(number | null)[]>([null], [null, 40]),
-      fc.array(client, { minLength: 1, maxLength: 8 }),
-      fc.option(fc.integer({ min: 20, max: 160 })),
-      async (texts, windows, clients, unproven) => {
-        const { generate, scheduler } = open({
-          ...{ texts, windows, chooses, chunk: 32, context: 192, cacheTokens: 448 },
-          unprovenAt: unproven ?? undefined,
-        });
-        const run = async ({ tokens, text, leaves, pauses, arrives, ...more }: Client) => {
-          await turns(arrives);
-          const prompt = idsOf(tokens, text);
-          const controller = new AbortController();
-          const { signal } = controller;
-          const found: number[] = [];
-          const options = { maxTokens: more.wanted, signal, seed: 1, repeatPenalty: more.penalty };
-          try {
-            for await (const piece of generate(prompt, options)) {
-              found.push(...piece.ids);
-              if (found.length > (leaves?.after ?? more.wanted)) {
-                if (leaves?.how === "break") break;
-                controller.abort();
+  it.each([false, true])(
+    "each get their own text, and leave nothing; the device chooses: %s",
+    async (chooses) => {
+      const property = fc.asyncProperty(
+        fc.integer({ min: 1, max: 4 }),
+        fc.constantFrom<(number | null)[]>([null], [null, 40]),
+        fc.array(client, { minLength: 1, maxLength: 8 }),
+        fc.option(fc.integer({ min: 20, max: 160 })),
+        async (texts, windows, clients, unproven) => {
+          const { generate, scheduler } = open({
+            ...{ texts, windows, chooses, chunk: 32, context: 192, cacheTokens: 448 },
+            unprovenAt: unproven ?? undefined,
+          });
+          const run = async ({ tokens, text, leaves, pauses, arrives, ...more }: Client) => {
+            await turns(arrives);
+            const prompt = idsOf(tokens, text);
+            const controller = new AbortController();
+            const { signal } = controller;
+            const found: number[] = [];
+            const options = { maxTokens: more.wanted, signal, seed: 1, repeatPenalty: more.penalty };
+            try {
+              for await (const piece of generate(prompt, options)) {
+                found.push(...piece.ids);
+                if (found.length > (leaves?.after ?? more.wanted)) {
+                  if (leaves?.how === "break") break;
+                  controller.abort();
+                }
+                await turns(pauses);
               }
-              await turns(pauses);
+            } catch (error) {
+              expect(error).toBeInstanceOf(AbortedError);
+              expect(leaves?.how).toBe("abort");
             }
-          } catch (error) {
-            expect(error).toBeInstanceOf(AbortedError);
-            expect(leaves?.how).toBe("abort");
-          }
-          // A penalty changes nothing where one logit is above all others.
-          expect(found).toEqual(wanted(prompt, more.wanted).slice(0, found.length));
-          if (!leaves) expect(found).toHaveLength(more.wanted);
-        };
-        await Promise.all(clients.map(run));
-        await turns(5);
-        expect(scheduler.activity).toEqual({ running: 0, waiting: 0 });
-        expect(pagesOf(scheduler).used).toBe(0);
-      },
-    );
-    await fc.assert(property, { numRuns: 60 });
-  });
+            // A penalty changes nothing where one logit is above all others.
+            expect(found).toEqual(wanted(prompt, more.wanted).slice(0, found.length));
+            if (!leaves) expect(found).toHaveLength(more.wanted);
+          };
+          await Promise.all(clients.map(run));
+          await turns(5);
+          expect(scheduler.activity).toEqual({ running: 0, waiting: 0 });
+          expect(pagesOf(scheduler).used).toBe(0);
+        },
+      );
+      await fc.assert(property, { numRuns: 60 });
+    },
+  );
 });

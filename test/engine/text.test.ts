@@ -208,7 +208,8 @@ describe("limits", () => {
   it("goes back as far as the pages of a window are there", async () => {
     // Of 120 tokens the window of a next one sees the last 31; older pages are given to whoever needs them.
     const { text, scheduler } = scripted(() => 1, { vocab: 200, windows: [null, 32], cacheTokens: 256 });
-    const back = async (keep: number, id: number) => (await text.sync([...ids(120).slice(0, keep), id])).reused;
+    const back = async (keep: number, id: number) =>
+      (await text.sync([...ids(120).slice(0, keep), id])).reused;
     await text.sync(ids(120));
     expect(await back(60, 199)).toBe(60);
     const sliding = scheduler.beginnings.pools[1];

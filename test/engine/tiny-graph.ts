@@ -58,9 +58,7 @@ async function allocated(graph: Graph): Promise<Allocation> {
 }
 
 /** A scheduler over the reference device. */
-export async function tinyScheduler(
-  options: TinyGraph & Partial<SchedulerOptions> = {},
-): Promise<Scheduler> {
+export async function tinyScheduler(options: TinyGraph & Partial<SchedulerOptions> = {}): Promise<Scheduler> {
   const graph = tinyGraph(options);
   const { context = 160, stretchMs } = options;
   const device = { name: "reference", chooses: false };
@@ -81,7 +79,12 @@ export class Truth {
     this.#graph = tinyGraph({ ...options, isWhole: true, chunk: 24, outputs: 24 });
     this.#allocation = allocated(this.#graph).then((allocation) => {
       for (const pool of this.#graph.pools)
-        allocation.setPages(pool, 0, 0, Uint32Array.from({ length: pool.pages }, (_, i) => i));
+        allocation.setPages(
+          pool,
+          0,
+          0,
+          Uint32Array.from({ length: pool.pages }, (_, i) => i),
+        );
       return allocation;
     });
   }

@@ -129,10 +129,10 @@ describe("a constraint", () => {
   });
 
   it("may allow what the model rules out", async () => {
-    const { text } = scripted(
-      () => new Float32Array(VOCAB).fill(Number.NEGATIVE_INFINITY).fill(1, 1, 2),
-      { vocab: VOCAB, context: 40 },
-    );
+    const { text } = scripted(() => new Float32Array(VOCAB).fill(Number.NEGATIVE_INFINITY).fill(1, 1, 2), {
+      vocab: VOCAB,
+      context: 40,
+    });
     const options = { constraint: only([7, 9], 2).constraint, temperature: 1, topK: 0 };
     const result = await new Generation(
       generateTokens(text, piecesTokenizer(LETTERS), PROMPT, options),

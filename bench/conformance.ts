@@ -18,6 +18,9 @@ const { values } = parseArgs({
 });
 const VARIANTS: Record<string, TraitOptions> = {
   all: {},
+  // Kernels for a batch, and for many rows, serve small steps, too.
+  "all, batches": { few: 1, batch: 64 },
+  "all, many rows": { few: 1 },
   "no matrices": { matrices: false },
   "no f16": { f16: false },
   "no f16, no subgroups": { f16: false, subgroups: false },
@@ -28,8 +31,9 @@ const rows: object[] = [];
 const described = new Set<string>();
 for (const [variant, traits] of Object.entries(VARIANTS)) {
   const { description } = await webgpuDevice(gpu, { traits });
-  if (described.has(description)) continue;
-  described.add(description);
+  const about = `${description}${traits.few === undefined ? "" : `, ${variant}`}`;
+  if (described.has(about)) continue;
+  described.add(about);
   let failed = 0;
   let worst = 0;
   const cases = deviceCases.filter(({ name }) => name.includes(values.filter!));
@@ -51,7 +55,7 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
     rows.push({ op: "conformance", variant, case: testCase.name, error, allowed, message });
   }
   console.log(
-    `${description}: ${cases.length - failed} of ${cases.length} cases pass, worst ${(100 * worst).toFixed(0)} % of its tolerance`,
+    `${about}: ${cases.length - failed} of ${cases.length} cases pass, worst ${(100 * worst).toFixed(0)} % of its tolerance`,
   );
 }
 if (values.json) writeFileSync(values.json, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));

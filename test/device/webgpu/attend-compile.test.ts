@@ -1,15 +1,14 @@
 /** Every text of the cache's kernels that a model can ask for compiles, on Dawn's null backend and for any device. */
 import { expect, it } from "vitest";
-import { cacheCapacity } from "../../../src/cache/layers.ts";
 import type { Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KV_FORMATS } from "../../../src/device/webgpu/kv.ts";
 import { ATTEND_DIMS, attendDispatchesOf } from "./attend-layer.ts";
-import { ALL_TRAITS, describeGpu, nullDevice } from "./gpu.ts";
+import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice } from "./gpu.ts";
 
 const TRAITS: [string, Traits][] = [
-  ["nothing", { f16: false, subgroup: null, matrices: false, timestamps: false }],
-  ["subgroups of 4", { f16: false, subgroup: 4, matrices: false, timestamps: false }],
-  ["subgroups of 64", { f16: true, subgroup: 64, matrices: false, timestamps: false }],
+  ["nothing", NO_TRAITS],
+  ["subgroups of 4", { ...NO_TRAITS, subgroup: 4 }],
+  ["subgroups of 64", { ...NO_TRAITS, f16: true, subgroup: 64 }],
   ["all", ALL_TRAITS],
 ];
 
@@ -39,8 +38,7 @@ describeGpu("kernels of the cache compile", () => {
       for (const headDim of ATTEND_DIMS)
         for (const group of headDim > 128 ? [4] : [1, 7, 16]) {
           const [window, softcap] = group === 1 ? [50, 20] : [null, 0];
-          const capacity = cacheCapacity(4096, 64, window);
-          const shape = { format, heads: 2 * group, kvHeads: 2, headDim, capacity, window, softcap };
+          const shape = { format, heads: 2 * group, kvHeads: 2, headDim, pages: 128, window, softcap };
           for (const { kernel } of attendDispatchesOf(traits, shape))
             expect(await failure(gpu.pipeline(kernel)), JSON.stringify(kernel)).toBeNull();
         }

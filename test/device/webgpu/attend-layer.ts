@@ -1,33 +1,52 @@
 /**
- * One layer's cache and attention on a GPU for tests and the bench: the dispatches of attend.ts, run as the program runs
- * them. Expected values come from the reference attention over what the layer's buffers hold, read back and decoded.
+ * One layer's cache and attention on a GPU for tests: the dispatches of attend.ts over scattered pages, run as the program
+ * runs them. Expected values come from the reference attention over what the layer's buffers hold, read back and decoded.
  */
 import { kvCodec } from "../../../src/cache/codecs.ts";
-import type { Cache } from "../../../src/device/contract.ts";
+import { blocksOf } from "../../../src/cache/layers.ts";
+import { scatteredPages } from "../../../src/device/attend-timer.ts";
+import { type Cache, PAGE_SLOTS } from "../../../src/device/contract.ts";
 import { attend as referenceAttend } from "../../../src/device/reference/ops.ts";
 import { appendDispatch, type Heads } from "../../../src/device/webgpu/append.ts";
 import { attendDispatches } from "../../../src/device/webgpu/attend.ts";
-import type { Buffer, Dispatch, StepShape } from "../../../src/device/webgpu/dispatch.ts";
+import {
+  type Batch,
+  type BatchGraph,
+  batchBytes,
+  batchOf,
+  STEP_BYTES,
+} from "../../../src/device/webgpu/batch.ts";
+import type { Buffer, Dispatch, Mode } from "../../../src/device/webgpu/dispatch.ts";
 import type { Form } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
-import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
-import { kvBytes, kvFormat, readVector } from "../../../src/device/webgpu/kv.ts";
-import type { KernelSource } from "../../../src/device/webgpu/wgsl.ts";
+import { blockBytes, kvBytes, kvFormat, readVector } from "../../../src/device/webgpu/kv.ts";
+import { encodePass, makeReady } from "../../../src/device/webgpu/ready.ts";
 
 export interface Shape {
   format: string;
   heads: number;
   kvHeads: number;
   headDim: number;
-  capacity: number;
+  /** Of the cache. */
+  pages: number;
   window?: number | null;
   softcap?: number;
 }
 
+function cacheOf({ format, kvHeads, headDim, pages, window = null }: Shape): Cache {
+  return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool: { id: 0, window, pages } };
+}
+
+/** One text; where it has more blocks than there are pages, pages come round again. */
 export class AttendLayer {
   readonly cache: Cache;
   readonly #buffers = new Map<number, GPUBuffer>();
   readonly #planned: Buffer[] = [];
+  readonly #graph: BatchGraph;
+  /** By block. */
+  readonly #pages: Uint32Array<ArrayBuffer>;
+  readonly #batch: Buffer;
+  readonly #step: GPUBuffer;
   readonly keys: Buffer;
   readonly values: Buffer;
   readonly spare: Buffer;
@@ -36,16 +55,22 @@ export class AttendLayer {
     readonly gpu: Gpu,
     readonly shape: Shape,
     readonly maxTokens: number,
+    /** Positions that the text may reach. */
+    context: number,
   ) {
-    const { format, kvHeads, headDim, capacity, window = null } = shape;
-    this.cache = { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, capacity, window };
+    this.cache = cacheOf(shape);
+    const blocks = blocksOf(context);
+    this.#graph = { maxTokens, maxOutputs: 1, texts: 1, blocks, pools: [this.cache.pool] };
+    this.#pages = scatteredPages(this.cache, blocks);
+    this.#batch = this.buffer("batch", batchBytes(this.#graph), this.#pages);
+    this.#step = gpu.device.createBuffer({ size: STEP_BYTES, usage: 8 | 64 });
     const bytes = kvBytes(this.cache);
-    this.keys = this.buffer("keys", bytes.keys);
-    this.values = this.buffer("values", bytes.values);
+    this.keys = this.buffer("keys", bytes);
+    this.values = this.buffer("values", bytes);
     this.spare = this.buffer("spare", 16);
   }
 
-  buffer(label: string, bytes: number, data?: Float32Array<ArrayBuffer>): Buffer {
+  buffer(label: string, bytes: number, data?: ArrayBufferView<ArrayBuffer>): Buffer {
     const planned = { id: this.#planned.length, label, bytes };
     this.#planned.push(planned);
     // GPUBufferUsage: copies, uniform where it is small enough, storage.
@@ -75,22 +100,25 @@ export class AttendLayer {
       ...more,
       cacheKeys: this.keys,
       cacheValues: this.values,
+      batch: this.#batch,
+      table: 0,
       spare: this.spare,
       scratch: (label, bytes) => this.buffer(label, bytes),
     });
-    await this.run([dispatch], { tokens, position, outputs: 0 });
+    await this.#run([dispatch], this.#batchOf(position, tokens));
   }
 
-  /** queries [tokens, heads, headDim] at position. Gives what the kernel wrote, as words. */
+  /** queries [tokens, heads, headDim] at position. fewRows: so many at most attend one by one, in spans. */
   async attend(
     position: number,
     queries: Float32Array<ArrayBuffer>,
-    mode: "decode" | "prompt",
-    form: Form = "f32",
-  ): Promise<Uint32Array> {
+    fewRows: number,
+  ): Promise<{ mode: Mode; out: Float32Array }> {
     const { heads, headDim, softcap = 0 } = this.shape;
     const tokens = queries.length / heads / headDim;
     const out = this.buffer("out", queries.byteLength + 16);
+    const batch = this.#batchOf(position, tokens, fewRows);
+    const { mode, shape } = batch;
     const dispatches = attendDispatches({
       traits: this.gpu.traits,
       mode,
@@ -101,40 +129,33 @@ export class AttendLayer {
       queries: this.floats("queries", queries),
       cacheKeys: this.keys,
       cacheValues: this.values,
+      batch: this.#batch,
+      table: 0,
       out,
-      form,
+      form: "f32",
       maxTokens: this.maxTokens,
+      maxSingles: shape.singles.length,
+      mostPositions: this.#graph.blocks * PAGE_SLOTS,
       rotated: false,
       scratch: (label, bytes) => this.buffer(label, bytes),
     });
-    await this.run(dispatches, { tokens, position, outputs: 0 });
-    return new Uint32Array((await this.read(out)).buffer);
+    await this.#run(dispatches, batch);
+    return { mode, out: new Float32Array((await this.read(out)).buffer, 0, queries.length) };
   }
 
-  async run(dispatches: readonly Dispatch[], step: StepShape): Promise<void> {
+  #batchOf(position: number, tokens: number, fewRows = 1): Batch {
+    const run = { text: 0, position, ids: new Uint32Array(tokens), outputs: 0 };
+    return batchOf(this.#graph, { runs: [run] }, fewRows);
+  }
+
+  async #run(dispatches: readonly Dispatch[], { shape, uniform, lists, at }: Batch): Promise<void> {
     const { device } = this.gpu;
-    const stepBuffer = device.createBuffer({ size: 16, usage: 8 | 64 });
-    device.queue.writeBuffer(stepBuffer, 0, Uint32Array.of(step.tokens, step.position, step.outputs, 0));
+    const bufferOf = ({ id }: Buffer) => this.#buffers.get(id)!;
+    const ready = await makeReady(this.gpu, dispatches, { bufferOf, step: this.#step });
+    device.queue.writeBuffer(this.#step, 0, uniform);
+    device.queue.writeBuffer(bufferOf(this.#batch), at * 4, lists);
     const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    for (const dispatch of dispatches) {
-      const pipeline = await this.gpu.pipeline(dispatch.kernel);
-      const params = device.createBuffer({ size: dispatch.params.byteLength, usage: 8 | 64 });
-      device.queue.writeBuffer(params, 0, dispatch.params);
-      const { bindings } = KERNELS[dispatch.kernel.kernel] as KernelSource;
-      const entries = bindings.map(([binding, , name]) => {
-        const planned = dispatch.buffers[name];
-        const buffer =
-          name === "params" ? params : name === "step" ? stepBuffer : this.#buffers.get(planned?.id)!;
-        return { binding, resource: { buffer } };
-      });
-      const layout = this.gpu.bindLayout(dispatch.kernel.kernel);
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
-      const groups = dispatch.workgroups(step);
-      if (groups) pass.dispatchWorkgroups(...groups);
-    }
-    pass.end();
+    encodePass(encoder, ready, shape);
     device.queue.submit([encoder.finish()]);
   }
 
@@ -150,17 +171,22 @@ export class AttendLayer {
     return new Uint8Array(back.getMappedRange().slice(0));
   }
 
-  /** Codec bytes of what the cache holds: (part, kvHead, slot) -> bytes. */
-  async stored(): Promise<(part: "keys" | "values", kvHead: number, slot: number) => Uint8Array> {
+  /** Codec bytes of what the cache holds: (part, kvHead, position) -> bytes. */
+  async stored(): Promise<(part: "keys" | "values", kvHead: number, position: number) => Uint8Array> {
     const buffers = { keys: await this.read(this.keys), values: await this.read(this.values) };
-    const { kvHeads, headDim, capacity, format } = this.shape;
-    const shape = { format: kvFormat(format), kvHeads, headDim, capacity };
-    return (part, kvHead, slot) => readVector(shape, part, buffers[part], kvHead, slot);
+    const { kvHeads, headDim } = this.shape;
+    const format = kvFormat(this.shape.format);
+    const bytes = blockBytes(format, headDim);
+    return (part, kvHead, position) => {
+      const page = this.#pages[Math.floor(position / PAGE_SLOTS)];
+      const block = buffers[part].subarray((page * kvHeads + kvHead) * bytes).subarray(0, bytes);
+      return readVector(format, headDim, part, block, position % PAGE_SLOTS);
+    };
   }
 
   /** Reference attention over the decoded cache. */
   async expected(position: number, queries: Float32Array): Promise<Float32Array> {
-    const { heads, kvHeads, headDim, capacity, window = null, softcap = 0 } = this.shape;
+    const { heads, kvHeads, headDim, window = null, softcap = 0 } = this.shape;
     const stored = await this.stored();
     const reader = (part: "keys" | "values") => {
       const known = new Map<number, Float32Array>();
@@ -169,7 +195,7 @@ export class AttendLayer {
         let vector = known.get(key);
         if (!vector) {
           vector = new Float32Array(headDim);
-          this.cache.codec.decode(stored(part, kvHead, at % capacity), vector);
+          this.cache.codec.decode(stored(part, kvHead, at), vector);
           known.set(key, vector);
         }
         into.set(vector);
@@ -188,21 +214,24 @@ export const ATTEND_DIMS = [64, 80, 96, 128, 256, 512];
 
 /** Every dispatch of a layer, in all forms that a device can ask for. */
 export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
-  const { format, heads, kvHeads, headDim, capacity, window = null, softcap = 0 } = shape;
-  const cache = { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, capacity, window };
+  const { heads, headDim, softcap = 0 } = shape;
+  const cache = cacheOf(shape);
   let id = 0;
   const buffer = (label: string, bytes: number): Buffer => ({ id: id++, label, bytes });
   const any = buffer("any", 16);
   const view = { buffer: any, offset: 0, stride: heads * headDim };
-  const common = { traits, cache, cacheKeys: any, cacheValues: any, spare: any, scratch: buffer };
-  const attend = { ...common, heads, scale: 1, softcap, queries: any, rotated: false, out: any };
+  const caches = { cacheKeys: any, cacheValues: any, batch: any, table: 0 };
+  const common = { traits, cache, ...caches, spare: any, scratch: buffer };
+  const most = { maxTokens: 64, mostPositions: 4096 };
+  const attend = { ...common, ...most, heads, scale: 1, softcap, queries: any, rotated: false, out: any };
   const norm = { weight: any, epsilon: 1e-6 };
   const rope = { turns: any, pairs: headDim / 2 };
-  const forms: ["decode" | "prompt", Form][] = [
-    ["decode", "f32"],
-    ["prompt", "f32"],
-    ...(headDim % 32 === 0 ? ([["decode", "q8"]] as ["decode", Form][]) : []),
-    ...(traits.matrices ? ([["prompt", "f16"]] as ["prompt", Form][]) : []),
+  // Of a prompt some rows may be alone.
+  const forms: readonly (readonly [Mode, Form, number])[] = [
+    ["decode", "f32", 1],
+    ["prompt", "f32", 3],
+    ...(headDim % 32 === 0 ? ([["few", "q8", 32]] as const) : []),
+    ...(traits.matrices ? ([["prompt", "f16", 3]] as const) : []),
   ];
   return [
     appendDispatch({
@@ -213,6 +242,6 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
       queries: { view, norm, heads, out: any },
     }),
     appendDispatch({ ...common, keys: { view, norm: null }, values: view, rope: null, queries: null }),
-    ...forms.flatMap(([mode, form]) => attendDispatches({ ...attend, mode, form, maxTokens: 64 })),
+    ...forms.flatMap(([mode, form, maxSingles]) => attendDispatches({ ...attend, mode, form, maxSingles })),
   ];
 }

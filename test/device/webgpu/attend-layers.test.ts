@@ -1,10 +1,10 @@
 /**
- * What `nibble bench attend` times is attention: over caches filled on the GPU, rings among them, fused and expanded to
+ * What `nibble bench attend` times is attention: over caches filled on the GPU, with pages that come round again among them, fused and expanded to
  * f16 first, outputs are the reference's. And the baseline's kernel compiles for every head size and device.
  */
 import { expect, it } from "vitest";
 import { kvCodec } from "../../../src/cache/codecs.ts";
-import { cacheCapacity } from "../../../src/cache/layers.ts";
+import { poolPages } from "../../../src/cache/layers.ts";
 import type { AttendJob } from "../../../src/device/attend-timer.ts";
 import type { Cache } from "../../../src/device/contract.ts";
 import { AttendLayers } from "../../../src/device/webgpu/attend-layers.ts";
@@ -12,7 +12,7 @@ import { EXPANDABLE } from "../../../src/device/webgpu/dequantize.ts";
 import { kvConstants, kvFormat } from "../../../src/device/webgpu/kv.ts";
 import { TOLERANCES } from "../device-cases.ts";
 import { ATTEND_DIMS } from "./attend-layer.ts";
-import { ALL_TRAITS, describeGpu, nullDevice, softwareDevice } from "./gpu.ts";
+import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice, softwareDevice } from "./gpu.ts";
 
 /** Keys and values rounded to float16, 2^-12 of their size in the mean; measured 2.9e-4. */
 const ROUNDED = 5e-4;
@@ -36,22 +36,19 @@ describeGpu("layers of the bench", () => {
   it.each(SHAPES)(
     "$heads/$kvHeads heads of $headDim, window $window, $queries queries over $tokens tokens",
     async ({ heads, kvHeads, headDim, window, tokens, queries }) => {
-      const gpu = await softwareDevice();
+      // Nine queries are a prompt.
+      const gpu = await softwareDevice({ few: 4 });
       const cacheOf = (format: string): Cache => {
-        const capacity = cacheCapacity(tokens, Math.max(64, queries), window);
-        return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, capacity, window };
+        const needs = { cacheTokens: tokens, texts: 1, maxTokens: Math.max(64, queries) };
+        const pool = { id: 0, window, pages: poolPages(window, needs) };
+        return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool };
       };
       const expanded = cacheOf("f16");
       const jobs = EXPANDABLE.map(cacheOf).flatMap((cache): AttendJob[] => [
         { cache, heads },
         { cache, heads, expanded },
       ]);
-      const layers = new AttendLayers(
-        gpu,
-        jobs,
-        { tokens: queries, position: tokens - queries, outputs: 1 },
-        1,
-      );
+      const layers = new AttendLayers(gpu, jobs, { queries, position: tokens - queries }, 1);
       try {
         await layers.fill();
         const errors = await layers.errors();
@@ -69,7 +66,7 @@ describeGpu("layers of the bench", () => {
 
   it.each([
     ["all features", ALL_TRAITS],
-    ["none", { f16: false, subgroup: null, matrices: false, timestamps: false }],
+    ["none", NO_TRAITS],
   ])("expand every head size with %s", async (_, traits) => {
     const gpu = await nullDevice(traits);
     for (const format of EXPANDABLE)

@@ -3,7 +3,7 @@
  * Dawn's null backend: these are paths of the host, and it compiles fast.
  */
 import { describe, expect, it } from "vitest";
-import type { Allocation, Graph } from "../../../src/device/contract.ts";
+import { type Allocation, CHOSEN, type Graph } from "../../../src/device/contract.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { DeviceError, NibbleError } from "../../../src/format/errors.ts";
 import { randomTensor } from "../random-tensor.ts";
@@ -21,17 +21,28 @@ async function fill(allocation: Allocation, graph: Graph, onBytes?: () => void):
 
 /** A small graph on a device, its weights loaded, and the calls that there are. */
 async function ready(gpu: GPU) {
-  const graph = smallGraph();
-  const allocation = await (await webgpuDevice(gpu)).allocate(graph);
+  const graph = smallGraph(1, 64);
+  // Four tokens are a prompt.
+  const allocation = await (await webgpuDevice(gpu, { traits: { few: 1 } })).allocate(graph);
   await fill(allocation, graph);
-  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1, first: 0 };
+  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1, draw: 0 };
+  const step = (position: number, ids: Uint32Array, choice: typeof sampling | null = null) =>
+    allocation.run({ runs: [{ text: 0, position, ids, outputs: 1, sampling: choice }] });
+  const [cache] = graph.caches;
+  const place = { cache, part: "keys", kvHead: 0, page: 1 } as const;
   return {
     allocation,
     graph,
-    run: (position: number) => allocation.run({ ids: new Uint32Array(4), position, outputs: 1 }),
+    run: (position: number) => step(position, new Uint32Array(4)),
+    /** A step with the id that was chosen last, and the choice of the next. */
+    choose: (position: number) => step(position, Uint32Array.of(CHOSEN), sampling),
     read: () => allocation.read(graph.logits, 0, 1),
-    candidates: async () => allocation.candidates!(5),
-    ahead: async () => allocation.continue!({ sampling, position: 4, most: 50 })!,
+    candidates: async () => allocation.candidates!(0, 5),
+    pages: [
+      () => allocation.readPage(place),
+      () => allocation.writePage(place, new Uint8Array(32 * 128)),
+      () => allocation.copyPage(cache.pool, 1, 0),
+    ],
   };
 }
 
@@ -65,10 +76,18 @@ describeGpu("a device that is lost", () => {
 
     it("between steps, then also for every other call", async () => {
       const { gpu, lose } = await losable(loss);
-      const { allocation, run, read, candidates, ahead } = await ready(gpu);
+      const { allocation, run, read, candidates, choose, pages } = await ready(gpu);
       await run(0);
       lose();
-      await expectLost(loss, read, () => run(4), candidates, ahead, read);
+      await expectLost(
+        loss,
+        read,
+        () => run(4),
+        candidates,
+        () => choose(4),
+        ...pages,
+        read,
+      );
       await allocation.close();
     });
 
@@ -97,18 +116,31 @@ describeGpu("a device that is lost", () => {
       await allocation.close();
     });
 
-    it("while it runs ahead", async () => {
+    it("while ids that it chooses are under way", async () => {
       const { gpu, lose } = await losable(loss);
-      const { allocation, run, ahead, read } = await ready(gpu);
+      const { allocation, run, choose, read } = await ready(gpu);
       await run(0);
-      const continuation = await ahead();
-      for (let i = 0; i < 3; i++) await continuation.next();
+      // The kernels that choose are compiled then.
+      expect(await (await choose(4)).chosen).toEqual([0]);
+      const under: Promise<unknown>[] = [];
+      for (let position = 5; position < 9; position++) under.push((await choose(position)).chosen);
       lose();
-      const rest = async () => {
-        for (;;) await continuation.next();
+      await expectLost(loss, ...under.map((chosen) => () => chosen), () => choose(9), read);
+      await allocation.close();
+    });
+
+    it("while it chooses, and nobody waits for the ids", async () => {
+      const { gpu, lose } = await losable(loss);
+      const { allocation, run, choose, read } = await ready(gpu);
+      await run(0);
+      const steps = async () => {
+        for (let position = 4; position < 40; position++) {
+          await choose(position);
+          if (position === 8) lose();
+        }
       };
-      await expectLost(loss, rest, () => continuation.next(), read);
-      expect((await continuation.stop()).position).toBeGreaterThanOrEqual(6);
+      // A promise that is rejected unheard would end the process.
+      await expectLost(loss, () => steps().then(read), read);
       await allocation.close();
     });
 
@@ -125,16 +157,16 @@ describeGpu("a device that is lost", () => {
 describeGpu("closing", () => {
   it("under everything that can be under way ends it", async () => {
     const { gpu } = await pretended();
-    const { allocation, graph, run, read, candidates, ahead } = await ready(gpu);
+    const { allocation, graph, run, read, candidates, choose, pages } = await ready(gpu);
     await run(0);
     await run(4);
-    const continuation = await ahead();
-    const calls = [continuation.next(), read(), candidates(), run(8), fill(allocation, graph)].map(rejection);
+    await choose(8);
+    const { chosen } = await choose(9);
+    const calls = [chosen, read(), candidates(), run(12), fill(allocation, graph), pages[0]()].map(rejection);
     await Promise.all([allocation.close(), allocation.close()]);
     const errors = await Promise.all(calls);
-    for (const error of [...errors, await rejection(read()), await rejection(run(8))])
+    for (const error of [...errors, await rejection(read()), await rejection(run(12))])
       expect(error).toMatchObject({ name: "DeviceError", message: "gpu: the device is closed" });
-    expect(await continuation.stop()).toEqual({ position: expect.any(Number) });
     await allocation.close();
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Whole models on WebGPU, where operations are fused: every family against transformers' golden data, in chunks and token
- * by token, and 4-bit weights of random shapes against the reference.
+ * Whole models on WebGPU, where operations are fused: every family against transformers' golden data, in chunks, a few rows
+ * at once and token by token, and 4-bit weights of random shapes against the reference.
  */
 import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../../src/cache/codecs.ts";
@@ -11,12 +11,18 @@ import { type Model, openModel } from "../../../src/model/model.ts";
 import type { Shape } from "../../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
 import { expected, FAMILIES, goldenModel, relativeError } from "../../model/golden.ts";
+import { PagedTexts } from "../paged.ts";
 import { describeGpu, softwareGpu } from "./gpu.ts";
 
 const CHUNK = 30;
 const CONTEXT = 160;
+/** Tokens at the end that are run one by one, and those before them that are run by kernels for few rows. */
+const SINGLES = 5;
+const FEW = 6;
 
-/** The logits [tokens, vocab]: chunks first, the last five tokens one by one. */
+const software = async () => webgpuDevice(await softwareGpu(), { traits: { few: FEW } });
+
+/** The logits [tokens, vocab]. */
 async function logits(device: Device, model: Model, codec: string, ids: readonly number[]) {
   const graph: Graph = model.record({
     context: CONTEXT,
@@ -28,10 +34,12 @@ async function logits(device: Device, model: Model, codec: string, ids: readonly
   try {
     for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
     const { cols } = graph.logits;
+    const texts = new PagedTexts(allocation, graph);
     const found = new Float32Array(ids.length * cols);
     for (let at = 0; at < ids.length; ) {
-      const size = at < ids.length - 5 ? Math.min(CHUNK, ids.length - 5 - at) : 1;
-      await allocation.run({ ids: Uint32Array.from(ids.slice(at, at + size)), position: at, outputs: size });
+      const left = ids.length - at - SINGLES;
+      const size = left > FEW ? Math.min(CHUNK, left - FEW) : left > 0 ? left : 1;
+      await texts.run([{ text: 0, ids: ids.slice(at, at + size), outputs: size }]);
       found.set(await allocation.read(graph.logits, 0, size), at * cols);
       at += size;
     }
@@ -46,7 +54,7 @@ describeGpu("families", () => {
     const model = await goldenModel(family);
     try {
       const golden = await expected(family);
-      const found = await logits(await webgpuDevice(await softwareGpu()), model, "f16", golden.ids);
+      const found = await logits(await software(), model, "f16", golden.ids);
       // Keys and values in float16, measured 1e-3 to 4e-3 on the reference with the same cache.
       expect(relativeError(found, golden.arrays.get("logits")!)).toBeLessThan(1e-2);
     } finally {
@@ -84,7 +92,7 @@ describeGpu("4-bit weights", () => {
       const model = await openModel(checkpoint);
       const ids = Array.from({ length: 68 }, (_, i) => (i * 37) % shape.vocab);
       const wanted = await logits(referenceDevice(), model, codec, ids);
-      const found = await logits(await webgpuDevice(await softwareGpu()), model, codec, ids);
+      const found = await logits(await software(), model, codec, ids);
       const rms = (x: Float32Array) => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length);
       // 8-bit activations and 8-bit softmax weights, a few layers deep.
       expect(rms(found.map((v, i) => v - wanted[i])) / rms(wanted)).toBeLessThan(5e-2);

@@ -1,5 +1,6 @@
 /** Limits of an adapter: what a device is opened with, which contexts fit, and matrices larger than one binding. */
 import { expect, it } from "vitest";
+import { kvCodec } from "../../../src/cache/codecs.ts";
 import type { Device } from "../../../src/device/contract.ts";
 import { referenceDevice } from "../../../src/device/reference/reference.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
@@ -10,6 +11,7 @@ import { type Model, openModel } from "../../../src/model/model.ts";
 import { type TinyModel, tinyModel } from "../../engine/tiny-model.ts";
 import { T } from "../../format/write-gguf.ts";
 import { relativeError } from "../../model/golden.ts";
+import { PagedTexts } from "../paged.ts";
 import { describeGpu } from "./gpu.ts";
 import { smallGraph } from "./graphs.ts";
 import { pretended } from "./wrapped.ts";
@@ -25,7 +27,7 @@ const buffers = (bytes: number) => ({ maxBufferSize: bytes, maxStorageBufferBind
 
 describeGpu("a device is opened", () => {
   /** The limits that an allocation asks for. */
-  async function asked(layers: number, capacity: number, matrices: boolean): Promise<unknown> {
+  async function asked(layers: number, slots: number, matrices: boolean): Promise<unknown> {
     const info = {
       subgroupMinSize: 32,
       subgroupMaxSize: 32,
@@ -43,7 +45,7 @@ describeGpu("a device is opened", () => {
     });
     const device = await webgpuDevice(gpu, { traits: { matrices } });
     // Dawn's null backend has no more than the default limits, and refuses.
-    await device.allocate(smallGraph(layers, capacity)).then(
+    await device.allocate(smallGraph(layers, slots)).then(
       (allocation) => allocation.close(),
       () => {},
     );
@@ -95,19 +97,20 @@ describeGpu("a cache larger than one buffer", () => {
 
 /** Logits after two chunks and two single tokens, of each. */
 async function logits(model: Model, device: Device, chunk: number): Promise<Float32Array> {
-  const { graph, footprint } = planMemory(model, device, { context: 32, chunk, kv: "f16" });
-  expect(footprint.largest?.bytes ?? 0).toBeLessThanOrEqual(device.bufferBytes ?? Number.POSITIVE_INFINITY);
+  const graph = model.record({ context: 32, maxTokens: chunk, maxOutputs: 1, codec: kvCodec("f16") });
+  const { largest } = device.measure(graph);
+  expect(largest?.bytes ?? 0).toBeLessThanOrEqual(device.bufferBytes ?? Number.POSITIVE_INFINITY);
   const allocation = await device.allocate(graph);
   try {
     for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
     const { cols } = graph.logits;
+    const texts = new PagedTexts(allocation, graph);
     const found: number[] = [];
-    let position = 0;
     for (const tokens of [chunk, chunk - 1, 1, 1]) {
-      const ids = Uint32Array.from({ length: tokens }, (_, i) => ((position + i) * 37) % cols);
-      await allocation.run({ ids, position, outputs: 1 });
+      const [position] = texts.positions;
+      const ids = Array.from({ length: tokens }, (_, i) => ((position + i) * 37) % cols);
+      await texts.run([{ text: 0, ids }]);
       found.push(...(await allocation.read(graph.logits, 0, 1)));
-      position += tokens;
     }
     return Float32Array.from(found);
   } finally {
@@ -117,13 +120,13 @@ async function logits(model: Model, device: Device, chunk: number): Promise<Floa
 
 describeGpu("matrices larger than one binding", () => {
   it.each([
-    { rows: 128, chunk: 8 },
+    { rows: 128, chunk: 8, few: 4 },
     // No whole tiles.
-    { rows: 75, chunk: 4 },
-  ])("are split: $rows rows fit", async ({ rows, chunk }) => {
+    { rows: 75, chunk: 4, few: 4 },
+  ])("are split: $rows rows fit", async ({ rows, chunk, few }) => {
     const model = await tiny();
     const split = await pretended({ backend: "software", limits: buffers(rows * 64) });
-    const found = await logits(model, await webgpuDevice(split.gpu), chunk);
+    const found = await logits(model, await webgpuDevice(split.gpu, { traits: { few } }), chunk);
     const wanted = await logits(model, referenceDevice(), chunk);
     // Activations rounded to 8 bits a block of 32, in two layers of random weights: 0.02 to 0.06.
     expect(relativeError(found, wanted)).toBeLessThan(0.1);

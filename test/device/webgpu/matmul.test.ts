@@ -1,15 +1,23 @@
 /** Products and embeddings on a software GPU against float64 sums, in every form of weights and every variant. */
 import { describe, expect, it } from "vitest";
 import type { Weight } from "../../../src/device/contract.ts";
+import type { Batch } from "../../../src/device/webgpu/batch.ts";
+import type { Dispatch } from "../../../src/device/webgpu/dispatch.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
-import { embedDispatches, inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
+import {
+  type EmbedOptions,
+  embedDispatches,
+  inputForm,
+  matmulDispatches,
+  type WeightBlock,
+} from "../../../src/device/webgpu/matmul.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import { partsOf, weightForm } from "../../../src/device/webgpu/weights.ts";
 import { type KernelValues, shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { dequantize } from "../../../src/format/blocks.ts";
 import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
-import { ALL_TRAITS, describeGpu, nullDevice, softwareDevice } from "./gpu.ts";
-import { Buffers, blockOf, errorOf, methodsOf, runDispatches } from "./products.ts";
+import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice, softwareDevice } from "./gpu.ts";
+import { Buffers, blockOf, errorOf, methodsOf, runDispatches, stepOf } from "./products.ts";
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
 const ONE_OF_EACH_FORM: TensorType[] = [
@@ -38,12 +46,24 @@ function device(subgroups = true): Promise<Gpu> {
   return made;
 }
 
+/** Nothing was chosen: 7 stands for what no id of the step is. */
+function embed(
+  buffers: Buffers,
+  block: WeightBlock,
+  { lists }: Batch,
+  options: Pick<EmbedOptions, "scale" | "out">,
+): Dispatch[] {
+  const [chosen, batch] = [buffers.of("chosen", Uint32Array.of(7)), buffers.of("batch", lists)];
+  return embedDispatches({ block, chosen, batch, ...options });
+}
+
 describeGpu("products on a software GPU", () => {
   it.each(TYPES)("%s: odd rows, one and several tokens", async (type) => {
     const gpu = await device();
     for (const [rows, blocks, tokens] of [
       [35, 3, 1],
       [9, 1, 3],
+      [21, 1, 9],
       [70, 2, 33],
     ])
       expect(
@@ -56,25 +76,37 @@ describeGpu("products on a software GPU", () => {
     "%s without subgroups: blocks of several weights, parts, a bias",
     async (type) => {
       const gpu = await device(false);
-      for (const tokens of [1, 2, 4, 5])
+      for (const [tokens, few] of [
+        [1, 4],
+        [2, 4],
+        [4, 4],
+        [5, 8],
+        [5, 4],
+      ])
         expect(
           await errorOf(gpu, gpu.traits, {
             type,
             rows: [150, 40, 77],
             cols: colsOf(type, 1),
             tokens,
+            few,
             bias: tokens !== 2,
             partRows: 128,
           }),
-          `${tokens} tokens`,
+          `${tokens} tokens, few ${few}`,
         ).toBeLessThan(tolerance(type));
     },
   );
 
   it.each(["f32", "f16", "bf16"] as const)("%s with columns that are no multiple of 4", async (type) => {
     const gpu = await device();
-    for (const tokens of [1, 3, 7])
-      expect(await errorOf(gpu, gpu.traits, { type, rows: [13], cols: 45, tokens })).toBeLessThan(
+    for (const [tokens, few] of [
+      [1, 4],
+      [3, 4],
+      [7, 8],
+      [7, 4],
+    ])
+      expect(await errorOf(gpu, gpu.traits, { type, rows: [13], cols: 45, tokens, few })).toBeLessThan(
         tolerance(type),
       );
   });
@@ -87,9 +119,9 @@ describeGpu("products on a software GPU", () => {
       const { block, values } = blockOf({ type, rows: [300], cols, tokens: 3, partRows }, buffers);
       const ids = Uint32Array.of(0, 299, 130);
       const out = buffers.empty("out", 3 * cols);
-      const dispatches = embedDispatches({ block, ids: buffers.of("ids", ids), scale: 1.5, out });
+      const step = stepOf(ids);
+      const dispatches = embed(buffers, block, step, { scale: 1.5, out });
       expect(dispatches.length).toBe(partRows ? 3 : 1);
-      const step = { tokens: 3, position: 0, outputs: 0 };
       const found = new Float32Array(
         (await runDispatches(methodsOf(gpu), dispatches, buffers, out, step)).buffer,
       );
@@ -121,12 +153,9 @@ describeGpu("products on a software GPU", () => {
     const placed = { ...part, codes: buffers.of("codes", codes), scales: buffers.of("scales", scales) };
     const block = { form: weightForm("q4_0"), cols, rows: 1, parts: [placed], bias: null };
     const out = buffers.empty("out", cols);
-    const dispatches = embedDispatches({ block, ids: buffers.of("ids", Uint32Array.of(0)), scale: 1, out });
-    const words = await runDispatches(methodsOf(gpu), dispatches, buffers, out, {
-      tokens: 1,
-      position: 0,
-      outputs: 0,
-    });
+    const step = stepOf(Uint32Array.of(0));
+    const dispatches = embed(buffers, block, step, { scale: 1, out });
+    const words = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
     expect([...new Float32Array(words.buffer)]).toEqual([...values]);
   });
 });
@@ -140,12 +169,16 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
   it.each(variants)("compile: %s", async (_, traits) => {
     const gpu = await nullDevice(ALL_TRAITS);
     for (const type of [...ONE_OF_EACH_FORM, "f32", "f16"] as const)
-      for (const tokens of [1, 3, 64]) {
+      for (const [mode, tokens] of [
+        ["decode", 1],
+        ["few", 32],
+        ["prompt", 64],
+      ] as const) {
         const buffers = new Buffers();
-        const { block } = blockOf({ type, rows: [64], cols: 256, tokens, bias: tokens === 3 }, buffers);
-        const x = { form: inputForm(traits, block, tokens), buffer: buffers.of("x", new Uint32Array(4)) };
+        const { block } = blockOf({ type, rows: [64], cols: 256, tokens, bias: mode === "few" }, buffers);
+        const x = { form: inputForm(traits, block, mode), buffer: buffers.of("x", new Uint32Array(4)) };
         const out = buffers.empty("out", 4);
-        const options = { traits, block, x, rows: "tokens", maxRows: tokens, out } as const;
+        const options = { traits, block, x, rows: "tokens", mode, maxRows: tokens, out } as const;
         for (const { kernel } of matmulDispatches(options)) {
           const code = shaderText(kernel, ["f16", "subgroups", "chromium_experimental_subgroup_matrix"]);
           const info = await gpu.device.createShaderModule({ code }).getCompilationInfo();
@@ -160,21 +193,22 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
 });
 
 describe("inputForm", () => {
-  const none: Traits = { f16: false, subgroup: null, matrices: false, timestamps: false };
   it.each([
-    ["q4_0", 1, ALL_TRAITS, "q8"],
-    ["q4_0", 4, none, "q8"],
-    ["q4_0", 5, none, "f32"],
-    ["q4_0", 5, ALL_TRAITS, "f16"],
-    ["f16", 1, ALL_TRAITS, "f32"],
-    ["bf16", 64, ALL_TRAITS, "f16"],
-    ["f32", 64, ALL_TRAITS, "f32"],
-  ] as const)("%s, %d rows", (type, rows, traits, wanted) => {
-    expect(inputForm(traits, { form: weightForm(type), cols: 256 }, rows)).toBe(wanted);
+    ["q4_0", "decode", ALL_TRAITS, "q8"],
+    ["q4_0", "few", NO_TRAITS, "q8"],
+    ["q4_0", "few", ALL_TRAITS, "q8"],
+    ["q4_0", "prompt", NO_TRAITS, "f32"],
+    ["q4_0", "prompt", ALL_TRAITS, "f16"],
+    ["f16", "decode", ALL_TRAITS, "f32"],
+    ["bf16", "few", ALL_TRAITS, "f32"],
+    ["bf16", "prompt", ALL_TRAITS, "f16"],
+    ["f32", "prompt", ALL_TRAITS, "f32"],
+  ] as const)("%s, %s", (type, mode, traits, wanted) => {
+    expect(inputForm(traits, { form: weightForm(type), cols: 256 }, mode)).toBe(wanted);
   });
 
   it("is f32 where f16 rows would have gaps", () => {
-    expect(inputForm(ALL_TRAITS, { form: weightForm("f16"), cols: 40 }, 64)).toBe("f32");
+    expect(inputForm(ALL_TRAITS, { form: weightForm("f16"), cols: 40 }, "prompt")).toBe("f32");
   });
 });
 
@@ -195,10 +229,11 @@ describe("tiles of matrices", () => {
       block,
       x: { form: "f16", buffer: buffers.of("x", new Uint32Array(4)) },
       rows: "tokens",
+      mode: "prompt",
       maxRows: 512,
       out: buffers.empty("out", 4),
     } as const;
-    const step = { tokens, position: 0, outputs: 0 };
+    const { shape: step } = stepOf(new Uint32Array(tokens));
     const running = matmulDispatches(options).filter((dispatch) => dispatch.workgroups(step) !== null);
     expect(running.map(({ kernel }) => kernel.values.SUBGROUPS)).toEqual([subgroups]);
     expect(running[0].workgroups(step)).toEqual([

@@ -1,6 +1,7 @@
 /** Runs planned dispatches on a Gpu with given contents of buffers: products against float64 sums, for tests and benches. */
 import type { Weight } from "../../../src/device/contract.ts";
-import type { Buffer, Dispatch, StepShape } from "../../../src/device/webgpu/dispatch.ts";
+import { type Batch, batchOf } from "../../../src/device/webgpu/batch.ts";
+import type { Buffer, Dispatch } from "../../../src/device/webgpu/dispatch.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import {
@@ -47,13 +48,19 @@ export class Buffers {
 
 const USAGE = { mapRead: 1, copySource: 4, copyTarget: 8, uniform: 64, storage: 128 };
 
+/** The first tokens of a text as one step of a graph without caches: `lists` is all that `batch` holds. */
+export function stepOf(ids: Uint32Array, fewRows = 32): Batch {
+  const graph = { maxTokens: ids.length, maxOutputs: 1, texts: 1, blocks: 128, pools: [] };
+  return batchOf(graph, { runs: [{ text: 0, position: 0, ids, outputs: 0 }] }, fewRows);
+}
+
 /** Runs the dispatches in order; gives the words of `out`. */
 export async function runDispatches(
   { device, ...gpu }: { device: GPUDevice; pipeline: Gpu["pipeline"]; bindLayout: Gpu["bindLayout"] },
   dispatches: readonly Dispatch[],
   buffers: Buffers,
   out: Buffer,
-  step: StepShape,
+  { shape, uniform }: Pick<Batch, "shape" | "uniform">,
 ): Promise<Uint32Array> {
   device.pushErrorScope("validation");
   const made = new Map<number, GPUBuffer>();
@@ -72,9 +79,11 @@ export async function runDispatches(
     }
     return buffer;
   };
+  const step = create(uniform.byteLength, USAGE.uniform | USAGE.copyTarget);
+  device.queue.writeBuffer(step, 0, uniform);
   const encoder = device.createCommandEncoder();
   for (const dispatch of dispatches) {
-    const groups = dispatch.workgroups(step);
+    const groups = dispatch.workgroups(shape);
     if (!groups) continue;
     const pipeline = await gpu.pipeline(dispatch.kernel);
     const params = create(dispatch.params.byteLength, USAGE.uniform | USAGE.copyTarget);
@@ -82,7 +91,7 @@ export async function runDispatches(
     const { bindings } = KERNELS[dispatch.kernel.kernel] as KernelSource;
     const entries = bindings.map(([binding, , variable]) => ({
       binding,
-      resource: { buffer: variable === "params" ? params : place(dispatch.buffers[variable]) },
+      resource: { buffer: { params, step }[variable] ?? place(dispatch.buffers[variable]) },
     }));
     const layout = gpu.bindLayout(dispatch.kernel.kernel);
     const pass = encoder.beginComputePass();
@@ -109,6 +118,8 @@ export interface Shape {
   cols: number;
   tokens: number;
   bias?: boolean;
+  /** Most tokens that the vector kernels serve; default: the device's. */
+  few?: number;
   /** Rows that a part can hold; default: all. */
   partRows?: number;
 }
@@ -169,7 +180,8 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const buffers = new Buffers();
   const { block, values, bias } = blockOf(shape, buffers);
   const x = numbers(tokens * cols, 5);
-  const form = inputForm(traits, block, tokens);
+  const step = stepOf(new Uint32Array(tokens), shape.few ?? traits.few);
+  const form = inputForm(traits, block, step.mode);
   const codes = form === "q8" ? packQ8(x, cols) : null;
   const halves = form === "f16" ? Uint16Array.from(x, f32ToF16) : null;
   const seen = codes ? unpackQ8(codes, cols) : halves ? Float32Array.from(halves, f16ToF32) : x;
@@ -187,11 +199,11 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
     block,
     x: { form, buffer: buffers.of("x", codes ?? (halves ? new Uint32Array(halves.buffer) : x)) },
     rows: "tokens",
+    mode: step.mode,
     maxRows: tokens,
     out,
   };
   const dispatches = matmulDispatches(options);
-  const step = { tokens, position: 0, outputs: 0 };
   const result = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
   const found = new Float32Array(result.buffer);
   let difference = 0;

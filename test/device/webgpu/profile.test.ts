@@ -1,17 +1,19 @@
 /** Timing on the GPU of the tests: what is measured, not how long it takes. */
 import { expect, it } from "vitest";
+import { kvCodec } from "../../../src/cache/codecs.ts";
 import type { Gpu } from "../../../src/device/webgpu/gpu.ts";
 import { measureBandwidth, profileStep, type ReadyDispatch } from "../../../src/device/webgpu/profile.ts";
 import { type Encode, timePasses } from "../../../src/device/webgpu/timing.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { packParams } from "../../../src/device/webgpu/wgsl.ts";
-import { prepare } from "../../../src/engine/assemble.ts";
-import { type BenchProfile, bench } from "../../../src/engine/bench.ts";
 import { UnsupportedError } from "../../../src/format/errors.ts";
 import { rowBytes } from "../../../src/format/tensor.ts";
+import { openModel } from "../../../src/model/model.ts";
 import type { Shape } from "../../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
+import { PagedTexts } from "../paged.ts";
 import { describeGpu, nullDevice, softwareDevice, softwareGpu } from "./gpu.ts";
+import { stepOf } from "./products.ts";
 
 const COLS = 4096;
 
@@ -27,7 +29,7 @@ async function addition(gpu: Gpu) {
   const { UNIFORM, STORAGE } = GPUBufferUsage;
   const buffers = [
     make(UNIFORM, packParams("add", { cols: COLS })),
-    make(UNIFORM, Uint32Array.of(1, 0, 1, 0)),
+    make(UNIFORM, uniform),
     make(STORAGE, new Float32Array(COLS).fill(1)),
     make(STORAGE, new Float32Array(COLS).fill(2)),
     make(STORAGE, COLS),
@@ -48,7 +50,7 @@ async function addition(gpu: Gpu) {
   });
 }
 
-const step = { tokens: 1, position: 3, outputs: 1 };
+const { shape: step, uniform } = stepOf(Uint32Array.of(0));
 const small = { repetitions: 3, bandwidthBytes: 2 ** 20 };
 
 describeGpu("a profile of dispatches", () => {
@@ -107,30 +109,34 @@ const TINY: Shape = {
 };
 
 describeGpu("a profile of a model", () => {
-  it("counts each matrix and the cache once", async () => {
-    const device = () => softwareGpu().then((gpu) => webgpuDevice(gpu));
-    const options = { chunk: 16, context: 96 };
-    const checkpoint = syntheticCheckpoint(TINY);
-    const { sessions, allocation } = await prepare(checkpoint, device, options, async () => {});
-    const [session] = sessions;
+  it.each([
+    ["decode", 1],
+    ["few", 4],
+    ["prompt", 16],
+  ] as const)("counts each matrix and the cache once: %s", async (_, tokens) => {
+    const model = await openModel(syntheticCheckpoint(TINY));
+    const codec = kvCodec("int4");
+    const graph = model.record({ context: 96, maxTokens: 40, maxOutputs: 1, codec });
+    const device = await webgpuDevice(await softwareGpu(), { traits: { few: 8 } });
+    const allocation = await device.allocate(graph);
     try {
-      const tests = { prompt: [16], generate: [1], depth: [40], repetitions: 1, profile: true };
-      const profiles: BenchProfile[] = [];
-      for await (const found of bench(session, tests)) if (found.kind === "profile") profiles.push(found);
-      expect(profiles.map(({ step }) => step)).toEqual(["decode @ d40", "prompt chunk of 16 @ d40"]);
-      const matrices = session.graph.weights.filter(
+      for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
+      const texts = new PagedTexts(allocation, graph);
+      await texts.run([{ text: 0, ids: new Array(40).fill(1), outputs: 0 }]);
+      texts.reserve(0, tokens);
+      const run = { text: 0, position: 40, ids: new Uint32Array(tokens), outputs: 1 };
+      const { dispatches, us } = await allocation.profile!({ runs: [run] });
+      expect(us).toBeGreaterThan(0);
+      const matrices = graph.weights.filter(
         ({ role, name }) => role === "matrix" && name !== "token_embd.weight",
       );
       const bytes = matrices.reduce((sum, { type, rows, cols }) => sum + rows * rowBytes(type, cols), 0);
-      for (const { operations, us } of profiles) {
-        expect(us).toBeGreaterThan(0);
-        const of = (label: RegExp) =>
-          operations.filter((row) => label.test(row.label)).reduce((sum, row) => sum + row.bytes, 0);
-        // A device may pad rows.
-        expect(of(/^matmul/)).toBeGreaterThanOrEqual(bytes);
-        expect(of(/^matmul/)).toBeLessThan(2 * bytes);
-        expect(of(/^attend/)).toBeGreaterThan(0);
-      }
+      const of = (label: RegExp) =>
+        dispatches.filter((row) => label.test(row.label)).reduce((sum, row) => sum + row.bytes, 0);
+      // A device may pad rows.
+      expect(of(/^matmul/)).toBeGreaterThanOrEqual(bytes);
+      expect(of(/^matmul/)).toBeLessThan(2 * bytes);
+      expect(of(/^attend/)).toBeGreaterThan(0);
     } finally {
       await allocation.close();
     }

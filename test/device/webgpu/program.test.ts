@@ -7,18 +7,20 @@ import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { kernelModule } from "../../../scripts/wgsl.js";
 import { kvCodec } from "../../../src/cache/codecs.ts";
+import { MODES } from "../../../src/device/webgpu/dispatch.ts";
 import { MATRIX_WORKGROUP_BYTES, type Traits } from "../../../src/device/webgpu/gpu.ts";
 import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { openModel } from "../../../src/model/model.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
-import { ALL_TRAITS, describeGpu, nullDevice } from "./gpu.ts";
+import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice } from "./gpu.ts";
+import { smallGraph } from "./graphs.ts";
 
 const LIMITS = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 38 };
 
 async function program(shape: string, traits: Traits, codec: string, type: "q4_0" | "f16" = "q4_0") {
   const checkpoint = syntheticCheckpoint(shape, { type, layers: 6 });
   const model = await openModel(checkpoint);
-  const options = { context: 8192, maxTokens: 512, maxOutputs: 1, codec: kvCodec(codec) };
+  const options = { context: 8192, texts: 3, maxTokens: 512, maxOutputs: 3, codec: kvCodec(codec) };
   return compileGraph(model.record(options), traits, LIMITS);
 }
 
@@ -66,8 +68,8 @@ it("kernels of a page lack comments and blanks, and what matrices need, and noth
 const TRAITS: Record<string, Traits> = {
   "f16 and matrices": ALL_TRAITS,
   "f16, subgroups of 32": { ...ALL_TRAITS, matrices: false },
-  "subgroups of 64": { f16: false, subgroup: 64, matrices: false, timestamps: false },
-  "no subgroups": { f16: false, subgroup: null, matrices: false, timestamps: false },
+  "subgroups of 64": { ...NO_TRAITS, subgroup: 64 },
+  "no subgroups": NO_TRAITS,
 };
 
 describeGpu("every kernel of", () => {
@@ -76,8 +78,8 @@ describeGpu("every kernel of", () => {
       const device = await nullDevice(traits);
       for (const codec of ["int4", "f16"])
         for (const type of ["q4_0", "f16"] as const) {
-          const { decode, prompt, sampling } = await program(shape, traits, codec, type);
-          for (const { kernel } of [...decode, ...prompt, ...sampling.all])
+          const { modes, sampling } = await program(shape, traits, codec, type);
+          for (const { kernel } of [...Object.values(modes).flat(), ...sampling.all])
             await device.pipeline(kernel).catch((error: Error) => {
               // Matrix kernels may use what traitsOf() demands of an adapter; the null backend has the default limit, and
               // subgroups of up to 128, of which matrices want whole ones in a workgroup.
@@ -94,10 +96,21 @@ describeGpu("every kernel of", () => {
 });
 
 it("a layer of Llama takes ten dispatches for a token", async () => {
-  const { decode } = await program("llama-3.1-8b", ALL_TRAITS, "int4");
-  const labels = decode.map(({ label }) => label);
+  const { modes } = await program("llama-3.1-8b", ALL_TRAITS, "int4");
+  const labels = modes.decode.map(({ label }) => label);
   const layer = "rmsNorm matmul appendKv attendDecode attendMerge matmul rmsNorm matmul gate matmul";
   expect(labels.join(" ")).toContain(`${layer} ${layer} ${layer}`);
+});
+
+it.each([
+  // maxTokens, few, the modes that steps meet.
+  [1, 32, ["decode"]],
+  [2, 1, ["decode", "prompt"]],
+  [32, 32, ["decode", "few"]],
+  [33, 32, ["decode", "few", "prompt"]],
+] as const)("a graph of %d rows with few up to %d has dispatches for %j", (maxTokens, few, wanted) => {
+  const { modes } = compileGraph(smallGraph(1, 32, maxTokens), { ...ALL_TRAITS, few }, LIMITS);
+  expect(MODES.filter((mode) => modes[mode].length > 0)).toEqual(wanted);
 });
 
 it("the plan is the sum of its buffers, and weights keep their four bits", async () => {

@@ -47,7 +47,6 @@ var<workgroup> through: array<f32, 256>;
 var<workgroup> smallest: atomic<u32>;
 var<workgroup> smallestFound: u32;
 var<private> sampled: u32;
-var<private> choice: Choice;
 
 fn elementAt(index: u32) -> vec2<u32> {
   if (index >= params.count) {
@@ -59,8 +58,9 @@ fn elementAt(index: u32) -> vec2<u32> {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   sampled = group.x;
-  let at = step.sampledAt + 8u * sampled;
-  choice = Choice(
+  // Barriers depend on it: of what is private no compiler knows that all lanes have the same.
+  let at = step.sampledAt + 8u * group.x;
+  let choice = Choice(
     bitcast<f32>(batch[at + 2u]), bitcast<f32>(batch[at + 3u]), bitcast<f32>(batch[at + 4u]),
     batch[at + 5u], batch[at + 6u], batch[at + 7u]);
   let count = keepTop(0u, params.perThread, lane);
@@ -97,7 +97,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let isTiny = below < -100.0 * choice.temperature;
   let tempered = select(exp(select(below / choice.temperature, 0.0, isTiny)), 0.0, isTiny || lane >= left);
   scan(tempered, lane);
-  let mark = uniformNumber() * workgroupUniformLoad(&through[left - 1u]);
+  let mark = uniformNumber(choice.seed, choice.draw) * workgroupUniformLoad(&through[left - 1u]);
   let drawn = firstLane(lane < left && mark < through[lane], left - 1u, lane);
   if (lane == 0u) {
     write(pairs[drawn].y, isProven);
@@ -150,8 +150,8 @@ fn firstLane(holds: bool, none: u32, lane: u32) -> u32 {
 }
 
 // In [0, 1): device/uniform.ts is the same generator; of its 32 bits an f32 holds the upper 24.
-fn uniformNumber() -> f32 {
-  var z = choice.seed + 0x9e3779b9u * (choice.draw + 1u);
+fn uniformNumber(seed: u32, draw: u32) -> f32 {
+  var z = seed + 0x9e3779b9u * (draw + 1u);
   z = (z ^ (z >> 16u)) * 0x85ebca6bu;
   z = (z ^ (z >> 13u)) * 0xc2b2ae35u;
   z = z ^ (z >> 16u);

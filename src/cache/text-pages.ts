@@ -171,7 +171,7 @@ export class TextPages {
         set(
           pool,
           from,
-          this.#pages[pool].slice(from, end).map((page) => page && page.index),
+          this.#pages[pool].slice(from, end).map((page) => page?.index ?? null),
         );
       this.#changed[pool] = { from: 0, to: 0 };
     });

@@ -47,6 +47,8 @@ export class Scheduler {
   #admitted = 0;
   /** Pages that someone keeps without running: while they do, a text that finds none waits. */
   #keepers = 0;
+  /** The first who waits found no pages. */
+  #isFull = false;
   #isLooping = false;
   #isKicked = false;
   #wake = () => {};
@@ -69,9 +71,10 @@ export class Scheduler {
     this.#pace = new Pace(options.stretchMs ?? 50, options.clock);
   }
 
-  /** Texts that run, and those that wait for a row or for pages. */
+  /** Texts that run or are about to, and those that wait for a row or for pages. */
   get activity(): { running: number; waiting: number } {
-    return { running: this.#running.size, waiting: this.#waiting.length };
+    const starting = this.#isFull ? 0 : Math.min(this.#freeRows.length, this.#waiting.length);
+    return { running: this.#running.size + starting, waiting: this.#waiting.length - starting };
   }
 
   /** Pages of all pools, by what they are. */
@@ -157,20 +160,27 @@ export class Scheduler {
   async #loop(): Promise<void> {
     // Who comes at the same time is in the first step, too.
     await null;
-    do {
-      this.#isKicked = false;
-      try {
-        while (await this.#next());
-      } catch (error) {
-        for (const job of [...this.#running, ...this.#waiting]) this.end(job, { error });
-      }
-      if (this.#isKicked) continue;
-      if (this.#running.size === 0 && this.#waiting.length === 0 && this.#underWay === 0) break;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    } while (true);
-    this.#isLooping = false;
+    while (await this.#step());
+  }
+
+  /** Does all that can be done now, and waits for more; false: nothing is left to wait for. */
+  async #step(): Promise<boolean> {
+    this.#isKicked = false;
+    try {
+      while (await this.#next());
+    } catch (error) {
+      for (const job of [...this.#running, ...this.#waiting]) this.end(job, { error });
+    }
+    if (this.#isKicked) return true;
+    if (this.#running.size === 0 && this.#waiting.length === 0 && this.#underWay === 0) {
+      // At once: a kick from now on begins another loop.
+      this.#isLooping = false;
+      return false;
+    }
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    return true;
   }
 
   /** Does the next thing; false: there is none until something changes. */
@@ -202,7 +212,8 @@ export class Scheduler {
   /** Lets in who has come first, as long as there are a row and pages. */
   async #admit(): Promise<void> {
     for (let job = this.#waiting[0]; job && this.#freeRows.length > 0; job = this.#waiting[0]) {
-      if (!this.#fits(job)) return;
+      this.#isFull = !this.#fits(job);
+      if (this.#isFull) return;
       this.#waiting.shift();
       job.row = this.#freeRows.pop()!;
       job.began = ++this.#admitted;

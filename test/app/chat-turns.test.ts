@@ -58,7 +58,14 @@ function chatting(
     scheduler,
     tokenizer,
     template: chatTemplateFromConfig({ chat_template: source }),
-    plan: { context, kv: "int4", cacheBytes: 1024, weightBytes: 2048, cacheTokens: context },
+    plan: {
+      context,
+      kv: "int4",
+      cacheBytes: 1024,
+      weightBytes: 2048,
+      cacheTokens: context,
+      graph: { caches: [], pools: [] },
+    },
     model: { config: { trainedContext: 4000 } },
     device: { description: "scripted" },
   } as unknown as ConstructorParameters<typeof LanguageModel>[0]);

@@ -25,7 +25,13 @@ async function scriptedModel(): Promise<LanguageModel> {
     tokenizer,
     chatTemplate: template,
     config: { vocab: tokenizer.vocab },
-    plan: { context: CONTEXT, cacheBytes: 1, cacheTokens: CONTEXT, parallel: 1 },
+    plan: {
+      context: CONTEXT,
+      cacheBytes: 1,
+      cacheTokens: CONTEXT,
+      parallel: 1,
+      graph: { caches: [], pools: [] },
+    },
     activity: { running: 0, waiting: 0 },
     // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
     encode: (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>

@@ -24,6 +24,8 @@ export interface BenchCommand
   depth: number[];
   repetitions: number;
   parallel?: number[];
+  /** Bytes. */
+  memory?: number;
   profile?: boolean;
   shape?: string;
   layers?: number;
@@ -35,7 +37,7 @@ export interface BenchCommand
 
 export async function printBench(model: string | undefined, command: BenchCommand, signal: AbortSignal) {
   const { kv, device, adapter, threads, chunk, offline, depth, repetitions, profile } = command;
-  const { parallel } = command;
+  const { parallel, memory: memoryBytes } = command;
   const tests = { prompt: lengths(command.prompt), generate: lengths(command.generate), depth, repetitions };
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const downloading = downloadLine();
@@ -43,7 +45,7 @@ export async function printBench(model: string | undefined, command: BenchComman
     sourceOf(model, command),
     { ...tests, profile, parallel },
     {
-      ...{ kv, device, adapter, threads, chunk, offline, signal },
+      ...{ kv, memoryBytes, device, adapter, threads, chunk, offline, signal },
       onDownload: downloading.show,
       onProgress: ({ bytes: done, totalBytes }) => {
         downloading.clear();

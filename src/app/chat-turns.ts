@@ -22,7 +22,7 @@ import { cachePath, readConversation, writeWhole } from "./conversation-file.ts"
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
 import { progress } from "./progress.ts";
-import { AnswerStream, openedSection, type Part, type Section } from "./thinking.ts";
+import { MARKS, openedSection, type Part, type Section, ThinkingStream } from "./thinking.ts";
 
 export interface ChatSettings {
   /** As the user names it. */
@@ -75,7 +75,7 @@ export class Chat {
     const reading = progress("reading", (done, total) => {
       return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
     });
-    const stream = new AnswerStream(this.model.tokenizer, this.#opened);
+    const stream = new ThinkingStream(this.#opened);
     const said = { answer: "", thinking: "" };
     const show = async (parts: readonly Part[]) => {
       for (const part of parts) {
@@ -88,13 +88,13 @@ export class Chat {
     try {
       const generation = this.model.generate(this.conversation.messages(question), {
         ...sampling,
-        ...{ maxTokens, template },
+        ...{ maxTokens, template, special: MARKS },
         signal: AbortSignal.any([this.#signal, stop]),
         onPrompt: reading.show,
       });
-      for await (const { ids } of generation) {
+      for await (const { text } of generation) {
         reading.clear();
-        await show(stream.push(ids));
+        await show(stream.push(text));
       }
       result = await generation.result();
     } catch (error) {

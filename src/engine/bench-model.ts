@@ -118,7 +118,7 @@ export async function openBench(
     checkpoint,
     () => openDevice(options),
     { ...options, context, ...batchPlan(checked, context) },
-    async () => {},
+    async () => ({}),
   );
   const made = new Bench(parts, checked);
   try {

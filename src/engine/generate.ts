@@ -16,8 +16,8 @@ export interface GenerateOptions extends SampleOptions {
   stop?: readonly string[];
   /** Go on past the model's end tokens. */
   ignoreEnd?: boolean;
-  /** Control tokens are written out in the text instead of left out; end tokens never are. Default false. */
-  special?: boolean;
+  /** Control tokens are written out in the text: all, or those with these texts; end tokens never are. Default false. */
+  special?: boolean | readonly string[];
   /** Tell how likely each token was, and the so many likeliest beside it: 0 to 100. Default: nothing is told. */
   logprobs?: number;
   /** Limits what may come next, such as to a grammar. The host samples then. */
@@ -97,11 +97,13 @@ export class Generation implements AsyncIterable<Piece> {
   }
 }
 
+/** ids: where the generated ones go, so that they are known also when it ends early. */
 export async function* generateTokens(
   into: Text,
   tokenizer: Tokenizer,
   prompt: readonly number[],
   options: GenerateOptions & { continues?: boolean },
+  ids: number[] = [],
 ): AsyncGenerator<Piece, GenerationResult> {
   const { maxTokens = Number.POSITIVE_INFINITY, stop = [], signal, onPrompt, ignoreEnd } = options;
   if (!(maxTokens >= 0 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
@@ -118,7 +120,6 @@ export async function* generateTokens(
   let promptDone = 0;
   const stream = tokenizer.stream({ continues: options.continues, special });
   const hold = new StopHold(stop);
-  const ids: number[] = [];
   let pending: number[] = [];
   let likelihoods: Likelihood[] = [];
   let text = "";
@@ -158,7 +159,7 @@ export async function* generateTokens(
       if (token.likelihood) likelihoods.push(token.likelihood);
       if (isEnd(id)) stopReason = "end";
       else {
-        const { text: more, stopped } = hold.push(stream.push(id));
+        const { text: more, stopped } = hold.push(tokenizer.endIds.has(id) ? "" : stream.push(id));
         if (stopped) stopReason = "stop";
         else if (ids.length >= maxTokens) stopReason = "length";
         else if (prompt.length + ids.length > context) stopReason = "context";

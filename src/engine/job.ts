@@ -118,10 +118,9 @@ export class Job {
     return this.sent < this.prompt && !this.options.work;
   }
 
-  /** So far the prompt may be sent now: its last token waits for a constraint, what is done instead has a step of its own. */
+  /** So far the prompt may be sent now: what is done instead of a step is apart. */
   get readable(): number {
-    if (this.options.instead && this.sent < this.most) return this.most;
-    return this.tokens && !this.tokens.isWanted ? this.prompt - 1 : this.prompt;
+    return this.options.instead && this.sent < this.most ? this.most : this.prompt;
   }
 
   /** Next is what is done instead of a step. */
@@ -186,8 +185,9 @@ export class Job {
       for (const row of rows) this.rows.push(await row.all());
       return;
     }
-    const id = await this.tokens.choose(rows[0], this.ids);
-    if (!this.isEnded) this.#push(id);
+    await this.tokens.choose(rows[0], this.ids, (id) => {
+      if (!this.isEnded) this.#push(id);
+    });
   }
 
   /** Gives its pages back. error: what ended it; null: it has all it wanted, or nobody wants more. */

@@ -4,6 +4,7 @@
  */
 import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
+import { AnswerIds } from "../format/answer-ids.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
 import type { Source } from "../format/source.ts";
 import {
@@ -34,6 +35,9 @@ interface Parts {
   template: ChatTemplate | null;
 }
 
+const MEMORY_UNKNOWN =
+  "the system does not say how much memory this GPU has, so the context was planned without it; --memory (memoryBytes) says it";
+
 /** Text for one user turn, a conversation, or token ids as they are. */
 export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
 
@@ -59,12 +63,14 @@ export interface PromptOptions {
  */
 export class LanguageModel {
   readonly #parts: Parts;
+  readonly #answers: AnswerIds;
   #closing: Promise<void> | null = null;
   /** Found out when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#answers = new AnswerIds(parts.tokenizer);
   }
 
   /** Generations that run, at most `plan.parallel`, and those that wait for one to end or for room in the cache. */
@@ -85,6 +91,14 @@ export class LanguageModel {
     return this.#parts.template;
   }
 
+  /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
+  get warnings(): readonly string[] {
+    const { tokenizer, device, plan } = this.#parts;
+    // A page's device was never asked: no browser tells.
+    const isUnknown = device.memory === null && plan.memory === null;
+    return isUnknown ? [...tokenizer.warnings, MEMORY_UNKNOWN] : tokenizer.warnings;
+  }
+
   /** What was allocated, in bytes, and for how long a context. */
   get plan(): Plan {
     return this.#parts.plan;
@@ -95,7 +109,11 @@ export class LanguageModel {
     return this.#parts.device.description;
   }
 
-  /** The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. */
+  /**
+   * The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. In a conversation answers of
+   * this model keep the ids that they were generated with, also where the tokenizer would cut them in another way, so that
+   * they are not read again. For that, give `generate` the conversation, or this very list as `{ ids }`.
+   */
   encode(prompt: Prompt, options: PromptOptions = {}): number[] {
     const { template, tokenizer } = this.#parts;
     if (typeof prompt === "object" && "ids" in prompt) return [...prompt.ids];
@@ -107,7 +125,12 @@ export class LanguageModel {
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
     const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return encodeChat(tokenizer, template, messages, options.template);
+    return encodeChat(tokenizer, template, messages, options.template, this.#answers);
+  }
+
+  /** The tokens of a conversation, as `encode` gave them, whose answer begins with this text. */
+  begin(conversation: readonly number[], text: string): number[] {
+    return this.#answers.begin(conversation, text);
   }
 
   /**
@@ -122,7 +145,12 @@ export class LanguageModel {
     const ids = this.encode(prompt, options);
     const continues = this.#isRaw(prompt, options);
     const text = new Text(this.#parts.scheduler);
-    return yield* generateTokens(text, this.tokenizer, ids, { ...options, continues });
+    const generated: number[] = [];
+    try {
+      return yield* generateTokens(text, this.tokenizer, ids, { ...options, continues }, generated);
+    } finally {
+      this.#answers.remember(typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids, generated);
+    }
   }
 
   /** A text to add to, go on with, fork and save; with a prompt it begins with that. Nothing is read yet. */
@@ -164,7 +192,9 @@ export class LanguageModel {
    */
   async restoreSession(source: Source, options: { signal?: AbortSignal } = {}): Promise<{ tokens: number }> {
     const { scheduler } = this.#parts;
-    return { tokens: await restoreText(scheduler, await this.#owner(), source, options.signal) };
+    const ids = await restoreText(scheduler, await this.#owner(), source, options.signal);
+    this.#answers.restore(ids);
+    return { tokens: ids.length };
   }
 
   #owner(): Promise<CacheOwner> {

@@ -32,7 +32,7 @@ export function plannedCpu(threads: number): PlannedDevice {
 }
 
 /** As current NVIDIA and AMD GPUs are through Dawn; features change the activations' forms, not weights or cache. */
-const TYPICAL: Traits = { f16: true, subgroup: 32, matrices: true, timestamps: true, few: 32 };
+const TYPICAL: Traits = { f16: true, subgroup: 32, matrices: true, timestamps: true, few: 4, batch: 32 };
 /** Dawn's on Vulkan; Metal allows more. */
 const BUFFER_BYTES = 2 ** 31 - 4;
 

@@ -42,13 +42,13 @@ export async function* saveText(
   }
 }
 
-/** Afterwards its tokens are known. Resolves with how many there are. */
+/** Afterwards its tokens are known. Resolves with them. */
 export async function restoreText(
   scheduler: Scheduler,
   owner: CacheOwner,
   source: Source,
   signal?: AbortSignal,
-): Promise<number> {
+): Promise<readonly number[]> {
   throwIfAborted(signal, "restoring a text");
   const { graph, allocation, context, vocab } = scheduler;
   const saved = await openSavedCache(source, { graph, owner }, { context, vocab });
@@ -71,7 +71,7 @@ export async function restoreText(
   const job = new Job({ ids, signal, work });
   scheduler.submit(job);
   await job.ended;
-  return ids.length;
+  return ids;
 }
 
 function pageBytes({ cache }: { cache: Graph["caches"][number] }): number {

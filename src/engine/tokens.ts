@@ -2,7 +2,8 @@
  * Where a generation's next token comes from: a device that chooses by itself, so that steps need not wait for ids, or
  * this host, from as few logits as the options need. Both give the same ids for the same seed. Owns what is chosen and
  * not yet taken. Refuses to know steps and text.
- * One idea: a constraint is asked before the token's step, so that a slow grammar never holds the device.
+ * One idea: a constraint thinks while the device works. If it is not done when the logits are there, they are copied and the
+ * device goes on with other texts.
  */
 import type { Sampling } from "../device/contract.ts";
 import { type Likelihood, likelihood } from "./likelihood.ts";
@@ -12,7 +13,8 @@ import type { Sampler } from "./sample.ts";
 export interface Constraint {
   /**
    * Which tokens may come next: bit id % 32 of word id / 32, [vocab / 32 words, rounded up]; null: any. No bit at all:
-   * the text is complete, and the generation ends.
+   * the text is complete, and the generation ends. Asked once at first and once after each token; while it is awaited
+   * others have the device.
    */
   allowed(): Int32Array | null | Promise<Int32Array | null>;
   /** This token came. */
@@ -60,9 +62,10 @@ export class Tokens {
   #chosen = 0;
   #taken = 0;
   #accepted = 0;
-  #mask: Int32Array | null = null;
-  /** The constraint is still thinking. */
-  #isMasking = false;
+  /** What may come next; null: the constraint is still thinking. */
+  #allowed: { readonly mask: Int32Array | null } | null = ANY;
+  /** Resolves when it is known, or never will be. */
+  #asking: Promise<void> = Promise.resolve();
   #isOver = false;
   #ending: Ending | null = null;
   #failure: { error: unknown } | null = null;
@@ -81,7 +84,7 @@ export class Tokens {
       sampling === null ||
       !canChoose(sampling);
     this.#isOver = options.most === 0;
-    if (!this.#isOver) this.#ask(null);
+    if (!this.#isOver) this.#asking = this.#ask(null);
   }
 
   /** The next token; null: none comes, `ending` says why, or all of `most` have come. What came before is accepted. */
@@ -119,7 +122,7 @@ export class Tokens {
   /** A step may give another token. */
   get isWanted(): boolean {
     const { most } = this.#options;
-    if (this.#isOver || this.#isMasking || this.#asked >= most) return false;
+    if (this.#isOver || this.#asked >= most) return false;
     if (this.#isByHost) return this.#asked === this.#chosen && this.#asked - this.#taken < HOST_AHEAD;
     return this.#asked - this.#taken < AHEAD;
   }
@@ -141,14 +144,21 @@ export class Tokens {
     this.#asked = this.#chosen;
   }
 
-  /** ids: all before it. null: the text is complete. */
-  async choose(row: RowLogits, ids: readonly number[]): Promise<number> {
-    const { logprobs } = this.#options;
-    const draw = this.#chosen;
-    const { given, logits } = await this.#logits(row, ids);
-    const id = this.#sample.next(logits, ids, draw);
-    this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
-    return id;
+  /** The host chooses after `ids`. Resolves when `row` is needed no more; `chose` is called then or later, or never. */
+  async choose(row: RowLogits, ids: readonly number[], chose: (id: number) => void): Promise<void> {
+    const choose = ({ given, logits }: Logits) => {
+      const { logprobs } = this.#options;
+      const id = this.#sample.next(logits, ids, this.#chosen);
+      this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
+      chose(id);
+    };
+    if (this.#allowed) return choose(await this.#logits(row, ids, this.#allowed.mask));
+    const given = await row.all();
+    this.#asking = this.#asking.then(() => {
+      if (this.#isOver || this.#failure || !this.#allowed) return;
+      choose(within(given, this.#allowed.mask));
+      this.onChange();
+    });
   }
 
   end(ending: Ending | null = null): void {
@@ -163,6 +173,7 @@ export class Tokens {
     // What was chosen before may still be taken.
     this.#failure ??= { error };
     this.#wake();
+    this.onChange();
   }
 
   #come(token: Token): void {
@@ -170,7 +181,7 @@ export class Tokens {
     const isLast = ++this.#chosen >= most || isEnd?.(token.id) === true;
     this.#ready.push(token);
     if (isLast) this.#isOver = true;
-    if (constraint) this.#ask(token.id);
+    if (constraint) this.#asking = this.#ask(token.id);
     this.#wake();
   }
 
@@ -178,41 +189,47 @@ export class Tokens {
   async #ask(id: number | null): Promise<void> {
     const { constraint } = this.#options;
     if (!constraint) return;
-    this.#isMasking = true;
+    this.#allowed = null;
     try {
       if (id !== null) await constraint.accept(id);
       if (this.#isOver) return;
-      this.#mask = await constraint.allowed();
-      if (this.#mask?.every((word) => word === 0)) this.end("complete");
-      this.#isMasking = false;
+      const mask = await constraint.allowed();
+      if (mask?.every((word) => word === 0)) this.end("complete");
+      this.#allowed = { mask };
     } catch (error) {
       this.fail(error);
     }
-    this.onChange();
   }
 
   /** Logits as they were given, and those that are left to choose from. */
-  async #logits(
-    row: RowLogits,
-    ids: readonly number[],
-  ): Promise<{ given: Float32Array; logits: Float32Array }> {
-    const allowed = this.#mask;
+  async #logits(row: RowLogits, ids: readonly number[], allowed: Int32Array | null): Promise<Logits> {
     const enough = this.#options.logprobs === undefined ? this.#sample.enough(ids.length) : null;
     if (enough !== null) {
       const few = await row.largest(allowed ? Math.max(enough, FEW) : enough);
       // Enough allowed ones among the largest are the largest allowed ones.
       if (few && (!allowed || keep(few, allowed) >= enough)) return { given: few, logits: few };
     }
-    const given = await row.all();
-    const logits = given.slice();
-    // The sampler has to take an allowed one also where the model rules all of them out.
-    if (allowed && keep(logits, allowed) === 0) keep(logits.fill(0), allowed);
-    return { given, logits };
+    return within(await row.all(), allowed);
   }
 
   get failure(): { readonly error: unknown } | null {
     return this.#failure;
   }
+}
+
+/** Logits as they were given, and those that are left to choose from. */
+interface Logits {
+  readonly given: Float32Array;
+  readonly logits: Float32Array;
+}
+
+const ANY = { mask: null };
+
+function within(given: Float32Array, allowed: Int32Array | null): Logits {
+  const logits = given.slice();
+  // The sampler has to take an allowed one also where the model rules all of them out.
+  if (allowed && keep(logits, allowed) === 0) keep(logits.fill(0), allowed);
+  return { given, logits };
 }
 
 /** Of this many of the largest logits some are allowed nearly always. */

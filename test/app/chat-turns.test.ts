@@ -27,6 +27,10 @@ const tokenizer: Tokenizer = {
   stream: () => ({ push: (id) => tokenizer.decode([id]), end: () => "" }),
   bytes: () => new Uint8Array(0),
   protect: (text) => text,
+  warnings: [],
+  fit: () => tokenizer,
+  controlIds: new Set(),
+  controls: () => [],
 };
 const qwen3 = readFileSync(new URL("../golden/templates/Qwen-Qwen3-0.6B.jinja", import.meta.url), "utf8");
 

@@ -44,7 +44,8 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
       scheduler,
       read: (tokens: readonly number[]) => new Text(scheduler).sync(tokens),
       save: (tokens: readonly number[]) => bytesOf(saveText(scheduler, OWNER, tokens)),
-      restore: (bytes: Uint8Array) => restoreText(scheduler, OWNER, bufferSource("saved", bytes)),
+      restore: async (bytes: Uint8Array) =>
+        (await restoreText(scheduler, OWNER, bufferSource("saved", bytes))).length,
     };
   }
 

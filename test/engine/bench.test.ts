@@ -219,7 +219,7 @@ describe.each<[string, () => Device | Promise<Device>]>([
       checkpoint,
       device,
       { kv, chunk: 8 },
-      async () => {},
+      async () => ({}),
     );
     try {
       const { logits } = await new Text(scheduler).sync([5, 6, 7]);

@@ -204,6 +204,27 @@ describe("what does not fit", () => {
     expect(planMemory(small, wasm).context).toBe(small.config.trainedContext);
   });
 
+  it("counts the memory that the machine tells, with the process's own part, unless the caller says more", async () => {
+    const model = await shapeOnly("Llama 3.2 3B");
+    const memory = { bytes: 3 * GIB, source: "nvidia-smi" };
+    const here = { ...wasm, name: "gpu", memoryBytes: Number.MAX_SAFE_INTEGER, memory };
+    const plan = planMemory(model, here);
+    expect(plan).toMatchObject({ memory, limitBytes: 3 * GIB - 256 * 2 ** 20 });
+    expect(plan.context).toBeLessThan(CONTEXT);
+    expect(plan.totalBytes).toBeLessThanOrEqual(plan.limitBytes);
+    const error = memoryError(() => planMemory(model, here, { context: plan.context + 32 }));
+    expect(error).toMatchObject({ largestContext: plan.context, limitBytes: 3 * GIB, source: "nvidia-smi" });
+    expect(error.message).toMatch(
+      /need 3\.\d\d GiB; the memory is 3\.00 GiB \(nvidia-smi\)\. Longest context/,
+    );
+    expect(planMemory(model, here, { memoryBytes: 64 * GIB }).context).toBe(CONTEXT);
+    expect(planMemory(model, { ...here, memory: null })).toMatchObject({ context: CONTEXT, memory: null });
+    const asked = memoryError(() => planMemory(model, { ...here, memory: null }, { memoryBytes: GIB }));
+    expect(asked).toMatchObject({ source: "", limitBytes: GIB });
+    for (const memoryBytes of [-1, Number.NaN])
+      expect(() => planMemory(model, here, { memoryBytes })).toThrow(ArgumentError);
+  });
+
   it.each(["Llama 3.1 8B", "Llama 3.1 70B"] as const)("%s: the weights alone", async (name) => {
     const model = await shapeOnly(name);
     for (const options of [{}, { context: CONTEXT }, { context: 32 }, { context: 1 }]) {

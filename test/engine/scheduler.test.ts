@@ -100,6 +100,61 @@ describe("a step", () => {
   });
 });
 
+describe("a constraint", () => {
+  const ALL = new Int32Array(Math.ceil(VOCAB / 32)).fill(-1);
+
+  it("that takes long does not hold the device, and costs no step", async () => {
+    const { generate, steps } = open();
+    let release = () => {};
+    const constraint = {
+      allowed: () => new Promise<Int32Array>((resolve) => (release = () => resolve(ALL))),
+      accept() {},
+    };
+    const prompt = idsOf(4, 5);
+    const slow = generate(prompt, { maxTokens: 3, constraint }).result();
+    // Each time that it thinks, another text is read and says 20 tokens.
+    for (let i = 0; i < 3; i++) {
+      const plain = await generate(idsOf(5, 1), { maxTokens: 20 }).result();
+      expect(plain.ids).toEqual(wanted(idsOf(5, 1), 20));
+      release();
+    }
+    expect((await slow).ids).toEqual(wanted(prompt, 3));
+    const own = steps.flatMap(({ runs }) => runs).filter(({ text }) => text === steps[0].runs[0].text);
+    expect(own.map(({ ids }) => ids.length)).toEqual([4, 1, 1]);
+  });
+
+  it("is asked while the device works", async () => {
+    const { generate, steps } = open({ texts: 1 });
+    const asked: number[] = [];
+    const constraint = {
+      async allowed() {
+        asked.push(steps.length);
+        await turns(2);
+        return ALL;
+      },
+      accept() {},
+    };
+    const { ids } = await generate(idsOf(4, 0), { maxTokens: 3, constraint }).result();
+    expect(ids).toEqual(wanted(idsOf(4, 0), 3));
+    // Before the step of the token that came, and no step comes twice.
+    expect(asked).toEqual([0, 1, 2]);
+    expect(rows(steps)).toEqual([[4], [1], [1]]);
+  });
+
+  it("that fails ends its text with its error", async () => {
+    const { generate, scheduler } = open();
+    const constraint = {
+      allowed: async () => null,
+      accept: async () => {
+        throw new Error("no such word");
+      },
+    };
+    await expect(generate(idsOf(4, 1), { constraint }).result()).rejects.toThrow("no such word");
+    await turns(3);
+    expect(pagesOf(scheduler).used).toBe(0);
+  });
+});
+
 describe("what texts have in common", () => {
   it("is read once by those who come together", async () => {
     const { generate, steps, scheduler } = open({ texts: 16, chunk: 128, context: 2048 });

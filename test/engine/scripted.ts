@@ -34,6 +34,10 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
     decode: none,
     bytes: none,
     protect: none,
+    warnings: [],
+    fit: none,
+    controlIds: new Set([END]),
+    controls: none,
     stream,
   };
 }

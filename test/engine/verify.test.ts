@@ -54,7 +54,7 @@ async function open(kv: string, context: number): Promise<VerifySource> {
     checkpoint,
     () => wasmDevice({ threads: 1 }),
     { kv, context, chunk: 64, outputs: 24 },
-    async () => {},
+    async () => ({}),
   );
   const close = async () => {
     await allocation.close();

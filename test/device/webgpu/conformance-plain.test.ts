@@ -1,4 +1,7 @@
-/** The conformance suite as on a device without subgroups. A file of its own, so that two workers share the cases. */
+/**
+ * The conformance suite as on a device without subgroups, whose kernels for prompts serve two rows already. A file of its
+ * own, so that two workers share the cases.
+ */
 import { conform } from "./conformance.ts";
 
-conform("no subgroups", { subgroups: false });
+conform("no subgroups, prompts from two rows on", { subgroups: false, few: 1 });

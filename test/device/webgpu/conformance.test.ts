@@ -1,4 +1,4 @@
-/** The conformance suite with SwiftShader's subgroups of 4. */
+/** The conformance suite with SwiftShader's subgroups of 4, where kernels for few rows serve up to 32. */
 import { conform } from "./conformance.ts";
 
 conform("subgroups of 4", {});

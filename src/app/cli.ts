@@ -168,7 +168,12 @@ function commands(signal: AbortSignal): Command {
     )
     .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
     .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
-    .option("--parallel <count>", "answers at a time, each with a KV cache of its own", count, 1)
+    .option("--parallel <count>", "answers at a time; one step serves all of them", count, 1)
+    .option(
+      "--cache-tokens <count>",
+      "tokens that all answers share (default: a context for each, where that is known to fit)",
+      count,
+    )
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
     .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)
     .option(
@@ -259,6 +264,11 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
           .default([0], "0"),
       )
       .option("-r, --repetitions <count>", "times that each test runs", count, 3)
+      .option(
+        "--parallel <counts>",
+        "texts at once, each with a prompt and a generation, in llama-batched-bench's rows",
+        counts,
+      )
       .option("--profile", "GPU time by operation, too")
       .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
       .option("--layers <count>", "with --shape: another number of layers", count)

@@ -9,7 +9,7 @@ import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
 export interface ModelOptions
-  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "sessions"> {
+  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens"> {
   kv: string;
   /** Bytes. */
   memory?: number;
@@ -18,13 +18,13 @@ export interface ModelOptions
 
 export async function loadModel(
   name: string,
-  { kv, context, memory, device, adapter, threads, sessions, offline }: ModelOptions,
+  { kv, context, memory, device, adapter, threads, parallel, cacheTokens, offline }: ModelOptions,
   signal: AbortSignal,
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const model = await load(name, {
-    ...{ kv, context, memoryBytes: memory, device, adapter, threads, sessions, offline, signal },
+    ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

@@ -68,7 +68,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   let model: LanguageModel | null = null;
   let grammars: Grammars | null = null;
   try {
-    model = await loadModel(name, { ...options, sessions: options.parallel }, signal);
+    model = await loadModel(name, options, signal);
     grammars = new Grammars(model.tokenizer, model.config.vocab);
     // Each request that runs or waits listens.
     setMaxListeners(0, closing.signal);
@@ -156,13 +156,13 @@ function listen(server: Server, { host, port }: ServeOptions): Promise<void> {
 function greeting(id: string, model: LanguageModel, server: Server, isOpen: boolean): string {
   const { address, family, port } = server.address() as AddressInfo;
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
-  const { kv, context, cacheBytes, sessions } = model.plan;
-  const times = sessions > 1 ? `${sessions} times ` : "";
+  const { kv, context, cacheBytes, cacheTokens, parallel } = model.plan;
+  const shared = parallel > 1 ? `, ${grouped(cacheTokens)} for ${parallel} at once` : "";
   const warning =
     isOpen && !(address.startsWith("127.") || address === "::1")
       ? "\nnibble: anyone who reaches this address may use the model; --api-key asks for a key"
       : "";
-  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${times}${grouped(context)} tokens of context, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
+  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${grouped(context)} tokens of context${shared}, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
 }
 
 /** A line for each answer, for who watches. */

@@ -11,7 +11,7 @@ import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Model, openModel, withIds } from "../model/model.ts";
 import { LanguageModel } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
-import { type Session, shareSessions } from "./session.ts";
+import { Scheduler } from "./scheduler.ts";
 
 export interface LoadProgress {
   /** Bytes of weights read so far, and in all. */
@@ -31,7 +31,8 @@ export interface Prepared {
   readonly device: Device;
   readonly plan: Plan;
   readonly allocation: Allocation;
-  readonly sessions: readonly Session[];
+  /** Runs all texts over it. */
+  readonly scheduler: Scheduler;
 }
 
 /**
@@ -78,8 +79,9 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);
     await loadWeights(model, plan, allocation, options);
-    const sessions = shareSessions(plan.graph, allocation, plan.context, model.config.vocab);
-    return { model, device, plan, allocation, sessions, extra };
+    const { context } = plan;
+    const scheduler = new Scheduler(plan.graph, allocation, device, { context, vocab: model.config.vocab });
+    return { model, device, plan, allocation, scheduler, extra };
   } catch (error) {
     try {
       await allocation?.close();

@@ -114,7 +114,7 @@ function kvSizes(model: Model): KvSize[] {
     const graph = model.record({ context, maxTokens, maxOutputs: 1, codec: kvCodec(format) });
     const perToken = (sliding: boolean) =>
       graph.caches
-        .filter(({ window }) => (window !== null) === sliding)
+        .filter(({ pool }) => (pool.window !== null) === sliding)
         .reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
     return {
       format,

@@ -3,7 +3,7 @@
  * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
  * `planContext` made, so it is what the engine would allocate.
  */
-import { BLOCK_TOKENS } from "../cache/layers.ts";
+import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { rowBytes } from "../format/tensor.ts";
 import type { Model } from "../model/model.ts";
@@ -39,7 +39,7 @@ export interface WeightPart {
 export interface CachePart {
   readonly kind: "full" | "sliding";
   readonly layers: number;
-  /** Slots of each layer: the context, or the window and the chunk that is being written. */
+  /** Token slots of each layer: the context, or windows and the chunk that is being written. */
   readonly tokens: number;
   readonly bytes: number;
 }
@@ -207,9 +207,9 @@ class Planner {
     const key = `${kv} ${context} ${this.chunk}`;
     let sums = this.#known.get(key);
     if (!sums) {
-      const { sessions, weightBytes, cacheBytes, totalBytes, footprint } = this.plan(kv, context);
+      const { cacheTokens, weightBytes, cacheBytes, totalBytes, footprint } = this.plan(kv, context);
       const { largest } = footprint;
-      sums = { context, kv, sessions, weightBytes, cacheBytes, totalBytes, footprint: { largest } };
+      sums = { cacheTokens, kv, weightBytes, cacheBytes, totalBytes, footprint: { largest } };
       this.#known.set(key, sums);
     }
     return sums;
@@ -254,7 +254,7 @@ function longestContext(
   most: number,
   memoryBytes: number,
   row: (context: number) => ContextRow,
-  step = BLOCK_TOKENS,
+  step = PAGE_SLOTS,
 ): number {
   const whole = row(most);
   if (whole.fits) return most;
@@ -299,9 +299,9 @@ function weightParts({ graph, footprint }: Plan): WeightPart[] {
 
 function cacheParts({ graph, footprint }: Plan): CachePart[] {
   const parts = new Map<CachePart["kind"], CachePart>();
-  for (const { id, window, capacity } of graph.caches) {
-    const kind = window === null ? "full" : "sliding";
-    const sum = parts.get(kind) ?? { kind, layers: 0, tokens: capacity, bytes: 0 };
+  for (const { id, pool } of graph.caches) {
+    const kind = pool.window === null ? "full" : "sliding";
+    const sum = parts.get(kind) ?? { kind, layers: 0, tokens: pool.pages * PAGE_SLOTS, bytes: 0 };
     parts.set(kind, { ...sum, layers: sum.layers + 1, bytes: sum.bytes + footprint.caches[id] });
   }
   return [...parts.values()].sort((a, b) => a.kind.localeCompare(b.kind));

@@ -47,12 +47,13 @@ const RANGES: Record<keyof SampleOptions, Range> = {
 };
 
 export interface Sampler {
-  /** logits [vocab] (changed in place by penalties); recent: ids so far, newest last. */
-  next(logits: Float32Array, recent: readonly number[]): number;
-  /** A device has chosen instead: what `next` would have taken of the random numbers is taken. */
-  skip(): void;
-  /** What a device needs to choose from here on as `next` would; null: it cannot, for penalties look at the text. */
-  readonly sampling: Sampling | null;
+  /**
+   * logits [vocab] (changed in place by penalties); recent: ids so far, newest last; draw: which of the seed's random
+   * numbers is taken, the count of tokens before it.
+   */
+  next(logits: Float32Array, recent: readonly number[], draw: number): number;
+  /** What a device needs to choose as `next` would; null: it cannot, for penalties look at the text. */
+  sampling(draw: number): Sampling | null;
   /** How many of the largest logits are enough for `next`, when `recent` holds so many ids; null: all are needed. */
   enough(recent: number): number | null;
   readonly seed: number;
@@ -78,26 +79,20 @@ export function sampler(options: SampleOptions = {}): Sampler {
   const topK = Math.max(0, options.topK ?? 40);
   const repeatLast = options.repeatLast === UNSET ? Number.POSITIVE_INFINITY : (options.repeatLast ?? 64);
   const seed = seedOf(options.seed);
-  let taken = 0;
   return {
     seed,
-    next(logits, recent) {
+    next(logits, recent, draw) {
       if (repeatPenalty !== 1)
         penalize(logits, recent.slice(Math.max(0, recent.length - repeatLast)), repeatPenalty);
-      const uniform = uniformNumber(seed, taken++);
+      const uniform = uniformNumber(seed, draw);
       const best = argmax(logits);
       // Without a finite best there is no distribution to draw from.
       if (temperature === 0 || !Number.isFinite(logits[best])) return best;
       const k = topK === 0 ? logits.length : Math.min(topK, logits.length);
       const find = k <= MOST_INSERTED ? firstFew : firstMany;
-      return draw(find(logits, { k, topP, minP, largest: logits[best] }), temperature, uniform);
+      return drawn(find(logits, { k, topP, minP, largest: logits[best] }), temperature, uniform);
     },
-    skip() {
-      taken++;
-    },
-    get sampling() {
-      return repeatPenalty === 1 ? { temperature, topK, topP, minP, seed, first: taken } : null;
-    },
+    sampling: (draw) => (repeatPenalty === 1 ? { temperature, topK, topP, minP, seed, draw } : null),
     enough(recent) {
       const kept = temperature === 0 ? 1 : topK;
       // A penalty above 1 only lowers: at most as many leave the first `kept` as there are penalized ids.
@@ -215,7 +210,7 @@ function keptCount(weights: ArrayLike<number>, total: number, { topP, minP }: Cu
 }
 
 /** kept: most likely first, as its order decides which one a number means. uniform: in [0, 1). */
-function draw(kept: readonly Candidate[], temperature: number, uniform: number): number {
+function drawn(kept: readonly Candidate[], temperature: number, uniform: number): number {
   const largest = kept.reduce((most, { logit }) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
   const weights = kept.map(({ logit }) => Math.exp((logit - largest) / temperature));
   let left = uniform * weights.reduce((a, b) => a + b, 0);

@@ -11,6 +11,7 @@ import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 import { LogitsFile } from "./logits-file.ts";
 import { planStudy, type VerifyTests } from "./study.ts";
+import { Text } from "./text.ts";
 import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from "./verify.ts";
 
 export interface VerifyModelOptions
@@ -51,14 +52,14 @@ export async function* verifyModel(
   const open = async (kv: string): Promise<VerifySource> => {
     const checkpoint = await openCheckpoint(path);
     const outputs = Math.min(OUTPUTS, chunk ?? OUTPUTS);
-    const { sessions, device, plan, allocation, extra } = await prepare(
+    const { scheduler, device, plan, allocation, extra } = await prepare(
       checkpoint,
       () => openDevice(options),
       { kv, context: study.context, memoryBytes, chunk, outputs, onProgress: onLoad, signal },
       async (model) => ({ tokenizer: await tokenizerOf(model) }),
     );
     return {
-      session: sessions[0],
+      text: new Text(scheduler),
       device: device.description,
       cacheBytes: plan.cacheBytes,
       tokenizer: extra.tokenizer,

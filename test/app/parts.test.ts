@@ -39,7 +39,17 @@ describe("exit code", () => {
     expect(context.code).toBe(3);
     expect(context.said).toMatch(/^nibble: .*9000.*4096.*\n$/);
     const memory = (source: string) =>
-      of(new MemoryError(9, 8, 4096, 2048, "It needs 9; the memory is 8", "", 1, source));
+      of(
+        new MemoryError(
+          9,
+          8,
+          4096,
+          2048,
+          "It needs 9; the memory is 8",
+          "Longest context that fits: 2048 tokens.",
+          source,
+        ),
+      );
     expect(memory("")).toEqual({
       code: 3,
       said: "nibble: It needs 9; the memory is 8. Longest context that fits: 2048 tokens.\n",

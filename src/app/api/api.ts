@@ -35,7 +35,8 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
         new Response(
           metrics.text({
             ...model.activity,
-            sessions: model.plan.sessions,
+            parallel: model.plan.parallel,
+            cacheTokens: model.plan.cacheTokens,
             contextTokens: model.plan.context,
             cacheBytes: model.plan.cacheBytes,
           }),

@@ -1,6 +1,6 @@
 /**
  * What all routes share: the model, defaults and bounds. Owns the life of one generation from a request to its result:
- * who is let in waits for a session of the model in the order of coming, and it ends with its client, or with the server.
+ * what is let in waits for its turn in the order of coming, and it ends with its client, or with the server.
  */
 import {
   ContextError,
@@ -29,7 +29,7 @@ export interface Served {
   /** For what a request does not say. */
   readonly defaults: GenerateOptions;
   readonly mostBodyBytes: number;
-  /** Requests that may wait for one of the model's sessions. */
+  /** Requests that may wait for their turn. */
   readonly mostWaiting: number;
   /** Fires when the server cannot wait for answers any longer. */
   readonly closing: AbortSignal;
@@ -71,11 +71,13 @@ export interface Run {
   cancel(): void;
 }
 
-/** ApiError 503 when too many requests wait already, for a session or for their grammar. */
+/** ApiError 503 when too many requests wait already, for their turn or for their grammar. */
 export function checkRoom({ model, grammars, mostWaiting }: Served): void {
   const { running, waiting } = model.activity;
   const all = waiting + grammars.opening;
-  if (running + all < model.plan.sessions + mostWaiting) return;
+  // Also where some wait though fewer run: the cache has no room for more.
+  const room = waiting > 0 ? running : model.plan.parallel;
+  if (running + all < room + mostWaiting) return;
   throw new ApiError(503, `${all} requests are waiting already; try again later`, {
     code: "queue_full",
     headers: { "retry-after": "1" },

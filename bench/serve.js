@@ -163,7 +163,7 @@ try {
   await watch;
   await sleep(500);
   const metrics = await (await fetch(`${url}/metrics`)).text();
-  const left = /nibble_requests_(running|waiting) [1-9]/.exec(metrics);
+  const left = /nibble_(requests_running|requests_waiting|cache_tokens_used) [1-9].*/.exec(metrics);
   if (left) results.errors.push(`still there at the end: ${left[0]}`);
 } finally {
   child.kill("SIGTERM");

@@ -87,15 +87,16 @@ async function open(kv) {
   const { wasmDevice } = await from(folder, "device/wasm/wasm.js");
   const { prepare } = await from(folder, "engine/assemble.js");
   const checkpoint = await (await from(folder, "format/open.js")).openCheckpoint(model);
-  const { sessions, plan, allocation, extra } = await prepare(
+  const { Text } = await from(folder, "engine/text.js");
+  const { scheduler, plan, allocation, extra } = await prepare(
     checkpoint,
     () => wasmDevice({ threads: Number(options.threads) }),
     { kv: kv === UNROTATED ? "rq4" : kv, context: study.context, chunk: CHUNK, outputs: CHUNK },
-    () => checkpoint.tokenizer(),
+    async () => ({ tokenizer: await checkpoint.tokenizer() }),
   );
   return {
-    session: sessions[0],
-    tokenizer: extra,
+    text: new Text(scheduler),
+    tokenizer: extra.tokenizer,
     device: "the CPU",
     cacheBytes: plan.cacheBytes,
     close: async () => {

@@ -144,12 +144,14 @@ async function plan() {
 /** Where the dims of a vector lie in an f16 cache of the CPU: in octets of rows, as device/wasm/kv-layout.ts has them. */
 function addresses(
   /** @type {number} */ headDim,
-  /** The head's place among the heads of all pages. @type {number} */ place,
+  /** @type {number} */ kvHeads,
+  /** @type {number} */ kvHead,
+  /** @type {number} */ page,
   /** @type {number} */ token,
   /** @type {Part} */ part,
 ) {
   const half = 2 * 32 * headDim;
-  const start = (2 * place + (part === "values" ? 1 : 0)) * half;
+  const start = ((page * kvHeads + kvHead) * 2 + (part === "values" ? 1 : 0)) * half;
   return Array.from({ length: headDim }, (_, dim) => {
     const row = part === "keys" ? token : dim;
     const k = part === "keys" ? (row >> 3) * headDim + dim : (row >> 3) * 32 + token;
@@ -171,7 +173,7 @@ function addToMean(key, x, count) {
 async function calibrate() {
   const other = readFileSync(join(root, "examples/texts/northanger-abbey.txt"), "utf8");
   const source = await open("f16", { whose: "other", tokens: 256 });
-  await source.session.process(source.tokenizer.encode(other.slice(0, 4000)).slice(0, 256));
+  await source.text.read(source.tokenizer.encode(other.slice(0, 4000)).slice(0, 256));
   await source.close();
 }
 
@@ -179,7 +181,7 @@ async function calibrate() {
 async function open(name, counted = { whose: "own", tokens: 64 }) {
   const checkpoint = await openCheckpoint(path);
   const {
-    sessions,
+    scheduler,
     device,
     plan: made,
     allocation,
@@ -188,29 +190,39 @@ async function open(name, counted = { whose: "own", tokens: 64 }) {
     checkpoint,
     () => wasmDevice({ threads: 1 }),
     { kv: "f16", context: study.context, chunk: 1, outputs: 1 },
-    () => checkpoint.tokenizer(),
+    async () => ({ tokenizer: await checkpoint.tokenizer() }),
   );
   const variant = VARIANTS[name];
   const run = allocation.run.bind(allocation);
+  const setPages = allocation.setPages.bind(allocation);
+  /** By pool: the page of each block of the one text. @type {Map<number, number[]>} */
+  const tables = new Map();
+  allocation.setPages = (
+    /** @type {any} */ pool,
+    /** @type {number} */ text,
+    /** @type {number} */ first,
+    /** @type {ArrayLike<number>} */ pages,
+  ) => {
+    setPages(pool, text, first, pages);
+    const table = tables.get(pool.id) ?? [];
+    tables.set(pool.id, table);
+    for (let i = 0; i < pages.length; i++) table[first + i] = pages[i];
+  };
   /** Positions that have been counted. @type {Set<number>} */
   const done = new Set();
   allocation.run = async (/** @type {any} */ step) => {
     const ran = await run(step);
     const { first = 0, newest = 0, layers, mean } = variant ?? /** @type {Partial<Variant>} */ ({});
-    // One token of one text.
-    const [{ text, position: last }] = step.runs;
-    const position = last - newest;
+    const position = step.runs[0].position - newest;
     if (position < first) return ran;
     for (const cache of made.graph.caches) {
       const { headDim, kvHeads, pool, id } = cache;
       if (layers === "full" && pool.window !== null) continue;
-      const { blocks } = made.graph;
-      const pages = new Uint32Array(allocation.memory.buffer, allocation.layout.tables[pool.id]);
-      const page = pages[text * blocks + Math.floor(position / 32)];
+      const page = tables.get(pool.id)?.[position >> 5] ?? 0;
       const halves = new DataView(allocation.memory.buffer, allocation.layout.caches[id]);
       for (let kvHead = 0; kvHead < kvHeads; kvHead++)
         for (const part of /** @type {const} */ (["keys", "values"])) {
-          const at = addresses(headDim, page * kvHeads + kvHead, position % 32, part);
+          const at = addresses(headDim, kvHeads, kvHead, page, position & 31, part);
           const x = Float32Array.from(at, (address) => f16ToF32(halves.getUint16(address, true)));
           if (!variant) {
             // Over f16 nothing is replaced; the first tokens of the first text give the means.
@@ -233,8 +245,8 @@ async function open(name, counted = { whose: "own", tokens: 64 }) {
     await checkpoint.close();
   };
   return {
-    session: sessions[0],
-    tokenizer: extra,
+    text: new Text(scheduler),
+    tokenizer: extra.tokenizer,
     device: device.description,
     cacheBytes: 0,
     close,

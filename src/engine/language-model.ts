@@ -78,6 +78,11 @@ export class LanguageModel {
     return this.#parts.scheduler.activity;
   }
 
+  /** Tokens of the cache: those that running generations use, and those that are known still of others. */
+  get cache(): { tokens: number; used: number; known: number } {
+    return this.#parts.scheduler.cache;
+  }
+
   get config(): ModelConfig {
     return this.#parts.model.config;
   }

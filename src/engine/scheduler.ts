@@ -85,6 +85,14 @@ export class Scheduler {
     return { free, idle, used: sum(({ pool }) => pool.pages) - free - idle };
   }
 
+  /** Token slots where every token of a text has one: those of texts that run, and those of others that are still known. */
+  get cache(): { tokens: number; used: number; known: number } {
+    const { pools } = this.beginnings;
+    const { pool, free, idle } = pools.find(({ pool: { window } }) => window === null) ?? pools[0];
+    const [tokens, known] = [pool.pages * PAGE_SLOTS, idle * PAGE_SLOTS];
+    return { tokens, used: tokens - known - free * PAGE_SLOTS, known };
+  }
+
   submit(job: Job): void {
     const { signal } = job.options;
     if (this.#closed || signal?.aborted)

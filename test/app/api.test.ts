@@ -204,6 +204,9 @@ describe("an answer", () => {
     expect(value("nibble_first_token_seconds_count")).toBe(2);
     expect(value('nibble_request_seconds_bucket{le="[+]Inf"}')).toBe(2);
     expect(value("nibble_requests_running")).toBe(0);
+    expect(value("nibble_cache_tokens")).toBe(model.plan.cacheTokens);
+    expect(value("nibble_cache_tokens_used")).toBe(0);
+    expect(value("nibble_cache_tokens_known")).toBeGreaterThanOrEqual(prompt_tokens);
     for (const line of metrics.trimEnd().split("\n"))
       expect(line).toMatch(/^(# (HELP|TYPE) \w+ .+|\w+(\{.*\})? [\d.e+-]+)$/);
   });

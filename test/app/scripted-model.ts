@@ -26,6 +26,7 @@ export async function scriptedModel(): Promise<LanguageModel> {
       graph: { caches: [], pools: [] },
     },
     activity: { running: 0, waiting: 0 },
+    cache: scheduler.cache,
     // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
     encode: (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>
       typeof prompt === "object" && "ids" in prompt

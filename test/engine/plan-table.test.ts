@@ -101,7 +101,8 @@ describe("parts", () => {
     const { plan, model, chunk } = planTable(gemma, gpu, { context: 65_536, kv: "f16" });
     // Keys and values of 4 heads of 256 in 2 bytes; a ring of the window, a chunk and one block of 32 more.
     const tokenBytes = 2 * 4 * 256 * 2;
-    const ring = 1024 + chunk + 32;
+    // Two windows, of which one stays for a text that ended, and a chunk; each may begin and end within a page.
+    const ring = 32 * (2 * 33 + chunk / 32 + 1);
     expect(plan.caches).toEqual([
       { kind: "full", layers: 5, tokens: 65_536, bytes: 5 * 65_536 * tokenBytes },
       { kind: "sliding", layers: 29, tokens: ring, bytes: 29 * ring * tokenBytes },

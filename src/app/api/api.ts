@@ -36,7 +36,7 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
           metrics.text({
             ...model.activity,
             parallel: model.plan.parallel,
-            cacheTokens: model.plan.cacheTokens,
+            cache: model.cache,
             contextTokens: model.plan.context,
             cacheBytes: model.plan.cacheBytes,
           }),

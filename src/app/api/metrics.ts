@@ -35,7 +35,7 @@ export interface Gauges {
   running: number;
   waiting: number;
   parallel: number;
-  cacheTokens: number;
+  cache: { tokens: number; used: number; known: number };
   contextTokens: number;
   cacheBytes: number;
 }
@@ -96,7 +96,17 @@ export class Metrics {
         ["nibble_requests_running", "Generations under way.", gauges.running],
         ["nibble_requests_waiting", "Requests waiting for their turn.", gauges.waiting],
         ["nibble_parallel", "Generations at a time.", gauges.parallel],
-        ["nibble_cache_tokens", "Tokens that all texts share.", gauges.cacheTokens],
+        [
+          "nibble_cache_tokens",
+          "Tokens that the cache holds, of all requests together.",
+          gauges.cache.tokens,
+        ],
+        ["nibble_cache_tokens_used", "Of running requests.", gauges.cache.used],
+        [
+          "nibble_cache_tokens_known",
+          "Of requests that ended, until others need the room.",
+          gauges.cache.known,
+        ],
         ["nibble_context_tokens", "Longest context of a request.", gauges.contextTokens],
         ["nibble_cache_bytes", "Keys and values, allocated.", gauges.cacheBytes],
       ]),

@@ -16,19 +16,21 @@ export async function scriptedModel(): Promise<LanguageModel> {
   const said = tokenizer.encode("The door is open. ");
   const options = { vocab: tokenizer.vocab, context: CONTEXT, ahead: true };
   const { session } = scriptedSession((position) => said[position % said.length], options);
+  // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
+  const encode = (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>
+    typeof prompt === "object" && "ids" in prompt
+      ? prompt.ids
+      : raw
+        ? encodePrompt(tokenizer, prompt)
+        : encodeChat(tokenizer, template, prompt, { ...variables });
   return {
     tokenizer,
     chatTemplate: template,
     config: { vocab: tokenizer.vocab },
     plan: { context: CONTEXT, cacheBytes: 1, sessions: 1, graph: { caches: [] } },
     activity: { running: 0, waiting: 0 },
-    // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
-    encode: (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>
-      typeof prompt === "object" && "ids" in prompt
-        ? prompt.ids
-        : raw
-          ? encodePrompt(tokenizer, prompt)
-          : encodeChat(tokenizer, template, prompt, { ...variables }),
+    encode,
+    encodeInSlices: async (...asked: Parameters<typeof encode>) => encode(...asked),
     generate: ({ ids }: { ids: number[] }, more: object) => {
       if (ids.length > CONTEXT) throw new ContextError(ids.length, CONTEXT);
       return new Generation(generateTokens(session, tokenizer, ids, more));

@@ -11,6 +11,7 @@ import {
   Dict,
   elementsOf,
   hasPairs,
+  isHashable,
   iterate,
   TemplateError,
   Thing,
@@ -81,6 +82,8 @@ export function attribute(object: Value, name: string, meter: Meter): Value {
 export function element(object: Value, key: Value, meter: Meter): Value {
   if (object instanceof Undefined) object.fail();
   if (key instanceof Undefined) return nothing(object, "Undefined");
+  // Jinja2 takes a key that cannot be one as missing.
+  if (object instanceof Dict && !isHashable(key)) return nothing(object, typeName(key));
   const found = object instanceof Dict ? object.get(key) : elementAt(object, key, meter);
   if (found !== undefined) return found;
   if (typeof key === "string") {

@@ -65,6 +65,9 @@ TEMPLATES = r"""
 {{ d.items is defined }}|{{ d.items is callable }}
 {{ d["items"] }}|{{ d.a }}|{{ d["a"] }}|{{ d.zz }}|{{ d["zz"] is defined }}|{{ d.get("a") }}|{{ d.get("zz") }}|{{ d.get("zz", 5) }}
 {{ d.items() | list }}|{{ d.keys() | list }}|{{ d.values() | list }}|{{ d | items | list }}|{{ d | length }}
+{{ d[[1]] is defined }}|{{ d[{}] is defined }}|{{ d[(1, 2)] is defined }}
+{{ [1] in d }}
+{{ d.get([1]) }}
 {{ d.zz.y }}
 {{ missing.x }}
 {{ missing["x"] }}

@@ -41,8 +41,9 @@ export function items(dict: Dict, meter: Meter): Value[] {
   return Array.from(dict.entries(), (entry) => new Tuple(entry));
 }
 
-/** What the sandbox of Hugging Face keeps from templates. */
-const CHANGING = /^(?:append|clear|extend|insert|pop|popitem|remove|reverse|setdefault|sort|update|__\w+)$/;
+/** Methods that the sandbox of Hugging Face keeps from templates, for they would change a value. */
+const CHANGING_DICTS = /^(?:clear|pop|popitem|setdefault|update)$/;
+const CHANGING_LISTS = /^(?:append|clear|extend|insert|pop|remove|reverse|sort)$/;
 
 function methodOf(object: Value, name: string, meter: Meter): Value | undefined {
   const bound = <Self extends Value>(methods: Readonly<Record<string, Method<Self>>>, self: Self) =>
@@ -62,9 +63,9 @@ function methodOf(object: Value, name: string, meter: Meter): Value | undefined 
 }
 
 function isKept(object: Value, name: string): boolean {
-  return (
-    CHANGING.test(name) && (object instanceof Dict || elementsOf(object) !== null || name.startsWith("__"))
-  );
+  if (name.startsWith("__")) return true;
+  if (object instanceof Dict) return CHANGING_DICTS.test(name);
+  return Array.isArray(object) && CHANGING_LISTS.test(name);
 }
 
 /** object.name */

@@ -64,7 +64,7 @@ const modules = [compileRung(), product];
 /** A kernel's calls, [name, arguments], of each thread. @typedef {[string, number[]][][]} Phase */
 
 const fromDist = (/** @type {string} */ path) => import(new URL(`../dist/${path}`, import.meta.url).href);
-const { KV_FORMATS, kvCacheBytes } = await fromDist("device/wasm/kv-layout.js");
+const { KV_FORMATS, kvPageBytes } = await fromDist("device/wasm/kv-layout.js");
 const { kvCodec } = await fromDist("cache/codecs.js");
 
 // Memory: one region after another, never freed.
@@ -98,12 +98,17 @@ const work = region(THREADS * workBytes);
 const vectorBytes = kvCodec("int4").vectorBytes(headDim);
 const rowMajor = region(2 * kvHeads * capacity * vectorBytes);
 const expanded = region(2 * kvHeads * capacity * headDim * 4);
+const pages = capacity / 32;
+/** @param {Format} format */
+const cacheOf = (format) => region(pages * kvPageBytes(kvHeads, headDim, format));
 /** @type {Record<Format, number>} */
-const caches = {
-  f16: region(kvCacheBytes(kvHeads, headDim, capacity, "f16")),
-  int4: region(kvCacheBytes(kvHeads, headDim, capacity, "int4")),
-  rq4: region(kvCacheBytes(kvHeads, headDim, capacity, "rq4")),
-};
+const caches = { f16: cacheOf("f16"), int4: cacheOf("int4"), rq4: cacheOf("rq4") };
+// Neighbours lie apart, as after long use.
+const table = region(pages * 4);
+const stride = [7, 5, 3].find((step) => pages % step !== 0) ?? 1;
+new Uint32Array(memory.buffer, table, pages).forEach((_, block, blocks) => {
+  blocks[block] = (block * stride) % pages;
+});
 
 /** Uniform numbers in (-1.7, 1.7): unit variance. @param {number} count */
 function noise(count) {
@@ -137,7 +142,7 @@ function fill() {
   for (let position = 0; position < capacity; position += period) {
     const tokens = Math.min(period, capacity - position);
     for (const format of /** @type {Format[]} */ (Object.keys(caches))) {
-      const shape = [kvHeads, headDim, capacity, KV_FORMATS[format], work, 0, kvHeads];
+      const shape = [kvHeads, headDim, table, KV_FORMATS[format], work, 0, kvHeads];
       kernels.appendKv(caches[format], source, source + period * width * 4, position, tokens, ...shape);
     }
   }
@@ -156,8 +161,9 @@ const perThread = (calls) => Array.from({ length: THREADS }, (_, thread) => call
 
 /** @param {Format} format @param {number} tokens @param {number} position @returns {Phase[]} */
 function fused(format, tokens, position) {
-  const units = kernels.attendUnits(tokens, heads, kvHeads, position, 0);
-  const rows = kernels.attendMergeUnits(tokens, heads, kvHeads, position, 0);
+  const tiles = kernels.attendTiles(tokens, heads, kvHeads);
+  const units = kernels.attendUnits(tokens, tiles, heads, kvHeads, position, 0);
+  const rows = kernels.attendMergeUnits(tokens, tiles, heads, kvHeads, position, 0);
   const scale = 1 / Math.sqrt(headDim);
   return [
     perThread((thread) => [
@@ -174,7 +180,8 @@ function fused(format, tokens, position) {
           heads,
           kvHeads,
           headDim,
-          capacity,
+          table,
+          tiles,
           0,
           scale,
           0,
@@ -194,6 +201,7 @@ function fused(format, tokens, position) {
           heads,
           kvHeads,
           headDim,
+          tiles,
           0,
           KV_FORMATS[format],
           ...share(rows, thread),
@@ -209,7 +217,7 @@ function fused(format, tokens, position) {
  */
 function dequantized(position, only = false) {
   const tokens = position + 1;
-  const spans = kernels.attendSpans(1, heads, kvHeads, position, 0);
+  const spans = kernels.attendSpans(1, 1, kvHeads, position, 0);
   const head = capacity * headDim * 4;
   const partial = (headDim + 4) * 4;
   const expansion = perThread((thread) =>

@@ -24,6 +24,7 @@ const VARIANTS: Record<string, TraitOptions> = {
   "no matrices": { matrices: false },
   "no f16": { f16: false },
   "no f16, no subgroups": { f16: false, subgroups: false },
+  "no matrices, many rows": { matrices: false, few: 1 },
 };
 
 const gpu = await dawnGpu();

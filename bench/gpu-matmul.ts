@@ -20,7 +20,7 @@ import type { KernelSource } from "../src/device/webgpu/wgsl.ts";
 import { f32ToF16 } from "../src/format/float16.ts";
 import { BLOCKS, type TensorType } from "../src/format/tensor.ts";
 import { random } from "../test/device/random-tensor.ts";
-import { errorOf } from "../test/device/webgpu/products.ts";
+import { errorOf, stepOf } from "../test/device/webgpu/products.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -66,10 +66,12 @@ interface Product {
   cols: number;
   tokens: number;
   traits?: Traits;
+  /** Most tokens that vector kernels serve; default: the device's. */
+  few?: number;
 }
 
 /** Microseconds of one product. */
-async function timeProduct({ type, rows: count, cols, tokens, traits: as = traits }: Product) {
+async function timeProduct({ type, rows: count, cols, tokens, traits: as = traits, few = as.few }: Product) {
   const form = weightForm(type);
   const weight = { id: 0, name: "w", role: "matrix", type, rows: count, cols } as const;
   let ids = 0;
@@ -80,10 +82,20 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
     scales: part.scalesBytes > 0 ? planned("scales", part.scalesBytes) : null,
   }));
   const block: WeightBlock = { form, cols, rows: count, parts, bias: null };
-  const input = inputForm(as, block, tokens);
+  const { mode, shape, uniform } = stepOf(new Uint32Array(tokens), { few, batch: few });
+  const input = inputForm(as, block, mode);
   const x = { form: input, buffer: planned("x", formBytes(input, tokens, cols)) };
   const out = planned("out", 4 * tokens * count);
-  const dispatches = matmulDispatches({ traits: as, block, x, rows: "tokens", maxRows: tokens, out });
+  const dispatches = matmulDispatches({
+    traits: as,
+    block,
+    x,
+    rows: "tokens",
+    mode,
+    maxRows: tokens,
+    out,
+    scratch: planned,
+  });
   const made: GPUBuffer[] = [];
   const shared = new Map<number, GPUBuffer>();
   const realize = (places: Map<number, GPUBuffer>, buffer: Buffer) => {
@@ -96,7 +108,10 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
     return real;
   };
   const bytes = parts.reduce((sum, part) => sum + part.codesBytes + part.scalesBytes, 0);
-  const copies = tokens > 4 ? 1 : Math.ceil(3e8 / bytes);
+  const copies = mode === "prompt" ? 1 : Math.ceil(3e8 / bytes);
+  const step = device.createBuffer({ size: uniform.byteLength, usage: 64 | 8 });
+  device.queue.writeBuffer(step, 0, uniform);
+  made.push(step);
   const group = (dispatch: Dispatch, places: Map<number, GPUBuffer>) => {
     const { kernel } = dispatch.kernel;
     const params = device.createBuffer({ size: dispatch.params.byteLength, usage: 64 | 8 });
@@ -104,7 +119,7 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
     made.push(params);
     const entries = (KERNELS[kernel] as KernelSource).bindings.map(([binding, , variable]) => ({
       binding,
-      resource: { buffer: variable === "params" ? params : realize(places, dispatch.buffers[variable]) },
+      resource: { buffer: { params, step }[variable] ?? realize(places, dispatch.buffers[variable]) },
     }));
     return device.createBindGroup({ layout: gpu.bindLayout(kernel), entries });
   };
@@ -113,12 +128,11 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
     const places = new Map<number, GPUBuffer>();
     return dispatches.map((dispatch) => group(dispatch, places));
   });
-  const repeat = tokens > 4 ? 4 : 12;
-  const step = { tokens, position: 0, outputs: 0 };
+  const repeat = mode === "prompt" ? 4 : 12;
   const encode: Encode = (pass) => {
     for (let i = 0; i < repeat; i++)
       dispatches.forEach((dispatch, part) => {
-        const groups = dispatch.workgroups(step);
+        const groups = dispatch.workgroups(shape);
         if (groups === null) return;
         pass.setPipeline(pipelines[part]);
         pass.setBindGroup(0, sets[i % copies][part]);
@@ -127,21 +141,23 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
   };
   const [us] = await timePasses(gpu, [encode], encode, 9);
   for (const buffer of made) buffer.destroy();
-  return { us: us / repeat, bytes, kernel: dispatches[0].kernel.kernel };
+  return { us: us / repeat, bytes, mode, kernel: dispatches[0].kernel.kernel };
 }
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
 let worst = { error: 0, name: "" };
 for (const type of options.only ? [] : TYPES) {
   const unit = BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements;
-  for (const [counts, blocks, tokens, bias] of [
-    [[35], 3, 1, false],
-    [[150, 41], 2, 3, true],
-    [[70], 2, 33, false],
-    [[300], 3, 200, true],
-    [[384], 2, 256, false],
+  for (const [counts, blocks, tokens, bias, few] of [
+    [[35], 3, 1, false, 32],
+    [[150, 41], 2, 3, true, 32],
+    [[150, 41], 2, 29, true, 32],
+    [[150, 41], 2, 3, true, 1],
+    [[70], 2, 33, false, 32],
+    [[300], 3, 200, true, 32],
+    [[384], 2, 256, false, 32],
   ] as const) {
-    const shape = { type, rows: [...counts], cols: unit * blocks, tokens, bias, partRows: 128 };
+    const shape = { type, rows: [...counts], cols: unit * blocks, tokens, few, bias, partRows: 128 };
     const error = await errorOf(gpu, traits, shape);
     const name = `${type} ${counts}x${unit * blocks}, ${tokens} tokens`;
     if (!(error <= worst.error)) worst = { error, name };
@@ -164,7 +180,10 @@ const without: Traits = { ...traits, matrices: false };
 const products: Product[] = [
   ...SHAPES.map(([count, cols]) => ({ type: "q4_0" as const, rows: count, cols, tokens: 1 })),
   ...TYPES.map((type) => ({ type, rows: 8192, cols: 8192, tokens: 1 })),
-  ...[2, 4].map((tokens) => ({ type: "q4_0" as const, rows: 8192, cols: 8192, tokens })),
+  // Few rows by either kernel: where traits.few lies.
+  ...[2, 4, 8, 16, 32, 48, 64].flatMap((tokens) =>
+    [64, 1].map((few) => ({ type: "q4_0" as const, rows: 8192, cols: 8192, tokens, few })),
+  ),
   ...SHAPES.slice(0, 2).flatMap(([count, cols]) =>
     [32, 128, 256, 512, 1024, 2048].map((tokens) => ({ type: "q4_0" as const, rows: count, cols, tokens })),
   ),
@@ -190,12 +209,12 @@ for (const product of products) {
   const { type, rows: count, cols, tokens } = product;
   const shape = `${count}x${cols}`;
   if (!`${type} ${shape} ${tokens}`.includes(options.only)) continue;
-  const { us, bytes, kernel } = await timeProduct(product);
+  const { us, bytes, mode, kernel } = await timeProduct(product);
   const rate =
     tokens > 4
       ? { tflops: +((2 * count * cols * tokens) / us / 1e6).toFixed(1) }
       : { gbps: Math.round(bytes / us / 1e3) };
-  rows.push({ op: kernel, shape, type, tokens, us: +us.toFixed(2), ...rate, ...facts });
+  rows.push({ op: kernel, shape, type, tokens, mode, us: +us.toFixed(2), ...rate, ...facts });
   console.log(`${kernel} ${type} ${shape} x ${tokens}: ${us.toFixed(1)} us, ${JSON.stringify(rate)}`);
 }
 if (options.json) writeFileSync(options.json, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));

@@ -149,7 +149,7 @@ async function throughKernels(
   const layout = await from(folder, "device/wasm/kv-layout.js");
   const format = layout.KV_FORMATS[kv];
   const tokens = keys.length / KV_HEADS / headDim;
-  const capacity = Math.ceil(tokens / 32) * 32;
+  const pages = Math.ceil(tokens / 32);
   const module = new WebAssembly.Module(readFileSync(join(folder, "device/wasm/kernels-relaxed.wasm")));
   const memory = new WebAssembly.Memory({ initial: 8192, maximum: 65536, shared: true });
   /** @type {any} */
@@ -163,25 +163,29 @@ async function throughKernels(
   };
   const floats = (/** @type {number} */ at, /** @type {number} */ count) =>
     new Float32Array(memory.buffer, at, count);
-  const cache = region(layout.kvCacheBytes(KV_HEADS, headDim, capacity, kv));
+  const cache = region(pages * layout.kvPageBytes(KV_HEADS, headDim, kv));
+  const table = region(pages * 4);
+  new Uint32Array(memory.buffer, table, pages).forEach((_, block, blocks) => {
+    blocks[block] = block;
+  });
   const work = region(layout.attendWorkBytes(headDim));
-  const partials = region(layout.attendPartialBytes(1, HEADS, KV_HEADS, headDim));
+  const partials = region(layout.attendPartialBytes(1, 1, HEADS, KV_HEADS, headDim));
   const [k, v] = [region(keys.byteLength), region(values.byteLength)];
   const width = HEADS * headDim;
   const [q, out] = [region(width * 4), region(width * 4)];
   floats(k, keys.length).set(keys);
   floats(v, values.length).set(values);
-  kernels.appendKv(cache, k, v, 0, tokens, KV_HEADS, headDim, capacity, format, work, 0, KV_HEADS);
+  kernels.appendKv(cache, k, v, 0, tokens, KV_HEADS, headDim, table, format, work, 0, KV_HEADS);
   const found = new Float32Array(queries.length);
   const position = tokens - 1;
   const shape = [HEADS, KV_HEADS, headDim];
   for (let i = 0; i < QUERIES; i++) {
     floats(q, width).set(queries.subarray(i * width, (i + 1) * width));
-    const units = kernels.attendUnits(1, HEADS, KV_HEADS, position, 0);
-    const rest = [capacity, 0, 1 / Math.sqrt(headDim), 0, format, 0, units];
+    const units = kernels.attendUnits(1, 1, HEADS, KV_HEADS, position, 0);
+    const rest = [table, 1, 0, 1 / Math.sqrt(headDim), 0, format, 0, units];
     kernels.attend(cache, q, out, partials, work, position, 1, ...shape, ...rest);
-    const rows = kernels.attendMergeUnits(1, HEADS, KV_HEADS, position, 0);
-    kernels.attendMerge(partials, out, position, 1, ...shape, 0, format, 0, rows);
+    const rows = kernels.attendMergeUnits(1, 1, HEADS, KV_HEADS, position, 0);
+    kernels.attendMerge(partials, out, position, 1, ...shape, 1, 0, format, 0, rows);
     found.set(floats(out, width), i * width);
   }
   return found;

@@ -3,12 +3,14 @@
  * attend.ts. Refuses to know what is timed.
  */
 import { kvCodec } from "../../../dist/cache/codecs.js";
+import { fillingRuns, scatteredPages } from "../../../dist/device/attend-timer.js";
 import { appendDispatch } from "../../../dist/device/webgpu/append.js";
 import { attendDispatches } from "../../../dist/device/webgpu/attend.js";
+import { batchBytes, batchOf, STEP_BYTES } from "../../../dist/device/webgpu/batch.js";
 import { dawnGpu } from "../../../dist/device/webgpu/dawn.js";
 import { Gpu, traitsOf } from "../../../dist/device/webgpu/gpu.js";
-import { KERNELS } from "../../../dist/device/webgpu/kernels.js";
 import { kvBytes } from "../../../dist/device/webgpu/kv.js";
+import { encodeReady, makeReady } from "../../../dist/device/webgpu/ready.js";
 
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
 
@@ -80,16 +82,33 @@ function share(label, bytes) {
   return made;
 }
 
-/** @param {any} shape @param {number} copies */
+/** Most tokens of a step. */
+const MOST = 2048;
+
+/** One text of `tokens` tokens, a multiple of 32, whose pages lie scattered. @param {any} shape @param {number} copies */
 export function layer(shape, copies = 1) {
-  const { format, kvHeads, headDim, capacity, window = null } = shape;
-  const cache = { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, capacity, window };
+  const { format, kvHeads, headDim, tokens, window = null } = shape;
+  const pool = { id: 0, window, pages: tokens / 32 };
+  const cache = { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool };
   const bytes = kvBytes(cache);
   const caches = Array.from({ length: copies }, () => ({
-    keys: make("keys", bytes.keys),
-    values: make("values", bytes.values),
+    keys: make("keys", bytes),
+    values: make("values", bytes),
   }));
-  return { shape, cache, caches, spare: make("spare", 16) };
+  const graph = { maxTokens: MOST, maxOutputs: 1, texts: 1, blocks: pool.pages, pools: [pool] };
+  const batch = make("batch", batchBytes(graph));
+  device.queue.writeBuffer(buffers[batch.id], 0, scatteredPages(cache, pool.pages));
+  const step = device.createBuffer({ size: STEP_BYTES, usage: 8 | 64 });
+  return {
+    shape,
+    cache,
+    caches,
+    graph,
+    batch,
+    step,
+    runs: fillingRuns(cache, tokens),
+    spare: make("spare", 16),
+  };
 }
 
 /** @param {ReturnType<typeof layer>} it @param {number} copy @param {Planned} keys @param {Planned} values */
@@ -105,44 +124,35 @@ export function appendOf(it, copy, keys, values) {
     queries: null,
     cacheKeys: it.caches[copy].keys,
     cacheValues: it.caches[copy].values,
+    batch: it.batch,
+    table: 0,
     spare: it.spare,
     scratch: make,
   });
 }
 
-/** Pipelines and bind groups of dispatches. @param {readonly any[]} dispatches @param {GPUBuffer} stepBuffer */
-export async function prepare(dispatches, stepBuffer) {
-  const ready = [];
-  for (const dispatch of dispatches) {
-    const pipeline = await gpu.pipeline(dispatch.kernel);
-    const params = device.createBuffer({ size: dispatch.params.byteLength, usage: 8 | 64 });
-    device.queue.writeBuffer(params, 0, dispatch.params);
-    const source = /** @type {any} */ (KERNELS)[dispatch.kernel.kernel];
-    const entries = source.bindings.map((/** @type {[number, string, string]} */ [binding, , name]) => ({
-      binding,
-      resource: {
-        buffer:
-          name === "params" ? params : name === "step" ? stepBuffer : buffers[dispatch.buffers[name].id],
-      },
-    }));
-    const group = device.createBindGroup({ layout: gpu.bindLayout(dispatch.kernel.kernel), entries });
-    ready.push({ dispatch, pipeline, group });
-  }
-  return ready;
+/** Pipelines and bind groups. @param {ReturnType<typeof layer>} it @param {readonly any[]} dispatches */
+export function prepare({ step }, dispatches) {
+  return makeReady(gpu, dispatches, { bufferOf: ({ id }) => buffers[id], step });
 }
-/** @param {{ tokens: number, position: number }} step */
-export function stepOf({ tokens, position }) {
-  const buffer = device.createBuffer({ size: 16, usage: 8 | 64 });
-  device.queue.writeBuffer(buffer, 0, Uint32Array.of(tokens, position, 0, 0));
-  return buffer;
+
+/**
+ * New tokens at a position, as the kernels see them. few: so many at most attend one by one.
+ * @param {ReturnType<typeof layer>} it @param {number} position @param {number} tokens
+ */
+export function batchAt({ graph }, position, tokens, few = traits.few) {
+  return batchOf(graph, { runs: [{ text: 0, position, ids: new Uint32Array(tokens), outputs: 0 }] }, few);
 }
-/** @param {GPUComputePassEncoder} pass @param {readonly any[]} ready @param {any} step */
-export function encode(pass, ready, step) {
-  for (const { dispatch, pipeline, group } of ready) {
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(...dispatch.workgroups(step));
-  }
+
+/** For what is encoded from now on. @param {ReturnType<typeof layer>} it @param {ReturnType<typeof batchAt>} batch */
+export function writeStep({ step, batch: lists }, batch) {
+  device.queue.writeBuffer(step, 0, batch.uniform);
+  device.queue.writeBuffer(buffers[lists.id], batch.at * 4, batch.lists);
+}
+
+/** @param {GPUComputePassEncoder} pass @param {readonly any[]} ready @param {ReturnType<typeof batchAt>} batch */
+export function encode(pass, ready, { shape }) {
+  encodeReady(pass, ready, shape);
 }
 /** @param {ReturnType<typeof layer>} it @param {number} copy @param {any} more */
 export function attendOf(it, copy, more) {
@@ -155,10 +165,14 @@ export function attendOf(it, copy, more) {
     softcap,
     cacheKeys: it.caches[copy].keys,
     cacheValues: it.caches[copy].values,
+    batch: it.batch,
+    table: 0,
     form: "f32",
     rotated: false,
     scratch: share,
-    maxTokens: 2048,
+    maxTokens: MOST,
+    maxSingles: 1,
+    mostPositions: it.shape.tokens,
     ...more,
   });
 }

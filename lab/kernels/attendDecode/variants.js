@@ -12,6 +12,7 @@ import { KERNELS } from "../../../dist/device/webgpu/kernels.js";
 import {
   appendOf,
   attendOf,
+  batchAt,
   buffers,
   encode,
   free,
@@ -21,9 +22,9 @@ import {
   noise,
   open,
   prepare,
-  stepOf,
   traits,
   upload,
+  writeStep,
 } from "./layer.js";
 
 const { values: options } = parseArgs({
@@ -49,11 +50,11 @@ function report(row) {
   console.log(line);
 }
 
-/** Median us of `dispatches` of step, each set once a round over all copies. */
-async function time(sets, step) {
+/** Median us of `dispatches` of a step, each set once a round over all copies. */
+async function time(it, sets, batch) {
   const ready = [];
-  const stepBuffer = stepOf(step);
-  for (const dispatches of sets) ready.push(await prepare(dispatches, stepBuffer));
+  writeStep(it, batch);
+  for (const dispatches of sets) ready.push(await prepare(it, dispatches));
   const query = device.createQuerySet({ type: "timestamp", count: 2 });
   const resolved = device.createBuffer({ size: 16, usage: 512 | 4 });
   const back = device.createBuffer({ size: 16, usage: 1 | 8 });
@@ -62,7 +63,7 @@ async function time(sets, step) {
     const timed = encoder.beginComputePass({
       timestampWrites: { querySet: query, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
     });
-    for (let i = 0; i < rounds; i++) encode(timed, ready[i % ready.length], step);
+    for (let i = 0; i < rounds; i++) encode(timed, ready[i % ready.length], batch);
     timed.end();
     encoder.resolveQuerySet(query, 0, 2, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, back, 0, 16);
@@ -85,20 +86,18 @@ async function time(sets, step) {
 
 /** @param {ReturnType<typeof layer>} it */
 async function fill(it) {
-  const { kvHeads, headDim, capacity } = it.shape;
-  const chunk = Math.min(1024, capacity);
-  const rows = noise(chunk * kvHeads * headDim, 3);
+  const { kvHeads, headDim } = it.shape;
+  const rows = noise(1024 * kvHeads * headDim, 3);
   const keys = upload("k", rows);
   const values = upload("v", rows.slice().reverse());
   for (let copy = 0; copy < it.caches.length; copy++) {
-    const ready = await prepare([appendOf(it, copy, keys, values)], stepOf({ tokens: chunk, position: 0 }));
-    for (let position = 0; position < capacity; position += chunk) {
-      const step = { tokens: chunk, position };
-      device.queue.submit([]);
-      const again = await prepare([ready[0].dispatch], stepOf(step));
+    const ready = await prepare(it, [appendOf(it, copy, keys, values)]);
+    for (const { position, tokens } of it.runs) {
+      const batch = batchAt(it, position, tokens);
+      writeStep(it, batch);
       const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
-      encode(pass, again, step);
+      encode(pass, ready, batch);
       pass.end();
       device.queue.submit([encoder.finish()]);
     }
@@ -149,7 +148,7 @@ async function times() {
       const mark = buffers.length;
       const bytes = 2 * kvHeads * headDim * tokens * { f16: 2, int4: 0.625, rq4: 33 / 64 }[format];
       const copies = Math.max(1, Math.min(24, Math.ceil(150e6 / bytes)));
-      const it = layer({ format, heads, kvHeads, headDim, capacity: tokens }, copies);
+      const it = layer({ format, heads, kvHeads, headDim, tokens }, copies);
       await fill(it);
       const queries = upload("q", noise(heads * headDim, 5));
       const out = make("out", heads * headDim * 4);
@@ -171,7 +170,7 @@ async function times() {
           continue;
         const sets = it.caches.map((_, copy) => varied(attendOf(it, copy, more), variant));
         try {
-          const us = await time(sets, { tokens: 1, position: tokens - 1, outputs: 1 });
+          const us = await time(it, sets, batchAt(it, tokens - 1, 1));
           report({
             op: "attendDecode",
             shape: name,
@@ -190,12 +189,19 @@ async function times() {
     for (const tokens of options.prompts.split(",").filter(Boolean).map(Number)) {
       const mark = buffers.length;
       const count = 512;
-      const it = layer({ format, heads, kvHeads, headDim, capacity: tokens });
+      const it = layer({ format, heads, kvHeads, headDim, tokens });
       await fill(it);
       const queries = upload("q", noise(count * heads * headDim, 5));
       const out = make("out", count * heads * headDim * 4);
       for (const variant of variants) {
-        const more = { mode: "prompt", form: traits.matrices ? "f16" : "f32", queries, out, rotated: true };
+        const more = {
+          mode: "prompt",
+          maxSingles: 0,
+          form: traits.matrices ? "f16" : "f32",
+          queries,
+          out,
+          rotated: true,
+        };
         const dispatches = attendOf(it, 0, { ...more, ...variant[4] });
         if (variant[1] !== "" && variant[1] !== "options" && dispatches[0].kernel.kernel !== variant[1])
           continue;
@@ -213,7 +219,7 @@ async function times() {
           };
         });
         try {
-          const us = await time([changed], { tokens: count, position: tokens - count, outputs: 1 });
+          const us = await time(it, [changed], batchAt(it, tokens - count, count));
           const seen = count * tokens - (count * (count - 1)) / 2;
           const tflops = (4 * seen * heads * headDim) / us / 1e6;
           report({

@@ -52,8 +52,8 @@ export const ALL_TRAITS: Traits = {
   subgroup: 32,
   matrices: true,
   timestamps: false,
-  few: 4,
-  batch: 32,
+  few: 8,
+  batch: 64,
 };
 
 /** What every device has. */
@@ -62,8 +62,8 @@ export const NO_TRAITS: Traits = {
   subgroup: null,
   matrices: false,
   timestamps: false,
-  few: 4,
-  batch: 32,
+  few: 8,
+  batch: 64,
 };
 
 /** Dawn's null backend. */

@@ -31,6 +31,7 @@ const { planStudy } = await from("engine/study.js");
 const { verify } = await from("engine/verify.js");
 const { haystack } = await from("engine/needles.js");
 const { LogitsFile } = await from("engine/logits-file.js");
+const { Text } = await from("engine/text.js");
 const { rotate, rotateBack } = await from("device/rotation.js");
 const { kvCodec } = await from("cache/codecs.js");
 const { f16ToF32, f32ToF16 } = await from("format/float16.js");

@@ -147,7 +147,7 @@ export class Scheduler {
     if (this.#closed) return;
     this.#closed = error;
     for (const job of [...this.#waiting]) this.end(job, { error });
-    const failed = new DeviceError(this.device.name, "it was closed");
+    const failed = new DeviceError(this.device.name, "the device is closed");
     for (const job of [...this.#running]) this.end(job, { error: failed });
     this.#kick();
   }

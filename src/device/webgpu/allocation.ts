@@ -148,13 +148,16 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.check();
     for (const page of [from, to]) checkPage(pool, page);
     if (from === to) return;
+    const between = this.#buffer(this.program.page);
     const encoder = this.gpu.device.createCommandEncoder();
     for (const cache of this.graph.caches) {
       if (cache.pool !== pool) continue;
       for (const part of Object.values(this.program.caches[cache.id])) {
         const bytes = cache.kvHeads * blockBytes(kvFormat(cache.codec.name), cache.headDim);
         const buffer = this.#buffer(part);
-        encoder.copyBufferToBuffer(buffer, from * bytes, buffer, to * bytes, bytes);
+        // WebGPU copies nothing within a buffer.
+        encoder.copyBufferToBuffer(buffer, from * bytes, between, 0, bytes);
+        encoder.copyBufferToBuffer(between, 0, buffer, to * bytes, bytes);
       }
     }
     this.gpu.device.queue.submit([encoder.finish()]);

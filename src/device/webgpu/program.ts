@@ -44,6 +44,8 @@ export interface GpuProgram {
   /** What is allocated: weights, caches, slots of activations, tables. */
   readonly buffers: readonly Buffer[];
   readonly batch: Buffer;
+  /** A page of any cache on its way to another place of the same buffer. */
+  readonly page: Buffer;
   readonly turns: readonly Buffer[];
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
@@ -96,6 +98,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache)),
     values: keep(`values of layer ${cache.layer}`, kvBytes(cache)),
   }));
+  const pageBytes = graph.caches.map((cache) => kvBytes(cache) / cache.pool.pages);
+  const page = keep("page", Math.max(0, ...pageBytes));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
@@ -156,6 +160,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     modes: { decode, few, batch: inBatch, prompt },
     buffers,
     batch,
+    page,
     turns,
     sampling,
     caches,

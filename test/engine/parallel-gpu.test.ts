@@ -1,4 +1,4 @@
-/** Sessions that share a GPU, in software: a device that runs ahead says for each what it says for that one alone. */
+/** Texts that share a GPU, in software: steps that need not wait for ids say for each what it says alone. */
 import { expect, it } from "vitest";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { assemble } from "../../src/engine/assemble.ts";
@@ -7,12 +7,12 @@ import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { describeGpu, softwareGpu } from "../device/webgpu/gpu.ts";
 import { tinyModel } from "./tiny-model.ts";
 
-describeGpu("two sessions", () => {
+describeGpu("two texts", () => {
   it("say at once what each says alone", async () => {
     const gpu = await softwareGpu();
     const open = async () =>
       assemble(await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())), () => webgpuDevice(gpu), {
-        ...{ context: 128, chunk: 16, sessions: 2 },
+        ...{ context: 128, chunk: 16, parallel: 2 },
       });
     const prompts = [5, 40].map((tokens, t) => ({
       ids: Array.from({ length: tokens }, (_, i) => 259 + ((i * (t + 2)) % 5)),
@@ -20,13 +20,13 @@ describeGpu("two sessions", () => {
     const options = { maxTokens: 25, ignoreEnd: true, temperature: 1, seed: 3 };
     const alone = await open();
     const wanted: (readonly number[])[] = [];
-    // The second time all but the prompt's last token is reused, which other kernels process.
+    // The second time all but the prompt's last token is known, which other kernels process.
     for (const prompt of [...prompts, ...prompts])
       wanted.push((await alone.generate(prompt, options).result()).ids);
     await alone.close();
 
     const model = await open();
-    // One begins alone and runs ahead, is stopped, takes turns, and runs ahead again.
+    // One begins alone, has the other's rows in its steps, and is alone again.
     const first = model.generate(prompts[0], options);
     const pieces = first[Symbol.asyncIterator]();
     await pieces.next();

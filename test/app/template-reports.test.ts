@@ -18,7 +18,7 @@ let vocabulary: Record<string, unknown>;
 beforeAll(async () => {
   tokenizer = await goldenTokenizer("qwen2");
   vocabulary = await goldenMetadata("qwen2");
-});
+}, 60_000);
 
 const templateOf = (name: string) =>
   chatTemplateFromGguf({

@@ -7,18 +7,18 @@ import { cpSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "vite";
-import { pagesOnly } from "./browser.js";
+import { pagesOnly, parserAlone } from "./browser.js";
 import { compactKernels } from "./wgsl.js";
 
 /** All scripts of the page together, gzip, those that are loaded later included. */
-export const MOST_GZIP_BYTES = 150_000;
+export const MOST_GZIP_BYTES = 160_000;
 
 const PACKAGES = ["preact", "preact/hooks", "preact/jsx-runtime", "marked"];
 const NEEDLE = "needle-14m-Q8_0.gguf";
 
 /** Writes `folder`; gives the scripts' bytes, plain and compressed. */
 export async function bundlePage(root, folder, { site = false } = {}) {
-  const plugins = () => [pagesOnly(root, PACKAGES), compactKernels(root), lexerAlone()];
+  const plugins = () => [pagesOnly(root, PACKAGES), compactKernels(root), parserAlone(), lexerAlone()];
   await build({
     root: join(root, "web"),
     base: "./",

@@ -68,7 +68,7 @@ export {
 export type { Folder } from "./format/folder.ts";
 export { type HttpOptions, httpFolder, httpSource } from "./format/http-source.ts";
 export type { Source } from "./format/source.ts";
-export { type ChatMessage, type ChatTemplate, type RenderOptions, takesSystem } from "./format/template.ts";
+export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
 
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerKind, ModelConfig } from "./model/config.ts";

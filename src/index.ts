@@ -100,12 +100,12 @@ export { fileSource } from "./format/file-source.ts";
 export type { PullProgress } from "./format/hub/downloads.ts";
 export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
+export { inSlices, type Slices } from "./format/slices.ts";
 export type { Source } from "./format/source.ts";
 export {
   type ChatMessage,
   type ChatTemplate,
   type RenderOptions,
-  takesSystem,
   withDocument,
 } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";

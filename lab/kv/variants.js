@@ -174,7 +174,7 @@ function addToMean(key, x, count) {
 async function calibrate() {
   const other = readFileSync(join(root, "examples/texts/northanger-abbey.txt"), "utf8");
   const source = await open("f16", { whose: "other", tokens: 256 });
-  await source.text.read(source.tokenizer.encode(other.slice(0, 4000)).slice(0, 256));
+  await source.text.sync(source.tokenizer.encode(other.slice(0, 4000)).slice(0, 256));
   await source.close();
 }
 

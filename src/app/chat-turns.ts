@@ -13,7 +13,6 @@ import {
   NibbleError,
   type RenderOptions,
   type SampleOptions,
-  takesSystem,
   throwIfAborted,
 } from "../index.ts";
 import type { Screen } from "./chat-screen.ts";
@@ -58,7 +57,7 @@ export class Chat {
     this.#signal = signal;
     const template = model.chatTemplate;
     if (template === null) throw new ArgumentError("the model", "without a chat template", "one that has it");
-    this.conversation = new Conversation(settings.system, takesSystem(template));
+    this.conversation = new Conversation(settings.system);
     const probe = [{ role: "user", content: "question" }];
     this.#opened = openedSection(template.render(probe, { ...settings.template, addGenerationPrompt: true }));
   }

@@ -31,11 +31,7 @@ export class Conversation {
   #turns: Turn[] = [];
   #waiting: string[] = [];
 
-  /** `takesSystem`: the template shows system messages; otherwise their text stands in front of the first question. */
-  constructor(
-    system: string | null,
-    readonly takesSystem: boolean,
-  ) {
+  constructor(system: string | null) {
     this.#system = system;
     this.#firstSystem = system;
   }
@@ -59,7 +55,7 @@ export class Conversation {
    */
   attach(document: string): () => void {
     const before = { system: this.#system, waiting: this.#waiting };
-    if (this.#turns.length === 0 && this.takesSystem) this.#system = joined(this.#system, document);
+    if (this.#turns.length === 0) this.#system = joined(this.#system, document);
     else this.#waiting = [...this.#waiting, document];
     return () => {
       this.#system = before.system;
@@ -71,10 +67,7 @@ export class Conversation {
   messages(question: string): ChatMessage[] {
     const messages: ChatMessage[] = this.#turns.flatMap(toMessages);
     messages.push({ role: "user", content: this.#asked(question) });
-    if (this.#system === null) return messages;
-    if (this.takesSystem) return [{ role: "system", content: this.#system }, ...messages];
-    const [first, ...rest] = messages;
-    return [{ ...first, content: joined(this.#system, first.content) }, ...rest];
+    return this.#system === null ? messages : [{ role: "system", content: this.#system }, ...messages];
   }
 
   add(question: string, answer: string, thinking: string): void {

@@ -7,7 +7,6 @@ import { addAbortSignal } from "node:stream";
 import {
   AbortedError,
   ArgumentError,
-  type ChatTemplate,
   FormatError,
   NibbleError,
   type Prompt,
@@ -37,11 +36,10 @@ export async function readInput(
   };
 }
 
-/** The prompt for `generate`; text when it is `raw` or there is no template. */
-export function toPrompt({ question, document }: Input, template: ChatTemplate | null, raw: boolean): Prompt {
+/** The prompt for `generate`. isText: as text that goes on, not as a conversation. */
+export function toPrompt({ question, document }: Input, isText: boolean): Prompt {
   if (document === null) return question;
-  if (raw || template === null) return `${document}\n\n${question}`;
-  return withDocument(template, document)(question);
+  return isText ? `${document}\n\n${question}` : withDocument(document)(question);
 }
 
 /** "-": stdin. NibbleError "io" for a file that cannot be read, FormatError unless UTF-8. */

@@ -50,7 +50,7 @@ async function answer(
   const reading = progress("reading", (done, total) => {
     return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
   });
-  const generation = model.generate(toPrompt(input, model.chatTemplate, raw), {
+  const generation = model.generate(toPrompt(input, raw || model.chatTemplate === null), {
     ...sampling,
     maxTokens: options.tokens,
     stop: options.stop,

@@ -87,6 +87,7 @@ export async function inspect(
     const tensors = [...checkpoint.tensors.values()].map(summary).sort((a, b) => b.bytes - a.bytes);
     const model = await attempt(() => openModel(checkpoint));
     const tokenizer = await attempt(() => (model ? tokenizerOf(model) : checkpoint.tokenizer()));
+    const template = await attempt(() => checkpoint.chatTemplate());
     return {
       path: path ?? name,
       kind: checkpoint.kind,
@@ -97,9 +98,9 @@ export async function inspect(
       config: model?.config ?? null,
       kv: (model && (await attempt(async () => kvSizes(model)))) ?? [],
       tokenizer: tokenizer && tokenizerSummary(checkpoint, tokenizer),
-      template: (await attempt(() => checkpoint.chatTemplate()))?.source ?? null,
+      template: template?.source ?? null,
       problems,
-      warnings: tokenizer?.warnings ?? [],
+      warnings: [...(tokenizer?.warnings ?? []), ...(template?.warnings ?? [])],
     };
   } finally {
     await checkpoint.close();

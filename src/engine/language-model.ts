@@ -6,15 +6,10 @@ import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
 import { AnswerIds } from "../format/answer-ids.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { atOnce, inSlices, type Slices } from "../format/slices.ts";
 import type { Source } from "../format/source.ts";
-import {
-  type ChatMessage,
-  type ChatTemplate,
-  encodeChat,
-  encodePrompt,
-  type RenderOptions,
-} from "../format/template.ts";
-import type { Tokenizer } from "../format/tokenizer.ts";
+import { type ChatMessage, type ChatTemplate, chatSlices, type RenderOptions } from "../format/template.ts";
+import { type Tokenizer, withBos } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
@@ -37,6 +32,8 @@ interface Parts {
 
 const MEMORY_UNKNOWN =
   "the system does not say how much memory this GPU has, so the context was planned without it; --memory (memoryBytes) says it";
+
+const READING = "reading the prompt";
 
 /** Text for one user turn, a conversation, or token ids as they are. */
 export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
@@ -98,10 +95,10 @@ export class LanguageModel {
 
   /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
   get warnings(): readonly string[] {
-    const { tokenizer, device, plan } = this.#parts;
+    const { tokenizer, template, device, plan } = this.#parts;
     // A page's device was never asked: no browser tells.
     const isUnknown = device.memory === null && plan.memory === null;
-    return isUnknown ? [...tokenizer.warnings, MEMORY_UNKNOWN] : tokenizer.warnings;
+    return [...tokenizer.warnings, ...(template?.warnings ?? []), ...(isUnknown ? [MEMORY_UNKNOWN] : [])];
   }
 
   /** What was allocated, in bytes, and for how long a context. */
@@ -120,22 +117,38 @@ export class LanguageModel {
    * they are not read again. For that, give `generate` the conversation, or this very list as `{ ids }`.
    */
   encode(prompt: Prompt, options: PromptOptions = {}): number[] {
+    return atOnce(this.#slices(prompt, options));
+  }
+
+  /**
+   * As `encode`, with pauses in which timers, sockets and signals get their turn: for prompts of unknown length where
+   * others must not wait. AbortedError once the signal has fired.
+   */
+  encodeInSlices(prompt: Prompt, options: PromptOptions & { signal?: AbortSignal } = {}): Promise<number[]> {
+    return inSlices(this.#slices(prompt, options), READING, options.signal);
+  }
+
+  *#slices(prompt: Prompt, options: PromptOptions): Slices<number[]> {
     const { template, tokenizer } = this.#parts;
     if (typeof prompt === "object" && "ids" in prompt) return [...prompt.ids];
     if (this.#isRaw(prompt, options)) {
       if (typeof prompt !== "string")
         throw new ArgumentError("prompt", "a conversation", "text when `raw` is set");
-      return encodePrompt(tokenizer, prompt, { template: false });
+      return withBos(tokenizer, yield* tokenizer.slices(prompt));
     }
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
     const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return encodeChat(tokenizer, template, messages, options.template, this.#answers);
+    return yield* chatSlices(tokenizer, template, messages, options.template, this.#answers);
   }
 
   /** The tokens of a conversation, as `encode` gave them, whose answer begins with this text. */
-  begin(conversation: readonly number[], text: string): number[] {
-    return this.#answers.begin(conversation, text);
+  begin(
+    conversation: readonly number[],
+    text: string,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<number[]> {
+    return inSlices(this.#answers.begin(conversation, text), READING, options.signal);
   }
 
   /**
@@ -147,7 +160,7 @@ export class LanguageModel {
   }
 
   async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
-    const ids = this.encode(prompt, options);
+    const ids = await this.encodeInSlices(prompt, options);
     const continues = this.#isRaw(prompt, options);
     const text = new Text(this.#parts.scheduler);
     const generated: number[] = [];
@@ -163,7 +176,7 @@ export class LanguageModel {
     const { scheduler, tokenizer } = this.#parts;
     const ids = this.encode(prompt, options);
     const save = (all: readonly number[]) => this.saveSession({ ids: all });
-    const begin = (text: string) => encodePrompt(tokenizer, text, { template: false });
+    const begin = (text: string) => withBos(tokenizer, tokenizer.encode(text));
     return new OpenText({ text: new Text(scheduler), tokenizer, begin, save }, ids);
   }
 

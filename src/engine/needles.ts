@@ -121,7 +121,7 @@ function prompts(
 ): (subject: string) => number[] {
   if (!template)
     return (subject) => encodePrompt(tokenizer, `${document}\n${subject} is`, { template: false });
-  const messages = withDocument(template, document);
+  const messages = withDocument(document);
   // Templates that know the variable then open no reasoning, which would fill the answer.
   return (subject) =>
     encodeChat(tokenizer, template, messages(`What is ${subject.replace("The", "the")}?`), {

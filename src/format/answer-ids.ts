@@ -8,6 +8,7 @@
  * end follows. Control tokens of an answer are taken only where the template has written the same ones, so that no text
  * of an answer becomes one.
  */
+import { atOnce, type Slices } from "./slices.ts";
 import { type ControlToken, type Tokenizer, type Unmarked, withBos } from "./tokenizer.ts";
 import { utf8Bytes } from "./tokenizer-bytes.ts";
 
@@ -51,32 +52,40 @@ export class AnswerIds {
 
   /** The ids of a rendered conversation, with bos. An answer to exactly this list can be told to `remember`. */
   encode(rendered: Unmarked): number[] {
+    return atOnce(this.slices(rendered));
+  }
+
+  /** `encode` with places to pause. */
+  *slices(rendered: Unmarked): Slices<number[]> {
     const { text, literals } = rendered;
-    const endings = this.#endingsOf(rendered);
-    const ids: number[] = [];
+    const endings = yield* this.#endingsOf(rendered);
+    let ids: number[] = [];
     let from = 0;
     let literal = 0;
-    const cut = (to: number) => {
+    const tokenizer = this.#tokenizer;
+    function* cut(to: number): Slices<void> {
       const inside: number[] = [];
       for (; literals[literal] < to; literal++)
         if (literals[literal] >= from) inside.push(literals[literal] - from);
-      add(this.#tokenizer.encode(text.slice(from, to), { special: true, literals: inside }), ids);
-    };
+      const found = yield* tokenizer.slices(text.slice(from, to), { special: true, literals: inside });
+      if (ids.length === 0) ids = found;
+      else add(found, ids);
+    }
     for (const known of this.#find(rendered, endings)) {
-      cut(known.start);
+      yield* cut(known.start);
       add(known.ids, ids);
       from = known.end;
     }
-    cut(text.length);
-    const prompt = withBos(this.#tokenizer, ids);
+    yield* cut(text.length);
+    const prompt = withBos(tokenizer, ids);
     this.#endings.set(prompt, endings[endings.length - 1]);
     return prompt;
   }
 
   /** A prompt that `encode` has given, and the ids of a text that its answer begins with. */
-  begin(prompt: readonly number[], text: string): number[] {
-    const begun = this.#tokenizer.encode(text);
-    const ids = [...prompt, ...begun];
+  *begin(prompt: readonly number[], text: string): Slices<number[]> {
+    const begun = yield* this.#tokenizer.slices(text);
+    const ids = prompt.concat(begun);
     const ending = this.#endings.get(prompt);
     if (ending) this.#endings.set(ids, { ...ending, begun });
     return ids;
@@ -110,7 +119,7 @@ export class AnswerIds {
   }
 
   /** The codes of the text's beginnings as long as the prompts of known answers, and of all of it, shortest first. */
-  #endingsOf({ text, literals }: Unmarked): Ending[] {
+  *#endingsOf({ text, literals }: Unmarked): Slices<Ending[]> {
     const lengths = new Set([0, text.length]);
     for (const { length } of this.#answers.values()) if (length < text.length) lengths.add(length);
     const endings: Ending[] = [];
@@ -126,6 +135,7 @@ export class AnswerIds {
           mix(MARK);
         }
         mix(text.charCodeAt(at));
+        if ((at & 0xffff) === 0xffff) yield;
       }
       endings.push({ length, code: (high >>> 11) * 2 ** 32 + (low >>> 0) });
     }

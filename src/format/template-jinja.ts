@@ -65,7 +65,8 @@ export class JinjaTemplate {
   *slices(variables: TemplateVariables, now: Date, bounds: Bounds = BOUNDS): Slices<string> {
     try {
       const input = new Meter({ ...bounds, steps: Number.MAX_SAFE_INTEGER }, this.#place);
-      const values = Object.entries(variables).map(([name, value]) => [name, toValue(value, input)] as const);
+      const given = Object.entries(variables).filter(([, value]) => value !== undefined);
+      const values = given.map(([name, value]) => [name, toValue(value, input)] as const);
       const meter = new Meter({ ...bounds, steps: bounds.steps + input.spent * STEPS_BY_INPUT }, this.#place);
       const scope = new Scope();
       const all = [...Object.entries(CONSTANTS), ...globals(now, meter), ...values];

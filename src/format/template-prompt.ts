@@ -13,6 +13,7 @@
  */
 import type { AnswerIds } from "./answer-ids.ts";
 import { ArgumentError, UnsupportedError } from "./errors.ts";
+import { atOnce, type Slices } from "./slices.ts";
 import type { ChatMessage, ChatTemplate, RenderOptions } from "./template.ts";
 import { type Tokenizer, unmark, withBos } from "./tokenizer.ts";
 
@@ -39,9 +40,9 @@ export const REASONING_MARKS: readonly string[] = [
 
 /**
  * The ids of a conversation, up to the opening of the assistant's turn unless `addGenerationPrompt` is false. `answers`:
- * earlier answers of the model keep the ids that they were generated with. A template that takes texts apart character by
- * character, or writes them as ASCII-only JSON, would show the marks; none of the known ones does. ArgumentError for a
- * role that is no word.
+ * earlier answers of the model keep the ids that they were generated with. A system message that the template refuses or
+ * leaves out stands in front of the first question. A template that takes texts apart character by character would show
+ * the marks; none of the known ones does. ArgumentError for a role that is no word.
  */
 export function encodeChat(
   tokenizer: Tokenizer,
@@ -50,44 +51,69 @@ export function encodeChat(
   options: RenderOptions = {},
   answers?: AnswerIds,
 ): number[] {
+  return atOnce(chatSlices(tokenizer, template, messages, options, answers));
+}
+
+/** `encodeChat` with places to pause. */
+export function* chatSlices(
+  tokenizer: Tokenizer,
+  template: ChatTemplate,
+  messages: readonly ChatMessage[],
+  options: RenderOptions = {},
+  answers?: AnswerIds,
+): Slices<number[]> {
   const { addGenerationPrompt = true, now, ...variables } = options;
   const named = new Set(REASONING_MARKS.filter((mark) => template.source.includes(mark)));
-  const marked = messages.map((message) => {
+  const marked: ChatMessage[] = [];
+  for (const message of withSystemPlaced(template, messages)) {
     const { role, content } = message;
     if (!ROLE.test(role)) throw new ArgumentError("role", JSON.stringify(role), "letters, digits, - and _");
     const isAnswer = role === "assistant";
-    return {
+    marked.push({
       ...(guarded(message, tokenizer) as ChatMessage),
       role,
       ...(isAnswer && { content: guarded(content, tokenizer, named) as string }),
-    };
-  });
+    });
+    yield;
+  }
   const given = guarded(variables, tokenizer) as RenderOptions;
-  const rendered = unmark(template.render(marked, { ...given, addGenerationPrompt, now }));
-  return answers
-    ? answers.encode(rendered)
-    : withBos(tokenizer, tokenizer.encode(rendered.text, { special: true, literals: rendered.literals }));
+  const text = yield* template.slices(marked, { ...given, addGenerationPrompt, now });
+  const rendered = unmark(text);
+  yield;
+  if (answers) return yield* answers.slices(rendered);
+  const { literals } = rendered;
+  return withBos(tokenizer, yield* tokenizer.slices(rendered.text, { special: true, literals }));
 }
 
 const ROLE = /^[\p{L}\p{N}_-]+$/u;
 
-/**
- * A question about a document as messages: the document goes into the system message when the template has a place for
- * one, else in front of the question.
- */
-export function withDocument(template: ChatTemplate, document: string): (question: string) => ChatMessage[] {
-  const apart = takesSystem(template);
-  return (question) =>
-    apart
-      ? [
-          { role: "system", content: document },
-          { role: "user", content: question },
-        ]
-      : [{ role: "user", content: `${document}\n\n${question}` }];
+/** A question about a document as messages: the document is the system message. */
+export function withDocument(document: string): (question: string) => ChatMessage[] {
+  return (question) => [
+    { role: "system", content: document },
+    { role: "user", content: question },
+  ];
 }
 
+/** The one rule for a system message without a place, in front of every way to a prompt. */
+function withSystemPlaced(template: ChatTemplate, messages: readonly ChatMessage[]): readonly ChatMessage[] {
+  const [system, ...others] = messages;
+  const first = others.findIndex(({ role }) => role === "user");
+  if (system?.role !== "system" || first < 0 || takesSystem(template)) return messages;
+  const content = `${system.content}\n\n${others[first].content}`;
+  return others.map((message, at) => (at === first ? { ...message, content } : message));
+}
+
+const known = new WeakMap<ChatTemplate, boolean>();
+
 /** Some templates refuse a system message, some leave it out: asked with a short one, not guessed from the source. */
-export function takesSystem(template: ChatTemplate): boolean {
+function takesSystem(template: ChatTemplate): boolean {
+  let takes = known.get(template);
+  if (takes === undefined) known.set(template, (takes = showsSystem(template)));
+  return takes;
+}
+
+function showsSystem(template: ChatTemplate): boolean {
   const mark = "nibble-system-message";
   const messages: ChatMessage[] = [
     { role: "system", content: mark },

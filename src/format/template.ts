@@ -3,13 +3,14 @@
  * keys, tokenizer_config.json, chat_template.jinja) and the variables that templates expect. Refuses to know how
  * Jinja runs (`template-jinja.ts`) and tokens; `encodeChat` (template-prompt.ts) turns messages into ids safely.
  */
-import { FormatError } from "./errors.ts";
+import { FormatError, NibbleError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
+import { atOnce, type Slices } from "./slices.ts";
 import { JinjaTemplate } from "./template-jinja.ts";
 import { specialText } from "./tokenizer-folder.ts";
 import { type GgufMetadata, stringList, textValue, tokenId, tokenTexts } from "./tokenizer-metadata.ts";
 
-export { encodeChat, encodePrompt, takesSystem, withDocument } from "./template-prompt.ts";
+export { chatSlices, encodeChat, encodePrompt, withDocument } from "./template-prompt.ts";
 
 export interface ChatMessage {
   role: string;
@@ -36,6 +37,13 @@ export interface ChatTemplate {
    * FormatError when the template passes the bounds of `template-jinja.ts`.
    */
   render(messages: readonly ChatMessage[], options?: RenderOptions): string;
+  /** The same with places to pause, for conversations of any length. */
+  slices(messages: readonly ChatMessage[], options?: RenderOptions): Slices<string>;
+  /**
+   * Why it cannot be used, or not for all: it is no template, refuses the simplest conversation, or names what is not
+   * there. One line each, for people; found out when it is first asked for.
+   */
+  readonly warnings: readonly string[];
 }
 
 const KEY = "tokenizer.chat_template";
@@ -105,9 +113,10 @@ function readSources(value: unknown, place: string): Map<string, string> {
 
 class NamedTemplates implements ChatTemplate {
   readonly source: string;
-  readonly #default: JinjaTemplate;
-  readonly #tools: JinjaTemplate;
+  readonly #default: JinjaTemplate | FormatError;
+  readonly #tools: JinjaTemplate | FormatError;
   readonly #specials: Readonly<Record<string, string>>;
+  #warnings: readonly string[] | null = null;
 
   constructor(
     sources: ReadonlyMap<string, string>,
@@ -117,15 +126,20 @@ class NamedTemplates implements ChatTemplate {
     const source = sources.get("default") ?? [...sources.values()][0];
     const tools = sources.get(TOOLS);
     this.source = source;
-    this.#default = new JinjaTemplate(source, place);
-    this.#tools = tools === undefined ? this.#default : new JinjaTemplate(tools, `${place} (${TOOLS})`);
+    this.#default = parsed(source, place);
+    this.#tools = tools === undefined ? this.#default : parsed(tools, `${place} (${TOOLS})`);
     this.#specials = specials;
   }
 
-  render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
+  render(messages: readonly ChatMessage[], options?: RenderOptions): string {
+    return atOnce(this.slices(messages, options));
+  }
+
+  slices(messages: readonly ChatMessage[], options: RenderOptions = {}): Slices<string> {
     const { addGenerationPrompt = false, tools = null, now = new Date(), ...variables } = options;
     const template = tools !== null && tools.length > 0 ? this.#tools : this.#default;
-    return template.run(
+    if (template instanceof FormatError) throw template;
+    return template.slices(
       {
         documents: null,
         ...variables,
@@ -136,5 +150,36 @@ class NamedTemplates implements ChatTemplate {
       },
       now,
     );
+  }
+
+  get warnings(): readonly string[] {
+    this.#warnings ??= [...this.#findProblems()];
+    return this.#warnings;
+  }
+
+  *#findProblems(): Iterable<string> {
+    for (const template of new Set([this.#default, this.#tools])) {
+      if (template instanceof FormatError) yield `the chat template cannot be read: ${template.message}`;
+      else
+        for (const name of template.unknownNames())
+          yield `the chat template names the ${name}, which is not there: conversations that need it will fail`;
+    }
+    if (this.#default instanceof FormatError) return;
+    try {
+      this.render([{ role: "user", content: "question" }], { addGenerationPrompt: true });
+    } catch (error) {
+      if (!(error instanceof NibbleError)) throw error;
+      yield `the chat template fails on a plain question: ${error.message}`;
+    }
+  }
+}
+
+/** A template that is none is an error only when it is needed: text can be continued without. */
+function parsed(source: string, place: string): JinjaTemplate | FormatError {
+  try {
+    return new JinjaTemplate(source, place);
+  } catch (error) {
+    if (error instanceof FormatError) return error;
+    throw error;
   }
 }

@@ -6,6 +6,8 @@
 /** GPT-2's alphabet: the character for each byte. Printable Latin-1 stands for itself, the rest from U+0100 on. */
 export const BYTE_CHARACTERS: readonly string[] = makeAlphabet();
 
+const UNITS = BYTE_CHARACTERS.map((character) => character.charCodeAt(0));
+
 const BYTE_OF = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
 
 function makeAlphabet(): string[] {
@@ -22,8 +24,11 @@ const encoder = new TextEncoder();
 
 /** A word in GPT-2's alphabet. */
 export function spellBytes(word: string): string {
+  const bytes = encoder.encode(word);
   let spelled = "";
-  for (const byte of encoder.encode(word)) spelled += BYTE_CHARACTERS[byte];
+  // Not character by character: of a long word that would be a tree as large.
+  for (let at = 0; at < bytes.length; at += 1024)
+    spelled += String.fromCharCode(...Array.from(bytes.subarray(at, at + 1024), (byte) => UNITS[byte]));
   return spelled;
 }
 

@@ -18,11 +18,8 @@ export interface FixedText {
   readonly isWord?: boolean;
 }
 
-/** What `split` reports: the token that stands at [start, end) of the text without marks, or text to be joined. */
-export interface Sections {
-  token(id: number, start: number, end: number): void;
-  text(text: string): void;
-}
+/** A part of a text: the token that stands at [start, end), or text to be joined. */
+export type Section = string | { readonly id: number; readonly start: number; readonly end: number };
 
 /** UTF-16 units of the longest fixed text; real ones have some forty. It bounds the walk at a position. */
 const LONGEST = 512;
@@ -115,27 +112,25 @@ export interface Counting {
   readonly plain: FixedTexts;
 }
 
-/** Hands over a text piece by piece, in order. */
-export function split({ text, literals }: Unmarked, { all, plain }: Counting, sections: Sections): void {
+/** The parts of a text, in order. */
+export function* split({ text, literals }: Unmarked, { all, plain }: Counting): Iterable<Section> {
   let from = 0;
   let literal = 0;
-  const flush = (end: number) => {
-    if (end > from) sections.text(text.slice(from, end));
-  };
   for (let at = 0; at < text.length; ) {
     while (literals[literal] < at) literal++;
     const texts = literals[literal] === at ? plain : all;
     const found = texts.mayStart(text.charCodeAt(at)) ? texts.longestAt(text, at) : undefined;
     const end = at + (found?.text.length ?? 1);
     if (found && !(found.isWord && isInsideWord(text, at, end))) {
-      flush(found.stripBefore ? blanksBefore(text, at, from) : at);
-      sections.token(found.id, at, end);
+      const before = found.stripBefore ? blanksBefore(text, at, from) : at;
+      if (before > from) yield text.slice(from, before);
+      yield { id: found.id, start: at, end };
       // As the Rust library: tokens of blanks are found also in the blanks that belong to this one.
       from = found.stripAfter ? blanksAfter(text, end) : end;
     }
     at = end;
   }
-  flush(text.length);
+  if (from < text.length) yield text.slice(from);
 }
 
 /**

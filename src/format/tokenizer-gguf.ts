@@ -153,9 +153,9 @@ function plainText(
   prefix: boolean,
   byteIds: Int32Array,
 ): Omit<Way, "joins" | "addBos"> {
-  const cut = cutAtSpaces(pieces.keys());
+  const cut = cutAtSpaces(pieces.keys(), true);
   return {
-    words: (text, { afterToken }) => cut((prefix && afterToken ? SPACE : "") + text.replaceAll(" ", SPACE)),
+    words: (text, { afterToken }) => cut((prefix && afterToken ? SPACE : "") + text),
     spell: (word) => word,
     unspell: (text) => utf8Bytes(text.replaceAll(SPACE, " ")),
     wholeWords: false,

@@ -4,6 +4,8 @@
  * a piece spells. The one idea: among all neighbours that may join, the lowest (rank, position) joins first; both
  * fit into one double, so the heap is a plain array of numbers and a word of n characters costs n log n.
  */
+import { atOnce, type Slices } from "./slices.ts";
+
 /** Which neighbours may join. A join is a number from 0; `rank` orders joins, `piece` is the id that comes out. */
 export interface Joins {
   /** The join of two neighbouring pieces (ids; -1: not in the vocabulary) that spell word[start, end), or -1. */
@@ -126,8 +128,10 @@ export class ScoreList implements Joins {
   }
 }
 
-/** Symbols of the longest word whose work space is kept for the next one. */
-const KEPT = 65536;
+/** Symbols of the longest word that is joined without a pause, in a work space that all such words share. */
+const SHORT = 8192;
+/** Joins of a longer word between two places to pause. */
+const SLICE = 2048;
 
 /** The work space: by symbol, where it starts in the word, its neighbours, its id, its join with the next one. */
 interface Space {
@@ -136,15 +140,23 @@ interface Space {
   readonly next: Int32Array;
   readonly piece: Int32Array;
   readonly join: Int32Array;
-  /** rank * POSITIONS + symbol, smallest first. An entry is stale when its rank is not that of the symbol's join. */
-  readonly heap: Float64Array;
+  /**
+   * rank * POSITIONS + symbol, smallest first. An entry is stale when its rank is not that of the symbol's join. Each
+   * symbol enters once at the start, and each join adds at most two entries.
+   */
+  heap: Float64Array;
+  entries: number;
 }
 
-function space(symbols: number): Space {
-  const column = () => new Int32Array(symbols);
-  // Each symbol enters once at the start, and each of the fewer than `symbols` joins adds at most two entries.
-  const heap = new Float64Array(symbols * 3);
-  return { start: column(), previous: column(), next: column(), piece: column(), join: column(), heap };
+/** Between two columns there is a pause: of a long word each takes milliseconds. */
+function* space(symbols: number): Slices<Space> {
+  const columns: Int32Array[] = [];
+  for (let column = 0; column < 5; column++) {
+    columns.push(new Int32Array(symbols));
+    yield;
+  }
+  const [start, previous, next, piece, join] = columns;
+  return { start, previous, next, piece, join, heap: new Float64Array(symbols), entries: 0 };
 }
 
 /** Where `merge` puts what it finds: a piece, or a character [start, end) of the word that is none. */
@@ -156,8 +168,7 @@ export interface Sink {
 export class Merger {
   readonly #joins: Joins;
   readonly #idOf: (character: string) => number | undefined;
-  #space = space(1024);
-  #entries = 0;
+  readonly #shared = atOnce(space(SHORT));
 
   /** `idOf` gives the id of a single character (code point), or undefined. */
   constructor(joins: Joins, idOf: (character: string) => number | undefined) {
@@ -165,40 +176,53 @@ export class Merger {
     this.#idOf = idOf;
   }
 
-  /** Joins the characters of `word` until no neighbours may join, and hands the pieces to `sink` in order. */
+  /** `slices` without a pause. */
   merge(word: string, sink: Sink): void {
-    const work = word.length > this.#space.start.length ? space(word.length) : this.#space;
-    if (word.length <= KEPT) this.#space = work;
-    const symbols = this.#open(work, word);
+    atOnce(this.slices(word, sink));
+  }
+
+  /** Joins the characters of `word` until no neighbours may join, and hands the pieces to `sink` in order. */
+  *slices(word: string, sink: Sink): Slices<void> {
+    const isLong = word.length > SHORT;
+    const work = isLong ? yield* space(word.length) : this.#shared;
+    let symbols = 0;
+    for (let at = 0; at < word.length; symbols++) {
+      at = this.#open(work, word, at, symbols);
+      if (isLong && symbols % SLICE === 0) yield;
+    }
+    if (symbols > 0) work.next[symbols - 1] = -1;
     if (symbols >= POSITIONS) throw new RangeError(`a word of ${symbols} characters`);
-    this.#entries = 0;
-    for (let at = 0; at + 1 < symbols; at++) this.#consider(work, word, at);
-    while (this.#entries > 0) this.#joinBest(work, word);
+    work.entries = 0;
+    for (let at = 0; at + 1 < symbols; at++) {
+      this.#consider(work, word, at);
+      if (isLong && at % SLICE === 0) yield;
+    }
+    for (let joins = 0; work.entries > 0; joins++) {
+      this.#joinBest(work, word);
+      if (isLong && joins % SLICE === 0) yield;
+    }
+    let pieces = 0;
     for (let at = 0; at >= 0 && at < symbols; at = work.next[at]) {
+      if (isLong && pieces++ % SLICE === 0) yield;
       if (work.piece[at] >= 0) sink.piece(work.piece[at]);
       else sink.unknown(word, work.start[at], endOf(work, word, at));
     }
   }
 
-  /** One symbol a character. Returns how many. */
-  #open(work: Space, word: string): number {
-    let count = 0;
-    for (let at = 0; at < word.length; count++) {
-      const wide = word.codePointAt(at)! > 0xffff;
-      const character = wide ? word.slice(at, at + 2) : word[at];
-      work.start[count] = at;
-      work.previous[count] = count - 1;
-      work.next[count] = count + 1;
-      work.piece[count] = this.#idOf(character) ?? -1;
-      work.join[count] = -1;
-      at += wide ? 2 : 1;
-    }
-    if (count > 0) work.next[count - 1] = -1;
-    return count;
+  /** A symbol for the character at `at`. Returns where the next one begins. */
+  #open(work: Space, word: string, at: number, symbol: number): number {
+    const wide = word.codePointAt(at)! > 0xffff;
+    const character = wide ? word.slice(at, at + 2) : word[at];
+    work.start[symbol] = at;
+    work.previous[symbol] = symbol - 1;
+    work.next[symbol] = symbol + 1;
+    work.piece[symbol] = this.#idOf(character) ?? -1;
+    work.join[symbol] = -1;
+    return at + (wide ? 2 : 1);
   }
 
   #joinBest(work: Space, word: string): void {
-    const entry = this.#pop(work.heap);
+    const entry = pop(work);
     const at = entry % POSITIONS;
     const join = work.join[at];
     if (join < 0 || this.#joins.rank(join) !== (entry - at) / POSITIONS) return;
@@ -222,36 +246,43 @@ export class Merger {
     const end = endOf(work, word, right);
     const join = this.#joins.find(work.piece[at], work.piece[right], word, work.start[at], end);
     work.join[at] = join;
-    if (join >= 0) this.#push(work.heap, this.#joins.rank(join) * POSITIONS + at);
+    if (join >= 0) push(work, this.#joins.rank(join) * POSITIONS + at);
   }
+}
 
-  #push(heap: Float64Array, entry: number): void {
-    let at = this.#entries++;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (heap[parent] <= entry) break;
-      heap[at] = heap[parent];
-      at = parent;
-    }
-    heap[at] = entry;
+function push(work: Space, entry: number): void {
+  if (work.entries === work.heap.length) {
+    const larger = new Float64Array(work.heap.length * 2);
+    larger.set(work.heap);
+    work.heap = larger;
   }
+  const { heap } = work;
+  let at = work.entries++;
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    if (heap[parent] <= entry) break;
+    heap[at] = heap[parent];
+    at = parent;
+  }
+  heap[at] = entry;
+}
 
-  #pop(heap: Float64Array): number {
-    const best = heap[0];
-    const count = --this.#entries;
-    const entry = heap[count];
-    let at = 0;
-    for (;;) {
-      let child = at * 2 + 1;
-      if (child >= count) break;
-      if (child + 1 < count && heap[child + 1] < heap[child]) child++;
-      if (heap[child] >= entry) break;
-      heap[at] = heap[child];
-      at = child;
-    }
-    heap[at] = entry;
-    return best;
+function pop(work: Space): number {
+  const { heap } = work;
+  const best = heap[0];
+  const count = --work.entries;
+  const entry = heap[count];
+  let at = 0;
+  for (;;) {
+    let child = at * 2 + 1;
+    if (child >= count) break;
+    if (child + 1 < count && heap[child + 1] < heap[child]) child++;
+    if (heap[child] >= entry) break;
+    heap[at] = heap[child];
+    at = child;
   }
+  heap[at] = entry;
+  return best;
 }
 
 function endOf(work: Space, word: string, at: number): number {

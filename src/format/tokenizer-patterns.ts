@@ -1,15 +1,18 @@
 /**
- * Which patterns of a tokenizer.json may run: a file's pattern goes to the engine's backtracking matcher, where a short
- * one such as (a+)+$ never ends. Owns the proof that a pattern takes time in proportion to the text; refuses to know
- * what it is for. The one idea: an alternative is harmless when nothing that can fail comes after a repetition without
- * a limit, because it then never goes back. The few published alternatives that do go back are known by form, each with
- * the later alternative that takes the same run of characters in any case.
+ * Patterns of a tokenizer.json, which are written for Oniguruma, as ours. A file's pattern goes to a matcher that goes
+ * back, where a short one such as (a+)+$ never ends: owns the proof that a pattern takes time in proportion to the text;
+ * refuses to know what it is for. The one idea: an alternative is harmless when nothing that can fail comes after a
+ * repetition without a limit, because it then never goes back. The few published alternatives that do go back are known
+ * by form, each with the later alternative that takes the same run of characters in any case.
  */
-import { UnsupportedError } from "./errors.ts";
+import { FormatError, UnsupportedError } from "./errors.ts";
+import { asObject, describe } from "./json.ts";
 
 /** A part of an alternative: a character, a class, a group or a look ahead, with its repetition. */
 interface Item {
   readonly text: string;
+  /** The same for JavaScript. */
+  readonly ours: string;
   /** May match nothing, so that what comes before it never has to go back for it. */
   readonly skippable: boolean;
   readonly unlimited: boolean;
@@ -29,8 +32,19 @@ const LONGEST = 4096;
 
 const WAY_OUT = "A GGUF file of the model carries its tokenizer in another form";
 
-/** Throws UnsupportedError when the pattern might take more than time in proportion to the text, or match nothing. */
-export function checkPattern(pattern: string, where: string): void {
+/** { String: ... } or { Regex: ... } of the file. FormatError for what is neither. */
+export function filePattern(value: unknown, where: string): RegExp {
+  const { Regex, String: plain } = asObject(value, `${where}.pattern`);
+  const text = Regex ?? plain;
+  if (typeof text !== "string" || text === "")
+    throw new FormatError(`${where}.pattern`, describe(value), "{ String: text } or { Regex: text }");
+  return Regex === undefined
+    ? new RegExp(text.replace(/[$()*+.?[\\\]^{|}/]/g, "\\$&"), "gu")
+    : linearPattern(text, where);
+}
+
+/** UnsupportedError when the pattern might take more than time in proportion to the text, or match nothing. */
+export function linearPattern(pattern: string, where: string): RegExp {
   const shown = pattern.length > 60 ? `${pattern.slice(0, 57)}...` : pattern;
   const refuse = (why: string) => new UnsupportedError(`the pattern ${shown} of ${where} (${why})`, WAY_OUT);
   if (pattern.length > LONGEST) throw refuse(`${pattern.length} characters; allowed: at most ${LONGEST}`);
@@ -43,6 +57,14 @@ export function checkPattern(pattern: string, where: string): void {
     const later = new Set(alternatives.slice(at + 1).map((alternative) => alternative.text));
     if (![...coversOf({ text, items })].some((cover) => later.has(cover)))
       throw refuse(`${text} may go back without end`);
+  }
+  try {
+    return new RegExp(
+      alternatives.map(({ items }) => items.map(({ ours }) => ours).join("")).join("|"),
+      "gu",
+    );
+  } catch (cause) {
+    throw refuse((cause as Error).message);
   }
 }
 
@@ -83,6 +105,8 @@ const LOOK_AHEAD = /\(\?[=!]/y;
 class Reader {
   at = 0;
   readonly #pattern: string;
+  /** In (?i:...). */
+  #anyCase = false;
 
   constructor(pattern: string) {
     this.#pattern = pattern;
@@ -112,36 +136,67 @@ class Reader {
   #item(): Item | null {
     const start = this.at;
     const text = () => this.#pattern.slice(start, this.at);
-    if (this.#take(LOOK_AHEAD)) {
-      if (!this.#take(CHARACTER) || !this.#take(/\)/y)) return null;
-      return { text: text(), skippable: false, unlimited: false, ways: 1 };
+    const ahead = this.#take(LOOK_AHEAD)?.[0];
+    if (ahead) {
+      const character = this.#character();
+      if (character === null || !this.#take(/\)/y)) return null;
+      const ours = `${ahead}${character})`;
+      return { text: text(), ours, skippable: false, unlimited: false, ways: 1 };
     }
-    if (this.#take(GROUP)) {
+    const opened = this.#take(GROUP)?.[0];
+    if (opened) {
+      const anyCase = this.#anyCase;
+      this.#anyCase ||= opened.includes("i");
       const inner = this.#alternatives();
+      this.#anyCase = anyCase;
       if (inner === null || !this.#take(/\)/y) || !inner.every(({ items }) => isLinear(items))) return null;
       const optional = this.#take(/\?(?![?+])/y) !== null;
       if (/[?*+{]/.test(this.#pattern[this.at] ?? "")) return null;
       const items = inner.flatMap((alternative) => alternative.items);
-      const ways = inner.reduce(
-        (sum, one) => sum + one.items.reduce((product, item) => product * item.ways, 1),
-        0,
-      );
+      const waysOf = ({ items }: Alternative) => items.reduce((product, item) => product * item.ways, 1);
+      const ours = inner.map((one) => one.items.map((item) => item.ours).join("")).join("|");
       return {
         text: text(),
+        ours: `(?:${ours})${optional ? "?" : ""}`,
         skippable: optional || inner.some((one) => one.items.every(({ skippable }) => skippable)),
         unlimited: items.some(({ unlimited }) => unlimited),
-        ways: ways + (optional ? 1 : 0),
+        ways: inner.reduce((sum, one) => sum + waysOf(one), optional ? 1 : 0),
       };
     }
-    if (!this.#take(CHARACTER)) return null;
+    const character = this.#character();
+    if (character === null) return null;
     const repeated = this.#take(REPEATED);
     const [least, most] = repeated === null ? [1, 1] : limits(repeated);
     return {
       text: text(),
+      ours: character + (repeated?.[0] ?? ""),
       skippable: least === 0,
       unlimited: most === Number.POSITIVE_INFINITY,
       ways: most === Number.POSITIVE_INFINITY ? 1 : most - least + 1,
     };
+  }
+
+  /** One character, class or escape as JavaScript has it; null: something else, or what it cannot have. */
+  #character(): string | null {
+    const found = this.#take(CHARACTER)?.[0];
+    if (found === undefined || found.includes("&&")) return null;
+    if (found.startsWith("[")) {
+      if (this.#anyCase || /\\[WH]/.test(found)) return null;
+      return found.replace(/\\(?:[pP]\{[^{}]*\}|[\s\S])/gu, escaped);
+    }
+    if (found === ".") return "[^\\n]";
+    if (found.startsWith("\\")) {
+      if (found === "\\-") return "-";
+      const ours = escaped(found);
+      // Alone it has ² and ½ among its letters, in a class it has not.
+      const more = /[wW]/.test(found) ? "\\xb2\\xb3\\xb9\\xbc-\\xbe" : "";
+      return /^\\[wWhH]/.test(found) ? `[${/[WH]/.test(found) ? "^" : ""}${ours}${more}]` : ours;
+    }
+    if (!this.#anyCase || found.toLowerCase() === found.toUpperCase()) return found;
+    if (!/[a-z]/i.test(found)) return null;
+    // Oniguruma takes these two for the letters that they look like.
+    const more = { s: "\u017f", k: "\u212a" }[found.toLowerCase()] ?? "";
+    return `[${found.toLowerCase()}${found.toUpperCase()}${more}]`;
   }
 
   #take(form: RegExp): RegExpExecArray | null {
@@ -157,4 +212,33 @@ function limits([sign, least, comma, most]: RegExpExecArray): [number, number] {
   if (sign === "*" || sign === "+") return [sign === "*" ? 0 : 1, Number.POSITIVE_INFINITY];
   if (comma === undefined) return [Number(least), Number(least)];
   return [Number(least), most === undefined ? Number.POSITIVE_INFINITY : Number(most)];
+}
+
+/** What escapes stand for, inside of a class or alone; Oniguruma's are Unicode's, which JavaScript's are not. */
+const ESCAPES: Readonly<Record<string, string>> = {
+  s: "\\p{White_Space}",
+  S: "\\P{White_Space}",
+  d: "\\p{Nd}",
+  D: "\\P{Nd}",
+  w: "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}",
+  W: "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}",
+  h: "0-9A-Fa-f",
+  H: "0-9A-Fa-f",
+};
+
+function escaped(source: string): string {
+  const letter = source[1];
+  if (Object.hasOwn(ESCAPES, letter)) return ESCAPES[letter];
+  if (/[pP]/.test(letter))
+    return isProperty(source) ? source : `${source.slice(0, 3)}Script=${source.slice(3)}`;
+  // JavaScript wants no escape where none is needed.
+  return /[A-Za-z0-9$()*+.?[\\\]^{|}/-]/.test(letter) ? source : letter;
+}
+
+function isProperty(source: string): boolean {
+  try {
+    return new RegExp(source, "u") !== null;
+  } catch {
+    return false;
+  }
 }

@@ -4,10 +4,19 @@
  * every id stands for bytes, so decoding is concatenation and only the end of a stream can be half a character.
  */
 import { ArgumentError, FormatError } from "./errors.ts";
+import { atOnce, type Slices } from "./slices.ts";
 import type { ControlToken, DecodeOptions, EncodeOptions, TextStream, Tokenizer } from "./tokenizer.ts";
 import { byteOfToken, utf8Bytes } from "./tokenizer-bytes.ts";
-import { type Counting, type FixedText, FixedTexts, protect, split } from "./tokenizer-control.ts";
+import {
+  type Counting,
+  type FixedText,
+  FixedTexts,
+  protect,
+  type Section,
+  split,
+} from "./tokenizer-control.ts";
 import { type Joins, Merger } from "./tokenizer-merge.ts";
+import { type Words, wholeCharacters } from "./tokenizer-words.ts";
 
 /** What an id is. `control` tokens are left out of decoded text; `added` ones are text, but never joined into. */
 export type TokenKind = "piece" | "byte" | "added" | "control" | "none";
@@ -34,7 +43,7 @@ export interface Vocabulary {
   /** What is done to a section of text before it is cut; default: nothing. */
   normalize?(text: string): string;
   /** The words of a section of text. `afterToken`: at the start or behind a fixed text; `first`: at the start. */
-  words(text: string, section: { first: boolean; afterToken: boolean }): string[];
+  words(text: string, section: { first: boolean; afterToken: boolean }): Words;
   /** A word as the vocabulary spells it. */
   spell(word: string): string;
   /** A token's bytes from its text. */
@@ -51,6 +60,16 @@ export interface Vocabulary {
 /** Words remembered with their ids: prose repeats itself. The bounds keep it to some ten megabytes. */
 const REMEMBERED = 65536;
 const REMEMBERED_LENGTH = 48;
+
+/** Every engine that runs this has it; TypeScript does from ES2024 on. */
+declare global {
+  interface String {
+    toWellFormed(): string;
+  }
+}
+
+/** Characters between two places to pause: some milliseconds of words that were never seen. */
+const SLICE = 8192;
 
 const NOTHING = new Uint8Array(0);
 const BLANK = 0x20;
@@ -91,56 +110,76 @@ export class PieceTokenizer implements Tokenizer {
     this.warnings = vocabulary.warnings ?? [];
   }
 
-  encode(text: string, { special = false, literals = [] }: EncodeOptions = {}): number[] {
+  encode(text: string, options?: EncodeOptions): number[] {
+    return atOnce(this.slices(text, options));
+  }
+
+  *slices(text: string, { special = false, literals = [] }: EncodeOptions = {}): Slices<number[]> {
     const ids: number[] = [];
-    const section = { first: true, afterToken: true };
-    const whole = text.replace(/\p{Surrogate}/gu, "\uFFFD");
-    const { normalize = (part: string) => part } = this.#vocabulary;
-    const token = (id: number) => {
-      ids.push(id);
-      section.first = false;
-      section.afterToken = true;
-    };
-    const cut = (part: string) => {
-      for (const word of this.#vocabulary.words(part, section)) this.#encodeWord(word, ids);
-      section.first = false;
-      section.afterToken = false;
-    };
-    split({ text: whole, literals }, special ? this.#special : this.#plain, {
-      token,
-      text: (part) => {
-        const normal = normalize(part);
-        if (this.#normalized) split({ text: normal, literals: [] }, this.#normalized, { token, text: cut });
-        else cut(normal);
-      },
-    });
+    let [first, afterToken, read] = [true, true, 0];
+    for (const section of this.#sections(text.toWellFormed(), literals, special)) {
+      const isToken = typeof section !== "string";
+      if (isToken) ids.push(section.id);
+      for (const words of isToken ? [] : this.#vocabulary.words(section, { first, afterToken })) {
+        for (const word of words) {
+          const long = this.#encodeWord(word, ids);
+          if (long) yield* long;
+          read += word.length;
+        }
+        if (read < SLICE) continue;
+        read = 0;
+        yield;
+      }
+      if (isToken && (ids.length & 1023) === 0) yield;
+      first = false;
+      afterToken = isToken;
+    }
     return ids;
   }
 
-  #encodeWord(word: string, ids: number[]): void {
+  /** Tokens, and normalized text between them. */
+  *#sections(text: string, literals: readonly number[], special: boolean): Iterable<Section> {
+    const { normalize = (part: string) => part } = this.#vocabulary;
+    for (const section of split({ text, literals }, special ? this.#special : this.#plain)) {
+      if (typeof section !== "string") yield section;
+      else if (this.#normalized) yield* split({ text: normalize(section), literals: [] }, this.#normalized);
+      else yield normalize(section);
+    }
+  }
+
+  /** null: done; what is left to do for a long word. */
+  #encodeWord(word: string, ids: number[]): Slices<void> | null {
     const known = this.#known.get(word);
     if (known) {
       for (const id of known) ids.push(id);
     } else if (word.length > REMEMBERED_LENGTH) {
-      this.#join(word, ids);
+      return this.#join(word, ids);
     } else {
       const found: number[] = [];
-      this.#join(word, found);
+      atOnce(this.#join(word, found));
       for (const id of found) ids.push(id);
       if (this.#known.size >= REMEMBERED) this.#known.clear();
       this.#known.set(detached(word), found);
     }
+    return null;
   }
 
-  #join(word: string, ids: number[]): void {
+  *#join(word: string, ids: number[]): Slices<void> {
     const { spell, pieces, wholeWords, byteIds, unknownId } = this.#vocabulary;
-    const spelled = spell(word);
+    let spelled = "";
+    for (let at = 0; at < word.length; ) {
+      // Characters are spelled one by one, so a long word can be in parts.
+      const end = wholeCharacters(word, at + SLICE);
+      spelled += spell(word.slice(at, end));
+      at = end;
+      if (at < word.length) yield;
+    }
     const whole = wholeWords ? pieces.get(spelled) : undefined;
     if (whole !== undefined) {
       ids.push(whole);
       return;
     }
-    this.#merger.merge(spelled, {
+    yield* this.#merger.slices(spelled, {
       piece: (id) => ids.push(id),
       unknown: (text, start, end) => {
         const bytes = utf8Bytes(text.slice(start, end));
@@ -210,12 +249,8 @@ export class PieceTokenizer implements Tokenizer {
 
   controls(text: string, literals: readonly number[]): ControlToken[] {
     const found: ControlToken[] = [];
-    split({ text, literals }, this.#special, {
-      token: (id, start, end) => {
-        if (this.controlIds.has(id)) found.push({ id, start, end });
-      },
-      text() {},
-    });
+    for (const section of split({ text, literals }, this.#special))
+      if (typeof section !== "string" && this.controlIds.has(section.id)) found.push(section);
     return found;
   }
 

@@ -6,7 +6,9 @@
  */
 import { UnsupportedError } from "./errors.ts";
 
-export type WordCut = (text: string) => string[];
+/** The words of a text in order, some at a time, so that a long text is cut only as far as they are taken. */
+export type Words = Iterable<readonly string[]>;
+export type WordCut = (text: string) => Words;
 
 export interface PreTokenizer {
   readonly patterns: readonly RegExp[];
@@ -84,31 +86,40 @@ export function preTokenizer(name: string): PreTokenizer {
 export const GPT2_PATTERNS = gpt2.patterns;
 
 /**
- * Characters looked at in one go. V8 gives up (RangeError) on a match of some millions of characters; a document
+ * Characters looked at in one go, at most. V8 gives up (RangeError) on a match of some millions of characters; a document
  * without such a run is cut exactly as if it were looked at whole.
  */
 const WINDOW = 2 ** 20;
+/** Characters looked at first; more only where they are one word. */
+const FIRST_WINDOW = 2 ** 14;
 
 /** Cuts text by the patterns, one after the other. Joined, the words are the text. */
 export function cutByPatterns(patterns: readonly RegExp[], window = WINDOW): WordCut {
-  return (text) => {
-    let words = [text];
-    for (const pattern of patterns) {
-      const finer: string[] = [];
-      for (const word of words) isolate(word, pattern, finer, window);
-      words = finer;
-    }
-    return words;
-  };
+  const [first, ...others] = patterns.map(
+    (pattern): WordCut =>
+      (text) =>
+        isolated(text, pattern, window),
+  );
+  return (text) => others.reduce(cutEach, first(text));
 }
 
-function isolate(text: string, pattern: RegExp, words: string[], window: number): void {
+/** Cuts each of the words further. */
+export function* cutEach(words: Words, cut: WordCut): Words {
+  for (const some of words) {
+    const finer: string[] = [];
+    for (const word of some) for (const parts of cut(word)) for (const part of parts) finer.push(part);
+    yield finer;
+  }
+}
+
+/** What matches the pattern and what stands between, window by window. */
+function* isolated(text: string, pattern: RegExp, window: number): Words {
+  let size = Math.min(FIRST_WINDOW, window);
   for (let from = 0; from < text.length; ) {
     const part =
-      text.length - from <= window
-        ? text.slice(from)
-        : text.slice(from, wholeCharacters(text, from + window));
-    const whole = from + part.length === text.length;
+      text.length - from <= size ? text.slice(from) : text.slice(from, wholeCharacters(text, from + size));
+    const isLast = from + part.length === text.length;
+    const words: string[] = [];
     let done = 0;
     let lastWord = 0;
     pattern.lastIndex = 0;
@@ -121,8 +132,14 @@ function isolate(text: string, pattern: RegExp, words: string[], window: number)
       done = match.index + match[0].length;
     }
     if (done < part.length) words.push(part.slice(done));
+    if (!isLast && lastWord === 0 && size < window) {
+      size = Math.min(window, size * 2);
+      continue;
+    }
     from += part.length;
-    if (!whole && lastWord > 0) from -= dropTail(words, part.length - lastWord);
+    if (!isLast && lastWord > 0) from -= dropTail(words, part.length - lastWord);
+    size = Math.min(FIRST_WINDOW, window);
+    yield words;
   }
 }
 
@@ -133,7 +150,8 @@ function dropTail(words: string[], length: number): number {
   return dropped;
 }
 
-function wholeCharacters(text: string, end: number): number {
+/** The end, or one unit less where it would cut a character in two. */
+export function wholeCharacters(text: string, end: number): number {
   const unit = text.charCodeAt(end);
   return unit >= 0xdc00 && unit <= 0xdfff ? end - 1 : end;
 }
@@ -144,23 +162,32 @@ export const SPACE = "\u2581";
 /**
  * The cut for vocabularies that join across whole texts: in front of each "▁" that follows another character, since
  * no piece holds those two side by side (`pieces` is searched for exceptions). No join can cross such a border, so
- * joining word by word gives what joining the whole text gives, and words can be remembered.
+ * joining word by word gives what joining the whole text gives, and words can be remembered. `plain`: spaces of the text
+ * are yet to be written as "▁".
  */
-export function cutAtSpaces(pieces: Iterable<string>): WordCut {
-  const joined = new Set<string>([SPACE]);
+export function cutAtSpaces(pieces: Iterable<string>, plain = false): WordCut {
+  const space = plain ? /[ \u2581]/g : /\u2581/g;
+  const joined = new Set<string>(plain ? [SPACE, " "] : [SPACE]);
   for (const piece of pieces) {
     for (let at = piece.indexOf(SPACE, 1); at > 0; at = piece.indexOf(SPACE, at + 1))
       joined.add(piece[at - 1]);
   }
-  return (text) => {
-    const words: string[] = [];
+  const written = (word: string) => (plain ? word.replaceAll(" ", SPACE) : word);
+  return function* (text) {
+    let words: string[] = [];
     let from = 0;
-    for (let at = text.indexOf(SPACE, 1); at > 0; at = text.indexOf(SPACE, at + 1)) {
-      if (joined.has(text[at - 1])) continue;
-      words.push(text.slice(from, at));
-      from = at;
+    for (const { index } of text.matchAll(space)) {
+      if (index === 0 || joined.has(text[index - 1])) continue;
+      words.push(written(text.slice(from, index)));
+      from = index;
+      if (words.length < MOST_AT_ONCE) continue;
+      yield words;
+      words = [];
     }
-    if (from < text.length) words.push(text.slice(from));
-    return words;
+    if (from < text.length) words.push(written(text.slice(from)));
+    yield words;
   };
 }
+
+/** Words that are handed over together. */
+const MOST_AT_ONCE = 1024;

@@ -5,6 +5,8 @@
  * caller says that the text comes from a chat template.
  */
 
+import type { Slices } from "./slices.ts";
+
 export interface EncodeOptions {
   /** Text such as "<|end|>" becomes its control token. For rendered templates; default false. */
   special?: boolean;
@@ -35,6 +37,8 @@ export interface Tokenizer {
   readonly addBos: boolean;
   /** Text to ids, without bos and eos. Lone surrogates are read as U+FFFD. */
   encode(text: string, options?: EncodeOptions): number[];
+  /** `encode` with places to pause, for texts of any length. */
+  slices(text: string, options?: EncodeOptions): Slices<number[]>;
   /** Ids to text. Ids without a text (padding of the matrix) give nothing; a negative one is an ArgumentError. */
   decode(ids: readonly number[], options?: DecodeOptions): string;
   /** The bytes that an id stands for, perhaps part of a character; none for control tokens unless `special`. */
@@ -93,5 +97,5 @@ export function unmark(marked: string): Unmarked {
 
 /** A template may write bos itself; a second one would be one too many. */
 export function withBos({ bosId, addBos }: Pick<Tokenizer, "bosId" | "addBos">, ids: number[]): number[] {
-  return addBos && bosId !== null && ids[0] !== bosId ? [bosId, ...ids] : ids;
+  return addBos && bosId !== null && ids[0] !== bosId ? [bosId].concat(ids) : ids;
 }

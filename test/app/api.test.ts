@@ -333,7 +333,7 @@ it("a device that fails is told by /health, until it generates again", async () 
     plan,
     activity,
     generate,
-    encode: model.encode.bind(model),
+    encodeInSlices: model.encodeInSlices.bind(model),
   };
   const watched = serving(losable as unknown as LanguageModel);
   expect((await watched.post(CHAT, { messages: MESSAGES })).status).toBe(500);

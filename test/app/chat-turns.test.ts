@@ -23,6 +23,10 @@ const tokenizer: Tokenizer = {
   bosId: null,
   addBos: false,
   encode: (text) => [...text].map(idOf),
+  // biome-ignore lint/correctness/useYield: short
+  *slices(text) {
+    return [...text].map(idOf);
+  },
   decode: (ids) => ids.map((id) => (id === END ? "" : String.fromCharCode(id - 1))).join(""),
   stream: () => ({ push: (id) => tokenizer.decode([id]), end: () => "" }),
   bytes: () => new Uint8Array(0),

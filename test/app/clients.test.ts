@@ -241,16 +241,8 @@ describe("an answer that is begun", () => {
     const generate: LanguageModel["generate"] = (prompt, options) => model.generate(prompt, options);
     const { chatTemplate, config, plan, activity } = model;
     const begin: LanguageModel["begin"] = (ids, text) => model.begin(ids, text);
-    const thinker = {
-      tokenizer,
-      chatTemplate,
-      config,
-      plan,
-      activity,
-      generate,
-      encode: () => opening,
-      begin,
-    };
+    const encodeInSlices = async () => opening;
+    const thinker = { tokenizer, chatTemplate, config, plan, activity, generate, encodeInSlices, begin };
     const thinking = serving(thinker as unknown as LanguageModel);
     const ask = async (content: string) => {
       const messages = [MESSAGES[1], { role: "assistant", content }];

@@ -22,7 +22,7 @@ const now = new Date("2026-01-02T03:04:05Z");
 
 describe("a conversation", () => {
   it("has documents in the system message until something was asked, later in front of the question", () => {
-    const talk = new Conversation("Be brief.", true);
+    const talk = new Conversation("Be brief.");
     talk.attach("One.");
     expect(talk.messages("Q1")).toEqual([
       { role: "system", content: "Be brief.\n\nOne." },
@@ -42,17 +42,8 @@ describe("a conversation", () => {
     expect(talk.messages("Q").map(({ content }) => content)).toEqual(["Be brief.", "Q"]);
   });
 
-  it("has the system message in front of the first question where the template has no place for one", () => {
-    const talk = new Conversation("Be brief.", false);
-    talk.attach("One.");
-    expect(talk.messages("Q1")).toEqual([{ role: "user", content: "Be brief.\n\nOne.\n\nQ1" }]);
-    talk.add("Q1", "A1", "");
-    expect(talk.messages("Q2").map(({ role }) => role)).toEqual(["user", "assistant", "user"]);
-    expect(talk.messages("Q2")[0].content).toBe("Be brief.\n\nOne.\n\nQ1");
-  });
-
   it("leaves it to the template what it sees of earlier thoughts: Qwen 3 and R1 show none", () => {
-    const talk = new Conversation(null, true);
+    const talk = new Conversation(null);
     talk.add("Q1", "A1", "A secret thought.");
     expect(talk.messages("Q2")[1]).toEqual({
       ...{ role: "assistant", content: "A1", reasoning_content: "A secret thought." },
@@ -72,7 +63,7 @@ describe("a conversation's text", () => {
   it("comes back as it was", () => {
     fc.assert(
       fc.property(fc.option(fc.string()), fc.array(turn), fc.string(), (system, turns, model) => {
-        const talk = new Conversation(system, true);
+        const talk = new Conversation(system);
         for (const { question, answer, thinking } of turns) talk.add(question, answer, thinking);
         expect(parseConversation(talk.toJson(model, now), "x")).toEqual({ model, system, turns });
       }),
@@ -180,7 +171,7 @@ describe("a conversation's file", () => {
   it("is only its user's, is replaced when it may be, and else is left alone", async () => {
     const path = join(folder, "a.json");
     const text = (answer: string) => {
-      const talk = new Conversation(null, true);
+      const talk = new Conversation(null);
       talk.add("Q", answer, "");
       return talk.toJson("needle", now);
     };

@@ -16,7 +16,7 @@ function open(limits: Partial<ThreadLimits>) {
   return grammars;
 }
 
-const LARGE = { states: 1e6, wide: 1e6 };
+const LARGE = { bytes: 1e6, states: 1e6, wide: 1e6 };
 /** Compiles for a second or two for each 10,000 classes. */
 const slow = (classes: number, name = ""): Grammar => ({
   text: `root ::= "${name}" ${"[^a] ".repeat(classes)}`,

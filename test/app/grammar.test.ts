@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { afterThinking, openableSections } from "../../src/app/grammar/after-thinking.ts";
+import { Counted } from "../../src/app/grammar/counted.ts";
 import type { OpenGrammar } from "../../src/app/grammar/grammars.ts";
 import { patternRule } from "../../src/app/grammar/pattern.ts";
 import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
@@ -123,9 +124,10 @@ describe("patterns", () => {
       .map((all) => all.map((parts) => parts.map(([one, more]) => one + more).join("")).join("|")),
   }));
 
+  const rule = () => "r";
   const isRefused = (pattern: string) => {
     try {
-      return patternRule(pattern, "p", () => "r") === "";
+      return patternRule(pattern, "p", rule, new Counted(rule)) === "";
     } catch {
       return true;
     }

@@ -136,6 +136,24 @@ describe("nibble inspect", () => {
     expect(await inspect(path)).toMatchObject({ problems: [], warnings: [] });
   });
 
+  it("warns of a chat template that cannot be used, and so does what loads it; text is continued all the same", async () => {
+    const path = join(folder, "template.gguf");
+    const templates = {
+      "{% if %}": /cannot be read: tokenizer\.chat_template: no Jinja template/,
+      "{{ raise_exception('never') }}": /fails on a plain question: .*never/,
+    };
+    for (const [source, words] of Object.entries(templates)) {
+      const keys = (all: KeyValue[]): KeyValue[] => [...all, ["tokenizer.chat_template", T.string, source]];
+      writeFileSync(path, tinyModel({ pieces: 6, keys }));
+      const warning = expect.stringMatching(words);
+      expect(await inspect(path)).toMatchObject({ problems: [], template: source, warnings: [warning] });
+      const { code, stderr } = await nibble(["run", path, "ab", "-n", "1", "--device", "cpu", "--raw"]);
+      expect([code, stderr]).toEqual([0, expect.stringMatching(/^nibble: warning: the chat template .*\n$/)]);
+      const asked = await nibble(["run", path, "ab", "-n", "1", "--device", "cpu"]);
+      expect([asked.code, asked.stderr.split("\n")[0]]).toEqual([1, expect.stringMatching(words)]);
+    }
+  });
+
   it("says in one line what is wrong with a file", async () => {
     const path = join(folder, "page.gguf");
     writeFileSync(path, "<!doctype html>");

@@ -7,16 +7,7 @@ import { toPrompt } from "../../src/app/input.ts";
 import { write } from "../../src/app/interrupt.ts";
 import { progress } from "../../src/app/progress.ts";
 import { printable } from "../../src/app/terminal.ts";
-import {
-  AbortedError,
-  type ChatMessage,
-  type ChatTemplate,
-  ContextError,
-  DeviceError,
-  MemoryError,
-  NibbleError,
-  UnsupportedError,
-} from "../../src/index.ts";
+import { AbortedError, ContextError, DeviceError, MemoryError, NibbleError } from "../../src/index.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -72,34 +63,18 @@ describe("exit code", () => {
 });
 
 describe("a document", () => {
-  const template = (render: (messages: readonly ChatMessage[]) => string): ChatTemplate => ({
-    source: "",
-    render,
-  });
   const input = { question: "Why?", document: "A story." };
 
-  it("is the system message where the template shows one", () => {
-    const shows = template((messages) => messages.map(({ content }) => content).join());
-    expect(toPrompt(input, shows, false)).toEqual([
+  it("is the system message of a conversation", () => {
+    expect(toPrompt(input, false)).toEqual([
       { role: "system", content: "A story." },
       { role: "user", content: "Why?" },
     ]);
   });
 
-  it("stands in front of the question where the template refuses or drops a system message", () => {
-    const refuses = template((messages) => {
-      if (messages[0].role === "system") throw new UnsupportedError("A system message");
-      return "";
-    });
-    const drops = template((messages) => messages.at(-1)!.content);
-    for (const found of [refuses, drops])
-      expect(toPrompt(input, found, false)).toEqual([{ role: "user", content: "A story.\n\nWhy?" }]);
-  });
-
-  it("is plain text without a template, and left out when there is none", () => {
-    expect(toPrompt(input, null, false)).toBe("A story.\n\nWhy?");
-    expect(toPrompt(input, template(String), true)).toBe("A story.\n\nWhy?");
-    expect(toPrompt({ question: "Why?", document: null }, template(String), false)).toBe("Why?");
+  it("stands in front of text that goes on, and is left out when there is none", () => {
+    expect(toPrompt(input, true)).toBe("A story.\n\nWhy?");
+    expect(toPrompt({ question: "Why?", document: null }, false)).toBe("Why?");
   });
 });
 

@@ -17,6 +17,13 @@ export async function scriptedModel(): Promise<LanguageModel> {
   const said = tokenizer.encode("The door is open. ");
   const options = { vocab: tokenizer.vocab, context: CONTEXT, chooses: true };
   const { scheduler } = scripted((position) => said[position % said.length], options);
+  // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
+  const encode = (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>
+    typeof prompt === "object" && "ids" in prompt
+      ? prompt.ids
+      : raw
+        ? encodePrompt(tokenizer, prompt)
+        : encodeChat(tokenizer, template, prompt, { ...variables });
   return {
     tokenizer,
     chatTemplate: template,
@@ -27,13 +34,8 @@ export async function scriptedModel(): Promise<LanguageModel> {
     },
     activity: { running: 0, waiting: 0 },
     cache: scheduler.cache,
-    // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
-    encode: (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>
-      typeof prompt === "object" && "ids" in prompt
-        ? prompt.ids
-        : raw
-          ? encodePrompt(tokenizer, prompt)
-          : encodeChat(tokenizer, template, prompt, { ...variables }),
+    encode,
+    encodeInSlices: async (...asked: Parameters<typeof encode>) => encode(...asked),
     generate: ({ ids }: { ids: number[] }, more: object) => {
       if (ids.length > CONTEXT) throw new ContextError(ids.length, CONTEXT);
       return new Generation(generateTokens(new Text(scheduler), tokenizer, ids, more));

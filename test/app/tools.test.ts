@@ -52,7 +52,7 @@ async function scripted(family: Family, said: string): Promise<Scripted> {
     config: { vocab: tokenizer.vocab },
     plan: { context: 100_000, parallel: 1 },
     activity: { running: 0, waiting: 0 },
-    encode: (messages: never, { template }: { template: RenderOptions }) =>
+    encodeInSlices: async (messages: never, { template }: { template: RenderOptions }) =>
       encodeChat(tokenizer, chatTemplate, messages, template),
     generate: ({ ids }: { ids: readonly number[] }) => {
       prompt = ids;

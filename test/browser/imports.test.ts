@@ -41,7 +41,7 @@ it("reaches the model, the engine and the GPU", () => {
 
 it("stays in the browser: no Node module, no package but the two for text", () => {
   const packages = [...graph.values()].flat().filter((specifier) => !specifier.startsWith("."));
-  expect([...new Set(packages)].sort()).toEqual(["@huggingface/jinja", "@huggingface/tokenizers"]);
+  expect([...new Set(packages)].sort()).toEqual(["@huggingface/jinja"]);
   const outside = [...graph.keys()].filter((file) =>
     /^\.\.|^app\/|^device\/wasm\/w|load\.ts$|dawn|file-source/.test(file),
   );

@@ -31,6 +31,7 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
     bosId: null,
     addBos: false,
     encode: none,
+    slices: none,
     decode: none,
     bytes: none,
     protect: none,

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { AnswerIds } from "../../src/format/answer-ids.ts";
+import { atOnce } from "../../src/format/slices.ts";
 import {
   type ChatMessage,
   chatTemplateFromConfig,
@@ -68,7 +69,7 @@ describe("an answer in a later conversation", () => {
   it("that was begun for the model is known with its beginning", async () => {
     const { answers, letters, encode } = await needle();
     const first = encode(user("Hi"));
-    const begun = answers.begin(first, "Hel");
+    const begun = atOnce(answers.begin(first, "Hel"));
     const ids = letters("lo there");
     answers.remember(begun, [...ids, END]);
     const second = encode(user("Hi"), said("Hello there"), user("Go on"));

@@ -4,10 +4,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   type ChatMessage,
+  type ChatTemplate,
   chatTemplateFromConfig,
   chatTemplateFromGguf,
   encodeChat,
   encodePrompt,
+  withDocument,
 } from "../../src/format/template.ts";
 import { tokenizerFromGguf } from "../../src/format/tokenizer-gguf.ts";
 import { goldenMetadata, goldenTokenizer, tinySentencePiece } from "./tokenizer-vocabularies.ts";
@@ -89,5 +91,40 @@ describe("a message that holds control tokens", () => {
         expect(ids).toEqual([1, 4, ...tokenizer.encode(text), 2, 5]);
       }),
     );
+  });
+});
+
+describe("a system message", () => {
+  const of = (chat_template: string) => chatTemplateFromConfig({}, chat_template)!;
+  const each = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}";
+  const shows = of(each);
+  const refuses = of(`{% if messages[0].role == "system" %}{{ raise_exception("no") }}{% endif %}${each}`);
+  const drops = of(each.replace("messages", "messages if m.role != 'system'"));
+  const conversation: ChatMessage[] = [
+    { role: "system", content: "Be brief." },
+    user("Q1"),
+    { role: "assistant", content: "A1" },
+    user("Q2"),
+  ];
+
+  it("stands where the template shows it, else in front of the first question, once for all ways to a prompt", async () => {
+    const tokenizer = await goldenTokenizer("needle");
+    const text = (template: ChatTemplate, messages: ChatMessage[]) =>
+      tokenizer.decode(encodeChat(tokenizer, template, messages));
+    const rest = "[assistant: A1][user: Q2]";
+    expect(text(shows, conversation)).toBe(`[system: Be brief.][user: Q1]${rest}`);
+    for (const template of [refuses, drops]) {
+      expect(text(template, conversation)).toBe(`[user: Be brief.\n\nQ1]${rest}`);
+      expect(text(template, withDocument("A story.")("Why?"))).toBe("[user: A story.\n\nWhy?]");
+      expect(text(template, conversation.slice(1))).toBe(`[user: Q1]${rest}`);
+    }
+    expect(() => text(refuses, conversation.slice(0, 1))).toThrow(/no/);
+  });
+
+  it("of the published Gemma 2, which refuses it", async () => {
+    const tokenizer = await goldenTokenizer("needle");
+    const gemma = template("google-gemma-2-2b-it", { bos_token: "<bos>" });
+    const ids = encodeChat(tokenizer, gemma, conversation);
+    expect(tokenizer.decode(ids)).toContain("<start_of_turn>user\nBe brief.\n\nQ1<end_of_turn>");
   });
 });

@@ -130,9 +130,11 @@ describe("templates that fail", () => {
   it("say why, once", () => {
     expect(() => of("{{ raise_exception('No system role') }}").render(hi)).toThrow(/No system role/);
     expect(() => of("{{ nothing.at.all() }}").render(hi)).toThrow(UnsupportedError);
-    expect(() => of("{% if %}")).toThrow(FormatError);
-    expect(() => of("{{ 'x' ")).toThrow(/tokenizer_config\.json: chat_template: no Jinja template/);
-    expect(() => of(`{{ ${"(".repeat(50_000)} }}`)).toThrow(FormatError);
+    expect(() => of("{% if %}").render(hi)).toThrow(FormatError);
+    expect(() => of("{{ 'x' ").render(hi)).toThrow(
+      /tokenizer_config\.json: chat_template: no Jinja template/,
+    );
+    expect(() => of(`{{ ${"(".repeat(50_000)} }}`).render(hi)).toThrow(FormatError);
   });
 
   const doubled = (start: string, times = 60) =>
@@ -215,14 +217,39 @@ describe("templates that fail", () => {
     expect(() => of(source.replace("60", "999999")).render(hi)).toThrow(/steps/);
   });
 
+  it("tell it before they are needed", () => {
+    const told = (chat_template: unknown) => of(chat_template).warnings;
+    expect(told("{{ messages[0].content }}")).toEqual([]);
+    expect(told("{% if %}")).toEqual([expect.stringMatching(/cannot be read: .*no Jinja template/)]);
+    expect(told("{% include 'x' %}")).toEqual([expect.stringMatching(/cannot be read: .*include/)]);
+    expect(told("{{ raise_exception('never') }}")).toEqual([
+      expect.stringMatching(/fails on a plain question: .*never/),
+    ]);
+    expect(told("{% if tools %}{{ x | magic }}{% if x is odder(1) %}{% endif %}{% endif %}")).toEqual([
+      expect.stringMatching(/names the filter 'magic'/),
+      expect.stringMatching(/names the test 'odder'/),
+    ]);
+    const tools = { name: "tool_use", template: "{{ x" };
+    const named = [{ name: "default", template: "plain" }, tools];
+    expect(told(named)).toEqual([expect.stringMatching(/cannot be read: .*tool_use/)]);
+    expect(of(named).render(hi)).toBe("plain");
+    expect(() => of(named).render(hi, { tools: [1] })).toThrow(FormatError);
+  });
+
+  it("of the publishers tell nothing", () => {
+    for (const file of Object.keys(golden.templates))
+      expect(of(readFileSync(new URL(file, folder), "utf8")).warnings).toEqual([]);
+  });
+
   it("say what they say without what a terminal would obey", () => {
     const render = () => of("{{ raise_exception('\x1b]0;PWN\x07 no') }}").render(hi);
     expect(render).toThrow(/chat_template: {2}\]0;PWN {2}no\)/);
   });
 
   it("are refused when they are too long or mostly blank", () => {
-    expect(() => of("x".repeat(2 ** 19 + 1))).toThrow(/524289 characters; allowed: at most 524288/);
-    expect(() => of(`a${" ".repeat(1025)}b`)).toThrow(/1025 blanks in a row; allowed: at most 1024/);
+    const render = (source: string) => () => of(source).render(hi);
+    expect(render("x".repeat(2 ** 19 + 1))).toThrow(/524289 characters; allowed: at most 524288/);
+    expect(render(`a${" ".repeat(1025)}b`)).toThrow(/1025 blanks in a row; allowed: at most 1024/);
   });
 
   it("give one error whatever they hold", () => {

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UnsupportedError } from "../../src/format/errors.ts";
-import { checkPattern } from "../../src/format/tokenizer-patterns.ts";
+import { linearPattern } from "../../src/format/tokenizer-patterns.ts";
+import { cutByPatterns } from "../../src/format/tokenizer-words.ts";
 
 const UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
 const LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
@@ -27,7 +28,298 @@ const PUBLISHED = {
 
 describe("patterns of publishers", () => {
   it.each(Object.entries(PUBLISHED))("%s", (_, pattern) => {
-    checkPattern(pattern, "test");
+    linearPattern(pattern, "test");
+  });
+});
+
+describe("Oniguruma's patterns cut as in the Rust library", () => {
+  const text =
+    "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0- \u0085\ufeff\u200d x\u2460'\u017fK'Sa\u4e2d\u3042\ud83d\ude00\n\u2028\r\nIt's 1234";
+  // Made by tokenizers 0.23.1: pre_tokenizers.Split(Regex(pattern), "isolated").
+  it.each<[string, string[]]>([
+    [
+      "\\w+",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0",
+        "- \u0085\ufeff\u200d ",
+        "x",
+        "\u2460'",
+        "\u017fK",
+        "'",
+        "Sa\u4e2d\u3042",
+        "\ud83d\ude00\n\u2028\r\n",
+        "It",
+        "'",
+        "s",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      "\\W+",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0",
+        "- \u0085\ufeff\u200d ",
+        "x",
+        "\u2460'",
+        "\u017fK",
+        "'",
+        "Sa\u4e2d\u3042",
+        "\ud83d\ude00\n\u2028\r\n",
+        "It",
+        "'",
+        "s",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      "[\\w]+",
+      [
+        "a\u00e9_\u0663\u2167",
+        "\u00b2\u00bd",
+        "\u0301\u00aag0",
+        "- \u0085\ufeff\u200d ",
+        "x",
+        "\u2460'",
+        "\u017fK",
+        "'",
+        "Sa\u4e2d\u3042",
+        "\ud83d\ude00\n\u2028\r\n",
+        "It",
+        "'",
+        "s",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      "[^\\w]",
+      [
+        "a\u00e9_\u0663\u2167",
+        "\u00b2",
+        "\u00bd",
+        "\u0301\u00aag0",
+        "-",
+        " ",
+        "\u0085",
+        "\ufeff",
+        "\u200d",
+        " ",
+        "x",
+        "\u2460",
+        "'",
+        "\u017fK",
+        "'",
+        "Sa\u4e2d\u3042",
+        "\ud83d\ude00",
+        "\n",
+        "\u2028",
+        "\r",
+        "\n",
+        "It",
+        "'",
+        "s",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      "\\d+|[\\D]",
+      [
+        "a",
+        "\u00e9",
+        "_",
+        "\u0663",
+        "\u2167",
+        "\u00b2",
+        "\u00bd",
+        "\u0301",
+        "\u00aa",
+        "g",
+        "0",
+        "-",
+        " ",
+        "\u0085",
+        "\ufeff",
+        "\u200d",
+        " ",
+        "x",
+        "\u2460",
+        "'",
+        "\u017f",
+        "K",
+        "'",
+        "S",
+        "a",
+        "\u4e2d",
+        "\u3042",
+        "\ud83d\ude00",
+        "\n",
+        "\u2028",
+        "\r",
+        "\n",
+        "I",
+        "t",
+        "'",
+        "s",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      "\\h+",
+      [
+        "a",
+        "\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag",
+        "0",
+        "- \u0085\ufeff\u200d x\u2460'\u017fK'S",
+        "a",
+        "\u4e2d\u3042\ud83d\ude00\n\u2028\r\nIt's ",
+        "1234",
+      ],
+    ],
+    [
+      "\\H",
+      [
+        "a",
+        "\u00e9",
+        "_",
+        "\u0663",
+        "\u2167",
+        "\u00b2",
+        "\u00bd",
+        "\u0301",
+        "\u00aa",
+        "g",
+        "0",
+        "-",
+        " ",
+        "\u0085",
+        "\ufeff",
+        "\u200d",
+        " ",
+        "x",
+        "\u2460",
+        "'",
+        "\u017f",
+        "K",
+        "'",
+        "S",
+        "a",
+        "\u4e2d",
+        "\u3042",
+        "\ud83d\ude00",
+        "\n",
+        "\u2028",
+        "\r",
+        "\n",
+        "I",
+        "t",
+        "'",
+        "s",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      "[\\h\\-]+|\\-",
+      [
+        "a",
+        "\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag",
+        "0-",
+        " \u0085\ufeff\u200d x\u2460'\u017fK'S",
+        "a",
+        "\u4e2d\u3042\ud83d\ude00\n\u2028\r\nIt's ",
+        "1234",
+      ],
+    ],
+    [
+      "\\s+|[\\s]",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0-",
+        " \u0085",
+        "\ufeff\u200d",
+        " ",
+        "x\u2460'\u017fK'Sa\u4e2d\u3042\ud83d\ude00",
+        "\n\u2028\r\n",
+        "It's",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      "\\S+",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0-",
+        " \u0085",
+        "\ufeff\u200d",
+        " ",
+        "x\u2460'\u017fK'Sa\u4e2d\u3042\ud83d\ude00",
+        "\n\u2028\r\n",
+        "It's",
+        " ",
+        "1234",
+      ],
+    ],
+    [
+      ".+|\\/",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0- \u0085\ufeff\u200d x\u2460'\u017fK'Sa\u4e2d\u3042\ud83d\ude00",
+        "\n",
+        "\u2028\r",
+        "\n",
+        "It's 1234",
+      ],
+    ],
+    [
+      "(?i:'s|k)",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0- \u0085\ufeff\u200d x\u2460",
+        "'\u017f",
+        "K",
+        "'S",
+        "a\u4e2d\u3042\ud83d\ude00\n\u2028\r\nIt",
+        "'s",
+        " 1234",
+      ],
+    ],
+    [
+      "\\p{Han}|[\\p{Hiragana}!]+",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0- \u0085\ufeff\u200d x\u2460'\u017fK'Sa",
+        "\u4e2d",
+        "\u3042",
+        "\ud83d\ude00\n\u2028\r\nIt's 1234",
+      ],
+    ],
+    [
+      "\\x41|\\x61|\u00e9",
+      [
+        "a",
+        "\u00e9",
+        "_\u0663\u2167\u00b2\u00bd\u0301\u00aag0- \u0085\ufeff\u200d x\u2460'\u017fK'S",
+        "a",
+        "\u4e2d\u3042\ud83d\ude00\n\u2028\r\nIt's 1234",
+      ],
+    ],
+    [
+      "[^\\S\\r\\n]+",
+      [
+        "a\u00e9_\u0663\u2167\u00b2\u00bd\u0301\u00aag0-",
+        " \u0085",
+        "\ufeff\u200d",
+        " ",
+        "x\u2460'\u017fK'Sa\u4e2d\u3042\ud83d\ude00\n",
+        "\u2028",
+        "\r\nIt's",
+        " ",
+        "1234",
+      ],
+    ],
+  ])("%s", (pattern, words) => {
+    const ours = linearPattern(pattern, "test");
+    expect([...cutByPatterns([ours])(text)].flat()).toEqual(words);
   });
 });
 
@@ -55,7 +347,7 @@ describe("patterns that may go back without end", () => {
     ["an open group", "(a"],
     ["too many characters", "a".repeat(4097)],
   ])("%s", (_, pattern) => {
-    expect(() => checkPattern(pattern, "test")).toThrow(UnsupportedError);
+    expect(() => linearPattern(pattern, "test")).toThrow(UnsupportedError);
   });
 
   it("what passes takes time in proportion to the text", () => {
@@ -68,7 +360,7 @@ describe("patterns that may go back without end", () => {
       fc.property(fc.array(alternative, { minLength: 1, maxLength: 3 }), (alternatives) => {
         const pattern = alternatives.map((items) => items.map((parts) => parts.join("")).join("")).join("|");
         try {
-          checkPattern(pattern, "test");
+          linearPattern(pattern, "test");
         } catch {
           return;
         }

@@ -91,11 +91,9 @@ describe("SentencePiece joins", () => {
 
 describe("fixed texts", () => {
   const split = (texts: FixedTexts, text: string) => {
-    const found: (string | number)[] = [];
     const none = new FixedTexts([], "test");
-    const sections = { token: (id: number) => found.push(id), text: (part: string) => found.push(part) };
-    splitTexts(unmark(text), { all: texts, plain: none }, sections);
-    return found;
+    const found = splitTexts(unmark(text), { all: texts, plain: none });
+    return Array.from(found, (part) => (typeof part === "string" ? part : part.id));
   };
 
   it("prefers the leftmost, then the longest", () => {

@@ -10,7 +10,6 @@ import {
   type LanguageModel,
   load,
   NibbleError,
-  takesSystem,
 } from "../../src/browser.ts";
 import type { Doing } from "./worker.ts";
 
@@ -51,8 +50,7 @@ export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens },
   const model = current();
   const { chatTemplate } = model;
   const raw = chatTemplate === null;
-  const isFolded = messages[0].role === "system" && (raw || !takesSystem(chatTemplate));
-  const asked = isFolded ? withoutSystem(messages) : messages;
+  const asked = raw && messages[0].role === "system" ? withoutSystem(messages) : messages;
   // Without a template there are no turns: the last message is text that goes on.
   const ids = raw ? model.encode(asked.at(-1)?.content ?? "", { raw }) : model.encode(asked);
   const probe = [{ role: "user", content: "question" }];

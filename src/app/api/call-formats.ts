@@ -100,8 +100,10 @@ function askTemplate(template: ChatTemplate): CallFormat | null {
   const call = { id: "call00000", type: "function", function: { name: PROBE, arguments: { a: "b" } } };
   const called = { role: "assistant", content: "", tool_calls: [call] };
   try {
-    if (!template.render([user], { tools: [tool] }).includes(PROBE)) return null;
-    const text = template.render([user, called]);
+    const tools = [tool];
+    if (!template.render([user], { tools }).includes(PROBE)) return null;
+    // With the tools, for which some checkpoints have a template of their own.
+    const text = template.render([user, called], { tools });
     return FORMATS.find(({ written }) => written.test(text)) ?? null;
   } catch (error) {
     if (error instanceof UnsupportedError) return null;

@@ -34,9 +34,11 @@ interface Ending {
 export async function chat(served: Served, request: Request): Promise<Response> {
   const asked = readChat(await readBody(request, served, CHAT), served);
   const { begun } = asked;
-  const promptIds = encode(served, asked.messages, { template: asked.template });
+  const { signal } = request;
+  const promptIds = await encode(served, asked.messages, { template: asked.template, signal });
   const { tokenizer, chatTemplate } = served.model;
-  const ids = begun === "" ? promptIds : fitting(served, served.model.begin(promptIds, begun));
+  const ids =
+    begun === "" ? promptIds : fitting(served, await served.model.begin(promptIds, begun, { signal }));
   // What the template's last words have opened.
   const promptEnd = tokenizer.decode(promptIds.slice(-16), { special: true });
   const opened = openedSection(promptEnd);

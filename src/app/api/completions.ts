@@ -22,7 +22,7 @@ export async function completions(served: Served, request: Request): Promise<Res
     logprobs: readCompletionLogprobs(fields),
   };
   const { stream, includeUsage, liveUsage } = readStreaming(fields);
-  const ids = encode(served, prompt, { raw: true });
+  const ids = await encode(served, prompt, { raw: true, signal: request.signal });
   const format = readFormat(fields);
   const grammar = format && (await openFormat(served, request, format));
   const run = admit(served, request, ids, { ...generate, raw: true }, grammar);

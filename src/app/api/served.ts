@@ -53,9 +53,13 @@ export function checkModel(fields: Fields, { names }: Served): void {
   );
 }
 
-/** The prompt's ids. ContextError when they do not fit. */
-export function encode(served: Served, prompt: Prompt, options?: PromptOptions): number[] {
-  return fitting(served, served.model.encode(prompt, options));
+/** The prompt's ids; other clients are answered meanwhile. ContextError when they do not fit. */
+export async function encode(
+  served: Served,
+  prompt: Prompt,
+  options: PromptOptions & { signal: AbortSignal },
+): Promise<number[]> {
+  return fitting(served, await served.model.encodeInSlices(prompt, options));
 }
 
 /** The same ids. ContextError when they do not fit. */

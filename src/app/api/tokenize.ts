@@ -2,6 +2,7 @@
  * POST /tokenize, as llama.cpp's server has it: the tokens of a text, for who wants to know whether a document fits before
  * asking about it.
  */
+import { inSlices } from "../../index.ts";
 import { readBody } from "./body.ts";
 import { TOKENIZE } from "./known-fields.ts";
 import type { Served } from "./served.ts";
@@ -10,7 +11,8 @@ export async function tokenize(served: Served, request: Request): Promise<Respon
   const fields = await readBody(request, served, TOKENIZE);
   const special = fields.boolean("parse_special") ?? true;
   const { tokenizer } = served.model;
-  const tokens = tokenizer.encode(fields.requiredText("content"), { special });
+  const text = fields.requiredText("content");
+  const tokens = await inSlices(tokenizer.slices(text, { special }), "reading the text", request.signal);
   const isBegun = fields.boolean("add_special") && tokenizer.addBos && tokenizer.bosId !== tokens[0];
   return Response.json({ tokens: isBegun ? [tokenizer.bosId, ...tokens] : tokens });
 }

@@ -3,6 +3,7 @@
  * becomes a literal of a rule. Escapes of surrogates are left out, so that an escape is one character.
  */
 import { PLAIN } from "./characters.ts";
+import type { Characters } from "./counted.ts";
 
 export const BLANK = "[ \\n\\t]*";
 export const JSON_RULES = `
@@ -13,7 +14,6 @@ array ::= "[" ${BLANK} (value (${BLANK} "," ${BLANK} value)*)? ${BLANK} "]"
 string ::= "\\"" text
 text ::= "\\"" | ${PLAIN} text | "\\\\" escape text
 plain ::= "\\"" | ${PLAIN} plain
-char ::= ${PLAIN} | "\\\\" escape
 escape ::= ["\\\\/bfnrt] | "u" ([0-9A-Ca-cE-Fe-f] hex | [Dd] [0-7]) hex hex
 hex ::= [0-9A-Fa-f]
 number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? ([eE] [+\\-]? [0-9]+)?
@@ -38,6 +38,14 @@ const FORMATS = new Map([
 export function formatRule(format: string | undefined): string | undefined {
   return format === undefined ? undefined : FORMATS.get(format);
 }
+
+/** The characters of a string, up to its second quote. */
+export const CHARACTERS: Characters = {
+  one: [PLAIN, '"\\\\" escape'],
+  other: '"\\""',
+  many: "text",
+  end: '"\\""',
+};
 
 /** A text as a literal. */
 export function literal(text: string): string {

@@ -6,14 +6,17 @@
  */
 import { unsupported } from "../api/errors.ts";
 import { type Range, rangeClass } from "./characters.ts";
+import type { Counted } from "./counted.ts";
 import { literal } from "./json-rules.ts";
-import { type AddRule, MANY, repeated } from "./repeats.ts";
+import { type AddRule, repeated } from "./repeats.ts";
 
 const LONGEST = 1000;
 const DEEPEST = 40;
 const MOST_TIMES = 1000;
 /** Long repetitions of a varying number of times: a text may be cut into several in many ways, and all are followed. */
 const MOST_VARYING = 4;
+/** More times than that are worth a rule for what is repeated. */
+const MANY = 16;
 
 interface Times {
   readonly low: number;
@@ -34,23 +37,25 @@ const CLASSES: Readonly<Record<string, readonly Range[]>> = {
 const CONTROLS: Readonly<Record<string, number>> = { n: 10, t: 9, r: 13, f: 12, v: 11 };
 
 /** An expression. Throws ApiError 400 for what is not kept, with the place of the schema. */
-export function patternRule(pattern: string, place: string, rule: AddRule): string {
-  return new PatternReader(pattern, place, rule).expression();
+export function patternRule(pattern: string, place: string, rule: AddRule, counted: Counted): string {
+  return new PatternReader(pattern, place, rule, counted).expression();
 }
 
 class PatternReader {
   readonly #text: readonly string[];
   readonly #place: string;
   readonly #rule: AddRule;
+  readonly #counted: Counted;
   #at = 0;
   /** Repetitions without end, or of several times, that were read so far. */
   #repeats = 0;
   #varying = 0;
 
-  constructor(pattern: string, place: string, rule: AddRule) {
+  constructor(pattern: string, place: string, rule: AddRule, counted: Counted) {
     this.#text = [...pattern];
     this.#place = place;
     this.#rule = rule;
+    this.#counted = counted;
     if (this.#text.length > LONGEST) throw this.#refuse(`of ${this.#text.length} characters`);
   }
 
@@ -160,7 +165,9 @@ class PatternReader {
     if (high !== null && high - low > MANY && ++this.#varying > MOST_VARYING)
       throw this.#refuse(`with more than ${MOST_VARYING} repetitions of 0 to more than ${MANY} times`);
     if (Math.max(low, high ?? 0) <= MANY) return repeated(part, low, high, this.#rule);
-    return repeated(this.#rule(`${part} nothing`), low, high, this.#rule);
+    if (!part.startsWith("[")) return repeated(this.#rule(`${part} nothing`), low, high, this.#rule);
+    const other = part.startsWith("[^") ? part.replace("^", "") : part.replace("[", "[^");
+    return this.#counted.expression({ one: [part], other, many: `${part}*`, end: "" }, low, high);
   }
 
   /** *, +, ?, {m}, {m,}, {m,n}; null: none. */

@@ -7,21 +7,29 @@
 /** Adds a rule and gives its name. */
 export type AddRule = (body: string) => string;
 
-/** More than that are worth a rule for what is repeated. */
-export const MANY = 16;
 const HUNDRED = 100;
 export const MOST_TIMES = HUNDRED ** 3;
 
+/** What follows a repetition: one that has all its times, or fewer. */
+interface Ends {
+  readonly full: string;
+  readonly less: string;
+}
+
 /** `item`, a name or a group, low to high times, high null without end. At most MOST_TIMES. */
 export function repeated(item: string, low: number, high: number | null, rule: AddRule): string {
-  const parts = new Repetition(item, rule);
-  const rest = high === null ? `${item}*` : parts.upTo(high - low);
-  return low === 0 ? rest : `${parts.times(low)} ${rest}`;
+  const rest = high === null ? `${item}*` : upTo(item, high - low, rule);
+  return low === 0 ? rest : `${times(item, low, rule)} ${rest}`;
 }
 
 /** `item` a number of times. */
 export function times(item: string, count: number, rule: AddRule): string {
   return new Repetition(item, rule).times(count);
+}
+
+/** `item` up to so many times. */
+export function upTo(item: string, count: number, rule: AddRule, ends?: Ends): string {
+  return new Repetition(item, rule).upTo(count, ends);
 }
 
 class Repetition {
@@ -36,6 +44,7 @@ class Repetition {
   }
 
   times(count: number): string {
+    if (count === 0) return '""';
     if (count === 1) return this.#item;
     const unit = unitOf(count);
     if (unit === 1) return `${this.#item}{${count}}`;
@@ -44,14 +53,16 @@ class Repetition {
   }
 
   /** Whether a unit is full is known from what follows, so only two ways are followed at a time. */
-  upTo(count: number): string {
-    if (count === 0) return '""';
-    if (count === 1) return `${this.#item}?`;
+  upTo(count: number, ends?: Ends): string {
+    if (count === 0) return ends?.full ?? '""';
     const unit = unitOf(count);
-    if (unit === 1) return `${this.#item}{0,${count}}`;
+    if (unit === 1) {
+      if (ends) return `(${this.times(count)} ${ends.full} | ${this.upTo(count - 1)} ${ends.less})`;
+      return count === 1 ? `${this.#item}?` : `${this.#item}{0,${count}}`;
+    }
     const full = this.#unit(unit);
-    const less = this.#rule(this.upTo(unit - 1));
-    let rest = this.#rule(this.upTo(count % unit));
+    const less = this.#rule(`${this.upTo(unit - 1)} ${ends?.less ?? ""}`);
+    let rest = this.#rule(this.upTo(count % unit, ends));
     for (let units = Math.floor(count / unit); units > 0; units--)
       rest = this.#rule(`${full} ${rest} | ${less}`);
     return rest;

@@ -6,7 +6,8 @@
  */
 import { badValue } from "../api/errors.ts";
 import { Fields, shown } from "../api/fields.ts";
-import { BLANK, formatRule, JSON_RULES, literal } from "./json-rules.ts";
+import { Counted } from "./counted.ts";
+import { BLANK, CHARACTERS, formatRule, JSON_RULES, literal } from "./json-rules.ts";
 import {
   ALONE,
   checkKeywords,
@@ -21,7 +22,7 @@ import { stringExcept } from "./other-names.ts";
 import { patternRule } from "./pattern.ts";
 import { pointerPath, valueAt } from "./pointer.ts";
 import { LEAST_BOUND, MOST_BOUND, rangeRule } from "./ranges.ts";
-import { MOST_TIMES, repeated, times } from "./repeats.ts";
+import { MOST_TIMES, repeated } from "./repeats.ts";
 import { Size } from "./size.ts";
 
 const MOST_CHARACTERS = 100_000;
@@ -55,6 +56,8 @@ interface Definition {
 
 class Converter {
   readonly #rules: string[] = [];
+  /** By what they are. */
+  readonly #names = new Map<string, string>();
   readonly #definitions = new Map<string, Definition>();
   /** Definitions that are nothing but another one, by their names. */
   readonly #aliases = new Map<string, string>();
@@ -62,6 +65,7 @@ class Converter {
   readonly #place: string;
   readonly #isStrict: boolean;
   readonly #size: Size;
+  readonly #counted: Counted;
   #schemas = 0;
 
   constructor(root: Fields, place: string, isStrict: boolean, size: Size) {
@@ -69,6 +73,7 @@ class Converter {
     this.#place = place;
     this.#isStrict = isStrict;
     this.#size = size;
+    this.#counted = new Counted(this.#rule);
   }
 
   grammar(): string {
@@ -83,8 +88,12 @@ class Converter {
     return `root ::= ${root}\n${this.#rules.join("\n")}${JSON_RULES}`;
   }
 
+  /** The name of a rule; rules that are equal are one. */
   #rule = (body: string): string => {
+    const known = this.#names.get(body);
+    if (known !== undefined) return known;
     const name = `r${this.#rules.length}`;
+    this.#names.set(body, name);
     this.#add(name, body);
     return name;
   };
@@ -106,11 +115,10 @@ class Converter {
       refuseBeside(fields, alone, narrowing, ["type"]);
       if (alone === "$ref") return this.#reference(fields.requiredText("$ref"), fields, types);
       const choices = this.#listOf(fields, alone, alone === "allOf" ? 1 : MOST_CHOICES);
-      return this.#rule(
-        choices
-          .map((choice, at) => this.#convert(choice, fields.place(`${alone}[${at}]`), depth + 1, types))
-          .join(" | "),
+      const rules = choices.map((choice, at) =>
+        this.#convert(choice, fields.place(`${alone}[${at}]`), depth + 1, types),
       );
+      return this.#rule([...new Set(rules)].join(" | "));
     }
     const value = ["enum", "const"].find((key) => narrowing.includes(key));
     if (value !== undefined) return this.#values(fields, value, narrowing, types);
@@ -132,7 +140,8 @@ class Converter {
     const values = all.filter((value) => isOfTypes(value, types));
     if (values.length === 0)
       throw badValue(fields.place(keyword), "of no type that is left", `values of ${types?.join(", ")}`);
-    return this.#rule(values.map((value) => literal(JSON.stringify(value))).join(" | "));
+    const texts = new Set(values.map((value) => literal(JSON.stringify(value))));
+    return this.#rule([...texts].join(" | "));
   }
 
   #typed(type: TypeName, fields: Fields, depth: number): string {
@@ -162,18 +171,19 @@ class Converter {
               this.#convert(others, fields.place("additionalProperties"), depth + 1),
             ),
           );
-    // From the last property to the first: what may follow when something stands in front, and when nothing does.
-    let after = other === null ? '""' : this.#rule(`(${BLANK} "," ${BLANK} ${other})*`);
-    let first = other === null ? '""' : this.#rule(`"" | ${other} ${after}`);
+    const comma = `${BLANK} "," ${BLANK}`;
+    // From the last property to the first: one at least of those from here on, and whether there may be none.
+    let some = other === null ? null : this.#rule(`${other} (${comma} ${other})*`);
+    let mayBeNone = true;
     for (const name of names.reverse()) {
       const value = this.#convert(properties!.record[name], properties!.place(name), depth + 1);
-      const named = this.#rule(member(literal(JSON.stringify(name)), value));
+      const after = some === null ? "" : mayBeNone ? `(${comma} ${some})?` : `${comma} ${some}`;
+      const from = `${member(literal(JSON.stringify(name)), value)} ${after}`;
       const isNeeded = required.has(name);
-      first = this.#rule(isNeeded ? `${named} ${after}` : `${named} ${after} | ${first}`);
-      const next = `${BLANK} "," ${BLANK} ${named} ${after}`;
-      after = this.#rule(isNeeded ? next : `${next} | ${after}`);
+      some = this.#rule(some === null || isNeeded ? from : `${from} | ${some}`);
+      mayBeNone &&= !isNeeded;
     }
-    return this.#rule(`"{" ${BLANK} ${first} ${BLANK} "}"`);
+    return this.#rule(`"{" ${BLANK} ${some === null ? "" : mayBeNone ? `(${some})?` : some} ${BLANK} "}"`);
   }
 
   #array(fields: Fields, depth: number): string {
@@ -214,13 +224,14 @@ class Converter {
     if (pattern !== undefined && (isCounted || format !== undefined))
       throw notKept(fields.place("pattern"), "beside minLength, maxLength or format");
     if (pattern !== undefined)
-      return this.#rule(`"\\"" ${patternRule(pattern, fields.place("pattern"), this.#rule)} "\\""`);
+      return this.#rule(
+        `"\\"" ${patternRule(pattern, fields.place("pattern"), this.#rule, this.#counted)} "\\""`,
+      );
     if (format !== undefined && isCounted)
       throw notKept(fields.place("format"), "beside minLength or maxLength");
     if (format !== undefined) return this.#rule(`"\\"" ${format} "\\""`);
     if (!isCounted) return "string";
-    if (high === null) return this.#rule(`"\\"" ${times("char", low, this.#rule)} text`);
-    return this.#rule(`"\\"" ${repeated("char", low, high, this.#rule)} "\\""`);
+    return this.#rule(`"\\"" ${this.#counted.expression(CHARACTERS, low, high)}`);
   }
 
   #number(fields: Fields, type: "integer" | "number"): string {

@@ -1,30 +1,36 @@
 /** How large a grammar may become, counted while it is written, so that nothing is compiled that is too large. */
-import { badValue } from "../api/errors.ts";
-import { plus, type Weight, weightOf } from "./weight.ts";
+import { ApiError } from "../api/errors.ts";
+import { NOTHING, plus, type Weight, weightOf } from "./weight.ts";
 
-/** 2,000 properties have about 40,000 states. */
-const MOST_STATES = 60_000;
-const MOST_WIDE = 600;
-const MOST_CHARACTERS = 1_000_000;
+/** Of all rules that are compiled together: 2,000 properties have about half of it. */
+const MOST = {
+  characters: 500_000,
+  bytes: 100_000,
+  states: 30_000,
+  wide: 400,
+};
 
 export class Size {
-  weight: Weight = { states: 0, wide: 0 };
+  weight: Weight = NOTHING;
   #characters = 0;
 
-  /** body: of a rule. ApiError 400 when all rules so far are too large. */
+  /** body: of a rule. ApiError 400 when the rules so far are too large. */
   add(body: string, place: string): void {
     this.#characters += body.length;
     this.weight = plus(this.weight, weightOf(body), 1);
-    const bound = (found: number, most: number, what: string) => {
-      if (found <= most) return;
-      throw badValue(
-        place,
-        `too large: its grammar has more than ${most} ${what}`,
-        "fewer properties, choices, repetitions and shorter names",
-      );
-    };
-    bound(this.#characters, MOST_CHARACTERS, "characters");
-    bound(this.weight.states, MOST_STATES, "states");
-    bound(this.weight.wide, MOST_WIDE, "states of wide classes");
+    const { bytes, states, wide } = this.weight;
+    this.#bound(place, this.#characters, MOST.characters, "characters of rules");
+    this.#bound(place, bytes, MOST.bytes, "bytes of names and values");
+    this.#bound(place, states, MOST.states, "states");
+    this.#bound(place, wide, MOST.wide, "states for most of the vocabulary");
+  }
+
+  #bound(place: string, found: number, most: number, what: string): void {
+    if (found <= most) return;
+    throw new ApiError(
+      400,
+      `${place} becomes a grammar of ${found} ${what} or more; allowed: up to ${most}. Fewer properties, choices, patterns and repetitions help`,
+      { param: place },
+    );
   }
 }

@@ -1,61 +1,117 @@
 /**
- * What a grammar costs before it is compiled. XGrammar makes a state of each byte of a literal and of each class, once
- * for each time that a part is repeated, and for each state it goes through the vocabulary: through few tokens for a
- * literal or a class of few characters, through most of them for a class of many.
+ * What a grammar costs before it is compiled. XGrammar makes a state of each byte of a literal, of each class and each
+ * rule that is named, once for each time that a part is repeated, and tries tokens at each state: few for a literal or a
+ * class of few characters, most of the vocabulary for a class of many, and at a look-ahead to the end of each token.
  */
 export interface Weight {
-  /** All states. */
+  /** Of literals. */
+  readonly bytes: number;
   readonly states: number;
-  /** Of these, those that most of the vocabulary is tried at. */
+  /** States that most of the vocabulary is tried at. */
   readonly wide: number;
 }
+
+export const NOTHING: Weight = { bytes: 0, states: 0, wide: 0 };
 
 /** Classes of so many characters of ASCII count as wide: 10 digits do not, letters do. */
 const WIDE = 16;
 
-/**
- * About how long it takes to compile, with a vocabulary of so many tokens. Measured with those of needle (4,096), Qwen 2
- * (151,936) and Gemma 4 (262,144) on two cores of a shared machine, 2026-11-28, XGrammar 0.1.27 in WASM.
- */
-export function msOf({ states, wide }: Weight, vocab: number): number {
-  return states * (0.03 + vocab * 1e-6) + wide * vocab * 5e-4;
-}
+/** What a look-ahead counts for. */
+const LOOK_AHEAD: Weight = { bytes: 0, states: 0, wide: 4 };
 
-const TOKEN = /"((?:[^"\\]|\\x..|\\.)*)"|\[((?:[^\]\\]|\\.)*)\]|([()])|\{(\d*)(?:,(\d*))?\}|\+|[\w]+/g;
+/**
+ * About how long it takes to compile, with a vocabulary of so many tokens. Measured with those of needle (4,096) and
+ * Qwen 2 (151,936): CPU time on two cores of a shared machine, 2026-11-28, XGrammar 0.1.27 in WASM.
+ */
+export function msOf({ bytes, states, wide }: Weight, vocab: number): number {
+  return bytes * 0.01 + states * (0.02 + vocab * 7e-7) + wide * vocab * 3e-4;
+}
 
 /** Of the right-hand side of a rule; rules that it names are not counted. Linear in its length. */
 export function weightOf(body: string): Weight {
-  const open: Weight[] = [];
-  let sum: Weight = { states: 0, wide: 0 };
-  /** What a repetition that follows repeats. */
-  let last: Weight = { states: 0, wide: 0 };
-  const add = (weight: Weight) => {
-    last = weight;
-    sum = plus(sum, weight, 1);
-  };
-  for (const [token, text, characters, bracket, low, high] of body.matchAll(TOKEN)) {
-    if (text !== undefined) add({ states: bytesOf(text.replace(/\\x..|\\./g, "c")), wide: 0 });
-    else if (characters !== undefined) add({ states: 1, wide: widthOf(characters) < WIDE ? 0 : 1 });
-    else if (bracket === "(") {
-      open.push(sum);
-      sum = { states: 0, wide: 0 };
-    } else if (bracket === ")") {
-      last = sum;
-      sum = plus(open.pop() ?? sum, last, 1);
-    } else if (low !== undefined) sum = plus(sum, last, Math.max(Number(low), Number(high ?? 0)) - 1);
-    else if (token === "+") sum = plus(sum, last, 1);
-    else add({ states: 1, wide: 0 });
-  }
-  return sum;
+  return new Scale(body).weight();
 }
 
-function bytesOf(text: string): number {
-  return new TextEncoder().encode(text).length;
+/** Goes through a rule once, character by character: rules are many, and the server waits. */
+class Scale {
+  readonly #body: string;
+  #at = 0;
+
+  constructor(body: string) {
+    this.#body = body;
+  }
+
+  /** To the bracket that closes, or to the end. */
+  weight(): Weight {
+    const body = this.#body;
+    let sum = NOTHING;
+    /** What a repetition that follows repeats. */
+    let last = NOTHING;
+    const add = (weight: Weight) => {
+      last = weight;
+      sum = plus(sum, weight, 1);
+    };
+    while (this.#at < body.length) {
+      const c = body[this.#at++];
+      if (c === '"') add({ ...NOTHING, bytes: this.#literal() });
+      else if (c === "[") add(this.#class());
+      else if (c === "(") {
+        if (body[this.#at] === "=") sum = plus(sum, LOOK_AHEAD, 1);
+        add(this.weight());
+      } else if (c === ")") return sum;
+      else if (c === "{") sum = plus(sum, last, this.#times() - 1);
+      else if (c === "+") sum = plus(sum, last, 1);
+      else if (isLetter(c)) {
+        while (this.#at < body.length && isLetter(body[this.#at])) this.#at++;
+        add(ONE);
+      }
+    }
+    return sum;
+  }
+
+  /** Its bytes. */
+  #literal(): number {
+    let bytes = 0;
+    for (; this.#at < this.#body.length; this.#at++) {
+      const c = this.#body[this.#at];
+      if (c === '"') break;
+      if (c === "\\") this.#at += this.#body[this.#at + 1] === "x" ? 3 : 1;
+      // Half of a surrogate pair is half of four bytes.
+      bytes += c < "\x80" ? 1 : c < "\u0800" || (c >= "\ud800" && c < "\ue000") ? 2 : 3;
+    }
+    this.#at++;
+    return bytes;
+  }
+
+  #class(): Weight {
+    const from = this.#at;
+    while (this.#at < this.#body.length && this.#body[this.#at] !== "]")
+      this.#at += this.#body[this.#at] === "\\" ? 2 : 1;
+    const characters = this.#body.slice(from, this.#at++);
+    return widthOf(characters) < WIDE ? ONE : ONE_WIDE;
+  }
+
+  /** The most of {m}, {m,}, {m,n}. */
+  #times(): number {
+    const end = this.#body.indexOf("}", this.#at);
+    const [low, high] = this.#body.slice(this.#at, end).split(",").map(Number);
+    this.#at = end + 1;
+    return Math.max(low, high ?? 0);
+  }
+}
+
+const ONE: Weight = { ...NOTHING, states: 1 };
+const ONE_WIDE: Weight = { ...NOTHING, states: 1, wide: 1 };
+
+function isLetter(c: string): boolean {
+  return (c >= "a" && c <= "z") || (c >= "0" && c <= "9");
 }
 
 /** How many characters of ASCII a class has; of one that is negated, all. */
 function widthOf(characters: string): number {
   if (characters.startsWith("^")) return 128;
+  // Of a few single ones.
+  if (characters.length < WIDE && !characters.includes("-")) return characters.length;
   const point = (written: string) =>
     written.startsWith("\\x") ? Number.parseInt(written.slice(2), 16) : (written.codePointAt(0) ?? 0);
   let width = 0;
@@ -65,5 +121,9 @@ function widthOf(characters: string): number {
 }
 
 export function plus(a: Weight, b: Weight, times: number): Weight {
-  return { states: a.states + times * b.states, wide: a.wide + times * b.wide };
+  return {
+    bytes: a.bytes + times * b.bytes,
+    states: a.states + times * b.states,
+    wide: a.wide + times * b.wide,
+  };
 }

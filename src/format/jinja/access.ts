@@ -11,6 +11,7 @@ import {
   Dict,
   elementsOf,
   hasPairs,
+  isHashable,
   iterate,
   TemplateError,
   Thing,
@@ -40,8 +41,9 @@ export function items(dict: Dict, meter: Meter): Value[] {
   return Array.from(dict.entries(), (entry) => new Tuple(entry));
 }
 
-/** What the sandbox of Hugging Face keeps from templates. */
-const CHANGING = /^(?:append|clear|extend|insert|pop|popitem|remove|reverse|setdefault|sort|update|__\w+)$/;
+/** Methods that the sandbox of Hugging Face keeps from templates, for they would change a value. */
+const CHANGING_DICTS = /^(?:clear|pop|popitem|setdefault|update)$/;
+const CHANGING_LISTS = /^(?:append|clear|extend|insert|pop|remove|reverse|sort)$/;
 
 function methodOf(object: Value, name: string, meter: Meter): Value | undefined {
   const bound = <Self extends Value>(methods: Readonly<Record<string, Method<Self>>>, self: Self) =>
@@ -61,9 +63,9 @@ function methodOf(object: Value, name: string, meter: Meter): Value | undefined 
 }
 
 function isKept(object: Value, name: string): boolean {
-  return (
-    CHANGING.test(name) && (object instanceof Dict || elementsOf(object) !== null || name.startsWith("__"))
-  );
+  if (name.startsWith("__")) return true;
+  if (object instanceof Dict) return CHANGING_DICTS.test(name);
+  return Array.isArray(object) && CHANGING_LISTS.test(name);
 }
 
 /** object.name */
@@ -81,6 +83,8 @@ export function attribute(object: Value, name: string, meter: Meter): Value {
 export function element(object: Value, key: Value, meter: Meter): Value {
   if (object instanceof Undefined) object.fail();
   if (key instanceof Undefined) return nothing(object, "Undefined");
+  // Jinja2 takes a key that cannot be one as missing.
+  if (object instanceof Dict && !isHashable(key)) return nothing(object, typeName(key));
   const found = object instanceof Dict ? object.get(key) : elementAt(object, key, meter);
   if (found !== undefined) return found;
   if (typeof key === "string") {

@@ -19,13 +19,23 @@ export type Method<Self> = (self: Self, given: Arguments, meter: Meter) => Value
 
 /** Python's str.isspace, which is not JavaScript's \s: U+FEFF is none, and the separators of ASCII are. */
 const BLANK = "[\\t-\\r\\x1c-\\x20\\x85\\p{Z}]";
-const LEADING = new RegExp(`^${BLANK}+`, "u");
 const BLANKS = new RegExp(`${BLANK}+`, "gu");
+
+/** The same for one character, quicker. */
+function isBlank(character: string): boolean {
+  const code = character.charCodeAt(0);
+  if (code < 0x1680)
+    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code === 0x85 || code === 0xa0;
+  return (
+    code === 0x1680 ||
+    (code >= 0x2000 && code <= 0x200a) ||
+    [0x2028, 0x2029, 0x202f, 0x205f, 0x3000].includes(code)
+  );
+}
+
 /** Of str.splitlines, the separators of ASCII among them. */
 const LINE_ENDS = "\\r\\n|[\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029]";
 const LINE_END = new RegExp(LINE_ENDS, "g");
-
-const isBlank = (character: string) => LEADING.test(character);
 
 /** str.strip and its two halves. chars: the characters to take away; null: blanks. */
 export function strip(

@@ -89,6 +89,17 @@ export class Dict {
   }
 }
 
+/** Whether a value may be a key. */
+export function isHashable(value: Value): boolean {
+  if (value instanceof Tuple) return value.items.every(isHashable);
+  return !(
+    Array.isArray(value) ||
+    value instanceof Dict ||
+    value instanceof Thing ||
+    value instanceof Callable
+  );
+}
+
 function keyOf(key: Value): Key {
   if (typeof key === "string" || typeof key === "number" || key === null) return key;
   if (typeof key === "boolean") return Number(key);

@@ -65,6 +65,9 @@ TEMPLATES = r"""
 {{ d.items is defined }}|{{ d.items is callable }}
 {{ d["items"] }}|{{ d.a }}|{{ d["a"] }}|{{ d.zz }}|{{ d["zz"] is defined }}|{{ d.get("a") }}|{{ d.get("zz") }}|{{ d.get("zz", 5) }}
 {{ d.items() | list }}|{{ d.keys() | list }}|{{ d.values() | list }}|{{ d | items | list }}|{{ d | length }}
+{{ d[[1]] is defined }}|{{ d[{}] is defined }}|{{ d[(1, 2)] is defined }}
+{{ [1] in d }}
+{{ d.get([1]) }}
 {{ d.zz.y }}
 {{ missing.x }}
 {{ missing["x"] }}
@@ -74,6 +77,8 @@ TEMPLATES = r"""
 {{ d.update({"a": 2}) }}
 {{ l.append(4) }}
 {{ s.__class__ }}
+{{ {"remove": 1, "sort": 2, "append": 3}.remove }}|{{ {"sort": 2}.sort }}|{{ {"pop": 2}["pop"] }}
+{{ {"pop": 2}.pop() }}
 {{ nested.a[0].b }}|{{ nested["a"][0]["b"] }}|{{ nested.a.0.b }}|{{ l.0 }}
 {{ none | selectattr("x") | list }}|{{ missing | selectattr("x") | list }}|{{ none | map("upper") | list }}|{{ none | reject("none") | list }}
 {{ missing | trim }}|{{ missing | upper }}|{{ missing | list }}|{{ missing | length }}|{{ missing | join(",") }}|{{ missing | first }}|{{ missing | items | list }}|{{ missing | string }}|{{ missing | replace("a", "b") }}

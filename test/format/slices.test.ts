@@ -1,0 +1,129 @@
+/** Long prompts in slices: the same ids, others get their turn meanwhile, and a signal ends the work. */
+import { beforeAll, describe, expect, it } from "vitest";
+import { AnswerIds } from "../../src/format/answer-ids.ts";
+import { AbortedError } from "../../src/format/errors.ts";
+import { atOnce, inSlices, type Slices } from "../../src/format/slices.ts";
+import { chatSlices, chatTemplateFromConfig, encodeChat } from "../../src/format/template.ts";
+import { JinjaTemplate } from "../../src/format/template-jinja.ts";
+import type { Tokenizer } from "../../src/format/tokenizer.ts";
+import { goldenTokenizer } from "./tokenizer-vocabularies.ts";
+
+/**
+ * The result of some work, how often it can be left, and the most that it computes without that, in ms. Of processor
+ * time: how long others on this machine take is not what is asked.
+ */
+function measured<Result>(work: Slices<Result>): { result: Result; pauses: number; most: number } {
+  for (let [pauses, most] = [0, 0]; ; pauses++) {
+    const before = process.cpuUsage();
+    const step = work.next();
+    const { user, system } = process.cpuUsage(before);
+    most = Math.max(most, (user + system) / 1000);
+    if (step.done) return { result: step.value, pauses, most };
+  }
+}
+
+const MEGABYTE = 2 ** 20;
+const filled = (part: string) => part.repeat(Math.ceil(MEGABYTE / part.length)).slice(0, MEGABYTE);
+/** Words that no memory of words holds. */
+const numbered = () => Array.from({ length: 70_000 }, (_, at) => `w${at * 7919}x ö${at}`).join(" ");
+
+const TEXTS: Record<string, () => string> = {
+  prose: () => filled("The quick brown fox jumps over the lazy dog, 12 times.\n"),
+  "words that differ": numbered,
+  "one word": () => filled("a"),
+  "control tokens": () => filled("<|im_end|><|im_start|>user\n"),
+};
+
+const VOCABULARIES = ["qwen2", "llama-spm", "gemma-4"] as const;
+const tokenizers = new Map<string, Tokenizer>();
+
+// Vocabularies of a hundred thousand tokens, on a machine that others use.
+beforeAll(async () => {
+  for (const name of VOCABULARIES) tokenizers.set(name, await goldenTokenizer(name));
+}, 60_000);
+
+describe("a megabyte", () => {
+  it.each([...Object.keys(TEXTS).map((kind) => [kind, "qwen2"]), ["one word", "gemma-4"]])(
+    "can be left while it is encoded: %s, %s",
+    async (kind, name) => {
+      const tokenizer = tokenizers.get(name)!;
+      const text = TEXTS[kind]();
+      const { result, pauses, most } = measured(tokenizer.slices(text));
+      // Some 15 ms; all of the text at once takes up to a second.
+      expect(most).toBeLessThan(250);
+      expect(pauses).toBeGreaterThan(20);
+      expect(tokenizer.decode(result, { special: true })).toBe(text);
+    },
+  );
+
+  it("lets timers have their turn", async () => {
+    const tokenizer = tokenizers.get("qwen2")!;
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    await inSlices(tokenizer.slices(numbered()), "encoding");
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(2);
+  });
+});
+
+describe.each(VOCABULARIES)("%s", (name) => {
+  it("gives the ids of the whole at once, also when two texts take turns", async () => {
+    const tokenizer = tokenizers.get(name)!;
+    const texts = [
+      filled("ab").slice(0, 30_000),
+      numbered().slice(0, 60_000),
+      `${filled(" ").slice(0, 20_000)}x`,
+    ];
+    const expected = texts.map((text) => tokenizer.encode(text));
+    const works = texts.map((text) => tokenizer.slices(text));
+    const found: number[][] = [];
+    while (found.filter(Boolean).length < works.length)
+      for (const [at, work] of works.entries()) {
+        const step = work.next();
+        if (step.done && step.value) found[at] = step.value;
+      }
+    expect(found).toEqual(expected);
+  });
+});
+
+describe("a conversation", () => {
+  const source =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+  const template = chatTemplateFromConfig({}, source)!;
+  const messages = Array.from({ length: 4000 }, (_, at) => ({
+    role: at % 2 === 0 ? "user" : "assistant",
+    content: ` message ${at} of a long talk `,
+  }));
+
+  it("of many messages can be left, and has the ids of the whole at once", () => {
+    const tokenizer = tokenizers.get("qwen2")!;
+    const answers = new AnswerIds(tokenizer);
+    const { result, pauses, most } = measured(chatSlices(tokenizer, template, messages, {}, answers));
+    expect(most).toBeLessThan(250);
+    expect(pauses).toBeGreaterThan(4000);
+    expect(result).toEqual(encodeChat(tokenizer, template, messages));
+  });
+});
+
+describe("slices", () => {
+  it("end with the signal", async () => {
+    const stop = new AbortController();
+    const endless = function* (): Slices<never> {
+      for (;;) yield;
+    };
+    const work = inSlices(endless(), "reading the prompt", stop.signal);
+    setTimeout(() => stop.abort(), 5);
+    await expect(work).rejects.toBeInstanceOf(AbortedError);
+  });
+
+  it("of a template's loop come often enough", () => {
+    const loop = new JinjaTemplate("{% for i in range(30000) %}{{ i }}{% endfor %}", "test");
+    const work = loop.slices({}, new Date());
+    let pauses = 0;
+    let step = work.next();
+    for (; !step.done; step = work.next()) pauses++;
+    expect(pauses).toBeGreaterThan(4);
+    expect(step.value).toBe(loop.run({}, new Date()));
+    expect(atOnce(loop.slices({}, new Date()))).toBe(step.value);
+  });
+});

@@ -30,7 +30,7 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
 
 /**
  * Opens a model (a GGUF file, a safetensors folder, "needle", or "hf:owner/name") and loads it. `{ parallel: 4 }` lets four
- * generations run at once, in the same steps (see LanguageModel).
+ * generations run at once, over one set of weights (see LanguageModel).
  * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, AbortedError.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {

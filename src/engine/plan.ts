@@ -5,8 +5,9 @@
  */
 import { kvCodec } from "../cache/codecs.ts";
 import { BLOCK_TOKENS } from "../cache/layers.ts";
+import { checkFormat } from "../device/check.ts";
 import type { Device, DeviceMemory, Footprint, Graph } from "../device/contract.ts";
-import { ArgumentError, NibbleError, UnsupportedError } from "../format/errors.ts";
+import { ArgumentError, NibbleError } from "../format/errors.ts";
 import type { Model } from "../model/model.ts";
 
 export interface PlanOptions {
@@ -202,15 +203,6 @@ export function shortfallOf(
   const { bytes, source } = memory;
   const says = source === "" ? "" : ` (${source})`;
   return fail(need, bytes, `${all} ${gib(need)}; the memory is ${gib(bytes)}${says}`, source);
-}
-
-/** UnsupportedError unless the device has kernels for the format. */
-export function checkFormat(kv: string, device: Pick<PlannedDevice, "name" | "kvFormats">): void {
-  if (device.kvFormats && !device.kvFormats.includes(kv))
-    throw new UnsupportedError(
-      `KV format ${kv} on the ${device.name} device`,
-      `It has: ${device.kvFormats.join(", ")}.`,
-    );
 }
 
 /** The largest whole number of cache blocks, in tokens, up to `most` for which `fits`, 0 if none does. */

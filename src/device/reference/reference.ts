@@ -6,7 +6,7 @@
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import { leadingBlocks } from "../cache-blocks.ts";
-import { checkCopy, checkRange, checkTimeline } from "../check.ts";
+import { checkCopy, checkRange, checkStep } from "../check.ts";
 import type {
   Allocation,
   Cache,
@@ -82,12 +82,12 @@ class ReferenceAllocation implements Allocation {
   }
 
   async run(step: Step): Promise<void> {
-    checkTimeline(this.graph, step.timeline ?? 0);
+    checkStep(this.graph, step);
     for (const op of this.graph.ops) this.#run(op, step);
   }
 
   async copyCache(from: number, to: number, tokens: number): Promise<void> {
-    checkCopy(this.graph, from, to);
+    checkCopy(this.graph, from, to, tokens);
     for (const cache of this.graph.caches)
       for (const part of ["keys", "values"] as const) {
         const source = this.#caches[from][cache.id][part];

@@ -3,6 +3,7 @@
  * calling thread's event loop stays free. Owns that memory and the way weights enter it.
  */
 import { availableParallelism } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import { dequantize } from "../../format/blocks.ts";
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
@@ -32,6 +33,8 @@ import { RECORD_WORDS, WORD } from "./records.ts";
 import { Workers } from "./workers.ts";
 
 const MOST_THREADS = 64;
+/** Copied at once: what stops the event loop for a millisecond or less. */
+const COPY_BYTES = 4 * 1024 * 1024;
 
 export interface WasmOptions {
   /** Default: the physical cores. */
@@ -78,6 +81,8 @@ export class WasmAllocation implements Allocation {
   #held: { memory: WebAssembly.Memory; repack: Repack } | null;
   /** Whose caches the records name. */
   #timeline = 0;
+  /** A copy is under way. */
+  #copies = false;
   readonly #cacheWords: readonly number[];
   /** Made when a cache is first read or written from outside. */
   readonly #maps = new Map<string, BlockMap>();
@@ -165,8 +170,7 @@ export class WasmAllocation implements Allocation {
   async run(step: Step): Promise<void> {
     const { layout } = this;
     // Before anything is written: a running step reads these words.
-    const { refusal } = this.workers;
-    if (refusal) throw refusal;
+    this.#ready();
     checkStep(this.graph, step);
     const { ids, position, outputs, timeline = 0 } = step;
     const words = new Uint32Array(this.memory.buffer);
@@ -182,16 +186,31 @@ export class WasmAllocation implements Allocation {
   }
 
   async copyCache(from: number, to: number, tokens: number): Promise<void> {
+    this.#ready();
+    const { graph, layout } = this;
+    checkCopy(graph, from, to, tokens);
+    this.#copies = true;
+    try {
+      for (const cache of graph.caches)
+        for (const blocks of leadingBlocks(cache, layerCacheBytes(cache), tokens)) {
+          const source = layout.caches[cache.id] + from * layout.timelineBytes + blocks.at;
+          for (let at = 0; at < blocks.bytes; at += COPY_BYTES) {
+            const end = source + Math.min(at + COPY_BYTES, blocks.bytes);
+            const target = source + at + (to - from) * layout.timelineBytes;
+            new Uint8Array(this.memory.buffer).copyWithin(target, source + at, end);
+            await setImmediate();
+          }
+        }
+    } finally {
+      this.#copies = false;
+    }
+  }
+
+  /** Throws when no step can start now. */
+  #ready(): void {
     const { refusal } = this.workers;
     if (refusal) throw refusal;
-    const { graph, layout } = this;
-    checkCopy(graph, from, to);
-    const bytes = new Uint8Array(this.memory.buffer);
-    for (const cache of graph.caches)
-      for (const blocks of leadingBlocks(cache, layerCacheBytes(cache), tokens)) {
-        const source = layout.caches[cache.id] + from * layout.timelineBytes + blocks.at;
-        bytes.copyWithin(source + (to - from) * layout.timelineBytes, source, source + blocks.bytes);
-      }
+    if (this.#copies) throw new DeviceError("wasm", "a cache is being copied");
   }
 
   async readCache(range: CacheRange): Promise<Uint8Array> {

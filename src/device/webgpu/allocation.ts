@@ -7,7 +7,7 @@ import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
 import { BLOCK_SLOTS, leadingBlocks } from "../cache-blocks.ts";
 import { type BlockMap, blockMap, gather, scatter } from "../cache-bytes.ts";
-import { checkCopy, checkRange, checkStep, checkTimeline } from "../check.ts";
+import { checkContinue, checkCopy, checkRange, checkStep } from "../check.ts";
 import type {
   Allocation,
   CacheRange,
@@ -116,7 +116,7 @@ export class WebgpuAllocation implements Allocation {
 
   async copyCache(from: number, to: number, tokens: number): Promise<void> {
     this.gpu.check();
-    checkCopy(this.graph, from, to);
+    checkCopy(this.graph, from, to, tokens);
     const encoder = this.gpu.device.createCommandEncoder();
     for (const cache of this.graph.caches)
       for (const part of Object.values(this.program.caches[cache.id]))
@@ -149,7 +149,7 @@ export class WebgpuAllocation implements Allocation {
   continue(options: ContinueOptions): Continuation | null {
     this.gpu.check();
     const { sampling, position, most, timeline = 0 } = options;
-    checkTimeline(this.graph, timeline);
+    checkContinue(this.graph, options);
     const { device } = this.gpu;
     const plan = this.program.sampling;
     const dispatches = plan.dispatchesFor(sampling);

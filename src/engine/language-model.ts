@@ -13,6 +13,7 @@ import { type Tokenizer, withBos } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
+import { endedWhenDropped } from "./dropped.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
 import type { Plan } from "./plan.ts";
 import type { Session } from "./session.ts";
@@ -151,7 +152,7 @@ export class LanguageModel {
    * and the stop reason. What the caches hold already of the prompt's beginning is not processed again.
    */
   generate(prompt: Prompt, options: GenerateOptions & PromptOptions = {}): Generation {
-    return new Generation(this.#generate(prompt, options));
+    return new Generation(endedWhenDropped(this.#generate(prompt, options)));
   }
 
   async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
@@ -176,10 +177,14 @@ export class LanguageModel {
    *
    * ArgumentError when no session holds any of it, or while that session is generating.
    */
-  async *saveSession(
+  saveSession(prompt: Prompt, options: PromptOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    return endedWhenDropped(this.#saveSession(prompt, options));
+  }
+
+  async *#saveSession(
     prompt: Prompt,
-    options: PromptOptions = {},
-  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    options: PromptOptions,
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     yield* saveSession(this.#pool, await this.#owner(), this.encode(prompt, options));
   }
 

@@ -10,7 +10,7 @@
  * | any | more | other | matmulTile | f32 |
  */
 import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
-import type { Form } from "./forms.ts";
+import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { formValues, GROUP, groupsOf, isFloat, type Part, type WeightForm } from "./weights.ts";
 import { type KernelValues, packParams } from "./wgsl.ts";
@@ -50,7 +50,7 @@ const VECTOR_TOKENS = 4;
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, maxRows: number): Form {
   const { form, cols } = block;
   if (maxRows <= VECTOR_TOKENS) return isFloat(form) ? "f32" : "q8";
-  // f16 rows have no padding: columns must be whole groups.
+  // Rows of f16 have no padding: columns must be whole groups.
   return traits.matrices && form.codes !== "f32" && cols % GROUP === 0 ? "f16" : "f32";
 }
 
@@ -217,6 +217,7 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
         SUBGROUP: subgroup,
         SUBGROUPS: subgroups,
         HAS_BIAS: block.bias !== null,
+        OUTPUTS: rows === "outputs",
       },
     },
     params: packParams("matmulMatrix", {
@@ -225,6 +226,7 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
       tokens: maxRows,
       outCols: block.rows,
       firstColumn: part.first,
+      factorsAt: factorsAt(maxRows, block.cols) / 4,
     }),
     buffers: buffersOf(options, part),
     workgroups(step) {

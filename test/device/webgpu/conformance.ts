@@ -2,13 +2,13 @@
 import { expect, it } from "vitest";
 import type { TraitOptions } from "../../../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
-import { caseError, deviceCases, gpuTolerance } from "../device-cases.ts";
+import { caseError, type DeviceCase, gpuTolerance } from "../device-cases.ts";
 import { describeGpu, softwareGpu } from "./gpu.ts";
 
-/** Every device case as a test of its own. bench/conformance.ts runs them on a real GPU, with every set of features. */
-export function conform(name: string, traits: TraitOptions): void {
+/** Each case as a test of its own. bench/conformance.ts runs all of them on a real GPU, with every set of features. */
+export function conform(name: string, traits: TraitOptions, cases: readonly DeviceCase[]): void {
   describeGpu(`device cases, ${name}`, () => {
-    it.each(deviceCases.map((testCase) => [testCase.name, testCase] as const))("%s", async (_, testCase) => {
+    it.each(cases.map((testCase) => [testCase.name, testCase] as const))("%s", async (_, testCase) => {
       const device = await webgpuDevice(await softwareGpu(), { traits });
       expect(await caseError(testCase, device)).toBeLessThanOrEqual(gpuTolerance(testCase));
     });

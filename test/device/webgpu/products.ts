@@ -1,6 +1,7 @@
 /** Runs planned dispatches on a Gpu with given contents of buffers: products against float64 sums, for tests and benches. */
 import type { Weight } from "../../../src/device/contract.ts";
 import type { Buffer, Dispatch, StepShape } from "../../../src/device/webgpu/dispatch.ts";
+import { factorsAt, formBytes } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import {
@@ -72,6 +73,8 @@ export async function runDispatches(
     }
     return buffer;
   };
+  const stepBuffer = create(16, USAGE.uniform | USAGE.copyTarget);
+  device.queue.writeBuffer(stepBuffer, 0, Uint32Array.of(step.tokens, step.position, step.outputs, 0));
   const encoder = device.createCommandEncoder();
   for (const dispatch of dispatches) {
     const groups = dispatch.workgroups(step);
@@ -80,9 +83,13 @@ export async function runDispatches(
     const params = create(dispatch.params.byteLength, USAGE.uniform | USAGE.copyTarget);
     device.queue.writeBuffer(params, 0, dispatch.params);
     const { bindings } = KERNELS[dispatch.kernel.kernel] as KernelSource;
+    const given = new Map([
+      ["params", params],
+      ["step", stepBuffer],
+    ]);
     const entries = bindings.map(([binding, , variable]) => ({
       binding,
-      resource: { buffer: variable === "params" ? params : place(dispatch.buffers[variable]) },
+      resource: { buffer: given.get(variable) ?? place(dispatch.buffers[variable]) },
     }));
     const layout = gpu.bindLayout(dispatch.kernel.kernel);
     const pass = encoder.beginComputePass();
@@ -171,8 +178,8 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const x = numbers(tokens * cols, 5);
   const form = inputForm(traits, block, tokens);
   const codes = form === "q8" ? packQ8(x, cols) : null;
-  const halves = form === "f16" ? Uint16Array.from(x, f32ToF16) : null;
-  const seen = codes ? unpackQ8(codes, cols) : halves ? Float32Array.from(halves, f16ToF32) : x;
+  const halves = form === "f16" ? packF16(x, cols) : null;
+  const seen = codes ? unpackQ8(codes, cols) : (halves?.seen ?? x);
   const rows = block.rows;
   const wanted = new Float32Array(tokens * rows);
   for (let t = 0; t < tokens; t++)
@@ -185,7 +192,7 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const options: MatmulOptions = {
     traits,
     block,
-    x: { form, buffer: buffers.of("x", codes ?? (halves ? new Uint32Array(halves.buffer) : x)) },
+    x: { form, buffer: buffers.of("x", codes ?? halves?.words ?? x) },
     rows: "tokens",
     maxRows: tokens,
     out,
@@ -201,6 +208,22 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
     size += value ** 2;
   });
   return Math.sqrt(difference / size);
+}
+
+/** The f16 form, some rows of the second half under factors; and what its rows stand for. */
+function packF16(x: Float32Array, cols: number): { words: Uint32Array; seen: Float32Array } {
+  const rows = x.length / cols;
+  const words = new Uint32Array(formBytes("f16", rows, cols) / 4);
+  const factors = new Float32Array(words.buffer);
+  const halves = new Uint16Array(words.buffer);
+  const seen = Float32Array.from(x, (value, i) => {
+    const row = Math.floor(i / cols);
+    const factor = 2 * row > rows && row % 5 === 3 ? 2 ** ((row % 7) - 3) : 1;
+    factors[factorsAt(rows, cols) + 4 * row] = factor;
+    halves[i] = f32ToF16(value);
+    return f16ToF32(halves[i]) * factor;
+  });
+  return { words, seen };
 }
 
 export const methodsOf = (gpu: Gpu) => ({

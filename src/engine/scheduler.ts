@@ -180,6 +180,7 @@ export class Scheduler {
       for (const job of [...this.#running, ...this.#waiting]) this.end(job, { error });
     }
     if (this.#isKicked) return true;
+    if (this.#underWay === 0) this.#pace.idle();
     if (this.#running.size === 0 && this.#waiting.length === 0 && this.#underWay === 0) {
       // At once: a kick from now on begins another loop.
       this.#isLooping = false;
@@ -278,14 +279,14 @@ export class Scheduler {
       this.#setPages(job);
     }
     const promptRows = parts.reduce((sum, { isPrompt, from, to }) => sum + (isPrompt ? to - from : 0), 0);
-    const ended = this.#pace.begin(promptRows);
+    const { job, from } = parts[0];
+    const instead = from === job.most ? job.options.instead : undefined;
+    const ended = instead ? () => {} : this.#pace.begin(promptRows);
     const fail = (error: unknown) => {
       for (const { job } of parts) this.end(job, { error });
     };
     try {
       const step = { runs: parts.map((part) => part.job.run(part)) };
-      const { job, from } = parts[0];
-      const instead = from === job.most ? job.options.instead : undefined;
       if (instead) await instead(step);
       const ran = instead ? null : await allocation.run(step);
       for (const part of parts) this.#took(part);

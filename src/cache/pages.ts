@@ -16,17 +16,16 @@ export interface Page {
 }
 
 export class PagePool {
+  /** By number. */
+  readonly all: readonly Page[];
   readonly #free: Page[];
   /** Longest idle first. */
   readonly #idle = new Set<Page>();
 
   constructor(readonly pool: Pool) {
+    this.all = Array.from({ length: pool.pages }, (_, index) => ({ index, users: 0, block: null }));
     // Taken from the end: low numbers first.
-    this.#free = Array.from({ length: pool.pages }, (_, i) => ({
-      index: pool.pages - 1 - i,
-      users: 0,
-      block: null,
-    }));
+    this.#free = [...this.all].reverse();
   }
 
   get free(): number {

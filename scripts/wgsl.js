@@ -3,7 +3,7 @@
  * and the browser bundle load them alike. Per kernel: its text, the library files it names, its bindings, and the
  * fields of its `Params`, from which a typed packer follows. A test fails when the module is stale.
  */
-import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 const FOLDER = "src/device/webgpu/kernels";
@@ -72,9 +72,12 @@ function withoutComments(text) {
   return rest === "" ? tight(bare) : `${tight(front)}${block}${tight(rest)}`;
 }
 
+/** Leaves the file alone when it is what it would become: what was built from it is not older then. */
 export function writeKernelModule(root) {
   const target = join(root, MODULE);
-  writeFileSync(`${target}.unfinished`, kernelModule(root));
+  const text = kernelModule(root);
+  if (existsSync(target) && readFileSync(target, "utf8") === text) return;
+  writeFileSync(`${target}.unfinished`, text);
   renameSync(`${target}.unfinished`, target);
 }
 

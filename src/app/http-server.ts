@@ -109,10 +109,9 @@ class Connections {
   enter(socket: Socket): void {
     const { connections, connectionsPerAddress } = this.limits;
     const network = networkOf(socket.remoteAddress ?? "");
-    const others = [...this.#open.values()];
-    const neighbours = network === "" ? [] : others.filter((other) => other.network === network);
+    const isNeighbour = (other: Connection) => network !== "" && other.network === network;
     const hasPlace =
-      this.#makePlace(neighbours, connectionsPerAddress) && this.#makePlace(others, connections);
+      this.#makePlace(isNeighbour, connectionsPerAddress) && this.#makePlace(() => true, connections);
     if (!hasPlace)
       return this.#refuse(
         socket,
@@ -126,8 +125,9 @@ class Connections {
     socket.once("close", () => this.#open.delete(socket));
   }
 
-  /** False: all of these are being answered. */
-  #makePlace(among: readonly Connection[], most: number): boolean {
+  /** Among the connections that count. False: all of them are being answered. */
+  #makePlace(counts: (other: Connection) => boolean, most: number): boolean {
+    const among = [...this.#open.values()].filter(counts);
     if (among.length < most) return true;
     const idle = among.filter(({ outgoing }) => outgoing === null);
     if (idle.length === 0) return false;

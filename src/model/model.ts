@@ -1,6 +1,6 @@
 /**
  * A checkpoint as a model: its config, its forward pass as a graph, and the tensor behind each of the graph's weights.
- * Owns the table of families. Refuses to know devices and sessions: the same graph runs anywhere.
+ * Owns the table of families. Refuses to know devices and texts: the same graph runs anywhere.
  */
 import { kvCodec } from "../cache/codecs.ts";
 import { blocksOf, poolPages } from "../cache/layers.ts";

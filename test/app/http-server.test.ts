@@ -29,7 +29,7 @@ interface Client {
   readonly closed: Promise<void>;
 }
 
-/** Keeps its side open whatever the server does. `from`: another address of this machine. */
+/** Keeps its side open whatever the server does. */
 function client(send: string, isReading = true): Client {
   const { port } = server.address() as AddressInfo;
   const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
@@ -174,11 +174,14 @@ describe("at the bound of connections", () => {
   });
 
   it("of which all are busy a new one is told so and closed", async () => {
-    await serve({ connections: 2 }, () => new Promise(() => {}));
+    let busy = 0;
+    await serve({ connections: 2 }, () => {
+      busy++;
+      return new Promise(() => {});
+    });
     client(GET);
     client(GET);
-    await until(async () => (await open()) === 2);
-    await sleep(20);
+    await until(() => busy === 2);
     const refused = client(GET);
     await refused.closed;
     expect(refused.text).toMatch(/^HTTP\/1\.1 503 /);
@@ -191,6 +194,33 @@ describe("at the bound of connections", () => {
     await serve({ connectionsPerAddress: 1 }, () => new Promise(() => {}));
     for (let i = 0; i < 5; i++) client(GET);
     await until(async () => (await open()) === 5);
+  });
+
+  it("of one other address it has to do with its own, and others come in", async () => {
+    let address = "192.0.2.7";
+    let busy = 0;
+    await serve({ connectionsPerAddress: 2, connections: 3 }, (request) => {
+      if (!request.url.endsWith("/busy")) return hello(request);
+      busy++;
+      return new Promise(() => {});
+    });
+    server.prependListener("connection", (socket: Socket) =>
+      Object.defineProperty(socket, "remoteAddress", { value: address }),
+    );
+    const idle = client("");
+    await until(async () => (await open()) === 1);
+    const second = client(GET.replace("/ ", "/busy "));
+    await until(() => busy === 1);
+    const third = client(GET.replace("/ ", "/busy "));
+    await idle.closed;
+    await until(() => busy === 2);
+    const fourth = client(GET);
+    await fourth.closed;
+    expect(fourth.text).toMatch(/^HTTP\/1\.1 503 /);
+    address = "192.0.2.8";
+    const other = client(GET);
+    await until(() => other.text.includes("hello"));
+    expect([second, third].every(({ socket }) => !socket.readableEnded)).toBe(true);
   });
 
   it("addresses of one client are one", () => {

@@ -1,7 +1,9 @@
 /** Keywords of schemas: what they allow, what passes because it narrows nothing, and what is refused. */
 import { afterAll, describe, expect, it } from "vitest";
+import { Grammars } from "../../src/app/grammar/grammars.ts";
 import { formatRule } from "../../src/app/grammar/json-rules.ts";
 import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
+import { goldenTokenizer } from "../format/tokenizer-vocabularies.ts";
 import { accepts, grammars } from "./grammars.ts";
 
 afterAll(() => grammars.close());
@@ -268,6 +270,61 @@ describe("patterns of characters beyond ASCII", () => {
       allowed.map((text) => JSON.stringify(text)),
       not.map((text) => JSON.stringify(text)),
     );
+  });
+});
+
+describe("alternatives that begin and end alike stay apart:", () => {
+  const words = ["é", "a", "abc"];
+  const others = ["abcbc", "ébc", "ab", "", "b", "è"];
+  const quoted = (all: string[]) => all.map((word) => JSON.stringify(word));
+  it.each<[what: string, schema: unknown]>([
+    ["enum", { enum: words }],
+    ["anyOf", { anyOf: words.map((word) => ({ const: word })) }],
+    ["patterns", { anyOf: words.map((word) => ({ type: "string", pattern: `^${word}$` })) }],
+    ["a pattern", { type: "string", pattern: `^(${words.join("|")})$` }],
+  ])("%s", (_what, schema) => holds(schema, quoted(words), quoted(others)));
+
+  it.each<[pattern: string, allowed: string[], not: string[]]>([
+    ["^(a*ab|c)$", ["ab", "aab", "c"], ["b", "a", "ac"]],
+    ["^[àâé]$", ["à", "â", "é"], ["á", "ũ"]],
+    ["^[àâ\u0169]$", ["à", "â", "ũ"], ["á", "é", "Š"]],
+  ])("%s", (pattern, allowed, not) => holds({ type: "string", pattern }, quoted(allowed), quoted(not)));
+
+  it("numbers", () =>
+    holds(
+      { type: "number", minimum: 12.5, maximum: 15.25 },
+      ["12.5", "12.75", "13", "14.99", "15", "15.2", "15.25"],
+      ["12", "12.4", "15.3", "16", "1", "1.5", "125"],
+    ));
+});
+
+describe("counted characters with the tokens of a real vocabulary", () => {
+  it.each<[schema: object, one: RegExp]>([
+    [{ type: "string", minLength: 4, maxLength: 50 }, /^[^\p{Cc}"\\]+$/u],
+    [{ type: "string", pattern: "^[a-z]{4,50}$" }, /^[a-z]+$/],
+    [{ type: "string", pattern: "^[^a-m]{4,50}$" }, /^[^\p{Cc}"\\a-m]+$/u],
+  ])("%j", async (schema, one) => {
+    const needle = await goldenTokenizer("needle");
+    const own = new Grammars(needle, needle.vocab);
+    const texts = Array.from({ length: needle.vocab }, (_, id) =>
+      Buffer.from(needle.bytes(id)).toString("utf8"),
+    );
+    const [n, quote] = ["n", '"'].map((text) => texts.indexOf(text));
+    const grammar = await own.open({ text: schemaGrammar(schema, "s", true) });
+    await grammar.accept(quote);
+    for (let count = 0; count <= 50; count++) {
+      const mask = (await grammar.allowed()) ?? new Int32Array(0);
+      texts.forEach((text, id) => {
+        // Halves of characters are not looked at.
+        if (!one.test(text) || text.includes("\ufffd")) return;
+        const isAllowed = ((mask[id >> 5] >> (id & 31)) & 1) === 1;
+        if (isAllowed !== count + [...text].length <= 50)
+          throw new Error(`${count} and ${JSON.stringify(text)}`);
+      });
+      expect(((mask[quote >> 5] >> (quote & 31)) & 1) === 1).toBe(count >= 4);
+      if (count < 50) await grammar.accept(n);
+    }
+    own.close();
   });
 });
 

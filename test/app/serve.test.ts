@@ -224,6 +224,19 @@ describe("the end", () => {
     expect(await ending.ended).toMatchObject({ code: 130, stderr: "" });
   });
 
+  it("SIGTERM while long prompts are read: those who wait are told", async () => {
+    const ending = await startServer(["--grace", "0", "--context", "8192"]);
+    const prompt = "The ship sailed on. ".repeat(1000);
+    const answers = [true, false].map((stream) =>
+      fetch(`${ending.url}/v1/completions`, { method: "POST", body: JSON.stringify({ prompt, stream }) }),
+    );
+    const [running] = await Promise.all(answers.slice(0, 1));
+    ending.child.kill("SIGTERM");
+    expect(await running.text()).toContain("the server is shutting down");
+    expect((await answers[1]).status).toBe(503);
+    expect(await ending.ended).toMatchObject({ code: 143, stderr: "" });
+  });
+
   it("wrong options are one line", async () => {
     const cases: [string[], number, RegExp][] = [
       [["--port", "70000"], 2, /--port is 70000; allowed: 0 \(any that is free\) to 65535/],

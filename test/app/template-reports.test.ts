@@ -40,7 +40,7 @@ async function asked(
   }
   const model = {
     ...{ tokenizer, chatTemplate, config: { vocab: tokenizer.vocab } },
-    plan: { context: 100_000, sessions: 1 },
+    plan: { context: 100_000, parallel: 1 },
     activity: { running: 0, waiting: 0 },
     encodeInSlices: async (messages: never, { template }: { template: RenderOptions }) =>
       encodeChat(tokenizer, chatTemplate, messages, template),

@@ -4,8 +4,8 @@
  * fields.
  */
 import { NibbleError } from "../../index.ts";
+import { textsGrammar } from "../grammar/choices.ts";
 import type { Grammar, OpenGrammar } from "../grammar/grammars.ts";
-import { literal } from "../grammar/json-rules.ts";
 import { schemaGrammar } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
 import { ApiError, unsupported } from "./errors.ts";
@@ -104,9 +104,7 @@ function byChoice(fields: Fields, name: string): Format | null {
     place,
     grammar() {
       const size = new Size();
-      const all = choices.map(literal).join(" | ");
-      size.add(all, place);
-      return { text: `root ::= ${all}`, weight: size.weight };
+      return { text: textsGrammar(choices, place, size), weight: size.weight };
     },
   };
 }

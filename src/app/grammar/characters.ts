@@ -27,17 +27,16 @@ export function isPlain(text: string): boolean {
   return JSON.stringify(text) === `"${text}"`;
 }
 
-/** The plain characters that are in one of these ranges, or in none; null: there is no such. */
-export function rangeClass(ranges: readonly Range[], isNot: boolean): string | null {
+/** Expressions, of which one is it, of the plain characters that are in one of these ranges, or in none. */
+export function rangeClass(ranges: readonly Range[], isNot: boolean): string[] {
   const found = intersection(isNot ? complement(ranges) : complement(complement(ranges)), PLAIN_RANGES);
-  if (found.length === 0) return null;
+  if (found.length === 0) return [];
   const ascii = intersection(found, [ASCII]);
   const beyond = intersection(found, BEYOND_ASCII);
-  if (beyond.length === 0) return bracketed("", ascii);
+  if (beyond.length === 0) return [bracketed("", ascii)];
   if (JSON.stringify(beyond) === JSON.stringify(BEYOND_ASCII))
-    return bracketed("^", intersection(complement(ascii), [ASCII]));
-  const choices = [...(ascii.length > 0 ? [bracketed("", ascii)] : []), ...beyond.flatMap(sequences)];
-  return `(${choices.join(" | ")})`;
+    return [bracketed("^", intersection(complement(ascii), [ASCII]))];
+  return [...(ascii.length > 0 ? [bracketed("", ascii)] : []), ...beyond.flatMap(sequences)];
 }
 
 /** In order, and apart from each other. */
@@ -77,7 +76,7 @@ const LENGTHS = [0x80, 0x800, 0x10000, 0x110000];
 function sequences([low, high]: Range): string[] {
   const cut = LENGTHS.find((first) => low < first && first <= high);
   if (cut !== undefined) return [...sequences([low, cut - 1]), ...sequences([cut, high])];
-  return byteSequences(utf8(low), utf8(high));
+  return byteSequences(utf8(low), utf8(high)).map((sequence) => `(${sequence})`);
 }
 
 function utf8(point: number): number[] {

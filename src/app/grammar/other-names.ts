@@ -1,5 +1,6 @@
 /** Names of properties that a schema does not name. */
 import { isPlain, PLAIN, rangeClass } from "./characters.ts";
+import { oneOf } from "./choices.ts";
 import { literal } from "./json-rules.ts";
 import type { AddRule } from "./repeats.ts";
 
@@ -38,27 +39,27 @@ export function stringExcept(names: readonly string[], rule: AddRule): string {
   }
   // Those that follow come before those they follow.
   const rules = new Map<Beginning, string>();
-  for (const beginning of all.reverse()) rules.set(beginning, rule(after(beginning, rules)));
+  for (const beginning of all.reverse()) rules.set(beginning, rule(after(beginning, rules, rule)));
   return `"\\"" ${rules.get(all[all.length - 1])}`;
 }
 
-function after({ rests, next }: Beginning, rules: ReadonlyMap<Beginning, string>): string {
+function after({ rests, next }: Beginning, rules: ReadonlyMap<Beginning, string>, rule: AddRule): string {
   const isName = rests.some((rest) => rest.length === 0);
   const firsts = [...next.keys()].map((first) => first.codePointAt(0) ?? 0);
   const others =
     firsts.length === 0
-      ? PLAIN
+      ? [PLAIN]
       : rangeClass(
           firsts.map((point) => [point, point]),
           true,
         );
   const choices = [
     ...(isName ? [] : ['"\\""']),
-    `${others} plain`,
+    ...others.map((other) => `${other} plain`),
     ...[...next].flatMap(([first, beginning]) => {
       const rest = rules.get(beginning);
       return rest === undefined ? [] : [`${literal(first)} ${rest}`];
     }),
   ];
-  return choices.join(" | ");
+  return firsts.every((point) => point < 0x80) ? choices.join(" | ") : oneOf(choices, rule);
 }

@@ -6,6 +6,7 @@
  */
 import { unsupported } from "../api/errors.ts";
 import { type Range, rangeClass } from "./characters.ts";
+import { oneOf } from "./choices.ts";
 import type { Counted } from "./counted.ts";
 import { literal } from "./json-rules.ts";
 import { type AddRule, repeated } from "./repeats.ts";
@@ -69,7 +70,7 @@ class PatternReader {
     if (depth > DEEPEST) throw this.#refuse("that nests too deep");
     const choices = [this.#sequence(depth)];
     while (this.#takes("|")) choices.push(this.#sequence(depth));
-    return `(${choices.join(" | ")})`;
+    return `(${oneOf(choices, this.#rule)})`;
   }
 
   #sequence(depth: number): string {
@@ -140,8 +141,8 @@ class PatternReader {
 
   #classOf(ranges: readonly Range[], isNot: boolean): string {
     const found = rangeClass(ranges, isNot);
-    if (found === null) throw this.#refuse("with a class that has no character");
-    return found;
+    if (found.length === 0) throw this.#refuse("with a class that has no character");
+    return oneOf(found, this.#rule);
   }
 
   /** Behind a backslash: a character's number, or a class. */

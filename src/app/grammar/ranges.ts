@@ -21,8 +21,8 @@ interface Bound {
 export const MOST_BOUND = 1e20;
 export const LEAST_BOUND = 1e-6;
 
-/** The right-hand side of a rule; null: no number lies there. Bounds are 0, or LEAST_BOUND to MOST_BOUND away from it. */
-export function rangeRule(kind: "integer" | "number", bounds: NumberBounds): string | null {
+/** Expressions, of which one is it; none: no number lies there. Bounds are 0, or LEAST_BOUND to MOST_BOUND away from it. */
+export function rangeRule(kind: "integer" | "number", bounds: NumberBounds): string[] {
   const low = tighter(bounds.minimum, bounds.exclusiveMinimum, (a, b) => a > b);
   const high = tighter(bounds.maximum, bounds.exclusiveMaximum, (a, b) => a < b);
   const magnitudes = kind === "integer" ? wholeBetween : decimalsBetween;
@@ -37,7 +37,7 @@ export function rangeRule(kind: "integer" | "number", bounds: NumberBounds): str
     const from = high === null || high.value >= 0 ? { ...zero, strict: true } : boundOf(high, "up");
     sides.push(...magnitudes(from, low && boundOf(low, "down")).map((rule) => `"-" ${rule}`));
   }
-  return sides.length === 0 ? null : sides.map((side) => `(${side})`).join(" | ");
+  return sides;
 }
 
 interface Limit {

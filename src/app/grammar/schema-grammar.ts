@@ -6,6 +6,7 @@
  */
 import { badValue } from "../api/errors.ts";
 import { Fields, shown } from "../api/fields.ts";
+import { oneOf, oneText } from "./choices.ts";
 import { Counted } from "./counted.ts";
 import { BLANK, CHARACTERS, formatRule, JSON_RULES, literal } from "./json-rules.ts";
 import {
@@ -118,14 +119,14 @@ class Converter {
       const rules = choices.map((choice, at) =>
         this.#convert(choice, fields.place(`${alone}[${at}]`), depth + 1, types),
       );
-      return this.#rule([...new Set(rules)].join(" | "));
+      return this.#rule(oneOf(rules, this.#rule));
     }
     const value = ["enum", "const"].find((key) => narrowing.includes(key));
     if (value !== undefined) return this.#values(fields, value, narrowing, types);
     checkKeywords(fields, narrowing, types);
     if (types === null) return "value";
     const rules = types.map((type) => this.#typed(type, fields, depth));
-    return rules.length === 1 ? rules[0] : this.#rule(rules.join(" | "));
+    return rules.length === 1 ? rules[0] : this.#rule(oneOf(rules, this.#rule));
   }
 
   #listOf(fields: Fields, name: string, most: number): readonly unknown[] {
@@ -140,8 +141,8 @@ class Converter {
     const values = all.filter((value) => isOfTypes(value, types));
     if (values.length === 0)
       throw badValue(fields.place(keyword), "of no type that is left", `values of ${types?.join(", ")}`);
-    const texts = new Set(values.map((value) => literal(JSON.stringify(value))));
-    return this.#rule([...texts].join(" | "));
+    const texts = values.map((value) => JSON.stringify(value));
+    return this.#rule(oneText(texts, this.#rule));
   }
 
   #typed(type: TypeName, fields: Fields, depth: number): string {
@@ -251,13 +252,13 @@ class Converter {
     });
     if (found.length === 0) return kind;
     const range = rangeRule(kind, Object.fromEntries(found));
-    if (range === null)
+    if (range.length === 0)
       throw badValue(
         fields.place(found[0][0]),
         "a bound that leaves no number",
         "bounds with numbers between",
       );
-    return this.#rule(range);
+    return this.#rule(oneOf(range, this.#rule));
   }
 
   /** The rule of what a reference names, made later. */

@@ -23,7 +23,7 @@ console.log = console.warn = () => {};
 
 await import("@mlc-ai/web-xgrammar");
 /** @type {typeof import("@mlc-ai/web-xgrammar")} */
-const { GrammarCompiler, GrammarMatcher, TokenizerInfo } = globals.xgrammar;
+const { Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } = globals.xgrammar;
 
 /** bytes of all tokens in a row, starts[id] to starts[id + 1]; a token without any is one that no grammar may use. */
 const { bytes, starts, endIds, vocab, mostGrowth } = workerData;
@@ -60,8 +60,7 @@ const matchers = new Map();
 async function compile({ text, tags }) {
   const key = JSON.stringify([text, tags]);
   const found =
-    compiled.get(key) ??
-    (await (tags ? compiler.compileStructuralTag(tags) : compiler.compileGrammar(text ?? "")));
+    compiled.get(key) ?? (await (tags ? compiler.compileStructuralTag(tags) : compileText(text ?? "")));
   compiled.delete(key);
   compiled.set(key, found);
   if (compiled.size > KEPT) {
@@ -70,6 +69,19 @@ async function compile({ text, tags }) {
     oldest[1].dispose();
   }
   return found;
+}
+
+/**
+ * The library's own way from a text leaves the grammar in its memory, 4 to 14 kB for each.
+ * @param {string} text
+ */
+async function compileText(text) {
+  const grammar = await Grammar.fromEBNF(text);
+  try {
+    return await compiler.compileGrammar(grammar);
+  } finally {
+    grammar.dispose();
+  }
 }
 
 /**
@@ -85,12 +97,11 @@ async function maskOf(matcher) {
 /** @param {any} message */
 async function answer({ kind, matcher: id, grammar, ids, token }) {
   if (kind === "start") {
+    const found = await compile(grammar);
+    // Asked for another handle with each matcher, and never disposed of.
+    found.tokenizerInfo = () => info;
     // Without an end token a text ends where the grammar does.
-    const matcher = await GrammarMatcher.createGrammarMatcher(
-      await compile(grammar),
-      undefined,
-      endIds.length === 0,
-    );
+    const matcher = await GrammarMatcher.createGrammarMatcher(found, undefined, endIds.length === 0);
     matchers.set(id, matcher);
     for (const before of ids) accept(matcher, before);
     return matcher.isTerminated() ? null : maskOf(matcher);

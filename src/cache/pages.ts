@@ -1,7 +1,7 @@
 /**
- * The pages of one pool and who has them. A page is free, in use by so many texts, or idle: no text uses it, but it still
- * holds a known beginning, until another page is needed and it is the one idle for longest. Owns these states and their
- * order; what a page holds is told by its block (beginnings.ts).
+ * The pages of one pool. A page is free, used by one or more texts, or idle: no text uses it, but it still holds a known
+ * beginning, until a page is needed and it is the one idle for longest. Owns these states and their order; a page's block
+ * says what it holds (beginnings.ts).
  */
 import type { Pool } from "../device/contract.ts";
 import type { Block } from "./beginnings.ts";

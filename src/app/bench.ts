@@ -127,7 +127,7 @@ async function printTables(
   const parts = [
     `${name} (${bench.layers} layers)`,
     `${bytes(plan.weightBytes)} of ${bench.type} weights`,
-    `${plan.kv} cache, ${bytes(plan.cacheBytes)} for ${grouped(plan.context)} tokens`,
+    `${plan.kv} cache, ${bytes(plan.cacheBytes)} for ${grouped(plan.cacheTokens)} tokens`,
     `chunks of ${plan.graph.maxTokens}`,
     bench.device,
   ];

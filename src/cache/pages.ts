@@ -1,7 +1,7 @@
 /**
- * The pages of one pool and who has them. A page is free, in use by so many texts, or idle: no text uses it, but it still
- * holds a known beginning, until another page is needed and it is the one idle for longest. Owns these states and their
- * order; what a page holds is told by its block (beginnings.ts).
+ * The pages of one pool. A page is free, used by one or more texts, or idle: no text uses it, but it still holds a known
+ * beginning, until a page is needed and it is the one idle for longest. Owns these states and their order; a page's block
+ * says what it holds (beginnings.ts).
  */
 import type { Pool } from "../device/contract.ts";
 import type { Block } from "./beginnings.ts";
@@ -16,17 +16,16 @@ export interface Page {
 }
 
 export class PagePool {
+  /** By number. */
+  readonly all: readonly Page[];
   readonly #free: Page[];
   /** Longest idle first. */
   readonly #idle = new Set<Page>();
 
   constructor(readonly pool: Pool) {
+    this.all = Array.from({ length: pool.pages }, (_, index) => ({ index, users: 0, block: null }));
     // Taken from the end: low numbers first.
-    this.#free = Array.from({ length: pool.pages }, (_, i) => ({
-      index: pool.pages - 1 - i,
-      users: 0,
-      block: null,
-    }));
+    this.#free = [...this.all].reverse();
   }
 
   get free(): number {

@@ -61,6 +61,11 @@ export interface GenerationResult {
   readonly seed: number;
 }
 
+/** Generations that were begun, left in the middle and forgotten: nobody would ever end them. */
+const abandoned = new FinalizationRegistry((pieces: AsyncGenerator<Piece, GenerationResult>) => {
+  pieces.return(undefined as never).catch(() => {});
+});
+
 /**
  * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: who
  * iterates again gets what is left. Leaving the loop ends it and frees its place for the next.
@@ -72,6 +77,7 @@ export class Generation implements AsyncIterable<Piece> {
 
   constructor(pieces: AsyncGenerator<Piece, GenerationResult>) {
     this.#pieces = pieces;
+    abandoned.register(this, pieces);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {

@@ -51,7 +51,7 @@ export class Job {
   readonly reserve: number;
   readonly tokens: Tokens | null;
   readonly options: JobOptions;
-  /** Resolves when it has ended; rejects with what ended it early, unless it is a generation: those say so themselves. */
+  /** Resolves when it has ended, rejects with what ended it early. A generation's tokens tell the same. */
   readonly ended: Promise<void>;
   /** Logits of the prompt's last `outputs` tokens. */
   readonly rows: Float32Array[] = [];
@@ -70,7 +70,7 @@ export class Job {
   sent = 0;
   /** Of these, in steps that the device has taken. */
   ran = 0;
-  /** What was sent in an earlier one does not count. */
+  /** Counts how often what was sent became void: parts of an earlier epoch do not count. */
   epoch = 0;
   #pages: TextPages | null = null;
   #kept = 0;
@@ -90,17 +90,13 @@ export class Job {
     this.ended = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // Of a generation nobody may be waiting for it.
+    // A generation's error comes by its tokens; this one may have no listener.
     this.ended.catch(() => {});
   }
 
   get pages(): TextPages {
     if (!this.#pages) throw new Error("the job has no pages");
     return this.#pages;
-  }
-
-  get hasPages(): boolean {
-    return this.#pages !== null;
   }
 
   readonly key: BlockKey = (block) => {
@@ -118,12 +114,12 @@ export class Job {
     return this.sent < this.prompt && !this.options.work;
   }
 
-  /** So far the prompt may be sent now: what is done instead of a step is apart. */
+  /** The prompt may be sent up to here: rows for `instead` have a step of their own. */
   get readable(): number {
     return this.options.instead && this.sent < this.most ? this.most : this.prompt;
   }
 
-  /** Next is what is done instead of a step. */
+  /** Its next rows have a step of their own, for `instead`. */
   get isApart(): boolean {
     return this.options.instead !== undefined && this.sent === this.most;
   }
@@ -137,10 +133,10 @@ export class Job {
     return copies;
   }
 
-  /** Takes over what others have read since of the same text. */
+  /** Uses what other texts with the same beginning have read since. */
   catchUp(): void {
     const block = Math.floor(this.sent / PAGE_SLOTS);
-    // The next block first: it is rare that it is there.
+    // Rarely is the next block there, and to see that is cheap.
     if (this.sent !== this.pages.tokens || !this.pages.last.children.has(this.key(block))) return;
     if (!this.pages.extend(this.ids, this.key, this.most)) return;
     this.sent = this.ran = this.pages.tokens;
@@ -160,15 +156,15 @@ export class Job {
   took({ to, from, epoch }: Part): void {
     if (this.isEnded || epoch !== this.epoch) return;
     this.ran = to;
-    // Of what is run again the text was read already.
+    // A row that is run again was read before.
     if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
     this.#note();
     if (from < this.prompt) this.#progress();
   }
 
-  /** What the device chose. null: it could not. */
+  /** What the device chose; null: it could not. What comes after an end token is dropped. */
   chose(id: number | null, { epoch }: Part): void {
-    if (this.isEnded || epoch !== this.epoch) return;
+    if (this.isEnded || this.isDone || epoch !== this.epoch) return;
     if (id !== null) {
       this.tokens!.chose(id);
       this.#push(id);
@@ -190,7 +186,7 @@ export class Job {
     });
   }
 
-  /** Gives its pages back. error: what ended it; null: it has all it wanted, or nobody wants more. */
+  /** Gives its pages back. error: what ended it; null: it has all it wanted, or its caller wants no more. */
   end(error: { error: unknown } | null): void {
     this.isEnded = true;
     if (this.#pages) {

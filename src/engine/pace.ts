@@ -42,6 +42,11 @@ export class Pace {
     return () => this.#end(step);
   }
 
+  /** Nothing is to be done: what began and was not seen to end tells nothing any more. */
+  idle(): void {
+    this.#begun = [];
+  }
+
   /** It ended, and so have those before it. */
   #end(step: Begun): void {
     const count = this.#begun.indexOf(step) + 1;

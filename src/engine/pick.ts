@@ -20,12 +20,10 @@ export interface StepLimits {
 /** Fewer rows of a prompt in a step are not worth one. */
 const LEAST_SHARE = PAGE_SLOTS;
 
-/** paused: texts that would go on but for a page. */
-export function pickStep(
-  running: Iterable<Job>,
-  limits: StepLimits,
-): { parts: Part[]; paused: readonly Job[] } {
+/** stuck: no part, and every text waits for a page, or for a text that does; who has to go so that others go on. */
+export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: Part[]; stuck: Job | null } {
   const jobs = [...running].sort((a, b) => a.servedAt - b.servedAt || a.began - b.began);
+  /** Texts that find no page. */
   const paused: Job[] = [];
   const parts: Part[] = [];
   let rows = limits.maxTokens;
@@ -45,29 +43,39 @@ export function pickStep(
 
   const reading = jobs.filter((job) => job.isReading);
   for (const job of reading) job.catchUp();
-  const readers = reading.filter((job) => job.sent < job.readable && !isRead(job, reading));
-  const alone = readers.find((job) => job.isApart);
-  if (alone && parts.length > 0) return { parts, paused };
+  const all = reading.filter((job) => !isRead(job, reading));
+  const apart = parts.length === 0 && all.find((job) => job.isApart);
+  const readers = apart ? [apart] : all.filter((job) => !job.isApart);
   let left = parts.length > 0 ? Math.min(rows, limits.promptRows()) : rows;
-  const share = Math.max(LEAST_SHARE, left / readers.length - ((left / readers.length) % LEAST_SHARE));
+  const share = Math.max(1, Math.floor(left / readers.length / LEAST_SHARE)) * LEAST_SHARE;
   const ends = new Map<Job, number>();
+  // First each its share, then what is left to those that come first.
   for (const most of [share, Number.POSITIVE_INFINITY])
-    for (const job of alone ? [alone] : readers) {
+    for (const job of readers) {
       if (left === 0) break;
       const at = ends.get(job) ?? job.sent;
       const first = job.prompt - job.outputs;
       const wanted = Math.min(job.readable, at + Math.min(left, most), Math.max(at, first) + outputs);
       const end = Math.min(wanted, limits.grow(job, wanted));
+      if (wanted > at && end <= job.sent) paused.push(job);
       if (end <= at) continue;
       ends.set(job, end);
       left -= end - at;
       outputs -= Math.max(0, end - Math.max(at, first));
     }
   for (const [job, end] of ends) parts.push(job.part(end));
-  return { parts, paused };
+  const isStuck =
+    parts.length === 0 && paused.length > 0 && jobs.every((job) => job.isReading || paused.includes(job));
+  return { parts, stuck: isStuck ? last(paused) : null };
 }
 
-/** An earlier job has the same next block before it: it will be known soon. */
+/** The one that began last, generations first: they keep what they have said. */
+function last(jobs: readonly Job[]): Job {
+  const generating = jobs.filter((job) => !job.isReading);
+  return (generating.length > 0 ? generating : jobs).reduce((a, b) => (b.began > a.began ? b : a));
+}
+
+/** An earlier job is about to read the job's next block, with the same blocks before it. */
 function isRead(job: Job, reading: readonly Job[]): boolean {
   const { block, last } = job.pages;
   const end = (block + 1) * PAGE_SLOTS;

@@ -1,12 +1,12 @@
 /**
- * Steps of many texts over one allocation, which nothing else runs. Owns who is let in, the rows of the page tables, and
- * the order of all calls; which rows a step has is pick.ts's. A job that fails or goes away gives its pages back at once.
+ * Makes steps of the jobs of many texts; nothing else runs the allocation. Owns admission, the rows of the page tables, and
+ * the order of all calls; pick.ts says which rows a step has. A job that fails or is aborted gives its pages back at once.
  * One idea: calls take effect in their order, so pages and rows are handed on while steps over them are still under way.
  */
 import { Beginnings, keyOf } from "../cache/beginnings.ts";
 import type { BlockPages } from "../cache/saved-cache.ts";
 import { type Allocation, type Device, type Graph, PAGE_SLOTS, type Ran } from "../device/contract.ts";
-import { AbortedError, DeviceError } from "../format/errors.ts";
+import { AbortedError, DeviceError, NibbleError } from "../format/errors.ts";
 import type { Job, Part } from "./job.ts";
 import { Pace } from "./pace.ts";
 import { pickStep } from "./pick.ts";
@@ -31,23 +31,23 @@ export class Scheduler {
   readonly context: number;
   readonly vocab: number;
   readonly beginnings: Beginnings;
-  /** In the order of coming. */
+  /** In the order in which they came. */
   readonly #waiting: Job[] = [];
   readonly #running = new Set<Job>();
   readonly #freeRows: number[];
   /** What the device's tables hold: by pool, [texts, blocks]. */
   readonly #tables: Uint32Array[];
   readonly #pace: Pace;
-  /** What is no step, each between two of them. */
+  /** Calls that are no steps, each made between two steps. */
   readonly #calls: (() => Promise<void>)[] = [];
   #underWay = 0;
-  /** What was chosen is heard of in the order of the steps. */
+  /** Chosen ids are handed out in the order of the steps. */
   #heard: Promise<void> = Promise.resolve();
   #steps = 0;
   #admitted = 0;
-  /** Pages that someone keeps without running: while they do, a text that finds none waits. */
+  /** How many keep pages without running; they will give them back, so a text that finds none waits. */
   #keepers = 0;
-  /** The first who waits found no pages. */
+  /** The first waiting job found no pages. */
   #isFull = false;
   #isLooping = false;
   #isKicked = false;
@@ -142,7 +142,7 @@ export class Scheduler {
     };
   }
 
-  /** Refuses all who wait, and all who come; what runs ends with a DeviceError. */
+  /** Waiting and later jobs end with `error`, running ones with a DeviceError. */
   close(error: Error): void {
     if (this.#closed) return;
     this.#closed = error;
@@ -166,13 +166,13 @@ export class Scheduler {
   }
 
   async #loop(): Promise<void> {
-    // Who comes at the same time is in the first step, too.
+    // Jobs that are submitted at the same time share the first step.
     await null;
-    while (await this.#step());
+    while (await this.#round());
   }
 
   /** Does all that can be done now, and waits for more; false: nothing is left to wait for. */
-  async #step(): Promise<boolean> {
+  async #round(): Promise<boolean> {
     this.#isKicked = false;
     try {
       while (await this.#next());
@@ -180,8 +180,9 @@ export class Scheduler {
       for (const job of [...this.#running, ...this.#waiting]) this.end(job, { error });
     }
     if (this.#isKicked) return true;
+    if (this.#underWay === 0) this.#pace.idle();
     if (this.#running.size === 0 && this.#waiting.length === 0 && this.#underWay === 0) {
-      // At once: a kick from now on begins another loop.
+      // Before anything is awaited: the next kick begins another loop.
       this.#isLooping = false;
       return false;
     }
@@ -198,7 +199,7 @@ export class Scheduler {
     for (const job of this.#running) if (job.isDone) this.end(job);
     await this.#admit();
     if (this.#closed || this.#underWay >= MOST_UNDER_WAY) return call !== undefined;
-    const { parts, paused } = pickStep(this.#running, {
+    const { parts, stuck } = pickStep(this.#running, {
       maxTokens: this.graph.maxTokens,
       maxOutputs: this.graph.maxOutputs,
       context: this.context,
@@ -209,15 +210,13 @@ export class Scheduler {
       await this.#run(parts);
       return true;
     }
-    if (paused.length > 0 && paused.length === this.#running.size && this.#underWay + this.#keepers === 0) {
-      // Nobody would ever give a page back.
-      paused.reduce((last, job) => (job.began > last.began ? job : last)).tokens?.end("cache");
-      return true;
-    }
-    return call !== undefined;
+    if (!stuck || this.#underWay + this.#keepers > 0) return call !== undefined;
+    if (stuck.tokens && !stuck.isReading) stuck.tokens.end("cache");
+    else this.end(stuck, { error: new NibbleError("memory", CACHE_FULL) });
+    return true;
   }
 
-  /** Lets in who has come first, as long as there are a row and pages. */
+  /** Lets jobs in, in their order, as long as there are a row and pages. */
   async #admit(): Promise<void> {
     for (let job = this.#waiting[0]; job && this.#freeRows.length > 0; job = this.#waiting[0]) {
       this.#isFull = !this.#fits(job);
@@ -244,7 +243,7 @@ export class Scheduler {
     }
   }
 
-  /** Its pages are there, beside those that are set aside for others. */
+  /** There are pages for it, without those that are set aside for others. */
   #fits(job: Job): boolean {
     const { blocks } = this.beginnings.longest(job.ids, job.key, job.most, { whole: true });
     return this.beginnings.pools.every(({ pool, available }, i) => {
@@ -254,7 +253,7 @@ export class Scheduler {
     });
   }
 
-  /** Pages of a pool that running jobs, but for `job`, have not taken yet and are sure of. */
+  /** Pages of a pool that running jobs other than `job` are sure of and have not taken yet. */
   #setAside(pool: number, job: Job): number {
     const { window } = this.graph.pools[pool];
     let sum = 0;
@@ -278,14 +277,14 @@ export class Scheduler {
       this.#setPages(job);
     }
     const promptRows = parts.reduce((sum, { isPrompt, from, to }) => sum + (isPrompt ? to - from : 0), 0);
-    const ended = this.#pace.begin(promptRows);
+    const { job, from } = parts[0];
+    const instead = from === job.most ? job.options.instead : undefined;
+    const ended = instead ? () => {} : this.#pace.begin(promptRows);
     const fail = (error: unknown) => {
       for (const { job } of parts) this.end(job, { error });
     };
     try {
       const step = { runs: parts.map((part) => part.job.run(part)) };
-      const { job, from } = parts[0];
-      const instead = from === job.most ? job.options.instead : undefined;
       if (instead) await instead(step);
       const ran = instead ? null : await allocation.run(step);
       for (const part of parts) this.#took(part);
@@ -307,7 +306,7 @@ export class Scheduler {
     }
   }
 
-  /** What is told of it may throw, or end the job. */
+  /** A callback for progress may throw; it may also abort the job. */
   #took(part: Part): void {
     try {
       part.job.took(part);
@@ -335,7 +334,7 @@ export class Scheduler {
     });
   }
 
-  /** Tells the device of the pages that the job's row has not. */
+  /** Tells the device which pages are new in the job's row of the tables. */
   #setPages(job: Job): void {
     job.pages.tables((pool, first, pages) => {
       const table = this.#tables[pool];
@@ -354,3 +353,6 @@ export class Scheduler {
 
 /** No page has this number. */
 const UNKNOWN = 0xffffffff;
+
+const CACHE_FULL =
+  "the cache is full of texts that run at the same time; ask for more cache tokens or fewer texts at once";

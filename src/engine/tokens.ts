@@ -36,7 +36,7 @@ export interface Token {
   readonly likelihood?: Likelihood;
 }
 
-/** Why no token comes any more: the constraint allows none, the text is complete; or the cache is full of running texts. */
+/** Why no token comes any more. complete: the constraint allows none; cache: running texts fill the cache. */
 export type Ending = "complete" | "cache";
 
 /** The logits of one output row, as far as they are asked for. */
@@ -70,7 +70,7 @@ export class Tokens {
   #ending: Ending | null = null;
   #failure: { error: unknown } | null = null;
   #wake = () => {};
-  /** Something has changed for whoever makes steps. */
+  /** Called when another step may have become possible, or none is wanted any more. */
   onChange = () => {};
 
   /** canChoose: whether the device does, with such options. */

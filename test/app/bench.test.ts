@@ -54,6 +54,38 @@ describe("nibble bench", () => {
     expect(rows.map((row) => row.split(" ")[0])).toEqual(["pp24", "tg3"]);
   });
 
+  it("prints rows of several texts at once, as llama-batched-bench does", async () => {
+    const command = [
+      "bench",
+      "needle",
+      "--parallel",
+      "1,2",
+      "-p",
+      "8",
+      "-n",
+      "3",
+      "-r",
+      "1",
+      "--device",
+      "cpu",
+    ];
+    const { code, stdout, stderr } = await nibble(command);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const lines = stdout.trimEnd().split("\n").slice(-3);
+    expect(lines[0]).toMatch(/^PP +TG +B +DEPTH +N_KV +T_PP s +S_PP t\/s +T_TG s +S_TG t\/s +T s +S t\/s$/);
+    expect(lines.slice(1).map((line) => line.split(/ +/).slice(0, 5).map(Number))).toEqual([
+      [8, 3, 1, 0, 11],
+      [8, 3, 2, 0, 22],
+    ]);
+    const json = await nibble([...command, "--json"]);
+    const [row] = json.stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(row).toMatchObject({ model: "needle", kind: "batch", pp: 8, tg: 3, texts: 1, tokens: 11 });
+    expect(row.generate.ms).toHaveLength(1);
+  });
+
   it("makes up a model of a shape", async () => {
     const shape = ["--shape", "llama-3.2-1b", "--layers", "1", "--vocab", "64", "--type", "q8_0"];
     const { code, stdout } = await nibble([

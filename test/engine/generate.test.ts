@@ -1,14 +1,17 @@
 /** The generation loop on scripted tokens: stop conditions, pieces, early leaving, aborts. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type GenerateOptions, Generation, generateTokens, type Piece } from "../../src/engine/generate.ts";
+import { Text } from "../../src/engine/text.ts";
 import { AbortedError, ArgumentError } from "../../src/format/errors.ts";
 import { END, piecesTokenizer, scripted } from "./scripted.ts";
 
-type Text = string | Uint8Array;
+type Said = string | Uint8Array;
 
 /** A generation that would say these pieces one after another, then the end token; the prompt is two tokens. */
-function says(pieces: readonly Text[], options: GenerateOptions & { context?: number } = {}) {
+function says(pieces: readonly Said[], options: GenerateOptions & { context?: number } = {}) {
   const { text, steps } = scripted((p) => (p - 2 < pieces.length ? p - 1 : END), {
     vocab: pieces.length + 1,
     context: options.context,
@@ -106,7 +109,7 @@ describe("limits", () => {
 });
 
 describe("stop strings", () => {
-  const stopped = async (tokens: Text[], stop: string[]) => {
+  const stopped = async (tokens: Said[], stop: string[]) => {
     const { text, stopReason } = await says(tokens, { stop }).generation.result();
     return [text, stopReason];
   };
@@ -208,6 +211,25 @@ describe("a generation", () => {
     expect(result).toMatchObject({ text: "abc", stopReason: "end" });
     expect(text).toBe("abc");
     expect(found.length).toBeGreaterThan(0);
+  });
+
+  it("that is begun, left and forgotten gives its place back", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const { scheduler } = scripted(() => 1, { vocab: 3 });
+    const begin = async () => {
+      const pieces = generateTokens(new Text(scheduler), piecesTokenizer(["a", "b"]), [1, 2], {});
+      await new Generation(pieces)[Symbol.asyncIterator]().next();
+    };
+    await begin();
+    expect(scheduler.activity.running).toBe(1);
+    await expect
+      .poll(() => {
+        collect();
+        return scheduler.activity.running;
+      })
+      .toBe(0);
+    expect(scheduler.pages.used).toBe(0);
   });
 
   it("that failed gives the same error again", async () => {

@@ -9,6 +9,7 @@ import { Scheduler } from "../../src/engine/scheduler.ts";
 import { Text } from "../../src/engine/text.ts";
 import { DeviceError } from "../../src/format/errors.ts";
 import type { TextStream, Tokenizer } from "../../src/format/tokenizer.ts";
+import { watched } from "./tiny-graph.ts";
 
 export const END = 0;
 
@@ -199,7 +200,8 @@ export function scripted(
     logits: { id: 0, rows: "outputs", cols: vocab },
   } as unknown as Graph;
   const device = { name: "scripted", chooses };
-  const scheduler = new Scheduler(graph, allocation as Allocation, device, {
+  const watching = watched(allocation as Allocation, graph, () => scheduler);
+  const scheduler: Scheduler = new Scheduler(graph, watching, device, {
     ...{ context, vocab, stretchMs: options.stretchMs, clock: options.clock },
   });
   const text = new Text(scheduler);

@@ -62,7 +62,23 @@ export async function tinyScheduler(options: TinyGraph & Partial<SchedulerOption
   const graph = tinyGraph(options);
   const { context = 160, stretchMs } = options;
   const device = { name: "reference", chooses: false };
-  return new Scheduler(graph, await allocated(graph), device, { context, vocab: VOCAB, stretchMs });
+  const own = await allocated(graph);
+  const allocation = watched(
+    {
+      run: (step) => own.run(step),
+      setPages: (...asked) => own.setPages(...asked),
+      copyPage: (...asked) => own.copyPage(...asked),
+      readPage: (place) => own.readPage(place),
+      writePage: (...asked) => own.writePage(...asked),
+      read: (...asked) => own.read(...asked),
+    } satisfies Partial<Allocation> as Allocation,
+    graph,
+    () => scheduler,
+  );
+  const scheduler: Scheduler = new Scheduler(graph, allocation, device, {
+    ...{ context, vocab: VOCAB, stretchMs },
+  });
+  return scheduler;
 }
 
 /** What a text says alone, without any of the engine. */
@@ -125,6 +141,35 @@ export class Truth {
     this.#ids = ids;
     return this.#known.get(ids.join())!;
   }
+}
+
+/** Wraps an allocation: a step that looks at a page which no text uses is an error. */
+export function watched<A extends Pick<Allocation, "run" | "setPages">>(
+  allocation: A,
+  graph: Pick<Graph, "pools">,
+  scheduler: () => Scheduler,
+): A {
+  /** By pool and text: the page of each block. */
+  const tables = graph.pools.map(() => [] as number[][]);
+  return {
+    ...allocation,
+    setPages(pool, text, first, pages) {
+      allocation.setPages(pool, text, first, pages);
+      tables[pool.id][text] ??= [];
+      for (let i = 0; i < pages.length; i++) tables[pool.id][text][first + i] = pages[i];
+    },
+    async run(step) {
+      for (const { text, position, ids } of step.runs)
+        for (const { id } of graph.pools) {
+          const { beginnings } = scheduler();
+          const last = Math.floor((position + ids.length - 1) / PAGE_SLOTS);
+          for (let block = beginnings.firstSeen(id, position); block <= last; block++)
+            if (!(beginnings.pools[id].all[tables[id][text]?.[block]]?.users > 0))
+              throw new Error(`text ${text} looks at block ${block} of pool ${id}, which has no page`);
+        }
+      return allocation.run(step);
+    },
+  };
 }
 
 /** Pages add up, and the tree of beginnings knows those that it should. */

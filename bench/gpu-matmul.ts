@@ -82,11 +82,20 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
     scales: part.scalesBytes > 0 ? planned("scales", part.scalesBytes) : null,
   }));
   const block: WeightBlock = { form, cols, rows: count, parts, bias: null };
-  const { mode, shape, uniform } = stepOf(new Uint32Array(tokens), few);
+  const { mode, shape, uniform } = stepOf(new Uint32Array(tokens), { few, batch: few });
   const input = inputForm(as, block, mode);
   const x = { form: input, buffer: planned("x", formBytes(input, tokens, cols)) };
   const out = planned("out", 4 * tokens * count);
-  const dispatches = matmulDispatches({ traits: as, block, x, rows: "tokens", mode, maxRows: tokens, out });
+  const dispatches = matmulDispatches({
+    traits: as,
+    block,
+    x,
+    rows: "tokens",
+    mode,
+    maxRows: tokens,
+    out,
+    scratch: planned,
+  });
   const made: GPUBuffer[] = [];
   const shared = new Map<number, GPUBuffer>();
   const realize = (places: Map<number, GPUBuffer>, buffer: Buffer) => {

@@ -26,6 +26,7 @@ const { values: options } = parseArgs({
     rows: { type: "string", default: "1,2,4,8,16,32" },
     depths: { type: "string", default: "0" },
     few: { type: "string" },
+    batch: { type: "string" },
     same: { type: "boolean", default: false },
     profile: { type: "boolean", default: false },
     json: { type: "string" },
@@ -36,7 +37,9 @@ const counts = options.rows.split(",").map(Number);
 const depths = options.depths.split(",").map(Number);
 
 const api = await dawnGpu({}, ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"]);
-const device = await webgpuDevice(api, { traits: { few: number(options.few) } });
+const device = await webgpuDevice(api, {
+  traits: { few: number(options.few), batch: number(options.batch) },
+});
 const deepest = Math.max(...depths);
 const most = Math.max(...counts);
 const texts = options.same ? 1 : Math.min(most, 64);

@@ -61,10 +61,16 @@ function lexerAlone() {
     name: "lexer-alone",
     transform(code, id) {
       if (!/[\\/]marked\.esm\.js$/.test(id)) return null;
-      const lexer = /export\{.*?\b(\w+) as Lexer\b/.exec(code)?.[1];
+      const names = ["Lexer", "Tokenizer"].map(
+        (name) => new RegExp(`export\\{.*?\\b(\\w+) as ${name}\\b`).exec(code)?.[1],
+      );
       const end = /\bvar (\w+)=new \w+;function \w+\(\w+,\w+\)\{return \1\.parse\(/.exec(code);
-      if (!lexer || !end) this.error("marked's module is not built as before: see lexerAlone");
-      return { code: `${code.slice(0, end.index)}export{${lexer} as Lexer};`, map: null };
+      if (names.includes(undefined) || !end)
+        this.error("marked's module is not built as before: see lexerAlone");
+      return {
+        code: `${code.slice(0, end.index)}export{${names[0]} as Lexer,${names[1]} as Tokenizer};`,
+        map: null,
+      };
     },
   };
 }

@@ -39,6 +39,7 @@ export {
   type WebLoadOptions as LoadOptions,
   type WebModel,
 } from "./engine/load-web.ts";
+export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
 export {
   type CachePart,
@@ -51,7 +52,7 @@ export {
 } from "./engine/plan-table.ts";
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
-export { ContextError } from "./engine/session.ts";
+export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
 export { blobFolder, blobSource } from "./format/blob-source.ts";
 export {

@@ -10,6 +10,7 @@
 export { type AttendPlotOptions, attendPlot } from "./engine/attend-plot.ts";
 export { openAttendTimer } from "./engine/attend-timer.ts";
 export type {
+  BenchFinding,
   BenchOptions,
   BenchProfile,
   BenchProgress,
@@ -30,6 +31,7 @@ export {
   floorUs,
   type SkippedRow,
 } from "./engine/bench-attend.ts";
+export type { BatchRow } from "./engine/bench-batch.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
 export type { DivergenceSummary } from "./engine/divergence.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
@@ -53,6 +55,7 @@ export { LanguageModel, type Prompt, type PromptOptions } from "./engine/languag
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
+export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
 export { type PlanModelOptions, planModel } from "./engine/plan-model.ts";
 export {
@@ -66,8 +69,8 @@ export {
 } from "./engine/plan-table.ts";
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
-export { ContextError } from "./engine/session.ts";
 export { planStudy, type Study, type StudySubject, type VerifyTests } from "./engine/study.ts";
+export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
 export { GRADES, type Grade, type Verdict } from "./engine/verdict.ts";
 export {

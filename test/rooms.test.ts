@@ -26,6 +26,7 @@ const NODE_FILES = [
   "device/wasm/module.ts",
   "engine/doctor.ts",
   "engine/find-model.ts",
+  "engine/gpu-memory.ts",
   "engine/inspect.ts",
   "engine/load.ts",
   "engine/logits-file.ts",

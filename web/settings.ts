@@ -1,4 +1,5 @@
 /** What a person has chosen, kept between visits; an API key only until the tab is closed. */
+import { amountOf } from "./checked.ts";
 import { kept } from "./kept.ts";
 import { Store } from "./store.ts";
 
@@ -49,7 +50,7 @@ function readSaved(): Partial<Settings> {
   return Object.fromEntries(
     Object.entries(saved ?? {}).filter(([name, value]) =>
       nullable.includes(name)
-        ? value === null || typeof value === "number"
+        ? value === null || amountOf(value) !== null
         : typeof value === typeof DEFAULTS[name as keyof Settings],
     ),
   );

@@ -4,10 +4,11 @@
  */
 import {
   ArgumentError,
+  type BatchRow,
   type Bench,
+  type BenchFinding,
   type BenchLoadOptions,
   type BenchProfile,
-  type BenchRow,
   openBench,
   type SyntheticModel,
 } from "../index.ts";
@@ -22,6 +23,9 @@ export interface BenchCommand
   generate: number[];
   depth: number[];
   repetitions: number;
+  parallel?: number[];
+  /** Bytes. */
+  memory?: number;
   profile?: boolean;
   shape?: string;
   layers?: number;
@@ -33,14 +37,15 @@ export interface BenchCommand
 
 export async function printBench(model: string | undefined, command: BenchCommand, signal: AbortSignal) {
   const { kv, device, adapter, threads, chunk, offline, depth, repetitions, profile } = command;
+  const { parallel, memory: memoryBytes } = command;
   const tests = { prompt: lengths(command.prompt), generate: lengths(command.generate), depth, repetitions };
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const downloading = downloadLine();
   const bench = await openBench(
     sourceOf(model, command),
-    { ...tests, profile },
+    { ...tests, profile, parallel },
     {
-      ...{ kv, device, adapter, threads, chunk, offline, signal },
+      ...{ kv, memoryBytes, device, adapter, threads, chunk, offline, signal },
       onDownload: downloading.show,
       onProgress: ({ bytes: done, totalBytes }) => {
         downloading.clear();
@@ -83,7 +88,7 @@ function lengths(found: readonly number[]): number[] {
 }
 
 /** The bench's rows, with a line of progress between them that never mixes with the output. */
-async function* shown(bench: Bench, signal: AbortSignal): AsyncGenerator<BenchRow | BenchProfile> {
+async function* shown(bench: Bench, signal: AbortSignal): AsyncGenerator<BenchFinding> {
   let doing = "";
   let line: Progress = { show() {}, clear() {} };
   let started = 0;
@@ -115,7 +120,7 @@ async function* shown(bench: Bench, signal: AbortSignal): AsyncGenerator<BenchRo
 async function printTables(
   bench: Bench,
   name: string,
-  found: AsyncGenerator<BenchRow | BenchProfile>,
+  found: AsyncGenerator<BenchFinding>,
   signal: AbortSignal,
 ): Promise<void> {
   const { plan } = bench;
@@ -126,10 +131,14 @@ async function printTables(
     `chunks of ${plan.graph.maxTokens}`,
     bench.device,
   ];
-  await write(`${parts.join(" · ")}\n\n${columns(["test", "tokens/s", "least", "most"], ROW)}\n`, signal);
+  const head = bench.isBatch
+    ? columns(BATCH_HEAD, BATCH)
+    : columns(["test", "tokens/s", "least", "most"], ROW);
+  await write(`${parts.join(" · ")}\n\n${head}\n`, signal);
   const profiles: BenchProfile[] = [];
   for await (const row of found) {
     if (row.kind === "profile") profiles.push(row);
+    else if (row.kind === "batch") await write(`${columns(batchCells(row), BATCH)}\n`, signal);
     else {
       const { median, min, max } = row.tokensPerSecond;
       await write(`${columns([row.test, rounded(median), rounded(min), rounded(max)], ROW)}\n`, signal);
@@ -140,6 +149,32 @@ async function printTables(
 
 /** Widths; the first column is text and stands on the left. */
 const ROW = [22, 10, 10, 10];
+/** As llama-batched-bench prints them, with the tokens in front. */
+const BATCH_HEAD = [
+  "PP",
+  "TG",
+  "B",
+  "DEPTH",
+  "N_KV",
+  "T_PP s",
+  "S_PP t/s",
+  "T_TG s",
+  "S_TG t/s",
+  "T s",
+  "S t/s",
+];
+const BATCH = [6, 7, 5, 8, 9, 9, 10, 9, 10, 9, 10];
+
+function batchCells(row: BatchRow): string[] {
+  const { pp, tg, texts, depth, tokens, prompt, generate, all } = row;
+  const counts = [pp, tg, texts, depth, tokens].map(String);
+  const speeds = [prompt, generate, all].flatMap(({ medianMs, tokensPerSecond }) => [
+    (medianMs / 1000).toFixed(3),
+    rounded(tokensPerSecond),
+  ]);
+  return [...counts, ...speeds];
+}
+
 const OPERATION = [18, 10, 11, 8, 10, 9, 13];
 
 function profileText(profile: BenchProfile): string[] {
@@ -175,7 +210,7 @@ function percent(share: number): string {
 }
 
 /** What `--json` prints; names are part of the interface. */
-function toJson(bench: Bench, model: string, row: BenchRow | BenchProfile) {
+function toJson(bench: Bench, model: string, row: BenchFinding) {
   const { plan } = bench;
   const { kind, ...found } = row;
   return {

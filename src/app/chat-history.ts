@@ -16,7 +16,7 @@ import {
 } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
-import { printable } from "./figures.ts";
+import { printable } from "./terminal.ts";
 
 export const MOST_LINES = 1000;
 const MOST_BYTES = 2 ** 18;

@@ -3,8 +3,8 @@
  * out of a model's mouth. In a pipe: answers and what commands were asked for on stdout, everything else on stderr, no
  * thinking and no colours.
  */
-import { printable } from "./figures.ts";
-import { write } from "./interrupt.ts";
+import { write, writeRaw } from "./interrupt.ts";
+import { visible } from "./terminal.ts";
 import type { Part } from "./thinking.ts";
 
 const DIM = "\x1b[2m";
@@ -36,7 +36,7 @@ export class Screen {
       this.#kind = kind;
     }
     this.#isLineOpen = !text.endsWith("\n");
-    await write(begin + (this.isTerminal ? visible(text) : text), this.#signal);
+    await writeRaw(begin + this.#shown(text), this.#signal);
   }
 
   /** The answer is over, whole or not. Does not wait: it also runs after errors. */
@@ -56,11 +56,11 @@ export class Screen {
   /** What is good to know. */
   note(text: string): void {
     const out = this.isTerminal ? process.stdout : process.stderr;
-    out.write(this.#hasColours ? `${DIM}${text}${PLAIN}\n` : `${text}\n`);
+    const shown = this.#shown(text);
+    out.write(this.#hasColours ? `${DIM}${shown}${PLAIN}\n` : `${shown}\n`);
   }
-}
 
-/** Control characters are shown, not sent, line ends and tabs aside. */
-export function visible(text: string): string {
-  return text.replace(/[^\n\t]+/g, printable);
+  #shown(text: string): string {
+    return this.isTerminal ? visible(text) : text;
+  }
 }

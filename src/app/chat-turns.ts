@@ -22,7 +22,7 @@ import { cachePath, readConversation, writeWhole } from "./conversation-file.ts"
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
 import { progress } from "./progress.ts";
-import { AnswerStream, openedSection, type Part, type Section } from "./thinking.ts";
+import { MARKS, openedSection, type Part, type Section, ThinkingStream } from "./thinking.ts";
 
 export interface ChatSettings {
   /** As the user names it. */
@@ -75,7 +75,7 @@ export class Chat {
     const reading = progress("reading", (done, total) => {
       return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
     });
-    const stream = new AnswerStream(this.model.tokenizer, this.#opened);
+    const stream = new ThinkingStream(this.#opened);
     const said = { answer: "", thinking: "" };
     const show = async (parts: readonly Part[]) => {
       for (const part of parts) {
@@ -88,13 +88,13 @@ export class Chat {
     try {
       const generation = this.model.generate(this.conversation.messages(question), {
         ...sampling,
-        ...{ maxTokens, template },
+        ...{ maxTokens, template, special: MARKS },
         signal: AbortSignal.any([this.#signal, stop]),
         onPrompt: reading.show,
       });
-      for await (const { ids } of generation) {
+      for await (const { text } of generation) {
         reading.clear();
-        await show(stream.push(ids));
+        await show(stream.push(text));
       }
       result = await generation.result();
     } catch (error) {
@@ -175,12 +175,15 @@ export class Chat {
   /** How it went, for the end of a note: the conversation is safe without it. */
   async #saveCache(path: string, mayReplace: boolean): Promise<string> {
     const { model, settings, conversation } = this;
-    const { cacheBytes, context } = model.plan;
+    const { cacheBytes, cacheTokens } = model.plan;
     const shown = progress("saving", (done) => bytes(done));
-    const wanted = (cacheBytes * this.tokens()) / context;
+    // The next question's opening was never read, nor the end of the last answer.
+    const all = model.encode(conversation.messages(""), { template: settings.template });
+    const ids = all.slice(0, model.held({ ids: all }));
+    const wanted = (cacheBytes * ids.length) / cacheTokens;
     let size = 0;
     const signal = this.#signal;
-    const pieces = model.saveSession(conversation.messages(""), { template: settings.template });
+    const pieces = model.saveSession({ ids });
     async function* counted() {
       for await (const piece of pieces) {
         throwIfAborted(signal, "saving");
@@ -237,6 +240,8 @@ export class Chat {
       this.screen.note(
         `(the context of ${grouped(context)} tokens is full: the answer ends here and is kept. ${this.#moreRoom()})`,
       );
+    } else if (stopReason === "cache") {
+      this.screen.note("(the cache is full of other texts: the answer ends here and is kept)");
     } else if (stopReason === "length") this.screen.note(`(ended after ${grouped(generatedTokens)} tokens)`);
     else if (said.answer.trim() === "") this.screen.note("(no answer)");
     else if (used > NEARLY_FULL * context)

@@ -17,6 +17,7 @@ import { memorySize, printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
 import { run } from "./run.ts";
 import { serve } from "./serve.ts";
+import { printable } from "./terminal.ts";
 import { printVerification } from "./verify.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
@@ -68,17 +69,34 @@ function computing(command: Command, kv = kvOption()): Command {
     .option("--threads <count>", "CPU threads (default: the physical cores)", count);
 }
 
+/** What memory a plan may take, in the units in which memory is sold. */
+const memoryOption = () =>
+  new Option(
+    "--memory <size>",
+    "plan with so much memory, such as 64GB, as 2^30 bytes each (default: what this machine says)",
+  ).argParser(size);
+
 /** The options of the commands that answer: model, device and sampling. */
 function answering(command: Command): Command {
   return computing(
-    command.option("--context <tokens>", "context to hold (default: what the model was trained for)", count),
+    command
+      .option(
+        "--context <tokens>",
+        "context to hold (default: the longest that fits, as far as trained)",
+        count,
+      )
+      .addOption(memoryOption()),
   )
     .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
-    .option("--top-k <count>", "keep the k most likely tokens; 0: all (default: 40)", number)
+    .option("--top-k <count>", "keep the k most likely tokens; 0 or -1: all (default: 40)", number)
     .option("--top-p <number>", "keep the likeliest that sum to p (default: 0.95)", number)
     .option("--min-p <number>", "drop tokens below p times the likeliest (default: 0.05)", number)
     .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (default: 1)", number)
-    .option("--seed <integer>", "for the same text again (default: from the clock)", number)
+    .option(
+      "--seed <integer>",
+      "for the same text again; of 64 bits the lowest 32 count (default, -1: from the clock)",
+      number,
+    )
     .option("--offline", "take hf: models from the disk, never from the net");
 }
 
@@ -92,10 +110,12 @@ function commands(signal: AbortSignal): Command {
     .configureOutput({
       outputError: (text, write) =>
         write(
-          `${text
-            .trim()
-            .replace(/^error: /, "nibble: ")
-            .replaceAll("\n", " ")}\n`,
+          `${printable(
+            text
+              .trim()
+              .replace(/^error: /, "nibble: ")
+              .replaceAll("\n", " "),
+          )}\n`,
         ),
     })
     .addHelpText(
@@ -140,12 +160,33 @@ function commands(signal: AbortSignal): Command {
     .option("--port <number>", "0: any that is free", count, 8080)
     .option("--api-key <key>", "ask clients for this key (also: NIBBLE_API_KEY)")
     .option("--alias <name>", "what clients may call the model, too; may be repeated", collect, [])
-    .option("--cors <origin>", "let pages of this site use the server; may be repeated", collect, [])
+    .option(
+      "--cors <origin>",
+      "let pages of this site or app use the server, such as app://obsidian.md; may be repeated",
+      collect,
+      [],
+    )
     .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
     .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
-    .option("--parallel <count>", "answers at a time, each with a KV cache of its own", count, 1)
+    .option("--parallel <count>", "answers at a time; one step serves all of them", count, 1)
+    .option(
+      "--cache-tokens <count>",
+      "tokens that all answers share (default: a context for each, where that is known to fit)",
+      count,
+    )
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
     .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)
+    .option(
+      "--connections <count>",
+      "connections of all clients (default: 1024, more with a longer queue)",
+      count,
+    )
+    .option(
+      "--connections-per-address <count>",
+      "of one other machine (default: 256, more with a longer queue)",
+      count,
+    )
+    .option("--strict", "refuse requests with fields that are not known (default: name them once)")
     .option("--grace <seconds>", "time for running answers when it is stopped", count, 10);
   answering(serves).action((model, options) => serve(model, options, signal));
 
@@ -180,11 +221,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .command("plan")
     .description("Shows what fits: memory by part, contexts by format, and what other engines would need.")
     .argument("<model>", `what \`run\` takes, or a shape: ${Object.keys(SHAPES).join(", ")}`)
-    .option(
-      "--memory <size>",
-      "plan for so much memory, such as 64GB or 24GiB (default: this machine's)",
-      size,
-    )
+    .addOption(memoryOption())
     .option("--context <tokens>", "context to hold (default: the longest that fits)", count)
     .addOption(kvOption())
     .addOption(
@@ -227,12 +264,18 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
           .default([0], "0"),
       )
       .option("-r, --repetitions <count>", "times that each test runs", count, 3)
+      .option(
+        "--parallel <counts>",
+        "texts at once, each with a prompt and a generation, in llama-batched-bench's rows",
+        counts,
+      )
       .option("--profile", "GPU time by operation, too")
       .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
       .option("--layers <count>", "with --shape: another number of layers", count)
       .option("--vocab <count>", "with --shape: another vocabulary", count)
       .option("--type <name>", "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16"),
   )
+    .addOption(memoryOption())
     .option("--chunk <tokens>", "tokens of a prompt read at once (default: what suits the device)", count)
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")
@@ -281,6 +324,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       )
       .option("--context <tokens>", "the longest that a default depth may need", count)
       .option("--needles <documents>", "documents of five needles at each depth; 0: none (default: 2)", count)
+      .addOption(memoryOption())
       .option("--chunk <tokens>", "tokens read at once (default: what suits the device)", count),
     new Option(
       "--kv <formats>",

@@ -2,10 +2,9 @@
  * Conversations on the disk, and beside each what the model has read of it: read whole, written whole or not at all, and
  * only their user can read them.
  */
-import { randomBytes } from "node:crypto";
-import { rename, rm, writeFile } from "node:fs/promises";
+import { link, lstat, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { NibbleError } from "../index.ts";
 import { parseConversation, type Saved } from "./conversation.ts";
 import { readText } from "./input.ts";
@@ -21,36 +20,77 @@ export function cachePath(path: string): string {
 }
 
 /**
- * Unless `mayReplace`, a file that exists is left alone. NibbleError "io", and nothing half-written is left; what `data`
- * rejects with goes on as it is.
+ * Unless `mayReplace`, a file that exists is left alone; an empty one counts as none. NibbleError "io", and nothing
+ * half-written is left; what `data` rejects with goes on as it is.
  */
 export async function writeWhole(
   path: string,
   data: string | AsyncIterable<Uint8Array>,
   mayReplace: boolean,
 ): Promise<void> {
-  const unfinished = `${path}.${randomBytes(4).toString("hex")}`;
-  const ours: string[] = [];
-  const claim = async (name: string) => {
-    await writeFile(name, "", { mode: 0o600, flag: "wx" });
-    ours.push(name);
-  };
+  const unfinished = `${path}.${process.pid}${UNFINISHED}`;
   try {
     // The name first: who is refused should not wait for a long file.
-    if (!mayReplace) await claim(path);
-    await claim(unfinished);
+    if (!mayReplace) await checkFree(path);
+    await removeUnfinished(path);
+    await writeFile(unfinished, "", { mode: 0o600, flag: "wx" });
     await writeFile(unfinished, data);
-    await rename(unfinished, path);
+    await (mayReplace ? rename(unfinished, path) : place(unfinished, path));
   } catch (cause) {
-    for (const name of ours) await rm(name, { force: true });
+    await rm(unfinished, { force: true }).catch(() => {});
     if (cause instanceof NibbleError) throw cause;
     const { code, message } = cause as NodeJS.ErrnoException;
-    const reasons: Record<string, string> = {
-      EEXIST: "exists already and is not what this chat has saved or loaded; choose another name",
-      ENOENT: "no such folder",
-      EISDIR: "is a folder, not a file",
-    };
-    throw new NibbleError("io", `${path}: ${reasons[code ?? ""] ?? message}`, { cause });
+    throw new NibbleError("io", `${path}: ${REASONS[code ?? ""] ?? message}`, { cause });
+  }
+}
+
+const UNFINISHED = ".unfinished";
+
+const REASONS: Readonly<Record<string, string>> = {
+  EEXIST: "exists already and is not what this chat has saved or loaded; choose another name",
+  ENOENT: "no such folder",
+  EISDIR: "is a folder, not a file",
+  ENOSPC: "the disk is full; nothing was written",
+  EDQUOT: "your share of the disk is used up; nothing was written",
+  EROFS: "the file system is read-only",
+  EACCES: "no permission to write there",
+};
+
+/** Throws as the system does for a name that is taken. */
+async function checkFree(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => null);
+  if (found === null || (found.isFile() && found.size === 0)) return;
+  const code = found.isDirectory() ? "EISDIR" : "EEXIST";
+  throw Object.assign(new Error(code), { code });
+}
+
+/** A link fails where another process has put a file meanwhile; a move, for file systems without links, would not. */
+async function place(unfinished: string, path: string): Promise<void> {
+  try {
+    await link(unfinished, path);
+    await rm(unfinished);
+  } catch {
+    await checkFree(path);
+    await rename(unfinished, path);
+  }
+}
+
+/** What processes have left that were killed while they wrote this file: the names say which. */
+async function removeUnfinished(path: string): Promise<void> {
+  const start = `${basename(path)}.`;
+  for (const name of await readdir(dirname(path))) {
+    if (!name.startsWith(start) || !name.endsWith(UNFINISHED)) continue;
+    const pid = Number(name.slice(start.length, -UNFINISHED.length));
+    if (Number.isSafeInteger(pid) && pid > 0 && (pid === process.pid || !isRunning(pid)))
+      await rm(join(dirname(path), name), { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
   }
 }
 

@@ -4,7 +4,7 @@
  * with its answer), so that roles always alternate, which templates insist on; an unanswered question is never in it.
  */
 import { type ChatMessage, FormatError } from "../index.ts";
-import { printable } from "./figures.ts";
+import { printable } from "./terminal.ts";
 
 export interface Turn {
   /** With the documents that were put in front of it. */

@@ -3,8 +3,9 @@
  * come from drivers and are shown with their control characters escaped.
  */
 import { type AdapterFinding, type Diagnosis, diagnose } from "../index.ts";
-import { bytes, grouped, printable, rounded } from "./figures.ts";
+import { bytes, grouped, rounded } from "./figures.ts";
 import { write } from "./interrupt.ts";
+import { printable } from "./terminal.ts";
 
 export async function printDiagnosis(
   version: string,

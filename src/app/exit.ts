@@ -2,7 +2,8 @@
  * From an error to one line on stderr and an exit code. Owns what scripts may rely on; tests hold the table to it.
  */
 import { type Command, CommanderError } from "commander";
-import { AbortedError, ArgumentError, type ErrorCode, NibbleError } from "../index.ts";
+import { AbortedError, ArgumentError, type ErrorCode, MemoryError, NibbleError } from "../index.ts";
+import { printable, visible } from "./terminal.ts";
 
 /** For --help, in the order of the numbers. */
 export const EXIT_CODES: readonly (readonly [number, string])[] = [
@@ -41,10 +42,11 @@ export function report(error: unknown, program: Command, signal: AbortSignal): n
   return exitCode(error);
 }
 
-/** One line on stderr, and the stack where it is asked for. */
+/** One line on stderr, and the stack where it is asked for. Messages may quote files and templates, and logs are read, too. */
 export function tell(error: unknown, text = messageOf(error)): void {
-  process.stderr.write(`nibble: ${text}\n`);
-  if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.stderr.write(`nibble: ${printable(text)}\n`);
+  if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error)
+    process.stderr.write(`${visible(`${error.stack}`)}\n`);
 }
 
 function exitCode(error: unknown): number {
@@ -67,5 +69,7 @@ function line(error: unknown, program: Command): string {
     const flag = options.find((option) => option.attributeName() === error.argument)?.long;
     if (flag) return `${flag} is ${String(error.found)}; allowed: ${error.allowed}`;
   }
+  if (error instanceof MemoryError && error.source)
+    return `${messageOf(error)} --memory overrules what ${error.source} says.`;
   return messageOf(error);
 }

@@ -37,17 +37,3 @@ export function columns(cells: readonly string[], widths: readonly number[]): st
     .join(" ")
     .trimEnd();
 }
-
-/** Text out of a file, for a terminal: control characters are shown, not sent. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach the terminal
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (c) =>
-    JSON.stringify(c)
-      .slice(1, -1)
-      .replace(/^[^\\]$/, escapeHex),
-  );
-}
-
-function escapeHex(c: string): string {
-  return `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
-}

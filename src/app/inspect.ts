@@ -3,7 +3,9 @@
  * strings out of the file are shown with their control characters escaped.
  */
 import { type Inspection, inspect, type KvSize } from "../index.ts";
-import { bytes, grouped, printable } from "./figures.ts";
+import { bytes, grouped } from "./figures.ts";
+import { write } from "./interrupt.ts";
+import { printable } from "./terminal.ts";
 
 const LARGEST = 8;
 /** Vocabularies have hundreds of thousands of entries: longer arrays are given by their length. */
@@ -22,15 +24,16 @@ export async function printInspection(
   signal: AbortSignal,
 ): Promise<void> {
   const found = await inspect(file, { offline: options.offline, signal });
-  if (options.template) process.stdout.write(found.template ?? "");
-  else if (options.json) process.stdout.write(`${JSON.stringify(toJson(found), null, 2)}\n`);
-  else process.stdout.write(`${toText(found).join("\n")}\n`);
+  if (options.template) await write(found.template ?? "", signal);
+  else if (options.json) await write(`${JSON.stringify(toJson(found), null, 2)}\n`, signal);
+  else await write(`${toText(found).join("\n")}\n`, signal);
 }
 
 function toText(found: Inspection): string[] {
   return [
     `${printable(found.path)}: ${found.kind}, ${bytes(found.fileBytes)}, ${grouped(found.parameters)} parameters`,
     ...found.problems.map((problem) => `not read: ${printable(problem)}`),
+    ...found.warnings.map((warning) => `warning: ${printable(warning)}`),
     ...shapeText(found),
     ...tokenizerText(found),
     ...kvText(found),

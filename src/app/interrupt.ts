@@ -3,6 +3,7 @@
  * a reader of stdout that has left (`nibble run ... | head`), which is no error. A second signal ends at once.
  */
 import { AbortedError } from "../index.ts";
+import { forStream } from "./terminal.ts";
 
 export function watchInterrupts(): AbortController {
   const controller = new AbortController();
@@ -24,8 +25,16 @@ export function watchInterrupts(): AbortController {
   return controller;
 }
 
-/** Writes to stdout and waits while its reader is slower than we are. Rejects with AbortedError after an abort. */
-export async function write(text: string, signal: AbortSignal): Promise<void> {
+/**
+ * Writes to stdout, on a terminal without what it would obey, and waits while its reader is slower than we are. Rejects
+ * with AbortedError after an abort.
+ */
+export function write(text: string, signal: AbortSignal): Promise<void> {
+  return writeRaw(forStream(process.stdout, text), signal);
+}
+
+/** Likewise, with the colours and escape sequences in it. */
+export async function writeRaw(text: string, signal: AbortSignal): Promise<void> {
   if (process.stdout.write(text)) return;
   await new Promise<void>((resolve, reject) => {
     const drained = () => {

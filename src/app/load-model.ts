@@ -1,24 +1,30 @@
-/** Loading a model with its two lines of progress, the download's and the weights', for the commands that answer. */
+/**
+ * Loading a model for the commands that answer: its two lines of progress, the download's and the weights', and on stderr
+ * what it warns of.
+ */
 import { type LanguageModel, type LoadOptions, load } from "../index.ts";
+import { tell } from "./exit.ts";
 import { bytes } from "./figures.ts";
 import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
 export interface ModelOptions
-  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "sessions"> {
+  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens"> {
   kv: string;
+  /** Bytes. */
+  memory?: number;
   offline?: boolean;
 }
 
 export async function loadModel(
   name: string,
-  { kv, context, device, adapter, threads, sessions, offline }: ModelOptions,
+  { kv, context, memory, device, adapter, threads, parallel, cacheTokens, offline }: ModelOptions,
   signal: AbortSignal,
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
-  return load(name, {
-    ...{ kv, context, device, adapter, threads, sessions, offline, signal },
+  const model = await load(name, {
+    ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();
@@ -28,4 +34,6 @@ export async function loadModel(
     downloading.clear();
     loading.clear();
   });
+  for (const warning of model.warnings) tell(null, `warning: ${warning}`);
+  return model;
 }

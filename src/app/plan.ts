@@ -3,8 +3,9 @@
  * write for an amount of memory. What does not fit is said in the table, and then by the exit code.
  */
 import { ArgumentError, type ContextTable, type PlanTable, planModel } from "../index.ts";
-import { bytes, grouped, printable } from "./figures.ts";
+import { bytes, grouped } from "./figures.ts";
 import { write } from "./interrupt.ts";
+import { printable } from "./terminal.ts";
 
 export interface PlanCommand {
   memory?: number;
@@ -24,25 +25,23 @@ export async function printPlan(model: string, command: PlanCommand, signal: Abo
   if (table.shortfall) throw table.shortfall;
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  MIB: 2 ** 20,
-  GIB: 2 ** 30,
-  TIB: 2 ** 40,
-};
+/** By the first letter. */
+const UNITS: Readonly<Record<string, number>> = { b: 1, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
 
-/** "64GB" (powers of 1,000), "59.6 GiB" (powers of 1,024), "16000MB" -> bytes. ArgumentError for anything else. */
+/**
+ * "64GB", "59.6 GiB", "16000MB", "64e9 bytes" -> bytes. A machine with "64 GB" has 64 * 2^30 bytes, so GB and GiB are the
+ * same here. ArgumentError for anything else.
+ */
 export function memorySize(text: string): number {
-  const found = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*$/i.exec(text);
-  const unit = found && UNITS[found[2].toUpperCase()];
-  const size = unit ? Math.floor(Number(found[1]) * unit) : 0;
+  const found =
+    /^\s*(\d+(?:\.\d+)?)\s*([mgt]i?b)\s*$/i.exec(text) ??
+    /^\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*(b|bytes)\s*$/i.exec(text);
+  const size = found ? Math.floor(Number(found[1]) * UNITS[found[2][0].toLowerCase()]) : 0;
   if (!(size > 0 && Number.isSafeInteger(size)))
     throw new ArgumentError(
       "memory",
       JSON.stringify(text),
-      "a size with its unit, such as 64GB, 64GiB or 16000MB",
+      "a size with its unit, such as 64GB, 64GiB, 16000MB or 64e9B",
     );
   return size;
 }
@@ -94,7 +93,7 @@ function formatsText({ formats, memoryBytes, model }: PlanTable): string[] {
   const known = memoryBytes !== null;
   const head = formats.flatMap(({ name }) => [`${name} KV`, "total", ...(known ? ["fits"] : [])]);
   const rows = formats[0].rows.map(({ context }, i) => [
-    grouped(context),
+    marked(context, model),
     ...formats.flatMap(({ rows: own }) => {
       const { cacheBytes, totalBytes, fits } = own[i];
       return [bytes(cacheBytes), bytes(totalBytes), ...(known ? [fits ? "yes" : "no"] : [])];
@@ -102,21 +101,36 @@ function formatsText({ formats, memoryBytes, model }: PlanTable): string[] {
   ]);
   return [
     "",
-    ...columns([["context", ...head], ...rows]),
+    ...columns([["context ", ...head], ...rows]),
     ...(known ? ["", `longest context that fits: ${longest(formats, model.trainedContext)}`] : []),
+    ...beyond(formats, model.trainedContext),
+  ];
+}
+
+/** Contexts beyond the trained one have a plus. */
+function marked(context: number, { trainedContext }: PlanTable["model"]): string {
+  return `${grouped(context)}${context > trainedContext ? "+" : " "}`;
+}
+
+function beyond(formats: readonly ContextTable[], trained: number): string[] {
+  if (!formats[0].rows.some(({ context }) => context > trained)) return [];
+  const most = formats.map(({ name, longestInMemory }) => `${name} ${grouped(longestInMemory)}`);
+  return [
+    `by memory alone: ${most.join(" · ")}`,
+    `+ longer than the ${grouped(trained)} tokens that the model was trained for: memory would allow it, loading does not`,
   ];
 }
 
 function peersText({ peers, formats, memoryBytes, model }: PlanTable): string[] {
   const rows = formats[0].rows.map(({ context }, i) => [
-    grouped(context),
+    marked(context, model),
     ...peers.map(({ rows: own }) => `${bytes(own[i].totalBytes)}${own[i].fits ? " " : "*"}`),
   ]);
   const star = memoryBytes === null ? "" : "; * does not fit";
   return [
     "",
     `other engines: weights as in the file and KV cache, without buffers for computing${star}`,
-    ...columns([["context", ...peers.map(({ name }) => `${name} `)], ...rows]),
+    ...columns([["context ", ...peers.map(({ name }) => `${name} `)], ...rows]),
     ...(memoryBytes === null
       ? []
       : ["", `longest context that fits: ${longest(peers, model.trainedContext)}`]),

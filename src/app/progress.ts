@@ -2,6 +2,8 @@
  * One line of progress on stderr, only when that is a terminal. Owns the drawing and nothing else; the line is gone
  * before anything else is written. No cursor is hidden, so none has to be restored.
  */
+import { printable } from "./terminal.ts";
+
 const WIDTH = 24;
 const REDRAW_MS = 80;
 
@@ -23,7 +25,7 @@ export function progress(label: string, describe: (done: number, total: number) 
       drawnAt = now;
       const filled = total > 0 ? Math.round((WIDTH * done) / total) : WIDTH;
       const bar = "█".repeat(filled) + "░".repeat(WIDTH - filled);
-      const line = `${label} ${bar} ${describe(done, total)}`;
+      const line = printable(`${label} ${bar} ${describe(done, total)}`);
       stderr.write(`\r${line.slice(0, (stderr.columns || 80) - 1)}\x1b[K`);
     },
     clear() {

@@ -3,9 +3,10 @@
  * scripts; what people read goes to stderr when that is a terminal. Owns how speed and time left are told.
  */
 import { isHubName, type Pulled, type PullProgress, pull } from "../index.ts";
-import { bytes, printable } from "./figures.ts";
+import { bytes } from "./figures.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
+import { printable } from "./terminal.ts";
 
 export interface PullCommand {
   offline?: boolean;
@@ -21,12 +22,12 @@ export async function printPull(model: string, command: PullCommand, signal: Abo
     ...{ offline, connections, signal, refresh: true },
     onProgress: line.show,
   }).finally(line.clear);
-  if (process.stderr.isTTY) process.stderr.write(`${summary(name, found)}\n`);
+  if (process.stderr.isTTY) process.stderr.write(`${printable(summary(name, found))}\n`);
   await write(json ? `${JSON.stringify({ model: name, ...found })}\n` : `${found.path}\n`, signal);
 }
 
 function summary(model: string, { files, bytes: total, commit, cached }: Pulled): string {
-  const what = files.length === 1 ? printable(files[0].path) : `${files.length} files`;
+  const what = files.length === 1 ? files[0].path : `${files.length} files`;
   return `${model}: ${what}, ${bytes(total)}, commit ${commit.slice(0, 8)}${cached ? ", was here already" : ""}`;
 }
 

@@ -8,6 +8,7 @@ import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 import { progress } from "./progress.ts";
+import { printable } from "./terminal.ts";
 
 export interface RunOptions extends ModelOptions, SampleOptions {
   file: string[];
@@ -84,7 +85,7 @@ function printStatistics(model: LanguageModel, loadMs: number, result: Generatio
     // The first token comes with the prompt: n tokens are n - 1 steps.
     `answer ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
     `cache ${bytes(cacheBytes)} ${kv} for ${grouped(context)} tokens${kv === "f16" ? "" : ` (f16: ${bytes(kvBytes(model.plan, "f16"))})`}`,
-    model.device,
+    printable(model.device),
     ...(model.chatTemplate === null ? ["no chat template: the prompt was continued as text"] : []),
   ];
   process.stderr.write(`\n${parts.join(" · ")}\n`);

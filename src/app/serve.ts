@@ -3,11 +3,10 @@
  * finish for a while, then it is cancelled. What the API does stands in `api/`.
  */
 import { setMaxListeners } from "node:events";
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { getRequestListener } from "@hono/node-server";
 import {
   ArgumentError,
   type GenerationResult,
@@ -18,12 +17,15 @@ import {
 } from "../index.ts";
 import { type Api, createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
+import { unknownFields } from "./api/field-rules.ts";
+import { type GuardOptions, readGuard } from "./api/guard.ts";
 import { Metrics } from "./api/metrics.ts";
 import { openPage } from "./api/page.ts";
 import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { Grammars } from "./grammar/grammars.ts";
+import { HTTP_BOUNDS, httpServer } from "./http-server.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 
@@ -38,7 +40,10 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   parallel: number;
   queue: number;
   maxBody?: number;
+  strict?: boolean;
   grace: number;
+  connections?: number;
+  connectionsPerAddress?: number;
 }
 
 const MOST_PARALLEL = 64;
@@ -53,16 +58,17 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   const { temperature, topK, topP, minP, repeatPenalty, seed } = options;
   sampler(options);
   checkOptions(options);
+  const guard = guardOf(options);
   const page = await openPage(PAGE, MODELS);
   let api: Api = async () => errorResponse(LOADING);
-  const server = createHttpServer((request) => api(request));
+  const server = httpServer((request) => api(request), connectionBounds(options));
   // Before the model, too: a port that is in use is told at once, and who asks early hears that it loads.
   await listen(server, options);
   const closing = new AbortController();
   let model: LanguageModel | null = null;
   let grammars: Grammars | null = null;
   try {
-    model = await loadModel(name, { ...options, sessions: options.parallel }, signal);
+    model = await loadModel(name, options, signal);
     grammars = new Grammars(model.tokenizer, model.config.vocab);
     // Each request that runs or waits listens.
     setMaxListeners(0, closing.signal);
@@ -76,16 +82,12 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
       mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
       closing: closing.signal,
       failure: null,
+      unknownField: unknownFields(options.strict === true, tell),
       log: (error) => tell(error),
       done: process.stderr.isTTY ? report : undefined,
     };
-    const guard = {
-      apiKey: options.apiKey ?? (process.env.NIBBLE_API_KEY || null),
-      origins: options.cors,
-      hosts: [options.host, ...options.allowHost],
-    };
     api = createApi(served, guard, page);
-    await write(`${greeting(first, model, server, options)}\n`, signal);
+    await write(`${greeting(first, model, server, guard.apiKey === null)}\n`, signal);
     await ended(signal);
   } finally {
     await shutDown(server, closing, model ? options.grace : 0);
@@ -99,42 +101,39 @@ const LOADING = new ApiError(503, "the model is loading; try again soon", {
   headers: { "retry-after": "1" },
 });
 
-function checkOptions({ port, cors, grace, queue, parallel }: ServeOptions): void {
+function checkOptions(options: ServeOptions): void {
+  const { port, grace, queue, parallel } = options;
   if (port > 65535) throw new ArgumentError("port", port, "0 (any that is free) to 65535");
-  for (const origin of cors)
-    if (origin !== "*" && !isOrigin(origin))
-      throw new ArgumentError("cors", origin, "an origin such as https://example.org, or *");
   if (!(parallel >= 1 && parallel <= MOST_PARALLEL))
     throw new ArgumentError("parallel", parallel, `1 to ${MOST_PARALLEL}`);
   if (grace > 3600) throw new ArgumentError("grace", grace, "0 to 3600 seconds");
   if (queue > 100_000) throw new ArgumentError("queue", queue, "0 to 100000");
+  for (const name of ["connections", "connectionsPerAddress"] as const)
+    if (!((options[name] ?? 1) >= 1)) throw new ArgumentError(name, options[name], "integers from 1 on");
 }
 
-function isOrigin(text: string): boolean {
-  return URL.canParse(text) && new URL(text).origin === text;
+/** Whoever raises the queue means to have so many clients; one address may hold a whole queue. */
+function connectionBounds({ connections, connectionsPerAddress, parallel, queue }: ServeOptions) {
+  const requests = parallel + queue;
+  return {
+    connections: connections ?? Math.max(HTTP_BOUNDS.connections, 2 * requests),
+    connectionsPerAddress: connectionsPerAddress ?? Math.max(HTTP_BOUNDS.connectionsPerAddress, requests),
+  };
+}
+
+/** An empty variable means no key, as other programs read it; an empty option is a mistake, such as an unset variable. */
+function guardOf({
+  apiKey = process.env.NIBBLE_API_KEY || undefined,
+  ...options
+}: ServeOptions): GuardOptions {
+  const { hosts, ...guard } = readGuard({ ...options, apiKey });
+  return { ...guard, hosts: [options.host.toLowerCase(), ...hosts] };
 }
 
 /** What clients call the model: without folder and ending, without "hf:". */
 export function modelId(name: string): string {
   if (name.startsWith("hf:")) return name.slice("hf:".length);
   return basename(name).replace(/\.gguf$/i, "") || name;
-}
-
-function createHttpServer(api: (request: Request) => Promise<Response>): Server {
-  const listener = getRequestListener(api, {
-    overrideGlobalObjects: false,
-    errorHandler: () => errorResponse(new ApiError(400, "the request's address or Host header is malformed")),
-  });
-  // A request without Host is answered by the listener, as JSON.
-  const server = createServer({ requireHostHeader: false }, listener);
-  server.on("clientError", (_error, socket) => {
-    if (!socket.writable) return;
-    const body = JSON.stringify(new ApiError(400, "this is no HTTP request that can be read"));
-    socket.end(
-      `HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-    );
-  });
-  return server;
 }
 
 function listen(server: Server, { host, port }: ServeOptions): Promise<void> {
@@ -154,17 +153,16 @@ function listen(server: Server, { host, port }: ServeOptions): Promise<void> {
   });
 }
 
-function greeting(id: string, model: LanguageModel, server: Server, options: ServeOptions): string {
+function greeting(id: string, model: LanguageModel, server: Server, isOpen: boolean): string {
   const { address, family, port } = server.address() as AddressInfo;
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
-  const { kv, context, cacheBytes, sessions } = model.plan;
-  const times = sessions > 1 ? `${sessions} times ` : "";
-  const isOpen = options.apiKey === undefined && !process.env.NIBBLE_API_KEY;
+  const { kv, context, cacheBytes, cacheTokens, parallel } = model.plan;
+  const shared = parallel > 1 ? `, ${grouped(cacheTokens)} for ${parallel} at once` : "";
   const warning =
     isOpen && !(address.startsWith("127.") || address === "::1")
       ? "\nnibble: anyone who reaches this address may use the model; --api-key asks for a key"
       : "";
-  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${times}${grouped(context)} tokens of context, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
+  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${grouped(context)} tokens of context${shared}, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
 }
 
 /** A line for each answer, for who watches. */

@@ -3,8 +3,6 @@
  * around their reasoning; refuses to know terminals and templates. The one idea: a mark counts once it is whole, and
  * text that may still become one is held back, so that it does not matter how the text was cut into pieces.
  */
-import type { Tokenizer } from "../index.ts";
-
 export interface Part {
   readonly kind: "thinking" | "answer";
   readonly text: string;
@@ -30,6 +28,9 @@ export const SECTIONS: readonly Section[] = [
   { open: "<|channel>", close: "<channel|>", label: "thought\n", anywhere: true },
 ];
 
+/** Some vocabularies have them as control tokens, which a text leaves out unless it is told of them. */
+export const MARKS: readonly string[] = SECTIONS.flatMap(({ open, close }) => [open, close]);
+
 /** The section that a generation prompt has opened already, as DeepSeek R1's template does; null: none. */
 export function openedSection(prompt: string): Section | null {
   const end = prompt.trimEnd();
@@ -46,9 +47,11 @@ export class ThinkingStream {
   #fresh = true;
   #label = "";
 
-  /** `inside`: the section that the prompt has opened. */
-  constructor(inside: Section | null = null) {
-    this.#inside = inside;
+  /** `opened`: the section that the prompt has opened; "begun": the prompt ends inside of the answer. */
+  constructor(opened: Section | "begun" | null = null) {
+    this.#inside = opened === "begun" ? null : opened;
+    this.#answered = opened === "begun";
+    this.#fresh = opened !== "begun";
   }
 
   /** Neighbours in the result differ in kind; texts are not empty. */
@@ -128,37 +131,4 @@ export function partialMark(text: string, mark: string): number {
   for (let at = Math.max(0, text.length - mark.length + 1); at < text.length; at++)
     if (mark.startsWith(text.slice(at))) return at;
   return text.length;
-}
-
-/** From an answer's ids to its parts. Some vocabularies have the marks as control tokens, which decode to no text. */
-export class AnswerStream {
-  readonly #tokenizer: Tokenizer;
-  readonly #marks: ReadonlyMap<number, string>;
-  readonly #text: ReturnType<Tokenizer["stream"]>;
-  readonly #thinking: ThinkingStream;
-
-  constructor(tokenizer: Tokenizer, inside: Section | null) {
-    this.#tokenizer = tokenizer;
-    this.#marks = controlMarks(tokenizer);
-    this.#text = tokenizer.stream();
-    this.#thinking = new ThinkingStream(inside);
-  }
-
-  push(ids: readonly number[]): Part[] {
-    const said = ids.filter((id) => !this.#tokenizer.endIds.has(id));
-    return this.#thinking.push(said.map((id) => this.#text.push(id) + (this.#marks.get(id) ?? "")).join(""));
-  }
-
-  end(): Part[] {
-    return [...this.#thinking.push(this.#text.end()), ...this.#thinking.end()];
-  }
-}
-
-function controlMarks(tokenizer: Tokenizer): Map<number, string> {
-  const marks = new Map<number, string>();
-  for (const mark of SECTIONS.flatMap(({ open, close }) => [open, close])) {
-    const ids = tokenizer.encode(mark, { special: true });
-    if (ids.length === 1 && tokenizer.decode(ids) === "") marks.set(ids[0], mark);
-  }
-  return marks;
 }

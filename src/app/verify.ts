@@ -9,18 +9,21 @@ import {
   type VerifyRow,
   verifyModel,
 } from "../index.ts";
-import { bytes, columns, grouped, perSecond, printable } from "./figures.ts";
+import { bytes, columns, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 import { checkTarget, writeTarget } from "./target.ts";
+import { printable } from "./terminal.ts";
 import { MEASURED_HEADS, MEASURED_NOTE, measuredCells, percent } from "./verify-cells.ts";
 import { verifyPage } from "./verify-page.ts";
 
-export interface VerifyCommand extends Omit<VerifyModelOptions, "text"> {
+export interface VerifyCommand extends Omit<VerifyModelOptions, "text" | "memoryBytes"> {
   /** Path. */
   text?: string;
+  /** Bytes. */
+  memory?: number;
   json?: boolean;
   html?: string;
 }
@@ -30,12 +33,14 @@ export async function printVerification(
   command: VerifyCommand,
   signal: AbortSignal,
 ): Promise<void> {
-  const { kv, depths, positions, needles, context, device, adapter, threads, chunk, offline } = command;
+  const { kv, depths, positions, needles, context, memory: memoryBytes } = command;
+  const { device, adapter, threads, chunk, offline } = command;
   if (command.html !== undefined) await checkTarget(command.html);
   const text = command.text === undefined ? undefined : await readText(command.text, signal);
   const lines = progressLines();
   const found = verifyModel(model, {
-    ...{ kv, depths, positions, needles, context, device, adapter, threads, chunk, offline, text, signal },
+    ...{ kv, depths, positions, needles, context, memoryBytes, device, adapter, threads, chunk, offline },
+    ...{ text, signal },
     ...lines,
   });
   const rows: VerifyRow[] = [];

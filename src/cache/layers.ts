@@ -27,3 +27,8 @@ export function poolPages(window: number | null, { cacheTokens, texts, maxTokens
   if (window === null) return all;
   return Math.min(all, (texts + 1) * (blocksOf(window) + 1) + blocksOf(maxTokens) + texts);
 }
+
+/** Pages of one text at rest: a window may begin and end within one. */
+export function textPages(window: number | null, tokens: number): number {
+  return window === null ? blocksOf(tokens) : Math.min(blocksOf(tokens), blocksOf(window) + 1);
+}

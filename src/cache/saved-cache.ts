@@ -1,6 +1,6 @@
 /**
- * A saved cache: the token ids of a timeline and what its caches hold of them, in a file that describes itself and is
- * refused unless all of it fits. Owns the file's format. Refuses to know sessions, paths, and how a device arranges bytes:
+ * A saved cache: the token ids of a text and what its pages hold of them, in a file that describes itself and is
+ * refused unless all of it fits. Owns the file's format. Refuses to know texts, paths, and how a device arranges bytes:
  * keys and values are the codec's bytes by position, so a file goes to another device, chunk or context.
  *
  *   "NIBBLEKV", u32 version, u32 bytes of the header, header (JSON, `Header`), digest
@@ -9,21 +9,21 @@
  *   its digest
  *
  * Little-endian. A digest is SHA-256 of the digest before it and of the bytes since: pieces stand in their order and
- * belong to their header. One idea: who restores knows what the header must say, but for two numbers, and so compares it.
+ * belong to their header. One idea: what the header must say is known where it is restored, but for two numbers, and so it is compared.
  */
-import { BLOCK_SLOTS } from "../device/cache-blocks.ts";
-import type { Allocation, Cache, Graph, KvPart } from "../device/contract.ts";
+import { type Cache, type Graph, type KvPart, PAGE_SLOTS, type PagePlace } from "../device/contract.ts";
 import { FormatError } from "../format/errors.ts";
 import { asObject, describe, parseJson } from "../format/json.ts";
 import type { Source } from "../format/source.ts";
+import { blocksOf } from "./layers.ts";
 
 const MAGIC = "NIBBLEKV";
-const VERSION = 1;
+const VERSION = 2;
 const PROLOGUE_BYTES = 16;
 const DIGEST_BYTES = 32;
 /** No header is longer: a layer takes a hundred bytes. */
 const MOST_HEADER_BYTES = 4 * 2 ** 20;
-/** A multiple of the blocks. 1 MiB of float16 at a head size of 128. */
+/** Whole pages. 1 MiB of float16 at a head size of 128. */
 const PIECE_TOKENS = 4096;
 const PARTS: readonly KvPart[] = ["keys", "values"];
 
@@ -37,10 +37,23 @@ export interface CacheOwner {
   readonly rope: string;
 }
 
-/** What is saved or restored, and through what: an allocation's own methods, or something that waits for its turn. */
-export interface CacheAccess extends Pick<Allocation, "readCache" | "writeCache"> {
+/** The pages that a text has of a pool: of the blocks from `first` on. */
+export interface BlockPages {
+  readonly first: number;
+  readonly pages: readonly number[];
+}
+
+/** One head's keys or values of several pages, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes]. */
+export type ReadPages = (place: Omit<PagePlace, "page">, pages: readonly number[]) => Promise<Uint8Array>;
+export type WritePages = (
+  place: Omit<PagePlace, "page">,
+  pages: readonly number[],
+  bytes: Uint8Array,
+) => Promise<void>;
+
+/** Whose cache is saved or restored. */
+export interface CacheAccess {
   readonly graph: Graph;
-  readonly timeline: number;
   readonly owner: CacheOwner;
 }
 
@@ -61,20 +74,19 @@ interface LayerHeader {
   readonly window: number | null;
   /** Bytes of a head vector. */
   readonly vectorBytes: number;
-  /** The oldest position that is there. */
+  /** The oldest position that is there: the first of a page. */
   readonly first: number;
 }
 
-/** `ids`: the timeline. written: the position after the furthest that its rings have held. The file's bytes, in order. */
+/** `ids`: the text; held: by pool, the pages that hold it. The file's bytes, in order. */
 export async function* saveCache(
   access: CacheAccess,
   ids: readonly number[],
-  written: number,
+  held: readonly BlockPages[],
+  read: ReadPages,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
-  const { graph, timeline } = access;
-  const firsts = graph.caches.map(({ window, capacity }) =>
-    window === null ? 0 : Math.max(0, written - capacity),
-  );
+  const { graph } = access;
+  const firsts = held.map(({ first }) => first * PAGE_SLOTS);
   const header = headerOf(access, ids.length, firsts);
   const text = new TextEncoder().encode(JSON.stringify(header));
   const prologue = new Uint8Array(PROLOGUE_BYTES + text.length);
@@ -91,26 +103,19 @@ export async function* saveCache(
     words.setUint32(i * 4, id, true);
   });
   yield* chain.sealed(new Uint8Array(words.buffer));
-  for (const place of placesOf(graph, header)) {
-    const { cache, part, kvHead, from, to } = place;
-    const { vectorBytes } = header.layers[cache.id];
-    const piece = new Uint8Array((to - from) * vectorBytes);
-    for (const { position, slot, count } of slotRuns(cache, from, to)) {
-      const first = slot - (slot % BLOCK_SLOTS);
-      const slots = Math.ceil((slot + count - first) / BLOCK_SLOTS) * BLOCK_SLOTS;
-      const bytes = await access.readCache({ cache, part, kvHead, first, slots, timeline });
-      const begin = (slot - first) * vectorBytes;
-      piece.set(bytes.subarray(begin, begin + count * vectorBytes), (position - from) * vectorBytes);
-    }
-    yield* chain.sealed(piece);
+  for (const { cache, part, kvHead, from, to } of placesOf(graph, header)) {
+    const bytes = await read({ cache, part, kvHead }, pagesOf(held[cache.pool.id], from, to));
+    yield* chain.sealed(bytes.slice(0, (to - from) * header.layers[cache.id].vectorBytes));
   }
 }
 
 /** A saved cache whose header fits and whose ids are known. */
 export interface SavedCache {
   readonly ids: readonly number[];
-  /** Writes the caches of a timeline; resolves with how far its rings count as written. FormatError: they hold nothing. */
-  restore(access: CacheAccess): Promise<number>;
+  /** By pool: the oldest block that the file has. */
+  readonly firsts: readonly number[];
+  /** Fills pages of the blocks from `firsts` on, by pool. FormatError: what they hold is worth nothing. */
+  restore(held: readonly BlockPages[], write: WritePages): Promise<void>;
 }
 
 /**
@@ -119,7 +124,7 @@ export interface SavedCache {
  */
 export async function openSavedCache(
   source: Source,
-  access: Pick<CacheAccess, "graph" | "owner">,
+  access: CacheAccess,
   limits: { context: number; vocab: number },
 ): Promise<SavedCache> {
   const { name, size } = source;
@@ -152,12 +157,17 @@ export async function openSavedCache(
       `1 to ${limits.context}, the context that was loaded`,
     );
   const layers = Array.isArray(found.layers) ? found.layers : [];
-  const firsts = access.graph.caches.map(({ window }, i) => {
-    const first = (layers[i] as Partial<LayerHeader> | undefined)?.first ?? 0;
+  const firsts = access.graph.pools.map(({ id, window }) => {
+    const layer = access.graph.caches.findIndex(({ pool }) => pool.id === id);
+    const first = (layers[layer] as Partial<LayerHeader> | undefined)?.first ?? 0;
     // What the next token sees of it has to be there.
     const most = window === null ? 0 : Math.max(0, (tokens as number) - window + 1);
-    if (!(Number.isInteger(first) && first >= 0 && first <= most))
-      throw new FormatError(`${name}: layers[${i}].first`, describe(first), `0 to ${most}`);
+    if (!(Number.isInteger(first) && first >= 0 && first <= most && first % PAGE_SLOTS === 0))
+      throw new FormatError(
+        `${name}: layers[${layer}].first`,
+        describe(first),
+        `0 to ${most}, a multiple of ${PAGE_SLOTS}`,
+      );
     return first;
   });
   const header = headerOf(access, tokens as number, firsts);
@@ -179,54 +189,39 @@ export async function openSavedCache(
 
   return {
     ids,
-    async restore({ graph, timeline, writeCache }) {
+    firsts: firsts.map((first) => first / PAGE_SLOTS),
+    async restore(held, write) {
       let offset = ends;
-      /** The head that is being read, by slot: rings are written when they are whole. */
-      let ring = new Uint8Array(0);
       for (const place of places) {
         const { cache, part, kvHead, from, to } = place;
-        const { vectorBytes, first } = header.layers[cache.id];
         const title = `${part} of layer ${cache.layer}`;
         const sealed = await readRange(source, offset, pieceBytes(place) + DIGEST_BYTES, title);
-        const bytes = await chain.opened(sealed, `${name}: ${title}`);
+        const found = await chain.opened(sealed, `${name}: ${title}`);
         offset += sealed.length;
-        const range = { cache, part, kvHead, timeline };
-        if (cache.window === null) {
-          const slots = Math.ceil((to - from) / BLOCK_SLOTS) * BLOCK_SLOTS;
-          const blocks = new Uint8Array(slots * vectorBytes);
-          blocks.set(bytes);
-          await writeCache({ ...range, first: from, slots }, blocks);
-          continue;
-        }
-        const { capacity } = cache;
-        if (from === first) ring = new Uint8Array(capacity * vectorBytes);
-        for (const { position, slot, count } of slotRuns(cache, Math.max(from, to - capacity), to)) {
-          const begin = (position - from) * vectorBytes;
-          ring.set(bytes.subarray(begin, begin + count * vectorBytes), slot * vectorBytes);
-        }
-        if (to === header.tokens) await writeCache({ ...range, first: 0, slots: capacity }, ring);
+        const pages = pagesOf(held[cache.pool.id], from, to);
+        const bytes = new Uint8Array(pages.length * PAGE_SLOTS * header.layers[cache.id].vectorBytes);
+        bytes.set(found);
+        await write({ cache, part, kvHead }, pages, bytes);
       }
-      // A ring that lacks its oldest positions is like one that has gone around over them.
-      const lost = graph.caches.map(({ id, capacity }) => (firsts[id] > 0 ? firsts[id] + capacity : 0));
-      return Math.max(header.tokens, ...lost);
     },
   };
 }
 
-function headerOf(
-  { graph, owner }: Pick<CacheAccess, "graph" | "owner">,
-  tokens: number,
-  firsts: readonly number[],
-): Header {
+/** The pages of positions [from, to); `from` is the first of a page. */
+function pagesOf({ first, pages }: BlockPages, from: number, to: number): readonly number[] {
+  return pages.slice(from / PAGE_SLOTS - first, blocksOf(to) - first);
+}
+
+function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonly number[]): Header {
   return {
     model: owner.name,
     fingerprint: owner.fingerprint,
     rope: owner.rope,
     codec: graph.caches[0].codec.name,
     tokens,
-    layers: graph.caches.map(({ layer, kvHeads, headDim, window, codec }, i) => {
+    layers: graph.caches.map(({ layer, kvHeads, headDim, pool, codec }) => {
       const vectorBytes = codec.vectorBytes(headDim);
-      return { layer, kvHeads, headDim, window, vectorBytes, first: firsts[i] };
+      return { layer, kvHeads, headDim, window: pool.window, vectorBytes, first: firsts[pool.id] };
     }),
   };
 }
@@ -275,18 +270,6 @@ function placesOf(graph: Graph, { layers, tokens }: Header): Place[] {
       }).flat(),
     ),
   );
-}
-
-/** Positions [from, to), at most as many as the ring has slots, as runs of slots that follow each other. */
-function slotRuns({ capacity }: Cache, from: number, to: number) {
-  const runs: { position: number; slot: number; count: number }[] = [];
-  for (let position = from; position < to; ) {
-    const slot = position % capacity;
-    const count = Math.min(to - position, capacity - slot);
-    runs.push({ position, slot, count });
-    position += count;
-  }
-  return runs;
 }
 
 async function readRange(source: Source, offset: number, bytes: number, what: string): Promise<Uint8Array> {

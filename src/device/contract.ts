@@ -197,6 +197,13 @@ export interface Footprint {
   readonly largest?: { readonly label: string; readonly bytes: number };
 }
 
+/** What a device may hold of a memory that others use, too. */
+export interface DeviceMemory {
+  readonly bytes: number;
+  /** Who says so: "nvidia-smi". */
+  readonly source: string;
+}
+
 export interface Device {
   /** "reference", "wasm", ... */
   readonly name: string;
@@ -204,6 +211,8 @@ export interface Device {
   readonly description: string;
   /** The most that one allocation may hold, in bytes. */
   readonly memoryBytes: number;
+  /** What there is of memory, where whoever opened the device has asked; null: the machine does not say. */
+  readonly memory?: DeviceMemory | null;
   /** The most that one buffer may hold, in bytes; absent: no such limit. */
   readonly bufferBytes?: number;
   /** Tokens of a prompt that it reads best at once; a plan's default. */

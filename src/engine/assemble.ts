@@ -7,10 +7,11 @@ import type { Allocation, Device } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { throwIfAborted } from "../format/errors.ts";
 import { rowBytes, type Tensor } from "../format/tensor.ts";
-import { type Model, openModel } from "../model/model.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
+import { type Model, openModel, withIds } from "../model/model.ts";
 import { LanguageModel } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
-import { type Session, shareSessions } from "./session.ts";
+import { Scheduler } from "./scheduler.ts";
 
 export interface LoadProgress {
   /** Bytes of weights read so far, and in all. */
@@ -30,7 +31,8 @@ export interface Prepared {
   readonly device: Device;
   readonly plan: Plan;
   readonly allocation: Allocation;
-  readonly sessions: readonly Session[];
+  /** Runs all texts over it. */
+  readonly scheduler: Scheduler;
 }
 
 /**
@@ -44,31 +46,42 @@ export async function assemble(
   options: AssembleOptions = {},
 ): Promise<LanguageModel> {
   // Before the weights, which take longer: a broken tokenizer should not cost a long wait.
-  const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async () => ({
-    tokenizer: await checkpoint.tokenizer(),
+  const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async (model) => ({
+    tokenizer: await tokenizerOf(model),
     template: await checkpoint.chatTemplate(),
   }));
   return new LanguageModel({ ...prepared, ...extra });
 }
 
-/** The same without text; `before` is awaited before the weights are loaded. */
-export async function prepare<Extra>(
+/** Whose ids are those of the model's matrix. FormatError when they cannot be. */
+export async function tokenizerOf({ checkpoint, config }: Model): Promise<Tokenizer> {
+  return (await checkpoint.tokenizer()).fit(config.vocab);
+}
+
+/**
+ * The same without text. `before` is awaited before anything is planned; where it gives a tokenizer, rows of the model that
+ * have no token are left out, so that none of them is ever chosen.
+ */
+export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
   checkpoint: Checkpoint,
   openDevice: () => Device | Promise<Device>,
   options: AssembleOptions,
-  before: () => Promise<Extra>,
+  before: (model: Model) => Promise<Extra>,
 ): Promise<Prepared & { readonly extra: Extra }> {
   let allocation: Allocation | null = null;
   try {
-    const model = await openModel(checkpoint);
+    const opened = await openModel(checkpoint);
     const device = await openDevice();
+    const extra = await before(opened);
+    const tokens = extra.tokenizer?.vocab;
+    const model = withIds(opened, tokens ?? opened.config.vocab);
     const plan = planMemory(model, device, options);
-    const extra = await before();
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);
     await loadWeights(model, plan, allocation, options);
-    const sessions = shareSessions(plan.graph, allocation, plan.context, model.config.vocab);
-    return { model, device, plan, allocation, sessions, extra };
+    const { context } = plan;
+    const scheduler = new Scheduler(plan.graph, allocation, device, { context, vocab: model.config.vocab });
+    return { model, device, plan, allocation, scheduler, extra };
   } catch (error) {
     try {
       await allocation?.close();

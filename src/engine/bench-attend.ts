@@ -5,7 +5,7 @@
  */
 
 import { kvCodec } from "../cache/codecs.ts";
-import { blocksOf, poolPages } from "../cache/layers.ts";
+import { poolPages } from "../cache/layers.ts";
 import type { AttendJob, AttendTimer } from "../device/attend-timer.ts";
 import type { Cache } from "../device/contract.ts";
 import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";

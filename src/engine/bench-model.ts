@@ -9,15 +9,15 @@ import { openModel } from "../model/model.ts";
 import { type SyntheticOptions, syntheticCheckpoint } from "../model/synthetic.ts";
 import { type Prepared, prepare } from "./assemble.ts";
 import {
+  type BenchFinding,
   type BenchOptions,
-  type BenchProfile,
-  type BenchRow,
   type BenchTests,
   bench,
   benchTail,
   benchTests,
   checkProfile,
 } from "./bench.ts";
+import { batchPlan } from "./bench-batch.ts";
 import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 import type { Plan } from "./plan.ts";
@@ -27,7 +27,10 @@ export interface SyntheticModel extends Omit<SyntheticOptions, "context"> {
   shape: string;
 }
 
-export type BenchLoadOptions = Omit<LoadOptions, "context" | "sessions" | "outputs" | "keepLabels">;
+export type BenchLoadOptions = Omit<
+  LoadOptions,
+  "context" | "parallel" | "cacheTokens" | "outputs" | "keepLabels"
+>;
 
 /** A loaded model and the tests that it was loaded for. */
 export class Bench {
@@ -48,6 +51,11 @@ export class Bench {
     return this.#parts.device.description;
   }
 
+  /** Its rows are of several texts at once. */
+  get isBatch(): boolean {
+    return this.#tests.parallel.length > 0;
+  }
+
   get layers(): number {
     return this.#parts.model.config.layers;
   }
@@ -60,8 +68,8 @@ export class Bench {
     return [...bytes].reduce((most, next) => (next[1] > most[1] ? next : most))[0];
   }
 
-  run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchRow | BenchProfile> {
-    return bench(this.#parts.sessions[0], { ...this.#tests, ...options });
+  run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchFinding> {
+    return bench(this.#parts.scheduler, { ...this.#tests, ...options });
   }
 
   async close(): Promise<void> {
@@ -109,12 +117,12 @@ export async function openBench(
   const parts = await prepare(
     checkpoint,
     () => openDevice(options),
-    { ...options, context },
-    async () => {},
+    { ...options, context, ...batchPlan(checked, context) },
+    async () => ({}),
   );
   const made = new Bench(parts, checked);
   try {
-    checkProfile(parts.sessions[0], checked);
+    checkProfile(parts.scheduler, checked);
   } catch (error) {
     await made.close();
     throw error;

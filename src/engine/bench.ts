@@ -1,16 +1,17 @@
 /**
- * Speed of a session in llama-bench's rows: prompt tokens (`pp512`) and generated tokens (`tg128`) a second, at depths
+ * Speed of a text in llama-bench's rows: prompt tokens (`pp512`) and generated tokens (`tg128`) a second, at depths
  * that are filled with tokens that were really processed; and where a step's time goes, on devices that can tell. Owns
  * what is timed and in which order. Refuses to know files, devices and printing.
- * One idea: the timeline is a fixed prefix and a new tail for each repetition, so that `session.sync` keeps the prefix
- * and the next depth goes on where the last one ended. Where a sliding layer has lost the prefix, it is filled again.
+ * One idea: the text is a fixed prefix and a new tail for each repetition, so that pages keep the prefix and the next
+ * depth goes on where the last one ended. Where a sliding layer has lost the prefix, it is filled again.
  */
 import type { StepProfile } from "../device/contract.ts";
 import { median } from "../device/median.ts";
 import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
+import { depthSuffix as at, type BatchRow, benchBatch } from "./bench-batch.ts";
 import { sampler } from "./sample.ts";
-import type { Session } from "./session.ts";
-import { Tokens } from "./tokens.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { Text } from "./text.ts";
 
 export interface BenchTests {
   /** Prompt lengths. Default 512; none with an empty list. */
@@ -21,6 +22,8 @@ export interface BenchTests {
   depth?: readonly number[];
   /** Times that each test runs. Default 3. */
   repetitions?: number;
+  /** Texts at once, each with a prompt and a generation: other rows. Default: none. */
+  parallel?: readonly number[];
   /** Also the time by operation, of one generated token and of one prompt chunk at each depth. */
   profile?: boolean;
 }
@@ -77,7 +80,8 @@ const WARM_UP_GENERATED = 16;
 /** Tests with their defaults, depths ascending, none twice. ArgumentError for numbers that are no counts, or no tests. */
 export function benchTests(tests: BenchTests): Required<BenchTests> {
   const { prompt = [512], generate = [128], depth = [0], repetitions = 3, profile = false } = tests;
-  for (const [name, lengths] of Object.entries({ prompt, generate }))
+  const { parallel = [] } = tests;
+  for (const [name, lengths] of Object.entries({ prompt, generate, parallel }))
     for (const found of lengths)
       if (!(Number.isInteger(found) && found >= 1))
         throw new ArgumentError(name, found, "integers from 1 on");
@@ -88,6 +92,8 @@ export function benchTests(tests: BenchTests): Required<BenchTests> {
     throw new ArgumentError("repetitions", repetitions, "integers from 1 on");
   if (prompt.length + generate.length === 0)
     throw new ArgumentError("generate", "empty, and so is prompt", "a length of one of them");
+  if (profile && parallel.length > 0)
+    throw new ArgumentError("profile", "asked for, and so is parallel", "one of them");
   if (depth.length === 0) throw new ArgumentError("depth", "empty", "at least one");
   const depths = [...new Set(depth)].sort((a, b) => a - b);
   return {
@@ -96,16 +102,18 @@ export function benchTests(tests: BenchTests): Required<BenchTests> {
     depth: depths,
     repetitions,
     profile,
+    parallel: [...new Set(parallel)],
   };
 }
 
 /** Tokens that the tests add at each depth, at most. */
-export function benchTail({ prompt, generate }: Required<BenchTests>): number {
-  return Math.max(...prompt, ...generate);
+export function benchTail({ prompt, generate, parallel }: Required<BenchTests>): number {
+  if (parallel.length === 0) return Math.max(...prompt, ...generate);
+  return Math.max(0, ...prompt) + Math.max(0, ...generate);
 }
 
 /** UnsupportedError when a profile is wanted of a device that cannot tell. */
-export function checkProfile({ allocation }: Session, { profile }: BenchTests): void {
+export function checkProfile({ allocation }: Scheduler, { profile }: BenchTests): void {
   if (profile && !allocation.profile)
     throw new UnsupportedError(
       "A profile on this device",
@@ -113,56 +121,57 @@ export function checkProfile({ allocation }: Session, { profile }: BenchTests): 
     );
 }
 
-/** Runs the tests; what they find comes as soon as it is known. The session is the bench's alone. */
-export async function* bench(
-  session: Session,
-  options: BenchOptions = {},
-): AsyncGenerator<BenchRow | BenchProfile> {
+export type BenchFinding = BenchRow | BenchProfile | BatchRow;
+
+/** Runs the tests; what they find comes as soon as it is known. The scheduler is the bench's alone. */
+export async function* bench(scheduler: Scheduler, options: BenchOptions = {}): AsyncGenerator<BenchFinding> {
   const { signal } = options;
   const tests = benchTests(options);
-  checkProfile(session, tests);
+  checkProfile(scheduler, tests);
+  const { vocab } = scheduler;
   const deepest = tests.depth[tests.depth.length - 1];
-  const random = randomIds(session.vocab);
+  const random = randomIds(vocab);
+  const text = new Text(scheduler);
   const prefix = Array.from({ length: deepest }, random);
   const report = (doing: string, total: number) => (done: number) =>
     options.onProgress?.({ doing, done, total });
 
-  /** Brings the session to `depth` tokens; the last of them may be processed again. */
+  /** Brings the text to `depth` tokens. */
   const hold = async (depth: number) => {
-    if (depth === 0 || session.ids.length === depth) return;
-    await session.sync(prefix.slice(0, depth), {
-      signal,
-      onProgress: report(`filling ${depth} tokens`, depth),
-    });
+    if (depth === 0) return text.rewind(0);
+    const onProgress = report(`filling ${depth} tokens`, depth);
+    await text.read(prefix.slice(0, depth), { signal, onProgress });
   };
-  /** The prefix and `count` tokens more, the first of them another than last time. */
+  /** First tokens of tails, by depth: pages may still hold what began with them. */
+  const begun = new Map<number, Set<number>>();
+  /** The prefix and `count` tokens more that no text had there before. */
   const withTail = (depth: number, count: number): number[] => {
     const ids = prefix.slice(0, depth);
-    const before = session.ids[depth];
     for (let i = 0; i < count; i++) ids.push(random());
-    if (ids[depth] === before) ids[depth] = (before + 1) % session.vocab;
+    const known = begun.get(depth) ?? new Set([prefix[depth]]);
+    begun.set(depth, known);
+    if (known.size >= vocab) known.clear();
+    while (known.has(ids[depth])) ids[depth] = (ids[depth] + 1) % vocab;
+    known.add(ids[depth]);
     return ids;
   };
   const prompt = async (depth: number, count: number, onProgress: (tokens: number) => void) => {
     const ids = withTail(depth, count);
     const started = performance.now();
-    await session.sync(ids, { signal, onProgress });
+    await text.sync(ids, { signal, onProgress });
     return performance.now() - started;
   };
   /** Greedy, as generate.ts does it: `count` steps, the first with a random token, and as many choices. */
   const generate = async (depth: number, count: number, onProgress: (tokens: number) => void) => {
     const ids = withTail(depth, 1);
     const started = performance.now();
-    await session.process(ids, { signal });
-    const tokens = new Tokens(session, sampler({ temperature: 0, seed: 0 }), { most: count });
+    const tokens = text.generate(ids, sampler({ temperature: 0, seed: 0 }), { most: count, signal });
     try {
       for (let made = 1; ; made++) {
         throwIfAborted(signal, "the bench");
-        // Without a constraint there always is one.
-        const { id } = (await tokens.next())!;
+        await tokens.next();
         onProgress(made);
         if (made === count) return performance.now() - started;
-        await tokens.accept(id);
       }
     } finally {
       tokens.end();
@@ -180,6 +189,10 @@ export async function* bench(
     await generate(0, Math.min(WARM_UP_GENERATED, Math.max(...tests.generate)), warming);
 
   for (const depth of tests.depth) {
+    if (tests.parallel.length > 0) {
+      yield* benchBatch(scheduler, depth, tests, { random, report, signal });
+      continue;
+    }
     for (const { name, counts, once } of kinds)
       for (const count of counts) {
         const test = `${name}${count}${at(depth)}`;
@@ -200,20 +213,13 @@ export async function* bench(
     if (!tests.profile) continue;
     const steps: { name: string; tokens: number }[] = [];
     if (tests.generate.length > 0) steps.push({ name: "decode", tokens: 1 });
-    const chunk = Math.min(session.graph.maxTokens, Math.max(0, ...tests.prompt));
+    const chunk = Math.min(scheduler.graph.maxTokens, Math.max(0, ...tests.prompt));
     if (chunk > 0) steps.push({ name: `prompt chunk of ${chunk}`, tokens: chunk });
     for (const { name, tokens } of steps) {
       const step = `${name}${at(depth)}`;
       report(`profile of ${step}`, tokens)(0);
       await hold(depth);
-      // The step that the session has just done is repeated: the caches hold the same as before.
-      const ids = withTail(depth, tokens);
-      await session.sync(ids, { signal });
-      const profile = await session.allocation.profile!({
-        ids: Uint32Array.from(ids.slice(depth)),
-        position: depth,
-        outputs: 1,
-      });
+      const profile = await text.profile(withTail(depth, tokens).slice(depth), { signal });
       yield { kind: "profile", step, tokens, depth, ...profile, operations: byOperation(profile) };
     }
   }
@@ -233,11 +239,6 @@ function byOperation({ dispatches }: StepProfile): OperationProfile[] {
   return [...found.values()]
     .map((row) => ({ ...row, share: total > 0 ? row.us / total : 0 }))
     .sort((a, b) => b.us - a.us);
-}
-
-/** llama-bench's suffix. */
-function at(depth: number): string {
-  return depth === 0 ? "" : ` @ d${depth}`;
 }
 
 /** Ids of a vocabulary, the same in each bench: a multiplicative generator (Park and Miller, CACM 1988). */

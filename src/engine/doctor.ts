@@ -14,8 +14,7 @@ import { adviceFor } from "./advice.ts";
 import { attempts } from "./attempts.ts";
 import { openDevice } from "./load.ts";
 import { type Machine, thisMachine } from "./machine.ts";
-import { type PlannedDevice, planMemory } from "./plan.ts";
-import { planTable } from "./plan-table.ts";
+import { limitsOf, type PlannedDevice, planContext, shortfallOf } from "./plan.ts";
 import { plannedModel } from "./planned.ts";
 
 export interface AdapterFinding {
@@ -74,17 +73,16 @@ const LIMITS = [
 
 /** Takes about three seconds and up to 512 MiB of memory. */
 export async function diagnose(): Promise<Diagnosis> {
-  const machine = thisMachine();
+  const found = thisMachine();
   const { problems, attempt } = attempts();
   const { relaxed } = await compileKernels();
-  const cpuRate = await attempt(() =>
-    measureReadRate(machine.cores, Math.min(2 ** 29, machine.freeBytes / 4)),
-  );
+  const cpuRate = await attempt(() => measureReadRate(found.cores, Math.min(2 ** 29, found.freeBytes / 4)));
   const { adapters, gpuProblem, rate: gpuRate } = await examineGpus(attempt);
   const device = await openDevice({});
   const isGpu = device.name === "gpu";
+  // Of several GPUs the one that will be used.
+  const machine = isGpu ? { ...found, gpuMemory: device.memory ?? null } : found;
   const rate = isGpu ? gpuRate : (cpuRate?.bytesPerSecond ?? null);
-  const memoryBytes = isGpu ? machine.gpuMemory?.bytes : machine.memoryBytes;
   const real = adapters.filter(({ software }) => !software);
   return {
     machine,
@@ -101,10 +99,7 @@ export async function diagnose(): Promise<Diagnosis> {
       description: device.description,
       reason: reason(isGpu, real.length, adapters.length),
     },
-    speeds:
-      rate === null
-        ? []
-        : await Promise.all(SHAPES.map((shape) => speedBound(shape, device, rate, memoryBytes))),
+    speeds: rate === null ? [] : await Promise.all(SHAPES.map((shape) => speedBound(shape, device, rate))),
     advice: adviceFor({
       machine,
       hasGpu: isGpu,
@@ -176,16 +171,11 @@ async function readRate(root: GPU, adapter: GPUAdapter, traits: Traits): Promise
   }
 }
 
-async function speedBound(
-  shape: string,
-  device: PlannedDevice,
-  bytesPerSecond: number,
-  memoryBytes: number | undefined,
-): Promise<SpeedBound> {
+async function speedBound(shape: string, device: PlannedDevice, bytesPerSecond: number): Promise<SpeedBound> {
   const model = await plannedModel(shape);
   const most = Math.max(...CONTEXTS);
-  const unlimited = { ...device, memoryBytes: Number.POSITIVE_INFINITY, bufferBytes: undefined };
-  const { graph, footprint, cacheBytes } = planMemory(model, unlimited, { context: most });
+  const plan = planContext(model, device, { context: most });
+  const { graph, footprint, cacheBytes } = plan;
   const multiplied = new Set(graph.ops.flatMap((op) => (op.op === "matmul" ? [op.weight.id] : [])));
   // Of an embedding that is not also the output matrix one row is read.
   const read = graph.weights.reduce(
@@ -200,7 +190,7 @@ async function speedBound(
       const bytes = read + (cacheBytes * tokens) / most;
       return { tokens, bytes, tokensPerSecond: bytesPerSecond / bytes };
     }),
-    fits: planTable(model, device, { context: most, memoryBytes }).plan.fits,
+    fits: shortfallOf(plan, device, limitsOf(device, {}), 0) === null,
   };
 }
 

@@ -6,8 +6,8 @@ import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Likelihood, MOST_LOGPROBS } from "./likelihood.ts";
 import { type SampleOptions, sampler } from "./sample.ts";
-import type { Session } from "./session.ts";
-import { type Constraint, Tokens } from "./tokens.ts";
+import type { Text } from "./text.ts";
+import type { Constraint } from "./tokens.ts";
 
 export interface GenerateOptions extends SampleOptions {
   /** Most tokens to generate; default: to the end of the context. */
@@ -16,14 +16,14 @@ export interface GenerateOptions extends SampleOptions {
   stop?: readonly string[];
   /** Go on past the model's end tokens. */
   ignoreEnd?: boolean;
-  /** Control tokens are written out in the text instead of left out; end tokens never are. Default false. */
-  special?: boolean;
+  /** Control tokens are written out in the text: all, or those with these texts; end tokens never are. Default false. */
+  special?: boolean | readonly string[];
   /** Tell how likely each token was, and the so many likeliest beside it: 0 to 100. Default: nothing is told. */
   logprobs?: number;
-  /** Limits what may come next, such as to a grammar. The host samples then, from all logits. */
+  /** Limits what may come next, such as to a grammar. The host samples then. */
   constraint?: Constraint;
   /**
-   * Aborts, also while it waits for a session; iteration then rejects with AbortedError. What was processed stays in the
+   * Aborts, also while it waits for its turn; iteration then rejects with AbortedError. What was processed stays in the
    * cache for the next call.
    */
   signal?: AbortSignal;
@@ -39,8 +39,11 @@ export interface Piece {
   readonly likelihoods?: readonly Likelihood[];
 }
 
-/** end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; context: the context is full. */
-export type StopReason = "end" | "stop" | "length" | "context";
+/**
+ * end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; context: the context is
+ * full; cache: the texts that run at once fill the cache, and this one began last.
+ */
+export type StopReason = "end" | "stop" | "length" | "context" | "cache";
 
 export interface GenerationResult {
   readonly stopReason: StopReason;
@@ -48,7 +51,7 @@ export interface GenerationResult {
   /** All generated tokens, an end token included. */
   readonly ids: readonly number[];
   readonly promptTokens: number;
-  /** Of these, how many this session or another held already. */
+  /** Of these, how many the cache held already, of this text or of others with the same beginning. */
   readonly reusedTokens: number;
   readonly generatedTokens: number;
   /** Reading the new part of the prompt. */
@@ -60,7 +63,7 @@ export interface GenerationResult {
 
 /**
  * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: who
- * iterates again gets what is left. Leaving the loop ends it and frees its session for the next.
+ * iterates again gets what is left. Leaving the loop ends it and frees its place for the next.
  */
 export class Generation implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, GenerationResult>;
@@ -94,11 +97,13 @@ export class Generation implements AsyncIterable<Piece> {
   }
 }
 
+/** ids: where the generated ones go, so that they are known also when it ends early. */
 export async function* generateTokens(
-  session: Session,
+  into: Text,
   tokenizer: Tokenizer,
   prompt: readonly number[],
   options: GenerateOptions & { continues?: boolean },
+  ids: number[] = [],
 ): AsyncGenerator<Piece, GenerationResult> {
   const { maxTokens = Number.POSITIVE_INFINITY, stop = [], signal, onPrompt, ignoreEnd } = options;
   if (!(maxTokens >= 0 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
@@ -109,17 +114,16 @@ export async function* generateTokens(
   if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MOST_LOGPROBS))
     throw new ArgumentError("logprobs", logprobs, `integers 0 to ${MOST_LOGPROBS}`);
   const sample = sampler(options);
-  const started = performance.now();
-  const tokens = new Tokens(session, sample, { most: maxTokens, logprobs, constraint, signal });
+  const { context } = into.scheduler;
+  let started = performance.now();
   let reused = 0;
   let promptDone = 0;
   const stream = tokenizer.stream({ continues: options.continues, special });
   const hold = new StopHold(stop);
-  const ids: number[] = [];
   let pending: number[] = [];
   let likelihoods: Likelihood[] = [];
   let text = "";
-  let stopReason: StopReason | null = maxTokens === 0 ? "length" : null;
+  let stopReason: StopReason | null = null;
   const give = (more: string): Piece => {
     text += more;
     const piece = { text: more, ids: pending };
@@ -129,35 +133,41 @@ export async function* generateTokens(
     return logprobs === undefined ? piece : { ...piece, likelihoods: told };
   };
 
+  const isEnd = (id: number) => tokenizer.endIds.has(id) && !ignoreEnd;
+  const reading = { signal, onProgress: onPrompt };
+  const tokens =
+    maxTokens === 0
+      ? null
+      : into.generate(prompt, sample, { ...reading, most: maxTokens, isEnd, logprobs, constraint });
   try {
-    reused = await session.process(prompt, { signal, onProgress: onPrompt });
-    if (maxTokens === 0) await session.logits();
+    if (!tokens) ({ reused } = await into.sync(prompt, reading));
     promptDone = performance.now();
-    while (stopReason === null) {
+    while (tokens && stopReason === null) {
       throwIfAborted(signal, "generating");
       const token = await tokens.next();
-      // A device may still read the prompt until its first token comes.
-      if (ids.length === 0) promptDone = performance.now();
+      if (ids.length === 0) {
+        promptDone = performance.now();
+        ({ reused, began: started } = tokens);
+      }
       if (token === null) {
-        stopReason = "end";
+        stopReason = tokens.ending === "cache" ? "cache" : "end";
         break;
       }
       const { id } = token;
       ids.push(id);
       pending.push(id);
       if (token.likelihood) likelihoods.push(token.likelihood);
-      if (tokenizer.endIds.has(id) && !ignoreEnd) stopReason = "end";
+      if (isEnd(id)) stopReason = "end";
       else {
-        const { text: more, stopped } = hold.push(stream.push(id));
+        const { text: more, stopped } = hold.push(tokenizer.endIds.has(id) ? "" : stream.push(id));
         if (stopped) stopReason = "stop";
         else if (ids.length >= maxTokens) stopReason = "length";
-        else if (session.ids.length >= session.context) stopReason = "context";
+        else if (prompt.length + ids.length > context) stopReason = "context";
         if (more !== "") yield give(more);
       }
-      if (stopReason === null) await tokens.accept(id);
     }
   } finally {
-    tokens.end();
+    tokens?.end();
   }
   let rest = "";
   if (stopReason !== "stop") {
@@ -167,7 +177,7 @@ export async function* generateTokens(
   }
   if (rest !== "" || pending.length > 0) yield give(rest);
   return {
-    stopReason,
+    stopReason: stopReason ?? "length",
     text,
     ids,
     promptTokens: prompt.length,

@@ -12,8 +12,10 @@ import type { Checkpoint } from "../format/checkpoint.ts";
 import { lookAt } from "../format/file-source.ts";
 import { partName } from "../format/gguf.ts";
 import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
+import { tokenizerOf } from "./assemble.ts";
 import { attempts } from "./attempts.ts";
 import { type FindOptions, openToLook } from "./find-model.ts";
 import { tokenKvBytes } from "./kv-bytes.ts";
@@ -67,6 +69,8 @@ export interface Inspection {
   readonly template: string | null;
   /** Why a part is missing, one line each. */
   readonly problems: readonly string[];
+  /** What the files leave open, so that answers may be wrong, one line each: those that `load` gives. */
+  readonly warnings: readonly string[];
 }
 
 /** The formats that `load` takes on the CPU. */
@@ -82,6 +86,7 @@ export async function inspect(
   try {
     const tensors = [...checkpoint.tensors.values()].map(summary).sort((a, b) => b.bytes - a.bytes);
     const model = await attempt(() => openModel(checkpoint));
+    const tokenizer = await attempt(() => (model ? tokenizerOf(model) : checkpoint.tokenizer()));
     return {
       path: path ?? name,
       kind: checkpoint.kind,
@@ -91,9 +96,10 @@ export async function inspect(
       tensors,
       config: model?.config ?? null,
       kv: (model && (await attempt(async () => kvSizes(model)))) ?? [],
-      tokenizer: await attempt(() => tokenizerSummary(checkpoint)),
+      tokenizer: tokenizer && tokenizerSummary(checkpoint, tokenizer),
       template: (await attempt(() => checkpoint.chatTemplate()))?.source ?? null,
       problems,
+      warnings: tokenizer?.warnings ?? [],
     };
   } finally {
     await checkpoint.close();
@@ -108,7 +114,7 @@ function kvSizes(model: Model): KvSize[] {
     const graph = model.record({ context, maxTokens, maxOutputs: 1, codec: kvCodec(format) });
     const perToken = (sliding: boolean) =>
       graph.caches
-        .filter(({ window }) => (window !== null) === sliding)
+        .filter(({ pool }) => (pool.window !== null) === sliding)
         .reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
     return {
       format,
@@ -123,8 +129,7 @@ function summary({ name, type, rows, cols }: Tensor): TensorSummary {
   return { name, type, rows, cols, bytes: rows * rowBytes(type, cols) };
 }
 
-async function tokenizerSummary(checkpoint: Checkpoint): Promise<TokenizerSummary> {
-  const tokenizer = await checkpoint.tokenizer();
+function tokenizerSummary(checkpoint: Checkpoint, tokenizer: Tokenizer): TokenizerSummary {
   const named = (id: number) => ({ id, text: tokenizer.decode([id], { special: true }) });
   const text = (key: string) => {
     const value = checkpoint.metadata[`tokenizer.ggml.${key}`];

@@ -3,37 +3,39 @@
  * what a head vector takes.
  */
 import { kvCodec } from "../cache/codecs.ts";
-import type { Cache } from "../device/contract.ts";
+import { textPages } from "../cache/layers.ts";
+import { type Cache, PAGE_SLOTS } from "../device/contract.ts";
 import type { Plan } from "./plan.ts";
 
-/** Bytes of all caches in `format`, of all sessions together. */
-export function kvBytes({ graph, sessions }: Plan, format: string): number {
-  const ofOne = graph.caches.reduce((sum, cache) => sum + cache.capacity * tokenKvBytes(cache, format), 0);
-  return sessions * ofOne;
+/** Bytes of all caches in `format`, of all texts together. */
+export function kvBytes({ graph }: Plan, format: string): number {
+  return graph.caches.reduce(
+    (sum, cache) => sum + cache.pool.pages * PAGE_SLOTS * tokenKvBytes(cache, format),
+    0,
+  );
 }
 
-/** Layers that hold equally many tokens: `tokens` of them held take min(tokens, capacity) times tokenBytes. */
+/** Layers that hold equally many tokens: `tokens` of a text take min(tokens, capacity) times tokenBytes. */
 export interface KvRate {
-  /** Token slots of each layer. */
+  /** Token slots of each layer that one text may fill. */
   readonly capacity: number;
   /** A token's keys and values in all these layers. */
   readonly tokenBytes: number;
   readonly tokenBytesF16: number;
 }
 
-/** From which a page tells what a session's caches hold, without asking for each token. */
-export function kvRates(plan: Plan): KvRate[] {
-  const rates = new Map<number, KvRate>();
-  for (const cache of plan.graph.caches) {
-    const { capacity } = cache;
-    const { tokenBytes = 0, tokenBytesF16 = 0 } = rates.get(capacity) ?? {};
-    rates.set(capacity, {
-      capacity,
-      tokenBytes: tokenBytes + tokenKvBytes(cache, plan.kv),
-      tokenBytesF16: tokenBytesF16 + tokenKvBytes(cache, "f16"),
-    });
-  }
-  return [...rates.values()];
+/** From which a page tells what a text's caches hold, without asking for each token. */
+export function kvRates({ graph, kv, context }: Plan): KvRate[] {
+  return graph.pools.map((pool) => {
+    const caches = graph.caches.filter((cache) => cache.pool === pool);
+    const tokenBytes = (format: string) =>
+      caches.reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
+    return {
+      capacity: textPages(pool.window, context) * PAGE_SLOTS,
+      tokenBytes: tokenBytes(kv),
+      tokenBytesF16: tokenBytes("f16"),
+    };
+  });
 }
 
 /** One token's keys and values in one layer. */

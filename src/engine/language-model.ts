@@ -1,9 +1,10 @@
 /**
- * A loaded model: prompt in, text out. Owns the conversion between text and tokens around its sessions, and that each
- * generation gets one. Refuses to know files and devices beyond closing them.
+ * A loaded model: prompt in, text out. Owns the conversion between text and tokens around its scheduler. Refuses to know
+ * files and devices beyond closing them.
  */
 import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
+import { AnswerIds } from "../format/answer-ids.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
 import type { Source } from "../format/source.ts";
 import {
@@ -18,20 +19,24 @@ import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
+import { OpenText } from "./open-text.ts";
 import type { Plan } from "./plan.ts";
-import type { Session } from "./session.ts";
-import { SessionPool } from "./session-pool.ts";
-import { restoreSession, saveSession } from "./session-save.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { Text } from "./text.ts";
+import { restoreText, saveText } from "./text-save.ts";
 
 interface Parts {
   model: Model;
   device: Device;
   plan: Plan;
   allocation: Allocation;
-  sessions: readonly Session[];
+  scheduler: Scheduler;
   tokenizer: Tokenizer;
   template: ChatTemplate | null;
 }
+
+const MEMORY_UNKNOWN =
+  "the system does not say how much memory this GPU has, so the context was planned without it; --memory (memoryBytes) says it";
 
 /** Text for one user turn, a conversation, or token ids as they are. */
 export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
@@ -44,32 +49,33 @@ export interface PromptOptions {
 }
 
 /**
- *     const model = await load("needle", { sessions: 4 });
+ *     const model = await load("needle", { parallel: 4 });
  *     const answers = await Promise.all(questions.map((question) => model.generate(question).text()));
  *
- * Up to `sessions` generations run at once; their tokens and the chunks of their prompts take turns on the device. More
- * wait in the order in which they began, each until a session is free or its `signal` fires. So a loop over one
- * generation must not wait for another of the same model unless there is a session for both.
+ * Up to `parallel` generations run at once: one step of the device serves all of them. More wait in the order in which
+ * they began, each until one ends or its `signal` fires; so a loop over one generation must not wait for another of the
+ * same model unless both may run.
  *
- * A generation gets the session that holds the beginning of its prompt and little else, or else the one that nobody has
- * used for longest; what any other session holds of the prompt's beginning is copied instead of read, also while that
- * one is still at it. `GenerationResult.reusedTokens` counts all that was not read.
+ * All texts share a cache of `cacheTokens` tokens. What was read stays in it until other texts need the room, also after
+ * its generation; a prompt with the same beginning, also one that comes while the first is still read, does not read it
+ * again. `GenerationResult.reusedTokens` counts these. A generation waits until there is room for its prompt and the next
+ * few hundred tokens; nothing of a running one is lost.
  */
 export class LanguageModel {
   readonly #parts: Parts;
-  readonly #pool: SessionPool;
+  readonly #answers: AnswerIds;
   #closing: Promise<void> | null = null;
   /** Found out when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
 
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.#pool = new SessionPool(parts.sessions);
+    this.#answers = new AnswerIds(parts.tokenizer);
   }
 
-  /** Generations that have a session, and those that wait for one. `plan.sessions` is how many there are. */
+  /** Generations that run, at most `plan.parallel`, and those that wait for one to end or for room in the cache. */
   get activity(): { running: number; waiting: number } {
-    return this.#pool.activity;
+    return this.#parts.scheduler.activity;
   }
 
   get config(): ModelConfig {
@@ -85,6 +91,14 @@ export class LanguageModel {
     return this.#parts.template;
   }
 
+  /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
+  get warnings(): readonly string[] {
+    const { tokenizer, device, plan } = this.#parts;
+    // A page's device was never asked: no browser tells.
+    const isUnknown = device.memory === null && plan.memory === null;
+    return isUnknown ? [...tokenizer.warnings, MEMORY_UNKNOWN] : tokenizer.warnings;
+  }
+
   /** What was allocated, in bytes, and for how long a context. */
   get plan(): Plan {
     return this.#parts.plan;
@@ -95,7 +109,11 @@ export class LanguageModel {
     return this.#parts.device.description;
   }
 
-  /** The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. */
+  /**
+   * The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. In a conversation answers of
+   * this model keep the ids that they were generated with, also where the tokenizer would cut them in another way, so that
+   * they are not read again. For that, give `generate` the conversation, or this very list as `{ ids }`.
+   */
   encode(prompt: Prompt, options: PromptOptions = {}): number[] {
     const { template, tokenizer } = this.#parts;
     if (typeof prompt === "object" && "ids" in prompt) return [...prompt.ids];
@@ -107,7 +125,12 @@ export class LanguageModel {
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
     const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-    return encodeChat(tokenizer, template, messages, options.template);
+    return encodeChat(tokenizer, template, messages, options.template, this.#answers);
+  }
+
+  /** The tokens of a conversation, as `encode` gave them, whose answer begins with this text. */
+  begin(conversation: readonly number[], text: string): number[] {
+    return this.#answers.begin(conversation, text);
   }
 
   /**
@@ -120,40 +143,58 @@ export class LanguageModel {
 
   async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
     const ids = this.encode(prompt, options);
-    const session = await this.#pool.take(ids, options.signal);
+    const continues = this.#isRaw(prompt, options);
+    const text = new Text(this.#parts.scheduler);
+    const generated: number[] = [];
     try {
-      const continues = this.#isRaw(prompt, options);
-      return yield* generateTokens(session, this.tokenizer, ids, { ...options, continues });
+      return yield* generateTokens(text, this.tokenizer, ids, { ...options, continues }, generated);
     } finally {
-      this.#pool.giveBack(session);
+      this.#answers.remember(typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids, generated);
     }
   }
 
+  /** A text to add to, go on with, fork and save; with a prompt it begins with that. Nothing is read yet. */
+  open(prompt: Prompt = { ids: [] }, options: PromptOptions = {}): OpenText {
+    const { scheduler, tokenizer } = this.#parts;
+    const ids = this.encode(prompt, options);
+    const save = (all: readonly number[]) => this.saveSession({ ids: all });
+    const begin = (text: string) => encodePrompt(tokenizer, text, { template: false });
+    return new OpenText({ text: new Text(scheduler), tokenizer, begin, save }, ids);
+  }
+
+  /** How many tokens of a prompt's beginning the cache holds: they would not be read again. */
+  held(prompt: Prompt, options: PromptOptions = {}): number {
+    const { tokens, release } = this.#parts.scheduler.keep(this.encode(prompt, options));
+    release();
+    return tokens;
+  }
+
   /**
-   * What a session holds of a prompt's beginning, as the bytes of a file in order: with it the text goes on without being
-   * read again, on any device, with the same model and KV format and a context that holds it. In Node:
+   * What the cache holds of a prompt, as the bytes of a file in order: with it the text goes on without being read again,
+   * on any device, with the same model and KV format and a context that holds it. In Node:
    *
    *     await writeFile("talk.kv", model.saveSession(messages));
    *     await model.restoreSession(await fileSource("talk.kv"));
    *
-   * ArgumentError when no session holds any of it, or while that session is generating.
+   * ArgumentError when it holds less than all of it: `held` says how much.
    */
   async *saveSession(
     prompt: Prompt,
     options: PromptOptions = {},
   ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
-    yield* saveSession(this.#pool, await this.#owner(), this.encode(prompt, options));
+    yield* saveText(this.#parts.scheduler, await this.#owner(), this.encode(prompt, options));
   }
 
   /**
-   * Fills the session that a generation with the saved tokens would get, and resolves with how many they are; what it
-   * held is lost, also when the file proves damaged on the way. FormatError unless the file is whole and was saved with
-   * this model, KV format, RoPE and shapes. The caller closes `source`.
+   * Makes a saved text known, so that a generation that begins with it does not read it, and resolves with how many
+   * tokens it has. FormatError unless the file is whole and was saved with this model, KV format, RoPE and shapes. The
+   * caller closes `source`.
    */
   async restoreSession(source: Source, options: { signal?: AbortSignal } = {}): Promise<{ tokens: number }> {
-    const [session] = this.#parts.sessions;
-    const owner = await this.#owner();
-    return { tokens: await restoreSession(this.#pool, session, owner, source, options.signal) };
+    const { scheduler } = this.#parts;
+    const ids = await restoreText(scheduler, await this.#owner(), source, options.signal);
+    this.#answers.restore(ids);
+    return { tokens: ids.length };
   }
 
   #owner(): Promise<CacheOwner> {
@@ -172,7 +213,7 @@ export class LanguageModel {
 
   /** Frees threads, memory and files. Safe to call twice. */
   close(): Promise<void> {
-    this.#pool.close(new NibbleError("argument", "the model is closed"));
+    this.#parts.scheduler.close(new NibbleError("argument", "the model is closed"));
     this.#closing ??= (async () => {
       try {
         await this.#parts.allocation.close();

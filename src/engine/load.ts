@@ -12,6 +12,7 @@ import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assemble } from "./assemble.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
 import type { LanguageModel } from "./language-model.ts";
+import { adapterMemory, ownMemory } from "./machine.ts";
 
 export type { LoadProgress } from "./assemble.ts";
 
@@ -37,12 +38,12 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
   return assemble(await openCheckpoint(await findModel(name, options)), () => openDevice(options), options);
 }
 
-/** Opens the device that the options name. DeviceError when it is not there, ArgumentError for an unknown name. */
+/** Opens the device that the options name, with what the machine says of its memory. DeviceError when it is not there, ArgumentError for an unknown name. */
 export async function openDevice(
   options: Pick<LoadOptions, "device" | "adapter" | "threads">,
 ): Promise<Device> {
   const { device, adapter, threads } = options;
-  const cpu = () => wasmDevice({ threads });
+  const cpu = async () => ({ ...(await wasmDevice({ threads })), memory: ownMemory() });
   if (adapter !== undefined && device !== undefined && device !== "gpu")
     throw new ArgumentError("adapter", adapter, "a GPU's name together with device gpu");
   switch (device) {
@@ -53,14 +54,15 @@ export async function openDevice(
     case "cpu":
       return cpu();
     case "reference":
-      return referenceDevice();
+      return { ...referenceDevice(), memory: ownMemory() };
     default:
       throw new ArgumentError("device", device, "gpu, cpu, reference");
   }
 }
 
 async function gpu(adapter: string | undefined, software = true): Promise<Device> {
-  return webgpuDevice(await dawnGpu({ adapter }), { software, wayOut: WITHOUT_GPU });
+  const device = await webgpuDevice(await dawnGpu({ adapter }), { software, wayOut: WITHOUT_GPU });
+  return { ...device, memory: adapterMemory(device.adapter) };
 }
 
 /** A GPU that is one; null when there is none, unless it was asked for by name. */

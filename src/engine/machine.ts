@@ -1,11 +1,11 @@
 /**
- * What this machine is (Node only): processor, memory, and how much of it a GPU may hold where the system says. Owns
- * reading these and the rule for Macs. Refuses to know models and WebGPU.
+ * What this machine is (Node only): processor, memory, and how much of it a device may hold. Owns reading these; GPUs'
+ * memory is gpu-memory.ts's. Refuses to know models and WebGPU.
  */
-import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
+import type { DeviceMemory } from "../device/contract.ts";
 import { physicalCores } from "../device/wasm/cores.ts";
+import { type GpuMemory, gpuMemories, memoryOfAdapter } from "./gpu-memory.ts";
 
 export interface Machine {
   /** "linux", "darwin", "win32". */
@@ -23,12 +23,13 @@ export interface Machine {
   /** What this process may use: a container's limit where there is one. */
   readonly memoryBytes: number;
   readonly freeBytes: number;
-  /** What the GPU may hold of it; null: the system does not say. */
-  readonly gpuMemory: { readonly bytes: number; readonly source: string } | null;
+  /** What the GPU may hold of it, the largest where there are several; null: the system does not say. */
+  readonly gpuMemory: DeviceMemory | null;
 }
 
 export function thisMachine(): Machine {
-  const memoryBytes = usableMemory(totalmem(), process.constrainedMemory?.() ?? 0);
+  const { bytes: memoryBytes } = ownMemory();
+  const largest = [...toldOnce()].sort((a, b) => b.bytes - a.bytes)[0];
   return {
     platform: process.platform,
     arch: process.arch,
@@ -39,8 +40,15 @@ export function thisMachine(): Machine {
     threads: availableParallelism(),
     memoryBytes,
     freeBytes: Math.min(freemem(), memoryBytes),
-    gpuMemory: gpuMemory(memoryBytes),
+    gpuMemory: largest ? { bytes: largest.bytes, source: largest.source } : null,
   };
+}
+
+/** What this process may use. */
+export function ownMemory(): DeviceMemory {
+  const total = totalmem();
+  const bytes = usableMemory(total, process.constrainedMemory?.() ?? 0);
+  return { bytes, source: bytes < total ? "the container's limit" : "this machine's memory" };
 }
 
 /** constrained: 0 or more than there is where no container limits it. */
@@ -48,55 +56,20 @@ export function usableMemory(total: number, constrained: number): number {
   return constrained > 0 ? Math.min(total, constrained) : total;
 }
 
-/**
- * What a Mac lets its GPU hold. setMiB: `sysctl iogpu.wired_limit_mb`, 0 unless someone has set it. Apple documents no
- * default; logs of Metal's recommendedMaxWorkingSetSize show two thirds up to 32 GiB of memory and three quarters from
- * 36 GiB on (21.3 of 32, 27 of 36, 48 of 64); macOS 26 allows some more (107.5 of 128), which is not counted on.
- */
-export function wiredLimit(totalBytes: number, setMiB: number): number {
-  if (setMiB > 0) return Math.min(totalBytes, setMiB * 2 ** 20);
-  return Math.floor(totalBytes >= 36 * 2 ** 30 ? totalBytes * 0.75 : (totalBytes * 2) / 3);
+/** null: the system does not say. A GPU in software has the machine's. */
+export function adapterMemory(
+  adapter: { readonly vendor: string; readonly name: string; readonly isSoftware: boolean },
+  told: () => readonly GpuMemory[] = toldOnce,
+): DeviceMemory | null {
+  if (adapter.isSoftware) return ownMemory();
+  const found = memoryOfAdapter(told(), adapter);
+  return found && { bytes: found.bytes, source: found.source };
 }
 
-function gpuMemory(memoryBytes: number): Machine["gpuMemory"] {
-  if (process.platform === "darwin") {
-    const set = Number(command("sysctl", ["-n", "iogpu.wired_limit_mb"]) ?? 0) || 0;
-    return {
-      bytes: wiredLimit(memoryBytes, set),
-      source: set > 0 ? "iogpu.wired_limit_mb" : "macOS's default",
-    };
-  }
-  return process.platform === "linux" ? (amdMemory() ?? nvidiaMemory()) : null;
-}
+let told: readonly GpuMemory[] | null = null;
 
-/** amdgpu tells it in a file for each card; the largest is taken. */
-function amdMemory(): Machine["gpuMemory"] {
-  let bytes = 0;
-  try {
-    for (const card of readdirSync("/sys/class/drm").filter((name) => /^card\d+$/.test(name))) {
-      try {
-        const text = readFileSync(`/sys/class/drm/${card}/device/mem_info_vram_total`, "utf8");
-        bytes = Math.max(bytes, Number(text) || 0);
-      } catch {
-        // Another driver's card.
-      }
-    }
-  } catch {
-    // No such folder: no graphics driver.
-  }
-  return bytes > 0 ? { bytes, source: "amdgpu" } : null;
-}
-
-function nvidiaMemory(): Machine["gpuMemory"] {
-  const text = command("nvidia-smi", ["--query-gpu=memory.total", "--format=csv,noheader,nounits"]);
-  const mib = Math.max(0, ...(text ?? "").split("\n").map((line) => Number(line) || 0));
-  return mib > 0 ? { bytes: mib * 2 ** 20, source: "nvidia-smi" } : null;
-}
-
-function command(name: string, args: readonly string[]): string | null {
-  try {
-    return execFileSync(name, args, { encoding: "utf8", timeout: 5000, stdio: ["ignore", "pipe", "ignore"] });
-  } catch {
-    return null;
-  }
+/** Asking takes a driver up to a second; cards do not come and go. */
+function toldOnce(): readonly GpuMemory[] {
+  told ??= gpuMemories(ownMemory().bytes);
+  return told;
 }

@@ -7,7 +7,7 @@
 import { type ChatTemplate, encodeChat, encodePrompt, withDocument } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { Generation, generateTokens } from "./generate.ts";
-import type { Session } from "./session.ts";
+import type { Text } from "./text.ts";
 
 /** Where facts stand in a document, in parts of its tokens. */
 export const NEEDLE_DEPTHS: readonly number[] = [0.1, 0.3, 0.5, 0.7, 0.9];
@@ -131,14 +131,12 @@ function prompts(
 
 /** Asks, greedily. `right`: the value stands in the answer as a word of its own. */
 export async function askNeedle(
-  session: Session,
+  into: Text,
   tokenizer: Tokenizer,
   needle: Needle,
   signal?: AbortSignal,
 ): Promise<{ right: boolean; ids: readonly number[] }> {
   const options = { maxTokens: ANSWER_TOKENS, temperature: 0, signal };
-  const { text, ids } = await new Generation(
-    generateTokens(session, tokenizer, needle.ids, options),
-  ).result();
+  const { text, ids } = await new Generation(generateTokens(into, tokenizer, needle.ids, options)).result();
   return { right: new RegExp(`(?<![\\w.])${needle.value}(?!\\w)`, "i").test(text), ids };
 }

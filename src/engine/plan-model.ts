@@ -13,7 +13,7 @@ import { SHAPES } from "../model/shapes.ts";
 import { syntheticCheckpoint } from "../model/synthetic.ts";
 import { type FindOptions, findModel, openToLook } from "./find-model.ts";
 import { anyGpu } from "./load.ts";
-import { thisMachine } from "./machine.ts";
+import { ownMemory, thisMachine } from "./machine.ts";
 import type { PlannedDevice } from "./plan.ts";
 import { type PlanTable, type PlanTableOptions, planTable } from "./plan-table.ts";
 import { plannedCpu, plannedGpu } from "./planned.ts";
@@ -26,17 +26,15 @@ export interface PlanModelOptions extends PlanTableOptions, Pick<FindOptions, "o
 }
 
 /**
- * `name`: what `load` takes, or a shape. memoryBytes: default what this machine's device may hold, where that is known.
+ * `name`: what `load` takes, or a shape. memoryBytes: default what this machine's device may hold, where that is known, as
+ * `load` plans.
  * Throws what opening a file throws, and ArgumentError, UnsupportedError for wrong options.
  */
 export async function planModel(name: string, options: PlanModelOptions = {}): Promise<PlanTable> {
   const checkpoint = await openNamed(name, options);
   try {
     const model = await openModel(checkpoint);
-    const device = await plannedDevice(options);
-    const { gpuMemory, memoryBytes } = thisMachine();
-    const here = device.name === "gpu" ? gpuMemory?.bytes : memoryBytes;
-    return planTable(model, device, { ...options, memoryBytes: options.memoryBytes ?? here });
+    return planTable(model, await plannedDevice(options), options);
   } finally {
     await checkpoint.close();
   }
@@ -67,6 +65,6 @@ async function plannedDevice({ device, memoryBytes }: PlanModelOptions): Promise
   const found = device === "cpu" ? null : await anyGpu();
   if (found) return found;
   return device === "gpu" || (device === undefined && memoryBytes !== undefined)
-    ? plannedGpu()
-    : plannedCpu(physicalCores());
+    ? { ...plannedGpu(), memory: thisMachine().gpuMemory }
+    : { ...plannedCpu(physicalCores()), memory: ownMemory() };
 }

@@ -1,18 +1,27 @@
 /**
  * What fits, as tables: one model's memory by part, contexts by KV format, the longest context of each, and what other
  * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
- * `planMemory` made, so it is what the engine would allocate.
+ * `planContext` made, so it is what the engine would allocate.
  */
-import { BLOCK_TOKENS } from "../cache/layers.ts";
+import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { rowBytes } from "../format/tensor.ts";
 import type { Model } from "../model/model.ts";
 import { PEERS } from "./peers.ts";
-import { MemoryError, type Plan, type PlannedDevice, type PlanOptions, planMemory } from "./plan.ts";
+import {
+  checkOptions,
+  type Limits,
+  limitsOf,
+  type MemoryError,
+  type Plan,
+  type PlannedDevice,
+  type PlanOptions,
+  planContext,
+  type Sums,
+  shortfallOf,
+} from "./plan.ts";
 
-export interface PlanTableOptions extends Pick<PlanOptions, "context" | "kv" | "chunk"> {
-  /** What all parts together may take. Default: nothing is known, and only the device's own limits count. */
-  memoryBytes?: number;
+export interface PlanTableOptions extends Pick<PlanOptions, "context" | "kv" | "chunk" | "memoryBytes"> {
   /** What the process takes beside what the device holds. Default: as measured for Node on this kind of device. */
   overheadBytes?: number;
 }
@@ -30,7 +39,7 @@ export interface WeightPart {
 export interface CachePart {
   readonly kind: "full" | "sliding";
   readonly layers: number;
-  /** Slots of each layer: the context, or the window and the chunk that is being written. */
+  /** Token slots of each layer: the context, or windows and the chunk that is being written. */
   readonly tokens: number;
   readonly bytes: number;
 }
@@ -48,6 +57,8 @@ export interface ContextTable {
   readonly rows: readonly ContextRow[];
   /** In tokens, at most what the model was trained for; 0: none fits. */
   readonly longestContext: number;
+  /** Likewise, but beyond that as far as the memory reaches, up to 8 times that. Memory that is not known: the same. */
+  readonly longestInMemory: number;
 }
 
 export interface PlanTable {
@@ -86,36 +97,39 @@ export interface PlanTable {
   readonly shortfall: MemoryError | null;
 }
 
-/**
- * What the process takes beside the device: its resident bytes after a text less the plan, in Node 20.20 on Linux,
- * 2026-11-23. CPU: 70 MiB with needle-14m, 73 with a 1B, 128 with Gemma 3 270M, whose tokenizer has 262,144 pieces.
- * GPU: 246 MiB with Dawn and SwiftShader, a driver that lives in the process.
- */
-const OVERHEAD_BYTES = { gpu: 256 * 2 ** 20, other: 128 * 2 ** 20 };
-
 const SHORTEST = 4096;
 const LONGEST = 262_144;
+/** Times the trained context: nobody stretches a model further. And to so many tokens exactly. */
+const MOST_BEYOND = 8;
+const STEP_BEYOND = 1024;
 
 /** Throws ArgumentError and UnsupportedError for wrong options; what does not fit is a row and not an error. */
 export function planTable(model: Model, device: PlannedDevice, options: PlanTableOptions = {}): PlanTable {
   const { config } = model;
-  const { memoryBytes = Number.POSITIVE_INFINITY, kv = "int4", chunk } = options;
-  const { overheadBytes = OVERHEAD_BYTES[device.name === "gpu" ? "gpu" : "other"] } = options;
-  for (const [name, found] of Object.entries({ memoryBytes, overheadBytes }))
-    if (!(found >= 0)) throw new ArgumentError(name, found, "bytes from 0 on");
-  const planner = new Planner(model, device, memoryBytes, overheadBytes, chunk);
-  // Wrong options are errors before anything else is planned.
-  const asked = options.context === undefined ? null : planner.plan(kv, options.context);
+  const { kv = "int4", chunk, context: asked } = options;
+  checkOptions(model, device, options);
+  const limits = limitsOf(device, options);
+  const { memory, overheadBytes } = limits;
+  if (!(overheadBytes >= 0)) throw new ArgumentError("overheadBytes", overheadBytes, "bytes from 0 on");
+  const planner = new Planner(model, device, limits, chunk);
 
   const { trainedContext } = config;
-  const contexts = contextsOf(trainedContext, options.context);
-  const formats = [kv, ...(device.kvFormats ?? []).filter((format) => format !== kv)].map((name) => ({
-    name,
-    rows: contexts.map((context) => planner.row(name, context)),
-    longestContext: longestContext(trainedContext, memoryBytes, (context) => planner.row(name, context)),
-  }));
-  const longest = formats[0].longestContext;
-  const plan = asked ?? planner.plan(kv, longest || trainedContext);
+  const memoryBytes = memory?.bytes ?? Number.POSITIVE_INFINITY;
+  const longest = (row: (context: number) => ContextRow) => {
+    const trained = longestContext(0, trainedContext, memoryBytes, row);
+    if (memory === null || trained < trainedContext)
+      return { longestContext: trained, longestInMemory: trained };
+    const most = MOST_BEYOND * trained;
+    return {
+      longestContext: trained,
+      longestInMemory: longestContext(trained, most, memoryBytes, row, STEP_BEYOND),
+    };
+  };
+  const names = [kv, ...(device.kvFormats ?? []).filter((format) => format !== kv)];
+  const own = names.map((name) => ({ name, ...longest((context) => planner.row(name, context)) }));
+  const contexts = contextsOf(trainedContext, asked, own);
+  const most = own[0].longestContext;
+  const plan = planner.plan(kv, asked ?? (most || trainedContext));
   const weights = weightParts(plan);
   const fileBytes = weights.reduce((sum, part) => sum + part.fileBytes, 0);
   return {
@@ -129,7 +143,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
       trainedContext,
     },
     device: device.description,
-    memoryBytes: Number.isFinite(memoryBytes) ? memoryBytes : null,
+    memoryBytes: memory?.bytes ?? null,
     deviceLimitBytes: device.memoryBytes < Number.MAX_SAFE_INTEGER ? device.memoryBytes : null,
     chunk: chunk ?? device.chunk,
     plan: {
@@ -142,137 +156,117 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
       workspaceBytes: plan.footprint.workspace,
       overheadBytes,
     },
-    formats,
+    formats: own.map((format) => ({
+      ...format,
+      rows: contexts.map((context) => planner.row(format.name, context)),
+    })),
     peers: PEERS.filter((peer) => peer.allows(config)).map(({ name, assumption, cacheBytes }) => {
       const row = (context: number): ContextRow => {
         const cache = cacheBytes(config, context);
         const totalBytes = fileBytes + cache;
         return { context, cacheBytes: cache, totalBytes, fits: totalBytes <= memoryBytes };
       };
-      const most = longestContext(trainedContext, memoryBytes, row);
-      return { name, assumption, rows: contexts.map(row), longestContext: most };
+      return { name, assumption, rows: contexts.map(row), ...longest(row) };
     }),
-    shortfall: planner.shortfall(kv, plan.context, longest),
+    shortfall: planner.shortfall(kv, plan.context, most),
   };
 }
 
 /** A plan without its graph. */
-type Sums = Pick<Plan, "context" | "kv" | "weightBytes" | "cacheBytes" | "totalBytes"> & {
-  readonly largest: Plan["footprint"]["largest"];
-};
+type PlanSums = Sums & Pick<Plan, "cacheBytes">;
 
 /** Plans do not depend on the memory there is: who asks again with more gets them at once. */
-const known = new WeakMap<Model, WeakMap<PlannedDevice, Map<string, Sums>>>();
+const known = new WeakMap<Model, WeakMap<PlannedDevice, Map<string, PlanSums>>>();
 
-function knownOf(model: Model, device: PlannedDevice): Map<string, Sums> {
-  const devices = known.get(model) ?? new WeakMap<PlannedDevice, Map<string, Sums>>();
+function knownOf(model: Model, device: PlannedDevice): Map<string, PlanSums> {
+  const devices = known.get(model) ?? new WeakMap<PlannedDevice, Map<string, PlanSums>>();
   known.set(model, devices);
-  const sums = devices.get(device) ?? new Map<string, Sums>();
+  const sums = devices.get(device) ?? new Map<string, PlanSums>();
   devices.set(device, sums);
   return sums;
 }
 
 /** Plans, and knows all limits. */
 class Planner {
-  readonly #known: Map<string, Sums>;
-  readonly #unlimited: PlannedDevice;
+  readonly #known: Map<string, PlanSums>;
 
   constructor(
     readonly model: Model,
     readonly device: PlannedDevice,
-    readonly memoryBytes: number,
-    readonly overheadBytes: number,
+    readonly limits: Limits,
     readonly chunk: number | undefined,
   ) {
     this.#known = knownOf(model, device);
-    this.#unlimited = { ...device, memoryBytes: Number.POSITIVE_INFINITY, bufferBytes: undefined };
   }
 
   plan(kv: string, context: number): Plan {
-    return planMemory(this.model, this.#unlimited, { context, kv, chunk: this.chunk });
+    return planContext(this.model, this.device, { context, kv, chunk: this.chunk });
   }
 
-  #sums(kv: string, context: number): Sums {
+  #sums(kv: string, context: number): PlanSums {
     const key = `${kv} ${context} ${this.chunk}`;
     let sums = this.#known.get(key);
     if (!sums) {
-      const { weightBytes, cacheBytes, totalBytes, footprint } = this.plan(kv, context);
-      sums = { context, kv, weightBytes, cacheBytes, totalBytes, largest: footprint.largest };
+      const { cacheTokens, weightBytes, cacheBytes, totalBytes, footprint } = this.plan(kv, context);
+      const { largest } = footprint;
+      sums = { cacheTokens, kv, weightBytes, cacheBytes, totalBytes, footprint: { largest } };
       this.#known.set(key, sums);
     }
     return sums;
   }
 
   row(kv: string, context: number): ContextRow {
-    const sums = this.#sums(kv, context);
-    const totalBytes = sums.totalBytes + this.overheadBytes;
-    return { context, cacheBytes: sums.cacheBytes, totalBytes, fits: this.#shortfall(sums, 0) === null };
+    const { cacheBytes, totalBytes } = this.#sums(kv, context);
+    const fits = this.shortfall(kv, context, 0) === null;
+    return { context, cacheBytes, totalBytes: totalBytes + this.limits.overheadBytes, fits };
   }
 
   /** longest: the context to name as the way out. */
   shortfall(kv: string, context: number, longest: number): MemoryError | null {
-    return this.#shortfall(this.#sums(kv, context), longest);
-  }
-
-  #shortfall(sums: Sums, longest: number): MemoryError | null {
-    const { device, memoryBytes, overheadBytes } = this;
-    const { context, kv, totalBytes, weightBytes, largest: buffer } = sums;
-    const fail = (need: number, limit: number, text: string) => {
-      const alone = weightBytes > limit ? "The weights alone do not fit" : "No context fits";
-      return new MemoryError(
-        need,
-        limit,
-        context,
-        longest,
-        text,
-        `${alone}; choose a smaller model or type.`,
-      );
-    };
-    const all = `${context} tokens of ${kv} cache with ${gib(weightBytes)} of weights need`;
-    if (totalBytes > device.memoryBytes)
-      return fail(
-        totalBytes,
-        device.memoryBytes,
-        `${all} ${gib(totalBytes)}; the ${device.name} device can hold ${gib(device.memoryBytes)}`,
-      );
-    const { bufferBytes = Number.POSITIVE_INFINITY } = device;
-    if (buffer && buffer.bytes > bufferBytes)
-      return fail(
-        buffer.bytes,
-        bufferBytes,
-        `"${buffer.label}" needs ${gib(buffer.bytes)} in one buffer; the ${device.name} device allows ${gib(bufferBytes)}`,
-      );
-    const need = totalBytes + overheadBytes;
-    return need > memoryBytes
-      ? fail(need, memoryBytes, `${all} ${gib(need)}; the memory is ${gib(memoryBytes)}`)
-      : null;
+    return shortfallOf(this.#sums(kv, context), this.device, this.limits, longest);
   }
 }
 
-/** Doubling from 4,096 to 262,144, as far as the model was trained; its own limit, and what was asked for. */
-function contextsOf(trainedContext: number, asked: number | undefined): number[] {
-  const found = new Set([Math.min(trainedContext, LONGEST)]);
-  for (let context = SHORTEST; context <= Math.min(trainedContext, LONGEST); context *= 2) found.add(context);
+/**
+ * Doubling from 4,096 to 262,144, as far as the model was trained, and beyond as far as any format fits; its own limit,
+ * what was asked for, and at the end the longest of the first format.
+ */
+function contextsOf(
+  trainedContext: number,
+  asked: number | undefined,
+  own: readonly Pick<ContextTable, "longestInMemory">[],
+): number[] {
+  const trained = Math.min(trainedContext, LONGEST);
+  const most = Math.max(trained, ...own.map(({ longestInMemory }) => longestInMemory));
+  const found = new Set([trained]);
+  for (let context = SHORTEST; context <= most; context *= 2) found.add(context);
+  if (own[0].longestInMemory > trainedContext) found.add(own[0].longestInMemory);
   if (asked !== undefined) found.add(asked);
   return [...found].sort((a, b) => a - b);
 }
 
 /**
- * The longest context that fits: `most` itself, or a whole number of cache blocks. A plan of a large model takes a
- * twentieth of a second, so the line through two totals is tried first; it is exact where no layer slides.
+ * The longest context that fits: `most` itself, or a whole number of steps, or `least`, which fits. A plan of a large
+ * model takes a twentieth of a second, so the line through two totals is tried first; it is exact where no layer slides.
  */
-function longestContext(most: number, memoryBytes: number, row: (context: number) => ContextRow): number {
+function longestContext(
+  least: number,
+  most: number,
+  memoryBytes: number,
+  row: (context: number) => ContextRow,
+  step = PAGE_SLOTS,
+): number {
   const whole = row(most);
   if (whole.fits) return most;
-  const fits = (blocks: number) => row(blocks * BLOCK_TOKENS).fits;
-  let low = 0;
-  let high = Math.ceil(most / BLOCK_TOKENS);
-  const half = Math.floor(high / 2);
+  const fits = (blocks: number) => row(blocks * step).fits;
+  let low = Math.floor(least / step);
+  let high = Math.ceil(most / step);
+  const half = Math.floor((low + high) / 2);
   let next = half;
-  if (half > 0 && Number.isFinite(memoryBytes)) {
-    const middle = row(half * BLOCK_TOKENS);
+  if (half > low && Number.isFinite(memoryBytes)) {
+    const middle = row(half * step);
     const slope = (whole.totalBytes - middle.totalBytes) / (most - middle.context);
-    next = Math.floor((most - (whole.totalBytes - memoryBytes) / slope) / BLOCK_TOKENS);
+    next = Math.floor((most - (whole.totalBytes - memoryBytes) / slope) / step);
   }
   let isNeighbour = false;
   while (high - low > 1) {
@@ -284,7 +278,7 @@ function longestContext(most: number, memoryBytes: number, row: (context: number
     next = isNeighbour ? Math.floor((low + high) / 2) : blocks + (found ? 1 : -1);
     isNeighbour = true;
   }
-  return low * BLOCK_TOKENS;
+  return Math.max(least, low * step);
 }
 
 function weightParts({ graph, footprint }: Plan): WeightPart[] {
@@ -305,14 +299,10 @@ function weightParts({ graph, footprint }: Plan): WeightPart[] {
 
 function cacheParts({ graph, footprint }: Plan): CachePart[] {
   const parts = new Map<CachePart["kind"], CachePart>();
-  for (const { id, window, capacity } of graph.caches) {
-    const kind = window === null ? "full" : "sliding";
-    const sum = parts.get(kind) ?? { kind, layers: 0, tokens: capacity, bytes: 0 };
+  for (const { id, pool } of graph.caches) {
+    const kind = pool.window === null ? "full" : "sliding";
+    const sum = parts.get(kind) ?? { kind, layers: 0, tokens: pool.pages * PAGE_SLOTS, bytes: 0 };
     parts.set(kind, { ...sum, layers: sum.layers + 1, bytes: sum.bytes + footprint.caches[id] });
   }
   return [...parts.values()].sort((a, b) => a.kind.localeCompare(b.kind));
-}
-
-function gib(bytes: number): string {
-  return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 }

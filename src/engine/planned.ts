@@ -25,13 +25,14 @@ export function plannedCpu(threads: number): PlannedDevice {
     description: `the CPU, ${threads} thread${threads === 1 ? "" : "s"}`,
     memoryBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
+    chooses: false,
     kvFormats: Object.keys(CPU_FORMATS),
     measure: (graph) => footprintOf(graph, threads),
   };
 }
 
 /** As current NVIDIA and AMD GPUs are through Dawn; features change the activations' forms, not weights or cache. */
-const TYPICAL: Traits = { f16: true, subgroup: 32, matrices: true, timestamps: true };
+const TYPICAL: Traits = { f16: true, subgroup: 32, matrices: true, timestamps: true, few: 4, batch: 32 };
 /** Dawn's on Vulkan; Metal allows more. */
 const BUFFER_BYTES = 2 ** 31 - 4;
 
@@ -45,6 +46,7 @@ export function plannedGpu(traits: Traits = TYPICAL, bufferBytes = BUFFER_BYTES)
     memoryBytes: Number.MAX_SAFE_INTEGER,
     bufferBytes,
     chunk: GPU_CHUNK,
+    chooses: true,
     kvFormats: GPU_FORMATS,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
   };

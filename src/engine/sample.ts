@@ -11,17 +11,17 @@ import { ArgumentError } from "../format/errors.ts";
 export interface SampleOptions {
   /** 0 (the default): always the most likely token. */
   temperature?: number;
-  /** Keep the k most likely tokens; 0: all. Default 40. */
+  /** Keep the k most likely tokens; 0 and -1: all. Default 40. */
   topK?: number;
-  /** Keep the most likely tokens whose probabilities sum to p (arXiv 1904.09751); 1: all. Default 0.95. */
+  /** Keep the most likely tokens whose probabilities sum to p (arXiv 1904.09751); 1: all, 0: one. Default 0.95. */
   topP?: number;
   /** Drop tokens less likely than minP times the most likely one (arXiv 2407.01082); 0: none. Default 0.05. */
   minP?: number;
   /** Divide the logits of the last `repeatLast` tokens by this (arXiv 1909.05858); 1 (the default): off. */
   repeatPenalty?: number;
-  /** Default 64. */
+  /** 0: none, -1: the whole text. Default 64. */
   repeatLast?: number;
-  /** A 32-bit unsigned integer; default: from the clock. */
+  /** An integer of 64 bits, of which the lowest 32 count. -1 and the default: from the clock. */
   seed?: number;
 }
 
@@ -29,25 +29,31 @@ interface Range {
   low: number;
   high: number;
   integer?: boolean;
+  /** For errors, where the numbers say it badly. */
+  allowed?: string;
 }
+
+/** What llama.cpp, vLLM and their clients write for "any" or "all". */
+const UNSET = -1;
 
 const RANGES: Record<keyof SampleOptions, Range> = {
   temperature: { low: 0, high: 100 },
-  topK: { low: 0, high: 2 ** 31, integer: true },
-  topP: { low: Number.MIN_VALUE, high: 1 },
+  topK: { low: UNSET, high: 2 ** 31, integer: true },
+  topP: { low: 0, high: 1 },
   minP: { low: 0, high: 1 },
   repeatPenalty: { low: Number.MIN_VALUE, high: 100 },
-  repeatLast: { low: 0, high: 2 ** 31, integer: true },
-  seed: { low: 0, high: 2 ** 32 - 1, integer: true },
+  repeatLast: { low: UNSET, high: 2 ** 31, integer: true },
+  seed: { low: -(2 ** 63), high: 2 ** 64, integer: true, allowed: "integers of 64 bits" },
 };
 
 export interface Sampler {
-  /** logits [vocab] (changed in place by penalties); recent: ids so far, newest last. */
-  next(logits: Float32Array, recent: readonly number[]): number;
-  /** A device has chosen instead: what `next` would have taken of the random numbers is taken. */
-  skip(): void;
-  /** What a device needs to choose from here on as `next` would; null: it cannot, for penalties look at the text. */
-  readonly sampling: Sampling | null;
+  /**
+   * logits [vocab] (changed in place by penalties); recent: ids so far, newest last; draw: which of the seed's random
+   * numbers is taken, the count of tokens before it.
+   */
+  next(logits: Float32Array, recent: readonly number[], draw: number): number;
+  /** What a device needs to choose as `next` would; null: it cannot, for penalties look at the text. */
+  sampling(draw: number): Sampling | null;
   /** How many of the largest logits are enough for `next`, when `recent` holds so many ids; null: all are needed. */
   enough(recent: number): number | null;
   readonly seed: number;
@@ -55,7 +61,7 @@ export interface Sampler {
 
 /** Throws ArgumentError for an option out of its range. */
 export function sampler(options: SampleOptions = {}): Sampler {
-  for (const [key, { low, high, integer }] of Object.entries(RANGES)) {
+  for (const [key, { low, high, integer, allowed }] of Object.entries(RANGES)) {
     const found = options[key as keyof SampleOptions];
     if (found === undefined) continue;
     if (
@@ -66,38 +72,27 @@ export function sampler(options: SampleOptions = {}): Sampler {
       throw new ArgumentError(
         key,
         found,
-        `${integer ? "integers " : ""}${low === Number.MIN_VALUE ? "above 0" : low} to ${high}`,
+        allowed ?? `${integer ? "integers " : ""}${low === Number.MIN_VALUE ? "above 0" : low} to ${high}`,
       );
   }
-  const {
-    temperature = 0,
-    topK = 40,
-    topP = 0.95,
-    minP = 0.05,
-    repeatPenalty = 1,
-    repeatLast = 64,
-  } = options;
-  const seed = options.seed ?? (Date.now() ^ (Math.random() * 2 ** 32)) >>> 0;
-  let taken = 0;
+  const { temperature = 0, topP = 0.95, minP = 0.05, repeatPenalty = 1 } = options;
+  const topK = Math.max(0, options.topK ?? 40);
+  const repeatLast = options.repeatLast === UNSET ? Number.POSITIVE_INFINITY : (options.repeatLast ?? 64);
+  const seed = seedOf(options.seed);
   return {
     seed,
-    next(logits, recent) {
+    next(logits, recent, draw) {
       if (repeatPenalty !== 1)
         penalize(logits, recent.slice(Math.max(0, recent.length - repeatLast)), repeatPenalty);
-      const uniform = uniformNumber(seed, taken++);
+      const uniform = uniformNumber(seed, draw);
       const best = argmax(logits);
       // Without a finite best there is no distribution to draw from.
       if (temperature === 0 || !Number.isFinite(logits[best])) return best;
       const k = topK === 0 ? logits.length : Math.min(topK, logits.length);
       const find = k <= MOST_INSERTED ? firstFew : firstMany;
-      return draw(find(logits, { k, topP, minP, largest: logits[best] }), temperature, uniform);
+      return drawn(find(logits, { k, topP, minP, largest: logits[best] }), temperature, uniform);
     },
-    skip() {
-      taken++;
-    },
-    get sampling() {
-      return repeatPenalty === 1 ? { temperature, topK, topP, minP, seed, first: taken } : null;
-    },
+    sampling: (draw) => (repeatPenalty === 1 ? { temperature, topK, topP, minP, seed, draw } : null),
     enough(recent) {
       const kept = temperature === 0 ? 1 : topK;
       // A penalty above 1 only lowers: at most as many leave the first `kept` as there are penalized ids.
@@ -105,6 +100,12 @@ export function sampler(options: SampleOptions = {}): Sampler {
       return kept + (repeatPenalty === 1 ? 0 : Math.min(repeatLast, recent));
     },
   };
+}
+
+/** Seeds of 64 bits keep their lowest 32: a random number is made of so many (device/uniform.ts). */
+function seedOf(asked = UNSET): number {
+  if (asked === UNSET) return (Date.now() ^ (Math.random() * 2 ** 32)) >>> 0;
+  return Number(BigInt.asUintN(32, BigInt(asked)));
 }
 
 /** The index of the largest logit, the first one of equals; 0 when no logit is above -Infinity. */
@@ -209,7 +210,7 @@ function keptCount(weights: ArrayLike<number>, total: number, { topP, minP }: Cu
 }
 
 /** kept: most likely first, as its order decides which one a number means. uniform: in [0, 1). */
-function draw(kept: readonly Candidate[], temperature: number, uniform: number): number {
+function drawn(kept: readonly Candidate[], temperature: number, uniform: number): number {
   const largest = kept.reduce((most, { logit }) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
   const weights = kept.map(({ logit }) => Math.exp((logit - largest) / temperature));
   let left = uniform * weights.reduce((a, b) => a + b, 0);

@@ -1,16 +1,20 @@
 /**
- * Where a generation's next token comes from: a device that samples and runs ahead by itself, or this host, from as few
- * logits as the options need. Both give the same ids for the same seed. Refuses to know text and stop conditions.
+ * Where a generation's next token comes from: a device that chooses by itself, so that steps need not wait for ids, or
+ * this host, from as few logits as the options need. Both give the same ids for the same seed. Owns what is chosen and
+ * not yet taken. Refuses to know steps and text.
+ * One idea: a constraint thinks while the device works. If it is not done when the logits are there, they are copied and the
+ * device goes on with other texts.
  */
+import type { Sampling } from "../device/contract.ts";
 import { type Likelihood, likelihood } from "./likelihood.ts";
 import type { Sampler } from "./sample.ts";
-import type { Session } from "./session.ts";
 
 /** What may come next as a text grows: a grammar. It has a state, so it serves one generation. */
 export interface Constraint {
   /**
    * Which tokens may come next: bit id % 32 of word id / 32, [vocab / 32 words, rounded up]; null: any. No bit at all:
-   * the text is complete, and the generation ends.
+   * the text is complete, and the generation ends. Asked once at first and once after each token; while it is awaited
+   * others have the device.
    */
   allowed(): Int32Array | null | Promise<Int32Array | null>;
   /** This token came. */
@@ -20,11 +24,11 @@ export interface Constraint {
 export interface TokensOptions {
   /** Tokens that come at most. */
   most: number;
-  /** How many of the likeliest to tell beside each token; undefined: no likelihoods. */
+  /** After it no token comes. */
+  isEnd?: (id: number) => boolean;
+  /** The N likeliest alternatives with each token; undefined: no likelihoods. */
   logprobs?: number;
   constraint?: Constraint;
-  /** Ends the waiting for the device. */
-  signal?: AbortSignal;
 }
 
 export interface Token {
@@ -32,116 +36,203 @@ export interface Token {
   readonly likelihood?: Likelihood;
 }
 
+/** Why no token comes any more: the constraint allows none, the text is complete; or the cache is full of running texts. */
+export type Ending = "complete" | "cache";
+
+/** The logits of one output row, as far as they are asked for. */
+export interface RowLogits {
+  all(): Promise<Float32Array>;
+  /** The `count` largest logits [vocab], -Infinity for the others; null: only `all` has them. */
+  largest(count: number): Promise<Float32Array | null>;
+}
+
+/** Tokens that a device may have chosen, or is still to choose, before the first of them is taken. */
+const AHEAD = 8;
+/** Of those that the host chooses: one that is looked at, and one whose step runs meanwhile. */
+const HOST_AHEAD = 2;
+
 export class Tokens {
-  readonly #session: Session;
   readonly #sample: Sampler;
   readonly #options: TokensOptions;
-  /** Tokens that may still come. */
-  #left: number;
-  /** The host samples: the device cannot, or only ids would come back from it. */
+  /** The host chooses: the device cannot, or only ids would come back from it. */
   #isByHost: boolean;
+  /** Chosen and not taken. */
+  readonly #ready: Token[] = [];
+  #asked = 0;
+  #chosen = 0;
+  #taken = 0;
+  #accepted = 0;
+  /** What may come next; null: the constraint is still thinking. */
+  #allowed: { readonly mask: Int32Array | null } | null = ANY;
+  /** Resolves when it is known, or never will be. */
+  #asking: Promise<void> = Promise.resolve();
+  #isOver = false;
+  #ending: Ending | null = null;
+  #failure: { error: unknown } | null = null;
+  #wake = () => {};
+  /** Something has changed for whoever makes steps. */
+  onChange = () => {};
 
-  /** After `session`'s timeline. */
-  constructor(session: Session, sample: Sampler, options: TokensOptions) {
-    this.#session = session;
+  /** canChoose: whether the device does, with such options. */
+  constructor(sample: Sampler, options: TokensOptions, canChoose: (sampling: Sampling) => boolean) {
     this.#sample = sample;
     this.#options = options;
-    this.#left = options.most;
-    this.#isByHost = options.logprobs !== undefined || options.constraint !== undefined;
+    const sampling = sample.sampling(0);
+    this.#isByHost =
+      options.logprobs !== undefined ||
+      options.constraint !== undefined ||
+      sampling === null ||
+      !canChoose(sampling);
+    this.#isOver = options.most === 0;
+    if (!this.#isOver) this.#asking = this.#ask(null);
   }
 
-  /**
-   * The token after the timeline; null: the constraint allows none, the text is complete. While it is looked at, other
-   * sessions may have the device.
-   */
+  /** The next token; null: none comes, `ending` says why, or all of `most` have come. What came before is accepted. */
   async next(): Promise<Token | null> {
-    const session = this.#session;
-    const { signal } = this.#options;
-    try {
-      await session.hold(signal);
-      const id = await this.#chosen();
-      this.#left--;
-      if (id !== null) return { id };
-      await session.hold(signal);
-      return await this.#choose();
-    } finally {
-      session.rest();
+    this.#accepted = this.#taken;
+    for (;;) {
+      const token = this.#ready.shift();
+      if (token) {
+        this.#taken++;
+        this.onChange();
+        return token;
+      }
+      if (this.#failure) throw this.#failure.error;
+      if (this.#isOver) return null;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     }
   }
 
-  /** The token that came last becomes part of the timeline. */
-  accept(id: number): Promise<void> {
-    return this.#session.push(id, this.#options.signal);
+  get ending(): Ending | null {
+    return this.#ending;
   }
 
-  /** No more are wanted. Does not wait for what a device has under way. */
-  end(): void {
-    this.#session.stopAhead();
-    this.#session.rest();
+  /** Tokens after which another was asked for: part of the text for good. */
+  get accepted(): number {
+    return this.#accepted;
   }
 
-  /** What the device chooses; null: the host has to. */
-  async #chosen(): Promise<number | null> {
-    const session = this.#session;
-    const { sampling } = this.#sample;
-    if (this.#isByHost || !sampling) return null;
-    // Among several, steps ahead would mostly be stopped and thrown away.
-    const isAlone = session.share.turns.users < 2;
-    const ahead = session.ahead ?? session.runAhead(sampling, isAlone ? this.#left : 1);
-    const id = ahead && (await ahead.next());
-    if (id === null || !isAlone) session.stopAhead();
-    if (id !== null) this.#sample.skip();
-    // The options may keep more words than the device sorts, and such texts tend to do it again.
-    else this.#isByHost = true;
-    return id;
+  /** None will be chosen any more. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
-  async #choose(): Promise<Token | null> {
-    const { logprobs, constraint } = this.#options;
-    const { ids } = this.#session;
-    if (!constraint && logprobs === undefined) {
-      const enough = this.#sample.enough(ids.length);
-      const few = enough === null ? null : await this.#largest(enough);
-      return { id: this.#sample.next(few ?? (await this.#session.logits()), ids) };
-    }
-    const allowed = constraint ? await constraint.allowed() : null;
-    const { given, logits } = await this.#within(allowed);
-    if (logits === null) return null;
-    const id = this.#sample.next(logits, ids);
-    await constraint?.accept(id);
-    return logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) };
+  /** A step may give another token. */
+  get isWanted(): boolean {
+    const { most } = this.#options;
+    if (this.#isOver || this.#asked >= most) return false;
+    if (this.#isByHost) return this.#asked === this.#chosen && this.#asked - this.#taken < HOST_AHEAD;
+    return this.#asked - this.#taken < AHEAD;
   }
 
-  /** Logits as they were given, and those that are left to choose from; null: nothing is allowed. */
-  async #within(allowed: Int32Array | null): Promise<{ given: Float32Array; logits: Float32Array | null }> {
-    const enough = this.#sample.enough(this.#session.ids.length);
-    if (allowed && this.#options.logprobs === undefined && enough !== null) {
-      const few = await this.#largest(Math.max(enough, FEW));
-      // Enough allowed ones among the largest are the largest allowed ones.
-      if (few && keep(few, allowed) >= enough) return { given: few, logits: few };
-    }
-    const given = await this.#session.logits();
-    const logits = given.slice();
-    if (!allowed || keep(logits, allowed) > 0) return { given, logits };
-    // The sampler has to take an allowed one also where the model rules all of them out.
-    const isAny = keep(logits.fill(0), allowed) > 0;
-    return { given, logits: isAny ? logits : null };
+  /** A step will give another token. The device chooses it with these options; null: `choose` does. */
+  ask(): Sampling | null {
+    const draw = this.#asked++;
+    return this.#isByHost ? null : this.#sample.sampling(draw);
   }
 
-  /** The `count` largest logits [vocab], -Infinity for the others: a device is spared to give all. null: it is not. */
-  async #largest(count: number): Promise<Float32Array | null> {
-    const { allocation, vocab } = this.#session;
-    const candidates = await allocation.candidates?.(count);
-    if (!candidates) return null;
-    const logits = new Float32Array(vocab).fill(Number.NEGATIVE_INFINITY);
-    candidates.ids.forEach((id, i) => {
-      logits[id] = candidates.logits[i];
+  /** The device has chosen. */
+  chose(id: number): void {
+    this.#come({ id });
+  }
+
+  /** It could not, and such texts tend to do it again: what was asked for since is void. */
+  byHost(): void {
+    this.#isByHost = true;
+    this.#asked = this.#chosen;
+  }
+
+  /** The host chooses after `ids`. Resolves when `row` is needed no more; `chose` is called then or later, or never. */
+  async choose(row: RowLogits, ids: readonly number[], chose: (id: number) => void): Promise<void> {
+    const choose = ({ given, logits }: Logits) => {
+      const { logprobs } = this.#options;
+      const id = this.#sample.next(logits, ids, this.#chosen);
+      this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
+      chose(id);
+    };
+    if (this.#allowed) return choose(await this.#logits(row, ids, this.#allowed.mask));
+    const given = await row.all();
+    this.#asking = this.#asking.then(() => {
+      if (this.#isOver || this.#failure || !this.#allowed) return;
+      choose(within(given, this.#allowed.mask));
+      this.onChange();
     });
-    return logits;
+  }
+
+  end(ending: Ending | null = null): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#ending = ending;
+    this.#wake();
+    this.onChange();
+  }
+
+  fail(error: unknown): void {
+    // What was chosen before may still be taken.
+    this.#failure ??= { error };
+    this.#wake();
+    this.onChange();
+  }
+
+  #come(token: Token): void {
+    const { most, isEnd, constraint } = this.#options;
+    const isLast = ++this.#chosen >= most || isEnd?.(token.id) === true;
+    this.#ready.push(token);
+    if (isLast) this.#isOver = true;
+    if (constraint) this.#asking = this.#ask(token.id);
+    this.#wake();
+  }
+
+  /** Tells the constraint what came, and asks what may come next. */
+  async #ask(id: number | null): Promise<void> {
+    const { constraint } = this.#options;
+    if (!constraint) return;
+    this.#allowed = null;
+    try {
+      if (id !== null) await constraint.accept(id);
+      if (this.#isOver) return;
+      const mask = await constraint.allowed();
+      if (mask?.every((word) => word === 0)) this.end("complete");
+      this.#allowed = { mask };
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Logits as they were given, and those that are left to choose from. */
+  async #logits(row: RowLogits, ids: readonly number[], allowed: Int32Array | null): Promise<Logits> {
+    const enough = this.#options.logprobs === undefined ? this.#sample.enough(ids.length) : null;
+    if (enough !== null) {
+      const few = await row.largest(allowed ? Math.max(enough, FEW) : enough);
+      // Enough allowed ones among the largest are the largest allowed ones.
+      if (few && (!allowed || keep(few, allowed) >= enough)) return { given: few, logits: few };
+    }
+    return within(await row.all(), allowed);
+  }
+
+  get failure(): { readonly error: unknown } | null {
+    return this.#failure;
   }
 }
 
-/** Of so many of the largest logits some are allowed nearly always. */
+/** Logits as they were given, and those that are left to choose from. */
+interface Logits {
+  readonly given: Float32Array;
+  readonly logits: Float32Array;
+}
+
+const ANY = { mask: null };
+
+function within(given: Float32Array, allowed: Int32Array | null): Logits {
+  const logits = given.slice();
+  // The sampler has to take an allowed one also where the model rules all of them out.
+  if (allowed && keep(logits, allowed) === 0) keep(logits.fill(0), allowed);
+  return { given, logits };
+}
+
+/** Of this many of the largest logits some are allowed nearly always. */
 const FEW = 64;
 
 /** Takes away what is not allowed, and tells how many logits above -Infinity are left. */

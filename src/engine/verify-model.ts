@@ -6,17 +6,18 @@ import { readFile } from "node:fs/promises";
 import { throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { openModel } from "../model/model.ts";
-import { prepare } from "./assemble.ts";
+import { prepare, tokenizerOf } from "./assemble.ts";
 import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 import { LogitsFile } from "./logits-file.ts";
 import { planStudy, type VerifyTests } from "./study.ts";
+import { Text } from "./text.ts";
 import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from "./verify.ts";
 
 export interface VerifyModelOptions
   extends VerifyTests,
     VerifyOptions,
-    Pick<LoadOptions, "device" | "adapter" | "threads" | "chunk" | "offline" | "onDownload"> {
+    Pick<LoadOptions, "device" | "adapter" | "threads" | "chunk" | "memoryBytes" | "offline" | "onDownload"> {
   /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
   text?: string;
   onLoad?: LoadOptions["onProgress"];
@@ -35,7 +36,7 @@ export async function* verifyModel(
   name: string,
   options: VerifyModelOptions = {},
 ): AsyncGenerator<VerifyRow, void> {
-  const { signal, onLoad, chunk } = options;
+  const { signal, onLoad, chunk, memoryBytes } = options;
   throwIfAborted(signal, "verifying");
   const text = options.text ?? (await readFile(new URL(TEXT, import.meta.url), "utf8"));
   const path = await findModel(name, options);
@@ -51,17 +52,17 @@ export async function* verifyModel(
   const open = async (kv: string): Promise<VerifySource> => {
     const checkpoint = await openCheckpoint(path);
     const outputs = Math.min(OUTPUTS, chunk ?? OUTPUTS);
-    const { sessions, device, plan, allocation, extra } = await prepare(
+    const { scheduler, device, plan, allocation, extra } = await prepare(
       checkpoint,
       () => openDevice(options),
-      { kv, context: study.context, chunk, outputs, onProgress: onLoad, signal },
-      () => checkpoint.tokenizer(),
+      { kv, context: study.context, memoryBytes, chunk, outputs, onProgress: onLoad, signal },
+      async (model) => ({ tokenizer: await tokenizerOf(model) }),
     );
     return {
-      session: sessions[0],
+      text: new Text(scheduler),
       device: device.description,
       cacheBytes: plan.cacheBytes,
-      tokenizer: extra,
+      tokenizer: extra.tokenizer,
       async close() {
         try {
           await allocation.close();

@@ -8,8 +8,8 @@
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Distribution, type DivergenceSummary, distribution, Tally } from "./divergence.ts";
 import { askNeedle, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
-import type { Session, SyncOptions } from "./session.ts";
 import type { Study } from "./study.ts";
+import type { ReadOptions, Text } from "./text.ts";
 import { type Verdict, verdict } from "./verdict.ts";
 
 export interface VerifyProgress {
@@ -27,7 +27,8 @@ export interface VerifyOptions {
 
 /** A model over one format, loaded for a study's context. */
 export interface VerifySource {
-  readonly session: Session;
+  /** The study's alone. */
+  readonly text: Text;
   readonly tokenizer: Tokenizer;
   /** What computes, for people. */
   readonly device: string;
@@ -102,7 +103,7 @@ export async function* verify(
   for (const kv of ["f16", ...study.formats]) {
     const source = await open(kv);
     try {
-      const { device, cacheBytes, session } = source;
+      const { device, cacheBytes, text } = source;
       yield { kind: "format", kv, device, context: study.context, cacheBytes };
       const rows: VerifyRow[] = [];
       truth.rewind();
@@ -116,7 +117,7 @@ export async function* verify(
         yield row;
       }
       if (kv === "f16") overF16 = rows;
-      yield verdict(kv, rows, overF16, session.vocab);
+      yield verdict(kv, rows, overF16, text.scheduler.vocab);
     } finally {
       await source.close();
     }
@@ -182,7 +183,7 @@ class Reading {
     { haystacks }: Study,
     answers: Map<Needle, readonly number[]>,
   ): AsyncGenerator<NeedleRow | AnswerRow> {
-    const { session, tokenizer } = this.#source;
+    const { text, tokenizer } = this.#source;
     const kv = this.#kv;
     for (const tokens of new Set(haystacks.map((one) => one.tokens))) {
       const right = new Map(NEEDLE_DEPTHS.map((depth) => [depth, 0]));
@@ -193,7 +194,7 @@ class Reading {
           const { ids } = needle;
           const doing = `document ${document + 1} of ${same.length} in ${tokens} tokens, needle ${i + 1}`;
           await this.#process(ids, doing);
-          const found = await askNeedle(session, tokenizer, needle, this.#options.signal);
+          const found = await askNeedle(text, tokenizer, needle, this.#options.signal);
           if (found.right) right.set(needle.depth, right.get(needle.depth)! + 1);
           if (kv === "f16") answers.set(needle, found.ids);
           await this.#process(ids.slice(0, -1), doing);
@@ -206,15 +207,16 @@ class Reading {
   }
 
   async #process(ids: readonly number[], doing: string): Promise<void> {
-    const { session } = this.#source;
-    if (ids.length > 0) await session.process(ids, this.#reporting(doing));
+    const { text } = this.#source;
+    if (ids.length === 0) return text.rewind(0);
+    await text.read(ids, this.#reporting(doing));
   }
 
   /** Adds all of `ids` but the last, which only says what the one before it should have predicted. */
   async #measure(ids: readonly number[], doing: string): Promise<Tally> {
     const tally = new Tally();
     let next = 1;
-    for await (const logits of this.#source.session.each(ids.slice(0, -1), this.#reporting(doing))) {
+    for await (const logits of this.#source.text.each(ids.slice(0, -1), this.#reporting(doing))) {
       const found = distribution(logits);
       const truth = this.#kv === "f16" ? await this.#truth.add(found) : await this.#truth.next();
       tally.add(found, ids[next++], truth);
@@ -222,7 +224,7 @@ class Reading {
     return tally;
   }
 
-  #reporting(doing: string): SyncOptions {
+  #reporting(doing: string): ReadOptions {
     const { signal, onProgress } = this.#options;
     return {
       signal,

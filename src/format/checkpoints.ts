@@ -6,7 +6,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile, readJson, readText } from "./folder.ts";
 import { readGguf } from "./gguf.ts";
-import { asObject } from "./json.ts";
+import { asObject, type JsonObject } from "./json.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { Source } from "./source.ts";
 import { type ChatTemplate, chatTemplateFromConfig, chatTemplateFromGguf } from "./template.ts";
@@ -36,19 +36,20 @@ export async function safetensorsCheckpoint(folder: Folder): Promise<Checkpoint>
     name: folder.name,
     metadata: config,
     tensors,
-    tokenizer: once(() => folderTokenizer(folder)),
+    tokenizer: once(() => folderTokenizer(folder, config)),
     chatTemplate: once(() => folderTemplate(folder)),
     close,
   };
 }
 
-async function folderTokenizer(folder: Folder): Promise<Tokenizer> {
+async function folderTokenizer(folder: Folder, modelConfig: JsonObject): Promise<Tokenizer> {
   const tokenizer = await readJson(folder, "tokenizer.json");
   if (tokenizer === undefined) throw await noTokenizer(folder);
   return tokenizerFromFolder({
     tokenizer,
     config: await readJson(folder, "tokenizer_config.json"),
-    generation: await readJson(folder, "generation_config.json"),
+    // As transformers: config.json says what ends a text where no file of its own does.
+    generation: (await readJson(folder, "generation_config.json")) ?? modelConfig,
     specialTokens: await readJson(folder, "special_tokens_map.json"),
   });
 }

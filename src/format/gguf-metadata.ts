@@ -6,6 +6,7 @@
  */
 import type { ByteWindow } from "./byte-window.ts";
 import { FormatError } from "./errors.ts";
+import { describe } from "./json.ts";
 import { decodeLenient } from "./utf8.ts";
 
 export type Metadata = Record<string, unknown>;
@@ -111,7 +112,7 @@ export function quote(name: string): string {
 /** A value for a message, whatever a hostile file made of it. */
 export function describeValue(value: unknown): string {
   if (typeof value === "string") return quote(value);
-  return typeof value === "object" ? "an array" : String(value);
+  return typeof value === "object" ? "an array" : describe(value);
 }
 
 class ValueReader {

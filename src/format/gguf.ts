@@ -26,7 +26,8 @@ export async function readGguf(source: Source, folder?: Folder): Promise<GgufFil
   };
   try {
     const header = await readGgufHeader(source);
-    const whole = partsOf(header.metadata) <= 1 ? header : await readParts(source, header, folder, sources);
+    const whole =
+      partsOf(source.name, header.metadata) <= 1 ? header : await readParts(source, header, folder, sources);
     return { ...whole, close };
   } catch (error) {
     await close();
@@ -49,7 +50,7 @@ async function readParts(
   folder: Folder | undefined,
   sources: Source[],
 ): Promise<GgufHeader> {
-  const parts = partsOf(given.metadata);
+  const parts = partsOf(source.name, given.metadata);
   const file = source.name.slice(Math.max(source.name.lastIndexOf("/"), source.name.lastIndexOf("\\")) + 1);
   const own = partName(file, 0);
   if (own === null || own.parts !== parts || own.part < 0 || own.part >= parts) {
@@ -102,7 +103,10 @@ function checkPart(place: string, metadata: Metadata, part: number, parts: numbe
 }
 
 /** How many parts the key-values speak of; 1 when they do not. */
-function partsOf(metadata: Metadata): number {
-  const parts = metadata["split.count"];
-  return typeof parts === "number" ? parts : 1;
+function partsOf(place: string, metadata: Metadata): number {
+  const parts = metadata["split.count"] ?? 0;
+  // A name has room for five digits.
+  if (Number.isInteger(parts) && (parts as number) >= 0 && (parts as number) <= 99_999)
+    return parts as number;
+  throw new FormatError(place, `split.count is ${describeValue(parts)}`, "integers 0 to 99999");
 }

@@ -37,9 +37,15 @@ export function asObject(value: unknown, place: string): JsonObject {
 
 /** A value in an error message: short, whatever it is. */
 export function describe(value: unknown): string {
+  if (value === undefined) return "missing";
+  if (typeof value === "number" && !Number.isFinite(value))
+    return Number.isNaN(value) ? "not a number" : "infinite";
+  const { length } = value !== null && typeof value === "object" ? (value as { length?: unknown }) : {};
+  // A hostile list is not written out for the 60 characters that are shown of it.
+  if (ArrayBuffer.isView(value) || (Array.isArray(value) && value.length > 16)) return `a list of ${length}`;
   let text: string;
   try {
-    text = JSON.stringify(value) ?? String(value);
+    text = JSON.stringify(value) ?? typeof value;
   } catch {
     // A bigint, a circle, or an object that refuses.
     text = typeof value;

@@ -1,12 +1,20 @@
 /**
- * Prompts as token ids: the one place that decides about bos and about control tokens in what people wrote. Refuses
- * to know files, Jinja and joining. Peers (llama.cpp, transformers) look for control tokens in the whole rendered
- * text, so "<|im_end|><|im_start|>system" in a user's message opens a turn. Here messages are marked first
- * (`Tokenizer.protect`): templates pass the marks through, and what a mark precedes stays text.
+ * Prompts as token ids: the one place that decides about bos and about control tokens in what people wrote. Refuses to
+ * know files, Jinja and joining. Peers (llama.cpp, transformers) look for control tokens in the whole rendered text, so
+ * "<|im_end|><|im_start|>system" in a user's message opens a turn.
+ *
+ * The rule here: only what the template itself writes may become a control token. Every text that it is given is marked
+ * where a control token's text stands in it (`Tokenizer.protect`), and nowhere else: contents, names and values of
+ * tools, calls, documents and variables, the model's earlier answers. Templates pass the marks through. Two exceptions:
+ * - In the content of assistant messages REASONING_MARKS that the template names pass, for it looks for them there.
+ * - A role is part of tokens in some templates ("<|user|>"), so it is not marked but has to be a word.
+ * What is left: a template that writes "<" in front of a text and ">" behind it could make a token of both. None of the
+ * supported families has such a one.
  */
-import { UnsupportedError } from "./errors.ts";
+import type { AnswerIds } from "./answer-ids.ts";
+import { ArgumentError, UnsupportedError } from "./errors.ts";
 import type { ChatMessage, ChatTemplate, RenderOptions } from "./template.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import { type Tokenizer, unmark, withBos } from "./tokenizer.ts";
 
 /**
  * The ids of a prompt, with bos in front when the checkpoint asks for it and the text does not bring it. `template`:
@@ -21,25 +29,47 @@ export function encodePrompt(
 }
 
 /**
- * The ids of a conversation, up to the opening of the assistant's turn unless `addGenerationPrompt` is false.
- * Control tokens come from the template alone, and from assistant messages: those are the model's own words, in
- * which templates look for marks such as <|channel>. A template that takes texts apart character by character, or
- * writes them as ASCII-only JSON, would show the marks; none of the known ones does.
+ * What models write around their reasoning. Clients hand answers back with them, and templates take the reasoning out
+ * by them. No turn and no role begins or ends with one.
+ */
+export const REASONING_MARKS: readonly string[] = [
+  ...["<think>", "</think>", "<seed:think>", "</seed:think>", "[THINK]", "[/THINK]"],
+  ...["<|channel>", "<channel|>"],
+];
+
+/**
+ * The ids of a conversation, up to the opening of the assistant's turn unless `addGenerationPrompt` is false. `answers`:
+ * earlier answers of the model keep the ids that they were generated with. A template that takes texts apart character by
+ * character, or writes them as ASCII-only JSON, would show the marks; none of the known ones does. ArgumentError for a
+ * role that is no word.
  */
 export function encodeChat(
   tokenizer: Tokenizer,
   template: ChatTemplate,
   messages: readonly ChatMessage[],
   options: RenderOptions = {},
+  answers?: AnswerIds,
 ): number[] {
-  const guard = (value: unknown): unknown => guarded(value, tokenizer);
-  const marked = messages.map((message) =>
-    message.role === "assistant" ? message : { ...(guard(message) as ChatMessage), role: message.role },
-  );
-  const tools = guard(options.tools ?? null) as RenderOptions["tools"];
-  const text = template.render(marked, { addGenerationPrompt: true, ...options, tools });
-  return withBos(tokenizer, tokenizer.encode(text, { special: true, marks: true }));
+  const { addGenerationPrompt = true, now, ...variables } = options;
+  const named = new Set(REASONING_MARKS.filter((mark) => template.source.includes(mark)));
+  const marked = messages.map((message) => {
+    const { role, content } = message;
+    if (!ROLE.test(role)) throw new ArgumentError("role", JSON.stringify(role), "letters, digits, - and _");
+    const isAnswer = role === "assistant";
+    return {
+      ...(guarded(message, tokenizer) as ChatMessage),
+      role,
+      ...(isAnswer && { content: guarded(content, tokenizer, named) as string }),
+    };
+  });
+  const given = guarded(variables, tokenizer) as RenderOptions;
+  const rendered = unmark(template.render(marked, { ...given, addGenerationPrompt, now }));
+  return answers
+    ? answers.encode(rendered)
+    : withBos(tokenizer, tokenizer.encode(rendered.text, { special: true, literals: rendered.literals }));
 }
+
+const ROLE = /^[\p{L}\p{N}_-]+$/u;
 
 /**
  * A question about a document as messages: the document goes into the system message when the template has a place for
@@ -71,16 +101,12 @@ export function takesSystem(template: ChatTemplate): boolean {
   }
 }
 
-/** The value with every text in it marked. */
-function guarded(value: unknown, tokenizer: Tokenizer): unknown {
-  if (typeof value === "string") return tokenizer.protect(value);
-  if (Array.isArray(value)) return value.map((item) => guarded(item, tokenizer));
+/** The value with every text in it marked, names of properties included. */
+function guarded(value: unknown, tokenizer: Tokenizer, except?: ReadonlySet<string>): unknown {
+  if (typeof value === "string") return tokenizer.protect(value, except);
+  if (Array.isArray(value)) return value.map((item) => guarded(item, tokenizer, except));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, guarded(item, tokenizer)]));
-}
-
-/** A template may write bos itself; a second one would be one too many. */
-function withBos(tokenizer: Tokenizer, ids: number[]): number[] {
-  const { bosId, addBos } = tokenizer;
-  return addBos && bosId !== null && ids[0] !== bosId ? [bosId, ...ids] : ids;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => [tokenizer.protect(name), guarded(item, tokenizer, except)]),
+  );
 }

@@ -18,7 +18,7 @@ export interface TokenizerFiles {
   tokenizer: unknown;
   /** tokenizer_config.json */
   config?: unknown;
-  /** generation_config.json, for the ids that end a text. */
+  /** generation_config.json, or config.json in its place, for the ids that end a text. */
   generation?: unknown;
   /** special_tokens_map.json, for names that tokenizer_config.json lacks. */
   specialTokens?: unknown;
@@ -43,6 +43,7 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
   }
   const names = new SpecialNames(files, texts, new Map([...pieces, ...added.byText]));
   const bosId = names.id("bos_token");
+  const gaps = kinds.filter((kind) => kind === "none").length;
   return new PieceTokenizer({
     ...pipeline,
     texts,
@@ -54,10 +55,18 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
     unknownId: typeof model.unk_token === "string" ? (names.find(model.unk_token) ?? null) : null,
     fixed: added.fixed,
     controls: added.controls,
+    // Of texts that become equal the last counts in the Rust library, the first in ours.
+    normalized: added.normalized
+      .map((token) => ({ ...token, text: pipeline.normalize(token.text) }))
+      .reverse(),
     wholeWords: model.ignore_merges === true,
     bosId,
     addBos: bosId !== null && (startsWithToken(json.post_processor, texts[bosId]) ?? names.asksForBos()),
     endIds: new Set([...names.endIds(), ...added.ends]),
+    warnings:
+      gaps > 0
+        ? [`${gaps} of the ${kinds.length} ids of ${PLACE} have no token; one that is chosen says nothing`]
+        : [],
   });
 }
 
@@ -106,12 +115,14 @@ class TokenTable {
 
 /**
  * Added tokens are found in the text as they stand. Control tokens leave `pieces`, so that joining never gives one;
- * the others (runs of ▁ in Gemma) may also be joined into.
+ * the others (runs of ▁ in Gemma) may also be joined into. Those that are "normalized" are found in normalized text, but
+ * not control tokens: templates write them, and a normalizer that puts a space in front would hide them.
  */
 function readAdded(value: unknown, tokens: TokenTable) {
   const { pieces } = tokens;
   const fixed: FixedText[] = [];
   const controls: FixedText[] = [];
+  const normalized: FixedText[] = [];
   const ends: number[] = [];
   const byText = new Map<string, number>();
   if (value !== undefined && !Array.isArray(value)) {
@@ -119,19 +130,25 @@ function readAdded(value: unknown, tokens: TokenTable) {
   }
   for (const [at, entry] of (value ?? []).entries()) {
     const where = `${PLACE}: added_tokens[${at}]`;
-    const { id: rawId, content, special, lstrip, rstrip } = asObject(entry, where);
+    const { id: rawId, content, special, ...flags } = asObject(entry, where);
     if (typeof content !== "string") throw new FormatError(`${where}.content`, describe(content), "a text");
     const control = special === true || isEndText(content);
     const kind = control ? "control" : pieces.has(content) ? "piece" : "added";
     const id = tokens.put(rawId, content, kind, () => `${where}.id`);
-    const text = { id, text: content, stripBefore: lstrip === true, stripAfter: rstrip === true };
+    const text = {
+      id,
+      text: content,
+      stripBefore: flags.lstrip === true,
+      stripAfter: flags.rstrip === true,
+      isWord: flags.single_word === true,
+    };
     const guarded = control || looksLikeControl(content);
     if (guarded) pieces.delete(content);
-    (guarded ? controls : fixed).push(text);
+    (guarded ? controls : flags.normalized === true ? normalized : fixed).push(text);
     byText.set(content, id);
     if (isEndText(content)) ends.push(id);
   }
-  return { fixed, controls, ends, byText };
+  return { fixed, controls, normalized, ends, byText };
 }
 
 /** The merges, written "a b" or ["a", "b"]. FormatError for one that names what is no token. */
@@ -209,7 +226,7 @@ class SpecialNames {
     const ids = (Array.isArray(listed) ? listed : [listed]).map((id) => {
       if (Number.isInteger(id) && id >= 0 && id < this.texts.length) return id as number;
       throw new FormatError(
-        "generation_config.json: eos_token_id",
+        "generation_config.json (or config.json without it): eos_token_id",
         describe(id),
         `0 to ${this.texts.length - 1}`,
       );

@@ -27,10 +27,13 @@ import {
 import { PieceTokenizer, type TokenKind, type Vocabulary } from "./tokenizer-pieces.ts";
 import { cutAtSpaces, cutByPatterns, preTokenizer, SPACE } from "./tokenizer-words.ts";
 
+const PRE = "tokenizer.ggml.pre";
+const WITHOUT_PRE = `the file does not say how text is cut into words (${PRE} is missing): a guess is used, and answers may be worse. Convert the model again, or name its way: gguf-new-metadata --pre-tokenizer NAME OLD.gguf NEW.gguf`;
+
 /** What the three kinds of vocabulary differ in. */
 type Way = Pick<
   Vocabulary,
-  "joins" | "words" | "spell" | "unspell" | "wholeWords" | "dropsFirstSpace" | "byteIds"
+  "joins" | "words" | "spell" | "unspell" | "wholeWords" | "dropsFirstSpace" | "byteIds" | "warnings"
 > & { addBos: boolean };
 
 /**
@@ -113,7 +116,8 @@ function wayOf(
 ): Way {
   const { pieces, byteIds } = sorted;
   if (model === "gpt2") {
-    const pre = preTokenizer(textValue(metadata, "tokenizer.ggml.pre") ?? "default");
+    const named = textValue(metadata, PRE);
+    const pre = preTokenizer(named ?? "default");
     return {
       joins: mergesOf(metadata, sorted),
       words: cutByPatterns(pre.patterns),
@@ -124,6 +128,7 @@ function wayOf(
       // Bytes are characters of the alphabet here; there are no byte tokens to fall back on.
       byteIds: new Int32Array(256).fill(-1),
       addBos: pre.addBos ?? false,
+      warnings: named === null ? [WITHOUT_PRE] : [],
     };
   }
   if (model === "llama") {

@@ -17,6 +17,13 @@ const POSITIONS = 2 ** 29;
 /** Merges, or tokens, that a vocabulary may have. */
 export const MAX_RANKS = 2 ** 24;
 
+/**
+ * Random numbers by the value of each of the six bytes of a pair of ids: simple tabulation hashing. With a fixed hash a
+ * file can choose its merges so that they all collide; with this one linear probing takes constant time whatever the
+ * pairs (Patrascu and Thorup, "The Power of Simple Tabulation Hashing", 2011). New in each process.
+ */
+const TABLES = Array.from({ length: 6 }, () => crypto.getRandomValues(new Int32Array(256)));
+
 /** Merges as pairs of ids in an open-addressed table; the first of equal pairs counts. */
 export class MergeList implements Joins {
   readonly #mask: number;
@@ -75,8 +82,9 @@ export class MergeList implements Joins {
   }
 
   #slot(left: number, right: number): number {
-    let at = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
-    at ^= at >>> 15;
+    const [a, b, c, d, e, f] = TABLES;
+    let at = a[left & 255] ^ b[(left >> 8) & 255] ^ c[(left >> 16) & 255];
+    at ^= d[right & 255] ^ e[(right >> 8) & 255] ^ f[(right >> 16) & 255];
     for (;;) {
       const slot = (at & this.#mask) * 4;
       const found = this.#slots[slot];

@@ -3,10 +3,10 @@
  * pieces, ids are spelled back as bytes. Refuses to know files; a loader hands it a `Vocabulary`. The one idea:
  * every id stands for bytes, so decoding is concatenation and only the end of a stream can be half a character.
  */
-import { ArgumentError } from "./errors.ts";
-import type { DecodeOptions, EncodeOptions, TextStream, Tokenizer } from "./tokenizer.ts";
+import { ArgumentError, FormatError } from "./errors.ts";
+import type { ControlToken, DecodeOptions, EncodeOptions, TextStream, Tokenizer } from "./tokenizer.ts";
 import { byteOfToken, utf8Bytes } from "./tokenizer-bytes.ts";
-import { type FixedText, FixedTexts } from "./tokenizer-control.ts";
+import { type Counting, type FixedText, FixedTexts, protect, split } from "./tokenizer-control.ts";
 import { type Joins, Merger } from "./tokenizer-merge.ts";
 
 /** What an id is. `control` tokens are left out of decoded text; `added` ones are text, but never joined into. */
@@ -29,6 +29,10 @@ export interface Vocabulary {
   /** Tokens found in any text, and those found only where control tokens are allowed. */
   readonly fixed: readonly FixedText[];
   readonly controls: readonly FixedText[];
+  /** tokenizer.json's "normalized" tokens: found in what `normalize` makes of the text between those of `fixed`. */
+  readonly normalized?: readonly FixedText[];
+  /** What is done to a section of text before it is cut; default: nothing. */
+  normalize?(text: string): string;
   /** The words of a section of text. `afterToken`: at the start or behind a fixed text; `first`: at the start. */
   words(text: string, section: { first: boolean; afterToken: boolean }): string[];
   /** A word as the vocabulary spells it. */
@@ -41,6 +45,7 @@ export interface Vocabulary {
   readonly endIds: ReadonlySet<number>;
   readonly bosId: number | null;
   readonly addBos: boolean;
+  readonly warnings?: readonly string[];
 }
 
 /** Words remembered with their ids: prose repeats itself. The bounds keep it to some ten megabytes. */
@@ -55,39 +60,58 @@ export class PieceTokenizer implements Tokenizer {
   readonly endIds: ReadonlySet<number>;
   readonly bosId: number | null;
   readonly addBos: boolean;
+  readonly warnings: readonly string[];
   readonly #vocabulary: Vocabulary;
-  readonly #plain: FixedTexts;
-  readonly #special: FixedTexts;
+  readonly controlIds: ReadonlySet<number>;
+  readonly #controls: FixedTexts;
+  /** Where control tokens are allowed, and where they are not. */
+  readonly #special: Counting;
+  readonly #plain: Counting;
+  /** null: there are none. */
+  readonly #normalized: Counting | null;
   readonly #merger: Merger;
   readonly #known = new Map<string, number[]>();
   readonly #bytes: (Uint8Array | undefined)[] = [];
 
   constructor(vocabulary: Vocabulary) {
-    const { fixed, controls, pieces, joins, place } = vocabulary;
+    const { fixed, controls, normalized = [], pieces, joins, place } = vocabulary;
     this.#vocabulary = vocabulary;
-    this.#plain = new FixedTexts(fixed, place);
-    this.#special = new FixedTexts([...controls, ...fixed], place);
+    const plain = new FixedTexts(fixed, place);
+    this.#plain = { all: plain, plain };
+    this.#special = { all: new FixedTexts([...controls, ...fixed], place), plain };
+    const inside = new FixedTexts(normalized, place);
+    this.#normalized = normalized.length > 0 ? { all: inside, plain: inside } : null;
+    this.#controls = new FixedTexts(controls, place);
+    this.controlIds = new Set(controls.map(({ id }) => id));
     this.#merger = new Merger(joins, (character) => pieces.get(character));
     this.vocab = vocabulary.texts.length;
     this.endIds = vocabulary.endIds;
     this.bosId = vocabulary.bosId;
     this.addBos = vocabulary.addBos;
+    this.warnings = vocabulary.warnings ?? [];
   }
 
-  encode(text: string, { special = false, marks = false }: EncodeOptions = {}): number[] {
+  encode(text: string, { special = false, literals = [] }: EncodeOptions = {}): number[] {
     const ids: number[] = [];
     const section = { first: true, afterToken: true };
-    const texts = special ? this.#special : this.#plain;
-    texts.split(text.replace(/\p{Surrogate}/gu, "\uFFFD"), special && marks, {
-      token: (id) => {
-        ids.push(id);
-        section.first = false;
-        section.afterToken = true;
-      },
+    const whole = text.replace(/\p{Surrogate}/gu, "\uFFFD");
+    const { normalize = (part: string) => part } = this.#vocabulary;
+    const token = (id: number) => {
+      ids.push(id);
+      section.first = false;
+      section.afterToken = true;
+    };
+    const cut = (part: string) => {
+      for (const word of this.#vocabulary.words(part, section)) this.#encodeWord(word, ids);
+      section.first = false;
+      section.afterToken = false;
+    };
+    split({ text: whole, literals }, special ? this.#special : this.#plain, {
+      token,
       text: (part) => {
-        for (const word of this.#vocabulary.words(part, section)) this.#encodeWord(word, ids);
-        section.first = false;
-        section.afterToken = false;
+        const normal = normalize(part);
+        if (this.#normalized) split({ text: normal, literals: [] }, this.#normalized, { token, text: cut });
+        else cut(normal);
       },
     });
     return ids;
@@ -157,18 +181,54 @@ export class PieceTokenizer implements Tokenizer {
     };
   }
 
-  protect(text: string): string {
-    return this.#special.protect(text);
+  fit(rows: number): Tokenizer {
+    if (rows >= this.vocab) return this;
+    const { kinds, texts, place, bosId, unknownId, ...rest } = this.#vocabulary;
+    const needed = kinds.findIndex((kind, id) => id >= rows && (kind === "piece" || kind === "byte"));
+    const lost = needed >= 0 ? needed : bosId !== null && bosId >= rows ? bosId : null;
+    if (lost !== null)
+      throw new FormatError(
+        place,
+        `${this.vocab} tokens, of which ${JSON.stringify(texts[lost])} is number ${lost}`,
+        `${rows}, for the model's matrix has so many rows`,
+      );
+    const within = (tokens: readonly FixedText[] = []) => tokens.filter(({ id }) => id < rows);
+    return new PieceTokenizer({
+      ...rest,
+      ...{ place, bosId, kinds: kinds.slice(0, rows), texts: texts.slice(0, rows) },
+      unknownId: unknownId !== null && unknownId < rows ? unknownId : null,
+      fixed: within(rest.fixed),
+      controls: within(rest.controls),
+      normalized: within(rest.normalized),
+      endIds: new Set([...this.endIds].filter((id) => id < rows)),
+    });
+  }
+
+  protect(text: string, except?: ReadonlySet<string>): string {
+    return protect(text, this.#controls, except);
+  }
+
+  controls(text: string, literals: readonly number[]): ControlToken[] {
+    const found: ControlToken[] = [];
+    split({ text, literals }, this.#special, {
+      token: (id, start, end) => {
+        if (this.controlIds.has(id)) found.push({ id, start, end });
+      },
+      text() {},
+    });
+    return found;
   }
 
   /** The bytes of one id after the other. Only the first visible piece can lose its space. */
   #spelling({ special = false, continues = false }: DecodeOptions): (id: number) => Uint8Array {
-    const { kinds, dropsFirstSpace } = this.#vocabulary;
+    const { kinds, texts, dropsFirstSpace } = this.#vocabulary;
+    const isWritten =
+      typeof special === "boolean" ? () => special : (id: number) => special.includes(texts[id]);
     let first = dropsFirstSpace && !continues;
     return (id) => {
       if (!Number.isInteger(id) || id < 0) throw new ArgumentError("token id", id, `0 to ${this.vocab - 1}`);
       const kind = kinds[id] ?? "none";
-      if (kind === "none" || (kind === "control" && !special)) return NOTHING;
+      if (kind === "none" || (kind === "control" && !isWritten(id))) return NOTHING;
       const bytes = (this.#bytes[id] ??= this.#bytesOf(id, kind));
       const drop = first && kind === "piece" && bytes[0] === BLANK;
       first = false;

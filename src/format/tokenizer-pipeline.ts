@@ -8,10 +8,13 @@ import { SequenceNormalizer, SplitPreTokenizer } from "@huggingface/tokenizers";
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
 import { spellBytes, unspellBytes, utf8Bytes } from "./tokenizer-bytes.ts";
+import { checkPattern } from "./tokenizer-patterns.ts";
 import type { Vocabulary } from "./tokenizer-pieces.ts";
 import { cutAtSpaces, cutByPatterns, GPT2_PATTERNS, SPACE } from "./tokenizer-words.ts";
 
-export type Pipeline = Pick<Vocabulary, "words" | "spell" | "unspell" | "dropsFirstSpace">;
+export type Pipeline = Pick<Vocabulary, "words" | "spell" | "unspell" | "dropsFirstSpace"> & {
+  normalize(text: string): string;
+};
 
 type Section = Parameters<Vocabulary["words"]>[1];
 type Stage = (words: string[], section: Section) => string[];
@@ -28,8 +31,9 @@ export function pipelineOf(json: JsonObject, pieces: ReadonlyMap<string, number>
   const cut = bytes ? (word: string) => [word] : cutAtSpaces(pieces.keys());
   const decoder = decoderOf(json.decoder, bytes);
   return {
+    normalize: (text) => normalizer?.normalize(text) ?? text,
     words(text, section) {
-      let words = [normalizer === null ? text : normalizer.normalize(text)];
+      let words = [text];
       for (const stage of stages) words = stage(words, section);
       return words.flatMap((word) => (word === "" ? [] : cut(word)));
     },
@@ -47,25 +51,87 @@ declare module "@huggingface/tokenizers" {
   }
   class SplitPreTokenizer {
     constructor(config: JsonObject);
-    pre_tokenize(words: string[]): string[];
+    readonly pattern: RegExp;
   }
 }
+
+/** By how much normalizers may lengthen a text. Published ones replace a character by one of up to three. */
+const MOST_GROWTH = 16;
+/** Characters that a Prepend may put in front. */
+const LONGEST_PREFIX = 64;
 
 /** The library's sequence of one: it takes any normalizer, and a page's bundle leaves the library's models out. */
 function normalizerOf(part: unknown): SequenceNormalizer | null {
   if (part === undefined || part === null) return null;
-  return built("normalizer", () => new SequenceNormalizer({ type: "Sequence", normalizers: [part] }));
+  const parts = flatten(part, "normalizers", "normalizer");
+  const growth = parts.map(growthOf).reduce((product, one) => product * one, 1);
+  if (growth > MOST_GROWTH)
+    throw new UnsupportedError(
+      `a normalizer that makes texts ${growth} times as long (${PLACE}; at most ${MOST_GROWTH})`,
+    );
+  const normalizers = parts.map((one) =>
+    // In a replacement JavaScript would read $& and the like; in the Rust library it is plain text.
+    typeof one.content === "string" ? { ...one, content: one.content.replaceAll("$", "$$$$") } : one,
+  );
+  return built("normalizer", part, () => new SequenceNormalizer({ type: "Sequence", normalizers }));
 }
 
-function splitOf(part: JsonObject): SplitPreTokenizer {
-  return built("pre-tokenizer", () => new SplitPreTokenizer(part));
+/** How many characters a Replace makes of one; 1 for what does not lengthen. */
+function growthOf({ type, pattern, content, prepend }: JsonObject): number {
+  // The library would write out whatever stands there.
+  for (const [kind, key, value] of [
+    ["Prepend", "prepend", prepend],
+    ["Replace", "content", content],
+  ])
+    if (type === kind && typeof value !== "string")
+      throw new FormatError(`${PLACE}: normalizer.${key}`, describe(value), "a text");
+  if (type === "Prepend" && (prepend as string).length > LONGEST_PREFIX)
+    throw new UnsupportedError(
+      `the normalizer Prepend of ${(prepend as string).length} characters (${PLACE}; at most ${LONGEST_PREFIX})`,
+    );
+  if (type !== "Replace") return 1;
+  const least = patternLength(pattern, `${PLACE}: normalizer`);
+  return Math.max(1, (content as string).length / least);
 }
 
-function built<Part>(name: string, build: () => Part): Part {
+/**
+ * Checks a pattern of the file and gives the fewest characters that it matches. The library prints a line and goes on
+ * without a pattern that it does not know.
+ */
+function patternLength(value: unknown, where: string): number {
+  const pattern = asObject(value, `${where}.pattern`);
+  const text = pattern.Regex ?? pattern.String;
+  if (typeof text !== "string" || text === "")
+    throw new FormatError(`${where}.pattern`, describe(value), "{ String: text } or { Regex: text }");
+  if (pattern.Regex === undefined) return text.length;
+  checkPattern(text, where);
+  return 1;
+}
+
+function splitOf(part: JsonObject): RegExp {
+  patternLength(part.pattern, `${PLACE}: pre_tokenizer`);
+  return built("pre-tokenizer", part, () => new SplitPreTokenizer(part)).pattern;
+}
+
+/** What stands between the matches of the pattern. */
+function between(pattern: RegExp): (word: string) => string[] {
+  return (word) => {
+    const kept: string[] = [];
+    let from = 0;
+    for (const match of word.matchAll(pattern)) {
+      kept.push(word.slice(from, match.index));
+      from = match.index + match[0].length;
+    }
+    return [...kept, word.slice(from)].filter((text) => text !== "");
+  };
+}
+
+/** The library's own message may hold any value of the file, in JavaScript's words. */
+function built<Part>(name: string, part: unknown, build: () => Part): Part {
   try {
     return build();
-  } catch (cause) {
-    throw new UnsupportedError(`the ${name} of ${PLACE} (${(cause as Error).message})`);
+  } catch {
+    throw new UnsupportedError(`the ${name} ${describe(part)} of ${PLACE}`);
   }
 }
 
@@ -94,9 +160,10 @@ function stageOf(part: JsonObject, normalizer: unknown): Stage {
     case "Metaspace":
       return metaspace(part);
     case "Split": {
-      if (part.behavior === "Isolated" || part.behavior === "Removed") {
-        const split = splitOf(part);
-        return (words) => split.pre_tokenize(words);
+      if (part.behavior === "Isolated" || (part.behavior === "Removed" && part.invert !== true)) {
+        const pattern = splitOf(part);
+        const cut = part.behavior === "Isolated" ? cutByPatterns([pattern]) : between(pattern);
+        return (words) => words.flatMap(cut);
       }
       // Gemma splits at spaces that its normalizer has already replaced.
       if (isSpace(part.pattern) && replacesSpaces(normalizer)) return (words) => words;

@@ -4,8 +4,12 @@
  */
 import type { Activation } from "../device/contract.ts";
 import { FormatError } from "../format/errors.ts";
+import { BOUNDS, outside } from "./bounds.ts";
 
 export type LayerKind = "full" | "sliding";
+
+/** A projection that may have a bias. */
+export type BiasName = "query" | "key" | "value" | "attended" | "gate" | "up" | "down" | "output";
 
 export interface RopeConfig {
   /** Radians per position of each pair, [rotated dims / 2], with the model's own scaling applied. */
@@ -30,8 +34,12 @@ export interface ModelConfig {
   readonly embeddingScale: number;
   /** Factor on q.k. */
   readonly attentionScale: number;
+  /** Logits are cap * tanh(logits / cap); 0: as they are. */
+  readonly logitSoftcap: number;
   /** The output matrix is the embedding. */
   readonly tied: boolean;
+  /** Projections with a bias, in every layer. */
+  readonly biases: readonly BiasName[];
   /** By layer. */
   readonly layerKinds: readonly LayerKind[];
   /** Positions that a sliding layer sees. */
@@ -39,31 +47,28 @@ export interface ModelConfig {
   readonly ropes: Readonly<Record<LayerKind, RopeConfig>>;
 }
 
-/** No published model comes near these; a header beyond them is damaged or hostile. */
-const LIMITS: Partial<Record<keyof ModelConfig, number>> = {
-  layers: 1024,
-  hidden: 1 << 17,
-  heads: 1024,
-  kvHeads: 1024,
-  headDim: 1024,
-  ffn: 1 << 20,
-  vocab: 1 << 22,
-  trainedContext: 1 << 28,
-};
+/** Numbers that a reader may have made of others. */
+const CHECKED = [
+  "layers",
+  "hidden",
+  "heads",
+  "kvHeads",
+  "headDim",
+  "ffn",
+  "vocab",
+  "trainedContext",
+] as const;
 
 /** Throws FormatError when the numbers cannot describe a model; gives the config back otherwise. */
 export function checkConfig(config: ModelConfig, place: string): ModelConfig {
-  for (const [key, most] of Object.entries(LIMITS)) {
-    const found = config[key as keyof ModelConfig] as number;
-    if (!Number.isInteger(found) || found < 1 || found > most)
-      throw new FormatError(place, `${key} is ${found}`, `1 to ${most}`);
+  for (const key of CHECKED) {
+    const allowed = outside(config[key], BOUNDS[key]);
+    if (allowed !== null) throw new FormatError(place, `${key} is ${config[key]}`, allowed);
   }
-  const { heads, kvHeads, headDim, normEpsilon, layerKinds, layers, window, attentionScale } = config;
+  const { heads, kvHeads, headDim, layerKinds, layers, window, attentionScale } = config;
   if (heads % kvHeads !== 0)
     throw new FormatError(place, `${heads} query heads over ${kvHeads} KV heads`, "a multiple");
   if (headDim % 16 !== 0) throw new FormatError(place, `head size ${headDim}`, "multiples of 16");
-  if (!(normEpsilon > 0 && normEpsilon < 1))
-    throw new FormatError(place, `norm epsilon ${normEpsilon}`, "0 to 1");
   if (!(attentionScale > 0 && Number.isFinite(attentionScale)))
     throw new FormatError(place, `attention scale ${attentionScale}`, "positive");
   if (layerKinds.length !== layers)
@@ -86,4 +91,10 @@ export function checkConfig(config: ModelConfig, place: string): ModelConfig {
 /** Every `period`-th layer is full, the others slide (Gemma 3: five local layers to one global). */
 export function slidingPattern(layers: number, period: number): LayerKind[] {
   return Array.from({ length: layers }, (_, i) => ((i + 1) % period === 0 ? "full" : "sliding"));
+}
+
+/** The head size where a file leaves it to the width. */
+export function headDimOf(hidden: number, heads: number, place: string): number {
+  if (hidden % heads === 0) return hidden / heads;
+  throw new FormatError(place, `${hidden} values over ${heads} heads without a head size`, "a multiple");
 }

@@ -4,7 +4,7 @@
  */
 import type { Value } from "../device/contract.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { attention, feedForward, type Parts } from "./layers.ts";
+import { attention, feedForward, logits, type Parts } from "./layers.ts";
 
 export function gemma3(op: Recorder, parts: Parts): Value {
   const { layers, hidden, vocab, normEpsilon, embeddingScale } = parts.config;
@@ -20,5 +20,5 @@ export function gemma3(op: Recorder, parts: Parts): Value {
     x = op.add(x, norm(fed, "postFfnNorm", i));
   }
   const last = op.label(norm(op.takeOutputs(x), "outputNorm"), `hidden.${layers}`);
-  return op.matmul(last, parts.output());
+  return logits(op, parts, last);
 }

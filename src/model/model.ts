@@ -2,6 +2,7 @@
  * A checkpoint as a model: its config, its forward pass as a graph, and the tensor behind each of the graph's weights.
  * Owns the table of families. Refuses to know devices and sessions: the same graph runs anywhere.
  */
+import { kvCodec } from "../cache/codecs.ts";
 import { blocksOf, poolPages } from "../cache/layers.ts";
 import type { Cache, Graph, KvCodec, Pool, Rope, Value, Weight } from "../device/contract.ts";
 import { Recorder } from "../device/recorder.ts";
@@ -14,19 +15,21 @@ import { configFromSafetensors } from "./config-safetensors.ts";
 import { gemma3 } from "./gemma3.ts";
 import type { Parts } from "./layers.ts";
 import { llama } from "./llama.ts";
-import { findTensor } from "./names.ts";
+import { type FoundTensor, findTensor } from "./names.ts";
+import { sliceRows } from "./tensors.ts";
+import { refuseUnread } from "./unread.ts";
 
 interface Family {
   readonly forward: (op: Recorder, parts: Parts) => Value;
-  /** Tensors that attention() would do without but this family must have. */
-  readonly required: readonly string[];
+  /** Norms on q and k, by head. */
+  readonly headNorms: boolean;
 }
 
 const FAMILIES: Readonly<Record<string, Family>> = {
-  llama: { forward: llama, required: [] },
-  qwen2: { forward: llama, required: ["queryBias", "keyBias", "valueBias"] },
-  qwen3: { forward: llama, required: ["queryNorm", "keyNorm"] },
-  gemma3: { forward: gemma3, required: ["queryNorm", "keyNorm"] },
+  llama: { forward: llama, headNorms: false },
+  qwen2: { forward: llama, headNorms: false },
+  qwen3: { forward: llama, headNorms: true },
+  gemma3: { forward: gemma3, headNorms: true },
 };
 
 export interface GraphOptions {
@@ -53,29 +56,55 @@ export interface Model {
   tensor(weight: Weight): Tensor;
 }
 
+/** Throws FormatError when a tensor is missing, and UnsupportedError when there is one that the graph would not take. */
 export async function openModel(checkpoint: Checkpoint): Promise<Model> {
   const config =
     checkpoint.kind === "gguf" ? await configFromGguf(checkpoint) : configFromSafetensors(checkpoint);
-  const sources = new Map<string, Tensor>();
+  const sources = new Map<string, FoundTensor>();
+  // The smallest graph has all the weights.
+  record(checkpoint, config, { context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f32") }, sources);
+  refuseUnread(checkpoint, config.family, new Set([...sources.values()].map(({ name }) => name)));
   return {
     config,
     checkpoint,
     record: (options) => record(checkpoint, config, options, sources),
-    tensor: (weight) => sources.get(weight.name)!,
+    tensor: (weight) => sources.get(weight.name)!.tensor,
   };
 }
+
+/**
+ * The model with the first `vocab` of its ids: rows of the embedding and the output beyond them are not read. Published
+ * matrices may have more rows than there are tokens, up to a round number: Qwen 2.5's has 271.
+ */
+export function withIds(model: Model, vocab: number): Model {
+  if (vocab >= model.config.vocab) return model;
+  const { checkpoint } = model;
+  const config = { ...model.config, vocab };
+  const sources = new Map<string, FoundTensor>();
+  return {
+    ...model,
+    config,
+    record: (options) => record(checkpoint, config, options, sources, model.config.vocab),
+    tensor: (weight) => sources.get(weight.name)!.tensor,
+  };
+}
+
+/** What has a row, or a value, for each id. */
+const BY_ID = ["embedding", "output", "outputBias"];
 
 function record(
   checkpoint: Checkpoint,
   config: ModelConfig,
   options: GraphOptions,
-  sources: Map<string, Tensor>,
+  sources: Map<string, FoundTensor>,
+  rows = config.vocab,
 ): Graph {
   const family = FAMILIES[config.family];
   const op = new Recorder(options.maxTokens, options.maxOutputs);
   const { kvHeads, headDim, layerKinds } = config;
 
-  const declare = (role: Weight["role"], tensor: Tensor, rows: number, cols: number) => {
+  const declare = (role: Weight["role"], found: FoundTensor, rows: number, cols: number) => {
+    const { tensor } = found;
     // A vector may be stored as a column of one; only its length counts.
     const fits =
       role === "matrix"
@@ -87,15 +116,16 @@ function record(
         `shape ${tensor.rows} x ${tensor.cols}`,
         `${rows} x ${cols}`,
       );
-    sources.set(tensor.name, tensor);
+    sources.set(tensor.name, found);
     return op.weight(tensor.name, role, tensor.type, rows, cols);
   };
-  const find = (name: string, layer?: number): Tensor => {
-    const tensor = findTensor(checkpoint, config, name, layer);
+  const find = (name: string, layer?: number): FoundTensor => {
+    const found = findTensor(checkpoint, config, name, layer);
     const where = layer === undefined ? name : `${name} of layer ${layer}`;
-    if (!tensor)
+    if (!found)
       throw new FormatError(checkpoint.name, `no tensor for ${where}, which ${config.family} needs`);
-    return tensor;
+    if (config.vocab === rows || !BY_ID.includes(name)) return found;
+    return { ...found, tensor: sliceRows(found.tensor, 0, config.vocab, `the first of ${rows} rows`) };
   };
 
   const ropes = new Map<LayerKind, Rope>();
@@ -108,12 +138,9 @@ function record(
     config,
     matrix: (name, rows, cols, layer) => declare("matrix", find(name, layer), rows, cols),
     vector: (name, size, layer) => declare("vector", find(name, layer), 1, size),
-    optionalVector(name, size, layer) {
-      const tensor = family.required.includes(name)
-        ? find(name, layer)
-        : findTensor(checkpoint, config, name, layer);
-      return tensor && declare("vector", tensor, 1, size);
-    },
+    bias: (name, size, layer) =>
+      config.biases.includes(name) ? declare("vector", find(`${name}Bias`, layer), 1, size) : null,
+    headNorms: family.headNorms,
     output: () => declare("matrix", find(config.tied ? "embedding" : "output"), config.vocab, config.hidden),
     rope(layer) {
       const kind = layerKinds[layer];

@@ -1,29 +1,76 @@
-/** Typed reading of untyped metadata: one error that names the key, what stood there and what would do. */
+/**
+ * Typed reading of untyped metadata: one error that names the key, what stood there and what would do. A number is only
+ * given out within its bound (`bounds.ts`).
+ */
 import { FormatError } from "../format/errors.ts";
 import { describe, type JsonObject } from "../format/json.ts";
+import { type Bound, outside } from "./bounds.ts";
 
 export type Metadata = JsonObject;
 
-export function readNumber(from: Metadata, key: string, place: string, fallback?: number): number {
-  const found = from[key] ?? fallback;
-  if (typeof found === "number" && Number.isFinite(found)) return found;
-  throw new FormatError(place, `${key} is ${shown(found)}`, "a number");
-}
+/** Key-values of a file. A fallback holds where the key is missing; null is a value like any other. */
+export class Fields {
+  /** place: for errors. prefix: in front of every key ("llama."). */
+  constructor(
+    readonly values: Metadata,
+    readonly place: string,
+    readonly prefix = "",
+  ) {}
 
-export function readString(from: Metadata, key: string, place: string, fallback?: string): string {
-  const found = from[key] ?? fallback;
-  if (typeof found === "string") return found;
-  throw new FormatError(place, `${key} is ${shown(found)}`, "a string");
-}
+  /** undefined: missing. */
+  value(key: string): unknown {
+    const name = this.prefix + key;
+    return Object.hasOwn(this.values, name) ? this.values[name] : undefined;
+  }
 
-/** A JSON object under `key`, or null when there is none. */
-export function readObject(from: Metadata, key: string, place: string): Metadata | null {
-  const found = from[key];
-  if (found === undefined || found === null) return null;
-  if (typeof found === "object" && !Array.isArray(found)) return found as Metadata;
-  throw new FormatError(place, `${key} is ${shown(found)}`, "an object");
-}
+  has(key: string): boolean {
+    return this.value(key) !== undefined;
+  }
 
-function shown(found: unknown): string {
-  return found === undefined ? "missing" : describe(found);
+  number(key: string, bound: Bound, fallback?: number): number {
+    const found = this.has(key) ? this.value(key) : fallback;
+    if (typeof found !== "number") throw this.error(key, found, "a number");
+    const allowed = outside(found, bound);
+    if (allowed !== null) throw this.error(key, found, allowed);
+    return found;
+  }
+
+  /** null: missing, or null in the file. */
+  numberOrNull(key: string, bound: Bound): number | null {
+    return this.value(key) == null ? null : this.number(key, bound);
+  }
+
+  text(key: string, fallback?: string): string {
+    const found = this.has(key) ? this.value(key) : fallback;
+    if (typeof found === "string") return found;
+    throw this.error(key, found, "a text");
+  }
+
+  flag(key: string, fallback?: boolean): boolean {
+    const found = this.has(key) ? this.value(key) : fallback;
+    if (typeof found === "boolean") return found;
+    throw this.error(key, found, "true or false");
+  }
+
+  /** The object under `key`; null: missing, or null in the file. */
+  object(key: string): Fields | null {
+    const found = this.value(key);
+    if (found == null) return null;
+    if (typeof found === "object" && !Array.isArray(found) && !ArrayBuffer.isView(found))
+      return new Fields(found as Metadata, `${this.place}: ${this.prefix}${key}`);
+    throw this.error(key, found, "an object");
+  }
+
+  /** The list under `key` (also a typed array of a GGUF); null: missing, or null in the file. */
+  list(key: string): readonly unknown[] | null {
+    const found = this.value(key);
+    if (found == null) return null;
+    if (Array.isArray(found)) return found;
+    if (ArrayBuffer.isView(found)) return Array.from(found as unknown as ArrayLike<number>);
+    throw this.error(key, found, "a list");
+  }
+
+  error(key: string, found: unknown, allowed: string): FormatError {
+    return new FormatError(this.place, `${this.prefix}${key} is ${describe(found)}`, allowed);
+  }
 }

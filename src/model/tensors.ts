@@ -30,6 +30,22 @@ export function plusOne(tensor: Tensor): Tensor {
   };
 }
 
+/** Some rows of a matrix, or some values of a vector (one row), as a tensor `part` of their own. */
+export function sliceRows(tensor: Tensor, first: number, count: number, part: string): Tensor {
+  const name = `${tensor.name}: ${part}`;
+  if (tensor.rows > 1)
+    return {
+      ...{ name, type: tensor.type, rows: count, cols: tensor.cols },
+      readRows: (from, rows, into) => tensor.readRows(first + from, rows, into),
+    };
+  return {
+    ...{ name, type: "f32", rows: 1, cols: count },
+    async readRows(_from, _rows, into) {
+      into.set(asBytes((await f32Rows(tensor, 0, 1)).slice(first, first + count)));
+    },
+  };
+}
+
 /**
  * GGUF stores the q and k rows of llama with RoPE pairs side by side (row 2i + half of each head); everyone else, and
  * our devices, keep the first halves in front (row half * headDim / 2 + i). This view undoes the permutation.

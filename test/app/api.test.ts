@@ -282,7 +282,7 @@ describe("several requests", () => {
 
 describe("two sessions", () => {
   it("answer at once, and each conversation finds its own beginning again", async () => {
-    const two = await load("needle", { device: "cpu", context: 512, threads: 1, sessions: 2 });
+    const two = await load("needle", { device: "cpu", context: 512, threads: 1, parallel: 2 });
     try {
       const parallel = serving(two, { mostWaiting: 0 });
       const endless = { prompt: "The ship", ignore_eos: true, stream: true };

@@ -1,6 +1,6 @@
 /**
  * What becomes of a turn: finished, stopped, failed, too long. The model says what the test wants, through the real
- * session, generation loop and Qwen 3's template; one character is one token.
+ * scheduler, generation loop and Qwen 3's template; one character is one token.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import type { Part } from "../../src/app/thinking.ts";
 import { LanguageModel } from "../../src/engine/language-model.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
-import { END, type ScriptOptions, scriptedSession } from "../engine/scripted.ts";
+import { END, type ScriptOptions, scripted } from "../engine/scripted.ts";
 
 const VOCAB = 129;
 const idOf = (char: string) => Math.min(char.charCodeAt(0), 127) + 1;
@@ -27,6 +27,10 @@ const tokenizer: Tokenizer = {
   stream: () => ({ push: (id) => tokenizer.decode([id]), end: () => "" }),
   bytes: () => new Uint8Array(0),
   protect: (text) => text,
+  warnings: [],
+  fit: () => tokenizer,
+  controlIds: new Set(),
+  controls: () => [],
 };
 const qwen3 = readFileSync(new URL("../golden/templates/Qwen-Qwen3-0.6B.jinja", import.meta.url), "utf8");
 
@@ -37,7 +41,7 @@ function chatting(
   const { context = 1000, think, source = qwen3, ...script } = options;
   let reply = "";
   let start = -1;
-  const { sessions, steps } = scriptedSession(
+  const { scheduler, steps } = scripted(
     (position) => {
       if (start < 0) start = position;
       const char = reply[position - start];
@@ -55,10 +59,17 @@ function chatting(
     note: (text: string) => void notes.push(text),
   } as unknown as Screen;
   const model = new LanguageModel({
-    sessions,
+    scheduler,
     tokenizer,
     template: chatTemplateFromConfig({ chat_template: source }),
-    plan: { context, kv: "int4", cacheBytes: 1024, weightBytes: 2048, graph: { caches: [] }, sessions: 1 },
+    plan: {
+      context,
+      kv: "int4",
+      cacheBytes: 1024,
+      weightBytes: 2048,
+      cacheTokens: context,
+      graph: { caches: [], pools: [] },
+    },
     model: { config: { trainedContext: 4000 } },
     device: { description: "scripted" },
   } as unknown as ConstructorParameters<typeof LanguageModel>[0]);

@@ -1,5 +1,13 @@
 /** Conversations: where documents and thoughts go, and files that are hostile, broken, foreign or in the way. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -8,6 +16,7 @@ import { Conversation, parseConversation } from "../../src/app/conversation.ts";
 import { readConversation, typedPath, writeWhole } from "../../src/app/conversation-file.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { FormatError, NibbleError } from "../../src/index.ts";
+import { requireFreshBuild, startNode } from "./nibble.ts";
 
 const now = new Date("2026-01-02T03:04:05Z");
 
@@ -197,10 +206,10 @@ describe("a conversation's file", () => {
       throw error;
     }
     await expect(writeWhole(join(here, "new"), failing(full), false)).rejects.toThrow(
-      /^\S+new: ENOSPC: no space left on device, write$/,
+      /^\S+new: the disk is full; nothing was written$/,
     );
     await writeWhole(join(here, "old"), "kept", false);
-    await expect(writeWhole(join(here, "old"), failing(full), true)).rejects.toThrow("no space left");
+    await expect(writeWhole(join(here, "old"), failing(full), true)).rejects.toThrow("the disk is full");
     const stopped = new NibbleError("aborted", "saving was stopped");
     await expect(writeWhole(join(here, "old"), failing(stopped), true)).rejects.toBe(stopped);
     expect(readdirSync(here)).toEqual(["old"]);
@@ -209,6 +218,45 @@ describe("a conversation's file", () => {
     const binary = join(folder, "binary.json");
     writeFileSync(binary, Uint8Array.of(0xff, 0xfe));
     await expect(readConversation(binary, never)).rejects.toThrow("not UTF-8");
+  });
+
+  it("leaves nothing behind that blocks or stays, when it is killed", async () => {
+    requireFreshBuild();
+    const here = mkdtempSync(join(folder, "killed-"));
+    const path = join(here, "talk.json");
+    const write =
+      "const { writeWhole } = await import(process.argv[1]);\n" +
+      "async function* slow() { yield new Uint8Array(9); console.log('half'); await new Promise((done) => setTimeout(done, 60_000)); }\n" +
+      "await writeWhole(process.argv[2], slow(), false);";
+    const module = new URL("../../dist/app/conversation-file.js", import.meta.url).href;
+    const { child, speaking, ended } = startNode(["--input-type=module", "-e", write, module, path]);
+    await speaking;
+    child.kill("SIGKILL");
+    await ended;
+    expect(readdirSync(here)).toEqual([`talk.json.${child.pid}.unfinished`]);
+    // Of a process that runs, and of no process.
+    const others = [`talk.json.${process.ppid}.unfinished`, "talk.json.x.unfinished", "talk.json.kv"];
+    for (const name of others) writeFileSync(join(here, name), "other");
+    await writeWhole(path, "one", false);
+    expect(readdirSync(here)).toEqual([...others, "talk.json"].sort());
+  });
+
+  it("takes the place of an empty file, and not of one that came meanwhile", async () => {
+    const path = join(folder, "claimed.json");
+    writeFileSync(path, "");
+    await writeWhole(path, "one", false);
+    expect(readFileSync(path, "utf8")).toBe("one");
+    await expect(writeWhole("/dev/null", "one", false)).rejects.toThrow("exists already");
+    const link = join(folder, "link.json");
+    symlinkSync("nowhere", link);
+    await expect(writeWhole(link, "one", false)).rejects.toThrow("exists already");
+    const late = join(folder, "late.json");
+    async function* meanwhile() {
+      yield new Uint8Array(1);
+      writeFileSync(late, "other");
+    }
+    await expect(writeWhole(late, meanwhile(), false)).rejects.toThrow("exists already");
+    expect(readFileSync(late, "utf8")).toBe("other");
   });
 
   it("has a path as people type it", () => {

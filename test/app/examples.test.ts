@@ -12,10 +12,10 @@ const EXPECTED: Record<string, RegExp> = {
   "inspect.js": /f16: 4096 bytes.*\nint4: 1280 bytes/,
   "openai-client.js": /^The access code of Clara Whitfield is 48213\.\n\{"city":"(Lisbon|Vienna)"\}\n$/,
   "open.js": /llama, 8 layers of 384/,
+  "parallel.js": /Whitfield\? .*48213\. \(\d+ of \d+ tokens read\)\n.*Thorne\? .*Lisbon\. \(\d+ of/,
   "result.js": /"promptTokens": [1-9]/,
   "sampling.js": /^(.*)\n\1\n.*"seed":8/,
   "saved-session.js": /^(\d+) tokens restored, \1 reused: .*48213\.\n$/,
-  "sessions.js": /Whitfield\? .*48213\. \(\d+ of \d+ tokens read\)\n.*Thorne\? .*Lisbon\. \(\d+ of/,
   "stream.js": /^The home city of Boris Thorne is Vienna\.\n\d+ tokens, stopped by: end\n$/,
   "verify.js":
     /^f16, fact at 10 %: 1 of 1\n(.*\n)*answers over int4: mean KL 0\.\d{4} next to f16\nint4: \S+\n$/,

@@ -5,40 +5,8 @@
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { generateTokens } from "../../src/engine/generate.ts";
-import { chatTemplateFromGguf, encodeChat, encodePrompt } from "../../src/format/template.ts";
-import { ContextError, Generation, type LanguageModel } from "../../src/index.ts";
-import { scriptedSession } from "../engine/scripted.ts";
-import { goldenMetadata, goldenTokenizer } from "../format/tokenizer-vocabularies.ts";
+import { scriptedModel } from "./scripted-model.ts";
 import { MESSAGES, type Serving, serving } from "./served.ts";
-
-const CONTEXT = 200;
-
-async function scriptedModel(): Promise<LanguageModel> {
-  const tokenizer = await goldenTokenizer("needle");
-  const template = chatTemplateFromGguf(await goldenMetadata("needle"))!;
-  const said = tokenizer.encode("The door is open. ");
-  const options = { vocab: tokenizer.vocab, context: CONTEXT, ahead: true };
-  const { session } = scriptedSession((position) => said[position % said.length], options);
-  return {
-    tokenizer,
-    chatTemplate: template,
-    config: { vocab: tokenizer.vocab },
-    plan: { context: CONTEXT, cacheBytes: 1, sessions: 1, graph: { caches: [] } },
-    activity: { running: 0, waiting: 0 },
-    // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
-    encode: (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>
-      typeof prompt === "object" && "ids" in prompt
-        ? prompt.ids
-        : raw
-          ? encodePrompt(tokenizer, prompt)
-          : encodeChat(tokenizer, template, prompt, { ...variables }),
-    generate: ({ ids }: { ids: number[] }, more: object) => {
-      if (ids.length > CONTEXT) throw new ContextError(ids.length, CONTEXT);
-      return new Generation(generateTokens(session, tokenizer, ids, more));
-    },
-  } as unknown as LanguageModel;
-}
 
 let server: Serving;
 beforeAll(async () => {
@@ -141,17 +109,16 @@ describe("hostile requests", () => {
         fc.array(field, { minLength: 1, maxLength: 3 }),
         fc.boolean(),
         async (path, fields, stream) => {
-          const status = await post(
-            path,
-            JSON.stringify({ ...valid, stream, ...Object.fromEntries(fields) }),
-          );
+          const own = path === CHAT ? { prompt: null } : { messages: null, top_logprobs: null };
+          const body = { ...valid, stream, ...own, ...Object.fromEntries(fields) };
+          const status = await post(path, JSON.stringify(body));
           seen.set(status, (seen.get(status) ?? 0) + 1);
         },
       ),
       { numRuns: 1500 },
     );
     // Both kinds of answer are met.
-    expect(seen.get(200)).toBeGreaterThan(100);
+    expect(seen.get(200)).toBeGreaterThan(40);
     expect(seen.get(400)).toBeGreaterThan(300);
   });
 

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { inspect } from "../../src/engine/inspect.ts";
-import { T, writeGguf } from "../format/write-gguf.ts";
+import { tinyModel } from "../engine/tiny-model.ts";
+import { type KeyValue, T, writeGguf } from "../format/write-gguf.ts";
 import { nibble, requireFreshBuild, root } from "./nibble.ts";
 
 let folder: string;
@@ -12,6 +13,14 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "nibble-"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function withToken(keys: KeyValue[], from: string, to: string): KeyValue[] {
+  return keys.map(([key, type, value]) => {
+    if (key !== "tokenizer.ggml.tokens") return [key, type, value];
+    const { items, ...rest } = value as { items: string[] };
+    return [key, type, { ...rest, items: items.map((text) => (text === from ? to : text)) }];
+  });
+}
 
 describe("inspect", () => {
   it("measures needle-14m", async () => {
@@ -104,6 +113,27 @@ describe("nibble inspect", () => {
     ])
       expect(stdout).toContain(text);
     expect(stdout).not.toContain(control);
+  });
+
+  it("warns of a byte-level vocabulary that does not say how text is cut, and so does what loads it", async () => {
+    const path = join(folder, "old.gguf");
+    const keys = (all: KeyValue[]): KeyValue[] => [
+      ...all.filter(([key]) => key !== "tokenizer.ggml.model"),
+      ["tokenizer.ggml.model", T.string, "gpt2"],
+      ["tokenizer.ggml.merges", T.array, { type: T.string, items: ["a b"] }],
+    ];
+    writeFileSync(path, tinyModel({ pieces: 6, keys: (all) => withToken(keys(all), "f", "ab") }));
+    const warning = expect.stringMatching(/tokenizer\.ggml\.pre is missing.*--pre-tokenizer/);
+    expect(await inspect(path)).toMatchObject({ problems: [], warnings: [warning] });
+    expect(JSON.parse((await nibble(["inspect", path, "--json"])).stdout).warnings).toEqual([warning]);
+    expect((await nibble(["inspect", path])).stdout).toMatch(/^warning: .*tokenizer\.ggml\.pre is missing/m);
+    const { code, stderr } = await nibble(["run", path, "ab", "-n", "1", "--device", "cpu"]);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^nibble: warning: .*tokenizer\.ggml\.pre is missing.*\n$/);
+
+    const named = (all: KeyValue[]): KeyValue[] => [...all, ["tokenizer.ggml.pre", T.string, "gpt-2"]];
+    writeFileSync(path, tinyModel({ pieces: 6, keys: (all) => named(withToken(keys(all), "f", "ab")) }));
+    expect(await inspect(path)).toMatchObject({ problems: [], warnings: [] });
   });
 
   it("says in one line what is wrong with a file", async () => {

@@ -1,9 +1,16 @@
 /** The page's files as the server gives them: only what lies in their folders, whole, in parts, or not again. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openPage, type Page } from "../../src/app/api/page.ts";
+import { httpServer } from "../../src/app/http-server.ts";
+
+/** Longer than what is read at once. */
+const LONG = Array.from({ length: 40_000 }, (_, i) => `${i} `).join("");
+const LARGE_BYTES = 2 ** 25;
 
 let folder: string;
 let page: Page;
@@ -15,6 +22,11 @@ beforeAll(async () => {
   writeFileSync(join(folder, "page/index.html"), "<p>0123456789</p>");
   writeFileSync(join(folder, "page/assets/a b.js"), "1");
   writeFileSync(join(folder, "models/m.gguf"), "GGUF");
+  writeFileSync(join(folder, "page/empty.txt"), "");
+  writeFileSync(join(folder, "page/gone.txt"), "gone");
+  writeFileSync(join(folder, "page/long.txt"), LONG);
+  writeFileSync(join(folder, "models/large.gguf"), "");
+  truncateSync(join(folder, "models/large.gguf"), LARGE_BYTES);
   page = await openPage(join(folder, "page"), join(folder, "models"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -72,6 +84,41 @@ describe("files", () => {
     expect(response?.status).toBe(status);
     expect(await response?.text()).toBe(text);
     expect(response?.headers.get("content-range")).toBe(content);
+  });
+
+  it("longer than a piece are whole, and so are their ranges", async () => {
+    expect(await (await get("/long.txt"))?.text()).toBe(LONG);
+    const part = await get("/long.txt", { range: "bytes=1000-200000" });
+    expect(await part?.text()).toBe(LONG.slice(1000, 200_001));
+    expect(await (await get("/empty.txt"))?.text()).toBe("");
+  });
+
+  it("are read when their answer is, so one that is not read has opened nothing", async () => {
+    const response = await get("/gone.txt");
+    rmSync(join(folder, "page/gone.txt"));
+    await expect(response?.text()).rejects.toThrow("ENOENT");
+    expect((await get("/gone.txt"))?.status).toBe(200);
+  });
+
+  it("that a client asks for ahead and does not read do not fill the memory", async () => {
+    const server = httpServer(
+      async (request) => (await page(request)) ?? new Response(null, { status: 404 }),
+    );
+    let sent = () => 0;
+    server.on("connection", (other: Socket) => {
+      sent = () => other.bytesWritten;
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const before = process.memoryUsage().arrayBuffers;
+    const { port } = server.address() as AddressInfo;
+    const socket = connect(port, "127.0.0.1");
+    socket.write("GET /models/large.gguf HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(60));
+    // Until the system's buffers are full.
+    for (let last = -1; sent() === 0 || sent() > last; await sleep(50)) last = sent();
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(LARGE_BYTES / 2);
+    socket.destroy();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
   });
 
   it("that were not built are replaced by a text", async () => {

@@ -2,8 +2,11 @@
 import { Command } from "commander";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { report } from "../../src/app/exit.ts";
-import { bytes, perSecond, printable, rate } from "../../src/app/figures.ts";
+import { bytes, perSecond, rate } from "../../src/app/figures.ts";
 import { toPrompt } from "../../src/app/input.ts";
+import { write } from "../../src/app/interrupt.ts";
+import { progress } from "../../src/app/progress.ts";
+import { printable } from "../../src/app/terminal.ts";
 import {
   AbortedError,
   type ChatMessage,
@@ -11,6 +14,7 @@ import {
   ContextError,
   DeviceError,
   MemoryError,
+  NibbleError,
   UnsupportedError,
 } from "../../src/index.ts";
 
@@ -34,7 +38,23 @@ describe("exit code", () => {
     const context = of(new ContextError(9000, 4096));
     expect(context.code).toBe(3);
     expect(context.said).toMatch(/^nibble: .*9000.*4096.*\n$/);
-    expect(of(Object.assign(Object.create(MemoryError.prototype), { code: "memory" })).code).toBe(3);
+    const memory = (source: string) =>
+      of(
+        new MemoryError(
+          9,
+          8,
+          4096,
+          2048,
+          "It needs 9; the memory is 8",
+          "Longest context that fits: 2048 tokens.",
+          source,
+        ),
+      );
+    expect(memory("")).toEqual({
+      code: 3,
+      said: "nibble: It needs 9; the memory is 8. Longest context that fits: 2048 tokens.\n",
+    });
+    expect(memory("nvidia-smi").said).toMatch(/2048 tokens\. --memory overrules what nvidia-smi says\.\n$/);
   });
 
   it("1 for a device that fails and for what nobody foresaw, in one line", () => {
@@ -97,11 +117,62 @@ describe("figures", () => {
     expect(perSecond(123456, 1000)).toBe(" at 123,456 tokens/s");
     expect(perSecond(0, 0)).toBe("");
   });
+});
 
-  it("let no control character through", () => {
+describe("on a terminal", () => {
+  const HOSTILE = "a\x1b]52;c;aGk=\x07b\tc\nd\x9b31me\x7f";
+  const SHOWN = "a\\u001b]52;c;aGk=\\u0007b\tc\nd\\u009b31me\\u007f";
+  const onStream = (name: "stdout" | "stderr", isTTY: boolean) => {
+    const stream = process[name];
+    const before = stream.isTTY;
+    stream.isTTY = isTTY;
+    const said = vi.spyOn(stream, "write").mockReturnValue(true);
+    return () => {
+      stream.isTTY = before;
+      const text = said.mock.calls.map(([piece]) => piece).join("");
+      said.mockRestore();
+      return text;
+    };
+  };
+
+  it("no control character is sent", () => {
     const all = Array.from({ length: 0x180 }, (_, code) => String.fromCharCode(code)).join("");
     // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
     expect(printable(all)).not.toMatch(/[\x00-\x1f\x7f-\x9f]/);
     expect(printable("plain é\u001b")).toBe("plain é\\u001b");
+  });
+
+  it("a model's text is shown, in a pipe it is as it is", async () => {
+    const { signal } = new AbortController();
+    for (const [isTTY, text] of [
+      [true, SHOWN],
+      [false, HOSTILE],
+    ] as const) {
+      const said = onStream("stdout", isTTY);
+      await write(HOSTILE, signal);
+      expect(said()).toBe(text);
+    }
+  });
+
+  it("names of files do not get out of the line of progress", () => {
+    const said = onStream("stderr", true);
+    const line = progress("\x1b[2Jloading", () => "\x1b]0;title\x07 of a\nb");
+    line.show(1, 2);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: what the line itself writes
+    const own = /^\r|\x1b\[K$/g;
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+    expect(said().replace(own, "")).not.toMatch(/[\x00-\x1f\x7f-\x9f]/);
+  });
+
+  it("what a template says in an error is one line", () => {
+    vi.stubEnv("NIBBLE_DEBUG", "1");
+    const said = onStream("stderr", false);
+    const error = new NibbleError("format", HOSTILE);
+    report(error, new Command(), new AbortController().signal);
+    const [line, ...stack] = said().split("\n");
+    expect(line).toBe(`nibble: ${SHOWN.replace("\t", "\\t").replace("\n", " ")}`);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+    expect(stack.join("")).not.toMatch(/[\x1b\x07\x9b]/);
+    vi.unstubAllEnvs();
   });
 });

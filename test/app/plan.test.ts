@@ -88,14 +88,16 @@ describe("nibble plan", () => {
 
 describe("an amount of memory", () => {
   it.each([
-    ["64GB", 64e9],
-    ["64 GB", 64e9],
-    ["64gb", 64e9],
+    ["64GB", 64 * 2 ** 30],
+    ["64 GB", 64 * 2 ** 30],
+    ["64gb", 64 * 2 ** 30],
     ["64GiB", 64 * 2 ** 30],
     ["59.6gib", Math.floor(59.6 * 2 ** 30)],
-    ["16000MB", 16e9],
+    ["16000MB", 16_000 * 2 ** 20],
     ["512MiB", 2 ** 29],
-    ["1.5TB", 1.5e12],
+    ["1.5TB", 1.5 * 2 ** 40],
+    ["64e9B", 64e9],
+    ["64000000000 bytes", 64e9],
   ])("%s", (text, bytes) => {
     expect(memorySize(text)).toBe(bytes);
   });
@@ -111,11 +113,13 @@ describe("an amount of memory", () => {
     "64GBs",
     "64 G B",
     "0x40GB",
+    "0.5 bytes",
+    "64e9",
     "99999999TB",
     "Infinity GB",
   ])("%j is refused", (text) => {
     expect(() => memorySize(text)).toThrow(ArgumentError);
-    expect(() => memorySize(text)).toThrow(/64GB, 64GiB or 16000MB/);
+    expect(() => memorySize(text)).toThrow(/64GB, 64GiB, 16000MB or 64e9B/);
   });
 });
 

@@ -97,7 +97,7 @@ describe("exit codes", () => {
       2,
       /Allowed choices are int4, rq4, f16/,
     ],
-    ["top-p of 2", ["run", "needle", "hi", "--top-p", "2"], 2, /--top-p is 2; allowed: above 0 to 1/],
+    ["top-p of 2", ["run", "needle", "hi", "--top-p", "2"], 2, /--top-p is 2; allowed: 0 to 1/],
     ["no threads", ["run", "needle", "hi", "--threads", "0"], 2, /--threads is 0; allowed: integers 1 to/],
     ["too long a context", ["run", "needle", "hi", "--context", "99999"], 2, /--context is 99999.* 32768/],
     ["stdin twice", ["run", "needle", "-", "-f", "-"], 2, /given twice/],
@@ -105,6 +105,12 @@ describe("exit codes", () => {
     ["a missing document", ["run", "needle", "hi", "-f", "no-such.txt"], 1, /no-such\.txt: no such file/],
     ["a folder as document", ["run", "needle", "hi", "-f", "src"], 1, /src: is a folder/],
     ["a name of no model", ["run", "hf:name", "hi"], 2, /model is "hf:name"; allowed: hf:owner\/name/],
+    [
+      "too little memory",
+      ["run", "needle", "hi", "--memory", "180MB", "--context", "30000"],
+      3,
+      /the memory is 0\.18 GiB\. Longest context that fits: 2\d{4} tokens/,
+    ],
     [
       "too long a prompt",
       ["run", "needle", "hi", "-f", NOVEL, "--context", "1024"],

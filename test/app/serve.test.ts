@@ -177,6 +177,16 @@ describe("the socket", () => {
     expect(JSON.parse(answer.slice(answer.indexOf("\r\n\r\n")))).toHaveProperty("error.message");
   });
 
+  it.each([
+    [
+      "an IPv4 address written as IPv6",
+      "GET /health HTTP/1.1\r\nHost: [::ffff:127.0.0.1]\r\nConnection: close\r\n\r\n",
+    ],
+    ["HTTP/1.0 without Host", "GET /health HTTP/1.0\r\n\r\n"],
+  ])("answers %s", async (_what, text) => {
+    expect(await say(text)).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
   it("survives a client that leaves in the middle of its request", async () => {
     await new Promise<void>((resolve) => {
       const half = request({ port: port(), host: "127.0.0.1", method: "POST", path: "/v1/completions" });
@@ -218,6 +228,7 @@ describe("the end", () => {
     const cases: [string[], number, RegExp][] = [
       [["--port", "70000"], 2, /--port is 70000; allowed: 0 \(any that is free\) to 65535/],
       [["--cors", "example.org"], 2, /--cors is example\.org; allowed: an origin/],
+      [["--api-key", ""], 2, /--api-key is empty; allowed: visible ASCII/],
       [["--top-p", "2"], 2, /--top-p is 2/],
       [["--port", String(new URL(server.url).port)], 1, /in use already/],
     ];

@@ -47,6 +47,7 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
     mostBodyBytes: 2 ** 20,
     closing: closing.signal,
     failure: null,
+    unknownField: () => {},
     log: (error) => faults.push(error),
     ...rest,
   };

@@ -1,15 +1,7 @@
 /** Reasoning marks in a streamed answer: any cut of the text gives the same parts, and only marks that open an answer count. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  AnswerStream,
-  openedSection,
-  type Part,
-  SECTIONS,
-  type Section,
-  ThinkingStream,
-} from "../../src/app/thinking.ts";
-import type { Tokenizer } from "../../src/index.ts";
+import { openedSection, type Part, SECTIONS, type Section, ThinkingStream } from "../../src/app/thinking.ts";
 
 /** Neighbours of one kind joined: what a reader of the stream has at the end. */
 function joined(parts: readonly Part[]): Part[] {
@@ -122,25 +114,5 @@ describe("the generation prompt", () => {
     ["<|turn>model\n<|channel>thought\n", "<|channel>"],
   ])("%j", (prompt, open) => {
     expect(openedSection(prompt)?.open ?? null).toBe(open);
-  });
-});
-
-describe("marks that are control tokens", () => {
-  const marks = ["<|channel>", "<channel|>"];
-  const end = 9;
-  const tokenizer = {
-    endIds: new Set([end]),
-    encode: (text: string) => (marks.includes(text) ? [marks.indexOf(text)] : [5, 6, 7]),
-    decode: (ids: number[]) => (ids[0] < 2 ? "" : "?"),
-    stream: () => ({
-      push: (id: number) => (id < 2 ? "" : id === 2 ? "thought\n" : String(id)),
-      end: () => "!",
-    }),
-  } as unknown as Tokenizer;
-
-  it("are seen by their ids, and end tokens give no text", () => {
-    const stream = new AnswerStream(tokenizer, null);
-    const all = [0, 2, 3, 1, 4, end].flatMap((id) => stream.push([id]));
-    expect(joined([...all, ...stream.end()])).toEqual([thinking("3"), answer("4!")]);
   });
 });

@@ -50,7 +50,7 @@ async function scripted(family: Family, said: string): Promise<Scripted> {
     tokenizer,
     chatTemplate,
     config: { vocab: tokenizer.vocab },
-    plan: { context: 100_000, sessions: 1 },
+    plan: { context: 100_000, parallel: 1 },
     activity: { running: 0, waiting: 0 },
     encode: (messages: never, { template }: { template: RenderOptions }) =>
       encodeChat(tokenizer, chatTemplate, messages, template),
@@ -379,7 +379,7 @@ describe("a forced call", () => {
       model,
       names: ["m"],
     } as never);
-    const open = await grammars.open(grammar!);
+    const open = await grammars.open(grammar!());
     const next = random(seed);
     let text = "";
     try {

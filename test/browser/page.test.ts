@@ -260,6 +260,26 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     expect(await page.evaluate(() => (globalThis as { pwned?: number }).pwned)).toBeUndefined();
   });
 
+  it("draws what another hand has left in the storage, but for what is damaged", async () => {
+    const turn = { question: "Left?", thinking: "", state: "end", model: "m", documents: [], problem: null };
+    const slow = `Here. ${"**_a".repeat(8000)}`;
+    const left = [
+      { ...turn, answer: "Kept.", figures: 5 },
+      { ...turn, answer: slow, figures: { promptTokens: "x" } },
+      { ...turn, question: "Damaged?", answer: null },
+    ];
+    await page.addInitScript(
+      (text) => localStorage.setItem("nibble.conversation", text),
+      JSON.stringify({ version: 1, turns: left }),
+    );
+    await open();
+    await turns(2);
+    expect(await page.locator(".prose").first().innerText()).toBe("Kept.");
+    expect(await page.locator(".prose").last().innerText()).toBe(slow);
+    await ask("On?");
+    await page.getByText("Hello.").waitFor();
+  });
+
   it("takes text documents, by button and by drop, and refuses others by name", async () => {
     await open();
     const attach = (file: string, content: Buffer) =>
@@ -384,7 +404,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   it("plans as the library does: Llama 3.1 70B as published", async () => {
     await open(true, "#plan");
     const table = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
-      memoryBytes: 64e9,
+      memoryBytes: 64 * 2 ** 30,
       context: 131_072,
       kv: "int4",
     });
@@ -398,6 +418,9 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       [131_072, "40.0 GiB", "12.5 GiB"],
     ] as const)
       expect([await cache("f16", tokens), await cache("int4", tokens)]).toEqual([f16, int4]);
+    // What memory would hold beyond the trained context, marked so.
+    const last = await page.locator(".contexts tbody th").last().innerText();
+    expect(last).toBe(`${grouped(table.formats[0].longestInMemory)}+`);
     const longest = await page.locator(".longest tbody tr").allInnerTexts();
     const formats = ["int4", "rq4", "f16"].map(
       (name) => table.formats.find((format) => format.name === name)!,
@@ -407,7 +430,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
 
     await page.getByLabel("KV cache").selectOption("f16");
     const { shortfall } = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
-      memoryBytes: 64e9,
+      memoryBytes: 64 * 2 ** 30,
       context: 131_072,
       kv: "f16",
     });

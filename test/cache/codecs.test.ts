@@ -183,8 +183,7 @@ describe.each(["auto", "plain"] as const)("the CPU device's cache, %s SIMD", (si
       codec: kvCodec(format),
       kvHeads,
       headDim,
-      capacity: 32,
-      window: null,
+      pool: op.pool(null, 2),
     });
     op.appendKv(cache, keys, part(2));
     const graph = op.finish(keys);
@@ -202,17 +201,19 @@ describe.each(["auto", "plain"] as const)("the CPU device's cache, %s SIMD", (si
       const bytes = new Uint8Array(values.buffer);
       await allocation.load(weight, memoryTensor(weight.name, "f32", tokens, kvHeads * headDim, bytes));
     }
-    // The last eight slots of the block and the first of the ring's next round.
+    // The last eight slots of a page and the first of another.
     const position = 24;
-    await allocation.run({ ids: Uint32Array.from({ length: tokens }, (_, t) => t), position, outputs: 0 });
+    allocation.setPages(graph.pools[0], 0, 0, [1, 0]);
+    const ids = Uint32Array.from({ length: tokens }, (_, t) => t);
+    await allocation.run({ runs: [{ text: 0, ids, position, outputs: 0 }] });
     const { memory, layout } = allocation;
     const bytes = new Uint8Array(memory.buffer, layout.caches[0], allocation.footprint.caches[0]);
     const found = new Float32Array(headDim);
     for (let t = 0; t < tokens; t++)
       for (let kvHead = 0; kvHead < kvHeads; kvHead++)
         for (const [i, half] of (["keys", "values"] as const).entries()) {
-          const slot = (position + t) % 32;
-          kvCodec(format).decode(readSlot(cache, half, kvHead, slot, bytes), found);
+          const [page, slot] = [position + t < 32 ? 1 : 0, (position + t) % 32];
+          kvCodec(format).decode(readSlot(cache, half, kvHead, page, slot, bytes), found);
           expect(found, `token ${t}, head ${kvHead}, ${half}`).toEqual(
             roundTrip(format, row(t, kvHead, 2 * i), half),
           );

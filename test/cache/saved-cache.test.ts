@@ -2,13 +2,13 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { type CacheAccess, openSavedCache, saveCache } from "../../src/cache/saved-cache.ts";
+import { type CacheAccess, openSavedCache, type ReadPages, saveCache } from "../../src/cache/saved-cache.ts";
 import type { Device, Graph } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { shareSessions } from "../../src/engine/session.ts";
-import { SessionPool } from "../../src/engine/session-pool.ts";
-import { restoreSession, saveSession } from "../../src/engine/session-save.ts";
+import { Scheduler } from "../../src/engine/scheduler.ts";
+import { Text } from "../../src/engine/text.ts";
+import { restoreText, saveText } from "../../src/engine/text-save.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { FormatError } from "../../src/format/errors.ts";
 import type { Model } from "../../src/model/model.ts";
@@ -33,34 +33,25 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
   });
   afterAll(() => Promise.all([...open.map((one) => one.close()), model.checkpoint.close()]));
 
-  async function opened(device: Device, codec: string, { chunk = 7, context = 160, timelines = 1 } = {}) {
-    const options = { context, maxTokens: chunk, maxOutputs: 1, codec: kvCodec(codec), timelines };
+  async function opened(device: Device, codec: string, { chunk = 7, context = 160, texts = 1 } = {}) {
+    const options = { context, maxTokens: chunk, maxOutputs: texts, codec: kvCodec(codec), texts };
     const graph = model.record(options);
     const allocation = await device.allocate(graph);
     open.push(allocation);
     for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
-    const sessions = shareSessions(graph, allocation, context, model.config.vocab);
-    const pool = new SessionPool(sessions);
-    const read = async (tokens: readonly number[]) => {
-      const session = await pool.take(tokens);
-      const found = await session.sync(tokens);
-      pool.giveBack(session);
-      return { ...found, session };
-    };
-    const restore = (bytes: Uint8Array) =>
-      restoreSession(pool, sessions[0], OWNER, bufferSource("saved", bytes));
+    const scheduler = new Scheduler(graph, allocation, device, { context, vocab: model.config.vocab });
     return {
-      pool,
-      read,
-      save: (tokens: readonly number[]) => bytesOf(saveSession(pool, OWNER, [...tokens, 0])),
-      restore,
+      scheduler,
+      read: (tokens: readonly number[]) => new Text(scheduler).sync(tokens),
+      save: (tokens: readonly number[]) => bytesOf(saveText(scheduler, OWNER, tokens)),
+      restore: async (bytes: Uint8Array) =>
+        (await restoreText(scheduler, OWNER, bufferSource("saved", bytes))).length,
     };
   }
 
-  // Chunks of 7 make rings of 96 slots: at 105 tokens, and after going back from there, they have gone around.
   it.each(["int4", "f16", "rq4"])("%s: going on from a file is going on, bit for bit", async (codec) => {
     const device = await wasmDevice({ threads: 1 });
-    const there = await opened(device, codec, { timelines: 2 });
+    const there = await opened(device, codec, { texts: 2 });
     const here = await opened(device, codec);
     for (const tokens of [1, 32, 33, 64, 105, 101]) {
       await here.read(ids(tokens));
@@ -71,7 +62,6 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
       const wanted = await here.read(more);
       expect([found.reused, wanted.reused]).toEqual([tokens, tokens]);
       expect(found.logits).toEqual(wanted.logits);
-      expect(found.session.ids).toEqual(more);
     }
   });
 
@@ -89,25 +79,29 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
     const back = await there.save(more);
     expect(await here.restore(back)).toBe(108);
     expect((await here.read([...more, 9])).reused).toBe(108);
-    // As far back as the rings still reach, and no further.
-    const far = await here.read([...more.slice(0, 20), 9, 9]);
-    expect(far.reused).toBe(family === "gemma3" ? 0 : 20);
   });
 
-  it("what was refused leaves an empty session that works", async () => {
-    const { read, save, restore, pool } = await opened(referenceDevice(), "f16");
-    await expect(save(ids(40))).rejects.toThrow("not held by any session");
+  it("less than all is not saved, and what was refused is not known", async () => {
+    const { read, save, restore, scheduler } = await opened(referenceDevice(), "f16");
+    await expect(save(ids(40))).rejects.toThrow(
+      "the text to save is held for the first 0 of its 40 tokens; allowed: one that was read",
+    );
     const { logits } = await read(ids(40));
+    await expect(save(ids(41))).rejects.toThrow("held for the first 40 of its 41 tokens");
     const bytes = await save(ids(40));
     const damaged = bytes.slice();
     damaged[damaged.length - 100] ^= 1;
+    for (const [length, of] of [
+      [80, 1],
+      [80, 2],
+      [80, 3],
+    ])
+      await read(ids(length, of));
     await expect(restore(damaged)).rejects.toThrow(/saved: values of layer \d+: damaged/);
-    expect(pool.activity).toEqual({ running: 0, waiting: 0 });
+    expect(scheduler.activity).toEqual({ running: 0, waiting: 0 });
+    expect(scheduler.pages.used).toBe(0);
     const again = await read(ids(40));
     expect([again.reused, again.logits]).toEqual([0, logits]);
-    const session = await pool.take([1]);
-    await expect(save(ids(40))).rejects.toThrow("generating");
-    pool.giveBack(session);
   });
 });
 
@@ -116,32 +110,36 @@ function access(
   change: Partial<{ codec: string; headDim: number; window: number; owner: object }> = {},
 ): CacheAccess {
   const { codec = "int4", headDim = 16, window = 8, owner = {} } = change;
-  const caches = [null, window].map((of, id) => {
-    return { id, layer: id, codec: kvCodec(codec), kvHeads: 1, headDim, capacity: 64, window: of };
+  const pools = [null, window].map((of, id) => ({ id, window: of, pages: 2 }));
+  const caches = pools.map((pool, id) => {
+    return { id, layer: id, codec: kvCodec(codec), kvHeads: 1, headDim, pool };
   });
-  return {
-    graph: { caches, timelines: 1 } as unknown as Graph,
-    timeline: 0,
-    owner: { ...OWNER, ...owner },
-    readCache: async ({ slots, cache, first }) =>
-      Uint8Array.from({ length: slots * cache.codec.vectorBytes(headDim) }, (_, i) => i * 7 + first),
-    writeCache: async () => {},
-  };
+  return { graph: { caches, pools } as unknown as Graph, owner: { ...OWNER, ...owner } };
 }
+
+const HELD = [
+  { first: 0, pages: [0, 1] },
+  { first: 0, pages: [1, 0] },
+];
+const readPages: ReadPages = async ({ cache }, pages) =>
+  Uint8Array.from(
+    { length: pages.length * 32 * cache.codec.vectorBytes(cache.headDim) },
+    (_, i) => i * 7 + pages[0],
+  );
 
 const LIMITS = { context: 64, vocab: VOCAB };
 const whole = (change?: Parameters<typeof access>[0], tokens = 40) =>
-  bytesOf(saveCache(access(change), ids(tokens), tokens));
+  bytesOf(saveCache(access(change), ids(tokens), HELD, readPages));
 async function restored(bytes: Uint8Array, limits = LIMITS): Promise<readonly number[]> {
   const saved = await openSavedCache(bufferSource("saved", bytes), access(), limits);
-  await saved.restore(access());
+  await saved.restore(HELD, async () => {});
   return saved.ids;
 }
 
 /** The file with another header, its digests made anew up to the header's own. */
 async function withHeader(
   change: (header: Record<string, unknown>) => unknown,
-  version = 1,
+  version = 2,
 ): Promise<Uint8Array> {
   const bytes = await whole();
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(12, true);
@@ -235,13 +233,17 @@ describe("a file", () => {
       "a first beyond",
       (header) => ({ ...header, layers: [{ ...(header.layers as object[])[0], first: 1 }] }),
     ],
+    [
+      "a first within a page",
+      (header) => ({ ...header, layers: (header.layers as object[]).map((one) => ({ ...one, first: 8 })) }),
+    ],
   ])("with a hostile header is refused: %s", async (_, change) => {
     await expect(restored(await withHeader(change))).rejects.toThrow(FormatError);
   });
 
   it("of another version, or of another kind altogether, is named", async () => {
-    await expect(restored(await withHeader((header) => header, 2))).rejects.toThrow(
-      "saved: version: 2; allowed: 1",
+    await expect(restored(await withHeader((header) => header, 1))).rejects.toThrow(
+      "saved: version: 1; allowed: 2",
     );
     await expect(restored(new TextEncoder().encode('{"kind":"nibble conversation"}'))).rejects.toThrow(
       "a saved cache",

@@ -197,13 +197,20 @@ it("the host's sizes are the kernels'", () => {
       [6, 2],
     ]) {
       for (let tokens = 1; tokens <= 200; tokens += 3) {
-        const spans = kernels.attendSpans(tokens, heads, kvHeads, 100_000, 0);
-        const needed = spans > 1 ? tokens * heads * spans * (headDim + 4) * 4 : 0;
-        expect(attendPartialBytes(200, heads, kvHeads, headDim)).toBeGreaterThanOrEqual(needed);
+        // One run, and the same tokens as runs of up to five texts.
+        for (let texts = 1; texts <= Math.min(5, tokens); texts++) {
+          const counts = Array.from({ length: texts }, (_, i) => Math.floor((tokens + i) / texts));
+          const tiles = counts.reduce((sum, count) => sum + kernels.attendTiles(count, heads, kvHeads), 0);
+          const needed = counts.reduce((sum, count) => {
+            const spans = kernels.attendSpans(count, tiles, kvHeads, 100_000, 0);
+            return sum + (spans > 1 ? count * heads * spans * (headDim + 4) * 4 : 0);
+          }, 0);
+          expect(attendPartialBytes(200, texts, heads, kvHeads, headDim)).toBeGreaterThanOrEqual(needed);
+        }
       }
     }
   }
   // 5.0 bits a value for head sizes that are multiples of 32.
-  expect(kvCacheBytes(8, 128, 131072, "int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
-  expect(kvCacheBytes(8, 128, 131072, "f16")).toBe(2 * 8 * 128 * 131072 * 2);
+  expect(4096 * kvPageBytes(8, 128, "int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
+  expect(4096 * kvPageBytes(8, 128, "f16")).toBe(2 * 8 * 128 * 131072 * 2);
 });

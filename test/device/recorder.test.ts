@@ -118,8 +118,7 @@ describe("shapes that do not fit are refused where they are recorded", () => {
     codec: kvCodec("int4"),
     kvHeads: 2,
     headDim: 16,
-    capacity: 32,
-    window: null,
+    pool: op.pool(null, 1),
   });
   it.each([
     ["matmul", () => op.matmul(narrow, op.weight("square", "matrix", "f32", 64, 64))],

@@ -49,16 +49,14 @@ async function allocate(
   return allocation;
 }
 
-const step = (tokens = 1, id = 1): Step => ({
-  ids: new Uint32Array(tokens).fill(id),
-  position: 0,
-  outputs: tokens,
+const step = (tokens = 1, id = 1, outputs = tokens): Step => ({
+  runs: [{ text: 0, position: 0, ids: new Uint32Array(tokens).fill(id), outputs }],
 });
 
 /** A graph that takes a second or so, so that things can happen during a step. */
 const LONG = { matmuls: 400, size: 1024 };
 
-const failure = (run: Promise<void>) =>
+const failure = (run: Promise<unknown>) =>
   run.then(
     () => null,
     (error: unknown) => error as Error,
@@ -195,9 +193,9 @@ describe("steps", () => {
 
   it("of no tokens, too many tokens or too many outputs are refused", async () => {
     const allocation = await allocate();
-    for (const wrong of [step(0), step(9), { ...step(2), outputs: 3 }, { ...step(2), outputs: -1 }])
+    for (const wrong of [step(0), step(9), step(2, 1, 3), step(2, 1, -1)])
       expect(await failure(allocation.run(wrong))).toMatchObject({ code: "argument" });
-    await allocation.run({ ...step(2), outputs: 0 });
+    await allocation.run(step(2, 1, 0));
   });
 
   it("are the same with more threads than cores", async () => {
@@ -227,8 +225,7 @@ describe("steps", () => {
       codec: kvCodec("int4"),
       kvHeads: 1,
       headDim: 64,
-      capacity: 32,
-      window: null,
+      pool: op.pool(null, 1),
     });
     op.appendKv(cache, x, x);
     const made = op.finish(op.attend(cache, x, { heads: 1, scale: 1 }));

@@ -1,4 +1,4 @@
-/** What a bench does, on scripted sessions; and that it runs on real ones. No test looks at a time. */
+/** What a bench does, on scripted texts; and that it runs on real ones. No test looks at a time. */
 import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Device, Step, StepProfile } from "../../src/device/contract.ts";
@@ -6,31 +6,35 @@ import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { prepare } from "../../src/engine/assemble.ts";
 import {
+  type BenchFinding,
   type BenchOptions,
-  type BenchProfile,
   type BenchProgress,
-  type BenchRow,
   bench,
+  benchTail,
+  benchTests,
 } from "../../src/engine/bench.ts";
+import { batchPlan } from "../../src/engine/bench-batch.ts";
+import { Text } from "../../src/engine/text.ts";
 import { AbortedError, ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
 import type { Shape } from "../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../src/model/synthetic.ts";
-import { scriptedSession } from "./scripted.ts";
+import { scripted } from "./scripted.ts";
 
-async function all(found: AsyncGenerator<BenchRow | BenchProfile>) {
-  const rows: (BenchRow | BenchProfile)[] = [];
+async function all(found: AsyncGenerator<BenchFinding>) {
+  const rows: BenchFinding[] = [];
   for await (const row of found) rows.push(row);
   return rows;
 }
 
 /** First position and count of each step. */
-const places = (steps: readonly Step[]) => steps.map(({ position, ids }) => [position, ids.length]);
+const places = (steps: readonly Step[]) =>
+  steps.map(({ runs: [{ position, ids }] }) => [position, ids.length]);
 
 describe("a bench", () => {
   it("warms up, fills each depth once, and repeats behind it", async () => {
-    const { session, steps } = scriptedSession((position) => position % 50, { vocab: 50, chunk: 8 });
+    const { scheduler, steps } = scripted((position) => position % 50, { vocab: 50, chunk: 8 });
     const rows = await all(
-      bench(session, { prompt: [10], generate: [3], depth: [20, 0, 12], repetitions: 2 }),
+      bench(scheduler, { prompt: [10], generate: [3], depth: [20, 0, 12], repetitions: 2 }),
     );
     expect(rows.map((row) => row.kind === "row" && row.test)).toEqual([
       ...["pp10", "tg3", "pp10 @ d12", "tg3 @ d12", "pp10 @ d20", "tg3 @ d20"],
@@ -48,22 +52,18 @@ describe("a bench", () => {
     ];
     const deeper = (steps: number[][], depth: number) =>
       steps.map(([position, count]) => [position + depth, count]);
-    // Rewinding to a depth processes its last token again.
-    const at = (depth: number) => [
-      ...[pp, pp].flatMap((step) => [[depth - 1, 1], ...deeper(step, depth)]),
-      ...[tg, tg].flatMap((step) => [[depth - 1, 1], ...deeper(step, depth)]),
-    ];
+    const at = (depth: number) => [pp, pp, tg, tg].flatMap((step) => deeper(step, depth));
     expect(places(steps)).toEqual([
       ...[...pp, ...tg],
       ...[...pp, ...pp, ...tg, ...tg],
-      ...[[0, 8], [8, 4], ...at(12).slice(1)],
-      ...[[12, 8], ...at(20).slice(1)],
+      ...[[0, 8], [8, 4], ...at(12)],
+      ...[[12, 8], ...at(20)],
     ]);
   });
 
   it("gives llama-bench's figures: tokens over time, with the spread", async () => {
-    const { session } = scriptedSession(() => 1, { vocab: 50 });
-    const [row] = await all(bench(session, { prompt: [20], generate: [], repetitions: 4 }));
+    const { scheduler } = scripted(() => 1, { vocab: 50 });
+    const [row] = await all(bench(scheduler, { prompt: [20], generate: [], repetitions: 4 }));
     if (row.kind !== "row") throw new Error("a profile");
     expect(row).toMatchObject({ test: "pp20", tokens: 20, depth: 0 });
     expect(row.ms).toHaveLength(4);
@@ -75,26 +75,20 @@ describe("a bench", () => {
   });
 
   it("generates what is most likely, behind a new random token each time", async () => {
-    const { session, steps } = scriptedSession((position) => position + 30, { vocab: 50 });
-    await all(bench(session, { prompt: [], generate: [4], repetitions: 3 }));
-    const runs = Array.from({ length: 4 }, (_, i) => steps.slice(4 * i, 4 * i + 4).map(({ ids }) => ids[0]));
+    const { scheduler, steps } = scripted((position) => position + 30, { vocab: 50 });
+    await all(bench(scheduler, { prompt: [], generate: [4], repetitions: 3 }));
+    const runs = Array.from({ length: 4 }, (_, i) =>
+      steps.slice(4 * i, 4 * i + 4).map(({ runs }) => runs[0].ids[0]),
+    );
     for (const run of runs) expect(run.slice(1)).toEqual([31, 32, 33]);
     for (let i = 1; i < 4; i++) expect(runs[i][0]).not.toBe(runs[i - 1][0]);
   });
 
-  it("fills again where a sliding layer has lost the prefix", async () => {
-    const caches = [{ window: 8, capacity: 64 }];
-    const { session, steps } = scriptedSession(() => 1, { vocab: 50, caches });
-    await all(bench(session, { prompt: [70], generate: [], depth: [100], repetitions: 2 }));
-    expect(steps.filter(({ position }) => position === 0)).toHaveLength(3);
-    expect(places(steps).filter(([position]) => position === 100)).toHaveLength(2);
-  });
-
   it("tells how far it is", async () => {
-    const { session } = scriptedSession(() => 1, { vocab: 50 });
+    const { scheduler } = scripted(() => 1, { vocab: 50 });
     const seen: BenchProgress[] = [];
     const onProgress = (progress: BenchProgress) => seen.push(progress);
-    await all(bench(session, { prompt: [16], generate: [4], depth: [24], repetitions: 2, onProgress }));
+    await all(bench(scheduler, { prompt: [16], generate: [4], depth: [24], repetitions: 2, onProgress }));
     expect([...new Set(seen.map(({ doing }) => doing))]).toEqual([
       ...["warming up", "filling 24 tokens", "pp16 @ d24", "tg4 @ d24"],
     ]);
@@ -103,8 +97,8 @@ describe("a bench", () => {
 
   it("stops when it is told to", async () => {
     const controller = new AbortController();
-    const { session } = scriptedSession(() => 1, { vocab: 50 });
-    const rows = bench(session, { prompt: [8], generate: [9], signal: controller.signal });
+    const { scheduler } = scripted(() => 1, { vocab: 50 });
+    const rows = bench(scheduler, { prompt: [8], generate: [9], signal: controller.signal });
     expect((await rows.next()).value).toMatchObject({ test: "pp8" });
     controller.abort();
     await expect(rows.next()).rejects.toThrow(AbortedError);
@@ -116,11 +110,49 @@ describe("a bench", () => {
     [{ depth: [-1] }, /depth is -1/],
     [{ depth: [] }, /depth is empty/],
     [{ repetitions: 0 }, /repetitions is 0/],
+    [{ parallel: [0] }, /parallel is 0/],
+    [{ parallel: [2], profile: true }, /profile is asked for, and so is parallel/],
     [{ prompt: [], generate: [] }, /generate is empty, and so is prompt/],
   ])("refuses %j", async (options, message) => {
-    const { session } = scriptedSession(() => 1, { vocab: 50 });
-    await expect(bench(session, options).next()).rejects.toThrow(message);
-    await expect(bench(session, options).next()).rejects.toThrow(ArgumentError);
+    const { scheduler } = scripted(() => 1, { vocab: 50 });
+    await expect(bench(scheduler, options).next()).rejects.toThrow(message);
+    await expect(bench(scheduler, options).next()).rejects.toThrow(ArgumentError);
+  });
+});
+
+describe("a bench of several texts", () => {
+  it("reads all prompts, then generates with a row of each, at each depth", async () => {
+    const { scheduler, steps } = scripted((_, ids) => (ids[0] + ids.length) % 50, {
+      ...{ vocab: 50, texts: 3, chunk: 32, cacheTokens: 3 * 160, context: 128 },
+    });
+    const tests = { prompt: [20], generate: [4], depth: [0, 40], repetitions: 2, parallel: [1, 3] };
+    const rows = await all(bench(scheduler, tests));
+    expect(rows).toMatchObject([
+      { kind: "batch", test: "pp20 tg4 x 1", pp: 20, tg: 4, texts: 1, depth: 0, tokens: 24 },
+      { kind: "batch", test: "pp20 tg4 x 3", texts: 3, tokens: 72 },
+      { kind: "batch", test: "pp20 tg4 x 1 @ d40", depth: 40, tokens: 64 },
+      { kind: "batch", test: "pp20 tg4 x 3 @ d40", tokens: 192 },
+    ]);
+    for (const row of rows) {
+      if (row.kind !== "batch") throw new Error("another row");
+      const { prompt, generate, all: both } = row;
+      expect([prompt.ms.length, generate.ms.length, both.ms.length]).toEqual([2, 2, 2]);
+      expect(prompt.tokensPerSecond).toBeCloseTo((row.texts * 20_000) / prompt.medianMs);
+      expect(generate.tokensPerSecond).toBeCloseTo((row.texts * 4000) / generate.medianMs);
+    }
+    // Four steps of three rows, twice at each depth; after the warm up.
+    const together = steps.filter(
+      ({ runs }) => runs.length === 3 && runs.every(({ ids }) => ids.length === 1),
+    );
+    expect(together.length).toBe(2 * 2 * 4);
+    expect(scheduler.pages.used).toBe(0);
+  });
+
+  it("needs room for all of them", () => {
+    const tests = benchTests({ prompt: [100], generate: [50], depth: [10], parallel: [1, 8] });
+    expect(benchTail(tests)).toBe(150);
+    expect(batchPlan(tests, 160)).toEqual({ parallel: 8, cacheTokens: 8 * 192 });
+    expect(batchPlan(benchTests({}), 160)).toEqual({});
   });
 });
 
@@ -137,16 +169,15 @@ describe("a profile", () => {
     copyBytesPerSecond: 8e11,
   };
 
-  it("is of steps that the session has just done, by operation and size, longest first", async () => {
-    const { session, steps } = scriptedSession(() => 1, { vocab: 50, chunk: 8 });
+  it("is of steps at each depth, by operation and size, longest first", async () => {
+    const { scheduler, allocation } = scripted(() => 1, { vocab: 50, chunk: 8 });
     const asked: Step[] = [];
-    session.allocation.profile = async (step) => {
-      expect(step.ids).toEqual(steps[steps.length - 1].ids);
+    allocation.profile = async (step) => {
       asked.push(step);
       return found;
     };
     const rows = await all(
-      bench(session, { prompt: [20], generate: [2], depth: [0, 12], repetitions: 1, profile: true }),
+      bench(scheduler, { prompt: [20], generate: [2], depth: [0, 12], repetitions: 1, profile: true }),
     );
     expect(places(asked)).toEqual([
       [0, 1],
@@ -167,8 +198,8 @@ describe("a profile", () => {
   });
 
   it("needs a device that has a clock", async () => {
-    const { session } = scriptedSession(() => 1, { vocab: 50 });
-    await expect(bench(session, { profile: true }).next()).rejects.toThrow(UnsupportedError);
+    const { scheduler } = scripted(() => 1, { vocab: 50 });
+    await expect(bench(scheduler, { profile: true }).next()).rejects.toThrow(UnsupportedError);
   });
 });
 
@@ -184,20 +215,19 @@ describe.each<[string, () => Device | Promise<Device>]>([
 ])("a tiny shape with random weights, on %s", (_name, device) => {
   it.each(["int4", "f16", "rq4"])("runs every test, over %s", async (kv) => {
     const checkpoint = syntheticCheckpoint(TINY);
-    const { sessions, allocation, model } = await prepare(
+    const { scheduler, allocation, model } = await prepare(
       checkpoint,
       device,
       { kv, chunk: 8 },
-      async () => {},
+      async () => ({}),
     );
-    const [session] = sessions;
     try {
-      const { logits } = await session.sync([5, 6, 7]);
+      const { logits } = await new Text(scheduler).sync([5, 6, 7]);
       expect(logits.every(Number.isFinite)).toBe(true);
       expect(model.config.layerKinds).toContain("sliding");
-      expect(session.graph.caches[0].codec).toBe(kvCodec(kv));
+      expect(scheduler.graph.caches[0].codec).toBe(kvCodec(kv));
       const rows = await all(
-        bench(session, { prompt: [20], generate: [5], depth: [0, 40, 100], repetitions: 2 }),
+        bench(scheduler, { prompt: [20], generate: [5], depth: [0, 40, 100], repetitions: 2 }),
       );
       expect(rows).toHaveLength(6);
     } finally {

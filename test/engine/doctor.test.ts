@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { measureReadRate } from "../../src/device/wasm/bandwidth.ts";
 import { type AdviceFacts, adviceFor, wiredLimitCommand } from "../../src/engine/advice.ts";
 import { diagnose } from "../../src/engine/doctor.ts";
-import { thisMachine, usableMemory, wiredLimit } from "../../src/engine/machine.ts";
+import { wiredLimit } from "../../src/engine/gpu-memory.ts";
+import { thisMachine, usableMemory } from "../../src/engine/machine.ts";
 
 const GIB = 2 ** 30;
 

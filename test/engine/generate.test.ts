@@ -3,19 +3,19 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type GenerateOptions, Generation, generateTokens, type Piece } from "../../src/engine/generate.ts";
 import { AbortedError, ArgumentError } from "../../src/format/errors.ts";
-import { END, piecesTokenizer, scriptedSession } from "./scripted.ts";
+import { END, piecesTokenizer, scripted } from "./scripted.ts";
 
 type Text = string | Uint8Array;
 
 /** A generation that would say these pieces one after another, then the end token; the prompt is two tokens. */
 function says(pieces: readonly Text[], options: GenerateOptions & { context?: number } = {}) {
-  const { session, steps } = scriptedSession((p) => (p - 2 < pieces.length ? p - 1 : END), {
+  const { text, steps } = scripted((p) => (p - 2 < pieces.length ? p - 1 : END), {
     vocab: pieces.length + 1,
     context: options.context,
   });
   const prompt = [END, END];
-  const generation = new Generation(generateTokens(session, piecesTokenizer(pieces), prompt, options));
-  return { generation, session, steps };
+  const generation = new Generation(generateTokens(text, piecesTokenizer(pieces), prompt, options));
+  return { generation, text, steps };
 }
 
 async function pieces(generation: Generation): Promise<Piece[]> {
@@ -85,9 +85,9 @@ describe("limits", () => {
   });
 
   it("a full context ends with its reason and one token beyond what the cache holds", async () => {
-    const { generation, session } = says(["a", "b", "c", "d"], { context: 4 });
+    const { generation, text } = says(["a", "b", "c", "d"], { context: 4 });
     expect(await generation.result()).toMatchObject({ stopReason: "context", text: "abc", ids: [1, 2, 3] });
-    expect(session.ids.length).toBe(4);
+    expect(text.ids.length).toBe(4);
   });
 
   it.each([
@@ -191,11 +191,11 @@ describe("a generation", () => {
     expect(steps.length).toBe(3);
   });
 
-  it("that was left early says so, and its session goes on from what was processed", async () => {
-    const { generation, session } = says(["a", "b", "c"]);
+  it("that was left early says so, and its text goes on from what was processed", async () => {
+    const { generation, text } = says(["a", "b", "c"]);
     for await (const { text } of generation) if (text === "b") break;
     await expect(generation.result()).rejects.toThrow(AbortedError);
-    expect(session.ids).toEqual([END, END, 1]);
+    expect(text.ids).toEqual([END, END, 1]);
   });
 
   it("gives its result to all who ask while another iterates", async () => {
@@ -221,7 +221,7 @@ describe("a generation", () => {
     for (const when of ["before", "prompt", "tokens"]) {
       const controller = new AbortController();
       if (when === "before") controller.abort();
-      const { generation, session } = says(["a", "b"], {
+      const { generation, text } = says(["a", "b"], {
         signal: controller.signal,
         onPrompt: () => when === "prompt" && controller.abort(),
       });
@@ -234,7 +234,7 @@ describe("a generation", () => {
       };
       await expect(run()).rejects.toThrow(AbortedError);
       expect(all).toEqual(when === "tokens" ? ["a"] : []);
-      expect(session.ids.length).toBe({ before: 0, prompt: 2, tokens: 3 }[when]);
+      expect(text.ids.length).toBe({ before: 0, prompt: 2, tokens: 2 }[when]);
     }
   });
 });

@@ -44,7 +44,7 @@ describe("one model", () => {
     expect(await again()).toEqual(wanted);
   });
 
-  it("with one session runs one generation at a time, the others in the order in which they began", async () => {
+  it("runs one generation at a time, the others in the order in which they began", async () => {
     const first = model.generate(QUESTION, { maxTokens: 12, ignoreEnd: true });
     const pieces = first[Symbol.asyncIterator]();
     await pieces.next();
@@ -63,7 +63,7 @@ describe("one model", () => {
     expect(model.activity).toEqual({ running: 1, waiting: 3 });
     controller.abort();
     await all[1];
-    expect(done).toEqual(["third: waiting for a session was stopped"]);
+    expect(done).toEqual(["third: waiting for its turn was stopped"]);
     expect((await first.result()).ids).toEqual(wanted);
     await Promise.all(all);
     expect(done.slice(1)).toEqual(["second", "fourth"]);
@@ -117,17 +117,17 @@ describe("one model", () => {
   });
 });
 
-describe("several sessions", () => {
+describe("several at once", () => {
   const PROMPTS = [QUESTION, "Who wrote Emma?", "Name a river in France."];
   const options = { maxTokens: 30, ignoreEnd: true, temperature: 0.8, seed: 7 };
 
   it("say at once what each says alone, and leave each its own text", async () => {
-    const alone = await needle({ sessions: 3 });
+    const alone = await needle({ parallel: 3 });
     const wanted: (readonly number[])[] = [];
     for (const prompt of PROMPTS) wanted.push((await alone.generate(prompt, options).result()).ids);
     await alone.close();
 
-    const model = await needle({ sessions: 3 });
+    const model = await needle({ parallel: 3 });
     const results = await Promise.all(PROMPTS.map((prompt) => model.generate(prompt, options).result()));
     expect(results.map(({ ids }) => ids)).toEqual(wanted);
     // Each goes on where it was.
@@ -140,7 +140,7 @@ describe("several sessions", () => {
   });
 
   it("read a long prefix once", async () => {
-    const model = await needle({ sessions: 2, context: 512 });
+    const model = await needle({ parallel: 2, context: 512 });
     const prefix = Array.from({ length: 300 }, (_, i) => 300 + ((i * 37) % 3000));
     const [a, b] = [1, 2].map((last) => ({ ids: [...prefix, 299 + last] }));
     const wanted = (await model.generate(a, options).result()).ids;
@@ -156,12 +156,38 @@ describe("several sessions", () => {
   });
 
   it("that wait when the model is closed are refused", async () => {
-    const model = await needle({ sessions: 1 });
+    const model = await needle({ parallel: 1 });
     const pieces = model.generate(QUESTION)[Symbol.asyncIterator]();
     await pieces.next();
     const waiting = expect(model.generate(QUESTION).result()).rejects.toThrow("the model is closed");
     await model.close();
     await waiting;
+  });
+});
+
+describe("an open text", () => {
+  it("grows, forks, goes back and is saved, and says what a prompt says", async () => {
+    const model = await needle({ parallel: 2 });
+    const greedy = { maxTokens: 6, ignoreEnd: true };
+    const text = model.open().append("The home city of ").append("Boris Thorne");
+    const prompt = { ids: text.ids };
+    const wanted = await model.generate(prompt, greedy).result();
+    const other = text.fork();
+    const [one, two] = await Promise.all([text.generate(greedy).result(), other.append(" is").logits()]);
+    expect(one.ids).toEqual(wanted.ids);
+    expect(text.ids).toEqual([...prompt.ids, ...one.ids]);
+    expect(two.length).toBe(model.config.vocab);
+    for await (const piece of text.rewind(prompt.ids.length).generate(greedy))
+      if (piece.ids.length > 0) break;
+    expect(text.ids).toEqual([...prompt.ids, ...wanted.ids.slice(0, text.ids.length - prompt.ids.length)]);
+    const pieces: BlobPart[] = [];
+    for await (const piece of text.save()) pieces.push(piece);
+    expect((await model.restoreSession(blobSource(new Blob(pieces)))).tokens).toBe(text.ids.length);
+    const busy = text.read();
+    await expect(text.read()).rejects.toThrow("the text is busy");
+    await busy;
+    await expect(model.open().read()).rejects.toThrow("the prompt is empty");
+    await model.close();
   });
 });
 
@@ -177,11 +203,12 @@ describe("a saved session", () => {
     const first = await needle();
     const { ids } = await first.generate(QUESTION, options).result();
     const longer = { ids: [...first.encode(QUESTION), ...ids, 300, 301] };
-    const file = await saved(first, longer);
+    await expect(saved(first, longer)).rejects.toThrow("the text to save is held for the first");
+    const file = await saved(first, { ids: longer.ids.slice(0, first.held(longer)) });
     const wanted = await first.generate(longer, options).result();
     await first.close();
 
-    const second = await needle({ context: 512, sessions: 2, threads: 1 });
+    const second = await needle({ context: 512, parallel: 2, threads: 1 });
     const source = blobSource(file, "talk.kv");
     const { tokens } = await second.restoreSession(source);
     expect(tokens).toBe(longer.ids.length - 3);
@@ -213,7 +240,7 @@ describe("a saved session", () => {
     };
     const model = await tiny(-1);
     await model.generate({ ids: [259, 260, 261] }, { maxTokens: 2 }).result();
-    const file = blobSource(await saved(model, { ids: [259, 260, 261, 262] }), "tiny.kv");
+    const file = blobSource(await saved(model, { ids: [259, 260, 261] }), "tiny.kv");
     await model.close();
     for (const [seed, isSame] of [
       [-1, true],

@@ -3,10 +3,15 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { DeviceMemory } from "../../src/device/contract.ts";
+import { assemble } from "../../src/engine/assemble.ts";
 import { findModel } from "../../src/engine/find-model.ts";
-import { type LoadOptions, type LoadProgress, load } from "../../src/engine/load.ts";
+import { inspect } from "../../src/engine/inspect.ts";
+import { type LoadOptions, type LoadProgress, load, openDevice } from "../../src/engine/load.ts";
+import { MemoryError } from "../../src/engine/plan.ts";
 import { AbortedError, ArgumentError, FormatError } from "../../src/format/errors.ts";
-import type { WrittenTensor } from "../format/write-gguf.ts";
+import { openCheckpoint } from "../../src/format/open.ts";
+import type { KeyValue, WrittenTensor } from "../format/write-gguf.ts";
 import { openFiles, TELLS_RESOURCES, threads, tinyModel } from "./tiny-model.ts";
 
 let folder: string;
@@ -41,6 +46,16 @@ async function failure(path: string, options: LoadOptions = {}): Promise<Error> 
   return error;
 }
 
+/** With fewer rows in the matrices of ids. */
+function firstRows(tensors: WrittenTensor[], rows: number): WrittenTensor[] {
+  return tensors.map((tensor) => {
+    if (tensor.name !== "token_embd.weight" && tensor.name !== "output.weight") return tensor;
+    const [cols, all] = tensor.dims.map(Number);
+    const data = tensor.data!.subarray(0, (tensor.data!.length / all) * rows);
+    return { ...tensor, dims: [cols, rows], data };
+  });
+}
+
 describe("a tiny model", () => {
   it("loads on both devices, says the same, and leaves nothing open", async () => {
     const path = written(tinyModel());
@@ -55,28 +70,96 @@ describe("a tiny model", () => {
     expect(found[0]).toEqual(found[1]);
   });
 
-  it("may have more rows than its tokenizer has ids: those rows have no text", async () => {
-    const model = await load(written(tinyModel({ rows: 300 })), { threads: 1 });
-    try {
-      expect([model.config.vocab, model.tokenizer.vocab]).toEqual([300, 264]);
-      const { text, ids } = await model
-        .generate({ ids: [299, 264] }, { maxTokens: 8, temperature: 5 })
-        .result();
-      expect(ids.every((id) => id < 300)).toBe(true);
-      expect(typeof text).toBe("string");
-    } finally {
-      await model.close();
-    }
+  it.each(["cpu", "reference"] as const)(
+    "may have more rows than its tokenizer has tokens: they are left out, the others say what they said: %s",
+    async (device) => {
+      // An odd number of tokens: the last panel of rows is not full.
+      const logits: Float32Array[] = [];
+      for (const [rows, tied] of [
+        [265, false],
+        [300, false],
+        [265, true],
+        [300, true],
+      ] as const) {
+        const tensors = (all: WrittenTensor[]) => all.filter(({ name }) => !tied || name !== "output.weight");
+        const path = written(
+          tinyModel({ rows: 300, pieces: 6, tensors: (all) => firstRows(tensors(all), rows) }),
+        );
+        const model = await load(path, { device, threads: 1, kv: "f16" });
+        try {
+          expect([model.config.vocab, model.tokenizer.vocab]).toEqual([265, 265]);
+          const options = { maxTokens: 8, temperature: 5, topK: 0, topP: 1, minP: 0, seed: 3, logprobs: 100 };
+          const told: number[] = [];
+          for await (const { likelihoods } of model.generate("abcf", options))
+            told.push(
+              ...likelihoods!.flatMap(({ id, logprob, top }) => [id, logprob, ...top.map((one) => one.id)]),
+            );
+          expect(told.length).toBeGreaterThan(100);
+          logits.push(Float32Array.from(told));
+          await expect(model.generate({ ids: [265] }, { maxTokens: 1 }).result()).rejects.toThrow(
+            /token id is 265; allowed: integers 0 to 264/,
+          );
+        } finally {
+          await model.close();
+        }
+      }
+      expect(logits[1]).toEqual(logits[0]);
+      expect(logits[3]).toEqual(logits[2]);
+    },
+  );
+
+  it("with fewer rows than its tokenizer has tokens is refused, and told by inspect", async () => {
+    const path = written(tinyModel({ rows: 262, pieces: 6 }));
+    const wrong =
+      /tokenizer\.ggml\.tokens: 265 tokens, of which "d" is number 262; allowed: 262, for the model's matrix/;
+    expect((await failure(path)).message).toMatch(wrong);
+    expect((await inspect(path)).problems).toEqual([expect.stringMatching(wrong)]);
   });
 
-  it("with fewer rows than its tokenizer has ids works until one of those comes", async () => {
-    const model = await load(written(tinyModel({ rows: 262, pieces: 6 })), { threads: 1 });
+  it("is planned with the memory that the machine tells, or says that it does not", async () => {
+    const GIB = 2 ** 30;
+    const open = async (memory: DeviceMemory | null | undefined, memoryBytes?: number) => {
+      const device = async () => ({ ...(await openDevice({ device: "cpu", threads: 1 })), memory });
+      const model = await assemble(await openCheckpoint(written(tinyModel())), device, { memoryBytes });
+      const { plan, warnings } = model;
+      await model.close();
+      return { memory: plan.memory, warnings: warnings.filter((line) => line.includes("memory")) };
+    };
+    const told = { bytes: 9 * GIB, source: "nvidia-smi" };
+    expect(await open(told)).toEqual({ memory: told, warnings: [] });
+    expect(await open(told, GIB)).toEqual({ memory: { bytes: GIB, source: "" }, warnings: [] });
+    expect(await open(null)).toEqual({
+      memory: null,
+      warnings: [expect.stringContaining("does not say how much memory this GPU has")],
+    });
+    expect(await open(null, GIB)).toMatchObject({ warnings: [] });
+    // A page.
+    expect(await open(undefined)).toEqual({ memory: null, warnings: [] });
+    await expect(open({ ...told, bytes: 128 * 2 ** 20 })).rejects.toThrow(MemoryError);
+  });
+
+  it("that does not fit is refused before anything is allocated", async () => {
+    const error = await failure(written(tinyModel()), { memoryBytes: 100 * 2 ** 20 });
+    expect(error).toBeInstanceOf(MemoryError);
+    expect(error.message).toMatch(/need \d\.\d\d GiB; the memory is 0\.10 GiB\. /);
+  });
+
+  it("may lack rows of tokens that only their text gives, as Gemma 3's for images: they are text", async () => {
+    const keys = (all: KeyValue[]): KeyValue[] =>
+      all.map(([key, type, value]) => {
+        const { items = [], ...rest } = value as { items?: unknown[] };
+        if (key === "tokenizer.ggml.tokens") return [key, type, { ...rest, items: [...items, "<image>"] }];
+        if (key === "tokenizer.ggml.scores") return [key, type, { ...rest, items: [...items, 0] }];
+        if (key === "tokenizer.ggml.token_type") return [key, type, { ...rest, items: [...items, 3] }];
+        return [key, type, value];
+      });
+    const model = await load(written(tinyModel({ keys })), { threads: 1 });
     try {
-      expect(model.tokenizer.vocab).toBe(265);
-      await expect(model.generate("f", { maxTokens: 1 }).result()).rejects.toThrow(
-        /token id is 264; allowed: integers 0 to 261/,
-      );
-      expect((await model.generate("a", { maxTokens: 1 }).result()).ids.length).toBe(1);
+      expect([model.config.vocab, model.tokenizer.vocab]).toEqual([264, 264]);
+      const { tokenizer } = model;
+      expect(tokenizer.encode("<image>", { special: true })).toEqual(tokenizer.encode("<image>"));
+      expect([...tokenizer.controlIds]).toEqual([0, 1, 2]);
+      expect((await model.generate("<image>", { maxTokens: 1 }).result()).generatedTokens).toBe(1);
     } finally {
       await model.close();
     }

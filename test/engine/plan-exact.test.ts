@@ -30,7 +30,7 @@ beforeAll(async () => {
 afterAll(() => Promise.all(Object.values(models).map(({ checkpoint }) => checkpoint.close())));
 afterEach(() => vi.restoreAllMocks());
 
-/** Model, KV format, context, chunk, sessions. gemma3 has sliding layers, qwen2 biases. */
+/** Model, KV format, context, chunk, texts at once. gemma3 has sliding layers, qwen2 biases. */
 const CASES: [keyof typeof models, string, number, number, number][] = [
   ["needle", "int4", 2048, 64, 1],
   ["needle", "f16", 100, 128, 2],
@@ -39,13 +39,13 @@ const CASES: [keyof typeof models, string, number, number, number][] = [
 ];
 
 function planned(model: Model, device: PlannedDevice, options: (typeof CASES)[number]): Plan {
-  const [, kv, context, chunk, sessions] = options;
-  return planMemory(model, device, { kv, context, chunk, sessions });
+  const [, kv, context, chunk, parallel] = options;
+  return planMemory(model, device, { kv, context, chunk, parallel });
 }
 
 describe("the CPU device", () => {
   it.each(CASES)(
-    "holds what the plan says: %s, %s, %i tokens, chunks of %i, %i sessions",
+    "holds what the plan says: %s, %s, %i tokens, chunks of %i, %i texts",
     async (...options) => {
       const model = models[options[0]];
       const plan = planned(model, plannedCpu(2), options);
@@ -57,14 +57,12 @@ describe("the CPU device", () => {
       };
       try {
         expect(allocation.memory.buffer.byteLength).toBe(plan.totalBytes);
-        const { weights, caches, timelineBytes, arena } = allocation.layout;
-        const { sessions, footprint } = plan;
-        const all = Array.from({ length: sessions }, (_, i) => caches.map((at) => at + i * timelineBytes));
-        const regions = [...weights, ...all.flat()];
+        const { weights, caches, arena } = allocation.layout;
+        const { footprint } = plan;
+        const regions = [...weights, ...caches];
         // Each begins where the one before it ends, at the next cache line.
         const ends = [...regions, arena].slice(1);
-        const ofOne = footprint.caches.map((bytes) => bytes / sessions);
-        const sizes = [...footprint.weights, ...all.flatMap(() => ofOne)];
+        const sizes = [...footprint.weights, ...footprint.caches];
         expect(regions.map((begin, i) => ends[i] - begin)).toEqual(
           sizes.map((bytes) => Math.ceil(bytes / 64) * 64),
         );
@@ -89,7 +87,7 @@ function watchBuffers(): { label: string; size: number }[] {
 describeGpu("a GPU", () => {
   // Compiling a model's kernels in software takes seconds.
   it.each(CASES.filter(([name, kv]) => name !== "needle" || kv === "int4"))(
-    "holds what the plan says: %s, %s, %i tokens, chunks of %i, %i sessions",
+    "holds what the plan says: %s, %s, %i tokens, chunks of %i, %i texts",
     async (...options) => {
       const model = models[options[0]];
       const device = await webgpuDevice(await softwareGpu());
@@ -104,19 +102,26 @@ describeGpu("a GPU", () => {
         expect(
           sum(made.filter(({ label }) => namesWeight(label, plan.graph.weights)).map((b) => b.size)),
         ).toBe(plan.weightBytes);
-        // What a session does: read, sample ahead, choose candidates.
+        // What texts do: read, let the device choose, look at candidates.
         const { logits } = plan.graph;
-        await allocation.run({ ids: Uint32Array.of(1, 2, 3), position: 0, outputs: 1 });
+        const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1, draw: 0 };
+        const run = (ids: readonly number[], position: number, chooses: boolean) =>
+          allocation.run({
+            runs: [
+              {
+                ...{ text: 0, position, ids: Uint32Array.from(ids), outputs: 1 },
+                sampling: chooses ? sampling : null,
+              },
+            ],
+          });
+        await run([1, 2, 3], 0, false);
         await allocation.read(logits, 0, 1);
-        const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1, first: 0 };
-        const ahead = allocation.continue!({ sampling, position: 3, most: 4 })!;
-        for (let i = 0; i < 4; i++) await ahead.next();
-        await ahead.stop();
-        await allocation.candidates!(40);
+        for (let i = 0; i < 4; i++) await (await run([5], 3 + i, true)).chosen;
+        await allocation.candidates!(0, 40);
         const total = sum(made.map(({ size }) => size));
         expect(Math.abs(total / plan.totalBytes - 1)).toBeLessThan(0.02);
         const before = made.length;
-        await allocation.run({ ids: Uint32Array.of(4), position: 7, outputs: 1 });
+        await run([4], 7, false);
         await allocation.read(logits, 0, 1);
         expect(made.length).toBe(before);
       } finally {
@@ -129,7 +134,7 @@ describeGpu("a GPU", () => {
     const { limits } = await softwareAdapter();
     const bufferBytes = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
     const device = await webgpuDevice(await softwareGpu());
-    const traits = { f16: false, subgroup: 4, matrices: false, timestamps: false };
+    const traits = { f16: false, subgroup: 4, matrices: false, timestamps: false, few: 1, batch: 1 };
     for (const options of CASES) {
       const model = models[options[0]];
       const here = planned(model, device, options);

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { PEERS } from "../../src/engine/peers.ts";
-import { planMemory } from "../../src/engine/plan.ts";
+import { planContext, planMemory } from "../../src/engine/plan.ts";
 import { type PlanTable, planTable } from "../../src/engine/plan-table.ts";
 import { plannedCpu, plannedGpu, plannedModel } from "../../src/engine/planned.ts";
 import { ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
@@ -131,6 +131,42 @@ describe("contexts", () => {
       expect(rows.map(({ context }) => context)).toEqual(contexts(table));
   });
 
+  it("go on beyond the trained one as far as the memory reaches, to what fits in the first format", () => {
+    const table = planTable(llama70, gpu, { memoryBytes: 64 * GIB });
+    const beyond = contexts(table).filter((context) => context > 131_072);
+    const { longestContext, longestInMemory } = table.formats[0];
+    expect(longestContext).toBe(131_072);
+    expect(beyond).toEqual([262_144, longestInMemory]);
+    expect(at(table, "int4", longestInMemory).fits).toBe(true);
+    expect(at(table, "f16", 262_144).fits).toBe(false);
+    // A step further is too much.
+    const more = planContext(llama70, gpu, { context: longestInMemory + 1024 });
+    expect(more.totalBytes + table.plan.overheadBytes).toBeGreaterThan(64 * GIB);
+    // Published with 64 GB as 64e9 bytes: 236K in int4, 73K in f16.
+    const published = planTable(llama70, gpu, { memoryBytes: 64e9 });
+    expect(published.formats[0].longestInMemory / 1024).toBeGreaterThan(220);
+    expect(published.formats[0].longestInMemory / 1024).toBeLessThan(240);
+    // What was not trained is planned, and not loaded.
+    expect(published.plan.context).toBe(131_072);
+    expect(() => planTable(llama70, gpu, { context: 262_144, memoryBytes: 64 * GIB })).toThrow(ArgumentError);
+  });
+
+  it("end with the trained one where no memory is known, or less fits", () => {
+    expect(contexts(planTable(llama70, gpu)).at(-1)).toBe(131_072);
+    const small = planTable(llama70, gpu, { memoryBytes: 40 * GIB });
+    expect(contexts(small).at(-1)).toBe(131_072);
+    for (const { longestContext, longestInMemory } of [...small.formats, ...small.peers])
+      expect(longestInMemory).toBe(longestContext);
+  });
+
+  it("and the memory are the device's own where the machine tells it", () => {
+    const here = { ...gpu, memory: { bytes: 40 * GIB, source: "nvidia-smi" } };
+    const told = planTable(llama70, here);
+    expect(told.memoryBytes).toBe(40 * GIB);
+    expect(told.formats).toEqual(planTable(llama70, gpu, { memoryBytes: 40 * GIB }).formats);
+    expect(planTable(llama70, here, { memoryBytes: 64 * GIB }).memoryBytes).toBe(64 * GIB);
+  });
+
   it("begin with the format that was asked for", () => {
     const names = (kv: string) => planTable(small, gpu, { kv }).formats.map(({ name }) => name);
     expect(names("int4")).toEqual(["int4", "f16", "rq4"]);
@@ -187,7 +223,7 @@ describe("what does not fit", () => {
     expect(table.formats.flatMap(({ rows }) => rows).some(({ fits }) => fits)).toBe(false);
     expect(table.plan.context).toBe(131_072);
     expect(table.shortfall!.message).toMatch(
-      /The weights alone do not fit; choose a smaller model or type\.$/,
+      /The weights alone do not fit; choose a smaller model or quantization\.$/,
     );
   });
 
@@ -204,7 +240,7 @@ describe("what does not fit", () => {
     expect(table.plan.fits).toBe(false);
     expect(format(table, "f16").longestContext).toBe(102_400);
     expect(table.shortfall!.message).toMatch(
-      /"(keys|values) of layer 5" needs 0\.25 GiB in one buffer; the gpu device allows/,
+      /"(keys|values) of layer 5" needs 256 MiB in one buffer; the gpu device allows 200 MiB/,
     );
     expect(format(table, "int4").longestContext).toBe(131_072);
   });

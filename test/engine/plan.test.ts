@@ -156,20 +156,44 @@ describe("what does not fit", () => {
     }
   });
 
-  it("with several sessions counts each one's cache, and the context is that of each", async () => {
+  it("of several texts counts the cache that they share", async () => {
     const model = await shapeOnly("Llama 3.2 3B");
-    const plan = (context: number, sessions: number) => planMemory(model, wasm, { context, sessions });
-    const [one, four] = [plan(4096, 1), plan(4096, 4)];
-    expect([four.cacheBytes, four.weightBytes]).toEqual([4 * one.cacheBytes, one.weightBytes]);
+    const plan = (options: PlanOptions) => planMemory(model, wasm, options);
+    const one = plan({ context: 4096 });
+    // Asked for a context, each of four has one.
+    const four = plan({ context: 4096, parallel: 4 });
+    expect([four.cacheTokens, four.weightBytes]).toEqual([4 * 4096, one.weightBytes]);
+    expect([four.cacheBytes, one.cacheBytes]).toEqual([4 * one.cacheBytes, four.cacheBytes / 4]);
     expectSums(four);
-    const error = memoryError(() => plan(CONTEXT, 4));
-    const { largestContext } = error;
-    expect(error.message).toMatch(/^4 sessions of 131072 tokens of int4 cache with /);
-    expect(error.message).toContain(`Longest context that fits 4 times: ${largestContext} tokens.`);
-    expect(plan(largestContext, 4).totalBytes).toBeLessThanOrEqual(wasm.memoryBytes);
-    expect(memoryError(() => plan(largestContext + 32, 4)).largestContext).toBe(largestContext);
-    for (const sessions of [0, 1.5, 257, Number.NaN])
-      expect(() => plan(4096, sessions)).toThrow(/^sessions is .*; allowed: integers 1 to 256$/);
+    expect([four.graph.texts, four.graph.blocks]).toEqual([4, 4096 / 32]);
+    // As far as they fit, and one at least.
+    const most = memoryError(() => plan({ context: CONTEXT })).largestContext;
+    const many = plan({ context: 8192, parallel: 64 });
+    expect(many.cacheTokens).toBeGreaterThan(8192);
+    expect(many.cacheTokens).toBeLessThanOrEqual(most);
+    expect(many.totalBytes).toBeLessThanOrEqual(wasm.memoryBytes);
+    expect(plan({ context: most - 1024, parallel: 2 }).cacheTokens).toBeGreaterThanOrEqual(most - 1024);
+    // What is asked for is what there is.
+    const shared = plan({ context: 4096, cacheTokens: 10_000, parallel: 8 });
+    expect(shared).toMatchObject({ context: 4096, cacheTokens: 10_000, parallel: 8 });
+    expect(plan({ cacheTokens: 10_000, parallel: 8 }).context).toBe(10_000);
+    const error = memoryError(() => plan({ context: 4096, cacheTokens: 10 * most }));
+    expect(error.message).toMatch(new RegExp(`^${10 * most} tokens of int4 cache with `));
+    expect(error.message).toMatch(/Largest cache that fits: \d+ tokens\.$/);
+    expect(plan({ context: 4096, cacheTokens: error.largestContext }).totalBytes).toBeLessThanOrEqual(
+      wasm.memoryBytes,
+    );
+    expect(() => plan({ context: 4096, cacheTokens: error.largestContext + 32 })).toThrow(MemoryError);
+  });
+
+  it("gives texts one context together where the memory is not known", async () => {
+    const model = await shapeOnly("Llama 3.2 3B");
+    const unknown = { ...wasm, memoryBytes: Number.MAX_SAFE_INTEGER };
+    expect(planMemory(model, unknown, { parallel: 4 })).toMatchObject({
+      context: CONTEXT,
+      cacheTokens: CONTEXT,
+    });
+    expect(planMemory(model, unknown, { parallel: 4, context: 1000 }).cacheTokens).toBe(4000);
   });
 
   it("unasked, the context is the trained one or the most that fits", async () => {
@@ -178,6 +202,27 @@ describe("what does not fit", () => {
     expect(planMemory(model, wasm).context).toBe(error.largestContext);
     expect(planMemory(model, { ...wasm, memoryBytes: 64 * GIB }).context).toBe(CONTEXT);
     expect(planMemory(small, wasm).context).toBe(small.config.trainedContext);
+  });
+
+  it("counts the memory that the machine tells, with the process's own part, unless the caller says more", async () => {
+    const model = await shapeOnly("Llama 3.2 3B");
+    const memory = { bytes: 3 * GIB, source: "nvidia-smi" };
+    const here = { ...wasm, name: "gpu", memoryBytes: Number.MAX_SAFE_INTEGER, memory };
+    const plan = planMemory(model, here);
+    expect(plan).toMatchObject({ memory, limitBytes: 3 * GIB - 256 * 2 ** 20 });
+    expect(plan.context).toBeLessThan(CONTEXT);
+    expect(plan.totalBytes).toBeLessThanOrEqual(plan.limitBytes);
+    const error = memoryError(() => planMemory(model, here, { context: plan.context + 32 }));
+    expect(error).toMatchObject({ largestContext: plan.context, limitBytes: 3 * GIB, source: "nvidia-smi" });
+    expect(error.message).toMatch(
+      /need 3\.\d\d GiB; the memory is 3\.00 GiB \(nvidia-smi\)\. Longest context/,
+    );
+    expect(planMemory(model, here, { memoryBytes: 64 * GIB }).context).toBe(CONTEXT);
+    expect(planMemory(model, { ...here, memory: null })).toMatchObject({ context: CONTEXT, memory: null });
+    const asked = memoryError(() => planMemory(model, { ...here, memory: null }, { memoryBytes: GIB }));
+    expect(asked).toMatchObject({ source: "", limitBytes: GIB });
+    for (const memoryBytes of [-1, Number.NaN])
+      expect(() => planMemory(model, here, { memoryBytes })).toThrow(ArgumentError);
   });
 
   it.each(["Llama 3.1 8B", "Llama 3.1 70B"] as const)("%s: the weights alone", async (name) => {
@@ -217,6 +262,20 @@ describe("options", () => {
       expect(() => planMemory(small, wasm, { chunk })).toThrow(ArgumentError);
     for (const outputs of [0, 9, 1.5])
       expect(() => planMemory(small, wasm, { chunk: 8, outputs })).toThrow(ArgumentError);
+  });
+
+  it("of texts at once and their cache are refused with the range, and the old name with the new one", () => {
+    for (const parallel of [0, 1.5, 257, Number.NaN])
+      expect(() => planMemory(small, wasm, { parallel })).toThrow(
+        `parallel is ${parallel}; allowed: integers 1 to 256`,
+      );
+    for (const cacheTokens of [0, 99, 0.5])
+      expect(() => planMemory(small, wasm, { context: 100, cacheTokens })).toThrow(
+        `cacheTokens is ${cacheTokens}; allowed: integers 100, the context, to `,
+      );
+    expect(() => planMemory(small, wasm, { sessions: 2 } as PlanOptions)).toThrow(
+      "sessions is 2; allowed: its new name, parallel",
+    );
   });
 
   it("at their limits are taken", () => {

@@ -9,7 +9,7 @@ function draws(logits: readonly number[], options: SampleOptions, count: number)
   const sample = sampler({ seed: 7, ...options });
   const counts = new Map<number, number>();
   for (let i = 0; i < count; i++) {
-    const id = sample.next(Float32Array.from(logits), []);
+    const id = sample.next(Float32Array.from(logits), [], i);
     counts.set(id, (counts.get(id) ?? 0) + 1);
   }
   return counts;
@@ -40,12 +40,12 @@ function kept(logits: readonly number[], options: SampleOptions): { id: number; 
 describe("options", () => {
   it.each([
     ["temperature", [-0.1, 101, Number.NaN, "1", Number.POSITIVE_INFINITY], [0, 1e-9, 100]],
-    ["topK", [-1, 1.5, 2 ** 32, null], [0, 1, 2 ** 31]],
-    ["topP", [0, -1, 1.01, Number.NaN], [1e-9, 1]],
+    ["topK", [-2, 1.5, 2 ** 32, null], [-1, 0, 1, 2 ** 31]],
+    ["topP", [-1, 1.01, Number.NaN], [0, 1e-9, 1]],
     ["minP", [-0.1, 1.1], [0, 1]],
     ["repeatPenalty", [0, -1, 101], [0.5, 1, 100]],
-    ["repeatLast", [-1, 0.5], [0, 64]],
-    ["seed", [-1, 2 ** 32, 0.5], [0, 2 ** 32 - 1]],
+    ["repeatLast", [-2, 0.5], [-1, 0, 64]],
+    ["seed", [0.5, 2 ** 65, 1e300, "7"], [-1, 0, 2 ** 32 - 1, -7, 2 ** 40, -(2 ** 63), 2 ** 63, 2 ** 64]],
   ])("%s: %o are refused by name and value, %o are taken", (key, wrong, right) => {
     for (const value of wrong) {
       const options = { [key]: value } as SampleOptions;
@@ -53,21 +53,63 @@ describe("options", () => {
       expect(() => sampler(options)).toThrow(`${key} is ${value}`);
     }
     for (const value of right) {
-      const next = sampler({ temperature: 1, [key]: value }).next(Float32Array.of(1, 2, 3), [0, 1]);
+      const next = sampler({ temperature: 1, [key]: value }).next(Float32Array.of(1, 2, 3), [0, 1], 0);
       expect([0, 1, 2]).toContain(next);
     }
   });
 
   it("undefined is as good as absent", () => {
-    expect(sampler({ temperature: undefined, topK: undefined }).next(Float32Array.of(0, 5, 1), [])).toBe(1);
+    expect(sampler({ temperature: undefined, topK: undefined }).next(Float32Array.of(0, 5, 1), [], 0)).toBe(
+      1,
+    );
+  });
+
+  it("-1 turns top-k off and looks back over the whole text; top-p 0 keeps one", () => {
+    const logits = [3, 2.9, 2.8, 2.7];
+    const wide = { temperature: 5, topP: 1, minP: 0 };
+    expect([...draws(logits, { ...wide, topK: -1 }, 200).keys()].sort()).toEqual([0, 1, 2, 3]);
+    expect([...draws(logits, { ...wide, topP: 0 }, 50).keys()]).toEqual([0]);
+    expect(sampler({ topK: -1 }).sampling(0)?.topK).toBe(0);
+    const recent = [0, ...new Array(100).fill(3)];
+    const next = (repeatLast?: number) =>
+      sampler({ repeatPenalty: 2, repeatLast }).next(Float32Array.from(logits), recent, 0);
+    expect([next(-1), next(), next(0)]).toEqual([1, 0, 0]);
+    expect(sampler({ repeatPenalty: 2, repeatLast: -1, topK: 5, temperature: 1 }).enough(100)).toBe(105);
+  });
+
+  it("a seed keeps its lowest 32 bits; -1 is any", () => {
+    const seeds = [2 ** 32 - 1, 2 ** 32 + 5, -7, 2 ** 63 + 2 ** 11, -(2 ** 63)];
+    expect(seeds.map((seed) => sampler({ seed }).seed)).toEqual([2 ** 32 - 1, 5, 2 ** 32 - 7, 2048, 0]);
+    const any = new Set(Array.from({ length: 8 }, () => sampler({ seed: -1 }).seed));
+    expect(any.size).toBeGreaterThan(1);
+  });
+
+  it("-1 turns top-k off and looks back over the whole text; top-p 0 keeps one", () => {
+    const logits = [3, 2.9, 2.8, 2.7];
+    const wide = { temperature: 5, topP: 1, minP: 0 };
+    expect([...draws(logits, { ...wide, topK: -1 }, 200).keys()].sort()).toEqual([0, 1, 2, 3]);
+    expect([...draws(logits, { ...wide, topP: 0 }, 50).keys()]).toEqual([0]);
+    expect(sampler({ topK: -1 }).sampling(0)?.topK).toBe(0);
+    const recent = [0, ...new Array(100).fill(3)];
+    const next = (repeatLast?: number) =>
+      sampler({ repeatPenalty: 2, repeatLast }).next(Float32Array.from(logits), recent, 0);
+    expect([next(-1), next(), next(0)]).toEqual([1, 0, 0]);
+    expect(sampler({ repeatPenalty: 2, repeatLast: -1, topK: 5, temperature: 1 }).enough(100)).toBe(105);
+  });
+
+  it("a seed keeps its lowest 32 bits; -1 is any", () => {
+    const seeds = [2 ** 32 - 1, 2 ** 32 + 5, -7, 2 ** 63 + 2 ** 11, -(2 ** 63)];
+    expect(seeds.map((seed) => sampler({ seed }).seed)).toEqual([2 ** 32 - 1, 5, 2 ** 32 - 7, 2048, 0]);
+    const any = new Set(Array.from({ length: 8 }, () => sampler({ seed: -1 }).seed));
+    expect(any.size).toBeGreaterThan(1);
   });
 
   it("a seed is chosen, told, and gives the same again", () => {
     const first = sampler({ temperature: 2 });
     const second = sampler({ temperature: 2, seed: first.seed });
     const logits = Float32Array.from({ length: 50 }, (_, i) => Math.sin(i));
-    const ids = Array.from({ length: 40 }, () => first.next(logits, []));
-    expect(Array.from({ length: 40 }, () => second.next(logits, []))).toEqual(ids);
+    const ids = Array.from({ length: 40 }, (_, i) => first.next(logits, [], i));
+    expect(Array.from({ length: 40 }, (_, i) => second.next(logits, [], i))).toEqual(ids);
     expect(new Set(ids).size).toBeGreaterThan(5);
   });
 });
@@ -156,7 +198,7 @@ describe("frequencies", () => {
 
 describe("repetition penalty", () => {
   const next = (logits: number[], recent: number[], options: SampleOptions) =>
-    sampler(options).next(Float32Array.from(logits), recent);
+    sampler(options).next(Float32Array.from(logits), recent, 0);
 
   it("divides positive and multiplies negative logits, once for each token", () => {
     expect(next([3, 2], [0], { repeatPenalty: 1.6 })).toBe(1);
@@ -188,7 +230,7 @@ describe("logits that are no numbers", () => {
       (list, temperature, topK, minP, repeatPenalty) => {
         const sample = sampler({ seed: 3, temperature, topK, minP, repeatPenalty });
         for (let i = 0; i < 5; i++) {
-          const id = sample.next(Float32Array.from(list), [0]);
+          const id = sample.next(Float32Array.from(list), [0], i);
           expect(id >= 0 && id < list.length && Number.isInteger(id)).toBe(true);
           if (list.some((x) => x > Number.NEGATIVE_INFINITY))
             expect(list[id]).toBeGreaterThan(Number.NEGATIVE_INFINITY);
@@ -209,7 +251,7 @@ describe("logits that are no numbers", () => {
 it("262,144 logits: the largest vocabularies pass through every path", () => {
   const logits = Float32Array.from({ length: 262_144 }, (_, i) => 12 * Math.sin(i * 0.7) ** 3);
   for (const options of [{}, { topK: 0 }, { topK: 0, minP: 0, topP: 1 }, { topK: 5000, minP: 0 }]) {
-    const id = sampler({ seed: 1, temperature: 1, ...options }).next(logits.slice(), []);
+    const id = sampler({ seed: 1, temperature: 1, ...options }).next(logits.slice(), [], 0);
     expect(logits[id]).toBeGreaterThan(0);
   }
 });

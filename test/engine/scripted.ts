@@ -1,12 +1,12 @@
 /**
- * A model that says what a test wants: a session over an allocation whose logits favour scripted tokens, and a
- * tokenizer whose tokens are given byte strings. Both go through the real Session and generation loop.
+ * A model that says what a test wants: a scheduler over an allocation whose logits favour scripted tokens, and a
+ * tokenizer whose tokens are given byte strings. Both go through the real scheduler and generation loop.
  */
-import type { Allocation, Cache, ContinueOptions, Graph, Step } from "../../src/device/contract.ts";
-import { RunAhead } from "../../src/device/webgpu/run-ahead.ts";
-import { NOT_PROVEN } from "../../src/device/webgpu/sample.ts";
+import type { Allocation, Graph, Run, Sampling, Step } from "../../src/device/contract.ts";
+import { CHOSEN } from "../../src/device/contract.ts";
 import { sampler } from "../../src/engine/sample.ts";
-import { type Session, shareSessions } from "../../src/engine/session.ts";
+import { Scheduler } from "../../src/engine/scheduler.ts";
+import { Text } from "../../src/engine/text.ts";
 import { DeviceError } from "../../src/format/errors.ts";
 import type { TextStream, Tokenizer } from "../../src/format/tokenizer.ts";
 
@@ -34,114 +34,173 @@ export function piecesTokenizer(pieces: readonly (string | Uint8Array)[]): Token
     decode: none,
     bytes: none,
     protect: none,
+    warnings: [],
+    fit: none,
+    controlIds: new Set([END]),
+    controls: none,
     stream,
   };
 }
 
 export interface Script {
-  session: Session;
-  /** By timeline. */
-  sessions: readonly Session[];
+  text: Text;
+  scheduler: Scheduler;
+  /** As they were run; CHOSEN is what it stood for. */
   steps: Step[];
-  /** What was copied on the device. */
-  copies: { from: number; to: number; tokens: number }[];
-  /** What was asked of the device besides steps: "read", "candidates 40", "continue", ... */
+  /** Copies of pages. */
+  copies: { from: number; to: number }[];
+  /** What was asked of the device besides steps: "read", "candidates 40", ... */
   asked: string[];
+  /** Replaces the reading of a profile. */
+  allocation: Allocation;
 }
 
 export interface ScriptOptions {
   vocab: number;
   context?: number;
+  cacheTokens?: number;
   chunk?: number;
-  caches?: Pick<Cache, "window" | "capacity">[];
-  /** Sessions that share the device. Default 1. */
-  timelines?: number;
-  /** The device generates ahead and knows its largest logits. */
-  ahead?: boolean;
+  outputs?: number;
+  /** Of each pool. Default: one that sees all. */
+  windows?: (number | null)[];
+  /** Generations at once. Default 1. */
+  texts?: number;
+  /** The device chooses, and knows its largest logits. */
+  chooses?: boolean;
   /** It is lost when this position would be written. */
   failsAt?: number;
   /** The step at this position never ends. */
   hangsAt?: number;
   /** It cannot prove which words are kept for the token at this position. */
   unprovenAt?: number;
+  stretchMs?: number;
+  /** What times steps. */
+  clock?: () => number;
+  /** What a step takes. Default: a turn of the event loop. */
+  wait?: (step: Step) => Promise<unknown>;
 }
 
 /**
- * After the tokens of a timeline up to `position`, the most likely next one is script(position, timeline), or the next
- * one's logits are.
+ * After the tokens of a text up to `position`, the most likely next one is script(position, ids), or the next one's
+ * logits are; ids: the text so far, by the tokens that were written to its pages.
  */
-export function scriptedSession(
-  script: (position: number, timeline: number) => number | Float32Array,
+export function scripted(
+  script: (position: number, ids: readonly number[]) => number | Float32Array,
   options: ScriptOptions,
 ): Script {
-  const { vocab, context = 1024, chunk = 8, caches = [], timelines = 1 } = options;
+  const { vocab, context = 1024, chunk = 8, texts = 1, windows = [null] } = options;
+  const { cacheTokens = texts * context, chooses = false, wait = () => new Promise(setImmediate) } = options;
+  const { outputs = Math.max(texts, 1) } = options;
   const steps: Step[] = [];
   const asked: string[] = [];
   const copies: Script["copies"] = [];
-  let end = 0;
-  let timeline = 0;
+  const blocks = Math.ceil(context / 32);
+  const pools = windows.map((window, id) => ({ id, window, pages: Math.ceil(cacheTokens / 32) }));
+  /** By page of the first pool: ids. */
+  const pages = Array.from({ length: pools[0].pages }, () => new Array<number>(32).fill(-1));
+  const tables = Array.from({ length: texts }, () => new Array<number>(blocks).fill(-1));
+  const chosen = new Array<number>(texts).fill(0);
+  /** By output of the last step: position and ids in front. */
+  let rows: { position: number; ids: number[] }[] = [];
   let isRunning = false;
   let isLost = false;
-  const row = () => {
-    const scripted = script(end, timeline);
-    if (typeof scripted !== "number") return scripted.slice();
+
+  const logitsOf = ({ position, ids }: (typeof rows)[number]) => {
+    const found = script(position, ids);
+    if (typeof found !== "number") return found.slice();
     const logits = new Float32Array(vocab);
-    logits[scripted] = 1;
+    logits[found] = 1;
     return logits;
   };
-  const run = (step: Step) => {
-    isLost ||= step.position === options.failsAt;
-    if (isLost) throw new DeviceError("scripted", "lost");
-    steps.push(step);
-    end = step.position + step.ids.length;
-    timeline = step.timeline ?? 0;
+  const before = (text: number, end: number) =>
+    Array.from({ length: end }, (_, i) => pages[tables[text][i >> 5]]?.[i & 31] ?? -1);
+  const write = (run: Run) => {
+    run.ids.forEach((id, i) => {
+      const at = run.position + i;
+      pages[tables[run.text][at >> 5]][at & 31] = id;
+    });
   };
-  const allocation = {
+  const choose = (sampling: Sampling, row: (typeof rows)[number]) => {
+    const { draw, ...rest } = sampling;
+    return sampler(rest).next(logitsOf(row), [], draw);
+  };
+  const allocation: Partial<Allocation> = {
     async run(step: Step) {
       if (isRunning) throw new Error("a step is running already");
       isRunning = true;
-      run(step);
-      await new Promise(setImmediate);
-      isRunning = false;
+      try {
+        const runs = step.runs.map((run) => ({
+          ...run,
+          ids: run.ids.map((id) => (id === CHOSEN ? chosen[run.text] : id)),
+        }));
+        const touches = (position: number | undefined) =>
+          position !== undefined &&
+          runs.some((run) => run.position <= position && position < run.position + run.ids.length);
+        isLost ||= touches(options.failsAt);
+        if (isLost) throw new DeviceError("scripted", "lost");
+        steps.push({ runs });
+        for (const run of runs) write(run);
+        rows = runs.flatMap(({ text, position, ids, outputs }) =>
+          Array.from({ length: outputs }, (_, i) => {
+            const end = position + ids.length - outputs + i + 1;
+            return { position: end, ids: before(text, end) };
+          }),
+        );
+        let output = 0;
+        const words: (number | null)[] = [];
+        for (const { text, outputs, sampling } of runs) {
+          const row = rows[output];
+          output += outputs;
+          if (!sampling) continue;
+          chosen[text] = choose(sampling, row);
+          words.push(row.position === options.unprovenAt ? null : chosen[text]);
+        }
+        const ended = wait(step);
+        if (!chooses) await ended;
+        const ids = ended.then(() =>
+          touches(options.hangsAt) ? new Promise<(number | null)[]>(() => {}) : words,
+        );
+        return { chosen: chooses ? ids : Promise.resolve([]) };
+      } finally {
+        isRunning = false;
+      }
     },
-    async copyCache(from: number, to: number, tokens: number) {
-      copies.push({ from, to, tokens });
+    setPages(pool, text, first, list) {
+      if (pool.id !== 0) return;
+      for (let i = 0; i < list.length; i++) tables[text][first + i] = list[i];
     },
-    async read() {
+    async copyPage(pool, from, to) {
+      if (pool.id !== 0) return;
+      copies.push({ from, to });
+      pages[to] = [...pages[from]];
+    },
+    async read(_, first) {
       asked.push("read");
-      return row();
+      return logitsOf(rows[first]);
     },
   };
-  const ahead = {
-    continue({ sampling, position, most, timeline = 0 }: ContinueOptions) {
-      asked.push("continue");
-      const { first, ...rest } = sampling;
-      const sample = sampler(rest);
-      for (let i = 0; i < first; i++) sample.skip();
-      let last = 0;
-      const start = async (at: number | null) => {
-        if (at !== null) run({ ids: Uint32Array.of(last), position: at, outputs: 1, timeline });
-        last = sample.next(row(), []);
-        const word = end === options.unprovenAt ? NOT_PROVEN : last;
-        await new Promise((resolve) => (at !== null && at === options.hangsAt) || setImmediate(resolve));
-        return word;
-      };
-      return new RunAhead({ position, most, start });
-    },
-    async candidates(count: number) {
-      asked.push(`candidates ${count}`);
-      const logits = row();
-      const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
-      return { ids: Uint32Array.from(order), logits: Float32Array.from(order, (id) => logits[id]) };
-    },
-  };
-  const logits = { id: 0, rows: "outputs", cols: vocab } as const;
-  const graph = { maxTokens: chunk, timelines, caches, logits };
-  const sessions = shareSessions(
-    graph as unknown as Graph,
-    (options.ahead ? { ...allocation, ...ahead } : allocation) as unknown as Allocation,
-    context,
-    vocab,
-  );
-  return { session: sessions[0], sessions, steps, copies, asked };
+  if (chooses)
+    Object.assign(allocation, {
+      canChoose: () => true,
+      async candidates(row: number, count: number) {
+        asked.push(`candidates ${count}`);
+        const logits = logitsOf(rows[row]);
+        const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
+        return { ids: Uint32Array.from(order), logits: Float32Array.from(order, (id) => logits[id]) };
+      },
+    });
+  const graph = {
+    maxTokens: Math.max(chunk, texts),
+    maxOutputs: outputs,
+    texts,
+    blocks,
+    pools,
+    logits: { id: 0, rows: "outputs", cols: vocab },
+  } as unknown as Graph;
+  const device = { name: "scripted", chooses };
+  const scheduler = new Scheduler(graph, allocation as Allocation, device, {
+    ...{ context, vocab, stretchMs: options.stretchMs, clock: options.clock },
+  });
+  const text = new Text(scheduler);
+  return { text, scheduler, steps, copies, asked, allocation: scheduler.allocation };
 }

@@ -5,7 +5,7 @@ import { type GenerateOptions, Generation, generateTokens } from "../../src/engi
 import { likelihood } from "../../src/engine/likelihood.ts";
 import type { Constraint } from "../../src/engine/tokens.ts";
 import { gaussian, random } from "../device/random-tensor.ts";
-import { END, piecesTokenizer, scriptedSession } from "./scripted.ts";
+import { END, piecesTokenizer, scripted } from "./scripted.ts";
 
 const LETTERS = [..."abcdefghijklmnopqrstuvwxyz0123456789"];
 const VOCAB = LETTERS.length + 1;
@@ -16,10 +16,10 @@ function logitsAt(position: number): Float32Array {
   return Float32Array.from({ length: VOCAB }, (_, id) => (id === END ? -9 : 2 * gaussian(next)));
 }
 
-function generate(options: GenerateOptions, ahead = false) {
-  const { session, asked } = scriptedSession(logitsAt, { vocab: VOCAB, context: 40, ahead });
-  const pieces = generateTokens(session, piecesTokenizer(LETTERS), PROMPT, options);
-  return { generation: new Generation(pieces), session, asked };
+function generate(options: GenerateOptions, chooses = false) {
+  const { text, asked } = scripted(logitsAt, { vocab: VOCAB, context: 40, chooses });
+  const pieces = generateTokens(text, piecesTokenizer(LETTERS), PROMPT, options);
+  return { generation: new Generation(pieces), text, asked };
 }
 
 /** Only these ids, `count` times; then none. */
@@ -106,12 +106,12 @@ describe("a constraint", () => {
     });
     const allowed = fc.uniqueArray(fc.integer({ min: 1, max: VOCAB - 1 }), { minLength: 1, maxLength: 6 });
     await fc.assert(
-      fc.asyncProperty(options, allowed, fc.boolean(), async (options, ids, ahead) => {
+      fc.asyncProperty(options, allowed, fc.boolean(), async (options, ids, chooses) => {
         const { constraint, accepted } = only(ids);
-        const { generation } = generate({ ...options, constraint, maxTokens: 8 }, ahead);
+        const { generation } = generate({ ...options, constraint, maxTokens: 8 }, chooses);
         const result = await generation.result();
         // The same from all logits, and from a device's largest few.
-        const other = generate({ ...options, constraint: only(ids).constraint, maxTokens: 8 }, !ahead);
+        const other = generate({ ...options, constraint: only(ids).constraint, maxTokens: 8 }, !chooses);
         expect((await other.generation.result()).ids).toEqual(result.ids);
         expect(result.ids).toHaveLength(8);
         for (const id of result.ids) expect(ids).toContain(id);
@@ -129,13 +129,13 @@ describe("a constraint", () => {
   });
 
   it("may allow what the model rules out", async () => {
-    const { session } = scriptedSession(
-      () => new Float32Array(VOCAB).fill(Number.NEGATIVE_INFINITY).fill(1, 1, 2),
-      { vocab: VOCAB, context: 40 },
-    );
+    const { text } = scripted(() => new Float32Array(VOCAB).fill(Number.NEGATIVE_INFINITY).fill(1, 1, 2), {
+      vocab: VOCAB,
+      context: 40,
+    });
     const options = { constraint: only([7, 9], 2).constraint, temperature: 1, topK: 0 };
     const result = await new Generation(
-      generateTokens(session, piecesTokenizer(LETTERS), PROMPT, options),
+      generateTokens(text, piecesTokenizer(LETTERS), PROMPT, options),
     ).result();
     for (const id of result.ids) expect([7, 9]).toContain(id);
   });

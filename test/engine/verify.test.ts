@@ -10,6 +10,7 @@ import { findModel } from "../../src/engine/find-model.ts";
 import { LogitsFile } from "../../src/engine/logits-file.ts";
 import { haystack, NEEDLE_DEPTHS } from "../../src/engine/needles.ts";
 import { planStudy, type StudySubject } from "../../src/engine/study.ts";
+import { Text } from "../../src/engine/text.ts";
 import { GRADES, verdict } from "../../src/engine/verdict.ts";
 import {
   type DepthRow,
@@ -49,17 +50,18 @@ function memory(): LogitsStore & { rows: Float32Array[] } {
 
 async function open(kv: string, context: number): Promise<VerifySource> {
   const checkpoint = await openCheckpoint(await findModel("needle"));
-  const { sessions, device, plan, allocation } = await prepare(
+  const { scheduler, device, plan, allocation } = await prepare(
     checkpoint,
     () => wasmDevice({ threads: 1 }),
     { kv, context, chunk: 64, outputs: 24 },
-    async () => {},
+    async () => ({}),
   );
   const close = async () => {
     await allocation.close();
     await checkpoint.close();
   };
-  return { session: sessions[0], tokenizer, device: device.description, cacheBytes: plan.cacheBytes, close };
+  const { cacheBytes } = plan;
+  return { text: new Text(scheduler), tokenizer, device: device.description, cacheBytes, close };
 }
 
 async function all(rows: AsyncGenerator<VerifyRow>): Promise<VerifyRow[]> {
@@ -210,17 +212,15 @@ describe("verify", () => {
     const row = rows.find(
       (one): one is DepthRow => one.kind === "depth" && one.kv === "rq4" && one.depth === 70,
     )!;
-    const sessions = await Promise.all(["f16", "rq4"].map((kv) => open(kv, planned.context)));
+    const sources = await Promise.all(["f16", "rq4"].map((kv) => open(kv, planned.context)));
     let [kl, unexpected] = [0, 0];
     for (const [i, id] of planned.ids.slice(0, 110).entries()) {
-      const [p, q] = await Promise.all(
-        sessions.map(async ({ session }) => distribution(await session.append(id))),
-      );
+      const [p, q] = await Promise.all(sources.map(async ({ text }) => distribution(await text.append(id))));
       if (i < 70) continue;
       kl += divergence(p, q) / 40;
       unexpected += surprise(q, planned.ids[i + 1]) / 40;
     }
-    for (const session of sessions) await session.close();
+    for (const source of sources) await source.close();
     // A chunk's tokens go through other kernels than one token does; both round.
     expect(row.divergence!.meanKl / kl).toBeCloseTo(1, 1);
     expect(Math.log(row.perplexity) / unexpected).toBeCloseTo(1, 1);

@@ -146,6 +146,19 @@ describe("a safetensors folder's texts", () => {
     );
   });
 
+  it("takes the ids that end a text from config.json where generation_config.json is missing", async () => {
+    const model = { type: "BPE", vocab: { a: 0, b: 1, c: 2 }, merges: [] };
+    const own = { ...files, "tokenizer_config.json": "{}", "tokenizer.json": JSON.stringify({ model }) };
+    const ends = async (config: object, more: Record<string, string> = {}) => {
+      const folder = memoryFolder({ ...own, "config.json": JSON.stringify(config), ...more });
+      return [...(await (await safetensorsCheckpoint(folder)).tokenizer()).endIds];
+    };
+    expect(await ends({ eos_token_id: [1, 2], bos_token_id: 0 })).toEqual([1, 2]);
+    expect(await ends({ eos_token_id: 1 }, { "generation_config.json": '{"eos_token_id": 0}' })).toEqual([0]);
+    expect(await ends({ eos_token_id: null })).toEqual([]);
+    await expect(ends({ eos_token_id: 3 })).rejects.toThrow("eos_token_id: 3; allowed: 0 to 2");
+  });
+
   it("points from tokenizer.model to tokenizer.json", async () => {
     const checkpoint = await safetensorsCheckpoint(memoryFolder({ ...files, "tokenizer.model": "x" }));
     await expect(checkpoint.tokenizer()).rejects.toThrow(

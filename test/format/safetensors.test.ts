@@ -116,7 +116,7 @@ describe("a safetensors folder", () => {
     [
       "no weight_map",
       { "config.json": CONFIG, "model.safetensors.index.json": "{}" },
-      /weight_map: undefined where an object belongs/,
+      /weight_map: missing where an object belongs/,
     ],
     ...["../x.safetensors", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "C:x", "a\0b"].map(
       (file): [string, Record<string, string>, RegExp] => [

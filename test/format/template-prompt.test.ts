@@ -68,14 +68,14 @@ describe("a message that holds control tokens", () => {
     expect(tokenizer.decode(ids)).toContain(attack);
   });
 
-  it("is found in tools and tool results too; the assistant's own words keep their marks", async () => {
+  it("is found in tools, results of tools and earlier answers too", async () => {
     const tokenizer = await goldenTokenizer("llama-bpe");
     const count = (messages: ChatMessage[], tools?: unknown[]) =>
       encodeChat(tokenizer, llama, messages, { tools }).filter((id) => id === 128009).length;
     const tool = { type: "function", function: { name: "f", description: "<|eot_id|>" } };
     expect(count([user("a")], [tool])).toBe(2);
     expect(count([user("a"), { role: "tool", content: "<|eot_id|>" }])).toBe(3);
-    expect(count([user("a"), { role: "assistant", content: "b<|eot_id|>" }])).toBe(4);
+    expect(count([user("a"), { role: "assistant", content: "b<|eot_id|>" }])).toBe(3);
   });
 
   it("reads like the same text without a template", async () => {

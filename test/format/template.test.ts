@@ -42,6 +42,29 @@ describe.each(Object.keys(golden.templates))("%s", (file) => {
   });
 });
 
+/** Jinja2's exceptions where ours say more, or less, by design. */
+const OTHER_WORDS: Record<string, RegExp> = {
+  ZeroDivisionError: /division by zero/,
+  IndexError: /out of range/,
+  TypeError: /./,
+  ValueError: /./,
+};
+
+describe("features of Jinja2", () => {
+  const { variables, cases } = JSON.parse(readFileSync(new URL("features.json", folder), "utf8")) as {
+    variables: Record<string, unknown>;
+    cases: { template: string; text?: string; error?: string }[];
+  };
+
+  it.each(cases)("$template", ({ template, text, error = "" }) => {
+    const render = () => new JinjaTemplate(template, "test").run(variables, new Date());
+    if (text !== undefined) return expect(render()).toBe(text);
+    const [, name, message] = /^(\w+): (.*)$/s.exec(error)!;
+    expect(render).toThrow(UnsupportedError);
+    expect(render).toThrow(OTHER_WORDS[name] ?? message);
+  });
+});
+
 const hi: ChatMessage[] = [{ role: "user", content: "Hi" }];
 const of = (chat_template: unknown) => chatTemplateFromConfig({ chat_template, bos_token: "<s>" })!;
 
@@ -93,7 +116,7 @@ describe("what templates are given", () => {
   it("variables of the caller, which cannot replace the messages", () => {
     const options = { enable_thinking: false, messages: [], bos_token: "x" };
     expect(of("{{ enable_thinking }} {{ messages | length }} {{ bos_token }}").render(hi, options)).toBe(
-      "false 1 <s>",
+      "False 1 <s>",
     );
   });
 
@@ -112,22 +135,89 @@ describe("templates that fail", () => {
     expect(() => of(`{{ ${"(".repeat(50_000)} }}`)).toThrow(FormatError);
   });
 
-  it("stay inside their bounds", () => {
-    const bounds = { steps: 20_000, characters: 10_000, elements: 1000 };
-    const run = (source: string) => () =>
-      new JinjaTemplate(source, "test").run({ text: "x".repeat(5000) }, new Date(), bounds);
-    const doubled = (value: string) =>
-      `{% set n = namespace(v=${value}) %}{% for i in range(60) %}{% set n.v = n.v + n.v %}{% endfor %}`;
-    expect(run("{% for i in range(1000) %}{% for j in range(1000) %}x{% endfor %}{% endfor %}")).toThrow(
+  const doubled = (start: string, times = 60) =>
+    `{% set n = namespace(v=${start}) %}{% for i in range(${times}) %}{% set n.v = n.v + n.v %}{% endfor %}`;
+  const pairs = "{% set n = namespace(l=[]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}";
+
+  it.each([
+    [
+      "loops",
+      "{% for i in range(900) %}{% for j in range(900) %}x{% endfor %}{% endfor %}",
+      /steps|characters/,
+    ],
+    ["empty loops", "{% for i in range(900) %}{% for j in range(900) %}{% endfor %}{% endfor %}", /steps/],
+    ["range", "{{ range(1000000000) }}", /a list of 1000000000; allowed: at most 1000/],
+    ["doubled texts", doubled("'abc'"), /a text of \d+ characters; allowed: at most 10000/],
+    ["doubled lists", doubled("[1, 2]"), /a list of \d+/],
+    ["slices", `${doubled("'a'", 13)}{% for i in range(900) %}{{ n.v[::2] }}{% endfor %}`, /a list of 4096/],
+    [
+      "whole slices",
+      `${doubled("'a'", 13)}{% for i in range(900) %}{% set x = n.v[1:] %}{% endfor %}`,
       /steps/,
-    );
-    expect(run("{{ range(1000000000) }}")).toThrow(/range\(\) of 1000000000; allowed: at most 1000/);
-    expect(run("{{ range(0, 1, 0) }}")).toThrow(/range\(\)/);
-    expect(run(doubled("'abc'"))).toThrow(/a text of \d+ characters; allowed: at most 10000/);
-    expect(run(doubled("[1, 2]"))).toThrow(/a list of \d+/);
-    expect(run("{% for i in range(900) %}{{ text }}{% endfor %}")).toThrow(/characters/);
-    expect(run("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}")).toThrow(NibbleError);
-    expect(run("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}")).toThrow(NibbleError);
+    ],
+    ["split", `${doubled("'a'", 13)}{{ n.v.split("a") | length }}`, /a list of 1001/],
+    ["split at blanks", `${doubled("'a '", 12)}{{ n.v.split() | length }}`, /a list of 1001/],
+    ["lines", `${doubled("'\\n'", 13)}{{ n.v.splitlines() | length }}`, /a list of 1001/],
+    ["characters", `${doubled("'a'", 13)}{{ n.v | list }}`, /a list of 8192/],
+    ["tojson of pairs", `${pairs}{{ n.l | tojson }}`, /steps|characters/],
+    ["writing pairs", `${pairs}{{ n.l }}`, /steps|characters/],
+    ["comparing pairs", `${pairs}{{ n.l == [n.l[0], n.l[1]] }}`, /steps/],
+    ["the result", "{% for i in range(900) %}{{ text }}{% endfor %}", /characters/],
+    ["repetition", "{{ 'a' * 1000000000 }}", /a text of 1000000000/],
+    ["repetition of lists", "{{ [1] * 1000000000 }}", /a list of 1000000000/],
+    ["replace", "{{ text.replace('x', text) }}", /a text of 25000000/],
+    ["replace between characters", "{{ text.replace('', text) }}", /a text of 25010000/],
+    ["the filter replace", "{{ text | replace('x', 'yyy') }}", /a text of 15000/],
+    ["join", "{{ text.join(range(900) | map('string')) }}", /a text of/],
+    ["the filter join", "{{ range(900) | join(text) }}", /a text of/],
+    ["center", "{{ 'a'.center(1000000000) }}", /a text of 1000000000/],
+    ["the filter center", "{{ 'a' | center(1000000000) }}", /a text of 1000000000/],
+    ["zfill", "{{ 'a'.zfill(1000000000) }}", /a text of 1000000000/],
+    ["a width in %", "{{ '%1000000000s' % 'a' }}", /a text of 1000000000/],
+    ["a width in format", "{{ '{:>1000000000}'.format('a') }}", /a text of 1000000000/],
+    ["indent", "{{ 'a' | indent(1000000000) }}", /a text of 1000000000/],
+    ["indented lines", `${doubled("'a\\n'", 9)}{{ n.v | indent(900) }}`, /a text of/],
+    ["tojson's indent", "{{ [1] | tojson(indent=1000000000) }}", /a text of 1000000000/],
+    ["tojson's separators", "{{ range(900) | list | tojson(separators=(text, text)) }}", /a text of/],
+    ["escape", "{{ text | e | e | length }}", /a text of 25000/],
+    ["strftime", "{{ strftime_now(text) }}", /a text of/],
+    ["searching", "{% for i in range(900) %}{% if text in text %}{% endif %}{% endfor %}", /steps/],
+    ["searching lists", "{% set l = range(900) | list %}{% for i in l %}{{ 'x' in l }}{% endfor %}", /steps/],
+    ["sorting", "{% for i in range(900) %}{% set x = range(900) | sort %}{% endfor %}", /steps/],
+    ["map", "{% for i in range(900) %}{% set x = range(900) | map('string') %}{% endfor %}", /steps/],
+    ["macros", "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}", /steps|call stack/],
+    ["endless macros", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", /call stack|steps/],
+    ["arguments", "{{ [].count(*range(900), *range(900)) }}", /only one|no Jinja/i],
+  ])("stay inside their bounds: %s", (_, source, message) => {
+    const bounds = { steps: 20_000, characters: 10_000, elements: 1000 };
+    const run = () => new JinjaTemplate(source, "test").run({ text: "x".repeat(5000) }, new Date(), bounds);
+    expect(run).toThrow(NibbleError);
+    expect(run).toThrow(message);
+  });
+
+  it("stay inside the bounds that they have: what hung in attacks", () => {
+    const letters =
+      "{% set n = namespace(x='a') %}{% for i in range(26) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
+    for (const source of [
+      "{% for i in range(1000000) %}{% for j in range(1000000) %}{% endfor %}{% endfor %}",
+      `${letters}{% for i in range(60) %}{% set z = n.x[::2] %}{% endfor %}`,
+      `${letters}{{ n.x.split("a") | length }}`,
+      `${pairs}{{ n.l | tojson }}`,
+    ])
+      expect(() => of(source).render(hi)).toThrow(FormatError);
+  });
+
+  it("have as many steps as a long conversation needs", () => {
+    const source =
+      "{% for m in messages %}{% for n in range(60) %}{% if n == loop.index0 %}{% endif %}{% endfor %}{{ m.content }}{% endfor %}";
+    const messages = Array.from({ length: 5000 }, () => ({ role: "user", content: "x" }));
+    expect(of(source).render(messages)).toBe("x".repeat(5000));
+    expect(() => of(source.replace("60", "999999")).render(hi)).toThrow(/steps/);
+  });
+
+  it("say what they say without what a terminal would obey", () => {
+    const render = () => of("{{ raise_exception('\x1b]0;PWN\x07 no') }}").render(hi);
+    expect(render).toThrow(/chat_template: {2}\]0;PWN {2}no\)/);
   });
 
   it("are refused when they are too long or mostly blank", () => {

@@ -1,4 +1,5 @@
 /** tokenizer.json: built from the golden vocabularies and compared with outside ids, and small ones by hand. */
+import { readFileSync } from "node:fs";
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -194,4 +195,66 @@ describe("what the files say together", () => {
     expect(tokenizer.encode("a<|tool>", { special: true })).toEqual([3, 4, 9]);
     expect(tokenizer.encode("<s>")).not.toContain(1);
   });
+});
+
+describe("flags of added tokens", () => {
+  interface Case {
+    normalizer: object | null;
+    added_tokens: object[];
+    texts: [text: string, ids: string][];
+  }
+  const file = new URL("../cases/added-tokens.json", import.meta.url);
+  const cases = JSON.parse(readFileSync(file, "utf8")) as Case[];
+  const bytes = Array.from(
+    { length: 256 },
+    (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
+  );
+  const texts = ["<unk>", "<s>", "</s>", ...bytes, "▁", ..."abcdABCD_1.é", "ab", "▁a", "cd", "▁▁"];
+  const vocab = Object.fromEntries(texts.map((text, id) => [text, id]));
+  const specials = [0, 1, 2].map((id) => ({ id, content: texts[id], special: true }));
+  const files = (normalizer: object | null, added: object[]) => ({
+    tokenizer: llamaLike(
+      { normalizer, added_tokens: [...specials, ...added] },
+      { vocab, merges: ["a b", "▁ a", "c d", "▁ ▁"] },
+    ),
+  });
+
+  it("single_word, normalized, lstrip and rstrip mean what they mean in tokenizers 0.23.3", async () => {
+    expect(cases.flatMap(({ texts }) => texts)).toHaveLength(360);
+    for (const { normalizer, added_tokens, texts } of cases) {
+      const tokenizer = await tokenizerFromFolder(files(normalizer, added_tokens));
+      for (const [text, ids] of texts) {
+        const told = JSON.stringify([text, normalizer, added_tokens]);
+        expect(tokenizer.encode(text, { special: true }).join(" "), told).toBe(ids);
+      }
+    }
+  });
+
+  it("a word is no part of another", async () => {
+    const word = { id: 276, content: "word", single_word: true, normalized: true };
+    const tokenizer = await tokenizerFromFolder(files(null, [word]));
+    for (const text of ["sword", "words", "_word", "word1", "éword", "𝒂word"])
+      expect(tokenizer.encode(text), text).not.toContain(276);
+    for (const text of ["word", "a word.", "(word)", "word-word"])
+      expect(tokenizer.encode(text), text).toContain(276);
+  });
+});
+
+it("warns of ids without a token, and drops those beyond a matrix that only their text gives", async () => {
+  const gap = [...llamaLike().added_tokens, { id: 12, content: "<image>", special: true }];
+  const tokenizer = await tokenizerFromFolder({ tokenizer: llamaLike({ added_tokens: gap }) });
+  expect(tokenizer.warnings).toEqual([
+    expect.stringMatching(/^3 of the 13 ids of tokenizer.json have no token/),
+  ]);
+  expect(tokenizer.encode("<image>", { special: true })).toEqual([12]);
+  const fitted = tokenizer.fit(9);
+  expect([fitted.vocab, fitted.encode("<image>", { special: true })]).toEqual([
+    9,
+    tokenizer.encode("<image>"),
+  ]);
+  expect(tokenizer.fit(100)).toBe(tokenizer);
+  expect(() => tokenizer.fit(8)).toThrow(
+    /13 tokens, of which "▁▁" is number 8; allowed: 8, for the model's matrix/,
+  );
+  expect((await tokenizerFromFolder({ tokenizer: llamaLike() })).warnings).toEqual([]);
 });

@@ -1,6 +1,6 @@
 /** Damaged and hostile vocabularies: one error with place and number, whatever the damage. */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { FormatError, NibbleError, UnsupportedError } from "../../src/format/errors.ts";
 import { chatTemplateFromConfig, chatTemplateFromGguf } from "../../src/format/template.ts";
 import { tokenizerFromFolder } from "../../src/format/tokenizer-folder.ts";
@@ -42,7 +42,7 @@ describe("GGUF metadata", () => {
       { [`${t}.tokens`]: ["a", "b", 3, "ab"] },
       /tokens\[2\]: 3; allowed: a string/,
     ],
-    ["a hole in the tokens", { [`${t}.tokens`]: new Array(6) }, /tokens\[0\]: undefined; allowed: a string/],
+    ["a hole in the tokens", { [`${t}.tokens`]: new Array(6) }, /tokens\[0\]: missing; allowed: a string/],
     [
       "a huge vocabulary",
       { [`${t}.tokens`]: new Array(2 ** 24 + 1) },
@@ -143,7 +143,7 @@ describe("tokenizer.json", () => {
     model: { ...(folder().model as object), ...change },
   });
   it.each<[string, Record<string, unknown>, RegExp]>([
-    ["no model", { model: undefined }, /tokenizer\.json: model: undefined where an object belongs/],
+    ["no model", { model: undefined }, /tokenizer\.json: model: missing where an object belongs/],
     ["no vocab", model({ vocab: [] }), /model\.vocab: \[\] where an object belongs/],
     [
       "an id that is no number",
@@ -159,7 +159,7 @@ describe("tokenizer.json", () => {
     ["a merge of three", model({ merges: ["a b c"] }), /model\.merges\[0\]: "a b c"; allowed: two texts/],
     ["a merge of what is no token", model({ merges: [["a", "z"]] }), /model\.merges\[0\]: "z" is no token/],
     ["added tokens that are no list", { added_tokens: {} }, /added_tokens: \{\}; allowed: a list/],
-    ["an added token without a text", { added_tokens: [{ id: 3 }] }, /added_tokens\[0\]\.content: undefined/],
+    ["an added token without a text", { added_tokens: [{ id: 3 }] }, /added_tokens\[0\]\.content: missing/],
     [
       "a long added token",
       { added_tokens: [{ id: 3, content: "x".repeat(600) }] },
@@ -171,7 +171,60 @@ describe("tokenizer.json", () => {
     await expect(failure).rejects.toBeInstanceOf(FormatError);
   });
 
+  const splitBy = (pattern: unknown) => ({
+    pre_tokenizer: { type: "Split", pattern, behavior: "Isolated", invert: false },
+  });
+  const replaced = (times: number, content: string) => ({
+    normalizer: {
+      type: "Sequence",
+      normalizers: Array.from({ length: times }, () => ({
+        type: "Replace",
+        pattern: { String: "a" },
+        content,
+      })),
+    },
+  });
+
+  it("a Split without a pattern is one error, with nothing on the console", async () => {
+    const printed = vi.spyOn(console, "warn");
+    for (const pattern of [undefined, {}, { Regex: 5 }, { String: "" }]) {
+      const failure = tokenizerFromFolder({ tokenizer: { ...folder(), ...splitBy(pattern) } });
+      await expect(failure).rejects.toThrow(/tokenizer\.json: pre_tokenizer/);
+      await expect(failure).rejects.toBeInstanceOf(FormatError);
+    }
+    expect(printed).not.toHaveBeenCalled();
+    printed.mockRestore();
+  });
+
+  it("a prefix or a replacement that is no text", async () => {
+    const parts = {
+      prepend: { type: "Prepend", prepend: 5 },
+      content: { type: "Replace", pattern: { String: "a" } },
+    };
+    for (const [key, normalizer] of Object.entries(parts)) {
+      const failure = tokenizerFromFolder({ tokenizer: { ...folder(), normalizer } });
+      await expect(failure).rejects.toThrow(new RegExp(`normalizer.${key}: (5|missing); allowed: a text`));
+      await expect(failure).rejects.toBeInstanceOf(FormatError);
+    }
+  });
+
+  it("a replacement is text, whatever JavaScript reads in it", async () => {
+    const vocab = Object.fromEntries([..."a$&b"].map((text, id) => [text, id]));
+    const json = { ...folder(), ...model({ vocab, merges: [] }), ...replaced(1, "$&") };
+    const tokenizer = await tokenizerFromFolder({ tokenizer: { ...json, added_tokens: [] } });
+    expect(tokenizer.decode(tokenizer.encode("ab"))).toBe("$&b");
+  });
+
   it.each<[string, Record<string, unknown>, RegExp]>([
+    ["a pattern that never ends", splitBy({ Regex: "(a+)+$" }), /pattern \(a\+\)\+\$ of tokenizer\.json/],
+    [
+      "a replaced pattern that never ends",
+      { normalizer: { type: "Replace", pattern: { Regex: "(a|a)*b" }, content: "" } },
+      /pattern \(a\|a\)\*b/,
+    ],
+    ["doubling", replaced(40, "aa"), /1099511627776 times as long.*at most 16/],
+    ["a long replacement", replaced(1, "a".repeat(1000)), /1000 times as long/],
+    ["a long prefix", { normalizer: { type: "Prepend", prepend: "a".repeat(100) } }, /100 characters/],
     ["another model", model({ type: "Unigram" }), /model "Unigram"/],
     ["a word suffix", model({ end_of_word_suffix: "</w>" }), /end_of_word_suffix/],
     ["a normalizer", { normalizer: { type: "Magic" } }, /normalizer.*Magic/],
@@ -180,7 +233,7 @@ describe("tokenizer.json", () => {
     [
       "a pattern",
       { pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" } },
-      /pre-tokenizer/,
+      /pattern \( of tokenizer\.json: pre_tokenizer/,
     ],
   ])("names what is not known: %s", async (_, change, message) => {
     const failure = tokenizerFromFolder({ tokenizer: { ...folder(), ...change } });

@@ -1,8 +1,8 @@
 /** Text that looks like control tokens: what a person wrote never becomes one. */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
-import { LITERAL, type Tokenizer } from "../../src/format/tokenizer.ts";
-import { FixedTexts } from "../../src/format/tokenizer-control.ts";
+import { describe, expect, it, vi } from "vitest";
+import { LITERAL, type Tokenizer, unmark } from "../../src/format/tokenizer.ts";
+import { FixedTexts, protect, split as splitTexts } from "../../src/format/tokenizer-control.ts";
 import { tokenizerFromGguf } from "../../src/format/tokenizer-gguf.ts";
 import type { GgufMetadata } from "../../src/format/tokenizer-metadata.ts";
 import {
@@ -46,8 +46,11 @@ describe.each([...VOCABULARIES, "needle"] as const)("%s", (name) => {
     fc.assert(
       fc.property(fc.array(part, { maxLength: 8 }), (parts) => {
         const text = parts.join("");
-        const marked = tokenizer.protect(text);
-        expect(tokenizer.encode(marked, { special: true, marks: true })).toEqual(tokenizer.encode(text));
+        const read = unmark(tokenizer.protect(text));
+        expect(read.text).toBe(text);
+        const { literals } = read;
+        expect(tokenizer.encode(text, { special: true, literals })).toEqual(tokenizer.encode(text));
+        expect(tokenizer.controls(text, literals)).toEqual([]);
       }),
       { numRuns: 200 },
     );
@@ -89,7 +92,9 @@ describe("SentencePiece joins", () => {
 describe("fixed texts", () => {
   const split = (texts: FixedTexts, text: string) => {
     const found: (string | number)[] = [];
-    texts.split(text, true, { token: (id) => found.push(id), text: (part) => found.push(part) });
+    const none = new FixedTexts([], "test");
+    const sections = { token: (id: number) => found.push(id), text: (part: string) => found.push(part) };
+    splitTexts(unmark(text), { all: texts, plain: none }, sections);
     return found;
   };
 
@@ -100,7 +105,65 @@ describe("fixed texts", () => {
     );
     expect(split(texts, "x<a>b<a<a>")).toEqual(["x", 1, "b", 0, 1]);
     expect(split(texts, `x${LITERAL}<a>b`)).toEqual(["x<", 2]);
-    expect(texts.protect("x<a>b")).toBe(`x${LITERAL}<${LITERAL}a${LITERAL}>b`);
+    expect(protect("x<a>b", texts)).toBe(`x${LITERAL}<${LITERAL}a${LITERAL}>b`);
+  });
+
+  it("marks what could be the beginning of one at the end, and nothing else", () => {
+    const controls = new FixedTexts(
+      ["<|end|>", "<|endless|>"].map((text, id) => ({ id, text })),
+      "test",
+    );
+    for (const [text, marked] of [
+      ["a <b <| x", "a <b <| x"],
+      ["a <", "a _<"],
+      ["a <|endl", "a _<|endl"],
+      ["a <|end|", "a _<|end|"],
+      ["a <|endx", "a <|endx"],
+      ["<<<", "<<_<"],
+      ["<|end|>", "_<|end|>"],
+    ])
+      expect(protect(text, controls)).toBe(marked.replaceAll("_", LITERAL));
+    expect(protect("<|end|><|endless|>", controls, new Set(["<|end|>"]))).toBe(
+      `<|end|>${LITERAL}<|endless|>`,
+    );
+  });
+
+  it("finds the longest of texts that share beginnings, as a look at each would", () => {
+    const text = fc.string({ unit: fc.constantFrom("a", "b"), minLength: 1, maxLength: 6 });
+    fc.assert(
+      fc.property(fc.uniqueArray(text, { maxLength: 12 }), fc.array(text), (fixed, parts) => {
+        const texts = new FixedTexts(
+          fixed.map((text, id) => ({ id, text })),
+          "test",
+        );
+        const whole = parts.join("c");
+        const expected: (string | number)[] = [];
+        for (let at = 0; at < whole.length; ) {
+          const here = fixed.filter((text) => whole.startsWith(text, at));
+          const longest = here.sort((a, b) => b.length - a.length)[0];
+          if (longest) expected.push(fixed.indexOf(longest));
+          else if (typeof expected.at(-1) === "string") expected.push(expected.pop() + whole[at]);
+          else expected.push(whole[at]);
+          at += longest?.length ?? 1;
+        }
+        expect(split(texts, whole)).toEqual(expected);
+      }),
+    );
+  });
+
+  it("510 texts with one beginning cost no more than a walk along the longest", () => {
+    const texts = new FixedTexts(
+      Array.from({ length: 510 }, (_, id) => ({ id, text: `${"a".repeat(id + 1)}b` })),
+      "test",
+    );
+    const looks = vi.spyOn(String.prototype, "startsWith");
+    const slices = vi.spyOn(String.prototype, "slice");
+    split(texts, "a".repeat(2000));
+    const [looked, cut] = [looks.mock.calls.length, slices.mock.calls.length];
+    vi.restoreAllMocks();
+    // One look at a node for each letter, and no copies of the text.
+    expect(looked).toBeLessThan(2000 * 511);
+    expect(cut).toBeLessThan(10);
   });
 
   it("takes the blanks that belong to a token", () => {

@@ -12,7 +12,7 @@ import { type Model, openModel } from "../../src/model/model.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
 import { f32Rows } from "../../src/model/tensors.ts";
 import { type KeyValue, T, type WrittenTensor, writeGguf } from "../format/write-gguf.ts";
-import { FAMILIES, goldenModel, relativeError, withoutTokenizer } from "./golden.ts";
+import { FAMILIES, goldenModel, relativeError, setAllPages, withoutTokenizer } from "./golden.ts";
 
 const TOKENS = 40;
 
@@ -115,7 +115,8 @@ async function logits(model: Model): Promise<Float32Array> {
   const allocation = await referenceDevice().allocate(graph);
   for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
   const ids = Uint32Array.from({ length: TOKENS }, (_, i) => (i * 37) % model.config.vocab);
-  await allocation.run({ ids, position: 0, outputs: TOKENS });
+  setAllPages(graph, allocation);
+  await allocation.run({ runs: [{ text: 0, ids, position: 0, outputs: TOKENS }] });
   return allocation.read(graph.logits, 0, TOKENS);
 }
 

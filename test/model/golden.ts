@@ -1,6 +1,7 @@
 /** The golden checkpoints of test/golden/models and what transformers computed for them (test/golden/README.md). */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import type { Allocation, Graph } from "../../src/device/contract.ts";
 import type { Checkpoint } from "../../src/format/checkpoint.ts";
 import { fileFolder } from "../../src/format/file-source.ts";
 import { openSafetensors } from "../../src/format/safetensors.ts";
@@ -46,6 +47,17 @@ export async function expected(family: string): Promise<Expected> {
     else integers.set(name, Array.from(new Int32Array(own)));
   }
   return { ids: integers.get("input_ids")!, greedy: integers.get("greedy_from_48")!, arrays };
+}
+
+/** A text alone: block n is page n. Windows smaller than the text go around over the pages of a sliding pool. */
+export function setAllPages(graph: Graph, allocation: Allocation): void {
+  for (const pool of graph.pools)
+    allocation.setPages(
+      pool,
+      0,
+      0,
+      Uint32Array.from({ length: graph.blocks }, (_, i) => i % pool.pages),
+    );
 }
 
 /** Largest difference over the standard deviation of what is expected. */

@@ -1,5 +1,5 @@
 /** The conversation's rules: what a model is asked, what is kept, which files are text. */
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   asked,
   changed,
@@ -10,8 +10,8 @@ import {
   toSaved,
 } from "../../web/chat/conversation.ts";
 import { DocumentError, MOST_BYTES, readDocument } from "../../web/chat/documents.ts";
-import { heldBytes } from "../../web/models/model.ts";
-import { ServerChatModel, serverUrl } from "../../web/models/server.ts";
+import { AnswerFailure, heldBytes } from "../../web/models/model.ts";
+import { ServerChatModel, serverModels, serverUrl } from "../../web/models/server.ts";
 import { contextSteps, stepOf } from "../../web/plan/scale.ts";
 
 const document = (name: string, text: string) => ({
@@ -80,9 +80,31 @@ describe("what is kept", () => {
     '{"version":2,"turns":[]}',
     '{"version":1,"turns":[{}]}',
     '{"version":1,"turns":[null]}',
-    '{"version":1,"turns":[{"question":"a","answer":"","thinking":"","state":"end","model":"","documents":[null]}]}',
+    '{"version":1,"turns":5}',
+    '{"version":1,"turns":[{"question":"a","answer":"b","thinking":"","state":"shown","model":"","documents":[]}]}',
   ])("%j of another hand is nothing", (text) => {
     expect(fromSaved(text)).toEqual([]);
+  });
+
+  it("of which a part is damaged comes back without that part", () => {
+    const file = document("a", "A");
+    const whole = changed(answer(asked([], "one?", [file], "m"), "1"), {
+      figures: { promptTokens: 9, reusedTokens: null, generatedTokens: 2, promptMs: 3, generateMs: 4 },
+    });
+    const read = (change: object) => {
+      const { version, turns } = JSON.parse(toSaved(whole));
+      return fromSaved(JSON.stringify({ version, turns: [{ ...turns[0], ...change }] }));
+    };
+    expect(read({})).toEqual(whole);
+    for (const figures of [5, "x", [], {}, { ...whole[0].figures, promptMs: null }, { promptTokens: -1 }])
+      expect(read({ figures })).toEqual([{ ...whole[0], figures: null }]);
+    for (const bad of [null, 5, { name: "b" }, { ...file, bytes: "many" }, { ...file, name: {} }])
+      expect(read({ documents: [bad, file] })).toEqual(whole);
+    expect(read({ documents: [{ ...file, tokens: "x", isExact: 1 }] })).toEqual(whole);
+    expect(read({ problem: {}, model: 7, thinking: [] })[0]).toMatchObject({
+      ...{ problem: null, model: "", thinking: "", answer: "1" },
+    });
+    expect(read({ answer: 5 })).toEqual([]);
   });
 });
 
@@ -129,6 +151,30 @@ it("a server that does not count is taken for some four bytes a token, and says 
   const model = { id: "m", context: null, kv: null, rates: null };
   const found = new ServerChatModel({ url: "http://h/v1/", key: "" }, model).count("Grüße, Welt");
   expect(await found).toEqual({ tokens: 4, isExact: false });
+});
+
+describe("a server's answers", () => {
+  const answering = (body: unknown) =>
+    vi.stubGlobal("fetch", async () => new Response(typeof body === "string" ? body : JSON.stringify(body)));
+  afterEach(() => vi.unstubAllGlobals());
+  const server = { url: "http://h/v1/", key: "" };
+
+  it.each([null, 5, {}, [null], [5], [{}], [{ capacity: 1, tokenBytes: "a", tokenBytesF16: 2 }]])(
+    "cache rates of %j are none",
+    async (cacheRates) => {
+      answering({ data: [{ id: "m", nibble: { context: -1, kv: 3, cacheRates } }] });
+      expect(await serverModels(server)).toEqual([{ id: "m", context: null, kv: null, rates: null }]);
+    },
+  );
+
+  it.each(["", "{", "null", "{}", '{"tokens":5}'])(
+    "a count of %j is a failure with a reason",
+    async (body) => {
+      answering(body);
+      const model = new ServerChatModel(server, { id: "m", context: null, kv: null, rates: [] });
+      await expect(model.count("a")).rejects.toThrow(AnswerFailure);
+    },
+  );
 });
 
 it("caches hold no more than their capacity", () => {

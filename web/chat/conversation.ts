@@ -4,6 +4,7 @@
  */
 import type { Part } from "../../src/app/thinking.ts";
 import type { ChatMessage } from "../../src/browser.ts";
+import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
 import type { AnswerEnd, AnswerFigures } from "../models/model.ts";
 import type { TextDocument } from "./documents.ts";
 
@@ -88,29 +89,53 @@ export function toSaved(turns: Turns): string {
   return JSON.stringify({ version: VERSION, turns });
 }
 
-/** [] for anything that this version did not write. */
+/** Without what this version cannot have written: a damaged part costs itself, or its turn where it is no turn without it. */
 export function fromSaved(text: string | null): Turns {
   try {
-    const { version, turns } = JSON.parse(text ?? "{}");
-    if (version !== VERSION || !Array.isArray(turns) || !turns.every(isTurn)) return [];
-    return (turns as Turns).map((turn) =>
-      turn.state === "running"
-        ? { ...turn, state: "lost", problem: "The page was closed before this answer was done." }
-        : turn,
-    );
+    const { version, turns } = fieldsOf(JSON.parse(text ?? "{}"));
+    return version === VERSION ? listOf(turns, readTurn) : [];
   } catch {
     return [];
   }
 }
 
-function isTurn(value: unknown): boolean {
-  const turn = value as Partial<Turn> | null;
-  const texts = [turn?.question, turn?.answer, turn?.thinking, turn?.state, turn?.model];
-  return (
-    texts.every((text) => typeof text === "string") &&
-    Array.isArray(turn?.documents) &&
-    turn.documents.every(
-      ({ name, text }: TextDocument) => typeof name === "string" && typeof text === "string",
-    )
-  );
+const STATES: readonly string[] = ["end", "length", "context", "stopped", "lost", "failed"];
+
+function readTurn(value: unknown): Turn | null {
+  const { documents, figures, ...rest } = fieldsOf(value);
+  const question = textOf(rest.question);
+  const answer = textOf(rest.answer);
+  const state = textOf(rest.state);
+  if (question === null || answer === null || state === null || !Array.isArray(documents)) return null;
+  if (state !== "running" && !STATES.includes(state)) return null;
+  const isCut = state === "running";
+  return {
+    question,
+    answer,
+    documents: listOf(documents, readDocument),
+    thinking: textOf(rest.thinking) ?? "",
+    state: isCut ? "lost" : (state as TurnState),
+    problem: isCut ? "The page was closed before this answer was done." : textOf(rest.problem),
+    model: textOf(rest.model) ?? "",
+    figures: readFigures(figures),
+  };
+}
+
+function readDocument(value: unknown): TextDocument | null {
+  const { name, bytes, text, tokens, isExact } = fieldsOf(value);
+  const read = { name: textOf(name), bytes: amountOf(bytes), text: textOf(text) };
+  if (read.name === null || read.bytes === null || read.text === null) return null;
+  return { ...(read as TextDocument), tokens: amountOf(tokens), isExact: isExact === true };
+}
+
+function readFigures(value: unknown): AnswerFigures | null {
+  const found = fieldsOf(value);
+  const promptTokens = amountOf(found.promptTokens);
+  const generatedTokens = amountOf(found.generatedTokens);
+  const promptMs = amountOf(found.promptMs);
+  const generateMs = amountOf(found.generateMs);
+  if (promptTokens === null || generatedTokens === null || promptMs === null || generateMs === null)
+    return null;
+  const reusedTokens = amountOf(found.reusedTokens);
+  return { promptTokens, reusedTokens, generatedTokens, promptMs, generateMs };
 }

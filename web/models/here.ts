@@ -124,7 +124,9 @@ export class HereModel implements ChatModel {
       throw failure(error);
     }
     const { stopReason, ...figures } = answered;
-    return { end: stopReason === "stop" ? "end" : stopReason, figures };
+    // The cache is one text's here, so that it never is full of others.
+    const end = stopReason === "stop" ? "end" : stopReason === "cache" ? "length" : stopReason;
+    return { end, figures };
   }
 
   async count(text: string) {

@@ -4,6 +4,7 @@
  */
 import { type Part, ThinkingStream } from "../../src/app/thinking.ts";
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
+import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
 import {
   type AnswerEnd,
   AnswerFailure,
@@ -55,10 +56,23 @@ export async function serverModels(server: ServerAddress, signal?: AbortSignal):
     .map((entry) => ({
       id: entry.id,
       // Nibble's own, vLLM's, llama.cpp's.
-      context: count(entry.nibble?.context ?? entry.max_model_len ?? entry.meta?.n_ctx),
-      kv: typeof entry.nibble?.kv === "string" ? entry.nibble.kv : null,
-      rates: Array.isArray(entry.nibble?.cacheRates) ? entry.nibble.cacheRates : null,
+      context: amountOf(entry.nibble?.context ?? entry.max_model_len ?? entry.meta?.n_ctx),
+      kv: textOf(entry.nibble?.kv),
+      rates: readRates(entry.nibble?.cacheRates),
     }));
+}
+
+/** null unless all are rates: a sum without one of them would be wrong. */
+function readRates(value: unknown): KvRate[] | null {
+  const rates = listOf(value, (item) => {
+    const found = fieldsOf(item);
+    const capacity = amountOf(found.capacity);
+    const tokenBytes = amountOf(found.tokenBytes);
+    const tokenBytesF16 = amountOf(found.tokenBytesF16);
+    if (capacity === null || tokenBytes === null || tokenBytesF16 === null) return null;
+    return { capacity, tokenBytes, tokenBytesF16 };
+  });
+  return Array.isArray(value) && rates.length === value.length ? rates : null;
 }
 
 export class ServerChatModel implements ChatModel {
@@ -118,7 +132,8 @@ export class ServerChatModel implements ChatModel {
     const response = await request(this.server, "../tokenize", {
       body: { content: text, parse_special: false },
     });
-    const { tokens } = await response.json();
+    const { tokens } = fieldsOf(await response.json().catch(() => null));
+    if (!Array.isArray(tokens)) throw new AnswerFailure("other", `${this.place} does not count tokens.`);
     return { tokens: tokens.length, isExact: true };
   }
 
@@ -182,13 +197,13 @@ class StreamedAnswer {
     this.#lastAt = performance.now();
     this.#firstAt ||= this.#lastAt;
     this.#pieces++;
-    const speed = this.#speed(count(this.#usage?.completion_tokens) ?? this.#pieces);
+    const speed = this.#speed(amountOf(this.#usage?.completion_tokens) ?? this.#pieces);
     if (speed !== null) this.#options.onSpeed?.(speed);
   }
 
   #use(usage: Record<string, unknown>): void {
     this.#usage = usage;
-    const [prompt, generated] = [count(usage.prompt_tokens), count(usage.completion_tokens)];
+    const [prompt, generated] = [amountOf(usage.prompt_tokens), amountOf(usage.completion_tokens)];
     if (prompt !== null && generated !== null) this.#options.onHeld?.(prompt + generated);
   }
 
@@ -207,14 +222,14 @@ class StreamedAnswer {
 
   #figures(): AnswerFigures | null {
     const [promptTokens, generatedTokens] = [
-      count(this.#usage?.prompt_tokens),
-      count(this.#usage?.completion_tokens),
+      amountOf(this.#usage?.prompt_tokens),
+      amountOf(this.#usage?.completion_tokens),
     ];
     if (promptTokens === null || generatedTokens === null) return null;
     const details = this.#usage?.prompt_tokens_details as Record<string, unknown> | undefined;
     return {
       promptTokens,
-      reusedTokens: count(details?.cached_tokens),
+      reusedTokens: amountOf(details?.cached_tokens),
       generatedTokens,
       promptMs: this.#firstAt ? this.#firstAt - this.#started : 0,
       generateMs: this.#lastAt - this.#firstAt,
@@ -277,8 +292,4 @@ function parsed(text: string): Record<string, unknown> {
 
 function sentence(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value).slice(0, 400);
-}
-
-function count(value: unknown): number | null {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : null;
 }

@@ -9,7 +9,7 @@ import { NumberField, SelectField } from "../fields.tsx";
 import { PageWorker } from "../work/call.ts";
 import type { PlanAsk, Planned } from "../work/protocol.ts";
 import { contextSteps, stepOf, WEIGHT_TYPES } from "./scale.ts";
-import { Contexts, gigabytes, Longest, Parts } from "./tables.tsx";
+import { Contexts, Longest, Parts } from "./tables.tsx";
 
 const MODELS = Object.keys(SHAPES).map((name) => [name] as const);
 
@@ -21,14 +21,15 @@ export function Planner() {
   const [kv, setKv] = useState("int4");
   const steps = useMemo(() => contextSteps(SHAPES[shape].trainedContext), [shape]);
   const step = stepOf(steps, context);
-  const ask: PlanAsk = { shape, type, memoryBytes: memoryGb * 1e9, context: steps[step], kv };
+  const ask: PlanAsk = { shape, type, memoryBytes: memoryGb * 2 ** 30, context: steps[step], kv };
   const { planned, problem, isBusy } = usePlan(ask);
   const kvs = planned?.formats.map(({ name }) => name).sort() ?? ["f16", "int4"];
   return (
     <section class="planner" aria-label="Planner">
       <h1>What fits</h1>
       <p class="note">
-        The engine's own plan for a GPU, by the arithmetic that allocates. Sizes in GiB are powers of 1,024.
+        The engine's own plan for a GPU, by the arithmetic that allocates. Memory of 64 GB is 64 GiB, as it is
+        sold: powers of 1,024.
       </p>
       <form class="controls" onSubmit={(event) => event.preventDefault()}>
         <SelectField label="Model" value={shape} options={MODELS} onChange={setShape} />
@@ -73,8 +74,7 @@ function Results({ planned }: { planned: Planned }) {
     <>
       <p class="verdict" data-testid="verdict">
         <strong class={shortfall ? "no" : "yes"}>{shortfall ? "Does not fit." : "Fits."}</strong>{" "}
-        {shortfall ??
-          `${bytes(plan.totalBytes)} of ${gigabytes(memoryBytes ?? 0)}, which are ${bytes(memoryBytes ?? 0)}.`}
+        {shortfall ?? `${bytes(plan.totalBytes)} of ${bytes(memoryBytes ?? 0)}.`}
       </p>
       <Parts planned={planned} />
       <Longest planned={planned} />

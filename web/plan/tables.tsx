@@ -40,8 +40,8 @@ export function Parts({ planned: { plan, memoryBytes } }: { planned: Planned }) 
 }
 
 /** As memory is sold, and as the field above has it. */
-export function gigabytes(size: number): string {
-  return `${Number((size / 1e9).toFixed(2))} GB`;
+function gigabytes(size: number): string {
+  return `${Number((size / 2 ** 30).toFixed(2))} GB`;
 }
 
 function classOf(name: string): string {
@@ -84,8 +84,9 @@ export function Longest({ planned }: { planned: Planned }) {
   );
 }
 
-export function Contexts({ planned: { formats, plan } }: { planned: Planned }) {
+export function Contexts({ planned: { formats, plan, model } }: { planned: Planned }) {
   const tables = byFormat(formats);
+  const isBeyond = (context: number) => context > model.trainedContext;
   return (
     <>
       <h2>Context by format</h2>
@@ -105,7 +106,10 @@ export function Contexts({ planned: { formats, plan } }: { planned: Planned }) {
           <tbody>
             {tables[0].rows.map(({ context }, i) => (
               <tr key={context} class={context === plan.context ? "chosen" : ""}>
-                <th scope="row">{grouped(context)}</th>
+                <th scope="row">
+                  {grouped(context)}
+                  {isBeyond(context) && "+"}
+                </th>
                 {tables.map(({ name, rows }) => (
                   <>
                     <td data-testid={`${name}-${context}`}>{bytes(rows[i].cacheBytes)}</td>
@@ -120,7 +124,11 @@ export function Contexts({ planned: { formats, plan } }: { planned: Planned }) {
           </tbody>
         </table>
       </ScrollBox>
-      <p class="note">"no": does not fit the memory.</p>
+      <p class="note">
+        "no": does not fit the memory.
+        {tables[0].rows.some(({ context }) => isBeyond(context)) &&
+          " +: longer than the model was trained for; memory would allow it, loading does not."}
+      </p>
     </>
   );
 }

@@ -3,11 +3,12 @@
  * to follow. Nothing is ever parsed as HTML, no picture is fetched (its address could carry the conversation away), and
  * links go to http and https alone. Blocks are drawn anew only when their source changes, so a long answer streams cheaply.
  */
-import { Lexer, type Token, type Tokens } from "marked";
+import type { Token, Tokens } from "marked";
 import type { ComponentChildren } from "preact";
 import { ScrollBox } from "../fields.tsx";
 import { CodeBlock } from "./code.tsx";
 import { decodeEntities } from "./entities.ts";
+import { lex } from "./lexer.ts";
 import { memo } from "./memo.ts";
 
 /** Deeper than people write; a model that goes on forever with ">" must not exhaust the stack. */
@@ -29,7 +30,7 @@ export function Markdown({ text }: { text: string }) {
 export function blocksOf(text: string): Token[] | null {
   if (/^[\s>*+-]{200}/m.test(text)) return null;
   try {
-    return new Lexer({ gfm: true }).lex(text);
+    return lex(text);
   } catch {
     return null;
   }

@@ -2,7 +2,7 @@
  * In the worker: the model that is loaded, and its answers. Owns one model at a time; a new worker is made for the next,
  * so that the browser frees all of the GPU's memory. Answers are taken apart into thinking and saying as the terminal does.
  */
-import { AnswerStream, openedSection } from "../../src/app/thinking.ts";
+import { MARKS, openedSection, ThinkingStream } from "../../src/app/thinking.ts";
 import {
   ArgumentError,
   type ChatMessage,
@@ -49,7 +49,7 @@ export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal)
 
 export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens }, tell, signal) => {
   const model = current();
-  const { chatTemplate, tokenizer } = model;
+  const { chatTemplate } = model;
   const raw = chatTemplate === null;
   const isFolded = messages[0].role === "system" && (raw || !takesSystem(chatTemplate));
   const asked = isFolded ? withoutSystem(messages) : messages;
@@ -59,13 +59,14 @@ export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens },
   const opened = chatTemplate
     ? openedSection(chatTemplate.render(probe, { addGenerationPrompt: true }))
     : null;
-  const stream = new AnswerStream(tokenizer, opened);
+  const stream = new ThinkingStream(opened);
   let generated = 0;
   const generation = model.generate(
     { ids },
     {
       ...sampling,
       maxTokens,
+      special: MARKS,
       raw,
       signal,
       onPrompt: (tokens, total) => tell({ kind: "reading", tokens, total }),
@@ -73,7 +74,7 @@ export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens },
   );
   for await (const piece of generation) {
     generated += piece.ids.length;
-    tell({ kind: "parts", parts: stream.push(piece.ids), generated, held: ids.length + generated });
+    tell({ kind: "parts", parts: stream.push(piece.text), generated, held: ids.length + generated });
   }
   tell({ kind: "parts", parts: stream.end(), generated, held: ids.length + generated });
   const { stopReason, promptTokens, reusedTokens, generatedTokens, promptMs, generateMs } =

@@ -19,6 +19,8 @@ export type AnswerPart =
 
 export interface CallOptions {
   readonly reader: CallReader;
+  /** What the reader looks for, which may be control tokens. */
+  readonly marks: readonly string[];
   /** Calls behind the first are left out. */
   readonly isSingle: boolean;
 }
@@ -28,13 +30,13 @@ export class AnswerParts {
   readonly #calls: CallOptions | null;
   #count = 0;
 
-  /** opened: the section that the prompt has opened; calls: null where no tools were given. */
-  constructor(opened: Section | null, calls: CallOptions | null) {
+  /** opened: the section that the prompt has opened, or "begun": the answer; calls: null where no tools were given. */
+  constructor(opened: Section | "begun" | null, calls: CallOptions | null) {
     this.#thinking = new ThinkingStream(opened);
     this.#calls = calls;
   }
 
-  /** text: with control tokens written out. */
+  /** text: with MARKS and the marks of calls written out. */
   push(text: string): AnswerPart[] {
     return this.#thinking.push(text).flatMap((part) => this.#parts(part));
   }

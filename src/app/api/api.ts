@@ -19,6 +19,9 @@ type Handler = (request: Request, context: Context) => Response | Promise<Respon
 /** page: what lies at "/". */
 export function createApi(served: Served, guard: GuardOptions, page: Page): Api {
   const { metrics, model } = served;
+  const models: Record<string, Handler> = { GET: () => listModels(served) };
+  const chats: Record<string, Handler> = { POST: (request) => chat(served, request) };
+  const completes: Record<string, Handler> = { POST: (request) => completions(served, request) };
   const routes: Record<string, Record<string, Handler>> = {
     "/health": {
       GET: () => {
@@ -32,18 +35,23 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
         new Response(
           metrics.text({
             ...model.activity,
-            sessions: model.plan.sessions,
+            parallel: model.plan.parallel,
+            cacheTokens: model.plan.cacheTokens,
             contextTokens: model.plan.context,
             cacheBytes: model.plan.cacheBytes,
           }),
           { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } },
         ),
     },
-    "/v1/models": { GET: () => listModels(served) },
+    "/v1/models": models,
     // The name of a model may have slashes.
     "/v1/models/:id{.+}": { GET: (_, context) => oneModel(served, context.req.param("id") ?? "") },
-    "/v1/chat/completions": { POST: (request) => chat(served, request) },
-    "/v1/completions": { POST: (request) => completions(served, request) },
+    "/v1/chat/completions": chats,
+    "/v1/completions": completes,
+    // Clients whose base URL lacks the "v1", as llama.cpp has them. Files of the page are below /models.
+    "/models": models,
+    "/chat/completions": chats,
+    "/completions": completes,
     "/tokenize": { POST: (request) => tokenize(served, request) },
     "/v1/embeddings": {
       POST: () => {
@@ -65,7 +73,12 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       response = errorResponse(toApiError(error, served.log));
     }
     metrics.request(route, response.status);
-    const common = { "x-content-type-options": "nosniff", ...corsHeaders(request, guard) };
+    const common = {
+      "x-content-type-options": "nosniff",
+      // Pages of other sites cannot embed anything of it; requests with CORS are another matter.
+      "cross-origin-resource-policy": "same-origin",
+      ...corsHeaders(request, guard),
+    };
     for (const [name, value] of Object.entries(common)) response.headers.set(name, value);
     return response;
   };

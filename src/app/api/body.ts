@@ -4,13 +4,15 @@
  * sites out (`guard.ts`), and curl calls JSON a form.
  */
 import { ApiError } from "./errors.ts";
+import type { FieldTable } from "./field-rules.ts";
 import { Fields } from "./fields.ts";
+import type { Served } from "./served.ts";
 
 const DEEPEST = 64;
 
-/** The body's object. ApiError 413 above `mostBytes`, 400 for what is no JSON object. */
-export async function readBody(request: Request, mostBytes: number): Promise<Fields> {
-  const bytes = await readBytes(request, mostBytes);
+/** The body's object, held to the table. ApiError 413 above the server's bound, 400 for what is no JSON object. */
+export async function readBody(request: Request, served: Served, table: FieldTable): Promise<Fields> {
+  const bytes = await readBytes(request, served.mostBodyBytes);
   if (bytes.length === 0) throw new ApiError(400, "the body is empty; a JSON object is needed");
   let text: string;
   try {
@@ -27,7 +29,7 @@ export async function readBody(request: Request, mostBytes: number): Promise<Fie
   } catch (error) {
     throw new ApiError(400, `the body is no JSON: ${(error as Error).message}`);
   }
-  return new Fields(value);
+  return new Fields(value, "", served.unknownField).hold(table);
 }
 
 async function readBytes(request: Request, mostBytes: number): Promise<Uint8Array> {

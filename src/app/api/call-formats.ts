@@ -16,6 +16,8 @@ export interface WrittenCall {
 export interface CallFormat {
   /** What stands in a rendered conversation where PROBE is called. */
   readonly written: RegExp;
+  /** Texts of the reader and in its calls; in some vocabularies they are control tokens. */
+  readonly marks: readonly string[];
   /** names: of the tools that were given. */
   reader(names: readonly string[]): CallReader;
   /** A call of this tool, for a grammar: what stands before and behind its arguments. null: they are no JSON. */
@@ -32,6 +34,7 @@ const FORMATS: readonly CallFormat[] = [
   {
     // Qwen 2.5 and 3, Hermes, and many that follow them.
     written: /<tool_call>\s*\{"name": "nibble_probe", "arguments": /,
+    marks: ["<tool_call>", "</tool_call>"],
     reader: () => new MarkedCalls("<tool_call>", "</tool_call>", (text) => readJsonCall(text, "arguments")),
     tag: (name) => ({
       begin: `<tool_call>\n{"name": ${literalTag(name)}, "arguments": `,
@@ -43,6 +46,7 @@ const FORMATS: readonly CallFormat[] = [
   {
     // Llama 3.1 to 3.3.
     written: /\{"name": "nibble_probe", "parameters": /,
+    marks: ["<|python_tag|>"],
     reader: (names) =>
       new BareCalls("<|python_tag|>", (text) => {
         const call = readJsonCall(text, "parameters");
@@ -55,6 +59,7 @@ const FORMATS: readonly CallFormat[] = [
   {
     // Gemma 4.
     written: /<\|tool_call>call:nibble_probe\{/,
+    marks: ["<|tool_call>", "<tool_call|>", '<|"|>'],
     reader: () => new MarkedCalls("<|tool_call>", "<tool_call|>", (text) => readGemmaCall(text, '<|"|>')),
     tag: null,
     trigger: null,
@@ -63,6 +68,7 @@ const FORMATS: readonly CallFormat[] = [
   {
     // FunctionGemma, from Gemma 3.
     written: /<start_function_call>call:nibble_probe\{/,
+    marks: ["<start_function_call>", "<end_function_call>", "<escape>"],
     reader: () =>
       new MarkedCalls("<start_function_call>", "<end_function_call>", (text) =>
         readGemmaCall(text, "<escape>"),

@@ -3,26 +3,32 @@
  * /v1/chat/completions; refuses to know how any of it is done.
  */
 import type { ChatMessage, GenerateOptions, RenderOptions } from "../../index.ts";
-import type { Grammar } from "../grammar/grammars.ts";
+import { MARKS } from "../thinking.ts";
 import type { CallOptions } from "./answer.ts";
 import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
-import { readFormat } from "./format.ts";
+import { type Format, readFormat } from "./format.ts";
+import { STREAM_OPTIONS } from "./known-fields.ts";
 import { readChatLogprobs } from "./logprobs.ts";
 import { readMessages } from "./messages.ts";
 import { readSampling } from "./sampling.ts";
 import { checkModel, type Served } from "./served.ts";
 import { readTools } from "./tools.ts";
 
-export interface ChatRequest {
+export interface ChatRequest extends Streaming {
   readonly messages: readonly ChatMessage[];
+  /** What the answer goes on from; "": it is free. */
+  readonly begun: string;
   /** Variables of the template. */
   readonly template: RenderOptions;
   readonly generate: GenerateOptions;
   /** null: no tools were given. */
   readonly calls: CallOptions | null;
   /** What the answer has to be, behind its reasoning; null: anything. */
-  readonly grammar: Grammar | null;
+  readonly format: Format | null;
+}
+
+export interface Streaming {
   readonly stream: boolean;
   readonly includeUsage: boolean;
   /** Usage in every event, not only at the end. */
@@ -33,45 +39,58 @@ export function readChat(fields: Fields, served: Served): ChatRequest {
   checkModel(fields, served);
   if (served.model.chatTemplate === null)
     throw unsupported("model", `${served.names[0]} has no chat template; /v1/completions continues text`);
-  const messages = readMessages(fields);
+  const { messages, begun } = readMessages(fields);
   const { described, calls, grammar } = readTools(fields, served);
   const format = readFormat(fields);
   if (grammar && format)
+    throw unsupported(format.place, `${format.place} is not possible beside calls that are forced or strict`);
+  if (begun !== "" && (grammar || format))
     throw unsupported(
-      "response_format",
-      "response_format is not possible beside calls that are forced or strict",
+      "messages",
+      `an answer that is begun cannot be held to ${format?.place ?? "calls"}; leave the last message out`,
     );
   return {
     messages,
-    template: { ...readTemplateVariables(fields), tools: described },
+    begun,
+    template: { ...readTemplateVariables(fields, served), tools: described },
     generate: {
       ...readSampling(fields, served.defaults),
       logprobs: readChatLogprobs(fields),
-      // Marks of reasoning and of calls may be control tokens.
-      special: true,
+      special: [...MARKS, ...(calls?.marks ?? [])],
     },
     calls,
-    grammar: grammar ?? format,
+    format: grammar ? { place: "tools", grammar } : format,
     ...readStreaming(fields),
-    liveUsage: fields.object("stream_options")?.boolean("continuous_usage_stats") ?? false,
   };
 }
 
-export function readStreaming(fields: Fields): { stream: boolean; includeUsage: boolean } {
+export function readStreaming(fields: Fields): Streaming {
   const stream = fields.boolean("stream") ?? false;
-  const options = fields.object("stream_options");
+  const options = fields.object("stream_options")?.hold(STREAM_OPTIONS);
   if (options && !stream) throw fields.wrong("stream_options", "an object only beside stream: true");
-  return { stream, includeUsage: options?.boolean("include_usage") ?? false };
+  return {
+    stream,
+    includeUsage: options?.boolean("include_usage") ?? false,
+    liveUsage: options?.boolean("continuous_usage_stats") ?? false,
+  };
 }
 
 /** What `render` gives the template itself. */
 const RESERVED = ["messages", "tools", "add_generation_prompt", "addGenerationPrompt", "now"];
 
-/** "chat_template_kwargs", as vLLM and llama.cpp have it: {"enable_thinking": false}. */
-function readTemplateVariables(fields: Fields): RenderOptions {
+/** "chat_template_kwargs", as vLLM and llama.cpp have it: {"enable_thinking": false}. And OpenAI's one of its own. */
+function readTemplateVariables(fields: Fields, { model }: Served): RenderOptions {
+  const source = model.chatTemplate?.source ?? "";
   const variables = fields.object("chat_template_kwargs");
-  if (!variables) return {};
-  const taken = RESERVED.find((name) => variables.has(name));
-  if (taken !== undefined) throw variables.wrong(taken, "nothing: the request's own fields say it");
-  return { ...variables.record };
+  const taken = RESERVED.find((name) => variables?.has(name));
+  if (taken !== undefined) throw variables?.wrong(taken, "nothing: the request's own fields say it");
+  for (const name of Object.keys(variables?.record ?? {}))
+    if (!source.includes(name)) variables?.tellUnknown(name);
+  const effort = fields.text("reasoning_effort");
+  if (effort !== undefined && !source.includes("reasoning_effort"))
+    throw unsupported(
+      "reasoning_effort",
+      'the template of this model knows no reasoning_effort; some take chat_template_kwargs {"enable_thinking": false}',
+    );
+  return { ...(effort === undefined ? {} : { reasoning_effort: effort }), ...variables?.record };
 }

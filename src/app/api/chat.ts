@@ -8,10 +8,12 @@ import { openedSection } from "../thinking.ts";
 import { type AnswerPart, AnswerParts, type ToolCall } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { type ChatRequest, readChat } from "./chat-request.ts";
-import { toApiError } from "./errors.ts";
+import { toApiError, unsupported } from "./errors.ts";
 import { eventResponse } from "./events.ts";
+import { openFormat } from "./format.ts";
+import { CHAT } from "./known-fields.ts";
 import { chatLogprobs, toldTokens } from "./logprobs.ts";
-import { admit, encode, type Run, type Served } from "./served.ts";
+import { admit, encode, fitting, type Run, type Served } from "./served.ts";
 import { finishReason, timingsOf, usageOf, usageSoFar } from "./usage.ts";
 
 /** What is new in an answer, and the tokens behind it. */
@@ -30,17 +32,24 @@ interface Ending {
 }
 
 export async function chat(served: Served, request: Request): Promise<Response> {
-  const asked = readChat(await readBody(request, served.mostBodyBytes), served);
-  const ids = encode(served, asked.messages, { template: asked.template });
+  const asked = readChat(await readBody(request, served, CHAT), served);
+  const { begun } = asked;
+  const promptIds = encode(served, asked.messages, { template: asked.template });
   const { tokenizer, chatTemplate } = served.model;
+  const ids = begun === "" ? promptIds : fitting(served, served.model.begin(promptIds, begun));
   // What the template's last words have opened.
-  const promptEnd = tokenizer.decode(ids.slice(-16), { special: true });
+  const promptEnd = tokenizer.decode(promptIds.slice(-16), { special: true });
   const opened = openedSection(promptEnd);
-  const grammar = asked.grammar && (await served.grammars.open(asked.grammar));
+  if (opened && begun !== "" && !begun.includes(opened.close))
+    throw unsupported(
+      "messages",
+      `the answer that is begun has to end the reasoning that the template opens, by ${opened.close}`,
+    );
+  const grammar = asked.format && (await openFormat(served, request, asked.format));
   const openable = openableSections(tokenizer, chatTemplate?.source ?? "", promptEnd);
   const constraint = grammar && afterThinking(grammar, { opened, openable }, tokenizer);
   const run = admit(served, request, ids, asked.generate, constraint);
-  const parts = new AnswerParts(opened, asked.calls);
+  const parts = new AnswerParts(begun === "" ? opened : "begun", asked.calls);
   const answer = (onNews: (news: News) => void | Promise<void>) => tell(served, run, parts, onNews);
   const frame = {
     id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,

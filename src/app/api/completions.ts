@@ -5,24 +5,26 @@ import { readStreaming } from "./chat-request.ts";
 import { toApiError, unsupported } from "./errors.ts";
 import { eventResponse } from "./events.ts";
 import type { Fields } from "./fields.ts";
-import { readFormat } from "./format.ts";
+import { openFormat, readFormat } from "./format.ts";
+import { jsonResponse } from "./json-text.ts";
+import { COMPLETIONS } from "./known-fields.ts";
 import { completionLogprobs, readCompletionLogprobs, toldTokens } from "./logprobs.ts";
 import { readSampling } from "./sampling.ts";
 import { admit, checkModel, encode, type Served } from "./served.ts";
-import { finishReason, timingsOf, usageOf } from "./usage.ts";
+import { finishReason, timingsOf, usageOf, usageSoFar } from "./usage.ts";
 
 export async function completions(served: Served, request: Request): Promise<Response> {
-  const fields = await readBody(request, served.mostBodyBytes);
+  const fields = await readBody(request, served, COMPLETIONS);
   checkModel(fields, served);
   const prompt = readPrompt(fields, served);
   const generate: GenerateOptions = {
     ...readSampling(fields, served.defaults),
     logprobs: readCompletionLogprobs(fields),
   };
-  const { stream, includeUsage } = readStreaming(fields);
+  const { stream, includeUsage, liveUsage } = readStreaming(fields);
   const ids = encode(served, prompt, { raw: true });
   const format = readFormat(fields);
-  const grammar = format && (await served.grammars.open(format));
+  const grammar = format && (await openFormat(served, request, format));
   const run = admit(served, request, ids, { ...generate, raw: true }, grammar);
   const frame = {
     id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,
@@ -30,20 +32,20 @@ export async function completions(served: Served, request: Request): Promise<Res
     created: Math.floor(Date.now() / 1000),
     model: served.names[0],
   };
-  let length = 0;
-  const choice = (text: string, tokens: readonly Likelihood[], finish: string | null) => {
-    const { tokenizer } = served.model;
-    const logprobs = generate.logprobs === undefined ? null : completionLogprobs(tokens, tokenizer, length);
-    length += text.length;
-    return { index: 0, text, logprobs, finish_reason: finish };
-  };
+  const likely = generate.logprobs === undefined ? () => null : completionLogprobs(served.model.tokenizer);
+  const choice = (text: string, tokens: readonly Likelihood[], finish: string | null) => ({
+    index: 0,
+    text,
+    logprobs: likely(tokens),
+    finish_reason: finish,
+  });
   const told = (piece: Piece) => toldTokens(piece, served.model.tokenizer);
 
   if (!stream) {
     const tokens: Likelihood[] = [];
     const result = await run.start((piece) => void tokens.push(...told(piece)));
     const choices = [choice(result.text, tokens, finishReason(result.stopReason))];
-    return Response.json({ ...frame, choices, usage: usageOf(result), timings: timingsOf(result) });
+    return jsonResponse({ ...frame, choices, usage: usageOf(result), timings: timingsOf(result) });
   }
   const chunk = (choices: readonly unknown[], more: object = {}) => ({
     ...frame,
@@ -53,7 +55,12 @@ export async function completions(served: Served, request: Request): Promise<Res
   });
   return eventResponse({
     async write({ send }) {
-      const result = await run.start((piece) => send(chunk([choice(piece.text, told(piece), null)])));
+      let generated = 0;
+      const result = await run.start((piece) => {
+        generated += piece.ids.length;
+        const usage = liveUsage ? { usage: usageSoFar(ids.length, generated) } : {};
+        return send(chunk([choice(piece.text, told(piece), null)], usage));
+      });
       const finish = choice("", [], finishReason(result.stopReason));
       await send(chunk([finish], { timings: timingsOf(result) }));
       if (includeUsage) await send(chunk([], { usage: usageOf(result) }));

@@ -13,6 +13,10 @@ export interface ApiErrorFields {
   headers?: Readonly<Record<string, string>>;
 }
 
+/** Names of fields come from the request, and are as long as it likes. */
+const LONGEST_MESSAGE = 600;
+const LONGEST_PARAM = 200;
+
 export class ApiError extends Error {
   readonly param: string | null;
   readonly code: string | null;
@@ -23,8 +27,8 @@ export class ApiError extends Error {
     message: string,
     { param = null, code = null, headers = {} }: ApiErrorFields = {},
   ) {
-    super(message);
-    this.param = param;
+    super(short(message, LONGEST_MESSAGE));
+    this.param = param && short(param, LONGEST_PARAM);
     this.code = code;
     this.headers = headers;
   }
@@ -33,6 +37,12 @@ export class ApiError extends Error {
     const { message, param, code } = this;
     return { error: { message, type: typeOf(this.status), param, code } };
   }
+}
+
+/** Its beginning and its end. */
+function short(text: string, most: number): string {
+  const half = Math.floor(most / 2);
+  return text.length > most ? `${text.slice(0, half - 3)}...${text.slice(-half)}` : text;
 }
 
 /** A value of the request that is not allowed: the thing, what was found, what is allowed. */

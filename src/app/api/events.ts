@@ -4,6 +4,7 @@
  * (https://html.spec.whatwg.org/multipage/server-sent-events.html)
  */
 import { AbortedError } from "../../index.ts";
+import { jsonText } from "./json-text.ts";
 
 /** Proxies close what is silent for a minute; a long prompt takes longer. */
 const SILENCE_MS = 15_000;
@@ -47,7 +48,7 @@ export function eventResponse(options: {
         const hasRoom = () => (controller.desiredSize ?? 0) > 0;
         silence = setInterval(() => hasRoom() && put(": still here\n\n"), SILENCE_MS);
         const send = async (data: unknown) => {
-          put(`data: ${JSON.stringify(data)}\n\n`);
+          put(`data: ${jsonText(data)}\n\n`);
           if (isOpen && !hasRoom()) await roomOrEnd();
           if (!isOpen) throw new AbortedError("the stream");
         };

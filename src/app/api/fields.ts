@@ -1,9 +1,10 @@
 /**
  * Reads one JSON object of a request, field by field. Owns the errors that name the place, what was found and what is
- * allowed. null counts as absent, as clients send it; fields that nobody reads are let be.
+ * allowed. null counts as absent, as clients send it; `hold` sees to the fields that nobody reads.
  */
 import { ArgumentError } from "../../index.ts";
 import { type ApiError, badValue } from "./errors.ts";
+import { type FieldTable, holdToTable, type UnknownField } from "./field-rules.ts";
 
 export interface NumberRange {
   low: number;
@@ -14,13 +15,29 @@ export interface NumberRange {
 export class Fields {
   readonly #object: Readonly<Record<string, unknown>>;
   readonly #place: string;
+  readonly #unknown: UnknownField;
 
-  /** place: "" for the request itself, "messages[0]" inside. Throws ApiError unless `value` is an object. */
-  constructor(value: unknown, place = "") {
+  /**
+   * place: "" for the request itself, "messages[0]" inside. unknown: hears of fields that `hold` has no rule for, here
+   * and in what lies inside. Throws ApiError unless `value` is an object.
+   */
+  constructor(value: unknown, place = "", unknown: UnknownField = () => {}) {
     if (typeof value !== "object" || value === null || Array.isArray(value))
       throw badValue(place || "the body", shown(value), "an object");
     this.#object = value as Record<string, unknown>;
     this.#place = place;
+    this.#unknown = unknown;
+  }
+
+  /** Refuses what the table refuses, and tells of what it does not know. */
+  hold(table: FieldTable): this {
+    holdToTable(this.#object, table, { place: (name) => this.place(name), unknown: this.#unknown });
+    return this;
+  }
+
+  /** A field that is there and means nothing here. */
+  tellUnknown(name: string): void {
+    this.#unknown(this.place(name));
   }
 
   /** Where a field is, for errors. */
@@ -82,7 +99,13 @@ export class Fields {
 
   object(name: string): Fields | undefined {
     const found = this.any(name);
-    return found === undefined ? undefined : new Fields(found, this.place(name));
+    return found === undefined ? undefined : new Fields(found, this.place(name), this.#unknown);
+  }
+
+  /** A list of objects. */
+  objects(name: string): Fields[] | undefined {
+    const place = this.place(name);
+    return this.list(name)?.map((item, at) => new Fields(item, `${place}[${at}]`, this.#unknown));
   }
 
   /** The object itself, for those who pass it on. */

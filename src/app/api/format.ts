@@ -1,18 +1,112 @@
-/** response_format: what an answer has to be. Owns its fields. */
-import type { Grammar } from "../grammar/grammars.ts";
+/**
+ * What an answer has to be, by any of the names that clients have for it: OpenAI's response_format, llama.cpp's
+ * json_schema and the schema beside json_object, vLLM's guided_json, guided_choice and structured_outputs. Owns these
+ * fields.
+ */
+import { NibbleError } from "../../index.ts";
+import type { Grammar, OpenGrammar } from "../grammar/grammars.ts";
+import { literal } from "../grammar/json-rules.ts";
 import { schemaGrammar } from "../grammar/schema-grammar.ts";
+import { Size } from "../grammar/size.ts";
+import { ApiError, unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
+import { JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS } from "./known-fields.ts";
+import { checkRoom, type Served } from "./served.ts";
 
-/** null: any text. */
-export function readFormat(fields: Fields): Grammar | null {
-  const format = fields.object("response_format");
-  const type = format?.choice("type", ["text", "json_object", "json_schema"]);
-  if (!format || type === "text") return null;
-  if (type === undefined) throw format.wrong("type", "text, json_object, json_schema");
-  if (type === "json_object") return { text: schemaGrammar({ type: "object" }, "response_format", false) };
-  const described = format.object("json_schema");
-  const schema = described?.any("schema");
-  if (!described || schema === undefined) throw format.wrong("json_schema", "an object with name and schema");
-  const isStrict = described.boolean("strict") !== false;
-  return { text: schemaGrammar(schema, described.place("schema"), isStrict) };
+export interface Format {
+  /** The field that asks for it. */
+  readonly place: string;
+  /** Made once it is known that the prompt fits. Throws ApiError 400. */
+  grammar(): Grammar;
+}
+
+const MOST_CHOICES = 1000;
+/** Of all choices. */
+const MOST_CHARACTERS = 100_000;
+
+/** ApiError 400, with its place, for a format that no text matches or that cannot be followed; 503 when too many wait. */
+export async function openFormat(served: Served, request: Request, format: Format): Promise<OpenGrammar> {
+  checkRoom(served);
+  const { place } = format;
+  try {
+    return await served.grammars.open(format.grammar(), request.signal);
+  } catch (error) {
+    if (!(error instanceof NibbleError && error.code === "argument")) throw error;
+    throw new ApiError(400, `${place}: ${error.message}`, { param: place });
+  }
+}
+
+/** null: any text. ApiError 400 where two fields ask. */
+export function readFormat(fields: Fields): Format | null {
+  const structured = fields.object("structured_outputs")?.hold(STRUCTURED_OUTPUTS);
+  const [asked, other] = [
+    readResponseFormat(fields),
+    bySchema(fields, "json_schema"),
+    bySchema(fields, "guided_json"),
+    byChoice(fields, "guided_choice"),
+    structured && bySchema(structured, "json"),
+    structured && byChoice(structured, "choice"),
+    structured?.boolean("json_object") ? anyObject(structured.place("json_object")) : null,
+  ].filter((one) => one !== null && one !== undefined);
+  if (asked === undefined) return null;
+  if (other) throw unsupported(other.place, `${other.place} is not possible beside ${asked.place}`);
+  return asked;
+}
+
+function readResponseFormat(fields: Fields): Format | null {
+  const format = fields.object("response_format")?.hold(RESPONSE_FORMAT);
+  const types = ["text", "json_object", "json_schema"] as const;
+  const type = format?.choice("type", types);
+  if (!format) return null;
+  if (type === undefined) throw format.wrong("type", types.join(", "));
+  // llama.cpp has the schema here, for either type.
+  const here = bySchema(format, "schema");
+  if (here && (type === "text" || format.has("json_schema")))
+    throw format.wrong("schema", "a schema only with json_object, or with json_schema instead of that field");
+  const place = fields.place("response_format");
+  if (here || type === "text") return here && { ...here, place };
+  if (type === "json_object") return anyObject(place);
+  const described = format.object("json_schema")?.hold(JSON_SCHEMA);
+  const schema = described && bySchema(described, "schema", described.boolean("strict") !== false);
+  if (!schema) throw format.wrong("json_schema", "an object with name and schema");
+  return { ...schema, place };
+}
+
+function anyObject(place: string): Format {
+  return { place, grammar: () => grammarOf({ type: "object" }, place, false) };
+}
+
+function bySchema(fields: Fields, name: string, isStrict = true): Format | null {
+  const schema = fields.any(name);
+  if (schema === undefined) return null;
+  const place = fields.place(name);
+  return { place, grammar: () => grammarOf(schema, place, isStrict) };
+}
+
+function grammarOf(schema: unknown, place: string, isStrict: boolean): Grammar {
+  const size = new Size();
+  return { text: schemaGrammar(schema, place, isStrict, size), weight: size.weight };
+}
+
+/** One of these texts. */
+function byChoice(fields: Fields, name: string): Format | null {
+  const choices = fields.list(name);
+  if (choices === undefined || choices.length === 0) return null;
+  const isText = (choice: unknown): choice is string => typeof choice === "string" && choice !== "";
+  const isShort = () => choices.length <= MOST_CHOICES && choices.join("").length <= MOST_CHARACTERS;
+  if (!choices.every(isText) || !isShort())
+    throw fields.wrong(
+      name,
+      `up to ${MOST_CHOICES} texts of ${MOST_CHARACTERS} characters in all, none empty`,
+    );
+  const place = fields.place(name);
+  return {
+    place,
+    grammar() {
+      const size = new Size();
+      const all = choices.map(literal).join(" | ");
+      size.add(all, place);
+      return { text: `root ::= ${all}`, weight: size.weight };
+    },
+  };
 }

@@ -5,15 +5,56 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
+import { ArgumentError } from "../../index.ts";
 import { ApiError } from "./errors.ts";
 
 export interface GuardOptions {
   /** null: none is asked for. */
   readonly apiKey: string | null;
-  /** Origins of other sites that may call; "*": all. */
+  /** Origins of other sites that may call, as browsers write them; "*": all. */
   readonly origins: readonly string[];
-  /** Names besides localhost and addresses under which the server is reached. */
+  /** Names besides localhost and addresses under which the server is reached, in lower case. */
   readonly hosts: readonly string[];
+}
+
+/** What the command line says, read and checked: ArgumentError for what no request could match. */
+export function readGuard(given: { apiKey?: string; cors: string[]; allowHost: string[] }): GuardOptions {
+  // A header carries no other characters, and its value ends at a blank.
+  if (given.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(given.apiKey))
+    throw new ArgumentError(
+      "apiKey",
+      given.apiKey === "" ? "empty" : "one with blanks or characters beyond ASCII",
+      "visible ASCII characters; without the option no key is asked for",
+    );
+  return {
+    apiKey: given.apiKey ?? null,
+    origins: given.cors.map((text) => {
+      const origin = text === "*" ? text : readOrigin(text);
+      if (origin !== null) return origin;
+      throw new ArgumentError(
+        "cors",
+        text,
+        "an origin such as https://example.org or app://obsidian.md, null, *",
+      );
+    }),
+    hosts: given.allowHost.map((text) => {
+      const url = `http://${text}`;
+      if (/^[^/?#@]+$/.test(text) && URL.canParse(url)) return new URL(url).hostname.replace(/\.$/, "");
+      throw new ArgumentError("allowHost", text, "a name such as box.local");
+    }),
+  };
+}
+
+/**
+ * An origin as browsers send it; null: it is none. Those of web sites have one form, whatever the user typed; others
+ * (app://obsidian.md, chrome-extension://..., and "null", which files and sandboxed frames send) are compared as text.
+ */
+function readOrigin(text: string): string | null {
+  if (text === "null") return text;
+  const bare = text.replace(/\/$/, "");
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[\w.~%:[\]-]+$/i.test(bare)) return null;
+  if (!/^https?:/i.test(bare)) return bare;
+  return URL.canParse(bare) ? new URL(bare).origin : null;
 }
 
 /** What anybody may ask for: whether the server lives. */
@@ -29,12 +70,15 @@ export function checkCaller(request: Request, options: GuardOptions, isOpen: boo
       { code: "host_not_allowed" },
     );
   const origin = request.headers.get("origin");
-  if (origin !== null && !isOwnOrigin(origin, host) && !isAllowed(origin, options.origins))
+  if (origin !== null && !isOwnOrigin(origin, host) && !isAllowed(origin, options.origins)) {
+    const allowable = origin.length > 200 ? null : readOrigin(origin);
+    const wayOut = allowable === null ? "this is no origin" : `start it with --cors ${allowable}`;
     throw new ApiError(
       403,
-      `pages of ${JSON.stringify(origin.slice(0, 200))} may not use this server; start it with --cors ${origin.slice(0, 200)}`,
+      `pages of ${JSON.stringify(origin.slice(0, 200))} may not use this server; ${wayOut}`,
       { code: "origin_not_allowed" },
     );
+  }
   if (options.apiKey === null || isOpen || pathname === OPEN || request.method === "OPTIONS") return;
   const [scheme, given = ""] = (request.headers.get("authorization") ?? "").split(/\s+/, 2);
   if (scheme.toLowerCase() === "bearer" && isEqual(given, options.apiKey)) return;
@@ -70,12 +114,9 @@ function isOwnHost(hostname: string, hosts: readonly string[]): boolean {
   return isIP(name) !== 0 || name === "localhost" || name.endsWith(".localhost") || hosts.includes(name);
 }
 
+/** Of the page that this server shows, itself or by a proxy with TLS. */
 function isOwnOrigin(origin: string, host: string): boolean {
-  try {
-    return new URL(origin).host === host;
-  } catch {
-    return false;
-  }
+  return /^https?:/i.test(origin) && URL.canParse(origin) && new URL(origin).host === host;
 }
 
 function isAllowed(origin: string, origins: readonly string[]): boolean {

@@ -13,7 +13,7 @@ const LEAST = -9999;
 export function readChatLogprobs(fields: Fields): number | undefined {
   const wanted = fields.boolean("logprobs") ?? false;
   const top = fields.number("top_logprobs", { low: 0, high: MOST_TOP, integer: true });
-  if (top !== undefined && !wanted) throw fields.wrong("top_logprobs", "a number only beside logprobs: true");
+  if (top && !wanted) throw fields.wrong("top_logprobs", "a number only beside logprobs: true");
   return wanted ? (top ?? 0) : undefined;
 }
 
@@ -39,24 +39,38 @@ export function chatLogprobs(tokens: readonly Likelihood[], tokenizer: Tokenizer
   };
 }
 
-/** from: characters of the text in front of these tokens. */
-export function completionLogprobs(tokens: readonly Likelihood[], tokenizer: Tokenizer, from: number) {
-  const texts = tokens.map(({ id }) => tokenText(id, tokenizer));
-  let at = from;
-  return {
-    tokens: texts,
+/** Of one answer, its tokens in their order, some with each call. */
+export function completionLogprobs(tokenizer: Tokenizer) {
+  const stream = tokenizer.stream({ continues: true });
+  let offset = 0;
+  return (tokens: readonly Likelihood[]) => ({
+    tokens: tokens.map(({ id }) => tokenText(id, tokenizer)),
     token_logprobs: tokens.map(({ logprob }) => Math.max(logprob, LEAST)),
-    top_logprobs: tokens.map(({ top }) =>
-      Object.fromEntries(top.map(({ id, logprob }) => [tokenText(id, tokenizer), Math.max(logprob, LEAST)])),
-    ),
-    text_offset: texts.map((text) => {
-      const offset = at;
-      at += text.length;
-      return offset;
+    top_logprobs: tokens.map(({ top }) => byText(top, tokenizer)),
+    text_offset: tokens.map(({ id }) => {
+      const from = offset;
+      offset += stream.push(id).length;
+      return from;
     }),
-  };
+  });
 }
 
+/** Likeliest first, also where texts are numbers: a Map keeps its order. Of tokens with one text the likeliest counts. */
+function byText(top: readonly TokenLogprob[], tokenizer: Tokenizer): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const { id, logprob } of top) {
+    const text = tokenText(id, tokenizer);
+    if (!found.has(text)) found.set(text, Math.max(logprob, LEAST));
+  }
+  return found;
+}
+
+/** A token's text, or its bytes as OpenAI writes those of a part of a character: "bytes:\\xf0\\x9f". */
 function tokenText(id: number, tokenizer: Tokenizer): string {
-  return tokenizer.decode([id], { special: true, continues: true });
+  const bytes = tokenizer.bytes(id, { special: true });
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return `bytes:${[...bytes].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
+  }
 }

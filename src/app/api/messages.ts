@@ -4,20 +4,53 @@
  */
 import type { ChatMessage } from "../../index.ts";
 import { unsupported } from "./errors.ts";
-import { Fields, shown } from "./fields.ts";
+import { type Fields, shown } from "./fields.ts";
+import { CALL, CALL_FUNCTION, MESSAGES, PART } from "./known-fields.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"] as const;
 
-export function readMessages(fields: Fields): ChatMessage[] {
-  const messages = fields.list("messages");
-  if (messages === undefined || messages.length === 0)
-    throw fields.wrong("messages", "a list of at least one message");
-  return messages.map((message, at) => readMessage(new Fields(message, `messages[${at}]`)));
+export interface Conversation {
+  /** With the answer that is continued left out. */
+  readonly messages: readonly ChatMessage[];
+  /** How the answer begins, as the request has it; "": it is free. */
+  readonly begun: string;
+}
+
+export function readMessages(fields: Fields): Conversation {
+  const found = fields.objects("messages") ?? [];
+  if (found.length === 0) throw fields.wrong("messages", "a list of at least one message");
+  const messages = found.map(readMessage);
+  const last = messages[messages.length - 1];
+  const isContinued = fields.boolean("continue_final_message");
+  const opensTurn = fields.boolean("add_generation_prompt");
+  if (last.role === "assistant" && isContinued !== false)
+    return { messages: messages.slice(0, -1), begun: readBeginning(fields, found) };
+  if (isContinued)
+    throw fields.wrong("continue_final_message", "true only where the last message is the assistant's");
+  if (opensTurn === false)
+    throw fields.wrong("add_generation_prompt", "false only where the last message is continued");
+  return { messages, begun: "" };
+}
+
+/** As llama.cpp does it: an answer at the end is gone on with; the text that comes is what follows it. */
+function readBeginning(fields: Fields, messages: readonly Fields[]): string {
+  const last = messages[messages.length - 1];
+  if (messages.length === 1) throw fields.wrong("messages", "a message before the answer that is continued");
+  const whole = ["tool_calls", "reasoning_content", "reasoning"].find((name) => {
+    const found = last.any(name);
+    return found !== undefined && (found as { length?: number }).length !== 0;
+  });
+  if (whole === undefined) return readContent(last) ?? "";
+  throw unsupported(
+    last.place(whole),
+    `${last.place(whole)} is not supported in the last message, which is continued; ${whole === "tool_calls" ? "a message of role tool answers calls" : "content can be continued"}`,
+  );
 }
 
 function readMessage(fields: Fields): ChatMessage {
   const role = fields.choice("role", ROLES);
   if (role === undefined) throw fields.wrong("role", ROLES.join(", "));
+  fields.hold(role === "assistant" || role === "tool" ? MESSAGES[role] : MESSAGES.other);
   const name = fields.text("name");
   const named = name === undefined ? {} : { name };
   if (role === "assistant") return { role, ...named, ...readAnswer(fields) };
@@ -32,23 +65,23 @@ function readMessage(fields: Fields): ChatMessage {
 
 /** An earlier answer: words, reasoning, calls. */
 function readAnswer(fields: Fields): { content: string; [key: string]: unknown } {
-  const calls = fields.list("tool_calls") ?? [];
+  const calls = fields.objects("tool_calls") ?? [];
   const content = readContent(fields);
   if (content === undefined && calls.length === 0)
     throw fields.wrong("content", "a text, unless there are tool_calls");
-  // The name under which templates look for it.
-  const thinking = fields.text("reasoning_content");
+  // The name under which templates look for it; vLLM calls it "reasoning".
+  const thinking = fields.text("reasoning_content") ?? fields.text("reasoning");
   return {
     content: content ?? "",
     ...(thinking === undefined ? {} : { reasoning_content: thinking }),
     // Templates ask whether the key is there.
-    ...(calls.length === 0 ? {} : { tool_calls: calls.map((call, at) => readCall(call, fields, at)) }),
+    ...(calls.length === 0 ? {} : { tool_calls: calls.map(readCall) }),
   };
 }
 
-function readCall(call: unknown, message: Fields, at: number) {
-  const fields = new Fields(call, message.place(`tool_calls[${at}]`));
-  const called = fields.object("function");
+function readCall(fields: Fields) {
+  fields.hold(CALL).choice("type", ["function"]);
+  const called = fields.object("function")?.hold(CALL_FUNCTION);
   if (called === undefined) throw fields.wrong("function", "an object with name and arguments");
   const id = fields.text("id");
   return {
@@ -58,28 +91,31 @@ function readCall(call: unknown, message: Fields, at: number) {
   };
 }
 
-/** The API has arguments as JSON text, templates want what it means. */
+/**
+ * The API has arguments as JSON text, templates want what it means. Text that means no object is an error, as with
+ * llama.cpp and vLLM: templates write the parts of an object, and this server gives out no such call.
+ */
 function readArguments(fields: Fields): unknown {
-  const text = fields.text("arguments") ?? "{}";
+  const found = fields.any("arguments") ?? "";
+  // Ollama's clients have the object itself.
+  const text = typeof found === "string" ? found : JSON.stringify(found);
   try {
-    const value: unknown = JSON.parse(text === "" ? "{}" : text);
+    const value: unknown = JSON.parse(text.trim() === "" ? "{}" : text);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
   } catch {
     // Told below.
   }
-  throw fields.wrong("arguments", "the text of a JSON object");
+  throw fields.wrong("arguments", 'the text of a JSON object; "{}" keeps such a call in the history');
 }
 
 /** A text, or text parts joined; undefined: there is none. */
 function readContent(fields: Fields): string | undefined {
-  const found = fields.any("content");
-  if (!Array.isArray(found)) return fields.text("content");
-  const parts = found.map((part, at) => {
-    const place = fields.place(`content[${at}]`);
-    const read = new Fields(part, place);
-    const type = read.requiredText("type");
-    if (type === "text") return read.requiredText("text");
+  if (!Array.isArray(fields.any("content"))) return fields.text("content");
+  const parts = fields.objects("content")?.map((part) => {
+    const type = part.requiredText("type");
+    if (type === "text") return part.hold(PART).requiredText("text");
+    const place = part.place("type");
     throw unsupported(place, `${place} is ${shown(type)}; this server reads text only`);
   });
-  return parts.join("");
+  return parts?.join("");
 }

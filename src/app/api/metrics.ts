@@ -34,7 +34,8 @@ class Histogram {
 export interface Gauges {
   running: number;
   waiting: number;
-  sessions: number;
+  parallel: number;
+  cacheTokens: number;
   contextTokens: number;
   cacheBytes: number;
 }
@@ -94,7 +95,8 @@ export class Metrics {
       ...single("gauge", [
         ["nibble_requests_running", "Generations under way.", gauges.running],
         ["nibble_requests_waiting", "Requests waiting for their turn.", gauges.waiting],
-        ["nibble_sessions", "Generations at a time.", gauges.sessions],
+        ["nibble_parallel", "Generations at a time.", gauges.parallel],
+        ["nibble_cache_tokens", "Tokens that all texts share.", gauges.cacheTokens],
         ["nibble_context_tokens", "Longest context of a request.", gauges.contextTokens],
         ["nibble_cache_bytes", "Keys and values, allocated.", gauges.cacheBytes],
       ]),

@@ -32,7 +32,8 @@ function describe({ names, created, model }: Served) {
       cacheRates: kvRates(plan),
       weightBytes: plan.weightBytes,
       chat: model.chatTemplate !== null,
-      parallel: plan.sessions,
+      parallel: plan.parallel,
+      cacheTokens: plan.cacheTokens,
     },
   };
 }

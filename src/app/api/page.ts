@@ -1,8 +1,9 @@
 /**
  * The chat page's files. Owns the list of what is there, made once: a request names an entry of that list or nothing,
- * so no path leads out of the folder. Answers ranges, for a page that reads a model piece by piece.
+ * so no path leads out of the folder. Answers ranges, for a page that reads a model piece by piece. Files need no key, so
+ * what one reader may cost is bounded: they are read while they are sent.
  */
-import { open, readdir, stat } from "node:fs/promises";
+import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 
 /** null: there is no such file. */
@@ -22,7 +23,13 @@ const TYPES: Readonly<Record<string, string>> = {
   ".txt": "text/plain; charset=utf-8",
 };
 
-/** The page runs no script but its own; it may read models from any place that allows it. */
+/** Read and sent at once. */
+const PIECE_BYTES = 2 ** 16;
+
+/**
+ * The page runs no script but its own. It may connect to any http(s) place that allows it: a person types servers and
+ * addresses of models there, and no list of them is known when the page is sent.
+ */
 const POLICY = [
   "default-src 'self'",
   "script-src 'self' 'wasm-unsafe-eval'",
@@ -80,7 +87,7 @@ async function listFiles(folder: string, at: string): Promise<Map<string, File>>
   return files;
 }
 
-async function answer({ path, size, type, etag }: File, request: Request): Promise<Response> {
+function answer({ path, size, type, etag }: File, request: Request): Response {
   const headers = new Headers({
     "content-type": type,
     "content-security-policy": POLICY,
@@ -100,7 +107,7 @@ async function answer({ path, size, type, etag }: File, request: Request): Promi
   const { first, end } = range ?? { first: 0, end: size };
   headers.set("content-length", String(end - first));
   if (range) headers.set("content-range", `bytes ${first}-${end - 1}/${size}`);
-  return new Response(await readPart(path, first, end), { status: range ? 206 : 200, headers });
+  return new Response(first < end ? partOf(path, first, end) : null, { status: range ? 206 : 200, headers });
 }
 
 /** One range of the Range header; null: the whole file; "none": outside of it. */
@@ -112,18 +119,35 @@ function rangeOf(request: Request, size: number): { first: number; end: number }
   return first < end ? { first, end } : "none";
 }
 
-async function readPart(path: string, first: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-  const file = await open(path);
-  try {
-    const bytes = new Uint8Array(end - first);
-    let at = 0;
-    while (at < bytes.length) {
-      const { bytesRead } = await file.read(bytes, at, bytes.length - at, first + at);
-      if (bytesRead === 0) throw new Error(`${path} is shorter than when the server started`);
-      at += bytesRead;
-    }
-    return bytes;
-  } finally {
-    await file.close();
-  }
+/**
+ * Bytes [first, end) as they are asked for, so that a reader costs two pieces at a time whatever it asks for. The file is
+ * open from the first piece to the last: an answer that nobody reads has opened nothing.
+ */
+function partOf(path: string, first: number, end: number): ReadableStream<Uint8Array> {
+  let file: FileHandle | null = null;
+  let at = first;
+  const close = () => file?.close();
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          file ??= await open(path);
+          const bytes = new Uint8Array(Math.min(PIECE_BYTES, end - at));
+          const { bytesRead } = await file.read(bytes, 0, bytes.length, at);
+          if (bytesRead === 0) throw new Error(`${path} is shorter than when the server started`);
+          at += bytesRead;
+          controller.enqueue(bytes.subarray(0, bytesRead));
+          if (at < end) return;
+          await close();
+          controller.close();
+        } catch (error) {
+          await close();
+          throw error;
+        }
+      },
+      cancel: close,
+    },
+    // Nothing is read before it is asked for.
+    { highWaterMark: 0 },
+  );
 }

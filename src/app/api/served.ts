@@ -1,6 +1,6 @@
 /**
  * What all routes share: the model, defaults and bounds. Owns the life of one generation from a request to its result:
- * who is let in waits for a session of the model in the order of coming, and it ends with its client, or with the server.
+ * what is let in waits for its turn in the order of coming, and it ends with its client, or with the server.
  */
 import {
   ContextError,
@@ -14,6 +14,7 @@ import {
 } from "../../index.ts";
 import type { Grammars, OpenGrammar } from "../grammar/grammars.ts";
 import { ApiError } from "./errors.ts";
+import type { UnknownField } from "./field-rules.ts";
 import type { Fields } from "./fields.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -28,10 +29,11 @@ export interface Served {
   /** For what a request does not say. */
   readonly defaults: GenerateOptions;
   readonly mostBodyBytes: number;
-  /** Requests that may wait for one of the model's sessions. */
+  /** Requests that may wait for their turn. */
   readonly mostWaiting: number;
   /** Fires when the server cannot wait for answers any longer. */
   readonly closing: AbortSignal;
+  readonly unknownField: UnknownField;
   /** Hears of errors that are ours. */
   log(error: unknown): void;
   /** Why the device cannot generate, when that is what the last generation ended with; null: it can. */
@@ -52,8 +54,12 @@ export function checkModel(fields: Fields, { names }: Served): void {
 }
 
 /** The prompt's ids. ContextError when they do not fit. */
-export function encode({ model }: Served, prompt: Prompt, options?: PromptOptions): number[] {
-  const ids = model.encode(prompt, options);
+export function encode(served: Served, prompt: Prompt, options?: PromptOptions): number[] {
+  return fitting(served, served.model.encode(prompt, options));
+}
+
+/** The same ids. ContextError when they do not fit. */
+export function fitting({ model }: Served, ids: number[]): number[] {
   if (ids.length > model.plan.context) throw new ContextError(ids.length, model.plan.context);
   if (ids.length === 0) throw new ApiError(400, "the prompt is empty; at least one token is needed");
   return ids;
@@ -63,6 +69,19 @@ export function encode({ model }: Served, prompt: Prompt, options?: PromptOption
 export interface Run {
   start(onPiece: (piece: Piece) => void | Promise<void>): Promise<GenerationResult>;
   cancel(): void;
+}
+
+/** ApiError 503 when too many requests wait already, for their turn or for their grammar. */
+export function checkRoom({ model, grammars, mostWaiting }: Served): void {
+  const { running, waiting } = model.activity;
+  const all = waiting + grammars.opening;
+  // Also where some wait though fewer run: the cache has no room for more.
+  const room = waiting > 0 ? running : model.plan.parallel;
+  if (running + all < room + mostWaiting) return;
+  throw new ApiError(503, `${all} requests are waiting already; try again later`, {
+    code: "queue_full",
+    headers: { "retry-after": "1" },
+  });
 }
 
 /**
@@ -76,17 +95,19 @@ export function admit(
   options: GenerateOptions & Pick<PromptOptions, "raw">,
   grammar: OpenGrammar | null,
 ): Run {
-  const { model, metrics, closing, mostWaiting } = served;
-  const { running, waiting } = model.activity;
-  if (running >= model.plan.sessions && waiting >= mostWaiting) {
+  const { model, metrics, closing } = served;
+  try {
+    checkRoom(served);
+  } catch (error) {
     grammar?.close();
-    throw new ApiError(503, `${waiting} requests are waiting already; try again later`, {
-      code: "queue_full",
-      headers: { "retry-after": "1" },
-    });
+    throw error;
   }
   const controller = new AbortController();
-  const cancel = () => controller.abort();
+  const cancel = () => {
+    controller.abort();
+    // What may come next is not waited for.
+    grammar?.close();
+  };
   const start = async (onPiece: (piece: Piece) => void | Promise<void>) => {
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1000;

@@ -6,19 +6,21 @@
 
 import type { Grammar } from "../grammar/grammars.ts";
 import { schemaGrammar } from "../grammar/schema-grammar.ts";
+import { Size } from "../grammar/size.ts";
 import { type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
 import type { CallOptions } from "./answer.ts";
 import { type CallFormat, callFormat } from "./call-formats.ts";
 import { badValue, unsupported } from "./errors.ts";
-import { Fields, shown } from "./fields.ts";
+import { type Fields, shown } from "./fields.ts";
+import { TOOL, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, TOOL_FUNCTION } from "./known-fields.ts";
 import type { Served } from "./served.ts";
 
 export interface Tools {
   /** For the template; null: it is told of none. */
   readonly described: readonly unknown[] | null;
   readonly calls: CallOptions | null;
-  /** null: the answer is free. */
-  readonly grammar: Grammar | null;
+  /** Made once it is known that the prompt fits: throws ApiError 400. null: the answer is free. */
+  readonly grammar: (() => Grammar) | null;
 }
 
 interface Tool {
@@ -36,7 +38,7 @@ const MOST_TOOLS = 128;
 const NAME = /^[\w.-]{1,64}$/;
 
 export function readTools(fields: Fields, served: Served): Tools {
-  const tools = (fields.list("tools") ?? []).map((tool, at) => readTool(tool, `tools[${at}]`));
+  const tools = (fields.objects("tools") ?? []).map(readTool);
   if (tools.length > MOST_TOOLS) throw fields.wrong("tools", `up to ${MOST_TOOLS}`);
   const twice = tools.find(({ name }, at) => tools.findIndex((tool) => tool.name === name) < at);
   if (twice) throw badValue(`${twice.place}.function.name`, shown(twice.name), "names that differ");
@@ -53,22 +55,21 @@ export function readTools(fields: Fields, served: Served): Tools {
     );
   return {
     described: tools.map(describe),
-    calls: { reader: format.reader(tools.map(({ name }) => name)), isSingle },
+    calls: { reader: format.reader(tools.map(({ name }) => name)), marks: format.marks, isSingle },
     grammar: grammarOf(format, tools, choice, isSingle),
   };
 }
 
-function readTool(tool: unknown, place: string): Tool {
-  const fields = new Fields(tool, place);
+function readTool(fields: Fields, at: number): Tool {
   fields.choice("type", ["function"]);
-  const described = fields.object("function");
+  const described = fields.hold(TOOL).object("function")?.hold(TOOL_FUNCTION);
   if (!described) throw fields.wrong("function", "an object with name and parameters");
   const name = described.requiredText("name");
   if (!NAME.test(name)) throw described.wrong("name", "1 to 64 letters, digits, dots, _ or -");
   const parameters = described.object("parameters")?.record ?? { type: "object", properties: {} };
   return {
     name,
-    place,
+    place: `tools[${at}]`,
     description: described.text("description") ?? "",
     parameters,
     isStrict: described.boolean("strict"),
@@ -92,7 +93,7 @@ function readChoice(fields: Fields, tools: readonly Tool[]): "auto" | "none" | "
       "tool_choice",
       'auto, none, required, {"type": "function", "function": {"name": ...}}',
     );
-  const name = named.object("function")?.text("name");
+  const name = named.hold(TOOL_CHOICE).object("function")?.hold(TOOL_CHOICE_FUNCTION).text("name");
   const tool = tools.find((tool) => tool.name === name);
   if (!tool)
     throw badValue("tool_choice.function.name", shown(name), tools.map((tool) => tool.name).join(", "));
@@ -104,19 +105,26 @@ function grammarOf(
   tools: readonly Tool[],
   choice: "auto" | "required" | Tool,
   isSingle: boolean,
-): Grammar | null {
-  const filled = ({ name, place, parameters, isStrict }: Tool): FilledTag => ({
-    ...tag!(name),
-    rules: schemaGrammar(parameters, `${place}.function.parameters`, isStrict !== false),
-  });
+): (() => Grammar) | null {
+  /** The tools together are bounded, as they are compiled together. */
+  const make = (tools: readonly Tool[], grammarOf: (filled: readonly FilledTag[]) => Grammar) => () => {
+    const size = new Size();
+    const filled = tools.map(({ name, place, parameters, isStrict }) => ({
+      ...tag!(name),
+      rules: schemaGrammar(parameters, `${place}.function.parameters`, isStrict !== false, size),
+    }));
+    return { ...grammarOf(filled), weight: size.weight };
+  };
   if (choice !== "auto") {
     if (!tag)
       throw unsupported(
         "tool_choice",
         "with this model's way of writing calls, tool_choice can be auto or none",
       );
-    const allowed = choice === "required" ? tools : [choice];
-    return tagsGrammar(allowed.map(filled), isSingle || choice !== "required" ? null : separator);
+    const isOne = isSingle || choice !== "required";
+    return make(choice === "required" ? tools : [choice], (filled) =>
+      tagsGrammar(filled, isOne ? null : separator),
+    );
   }
   const strict = tools.find((tool) => tool.isStrict);
   if (!strict) return null;
@@ -125,5 +133,5 @@ function grammarOf(
       `${strict.place}.function.strict`,
       "with this model's way of writing calls, strict arguments need tool_choice required or a named tool, or are not possible",
     );
-  return triggeredGrammar(tools.map(filled), trigger);
+  return make(tools, (filled) => triggeredGrammar(filled, trigger));
 }

@@ -41,6 +41,7 @@ const FINISH: Readonly<Record<StopReason, "stop" | "length">> = {
   stop: "stop",
   length: "length",
   context: "length",
+  cache: "length",
 };
 
 export function finishReason(reason: StopReason): "stop" | "length" {

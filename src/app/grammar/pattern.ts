@@ -5,11 +5,21 @@
  * expression would match more (parts of longer texts, characters that JSON has to escape) narrows and breaks nothing.
  */
 import { unsupported } from "../api/errors.ts";
-import { literal, type Range, rangeClass } from "./json-rules.ts";
+import { type Range, rangeClass } from "./characters.ts";
+import { literal } from "./json-rules.ts";
+import { type AddRule, MANY, repeated } from "./repeats.ts";
 
 const LONGEST = 1000;
 const DEEPEST = 40;
 const MOST_TIMES = 1000;
+/** Long repetitions of a varying number of times: a text may be cut into several in many ways, and all are followed. */
+const MOST_VARYING = 4;
+
+interface Times {
+  readonly low: number;
+  /** null: without end. */
+  readonly high: number | null;
+}
 
 const CLASSES: Readonly<Record<string, readonly Range[]>> = {
   d: [[0x30, 0x39]],
@@ -23,28 +33,31 @@ const CLASSES: Readonly<Record<string, readonly Range[]>> = {
 };
 const CONTROLS: Readonly<Record<string, number>> = { n: 10, t: 9, r: 13, f: 12, v: 11 };
 
-/** Throws ApiError 400 for what is not kept, with the place of the schema. */
-export function patternRule(pattern: string, place: string): string {
-  return new PatternReader(pattern, place).rule();
+/** An expression. Throws ApiError 400 for what is not kept, with the place of the schema. */
+export function patternRule(pattern: string, place: string, rule: AddRule): string {
+  return new PatternReader(pattern, place, rule).expression();
 }
 
 class PatternReader {
   readonly #text: readonly string[];
   readonly #place: string;
+  readonly #rule: AddRule;
   #at = 0;
   /** Repetitions without end, or of several times, that were read so far. */
   #repeats = 0;
+  #varying = 0;
 
-  constructor(pattern: string, place: string) {
+  constructor(pattern: string, place: string, rule: AddRule) {
     this.#text = [...pattern];
     this.#place = place;
+    this.#rule = rule;
     if (this.#text.length > LONGEST) throw this.#refuse(`of ${this.#text.length} characters`);
   }
 
-  rule(): string {
-    const rule = this.#alternatives(0);
+  expression(): string {
+    const all = this.#alternatives(0);
     if (this.#at < this.#text.length) throw this.#refuse("with a bracket too many");
-    return rule;
+    return all;
   }
 
   #alternatives(depth: number): string {
@@ -55,7 +68,7 @@ class PatternReader {
   }
 
   #sequence(depth: number): string {
-    const parts: string[] = [];
+    const parts: { part: string; times: Times | null }[] = [];
     // The rule matches from the first character to the last anyway.
     if (depth === 0) this.#takes("^");
     while (this.#at < this.#text.length && !"|)".includes(this.#text[this.#at])) {
@@ -65,13 +78,16 @@ class PatternReader {
       }
       const before = this.#repeats;
       const part = this.#atom(depth);
-      const repeat = this.#repeat();
+      const times = this.#times();
       // A text could be cut into such repetitions in many ways, and all would be followed.
-      if (repeat !== "" && repeat !== "?" && this.#repeats++ > before)
+      if (times && times.high !== 1 && this.#repeats++ > before)
         throw this.#refuse("with a repetition of repetitions");
-      parts.push(`${part}${repeat}`);
+      const last = parts.at(-1);
+      if (times && last?.times && last.part === part) last.times = sum(last.times, times);
+      else parts.push({ part, times });
     }
-    return parts.length === 0 ? '""' : parts.join(" ");
+    if (parts.length === 0) return '""';
+    return parts.map(({ part, times }) => (times ? this.#repeated(part, times) : part)).join(" ");
   }
 
   #atom(depth: number): string {
@@ -83,7 +99,7 @@ class PatternReader {
       return group;
     }
     if (c === "[") return this.#class();
-    if (c === ".") return rangeClass([], true);
+    if (c === ".") return this.#classOf([], true);
     if (c === "\\") {
       const escaped = this.#escape();
       return typeof escaped === "number" ? character(escaped) : this.#classOf(escaped.ranges, escaped.isNot);
@@ -119,7 +135,7 @@ class PatternReader {
 
   #classOf(ranges: readonly Range[], isNot: boolean): string {
     const found = rangeClass(ranges, isNot);
-    if (found === "[]") throw this.#refuse("with a class that has no character");
+    if (found === null) throw this.#refuse("with a class that has no character");
     return found;
   }
 
@@ -139,23 +155,32 @@ class PatternReader {
     return c.codePointAt(0) ?? 0;
   }
 
-  /** *, +, ?, {m}, {m,}, {m,n}; "": none. */
-  #repeat(): string {
+  /** In a rule of its own the part is compiled once, not for each of the times. */
+  #repeated(part: string, { low, high }: Times): string {
+    if (high !== null && high - low > MANY && ++this.#varying > MOST_VARYING)
+      throw this.#refuse(`with more than ${MOST_VARYING} repetitions of 0 to more than ${MANY} times`);
+    if (Math.max(low, high ?? 0) <= MANY) return repeated(part, low, high, this.#rule);
+    return repeated(this.#rule(`${part} nothing`), low, high, this.#rule);
+  }
+
+  /** *, +, ?, {m}, {m,}, {m,n}; null: none. */
+  #times(): Times | null {
     const c = this.#text[this.#at] ?? "";
-    let found = "";
+    let found: Times;
     if (c !== "" && "*+?".includes(c)) {
       this.#at++;
-      found = c;
+      found = { low: c === "+" ? 1 : 0, high: c === "?" ? 1 : null };
     } else if (c === "{") {
       const rest = this.#text.slice(this.#at, this.#at + 16).join("");
-      const [all, least, , most] = /^\{(\d{1,4})(,(\d{1,4})?)?\}/.exec(rest) ?? [];
+      const [all, least, more, most] = /^\{(\d{1,4})(,(\d{1,4})?)?\}/.exec(rest) ?? [];
       if (all === undefined || Number(most ?? least) < Number(least) || Number(most ?? least) > MOST_TIMES)
         throw this.#refuse(`with a repetition that is not of 0 to ${MOST_TIMES} times`);
       this.#at += all.length;
-      found = all;
-    }
+      const high = more === undefined ? Number(least) : most === undefined ? null : Number(most);
+      found = { low: Number(least), high };
+    } else return null;
     // A lazy one finds less in a longer text; here all of the text is to match.
-    if (found !== "") this.#takes("?");
+    this.#takes("?");
     return found;
   }
 
@@ -168,6 +193,11 @@ class PatternReader {
   #refuse(what: string) {
     return unsupported(this.#place, `${this.#place}: a pattern ${what} is not supported in schemas`);
   }
+}
+
+/** One repetition after another of the same. */
+function sum(a: Times, b: Times): Times {
+  return { low: a.low + b.low, high: a.high === null || b.high === null ? null : a.high + b.high };
 }
 
 /** A character as JSON writes it in a string. */

@@ -17,7 +17,11 @@ interface Bound {
   readonly strict: boolean;
 }
 
-/** The right-hand side of a rule; null: no number lies there. Bounds are at most 1e15, at least 1e-6 or 0. */
+/** Bounds are written out, and JavaScript writes larger and smaller numbers with an exponent. */
+export const MOST_BOUND = 1e20;
+export const LEAST_BOUND = 1e-6;
+
+/** The right-hand side of a rule; null: no number lies there. Bounds are 0, or LEAST_BOUND to MOST_BOUND away from it. */
 export function rangeRule(kind: "integer" | "number", bounds: NumberBounds): string | null {
   const low = tighter(bounds.minimum, bounds.exclusiveMinimum, (a, b) => a > b);
   const high = tighter(bounds.maximum, bounds.exclusiveMaximum, (a, b) => a < b);
@@ -25,11 +29,13 @@ export function rangeRule(kind: "integer" | "number", bounds: NumberBounds): str
   const zero: Bound = { whole: 0n, part: "", strict: false };
   const sides: string[] = [];
   if (high === null || high.value > 0 || (high.value === 0 && !high.strict))
-    sides.push(...magnitudes(low === null || low.value < 0 ? zero : boundOf(low), high && boundOf(high)));
+    sides.push(
+      ...magnitudes(low === null || low.value < 0 ? zero : boundOf(low, "up"), high && boundOf(high, "down")),
+    );
   if (low === null || low.value < 0) {
     // Magnitudes turn around, and there is no -0.
-    const from = high === null || high.value >= 0 ? { ...zero, strict: true } : boundOf(high);
-    sides.push(...magnitudes(from, low && boundOf(low)).map((rule) => `"-" ${rule}`));
+    const from = high === null || high.value >= 0 ? { ...zero, strict: true } : boundOf(high, "up");
+    sides.push(...magnitudes(from, low && boundOf(low, "down")).map((rule) => `"-" ${rule}`));
   }
   return sides.length === 0 ? null : sides.map((side) => `(${side})`).join(" | ");
 }
@@ -49,9 +55,19 @@ function tighter(
   return inclusive === undefined ? null : { value: inclusive, strict: false };
 }
 
-function boundOf({ value, strict }: Limit): Bound {
-  const [whole, part = ""] = String(Math.abs(value)).split(".");
+/** Of a magnitude. inward: away from numbers that are out of the bounds. */
+function boundOf({ value, strict }: Limit, inward: "up" | "down"): Bound {
+  const magnitude = Math.abs(value);
+  // Such a number may have been written otherwise: 9223372036854775807 is read as one more. Its neighbour is within.
+  if (magnitude > Number.MAX_SAFE_INTEGER)
+    return { whole: BigInt(neighbour(magnitude, inward)), part: "", strict: false };
+  const [whole, part = ""] = String(magnitude).split(".");
   return { whole: BigInt(whole), part, strict };
+}
+
+function neighbour(value: number, direction: "up" | "down"): number {
+  const [bits] = new BigInt64Array(Float64Array.of(value).buffer);
+  return new Float64Array(BigInt64Array.of(direction === "up" ? bits + 1n : bits - 1n).buffer)[0];
 }
 
 /** Whole magnitudes from low to high, both as alternatives of a rule; high null: without end. */
@@ -109,14 +125,21 @@ function firstDigits(state: State): string | null {
   // Above zero, without another bound: somewhere a digit that is not 0.
   if (low !== null && low.part === "" && high === null) return "[0-9]* [1-9] [0-9]*";
   if (high !== null && high.part === "") return high.strict || low !== null ? null : '"0"+';
+  // Digits between those of the bounds are free for good, so they share one choice.
   const choices: string[] = [];
+  const free: number[] = [];
   for (let digit = 0; digit <= 9; digit++) {
     const left = afterDigit(state, digit);
     if (left === null) continue;
+    if (left.low === null && left.high === null) {
+      free.push(digit);
+      continue;
+    }
     const more = firstDigits(left);
     const rest = [...(endsHere(left) ? ['""'] : []), ...(more === null ? [] : [more])];
     if (rest.length > 0) choices.push(`"${digit}" (${rest.join(" | ")})`);
   }
+  if (free.length > 0) choices.push(`[${free.join("")}] [0-9]*`);
   return choices.length === 0 ? null : `(${choices.join(" | ")})`;
 }
 
@@ -137,27 +160,34 @@ function wholeFrom(first: bigint): string[] {
   return [...wholes(first, 10n ** BigInt(length) - 1n), `[1-9] [0-9]{${length},}`];
 }
 
-/** Whole numbers first to last, length by length. */
+/** Whole numbers first to last: as long as first, longer, as long as last. */
 function wholes(first: bigint, last: bigint): string[] {
-  const rules: string[] = [];
-  for (let { length } = String(first); length <= String(last).length && first <= last; length++) {
-    const most = 10n ** BigInt(length) - 1n;
-    rules.push(sameLength(String(first), String(last < most ? last : most)));
-    first = most + 1n;
-  }
-  return rules;
+  if (first > last) return [];
+  const [low, high] = [String(first), String(last)];
+  if (low.length === high.length) return [sameLength(low, high)];
+  const between = high.length - low.length > 1 ? [`[1-9] [0-9]{${low.length},${high.length - 2}}`] : [];
+  return [
+    sameLength(low, "9".repeat(low.length)),
+    ...between,
+    sameLength(`1${"0".repeat(high.length - 1)}`, high),
+  ];
 }
 
-/** Numbers of as many digits as both have, from low to high. */
+/** Numbers of as many digits as both have, from low to high. Grows with the digits: only equal beginnings go deeper. */
 function sameLength(low: string, high: string): string {
   if (low === high) return `"${low}"`;
-  const [a, b] = [Number(low[0]), Number(high[0])];
   const rest = low.length - 1;
   const free = rest === 0 ? "" : ` [0-9]{${rest}}`;
-  if (rest === 0) return `[${a}-${b}]`;
-  if (a === b) return `"${a}" (${sameLength(low.slice(1), high.slice(1))})`;
-  const choices = [`"${a}" (${sameLength(low.slice(1), "9".repeat(rest))})`];
-  if (b - a > 1) choices.push(`[${a + 1}-${b - 1}]${free}`);
-  choices.push(`"${b}" (${sameLength("0".repeat(rest), high.slice(1))})`);
+  const [a, b] = [Number(low[0]), Number(high[0])];
+  const [least, most] = ["0".repeat(rest), "9".repeat(rest)];
+  if (a === b && (low.slice(1) !== least || high.slice(1) !== most))
+    return `"${a}" (${sameLength(low.slice(1), high.slice(1))})`;
+  // The first digits after which anything may follow.
+  const from = low.slice(1) === least ? a : a + 1;
+  const to = high.slice(1) === most ? b : b - 1;
+  const choices: string[] = [];
+  if (from > a) choices.push(`"${a}" (${sameLength(low.slice(1), most)})`);
+  if (from <= to) choices.push(`[${from}-${to}]${free}`);
+  if (to < b) choices.push(`"${b}" (${sameLength(least, high.slice(1))})`);
   return `(${choices.join(" | ")})`;
 }

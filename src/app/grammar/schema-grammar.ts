@@ -1,105 +1,123 @@
 /**
- * A JSON schema as a grammar, whose texts are JSON that the schema allows. Owns which keywords there are: each is kept
- * or refused at its place, none is dropped, so an answer that was promised to match does match. Titles and the like
- * pass. Own rules, for those of the kept library let numbers out of their bounds and control characters into strings
- * (0.1.27; test/app/grammar.test.ts has the property that found it).
+ * A JSON schema as a grammar, whose texts are JSON that the schema allows. Owns how each keyword becomes rules: it is kept
+ * or refused at its place, none is dropped, so an answer that was promised to match does match. Own rules, for those of
+ * the kept library let numbers out of their bounds and control characters into strings (0.1.27;
+ * test/app/grammar.test.ts has the property that found it).
  */
-import { badValue, unsupported } from "../api/errors.ts";
+import { badValue } from "../api/errors.ts";
 import { Fields, shown } from "../api/fields.ts";
-import { BLANK, FORMATS, JSON_RULES, literal, stringExcept } from "./json-rules.ts";
+import { BLANK, formatRule, JSON_RULES, literal } from "./json-rules.ts";
+import {
+  ALONE,
+  checkKeywords,
+  isOfTypes,
+  narrowingKeywords,
+  notKept,
+  refuseBeside,
+  type TypeName,
+  typesOf,
+} from "./keywords.ts";
+import { stringExcept } from "./other-names.ts";
 import { patternRule } from "./pattern.ts";
-import { rangeRule } from "./ranges.ts";
-
-const ANNOTATIONS = [
-  ...["title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"],
-  ...["$schema", "$id", "$defs", "definitions", "discriminator"],
-];
-
-const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as const;
-
-/** What each type takes besides. */
-const KEYWORDS: Readonly<Record<string, readonly string[]>> = {
-  object: ["properties", "required", "additionalProperties"],
-  array: ["items", "prefixItems", "minItems", "maxItems"],
-  string: ["minLength", "maxLength", "pattern", "format"],
-  integer: BOUNDS,
-  number: BOUNDS,
-  boolean: [],
-  null: [],
-};
-
-/** A schema with one of these has nothing else that narrows. oneOf is taken as anyOf. */
-const ALONE = ["$ref", "anyOf", "oneOf", "allOf"];
+import { pointerPath, valueAt } from "./pointer.ts";
+import { LEAST_BOUND, MOST_BOUND, rangeRule } from "./ranges.ts";
+import { MOST_TIMES, repeated, times } from "./repeats.ts";
+import { Size } from "./size.ts";
 
 const MOST_CHARACTERS = 100_000;
 const MOST_SCHEMAS = 2000;
 const DEEPEST = 40;
 const MOST_CHOICES = 1000;
-const MOST_COUNT = 10_000;
-const MOST_VALUE = 1e15;
-const LEAST_VALUE = 1e-6;
+const MOST_ITEMS = 10_000;
 
 /**
  * The grammar's text, from rule "root" on. isStrict: properties that are not named are not allowed unless the schema
- * says so. Throws ApiError 400 with its place for what is no schema, or cannot be kept.
+ * says so. size: of all that is compiled together. Throws ApiError 400 with its place for what is no schema, cannot be
+ * kept, or is too large.
  */
-export function schemaGrammar(schema: unknown, place: string, isStrict: boolean): string {
+export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size = new Size()): string {
   const length = JSON.stringify(schema)?.length ?? 0;
   if (length > MOST_CHARACTERS)
     throw badValue(place, `${length} characters long`, `up to ${MOST_CHARACTERS}`);
-  return new Converter(new Fields(schema, place), isStrict).grammar();
+  return new Converter(new Fields(schema, place), place, isStrict, size).grammar();
+}
+
+type Types = readonly TypeName[] | null;
+
+/** What a $ref names, under the types that are left for it. */
+interface Definition {
+  readonly name: string;
+  readonly target: unknown;
+  readonly fields: Fields;
+  readonly place: string;
+  readonly types: Types;
 }
 
 class Converter {
   readonly #rules: string[] = [];
-  /** Rules of what $ref names. */
-  readonly #named = new Map<string, string>();
+  readonly #definitions = new Map<string, Definition>();
+  /** Definitions that are nothing but another one, by their names. */
+  readonly #aliases = new Map<string, string>();
   readonly #root: Fields;
+  readonly #place: string;
   readonly #isStrict: boolean;
+  readonly #size: Size;
   #schemas = 0;
 
-  constructor(root: Fields, isStrict: boolean) {
+  constructor(root: Fields, place: string, isStrict: boolean, size: Size) {
     this.#root = root;
+    this.#place = place;
     this.#isStrict = isStrict;
+    this.#size = size;
   }
 
   grammar(): string {
-    const root = this.#reference("#", this.#root);
+    const root = this.#reference("#", this.#root, null);
+    // A definition may name others, and itself: each is made after those that name it.
+    for (const { name, target, place, types } of this.#definitions.values()) {
+      const body = this.#convert(target, place, 0, types);
+      this.#add(name, body);
+      if (this.#isDefinition(body)) this.#aliases.set(name, body);
+    }
+    this.#refuseCircles();
     return `root ::= ${root}\n${this.#rules.join("\n")}${JSON_RULES}`;
   }
 
-  #rule(body: string): string {
+  #rule = (body: string): string => {
     const name = `r${this.#rules.length}`;
-    this.#rules.push(`${name} ::= ${body}`);
+    this.#add(name, body);
     return name;
+  };
+
+  #add(name: string, body: string): void {
+    this.#size.add(body, this.#place);
+    this.#rules.push(`${name} ::= ${body}`);
   }
 
-  /** An expression that stands safely in a sequence. */
-  #convert(schema: unknown, place: string, depth: number): string {
-    if (schema === true) return "value";
+  /** An expression that stands safely in a sequence. left: the types that the schemas around leave. */
+  #convert(schema: unknown, place: string, depth: number, left: Types = null): string {
     if (++this.#schemas > MOST_SCHEMAS) throw badValue(place, "one schema too many", `up to ${MOST_SCHEMAS}`);
     if (depth > DEEPEST) throw badValue(place, "nested too deep", `up to ${DEEPEST} schemas in each other`);
-    const fields = new Fields(schema, place);
-    const narrowing = Object.keys(fields.record).filter((key) => !ANNOTATIONS.includes(key));
+    const fields = new Fields(schema === true ? {} : schema, place);
+    const narrowing = narrowingKeywords(fields);
+    const types = typesOf(fields, left);
     const alone = narrowing.find((key) => ALONE.includes(key));
     if (alone !== undefined) {
-      refuseBeside(fields, alone, narrowing, []);
-      if (alone === "$ref") return this.#reference(fields.requiredText("$ref"), fields);
-      const most = alone === "allOf" ? 1 : MOST_CHOICES;
-      const choices = this.#listOf(fields, alone, most);
+      refuseBeside(fields, alone, narrowing, ["type"]);
+      if (alone === "$ref") return this.#reference(fields.requiredText("$ref"), fields, types);
+      const choices = this.#listOf(fields, alone, alone === "allOf" ? 1 : MOST_CHOICES);
       return this.#rule(
         choices
-          .map((choice, at) => this.#convert(choice, fields.place(`${alone}[${at}]`), depth + 1))
+          .map((choice, at) => this.#convert(choice, fields.place(`${alone}[${at}]`), depth + 1, types))
           .join(" | "),
       );
     }
     const value = ["enum", "const"].find((key) => narrowing.includes(key));
-    if (value !== undefined) {
-      refuseBeside(fields, value, narrowing, ["type"]);
-      const choices = value === "enum" ? this.#listOf(fields, "enum", MOST_CHOICES) : [fields.record.const];
-      return this.#rule(choices.map((choice) => literal(JSON.stringify(choice))).join(" | "));
-    }
-    return this.#typed(fields, narrowing, depth);
+    if (value !== undefined) return this.#values(fields, value, narrowing, types);
+    checkKeywords(fields, narrowing, types);
+    if (types === null) return "value";
+    const rules = types.map((type) => this.#typed(type, fields, depth));
+    return rules.length === 1 ? rules[0] : this.#rule(rules.join(" | "));
   }
 
   #listOf(fields: Fields, name: string, most: number): readonly unknown[] {
@@ -108,55 +126,58 @@ class Converter {
     return list;
   }
 
-  #typed(fields: Fields, narrowing: readonly string[], depth: number): string {
-    const types = typesOf(fields);
-    for (const key of narrowing.filter((key) => key !== "type")) {
-      const of = Object.keys(KEYWORDS).filter((type) => KEYWORDS[type].includes(key));
-      if (of.length === 0) throw notKept(fields.place(key), "");
-      if (!of.some((type) => types.includes(type)))
-        throw notKept(fields.place(key), `without "type": ${JSON.stringify(of[0])}`);
-    }
-    if (types.length === 0) return "value";
-    const kinds: Record<string, () => string> = {
-      object: () => this.#object(fields, depth),
-      array: () => this.#array(fields, depth),
-      string: () => this.#string(fields),
-      integer: () => this.#number(fields, "integer"),
-      number: () => this.#number(fields, "number"),
-    };
-    const rules = types.map((type) => kinds[type]?.() ?? type);
-    return rules.length === 1 ? rules[0] : this.#rule(rules.join(" | "));
+  #values(fields: Fields, keyword: string, narrowing: readonly string[], types: Types): string {
+    refuseBeside(fields, keyword, narrowing, ["type", "nullable"]);
+    const all = keyword === "enum" ? this.#listOf(fields, "enum", MOST_CHOICES) : [fields.record.const];
+    const values = all.filter((value) => isOfTypes(value, types));
+    if (values.length === 0)
+      throw badValue(fields.place(keyword), "of no type that is left", `values of ${types?.join(", ")}`);
+    return this.#rule(values.map((value) => literal(JSON.stringify(value))).join(" | "));
+  }
+
+  #typed(type: TypeName, fields: Fields, depth: number): string {
+    if (type === "object") return this.#object(fields, depth);
+    if (type === "array") return this.#array(fields, depth);
+    if (type === "string") return this.#string(fields);
+    return type === "integer" || type === "number" ? this.#number(fields, type) : type;
   }
 
   /** Named properties in their order, each once; then others. */
   #object(fields: Fields, depth: number): string {
     const properties = fields.object("properties");
     const names = Object.keys(properties?.record ?? {});
-    const required = fields.list("required") ?? [];
-    const lost = required.find((name) => !names.includes(name as string));
-    if (lost !== undefined) throw badValue(fields.place("required"), shown(lost), "names of its properties");
+    const known = new Set<unknown>(names);
+    const required = new Set(fields.list("required"));
+    for (const name of required)
+      if (!known.has(name)) throw badValue(fields.place("required"), shown(name), "names of its properties");
     const isOpen = properties === undefined || !this.#isStrict;
     const others = fields.any("additionalProperties") ?? isOpen;
+    const member = (name: string, value: string) => `${name} ${BLANK} ":" ${BLANK} ${value}`;
     const other =
       others === false
         ? null
-        : `(${stringExcept(names)} ${BLANK} ":" ${BLANK} ${this.#convert(others, fields.place("additionalProperties"), depth + 1)})`;
+        : this.#rule(
+            member(
+              stringExcept(names, this.#rule),
+              this.#convert(others, fields.place("additionalProperties"), depth + 1),
+            ),
+          );
     // From the last property to the first: what may follow when something stands in front, and when nothing does.
     let after = other === null ? '""' : this.#rule(`(${BLANK} "," ${BLANK} ${other})*`);
     let first = other === null ? '""' : this.#rule(`"" | ${other} ${after}`);
-    for (const name of [...names].reverse()) {
+    for (const name of names.reverse()) {
       const value = this.#convert(properties!.record[name], properties!.place(name), depth + 1);
-      const member = `${literal(JSON.stringify(name))} ${BLANK} ":" ${BLANK} ${value} ${after}`;
-      const isNeeded = required.includes(name);
-      first = this.#rule(isNeeded ? member : `${member} | ${first}`);
-      const next = `${BLANK} "," ${BLANK} ${member}`;
+      const named = this.#rule(member(literal(JSON.stringify(name)), value));
+      const isNeeded = required.has(name);
+      first = this.#rule(isNeeded ? `${named} ${after}` : `${named} ${after} | ${first}`);
+      const next = `${BLANK} "," ${BLANK} ${named} ${after}`;
       after = this.#rule(isNeeded ? next : `${next} | ${after}`);
     }
     return this.#rule(`"{" ${BLANK} ${first} ${BLANK} "}"`);
   }
 
   #array(fields: Fields, depth: number): string {
-    const { low, high } = countsOf(fields, "minItems", "maxItems");
+    const { low, high } = countsOf(fields, "minItems", "maxItems", MOST_ITEMS);
     const given = fields.list("prefixItems") ?? [];
     const firsts = given.slice(0, high ?? given.length);
     const items = fields.any("items") ?? true;
@@ -168,13 +189,14 @@ class Converter {
       const item = this.#convert(items, fields.place("items"), depth + 1);
       const least = Math.max(0, low - firsts.length);
       const left = most - firsts.length;
-      const times = (from: number, to: number) =>
-        `(${comma} ${item}){${Math.max(0, from)},${Number.isFinite(to) ? to : ""}}`;
+      const more = this.#rule(`${comma} ${item}`);
+      const some = (from: number, to: number) =>
+        repeated(more, Math.max(0, from), Number.isFinite(to) ? to : null, this.#rule);
       if (firsts.length === 0) {
-        const some = left === 1 ? item : `${item} ${times(least - 1, left - 1)}`;
-        return this.#rule(`"[" ${BLANK} ${least > 0 ? `(${some})` : `(${some})?`} ${BLANK} "]"`);
+        const all = `${item} ${some(least - 1, left - 1)}`;
+        return this.#rule(`"[" ${BLANK} ${least > 0 ? `(${all})` : `(${all})?`} ${BLANK} "]"`);
       }
-      after = this.#rule(times(least, left));
+      after = this.#rule(some(least, left));
     }
     for (let at = firsts.length - 1; at >= 0; at--) {
       const item = this.#convert(firsts[at], fields.place(`prefixItems[${at}]`), depth + 1);
@@ -185,26 +207,36 @@ class Converter {
   }
 
   #string(fields: Fields): string {
-    const { low, high } = countsOf(fields, "minLength", "maxLength");
-    const format = FORMATS[fields.text("format") ?? ""];
+    const { low, high } = countsOf(fields, "minLength", "maxLength", MOST_TIMES);
+    const format = formatRule(fields.text("format"));
     const isCounted = low > 0 || high !== null;
     const pattern = fields.text("pattern");
     if (pattern !== undefined && (isCounted || format !== undefined))
       throw notKept(fields.place("pattern"), "beside minLength, maxLength or format");
     if (pattern !== undefined)
-      return this.#rule(`"\\"" ${patternRule(pattern, fields.place("pattern"))} "\\""`);
+      return this.#rule(`"\\"" ${patternRule(pattern, fields.place("pattern"), this.#rule)} "\\""`);
     if (format !== undefined && isCounted)
       throw notKept(fields.place("format"), "beside minLength or maxLength");
     if (format !== undefined) return this.#rule(`"\\"" ${format} "\\""`);
-    return isCounted ? this.#rule(`"\\"" char{${low},${high ?? ""}} "\\""`) : "string";
+    if (!isCounted) return "string";
+    if (high === null) return this.#rule(`"\\"" ${times("char", low, this.#rule)} text`);
+    return this.#rule(`"\\"" ${repeated("char", low, high, this.#rule)} "\\""`);
   }
 
-  #number(fields: Fields, kind: "integer" | "number"): string {
+  #number(fields: Fields, type: "integer" | "number"): string {
+    const step = fields.any("multipleOf");
+    if (step !== undefined && step !== 1) throw notKept(fields.place("multipleOf"), "other than 1");
+    const kind = step === 1 ? "integer" : type;
     const found = BOUNDS.flatMap((name) => {
-      const value = fields.number(name, { low: -MOST_VALUE, high: MOST_VALUE });
-      if (value !== undefined && value !== 0 && Math.abs(value) < LEAST_VALUE)
-        throw fields.wrong(name, `0, or from ${LEAST_VALUE} on`);
-      return value === undefined ? [] : [[name, value] as const];
+      const value = fields.number(name, { low: -Number.MAX_VALUE, high: Number.MAX_VALUE });
+      if (value === undefined) return [];
+      if (value !== 0 && Math.abs(value) < LEAST_BOUND)
+        throw fields.wrong(name, `0, or from ${LEAST_BOUND} on`);
+      const isLower = name === "minimum" || name === "exclusiveMinimum";
+      if (isLower ? value > MOST_BOUND : value < -MOST_BOUND)
+        throw fields.wrong(name, isLower ? `up to ${MOST_BOUND}` : `from ${-MOST_BOUND} on`);
+      // A bound farther out becomes a nearer one, which narrows and breaks nothing.
+      return [[name, Math.min(MOST_BOUND, Math.max(-MOST_BOUND, value))] as const];
     });
     if (found.length === 0) return kind;
     const range = rangeRule(kind, Object.fromEntries(found));
@@ -217,68 +249,50 @@ class Converter {
     return this.#rule(range);
   }
 
-  /** The rule of a definition of this schema, made when it is first named. */
-  #reference(reference: string, fields: Fields): string {
-    const known = this.#named.get(reference);
-    if (known !== undefined) return known;
-    const target = this.#target(reference, fields);
-    this.#refuseCircle(reference, fields);
-    // A name first: the definition may name itself.
-    const name = `d${this.#named.size}`;
-    this.#named.set(reference, name);
-    const place = reference === "#" ? this.#root.place("").replace(/\.$/, "") : reference;
-    this.#rules.push(`${name} ::= ${this.#convert(target, place, 0)}`);
+  /** The rule of what a reference names, made later. */
+  #reference(reference: string, fields: Fields, types: Types): string {
+    const path = pointerPath(reference);
+    const target = path === null ? undefined : valueAt(this.#root.record, path);
+    if (target === undefined)
+      throw fields.wrong("$ref", 'a definition or another place in this schema: "#/$defs/name", "#/items"');
+    const key = JSON.stringify([path, types]);
+    const known = this.#definitions.get(key);
+    if (known) return known.name;
+    const name = `d${this.#definitions.size}`;
+    const place = reference === "#" ? this.#place : reference;
+    this.#definitions.set(key, { name, target, fields, place, types });
     return name;
   }
 
-  #target(reference: string, fields: Fields): unknown {
-    if (reference === "#") return this.#root.record;
-    const [, group, name] = /^#\/(\$defs|definitions)\/([^/~%]+)$/.exec(reference) ?? [];
-    const target = group === undefined ? undefined : this.#root.object(group)?.any(name);
-    if (target === undefined) throw fields.wrong("$ref", 'a definition of this schema: "#/$defs/name"');
-    return target;
+  #isDefinition(name: string): boolean {
+    return /^d\d+$/.test(name);
   }
 
-  /** A definition that is nothing but itself. */
-  #refuseCircle(reference: string, fields: Fields): void {
-    const seen: string[] = [];
-    let at = reference;
-    for (;;) {
-      if (seen.includes(at)) throw fields.wrong("$ref", "a definition that ends somewhere");
-      seen.push(at);
-      const target = this.#target(at, fields);
-      const next = (target as { $ref?: unknown } | null)?.$ref;
-      if (typeof next !== "string") return;
-      at = next;
+  /** Definitions that are nothing but each other. */
+  #refuseCircles(): void {
+    const ended = new Set<string>();
+    const byName = new Map(
+      [...this.#definitions.values()].map((definition) => [definition.name, definition]),
+    );
+    for (const start of this.#aliases.keys()) {
+      const seen = new Set<string>();
+      let at: string | undefined = start;
+      while (at !== undefined && !ended.has(at)) {
+        if (seen.has(at)) throw byName.get(at)!.fields.wrong("$ref", "a definition that ends somewhere");
+        seen.add(at);
+        at = this.#aliases.get(at);
+      }
+      for (const name of seen) ended.add(name);
     }
   }
 }
 
-/** Properties or items alone say what the type is; empty: any. */
-function typesOf(fields: Fields): readonly string[] {
-  const found = fields.any("type");
-  const types = found === undefined ? [] : Array.isArray(found) ? found : [found];
-  const isType = (type: unknown) => typeof type === "string" && Object.hasOwn(KEYWORDS, type);
-  if (found !== undefined && (types.length === 0 || !types.every(isType)))
-    throw fields.wrong("type", `of ${Object.keys(KEYWORDS).join(", ")} one or a list`);
-  if (found === undefined && fields.has("properties")) return ["object"];
-  if (found === undefined && (fields.has("items") || fields.has("prefixItems"))) return ["array"];
-  return [...new Set(types as string[])];
-}
+const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as const;
 
-function countsOf(fields: Fields, lowest: string, highest: string): { low: number; high: number | null } {
-  const range = { low: 0, high: MOST_COUNT, integer: true };
+function countsOf(fields: Fields, lowest: string, highest: string, most: number) {
+  const range = { low: 0, high: most, integer: true };
   const low = fields.number(lowest, range) ?? 0;
   const high = fields.number(highest, range) ?? null;
   if (high !== null && high < low) throw fields.wrong(highest, `from ${lowest}, ${low}, on`);
   return { low, high };
-}
-
-function refuseBeside(fields: Fields, keyword: string, all: readonly string[], allowed: readonly string[]) {
-  const beside = all.find((key) => key !== keyword && !allowed.includes(key));
-  if (beside !== undefined) throw notKept(fields.place(beside), `beside ${keyword}`);
-}
-
-function notKept(place: string, why: string) {
-  return unsupported(place, `${place} ${why === "" ? "" : `${why} `}is not supported in schemas`);
 }

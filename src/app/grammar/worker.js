@@ -26,14 +26,28 @@ await import("@mlc-ai/web-xgrammar");
 const { GrammarCompiler, GrammarMatcher, TokenizerInfo } = globals.xgrammar;
 
 /** bytes of all tokens in a row, starts[id] to starts[id + 1]; a token without any is one that no grammar may use. */
-const { bytes, starts, endIds, vocab } = workerData;
-/** @type {Uint8Array[]} */
-const texts = [];
-for (let id = 0; id + 1 < starts.length; id++) texts.push(bytes.subarray(starts[id], starts[id + 1]));
-// Declared to take strings; a std::string takes bytes, too, and tokens are not always UTF-8.
-const given = /** @type {string[]} */ (/** @type {unknown} */ (texts));
+const { bytes, starts, endIds, vocab, mostGrowth } = workerData;
+// Made when they are read: 150,000 views at once are 25 MB. Declared to take strings; a std::string takes bytes, too, and
+// tokens are not always UTF-8.
+const given = /** @type {string[]} */ (
+  new Proxy([], {
+    get: (_, key) =>
+      key === "length" ? starts.length - 1 : bytes.slice(starts[Number(key)], starts[Number(key) + 1]),
+  })
+);
 const info = await TokenizerInfo.createTokenizerInfo(given, "raw", false, vocab, endIds);
 const compiler = await GrammarCompiler.createGrammarCompiler(info, false);
+
+// The library's memory grows by no other way; where it may not, the library aborts.
+const { prototype } = WebAssembly.Memory;
+const grow = prototype.grow;
+let left = mostGrowth;
+prototype.grow = function (pages) {
+  left -= pages * 65536;
+  if (left >= 0) return grow.call(this, pages);
+  said ||= `it needs more than ${Math.round(mostGrowth / 2 ** 20)} MiB`;
+  throw new RangeError(said);
+};
 
 /** The grammars that came last, by their text: programs ask for the same one again and again. */
 const KEPT = 16;
@@ -69,7 +83,7 @@ async function maskOf(matcher) {
 }
 
 /** @param {any} message */
-async function answer({ kind, matcher: id, grammar, token }) {
+async function answer({ kind, matcher: id, grammar, ids, token }) {
   if (kind === "start") {
     // Without an end token a text ends where the grammar does.
     const matcher = await GrammarMatcher.createGrammarMatcher(
@@ -78,30 +92,40 @@ async function answer({ kind, matcher: id, grammar, token }) {
       endIds.length === 0,
     );
     matchers.set(id, matcher);
-    return maskOf(matcher);
+    for (const before of ids) accept(matcher, before);
+    return matcher.isTerminated() ? null : maskOf(matcher);
   }
   const matcher = matchers.get(id);
   if (!matcher) throw new Error("no such matcher");
-  if (kind === "free") {
-    matchers.delete(id);
-    matcher.dispose();
-    return null;
-  }
-  if (!matcher.acceptToken(token)) throw new Error(`token ${token} is not of the grammar`);
+  accept(matcher, token);
   return matcher.isTerminated() ? null : maskOf(matcher);
 }
 
+/**
+ * @param {import("@mlc-ai/web-xgrammar").GrammarMatcher} matcher
+ * @param {number} token
+ */
+function accept(matcher, token) {
+  if (!matcher.acceptToken(token)) throw new Error(`token ${token} is not of the grammar`);
+}
+
+/** One message at a time comes, but for those that free a matcher. */
 let last = Promise.resolve();
 parentPort?.on("message", (message) => {
-  // One after the other, as they came.
   last = last.then(async () => {
+    if (message.kind === "free") {
+      matchers.get(message.matcher)?.dispose();
+      matchers.delete(message.matcher);
+      return;
+    }
     said = "";
+    const started = performance.now();
     try {
       const mask = await answer(message);
-      parentPort?.postMessage({ ticket: message.ticket, mask });
+      parentPort?.postMessage({ mask, ms: performance.now() - started });
     } catch (error) {
-      const reason = said || (error instanceof Error ? error.message : String(error));
-      parentPort?.postMessage({ ticket: message.ticket, failed: reason });
+      parentPort?.postMessage({ failed: said || (error instanceof Error ? error.message : String(error)) });
     }
   });
 });
+parentPort?.postMessage({ isReady: true });

@@ -39,7 +39,7 @@ import { WordsBack } from "./words-back.ts";
  * Steps under way: the GPU never waits for the next one. Of prompts few, so that an abort does not wait for many. Of the
  * others more: the host is woken some 0.1 ms after a submit is done, and a garbage collection takes a few ms.
  */
-const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, prompt: 2 };
+const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, batch: 5, prompt: 2 };
 
 /** Pages that are written before the host waits for the GPU. */
 const WRITES_UNDER_WAY = 64;
@@ -101,8 +101,8 @@ export class WebgpuAllocation implements Allocation {
     const bufferOf = (planned: Buffer) => buffers.get(program.place(planned).id)!;
     const lists = MODES.map((mode) => program.modes[mode]);
     const all = await makeReady(gpu, lists.flat(), { bufferOf, step });
-    const [decode, few, prompt] = lists.map(({ length }) => all.splice(0, length));
-    return new WebgpuAllocation(graph, program, gpu, buffers, { decode, few, prompt }, step);
+    const [decode, few, batch, prompt] = lists.map(({ length }) => all.splice(0, length));
+    return new WebgpuAllocation(graph, program, gpu, buffers, { decode, few, batch, prompt }, step);
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -115,7 +115,7 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.check();
     checkStep(this.graph, step, true);
     const samplings = step.runs.flatMap(({ sampling }) => sampling ?? []);
-    const batch = batchOf(this.graph, step, this.gpu.traits.few);
+    const batch = batchOf(this.graph, step, this.gpu.traits);
     const sampling = this.program.sampling.dispatchesFor(samplings);
     if (samplings.length > 0 && !sampling)
       throw new ArgumentError("sampling", "more than the GPU sorts", "options for which canChoose holds");

@@ -180,7 +180,7 @@ export class AttendLayers {
 
   #batchOf(position: number, tokens: number): Batch {
     const run = { text: 0, position, ids: new Uint32Array(tokens), outputs: 0 };
-    return batchOf(this.#graph, { runs: [run] }, this.gpu.traits.few);
+    return batchOf(this.#graph, { runs: [run] }, this.gpu.traits);
   }
 
   /** A job over the first `copies` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4. */

@@ -5,7 +5,7 @@
  */
 import { type Graph, PAGE_SLOTS, type Pool, type Step } from "../contract.ts";
 import { type Rows, rowsOf } from "../rows.ts";
-import { type Mode, modeOf, type StepShape } from "./dispatch.ts";
+import { type Mode, type ModeRows, modeOf, type StepShape } from "./dispatch.ts";
 import { packChoice, SAMPLED_WORDS } from "./sample.ts";
 
 /** Of the step uniform, in whole vec4s. */
@@ -47,9 +47,9 @@ export interface Batch {
   readonly sampled: readonly number[];
 }
 
-export function batchOf(graph: BatchGraph, step: Step, fewRows: number): Batch {
+export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batch {
   const rows = rowsOf(step);
-  const mode = modeOf(rows, fewRows);
+  const mode = modeOf(rows, modeRows);
   const alone = mode === "prompt" ? rows.runs.filter(({ tokens }) => tokens === 1) : rows.runs;
   const singles = alone.flatMap(({ first, tokens }) => Array.from({ length: tokens }, (_, i) => first + i));
   const longs = rows.runs.filter((run) => !alone.includes(run));

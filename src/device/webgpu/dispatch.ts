@@ -12,17 +12,24 @@ export interface Buffer {
 }
 
 /**
- * Which dispatches run a step: decode has one row, and few some rows, each of which attends in spans; both read weights by
- * vector kernels. prompt has many rows, of which runs of several attend in tiles.
+ * Which dispatches run a step, by its rows: one; few, which vector kernels serve; a batch, for which weights are expanded in
+ * matrices where a device has them; many. In all but the last each row attends alone, in spans; of many rows, runs of several
+ * attend in tiles.
  */
-export type Mode = "decode" | "few" | "prompt";
+export type Mode = "decode" | "few" | "batch" | "prompt";
 
-export const MODES: readonly Mode[] = ["decode", "few", "prompt"];
+export const MODES: readonly Mode[] = ["decode", "few", "batch", "prompt"];
 
-/** Most rows of `few`: beyond, expanding weights once for many rows is cheaper (traits.few; bench rows `few`). */
-export function modeOf({ tokens, outputs }: { tokens: number; outputs: number }, fewRows: number): Mode {
+/** Most rows of a step in a mode. */
+export interface ModeRows {
+  readonly few: number;
+  readonly batch: number;
+}
+
+export function modeOf({ tokens, outputs }: { tokens: number; outputs: number }, rows: ModeRows): Mode {
   if (tokens === 1 && outputs <= 1) return "decode";
-  return tokens <= fewRows ? "few" : "prompt";
+  if (tokens <= rows.few) return "few";
+  return tokens <= rows.batch ? "batch" : "prompt";
 }
 
 /** What a step looks like to whoever counts workgroups. */

@@ -4,9 +4,11 @@
  *
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
- * | quantized | decode, few | any | matmulVector | q8 |
- * | float | decode, few | any | matmulFloat | f32 |
+ * | quantized | decode | any | matmulVector | q8 |
+ * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | prompt | matrices | matmulMatrix | f16 |
+ * | quantized | few, batch | other | matmulFew | q8 |
+ * | float | decode, few, batch | other | matmulFloat | f32 |
  * | any | prompt | other | matmulTile | f32 |
  */
 import {
@@ -50,14 +52,17 @@ export interface MatmulOptions {
   readonly maxRows: number;
   /** f32 [maxRows][block.rows] */
   readonly out: Buffer;
+  /** A new activation. */
+  scratch(label: string, bytes: number): Buffer;
 }
 
 /** The form in which the product wants its input. */
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
   const { form, cols } = block;
-  if (mode !== "prompt") return isFloat(form) ? "f32" : "q8";
   // f16 rows have no padding: columns must be whole groups.
-  return traits.matrices && form.codes !== "f32" && cols % GROUP === 0 ? "f16" : "f32";
+  const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
+  if (multiplies && (mode === "batch" || mode === "prompt")) return "f16";
+  return mode === "prompt" || isFloat(form) ? "f32" : "q8";
 }
 
 /** out = x times the block's rows; each part takes one dispatch of those that a step needs. */
@@ -65,38 +70,39 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   const { traits, block, mode, x } = options;
   const wanted = inputForm(traits, block, mode);
   if (x.form !== wanted) throw new Error(`a product of mode ${mode} wants ${wanted}, not ${x.form}`);
+  if (wanted === "f16" && mode === "batch") return batchDispatches(options);
   if (wanted === "f16") return block.parts.flatMap((part) => matrixDispatches(options, part));
   if (mode === "prompt") return block.parts.map((part) => tileDispatch(options, part));
-  const make = isFloat(block.form) ? floatDispatch : vectorDispatch;
-  return block.parts.flatMap((part) => tokenShapes(options).map((shape) => make(options, part, shape)));
+  if (isFloat(block.form))
+    return block.parts.flatMap((part) =>
+      FLOAT_TOKENS.flatMap((serves) => floatDispatch(options, part, serves)),
+    );
+  return block.parts.flatMap((part) => [
+    vectorDispatch(options, part),
+    ...(mode !== "decode" ? FEW_TOKENS.flatMap((serves) => fewDispatch(options, part, serves)) : []),
+  ]);
 }
 
-/** Tokens of one workgroup of a vector kernel, the rows of weights that it reads for them, and the counts that it serves. */
+/** Tokens of one workgroup of a kernel, and the counts of a step that it serves. */
 interface TokenShape {
   readonly tokens: number;
-  readonly rows: number;
   readonly from: number;
   readonly to: number;
 }
 
-/**
- * More rows of weights a lane share the activations, which come from the nearest cache; more tokens share the weights, until
- * sums take too many registers.
- */
-const TOKEN_SHAPES: readonly Omit<TokenShape, "from">[] = [
-  { tokens: 1, rows: 1, to: 1 },
-  { tokens: 4, rows: 2, to: 4 },
-  { tokens: 8, rows: 4, to: Number.POSITIVE_INFINITY },
+const ONE_TOKEN: TokenShape = { tokens: 1, from: 1, to: 1 };
+/** More tokens share the weights that are read, until sums take too many registers; bench rows `step` of h100.jsonl. */
+const FEW_TOKENS: readonly TokenShape[] = [
+  { tokens: 2, from: 2, to: 2 },
+  { tokens: 4, from: 3, to: 4 },
+  { tokens: 8, from: 5, to: 8 },
+  { tokens: 16, from: 9, to: Number.POSITIVE_INFINITY },
 ];
+const FLOAT_TOKENS: readonly TokenShape[] = [ONE_TOKEN, { tokens: 4, from: 2, to: Number.POSITIVE_INFINITY }];
 
-/** Those that steps of this mode meet. */
-function tokenShapes({ mode, maxRows }: MatmulOptions): TokenShape[] {
-  const shapes = TOKEN_SHAPES.map((shape, i) => ({
-    ...shape,
-    from: i === 0 ? 1 : TOKEN_SHAPES[i - 1].to + 1,
-  }));
-  // Outputs of few rows may be one.
-  return shapes.filter(({ from }) => from <= maxRows && (mode !== "decode" || from === 1));
+/** Whether steps of this mode have as many rows. Outputs of few rows may be one. */
+function meets({ mode, maxRows }: MatmulOptions, { from }: TokenShape): boolean {
+  return from <= maxRows && (mode !== "decode" || from === 1);
 }
 
 /** The buffers that all kernels have. An unused binding gets one that is only read. */
@@ -110,6 +116,7 @@ interface TeamShape {
   workgroup: number;
   team: number;
   subgroup: number;
+  /** Of weights, of one team. */
   rows: number;
   libs: { teamSum: "subgroup" | "shared" };
 }
@@ -121,13 +128,11 @@ function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape
   return { workgroup, team: 32, subgroup: 1, rows, libs: { teamSum: "shared" } };
 }
 
-function teamValues(options: MatmulOptions, shape: TeamShape, { tokens }: TokenShape): KernelValues {
-  const { block, rows } = options;
+function teamValues({ block, rows }: MatmulOptions, shape: TeamShape, { tokens }: TokenShape): KernelValues {
   return {
     WORKGROUP: shape.workgroup,
     TEAM: shape.team,
     SUBGROUP: shape.subgroup,
-    ROWS: shape.rows,
     TOKENS: tokens,
     OUTPUTS: rows === "outputs",
     HAS_BIAS: block.bias !== null,
@@ -149,10 +154,10 @@ function teamWorkgroups({ rows }: MatmulOptions, part: Part, shape: TeamShape, s
  * shapes from 4096x14336 to 57344x8192 (46.2 us for 28672x8192 q4_0 on H100, 2026-11-23, bench row matmulVector). More
  * rows a team share the activations, but those lie in the nearest cache anyway.
  */
-function vectorDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch {
+function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   const { traits, block } = options;
   const { form } = block;
-  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), serves.rows);
+  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), 1);
   return {
     label: "matmul",
     kernel: {
@@ -160,8 +165,12 @@ function vectorDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenS
       libs: { ...shape.libs, codes: form.table ? "table" : "plain" },
       values: {
         ...formValues(form),
-        ...teamValues(options, shape, serves),
-        UNROLL: serves.tokens > 1 ? 1 : 2,
+        WORKGROUP: shape.workgroup,
+        TEAM: shape.team,
+        SUBGROUP: shape.subgroup,
+        ROWS: shape.rows,
+        UNROLL: 2,
+        HAS_BIAS: block.bias !== null,
       },
     },
     params: packParams("matmulVector", {
@@ -171,37 +180,70 @@ function vectorDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenS
       firstColumn: part.first,
     }),
     buffers: buffersOf(options, part),
-    workgroups: teamWorkgroups(options, part, shape, serves),
+    workgroups: teamWorkgroups(options, part, shape, ONE_TOKEN),
     bytes: bytesOf(part),
   };
 }
 
-function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch {
+/** matmulFew has four rows a team. */
+const FEW_ROWS = 4;
+
+function fewDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch[] {
   const { traits, block } = options;
+  const { form } = block;
+  if (!meets(options, serves)) return [];
+  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), FEW_ROWS);
+  return [
+    {
+      label: "matmul",
+      kernel: {
+        kernel: "matmulFew",
+        libs: { ...shape.libs, codes: form.table ? "table" : "plain" },
+        values: { ...formValues(form), ...teamValues(options, shape, serves) },
+      },
+      params: packParams("matmulFew", {
+        rows: part.rows,
+        groups: groupsOf(block.cols),
+        outCols: block.rows,
+        firstColumn: part.first,
+      }),
+      buffers: buffersOf(options, part),
+      workgroups: teamWorkgroups(options, part, shape, serves),
+      bytes: bytesOf(part),
+    },
+  ];
+}
+
+function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch[] {
+  const { traits, block } = options;
+  if (!meets(options, serves)) return [];
   const shape = teams(traits, 128, 2);
   const { codes, x, bias, out } = buffersOf(options, part);
-  return {
-    label: "matmul",
-    kernel: {
-      kernel: "matmulFloat",
-      libs: shape.libs,
-      values: {
-        CODES: formValues(block.form).CODES,
-        ...teamValues(options, shape, serves),
-        ALIGNED: block.cols % 4 === 0,
+  return [
+    {
+      label: "matmul",
+      kernel: {
+        kernel: "matmulFloat",
+        libs: shape.libs,
+        values: {
+          CODES: formValues(block.form).CODES,
+          ...teamValues(options, shape, serves),
+          ROWS: shape.rows,
+          ALIGNED: block.cols % 4 === 0,
+        },
       },
+      params: packParams("matmulFloat", {
+        rows: part.rows,
+        cols: block.cols,
+        groups: groupsOf(block.cols),
+        outCols: block.rows,
+        firstColumn: part.first,
+      }),
+      buffers: { codes, x, bias, out },
+      workgroups: teamWorkgroups(options, part, shape, serves),
+      bytes: bytesOf(part),
     },
-    params: packParams("matmulFloat", {
-      rows: part.rows,
-      cols: block.cols,
-      groups: groupsOf(block.cols),
-      outCols: block.rows,
-      firstColumn: part.first,
-    }),
-    buffers: { codes, x, bias, out },
-    workgroups: teamWorkgroups(options, part, shape, serves),
-    bytes: bytesOf(part),
-  };
+  ];
 }
 
 const TILE = { rows: 64, tokens: 32 };
@@ -234,6 +276,61 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 
 /** Rows of a workgroup of matmulMatrix, and tokens of each of its subgroups. */
 const MATRIX_TILE = { rows: 128, tokens: 32 };
+
+/** Workgroups of matmulBatch that fill a GPU: three on each of an H100's 132 cores, as its memory allows. */
+const BATCH_WORKGROUPS = 396;
+/** A split of fewer groups is over before it has begun. */
+const LEAST_GROUPS = 8;
+
+/** Columns in splits, and their sum where there are several. */
+function batchDispatches(options: MatmulOptions): Dispatch[] {
+  const { traits, block, rows, maxRows, out } = options;
+  const { form } = block;
+  const tiles = block.parts.reduce((sum, part) => sum + Math.ceil(part.rows / MATRIX_TILE.rows), 0);
+  const groups = groupsOf(block.cols);
+  const most = Math.max(1, Math.floor(groups / LEAST_GROUPS));
+  const splits = Math.max(1, Math.min(most, Math.round(BATCH_WORKGROUPS / tiles)));
+  const bytes = splits * maxRows * block.rows * 4;
+  const sums = splits > 1 ? options.scratch("splits", bytes) : out;
+  const OUTPUTS = rows === "outputs";
+  const HAS_BIAS = block.bias !== null;
+  const products = block.parts.map(
+    (part): Dispatch => ({
+      label: "matmul",
+      kernel: {
+        kernel: "matmulBatch",
+        libs: { codes: form.table ? "table" : "plain" },
+        values: { ...formValues(form), SUBGROUP: traits.subgroup!, OUTPUTS, SPLITS: splits, HAS_BIAS },
+      },
+      params: packParams("matmulBatch", {
+        rows: part.rows,
+        groups,
+        tokens: maxRows,
+        outCols: block.rows,
+        firstColumn: part.first,
+      }),
+      buffers: { ...buffersOf(options, part), out: sums },
+      workgroups(step) {
+        const count = rowCount(rows, step);
+        if (count === 0) return null;
+        return [Math.ceil(count / MATRIX_TILE.tokens), Math.ceil(part.rows / MATRIX_TILE.rows), splits];
+      },
+      bytes: bytesOf(part),
+    }),
+  );
+  if (splits === 1) return products;
+  const sum: Dispatch = {
+    label: "sumSplits",
+    kernel: { kernel: "sumSplits", values: { SPLITS: splits, OUTPUTS, HAS_BIAS } },
+    params: packParams("sumSplits", { cols: block.rows, tokens: maxRows }),
+    buffers: { splits: sums, bias: block.bias ?? sums, out },
+    workgroups(step) {
+      const count = rowCount(rows, step) * block.rows;
+      return count === 0 ? null : spread(Math.ceil(count / 64));
+    },
+  };
+  return [...products, sum];
+}
 
 /**
  * Workgroups from which on wide tiles (four subgroups) beat narrow ones (two); an H100 has 132 multiprocessors. Microseconds

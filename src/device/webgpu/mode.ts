@@ -1,5 +1,5 @@
 /**
- * Stages -> dispatches, for one row (`decode`), some (`few`) or many (`prompt`). Owns in which form each activation is made: the
+ * Stages -> dispatches, for one row (`decode`), some (`few`, `batch`) or many (`prompt`). Owns in which form each activation is made: the
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
@@ -18,6 +18,7 @@ import {
 } from "./elementwise.ts";
 import { type Form, formBytes, type View } from "./forms.ts";
 import type { HeadChain, Stage } from "./fusion.ts";
+import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
 import type { Shared } from "./program.ts";
 
@@ -115,6 +116,7 @@ export class ModeCompiler {
         mode: this.mode,
         maxRows,
         out,
+        scratch: this.shared.activation,
       }),
     );
   }
@@ -236,16 +238,15 @@ export class ModeCompiler {
   #most({ rows }: Value): number {
     const { graph, traits } = this.shared;
     const most = rows === "outputs" ? graph.maxOutputs : graph.maxTokens;
-    return Math.min(most, this.mode === "decode" ? 1 : this.mode === "few" ? traits.few : most);
+    return Math.min(most, mostRows(this.mode, traits));
   }
 
   /** Most rows that attend in spans; in a prompt, beside runs of several. */
   #mostSingles(): number {
     const { graph, traits } = this.shared;
-    if (this.mode === "decode") return 1;
-    if (this.mode === "few") return Math.min(traits.few, graph.maxTokens);
+    if (this.mode !== "prompt") return Math.min(mostRows(this.mode, traits), graph.maxTokens);
     // Many rows that are all alone need as many texts.
-    return graph.texts > traits.few ? Math.min(graph.texts, graph.maxTokens) : graph.texts - 1;
+    return graph.texts > traits.batch ? Math.min(graph.texts, graph.maxTokens) : graph.texts - 1;
   }
 
   /** A place for a value in a form; kept values have theirs. */
@@ -282,6 +283,11 @@ export class ModeCompiler {
     this.#emit(copyDispatch(form === "q8" ? "quantize" : "copy", { rows, cols, out }, view, form));
     return out;
   }
+}
+
+/** Of a step in a mode, whatever the graph. */
+function mostRows(mode: Mode, { few, batch }: Traits): number {
+  return { decode: 1, few, batch, prompt: Number.POSITIVE_INFINITY }[mode];
 }
 
 /** Values that a stage reads as f32. */

@@ -132,9 +132,11 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   };
   const meets = (mode: Mode) =>
     mode === "decode" ||
-    (mode === "few" ? Math.min(traits.few, graph.maxTokens) > 1 : graph.maxTokens > Math.max(1, traits.few));
+    (mode === "few" && Math.min(traits.few, graph.maxTokens) > 1) ||
+    (mode === "batch" && Math.min(traits.batch, graph.maxTokens) > Math.max(1, traits.few)) ||
+    (mode === "prompt" && graph.maxTokens > Math.max(1, traits.batch));
   const compiled = MODES.map((mode) => (meets(mode) ? new ModeCompiler(shared, mode).compile() : []));
-  const [decode, few, prompt] = compiled;
+  const [decode, few, inBatch, prompt] = compiled;
 
   const isFixed = new Set(fixed.map(({ id }) => id));
   const slots = assignSlots(compiled, ({ id }) => !isFixed.has(id));
@@ -154,7 +156,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const used = [...weightBytes, ...cacheBytes, activations].reduce((a, b) => a + b, 0);
   const largest = buffers.reduce((most, b) => (b.bytes > most.bytes ? b : most));
   return {
-    modes: { decode, few, prompt },
+    modes: { decode, few, batch: inBatch, prompt },
     buffers,
     batch,
     turns,

@@ -37,6 +37,8 @@ const DEFAULT_LIMITS = {
 export const GPU_CHUNK = 512;
 
 export interface WebgpuDevice extends Device {
+  /** Names as WebGPU has them: "nvidia". */
+  readonly adapter: { readonly vendor: string; readonly name: string; readonly isSoftware: boolean };
   /** A GPUDevice without a graph, with all the memory that the adapter allows: for measuring kernels. */
   openGpu(): Promise<Gpu>;
 }
@@ -64,6 +66,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   return {
     name: "gpu",
     description: `${name} through WebGPU (${describe(traits, info)})`,
+    adapter: { vendor: info.vendor, name, isSoftware: info.isFallbackAdapter },
     memoryBytes: Number.MAX_SAFE_INTEGER,
     chunk: GPU_CHUNK,
     bufferBytes: bufferBytes(limits),

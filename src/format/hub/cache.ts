@@ -4,12 +4,12 @@
  * because it got that name when it was. Ours beside it, under names that Python ignores: parts, journals, locks and
  * listings (Node only).
  */
-import { copyFile, lstat, mkdir, readdir, readFile, readlink, rename, rm, symlink } from "node:fs/promises";
+import { copyFile, lstat, readdir, readFile, readlink, rename, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { FormatError, NibbleError } from "../errors.ts";
 import { lookAt } from "../file-source.ts";
 import { parseJson } from "../json.ts";
-import { besideName, diskError, writeWhole } from "./disk.ts";
+import { besideName, diskError, makeFolder, writeWhole } from "./disk.ts";
 import { type HubFile, type Listing, toListing } from "./listing.ts";
 import type { HubName } from "./name.ts";
 import type { PartPaths } from "./part.ts";
@@ -104,7 +104,7 @@ export class RepoCache {
     const blob = this.blob(file);
     const made = besideName(path);
     try {
-      await mkdir(dirname(path), { recursive: true });
+      await makeFolder(dirname(path));
       if (this.#symlinks && (await linked(relative(dirname(path), blob), made))) await rename(made, path);
       else if (own) await rename(blob, path);
       else {
@@ -134,7 +134,7 @@ export class RepoCache {
   async prepare(): Promise<void> {
     const blobs = join(this.folder, "blobs");
     try {
-      await mkdir(blobs, { recursive: true });
+      await makeFolder(blobs);
       if (!(await lstat(blobs)).isDirectory()) throw new NibbleError("io", `${blobs}: not a folder`);
     } catch (cause) {
       throw diskError(blobs, cause);

@@ -6,13 +6,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { readlinkSync } from "node:fs";
-import { mkdir, open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NibbleError, throwIfAborted } from "../errors.ts";
 import { parseJson } from "../json.ts";
-import { besideName, diskError } from "./disk.ts";
+import { besideName, diskError, makeFolder } from "./disk.ts";
 
 const BEAT_MS = 5000;
 const SILENT_MS = 60_000;
@@ -97,7 +97,7 @@ export class Lock {
 
 async function create(path: string, content: string): Promise<boolean> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     const file = await open(path, "wx");
     try {
       await file.writeFile(content);

@@ -41,6 +41,9 @@ const BESIDE = [
   ...["tokenizer.model", "vocab.json", "merges.txt"],
 ];
 
+/** In an error; a repository may have 50,000 files. */
+const MOST_LISTED = 20;
+
 /**
  * ArgumentError "model": no such quantization, or several files of it. UnsupportedError: a repository without a model
  * for us. FormatError: parts are missing.
@@ -140,11 +143,13 @@ function byDefault<File extends Named>(models: readonly GgufModel<File>[]): Gguf
 function listed<File extends Named>(models: readonly GgufModel<File>[], paths = false): string {
   const lines = [...models]
     .sort((a, b) => a.bytes - b.bytes)
+    .slice(0, MOST_LISTED)
     .map(({ quant, parts, bytes }) => {
       const called = paths || quant === null ? parts[0].path : quant;
       return `${called} (${(bytes / 1e9).toPrecision(3)} GB)`;
     });
-  return lines.join(", ");
+  const more = models.length - lines.length;
+  return `${lines.join(", ")}${more > 0 ? `, and ${more} more` : ""}`;
 }
 
 function pickFolder<File extends Named>(name: HubName, files: readonly File[]): Picked<File> {

@@ -145,7 +145,7 @@ export class AttendLayer {
 
   #batchOf(position: number, tokens: number, fewRows = 1): Batch {
     const run = { text: 0, position, ids: new Uint32Array(tokens), outputs: 0 };
-    return batchOf(this.#graph, { runs: [run] }, fewRows);
+    return batchOf(this.#graph, { runs: [run] }, { few: fewRows, batch: fewRows });
   }
 
   async #run(dispatches: readonly Dispatch[], { shape, uniform, lists, at }: Batch): Promise<void> {

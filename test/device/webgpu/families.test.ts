@@ -7,6 +7,8 @@ import { kvCodec } from "../../../src/cache/codecs.ts";
 import type { Device, Graph } from "../../../src/device/contract.ts";
 import { referenceDevice } from "../../../src/device/reference/reference.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
+import type { Checkpoint } from "../../../src/format/checkpoint.ts";
+import type { Tensor } from "../../../src/format/tensor.ts";
 import { type Model, openModel } from "../../../src/model/model.ts";
 import type { Shape } from "../../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
@@ -81,14 +83,37 @@ const SHAPE: Shape = {
 const SHAPES: Record<string, Shape> = {
   llama: SHAPE,
   "qwen2 (biases)": { ...SHAPE, family: "qwen2", tied: true },
+  "llama with biases everywhere": SHAPE,
   "qwen3 (norms of q and k)": { ...SHAPE, family: "qwen3" },
-  "gemma3 (post norms, a sliding window)": { ...SHAPE, family: "gemma3", layers: 6, window: 32, tied: true },
+  "gemma3 (post norms, a sliding window, capped logits)": {
+    ...SHAPE,
+    family: "gemma3",
+    layers: 6,
+    window: 32,
+    tied: true,
+  },
 };
 
+/** Biases on every projection, as large as what they are added to. */
+function biased(checkpoint: Checkpoint): Checkpoint {
+  const tensors = new Map(checkpoint.tensors);
+  for (const { name, rows } of checkpoint.tensors.values()) {
+    if (!/blk.*(attn|ffn)_(q|k|v|output|gate|up|down)\.weight$/.test(name)) continue;
+    const bias = name.replace(".weight", ".bias");
+    const values = Float32Array.from({ length: rows }, (_, i) => Math.sin(i * 7 + bias.length));
+    const readRows: Tensor["readRows"] = async (_first, _count, into) =>
+      into.set(new Uint8Array(values.buffer));
+    tensors.set(bias, { name: bias, type: "f32", rows: 1, cols: rows, readRows });
+  }
+  return { ...checkpoint, tensors };
+}
+
 describeGpu("4-bit weights", () => {
-  describe.each(Object.entries(SHAPES))("%s", (_, shape) => {
+  describe.each(Object.entries(SHAPES))("%s", (name, shape) => {
     it.each(["int4", "f16"])("%s cache, as the reference", async (codec) => {
-      const checkpoint = syntheticCheckpoint(shape, { type: "q4_0" });
+      const plain = syntheticCheckpoint(shape, { type: "q4_0" });
+      const metadata = { ...plain.metadata, "gemma3.final_logit_softcapping": 1.5 };
+      const checkpoint = { ...(name.includes("everywhere") ? biased(plain) : plain), metadata };
       const model = await openModel(checkpoint);
       const ids = Array.from({ length: 68 }, (_, i) => (i * 37) % shape.vocab);
       const wanted = await logits(referenceDevice(), model, codec, ids);

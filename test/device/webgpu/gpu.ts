@@ -47,10 +47,24 @@ export async function softwareDevice(
 }
 
 /** f16, subgroups of 32 and f16 matrices, as on an NVIDIA GPU: the traits of a device that only compiles. */
-export const ALL_TRAITS: Traits = { f16: true, subgroup: 32, matrices: true, timestamps: false, few: 32 };
+export const ALL_TRAITS: Traits = {
+  f16: true,
+  subgroup: 32,
+  matrices: true,
+  timestamps: false,
+  few: 8,
+  batch: 64,
+};
 
 /** What every device has. */
-export const NO_TRAITS: Traits = { f16: false, subgroup: null, matrices: false, timestamps: false, few: 32 };
+export const NO_TRAITS: Traits = {
+  f16: false,
+  subgroup: null,
+  matrices: false,
+  timestamps: false,
+  few: 8,
+  batch: 64,
+};
 
 /** Dawn's null backend. */
 export async function nullGpu(): Promise<GPU> {

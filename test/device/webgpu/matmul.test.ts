@@ -171,20 +171,23 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
     for (const type of [...ONE_OF_EACH_FORM, "f32", "f16"] as const)
       for (const [mode, tokens] of [
         ["decode", 1],
-        ["few", 32],
+        ["few", 4],
+        ["batch", 32],
         ["prompt", 64],
       ] as const) {
         const buffers = new Buffers();
         const { block } = blockOf({ type, rows: [64], cols: 256, tokens, bias: mode === "few" }, buffers);
         const x = { form: inputForm(traits, block, mode), buffer: buffers.of("x", new Uint32Array(4)) };
         const out = buffers.empty("out", 4);
-        const options = { traits, block, x, rows: "tokens", mode, maxRows: tokens, out } as const;
+        const scratch = (label: string) => buffers.empty(label, 4);
+        const options = { traits, block, x, rows: "tokens", mode, maxRows: tokens, out, scratch } as const;
         for (const { kernel } of matmulDispatches(options)) {
           const code = shaderText(kernel, ["f16", "subgroups", "chromium_experimental_subgroup_matrix"]);
           const info = await gpu.device.createShaderModule({ code }).getCompilationInfo();
           expect([...info.messages].map(({ message }) => message)).toEqual([]);
           // The null device has 16 KiB of workgroup memory, and wants workgroups of whole subgroups of 128.
           const small: KernelValues = kernel.kernel === "matmulMatrix" ? { SUBGROUP: 64, SUBGROUPS: 2 } : {};
+          // Four subgroups of 32 are one of them.
           await gpu.pipeline({ ...kernel, values: { ...kernel.values, ...small } });
         }
       }
@@ -197,6 +200,8 @@ describe("inputForm", () => {
     ["q4_0", "decode", ALL_TRAITS, "q8"],
     ["q4_0", "few", NO_TRAITS, "q8"],
     ["q4_0", "few", ALL_TRAITS, "q8"],
+    ["q4_0", "batch", NO_TRAITS, "q8"],
+    ["q4_0", "batch", ALL_TRAITS, "f16"],
     ["q4_0", "prompt", NO_TRAITS, "f32"],
     ["q4_0", "prompt", ALL_TRAITS, "f16"],
     ["f16", "decode", ALL_TRAITS, "f32"],
@@ -232,6 +237,7 @@ describe("tiles of matrices", () => {
       mode: "prompt",
       maxRows: 512,
       out: buffers.empty("out", 4),
+      scratch: (label: string) => buffers.empty(label, 4),
     } as const;
     const { shape: step } = stepOf(new Uint32Array(tokens));
     const running = matmulDispatches(options).filter((dispatch) => dispatch.workgroups(step) !== null);

@@ -49,9 +49,9 @@ export class Buffers {
 const USAGE = { mapRead: 1, copySource: 4, copyTarget: 8, uniform: 64, storage: 128 };
 
 /** The first tokens of a text as one step of a graph without caches: `lists` is all that `batch` holds. */
-export function stepOf(ids: Uint32Array, fewRows = 32): Batch {
+export function stepOf(ids: Uint32Array, rows = { few: 4, batch: 32 }): Batch {
   const graph = { maxTokens: ids.length, maxOutputs: 1, texts: 1, blocks: 128, pools: [] };
-  return batchOf(graph, { runs: [{ text: 0, position: 0, ids, outputs: 0 }] }, fewRows);
+  return batchOf(graph, { runs: [{ text: 0, position: 0, ids, outputs: 0 }] }, rows);
 }
 
 /** Runs the dispatches in order; gives the words of `out`. */
@@ -180,7 +180,8 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const buffers = new Buffers();
   const { block, values, bias } = blockOf(shape, buffers);
   const x = numbers(tokens * cols, 5);
-  const step = stepOf(new Uint32Array(tokens), shape.few ?? traits.few);
+  const { few = traits.few } = shape;
+  const step = stepOf(new Uint32Array(tokens), { few, batch: shape.few ?? traits.batch });
   const form = inputForm(traits, block, step.mode);
   const codes = form === "q8" ? packQ8(x, cols) : null;
   const halves = form === "f16" ? Uint16Array.from(x, f32ToF16) : null;
@@ -202,6 +203,7 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
     mode: step.mode,
     maxRows: tokens,
     out,
+    scratch: (label, bytes) => buffers.empty(label, bytes / 4),
   };
   const dispatches = matmulDispatches(options);
   const result = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);

@@ -72,7 +72,7 @@ async function openSampler(gpu: Gpu, vocab: number, rows = 1) {
     const ids = Uint32Array.of(0);
     const runs = list.map(({ text, sampling }) => ({ text, position: 0, ids, outputs: 1, sampling }));
     const samplings = list.flatMap(({ sampling }) => sampling ?? []);
-    return run(plan.dispatchesFor(samplings)!, batchOf(graph, { runs }, 32));
+    return run(plan.dispatchesFor(samplings)!, batchOf(graph, { runs }, { few: 32, batch: 32 }));
   };
   return {
     plan,
@@ -106,8 +106,7 @@ function right(logits: Float32Array, sampling: Sampling): Set<number> {
       topP: Math.min(1, sampling.topP * (1 + by)),
       minP: Math.min(1, sampling.minP * (1 + by)),
     });
-    for (let i = 0; i < sampling.draw; i++) sample.skip();
-    ids.add(sample.next(logits.slice(), []));
+    ids.add(sample.next(logits.slice(), [], sampling.draw));
   }
   return ids;
 }
@@ -156,7 +155,7 @@ describeGpu("sampling on the GPU", () => {
       const next = random(vocab);
       const logits = Float32Array.from({ length: vocab }, (_, i) => KINDS[kind](next, i));
       device.setLogits(logits);
-      expect((await device.sample(GREEDY)).chosen).toBe(sampler().next(logits, []));
+      expect((await device.sample(GREEDY)).chosen).toBe(sampler().next(logits, [], 0));
       for (const [at, cut] of [
         { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 },
         { temperature: 100, topK: 256, topP: 0.9, minP: 0 },

@@ -103,6 +103,23 @@ describe("of GGUF files", () => {
     expect(pick(":q4_k_xl", "x-UD-Q4_K_XL.gguf", "x-Q4_K_M.gguf")).toEqual(["x-UD-Q4_K_XL.gguf"]);
   });
 
+  it("of which many would do are listed in part", () => {
+    const many = Array.from({ length: 50_000 }, (_, i) => `folder/model-${i}.gguf`);
+    const told = (quant: string, paths: string[]) => {
+      try {
+        pick(quant, ...paths);
+      } catch (error) {
+        expect(error).toBeInstanceOf(ArgumentError);
+        return (error as Error).message;
+      }
+      return "";
+    };
+    expect(told("", many)).toMatch(/one of several files, as .*model-0\.gguf.*, and 49980 more$/);
+    expect(told("", many).length).toBeLessThan(2000);
+    expect(told(":Q8_0", many).length).toBeLessThan(2000);
+    expect(told(":Q2_K", ["a-Q8_0.gguf", "a-Q4_0.gguf"])).not.toContain("more");
+  });
+
   it("all parts of a split one, in order", () => {
     const parts = [3, 1, 2].map((i) => `Q8_0/x-Q8_0-0000${i}-of-00003.gguf`);
     expect(pick(":Q8_0", "x-Q4_K_M.gguf", ...parts)).toEqual([...parts].sort());

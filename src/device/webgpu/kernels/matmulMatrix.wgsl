@@ -2,7 +2,7 @@
 // 128 rows x 32 tokens a subgroup; weights are expanded to f16 32 columns at a time in workgroup memory, never further.
 // out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: weight, codes
+// lib: weight, codes, weightTile
 
 // <values>
 const CODES: u32 = 0u;
@@ -48,23 +48,9 @@ const STRIDE: u32 = 5u;
 var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
 var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
 
-// A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
-const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
-const CENTER: f16 = f16(select(1152.0, 1024.0, CODES == NIBBLES) + select(BIAS, 0.0, HAS_OFFSET));
-
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
-
-// What an invocation carries from memory to the tiles: half groups of weights (eight columns and the eight that lie 16
-// further), and items of x.
-const WEIGHT_LOADS: u32 = TILE_ROWS * 2u / WORKGROUP;
-const X_LOADS: u32 = TILE_TOKENS * 4u / WORKGROUP;
-struct Loads {
-  scales: array<vec2<u32>, WEIGHT_LOADS>,
-  codes: array<array<vec2<u32>, 4>, WEIGHT_LOADS>,
-  x: array<vec4<u32>, X_LOADS>,
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -84,7 +70,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   var acc50: Result; var acc51: Result;
   var acc60: Result; var acc61: Result;
   var acc70: Result; var acc71: Result;
-  var loads = load(firstRow, firstToken, 0u, local);
+  var loads = load(firstRow, firstToken, params.tokens - 1u, 0u, local);
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
     store(&loads, group, local);
@@ -92,11 +78,11 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     // barrier 242 -> 250 TFLOP/s for q4_0; floats, of which there are more, want them behind it: 169 -> 209.
     let following = min(group + 1u, params.groups - 1u);
     if (CODES < F32) {
-      loads = load(firstRow, firstToken, following, local);
+      loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
     }
     workgroupBarrier();
     if (CODES >= F32) {
-      loads = load(firstRow, firstToken, following, local);
+      loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
     }
     // Columns 0..15, then 16..31.
     {
@@ -217,115 +203,4 @@ fn writeEdge(fragment: Result, firstRow: u32, firstToken: u32, local: u32) {
       out[token * params.outCols + column] = value;
     }
   }
-}
-
-/// Row of the tile of an invocation's half group: eight neighbours take rows two apart, which lie in different banks.
-fn weightRow(index: u32) -> u32 {
-  return index / 16u * 8u + index / 2u % 4u * 2u + index / 8u % 2u;
-}
-
-/// Token of the tile of an invocation's item: eight neighbours take two tokens four apart, for the same reason.
-fn xToken(index: u32) -> u32 {
-  return index / 32u * 8u + index / 4u % 2u * 4u + index / 8u % 4u;
-}
-
-/// Reads a tile's share of one invocation. Rows and tokens past the end repeat the last one.
-fn load(firstRow: u32, firstToken: u32, group: u32, local: u32) -> Loads {
-  var loads: Loads;
-  let groups = params.groups;
-  for (var i = 0u; i < WEIGHT_LOADS; i++) {
-    let index = i * WORKGROUP + local;
-    let row = min(firstRow + weightRow(index), params.rows - 1u);
-    let half = index % 2u;
-    if (CODES == F32 || CODES == F16 || CODES == BF16) {
-      let at = (row * groups + group) * 8u + half * 2u;
-      loads.codes[i] = array<vec2<u32>, 4>(codes[at], codes[at + 1u], codes[at + 4u], codes[at + 5u]);
-    } else {
-      let at = scaleAt(row, group, groups);
-      loads.scales[i].x = scales[at];
-      if (SCALES == HALF_PAIRS) {
-        loads.scales[i].y = scales[at + 1u];
-      }
-      if (CODES == BYTES) {
-        loads.codes[i][0] = codes[(row * 2u * groups + group) * 2u + half];
-        loads.codes[i][1] = codes[((row * 2u + 1u) * groups + group) * 2u + half];
-      } else {
-        loads.codes[i][0] = codes[(row * groups + group) * 2u + half];
-      }
-    }
-  }
-  for (var i = 0u; i < X_LOADS; i++) {
-    let index = i * WORKGROUP + local;
-    let token = min(firstToken + xToken(index), params.tokens - 1u);
-    loads.x[i] = x[(token * groups + group) * 4u + index % 4u];
-  }
-  return loads;
-}
-
-/// Expands what `load` gave into the tiles.
-fn store(loads: ptr<function, Loads>, group: u32, local: u32) {
-  for (var i = 0u; i < WEIGHT_LOADS; i++) {
-    let index = i * WORKGROUP + local;
-    let at = weightRow(index) * STRIDE + index % 2u;
-    let words = (*loads).codes[i];
-    if (CODES == F32 || CODES == F16 || CODES == BF16) {
-      weightTile[at] = vec4<u32>(halves(words[0]), halves(words[1]));
-      weightTile[at + 2u] = vec4<u32>(halves(words[2]), halves(words[3]));
-    } else {
-      let scale = f16Scales((*loads).scales[i], group);
-      var low = words[0];
-      var high = words[1];
-      if (CODES != BYTES) {
-        let lows = words[0] & vec2<u32>(0x0f0f0f0fu);
-        let highs = (words[0] >> vec2<u32>(4u)) & vec2<u32>(0x0f0f0f0fu);
-        low = vec2<u32>(codesOf(lows.x), codesOf(lows.y));
-        high = vec2<u32>(codesOf(highs.x), codesOf(highs.y));
-      }
-      weightTile[at] = vec4<u32>(expand(low.x, scale.xy), expand(low.y, scale.xy));
-      weightTile[at + 2u] = vec4<u32>(expand(high.x, scale.zw), expand(high.y, scale.zw));
-    }
-  }
-  for (var i = 0u; i < X_LOADS; i++) {
-    let index = i * WORKGROUP + local;
-    xTile[xToken(index) * STRIDE + index % 4u] = (*loads).x[i];
-  }
-}
-
-/// (scale, offset) of either half of a group, as they are stored; offsets of forms without any are not used.
-fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
-  let pair = bitcast<vec2<f16>>(words.x);
-  if (SCALES == HALF) {
-    return vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u));
-  }
-  if (SCALES == BFLOAT) {
-    // f16 has no room for mxfp4's largest scales, nor models a use for them.
-    return vec4<f16>(f16(min(scalesOf(words.x, 0u, group).x, 65504.0)));
-  }
-  if (SCALES == HALVES) {
-    return pair.xxyy;
-  }
-  return vec4<f16>(pair, select(pair, bitcast<vec2<f16>>(words.y), SCALES == HALF_PAIRS));
-}
-
-/// Four f16 or bf16 as f16.
-fn halves(words: vec2<u32>) -> vec2<u32> {
-  if (CODES == F16) {
-    return words;
-  }
-  return vec2<u32>(bitcast<u32>(vec2<f16>(floatsOf(words.x))), bitcast<u32>(vec2<f16>(floatsOf(words.y))));
-}
-
-/// Four codes -> scale * code + offset in f16. A byte under the exponent of 0x6400 is the f16 1024 + byte; int8 codes become
-/// unsigned by their upper bit, nibbles are unsigned already.
-fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
-  let bytes = select(word ^ 0x80808080u, word, CODES == NIBBLES);
-  let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
-  let odd = bitcast<vec2<f16>>(((bytes >> 8u) & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
-  var a = even * scale.x;
-  var b = odd * scale.x;
-  if (HAS_OFFSET) {
-    a += scale.y;
-    b += scale.y;
-  }
-  return vec2<u32>(bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y)));
 }

@@ -1,6 +1,6 @@
-// Packed weights times few tokens of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
+// Packed weights times one token of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
 // groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
-// lib: step, weight, codes, teamSum
+// lib: weight, codes, teamSum
 
 // <values>
 const CODES: u32 = 0u;
@@ -14,9 +14,6 @@ const WORKGROUP: u32 = 128u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
 const ROWS: u32 = 4u;
-// Tokens of a workgroup.
-const TOKENS: u32 = 1u;
-const OUTPUTS: bool = false;
 // Groups of a row that a lane loads before it computes.
 const UNROLL: u32 = 1u;
 const HAS_BIAS: bool = false;
@@ -31,13 +28,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
 // [outCols]
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [tokens][outCols]
+// [outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -47,17 +43,13 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * ROWS;
   let groups = params.groups;
 
-  let firstToken = place.z * TOKENS;
-  // Tokens past the end repeat the last one and are not written.
-  let tokens = select(step.tokens, step.outputs, OUTPUTS);
-
   // Rows past the end repeat the last one and are not written.
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
     rows[r] = min(firstRow + r, params.rows - 1u);
   }
 
-  var acc: array<f32, ROWS * TOKENS>;
+  var acc: array<f32, ROWS>;
   for (var base = lane; base - lane < groups; base += TEAM * UNROLL) {
     var first: array<vec4<u32>, ROWS * UNROLL>;
     var second: array<vec4<u32>, ROWS * UNROLL>;
@@ -82,46 +74,41 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     for (var u = 0u; u < UNROLL; u++) {
       let group = min(base + u * TEAM, groups - 1u);
       let inside = base + u * TEAM < groups;
-      for (var t = 0u; t < TOKENS; t++) {
-        let token = min(firstToken + t, tokens - 1u);
-        let x0 = x[token * 3u * groups + group];
-        let x1 = x[(token * 3u + 1u) * groups + group];
-        var facts = bitcast<vec4<f32>>(x[(token * 3u + 2u) * groups + group]);
-        if (!inside) {
-          facts = vec4<f32>();
+      let x0 = x[group];
+      let x1 = x[groups + group];
+      var facts = bitcast<vec4<f32>>(x[2u * groups + group]);
+      if (!inside) {
+        facts = vec4<f32>();
+      }
+      for (var r = 0u; r < ROWS; r++) {
+        let i = u * ROWS + r;
+        var low = first[i];
+        var high = second[i];
+        if (CODES != BYTES) {
+          low = nibbleCodes(first[i]);
+          high = nibbleCodes(first[i] >> vec4<u32>(4u));
         }
-        for (var r = 0u; r < ROWS; r++) {
-          let i = u * ROWS + r;
-          var low = first[i];
-          var high = second[i];
-          if (CODES != BYTES) {
-            low = nibbleCodes(first[i]);
-            high = nibbleCodes(first[i] >> vec4<u32>(4u));
-          }
-          let dot0 = dot16(low, x0);
-          let dot1 = dot16(high, x1);
-          let s = scalesOf(scale[i].x, scale[i].y, group);
-          if (SCALES == HALVES || SCALES == HALF_PAIRS) {
-            acc[r * TOKENS + t] += facts.x * (s.x * f32(dot0) + s.z * f32(dot1)) + s.y * facts.y + s.w * facts.z;
-          } else {
-            acc[r * TOKENS + t] += s.x * (facts.x * f32(dot0 + dot1)) + s.y * (facts.y + facts.z);
-          }
+        let dot0 = dot16(low, x0);
+        let dot1 = dot16(high, x1);
+        let s = scalesOf(scale[i].x, scale[i].y, group);
+        if (SCALES == HALVES || SCALES == HALF_PAIRS) {
+          acc[r] += facts.x * (s.x * f32(dot0) + s.z * f32(dot1)) + s.y * facts.y + s.w * facts.z;
+        } else {
+          acc[r] += s.x * (facts.x * f32(dot0 + dot1)) + s.y * (facts.y + facts.z);
         }
       }
     }
   }
 
-  for (var t = 0u; t < TOKENS; t++) {
-    for (var r = 0u; r < ROWS; r++) {
-      var value = teamSum(acc[r * TOKENS + t], local);
-      let row = firstRow + r;
-      if (lane == 0u && row < params.rows && firstToken + t < tokens) {
-        let column = params.firstColumn + row;
-        if (HAS_BIAS) {
-          value += bias[column];
-        }
-        out[(firstToken + t) * params.outCols + column] = value;
+  for (var r = 0u; r < ROWS; r++) {
+    var value = teamSum(acc[r], local);
+    let row = firstRow + r;
+    if (lane == 0u && row < params.rows) {
+      let column = params.firstColumn + row;
+      if (HAS_BIAS) {
+        value += bias[column];
       }
+      out[column] = value;
     }
   }
 }

@@ -1,10 +1,10 @@
-/** Several generations at once over one model: they take turns on the device, and what they have in common is read once. */
+/** Several generations at once over one model: one step serves all of them, and what they have in common is read once. */
 import { load } from "nibble";
 
 const facts = "The access code of Clara Whitfield is 48213.\nBoris Thorne's home city is Lisbon.\n".repeat(5);
 const questions = ["What is the access code of Clara Whitfield?", "What is the home city of Boris Thorne?"];
 
-const model = await load("needle", { context: 512, sessions: 2 });
+const model = await load("needle", { context: 512, parallel: 2 });
 try {
   const answer = (question) =>
     model

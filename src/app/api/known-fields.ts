@@ -1,0 +1,255 @@
+/**
+ * The fields that clients send, by endpoint and object: OpenAI's, and those that llama.cpp's server, vLLM, SGLang, TGI,
+ * Ollama, text-generation-webui and their clients add. Owns what is done about each (`field-rules.ts`); how a kept one
+ * is read stands with its reader. A field that would change the answer is never dropped in silence.
+ */
+import { EMPTY, harmless, kept, refused, table } from "./field-rules.ts";
+
+const SAMPLERS = refused("The samplers here are temperature, top_k, top_p, min_p and repeat_penalty.", {
+  // llama.cpp's.
+  ...{ typical_p: [1], tfs_z: [1], top_n_sigma: [0, -1], xtc_probability: EMPTY, dry_multiplier: EMPTY },
+  ...{ dynatemp_range: EMPTY, mirostat: EMPTY, adaptive_target: [-1], samplers: EMPTY, min_keep: [0, 1] },
+  // text-generation-webui's, Aphrodite's, KoboldCpp's.
+  ...{ top_a: EMPTY, tfs: [1], typical: [1], epsilon_cutoff: EMPTY, eta_cutoff: EMPTY, nsigma: EMPTY },
+  ...{ smoothing_factor: EMPTY, dynamic_temperature: EMPTY, mirostat_mode: EMPTY, skew: EMPTY },
+  ...{ penalty_alpha: EMPTY, guidance_scale: [1], negative_prompt: EMPTY, no_repeat_ngram_size: EMPTY },
+  ...{
+    encoder_repetition_penalty: [1],
+    temperature_last: EMPTY,
+    sampler_order: EMPTY,
+    sampler_priority: EMPTY,
+  },
+  ...{ custom_params: EMPTY, custom_logit_processor: EMPTY, logits_processors: EMPTY, vllm_xargs: EMPTY },
+});
+
+const WITH_A_SAMPLER = harmless(
+  "says more about a sampler that is off unless another field turns it on, and that one is refused",
+  ...["xtc_threshold", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"],
+  ...[
+    "dynatemp_exponent",
+    "dynatemp_low",
+    "dynatemp_high",
+    "mirostat_tau",
+    "mirostat_eta",
+    "smoothing_curve",
+  ],
+  "adaptive_decay",
+);
+
+const CHOOSING = table(
+  SAMPLERS,
+  WITH_A_SAMPLER,
+  refused("repeat_penalty weakens what was said.", {
+    ...{ presence_penalty: EMPTY, frequency_penalty: EMPTY, rep_pen: [1] },
+  }),
+  refused("repeat_last_n says how far repeat_penalty looks back.", {
+    ...{ repetition_penalty_range: EMPTY, rep_pen_range: EMPTY },
+  }),
+  refused("temperature 0 takes the likeliest token, above 0 it is drawn.", { do_sample: [] }),
+  refused("Single tokens cannot be favored or forbidden; json_schema says what an answer may be.", {
+    // Weights of 0 change nothing.
+    logit_bias: (bias) =>
+      typeof bias === "object" && bias !== null && Object.values(bias).every((weight) => weight === 0),
+    ...{ allowed_token_ids: EMPTY, bad_words: EMPTY, banned_tokens: EMPTY, banned_strings: EMPTY },
+    custom_token_bans: EMPTY,
+  }),
+  refused("This server gives one answer a request: ask again for another.", {
+    ...{ n: [1], best_of: [1], num_beams: [1], use_beam_search: EMPTY, length_penalty: [1] },
+    early_stopping: EMPTY,
+  }),
+);
+
+const ENDING = table(
+  refused("stop ends an answer at a text, max_tokens after a number of tokens.", {
+    ...{ min_tokens: EMPTY, stop_token_ids: EMPTY, include_stop_str_in_output: EMPTY, stop_regex: EMPTY },
+    ...{ t_max_predict_ms: [0, -1], n_indent: EMPTY, no_stop_trim: EMPTY },
+  }),
+  refused("max_tokens is its name here.", { max_new_tokens: [], num_predict: [], max_length: [] }),
+  refused("ignore_eos is its name here.", { ban_eos_token: EMPTY }),
+  harmless(
+    "a text is never shifted to make room: an answer ends where the context is full",
+    ...["n_keep", "n_discard"],
+  ),
+);
+
+const FORM = table(
+  refused("json_schema, guided_json and guided_choice say what an answer may be.", {
+    ...{ grammar: EMPTY, guided_grammar: EMPTY, guided_regex: EMPTY, regex: EMPTY, ebnf: EMPTY },
+    ...{ structural_tag: EMPTY, guided_whitespace_pattern: EMPTY, guideline: EMPTY },
+    ...{ grammar_lazy: EMPTY, grammar_triggers: EMPTY },
+  }),
+  refused("response_format or json_schema says what an answer may be.", { format: EMPTY }),
+  harmless("names the library that follows a grammar; here it is always the same", "guided_decoding_backend"),
+  harmless("goes with a grammar, which is refused", "preserved_tokens"),
+);
+
+const TOLD = table(
+  refused("logprobs tells how likely tokens were.", {
+    ...{ n_probs: EMPTY, post_sampling_probs: EMPTY, top_n_tokens: EMPTY, decoder_input_details: EMPTY },
+    prompt_logprobs: [false],
+  }),
+  refused("/tokenize tells the ids of a text.", {
+    ...{ return_tokens: EMPTY, return_token_ids: EMPTY, return_tokens_as_token_ids: EMPTY },
+  }),
+  refused("An answer has the form that OpenAI's has.", {
+    ...{ return_progress: EMPTY, return_hidden_states: EMPTY, response_fields: EMPTY, details: EMPTY },
+    ...{ return_full_text: EMPTY, skip_special_tokens: [true] },
+  }),
+  harmless("control tokens are not written out", "spaces_between_special_tokens"),
+  harmless("the end of an answer has its timings", "timings_per_token"),
+);
+
+const MODEL = table(
+  refused("The server has one model, as it was loaded.", {
+    ...{ lora: EMPTY, lora_path: EMPTY, adapter_id: EMPTY, num_ctx: [], session_params: EMPTY },
+  }),
+  refused("The model's own template is used; chat_template_kwargs sets its variables.", {
+    ...{ chat_template: EMPTY, template: EMPTY, tool_prompt: EMPTY },
+  }),
+  refused("A prompt that does not fit is refused with its length; /tokenize counts before.", {
+    ...{ truncate_prompt_tokens: EMPTY, truncate: EMPTY },
+  }),
+  refused("All requests share what the cache holds.", { cache_salt: EMPTY, kv_transfer_params: EMPTY }),
+  refused("This server reads and writes text only.", {
+    ...{ audio: [], images: EMPTY, image_data: EMPTY, multi_modal_data: EMPTY, mm_processor_kwargs: EMPTY },
+    modalities: (kinds) => Array.isArray(kinds) && kinds.every((kind) => kind === "text"),
+  }),
+  refused("Ollama's and TGI's own APIs are not served; their values have names in OpenAI's.", {
+    ...{ options: EMPTY, parameters: EMPTY, inputs: [], system: EMPTY, context: EMPTY, raw: EMPTY },
+  }),
+  harmless(
+    "says who asks, or how it is kept and billed",
+    ...["user", "safety_identifier", "metadata", "store", "service_tier", "request_id", "rid"],
+  ),
+  harmless(
+    "is about speed or order: what is reused or guessed ahead changes no answer",
+    ...["prompt_cache_key", "prompt_cache_retention", "prediction", "cache_prompt", "id_slot", "slot_id"],
+    ...["speculative.n_max", "speculative.n_min", "speculative.p_min", "priority", "keep_alive"],
+  ),
+  harmless("llama.cpp's server reads it no more", "penalize_nl"),
+);
+
+const REASONING = table(
+  refused('chat_template_kwargs sets what the template knows, such as {"enable_thinking": false}.', {
+    ...{ enable_thinking: [], think: [], thinking: [], reasoning: EMPTY, reasoning_effort: [] },
+    ...{ thinking_budget: [], thinking_budget_tokens: [-1], thinking_token_budget: [] },
+  }),
+  refused("Reasoning comes apart, as reasoning_content, and calls as tool_calls.", {
+    ...{ include_reasoning: [true], separate_reasoning: [true], stream_reasoning: [true] },
+    ...{ reasoning_format: ["auto", "deepseek"], reasoning_in_content: EMPTY, parse_tool_calls: [true] },
+    thinking_forced_open: EMPTY,
+  }),
+);
+
+/** What /v1/chat/completions and /v1/completions have in common. */
+const COMMON = table(
+  ...[CHOOSING, ENDING, FORM, TOLD, MODEL, REASONING],
+  kept(
+    ...["model", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repetition_penalty"],
+    ...["repeat_last_n", "seed", "stop", "max_tokens", "max_completion_tokens", "n_predict", "ignore_eos"],
+    ...["stream", "stream_options", "logprobs", "response_format", "json_schema", "guided_json"],
+    ...["guided_choice", "structured_outputs"],
+  ),
+);
+
+export const CHAT = table(
+  COMMON,
+  kept(
+    ...["messages", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "chat_template_kwargs"],
+    ...["add_generation_prompt", "continue_final_message", "reasoning_effort"],
+  ),
+  refused("messages hold what is asked.", { prompt: EMPTY }),
+  refused("It was replaced by tools.", { functions: EMPTY }),
+  refused("It was replaced by tool_choice.", { function_call: ["none"] }),
+  refused('chat_template_kwargs takes them: {"documents": [...]}.', { documents: EMPTY }),
+  refused("The template decides about the tokens around a conversation.", { add_special_tokens: [false] }),
+  refused("max_tokens bounds an answer, and the messages may ask for a short one.", {
+    verbosity: ["medium"],
+  }),
+  // An empty object asks for a search.
+  refused("This server searches nothing.", { web_search_options: [] }),
+);
+
+export const COMPLETIONS = table(
+  COMMON,
+  kept("prompt"),
+  refused("The prompt is no part of the answer, and a text goes on at its end only.", {
+    ...{ echo: EMPTY, suffix: EMPTY },
+  }),
+  refused("/v1/chat/completions takes it.", {
+    ...{ messages: EMPTY, tools: EMPTY, tool_choice: ["none", "auto"], chat_template_kwargs: EMPTY },
+  }),
+  refused("logprobs is a number here: so many likeliest tokens.", { top_logprobs: EMPTY }),
+  refused("The prompt may be a list of token ids.", { add_special_tokens: [true], add_bos_token: [true] }),
+);
+
+export const TOKENIZE = table(
+  kept("content", "parse_special", "add_special"),
+  harmless("there is one model", "model"),
+  refused("Only ids are told.", { with_pieces: EMPTY }),
+);
+
+export const STREAM_OPTIONS = table(
+  kept("include_usage", "continuous_usage_stats"),
+  harmless("hides lengths of tokens from a network that is not this machine's", "include_obfuscation"),
+);
+
+export const RESPONSE_FORMAT = table(
+  kept("type", "json_schema", "schema"),
+  refused("schema is its name here.", { value: [] }),
+);
+
+export const JSON_SCHEMA = table(
+  kept("schema", "strict"),
+  harmless("is for readers; the schema says what counts", "name", "description"),
+);
+
+export const STRUCTURED_OUTPUTS = table(
+  kept("json", "json_object", "choice"),
+  refused("json, json_object and choice say what an answer may be.", {
+    ...{ regex: EMPTY, grammar: EMPTY, structural_tag: EMPTY, whitespace_pattern: EMPTY },
+    ...{ disable_any_whitespace: EMPTY, disable_additional_properties: EMPTY },
+  }),
+  harmless("there is one library that follows a grammar, and no other to fall back to", "disable_fallback"),
+);
+
+const MESSAGE = table(
+  kept("role", "content", "name"),
+  harmless("marks what a provider may cache", "cache_control"),
+  refused("This server reads text only.", { images: EMPTY, audio: EMPTY }),
+);
+
+/** By role; the last is for all others. */
+export const MESSAGES = {
+  assistant: table(
+    MESSAGE,
+    kept("tool_calls", "reasoning_content", "reasoning"),
+    refused("content may hold what was said.", { refusal: EMPTY }),
+    refused("reasoning_content is its name here.", { thinking: EMPTY }),
+    refused("It was replaced by tool_calls.", { function_call: EMPTY }),
+    harmless("points into the content, which is kept", "annotations"),
+    harmless("an answer at the end is continued in any case", "prefix"),
+  ),
+  tool: table(MESSAGE, kept("tool_call_id")),
+  other: MESSAGE,
+} as const;
+
+export const PART = table(
+  kept("type", "text"),
+  harmless("marks what a provider may cache", "cache_control"),
+  harmless("points into the text, which is kept", "annotations"),
+);
+
+export const CALL = table(kept("id", "type", "function"), harmless("the order of the list says it", "index"));
+export const CALL_FUNCTION = table(
+  kept("name", "arguments"),
+  harmless("is what the openai client made of arguments", "parsed_arguments"),
+);
+
+export const TOOL = table(
+  kept("type", "function"),
+  harmless("marks what a provider may cache", "cache_control"),
+);
+export const TOOL_FUNCTION = kept("name", "description", "parameters", "strict");
+export const TOOL_CHOICE = kept("type", "function");
+export const TOOL_CHOICE_FUNCTION = kept("name");

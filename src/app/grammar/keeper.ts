@@ -1,0 +1,167 @@
+/**
+ * One thread that compiles grammars and follows texts (`worker.js`). Owns what it is asked next, and its end. The one
+ * idea: one question at a time is under way, so a time limit counts work and no waiting, and when the thread ends it is
+ * known which question it was: the others are lost, and can be asked of another thread.
+ */
+import { Worker } from "node:worker_threads";
+import type { Grammar } from "./grammars.ts";
+import type { Vocabulary } from "./vocabulary.ts";
+
+/** start: compile, and follow the tokens so far; step: follow one more. Both tell what may come next. */
+export type Question =
+  | { kind: "start"; matcher: number; grammar: Grammar; ids: readonly number[] }
+  | { kind: "step"; matcher: number; token: number };
+
+export interface Answer {
+  /** A bit for each token that may come next; null: the text is complete. */
+  readonly mask: Int32Array | null;
+  /** That the work took. */
+  readonly ms: number;
+}
+
+/** What the thread could not do: the reason is the grammar's. */
+export class Failed extends Error {}
+/** The thread ended through another question. */
+export class Lost extends Error {}
+/** The matcher was closed. */
+export class Closed extends Error {}
+
+export interface KeeperLimits {
+  /** For one question. */
+  readonly ms: number;
+  /** That the library may take beyond what the vocabulary takes. */
+  readonly bytes: number;
+}
+
+interface Asked {
+  readonly question: Question;
+  resolve(answer: Answer): void;
+  reject(error: Error): void;
+}
+
+type Told = { isReady: true } | { mask: Int32Array | null; ms: number } | { failed: string };
+
+/** To read the vocabulary, on a machine that is busy. */
+const MOST_START_MS = 60_000;
+/** For work that nobody waits for: less than a new thread takes to start. */
+const MOST_UNWANTED_MS = 1000;
+
+export class Keeper {
+  readonly #worker: Worker;
+  readonly #limits: KeeperLimits;
+  #isReady = false;
+  #isEnded = false;
+  #late: NodeJS.Timeout | undefined;
+  #underWay: Asked | null = null;
+  #steps: Asked[] = [];
+  #starts: Asked[] = [];
+  /** Steps that come before the next start: those that waited when the last one was taken. */
+  #before = 0;
+  /** Those that are open. */
+  readonly #matchers = new Set<number>();
+  #last = 0;
+
+  constructor(vocabulary: Vocabulary, limits: KeeperLimits) {
+    this.#limits = limits;
+    this.#worker = new Worker(new URL("./worker.js", import.meta.url), {
+      workerData: { ...vocabulary, mostGrowth: limits.bytes },
+      // What the library prints is its own.
+      stdout: true,
+      stderr: true,
+      execArgv: [],
+      // It makes much that is short-lived while it reads the vocabulary.
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    });
+    this.#worker.on("message", (told: Told) => this.#hear(told));
+    this.#worker.on("error", (error) => this.end(error.message));
+    this.#worker.on("exit", () => this.end("its thread ended"));
+    this.#worker.unref();
+    this.#limit(MOST_START_MS);
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  /** Matchers that are open. */
+  get matchers(): number {
+    return this.#matchers.size;
+  }
+
+  /** Of a matcher to start. */
+  open(): number {
+    this.#matchers.add(++this.#last);
+    return this.#last;
+  }
+
+  /** Rejects with Failed, Lost, or Closed. */
+  ask(question: Question): Promise<Answer> {
+    if (this.#isEnded) return Promise.reject(new Lost());
+    return new Promise((resolve, reject) => {
+      (question.kind === "step" ? this.#steps : this.#starts).push({ question, resolve, reject });
+      this.#next();
+    });
+  }
+
+  /** Whatever was asked of this matcher is given up. */
+  close(matcher: number): void {
+    if (!this.#matchers.delete(matcher) || this.#isEnded) return;
+    const isOther = ({ question, reject }: Asked) => {
+      if (question.matcher !== matcher) return true;
+      reject(new Closed());
+      return false;
+    };
+    this.#steps = this.#steps.filter(isOther);
+    this.#starts = this.#starts.filter(isOther);
+    this.#worker.postMessage({ kind: "free", matcher });
+    // Nobody waits for this work any more.
+    if (this.#underWay && !isOther(this.#underWay) && this.#matchers.size === 0)
+      this.#limit(MOST_UNWANTED_MS);
+  }
+
+  /** The question under way fails with this reason, all others are lost. */
+  end(reason: string): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    clearTimeout(this.#late);
+    void this.#worker.terminate();
+    this.#underWay?.reject(new Failed(reasonOf(reason)));
+    for (const { reject } of [...this.#steps, ...this.#starts]) reject(new Lost());
+  }
+
+  #hear(told: Told): void {
+    if (this.#isEnded) return;
+    clearTimeout(this.#late);
+    if ("isReady" in told) this.#isReady = true;
+    else if ("failed" in told) return this.end(told.failed);
+    else this.#underWay?.resolve(told);
+    this.#underWay = null;
+    this.#next();
+  }
+
+  #next(): void {
+    if (!this.#isReady || this.#underWay) return;
+    const isStart = this.#starts.length > 0 && (this.#before <= 0 || this.#steps.length === 0);
+    const next = isStart ? this.#starts.shift() : this.#steps.shift();
+    if (!next) return;
+    this.#before = isStart ? this.#steps.length : this.#before - 1;
+    this.#underWay = next;
+    this.#limit(this.#limits.ms);
+    this.#worker.postMessage(next.question);
+  }
+
+  #limit(ms: number): void {
+    clearTimeout(this.#late);
+    this.#late = setTimeout(() => this.end(`it took longer than ${ms / 1000} seconds`), ms);
+    this.#late.unref();
+  }
+}
+
+/** "[FATAL] /path/file.cc:902: Unsupported type", "Aborted()": only what is said is of interest. */
+function reasonOf(text: string): string {
+  const [line] = text.split("\n").filter((line) => line.trim() !== "");
+  const said = (line ?? "unknown")
+    .replace(/^\[\w+\] \S+:\d+: /, "")
+    .replace(/^Check failed: .*? is false: /, "");
+  return said.length > 200 ? `${said.slice(0, 197)}...` : said;
+}

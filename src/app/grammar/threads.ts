@@ -1,0 +1,189 @@
+/**
+ * Which thread keeps which grammar. The one idea: small grammars share one thread; one that is large, or was found to be
+ * slow, has a thread of its own, of which there are few, so that no grammar makes the others wait for long or ends them.
+ */
+import { AbortedError } from "../../index.ts";
+import { ApiError } from "../api/errors.ts";
+import { Keeper } from "./keeper.ts";
+import type { Vocabulary } from "./vocabulary.ts";
+import { msOf, type Weight } from "./weight.ts";
+
+export interface ThreadLimits {
+  /** A grammar that is expected to compile for longer has a thread of its own. */
+  readonly lightMs: number;
+  /** One that was compiled or followed for longer at once gets one. */
+  readonly slowMs: number;
+  /** After so long the shared thread ends, or another: what it does then fails. */
+  readonly sharedMs: number;
+  readonly ownMs: number;
+  /** What the library's memory may grow by in one thread. */
+  readonly bytes: number;
+  /** Threads for one grammar each. */
+  readonly mostOwn: number;
+  /** Texts that may wait for one of these. */
+  readonly mostWaiting: number;
+  /** A thread without texts ends after so long. */
+  readonly sharedIdleMs: number;
+  readonly ownIdleMs: number;
+}
+
+const LIMITS: ThreadLimits = {
+  lightMs: 100,
+  slowMs: 500,
+  sharedMs: 3000,
+  ownMs: 10_000,
+  bytes: 64 * 2 ** 20,
+  mostOwn: 2,
+  mostWaiting: 16,
+  sharedIdleMs: 300_000,
+  ownIdleMs: 30_000,
+};
+
+/** So many grammars are remembered as slow, or as failed. */
+const MOST_KNOWN = 100;
+/** It may have been the machine that was busy. */
+const FAILED_MS = 60_000;
+
+/** A matcher in a thread. */
+export interface Seat {
+  readonly keeper: Keeper;
+  readonly matcher: number;
+  readonly isShared: boolean;
+}
+
+export class Threads {
+  readonly #vocabulary: Vocabulary;
+  readonly #limits: ThreadLimits;
+  #shared: Keeper | null = null;
+  /** By the key of their grammar. */
+  readonly #own = new Map<string, Keeper>();
+  /** Each looks whether there is a place now. */
+  readonly #waiting = new Set<() => void>();
+  readonly #idle = new Map<Keeper, NodeJS.Timeout>();
+  readonly #slow = new Set<string>();
+  readonly #failed = new Map<string, { readonly reason: string; readonly at: number }>();
+  #isClosed = false;
+
+  constructor(vocabulary: Vocabulary, limits: Partial<ThreadLimits>) {
+    this.#vocabulary = vocabulary;
+    this.#limits = { ...LIMITS, ...limits };
+  }
+
+  /** A seat for the grammar, waiting for it if need be. ApiError 503 when too many wait, AbortedError. */
+  async take(key: string, weight: Weight | undefined, signal?: AbortSignal): Promise<Seat> {
+    const { vocab } = this.#vocabulary;
+    const isLight = () => !this.#slow.has(key) && (!weight || msOf(weight, vocab) <= this.#limits.lightMs);
+    const look = () => {
+      if (this.#isClosed || signal?.aborted) throw new AbortedError("waiting for a grammar");
+      return isLight() ? this.#takeShared() : this.#takeOwn(key);
+    };
+    const seat = look();
+    if (seat) return seat;
+    if (this.#waiting.size >= this.#limits.mostWaiting)
+      throw new ApiError(503, `${this.#waiting.size} large grammars are waiting already; try again later`, {
+        code: "queue_full",
+        headers: { "retry-after": "5" },
+      });
+    return new Promise((resolve, reject) => {
+      const again = () => {
+        try {
+          const seat = look();
+          if (!seat) return;
+          resolve(seat);
+        } catch (error) {
+          reject(error);
+        }
+        this.#waiting.delete(again);
+        signal?.removeEventListener("abort", again);
+      };
+      this.#waiting.add(again);
+      signal?.addEventListener("abort", again);
+    });
+  }
+
+  /** A seat in a thread of its own, if the grammar is slow, sits in the shared one, and there is a place. */
+  takeBetter(key: string, { isShared }: Seat): Seat | null {
+    return isShared && this.#slow.has(key) ? this.#takeOwn(key) : null;
+  }
+
+  leave({ keeper, matcher, isShared }: Seat): void {
+    keeper.close(matcher);
+    if (keeper.matchers > 0) return;
+    const { sharedIdleMs, ownIdleMs } = this.#limits;
+    clearTimeout(this.#idle.get(keeper));
+    const idle = setTimeout(() => this.#end(keeper), isShared ? sharedIdleMs : ownIdleMs);
+    this.#idle.set(keeper, idle.unref());
+    for (const again of [...this.#waiting]) again();
+  }
+
+  took(key: string, ms: number): void {
+    if (ms > this.#limits.slowMs) remember(this.#slow, key);
+  }
+
+  /** Whether it is tried again: in the shared thread another grammar may have been the cause. */
+  failed(key: string, { isShared }: Seat, reason: string): boolean {
+    if (isShared) {
+      remember(this.#slow, key);
+      return true;
+    }
+    this.#failed.set(key, { reason, at: performance.now() });
+    if (this.#failed.size > MOST_KNOWN) this.#failed.delete([...this.#failed.keys()][0]);
+    return false;
+  }
+
+  /** Why this grammar failed a short while ago; undefined: it did not. */
+  failureOf(key: string): string | undefined {
+    const found = this.#failed.get(key);
+    return found && performance.now() - found.at < FAILED_MS ? found.reason : undefined;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const keeper of [this.#shared, ...this.#own.values()]) if (keeper) this.#end(keeper);
+    for (const again of [...this.#waiting]) again();
+  }
+
+  #sit(keeper: Keeper, isShared: boolean): Seat {
+    clearTimeout(this.#idle.get(keeper));
+    this.#idle.delete(keeper);
+    return { keeper, matcher: keeper.open(), isShared };
+  }
+
+  #takeShared(): Seat {
+    if (this.#shared === null || this.#shared.isEnded) this.#shared = this.#keeper(this.#limits.sharedMs);
+    return this.#sit(this.#shared, true);
+  }
+
+  #takeOwn(key: string): Seat | null {
+    const known = this.#own.get(key);
+    if (known && !known.isEnded) return this.#sit(known, false);
+    if (this.#own.size >= this.#limits.mostOwn)
+      for (const keeper of this.#own.values()) {
+        if (!keeper.isEnded && keeper.matchers > 0) continue;
+        this.#end(keeper);
+        break;
+      }
+    if (this.#own.size >= this.#limits.mostOwn) return null;
+    const keeper = this.#keeper(this.#limits.ownMs);
+    this.#own.set(key, keeper);
+    return this.#sit(keeper, false);
+  }
+
+  #keeper(ms: number): Keeper {
+    return new Keeper(this.#vocabulary, { ms, bytes: this.#limits.bytes });
+  }
+
+  #end(keeper: Keeper): void {
+    clearTimeout(this.#idle.get(keeper));
+    this.#idle.delete(keeper);
+    if (keeper === this.#shared) this.#shared = null;
+    for (const [key, own] of this.#own) if (own === keeper) this.#own.delete(key);
+    keeper.end("its thread was closed");
+  }
+}
+
+function remember(known: Set<string>, key: string): void {
+  known.delete(key);
+  known.add(key);
+  if (known.size > MOST_KNOWN) known.delete([...known][0]);
+}

@@ -1,0 +1,76 @@
+/**
+ * The pages of one pool and who has them. A page is free, in use by so many texts, or idle: no text uses it, but it still
+ * holds a known beginning, until another page is needed and it is the one idle for longest. Owns these states and their
+ * order; what a page holds is told by its block (beginnings.ts).
+ */
+import type { Pool } from "../device/contract.ts";
+import type { Block } from "./beginnings.ts";
+
+export interface Page {
+  /** Its number in the pool. */
+  readonly index: number;
+  /** Texts that use it. */
+  users: number;
+  /** The known tokens that it holds; null: none. */
+  block: Block | null;
+}
+
+export class PagePool {
+  readonly #free: Page[];
+  /** Longest idle first. */
+  readonly #idle = new Set<Page>();
+
+  constructor(readonly pool: Pool) {
+    // Taken from the end: low numbers first.
+    this.#free = Array.from({ length: pool.pages }, (_, i) => ({
+      index: pool.pages - 1 - i,
+      users: 0,
+      block: null,
+    }));
+  }
+
+  get free(): number {
+    return this.#free.length;
+  }
+
+  get idle(): number {
+    return this.#idle.size;
+  }
+
+  /** Pages that `take` can still give. */
+  get available(): number {
+    return this.#free.length + this.#idle.size;
+  }
+
+  /** A page for one user; what an idle one held is known no more. null: all are in use. */
+  take(): Page | null {
+    let page = this.#free.pop();
+    if (!page) {
+      const [oldest] = this.#idle;
+      if (!oldest) return null;
+      oldest.block?.lose(this.pool.id);
+      this.#idle.delete(oldest);
+      page = oldest;
+    }
+    page.users = 1;
+    return page;
+  }
+
+  /** One user more. */
+  use(page: Page): void {
+    if (page.users++ === 0) this.#idle.delete(page);
+  }
+
+  /** One user less. Without any it is idle if what it holds is known, else free. */
+  release(page: Page): void {
+    if (--page.users > 0) return;
+    if (page.block) this.#idle.add(page);
+    else this.#free.push(page);
+  }
+
+  /** What it holds is known no more. */
+  forget(page: Page): void {
+    page.block = null;
+    if (page.users === 0 && this.#idle.delete(page)) this.#free.push(page);
+  }
+}

@@ -1,0 +1,307 @@
+/**
+ * The pages of one text while it runs: those of its known beginning, which it may share, and those it writes. Owns how
+ * they come, grow, become known and are given back. Refuses to know steps and devices; `tables` says what to tell one.
+ * One idea: only what was written and whose ids are known enters the tree of beginnings, so nothing there is ever wrong.
+ */
+import { PAGE_SLOTS } from "../device/contract.ts";
+import { type Beginning, type Beginnings, Block, type BlockKey, keyOf } from "./beginnings.ts";
+import { blocksOf } from "./layers.ts";
+import type { Page } from "./pages.ts";
+
+/** What a device has to copy before the text's next step. */
+export interface PageCopy {
+  readonly pool: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+export class TextPages {
+  readonly #all: Beginnings;
+  /** By pool, by block; null: given back, out of the window. */
+  readonly #pages: (Page | null)[][];
+  /** By pool: of these, how many are there. */
+  readonly #held: number[];
+  /** By pool: blocks below are given back. */
+  readonly #trimmed: number[];
+  /** By pool: blocks that the device has not been told of, [from, to). */
+  readonly #changed: { from: number; to: number }[];
+  /** Full and known. */
+  #blocks: Block[] = [];
+  /** The one after them. */
+  #tail: Block | null = null;
+  #tokens = 0;
+  /** Pages that are being copied. */
+  #pinned: { pool: number; page: Page }[] = [];
+
+  constructor(all: Beginnings) {
+    this.#all = all;
+    this.#pages = all.pools.map(() => []);
+    this.#held = all.pools.map(() => 0);
+    this.#trimmed = all.pools.map(() => 0);
+    this.#changed = all.pools.map(() => ({ from: 0, to: 0 }));
+  }
+
+  /** How many tokens of the text are in its pages. */
+  get tokens(): number {
+    return this.#tokens;
+  }
+
+  /** Tokens up to here have pages. */
+  get room(): number {
+    return Math.min(...this.#pages.map((pages) => pages.length)) * PAGE_SLOTS;
+  }
+
+  held(pool: number): number {
+    return this.#held[pool];
+  }
+
+  /** What is after the full blocks: of two texts with the same one all in front is the same. */
+  get last(): Block {
+    return this.#blocks[this.#blocks.length - 1] ?? this.#all.root;
+  }
+
+  /** Index of the block that is written next. */
+  get block(): number {
+    return this.#blocks.length;
+  }
+
+  /** Takes the longest known beginning of at most `most` tokens. What is to be copied has to be, then `copied` called. */
+  start(ids: readonly number[], key: BlockKey, most: number): PageCopy[] {
+    const found = this.#all.longest(ids, key, most);
+    this.#use(found);
+    const copies = found.last ? this.#begin(found.last, found.tokens % PAGE_SLOTS) : [];
+    if (copies) return copies;
+    // No page for the copy: without it.
+    this.release();
+    this.#use(this.#all.longest(ids, key, most, { whole: true }));
+    return [];
+  }
+
+  /** Instead of `start`: nothing is there, and of each pool nothing will be before these blocks. */
+  begin(firsts: readonly number[]): void {
+    firsts.forEach((first, pool) => {
+      this.#pages[pool] = new Array(first).fill(null);
+    });
+  }
+
+  /** By pool: the pages of the blocks from `firsts` on. */
+  from(firsts: readonly number[]): { first: number; pages: number[] }[] {
+    return firsts.map((first, pool) => ({
+      first,
+      pages: this.#pages[pool].slice(first).map((page) => page!.index),
+    }));
+  }
+
+  copied(): void {
+    for (const { pool, page } of this.#pinned) this.#all.pools[pool].release(page);
+    this.#pinned = [];
+  }
+
+  /** Takes what others have made known since, in full blocks; true: there was some. Nothing is under way for the text. */
+  extend(ids: readonly number[], key: BlockKey, most: number): boolean {
+    const found = this.#all.longest(ids, key, most, { held: this.#blocks, whole: true });
+    if (found.tokens <= this.#tokens) return false;
+    const first = this.#blocks.length;
+    const own = this.#tail;
+    this.#tail = null;
+    // Its tokens are the first of the block that comes in its place.
+    if (own) this.#all.forget(own);
+    this.#pages.forEach((pages, pool) => {
+      for (const page of pages.splice(first)) if (page) this.#drop(pool, page);
+    });
+    this.#use(found, first);
+    return true;
+  }
+
+  /** Pages for the tokens up to `tokens`, as far as `may` lets it and there are some. */
+  grow(tokens: number, may: (pool: number) => boolean): void {
+    const blocks = blocksOf(tokens);
+    this.#pages.forEach((pages, pool) => {
+      while (pages.length < blocks && may(pool)) {
+        const page = this.#all.pools[pool].take();
+        if (!page) return;
+        this.#put(pool, pages.length, page);
+      }
+    });
+  }
+
+  /** These are written, after what was. */
+  wrote(ids: readonly number[]): void {
+    for (const id of ids) {
+      this.#tail ??= this.#open();
+      this.#tail.ids.push(id);
+      if (this.#tail.isFull) this.#close(this.#tail);
+    }
+    this.#tokens += ids.length;
+  }
+
+  /** Gives back what no token from `position` on sees. */
+  trim(position: number): void {
+    this.#pages.forEach((pages, pool) => {
+      const to = Math.min(pages.length, this.#all.firstSeen(pool, position));
+      for (let block = this.#trimmed[pool]; block < to; block++) {
+        const page = pages[block];
+        pages[block] = null;
+        if (page) this.#drop(pool, page);
+      }
+      this.#trimmed[pool] = Math.max(this.#trimmed[pool], to);
+    });
+  }
+
+  /** Gives all back; what is known stays so until its pages are needed, the end of a text less long than its beginning. */
+  release(): void {
+    this.copied();
+    if (this.#tail) this.#settle(this.#tail);
+    this.#pages.forEach((pages, pool) => {
+      for (const page of pages.reverse()) if (page) this.#drop(pool, page);
+      pages.length = 0;
+      this.#trimmed[pool] = 0;
+      this.#changed[pool] = { from: 0, to: 0 };
+    });
+    this.#blocks = [];
+    this.#tail = null;
+    this.#tokens = 0;
+  }
+
+  /** Hands out, once, which pages the device's table needs: pages of blocks `first`, ...; null: any. */
+  tables(set: (pool: number, first: number, pages: readonly (number | null)[]) => void): void {
+    this.#changed.forEach(({ from, to }, pool) => {
+      const end = Math.min(to, this.#pages[pool].length);
+      if (from < end)
+        set(
+          pool,
+          from,
+          this.#pages[pool].slice(from, end).map((page) => page?.index ?? null),
+        );
+      this.#changed[pool] = { from: 0, to: 0 };
+    });
+  }
+
+  /** Uses the full blocks from `first` on, as far as a token after them sees them. */
+  #use({ blocks }: Beginning, first = 0): void {
+    const tokens = blocks.length * PAGE_SLOTS;
+    this.#all.pools.forEach((pages, pool) => {
+      const from = Math.max(first, this.#all.firstSeen(pool, tokens));
+      for (let block = first; block < blocks.length; block++) {
+        const page = block < from ? null : blocks[block].pages[pool];
+        if (page) pages.use(page);
+        this.#put(pool, block, page);
+      }
+    });
+    this.#blocks = [...blocks];
+    this.#tokens = tokens;
+  }
+
+  /** The first `tokens` of a block that is known: taken over if that loses nothing, else to be copied. null: no page is left. */
+  #begin(source: Block, tokens: number): PageCopy[] | null {
+    const { pools } = this.#all;
+    const index = this.#blocks.length;
+    const isUsed = source.isUsed;
+    const use = () => {
+      this.#tail = source;
+      source.pages.forEach((page, pool) => {
+        pools[pool].use(page!);
+        this.#put(pool, index, page);
+      });
+      this.#tokens += tokens;
+      return [];
+    };
+    if (!isUsed && source.ids.length === tokens) return use();
+    const own = new Block(source.parent, pools.length);
+    source.pages.forEach((page, pool) => {
+      pools[pool].use(page!);
+      this.#pinned.push({ pool, page: page! });
+      own.pages[pool] = pools[pool].take();
+    });
+    if (own.pages.every((page) => page)) {
+      own.ids.push(...source.ids.slice(0, tokens));
+      own.parent!.open.add(own);
+      this.#tail = own;
+      this.#tokens += tokens;
+      return own.pages.map((page, pool) => {
+        page!.block = own;
+        this.#put(pool, index, page);
+        return { pool, from: source.pages[pool]!.index, to: page!.index };
+      });
+    }
+    own.pages.forEach((page, pool) => {
+      if (!page) return;
+      page.block = null;
+      pools[pool].release(page);
+    });
+    this.copied();
+    if (isUsed) return null;
+    this.#all.cut(source, tokens);
+    return use();
+  }
+
+  #open(): Block {
+    const block = new Block(this.last, this.#pages.length);
+    this.#pages.forEach((pages, pool) => {
+      const page = pages[this.#blocks.length];
+      if (page) page.block = block;
+      block.pages[pool] = page;
+    });
+    block.parent!.open.add(block);
+    return block;
+  }
+
+  /** A full block is known by its ids. If there was such a one, its pages take the place of the text's own. */
+  #close(block: Block): void {
+    const parent = block.parent!;
+    const key = keyOf(block.ids, 0);
+    const same = parent.children.get(key);
+    parent.open.delete(block);
+    this.#tail = null;
+    if (!same) {
+      parent.children.set(key, block);
+      this.#blocks.push(block);
+      return;
+    }
+    const index = this.#blocks.length;
+    block.pages.forEach((own, pool) => {
+      const other = same.pages[pool];
+      if (!own) return;
+      if (!other) {
+        same.pages[pool] = own;
+        own.block = same;
+        return;
+      }
+      own.block = null;
+      this.#all.pools[pool].use(other);
+      this.#drop(pool, own);
+      this.#put(pool, index, other);
+    });
+    this.#blocks.push(same);
+  }
+
+  /** The last block of a text that ends: of two that begin alike the longer one is enough. */
+  #settle(tail: Block): void {
+    const parent = tail.parent!;
+    const isWhole = (block: Block) => block.pages.every((page) => page);
+    for (const other of [...parent.open, ...parent.children.values()]) {
+      if (other === tail) continue;
+      const common = other.common(tail.ids, 0);
+      if (common === tail.ids.length && isWhole(other)) return this.#all.forget(tail);
+      if (common === other.ids.length && !other.isUsed) this.#all.forget(other);
+    }
+  }
+
+  #put(pool: number, block: number, page: Page | null): void {
+    const pages = this.#pages[pool];
+    pages[block] = page;
+    if (!page) return;
+    this.#held[pool]++;
+    const changed = this.#changed[pool];
+    if (changed.from === changed.to) this.#changed[pool] = { from: block, to: block + 1 };
+    else {
+      changed.from = Math.min(changed.from, block);
+      changed.to = Math.max(changed.to, block + 1);
+    }
+  }
+
+  #drop(pool: number, page: Page): void {
+    this.#held[pool]--;
+    this.#all.pools[pool].release(page);
+  }
+}

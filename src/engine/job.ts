@@ -1,0 +1,243 @@
+/**
+ * One thing that a text asks of the device: that its ids are read, and logits or tokens after them. Owns how far it is.
+ * Refuses to know other jobs, and how steps are made (scheduler.ts).
+ */
+import { type Beginnings, type BlockKey, keyOf } from "../cache/beginnings.ts";
+import { blocksOf } from "../cache/layers.ts";
+import { type PageCopy, TextPages } from "../cache/text-pages.ts";
+import { CHOSEN, PAGE_SLOTS, type Run, type Sampling, type Step } from "../device/contract.ts";
+import type { RowLogits, Tokens } from "./tokens.ts";
+
+export interface JobOptions {
+  /** What the text shall hold. */
+  ids: readonly number[];
+  /** Of the last of them: logits are wanted. Default 0; 1 with `tokens`. */
+  outputs?: number;
+  /** A generation after them. */
+  tokens?: Tokens;
+  /** Tokens for which pages are set aside from the beginning. Default: those of `ids`. */
+  reserve?: number;
+  signal?: AbortSignal;
+  /** Tokens read so far of `total` that were new. */
+  onProgress?: (tokens: number, total: number) => void;
+  /** Of the last of them: they are processed even if pages hold them. Default: those that give logits. */
+  fresh?: number;
+  /** What fills its pages instead of steps, once it has them. */
+  work?: (job: Job) => Promise<void>;
+  /** What is done with the step of all that is fresh, instead of running it. */
+  instead?: (step: Step) => Promise<void>;
+}
+
+/** What of a job is in a step. */
+export interface Part {
+  readonly job: Job;
+  readonly from: number;
+  readonly to: number;
+  readonly outputs: number;
+  readonly sampling: Sampling | null;
+  /** Tokens of a prompt among its rows, for what they cost. */
+  readonly isPrompt: boolean;
+  readonly epoch: number;
+}
+
+/** A job on its way through the scheduler. */
+export class Job {
+  /** The prompt, and after it what is chosen, as it becomes known. */
+  readonly ids: number[];
+  readonly prompt: number;
+  readonly outputs: number;
+  /** So much may be known already. */
+  readonly most: number;
+  readonly reserve: number;
+  readonly tokens: Tokens | null;
+  readonly options: JobOptions;
+  /** Resolves when it has ended; rejects with what ended it early, unless it is a generation: those say so themselves. */
+  readonly ended: Promise<void>;
+  /** Logits of the prompt's last `outputs` tokens. */
+  readonly rows: Float32Array[] = [];
+  /** Its row in the page tables. */
+  row = -1;
+  /** In the order of admission. */
+  began = 0;
+  /** When that was, by `performance.now`. */
+  beganMs = 0;
+  /** The last step that it was part of. */
+  servedAt = 0;
+  isEnded = false;
+  /** Tokens of `ids` that its pages held when it ended. */
+  held = 0;
+  /** Tokens in steps so far, also those whose ids are not known. */
+  sent = 0;
+  /** Of these, in steps that the device has taken. */
+  ran = 0;
+  /** What was sent in an earlier one does not count. */
+  epoch = 0;
+  #pages: TextPages | null = null;
+  #kept = 0;
+  #read = 0;
+  readonly #keys: string[] = [];
+  #settle!: { resolve: () => void; reject: (error: unknown) => void };
+
+  constructor(options: JobOptions) {
+    const { ids, tokens = null, outputs = tokens ? 1 : 0, reserve = ids.length } = options;
+    this.options = options;
+    this.ids = [...ids];
+    this.prompt = ids.length;
+    this.outputs = outputs;
+    this.most = ids.length - Math.max(outputs, options.fresh ?? 0);
+    this.reserve = reserve;
+    this.tokens = tokens;
+    this.ended = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // Of a generation nobody may be waiting for it.
+    this.ended.catch(() => {});
+  }
+
+  get pages(): TextPages {
+    if (!this.#pages) throw new Error("the job has no pages");
+    return this.#pages;
+  }
+
+  get hasPages(): boolean {
+    return this.#pages !== null;
+  }
+
+  readonly key: BlockKey = (block) => {
+    this.#keys[block] ??= keyOf(this.ids, block);
+    return this.#keys[block];
+  };
+
+  /** Tokens of the prompt that did not have to be read. */
+  get reused(): number {
+    return this.prompt - this.#read;
+  }
+
+  /** Part of the prompt is not sent yet. */
+  get isReading(): boolean {
+    return this.sent < this.prompt && !this.options.work;
+  }
+
+  /** So far the prompt may be sent now: what is done instead of a step is apart. */
+  get readable(): number {
+    return this.options.instead && this.sent < this.most ? this.most : this.prompt;
+  }
+
+  /** Next is what is done instead of a step. */
+  get isApart(): boolean {
+    return this.options.instead !== undefined && this.sent === this.most;
+  }
+
+  start(beginnings: Beginnings): PageCopy[] {
+    this.beganMs = performance.now();
+    this.#pages = new TextPages(beginnings);
+    if (this.options.work) return [];
+    const copies = this.#pages.start(this.ids, this.key, this.most);
+    this.#kept = this.sent = this.ran = this.#pages.tokens;
+    return copies;
+  }
+
+  /** Takes over what others have read since of the same text. */
+  catchUp(): void {
+    const block = Math.floor(this.sent / PAGE_SLOTS);
+    // The next block first: it is rare that it is there.
+    if (this.sent !== this.pages.tokens || !this.pages.last.children.has(this.key(block))) return;
+    if (!this.pages.extend(this.ids, this.key, this.most)) return;
+    this.sent = this.ran = this.pages.tokens;
+    this.#progress();
+  }
+
+  part(to: number): Part {
+    const { sent: from, prompt } = this;
+    const isPrompt = from < prompt;
+    const outputs = isPrompt ? Math.max(0, to - Math.max(from, prompt - this.outputs)) : 1;
+    const sampling = this.tokens && outputs > 0 ? this.tokens.ask() : null;
+    this.sent = to;
+    return { job: this, from, to, outputs, sampling, isPrompt, epoch: this.epoch };
+  }
+
+  /** The device has taken the step. */
+  took({ to, from, epoch }: Part): void {
+    if (this.isEnded || epoch !== this.epoch) return;
+    this.ran = to;
+    // Of what is run again the text was read already.
+    if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
+    this.#note();
+    if (from < this.prompt) this.#progress();
+  }
+
+  /** What the device chose. null: it could not. */
+  chose(id: number | null, { epoch }: Part): void {
+    if (this.isEnded || epoch !== this.epoch) return;
+    if (id !== null) {
+      this.tokens!.chose(id);
+      this.#push(id);
+      return;
+    }
+    this.tokens!.byHost();
+    this.epoch++;
+    this.sent = this.ran = this.ids.length - 1;
+  }
+
+  /** Looks at the logits of its outputs. */
+  async look(rows: readonly RowLogits[]): Promise<void> {
+    if (!this.tokens) {
+      for (const row of rows) this.rows.push(await row.all());
+      return;
+    }
+    await this.tokens.choose(rows[0], this.ids, (id) => {
+      if (!this.isEnded) this.#push(id);
+    });
+  }
+
+  /** Gives its pages back. error: what ended it; null: it has all it wanted, or nobody wants more. */
+  end(error: { error: unknown } | null): void {
+    this.isEnded = true;
+    if (this.#pages) {
+      this.held = this.#pages.tokens;
+      this.#pages.release();
+    }
+    if (error) {
+      this.tokens?.fail(error.error);
+      this.#settle.reject(error.error);
+    } else this.#settle.resolve();
+  }
+
+  /** It wants nothing more of the device. */
+  get isDone(): boolean {
+    if (this.tokens) return this.tokens.isOver || this.tokens.failure !== null;
+    return !this.options.work && this.ran >= this.prompt && this.rows.length >= this.outputs;
+  }
+
+  /** As a step has it. */
+  run({ from, to, outputs, sampling }: Part): Run {
+    const ids = Uint32Array.from({ length: to - from }, (_, i) => this.ids[from + i] ?? CHOSEN);
+    return { text: this.row, position: from, ids, outputs, sampling };
+  }
+
+  /** Pages of a pool that it needs in all, with its reserve. */
+  wants(window: number | null): number {
+    const all = blocksOf(Math.max(this.reserve, this.prompt));
+    return window === null ? all : Math.min(all, blocksOf(window) + 2);
+  }
+
+  #push(id: number): void {
+    this.ids.push(id);
+    this.#note();
+  }
+
+  /** What the device has taken and whose ids are known is held. */
+  #note(): void {
+    const { pages } = this;
+    const to = Math.min(this.ran, this.ids.length);
+    if (to <= pages.tokens) return;
+    pages.wrote(this.ids.slice(pages.tokens, to));
+    // The last token may have to be run again.
+    pages.trim(to - 1);
+  }
+
+  #progress(): void {
+    const { prompt } = this;
+    this.options.onProgress?.(Math.min(this.pages.tokens, prompt) - this.#kept, prompt - this.#kept);
+  }
+}

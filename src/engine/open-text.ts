@@ -1,0 +1,101 @@
+/**
+ * A text that a caller adds to, goes on with, forks, cuts and saves. Owns what it says, also what the model has not read
+ * yet; pages are text.ts's. It holds nothing of the model's: no close, and any number of them.
+ */
+import { ArgumentError } from "../format/errors.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
+import { type GenerateOptions, Generation, generateTokens, type Piece } from "./generate.ts";
+import type { ReadOptions, Text } from "./text.ts";
+
+export interface OpenTextParts {
+  readonly text: Text;
+  readonly tokenizer: Tokenizer;
+  /** Text that begins a prompt as the model takes it: with a bos where there is one. */
+  begin(text: string): number[];
+  save(ids: readonly number[]): AsyncGenerator<Uint8Array<ArrayBuffer>, void>;
+}
+
+/**
+ *     const text = model.open("Once upon a time");
+ *     const [one, other] = [text, text.fork()];
+ *     console.log(await one.generate({ maxTokens: 20 }).text(), await other.generate({ seed: 2 }).text());
+ *
+ * One thing at a time; another is refused with an ArgumentError. What was read of it is read again only if other texts
+ * have needed its room in the cache since.
+ */
+export class OpenText {
+  readonly #parts: OpenTextParts;
+  #ids: readonly number[];
+
+  constructor(parts: OpenTextParts, ids: readonly number[] = []) {
+    this.#parts = parts;
+    this.#ids = ids;
+  }
+
+  /** All of it, read or not. */
+  get ids(): readonly number[] {
+    return this.#ids;
+  }
+
+  /** Adds text, or ids. Nothing is read until it is needed. */
+  append(more: string | { readonly ids: readonly number[] }): this {
+    const { tokenizer, begin } = this.#parts;
+    const ids =
+      typeof more !== "string" ? more.ids : this.#ids.length === 0 ? begin(more) : tokenizer.encode(more);
+    this.#ids = [...this.#ids, ...ids];
+    return this;
+  }
+
+  /** Reads what is not read yet; resolves with how many of its tokens the cache held. */
+  read(options?: ReadOptions): Promise<number> {
+    return this.#parts.text.read(this.#ids, options);
+  }
+
+  /** The logits [vocab] after its last token. */
+  async logits(options?: ReadOptions): Promise<Float32Array> {
+    return (await this.#parts.text.sync(this.#ids, options)).logits;
+  }
+
+  /** Goes on with it; what comes is part of it. `onPrompt` hears of what is read before. */
+  generate(options: GenerateOptions = {}): Generation {
+    return new Generation(this.#generate(options));
+  }
+
+  async *#generate(
+    options: GenerateOptions,
+  ): AsyncGenerator<Piece, Awaited<ReturnType<Generation["result"]>>> {
+    const { text, tokenizer } = this.#parts;
+    const pieces = generateTokens(text, tokenizer, this.#ids, { ...options, continues: true });
+    try {
+      for (;;) {
+        const { value, done } = await pieces.next();
+        if (done) return value;
+        this.#ids = [...this.#ids, ...value.ids];
+        yield value;
+      }
+    } finally {
+      // Whether it ended or was left.
+      await pieces.return(undefined as never);
+    }
+  }
+
+  /** Another text that begins with all of this one. It costs nothing. */
+  fork(): OpenText {
+    const { text } = this.#parts;
+    return new OpenText({ ...this.#parts, text: text.fork() }, this.#ids);
+  }
+
+  /** Only its first `tokens` are left. */
+  rewind(tokens: number): this {
+    if (!(Number.isInteger(tokens) && tokens >= 0 && tokens <= this.#ids.length))
+      throw new ArgumentError("tokens to keep", tokens, `integers 0 to ${this.#ids.length}`);
+    this.#ids = this.#ids.slice(0, tokens);
+    return this;
+  }
+
+  /** It and what the cache holds of it, read first where it lacks, as the bytes of a file (see `model.restoreSession`). */
+  async *save(options?: ReadOptions): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    await this.read(options);
+    yield* this.#parts.save(this.#ids);
+  }
+}

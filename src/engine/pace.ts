@@ -1,0 +1,61 @@
+/**
+ * How many rows of prompts a step may have while texts generate, so that no one waits long for a token: from what steps
+ * took. One idea: a step's time is that of its generating rows, whatever their number, and so much for each row of a
+ * prompt.
+ */
+
+interface Begun {
+  readonly at: number;
+  readonly promptRows: number;
+}
+
+/** Prompts get as many also on a machine that is slower than any such limit. */
+const LEAST_ROWS = 32;
+/** Of what a new measurement counts. */
+const WEIGHT = 0.25;
+
+export class Pace {
+  readonly #stretchMs: number;
+  readonly #now: () => number;
+  /** Steps that have begun and whose end is not known. */
+  #begun: Begun[] = [];
+  #lastEnd = 0;
+  #stepMs: number | null = null;
+  #rowMs: number | null = null;
+
+  /** stretchMs: what a step with rows of prompts may take. */
+  constructor(stretchMs: number, now = () => performance.now()) {
+    this.#stretchMs = stretchMs;
+    this.#now = now;
+  }
+
+  promptRows(): number {
+    if (this.#rowMs === null) return LEAST_ROWS;
+    const rows = Math.floor((this.#stretchMs - (this.#stepMs ?? 0)) / this.#rowMs);
+    return Math.max(LEAST_ROWS, rows - (rows % LEAST_ROWS));
+  }
+
+  /** A step is given to the device; what is returned is to be called when it has ended, if that is seen. */
+  begin(promptRows: number): () => void {
+    const step = { at: this.#now(), promptRows };
+    this.#begun.push(step);
+    return () => this.#end(step);
+  }
+
+  /** It ended, and so have those before it. */
+  #end(step: Begun): void {
+    const count = this.#begun.indexOf(step) + 1;
+    if (count === 0) return;
+    const ended = this.#begun.splice(0, count);
+    const now = this.#now();
+    const ms = now - Math.max(this.#lastEnd, ended[0].at);
+    this.#lastEnd = now;
+    const rows = ended.reduce((sum, { promptRows }) => sum + promptRows, 0);
+    if (rows === 0) this.#stepMs = mixed(this.#stepMs, ms / count);
+    else this.#rowMs = mixed(this.#rowMs, Math.max(0, ms - count * (this.#stepMs ?? 0)) / rows);
+  }
+}
+
+function mixed(before: number | null, found: number): number {
+  return before === null ? found : before + WEIGHT * (found - before);
+}

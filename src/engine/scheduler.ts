@@ -1,0 +1,348 @@
+/**
+ * Steps of many texts over one allocation, which nothing else runs. Owns who is let in, the rows of the page tables, and
+ * the order of all calls; which rows a step has is pick.ts's. A job that fails or goes away gives its pages back at once.
+ * One idea: calls take effect in their order, so pages and rows are handed on while steps over them are still under way.
+ */
+import { Beginnings, keyOf } from "../cache/beginnings.ts";
+import type { BlockPages } from "../cache/saved-cache.ts";
+import { type Allocation, type Device, type Graph, PAGE_SLOTS, type Ran } from "../device/contract.ts";
+import { AbortedError, DeviceError } from "../format/errors.ts";
+import type { Job, Part } from "./job.ts";
+import { Pace } from "./pace.ts";
+import { pickStep } from "./pick.ts";
+import { rowLogits } from "./row-logits.ts";
+
+export interface SchedulerOptions {
+  readonly context: number;
+  readonly vocab: number;
+  /** What rows of prompts may stretch a step to while texts generate. Default 50. */
+  readonly stretchMs?: number;
+  /** Default: performance.now. */
+  readonly clock?: () => number;
+}
+
+/** Steps that wait for what the device chooses: enough to keep it busy, and few that are in vain when a text ends. */
+const MOST_UNDER_WAY = 4;
+
+export class Scheduler {
+  readonly graph: Graph;
+  readonly allocation: Allocation;
+  readonly device: Pick<Device, "name" | "chooses">;
+  readonly context: number;
+  readonly vocab: number;
+  readonly beginnings: Beginnings;
+  /** In the order of coming. */
+  readonly #waiting: Job[] = [];
+  readonly #running = new Set<Job>();
+  readonly #freeRows: number[];
+  /** What the device's tables hold: by pool, [texts, blocks]. */
+  readonly #tables: Uint32Array[];
+  readonly #pace: Pace;
+  /** What is no step, each between two of them. */
+  readonly #calls: (() => Promise<void>)[] = [];
+  #underWay = 0;
+  /** What was chosen is heard of in the order of the steps. */
+  #heard: Promise<void> = Promise.resolve();
+  #steps = 0;
+  #admitted = 0;
+  /** Pages that someone keeps without running: while they do, a text that finds none waits. */
+  #keepers = 0;
+  /** The first who waits found no pages. */
+  #isFull = false;
+  #isLooping = false;
+  #isKicked = false;
+  #wake = () => {};
+  #closed: Error | null = null;
+
+  constructor(
+    graph: Graph,
+    allocation: Allocation,
+    device: Pick<Device, "name" | "chooses">,
+    options: SchedulerOptions,
+  ) {
+    this.graph = graph;
+    this.allocation = allocation;
+    this.device = device;
+    this.context = options.context;
+    this.vocab = options.vocab;
+    this.beginnings = new Beginnings(graph.pools);
+    this.#freeRows = Array.from({ length: graph.texts }, (_, i) => graph.texts - 1 - i);
+    this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks).fill(UNKNOWN));
+    this.#pace = new Pace(options.stretchMs ?? 50, options.clock);
+  }
+
+  /** Texts that run or are about to, and those that wait for a row or for pages. */
+  get activity(): { running: number; waiting: number } {
+    const starting = this.#isFull ? 0 : Math.min(this.#freeRows.length, this.#waiting.length);
+    return { running: this.#running.size + starting, waiting: this.#waiting.length - starting };
+  }
+
+  /** Pages of all pools, by what they are. */
+  get pages(): { free: number; idle: number; used: number } {
+    const sum = (of: (pool: Beginnings["pools"][number]) => number) =>
+      this.beginnings.pools.reduce((all, pool) => all + of(pool), 0);
+    const [free, idle] = [sum(({ free }) => free), sum(({ idle }) => idle)];
+    return { free, idle, used: sum(({ pool }) => pool.pages) - free - idle };
+  }
+
+  submit(job: Job): void {
+    const { signal } = job.options;
+    if (this.#closed || signal?.aborted)
+      return job.end({ error: this.#closed ?? new AbortedError("waiting for its turn") });
+    if (signal) {
+      const aborted = () => this.end(job, { error: new AbortedError(this.#doing(job)) });
+      signal.addEventListener("abort", aborted, { once: true });
+      job.ended.finally(() => signal.removeEventListener("abort", aborted)).catch(() => {});
+    }
+    if (job.tokens) job.tokens.onChange = () => this.#kick();
+    this.#waiting.push(job);
+    this.#kick();
+  }
+
+  /** Ends a job, wherever it is. */
+  end(job: Job, error: { error: unknown } | null = null): void {
+    if (job.isEnded) return;
+    const at = this.#waiting.indexOf(job);
+    if (at >= 0) this.#waiting.splice(at, 1);
+    if (this.#running.delete(job)) this.#freeRows.push(job.row);
+    job.end(error);
+    this.#kick();
+  }
+
+  /** Calls of the allocation that are no steps, between two of them. */
+  alone<T>(call: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) return reject(this.#closed);
+      this.#calls.push(() => call().then(resolve, reject));
+      this.#kick();
+    });
+  }
+
+  /** Keeps what is known of `ids` until `release`. */
+  keep(ids: readonly number[]): { tokens: number; held: readonly BlockPages[]; release: () => void } {
+    const found = this.beginnings.longest(ids, (block) => keyOf(ids, block), ids.length);
+    const { held, release } = this.beginnings.pin(found);
+    this.#keepers++;
+    return {
+      tokens: found.tokens,
+      held,
+      release: () => {
+        release();
+        this.#keepers--;
+        this.#kick();
+      },
+    };
+  }
+
+  /** Refuses all who wait, and all who come; what runs ends with a DeviceError. */
+  close(error: Error): void {
+    if (this.#closed) return;
+    this.#closed = error;
+    for (const job of [...this.#waiting]) this.end(job, { error });
+    const failed = new DeviceError(this.device.name, "it was closed");
+    for (const job of [...this.#running]) this.end(job, { error: failed });
+    this.#kick();
+  }
+
+  #doing(job: Job): string {
+    if (!this.#running.has(job)) return "waiting for its turn";
+    return job.isReading || !job.tokens ? "reading the prompt" : "generating";
+  }
+
+  #kick(): void {
+    this.#isKicked = true;
+    this.#wake();
+    if (this.#isLooping) return;
+    this.#isLooping = true;
+    this.#loop();
+  }
+
+  async #loop(): Promise<void> {
+    // Who comes at the same time is in the first step, too.
+    await null;
+    while (await this.#step());
+  }
+
+  /** Does all that can be done now, and waits for more; false: nothing is left to wait for. */
+  async #step(): Promise<boolean> {
+    this.#isKicked = false;
+    try {
+      while (await this.#next());
+    } catch (error) {
+      for (const job of [...this.#running, ...this.#waiting]) this.end(job, { error });
+    }
+    if (this.#isKicked) return true;
+    if (this.#running.size === 0 && this.#waiting.length === 0 && this.#underWay === 0) {
+      // At once: a kick from now on begins another loop.
+      this.#isLooping = false;
+      return false;
+    }
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    return true;
+  }
+
+  /** Does the next thing; false: there is none until something changes. */
+  async #next(): Promise<boolean> {
+    const call = this.#calls.shift();
+    if (call) await call();
+    for (const job of this.#running) if (job.isDone) this.end(job);
+    await this.#admit();
+    if (this.#closed || this.#underWay >= MOST_UNDER_WAY) return call !== undefined;
+    const { parts, paused } = pickStep(this.#running, {
+      maxTokens: this.graph.maxTokens,
+      maxOutputs: this.graph.maxOutputs,
+      context: this.context,
+      promptRows: () => this.#pace.promptRows(),
+      grow: (job, to) => this.#grow(job, to),
+    });
+    if (parts.length > 0) {
+      await this.#run(parts);
+      return true;
+    }
+    if (paused.length > 0 && paused.length === this.#running.size && this.#underWay + this.#keepers === 0) {
+      // Nobody would ever give a page back.
+      paused.reduce((last, job) => (job.began > last.began ? job : last)).tokens?.end("cache");
+      return true;
+    }
+    return call !== undefined;
+  }
+
+  /** Lets in who has come first, as long as there are a row and pages. */
+  async #admit(): Promise<void> {
+    for (let job = this.#waiting[0]; job && this.#freeRows.length > 0; job = this.#waiting[0]) {
+      this.#isFull = !this.#fits(job);
+      if (this.#isFull) return;
+      this.#waiting.shift();
+      job.row = this.#freeRows.pop()!;
+      job.began = ++this.#admitted;
+      this.#running.add(job);
+      try {
+        for (const { pool, from, to } of job.start(this.beginnings))
+          await this.allocation.copyPage(this.graph.pools[pool], from, to);
+        if (job.isEnded) continue;
+        job.pages.copied();
+        // All of it was known.
+        if (job.isDone) this.end(job);
+        const ended = (error: { error: unknown } | null) => this.end(job, error);
+        job.options.work?.(job).then(
+          () => ended(null),
+          (error: unknown) => ended({ error }),
+        );
+      } catch (error) {
+        this.end(job, { error });
+      }
+    }
+  }
+
+  /** Its pages are there, beside those that are set aside for others. */
+  #fits(job: Job): boolean {
+    const { blocks } = this.beginnings.longest(job.ids, job.key, job.most, { whole: true });
+    return this.beginnings.pools.every(({ pool, available }, i) => {
+      const first = this.beginnings.firstSeen(i, blocks.length * PAGE_SLOTS);
+      const shared = blocks.slice(first).filter(({ pages }) => (pages[i]?.users ?? 0) > 0).length;
+      return job.wants(pool.window) - shared <= available - this.#setAside(i, job);
+    });
+  }
+
+  /** Pages of a pool that running jobs, but for `job`, have not taken yet and are sure of. */
+  #setAside(pool: number, job: Job): number {
+    const { window } = this.graph.pools[pool];
+    let sum = 0;
+    for (const other of this.#running)
+      if (other !== job) sum += Math.max(0, other.wants(window) - other.pages.held(pool));
+    return sum;
+  }
+
+  #grow(job: Job, to: number): number {
+    const { pages } = job;
+    if (pages.room < to)
+      pages.grow(to, (pool) => this.beginnings.pools[pool].available > this.#setAside(pool, job));
+    return Math.min(to, pages.room);
+  }
+
+  async #run(parts: readonly Part[]): Promise<void> {
+    const { allocation } = this;
+    this.#steps++;
+    for (const { job } of parts) {
+      job.servedAt = this.#steps;
+      this.#setPages(job);
+    }
+    const promptRows = parts.reduce((sum, { isPrompt, from, to }) => sum + (isPrompt ? to - from : 0), 0);
+    const ended = this.#pace.begin(promptRows);
+    const fail = (error: unknown) => {
+      for (const { job } of parts) this.end(job, { error });
+    };
+    try {
+      const step = { runs: parts.map((part) => part.job.run(part)) };
+      const { job, from } = parts[0];
+      const instead = from === job.most ? job.options.instead : undefined;
+      if (instead) await instead(step);
+      const ran = instead ? null : await allocation.run(step);
+      for (const part of parts) this.#took(part);
+      const chosen = parts.filter(({ sampling }) => sampling);
+      if (ran && chosen.length > 0) this.#hear(ran, chosen, ended, fail);
+      let output = 0;
+      for (const part of parts) {
+        const { job, outputs, sampling } = part;
+        const first = output;
+        output += outputs;
+        if (outputs === 0 || sampling || job.isEnded) continue;
+        const rows = Array.from({ length: outputs }, (_, i) => rowLogits(this, first + i));
+        await job.look(rows);
+        ended();
+      }
+      if (!this.device.chooses) ended();
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  /** What is told of it may throw, or end the job. */
+  #took(part: Part): void {
+    try {
+      part.job.took(part);
+    } catch (error) {
+      this.end(part.job, { error });
+    }
+  }
+
+  /** Without waiting: what the device chooses comes while the next steps run. */
+  #hear(ran: Ran, parts: readonly Part[], ended: () => void, fail: (error: unknown) => void): void {
+    this.#underWay++;
+    const { chosen } = ran;
+    this.#heard = this.#heard.then(async () => {
+      try {
+        const ids = await chosen;
+        ended();
+        parts.forEach((part, i) => {
+          part.job.chose(ids[i], part);
+        });
+      } catch (error) {
+        fail(error);
+      }
+      this.#underWay--;
+      this.#kick();
+    });
+  }
+
+  /** Tells the device of the pages that the job's row has not. */
+  #setPages(job: Job): void {
+    job.pages.tables((pool, first, pages) => {
+      const table = this.#tables[pool];
+      const at = job.row * this.graph.blocks + first;
+      const isNews = pages.map((page, i) => page !== null && table[at + i] !== page);
+      for (let i = 0; i < pages.length; i++) {
+        if (!isNews[i]) continue;
+        let end = i;
+        while (isNews[end]) table[at + end] = pages[end++]!;
+        this.allocation.setPages(this.graph.pools[pool], job.row, first + i, table.slice(at + i, at + end));
+        i = end;
+      }
+    });
+  }
+}
+
+/** No page has this number. */
+const UNKNOWN = 0xffffffff;

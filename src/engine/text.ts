@@ -1,0 +1,195 @@
+/**
+ * A text: token ids, and through a scheduler what a model says after them. At rest it holds nothing but its ids: what was
+ * read of it stays in pages until others need them, and is then read again. Refuses to know characters and sampling.
+ * After an abort or an error its ids are what was wholly processed.
+ */
+import type { StepProfile } from "../device/contract.ts";
+import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { Job, type JobOptions } from "./job.ts";
+import type { Sampler } from "./sample.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { type Token, Tokens, type TokensOptions } from "./tokens.ts";
+
+/** More tokens than the context holds. */
+export class ContextError extends NibbleError {
+  constructor(
+    readonly tokens: number,
+    readonly context: number,
+  ) {
+    super(
+      "context",
+      `${tokens} tokens do not fit the context of ${context}. Ask for a longer context or shorten the prompt.`,
+    );
+  }
+}
+
+export interface ReadOptions {
+  signal?: AbortSignal;
+  /** Tokens read so far of `total` that were new. */
+  onProgress?: (tokens: number, total: number) => void;
+}
+
+export interface TextTokensOptions extends TokensOptions, ReadOptions {}
+
+/** Pages that a generation is sure of, in tokens after its prompt: few texts are cut short, and few wait for nothing. */
+const RESERVED_TOKENS = 256;
+
+export class Text {
+  readonly scheduler: Scheduler;
+  #ids: readonly number[];
+  #isBusy = false;
+
+  constructor(scheduler: Scheduler, ids: readonly number[] = []) {
+    this.scheduler = scheduler;
+    this.#check(ids, ids.length);
+    this.#ids = ids;
+  }
+
+  get ids(): readonly number[] {
+    return this.#ids;
+  }
+
+  /** Another text with the same beginning; it costs nothing. */
+  fork(): Text {
+    return new Text(this.scheduler, this.#ids);
+  }
+
+  /** Only its first tokens are left. */
+  rewind(tokens: number): void {
+    if (!(Number.isInteger(tokens) && tokens >= 0 && tokens <= this.#ids.length))
+      throw new ArgumentError("tokens to keep", tokens, `integers 0 to ${this.#ids.length}`);
+    this.#take();
+    this.#ids = this.#ids.slice(0, tokens);
+    this.#isBusy = false;
+  }
+
+  /** Makes the text equal `ids`; what pages hold of it is not read again. Resolves with how many tokens these were. */
+  async read(ids: readonly number[], options: ReadOptions = {}): Promise<number> {
+    if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
+    const { reused } = await this.#run({ ...options, ids });
+    return reused;
+  }
+
+  /** The same, with the logits [vocab] after the last token. */
+  async sync(
+    ids: readonly number[],
+    options: ReadOptions = {},
+  ): Promise<{ logits: Float32Array; reused: number }> {
+    if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
+    const { rows, reused } = await this.#run({ ...options, ids, outputs: 1 });
+    return { logits: rows[0], reused };
+  }
+
+  /** Adds one token and gives the logits [vocab] after it. */
+  async append(id: number, options: ReadOptions = {}): Promise<Float32Array> {
+    return (await this.sync([...this.#ids, id], options)).logits;
+  }
+
+  /** Adds `ids` and gives the logits [vocab] after each of them, in order: as many at a time as a step has. */
+  async *each(ids: readonly number[], options: ReadOptions = {}): AsyncGenerator<Float32Array, void> {
+    const { signal, onProgress } = options;
+    this.#check(ids, this.#ids.length + ids.length);
+    const { maxOutputs } = this.scheduler.graph;
+    for (let at = 0; at < ids.length; at += maxOutputs) {
+      const some = ids.slice(at, at + maxOutputs);
+      const { rows } = await this.#run({ signal, ids: [...this.#ids, ...some], outputs: some.length });
+      yield* rows;
+      onProgress?.(at + some.length, ids.length);
+    }
+  }
+
+  /** Makes the text equal `prompt` and goes on: the tokens after it. The text is busy until `end`. */
+  generate(prompt: readonly number[], sample: Sampler, options: TextTokensOptions): TextTokens {
+    if (prompt.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
+    this.#check(prompt, prompt.length);
+    const { scheduler } = this;
+    // The last one that fits is not part of the text.
+    const most = Math.min(options.most, scheduler.context + 1 - prompt.length);
+    const tokens = new Tokens(
+      sample,
+      { ...options, most },
+      (sampling) => scheduler.device.chooses && (scheduler.allocation.canChoose?.(sampling) ?? false),
+    );
+    const { signal, onProgress } = options;
+    const reserve = Math.min(prompt.length + Math.min(most, RESERVED_TOKENS), scheduler.context);
+    const job = new Job({ ids: prompt, tokens, reserve, signal, onProgress });
+    this.#take();
+    scheduler.submit(job);
+    let isOver = false;
+    return {
+      next: () => tokens.next(),
+      get ending() {
+        return tokens.ending;
+      },
+      get reused() {
+        return job.reused;
+      },
+      get began() {
+        return job.beganMs;
+      },
+      end: () => {
+        if (isOver) return;
+        isOver = true;
+        scheduler.end(job);
+        this.#keep(job, job.prompt + tokens.accepted);
+      },
+    };
+  }
+
+  /** Where the time of a step goes that adds `ids`, on devices that can tell. */
+  async profile(ids: readonly number[], options: ReadOptions = {}): Promise<StepProfile> {
+    let found: StepProfile | null = null;
+    const all = [...this.#ids, ...ids];
+    const instead: JobOptions["instead"] = async (step) => {
+      found = await this.scheduler.allocation.profile!(step);
+    };
+    await this.#run({ ...options, ids: all, outputs: 1, fresh: ids.length, instead });
+    return found!;
+  }
+
+  async #run(options: JobOptions): Promise<Job> {
+    this.#check(options.ids, options.ids.length);
+    this.#take();
+    const job = new Job(options);
+    try {
+      this.scheduler.submit(job);
+      await job.ended;
+      return job;
+    } finally {
+      this.#keep(job, job.prompt);
+    }
+  }
+
+  /** What a job that has ended has read, or earlier ones had of the same ids. */
+  #keep({ ids, held }: Job, most: number): void {
+    let known = 0;
+    while (known < this.#ids.length && this.#ids[known] === ids[known]) known++;
+    this.#ids = ids.slice(0, Math.min(most, Math.max(held, known)));
+    this.#isBusy = false;
+  }
+
+  #take(): void {
+    if (this.#isBusy) throw new ArgumentError("the text", "busy", "one thing at a time");
+    this.#isBusy = true;
+  }
+
+  #check(ids: readonly number[], length: number): void {
+    const { context, vocab } = this.scheduler;
+    if (length > context) throw new ContextError(length, context);
+    for (const id of ids)
+      if (!(Number.isInteger(id) && id >= 0 && id < vocab))
+        throw new ArgumentError("token id", id, `integers 0 to ${vocab - 1}`);
+  }
+}
+
+/** The tokens after a text's prompt. */
+export interface TextTokens extends Pick<Tokens, "next" | "ending"> {
+  /** Tokens of the prompt that did not have to be read. */
+  readonly reused: number;
+  /** When it got its turn, by `performance.now`. */
+  readonly began: number;
+  /** No more are wanted. Does not wait for what a device has under way. */
+  end(): void;
+}
+
+export type { Token };

@@ -1,0 +1,398 @@
+/**
+ * Runs a template's tree. Owns statements, scopes and expressions, as Jinja2 has them; what operators, filters, tests
+ * and methods do is in the files beside. The one idea: statements are a generator that stops at rounds of loops once
+ * enough was done, so that a long conversation can be rendered in slices; every step is counted by the meter.
+ */
+import { attribute, element, slice } from "./access.ts";
+import { Namespace } from "./globals.ts";
+import { filter, isFilter } from "./list-filters.ts";
+import type { Meter } from "./meter.ts";
+import { negated, operate } from "./operators.ts";
+import { Scope } from "./scope.ts";
+import {
+  type Call,
+  type CallBlock,
+  elementNodes,
+  type For,
+  isChained,
+  type Name,
+  type Node,
+  testOf,
+  withArguments,
+} from "./syntax.ts";
+import { isTest, test } from "./tests.ts";
+import {
+  type Arguments,
+  Callable,
+  Dict,
+  Float,
+  isEqual,
+  isTrue,
+  iterate,
+  orUndefined,
+  TemplateError,
+  Thing,
+  Tuple,
+  toText,
+  typeName,
+  Undefined,
+  type Value,
+} from "./values.ts";
+
+/** How a block ended: at its end, or in the middle of a loop's round. */
+type Ending = "end" | "break" | "continue";
+type Steps<Result> = Generator<void, Result, void>;
+
+/** The `loop` of a for: one object for all rounds. */
+class Loop extends Thing {
+  readonly type = "LoopContext";
+  at = 0;
+  #last: Value | null = null;
+
+  constructor(
+    readonly items: readonly Value[],
+    readonly meter: Meter,
+  ) {
+    super();
+  }
+
+  attribute(name: string): Value | undefined {
+    const { at, items } = this;
+    switch (name) {
+      case "index":
+        return at + 1;
+      case "index0":
+        return at;
+      case "revindex":
+        return items.length - at;
+      case "revindex0":
+        return items.length - at - 1;
+      case "first":
+        return at === 0;
+      case "last":
+        return at === items.length - 1;
+      case "length":
+        return items.length;
+      case "depth":
+        return 1;
+      case "depth0":
+        return 0;
+      case "previtem":
+        return orUndefined(items[at - 1], "there is no previous item");
+      case "nextitem":
+        return orUndefined(items[at + 1], "there is no next item");
+      case "cycle":
+        return new Callable(({ positional }) =>
+          orUndefined(positional[at % positional.length], "no items for cycling given"),
+        );
+      case "changed":
+        return new Callable(({ positional }) => {
+          const now = new Tuple(positional);
+          const isSame = this.#last !== null && isEqual(now, this.#last, this.meter);
+          this.#last = now;
+          return !isSame;
+        });
+    }
+    return undefined;
+  }
+}
+
+export class Evaluation {
+  readonly #meter: Meter;
+  #out = "";
+
+  constructor(meter: Meter) {
+    this.#meter = meter;
+  }
+
+  *run(program: Node, globals: Scope): Steps<string> {
+    if (program.type !== "Program") throw new TemplateError(`a tree that begins with ${program.type}`);
+    yield* this.#block(program.body, globals);
+    return this.#out;
+  }
+
+  #write(value: Value): void {
+    const text = toText(value, this.#meter);
+    this.#meter.text(this.#out.length + text.length);
+    this.#out += text;
+  }
+
+  /** What a block writes, as a text. */
+  #captured(nodes: readonly Node[], scope: Scope): string {
+    const before = this.#out;
+    this.#out = "";
+    const steps = this.#block(nodes, scope);
+    while (!steps.next().done);
+    const found = this.#out;
+    this.#out = before;
+    return found;
+  }
+
+  *#block(nodes: readonly Node[], scope: Scope): Steps<Ending> {
+    for (const node of nodes) {
+      this.#meter.spend(1);
+      switch (node.type) {
+        case "Comment":
+          break;
+        case "Break":
+          return "break";
+        case "Continue":
+          return "continue";
+        case "If": {
+          const assigned = withArguments(node.test);
+          let inner = scope;
+          if (assigned) {
+            inner = new Scope(scope);
+            for (const [name, value] of this.#arguments(assigned, scope).named) inner.set(name, value);
+          }
+          const holds = assigned !== null || isTrue(this.#evaluate(node.test, scope));
+          const ending = yield* this.#block(holds ? node.body : node.alternate, inner);
+          if (ending !== "end") return ending;
+          break;
+        }
+        case "For":
+          yield* this.#loop(node, scope);
+          break;
+        case "Set":
+          this.#set(node.assignee, node.value, node.body, scope);
+          break;
+        case "Macro":
+          scope.set(node.name.value, this.#macro(node.args, node.body, scope));
+          break;
+        case "CallStatement":
+          this.#write(this.#callBlock(node, scope));
+          break;
+        case "FilterStatement": {
+          const text = this.#captured(node.body, new Scope(scope));
+          this.#write(this.#filtered(text, node.filter, scope));
+          break;
+        }
+        default:
+          this.#write(this.#evaluate(node, scope));
+      }
+    }
+    return "end";
+  }
+
+  *#loop({ loopvar, iterable, body, defaultBlock }: For, scope: Scope): Steps<void> {
+    const filtered = iterable.type === "SelectExpression";
+    let items = iterate(this.#evaluate(filtered ? iterable.lhs : iterable, scope), this.#meter);
+    if (filtered) {
+      this.#meter.list(items.length);
+      items = items.filter((item) => {
+        const inner = new Scope(scope);
+        this.#assign(loopvar, item, inner);
+        return isTrue(this.#evaluate(iterable.test, inner));
+      });
+    }
+    const loop = new Loop(items, this.#meter);
+    for (; loop.at < items.length; loop.at++) {
+      this.#meter.spend(1);
+      if (this.#meter.wantsPause()) yield;
+      const inner = new Scope(scope);
+      inner.set("loop", loop);
+      this.#assign(loopvar, items[loop.at], inner);
+      if ((yield* this.#block(body, inner)) === "break") break;
+    }
+    if (items.length === 0) yield* this.#block(defaultBlock, new Scope(scope));
+  }
+
+  /** Gives names to a value's parts. */
+  #assign(target: Node, value: Value, scope: Scope): void {
+    if (target.type === "Identifier") return scope.set(target.value, value);
+    if (target.type === "MemberExpression" && !target.computed && target.property.type === "Identifier") {
+      const object = this.#evaluate(target.object, scope);
+      if (!(object instanceof Namespace))
+        throw new TemplateError("cannot assign attribute on non-namespace object");
+      return object.set(target.property.value, value);
+    }
+    if (target.type !== "TupleLiteral") throw new TemplateError(`can't assign to ${target.type}`);
+    const names = elementNodes(target.value);
+    const items = iterate(value, this.#meter);
+    if (items.length !== names.length)
+      throw new TemplateError(
+        `too ${items.length > names.length ? "many" : "few"} values to unpack (expected ${names.length})`,
+      );
+    for (const [at, name] of names.entries()) this.#assign(name, items[at], scope);
+  }
+
+  #set(target: Node, value: Node | null, body: readonly Node[], scope: Scope): void {
+    if (value !== null) return this.#assign(target, this.#evaluate(value, scope), scope);
+    // {% set name | filter %}...{% endset %}: the name lies innermost.
+    const filters: (Name | Call)[] = [];
+    let name = target;
+    for (; name.type === "FilterExpression"; name = name.operand) filters.unshift(name.filter);
+    let text: Value = this.#captured(body, new Scope(scope));
+    for (const one of filters) text = this.#filtered(text, one, scope);
+    this.#assign(name, text, scope);
+  }
+
+  /** A macro, or the `caller` of a call block. */
+  #macro(parameters: readonly Node[], body: readonly Node[], outer: Scope): Callable {
+    return new Callable(({ positional, named }) => {
+      const scope = new Scope(outer);
+      const rest = new Map(named);
+      scope.set("caller", orUndefined(rest.get("caller"), "No caller defined"));
+      rest.delete("caller");
+      for (const [at, parameter] of parameters.entries()) {
+        const name = nameOf(parameter);
+        let value = at < positional.length ? positional[at] : rest.get(name);
+        if (value === undefined && parameter.type === "KeywordArgumentExpression")
+          value = this.#evaluate(parameter.value, scope);
+        scope.set(name, orUndefined(value, `parameter '${name}' was not provided`));
+        rest.delete(name);
+      }
+      const others = new Dict();
+      for (const [name, value] of rest) others.set(name, value);
+      scope.set("kwargs", others);
+      scope.set("varargs", new Tuple(positional.slice(parameters.length)));
+      return this.#captured(body, scope);
+    });
+  }
+
+  #callBlock({ call, callerArgs, body }: CallBlock, scope: Scope): Value {
+    const { positional, named } = this.#arguments(call.args, scope);
+    const caller = this.#macro(callerArgs ?? [], body, scope);
+    return this.#call(this.#evaluate(call.callee, scope), {
+      positional,
+      named: new Map([...named, ["caller", caller]]),
+    });
+  }
+
+  #call(callee: Value, given: Arguments): Value {
+    if (callee instanceof Undefined) callee.fail();
+    if (!(callee instanceof Callable))
+      throw new TemplateError(`'${typeName(callee)}' object is not callable`);
+    return callee.call(given);
+  }
+
+  #arguments(nodes: readonly Node[], scope: Scope): Arguments {
+    const positional: Value[] = [];
+    const named = new Map<string, Value>();
+    for (const node of nodes) {
+      if (node.type === "KeywordArgumentExpression")
+        named.set(node.key.value, this.#evaluate(node.value, scope));
+      else if (node.type === "SpreadExpression") {
+        const items = iterate(this.#evaluate(node.argument, scope), this.#meter);
+        this.#meter.list(positional.length + items.length);
+        for (const item of items) positional.push(item);
+      } else if (node.type === "KeywordSpreadExpression") {
+        const dict = this.#evaluate(node.argument, scope);
+        if (!(dict instanceof Dict)) throw new TemplateError("argument after ** must be a mapping");
+        this.#meter.list(dict.size);
+        for (const [name, value] of dict.entries()) named.set(toText(name, this.#meter), value);
+      } else positional.push(this.#evaluate(node, scope));
+    }
+    return { positional, named };
+  }
+
+  #filtered(value: Value, node: Name | Call, scope: Scope): Value {
+    const name = filterName(node);
+    const given = this.#arguments(node.type === "CallExpression" ? node.args : [], scope);
+    const asked = testOf(name);
+    if (asked === null) return filter(name, value, given, this.#meter);
+    return test(asked.name, value, given.positional, this.#meter) !== asked.negated;
+  }
+
+  #evaluate(node: Node, scope: Scope): Value {
+    this.#meter.spend(1);
+    switch (node.type) {
+      case "StringLiteral":
+      case "IntegerLiteral":
+        return node.value;
+      case "FloatLiteral":
+        return new Float(node.value);
+      case "Identifier":
+        return scope.get(node.value);
+      case "ArrayLiteral":
+        return node.value.map((item) => this.#evaluate(item, scope));
+      case "TupleLiteral":
+        return new Tuple(elementNodes(node.value).map((item) => this.#evaluate(item, scope)));
+      case "ObjectLiteral": {
+        const dict = new Dict();
+        for (const [key, value] of node.value)
+          dict.set(this.#evaluate(key, scope), this.#evaluate(value, scope));
+        return dict;
+      }
+      case "MemberExpression": {
+        const object = this.#evaluate(node.object, scope);
+        const { property } = node;
+        if (!node.computed && property.type === "Identifier")
+          return attribute(object, property.value, this.#meter);
+        if (property.type !== "SliceExpression")
+          return element(object, this.#evaluate(property, scope), this.#meter);
+        const part = (bound: Node | undefined) => bound && this.#evaluate(bound, scope);
+        return slice(object, [part(property.start), part(property.stop), part(property.step)], this.#meter);
+      }
+      case "CallExpression":
+        return this.#call(this.#evaluate(node.callee, scope), this.#arguments(node.args, scope));
+      case "FilterExpression":
+        return this.#filtered(this.#evaluate(node.operand, scope), node.filter, scope);
+      case "UnaryExpression": {
+        const value = this.#evaluate(node.argument, scope);
+        if (node.operator.value === "not") return !isTrue(value);
+        return node.operator.value === "-" ? negated(value) : operate("+", 0, value, this.#meter);
+      }
+      case "BinaryExpression": {
+        const { operator, left, right } = node;
+        const first = this.#evaluate(left, scope);
+        if (operator.value === "and") return isTrue(first) ? this.#evaluate(right, scope) : first;
+        if (operator.value === "or") return isTrue(first) ? first : this.#evaluate(right, scope);
+        if (!isChained(operator, left))
+          return operate(operator.value, first, this.#evaluate(right, scope), this.#meter);
+        // a < b < c: what the left comparison ended with is compared again.
+        if (!isTrue(first)) return first;
+        return operate(
+          operator.value,
+          this.#evaluate(left.right, scope),
+          this.#evaluate(right, scope),
+          this.#meter,
+        );
+      }
+      case "Ternary":
+        return this.#evaluate(
+          isTrue(this.#evaluate(node.condition, scope)) ? node.trueExpr : node.falseExpr,
+          scope,
+        );
+      case "SelectExpression":
+        return isTrue(this.#evaluate(node.test, scope))
+          ? this.#evaluate(node.lhs, scope)
+          : new Undefined("the inline if-expression evaluated to false and no else section was defined.");
+      default:
+        throw new TemplateError(`${node.type} in an expression`);
+    }
+  }
+}
+
+function nameOf(parameter: Node): string {
+  if (parameter.type === "Identifier") return parameter.value;
+  if (parameter.type === "KeywordArgumentExpression") return parameter.key.value;
+  throw new TemplateError(`the parameter ${parameter.type}`);
+}
+
+function filterName(node: Name | Call): string {
+  const name = node.type === "CallExpression" ? node.callee : node;
+  if (name.type === "Identifier") return name.value;
+  throw new TemplateError(`the filter ${name.type}`);
+}
+
+/** The filters and tests of a tree that are not known, for a word before the template is needed. */
+export function unknownNames(tree: Node): string[] {
+  const found = new Set<string>();
+  const visit = (part: unknown): void => {
+    if (Array.isArray(part)) for (const one of part) visit(one);
+    else if (part instanceof Map) for (const pair of part) visit(pair);
+    else if (typeof part === "object" && part !== null) {
+      const { filter: used } = part as { filter?: Name | Call };
+      if (used) {
+        const name = filterName(used);
+        const asked = testOf(name);
+        if (asked && !isTest(asked.name)) found.add(`test '${asked.name}'`);
+        else if (!asked && !isFilter(name)) found.add(`filter '${name}'`);
+      }
+      for (const inner of Object.values(part)) visit(inner);
+    }
+  };
+  visit(tree);
+  return [...found];
+}

@@ -1,0 +1,175 @@
+/** One client's grammar never ends the texts of others, nor makes them wait for long, nor takes much memory. */
+import { afterEach, describe, expect, it } from "vitest";
+import { type Grammar, Grammars, type OpenGrammar } from "../../src/app/grammar/grammars.ts";
+import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
+import type { ThreadLimits } from "../../src/app/grammar/threads.ts";
+import { allowedIds, bytesOf, END, tokenizer, VOCAB } from "./grammars.ts";
+
+const made: Grammars[] = [];
+afterEach(() => {
+  for (const grammars of made.splice(0)) grammars.close();
+});
+
+function open(limits: Partial<ThreadLimits>) {
+  const grammars = new Grammars(tokenizer, VOCAB, limits);
+  made.push(grammars);
+  return grammars;
+}
+
+const LARGE = { states: 1e6, wide: 1e6 };
+/** Compiles for a second or two for each 10,000 classes. */
+const slow = (classes: number, name = ""): Grammar => ({
+  text: `root ::= "${name}" ${"[^a] ".repeat(classes)}`,
+});
+const large = (name: string): Grammar => ({ text: `root ::= "${name}"`, weight: LARGE });
+const text = '{"name":"Ann","age":37}';
+const ordinary = (more: object): Grammar => ({
+  text: schemaGrammar(
+    {
+      type: "object",
+      properties: { name: { type: "string" }, age: { type: "integer" }, ...more },
+      required: ["name", "age"],
+    },
+    "s",
+    true,
+  ),
+});
+
+/** Writes the text byte by byte; between two of them others get a turn. */
+async function write(grammar: OpenGrammar, from = 0, to = text.length): Promise<void> {
+  for (const byte of bytesOf(text).slice(from, to)) {
+    expect(await allowedIds(grammar)).toContain(byte + 2);
+    await grammar.accept(byte + 2);
+    await new Promise(setImmediate);
+  }
+  if (to === text.length) expect(await allowedIds(grammar)).toContain(END);
+}
+
+describe("two clients with ordinary schemas, and a third", () => {
+  it("whose large grammar takes too long: only the third hears of it", async () => {
+    const grammars = open({ ownMs: 400 });
+    const [a, b] = await Promise.all([{}, { more: {} }].map((more) => grammars.open(ordinary(more))));
+    const third = grammars.open({ ...slow(40_000), weight: LARGE });
+    const refused = expect(third).rejects.toThrow(
+      "the schema cannot be kept: it took longer than 0.4 seconds",
+    );
+    await Promise.all([write(a), write(b)]);
+    await refused;
+    a.close();
+    b.close();
+  });
+
+  it("whose grammar was taken for small: they go on in another thread, and wait for its time limit at most", async () => {
+    const grammars = open({ sharedMs: 400, ownMs: 300 });
+    const [a, b] = await Promise.all([{}, { more: {} }].map((more) => grammars.open(ordinary(more))));
+    await Promise.all([write(a, 0, 8), write(b, 0, 3)]);
+    const third = grammars.open(slow(40_000));
+    const refused = expect(third).rejects.toThrow("it took longer than 0.3 seconds");
+    const fourth = grammars.open(ordinary({ other: {} }));
+    await Promise.all([write(a, 8), write(b, 3), fourth.then((grammar) => write(grammar))]);
+    await refused;
+    // It is known by now.
+    const started = performance.now();
+    await expect(grammars.open(slow(40_000))).rejects.toThrow("it took longer than 0.3 seconds");
+    expect(performance.now() - started).toBeLessThan(200);
+    a.close();
+    b.close();
+  });
+
+  it("whose grammar the library aborts on: they go on", async () => {
+    const grammars = open({});
+    const a = await grammars.open(ordinary({}));
+    await write(a, 0, 5);
+    const [third, fourth] = await Promise.allSettled([
+      grammars.open({ text: "root ::= (" }),
+      grammars.open(ordinary({ more: {} })),
+    ]);
+    expect(third).toMatchObject({ reason: { code: "argument", message: /cannot be kept: EBNF/ } });
+    await write(a, 5);
+    await write((fourth as PromiseFulfilledResult<OpenGrammar>).value);
+  });
+
+  it("whose grammar needs much memory: it is told so", async () => {
+    const grammars = open({ bytes: 4 * 2 ** 20 });
+    const a = await grammars.open(ordinary({}));
+    const third = grammars.open({ ...slow(20_000), weight: LARGE });
+    await expect(third).rejects.toThrow("the schema cannot be kept: it needs more than 4 MiB");
+    await write(a);
+  });
+});
+
+describe("a thread of its own", () => {
+  it("is waited for by a few, in order; who leaves makes room", async () => {
+    const grammars = open({ mostOwn: 1, mostWaiting: 2 });
+    const first = await grammars.open(large("a"));
+    const again = await grammars.open(large("a"));
+    const leaving = new AbortController();
+    const second = grammars.open(large("b"), leaving.signal);
+    const third = grammars.open(large("c"));
+    expect(grammars.opening).toBe(2);
+    await expect(grammars.open(large("d"))).rejects.toMatchObject({
+      status: 503,
+      message: "2 large grammars are waiting already; try again later",
+      headers: { "retry-after": "5" },
+    });
+    // Ordinary ones are not concerned.
+    await write(await grammars.open(ordinary({})));
+    leaving.abort();
+    await expect(second).rejects.toMatchObject({ code: "aborted" });
+    first.close();
+    expect(grammars.opening).toBe(1);
+    again.close();
+    expect(await allowedIds(await third)).toEqual([bytesOf("c")[0] + 2]);
+    expect(grammars.opening).toBe(0);
+  });
+
+  it("is what a text moves to whose grammar is found slow, with all that it has said", async () => {
+    const grammars = open({ slowMs: 0, mostOwn: 1 });
+    const [a, b] = await Promise.all([{}, { more: {} }].map((more) => grammars.open(ordinary(more))));
+    await write(a, 0, 9);
+    // There is no place for this one; it stays where it is.
+    await write(b);
+    await write(a, 9);
+    a.close();
+    b.close();
+  });
+
+  it("is given up when its client leaves while it compiles", async () => {
+    const grammars = open({ mostOwn: 1 });
+    const leaving = new AbortController();
+    const first = grammars.open({ ...slow(200_000), weight: LARGE }, leaving.signal);
+    setTimeout(() => leaving.abort(), 300);
+    await expect(first).rejects.toMatchObject({ code: "aborted" });
+    await grammars.open(large("b"));
+  });
+
+  it("ends when nothing uses it, as the shared one does, and begins again", async () => {
+    const grammars = open({ sharedIdleMs: 0, ownIdleMs: 0 });
+    for (let i = 0; i < 2; i++) {
+      const [a, b] = [await grammars.open(ordinary({})), await grammars.open(large("b"))];
+      await write(a);
+      a.close();
+      b.close();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  });
+});
+
+it("a text that is closed while it waits hears of it at once", async () => {
+  const grammars = open({});
+  const a = await grammars.open(ordinary({}));
+  await write(a, 0, 4);
+  await a.accept(bytesOf("m")[0] + 2);
+  const next = a.allowed();
+  a.close();
+  await expect(next).rejects.toMatchObject({ code: "aborted" });
+});
+
+it("a server that closes ends all threads", async () => {
+  const grammars = open({});
+  const a = await grammars.open(ordinary({}));
+  grammars.close();
+  await a.accept(bytesOf("{")[0] + 2);
+  await expect(a.allowed()).rejects.toMatchObject({ code: "aborted" });
+  await expect(grammars.open(ordinary({}))).rejects.toMatchObject({ code: "aborted" });
+});

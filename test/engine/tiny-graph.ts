@@ -1,0 +1,150 @@
+/**
+ * A graph so small that thousands of tokens take a second on the reference device, and still one where what a token's keys
+ * and values are depends on all tokens before it: a full layer, and a sliding one over its output.
+ */
+import { kvCodec } from "../../src/cache/codecs.ts";
+import { poolPages } from "../../src/cache/layers.ts";
+import { type Allocation, type Graph, PAGE_SLOTS } from "../../src/device/contract.ts";
+import { Recorder } from "../../src/device/recorder.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
+import { Scheduler, type SchedulerOptions } from "../../src/engine/scheduler.ts";
+import { ropeFrequencies } from "../../src/model/rope.ts";
+import { randomTensor } from "../device/random-tensor.ts";
+
+export const VOCAB = 37;
+const HEADS = 2;
+const HEAD_DIM = 4;
+const HIDDEN = HEADS * HEAD_DIM;
+
+export interface TinyGraph {
+  context?: number;
+  cacheTokens?: number;
+  texts?: number;
+  chunk?: number;
+  outputs?: number;
+  windows?: readonly (number | null)[];
+  /** Sliding pools hold all that full ones do. */
+  isWhole?: boolean;
+}
+
+export function tinyGraph(options: TinyGraph = {}): Graph {
+  const { context = 160, texts = 1, chunk = 24, windows = [null, 20] } = options;
+  const { outputs = Math.max(texts, 4), cacheTokens = context } = options;
+  const op = new Recorder(chunk, outputs);
+  const rope = op.ropeTable(ropeFrequencies(10_000, HEAD_DIM));
+  let x = op.embed(op.weight("embedding", "matrix", "f32", VOCAB, HIDDEN), 20);
+  const pools = new Map(
+    windows.map((window) => [
+      window,
+      op.pool(window, poolPages(options.isWhole ? null : window, { cacheTokens, texts, maxTokens: chunk })),
+    ]),
+  );
+  windows.forEach((window, layer) => {
+    const pool = pools.get(window)!;
+    const cache = op.cache({ layer, codec: kvCodec("f32"), kvHeads: HEADS, headDim: HEAD_DIM, pool });
+    const turned = op.rope(x, HEADS, rope);
+    op.appendKv(cache, turned, x);
+    x = op.add(x, op.attend(cache, turned, { heads: HEADS, scale: 1 / Math.sqrt(HEAD_DIM) }));
+  });
+  const logits = op.matmul(op.takeOutputs(x), op.weight("output", "matrix", "f32", VOCAB, HIDDEN));
+  return op.finish(logits, { texts, blocks: Math.ceil(context / PAGE_SLOTS) });
+}
+
+async function allocated(graph: Graph): Promise<Allocation> {
+  const allocation = await referenceDevice().allocate(graph);
+  for (const [i, weight] of graph.weights.entries())
+    await allocation.load(weight, randomTensor(weight.name, "f32", weight.rows, weight.cols, i + 1));
+  return allocation;
+}
+
+/** A scheduler over the reference device. */
+export async function tinyScheduler(options: TinyGraph & Partial<SchedulerOptions> = {}): Promise<Scheduler> {
+  const graph = tinyGraph(options);
+  const { context = 160, stretchMs } = options;
+  const device = { name: "reference", chooses: false };
+  return new Scheduler(graph, await allocated(graph), device, { context, vocab: VOCAB, stretchMs });
+}
+
+/** What a text says alone, without any of the engine. */
+export class Truth {
+  readonly #graph: Graph;
+  readonly #allocation: Promise<Allocation>;
+  /** What the pages hold. */
+  #ids: readonly number[] = [];
+  /** By text. */
+  readonly #known = new Map<string, Float32Array>();
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: Pick<TinyGraph, "context" | "windows">) {
+    this.#graph = tinyGraph({ ...options, isWhole: true, chunk: 24, outputs: 24 });
+    this.#allocation = allocated(this.#graph).then((allocation) => {
+      for (const pool of this.#graph.pools)
+        allocation.setPages(
+          pool,
+          0,
+          0,
+          Uint32Array.from({ length: pool.pages }, (_, i) => i),
+        );
+      return allocation;
+    });
+  }
+
+  /** The logits after `ids`. */
+  after(ids: readonly number[]): Promise<Float32Array> {
+    const found = this.#last.then(() => this.#known.get(ids.join()) ?? this.#read(ids));
+    this.#last = found;
+    return found;
+  }
+
+  /** What comes after `ids`. */
+  async generated(
+    ids: readonly number[],
+    count: number,
+    choose: (logits: Float32Array, ids: readonly number[], draw: number) => number,
+  ): Promise<number[]> {
+    const all = [...ids];
+    const most = this.#graph.blocks * PAGE_SLOTS;
+    for (let draw = 0; draw < count && all.length <= most; draw++)
+      all.push(choose((await this.after(all)).slice(), all, draw));
+    return all.slice(ids.length);
+  }
+
+  async #read(ids: readonly number[]): Promise<Float32Array> {
+    const allocation = await this.#allocation;
+    let position = 0;
+    while (position < ids.length - 1 && this.#ids[position] === ids[position]) position++;
+    for (; position < ids.length; position += 24) {
+      const some = Uint32Array.from(ids.slice(position, position + 24));
+      await allocation.run({ runs: [{ text: 0, position, ids: some, outputs: some.length }] });
+      for (let i = 0; i < some.length; i++)
+        this.#known.set(
+          ids.slice(0, position + i + 1).join(),
+          await allocation.read(this.#graph.logits, i, 1),
+        );
+    }
+    this.#ids = ids;
+    return this.#known.get(ids.join())!;
+  }
+}
+
+/** Pages add up, and the tree of beginnings knows those that it should. */
+export function pagesOf(scheduler: Scheduler): { free: number; idle: number; used: number } {
+  let known = 0;
+  const count = (block: Scheduler["beginnings"]["root"]): void => {
+    block.pages.forEach((page) => {
+      if (!page) return;
+      if (page.block !== block) throw new Error("a page knows another block");
+      known++;
+    });
+    for (const next of [...block.children.values(), ...block.open]) {
+      if (next.parent !== block) throw new Error("a block knows another parent");
+      if (next.pages.every((page) => !page) && next.children.size + next.open.size === 0)
+        throw new Error("a block of nothing");
+      count(next);
+    }
+  };
+  count(scheduler.beginnings.root);
+  const { pages } = scheduler;
+  if (pages.used === 0 && known !== pages.idle) throw new Error(`${known} known pages, ${pages.idle} idle`);
+  return pages;
+}

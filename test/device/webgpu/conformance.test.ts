@@ -6,4 +6,4 @@ import { deviceCases } from "../device-cases.ts";
 import { conform } from "./conformance.ts";
 
 const cases = deviceCases.filter(({ name }) => !/^matmul .* 33 tokens/.test(name));
-conform("subgroups of 4", {}, cases);
+conform("subgroups of 4, few rows up to 32", { few: 32 }, cases);

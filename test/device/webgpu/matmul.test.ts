@@ -60,14 +60,14 @@ function embed(
 describeGpu("products on a software GPU", () => {
   it.each(TYPES)("%s: odd rows, one and several tokens", async (type) => {
     const gpu = await device();
-    for (const [rows, blocks, tokens] of [
-      [35, 3, 1],
-      [9, 1, 3],
-      [21, 1, 9],
-      [70, 2, 33],
+    for (const [rows, blocks, tokens, few] of [
+      [35, 3, 1, 4],
+      [9, 1, 3, 4],
+      [21, 1, 9, 16],
+      [70, 2, 33, 4],
     ])
       expect(
-        await errorOf(gpu, gpu.traits, { type, rows: [rows], cols: colsOf(type, blocks), tokens }),
+        await errorOf(gpu, gpu.traits, { type, rows: [rows], cols: colsOf(type, blocks), tokens, few }),
         `${rows} rows, ${tokens} tokens`,
       ).toBeLessThan(tolerance(type));
   });

@@ -4,6 +4,7 @@
  */
 import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
+import { endedWhenDropped } from "./dropped.ts";
 import { type Likelihood, MOST_LOGPROBS } from "./likelihood.ts";
 import { type SampleOptions, sampler } from "./sample.ts";
 import type { Text } from "./text.ts";
@@ -61,11 +62,6 @@ export interface GenerationResult {
   readonly seed: number;
 }
 
-/** Generations that were begun, left in the middle and forgotten: nobody would ever end them. */
-const abandoned = new FinalizationRegistry((pieces: AsyncGenerator<Piece, GenerationResult>) => {
-  pieces.return(undefined as never).catch(() => {});
-});
-
 /**
  * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: who
  * iterates again gets what is left. Leaving the loop ends it and frees its place for the next.
@@ -76,8 +72,7 @@ export class Generation implements AsyncIterable<Piece> {
   #failure: unknown = null;
 
   constructor(pieces: AsyncGenerator<Piece, GenerationResult>) {
-    this.#pieces = pieces;
-    abandoned.register(this, pieces);
+    this.#pieces = endedWhenDropped(pieces);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {

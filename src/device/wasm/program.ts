@@ -4,6 +4,7 @@
  * Pure: computes sizes and words, allocates nothing.
  */
 import { rowBytes } from "../../format/tensor.ts";
+import { checkFormats } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
 import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
@@ -71,6 +72,7 @@ export function layerCacheBytes(cache: Cache): number {
 }
 
 export function layOut(graph: Graph, threads: number): Layout {
+  checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
   let end = STATIC_BYTES;
   const place = (bytes: number) => {
     const at = end;

@@ -26,7 +26,7 @@ import { storageUsage } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode, type StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
-import { blockBytes, kvFormat, readVector } from "./kv.ts";
+import { blockBytes, kvFormat, pageBytes, readVector } from "./kv.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
@@ -148,16 +148,16 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.check();
     for (const page of [from, to]) checkPage(pool, page);
     if (from === to) return;
-    const between = this.#buffer(this.program.page);
     const encoder = this.gpu.device.createCommandEncoder();
+    const through = this.#buffer(this.program.page);
     for (const cache of this.graph.caches) {
       if (cache.pool !== pool) continue;
+      const bytes = pageBytes(cache);
       for (const part of Object.values(this.program.caches[cache.id])) {
-        const bytes = cache.kvHeads * blockBytes(kvFormat(cache.codec.name), cache.headDim);
         const buffer = this.#buffer(part);
         // WebGPU copies nothing within a buffer.
-        encoder.copyBufferToBuffer(buffer, from * bytes, between, 0, bytes);
-        encoder.copyBufferToBuffer(between, 0, buffer, to * bytes, bytes);
+        encoder.copyBufferToBuffer(buffer, from * bytes, through, 0, bytes);
+        encoder.copyBufferToBuffer(through, 0, buffer, to * bytes, bytes);
       }
     }
     this.gpu.device.queue.submit([encoder.finish()]);

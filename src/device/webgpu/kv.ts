@@ -101,7 +101,12 @@ export function readVector(
   return Uint8Array.from(bytes);
 }
 
+/** Bytes of one layer's keys in a page, and as many of its values. */
+export function pageBytes({ codec, kvHeads, headDim }: Cache): number {
+  return kvHeads * blockBytes(kvFormat(codec.name), headDim);
+}
+
 /** Bytes of one layer's keys, and as many of its values. */
-export function kvBytes({ codec, kvHeads, headDim, pool }: Cache): number {
-  return pool.pages * kvHeads * blockBytes(kvFormat(codec.name), headDim);
+export function kvBytes(cache: Cache): number {
+  return cache.pool.pages * pageBytes(cache);
 }

@@ -20,7 +20,7 @@ import {
   spread,
   type Workgroups,
 } from "./dispatch.ts";
-import type { Form } from "./forms.ts";
+import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { formValues, GROUP, groupsOf, isFloat, type Part, type WeightForm } from "./weights.ts";
 import { type KernelValues, packParams } from "./wgsl.ts";
@@ -308,6 +308,7 @@ function batchDispatches(options: MatmulOptions): Dispatch[] {
         tokens: maxRows,
         outCols: block.rows,
         firstColumn: part.first,
+        factorsAt: factorsAt(maxRows, block.cols) / 4,
       }),
       buffers: { ...buffersOf(options, part), out: sums },
       workgroups(step) {
@@ -358,6 +359,7 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
         SUBGROUP: subgroup,
         SUBGROUPS: subgroups,
         HAS_BIAS: block.bias !== null,
+        OUTPUTS: rows === "outputs",
       },
     },
     params: packParams("matmulMatrix", {
@@ -366,6 +368,7 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
       tokens: maxRows,
       outCols: block.rows,
       firstColumn: part.first,
+      factorsAt: factorsAt(maxRows, block.cols) / 4,
     }),
     buffers: buffersOf(options, part),
     workgroups(step) {

@@ -3,7 +3,7 @@
  * where each weight lies. Pure: nothing is allocated, so the plan is exact. One idea: an activation exists in the forms
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
-import { UnsupportedError } from "../../format/errors.ts";
+import { checkFormats } from "../check.ts";
 import type { Footprint, Graph, Value, Weight } from "../contract.ts";
 import { batchBytes } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
@@ -11,7 +11,7 @@ import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
 import { type Stage, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
-import { KV_FORMATS, kvBytes } from "./kv.ts";
+import { KV_FORMATS, kvBytes, pageBytes } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import { assignSlots } from "./slots.ts";
@@ -50,6 +50,8 @@ export interface GpuProgram {
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
   readonly caches: Shared["caches"];
+  /** A page on its way: WebGPU copies nothing within a buffer. */
+  readonly page: Buffer;
   /** The buffer that is allocated for a planned one. */
   place(buffer: Buffer): Buffer;
   /** Where a value can be read after a step; undefined unless it is kept. */
@@ -84,13 +86,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     fixed.push(made);
     return made;
   };
-  for (const { codec } of graph.caches)
-    if (!KV_FORMATS.some((format) => format === codec.name))
-      throw new UnsupportedError(
-        `KV format ${codec.name} on the gpu device`,
-        `It has: ${KV_FORMATS.join(", ")}.`,
-      );
-
+  checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS });
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);
@@ -98,8 +94,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache)),
     values: keep(`values of layer ${cache.layer}`, kvBytes(cache)),
   }));
-  const pageBytes = graph.caches.map((cache) => kvBytes(cache) / cache.pool.pages);
-  const page = keep("page", Math.max(0, ...pageBytes));
+  const page = keep("page", Math.max(0, ...graph.caches.map(pageBytes)));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
@@ -164,6 +159,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     turns,
     sampling,
     caches,
+    page,
     footprint: {
       weights: weightBytes,
       caches: cacheBytes,

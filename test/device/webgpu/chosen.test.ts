@@ -28,7 +28,7 @@ async function open(): Promise<PagedTexts> {
   const model = await openModel(syntheticCheckpoint(TINY));
   const options = { context: 64, texts: 4, cacheTokens: 256, maxTokens: 16, maxOutputs: 4 };
   const graph: Graph = model.record({ ...options, codec: kvCodec("int4") });
-  const device = await webgpuDevice(await softwareGpu(), { traits: { few: 4 } });
+  const device = await webgpuDevice(await softwareGpu(), { traits: { few: 2 } });
   const allocation = await device.allocate(graph);
   for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
   return new PagedTexts(allocation, graph);

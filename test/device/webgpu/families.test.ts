@@ -20,7 +20,7 @@ const CHUNK = 30;
 const CONTEXT = 160;
 /** Tokens at the end that are run one by one, and those before them that are run by kernels for few rows. */
 const SINGLES = 5;
-const FEW = 6;
+const FEW = 2;
 
 const software = async () => webgpuDevice(await softwareGpu(), { traits: { few: FEW } });
 

@@ -113,7 +113,7 @@ describeGpu("a profile of a model", () => {
     const model = await openModel(syntheticCheckpoint(TINY));
     const codec = kvCodec("int4");
     const graph = model.record({ context: 96, maxTokens: 40, maxOutputs: 1, codec });
-    const device = await webgpuDevice(await softwareGpu(), { traits: { few: 8 } });
+    const device = await webgpuDevice(await softwareGpu(), { traits: { few: 4 } });
     const allocation = await device.allocate(graph);
     try {
       for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));

@@ -103,13 +103,16 @@ it("a layer of Llama takes ten dispatches for a token", async () => {
 });
 
 it.each([
-  // maxTokens, few, the modes that steps meet.
-  [1, 32, ["decode"]],
-  [2, 1, ["decode", "prompt"]],
-  [32, 32, ["decode", "few"]],
-  [33, 32, ["decode", "few", "prompt"]],
-] as const)("a graph of %d rows with few up to %d has dispatches for %j", (maxTokens, few, wanted) => {
-  const { modes } = compileGraph(smallGraph(1, 32, maxTokens), { ...ALL_TRAITS, few }, LIMITS);
+  // maxTokens; most rows of few, and of a batch; the modes that steps meet.
+  [1, 8, 64, ["decode"]],
+  [2, 1, 1, ["decode", "prompt"]],
+  [2, 1, 64, ["decode", "batch"]],
+  [8, 8, 64, ["decode", "few"]],
+  [9, 8, 8, ["decode", "few", "prompt"]],
+  [64, 8, 64, ["decode", "few", "batch"]],
+  [65, 8, 64, ["decode", "few", "batch", "prompt"]],
+] as const)("a graph of %d rows, few up to %d, batches up to %d: %j", (maxTokens, few, batch, wanted) => {
+  const { modes } = compileGraph(smallGraph(1, 32, maxTokens), { ...ALL_TRAITS, few, batch }, LIMITS);
   expect(MODES.filter((mode) => modes[mode].length > 0)).toEqual(wanted);
 });
 

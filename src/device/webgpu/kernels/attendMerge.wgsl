@@ -1,6 +1,6 @@
 // attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads
 // joins the spans in turn, relative to its own maximum, and the rows are joined in the end.
-// lib: step, batch, spans, lanes, q8, rotation
+// lib: step, batch, spans, lanes, q8, rotation, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
@@ -29,6 +29,8 @@ struct Params {
   window: u32,
   // Groups of 32 in a row of the output: the planes of q8.
   outGroups: u32,
+  // The item of `out` where the factors of f16 rows begin (lib/rowFactor.wgsl).
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -120,8 +122,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (local < FOURS / 2u) {
       let low = merged[local * 2u];
       let high = merged[local * 2u + 1u];
-      out[(query * params.heads + head) * (FOURS / 2u) + local] = vec4<u32>(
-        pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));
+      out[(query * params.heads + head) * (FOURS / 2u) + local] = halvesOf(low, high);
+    }
+    // Averages of a cache's values are as halves hold them.
+    if (head == 0u && local == 0u) {
+      out[params.factorsAt + query] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
     }
   }
   if (OUT_FORM == 2u) {
@@ -129,13 +134,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // q8 as lib/q8.wgsl has it, a thread for four dims and then one for a group.
     var scale = 0.0;
     if (local < FOURS) {
-      var largest = vec4<f32>(0.0);
+      var largest = vec4<u32>(0u);
       for (var i = 0u; i < 8u; i++) {
-        largest = max(largest, abs(merged[local / 8u * 8u + i]));
+        largest = max(largest, q8Magnitudes(merged[local / 8u * 8u + i]));
       }
-      let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
-      let inverse = select(0.0, 127.0 / most, most > 0.0);
-      codes[local] = pack4xI8(vec4<i32>(round(merged[local] * inverse)));
+      let most = q8Most(largest);
+      codes[local] = pack4xI8(vec4<i32>(round(merged[local] * q8Inverse(most))));
       scale = most / 127.0;
     }
     workgroupBarrier();

@@ -1,6 +1,14 @@
 /** What every device refuses before it touches anything, with the same errors: numbers and formats that it was not made for. */
 import { ArgumentError, UnsupportedError } from "../format/errors.ts";
-import { CHOSEN, type Device, type Graph, PAGE_SLOTS, type PagePlace, type Pool, type Step } from "./contract.ts";
+import {
+  CHOSEN,
+  type Device,
+  type Graph,
+  PAGE_SLOTS,
+  type PagePlace,
+  type Pool,
+  type Step,
+} from "./contract.ts";
 
 /** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
 export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {

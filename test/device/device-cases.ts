@@ -183,7 +183,9 @@ export async function caseError(testCase: DeviceCase, device: Device): Promise<n
   const wanted = await run(testCase, referenceDevice());
   const found = await run(testCase, device);
   if (found.length !== wanted.length) return Number.POSITIVE_INFINITY;
-  const cols = testCase.byRows ? wanted.length / sumOf(testCase.steps[testCase.steps.length - 1]) : wanted.length;
+  const cols = testCase.byRows
+    ? wanted.length / sumOf(testCase.steps[testCase.steps.length - 1])
+    : wanted.length;
   let worst = 0;
   for (let at = 0; at < wanted.length; at += cols) {
     const error = relative(found.subarray(at, at + cols), wanted.subarray(at, at + cols));

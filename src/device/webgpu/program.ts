@@ -44,8 +44,6 @@ export interface GpuProgram {
   /** What is allocated: weights, caches, slots of activations, tables. */
   readonly buffers: readonly Buffer[];
   readonly batch: Buffer;
-  /** A page of any cache on its way to another place of the same buffer. */
-  readonly page: Buffer;
   readonly turns: readonly Buffer[];
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
@@ -155,7 +153,6 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     modes: { decode, few, batch: inBatch, prompt },
     buffers,
     batch,
-    page,
     turns,
     sampling,
     caches,

@@ -6,7 +6,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "vite";
+import { parserAlone } from "./bundled-parts.js";
 import { compactKernels } from "./wgsl.js";
+
+/** Of nibble.js, gzip. */
+export const MOST_GZIP_BYTES = 145_000;
 
 const PACKAGES = ["@huggingface/jinja"];
 
@@ -17,7 +21,7 @@ export async function bundleForBrowsers(root, folder) {
     configFile: false,
     publicDir: false,
     logLevel: "warn",
-    plugins: [pagesOnly(root), compactKernels(root), parserAlone()],
+    plugins: [pagesOnly(root), parserAlone(root), compactKernels(root)],
     build: {
       target: "es2022",
       outDir: folder,
@@ -41,22 +45,6 @@ export function pagesOnly(root, more = []) {
     resolveId(id, importer) {
       const known = /^[./\0]/.test(id) || id.startsWith(root) || [...PACKAGES, ...more].includes(id);
       if (!known) this.error(`${importer} imports ${id}, which no page has`);
-    },
-  };
-}
-
-/**
- * For Vite: @huggingface/jinja without its evaluator, in whose place we have our own. A class of it makes a table when the
- * module is read, which a bundler cannot drop. Delete it when jinja says that it has no such effects.
- */
-export function parserAlone() {
-  return {
-    name: "parser-alone",
-    transform(code, id) {
-      if (!/[\\/]@huggingface[\\/]jinja[\\/]dist[\\/]index\.js$/.test(id)) return null;
-      const end = code.indexOf("// src/utils.ts");
-      if (end < 0) this.error("jinja's module is not built as before: see parserAlone");
-      return { code: `${code.slice(0, end)}export { parse, tokenize };`, map: null };
     },
   };
 }

@@ -7,18 +7,26 @@ import { cpSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "vite";
-import { pagesOnly, parserAlone } from "./browser.js";
+import { pagesOnly } from "./browser.js";
+import { calledAlone, lexerAlone, parserAlone, plainImports } from "./bundled-parts.js";
 import { compactKernels } from "./wgsl.js";
 
 /** All scripts of the page together, gzip, those that are loaded later included. */
-export const MOST_GZIP_BYTES = 160_000;
+export const MOST_GZIP_BYTES = 158_000;
 
 const PACKAGES = ["preact", "preact/hooks", "preact/jsx-runtime", "marked"];
 const NEEDLE = "needle-14m-Q8_0.gguf";
 
 /** Writes `folder`; gives the scripts' bytes, plain and compressed. */
 export async function bundlePage(root, folder, { site = false } = {}) {
-  const plugins = () => [pagesOnly(root, PACKAGES), compactKernels(root), parserAlone(), lexerAlone()];
+  const plugins = () => [
+    pagesOnly(root, PACKAGES),
+    parserAlone(root),
+    lexerAlone(),
+    plainImports(),
+    calledAlone(root),
+    compactKernels(root),
+  ];
   await build({
     root: join(root, "web"),
     base: "./",
@@ -49,28 +57,5 @@ export async function bundlePage(root, folder, { site = false } = {}) {
   return {
     bytes: sum(scripts.map(({ length }) => length)),
     gzipBytes: sum(scripts.map((script) => gzipSync(script, { level: 9 }).length)),
-  };
-}
-
-/**
- * For Vite: marked without what makes HTML. Its module ends by building a parser and hanging everything on it, which a
- * bundler cannot drop; the page takes the lexer, a third less. Delete it when marked has entries of its own for its parts.
- */
-function lexerAlone() {
-  return {
-    name: "lexer-alone",
-    transform(code, id) {
-      if (!/[\\/]marked\.esm\.js$/.test(id)) return null;
-      const names = ["Lexer", "Tokenizer"].map(
-        (name) => new RegExp(`export\\{.*?\\b(\\w+) as ${name}\\b`).exec(code)?.[1],
-      );
-      const end = /\bvar (\w+)=new \w+;function \w+\(\w+,\w+\)\{return \1\.parse\(/.exec(code);
-      if (names.includes(undefined) || !end)
-        this.error("marked's module is not built as before: see lexerAlone");
-      return {
-        code: `${code.slice(0, end.index)}export{${names[0]} as Lexer,${names[1]} as Tokenizer};`,
-        map: null,
-      };
-    },
   };
 }

@@ -6,7 +6,8 @@ import { ArgumentError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { rowBytes } from "../format/tensor.ts";
 import { openModel } from "../model/model.ts";
-import { type SyntheticOptions, syntheticCheckpoint } from "../model/synthetic.ts";
+import type { ShapeOptions } from "../model/shaped.ts";
+import { syntheticCheckpoint } from "../model/synthetic.ts";
 import { type Prepared, prepare } from "./assemble.ts";
 import {
   type BenchFinding,
@@ -23,7 +24,7 @@ import { type LoadOptions, openDevice } from "./load.ts";
 import type { Plan } from "./plan.ts";
 
 /** Random weights in a known shape. */
-export interface SyntheticModel extends Omit<SyntheticOptions, "context"> {
+export interface SyntheticModel extends Omit<ShapeOptions, "context"> {
   shape: string;
 }
 

@@ -6,9 +6,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { measureReadRate } from "../device/wasm/bandwidth.ts";
 import { compileKernels } from "../device/wasm/module.ts";
+import { measureBandwidth } from "../device/webgpu/bandwidth.ts";
 import { dawnAdapters } from "../device/webgpu/dawn.ts";
 import { adapterName, Gpu, type Traits, traitsOf } from "../device/webgpu/gpu.ts";
-import { measureBandwidth } from "../device/webgpu/profile.ts";
 import { DeviceError } from "../format/errors.ts";
 import { adviceFor } from "./advice.ts";
 import { attempts } from "./attempts.ts";

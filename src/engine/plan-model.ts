@@ -9,8 +9,8 @@ import { ArgumentError } from "../format/errors.ts";
 import { isHubName } from "../format/hub/name.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { openModel } from "../model/model.ts";
+import { shapedCheckpoint } from "../model/shaped.ts";
 import { SHAPES } from "../model/shapes.ts";
-import { syntheticCheckpoint } from "../model/synthetic.ts";
 import { type FindOptions, findModel, openToLook } from "./find-model.ts";
 import { anyGpu } from "./load.ts";
 import { ownMemory, thisMachine } from "./machine.ts";
@@ -43,7 +43,7 @@ export async function planModel(name: string, options: PlanModelOptions = {}): P
 async function openNamed(name: string, options: PlanModelOptions): Promise<Checkpoint> {
   const { type } = options;
   const isShape = Object.hasOwn(SHAPES, name) && !existsSync(name);
-  if (isShape) return syntheticCheckpoint(name, { type });
+  if (isShape) return shapedCheckpoint(name, { type });
   if (type !== undefined)
     throw new ArgumentError("type", type, "nothing without a shape: a file has its own");
   if (isHubName(name)) return (await openToLook(name, options)).checkpoint;

@@ -10,12 +10,12 @@ import { KV_FORMATS as GPU_FORMATS } from "../device/webgpu/kv.ts";
 import { compileGraph } from "../device/webgpu/program.ts";
 import { GPU_CHUNK } from "../device/webgpu/webgpu.ts";
 import { type Model, openModel } from "../model/model.ts";
-import { syntheticCheckpoint } from "../model/synthetic.ts";
+import { shapedCheckpoint } from "../model/shaped.ts";
 import type { PlannedDevice } from "./plan.ts";
 
 /** A model of one of SHAPES; type: of its matrices, default q4_0. ArgumentError for unknown ones. */
 export function plannedModel(shape: string, type?: string): Promise<Model> {
-  return openModel(syntheticCheckpoint(shape, { type }));
+  return openModel(shapedCheckpoint(shape, { type }));
 }
 
 /** The CPU device with so many threads, each of which has a work area of its own. */

@@ -379,7 +379,7 @@ describe("a forced call", () => {
       model,
       names: ["m"],
     } as never);
-    const open = await grammars.open(grammar!());
+    const open = await grammars.open(grammar!);
     const next = random(seed);
     let text = "";
     try {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bundleForBrowsers } from "../../scripts/browser.js";
+import { bundleForBrowsers, MOST_GZIP_BYTES } from "../../scripts/browser.js";
 import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
 import type * as Nibble from "../../src/browser.ts";
 import { load } from "../../src/engine/load.ts";
@@ -40,10 +40,12 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   let browser: Browser;
   let page: Page;
   const messages: string[] = [];
+  let gzipBytes = 0;
 
   beforeAll(async () => {
-    const [chromium] = await Promise.all([launchChromium(), bundleForBrowsers(root, folder)]);
+    const [chromium, built] = await Promise.all([launchChromium(), bundleForBrowsers(root, folder)]);
     browser = chromium;
+    gzipBytes = built.gzipBytes;
     server = await serve(site(readFileSync(join(folder, "nibble.js"))));
     page = await browser.newPage();
     page.on("console", (message) => messages.push(message.text()));
@@ -57,6 +59,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await server?.close();
     rmSync(folder, { recursive: true, force: true });
   }, PATIENCE_MS);
+
+  it("is a small file", () => expect(gzipBytes).toBeLessThan(MOST_GZIP_BYTES));
 
   it(
     "loads needle by ranges and answers as the CPU does and Node's WebGPU",

@@ -1,5 +1,5 @@
 /** What the entry for pages imports, file by file: nothing of Node's and only the packages that a page should load. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
@@ -46,6 +46,18 @@ it("stays in the browser: no Node module, no package but the two for text", () =
     /^\.\.|^app\/|^device\/wasm\/w|load\.ts$|dawn|file-source/.test(file),
   );
   expect(outside).toEqual([]);
+});
+
+it("the page calls nothing that scripts/bundled-parts.js leaves out of its bundle", () => {
+  const web = join(src, "../web");
+  const scripts = readdirSync(web, { recursive: true, encoding: "utf8" }).filter((file) =>
+    /\.tsx?$/.test(file),
+  );
+  expect(scripts.length).toBeGreaterThan(20);
+  for (const file of scripts)
+    expect(readFileSync(join(web, file), "utf8"), file).not.toMatch(
+      /\b((save|restore)(Session|Text)|profile)\b/,
+    );
 });
 
 it("uses no global of Node's", () => {

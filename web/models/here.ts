@@ -2,6 +2,7 @@
  * A model in this browser: needle, a file or a URL, on the page's own WebGPU, in a worker. Owns what a page can say before
  * anything is loaded, and the way from a worker's errors to a person's words.
  */
+import { type Part, ThinkingStream } from "../../src/app/thinking.ts";
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
 import { PageWorker, WorkError } from "../work/call.ts";
 import type { Answered, Opened } from "../work/protocol.ts";
@@ -100,6 +101,8 @@ export class HereModel implements ChatModel {
   async answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult> {
     const { settings, signal } = options;
     const speed = speedometer();
+    const stream = new ThinkingStream(this.opened.section);
+    const give = (parts: readonly Part[]) => parts.length > 0 && options.onParts(parts);
     let answered: Answered;
     try {
       answered = await this.worker.call(
@@ -113,7 +116,7 @@ export class HereModel implements ChatModel {
           signal,
           onNews: (news) => {
             if (news.kind === "reading") return options.onReading?.(news.tokens, news.total);
-            if (news.parts.length > 0) options.onParts(news.parts);
+            give(stream.push(news.text));
             options.onHeld?.(news.held);
             const found = speed(news.generated);
             if (found !== null) options.onSpeed?.(found);
@@ -123,6 +126,7 @@ export class HereModel implements ChatModel {
     } catch (error) {
       throw failure(error);
     }
+    give(stream.end());
     const { stopReason, ...figures } = answered;
     // The cache is one text's here, so that it never is full of others.
     const end = stopReason === "stop" ? "end" : stopReason === "cache" ? "length" : stopReason;

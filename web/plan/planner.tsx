@@ -4,25 +4,30 @@
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { bytes, grouped } from "../../src/app/figures.ts";
-import { SHAPES } from "../../src/model/shapes.ts";
 import { NumberField, SelectField } from "../fields.tsx";
 import { PageWorker } from "../work/call.ts";
 import type { PlanAsk, Planned } from "../work/protocol.ts";
 import { contextSteps, stepOf, WEIGHT_TYPES } from "./scale.ts";
 import { Contexts, Longest, Parts } from "./tables.tsx";
 
-const MODELS = Object.keys(SHAPES).map((name) => [name] as const);
+/** Until the worker tells them all. */
+const FIRST_SHAPE = { "llama-3.1-70b": 131_072 };
 
 export function Planner() {
+  const [shapes, setShapes] = useState<Planned["shapes"]>(FIRST_SHAPE);
   const [shape, setShape] = useState("llama-3.1-70b");
   const [type, setType] = useState("q4_0");
   const [memoryGb, setMemoryGb] = useState(64);
   const [context, setContext] = useState(131_072);
   const [kv, setKv] = useState("int4");
-  const steps = useMemo(() => contextSteps(SHAPES[shape].trainedContext), [shape]);
+  const steps = useMemo(() => contextSteps(shapes[shape]), [shapes[shape]]);
   const step = stepOf(steps, context);
   const ask: PlanAsk = { shape, type, memoryBytes: memoryGb * 2 ** 30, context: steps[step], kv };
   const { planned, problem, isBusy } = usePlan(ask);
+  useEffect(() => {
+    if (planned) setShapes(planned.shapes);
+  }, [planned]);
+  const models = Object.keys(shapes).map((name) => [name] as const);
   const kvs = planned?.formats.map(({ name }) => name).sort() ?? ["f16", "int4"];
   return (
     <section class="planner" aria-label="Planner">
@@ -32,7 +37,7 @@ export function Planner() {
         sold: powers of 1,024.
       </p>
       <form class="controls" onSubmit={(event) => event.preventDefault()}>
-        <SelectField label="Model" value={shape} options={MODELS} onChange={setShape} />
+        <SelectField label="Model" value={shape} options={models} onChange={setShape} />
         <SelectField label="Weights" value={type} options={WEIGHT_TYPES} onChange={setType} />
         <NumberField
           label="Memory, GB"

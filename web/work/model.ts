@@ -1,8 +1,8 @@
 /**
  * In the worker: the model that is loaded, and its answers. Owns one model at a time; a new worker is made for the next,
- * so that the browser frees all of the GPU's memory. Answers are taken apart into thinking and saying as the terminal does.
+ * so that the browser frees all of the GPU's memory.
  */
-import { MARKS, openedSection, ThinkingStream } from "../../src/app/thinking.ts";
+import { MARKS, openedSection } from "../../src/app/thinking.ts";
 import {
   ArgumentError,
   type ChatMessage,
@@ -15,6 +15,9 @@ import type { Doing } from "./worker.ts";
 
 /** When nobody says: a browser does not tell how much memory the GPU has. */
 const MODEST_CONTEXT = 8192;
+
+/** A conversation whose prompt shows how the template begins an answer. */
+const PROBE: readonly ChatMessage[] = [{ role: "user", content: "question" }];
 
 let loaded: LanguageModel | null = null;
 
@@ -43,6 +46,7 @@ export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal)
     context: plan.context,
     rates: kvRates(plan),
     hasTemplate: chatTemplate !== null,
+    section: chatTemplate && openedSection(chatTemplate.render(PROBE, { addGenerationPrompt: true })),
   };
 };
 
@@ -53,11 +57,6 @@ export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens },
   const asked = raw && messages[0].role === "system" ? withoutSystem(messages) : messages;
   // Without a template there are no turns: the last message is text that goes on.
   const ids = raw ? model.encode(asked.at(-1)?.content ?? "", { raw }) : model.encode(asked);
-  const probe = [{ role: "user", content: "question" }];
-  const opened = chatTemplate
-    ? openedSection(chatTemplate.render(probe, { addGenerationPrompt: true }))
-    : null;
-  const stream = new ThinkingStream(opened);
   let generated = 0;
   const generation = model.generate(
     { ids },
@@ -72,9 +71,8 @@ export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens },
   );
   for await (const piece of generation) {
     generated += piece.ids.length;
-    tell({ kind: "parts", parts: stream.push(piece.text), generated, held: ids.length + generated });
+    tell({ kind: "text", text: piece.text, generated, held: ids.length + generated });
   }
-  tell({ kind: "parts", parts: stream.end(), generated, held: ids.length + generated });
   const { stopReason, promptTokens, reusedTokens, generatedTokens, promptMs, generateMs } =
     await generation.result();
   return { stopReason, promptTokens, reusedTokens, generatedTokens, promptMs, generateMs };

@@ -2,7 +2,7 @@
  * What the page asks of its worker, and what comes back while it works and when it is done. Types alone: both sides import
  * them, and neither imports the other. Values are what structured cloning carries.
  */
-import type { Part } from "../../src/app/thinking.ts";
+import type { Section } from "../../src/app/thinking.ts";
 import type {
   AttendFinding,
   AttendProgress,
@@ -31,6 +31,8 @@ export interface Opened {
   readonly context: number;
   readonly rates: readonly KvRate[];
   readonly hasTemplate: boolean;
+  /** The section of reasoning that its prompts open. */
+  readonly section: Section | null;
 }
 
 export interface AnswerAsk {
@@ -42,8 +44,8 @@ export interface AnswerAsk {
 export type AnswerNews =
   | { readonly kind: "reading"; readonly tokens: number; readonly total: number }
   | {
-      readonly kind: "parts";
-      readonly parts: readonly Part[];
+      readonly kind: "text";
+      readonly text: string;
       readonly generated: number;
       /** Tokens in the cache. */
       readonly held: number;
@@ -63,8 +65,11 @@ export interface PlanAsk extends PlanTableOptions {
   readonly type: string;
 }
 
-/** `shortfall`: the error's sentence. */
-export type Planned = Omit<PlanTable, "shortfall"> & { readonly shortfall: string | null };
+/** `shortfall`: the error's sentence. `shapes`: all that can be asked for, and for how many tokens each was trained. */
+export type Planned = Omit<PlanTable, "shortfall"> & {
+  readonly shortfall: string | null;
+  readonly shapes: Readonly<Record<string, number>>;
+};
 
 export type BenchAsk = Pick<AttendTests, "shapes" | "tokens" | "prompt" | "dequantized">;
 

@@ -1,8 +1,10 @@
 /**
  * The page's worker: models and plans away from the thread that draws. Owns running what is asked and telling what went
- * wrong. The one idea: the planner and the engine are loaded when they are first asked for, so that a page which only
- * talks to a server never fetches them.
+ * wrong. A page that only talks to a server never starts it, so never fetches it.
  */
+import { bench } from "./bench.ts";
+import { answer, count, open } from "./model.ts";
+import { plan } from "./plan.ts";
 import type { FromWorker, ToWorker, Work, WorkName } from "./protocol.ts";
 
 /** One piece of work; `tell` passes news on. */
@@ -12,15 +14,7 @@ export type Doing<Name extends WorkName> = (
   signal: AbortSignal,
 ) => Promise<Work[Name]["gives"]>;
 
-const model = () => import("./model.ts");
-
-const WORK: { [Name in WorkName]: Doing<Name> } = {
-  open: async (...all) => (await model()).open(...all),
-  answer: async (...all) => (await model()).answer(...all),
-  count: async (...all) => (await model()).count(...all),
-  bench: async (...all) => (await import("./bench.ts")).bench(...all),
-  plan: async (...all) => (await import("./plan.ts")).plan(...all),
-};
+const WORK: { [Name in WorkName]: Doing<Name> } = { open, answer, count, bench, plan };
 
 // The worker's global scope, which lib.dom.d.ts takes for a window.
 const page = globalThis as unknown as {

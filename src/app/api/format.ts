@@ -5,7 +5,7 @@
  */
 import { NibbleError } from "../../index.ts";
 import { textsGrammar } from "../grammar/choices.ts";
-import type { Grammar, OpenGrammar } from "../grammar/grammars.ts";
+import type { Grammar, GrammarToMake, OpenGrammar } from "../grammar/grammars.ts";
 import { schemaGrammar } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
 import { ApiError, unsupported } from "./errors.ts";
@@ -16,8 +16,8 @@ import { checkRoom, type Served } from "./served.ts";
 export interface Format {
   /** The field that asks for it. */
   readonly place: string;
-  /** Made once it is known that the prompt fits. Throws ApiError 400. */
-  grammar(): Grammar;
+  /** Made once it is known that the prompt fits: throws ApiError 400. */
+  readonly grammar: GrammarToMake;
 }
 
 const MOST_CHOICES = 1000;
@@ -29,7 +29,7 @@ export async function openFormat(served: Served, request: Request, format: Forma
   checkRoom(served);
   const { place } = format;
   try {
-    return await served.grammars.open(format.grammar(), request.signal);
+    return await served.grammars.open(format.grammar, request.signal);
   } catch (error) {
     if (!(error instanceof NibbleError && error.code === "argument")) throw error;
     throw new ApiError(400, `${place}: ${error.message}`, { param: place });
@@ -73,19 +73,24 @@ function readResponseFormat(fields: Fields): Format | null {
 }
 
 function anyObject(place: string): Format {
-  return { place, grammar: () => grammarOf({ type: "object" }, place, false) };
+  return { place, grammar: grammarOf({ type: "object" }, place, false) };
 }
 
 function bySchema(fields: Fields, name: string, isStrict = true): Format | null {
   const schema = fields.any(name);
   if (schema === undefined) return null;
   const place = fields.place(name);
-  return { place, grammar: () => grammarOf(schema, place, isStrict) };
+  return { place, grammar: grammarOf(schema, place, isStrict) };
 }
 
-function grammarOf(schema: unknown, place: string, isStrict: boolean): Grammar {
-  const size = new Size();
-  return { text: schemaGrammar(schema, place, isStrict, size), weight: size.weight };
+function grammarOf(schema: unknown, place: string, isStrict: boolean): GrammarToMake {
+  return {
+    characters: JSON.stringify(schema).length,
+    make(): Grammar {
+      const size = new Size();
+      return { text: schemaGrammar(schema, place, isStrict, size), weight: size.weight };
+    },
+  };
 }
 
 /** One of these texts. */
@@ -102,9 +107,12 @@ function byChoice(fields: Fields, name: string): Format | null {
   const place = fields.place(name);
   return {
     place,
-    grammar() {
-      const size = new Size();
-      return { text: textsGrammar(choices, place, size), weight: size.weight };
+    grammar: {
+      characters: choices.join("").length,
+      make() {
+        const size = new Size();
+        return { text: textsGrammar(choices, place, size), weight: size.weight };
+      },
     },
   };
 }

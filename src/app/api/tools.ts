@@ -4,7 +4,7 @@
  * refused.
  */
 
-import type { Grammar } from "../grammar/grammars.ts";
+import type { Grammar, GrammarToMake } from "../grammar/grammars.ts";
 import { schemaGrammar } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
 import { type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
@@ -20,7 +20,7 @@ export interface Tools {
   readonly described: readonly unknown[] | null;
   readonly calls: CallOptions | null;
   /** Made once it is known that the prompt fits: throws ApiError 400. null: the answer is free. */
-  readonly grammar: (() => Grammar) | null;
+  readonly grammar: GrammarToMake | null;
 }
 
 interface Tool {
@@ -105,16 +105,19 @@ function grammarOf(
   tools: readonly Tool[],
   choice: "auto" | "required" | Tool,
   isSingle: boolean,
-): (() => Grammar) | null {
-  /** The tools together are bounded, as they are compiled together. */
-  const make = (tools: readonly Tool[], grammarOf: (filled: readonly FilledTag[]) => Grammar) => () => {
-    const size = new Size();
-    const filled = tools.map(({ name, place, parameters, isStrict }) => ({
-      ...tag!(name),
-      rules: schemaGrammar(parameters, `${place}.function.parameters`, isStrict !== false, size),
-    }));
-    return { ...grammarOf(filled), weight: size.weight };
-  };
+): GrammarToMake | null {
+  const made = (tools: readonly Tool[], grammarOf: (filled: readonly FilledTag[]) => Grammar) => ({
+    characters: JSON.stringify(tools).length,
+    make() {
+      // They are compiled together, and bounded together.
+      const size = new Size();
+      const filled = tools.map(({ name, place, parameters, isStrict }) => ({
+        ...tag!(name),
+        rules: schemaGrammar(parameters, `${place}.function.parameters`, isStrict !== false, size),
+      }));
+      return { ...grammarOf(filled), weight: size.weight };
+    },
+  });
   if (choice !== "auto") {
     if (!tag)
       throw unsupported(
@@ -122,7 +125,7 @@ function grammarOf(
         "with this model's way of writing calls, tool_choice can be auto or none",
       );
     const isOne = isSingle || choice !== "required";
-    return make(choice === "required" ? tools : [choice], (filled) =>
+    return made(choice === "required" ? tools : [choice], (filled) =>
       tagsGrammar(filled, isOne ? null : separator),
     );
   }
@@ -133,5 +136,5 @@ function grammarOf(
       `${strict.place}.function.strict`,
       "with this model's way of writing calls, strict arguments need tool_choice required or a named tool, or are not possible",
     );
-  return make(tools, (filled) => triggeredGrammar(filled, trigger));
+  return made(tools, (filled) => triggeredGrammar(filled, trigger));
 }

@@ -20,18 +20,30 @@ export interface OpenGrammar extends Constraint {
   close(): void;
 }
 
-export class Grammars {
-  readonly #tokenizer: Tokenizer;
-  readonly #vocab: number;
-  readonly #limits: Partial<ThreadLimits>;
-  #made: { readonly threads: Threads; readonly blanks: Blanks } | null = null;
-  #opening = 0;
+/** A grammar that is made when its turn comes. */
+export interface GrammarToMake {
+  /** Of what it is made from. */
+  readonly characters: number;
+  make(): Grammar;
+}
 
-  /** vocab: of the logits, which may be more than the tokenizer's. */
+/** So many take a few ms to make: such a one is made at once. */
+const FEW_CHARACTERS = 5000;
+/** After a larger one all else has the thread for so many times as long. */
+const REST = 4;
+
+export class Grammars {
+  readonly #threads: Threads;
+  readonly #blanks: Blanks;
+  #opening = 0;
+  /** Ends when the next large grammar may be made. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** vocab: of the logits, which may be more than the tokenizer's. Reads the vocabulary: with 150,000 tokens some 0.1 s. */
   constructor(tokenizer: Tokenizer, vocab: number, limits: Partial<ThreadLimits> = {}) {
-    this.#tokenizer = tokenizer;
-    this.#vocab = vocab;
-    this.#limits = limits;
+    const vocabulary = vocabularyOf(tokenizer, vocab);
+    this.#threads = new Threads(vocabulary, limits);
+    this.#blanks = findBlanks(vocabulary);
   }
 
   /** Texts whose grammar is in the making. */
@@ -40,27 +52,40 @@ export class Grammars {
   }
 
   /**
-   * Rejects with NibbleError "argument" for a grammar that cannot be compiled, or that no text matches; with ApiError 503
-   * when too many wait for a thread; with AbortedError when the signal fires.
+   * A text that keeps a grammar, or one that is made now. Rejects with what its making throws; with NibbleError "argument"
+   * for a grammar that cannot be compiled, or that no text matches; with ApiError 503 when too many wait for a thread;
+   * with AbortedError when the signal fires.
    */
-  async open(grammar: Grammar, signal?: AbortSignal): Promise<OpenGrammar> {
-    this.#made ??= this.#make();
-    const { threads, blanks } = this.#made;
+  async open(asked: Grammar | GrammarToMake, signal?: AbortSignal): Promise<OpenGrammar> {
     this.#opening++;
     try {
-      return await FollowedText.open({ threads, blanks, grammar, key: keyOf(grammar) }, signal);
+      const grammar = "make" in asked ? await this.#make(asked) : asked;
+      const options = { threads: this.#threads, blanks: this.#blanks, grammar, key: keyOf(grammar) };
+      return await FollowedText.open(options, signal);
     } finally {
       this.#opening--;
     }
   }
 
-  close(): void {
-    this.#made?.threads.close();
+  /** Large ones take some 10 ms, so they are made one at a time, with time for all else between. */
+  async #make({ characters, make }: GrammarToMake): Promise<Grammar> {
+    if (characters <= FEW_CHARACTERS) return make();
+    let ms = 0;
+    const made = this.#turn.then(() => {
+      const started = performance.now();
+      try {
+        return make();
+      } finally {
+        ms = performance.now() - started;
+      }
+    });
+    const rest = () => new Promise((resolve) => setTimeout(resolve, REST * ms));
+    this.#turn = made.then(rest, rest);
+    return made;
   }
 
-  #make() {
-    const vocabulary = vocabularyOf(this.#tokenizer, this.#vocab);
-    return { threads: new Threads(vocabulary, this.#limits), blanks: findBlanks(vocabulary) };
+  close(): void {
+    this.#threads.close();
   }
 }
 

@@ -21,8 +21,8 @@ interface Beginning {
 export function stringExcept(names: readonly string[], rule: AddRule): string {
   if (names.length === 0) return "string";
   // What is written with an escape is none of these strings anyway.
-  const plain = names.map((name) => name.slice(0, 2 * MOST_BEGINNINGS)).filter(isPlain);
-  const all: Beginning[] = [{ rests: plain.map((name) => [...name]), next: new Map() }];
+  const plain = names.filter(isPlain).map((name) => [...name].slice(0, MOST_BEGINNINGS));
+  const all: Beginning[] = [{ rests: plain, next: new Map() }];
   for (let at = 0; at < all.length; at++) {
     const byFirst = new Map<string, (readonly string[])[]>();
     for (const [first, ...rest] of all[at].rests) {

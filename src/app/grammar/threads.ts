@@ -11,7 +11,7 @@ import { msOf, type Weight } from "./weight.ts";
 export interface ThreadLimits {
   /** A grammar that is expected to compile for longer has a thread of its own. */
   readonly lightMs: number;
-  /** One that was compiled or followed for longer at once gets one. */
+  /** One that was compiled or followed for longer at once gets one where there is a place. */
   readonly slowMs: number;
   /** After so long the shared thread ends, or another: what it does then fails. */
   readonly sharedMs: number;
@@ -32,7 +32,7 @@ const LIMITS: ThreadLimits = {
   slowMs: 500,
   sharedMs: 3000,
   ownMs: 10_000,
-  bytes: 64 * 2 ** 20,
+  bytes: 32 * 2 ** 20,
   mostOwn: 2,
   mostWaiting: 16,
   sharedIdleMs: 300_000,
@@ -60,7 +60,10 @@ export class Threads {
   /** Each looks whether there is a place now. */
   readonly #waiting = new Set<() => void>();
   readonly #idle = new Map<Keeper, NodeJS.Timeout>();
+  /** These took long, which may have been the machine: they do not wait for a thread of their own. */
   readonly #slow = new Set<string>();
+  /** These ended the shared thread, or were under way when it ended. */
+  readonly #barred = new Set<string>();
   readonly #failed = new Map<string, { readonly reason: string; readonly at: number }>();
   #isClosed = false;
 
@@ -72,10 +75,11 @@ export class Threads {
   /** A seat for the grammar, waiting for it if need be. ApiError 503 when too many wait, AbortedError. */
   async take(key: string, weight: Weight | undefined, signal?: AbortSignal): Promise<Seat> {
     const { vocab } = this.#vocabulary;
-    const isLight = () => !this.#slow.has(key) && (!weight || msOf(weight, vocab) <= this.#limits.lightMs);
+    const isLight = () => !this.#barred.has(key) && (!weight || msOf(weight, vocab) <= this.#limits.lightMs);
     const look = () => {
       if (this.#isClosed || signal?.aborted) throw new AbortedError("waiting for a grammar");
-      return isLight() ? this.#takeShared() : this.#takeOwn(key);
+      const own = isLight() && !this.#slow.has(key) ? null : this.#takeOwn(key);
+      return own ?? (isLight() ? this.#takeShared() : null);
     };
     const seat = look();
     if (seat) return seat;
@@ -123,7 +127,7 @@ export class Threads {
   /** Whether it is tried again: in the shared thread another grammar may have been the cause. */
   failed(key: string, { isShared }: Seat, reason: string): boolean {
     if (isShared) {
-      remember(this.#slow, key);
+      remember(this.#barred, key);
       return true;
     }
     this.#failed.set(key, { reason, at: performance.now() });

@@ -45,8 +45,10 @@ let left = mostGrowth;
 prototype.grow = function (pages) {
   left -= pages * 65536;
   if (left >= 0) return grow.call(this, pages);
-  said ||= `it needs more than ${Math.round(mostGrowth / 2 ** 20)} MiB`;
-  throw new RangeError(said);
+  const reason = `it needs more than ${Math.round(mostGrowth / 2 ** 20)} MiB`;
+  // The library adds to it.
+  said ||= `${reason}\n`;
+  throw new RangeError(reason);
 };
 
 /** The grammars that came last, by their text: programs ask for the same one again and again. */

@@ -11,11 +11,11 @@ import {
   ROTATED_BYTES,
 } from "../attend-timer.ts";
 import { AttendLayers, type LayerRun } from "./attend-layers.ts";
+import { measureBandwidth, SLOW } from "./bandwidth.ts";
 import { EXPANDABLE } from "./dequantize.ts";
 import type { StepShape } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { KV_FORMATS, kvBytes } from "./kv.ts";
-import { measureBandwidth, SLOW } from "./profile.ts";
 import { bufferBytes } from "./program.ts";
 import { encodeReady } from "./ready.ts";
 import { type Encode, timePasses } from "./timing.ts";

@@ -1,15 +1,14 @@
 /**
  * Where a step's time goes: each dispatch in a pass of its own between two timestamps, the whole step in one pass beside
- * it, and what the memory gives to a kernel that does nothing but read. Owns the measuring; bench.ts makes the table.
+ * it, and the memory's bandwidth. Owns the measuring; bench.ts makes the table.
  * One idea: dispatches are timed in the order of the step and never repeated in place, so that a matrix that fits into
  * the GPU's cache is not read from there.
  */
 import type { StepProfile } from "../contract.ts";
-import { type Dispatch, type StepShape, spread } from "./dispatch.ts";
-import { USAGE } from "./flags.ts";
+import { type Bandwidth, measureBandwidth } from "./bandwidth.ts";
+import type { Dispatch, StepShape } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Encode, timePasses } from "./timing.ts";
-import { packParams } from "./wgsl.ts";
 
 /** A dispatch with everything that encoding it needs. */
 export interface ReadyDispatch {
@@ -25,23 +24,9 @@ export interface ProfileOptions {
   bandwidthBytes?: number;
 }
 
-export interface Bandwidth {
-  readonly readBytesPerSecond: number;
-  /** Bytes read and bytes written. */
-  readonly copyBytesPerSecond: number;
-}
-
 const REPETITIONS = 7;
 /** All runs of a step together should not take much longer. */
 const TIMED_US = 2e6;
-const BANDWIDTH_BYTES = 2 ** 28;
-const SLOW_BANDWIDTH_BYTES = 2 ** 22;
-/** Below this, in bytes a second, it is no GPU but its imitation in software. */
-export const SLOW = 1e10;
-/** One workgroup of the bandwidth kernels: 256 invocations, 16 loads of 16 bytes. */
-const GROUP_BYTES = 256 * 16 * 16;
-/** In one pass, so that its beginning and end count little. */
-const BANDWIDTH_DISPATCHES = 4;
 
 /** The bandwidth of a GPU does not change: it is measured once. */
 const known = new WeakMap<Gpu, Promise<Bandwidth>>();
@@ -84,54 +69,4 @@ export async function profileStep(
     dispatches: jobs.map(({ label, bytes }, i) => ({ label, bytes, us: us[i] })),
     ...(await bandwidth),
   };
-}
-
-/** What memory gives at best; the kernels read, or copy, a buffer from end to end. */
-export async function measureBandwidth(gpu: Gpu, bytes?: number): Promise<Bandwidth> {
-  if (bytes !== undefined) return copyAndRead(gpu, bytes, REPETITIONS);
-  const roughly = await copyAndRead(gpu, SLOW_BANDWIDTH_BYTES, 1);
-  return roughly.readBytesPerSecond < SLOW ? roughly : copyAndRead(gpu, BANDWIDTH_BYTES, REPETITIONS);
-}
-
-async function copyAndRead(gpu: Gpu, wanted: number, repetitions: number): Promise<Bandwidth> {
-  const { device } = gpu;
-  const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
-  const most = Math.min(wanted, maxStorageBufferBindingSize, maxBufferSize);
-  const groups = Math.max(1, Math.floor(most / GROUP_BYTES));
-  const bytes = groups * GROUP_BYTES;
-  const buffer = (label: string, size: number, usage: number) => device.createBuffer({ label, size, usage });
-  const values = packParams("readBandwidth", { never: 1 });
-  const params = buffer("params", values.byteLength, USAGE.uniform | USAGE.copyTarget);
-  const source = buffer("read", bytes, USAGE.storage);
-  const out = buffer("written", bytes, USAGE.storage);
-  device.queue.writeBuffer(params, 0, values);
-  try {
-    const resources = [
-      { binding: 2, resource: { buffer: source } },
-      { binding: 3, resource: { buffer: out } },
-    ];
-    const job = async (
-      kernel: "readBandwidth" | "copyBandwidth",
-      own: GPUBindGroupEntry[],
-    ): Promise<Encode> => {
-      const pipeline = await gpu.pipeline({ kernel, values: {} });
-      const entries = [...own, ...resources];
-      const group = device.createBindGroup({ layout: gpu.bindLayout(kernel), entries });
-      return (pass) => {
-        pass.setPipeline(pipeline);
-        pass.setBindGroup(0, group);
-        for (let i = 0; i < BANDWIDTH_DISPATCHES; i++) pass.dispatchWorkgroups(...spread(groups));
-      };
-    };
-    const read = await job("readBandwidth", [{ binding: 0, resource: { buffer: params } }]);
-    const copy = await job("copyBandwidth", []);
-    const [readUs, copyUs] = await timePasses(gpu, [read, copy], copy, repetitions);
-    const perSecond = (count: number, us: number) => (us > 0 ? (count * BANDWIDTH_DISPATCHES * 1e6) / us : 0);
-    return {
-      readBytesPerSecond: perSecond(bytes, readUs),
-      copyBytesPerSecond: perSecond(2 * bytes, copyUs),
-    };
-  } finally {
-    for (const made of [params, source, out]) made.destroy();
-  }
 }

@@ -1,8 +1,9 @@
 /** Timing on the GPU of the tests: what is measured, not how long it takes. */
 import { expect, it } from "vitest";
 import { kvCodec } from "../../../src/cache/codecs.ts";
+import { measureBandwidth } from "../../../src/device/webgpu/bandwidth.ts";
 import type { Gpu } from "../../../src/device/webgpu/gpu.ts";
-import { measureBandwidth, profileStep, type ReadyDispatch } from "../../../src/device/webgpu/profile.ts";
+import { profileStep, type ReadyDispatch } from "../../../src/device/webgpu/profile.ts";
 import { type Encode, timePasses } from "../../../src/device/webgpu/timing.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { packParams } from "../../../src/device/webgpu/wgsl.ts";

@@ -30,41 +30,6 @@ it("kernels.ts is generated from the WGSL files as they are", () => {
   expect(found === kernelModule(root), "stale: run node scripts/build.js --wgsl").toBe(true);
 });
 
-it("kernels of a page lack comments and blanks, and what matrices need, and nothing else", () => {
-  const root = fileURLToPath(new URL("../../..", import.meta.url));
-  const entry =
-    /^ {2}"?([\w.]+)"?: (?:\{ name: "\w+", text: )?("(?:[^"\\]|\\.)*")(?:, libs: (\[[^\]]*\]))?/gm;
-  const entries = (module: string) =>
-    new Map(
-      [...module.matchAll(entry)].map(([, name, text, libs]) => [
-        name,
-        { text: JSON.parse(text) as string, libs: libs ? (JSON.parse(libs) as string[]) : null },
-      ]),
-    );
-  const whole = entries(kernelModule(root));
-  const compact = entries(kernelModule(root, { compact: true }));
-  const kernels = [...whole].filter(([, { libs }]) => libs !== null);
-  const left = kernels.filter(([, { text }]) => text.includes("subgroup_matrix"));
-  expect([...compact].filter(([, { text }]) => text === "").map(([name]) => name)).toEqual(
-    left.map(([name]) => name),
-  );
-  const wanted = new Set(kernels.filter((kernel) => !left.includes(kernel)).flatMap(([, { libs }]) => libs));
-  for (const [name, { libs }] of whole)
-    expect(compact.has(name), name).toBe(libs !== null || wanted.has(name.split(".")[0]));
-  // Neighbours that a blank kept apart must not become one token.
-  const tokens = (text: string) =>
-    text.replace(/\/\/.*$/gm, "").match(/[\w.]+|\+\+|--|&&|\|\||<<|>>|[<>=!+*/&|^%-]=|->|\S/g);
-  for (const [name, { text }] of compact) {
-    if (text === "") continue;
-    const original = whole.get(name)!.text;
-    expect(tokens(text)).toEqual(tokens(original));
-    expect(text.split("\n")).toHaveLength(original.split("\n").length);
-    const block = /\/\/ <values>\n[\s\S]*\/\/ <\/values>/;
-    const lines = (of: string) => block.exec(of)?.[0].match(/^(const|alias) .*;$/gm);
-    expect(lines(text)).toEqual(lines(original));
-  }
-});
-
 const TRAITS: Record<string, Traits> = {
   "f16 and matrices": ALL_TRAITS,
   "f16, subgroups of 32": { ...ALL_TRAITS, matrices: false },

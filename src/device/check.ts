@@ -1,6 +1,14 @@
-/** What every device refuses before it touches anything: numbers that a graph was not made for. */
-import { ArgumentError } from "../format/errors.ts";
-import { CHOSEN, type Graph, PAGE_SLOTS, type PagePlace, type Pool, type Step } from "./contract.ts";
+/** What every device refuses before it touches anything, with the same errors: numbers and formats that it was not made for. */
+import { ArgumentError, UnsupportedError } from "../format/errors.ts";
+import {
+  CHOSEN,
+  type Device,
+  type Graph,
+  PAGE_SLOTS,
+  type PagePlace,
+  type Pool,
+  type Step,
+} from "./contract.ts";
 
 /** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
 export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {
@@ -34,6 +42,19 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
     throw new ArgumentError("tokens of a step", tokens, `1 to ${maxTokens}`);
   if (outputs > maxOutputs) throw new ArgumentError("outputs of a step", outputs, `0 to ${maxOutputs}`);
   if (runs.length > texts) throw new ArgumentError("runs of a step", runs.length, `1 to ${texts}`);
+}
+
+/** UnsupportedError for a cache's format that the device has no kernels for. */
+export function checkFormats(graph: Graph, device: Pick<Device, "name" | "kvFormats">): void {
+  for (const { codec } of graph.caches) checkFormat(codec.name, device);
+}
+
+export function checkFormat(name: string, device: Pick<Device, "name" | "kvFormats">): void {
+  if (device.kvFormats && !device.kvFormats.includes(name))
+    throw new UnsupportedError(
+      `KV format ${name} on the ${device.name} device`,
+      `It has: ${device.kvFormats.join(", ")}.`,
+    );
 }
 
 export function checkPage({ pages }: Pool, page: number): void {

@@ -4,6 +4,7 @@
  * largest context that fits; nothing is made smaller silently.
  */
 import { kvCodec } from "../cache/codecs.ts";
+import { checkFormat } from "../device/check.ts";
 import {
   type Device,
   type DeviceMemory,
@@ -11,7 +12,7 @@ import {
   type Graph,
   PAGE_SLOTS,
 } from "../device/contract.ts";
-import { ArgumentError, NibbleError, UnsupportedError } from "../format/errors.ts";
+import { ArgumentError, NibbleError } from "../format/errors.ts";
 import type { Model } from "../model/model.ts";
 
 export interface PlanOptions {
@@ -244,15 +245,6 @@ export function shortfallOf(
   const { bytes, source } = memory;
   const says = source === "" ? "" : ` (${source})`;
   return fail(need, bytes, `${all} ${gib(need)}; the memory is ${gib(bytes)}${says}`, source);
-}
-
-/** UnsupportedError unless the device has kernels for the format. */
-export function checkFormat(kv: string, device: Pick<PlannedDevice, "name" | "kvFormats">): void {
-  if (device.kvFormats && !device.kvFormats.includes(kv))
-    throw new UnsupportedError(
-      `KV format ${kv} on the ${device.name} device`,
-      `It has: ${device.kvFormats.join(", ")}.`,
-    );
 }
 
 /** The largest whole number of pages, in tokens, up to `most` for which `fits`; 0 if none does. */

@@ -3,11 +3,12 @@
  * and checks, so that a wrong test costs no loading. Pure.
  */
 import { kvCodec } from "../cache/codecs.ts";
+import { checkFormat } from "../device/check.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { type ChatTemplate, encodePrompt } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { ANSWER_TOKENS, type Haystack, haystack } from "./needles.ts";
-import { checkFormat, type PlannedDevice } from "./plan.ts";
+import type { PlannedDevice } from "./plan.ts";
 
 export interface VerifyTests {
   /** Formats to compare with f16. Default: int4 and rq4, as far as the device has them. */

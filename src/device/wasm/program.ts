@@ -4,6 +4,7 @@
  * Pure: computes sizes and words, allocates nothing.
  */
 import { rowBytes } from "../../format/tensor.ts";
+import { checkFormats } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../recorder.ts";
 import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
@@ -71,6 +72,7 @@ export function layerCacheBytes(cache: Cache): number {
 }
 
 export function layOut(graph: Graph, threads: number): Layout {
+  checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
   let end = STATIC_BYTES;
   const place = (bytes: number) => {
     const at = end;
@@ -121,9 +123,9 @@ export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
 /** What the memory of this graph holds; a memory is whole pages. */
 export function footprintOf(graph: Graph, threads: number): Footprint {
   const weights = graph.weights.map(weightBytes);
+  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const caches = graph.caches.map(layerCacheBytes);
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
-  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
   return { weights, caches, activations: graph.arenaBytes, workspace, total };
 }

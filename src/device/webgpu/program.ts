@@ -3,7 +3,7 @@
  * where each weight lies. Pure: nothing is allocated, so the plan is exact. One idea: an activation exists in the forms
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
-import { UnsupportedError } from "../../format/errors.ts";
+import { checkFormats } from "../check.ts";
 import type { Footprint, Graph, Value, Weight } from "../contract.ts";
 import { batchBytes } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
@@ -84,13 +84,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     fixed.push(made);
     return made;
   };
-  for (const { codec } of graph.caches)
-    if (!KV_FORMATS.some((format) => format === codec.name))
-      throw new UnsupportedError(
-        `KV format ${codec.name} on the gpu device`,
-        `It has: ${KV_FORMATS.join(", ")}.`,
-      );
-
+  checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS });
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);

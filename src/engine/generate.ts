@@ -4,6 +4,7 @@
  */
 import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
+import { endedWhenDropped } from "./dropped.ts";
 import { type Likelihood, MOST_LOGPROBS } from "./likelihood.ts";
 import { type SampleOptions, sampler } from "./sample.ts";
 import type { Text } from "./text.ts";
@@ -71,7 +72,7 @@ export class Generation implements AsyncIterable<Piece> {
   #failure: unknown = null;
 
   constructor(pieces: AsyncGenerator<Piece, GenerationResult>) {
-    this.#pieces = pieces;
+    this.#pieces = endedWhenDropped(pieces);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {

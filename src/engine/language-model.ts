@@ -13,6 +13,7 @@ import { type Tokenizer, withBos } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
+import { endedWhenDropped } from "./dropped.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
 import type { Plan } from "./plan.ts";
@@ -196,10 +197,14 @@ export class LanguageModel {
    *
    * ArgumentError when it holds less than all of it: `held` says how much.
    */
-  async *saveSession(
+  saveSession(prompt: Prompt, options: PromptOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    return endedWhenDropped(this.#saveSession(prompt, options));
+  }
+
+  async *#saveSession(
     prompt: Prompt,
-    options: PromptOptions = {},
-  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    options: PromptOptions,
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
     yield* saveText(this.#parts.scheduler, await this.#owner(), this.encode(prompt, options));
   }
 

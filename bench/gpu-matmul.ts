@@ -2,7 +2,7 @@
  * Matrix products on this machine's GPU: every tensor type against float64 sums, then times of what the engine dispatches.
  *
  *     npx rolldown bench/gpu-matmul.ts --format esm --platform node --external webgpu -o dist/gpu-matmul.js
- *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only TEXT]
+ *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only TEXT] [--check: no times]
  *
  * Times are medians of passes of dependent dispatches, over copies of the weights that the caches cannot hold together.
  */
@@ -10,7 +10,7 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
 import type { Buffer, Dispatch } from "../src/device/webgpu/dispatch.ts";
-import { formBytes } from "../src/device/webgpu/forms.ts";
+import { factorsAt, formBytes } from "../src/device/webgpu/forms.ts";
 import { Gpu, type Traits, traitsOf } from "../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../src/device/webgpu/kernels.ts";
 import { inputForm, matmulDispatches, type WeightBlock } from "../src/device/webgpu/matmul.ts";
@@ -27,6 +27,7 @@ const { values: options } = parseArgs({
     json: { type: "string" },
     toggles: { type: "string", default: "" },
     only: { type: "string", default: "" },
+    check: { type: "boolean", default: false },
   },
 });
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
@@ -107,6 +108,10 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
     }
     return real;
   };
+  if (input === "f16") {
+    const ones = Float32Array.from({ length: 4 * tokens }, () => 1);
+    device.queue.writeBuffer(realize(shared, x.buffer), 4 * factorsAt(tokens, cols), ones);
+  }
   const bytes = parts.reduce((sum, part) => sum + part.codesBytes + part.scalesBytes, 0);
   const copies = mode === "prompt" ? 1 : Math.ceil(3e8 / bytes);
   const step = device.createBuffer({ size: uniform.byteLength, usage: 64 | 8 });
@@ -199,6 +204,7 @@ const products: Product[] = [
     traits: without,
   })),
 ];
+if (options.check) process.exit(0);
 // The first measurements of a process were up to three times too long, 300 ms of work before each or not.
 for (let i = 0, before = 0; i < 20; i++) {
   const { us } = await timeProduct(products[0]);

@@ -5,8 +5,9 @@
  * Bytes of one group: scale f16, zero f16, then codes, value i in the low half of byte i and value i + half in its
  * high half. A head size that is no multiple of 32 ends with a shorter group of 16.
  * One idea: codes are chosen against the rounded scale and zero, so rounding them costs no accuracy. All arithmetic
- * is float32 in the order written, so that every device finds the same codes. Scale and zero are clamped to +-65504:
- * finite values beyond come back wrong but finite. A range below 15 * 2^-25 has scale 0 and comes back as its zero.
+ * is float32 in the order written, so that every device finds the same codes. Values are held to +-65000, so that whatever
+ * comes back is a finite float16 too, in which fast kernels expand codes. A range below 15 * 2^-25 has scale 0 and comes
+ * back as its zero. There is no code for NaN: a device may make any of it.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { INT4_GROUP } from "../device/int4.ts";
@@ -14,6 +15,8 @@ import { f16ToF32 } from "../format/float16.ts";
 import { finiteF16 } from "./codec-f16.ts";
 
 const HEADER_BYTES = 4;
+/** zero + 15 * scale, each rounded to float16, is at most 76 more; float16 ends at 65504. */
+const LARGEST = 65_000;
 const fround = Math.fround;
 
 export const int4: KvCodec = {
@@ -25,11 +28,11 @@ export const int4: KvCodec = {
     for (let first = 0; first < vector.length; first += INT4_GROUP) {
       const group = vector.subarray(first, first + INT4_GROUP);
       const half = group.length / 2;
-      let min = group[0];
-      let max = group[0];
+      let min = LARGEST;
+      let max = -LARGEST;
       for (const x of group) {
-        min = Math.min(min, x);
-        max = Math.max(max, x);
+        min = Math.min(min, Math.max(x, -LARGEST));
+        max = Math.max(max, Math.min(x, LARGEST));
       }
       const scaleBits = finiteF16(fround(fround(max - min) / 15));
       // Adding 0 turns -0 into 0: which of the two a minimum is depends on the order of comparing.

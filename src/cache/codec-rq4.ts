@@ -15,7 +15,8 @@
  *      likes: it is never near an integer. P = sum of w * 2c, Q = sum of (2c)^2; the first step of largest P^2 / Q wins,
  *      compared as (P * P) * Q' in float32, multiplications only.
  *   4. Keys: scale = 2S / P, so that q.k is unbiased for queries along k (KV.md); values: scale = 2P / Q, least squares.
- *      In float32, times powers of two, rounded to float16.
+ *      In float32, times powers of two, rounded to float16, at most 4364: then 15 * scale is a finite float16 too, in
+ *      which fast kernels expand codes. Vectors of a root mean square above 13,000 come back smaller.
  * A vector whose largest magnitude is below 2^-40 is zero: scale 0, codes 8.
  */
 import type { KvCodec } from "../device/contract.ts";
@@ -26,6 +27,7 @@ import { finiteF16 } from "./codec-f16.ts";
 
 const SCALE_BYTES = 2;
 const LARGEST = 65_504;
+const LARGEST_SCALE = 4364;
 const SMALLEST = 2 ** -40;
 /** 1024 times 0.3352 (the step of least error on a Gaussian of variance 1) times 0.7, 0.8, 0.9, 1.0, 1.1. */
 const STEPS = [240, 275, 309, 343, 378];
@@ -71,7 +73,8 @@ export const rq4: KvCodec = {
     const ratio =
       part === "keys" ? fround((2 * fround(squares)) / products) : fround((2 * products) / codeSquares);
     // x = first second / block D H w, and R' = factor D H.
-    view.setUint16(0, finiteF16((ratio * first * second) / (block * rotationFactor(block))), true);
+    const scale = (ratio * first * second) / (block * rotationFactor(block));
+    view.setUint16(0, finiteF16(Math.min(scale, LARGEST_SCALE)), true);
     let at = SCALE_BYTES;
     for (let dim = 0; dim < headDim; dim += INT4_GROUP) {
       const half = Math.min(INT4_GROUP, headDim - dim) / 2;

@@ -44,6 +44,20 @@ export function surprise({ logits, logSum }: Distribution, id: number): number {
   return logSum - logits[id];
 }
 
+/** Of one position. compared: with the truth, if there is one. */
+export interface Measured {
+  readonly surprise: number;
+  readonly compared: { readonly divergence: number; readonly sameTop: boolean } | null;
+}
+
+/** What a Tally keeps: for threads that measure positions for one. */
+export function measured(found: Distribution, next: number, truth: Distribution | null): Measured {
+  return {
+    surprise: surprise(found, next),
+    compared: truth && { divergence: divergence(truth, found), sameTop: truth.top === found.top },
+  };
+}
+
 /** What is kept of every position. */
 export class Tally {
   readonly #divergences: number[] = [];
@@ -52,10 +66,14 @@ export class Tally {
 
   /** `next`: the id that the text goes on with; `truth` null: nothing to compare with, this is the truth. */
   add(found: Distribution, next: number, truth: Distribution | null): void {
-    this.#surprises.push(surprise(found, next));
-    if (!truth) return;
-    this.#divergences.push(divergence(truth, found));
-    if (truth.top === found.top) this.#same++;
+    this.addMeasured(measured(found, next, truth));
+  }
+
+  addMeasured({ surprise, compared }: Measured): void {
+    this.#surprises.push(surprise);
+    if (!compared) return;
+    this.#divergences.push(compared.divergence);
+    if (compared.sameTop) this.#same++;
   }
 
   /** Everything of several tallies together. */

@@ -17,8 +17,9 @@ import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { BLOCKS, type Tensor, type TensorType } from "../../src/format/tensor.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
+import { extremeCases } from "./extreme-cases.ts";
 import { PagedTexts } from "./paged.ts";
-import { randomTensor } from "./random-tensor.ts";
+import { gaussian, memoryTensor, random, randomTensor } from "./random-tensor.ts";
 
 /** Root mean square of the difference over that of what the reference gives. */
 export const TOLERANCES = {
@@ -62,12 +63,23 @@ export interface DeviceCase {
   steps: (number | readonly number[])[];
   maxTokens?: number;
   outputs?: number;
+  /** The error is that of the worst row: small rows count as large ones do. */
+  byRows?: boolean;
+  /** Left out where kernels are compiled for a CPU; the same kernels are run there by another case. */
+  onlyFast?: boolean;
   /** Builds the graph; `input(cols, seed)` is a random [tokens, cols] activation. */
   build: (op: Recorder, given: Given) => Value;
 }
 
+/** Of a normal number at a place. */
+export type Shape = (value: number, row: number, col: number) => number;
+
 export interface Given {
   input(cols: number, seed: number): Value;
+  /** An input whose values are made of normal ones; tokens have rows of their own. */
+  shaped(cols: number, seed: number, shape: Shape): Value;
+  /** A norm's weight, likewise. */
+  shapedVector(cols: number, seed: number, shape: Shape): Weight;
   weight(role: Weight["role"], type: TensorType, rows: number, cols: number, seed: number): Weight;
   cache(options: {
     codec: string;
@@ -111,6 +123,15 @@ function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
   let caches = 0;
   const context = contextOf(testCase);
   const needs = { cacheTokens: texts * blocksOf(context) * PAGE_SLOTS, texts, maxTokens };
+  const shaped = (role: Weight["role"], rows: number, cols: number, seed: number, shape: Shape) => {
+    const next = random(seed);
+    const values = Float32Array.from({ length: rows * cols }, (_, i) =>
+      shape(gaussian(next), Math.floor(i / cols), i % cols),
+    );
+    const name = `shaped ${role} ${seed} ${tensors.size}`;
+    tensors.set(name, memoryTensor(name, "f32", rows, cols, new Uint8Array(values.buffer)));
+    return op.weight(name, role, "f32", rows, cols);
+  };
   const given: Given = {
     weight(role, type, rows, cols, seed) {
       const name = `${role} ${type} ${rows} ${cols} ${seed}`;
@@ -118,6 +139,8 @@ function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
       return op.weight(name, role, type, rows, cols);
     },
     input: (cols, seed) => op.embed(given.weight("matrix", "f32", VOCAB, cols, seed), 20),
+    shaped: (cols, seed, shape) => op.embed(shaped("matrix", VOCAB, cols, seed, shape)),
+    shapedVector: (cols, seed, shape) => shaped("vector", 1, cols, seed, shape),
     cache: ({ codec, kvHeads, headDim, window }) =>
       op.cache({
         layer: caches++,
@@ -160,6 +183,18 @@ export async function caseError(testCase: DeviceCase, device: Device): Promise<n
   const wanted = await run(testCase, referenceDevice());
   const found = await run(testCase, device);
   if (found.length !== wanted.length) return Number.POSITIVE_INFINITY;
+  const rows = testCase.byRows ? sumOf(testCase.steps[testCase.steps.length - 1]) : 1;
+  const cols = wanted.length / rows;
+  let worst = 0;
+  for (let at = 0; at < wanted.length; at += cols) {
+    const error = relative(found.subarray(at, at + cols), wanted.subarray(at, at + cols));
+    // A NaN, too, is worse.
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+
+function relative(found: Float32Array, wanted: Float32Array): number {
   let difference = 0;
   let size = 0;
   for (let i = 0; i < wanted.length; i++) {
@@ -367,4 +402,6 @@ const SMALL_CASES: DeviceCase[] = [
   },
 ];
 
-export const deviceCases: readonly DeviceCase[] = [...SMALL_CASES, ...matmulCases(), ...attendCases()];
+/** Of numbers of ordinary size. */
+export const ordinaryCases: readonly DeviceCase[] = [...SMALL_CASES, ...matmulCases(), ...attendCases()];
+export const deviceCases: readonly DeviceCase[] = [...ordinaryCases, ...extremeCases(TOLERANCES)];

@@ -6,7 +6,7 @@
 import type { Cache } from "../contract.ts";
 import { type AttendOptions, rotates, scaling, visible } from "./attend-options.ts";
 import type { Dispatch, StepShape } from "./dispatch.ts";
-import { FORM_IDS } from "./forms.ts";
+import { FORM_IDS, factorsAt } from "./forms.ts";
 import { type KvFormat, kvConstants, kvFormat, kvGroups, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
@@ -131,7 +131,12 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
           OUT_FORM: FORM_IDS[form],
         },
       },
-      params: packParams("attendMerge", { heads, window, outGroups: (heads * headDim) / 32 }),
+      params: packParams("attendMerge", {
+        heads,
+        window,
+        outGroups: (heads * headDim) / 32,
+        factorsAt: factorsAt(options.maxTokens, heads * headDim) / 4,
+      }),
       buffers: { partials, out: options.out, batch: options.batch },
       workgroups: ({ singles }) => (singles.length === 0 ? null : [heads, singles.length, 1]),
     },

@@ -4,6 +4,7 @@
  */
 import { type AttendOptions, scaling, visible } from "./attend-options.ts";
 import type { Dispatch } from "./dispatch.ts";
+import { factorsAt } from "./forms.ts";
 import { kvConstants, kvFormat, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
@@ -28,6 +29,8 @@ export function attendPrompt(options: AttendOptions): Dispatch[] {
   const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
   const bytes = tokenBytes(format, kvHeads, headDim);
   const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
+  // In words as wide as those that the kernel writes.
+  const factors = factorsAt(options.maxTokens, heads * headDim) / (matrices ? 4 : 1);
   return [
     {
       label: "attendPrompt",
@@ -46,6 +49,7 @@ export function attendPrompt(options: AttendOptions): Dispatch[] {
         table: options.table,
         window: pool.window ?? 0,
         ...scaling(scale, softcap),
+        factorsAt: factors,
       }),
       buffers: {
         queries: options.queries,

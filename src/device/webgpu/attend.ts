@@ -6,7 +6,7 @@ import { attendDecode } from "./attend-decode.ts";
 import { type AttendOptions, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
 import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
-import { FORM_IDS, type Form, formBytes } from "./forms.ts";
+import { FORM_IDS, type Form, factorsAt, formBytes } from "./forms.ts";
 import { packParams } from "./wgsl.ts";
 
 export function attendDispatches(options: AttendOptions): Dispatch[] {
@@ -15,7 +15,7 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
   const cols = heads * cache.headDim;
   const scratch = (label: string) => options.scratch(label, formBytes("f32", maxTokens, cols));
   const rotation = (back: boolean, x: Buffer, into: Buffer, outForm: Form) =>
-    rotateDispatch({ heads, headDim: cache.headDim, back, x, out: into, form: outForm });
+    rotateDispatch({ heads, headDim: cache.headDim, back, x, out: into, form: outForm, maxTokens });
   const rotated = turns && !options.rotated ? scratch("rotated queries") : queries;
   const before = rotated === queries ? [] : [rotation(false, queries, rotated, "f32")];
   const given = { ...options, queries: rotated };
@@ -42,15 +42,16 @@ interface RotateOptions {
   /** f32 or f16. */
   readonly out: Buffer;
   readonly form: Form;
+  readonly maxTokens: number;
 }
 
 const ROTATE_ROWS = 4;
 
-function rotateDispatch({ heads, headDim, back, x, out, form }: RotateOptions): Dispatch {
+function rotateDispatch({ heads, headDim, back, x, out, form, maxTokens }: RotateOptions): Dispatch {
   return {
     label: "rotate",
     kernel: { kernel: "rotate", values: { HEAD_DIM: headDim, BACK: back, OUT_FORM: FORM_IDS[form] } },
-    params: packParams("rotate", { heads }),
+    params: packParams("rotate", { heads, factorsAt: factorsAt(maxTokens, heads * headDim) }),
     buffers: { x, out },
     workgroups: ({ tokens }) => spread(Math.ceil((tokens * heads) / ROTATE_ROWS)),
   };

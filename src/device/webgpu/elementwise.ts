@@ -4,7 +4,7 @@
  */
 import type { Activation } from "../contract.ts";
 import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
-import { FORM_IDS, type Form, type View } from "./forms.ts";
+import { FORM_IDS, type Form, factorsAt, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { type KernelSpec, packParams } from "./wgsl.ts";
 
@@ -13,9 +13,13 @@ export interface Target {
   readonly rows: "tokens" | "outputs";
   readonly cols: number;
   readonly out: Buffer;
+  /** Rows that `out` has room for; what is written as f16 needs it. */
+  readonly maxRows: number;
 }
 
 const THREADS = 64;
+/** Of a workgroup that makes a row of f16. */
+const ROW_THREADS = 256;
 
 /** Workgroups for a count of threads that grows with the rows; null when the step has none. */
 function threads(rows: Target["rows"], perRow: number) {
@@ -25,9 +29,21 @@ function threads(rows: Target["rows"], perRow: number) {
   };
 }
 
-/** Threads a row of a kernel that makes one unit of the form each. */
-function units(form: Form, cols: number): number {
-  return form === "f32" ? cols : form === "f16" ? cols / 2 : cols / 32;
+/** Of a kernel that makes values one by one: its values and workgroups. Threads make a value, or a group of q8. */
+function byForm(form: Form, { rows, cols }: Target) {
+  const values = {
+    OUT_FORM: FORM_IDS[form],
+    OUTPUTS: rows === "outputs",
+    WORKGROUP: form === "f16" ? ROW_THREADS : THREADS,
+  };
+  if (form !== "f16") return { values, workgroups: threads(rows, form === "q8" ? cols / 32 : cols) };
+  return {
+    values,
+    workgroups(step: StepShape) {
+      const count = rowCount(rows, step);
+      return count === 0 ? null : spread(count);
+    },
+  };
 }
 
 /** Variant of a library that reduces, by what the device has. */
@@ -72,6 +88,7 @@ export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer
       epsilon: options.epsilon,
       addedEpsilon: addedNorm?.epsilon ?? 0,
       groups,
+      factorsAt: factorsAt(options.maxRows, cols) / 4,
     }),
     buffers: {
       x,
@@ -91,31 +108,27 @@ export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer
 const ACTIVATION_IDS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1 };
 
 export function gateDispatch(
-  { rows, cols, out }: Target,
+  target: Target,
   gate: View,
   up: View,
   activation: Activation,
   form: Form,
 ): Dispatch {
+  const { cols, out, maxRows } = target;
+  const { values, workgroups } = byForm(form, target);
   return {
     label: "gate",
-    kernel: {
-      kernel: "gate",
-      values: {
-        ACTIVATION: ACTIVATION_IDS[activation],
-        OUT_FORM: FORM_IDS[form],
-        OUTPUTS: rows === "outputs",
-      },
-    },
+    kernel: { kernel: "gate", values: { ACTIVATION: ACTIVATION_IDS[activation], ...values } },
     params: packParams("gate", {
       cols,
       gateOffset: gate.offset,
       gateStride: gate.stride,
       upOffset: up.offset,
       upStride: up.stride,
+      factorsAt: factorsAt(maxRows, cols),
     }),
     buffers: { gate: gate.buffer, up: up.buffer, out },
-    workgroups: threads(rows, units(form, cols)),
+    workgroups,
   };
 }
 
@@ -159,20 +172,24 @@ export interface RopeShape {
 /** Rows of `x` in another form or without gaps; batch: only those that reach the output (takeOutputs). */
 export function copyDispatch(
   label: string,
-  { rows, cols, out }: Target,
+  target: Target,
   x: View,
   form: Form,
   batch: Buffer | null = null,
 ): Dispatch {
-  const kernel: KernelSpec = {
-    kernel: "copyRows",
-    values: { OUT_FORM: FORM_IDS[form], OUTPUTS: rows === "outputs", TAKES: batch !== null },
-  };
+  const { cols, out, maxRows } = target;
+  const { values, workgroups } = byForm(form, target);
+  const kernel: KernelSpec = { kernel: "copyRows", values: { ...values, TAKES: batch !== null } };
   return {
     label,
     kernel,
-    params: packParams("copyRows", { cols, offset: x.offset, stride: x.stride }),
+    params: packParams("copyRows", {
+      cols,
+      offset: x.offset,
+      stride: x.stride,
+      factorsAt: factorsAt(maxRows, cols),
+    }),
     buffers: { x: x.buffer, out, batch: batch ?? x.buffer },
-    workgroups: threads(rows, units(form, cols)),
+    workgroups,
   };
 }

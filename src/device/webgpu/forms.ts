@@ -1,10 +1,10 @@
 /**
  * The forms in which an activation is handed from one operation to the next, and views of float32 rows inside wider
- * buffers. Owns their bytes; lib/q8.wgsl owns q8's layout on the GPU's side.
+ * buffers. Owns their bytes; on the GPU's side lib/q8.wgsl owns q8's layout and lib/rowFactor.wgsl that of f16.
  */
 import type { Buffer } from "./dispatch.ts";
 
-/** f32; f16 (two a word) for subgroup matrices; q8 for integer dot products. */
+/** f32; f16, with a factor for each row, for subgroup matrices; q8 for integer dot products. */
 export type Form = "f32" | "f16" | "q8";
 
 /** OUT_FORM of the kernels. */
@@ -12,10 +12,18 @@ export const FORM_IDS: Readonly<Record<Form, number>> = { f32: 0, f16: 1, q8: 2 
 
 /** Bytes of q8 for a group of 32 values: two planes of codes and one of scales. */
 const Q8_GROUP_BYTES = 48;
+/** Of a row of f16: one float, alone in 16 bytes, since kernels read vec4s. */
+const FACTOR_BYTES = 16;
 
 export function formBytes(form: Form, rows: number, cols: number): number {
   if (form === "q8") return rows * (cols / 32) * Q8_GROUP_BYTES;
-  return rows * cols * (form === "f16" ? 2 : 4);
+  if (form === "f16") return rows * cols * 2 + rows * FACTOR_BYTES;
+  return rows * cols * 4;
+}
+
+/** f16: where the factors of `rows` rows begin, in words of 4 bytes; `cols` is a multiple of 32. */
+export function factorsAt(rows: number, cols: number): number {
+  return (rows * cols) / 2;
 }
 
 /** Float32 rows inside a buffer: row r begins at offset + r * stride, both in floats. */

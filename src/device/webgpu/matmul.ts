@@ -20,7 +20,7 @@ import {
   spread,
   type Workgroups,
 } from "./dispatch.ts";
-import type { Form } from "./forms.ts";
+import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { formValues, GROUP, groupsOf, isFloat, type Part, type WeightForm } from "./weights.ts";
 import { type KernelValues, packParams } from "./wgsl.ts";
@@ -59,7 +59,7 @@ export interface MatmulOptions {
 /** The form in which the product wants its input. */
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
   const { form, cols } = block;
-  // f16 rows have no padding: columns must be whole groups.
+  // Rows of f16 have no padding: columns must be whole groups.
   const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
   if (multiplies && (mode === "batch" || mode === "prompt")) return "f16";
   return mode === "prompt" || isFloat(form) ? "f32" : "q8";
@@ -308,6 +308,7 @@ function batchDispatches(options: MatmulOptions): Dispatch[] {
         tokens: maxRows,
         outCols: block.rows,
         firstColumn: part.first,
+        factorsAt: factorsAt(maxRows, block.cols) / 4,
       }),
       buffers: { ...buffersOf(options, part), out: sums },
       workgroups(step) {
@@ -358,6 +359,7 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
         SUBGROUP: subgroup,
         SUBGROUPS: subgroups,
         HAS_BIAS: block.bias !== null,
+        OUTPUTS: rows === "outputs",
       },
     },
     params: packParams("matmulMatrix", {
@@ -366,6 +368,7 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
       tokens: maxRows,
       outCols: block.rows,
       firstColumn: part.first,
+      factorsAt: factorsAt(maxRows, block.cols) / 4,
     }),
     buffers: buffersOf(options, part),
     workgroups(step) {

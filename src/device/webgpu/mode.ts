@@ -73,10 +73,10 @@ export class ModeCompiler {
   #norm({ x, added, addedNorm, sum, norm }: StageOf<"norm">): void {
     const { blocks, spare, traits } = this.shared;
     const vector = (weight: Weight | null) => weight && blocks.vector(weight);
-    const form = this.#wanted.get(norm.out.id) ?? "f32";
+    // The other forms are made by whole rows, and heads are normed one by one.
+    const form = norm.groups > 1 ? "f32" : (this.#wanted.get(norm.out.id) ?? "f32");
     const options = {
-      rows: x.rows,
-      cols: x.cols,
+      ...this.#rows(x),
       x: this.#plain(x),
       groups: norm.groups,
       weight: vector(norm.weight),
@@ -156,11 +156,7 @@ export class ModeCompiler {
   #single({ op }: StageOf<"single">): void {
     const { shared } = this;
     const plain = (value: Value) => this.#plain(value);
-    const target = (value: Value) => ({
-      rows: value.rows,
-      cols: value.cols,
-      out: this.#target(value, "f32"),
-    });
+    const target = (value: Value) => ({ ...this.#rows(value), out: this.#target(value, "f32") });
     switch (op.op) {
       case "embed": {
         const { chosen, batch, blocks } = shared;
@@ -213,7 +209,7 @@ export class ModeCompiler {
       }
       case "gate": {
         const wanted = this.#wanted.get(op.out.id) ?? "f32";
-        const into = { rows: op.out.rows, cols: op.out.cols, out: this.#target(op.out, wanted) };
+        const into = { ...this.#rows(op.out), out: this.#target(op.out, wanted) };
         return this.#emit(gateDispatch(into, this.#view(op.gate), this.#view(op.up), op.activation, wanted));
       }
       case "add":
@@ -249,6 +245,10 @@ export class ModeCompiler {
     return graph.texts > traits.batch ? Math.min(graph.texts, graph.maxTokens) : graph.texts - 1;
   }
 
+  #rows(value: Value) {
+    return { rows: value.rows, cols: value.cols, maxRows: this.#most(value) };
+  }
+
   /** A place for a value in a form; kept values have theirs. */
   #target(value: Value, form: Form): Buffer {
     const { cols } = value;
@@ -277,10 +277,9 @@ export class ModeCompiler {
     const known = this.#made.get(`${value.id} ${form}`);
     if (known) return known;
     const view = this.#view(value);
-    const { rows, cols } = value;
-    const out = this.shared.activation(`${form} copy`, formBytes(form, this.#most(value), cols));
+    const out = this.shared.activation(`${form} copy`, formBytes(form, this.#most(value), value.cols));
     this.#made.set(`${value.id} ${form}`, out);
-    this.#emit(copyDispatch(form === "q8" ? "quantize" : "copy", { rows, cols, out }, view, form));
+    this.#emit(copyDispatch(form === "q8" ? "quantize" : "copy", { ...this.#rows(value), out }, view, form));
     return out;
   }
 }

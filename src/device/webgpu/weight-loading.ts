@@ -8,6 +8,7 @@ import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { packRows } from "./pack.ts";
+import { checkWeights } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
 /** File bytes read at once. Dawn holds as much again until the GPU has taken it. */
@@ -55,7 +56,9 @@ async function loadRows(
     const read = file.subarray(0, count * bytes);
     await tensor.readRows(from + first, count, read);
     packRows(tensor.type, read, count, tensor.cols, codeWords, scaleWords);
-    queue.writeBuffer(bufferOf(codes), (at + first) * codesBytes, codeWords, 0, (count * codesBytes) / 4);
+    const packed = codeWords.subarray(0, (count * codesBytes) / 4);
+    checkWeights(tensor.name, form, packed, scaleWords.subarray(0, (count * scalesBytes) / 4));
+    queue.writeBuffer(bufferOf(codes), (at + first) * codesBytes, packed);
     if (scales)
       queue.writeBuffer(
         bufferOf(scales),

@@ -2,6 +2,7 @@
  * The conformance suite as on a device without subgroups, whose kernels for prompts serve two rows already. A file of its
  * own, so that two workers share the cases.
  */
+import { ordinaryCases } from "../device-cases.ts";
 import { conform } from "./conformance.ts";
 
-conform("no subgroups, prompts from two rows on", { subgroups: false, few: 1 });
+conform("no subgroups, prompts from two rows on", { subgroups: false, few: 1 }, ordinaryCases);

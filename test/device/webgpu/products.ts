@@ -2,6 +2,7 @@
 import type { Weight } from "../../../src/device/contract.ts";
 import { type Batch, batchOf } from "../../../src/device/webgpu/batch.ts";
 import type { Buffer, Dispatch } from "../../../src/device/webgpu/dispatch.ts";
+import { factorsAt, formBytes } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import {
@@ -184,8 +185,8 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const step = stepOf(new Uint32Array(tokens), { few, batch: shape.few ?? traits.batch });
   const form = inputForm(traits, block, step.mode);
   const codes = form === "q8" ? packQ8(x, cols) : null;
-  const halves = form === "f16" ? Uint16Array.from(x, f32ToF16) : null;
-  const seen = codes ? unpackQ8(codes, cols) : halves ? Float32Array.from(halves, f16ToF32) : x;
+  const halves = form === "f16" ? packF16(x, cols) : null;
+  const seen = codes ? unpackQ8(codes, cols) : (halves?.seen ?? x);
   const rows = block.rows;
   const wanted = new Float32Array(tokens * rows);
   for (let t = 0; t < tokens; t++)
@@ -198,7 +199,7 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const options: MatmulOptions = {
     traits,
     block,
-    x: { form, buffer: buffers.of("x", codes ?? (halves ? new Uint32Array(halves.buffer) : x)) },
+    x: { form, buffer: buffers.of("x", codes ?? halves?.words ?? x) },
     rows: "tokens",
     mode: step.mode,
     maxRows: tokens,
@@ -215,6 +216,22 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
     size += value ** 2;
   });
   return Math.sqrt(difference / size);
+}
+
+/** The f16 form, some rows of the second half under factors; and what its rows stand for. */
+function packF16(x: Float32Array, cols: number): { words: Uint32Array; seen: Float32Array } {
+  const rows = x.length / cols;
+  const words = new Uint32Array(formBytes("f16", rows, cols) / 4);
+  const factors = new Float32Array(words.buffer);
+  const halves = new Uint16Array(words.buffer);
+  const seen = Float32Array.from(x, (value, i) => {
+    const row = Math.floor(i / cols);
+    const factor = 2 * row > rows && row % 5 === 3 ? 2 ** ((row % 7) - 3) : 1;
+    factors[factorsAt(rows, cols) + 4 * row] = factor;
+    halves[i] = f32ToF16(value);
+    return f16ToF32(halves[i]) * factor;
+  });
+  return { words, seen };
 }
 
 export const methodsOf = (gpu: Gpu) => ({

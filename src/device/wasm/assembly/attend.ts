@@ -25,9 +25,12 @@ const LOG2_E: f32 = 1.4426950408889634;
 /** Score of a hidden token, and below it the maximum before any token: exp2 of their difference is 0. */
 const HIDDEN: f32 = -3e38;
 const NO_MAXIMUM: f32 = -1e30;
-/** Bounds of what a raw score of 1 counts: times HIDDEN it is still far below any score, and may be -infinity. */
+/**
+ * Bounds of what a raw score of 1 counts: times HIDDEN it is still far below any score, and may be -infinity. With 2^112 in
+ * it the factor of queries of 1e4 is 1e31, so the upper one is all that float32 has.
+ */
 const LEAST_FACTOR: f32 = 1e-30;
-const MOST_FACTOR: f32 = 1e30;
+const MOST_FACTOR: f32 = 3e38;
 /** A new maximum rescales what was summed only when it exceeds the old by 2^8: weights up to 2^8 cost no accuracy. */
 const MARGIN: f32 = 8;
 

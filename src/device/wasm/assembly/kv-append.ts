@@ -19,6 +19,9 @@ import {
 } from "./kv-layout";
 import { appendKeyRq4, appendValueRq4 } from "./kv-rq4";
 
+/** What int4 holds at most. */
+const LARGEST: f32 = 65000;
+
 /** Zero | scale << 16, both float16 bits, of `dims` values at x. A constant group has scale 0. */
 function encodePair(x: usize, dims: i32): u32 {
   let most = v128.load(x);
@@ -28,11 +31,17 @@ function encodePair(x: usize, dims: i32): u32 {
     most = f32x4.pmax(most, values);
     least = f32x4.pmax(least, f32x4.neg(values));
   }
-  most = maxLanes(most);
+  most = held(maxLanes(most));
   // Not neg: a zero becomes +0, whatever the order of comparing.
-  const min = f32x4.sub(f32x4.splat(0), maxLanes(least));
+  const min = held(f32x4.sub(f32x4.splat(0), maxLanes(least)));
   const scale = halfBits(f32x4.div(f32x4.sub(most, min), f32x4.splat(15)));
   return i32x4.extract_lane(v128.or(halfBits(min), i32x4.shl(scale, 16)), 0);
+}
+
+// @ts-ignore: decorator
+@inline
+function held(x: v128): v128 {
+  return f32x4.pmin(f32x4.pmax(x, f32x4.splat(-LARGEST)), f32x4.splat(LARGEST));
 }
 
 /** Codes 0..15 of four values as i32 lanes, against the rounded scale and zero. */

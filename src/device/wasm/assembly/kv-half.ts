@@ -4,7 +4,7 @@
 
 /** 2^112: what tiny floats have to be multiplied with. */
 export const TINY: f32 = 5.192296858534828e33;
-/** 65504, the largest finite float16: what lies beyond is clamped, so that no cache holds an infinity. */
+/** 65504, the largest finite float16: what lies beyond is clamped, so that no cache holds an infinity. NaN stays NaN. */
 const LARGEST: f32 = 65504;
 
 /** The float16 in the low half of each 32-bit lane, as tiny floats. */
@@ -21,7 +21,7 @@ export function tinyHigh(pairs: v128): v128 {
   return v128.and(i32x4.shr_s(pairs, 3), i32x4.splat(0x8fffe000));
 }
 
-/** float32 lanes to float16 bits in the low half of each lane, to nearest even, clamped to +-65504. */
+/** float32 lanes to float16 bits in the low half of each lane, to nearest even, clamped to +-65504 but for NaN. */
 // @ts-ignore: decorator
 @inline
 export function halfBits(x: v128): v128 {
@@ -33,7 +33,8 @@ export function halfBits(x: v128): v128 {
   // Subnormal (below 2^-14): beside 0.5 a float32 counts in steps of 2^-24, the float16 step.
   const stepped = i32x4.sub(f32x4.add(magnitude, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
   const small = f32x4.lt(magnitude, f32x4.splat(6.103515625e-5));
-  return v128.or(sign, v128.bitselect(stepped, i32x4.shr_u(biased, 13), small));
+  const nan = v128.and(f32x4.ne(x, x), i32x4.splat(0x7e00));
+  return v128.or(v128.or(sign, nan), v128.bitselect(stepped, i32x4.shr_u(biased, 13), small));
 }
 
 /** float16 bits in the low half of each lane to true float32. */

@@ -6,6 +6,7 @@ import { CODES_BYTES, GROUP, ROTATED_SCALES_BYTES, groupsOf, rotatedScaleAt } fr
 import { hadamard, rotationNorm, turnSigns } from "./kv-rotate";
 
 const LARGEST: f32 = 65504;
+const LARGEST_SCALE: f32 = 4364;
 const SMALLEST: f32 = 9.094947017729282e-13;
 const STEPS = memory.data<i32>([240, 275, 309, 343, 378]);
 const STEP_COUNT: usize = 5;
@@ -108,7 +109,7 @@ function encode(x: usize, w: usize, headDim: i32, keys: bool): f32 {
   const ratio: f32 = keys ? (2 * f32(squares)) / bestProducts : (2 * bestProducts) / bestSquares;
   // All but the ratio are powers of two: nothing is rounded.
   const unit: f32 = 1 / (first * second * rotationNorm(headDim));
-  store<i32>(bits, i32x4.extract_lane(halfBits(f32x4.splat(ratio * unit)), 0));
+  store<i32>(bits, i32x4.extract_lane(halfBits(f32x4.splat(min<f32>(ratio * unit, LARGEST_SCALE))), 0));
   return best;
 }
 

@@ -68,7 +68,12 @@ struct Range {
   inverse: f32,
 }
 
-fn rangeOf(least: f32, most: f32) -> Range {
+// What int4 holds at most.
+const LARGEST: f32 = 65000.0;
+
+fn rangeOf(smallest: f32, largest: f32) -> Range {
+  let least = clamp(smallest, -LARGEST, LARGEST);
+  let most = clamp(largest, -LARGEST, LARGEST);
   let scale = halfBits(fifteenth(most - least));
   // A minimum of -0 is 0: which of the two it is depends on the order of comparing.
   let zero = select(halfBits(least), 0u, least == 0.0);

@@ -8,7 +8,7 @@
 // live in local memory. What lies past the head's dims is never touched and costs nothing. Offsets of matrices in workgroup
 // memory are constants: Dawn puts every other load into an `if`.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, spans, softcap, nibbles, unpack, sums
+// lib: step, batch, spans, softcap, nibbles, unpack, queries, sums, narrow
 // <values>
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
@@ -69,6 +69,8 @@ var<workgroup> weights: array<vec4<u32>, 32>;
 // int4: for each four words of codes scales and zeros of values in the order of unpacking.
 var<workgroup> ranges: array<vec4<u32>, select(1u, 8u, INT4)>;
 var<workgroup> grown: u32;
+// That products of a head's query, as f16, are to be multiplied by.
+var<workgroup> headFactors: array<f32, COLUMNS>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -131,6 +133,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let query1 = queriesAt(firstQuery, firstHead, 1u, lane);
   let query2 = queriesAt(firstQuery, firstHead, 2u, lane);
   let query3 = queriesAt(firstQuery, firstHead, 3u, lane);
+  // Of the head that this lane shares with three more.
+  let most = max(max(largestOf(query0), largestOf(query1)), max(largestOf(query2), largestOf(query3)));
+  let pairMost = max(most, subgroupShuffleXor(most, 1u));
+  let factor = factorOf(bitcast<u32>(max(pairMost, subgroupShuffleXor(pairMost, 2u))));
+  let isScaled = subgroupAny(factor != 1.0);
+  let back = inverseFactor(factor);
+  headFactors[lane / 4u] = factor;
   var q0: Right;
   var q1: Right;
   var q2: Right;
@@ -139,27 +148,27 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var q5: Right;
   var q6: Right;
   var q7: Right;
-  stage[lane / 4u * STRIDE + lane % 4u] = query0;
+  stage[lane / 4u * STRIDE + lane % 4u] = halvesOf(query0[0] * back, query0[1] * back);
   workgroupBarrier();
   q0 = subgroupMatrixLoad<Right, col_major>(&stage, 0u, STRIDE);
   q1 = subgroupMatrixLoad<Right, col_major>(&stage, 2u, STRIDE);
   if (GROUPS > 1u) {
     workgroupBarrier();
-    stage[lane / 4u * STRIDE + lane % 4u] = query1;
+    stage[lane / 4u * STRIDE + lane % 4u] = halvesOf(query1[0] * back, query1[1] * back);
     workgroupBarrier();
     q2 = subgroupMatrixLoad<Right, col_major>(&stage, 0u, STRIDE);
     q3 = subgroupMatrixLoad<Right, col_major>(&stage, 2u, STRIDE);
   }
   if (GROUPS > 2u) {
     workgroupBarrier();
-    stage[lane / 4u * STRIDE + lane % 4u] = query2;
+    stage[lane / 4u * STRIDE + lane % 4u] = halvesOf(query2[0] * back, query2[1] * back);
     workgroupBarrier();
     q4 = subgroupMatrixLoad<Right, col_major>(&stage, 0u, STRIDE);
     q5 = subgroupMatrixLoad<Right, col_major>(&stage, 2u, STRIDE);
   }
   if (GROUPS > 3u) {
     workgroupBarrier();
-    stage[lane / 4u * STRIDE + lane % 4u] = query3;
+    stage[lane / 4u * STRIDE + lane % 4u] = halvesOf(query3[0] * back, query3[1] * back);
     workgroupBarrier();
     q6 = subgroupMatrixLoad<Right, col_major>(&stage, 0u, STRIDE);
     q7 = subgroupMatrixLoad<Right, col_major>(&stage, 2u, STRIDE);
@@ -260,8 +269,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let lift = select(0.0, log2(factor), RQ4);
     let position = first + lane;
     let visible = position >= spans.oldest && position <= last;
-    let lowExponents = select(vec4<f32>(HIDDEN_SCORE), exponents(stage[lane * SCORE_STRIDE], keyScale, lift), visible);
-    let highExponents = select(vec4<f32>(HIDDEN_SCORE), exponents(stage[lane * SCORE_STRIDE + 1u], keyScale, lift), visible);
+    var lowProducts = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE]);
+    var highProducts = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE + 1u]);
+    if (isScaled) {
+      lowProducts *= vec4<f32>(headFactors[0], headFactors[1], headFactors[2], headFactors[3]);
+      highProducts *= vec4<f32>(headFactors[4], headFactors[5], headFactors[6], headFactors[7]);
+    }
+    let lowExponents = select(vec4<f32>(HIDDEN_SCORE), exponents(lowProducts, keyScale, lift), visible);
+    let highExponents = select(vec4<f32>(HIDDEN_SCORE), exponents(highProducts, keyScale, lift), visible);
     let grows = subgroupAny(any(lowExponents > lowMost + HEADROOM) || any(highExponents > highMost + HEADROOM));
     if (lane == 0u) {
       grown = u32(grows);
@@ -292,6 +307,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
       }
     }
+    // At most 2^HEADROOM.
     let a = exp2(lowExponents - lowMost);
     let b = exp2(highExponents - highMost);
     if (RQ4) {
@@ -299,12 +315,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       lowTotals += a * back;
       highTotals += b * back;
       let live = select(select(1.0, HIGH, lane >= 16u), 0.0, scale == 0.0);
-      weights[place] = halves(a * live, b * live);
+      weights[place] = smallHalvesOf(a * live, b * live);
       valueScale = values[next + SCALES_AT + lane / 8u][lane % 8u / 2u];
     } else {
       lowTotals += a;
       highTotals += b;
-      weights[place] = halves(a, b);
+      weights[place] = smallHalvesOf(a, b);
     }
     if (INT4) {
       storeRanges(0u, lowRanges, highRanges, lane);
@@ -417,8 +433,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-fn exponents(products: vec4<u32>, keyScale: f32, lift: f32) -> vec4<f32> {
-  var four = bitcast<vec4<f32>>(products);
+fn exponents(products: vec4<f32>, keyScale: f32, lift: f32) -> vec4<f32> {
+  var four = products;
   if (RQ4) {
     four *= keyScale;
   }
@@ -426,22 +442,6 @@ fn exponents(products: vec4<u32>, keyScale: f32, lift: f32) -> vec4<f32> {
     four = params.cap * vec4<f32>(boundedTanh(four.x), boundedTanh(four.y), boundedTanh(four.z), boundedTanh(four.w));
   }
   return four + lift;
-}
-
-// Eight of a group's dims of a query head as f16, scaled, in the order of unpacked codes; a head has four lanes. Heads past
-// the group's end are done like its last one; nobody reads their sums.
-fn queriesAt(heads: u32, firstHead: u32, group: u32, lane: u32) -> vec4<u32> {
-  if (group >= GROUPS) {
-    return vec4<u32>();
-  }
-  let d = group * 32u + lane % 4u * 4u;
-  let first = (heads + min(firstHead + lane / 4u, GROUP - 1u)) * HEAD_DIM;
-  let a = queries[(first + d) / 4u] * params.scale;
-  var b = vec4<f32>(0.0);
-  if (d + 16u < HEAD_DIM) {
-    b = queries[(first + d + 16u) / 4u] * (params.scale * HIGH);
-  }
-  return halves(a.xzyw, b.xzyw);
 }
 
 // Scale and zero of a lane's token, or the scales of two tokens.

@@ -1,6 +1,6 @@
 // attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads
 // joins the spans in turn, relative to its own maximum, and the rows are joined in the end.
-// lib: step, batch, spans, lanes, q8, rotation
+// lib: step, batch, spans, lanes, q8, rotation, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
@@ -8,7 +8,7 @@ const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
 // Back by the rotation of rq4.
 const ROTATE: bool = false;
-// 0: f32, 1: f16 (two a word), 2: q8, for head sizes that are whole groups of 32.
+// 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
 const OUT_FORM: u32 = 0u;
 // </values>
 
@@ -29,6 +29,8 @@ struct Params {
   window: u32,
   // Groups of 32 in a row of the output: the planes of q8.
   outGroups: u32,
+  // f16: the word of `out` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -120,8 +122,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (local < FOURS / 2u) {
       let low = merged[local * 2u];
       let high = merged[local * 2u + 1u];
-      out[(query * params.heads + head) * (FOURS / 2u) + local] = vec4<u32>(
-        pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));
+      out[(query * params.heads + head) * (FOURS / 2u) + local] = halvesOf(low, high);
+    }
+    if (head == 0u && local == 0u) {
+      out[params.factorsAt + query] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
     }
   }
   if (OUT_FORM == 2u) {

@@ -1,7 +1,7 @@
 // attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, batch, tiles, softcap, kvCodes
+// lib: step, batch, tiles, softcap, kvCodes, narrow
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -14,7 +14,7 @@ const SCALES_AT: u32 = 64u;
 // Queries of a workgroup: 16, 32 or 64, so that a thread's sums, ROWS / 8 * groups of 32 dims, stay within 32.
 const ROWS: u32 = 64u;
 const HAS_SOFTCAP: bool = false;
-// f16, two a word, for subgroup matrices; else f32.
+// f16 for subgroup matrices; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
 const OUT_F16: bool = false;
 // </values>
 
@@ -34,6 +34,8 @@ struct Params {
   // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
   scale: f32,
   cap: f32,
+  // f16: the word of `out` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -143,6 +145,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let inverse = 1.0 / totals[y * MINE + i];
     let head = kvHead * GROUP + row % GROUP;
     let at = ((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
+    if (OUT_F16 && head == 0u && x == 0u && row < rows) {
+      out[params.factorsAt + (tile.token + row / GROUP) * 4u] = bitcast<u32>(1.0);
+    }
     for (var group = 0u; group < GROUPS; group++) {
       let a = sums[(group * MINE + i) * 2u] * inverse;
       let b = sums[(group * MINE + i) * 2u + 1u] * inverse;
@@ -154,7 +159,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         workgroupBarrier();
         let d = group * 32u + x * 2u;
         if (row < rows && d < HEAD_DIM) {
-          out[(at + d) / 2u] = pack2x16float(vec2<f32>(left[y * 32u + x * 2u], left[y * 32u + x * 2u + 1u]));
+          out[(at + d) / 2u] = halfPair(vec2<f32>(left[y * 32u + x * 2u], left[y * 32u + x * 2u + 1u]));
         }
       } else if (row < rows) {
         let d = group * 32u + x;

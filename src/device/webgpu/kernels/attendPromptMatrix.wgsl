@@ -4,7 +4,7 @@
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
 // Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, tiles, softcap, nibbles, promptTile
+// lib: step, batch, tiles, softcap, nibbles, promptTile, narrow
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -22,7 +22,7 @@ const TOKENS: u32 = 32u;
 // Values take the keys' place in workgroup memory.
 const ONE_TILE: bool = false;
 const HAS_SOFTCAP: bool = false;
-// f16, two a word; else f32.
+// f16 for the next product; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
 const OUT_F16: bool = false;
 // </values>
 
@@ -60,6 +60,8 @@ const EACH: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const HIDDEN_SCORE: f32 = -1e30;
 // Weights may grow to 2^8 before sums are scaled down; f16 holds them.
 const HEADROOM: f32 = 8.0;
+// What codes are expanded to, in codes: rq4 has 2 code - 15.
+const CODE: f32 = select(1.0, 0.5, RQ4);
 
 struct Params {
   // Where the pool's tables begin in `batch`.
@@ -69,6 +71,8 @@ struct Params {
   // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
   scale: f32,
   cap: f32,
+  // f16: the 16-byte word of `out` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -120,8 +124,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let end = (lastQuery / 32u + 1u) * 32u;
   load(table, kvHead, start, local);
 
+  let factor = queryFactor(queryAt(place.token, kvHead, row), half);
+  // Of a score while the maximum is sought and subtracted; a power of two, so that fma rounds nothing that max does not.
+  let unit = select(factor, 1.0, HAS_SOFTCAP);
+  scores[rowBlock * 16u + lane / 2u] = vec4<u32>(bitcast<u32>(inverseFactor(factor)));
+  workgroupBarrier();
   for (var i = local; i < ROWS * CHUNKS; i += WORKGROUP) {
-    storeQueries(place.token, kvHead, min(firstRow + i / CHUNKS, rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE);
+    let back = bitcast<f32>(scores[i / CHUNKS].x);
+    let query = queryAt(place.token, kvHead, min(firstRow + i / CHUNKS, rows - 1u));
+    storeQueries(query, i % CHUNKS, i / CHUNKS * KEY_STRIDE, back);
   }
   workgroupBarrier();
   // Pieces have names, written out wherever they are used: indexed in loops that a compiler does not unroll, they would live in
@@ -224,6 +235,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         four += bitcast<vec4<f32>>(scores[(rowBlock * SPLIT + part) * SCORE_WORDS + mine + half * (TOKENS / 8u) + i]);
       }
       if (HAS_SOFTCAP) {
+        four *= factor;
         four = params.cap * vec4<f32>(boundedTanh(four.x), boundedTanh(four.y), boundedTanh(four.z), boundedTanh(four.w));
       }
       if (!clear) {
@@ -237,7 +249,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let two = max(four.xy, four.zw);
       highest = max(highest, max(two.x, two.y));
     }
-    highest = max(highest, subgroupShuffleXor(highest, 1u));
+    highest = max(highest, subgroupShuffleXor(highest, 1u)) * unit;
     let grows = subgroupAny(highest > most + HEADROOM);
     if (lane == 0u) {
       grown[subgroup] = u32(grows);
@@ -252,7 +264,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       workgroupBarrier();
     }
     // Written as if no maximum had grown, which is rare after the first tiles.
-    var added = storeWeights(mineScores, most, own + mine + half * WEIGHT_HALF);
+    var added = storeWeights(mineScores, unit, most, own + mine + half * WEIGHT_HALF);
     let flags = workgroupUniformLoad(&grown);
     var any = 0u;
     for (var i = 0u; i < SUBGROUPS; i++) {
@@ -272,7 +284,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       if (PIECES > 5u) { shrinkPiece(&sum5, own, at, shrink); }
       if (PIECES > 6u) { shrinkPiece(&sum6, own, at, shrink); }
       if (PIECES > 7u) { shrinkPiece(&sum7, own, at, shrink); }
-      added = storeWeights(mineScores, most, own + mine + half * WEIGHT_HALF);
+      added = storeWeights(mineScores, unit, most, own + mine + half * WEIGHT_HALF);
       workgroupBarrier();
     }
     total += added;
@@ -326,9 +338,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   total += subgroupShuffleXor(total, 1u);
-  let inverse = 1.0 / total;
+  let inverse = CODE / total;
   let outAt = ((place.token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM + slice * 16u + half * 8u;
   let piece = own + mine + half * 2u;
+  if (OUT_F16 && kvHead == 0u && half == 0u && row % GROUP == 0u) {
+    out[params.factorsAt + place.token + row / GROUP] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
+  }
   storePiece(&sum0, own, piece, outAt, inverse);
   if (PIECES > 1u) { storePiece(&sum1, own, piece, outAt + 16u, inverse); }
   if (PIECES > 2u) { storePiece(&sum2, own, piece, outAt + 32u, inverse); }
@@ -358,7 +373,7 @@ fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse
   let a = bitcast<vec4<f32>>(scores[at]) * inverse;
   let b = bitcast<vec4<f32>>(scores[at + 1u]) * inverse;
   if (OUT_F16) {
-    out[place / 8u] = halves(a, b);
+    out[place / 8u] = halvesOf(a, b);
   } else {
     out[place / 4u] = bitcast<vec4<u32>>(a);
     out[place / 4u + 1u] = bitcast<vec4<u32>>(b);
@@ -385,27 +400,43 @@ fn addValues(sum: ptr<function, Result>, weights: Left, s: u32, piece: u32) {
   }
 }
 
-// 2^(score - most) of a lane's columns as f16; gives their sum. Hidden scores weigh nothing, whatever the maximum.
-fn storeWeights(mineScores: array<vec4<f32>, TOKENS / 8u>, most: f32, at: u32) -> f32 {
+// 2^(score * unit - most) of a lane's columns as f16; gives their sum. Hidden scores weigh nothing, whatever the maximum. Weights are
+// at most 2^HEADROOM; those against a maximum that has grown are written again before they are read.
+fn storeWeights(mineScores: array<vec4<f32>, TOKENS / 8u>, unit: f32, most: f32, at: u32) -> f32 {
   var total = 0.0;
+  let units = vec4<f32>(unit);
+  let offsets = vec4<f32>(-most);
   for (var i = 0u; i < TOKENS / 16u; i++) {
-    let a = select(vec4<f32>(0.0), exp2(mineScores[i * 2u] - most), mineScores[i * 2u] > vec4<f32>(HIDDEN_SCORE));
-    let b = select(vec4<f32>(0.0), exp2(mineScores[i * 2u + 1u] - most), mineScores[i * 2u + 1u] > vec4<f32>(HIDDEN_SCORE));
+    let a = select(vec4<f32>(0.0), exp2(fma(mineScores[i * 2u], units, offsets)), mineScores[i * 2u] > vec4<f32>(HIDDEN_SCORE));
+    let b = select(vec4<f32>(0.0), exp2(fma(mineScores[i * 2u + 1u], units, offsets)), mineScores[i * 2u + 1u] > vec4<f32>(HIDDEN_SCORE));
     total += dot(a + b, vec4<f32>(1.0));
-    scores[at + i] = halves(a, b);
+    scores[at + i] = smallHalvesOf(a, b);
   }
   return total;
 }
 
+// Where a row's query begins; token: the first of the run.
+fn queryAt(token: u32, kvHead: u32, row: u32) -> u32 {
+  return ((token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * (HEAD_DIM / 4u);
+}
+
+// What a scaled query is divided by to be f16; its row's two lanes look at half of it each.
+fn queryFactor(query: u32, half: u32) -> f32 {
+  var largest = vec4<f32>(0.0);
+  for (var i = 0u; i < HEAD_DIM / 8u; i++) {
+    largest = max(largest, abs(queries[query + half * (HEAD_DIM / 8u) + i]));
+  }
+  let most = max(max(largest.x, largest.y), max(largest.z, largest.w)) * params.scale * CODE;
+  return factorOf(bitcast<u32>(max(most, subgroupShuffleXor(most, 1u))));
+}
+
 // Eight dims of a row's query as f16, scaled; int4: in the order of unpacked codes.
-fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32) {
-  let head = kvHead * GROUP + row % GROUP;
-  let word = (((token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + chunk * 8u) / 4u;
-  var a = queries[word] * params.scale;
-  var b = queries[word + 1u] * params.scale;
+fn storeQueries(query: u32, chunk: u32, at: u32, back: f32) {
+  var a = queries[query + chunk * 2u] * (params.scale * CODE * back);
+  var b = queries[query + chunk * 2u + 1u] * (params.scale * CODE * back);
   if (CODED) {
     a = a.xzyw;
     b = b.xzyw;
   }
-  tile[at + chunk] = halves(a, b);
+  tile[at + chunk] = halvesOf(a, b);
 }

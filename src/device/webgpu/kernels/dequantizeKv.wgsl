@@ -2,7 +2,7 @@
 // layouts); those of rq4 stay rotated. The first half of dequantize-then-attend, the baseline of `nibble bench attend`; no model runs it.
 // A workgroup does one block of 32 token slots of one KV head, keys (z = 0) or values (z = 1): 20 bytes in for each 64
 // out, all loads and stores 16 bytes a lane and neighbouring, so that memory is what bounds it.
-// lib: step, batch, kvCodes
+// lib: step, batch, kvCodes, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
 const RQ4: bool = false;

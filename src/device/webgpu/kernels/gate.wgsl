@@ -1,11 +1,12 @@
 // gate: out = activation(gate) * up, in the form that the next operation reads. gate and up may be columns of one wider
-// buffer, hence offsets and strides. A thread makes one unit: a value (f32), two values (f16), a group of 32 (q8).
-// lib: step, activation, q8
+// buffer, hence offsets and strides. A thread makes one unit: a value (f32), a group of 32 (q8); of f16 a workgroup makes a row.
+// lib: step, activation, q8, narrow, rowFactor, halfRow
 // <values>
 const ACTIVATION: u32 = 0u;
-// 0: f32, 1: f16 (two a word), 2: q8.
+// 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.
 const OUT_FORM: u32 = 0u;
 const OUTPUTS: bool = false;
+const WORKGROUP: u32 = 64u;
 // </values>
 
 struct Params {
@@ -15,6 +16,8 @@ struct Params {
   gateStride: u32,
   upOffset: u32,
   upStride: u32,
+  // f16: the word of `out` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,7 +26,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> up: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<u32>;
 
-fn gated(row: u32, col: u32) -> f32 {
+fn valueAt(row: u32, col: u32) -> f32 {
   let g = gate[params.gateOffset + row * params.gateStride + col];
   return activation(ACTIVATION, g) * up[params.upOffset + row * params.upStride + col];
 }
@@ -34,20 +37,19 @@ fn store(at: u32, words: vec4<u32>) {
   }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let unit = (group.x + group.y * 65535u) * 64u + lane;
+  let workgroup = group.x + group.y * 65535u;
+  let unit = workgroup * WORKGROUP + lane;
   let rows = select(step.tokens, step.outputs, OUTPUTS);
   let cols = params.cols;
   if (OUT_FORM == 0u) {
     if (unit < rows * cols) {
-      out[unit] = bitcast<u32>(gated(unit / cols, unit % cols));
+      out[unit] = bitcast<u32>(valueAt(unit / cols, unit % cols));
     }
   } else if (OUT_FORM == 1u) {
-    if (unit < rows * cols / 2u) {
-      let row = 2u * unit / cols;
-      let col = 2u * unit % cols;
-      out[unit] = pack2x16float(vec2<f32>(gated(row, col), gated(row, col + 1u)));
+    if (workgroup < rows) {
+      storeHalfRow(workgroup, cols, params.factorsAt, lane);
     }
   } else {
     let groups = cols / 32u;
@@ -57,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       var values: array<vec4<f32>, 8>;
       for (var i = 0u; i < 8u; i++) {
         let col = 32u * g + 4u * i;
-        values[i] = vec4<f32>(gated(row, col), gated(row, col + 1u), gated(row, col + 2u), gated(row, col + 3u));
+        values[i] = vec4<f32>(valueAt(row, col), valueAt(row, col + 1u), valueAt(row, col + 2u), valueAt(row, col + 3u));
       }
       let packed = q8Quantize(values);
       let first = 3u * row * groups + g;

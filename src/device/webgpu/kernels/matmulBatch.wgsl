@@ -2,7 +2,7 @@
 // texts that generate. A workgroup owns 128 rows, a subgroup 32 of them and all tokens, so that each weight is read and expanded
 // once; columns are split over workgroups until they fill a GPU, and sumSplits adds what the splits have found.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, weight, codes, weightTile
+// lib: step, weight, codes, weightTile, narrow
 
 // <values>
 const CODES: u32 = 0u;
@@ -27,13 +27,15 @@ struct Params {
   outCols: u32,
   // Of `out`, where row 0 goes.
   firstColumn: u32,
+  // The word of `x` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
-// [tokens][groups * 32] f16
+// [tokens][groups * 32] f16, then [tokens] factors
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
 // [outCols]
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
@@ -116,7 +118,7 @@ fn write(fragment: Result, split: u32, firstRow: u32, firstToken: u32, tokens: u
     let row = firstRow + i % 16u;
     if (token < tokens && row < params.rows) {
       let column = params.firstColumn + row;
-      var value = bitcast<f32>(weightTile[place + i / 4u][i % 4u]);
+      var value = bitcast<f32>(weightTile[place + i / 4u][i % 4u]) * bitcast<f32>(x[params.factorsAt + token].x);
       if (HAS_BIAS && SPLITS == 1u) {
         value += bias[column];
       }

@@ -1,8 +1,9 @@
 // Weights of any form times many tokens of f16 activations, through f16 subgroup matrices with f32 sums. A workgroup owns
 // 128 rows x 32 tokens a subgroup; weights are expanded to f16 32 columns at a time in workgroup memory, never further.
-// out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns.
+// out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x
+// have factors (lib/rowFactor.wgsl); a tile in which they are not all 1 takes the way of tiles at the edge.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: weight, codes, weightTile
+// lib: step, weight, codes, weightTile, narrow
 
 // <values>
 const CODES: u32 = 0u;
@@ -17,6 +18,8 @@ const SUBGROUP: u32 = 32u;
 // Dawn need not guard with an `if` around each load (lab/LOG.md: 93 -> 160 TFLOP/s on H100, 2026-11-23).
 const SUBGROUPS: u32 = 4u;
 const HAS_BIAS: bool = false;
+// Rows are the step's outputs, not its tokens.
+const OUTPUTS: bool = false;
 // </values>
 
 struct Params {
@@ -27,12 +30,15 @@ struct Params {
   outCols: u32,
   // Of `out`, where row 0 goes.
   firstColumn: u32,
+  // The word of `x` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
-// [tokens][groups * 32] f16
+// [tokens][groups * 32] f16, then [tokens] factors
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
 // [outCols]
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
@@ -47,6 +53,9 @@ const TILE_TOKENS: u32 = SUBGROUPS * 32u;
 const STRIDE: u32 = 5u;
 var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
 var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
+// Whether a factor of the tile is not 1.
+var<workgroup> scaledRows: atomic<u32>;
+var<workgroup> isScaled: u32;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -60,6 +69,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let firstRow = place.y * TILE_ROWS;
   let subgroup = local / SUBGROUP;
   let xAt = subgroup * 32u * STRIDE;
+  noteFactors(firstToken, local);
 
   // By rows and tokens. Not an array: what loops index lies in memory, not in registers (28 -> 97 TFLOP/s).
   var acc00: Result; var acc01: Result;
@@ -146,7 +156,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let token = firstToken + subgroup * 32u;
   // Whole tiles go out as they are.
   let whole = firstRow + TILE_ROWS <= params.rows && firstToken + TILE_TOKENS <= params.tokens;
-  if (!HAS_BIAS && whole) {
+  if (local == 0u) {
+    isScaled = atomicLoad(&scaledRows);
+  }
+  if (!HAS_BIAS && whole && workgroupUniformLoad(&isScaled) == 0u) {
     let at = token * params.outCols + params.firstColumn + firstRow;
     let next = at + 16u * params.outCols;
     subgroupMatrixStore<row_major>(&out, at, acc00, params.outCols);
@@ -185,7 +198,25 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   writeEdge(acc71, firstRow + 112u, token + 16u, local);
 }
 
-/// A fragment at the edge of `out`, or with a bias: through the weights' tile, which is free by now.
+fn factorOfToken(token: u32) -> f32 {
+  return bitcast<f32>(x[params.factorsAt + token].x);
+}
+
+/// Whether the step's tokens of the tile have factors; what is known is read behind the barriers of the groups.
+fn noteFactors(firstToken: u32, local: u32) {
+  let live = min(select(step.tokens, step.outputs, OUTPUTS), params.tokens);
+  if (local == 0u) {
+    atomicStore(&scaledRows, 0u);
+  }
+  workgroupBarrier();
+  for (var token = firstToken + local; token < min(firstToken + TILE_TOKENS, live); token += WORKGROUP) {
+    if (factorOfToken(token) != 1.0) {
+      atomicStore(&scaledRows, 1u);
+    }
+  }
+}
+
+/// A fragment at the edge of `out`, with factors or with a bias: through the weights' tile, which is free by now.
 fn writeEdge(fragment: Result, firstRow: u32, firstToken: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();
@@ -196,7 +227,7 @@ fn writeEdge(fragment: Result, firstRow: u32, firstToken: u32, local: u32) {
     let row = firstRow + i % 16u;
     if (token < params.tokens && row < params.rows) {
       let column = params.firstColumn + row;
-      var value = bitcast<f32>(weightTile[place + i / 4u][i % 4u]);
+      var value = bitcast<f32>(weightTile[place + i / 4u][i % 4u]) * factorOfToken(token);
       if (HAS_BIAS) {
         value += bias[column];
       }

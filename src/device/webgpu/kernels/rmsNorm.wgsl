@@ -1,7 +1,7 @@
 // rmsNorm, with what stands around it in a block: out = norm(x + norm(added) * addedWeight) * weight. The sum is written
 // too (the residual stream); without HAS_ADD x is normed as it is. One workgroup a row; `out` in the form that the
 // next operation reads. (RMSNorm, arXiv 1910.07467)
-// lib: step, workgroupSum, q8
+// lib: step, workgroupSum, q8, narrow, rowFactor
 // <values>
 const SUBGROUP: u32 = 1u;
 const HAS_ADD: bool = false;
@@ -9,7 +9,7 @@ const HAS_ADD: bool = false;
 const HAS_ADDED_NORM: bool = false;
 const HAS_ADDED_WEIGHT: bool = false;
 const HAS_WEIGHT: bool = true;
-// 0: f32, 1: f16 (two a word), 2: q8.
+// 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8; those two of whole rows only.
 const OUT_FORM: u32 = 0u;
 // Units of 32 values a thread: ceil(cols / 8192).
 const UNITS: u32 = 1u;
@@ -24,6 +24,8 @@ struct Params {
   addedEpsilon: f32,
   // Vectors in each token's row (heads), 1 for a whole row.
   groups: u32,
+  // f16: the 16-byte word of `out` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -95,13 +97,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   } else if (OUT_FORM == 1u) {
-    for (var j = 0u; j < 4u * UNITS; j++) {
-      let a = values[2u * j];
-      let b = values[2u * j + 1u];
-      if (place(lane, 2u * j) < count) {
-        out[(at + place(lane, 2u * j)) / 2u] = vec4<u32>(
-          pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
+    var largest = vec4<f32>(0.0);
+    for (var j = 0u; j < 8u * UNITS; j++) {
+      if (place(lane, j) < count) {
+        largest = max(largest, abs(values[j]));
       }
+    }
+    let factor = rowFactor(max(max(largest.x, largest.y), max(largest.z, largest.w)), lane);
+    let back = inverseFactor(factor);
+    for (var j = 0u; j < 4u * UNITS; j++) {
+      if (place(lane, 2u * j) < count) {
+        out[(at + place(lane, 2u * j)) / 2u] = halvesOf(values[2u * j] * back, values[2u * j + 1u] * back);
+      }
+    }
+    if (lane == 0u) {
+      out[params.factorsAt + row] = vec4<u32>(bitcast<u32>(factor), 0u, 0u, 0u);
     }
   } else {
     let groups = params.cols / 32u;

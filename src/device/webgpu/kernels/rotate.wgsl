@@ -1,10 +1,10 @@
 // rotate: head vectors by the rotation of rq4, or back by its transpose. Where no neighbour does it on the way: queries that
 // appendKv did not turn, and what attendPrompt has summed. A row of 32 threads does one vector in workgroup memory.
-// lib: step, rotation, hadamard
+// lib: step, rotation, hadamard, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
 const BACK: bool = false;
-// 0: f32; 1: f16, two a word.
+// 0: f32; 1: f16, for sums of values, which float16 holds: the rows' factors are 1.
 const OUT_FORM: u32 = 0u;
 // </values>
 
@@ -13,6 +13,8 @@ const LANES: u32 = 32u;
 
 struct Params {
   heads: u32,
+  // f16: the word of `out` where the rows' factors begin.
+  factorsAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,6 +45,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (vector >= all) {
     return;
   }
+  if (OUT_FORM == 1u && vector % params.heads == 0u && lane == 0u) {
+    out[params.factorsAt + vector / params.heads * 4u] = bitcast<u32>(1.0);
+  }
   for (var pair = lane; pair < HEAD_DIM / 2u; pair += LANES) {
     let d = pair * 2u;
     var two = vec2<f32>(vectors[mine + d], vectors[mine + d + 1u]);
@@ -50,7 +55,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       two = vec2<f32>(turnedSign(two.x, d), turnedSign(two.y, d + 1u));
     }
     if (OUT_FORM == 1u) {
-      out[(begin + d) / 2u] = pack2x16float(two);
+      out[(begin + d) / 2u] = halfPair(two);
     } else {
       out[begin + d] = bitcast<u32>(two.x);
       out[begin + d + 1u] = bitcast<u32>(two.y);

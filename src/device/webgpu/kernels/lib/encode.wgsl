@@ -5,6 +5,7 @@
 // Multipliers of the step, times 1024.
 const STEPS = array<u32, 5>(240u, 275u, 309u, 343u, 378u);
 const TALLIES: u32 = 10u;
+const LARGEST_SCALE: f32 = 4364.0;
 // Of each row and lane: what is added up, or compared.
 var<workgroup> tallies: array<i32, select(1u, ROWS * TALLIES * 32u, RQ4)>;
 
@@ -116,9 +117,9 @@ fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
   let logBlock = i32(firstTrailingBit(HEAD_DIM));
   let exponent = 1 + first + second - logBlock + logBlock / 2;
   if (isKey) {
-    return halfBits(quotient(squares, u32(products), exponent));
+    return halfBits(min(quotient(squares, u32(products), exponent), LARGEST_SCALE));
   }
-  return halfBits(quotient(u32(products), u32(codeSquares), exponent));
+  return halfBits(min(quotient(u32(products), u32(codeSquares), exponent), LARGEST_SCALE));
 }
 
 fn stepOf(root: u32, k: u32) -> u32 {

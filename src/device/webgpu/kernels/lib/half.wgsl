@@ -1,8 +1,11 @@
 // float32 arithmetic that must give the same bits everywhere: WGSL leaves the rounding of packing to halves and of division
 // to the device, and src/cache/codec-int4.ts does not. Integers only, so that nothing can be contracted or approximated.
 
-// The bits of the nearest finite float16, ties to even.
+// The bits of the nearest finite float16, ties to even; a NaN stays one.
 fn halfBits(x: f32) -> u32 {
+  if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) {
+    return 0x7e00u;
+  }
   let bits = bitcast<u32>(clamp(x, -65504.0, 65504.0));
   let sign = (bits >> 16u) & 0x8000u;
   let magnitude = bits & 0x7fffffffu;

@@ -38,8 +38,3 @@ fn lowHalves(a: u32, b: u32) -> vec2<f16> {
 fn highHalves(a: u32, b: u32) -> vec2<f16> {
   return bitcast<vec2<f16>>((a >> 16u) | (b & 0xffff0000u));
 }
-
-fn halves(a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
-  return vec4<u32>(
-    bitcast<u32>(vec2<f16>(a.xy)), bitcast<u32>(vec2<f16>(a.zw)), bitcast<u32>(vec2<f16>(b.xy)), bitcast<u32>(vec2<f16>(b.zw)));
-}

@@ -62,16 +62,11 @@ fn blockAt(table: u32, kvHead: u32, position: u32) -> u32 {
 // Codes in the low four bits of each half of `word >> shift`.
 fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
   if (RQ4) {
-    // scale: of 2 code - 15.
+    // Times 2 code - 15: twice the value. Half of a scale that is subnormal would lose a bit.
     let place = select(word >> (max(shift, 1u) - 1u), word << 1u, shift == 0u);
     return bitcast<u32>(bitcast<vec2<f16>>(centre(place)) * scale);
   }
   return expand(word >> shift, scale, zero);
-}
-
-// Codes of rq4 are expanded to 2 code - 15.
-fn halved(scale: vec2<f16>) -> vec2<f16> {
-  return select(scale, scale * 0.5h, RQ4);
 }
 
 fn expandKeys(local: u32) {
@@ -83,7 +78,7 @@ fn expandKeys(local: u32) {
       let words = keyWords[i];
       if (CODED) {
         let range = bitcast<vec2<f16>>(keyScales[i]);
-        let scale = halved(range.xx);
+        let scale = range.xx;
         let zero = range.yy;
         for (var high = 0u; high < 2u; high++) {
           let codes = words >> vec4<u32>(high * 4u);
@@ -117,13 +112,13 @@ fn expandValues(local: u32) {
           low = vec4<u32>(pairs.x, pairs.x >> 16u, pairs.y, pairs.y >> 16u);
           high = vec4<u32>(pairs.z, pairs.z >> 16u, pairs.w, pairs.w >> 16u);
         }
-        let s0 = halved(lowHalves(low.x, low.z));
+        let s0 = lowHalves(low.x, low.z);
         let z0 = highHalves(low.x, low.z);
-        let s1 = halved(lowHalves(low.y, low.w));
+        let s1 = lowHalves(low.y, low.w);
         let z1 = highHalves(low.y, low.w);
-        let s2 = halved(lowHalves(high.x, high.z));
+        let s2 = lowHalves(high.x, high.z);
         let z2 = highHalves(high.x, high.z);
-        let s3 = halved(lowHalves(high.y, high.w));
+        let s3 = lowHalves(high.y, high.w);
         let z3 = highHalves(high.y, high.w);
         let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
         for (var j = 0u; j < 4u; j++) {

@@ -1,6 +1,6 @@
 // A tile of weights and one of activations on their way from memory into f16 in workgroup memory, for kernels with subgroup
 // matrices. The kernel declares the bindings `codes`, `scales`, `x`, Params with rows and groups, the workgroup's `weightTile`
-// and `xTile`, and WORKGROUP, TILE_ROWS, TILE_TOKENS and STRIDE.
+// and `xTile`, and WORKGROUP, TILE_ROWS, TILE_TOKENS and STRIDE, and appends narrow.
 
 // A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
 const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
@@ -88,15 +88,15 @@ fn store(loads: ptr<function, Loads>, group: u32, local: u32) {
   }
 }
 
-/// (scale, offset) of either half of a group, as they are stored; offsets of forms without any are not used.
+/// (scale, offset) of either half of a group, as they are stored; offsets of forms without any are not used. That weights are
+/// within float16 is checked when they are loaded (weight-bounds.ts).
 fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
   let pair = bitcast<vec2<f16>>(words.x);
   if (SCALES == HALF) {
     return vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u));
   }
   if (SCALES == BFLOAT) {
-    // f16 has no room for mxfp4's largest scales, nor models a use for them.
-    return vec4<f16>(f16(min(scalesOf(words.x, 0u, group).x, 65504.0)));
+    return bitcast<vec2<f16>>(smallHalfPair(scalesOf(words.x, 0u, group).xx)).xxyy;
   }
   if (SCALES == HALVES) {
     return pair.xxyy;
@@ -109,7 +109,7 @@ fn halves(words: vec2<u32>) -> vec2<u32> {
   if (CODES == F16) {
     return words;
   }
-  return vec2<u32>(bitcast<u32>(vec2<f16>(floatsOf(words.x))), bitcast<u32>(vec2<f16>(floatsOf(words.y))));
+  return vec2<u32>(smallHalfPair(floatsOf(words.x)), smallHalfPair(floatsOf(words.y)));
 }
 
 /// Four codes -> scale * code + offset in f16. A byte under the exponent of 0x6400 is the f16 1024 + byte; int8 codes become

@@ -1,0 +1,121 @@
+/**
+ * Whether a GPU computes what the CPU does: a text is read on both, chunk by chunk, and the next-token distributions are
+ * compared at every position; on the GPU also without subgroup matrices and float16, which tells what those cost. The CPU
+ * rounds activations to 8 bits, which float32 tiles of the GPU do not, so it has a distance of its own from both.
+ *
+ *   node bench/gpu-against-cpu.js MODEL [--text FILE] [--tokens 8192] [--kv f16] [--threads N] [--chunk 512] [--json FILE]
+ *
+ * One row for each pair: mean KL in nats with its standard error, quantiles, how often the likeliest token is the same.
+ * It fails where a logit is no finite number.
+ */
+import { on } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { basename } from "node:path";
+import { parseArgs } from "node:util";
+import { isMainThread, parentPort, Worker } from "node:worker_threads";
+import { wasmDevice } from "../dist/device/wasm/wasm.js";
+import { dawnGpu } from "../dist/device/webgpu/dawn.js";
+import { webgpuDevice } from "../dist/device/webgpu/webgpu.js";
+import { prepare } from "../dist/engine/assemble.js";
+import { distribution, measured, Tally } from "../dist/engine/divergence.js";
+import { findModel } from "../dist/engine/find-model.js";
+import { openCheckpoint } from "../dist/format/open.js";
+import { encodePrompt } from "../dist/format/template.js";
+
+const DEVICES = ["gpu", "gpu in float32", "cpu"];
+/** Of DEVICES: found, and what counts as the truth. */
+const PAIRS = [
+  [0, 2],
+  [0, 1],
+  [1, 2],
+];
+/** Sums over a large vocabulary take longer than the devices: each thread does every so manieth position. */
+const THREADS = Math.max(1, Math.min(12, availableParallelism() - 2));
+
+if (!isMainThread)
+  parentPort.on("message", ({ logits, next }) => {
+    const all = logits.map(distribution);
+    parentPort.postMessage(PAIRS.map(([found, truth]) => measured(all[found], next, all[truth])));
+  });
+else await main();
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      text: { type: "string", default: new URL("../models/texts/persuasion.txt", import.meta.url).pathname },
+      tokens: { type: "string", default: "8192" },
+      kv: { type: "string", default: "f16" },
+      threads: { type: "string" },
+      chunk: { type: "string", default: "512" },
+      json: { type: "string" },
+    },
+  });
+  const [name] = positionals;
+  if (!name) throw new Error("usage: node bench/gpu-against-cpu.js MODEL [options]");
+  const tokens = Number(values.tokens);
+  const chunk = Number(values.chunk);
+  const path = await findModel(name);
+  const gpu = await dawnGpu();
+  const open = [
+    () => webgpuDevice(gpu),
+    () => webgpuDevice(gpu, { traits: { matrices: false, f16: false } }),
+    () => wasmDevice(values.threads ? { threads: Number(values.threads) } : {}),
+  ];
+
+  const opened = [];
+  let ids = [];
+  for (const [i, device] of DEVICES.entries()) {
+    const checkpoint = await openCheckpoint(path);
+    const options = { kv: values.kv, context: tokens, chunk, outputs: chunk };
+    const ready = await prepare(checkpoint, open[i], options, () => checkpoint.tokenizer());
+    ids = encodePrompt(ready.extra, readFileSync(values.text, "utf8"), { template: false });
+    if (ids.length <= tokens) throw new Error(`the text has ${ids.length} tokens; ${tokens + 1} are needed`);
+    opened.push({ ...ready, rows: ready.sessions[0].each(ids.slice(0, tokens)) });
+    console.error(`${device}: ${ready.device.description}`);
+  }
+
+  const workers = Array.from({ length: THREADS }, () => {
+    const worker = new Worker(new URL(import.meta.url));
+    const answers = on(worker, "message");
+    return { worker, answer: async () => (await answers.next()).value[0] };
+  });
+  const tallies = PAIRS.map(() => new Tally());
+  const take = async ({ answer }) => {
+    for (const [i, one] of (await answer()).entries()) tallies[i].addMeasured(one);
+  };
+  for (let position = 0; position < tokens; position++) {
+    // Together, so that the devices compute at the same time.
+    const logits = await Promise.all(opened.map(async ({ rows }) => (await rows.next()).value));
+    const thread = workers[position % THREADS];
+    if (position >= THREADS) await take(thread);
+    thread.worker.postMessage(
+      { logits, next: ids[position + 1] },
+      logits.map(({ buffer }) => buffer),
+    );
+    if ((position + 1) % 1024 === 0) console.error(`${position + 1} of ${tokens}`);
+  }
+  for (let i = 0; i < Math.min(THREADS, tokens); i++) await take(workers[(tokens + i) % THREADS]);
+  const rows = PAIRS.map(([found, truth], i) => ({
+    op: "gpu against cpu",
+    model: basename(path),
+    kv: values.kv,
+    found: opened[found].device.description,
+    truth: opened[truth].device.description,
+    positions: tallies[i].positions,
+    perplexity: tallies[i].perplexity,
+    ...tallies[i].divergence,
+    text: basename(values.text),
+    cpu: cpus()[0].model,
+    node: process.version,
+    date: new Date().toISOString().slice(0, 10),
+  }));
+  for (const row of rows) console.log(JSON.stringify(row));
+  if (values.json) writeFileSync(values.json, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  for (const { allocation, model } of opened) {
+    await allocation.close();
+    await model.checkpoint.close();
+  }
+  process.exit(0);
+}

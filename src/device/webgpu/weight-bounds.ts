@@ -1,0 +1,56 @@
+/**
+ * Weights that the GPU's kernels could not hold: they expand weights to float16 for subgroup matrices, and multiplied-out
+ * scales lie in float16 on every GPU. No published weight comes near its largest number; a damaged or hostile file has any.
+ */
+import { UnsupportedError } from "../../format/errors.ts";
+import { bf16ToF32, f16ToF32 } from "../../format/float16.ts";
+import type { WeightForm } from "./weights.ts";
+
+/** The largest finite float16. */
+const LARGEST = 65_504;
+/** Set in a float16 or bfloat16 of magnitude 2 or more, which most matrices and scales are below. */
+const TWO_OR_MORE = 0x4000_4000;
+
+/** Largest magnitude of a code less its bias, in every type of the form. */
+const MOST_CODE = { nibbles: 15, table: 127, bytes: 128, f32: 0, f16: 0, bf16: 0 } as const;
+
+/**
+ * UnsupportedError when a packed weight of `name` may be beyond float16. codes, scales: whole words of packed rows. A float
+ * that is infinite or NaN in the file passes: it stays one.
+ */
+export function checkWeights(name: string, form: WeightForm, codes: Uint32Array, scales: Uint32Array): void {
+  if (form.codes === "bf16") {
+    if (!hasLarge(codes)) return;
+    for (const bits of halvesOf(codes)) {
+      const value = Math.abs(bf16ToF32(bits));
+      if (value > LARGEST && value < Number.POSITIVE_INFINITY) throw beyond(name, value);
+    }
+    return;
+  }
+  if (form.scales === null || !hasLarge(scales)) return;
+  const read = form.scales === "bfloat" ? bf16ToF32 : f16ToF32;
+  const isPair = form.scales === "pair" || form.scales === "halfPairs";
+  const halves = halvesOf(scales);
+  for (let i = 0; i < halves.length; i += isPair ? 2 : 1) {
+    const offset = isPair ? Math.abs(read(halves[i + 1])) : 0;
+    const value = Math.abs(read(halves[i])) * (MOST_CODE[form.codes] + form.bias) + offset;
+    if (!(value <= LARGEST)) throw beyond(name, value);
+  }
+}
+
+function hasLarge(words: Uint32Array): boolean {
+  let all = 0;
+  for (let i = 0; i < words.length; i++) all |= words[i];
+  return (all & TWO_OR_MORE) !== 0;
+}
+
+function halvesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint16Array {
+  return new Uint16Array(buffer, byteOffset, byteLength / 2);
+}
+
+function beyond(name: string, value: number): UnsupportedError {
+  return new UnsupportedError(
+    `Weight ${name} with numbers of up to ${value.toPrecision(4)} (float16 ends at ${LARGEST}) on the gpu device`,
+    "Check the file, or use the CPU (--device cpu).",
+  );
+}

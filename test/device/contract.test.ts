@@ -13,6 +13,7 @@ import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
+import { memoryTensor, randomTensor } from "./random-tensor.ts";
 import { NO_GPU, softwareGpu } from "./webgpu/gpu.ts";
 
 const PAGES = 2;
@@ -64,6 +65,39 @@ describe.each(DEVICES)("%s", (name, open) => {
     expect(await refusal(run, run)).toMatch(/^text of a run is 0/);
     await allocation.run({ runs: [{ ...run, position: POSITIONS - 2 }] });
   });
+});
+
+describe.each(DEVICES)("%s", (name, open) => {
+  it.skipIf(name === "gpu" && NO_GPU !== null).each(["q8_0", "f16"] as const)(
+    "an infinity or a NaN shows in every product with its row, weights %s",
+    async (type) => {
+      const op = new Recorder(8, 8);
+      const [cols, rows] = [64, 5];
+      const x = op.embed(op.weight("table", "matrix", "f32", 8, cols));
+      const graph = op.finish(op.matmul(x, op.weight("w", "matrix", type, rows, cols)));
+      const values = new Float32Array(8 * cols).fill(1);
+      values[1 * cols + 40] = Number.NaN;
+      values[3 * cols + 1] = Number.NEGATIVE_INFINITY;
+      values.fill(Number.NaN, 5 * cols, 6 * cols);
+      const allocation = await (await open()).allocate(graph);
+      const [table, weight] = graph.weights;
+      await allocation.load(table, memoryTensor("table", "f32", 8, cols, new Uint8Array(values.buffer)));
+      await allocation.load(weight, randomTensor("w", type, rows, cols));
+      for (const ids of [
+        Uint32Array.from({ length: 8 }, (_, i) => i),
+        Uint32Array.of(1),
+        Uint32Array.of(0),
+      ]) {
+        await allocation.run({ ids, position: 0, outputs: ids.length });
+        const found = await allocation.read(graph.logits, 0, ids.length);
+        for (const [t, id] of ids.entries()) {
+          const row = [...found.subarray(t * rows, (t + 1) * rows)];
+          expect(row.map(Number.isFinite), `row ${id}`).toEqual(row.map(() => ![1, 3, 5].includes(id)));
+        }
+      }
+      await allocation.close();
+    },
+  );
 });
 
 describe.each(DEVICES.slice(1))("%s", (name, open) => {

@@ -8,7 +8,8 @@
 //   [unit f32, 60 bytes of nothing: rows then do not all begin in the same cache set]
 //   blocks x [32 bytes of facts below][32 codes i8]
 //   blocks x [8 groups x (i16 codes 0, 2, 1, 3)]: the same codes for products of 16-bit numbers
-// value = unit * s * code, where s is the block's integer scale.
+// value = unit * s * code, where s is the block's integer scale. An infinity or a NaN in the row becomes the unit, so that
+// it shows in every product.
 
 /** Bytes before the blocks, and of one block. */
 export const ROW_HEAD: usize = 64;
@@ -55,7 +56,9 @@ export function quantizeRows(x: usize, q: usize, cols: i32, first: i32, last: i3
 }
 
 function quantizeBlock(x: usize, at: usize, wide: usize, unit: f32): void {
-  const scale = min<f32>(max<f32>(Mathf.ceil(largestMagnitude(x, 1) / (127 * unit)), 1), LARGEST_SCALE);
+  // A NaN has no integer part.
+  const ratio = largestMagnitude(x, 1) / (127 * unit);
+  const scale = min<f32>(max<f32>(Mathf.ceil(ratio == ratio ? ratio : 0), 1), LARGEST_SCALE);
   const inverse = f32x4.splat(1 / (scale * unit));
   const a = sixteenCodes(x, inverse);
   const b = sixteenCodes(x + 64, inverse);
@@ -121,18 +124,17 @@ function quantizeBlock(x: usize, at: usize, wide: usize, unit: f32): void {
   return ((lane(x, 0) * by) & 0xffff) | ((lane(x, 1) * by) << 16);
 }
 
+/** Bits of magnitudes are in the order of the magnitudes, infinity and NaN last. */
 function largestMagnitude(x: usize, blocks: i32): f32 {
   let a = f32x4.splat(0);
   let b = f32x4.splat(0);
   for (let n = 0; n < blocks; n++, x += 128) {
     for (let i: usize = 0; i < 128; i += 32) {
-      a = f32x4.pmax(a, f32x4.abs(v128.load(x + i)));
-      b = f32x4.pmax(b, f32x4.abs(v128.load(x + i, 16)));
+      a = i32x4.max_s(a, f32x4.abs(v128.load(x + i)));
+      b = i32x4.max_s(b, f32x4.abs(v128.load(x + i, 16)));
     }
   }
-  a = f32x4.pmax(a, b);
-  return max(
-    max(f32x4.extract_lane(a, 0), f32x4.extract_lane(a, 1)),
-    max(f32x4.extract_lane(a, 2), f32x4.extract_lane(a, 3)),
-  );
+  a = i32x4.max_s(a, b);
+  a = i32x4.max_s(a, v128.shuffle<i32>(a, a, 2, 3, 0, 1));
+  return reinterpret<f32>(max(i32x4.extract_lane(a, 0), i32x4.extract_lane(a, 1)));
 }

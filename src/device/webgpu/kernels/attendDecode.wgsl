@@ -354,7 +354,7 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
   for (var turn = 0u; turn < TURNS; turn++) {
     let item = local + turn * WORKGROUP;
     if (item < ITEMS) {
-      let inverse = select(0.0, 127.0 / largest[turn], largest[turn] > 0.0);
+      let inverse = select(0.0, 127.0 / largest[turn], largest[turn] > 1e-30);
       tile[item] = vec4<u32>(pack4xI8(vec4<i32>(round(fours[turn] * inverse))));
       weightScales[item] = dot(fours[turn], vec4<f32>(1.0));
     }

@@ -133,13 +133,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // q8 as lib/q8.wgsl has it, a thread for four dims and then one for a group.
     var scale = 0.0;
     if (local < FOURS) {
-      var largest = vec4<f32>(0.0);
+      var largest = vec4<u32>(0u);
       for (var i = 0u; i < 8u; i++) {
-        largest = max(largest, abs(merged[local / 8u * 8u + i]));
+        largest = max(largest, q8Magnitudes(merged[local / 8u * 8u + i]));
       }
-      let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
-      let inverse = select(0.0, 127.0 / most, most > 0.0);
-      codes[local] = pack4xI8(vec4<i32>(round(merged[local] * inverse)));
+      let most = q8Most(largest);
+      codes[local] = pack4xI8(vec4<i32>(round(merged[local] * q8Inverse(most))));
       scale = most / 127.0;
     }
     workgroupBarrier();

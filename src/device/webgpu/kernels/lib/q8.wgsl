@@ -13,13 +13,13 @@ struct Q8Group {
 const Q8_ONES: u32 = 16843009u;
 
 fn q8Quantize(values: array<vec4<f32>, 8>) -> Q8Group {
-  var largest = vec4<f32>(0.0);
+  var largest = vec4<u32>(0u);
   for (var i = 0u; i < 8u; i++) {
-    largest = max(largest, abs(values[i]));
+    largest = max(largest, q8Magnitudes(values[i]));
   }
-  let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
+  let most = q8Most(largest);
   let scale = most / 127.0;
-  let inverse = select(0.0, 127.0 / most, most > 0.0);
+  let inverse = q8Inverse(most);
   var group: Q8Group;
   for (var i = 0u; i < 4u; i++) {
     group.low[i] = pack4xI8(vec4<i32>(round(values[i] * inverse)));
@@ -27,6 +27,23 @@ fn q8Quantize(values: array<vec4<f32>, 8>) -> Q8Group {
   }
   group.scales = q8Scales(scale, group.low, group.high);
   return group;
+}
+
+// Bits of magnitudes are in the order of the magnitudes, infinity and NaN last: either shows in the scale, and so in every
+// product with the group, whatever its codes.
+fn q8Magnitudes(values: vec4<f32>) -> vec4<u32> {
+  return bitcast<vec4<u32>>(values) & vec4<u32>(0x7fffffffu);
+}
+
+fn q8Most(magnitudes: vec4<u32>) -> f32 {
+  let two = max(magnitudes.xy, magnitudes.zw);
+  return bitcast<f32>(max(two.x, two.y));
+}
+
+// What values are multiplied with to be codes: 0 where that would be no finite number.
+fn q8Inverse(most: f32) -> f32 {
+  let bits = bitcast<u32>(most);
+  return select(0.0, 127.0 / most, bits > 0x0d000000u && bits < 0x7f800000u);
 }
 
 // The third plane of a group with these codes.

@@ -123,9 +123,9 @@ export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
 /** What the memory of this graph holds; a memory is whole pages. */
 export function footprintOf(graph: Graph, threads: number): Footprint {
   const weights = graph.weights.map(weightBytes);
+  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const caches = graph.caches.map(layerCacheBytes);
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
-  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
   return { weights, caches, activations: graph.arenaBytes, workspace, total };
 }

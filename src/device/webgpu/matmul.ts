@@ -59,7 +59,7 @@ export interface MatmulOptions {
 /** The form in which the product wants its input. */
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
   const { form, cols } = block;
-  // f16 rows have no padding: columns must be whole groups.
+  // Rows of f16 have no padding: columns must be whole groups.
   const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
   if (multiplies && (mode === "batch" || mode === "prompt")) return "f16";
   return mode === "prompt" || isFloat(form) ? "f32" : "q8";

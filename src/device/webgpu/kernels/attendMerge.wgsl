@@ -8,7 +8,7 @@ const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
 // Back by the rotation of rq4.
 const ROTATE: bool = false;
-// 0: f32, 1: f16 (two a word), 2: q8, for head sizes that are whole groups of 32.
+// 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
 const OUT_FORM: u32 = 0u;
 // </values>
 

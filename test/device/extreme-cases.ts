@@ -14,12 +14,15 @@ const SHAPES: Readonly<Record<string, Shape>> = {
 
 /** Enough tokens that a GPU takes tiles of matrices for them. */
 const TOKENS = 40;
+/** Few enough that it takes them for a batch. */
+const BATCH = 20;
 const COLS = 64;
 
 function matmulCases(tolerances: typeof TOLERANCES): DeviceCase[] {
-  // A vector kernel's form of activations, and that of tiles.
+  // A vector kernel's form of activations, a batch's, and that of tiles.
   const types = [
     { type: "q8_0", tokens: 1, tolerance: tolerances.quantizedMatmul },
+    { type: "f16", tokens: BATCH, tolerance: tolerances.float },
     { type: "f16", tokens: TOKENS, tolerance: tolerances.float },
   ] as const;
   const inputs: Record<string, (op: Recorder, given: Given, shape: Shape) => ReturnType<Recorder["add"]>> = {
@@ -39,6 +42,7 @@ function matmulCases(tolerances: typeof TOLERANCES): DeviceCase[] {
         name: `matmul ${type} of ${name} ${shapeName}, ${tokens} tokens`,
         tolerance,
         byRows: true,
+        onlyFast: tokens === BATCH,
         steps: [tokens],
         build: (op: Recorder, given: Given) =>
           op.matmul(input(op, given, shape), given.weight("matrix", type, 35, COLS, 3)),
@@ -87,6 +91,7 @@ function attendCases(tolerances: typeof TOLERANCES): DeviceCase[] {
       [
         [TOKENS, 1],
         [1, TOKENS],
+        [TOKENS, BATCH],
       ].map((steps) => ({
         name: `appendKv, attend ${codec}, ${name}, steps ${steps}`,
         kv: codec,

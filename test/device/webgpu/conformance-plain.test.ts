@@ -1,5 +1,4 @@
 /**
-/**
  * The conformance suite as on a device without subgroups, whose kernels for prompts serve two rows already. A file of its
  * own, so that two workers share the cases.
  */

@@ -20,6 +20,7 @@ import { webgpuDevice } from "../dist/device/webgpu/webgpu.js";
 import { prepare } from "../dist/engine/assemble.js";
 import { distribution, measured, Tally } from "../dist/engine/divergence.js";
 import { findModel } from "../dist/engine/find-model.js";
+import { Text } from "../dist/engine/text.js";
 import { openCheckpoint } from "../dist/format/open.js";
 import { encodePrompt } from "../dist/format/template.js";
 
@@ -30,7 +31,7 @@ const PAIRS = [
   [0, 1],
   [1, 2],
 ];
-/** Sums over a large vocabulary take longer than the devices: each thread does every so manieth position. */
+/** Sums over a large vocabulary take longer than the devices: threads take turns with positions. */
 const THREADS = Math.max(1, Math.min(12, availableParallelism() - 2));
 
 if (!isMainThread)
@@ -72,7 +73,7 @@ async function main() {
     const ready = await prepare(checkpoint, open[i], options, () => checkpoint.tokenizer());
     ids = encodePrompt(ready.extra, readFileSync(values.text, "utf8"), { template: false });
     if (ids.length <= tokens) throw new Error(`the text has ${ids.length} tokens; ${tokens + 1} are needed`);
-    opened.push({ ...ready, rows: ready.sessions[0].each(ids.slice(0, tokens)) });
+    opened.push({ ...ready, rows: new Text(ready.scheduler).each(ids.slice(0, tokens)) });
     console.error(`${device}: ${ready.device.description}`);
   }
 

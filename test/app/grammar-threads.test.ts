@@ -134,7 +134,7 @@ describe("a thread of its own", () => {
   });
 
   it("is given up when its client leaves while it compiles", async () => {
-    const grammars = open({ mostOwn: 1 });
+    const grammars = open({ mostOwn: 1, bytes: 2 ** 30 });
     const leaving = new AbortController();
     const first = grammars.open({ ...slow(100_000), weight: LARGE }, leaving.signal);
     setTimeout(() => leaving.abort(), 300);

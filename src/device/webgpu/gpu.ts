@@ -37,8 +37,8 @@ export interface TraitOptions {
  * Llama 3.1 8B, q4_0, products of one step on an H100, ms, 2026-11-28 (bench rows `step`): 8 rows 5.8 by matmulFew and 6.9 by
  * matmulBatch, 16 rows 10.3 and 7.1; 64 rows 13 by matmulBatch and 23 by matmulMatrix.
  */
-const FEW_ROWS = 8;
-const BATCH_ROWS = 64;
+export const FEW_ROWS = 8;
+export const BATCH_ROWS = 64;
 
 /** Workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
 export const MATRIX_WORKGROUP_BYTES = 32_768;

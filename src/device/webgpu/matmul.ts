@@ -185,14 +185,14 @@ function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   };
 }
 
-/** matmulFew has four rows a team. */
-const FEW_ROWS = 4;
+/** Rows of weights of a team of matmulFew. */
+const FEW_TEAM_ROWS = 4;
 
 function fewDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch[] {
   const { traits, block } = options;
   const { form } = block;
   if (!meets(options, serves)) return [];
-  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), FEW_ROWS);
+  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), FEW_TEAM_ROWS);
   return [
     {
       label: "matmul",

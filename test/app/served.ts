@@ -5,7 +5,9 @@ import { Metrics } from "../../src/app/api/metrics.ts";
 import type { Page } from "../../src/app/api/page.ts";
 import type { Served } from "../../src/app/api/served.ts";
 import { Grammars } from "../../src/app/grammar/grammars.ts";
-import type { LanguageModel } from "../../src/index.ts";
+import { type ChatTemplate, encodeChat, type RenderOptions } from "../../src/format/template.ts";
+import type { Tokenizer } from "../../src/format/tokenizer.ts";
+import { Generation, type GenerationResult, type LanguageModel, type Piece } from "../../src/index.ts";
 
 export const FACT = "The access code of Clara Whitfield is 48213.";
 export const QUESTION = "What is the access code of Clara Whitfield?";
@@ -75,4 +77,30 @@ export async function eventsOf(response: Response): Promise<Record<string, unkno
   const events = (await response.text()).split("\n\n").filter((event) => event.startsWith("data: "));
   if (events.pop() !== "data: [DONE]") throw new Error("the stream does not end with [DONE]");
   return events.map((event) => JSON.parse(event.slice("data: ".length)));
+}
+
+export interface TemplateServing extends Serving {
+  /** What the model was given last, as text. */
+  prompt(): string;
+}
+
+/** A server whose model has this template and vocabulary and answers with `pieces`. */
+export function servingTemplate(
+  tokenizer: Tokenizer,
+  chatTemplate: ChatTemplate,
+  pieces: (prompt: readonly number[]) => AsyncGenerator<Piece, GenerationResult>,
+): TemplateServing {
+  let prompt: readonly number[] = [];
+  const model = {
+    ...{ tokenizer, chatTemplate, config: { vocab: tokenizer.vocab } },
+    plan: { context: 100_000, parallel: 1 },
+    activity: { running: 0, waiting: 0 },
+    encodeInSlices: async (messages: never, { template }: { template: RenderOptions }) =>
+      encodeChat(tokenizer, chatTemplate, messages, template),
+    generate: ({ ids }: { ids: readonly number[] }) => {
+      prompt = ids;
+      return new Generation(pieces(ids));
+    },
+  } as unknown as LanguageModel;
+  return { ...serving(model), prompt: () => tokenizer.decode(prompt, { special: true }) };
 }

@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { callFormat } from "../../src/app/api/call-formats.ts";
-import { chatTemplateFromGguf, encodeChat, type RenderOptions } from "../../src/format/template.ts";
+import { chatTemplateFromGguf } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
-import { Generation, type LanguageModel, type Piece } from "../../src/index.ts";
+import type { Piece } from "../../src/index.ts";
 import { goldenMetadata, goldenTokenizer } from "../format/tokenizer-vocabularies.ts";
-import { serving } from "./served.ts";
+import { servingTemplate } from "./served.ts";
 
 const templates = JSON.parse(
   readFileSync(new URL("../cases/templates.json", import.meta.url), "utf8"),
@@ -31,28 +31,15 @@ async function asked(
   name: string,
   body: object,
 ): Promise<{ status: number; prompt: string; error?: string }> {
-  const chatTemplate = templateOf(name);
-  let prompt: readonly number[] = [];
   // biome-ignore lint/correctness/useYield: an answer without words
-  async function* pieces(): AsyncGenerator<Piece, never> {
+  async function* pieces(prompt: readonly number[]): AsyncGenerator<Piece, never> {
     const counts = { promptTokens: prompt.length, reusedTokens: 0, generatedTokens: 0 };
     return { stopReason: "end", text: "", ids: [], ...counts, promptMs: 1, generateMs: 1, seed: 1 } as never;
   }
-  const model = {
-    ...{ tokenizer, chatTemplate, config: { vocab: tokenizer.vocab } },
-    plan: { context: 100_000, parallel: 1 },
-    activity: { running: 0, waiting: 0 },
-    encodeInSlices: async (messages: never, { template }: { template: RenderOptions }) =>
-      encodeChat(tokenizer, chatTemplate, messages, template),
-    generate: ({ ids }: { ids: readonly number[] }) => {
-      prompt = ids;
-      return new Generation(pieces());
-    },
-  } as unknown as LanguageModel;
-  const response = await serving(model).post("/v1/chat/completions", body);
+  const server = servingTemplate(tokenizer, templateOf(name), pieces);
+  const response = await server.post("/v1/chat/completions", body);
   const { error } = (await response.json()) as { error?: { message: string } };
-  const text = tokenizer.decode(prompt, { special: true });
-  return { status: response.status, prompt: text, error: error?.message };
+  return { status: response.status, prompt: server.prompt(), error: error?.message };
 }
 
 const user = (content: string) => ({ role: "user", content });

@@ -7,12 +7,12 @@ import type { CallReader, ReadPart } from "../../src/app/api/call-readers.ts";
 import { Fields } from "../../src/app/api/fields.ts";
 import { readTools } from "../../src/app/api/tools.ts";
 import { Grammars } from "../../src/app/grammar/grammars.ts";
-import { chatTemplateFromConfig, encodeChat, type RenderOptions } from "../../src/format/template.ts";
+import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
-import { Generation, type LanguageModel, type Piece } from "../../src/index.ts";
+import type { Piece } from "../../src/index.ts";
 import { random } from "../device/random-tensor.ts";
 import { goldenTokenizer, type VocabularyName } from "../format/tokenizer-vocabularies.ts";
-import { eventsOf, type Serving, serving } from "./served.ts";
+import { eventsOf, servingTemplate, type TemplateServing } from "./served.ts";
 
 const FAMILIES = {
   "Qwen 2.5": { file: "Qwen-Qwen2.5-7B-Instruct", vocabulary: "qwen2" },
@@ -28,38 +28,18 @@ function templateOf(file: string) {
   return chatTemplateFromConfig({ bos_token: "<bos>", eos_token: "<eos>" }, jinja)!;
 }
 
-interface Scripted extends Serving {
-  /** What the model was given last, as text. */
-  prompt(): string;
-}
-
 /** A server whose model has this family's template and vocabulary, and says `said`, token by token. */
-async function scripted(family: Family, said: string): Promise<Scripted> {
+async function scripted(family: Family, said: string): Promise<TemplateServing> {
   const { file, vocabulary } = FAMILIES[family];
   const tokenizer: Tokenizer = await goldenTokenizer(vocabulary);
-  const chatTemplate = templateOf(file);
-  let prompt: readonly number[] = [];
-  async function* pieces(): AsyncGenerator<Piece, never> {
+  async function* pieces(prompt: readonly number[]): AsyncGenerator<Piece, never> {
     const ids = tokenizer.encode(said, { special: true });
     const stream = tokenizer.stream({ special: true });
     for (const id of ids) yield { text: stream.push(id), ids: [id] };
     const counts = { promptTokens: prompt.length, reusedTokens: 0, generatedTokens: ids.length };
     return { stopReason: "end", text: said, ids, ...counts, promptMs: 1, generateMs: 1, seed: 1 } as never;
   }
-  const model = {
-    tokenizer,
-    chatTemplate,
-    config: { vocab: tokenizer.vocab },
-    plan: { context: 100_000, parallel: 1 },
-    activity: { running: 0, waiting: 0 },
-    encodeInSlices: async (messages: never, { template }: { template: RenderOptions }) =>
-      encodeChat(tokenizer, chatTemplate, messages, template),
-    generate: ({ ids }: { ids: readonly number[] }) => {
-      prompt = ids;
-      return new Generation(pieces());
-    },
-  } as unknown as LanguageModel;
-  return { ...serving(model), prompt: () => tokenizer.decode(prompt, { special: true }) };
+  return servingTemplate(tokenizer, templateOf(file), pieces);
 }
 
 const WEATHER = {

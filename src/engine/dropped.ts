@@ -1,6 +1,6 @@
 /**
- * Generators that hold a session, in hands that may forget them. `for await` ends them whichever way the loop is left; who
- * calls `next` by hand and drops the rest ends nothing, and the session would stay taken for ever. One idea: what is handed
+ * Generators that hold a place in the cache, in hands that may forget them. `for await` ends them whichever way the loop is left; who
+ * calls `next` by hand and drops the rest ends nothing, and the place would stay taken for ever. One idea: what is handed
  * out is a shell; when the collector finds that nobody has it any more, the generator inside is ended.
  */
 

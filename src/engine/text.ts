@@ -65,7 +65,6 @@ export class Text {
 
   /** Makes the text equal `ids`; what pages hold of it is not read again. Resolves with how many tokens these were. */
   async read(ids: readonly number[], options: ReadOptions = {}): Promise<number> {
-    if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
     const { reused } = await this.#run({ ...options, ids });
     return reused;
   }
@@ -75,7 +74,6 @@ export class Text {
     ids: readonly number[],
     options: ReadOptions = {},
   ): Promise<{ logits: Float32Array; reused: number }> {
-    if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
     const { rows, reused } = await this.#run({ ...options, ids, outputs: 1 });
     return { logits: rows[0], reused };
   }
@@ -100,8 +98,7 @@ export class Text {
 
   /** Makes the text equal `prompt` and goes on: the tokens after it. The text is busy until `end`. */
   generate(prompt: readonly number[], sample: Sampler, options: TextTokensOptions): TextTokens {
-    if (prompt.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
-    this.#check(prompt, prompt.length);
+    this.#checkPrompt(prompt);
     const { scheduler } = this;
     // The last one that fits is not part of the text.
     const most = Math.min(options.most, scheduler.context + 1 - prompt.length);
@@ -148,7 +145,7 @@ export class Text {
   }
 
   async #run(options: JobOptions): Promise<Job> {
-    this.#check(options.ids, options.ids.length);
+    this.#checkPrompt(options.ids);
     this.#take();
     const job = new Job(options);
     try {
@@ -171,6 +168,11 @@ export class Text {
   #take(): void {
     if (this.#isBusy) throw new ArgumentError("the text", "busy", "one thing at a time");
     this.#isBusy = true;
+  }
+
+  #checkPrompt(ids: readonly number[]): void {
+    if (ids.length === 0) throw new ArgumentError("the prompt", "empty", "at least one token");
+    this.#check(ids, ids.length);
   }
 
   #check(ids: readonly number[], length: number): void {

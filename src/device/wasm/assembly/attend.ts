@@ -76,6 +76,14 @@ function partialAt(partials: usize, row: i32, spans: i32, span: i32, headDim: i3
   return partials + usize(row * spans + span) * usize(headDim + PARTIAL_HEADER) * 4;
 }
 
+/** Of a run's partials: none where there is nothing to join. */
+export function partialBytes(
+  tokens: i32, tiles: i32, heads: i32, kvHeads: i32, headDim: i32, position: i32, window: i32,
+): usize {
+  const spans = attendSpans(tokens, tiles, kvHeads, position, window);
+  return spans > 1 ? partialAt(0, tokens * heads, spans, 0, headDim) : 0;
+}
+
 /** Prepares a column's query and its running maximum and sum. */
 function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale: f32, cap: f32, format: i32): void {
   let most = f32x4.splat(0);

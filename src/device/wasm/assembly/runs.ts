@@ -1,5 +1,5 @@
 // The step's runs, and attention over them: which unit of the whole belongs to which run. Words are those of ../control.ts.
-import { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";
+import { attend, attendMerge, attendMergeUnits, attendTiles, attendUnits, partialBytes } from "./attend";
 import { appendKv } from "./kv-append";
 
 export const TOKENS: usize = 264;
@@ -117,12 +117,4 @@ export function mergeRuns(
     before += units;
     partials += partialBytes(tokens, tiles, heads, kvHeads, headDim, position, window);
   }
-}
-
-function partialBytes(
-  tokens: i32, tiles: i32, heads: i32, kvHeads: i32, headDim: i32, position: i32, window: i32,
-): usize {
-  const spans = attendSpans(tokens, tiles, kvHeads, position, window);
-  // attend.ts: a header of four floats each.
-  return spans > 1 ? usize(tokens * heads * spans) * usize(headDim + 4) * 4 : 0;
 }

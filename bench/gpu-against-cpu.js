@@ -1,7 +1,8 @@
 /**
  * Whether a GPU computes what the CPU does: a text is read on both, chunk by chunk, and the next-token distributions are
- * compared at every position; on the GPU also without subgroup matrices and float16, which tells what those cost. The CPU
- * rounds activations to 8 bits, which float32 tiles of the GPU do not, so it has a distance of its own from both.
+ * compared at every position. The CPU rounds activations to 8 bits before a product with quantized weights, as
+ * llama.cpp does; the GPU does not while it reads a prompt. So there are two more devices, which tell what each rounding
+ * costs: the GPU without subgroup matrices and float16, and the CPU with all weights as float32, which rounds nothing.
  *
  *   node bench/gpu-against-cpu.js MODEL [--text FILE] [--tokens 8192] [--kv f16] [--threads N] [--chunk 512] [--json FILE]
  *
@@ -21,15 +22,19 @@ import { prepare } from "../dist/engine/assemble.js";
 import { distribution, measured, Tally } from "../dist/engine/divergence.js";
 import { findModel } from "../dist/engine/find-model.js";
 import { Text } from "../dist/engine/text.js";
+import { dequantize } from "../dist/format/blocks.js";
 import { openCheckpoint } from "../dist/format/open.js";
 import { encodePrompt } from "../dist/format/template.js";
+import { rowBytes } from "../dist/format/tensor.js";
 
-const DEVICES = ["gpu", "gpu in float32", "cpu"];
+const DEVICES = ["gpu", "gpu in float32", "cpu", "cpu in float32"];
 /** Of DEVICES: found, and what counts as the truth. */
 const PAIRS = [
-  [0, 2],
+  [0, 3],
+  [1, 3],
+  [2, 3],
   [0, 1],
-  [1, 2],
+  [0, 2],
 ];
 /** Sums over a large vocabulary take longer than the devices: threads take turns with positions. */
 const THREADS = Math.max(1, Math.min(12, availableParallelism() - 2));
@@ -40,6 +45,27 @@ if (!isMainThread)
     parentPort.postMessage(PAIRS.map(([found, truth]) => measured(all[found], next, all[truth])));
   });
 else await main();
+
+/** The checkpoint with every weight as float32. */
+function inFloat32(checkpoint) {
+  const widened = (tensor) => ({
+    ...{ name: tensor.name, type: "f32", rows: tensor.rows, cols: tensor.cols },
+    async readRows(first, count, into) {
+      const bytes = new Uint8Array(count * rowBytes(tensor.type, tensor.cols));
+      await tensor.readRows(first, count, bytes);
+      const floats = new Float32Array(count * tensor.cols);
+      dequantize(tensor.type, bytes, floats);
+      into.set(new Uint8Array(floats.buffer));
+    },
+  });
+  return {
+    ...{ kind: checkpoint.kind, name: checkpoint.name, metadata: checkpoint.metadata },
+    tensors: new Map([...checkpoint.tensors].map(([name, tensor]) => [name, widened(tensor)])),
+    tokenizer: () => checkpoint.tokenizer(),
+    chatTemplate: () => checkpoint.chatTemplate(),
+    close: () => checkpoint.close(),
+  };
+}
 
 async function main() {
   const { values, positionals } = parseArgs({
@@ -63,12 +89,14 @@ async function main() {
     () => webgpuDevice(gpu),
     () => webgpuDevice(gpu, { traits: { matrices: false, f16: false } }),
     () => wasmDevice(values.threads ? { threads: Number(values.threads) } : {}),
+    () => wasmDevice(values.threads ? { threads: Number(values.threads) } : {}),
   ];
 
   const opened = [];
   let ids = [];
   for (const [i, device] of DEVICES.entries()) {
-    const checkpoint = await openCheckpoint(path);
+    const file = await openCheckpoint(path);
+    const checkpoint = device === "cpu in float32" ? inFloat32(file) : file;
     const options = { kv: values.kv, context: tokens, chunk, outputs: chunk };
     const ready = await prepare(checkpoint, open[i], options, () => checkpoint.tokenizer());
     ids = encodePrompt(ready.extra, readFileSync(values.text, "utf8"), { template: false });
@@ -102,8 +130,9 @@ async function main() {
     op: "gpu against cpu",
     model: basename(path),
     kv: values.kv,
-    found: opened[found].device.description,
-    truth: opened[truth].device.description,
+    found: DEVICES[found],
+    truth: DEVICES[truth],
+    devices: [found, truth].map((i) => opened[i].device.description),
     positions: tallies[i].positions,
     perplexity: tallies[i].perplexity,
     ...tallies[i].divergence,

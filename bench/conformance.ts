@@ -63,7 +63,16 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
       failed++;
       console.log(`FAILED ${variant}: ${testCase.name}: ${message ?? `${error} > ${allowed}`}`);
     }
-    rows.push({ op: "conformance", adapter: adapter.name, date, variant, case: testCase.name, error, allowed, message });
+    rows.push({
+      op: "conformance",
+      adapter: adapter.name,
+      date,
+      variant,
+      case: testCase.name,
+      error,
+      allowed,
+      message,
+    });
   }
   console.log(
     `${about}: ${cases.length - failed} of ${cases.length} cases pass, worst ${(100 * worst).toFixed(0)} % of its tolerance`,

@@ -1,12 +1,10 @@
 /**
- * A graph as the interpreter's operation list over one memory: every weight, cache, value and scratch area gets an
- * address, every operation a record, and threads meet only where one operation reads what another wrote.
- * Pure: computes sizes and words, allocates nothing.
+ * Where everything of a graph lies in one memory: every weight, cache, value and scratch area gets an address.
+ * Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
  */
 import { rowBytes } from "../../format/tensor.ts";
 import { checkFormats } from "../check.ts";
-import type { Cache, Footprint, Graph, Op, Value, Weight } from "../contract.ts";
-import { inputsOf, outputOf } from "../recorder.ts";
+import type { Cache, Footprint, Graph, Op, Weight } from "../contract.ts";
 import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
 import {
   appendWorkBytes,
@@ -22,9 +20,8 @@ import {
   PANEL_ROWS,
   packedBytes,
   quantizedBytes,
-  TYPE_IDS,
 } from "./packing.ts";
-import { type Argument, type Kind, RECORD_WORDS, RecordWriter } from "./records.ts";
+import { RECORD_WORDS } from "./records.ts";
 
 /** A cache line; also what every kernel may assume of an address. */
 const ALIGNMENT = 64;
@@ -132,209 +129,4 @@ export function footprintOf(graph: Graph, threads: number): Footprint {
 
 function isQuantized(op: Op): op is Op & { op: "matmul" } {
   return op.op === "matmul" && needsQuantizedInput(op.weight.type);
-}
-
-/** Writes the records of `graph` into `words`; returns how many. */
-export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): number {
-  const writer = new RecordWriter(words);
-  const meetings = new Meetings(writer, layout, graph);
-  const value = (v: Value) => layout.arena + graph.offsets[v.id];
-  const weight = (w: Weight | null) => (w ? layout.weights[w.id] : 0);
-  const add = (kind: Kind, rows: "tokens" | "outputs", touch: Touch, args: readonly Argument[]) => {
-    meetings.before(touch);
-    writer.add(kind, rows, args);
-  };
-
-  let quantizedValue: Value | null = null;
-  for (const op of graph.ops) {
-    const touch: Touch = { reads: inputsOf(op), writes: outputOf(op) };
-    if (isQuantized(op) && quantizedValue !== op.x) {
-      const { x } = op;
-      add("quantize", x.rows, { reads: [x], writes: "quantized" }, [layout.quantized, value(x), x.cols]);
-      quantizedValue = x;
-    }
-    switch (op.op) {
-      case "embed": {
-        const { table, scale, out } = op;
-        const id = TYPE_IDS[table.type];
-        add("embed", "tokens", touch, [
-          value(out),
-          weight(table),
-          id,
-          table.rows,
-          table.cols,
-          { f32: scale },
-          layout.ids,
-        ]);
-        break;
-      }
-      case "rmsNorm": {
-        const { x, groups, epsilon, out } = op;
-        const size = x.cols / groups;
-        add("rmsNorm", x.rows, touch, [
-          value(out),
-          value(x),
-          weight(op.weight),
-          groups,
-          size,
-          { f32: epsilon },
-        ]);
-        break;
-      }
-      case "matmul": {
-        const { x, bias, out } = op;
-        const { type, rows, cols } = op.weight;
-        const both: Touch = { ...touch, readsQuantized: isQuantized(op) };
-        const args = [
-          value(out),
-          value(x),
-          layout.quantized,
-          weight(op.weight),
-          TYPE_IDS[type],
-          rows,
-          cols,
-          weight(bias),
-          layout.work,
-          layout.workBytes,
-        ];
-        add("matmul", x.rows, both, args);
-        break;
-      }
-      case "rope": {
-        const { x, heads, rope, out } = op;
-        const turns = layout.turns[rope.id];
-        add("rope", "tokens", touch, [
-          value(out),
-          value(x),
-          turns,
-          heads,
-          x.cols / heads,
-          rope.frequencies.length,
-        ]);
-        break;
-      }
-      case "appendKv": {
-        const { kvHeads, headDim, pool, codec, id } = op.cache;
-        const tables = layout.tables[pool.id];
-        const args = [layout.caches[id], value(op.keys), value(op.values), kvHeads, headDim, tables];
-        add("appendKv", "tokens", { ...touch, cacheWrite: id }, [
-          ...args,
-          KV_FORMATS[codec.name as KvFormat],
-          layout.work,
-          layout.workBytes,
-        ]);
-        break;
-      }
-      case "attend": {
-        const { queries, heads, out, scale, softcap } = op;
-        const { kvHeads, headDim, pool, codec, id } = op.cache;
-        const window = pool.window ?? 0;
-        add("attend", "tokens", { ...touch, cacheRead: id, partials: "write" }, [
-          ...[layout.caches[id], value(queries), value(out), layout.partials, layout.work, layout.workBytes],
-          ...[
-            heads,
-            kvHeads,
-            headDim,
-            layout.tables[pool.id],
-            window,
-            { f32: scale },
-            { f32: softcap },
-            KV_FORMATS[codec.name as KvFormat],
-          ],
-        ]);
-        const merged: Touch = { reads: [out], writes: out, partials: "read" };
-        add("attendMerge", "tokens", merged, [
-          layout.partials,
-          value(out),
-          heads,
-          kvHeads,
-          headDim,
-          window,
-          KV_FORMATS[codec.name as KvFormat],
-        ]);
-        break;
-      }
-      case "gate": {
-        const activation = op.activation === "silu" ? 0 : 1;
-        add("gate", op.out.rows, touch, [
-          value(op.out),
-          value(op.gate),
-          value(op.up),
-          op.out.cols,
-          activation,
-        ]);
-        break;
-      }
-      case "add":
-        add("add", op.out.rows, touch, [value(op.out), value(op.a), value(op.b), op.out.cols]);
-        break;
-      case "softcap":
-        add("softcap", op.out.rows, touch, [value(op.out), value(op.x), op.out.cols, { f32: op.cap }]);
-        break;
-      case "takeOutputs":
-        add("takeOutputs", "outputs", touch, [value(op.out), value(op.x), op.out.cols]);
-        break;
-    }
-  }
-  return writer.count;
-}
-
-/** What an operation reads and writes, for deciding where threads meet. */
-interface Touch {
-  reads: readonly Value[];
-  writes: Value | "quantized" | null;
-  readsQuantized?: boolean;
-  cacheRead?: number;
-  cacheWrite?: number;
-  partials?: "read" | "write";
-}
-
-interface Region {
-  from: number;
-  to: number;
-}
-
-/** Places a meeting before an operation that touches what was written, or writes what was read, since the last. */
-class Meetings {
-  #read: Region[] = [];
-  #written: Region[] = [];
-
-  constructor(
-    readonly writer: RecordWriter,
-    readonly layout: Layout,
-    readonly graph: Graph,
-  ) {}
-
-  before(touch: Touch): void {
-    const { layout } = this;
-    const reads = touch.reads.map((v) => this.#region(v));
-    const writes: Region[] = [];
-    const quantized = { from: layout.quantized, to: layout.partials };
-    const partials = { from: layout.partials, to: layout.work };
-    if (touch.writes === "quantized") writes.push(quantized);
-    else if (touch.writes) writes.push(this.#region(touch.writes));
-    if (touch.readsQuantized) reads.push(quantized);
-    if (touch.cacheRead !== undefined) reads.push(this.#point(layout.caches[touch.cacheRead]));
-    if (touch.cacheWrite !== undefined) writes.push(this.#point(layout.caches[touch.cacheWrite]));
-    if (touch.partials) (touch.partials === "read" ? reads : writes).push(partials);
-
-    const clash = (a: Region[], b: Region[]) => a.some((x) => b.some((y) => x.from < y.to && y.from < x.to));
-    if (clash(reads, this.#written) || clash(writes, this.#written) || clash(writes, this.#read)) {
-      this.writer.meet();
-      this.#read = [];
-      this.#written = [];
-    }
-    this.#read.push(...reads);
-    this.#written.push(...writes);
-  }
-
-  #point(address: number): Region {
-    return { from: address, to: address + 1 };
-  }
-
-  #region(value: Value): Region {
-    const rows = value.rows === "tokens" ? this.graph.maxTokens : this.graph.maxOutputs;
-    const from = this.layout.arena + this.graph.offsets[value.id];
-    return { from, to: from + rows * value.cols * 4 };
-  }
 }

@@ -27,6 +27,7 @@ import { CONTROL } from "./control.ts";
 import { physicalCores } from "./cores.ts";
 import { KV_FORMATS, type KvFormat, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
+import { writeProgram } from "./operations.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
   CPU_CHUNK,
@@ -37,7 +38,6 @@ import {
   MEMORY_BYTES,
   PAGE_BYTES,
   STATIC_BYTES,
-  writeProgram,
 } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
 import { Workers } from "./workers.ts";

@@ -1,0 +1,183 @@
+/**
+ * A graph's operations as the interpreter's records: one writer an operation, found by its name. The order of a record's
+ * arguments is that of its case in assembly/run.ts.
+ */
+import type { Cache, Graph, Op, Value, Weight } from "../contract.ts";
+import { inputsOf, outputOf } from "../recorder.ts";
+import { KV_FORMATS, type KvFormat } from "./kv-layout.ts";
+import { Meetings, type Region } from "./meetings.ts";
+import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
+import type { Layout } from "./program.ts";
+import { type Argument, type Kind, RecordWriter } from "./records.ts";
+
+/** Writes the records of `graph` into `words`; returns how many. */
+export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): number {
+  const program = new ProgramWriter(graph, layout, words);
+  for (const op of graph.ops) (WRITERS[op.op] as (op: Op, to: ProgramWriter) => void)(op, program);
+  return program.count;
+}
+
+const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: ProgramWriter) => void } = {
+  embed(op, to) {
+    const { table, scale, out } = op;
+    to.add("embed", op, [
+      ...[to.value(out), to.weight(table), TYPE_IDS[table.type], table.rows, table.cols],
+      ...[{ f32: scale }, to.layout.ids],
+    ]);
+  },
+  rmsNorm(op, to) {
+    const { x, weight, groups, epsilon, out } = op;
+    const size = x.cols / groups;
+    to.add("rmsNorm", op, [to.value(out), to.value(x), to.weight(weight), groups, size, { f32: epsilon }]);
+  },
+  matmul(op, to) {
+    const { x, weight, bias, out } = op;
+    const { type, rows, cols } = weight;
+    const reads = to.quantize(x, weight);
+    to.add(
+      "matmul",
+      op,
+      [
+        ...[to.value(out), to.value(x), to.layout.quantized, to.weight(weight), TYPE_IDS[type], rows, cols],
+        ...[to.weight(bias), to.layout.work, to.layout.workBytes],
+      ],
+      { reads },
+    );
+  },
+  rope(op, to) {
+    const { x, heads, rope, out } = op;
+    const turns = to.layout.turns[rope.id];
+    to.add("rope", op, [to.value(out), to.value(x), turns, heads, x.cols / heads, rope.frequencies.length]);
+  },
+  appendKv(op, to) {
+    const { kvHeads, headDim, pool, id } = op.cache;
+    to.add(
+      "appendKv",
+      op,
+      [
+        ...[to.layout.caches[id], to.value(op.keys), to.value(op.values), kvHeads, headDim],
+        ...[to.layout.tables[pool.id], formatOf(op.cache), to.layout.work, to.layout.workBytes],
+      ],
+      { writes: [to.cache(op.cache)] },
+    );
+  },
+  attend(op, to) {
+    const { queries, heads, out, scale, softcap, cache } = op;
+    const { kvHeads, headDim, pool, id } = cache;
+    const window = pool.window ?? 0;
+    const { caches, partials, work, workBytes, tables } = to.layout;
+    to.add(
+      "attend",
+      op,
+      [
+        ...[caches[id], to.value(queries), to.value(out), partials, work, workBytes],
+        ...[
+          heads,
+          kvHeads,
+          headDim,
+          tables[pool.id],
+          window,
+          { f32: scale },
+          { f32: softcap },
+          formatOf(cache),
+        ],
+      ],
+      { reads: [to.cache(cache)], writes: [to.partials] },
+    );
+    to.add("attendMerge", op, [partials, to.value(out), heads, kvHeads, headDim, window, formatOf(cache)], {
+      reads: [to.partials, to.region(out)],
+    });
+  },
+  gate(op, to) {
+    const { gate, up, out } = op;
+    const activation = op.activation === "silu" ? 0 : 1;
+    to.add("gate", op, [to.value(out), to.value(gate), to.value(up), out.cols, activation]);
+  },
+  add(op, to) {
+    to.add("add", op, [to.value(op.out), to.value(op.a), to.value(op.b), op.out.cols]);
+  },
+  softcap(op, to) {
+    to.add("softcap", op, [to.value(op.out), to.value(op.x), op.out.cols, { f32: op.cap }]);
+  },
+  takeOutputs(op, to) {
+    to.add("takeOutputs", op, [to.value(op.out), to.value(op.x), op.out.cols]);
+  },
+};
+
+function formatOf({ codec }: Cache): number {
+  return KV_FORMATS[codec.name as KvFormat];
+}
+
+/** What a record touches beside its operation's values. */
+interface Touch {
+  readonly reads?: readonly Region[];
+  readonly writes?: readonly Region[];
+}
+
+class ProgramWriter {
+  readonly #records: RecordWriter;
+  readonly #meetings = new Meetings();
+  /** What `quantized` holds. */
+  #quantizedValue: Value | null = null;
+  readonly quantized: Region;
+  readonly partials: Region;
+
+  constructor(
+    readonly graph: Graph,
+    readonly layout: Layout,
+    words: Uint32Array,
+  ) {
+    this.#records = new RecordWriter(words);
+    this.quantized = { from: layout.quantized, to: layout.partials };
+    this.partials = { from: layout.partials, to: layout.work };
+  }
+
+  get count(): number {
+    return this.#records.count;
+  }
+
+  /** A record of an operation, whose rows are those of the value that it writes, or else reads. */
+  add(kind: Kind, op: Op, args: readonly Argument[], { reads = [], writes = [] }: Touch = {}): void {
+    const inputs = inputsOf(op);
+    const out = outputOf(op);
+    this.#meet(
+      [...inputs.map((x) => this.region(x)), ...reads],
+      [...(out ? [this.region(out)] : []), ...writes],
+    );
+    this.#records.add(kind, (out ?? inputs[0]).rows, args);
+  }
+
+  /** Makes codes of x where products with the weight take those, unless they are there; gives what the product reads. */
+  quantize(x: Value, weight: Weight): readonly Region[] {
+    if (!needsQuantizedInput(weight.type)) return [];
+    if (this.#quantizedValue !== x) {
+      this.#meet([this.region(x)], [this.quantized]);
+      this.#records.add("quantize", x.rows, [this.layout.quantized, this.value(x), x.cols]);
+      this.#quantizedValue = x;
+    }
+    return [this.quantized];
+  }
+
+  value(x: Value): number {
+    return this.layout.arena + this.graph.offsets[x.id];
+  }
+
+  weight(weight: Weight | null): number {
+    return weight ? this.layout.weights[weight.id] : 0;
+  }
+
+  region(x: Value): Region {
+    const rows = x.rows === "tokens" ? this.graph.maxTokens : this.graph.maxOutputs;
+    const from = this.value(x);
+    return { from, to: from + rows * x.cols * 4 };
+  }
+
+  /** Stands for the whole of a cache. */
+  cache({ id }: Cache): Region {
+    return { from: this.layout.caches[id], to: this.layout.caches[id] + 1 };
+  }
+
+  #meet(reads: readonly Region[], writes: readonly Region[]): void {
+    if (this.#meetings.isNeededBefore(reads, writes)) this.#records.meet();
+  }
+}

@@ -25,35 +25,38 @@ export interface OpenTextParts {
  */
 export class OpenText {
   readonly #parts: OpenTextParts;
-  #ids: readonly number[];
+  /** Grows in place: a token at a time is added to texts of many thousands. */
+  #all: number[];
+  /** What `ids` has given since `#all` was last changed. */
+  #copy: readonly number[] | null = null;
 
   constructor(parts: OpenTextParts, ids: readonly number[] = []) {
     this.#parts = parts;
-    this.#ids = ids;
+    this.#all = [...ids];
   }
 
-  /** All of it, read or not. */
+  /** All of it, read or not, as it is now. */
   get ids(): readonly number[] {
-    return this.#ids;
+    this.#copy ??= [...this.#all];
+    return this.#copy;
   }
 
   /** Adds text, or ids. Nothing is read until it is needed. */
   append(more: string | { readonly ids: readonly number[] }): this {
     const { tokenizer, begin } = this.#parts;
-    const ids =
-      typeof more !== "string" ? more.ids : this.#ids.length === 0 ? begin(more) : tokenizer.encode(more);
-    this.#ids = [...this.#ids, ...ids];
+    const isFirst = this.#all.length === 0;
+    this.#add(typeof more !== "string" ? more.ids : isFirst ? begin(more) : tokenizer.encode(more));
     return this;
   }
 
   /** Reads what is not read yet; resolves with how many of its tokens the cache held. */
   read(options?: ReadOptions): Promise<number> {
-    return this.#parts.text.read(this.#ids, options);
+    return this.#parts.text.read(this.ids, options);
   }
 
   /** The logits [vocab] after its last token. */
   async logits(options?: ReadOptions): Promise<Float32Array> {
-    return (await this.#parts.text.sync(this.#ids, options)).logits;
+    return (await this.#parts.text.sync(this.ids, options)).logits;
   }
 
   /** Goes on with it; what comes is part of it. `onPrompt` hears of what is read before. */
@@ -65,12 +68,12 @@ export class OpenText {
     options: GenerateOptions,
   ): AsyncGenerator<Piece, Awaited<ReturnType<Generation["result"]>>> {
     const { text, tokenizer } = this.#parts;
-    const pieces = generateTokens(text, tokenizer, this.#ids, { ...options, continues: true });
+    const pieces = generateTokens(text, tokenizer, this.ids, { ...options, continues: true });
     try {
       for (;;) {
         const { value, done } = await pieces.next();
         if (done) return value;
-        this.#ids = [...this.#ids, ...value.ids];
+        this.#add(value.ids);
         yield value;
       }
     } finally {
@@ -82,20 +85,27 @@ export class OpenText {
   /** Another text that begins with all of this one. It costs nothing. */
   fork(): OpenText {
     const { text } = this.#parts;
-    return new OpenText({ ...this.#parts, text: text.fork() }, this.#ids);
+    return new OpenText({ ...this.#parts, text: text.fork() }, this.#all);
   }
 
   /** Only its first `tokens` are left. */
   rewind(tokens: number): this {
-    if (!(Number.isInteger(tokens) && tokens >= 0 && tokens <= this.#ids.length))
-      throw new ArgumentError("tokens to keep", tokens, `integers 0 to ${this.#ids.length}`);
-    this.#ids = this.#ids.slice(0, tokens);
+    if (!(Number.isInteger(tokens) && tokens >= 0 && tokens <= this.#all.length))
+      throw new ArgumentError("tokens to keep", tokens, `integers 0 to ${this.#all.length}`);
+    this.#all.length = tokens;
+    this.#copy = null;
     return this;
   }
 
   /** It and what the cache holds of it, read first where it lacks, as the bytes of a file (see `model.restoreSession`). */
   async *save(options?: ReadOptions): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
     await this.read(options);
-    yield* this.#parts.save(this.#ids);
+    yield* this.#parts.save(this.ids);
+  }
+
+  #add(ids: readonly number[]): void {
+    // Not as arguments of one call: a stack has no room for a document.
+    for (const id of ids) this.#all.push(id);
+    this.#copy = null;
   }
 }

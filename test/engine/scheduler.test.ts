@@ -6,7 +6,7 @@ import { type GenerateOptions, Generation, generateTokens } from "../../src/engi
 import { sampler } from "../../src/engine/sample.ts";
 import { Text } from "../../src/engine/text.ts";
 import { AbortedError, DeviceError } from "../../src/format/errors.ts";
-import { piecesTokenizer, type ScriptOptions, scripted } from "./scripted.ts";
+import { END, piecesTokenizer, type ScriptOptions, scripted } from "./scripted.ts";
 import { pagesOf } from "./tiny-graph.ts";
 
 const VOCAB = 100;
@@ -184,6 +184,16 @@ describe("what texts have in common", () => {
     expect(copies.length).toBe(1);
   });
 
+  it("that is all of a text needs no step, and the text does not wait for one", async () => {
+    const { scheduler, steps } = open({ texts: 1, chunk: 64 });
+    const ids = idsOf(64, 1);
+    await new Text(scheduler).read(ids);
+    expect(rows(steps)).toEqual([[64]]);
+    const again = new Text(scheduler).read(ids);
+    const first = await Promise.race([again, turns(20).then(() => "still waiting")]);
+    expect([first, rows(steps), scheduler.activity]).toEqual([64, [[64]], { running: 0, waiting: 0 }]);
+  });
+
   it("is known of a text that runs", async () => {
     const { generate } = open();
     const busy = generate(idsOf(100, 1))[Symbol.asyncIterator]();
@@ -236,6 +246,27 @@ describe("the cache", () => {
     expect(second.generatedTokens).toBeGreaterThan(256);
     expect(second.ids).toEqual(wanted(prompts[1], second.generatedTokens));
     expect(first.ids).toEqual(wanted(prompts[0], 500));
+    expect(pagesOf(scheduler).used).toBe(0);
+  });
+});
+
+describe("a text without a page", () => {
+  it("waits for what steps under way may give back before any text is ended for it", async () => {
+    // Both come to the end of a page at once, and there is none left; the one whose end is on its way gives its pages back.
+    const ends = 32 + 256;
+    const script = (position: number, ids: readonly number[]) =>
+      ids[0] === 1 && position === ends ? END : said(position, ids);
+    const { scheduler } = scripted(script, {
+      ...{ vocab: VOCAB, texts: 2, chunk: 64, chooses: true, context: 576, cacheTokens: 576 },
+    });
+    const first = idsOf(32, 1);
+    first[0] = 1;
+    const generate = (prompt: readonly number[]) =>
+      new Generation(generateTokens(new Text(scheduler), tokenizer, prompt, { maxTokens: 400 })).result();
+    const [ended, other] = await Promise.all([first, idsOf(32, 2)].map(generate));
+    expect(ended.stopReason).toBe("end");
+    expect([other.stopReason, other.generatedTokens]).toEqual(["length", 400]);
+    expect(other.ids).toEqual(wanted(idsOf(32, 2), 400));
     expect(pagesOf(scheduler).used).toBe(0);
   });
 });

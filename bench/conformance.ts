@@ -9,10 +9,11 @@
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { GPU_LACKS } from "../src/device/lacks.ts";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
 import type { TraitOptions } from "../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
-import { caseError, deviceCases, gpuTolerance } from "../test/device/device-cases.ts";
+import { caseError, deviceCases, gpuTolerance, lackOf } from "../test/device/device-cases.ts";
 
 const { values } = parseArgs({
   options: {
@@ -47,7 +48,9 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
   described.add(about);
   let failed = 0;
   let worst = 0;
-  const cases = deviceCases.filter(({ name }) => name.includes(values.filter!));
+  const cases = deviceCases.filter(
+    (testCase) => testCase.name.includes(values.filter!) && !lackOf(testCase, GPU_LACKS),
+  );
   for (const testCase of cases) {
     let error = Number.NaN;
     let message: string | null = null;

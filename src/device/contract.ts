@@ -106,7 +106,11 @@ export interface Rope {
   readonly magnitude: number;
 }
 
-export type Activation = "silu" | "geluTanh";
+/**
+ * silu, geluTanh: a(gate) * up. sigmoid: up / (1 + e^-gate). swigluOai (gpt-oss): g = min(gate, limit), u = up clamped to
+ * -limit..limit, g / (1 + e^(-1.702 g)) * (u + 1).
+ */
+export type Activation = "silu" | "geluTanh" | "sigmoid" | "swigluOai";
 
 export type Op =
   /** out = table[id] * scale */
@@ -137,7 +141,10 @@ export type Op =
     }
   /** keys, values [tokens, kvHeads, headDim] are quantized once and stored at the rows' positions. */
   | { readonly op: "appendKv"; readonly keys: Value; readonly values: Value; readonly cache: Cache }
-  /** queries [tokens, heads, headDim] over their texts' pages: causal, windowed; softmax(scale q.k, soft-capped if > 0). */
+  /**
+   * queries [tokens, heads, headDim] over their texts' pages: causal, windowed; softmax(scale q.k, soft-capped if > 0).
+   * sinks: vector [heads]: one more score for each query of a head, without a value; neither scaled nor capped.
+   */
   | {
       readonly op: "attend";
       readonly queries: Value;
@@ -145,17 +152,62 @@ export type Op =
       readonly cache: Cache;
       readonly scale: number;
       readonly softcap: number;
+      readonly sinks: Weight | null;
       readonly out: Value;
     }
-  /** out = activation(gate) * up */
+  /**
+   * out = activation(gate, up) [rows, up.cols]; gate.cols divides up.cols, and each gate acts on the up.cols / gate.cols
+   * columns that follow one another. limit: of swigluOai, above 0; 0 for the others.
+   */
   | {
       readonly op: "gate";
       readonly gate: Value;
       readonly up: Value;
       readonly activation: Activation;
+      readonly limit: number;
       readonly out: Value;
     }
   | { readonly op: "add"; readonly a: Value; readonly b: Value; readonly out: Value }
+  /** out = x * factor */
+  | { readonly op: "scale"; readonly x: Value; readonly factor: number; readonly out: Value }
+  /** x [rows, groups, x.cols / groups]; out [rows, groups, size]: of each group the columns from .. from + size. */
+  | {
+      readonly op: "slice";
+      readonly x: Value;
+      readonly groups: number;
+      readonly from: number;
+      readonly size: number;
+      readonly out: Value;
+    }
+  /**
+   * Softmax over all of logits [rows, experts], and the k largest of it: largest first, ties by the lowest id. out
+   * [rows, 2k], "picks": k ids as whole numbers, then their k weights, divided by their sum if `normalise`, then times
+   * weights[id] where there is such a vector [experts]. Where logits are NaN ids are still below `experts`, weights NaN.
+   */
+  | {
+      readonly op: "route";
+      readonly logits: Value;
+      readonly k: number;
+      readonly normalise: boolean;
+      readonly weights: Weight | null;
+      readonly out: Value;
+    }
+  /**
+   * A product with the picked experts' matrices: weight [experts * R, C], of expert e the rows from e * R; bias, a vector
+   * [experts * R], likewise. x [rows, C], which all picks of a row read, or [rows, k, C], of which pick k reads its own.
+   * picks: out of `route`. out [rows, k, R]. Only picked experts' weights are read.
+   */
+  | {
+      readonly op: "expertMatmul";
+      readonly x: Value;
+      readonly picks: Value;
+      readonly weight: Weight;
+      readonly bias: Weight | null;
+      readonly experts: number;
+      readonly out: Value;
+    }
+  /** x [rows, k, C]; out [rows, C] = sum over k, in order, of pick k's weight times x_k. picks: out of `route`. */
+  | { readonly op: "combine"; readonly x: Value; readonly picks: Value; readonly out: Value }
   /** out = cap * tanh(x / cap) */
   | { readonly op: "softcap"; readonly x: Value; readonly cap: number; readonly out: Value }
   /** Of each run the last `outputs` rows of x, in the order of the runs. */

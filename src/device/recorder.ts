@@ -6,6 +6,7 @@
 import { ArgumentError } from "../format/errors.ts";
 import type { TensorType } from "../format/tensor.ts";
 import type { Activation, Cache, Graph, KvCodec, Op, Pool, Rope, Value, Weight } from "./contract.ts";
+import { inputsOf, outputOf, overwritable } from "./facts.ts";
 
 /** WebGPU's largest storage-buffer offset alignment; enough for SIMD too. */
 const ALIGNMENT = 256;
@@ -101,18 +102,86 @@ export class Recorder {
     this.#ops.push({ op: "appendKv", keys, values, cache });
   }
 
-  attend(cache: Cache, queries: Value, options: { heads: number; scale: number; softcap?: number }): Value {
-    const { heads, scale, softcap = 0 } = options;
+  attend(
+    cache: Cache,
+    queries: Value,
+    options: { heads: number; scale: number; softcap?: number; sinks?: Weight | null },
+  ): Value {
+    const { heads, scale, softcap = 0, sinks = null } = options;
     if (queries.cols !== heads * cache.headDim)
       throw new ArgumentError("columns of queries", queries.cols, `${heads} heads of ${cache.headDim}`);
+    if (sinks) fits(`length of ${sinks.name}`, sinks.cols, heads, "the query heads");
     const out = this.#like(queries);
-    this.#ops.push({ op: "attend", queries, heads, cache, scale, softcap, out });
+    this.#ops.push({ op: "attend", queries, heads, cache, scale, softcap, sinks, out });
     return out;
   }
 
-  gate(gate: Value, up: Value, activation: Activation): Value {
-    const out = this.#likeBoth(gate, up);
-    this.#ops.push({ op: "gate", gate, up, activation, out });
+  /** limit: swigluOai's. */
+  gate(gate: Value, up: Value, activation: Activation, limit = 0): Value {
+    if (gate.rows !== up.rows) throw new ArgumentError("rows of the gated value", up.rows, gate.rows);
+    if (up.cols % gate.cols !== 0)
+      throw new ArgumentError("columns of a gate", gate.cols, `a divisor of ${up.cols}, the gated columns`);
+    if (activation === "swigluOai" ? !(limit > 0) : limit !== 0)
+      throw new ArgumentError("limit of a gate", limit, "above 0 for swigluOai, 0 for the others");
+    const out = this.#like(up);
+    this.#ops.push({ op: "gate", gate, up, activation, limit, out });
+    return out;
+  }
+
+  /** Columns from .. from + size of each of x's groups. */
+  slice(x: Value, options: { groups?: number; from: number; size: number }): Value {
+    const { groups = 1, from, size } = options;
+    const cols = x.cols / groups;
+    if (!Number.isInteger(cols))
+      throw new ArgumentError("groups of a slice", groups, `divisors of ${x.cols}`);
+    if (!(from >= 0 && size >= 1 && from + size <= cols))
+      throw new ArgumentError("columns of a slice", `${from} to ${from + size}`, `0 to ${cols}`);
+    const out = this.#value(x.rows, groups * size);
+    this.#ops.push({ op: "slice", x, groups, from, size, out });
+    return out;
+  }
+
+  scale(x: Value, factor: number): Value {
+    const out = this.#like(x);
+    this.#ops.push({ op: "scale", x, factor, out });
+    return out;
+  }
+
+  /** logits [rows, experts] -> picks [rows, 2k]. */
+  route(logits: Value, options: { k: number; normalise: boolean; weights?: Weight | null }): Value {
+    const { k, normalise, weights = null } = options;
+    if (!(Number.isInteger(k) && k >= 1 && k <= logits.cols))
+      throw new ArgumentError("picks of a token", k, `1 to ${logits.cols}`);
+    if (weights) fits(`length of ${weights.name}`, weights.cols, logits.cols, "the experts");
+    const out = this.#value(logits.rows, 2 * k);
+    this.#ops.push({ op: "route", logits, k, normalise, weights, out });
+    return out;
+  }
+
+  /** weight [experts * R, C]; x [rows, C] or [rows, k, C] -> [rows, k, R]. */
+  expertMatmul(
+    x: Value,
+    picks: Value,
+    weight: Weight,
+    options: { experts: number; bias?: Weight | null },
+  ): Value {
+    const { experts, bias = null } = options;
+    const k = picks.cols / 2;
+    if (x.cols !== k * weight.cols) fits(`columns of ${weight.name}`, weight.cols, x.cols, "its input's");
+    if (weight.rows % experts !== 0)
+      throw new ArgumentError(`rows of ${weight.name}`, weight.rows, `a multiple of ${experts} experts`);
+    if (bias) fits(`length of ${bias.name}`, bias.cols, weight.rows, `the rows of ${weight.name}`);
+    const out = this.#value(x.rows, k * (weight.rows / experts));
+    this.#ops.push({ op: "expertMatmul", x, picks, weight, bias, experts, out });
+    return out;
+  }
+
+  /** x [rows, k, C] -> [rows, C]. */
+  combine(x: Value, picks: Value): Value {
+    const k = picks.cols / 2;
+    if (x.cols % k !== 0) throw new ArgumentError("columns to combine", x.cols, `a multiple of ${k} picks`);
+    const out = this.#value(x.rows, x.cols / k);
+    this.#ops.push({ op: "combine", x, picks, out });
     return out;
   }
 
@@ -191,35 +260,9 @@ export class Recorder {
   }
 }
 
-/** The values an operation reads. */
-export function inputsOf(op: Op): Value[] {
-  switch (op.op) {
-    case "embed":
-      return [];
-    case "rmsNorm":
-    case "matmul":
-    case "rope":
-    case "softcap":
-    case "takeOutputs":
-      return [op.x];
-    case "appendKv":
-      return [op.keys, op.values];
-    case "attend":
-      return [op.queries];
-    case "gate":
-      return [op.gate, op.up];
-    case "add":
-      return [op.a, op.b];
-  }
+function fits(what: string, found: number, allowed: number, whose: string): void {
+  if (found !== allowed) throw new ArgumentError(what, found, `${allowed}, ${whose}`);
 }
-
-/** The value an operation writes; appendKv writes a cache instead. */
-export function outputOf(op: Op): Value | null {
-  return op.op === "appendKv" ? null : op.out;
-}
-
-/** Operations that read each element before they write it may write over an input that dies with them. */
-const IN_PLACE = new Set<Op["op"]>(["rmsNorm", "rope", "gate", "add", "softcap"]);
 
 /** First-fit placement of values by lifetime; a place is free again after the value's last reader. */
 function layOut(
@@ -241,9 +284,7 @@ function layOut(
     const out = outputOf(op);
     if (out) {
       const bytes = bytesOf(out);
-      const dying = inputsOf(op).find(
-        (v) => IN_PLACE.has(op.op) && lastUse[v.id] === i && bytesOf(v) === bytes,
-      );
+      const dying = overwritable(op).find((v) => lastUse[v.id] === i);
       if (dying) {
         offsets[out.id] = offsets[dying.id];
         live = live.filter((place) => place.id !== dying.id);

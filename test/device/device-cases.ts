@@ -13,11 +13,13 @@ import {
   type Value,
   type Weight,
 } from "../../src/device/contract.ts";
+import { needsOf } from "../../src/device/facts.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { BLOCKS, type Tensor, type TensorType } from "../../src/format/tensor.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
 import { extremeCases } from "./extreme-cases.ts";
+import { layerCases } from "./layer-cases.ts";
 import { PagedTexts } from "./paged.ts";
 import { gaussian, memoryTensor, random, randomTensor } from "./random-tensor.ts";
 
@@ -43,7 +45,7 @@ export const TOLERANCES = {
 
 /** What a case may be off by on a GPU; `matrices`: on one that multiplies chunks of tokens in float16. */
 export function gpuTolerance({ tolerance, gpuTolerance, steps, name }: DeviceCase, matrices = false): number {
-  const multiplies = /matmul|attend/.test(name);
+  const multiplies = /matmul|attend|combined/i.test(name);
   const chunks = steps.some((step) => sumOf(step) > 1);
   const allowed = gpuTolerance ?? tolerance;
   return matrices && multiplies && chunks ? Math.max(allowed, TOLERANCES.halfMatrices) : allowed;
@@ -193,6 +195,14 @@ export async function caseError(testCase: DeviceCase, device: Device): Promise<n
     if (!(error <= worst)) worst = error;
   }
   return worst;
+}
+
+/** An operation of the case, or a variant of one, that is among those a device lacks; undefined: none. */
+export function lackOf(testCase: DeviceCase, lacks: ReadonlySet<string>): string | undefined {
+  if (lacks.size === 0) return undefined;
+  return build(testCase, kvCodec)
+    .graph.ops.flatMap(needsOf)
+    .find((name) => lacks.has(name));
 }
 
 function relative(found: Float32Array, wanted: Float32Array): number {
@@ -404,5 +414,10 @@ const SMALL_CASES: DeviceCase[] = [
 ];
 
 /** Of numbers of ordinary size. */
-export const ordinaryCases: readonly DeviceCase[] = [...SMALL_CASES, ...matmulCases(), ...attendCases()];
+export const ordinaryCases: readonly DeviceCase[] = [
+  ...SMALL_CASES,
+  ...matmulCases(),
+  ...attendCases(),
+  ...layerCases(TOLERANCES),
+];
 export const deviceCases: readonly DeviceCase[] = [...ordinaryCases, ...extremeCases(TOLERANCES)];

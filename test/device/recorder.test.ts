@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Graph, Value } from "../../src/device/contract.ts";
-import { inputsOf, outputOf, Recorder } from "../../src/device/recorder.ts";
+import { inputsOf, outputOf, overwritable } from "../../src/device/facts.ts";
+import { Recorder } from "../../src/device/recorder.ts";
 import { ArgumentError } from "../../src/format/errors.ts";
 import { choice, MAX_OUTPUTS, MAX_TOKENS, randomGraph } from "./random-graph.ts";
 
@@ -31,7 +32,8 @@ function simulate(graph: Graph): void {
       const [first, last] = cells(input);
       if (last <= from || first >= to) continue;
       // Written over an input while it is read: element by element only, and exactly in its place.
-      expect(["rmsNorm", "rope", "gate", "add", "softcap"]).toContain(op.op);
+      expect(overwritable(op)).toContain(input);
+      expect(["rmsNorm", "rope", "gate", "add", "softcap", "scale"]).toContain(op.op);
       expect([first, last]).toEqual([from, to]);
     }
     owner.fill(out.id, from, to);
@@ -103,6 +105,16 @@ describe("in place", () => {
     expect(offsets[z.id]).not.toBe(offsets[y.id]);
   });
 
+  it("a gate of several columns takes the place of what it acts on, never of the gates", () => {
+    // One row: gates and what they act on are rounded up to as many bytes.
+    const op = new Recorder(1, 1);
+    const gates = op.embed(op.weight("gates", "matrix", "f32", 10, 16));
+    const up = op.embed(op.weight("up", "matrix", "f32", 10, 64));
+    const { offsets } = op.finish(op.gate(gates, up, "sigmoid"));
+    expect(offsets[0]).not.toBe(offsets[1]);
+    expect(offsets[2]).toBe(offsets[1]);
+  });
+
   it("adding a value to itself is", () => {
     const { op, x } = open();
     expect(op.finish(op.add(x, x)).offsets).toEqual([0, 0]);
@@ -113,6 +125,10 @@ describe("shapes that do not fit are refused where they are recorded", () => {
   const op = new Recorder(4, 2);
   const x = op.embed(op.weight("embedding", "matrix", "f32", 10, 64));
   const narrow = op.embed(op.weight("narrow", "matrix", "f32", 10, 32));
+  const picks = op.route(op.matmul(x, op.weight("router", "matrix", "f32", 6, 64)), {
+    k: 2,
+    normalise: true,
+  });
   const cache = op.cache({
     layer: 0,
     codec: kvCodec("int4"),
@@ -134,7 +150,21 @@ describe("shapes that do not fit are refused where they are recorded", () => {
     ["rmsNorm", () => op.rmsNorm(x, op.weight("norm", "vector", "f32", 1, 32), 1e-6)],
     ["add", () => op.add(x, narrow)],
     ["add of other rows", () => op.add(x, op.takeOutputs(x))],
-    ["gate", () => op.gate(narrow, x, "silu")],
+    ["gate", () => op.gate(x, narrow, "silu")],
+    ["gate without its limit", () => op.gate(x, x, "swigluOai")],
+    ["gate with a limit that it does not have", () => op.gate(x, x, "silu", 7)],
+    ["slice", () => op.slice(x, { groups: 2, from: 20, size: 13 })],
+    ["slice of groups", () => op.slice(x, { groups: 3, from: 0, size: 1 })],
+    ["route", () => op.route(x, { k: 65, normalise: true })],
+    ["experts", () => op.expertMatmul(x, picks, op.weight("six", "matrix", "f32", 63, 64), { experts: 6 })],
+    [
+      "columns of experts",
+      () => op.expertMatmul(narrow, picks, op.weight("w6", "matrix", "f32", 6, 64), { experts: 6 }),
+    ],
+    [
+      "sinks",
+      () => op.attend(cache, narrow, { heads: 2, scale: 1, sinks: op.weight("s", "vector", "f32", 1, 3) }),
+    ],
     ["appendKv keys", () => op.appendKv(cache, x, narrow)],
     ["appendKv values", () => op.appendKv(cache, narrow, x)],
     ["attend", () => op.attend(cache, narrow, { heads: 3, scale: 1 })],

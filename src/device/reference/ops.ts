@@ -83,6 +83,8 @@ export interface AttendShape {
   window: number | null;
   scale: number;
   softcap: number;
+  /** [heads], or null. */
+  sinks?: Float32Array | null;
 }
 
 /** queries, out [tokens, heads, headDim]. Softmax over the visible positions; query head h reads KV head h / (heads / kvHeads). */
@@ -93,7 +95,7 @@ export function attend(
   shape: AttendShape,
   out: Float32Array,
 ): void {
-  const { tokens, position, heads, kvHeads, headDim, window, scale, softcap } = shape;
+  const { tokens, position, heads, kvHeads, headDim, window, scale, softcap, sinks } = shape;
   const vector = new Float32Array(headDim);
   for (let t = 0; t < tokens; t++) {
     const last = position + t;
@@ -109,9 +111,10 @@ export function attend(
         const score = dot * scale;
         scores[p - first] = softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
       }
-      const max = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+      const sink = sinks ? sinks[h] : Number.NEGATIVE_INFINITY;
+      const max = scores.reduce((a, b) => Math.max(a, b), sink);
       const sums = new Float64Array(headDim);
-      let total = 0;
+      let total = Math.exp(sink - max);
       for (let p = first; p <= last; p++) {
         const weight = Math.exp(scores[p - first] - max);
         total += weight;
@@ -123,20 +126,40 @@ export function attend(
   }
 }
 
-const ACTIVATIONS: Record<Activation, (x: number) => number> = {
-  silu: (x) => x / (1 + Math.exp(-x)),
+/** Of a gate and what it acts on. */
+const ACTIVATIONS: Record<Activation, (gate: number, up: number, limit: number) => number> = {
+  silu: (g, u) => (g / (1 + Math.exp(-g))) * u,
   // The tanh form of GELU (arXiv 1606.08415, section 2), which Gemma was trained with.
-  geluTanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  geluTanh: (g, u) => 0.5 * g * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3))) * u,
+  sigmoid: (g, u) => u / (1 + Math.exp(-g)),
+  // gpt-oss (openai/gpt-oss, torch/model.py: swiglu).
+  swigluOai(gate, up, limit) {
+    const g = Math.min(gate, limit);
+    return (g / (1 + Math.exp(-1.702 * g))) * (Math.min(Math.max(up, -limit), limit) + 1);
+  },
 };
 
+/** up, out [rows, cols]; gates [rows, cols / columns]: each acts on so many columns. */
 export function gate(
-  gateIn: Float32Array,
+  gates: Float32Array,
   up: Float32Array,
   activation: Activation,
+  limit: number,
   out: Float32Array,
 ): void {
   const f = ACTIVATIONS[activation];
-  for (let i = 0; i < out.length; i++) out[i] = f(gateIn[i]) * up[i];
+  const columns = up.length / gates.length;
+  for (let i = 0; i < out.length; i++) out[i] = f(gates[Math.floor(i / columns)], up[i], limit);
+}
+
+export function scale(x: Float32Array, factor: number, out: Float32Array): void {
+  for (let i = 0; i < out.length; i++) out[i] = x[i] * factor;
+}
+
+/** x [groups of all rows, cols]; out [the same groups, size]: columns from .. from + size. */
+export function slice(x: Float32Array, cols: number, from: number, size: number, out: Float32Array): void {
+  for (let group = 0; group * size < out.length; group++)
+    out.set(x.subarray(group * cols + from, group * cols + from + size), group * size);
 }
 
 export function add(a: Float32Array, b: Float32Array, out: Float32Array): void {

@@ -22,6 +22,7 @@ import {
   type Weight,
 } from "../contract.ts";
 import { type Rows, type RunRows, rowsOf } from "../rows.ts";
+import * as experts from "./experts.ts";
 import * as ops from "./ops.ts";
 
 export function referenceDevice(): Device {
@@ -164,12 +165,14 @@ class ReferenceAllocation implements Allocation {
       case "attend": {
         const { kvHeads, headDim, pool } = op.cache;
         const { heads, scale, softcap } = op;
+        const sinks = op.sinks && this.#weights[op.sinks.id];
         const { keys, values } = this.#caches[op.cache.id];
         const queries = get(op.queries);
         const out = get(op.out);
         for (const run of rows.runs) {
           const { position, first, tokens } = run;
-          const shape = { tokens, position, heads, kvHeads, headDim, window: pool.window, scale, softcap };
+          const { window } = pool;
+          const shape = { tokens, position, heads, kvHeads, headDim, window, scale, softcap, sinks };
           const own = (x: Float32Array) =>
             x.subarray(first * heads * headDim, (first + tokens) * heads * headDim);
           ops.attend(
@@ -183,7 +186,25 @@ class ReferenceAllocation implements Allocation {
         return;
       }
       case "gate":
-        return ops.gate(get(op.gate), get(op.up), op.activation, get(op.out));
+        return ops.gate(get(op.gate), get(op.up), op.activation, op.limit, get(op.out));
+      case "scale":
+        return ops.scale(get(op.x), op.factor, get(op.out));
+      case "slice":
+        return ops.slice(get(op.x), op.x.cols / op.groups, op.from, op.size, get(op.out));
+      case "route": {
+        const weights = op.weights && this.#weights[op.weights.id];
+        const { k, normalise, logits } = op;
+        return experts.route(get(logits), logits.cols, k, normalise, weights, get(op.out));
+      }
+      case "expertMatmul": {
+        const { weight } = op;
+        const bias = op.bias && this.#weights[op.bias.id];
+        const { rows, cols } = weight;
+        const matrices = { weight: this.#weights[weight.id], bias, rows: rows / op.experts, cols };
+        return experts.expertMatmul(get(op.x), get(op.picks), op.picks.cols / 2, matrices, get(op.out));
+      }
+      case "combine":
+        return experts.combine(get(op.x), get(op.picks), op.picks.cols / 2, get(op.out));
       case "add":
         return ops.add(get(op.a), get(op.b), get(op.out));
       case "softcap":

@@ -3,7 +3,7 @@
  * arguments is that of its case in assembly/run.ts.
  */
 import type { Cache, Graph, Op, Value, Weight } from "../contract.ts";
-import { inputsOf, outputOf } from "../recorder.ts";
+import { inputsOf, outputOf } from "../facts.ts";
 import { KV_FORMATS, type KvFormat } from "./kv-layout.ts";
 import { Meetings, type Region } from "./meetings.ts";
 import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
@@ -16,6 +16,11 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
   for (const op of graph.ops) (WRITERS[op.op] as (op: Op, to: ProgramWriter) => void)(op, program);
   return program.count;
 }
+
+/** lacks.ts refuses graphs with these. */
+const none = (op: Op) => {
+  throw new Error(`operation ${op.op} has no kernel`);
+};
 
 const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: ProgramWriter) => void } = {
   embed(op, to) {
@@ -44,6 +49,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       { reads },
     );
   },
+  ...{ scale: none, slice: none, route: none, expertMatmul: none, combine: none },
   rope(op, to) {
     const { x, heads, rope, out } = op;
     const turns = to.layout.turns[rope.id];

@@ -3,8 +3,9 @@
  * Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
  */
 import { rowBytes } from "../../format/tensor.ts";
-import { checkFormats } from "../check.ts";
+import { checkFormats, checkOperations } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, Weight } from "../contract.ts";
+import { WASM_LACKS } from "../lacks.ts";
 import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
 import {
   appendWorkBytes,
@@ -70,6 +71,7 @@ export function layerCacheBytes(cache: Cache): number {
 
 export function layOut(graph: Graph, threads: number): Layout {
   checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
+  checkOperations(graph, "wasm", WASM_LACKS);
   let end = STATIC_BYTES;
   const place = (bytes: number) => {
     const at = end;

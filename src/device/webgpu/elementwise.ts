@@ -105,7 +105,7 @@ export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer
   };
 }
 
-const ACTIVATION_IDS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1 };
+const ACTIVATION_IDS: Readonly<Partial<Record<Activation, number>>> = { silu: 0, geluTanh: 1 };
 
 export function gateDispatch(
   target: Target,
@@ -118,7 +118,7 @@ export function gateDispatch(
   const { values, workgroups } = byForm(form, target);
   return {
     label: "gate",
-    kernel: { kernel: "gate", values: { ACTIVATION: ACTIVATION_IDS[activation], ...values } },
+    kernel: { kernel: "gate", values: { ACTIVATION: ACTIVATION_IDS[activation]!, ...values } },
     params: packParams("gate", {
       cols,
       gateOffset: gate.offset,

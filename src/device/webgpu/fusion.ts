@@ -4,7 +4,7 @@
  * joined here is checked against the unfused reference. Refuses to know kernels and buffers.
  */
 import type { Graph, Op, Rope, Value, Weight } from "../contract.ts";
-import { inputsOf } from "../recorder.ts";
+import { inputsOf } from "../facts.ts";
 import { weightForm } from "./weights.ts";
 
 export type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;

@@ -3,7 +3,7 @@
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
-import { inputsOf } from "../recorder.ts";
+import { inputsOf } from "../facts.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
 import { tableAt } from "./batch.ts";
@@ -218,6 +218,8 @@ export class ModeCompiler {
         return this.#emit(softcapDispatch(target(op.out), plain(op.x), op.cap));
       case "takeOutputs":
         return this.#emit(copyDispatch("takeOutputs", target(op.out), this.#view(op.x), "f32", shared.batch));
+      default:
+        throw new Error(`operation ${op.op} has no kernel; compileGraph refuses it`);
     }
   }
 
@@ -290,7 +292,7 @@ function mostRows(mode: Mode, { few, batch }: Traits): number {
 }
 
 /** Values that a stage reads as f32. */
-function readsOf(stage: Exclude<Stage, StageOf<"matmul">>): Value[] {
+function readsOf(stage: Exclude<Stage, StageOf<"matmul">>): readonly Value[] {
   switch (stage.kind) {
     case "norm":
       return stage.added ? [stage.x, stage.added] : [stage.x];

@@ -1,0 +1,69 @@
+/**
+ * What is known of each operation, whatever computes it: which values it reads, which of them it may write over, and
+ * which of its variants a device may lack. One row an operation; a new one without a row does not compile.
+ */
+import type { Op, Value } from "./contract.ts";
+
+type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
+
+interface Facts<O extends Op> {
+  reads(op: O): readonly Value[];
+  /**
+   * Inputs of the output's shape that are read element by element before the same element is written: the output may take
+   * the place of one that dies here.
+   */
+  overwrites?(op: O): readonly Value[];
+  /** Names of what is more than the plain operation; a device that lacks one refuses the graph (check.ts). */
+  variants?(op: O): readonly string[];
+}
+
+const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
+  embed: { reads: () => [] },
+  rmsNorm: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
+  matmul: { reads: ({ x }) => [x] },
+  rope: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
+  appendKv: { reads: ({ keys, values }) => [keys, values] },
+  attend: {
+    reads: ({ queries }) => [queries],
+    variants: ({ sinks }) => (sinks ? ["attend with sinks"] : []),
+  },
+  gate: {
+    reads: ({ gate, up }) => [gate, up],
+    overwrites: ({ gate, up }) => (gate.cols === up.cols ? [gate, up] : [up]),
+    variants: ({ gate, up, activation }) => [
+      ...(activation === "sigmoid" || activation === "swigluOai" ? [`gate ${activation}`] : []),
+      ...(gate.cols < up.cols ? ["gate of several columns"] : []),
+    ],
+  },
+  add: { reads: ({ a, b }) => [a, b], overwrites: ({ a, b }) => [a, b] },
+  scale: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
+  slice: { reads: ({ x }) => [x] },
+  route: { reads: ({ logits }) => [logits] },
+  expertMatmul: { reads: ({ x, picks }) => [x, picks] },
+  combine: { reads: ({ x, picks }) => [x, picks] },
+  softcap: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
+  takeOutputs: { reads: ({ x }) => [x] },
+};
+
+// The row of an operation's own name takes that operation; the compiler cannot follow that through the index.
+const factsOf = (op: Op) => FACTS[op.op] as Facts<Op>;
+
+/** The values an operation reads. */
+export function inputsOf(op: Op): readonly Value[] {
+  return factsOf(op).reads(op);
+}
+
+/** Inputs whose place the output may take, if they die here. */
+export function overwritable(op: Op): readonly Value[] {
+  return factsOf(op).overwrites?.(op) ?? [];
+}
+
+/** The value an operation writes; appendKv writes a cache instead. */
+export function outputOf(op: Op): Value | null {
+  return op.op === "appendKv" ? null : op.out;
+}
+
+/** The operation's name, and those of its variants that a device may lack. */
+export function needsOf(op: Op): readonly string[] {
+  return [op.op, ...(factsOf(op).variants?.(op) ?? [])];
+}

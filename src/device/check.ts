@@ -7,6 +7,8 @@ import {
   PAGE_SLOTS,
   type PagePlace,
   type Pool,
+  type Run,
+  type State,
   type Step,
 } from "./contract.ts";
 import { needsOf } from "./facts.ts";
@@ -42,7 +44,41 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
   if (!(tokens >= 1 && tokens <= maxTokens))
     throw new ArgumentError("tokens of a step", tokens, `1 to ${maxTokens}`);
   if (outputs > maxOutputs) throw new ArgumentError("outputs of a step", outputs, `0 to ${maxOutputs}`);
+  checkStates(graph, runs);
   if (runs.length > texts) throw new ArgumentError("runs of a step", runs.length, `1 to ${texts}`);
+}
+
+function checkStates(graph: Graph, runs: readonly Run[]): void {
+  if (graph.states.length === 0) return;
+  /** What no later run of the step may touch, and what none may write. */
+  const written = new Set<number>();
+  const read = new Set<number>();
+  for (const { position, state } of runs) {
+    if (!state) throw new ArgumentError("state of a run", "none", "slots to read and to write");
+    const { from, to } = state;
+    checkSlot(graph, to);
+    if (from !== null) checkSlot(graph, from);
+    if ((from === null) !== (position === 0))
+      throw new ArgumentError(
+        "state of a run",
+        `${from === null ? "no slot" : "a slot"} to read at position ${position}`,
+        "a slot at every position above 0",
+      );
+    if (from === to || written.has(to) || read.has(to) || (from !== null && written.has(from)))
+      throw new ArgumentError("slot to write", to, "one that no run of the step reads and no other writes");
+    written.add(to);
+    if (from !== null) read.add(from);
+  }
+}
+
+export function checkState(graph: Graph, { values }: State, slot: number, bytes: number): void {
+  checkSlot(graph, slot);
+  if (bytes !== values * 4) throw new ArgumentError("bytes of a state", bytes, `${values * 4}`);
+}
+
+function checkSlot({ stateSlots }: Graph, slot: number): void {
+  if (!(Number.isInteger(slot) && slot >= 0 && slot < stateSlots))
+    throw new ArgumentError("slot of states", slot, `integers 0 to ${stateSlots - 1}`);
 }
 
 /** UnsupportedError for a codec that the device has no kernels for. */

@@ -11,6 +11,9 @@ import type { Tensor, TensorType } from "../format/tensor.ts";
 /** Token slots of a page: the unit in which devices pack keys and values, and in which texts hold memory. */
 export const PAGE_SLOTS = 32;
 
+/** The longest `conv`. */
+export const MOST_KERNEL = 8;
+
 /** In a run's ids: the id that the device chose last for this text. Only on devices that choose (`Device.chooses`). */
 export const CHOSEN = 0xffffffff;
 
@@ -27,8 +30,18 @@ export interface Run {
   readonly ids: Uint32Array;
   /** How many of the last tokens reach the output: 0 while a prompt is read. */
   readonly outputs: number;
+  /**
+   * In a graph with states, the slots with the text's states: `from` at `position` (null at position 0: zeros), `to` after
+   * the run. No other run of the step reads or writes `to`; several may read one `from`, which is left as it is.
+   */
+  readonly state?: RunState | null;
   /** Lets the device choose the text's next id from the logits of its one output. Default: it does not. */
   readonly sampling?: Sampling | null;
+}
+
+export interface RunState {
+  readonly from: number | null;
+  readonly to: number;
 }
 
 /**
@@ -92,6 +105,18 @@ export interface Cache {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly pool: Pool;
+}
+
+/**
+ * What a layer remembers of a text that does not lie in pages: numbers that every token changes, so that only what stands at
+ * one position is known, and no earlier one can be found again. A slot (0 to graph.stateSlots - 1) holds the states of all
+ * layers of one text at one position; a run reads one slot and writes another, so earlier positions stay for who needs them.
+ */
+export interface State {
+  readonly id: number;
+  readonly layer: number;
+  /** f32 numbers of one slot. */
+  readonly values: number;
 }
 
 /**
@@ -208,6 +233,42 @@ export type Op =
     }
   /** x [rows, k, C]; out [rows, C] = sum over k, in order, of pick k's weight times x_k. picks: out of `route`. */
   | { readonly op: "combine"; readonly x: Value; readonly picks: Value; readonly out: Value }
+  /**
+   * x, out [tokens, C]: over each text's tokens and those before them, out[t, c] = sum over j of weight[c * kernel + j]
+   * x[t - kernel + 1 + j, c], then silu where asked; before a text's first token x is 0. kernel: 2 to MOST_KERNEL. State
+   * [kernel - 1, C]: the last inputs, oldest first.
+   */
+  | {
+      readonly op: "conv";
+      readonly x: Value;
+      readonly weight: Weight;
+      readonly kernel: number;
+      readonly activation: "silu" | null;
+      readonly state: State;
+      readonly out: Value;
+    }
+  /**
+   * The gated delta rule (arXiv 2412.06464), token by token. x [tokens, q | k | v]: q, k [keyHeads, keyDim], v [valueHeads,
+   * valueDim]; a, b [tokens, valueHeads]; rates, bias: vectors [valueHeads]. Value head h reads key head h % keyHeads if
+   * `tiled`, else h / (valueHeads / keyHeads). q and k are divided by sqrt(sum of squares + epsilon), q also by
+   * sqrt(keyDim). S [valueDim, keyDim] of a head: S = e^(rates * ln(1 + e^(a + bias))) S; S += (v - S k) k^T / (1 + e^-b);
+   * out [tokens, valueHeads, valueDim] = S q. State [valueHeads, valueDim, keyDim].
+   */
+  | {
+      readonly op: "gatedDelta";
+      readonly x: Value;
+      readonly a: Value;
+      readonly b: Value;
+      readonly rates: Weight;
+      readonly bias: Weight;
+      readonly keyHeads: number;
+      readonly valueHeads: number;
+      readonly keyDim: number;
+      readonly tiled: boolean;
+      readonly epsilon: number;
+      readonly state: State;
+      readonly out: Value;
+    }
   /** out = cap * tanh(x / cap) */
   | { readonly op: "softcap"; readonly x: Value; readonly cap: number; readonly out: Value }
   /** Of each run the last `outputs` rows of x, in the order of the runs. */
@@ -224,6 +285,9 @@ export interface Graph {
   readonly ops: readonly Op[];
   readonly weights: readonly Weight[];
   readonly caches: readonly Cache[];
+  readonly states: readonly State[];
+  /** Slots of each state; 0 without states. */
+  readonly stateSlots: number;
   readonly ropes: readonly Rope[];
   readonly values: readonly Value[];
   /** Byte offset of each value (by id) in an arena of `arenaBytes`: values that are never alive together overlap. */
@@ -241,6 +305,8 @@ export interface Footprint {
   readonly weights: readonly number[];
   /** By cache id. */
   readonly caches: readonly number[];
+  /** By state id: of all slots. */
+  readonly states: readonly number[];
   readonly activations: number;
   /** Scratch of kernels, staging for loading, tables, code. */
   readonly workspace: number;
@@ -298,6 +364,10 @@ export interface Allocation {
   readPage(place: PagePlace): Promise<Uint8Array>;
   /** Fills it with the same. */
   writePage(place: PagePlace, bytes: Uint8Array): Promise<void>;
+  /** What a slot holds of a state: its f32 numbers in the order of the operation that owns it, whatever the device. */
+  readState(state: State, slot: number): Promise<Uint8Array>;
+  /** Fills it with the same. */
+  writeState(state: State, slot: number, bytes: Uint8Array): Promise<void>;
   /** The rows of a value that the last step wrote, as a copy; `rows` of them from `first`. */
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
   /**

@@ -41,6 +41,8 @@ const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
   route: { reads: ({ logits }) => [logits] },
   expertMatmul: { reads: ({ x, picks }) => [x, picks] },
   combine: { reads: ({ x, picks }) => [x, picks] },
+  conv: { reads: ({ x }) => [x] },
+  gatedDelta: { reads: ({ x, a, b }) => [x, a, b] },
   softcap: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
   takeOutputs: { reads: ({ x }) => [x] },
 };

@@ -2,6 +2,7 @@
 
 const NEW = [
   ...["slice", "scale", "route", "expertMatmul", "combine"],
+  ...["conv", "gatedDelta"],
   ...["gate sigmoid", "gate swigluOai", "gate of several columns", "attend with sinks"],
 ];
 

@@ -5,7 +5,19 @@
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { TensorType } from "../format/tensor.ts";
-import type { Activation, Cache, Graph, KvCodec, Op, Pool, Rope, Value, Weight } from "./contract.ts";
+import {
+  type Activation,
+  type Cache,
+  type Graph,
+  type KvCodec,
+  MOST_KERNEL,
+  type Op,
+  type Pool,
+  type Rope,
+  type State,
+  type Value,
+  type Weight,
+} from "./contract.ts";
 import { inputsOf, outputOf, overwritable } from "./facts.ts";
 
 /** WebGPU's largest storage-buffer offset alignment; enough for SIMD too. */
@@ -19,11 +31,24 @@ export interface CacheOptions {
   pool: Pool;
 }
 
+export interface DeltaOptions {
+  layer: number;
+  keyHeads: number;
+  valueHeads: number;
+  keyDim: number;
+  valueDim: number;
+  /** Default: value heads that share a key head stand side by side. */
+  tiled?: boolean;
+  /** Of the L2 norms of queries and keys. */
+  epsilon: number;
+}
+
 export class Recorder {
   readonly #ops: Op[] = [];
   readonly #values: Value[] = [];
   readonly #weights = new Map<string, Weight>();
   readonly #caches: Cache[] = [];
+  readonly #states: State[] = [];
   readonly #pools: Pool[] = [];
   readonly #ropes: Rope[] = [];
   readonly #labels = new Map<string, Value>();
@@ -191,6 +216,43 @@ export class Recorder {
     return out;
   }
 
+  /** x [tokens, C]; weight: a vector [C * kernel], of channel c the values from c * kernel on. */
+  conv(
+    x: Value,
+    weight: Weight,
+    options: { layer: number; kernel: number; activation: "silu" | null },
+  ): Value {
+    const { layer, kernel, activation } = options;
+    if (!(Number.isInteger(kernel) && kernel >= 2 && kernel <= MOST_KERNEL))
+      throw new ArgumentError("kernel of a convolution", kernel, `integers 2 to ${MOST_KERNEL}`);
+    ofTokens("conv", x);
+    fits(`length of ${weight.name}`, weight.cols, x.cols * kernel, `a kernel of ${kernel} for each channel`);
+    const out = this.#like(x);
+    const state = this.#state(layer, (kernel - 1) * x.cols);
+    this.#ops.push({ op: "conv", x, weight, kernel, activation, state, out });
+    return out;
+  }
+
+  /** x [tokens, q | k | v]; a, b [tokens, valueHeads]; rates, bias [valueHeads] -> [tokens, valueHeads * valueDim]. */
+  gatedDelta(
+    { x, a, b }: { x: Value; a: Value; b: Value },
+    { rates, bias }: { rates: Weight; bias: Weight },
+    options: DeltaOptions,
+  ): Value {
+    const { layer, valueDim, tiled = false, ...heads } = options;
+    const { keyHeads, valueHeads, keyDim } = heads;
+    if (valueHeads % keyHeads !== 0)
+      throw new ArgumentError("value heads", valueHeads, `a multiple of the ${keyHeads} key heads`);
+    ofTokens("gatedDelta", x);
+    fits("columns of q, k and v", x.cols, 2 * keyHeads * keyDim + valueHeads * valueDim, "by the heads");
+    for (const { cols } of [a, b, rates, bias])
+      fits("gates of gatedDelta", cols, valueHeads, "the value heads");
+    const out = this.#value("tokens", valueHeads * valueDim);
+    const state = this.#state(layer, valueHeads * valueDim * keyDim);
+    this.#ops.push({ op: "gatedDelta", x, a, b, rates, bias, ...heads, tiled, state, out });
+    return out;
+  }
+
   softcap(x: Value, cap: number): Value {
     const out = this.#like(x);
     this.#ops.push({ op: "softcap", x, cap, out });
@@ -211,14 +273,20 @@ export class Recorder {
 
   /**
    * keepLabels: labelled values keep their own memory and can be read after a step. texts: default 1. blocks: pages of a
-   * text; default: as many as the largest pool has.
+   * text; default: as many as the largest pool has. stateSlots: default, and least, two for each text.
    */
-  finish(logits: Value, options: { keepLabels?: boolean; texts?: number; blocks?: number } = {}): Graph {
+  finish(
+    logits: Value,
+    options: { keepLabels?: boolean; texts?: number; blocks?: number; stateSlots?: number } = {},
+  ): Graph {
     const {
       keepLabels = false,
       texts = 1,
       blocks = Math.max(1, ...this.#pools.map(({ pages }) => pages)),
+      stateSlots = 2 * texts,
     } = options;
+    if (!(stateSlots >= 2 * texts))
+      throw new ArgumentError("slots of states", stateSlots, `at least ${2 * texts}, two for each text`);
     const labels = keepLabels ? new Map(this.#labels) : new Map<string, Value>();
     const kept = new Set([logits.id, ...[...labels.values()].map((v) => v.id)]);
     return {
@@ -230,12 +298,20 @@ export class Recorder {
       ops: this.#ops,
       weights: [...this.#weights.values()],
       caches: this.#caches,
+      states: this.#states,
+      stateSlots: this.#states.length > 0 ? stateSlots : 0,
       ropes: this.#ropes,
       values: this.#values,
       ...layOut(this.#ops, this.#values, kept, (v) => this.#bytes(v)),
       logits,
       labels,
     };
+  }
+
+  #state(layer: number, values: number): State {
+    const state: State = { id: this.#states.length, layer, values };
+    this.#states.push(state);
+    return state;
   }
 
   #bytes(value: Value): number {
@@ -258,6 +334,10 @@ export class Recorder {
     this.#values.push(value);
     return value;
   }
+}
+
+function ofTokens(op: Op["op"], x: Value): void {
+  if (x.rows !== "tokens") throw new ArgumentError(`rows of ${op}`, x.rows, "tokens");
 }
 
 function fits(what: string, found: number, allowed: number, whose: string): void {

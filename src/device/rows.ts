@@ -1,5 +1,5 @@
 /** The rows of a step, counted once for all operations: which text and position each has, and which reach the output. */
-import type { Step } from "./contract.ts";
+import type { RunState, Step } from "./contract.ts";
 
 export interface Rows {
   readonly tokens: number;
@@ -23,6 +23,8 @@ export interface RunRows {
   /** Its first output, and how many. */
   readonly firstOutput: number;
   readonly outputs: number;
+  /** null: the graph has no states. */
+  readonly state: RunState | null;
 }
 
 export function rowsOf({ runs }: Step): Rows {
@@ -36,13 +38,13 @@ export function rowsOf({ runs }: Step): Rows {
   let first = 0;
   let firstOutput = 0;
   for (const run of runs) {
-    const { text, position } = run;
+    const { text, position, state = null } = run;
     const count = run.ids.length;
     ids.set(run.ids, first);
     texts.fill(text, first, first + count);
     for (let i = 0; i < count; i++) positions[first + i] = position + i;
     for (let i = 0; i < run.outputs; i++) outputRows[firstOutput + i] = first + count - run.outputs + i;
-    placed.push({ text, position, first, tokens: count, firstOutput, outputs: run.outputs });
+    placed.push({ text, position, first, tokens: count, firstOutput, outputs: run.outputs, state });
     first += count;
     firstOutput += run.outputs;
   }

@@ -22,6 +22,7 @@ import { extremeCases } from "./extreme-cases.ts";
 import { layerCases } from "./layer-cases.ts";
 import { PagedTexts } from "./paged.ts";
 import { gaussian, memoryTensor, random, randomTensor } from "./random-tensor.ts";
+import { stateCases } from "./state-cases.ts";
 
 /** Root mean square of the difference over that of what the reference gives. */
 export const TOLERANCES = {
@@ -37,6 +38,8 @@ export const TOLERANCES = {
   attendRq4: 1.2e-2,
   /** Scales of K and MLX types are products or floats; the GPU holds them in float16 (2^-12 each, of values that cancel). */
   halfScales: 6e-4,
+  /** Sums over a state that hundreds of roundings went into, some of which cancel. */
+  delta: 2e-5,
   /** A GPU's own tanh: NVIDIA's is off by 1e-5. */
   gpuTanh: 3e-5,
   /** Subgroup matrices: both operands rounded to float16 (2^-12 each on average), sums in float32. */
@@ -419,5 +422,6 @@ export const ordinaryCases: readonly DeviceCase[] = [
   ...matmulCases(),
   ...attendCases(),
   ...layerCases(TOLERANCES),
+  ...stateCases(TOLERANCES),
 ];
 export const deviceCases: readonly DeviceCase[] = [...ordinaryCases, ...extremeCases(TOLERANCES)];

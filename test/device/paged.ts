@@ -25,6 +25,8 @@ export class PagedTexts {
   readonly #pages: (number | undefined)[][][];
   /** By text. */
   readonly positions: number[];
+  /** By text: the slot with its states, of the two that are its own. */
+  readonly #slots: number[];
 
   constructor(
     readonly allocation: Allocation,
@@ -32,6 +34,7 @@ export class PagedTexts {
   ) {
     this.#free = graph.pools.map(({ pages }) => scattered(pages));
     this.#pages = graph.pools.map(() => Array.from({ length: graph.texts }, () => []));
+    this.#slots = Array.from({ length: graph.texts }, (_, text) => 2 * text);
     this.positions = new Array(graph.texts).fill(0);
   }
 
@@ -41,9 +44,17 @@ export class PagedTexts {
       const position = this.positions[text];
       this.reserve(text, ids.length);
       this.positions[text] += ids.length;
-      return { text, position, ids: Uint32Array.from(ids), outputs, sampling };
+      const state = this.#states(text, position);
+      return { text, position, ids: Uint32Array.from(ids), outputs, sampling, state };
     });
     return this.allocation.run({ runs });
+  }
+
+  #states(text: number, position: number) {
+    if (this.graph.states.length === 0) return null;
+    const from = this.#slots[text];
+    this.#slots[text] = from ^ 1;
+    return { from: position === 0 ? null : from, to: from ^ 1 };
   }
 
   /** Gives a text pages for `tokens` more tokens. */

@@ -5,7 +5,7 @@
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
-import { checkPage, checkPages, checkPlace, checkStep } from "../check.ts";
+import { checkPage, checkPages, checkPlace, checkState, checkStep } from "../check.ts";
 import {
   type Allocation,
   type Cache,
@@ -17,6 +17,7 @@ import {
   type PagePlace,
   type Pool,
   type Ran,
+  type State,
   type Step,
   type Value,
   type Weight,
@@ -24,6 +25,7 @@ import {
 import { type Rows, type RunRows, rowsOf } from "../rows.ts";
 import * as experts from "./experts.ts";
 import * as ops from "./ops.ts";
+import * as recurrent from "./recurrent.ts";
 
 export function referenceDevice(): Device {
   return {
@@ -42,8 +44,10 @@ function measure(graph: Graph): Footprint {
   const weights = graph.weights.map((w) => w.rows * w.cols * 4);
   const caches = graph.caches.map((c) => 2 * partBytes(c));
   const activations = graph.values.reduce((sum, v) => sum + valueRows(graph, v) * v.cols * 4, 0);
+  const states = graph.states.map((s) => graph.stateSlots * s.values * 4);
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
-  return { weights, caches, activations, workspace: 0, total: sum(weights) + sum(caches) + activations };
+  const total = sum(weights) + sum(caches) + sum(states) + activations;
+  return { weights, caches, states, activations, workspace: 0, total };
 }
 
 /** Of keys, or values. */
@@ -63,6 +67,8 @@ class ReferenceAllocation implements Allocation {
   readonly #values: Float32Array[];
   /** By cache id, as the contract lays them out. */
   readonly #caches: { keys: Uint8Array; values: Uint8Array }[];
+  /** By state id: [stateSlots, values]. */
+  readonly #states: Float32Array[];
   /** By pool id: the page of each block, [texts, blocks]. */
   readonly #tables: Uint32Array[];
 
@@ -74,6 +80,7 @@ class ReferenceAllocation implements Allocation {
       keys: new Uint8Array(partBytes(c)),
       values: new Uint8Array(partBytes(c)),
     }));
+    this.#states = graph.states.map((s) => new Float32Array(graph.stateSlots * s.values));
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks));
   }
 
@@ -120,6 +127,16 @@ class ReferenceAllocation implements Allocation {
     this.#place(place).set(bytes);
   }
 
+  async readState(state: State, slot: number): Promise<Uint8Array> {
+    checkState(this.graph, state, slot, state.values * 4);
+    return new Uint8Array(this.#slot(state, slot).slice().buffer);
+  }
+
+  async writeState(state: State, slot: number, bytes: Uint8Array): Promise<void> {
+    checkState(this.graph, state, slot, bytes.length);
+    this.#slot(state, slot).set(new Float32Array(bytes.slice().buffer));
+  }
+
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
     return this.#values[value.id].slice(first * value.cols, (first + rows) * value.cols);
   }
@@ -132,6 +149,10 @@ class ReferenceAllocation implements Allocation {
     const bytes = PAGE_SLOTS * cache.codec.vectorBytes(cache.headDim);
     const at = (page * cache.kvHeads + kvHead) * bytes;
     return this.#caches[cache.id][part].subarray(at, at + bytes);
+  }
+
+  #slot({ id, values }: State, slot: number): Float32Array {
+    return this.#states[id].subarray(slot * values, (slot + 1) * values);
   }
 
   #run(op: Op, rows: Rows): void {
@@ -205,6 +226,9 @@ class ReferenceAllocation implements Allocation {
       }
       case "combine":
         return experts.combine(get(op.x), get(op.picks), op.picks.cols / 2, get(op.out));
+      case "conv":
+      case "gatedDelta":
+        return this.#recur(op, rows, get);
       case "add":
         return ops.add(get(op.a), get(op.b), get(op.out));
       case "softcap":
@@ -217,6 +241,26 @@ class ReferenceAllocation implements Allocation {
           out.set(x.subarray(row * cols, (row + 1) * cols), i * cols);
         });
       }
+    }
+  }
+
+  /** Each run by itself, from the state that it reads to the one that it writes. */
+  #recur(op: Extract<Op, { state: State }>, { runs }: Rows, get: (value: Value) => Float32Array): void {
+    for (const { first, tokens, state: slots } of runs) {
+      const own = (value: Value) => get(value).subarray(first * value.cols, (first + tokens) * value.cols);
+      const before = slots!.from === null ? null : this.#slot(op.state, slots!.from);
+      const after = this.#slot(op.state, slots!.to);
+      if (op.op === "conv") {
+        const weight = this.#weights[op.weight.id];
+        recurrent.conv(own(op.x), weight, op.kernel, op.activation === "silu", before, after, own(op.out));
+        continue;
+      }
+      const gates = {
+        ...{ a: own(op.a), b: own(op.b) },
+        ...{ rates: this.#weights[op.rates.id], bias: this.#weights[op.bias.id] },
+      };
+      const shape = { ...op, tokens, valueDim: op.out.cols / op.valueHeads };
+      recurrent.gatedDelta(own(op.x), gates, shape, before, after, own(op.out));
     }
   }
 

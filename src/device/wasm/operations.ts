@@ -50,6 +50,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
     );
   },
   ...{ scale: none, slice: none, route: none, expertMatmul: none, combine: none },
+  ...{ conv: none, gatedDelta: none },
   rope(op, to) {
     const { x, heads, rope, out } = op;
     const turns = to.layout.turns[rope.id];

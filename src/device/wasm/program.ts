@@ -4,7 +4,7 @@
  */
 import { rowBytes } from "../../format/tensor.ts";
 import { checkFormats, checkOperations } from "../check.ts";
-import type { Cache, Footprint, Graph, Op, Weight } from "../contract.ts";
+import type { Cache, Footprint, Graph, Op, State, Weight } from "../contract.ts";
 import { WASM_LACKS } from "../lacks.ts";
 import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
 import {
@@ -47,6 +47,8 @@ export interface Layout {
   readonly turns: readonly number[];
   readonly weights: readonly number[];
   readonly caches: readonly number[];
+  /** By state id: [stateSlots, values] f32. */
+  readonly states: readonly number[];
   readonly arena: number;
   readonly quantized: number;
   readonly partials: number;
@@ -67,6 +69,10 @@ export function weightBytes(weight: Weight): number {
 export function layerCacheBytes(cache: Cache): number {
   const { kvHeads, headDim, pool, codec } = cache;
   return pool.pages * kvPageBytes(kvHeads, headDim, codec.name as KvFormat);
+}
+
+function stateBytes({ stateSlots }: Graph, { values }: State): number {
+  return stateSlots * values * 4;
 }
 
 export function layOut(graph: Graph, threads: number): Layout {
@@ -102,8 +108,9 @@ export function layOut(graph: Graph, threads: number): Layout {
   const turns = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
   const weights = graph.weights.map((weight) => place(weightBytes(weight)));
   const caches = graph.caches.map((cache) => place(layerCacheBytes(cache)));
+  const states = graph.states.map((state) => place(stateBytes(graph, state)));
   return {
-    ...{ control, operations, ids, runs, outputRows, tables, turns, weights, caches },
+    ...{ control, operations, ids, runs, outputRows, tables, turns, weights, caches, states },
     arena: place(graph.arenaBytes),
     quantized: place(Math.max(0, ...quantized)),
     partials: place(Math.max(0, ...partials)),
@@ -124,9 +131,10 @@ export function footprintOf(graph: Graph, threads: number): Footprint {
   const weights = graph.weights.map(weightBytes);
   const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const caches = graph.caches.map(layerCacheBytes);
+  const states = graph.states.map((state) => stateBytes(graph, state));
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
-  const workspace = total - sum(weights) - sum(caches) - graph.arenaBytes;
-  return { weights, caches, activations: graph.arenaBytes, workspace, total };
+  const workspace = total - sum(weights) - sum(caches) - sum(states) - graph.arenaBytes;
+  return { weights, caches, states, activations: graph.arenaBytes, workspace, total };
 }
 
 function isQuantized(op: Op): op is Op & { op: "matmul" } {

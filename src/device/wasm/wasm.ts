@@ -7,7 +7,7 @@ import { dequantize } from "../../format/blocks.ts";
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import { type BlockMap, gather, scatter } from "../cache-bytes.ts";
-import { checkPage, checkPages, checkPlace, checkStep } from "../check.ts";
+import { checkPage, checkPages, checkPlace, checkState, checkStep } from "../check.ts";
 import {
   type Allocation,
   type Device,
@@ -17,6 +17,7 @@ import {
   type PagePlace,
   type Pool,
   type Ran,
+  type State,
   type Step,
   type Value,
   type Weight,
@@ -225,6 +226,14 @@ export class WasmAllocation implements Allocation {
     scatter(map, bytes, new Uint8Array(this.memory.buffer), at, 0);
   }
 
+  async readState(state: State, slot: number): Promise<Uint8Array> {
+    return this.#state(state, slot, state.values * 4).slice();
+  }
+
+  async writeState(state: State, slot: number, bytes: Uint8Array): Promise<void> {
+    this.#state(state, slot, bytes.length).set(bytes);
+  }
+
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
     const at = this.layout.arena + this.graph.offsets[value.id] + first * value.cols * 4;
     return new Float32Array(this.memory.buffer, at, rows * value.cols).slice();
@@ -238,6 +247,11 @@ export class WasmAllocation implements Allocation {
   #open() {
     if (!this.#held) throw new DeviceError("wasm", "the device is closed");
     return this.#held;
+  }
+
+  #state(state: State, slot: number, bytes: number): Uint8Array {
+    checkState(this.graph, state, slot, bytes);
+    return new Uint8Array(this.memory.buffer, this.layout.states[state.id] + slot * bytes, bytes);
   }
 
   #place({ cache, part, kvHead, page }: PagePlace) {

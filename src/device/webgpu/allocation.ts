@@ -5,7 +5,7 @@
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
 import { type BlockMap, blockMap, gather, scatter } from "../cache-bytes.ts";
-import { checkPage, checkPages, checkPlace, checkStep } from "../check.ts";
+import { checkPage, checkPages, checkPlace, checkState, checkStep } from "../check.ts";
 import {
   type Allocation,
   type Footprint,
@@ -15,6 +15,7 @@ import {
   type Pool,
   type Ran,
   type Sampling,
+  type State,
   type Step,
   type StepProfile,
   type Value,
@@ -181,6 +182,24 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.device.queue.writeBuffer(buffer, at, block);
     // Without waits the queue would hold a whole cache in host memory.
     if (++this.#pagesWritten % WRITES_UNDER_WAY === 0) await this.gpu.submitted();
+    this.gpu.check();
+  }
+
+  async readState(state: State, slot: number): Promise<Uint8Array> {
+    this.gpu.check();
+    const bytes = state.values * 4;
+    checkState(this.graph, state, slot, bytes);
+    const found = await this.#readBack.read(this.#buffer(this.program.states[state.id]), slot * bytes, bytes);
+    this.gpu.check();
+    return new Uint8Array(found);
+  }
+
+  async writeState(state: State, slot: number, bytes: Uint8Array): Promise<void> {
+    this.gpu.check();
+    checkState(this.graph, state, slot, bytes.length);
+    const buffer = this.#buffer(this.program.states[state.id]);
+    this.gpu.device.queue.writeBuffer(buffer, slot * bytes.length, bytes.slice());
+    await this.gpu.submitted();
     this.gpu.check();
   }
 

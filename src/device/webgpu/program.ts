@@ -31,6 +31,8 @@ export interface Shared {
   readonly turns: readonly Buffer[];
   /** By cache id. */
   readonly caches: readonly { readonly keys: Buffer; readonly values: Buffer }[];
+  /** By state id: [stateSlots, values] f32. */
+  readonly states: readonly Buffer[];
   /** By value id: logits and labelled values, f32 rows that stay readable. */
   readonly kept: ReadonlyMap<number, Buffer>;
   /** Bound where a variant writes nothing. */
@@ -49,6 +51,7 @@ export interface GpuProgram {
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
   readonly caches: Shared["caches"];
+  readonly states: Shared["states"];
   /** A page on its way: WebGPU copies nothing within a buffer. */
   readonly page: Buffer;
   /** The buffer that is allocated for a planned one. */
@@ -94,6 +97,9 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache)),
     values: keep(`values of layer ${cache.layer}`, kvBytes(cache)),
   }));
+  const states = graph.states.map(({ layer, values }) =>
+    keep(`states of layer ${layer}`, graph.stateSlots * values * 4),
+  );
   const page = keep("page", Math.max(0, ...graph.caches.map(pageBytes)));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
@@ -122,6 +128,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     chosen: sampling.chosen,
     turns,
     caches,
+    states,
     kept,
     spare,
     activation: (label, bytes) => buffer(label, result(bytes)),
@@ -149,7 +156,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const activations = sum(slotBuffers) + sum([...kept.values()]);
   const dispatches = compiled.flat().length + sampling.all.length;
   const total = sum(buffers) + dispatches * PARAMS_BYTES;
-  const used = [...weightBytes, ...cacheBytes, activations].reduce((a, b) => a + b, 0);
+  const stateBytes = states.map(({ bytes }) => bytes);
+  const used = [...weightBytes, ...cacheBytes, ...stateBytes, activations].reduce((a, b) => a + b, 0);
   const largest = buffers.reduce((most, b) => (b.bytes > most.bytes ? b : most));
   return {
     modes: { decode, few, batch: inBatch, prompt },
@@ -158,10 +166,12 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     turns,
     sampling,
     caches,
+    states,
     page,
     footprint: {
       weights: weightBytes,
       caches: cacheBytes,
+      states: stateBytes,
       activations,
       workspace: total - used,
       total,

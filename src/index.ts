@@ -36,6 +36,7 @@ export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./
 export type { DivergenceSummary } from "./engine/divergence.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
 export type { FindOptions } from "./engine/find-model.ts";
+export { LogitsError } from "./engine/finite.ts";
 export {
   type GenerateOptions,
   Generation,

@@ -372,7 +372,7 @@ export interface Allocation {
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
   /**
    * The largest logits of one output row of the last step, largest first, ties by the lowest id, without reading all:
-   * `count` of them, or fewer where fewer are above -Infinity. null: not so many.
+   * `count` of them, or fewer where fewer are above -Infinity. Every NaN comes before the largest. null: not so many.
    */
   candidates?(row: number, count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null;
   /** Whether the device can choose with these options; absent: never. */
@@ -389,7 +389,8 @@ export interface Allocation {
 export interface Ran {
   /**
    * What the device chose for each run with `sampling`, in their order; null where it could not (the kept words are more
-   * than it sorts): the host reads the logits and chooses then, and CHOSEN is an arbitrary id until it is chosen again.
+   * than it sorts; a logit is NaN or infinite): the host reads the logits then, and CHOSEN is an arbitrary id until one is
+   * chosen again.
    * Empty when no run has `sampling`. Rejects with the device's one error.
    */
   readonly chosen: Promise<readonly (number | null)[]>;
@@ -419,7 +420,7 @@ export interface StepProfile {
 
 /** How a device chooses: what engine/sample.ts does with the same numbers. Sums in f32 may turn a tie another way. */
 export interface Sampling {
-  /** 0: the largest logit, of equals the first; NaN counts as -Infinity. */
+  /** 0: the largest logit, of equals the first. */
   readonly temperature: number;
   /** 0: all. */
   readonly topK: number;

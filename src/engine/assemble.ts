@@ -6,6 +6,7 @@
 import type { Allocation, Device } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { throwIfAborted } from "../format/errors.ts";
+import { finiteTensor } from "../format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Model, openModel, withIds } from "../model/model.ts";
@@ -110,7 +111,7 @@ async function loadWeights(
   );
   let bytes = 0;
   for (const { weight, tensor } of sources) {
-    await allocation.load(weight, tensor, (more) => {
+    await allocation.load(weight, finiteTensor(tensor), (more) => {
       throwIfAborted(options.signal, "loading");
       bytes += more;
       options.onProgress?.({ bytes, totalBytes });

@@ -3,7 +3,8 @@
  * float64: logits come as float32, and neither their size nor a constant added to all of them matters. Refuses to know
  * models and texts.
  */
-import { ArgumentError, DeviceError } from "../format/errors.ts";
+import { ArgumentError } from "../format/errors.ts";
+import { wrongLogits } from "./finite.ts";
 
 /** Logits [vocab] and what normalises them: the probability of id is exp(logits[id] - logSum). */
 export interface Distribution {
@@ -14,17 +15,16 @@ export interface Distribution {
   readonly top: number;
 }
 
-/** DeviceError when a logit is not finite: no distance means anything then. */
-export function distribution(logits: Float32Array): Distribution {
+/** LogitsError when a logit is not finite: no distance means anything then. position: for the error. */
+export function distribution(logits: Float32Array, position: number): Distribution {
+  const wrong = wrongLogits(logits, position);
+  if (wrong) throw wrong;
   let top = 0;
   for (let id = 1; id < logits.length; id++) if (logits[id] > logits[top]) top = id;
   const largest = logits[top];
   let sum = 0;
   for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id] - largest);
-  const logSum = largest + Math.log(sum);
-  // A NaN or an infinity anywhere ends up here, but for -Infinity, which no model gives.
-  if (!Number.isFinite(logSum)) throw new DeviceError("logits", "not all of them are finite numbers");
-  return { logits, logSum, top };
+  return { logits, logSum: largest + Math.log(sum), top };
 }
 
 /** Kullback-Leibler divergence of `other` from `truth` in nats: the sum over ids of p (log p - log q). At least 0. */

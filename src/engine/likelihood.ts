@@ -15,7 +15,7 @@ export interface Likelihood extends TokenLogprob {
 /** The most that `logprobs` may ask for. */
 export const MOST_LOGPROBS = 100;
 
-/** logits: [vocab], as the model gave them; count: of `top`. A logit that is no number counts as -Infinity. */
+/** logits: [vocab], as the model gave them; count: of `top`. Finite, or -Infinity (finite.ts). */
 export function likelihood(logits: Float32Array, id: number, count: number): Likelihood {
   let largest = Number.NEGATIVE_INFINITY;
   for (const logit of logits) if (logit > largest) largest = logit;

@@ -2,7 +2,7 @@
  * From logits to one token. Owns the options, their checks and the random numbers; the same seed gives the same text
  * on the same logits. Refuses to know models and text.
  * One idea: what top-k, or without it min-p, would drop is never sorted, so a 262,144-word vocabulary costs one pass.
- * A logit that is no number is treated as -Infinity: it is never chosen while another is finite.
+ * Logits that are not finite numbers are refused before (finite.ts); here they are never chosen while another is finite.
  */
 import type { Sampling } from "../device/contract.ts";
 import { uniformNumber } from "../device/uniform.ts";

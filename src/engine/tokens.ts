@@ -6,6 +6,7 @@
  * device goes on with other texts.
  */
 import type { Sampling } from "../device/contract.ts";
+import { wrongLogits } from "./finite.ts";
 import { type Likelihood, likelihood } from "./likelihood.ts";
 import type { Sampler } from "./sample.ts";
 
@@ -152,8 +153,12 @@ export class Tokens {
       this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
       chose(id);
     };
-    if (this.#allowed) return choose(await this.#logits(row, ids, this.#allowed.mask));
+    if (this.#allowed) {
+      const found = await this.#logits(row, ids, this.#allowed.mask);
+      return found ? choose(found) : undefined;
+    }
     const given = await row.all();
+    if (this.#areWrong(given, ids)) return;
     this.#asking = this.#asking.then(() => {
       if (this.#isOver || this.#failure || !this.#allowed) return;
       choose(within(given, this.#allowed.mask));
@@ -201,15 +206,24 @@ export class Tokens {
     }
   }
 
-  /** Logits as they were given, and those that are left to choose from. */
-  async #logits(row: RowLogits, ids: readonly number[], allowed: Int32Array | null): Promise<Logits> {
+  /** With a NaN among them no token is the likeliest: the text ends with the error that says so. */
+  #areWrong(given: Float32Array, ids: readonly number[]): boolean {
+    const wrong = wrongLogits(given, ids.length - 1);
+    if (wrong) this.fail(wrong);
+    return wrong !== null;
+  }
+
+  /** Logits as they were given, and those that are left to choose from; null: they are wrong. */
+  async #logits(row: RowLogits, ids: readonly number[], allowed: Int32Array | null): Promise<Logits | null> {
     const enough = this.#options.logprobs === undefined ? this.#sample.enough(ids.length) : null;
     if (enough !== null) {
       const few = await row.largest(allowed ? Math.max(enough, FEW) : enough);
+      if (few && this.#areWrong(few, ids)) return null;
       // Enough allowed ones among the largest are the largest allowed ones.
       if (few && (!allowed || keep(few, allowed) >= enough)) return { given: few, logits: few };
     }
-    return within(await row.all(), allowed);
+    const all = await row.all();
+    return this.#areWrong(all, ids) ? null : within(all, allowed);
   }
 
   get failure(): { readonly error: unknown } | null {

@@ -215,9 +215,11 @@ class Reading {
   /** Adds all of `ids` but the last, which only says what the one before it should have predicted. */
   async #measure(ids: readonly number[], doing: string): Promise<Tally> {
     const tally = new Tally();
+    const { text } = this.#source;
+    const before = text.ids.length;
     let next = 1;
-    for await (const logits of this.#source.text.each(ids.slice(0, -1), this.#reporting(doing))) {
-      const found = distribution(logits);
+    for await (const logits of text.each(ids.slice(0, -1), this.#reporting(doing))) {
+      const found = distribution(logits, before + next - 1);
       const truth = this.#kv === "f16" ? await this.#truth.add(found) : await this.#truth.next();
       tally.add(found, ids[next++], truth);
     }

@@ -2,9 +2,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { distribution, divergence, quantile, surprise, Tally } from "../../src/engine/divergence.ts";
-import { ArgumentError, DeviceError } from "../../src/format/errors.ts";
+import { LogitsError } from "../../src/engine/finite.ts";
+import { ArgumentError } from "../../src/format/errors.ts";
 
-const of = (...logits: number[]) => distribution(Float32Array.from(logits));
+const of = (...logits: number[]) => distribution(Float32Array.from(logits), 7);
 const { LN2, log, exp } = Math;
 
 describe("by hand", () => {
@@ -106,7 +107,7 @@ it.each([
   ["infinity", [1, Number.POSITIVE_INFINITY]],
   ["no logits", []],
 ])("refuses %s", (_, logits) => {
-  expect(() => of(...logits)).toThrow(DeviceError);
+  expect(() => of(...logits)).toThrow(LogitsError);
 });
 
 it("refuses vocabularies of two sizes", () => {

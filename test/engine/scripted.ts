@@ -4,6 +4,7 @@
  */
 import type { Allocation, Graph, Run, Sampling, Step } from "../../src/device/contract.ts";
 import { CHOSEN } from "../../src/device/contract.ts";
+import { wrongLogits } from "../../src/engine/finite.ts";
 import { sampler } from "../../src/engine/sample.ts";
 import { Scheduler } from "../../src/engine/scheduler.ts";
 import { Text } from "../../src/engine/text.ts";
@@ -155,7 +156,8 @@ export function scripted(
           output += outputs;
           if (!sampling) continue;
           chosen[text] = choose(sampling, row);
-          words.push(row.position === options.unprovenAt ? null : chosen[text]);
+          const isNull = row.position === options.unprovenAt || wrongLogits(logitsOf(row), 0) !== null;
+          words.push(isNull ? null : chosen[text]);
         }
         const ended = wait(step);
         if (!chooses) await ended;
@@ -187,7 +189,8 @@ export function scripted(
       async candidates(row: number, count: number) {
         asked.push(`candidates ${count}`);
         const logits = logitsOf(rows[row]);
-        const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
+        const size = (id: number) => (Number.isNaN(logits[id]) ? Number.POSITIVE_INFINITY : logits[id]);
+        const order = [...logits.keys()].sort((a, b) => size(b) - size(a) || a - b).slice(0, count);
         return { ids: Uint32Array.from(order), logits: Float32Array.from(order, (id) => logits[id]) };
       },
     });

@@ -215,7 +215,9 @@ describe("verify", () => {
     const sources = await Promise.all(["f16", "rq4"].map((kv) => open(kv, planned.context)));
     let [kl, unexpected] = [0, 0];
     for (const [i, id] of planned.ids.slice(0, 110).entries()) {
-      const [p, q] = await Promise.all(sources.map(async ({ text }) => distribution(await text.append(id))));
+      const [p, q] = await Promise.all(
+        sources.map(async ({ text }) => distribution(await text.append(id), 0)),
+      );
       if (i < 70) continue;
       kl += divergence(p, q) / 40;
       unexpected += surprise(q, planned.ids[i + 1]) / 40;

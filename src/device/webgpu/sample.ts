@@ -16,7 +16,7 @@ type Keep = (typeof KEEPS)[number];
 
 /** The largest topK and number of candidates. */
 export const MOST_KEPT = 256;
-/** `chosen` when the kept words may reach beyond the largest MOST_KEPT: the host has to sample. */
+/** `chosen` when the kept words may reach beyond the largest MOST_KEPT, or logits are not finite: the host has to look. */
 export const NOT_PROVEN = 0xffffffff;
 /** Words that `batch` holds of a row that an id is chosen for: the row of logits, the text, and the options. */
 export const SAMPLED_WORDS = 8;
@@ -121,7 +121,7 @@ export function packChoice({ temperature, topK, topP, minP, seed, draw }: Sampli
   return [...new Uint32Array(floats.buffer), topK, seed, draw];
 }
 
-/** The first `count` of the candidates' bytes, largest first; fewer where fewer are above -Infinity. */
+/** The first `count` of the candidates' bytes, NaN first, then largest first; fewer where fewer are above -Infinity. */
 export function unpackCandidates(
   bytes: ArrayBuffer,
   count: number,
@@ -129,7 +129,7 @@ export function unpackCandidates(
   const words = new Uint32Array(bytes);
   const floats = new Float32Array(bytes);
   const pairs = Array.from({ length: count }, (_, i) => i).filter(
-    (i) => floats[2 * i] > Number.NEGATIVE_INFINITY,
+    (i) => floats[2 * i] !== Number.NEGATIVE_INFINITY,
   );
   return {
     ids: Uint32Array.from(pairs, (i) => words[2 * i + 1]),

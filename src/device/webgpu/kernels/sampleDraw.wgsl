@@ -1,8 +1,8 @@
 // The end of the tree, a workgroup a row: the KEEP largest of all logits, cut by top-k, top-p and min-p, and one of them drawn, as
 // engine/sample.ts does it: cuts look at the untempered distribution, and ids lie most likely first under the uniform
 // number. The id goes where the text's next row finds it.
-// Says NOT_PROVEN where top-k is off and the cut may lie beyond the KEEP largest; the host then samples, and
-// the id is just one that exists.
+// Says NOT_PROVEN where top-k is off and the cut may lie beyond the KEEP largest, and where a logit is NaN or infinite or
+// all are -Infinity; the host then looks at the logits, and the id is just one that exists.
 // lib: step, batch, top
 
 // <values>
@@ -71,9 +71,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let best = workgroupUniformLoad(&pairs[0]);
   // Without a finite largest logit there is no distribution to draw from.
-  if (count == 0u || choice.temperature == 0.0 || bitsOf(best.x) == 0x7f800000u) {
+  let isNumber = count > 0u && best.x < INFINITY_KEY;
+  if (!isNumber || choice.temperature == 0.0) {
     if (lane == 0u) {
-      write(select(0u, best.y, count > 0u), true);
+      write(select(0u, best.y, isNumber), isNumber);
     }
     return;
   }

@@ -1,6 +1,6 @@
 // One level of a tree: each workgroup keeps the KEEP largest of 256 x perThread logits, sorted. The first level reads
 // logits [vocab] f32, as bits, and gives each chunk's share of the softmax's sum as well; later levels read what the level
-// before kept. What is no number or -Infinity is no candidate.
+// before kept. -Infinity is no candidate, NaN the largest.
 // lib: step, batch, top
 
 // <values>

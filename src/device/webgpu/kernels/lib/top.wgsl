@@ -13,9 +13,12 @@ var<workgroup> least: vec2<u32>;
 var<workgroup> found: atomic<u32>;
 var<workgroup> foundCount: u32;
 
-// -Infinity and every NaN become 0; -0 becomes 0, which it equals.
+// -Infinity becomes 0; -0 becomes 0, which it equals; every NaN is the largest, so that it is seen at the tree's end.
 fn keyOf(bits: u32) -> u32 {
-  if ((bits & 0x7fffffffu) > 0x7f800000u || bits == 0xff800000u) {
+  if ((bits & 0x7fffffffu) > 0x7f800000u) {
+    return 0xffffffffu;
+  }
+  if (bits == 0xff800000u) {
     return 0u;
   }
   if (bits == 0x80000000u) {
@@ -23,6 +26,8 @@ fn keyOf(bits: u32) -> u32 {
   }
   return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
 }
+
+const INFINITY_KEY = 0xff800000u;
 
 // The logit's bits; of key 0 those of -Infinity.
 fn bitsOf(key: u32) -> u32 {

@@ -1,0 +1,90 @@
+/**
+ * A tensor whose rows are refused when they hold an infinity or a NaN. Such a file is damaged, and kernels that move a
+ * float16's bits into a float32 would take it for a large number and compute on.
+ * One idea: only the floats of a block are looked at, by their exponents; codes can be anything.
+ */
+import { FormatError } from "./errors.ts";
+import { BLOCKS, type Tensor, type TensorType } from "./tensor.ts";
+
+/** Where a block has its floats: offsets in bytes. */
+interface Floats {
+  readonly f32?: readonly number[];
+  readonly f16?: readonly number[];
+  readonly bf16?: readonly number[];
+  /** An exponent alone, of which 255 is NaN (OCP Microscaling Formats 1.0). */
+  readonly e8m0?: readonly number[];
+}
+
+const MLX: Floats = { f32: [0, 4] };
+const FIRST: Floats = { f16: [0] };
+const FIRST_TWO: Floats = { f16: [0, 2] };
+
+/** Whatever number of a block is no integer. */
+const FLOATS: Readonly<Record<TensorType, Floats>> = {
+  f32: { f32: [0] },
+  f16: FIRST,
+  bf16: { bf16: [0] },
+  q4_0: FIRST,
+  q4_1: FIRST_TWO,
+  q5_0: FIRST,
+  q5_1: FIRST_TWO,
+  q8_0: FIRST,
+  q2_k: { f16: [80, 82] },
+  q3_k: { f16: [108] },
+  q4_k: FIRST_TWO,
+  q5_k: FIRST_TWO,
+  q6_k: { f16: [208] },
+  iq4_nl: FIRST,
+  iq4_xs: FIRST,
+  mxfp4: { e8m0: [0] },
+  mlx4_g32: MLX,
+  mlx4_g64: MLX,
+  mlx4_g128: MLX,
+  mlx8_g32: MLX,
+  mlx8_g64: MLX,
+  mlx8_g128: MLX,
+};
+
+/** The same tensor; reading rejects with a FormatError. */
+export function finiteTensor(tensor: Tensor): Tensor {
+  const { name, type, rows, cols } = tensor;
+  return {
+    name,
+    type,
+    rows,
+    cols,
+    async readRows(first, count, into) {
+      await tensor.readRows(first, count, into);
+      if (areFinite(type, into)) return;
+      throw new FormatError(
+        `tensor ${name}, rows ${first} to ${first + count - 1}`,
+        "an infinity or a NaN",
+        "finite numbers; the file is damaged, get it again from its source",
+      );
+    },
+  };
+}
+
+/** Of whole blocks. */
+export function areFinite(type: TensorType, bytes: Uint8Array): boolean {
+  if (BLOCKS[type].elements === 1 && areSmall(type, bytes)) return true;
+  const { f32 = [], f16 = [], bf16 = [], e8m0 = [] } = FLOATS[type];
+  const step = BLOCKS[type].bytes;
+  // The byte with the sign and the upper bits of the exponent; of the wider exponents also the one below.
+  for (const at of f16)
+    for (let i = at + 1; i < bytes.length; i += step) if ((bytes[i] & 0x7c) === 0x7c) return false;
+  for (const at of [...f32.map((at) => at + 2), ...bf16])
+    for (let i = at; i < bytes.length; i += step)
+      if (bytes[i] >= 0x80 && (bytes[i + 1] & 0x7f) === 0x7f) return false;
+  for (const at of e8m0) for (let i = at; i < bytes.length; i += step) if (bytes[i] === 0xff) return false;
+  return true;
+}
+
+/** Every magnitude is below 2, seen on whole words at once: nearly all of a model's plain floats are. */
+function areSmall(type: TensorType, { buffer, byteOffset, byteLength }: Uint8Array): boolean {
+  if (byteOffset % 4 !== 0 || byteLength % 4 !== 0) return false;
+  const words = new Uint32Array(buffer, byteOffset, byteLength / 4);
+  let all = 0;
+  for (let i = 0; i < words.length; i++) all |= words[i];
+  return (all & (type === "f32" ? 0x4000_0000 : 0x4000_4000)) === 0;
+}

@@ -20,8 +20,9 @@ import { Conversation } from "./conversation.ts";
 import { cachePath, readConversation, writeWhole } from "./conversation-file.ts";
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
+import { MARKS, openedBy, partStream } from "./part-streams.ts";
 import { progress } from "./progress.ts";
-import { MARKS, openedSection, type Part, type Section, ThinkingStream } from "./thinking.ts";
+import type { Part, Section } from "./thinking.ts";
 
 export interface ChatSettings {
   /** As the user names it. */
@@ -58,8 +59,7 @@ export class Chat {
     const template = model.chatTemplate;
     if (template === null) throw new ArgumentError("the model", "without a chat template", "one that has it");
     this.conversation = new Conversation(settings.system);
-    const probe = [{ role: "user", content: "question" }];
-    this.#opened = openedSection(template.render(probe, { ...settings.template, addGenerationPrompt: true }));
+    this.#opened = openedBy(template, settings.template);
   }
 
   /** Tokens up to the answer of an empty question. */
@@ -74,7 +74,7 @@ export class Chat {
     const reading = progress("reading", (done, total) => {
       return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
     });
-    const stream = new ThinkingStream(this.#opened);
+    const stream = partStream(this.#opened);
     const said = { answer: "", thinking: "" };
     const show = async (parts: readonly Part[]) => {
       for (const part of parts) {

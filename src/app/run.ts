@@ -4,9 +4,11 @@
  */
 import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
 import { bytes, grouped, perSecond, rate } from "./figures.ts";
+import { HARMONY } from "./harmony.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
+import { MARKS, openedBy, spoken } from "./part-streams.ts";
 import { progress } from "./progress.ts";
 import { printable } from "./terminal.ts";
 
@@ -50,8 +52,12 @@ async function answer(
   const reading = progress("reading", (done, total) => {
     return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
   });
-  const generation = model.generate(toPrompt(input, raw || model.chatTemplate === null), {
+  const isText = raw || model.chatTemplate === null;
+  // Channels have no marks that a reader would know: of such an answer the words are shown.
+  const said = !isText && openedBy(model.chatTemplate!) === HARMONY ? spoken(HARMONY) : null;
+  const generation = model.generate(toPrompt(input, isText), {
     ...sampling,
+    special: said ? MARKS : [],
     maxTokens: options.tokens,
     stop: options.stop,
     ignoreEnd: options.ignoreEnd,
@@ -61,18 +67,23 @@ async function answer(
   });
   let open = false;
   try {
-    for await (const { text } of generation) {
-      reading.clear();
-      if (options.json || text === "") continue;
+    const show = async (text: string) => {
+      if (options.json || text === "") return;
       await write(text, signal);
       open = !text.endsWith("\n");
+    };
+    for await (const { text } of generation) {
+      reading.clear();
+      await show(said ? said.push(text) : text);
     }
+    if (said) await show(said.end());
   } finally {
     reading.clear();
     // Also after Ctrl-C: the shell's prompt should not stand behind half a sentence.
     if (open && !process.stdout.errored) process.stdout.write("\n");
   }
-  return generation.result();
+  const result = await generation.result();
+  return said ? { ...result, text: said.text } : result;
 }
 
 function printStatistics(model: LanguageModel, loadMs: number, result: GenerationResult): void {

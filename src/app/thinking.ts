@@ -8,6 +8,13 @@ export interface Part {
   readonly text: string;
 }
 
+/** Takes an answer apart while it streams. Texts are not empty; neighbours in one list differ in kind. */
+export interface PartStream {
+  push(more: string): Part[];
+  /** What was held back. */
+  end(): Part[];
+}
+
 export interface Section {
   readonly open: string;
   readonly close: string;
@@ -28,17 +35,7 @@ export const SECTIONS: readonly Section[] = [
   { open: "<|channel>", close: "<channel|>", label: "thought\n", anywhere: true },
 ];
 
-/** Some vocabularies have them as control tokens, which a text leaves out unless it is told of them. */
-export const MARKS: readonly string[] = SECTIONS.flatMap(({ open, close }) => [open, close]);
-
-/** The section that a generation prompt has opened already, as DeepSeek R1's template does; null: none. */
-export function openedSection(prompt: string): Section | null {
-  const end = prompt.trimEnd();
-  const opens = ({ open, label = "" }: Section) => end.endsWith(open) || end.endsWith(open + label.trimEnd());
-  return SECTIONS.find(opens) ?? null;
-}
-
-export class ThinkingStream {
+export class ThinkingStream implements PartStream {
   #inside: Section | null;
   #held = "";
   /** The answer has more than blanks. */
@@ -54,7 +51,6 @@ export class ThinkingStream {
     this.#fresh = opened !== "begun";
   }
 
-  /** Neighbours in the result differ in kind; texts are not empty. */
   push(more: string): Part[] {
     this.#held += more;
     const parts: Part[] = [];
@@ -62,7 +58,7 @@ export class ThinkingStream {
     return parts;
   }
 
-  /** What was held back. A section that was not closed stays thinking. */
+  /** A section that was not closed stays thinking. */
   end(): Part[] {
     const parts: Part[] = [];
     this.#give(this.#held.length, parts);

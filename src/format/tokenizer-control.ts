@@ -198,6 +198,9 @@ const END_TEXTS: ReadonlySet<string> = new Set([
   "<|eom_id|>",
   "<|im_end|>",
   "<|end|>",
+  // gpt-oss: the end of an answer, and of a call.
+  "<|return|>",
+  "<|call|>",
   "<|endoftext|>",
   "<|end_of_text|>",
   "<end_of_turn>",
@@ -213,6 +216,17 @@ const END_TEXTS: ReadonlySet<string> = new Set([
 
 export function isEndText(text: string): boolean {
   return END_TEXTS.has(text);
+}
+
+/**
+ * Ids that end a generation, of those whose texts end something. In Harmony's vocabulary (gpt-oss) "<|end|>" ends one
+ * message of an answer, and the next follows.
+ */
+export function endingIds(ends: Iterable<FixedText>): number[] {
+  const all = [...ends];
+  const isHarmony =
+    all.some(({ text }) => text === "<|return|>") && all.some(({ text }) => text === "<|call|>");
+  return all.filter(({ text }) => !(isHarmony && text === "<|end|>")).map(({ id }) => id);
 }
 
 /**

@@ -8,7 +8,7 @@ import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { byteOfToken } from "./tokenizer-bytes.ts";
-import { type FixedText, isEndText, looksLikeControl } from "./tokenizer-control.ts";
+import { endingIds, type FixedText, isEndText, looksLikeControl } from "./tokenizer-control.ts";
 import { MAX_RANKS, MergeList } from "./tokenizer-merge.ts";
 import { PieceTokenizer, type TokenKind } from "./tokenizer-pieces.ts";
 import { pipelineOf } from "./tokenizer-pipeline.ts";
@@ -62,7 +62,7 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
     wholeWords: model.ignore_merges === true,
     bosId,
     addBos: bosId !== null && (startsWithToken(json.post_processor, texts[bosId]) ?? names.asksForBos()),
-    endIds: new Set([...names.endIds(), ...added.ends]),
+    endIds: new Set([...names.endIds(), ...endingIds(added.ends)]),
     warnings:
       gaps > 0
         ? [`${gaps} of the ${kinds.length} ids of ${PLACE} have no token; one that is chosen says nothing`]
@@ -123,7 +123,7 @@ function readAdded(value: unknown, tokens: TokenTable) {
   const fixed: FixedText[] = [];
   const controls: FixedText[] = [];
   const normalized: FixedText[] = [];
-  const ends: number[] = [];
+  const ends: FixedText[] = [];
   const byText = new Map<string, number>();
   if (value !== undefined && !Array.isArray(value)) {
     throw new FormatError(`${PLACE}: added_tokens`, describe(value), "a list");
@@ -146,7 +146,7 @@ function readAdded(value: unknown, tokens: TokenTable) {
     if (guarded) pieces.delete(content);
     (guarded ? controls : flags.normalized === true ? normalized : fixed).push(text);
     byText.set(content, id);
-    if (isEndText(content)) ends.push(id);
+    if (isEndText(content)) ends.push(text);
   }
   return { fixed, controls, normalized, ends, byText };
 }

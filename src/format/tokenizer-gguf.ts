@@ -8,7 +8,7 @@ import { FormatError, UnsupportedError } from "./errors.ts";
 import { describe } from "./json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { byteOfToken, spellBytes, unspellBytes, utf8Bytes } from "./tokenizer-bytes.ts";
-import { type FixedText, isEndText, looksLikeControl } from "./tokenizer-control.ts";
+import { endingIds, type FixedText, isEndText, looksLikeControl } from "./tokenizer-control.ts";
 import { type Joins, MergeList, ScoreList } from "./tokenizer-merge.ts";
 import {
   flag,
@@ -63,7 +63,7 @@ export async function tokenizerFromGguf(metadata: GgufMetadata): Promise<Tokeniz
     bosId,
     // The first Gemma 4 files say false by mistake; llama.cpp overrules them too.
     addBos: bosId !== null && (model === "gemma4" || (asked ?? way.addBos)),
-    endIds: new Set([...ends.filter((id) => id !== null), ...sorted.ends]),
+    endIds: new Set([...ends.filter((id) => id !== null), ...endingIds(sorted.ends)]),
   });
 }
 
@@ -74,14 +74,14 @@ interface SortedTokens {
   controls: FixedText[];
   byteIds: Int32Array;
   unknownId: number | null;
-  ends: number[];
+  ends: FixedText[];
 }
 
 /** Sorts the ids by their types. Without types all are pieces, except what is written like a byte token. */
 function sortTokens(texts: readonly string[], types: ArrayLike<number> | null): SortedTokens {
   const kinds: TokenKind[] = new Array(texts.length).fill("piece");
   const pieces = new Map<string, number>();
-  const sorted = { fixed: [] as FixedText[], controls: [] as FixedText[], ends: [] as number[] };
+  const sorted = { fixed: [] as FixedText[], controls: [] as FixedText[], ends: [] as FixedText[] };
   const byteIds = new Int32Array(256).fill(-1);
   let unknownId: number | null = null;
   for (let id = 0; id < texts.length; id++) {
@@ -103,7 +103,7 @@ function sortTokens(texts: readonly string[], types: ArrayLike<number> | null): 
       (guarded ? sorted.controls : sorted.fixed).push({ id, text });
       if (!guarded && text !== "" && !pieces.has(text)) pieces.set(text, id);
     } else if (text !== "" && !pieces.has(text)) pieces.set(text, id);
-    if (kinds[id] === "control" && isEndText(text)) sorted.ends.push(id);
+    if (kinds[id] === "control" && isEndText(text)) sorted.ends.push({ id, text });
   }
   return { kinds, pieces, byteIds, unknownId, ...sorted };
 }

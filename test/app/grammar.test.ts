@@ -283,9 +283,13 @@ describe("a grammar", () => {
 });
 
 describe("a model that thinks first", () => {
-  /** Tokens: 0 "<think>", 1 "</think>", 2 "x", 3 "{". */
-  const texts = ["<think>", "</think>", "x", "{"];
+  /** Tokens: 0 "<think>", 1 "</think>", 2 "x", 3 "{", 4 the end. */
+  const texts = ["<think>", "</think>", "x", "{", ""];
+  /** While it thinks: all but the end. */
+  const any = ~(1 << 4);
   const words = {
+    vocab: 5,
+    endIds: new Set([4]),
     encode: (text: string) => (texts.includes(text) ? [texts.indexOf(text)] : [2, 2]),
     stream: () => ({ push: (id: number) => texts[id], end: () => "" }),
   } as unknown as Tokenizer;
@@ -310,12 +314,12 @@ describe("a model that thinks first", () => {
 
   it("may open its reasoning itself, once, as the first token", async () => {
     const thought = await walk(open(null), [0, 2, 3, 1, 3, 3]);
-    expect(thought).toEqual({ masks: [0b1001, null, null, null, 0b1000, 0b1000], heard: [3, 3] });
+    expect(thought).toEqual({ masks: [0b1001, any, any, any, 0b1000, 0b1000], heard: [3, 3] });
     expect(await walk(open(null), [3, 3])).toEqual({ masks: [0b1001, 0b1000], heard: [3, 3] });
   });
 
   it("whose prompt has opened it, or has closed it again", async () => {
-    expect(await walk(open(SECTIONS[0]), [2, 1, 3])).toEqual({ masks: [null, null, 0b1000], heard: [3] });
+    expect(await walk(open(SECTIONS[0]), [2, 1, 3])).toEqual({ masks: [any, any, 0b1000], heard: [3] });
     const told = open(null, "<think>\n\n</think>\n\n");
     expect(await walk(told, [3])).toEqual({ masks: [0b1000], heard: [3] });
   });

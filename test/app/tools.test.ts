@@ -20,6 +20,8 @@ const FAMILIES = {
   "Llama 3.1": { file: "meta-llama-Llama-3.1-8B-Instruct", vocabulary: "llama-bpe" },
   "Llama 3.3": { file: "meta-llama-Llama-3.3-70B-Instruct", vocabulary: "llama-bpe" },
   "Gemma 4": { file: "google-gemma-4-31B-it", vocabulary: "gemma-4" },
+  // Its own vocabulary is not here; its marks are texts in this one.
+  "gpt-oss": { file: "openai-gpt-oss-20b", vocabulary: "llama-bpe" },
 } as const satisfies Record<string, { file: string; vocabulary: VocabularyName }>;
 type Family = keyof typeof FAMILIES;
 
@@ -61,6 +63,7 @@ const CALLS: Record<Family, string> = {
   "Llama 3.1": `{"name": "get_weather", "parameters": ${JSON.stringify(ARGUMENTS)}}`,
   "Llama 3.3": `<|python_tag|>{"name": "get_weather", "parameters": ${JSON.stringify(ARGUMENTS)}}`,
   "Gemma 4": `<|tool_call>call:get_weather{city:<|"|>${ARGUMENTS.city}<|"|>,days:3}<tool_call|>`,
+  "gpt-oss": `<|channel|>analysis<|message|>Hm.\n<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>${JSON.stringify(ARGUMENTS)}<|call|>`,
 };
 
 describe.each(Object.keys(FAMILIES) as Family[])("%s", (family) => {
@@ -86,7 +89,8 @@ describe.each(Object.keys(FAMILIES) as Family[])("%s", (family) => {
     const [{ message, finish_reason }] = choices;
     expect(finish_reason).toBe("tool_calls");
     expect(message.content).toBe(null);
-    expect(message.reasoning_content).toBe(family === "Qwen 3" ? "Hm.\n" : undefined);
+    const thinks = family === "Qwen 3" || family === "gpt-oss";
+    expect(message.reasoning_content).toBe(thinks ? "Hm.\n" : undefined);
     expect(message.tool_calls).toHaveLength(1);
     expect(message.tool_calls[0]).toMatchObject({ type: "function", function: { name: "get_weather" } });
     expect(message.tool_calls[0].id).toMatch(/^call_\w{24}$/);
@@ -174,6 +178,7 @@ it("tools of any form are read, or refused with an error", async () => {
 
 describe("what cannot be promised is refused", () => {
   const wrong: [what: string, family: Family, body: object, message: RegExp][] = [
+    ["gpt-oss, required", "gpt-oss", { tool_choice: "required" }, /tool_choice can be auto or none/],
     ["Gemma 4, required", "Gemma 4", { tool_choice: "required" }, /tool_choice can be auto or none/],
     [
       "Llama 3.1, strict",

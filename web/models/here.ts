@@ -2,7 +2,8 @@
  * A model in this browser: needle, a file or a URL, on the page's own WebGPU, in a worker. Owns what a page can say before
  * anything is loaded, and the way from a worker's errors to a person's words.
  */
-import { type Part, ThinkingStream } from "../../src/app/thinking.ts";
+import { partStream } from "../../src/app/part-streams.ts";
+import type { Part } from "../../src/app/thinking.ts";
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
 import { PageWorker, WorkError } from "../work/call.ts";
 import type { Answered, Opened } from "../work/protocol.ts";
@@ -101,7 +102,7 @@ export class HereModel implements ChatModel {
   async answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult> {
     const { settings, signal } = options;
     const speed = speedometer();
-    const stream = new ThinkingStream(this.opened.section);
+    const stream = partStream(this.opened.section);
     const give = (parts: readonly Part[]) => parts.length > 0 && options.onParts(parts);
     let answered: Answered;
     try {

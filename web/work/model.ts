@@ -2,7 +2,7 @@
  * In the worker: the model that is loaded, and its answers. Owns one model at a time; a new worker is made for the next,
  * so that the browser frees all of the GPU's memory.
  */
-import { MARKS, openedSection } from "../../src/app/thinking.ts";
+import { MARKS, openedBy } from "../../src/app/part-streams.ts";
 import {
   ArgumentError,
   type ChatMessage,
@@ -15,9 +15,6 @@ import type { Doing } from "./worker.ts";
 
 /** When nobody says: a browser does not tell how much memory the GPU has. */
 const MODEST_CONTEXT = 8192;
-
-/** A conversation whose prompt shows how the template begins an answer. */
-const PROBE: readonly ChatMessage[] = [{ role: "user", content: "question" }];
 
 let loaded: LanguageModel | null = null;
 
@@ -46,7 +43,7 @@ export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal)
     context: plan.context,
     rates: kvRates(plan),
     hasTemplate: chatTemplate !== null,
-    section: chatTemplate && openedSection(chatTemplate.render(PROBE, { addGenerationPrompt: true })),
+    section: chatTemplate && openedBy(chatTemplate),
   };
 };
 

@@ -2,7 +2,8 @@
  * A generated text, while it streams, as the parts of an answer: what the model says, what it thinks, what it calls.
  * Owns the order in which these are told apart. Refuses to know HTTP.
  */
-import { type Section, ThinkingStream } from "../thinking.ts";
+import { partStream } from "../part-streams.ts";
+import type { Part, PartStream, Section } from "../thinking.ts";
 import type { WrittenCall } from "./call-formats.ts";
 import type { CallReader, ReadPart } from "./call-readers.ts";
 
@@ -26,27 +27,27 @@ export interface CallOptions {
 }
 
 export class AnswerParts {
-  readonly #thinking: ThinkingStream;
+  readonly #stream: PartStream;
   readonly #calls: CallOptions | null;
   #count = 0;
 
   /** opened: the section that the prompt has opened, or "begun": the answer; calls: null where no tools were given. */
   constructor(opened: Section | "begun" | null, calls: CallOptions | null) {
-    this.#thinking = new ThinkingStream(opened);
+    this.#stream = partStream(opened);
     this.#calls = calls;
   }
 
   /** text: with MARKS and the marks of calls written out. */
   push(text: string): AnswerPart[] {
-    return this.#thinking.push(text).flatMap((part) => this.#parts(part));
+    return this.#stream.push(text).flatMap((part) => this.#parts(part));
   }
 
   end(): AnswerPart[] {
-    const rest = this.#thinking.end().flatMap((part) => this.#parts(part));
+    const rest = this.#stream.end().flatMap((part) => this.#parts(part));
     return [...rest, ...(this.#calls?.reader.end() ?? []).flatMap((part) => this.#read(part))];
   }
 
-  #parts({ kind, text }: ReturnType<ThinkingStream["push"]>[number]): AnswerPart[] {
+  #parts({ kind, text }: Part): AnswerPart[] {
     if (kind === "thinking") return [{ kind: "reasoning", text }];
     if (!this.#calls) return [{ kind: "content", text }];
     return this.#calls.reader.push(text).flatMap((part) => this.#read(part));

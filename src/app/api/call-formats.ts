@@ -4,6 +4,7 @@
  */
 import { type ChatTemplate, UnsupportedError } from "../../index.ts";
 import { literalTag, type Tag } from "../grammar/tags.ts";
+import { CALL_BEGIN, CALL_END } from "../harmony.ts";
 import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";
 import { readGemmaCall } from "./gemma-call.ts";
 
@@ -53,6 +54,16 @@ const FORMATS: readonly CallFormat[] = [
         return call && names.includes(call.name) ? call : null;
       }),
     tag: (name) => ({ begin: `{"name": ${literalTag(name)}, "parameters": `, end: "}" }),
+    trigger: null,
+    separator: null,
+  },
+  {
+    // gpt-oss. The reader gets calls as HarmonyStream writes them; a model writes its header in either order.
+    written: /to=functions\.nibble_probe\b[^{]*<\|message\|>/,
+    marks: [],
+    reader: () => new MarkedCalls(CALL_BEGIN, CALL_END, readHarmonyCall),
+    // Its header is made of control tokens, which no grammar uses.
+    tag: null,
     trigger: null,
     separator: null,
   },
@@ -111,14 +122,32 @@ function askTemplate(template: ChatTemplate): CallFormat | null {
   }
 }
 
+/** NAME<|message|>{...} */
+function readHarmonyCall(text: string): WrittenCall | null {
+  const at = text.indexOf("<|message|>");
+  return at < 0 ? null : readArguments(text.slice(0, at), text.slice(at + "<|message|>".length));
+}
+
 /** {"name": ..., [key]: {...}}; arguments that are themselves JSON text are read, too. */
 export function readJsonCall(text: string, key: "arguments" | "parameters"): WrittenCall | null {
   try {
     const { name, [key]: given = {} } = JSON.parse(text);
-    const found = typeof given === "string" ? JSON.parse(given) : given;
-    const isObject = typeof found === "object" && found !== null && !Array.isArray(found);
-    return typeof name === "string" && isObject ? { name, arguments: found } : null;
+    if (typeof name !== "string") return null;
+    return typeof given === "string" ? readArguments(name, given) : callOf(name, given);
   } catch {
     return null;
   }
+}
+
+function readArguments(name: string, json: string): WrittenCall | null {
+  try {
+    return callOf(name, JSON.parse(json));
+  } catch {
+    return null;
+  }
+}
+
+function callOf(name: string, found: unknown): WrittenCall | null {
+  const isObject = typeof found === "object" && found !== null && !Array.isArray(found);
+  return isObject ? { name, arguments: found as Record<string, unknown> } : null;
 }

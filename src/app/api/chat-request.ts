@@ -3,7 +3,7 @@
  * /v1/chat/completions; refuses to know how any of it is done.
  */
 import type { ChatMessage, GenerateOptions, RenderOptions } from "../../index.ts";
-import { MARKS } from "../thinking.ts";
+import { MARKS } from "../part-streams.ts";
 import type { CallOptions } from "./answer.ts";
 import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";

@@ -4,7 +4,8 @@
  */
 import type { GenerationResult, Likelihood } from "../../index.ts";
 import { afterThinking, openableSections } from "../grammar/after-thinking.ts";
-import { openedSection } from "../thinking.ts";
+import { HARMONY } from "../harmony.ts";
+import { openedSection } from "../part-streams.ts";
 import { type AnswerPart, AnswerParts, type ToolCall } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { type ChatRequest, readChat } from "./chat-request.ts";
@@ -42,6 +43,8 @@ export async function chat(served: Served, request: Request): Promise<Response> 
   // What the template's last words have opened.
   const promptEnd = tokenizer.decode(promptIds.slice(-16), { special: true });
   const opened = openedSection(promptEnd);
+  if (opened === HARMONY && begun !== "")
+    throw unsupported("messages", "this model's answers have channels, so one cannot be begun");
   if (opened && begun !== "" && !begun.includes(opened.close))
     throw unsupported(
       "messages",

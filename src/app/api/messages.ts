@@ -74,6 +74,8 @@ function readAnswer(fields: Fields): { content: string; [key: string]: unknown }
   return {
     content: content ?? "",
     ...(thinking === undefined ? {} : { reasoning_content: thinking }),
+    // gpt-oss's name for it. It reads the reasoning before a call only, and refuses it beside words.
+    ...(thinking && !content && calls.length > 0 ? { thinking } : {}),
     // Templates ask whether the key is there.
     ...(calls.length === 0 ? {} : { tool_calls: calls.map(readCall) }),
   };

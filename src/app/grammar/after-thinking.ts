@@ -40,9 +40,12 @@ export function afterThinking(
   let section = opened;
   let tail = "";
   let isFirst = true;
+  const thoughts = new Int32Array(Math.ceil(tokenizer.vocab / 32)).fill(-1);
+  for (const id of tokenizer.endIds) thoughts[id >> 5] &= ~(1 << (id & 31));
   return {
     async allowed() {
-      if (section) return null;
+      // It may not end before there is an answer.
+      if (section) return thoughts;
       const mask = await grammar.allowed();
       if (!isFirst || mask === null || openable.size === 0) return mask;
       const wider = mask.slice();

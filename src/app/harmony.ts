@@ -1,0 +1,96 @@
+/**
+ * gpt-oss answers in Harmony: messages with a channel each. analysis is reasoning; final, and commentary without a
+ * recipient, are the answer; a message to functions.NAME is a call. Takes such an answer apart while it streams. The one
+ * idea: a message's header is held back until it is whole, its body streams. (OpenAI's "Harmony response format", 2025)
+ */
+import { type Part, type PartStream, partialMark, type Section } from "./thinking.ts";
+
+const MESSAGE = "<|message|>";
+const CHANNEL = "<|channel|>";
+const START = "<|start|>";
+/** What ends a body. The next message may begin without one. */
+const ENDS = ["<|end|>", "<|call|>", "<|return|>", START, CHANNEL];
+
+/** Control tokens that an answer shows where it is to be taken apart. */
+export const HARMONY_MARKS: readonly string[] = [MESSAGE, "<|constrain|>", ...ENDS];
+
+/** The prompt ends here, and a model that is to write one format does so after the close. */
+export const HARMONY: Section = { open: `${START}assistant`, close: `${CHANNEL}final${MESSAGE}` };
+
+/** A call leaves as answer text of this form, whatever the order of its header was; CALL_END follows its arguments. */
+export const CALL_BEGIN = `${CHANNEL}commentary to=functions.`;
+export const CALL_END = "<|call|>";
+
+/** Beginnings of a header. Anything else is no Harmony and leaves as an answer. */
+const HEADER = [START, CHANNEL, MESSAGE, "to="];
+
+export class HarmonyStream implements PartStream {
+  #held = "";
+  /** Of the body that is being read; null: a header is. */
+  #kind: Part["kind"] | "call" | null = null;
+
+  push(more: string): Part[] {
+    this.#held += more;
+    const parts: Part[] = [];
+    while (this.#kind === null ? this.#header(parts) : this.#body(parts));
+    return parts;
+  }
+
+  end(): Part[] {
+    const parts: Part[] = [];
+    const rest = this.#held;
+    this.#held = "";
+    if (this.#kind !== null) {
+      give(parts, this.#kind, rest);
+      // Its end token ended the generation and is no text of it.
+      if (this.#kind === "call") give(parts, "answer", CALL_END);
+    } else if (!HEADER.some((mark) => rest.trimStart().startsWith(mark))) give(parts, "answer", rest);
+    return parts;
+  }
+
+  /** True: a body has begun. */
+  #header(parts: Part[]): boolean {
+    const text = this.#held.trimStart();
+    const isHeader = HEADER.some((mark) => text.startsWith(mark) || mark.startsWith(text));
+    if (!isHeader) {
+      this.#kind = "answer";
+      return true;
+    }
+    const at = text.indexOf(MESSAGE);
+    if (at < 0) return false;
+    const header = text.slice(0, at);
+    this.#held = text.slice(at + MESSAGE.length);
+    const name = /\bto=functions\.([\w.-]+)/.exec(header)?.[1];
+    const channel = /<\|channel\|>\s*(\w+)/.exec(header)?.[1];
+    if (name !== undefined) {
+      this.#kind = "call";
+      give(parts, "answer", `${CALL_BEGIN}${name}${MESSAGE}`);
+    } else this.#kind = channel === "analysis" ? "thinking" : "answer";
+    return true;
+  }
+
+  /** True: the body has ended. */
+  #body(parts: Part[]): boolean {
+    const kind = this.#kind!;
+    const found = ENDS.map((mark) => ({ mark, at: this.#held.indexOf(mark) }))
+      .filter(({ at }) => at >= 0)
+      .sort((a, b) => a.at - b.at)[0];
+    const end = found ? found.at : Math.min(...ENDS.map((mark) => partialMark(this.#held, mark)));
+    give(parts, kind, this.#held.slice(0, end));
+    this.#held = this.#held.slice(end);
+    if (!found) return false;
+    const opensNext = found.mark === START || found.mark === CHANNEL;
+    if (!opensNext) this.#held = this.#held.slice(found.mark.length);
+    if (kind === "call") give(parts, "answer", CALL_END);
+    this.#kind = null;
+    return true;
+  }
+}
+
+function give(parts: Part[], kind: Part["kind"] | "call", text: string): void {
+  if (text === "") return;
+  const shown = kind === "call" ? "answer" : kind;
+  const last = parts.at(-1);
+  if (last?.kind === shown) parts[parts.length - 1] = { kind: shown, text: last.text + text };
+  else parts.push({ kind: shown, text });
+}

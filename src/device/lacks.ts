@@ -7,4 +7,4 @@ const NEW = [
 ];
 
 export const WASM_LACKS: ReadonlySet<string> = new Set(NEW);
-export const GPU_LACKS: ReadonlySet<string> = new Set(NEW);
+export const GPU_LACKS: ReadonlySet<string> = new Set(["conv", "gatedDelta"]);

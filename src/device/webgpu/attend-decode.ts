@@ -128,6 +128,7 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
           MOST_SPANS: most,
           SUBGROUP,
           ROTATE: rotates(options),
+          HAS_SINKS: options.sinks !== null,
           OUT_FORM: FORM_IDS[form],
         },
       },
@@ -137,7 +138,7 @@ export function attendDecode(options: AttendOptions): Dispatch[] {
         outGroups: (heads * headDim) / 32,
         factorsAt: factorsAt(options.maxTokens, heads * headDim) / 4,
       }),
-      buffers: { partials, out: options.out, batch: options.batch },
+      buffers: { partials, out: options.out, batch: options.batch, sinks: options.sinks ?? partials },
       workgroups: ({ singles }) => (singles.length === 0 ? null : [heads, singles.length, 1]),
     },
   ];

@@ -196,6 +196,7 @@ export class AttendLayers {
       heads,
       scale: cache.headDim ** -0.5,
       softcap: 0,
+      sinks: null,
       queries: this.#queries,
       rotated,
       cacheKeys: keys,

@@ -14,6 +14,8 @@ export interface AttendOptions {
   readonly heads: number;
   readonly scale: number;
   readonly softcap: number;
+  /** [heads] f32: a score more for each head, without a value; null: none. */
+  readonly sinks: Buffer | null;
   /** [tokens, heads, headDim] f32. */
   readonly queries: Buffer;
   /** `rq4` attends with rotated queries: appendKv has rotated these; else attention does. */

@@ -42,6 +42,7 @@ export function attendPrompt(options: AttendOptions): Dispatch[] {
           ...kvConstants(format, headDim),
           ...shape,
           HAS_SOFTCAP: softcap > 0,
+          HAS_SINKS: options.sinks !== null,
           OUT_F16: form === "f16",
         },
       },
@@ -57,6 +58,7 @@ export function attendPrompt(options: AttendOptions): Dispatch[] {
         values: options.cacheValues,
         out: options.out,
         batch: options.batch,
+        sinks: options.sinks ?? options.queries,
       },
       workgroups({ longs }) {
         // tileOf of lib/tiles.wgsl counts them alike.

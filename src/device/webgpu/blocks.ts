@@ -24,6 +24,9 @@ export type Placement =
 
 type Keep = (label: string, bytes: number) => Buffer;
 
+/** An operation that reads a matrix. */
+type MatrixOp = OpOf<"matmul"> | OpOf<"embed"> | OpOf<"expertMatmul">;
+
 export class BlockPlan {
   readonly #blocks = new Map<string, WeightBlock>();
   readonly #matrices = new Map<number, MatrixPlace[]>();
@@ -33,15 +36,16 @@ export class BlockPlan {
   constructor(graph: Graph, stages: readonly Stage[], mostBytes: number, keep: Keep) {
     for (const stage of stages) {
       if (stage.kind === "matmul") this.#add(stage.ops, mostBytes, keep);
-      else if (stage.kind === "single" && stage.op.op === "embed") this.#add([stage.op], mostBytes, keep);
+      else if (stage.kind === "single" && (stage.op.op === "embed" || stage.op.op === "expertMatmul"))
+        this.#add([stage.op], mostBytes, keep);
     }
     for (const weight of graph.weights)
       if (weight.role === "vector" && !this.#vectors.has(weight.id))
         this.#vectors.set(weight.id, [{ buffer: keep(weight.name, weight.rows * weight.cols * 4), at: 0 }]);
   }
 
-  /** The block of a matmul stage's operations, or of an embedding. */
-  of(ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[]): WeightBlock {
+  /** The block of a matmul stage's operations, of an embedding, or of experts. */
+  of(ops: readonly MatrixOp[]): WeightBlock {
     return this.#blocks.get(keyOf(ops))!;
   }
 
@@ -64,13 +68,15 @@ export class BlockPlan {
     return rows * (codesRowBytes(form, cols) + scalesRowBytes(form, cols));
   }
 
-  #add(ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[], mostBytes: number, keep: Keep): void {
+  #add(ops: readonly MatrixOp[], mostBytes: number, keep: Keep): void {
     const key = keyOf(ops);
     if (this.#blocks.has(key)) return;
     const weights = ops.map(weightOf);
     // Matrices that several operations read are blocks of their own, loaded once.
     const names = weights.map(({ name }) => name).join(", ");
-    const parts = partsOf(weights, mostBytes).map((part) => ({
+    const [first] = ops;
+    const whole = first.op === "expertMatmul" ? first.weight.rows / first.experts : 1;
+    const parts = partsOf(weights, mostBytes, whole).map((part) => ({
       ...part,
       codes: keep(names, part.codesBytes),
       scales: part.scalesBytes > 0 ? keep(`scales of ${names}`, part.scalesBytes) : null,
@@ -81,7 +87,7 @@ export class BlockPlan {
         this.#matrices.set(id, [...(this.#matrices.get(id) ?? []), { codes, scales, from, rows, at }]);
       }
     const rows = weights.reduce((sum, weight) => sum + weight.rows, 0);
-    const biases = ops.map((op) => (op.op === "matmul" ? op.bias : null));
+    const biases = ops.map(biasOf);
     const bias = biases.some((b) => b !== null) ? keep(`bias of ${names}`, rows * 4) : null;
     let at = 0;
     ops.forEach((_, i) => {
@@ -95,11 +101,15 @@ export class BlockPlan {
   }
 }
 
-function weightOf(op: OpOf<"matmul"> | OpOf<"embed">): Weight {
-  return op.op === "matmul" ? op.weight : op.table;
+function weightOf(op: MatrixOp): Weight {
+  return op.op === "embed" ? op.table : op.weight;
+}
+
+function biasOf(op: MatrixOp): Weight | null {
+  return op.op === "embed" ? null : op.bias;
 }
 
 /** Operations of one weight share a block unless their biases differ. */
-function keyOf(ops: readonly (OpOf<"matmul"> | OpOf<"embed">)[]): string {
-  return ops.map((op) => `${weightOf(op).id}+${op.op === "matmul" ? op.bias?.id : undefined}`).join(" ");
+function keyOf(ops: readonly MatrixOp[]): string {
+  return ops.map((op) => `${weightOf(op).id}+${biasOf(op)?.id}`).join(" ");
 }

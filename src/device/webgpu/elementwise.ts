@@ -1,6 +1,6 @@
 /**
  * Dispatches of the operations that work value by value or row by row: norms with the additions around them, the gate,
- * add, softcap, rope, copies. Owns their Params and workgroup counts; the kernels are files of the same names.
+ * add, softcap, rope, copies (of slices, and with a factor), combine. Owns their Params and workgroup counts; the kernels are files of the same names.
  */
 import type { Activation } from "../contract.ts";
 import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
@@ -47,7 +47,7 @@ function byForm(form: Form, { rows, cols }: Target) {
 }
 
 /** Variant of a library that reduces, by what the device has. */
-function reduction({ subgroup }: Traits): "subgroup" | "shared" {
+export function reduction({ subgroup }: Traits): "subgroup" | "shared" {
   // A subgroup as wide as the workgroup or wider would leave nothing to add up.
   return subgroup !== null && subgroup <= 128 ? "subgroup" : "shared";
 }
@@ -105,20 +105,30 @@ export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer
   };
 }
 
-const ACTIVATION_IDS: Readonly<Partial<Record<Activation, number>>> = { silu: 0, geluTanh: 1 };
+const ACTIVATION_IDS: Readonly<Record<Activation, number>> = {
+  silu: 0,
+  geluTanh: 1,
+  sigmoid: 2,
+  swigluOai: 3,
+};
 
-export function gateDispatch(
-  target: Target,
-  gate: View,
-  up: View,
-  activation: Activation,
-  form: Form,
-): Dispatch {
-  const { cols, out, maxRows } = target;
-  const { values, workgroups } = byForm(form, target);
+export interface GateOptions extends Target {
+  readonly gate: View;
+  readonly up: View;
+  readonly activation: Activation;
+  /** 0: none. */
+  readonly limit: number;
+  /** Columns of `up` that a value of `gate` covers. */
+  readonly each: number;
+  readonly form: Form;
+}
+
+export function gateDispatch(options: GateOptions): Dispatch {
+  const { cols, out, maxRows, gate, up, activation, limit, each, form } = options;
+  const { values, workgroups } = byForm(form, options);
   return {
     label: "gate",
-    kernel: { kernel: "gate", values: { ACTIVATION: ACTIVATION_IDS[activation]!, ...values } },
+    kernel: { kernel: "gate", values: { ACTIVATION: ACTIVATION_IDS[activation], EACH: each, ...values } },
     params: packParams("gate", {
       cols,
       gateOffset: gate.offset,
@@ -126,6 +136,7 @@ export function gateDispatch(
       upOffset: up.offset,
       upStride: up.stride,
       factorsAt: factorsAt(maxRows, cols),
+      limit,
     }),
     buffers: { gate: gate.buffer, up: up.buffer, out },
     workgroups,
@@ -169,17 +180,31 @@ export interface RopeShape {
   readonly pairs: number;
 }
 
-/** Rows of `x` in another form or without gaps; batch: only those that reach the output (takeOutputs). */
-export function copyDispatch(
-  label: string,
-  target: Target,
-  x: View,
-  form: Form,
-  batch: Buffer | null = null,
-): Dispatch {
-  const { cols, out, maxRows } = target;
-  const { values, workgroups } = byForm(form, target);
-  const kernel: KernelSpec = { kernel: "copyRows", values: { ...values, TAKES: batch !== null } };
+export interface CopyOptions extends Target {
+  /** "copy", "quantize", "slice", ...: the operation. */
+  readonly label: string;
+  readonly x: View;
+  readonly form: Form;
+  /** Only rows that reach the output (takeOutputs). */
+  readonly batch?: Buffer;
+  /** Rows are runs of `size` columns, which begin `stride` apart in x. */
+  readonly groups?: { readonly size: number; readonly stride: number };
+  readonly factor?: number;
+}
+
+/** Rows of `x` in another form or without gaps, some of its rows or columns, or times a factor. */
+export function copyDispatch(options: CopyOptions): Dispatch {
+  const { label, cols, out, maxRows, x, form, batch, groups, factor } = options;
+  const { values, workgroups } = byForm(form, options);
+  const kernel: KernelSpec = {
+    kernel: "copyRows",
+    values: {
+      ...values,
+      TAKES: batch !== undefined,
+      GROUPED: groups !== undefined,
+      SCALED: factor !== undefined,
+    },
+  };
   return {
     label,
     kernel,
@@ -187,9 +212,32 @@ export function copyDispatch(
       cols,
       offset: x.offset,
       stride: x.stride,
+      size: groups?.size ?? cols,
+      groupStride: groups?.stride ?? cols,
+      factor: factor ?? 1,
       factorsAt: factorsAt(maxRows, cols),
     }),
     buffers: { x: x.buffer, out, batch: batch ?? x.buffer },
+    workgroups,
+  };
+}
+
+export interface CombineOptions extends Target {
+  /** f32 rows without gaps. */
+  readonly x: Buffer;
+  readonly picks: Buffer;
+  readonly count: number;
+  readonly form: Form;
+}
+
+export function combineDispatch(options: CombineOptions): Dispatch {
+  const { cols, out, maxRows, x, picks, count, form } = options;
+  const { values, workgroups } = byForm(form, options);
+  return {
+    label: "combine",
+    kernel: { kernel: "combine", values: { ...values, PICKS: count } },
+    params: packParams("combine", { cols, factorsAt: factorsAt(maxRows, cols) }),
+    buffers: { x, picks, out },
     workgroups,
   };
 }

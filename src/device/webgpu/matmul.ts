@@ -110,9 +110,12 @@ function buffersOf({ block, x, out }: MatmulOptions, { codes, scales }: PlacedPa
   return { codes, scales: scales ?? codes, x: x.buffer, bias: block.bias ?? codes, out };
 }
 
+/** Params of kernels that serve experts, too (experts.ts). */
+const NO_EXPERTS = { partFirst: 0, partRows: 0 };
+
 const bytesOf = (part: Part) => () => part.codesBytes + part.scalesBytes;
 
-interface TeamShape {
+export interface TeamShape {
   workgroup: number;
   team: number;
   subgroup: number;
@@ -122,7 +125,7 @@ interface TeamShape {
 }
 
 /** A team is a subgroup where there is one; rows: of weights a team. */
-function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape {
+export function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape {
   if (subgroup !== null && subgroup <= workgroup)
     return { workgroup, team: subgroup, subgroup, rows, libs: { teamSum: "subgroup" } };
   return { workgroup, team: 32, subgroup: 1, rows, libs: { teamSum: "shared" } };
@@ -178,8 +181,11 @@ function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       groups: groupsOf(block.cols),
       outCols: block.rows,
       firstColumn: part.first,
+      ...NO_EXPERTS,
+      xGroups: 0,
+      pickGroups: 0,
     }),
-    buffers: buffersOf(options, part),
+    buffers: { ...buffersOf(options, part), picks: options.x.buffer },
     workgroups: teamWorkgroups(options, part, shape, ONE_TOKEN),
     bytes: bytesOf(part),
   };
@@ -238,15 +244,17 @@ function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenSh
         groups: groupsOf(block.cols),
         outCols: block.rows,
         firstColumn: part.first,
+        ...NO_EXPERTS,
       }),
-      buffers: { codes, x, bias, out },
+      buffers: { codes, x, bias, out, picks: x },
       workgroups: teamWorkgroups(options, part, shape, serves),
       bytes: bytesOf(part),
     },
   ];
 }
 
-const TILE = { rows: 64, tokens: 32 };
+/** Of matmulTile. */
+export const TILE = { rows: 64, tokens: 32 };
 
 function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   const { block, rows, maxRows } = options;
@@ -264,8 +272,10 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       tokens: maxRows,
       outCols: block.rows,
       firstColumn: part.first,
+      ...NO_EXPERTS,
+      listAt: 0,
     }),
-    buffers: buffersOf(options, part),
+    buffers: { ...buffersOf(options, part), sorted: options.x.buffer },
     workgroups(step) {
       const count = rowCount(rows, step);
       return count === 0 ? null : [Math.ceil(part.rows / TILE.rows), Math.ceil(count / TILE.tokens), 1];

@@ -10,14 +10,24 @@ import { tableAt } from "./batch.ts";
 import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
 import {
   addDispatch,
+  type CopyOptions,
+  combineDispatch,
   copyDispatch,
   gateDispatch,
   normDispatch,
   ropeDispatch,
   softcapDispatch,
 } from "./elementwise.ts";
+import {
+  entriesOfTile,
+  expertDispatches,
+  expertInputForm,
+  routeDispatch,
+  type Sorted,
+  sortPicks,
+} from "./experts.ts";
 import { type Form, formBytes, type View } from "./forms.ts";
-import type { HeadChain, Stage } from "./fusion.ts";
+import type { HeadChain, OpOf, Stage } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
 import type { Shared } from "./program.ts";
@@ -34,6 +44,8 @@ export class ModeCompiler {
   readonly #rotated = new Set<number>();
   /** The form that all readers of a value ask for, by value id; absent: f32. */
   readonly #wanted = new Map<number, Form>();
+  /** Of prompts: picks by expert, by the id of the value that holds them. */
+  readonly #sorted = new Map<number, Sorted>();
 
   constructor(
     readonly shared: Shared,
@@ -46,7 +58,10 @@ export class ModeCompiler {
     };
     for (const stage of shared.stages) {
       if (stage.kind === "matmul") reads(stage.ops[0].x, this.#inputForm(stage));
-      else for (const value of readsOf(stage)) reads(value, "f32");
+      else if (stage.kind === "single" && stage.op.op === "expertMatmul") {
+        reads(stage.op.x, this.#expertForm(stage.op));
+        reads(stage.op.picks, "f32");
+      } else for (const value of readsOf(stage)) reads(value, "f32");
     }
     for (const [id, forms] of readers)
       if (forms.size === 1 && !shared.kept.has(id)) this.#wanted.set(id, [...forms][0]);
@@ -74,7 +89,7 @@ export class ModeCompiler {
     const { blocks, spare, traits } = this.shared;
     const vector = (weight: Weight | null) => weight && blocks.vector(weight);
     // The other forms are made by whole rows, and heads are normed one by one.
-    const form = norm.groups > 1 ? "f32" : (this.#wanted.get(norm.out.id) ?? "f32");
+    const form = norm.groups > 1 ? "f32" : this.#asked(norm.out);
     const options = {
       ...this.#rows(x),
       x: this.#plain(x),
@@ -180,7 +195,7 @@ export class ModeCompiler {
         );
       }
       case "attend": {
-        const wanted = this.#wanted.get(op.out.id) ?? "f32";
+        const wanted = this.#asked(op.out);
         // By whole groups of a head.
         const writesQ8 = op.cache.headDim % 32 === 0;
         const form = wanted === "q8" && !writesQ8 ? "f32" : wanted;
@@ -192,6 +207,7 @@ export class ModeCompiler {
             heads: op.heads,
             scale: op.scale,
             softcap: op.softcap,
+            sinks: op.sinks && shared.blocks.vector(op.sinks),
             queries: plain(op.queries),
             rotated: this.#rotated.has(op.queries.id),
             cacheKeys: shared.caches[op.cache.id].keys,
@@ -208,23 +224,129 @@ export class ModeCompiler {
         );
       }
       case "gate": {
-        const wanted = this.#wanted.get(op.out.id) ?? "f32";
-        const into = { ...this.#rows(op.out), out: this.#target(op.out, wanted) };
-        return this.#emit(gateDispatch(into, this.#view(op.gate), this.#view(op.up), op.activation, wanted));
+        const wanted = this.#asked(op.out);
+        return this.#emit(
+          gateDispatch({
+            ...this.#rows(op.out),
+            out: this.#target(op.out, wanted),
+            gate: this.#view(op.gate),
+            up: this.#view(op.up),
+            activation: op.activation,
+            limit: op.limit,
+            each: op.up.cols / op.gate.cols,
+            form: wanted,
+          }),
+        );
       }
       case "add":
         return this.#emit(addDispatch(target(op.out), plain(op.a), plain(op.b)));
       case "softcap":
         return this.#emit(softcapDispatch(target(op.out), plain(op.x), op.cap));
       case "takeOutputs":
-        return this.#emit(copyDispatch("takeOutputs", target(op.out), this.#view(op.x), "f32", shared.batch));
-      default:
-        throw new Error(`operation ${op.op} has no kernel; compileGraph refuses it`);
+        return this.#copy("takeOutputs", op.x, op.out, "f32", { batch: shared.batch });
+      case "scale":
+        return this.#copy("scale", op.x, op.out, this.#asked(op.out), { factor: op.factor });
+      case "slice":
+        return this.#slice(op);
+      case "route":
+        return this.#emit(
+          routeDispatch({
+            traits: shared.traits,
+            rows: op.out.rows,
+            experts: op.logits.cols,
+            picks: op.k,
+            normalise: op.normalise,
+            logits: plain(op.logits),
+            weights: op.weights && shared.blocks.vector(op.weights),
+            out: this.#target(op.out, "f32"),
+          }),
+        );
+      case "expertMatmul":
+        return this.#expertMatmul(op);
+      case "combine": {
+        const form = this.#asked(op.out);
+        return this.#emit(
+          combineDispatch({
+            ...this.#rows(op.out),
+            x: plain(op.x),
+            picks: plain(op.picks),
+            count: op.picks.cols / 2,
+            form,
+            out: this.#target(op.out, form),
+          }),
+        );
+      }
     }
+  }
+
+  /** Columns that lie together are a view of the rows they are cut from. */
+  #slice({ x, groups, from, size, out }: OpOf<"slice">): void {
+    const { buffer, offset, stride } = this.#view(x);
+    const view = { buffer, offset: offset + from, stride };
+    if (groups > 1) {
+      const runs = { size, stride: x.cols / groups };
+      this.#copy("slice", view, out, this.#asked(out), { groups: runs });
+    } else if (this.shared.kept.has(out.id)) this.#copy("slice", view, out, "f32");
+    else this.#views.set(out.id, view);
+  }
+
+  #expertMatmul(op: OpOf<"expertMatmul">): void {
+    const { traits, blocks, activation: scratch } = this.shared;
+    const { x, out, experts } = op;
+    const form = this.#expertForm(op);
+    const input = { form, buffer: this.#input(x, form) };
+    const count = op.picks.cols / 2;
+    const picks = this.#plain(op.picks);
+    let sorted = this.#sorted.get(op.picks.id) ?? null;
+    if (this.mode === "prompt" && !sorted) {
+      const { rows, maxRows } = this.#rows(x);
+      sorted = sortPicks({ rows, maxRows, experts, count, picks, tile: entriesOfTile(), scratch });
+      this.#sorted.set(op.picks.id, sorted);
+      this.#emit(sorted.dispatch);
+    }
+    this.#emit(
+      ...expertDispatches({
+        traits,
+        mode: this.mode,
+        block: blocks.of([op]),
+        experts,
+        count,
+        picks,
+        rows: x.rows,
+        x: input,
+        shared: x.cols === op.weight.cols,
+        out: this.#target(out, "f32"),
+        sorted,
+      }),
+    );
+  }
+
+  /** `out` from rows of x, in a form. */
+  #copy(
+    label: string,
+    x: Value | View,
+    out: Value,
+    form: Form,
+    more: Pick<CopyOptions, "batch" | "groups" | "factor"> = {},
+  ): void {
+    const from = "buffer" in x ? x : this.#view(x);
+    this.#emit(
+      copyDispatch({ label, ...this.#rows(out), x: from, form, out: this.#target(out, form), ...more }),
+    );
   }
 
   #emit(...dispatches: Dispatch[]): void {
     this.#dispatches.push(...dispatches);
+  }
+
+  /** The form in which an operation that can make any makes its output. */
+  #asked(out: Value): Form {
+    return this.#wanted.get(out.id) ?? "f32";
+  }
+
+  #expertForm(op: OpOf<"expertMatmul">): Form {
+    const { traits, blocks } = this.shared;
+    return expertInputForm(traits, blocks.of([op]), this.mode);
   }
 
   #inputForm(stage: StageOf<"matmul">): Form {
@@ -281,7 +403,8 @@ export class ModeCompiler {
     const view = this.#view(value);
     const out = this.shared.activation(`${form} copy`, formBytes(form, this.#most(value), value.cols));
     this.#made.set(`${value.id} ${form}`, out);
-    this.#emit(copyDispatch(form === "q8" ? "quantize" : "copy", { ...this.#rows(value), out }, view, form));
+    const label = form === "q8" ? "quantize" : "copy";
+    this.#emit(copyDispatch({ label, ...this.#rows(value), x: view, form, out }));
     return out;
   }
 }

@@ -127,10 +127,10 @@ export interface Part {
 const PART_ROWS = 128;
 
 /**
- * Cuts a block of matrices of one form and width into parts of at most `mostBytes` a binding.
- * ArgumentError for weights that cannot share a block.
+ * Cuts a block of matrices of one form and width into parts of at most `mostBytes` a binding. whole: rows that stay together,
+ * those of an expert. ArgumentError for weights that cannot share a block, or rows that do not fit.
  */
-export function partsOf(weights: readonly Weight[], mostBytes: number): Part[] {
+export function partsOf(weights: readonly Weight[], mostBytes: number, whole = 1): Part[] {
   const [{ name, type, cols }] = weights;
   const shape = weightForm(type);
   const stranger = weights.find((w) => weightForm(w.type) !== shape || w.cols !== cols);
@@ -143,10 +143,17 @@ export function partsOf(weights: readonly Weight[], mostBytes: number): Part[] {
   const codes = codesRowBytes(shape, cols);
   const scales = scalesRowBytes(shape, cols);
   const most = Math.floor(mostBytes / Math.max(codes, scales));
-  if (most < 1)
-    throw new ArgumentError("bytes of a binding", mostBytes, `at least ${codes}, a row of ${name}`);
+  if (most < whole) {
+    const unit = whole === 1 ? "a row" : `an expert of ${whole} rows`;
+    throw new ArgumentError(
+      "bytes of a GPU's binding",
+      mostBytes,
+      `at least ${whole * Math.max(codes, scales)}, ${unit} of ${name}`,
+    );
+  }
   const total = weights.reduce((sum, { rows }) => sum + rows, 0);
-  const step = total <= most ? total : Math.floor(most / PART_ROWS) * PART_ROWS || most;
+  const unit = whole === 1 ? PART_ROWS : whole;
+  const step = total <= most ? total : Math.floor(most / unit) * unit || most;
   const parts: Part[] = [];
   for (let first = 0; first < total; first += step) {
     const rows = Math.min(step, total - first);

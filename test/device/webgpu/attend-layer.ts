@@ -126,6 +126,7 @@ export class AttendLayer {
       heads,
       scale: 1 / Math.sqrt(headDim),
       softcap,
+      sinks: null,
       queries: this.floats("queries", queries),
       cacheKeys: this.keys,
       cacheValues: this.values,
@@ -223,7 +224,10 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   const caches = { cacheKeys: any, cacheValues: any, batch: any, table: 0 };
   const common = { traits, cache, ...caches, spare: any, scratch: buffer };
   const most = { maxTokens: 64, mostPositions: 4096 };
-  const attend = { ...common, ...most, heads, scale: 1, softcap, queries: any, rotated: false, out: any };
+  // The same text with sinks or without them, but for one that is read.
+  const sinks = softcap > 0 ? any : null;
+  const queries = { queries: any, rotated: false, out: any };
+  const attend = { ...common, ...most, heads, scale: 1, softcap, sinks, ...queries };
   const norm = { weight: any, epsilon: 1e-6 };
   const rope = { turns: any, pairs: headDim / 2 };
   // Of a prompt some rows may be alone.

@@ -7,11 +7,14 @@ import { deviceCases } from "../device-cases.ts";
 import { conform } from "./conformance.ts";
 
 const FORMS = /^(embed|matmul) (q4_0|q4_k|q8_0|q6_k|iq4_nl|mxfp4|bf16|f32)( .* [13] tokens)?$/;
+const EXPERT_FORMS = /^expertMatmul (q4_0|q4_k|q8_0|q6_k|mxfp4|f16) /;
 
 conform(
   "subgroups of 4, few rows up to 4",
   { few: 4 },
   deviceCases.filter(
-    ({ name, onlyFast }) => !onlyFast && (FORMS.test(name) || !/^(embed|matmul) \w+( \d|$)/.test(name)),
+    ({ name, onlyFast }) =>
+      !onlyFast &&
+      (FORMS.test(name) || EXPERT_FORMS.test(name) || !/^(embed|matmul|expertMatmul) \w+( \d|$)/.test(name)),
   ),
 );

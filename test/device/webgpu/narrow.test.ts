@@ -89,7 +89,7 @@ describeGpu("the f16 form of activations", () => {
     const view = { buffer: buffers.of("x", shaped), offset: 0, stride: COLS };
     const words = await runDispatches(
       methodsOf(gpu),
-      [copyDispatch("copy", target, view, "f16")],
+      [copyDispatch({ label: "copy", ...target, x: view, form: "f16" })],
       buffers,
       out,
       step,
@@ -106,7 +106,7 @@ describeGpu("the f16 form of activations", () => {
     const view = { buffer: buffers.of("x", odd), offset: 0, stride: COLS };
     const words = await runDispatches(
       methodsOf(gpu),
-      [copyDispatch("copy", target, view, "f16")],
+      [copyDispatch({ label: "copy", ...target, x: view, form: "f16" })],
       buffers,
       out,
       step,
@@ -125,7 +125,12 @@ describeGpu("the f16 form of activations", () => {
       offset: 0,
       stride: COLS,
     });
-    const dispatch = gateDispatch(target, view("gate", gates), view("up", shaped), "silu", "f16");
+    const dispatch = gateDispatch({
+      ...target,
+      gate: view("gate", gates),
+      up: view("up", shaped),
+      ...{ activation: "silu", limit: 0, each: 1, form: "f16" },
+    });
     const words = await runDispatches(methodsOf(gpu), [dispatch], buffers, out, step);
     expectClose(unpackF16(words), (row, i) => {
       const at = row * COLS + i;

@@ -1,6 +1,6 @@
 // attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads
 // joins the spans in turn, relative to its own maximum, and the rows are joined in the end.
-// lib: step, batch, spans, lanes, q8, rotation, narrow
+// lib: step, batch, spans, lanes, q8, rotation, narrow, sinks
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
@@ -8,6 +8,7 @@ const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
 // Back by the rotation of rq4.
 const ROTATE: bool = false;
+const HAS_SINKS: bool = false;
 // 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
 const OUT_FORM: u32 = 0u;
 // </values>
@@ -40,6 +41,8 @@ struct Params {
 // [tokens][heads][HEAD_DIM]
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> batch: array<u32>;
+// [heads]
+@group(0) @binding(5) var<storage, read> sinks: array<f32>;
 
 // [row][span / ROWS]
 var<workgroup> factors: array<f32, WORKGROUP>;
@@ -104,6 +107,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let shrink = exp2(rowValues[i].x - most);
       sum += shrink * merged[i * FOURS + local];
       total += shrink * rowValues[i].y;
+    }
+    if (HAS_SINKS) {
+      total += sinkWeight(sinks[head], most);
     }
     sum /= total;
   }

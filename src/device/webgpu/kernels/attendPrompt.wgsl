@@ -1,7 +1,7 @@
 // attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, batch, tiles, softcap, kvCodes, narrow
+// lib: step, batch, tiles, softcap, kvCodes, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -14,6 +14,7 @@ const SCALES_AT: u32 = 64u;
 // Queries of a workgroup: 16, 32 or 64, so that a thread's sums, ROWS / 8 * groups of 32 dims, stay within 32.
 const ROWS: u32 = 64u;
 const HAS_SOFTCAP: bool = false;
+const HAS_SINKS: bool = false;
 // f16 for subgroup matrices; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
 const OUT_F16: bool = false;
 // </values>
@@ -47,6 +48,8 @@ struct Params {
 // [tokens][heads][HEAD_DIM]
 @group(0) @binding(5) var<storage, read_write> out: array<u32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
+// [heads]
+@group(0) @binding(7) var<storage, read> sinks: array<f32>;
 
 // 32 dims of the queries, or the scores and weights of a block: [row][dim or token].
 var<workgroup> left: array<f32, ROWS * STRIDE>;
@@ -142,8 +145,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   for (var i = 0u; i < MINE; i++) {
     let row = firstRow + y * MINE + i;
-    let inverse = 1.0 / totals[y * MINE + i];
     let head = kvHead * GROUP + row % GROUP;
+    var total = totals[y * MINE + i];
+    if (HAS_SINKS) {
+      total += sinkWeight(sinks[head], most[y * MINE + i]);
+    }
+    let inverse = 1.0 / total;
     let at = ((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
     if (OUT_F16 && head == 0u && x == 0u && row < rows) {
       out[params.factorsAt + (tile.token + row / GROUP) * 4u] = bitcast<u32>(1.0);

@@ -4,7 +4,7 @@
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
 // Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, tiles, softcap, nibbles, promptTile, narrow
+// lib: step, batch, tiles, softcap, nibbles, promptTile, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -22,6 +22,7 @@ const TOKENS: u32 = 32u;
 // Values take the keys' place in workgroup memory.
 const ONE_TILE: bool = false;
 const HAS_SOFTCAP: bool = false;
+const HAS_SINKS: bool = false;
 // f16 for the next product; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
 const OUT_F16: bool = false;
 // </values>
@@ -84,6 +85,8 @@ struct Params {
 // [tokens][heads][HEAD_DIM]
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
+// [heads]
+@group(0) @binding(7) var<storage, read> sinks: array<f32>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -337,6 +340,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   total += subgroupShuffleXor(total, 1u);
+  if (HAS_SINKS) {
+    total += sinkWeight(sinks[kvHead * GROUP + row % GROUP], most);
+  }
   let inverse = CODE / total;
   let outAt = ((place.token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM + slice * 16u + half * 8u;
   let piece = own + mine + half * 2u;

@@ -1,8 +1,10 @@
-// gate: out = activation(gate) * up, in the form that the next operation reads. gate and up may be columns of one wider
-// buffer, hence offsets and strides. A thread makes one unit: a value (f32), a group of 32 (q8); of f16 a workgroup makes a row.
-// lib: step, activation, q8, narrow, rowFactor, halfRow
+// gate: out = activation(gate) * up (lib/activation.wgsl), in the form that the next operation reads. gate and up may be columns
+// of one wider buffer, hence offsets and strides.
+// lib: step, activation, formed, q8, narrow, rowFactor
 // <values>
 const ACTIVATION: u32 = 0u;
+// Columns of `up` that a value of `gate` covers.
+const EACH: u32 = 1u;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.
 const OUT_FORM: u32 = 0u;
 const OUTPUTS: bool = false;
@@ -18,6 +20,7 @@ struct Params {
   upStride: u32,
   // f16: the word of `out` where the rows' factors begin.
   factorsAt: u32,
+  limit: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,45 +30,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<u32>;
 
 fn valueAt(row: u32, col: u32) -> f32 {
-  let g = gate[params.gateOffset + row * params.gateStride + col];
-  return activation(ACTIVATION, g) * up[params.upOffset + row * params.upStride + col];
-}
-
-fn store(at: u32, words: vec4<u32>) {
-  for (var i = 0u; i < 4u; i++) {
-    out[at + i] = words[i];
-  }
+  let g = gate[params.gateOffset + row * params.gateStride + col / EACH];
+  return gated(ACTIVATION, g, up[params.upOffset + row * params.upStride + col], params.limit);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let workgroup = group.x + group.y * 65535u;
-  let unit = workgroup * WORKGROUP + lane;
   let rows = select(step.tokens, step.outputs, OUTPUTS);
-  let cols = params.cols;
-  if (OUT_FORM == 0u) {
-    if (unit < rows * cols) {
-      out[unit] = bitcast<u32>(valueAt(unit / cols, unit % cols));
-    }
-  } else if (OUT_FORM == 1u) {
-    if (workgroup < rows) {
-      storeHalfRow(workgroup, cols, params.factorsAt, lane);
-    }
-  } else {
-    let groups = cols / 32u;
-    if (unit < rows * groups) {
-      let row = unit / groups;
-      let g = unit % groups;
-      var values: array<vec4<f32>, 8>;
-      for (var i = 0u; i < 8u; i++) {
-        let col = 32u * g + 4u * i;
-        values[i] = vec4<f32>(valueAt(row, col), valueAt(row, col + 1u), valueAt(row, col + 2u), valueAt(row, col + 3u));
-      }
-      let packed = q8Quantize(values);
-      let first = 3u * row * groups + g;
-      store(4u * first, packed.low);
-      store(4u * (first + groups), packed.high);
-      store(4u * (first + 2u * groups), packed.scales);
-    }
-  }
+  storeFormed(group.x + group.y * 65535u, lane, rows, params.cols, params.factorsAt);
 }

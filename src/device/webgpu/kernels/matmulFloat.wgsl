@@ -1,6 +1,7 @@
 // f32, f16 and bf16 weights times few tokens of f32 activations, summed in f32. A team of TEAM invocations owns ROWS
 // rows; a lane takes 16 bytes of each row at a time. Rows of weights are padded with zeros to whole groups of 32.
-// lib: step, weight, teamSum
+// Of experts (expertMatmul): the rows of one expert for each entry of `picks`, which are rows of out; a token is an entry.
+// lib: step, weight, teamSum, picks
 
 // <values>
 const CODES: u32 = 4u;
@@ -16,6 +17,11 @@ const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
 // cols is a multiple of 4, so that a token begins with a whole vec4.
 const ALIGNED: bool = true;
+// Experts of the weights, with `rows` each; 0: it is one matrix. Then TOKENS is 1.
+const EXPERTS: u32 = 0u;
+const PICKS: u32 = 1u;
+// Picks of a token read the same row of x.
+const SHARED: bool = false;
 // </values>
 
 struct Params {
@@ -25,16 +31,21 @@ struct Params {
   outCols: u32,
   // Of `out`, where row 0 goes.
   firstColumn: u32,
+  // Of experts: rows of all of them before this buffer, and in it.
+  partFirst: u32,
+  partRows: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
-// [outCols] f32
+// [outCols] f32, or of all experts
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 // [tokens][outCols]
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
+// [tokens][PICKS ids, PICKS weights]
+@group(0) @binding(6) var<storage, read> picks: array<f32>;
 
 // vec4s of a group of 32 weights, and values of a vec4.
 const CHUNKS: u32 = select(4u, 8u, CODES == F32);
@@ -48,12 +59,21 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
 
   let firstToken = place.z * TOKENS;
   // Tokens past the end repeat the last one and are not written.
-  let tokens = select(step.tokens, step.outputs, OUTPUTS);
+  let tokens = select(step.tokens, step.outputs, OUTPUTS) * PICKS;
+  var base = 0u;
+  var biasAt = params.firstColumn;
+  if (EXPERTS > 0u) {
+    biasAt = pickedExpert(place.z, PICKS, EXPERTS) * params.rows;
+    base = biasAt - params.partFirst;
+    if (biasAt < params.partFirst || base >= params.partRows) {
+      return;
+    }
+  }
 
   // Rows past the end repeat the last one and are not written.
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
-    rows[r] = min(firstRow + r, params.rows - 1u);
+    rows[r] = base + min(firstRow + r, params.rows - 1u);
   }
 
   var acc: array<f32, ROWS * TOKENS>;
@@ -63,7 +83,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       words[r] = codes[rows[r] * chunks + chunk];
     }
     for (var t = 0u; t < TOKENS; t++) {
-      let token = min(firstToken + t, tokens - 1u);
+      let token = min(firstToken + t, tokens - 1u) / select(1u, PICKS, SHARED);
       let a = xAt(token, chunk * CHUNK);
       var b = vec4<f32>();
       if (CODES != F32) {
@@ -85,11 +105,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       var value = teamSum(acc[r * TOKENS + t], local);
       let row = firstRow + r;
       if (lane == 0u && row < params.rows && firstToken + t < tokens) {
-        let column = params.firstColumn + row;
         if (HAS_BIAS) {
-          value += bias[column];
+          value += bias[biasAt + row];
         }
-        out[(firstToken + t) * params.outCols + column] = value;
+        out[(firstToken + t) * params.outCols + params.firstColumn + row] = value;
       }
     }
   }

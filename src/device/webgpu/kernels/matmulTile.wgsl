@@ -1,5 +1,6 @@
 // Any weights times many tokens of f32 activations, for devices without subgroup matrices. A workgroup owns 64 rows x 32 tokens,
-// an invocation 4 x 4 of them; weights are expanded 32 columns at a time into workgroup memory.
+// an invocation 4 x 4 of them; weights are expanded 32 columns at a time into workgroup memory. Of experts (expertMatmul): 32
+// entries of one expert, as groupPicks has sorted them, for tokens.
 // lib: weight, codes
 
 // <values>
@@ -13,6 +14,10 @@ const CODES_3: u32 = 0u;
 const HAS_BIAS: bool = false;
 // cols is a multiple of 4, so that a token begins with a whole vec4.
 const ALIGNED: bool = true;
+// The weights are experts with `rows` each; out is [entries][rows].
+const EXPERTS: bool = false;
+// Entries of a token that read its row of x; 1: each has its own.
+const SHARED: u32 = 1u;
 // </values>
 
 struct Params {
@@ -24,6 +29,10 @@ struct Params {
   outCols: u32,
   // Of `out`, where row 0 goes.
   firstColumn: u32,
+  // Of experts: rows of all of them before these buffers, and in them; where the list of entries begins in `sorted`.
+  partFirst: u32,
+  partRows: u32,
+  listAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -31,10 +40,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 // [tokens][cols]
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-// [outCols]
+// [outCols], or of all experts
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 // [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+// groupPicks.wgsl
+@group(0) @binding(7) var<storage, read> sorted: array<u32>;
 
 const TILE_ROWS: u32 = 64u;
 const TILE_TOKENS: u32 = 32u;
@@ -46,20 +57,41 @@ var<workgroup> xTile: array<f32, 32u * TILE_TOKENS>;
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   let firstRow = place.x * TILE_ROWS;
-  let firstToken = place.y * TILE_TOKENS;
+  // Tokens, or places in the list.
+  var firstToken = place.y * TILE_TOKENS;
+  var lastToken = params.tokens - 1u;
+  var base = 0u;
+  var biasAt = params.firstColumn;
+  if (EXPERTS) {
+    if (place.y >= sorted[0]) {
+      return;
+    }
+    biasAt = sorted[4u + 4u * place.y] * params.rows;
+    base = biasAt - params.partFirst;
+    if (biasAt < params.partFirst || base >= params.partRows) {
+      return;
+    }
+    firstToken = sorted[5u + 4u * place.y];
+    lastToken = firstToken + sorted[6u + 4u * place.y] - 1u;
+  }
   // Rows 4 * (local % 16) .. + 3, tokens 4 * (local / 16) .. + 3.
   let rowQuad = local % 16u;
   let tokenQuad = local / 16u;
+  // Tokens past the end repeat the last one and are not written.
+  var xRow = min(firstToken + local / 4u, lastToken);
+  if (EXPERTS) {
+    xRow = sorted[params.listAt + xRow] / SHARED;
+  }
   var acc: array<vec4<f32>, 4>;
 
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
     // Two invocations a row: elements 0..15 and 16..31.
-    expand(firstRow + local / 2u, group, local % 2u, local / 2u);
+    expand(base + min(firstRow + local / 2u, params.rows - 1u), group, local % 2u, local / 2u);
     // Four invocations a token, eight columns each.
     for (var i = 0u; i < 2u; i++) {
       let col = local % 4u * 8u + i * 4u;
-      let values = xAt(min(firstToken + local / 4u, params.tokens - 1u), group * 32u + col);
+      let values = xAt(xRow, group * 32u + col);
       for (var c = 0u; c < 4u; c++) {
         xTile[(col + c) * TILE_TOKENS + local / 4u] = values[c];
       }
@@ -78,23 +110,25 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
 
   for (var t = 0u; t < 4u; t++) {
     let token = firstToken + tokenQuad * 4u + t;
+    var outRow = token;
+    if (EXPERTS) {
+      outRow = sorted[params.listAt + min(token, lastToken)];
+    }
     for (var r = 0u; r < 4u; r++) {
       let row = firstRow + rowQuad * 4u + r;
-      if (token < params.tokens && row < params.rows) {
-        let column = params.firstColumn + row;
+      if (token <= lastToken && row < params.rows) {
         var value = acc[t][r];
         if (HAS_BIAS) {
-          value += bias[column];
+          value += bias[biasAt + row];
         }
-        out[token * params.outCols + column] = value;
+        out[outRow * params.outCols + params.firstColumn + row] = value;
       }
     }
   }
 }
 
-/// Half a group of a row into the tile's place for that row. Rows past the end repeat the last one.
-fn expand(wanted: u32, group: u32, half: u32, place: u32) {
-  let row = min(wanted, params.rows - 1u);
+/// Half a group of a row into the tile's place for that row.
+fn expand(row: u32, group: u32, half: u32, place: u32) {
   let groups = params.groups;
   var scale = vec2<f32>(1.0, 0.0);
   if (CODES < F32) {

@@ -1,6 +1,7 @@
 // Packed weights times one token of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
 // groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
-// lib: weight, codes, teamSum
+// Of experts (expertMatmul): the rows of one expert for each entry of `picks`, which are rows of x and out.
+// lib: weight, codes, teamSum, picks
 
 // <values>
 const CODES: u32 = 0u;
@@ -17,6 +18,9 @@ const ROWS: u32 = 4u;
 // Groups of a row that a lane loads before it computes.
 const UNROLL: u32 = 1u;
 const HAS_BIAS: bool = false;
+// Experts of the weights, with `rows` each; 0: it is one matrix.
+const EXPERTS: u32 = 0u;
+const PICKS: u32 = 1u;
 // </values>
 
 struct Params {
@@ -25,16 +29,24 @@ struct Params {
   outCols: u32,
   // Of `out`, where row 0 goes.
   firstColumn: u32,
+  // Of experts: rows of all of them before these buffers, and in them; groups of a token of x, and of a pick's (0: all picks
+  // read the same).
+  partFirst: u32,
+  partRows: u32,
+  xGroups: u32,
+  pickGroups: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// [outCols]
+// [outCols], or of all experts
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [outCols]
+// [outCols], or [entries][rows]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+// [tokens][PICKS ids, PICKS weights]
+@group(0) @binding(7) var<storage, read> picks: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -42,11 +54,28 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let lane = local % TEAM;
   let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * ROWS;
   let groups = params.groups;
+  // Of weights, bias, x and out.
+  var base = 0u;
+  var biasAt = params.firstColumn;
+  var outAt = params.firstColumn;
+  var xAt = 0u;
+  var xGroups = groups;
+  if (EXPERTS > 0u) {
+    let row = pickedExpert(place.z, PICKS, EXPERTS) * params.rows;
+    base = row - params.partFirst;
+    if (row < params.partFirst || base >= params.partRows) {
+      return;
+    }
+    biasAt = row;
+    outAt = place.z * params.rows;
+    xGroups = params.xGroups;
+    xAt = place.z / PICKS * 3u * xGroups + place.z % PICKS * params.pickGroups;
+  }
 
   // Rows past the end repeat the last one and are not written.
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
-    rows[r] = min(firstRow + r, params.rows - 1u);
+    rows[r] = base + min(firstRow + r, params.rows - 1u);
   }
 
   var acc: array<f32, ROWS>;
@@ -74,9 +103,9 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     for (var u = 0u; u < UNROLL; u++) {
       let group = min(base + u * TEAM, groups - 1u);
       let inside = base + u * TEAM < groups;
-      let x0 = x[group];
-      let x1 = x[groups + group];
-      var facts = bitcast<vec4<f32>>(x[2u * groups + group]);
+      let x0 = x[xAt + group];
+      let x1 = x[xAt + xGroups + group];
+      var facts = bitcast<vec4<f32>>(x[xAt + 2u * xGroups + group]);
       if (!inside) {
         facts = vec4<f32>();
       }
@@ -104,11 +133,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     var value = teamSum(acc[r], local);
     let row = firstRow + r;
     if (lane == 0u && row < params.rows) {
-      let column = params.firstColumn + row;
       if (HAS_BIAS) {
-        value += bias[column];
+        value += bias[biasAt + row];
       }
-      out[column] = value;
+      out[outAt + row] = value;
     }
   }
 }

@@ -1,0 +1,283 @@
+/**
+ * The operations of experts as dispatches: route, expertMatmul, and the sorting of picks that prompts need. Pure. One idea: an
+ * entry, row * picks + pick, is a row of the product; whether it reads a row of x of its own or its token's is all that differs.
+ *
+ * | weights | mode | device | kernel | input |
+ * |---|---|---|---|---|
+ * | quantized | decode, few, batch | any | matmulVector, an entry at a time | q8 |
+ * | float | decode, few, batch | any | matmulFloat, an entry at a time | f32 |
+ * | any | prompt | any | groupPicks; matmulTile, tiles of one expert | f32 |
+ */
+import { type Buffer, type Dispatch, type Mode, rowCount, type StepShape, spread } from "./dispatch.ts";
+import { reduction } from "./elementwise.ts";
+import type { Form } from "./forms.ts";
+import type { Traits } from "./gpu.ts";
+import { type PlacedPart, TILE, teams, type WeightBlock } from "./matmul.ts";
+import { formValues, groupsOf, isFloat } from "./weights.ts";
+import { packParams } from "./wgsl.ts";
+
+export interface RouteOptions {
+  readonly traits: Traits;
+  readonly rows: "tokens" | "outputs";
+  readonly experts: number;
+  readonly picks: number;
+  readonly normalise: boolean;
+  /** [rows, experts] f32. */
+  readonly logits: Buffer;
+  /** [experts] f32: factors on the weights; null: none. */
+  readonly weights: Buffer | null;
+  /** [rows][picks ids, picks weights] f32. */
+  readonly out: Buffer;
+}
+
+export function routeDispatch(options: RouteOptions): Dispatch {
+  const { traits, rows, experts, picks, normalise, logits, weights, out } = options;
+  const variant = reduction(traits);
+  return {
+    label: "route",
+    kernel: {
+      kernel: "route",
+      libs: { workgroupSum: variant },
+      values: {
+        SUBGROUP: variant === "subgroup" ? traits.subgroup! : 1,
+        EXPERTS: experts,
+        PICKS: picks,
+        NORMALISE: normalise,
+        HAS_WEIGHTS: weights !== null,
+        OUTPUTS: rows === "outputs",
+      },
+    },
+    params: packParams("route", {}),
+    buffers: { logits, weights: weights ?? logits, out },
+    workgroups(step) {
+      const count = rowCount(rows, step);
+      return count === 0 ? null : spread(count);
+    },
+  };
+}
+
+/** A step's picks by expert, in tiles of entries of one. */
+export interface Sorted {
+  readonly buffer: Buffer;
+  readonly tile: number;
+  /** In words of the buffer: where the list of entries begins. */
+  readonly listAt: number;
+  readonly dispatch: Dispatch;
+}
+
+export interface SortOptions {
+  readonly rows: "tokens" | "outputs";
+  /** Most rows of a step. */
+  readonly maxRows: number;
+  readonly experts: number;
+  /** Picks of a row. */
+  readonly count: number;
+  readonly picks: Buffer;
+  readonly tile: number;
+  scratch(label: string, bytes: number): Buffer;
+}
+
+/** Tiles that `entries` can make: an expert's last one need not be full. */
+function mostTiles(entries: number, experts: number, tile: number): number {
+  const begun = Math.min(entries, experts);
+  return begun + Math.floor((entries - begun) / tile);
+}
+
+export function sortPicks(options: SortOptions): Sorted {
+  const { rows, maxRows, experts, count, picks, tile, scratch } = options;
+  const entries = maxRows * count;
+  const listAt = 4 + 4 * mostTiles(entries, experts, tile);
+  const sorted = scratch("sorted picks", (listAt + entries) * 4);
+  const dispatch: Dispatch = {
+    label: "groupPicks",
+    kernel: {
+      kernel: "groupPicks",
+      values: { EXPERTS: experts, PICKS: count, TILE: tile, OUTPUTS: rows === "outputs" },
+    },
+    params: packParams("groupPicks", { listAt }),
+    buffers: { picks, sorted },
+    workgroups: (step) => (rowCount(rows, step) === 0 ? null : [1, 1, 1]),
+  };
+  return { buffer: sorted, tile, listAt, dispatch };
+}
+
+/** Entries of a tile for the kernel that serves prompts on this device. */
+export const entriesOfTile = () => TILE.tokens;
+
+/** The form in which expertMatmul wants its input. */
+export function expertInputForm(
+  _traits: Traits,
+  block: Pick<WeightBlock, "form" | "cols">,
+  mode: Mode,
+): Form {
+  if (mode === "prompt") return "f32";
+  return isFloat(block.form) ? "f32" : "q8";
+}
+
+export interface ExpertOptions {
+  readonly traits: Traits;
+  readonly mode: Mode;
+  /** Of all experts, one after another; parts begin with an expert. */
+  readonly block: WeightBlock;
+  readonly experts: number;
+  /** Picks of a row. */
+  readonly count: number;
+  readonly picks: Buffer;
+  readonly rows: "tokens" | "outputs";
+  readonly x: { readonly form: Form; readonly buffer: Buffer };
+  /** All picks of a row read the same of x, which is [rows, cols]; else it is [rows, count * cols]. */
+  readonly shared: boolean;
+  /** f32 [rows, count * rows of an expert]. */
+  readonly out: Buffer;
+  /** Of a prompt. */
+  readonly sorted: Sorted | null;
+}
+
+/** out = x times the rows of the experts that each row has picked; a dispatch a part. */
+export function expertDispatches(options: ExpertOptions): Dispatch[] {
+  const { block, mode, sorted } = options;
+  return block.parts.map((part) => {
+    if (mode === "prompt") return tileDispatch(options, part, sorted!);
+    return isFloat(block.form) ? floatDispatch(options, part) : vectorDispatch(options, part);
+  });
+}
+
+/** What all kernels have. Unused bindings get a buffer that is only read. */
+function common({ block, experts, out, x }: ExpertOptions, part: PlacedPart) {
+  const rows = block.rows / experts;
+  return {
+    params: {
+      rows,
+      groups: groupsOf(block.cols),
+      outCols: rows,
+      firstColumn: 0,
+      partFirst: part.first,
+      partRows: part.rows,
+    },
+    buffers: { codes: part.codes, x: x.buffer, bias: block.bias ?? part.codes, out },
+    scales: part.scales ?? part.codes,
+  };
+}
+
+/** Bytes of the experts that a step's rows pick at most, of those that lie in the part. */
+function bytesOf({ rows, count, experts, block }: ExpertOptions, part: PlacedPart) {
+  const each = (part.codesBytes + part.scalesBytes) / (part.rows / (block.rows / experts));
+  const share = part.rows / block.rows;
+  return (step: StepShape) => each * share * Math.min(experts, rowCount(rows, step) * count);
+}
+
+/**
+ * Rows of weights of a team, and groups of each that a lane has in flight: four together, where a row has no more groups than a
+ * team has lanes, as experts' rows often do; else as matmulVector serves one matrix.
+ */
+function vectorShape(groups: number, team: number) {
+  return groups <= team ? { ROWS: 4, UNROLL: 1 } : { ROWS: 1, UNROLL: 2 };
+}
+
+function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
+  const { traits, block, experts, count, picks, rows, shared } = options;
+  const { form } = block;
+  const { params, buffers, scales } = common(options, part);
+  const workgroup = Math.max(32, traits.subgroup ?? 64);
+  const { team, subgroup, libs } = teams(traits, workgroup, 1);
+  const shape = vectorShape(params.groups, team);
+  const each = (workgroup / team) * shape.ROWS;
+  return {
+    label: "expertMatmul",
+    kernel: {
+      kernel: "matmulVector",
+      libs: { ...libs, codes: form.table ? "table" : "plain" },
+      values: {
+        ...formValues(form),
+        WORKGROUP: workgroup,
+        TEAM: team,
+        SUBGROUP: subgroup,
+        ...shape,
+        HAS_BIAS: block.bias !== null,
+        EXPERTS: experts,
+        PICKS: count,
+      },
+    },
+    params: packParams("matmulVector", {
+      ...params,
+      xGroups: params.groups * (shared ? 1 : count),
+      pickGroups: shared ? 0 : params.groups,
+    }),
+    buffers: { ...buffers, scales, picks },
+    workgroups: entries(rows, count, Math.ceil(params.rows / each)),
+    bytes: bytesOf(options, part),
+  };
+}
+
+function floatDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
+  const { traits, block, experts, count, picks, rows, shared } = options;
+  const { params, buffers } = common(options, part);
+  const shape = teams(traits, 128, 2);
+  const each = (shape.workgroup / shape.team) * shape.rows;
+  return {
+    label: "expertMatmul",
+    kernel: {
+      kernel: "matmulFloat",
+      libs: shape.libs,
+      values: {
+        CODES: formValues(block.form).CODES,
+        WORKGROUP: shape.workgroup,
+        TEAM: shape.team,
+        SUBGROUP: shape.subgroup,
+        ROWS: shape.rows,
+        TOKENS: 1,
+        OUTPUTS: rows === "outputs",
+        HAS_BIAS: block.bias !== null,
+        ALIGNED: block.cols % 4 === 0,
+        EXPERTS: experts,
+        PICKS: count,
+        SHARED: shared,
+      },
+    },
+    params: packParams("matmulFloat", { ...params, cols: block.cols }),
+    buffers: { ...buffers, picks },
+    workgroups: entries(rows, count, Math.ceil(params.rows / each)),
+    bytes: bytesOf(options, part),
+  };
+}
+
+function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
+  const { block, experts, count, rows, shared } = options;
+  const { params, buffers, scales } = common(options, part);
+  return {
+    label: "expertMatmul",
+    kernel: {
+      kernel: "matmulTile",
+      libs: { codes: block.form.table ? "table" : "plain" },
+      values: {
+        ...formValues(block.form),
+        HAS_BIAS: block.bias !== null,
+        ALIGNED: block.cols % 4 === 0,
+        EXPERTS: true,
+        SHARED: shared ? count : 1,
+      },
+    },
+    params: packParams("matmulTile", {
+      ...params,
+      cols: block.cols,
+      // Tiles say how many entries they have.
+      tokens: 1,
+      listAt: sorted.listAt,
+    }),
+    buffers: { ...buffers, scales, sorted: sorted.buffer },
+    workgroups(step) {
+      const tiles = mostTiles(rowCount(rows, step) * count, experts, sorted.tile);
+      return tiles === 0 ? null : [Math.ceil(params.rows / TILE.rows), tiles, 1];
+    },
+    bytes: bytesOf(options, part),
+  };
+}
+
+/** Workgroups for each entry of a step. */
+function entries(rows: "tokens" | "outputs", count: number, each: number) {
+  const [x, y] = spread(each);
+  return (step: StepShape) => {
+    const all = rowCount(rows, step) * count;
+    return all === 0 ? null : ([x, y, all] as const);
+  };
+}

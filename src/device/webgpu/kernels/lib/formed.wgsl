@@ -1,0 +1,60 @@
+// Rows of values that a kernel computes one by one, in the form that the next operation reads. A thread makes one unit: a value
+// (f32), a group of 32 (q8); of f16 a workgroup makes a row: as if its factor were 1, which it nearly always is, and again where
+// it is not. The kernel gives `fn valueAt(row, col) -> f32`, `out: array<u32>`, OUT_FORM and WORKGROUP, and appends q8, narrow
+// and rowFactor.
+
+// factorsAt: f16: the word of `out` where the rows' factors begin.
+fn storeFormed(workgroup: u32, lane: u32, rows: u32, cols: u32, factorsAt: u32) {
+  let unit = workgroup * WORKGROUP + lane;
+  if (OUT_FORM == 0u) {
+    if (unit < rows * cols) {
+      out[unit] = bitcast<u32>(valueAt(unit / cols, unit % cols));
+    }
+  } else if (OUT_FORM == 1u) {
+    if (workgroup < rows) {
+      storeHalfRow(workgroup, cols, factorsAt, lane);
+    }
+  } else {
+    let groups = cols / 32u;
+    if (unit < rows * groups) {
+      let row = unit / groups;
+      let g = unit % groups;
+      var values: array<vec4<f32>, 8>;
+      for (var i = 0u; i < 8u; i++) {
+        let col = 32u * g + 4u * i;
+        values[i] = vec4<f32>(valueAt(row, col), valueAt(row, col + 1u), valueAt(row, col + 2u), valueAt(row, col + 3u));
+      }
+      let packed = q8Quantize(values);
+      let first = 3u * row * groups + g;
+      storeWords(4u * first, packed.low);
+      storeWords(4u * (first + groups), packed.high);
+      storeWords(4u * (first + 2u * groups), packed.scales);
+    }
+  }
+}
+
+fn storeHalfRow(row: u32, cols: u32, factorsAt: u32, lane: u32) {
+  let first = row * cols / 2u;
+  var largest = 0.0;
+  for (var pair = lane; pair < cols / 2u; pair += WORKGROUP) {
+    let two = vec2<f32>(valueAt(row, 2u * pair), valueAt(row, 2u * pair + 1u));
+    largest = max(largest, max(abs(two.x), abs(two.y)));
+    out[first + pair] = halfPair(two);
+  }
+  let factor = rowFactor(largest, lane);
+  if (factor != 1.0) {
+    let inverse = inverseFactor(factor);
+    for (var pair = lane; pair < cols / 2u; pair += WORKGROUP) {
+      out[first + pair] = halfPair(inverse * vec2<f32>(valueAt(row, 2u * pair), valueAt(row, 2u * pair + 1u)));
+    }
+  }
+  if (lane == 0u) {
+    out[factorsAt + row * 4u] = bitcast<u32>(factor);
+  }
+}
+
+fn storeWords(at: u32, words: vec4<u32>) {
+  for (var i = 0u; i < 4u; i++) {
+    out[at + i] = words[i];
+  }
+}

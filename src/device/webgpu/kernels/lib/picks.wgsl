@@ -1,0 +1,6 @@
+// What route has chosen: `picks: array<f32>` of the kernel, [rows][ids, weights]. Entry row * count + pick is one of them.
+
+/// The expert of an entry; in range, whatever the buffer holds.
+fn pickedExpert(entry: u32, count: u32, experts: u32) -> u32 {
+  return min(u32(picks[entry / count * 2u * count + entry % count]), experts - 1u);
+}

@@ -1,0 +1,6 @@
+// A sink: one score more of a head, without a value. It counts once, when all positions are summed.
+
+// What it adds to a softmax's total of powers of 2 against a maximum; bounded, so that no total is infinite.
+fn sinkWeight(sink: f32, most: f32) -> f32 {
+  return exp2(min(sink * 1.4426950408889634 - most, 120.0));
+}

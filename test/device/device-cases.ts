@@ -271,6 +271,9 @@ const ATTEND_SHAPES: AttendShape[] = [
   { heads: 4, kvHeads: 1, headDim: 256, steps: [40, 3], window: 20 },
   { heads: 16, kvHeads: 1, headDim: 64, steps: [50, 50, 50, 1], window: 32 },
   { heads: 2, kvHeads: 1, headDim: 512, steps: [35, 1] },
+  // Of no model: multiples of 16 that kernels cut into unequal parts.
+  { heads: 2, kvHeads: 1, headDim: 144, steps: [33, 1], window: 20 },
+  { heads: 1, kvHeads: 1, headDim: 336, steps: [35, 1] },
   { heads: 4, kvHeads: 4, headDim: 64, steps: [48, 48, 48, 48, 48, 48, 1], window: 33 },
   { heads: 4, kvHeads: 2, headDim: 128, steps: [60, 4], softcap: 5 },
   { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 1] },

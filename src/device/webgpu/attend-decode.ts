@@ -30,7 +30,7 @@ interface DecodeKernel {
  * int4 195 us with 264, 143 with 528, 150 with 1056; f16 320 and 249.
  */
 function plainKernel(format: KvFormat, group: number, headDim: number): DecodeKernel {
-  const most = format === "f16" ? 1024 / headDim : 64 / kvGroups(headDim);
+  const most = Math.floor(format === "f16" ? 1024 / headDim : 64 / kvGroups(headDim));
   const sets = Math.ceil(group / Math.min(8, most));
   const common = { tile: 128, sets, workgroups: 528 };
   const values = { HEADS: Math.ceil(group / sets), TILE: common.tile };

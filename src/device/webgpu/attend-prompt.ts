@@ -11,21 +11,28 @@ import { packParams } from "./wgsl.ts";
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
 const promptRows = (headDim: number) => (headDim > 256 ? 16 : headDim > 128 ? 32 : 64);
 
-/** Four subgroups, each with at most 128 dims of 16 rows of sums in registers, and at most 32 KiB of workgroup memory. */
+/**
+ * Four subgroups, each with at most 128 dims of 16 rows of sums in registers, and at most 32 KiB of workgroup memory. null: those
+ * that share a row cannot have the same number of matrices of 16 dims, as for no head size of a model; attendPrompt serves.
+ */
 function matrixShape(headDim: number) {
   if (headDim <= 128) return { ROW_BLOCKS: 4, SPLIT: 1, TOKENS: 32, ONE_TILE: false };
-  if (headDim <= 256) return { ROW_BLOCKS: 2, SPLIT: 2, TOKENS: 32, ONE_TILE: true };
-  return { ROW_BLOCKS: 1, SPLIT: 4, TOKENS: 16, ONE_TILE: true };
+  const shape =
+    headDim <= 256
+      ? { ROW_BLOCKS: 2, SPLIT: 2, TOKENS: 32, ONE_TILE: true }
+      : { ROW_BLOCKS: 1, SPLIT: 4, TOKENS: 16, ONE_TILE: true };
+  return headDim % (16 * shape.SPLIT) === 0 ? shape : null;
 }
 
 export function attendPrompt(options: AttendOptions): Dispatch[] {
   const { traits, cache, heads, scale, softcap, form } = options;
   // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
-  const matrices = traits.matrices && traits.subgroup === 32 && !options.plain;
+  const matrices =
+    traits.matrices && traits.subgroup === 32 && !options.plain ? matrixShape(cache.headDim) : null;
   const { kvHeads, headDim, pool } = cache;
   const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
-  const shape = matrices ? matrixShape(headDim) : { ROWS: promptRows(headDim) };
+  const shape = matrices ?? { ROWS: promptRows(headDim) };
   const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
   const bytes = tokenBytes(format, kvHeads, headDim);
   const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";

@@ -211,7 +211,7 @@ export class AttendLayer {
   }
 }
 
-export const ATTEND_DIMS = [64, 80, 96, 128, 256, 512];
+export const ATTEND_DIMS = [64, 80, 96, 128, 256, 384, 512];
 
 /** Every dispatch of a layer, in all forms that a device can ask for. */
 export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {

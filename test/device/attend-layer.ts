@@ -36,6 +36,8 @@ export interface Shape {
   window: number;
   softcap: number;
   format: KvFormat;
+  /** [heads]. */
+  sinks?: Float32Array;
 }
 
 /** Numbers in [0, 1) from a seed (mulberry32), so that every run sees the same data. */
@@ -64,6 +66,8 @@ export class Layer {
   readonly scale: number;
   readonly #cache = 65536;
   readonly #table: number;
+  /** 0: none. */
+  readonly #sinks: number;
   readonly #work: number;
   #length = 0;
   readonly #keys: Float32Array[] = [];
@@ -77,7 +81,10 @@ export class Layer {
     const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
     this.kernels = instance.exports as Record<string, Kernel>;
     this.#table = this.#cache + shape.pages * kvPageBytes(shape.kvHeads, shape.headDim, shape.format);
-    this.#work = this.#table + MOST_BLOCKS * 4;
+    const sinks = this.#table + MOST_BLOCKS * 4;
+    this.#work = sinks + 256;
+    this.#sinks = shape.sinks ? sinks : 0;
+    if (shape.sinks) this.#floats(sinks, shape.heads).set(shape.sinks);
     const table = new Uint32Array(this.memory.buffer, this.#table, MOST_BLOCKS);
     table.set(table.map((_, block) => this.#page(block)));
   }
@@ -158,6 +165,7 @@ export class Layer {
         this.scale,
         softcap,
         KV_FORMATS[format],
+        this.#sinks,
         first,
         last,
       );
@@ -174,6 +182,7 @@ export class Layer {
         tiles,
         window,
         KV_FORMATS[format],
+        this.#sinks,
         first,
         last,
       );
@@ -184,7 +193,7 @@ export class Layer {
 
   /** Reference attention in float64, over decoded vectors or over what was appended. */
   expected(queries: Float32Array, decoded = true): Float32Array {
-    const { heads, kvHeads, headDim, window, softcap, format } = this.shape;
+    const { heads, kvHeads, headDim, window, softcap, format, sinks } = this.shape;
     const tokens = queries.length / heads / headDim;
     const codec = kvCodec(format);
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
@@ -214,6 +223,7 @@ export class Layer {
       window: window || null,
       scale: this.scale,
       softcap,
+      sinks,
     };
     referenceAttend(queries, reader(this.#keys, "keys"), reader(this.#values, "values"), shape, out);
     return out;

@@ -73,7 +73,7 @@ describe.each(BINARIES)("%s", (binary) => {
     });
 
     it("stores what the codec would", () => {
-      for (const headDim of [64, 80]) {
+      for (const headDim of [64, 80, 512]) {
         const layer = new Layer(binary, { ...base, format, headDim, pages: 3 });
         layer.fill(150, 1, uniform(3), 13);
         for (let position = 54; position < 150; position++) {
@@ -104,9 +104,28 @@ describe.each(BINARIES)("%s", (binary) => {
       expectClose(layer, layer.fill(200, 40, uniform(5)));
     });
 
+    it("sinks count once, in one span and in several, below and above all scores", () => {
+      const sinks = Float32Array.of(-1e4, 2.5, 30, Number.NEGATIVE_INFINITY);
+      for (const total of [40, 1000]) {
+        for (const [window, softcap] of [
+          [0, 0],
+          [300, 1.5],
+        ]) {
+          const layer = new Layer(binary, { ...base, format, sinks, window, softcap });
+          // A head at a time: the second one's sink, above all scores, leaves little of the values.
+          const queries = layer.fill(total, 3, uniform(total));
+          const [found, wanted] = [layer.attend(queries), layer.expected(queries)];
+          for (let at = 0; at < found.length; at += base.headDim) {
+            const head = (x: Float32Array) => x.subarray(at, at + base.headDim);
+            expect(relativeError(head(found), head(wanted))).toBeLessThan(2 * TOLERANCE[format]);
+          }
+        }
+      }
+    });
+
     it("any split of the units gives the same bits", () => {
       for (const tokens of [1, 40]) {
-        const layer = new Layer(binary, { ...base, format });
+        const layer = new Layer(binary, { ...base, format, sinks: Float32Array.of(1, 2, 3, 4) });
         const queries = layer.fill(1000, tokens, uniform(7));
         const whole = layer.attend(queries);
         fc.assert(

@@ -2,7 +2,7 @@
  * A graph's operations as the interpreter's records: one writer an operation, found by its name. The order of a record's
  * arguments is that of its case in assembly/run.ts.
  */
-import type { Cache, Graph, Op, Value, Weight } from "../contract.ts";
+import type { Activation, Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../facts.ts";
 import { KV_FORMATS, type KvFormat } from "./kv-layout.ts";
 import { Meetings, type Region } from "./meetings.ts";
@@ -21,6 +21,9 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
 const none = (op: Op) => {
   throw new Error(`operation ${op.op} has no kernel`);
 };
+
+/** Numbers by which kernels know the activations. */
+const ACTIVATIONS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1, sigmoid: 2, swigluOai: 3 };
 
 const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: ProgramWriter) => void } = {
   embed(op, to) {
@@ -49,7 +52,6 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       { reads },
     );
   },
-  ...{ scale: none, slice: none, route: none, expertMatmul: none, combine: none },
   ...{ conv: none, gatedDelta: none },
   rope(op, to) {
     const { x, heads, rope, out } = op;
@@ -69,7 +71,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
     );
   },
   attend(op, to) {
-    const { queries, heads, out, scale, softcap, cache } = op;
+    const { queries, heads, out, scale, softcap, sinks, cache } = op;
     const { kvHeads, headDim, pool, id } = cache;
     const window = pool.window ?? 0;
     const { caches, partials, work, workBytes, tables } = to.layout;
@@ -87,18 +89,59 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
           { f32: scale },
           { f32: softcap },
           formatOf(cache),
+          to.weight(sinks),
         ],
       ],
       { reads: [to.cache(cache)], writes: [to.partials] },
     );
-    to.add("attendMerge", op, [partials, to.value(out), heads, kvHeads, headDim, window, formatOf(cache)], {
-      reads: [to.partials, to.region(out)],
-    });
+    to.add(
+      "attendMerge",
+      op,
+      [partials, to.value(out), heads, kvHeads, headDim, window, formatOf(cache), to.weight(sinks)],
+      {
+        reads: [to.partials, to.region(out)],
+      },
+    );
   },
   gate(op, to) {
-    const { gate, up, out } = op;
-    const activation = op.activation === "silu" ? 0 : 1;
-    to.add("gate", op, [to.value(out), to.value(gate), to.value(up), out.cols, activation]);
+    const { gate, up, activation, limit, out } = op;
+    to.add("gate", op, [
+      ...[to.value(out), to.value(gate), to.value(up), gate.cols, up.cols / gate.cols],
+      ...[ACTIVATIONS[activation], { f32: limit }],
+    ]);
+  },
+  scale(op, to) {
+    to.add("scale", op, [to.value(op.out), to.value(op.x), op.out.cols, { f32: op.factor }]);
+  },
+  slice(op, to) {
+    const { x, groups, from, size, out } = op;
+    to.add("slice", op, [to.value(out), to.value(x) + from * 4, groups, size, x.cols / groups]);
+  },
+  route(op, to) {
+    const { logits, k, normalise, weights, out } = op;
+    to.add("route", op, [
+      ...[to.value(out), to.value(logits), logits.cols, k, normalise ? 1 : 0, to.weight(weights)],
+    ]);
+  },
+  expertMatmul(op, to) {
+    const { x, picks, weight, bias, experts, out } = op;
+    const { quantized, pickOrder, pickStarts, work, workBytes } = to.layout;
+    const k = picks.cols / 2;
+    const reads = [...to.quantize(x, weight), ...to.groupPicks(picks, experts)];
+    to.add(
+      "expertMatmul",
+      op,
+      [
+        ...[to.value(out), to.value(x), quantized, to.weight(weight), TYPE_IDS[weight.type]],
+        ...[weight.rows / experts, weight.cols, to.weight(bias), experts],
+        ...[x.cols === weight.cols ? k : 1, pickOrder, pickStarts, work, workBytes],
+      ],
+      { reads },
+    );
+  },
+  combine(op, to) {
+    const { x, picks, out } = op;
+    to.add("combine", op, [to.value(out), to.value(x), to.value(picks), out.cols, picks.cols / 2]);
   },
   add(op, to) {
     to.add("add", op, [to.value(op.out), to.value(op.a), to.value(op.b), op.out.cols]);
@@ -124,9 +167,12 @@ interface Touch {
 class ProgramWriter {
   readonly #records: RecordWriter;
   readonly #meetings = new Meetings();
-  /** What `quantized` holds. */
-  #quantizedValue: Value | null = null;
+  /** Of which value, in vectors of how many columns, `quantized` holds the codes. */
+  #quantizedOf: { x: Value; cols: number } | null = null;
+  #groupedOf: { picks: Value; experts: number } | null = null;
   readonly quantized: Region;
+  /** Order and starts. */
+  readonly groups: Region;
   readonly partials: Region;
 
   constructor(
@@ -135,7 +181,8 @@ class ProgramWriter {
     words: Uint32Array,
   ) {
     this.#records = new RecordWriter(words);
-    this.quantized = { from: layout.quantized, to: layout.partials };
+    this.quantized = { from: layout.quantized, to: layout.pickOrder };
+    this.groups = { from: layout.pickOrder, to: layout.partials };
     this.partials = { from: layout.partials, to: layout.work };
   }
 
@@ -156,13 +203,26 @@ class ProgramWriter {
 
   /** Makes codes of x where products with the weight take those, unless they are there; gives what the product reads. */
   quantize(x: Value, weight: Weight): readonly Region[] {
-    if (!needsQuantizedInput(weight.type)) return [];
-    if (this.#quantizedValue !== x) {
+    const { type, cols } = weight;
+    if (!needsQuantizedInput(type)) return [];
+    if (this.#quantizedOf?.x !== x || this.#quantizedOf.cols !== cols) {
       this.#meet([this.region(x)], [this.quantized]);
-      this.#records.add("quantize", x.rows, [this.layout.quantized, this.value(x), x.cols]);
-      this.#quantizedValue = x;
+      this.#records.add("quantize", x.rows, [this.layout.quantized, this.value(x), cols, x.cols / cols]);
+      this.#quantizedOf = { x, cols };
     }
     return [this.quantized];
+  }
+
+  /** Sorts picks by expert unless they are; gives what products with experts read of that. */
+  groupPicks(picks: Value, experts: number): readonly Region[] {
+    if (this.#groupedOf?.picks !== picks || this.#groupedOf.experts !== experts) {
+      const { pickOrder, pickStarts } = this.layout;
+      this.#meet([this.region(picks)], [this.groups]);
+      const k = picks.cols / 2;
+      this.#records.add("groupPicks", picks.rows, [pickOrder, pickStarts, this.value(picks), experts, k]);
+      this.#groupedOf = { picks, experts };
+    }
+    return [this.groups];
   }
 
   value(x: Value): number {

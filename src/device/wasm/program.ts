@@ -22,7 +22,7 @@ import {
   packedBytes,
   quantizedBytes,
 } from "./packing.ts";
-import { RECORD_WORDS } from "./records.ts";
+import { MOST_RECORDS_OF_OPERATION, RECORD_WORDS } from "./records.ts";
 
 /** A cache line; also what every kernel may assume of an address. */
 const ALIGNMENT = 64;
@@ -51,6 +51,9 @@ export interface Layout {
   readonly states: readonly number[];
   readonly arena: number;
   readonly quantized: number;
+  /** Picks by expert: u32 [picks], and [experts + 1] where each expert's begin. */
+  readonly pickOrder: number;
+  readonly pickStarts: number;
   readonly partials: number;
   /** One area a thread. */
   readonly work: number;
@@ -75,6 +78,10 @@ function stateBytes({ stateSlots }: Graph, { values }: State): number {
   return stateSlots * values * 4;
 }
 
+export function mostRecords({ ops }: Graph): number {
+  return MOST_RECORDS_OF_OPERATION * ops.length;
+}
+
 export function layOut(graph: Graph, threads: number): Layout {
   checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
   checkOperations(graph, "wasm", WASM_LACKS);
@@ -95,12 +102,12 @@ export function layOut(graph: Graph, threads: number): Layout {
   ];
   const workBytes = Math.ceil(Math.max(...work) / ALIGNMENT) * ALIGNMENT;
   const rows = graph.maxTokens;
-  const quantized = graph.ops.map((op) => (isQuantized(op) ? rows * quantizedBytes(op.weight.cols) : 0));
+  const quantized = graph.ops.map((op) => rows * quantizedRowBytes(op));
+  const experts = graph.ops.filter((op) => op.op === "expertMatmul");
   const longestPanel = Math.max(0, ...graph.weights.map((w) => PANEL_ROWS * rowBytes(w.type, w.cols)));
   const stagingBytes = Math.max(STAGING_BYTES, longestPanel);
   const control = place(CONTROL_BYTES);
-  // A matmul may bring a quantize, an attend a merge.
-  const operations = place(2 * graph.ops.length * RECORD_WORDS * 4);
+  const operations = place(mostRecords(graph) * RECORD_WORDS * 4);
   const ids = place(rows * 4);
   const runs = place(graph.texts * RUN_WORDS * 4);
   const outputRows = place(graph.maxOutputs * 4);
@@ -113,6 +120,8 @@ export function layOut(graph: Graph, threads: number): Layout {
     ...{ control, operations, ids, runs, outputRows, tables, turns, weights, caches, states },
     arena: place(graph.arenaBytes),
     quantized: place(Math.max(0, ...quantized)),
+    pickOrder: place(Math.max(0, ...experts.map(({ picks }) => (rows * picks.cols * 4) / 2))),
+    pickStarts: place(Math.max(0, ...experts.map((op) => (op.experts + 1) * 4))),
     partials: place(Math.max(0, ...partials)),
     work: place(workBytes * threads),
     workBytes,
@@ -137,6 +146,9 @@ export function footprintOf(graph: Graph, threads: number): Footprint {
   return { weights, caches, states, activations: graph.arenaBytes, workspace, total };
 }
 
-function isQuantized(op: Op): op is Op & { op: "matmul" } {
-  return op.op === "matmul" && needsQuantizedInput(op.weight.type);
+/** Of an operation's codes of its input, for one row. */
+function quantizedRowBytes(op: Op): number {
+  if (op.op !== "matmul" && op.op !== "expertMatmul") return 0;
+  const { x, weight } = op;
+  return needsQuantizedInput(weight.type) ? (x.cols / weight.cols) * quantizedBytes(weight.cols) : 0;
 }

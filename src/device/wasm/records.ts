@@ -5,6 +5,9 @@
  */
 export const RECORD_WORDS = 32;
 
+/** A product of experts may bring codes of its input and the picks' order; an attend brings a merge. */
+export const MOST_RECORDS_OF_OPERATION = 3;
+
 export const KIND = {
   embed: 1,
   rmsNorm: 2,
@@ -18,6 +21,12 @@ export const KIND = {
   add: 10,
   softcap: 11,
   takeOutputs: 12,
+  slice: 13,
+  scale: 14,
+  route: 15,
+  groupPicks: 16,
+  expertMatmul: 17,
+  combine: 18,
 } as const;
 
 export type Kind = keyof typeof KIND;

@@ -37,6 +37,7 @@ import {
   layerCacheBytes,
   layOut,
   MEMORY_BYTES,
+  mostRecords,
   PAGE_BYTES,
   STATIC_BYTES,
 } from "./program.ts";
@@ -128,7 +129,7 @@ export class WasmAllocation implements Allocation {
     const dataEnd = (exports.__heap_base as WebAssembly.Global | undefined)?.value ?? 0;
     if (dataEnd > STATIC_BYTES)
       throw new DeviceError("wasm", `the kernels' constants end at ${dataEnd}, beyond ${STATIC_BYTES}`);
-    const words = new Uint32Array(memory.buffer, layout.operations, 2 * graph.ops.length * RECORD_WORDS);
+    const words = new Uint32Array(memory.buffer, layout.operations, mostRecords(graph) * RECORD_WORDS);
     const count = writeProgram(graph, layout, words);
     const { control, operations } = layout;
     const cores = availableParallelism();

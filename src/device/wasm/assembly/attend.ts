@@ -167,6 +167,20 @@ function weights(work: usize, column: i32, bytes: usize, factor: f32, gain: f32,
   store<f32>(at + SUMS, sum + f32x4.extract_lane(sumLanes(sums), 0));
 }
 
+/** A head's sink as log2 of a weight; none where sinks, f32 [heads], is 0. */
+// @ts-ignore: decorator
+@inline
+function sinkOf(sinks: usize, head: i32): f32 {
+  return sinks == 0 ? f32.NEGATIVE_INFINITY : load<f32>(sinks + usize(head) * 4) * LOG2_E;
+}
+
+/** 1 over the sum of all weights, with a sink's, which has no value; for weights relative to `maximum` (log2). */
+function inverseSum(sum: f32, maximum: f32, sink: f32): f32 {
+  const largest = max(maximum, sink);
+  const unit = exp2Scalar(maximum - largest);
+  return unit / (unit * sum + exp2Scalar(sink - largest));
+}
+
 /** A column's weighted sum of values [headDim] times `factor`, to out; of rq4 in the rotated space. */
 function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format: i32, out: usize): void {
   const totals = totalsAt(work, headDim, column >> 2) + usize(column & 3) * 16;
@@ -183,7 +197,7 @@ function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format
 /**
  * Attends with units [first, last) of attendUnits(...) of one run.
  * queries, out: f32 [tokens, heads, headDim], the queries at position, position + 1, ..., whose keys are in the cache;
- * table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes, this thread's own; window and cap: 0 is
+ * table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes, this thread's own; window, cap, sinks: 0 is
  * none. Cache bytes that were never appended to must be zero.
  */
 export function attend(
@@ -203,6 +217,7 @@ export function attend(
   scale: f32,
   cap: f32,
   format: i32,
+  sinks: usize,
   first: i32,
   last: i32,
 ): void {
@@ -267,7 +282,8 @@ export function attend(
       const sum = load<f32>(work + SUMS + usize(column) * 4);
       if (spans == 1) {
         const target = out + usize(row) * usize(headDim) * 4;
-        writeColumn(work, column, headDim, 1 / sum, format, target);
+        const maximum = load<f32>(work + MAXIMA + usize(column) * 4);
+        writeColumn(work, column, headDim, inverseSum(sum, maximum, sinkOf(sinks, row % heads)), format, target);
         if (format == KV_RQ4) rotateBack(target, headDim);
       } else {
         const partial = partialAt(partials, row, spans, span, headDim);
@@ -291,16 +307,19 @@ export function attendMerge(
   tiles: i32,
   window: i32,
   format: i32,
+  sinks: usize,
   first: i32,
   last: i32,
 ): void {
   const spans = attendSpans(tokens, tiles, kvHeads, position, window);
   for (let row = first; row < last; row++) {
-    let maximum: f32 = NO_MAXIMUM;
+    // The sink counts here, once: no span has it.
+    const sink = sinkOf(sinks, row % heads);
+    let maximum: f32 = max(NO_MAXIMUM, sink);
     for (let span = 0; span < spans; span++) {
       maximum = max(maximum, load<f32>(partialAt(partials, row, spans, span, headDim)));
     }
-    let sum: f32 = 0;
+    let sum: f32 = exp2Scalar(sink - maximum);
     for (let span = 0; span < spans; span++) {
       const partial = partialAt(partials, row, spans, span, headDim);
       sum += exp2Scalar(load<f32>(partial) - maximum) * load<f32>(partial, 4);

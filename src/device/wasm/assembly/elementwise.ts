@@ -1,8 +1,6 @@
-// The small operations: norms, RoPE, the gated activation, sums, softcap. Each works on a range that its caller has cut
+// The small operations: norms, RoPE, slices, sums, factors, softcap. Each works on a range that its caller has cut
 // for one thread; meaning as in device/reference/ops.ts. Sizes are multiples of 4 (head sizes are multiples of 16).
-import { exp2, madd, sumLanes, tanh } from "./exp";
-
-const LOG2E: f32 = 1.4426950408889634;
+import { madd, sumLanes, tanh } from "./exp";
 
 /** x, out: `count` vectors of `size`; weight [size] f32 or 0. */
 export function rmsNorm(out: usize, x: usize, weight: usize, size: i32, epsilon: f32, count: i32): void {
@@ -72,35 +70,25 @@ export function rope(
   }
 }
 
-/** out = silu(gate) * up, for `count` floats, a multiple of 4. */
-export function gateSilu(out: usize, gate: usize, up: usize, count: i32): void {
-  const one = f32x4.splat(1);
-  const most = f32x4.splat(126);
-  const toPower = f32x4.splat(-LOG2E);
-  for (let i: usize = 0; i < usize(count) * 4; i += 16) {
-    const x = v128.load(gate + i);
-    const power = exp2(f32x4.pmin(most, f32x4.mul(x, toPower)));
-    v128.store(out + i, f32x4.mul(f32x4.div(x, f32x4.add(one, power)), v128.load(up + i)));
-  }
-}
-
-/** out = gelu(gate) * up, the tanh form. */
-export function gateGelu(out: usize, gate: usize, up: usize, count: i32): void {
-  const one = f32x4.splat(1);
-  const half = f32x4.splat(0.5);
-  const cubic = f32x4.splat(0.044715);
-  const slope = f32x4.splat(0.7978845608028654); // sqrt(2 / pi)
-  for (let i: usize = 0; i < usize(count) * 4; i += 16) {
-    const x = v128.load(gate + i);
-    const inner = f32x4.mul(slope, madd(f32x4.mul(cubic, f32x4.mul(x, x)), x, x));
-    const y = f32x4.mul(f32x4.mul(half, x), f32x4.add(one, tanh(inner)));
-    v128.store(out + i, f32x4.mul(y, v128.load(up + i)));
-  }
-}
-
 export function add(out: usize, a: usize, b: usize, count: i32): void {
   for (let i: usize = 0; i < usize(count) * 4; i += 16)
     v128.store(out + i, f32x4.add(v128.load(a + i), v128.load(b + i)));
+}
+
+/** out = x * factor. */
+export function scale(out: usize, x: usize, factor: f32, count: i32): void {
+  const factors = f32x4.splat(factor);
+  for (let i: usize = 0; i < usize(count) * 4; i += 16) v128.store(out + i, f32x4.mul(v128.load(x + i), factors));
+}
+
+/** out: `count` vectors of `size`; x: as many of `width`, of which each gives its columns from x's first on. */
+export function slice(out: usize, x: usize, size: i32, width: i32, count: i32): void {
+  const bytes = usize(size) * 4;
+  for (let n = 0; n < count; n++, out += bytes, x += usize(width) * 4) {
+    let i: usize = 0;
+    for (; i + 16 <= bytes; i += 16) v128.store(out + i, v128.load(x + i));
+    for (; i < bytes; i += 4) store<f32>(out + i, load<f32>(x + i));
+  }
 }
 
 /** out = cap * tanh(x / cap). */

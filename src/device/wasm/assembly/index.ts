@@ -6,6 +6,7 @@ export { attendWorkBytes } from "./attend-work";
 export { appendKv } from "./kv-append";
 export { repackRows } from "./repack";
 export { run } from "./run";
+export { expertMatmul, expertUnits, groupPicks, routeRows } from "./experts";
 export { embedRow } from "./embed";
 export { matmul, matmulScratchBytes } from "./matmul";
 export { panelBytes } from "./matmul-layout";

@@ -2,8 +2,8 @@
 // matmul-vector.ts (few tokens), matmul-tile.ts (a chunk of a prompt) and matmul-float.ts (f32, f16, bf16).
 //
 // One idea: kernels leave sums of 8 rows in scratch, in units of the activation row; this file alone knows y, its bias
-// and that the last panel may have fewer rows. Prompts go slice by slice over all panels, so that the slice's
-// activations of the whole chunk stay in the second-level cache; partial sums wait in y.
+// and that a panel may have rows of others (at the end of a matrix, between two experts). Prompts go slice by slice over
+// all panels, so that the slice's activations of the whole chunk stay in the second-level cache; partial sums wait in y.
 import {
   BF16, IQ4_NL, IQ4_XS, MLX8_G128, MLX8_G32, MLX8_G64, MXFP4, PANEL_HEAD, PANEL_ROWS, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K,
   Q8_0, blockBytes, blockCols, mlx8_g32, panelBytes, q2_k, q4_0, q4_1, q6_k, q8_0,
@@ -16,9 +16,10 @@ import { BLOCK, ROW_HEAD, quantizedBytes } from "./quantize";
 
 /** Sums of 4 tokens x 8 rows. */
 const SUMS_BYTES: usize = 128;
-/** Bytes of scratch that each thread gives to matmul: sums, then an unpacked slice. */
+const PRODUCT_BYTES: usize = 64;
+/** Bytes of scratch that each thread gives to matmul: a Product, sums, then an unpacked slice. */
 export function matmulScratchBytes(): usize {
-  return SUMS_BYTES + SLICE_BYTES;
+  return PRODUCT_BYTES + SUMS_BYTES + SLICE_BYTES;
 }
 
 /** From this many tokens on, unpacking a panel and using it for all beats decoding it for each. */
@@ -27,6 +28,45 @@ const TILE_TOKENS: i32 = 4;
 type Tile = (
   sums: usize, w: usize, cols: i32, x0: usize, x1: usize, x2: usize, x3: usize, wideOffset: usize,
 ) => void;
+
+/** A product of some rows of a matrix with some vectors: a matrix with all tokens, an expert with what picked it. */
+// @ts-ignore: decorator
+@unmanaged export class Product {
+  /** f32 [.., stride / 4]: where vector 0 would have row 0 of the matrix. */
+  y: usize;
+  stride: usize;
+  /** [.., cols] f32, which float weights take, and quantizeRows of it for the others. */
+  x: usize;
+  q: usize;
+  /** The packed matrix [.., cols]; bias [..] f32 or 0. */
+  w: usize;
+  bias: usize;
+  type: i32;
+  cols: i32;
+  firstRow: i32;
+  lastRow: i32;
+  /** How many vectors; u32 [tokens]: their numbers in y, or 0: 0, 1, ... */
+  tokens: i32;
+  order: usize;
+  /** Vector n of y is of vector n / share of x. */
+  share: i32;
+}
+
+// @ts-ignore: decorator
+@inline function numberOf(p: Product, n: i32): u32 {
+  return p.order == 0 ? u32(n) : load<u32>(p.order + (usize(n) << 2));
+}
+
+// @ts-ignore: decorator
+@inline function yOf(p: Product, n: i32): usize {
+  return p.y + usize(numberOf(p, n)) * p.stride;
+}
+
+/** The input of the n-th vector, of rows of `bytes` at `at`. */
+// @ts-ignore: decorator
+@inline function inputOf(p: Product, at: usize, bytes: usize, n: i32): usize {
+  return at + usize(numberOf(p, n) / u32(p.share)) * bytes;
+}
 
 /**
  * y [tokens, rows] f32 = W x + bias for row panels [firstPanel, lastPanel). x [tokens, cols] f32 serves float weights,
@@ -37,97 +77,102 @@ export function matmul(
   y: usize, x: usize, q: usize, w: usize, type: i32, rows: i32, cols: i32, tokens: i32, bias: usize,
   firstPanel: i32, lastPanel: i32, scratch: usize,
 ): void {
-  if (type <= BF16) {
-    byFloats(y, x, w, type, rows, cols, tokens, bias, firstPanel, lastPanel, scratch);
-  } else if (tokens < TILE_TOKENS) {
-    byVector(y, q, w, type, rows, cols, tokens, bias, firstPanel, lastPanel, scratch);
-  } else {
-    byTile(y, q, w, type, rows, cols, tokens, bias, firstPanel, lastPanel, scratch);
-  }
+  const product = changetype<Product>(scratch);
+  product.y = y;
+  product.stride = usize(rows) * 4;
+  product.x = x;
+  product.q = q;
+  product.w = w;
+  product.bias = bias;
+  product.type = type;
+  product.cols = cols;
+  product.firstRow = 0;
+  product.lastRow = rows;
+  product.tokens = tokens;
+  product.order = 0;
+  product.share = 1;
+  multiply(product, firstPanel, lastPanel);
 }
 
-function byVector(
-  y: usize, q: usize, w: usize, type: i32, rows: i32, cols: i32, tokens: i32, bias: usize,
-  firstPanel: i32, lastPanel: i32, sums: usize,
-): void {
-  const kernels = kernelsOf(type);
-  const rowBytes = quantizedBytes(cols);
+/** Panels [firstPanel, lastPanel) of a product, which lies in front of a thread's scratch. */
+export function multiply(product: Product, firstPanel: i32, lastPanel: i32): void {
+  const scratch = changetype<usize>(product) + PRODUCT_BYTES;
+  if (product.type <= BF16) byFloats(product, firstPanel, lastPanel, scratch);
+  else if (product.tokens < TILE_TOKENS) byVector(product, firstPanel, lastPanel, scratch);
+  else byTile(product, firstPanel, lastPanel, scratch);
+}
+
+function byVector(p: Product, firstPanel: i32, lastPanel: i32, sums: usize): void {
+  const kernels = kernelsOf(p.type);
+  const rowBytes = quantizedBytes(p.cols);
+  const bytes = panelBytes(p.type, p.cols);
   // Panel by panel from the start and from the middle, so that memory is read at two places in order.
   const half = (lastPanel - firstPanel + 1) >> 1;
   for (let panel = firstPanel; panel < firstPanel + half; panel++) {
     const other = panel + half < lastPanel ? panel + half : panel;
-    const a = w + usize(panel) * panelBytes(type, cols);
-    const b = w + usize(other) * panelBytes(type, cols);
-    for (let t = 0; t < tokens; t++) {
-      const row = q + usize(t) * rowBytes;
-      const to = y + usize(t) * usize(rows) * 4;
-      kernels(VECTOR, sums, a, b, row + ROW_HEAD, cols);
-      finish(to, sums, panel, rows, load<f32>(row), bias);
-      if (other != panel) finish(to, sums + 32, other, rows, load<f32>(row), bias);
+    for (let t = 0; t < p.tokens; t++) {
+      const row = inputOf(p, p.q, rowBytes, t);
+      const y = yOf(p, t);
+      kernels(VECTOR, sums, p.w + usize(panel) * bytes, p.w + usize(other) * bytes, row + ROW_HEAD, p.cols);
+      finish(p, y, sums, panel, load<f32>(row), true);
+      if (other != panel) finish(p, y, sums + 32, other, load<f32>(row), true);
     }
   }
 }
 
-function byTile(
-  y: usize, q: usize, w: usize, type: i32, rows: i32, cols: i32, tokens: i32, bias: usize,
-  firstPanel: i32, lastPanel: i32, scratch: usize,
-): void {
-  const kernels = kernelsOf(type);
-  const kernel = tileKernel(type);
+function byTile(p: Product, firstPanel: i32, lastPanel: i32, scratch: usize): void {
+  const kernels = kernelsOf(p.type);
+  const kernel = tileKernel(p.type);
+  const cols = p.cols;
   const rowBytes = quantizedBytes(cols);
   const wideOffset = usize(cols / 32) * BLOCK;
   const slice = scratch + SUMS_BYTES;
   for (let col = 0; col < cols; col += SLICE) {
     const width = min(SLICE, cols - col);
     const isLast = col + width == cols;
+    const blocks = PANEL_HEAD + usize(col / blockCols(p.type)) * blockBytes(p.type);
+    const q = p.q + ROW_HEAD + usize(col / 32) * BLOCK;
     for (let panel = firstPanel; panel < lastPanel; panel++) {
-      const at = w + usize(panel) * panelBytes(type, cols);
-      kernels(UNPACK, slice, at + PANEL_HEAD + usize(col / blockCols(type)) * blockBytes(type), at, 0, width);
-      for (let t = 0; t < tokens; t += 4) {
-        const count = min(4, tokens - t);
-        for (let n = 0; n < count; n++) {
-          resume(y + usize(t + n) * usize(rows) * 4, scratch + usize(n) * 32, panel, rows, col == 0);
-        }
+      const at = p.w + usize(panel) * panelBytes(p.type, cols);
+      kernels(UNPACK, slice, at + blocks, at, 0, width);
+      for (let t = 0; t < p.tokens; t += 4) {
+        const last = min(t + 4, p.tokens) - 1;
+        for (let n = t; n <= last; n++) resume(p, yOf(p, n), scratch + usize(n - t) * 32, panel, col == 0);
         // A last tile of fewer tokens repeats one of them; those sums are left where they are.
-        const row = q + usize(t) * rowBytes;
-        const x0 = row + ROW_HEAD + usize(col / 32) * BLOCK;
         kernel(
-          scratch, slice, width, x0, x0 + usize(min(1, count - 1)) * rowBytes, x0 + usize(min(2, count - 1)) * rowBytes,
-          x0 + usize(count - 1) * rowBytes, wideOffset,
+          scratch, slice, width, inputOf(p, q, rowBytes, t), inputOf(p, q, rowBytes, min(t + 1, last)),
+          inputOf(p, q, rowBytes, min(t + 2, last)), inputOf(p, q, rowBytes, last), wideOffset,
         );
-        for (let n = 0; n < count; n++) {
-          const unit: f32 = isLast ? load<f32>(row + usize(n) * rowBytes) : 1;
-          finish(y + usize(t + n) * usize(rows) * 4, scratch + usize(n) * 32, panel, rows, unit, isLast ? bias : 0);
+        for (let n = t; n <= last; n++) {
+          const unit: f32 = isLast ? load<f32>(inputOf(p, p.q, rowBytes, n)) : 1;
+          finish(p, yOf(p, n), scratch + usize(n - t) * 32, panel, unit, isLast);
         }
       }
     }
   }
 }
 
-function byFloats(
-  y: usize, x: usize, w: usize, type: i32, rows: i32, cols: i32, tokens: i32, bias: usize,
-  firstPanel: i32, lastPanel: i32, sums: usize,
-): void {
-  const xBytes = usize(cols) * 4;
+function byFloats(p: Product, firstPanel: i32, lastPanel: i32, sums: usize): void {
+  const bytes = usize(p.cols) * 4;
   for (let panel = firstPanel; panel < lastPanel; panel++) {
-    const at = w + usize(panel) * panelBytes(type, cols);
-    for (let t = 0; t < tokens; t += 4) {
-      const count = min(4, tokens - t);
-      const x0 = x + usize(t) * xBytes;
+    const at = p.w + usize(panel) * panelBytes(p.type, p.cols);
+    for (let t = 0; t < p.tokens; t += 4) {
+      const last = min(t + 4, p.tokens) - 1;
       floatPanel(
-        sums, at, type, cols, x0, x0 + usize(min(1, count - 1)) * xBytes, x0 + usize(min(2, count - 1)) * xBytes,
-        x0 + usize(count - 1) * xBytes,
+        sums, at, p.type, p.cols, inputOf(p, p.x, bytes, t), inputOf(p, p.x, bytes, min(t + 1, last)),
+        inputOf(p, p.x, bytes, min(t + 2, last)), inputOf(p, p.x, bytes, last),
       );
-      for (let n = 0; n < count; n++) finish(y + usize(t + n) * usize(rows) * 4, sums + usize(n) * 32, panel, rows, 1, bias);
+      for (let n = t; n <= last; n++) finish(p, yOf(p, n), sums + usize(n - t) * 32, panel, 1, true);
     }
   }
 }
 
-/** y's rows of a panel = sums * unit + bias. */
-function finish(y: usize, sums: usize, panel: i32, rows: i32, unit: f32, bias: usize): void {
+/** y's rows of a panel = sums * unit, and the bias where all columns are in. */
+function finish(p: Product, y: usize, sums: usize, panel: i32, unit: f32, isLast: bool): void {
   const row = panel * PANEL_ROWS;
   const at = usize(row) * 4;
-  if (row + PANEL_ROWS <= rows) {
+  const bias = isLast ? p.bias : 0;
+  if (row >= p.firstRow && row + PANEL_ROWS <= p.lastRow) {
     const scale = f32x4.splat(unit);
     let a = f32x4.mul(v128.load(sums), scale);
     let b = f32x4.mul(v128.load(sums, 16), scale);
@@ -139,23 +184,29 @@ function finish(y: usize, sums: usize, panel: i32, rows: i32, unit: f32, bias: u
     v128.store(y + at, b, 16);
     return;
   }
-  for (let r: usize = 0; r < usize(rows - row) * 4; r += 4) {
-    store<f32>(y + at + r, load<f32>(sums + r) * unit + (bias != 0 ? load<f32>(bias + at + r) : 0));
+  const end = min(row + PANEL_ROWS, p.lastRow);
+  for (let r = max(row, p.firstRow); r < end; r++) {
+    const to = usize(r) * 4;
+    store<f32>(y + to, load<f32>(sums + to - at) * unit + (bias != 0 ? load<f32>(bias + to) : 0));
   }
 }
 
 /** Partial sums back from y, or zeros. Not memory.copy and fill: V8 leaves WASM for those (2 %). */
-function resume(y: usize, sums: usize, panel: i32, rows: i32, isFirst: bool): void {
+function resume(p: Product, y: usize, sums: usize, panel: i32, isFirst: bool): void {
   const row = panel * PANEL_ROWS;
   const at = y + usize(row) * 4;
   if (isFirst) {
     v128.store(sums, f32x4.splat(0));
     v128.store(sums, f32x4.splat(0), 16);
-  } else if (row + PANEL_ROWS <= rows) {
+  } else if (row >= p.firstRow && row + PANEL_ROWS <= p.lastRow) {
     v128.store(sums, v128.load(at));
     v128.store(sums, v128.load(at, 16), 16);
   } else {
-    for (let r: usize = 0; r < usize(rows - row) * 4; r += 4) store<f32>(sums + r, load<f32>(at + r));
+    const end = min(row + PANEL_ROWS, p.lastRow);
+    for (let r = max(row, p.firstRow); r < end; r++) {
+      const from = usize(r - row) * 4;
+      store<f32>(sums + from, load<f32>(at + from));
+    }
   }
 }
 

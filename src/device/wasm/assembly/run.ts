@@ -4,8 +4,10 @@
 // One idea: work that is worth sharing is cut into units that threads take from a counter, so that a thread which the
 // operating system holds back does not hold back the others; small work is cut evenly.
 import { barrier } from "./barrier";
-import { add, gateGelu, gateSilu, rmsNorm, rope, softcap } from "./elementwise";
+import { add, rmsNorm, rope, scale, slice, softcap } from "./elementwise";
 import { embedRow } from "./embed";
+import { combine, combineUnits, expertGrain, expertMatmul, expertUnits, groupPicks, routeRows } from "./experts";
+import { gated } from "./gate";
 import { matmul } from "./matmul";
 import { quantizeRows } from "./quantize";
 import { appendRuns, attendRuns, attendRunsUnits, mergeRuns, mergeRunsUnits, OUTPUT_ROWS_AT, OUTPUTS, TOKENS } from "./runs";
@@ -71,9 +73,10 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       return;
     }
     case 3: {
-      // quantize: q, x, cols
-      const first = share(rows, 1, thread, threads);
-      quantizeRows(word(op, 1), word(op, 0), int(op, 2), first, share(rows, 1, thread + 1, threads));
+      // quantize: q, x, cols, vectors of a row
+      const vectors = rows * int(op, 3);
+      const first = share(vectors, 1, thread, threads);
+      quantizeRows(word(op, 1), word(op, 0), int(op, 2), first, share(vectors, 1, thread + 1, threads));
       return;
     }
     case 4: {
@@ -113,7 +116,8 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       return;
     }
     case 7: {
-      // attend: cache, queries, out, partials, work, work bytes, heads, kvHeads, headDim, tables, window, scale, softcap, format
+      // attend: cache, queries, out, partials, work, work bytes, heads, kvHeads, headDim, tables, window, scale, softcap, format,
+      // sinks
       const heads = int(op, 6);
       const kvHeads = int(op, 7);
       const work = word(op, 4) + usize(thread) * word(op, 5);
@@ -123,28 +127,32 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
         const last = min(first + grain, units);
         attendRuns(
           control, word(op, 0), word(op, 1), word(op, 2), word(op, 3), work, heads, kvHeads, int(op, 8), word(op, 9),
-          int(op, 10), float(op, 11), float(op, 12), int(op, 13), first, last,
+          int(op, 10), float(op, 11), float(op, 12), int(op, 13), word(op, 14), first, last,
         );
       }
       return;
     }
     case 8: {
-      // attendMerge: partials, out, heads, kvHeads, headDim, window, format
+      // attendMerge: partials, out, heads, kvHeads, headDim, window, format, sinks
       const units = mergeRunsUnits(control, int(op, 2), int(op, 3), int(op, 5));
       const first = share(units, 1, thread, threads);
       const last = share(units, 1, thread + 1, threads);
       mergeRuns(
-        control, word(op, 0), word(op, 1), int(op, 2), int(op, 3), int(op, 4), int(op, 5), int(op, 6), first, last,
+        control, word(op, 0), word(op, 1), int(op, 2), int(op, 3), int(op, 4), int(op, 5), int(op, 6), word(op, 7), first,
+        last,
       );
       return;
     }
     case 9: {
-      // gate: out, gate, up, cols, activation
-      const first = share(rows * int(op, 3), 16, thread, threads);
-      const mine = share(rows * int(op, 3), 16, thread + 1, threads) - first;
+      // gate: out, gate, up, columns of gate, columns of up for each, activation, limit
+      const width = int(op, 4);
+      const count = rows * int(op, 3);
+      const step = width == 1 ? 16 : 1;
+      const first = share(count, step, thread, threads);
+      const mine = share(count, step, thread + 1, threads) - first;
       const at = usize(first) * 4;
-      if (word(op, 4) == 0) gateSilu(word(op, 0) + at, word(op, 1) + at, word(op, 2) + at, mine);
-      else gateGelu(word(op, 0) + at, word(op, 1) + at, word(op, 2) + at, mine);
+      const up = at * usize(width);
+      gated(int(op, 5), word(op, 0) + up, word(op, 1) + at, word(op, 2) + up, mine, width, float(op, 6));
       return;
     }
     case 10: {
@@ -168,6 +176,56 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       const from = load<usize>(control + OUTPUT_ROWS_AT);
       for (let i = 0; i < rows; i++)
         memory.copy(word(op, 0) + usize(i) * bytes, word(op, 1) + usize(load<u32>(from + usize(i) * 4)) * bytes, bytes);
+      return;
+    }
+    case 13: {
+      // slice: out, x from the first column on, vectors of a row, size, columns from one vector to the next
+      const size = int(op, 3);
+      const width = int(op, 4);
+      const first = share(rows * int(op, 2), 1, thread, threads);
+      const mine = share(rows * int(op, 2), 1, thread + 1, threads) - first;
+      slice(word(op, 0) + usize(first) * usize(size) * 4, word(op, 1) + usize(first) * usize(width) * 4, size, width, mine);
+      return;
+    }
+    case 14: {
+      // scale: out, x, cols, factor
+      const first = share(rows * int(op, 2), 16, thread, threads);
+      const at = usize(first) * 4;
+      scale(word(op, 0) + at, word(op, 1) + at, float(op, 3), share(rows * int(op, 2), 16, thread + 1, threads) - first);
+      return;
+    }
+    case 15: {
+      // route: out, logits, experts, k, normalise, weights
+      const first = share(rows, 1, thread, threads);
+      const last = share(rows, 1, thread + 1, threads);
+      routeRows(word(op, 0), word(op, 1), int(op, 2), int(op, 3), int(op, 4) != 0, word(op, 5), first, last);
+      return;
+    }
+    case 16:
+      // groupPicks: order, starts, picks, experts, k. A few microseconds: the first thread, whose share of rows to quantize
+      // meanwhile is the smallest, does it alone.
+      if (thread == 0) groupPicks(word(op, 0), word(op, 1), word(op, 2), int(op, 3), int(op, 4), rows);
+      return;
+    case 17: {
+      // expertMatmul: out, x, q, weight, type, rows of an expert, cols, bias, experts, share, order, starts, work, work bytes
+      const work = word(op, 12) + usize(thread) * word(op, 13);
+      const units = expertUnits(word(op, 11), int(op, 8), int(op, 5));
+      const grain = expertGrain(units, int(op, 5), i32(threads) * PIECES);
+      for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units)) {
+        const last = min(first + grain, units);
+        expertMatmul(
+          word(op, 0), word(op, 1), word(op, 2), word(op, 3), int(op, 4), int(op, 5), int(op, 6), word(op, 7), int(op, 8),
+          int(op, 9), word(op, 10), word(op, 11), first, last, work,
+        );
+      }
+      return;
+    }
+    case 18: {
+      // combine: out, x, picks, cols, k
+      const units = combineUnits(rows, int(op, 3));
+      const first = share(units, 1, thread, threads);
+      const last = share(units, 1, thread + 1, threads);
+      combine(word(op, 0), word(op, 1), word(op, 2), int(op, 3), int(op, 4), first, last);
       return;
     }
     default:

@@ -64,7 +64,7 @@ export function attendRunsUnits(control: usize, heads: i32, kvHeads: i32, window
 /** Units [first, last) of all runs'. Partials of the runs lie one after another. */
 export function attendRuns(
   control: usize, cache: usize, queries: usize, out: usize, partials: usize, work: usize, heads: i32, kvHeads: i32,
-  headDim: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, first: i32, last: i32,
+  headDim: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, sinks: usize, first: i32, last: i32,
 ): void {
   const tiles = tilesOfAll(control, heads, kvHeads);
   let before = 0;
@@ -79,7 +79,7 @@ export function attendRuns(
       const at = usize(firstOf(run) * heads) * usize(headDim) * 4;
       attend(
         cache, queries + at, out + at, partials, work, position, tokens, heads, kvHeads, headDim,
-        tableOf(control, run, tables), tiles, window, scale, cap, format, from, to,
+        tableOf(control, run, tables), tiles, window, scale, cap, format, sinks, from, to,
       );
     }
     before += units;
@@ -99,7 +99,7 @@ export function mergeRunsUnits(control: usize, heads: i32, kvHeads: i32, window:
 
 export function mergeRuns(
   control: usize, partials: usize, out: usize, heads: i32, kvHeads: i32, headDim: i32, window: i32, format: i32,
-  first: i32, last: i32,
+  sinks: usize, first: i32, last: i32,
 ): void {
   const tiles = tilesOfAll(control, heads, kvHeads);
   let before = 0;
@@ -112,7 +112,7 @@ export function mergeRuns(
     const to = min(last - before, units);
     if (from < to) {
       const at = usize(firstOf(run) * heads) * usize(headDim) * 4;
-      attendMerge(partials, out + at, position, tokens, heads, kvHeads, headDim, tiles, window, format, from, to);
+      attendMerge(partials, out + at, position, tokens, heads, kvHeads, headDim, tiles, window, format, sinks, from, to);
     }
     before += units;
     partials += partialBytes(tokens, tiles, heads, kvHeads, headDim, position, window);

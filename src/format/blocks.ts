@@ -5,6 +5,7 @@
  * rounded with Math.fround (or by being stored). Speed is the devices' business.
  */
 import { iq4_nl, iq4_xs, mxfp4 } from "./blocks/codebook.ts";
+import { dequantizeGrid, GRID_TYPES } from "./blocks/grid.ts";
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from "./blocks/k-quants.ts";
 import { mlx } from "./blocks/mlx.ts";
 import { bf16, f16, f32 } from "./blocks/plain.ts";
@@ -32,6 +33,13 @@ const BY_TYPE: Readonly<Record<TensorType, Dequantize>> = {
   iq4_nl,
   iq4_xs,
   mxfp4,
+  iq3_s: dequantizeGrid(GRID_TYPES.iq3_s),
+  iq3_xxs: dequantizeGrid(GRID_TYPES.iq3_xxs),
+  iq2_s: dequantizeGrid(GRID_TYPES.iq2_s),
+  iq2_xs: dequantizeGrid(GRID_TYPES.iq2_xs),
+  iq2_xxs: dequantizeGrid(GRID_TYPES.iq2_xxs),
+  iq1_s: dequantizeGrid(GRID_TYPES.iq1_s),
+  iq1_m: dequantizeGrid(GRID_TYPES.iq1_m),
   mlx4_g32: mlx(4, 32),
   mlx4_g64: mlx(4, 64),
   mlx4_g128: mlx(4, 128),

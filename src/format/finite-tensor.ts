@@ -13,6 +13,8 @@ interface Floats {
   readonly bf16?: readonly number[];
   /** An exponent alone, of which 255 is NaN (OCP Microscaling Formats 1.0). */
   readonly e8m0?: readonly number[];
+  /** An f16 in four upper nibbles (blocks/grid.ts): bits 8 to 11 in byte 53, 12 to 15 in byte 55. */
+  readonly iq1m?: true;
 }
 
 const MLX: Floats = { f32: [0, 4] };
@@ -37,6 +39,13 @@ const FLOATS: Readonly<Record<TensorType, Floats>> = {
   iq4_nl: FIRST,
   iq4_xs: FIRST,
   mxfp4: { e8m0: [0] },
+  iq3_s: FIRST,
+  iq3_xxs: FIRST,
+  iq2_s: FIRST,
+  iq2_xs: FIRST,
+  iq2_xxs: FIRST,
+  iq1_s: FIRST,
+  iq1_m: { iq1m: true },
   mlx4_g32: MLX,
   mlx4_g64: MLX,
   mlx4_g128: MLX,
@@ -68,7 +77,7 @@ export function finiteTensor(tensor: Tensor): Tensor {
 /** Of whole blocks. */
 export function areFinite(type: TensorType, bytes: Uint8Array): boolean {
   if (BLOCKS[type].elements === 1 && areSmall(type, bytes)) return true;
-  const { f32 = [], f16 = [], bf16 = [], e8m0 = [] } = FLOATS[type];
+  const { f32 = [], f16 = [], bf16 = [], e8m0 = [], iq1m } = FLOATS[type];
   const step = BLOCKS[type].bytes;
   // The byte with the sign and the upper bits of the exponent; of the wider exponents also the one below.
   for (const at of f16)
@@ -77,6 +86,9 @@ export function areFinite(type: TensorType, bytes: Uint8Array): boolean {
     for (let i = at; i < bytes.length; i += step)
       if (bytes[i] >= 0x80 && (bytes[i + 1] & 0x7f) === 0x7f) return false;
   for (const at of e8m0) for (let i = at; i < bytes.length; i += step) if (bytes[i] === 0xff) return false;
+  if (iq1m)
+    for (let i = 0; i < bytes.length; i += step)
+      if ((bytes[i + 53] & 0xc0) === 0xc0 && (bytes[i + 55] & 0x70) === 0x70) return false;
   return true;
 }
 

@@ -22,6 +22,13 @@ export const BLOCKS = {
   iq4_nl: { elements: 32, bytes: 18 },
   iq4_xs: { elements: 256, bytes: 136 },
   mxfp4: { elements: 32, bytes: 17 },
+  iq3_s: { elements: 256, bytes: 110 },
+  iq3_xxs: { elements: 256, bytes: 98 },
+  iq2_s: { elements: 256, bytes: 82 },
+  iq2_xs: { elements: 256, bytes: 74 },
+  iq2_xxs: { elements: 256, bytes: 66 },
+  iq1_s: { elements: 256, bytes: 50 },
+  iq1_m: { elements: 256, bytes: 56 },
   // MLX affine quantization, value = scale * code + bias. The reader gathers the three arrays of a checkpoint into
   // blocks of [scale f32][bias f32][codes, lowest bits first]; f16 and bf16 scales are exact in f32.
   mlx4_g32: { elements: 32, bytes: 8 + 16 },

@@ -7,8 +7,9 @@ import {
   quantizedBytes,
   TYPE_IDS,
 } from "../../src/device/wasm/packing.ts";
+import { stageBytes, stagedRowBytes } from "../../src/device/wasm/staged.ts";
 import { dequantize } from "../../src/format/blocks.ts";
-import { rowBytes, type TensorType } from "../../src/format/tensor.ts";
+import type { TensorType } from "../../src/format/tensor.ts";
 
 type Kernel = (...args: number[]) => number;
 
@@ -52,14 +53,14 @@ export class KernelBench {
 
   /** Packs a matrix as loading does, in pieces of `piece` rows. */
   pack(type: TensorType, bytes: Uint8Array, rows: number, cols: number, piece = 8): number {
-    const row = rowBytes(type, cols);
-    // At an odd address: file bytes lie anywhere.
-    const source = this.place(bytes.length + 1) + 1;
-    new Uint8Array(this.memory.buffer, source, bytes.length).set(bytes);
+    const staged = stagedRowBytes(type, cols);
+    // At an odd address: rows lie anywhere.
+    const source = this.place(rows * staged + 1) + 1;
+    stageBytes(type, bytes, new Uint8Array(this.memory.buffer, source, rows * staged));
     const packed = this.place(packedBytes(type, rows, cols));
     for (let first = 0; first < rows; first += piece) {
       const count = Math.min(piece, rows - first);
-      this.call.repackRows(TYPE_IDS[type], source + first * row, packed, rows, cols, first, count);
+      this.call.repackRows(TYPE_IDS[type], source + first * staged, packed, rows, cols, first, count);
     }
     return packed;
   }

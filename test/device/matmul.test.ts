@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { BLOCKS, rowBytes, type TensorType } from "../../src/format/tensor.ts";
 import { dequantizeRows, KernelBench } from "./kernels.ts";
-import { f16Scales, gaussian, random, randomBytes } from "./random-tensor.ts";
+import { f16Scales, gaussian, random, randomBytes, setIq1mScale } from "./random-tensor.ts";
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
 /** Float sums of up to a few thousand terms, scales multiplied in another order: relative to the sum of magnitudes. */
@@ -50,10 +50,12 @@ function anyBlocks(type: TensorType, rows: number, cols: number, seed: number): 
   const next = random(seed + 1);
   const view = new DataView(bytes.buffer);
   for (let at = 0; at < bytes.length; at += BLOCKS[type].bytes) {
-    for (const offset of f16Scales(type)) {
+    const scale = () => {
       const bits = Math.floor(next() * 65536);
-      view.setUint16(at + offset, next() < 0.3 ? bits & 0x83ff : bits & 0xfbff, true);
-    }
+      return next() < 0.3 ? bits & 0x83ff : bits & 0xfbff;
+    };
+    for (const offset of f16Scales(type)) view.setUint16(at + offset, scale(), true);
+    if (type === "iq1_m") setIq1mScale(bytes, at, scale());
   }
   return bytes;
 }
@@ -63,6 +65,7 @@ function isCode(type: TensorType, i: number): boolean {
   if (BLOCKS[type].elements === 1) return false;
   const at = i % BLOCKS[type].bytes;
   if (type === "mxfp4") return at > 0;
+  if (type === "iq1_m") return at < 48;
   if (type.startsWith("mlx")) return at >= 8;
   return !f16Scales(type).some((offset) => at === offset || at === offset + 1);
 }

@@ -46,7 +46,19 @@ const SCALES: Partial<Record<TensorType, [offset: number, size: number][]>> = {
   q6_k: [[208, 0.00005]],
   iq4_nl: [[0, 0.0007]],
   iq4_xs: [[0, 0.00004]],
+  iq3_s: [[0, 0.0003]],
+  iq3_xxs: [[0, 0.0003]],
+  iq2_s: [[0, 0.0006]],
+  iq2_xs: [[0, 0.0006]],
+  iq2_xxs: [[0, 0.0006]],
+  iq1_s: [[0, 0.006]],
 };
+
+/**
+ * Types whose kernels on the GPU are those of another type but for the values of constants: a software GPU, which compiles
+ * slowly, leaves them out where the packing is not what is tested.
+ */
+export const TWINS: ReadonlySet<TensorType> = new Set(["iq3_xxs", "iq2_xs", "iq2_xxs", "iq1_s", "iq1_m"]);
 
 /** Byte offsets of a block's f16 scales. */
 export function f16Scales(type: TensorType): number[] {
@@ -67,6 +79,7 @@ export function randomBytes(type: TensorType, rows: number, cols: number, seed: 
     } else {
       for (let i = 0; i < block; i++) bytes[at + i] = Math.floor(next() * 256);
       const size = 0.5 + next();
+      if (type === "iq1_m") setIq1mScale(bytes, at, f32ToF16(0.006 * size));
       if (type === "mxfp4") bytes[at] = 120 + Math.floor(next() * 4);
       if (type.startsWith("mlx")) {
         const step = (type.startsWith("mlx4") ? 0.01 : 0.0006) * size;
@@ -78,6 +91,14 @@ export function randomBytes(type: TensorType, rows: number, cols: number, seed: 
     }
   }
   return bytes;
+}
+
+/** iq1_m has its f16 scale in the upper nibbles of its last four half words. */
+export function setIq1mScale(bytes: Uint8Array, block: number, bits: number): void {
+  for (let i = 0; i < 4; i++) {
+    const at = block + 49 + 2 * i;
+    bytes[at] = (bytes[at] & 15) | (((bits >> (4 * i)) & 15) << 4);
+  }
 }
 
 export function memoryTensor(

@@ -222,8 +222,15 @@ describe("GGUF tensors", () => {
     ["q4_k", 12],
     ["q5_k", 13],
     ["q6_k", 14],
+    ["iq2_xxs", 16],
+    ["iq2_xs", 17],
+    ["iq3_xxs", 18],
+    ["iq1_s", 19],
     ["iq4_nl", 20],
+    ["iq3_s", 21],
+    ["iq2_s", 22],
     ["iq4_xs", 23],
+    ["iq1_m", 29],
     ["bf16", 30],
     ["mxfp4", 39],
   ];
@@ -307,10 +314,10 @@ describe("GGUF tensors", () => {
   });
 
   it("names a type of ggml's that it cannot read", async () => {
-    const failure = read({ tensors: [f32("blk.0.w", 1, { type: 16 })] });
+    const failure = read({ tensors: [f32("blk.0.w", 1, { type: 31 })] });
     await expect(failure).rejects.toThrow(UnsupportedError);
     await expect(failure).rejects.toThrow(
-      /tensor "blk.0.w" of type iq2_xxs \(16\) is not supported. Types that are: f32/,
+      /tensor "blk.0.w" of type q4_0_4_4 \(31\) is not supported. Types that are: f32/,
     );
   });
 });

@@ -2,7 +2,9 @@
  * Sizes of packed weights and quantized activations: the host's mirror of assembly/matmul-layout.ts and quantize.ts,
  * held equal by test/device/packing.test.ts. Refuses to know what lies where inside.
  * One idea: a matrix is panels of 8 rows, a panel is blocks of [scales][planes of codes]; codes keep the file's bits,
- * only the K types' 6-bit scales and mins are widened to bytes.
+ * but for grid types, whose places in a grid become places in a table of 16 or 8 values (format/blocks/grid.ts), since a
+ * lookup in a grid for each 4 or 8 values would take longer than reading the weights. The K types' 6-bit scales and mins are
+ * widened to bytes.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import { BLOCKS, type TensorType } from "../../format/tensor.ts";
@@ -25,12 +27,19 @@ export const TYPE_IDS: Readonly<Record<TensorType, number>> = {
   iq4_nl: 13,
   iq4_xs: 14,
   mxfp4: 15,
-  mlx4_g32: 16,
-  mlx4_g64: 17,
-  mlx4_g128: 18,
-  mlx8_g32: 19,
-  mlx8_g64: 20,
-  mlx8_g128: 21,
+  iq3_s: 16,
+  iq3_xxs: 17,
+  iq2_s: 18,
+  iq2_xs: 19,
+  iq2_xxs: 20,
+  iq1_s: 21,
+  iq1_m: 22,
+  mlx4_g32: 23,
+  mlx4_g64: 24,
+  mlx4_g128: 25,
+  mlx8_g32: 26,
+  mlx8_g64: 27,
+  mlx8_g128: 28,
 };
 
 /** Rows of a panel, the unit in which threads share a matrix. */
@@ -38,6 +47,10 @@ export const PANEL_ROWS = 8;
 
 /** In front of a quantized panel. */
 const PANEL_HEAD_BYTES = 16;
+
+/** Codes of 4 bits with a scale for each 32; of 3 bits with one for each 16. */
+const GRID4_BYTES = 16 + 8 * 8 + 8 * 128;
+const GRID3_BYTES = 16 + 16 * 8 + 8 * 96;
 
 /**
  * Packed bytes of 8 rows of one block (as many columns as BLOCKS says), with packed and file bits a weight:
@@ -50,6 +63,8 @@ const PANEL_HEAD_BYTES = 16;
  * | q5_1 | 6 | 6 | | q5_k | 5.625 | 5.5 |
  * | q8_0 | 8.5 | 8.5 | | q6_k | 6.5625 | 6.5625 |
  * | mxfp4 | 4.25 | 4.25 | | iq4_xs | 4.3125 | 4.25 |
+ * | iq3_s, iq3_xxs | 4.3125 | 3.4375, 3.0625 | | iq2_s, iq2_xs, iq2_xxs | 3.5625 | 2.5625, 2.3125, 2.0625 |
+ * | | | | | iq1_s, iq1_m | 3.5625 | 1.5625, 1.75 |
  * | mlx4 g32, g64, g128 | 6, 5, 4.5 | same | | mlx8 g32, g64, g128 | 10, 9, 8.5 | same |
  */
 const PACKED_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
@@ -69,6 +84,13 @@ const PACKED_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
   iq4_nl: 16 + 128,
   iq4_xs: 16 + 8 * 8 + 8 * 128,
   mxfp4: 8 + 128,
+  iq3_s: GRID4_BYTES,
+  iq3_xxs: GRID4_BYTES,
+  iq2_s: GRID3_BYTES,
+  iq2_xs: GRID3_BYTES,
+  iq2_xxs: GRID3_BYTES,
+  iq1_s: GRID3_BYTES,
+  iq1_m: GRID3_BYTES,
   mlx4_g32: 64 + 128,
   mlx4_g64: 64 + 2 * 128,
   mlx4_g128: 64 + 4 * 128,

@@ -2,7 +2,6 @@
  * Where everything of a graph lies in one memory: every weight, cache, value and scratch area gets an address.
  * Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
  */
-import { rowBytes } from "../../format/tensor.ts";
 import { checkFormats, checkOperations } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, State, Weight } from "../contract.ts";
 import { WASM_LACKS } from "../lacks.ts";
@@ -23,6 +22,7 @@ import {
   quantizedBytes,
 } from "./packing.ts";
 import { MOST_RECORDS_OF_OPERATION, RECORD_WORDS } from "./records.ts";
+import { stagedRowBytes } from "./staged.ts";
 
 /** A cache line; also what every kernel may assume of an address. */
 const ALIGNMENT = 64;
@@ -104,7 +104,7 @@ export function layOut(graph: Graph, threads: number): Layout {
   const rows = graph.maxTokens;
   const quantized = graph.ops.map((op) => rows * quantizedRowBytes(op));
   const experts = graph.ops.filter((op) => op.op === "expertMatmul");
-  const longestPanel = Math.max(0, ...graph.weights.map((w) => PANEL_ROWS * rowBytes(w.type, w.cols)));
+  const longestPanel = Math.max(0, ...graph.weights.map((w) => PANEL_ROWS * stagedRowBytes(w.type, w.cols)));
   const stagingBytes = Math.max(STAGING_BYTES, longestPanel);
   const control = place(CONTROL_BYTES);
   const operations = place(mostRecords(graph) * RECORD_WORDS * 4);

@@ -42,6 +42,7 @@ import {
   STATIC_BYTES,
 } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
+import { stagedRowBytes, stageRows } from "./staged.ts";
 import { Workers } from "./workers.ts";
 
 const MOST_THREADS = 64;
@@ -146,32 +147,24 @@ export class WasmAllocation implements Allocation {
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
+    const { type, cols } = tensor;
     const target = this.layout.weights[weight.id];
-    const bytes = rowBytes(tensor.type, tensor.cols);
+    const bytes = rowBytes(type, cols);
+    if (weight.role === "vector") {
+      const file = new Uint8Array(tensor.rows * bytes);
+      await tensor.readRows(0, tensor.rows, file);
+      dequantize(type, file, new Float32Array(this.memory.buffer, target, tensor.rows * cols));
+      onBytes?.(file.length);
+      return;
+    }
+    const { staging, stagingBytes } = this.layout;
+    const staged = stagedRowBytes(type, cols);
     // Whole panels, so that no piece leaves a panel half packed.
-    const most = Math.max(PANEL_ROWS, Math.floor(this.layout.stagingBytes / bytes / PANEL_ROWS) * PANEL_ROWS);
+    const most = Math.max(PANEL_ROWS, Math.floor(stagingBytes / staged / PANEL_ROWS) * PANEL_ROWS);
     for (let first = 0; first < tensor.rows; first += most) {
       const rows = Math.min(most, tensor.rows - first);
-      const staged = new Uint8Array(this.memory.buffer, this.layout.staging, rows * bytes);
-      await tensor.readRows(first, rows, staged);
-      if (weight.role === "vector") {
-        const values = new Float32Array(
-          this.memory.buffer,
-          target + first * tensor.cols * 4,
-          rows * tensor.cols,
-        );
-        dequantize(tensor.type, staged.slice(), values);
-      } else {
-        this.#open().repack(
-          TYPE_IDS[weight.type],
-          this.layout.staging,
-          target,
-          weight.rows,
-          weight.cols,
-          first,
-          rows,
-        );
-      }
+      await stageRows(tensor, first, rows, new Uint8Array(this.memory.buffer, staging, rows * staged));
+      this.#open().repack(TYPE_IDS[weight.type], staging, target, weight.rows, weight.cols, first, rows);
       onBytes?.(rows * bytes);
     }
   }

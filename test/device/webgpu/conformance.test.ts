@@ -6,7 +6,7 @@
 import { deviceCases } from "../device-cases.ts";
 import { conform } from "./conformance.ts";
 
-const FORMS = /^(embed|matmul) (q4_0|q4_k|q8_0|q6_k|iq4_nl|mxfp4|bf16|f32)( .* [13] tokens)?$/;
+const FORMS = /^(embed|matmul) (q4_0|q4_k|q8_0|q6_k|iq4_nl|mxfp4|iq2_s|bf16|f32)( .* [13] tokens)?$/;
 const EXPERT_FORMS = /^expertMatmul (q4_0|q4_k|q8_0|q6_k|mxfp4|f16) /;
 
 conform(

@@ -7,8 +7,8 @@
 // literals they become offsets inside load instructions.
 import { RELAXED } from "./build";
 import {
-  IQ4_NL, IQ4_XS, MXFP4, Q2_K, codeBytes, hasBytes, hasHalves, hasNibbles, hasPairs, hasSingles, headBytes, isMlx,
-  isSuperblock, isWide, typeOf,
+  IQ4_NL, IQ4_XS, MXFP4, Q2_K, codeBytes, hasBytes, hasHalves, hasNibbles, hasPairs, hasSingles, hasTable, headBytes,
+  isGrid, isGrid4, isMlx, isSuperblock, isWide, typeOf,
 } from "./matmul-layout";
 
 // Constants come from memory: V8 rebuilds a v128 constant at each use, a load costs nothing beside arithmetic.
@@ -26,7 +26,21 @@ const MASKS = memory.data<u32>([
   0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535, // 160: iq4_nl's 16 values, i8 (ggml's kvalues_iq4nl)
   0x13121110, 0x1c181614, 0x0d0e0f10, 0x04080a0c, // 176: twice e2m1's 16 values, plus 16
   0x8fffffff, 0x8fffffff, 0x8fffffff, 0x8fffffff, // 192: sign, exponent and mantissa of a shifted f16
+  0x07050301, 0x0f0d0b09, 0xf9fbfdff, 0xf1f3f5f7, // 208: iq3_s
+  0x1c140c04, 0x3e342c24, 0xe4ecf4fc, 0xc2ccd4dc, // 224: iq3_xxs
+  0x002b1908, 0x00d5e7f8, 0, 0, // 240: iq2
+  0x000901f9, 0x0007fff7, 0, 0, // 256: iq1
 ], 16);
+/** From MASKS to the table of the grid type that is at work: one class of code serves several (matmul-types.ts). */
+let gridTable: usize = 0;
+export const IQ3_S_TABLE: usize = 208;
+export const IQ3_XXS_TABLE: usize = 224;
+export const IQ2_TABLE: usize = 240;
+export const IQ1_TABLE: usize = 256;
+
+export function useTable(table: usize): void {
+  gridTable = MASKS + table;
+}
 
 /** Codes of 4 rows x 4 columns, u8 (i8 for iq4 and byte types); `planes`: address of the 32 columns' codes. */
 // @ts-ignore: decorator
@@ -35,6 +49,7 @@ const MASKS = memory.data<u32>([
     const both = v128.load(planes + (group & 3) * 32 + quad * 16);
     const low = v128.and(group < 4 ? both : i16x8.shr_u(both, 4), v128.load(MASKS, 0));
     if (typeOf<T>() == IQ4_NL || typeOf<T>() == IQ4_XS) return i8x16.swizzle(v128.load(MASKS, 160), low);
+    if (isGrid(typeOf<T>())) return i8x16.swizzle(v128.load(gridTable), low);
     if (typeOf<T>() == MXFP4) return i8x16.swizzle(v128.load(MASKS, 176), low);
     if (hasPairs(typeOf<T>())) {
       const pairs = v128.load(planes + 128 + (group >> 2) * 32 + quad * 16);
@@ -51,7 +66,8 @@ const MASKS = memory.data<u32>([
     const low = v128.and(shifted(pairs, -2 * (group & 3)), v128.load(MASKS, 32));
     if (!hasSingles(typeOf<T>())) return low;
     const singles = v128.load(planes + 64 + quad * 16);
-    return v128.or(low, v128.and(shifted(singles, 2 - group), v128.load(MASKS, 144)));
+    const three = v128.or(low, v128.and(shifted(singles, 2 - group), v128.load(MASKS, 144)));
+    return isGrid(typeOf<T>()) ? i8x16.swizzle(v128.load(gridTable), three) : three;
   }
   return v128.load(planes + group * 32 + quad * 16);
 }
@@ -73,7 +89,7 @@ const MASKS = memory.data<u32>([
     return v128.load8x8_s(planes + group * 32 + quad * 16);
   }
   const c = codes<T>(planes, quad, group);
-  if (typeOf<T>() == IQ4_NL || typeOf<T>() == IQ4_XS) return i16x8.shr_s(odd ? c : i16x8.shl(c, 8), 8);
+  if (hasTable(typeOf<T>())) return i16x8.shr_s(odd ? c : i16x8.shl(c, 8), 8);
   return odd ? i16x8.shr_u(c, 8) : i16x8.shr_u(i16x8.shl(c, 8), 8);
 }
 
@@ -132,7 +148,7 @@ const MASKS = memory.data<u32>([
 // @ts-ignore: decorator
 @inline function smallScale<T>(block: usize, sub: usize, half: usize, quad: usize): v128 {
   if (typeOf<T>() == Q2_K) return v128.and(bytes4(block + 32 + (sub * 2 + half) * 8 + quad * 4), i32x4.splat(15));
-  if (typeOf<T>() == IQ4_XS) return signedBytes4(block + 16 + sub * 8 + quad * 4);
+  if (typeOf<T>() == IQ4_XS || isGrid4(typeOf<T>())) return signedBytes4(block + 16 + sub * 8 + quad * 4);
   if (hasHalves(typeOf<T>())) return signedBytes4(block + 16 + (sub * 2 + half) * 8 + quad * 4);
   return bytes4(block + 32 + sub * 16 + quad * 4);
 }

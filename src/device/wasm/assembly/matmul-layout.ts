@@ -26,12 +26,20 @@ export const Q6_K: i32 = 12;
 export const IQ4_NL: i32 = 13;
 export const IQ4_XS: i32 = 14;
 export const MXFP4: i32 = 15;
-export const MLX4_G32: i32 = 16;
-export const MLX4_G64: i32 = 17;
-export const MLX4_G128: i32 = 18;
-export const MLX8_G32: i32 = 19;
-export const MLX8_G64: i32 = 20;
-export const MLX8_G128: i32 = 21;
+// Grid types: what the host unpacks to codes (../staged.ts); two classes serve all of them, with the type's table.
+export const IQ3_S: i32 = 16;
+export const IQ3_XXS: i32 = 17;
+export const IQ2_S: i32 = 18;
+export const IQ2_XS: i32 = 19;
+export const IQ2_XXS: i32 = 20;
+export const IQ1_S: i32 = 21;
+export const IQ1_M: i32 = 22;
+export const MLX4_G32: i32 = 23;
+export const MLX4_G64: i32 = 24;
+export const MLX4_G128: i32 = 25;
+export const MLX8_G32: i32 = 26;
+export const MLX8_G64: i32 = 27;
+export const MLX8_G128: i32 = 28;
 
 // A type as a type argument: `kernel<q4_0>()` is compiled for that type alone, every question below answered in advance.
 // @ts-ignore: decorator
@@ -61,6 +69,10 @@ export const MLX8_G128: i32 = 21;
 // @ts-ignore: decorator
 @unmanaged export class mxfp4 { @inline get id(): i32 { return MXFP4; } }
 // @ts-ignore: decorator
+@unmanaged export class iq3 { @inline get id(): i32 { return IQ3_S; } }
+// @ts-ignore: decorator
+@unmanaged export class iq2 { @inline get id(): i32 { return IQ2_S; } }
+// @ts-ignore: decorator
 @unmanaged export class mlx4_g32 { @inline get id(): i32 { return MLX4_G32; } }
 // @ts-ignore: decorator
 @unmanaged export class mlx4_g64 { @inline get id(): i32 { return MLX4_G64; } }
@@ -85,10 +97,20 @@ export const MLX8_G128: i32 = 21;
   return T >= MLX4_G32;
 }
 
+/** Codes are places in a table of 16 values (isGrid4) or of 8. */
+// @ts-ignore: decorator
+@inline export function isGrid(T: i32): bool {
+  return T >= IQ3_S && T <= IQ1_M;
+}
+// @ts-ignore: decorator
+@inline export function isGrid4(T: i32): bool {
+  return T == IQ3_S || T == IQ3_XXS;
+}
+
 /** Types whose f16 `d` covers 256 columns, under small integer scales for 16 or 32 of them. */
 // @ts-ignore: decorator
 @inline export function isSuperblock(T: i32): bool {
-  return (T >= Q2_K && T <= Q6_K) || T == IQ4_XS;
+  return (T >= Q2_K && T <= Q6_K) || T == IQ4_XS || isGrid(T);
 }
 
 /** Columns of a block. */
@@ -110,8 +132,8 @@ export const MLX8_G128: i32 = 21;
   if (T == Q4_1 || T == Q5_1) return 32; // [d f16 x 8][m f16 x 8]
   if (T == Q4_K || T == Q5_K) return 32 + 8 * 16; // [d][dMin] then for each 32 columns [scale u8 x 8][min u8 x 8]
   if (T == Q2_K) return 32 + 16 * 8; // [d][dMin] then for each 16 columns [scale | min << 4, u8 x 8]
-  if (T == Q3_K || T == Q6_K) return 16 + 16 * 8; // [d] then for each 16 columns [scale i8 x 8]
-  if (T == IQ4_XS) return 16 + 8 * 8; // [d] then for each 32 columns [scale i8 x 8]
+  if (T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T))) return 16 + 16 * 8; // [d] then for each 16 columns [scale i8 x 8]
+  if (T == IQ4_XS || isGrid4(T)) return 16 + 8 * 8; // [d] then for each 32 columns [scale i8 x 8]
   return 16; // [d f16 x 8]
 }
 
@@ -122,15 +144,15 @@ export const MLX8_G128: i32 = 21;
 }
 // @ts-ignore: decorator
 @inline export function hasNibbles(T: i32): bool {
-  return !hasBytes(T) && T != Q2_K && T != Q3_K;
+  return !hasBytes(T) && T != Q2_K && T != Q3_K && (!isGrid(T) || isGrid4(T));
 }
 // @ts-ignore: decorator
 @inline export function hasPairs(T: i32): bool {
-  return T == Q2_K || T == Q3_K || T == Q6_K;
+  return T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
 }
 // @ts-ignore: decorator
 @inline export function hasSingles(T: i32): bool {
-  return T == Q5_0 || T == Q5_1 || T == Q5_K || T == Q3_K;
+  return T == Q5_0 || T == Q5_1 || T == Q5_K || T == Q3_K || (isGrid(T) && !isGrid4(T));
 }
 
 /** Bytes of codes of 8 rows x 32 columns: byte plane, else nibble plane, then pair plane, then single-bit plane. */
@@ -166,13 +188,19 @@ export const MLX8_G128: i32 = 21;
 /** A scale for every 16 columns (two for each 32) instead of one for 32 or more. */
 // @ts-ignore: decorator
 @inline export function hasHalves(T: i32): bool {
-  return T == Q2_K || T == Q3_K || T == Q6_K;
+  return T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
+}
+
+/** Codes that are places in a table of signed 8-bit values. */
+// @ts-ignore: decorator
+@inline export function hasTable(T: i32): bool {
+  return T == IQ4_NL || T == IQ4_XS || isGrid(T);
 }
 
 /** Signed 8-bit codes, which relaxed SIMD's 7-bit dot product cannot take: multiplied as 16-bit numbers. */
 // @ts-ignore: decorator
 @inline export function isWide(T: i32): bool {
-  return hasBytes(T) || T == IQ4_NL || T == IQ4_XS;
+  return hasBytes(T) || hasTable(T);
 }
 
 /**

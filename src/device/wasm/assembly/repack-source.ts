@@ -3,7 +3,7 @@
 // One idea: codes are read as four neighbours at once, a byte each; `group` g means columns 4g..4g+3 of 32 (`sub`).
 import {
   BF16, F32, IQ4_NL, IQ4_XS, MLX8_G32, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, blockCols,
-  isMlx, typeOf,
+  isGrid, isGrid4, isMlx, typeOf,
 } from "./matmul-layout";
 
 /** Bytes of a block in the file. */
@@ -21,6 +21,7 @@ import {
   if (T == Q6_K) return 210;
   if (T == IQ4_XS) return 136;
   if (T == MXFP4) return 17;
+  if (isGrid(T)) return 18 + 256; // [d][odd scales, u8 x 16][codes, u8 x 256]: ../staged.ts
   return 8 + usize(T >= MLX8_G32 ? blockCols(T) : blockCols(T) / 2);
 }
 
@@ -35,6 +36,7 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
 // @ts-ignore: decorator
 @inline export function fourCodes<T>(from: usize, sub: i32, group: i32): u32 {
   if (typeOf<T>() == Q8_0) return load<u32>(from + group * 4, 2);
+  if (isGrid(typeOf<T>())) return load<u32>(from + sub * 32 + group * 4, 18);
   if (typeOf<T>() >= MLX8_G32) return load<u32>(from + sub * 32 + group * 4, 8) ^ 0x80808080;
   if (isMlx(typeOf<T>())) {
     const packed = u32(load<u16>(from + sub * 16 + group * 2, 8));
@@ -121,6 +123,10 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
     }
   } else if (typeOf<T>() == Q6_K) {
     for (let i = 0; i < 16; i++) store<u8>(to + i * 8 + row, load<u8>(from + i, 192), 16);
+  } else if (isGrid4(typeOf<T>())) {
+    for (let i = 0; i < 8; i++) store<u8>(to + i * 8 + row, load<u8>(from + 2 * i, 2), 16);
+  } else if (isGrid(typeOf<T>())) {
+    for (let i = 0; i < 16; i++) store<u8>(to + i * 8 + row, load<u8>(from + i, 2), 16);
   } else if (typeOf<T>() == Q4_K || typeOf<T>() == Q5_K) {
     for (let i = 0; i < 8; i++) {
       store<u8>(to + i * 16 + row, sixBits(from + 4, i, 0), 32);

@@ -1,6 +1,6 @@
 // Rows as they are in the file -> the packed matrix: the entry for loading, and the plain float types. Owns the loop
 // over rows; one row of a quantized type is repack-row.ts.
-import { BF16, F32, PANEL_ROWS, panelBytes } from "./matmul-layout";
+import { BF16, F32, IQ1_M, IQ2_S, IQ3_XXS, PANEL_ROWS, panelBytes } from "./matmul-layout";
 import { minOffset, scaleOffset, sourceBytes, sourceRowBytes } from "./repack-source";
 import { REPACK, kernelsOf } from "./matmul-types";
 
@@ -46,8 +46,14 @@ function packFactor(type: i32, panel: usize, source: usize, rows: i32, cols: i32
     if (minOffset(type) >= 0) largest = max(largest, u32(load<u16>(block + minOffset(type))) & 0x7fff);
   }
   const shift = largest < LARGEST_SHIFTED ? SHIFT : 0;
-  store<u32>(panel, (127 + 112 - shift) << 23);
+  store<u32>(panel, (127 + 112 - shift - unitShift(type)) << 23);
   return shift;
+}
+
+/** Scales of grid types are in units of 2^-this: format/blocks/grid.ts. */
+function unitShift(type: i32): u32 {
+  if (type == IQ3_XXS) return 2;
+  return type >= IQ2_S && type <= IQ1_M ? 3 : 0;
 }
 
 /** Floats: the 8 rows' values of a column lie side by side. */

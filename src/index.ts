@@ -101,7 +101,7 @@ export { fileSource } from "./format/file-source.ts";
 export type { PullProgress } from "./format/hub/downloads.ts";
 export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
-export { inSlices, type Slices } from "./format/slices.ts";
+export { atOnce, inSlices, type Slices } from "./format/slices.ts";
 export type { Source } from "./format/source.ts";
 export {
   type ChatMessage,

@@ -1,5 +1,5 @@
 /** Long prompts in slices: the same ids, others get their turn meanwhile, and a signal ends the work. */
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { AnswerIds } from "../../src/format/answer-ids.ts";
 import { AbortedError } from "../../src/format/errors.ts";
 import { atOnce, inSlices, type Slices } from "../../src/format/slices.ts";
@@ -114,6 +114,48 @@ describe("slices", () => {
     const work = inSlices(endless(), "reading the prompt", stop.signal);
     setTimeout(() => stop.abort(), 5);
     await expect(work).rejects.toBeInstanceOf(AbortedError);
+  });
+
+  it("of many works share their time: timers and sockets have a turn after a few of them", async () => {
+    // A step takes 3 ms by this clock, so 3 of them are a turn.
+    let now = 0;
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => now);
+    const order: string[] = [];
+    const work = function* (name: string, steps: number): Slices<string> {
+      for (let i = 0; i < steps; i++) {
+        now += 3;
+        order.push(name);
+        yield;
+      }
+      return name;
+    };
+    let isOver = false;
+    const ticks = () => {
+      order.push("tick");
+      if (!isOver) setImmediate(ticks);
+    };
+    setImmediate(ticks);
+    try {
+      const names = [..."abcdefgh"];
+      const all = names.map((name) => inSlices(work(name, 7), "working"));
+      const failing = inSlices(
+        (function* (): Slices<void> {
+          yield;
+          throw new Error("failed");
+        })(),
+        "working",
+      );
+      await expect(failing).rejects.toThrow("failed");
+      expect(await Promise.all(all)).toEqual(names);
+    } finally {
+      isOver = true;
+      clock.mockRestore();
+    }
+    for (const turn of order.join("").split(/(?:tick)+/)) expect(turn.length).toBeLessThanOrEqual(3);
+    // The first was alone with its first turn; then each has one before any has another.
+    const turns = order.join("").replaceAll("tick", "");
+    expect(turns).toHaveLength(7 * 8);
+    expect(new Set(turns.slice(0, 27)).size).toBe(8);
   });
 
   it("of a template's loop come often enough", () => {

@@ -2,7 +2,7 @@
  * A chat request, read and checked: what to tell the template and the sampler, and how to answer. Owns the fields of
  * /v1/chat/completions; refuses to know how any of it is done.
  */
-import type { ChatMessage, GenerateOptions, RenderOptions } from "../../index.ts";
+import type { ChatMessage, GenerateOptions, RenderOptions, Slices } from "../../index.ts";
 import { MARKS } from "../part-streams.ts";
 import type { CallOptions } from "./answer.ts";
 import { unsupported } from "./errors.ts";
@@ -35,11 +35,11 @@ export interface Streaming {
   readonly liveUsage: boolean;
 }
 
-export function readChat(fields: Fields, served: Served): ChatRequest {
+export function* readChat(fields: Fields, served: Served): Slices<ChatRequest> {
   checkModel(fields, served);
   if (served.model.chatTemplate === null)
     throw unsupported("model", `${served.names[0]} has no chat template; /v1/completions continues text`);
-  const { messages, begun } = readMessages(fields);
+  const { messages, begun } = yield* readMessages(fields);
   const { described, calls, grammar } = readTools(fields, served);
   const format = readFormat(fields);
   if (grammar && format)

@@ -2,7 +2,7 @@
  * POST /v1/chat/completions. Owns the form of its answers, whole and streamed, which are the same events gathered or
  * sent one by one.
  */
-import type { GenerationResult, Likelihood } from "../../index.ts";
+import { type GenerationResult, inSlices, type Likelihood } from "../../index.ts";
 import { afterThinking, openableSections } from "../grammar/after-thinking.ts";
 import { HARMONY } from "../harmony.ts";
 import { openedSection } from "../part-streams.ts";
@@ -33,9 +33,10 @@ interface Ending {
 }
 
 export async function chat(served: Served, request: Request): Promise<Response> {
-  const asked = readChat(await readBody(request, served, CHAT), served);
-  const { begun } = asked;
   const { signal } = request;
+  const fields = await readBody(request, served, CHAT);
+  const asked = await inSlices(readChat(fields, served), "reading the request", signal);
+  const { begun } = asked;
   const promptIds = await encode(served, asked.messages, { template: asked.template, signal });
   const { tokenizer, chatTemplate } = served.model;
   const ids =

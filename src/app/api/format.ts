@@ -5,8 +5,8 @@
  */
 import { NibbleError } from "../../index.ts";
 import { textsGrammar } from "../grammar/choices.ts";
-import type { Grammar, GrammarToMake, OpenGrammar } from "../grammar/grammars.ts";
-import { schemaGrammar } from "../grammar/schema-grammar.ts";
+import type { GrammarToMake, OpenGrammar } from "../grammar/grammars.ts";
+import { schemaSlices } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
 import { ApiError, unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
@@ -85,10 +85,10 @@ function bySchema(fields: Fields, name: string, isStrict = true): Format | null 
 
 function grammarOf(schema: unknown, place: string, isStrict: boolean): GrammarToMake {
   return {
-    characters: JSON.stringify(schema).length,
-    make(): Grammar {
+    *make() {
       const size = new Size();
-      return { text: schemaGrammar(schema, place, isStrict, size), weight: size.weight };
+      const text = yield* schemaSlices(schema, place, isStrict, size);
+      return { text, weight: size.weight };
     },
   };
 }
@@ -108,10 +108,10 @@ function byChoice(fields: Fields, name: string): Format | null {
   return {
     place,
     grammar: {
-      characters: choices.join("").length,
-      make() {
+      *make() {
         const size = new Size();
-        return { text: textsGrammar(choices, place, size), weight: size.weight };
+        const text = yield* textsGrammar(choices, place, size);
+        return { text, weight: size.weight };
       },
     },
   };

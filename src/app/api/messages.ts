@@ -2,9 +2,10 @@
  * Messages of the API as chat templates expect them: content as one text, tool calls with their arguments as objects,
  * "developer" as "system". Owns what a message may look like; refuses to know templates.
  */
-import type { ChatMessage } from "../../index.ts";
-import { unsupported } from "./errors.ts";
+import type { ChatMessage, Slices } from "../../index.ts";
+import { ApiError, unsupported } from "./errors.ts";
 import { type Fields, shown } from "./fields.ts";
+import { BODY_BOUNDS, readJson } from "./json-reader.ts";
 import { CALL, CALL_FUNCTION, MESSAGES, PART } from "./known-fields.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"] as const;
@@ -16,10 +17,14 @@ export interface Conversation {
   readonly begun: string;
 }
 
-export function readMessages(fields: Fields): Conversation {
+export function* readMessages(fields: Fields): Slices<Conversation> {
   const found = fields.objects("messages") ?? [];
   if (found.length === 0) throw fields.wrong("messages", "a list of at least one message");
-  const messages = found.map(readMessage);
+  const messages: ChatMessage[] = [];
+  for (const message of found) {
+    yield;
+    messages.push(yield* readMessage(message));
+  }
   const last = messages[messages.length - 1];
   const isContinued = fields.boolean("continue_final_message");
   const opensTurn = fields.boolean("add_generation_prompt");
@@ -47,13 +52,13 @@ function readBeginning(fields: Fields, messages: readonly Fields[]): string {
   );
 }
 
-function readMessage(fields: Fields): ChatMessage {
+function* readMessage(fields: Fields): Slices<ChatMessage> {
   const role = fields.choice("role", ROLES);
   if (role === undefined) throw fields.wrong("role", ROLES.join(", "));
   fields.hold(role === "assistant" || role === "tool" ? MESSAGES[role] : MESSAGES.other);
   const name = fields.text("name");
   const named = name === undefined ? {} : { name };
-  if (role === "assistant") return { role, ...named, ...readAnswer(fields) };
+  if (role === "assistant") return { role, ...named, ...(yield* readAnswer(fields)) };
   const content = readContent(fields);
   if (content === undefined) throw fields.wrong("content", "a text, or a list of text parts");
   if (role === "tool") {
@@ -64,24 +69,26 @@ function readMessage(fields: Fields): ChatMessage {
 }
 
 /** An earlier answer: words, reasoning, calls. */
-function readAnswer(fields: Fields): { content: string; [key: string]: unknown } {
+function* readAnswer(fields: Fields): Slices<{ content: string; [key: string]: unknown }> {
   const calls = fields.objects("tool_calls") ?? [];
   const content = readContent(fields);
   if (content === undefined && calls.length === 0)
     throw fields.wrong("content", "a text, unless there are tool_calls");
   // The name under which templates look for it; vLLM calls it "reasoning".
   const thinking = fields.text("reasoning_content") ?? fields.text("reasoning");
+  const read: unknown[] = [];
+  for (const call of calls) read.push(yield* readCall(call));
   return {
     content: content ?? "",
     ...(thinking === undefined ? {} : { reasoning_content: thinking }),
     // gpt-oss's name for it. It reads the reasoning before a call only, and refuses it beside words.
     ...(thinking && !content && calls.length > 0 ? { thinking } : {}),
     // Templates ask whether the key is there.
-    ...(calls.length === 0 ? {} : { tool_calls: calls.map(readCall) }),
+    ...(read.length === 0 ? {} : { tool_calls: read }),
   };
 }
 
-function readCall(fields: Fields) {
+function* readCall(fields: Fields): Slices<unknown> {
   fields.hold(CALL).choice("type", ["function"]);
   const called = fields.object("function")?.hold(CALL_FUNCTION);
   if (called === undefined) throw fields.wrong("function", "an object with name and arguments");
@@ -89,7 +96,7 @@ function readCall(fields: Fields) {
   return {
     ...(id === undefined ? {} : { id }),
     type: "function",
-    function: { name: called.requiredText("name"), arguments: readArguments(called) },
+    function: { name: called.requiredText("name"), arguments: yield* readArguments(called) },
   };
 }
 
@@ -97,16 +104,20 @@ function readCall(fields: Fields) {
  * The API has arguments as JSON text, templates want what it means. Text that means no object is an error, as with
  * llama.cpp and vLLM: templates write the parts of an object, and this server gives out no such call.
  */
-function readArguments(fields: Fields): unknown {
+function* readArguments(fields: Fields): Slices<unknown> {
   const found = fields.any("arguments") ?? "";
   // Ollama's clients have the object itself.
-  const text = typeof found === "string" ? found : JSON.stringify(found);
-  try {
-    const value: unknown = JSON.parse(text.trim() === "" ? "{}" : text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  } catch {
-    // Told below.
+  let value: unknown = found;
+  if (typeof found === "string") {
+    const bounds = { ...BODY_BOUNDS, what: fields.place("arguments") };
+    try {
+      value = found.trim() === "" ? {} : yield* readJson(found, bounds);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      // Told below.
+    }
   }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
   throw fields.wrong("arguments", 'the text of a JSON object; "{}" keeps such a call in the history');
 }
 

@@ -3,9 +3,9 @@
  * one. Owns tools, tool_choice and parallel_tool_calls. What cannot be promised with a model's way of writing calls is
  * refused.
  */
-
+import type { Slices } from "../../index.ts";
 import type { Grammar, GrammarToMake } from "../grammar/grammars.ts";
-import { schemaGrammar } from "../grammar/schema-grammar.ts";
+import { schemaSlices } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
 import { type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
 import type { CallOptions } from "./answer.ts";
@@ -38,8 +38,9 @@ const MOST_TOOLS = 128;
 const NAME = /^[\w.-]{1,64}$/;
 
 export function readTools(fields: Fields, served: Served): Tools {
-  const tools = (fields.objects("tools") ?? []).map(readTool);
-  if (tools.length > MOST_TOOLS) throw fields.wrong("tools", `up to ${MOST_TOOLS}`);
+  const given = fields.objects("tools") ?? [];
+  if (given.length > MOST_TOOLS) throw fields.wrong("tools", `up to ${MOST_TOOLS}`);
+  const tools = given.map(readTool);
   const twice = tools.find(({ name }, at) => tools.findIndex((tool) => tool.name === name) < at);
   if (twice) throw badValue(`${twice.place}.function.name`, shown(twice.name), "names that differ");
   const choice = readChoice(fields, tools);
@@ -107,14 +108,15 @@ function grammarOf(
   isSingle: boolean,
 ): GrammarToMake | null {
   const made = (tools: readonly Tool[], grammarOf: (filled: readonly FilledTag[]) => Grammar) => ({
-    characters: JSON.stringify(tools).length,
-    make() {
+    *make(): Slices<Grammar> {
       // They are compiled together, and bounded together.
       const size = new Size();
-      const filled = tools.map(({ name, place, parameters, isStrict }) => ({
-        ...tag!(name),
-        rules: schemaGrammar(parameters, `${place}.function.parameters`, isStrict !== false, size),
-      }));
+      const filled: FilledTag[] = [];
+      for (const { name, place, parameters, isStrict } of tools) {
+        const where = `${place}.function.parameters`;
+        const rules = yield* schemaSlices(parameters, where, isStrict !== false, size);
+        filled.push({ ...tag!(name), rules });
+      }
       return { ...grammarOf(filled), weight: size.weight };
     },
   });

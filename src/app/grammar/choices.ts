@@ -4,6 +4,7 @@
  * So texts become a tree that parts byte by byte, and other alternatives a rule each, which names another so that it is
  * not put into the rule that names it. To be deleted when the library is newer.
  */
+import type { Slices } from "../../index.ts";
 import { literal } from "./json-rules.ts";
 import type { AddRule } from "./repeats.ts";
 import type { Size } from "./size.ts";
@@ -15,23 +16,24 @@ export function oneOf(expressions: readonly string[], rule: AddRule): string {
 }
 
 /** One of these texts; an expression. */
-export function oneText(texts: readonly string[], rule: AddRule): string {
-  return `nothing ${after([...new Set(texts)].sort(), 0, rule)}`;
+export function* oneText(texts: readonly string[], rule: AddRule): Slices<string> {
+  return `nothing ${yield* after([...new Set(texts)].sort(), 0, rule)}`;
 }
 
 /** A grammar of these texts alone. */
-export function textsGrammar(texts: readonly string[], place: string, size: Size): string {
+export function* textsGrammar(texts: readonly string[], place: string, size: Size): Slices<string> {
   const rules: string[] = [];
   const rule = (body: string) => {
     size.add(body, place);
     return `t${rules.push(`t${rules.length} ::= ${body}`) - 1}`;
   };
-  const root = rule(oneText(texts, rule));
+  const root = rule(yield* oneText(texts, rule));
   return `root ::= ${root}\n${rules.join("\n")}\nnothing ::= ""`;
 }
 
 /** What follows the first `at` characters, in which the texts are equal; they are in order. */
-function after(texts: readonly string[], at: number, rule: AddRule): string {
+function* after(texts: readonly string[], at: number, rule: AddRule): Slices<string> {
+  yield;
   const [first, last] = [texts[0], texts[texts.length - 1]];
   let end = at;
   while (end < first.length && first[end] === last[end]) end++;
@@ -44,7 +46,7 @@ function after(texts: readonly string[], at: number, rule: AddRule): string {
     const start = String.fromCodePoint(texts[from].codePointAt(end) ?? 0);
     let to = from + 1;
     while (to < texts.length && texts[from].length > end && texts[to].startsWith(start, end)) to++;
-    const rest = after(texts.slice(from, to), end, rule);
+    const rest = yield* after(texts.slice(from, to), end, rule);
     // Characters beyond ASCII may begin with the same byte.
     choices.push(start > "\x7f" ? rule(`nothing ${rest}`) : rest);
     from = to;

@@ -3,7 +3,7 @@
  * threads that do the work stand in `threads.ts`. Refuses to know requests.
  */
 import { createHash } from "node:crypto";
-import type { Constraint, Tokenizer } from "../../index.ts";
+import { type Constraint, inSlices, type Slices, type Tokenizer } from "../../index.ts";
 import { FollowedText } from "./followed-text.ts";
 import { type ThreadLimits, Threads } from "./threads.ts";
 import { type Blanks, findBlanks, vocabularyOf } from "./vocabulary.ts";
@@ -20,24 +20,15 @@ export interface OpenGrammar extends Constraint {
   close(): void;
 }
 
-/** A grammar that is made when its turn comes. */
+/** A grammar that is made when it is needed: large ones take some 100 ms, so with pauses. */
 export interface GrammarToMake {
-  /** Of what it is made from. */
-  readonly characters: number;
-  make(): Grammar;
+  make(): Slices<Grammar>;
 }
-
-/** So many take a few ms to make: such a one is made at once. */
-const FEW_CHARACTERS = 5000;
-/** After a larger one all else has the thread for so many times as long. */
-const REST = 4;
 
 export class Grammars {
   readonly #threads: Threads;
   readonly #blanks: Blanks;
   #opening = 0;
-  /** Ends when the next large grammar may be made. */
-  #turn: Promise<unknown> = Promise.resolve();
 
   /** vocab: of the logits, which may be more than the tokenizer's. Reads the vocabulary: with 150,000 tokens some 0.1 s. */
   constructor(tokenizer: Tokenizer, vocab: number, limits: Partial<ThreadLimits> = {}) {
@@ -59,29 +50,13 @@ export class Grammars {
   async open(asked: Grammar | GrammarToMake, signal?: AbortSignal): Promise<OpenGrammar> {
     this.#opening++;
     try {
-      const grammar = "make" in asked ? await this.#make(asked) : asked;
+      const doing = "making a grammar";
+      const grammar = "make" in asked ? await inSlices(asked.make(), doing, signal) : asked;
       const options = { threads: this.#threads, blanks: this.#blanks, grammar, key: keyOf(grammar) };
       return await FollowedText.open(options, signal);
     } finally {
       this.#opening--;
     }
-  }
-
-  /** Large ones take some 10 ms, so they are made one at a time, with time for all else between. */
-  async #make({ characters, make }: GrammarToMake): Promise<Grammar> {
-    if (characters <= FEW_CHARACTERS) return make();
-    let ms = 0;
-    const made = this.#turn.then(() => {
-      const started = performance.now();
-      try {
-        return make();
-      } finally {
-        ms = performance.now() - started;
-      }
-    });
-    const rest = () => new Promise((resolve) => setTimeout(resolve, REST * ms));
-    this.#turn = made.then(rest, rest);
-    return made;
   }
 
   close(): void {

@@ -1,4 +1,5 @@
 /** Names of properties that a schema does not name. */
+import type { Slices } from "../../index.ts";
 import { isPlain, PLAIN, rangeClass } from "./characters.ts";
 import { oneOf } from "./choices.ts";
 import { literal } from "./json-rules.ts";
@@ -18,12 +19,13 @@ interface Beginning {
  * JSON strings that are none of `names`, written without escapes; an expression. Exact up to MOST_BEGINNINGS; beyond,
  * what begins as far as that like one of the names is left out, which narrows and breaks nothing.
  */
-export function stringExcept(names: readonly string[], rule: AddRule): string {
+export function* stringExcept(names: readonly string[], rule: AddRule): Slices<string> {
   if (names.length === 0) return "string";
   // What is written with an escape is none of these strings anyway.
   const plain = names.filter(isPlain).map((name) => [...name].slice(0, MOST_BEGINNINGS));
   const all: Beginning[] = [{ rests: plain, next: new Map() }];
   for (let at = 0; at < all.length; at++) {
+    yield;
     const byFirst = new Map<string, (readonly string[])[]>();
     for (const [first, ...rest] of all[at].rests) {
       if (first === undefined) continue;
@@ -39,7 +41,10 @@ export function stringExcept(names: readonly string[], rule: AddRule): string {
   }
   // Those that follow come before those they follow.
   const rules = new Map<Beginning, string>();
-  for (const beginning of all.reverse()) rules.set(beginning, rule(after(beginning, rules, rule)));
+  for (const beginning of all.reverse()) {
+    yield;
+    rules.set(beginning, rule(after(beginning, rules, rule)));
+  }
   return `"\\"" ${rules.get(all[all.length - 1])}`;
 }
 

@@ -4,6 +4,7 @@
  * the kept library let numbers out of their bounds and control characters into strings (0.1.27;
  * test/app/grammar.test.ts has the property that found it).
  */
+import { atOnce, type Slices } from "../../index.ts";
 import { badValue } from "../api/errors.ts";
 import { Fields, shown } from "../api/fields.ts";
 import { oneOf, oneText } from "./choices.ts";
@@ -37,11 +38,21 @@ const MOST_ITEMS = 10_000;
  * says so. size: of all that is compiled together. Throws ApiError 400 with its place for what is no schema, cannot be
  * kept, or is too large.
  */
-export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size = new Size()): string {
+export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size?: Size): string {
+  return atOnce(schemaSlices(schema, place, isStrict, size));
+}
+
+/** The same, with pauses. */
+export function* schemaSlices(
+  schema: unknown,
+  place: string,
+  isStrict: boolean,
+  size = new Size(),
+): Slices<string> {
   const length = JSON.stringify(schema)?.length ?? 0;
   if (length > MOST_CHARACTERS)
     throw badValue(place, `${length} characters long`, `up to ${MOST_CHARACTERS}`);
-  return new Converter(new Fields(schema, place), place, isStrict, size).grammar();
+  return yield* new Converter(new Fields(schema, place), place, isStrict, size).grammar();
 }
 
 type Types = readonly TypeName[] | null;
@@ -77,11 +88,11 @@ class Converter {
     this.#counted = new Counted(this.#rule);
   }
 
-  grammar(): string {
+  *grammar(): Slices<string> {
     const root = this.#reference("#", this.#root, null);
     // A definition may name others, and itself: each is made after those that name it.
     for (const { name, target, place, types } of this.#definitions.values()) {
-      const body = this.#convert(target, place, 0, types);
+      const body = yield* this.#convert(target, place, 0, types);
       this.#add(name, body);
       if (this.#isDefinition(body)) this.#aliases.set(name, body);
     }
@@ -105,7 +116,8 @@ class Converter {
   }
 
   /** An expression that stands safely in a sequence. left: the types that the schemas around leave. */
-  #convert(schema: unknown, place: string, depth: number, left: Types = null): string {
+  *#convert(schema: unknown, place: string, depth: number, left: Types = null): Slices<string> {
+    yield;
     if (++this.#schemas > MOST_SCHEMAS) throw badValue(place, "one schema too many", `up to ${MOST_SCHEMAS}`);
     if (depth > DEEPEST) throw badValue(place, "nested too deep", `up to ${DEEPEST} schemas in each other`);
     const fields = new Fields(schema === true ? {} : schema, place);
@@ -116,16 +128,17 @@ class Converter {
       refuseBeside(fields, alone, narrowing, ["type"]);
       if (alone === "$ref") return this.#reference(fields.requiredText("$ref"), fields, types);
       const choices = this.#listOf(fields, alone, alone === "allOf" ? 1 : MOST_CHOICES);
-      const rules = choices.map((choice, at) =>
-        this.#convert(choice, fields.place(`${alone}[${at}]`), depth + 1, types),
-      );
+      const rules: string[] = [];
+      for (const [at, choice] of choices.entries())
+        rules.push(yield* this.#convert(choice, fields.place(`${alone}[${at}]`), depth + 1, types));
       return this.#rule(oneOf(rules, this.#rule));
     }
     const value = ["enum", "const"].find((key) => narrowing.includes(key));
-    if (value !== undefined) return this.#values(fields, value, narrowing, types);
+    if (value !== undefined) return yield* this.#values(fields, value, narrowing, types);
     checkKeywords(fields, narrowing, types);
     if (types === null) return "value";
-    const rules = types.map((type) => this.#typed(type, fields, depth));
+    const rules: string[] = [];
+    for (const type of types) rules.push(yield* this.#typed(type, fields, depth));
     return rules.length === 1 ? rules[0] : this.#rule(oneOf(rules, this.#rule));
   }
 
@@ -135,25 +148,25 @@ class Converter {
     return list;
   }
 
-  #values(fields: Fields, keyword: string, narrowing: readonly string[], types: Types): string {
+  *#values(fields: Fields, keyword: string, narrowing: readonly string[], types: Types): Slices<string> {
     refuseBeside(fields, keyword, narrowing, ["type", "nullable"]);
     const all = keyword === "enum" ? this.#listOf(fields, "enum", MOST_CHOICES) : [fields.record.const];
     const values = all.filter((value) => isOfTypes(value, types));
     if (values.length === 0)
       throw badValue(fields.place(keyword), "of no type that is left", `values of ${types?.join(", ")}`);
     const texts = values.map((value) => JSON.stringify(value));
-    return this.#rule(oneText(texts, this.#rule));
+    return this.#rule(yield* oneText(texts, this.#rule));
   }
 
-  #typed(type: TypeName, fields: Fields, depth: number): string {
-    if (type === "object") return this.#object(fields, depth);
-    if (type === "array") return this.#array(fields, depth);
+  *#typed(type: TypeName, fields: Fields, depth: number): Slices<string> {
+    if (type === "object") return yield* this.#object(fields, depth);
+    if (type === "array") return yield* this.#array(fields, depth);
     if (type === "string") return this.#string(fields);
     return type === "integer" || type === "number" ? this.#number(fields, type) : type;
   }
 
   /** Named properties in their order, each once; then others. */
-  #object(fields: Fields, depth: number): string {
+  *#object(fields: Fields, depth: number): Slices<string> {
     const properties = fields.object("properties");
     const names = Object.keys(properties?.record ?? {});
     const known = new Set<unknown>(names);
@@ -168,8 +181,8 @@ class Converter {
         ? null
         : this.#rule(
             member(
-              stringExcept(names, this.#rule),
-              this.#convert(others, fields.place("additionalProperties"), depth + 1),
+              yield* stringExcept(names, this.#rule),
+              yield* this.#convert(others, fields.place("additionalProperties"), depth + 1),
             ),
           );
     const comma = `${BLANK} "," ${BLANK}`;
@@ -177,7 +190,7 @@ class Converter {
     let some = other === null ? null : this.#rule(`${other} (${comma} ${other})*`);
     let mayBeNone = true;
     for (const name of names.reverse()) {
-      const value = this.#convert(properties!.record[name], properties!.place(name), depth + 1);
+      const value = yield* this.#convert(properties!.record[name], properties!.place(name), depth + 1);
       const after = some === null ? "" : mayBeNone ? `(${comma} ${some})?` : `${comma} ${some}`;
       const from = `${member(literal(JSON.stringify(name)), value)} ${after}`;
       const isNeeded = required.has(name);
@@ -187,7 +200,7 @@ class Converter {
     return this.#rule(`"{" ${BLANK} ${some === null ? "" : mayBeNone ? `(${some})?` : some} ${BLANK} "}"`);
   }
 
-  #array(fields: Fields, depth: number): string {
+  *#array(fields: Fields, depth: number): Slices<string> {
     const { low, high } = countsOf(fields, "minItems", "maxItems", MOST_ITEMS);
     const given = fields.list("prefixItems") ?? [];
     const firsts = given.slice(0, high ?? given.length);
@@ -197,7 +210,7 @@ class Converter {
     const comma = `${BLANK} "," ${BLANK}`;
     let after = '""';
     if (most > firsts.length) {
-      const item = this.#convert(items, fields.place("items"), depth + 1);
+      const item = yield* this.#convert(items, fields.place("items"), depth + 1);
       const least = Math.max(0, low - firsts.length);
       const left = most - firsts.length;
       const more = this.#rule(`${comma} ${item}`);
@@ -210,7 +223,7 @@ class Converter {
       after = this.#rule(some(least, left));
     }
     for (let at = firsts.length - 1; at >= 0; at--) {
-      const item = this.#convert(firsts[at], fields.place(`prefixItems[${at}]`), depth + 1);
+      const item = yield* this.#convert(firsts[at], fields.place(`prefixItems[${at}]`), depth + 1);
       const some = `${at === 0 ? "" : comma} ${item} ${after}`;
       after = this.#rule(low > at ? some : `${some} | ""`);
     }

@@ -44,7 +44,7 @@ const deepest = Math.max(...depths);
 const most = Math.max(...counts);
 const texts = options.same ? 1 : Math.min(most, 64);
 const synthetic = { layers: number(options.layers), vocab: number(options.vocab), context: deepest + most };
-const model = await openModel(syntheticCheckpoint(options.shape, synthetic));
+const model = await openModel(await syntheticCheckpoint(options.shape, synthetic));
 const context = Math.ceil((deepest + most + 1) / 32) * 32;
 const graph = model.record({
   ...{ context, texts, cacheTokens: texts * context, codec: kvCodec(options.kv) },
@@ -77,7 +77,7 @@ for (const depth of depths)
       ...{
         op: "step",
         shape: options.shape,
-        layers: model.config.layers,
+        layers: model.config.layers.length,
         kv: options.kv,
         depth,
         rows: count,

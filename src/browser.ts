@@ -71,6 +71,6 @@ export type { Source } from "./format/source.ts";
 export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
 
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
-export type { LayerKind, ModelConfig } from "./model/config.ts";
+export type { LayerSpec, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";
 export { SHAPES, type Shape } from "./model/shapes.ts";

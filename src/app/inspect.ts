@@ -2,7 +2,7 @@
  * `nibble inspect`: the library's description of a file, as text for people or JSON for programs. Owns the layout;
  * strings out of the file are shown with their control characters escaped.
  */
-import { type Inspection, inspect, type KvSize } from "../index.ts";
+import { type Inspection, inspect, type KvSize, type LayerSpec, type ModelConfig } from "../index.ts";
 import { bytes, grouped } from "./figures.ts";
 import { write } from "./interrupt.ts";
 import { printable } from "./terminal.ts";
@@ -44,21 +44,49 @@ function toText(found: Inspection): string[] {
 
 function shapeText({ config }: Inspection): string[] {
   if (!config) return [];
-  const { layers, hidden, heads, kvHeads, headDim, ffn, vocab, layerKinds } = config;
-  const sliding = layerKinds.filter((kind) => kind === "sliding").length;
-  const kinds =
-    sliding > 0
-      ? ` (${sliding} sliding over ${grouped(config.window)} tokens, ${layers - sliding} full)`
-      : "";
+  const { layers, hidden, vocab } = config;
   return section("architecture", [
     ["family", `${config.family}, ${printable(config.name)}`],
-    ["layers", `${layers}${kinds}`],
+    ["layers", `${layers.length}${windowsText(config)}`],
     ["hidden", `${hidden}`],
-    ["heads", `${heads} query, ${kvHeads} key and value, of ${headDim}`],
-    ["ffn", `${ffn}`],
+    ["heads", each(layers, ({ mixer }) => headsText(mixer))],
+    ["ffn", each(layers, ({ feedForward }) => feedForwardText(feedForward))],
     ["vocab", `${grouped(vocab)}${config.tied ? ", output tied to the embedding" : ""}`],
     ["trained context", `${grouped(config.trainedContext)} tokens`],
   ]);
+}
+
+function windowsText({ layers }: ModelConfig): string {
+  const windows = layers.flatMap(({ mixer }) => mixer.window ?? []);
+  const shared = layers.filter(({ mixer }, layer) => mixer.cacheOf !== layer).length;
+  const kinds = [
+    ...(windows.length > 0
+      ? [
+          `${windows.length} sliding over ${grouped(Math.max(...windows))} tokens`,
+          `${layers.length - windows.length} full`,
+        ]
+      : []),
+    ...(shared > 0 ? [`${shared} that attend to an earlier layer's cache`] : []),
+  ];
+  return kinds.length > 0 ? ` (${kinds.join(", ")})` : "";
+}
+
+/** What layers have, once where all have the same; otherwise with how many do. */
+function each(layers: readonly LayerSpec[], text: (layer: LayerSpec) => string): string {
+  const counts = new Map<string, number>();
+  for (const layer of layers) counts.set(text(layer), (counts.get(text(layer)) ?? 0) + 1);
+  if (counts.size === 1) return text(layers[0]);
+  return [...counts].map(([found, count]) => `${found} (${count} layers)`).join("; ");
+}
+
+function headsText({ heads, kvHeads, headDim }: LayerSpec["mixer"]): string {
+  return `${heads} query, ${kvHeads} key and value, of ${headDim}`;
+}
+
+function feedForwardText({ width, experts }: LayerSpec["feedForward"]): string {
+  if (!experts) return `${width}`;
+  const mixture = `${experts.k} of ${experts.count} experts of ${experts.width}`;
+  return width > 0 ? `${width} and ${mixture}` : mixture;
 }
 
 function tokenizerText({ tokenizer, template }: Inspection): string[] {
@@ -142,10 +170,11 @@ function byType(tensors: Inspection["tensors"]) {
 
 /** Names are part of the interface. RoPE tables stay out: they follow from the metadata. */
 function toJson(found: Inspection) {
-  const { ropes: _, ...config } = found.config ?? { ropes: null };
+  const { config } = found;
+  const layers = config?.layers.map(({ mixer: { rope: _, ...mixer }, ...layer }) => ({ ...layer, mixer }));
   return {
     ...found,
-    config: found.config && config,
+    config: config && { ...config, layers },
     metadata: shortened(found.metadata),
     tensorTypes: byType(found.tensors),
   };

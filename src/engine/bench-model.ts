@@ -58,7 +58,7 @@ export class Bench {
   }
 
   get layers(): number {
-    return this.#parts.model.config.layers;
+    return this.#parts.model.config.layers.length;
   }
 
   /** The type that holds most of the weights' bytes. */
@@ -102,7 +102,7 @@ export async function openBench(
   const checkpoint =
     typeof source === "string"
       ? await openCheckpoint(await findModel(source, options))
-      : syntheticCheckpoint(source.shape, { ...source, context });
+      : await syntheticCheckpoint(source.shape, { ...source, context });
   try {
     const { trainedContext } = (await openModel(checkpoint)).config;
     if (context > trainedContext)

@@ -27,9 +27,21 @@ const UBATCH = 512;
 
 const padded = (cells: number) => Math.ceil(cells / CELLS) * CELLS;
 
-/** cells of all layers together, `ofSliding` for a sliding one. */
-function cells(config: ModelConfig, context: number, ofSliding: number): number {
-  return config.layerKinds.reduce((sum, kind) => sum + (kind === "full" ? padded(context) : ofSliding), 0);
+/**
+ * Of the layers that have a cache of their own; `ofSliding`: cells of a layer with such a window; `valueBytes`: of a value,
+ * on average.
+ */
+function cacheBytes(
+  { layers }: ModelConfig,
+  context: number,
+  ofSliding: (window: number) => number,
+  valueBytes: number,
+): number {
+  const own = layers.filter(({ mixer }, layer) => mixer.cacheOf === layer);
+  return own.reduce((sum, { mixer: { window, kvHeads, headDim } }) => {
+    const cells = window === null ? padded(context) : ofSliding(window);
+    return sum + cells * 2 * kvHeads * headDim * valueBytes;
+  }, 0);
 }
 
 function llamaCpp(type: keyof typeof GGML): Peer {
@@ -38,23 +50,23 @@ function llamaCpp(type: keyof typeof GGML): Peer {
     name: `llama.cpp ${type}`,
     assumption:
       "llama.cpp: one sequence, cells in multiples of 256, sliding layers hold their window and 512 more (no --swa-full)",
-    cacheBytes(config, context) {
-      // llama-kv-cache-iswa.cpp: the window and a batch, never more than the context.
-      const sliding = padded(Math.min(padded(context), config.window + UBATCH));
-      const cellBytes = (2 * config.kvHeads * config.headDim * bytes) / elements;
-      return cells(config, context, sliding) * cellBytes;
-    },
-    allows: ({ headDim }) => headDim % elements === 0,
+    // llama-kv-cache-iswa.cpp: the window and a batch, never more than the context.
+    cacheBytes: (config, context) =>
+      cacheBytes(
+        config,
+        context,
+        (window) => padded(Math.min(padded(context), window + UBATCH)),
+        bytes / elements,
+      ),
+    allows: ({ layers }) => layers.every(({ mixer }) => mixer.headDim % elements === 0),
   };
 }
 
 const mlx: Peer = {
   name: "MLX f16",
   assumption: "mlx-lm: steps of 256 tokens, sliding layers hold their window, growth by copying not counted",
-  cacheBytes(config, context) {
-    const sliding = Math.min(padded(context), config.window);
-    return cells(config, context, sliding) * 2 * config.kvHeads * config.headDim * 2;
-  },
+  cacheBytes: (config, context) =>
+    cacheBytes(config, context, (window) => Math.min(padded(context), window), 2),
   allows: () => true,
 };
 

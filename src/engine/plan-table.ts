@@ -132,14 +132,15 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
   const plan = planner.plan(kv, asked ?? (most || trainedContext));
   const weights = weightParts(plan);
   const fileBytes = weights.reduce((sum, part) => sum + part.fileBytes, 0);
+  const windows = config.layers.flatMap(({ mixer }) => mixer.window ?? []);
   return {
     model: {
       name: config.name,
       family: config.family,
       parameters: weights.reduce((sum, { parameters }) => sum + parameters, 0),
-      layers: config.layers,
-      slidingLayers: config.layerKinds.filter((kind) => kind === "sliding").length,
-      window: config.window,
+      layers: config.layers.length,
+      slidingLayers: windows.length,
+      window: Math.max(0, ...windows),
       trainedContext,
     },
     device: device.description,

@@ -14,8 +14,8 @@ import { shapedCheckpoint } from "../model/shaped.ts";
 import type { PlannedDevice } from "./plan.ts";
 
 /** A model of one of SHAPES; type: of its matrices, default q4_0. ArgumentError for unknown ones. */
-export function plannedModel(shape: string, type?: string): Promise<Model> {
-  return openModel(shapedCheckpoint(shape, { type }));
+export async function plannedModel(shape: string, type?: string): Promise<Model> {
+  return openModel(await shapedCheckpoint(shape, { type }));
 }
 
 /** The CPU device with so many threads, each of which has a work area of its own. */

@@ -26,14 +26,21 @@ export const BOUNDS = {
   window: whole(0, 1 << 28),
   /** Every so many layers one is full. 0: none is. */
   pattern: whole(0, 1024),
+  experts: whole(1, 4096),
   /** A layer's number, or one past the last; files of small models keep the default of a large one. */
   layerIndex: whole(0, 1 << 16),
   normEpsilon: real(1e-12, 0.1),
   ropeBase: real(1, 1e15),
   ropeFactor: real(1e-6, 1e6),
+  /** Of a head. */
+  part: real(1e-3, 1),
+  yarnTurns: real(0, 1e6),
+  yarnWeight: real(0, 1e3),
   /** Gemma's: the score's factor is one over the root of it. */
   queryScalar: real(1e-6, 1e9),
   softcap: real(1e-3, 1e6),
+  /** Of embeddings, residuals, scores, logits. */
+  multiplier: real(1e-6, 1e6),
 } as const;
 
 /** Why a number is out of bounds, in the words of an error's `allowed`; null when it is within. */

@@ -1,81 +1,172 @@
 /**
- * What a model is, in our vocabulary, whatever file it came from. Owns the shape's names and its sanity checks.
- * Refuses to know foreign keys: `config-gguf.ts` and `config-safetensors.ts` map them here, once.
+ * What a model is, in our vocabulary, whatever file it came from: facts of the whole, and of each layer its own. Owns the
+ * shape's names and its sanity checks. Refuses to know foreign keys: the families map them here, once.
  */
 import type { Activation } from "../device/contract.ts";
 import { FormatError } from "../format/errors.ts";
-import { BOUNDS, outside } from "./bounds.ts";
-
-export type LayerKind = "full" | "sliding";
+import { BOUNDS, type Bound, outside } from "./bounds.ts";
 
 /** A projection that may have a bias. */
-export type BiasName = "query" | "key" | "value" | "attended" | "gate" | "up" | "down" | "output";
+export type BiasName =
+  | ("query" | "key" | "value" | "attended" | "gate" | "up" | "down" | "output")
+  | ("router" | "expertGate" | "expertUp" | "expertDown");
 
 export interface RopeConfig {
   /** Radians per position of each pair, [rotated dims / 2], with the model's own scaling applied. */
   readonly frequencies: Float64Array;
+  /** Factor on what is turned: YaRN's and LongRoPE's attention factor. Default 1. */
+  readonly magnitude?: number;
+  /** LongRoPE: the frequencies where texts may be longer than `beyond` positions. */
+  readonly long?: { readonly beyond: number; readonly frequencies: Float64Array };
+}
+
+/** Grouped-query attention (arXiv 2305.13245). */
+export interface AttentionSpec {
+  readonly kind: "attention";
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Positions that a query sees, its own among them; null: all before it. */
+  readonly window: number | null;
+  /** null: positions do not count. */
+  readonly rope: RopeConfig | null;
+  /** Factor on q.k. */
+  readonly scale: number;
+  /** Scores are cap * tanh(score / cap); 0: as they are. */
+  readonly softcap: number;
+  /** One more score a head, learned, that takes its share of the softmax and has no value. */
+  readonly sinks: boolean;
+  /** RMSNorm of q and k before RoPE: of each head with the same weight, or of all heads at once. */
+  readonly headNorms: "each" | "all" | null;
+  /** Values are normed by head, without weight. */
+  readonly valueNorm: boolean;
+  /** A projection of their own, or what was projected for the keys, before its norm and RoPE. */
+  readonly values: "own" | "keys";
+  /** Whose keys and values it attends to: its own number, or that of an earlier layer. */
+  readonly cacheOf: number;
+}
+
+export interface ExpertsSpec {
+  readonly count: number;
+  /** How many of them a token takes. */
+  readonly k: number;
+  /** Of each. */
+  readonly width: number;
+  /** The weights of the chosen add up to 1. */
+  readonly normalise: boolean;
+}
+
+export interface FeedForwardSpec {
+  /** Of what every token passes: the whole of it without experts, beside them otherwise; 0: none. */
+  readonly width: number;
+  readonly experts: ExpertsSpec | null;
+}
+
+export interface LayerSpec {
+  readonly mixer: AttentionSpec;
+  readonly feedForward: FeedForwardSpec;
+  /** Factor on what the layer hands on. */
+  readonly outputScale: number;
 }
 
 export interface ModelConfig {
   readonly family: string;
   readonly name: string;
-  readonly layers: number;
   readonly hidden: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly ffn: number;
   readonly vocab: number;
   /** Positions the model was trained for. */
   readonly trainedContext: number;
   readonly normEpsilon: number;
   readonly activation: Activation;
+  /** Of the activation; 0: none. */
+  readonly activationLimit: number;
   /** Factor on the embeddings; Gemma uses sqrt(hidden). */
   readonly embeddingScale: number;
-  /** Factor on q.k. */
-  readonly attentionScale: number;
+  /** Factor on what attention and feed-forward add to the stream. */
+  readonly residualScale: number;
+  /** Factor on the logits. */
+  readonly logitScale: number;
   /** Logits are cap * tanh(logits / cap); 0: as they are. */
   readonly logitSoftcap: number;
+  /** Values that each layer gets of a token beside the stream; 0: none. */
+  readonly perLayerInput: number;
   /** The output matrix is the embedding. */
   readonly tied: boolean;
   /** Projections with a bias, in every layer. */
   readonly biases: readonly BiasName[];
-  /** By layer. */
-  readonly layerKinds: readonly LayerKind[];
-  /** Positions that a sliding layer sees. */
-  readonly window: number;
-  readonly ropes: Readonly<Record<LayerKind, RopeConfig>>;
+  readonly layers: readonly LayerSpec[];
 }
 
-/** Numbers that a reader may have made of others. */
-const CHECKED = [
-  "layers",
-  "hidden",
-  "heads",
-  "kvHeads",
-  "headDim",
-  "ffn",
-  "vocab",
-  "trainedContext",
-] as const;
+/** What most families have, for those who change some of it. */
+export const PLAIN = {
+  activation: "silu",
+  activationLimit: 0,
+  embeddingScale: 1,
+  residualScale: 1,
+  logitScale: 1,
+  logitSoftcap: 0,
+  perLayerInput: 0,
+} as const;
+
+/** Attention as in Llama, but for what is given. */
+export function attentionOf(
+  own: Pick<AttentionSpec, "heads" | "kvHeads" | "headDim" | "cacheOf"> & Partial<AttentionSpec>,
+): AttentionSpec {
+  return {
+    ...{ kind: "attention", window: null, rope: null, scale: 1 / Math.sqrt(own.headDim), softcap: 0 },
+    ...{ sinks: false, headNorms: null, valueNorm: false, values: "own" },
+    ...own,
+  };
+}
 
 /** Throws FormatError when the numbers cannot describe a model; gives the config back otherwise. */
 export function checkConfig(config: ModelConfig, place: string): ModelConfig {
-  for (const key of CHECKED) {
-    const allowed = outside(config[key], BOUNDS[key]);
-    if (allowed !== null) throw new FormatError(place, `${key} is ${config[key]}`, allowed);
-  }
-  const { heads, kvHeads, headDim, layerKinds, layers, window, attentionScale } = config;
+  const within = (name: string, found: number, bound: Bound) => {
+    const allowed = outside(found, bound);
+    if (allowed !== null) throw new FormatError(place, `${name} is ${found}`, allowed);
+  };
+  // Numbers that a reader may have made of others.
+  for (const key of ["hidden", "vocab", "trainedContext"] as const) within(key, config[key], BOUNDS[key]);
+  within("layers", config.layers.length, BOUNDS.layers);
+  config.layers.forEach(({ mixer, feedForward }, layer) => {
+    checkAttention(mixer, layer, config, place, within);
+    const { width, experts } = feedForward;
+    if (width > 0 || !experts) within("ffn", width, BOUNDS.ffn);
+    if (!experts) return;
+    within("experts", experts.count, BOUNDS.experts);
+    within("experts of a token", experts.k, { least: 1, most: experts.count, whole: true });
+    within("width of an expert", experts.width, BOUNDS.ffn);
+  });
+  return config;
+}
+
+function checkAttention(
+  spec: AttentionSpec,
+  layer: number,
+  { layers }: ModelConfig,
+  place: string,
+  within: (name: string, found: number, bound: Bound) => void,
+): void {
+  const { heads, kvHeads, headDim, window, scale, cacheOf, rope } = spec;
+  for (const key of ["heads", "kvHeads", "headDim"] as const) within(key, spec[key], BOUNDS[key]);
   if (heads % kvHeads !== 0)
     throw new FormatError(place, `${heads} query heads over ${kvHeads} KV heads`, "a multiple");
   if (headDim % 16 !== 0) throw new FormatError(place, `head size ${headDim}`, "multiples of 16");
-  if (!(attentionScale > 0 && Number.isFinite(attentionScale)))
-    throw new FormatError(place, `attention scale ${attentionScale}`, "positive");
-  if (layerKinds.length !== layers)
-    throw new FormatError(place, `${layerKinds.length} layer kinds for ${layers} layers`, "one for each");
-  if (layerKinds.includes("sliding") && !(Number.isInteger(window) && window >= 1))
+  if (!(scale > 0 && Number.isFinite(scale)))
+    throw new FormatError(place, `attention scale ${scale}`, "positive");
+  if (window !== null && !(Number.isInteger(window) && window >= 1))
     throw new FormatError(place, `sliding window ${window}`, "a positive integer");
-  for (const { frequencies } of Object.values(config.ropes)) {
+  if (cacheOf !== layer) {
+    const other = layers[cacheOf]?.mixer;
+    const fits = cacheOf < layer && other?.cacheOf === cacheOf;
+    if (!fits || other.kvHeads !== kvHeads || other.headDim !== headDim || other.window !== window)
+      throw new FormatError(
+        place,
+        `layer ${layer} attends to the cache of layer ${cacheOf}`,
+        "one of its kind before it",
+      );
+  }
+  for (const frequencies of rope ? [rope.frequencies, ...(rope.long ? [rope.long.frequencies] : [])] : []) {
     if (frequencies.length * 2 > headDim || frequencies.length === 0)
       throw new FormatError(
         place,
@@ -85,12 +176,11 @@ export function checkConfig(config: ModelConfig, place: string): ModelConfig {
     if (!frequencies.every((f) => f >= 0 && f <= 1e3))
       throw new FormatError(place, "a RoPE frequency is not a finite positive number", "0 to 1000 radians");
   }
-  return config;
 }
 
-/** Every `period`-th layer is full, the others slide (Gemma 3: five local layers to one global). */
-export function slidingPattern(layers: number, period: number): LayerKind[] {
-  return Array.from({ length: layers }, (_, i) => ((i + 1) % period === 0 ? "full" : "sliding"));
+/** The window of each layer where every `period`-th sees everything and the others slide; a period of 0: all slide. */
+export function slidingPattern(layers: number, period: number, window: number): (number | null)[] {
+  return Array.from({ length: layers }, (_, i) => ((i + 1) % period === 0 ? null : window));
 }
 
 /** The head size where a file leaves it to the width. */

@@ -15,8 +15,10 @@ export interface Fingerprint {
 
 /** Reads a few kilobytes a weight: two quantizations of one model differ, and so do two fine-tunings. */
 export async function fingerprint(model: Model, graph: Graph): Promise<Fingerprint> {
-  const { name: _name, ropes: _ropes, ...config } = model.config;
-  const parts: Uint8Array[] = [new TextEncoder().encode(JSON.stringify(config))];
+  const { name: _name, ...config } = model.config;
+  // What turns is the graph's, and has a digest of its own.
+  const json = JSON.stringify(config, (key, value) => (key === "rope" ? value !== null : value));
+  const parts: Uint8Array[] = [new TextEncoder().encode(json)];
   for (const weight of graph.weights) {
     const tensor = model.tensor(weight);
     const { type, rows, cols } = tensor;

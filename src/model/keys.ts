@@ -105,16 +105,12 @@ export const COMMON_GGUF: Keys = {
   vocab_size: "harmless",
   // Pooling is for embeddings; labels come with a tensor, which is refused.
   ...all("harmless", "pooling_type", "classifier.pooling_type", "classifier.output_labels"),
-  // Of YaRN, which is refused by its type.
-  ...all("harmless", "rope.scaling.original_context_length", "rope.scaling.finetuned"),
-  ...all("harmless", "rope.scaling.yarn_log_multiplier", "rope.scaling.yarn_ext_factor"),
-  ...all(
-    "harmless",
-    "rope.scaling.yarn_attn_factor",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-  ),
-  "rope.scaling.attn_factor": only(1),
+  ...all("read", "rope.scaling.original_context_length", "rope.scaling.attn_factor"),
+  ...all("read", "rope.scaling.yarn_log_multiplier"),
+  ...all("read", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"),
+  "rope.scaling.finetuned": "harmless",
+  // llama.cpp reads these of Grok and Laguna alone.
+  ...all("harmless", "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"),
   "rope.scaling.alpha": only(0),
   "attention.causal": only(true),
   ...all(only(0), "expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count"),

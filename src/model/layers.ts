@@ -1,6 +1,6 @@
 /**
- * The two halves that every family here shares: grouped-query attention over the KV cache, and the gated feed-forward.
- * Biases act where the config names them, norms on q and k where the family has them.
+ * The halves of a layer that families share: grouped-query attention over the KV cache, the gated feed-forward, and the
+ * mixture of experts. What a layer has of them says its spec; biases act where the config names them.
  */
 import type { Cache, Rope, Value, Weight } from "../device/contract.ts";
 import type { Recorder } from "../device/recorder.ts";
@@ -13,45 +13,131 @@ export interface Parts {
   vector(name: string, size: number, layer?: number): Weight;
   /** The bias of a projection; null where the config says that there is none. */
   bias(name: BiasName, size: number, layer?: number): Weight | null;
-  /** Norms on q and k, by head. */
-  readonly headNorms: boolean;
   /** The output matrix, or the embedding when they are tied. */
   output(): Weight;
+  /** That of the layer, or the one that it shares. */
   cache(layer: number): Cache;
-  rope(layer: number): Rope;
+  /** null: the layer does not turn by position. */
+  rope(layer: number): Rope | null;
+}
+
+/** x [tokens, hidden] -> the same, over the root of its mean square, times the weight of that name. */
+export function norm(op: Recorder, parts: Parts, x: Value, name: string, layer?: number): Value {
+  return op.rmsNorm(x, parts.vector(name, x.cols, layer), parts.config.normEpsilon);
 }
 
 /** x [tokens, hidden], already normed -> [tokens, hidden]. Heads share keys in groups (GQA, arXiv 2305.13245). */
 export function attention(op: Recorder, parts: Parts, layer: number, x: Value): Value {
-  const { heads, kvHeads, headDim, hidden, attentionScale } = parts.config;
+  const { hidden, normEpsilon, layers } = parts.config;
+  const { heads, kvHeads, headDim, scale, softcap, headNorms, valueNorm, ...spec } = layers[layer].mixer;
   const project = (name: BiasName, count: number) => linear(op, parts, layer, x, name, count * headDim);
-  const normed = (y: Value, name: string, count: number) =>
-    parts.headNorms ? op.rmsNorm(y, parts.vector(name, headDim, layer), parts.config.normEpsilon, count) : y;
+  const normed = (y: Value, name: string, count: number) => {
+    if (headNorms === null) return y;
+    if (headNorms === "all") return norm(op, parts, y, name, layer);
+    return op.rmsNorm(y, parts.vector(name, headDim, layer), normEpsilon, count);
+  };
   const rope = parts.rope(layer);
-  const queries = op.rope(normed(project("query", heads), "queryNorm", heads), heads, rope);
-  const keys = op.rope(normed(project("key", kvHeads), "keyNorm", kvHeads), kvHeads, rope);
-  const values = project("value", kvHeads);
+  const turned = (y: Value, count: number) => (rope ? op.rope(y, count, rope) : y);
+  const queries = turned(normed(project("query", heads), "queryNorm", heads), heads);
   const cache = parts.cache(layer);
-  op.appendKv(cache, keys, values);
-  const attended = op.attend(cache, queries, { heads, scale: attentionScale });
+  if (spec.cacheOf === layer) {
+    const key = project("key", kvHeads);
+    const keys = turned(normed(key, "keyNorm", kvHeads), kvHeads);
+    const value = spec.values === "keys" ? key : project("value", kvHeads);
+    op.appendKv(cache, keys, valueNorm ? op.rmsNorm(value, null, normEpsilon, kvHeads) : value);
+  }
+  const sinks = spec.sinks ? parts.vector("sinks", heads, layer) : null;
+  const attended = op.attend(cache, queries, { heads, scale, softcap, sinks });
   return linear(op, parts, layer, attended, "attended", hidden);
 }
 
 /** x [tokens, hidden], already normed -> [tokens, hidden]. (GLU variants, arXiv 2002.05202) */
 export function feedForward(op: Recorder, parts: Parts, layer: number, x: Value): Value {
-  const { hidden, ffn, activation } = parts.config;
-  const gate = linear(op, parts, layer, x, "gate", ffn);
-  const up = linear(op, parts, layer, x, "up", ffn);
-  return linear(op, parts, layer, op.gate(gate, up, activation), "down", hidden);
+  const { hidden, activation, activationLimit, layers } = parts.config;
+  const { width } = layers[layer].feedForward;
+  const gate = linear(op, parts, layer, x, "gate", width);
+  const up = linear(op, parts, layer, x, "up", width);
+  return linear(op, parts, layer, op.gate(gate, up, activation, activationLimit), "down", hidden);
+}
+
+/**
+ * x [tokens, hidden], already normed -> [tokens, hidden]: the gated feed-forwards of the k experts that `router`'s row
+ * chooses for each token, weighted and added. (Mixtral of Experts, arXiv 2401.04088)
+ */
+export function experts(
+  op: Recorder,
+  parts: Parts,
+  layer: number,
+  x: Value,
+  options: { router?: Value; weights?: Weight | null } = {},
+): Value {
+  const { hidden, activation, activationLimit, layers } = parts.config;
+  const { count, k, width, normalise } = layers[layer].feedForward.experts!;
+  const logits = linear(op, parts, layer, options.router ?? x, "router", count);
+  const picks = op.route(logits, { k, normalise, weights: options.weights });
+  const product = (y: Value, name: BiasName, rows: number, cols: number) =>
+    op.expertMatmul(y, picks, parts.matrix(name, count * rows, cols, layer), {
+      ...{ experts: count, bias: parts.bias(name, count * rows, layer) },
+    });
+  const gate = product(x, "expertGate", width, hidden);
+  const up = product(x, "expertUp", width, hidden);
+  const gated = op.gate(gate, up, activation, activationLimit);
+  return op.combine(product(gated, "expertDown", hidden, width), picks);
+}
+
+/** The feed-forward of a layer that has either the one or the other. */
+export function expertsOrDense(op: Recorder, parts: Parts, layer: number, x: Value): Value {
+  const mixture = parts.config.layers[layer].feedForward.experts;
+  return mixture ? experts(op, parts, layer, x) : feedForward(op, parts, layer, x);
 }
 
 /** The last normed rows -> logits. */
 export function logits(op: Recorder, parts: Parts, x: Value): Value {
-  const { vocab, logitSoftcap } = parts.config;
+  const { vocab, logitScale, logitSoftcap } = parts.config;
   const plain = op.matmul(x, parts.output(), parts.bias("output", vocab));
-  return logitSoftcap > 0 ? op.softcap(plain, logitSoftcap) : plain;
+  const scaled = logitScale === 1 ? plain : op.scale(plain, logitScale);
+  return logitSoftcap > 0 ? op.softcap(scaled, logitSoftcap) : scaled;
 }
 
-function linear(op: Recorder, parts: Parts, layer: number, x: Value, name: BiasName, rows: number): Value {
+export function linear(
+  op: Recorder,
+  parts: Parts,
+  layer: number,
+  x: Value,
+  name: BiasName,
+  rows: number,
+): Value {
   return op.matmul(x, parts.matrix(name, rows, x.cols, layer), parts.bias(name, rows, layer));
+}
+
+/**
+ * The Llama block: norm, attention, add; norm, feed-forward, add. Residuals are scaled where the config says so.
+ * (Llama 2, arXiv 2307.09288)
+ */
+export function preNormModel(op: Recorder, parts: Parts): Value {
+  const { residualScale } = parts.config;
+  const scaled = (x: Value) => (residualScale === 1 ? x : op.scale(x, residualScale));
+  return stack(op, parts, (x, i) => {
+    const attended = op.add(x, scaled(attention(op, parts, i, norm(op, parts, x, "attentionNorm", i))));
+    return op.add(attended, scaled(expertsOrDense(op, parts, i, norm(op, parts, attended, "ffnNorm", i))));
+  });
+}
+
+/** The Llama block with a second norm after attention and after the feed-forward. (Gemma 2, arXiv 2408.00118) */
+export function sandwichModel(op: Recorder, parts: Parts): Value {
+  return stack(op, parts, (x, i) => {
+    const attended = attention(op, parts, i, norm(op, parts, x, "attentionNorm", i));
+    const h = op.add(x, norm(op, parts, attended, "postAttentionNorm", i));
+    const fed = feedForward(op, parts, i, norm(op, parts, h, "ffnNorm", i));
+    return op.add(h, norm(op, parts, fed, "postFfnNorm", i));
+  });
+}
+
+/** Embedding, the layers one after another, the last norm, logits. */
+export function stack(op: Recorder, parts: Parts, block: (x: Value, layer: number) => Value): Value {
+  const { layers, hidden, vocab, embeddingScale } = parts.config;
+  let x = op.embed(parts.matrix("embedding", vocab, hidden), embeddingScale);
+  for (let i = 0; i < layers.length; i++) x = block(op.label(x, `hidden.${i}`), i);
+  const last = norm(op, parts, op.takeOutputs(x), "outputNorm");
+  return logits(op, parts, op.label(last, `hidden.${layers.length}`));
 }

@@ -1,36 +1,21 @@
 /**
  * A checkpoint as a model: its config, its forward pass as a graph, and the tensor behind each of the graph's weights.
- * Owns the table of families. Refuses to know devices and texts: the same graph runs anywhere.
+ * Refuses to know devices and texts: the same graph runs anywhere.
  */
 import { kvCodec } from "../cache/codecs.ts";
 import { blocksOf, poolPages } from "../cache/layers.ts";
-import type { Cache, Graph, KvCodec, Pool, Rope, Value, Weight } from "../device/contract.ts";
+import type { Cache, Graph, KvCodec, Pool, Rope, Weight } from "../device/contract.ts";
 import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError } from "../format/errors.ts";
 import type { Tensor } from "../format/tensor.ts";
-import type { LayerKind, ModelConfig } from "./config.ts";
-import { configFromGguf } from "./config-gguf.ts";
-import { configFromSafetensors } from "./config-safetensors.ts";
-import { gemma3 } from "./gemma3.ts";
+import type { ModelConfig, RopeConfig } from "./config.ts";
+import type { Family } from "./families/family.ts";
 import type { Parts } from "./layers.ts";
-import { llama } from "./llama.ts";
 import { type FoundTensor, findTensor } from "./names.ts";
+import { readConfig } from "./read-config.ts";
 import { sliceRows } from "./tensors.ts";
 import { refuseUnread } from "./unread.ts";
-
-interface Family {
-  readonly forward: (op: Recorder, parts: Parts) => Value;
-  /** Norms on q and k, by head. */
-  readonly headNorms: boolean;
-}
-
-const FAMILIES: Readonly<Record<string, Family>> = {
-  llama: { forward: llama, headNorms: false },
-  qwen2: { forward: llama, headNorms: false },
-  qwen3: { forward: llama, headNorms: true },
-  gemma3: { forward: gemma3, headNorms: true },
-};
 
 export interface GraphOptions {
   /** Positions that a text may reach; sizes the page tables. */
@@ -49,6 +34,7 @@ export interface GraphOptions {
 }
 
 export interface Model {
+  readonly family: Family;
   readonly config: ModelConfig;
   readonly checkpoint: Checkpoint;
   record(options: GraphOptions): Graph;
@@ -58,16 +44,33 @@ export interface Model {
 
 /** Throws FormatError when a tensor is missing, and UnsupportedError when there is one that the graph would not take. */
 export async function openModel(checkpoint: Checkpoint): Promise<Model> {
-  const config =
-    checkpoint.kind === "gguf" ? await configFromGguf(checkpoint) : configFromSafetensors(checkpoint);
-  const sources = new Map<string, FoundTensor>();
+  const read = await readConfig(checkpoint);
+  const { family, config } = read;
+  const sources: Sources = new Map();
+  const made = { checkpoint, family, config, sources };
   // The smallest graph has all the weights.
-  record(checkpoint, config, { context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f32") }, sources);
-  refuseUnread(checkpoint, config.family, new Set([...sources.values()].map(({ name }) => name)));
+  record(made, { context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f32") });
+  refuseUnread(checkpoint, read, new Set([...sources.values()].flatMap(({ names }) => names)));
+  return modelOf(made);
+}
+
+type Sources = Map<string, FoundTensor>;
+
+interface Made {
+  readonly checkpoint: Checkpoint;
+  readonly family: Family;
+  readonly config: ModelConfig;
+  /** By the name of the weight. */
+  readonly sources: Sources;
+  /** Rows of the embedding in the file. Default: the vocabulary's. */
+  readonly rows?: number;
+}
+
+function modelOf(made: Made): Model {
+  const { checkpoint, family, config, sources } = made;
   return {
-    config,
-    checkpoint,
-    record: (options) => record(checkpoint, config, options, sources),
+    ...{ checkpoint, family, config },
+    record: (options) => record(made, options),
     tensor: (weight) => sources.get(weight.name)!.tensor,
   };
 }
@@ -77,31 +80,18 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
  * matrices may have more rows than there are tokens, up to a round number: Qwen 2.5's has 271.
  */
 export function withIds(model: Model, vocab: number): Model {
-  if (vocab >= model.config.vocab) return model;
-  const { checkpoint } = model;
-  const config = { ...model.config, vocab };
-  const sources = new Map<string, FoundTensor>();
-  return {
-    ...model,
-    config,
-    record: (options) => record(checkpoint, config, options, sources, model.config.vocab),
-    tensor: (weight) => sources.get(weight.name)!.tensor,
-  };
+  const { checkpoint, family, config } = model;
+  if (vocab >= config.vocab) return model;
+  const sources: Sources = new Map();
+  return modelOf({ checkpoint, family, config: { ...config, vocab }, sources, rows: config.vocab });
 }
 
 /** What has a row, or a value, for each id. */
-const BY_ID = ["embedding", "output", "outputBias"];
+const BY_ID = ["embedding", "output", "outputBias", "perLayerEmbedding"];
 
-function record(
-  checkpoint: Checkpoint,
-  config: ModelConfig,
-  options: GraphOptions,
-  sources: Map<string, FoundTensor>,
-  rows = config.vocab,
-): Graph {
-  const family = FAMILIES[config.family];
+function record(made: Made, options: GraphOptions): Graph {
+  const { checkpoint, family, config, sources, rows = config.vocab } = made;
   const op = new Recorder(options.maxTokens, options.maxOutputs);
-  const { kvHeads, headDim, layerKinds } = config;
 
   const declare = (role: Weight["role"], found: FoundTensor, rows: number, cols: number) => {
     const { tensor } = found;
@@ -120,15 +110,18 @@ function record(
     return op.weight(tensor.name, role, tensor.type, rows, cols);
   };
   const find = (name: string, layer?: number): FoundTensor => {
-    const found = findTensor(checkpoint, config, name, layer);
+    const found = findTensor(checkpoint, family.names, config, name, layer);
     const where = layer === undefined ? name : `${name} of layer ${layer}`;
     if (!found)
       throw new FormatError(checkpoint.name, `no tensor for ${where}, which ${config.family} needs`);
-    if (config.vocab === rows || !BY_ID.includes(name)) return found;
-    return { ...found, tensor: sliceRows(found.tensor, 0, config.vocab, `the first of ${rows} rows`) };
+    const of = { kind: checkpoint.kind, name, config, layer: config.layers[layer ?? 0] };
+    const tensor = family.view?.(found.tensor, of) ?? found.tensor;
+    if (config.vocab === rows || !BY_ID.includes(name)) return { ...found, tensor };
+    return { ...found, tensor: sliceRows(tensor, 0, config.vocab, `the first of ${rows} rows`) };
   };
 
-  const ropes = new Map<LayerKind, Rope>();
+  const ropes = new Map<RopeConfig, Rope>();
+  /** By the layer whose it is. */
   const caches = new Map<number, Cache>();
   /** By window. */
   const pools = new Map<number | null, Pool>();
@@ -140,23 +133,31 @@ function record(
     vector: (name, size, layer) => declare("vector", find(name, layer), 1, size),
     bias: (name, size, layer) =>
       config.biases.includes(name) ? declare("vector", find(`${name}Bias`, layer), 1, size) : null,
-    headNorms: family.headNorms,
     output: () => declare("matrix", find(config.tied ? "embedding" : "output"), config.vocab, config.hidden),
     rope(layer) {
-      const kind = layerKinds[layer];
-      if (!ropes.has(kind)) ropes.set(kind, op.ropeTable(config.ropes[kind].frequencies));
-      return ropes.get(kind)!;
+      const { rope } = config.layers[layer].mixer;
+      if (rope && !ropes.has(rope))
+        ropes.set(rope, op.ropeTable(frequenciesFor(rope, context), rope.magnitude));
+      return rope && ropes.get(rope)!;
     },
     cache(layer) {
-      const window = layerKinds[layer] === "sliding" ? config.window : null;
+      const { window, cacheOf, kvHeads, headDim } = config.layers[layer].mixer;
       if (!pools.has(window))
         pools.set(window, op.pool(window, poolPages(window, { cacheTokens, texts, maxTokens })));
       const pool = pools.get(window)!;
-      if (!caches.has(layer))
-        caches.set(layer, op.cache({ layer, codec: options.codec, kvHeads, headDim, pool }));
-      return caches.get(layer)!;
+      if (!caches.has(cacheOf))
+        caches.set(cacheOf, op.cache({ layer: cacheOf, codec: options.codec, kvHeads, headDim, pool }));
+      return caches.get(cacheOf)!;
     },
   };
   const logits = family.forward(op, parts);
   return op.finish(logits, { keepLabels: options.keepLabels, texts, blocks: blocksOf(context) });
+}
+
+/**
+ * LongRoPE has two sets of frequencies. Transformers takes the long ones as soon as a text is longer than the model was
+ * first trained for, and leaves the keys before that as they were; here the planned context decides for the whole text.
+ */
+function frequenciesFor({ frequencies, long }: RopeConfig, context: number): Float64Array {
+  return long && context > long.beyond ? long.frequencies : frequencies;
 }

@@ -1,121 +1,178 @@
 /**
- * Our names for a model's tensors, and what the two file kinds call them. Nothing else in the project knows a
- * foreign tensor name, but for those that no graph takes (`unread.ts`).
+ * Our names for a model's tensors, and where the two file kinds have them. A family adds to these tables or replaces rows
+ * of them. One idea: a tensor of ours lies under a name of its own, or is a part of one that holds several, or is put
+ * together of one for each expert; the places are tried in order.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import type { Tensor } from "../format/tensor.ts";
-import type { BiasName, ModelConfig } from "./config.ts";
-import { plusOne, sliceRows, unpermuteHeads } from "./tensors.ts";
+import type { LayerSpec, ModelConfig } from "./config.ts";
+import { joinRows, sliceRows } from "./tensors.ts";
 
-/** name: [GGUF, safetensors]. */
-const MODEL: Record<string, [string, string]> = {
-  embedding: ["token_embd.weight", "model.embed_tokens.weight"],
-  outputNorm: ["output_norm.weight", "model.norm.weight"],
-  output: ["output.weight", "lm_head.weight"],
-  outputBias: ["output.bias", "lm_head.bias"],
+/** What a part is cut out for. */
+export interface PartOf {
+  /** Ours. */
+  readonly name: string;
+  readonly config: ModelConfig;
+  readonly layer: LayerSpec;
+}
+
+/** null: the tensor is not what it would have to be, and so an error as unread. */
+export type TakePart = (tensor: Tensor, of: PartOf) => Tensor | null;
+
+/** A tensor's name in the file, after its layer's; "*" stands for each expert. */
+export type Place = string | { readonly of: string; readonly take: TakePart };
+
+export interface Places {
+  readonly gguf: readonly Place[];
+  readonly folder: readonly Place[];
+}
+
+export type Names = Readonly<Record<string, Places>>;
+
+export interface NameTables {
+  /** Of the whole. */
+  readonly model: Names;
+  /** Of each layer. */
+  readonly layer: Names;
+}
+
+/** A row of a table: one place in each kind of file, or a list. */
+export function at(gguf: Place | readonly Place[] | null, folder: Place | readonly Place[] | null): Places {
+  const list = (places: Place | readonly Place[] | null): readonly Place[] =>
+    places === null ? [] : Array.isArray(places) ? places : [places as Place];
+  return { gguf: list(gguf), folder: list(folder) };
+}
+
+/** q, k or v: rows of one matrix, or values of one bias, in this order. Of another size it is left alone. */
+const ofQkv: TakePart = (tensor, { name, layer }) => {
+  const { heads, kvHeads, headDim } = layer.mixer;
+  const [q, kv] = [heads * headDim, kvHeads * headDim];
+  const size = name.endsWith("Bias") ? tensor.rows * tensor.cols : tensor.rows;
+  if (size !== q + 2 * kv) return null;
+  const [first, count] = name.startsWith("query") ? [0, q] : name.startsWith("key") ? [q, kv] : [q + kv, kv];
+  return sliceRows(tensor, first, count, name);
 };
 
-const LAYER: Record<string, [string, string]> = {
-  attentionNorm: ["attn_norm.weight", "input_layernorm.weight"],
-  query: ["attn_q.weight", "self_attn.q_proj.weight"],
-  key: ["attn_k.weight", "self_attn.k_proj.weight"],
-  value: ["attn_v.weight", "self_attn.v_proj.weight"],
-  queryBias: ["attn_q.bias", "self_attn.q_proj.bias"],
-  keyBias: ["attn_k.bias", "self_attn.k_proj.bias"],
-  valueBias: ["attn_v.bias", "self_attn.v_proj.bias"],
-  queryNorm: ["attn_q_norm.weight", "self_attn.q_norm.weight"],
-  keyNorm: ["attn_k_norm.weight", "self_attn.k_norm.weight"],
-  attended: ["attn_output.weight", "self_attn.o_proj.weight"],
-  attendedBias: ["attn_output.bias", "self_attn.o_proj.bias"],
-  gate: ["ffn_gate.weight", "mlp.gate_proj.weight"],
-  gateBias: ["ffn_gate.bias", "mlp.gate_proj.bias"],
-  up: ["ffn_up.weight", "mlp.up_proj.weight"],
-  upBias: ["ffn_up.bias", "mlp.up_proj.bias"],
-  down: ["ffn_down.weight", "mlp.down_proj.weight"],
-  downBias: ["ffn_down.bias", "mlp.down_proj.bias"],
-  ffnNorm: ["ffn_norm.weight", "post_attention_layernorm.weight"],
+/** gate: the first half of the rows; up: the second. */
+const ofGateUp: TakePart = (tensor, { name, layer }) => {
+  const { width } = layer.feedForward;
+  if (tensor.rows !== 2 * width) return null;
+  return sliceRows(tensor, name === "gate" ? 0 : width, width, name);
 };
 
-/** Gemma 3 has norms after attention and feed-forward too, and Hugging Face names them by place, not by purpose. */
-const GEMMA_LAYER: Record<string, [string, string]> = {
-  postAttentionNorm: ["post_attention_norm.weight", "post_attention_layernorm.weight"],
-  ffnNorm: ["ffn_norm.weight", "pre_feedforward_layernorm.weight"],
-  postFfnNorm: ["post_ffw_norm.weight", "post_feedforward_layernorm.weight"],
+const qkv = (gguf: string, folder: string) =>
+  at(
+    [`${gguf}.weight`, { of: "attn_qkv.weight", take: ofQkv }],
+    [`self_attn.${folder}.weight`, { of: "self_attn.qkv_proj.weight", take: ofQkv }],
+  );
+const qkvBias = (gguf: string, folder: string) =>
+  at([`${gguf}.bias`, { of: "attn_qkv.bias", take: ofQkv }], `self_attn.${folder}.bias`);
+
+const MODEL: Names = {
+  embedding: at("token_embd.weight", "model.embed_tokens.weight"),
+  outputNorm: at("output_norm.weight", "model.norm.weight"),
+  output: at("output.weight", "lm_head.weight"),
+  outputBias: at("output.bias", "lm_head.bias"),
 };
 
-/** llama.cpp's converter can write q, k and v as the rows of one matrix, and their biases as one vector. */
-const FUSED: Record<string, string> = {
-  ...{ query: "attn_qkv.weight", key: "attn_qkv.weight", value: "attn_qkv.weight" },
-  ...{ queryBias: "attn_qkv.bias", keyBias: "attn_qkv.bias", valueBias: "attn_qkv.bias" },
+const LAYER: Names = {
+  attentionNorm: at("attn_norm.weight", "input_layernorm.weight"),
+  query: qkv("attn_q", "q_proj"),
+  key: qkv("attn_k", "k_proj"),
+  value: qkv("attn_v", "v_proj"),
+  queryBias: qkvBias("attn_q", "q_proj"),
+  keyBias: qkvBias("attn_k", "k_proj"),
+  valueBias: qkvBias("attn_v", "v_proj"),
+  queryNorm: at("attn_q_norm.weight", "self_attn.q_norm.weight"),
+  keyNorm: at("attn_k_norm.weight", "self_attn.k_norm.weight"),
+  attended: at("attn_output.weight", "self_attn.o_proj.weight"),
+  attendedBias: at("attn_output.bias", "self_attn.o_proj.bias"),
+  gate: at("ffn_gate.weight", ["mlp.gate_proj.weight", { of: "mlp.gate_up_proj.weight", take: ofGateUp }]),
+  gateBias: at("ffn_gate.bias", "mlp.gate_proj.bias"),
+  up: at("ffn_up.weight", ["mlp.up_proj.weight", { of: "mlp.gate_up_proj.weight", take: ofGateUp }]),
+  upBias: at("ffn_up.bias", "mlp.up_proj.bias"),
+  down: at("ffn_down.weight", "mlp.down_proj.weight"),
+  downBias: at("ffn_down.bias", "mlp.down_proj.bias"),
+  ffnNorm: at("ffn_norm.weight", "post_attention_layernorm.weight"),
+};
+
+export const LLAMA_NAMES: NameTables = { model: MODEL, layer: LAYER };
+
+/** Norms after attention and feed-forward, too; Hugging Face names them by place, not by purpose. */
+export const SANDWICH_NAMES: NameTables = {
+  model: MODEL,
+  layer: {
+    ...LAYER,
+    postAttentionNorm: at("post_attention_norm.weight", "post_attention_layernorm.weight"),
+    ffnNorm: at("ffn_norm.weight", "pre_feedforward_layernorm.weight"),
+    postFfnNorm: at("post_ffw_norm.weight", "post_feedforward_layernorm.weight"),
+  },
 };
 
 /** A multimodal checkpoint keeps its language model under a prefix. */
 const PREFIXES = ["", "language_model.", "model.language_model."];
 
-/** A tensor of the file, and the view of it that devices expect. */
+/** A tensor as devices expect it, and the names in the file of what it is made of. */
 export interface FoundTensor {
-  /** In the file. */
-  readonly name: string;
+  readonly names: readonly string[];
   readonly tensor: Tensor;
 }
 
-/** The tensor that we call `name` (of `layer`, if given) under the convention that devices expect; null: absent. */
+/** The tensor that we call `name` (of `layer`, if given); null: absent. */
 export function findTensor(
   checkpoint: Checkpoint,
+  tables: NameTables,
   config: ModelConfig,
   name: string,
   layer?: number,
 ): FoundTensor | null {
-  const gemma = config.family === "gemma3";
-  const table = layer === undefined ? MODEL : gemma ? { ...LAYER, ...GEMMA_LAYER } : LAYER;
-  const [gguf, safetensors] = table[name];
-  if (checkpoint.kind === "gguf") {
-    const found = get(checkpoint, ggufName(gguf, layer)) ?? fused(checkpoint, config, name, layer);
-    const permuted = config.family === "llama" && /^(query|key)(Bias)?$/.test(name);
-    return found && permuted ? { ...found, tensor: unpermuteHeads(found.tensor, config.headDim) } : found;
-  }
-  const path = layer === undefined ? safetensors : `model.layers.${layer}.${safetensors}`;
-  for (const prefix of PREFIXES) {
-    const found = get(checkpoint, underPrefix(prefix, path));
-    if (found) return gemma && name.endsWith("Norm") ? { ...found, tensor: plusOne(found.tensor) } : found;
+  const table = layer === undefined ? tables.model : tables.layer;
+  for (const place of table[name]?.[checkpoint.kind === "gguf" ? "gguf" : "folder"] ?? []) {
+    const found = get(checkpoint, typeof place === "string" ? place : place.of, config, layer);
+    if (!found || typeof place === "string") {
+      if (found) return found;
+      continue;
+    }
+    const part = place.take(found.tensor, { name, config, layer: config.layers[layer ?? 0] });
+    if (part) return { ...found, tensor: part };
   }
   return null;
 }
 
-/** Whether a GGUF has this bias, in any layer. */
-export function hasBias({ tensors }: Checkpoint, name: BiasName, layers: number): boolean {
-  const bias = `${name}Bias`;
-  if (Object.hasOwn(MODEL, bias)) return tensors.has(MODEL[bias][0]);
-  const names = [LAYER[bias][0], FUSED[bias]].filter((own) => own !== undefined);
-  return Array.from({ length: layers }, (_, layer) => layer).some((layer) =>
-    names.some((own) => tensors.has(ggufName(own, layer))),
-  );
+/** Whether the file has any of the places of `name`, in any layer. */
+export function hasTensor(checkpoint: Checkpoint, tables: NameTables, name: string, layers: number): boolean {
+  const whole = Object.hasOwn(tables.model, name);
+  const places = (whole ? tables.model : tables.layer)[name][checkpoint.kind === "gguf" ? "gguf" : "folder"];
+  const numbers = whole ? [undefined] : Array.from({ length: layers }, (_, layer) => layer);
+  return places.some((place) => {
+    const own = typeof place === "string" ? place : place.of;
+    return numbers.some((layer) =>
+      pathsOf(checkpoint, own, layer).some((path) => checkpoint.tensors.has(path)),
+    );
+  });
 }
 
-function get({ tensors }: Checkpoint, name: string): FoundTensor | null {
-  const tensor = tensors.get(name);
-  return tensor ? { name, tensor } : null;
+function get(checkpoint: Checkpoint, place: string, config: ModelConfig, layer?: number): FoundTensor | null {
+  for (const path of pathsOf(checkpoint, place, layer)) {
+    if (!path.includes("*")) {
+      const tensor = checkpoint.tensors.get(path);
+      if (tensor) return { names: [path], tensor };
+      continue;
+    }
+    const { experts } = config.layers[layer ?? 0].feedForward;
+    const names = Array.from({ length: experts?.count ?? 0 }, (_, expert) => path.replace("*", `${expert}`));
+    const tensors = names.map((name) => checkpoint.tensors.get(name));
+    if (names.length > 0 && tensors.every((tensor) => tensor !== undefined))
+      return { names, tensor: joinRows(tensors, path) };
+  }
+  return null;
 }
 
-function ggufName(name: string, layer?: number): string {
-  return layer === undefined ? name : `blk.${layer}.${name}`;
-}
-
-/** The part of a fused tensor. One of another size than q, k and v together is left alone, and so an error as unread. */
-function fused(
-  checkpoint: Checkpoint,
-  config: ModelConfig,
-  name: string,
-  layer?: number,
-): FoundTensor | null {
-  if (layer === undefined || !Object.hasOwn(FUSED, name)) return null;
-  const found = get(checkpoint, ggufName(FUSED[name], layer));
-  const { heads, kvHeads, headDim } = config;
-  const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const size = found && (name.endsWith("Bias") ? found.tensor.rows * found.tensor.cols : found.tensor.rows);
-  if (!found || size !== q + 2 * kv) return null;
-  const [first, count] = name.startsWith("query") ? [0, q] : name.startsWith("key") ? [q, kv] : [q + kv, kv];
-  return { ...found, tensor: sliceRows(found.tensor, first, count, name) };
+/** What a place may be called in this kind of file. */
+function pathsOf({ kind }: Checkpoint, place: string, layer?: number): string[] {
+  if (kind === "gguf") return [layer === undefined ? place : `blk.${layer}.${place}`];
+  const path = layer === undefined ? place : `model.layers.${layer}.${place}`;
+  return PREFIXES.map((prefix) => underPrefix(prefix, path));
 }
 
 /** "model.language_model." replaces the leading "model." (transformers 5); "language_model." stands before it. */

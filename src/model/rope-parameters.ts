@@ -1,59 +1,83 @@
 /**
  * RoPE as config.json describes it, in any of the spellings that transformers reads: `rope_parameters` (version 5; one
- * for each kind of layer in Gemma 3), or `rope_theta` with `rope_scaling` (before), or a mixture of both.
+ * for each kind of layer where they differ), or `rope_theta` with `rope_scaling` (before), or a mixture of both.
  */
 import { FormatError, UnsupportedError } from "../format/errors.ts";
 import { describe } from "../format/json.ts";
-import { BOUNDS } from "./bounds.ts";
-import type { LayerKind, RopeConfig } from "./config.ts";
+import { BOUNDS, type Bound } from "./bounds.ts";
+import type { RopeConfig } from "./config.ts";
 import { Fields, type Metadata } from "./read.ts";
-import { llama3Scaled, ropeFrequencies } from "./rope.ts";
+import { llama3Scaled, longRopeMagnitude, ropeFrequencies, yarnFrequencies, yarnMagnitude } from "./rope.ts";
 
-const KINDS: Readonly<Record<LayerKind, string>> = { full: "full_attention", sliding: "sliding_attention" };
-
-/** Bases of Gemma 3's two kinds of layers, and of everyone else's. */
-const BASES: Readonly<Record<LayerKind, number>> = { full: 1_000_000, sliding: 10_000 };
-const BASE = 10_000;
+/** Kinds of layers, by transformers' names. */
+export type LayerType = "full_attention" | "sliding_attention";
+const KINDS: readonly LayerType[] = ["full_attention", "sliding_attention"];
 
 const ORIGINAL = "original_max_position_embeddings";
 
+export interface RopeOptions {
+  /** Where the file says none: the class's default. */
+  readonly base?: number;
+  /** Where the file says none: of a head the part that turns. Default 1; null: the family turns whole heads only. */
+  readonly partial?: number | null;
+  /** Names of other scalings that the class takes for one of these. */
+  readonly aliases?: Readonly<Record<string, string>>;
+}
+
 /** One RoPE for all layers. */
-export function ropeOf(config: Fields, headDim: number): RopeConfig {
+export function ropeOf(config: Fields, headDim: number, options: RopeOptions = {}): RopeConfig {
   // An empty object counts as missing.
   const scaling = config.object("rope_scaling");
   const given =
     scaling && Object.keys(scaling.values).length > 0 ? scaling : config.object("rope_parameters");
   const parameters = given ?? new Fields({}, config.place);
-  for (const kind of Object.values(KINDS)) refuse(parameters, kind);
+  for (const kind of KINDS) refuse(parameters, kind);
   const base = parameters.has("rope_theta") ? parameters : config;
   // Beside rope_parameters it takes precedence over the one inside.
   const own = config.has(ORIGINAL) ? { [ORIGINAL]: config.value(ORIGINAL) } : {};
   const merged = new Fields({ ...parameters.values, ...own }, parameters.place);
-  return {
-    frequencies: scaled(base.number("rope_theta", BOUNDS.ropeBase, BASE), merged, config, headDim),
-  };
+  return scaled(
+    base.number("rope_theta", BOUNDS.ropeBase, options.base ?? 10_000),
+    merged,
+    config,
+    headDim,
+    options,
+  );
 }
 
-/** Gemma 3's: one for each kind of layer, of which either may be missing. `rope_scaling` concerns the full layers. */
-export function ropesByKind(config: Fields, headDim: number): Record<LayerKind, RopeConfig> {
+export interface KindRope {
+  readonly headDim: number;
+  /** Where the file says none. */
+  readonly base: number;
+  /** The older key of its base. */
+  readonly baseKey?: string;
+}
+
+/**
+ * One RoPE for each kind of layer, of which either may be missing. `rope_scaling`, which is older, concerns the full
+ * layers.
+ */
+export function ropesByKind(
+  config: Fields,
+  kinds: Readonly<Record<LayerType, KindRope>>,
+): Record<LayerType, RopeConfig> {
   const parameters = config.object("rope_parameters");
   // Transformers reads past what stands beside the kinds; only "default" says nothing.
   for (const [key, value] of Object.entries(parameters?.values ?? {}))
-    if (!Object.values(KINDS).includes(key) && value !== "default") refuse(parameters!, key);
+    if (!KINDS.includes(key as LayerType) && value !== "default") refuse(parameters!, key);
   const scaling = config.object("rope_scaling");
   // It would be read past as well: the default's rope_type stays.
   if (scaling && !scaling.has("rope_type")) refuse(scaling, "type");
-  const of = (kind: LayerKind, baseKey: string, more: Metadata): RopeConfig => {
-    const own = parameters?.object(KINDS[kind]);
+  const of = (kind: LayerType, more: Metadata): RopeConfig => {
+    const { headDim, base: fallback, baseKey } = kinds[kind];
+    const own = parameters?.object(kind);
     const merged = new Fields({ ...own?.values, ...more }, own?.place ?? config.place);
-    const base = merged.has("rope_theta")
-      ? merged.number("rope_theta", BOUNDS.ropeBase)
-      : config.number(baseKey, BOUNDS.ropeBase, BASES[kind]);
-    return { frequencies: scaled(base, merged, config, headDim) };
+    const outer = baseKey ? config.number(baseKey, BOUNDS.ropeBase, fallback) : fallback;
+    return scaled(merged.number("rope_theta", BOUNDS.ropeBase, outer), merged, config, headDim, {});
   };
   return {
-    full: of("full", "rope_theta", scaling?.values ?? {}),
-    sliding: of("sliding", "rope_local_base_freq", {}),
+    full_attention: of("full_attention", scaling?.values ?? {}),
+    sliding_attention: of("sliding_attention", {}),
   };
 }
 
@@ -61,38 +85,99 @@ function refuse(parameters: Fields, key: string): void {
   if (parameters.has(key)) throw new UnsupportedError(`${parameters.place}: ${key} at this place`);
 }
 
-function scaled(base: number, parameters: Fields, config: Fields, headDim: number): Float64Array {
+function scaled(
+  base: number,
+  parameters: Fields,
+  config: Fields,
+  headDim: number,
+  { partial: ownPart = null, aliases = {} }: RopeOptions,
+): RopeConfig {
   const { place } = parameters;
-  const type = parameters.text("rope_type", parameters.text("type", "default"));
-  const partial = parameters.value("partial_rotary_factor") ?? 1;
-  if (partial !== 1)
+  const said = parameters.text("rope_type", parameters.text("type", "default"));
+  const type = Object.hasOwn(aliases, said) ? aliases[said] : said;
+  const partial = parameters.value("partial_rotary_factor") ?? ownPart ?? 1;
+  if (partial !== 1 && ownPart === null && type !== "proportional")
     throw new UnsupportedError(`${place}: partial_rotary_factor ${describe(partial)}`, "Allowed: 1.");
-  const plain = ropeFrequencies(base, headDim);
+  const part = new Fields({ partial_rotary_factor: partial }, place).number(
+    "partial_rotary_factor",
+    BOUNDS.part,
+  );
+  const dims = type === "proportional" ? headDim : Math.trunc(headDim * part);
+  const plain = ropeFrequencies(base, dims);
   const factor = (key: string) => parameters.number(key, BOUNDS.ropeFactor);
+  const maybe = (key: string, bound: Bound = BOUNDS.ropeFactor) => parameters.numberOrNull(key, bound);
+  const trained = () => config.number("max_position_embeddings", BOUNDS.trainedContext);
+  const original = () =>
+    parameters.has(ORIGINAL) ? parameters.number(ORIGINAL, BOUNDS.trainedContext) : trained();
   switch (type) {
     case "default":
-      return plain;
+      return { frequencies: plain };
     case "linear":
-      return ropeFrequencies(base, headDim, factor("factor"));
+      return { frequencies: ropeFrequencies(base, dims, factor("factor")) };
+    // Gemma 4: the first part of the pairs turns, by exponents over the whole head; the others do not.
+    case "proportional": {
+      const turning = Math.floor((part * headDim) / 2);
+      const linear = maybe("factor") ?? 1;
+      return { frequencies: plain.map((frequency, i) => (i < turning ? frequency / linear : 0)) };
+    }
     case "llama3": {
       const low = factor("low_freq_factor");
       const high = factor("high_freq_factor");
       if (high <= low)
         throw new FormatError(place, `high_freq_factor is ${high}`, `above low_freq_factor, which is ${low}`);
-      const original = parameters.has(ORIGINAL)
-        ? parameters.number(ORIGINAL, BOUNDS.trainedContext)
-        : config.number("max_position_embeddings", BOUNDS.trainedContext);
-      return llama3Scaled(plain, {
-        factor: factor("factor"),
-        lowFrequencyFactor: low,
-        highFrequencyFactor: high,
-        originalContext: original,
-      });
+      return {
+        frequencies: llama3Scaled(plain, {
+          factor: factor("factor"),
+          lowFrequencyFactor: low,
+          highFrequencyFactor: high,
+          originalContext: original(),
+        }),
+      };
+    }
+    case "yarn": {
+      const originalContext = original();
+      const stretch = maybe("factor") ?? trained() / originalContext;
+      const [numerator, denominator] = [
+        maybe("mscale", BOUNDS.yarnWeight),
+        maybe("mscale_all_dim", BOUNDS.yarnWeight),
+      ];
+      const ratio =
+        numerator && denominator
+          ? yarnMagnitude(stretch, numerator) / yarnMagnitude(stretch, denominator)
+          : yarnMagnitude(stretch);
+      return {
+        frequencies: yarnFrequencies({
+          ...{ base, dims, factor: stretch, originalContext },
+          // A 0 counts as missing.
+          betaFast: maybe("beta_fast", BOUNDS.yarnTurns) || 32,
+          betaSlow: maybe("beta_slow", BOUNDS.yarnTurns) || 1,
+          truncate: parameters.flag("truncate", true),
+        }),
+        magnitude: maybe("attention_factor") ?? ratio,
+      };
+    }
+    case "longrope": {
+      const beyond = original();
+      const stretch = maybe("factor") ?? trained() / beyond;
+      const by = (key: string) => {
+        const factors = parameters.list(key) ?? [];
+        if (factors.length !== plain.length)
+          throw parameters.error(key, parameters.value(key), `${plain.length} numbers, one for each pair`);
+        const numbers = factors.map((value) =>
+          new Fields({ [key]: value }, place).number(key, BOUNDS.ropeFactor),
+        );
+        return plain.map((frequency, i) => frequency / numbers[i]);
+      };
+      return {
+        frequencies: by("short_factor"),
+        magnitude: maybe("attention_factor") ?? longRopeMagnitude(stretch, beyond),
+        long: { beyond, frequencies: by("long_factor") },
+      };
     }
     default:
       throw new UnsupportedError(
-        `${place}: RoPE scaling ${describe(type)}`,
-        "Types that are: default, linear, llama3.",
+        `${place}: RoPE scaling ${describe(said)}`,
+        "Types that are: default, linear, llama3, yarn, longrope, proportional.",
       );
   }
 }

@@ -27,3 +27,41 @@ export function llama3Scaled(frequencies: Float64Array, scaling: Llama3Scaling):
     return (1 - smooth) * (frequency / factor) + smooth * frequency;
   });
 }
+
+export interface YarnScaling {
+  base: number;
+  dims: number;
+  factor: number;
+  originalContext: number;
+  /** Turns within the original context above which a pair stays as it is, and below which it is stretched in full. */
+  betaFast: number;
+  betaSlow: number;
+  /** Whether the pairs at which these begin are whole numbers. */
+  truncate: boolean;
+}
+
+/** YaRN (arXiv 2309.00071, section 3.2): slow pairs are stretched by `factor`, fast ones stay, a ramp between. */
+export function yarnFrequencies(scaling: YarnScaling): Float64Array {
+  const { base, dims, factor, originalContext, betaFast, betaSlow, truncate } = scaling;
+  const pairOf = (turns: number) =>
+    (dims * Math.log(originalContext / (turns * 2 * Math.PI))) / (2 * Math.log(base));
+  const fast = pairOf(betaFast);
+  const slow = pairOf(betaSlow);
+  const first = Math.max(truncate ? Math.floor(fast) : fast, 0);
+  const last = Math.min(truncate ? Math.ceil(slow) : slow, dims - 1);
+  const width = first === last ? 0.001 : last - first;
+  return ropeFrequencies(base, dims).map((frequency, i) => {
+    const stretched = Math.min(1, Math.max(0, (i - first) / width));
+    return (frequency / factor) * stretched + frequency * (1 - stretched);
+  });
+}
+
+/** YaRN's factor on what is turned (its section 3.4, as a factor on q and k each): 0.1 ln(factor) + 1. */
+export function yarnMagnitude(factor: number, weight = 1): number {
+  return factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1;
+}
+
+/** LongRoPE's (arXiv 2402.13753, as Phi-3 has it): sqrt(1 + ln(factor) / ln(originalContext)). */
+export function longRopeMagnitude(factor: number, originalContext: number): number {
+  return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalContext));
+}

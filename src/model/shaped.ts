@@ -3,9 +3,14 @@
  * as a file, so what is planned for it is what a model of that shape takes. It says nothing: there is no tokenizer. Its
  * matrices have the rows that the caller makes.
  */
+import { kvCodec } from "../cache/codecs.ts";
+import type { Cache, Pool } from "../device/contract.ts";
+import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, UnsupportedError } from "../format/errors.ts";
 import { BLOCKS, type Tensor, type TensorType } from "../format/tensor.ts";
+import { ROPE_DIVISORS } from "./gguf-file.ts";
+import { readConfig } from "./read-config.ts";
 import { llama3Scaled, ropeFrequencies } from "./rope.ts";
 import { SHAPES, type Shape } from "./shapes.ts";
 
@@ -35,11 +40,11 @@ export function namedShape(name: string): Shape {
 }
 
 /** `shape`: a name of shapes.ts or a shape. ArgumentError for a type that is none of them or a wrong count. */
-export function shapedCheckpoint(
+export async function shapedCheckpoint(
   shape: string | Shape,
   options: ShapeOptions = {},
   rowsOf: RowsOf = noRows,
-): Checkpoint {
+): Promise<Checkpoint> {
   const base = typeof shape === "string" ? namedShape(shape) : shape;
   const { type = "q4_0", layers = base.layers, vocab = base.vocab, context = 0 } = options;
   for (const [name, found] of Object.entries({ layers, vocab }))
@@ -48,17 +53,18 @@ export function shapedCheckpoint(
   const trainedContext = Math.max(base.trainedContext, context);
   const made: Shape = { ...base, layers, vocab, trainedContext };
   const name = typeof shape === "string" ? shape : made.family;
-  return {
+  const checkpoint: Checkpoint = {
     kind: "gguf",
     name,
     metadata: metadataOf(name, made),
-    tensors: new Map(tensorsOf(made, type, rowsOf).map((tensor) => [tensor.name, tensor])),
+    tensors: new Map(),
     async tokenizer() {
       throw new UnsupportedError("Text with random weights");
     },
     chatTemplate: async () => null,
     close: async () => {},
   };
+  return { ...checkpoint, tensors: await tensorsOf(checkpoint, made, type, rowsOf) };
 }
 
 function metadataOf(name: string, shape: Shape): Record<string, unknown> {
@@ -77,6 +83,7 @@ function metadataOf(name: string, shape: Shape): Record<string, unknown> {
     "rope.freq_base": shape.ropeBase,
     ...(linear && { "rope.scaling.type": "linear", "rope.scaling.factor": linear }),
     ...(window && { "attention.sliding_window": window }),
+    ...shape.keys,
   };
   return {
     "general.architecture": family,
@@ -90,6 +97,8 @@ function metadataOf(name: string, shape: Shape): Record<string, unknown> {
  * the first and last eighth of the layers and every third between to what adds to the residual most.
  */
 function typeOf(type: string, shape: Shape, name: string, cols: number): TensorType {
+  // llama.cpp leaves routers as they are.
+  if (/ffn_gate_inp/.test(name)) return "f32";
   if (type !== "q4_k_m") return type as TensorType;
   const kind = mixedType(shape, name);
   // Rows of no whole 256 become the next larger type of 32.
@@ -100,7 +109,7 @@ function mixedType(shape: Shape, name: string): TensorType {
   const { layers, tied, heads, kvHeads } = shape;
   if (name === (tied ? "token_embd.weight" : "output.weight")) return "q6_k";
   const [, number, part] = /^blk\.(\d+)\.(\w+)\.weight$/.exec(name) ?? [];
-  if (part !== "attn_v" && part !== "ffn_down") return "q4_k";
+  if (part !== "attn_v" && !part?.startsWith("ffn_down")) return "q4_k";
   const layer = Number(number);
   const eighth = Math.floor(layers / 8);
   const more = layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2;
@@ -109,48 +118,73 @@ function mixedType(shape: Shape, name: string): TensorType {
   return part === "attn_v" && layers === 80 && heads !== kvHeads ? "q5_k" : "q4_k";
 }
 
-/** Names and shapes: what names.ts looks for in a GGUF of the family. */
-function tensorsOf(shape: Shape, ofType: string, rowsOf: RowsOf): Tensor[] {
-  const { family, layers, hidden, heads, kvHeads, headDim, ffn, vocab, tied, ropeBase, ropeScaling } = shape;
-  const tensors: Tensor[] = [];
-  const matrix = (name: string, rows: number, cols: number) => {
+/**
+ * What the family's forward pass asks for, by the names of a GGUF. Its config is read as it would be from the file, of
+ * which so much is there as a reader looks at.
+ */
+async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, rowsOf: RowsOf) {
+  const seen = seedsOf(shape);
+  const { family, config } = await readConfig({ ...checkpoint, tensors: seen });
+  const tensors = new Map<string, Tensor>();
+  const op = new Recorder(1, 1);
+  const nameOf = (name: string, layer?: number): string => {
+    const [place] = (layer === undefined ? family.names.model : family.names.layer)[name].gguf;
+    const own = typeof place === "string" ? place : place.of;
+    return layer === undefined ? own : `blk.${layer}.${own}`;
+  };
+  const vector = (name: string, cols: number, layer?: number) => {
+    const tensor = vectorTensor(nameOf(name, layer), new Float32Array(cols).fill(1));
+    tensors.set(tensor.name, tensor);
+    return op.weight(tensor.name, "vector", "f32", 1, cols);
+  };
+  const matrix = (ours: string, rows: number, cols: number, layer?: number) => {
+    const name = nameOf(ours, layer);
     const type = typeOf(ofType, shape, name, cols);
     if (cols % BLOCKS[type].elements !== 0)
       throw new ArgumentError(`columns of ${name} in ${type}`, cols, `multiples of ${BLOCKS[type].elements}`);
-    tensors.push({ name, type, rows, cols, readRows: rowsOf(type, cols, tensors.length) });
+    if (!tensors.has(name))
+      tensors.set(name, { name, type, rows, cols, readRows: rowsOf(type, cols, tensors.size) });
+    return op.weight(name, "matrix", type, rows, cols);
   };
-  const vector = (name: string, values: Float32Array) => tensors.push(vectorTensor(name, values));
-  const ones = (name: string, size: number) => vector(name, new Float32Array(size).fill(1));
+  const caches = new Map<number, Cache>();
+  const pools = new Map<number | null, Pool>();
+  family.forward(op, {
+    ...{ config, matrix, vector },
+    bias: (name, size, layer) => (config.biases.includes(name) ? vector(`${name}Bias`, size, layer) : null),
+    output: () => matrix(config.tied ? "embedding" : "output", config.vocab, config.hidden),
+    rope: (layer) => config.layers[layer].mixer.rope && op.ropeTable(Float64Array.of(1)),
+    cache(layer) {
+      const { window, cacheOf, kvHeads, headDim } = config.layers[layer].mixer;
+      const pool = pools.get(window) ?? op.pool(window, 1);
+      const cache = caches.get(cacheOf) ?? op.cache({ layer, codec: kvCodec("f32"), kvHeads, headDim, pool });
+      pools.set(window, pool);
+      caches.set(cacheOf, cache);
+      return cache;
+    },
+  });
+  const divisors = seen.get(ROPE_DIVISORS);
+  return divisors ? tensors.set(divisors.name, divisors) : tensors;
+}
 
-  matrix("token_embd.weight", vocab, hidden);
-  for (let layer = 0; layer < layers; layer++) {
-    const of = (name: string) => `blk.${layer}.${name}`;
-    ones(of("attn_norm.weight"), hidden);
-    for (const [letter, count] of Object.entries({ q: heads, k: kvHeads, v: kvHeads })) {
-      matrix(of(`attn_${letter}.weight`), count * headDim, hidden);
-      if (family === "qwen2") ones(of(`attn_${letter}.bias`), count * headDim);
-      if ((family === "qwen3" || family === "gemma3") && letter !== "v")
-        ones(of(`attn_${letter}_norm.weight`), headDim);
-    }
-    matrix(of("attn_output.weight"), hidden, heads * headDim);
-    ones(of("ffn_norm.weight"), hidden);
-    if (family === "gemma3")
-      for (const name of ["post_attention_norm", "post_ffw_norm"]) ones(of(`${name}.weight`), hidden);
-    matrix(of("ffn_gate.weight"), ffn, hidden);
-    matrix(of("ffn_up.weight"), ffn, hidden);
-    matrix(of("ffn_down.weight"), hidden, ffn);
-  }
-  ones("output_norm.weight", hidden);
-  if (!tied) matrix("output.weight", vocab, hidden);
+/** The tensors that a reader of the config looks at: how many ids there are, what is tied, what has a bias. */
+function seedsOf(shape: Shape): Map<string, Tensor> {
+  const { vocab, hidden, headDim, tied, layers, ropeBase, ropeScaling, present } = shape;
+  const names = present?.(layers) ?? [];
+  const seeds = names.map((name) => vectorTensor(name, Float32Array.of(1)));
+  const readRows = noRows("f32", hidden, 0);
+  const matrices = ["token_embd.weight", ...(tied ? [] : ["output.weight"])];
+  for (const name of matrices) seeds.push({ name, type: "f32", rows: vocab, cols: hidden, readRows });
   if (ropeScaling && !("linear" in ropeScaling)) {
     const plain = ropeFrequencies(ropeBase, headDim);
     const scaled = llama3Scaled(plain, ropeScaling);
-    vector(
-      "rope_freqs.weight",
-      Float32Array.from(plain, (frequency, i) => frequency / scaled[i]),
+    seeds.push(
+      vectorTensor(
+        ROPE_DIVISORS,
+        Float32Array.from(plain, (frequency, i) => frequency / scaled[i]),
+      ),
     );
   }
-  return tensors;
+  return new Map(seeds.map((tensor) => [tensor.name, tensor]));
 }
 
 function vectorTensor(name: string, values: Float32Array): Tensor {

@@ -6,7 +6,8 @@
 import type { Llama3Scaling } from "./rope.ts";
 
 export interface Shape {
-  readonly family: "llama" | "qwen2" | "qwen3" | "gemma3";
+  /** `general.architecture` of its GGUF. */
+  readonly family: string;
   readonly layers: number;
   readonly hidden: number;
   readonly heads: number;
@@ -23,7 +24,13 @@ export interface Shape {
   readonly window?: number;
   /** The output matrix is the embedding. */
   readonly tied: boolean;
+  /** More keys of its GGUF, without the architecture's name before them. */
+  readonly keys?: Readonly<Record<string, unknown>>;
+  /** Tensors of the GGUF by whose presence a reader tells: biases, values of their own. */
+  present?(layers: number): readonly string[];
 }
+
+const QKV_BIASES = ["q", "k", "v"].map((letter) => `blk.0.attn_${letter}.bias`);
 
 /** Llama 3.1 and 3.2 differ in the factor alone. */
 const llama3Scaling = (factor: number): Llama3Scaling => ({
@@ -60,6 +67,7 @@ const qwen2 = {
   ropeBase: 1_000_000,
   headDim: 128,
   tied: false,
+  present: () => QKV_BIASES,
 } as const;
 
 const qwen3 = {

@@ -22,6 +22,7 @@ const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: numbe
     [2, 258 / 7.5],
   ],
   f16: [],
+  f32: [],
   q5_k: [
     [0, 530],
     [2, 530 / 15.5],
@@ -35,7 +36,7 @@ const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: numbe
 const POOL_BLOCKS: Readonly<Record<number, number>> = { 1: 1_048_583, 32: 65_537, 256: 8209 };
 
 /** ArgumentError as of `shapedCheckpoint`. */
-export function syntheticCheckpoint(shape: string | Shape, options: ShapeOptions = {}): Checkpoint {
+export function syntheticCheckpoint(shape: string | Shape, options: ShapeOptions = {}): Promise<Checkpoint> {
   const pools = new Map<string, Uint8Array>();
   return shapedCheckpoint(shape, options, (type, cols, place) => {
     const key = `${type} ${cols}`;
@@ -60,6 +61,7 @@ function randomPool(type: TensorType, cols: number): Uint8Array {
     words[i] = state;
   }
   const pool = new Uint8Array(words.buffer, 0, blocks * blockBytes);
+  const floats = new Float32Array(words.buffer);
   const deviation = 1 / Math.sqrt(cols);
   const half = (at: number, value: number) => {
     const bits = f32ToF16(value);
@@ -69,6 +71,7 @@ function randomPool(type: TensorType, cols: number): Uint8Array {
   for (let block = 0; block < blocks; block++) {
     const at = block * blockBytes;
     // Uniform in -1..1 has deviation 1 / sqrt(3).
+    if (type === "f32") floats[block] = (words[block] / 2 ** 31 - 1) * Math.sqrt(3) * deviation;
     if (type === "f16") half(at, ((pool[at] | (pool[at + 1] << 8)) / 32_768 - 1) * Math.sqrt(3) * deviation);
     for (const [offset, codes] of RANDOM_TYPES[type] ?? []) half(at + offset, deviation / codes);
   }

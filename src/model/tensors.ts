@@ -3,6 +3,7 @@
  * use them so that devices see one convention (RoPE in halves, plain norm weights).
  */
 import { dequantize } from "../format/blocks.ts";
+import { FormatError } from "../format/errors.ts";
 import { rowBytes, type Tensor } from "../format/tensor.ts";
 
 /** Rows [first, first + count) as float32. */
@@ -18,17 +19,19 @@ function asBytes(values: Float32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
-/** Gemma's norms multiply by 1 + weight; Hugging Face stores the weight, GGUF the sum. */
-export function plusOne(tensor: Tensor): Tensor {
+/** The tensor with other values of as many. */
+export function mapped(tensor: Tensor, change: (value: number) => number): Tensor {
   return {
     ...shape(tensor),
     type: "f32",
     async readRows(first, count, into) {
-      const values = await f32Rows(tensor, first, count);
-      into.set(asBytes(values.map((x) => x + 1)));
+      into.set(asBytes((await f32Rows(tensor, first, count)).map(change)));
     },
   };
 }
+
+/** Gemma's norms multiply by 1 + weight; Hugging Face stores the weight, GGUF the sum. */
+export const plusOne = (tensor: Tensor): Tensor => mapped(tensor, (x) => x + 1);
 
 /** Some rows of a matrix, or some values of a vector (one row), as a tensor `part` of their own. */
 export function sliceRows(tensor: Tensor, first: number, count: number, part: string): Tensor {
@@ -42,6 +45,103 @@ export function sliceRows(tensor: Tensor, first: number, count: number, part: st
     ...{ name, type: "f32", rows: 1, cols: count },
     async readRows(_from, _rows, into) {
       into.set(asBytes((await f32Rows(tensor, 0, 1)).slice(first, first + count)));
+    },
+  };
+}
+
+/** Of each `group` rows those from `from` on, every `step`-th, `count` of them. */
+export interface Every {
+  readonly group: number;
+  readonly from: number;
+  readonly count: number;
+  /** Default 1. */
+  readonly step?: number;
+}
+
+const placeIn = ({ group, from, count, step = 1 }: Every, row: number) =>
+  Math.floor(row / count) * group + from + (row % count) * step;
+
+/** Rows of a matrix as a tensor `part` of their own: gate, or up, of experts that lie in one matrix. */
+export function regroupRows(tensor: Tensor, every: Every, part: string): Tensor {
+  const { group, count, step = 1 } = every;
+  const bytes = rowBytes(tensor.type, tensor.cols);
+  return {
+    ...{ name: `${tensor.name}: ${part}`, type: tensor.type, cols: tensor.cols },
+    rows: (tensor.rows / group) * count,
+    async readRows(first, rows, into) {
+      // Neighbours are one read; of every second row, those between are read, too.
+      for (let done = 0; done < rows; ) {
+        const run = Math.min(rows - done, count - ((first + done) % count));
+        const read =
+          step === 1
+            ? into.subarray(done * bytes, (done + run) * bytes)
+            : new Uint8Array(((run - 1) * step + 1) * bytes);
+        await tensor.readRows(placeIn(every, first + done), read.length / bytes, read);
+        for (let r = 0; step > 1 && r < run; r++)
+          into.set(read.subarray(r * step * bytes, (r * step + 1) * bytes), (done + r) * bytes);
+        done += run;
+      }
+    },
+  };
+}
+
+/** The same of a vector's values, or of a matrix' that holds a vector for each expert. */
+export function regroupValues(tensor: Tensor, every: Every, part: string): Tensor {
+  const cols = ((tensor.rows * tensor.cols) / every.group) * every.count;
+  return {
+    ...{ name: `${tensor.name}: ${part}`, type: "f32", rows: 1, cols },
+    async readRows(_first, _rows, into) {
+      const values = await f32Rows(tensor, 0, tensor.rows);
+      into.set(asBytes(Float32Array.from({ length: cols }, (_, i) => values[placeIn(every, i)])));
+    },
+  };
+}
+
+/** Matrices of one type and width under one another. */
+export function joinRows(tensors: readonly Tensor[], name: string): Tensor {
+  const [{ type, cols }] = tensors;
+  for (const other of tensors)
+    if (other.type !== type || other.cols !== cols || other.rows !== tensors[0].rows)
+      throw new FormatError(
+        other.name,
+        `${other.type} ${other.rows} x ${other.cols}`,
+        `${type} ${tensors[0].rows} x ${cols}, as ${tensors[0].name}`,
+      );
+  const each = tensors[0].rows;
+  const bytes = rowBytes(type, cols);
+  return {
+    ...{ name, type, rows: each * tensors.length, cols },
+    async readRows(first, rows, into) {
+      for (let done = 0; done < rows; ) {
+        const from = (first + done) % each;
+        const run = Math.min(rows - done, each - from);
+        const part = into.subarray(done * bytes, (done + run) * bytes);
+        await tensors[Math.floor((first + done) / each)].readRows(from, run, part);
+        done += run;
+      }
+    },
+  };
+}
+
+/** Matrices [rows, cols] under one another, each turned into [cols, rows], as float32. One is held at a time. */
+export function transposeEach(tensor: Tensor, rows: number, part: string): Tensor {
+  const { cols } = tensor;
+  let held = -1;
+  let values: Float32Array = new Float32Array(0);
+  return {
+    ...{ name: `${tensor.name}: ${part}`, type: "f32", rows: (tensor.rows / rows) * cols, cols: rows },
+    async readRows(first, count, into) {
+      const out = new Float32Array(count * rows);
+      for (let r = 0; r < count; r++) {
+        const matrix = Math.floor((first + r) / cols);
+        if (matrix !== held) {
+          values = await f32Rows(tensor, matrix * rows, rows);
+          held = matrix;
+        }
+        const column = (first + r) % cols;
+        for (let i = 0; i < rows; i++) out[r * rows + i] = values[i * cols + column];
+      }
+      into.set(asBytes(out));
     },
   };
 }

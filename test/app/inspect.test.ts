@@ -29,9 +29,10 @@ describe("inspect", () => {
       kind: "gguf",
       parameters: 14_162_304,
       problems: [],
-      config: { family: "llama", layers: 8, trainedContext: 32768 },
+      config: { family: "llama", trainedContext: 32768 },
       tokenizer: { vocab: 4096, bos: { id: 1, text: "<|begin|>" }, ends: [{ id: 2, text: "<|end|>" }] },
     });
+    expect(found.config!.layers.length).toBe(8);
     // 8 layers, keys and values, 2 heads of 64 values: 16 bits a value, 5 bits (4 and a scale and zero for 32), and 4.25
     // (4 and a scale for 64).
     const token = 8 * 2 * 2 * 64;
@@ -48,12 +49,13 @@ describe("inspect", () => {
 
   it("counts sliding layers apart and names what a folder lacks", async () => {
     const found = await inspect(join(root, "test/golden/models/gemma3"));
-    const { layerKinds, kvHeads, headDim } = found.config!;
+    const { layers } = found.config!;
+    const { kvHeads, headDim } = layers[0].mixer;
     const token = 2 * kvHeads * headDim * 2;
-    const sliding = layerKinds.filter((kind) => kind === "sliding").length;
+    const sliding = layers.filter(({ mixer }) => mixer.window !== null).length;
     expect(sliding).toBeGreaterThan(0);
     expect(found.kv[0]).toMatchObject({
-      fullBytesPerToken: token * (layerKinds.length - sliding),
+      fullBytesPerToken: token * (layers.length - sliding),
       slidingBytesPerToken: token * sliding,
     });
     expect(found.tokenizer).toBeNull();

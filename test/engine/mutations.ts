@@ -41,7 +41,7 @@ export async function prepare(): Promise<void> {
       ...{ trainedContext: 64, normEpsilon: 1e-5, ropeBase: 10_000, tied: family !== "llama" },
       ...(family === "gemma3" && { window: 8 }),
     };
-    const checkpoint = syntheticCheckpoint(shape, { type: "f16" });
+    const checkpoint = await syntheticCheckpoint(shape, { type: "f16" });
     const vocabulary = tinySentencePiece(["a", "b", "c", "d"]);
     const keys = Object.entries({ ...checkpoint.metadata, ...vocabulary }).map(([key, value]) =>
       typedKey(key, value),

@@ -275,8 +275,9 @@ describe("other engines", () => {
   });
 
   it("are left out where they refuse a head size", () => {
-    const odd = { ...small, config: { ...small.config, headDim: 80 } };
-    expect(PEERS.filter((peer) => peer.allows(odd.config)).map(({ name }) => name)).toEqual([
+    const [{ mixer, ...layer }, ...others] = small.config.layers;
+    const odd = { ...small.config, layers: [{ ...layer, mixer: { ...mixer, headDim: 80 } }, ...others] };
+    expect(PEERS.filter((peer) => peer.allows(odd)).map(({ name }) => name)).toEqual([
       "llama.cpp f16",
       "MLX f16",
     ]);

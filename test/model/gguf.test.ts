@@ -52,7 +52,10 @@ function ggufName(name: string, gemma: boolean): string {
 
 async function asGguf(model: Model): Promise<Model> {
   const { config, checkpoint } = model;
-  const { family, heads, kvHeads, headDim } = config;
+  const { family } = config;
+  const { mixer, feedForward } = config.layers[0];
+  const { heads, kvHeads, headDim } = mixer;
+  const full = config.layers.find((layer) => layer.mixer.window === null)?.mixer ?? mixer;
   const gemma = family === "gemma3";
   const tensors: WrittenTensor[] = [];
   for (const [name, tensor] of checkpoint.tensors) {
@@ -64,7 +67,7 @@ async function asGguf(model: Model): Promise<Model> {
   }
   const base = gemma ? 1e6 : (checkpoint.metadata.rope_parameters as { rope_theta: number }).rope_theta;
   const plain = ropeFrequencies(base, headDim);
-  const divisors = Float32Array.from(plain, (frequency, i) => frequency / config.ropes.full.frequencies[i]);
+  const divisors = Float32Array.from(plain, (frequency, i) => frequency / full.rope!.frequencies[i]);
   if (divisors.some((d) => d !== 1))
     tensors.push({
       name: "rope_freqs.weight",
@@ -76,14 +79,14 @@ async function asGguf(model: Model): Promise<Model> {
     ["general.architecture", T.string, family],
     [`${family}.context_length`, T.u32, config.trainedContext],
     [`${family}.embedding_length`, T.u32, config.hidden],
-    [`${family}.block_count`, T.u32, config.layers],
-    [`${family}.feed_forward_length`, T.u32, config.ffn],
+    [`${family}.block_count`, T.u32, config.layers.length],
+    [`${family}.feed_forward_length`, T.u32, feedForward.width],
     [`${family}.attention.head_count`, T.u32, heads],
     [`${family}.attention.head_count_kv`, T.u32, kvHeads],
     [`${family}.attention.key_length`, T.u32, headDim],
     [`${family}.attention.value_length`, T.u32, headDim],
     [`${family}.attention.layer_norm_rms_epsilon`, T.f32, config.normEpsilon],
-    [`${family}.attention.sliding_window`, T.u32, config.window],
+    [`${family}.attention.sliding_window`, T.u32, mixer.window ?? 0],
     [`${family}.rope.freq_base`, T.f32, base],
   ];
   const file = await readGguf(bufferSource("converted", writeGguf({ keys, tensors })));
@@ -132,9 +135,8 @@ describe.each(FAMILIES)("%s as GGUF", (family) => {
   it("has the same shape", () => {
     const shape = ({ config }: Model) => ({
       ...config,
-      name: "",
-      ropes: null,
-      normEpsilon: Math.fround(config.normEpsilon),
+      ...{ name: "", normEpsilon: Math.fround(config.normEpsilon) },
+      layers: config.layers.map(({ mixer, ...layer }) => ({ ...layer, mixer: { ...mixer, rope: null } })),
     });
     expect(shape(converted)).toEqual(shape(original));
   });

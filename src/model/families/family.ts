@@ -1,24 +1,28 @@
-/** What a family says of itself to the readers of config.json and of GGUF metadata. One file for each follows. */
-import type { BiasName, LayerKind } from "../config.ts";
+/**
+ * What a family says of itself: how its files are recognised, which of their keys it reads, the config that follows, the
+ * names of its tensors, and its forward pass. One file a family; `registry.ts` is their list.
+ */
+import type { Value } from "../../device/contract.ts";
+import type { Recorder } from "../../device/recorder.ts";
+import type { Tensor } from "../../format/tensor.ts";
+import type { BiasName, ModelConfig } from "../config.ts";
+import type { FolderFile } from "../folder-file.ts";
+import type { GgufFile } from "../gguf-file.ts";
 import { COMMON_FOLDER, COMMON_GGUF, type Keys } from "../keys.ts";
-import type { Fields, Metadata } from "../read.ts";
-
-export interface Layers {
-  readonly kinds: readonly LayerKind[];
-  /** Positions that the sliding ones see; 0 without any. */
-  readonly window: number;
-}
+import type { Parts } from "../layers.ts";
+import type { NameTables, PartOf } from "../names.ts";
+import type { Metadata } from "../read.ts";
 
 /** A `model_type` of config.json, as transformers' class of that name reads it. */
 export interface FolderType {
-  /** The family whose forward pass it has. */
-  readonly family: string;
   /** What holds where a key is missing: the class's attributes. */
   readonly defaults: Metadata;
   readonly keys: Keys;
-  readonly activation: "hidden_act" | "hidden_activation";
-  layers(config: Fields, layers: number): Layers;
-  biases(config: Fields): readonly BiasName[];
+  /** The model sees images, too: its language model's config is under text_config. */
+  readonly nested?: boolean;
+  config(file: FolderFile): ModelConfig | Promise<ModelConfig>;
+  /** Tensors that no graph takes and that change nothing. */
+  readonly harmless?: RegExp;
 }
 
 /** A `general.architecture`, as llama.cpp's class of that name reads it. */
@@ -26,6 +30,21 @@ export interface GgufType {
   readonly keys: Keys;
   /** Taken where the file has them. */
   readonly biases: readonly BiasName[];
+  config(file: GgufFile): ModelConfig | Promise<ModelConfig>;
+  readonly harmless?: RegExp;
+}
+
+export interface Family {
+  /** Ours; that of its `general.architecture`, where it has one. */
+  readonly name: string;
+  /** By `general.architecture`. */
+  readonly gguf: Readonly<Record<string, GgufType>>;
+  /** By `model_type`. */
+  readonly folders: Readonly<Record<string, FolderType>>;
+  readonly names: NameTables;
+  /** A tensor of a file under the convention that devices expect: RoPE in halves, plain norm weights. Default: as it is. */
+  view?(tensor: Tensor, of: PartOf & { readonly kind: "gguf" | "safetensors" }): Tensor;
+  forward(op: Recorder, parts: Parts): Value;
 }
 
 /** Attributes that most classes share. */
@@ -35,26 +54,9 @@ export const DEFAULTS: Metadata = {
   tie_word_embeddings: false,
 };
 
-export const ATTENTION_BIASES = ["query", "key", "value", "attended"] as const;
+export const QKV_BIASES = ["query", "key", "value"] as const;
+export const ATTENTION_BIASES = [...QKV_BIASES, "attended"] as const;
 export const MLP_BIASES = ["gate", "up", "down"] as const;
-
-/** Every layer sees everything. */
-export function full(layers: number): Layers {
-  return { kinds: new Array<LayerKind>(layers).fill("full"), window: 0 };
-}
 
 export const folderKeys = (own: Keys): Keys => ({ ...COMMON_FOLDER, ...own });
 export const ggufKeys = (own: Keys = {}): Keys => ({ ...COMMON_GGUF, ...own });
-
-/** `layer_types`, one for each layer; null: missing. FormatError for a wrong count or another kind. */
-export function layerTypes(config: Fields, layers: number): readonly LayerKind[] | null {
-  const types = config.list("layer_types");
-  if (types === null) return null;
-  if (types.length !== layers)
-    throw config.error("layer_types", types, `${layers} kinds, one for each layer`);
-  return types.map((kind) => {
-    if (kind === "full_attention") return "full";
-    if (kind === "sliding_attention") return "sliding";
-    throw config.error("layer_types", kind, '"full_attention", "sliding_attention"');
-  });
-}

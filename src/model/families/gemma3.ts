@@ -1,24 +1,34 @@
 /**
- * Gemma 3: five sliding layers to one that sees everything. As text alone (`gemma3_text`), or as the language model of
- * one that also sees images (`gemma3`), whose published files leave out what equals the defaults.
+ * Gemma 3 (arXiv 2503.19786): the Llama block with a second norm after attention and after the feed-forward, norms on q
+ * and k, scaled embeddings, GELU, and five sliding layers to one that sees everything. As text alone (`gemma3_text`), or
+ * as the language model of one that also sees images, whose published files leave out what equals the defaults.
  */
 import { BOUNDS } from "../bounds.ts";
-import { slidingPattern } from "../config.ts";
+import type { FolderFile } from "../folder-file.ts";
 import { all, only } from "../keys.ts";
+import { sandwichModel } from "../layers.ts";
+import { SANDWICH_NAMES } from "../names.ts";
+import { ropesByKind } from "../rope-parameters.ts";
+import { plusOne } from "../tensors.ts";
 import {
   ATTENTION_BIASES,
+  type Family,
   type FolderType,
   folderKeys,
-  type GgufType,
   ggufKeys,
-  layerTypes,
+  QKV_BIASES,
 } from "./family.ts";
 
-/** Gemma 3 technical report (arXiv 2503.19786): five local layers to one global. */
-export const GEMMA3_PATTERN = 6;
+/** Five local layers to one global. */
+const PATTERN = 6;
 
-export const gemma3Folder: FolderType = {
-  family: "gemma3",
+/** What Gemma's files say of images: text does not pass through these. */
+export const EYES = /^(model\.)?(vision_tower|multi_modal_projector)\./;
+
+/** Factor on the embeddings. */
+export const gemmaScale = (hidden: number): number => Math.fround(Math.sqrt(hidden));
+
+const text: FolderType = {
   defaults: {
     ...{ vocab_size: 262_208, hidden_size: 2304, intermediate_size: 9216, num_hidden_layers: 26 },
     ...{ num_attention_heads: 8, num_key_value_heads: 4, head_dim: 256, max_position_embeddings: 131_072 },
@@ -34,31 +44,76 @@ export const gemma3Folder: FolderType = {
     attn_logit_softcapping: only(null),
     use_bidirectional_attention: only(null, false),
   }),
-  activation: "hidden_activation",
-  layers(config, layers) {
-    const kinds =
-      layerTypes(config, layers) ??
-      slidingPattern(layers, config.number("sliding_window_pattern", BOUNDS.pattern, GEMMA3_PATTERN));
-    return { kinds, window: kinds.includes("sliding") ? config.number("sliding_window", BOUNDS.window) : 0 };
+  harmless: EYES,
+  config(file: FolderFile) {
+    const { config, headDim } = file;
+    const period = config.number("sliding_window_pattern", BOUNDS.pattern, PATTERN);
+    const windows = file.windows((layer) => (layer + 1) % period !== 0);
+    const ropes = ropesByKind(config, {
+      full_attention: { headDim, base: 1_000_000, baseKey: "rope_theta" },
+      sliding_attention: { headDim, base: 10_000, baseKey: "rope_local_base_freq" },
+    });
+    const scale = 1 / Math.sqrt(config.number("query_pre_attn_scalar", BOUNDS.queryScalar));
+    return {
+      ...file.whole({
+        activation: file.activation("hidden_activation"),
+        embeddingScale: gemmaScale(file.hidden),
+        logitSoftcap: file.softcap("final_logit_softcapping"),
+        biases: file.flag("attention_bias") ? ATTENTION_BIASES : [],
+      }),
+      layers: file.layersOf((layer) => ({
+        ...{ scale, window: windows[layer], headNorms: "each" },
+        rope: windows[layer] === null ? ropes.full_attention : ropes.sliding_attention,
+      })),
+    };
   },
-  biases: (config) => (config.flag("attention_bias") ? ATTENTION_BIASES : []),
 };
 
-export const gemma3Gguf: GgufType = {
-  keys: ggufKeys(
-    all(
-      "read",
-      "attention.sliding_window",
-      "attention.sliding_window_pattern",
-      "rope.freq_base_swa",
-      "final_logit_softcapping",
-    ),
-  ),
-  biases: ["query", "key", "value"],
-};
-
-/** With images. Transformers' class for it does not soft-cap logits, nor have its published files a cap. */
-export const gemma3ImagesFolder: FolderType = {
-  ...gemma3Folder,
-  keys: { ...gemma3Folder.keys, final_logit_softcapping: only(null) },
+export const gemma3: Family = {
+  name: "gemma3",
+  gguf: {
+    gemma3: {
+      keys: ggufKeys(
+        all(
+          "read",
+          ...["attention.sliding_window", "attention.sliding_window_pattern"],
+          ...["rope.freq_base_swa", "final_logit_softcapping"],
+        ),
+      ),
+      biases: QKV_BIASES,
+      async config(file) {
+        const { fields, headDim, hidden, layers, heads } = file;
+        for (const key of ["key_length_swa", "value_length_swa"]) file.same(`attention.${key}`, headDim);
+        const dims = fields.number("rope.dimension_count", BOUNDS.headDim, headDim);
+        file.same("rope.dimension_count_swa", dims);
+        const windows = file.windows(PATTERN);
+        // The 27B (62 layers) scales queries by hidden / heads, the other sizes by the head size.
+        const scale = 1 / Math.sqrt(layers === 62 ? Math.floor(hidden / heads[0]) : headDim);
+        const full = await file.rope({ dims });
+        // Local layers keep base 10,000 and no scaling (the report's section 2).
+        const sliding = file.plainRope("rope.freq_base_swa", 10_000, dims);
+        return {
+          ...file.whole({
+            activation: "geluTanh",
+            embeddingScale: gemmaScale(hidden),
+            logitSoftcap: file.softcap("final_logit_softcapping"),
+          }),
+          layers: file.layersOf((layer) => ({
+            ...{ scale, window: windows[layer], headNorms: "each" },
+            rope: windows[layer] === null ? full : sliding,
+          })),
+        };
+      },
+    },
+  },
+  folders: {
+    gemma3_text: text,
+    // Transformers' class for it does not soft-cap logits, nor have its published files a cap.
+    gemma3: { ...text, nested: true, keys: { ...text.keys, final_logit_softcapping: only(null) } },
+  },
+  names: SANDWICH_NAMES,
+  // Its norms multiply by 1 + weight; Hugging Face stores the weight, GGUF the sum.
+  view: (tensor, { kind, name }) =>
+    kind === "safetensors" && name.endsWith("Norm") ? plusOne(tensor) : tensor,
+  forward: sandwichModel,
 };

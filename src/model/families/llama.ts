@@ -1,40 +1,56 @@
-/** Llama 2 and 3, and what was published under their name: Granite Code and Bielik have biases everywhere. */
+/**
+ * Llama 2 and 3 (arXiv 2307.09288, 2407.21783), and what was published under their name: Granite Code and Bielik have
+ * biases everywhere; in GGUF, Mistral's models too.
+ */
+
+import { ROPE_TENSORS } from "../gguf-file.ts";
 import { all } from "../keys.ts";
-import {
-  ATTENTION_BIASES,
-  DEFAULTS,
-  type FolderType,
-  folderKeys,
-  full,
-  type GgufType,
-  ggufKeys,
-  layerTypes,
-  MLP_BIASES,
-} from "./family.ts";
+import { preNormModel } from "../layers.ts";
+import { LLAMA_NAMES } from "../names.ts";
+import { unpermuteHeads } from "../tensors.ts";
+import { ATTENTION_BIASES, DEFAULTS, type Family, folderKeys, ggufKeys, MLP_BIASES } from "./family.ts";
 
-export const llamaFolder: FolderType = {
-  family: "llama",
-  defaults: {
-    ...DEFAULTS,
-    ...{ vocab_size: 32_000, hidden_size: 4096, intermediate_size: 11_008, num_hidden_layers: 32 },
-    ...{ num_attention_heads: 32, num_key_value_heads: null, head_dim: null, max_position_embeddings: 2048 },
-    ...{ attention_bias: false, mlp_bias: false },
+export const llama: Family = {
+  name: "llama",
+  gguf: {
+    llama: {
+      keys: ggufKeys(),
+      biases: [...ATTENTION_BIASES, ...MLP_BIASES],
+      async config(file) {
+        file.same("rope.dimension_count", file.headDim);
+        const rope = await file.rope({ divisors: true });
+        return { ...file.whole(), layers: file.layersOf(() => ({ rope })) };
+      },
+      harmless: ROPE_TENSORS,
+    },
   },
-  keys: folderKeys(all("read", "hidden_act", "attention_bias", "mlp_bias", "layer_types")),
-  activation: "hidden_act",
-  layers(config, layers) {
-    // LlamaConfig has no window: one that a conversion from Mistral left is not obeyed. MLX's llama reads the kinds.
-    if (layerTypes(config, layers)?.includes("sliding"))
-      throw config.error("layer_types", "sliding_attention", '"full_attention" in llama');
-    return full(layers);
+  folders: {
+    llama: {
+      defaults: {
+        ...DEFAULTS,
+        ...{ vocab_size: 32_000, hidden_size: 4096, intermediate_size: 11_008, num_hidden_layers: 32 },
+        ...{ num_attention_heads: 32, num_key_value_heads: null, head_dim: null },
+        ...{ max_position_embeddings: 2048, attention_bias: false, mlp_bias: false },
+      },
+      keys: folderKeys(all("read", "hidden_act", "attention_bias", "mlp_bias", "layer_types")),
+      config(file) {
+        // LlamaConfig has no window: one that a conversion from Mistral left is not obeyed. MLX's llama reads the kinds.
+        if (file.layerTypes()?.includes("sliding_attention"))
+          throw file.config.error("layer_types", "sliding_attention", '"full_attention" in llama');
+        const rope = file.rope();
+        const biases = [
+          ...(file.flag("attention_bias") ? ATTENTION_BIASES : []),
+          ...(file.flag("mlp_bias") ? MLP_BIASES : []),
+        ];
+        return { ...file.whole({ biases }), layers: file.layersOf(() => ({ rope })) };
+      },
+    },
   },
-  biases: (config) => [
-    ...(config.flag("attention_bias") ? ATTENTION_BIASES : []),
-    ...(config.flag("mlp_bias") ? MLP_BIASES : []),
-  ],
-};
-
-export const llamaGguf: GgufType = {
-  keys: ggufKeys(),
-  biases: [...ATTENTION_BIASES, ...MLP_BIASES],
+  names: LLAMA_NAMES,
+  // llama.cpp's converter puts RoPE's pairs side by side in this architecture alone.
+  view: (tensor, { kind, name, layer }) =>
+    kind === "gguf" && /^(query|key)(Bias)?$/.test(name)
+      ? unpermuteHeads(tensor, layer.mixer.headDim)
+      : tensor,
+  forward: preNormModel,
 };

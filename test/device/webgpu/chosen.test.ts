@@ -25,7 +25,7 @@ const DRAWN: Sampling = { temperature: 2, topK: 40, topP: 0.95, minP: 0.01, seed
 
 /** A tiny model of four texts, of which 0 and 2 begin alike, and 1 and 3. */
 async function open(): Promise<PagedTexts> {
-  const model = await openModel(syntheticCheckpoint(TINY));
+  const model = await openModel(await syntheticCheckpoint(TINY));
   const options = { context: 64, texts: 4, cacheTokens: 256, maxTokens: 16, maxOutputs: 4 };
   const graph: Graph = model.record({ ...options, codec: kvCodec("int4") });
   const device = await webgpuDevice(await softwareGpu(), { traits: { few: 2 } });

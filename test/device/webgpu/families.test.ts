@@ -111,7 +111,7 @@ function biased(checkpoint: Checkpoint): Checkpoint {
 describeGpu("4-bit weights", () => {
   describe.each(Object.entries(SHAPES))("%s", (name, shape) => {
     it.each(["int4", "f16"])("%s cache, as the reference", async (codec) => {
-      const plain = syntheticCheckpoint(shape, { type: "q4_0" });
+      const plain = await syntheticCheckpoint(shape, { type: "q4_0" });
       const metadata = { ...plain.metadata, "gemma3.final_logit_softcapping": 1.5 };
       const checkpoint = { ...(name.includes("everywhere") ? biased(plain) : plain), metadata };
       const model = await openModel(checkpoint);

@@ -85,7 +85,7 @@ describeGpu("kernels of a page compile", () => {
       const device = await nullDevice(of);
       for (const codec of ["int4", "rq4", "f16"])
         for (const type of ["q4_0", "f16"]) {
-          const model = await openModel(shapedCheckpoint(shape, { type, layers: 6 }));
+          const model = await openModel(await shapedCheckpoint(shape, { type, layers: 6 }));
           const graph = model.record({ context: 8192, maxTokens: 512, maxOutputs: 1, codec: kvCodec(codec) });
           const limits = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 38 };
           const { modes, sampling } = compileGraph(graph, of, limits);

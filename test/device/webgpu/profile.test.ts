@@ -111,7 +111,7 @@ const TINY: Shape = {
 
 describeGpu("a profile of a model", () => {
   it("counts each matrix and the cache once, for one row, few and many", async () => {
-    const model = await openModel(syntheticCheckpoint(TINY));
+    const model = await openModel(await syntheticCheckpoint(TINY));
     const codec = kvCodec("int4");
     const graph = model.record({ context: 96, maxTokens: 40, maxOutputs: 1, codec });
     const device = await webgpuDevice(await softwareGpu(), { traits: { few: 4 } });

@@ -18,7 +18,7 @@ import { smallGraph } from "./graphs.ts";
 const LIMITS = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 38 };
 
 async function program(shape: string, traits: Traits, codec: string, type: "q4_0" | "f16" = "q4_0") {
-  const checkpoint = syntheticCheckpoint(shape, { type, layers: 6 });
+  const checkpoint = await syntheticCheckpoint(shape, { type, layers: 6 });
   const model = await openModel(checkpoint);
   const options = { context: 8192, texts: 3, maxTokens: 512, maxOutputs: 3, codec: kvCodec(codec) };
   return compileGraph(model.record(options), traits, LIMITS);

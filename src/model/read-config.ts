@@ -1,0 +1,46 @@
+/** A checkpoint -> its family and its config: by `general.architecture` in GGUF, by `model_type` in config.json. */
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { UnsupportedError } from "../format/errors.ts";
+import { describe } from "../format/json.ts";
+import { checkConfig, type ModelConfig } from "./config.ts";
+import type { Family } from "./families/family.ts";
+import { FAMILIES } from "./families/registry.ts";
+import { FolderFile } from "./folder-file.ts";
+import { GgufFile } from "./gguf-file.ts";
+import { Fields } from "./read.ts";
+
+export interface Read {
+  readonly family: Family;
+  readonly config: ModelConfig;
+  /** Tensors that no graph takes and that change nothing. */
+  readonly harmless: RegExp | null;
+}
+
+export async function readConfig(checkpoint: Checkpoint): Promise<Read> {
+  const { kind, metadata, name } = checkpoint;
+  if (kind === "gguf") {
+    const architecture = new Fields(metadata, name).text("general.architecture");
+    const [family, type] = find("Architecture", architecture, (family) => family.gguf);
+    const config = await type.config(new GgufFile(checkpoint, family, architecture, type));
+    return { family, config: checkConfig(config, name), harmless: type.harmless ?? null };
+  }
+  const place = `${name}/config.json`;
+  const modelType = new Fields(metadata, place).text("model_type");
+  const [family, type] = find("Model type", modelType, (family) => family.folders);
+  const config = await type.config(new FolderFile(checkpoint, family, modelType, type));
+  return { family, config: checkConfig(config, place), harmless: type.harmless ?? null };
+}
+
+/** UnsupportedError, with the names that are known. */
+function find<Type>(
+  what: string,
+  name: string,
+  typesOf: (family: Family) => Readonly<Record<string, Type>>,
+): [Family, Type] {
+  for (const family of FAMILIES) {
+    const types = typesOf(family);
+    if (Object.hasOwn(types, name)) return [family, types[name]];
+  }
+  const known = FAMILIES.flatMap((family) => Object.keys(typesOf(family)));
+  throw new UnsupportedError(`${what} ${describe(name)}`, `Known: ${known.join(", ")}.`);
+}

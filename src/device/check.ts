@@ -4,6 +4,7 @@ import {
   CHOSEN,
   type Device,
   type Graph,
+  MORE_CHOSEN,
   PAGE_SLOTS,
   type PagePlace,
   type Pool,
@@ -19,6 +20,7 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
   const seen = new Set<number>();
   let tokens = 0;
   let outputs = 0;
+  let chosen = 0;
   for (const run of runs) {
     const { text, position, ids } = run;
     checkText(graph, text);
@@ -30,21 +32,25 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
     if (ids.length === 0) throw new ArgumentError("tokens of a run", 0, "at least 1");
     if (!(Number.isInteger(run.outputs) && run.outputs >= 0 && run.outputs <= ids.length))
       throw new ArgumentError("outputs of a run", run.outputs, `integers 0 to ${ids.length}`);
-    if (run.sampling && !(chooses && run.outputs === 1))
+    if (run.sampling && !(chooses && run.outputs >= 1))
       throw new ArgumentError(
         "sampling",
-        chooses ? `${run.outputs} outputs` : "a device that does not choose",
-        "a run with one output, on a device that chooses",
+        chooses ? "no outputs" : "a device that does not choose",
+        "a run with outputs, on a device that chooses",
       );
     if (!chooses && ids.includes(CHOSEN))
       throw new ArgumentError("token id", "CHOSEN", "an id: this device does not choose");
     tokens += ids.length;
     outputs += run.outputs;
+    if (run.sampling) chosen += run.outputs;
   }
   if (!(tokens >= 1 && tokens <= maxTokens))
     throw new ArgumentError("tokens of a step", tokens, `1 to ${maxTokens}`);
   if (outputs > maxOutputs) throw new ArgumentError("outputs of a step", outputs, `0 to ${maxOutputs}`);
   checkStates(graph, runs);
+  const mostChosen = texts + MORE_CHOSEN;
+  if (chosen > mostChosen)
+    throw new ArgumentError("outputs of a step with sampling", chosen, `0 to ${mostChosen}`);
   if (runs.length > texts) throw new ArgumentError("runs of a step", runs.length, `1 to ${texts}`);
 }
 

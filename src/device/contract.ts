@@ -17,6 +17,9 @@ export const MOST_KERNEL = 8;
 /** In a run's ids: the id that the device chose last for this text. Only on devices that choose (`Device.chooses`). */
 export const CHOSEN = 0xffffffff;
 
+/** So many outputs of a step a device chooses after beyond one for each text: buffers are made for no more. */
+export const MORE_CHOSEN = 15;
+
 /** New tokens of one text in a step, at consecutive positions. */
 export interface Run {
   /** The text's row in the page tables: 0 to graph.texts - 1. No two runs of a step have the same. */
@@ -35,7 +38,10 @@ export interface Run {
    * the run. No other run of the step reads or writes `to`; several may read one `from`, which is left as it is.
    */
   readonly state?: RunState | null;
-  /** Lets the device choose the text's next id from the logits of its one output. Default: it does not. */
+  /**
+   * Lets the device choose an id after each of its outputs; the first takes the number `draw`, the next draw + 1. CHOSEN is
+   * then what comes after the last. Of all runs at most graph.texts + MORE_CHOSEN outputs. Default: it does not.
+   */
   readonly sampling?: Sampling | null;
 }
 
@@ -388,9 +394,9 @@ export interface Allocation {
 /** A step that is under way. */
 export interface Ran {
   /**
-   * What the device chose for each run with `sampling`, in their order; null where it could not (the kept words are more
-   * than it sorts; a logit is NaN or infinite): the host reads the logits then, and CHOSEN is an arbitrary id until one is
-   * chosen again.
+   * What the device chose for each output of runs with `sampling`, in their order; null where it could not (the kept words
+   * are more than it sorts; a logit is NaN or infinite): the host reads the logits then, and CHOSEN is an arbitrary id until
+   * one is chosen again.
    * Empty when no run has `sampling`. Rejects with the device's one error.
    */
   readonly chosen: Promise<readonly (number | null)[]>;

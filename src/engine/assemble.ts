@@ -3,7 +3,7 @@
  * alike. Owns the order of these steps and that nothing is left behind when one of them fails or the caller aborts.
  * Refuses to know where checkpoints come from and which devices there are.
  */
-import type { Allocation, Device } from "../device/contract.ts";
+import { type Allocation, type Device, MORE_CHOSEN } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { throwIfAborted } from "../format/errors.ts";
 import { finiteTensor } from "../format/finite-tensor.ts";
@@ -81,7 +81,9 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     allocation = await device.allocate(plan.graph);
     await loadWeights(model, plan, allocation, options);
     const { context } = plan;
-    const scheduler = new Scheduler(plan.graph, allocation, device, { context, vocab: model.config.vocab });
+    const scheduler = new Scheduler(plan.graph, allocation, device, {
+      ...{ context, vocab: model.config.vocab, guess: options.guess ?? MORE_CHOSEN },
+    });
     return { model, device, plan, allocation, scheduler, extra };
   } catch (error) {
     try {

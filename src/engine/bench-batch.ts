@@ -121,7 +121,7 @@ export function depthSuffix(depth: number): string {
 
 /** Greedy: as many steps, the first with the prompt's last token. */
 async function generated(text: Text, ids: readonly number[], most: number, signal?: AbortSignal) {
-  const tokens = text.generate(ids, sampler({ temperature: 0, seed: 0 }), { most, signal });
+  const tokens = text.generate(ids, sampler({ temperature: 0, seed: 0 }), { most, guess: false, signal });
   try {
     while (await tokens.next());
   } finally {

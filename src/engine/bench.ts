@@ -165,7 +165,11 @@ export async function* bench(scheduler: Scheduler, options: BenchOptions = {}): 
   const generate = async (depth: number, count: number, onProgress: (tokens: number) => void) => {
     const ids = withTail(depth, 1);
     const started = performance.now();
-    const tokens = text.generate(ids, sampler({ temperature: 0, seed: 0 }), { most: count, signal });
+    const tokens = text.generate(ids, sampler({ temperature: 0, seed: 0 }), {
+      most: count,
+      guess: false,
+      signal,
+    });
     try {
       for (let made = 1; ; made++) {
         throwIfAborted(signal, "the bench");

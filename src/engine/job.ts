@@ -6,6 +6,7 @@ import { type Beginnings, type BlockKey, keyOf } from "../cache/beginnings.ts";
 import { blocksOf } from "../cache/layers.ts";
 import { type PageCopy, TextPages } from "../cache/text-pages.ts";
 import { CHOSEN, PAGE_SLOTS, type Run, type Sampling, type Step } from "../device/contract.ts";
+import { type Guess, Lookup } from "./lookup.ts";
 import type { RowLogits, Tokens } from "./tokens.ts";
 
 export interface JobOptions {
@@ -15,6 +16,8 @@ export interface JobOptions {
   outputs?: number;
   /** A generation after them. */
   tokens?: Tokens;
+  /** Tokens of the generation that are guessed and checked at once, at most. Default 0. */
+  guesses?: number;
   /** Tokens for which pages are set aside from the beginning. Default: those of `ids`. */
   reserve?: number;
   signal?: AbortSignal;
@@ -34,6 +37,8 @@ export interface Part {
   readonly from: number;
   readonly to: number;
   readonly outputs: number;
+  /** Its last ids, which are guessed: each has an output, as has the one before them. */
+  readonly guess: readonly number[];
   readonly sampling: Sampling | null;
   /** Tokens of a prompt among its rows, for what they cost. */
   readonly isPrompt: boolean;
@@ -72,6 +77,12 @@ export class Job {
   ran = 0;
   /** Counts how often what was sent became void: parts of an earlier epoch do not count. */
   epoch = 0;
+  /** Guesses that were checked, and those of them that were right. */
+  drafted = 0;
+  accepted = 0;
+  /** A step with guesses is under way. */
+  #isChecking = false;
+  #lookup: Lookup | null = null;
   #pages: TextPages | null = null;
   #kept = 0;
   #read = 0;
@@ -143,47 +154,86 @@ export class Job {
     this.#progress();
   }
 
-  part(to: number): Part {
-    const { sent: from, prompt } = this;
-    const isPrompt = from < prompt;
-    const outputs = isPrompt ? Math.max(0, to - Math.max(from, prompt - this.outputs)) : 1;
-    const sampling = this.tokens && outputs > 0 ? this.tokens.ask() : null;
-    this.sent = to;
-    return { job: this, from, to, outputs, sampling, isPrompt, epoch: this.epoch };
+  /** It generates, and a step may give its next token. */
+  get isReady(): boolean {
+    return !this.isReading && !this.#isChecking && this.tokens?.isWanted === true;
   }
 
-  /** The device has taken the step. */
-  took({ to, from, epoch }: Part): void {
+  /** What may come after its known tokens: at most `most`, which may reach past those that are awaited. */
+  guess(most: number): Guess {
+    this.#lookup ??= new Lookup(this.ids);
+    return this.#lookup.next(most);
+  }
+
+  /** Guesses that its next row may have with it. */
+  get mostGuesses(): number {
+    return Math.min(this.options.guesses ?? 0, (this.tokens?.wanted ?? 0) - 1);
+  }
+
+  part(to: number, guess: readonly number[] = []): Part {
+    const { sent: from, prompt } = this;
+    const isPrompt = from < prompt;
+    const outputs = isPrompt ? Math.max(0, to - Math.max(from, prompt - this.outputs)) : to - from;
+    const sampling = this.tokens && outputs > 0 ? this.tokens.ask(1 + guess.length) : null;
+    this.sent = to;
+    this.#isChecking = guess.length > 0;
+    return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch };
+  }
+
+  /** The device has taken the step. Of guesses nothing is held until they have proved right. */
+  took({ to, from, guess, epoch }: Part): void {
     if (this.isEnded || epoch !== this.epoch) return;
-    this.ran = to;
+    this.ran = to - guess.length;
     // A row that is run again was read before.
     if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
     this.#note();
     if (from < this.prompt) this.#progress();
   }
 
-  /** What the device chose; null: it could not. What comes after an end token is dropped. */
-  chose(id: number | null, { epoch }: Part): void {
-    if (this.isEnded || this.isDone || epoch !== this.epoch) return;
-    if (id !== null) {
+  /** What the device chose after each output; null: it could not. What comes after an end token is dropped. */
+  chose(ids: readonly (number | null)[], part: Part): void {
+    const first = this.ids.length;
+    if (this.isEnded || this.isDone || part.epoch !== this.epoch) return;
+    for (const [i, id] of ids.entries()) {
+      if (id === null) {
+        this.tokens!.byHost();
+        this.epoch++;
+        this.sent = this.ran = this.ids.length - 1;
+        break;
+      }
       this.tokens!.chose(id);
       this.#push(id);
-      return;
+      if (id !== part.guess[i] || this.isDone) break;
     }
-    this.tokens!.byHost();
-    this.epoch++;
-    this.sent = this.ran = this.ids.length - 1;
+    this.#checked(part, first);
   }
 
   /** Looks at the logits of its outputs. */
-  async look(rows: readonly RowLogits[]): Promise<void> {
+  async look(rows: readonly RowLogits[], part: Part): Promise<void> {
     if (!this.tokens) {
       for (const row of rows) this.rows.push(await row.all());
       return;
     }
-    await this.tokens.choose(rows[0], this.ids, (id) => {
+    const { ids } = this;
+    const first = ids.length;
+    const chose = (id: number) => {
       if (!this.isEnded) this.#push(id);
-    });
+    };
+    await this.tokens.choose({ rows, guess: part.guess, ids, chose, done: () => this.#checked(part, first) });
+  }
+
+  /** What follows the first guess that was wrong is void. first: where what was chosen begins. */
+  #checked({ guess }: Part, first: number): void {
+    if (guess.length === 0) return;
+    const chosen = this.ids.length - first;
+    let right = 0;
+    while (right < chosen && guess[right] === this.ids[first + right]) right++;
+    this.drafted += guess.length;
+    this.accepted += right;
+    this.#isChecking = false;
+    if (this.isEnded) return;
+    this.sent = this.ids.length - 1;
+    this.tokens!.settle(chosen - 1);
   }
 
   /** Gives its pages back. error: what ended it; null: it has all it wanted, or its caller wants no more. */
@@ -206,8 +256,10 @@ export class Job {
   }
 
   /** As a step has it. */
-  run({ from, to, outputs, sampling }: Part): Run {
-    const ids = Uint32Array.from({ length: to - from }, (_, i) => this.ids[from + i] ?? CHOSEN);
+  run({ from, to, outputs, guess, sampling }: Part): Run {
+    const known = to - guess.length - from;
+    const idAt = (i: number) => (i < known ? (this.ids[from + i] ?? CHOSEN) : guess[i - known]);
+    const ids = Uint32Array.from({ length: to - from }, (_, i) => idAt(i));
     return { text: this.row, position: from, ids, outputs, sampling };
   }
 
@@ -218,6 +270,8 @@ export class Job {
   }
 
   #push(id: number): void {
+    // The row that it was chosen after was that of the last id.
+    if (this.#isChecking) this.ran = this.ids.length;
     this.ids.push(id);
     this.#note();
   }

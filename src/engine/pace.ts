@@ -1,12 +1,20 @@
 /**
- * How many rows of prompts a step may have while texts generate, so that no one waits long for a token: from what steps
+ * What steps took: how many rows of prompts a step may have while texts generate, so that no one waits long for a token: from what steps
  * took. One idea: a step's time is that of its generating rows, whatever their number, and so much for each row of a
  * prompt.
  */
 
-interface Begun {
-  readonly at: number;
+import { StepCost } from "./step-cost.ts";
+
+/** Rows of a step. */
+interface StepRows {
   readonly promptRows: number;
+  /** Of texts that generate. */
+  readonly rows: number;
+}
+
+interface Begun extends StepRows {
+  readonly at: number;
 }
 
 /** Prompts get as many also on a machine that is slower than any such limit. */
@@ -15,6 +23,8 @@ const LEAST_ROWS = 32;
 const WEIGHT = 0.25;
 
 export class Pace {
+  /** Of steps without rows of prompts. */
+  readonly cost = new StepCost();
   readonly #stretchMs: number;
   readonly #now: () => number;
   /** Steps that have begun and whose end is not known. */
@@ -36,8 +46,8 @@ export class Pace {
   }
 
   /** A step is given to the device; what is returned is to be called when it has ended, if that is seen. */
-  begin(promptRows: number): () => void {
-    const step = { at: this.#now(), promptRows };
+  begin(rows: StepRows): () => void {
+    const step = { at: this.#now(), ...rows };
     this.#begun.push(step);
     return () => this.#end(step);
   }
@@ -56,8 +66,10 @@ export class Pace {
     const ms = now - Math.max(this.#lastEnd, ended[0].at);
     this.#lastEnd = now;
     const rows = ended.reduce((sum, { promptRows }) => sum + promptRows, 0);
-    if (rows === 0) this.#stepMs = mixed(this.#stepMs, ms / count);
-    else this.#rowMs = mixed(this.#rowMs, Math.max(0, ms - count * (this.#stepMs ?? 0)) / rows);
+    if (rows === 0) {
+      this.#stepMs = mixed(this.#stepMs, ms / count);
+      if (ended.every(({ rows }) => rows === step.rows)) this.cost.note(step.rows, ms / count);
+    } else this.#rowMs = mixed(this.#rowMs, Math.max(0, ms - count * (this.#stepMs ?? 0)) / rows);
   }
 }
 

@@ -1,10 +1,11 @@
 /**
- * Which rows a step gets: one of each text that generates, and of prompts as many as there is room and time for. Pure but
- * for the pages that the rows take. Owns fairness: of generations and of prompts those come first that were served least
- * recently, and prompts share what is left.
+ * Which rows a step gets: one of each text that generates, of prompts as many as there is room and time for, and guesses of
+ * what comes next where they pay. Pure but for the pages that the rows take. Owns fairness: of generations and of prompts
+ * those come first that were served least recently, prompts share what is left, and guesses get what they leave.
  * One idea: of two prompts with the same beginning the later one waits for the blocks that the earlier one reads.
  */
-import { PAGE_SLOTS } from "../device/contract.ts";
+import { MORE_CHOSEN, PAGE_SLOTS } from "../device/contract.ts";
+import { worthChecking } from "./guess.ts";
 import type { Job, Part } from "./job.ts";
 
 export interface StepLimits {
@@ -13,30 +14,34 @@ export interface StepLimits {
   readonly context: number;
   /** Rows of prompts when texts generate in the same step. */
   promptRows(): number;
+  /** What a step takes in which so many rows generate, in any unit. */
+  cost(rows: number): number;
   /** Pages for a job's tokens up to `to`; how far they go. */
   grow(job: Job, to: number): number;
 }
 
 /** Fewer rows of a prompt in a step are not worth one. */
 const LEAST_SHARE = PAGE_SLOTS;
+/** Tokens that guesses must win for a text to wait until its last ids are known: a device without work in between. */
+const WORTH_WAITING = 0.25;
 
 /** stuck: no part, and every text waits for a page, or for a text that does; who has to go so that others go on. */
 export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: Part[]; stuck: Job | null } {
   const jobs = [...running].sort((a, b) => a.servedAt - b.servedAt || a.began - b.began);
   /** Texts that find no page. */
   const paused: Job[] = [];
-  const parts: Part[] = [];
   let rows = limits.maxTokens;
   let outputs = limits.maxOutputs;
 
+  const generating: Job[] = [];
   for (const job of jobs) {
     if (rows === 0 || outputs === 0) break;
-    if (job.isReading || !job.tokens?.isWanted || job.sent >= limits.context) continue;
+    if (!job.isReady || job.sent >= limits.context) continue;
     if (limits.grow(job, job.sent + 1) <= job.sent) {
       paused.push(job);
       continue;
     }
-    parts.push(job.part(job.sent + 1));
+    generating.push(job);
     rows--;
     outputs--;
   }
@@ -44,9 +49,9 @@ export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: P
   const reading = jobs.filter((job) => job.isReading);
   for (const job of reading) job.catchUp();
   const all = reading.filter((job) => !isRead(job, reading));
-  const apart = parts.length === 0 && all.find((job) => job.isApart);
+  const apart = generating.length === 0 && all.find((job) => job.isApart);
   const readers = apart ? [apart] : all.filter((job) => !job.isApart);
-  let left = parts.length > 0 ? Math.min(rows, limits.promptRows()) : rows;
+  let left = generating.length > 0 ? Math.min(rows, limits.promptRows()) : rows;
   const share = Math.max(1, Math.floor(left / readers.length / LEAST_SHARE)) * LEAST_SHARE;
   const ends = new Map<Job, number>();
   // First each its share, then what is left to those that come first.
@@ -61,13 +66,45 @@ export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: P
       if (end <= at) continue;
       ends.set(job, end);
       left -= end - at;
+      rows -= end - at;
       outputs -= Math.max(0, end - Math.max(at, first));
     }
-  for (const [job, end] of ends) parts.push(job.part(end));
+  const parts = [
+    ...guessed(generating, Math.min(rows, outputs, MORE_CHOSEN), limits),
+    ...[...ends].map(([job, end]) => job.part(end)),
+  ];
   const isStuck =
     parts.length === 0 && paused.length > 0 && jobs.every((job) => job.isReading || paused.includes(job));
   return { parts, stuck: isStuck ? last(paused) : null };
 }
+
+/** Parts of texts that generate. room: rows for guesses, of all. A text that waits to guess has none. */
+function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: StepLimits): Part[] {
+  const parts: Part[] = [];
+  let rows = jobs.length;
+  // What the time of a step is worth: each of its texts would have a token.
+  const perTime = rows / cost(rows);
+  const costOf = (more: number) => (cost(rows + more) - cost(rows)) * perTime;
+  for (const job of jobs) {
+    const { sent } = job;
+    const awaited = job.tokens!.awaited;
+    const most = Math.min(job.mostGuesses, room, context - sent - 1);
+    // Those that are awaited are guessed, too, to see what comes after them.
+    const { ids, chances } = most > 0 ? job.guess(awaited + most) : NO_GUESS;
+    const { count, gain } = worthChecking(chances, awaited, costOf);
+    if (awaited > 0 && gain > WORTH_WAITING) {
+      rows--;
+      continue;
+    }
+    const more = awaited > 0 ? 0 : Math.min(count, grow(job, sent + 1 + count) - sent - 1);
+    parts.push(job.part(sent + 1 + more, ids.slice(0, more)));
+    rows += more;
+    room -= more;
+  }
+  return parts;
+}
+
+const NO_GUESS = { ids: [], chances: [] };
 
 /** The one that began last, generations first: they keep what they have said. */
 function last(jobs: readonly Job[]): Job {

@@ -10,6 +10,7 @@ import {
   type DeviceMemory,
   type Footprint,
   type Graph,
+  MORE_CHOSEN,
   PAGE_SLOTS,
 } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
@@ -29,8 +30,10 @@ export interface PlanOptions {
   kv?: string;
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
   chunk?: number;
-  /** Rows of logits that one step may give. Default 1. */
+  /** Rows of logits that one step may give. Default: one for each of `parallel`, and for each of `guess`. */
   outputs?: number;
+  /** Tokens that are guessed of a text from what it says already, and checked in one step: 0 (none) to 15, the default. */
+  guess?: number;
   /**
    * What all parts together may take, the process itself included. Default: what the device says of the machine's memory
    * (Device.memory), in Node; without that only the device's own limits count.
@@ -133,6 +136,9 @@ export function checkOptions(model: Model, device: PlannedDevice, options: PlanO
     throw new ArgumentError("outputs", outputs, `integers 1 to ${chunk}, the chunk`);
   if (!(Number.isInteger(parallel) && parallel >= 1 && parallel <= MOST_PARALLEL))
     throw new ArgumentError("parallel", parallel, `integers 1 to ${MOST_PARALLEL}`);
+  const { guess = 0 } = options;
+  if (!(Number.isInteger(guess) && guess >= 0 && guess <= MORE_CHOSEN))
+    throw new ArgumentError("guess", guess, `integers 0 to ${MORE_CHOSEN}`);
   const { sessions } = options as { sessions?: unknown };
   if (sessions !== undefined)
     throw new ArgumentError("sessions", sessions, "its new name, parallel: texts share one cache");
@@ -156,9 +162,12 @@ export function planContext(
   options: PlanOptions & { context: number },
 ): Plan {
   const { context, kv = "int4", chunk = device.chunk, outputs = 1, parallel = 1, keepLabels } = options;
+  const { guess = MORE_CHOSEN } = options;
   const { cacheTokens = context } = options;
   const maxTokens = Math.max(Math.min(chunk, cacheTokens), parallel);
-  const maxOutputs = Math.max(Math.min(outputs, maxTokens), parallel);
+  // A text guesses; of many that do they share these rows.
+  const rowsOf = (rows: number) => Math.min(rows, maxTokens);
+  const maxOutputs = Math.max(rowsOf(outputs), rowsOf(parallel + guess));
   const codec = kvCodec(kv);
   const rows = { maxTokens, maxOutputs, texts: parallel };
   const graph = model.record({ context, cacheTokens, ...rows, codec, keepLabels });

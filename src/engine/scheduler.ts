@@ -5,7 +5,14 @@
  */
 import { Beginnings, keyOf } from "../cache/beginnings.ts";
 import type { BlockPages } from "../cache/saved-cache.ts";
-import { type Allocation, type Device, type Graph, PAGE_SLOTS, type Ran } from "../device/contract.ts";
+import {
+  type Allocation,
+  type Device,
+  type Graph,
+  MORE_CHOSEN,
+  PAGE_SLOTS,
+  type Ran,
+} from "../device/contract.ts";
 import { AbortedError, DeviceError, NibbleError } from "../format/errors.ts";
 import type { Job, Part } from "./job.ts";
 import { Pace } from "./pace.ts";
@@ -15,6 +22,8 @@ import { rowLogits } from "./row-logits.ts";
 export interface SchedulerOptions {
   readonly context: number;
   readonly vocab: number;
+  /** Tokens that are guessed of a text and checked in one step, at most. Default 0: none. */
+  readonly guess?: number;
   /** What rows of prompts may stretch a step to while texts generate. Default 50. */
   readonly stretchMs?: number;
   /** Default: performance.now. */
@@ -30,6 +39,7 @@ export class Scheduler {
   readonly device: Pick<Device, "name" | "chooses">;
   readonly context: number;
   readonly vocab: number;
+  readonly guesses: number;
   readonly beginnings: Beginnings;
   /** In the order in which they came. */
   readonly #waiting: Job[] = [];
@@ -65,6 +75,7 @@ export class Scheduler {
     this.device = device;
     this.context = options.context;
     this.vocab = options.vocab;
+    this.guesses = Math.min(options.guess ?? 0, graph.maxOutputs - 1, MORE_CHOSEN);
     this.beginnings = new Beginnings(graph.pools);
     this.#freeRows = Array.from({ length: graph.texts }, (_, i) => graph.texts - 1 - i);
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks).fill(UNKNOWN));
@@ -204,6 +215,7 @@ export class Scheduler {
       maxOutputs: this.graph.maxOutputs,
       context: this.context,
       promptRows: () => this.#pace.promptRows(),
+      cost: (rows) => this.#pace.cost.of(rows),
       grow: (job, to) => this.#grow(job, to),
     });
     if (parts.length > 0) {
@@ -276,10 +288,11 @@ export class Scheduler {
       job.servedAt = this.#steps;
       this.#setPages(job);
     }
+    const all = parts.reduce((sum, { from, to }) => sum + to - from, 0);
     const promptRows = parts.reduce((sum, { isPrompt, from, to }) => sum + (isPrompt ? to - from : 0), 0);
     const { job, from } = parts[0];
     const instead = from === job.most ? job.options.instead : undefined;
-    const ended = instead ? () => {} : this.#pace.begin(promptRows);
+    const ended = instead ? () => {} : this.#pace.begin({ promptRows, rows: all - promptRows });
     const fail = (error: unknown) => {
       for (const { job } of parts) this.end(job, { error });
     };
@@ -297,7 +310,7 @@ export class Scheduler {
         output += outputs;
         if (outputs === 0 || sampling || job.isEnded) continue;
         const rows = Array.from({ length: outputs }, (_, i) => rowLogits(this, first + i));
-        await job.look(rows);
+        await job.look(rows, part);
         ended();
       }
       if (!this.device.chooses) ended();
@@ -323,9 +336,8 @@ export class Scheduler {
       try {
         const ids = await chosen;
         ended();
-        parts.forEach((part, i) => {
-          part.job.chose(ids[i], part);
-        });
+        let first = 0;
+        for (const part of parts) part.job.chose(ids.slice(first, (first += part.outputs)), part);
       } catch (error) {
         fail(error);
       }

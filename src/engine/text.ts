@@ -29,7 +29,10 @@ export interface ReadOptions {
   onProgress?: (tokens: number, total: number) => void;
 }
 
-export interface TextTokensOptions extends TokensOptions, ReadOptions {}
+export interface TextTokensOptions extends TokensOptions, ReadOptions {
+  /** Guess what comes next, and check it: the same tokens in fewer steps. Default true. */
+  guess?: boolean;
+}
 
 /** Pages that a generation is sure of, in tokens after its prompt: few texts are cut short, and few wait for nothing. */
 const RESERVED_TOKENS = 256;
@@ -109,7 +112,8 @@ export class Text {
     );
     const { signal, onProgress } = options;
     const reserve = Math.min(prompt.length + Math.min(most, RESERVED_TOKENS), scheduler.context);
-    const job = new Job({ ids: prompt, tokens, reserve, signal, onProgress });
+    const guesses = options.guess === false ? 0 : scheduler.guesses;
+    const job = new Job({ ids: prompt, tokens, guesses, reserve, signal, onProgress });
     this.#take();
     scheduler.submit(job);
     let isOver = false;
@@ -123,6 +127,12 @@ export class Text {
       },
       get began() {
         return job.beganMs;
+      },
+      get drafted() {
+        return job.drafted;
+      },
+      get accepted() {
+        return job.accepted;
       },
       end: () => {
         if (isOver) return;
@@ -190,6 +200,9 @@ export interface TextTokens extends Pick<Tokens, "next" | "ending"> {
   readonly reused: number;
   /** When it got its turn, by `performance.now`. */
   readonly began: number;
+  /** Tokens that were guessed and checked, and those of them that were right. */
+  readonly drafted: number;
+  readonly accepted: number;
   /** No more are wanted. Does not wait for what a device has under way. */
   end(): void;
 }

@@ -52,6 +52,17 @@ const AHEAD = 8;
 /** Of those that the host chooses: one that is looked at, and one whose step runs meanwhile. */
 const HOST_AHEAD = 2;
 
+/** What a step gave for a text, and the guesses that its rows after the first were computed for. */
+export interface Checked {
+  readonly rows: readonly RowLogits[];
+  readonly guess: readonly number[];
+  /** The text so far; it grows by what is chosen. */
+  readonly ids: readonly number[];
+  chose(id: number): void;
+  /** No more will be chosen of these rows. */
+  done(): void;
+}
+
 export class Tokens {
   readonly #sample: Sampler;
   readonly #options: TokensOptions;
@@ -63,6 +74,8 @@ export class Tokens {
   #chosen = 0;
   #taken = 0;
   #accepted = 0;
+  /** That the last step gave beyond one. */
+  #extra = 0;
   /** What may come next; null: the constraint is still thinking. */
   #allowed: { readonly mask: Int32Array | null } | null = ANY;
   /** Resolves when it is known, or never will be. */
@@ -124,14 +137,32 @@ export class Tokens {
   get isWanted(): boolean {
     const { most } = this.#options;
     if (this.#isOver || this.#asked >= most) return false;
-    if (this.#isByHost) return this.#asked === this.#chosen && this.#asked - this.#taken < HOST_AHEAD;
-    return this.#asked - this.#taken < AHEAD;
+    const ahead = this.#asked - this.#taken - this.#extra;
+    return this.#isByHost ? this.#asked === this.#chosen && ahead < HOST_AHEAD : ahead < AHEAD;
   }
 
-  /** A step will give another token. The device chooses it with these options; null: `choose` does. */
-  ask(): Sampling | null {
-    const draw = this.#asked++;
+  /** Tokens that are asked for and have not come. */
+  get awaited(): number {
+    return this.#asked - this.#chosen;
+  }
+
+  /** Tokens that may still be asked for. */
+  get wanted(): number {
+    return this.#options.most - this.#asked;
+  }
+
+  /** A step will give so many more tokens, or fewer. The device chooses them with these options; null: `choose` does. */
+  ask(count = 1): Sampling | null {
+    const draw = this.#asked;
+    this.#asked += count;
     return this.#isByHost ? null : this.#sample.sampling(draw);
+  }
+
+  /** What was asked for and has not come will not come. extra: tokens that came at once beyond one. */
+  settle(extra: number): void {
+    this.#asked = this.#chosen;
+    this.#extra = extra;
+    this.onChange();
   }
 
   /** The device has chosen. */
@@ -145,23 +176,36 @@ export class Tokens {
     this.#asked = this.#chosen;
   }
 
-  /** The host chooses after `ids`. Resolves when `row` is needed no more; `chose` is called then or later, or never. */
-  async choose(row: RowLogits, ids: readonly number[], chose: (id: number) => void): Promise<void> {
+  /**
+   * The host chooses after each row, as long as the next row is that of the token it has chosen. Resolves when the rows are
+   * needed no more; `chose` and `done` are called until then or later, or never.
+   */
+  async choose({ rows, guess, ids, chose, done }: Checked): Promise<void> {
     const choose = ({ given, logits }: Logits) => {
       const { logprobs } = this.#options;
       const id = this.#sample.next(logits, ids, this.#chosen);
       this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
       chose(id);
+      return id;
     };
-    if (this.#allowed) {
-      const found = await this.#logits(row, ids, this.#allowed.mask);
-      return found ? choose(found) : undefined;
+    let at = 0;
+    for (; at < rows.length && this.#allowed; at++) {
+      const found = await this.#logits(rows[at], ids, this.#allowed.mask);
+      if (!found) return;
+      const id = choose(found);
+      if (id !== guess[at] || this.#isOver) return done();
     }
-    const given = await row.all();
-    if (this.#areWrong(given, ids)) return;
-    this.#asking = this.#asking.then(() => {
-      if (this.#isOver || this.#failure || !this.#allowed) return;
-      choose(within(given, this.#allowed.mask));
+    if (at === rows.length) return done();
+    const given: Float32Array[] = [];
+    for (const row of rows.slice(at)) given.push(await row.all());
+    this.#asking = this.#asking.then(async () => {
+      for (const logits of given) {
+        if (this.#isOver || this.#failure || !this.#allowed || this.#areWrong(logits, ids)) return;
+        const id = choose(within(logits, this.#allowed.mask));
+        if (id !== guess[at++]) break;
+        await this.#asking;
+      }
+      done();
       this.onChange();
     });
   }

@@ -7,11 +7,16 @@ function pace(stretch: number, base: number, row: number) {
   let now = 0;
   const made = new Pace(stretch, () => now);
   const step = (rows: number, isSeen = true) => {
-    const ended = made.begin(rows);
+    const ended = made.begin({ promptRows: rows, rows: 1 });
     now += base + rows * row;
     if (isSeen) ended();
   };
-  return { pace: made, step, wait: (ms: number) => (now += ms), begin: (rows: number) => made.begin(rows) };
+  return {
+    pace: made,
+    step,
+    wait: (ms: number) => (now += ms),
+    begin: (rows: number) => made.begin({ promptRows: rows, rows: 1 }),
+  };
 }
 
 describe("prompt rows", () => {

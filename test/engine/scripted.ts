@@ -76,6 +76,8 @@ export interface ScriptOptions {
   hangsAt?: number;
   /** It cannot prove which words are kept for the token at this position. */
   unprovenAt?: number;
+  /** Tokens that are guessed at once, at most. */
+  guess?: number;
   stretchMs?: number;
   /** What times steps. */
   clock?: () => number;
@@ -93,7 +95,7 @@ export function scripted(
 ): Script {
   const { vocab, context = 1024, chunk = 8, texts = 1, windows = [null] } = options;
   const { cacheTokens = texts * context, chooses = false, wait = () => new Promise(setImmediate) } = options;
-  const { outputs = Math.max(texts, 1) } = options;
+  const { outputs = texts + (options.guess ?? 0) } = options;
   const steps: Step[] = [];
   const asked: string[] = [];
   const copies: Script["copies"] = [];
@@ -152,12 +154,13 @@ export function scripted(
         let output = 0;
         const words: (number | null)[] = [];
         for (const { text, outputs, sampling } of runs) {
-          const row = rows[output];
-          output += outputs;
+          const own = rows.slice(output, (output += outputs));
           if (!sampling) continue;
-          chosen[text] = choose(sampling, row);
-          const isNull = row.position === options.unprovenAt || wrongLogits(logitsOf(row), 0) !== null;
-          words.push(isNull ? null : chosen[text]);
+          for (const [i, row] of own.entries()) {
+            chosen[text] = choose({ ...sampling, draw: sampling.draw + i }, row);
+            const isNull = row.position === options.unprovenAt || wrongLogits(logitsOf(row), 0) !== null;
+            words.push(isNull ? null : chosen[text]);
+          }
         }
         const ended = wait(step);
         if (!chooses) await ended;
@@ -195,7 +198,7 @@ export function scripted(
       },
     });
   const graph = {
-    maxTokens: Math.max(chunk, texts),
+    maxTokens: Math.max(chunk, outputs),
     maxOutputs: outputs,
     texts,
     blocks,
@@ -205,7 +208,7 @@ export function scripted(
   const device = { name: "scripted", chooses };
   const watching = watched(allocation as Allocation, graph, () => scheduler);
   const scheduler: Scheduler = new Scheduler(graph, watching, device, {
-    ...{ context, vocab, stretchMs: options.stretchMs, clock: options.clock },
+    ...{ context, vocab, stretchMs: options.stretchMs, clock: options.clock, guess: options.guess },
   });
   const text = new Text(scheduler);
   return { text, scheduler, steps, copies, asked, allocation: scheduler.allocation };

@@ -60,7 +60,7 @@ async function allocated(graph: Graph): Promise<Allocation> {
 /** A scheduler over the reference device. */
 export async function tinyScheduler(options: TinyGraph & Partial<SchedulerOptions> = {}): Promise<Scheduler> {
   const graph = tinyGraph(options);
-  const { context = 160, stretchMs } = options;
+  const { context = 160, stretchMs, guess, clock } = options;
   const device = { name: "reference", chooses: false };
   const own = await allocated(graph);
   const allocation = watched(
@@ -76,7 +76,7 @@ export async function tinyScheduler(options: TinyGraph & Partial<SchedulerOption
     () => scheduler,
   );
   const scheduler: Scheduler = new Scheduler(graph, allocation, device, {
-    ...{ context, vocab: VOCAB, stretchMs },
+    ...{ context, vocab: VOCAB, stretchMs, guess, clock },
   });
   return scheduler;
 }
@@ -138,7 +138,7 @@ export class Truth {
           await allocation.read(this.#graph.logits, i, 1),
         );
     }
-    this.#ids = ids;
+    this.#ids = [...ids];
     return this.#known.get(ids.join())!;
   }
 }

@@ -129,7 +129,7 @@ export class WebgpuAllocation implements Allocation {
     const list = [...this.ready[batch.mode], ...samplers];
     encodePass(encoder, list, batch.shape);
     this.#last = { list, shape: batch.shape };
-    const back = samplings.length > 0 ? this.#words.encode(encoder, samplings.length) : null;
+    const back = batch.sampled > 0 ? this.#words.encode(encoder, batch.sampled) : null;
     device.queue.submit([encoder.finish()]);
     this.#under.push(this.gpu.submitted());
     if (!back) return NOTHING_CHOSEN;

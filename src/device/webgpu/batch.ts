@@ -29,8 +29,7 @@ export function batchBytes(graph: BatchGraph): number {
   const runs = Math.min(texts, maxTokens);
   // Ids, positions and texts by row, and three words of a single; pieces, of which a run may begin and end one within a page; longs; outputs.
   const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
-  // A row that candidates are asked of is sampled, too.
-  const sampled = SAMPLED_WORDS * Math.max(1, runs);
+  const sampled = SAMPLED_WORDS * maxOutputs;
   return 4 * (tableWords(graph) + 6 * maxTokens + pieces + 2 * runs + maxOutputs + sampled);
 }
 
@@ -43,8 +42,8 @@ export interface Batch {
   /** What `batch` holds from word `at` on. */
   readonly lists: Uint32Array<ArrayBuffer>;
   readonly at: number;
-  /** Texts of the runs that an id is chosen for, in their order. */
-  readonly sampled: readonly number[];
+  /** Rows that an id is chosen for. */
+  readonly sampled: number;
 }
 
 export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batch {
@@ -54,11 +53,17 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
   const singles = alone.flatMap(({ first, tokens }) => Array.from({ length: tokens }, (_, i) => first + i));
   const longs = rows.runs.filter((run) => !alone.includes(run));
   const pieces = rows.runs.flatMap(piecesOf);
-  const sampled = rows.runs.flatMap((run, i) => {
+  const sampled = rows.runs.flatMap(({ text, firstOutput, outputs }, i) => {
     const { sampling } = step.runs[i];
-    return sampling ? [{ run, sampling }] : [];
+    if (!sampling) return [];
+    // The text's next row finds what comes after the last; the others are no text's.
+    const textOf = (output: number) => (output === outputs - 1 ? text : graph.texts);
+    return Array.from({ length: outputs }, (_, output) => [
+      ...[firstOutput + output, textOf(output)],
+      ...packChoice({ ...sampling, draw: sampling.draw + output }),
+    ]);
   });
-  const words = sampled.flatMap(({ run, sampling }) => [run.firstOutput, run.text, ...packChoice(sampling)]);
+  const words = sampled.flat();
   const shape: StepShape = {
     tokens: rows.tokens,
     outputs: rows.outputs,
@@ -78,7 +83,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     longs.flatMap(({ first, tokens }) => [first, tokens]),
     words,
   ]);
-  return { mode, shape, rows, ...packed, sampled: sampled.map(({ run }) => run.text) };
+  return { mode, shape, rows, ...packed, sampled: sampled.length };
 }
 
 /** A step without rows that samples one row of the last step's logits, for no text. */

@@ -4,7 +4,7 @@
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
 import { checkFormats, checkOperations } from "../check.ts";
-import type { Footprint, Graph, Value, Weight } from "../contract.ts";
+import { type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
 import { GPU_LACKS } from "../lacks.ts";
 import { batchBytes } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
@@ -115,8 +115,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   );
   const spare = keep("spare", 16);
   const logits = kept.get(graph.logits.id)!;
-  const rows = Math.min(graph.texts, graph.maxOutputs);
   const { texts } = graph;
+  const rows = Math.min(texts + MORE_CHOSEN, graph.maxOutputs);
   const sampling = planSampling({ logits, vocab: graph.logits.cols, texts, rows, batch, make: keep });
 
   const shared: Shared = {

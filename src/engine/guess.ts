@@ -1,0 +1,41 @@
+/**
+ * How many guessed tokens of a text a step should check: what they are expected to bring against what their rows cost, both
+ * in tokens. Pure. Guesses never change a text: each row's token is chosen as without them, by the same random number,
+ * and the row after it counts only if that token is the one that was guessed. So a token that was guessed is taken with
+ * its own probability, and where it is not, the one in its place comes from the others: rejection sampling (arXiv
+ * 2211.17192) for guesses that are certain, and the same seed gives the same text.
+ */
+
+/** Numbers of guesses that are tried: few, so that their costs are soon known. With the row before them whole tiles of 4. */
+const COUNTS = [1, 3, 5, 7, 11, 15];
+
+export interface Worth {
+  /** 0: none is worth it. */
+  readonly count: number;
+  /** Tokens that are won, less those that the same time would have given otherwise. */
+  readonly gain: number;
+}
+
+/**
+ * chances: of each guess to be right when those before it are. awaited: so many of the first are under way already, and are
+ * not to be checked. cost: of so many rows more, in tokens that the step would give in the same time.
+ */
+export function worthChecking(
+  chances: readonly number[],
+  awaited: number,
+  cost: (rows: number) => number,
+): Worth {
+  let best: Worth = { count: 0, gain: 0 };
+  let reached = 1;
+  let expected = 0;
+  chances.forEach((chance, i) => {
+    reached *= chance;
+    const count = i + 1 - awaited;
+    if (count <= 0) return;
+    expected += reached;
+    if (!COUNTS.includes(count) && i + 1 < chances.length) return;
+    const gain = expected - cost(count);
+    if (gain > best.gain) best = { count, gain };
+  });
+  return best;
+}

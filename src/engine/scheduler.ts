@@ -75,7 +75,9 @@ export class Scheduler {
     this.device = device;
     this.context = options.context;
     this.vocab = options.vocab;
-    this.guesses = Math.min(options.guess ?? 0, graph.maxOutputs - 1, MORE_CHOSEN);
+    // A state cannot go back to the token before a wrong guess.
+    const isStateless = !(graph.states?.length > 0);
+    this.guesses = isStateless ? Math.min(options.guess ?? 0, graph.maxOutputs - 1, MORE_CHOSEN) : 0;
     this.beginnings = new Beginnings(graph.pools);
     this.#freeRows = Array.from({ length: graph.texts }, (_, i) => graph.texts - 1 - i);
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks).fill(UNKNOWN));

@@ -122,7 +122,27 @@ describeGpu("ids that the device chose", () => {
       false,
     ]);
     await expect(texts.run([run(3, many)])).rejects.toThrow("sampling");
-    // The id of a run with several outputs would be anybody's.
-    await expect(texts.run([{ ...run(3, GREEDY), outputs: 2 }])).rejects.toThrow("one output");
+    await expect(texts.run([{ ...run(3, GREEDY), outputs: 0 }])).rejects.toThrow("no outputs");
+  });
+
+  it("come after each output of a run, and the next row finds the last", async () => {
+    const { allocation, graph } = texts;
+    const drawn = { ...DRAWN, draw: 5 };
+    const ran = await texts.run([
+      { text: 0, ids: PROMPTS[0], sampling: GREEDY },
+      { text: 1, ids: [...PROMPTS[1], 40, 41], outputs: 3, sampling: drawn },
+    ]);
+    const found = (await ran.chosen) as number[];
+    expect(found.length).toBe(4);
+    const rows = await Promise.all([0, 1, 2, 3].map((row) => allocation.read(graph.logits, row, 1)));
+    expect(found[0]).toBe(argmax(rows[0]));
+    const host = sampler(DRAWN);
+    expect(found.slice(1)).toEqual(rows.slice(1).map((logits, i) => host.next(logits, [], 5 + i)));
+    // A text that was told the last id says the same as one that takes it on the device.
+    await texts.run([{ text: 1, ids: [CHOSEN] }]);
+    const taken = await allocation.read(graph.logits, 0, 1);
+    await texts.run([{ text: 2, ids: [...PROMPTS[1], 40, 41], outputs: 0 }]);
+    await texts.run([{ text: 2, ids: [found[3]] }]);
+    expect(taken).toEqual(await allocation.read(graph.logits, 0, 1));
   });
 });

@@ -77,7 +77,7 @@ for (const depth of depths)
       ...{
         op: "step",
         shape: options.shape,
-        layers: model.config.layers.length,
+        layers: model.config.layers,
         kv: options.kv,
         depth,
         rows: count,

@@ -6,13 +6,14 @@
  * |---|---|---|---|---|
  * | quantized | decode, few, batch | any | matmulVector, an entry at a time | q8 |
  * | float | decode, few, batch | any | matmulFloat, an entry at a time | f32 |
- * | any | prompt | any | groupPicks; matmulTile, tiles of one expert | f32 |
+ * | any but f32 | prompt | matrices | groupPicks; expertMatrix, tiles of one expert | f16 |
+ * | any | prompt | other | groupPicks; matmulTile, tiles of one expert | f32 |
  */
 import { type Buffer, type Dispatch, type Mode, rowCount, type StepShape, spread } from "./dispatch.ts";
 import { reduction } from "./elementwise.ts";
-import type { Form } from "./forms.ts";
+import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import { type PlacedPart, TILE, teams, type WeightBlock } from "./matmul.ts";
+import { inputForm, type PlacedPart, TILE, teams, type WeightBlock } from "./matmul.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";
 import { packParams } from "./wgsl.ts";
 
@@ -101,16 +102,12 @@ export function sortPicks(options: SortOptions): Sorted {
   return { buffer: sorted, tile, listAt, dispatch };
 }
 
-/** Entries of a tile for the kernel that serves prompts on this device. */
-export const entriesOfTile = () => TILE.tokens;
+/** Entries of a tile, of either kernel for prompts. */
+export const TILE_ENTRIES = 32;
 
 /** The form in which expertMatmul wants its input. */
-export function expertInputForm(
-  _traits: Traits,
-  block: Pick<WeightBlock, "form" | "cols">,
-  mode: Mode,
-): Form {
-  if (mode === "prompt") return "f32";
+export function expertInputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
+  if (mode === "prompt") return inputForm(traits, block, mode);
   return isFloat(block.form) ? "f32" : "q8";
 }
 
@@ -124,6 +121,8 @@ export interface ExpertOptions {
   readonly count: number;
   readonly picks: Buffer;
   readonly rows: "tokens" | "outputs";
+  /** Most rows of a step. */
+  readonly maxRows: number;
   readonly x: { readonly form: Form; readonly buffer: Buffer };
   /** All picks of a row read the same of x, which is [rows, cols]; else it is [rows, count * cols]. */
   readonly shared: boolean;
@@ -135,8 +134,11 @@ export interface ExpertOptions {
 
 /** out = x times the rows of the experts that each row has picked; a dispatch a part. */
 export function expertDispatches(options: ExpertOptions): Dispatch[] {
-  const { block, mode, sorted } = options;
+  const { block, mode, sorted, x } = options;
+  const wanted = expertInputForm(options.traits, block, mode);
+  if (x.form !== wanted) throw new Error(`experts of mode ${mode} want ${wanted}, not ${x.form}`);
   return block.parts.map((part) => {
+    if (wanted === "f16") return matrixDispatch(options, part, sorted!);
     if (mode === "prompt") return tileDispatch(options, part, sorted!);
     return isFloat(block.form) ? floatDispatch(options, part) : vectorDispatch(options, part);
   });
@@ -268,6 +270,43 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
     workgroups(step) {
       const tiles = mostTiles(rowCount(rows, step) * count, experts, sorted.tile);
       return tiles === 0 ? null : [Math.ceil(params.rows / TILE.rows), tiles, 1];
+    },
+    bytes: bytesOf(options, part),
+  };
+}
+
+/** Rows of an expert that a workgroup of expertMatrix has. */
+const MATRIX_ROWS = 128;
+
+function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
+  const { traits, block, experts, count, rows, shared, maxRows } = options;
+  const { params, buffers, scales } = common(options, part);
+  const { rows: expertRows, groups, partFirst, partRows } = params;
+  return {
+    label: "expertMatmul",
+    kernel: {
+      kernel: "expertMatrix",
+      libs: { codes: block.form.table ? "table" : "plain" },
+      values: {
+        ...formValues(block.form),
+        SUBGROUP: traits.subgroup!,
+        PICKS: count,
+        SHARED: shared,
+        HAS_BIAS: block.bias !== null,
+      },
+    },
+    params: packParams("expertMatrix", {
+      rows: expertRows,
+      groups,
+      partFirst,
+      partRows,
+      listAt: sorted.listAt,
+      factorsAt: factorsAt(maxRows, block.cols * (shared ? 1 : count)) / 4,
+    }),
+    buffers: { ...buffers, scales, sorted: sorted.buffer },
+    workgroups(step) {
+      const tiles = mostTiles(rowCount(rows, step) * count, experts, sorted.tile);
+      return tiles === 0 ? null : [tiles, Math.ceil(expertRows / MATRIX_ROWS), 1];
     },
     bytes: bytesOf(options, part),
   };

@@ -19,12 +19,12 @@ import {
   softcapDispatch,
 } from "./elementwise.ts";
 import {
-  entriesOfTile,
   expertDispatches,
   expertInputForm,
   routeDispatch,
   type Sorted,
   sortPicks,
+  TILE_ENTRIES,
 } from "./experts.ts";
 import { type Form, formBytes, type View } from "./forms.ts";
 import type { HeadChain, OpOf, Stage } from "./fusion.ts";
@@ -297,10 +297,10 @@ export class ModeCompiler {
     const input = { form, buffer: this.#input(x, form) };
     const count = op.picks.cols / 2;
     const picks = this.#plain(op.picks);
+    const { rows, maxRows } = this.#rows(x);
     let sorted = this.#sorted.get(op.picks.id) ?? null;
     if (this.mode === "prompt" && !sorted) {
-      const { rows, maxRows } = this.#rows(x);
-      sorted = sortPicks({ rows, maxRows, experts, count, picks, tile: entriesOfTile(), scratch });
+      sorted = sortPicks({ rows, maxRows, experts, count, picks, tile: TILE_ENTRIES, scratch });
       this.#sorted.set(op.picks.id, sorted);
       this.#emit(sorted.dispatch);
     }
@@ -312,7 +312,8 @@ export class ModeCompiler {
         experts,
         count,
         picks,
-        rows: x.rows,
+        rows,
+        maxRows,
         x: input,
         shared: x.cols === op.weight.cols,
         out: this.#target(out, "f32"),

@@ -107,6 +107,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   write(acc11, split, firstRow + mine + 16u, firstToken + 16u, tokens, local);
 }
 
+fn weightRowOf(row: u32) -> u32 {
+  return row;
+}
+
+fn xRowOf(token: u32) -> u32 {
+  return token;
+}
+
 // A fragment to `out`, through the weights' tile, which is free by now.
 fn write(fragment: Result, split: u32, firstRow: u32, firstToken: u32, tokens: u32, local: u32) {
   let place = local / SUBGROUP * 64u;

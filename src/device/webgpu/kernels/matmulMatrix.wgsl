@@ -198,6 +198,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   writeEdge(acc71, firstRow + 112u, token + 16u, local);
 }
 
+fn weightRowOf(row: u32) -> u32 {
+  return row;
+}
+
+fn xRowOf(token: u32) -> u32 {
+  return token;
+}
+
 fn factorOfToken(token: u32) -> f32 {
   return bitcast<f32>(x[params.factorsAt + token].x);
 }

@@ -1,6 +1,7 @@
 // A tile of weights and one of activations on their way from memory into f16 in workgroup memory, for kernels with subgroup
 // matrices. The kernel declares the bindings `codes`, `scales`, `x`, Params with rows and groups, the workgroup's `weightTile`
-// and `xTile`, and WORKGROUP, TILE_ROWS, TILE_TOKENS and STRIDE; it appends narrow.
+// and `xTile`, and WORKGROUP, TILE_ROWS, TILE_TOKENS and STRIDE; it says by weightRowOf and xRowOf which row of `codes` a row of the
+// product is, and which of `x` a token; it appends narrow.
 
 // A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
 const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
@@ -32,7 +33,7 @@ fn load(firstRow: u32, firstToken: u32, lastToken: u32, group: u32, local: u32) 
   let groups = params.groups;
   for (var i = 0u; i < WEIGHT_LOADS; i++) {
     let index = i * WORKGROUP + local;
-    let row = min(firstRow + weightRow(index), params.rows - 1u);
+    let row = weightRowOf(min(firstRow + weightRow(index), params.rows - 1u));
     let half = index % 2u;
     if (CODES == F32 || CODES == F16 || CODES == BF16) {
       let at = (row * groups + group) * 8u + half * 2u;
@@ -53,7 +54,7 @@ fn load(firstRow: u32, firstToken: u32, lastToken: u32, group: u32, local: u32) 
   }
   for (var i = 0u; i < X_LOADS; i++) {
     let index = i * WORKGROUP + local;
-    let token = min(firstToken + xToken(index), lastToken);
+    let token = xRowOf(min(firstToken + xToken(index), lastToken));
     loads.x[i] = x[(token * groups + group) * 4u + index % 4u];
   }
   return loads;

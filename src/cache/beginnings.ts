@@ -1,6 +1,7 @@
 /**
  * The beginnings of texts that pages still hold, as a tree: a block is PAGE_SLOTS tokens after its parent's, with its page
- * in each pool. Owns which ids lie where and how much of a new text is known. Refuses to know who reads and when.
+ * in each pool, and in a graph with recurrent states a slot for each position within the block where one was kept. Owns which
+ * ids lie where and how much of a new text is known. Refuses to know who reads and when.
  * One idea: full blocks are found by all of their ids, so there is nothing to confuse; the last block of a text, not full
  * yet, is compared id by id, and serves a text that shares its first ones by a copy.
  */
@@ -15,6 +16,8 @@ export class Block {
   readonly ids: number[] = [];
   /** By pool; null: given back, or never there. */
   readonly pages: (Page | null)[];
+  /** Slots with the states after so many of its ids. */
+  readonly states = new Map<number, Page>();
   /** Full blocks that follow. */
   readonly children = new Map<string, Block>();
   /** Others that follow; those of running texts still grow. */
@@ -43,18 +46,26 @@ export class Block {
     return count;
   }
 
-  /** Its page of a pool went to another text. */
-  lose(pool: number): void {
-    const page = this.pages[pool];
-    if (page) page.block = null;
-    this.pages[pool] = null;
+  /** A page, or a slot with states, went to another text. */
+  lose(page: Page): void {
+    page.block = null;
+    const pool = this.pages.indexOf(page);
+    if (pool >= 0) this.pages[pool] = null;
+    for (const [tokens, state] of this.states) if (state === page) this.states.delete(tokens);
     this.prune();
+  }
+
+  /** Of the states within its first `most` ids the last one. */
+  lastState(most: number): { tokens: number; state: Page } | null {
+    const tokens = Math.max(0, ...[...this.states.keys()].filter((at) => at <= most));
+    return tokens > 0 ? { tokens, state: this.states.get(tokens)! } : null;
   }
 
   /** Leaves the tree when nothing is left of it, and so may its parents. */
   prune(): void {
     const { parent } = this;
-    if (!parent || this.children.size > 0 || this.open.size > 0 || this.pages.some((page) => page)) return;
+    if (!parent || this.children.size > 0 || this.open.size > 0) return;
+    if (this.states.size > 0 || this.pages.some((page) => page)) return;
     if (!parent.open.delete(this)) {
       const key = keyOf(this.ids, 0);
       if (parent.children.get(key) !== this) return;
@@ -72,20 +83,29 @@ export interface Beginning {
   readonly blocks: readonly Block[];
   /** Holds its last tokens % PAGE_SLOTS tokens, and maybe others after them. */
   readonly last: Block | null;
+  /** In a graph with states: the slot with those after `tokens`; null at 0. */
+  readonly state: Page | null;
+  /** Of the text the tree has so many tokens, whether or not a next token finds all that it needs. */
+  readonly known: number;
 }
 
 export class Beginnings {
   readonly pools: readonly PagePool[];
+  /** Slots of recurrent states; null: the graph has none. */
+  readonly states: PagePool | null;
   readonly root: Block;
 
-  constructor(pools: readonly Pool[]) {
+  constructor(pools: readonly Pool[], stateSlots = 0) {
     this.pools = pools.map((pool) => new PagePool(pool));
+    const slots = { id: pools.length, window: null, pages: stateSlots };
+    this.states = stateSlots > 0 ? new PagePool(slots) : null;
     this.root = new Block(null, pools.length);
   }
 
   /**
-   * The longest known beginning of `ids`, of at most `most` tokens, after which a next token finds all that it sees.
-   * held: full blocks that the text has already, from which the search goes on. whole: of full blocks only.
+   * The longest known beginning of `ids`, of at most `most` tokens, after which a next token finds all that it sees, and
+   * the states that it goes on from. held: full blocks that the text has already, from which the search goes on. whole: of
+   * full blocks only.
    */
   longest(
     ids: readonly number[],
@@ -94,30 +114,34 @@ export class Beginnings {
     { held = [], whole = false }: { held?: readonly Block[]; whole?: boolean } = {},
   ): Beginning {
     const blocks = [...held];
-    const first = held.length;
     /** By pool: the block from which on all are there, up to the last. */
     const since = this.pools.map(() => 0);
-    /** The most full blocks that end well, and what would come after them. */
-    let best = first;
-    let node = blocks[first - 1] ?? this.root;
+    let best: Found = { tokens: held.length * PAGE_SLOTS, last: null, state: null };
+    /** Of the block after `blocks` the first `count` ids are the text's. */
+    const offer = (block: Block, count: number) => {
+      const kept = this.states ? block.lastState(count) : { tokens: count, state: null };
+      if (!kept || (whole && kept.tokens < PAGE_SLOTS)) return;
+      const tokens = blocks.length * PAGE_SLOTS + kept.tokens;
+      if (tokens <= best.tokens || !this.#sees(tokens, since)) return;
+      const isWhole = kept.tokens === PAGE_SLOTS;
+      if (!isWhole && block.pages.some((page) => !page)) return;
+      best = { tokens, last: isWhole ? null : block, state: kept.state };
+    };
+    let node = blocks[blocks.length - 1] ?? this.root;
     while ((blocks.length + 1) * PAGE_SLOTS <= most) {
       const child = node.children.get(key(blocks.length));
       if (!child) break;
       node = child;
+      this.#follow(child, blocks.length, since);
+      offer(child, PAGE_SLOTS);
       blocks.push(child);
-      this.#follow(child, blocks.length - 1, since);
-      if (this.#sees(blocks.length * PAGE_SLOTS, since)) best = blocks.length;
     }
-    if (!whole) {
-      const found = this.#partial(node, ids, blocks.length * PAGE_SLOTS, most);
-      if (found) {
-        this.#follow(found.block, blocks.length, since);
-        const tokens = blocks.length * PAGE_SLOTS + found.tokens;
-        if (this.#sees(tokens, since)) return { tokens, blocks, last: found.block };
-      }
-    }
-    blocks.length = best;
-    return { tokens: best * PAGE_SLOTS, blocks, last: null };
+    const at = blocks.length * PAGE_SLOTS;
+    const next = this.#partial(node, ids, at, most);
+    if (!whole) for (const { block, tokens } of this.states ? next : next.slice(0, 1)) offer(block, tokens);
+    const known = at + (next[0]?.tokens ?? 0);
+    blocks.length = Math.floor(best.tokens / PAGE_SLOTS);
+    return { ...best, blocks, known };
   }
 
   /** The oldest block that a token at `position` sees in a pool. */
@@ -133,7 +157,33 @@ export class Beginnings {
       if (page) this.pools[pool].forget(page);
       block.pages[pool] = null;
     });
+    for (const state of [...block.states.values()]) this.forgetState(state);
     block.prune();
+  }
+
+  /** Keeps the states after the first `tokens` ids of a block there, unless it has them. */
+  keepState(block: Block, tokens: number, state: Page): void {
+    if (state.block || block.states.has(tokens)) return;
+    block.states.set(tokens, state);
+    state.block = block;
+  }
+
+  /** What the slot holds is known no more. */
+  forgetState(state: Page): void {
+    const { block } = state;
+    if (!block) return;
+    block.lose(state);
+    this.states!.forget(state);
+  }
+
+  /** `to` begins with all ids of `from`, which is about to go: its states stay known there. */
+  moveStates(from: Block, to: Block): void {
+    for (const [tokens, state] of from.states) {
+      if (to.states.has(tokens)) continue;
+      from.states.delete(tokens);
+      state.block = null;
+      this.keepState(to, tokens, state);
+    }
   }
 
   /** Only the first ids of a block that nobody uses are known from here on, and nothing after them. */
@@ -144,10 +194,11 @@ export class Beginnings {
       block.parent!.open.add(block);
     }
     block.ids.length = tokens;
+    for (const [at, state] of [...block.states]) if (at > tokens) this.forgetState(state);
   }
 
-  /** Keeps the pages of a beginning, those that its last token sees, until `release`: the first block and its pages, by pool. */
-  pin({ tokens, blocks, last }: Beginning): {
+  /** Keeps the pages of a beginning, those that its last token sees, and its states until `release`: the first block and its pages, by pool. */
+  pin({ tokens, blocks, last, state }: Beginning): {
     held: { first: number; pages: number[] }[];
     release: () => void;
   } {
@@ -164,6 +215,10 @@ export class Beginnings {
       }
       return { first, pages: pages.map(({ index }) => index) };
     });
+    if (state) {
+      this.states!.use(state);
+      pinned.push({ pool: this.states!, page: state });
+    }
     const release = () => {
       for (const { pool, page } of pinned.splice(0).reverse()) pool.release(page);
     };
@@ -180,22 +235,24 @@ export class Beginnings {
     return since.every((block, pool) => block <= this.firstSeen(pool, position));
   }
 
-  /** Of the blocks after `node` the one that shares most ids, at least one, and has all its pages. */
+  /** The blocks after `node` that share some ids and have all their pages: first the one that shares most. */
   #partial(node: Block, ids: readonly number[], at: number, most: number) {
-    let best: { block: Block; tokens: number } | null = null;
+    const found: { block: Block; tokens: number }[] = [];
     const room = most - at;
     for (const block of [...node.open, ...node.children.values()]) {
       if (block.ids[0] !== ids[at] || block.pages.some((page) => !page)) continue;
       const tokens = Math.min(room, block.common(ids, at));
-      // Of equals one that need not be copied.
-      const isBetter =
-        tokens > (best?.tokens ?? 0) ||
-        (best && tokens === best.tokens && block.ids.length === tokens && !block.isUsed);
-      if (tokens > 0 && isBetter) best = { block, tokens };
+      if (tokens > 0) found.push({ block, tokens });
     }
-    return best;
+    // Of equals one that need not be copied.
+    const isOwn = ({ block, tokens }: (typeof found)[number]) =>
+      block.ids.length === tokens && !block.isUsed ? 1 : 0;
+    return found.sort((a, b) => b.tokens - a.tokens || isOwn(b) - isOwn(a));
   }
 }
+
+/** Of a search: the most tokens that end well. */
+type Found = Pick<Beginning, "tokens" | "last" | "state">;
 
 const units = new Uint16Array(2 * PAGE_SLOTS);
 

@@ -1,5 +1,5 @@
 /**
- * The pages of one pool. A page is free, used by one or more texts, or idle: no text uses it, but it still holds a known
+ * The pages of one pool, or the slots of recurrent states, which come and go alike. A page is free, used by one or more texts, or idle: no text uses it, but it still holds a known
  * beginning, until a page is needed and it is the one idle for longest. Owns these states and their order; a page's block
  * says what it holds (beginnings.ts).
  */
@@ -47,7 +47,7 @@ export class PagePool {
     if (!page) {
       const [oldest] = this.#idle;
       if (!oldest) return null;
-      oldest.block?.lose(this.pool.id);
+      oldest.block?.lose(oldest);
       this.#idle.delete(oldest);
       page = oldest;
     }

@@ -7,11 +7,19 @@
  *   ids [tokens] u32, digest
  *   for each cache, keys then values, each KV head: [tokens - first, vectorBytes] in pieces of PIECE_TOKENS, each with
  *   its digest
+ *   for each recurrent state: its numbers after the last token, f32, digest
  *
  * Little-endian. A digest is SHA-256 of the digest before it and of the bytes since: pieces stand in their order and
  * belong to their header. One idea: what the header must say is known where it is restored, but for two numbers, and so it is compared.
  */
-import { type Cache, type Graph, type KvPart, PAGE_SLOTS, type PagePlace } from "../device/contract.ts";
+import {
+  type Cache,
+  type Graph,
+  type KvPart,
+  PAGE_SLOTS,
+  type PagePlace,
+  type State,
+} from "../device/contract.ts";
 import { FormatError } from "../format/errors.ts";
 import { asObject, describe, parseJson } from "../format/json.ts";
 import type { Source } from "../format/source.ts";
@@ -19,6 +27,8 @@ import { blocksOf } from "./layers.ts";
 
 const MAGIC = "NIBBLEKV";
 const VERSION = 2;
+/** Of files with recurrent states. */
+const STATES_VERSION = 3;
 const PROLOGUE_BYTES = 16;
 const DIGEST_BYTES = 32;
 /** No header is longer: a layer takes a hundred bytes. */
@@ -51,6 +61,18 @@ export type WritePages = (
   bytes: Uint8Array,
 ) => Promise<void>;
 
+/** What a device holds of a text. */
+export interface CacheReader {
+  pages: ReadPages;
+  /** Of the text's last position. */
+  state(state: State): Promise<Uint8Array>;
+}
+
+export interface CacheWriter {
+  pages: WritePages;
+  state(state: State, bytes: Uint8Array): Promise<void>;
+}
+
 /** Whose cache is saved or restored. */
 export interface CacheAccess {
   readonly graph: Graph;
@@ -64,6 +86,8 @@ interface Header {
   readonly codec: string;
   readonly tokens: number;
   readonly layers: readonly LayerHeader[];
+  /** Only in files with states. */
+  readonly states?: readonly { readonly layer: number; readonly values: number }[];
 }
 
 interface LayerHeader {
@@ -83,7 +107,7 @@ export async function* saveCache(
   access: CacheAccess,
   ids: readonly number[],
   held: readonly BlockPages[],
-  read: ReadPages,
+  read: CacheReader,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
   const { graph } = access;
   const firsts = held.map(({ first }) => first * PAGE_SLOTS);
@@ -92,7 +116,7 @@ export async function* saveCache(
   const prologue = new Uint8Array(PROLOGUE_BYTES + text.length);
   prologue.set(new TextEncoder().encode(MAGIC));
   const view = new DataView(prologue.buffer);
-  view.setUint32(8, VERSION, true);
+  view.setUint32(8, versionOf(graph), true);
   view.setUint32(12, text.length, true);
   prologue.set(text, PROLOGUE_BYTES);
 
@@ -104,9 +128,14 @@ export async function* saveCache(
   });
   yield* chain.sealed(new Uint8Array(words.buffer));
   for (const { cache, part, kvHead, from, to } of placesOf(graph, header)) {
-    const bytes = await read({ cache, part, kvHead }, pagesOf(held[cache.pool.id], from, to));
+    const bytes = await read.pages({ cache, part, kvHead }, pagesOf(held[cache.pool.id], from, to));
     yield* chain.sealed(bytes.slice(0, (to - from) * header.layers[cache.id].vectorBytes));
   }
+  for (const state of graph.states) yield* chain.sealed((await read.state(state)).slice());
+}
+
+function versionOf({ states }: Graph): number {
+  return states.length > 0 ? STATES_VERSION : VERSION;
 }
 
 /** A saved cache whose header fits and whose ids are known. */
@@ -115,7 +144,7 @@ export interface SavedCache {
   /** By pool: the oldest block that the file has. */
   readonly firsts: readonly number[];
   /** Fills pages of the blocks from `firsts` on, by pool. FormatError: what they hold is worth nothing. */
-  restore(held: readonly BlockPages[], write: WritePages): Promise<void>;
+  restore(held: readonly BlockPages[], write: CacheWriter): Promise<void>;
 }
 
 /**
@@ -135,8 +164,13 @@ export async function openSavedCache(
     throw new FormatError(name, `begins with ${describe(magic)}`, `"${MAGIC}", a saved cache`);
   const view = new DataView(prologue.buffer);
   const version = view.getUint32(8, true);
-  if (version !== VERSION)
-    throw new FormatError(`${name}: version`, `${version}`, `${VERSION}, which this nibble reads and writes`);
+  const wanted = versionOf(access.graph);
+  if (version !== wanted)
+    throw new FormatError(
+      `${name}: version`,
+      `${version}`,
+      `${wanted}, which this nibble reads and writes for this model`,
+    );
   const headerBytes = view.getUint32(12, true);
   if (headerBytes > MOST_HEADER_BYTES)
     throw new FormatError(`${name}: header`, `${headerBytes} bytes`, `0 to ${MOST_HEADER_BYTES}`);
@@ -176,8 +210,10 @@ export async function openSavedCache(
   const places = placesOf(access.graph, header);
   const pieceBytes = ({ cache, from, to }: Place) => (to - from) * header.layers[cache.id].vectorBytes;
   const ends = whole.length + header.tokens * 4 + DIGEST_BYTES;
-  const wanted = places.reduce((sum, place) => sum + pieceBytes(place) + DIGEST_BYTES, ends);
-  if (size !== wanted) throw new FormatError(name, `${size} bytes`, `${wanted}, by its header`);
+  const { states } = access.graph;
+  const pieces = [...places.map(pieceBytes), ...states.map(({ values }) => values * 4)];
+  const bytes = pieces.reduce((sum, piece) => sum + piece + DIGEST_BYTES, ends);
+  if (size !== bytes) throw new FormatError(name, `${size} bytes`, `${bytes}, by its header`);
   const words = await chain.opened(
     await readRange(source, whole.length, ends - whole.length, "its ids"),
     `${name}: ids`,
@@ -201,7 +237,13 @@ export async function openSavedCache(
         const pages = pagesOf(held[cache.pool.id], from, to);
         const bytes = new Uint8Array(pages.length * PAGE_SLOTS * header.layers[cache.id].vectorBytes);
         bytes.set(found);
-        await write({ cache, part, kvHead }, pages, bytes);
+        await write.pages({ cache, part, kvHead }, pages, bytes);
+      }
+      for (const state of states) {
+        const title = `states of layer ${state.layer}`;
+        const sealed = await readRange(source, offset, state.values * 4 + DIGEST_BYTES, title);
+        offset += sealed.length;
+        await write.state(state, await chain.opened(sealed, `${name}: ${title}`));
       }
     },
   };
@@ -223,6 +265,7 @@ function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonl
       const vectorBytes = codec.vectorBytes(headDim);
       return { layer, kvHeads, headDim, window: pool.window, vectorBytes, first: firsts[pool.id] };
     }),
+    ...(graph.states.length > 0 && { states: graph.states.map(({ layer, values }) => ({ layer, values })) }),
   };
 }
 

@@ -30,6 +30,9 @@ export class TextPages {
   /** The one after them. */
   #tail: Block | null = null;
   #tokens = 0;
+  /** After the known beginning that was found; the text uses it until someone takes it. */
+  #state: Page | null = null;
+  #known = 0;
   /** Pages that are being copied. */
   #pinned: { pool: number; page: Page }[] = [];
 
@@ -51,6 +54,25 @@ export class TextPages {
     return Math.min(...this.#pages.map((pages) => pages.length)) * PAGE_SLOTS;
   }
 
+  /** Tokens of the text that were in the tree when it began, also those that have to be read again. */
+  get known(): number {
+    return this.#known;
+  }
+
+  /** The states after the beginning that was found, which the text uses: whoever takes them releases them. */
+  takeState(): Page | null {
+    const state = this.#state;
+    this.#state = null;
+    return state;
+  }
+
+  /** The block with the token before a position that was written, and how many of its ids are before that. */
+  place(position: number): { block: Block; tokens: number } | null {
+    const index = Math.ceil(position / PAGE_SLOTS) - 1;
+    const block = this.#blocks[index] ?? (index === this.#blocks.length ? this.#tail : null);
+    return block && { block, tokens: position - index * PAGE_SLOTS };
+  }
+
   held(pool: number): number {
     return this.#held[pool];
   }
@@ -69,6 +91,7 @@ export class TextPages {
   start(ids: readonly number[], key: BlockKey, most: number): PageCopy[] {
     const found = this.#all.longest(ids, key, most);
     this.#use(found);
+    this.#known = found.known;
     const copies = found.last ? this.#begin(found.last, found.tokens % PAGE_SLOTS) : [];
     if (copies) return copies;
     // No page for the copy: without it.
@@ -105,7 +128,10 @@ export class TextPages {
     const own = this.#tail;
     this.#tail = null;
     // Its tokens are the first of the block that comes in its place.
-    if (own) this.#all.forget(own);
+    if (own) {
+      this.#all.moveStates(own, found.blocks[first]);
+      this.#all.forget(own);
+    }
     this.#pages.forEach((pages, pool) => {
       for (const page of pages.splice(first)) if (page) this.#drop(pool, page);
     });
@@ -151,6 +177,8 @@ export class TextPages {
   /** Gives all back; what is known stays so until its pages are needed, the end of a text less long than its beginning. */
   release(): void {
     this.copied();
+    const state = this.takeState();
+    if (state) this.#all.states!.release(state);
     if (this.#tail) this.#settle(this.#tail);
     this.#pages.forEach((pages, pool) => {
       for (const page of pages.reverse()) if (page) this.#drop(pool, page);
@@ -178,8 +206,10 @@ export class TextPages {
   }
 
   /** Uses the full blocks from `first` on, as far as a token after them sees them. */
-  #use({ blocks }: Beginning, first = 0): void {
+  #use({ blocks, state }: Beginning, first = 0): void {
     const tokens = blocks.length * PAGE_SLOTS;
+    if (state) this.#all.states!.use(state);
+    this.#state = state;
     this.#all.pools.forEach((pages, pool) => {
       const from = Math.max(first, this.#all.firstSeen(pool, tokens));
       for (let block = first; block < blocks.length; block++) {
@@ -272,6 +302,8 @@ export class TextPages {
       this.#drop(pool, own);
       this.#put(pool, index, other);
     });
+    this.#all.moveStates(block, same);
+    for (const state of [...block.states.values()]) this.#all.forgetState(state);
     this.#blocks.push(same);
   }
 
@@ -282,8 +314,14 @@ export class TextPages {
     for (const other of [...parent.open, ...parent.children.values()]) {
       if (other === tail) continue;
       const common = other.common(tail.ids, 0);
-      if (common === tail.ids.length && isWhole(other)) return this.#all.forget(tail);
-      if (common === other.ids.length && !other.isUsed) this.#all.forget(other);
+      if (common === tail.ids.length && isWhole(other)) {
+        this.#all.moveStates(tail, other);
+        return this.#all.forget(tail);
+      }
+      if (common === other.ids.length && !other.isUsed) {
+        this.#all.moveStates(other, tail);
+        this.#all.forget(other);
+      }
     }
   }
 

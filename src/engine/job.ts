@@ -5,7 +5,9 @@
 import { type Beginnings, type BlockKey, keyOf } from "../cache/beginnings.ts";
 import { blocksOf } from "../cache/layers.ts";
 import { type PageCopy, TextPages } from "../cache/text-pages.ts";
-import { CHOSEN, PAGE_SLOTS, type Run, type Sampling, type Step } from "../device/contract.ts";
+import { TextStates } from "../cache/text-states.ts";
+import { CHOSEN, PAGE_SLOTS, type Run, type RunState, type Sampling, type Step } from "../device/contract.ts";
+import { cutsOf, sharedTokens } from "./cuts.ts";
 import { type Guess, Lookup } from "./lookup.ts";
 import type { RowLogits, Tokens } from "./tokens.ts";
 
@@ -31,6 +33,9 @@ export interface JobOptions {
   instead?: (step: Step) => Promise<void>;
 }
 
+/** Tokens of a generation after which its states are kept as those on the way of a prompt are. */
+const KEPT_EACH = 512;
+
 /** What of a job is in a step. */
 export interface Part {
   readonly job: Job;
@@ -43,6 +48,7 @@ export interface Part {
   /** Tokens of a prompt among its rows, for what they cost. */
   readonly isPrompt: boolean;
   readonly epoch: number;
+  readonly state: RunState | null;
 }
 
 /** A job on its way through the scheduler. */
@@ -84,6 +90,11 @@ export class Job {
   #isChecking = false;
   #lookup: Lookup | null = null;
   #pages: TextPages | null = null;
+  #states: TextStates | null = null;
+  /** Where reading stops, so that states are kept there. */
+  readonly #cuts = new Set<number>();
+  /** By other job: what both begin with. */
+  readonly #shared = new WeakMap<Job, number>();
   #kept = 0;
   #read = 0;
   readonly #keys: string[] = [];
@@ -110,6 +121,11 @@ export class Job {
     return this.#pages;
   }
 
+  /** null: the graph has no recurrent states. */
+  get states(): TextStates | null {
+    return this.#states;
+  }
+
   readonly key: BlockKey = (block) => {
     this.#keys[block] ??= keyOf(this.ids, block);
     return this.#keys[block];
@@ -127,7 +143,8 @@ export class Job {
 
   /** The prompt may be sent up to here: rows for `instead` have a step of their own. */
   get readable(): number {
-    return this.options.instead && this.sent < this.most ? this.most : this.prompt;
+    const end = this.options.instead && this.sent < this.most ? this.most : this.prompt;
+    return Math.min(end, ...[...this.#cuts].filter((cut) => cut > this.sent));
   }
 
   /** Its next rows have a step of their own, for `instead`. */
@@ -135,13 +152,37 @@ export class Job {
     return this.options.instead !== undefined && this.sent === this.most;
   }
 
-  start(beginnings: Beginnings): PageCopy[] {
+  /** keptStates: of positions on its way, at a time. */
+  start(beginnings: Beginnings, keptStates: number): PageCopy[] {
     this.beganMs = performance.now();
-    this.#pages = new TextPages(beginnings);
+    const pages = new TextPages(beginnings);
+    this.#pages = pages;
+    const copies = this.options.work ? [] : pages.start(this.ids, this.key, this.most);
+    if (beginnings.states) this.#states = new TextStates(beginnings, pages, keptStates);
     if (this.options.work) return [];
-    const copies = this.#pages.start(this.ids, this.key, this.most);
-    this.#kept = this.sent = this.ran = this.#pages.tokens;
+    this.#kept = this.sent = this.ran = pages.tokens;
+    if (this.#states)
+      for (const cut of cutsOf({ from: this.sent, known: pages.known, prompt: this.prompt }))
+        this.#cuts.add(cut);
     return copies;
+  }
+
+  /** It reads what `other` is about to read, too, and waits; that one keeps its states where both part. */
+  follows(other: Job): boolean {
+    let end = this.#shared.get(other);
+    if (end === undefined) {
+      end = sharedTokens(this, other);
+      this.#shared.set(other, end);
+      other.#cuts.add(end);
+    }
+    return this.sent < end && other.sent < end;
+  }
+
+  /** Positions before this one it never goes back to. */
+  get settled(): number {
+    if (!this.tokens) return this.sent;
+    // The last token that is known may have to run again; what a caller has not taken it may leave.
+    return Math.min(this.ids.length - 1, this.prompt + this.tokens.accepted);
   }
 
   /** Uses what other texts with the same beginning have read since. */
@@ -150,6 +191,7 @@ export class Job {
     // Rarely is the next block there, and to see that is cheap.
     if (this.sent !== this.pages.tokens || !this.pages.last.children.has(this.key(block))) return;
     if (!this.pages.extend(this.ids, this.key, this.most)) return;
+    this.#states?.jump();
     this.sent = this.ran = this.pages.tokens;
     this.#progress();
   }
@@ -177,7 +219,8 @@ export class Job {
     const sampling = this.tokens && outputs > 0 ? this.tokens.ask(1 + guess.length) : null;
     this.sent = to;
     this.#isChecking = guess.length > 0;
-    return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch };
+    const state = this.#states?.advance(to) ?? null;
+    return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch, state };
   }
 
   /** The device has taken the step. Of guesses nothing is held until they have proved right. */
@@ -187,6 +230,7 @@ export class Job {
     // A row that is run again was read before.
     if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
     this.#note();
+    if (from < this.prompt || to % KEPT_EACH === 0) this.#states?.keep(to, this.#cuts.has(to));
     if (from < this.prompt) this.#progress();
   }
 
@@ -198,7 +242,8 @@ export class Job {
       if (id === null) {
         this.tokens!.byHost();
         this.epoch++;
-        this.sent = this.ran = this.ids.length - 1;
+        const last = this.ids.length - 1;
+        this.sent = this.ran = this.#states?.back(last) ?? last;
         break;
       }
       this.tokens!.chose(id);
@@ -241,6 +286,7 @@ export class Job {
     this.isEnded = true;
     if (this.#pages) {
       this.held = this.#pages.tokens;
+      this.#states?.release();
       this.#pages.release();
     }
     if (error) {
@@ -256,11 +302,11 @@ export class Job {
   }
 
   /** As a step has it. */
-  run({ from, to, outputs, guess, sampling }: Part): Run {
+  run({ from, to, outputs, guess, sampling, state }: Part): Run {
     const known = to - guess.length - from;
     const idAt = (i: number) => (i < known ? (this.ids[from + i] ?? CHOSEN) : guess[i - known]);
     const ids = Uint32Array.from({ length: to - from }, (_, i) => idAt(i));
-    return { text: this.row, position: from, ids, outputs, sampling };
+    return { text: this.row, position: from, ids, outputs, sampling, state };
   }
 
   /** Pages of a pool that it needs in all, with its reserve. */

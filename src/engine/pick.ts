@@ -16,6 +16,8 @@ export interface StepLimits {
   promptRows(): number;
   /** What a step takes in which so many rows generate, in any unit. */
   cost(rows: number): number;
+  /** It can write its states, where the graph has some. */
+  hasSlot(job: Job): boolean;
   /** Pages for a job's tokens up to `to`; how far they go. */
   grow(job: Job, to: number): number;
 }
@@ -37,6 +39,7 @@ export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: P
   for (const job of jobs) {
     if (rows === 0 || outputs === 0) break;
     if (!job.isReady || job.sent >= limits.context) continue;
+    if (!limits.hasSlot(job)) continue;
     if (limits.grow(job, job.sent + 1) <= job.sent) {
       paused.push(job);
       continue;
@@ -48,7 +51,7 @@ export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: P
 
   const reading = jobs.filter((job) => job.isReading);
   for (const job of reading) job.catchUp();
-  const all = reading.filter((job) => !isRead(job, reading));
+  const all = reading.filter((job) => !isRead(job, reading) && limits.hasSlot(job));
   const apart = generating.length === 0 && all.find((job) => job.isApart);
   const readers = apart ? [apart] : all.filter((job) => !job.isApart);
   let left = generating.length > 0 ? Math.min(rows, limits.promptRows()) : rows;
@@ -114,6 +117,8 @@ function last(jobs: readonly Job[]): Job {
 
 /** An earlier job is about to read the job's next block, with the same blocks before it. */
 function isRead(job: Job, reading: readonly Job[]): boolean {
+  // States are taken over only where the other one keeps them.
+  if (job.states) return reading.some((other) => other.began < job.began && job.follows(other));
   const { block, last } = job.pages;
   const end = (block + 1) * PAGE_SLOTS;
   if (end > job.most) return false;

@@ -5,6 +5,7 @@
  */
 import { Beginnings, keyOf } from "../cache/beginnings.ts";
 import type { BlockPages } from "../cache/saved-cache.ts";
+import { LEAST_SLOTS, WORK_SLOTS } from "../cache/text-states.ts";
 import {
   type Allocation,
   type Device,
@@ -76,9 +77,9 @@ export class Scheduler {
     this.context = options.context;
     this.vocab = options.vocab;
     // A state cannot go back to the token before a wrong guess.
-    const isStateless = !(graph.states?.length > 0);
+    const isStateless = graph.states.length === 0;
     this.guesses = isStateless ? Math.min(options.guess ?? 0, graph.maxOutputs - 1, MORE_CHOSEN) : 0;
-    this.beginnings = new Beginnings(graph.pools);
+    this.beginnings = new Beginnings(graph.pools, graph.stateSlots);
     this.#freeRows = Array.from({ length: graph.texts }, (_, i) => graph.texts - 1 - i);
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks).fill(UNKNOWN));
     this.#pace = new Pace(options.stretchMs ?? 50, options.clock);
@@ -140,13 +141,14 @@ export class Scheduler {
   }
 
   /** Keeps what is known of `ids` until `release`. */
-  keep(ids: readonly number[]): { tokens: number; held: readonly BlockPages[]; release: () => void } {
+  keep(ids: readonly number[]): Kept {
     const found = this.beginnings.longest(ids, (block) => keyOf(ids, block), ids.length);
     const { held, release } = this.beginnings.pin(found);
     this.#keepers++;
     return {
       tokens: found.tokens,
       held,
+      slot: found.state?.index ?? null,
       release: () => {
         release();
         this.#keepers--;
@@ -218,6 +220,7 @@ export class Scheduler {
       context: this.context,
       promptRows: () => this.#pace.promptRows(),
       cost: (rows) => this.#pace.cost.of(rows),
+      hasSlot: (job) => this.#hasSlot(job),
       grow: (job, to) => this.#grow(job, to),
     });
     if (parts.length > 0) {
@@ -240,7 +243,7 @@ export class Scheduler {
       job.began = ++this.#admitted;
       this.#running.add(job);
       try {
-        for (const { pool, from, to } of job.start(this.beginnings))
+        for (const { pool, from, to } of job.start(this.beginnings, this.#keptStates))
           await this.allocation.copyPage(this.graph.pools[pool], from, to);
         if (job.isEnded) continue;
         job.pages.copied();
@@ -281,6 +284,30 @@ export class Scheduler {
     if (pages.room < to)
       pages.grow(to, (pool) => this.beginnings.pools[pool].available > this.#setAside(pool, job));
     return Math.min(to, pages.room);
+  }
+
+  /** Of states on the way of each text: half of what running texts leave is for the ends of texts. */
+  get #keptStates(): number {
+    const { texts, stateSlots } = this.graph;
+    return Math.max(1, Math.floor((stateSlots - WORK_SLOTS * texts) / (2 * texts)));
+  }
+
+  /** A slot for the states after the job's next run. Each row of the tables is sure of LEAST_SLOTS. */
+  #hasSlot(job: Job): boolean {
+    const { states } = job;
+    if (!states) return true;
+    states.settle(job.settled);
+    if (states.isReady) return true;
+    if (states.held >= LEAST_SLOTS && this.beginnings.states!.available <= this.#slotsOfOthers(job))
+      return false;
+    return states.reserve(states.held < WORK_SLOTS);
+  }
+
+  #slotsOfOthers(job: Job): number {
+    let sum = LEAST_SLOTS * this.#freeRows.length;
+    for (const other of this.#running)
+      if (other !== job) sum += Math.max(0, LEAST_SLOTS - (other.states?.held ?? 0));
+    return sum;
   }
 
   async #run(parts: readonly Part[]): Promise<void> {
@@ -363,6 +390,14 @@ export class Scheduler {
       }
     });
   }
+}
+
+/** What is kept of a text, with the slot of its states where it has some. */
+export interface Kept {
+  readonly tokens: number;
+  readonly held: readonly BlockPages[];
+  readonly slot: number | null;
+  readonly release: () => void;
 }
 
 /** No page has this number. */

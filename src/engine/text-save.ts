@@ -3,13 +3,13 @@
  */
 import {
   type CacheOwner,
+  type CacheReader,
+  type CacheWriter,
   openSavedCache,
-  type ReadPages,
   saveCache,
-  type WritePages,
 } from "../cache/saved-cache.ts";
 import { type Graph, PAGE_SLOTS } from "../device/contract.ts";
-import { ArgumentError, throwIfAborted } from "../format/errors.ts";
+import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";
 import type { Source } from "../format/source.ts";
 import { Job } from "./job.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -21,7 +21,7 @@ export async function* saveText(
   ids: readonly number[],
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
   const { graph, allocation } = scheduler;
-  const { tokens, held, release } = scheduler.keep(ids);
+  const { tokens, held, slot, release } = scheduler.keep(ids);
   try {
     if (tokens < ids.length || tokens === 0)
       throw new ArgumentError(
@@ -29,13 +29,16 @@ export async function* saveText(
         `held for the first ${tokens} of its ${ids.length} tokens`,
         "one that was read and whose pages no other text has needed since",
       );
-    const read: ReadPages = (place, pages) =>
-      scheduler.alone(async () => {
-        const bytes = new Uint8Array(pages.length * pageBytes(place));
-        for (const [i, page] of pages.entries())
-          bytes.set(await allocation.readPage({ ...place, page }), i * pageBytes(place));
-        return bytes;
-      });
+    const read: CacheReader = {
+      pages: (place, pages) =>
+        scheduler.alone(async () => {
+          const bytes = new Uint8Array(pages.length * pageBytes(place));
+          for (const [i, page] of pages.entries())
+            bytes.set(await allocation.readPage({ ...place, page }), i * pageBytes(place));
+          return bytes;
+        }),
+      state: (state) => scheduler.alone(() => allocation.readState(state, slot!)),
+    };
     yield* saveCache({ graph, owner }, ids, held, read);
   } finally {
     release();
@@ -54,17 +57,26 @@ export async function restoreText(
   const saved = await openSavedCache(source, { graph, owner }, { context, vocab });
   const { ids, firsts } = saved;
   const work = async (job: Job) => {
-    const { pages } = job;
+    const { pages, states } = job;
     pages.begin(firsts);
     pages.grow(ids.length, () => true);
-    const write: WritePages = (place, pages, bytes) =>
+    if (states && !states.reserve(true))
+      throw new NibbleError("memory", "all slots for recurrent states are in use; try again later");
+    const slot = states?.advance(ids.length).to ?? 0;
+    /** Unless pages and slot may be someone else's by now. */
+    const alone = (call: () => Promise<void>) =>
       scheduler.alone(async () => {
-        // The pages may be someone else's by now.
-        if (job.isEnded) return;
-        const size = pageBytes(place);
-        for (const [i, page] of pages.entries())
-          await allocation.writePage({ ...place, page }, bytes.subarray(i * size, (i + 1) * size));
+        if (!job.isEnded) await call();
       });
+    const write: CacheWriter = {
+      pages: (place, held, bytes) =>
+        alone(async () => {
+          const size = pageBytes(place);
+          for (const [i, page] of held.entries())
+            await allocation.writePage({ ...place, page }, bytes.subarray(i * size, (i + 1) * size));
+        }),
+      state: (state, bytes) => alone(() => allocation.writeState(state, slot, bytes)),
+    };
     await saved.restore(pages.from(firsts), write);
     if (!job.isEnded) pages.wrote(ids);
   };

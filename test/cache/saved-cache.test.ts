@@ -2,8 +2,13 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { type CacheAccess, openSavedCache, type ReadPages, saveCache } from "../../src/cache/saved-cache.ts";
-import type { Device, Graph } from "../../src/device/contract.ts";
+import {
+  type CacheAccess,
+  type CacheReader,
+  openSavedCache,
+  saveCache,
+} from "../../src/cache/saved-cache.ts";
+import type { Device, Graph, State } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { Scheduler } from "../../src/engine/scheduler.ts";
@@ -114,25 +119,26 @@ function access(
   const caches = pools.map((pool, id) => {
     return { id, layer: id, codec: kvCodec(codec), kvHeads: 1, headDim, pool };
   });
-  return { graph: { caches, pools } as unknown as Graph, owner: { ...OWNER, ...owner } };
+  return { graph: { caches, pools, states: [] } as unknown as Graph, owner: { ...OWNER, ...owner } };
 }
 
 const HELD = [
   { first: 0, pages: [0, 1] },
   { first: 0, pages: [1, 0] },
 ];
-const readPages: ReadPages = async ({ cache }, pages) =>
+const pages: CacheReader["pages"] = async ({ cache }, held) =>
   Uint8Array.from(
-    { length: pages.length * 32 * cache.codec.vectorBytes(cache.headDim) },
-    (_, i) => i * 7 + pages[0],
+    { length: held.length * 32 * cache.codec.vectorBytes(cache.headDim) },
+    (_, i) => i * 7 + held[0],
   );
+const state = async ({ values }: State) => new Uint8Array(values * 4).fill(values);
 
 const LIMITS = { context: 64, vocab: VOCAB };
 const whole = (change?: Parameters<typeof access>[0], tokens = 40) =>
-  bytesOf(saveCache(access(change), ids(tokens), HELD, readPages));
+  bytesOf(saveCache(access(change), ids(tokens), HELD, { pages, state }));
 async function restored(bytes: Uint8Array, limits = LIMITS): Promise<readonly number[]> {
   const saved = await openSavedCache(bufferSource("saved", bytes), access(), limits);
-  await saved.restore(HELD, async () => {});
+  await saved.restore(HELD, { pages: async () => {}, state: async () => {} });
   return saved.ids;
 }
 

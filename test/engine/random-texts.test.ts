@@ -152,14 +152,21 @@ describe("texts that do what they like", () => {
     cacheTokens: fc.constantFrom(CONTEXT, 224, 640),
     chunk: fc.constantFrom(5, 24, 70),
     windows: fc.constantFrom<(number | null)[]>([null, 20], [null, null], [null, 40, 20], [33]),
+    /** Of recurrent states, for each text and for all; null: the graph has none. */
+    slots: fc.option(fc.tuple(fc.integer({ min: 2, max: 4 }), fc.constantFrom(0, 1, 6))),
     clients: fc.array(fc.array(action, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 5 }),
   });
 
   it("say what each says alone, and leave all pages free or idle", async () => {
     await fc.assert(
-      fc.asyncProperty(program, async ({ clients, ...options }) => {
-        const truth = new Truth({ context: CONTEXT, windows: options.windows });
-        const scheduler = await tinyScheduler({ ...options, context: CONTEXT });
+      fc.asyncProperty(program, async ({ clients, slots, ...options }) => {
+        const stateSlots = slots ? slots[0] * options.texts + slots[1] : undefined;
+        const truth = new Truth({
+          context: CONTEXT,
+          windows: options.windows,
+          stateSlots: slots ? 2 : undefined,
+        });
+        const scheduler = await tinyScheduler({ ...options, context: CONTEXT, stateSlots });
         const files: Uint8Array[] = [];
         await Promise.all(clients.map((actions) => run(scheduler, truth, actions, files)));
         await turns(2);

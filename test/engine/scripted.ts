@@ -68,6 +68,8 @@ export interface ScriptOptions {
   windows?: (number | null)[];
   /** Generations at once. Default 1. */
   texts?: number;
+  /** Slots of recurrent states; a run over states of other ids than its text's is an error. Default: none. */
+  stateSlots?: number;
   /** The device chooses, and knows its largest logits. */
   chooses?: boolean;
   /** It is lost when this position would be written. */
@@ -94,7 +96,12 @@ export function scripted(
   options: ScriptOptions,
 ): Script {
   const { vocab, context = 1024, chunk = 8, texts = 1, windows = [null] } = options;
-  const { cacheTokens = texts * context, chooses = false, wait = () => new Promise(setImmediate) } = options;
+  const {
+    cacheTokens = texts * context,
+    chooses = false,
+    stateSlots = 0,
+    wait = () => new Promise(setImmediate),
+  } = options;
   const { outputs = texts + (options.guess ?? 0) } = options;
   const steps: Step[] = [];
   const asked: string[] = [];
@@ -105,6 +112,8 @@ export function scripted(
   const pages = Array.from({ length: pools[0].pages }, () => new Array<number>(32).fill(-1));
   const tables = Array.from({ length: texts }, () => new Array<number>(blocks).fill(-1));
   const chosen = new Array<number>(texts).fill(0);
+  /** By slot: the ids that its states come of. */
+  const slots: number[][] = [];
   /** By output of the last step: position and ids in front. */
   let rows: { position: number; ids: number[] }[] = [];
   let isRunning = false;
@@ -125,6 +134,13 @@ export function scripted(
       pages[tables[run.text][at >> 5]][at & 31] = id;
     });
   };
+  const recur = ({ text, position, ids, state }: Run) => {
+    if (stateSlots === 0) return;
+    const past = state!.from === null ? [] : slots[state!.from];
+    if (past.join() !== before(text, position).join())
+      throw new Error(`text ${text} goes on at ${position} from states of ${past.length} ids`);
+    slots[state!.to] = [...past, ...ids];
+  };
   const choose = (sampling: Sampling, row: (typeof rows)[number]) => {
     const { draw, ...rest } = sampling;
     return sampler(rest).next(logitsOf(row), [], draw);
@@ -144,6 +160,7 @@ export function scripted(
         isLost ||= touches(options.failsAt);
         if (isLost) throw new DeviceError("scripted", "lost");
         steps.push({ runs });
+        for (const run of runs) recur(run);
         for (const run of runs) write(run);
         rows = runs.flatMap(({ text, position, ids, outputs }) =>
           Array.from({ length: outputs }, (_, i) => {
@@ -203,6 +220,8 @@ export function scripted(
     texts,
     blocks,
     pools,
+    states: stateSlots > 0 ? [{ id: 0, layer: 0, values: 1 }] : [],
+    stateSlots,
     logits: { id: 0, rows: "outputs", cols: vocab },
   } as unknown as Graph;
   const device = { name: "scripted", chooses };

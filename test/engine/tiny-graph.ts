@@ -4,7 +4,7 @@
  */
 import { kvCodec } from "../../src/cache/codecs.ts";
 import { poolPages } from "../../src/cache/layers.ts";
-import { type Allocation, type Graph, PAGE_SLOTS } from "../../src/device/contract.ts";
+import { type Allocation, type Graph, PAGE_SLOTS, type Value } from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { Scheduler, type SchedulerOptions } from "../../src/engine/scheduler.ts";
@@ -25,11 +25,13 @@ export interface TinyGraph {
   windows?: readonly (number | null)[];
   /** Sliding pools hold all that full ones do. */
   isWhole?: boolean;
+  /** Slots of recurrent states, of which there are two then. Default: none. */
+  stateSlots?: number;
 }
 
 export function tinyGraph(options: TinyGraph = {}): Graph {
   const { context = 160, texts = 1, chunk = 24, windows = [null, 20] } = options;
-  const { outputs = Math.max(texts, 4), cacheTokens = context } = options;
+  const { outputs = Math.max(texts, 4), cacheTokens = context, stateSlots } = options;
   const op = new Recorder(chunk, outputs);
   const rope = op.ropeTable(ropeFrequencies(10_000, HEAD_DIM));
   let x = op.embed(op.weight("embedding", "matrix", "f32", VOCAB, HIDDEN), 20);
@@ -46,8 +48,27 @@ export function tinyGraph(options: TinyGraph = {}): Graph {
     op.appendKv(cache, turned, x);
     x = op.add(x, op.attend(cache, turned, { heads: HEADS, scale: 1 / Math.sqrt(HEAD_DIM) }));
   });
+  if (stateSlots !== undefined) x = op.add(x, recurrent(op, x));
   const logits = op.matmul(op.takeOutputs(x), op.weight("output", "matrix", "f32", VOCAB, HIDDEN));
-  return op.finish(logits, { texts, blocks: Math.ceil(context / PAGE_SLOTS) });
+  return op.finish(logits, { texts, blocks: Math.ceil(context / PAGE_SLOTS), stateSlots });
+}
+
+/** A layer over states; what it says depends on all tokens before, and not on where they lie. */
+function recurrent(op: Recorder, x: Value): Value {
+  const vector = (name: string, cols: number) => op.weight(name, "vector", "f32", 1, cols);
+  const mixed = op.conv(
+    op.matmul(x, op.weight("mixed", "matrix", "f32", 4 * HEAD_DIM, HIDDEN)),
+    vector("kernel", 4 * HEAD_DIM * 3),
+    { layer: 9, kernel: 3, activation: null },
+  );
+  const gates = op.matmul(x, op.weight("gates", "matrix", "f32", HEADS, HIDDEN));
+  const heads = { keyHeads: 1, valueHeads: HEADS, keyDim: HEAD_DIM, valueDim: HEAD_DIM, epsilon: 1e-6 };
+  const weights = { rates: vector("rates", HEADS), bias: vector("bias", HEADS) };
+  return op.rmsNorm(
+    op.gatedDelta({ x: mixed, a: gates, b: gates }, weights, { layer: 9, ...heads }),
+    null,
+    1e-6,
+  );
 }
 
 async function allocated(graph: Graph): Promise<Allocation> {
@@ -70,6 +91,8 @@ export async function tinyScheduler(options: TinyGraph & Partial<SchedulerOption
       copyPage: (...asked) => own.copyPage(...asked),
       readPage: (place) => own.readPage(place),
       writePage: (...asked) => own.writePage(...asked),
+      readState: (...asked) => own.readState(...asked),
+      writeState: (...asked) => own.writeState(...asked),
       read: (...asked) => own.read(...asked),
     } satisfies Partial<Allocation> as Allocation,
     graph,
@@ -87,11 +110,13 @@ export class Truth {
   readonly #allocation: Promise<Allocation>;
   /** What the pages hold. */
   #ids: readonly number[] = [];
+  /** Of two, the one with the states after it. */
+  #slot = 0;
   /** By text. */
   readonly #known = new Map<string, Float32Array>();
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(options: Pick<TinyGraph, "context" | "windows">) {
+  constructor(options: Pick<TinyGraph, "context" | "windows" | "stateSlots">) {
     this.#graph = tinyGraph({ ...options, isWhole: true, chunk: 24, outputs: 24 });
     this.#allocation = allocated(this.#graph).then((allocation) => {
       for (const pool of this.#graph.pools)
@@ -127,11 +152,17 @@ export class Truth {
 
   async #read(ids: readonly number[]): Promise<Float32Array> {
     const allocation = await this.#allocation;
+    const isRecurrent = this.#graph.states.length > 0;
     let position = 0;
     while (position < ids.length - 1 && this.#ids[position] === ids[position]) position++;
+    // States stand at the end of what was read.
+    if (isRecurrent && position < this.#ids.length) position = 0;
     for (; position < ids.length; position += 24) {
       const some = Uint32Array.from(ids.slice(position, position + 24));
-      await allocation.run({ runs: [{ text: 0, position, ids: some, outputs: some.length }] });
+      const from = position === 0 ? null : this.#slot;
+      this.#slot ^= 1;
+      const state = isRecurrent ? { from, to: this.#slot } : null;
+      await allocation.run({ runs: [{ text: 0, position, ids: some, outputs: some.length, state }] });
       for (let i = 0; i < some.length; i++)
         this.#known.set(
           ids.slice(0, position + i + 1).join(),
@@ -172,24 +203,36 @@ export function watched<A extends Pick<Allocation, "run" | "setPages">>(
   };
 }
 
-/** Pages add up, and the tree of beginnings knows those that it should. */
+/** Pages and slots add up, and the tree of beginnings knows those that it should. */
 export function pagesOf(scheduler: Scheduler): { free: number; idle: number; used: number } {
   let known = 0;
+  let states = 0;
   const count = (block: Scheduler["beginnings"]["root"]): void => {
     block.pages.forEach((page) => {
       if (!page) return;
       if (page.block !== block) throw new Error("a page knows another block");
       known++;
     });
+    for (const [tokens, slot] of block.states) {
+      if (slot.block !== block) throw new Error("a slot knows another block");
+      if (tokens > block.ids.length) throw new Error("states after the ids of a block");
+      states++;
+    }
     for (const next of [...block.children.values(), ...block.open]) {
       if (next.parent !== block) throw new Error("a block knows another parent");
-      if (next.pages.every((page) => !page) && next.children.size + next.open.size === 0)
-        throw new Error("a block of nothing");
+      const more = next.children.size + next.open.size + next.states.size;
+      if (next.pages.every((page) => !page) && more === 0) throw new Error("a block of nothing");
       count(next);
     }
   };
   count(scheduler.beginnings.root);
   const { pages } = scheduler;
   if (pages.used === 0 && known !== pages.idle) throw new Error(`${known} known pages, ${pages.idle} idle`);
+  const slots = scheduler.beginnings.states;
+  if (pages.used === 0 && slots) {
+    const { free, idle, pool } = slots;
+    if (idle !== states || free + idle !== pool.pages)
+      throw new Error(`${states} known states, ${idle} idle, ${free} free of ${pool.pages}`);
+  }
   return pages;
 }

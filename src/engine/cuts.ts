@@ -1,0 +1,42 @@
+/**
+ * Where the reading of a prompt stops over recurrent states, so that these are kept: a text can be taken up again only where
+ * they were. Every stop costs a step of its own. Pure.
+ */
+import type { BlockKey } from "../cache/beginnings.ts";
+import { PAGE_SLOTS } from "../device/contract.ts";
+
+/**
+ * Templates write the answer's opening at the end of a prompt, and leave it away, or its thinking, where they write the
+ * same turn again: Qwen 3.5's takes seven tokens.
+ */
+const OPENING_TOKENS = 8;
+/** Fewer tokens are read again as fast as a stop costs. */
+const LEAST_GAP = PAGE_SLOTS;
+
+/**
+ * Of a prompt that is read from `from` on: the last page's border before the answer's opening, where the conversation's next
+ * prompt may part; and where it left what is `known` of earlier texts, which others may do, too.
+ */
+export function cutsOf({ from, known, prompt }: { from: number; known: number; prompt: number }): number[] {
+  const border = (position: number) => Math.floor(position / PAGE_SLOTS) * PAGE_SLOTS;
+  const end = border(prompt - OPENING_TOKENS);
+  const parting = border(Math.min(known, end));
+  const cuts: number[] = [];
+  if (parting - from >= LEAST_GAP && end - parting >= LEAST_GAP) cuts.push(parting);
+  if (end - from >= LEAST_GAP) cuts.push(end);
+  return cuts;
+}
+
+interface Prompt {
+  readonly key: BlockKey;
+  readonly prompt: number;
+  readonly most: number;
+}
+
+/** Tokens of whole pages that a text can take over from another one. */
+export function sharedTokens(text: Prompt, other: Prompt): number {
+  const blocks = Math.floor(Math.min(text.most, other.prompt) / PAGE_SLOTS);
+  let block = 0;
+  while (block < blocks && text.key(block) === other.key(block)) block++;
+  return block * PAGE_SLOTS;
+}

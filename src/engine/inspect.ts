@@ -11,7 +11,7 @@ import { CPU_CHUNK, layerCacheBytes } from "../device/wasm/program.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { lookAt } from "../format/file-source.ts";
 import { partName } from "../format/gguf.ts";
-import { rowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
+import { storedRowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Model, openModel } from "../model/model.ts";
@@ -69,9 +69,17 @@ export interface Inspection {
   readonly template: string | null;
   /** Why a part is missing, one line each. */
   readonly problems: readonly string[];
-  /** What the files leave open, so that answers may be wrong, one line each: those that `load` gives. */
+  /**
+   * What the files leave open, so that answers may be wrong, one line each: those that `load` gives. And what is known of
+   * the quality of their weight types.
+   */
   readonly warnings: readonly string[];
 }
+
+/** llama.cpp #22858: rounded without calibration, about q3_k's perplexity at q4_k's size. */
+const NVFP4 =
+  "Weights are NVFP4: unless the file's publisher trained or calibrated for it, expect the quality of Q3_K; a Q4_K file of " +
+  "the same size is usually better.";
 
 /** The formats that `load` takes on the CPU. */
 const FORMATS = Object.keys(KV_FORMATS);
@@ -100,7 +108,11 @@ export async function inspect(
       tokenizer: tokenizer && tokenizerSummary(checkpoint, tokenizer),
       template: template?.source ?? null,
       problems,
-      warnings: [...(tokenizer?.warnings ?? []), ...(template?.warnings ?? [])],
+      warnings: [
+        ...(tokenizer?.warnings ?? []),
+        ...(template?.warnings ?? []),
+        ...(tensors.some(({ type }) => type === "nvfp4") ? [NVFP4] : []),
+      ],
     };
   } finally {
     await checkpoint.close();
@@ -127,7 +139,7 @@ function kvSizes(model: Model): KvSize[] {
 }
 
 function summary({ name, type, rows, cols }: Tensor): TensorSummary {
-  return { name, type, rows, cols, bytes: rows * rowBytes(type, cols) };
+  return { name, type, rows, cols, bytes: rows * storedRowBytes(type, cols) };
 }
 
 function tokenizerSummary(checkpoint: Checkpoint, tokenizer: Tokenizer): TokenizerSummary {

@@ -5,7 +5,7 @@
  */
 import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
-import { rowBytes } from "../format/tensor.ts";
+import { storedRowBytes } from "../format/tensor.ts";
 import type { Model } from "../model/model.ts";
 import { PEERS } from "./peers.ts";
 import {
@@ -291,7 +291,7 @@ function weightParts({ graph, footprint }: Plan): WeightPart[] {
       type: name,
       count: sum.count + 1,
       parameters: sum.parameters + rows * cols,
-      fileBytes: sum.fileBytes + rows * rowBytes(type, cols),
+      fileBytes: sum.fileBytes + rows * storedRowBytes(type, cols),
       bytes: sum.bytes + footprint.weights[id],
     });
   });

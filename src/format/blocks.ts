@@ -4,12 +4,13 @@
  * One idea: the arithmetic is float32, one operation at a time as ggml's plain C does it: every product or sum is
  * rounded with Math.fround (or by being stored). Speed is the devices' business.
  */
-import { iq4_nl, iq4_xs, mxfp4 } from "./blocks/codebook.ts";
+import { iq4_nl, iq4_xs, mxfp4, nvfp4 } from "./blocks/codebook.ts";
 import { dequantizeGrid, GRID_TYPES } from "./blocks/grid.ts";
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from "./blocks/k-quants.ts";
 import { mlx } from "./blocks/mlx.ts";
 import { bf16, f16, f32 } from "./blocks/plain.ts";
 import { q4_0, q4_1, q5_0, q5_1, q8_0 } from "./blocks/simple.ts";
+import { dequantizeTernary, TERNARY_TYPES } from "./blocks/ternary.ts";
 import { ArgumentError } from "./errors.ts";
 import { BLOCKS, rowBytes, type TensorType } from "./tensor.ts";
 
@@ -33,6 +34,7 @@ const BY_TYPE: Readonly<Record<TensorType, Dequantize>> = {
   iq4_nl,
   iq4_xs,
   mxfp4,
+  nvfp4,
   iq3_s: dequantizeGrid(GRID_TYPES.iq3_s),
   iq3_xxs: dequantizeGrid(GRID_TYPES.iq3_xxs),
   iq2_s: dequantizeGrid(GRID_TYPES.iq2_s),
@@ -40,6 +42,10 @@ const BY_TYPE: Readonly<Record<TensorType, Dequantize>> = {
   iq2_xxs: dequantizeGrid(GRID_TYPES.iq2_xxs),
   iq1_s: dequantizeGrid(GRID_TYPES.iq1_s),
   iq1_m: dequantizeGrid(GRID_TYPES.iq1_m),
+  tq1_0: dequantizeTernary(TERNARY_TYPES.tq1_0),
+  tq2_0: dequantizeTernary(TERNARY_TYPES.tq2_0),
+  q1_0: dequantizeTernary(TERNARY_TYPES.q1_0),
+  q2_0: dequantizeTernary(TERNARY_TYPES.q2_0),
   mlx4_g32: mlx(4, 32),
   mlx4_g64: mlx(4, 64),
   mlx4_g128: mlx(4, 128),

@@ -8,6 +8,7 @@ import { ByteWindow } from "./byte-window.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { describeValue, type Metadata, quote, readMetadata } from "./gguf-metadata.ts";
 import { readTensorList } from "./gguf-tensors.ts";
+import { nvfp4Tensor } from "./nvfp4.ts";
 import { rangeTensor } from "./range-tensor.ts";
 import type { Source } from "./source.ts";
 import type { Tensor } from "./tensor.ts";
@@ -37,7 +38,12 @@ export async function readGgufHeader(source: Source): Promise<GgufHeader> {
   const alignment = readAlignment(source.name, metadata);
   const { name, size } = source;
   const ranges = await readTensorList(window, tensorCount, { name, size, alignment });
-  const tensors = new Map(ranges.map((range) => [range.name, rangeTensor(source, range, range.offset)]));
+  const tensors = new Map(
+    ranges.map((range) => {
+      const make = range.type === "nvfp4" ? nvfp4Tensor : rangeTensor;
+      return [range.name, make(source, range, range.offset)];
+    }),
+  );
   return { metadata, tensors };
 }
 

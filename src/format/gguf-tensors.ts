@@ -8,7 +8,7 @@ import { FormatError } from "./errors.ts";
 import { checkCount, quote, readString } from "./gguf-metadata.ts";
 import { tensorType } from "./gguf-types.ts";
 import type { TensorShape } from "./range-tensor.ts";
-import { BLOCKS, rowBytes } from "./tensor.ts";
+import { BLOCKS, storedRowBytes } from "./tensor.ts";
 
 /** A tensor's shape with where its data lies in the file. */
 export interface TensorRange extends TensorShape {
@@ -71,7 +71,7 @@ async function readEntry(
   const { elements } = BLOCKS[type];
   if (cols % elements !== 0)
     throw new FormatError(place, `rows of ${cols} ${type} values`, `multiples of ${elements}`);
-  const bytes = rows * rowBytes(type, cols);
+  const bytes = rows * storedRowBytes(type, cols);
   if (!Number.isSafeInteger(bytes) || !Number.isSafeInteger(rows * cols)) {
     throw new FormatError(place, `dimensions [${dims}] overflow`, "tensors of up to 2^53 bytes");
   }

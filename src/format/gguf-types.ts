@@ -25,7 +25,12 @@ const TYPES: Readonly<Record<number, TensorType | undefined>> = {
   23: "iq4_xs",
   29: "iq1_m",
   30: "bf16",
+  34: "tq1_0",
+  35: "tq2_0",
   39: "mxfp4",
+  40: "nvfp4",
+  41: "q1_0",
+  42: "q2_0",
 };
 
 /** Named so that the user learns what the file holds. */
@@ -42,12 +47,9 @@ const OTHERS: Readonly<Record<number, string | undefined>> = {
   31: "q4_0_4_4",
   32: "q4_0_4_8",
   33: "q4_0_8_8",
-  34: "tq1_0",
-  35: "tq2_0",
   36: "iq4_nl_4_4",
   37: "iq4_nl_4_8",
   38: "iq4_nl_8_8",
-  40: "nvfp4",
 };
 
 /** Our type for a type number. UnsupportedError for ggml's other types, FormatError for a number that is none. */

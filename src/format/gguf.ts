@@ -7,6 +7,7 @@ import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile } from "./folder.ts";
 import { type GgufHeader, readGgufHeader } from "./gguf-header.ts";
 import { describeValue, type Metadata, quote } from "./gguf-metadata.ts";
+import { joinScales } from "./nvfp4.ts";
 import type { Source } from "./source.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -28,7 +29,7 @@ export async function readGguf(source: Source, folder?: Folder): Promise<GgufFil
     const header = await readGgufHeader(source);
     const whole =
       partsOf(source.name, header.metadata) <= 1 ? header : await readParts(source, header, folder, sources);
-    return { ...whole, close };
+    return { ...whole, tensors: joinScales(source.name, whole.tensors), close };
   } catch (error) {
     await close();
     throw error;

@@ -22,6 +22,9 @@ export const BLOCKS = {
   iq4_nl: { elements: 32, bytes: 18 },
   iq4_xs: { elements: 256, bytes: 136 },
   mxfp4: { elements: 32, bytes: 17 },
+  // [scale f32][4 scales, ue4m3][32 nibble bytes]: the reader puts the scale of the tensor or the expert in front of the
+  // file's block (nvfp4.ts).
+  nvfp4: { elements: 64, bytes: 4 + 36 },
   iq3_s: { elements: 256, bytes: 110 },
   iq3_xxs: { elements: 256, bytes: 98 },
   iq2_s: { elements: 256, bytes: 82 },
@@ -29,6 +32,10 @@ export const BLOCKS = {
   iq2_xxs: { elements: 256, bytes: 66 },
   iq1_s: { elements: 256, bytes: 50 },
   iq1_m: { elements: 256, bytes: 56 },
+  tq1_0: { elements: 256, bytes: 54 },
+  tq2_0: { elements: 256, bytes: 66 },
+  q1_0: { elements: 128, bytes: 18 },
+  q2_0: { elements: 64, bytes: 18 },
   // MLX affine quantization, value = scale * code + bias. The reader gathers the three arrays of a checkpoint into
   // blocks of [scale f32][bias f32][codes, lowest bits first]; f16 and bf16 scales are exact in f32.
   mlx4_g32: { elements: 32, bytes: 8 + 16 },
@@ -49,6 +56,11 @@ export interface Tensor {
   readonly cols: number;
   /** Reads rows [first, first + count) as they are in the file: count * rowBytes(type, cols) bytes into `into`. */
   readRows(first: number, count: number, into: Uint8Array): Promise<void>;
+}
+
+/** Bytes of a row in a GGUF file. */
+export function storedRowBytes(type: TensorType, cols: number): number {
+  return type === "nvfp4" ? (cols / 64) * 36 : rowBytes(type, cols);
 }
 
 /** Bytes of one row of `cols` elements; `cols` must be whole blocks. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { inspect } from "../../src/engine/inspect.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
-import { type KeyValue, T, writeGguf } from "../format/write-gguf.ts";
+import { type KeyValue, T, type WrittenTensor, writeGguf } from "../format/write-gguf.ts";
 import { nibble, requireFreshBuild, root } from "./nibble.ts";
 
 let folder: string;
@@ -154,6 +154,30 @@ describe("nibble inspect", () => {
       const asked = await nibble(["run", path, "ab", "-n", "1", "--device", "cpu"]);
       expect([asked.code, asked.stderr.split("\n")[0]]).toEqual([1, expect.stringMatching(words)]);
     }
+  });
+
+  it("names weight types, and warns of NVFP4's quality; its scales are no tensors of the model", async () => {
+    const path = join(folder, "nvfp4.gguf");
+    const scale = (name: string): WrittenTensor => {
+      return { name, dims: [1], type: 0, data: new Uint8Array(Float32Array.of(0.01).buffer) };
+    };
+    const tensors = (all: WrittenTensor[]): WrittenTensor[] => [
+      ...all.map((tensor): WrittenTensor => {
+        if (!/attn_[qv]/.test(tensor.name)) return tensor;
+        // Blocks of any bytes: nothing of them is read.
+        const [type, bytes] = tensor.name.includes("attn_q") ? [40, 36] : [42, 18];
+        return { ...tensor, type, data: new Uint8Array(Number(tensor.dims[1]) * bytes) };
+      }),
+      ...[scale("blk.0.attn_q.scale"), scale("blk.0.attn_q.input_scale")],
+    ];
+    writeFileSync(path, tinyModel({ tensors }));
+    const found = await inspect(path);
+    expect(found.problems).toEqual([]);
+    const [query] = found.tensors.filter(({ name }) => name === "blk.0.attn_q.weight");
+    expect(query).toMatchObject({ type: "nvfp4", rows: 64, cols: 64, bytes: 64 * 36 });
+    expect(found.tensors.find(({ name }) => name === "blk.1.attn_v.weight")).toMatchObject({ type: "q2_0" });
+    expect(found.tensors.filter(({ name }) => name.endsWith("scale"))).toEqual([]);
+    expect(found.warnings.join()).toMatch(/NVFP4.*quality of Q3_K/);
   });
 
   it("says in one line what is wrong with a file", async () => {

@@ -66,6 +66,7 @@ function isCode(type: TensorType, i: number): boolean {
   const at = i % BLOCKS[type].bytes;
   if (type === "mxfp4") return at > 0;
   if (type === "iq1_m") return at < 48;
+  if (type === "nvfp4") return at >= 4;
   if (type.startsWith("mlx")) return at >= 8;
   return !f16Scales(type).some((offset) => at === offset || at === offset + 1);
 }

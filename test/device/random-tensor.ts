@@ -52,13 +52,26 @@ const SCALES: Partial<Record<TensorType, [offset: number, size: number][]>> = {
   iq2_xs: [[0, 0.0006]],
   iq2_xxs: [[0, 0.0006]],
   iq1_s: [[0, 0.006]],
+  tq1_0: [[52, 0.05]],
+  tq2_0: [[64, 0.05]],
+  q1_0: [[0, 0.05]],
+  q2_0: [[0, 0.05]],
 };
 
 /**
  * Types whose kernels on the GPU are those of another type but for the values of constants: a software GPU, which compiles
  * slowly, leaves them out where the packing is not what is tested.
  */
-export const TWINS: ReadonlySet<TensorType> = new Set(["iq3_xxs", "iq2_xs", "iq2_xxs", "iq1_s", "iq1_m"]);
+export const TWINS: ReadonlySet<TensorType> = new Set([
+  "iq3_xxs",
+  "iq2_xs",
+  "iq2_xxs",
+  "iq1_s",
+  "iq1_m",
+  "tq1_0",
+  "tq2_0",
+  "q1_0",
+]);
 
 /** Byte offsets of a block's f16 scales. */
 export function f16Scales(type: TensorType): number[] {
@@ -80,6 +93,7 @@ export function randomBytes(type: TensorType, rows: number, cols: number, seed: 
       for (let i = 0; i < block; i++) bytes[at + i] = Math.floor(next() * 256);
       const size = 0.5 + next();
       if (type === "iq1_m") setIq1mScale(bytes, at, f32ToF16(0.006 * size));
+      if (type === "nvfp4") view.setFloat32(at, nvfp4Scale(at / block / (cols / 64)), true);
       if (type === "mxfp4") bytes[at] = 120 + Math.floor(next() * 4);
       if (type.startsWith("mlx")) {
         const step = (type.startsWith("mlx4") ? 0.01 : 0.0006) * size;
@@ -91,6 +105,11 @@ export function randomBytes(type: TensorType, rows: number, cols: number, seed: 
     }
   }
   return bytes;
+}
+
+/** Of a row's matrix or expert: one number for a multiple of 8 rows. e4m3 scales are up to 448. */
+function nvfp4Scale(row: number): number {
+  return 0.0004 / (1 + Math.floor(row / 8));
 }
 
 /** iq1_m has its f16 scale in the upper nibbles of its last four half words. */

@@ -13,11 +13,12 @@ const BLOCKS_A_ROW = 2;
 function byValues(type: TensorType, bytes: Uint8Array, count: number): boolean {
   const values = new Float32Array(count);
   dequantize(type, bytes, values);
-  if (!type.startsWith("mlx")) return values.every(Number.isFinite);
+  const scales = type.startsWith("mlx") ? [0, 4] : type === "nvfp4" ? [0] : [];
+  if (scales.length === 0) return values.every(Number.isFinite);
   // A finite scale of 1e38 times a code may be infinite.
   const view = new DataView(bytes.buffer);
   for (let at = 0; at < bytes.length; at += BLOCKS[type].bytes)
-    if (![0, 4].every((offset) => Number.isFinite(view.getFloat32(at + offset, true)))) return false;
+    if (!scales.every((offset) => Number.isFinite(view.getFloat32(at + offset, true)))) return false;
   return true;
 }
 

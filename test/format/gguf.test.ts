@@ -232,7 +232,11 @@ describe("GGUF tensors", () => {
     ["iq4_xs", 23],
     ["iq1_m", 29],
     ["bf16", 30],
+    ["tq1_0", 34],
+    ["tq2_0", 35],
     ["mxfp4", 39],
+    ["q1_0", 41],
+    ["q2_0", 42],
   ];
 
   it.each(TYPES)("reads rows of %s", async (type, number) => {

@@ -27,19 +27,24 @@ export const TYPE_IDS: Readonly<Record<TensorType, number>> = {
   iq4_nl: 13,
   iq4_xs: 14,
   mxfp4: 15,
-  iq3_s: 16,
-  iq3_xxs: 17,
-  iq2_s: 18,
-  iq2_xs: 19,
-  iq2_xxs: 20,
-  iq1_s: 21,
-  iq1_m: 22,
-  mlx4_g32: 23,
-  mlx4_g64: 24,
-  mlx4_g128: 25,
-  mlx8_g32: 26,
-  mlx8_g64: 27,
-  mlx8_g128: 28,
+  nvfp4: 16,
+  iq3_s: 17,
+  iq3_xxs: 18,
+  iq2_s: 19,
+  iq2_xs: 20,
+  iq2_xxs: 21,
+  iq1_s: 22,
+  iq1_m: 23,
+  tq1_0: 24,
+  tq2_0: 25,
+  q1_0: 26,
+  q2_0: 27,
+  mlx4_g32: 28,
+  mlx4_g64: 29,
+  mlx4_g128: 30,
+  mlx8_g32: 31,
+  mlx8_g64: 32,
+  mlx8_g128: 33,
 };
 
 /** Rows of a panel, the unit in which threads share a matrix. */
@@ -51,6 +56,8 @@ const PANEL_HEAD_BYTES = 16;
 /** Codes of 4 bits with a scale for each 32; of 3 bits with one for each 16. */
 const GRID4_BYTES = 16 + 8 * 8 + 8 * 128;
 const GRID3_BYTES = 16 + 16 * 8 + 8 * 96;
+/** Codes of 2 bits under one scale for 64. */
+const Q2_BYTES = 16 + 2 * 64;
 
 /**
  * Packed bytes of 8 rows of one block (as many columns as BLOCKS says), with packed and file bits a weight:
@@ -64,7 +71,8 @@ const GRID3_BYTES = 16 + 16 * 8 + 8 * 96;
  * | q8_0 | 8.5 | 8.5 | | q6_k | 6.5625 | 6.5625 |
  * | mxfp4 | 4.25 | 4.25 | | iq4_xs | 4.3125 | 4.25 |
  * | iq3_s, iq3_xxs | 4.3125 | 3.4375, 3.0625 | | iq2_s, iq2_xs, iq2_xxs | 3.5625 | 2.5625, 2.3125, 2.0625 |
- * | | | | | iq1_s, iq1_m | 3.5625 | 1.5625, 1.75 |
+ * | nvfp4 | 4.5 | 4.5 | | iq1_s, iq1_m | 3.5625 | 1.5625, 1.75 |
+ * | tq1_0, tq2_0 | 2.25 | 1.6875, 2.0625 | | q1_0, q2_0 | 2.25 | 1.125, 2.25 |
  * | mlx4 g32, g64, g128 | 6, 5, 4.5 | same | | mlx8 g32, g64, g128 | 10, 9, 8.5 | same |
  */
 const PACKED_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
@@ -84,6 +92,7 @@ const PACKED_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
   iq4_nl: 16 + 128,
   iq4_xs: 16 + 8 * 8 + 8 * 128,
   mxfp4: 8 + 128,
+  nvfp4: 4 * 8 + 2 * 128,
   iq3_s: GRID4_BYTES,
   iq3_xxs: GRID4_BYTES,
   iq2_s: GRID3_BYTES,
@@ -91,6 +100,10 @@ const PACKED_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
   iq2_xxs: GRID3_BYTES,
   iq1_s: GRID3_BYTES,
   iq1_m: GRID3_BYTES,
+  tq1_0: 4 * Q2_BYTES,
+  tq2_0: 4 * Q2_BYTES,
+  q1_0: 2 * Q2_BYTES,
+  q2_0: Q2_BYTES,
   mlx4_g32: 64 + 128,
   mlx4_g64: 64 + 2 * 128,
   mlx4_g128: 64 + 4 * 128,

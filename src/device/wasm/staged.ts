@@ -1,8 +1,9 @@
 /**
  * What lies in staging while a matrix is packed: rows as in the file, but blocks of grid types unpacked, so that grids are
- * known to format/ alone. repack-source.ts reads it.
+ * known to format/ alone, and ternary types as q2_0. repack-source.ts reads it.
  */
-import { GRID_TYPES, gridBlock, isGridType } from "../../format/blocks/grid.ts";
+import { GRID_TYPES, type GridType, gridBlock, isGridType } from "../../format/blocks/grid.ts";
+import { isTernaryType, Q2_BYTES, Q2_VALUES, TERNARY_TYPES, toQ2 } from "../../format/blocks/ternary.ts";
 import { rowBytes, type Tensor, type TensorType } from "../../format/tensor.ts";
 
 /** [d f16][odd scales, u8 x 16][codes, u8 x 256] */
@@ -10,7 +11,8 @@ const UNPACKED_BYTES = 18 + 256;
 
 /** Bytes of a row of `cols` elements in staging. */
 export function stagedRowBytes(type: TensorType, cols: number): number {
-  return isGridType(type) ? (cols / 256) * UNPACKED_BYTES : rowBytes(type, cols);
+  if (isGridType(type)) return (cols / 256) * UNPACKED_BYTES;
+  return isTernaryType(type) ? (cols / Q2_VALUES) * Q2_BYTES : rowBytes(type, cols);
 }
 
 /** Reads rows [first, first + rows) into staging: `into` is rows * stagedRowBytes bytes. */
@@ -21,7 +23,7 @@ export async function stageRows(
   into: Uint8Array,
 ): Promise<void> {
   const { type, cols } = tensor;
-  if (!isGridType(type)) return tensor.readRows(first, rows, into);
+  if (!isGridType(type) && !isTernaryType(type)) return tensor.readRows(first, rows, into);
   const file = new Uint8Array(rows * rowBytes(type, cols));
   await tensor.readRows(first, rows, file);
   stageBytes(type, file, into);
@@ -29,11 +31,12 @@ export async function stageRows(
 
 /** Whole blocks of a file -> the same in staging. */
 export function stageBytes(type: TensorType, file: Uint8Array, into: Uint8Array): void {
-  if (!isGridType(type)) {
-    into.set(file);
-    return;
-  }
-  const { bytes, unpack } = GRID_TYPES[type];
+  if (isGridType(type)) unpackGrid(GRID_TYPES[type], file, into);
+  else if (isTernaryType(type)) toQ2(TERNARY_TYPES[type], file, into);
+  else into.set(file);
+}
+
+function unpackGrid({ bytes, unpack }: GridType, file: Uint8Array, into: Uint8Array): void {
   const block = gridBlock();
   const codes = new Uint8Array(block.codes.buffer);
   for (let at = 0, to = 0; at < file.length; at += bytes, to += UNPACKED_BYTES) {

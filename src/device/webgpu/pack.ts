@@ -8,7 +8,8 @@ import { BLOCKS, rowBytes, type TensorType } from "../../format/tensor.ts";
 import { gridRow } from "./pack/grid.ts";
 import { iq4Xs, q2K, q3K, q4K, q5K, q6K } from "./pack/k-quants.ts";
 import { mlx4, mlx8 } from "./pack/mlx.ts";
-import { floats, iq4Nl, mxfp4, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./pack/simple.ts";
+import { floats, iq4Nl, mxfp4, nvfp4, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./pack/simple.ts";
+import { ternaryRow } from "./pack/ternary.ts";
 import type { PackRow } from "./pack/words.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
@@ -29,6 +30,7 @@ const PACKERS: Readonly<Record<TensorType, PackRow>> = {
   iq4_nl: iq4Nl,
   iq4_xs: iq4Xs,
   mxfp4,
+  nvfp4,
   iq3_s: gridRow("iq3_s", 32),
   iq3_xxs: gridRow("iq3_xxs", 32),
   iq2_s: gridRow("iq2_s", 16),
@@ -36,6 +38,10 @@ const PACKERS: Readonly<Record<TensorType, PackRow>> = {
   iq2_xxs: gridRow("iq2_xxs", 32),
   iq1_s: gridRow("iq1_s", 32),
   iq1_m: gridRow("iq1_m", 16),
+  tq1_0: ternaryRow("tq1_0"),
+  tq2_0: ternaryRow("tq2_0"),
+  q1_0: ternaryRow("q1_0"),
+  q2_0: ternaryRow("q2_0"),
   mlx4_g32: mlx4(32),
   mlx4_g64: mlx4(64),
   mlx4_g128: mlx4(128),

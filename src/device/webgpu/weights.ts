@@ -37,7 +37,8 @@ const bytesHalf = form("bytes", "half");
 const bytePairs = form("bytes", "pair");
 /** The values of ggml's iq4_nl and of e2m1 times two (format/blocks/codebook.ts). */
 const iq4 = form("table", "half", 0, [0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535]);
-const e2m1 = form("table", "bfloat", 0, [0x03020100, 0x0c080604, 0xfdfeff00, 0xf4f8fafc]);
+const E2M1: WeightForm["table"] = [0x03020100, 0x0c080604, 0xfdfeff00, 0xf4f8fafc];
+const ternary = form("nibbles", "half", 1);
 /** Grid types' values (format/blocks/grid.ts). */
 const iq3s: WeightForm["table"] = [0x07050301, 0x0f0d0b09, 0xf9fbfdff, 0xf1f3f5f7];
 const iq3xxs: WeightForm["table"] = [0x1c140c04, 0x3e342c24, 0xe4ecf4fc, 0xc2ccd4dc];
@@ -58,6 +59,8 @@ const iq2Halves = form("table", "halves", 0, iq2);
  * | mxfp4 | 4.5 | 4.25 | | iq4_xs | 4.5 | 4.25 |
  * | iq3_s, iq3_xxs | 4.5 | 3.4375, 3.0625 | | iq2_s, iq2_xs | 5 | 2.5625, 2.3125 |
  * | iq2_xxs, iq1_s | 4.5 | 2.0625, 1.5625 | | iq1_m | 5 | 1.75 |
+ * | nvfp4 | 5 | 4.5 | | tq1_0, tq2_0 | 4.5 | 1.6875, 2.0625 |
+ * | | | | | q1_0, q2_0 | 4.5 | 1.125, 2.25 |
  * | mlx4 g32, g64, g128 | 5 | 6, 5, 4.5 | | mlx8 g32, g64, g128 | 9 | 10, 9, 8.5 |
  */
 const FORMS: Readonly<Record<TensorType, WeightForm>> = {
@@ -77,7 +80,8 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   iq4_nl: iq4,
   iq4_xs: iq4,
   // A power of two may lie outside of f16: the upper half of an f32 holds it exactly.
-  mxfp4: e2m1,
+  mxfp4: form("table", "bfloat", 0, E2M1),
+  nvfp4: form("table", "halves", 0, E2M1),
   iq3_s: form("table", "half", 0, iq3s),
   iq3_xxs: form("table", "half", 0, iq3xxs),
   iq2_s: iq2Halves,
@@ -85,6 +89,10 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   iq2_xxs: form("table", "half", 0, iq2),
   iq1_s: form("table", "half", 0, iq1),
   iq1_m: form("table", "halves", 0, iq1),
+  tq1_0: ternary,
+  tq2_0: ternary,
+  q1_0: ternary,
+  q2_0: ternary,
   mlx4_g32: nibblePairs,
   mlx4_g64: nibblePairs,
   mlx4_g128: nibblePairs,

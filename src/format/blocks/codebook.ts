@@ -1,6 +1,7 @@
 /**
- * Types whose 4-bit codes are places in a table of 16 values: iq4_nl, iq4_xs (one table) and mxfp4 (the OCP
- * microscaling format: e2m1 values under a power of two). Nibbles lie as in q4_0: low halves first, then high halves.
+ * Types whose 4-bit codes are places in a table of 16 values: iq4_nl, iq4_xs (one table), mxfp4 (the OCP microscaling
+ * format: e2m1 values under a power of two) and nvfp4 (e2m1 values under an e4m3 number and an f32). Nibbles lie as in q4_0:
+ * low halves first, then high halves.
  */
 import { f16At } from "../float16.ts";
 
@@ -40,6 +41,33 @@ export function mxfp4(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, to = 0; to < out.length; at += 17, to += 32) {
     nibbles(E2M1, 2 ** (bytes[at] - 128), bytes, at + 1, out, to);
   }
+}
+
+/**
+ * [scale f32][4 unsigned e4m3][32 nibble bytes] for 64 values: four groups of 16 whose 8 bytes hold values 0..7 low and
+ * 8..15 high, each under scale * e4m3.
+ */
+export function nvfp4(bytes: Uint8Array, out: Float32Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = 0, to = 0; to < out.length; at += 40) {
+    const tensorScale = view.getFloat32(at, true);
+    for (let group = 0; group < 4; group++, to += 16) {
+      const scale = fround(tensorScale * halfE4m3(bytes[at + 4 + group]));
+      for (let j = 0; j < 8; j++) {
+        const codes = bytes[at + 8 + 8 * group + j];
+        out[to + j] = scale * E2M1[codes & 15];
+        out[to + 8 + j] = scale * E2M1[codes >> 4];
+      }
+    }
+  }
+}
+
+/** Half of an unsigned e4m3 (bias 7; the upper bit is ignored): the values above are doubled. NaN, 0x7f, is 0 as in ggml. */
+export function halfE4m3(bits: number): number {
+  if (bits === 0x7f) return 0;
+  const exponent = (bits >> 3) & 15;
+  const mantissa = bits & 7;
+  return exponent === 0 ? mantissa * 2 ** -10 : (8 + mantissa) * 2 ** (exponent - 11);
 }
 
 function nibbles(

@@ -33,11 +33,13 @@ const ONE_OF_EACH_FORM: TensorType[] = [
   "mxfp4",
   "iq3_s",
   "iq2_s",
+  "nvfp4",
+  "q2_0",
   "bf16",
 ];
 
 /** Against the same activations the sums differ by rounding, and k scales by the f16 that they are packed to. */
-const tolerance = (type: TensorType) => (/_k$|iq4_xs|iq[123]|mlx/.test(type) ? 1.2e-3 : 2e-6);
+const tolerance = (type: TensorType) => (/_k$|iq4_xs|nvfp4|iq[123]|mlx/.test(type) ? 1.2e-3 : 2e-6);
 const colsOf = (type: TensorType, blocks: number) =>
   (BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements) * blocks;
 

@@ -12,7 +12,7 @@ import { unpackRow } from "./unpack.ts";
 const TYPES = Object.keys(BLOCKS) as TensorType[];
 
 /** Products of two scales, and MLX's f32 numbers, are rounded to f16 once: 2^-12 of scale times code and of the offset. */
-const ROUNDED: ReadonlySet<TensorType> = new Set(TYPES.filter((t) => /_k$|iq4_xs|iq[123]|mlx/.test(t)));
+const ROUNDED: ReadonlySet<TensorType> = new Set(TYPES.filter((t) => /_k$|iq4_xs|nvfp4|iq[123]|mlx/.test(t)));
 
 function packed(type: TensorType, bytes: Uint8Array, rows: number, cols: number) {
   const form = weightForm(type);

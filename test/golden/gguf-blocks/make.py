@@ -21,13 +21,24 @@ BLOCKS = 18
 # Offsets of f16 scales in a block, and their sizes (values of about 0.05).
 F16 = {
     "IQ3_S": (0, 0.0005), "IQ3_XXS": (0, 0.0005), "IQ2_S": (0, 0.001), "IQ2_XS": (0, 0.001), "IQ2_XXS": (0, 0.001),
-    "IQ1_S": (0, 0.005), "IQ1_M": None,
+    "IQ1_S": (0, 0.005), "IQ1_M": None, "NVFP4": None, "TQ1_0": (52, 0.05), "TQ2_0": (64, 0.05), "Q1_0": (0, 0.05),
+    "Q2_0": (0, 0.05),
 }
+# Q2_0 has no number in that release: 64 values, [d][16 bytes].
+SIZES = {name: GGML_QUANT_SIZES[GGMLQuantizationType[name]][1] for name in F16 if name != "Q2_0"} | {"Q2_0": 18}
+
+
+def own(name, raw):
+    """By ggml-quants.c, dequantize_row_q1_0 and dequantize_row_q2_0: bits from the lowest of each byte on."""
+    width = 1 if name == "Q1_0" else 2
+    d = np.ascontiguousarray(raw[:, :2]).view(np.float16).astype(np.float32)
+    bits = np.unpackbits(raw[:, 2:], axis=1, bitorder="little").reshape(len(raw), -1, width)
+    codes = (bits << np.arange(width)).sum(2)
+    return d * (2 * codes - 1 if width == 1 else codes - 1).astype(np.float32)
 
 
 def blocks(name, rng):
-    bytes_ = GGML_QUANT_SIZES[GGMLQuantizationType[name]][1]
-    raw = rng.integers(0, 256, (BLOCKS, bytes_), dtype=np.uint8)
+    raw = rng.integers(0, 256, (BLOCKS, SIZES[name]), dtype=np.uint8)
     size = (rng.uniform(0.5, 1.5, BLOCKS) * rng.choice([-1, 1], BLOCKS)).astype(np.float32)
     if name == "IQ1_M":
         # The scale's four nibbles are the upper ones of four 16-bit words.
@@ -35,6 +46,9 @@ def blocks(name, rng):
         for word in range(4):
             at = 48 + 2 * word + 1
             raw[:, at] = (raw[:, at] & 15) | (((half >> (4 * word)) & 15) << 4).astype(np.uint8)
+    elif name == "NVFP4":
+        # Any e4m3; both kinds of NaN and both zeros among them.
+        raw[0, :4] = [0, 0x7F, 0xFF, 0x80]
     else:
         at, scale = F16[name]
         raw[:, at:at + 2] = (size * scale).astype(np.float16).view(np.uint8).reshape(BLOCKS, 2)
@@ -46,8 +60,8 @@ def golden():
     for name in F16:
         raw = blocks(name, rng)
         (HERE / f"{name.lower()}.bin").write_bytes(raw.tobytes())
-        values = quants.dequantize(raw, GGMLQuantizationType[name]).astype(np.float32)
-        (HERE / f"{name.lower()}.f32").write_bytes(values.tobytes())
+        values = own(name, raw) if name in ("Q1_0", "Q2_0") else quants.dequantize(raw, GGMLQuantizationType[name])
+        (HERE / f"{name.lower()}.f32").write_bytes(values.astype(np.float32).tobytes())
 
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

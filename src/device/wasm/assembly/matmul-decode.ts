@@ -7,7 +7,7 @@
 // literals they become offsets inside load instructions.
 import { RELAXED } from "./build";
 import {
-  IQ4_NL, IQ4_XS, MXFP4, Q2_K, codeBytes, hasBytes, hasHalves, hasNibbles, hasPairs, hasSingles, hasTable, headBytes,
+  IQ4_NL, IQ4_XS, MXFP4, NVFP4, Q2_K, codeBytes, hasBytes, hasHalves, hasNibbles, hasPairs, hasSingles, hasTable, headBytes,
   isGrid, isGrid4, isMlx, isSuperblock, isWide, typeOf,
 } from "./matmul-layout";
 
@@ -50,7 +50,7 @@ export function useTable(table: usize): void {
     const low = v128.and(group < 4 ? both : i16x8.shr_u(both, 4), v128.load(MASKS, 0));
     if (typeOf<T>() == IQ4_NL || typeOf<T>() == IQ4_XS) return i8x16.swizzle(v128.load(MASKS, 160), low);
     if (isGrid(typeOf<T>())) return i8x16.swizzle(v128.load(gridTable), low);
-    if (typeOf<T>() == MXFP4) return i8x16.swizzle(v128.load(MASKS, 176), low);
+    if (typeOf<T>() == MXFP4 || typeOf<T>() == NVFP4) return i8x16.swizzle(v128.load(MASKS, 176), low);
     if (hasPairs(typeOf<T>())) {
       const pairs = v128.load(planes + 128 + (group >> 2) * 32 + quad * 16);
       return v128.or(low, v128.and(shifted(pairs, 4 - 2 * (group & 3)), v128.load(MASKS, 128)));
@@ -117,6 +117,7 @@ export function useTable(table: usize): void {
 @inline export function blockScale<T>(block: usize, quad: usize): v128 {
   if (isMlx(typeOf<T>())) return v128.load(block + quad * 16);
   if (typeOf<T>() == MXFP4) return halfPowers(block + quad * 4);
+  if (typeOf<T>() == NVFP4) return f32x4.splat(1);
   return shiftedF16x4(block + quad * 8);
 }
 
@@ -128,9 +129,10 @@ export function useTable(table: usize): void {
   return isSuperblock(typeOf<T>()) ? f32x4.neg(min) : min; // K types subtract theirs
 }
 
-/** The scale of a half of 32 columns: d times a small integer, both exact, their product too (17 bits). */
+/** The scale of a half of 32 columns: d times a small integer, both exact, their product too (17 bits); nvfp4: rounded once. */
 // @ts-ignore: decorator
 @inline export function scaleOf<T>(block: usize, d: v128, sub: usize, half: usize, quad: usize): v128 {
+  if (typeOf<T>() == NVFP4) return f32x4.mul(d, e4m3x4(block + (sub * 2 + half) * 8 + quad * 4));
   if (!isSuperblock(typeOf<T>())) return d;
   return f32x4.mul(d, f32x4.convert_i32x4_s(smallScale<T>(block, sub, half, quad)));
 }
@@ -182,6 +184,15 @@ export function useTable(table: usize): void {
   const tiny = v128.load(MASKS, 80);
   const subnormal = f32x4.sub(i32x4.add(magnitude, tiny), tiny);
   return v128.or(f32x4.pmin(normal, subnormal), v128.and(h, v128.load(MASKS, 96)));
+}
+
+/** Four unsigned e4m3 -> f32, as f16x4 has it: exponents corrected as integers, and subnormal ones by a subtraction. */
+// @ts-ignore: decorator
+@inline function e4m3x4(at: usize): v128 {
+  const magnitude = i32x4.shl(bytes4(at), 20);
+  const normal = i32x4.add(magnitude, i32x4.splat(120 << 23));
+  const tiny = i32x4.splat(121 << 23);
+  return f32x4.pmin(normal, f32x4.sub(i32x4.add(magnitude, tiny), tiny));
 }
 
 /** Four exponents e -> 2^(e - 128); 0 and 1 give the subnormal f32 that this names. */

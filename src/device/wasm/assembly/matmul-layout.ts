@@ -26,20 +26,26 @@ export const Q6_K: i32 = 12;
 export const IQ4_NL: i32 = 13;
 export const IQ4_XS: i32 = 14;
 export const MXFP4: i32 = 15;
-// Grid types: what the host unpacks to codes (../staged.ts); two classes serve all of them, with the type's table.
-export const IQ3_S: i32 = 16;
-export const IQ3_XXS: i32 = 17;
-export const IQ2_S: i32 = 18;
-export const IQ2_XS: i32 = 19;
-export const IQ2_XXS: i32 = 20;
-export const IQ1_S: i32 = 21;
-export const IQ1_M: i32 = 22;
-export const MLX4_G32: i32 = 23;
-export const MLX4_G64: i32 = 24;
-export const MLX4_G128: i32 = 25;
-export const MLX8_G32: i32 = 26;
-export const MLX8_G64: i32 = 27;
-export const MLX8_G128: i32 = 28;
+export const NVFP4: i32 = 16;
+// Grid types: the host unpacks them to codes (../staged.ts); two classes serve all of them, with the type's table.
+export const IQ3_S: i32 = 17;
+export const IQ3_XXS: i32 = 18;
+export const IQ2_S: i32 = 19;
+export const IQ2_XS: i32 = 20;
+export const IQ2_XXS: i32 = 21;
+export const IQ1_S: i32 = 22;
+export const IQ1_M: i32 = 23;
+// The host turns the others into q2_0.
+export const TQ1_0: i32 = 24;
+export const TQ2_0: i32 = 25;
+export const Q1_0: i32 = 26;
+export const Q2_0: i32 = 27;
+export const MLX4_G32: i32 = 28;
+export const MLX4_G64: i32 = 29;
+export const MLX4_G128: i32 = 30;
+export const MLX8_G32: i32 = 31;
+export const MLX8_G64: i32 = 32;
+export const MLX8_G128: i32 = 33;
 
 // A type as a type argument: `kernel<q4_0>()` is compiled for that type alone, every question below answered in advance.
 // @ts-ignore: decorator
@@ -68,6 +74,10 @@ export const MLX8_G128: i32 = 28;
 @unmanaged export class iq4_xs { @inline get id(): i32 { return IQ4_XS; } }
 // @ts-ignore: decorator
 @unmanaged export class mxfp4 { @inline get id(): i32 { return MXFP4; } }
+// @ts-ignore: decorator
+@unmanaged export class nvfp4 { @inline get id(): i32 { return NVFP4; } }
+// @ts-ignore: decorator
+@unmanaged export class q2_0 { @inline get id(): i32 { return Q2_0; } }
 // @ts-ignore: decorator
 @unmanaged export class iq3 { @inline get id(): i32 { return IQ3_S; } }
 // @ts-ignore: decorator
@@ -107,6 +117,12 @@ export const MLX8_G128: i32 = 28;
   return T == IQ3_S || T == IQ3_XXS;
 }
 
+/** Codes of two bits, less 1, under one f16 for 64 columns. */
+// @ts-ignore: decorator
+@inline export function isTernary(T: i32): bool {
+  return T >= TQ1_0 && T <= Q2_0;
+}
+
 /** Types whose f16 `d` covers 256 columns, under small integer scales for 16 or 32 of them. */
 // @ts-ignore: decorator
 @inline export function isSuperblock(T: i32): bool {
@@ -118,7 +134,7 @@ export const MLX8_G128: i32 = 28;
 @inline export function blockCols(T: i32): i32 {
   if (T <= BF16) return 1;
   if (isSuperblock(T)) return 256;
-  if (T == MLX4_G64 || T == MLX8_G64) return 64;
+  if (T == MLX4_G64 || T == MLX8_G64 || T == NVFP4 || isTernary(T)) return 64;
   if (T == MLX4_G128 || T == MLX8_G128) return 128;
   return 32;
 }
@@ -129,6 +145,7 @@ export const MLX8_G128: i32 = 28;
   if (T <= BF16) return 0;
   if (isMlx(T)) return 64; // [scale f32 x 8][bias f32 x 8]
   if (T == MXFP4) return 8; // [exponent u8 x 8]
+  if (T == NVFP4) return 4 * 8; // for each 16 columns [scale e4m3 x 8]; the f32 scale is in the panel's factor
   if (T == Q4_1 || T == Q5_1) return 32; // [d f16 x 8][m f16 x 8]
   if (T == Q4_K || T == Q5_K) return 32 + 8 * 16; // [d][dMin] then for each 32 columns [scale u8 x 8][min u8 x 8]
   if (T == Q2_K) return 32 + 16 * 8; // [d][dMin] then for each 16 columns [scale | min << 4, u8 x 8]
@@ -144,11 +161,11 @@ export const MLX8_G128: i32 = 28;
 }
 // @ts-ignore: decorator
 @inline export function hasNibbles(T: i32): bool {
-  return !hasBytes(T) && T != Q2_K && T != Q3_K && (!isGrid(T) || isGrid4(T));
+  return !hasBytes(T) && T != Q2_K && T != Q3_K && !isTernary(T) && (!isGrid(T) || isGrid4(T));
 }
 // @ts-ignore: decorator
 @inline export function hasPairs(T: i32): bool {
-  return T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
+  return isTernary(T) || T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
 }
 // @ts-ignore: decorator
 @inline export function hasSingles(T: i32): bool {
@@ -174,7 +191,8 @@ export const MLX8_G128: i32 = 28;
 // @ts-ignore: decorator
 @inline export function zero(T: i32): i32 {
   if (T == Q4_0) return 8;
-  if (T == Q5_0 || T == MXFP4) return 16;
+  if (T == Q5_0 || T == MXFP4 || T == NVFP4) return 16;
+  if (isTernary(T)) return 1;
   if (T == Q6_K) return 32;
   if (T == Q3_K) return 4;
   if (T >= MLX8_G32) return -128; // codes are kept less 128, to be signed bytes
@@ -188,7 +206,7 @@ export const MLX8_G128: i32 = 28;
 /** A scale for every 16 columns (two for each 32) instead of one for 32 or more. */
 // @ts-ignore: decorator
 @inline export function hasHalves(T: i32): bool {
-  return T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
+  return T == NVFP4 || T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
 }
 
 /** Codes that are places in a table of signed 8-bit values. */

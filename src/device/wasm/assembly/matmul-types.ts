@@ -3,10 +3,10 @@
 // function of a type does all four, so that a new type is one line here. Reached through WebAssembly's function table,
 // which also keeps the compiler from inlining all types into one function.
 import {
-  Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS,
-  IQ2_XXS, IQ1_S, IQ1_M, MLX4_G32, MLX4_G64, MLX4_G128,
+  Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4, IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS,
+  IQ2_XXS, IQ1_S, IQ1_M, TQ1_0, TQ2_0, Q1_0, Q2_0, MLX4_G32, MLX4_G64, MLX4_G128,
   MLX8_G32, MLX8_G64, MLX8_G128, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4,
-  iq3, iq2, mlx4_g32, mlx4_g64, mlx4_g128, mlx8_g32, mlx8_g64, mlx8_g128,
+  nvfp4, iq3, iq2, q2_0, mlx4_g32, mlx4_g64, mlx4_g128, mlx8_g32, mlx8_g64, mlx8_g128,
 } from "./matmul-layout";
 import { IQ1_TABLE, IQ2_TABLE, IQ3_S_TABLE, IQ3_XXS_TABLE, useTable } from "./matmul-decode";
 import { embedPanelRow } from "./embed";
@@ -50,6 +50,7 @@ export function kernelsOf(type: i32): Kernels {
     case IQ4_NL: return (task, a, b, c, d, n) => run<iq4_nl>(task, a, b, c, d, n);
     case IQ4_XS: return (task, a, b, c, d, n) => run<iq4_xs>(task, a, b, c, d, n);
     case MXFP4: return (task, a, b, c, d, n) => run<mxfp4>(task, a, b, c, d, n);
+    case NVFP4: return (task, a, b, c, d, n) => run<nvfp4>(task, a, b, c, d, n);
     case IQ3_S:
       useTable(IQ3_S_TABLE);
       return (task, a, b, c, d, n) => run<iq3>(task, a, b, c, d, n);
@@ -65,6 +66,10 @@ export function kernelsOf(type: i32): Kernels {
     case IQ1_M:
       useTable(IQ1_TABLE);
       return (task, a, b, c, d, n) => run<iq2>(task, a, b, c, d, n);
+    case TQ1_0:
+    case TQ2_0:
+    case Q1_0:
+    case Q2_0: return (task, a, b, c, d, n) => run<q2_0>(task, a, b, c, d, n);
     case MLX4_G32: return (task, a, b, c, d, n) => run<mlx4_g32>(task, a, b, c, d, n);
     case MLX4_G64: return (task, a, b, c, d, n) => run<mlx4_g64>(task, a, b, c, d, n);
     case MLX4_G128: return (task, a, b, c, d, n) => run<mlx4_g128>(task, a, b, c, d, n);

@@ -109,9 +109,11 @@ export function vectorPanels<T>(out: usize, a: usize, b: usize, x: usize, cols: 
   if (zero(typeOf<T>()) == 0) return i64x2.splat(0);
   if (to - from == 4) {
     const sums = v128.load32_splat(x + (from == 0 ? 0 : 4), HALF_ZERO);
-    return zero(typeOf<T>()) == 4 ? i16x8.shr_s(sums, 3) : sums;
+    if (zero(typeOf<T>()) == 4) return i16x8.shr_s(sums, 3);
+    return zero(typeOf<T>()) == 16 ? i16x8.shr_s(sums, 1) : sums;
   }
   const sums = v128.load32_splat(x, ZERO);
+  if (zero(typeOf<T>()) == 1) return i16x8.shr_s(sums, 4);
   return zero(typeOf<T>()) == 8 ? i16x8.shr_s(sums, 1) : sums;
 }
 

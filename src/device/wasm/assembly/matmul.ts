@@ -5,8 +5,9 @@
 // and that a panel may have rows of others (at the end of a matrix, between two experts). Prompts go slice by slice over
 // all panels, so that the slice's activations of the whole chunk stay in the second-level cache; partial sums wait in y.
 import {
-  BF16, IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS, MLX8_G128, MLX8_G32, MLX8_G64, MXFP4, PANEL_HEAD, PANEL_ROWS, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K,
-  Q8_0, blockBytes, blockCols, iq2, mlx8_g32, panelBytes, q2_k, q4_0, q4_1, q6_k, q8_0,
+  BF16, IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS, MLX8_G128, MLX8_G32, MLX8_G64, MXFP4,
+  NVFP4, PANEL_HEAD, PANEL_ROWS, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K, Q8_0, TQ1_0, TQ2_0, blockBytes, blockCols,
+  iq2, mlx8_g32, panelBytes, q2_k, q4_0, q4_1, q6_k, q8_0,
 } from "./matmul-layout";
 import { floatPanel } from "./matmul-float";
 import { tile } from "./matmul-tile";
@@ -215,6 +216,7 @@ function tileKernel(type: i32): Tile {
   switch (type) {
     case Q2_K: return (s, w, n, a, b, c, d, wide) => tile<q2_k>(s, w, n, a, b, c, d, wide);
     case Q3_K:
+    case NVFP4:
     case Q6_K: return (s, w, n, a, b, c, d, wide) => tile<q6_k>(s, w, n, a, b, c, d, wide);
     case IQ2_S:
     case IQ2_XS:
@@ -231,7 +233,11 @@ function tileKernel(type: i32): Tile {
     case MLX8_G128: return (s, w, n, a, b, c, d, wide) => tile<mlx8_g32>(s, w, n, a, b, c, d, wide);
     case Q4_0:
     case Q5_0:
-    case MXFP4: return (s, w, n, a, b, c, d, wide) => tile<q4_0>(s, w, n, a, b, c, d, wide);
+    case MXFP4:
+    case TQ1_0:
+    case TQ2_0:
+    case Q1_0:
+    case Q2_0: return (s, w, n, a, b, c, d, wide) => tile<q4_0>(s, w, n, a, b, c, d, wide);
     default: return (s, w, n, a, b, c, d, wide) => tile<q4_1>(s, w, n, a, b, c, d, wide);
   }
 }

@@ -2,8 +2,8 @@
 // (format/tensor.ts). Owns the source layouts; knows the packed heads of matmul-layout.ts, not the planes.
 // One idea: codes are read as four neighbours at once, a byte each; `group` g means columns 4g..4g+3 of 32 (`sub`).
 import {
-  BF16, F32, IQ4_NL, IQ4_XS, MLX8_G32, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, blockCols,
-  isGrid, isGrid4, isMlx, typeOf,
+  BF16, F32, IQ4_NL, IQ4_XS, MLX8_G32, MXFP4, NVFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, blockCols,
+  isGrid, isGrid4, isMlx, isTernary, typeOf,
 } from "./matmul-layout";
 
 /** Bytes of a block in the file. */
@@ -21,6 +21,8 @@ import {
   if (T == Q6_K) return 210;
   if (T == IQ4_XS) return 136;
   if (T == MXFP4) return 17;
+  if (T == NVFP4) return 40;
+  if (isTernary(T)) return 18;
   if (isGrid(T)) return 18 + 256; // [d][odd scales, u8 x 16][codes, u8 x 256]: ../staged.ts
   return 8 + usize(T >= MLX8_G32 ? blockCols(T) : blockCols(T) / 2);
 }
@@ -36,6 +38,14 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
 // @ts-ignore: decorator
 @inline export function fourCodes<T>(from: usize, sub: i32, group: i32): u32 {
   if (typeOf<T>() == Q8_0) return load<u32>(from + group * 4, 2);
+  if (isTernary(typeOf<T>())) {
+    const four = u32(load<u8>(from + sub * 8 + group, 2));
+    return (four | (four << 6) | (four << 12) | (four << 18)) & 0x03030303;
+  }
+  if (typeOf<T>() == NVFP4) {
+    const word = load<u32>(from + sub * 16 + (group >> 2) * 8 + (group & 1) * 4, 8);
+    return (word >> (((group >> 1) & 1) * 4)) & 0x0f0f0f0f;
+  }
   if (isGrid(typeOf<T>())) return load<u32>(from + sub * 32 + group * 4, 18);
   if (typeOf<T>() >= MLX8_G32) return load<u32>(from + sub * 32 + group * 4, 8) ^ 0x80808080;
   if (isMlx(typeOf<T>())) {
@@ -93,7 +103,7 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
   if (T == Q2_K) return 80;
   if (T == Q3_K) return 108;
   if (T == Q6_K) return 208;
-  return T == MXFP4 || isMlx(T) ? -1 : 0;
+  return T == MXFP4 || T == NVFP4 || isMlx(T) ? -1 : 0;
 }
 
 /** Where a block has its f16 min (or what its mins share), or -1. */
@@ -113,6 +123,12 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
     store<u32>(to + row * 4, load<u32>(from, 4), 32);
   } else if (typeOf<T>() == MXFP4) {
     store<u8>(to + row, load<u8>(from));
+  } else if (typeOf<T>() == NVFP4) {
+    // NaN is 0, as in ggml.
+    for (let i = 0; i < 4; i++) {
+      const scale = load<u8>(from + i, 4);
+      store<u8>(to + i * 8 + row, scale == 0x7f ? 0 : scale & 0x7f);
+    }
   } else if (typeOf<T>() == Q2_K) {
     for (let i = 0; i < 16; i++) store<u8>(to + i * 8 + row, load<u8>(from + i), 32);
   } else if (typeOf<T>() == Q3_K) {

@@ -1,6 +1,6 @@
 // Rows as they are in the file -> the packed matrix: the entry for loading, and the plain float types. Owns the loop
 // over rows; one row of a quantized type is repack-row.ts.
-import { BF16, F32, IQ1_M, IQ2_S, IQ3_XXS, PANEL_ROWS, panelBytes } from "./matmul-layout";
+import { BF16, F32, IQ1_M, IQ2_S, IQ3_XXS, NVFP4, PANEL_ROWS, panelBytes } from "./matmul-layout";
 import { minOffset, scaleOffset, sourceBytes, sourceRowBytes } from "./repack-source";
 import { REPACK, kernelsOf } from "./matmul-types";
 
@@ -36,7 +36,8 @@ export function repackRows(
  */
 function packFactor(type: i32, panel: usize, source: usize, rows: i32, cols: i32): u32 {
   if (scaleOffset(type) < 0) {
-    store<f32>(panel, 1);
+    // nvfp4: the scale in front of each block, the same for all of a panel; e2m1's values are doubled.
+    store<f32>(panel, type == NVFP4 ? load<f32>(source) * 0.5 : 1);
     return 0;
   }
   let largest: u32 = 0;

@@ -1,5 +1,7 @@
-/** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl and mxfp4 (format/blocks/ defines them). */
-import { fifthBits, halfAt, LOW, lessBias, type PackRow, putHalf, wordAt } from "./words.ts";
+/** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines them). */
+import { halfE4m3 } from "../../../format/blocks/codebook.ts";
+import { f32ToF16 } from "../../../format/float16.ts";
+import { fifthBits, floatAt, halfAt, LOW, lessBias, type PackRow, putHalf, wordAt } from "./words.ts";
 
 /** Floats stay as they are; rows are padded with zeros to whole groups of 32. */
 export function floats(width: 2 | 4): PackRow {
@@ -44,6 +46,23 @@ export const mxfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
     // 2^-128 is the subnormal bf16 0x40.
     putHalf(scales, scaleTo, group, exponent === 0 ? 0x40 : (exponent - 1) << 7);
     nibbles(bytes, at + 1, codes, to);
+  }
+};
+
+/** [scale f32][4 ue4m3][32 nibble bytes, 8 for each 16 values]; their product is rounded to f16 once. */
+export const nvfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  for (let block = 0; block < cols / 64; block++, at += 40) {
+    const scale = floatAt(bytes, at);
+    for (let half = 0; half < 2; half++, to += 4) {
+      const first = f32ToF16(scale * halfE4m3(bytes[at + 4 + 2 * half]));
+      scales[scaleTo++] = first | (f32ToF16(scale * halfE4m3(bytes[at + 5 + 2 * half])) << 16);
+      for (let w = 0; w < 2; w++) {
+        const low = wordAt(bytes, at + 8 + 16 * half + 4 * w);
+        const high = wordAt(bytes, at + 16 + 16 * half + 4 * w);
+        codes[to + w] = (low & LOW) | ((high & LOW) << 4);
+        codes[to + 2 + w] = ((low >>> 4) & LOW) | (high & 0xf0f0f0f0);
+      }
+    }
   }
 };
 

@@ -1,0 +1,92 @@
+/**
+ * NVFP4 in GGUF files. Owns joining a matrix with its scale: blocks lie in the file as [4 scales][32 nibble bytes], and the
+ * tensor X.scale beside X.weight holds an f32 by which all values are multiplied, or one for each expert. X.input_scale
+ * says how activations were scaled where they are NVFP4 too; ours are not. The layout of a joined block is tensor.ts's, its
+ * values blocks/codebook.ts's.
+ */
+import { FormatError, UnsupportedError } from "./errors.ts";
+import { quote } from "./gguf-metadata.ts";
+import { checkRows, type TensorShape } from "./range-tensor.ts";
+import type { Source } from "./source.ts";
+import { BLOCKS, rowBytes, storedRowBytes, type Tensor } from "./tensor.ts";
+
+/** The kernels of the CPU device hold the scale once for 8 rows. */
+const ROWS_OF_SCALE = 8;
+
+const BLOCK = BLOCKS.nvfp4.bytes;
+const STORED = storedRowBytes("nvfp4", BLOCKS.nvfp4.elements);
+
+/** The tensor at byte `offset` of `source`, under a scale of 1. */
+export function nvfp4Tensor(source: Source, shape: TensorShape, offset: number): Tensor {
+  const { name, type, rows, cols } = shape;
+  const stored = storedRowBytes("nvfp4", cols);
+  return {
+    ...{ name, type, rows, cols },
+    async readRows(first, count, into) {
+      checkRows(shape, first, count, into);
+      const file = new Uint8Array(count * stored);
+      await source.read(offset + first * stored, file);
+      const view = new DataView(into.buffer, into.byteOffset, into.length);
+      for (let at = 0, to = 0; at < file.length; at += STORED, to += BLOCK) {
+        view.setFloat32(to, 1, true);
+        into.set(file.subarray(at, at + STORED), to + 4);
+      }
+    },
+  };
+}
+
+/**
+ * The tensors of a checkpoint without the scales of NVFP4 matrices, which are in the matrices' blocks then. FormatError for
+ * scales that do not fit their matrix; UnsupportedError for ones that begin inside of 8 rows.
+ */
+export function joinScales(place: string, tensors: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> {
+  if (![...tensors.values()].some(({ type }) => type === "nvfp4")) return tensors;
+  const joined = new Map(tensors);
+  for (const tensor of tensors.values()) {
+    const { name, type } = tensor;
+    if (type !== "nvfp4" || !name.endsWith(".weight")) continue;
+    const base = name.slice(0, -"weight".length);
+    joined.delete(`${base}input_scale`);
+    const scale = tensors.get(`${base}scale`);
+    if (!scale) continue;
+    joined.delete(scale.name);
+    joined.set(name, scaledTensor(place, tensor, scale));
+  }
+  return joined;
+}
+
+function scaledTensor(place: string, tensor: Tensor, scale: Tensor): Tensor {
+  const { name, type, rows, cols } = tensor;
+  const count = scale.rows * scale.cols;
+  const every = rows / count;
+  if (scale.type !== "f32" || !Number.isInteger(every))
+    throw new FormatError(
+      `${place}: tensor ${quote(scale.name)}`,
+      `${count} values of ${scale.type}`,
+      `an f32, or one for each expert, for the ${rows} rows of ${quote(name)}`,
+    );
+  if (count > 1 && every % ROWS_OF_SCALE !== 0)
+    throw new UnsupportedError(
+      `${place}: tensor ${quote(scale.name)} with a value for each ${every} rows of ${quote(name)}`,
+      `Multiples of ${ROWS_OF_SCALE} rows are.`,
+    );
+  let scales: Promise<Float32Array> | undefined;
+  const read = async () => {
+    const bytes = new Uint8Array(count * 4);
+    await scale.readRows(0, scale.rows, bytes);
+    return new Float32Array(bytes.buffer);
+  };
+  return {
+    ...{ name, type, rows, cols },
+    async readRows(first, rowCount, into) {
+      await tensor.readRows(first, rowCount, into);
+      scales ??= read();
+      const values = await scales;
+      const view = new DataView(into.buffer, into.byteOffset, into.length);
+      const step = rowBytes("nvfp4", cols);
+      for (let row = 0; row < rowCount; row++)
+        for (let at = row * step; at < (row + 1) * step; at += BLOCK)
+          view.setFloat32(at, values[Math.floor((first + row) / every)], true);
+    },
+  };
+}

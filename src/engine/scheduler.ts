@@ -262,7 +262,9 @@ export class Scheduler {
 
   /** There are pages for it, without those that are set aside for others. */
   #fits(job: Job): boolean {
-    const { blocks } = this.beginnings.longest(job.ids, job.key, job.most, { whole: true });
+    // What fills its pages by itself shares none.
+    const most = job.options.work ? 0 : job.most;
+    const { blocks } = this.beginnings.longest(job.ids, job.key, most, { whole: true });
     return this.beginnings.pools.every(({ pool, available }, i) => {
       const first = this.beginnings.firstSeen(i, blocks.length * PAGE_SLOTS);
       const shared = blocks.slice(first).filter(({ pages }) => (pages[i]?.users ?? 0) > 0).length;

@@ -177,3 +177,23 @@ describe("texts that do what they like", () => {
     );
   }, 110_000);
 });
+
+it("a text is restored once there are pages of its own, also where others keep the same beginning", async () => {
+  const scheduler = await tinyScheduler({ context: CONTEXT, cacheTokens: CONTEXT });
+  const [document] = DOCUMENTS;
+  await new Text(scheduler).read(document.slice(0, 33));
+  const pieces: Uint8Array[] = [];
+  for await (const piece of saveText(scheduler, OWNER, document.slice(0, 33))) pieces.push(piece);
+  await new Text(scheduler).read(document.slice(0, 97));
+  // Four of five pages.
+  const { release } = scheduler.keep(document.slice(0, 97));
+  let isRestored = false;
+  const restoring = restoreText(scheduler, OWNER, bufferSource("saved", Buffer.concat(pieces)));
+  restoring.then(() => {
+    isRestored = true;
+  });
+  await turns(5);
+  expect(isRestored).toBe(false);
+  release();
+  expect(await restoring).toHaveLength(33);
+});

@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { ApiError } from "../../src/app/api/errors.ts";
 import { Fields } from "../../src/app/api/fields.ts";
 import { readTools } from "../../src/app/api/tools.ts";
-import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
+import { schemaGrammar, schemaSlices } from "../../src/app/grammar/schema-grammar.ts";
 import { Size } from "../../src/app/grammar/size.ts";
 import { msOf, weightOf } from "../../src/app/grammar/weight.ts";
 import { atOnce } from "../../src/format/slices.ts";
@@ -97,6 +97,42 @@ it.each<[what: string, schema: unknown]>([
   const size = new Size();
   schemaGrammar(schema, "s", true, size);
   expect(msOf(size.weight, 4096)).toBeLessThan(60);
+});
+
+const SLICED: Record<string, unknown> = {
+  properties: {
+    type: "object",
+    properties: Object.fromEntries(distinct(1990).map((i) => [`property${i}`, { enum: [`v${i}`, `w${i}`] }])),
+  },
+  "names of others": {
+    type: "object",
+    properties: Object.fromEntries(distinct(1900).map((i) => [`property${i}${"x".repeat(20)}`, true])),
+    additionalProperties: { type: "number" },
+  },
+  values: { enum: distinct(1000).map((i) => `${i} `.repeat(24)) },
+  ranges: {
+    anyOf: distinct(60).map((i) => ({ type: "number", minimum: -1e15 - 7 * i, maximum: 1e15 + 13 * i })),
+  },
+  lengths: {
+    anyOf: distinct(30).map((i) => ({ type: "string", minLength: i * 100, maxLength: 99_000 + i })),
+  },
+  items: { type: "array", prefixItems: distinct(1990).map((i) => ({ const: i })) },
+};
+
+it.each(Object.keys(SLICED))("a schema of the largest size is made in many slices: %s", (kind) => {
+  // Characters of rules, which is what takes the time: all of them some 500,000, in 50 to 150 ms.
+  let slice = 0;
+  let most = 0;
+  class Counting extends Size {
+    override add(body: string, place: string): void {
+      slice += body.length;
+      most = Math.max(most, slice);
+      super.add(body, place);
+    }
+  }
+  for (const work = schemaSlices(SLICED[kind], "s", true, new Counting()); !work.next().done; ) slice = 0;
+  expect(most).toBeGreaterThan(0);
+  expect(most).toBeLessThan(30_000);
 });
 
 it("tools that are compiled together have one bound", () => {

@@ -35,8 +35,8 @@ export const ROPE_TENSORS = /^rope_(freqs|factors_long|factors_short)\.weight$/;
 export interface GgufRope {
   /** Default: what the file says, or the head size. */
   readonly dims?: number;
-  /** Default 10,000, where the file says none. */
-  readonly base?: number;
+  /** Default "rope.freq_base", and 10,000 where the file says none. */
+  readonly baseKey?: string;
   /** The file's divisors of frequencies, or its long and short factors, count for this graph. */
   readonly divisors?: boolean;
   /** YaRN begins at whole pairs, as llama.cpp has it. */
@@ -154,12 +154,12 @@ export class GgufFile {
   }
 
   /**
-   * The window of each layer; null: it sees everything. Without a window, or one of 0, all do. The pattern is a period, or
+   * The window of each layer; null: it sees everything. Without a window and a `fallback`, or with one of 0, all do. The pattern is a period, or
    * a list of which layers slide.
    */
-  windows(period: number): (number | null)[] {
+  windows(period: number, fallback = 0): (number | null)[] {
     const { fields, layers } = this;
-    const window = fields.number("attention.sliding_window", BOUNDS.window, 0);
+    const window = fields.number("attention.sliding_window", BOUNDS.window, fallback);
     if (window === 0) return new Array<null>(layers).fill(null);
     const key = "attention.sliding_window_pattern";
     const pattern = fields.value(key);
@@ -178,15 +178,11 @@ export class GgufFile {
    * The series and its scalings: linear, YaRN, and what GGUF ships as one divisor a pair (llama3's, LongRoPE's). A factor
    * without a type is linear; files of 2023 call it `scale_linear`; 0 means none.
    */
-  async rope({
-    base: ownBase = 10_000,
-    divisors = false,
-    truncate = true,
-    ...own
-  }: GgufRope = {}): Promise<RopeConfig> {
+  async rope(options: GgufRope = {}): Promise<RopeConfig> {
+    const { baseKey = "rope.freq_base", divisors = false, truncate = true, ...own } = options;
     const { fields, place, tensors } = this;
     const dims = own.dims ?? fields.number("rope.dimension_count", BOUNDS.headDim, this.headDim);
-    const base = fields.number("rope.freq_base", BOUNDS.ropeBase, ownBase);
+    const base = fields.number(baseKey, BOUNDS.ropeBase, 10_000);
     const scaling = fields.text("rope.scaling.type", "linear");
     if (!["none", "linear", "yarn", "longrope"].includes(scaling))
       throw new UnsupportedError(

@@ -54,7 +54,7 @@ const ofQkv: TakePart = (tensor, { name, layer }) => {
 };
 
 /** gate: the first half of the rows; up: the second. */
-const ofGateUp: TakePart = (tensor, { name, layer }) => {
+export const ofGateUp: TakePart = (tensor, { name, layer }) => {
   const { width } = layer.feedForward;
   if (tensor.rows !== 2 * width) return null;
   return sliceRows(tensor, name === "gate" ? 0 : width, width, name);

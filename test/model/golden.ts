@@ -8,6 +8,8 @@ import { openSafetensors } from "../../src/format/safetensors.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 
 export const FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma3"] as const;
+/** The second set: smaller, in float32. */
+export const LATER = ["gemma2", "granite", "smollm3", "olmo2", "phi3-longrope", "llama-yarn"] as const;
 
 export interface Expected {
   ids: number[];
@@ -21,9 +23,14 @@ function folderOf(family: string): string {
 }
 
 export async function goldenModel(family: string): Promise<Model> {
-  const folder = folderOf(family);
-  const { config, tensors, close } = await openSafetensors(fileFolder(folder));
+  const { config, tensors, close } = await openSafetensors(fileFolder(folderOf(family)));
   return openModel(withoutTokenizer({ kind: "safetensors", name: family, metadata: config, tensors, close }));
+}
+
+/** The config in the layout from before transformers 5; null: the folder has none. */
+export async function oldConfig(family: string): Promise<Record<string, unknown> | null> {
+  const text = await readFile(`${folderOf(family)}/config-old.json`, "utf8").catch(() => null);
+  return text === null ? null : JSON.parse(text);
 }
 
 /** A checkpoint of weights alone, as the golden ones are. */
@@ -33,7 +40,12 @@ export function withoutTokenizer(parts: Omit<Checkpoint, "tokenizer" | "chatTemp
 }
 
 export async function expected(family: string): Promise<Expected> {
-  const bytes = await readFile(`${folderOf(family)}/expected.safetensors`);
+  const { arrays, integers } = await arraysOf(family, "expected");
+  return { ids: integers.get("input_ids")!, greedy: integers.get("greedy_from_48")!, arrays };
+}
+
+export async function arraysOf(family: string, file: "expected" | "extra") {
+  const bytes = await readFile(`${folderOf(family)}/${file}.safetensors`);
   const headerBytes = Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.toString("utf8", 8, 8 + headerBytes));
   const arrays = new Map<string, Float32Array>();
@@ -46,7 +58,7 @@ export async function expected(family: string): Promise<Expected> {
     else if (entry.dtype === "I64") integers.set(name, Array.from(new BigInt64Array(own), Number));
     else integers.set(name, Array.from(new Int32Array(own)));
   }
-  return { ids: integers.get("input_ids")!, greedy: integers.get("greedy_from_48")!, arrays };
+  return { arrays, integers };
 }
 
 /** A text alone: block n is page n. Windows smaller than the text go around over the pages of a sliding pool. */

@@ -77,7 +77,7 @@ for (const depth of depths)
       ...{
         op: "step",
         shape: options.shape,
-        layers: model.config.layers,
+        layers: model.config.layers.length,
         kv: options.kv,
         depth,
         rows: count,

@@ -1,7 +1,7 @@
 /** What /stats and /context say: figures of a chat as lines of text. Owns no numbers of its own. */
 import { type GenerationResult, kvBytes } from "../index.ts";
 import type { Chat } from "./chat-turns.ts";
-import { bytes, grouped, perSecond } from "./figures.ts";
+import { bytes, grouped, guessedWords, perSecond } from "./figures.ts";
 
 const WIDTH = 32;
 
@@ -25,10 +25,11 @@ export function statisticsLines({ model, results }: Pick<Chat, "model" | "result
 function lastAnswer(result: GenerationResult): string[] {
   const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
   const read = promptTokens - reusedTokens;
+  const guessed = guessedWords(result);
   return [
     `last prompt  ${grouped(promptTokens)} tokens: ${grouped(reusedTokens)} reused from the cache, ${grouped(read)} read${perSecond(read, promptMs)}`,
     // The first token comes with the prompt: n tokens are n - 1 steps.
-    `last answer  ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
+    `last answer  ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}${guessed === "" ? "" : `, ${guessed}`}`,
   ];
 }
 

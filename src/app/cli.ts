@@ -97,6 +97,11 @@ function answering(command: Command): Command {
       "for the same text again; of 64 bits the lowest 32 count (default, -1: from the clock)",
       number,
     )
+    .option(
+      "--guess <tokens>",
+      "tokens guessed ahead from what the text says already, and checked in one step: 0 (none) to 15, used where that is faster (default: 15)",
+      count,
+    )
     .option("--offline", "take hf: models from the disk, never from the net");
 }
 

@@ -25,6 +25,12 @@ export function perSecond(tokens: number, ms: number): string {
   return ` at ${rounded(found)} tokens/s`;
 }
 
+/** What guessing ahead brought; "": nothing was guessed. */
+export function guessedWords(counts: { draftedTokens: number; acceptedTokens: number }): string {
+  const { draftedTokens: drafted, acceptedTokens: accepted } = counts;
+  return drafted > 0 ? `${grouped(accepted)} of ${grouped(drafted)} guessed tokens right` : "";
+}
+
 /** To three digits, or to whole numbers from 100 on. */
 export function rounded(found: number): string {
   return found >= 100 ? grouped(Math.round(found)) : found.toPrecision(3);

@@ -9,7 +9,10 @@ import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
 export interface ModelOptions
-  extends Pick<LoadOptions, "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens"> {
+  extends Pick<
+    LoadOptions,
+    "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens" | "guess"
+  > {
   kv: string;
   /** Bytes. */
   memory?: number;
@@ -18,13 +21,15 @@ export interface ModelOptions
 
 export async function loadModel(
   name: string,
-  { kv, context, memory, device, adapter, threads, parallel, cacheTokens, offline }: ModelOptions,
+  { memory, offline, ...options }: ModelOptions,
   signal: AbortSignal,
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
+  const { kv, context, device, adapter, threads, parallel, cacheTokens, guess } = options;
   const model = await load(name, {
-    ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, offline, signal },
+    ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, guess },
+    ...{ offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

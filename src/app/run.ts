@@ -3,7 +3,7 @@
  * that a pipe carries the answer and nothing else. The model is closed whatever happens.
  */
 import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
-import { bytes, grouped, perSecond, rate } from "./figures.ts";
+import { bytes, grouped, guessedWords, perSecond, rate } from "./figures.ts";
 import { HARMONY } from "./harmony.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
@@ -90,11 +90,13 @@ function printStatistics(model: LanguageModel, loadMs: number, result: Generatio
   if (!process.stderr.isTTY) return;
   const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
   const { kv, cacheBytes, context } = model.plan;
+  const guessed = guessedWords(result);
   const parts = [
     `load ${(loadMs / 1000).toFixed(2)} s`,
     `prompt ${grouped(promptTokens)} tokens${perSecond(promptTokens - reusedTokens, promptMs)}`,
     // The first token comes with the prompt: n tokens are n - 1 steps.
     `answer ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
+    ...(guessed === "" ? [] : [guessed]),
     `cache ${bytes(cacheBytes)} ${kv} for ${grouped(context)} tokens${kv === "f16" ? "" : ` (f16: ${bytes(kvBytes(model.plan, "f16"))})`}`,
     printable(model.device),
     ...(model.chatTemplate === null ? ["no chat template: the prompt was continued as text"] : []),
@@ -105,6 +107,7 @@ function printStatistics(model: LanguageModel, loadMs: number, result: Generatio
 /** What `--json` prints; names are part of the interface. */
 function describe(model: LanguageModel, name: string, loadMs: number, result: GenerationResult) {
   const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
+  const { draftedTokens, acceptedTokens } = result;
   const { kv, context, weightBytes, cacheBytes, totalBytes, limitBytes } = model.plan;
   return {
     model: name,
@@ -116,6 +119,8 @@ function describe(model: LanguageModel, name: string, loadMs: number, result: Ge
     promptTokens,
     reusedTokens,
     generatedTokens,
+    draftedTokens,
+    acceptedTokens,
     loadMs,
     promptMs,
     generateMs,

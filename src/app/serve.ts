@@ -23,7 +23,7 @@ import { Metrics } from "./api/metrics.ts";
 import { openPage } from "./api/page.ts";
 import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
-import { bytes, grouped, perSecond } from "./figures.ts";
+import { bytes, grouped, guessedWords, perSecond } from "./figures.ts";
 import { Grammars } from "./grammar/grammars.ts";
 import { HTTP_BOUNDS, httpServer } from "./http-server.ts";
 import { write } from "./interrupt.ts";
@@ -168,11 +168,13 @@ function greeting(id: string, model: LanguageModel, server: Server, isOpen: bool
 /** A line for each answer, for who watches. */
 function report(result: GenerationResult, seconds: number): void {
   const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
+  const guessed = guessedWords(result);
   const parts = [
     `${new Date().toLocaleTimeString("en-GB")} prompt ${grouped(promptTokens)} tokens, ${grouped(reusedTokens)} from the cache`,
     `read${perSecond(promptTokens - reusedTokens, promptMs) || " nothing"}`,
     // The first token comes with the prompt: n tokens are n - 1 steps.
     `answer ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
+    ...(guessed === "" ? [] : [guessed]),
     `${seconds.toFixed(1)} s`,
   ];
   process.stderr.write(`${parts.join(" · ")}\n`);

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventResponse } from "../../src/app/api/events.ts";
 import { AbortedError, DeviceError, type LanguageModel, load } from "../../src/index.ts";
+import { scriptedModel } from "./scripted-model.ts";
 import { eventsOf, FACT, MESSAGES, type Serving, serving } from "./served.ts";
 
 let model: LanguageModel;
@@ -209,6 +210,24 @@ describe("an answer", () => {
     expect(value("nibble_cache_tokens_known")).toBeGreaterThanOrEqual(prompt_tokens);
     for (const line of metrics.trimEnd().split("\n"))
       expect(line).toMatch(/^(# (HELP|TYPE) \w+ .+|\w+(\{.*\})? [\d.e+-]+)$/);
+  });
+
+  it("tells what was guessed ahead", async () => {
+    // It says one sentence again and again.
+    const counting = serving(await scriptedModel());
+    let [accepted, rejected] = [0, 0];
+    for (let i = 0; i < 3; i++) {
+      const asked = { prompt: "The ship", max_tokens: 120 };
+      const { usage } = await (await counting.post("/v1/completions", asked)).json();
+      accepted += usage.completion_tokens_details.accepted_prediction_tokens;
+      rejected += usage.completion_tokens_details.rejected_prediction_tokens;
+      expect(usage.completion_tokens).toBe(120);
+    }
+    const metrics = await (await counting.get("/metrics")).text();
+    expect(metrics).toContain(`nibble_drafted_tokens_total ${accepted + rejected}\n`);
+    expect(metrics).toContain(`nibble_accepted_tokens_total ${accepted}\n`);
+    expect(accepted).toBeGreaterThan(30);
+    counting.served.grammars.close();
   });
 });
 

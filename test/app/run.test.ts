@@ -63,6 +63,8 @@ describe("nibble run answers", () => {
       stopReason: "length",
       seed: 7,
       generatedTokens: 5,
+      draftedTokens: expect.any(Number),
+      acceptedTokens: expect.any(Number),
       plan: { kv: "f16", context: 512 },
     });
     expect(found.ids).toHaveLength(5);

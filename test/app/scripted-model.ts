@@ -15,7 +15,7 @@ export async function scriptedModel(): Promise<LanguageModel> {
   const tokenizer = await goldenTokenizer("needle");
   const template = chatTemplateFromGguf(await goldenMetadata("needle"))!;
   const said = tokenizer.encode("The door is open. ");
-  const options = { vocab: tokenizer.vocab, context: CONTEXT, chooses: true };
+  const options = { vocab: tokenizer.vocab, context: CONTEXT, chooses: true, guess: 15 };
   const { scheduler } = scripted((position) => said[position % said.length], options);
   // biome-ignore lint/suspicious/noExplicitAny: of any of the kinds of a Prompt
   const encode = (prompt: any, { raw, template: variables }: { raw?: boolean; template?: object } = {}) =>

@@ -93,7 +93,10 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       send(ends);
       send({
         choices: [],
-        usage: { prompt_tokens: 1000, completion_tokens: 24, prompt_tokens_details: { cached_tokens: 900 } },
+        usage: {
+          ...{ prompt_tokens: 1000, completion_tokens: 24, prompt_tokens_details: { cached_tokens: 900 } },
+          completion_tokens_details: { accepted_prediction_tokens: 7, rejected_prediction_tokens: 2 },
+        },
       });
     };
     await open();
@@ -106,7 +109,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await turn.locator("summary").click();
     expect(await turn.locator(".thinking p").innerText()).toBe("They want it short.");
     expect(await turn.locator("footer .figures").innerText()).toMatch(
-      /^24 tokens .*1,000 in the prompt, 900 reused/,
+      /^24 tokens .*7 of 9 guessed right · 1,000 in the prompt, 900 reused/,
     );
     // 1,024 of 8,192 tokens at 1,280 and 4,096 bytes.
     expect(await gauge("cached")).toBe("1,024 of 8,192 tokens");

@@ -89,7 +89,10 @@ describe("what is kept", () => {
   it("of which a part is damaged comes back without that part", () => {
     const file = document("a", "A");
     const whole = changed(answer(asked([], "one?", [file], "m"), "1"), {
-      figures: { promptTokens: 9, reusedTokens: null, generatedTokens: 2, promptMs: 3, generateMs: 4 },
+      figures: {
+        ...{ promptTokens: 9, reusedTokens: null, generatedTokens: 2, draftedTokens: 3, acceptedTokens: 1 },
+        ...{ promptMs: 3, generateMs: 4 },
+      },
     });
     const read = (change: object) => {
       const { version, turns } = JSON.parse(toSaved(whole));

@@ -137,5 +137,8 @@ function readFigures(value: unknown): AnswerFigures | null {
   if (promptTokens === null || generatedTokens === null || promptMs === null || generateMs === null)
     return null;
   const reusedTokens = amountOf(found.reusedTokens);
-  return { promptTokens, reusedTokens, generatedTokens, promptMs, generateMs };
+  const draftedTokens = amountOf(found.draftedTokens);
+  const acceptedTokens = amountOf(found.acceptedTokens);
+  const guessed = { draftedTokens, acceptedTokens };
+  return { promptTokens, reusedTokens, generatedTokens, ...guessed, promptMs, generateMs };
 }

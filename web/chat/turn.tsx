@@ -100,11 +100,12 @@ function Ending({ turn, isLast, talk, canAsk }: Omit<TurnProperties, "reading">)
 
 function Figures({ turn: { figures } }: { turn: Turn }) {
   if (!figures) return null;
-  const { promptTokens, reusedTokens, generatedTokens, promptMs } = figures;
+  const { promptTokens, reusedTokens, generatedTokens, draftedTokens, acceptedTokens, promptMs } = figures;
   const speed = answerSpeed(figures);
   const words = [
     `${grouped(generatedTokens)} tokens`,
     ...(speed === null ? [] : [`${rounded(speed)} tokens/s`]),
+    ...(draftedTokens ? [`${grouped(acceptedTokens ?? 0)} of ${grouped(draftedTokens)} guessed right`] : []),
     `${grouped(promptTokens)} in the prompt${reusedTokens ? `, ${grouped(reusedTokens)} reused` : ""}`,
     `first after ${(promptMs / 1000).toFixed(promptMs < 9950 ? 1 : 0)} s`,
   ];

@@ -18,6 +18,9 @@ export interface AnswerFigures {
   /** Of these, held by the cache already; null: not told. */
   readonly reusedTokens: number | null;
   readonly generatedTokens: number;
+  /** Guessed ahead and checked, and those of them that were right; null: not told. */
+  readonly draftedTokens: number | null;
+  readonly acceptedTokens: number | null;
   /** From the question to the first token. */
   readonly promptMs: number;
   /** From the first token to the last. */

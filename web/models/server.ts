@@ -227,10 +227,15 @@ class StreamedAnswer {
     ];
     if (promptTokens === null || generatedTokens === null) return null;
     const details = this.#usage?.prompt_tokens_details as Record<string, unknown> | undefined;
+    const guessed = this.#usage?.completion_tokens_details as Record<string, unknown> | undefined;
+    const acceptedTokens = amountOf(guessed?.accepted_prediction_tokens);
+    const rejected = amountOf(guessed?.rejected_prediction_tokens);
     return {
       promptTokens,
       reusedTokens: amountOf(details?.cached_tokens),
       generatedTokens,
+      draftedTokens: acceptedTokens === null || rejected === null ? null : acceptedTokens + rejected,
+      acceptedTokens,
       promptMs: this.#firstAt ? this.#firstAt - this.#started : 0,
       generateMs: this.#lastAt - this.#firstAt,
     };

@@ -70,9 +70,8 @@ export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens },
     generated += piece.ids.length;
     tell({ kind: "text", text: piece.text, generated, held: ids.length + generated });
   }
-  const { stopReason, promptTokens, reusedTokens, generatedTokens, promptMs, generateMs } =
-    await generation.result();
-  return { stopReason, promptTokens, reusedTokens, generatedTokens, promptMs, generateMs };
+  const { text: _text, ids: _ids, seed: _seed, ...answered } = await generation.result();
+  return answered;
 };
 
 export const count: Doing<"count"> = async (text) => current().tokenizer.encode(text).length;

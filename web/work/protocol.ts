@@ -56,6 +56,8 @@ export interface Answered {
   readonly promptTokens: number;
   readonly reusedTokens: number;
   readonly generatedTokens: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
   readonly promptMs: number;
   readonly generateMs: number;
 }

@@ -47,6 +47,8 @@ export class Metrics {
   #promptTokens = 0;
   #reusedTokens = 0;
   #generatedTokens = 0;
+  #draftedTokens = 0;
+  #acceptedTokens = 0;
   #promptSeconds = 0;
   #generateSeconds = 0;
   #cancelled = 0;
@@ -62,6 +64,8 @@ export class Metrics {
     this.#promptTokens += result.promptTokens;
     this.#reusedTokens += result.reusedTokens;
     this.#generatedTokens += result.generatedTokens;
+    this.#draftedTokens += result.draftedTokens;
+    this.#acceptedTokens += result.acceptedTokens;
     this.#promptSeconds += result.promptMs / 1000;
     this.#generateSeconds += result.generateMs / 1000;
   }
@@ -88,6 +92,12 @@ export class Metrics {
         ["nibble_prompt_tokens_total", "Tokens of prompts, reused ones included.", this.#promptTokens],
         ["nibble_reused_tokens_total", "Tokens of prompts that the cache held.", this.#reusedTokens],
         ["nibble_generated_tokens_total", "Tokens generated.", this.#generatedTokens],
+        [
+          "nibble_drafted_tokens_total",
+          "Tokens guessed ahead and checked several in a step.",
+          this.#draftedTokens,
+        ],
+        ["nibble_accepted_tokens_total", "Of these, right ones.", this.#acceptedTokens],
         ["nibble_prompt_seconds_total", "Time spent reading prompts.", this.#promptSeconds],
         ["nibble_generate_seconds_total", "Time spent generating.", this.#generateSeconds],
         ["nibble_cancelled_total", "Generations that did not reach their end.", this.#cancelled],

@@ -2,12 +2,18 @@
 import type { GenerationResult, StopReason } from "../../index.ts";
 import { rate } from "../figures.ts";
 
-export function usageOf({ promptTokens, reusedTokens, generatedTokens }: GenerationResult) {
+export function usageOf(result: GenerationResult) {
+  const { promptTokens, reusedTokens, generatedTokens, draftedTokens, acceptedTokens } = result;
   return {
     prompt_tokens: promptTokens,
     completion_tokens: generatedTokens,
     total_tokens: promptTokens + generatedTokens,
     prompt_tokens_details: { cached_tokens: reusedTokens },
+    // Rejected ones are no part of the answer, and not among its tokens.
+    completion_tokens_details: {
+      accepted_prediction_tokens: acceptedTokens,
+      rejected_prediction_tokens: draftedTokens - acceptedTokens,
+    },
   };
 }
 

@@ -88,9 +88,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let firstHead = workgroup.y % SETS * COLUMNS;
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, last + 1u);
-  // The block after this one is looked up a block ahead of its loads.
+  // Blocks are looked up a block ahead of their loads; past the span's last one it is that one again, which is near by then.
+  let lastBlock = (end - 1u) / 32u;
   let block = blockOf(table, start / 32u, params.kvHeads, kvHead);
-  var nextBlock = blockOf(table, start / 32u + 1u, params.kvHeads, kvHead);
+  var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
+  // Queries know their place before codes do: 32 dims at a time, all on their way before the first are used.
+  let firstQuery = (row * params.kvHeads + kvHead) * GROUP;
+  let query0 = queriesAt(firstQuery, firstHead, 0u, lane);
+  let query1 = queriesAt(firstQuery, firstHead, 1u, lane);
+  let query2 = queriesAt(firstQuery, firstHead, 2u, lane);
+  let query3 = queriesAt(firstQuery, firstHead, 3u, lane);
   // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
   var at = block * BLOCK_WORDS + lane;
   var key0: vec4<u32>;
@@ -127,12 +134,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     valueScale = values[at - lane + SCALES_AT + lane / 8u][lane % 8u / 2u];
   }
 
-  let firstQuery = (row * params.kvHeads + kvHead) * GROUP;
-  // 32 dims of queries at a time, all on their way before the first are used.
-  let query0 = queriesAt(firstQuery, firstHead, 0u, lane);
-  let query1 = queriesAt(firstQuery, firstHead, 1u, lane);
-  let query2 = queriesAt(firstQuery, firstHead, 2u, lane);
-  let query3 = queriesAt(firstQuery, firstHead, 3u, lane);
   // Of the head that this lane shares with three more.
   let most = max(max(largestOf(query0), largestOf(query1)), max(largestOf(query2), largestOf(query3)));
   let pairMost = max(most, subgroupShuffleXor(most, 1u));
@@ -195,7 +196,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let scale = 0.5 * unpack2x16float(valueScale >> (lane % 2u * 16u)).x;
     // Loads of the next block are written as soon as this one's are used.
     let next = nextBlock * BLOCK_WORDS;
-    nextBlock = blockOf(table, first / 32u + 2u, params.kvHeads, kvHead);
+    nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
     at = next + lane;
     var low = Result();
     var high = Result();

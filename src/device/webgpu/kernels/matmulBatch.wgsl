@@ -50,6 +50,8 @@ const TILE_TOKENS: u32 = 32u;
 const STRIDE: u32 = 5u;
 var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
 var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
+// Of the tile's tokens.
+var<workgroup> factors: array<f32, TILE_TOKENS>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -65,6 +67,11 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let mine = subgroup * 32u;
   let firstGroup = params.groups * place.z / SPLITS;
   let endGroup = params.groups * (place.z + 1u) / SPLITS;
+
+  // Barriers of the loop stand between this and its use.
+  for (var i = local; i < TILE_TOKENS; i += WORKGROUP) {
+    factors[i] = bitcast<f32>(x[params.factorsAt + min(firstToken + i, tokens - 1u)].x);
+  }
 
   // By 16 tokens and 16 rows.
   var acc00: Result;
@@ -101,10 +108,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 
   let split = place.z * params.tokens * params.outCols;
-  write(acc00, split, firstRow + mine, firstToken, tokens, local);
-  write(acc01, split, firstRow + mine + 16u, firstToken, tokens, local);
-  write(acc10, split, firstRow + mine, firstToken + 16u, tokens, local);
-  write(acc11, split, firstRow + mine + 16u, firstToken + 16u, tokens, local);
+  write(acc00, split, firstRow + mine, firstToken, 0u, tokens, local);
+  write(acc01, split, firstRow + mine + 16u, firstToken, 0u, tokens, local);
+  write(acc10, split, firstRow + mine, firstToken, 16u, tokens, local);
+  write(acc11, split, firstRow + mine + 16u, firstToken, 16u, tokens, local);
 }
 
 fn weightRowOf(row: u32) -> u32 {
@@ -115,19 +122,18 @@ fn xRowOf(token: u32) -> u32 {
   return token;
 }
 
-// A fragment to `out`, through the weights' tile, which is free by now.
-fn write(fragment: Result, split: u32, firstRow: u32, firstToken: u32, tokens: u32, local: u32) {
+// A fragment to `out`, through the weights' tile, which is free by now; offset: its first token of the tile.
+fn write(fragment: Result, split: u32, firstRow: u32, firstToken: u32, offset: u32, tokens: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&weightTile, place, fragment, 4u);
   workgroupBarrier();
   for (var i = local % SUBGROUP; i < 256u; i += SUBGROUP) {
-    let token = firstToken + i / 16u;
+    let token = firstToken + offset + i / 16u;
     let row = firstRow + i % 16u;
     if (token < tokens && row < params.rows) {
       let column = params.firstColumn + row;
-      let factor = bitcast<f32>(x[params.factorsAt + token].x);
-      var value = factor * bitcast<f32>(weightTile[place + i / 4u][i % 4u]);
+      var value = factors[offset + i / 16u] * bitcast<f32>(weightTile[place + i / 4u][i % 4u]);
       if (HAS_BIAS && SPLITS == 1u) {
         value += bias[column];
       }

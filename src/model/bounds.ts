@@ -27,6 +27,9 @@ export const BOUNDS = {
   /** Every so many layers one is full. 0: none is. */
   pattern: whole(0, 1024),
   experts: whole(1, 4096),
+  expertsOrNone: whole(0, 4096),
+  /** Values of a layer's own input; 0: it has none. */
+  perLayerInput: whole(0, 1 << 14),
   /** A layer's number, or one past the last; files of small models keep the default of a large one. */
   layerIndex: whole(0, 1 << 16),
   normEpsilon: real(1e-12, 0.1),

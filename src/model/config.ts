@@ -9,7 +9,7 @@ import { BOUNDS, type Bound, outside } from "./bounds.ts";
 /** A projection that may have a bias. */
 export type BiasName =
   | ("query" | "key" | "value" | "attended" | "gate" | "up" | "down" | "output")
-  | ("router" | "expertGate" | "expertUp" | "expertDown");
+  | ("router" | "expertGate" | "expertUp" | "expertDown" | "inputGate" | "inputOutput");
 
 export interface RopeConfig {
   /** Radians per position of each pair, [rotated dims / 2], with the model's own scaling applied. */

@@ -30,7 +30,8 @@ import { f32Rows } from "./tensors.ts";
 export const ROPE_DIVISORS = "rope_freqs.weight";
 const LONG_FACTORS = "rope_factors_long.weight";
 const SHORT_FACTORS = "rope_factors_short.weight";
-export const ROPE_TENSORS = /^rope_(freqs|factors_long|factors_short)\.weight$/;
+export const isRopeTensor = (name: string): boolean =>
+  /^rope_(freqs|factors_long|factors_short)\.weight$/.test(name);
 
 export interface GgufRope {
   /** Default: what the file says, or the head size. */

@@ -117,7 +117,7 @@ export function linear(
 export function preNormModel(op: Recorder, parts: Parts): Value {
   const { residualScale } = parts.config;
   const scaled = (x: Value) => (residualScale === 1 ? x : op.scale(x, residualScale));
-  return stack(op, parts, (x, i) => {
+  return stack(op, parts, embedding(op, parts), (x, i) => {
     const attended = op.add(x, scaled(attention(op, parts, i, norm(op, parts, x, "attentionNorm", i))));
     return op.add(attended, scaled(expertsOrDense(op, parts, i, norm(op, parts, attended, "ffnNorm", i))));
   });
@@ -125,7 +125,7 @@ export function preNormModel(op: Recorder, parts: Parts): Value {
 
 /** The Llama block with a second norm after attention and after the feed-forward. (Gemma 2, arXiv 2408.00118) */
 export function sandwichModel(op: Recorder, parts: Parts): Value {
-  return stack(op, parts, (x, i) => {
+  return stack(op, parts, embedding(op, parts), (x, i) => {
     const attended = attention(op, parts, i, norm(op, parts, x, "attentionNorm", i));
     const h = op.add(x, norm(op, parts, attended, "postAttentionNorm", i));
     const fed = feedForward(op, parts, i, norm(op, parts, h, "ffnNorm", i));
@@ -133,10 +133,21 @@ export function sandwichModel(op: Recorder, parts: Parts): Value {
   });
 }
 
-/** Embedding, the layers one after another, the last norm, logits. */
-export function stack(op: Recorder, parts: Parts, block: (x: Value, layer: number) => Value): Value {
-  const { layers, hidden, vocab, embeddingScale } = parts.config;
-  let x = op.embed(parts.matrix("embedding", vocab, hidden), embeddingScale);
+/** The step's ids -> [tokens, hidden]. */
+export function embedding(op: Recorder, parts: Parts): Value {
+  const { hidden, vocab, embeddingScale } = parts.config;
+  return op.embed(parts.matrix("embedding", vocab, hidden), embeddingScale);
+}
+
+/** x [tokens, hidden], as embedded, through the layers one after another, the last norm, logits. */
+export function stack(
+  op: Recorder,
+  parts: Parts,
+  embedded: Value,
+  block: (x: Value, layer: number) => Value,
+): Value {
+  const { layers } = parts.config;
+  let x = embedded;
   for (let i = 0; i < layers.length; i++) x = block(op.label(x, `hidden.${i}`), i);
   const last = norm(op, parts, op.takeOutputs(x), "outputNorm");
   return logits(op, parts, op.label(last, `hidden.${layers.length}`));

@@ -6,7 +6,7 @@
 import type { Checkpoint } from "../format/checkpoint.ts";
 import type { Tensor } from "../format/tensor.ts";
 import type { LayerSpec, ModelConfig } from "./config.ts";
-import { joinRows, sliceRows } from "./tensors.ts";
+import { joinRows, regroupRows, sliceRows } from "./tensors.ts";
 
 /** What a part is cut out for. */
 export interface PartOf {
@@ -58,6 +58,14 @@ export const ofGateUp: TakePart = (tensor, { name, layer }) => {
   const { width } = layer.feedForward;
   if (tensor.rows !== 2 * width) return null;
   return sliceRows(tensor, name === "gate" ? 0 : width, width, name);
+};
+
+/** Of each expert the first half of the rows is its gate, the second its up. */
+export const ofExpertHalves: TakePart = (tensor, { name, layer }) => {
+  const { count, width } = layer.feedForward.experts!;
+  if (tensor.rows !== 2 * width * count) return null;
+  const from = name === "expertGate" ? 0 : width;
+  return regroupRows(tensor, { group: 2 * width, from, count: width }, name);
 };
 
 const qkv = (gguf: string, folder: string) =>

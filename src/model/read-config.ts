@@ -3,7 +3,7 @@ import type { Checkpoint } from "../format/checkpoint.ts";
 import { UnsupportedError } from "../format/errors.ts";
 import { describe } from "../format/json.ts";
 import { checkConfig, type ModelConfig } from "./config.ts";
-import type { Family } from "./families/family.ts";
+import type { Family, Harmless } from "./families/family.ts";
 import { FAMILIES } from "./families/registry.ts";
 import { FolderFile } from "./folder-file.ts";
 import { GgufFile } from "./gguf-file.ts";
@@ -12,8 +12,7 @@ import { Fields } from "./read.ts";
 export interface Read {
   readonly family: Family;
   readonly config: ModelConfig;
-  /** Tensors that no graph takes and that change nothing. */
-  readonly harmless: RegExp | null;
+  readonly harmless: Harmless | null;
 }
 
 export async function readConfig(checkpoint: Checkpoint): Promise<Read> {

@@ -51,6 +51,9 @@ export interface KindRope {
   readonly base: number;
   /** The older key of its base. */
   readonly baseKey?: string;
+  /** Where the file has no `rope_parameters`. */
+  readonly type?: string;
+  readonly partial?: number;
 }
 
 /**
@@ -69,9 +72,10 @@ export function ropesByKind(
   // It would be read past as well: the default's rope_type stays.
   if (scaling && !scaling.has("rope_type")) refuse(scaling, "type");
   const of = (kind: LayerType, more: Metadata): RopeConfig => {
-    const { headDim, base: fallback, baseKey } = kinds[kind];
+    const { headDim, base: fallback, baseKey, type, partial } = kinds[kind];
     const own = parameters?.object(kind);
-    const merged = new Fields({ ...own?.values, ...more }, own?.place ?? config.place);
+    const defaults = !parameters && type ? { rope_type: type, partial_rotary_factor: partial } : {};
+    const merged = new Fields({ ...defaults, ...own?.values, ...more }, own?.place ?? config.place);
     const outer = baseKey ? config.number(baseKey, BOUNDS.ropeBase, fallback) : fallback;
     return scaled(merged.number("rope_theta", BOUNDS.ropeBase, outer), merged, config, headDim, {});
   };

@@ -20,7 +20,7 @@ export function refuseUnread(
   const { kind, name: file, tensors } = checkpoint;
   const unreadable = tensors instanceof Weights ? tensors.unreadable : new Map<string, never>();
   const isHarmless = (name: string) =>
-    harmless?.test(name) || (kind === "safetensors" && FREQUENCIES.test(name));
+    harmless?.(name, config) || (kind === "safetensors" && FREQUENCIES.test(name));
   const unread = [...tensors.keys(), ...unreadable.keys()].filter(
     (name) => !taken.has(name) && !isHarmless(name),
   );

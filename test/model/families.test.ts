@@ -14,7 +14,7 @@ const names = FAMILIES.flatMap(({ gguf, folders }) => [...Object.keys(gguf), ...
 
 describe("families", () => {
   it.each([...new Set(names)])("%s is named in one file", (name) => {
-    const named = new RegExp(`["'\`]${name}["'\`]|^ +${name}: \\{$`, "m");
+    const named = new RegExp(`["'\`]${name}["'\`]|^ +${name}: `, "m");
     const found = files.filter(([, text]) => named.test(text)).map(([file]) => file);
     expect(found.length, found.join(", ")).toBe(1);
     expect(found[0]).toMatch(/^families\//);

@@ -9,7 +9,17 @@ import { type Model, openModel } from "../../src/model/model.ts";
 
 export const FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma3"] as const;
 /** The second set: smaller, in float32. */
-export const LATER = ["gemma2", "granite", "smollm3", "olmo2", "phi3-longrope", "llama-yarn"] as const;
+export const LATER = [
+  "gemma2",
+  "granite",
+  "smollm3",
+  "olmo2",
+  "phi3-longrope",
+  "llama-yarn",
+  "gemma4-dense",
+  "gemma4-e2b",
+  "gemma4-moe",
+] as const;
 
 export interface Expected {
   ids: number[];

@@ -13,6 +13,9 @@ import type { Parts } from "../layers.ts";
 import type { NameTables, PartOf } from "../names.ts";
 import type { Metadata } from "../read.ts";
 
+/** Whether a tensor that no graph takes changes nothing. */
+export type Harmless = (name: string, config: ModelConfig) => boolean;
+
 /** A `model_type` of config.json, as transformers' class of that name reads it. */
 export interface FolderType {
   /** What holds where a key is missing: the class's attributes. */
@@ -21,8 +24,7 @@ export interface FolderType {
   /** The model sees images, too: its language model's config is under text_config. */
   readonly nested?: boolean;
   config(file: FolderFile): ModelConfig | Promise<ModelConfig>;
-  /** Tensors that no graph takes and that change nothing. */
-  readonly harmless?: RegExp;
+  readonly harmless?: Harmless;
 }
 
 /** A `general.architecture`, as llama.cpp's class of that name reads it. */
@@ -31,7 +33,7 @@ export interface GgufType {
   /** Taken where the file has them. */
   readonly biases: readonly BiasName[];
   config(file: GgufFile): ModelConfig | Promise<ModelConfig>;
-  readonly harmless?: RegExp;
+  readonly harmless?: Harmless;
 }
 
 export interface Family {

@@ -23,7 +23,7 @@ import {
 const PATTERN = 6;
 
 /** What Gemma's files say of images: text does not pass through these. */
-export const EYES = /^(model\.)?(vision_tower|multi_modal_projector)\./;
+const EYES = /^(model\.)?(vision_tower|multi_modal_projector)\./;
 
 /** Factor on the embeddings. */
 export const gemmaScale = (hidden: number): number => Math.fround(Math.sqrt(hidden));
@@ -44,7 +44,7 @@ const text: FolderType = {
     attn_logit_softcapping: only(null),
     use_bidirectional_attention: only(null, false),
   }),
-  harmless: EYES,
+  harmless: (name) => EYES.test(name),
   config(file: FolderFile) {
     const { config, headDim } = file;
     const period = config.number("sliding_window_pattern", BOUNDS.pattern, PATTERN);

@@ -1,6 +1,6 @@
 /** Granite 3 and 4's dense models (IBM): Llama with factors on embeddings, scores, residuals and logits. */
 import { BOUNDS } from "../bounds.ts";
-import { ROPE_TENSORS } from "../gguf-file.ts";
+import { isRopeTensor } from "../gguf-file.ts";
 import { all, only } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
 import { LLAMA_NAMES } from "../names.ts";
@@ -33,7 +33,7 @@ export const granite: Family = {
           layers: file.layersOf(() => ({ rope, scale })),
         };
       },
-      harmless: ROPE_TENSORS,
+      harmless: isRopeTensor,
     },
   },
   folders: {

@@ -3,7 +3,7 @@
  * biases everywhere; in GGUF, Mistral's models too.
  */
 
-import { ROPE_TENSORS } from "../gguf-file.ts";
+import { isRopeTensor } from "../gguf-file.ts";
 import { all } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
 import { LLAMA_NAMES } from "../names.ts";
@@ -21,7 +21,7 @@ export const llama: Family = {
         const rope = await file.rope({ divisors: true });
         return { ...file.whole(), layers: file.layersOf(() => ({ rope })) };
       },
-      harmless: ROPE_TENSORS,
+      harmless: isRopeTensor,
     },
   },
   folders: {

@@ -6,12 +6,12 @@ import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
 import { BOUNDS } from "../bounds.ts";
 import { all } from "../keys.ts";
-import { attention, feedForward, norm, type Parts, stack } from "../layers.ts";
+import { attention, embedding, feedForward, norm, type Parts, stack } from "../layers.ts";
 import { at, LLAMA_NAMES } from "../names.ts";
 import { ATTENTION_BIASES, DEFAULTS, type Family, folderKeys, ggufKeys } from "./family.ts";
 
 function forward(op: Recorder, parts: Parts): Value {
-  return stack(op, parts, (x, i) => {
+  return stack(op, parts, embedding(op, parts), (x, i) => {
     const h = op.add(x, norm(op, parts, attention(op, parts, i, x), "postAttentionNorm", i));
     return op.add(h, norm(op, parts, feedForward(op, parts, i, h), "postFfnNorm", i));
   });

@@ -3,7 +3,7 @@
  * the head, LongRoPE, and a window over all layers in some sizes.
  */
 import { BOUNDS } from "../bounds.ts";
-import { ROPE_TENSORS } from "../gguf-file.ts";
+import { isRopeTensor } from "../gguf-file.ts";
 import { all } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
 import { at, LLAMA_NAMES, ofGateUp } from "../names.ts";
@@ -24,7 +24,7 @@ export const phi3: Family = {
         const rope = await file.rope({ divisors: true });
         return { ...file.whole(), layers: file.layersOf(() => ({ rope })) };
       },
-      harmless: ROPE_TENSORS,
+      harmless: isRopeTensor,
     },
   },
   folders: {

@@ -2,6 +2,7 @@
 import type { Family } from "./family.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3 } from "./gemma3.ts";
+import { gemma4 } from "./gemma4.ts";
 import { granite } from "./granite.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
@@ -13,6 +14,6 @@ import { smollm3 } from "./smollm3.ts";
 
 export const FAMILIES: readonly Family[] = [
   ...[llama, mistral, qwen2, qwen3],
-  ...[gemma2, gemma3],
+  ...[gemma2, gemma3, gemma4],
   ...[granite, olmo2, phi3, smollm3],
 ];

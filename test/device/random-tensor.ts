@@ -70,7 +70,6 @@ export const TWINS: ReadonlySet<TensorType> = new Set([
   "iq1_m",
   "tq1_0",
   "tq2_0",
-  "q1_0",
 ]);
 
 /** Byte offsets of a block's f16 scales. */

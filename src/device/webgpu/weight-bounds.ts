@@ -12,7 +12,12 @@ const LARGEST = 65_504;
 const TWO_OR_MORE = 0x4000_4000;
 
 /** Largest magnitude of a code less its bias, in every type of the form. */
-const MOST_CODE = { nibbles: 15, table: 127, bytes: 128, f32: 0, f16: 0, bf16: 0 } as const;
+const MOST_CODE = {
+  ...{ nibbles: 15, table: 127, bytes: 128, bits: 2, pairs: 3, thirds: 127 },
+  ...{ f32: 0, f16: 0, bf16: 0 },
+} as const;
+/** The largest odd number by which an f32 of `odds` is multiplied. */
+const MOST_ODD = 31;
 
 /**
  * UnsupportedError when a packed weight of `name` may be beyond float16. codes, scales: whole words of packed rows. A float
@@ -24,6 +29,14 @@ export function checkWeights(name: string, form: WeightForm, codes: Uint32Array,
     for (const bits of halvesOf(codes)) {
       const value = Math.abs(bf16ToF32(bits));
       if (value > LARGEST && value < Number.POSITIVE_INFINITY) throw beyond(name, value);
+    }
+    return;
+  }
+  if (form.scales === "odds") {
+    const floats = new Float32Array(scales.buffer, scales.byteOffset, scales.length);
+    for (let i = 0; i < floats.length; i += 3) {
+      const value = Math.abs(floats[i]) * MOST_ODD * MOST_CODE[form.codes];
+      if (!(value <= LARGEST)) throw beyond(name, value);
     }
     return;
   }

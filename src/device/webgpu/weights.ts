@@ -11,10 +11,16 @@ import type { Weight } from "../contract.ts";
 /** Columns under one scale (or two, of 16 each). */
 export const GROUP = 32;
 
-/** CODES of the kernels. table: nibbles that are places in a table. Floats are [rows][cols padded to 32]. */
-export const CODES = { nibbles: 0, table: 1, bytes: 2, f32: 3, f16: 4, bf16: 5 } as const;
-/** SCALES of the kernels, in f16 but for `bfloat`. */
-export const SCALES = { half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4 } as const;
+/**
+ * CODES of the kernels. table: nibbles that are places in a table. bits: 0 or 2, pairs: 0 to 3, thirds: places in a table of 8;
+ * all three become nibbles. Floats are [rows][cols padded to 32].
+ */
+export const CODES = {
+  ...{ nibbles: 0, table: 1, bytes: 2, bits: 3, pairs: 4, thirds: 5 },
+  ...{ f32: 6, f16: 7, bf16: 8 },
+} as const;
+/** SCALES of the kernels, in f16 but for `bfloat` and `odds`: an f32 for 256 columns, times an odd number for each 16. */
+export const SCALES = { half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4, odds: 5 } as const;
 
 export interface WeightForm {
   readonly codes: keyof typeof CODES;
@@ -38,13 +44,10 @@ const bytePairs = form("bytes", "pair");
 /** The values of ggml's iq4_nl and of e2m1 times two (format/blocks/codebook.ts). */
 const iq4 = form("table", "half", 0, [0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535]);
 const E2M1: WeightForm["table"] = [0x03020100, 0x0c080604, 0xfdfeff00, 0xf4f8fafc];
-const ternary = form("nibbles", "half", 1);
+const ternary = form("pairs", "half", 1);
 /** Grid types' values (format/blocks/grid.ts). */
-const iq3s: WeightForm["table"] = [0x07050301, 0x0f0d0b09, 0xf9fbfdff, 0xf1f3f5f7];
-const iq3xxs: WeightForm["table"] = [0x1c140c04, 0x3e342c24, 0xe4ecf4fc, 0xc2ccd4dc];
-const iq2: WeightForm["table"] = [0x002b1908, 0x00d5e7f8, 0, 0];
-const iq1: WeightForm["table"] = [0x000901f9, 0x0007fff7, 0, 0];
-const iq2Halves = form("table", "halves", 0, iq2);
+const iq2 = form("thirds", "odds", 0, [0x002b1908, 0x00d5e7f8, 0, 0]);
+const iq1 = form("thirds", "odds", 0, [0x000901f9, 0x0007fff7, 0, 0]);
 
 /**
  * Bits a weight on the GPU, scales included, and in the file:
@@ -57,10 +60,9 @@ const iq2Halves = form("table", "halves", 0, iq2);
  * | q5_1 | 9 | 6 | | q5_k | 9 | 5.5 |
  * | q8_0 | 8.5 | 8.5 | | q6_k | 9 | 6.5625 |
  * | mxfp4 | 4.5 | 4.25 | | iq4_xs | 4.5 | 4.25 |
- * | iq3_s, iq3_xxs | 4.5 | 3.4375, 3.0625 | | iq2_s, iq2_xs | 5 | 2.5625, 2.3125 |
- * | iq2_xxs, iq1_s | 4.5 | 2.0625, 1.5625 | | iq1_m | 5 | 1.75 |
- * | nvfp4 | 5 | 4.5 | | tq1_0, tq2_0 | 4.5 | 1.6875, 2.0625 |
- * | | | | | q1_0, q2_0 | 4.5 | 1.125, 2.25 |
+ * | iq3_s, iq3_xxs | 4.375 | 3.4375, 3.0625 | | iq2_s, iq2_xs, iq2_xxs | 3.375 | 2.5625, 2.3125, 2.0625 |
+ * | nvfp4 | 5 | 4.5 | | iq1_s, iq1_m | 3.375 | 1.5625, 1.75 |
+ * | tq1_0, tq2_0 | 2.5 | 1.6875, 2.0625 | | q1_0, q2_0 | 1.5, 2.5 | 1.125, 2.25 |
  * | mlx4 g32, g64, g128 | 5 | 6, 5, 4.5 | | mlx8 g32, g64, g128 | 9 | 10, 9, 8.5 |
  */
 const FORMS: Readonly<Record<TensorType, WeightForm>> = {
@@ -82,16 +84,16 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   // A power of two may lie outside of f16: the upper half of an f32 holds it exactly.
   mxfp4: form("table", "bfloat", 0, E2M1),
   nvfp4: form("table", "halves", 0, E2M1),
-  iq3_s: form("table", "half", 0, iq3s),
-  iq3_xxs: form("table", "half", 0, iq3xxs),
-  iq2_s: iq2Halves,
-  iq2_xs: iq2Halves,
-  iq2_xxs: form("table", "half", 0, iq2),
-  iq1_s: form("table", "half", 0, iq1),
-  iq1_m: form("table", "halves", 0, iq1),
+  iq3_s: form("table", "odds", 0, [0x07050301, 0x0f0d0b09, 0xf9fbfdff, 0xf1f3f5f7]),
+  iq3_xxs: form("table", "odds", 0, [0x1c140c04, 0x3e342c24, 0xe4ecf4fc, 0xc2ccd4dc]),
+  iq2_s: iq2,
+  iq2_xs: iq2,
+  iq2_xxs: iq2,
+  iq1_s: iq1,
+  iq1_m: iq1,
   tq1_0: ternary,
   tq2_0: ternary,
-  q1_0: ternary,
+  q1_0: form("bits", "half", 1),
   q2_0: ternary,
   mlx4_g32: nibblePairs,
   mlx4_g64: nibblePairs,
@@ -115,10 +117,14 @@ export function groupsOf(cols: number): number {
   return Math.ceil(cols / GROUP);
 }
 
-/** Bytes of one row's codes: a multiple of 16. */
+const GROUP_BYTES = {
+  ...{ nibbles: 16, table: 16, bytes: 32, bits: 4, pairs: 8, thirds: 12 },
+  ...{ f32: 128, f16: 64, bf16: 64 },
+} as const;
+
+/** Bytes of one row's codes: a multiple of 16. Types of few bits have whole vectors of 16 bytes in each block. */
 export function codesRowBytes({ codes }: WeightForm, cols: number): number {
-  const bytes = { nibbles: 16, table: 16, bytes: 32, f32: 128, f16: 64, bf16: 64 }[codes];
-  return groupsOf(cols) * bytes;
+  return groupsOf(cols) * GROUP_BYTES[codes];
 }
 
 /** Bytes of one row's scales: a multiple of 4; 0 for floats. */
@@ -126,6 +132,7 @@ export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
   const groups = groupsOf(cols);
   if (scales === null) return 0;
   if (scales === "half" || scales === "bfloat") return Math.ceil(groups / 2) * 4;
+  if (scales === "odds") return (groups / 8) * 12;
   return groups * (scales === "halfPairs" ? 8 : 4);
 }
 

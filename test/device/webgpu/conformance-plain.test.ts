@@ -9,5 +9,8 @@ import { conform } from "./conformance.ts";
 conform(
   "no subgroups, prompts from two rows on",
   { subgroups: false, few: 1 },
-  ordinaryCases.filter(({ name }) => ![...TWINS].some((type) => name.includes(` ${type}`))),
+  // iq3_s, nvfp4, q1_0: forms whose parts are in others; matmul.test.ts has them.
+  ordinaryCases.filter(
+    ({ name }) => ![...TWINS, "iq3_s", "nvfp4", "q1_0"].some((type) => `${name} `.includes(` ${type} `)),
+  ),
 );

@@ -17,7 +17,7 @@ import { Buffers, methodsOf, numbers, runDispatches, stepOf } from "./products.t
 
 /** Makers of float16 that are no conversions of float32: literals, and what is float16 already. */
 const NO_CONVERSIONS = [
-  "const CENTER: f16 = f16(select(1152.0, 1024.0, CODES == NIBBLES) + select(BIAS, 0.0, HAS_OFFSET));",
+  "const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));",
   "vec2<f16>(CENTER)",
   "vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u))",
   "vec4<f16>(pair, select(pair, bitcast<vec2<f16>>(words.y), SCALES == HALF_PAIRS))",
@@ -178,6 +178,8 @@ describe("weights that float16 does not hold", () => {
     ["q4_k", none, word(half(0.01), half(-65_504)).map((w) => w | half(100))],
     ["q6_k", none, word(half(Number.POSITIVE_INFINITY), 0)],
     ["mxfp4", none, word(0, f32ToBf16(2 ** 20))],
+    ["iq2_s", none, new Uint32Array(Float32Array.of(1e-3, 0, 0, -20, 0, 0).buffer)],
+    ["q2_0", none, word(half(0.01), half(2e4))],
   ] as const)("%s: refused by name", (type, codes, scales) => {
     expect(check(type, codes, scales)).toThrow(UnsupportedError);
     expect(check(type, codes, scales)).toThrow(/blk.0.ffn_up.weight.*--device cpu/);
@@ -188,6 +190,8 @@ describe("weights that float16 does not hold", () => {
     ["q8_0", none, word(half(100), half(-100))],
     ["q4_k", none, word(half(100), half(-6e4))],
     ["mxfp4", none, word(f32ToBf16(2 ** 8), f32ToBf16(2 ** -120))],
+    ["iq2_s", none, Uint32Array.of(...new Uint32Array(Float32Array.of(16).buffer), 0xffffffff, 0xffffffff)],
+    ["q2_0", none, word(half(1e4), half(-1e4))],
     ["f16", word(0x7c00, 0x7bff), none],
   ] as const)("%s: large ones that it holds pass", (type, codes, scales) => {
     expect(check(type, codes, scales)).not.toThrow();

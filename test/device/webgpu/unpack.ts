@@ -27,9 +27,29 @@ export function unpackRow(
     const j = i & 31;
     const upper = j >> 4;
     let code: number;
-    if (form.codes === "bytes") code = (codeBytes[(upper * groups + group) * 16 + (j & 15)] << 24) >> 24;
+    const bit = (byte: number, at: number) => (codeBytes[byte] >> at) & 1;
+    // Element 4w + b, or 16 + 4w + b, of a group is in byte b of its words.
+    const w = (j >> 2) & 3;
+    const b = j & 3;
+    const pairAt = (w >> 1) * 4 + b;
+    const pairShift = 2 * (w & 1) + 4 * upper;
+    if (form.codes === "bits") code = 2 * bit(group * 4 + b, w + 4 * upper);
+    else if (form.codes === "pairs") code = (codeBytes[group * 8 + pairAt] >> pairShift) & 3;
+    else if (form.codes === "thirds") {
+      const four = (group >> 2) * 48;
+      code = (codeBytes[four + (group & 3) * 8 + pairAt] >> pairShift) & 3;
+      code += 4 * bit(four + 32 + (group & 3) * 4 + b, w + 4 * upper);
+    } else if (form.codes === "bytes")
+      code = (codeBytes[(upper * groups + group) * 16 + (j & 15)] << 24) >> 24;
     else code = (codeBytes[group * 16 + (j & 15)] >> (4 * upper)) & 15;
     if (table) code = table[code];
+    if (form.scales === "odds") {
+      const at = (group >> 3) * 12;
+      const d = new DataView(words.buffer, words.byteOffset).getFloat32(at, true);
+      const nibble = (words[(at + 4 + (group & 7)) >> 1] >> (8 * (group & 1) + 4 * upper)) & 15;
+      out[i] = d * (2 * nibble + 1) * code;
+      continue;
+    }
     const half = (at: number) => (form.scales === "bfloat" ? bf16ToF32(words[at]) : f16ToF32(words[at]));
     const scale = half(
       {

@@ -2,17 +2,18 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Weight } from "../../../src/device/contract.ts";
+import { packedBytes } from "../../../src/device/wasm/packing.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import { codesRowBytes, partsOf, scalesRowBytes, weightForm } from "../../../src/device/webgpu/weights.ts";
 import { dequantize } from "../../../src/format/blocks.ts";
-import { BLOCKS, rowBytes, type TensorType } from "../../../src/format/tensor.ts";
+import { BLOCKS, rowBytes, storedRowBytes, type TensorType } from "../../../src/format/tensor.ts";
 import { randomBytes } from "../random-tensor.ts";
 import { unpackRow } from "./unpack.ts";
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
 
 /** Products of two scales, and MLX's f32 numbers, are rounded to f16 once: 2^-12 of scale times code and of the offset. */
-const ROUNDED: ReadonlySet<TensorType> = new Set(TYPES.filter((t) => /_k$|iq4_xs|nvfp4|iq[123]|mlx/.test(t)));
+const ROUNDED: ReadonlySet<TensorType> = new Set(TYPES.filter((t) => /_k$|iq4_xs|nvfp4|mlx/.test(t)));
 
 function packed(type: TensorType, bytes: Uint8Array, rows: number, cols: number) {
   const form = weightForm(type);
@@ -45,6 +46,29 @@ describe("packRows", () => {
       });
     }
     expect(Math.sqrt(difference / size)).toBeLessThanOrEqual(ROUNDED.has(type) ? 1.2e-3 : 1e-7);
+  });
+
+  it.each<[TensorType, number, number, number]>([
+    ["iq3_s", 4.375, 4.3125, 3.4375],
+    ["iq3_xxs", 4.375, 4.3125, 3.0625],
+    ["iq2_s", 3.375, 3.5625, 2.5625],
+    ["iq2_xs", 3.375, 3.5625, 2.3125],
+    ["iq2_xxs", 3.375, 3.5625, 2.0625],
+    ["iq1_s", 3.375, 3.5625, 1.5625],
+    ["iq1_m", 3.375, 3.5625, 1.75],
+    ["nvfp4", 5, 4.5, 4.5],
+    ["tq1_0", 2.5, 2.25, 1.6875],
+    ["tq2_0", 2.5, 2.25, 2.0625],
+    ["q1_0", 1.5, 2.25, 1.125],
+    ["q2_0", 2.5, 2.25, 2.25],
+  ])("%s takes %f bits a weight on the GPU, %f on the CPU, %f in the file", (type, gpu, cpu, file) => {
+    const [rows, cols] = [8, 2048];
+    const form = weightForm(type);
+    const bits = (bytes: number) => (bytes * 8) / (rows * cols);
+    expect(bits(rows * (codesRowBytes(form, cols) + scalesRowBytes(form, cols)))).toBe(gpu);
+    // In front of each 8 rows are 16 bytes.
+    expect(bits(packedBytes(type, rows, cols) - 16)).toBe(cpu);
+    expect(bits(rows * storedRowBytes(type, cols))).toBe(file);
   });
 
   it("pads rows of floats with zeros", () => {

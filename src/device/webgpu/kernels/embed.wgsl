@@ -56,13 +56,22 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     values = vec4<f32>(floatsOf(codes[at]), floatsOf(codes[at + 1u]));
   } else {
     let at = scaleAt(row, group, params.groups);
-    let all = scalesOf(scales[at], scales[min(at + 1u, arrayLength(&scales) - 1u)], group);
+    var next = 0u;
+    if (HAS_NEXT) {
+      next = scales[nextAt(at, group)];
+    }
+    let all = scalesOf(scales[at], next, group);
     let scale = select(all.xy, all.zw, quad >= 4u);
     var word = 0u;
     if (CODES == BYTES) {
       word = codes[((row * 2u + quad / 4u) * params.groups + group) * 4u + quad % 4u];
     } else {
-      word = codesOf((codes[(row * params.groups + group) * 4u + quad % 4u] >> (quad & 4u)) & 0x0f0f0f0fu);
+      var third = 0u;
+      if (CODES == THIRDS) {
+        third = codes[thirdAt(row, group, params.groups)];
+      }
+      let nibbles = nibbleWord(codes[wordAt(row, group, params.groups, quad % 4u)], third, quad % 4u);
+      word = codesOf((nibbles >> (quad & 4u)) & 0x0f0f0f0fu);
     }
     values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
   }

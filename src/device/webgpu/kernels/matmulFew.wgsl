@@ -144,23 +144,31 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
 
 fn lowCodes(row: u32, group: u32) -> vec4<u32> {
   if (CODES == BYTES) {
-    return codes[row * 2u * params.groups + group];
+    return codes[firstAt(row, group, params.groups)];
   }
-  return nibbleCodes(codes[row * params.groups + group]);
+  return nibbleCodes(nibblesAt(row, group));
 }
 
 fn highCodes(row: u32, group: u32) -> vec4<u32> {
   if (CODES == BYTES) {
-    return codes[(row * 2u + 1u) * params.groups + group];
+    return codes[secondAt(row, group, params.groups)];
   }
-  return nibbleCodes(codes[row * params.groups + group] >> vec4<u32>(4u));
+  return nibbleCodes(nibblesAt(row, group) >> vec4<u32>(4u));
+}
+
+fn nibblesAt(row: u32, group: u32) -> vec4<u32> {
+  var second = vec4<u32>();
+  if (HAS_SECOND) {
+    second = codes[secondAt(row, group, params.groups)];
+  }
+  return nibblesOf(codes[firstAt(row, group, params.groups)], second, group);
 }
 
 fn scalesAt(row: u32, group: u32) -> vec4<f32> {
   let at = scaleAt(row, group, params.groups);
   var next = 0u;
-  if (SCALES == HALF_PAIRS) {
-    next = scales[at + 1u];
+  if (HAS_NEXT) {
+    next = scales[nextAt(at, group)];
   }
   return scalesOf(scales[at], next, group);
 }
@@ -185,7 +193,7 @@ fn product(weights: Group, at: u32) -> vec4<f32> {
 fn dotGroup(low: vec4<u32>, high: vec4<u32>, s: vec4<f32>, xLow: vec4<u32>, xHigh: vec4<u32>, facts: vec4<f32>) -> f32 {
   let dot0 = dot16(low, xLow);
   let dot1 = dot16(high, xHigh);
-  if (SCALES == HALVES || SCALES == HALF_PAIRS) {
+  if (BY_HALVES) {
     return facts.x * (s.x * f32(dot0) + s.z * f32(dot1)) + s.y * facts.y + s.w * facts.z;
   }
   return s.x * (facts.x * f32(dot0 + dot1)) + s.y * (facts.y + facts.z);

@@ -133,7 +133,11 @@ fn expand(row: u32, group: u32, half: u32, place: u32) {
   var scale = vec2<f32>(1.0, 0.0);
   if (CODES < F32) {
     let at = scaleAt(row, group, groups);
-    let all = scalesOf(scales[at], scales[min(at + 1u, arrayLength(&scales) - 1u)], group);
+    var next = 0u;
+    if (HAS_NEXT) {
+      next = scales[nextAt(at, group)];
+    }
+    let all = scalesOf(scales[at], next, group);
     scale = select(all.xy, all.zw, half == 1u);
   }
   for (var w = 0u; w < 4u; w++) {
@@ -149,7 +153,12 @@ fn expand(row: u32, group: u32, half: u32, place: u32) {
       if (CODES == BYTES) {
         word = codes[((row * 2u + half) * groups + group) * 4u + w];
       } else {
-        word = codesOf((codes[(row * groups + group) * 4u + w] >> (4u * half)) & 0x0f0f0f0fu);
+        var third = 0u;
+        if (CODES == THIRDS) {
+          third = codes[thirdAt(row, group, groups)];
+        }
+        let nibbles = nibbleWord(codes[wordAt(row, group, groups, w)], third, w);
+        word = codesOf((nibbles >> (4u * half)) & 0x0f0f0f0fu);
       }
       values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
     }

@@ -87,16 +87,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       let group = min(base + u * TEAM, groups - 1u);
       for (var r = 0u; r < ROWS; r++) {
         let i = u * ROWS + r;
-        if (CODES == BYTES) {
-          first[i] = codes[rows[r] * 2u * groups + group];
-          second[i] = codes[(rows[r] * 2u + 1u) * groups + group];
-        } else {
-          first[i] = codes[rows[r] * groups + group];
+        first[i] = codes[firstAt(rows[r], group, groups)];
+        if (HAS_SECOND) {
+          second[i] = codes[secondAt(rows[r], group, groups)];
         }
         let at = scaleAt(rows[r], group, groups);
         scale[i].x = scales[at];
-        if (SCALES == HALF_PAIRS) {
-          scale[i].y = scales[at + 1u];
+        if (HAS_NEXT) {
+          scale[i].y = scales[nextAt(at, group)];
         }
       }
     }
@@ -114,13 +112,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
         var low = first[i];
         var high = second[i];
         if (CODES != BYTES) {
-          low = nibbleCodes(first[i]);
-          high = nibbleCodes(first[i] >> vec4<u32>(4u));
+          let nibbles = nibblesOf(first[i], second[i], group);
+          low = nibbleCodes(nibbles);
+          high = nibbleCodes(nibbles >> vec4<u32>(4u));
         }
         let dot0 = dot16(low, x0);
         let dot1 = dot16(high, x1);
         let s = scalesOf(scale[i].x, scale[i].y, group);
-        if (SCALES == HALVES || SCALES == HALF_PAIRS) {
+        if (BY_HALVES) {
           acc[r] += facts.x * (s.x * f32(dot0) + s.z * f32(dot1)) + s.y * facts.y + s.w * facts.z;
         } else {
           acc[r] += s.x * (facts.x * f32(dot0 + dot1)) + s.y * (facts.y + facts.z);

@@ -1,4 +1,6 @@
-/** Types of one, 1.7 and two bits, by way of q2_0 blocks (format/blocks/ternary.ts) -> nibbles of 0 to 3. */
+/**
+ * Types of one, 1.7 and two bits, by way of q2_0 blocks (format/blocks/ternary.ts): q1_0 keeps a bit a code, the others two.
+ */
 import {
   Q2_BYTES,
   Q2_VALUES,
@@ -6,21 +8,25 @@ import {
   type TernaryTypeName,
   toQ2,
 } from "../../../format/blocks/ternary.ts";
-import { halfAt, type PackRow, putHalf } from "./words.ts";
+import { halfAt, type PackRow, pairsOf, putHalf } from "./words.ts";
 
 export function ternaryRow(type: TernaryTypeName): PackRow {
   const { bytes: blockBytes, values } = TERNARY_TYPES[type];
   const q2 = new Uint8Array((values / Q2_VALUES) * Q2_BYTES);
+  const four = new Uint32Array(8);
   return (bytes, at, cols, codes, to, scales, scaleTo) => {
-    for (let col = 0; col < cols; col += values, at += blockBytes) {
+    for (let col = 0; col < cols; at += blockBytes) {
       toQ2(TERNARY_TYPES[type], bytes.subarray(at, at + blockBytes), q2);
-      for (let i = 0; i < values; i += 32, to += 4) {
-        const from = (i / Q2_VALUES) | 0;
-        const block = from * Q2_BYTES;
-        putHalf(scales, scaleTo, (col + i) / 32, halfAt(q2, block));
-        const part = block + 2 + ((i % Q2_VALUES) >> 2);
-        for (let w = 0; w < 4; w++) codes[to + w] = apart(q2[part + w]) | (apart(q2[part + 4 + w]) << 4);
-      }
+      for (let block = 0; block < q2.length; block += Q2_BYTES)
+        for (let half = 0; half < 16; half += 8, col += 32) {
+          putHalf(scales, scaleTo, col / 32, halfAt(q2, block));
+          for (let w = 0; w < 8; w++) four[w] = apart(q2[block + 2 + half + w]);
+          if (type === "q1_0") codes[to++] = bitsOf(four);
+          else {
+            pairsOf(four, 0, codes, to);
+            to += 2;
+          }
+        }
     }
   };
 }
@@ -28,4 +34,11 @@ export function ternaryRow(type: TernaryTypeName): PackRow {
 /** Four codes of two bits, one a byte. */
 function apart(four: number): number {
   return (four | (four << 6) | (four << 12) | (four << 18)) & 0x03030303;
+}
+
+/** The second bits of 32 codes, one a byte: bit w of a byte's lower half is word w's, of its upper half word 4 + w's. */
+function bitsOf(four: Uint32Array): number {
+  let word = 0;
+  for (let w = 0; w < 8; w++) word |= ((four[w] >>> 1) & 0x01010101) << w;
+  return word;
 }

@@ -45,3 +45,13 @@ export function putHalf(scales: Uint32Array, scaleTo: number, group: number, bit
   const at = scaleTo + (group >> 1);
   scales[at] = group & 1 ? (scales[at] & 0xffff) | (bits << 16) : bits;
 }
+
+/**
+ * The lower two bits of 32 codes, one a byte in eight words -> two words, that kernels read as nibbles: bits 0 and 1 of words
+ * 0, 1, 4 and 5 side by side, then those of words 2, 3, 6 and 7.
+ */
+export function pairsOf(from: Uint32Array, at: number, codes: Uint32Array, to: number): void {
+  const pair = (word: number) => from[at + word] & 0x03030303;
+  for (let i = 0; i < 4; i += 2)
+    codes[to++] = pair(i) | (pair(i + 1) << 2) | (pair(i + 4) << 4) | (pair(i + 5) << 6);
+}

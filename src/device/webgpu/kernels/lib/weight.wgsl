@@ -1,33 +1,135 @@
 // Packed weights: value = scale * (code - BIAS) + offset over groups of 32 (or their halves). weights.ts is the other owner.
 // The kernel's block holds CODES, SCALES and BIAS. Codes lie in rows [rows][cols / 32]; nibbles: one vec4<u32> a group,
 // word w holds elements 4w..4w+3 in the low halves of its bytes and 16+4w..16+4w+3 in the high halves; bytes (int8): a row is
-// two planes, elements 0..15 of every group, then 16..31.
+// two planes, elements 0..15 of every group, then 16..31. Codes of fewer bits become words of nibbles after they are read:
+// bits, a word a group, is the second bit of the nibbles (codes are 0 or 2), bit w of its bytes' halves for word w; pairs, two
+// words a group, the lower two, of words 0 and 2 and, two bits up, of words 1 and 3; thirds, places in a table of 8 values, are
+// eight words of four groups' pairs and a word of third bits for each, as bits lie.
 
 // CODES
 const NIBBLES: u32 = 0u;
 const TABLE: u32 = 1u;
 const BYTES: u32 = 2u;
-const F32: u32 = 3u;
-const F16: u32 = 4u;
-const BF16: u32 = 5u;
+const BITS: u32 = 3u;
+const PAIRS: u32 = 4u;
+const THIRDS: u32 = 5u;
+const F32: u32 = 6u;
+const F16: u32 = 7u;
+const BF16: u32 = 8u;
+
+/// Whether codesOf a nibble is the nibble, not an int8 of a table.
+const UNSIGNED: bool = CODES == NIBBLES || CODES == BITS || CODES == PAIRS;
+
+/// The codes of a group are in one vec4 of `codes`, and for BYTES and THIRDS in a second one.
+const HAS_SECOND: bool = CODES == BYTES || CODES == THIRDS;
+
+fn firstAt(row: u32, group: u32, groups: u32) -> u32 {
+  let at = row * groups + group;
+  if (CODES == BYTES) {
+    return row * 2u * groups + group;
+  }
+  if (CODES == BITS) {
+    return at / 4u;
+  }
+  if (CODES == PAIRS) {
+    return at / 2u;
+  }
+  if (CODES == THIRDS) {
+    return at / 4u * 3u + group % 4u / 2u;
+  }
+  return at;
+}
+
+fn secondAt(row: u32, group: u32, groups: u32) -> u32 {
+  if (CODES == THIRDS) {
+    return (row * groups + group) / 4u * 3u + 2u;
+  }
+  return (row * 2u + 1u) * groups + group;
+}
+
+/// The words of nibbles of a group, out of the vectors at firstAt and (THIRDS only) secondAt.
+fn nibblesOf(first: vec4<u32>, second: vec4<u32>, group: u32) -> vec4<u32> {
+  if (CODES == BITS) {
+    let word = first[group % 4u];
+    return vec4<u32>(word << 1u, word, word >> 1u, word >> 2u) & vec4<u32>(0x22222222u);
+  }
+  if (CODES == PAIRS || CODES == THIRDS) {
+    let pairs = select(first.xy, first.zw, (group & 1u) == 1u);
+    let lower = vec4<u32>(pairs.x, pairs.x >> 2u, pairs.y, pairs.y >> 2u) & vec4<u32>(0x33333333u);
+    if (CODES == PAIRS) {
+      return lower;
+    }
+    let word = second[group % 4u];
+    return lower | (vec4<u32>(word << 2u, word << 1u, word, word >> 1u) & vec4<u32>(0x44444444u));
+  }
+  return first;
+}
+
+/// In words: where a group has the codes that nibbleWord wants, and (THIRDS only) its third bits.
+fn wordAt(row: u32, group: u32, groups: u32, w: u32) -> u32 {
+  let at = row * groups + group;
+  if (CODES == BITS) {
+    return at;
+  }
+  if (CODES == PAIRS) {
+    return at * 2u + w / 2u;
+  }
+  if (CODES == THIRDS) {
+    return at / 4u * 12u + group % 4u * 2u + w / 2u;
+  }
+  return at * 4u + w;
+}
+
+fn thirdAt(row: u32, group: u32, groups: u32) -> u32 {
+  return (row * groups + group) / 4u * 12u + 8u + group % 4u;
+}
+
+/// Word w of a group's nibbles.
+fn nibbleWord(word: u32, third: u32, w: u32) -> u32 {
+  if (CODES == BITS) {
+    return ((word >> w) << 1u) & 0x22222222u;
+  }
+  if (CODES == PAIRS || CODES == THIRDS) {
+    let lower = (word >> (2u * (w & 1u))) & 0x33333333u;
+    if (CODES == PAIRS) {
+      return lower;
+    }
+    return lower | (((third >> w) & 0x11111111u) << 2u);
+  }
+  return word;
+}
 
 // SCALES: words a group. HALF and BFLOAT: two groups a word. PAIR: (scale, offset). HALVES: scales of elements 0..15 and
-// 16..31. HALF_PAIRS: two words, (scale, offset) of either half.
+// 16..31. HALF_PAIRS: two words, (scale, offset) of either half. ODDS: three words for eight groups, an f32 d and a nibble n for
+// each half: scale d * (2 n + 1), lower halves first.
 const HALF: u32 = 0u;
 const BFLOAT: u32 = 1u;
 const PAIR: u32 = 2u;
 const HALVES: u32 = 3u;
 const HALF_PAIRS: u32 = 4u;
+const ODDS: u32 = 5u;
+
+/// Whether a group's halves have scales of their own, and whether a group's scales are in two words.
+const BY_HALVES: bool = SCALES == HALVES || SCALES == HALF_PAIRS || SCALES == ODDS;
+const HAS_NEXT: bool = SCALES == HALF_PAIRS || SCALES == ODDS;
 
 /// The word of `scales` that holds a group's scale.
 fn scaleAt(row: u32, group: u32, groups: u32) -> u32 {
   if (SCALES == HALF || SCALES == BFLOAT) {
     return row * ((groups + 1u) / 2u) + group / 2u;
   }
+  if (SCALES == ODDS) {
+    return (row * groups + group) / 8u * 3u;
+  }
   return (row * groups + group) * select(1u, 2u, SCALES == HALF_PAIRS);
 }
 
-/// (scale, offset) of elements 0..15 and of 16..31, from the word at scaleAt and (HALF_PAIRS only) the one after it.
+/// HAS_NEXT: the second word of a group, whose first is at `at`.
+fn nextAt(at: u32, group: u32) -> u32 {
+  return at + 1u + select(0u, group / 4u % 2u, SCALES == ODDS);
+}
+
+/// (scale, offset) of elements 0..15 and of 16..31, from the words at scaleAt and (HAS_NEXT only) nextAt.
 fn scalesOf(word: u32, next: u32, group: u32) -> vec4<f32> {
   if (SCALES == HALF) {
     let scale = halfOf(word >> (16u * (group & 1u)));
@@ -36,6 +138,11 @@ fn scalesOf(word: u32, next: u32, group: u32) -> vec4<f32> {
   if (SCALES == BFLOAT) {
     let scale = bitcast<f32>(select(word << 16u, word & 0xffff0000u, (group & 1u) == 1u));
     return vec4<f32>(scale, -BIAS * scale, scale, -BIAS * scale);
+  }
+  if (SCALES == ODDS) {
+    let odds = vec2<f32>(vec2<u32>(next >> (8u * (group % 4u)), next >> (8u * (group % 4u) + 4u)) & vec2<u32>(15u)) * 2.0 + 1.0;
+    let both = bitcast<f32>(word) * odds;
+    return vec4<f32>(both.x, -BIAS * both.x, both.y, -BIAS * both.y);
   }
   let pair = vec2<f32>(halfOf(word), halfOf(word >> 16u));
   if (SCALES == PAIR) {

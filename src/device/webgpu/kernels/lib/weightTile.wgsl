@@ -5,7 +5,7 @@
 
 // A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
 const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
-const CENTER: f16 = f16(select(1152.0, 1024.0, CODES == NIBBLES) + select(BIAS, 0.0, HAS_OFFSET));
+const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));
 
 // What an invocation carries from memory to the tiles: half groups of weights (eight columns and the eight that lie 16
 // further), and items of x.
@@ -41,12 +41,20 @@ fn load(firstRow: u32, firstToken: u32, lastToken: u32, group: u32, local: u32) 
     } else {
       let at = scaleAt(row, group, groups);
       loads.scales[i].x = scales[at];
-      if (SCALES == HALF_PAIRS) {
-        loads.scales[i].y = scales[at + 1u];
+      if (HAS_NEXT) {
+        loads.scales[i].y = scales[nextAt(at, group)];
       }
       if (CODES == BYTES) {
         loads.codes[i][0] = codes[(row * 2u * groups + group) * 2u + half];
         loads.codes[i][1] = codes[((row * 2u + 1u) * groups + group) * 2u + half];
+      } else if (CODES == BITS || CODES == PAIRS || CODES == THIRDS) {
+        // Words of which the half group is part: of the lower bits, and of the third ones.
+        let word = wordAt(row, group, groups, half * 2u);
+        loads.codes[i][0].x = codes[word / 2u][word % 2u];
+        if (CODES == THIRDS) {
+          let third = thirdAt(row, group, groups);
+          loads.codes[i][0].y = codes[third / 2u][third % 2u];
+        }
       } else {
         loads.codes[i][0] = codes[(row * groups + group) * 2u + half];
       }
@@ -74,8 +82,13 @@ fn store(loads: ptr<function, Loads>, group: u32, local: u32) {
       var low = words[0];
       var high = words[1];
       if (CODES != BYTES) {
-        let lows = words[0] & vec2<u32>(0x0f0f0f0fu);
-        let highs = (words[0] >> vec2<u32>(4u)) & vec2<u32>(0x0f0f0f0fu);
+        var nibbles = words[0];
+        if (CODES == BITS || CODES == PAIRS || CODES == THIRDS) {
+          let w = index % 2u * 2u;
+          nibbles = vec2<u32>(nibbleWord(words[0].x, words[0].y, w), nibbleWord(words[0].x, words[0].y, w + 1u));
+        }
+        let lows = nibbles & vec2<u32>(0x0f0f0f0fu);
+        let highs = (nibbles >> vec2<u32>(4u)) & vec2<u32>(0x0f0f0f0fu);
         low = vec2<u32>(codesOf(lows.x), codesOf(lows.y));
         high = vec2<u32>(codesOf(highs.x), codesOf(highs.y));
       }
@@ -102,6 +115,9 @@ fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
   if (SCALES == HALVES) {
     return pair.xxyy;
   }
+  if (SCALES == ODDS) {
+    return bitcast<vec2<f16>>(smallHalfPair(scalesOf(words.x, words.y, group).xz)).xxyy;
+  }
   return vec4<f16>(pair, select(pair, bitcast<vec2<f16>>(words.y), SCALES == HALF_PAIRS));
 }
 
@@ -116,7 +132,7 @@ fn halves(words: vec2<u32>) -> vec2<u32> {
 /// Four codes -> scale * code + offset in f16. A byte under the exponent of 0x6400 is the f16 1024 + byte; int8 codes become
 /// unsigned by their upper bit, nibbles are unsigned already.
 fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
-  let bytes = select(word ^ 0x80808080u, word, CODES == NIBBLES);
+  let bytes = select(word ^ 0x80808080u, word, UNSIGNED);
   let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
   let odd = bitcast<vec2<f16>>(((bytes >> 8u) & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
   var a = even * scale.x;

@@ -28,6 +28,8 @@ export const BOUNDS = {
   pattern: whole(0, 1024),
   experts: whole(1, 4096),
   expertsOrNone: whole(0, 4096),
+  /** Every so many layers one is of another kind. */
+  period: whole(1, 1024),
   /** Values of a layer's own input; 0: it has none. */
   perLayerInput: whole(0, 1 << 14),
   /** A layer's number, or one past the last; files of small models keep the default of a large one. */

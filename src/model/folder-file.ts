@@ -102,6 +102,12 @@ export class FolderFile {
     return () => ({ width, experts: null });
   }
 
+  /** transformers has two names for it, of which files may hold either or both. */
+  expertCount(fallback: number): number {
+    const key = this.config.has("num_experts") ? "num_experts" : "num_local_experts";
+    return this.config.number(key, BOUNDS.experts, fallback);
+  }
+
   rope(options?: RopeOptions): RopeConfig {
     return ropeOf(this.config, this.headDim, options);
   }

@@ -76,6 +76,19 @@ const qkv = (gguf: string, folder: string) =>
 const qkvBias = (gguf: string, folder: string) =>
   at([`${gguf}.bias`, { of: "attn_qkv.bias", take: ofQkv }], `self_attn.${folder}.bias`);
 
+/** Stacked, or one matrix for each expert; Hugging Face may have gate and up in one. */
+const expert = (part: "gate" | "up" | "down") => {
+  const fused: Place = { of: "mlp.experts.gate_up_proj", take: ofExpertHalves };
+  return at(
+    [`ffn_${part}_exps.weight`, `ffn_${part}.*.weight`],
+    [
+      `mlp.experts.*.${part}_proj.weight`,
+      `mlp.switch_mlp.${part}_proj.weight`,
+      part === "down" ? "mlp.experts.down_proj" : fused,
+    ],
+  );
+};
+
 const MODEL: Names = {
   embedding: at("token_embd.weight", "model.embed_tokens.weight"),
   outputNorm: at("output_norm.weight", "model.norm.weight"),
@@ -102,6 +115,10 @@ const LAYER: Names = {
   down: at("ffn_down.weight", "mlp.down_proj.weight"),
   downBias: at("ffn_down.bias", "mlp.down_proj.bias"),
   ffnNorm: at("ffn_norm.weight", "post_attention_layernorm.weight"),
+  router: at("ffn_gate_inp.weight", "mlp.gate.weight"),
+  expertGate: expert("gate"),
+  expertUp: expert("up"),
+  expertDown: expert("down"),
 };
 
 export const LLAMA_NAMES: NameTables = { model: MODEL, layer: LAYER };

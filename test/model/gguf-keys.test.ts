@@ -119,7 +119,7 @@ describe("keys of the architecture", () => {
     ["another scale", ["llama.attention.scale", T.f32, 0.5], "llama.attention.scale 0.5"],
     ["Granite's factors", ["llama.residual_scale", T.f32, 0.22], "llama.residual_scale"],
     ["attention that looks ahead", ["llama.attention.causal", T.bool, 0], "llama.attention.causal false"],
-    ["experts", ["llama.expert_count", T.u32, 8], "llama.expert_count 8"],
+    ["groups of experts", ["llama.expert_group_count", T.u32, 8], "llama.expert_group_count 8"],
     ["a cap of logits", ["llama.final_logit_softcapping", T.f32, 30], "llama.final_logit_softcapping 30"],
     ["partial RoPE", ["llama.rope.dimension_count", T.u32, 16], "llama.rope.dimension_count 16"],
     [

@@ -19,6 +19,9 @@ export const LATER = [
   "gemma4-dense",
   "gemma4-e2b",
   "gemma4-moe",
+  "qwen3_moe",
+  "mixtral",
+  "gpt_oss",
 ] as const;
 
 export interface Expected {

@@ -1,8 +1,10 @@
 /**
  * Llama 2 and 3 (arXiv 2307.09288, 2407.21783), and what was published under their name: Granite Code and Bielik have
- * biases everywhere; in GGUF, Mistral's models too.
+ * biases everywhere; in GGUF, Mistral's and Mixtral's models too.
  */
 
+import { BOUNDS } from "../bounds.ts";
+import type { FeedForwardSpec } from "../config.ts";
 import { isRopeTensor } from "../gguf-file.ts";
 import { all } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
@@ -14,12 +16,20 @@ export const llama: Family = {
   name: "llama",
   gguf: {
     llama: {
-      keys: ggufKeys(),
+      keys: ggufKeys(all("read", "expert_count", "expert_used_count")),
       biases: [...ATTENTION_BIASES, ...MLP_BIASES],
       async config(file) {
         file.same("rope.dimension_count", file.headDim);
         const rope = await file.rope({ divisors: true });
-        return { ...file.whole(), layers: file.layersOf(() => ({ rope })) };
+        const count = file.fields.number("expert_count", BOUNDS.expertsOrNone, 0);
+        const k = count > 0 ? file.fields.number("expert_used_count", BOUNDS.experts) : 0;
+        const dense = file.dense();
+        // Mixtral's experts are as wide as the file says of its feed-forward.
+        const feedForward = (layer: number): FeedForwardSpec =>
+          count === 0
+            ? dense(layer)
+            : { width: 0, experts: { count, k, width: dense(layer).width, normalise: true } };
+        return { ...file.whole(), layers: file.layersOf(() => ({ rope }), feedForward) };
       },
       harmless: isRopeTensor,
     },

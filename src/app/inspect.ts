@@ -57,15 +57,20 @@ function shapeText({ config }: Inspection): string[] {
 }
 
 function windowsText({ layers }: ModelConfig): string {
-  const windows = layers.flatMap(({ mixer }) => mixer.window ?? []);
-  const shared = layers.filter(({ mixer }, layer) => mixer.cacheOf !== layer).length;
+  const attentions = layers.flatMap(({ mixer: spec }, layer) =>
+    spec.kind === "attention" ? [{ layer, spec }] : [],
+  );
+  const windows = attentions.flatMap(({ spec }) => spec.window ?? []);
+  const shared = attentions.filter(({ layer, spec }) => spec.cacheOf !== layer).length;
+  const recurrent = layers.length - attentions.length;
   const kinds = [
     ...(windows.length > 0
       ? [
           `${windows.length} sliding over ${grouped(Math.max(...windows))} tokens`,
-          `${layers.length - windows.length} full`,
+          `${attentions.length - windows.length} full`,
         ]
       : []),
+    ...(recurrent > 0 ? [`${recurrent} recurrent`] : []),
     ...(shared > 0 ? [`${shared} that attend to an earlier layer's cache`] : []),
   ];
   return kinds.length > 0 ? ` (${kinds.join(", ")})` : "";
@@ -79,7 +84,12 @@ function each(layers: readonly LayerSpec[], text: (layer: LayerSpec) => string):
   return [...counts].map(([found, count]) => `${found} (${count} layers)`).join("; ");
 }
 
-function headsText({ heads, kvHeads, headDim }: LayerSpec["mixer"]): string {
+function headsText(mixer: LayerSpec["mixer"]): string {
+  if (mixer.kind === "delta") {
+    const { keyHeads, valueHeads, keyDim, valueDim } = mixer;
+    return `${valueHeads} value of ${valueDim}, ${keyHeads} query and key of ${keyDim}`;
+  }
+  const { heads, kvHeads, headDim } = mixer;
   return `${heads} query, ${kvHeads} key and value, of ${headDim}`;
 }
 
@@ -171,7 +181,10 @@ function byType(tensors: Inspection["tensors"]) {
 /** Names are part of the interface. RoPE tables stay out: they follow from the metadata. */
 function toJson(found: Inspection) {
   const { config } = found;
-  const layers = config?.layers.map(({ mixer: { rope: _, ...mixer }, ...layer }) => ({ ...layer, mixer }));
+  const layers = config?.layers.map(({ mixer, ...layer }) => ({
+    ...layer,
+    mixer: { ...mixer, rope: undefined },
+  }));
   return {
     ...found,
     config: config && { ...config, layers },

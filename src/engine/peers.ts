@@ -2,7 +2,7 @@
  * What other engines hold for the same model, by their own layouts: weights as in the file, and their KV cache. Owns
  * those formulas and says what they assume; buffers for computing, which differ by version, are not counted.
  */
-import type { ModelConfig } from "../model/config.ts";
+import { attentionsOf, type ModelConfig } from "../model/config.ts";
 
 export interface Peer {
   /** "llama.cpp q8_0": engine and cache format. */
@@ -32,13 +32,13 @@ const padded = (cells: number) => Math.ceil(cells / CELLS) * CELLS;
  * on average.
  */
 function cacheBytes(
-  { layers }: ModelConfig,
+  config: ModelConfig,
   context: number,
   ofSliding: (window: number) => number,
   valueBytes: number,
 ): number {
-  const own = layers.filter(({ mixer }, layer) => mixer.cacheOf === layer);
-  return own.reduce((sum, { mixer: { window, kvHeads, headDim } }) => {
+  const own = attentionsOf(config).filter(({ layer, spec }) => spec.cacheOf === layer);
+  return own.reduce((sum, { spec: { window, kvHeads, headDim } }) => {
     const cells = window === null ? padded(context) : ofSliding(window);
     return sum + cells * 2 * kvHeads * headDim * valueBytes;
   }, 0);
@@ -58,7 +58,7 @@ function llamaCpp(type: keyof typeof GGML): Peer {
         (window) => padded(Math.min(padded(context), window + UBATCH)),
         bytes / elements,
       ),
-    allows: ({ layers }) => layers.every(({ mixer }) => mixer.headDim % elements === 0),
+    allows: (config) => attentionsOf(config).every(({ spec }) => spec.headDim % elements === 0),
   };
 }
 

@@ -6,6 +6,7 @@
 import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { storedRowBytes } from "../format/tensor.ts";
+import { attentionsOf } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
 import { PEERS } from "./peers.ts";
 import {
@@ -132,7 +133,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
   const plan = planner.plan(kv, asked ?? (most || trainedContext));
   const weights = weightParts(plan);
   const fileBytes = weights.reduce((sum, part) => sum + part.fileBytes, 0);
-  const windows = config.layers.flatMap(({ mixer }) => mixer.window ?? []);
+  const windows = attentionsOf(config).flatMap(({ spec }) => spec.window ?? []);
   return {
     model: {
       name: config.name,

@@ -2,13 +2,13 @@
  * What a model is, in our vocabulary, whatever file it came from: facts of the whole, and of each layer its own. Owns the
  * shape's names and its sanity checks. Refuses to know foreign keys: the families map them here, once.
  */
-import type { Activation } from "../device/contract.ts";
+import { type Activation, MOST_KERNEL } from "../device/contract.ts";
 import { FormatError } from "../format/errors.ts";
 import { BOUNDS, type Bound, outside } from "./bounds.ts";
 
 /** A projection that may have a bias. */
 export type BiasName =
-  | ("query" | "key" | "value" | "attended" | "gate" | "up" | "down" | "output")
+  | ("query" | "queryGate" | "key" | "value" | "attended" | "gate" | "up" | "down" | "output")
   | ("router" | "expertGate" | "expertUp" | "expertDown" | "inputGate" | "inputOutput");
 
 export interface RopeConfig {
@@ -44,6 +44,21 @@ export interface AttentionSpec {
   readonly values: "own" | "keys";
   /** Whose keys and values it attends to: its own number, or that of an earlier layer. */
   readonly cacheOf: number;
+  /** What was attended to is multiplied by a sigmoid of another projection, value by value. */
+  readonly outputGate: boolean;
+}
+
+/** A gated delta net (arXiv 2412.06464): a short convolution over q, k and v, and a recurrent state of each value head. */
+export interface DeltaSpec {
+  readonly kind: "delta";
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  /** Tokens that the convolution sees. */
+  readonly kernel: number;
+  /** Value head h reads key head h % keyHeads; else heads that share one stand side by side. */
+  readonly tiled: boolean;
 }
 
 export interface ExpertsSpec {
@@ -63,7 +78,7 @@ export interface FeedForwardSpec {
 }
 
 export interface LayerSpec {
-  readonly mixer: AttentionSpec;
+  readonly mixer: AttentionSpec | DeltaSpec;
   readonly feedForward: FeedForwardSpec;
   /** Factor on what the layer hands on. */
   readonly outputScale: number;
@@ -97,6 +112,19 @@ export interface ModelConfig {
   readonly layers: readonly LayerSpec[];
 }
 
+/** The attention of a layer that has it. */
+export function attentionIn({ mixer }: LayerSpec): AttentionSpec {
+  if (mixer.kind !== "attention") throw new Error(`a layer of kind ${mixer.kind} does not attend`);
+  return mixer;
+}
+
+/** Of all layers that attend. */
+export function attentionsOf({
+  layers,
+}: Pick<ModelConfig, "layers">): { layer: number; spec: AttentionSpec }[] {
+  return layers.flatMap(({ mixer: spec }, layer) => (spec.kind === "attention" ? [{ layer, spec }] : []));
+}
+
 /** What most families have, for those who change some of it. */
 export const PLAIN = {
   activation: "silu",
@@ -114,9 +142,17 @@ export function attentionOf(
 ): AttentionSpec {
   return {
     ...{ kind: "attention", window: null, rope: null, scale: 1 / Math.sqrt(own.headDim), softcap: 0 },
-    ...{ sinks: false, headNorms: null, valueNorm: false, values: "own" },
+    ...{ sinks: false, headNorms: null, valueNorm: false, values: "own", outputGate: false },
     ...own,
   };
+}
+
+/** What a family says of a layer: of its attention what is not Llama's, or another mixer. */
+export function mixerOf(
+  shape: Parameters<typeof attentionOf>[0],
+  own: Partial<AttentionSpec> | DeltaSpec,
+): LayerSpec["mixer"] {
+  return own.kind === "delta" ? own : attentionOf({ ...shape, ...own });
 }
 
 /** Throws FormatError when the numbers cannot describe a model; gives the config back otherwise. */
@@ -129,7 +165,8 @@ export function checkConfig(config: ModelConfig, place: string): ModelConfig {
   for (const key of ["hidden", "vocab", "trainedContext"] as const) within(key, config[key], BOUNDS[key]);
   within("layers", config.layers.length, BOUNDS.layers);
   config.layers.forEach(({ mixer, feedForward }, layer) => {
-    checkAttention(mixer, layer, config, place, within);
+    if (mixer.kind === "delta") checkDelta(mixer, place, within);
+    else checkAttention(mixer, layer, config, place, within);
     const { width, experts } = feedForward;
     if (width > 0 || !experts) within("ffn", width, BOUNDS.ffn);
     if (!experts) return;
@@ -140,12 +177,27 @@ export function checkConfig(config: ModelConfig, place: string): ModelConfig {
   return config;
 }
 
+type Within = (name: string, found: number, bound: Bound) => void;
+
+function checkDelta(spec: DeltaSpec, place: string, within: Within): void {
+  const { keyHeads, valueHeads, keyDim, valueDim } = spec;
+  within("keyHeads", keyHeads, BOUNDS.heads);
+  within("valueHeads", valueHeads, BOUNDS.heads);
+  within("keyDim", keyDim, BOUNDS.headDim);
+  within("valueDim", valueDim, BOUNDS.headDim);
+  within("kernel", spec.kernel, { least: 2, most: MOST_KERNEL, whole: true });
+  if (valueHeads % keyHeads !== 0)
+    throw new FormatError(place, `${valueHeads} value heads over ${keyHeads} key heads`, "a multiple");
+  for (const dim of [keyDim, valueDim])
+    if (dim % 16 !== 0) throw new FormatError(place, `head size ${dim}`, "multiples of 16");
+}
+
 function checkAttention(
   spec: AttentionSpec,
   layer: number,
   { layers }: ModelConfig,
   place: string,
-  within: (name: string, found: number, bound: Bound) => void,
+  within: Within,
 ): void {
   const { heads, kvHeads, headDim, window, scale, cacheOf, rope } = spec;
   for (const key of ["heads", "kvHeads", "headDim"] as const) within(key, spec[key], BOUNDS[key]);
@@ -158,7 +210,7 @@ function checkAttention(
     throw new FormatError(place, `sliding window ${window}`, "a positive integer");
   if (cacheOf !== layer) {
     const other = layers[cacheOf]?.mixer;
-    const fits = cacheOf < layer && other?.cacheOf === cacheOf;
+    const fits = cacheOf < layer && other?.kind === "attention" && other.cacheOf === cacheOf;
     if (!fits || other.kvHeads !== kvHeads || other.headDim !== headDim || other.window !== window)
       throw new FormatError(
         place,

@@ -9,11 +9,12 @@ import { describe } from "../format/json.ts";
 import { BOUNDS } from "./bounds.ts";
 import {
   type AttentionSpec,
-  attentionOf,
+  type DeltaSpec,
   type FeedForwardSpec,
   headDimOf,
   type LayerSpec,
   type ModelConfig,
+  mixerOf,
   PLAIN,
   type RopeConfig,
 } from "./config.ts";
@@ -84,14 +85,14 @@ export class FolderFile {
     };
   }
 
-  /** `own`: how a layer's attention differs from Llama's. */
+  /** `own`: how a layer's attention differs from Llama's, or what it has instead. */
   layersOf(
-    own: (layer: number) => Partial<AttentionSpec>,
+    own: (layer: number) => Partial<AttentionSpec> | DeltaSpec,
     feedForward: (layer: number) => FeedForwardSpec = this.dense(),
   ): LayerSpec[] {
     const { heads, kvHeads, headDim } = this;
     return Array.from({ length: this.layers }, (_, layer) => ({
-      mixer: attentionOf({ heads, kvHeads, headDim, cacheOf: layer, ...own(layer) }),
+      mixer: mixerOf({ heads, kvHeads, headDim, cacheOf: layer }, own(layer)),
       feedForward: feedForward(layer),
       outputScale: 1,
     }));

@@ -10,11 +10,12 @@ import type { Tensor } from "../format/tensor.ts";
 import { BOUNDS, type Bound } from "./bounds.ts";
 import {
   type AttentionSpec,
-  attentionOf,
+  type DeltaSpec,
   type FeedForwardSpec,
   headDimOf,
   type LayerSpec,
   type ModelConfig,
+  mixerOf,
   PLAIN,
   type RopeConfig,
   slidingPattern,
@@ -122,17 +123,14 @@ export class GgufFile {
     };
   }
 
-  /** `own`: how a layer's attention differs from Llama's. */
+  /** `own`: how a layer's attention differs from Llama's, or what it has instead. */
   layersOf(
-    own: (layer: number) => Partial<AttentionSpec>,
+    own: (layer: number) => Partial<AttentionSpec> | DeltaSpec,
     feedForward: (layer: number) => FeedForwardSpec = this.dense(),
   ): LayerSpec[] {
     const { heads, kvHeads, headDim } = this;
     return Array.from({ length: this.layers }, (_, layer) => ({
-      mixer: attentionOf({
-        ...{ heads: heads[layer], kvHeads: kvHeads[layer], headDim, cacheOf: layer },
-        ...own(layer),
-      }),
+      mixer: mixerOf({ heads: heads[layer], kvHeads: kvHeads[layer], headDim, cacheOf: layer }, own(layer)),
       feedForward: feedForward(layer),
       outputScale: 1,
     }));

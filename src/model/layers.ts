@@ -4,7 +4,7 @@
  */
 import type { Cache, Rope, Value, Weight } from "../device/contract.ts";
 import type { Recorder } from "../device/recorder.ts";
-import type { BiasName, ModelConfig } from "./config.ts";
+import { attentionIn, type BiasName, type ModelConfig } from "./config.ts";
 
 /** What a family's forward pass is given. Names are those of names.ts; a missing tensor is an error. */
 export interface Parts {
@@ -29,7 +29,9 @@ export function norm(op: Recorder, parts: Parts, x: Value, name: string, layer?:
 /** x [tokens, hidden], already normed -> [tokens, hidden]. Heads share keys in groups (GQA, arXiv 2305.13245). */
 export function attention(op: Recorder, parts: Parts, layer: number, x: Value): Value {
   const { hidden, normEpsilon, layers } = parts.config;
-  const { heads, kvHeads, headDim, scale, softcap, headNorms, valueNorm, ...spec } = layers[layer].mixer;
+  const { heads, kvHeads, headDim, scale, softcap, headNorms, valueNorm, ...spec } = attentionIn(
+    layers[layer],
+  );
   const project = (name: BiasName, count: number) => linear(op, parts, layer, x, name, count * headDim);
   const normed = (y: Value, name: string, count: number) => {
     if (headNorms === null) return y;
@@ -48,7 +50,8 @@ export function attention(op: Recorder, parts: Parts, layer: number, x: Value): 
   }
   const sinks = spec.sinks ? parts.vector("sinks", heads, layer) : null;
   const attended = op.attend(cache, queries, { heads, scale, softcap, sinks });
-  return linear(op, parts, layer, attended, "attended", hidden);
+  const gated = spec.outputGate ? op.gate(project("queryGate", heads), attended, "sigmoid") : attended;
+  return linear(op, parts, layer, gated, "attended", hidden);
 }
 
 /** x [tokens, hidden], already normed -> [tokens, hidden]. (GLU variants, arXiv 2002.05202) */

@@ -9,7 +9,7 @@ import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError } from "../format/errors.ts";
 import type { Tensor } from "../format/tensor.ts";
-import type { ModelConfig, RopeConfig } from "./config.ts";
+import { attentionIn, type ModelConfig, type RopeConfig } from "./config.ts";
 import type { Family } from "./families/family.ts";
 import type { Parts } from "./layers.ts";
 import { type FoundTensor, findTensor } from "./names.ts";
@@ -29,6 +29,8 @@ export interface GraphOptions {
   codec: KvCodec;
   /** Texts at once. Default 1. */
   texts?: number;
+  /** Slots of recurrent states, where the model has some. Default: two for each text. */
+  stateSlots?: number;
   /** Keep `hidden.N` readable after a step. */
   keepLabels?: boolean;
 }
@@ -114,7 +116,8 @@ function record(made: Made, options: GraphOptions): Graph {
     const where = layer === undefined ? name : `${name} of layer ${layer}`;
     if (!found)
       throw new FormatError(checkpoint.name, `no tensor for ${where}, which ${config.family} needs`);
-    const of = { kind: checkpoint.kind, name, config, layer: config.layers[layer ?? 0] };
+    const { kind, tensors } = checkpoint;
+    const of = { kind, tensors, name, config, layer: config.layers[layer ?? 0] };
     const tensor = family.view?.(found.tensor, of) ?? found.tensor;
     if (config.vocab === rows || !BY_ID.includes(name)) return { ...found, tensor };
     return { ...found, tensor: sliceRows(tensor, 0, config.vocab, `the first of ${rows} rows`) };
@@ -125,7 +128,7 @@ function record(made: Made, options: GraphOptions): Graph {
   const caches = new Map<number, Cache>();
   /** By window. */
   const pools = new Map<number | null, Pool>();
-  const { context, texts = 1, maxTokens } = options;
+  const { context, texts = 1, maxTokens, keepLabels, stateSlots } = options;
   const { cacheTokens = context } = options;
   const parts: Parts = {
     config,
@@ -135,13 +138,13 @@ function record(made: Made, options: GraphOptions): Graph {
       config.biases.includes(name) ? declare("vector", find(`${name}Bias`, layer), 1, size) : null,
     output: () => declare("matrix", find(config.tied ? "embedding" : "output"), config.vocab, config.hidden),
     rope(layer) {
-      const { rope } = config.layers[layer].mixer;
+      const { rope } = attentionIn(config.layers[layer]);
       if (rope && !ropes.has(rope))
         ropes.set(rope, op.ropeTable(frequenciesFor(rope, context), rope.magnitude));
       return rope && ropes.get(rope)!;
     },
     cache(layer) {
-      const { window, cacheOf, kvHeads, headDim } = config.layers[layer].mixer;
+      const { window, cacheOf, kvHeads, headDim } = attentionIn(config.layers[layer]);
       if (!pools.has(window))
         pools.set(window, op.pool(window, poolPages(window, { cacheTokens, texts, maxTokens })));
       const pool = pools.get(window)!;
@@ -151,7 +154,7 @@ function record(made: Made, options: GraphOptions): Graph {
     },
   };
   const logits = family.forward(op, parts);
-  return op.finish(logits, { keepLabels: options.keepLabels, texts, blocks: blocksOf(context) });
+  return op.finish(logits, { keepLabels, texts, blocks: blocksOf(context), stateSlots });
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import type { Tensor } from "../format/tensor.ts";
-import type { LayerSpec, ModelConfig } from "./config.ts";
+import { attentionIn, type LayerSpec, type ModelConfig } from "./config.ts";
 import { joinRows, regroupRows, sliceRows } from "./tensors.ts";
 
 /** What a part is cut out for. */
@@ -45,7 +45,7 @@ export function at(gguf: Place | readonly Place[] | null, folder: Place | readon
 
 /** q, k or v: rows of one matrix, or values of one bias, in this order. Of another size it is left alone. */
 const ofQkv: TakePart = (tensor, { name, layer }) => {
-  const { heads, kvHeads, headDim } = layer.mixer;
+  const { heads, kvHeads, headDim } = attentionIn(layer);
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const size = name.endsWith("Bias") ? tensor.rows * tensor.cols : tensor.rows;
   if (size !== q + 2 * kv) return null;

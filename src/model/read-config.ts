@@ -20,8 +20,9 @@ export async function readConfig(checkpoint: Checkpoint): Promise<Read> {
   if (kind === "gguf") {
     const architecture = new Fields(metadata, name).text("general.architecture");
     const [family, type] = find("Architecture", architecture, (family) => family.gguf);
-    const config = await type.config(new GgufFile(checkpoint, family, architecture, type));
-    return { family, config: checkConfig(config, name), harmless: type.harmless ?? null };
+    const file = new GgufFile(checkpoint, family, architecture, type);
+    const config = checkConfig(await type.config(file), name);
+    return { family, config, harmless: type.harmless ?? null };
   }
   const place = `${name}/config.json`;
   const modelType = new Fields(metadata, place).text("model_type");

@@ -9,6 +9,7 @@ import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, UnsupportedError } from "../format/errors.ts";
 import { BLOCKS, type Tensor, type TensorType } from "../format/tensor.ts";
+import { attentionIn } from "./config.ts";
 import { ROPE_DIVISORS } from "./gguf-file.ts";
 import { readConfig } from "./read-config.ts";
 import { llama3Scaled, ropeFrequencies } from "./rope.ts";
@@ -152,9 +153,9 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
     ...{ config, matrix, vector },
     bias: (name, size, layer) => (config.biases.includes(name) ? vector(`${name}Bias`, size, layer) : null),
     output: () => matrix(config.tied ? "embedding" : "output", config.vocab, config.hidden),
-    rope: (layer) => config.layers[layer].mixer.rope && op.ropeTable(Float64Array.of(1)),
+    rope: (layer) => attentionIn(config.layers[layer]).rope && op.ropeTable(Float64Array.of(1)),
     cache(layer) {
-      const { window, cacheOf, kvHeads, headDim } = config.layers[layer].mixer;
+      const { window, cacheOf, kvHeads, headDim } = attentionIn(config.layers[layer]);
       const pool = pools.get(window) ?? op.pool(window, 1);
       const cache = caches.get(cacheOf) ?? op.cache({ layer, codec: kvCodec("f32"), kvHeads, headDim, pool });
       pools.set(window, pool);

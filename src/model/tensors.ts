@@ -123,6 +123,29 @@ export function joinRows(tensors: readonly Tensor[], name: string): Tensor {
   };
 }
 
+/** Matrices of one type and width, of any numbers of rows, under one another. */
+export function stackRows(tensors: readonly Tensor[], name: string): Tensor {
+  const [{ type, cols }] = tensors;
+  const bytes = rowBytes(type, cols);
+  return {
+    ...{ name, type, cols, rows: tensors.reduce((sum, { rows }) => sum + rows, 0) },
+    async readRows(first, rows, into) {
+      let at = 0;
+      for (const tensor of tensors) {
+        const from = Math.max(first, at);
+        const to = Math.min(first + rows, at + tensor.rows);
+        if (from < to)
+          await tensor.readRows(
+            from - at,
+            to - from,
+            into.subarray((from - first) * bytes, (to - first) * bytes),
+          );
+        at += tensor.rows;
+      }
+    },
+  };
+}
+
 /** Matrices [rows, cols] under one another, each turned into [cols, rows], as float32. One is held at a time. */
 export function transposeEach(tensor: Tensor, rows: number, part: string): Tensor {
   const { cols } = tensor;

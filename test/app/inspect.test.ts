@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { inspect } from "../../src/engine/inspect.ts";
+import { attentionIn } from "../../src/model/config.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
 import { type KeyValue, T, type WrittenTensor, writeGguf } from "../format/write-gguf.ts";
 import { nibble, requireFreshBuild, root } from "./nibble.ts";
@@ -50,9 +51,9 @@ describe("inspect", () => {
   it("counts sliding layers apart and names what a folder lacks", async () => {
     const found = await inspect(join(root, "test/golden/models/gemma3"));
     const { layers } = found.config!;
-    const { kvHeads, headDim } = layers[0].mixer;
+    const { kvHeads, headDim } = attentionIn(layers[0]);
     const token = 2 * kvHeads * headDim * 2;
-    const sliding = layers.filter(({ mixer }) => mixer.window !== null).length;
+    const sliding = layers.filter((layer) => attentionIn(layer).window !== null).length;
     expect(sliding).toBeGreaterThan(0);
     expect(found.kv[0]).toMatchObject({
       fullBytesPerToken: token * (layers.length - sliding),

@@ -16,6 +16,7 @@ import {
 import { batchPlan } from "../../src/engine/bench-batch.ts";
 import { Text } from "../../src/engine/text.ts";
 import { AbortedError, ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
+import { attentionIn } from "../../src/model/config.ts";
 import type { Shape } from "../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../src/model/synthetic.ts";
 import { scripted } from "./scripted.ts";
@@ -224,7 +225,7 @@ describe.each<[string, () => Device | Promise<Device>]>([
     try {
       const { logits } = await new Text(scheduler).sync([5, 6, 7]);
       expect(logits.every(Number.isFinite)).toBe(true);
-      expect(model.config.layers[0].mixer.window).toBe(16);
+      expect(attentionIn(model.config.layers[0]).window).toBe(16);
       expect(scheduler.graph.caches[0].codec).toBe(kvCodec(kv));
       const rows = await all(
         bench(scheduler, { prompt: [20], generate: [5], depth: [0, 40, 100], repetitions: 2 }),

@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { FormatError, NibbleError, UnsupportedError } from "../../src/format/errors.ts";
+import { attentionIn } from "../../src/model/config.ts";
 import type { Model } from "../../src/model/model.ts";
 import { bases, cases, changed, KEPT, openFolder, plainTensors, TOKENS } from "./folder-cases.ts";
 import { setAllPages } from "./golden.ts";
@@ -148,7 +149,7 @@ describe("tensors that change nothing", () => {
       ]);
       const tensors = { ...Object.fromEntries(named), [eyes]: [4, 4] };
       const config = { model_type: "gemma3", text_config: text, vision_config: { hidden_size: 16 } };
-      expect((await openFolder(config, tensors)).config.layers[0].mixer.window).toBe(8);
+      expect(attentionIn((await openFolder(config, tensors)).config.layers[0]).window).toBe(8);
       await expect(openFolder({ ...config, tie_word_embeddings: false }, tensors)).rejects.toThrow("lm_head");
       const capped = { ...config, text_config: { ...text, final_logit_softcapping: 30 } };
       await expect(openFolder(capped, tensors)).rejects.toThrow("final_logit_softcapping 30");

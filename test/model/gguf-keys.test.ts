@@ -11,7 +11,7 @@ import { assemble } from "../../src/engine/assemble.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { FormatError, UnsupportedError } from "../../src/format/errors.ts";
-import type { ModelConfig } from "../../src/model/config.ts";
+import { attentionIn, type ModelConfig } from "../../src/model/config.ts";
 import { openModel } from "../../src/model/model.ts";
 import { syntheticCheckpoint } from "../../src/model/synthetic.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
@@ -168,7 +168,7 @@ describe("keys of the architecture", () => {
 
   it("reads Gemma 3's windows as llama.cpp does", async () => {
     const kinds = async (metadata: Record<string, unknown>) => {
-      return (await gemma(metadata)).layers.map(({ mixer }) => mixer.window ?? "full").join(" ");
+      return (await gemma(metadata)).layers.map((layer) => attentionIn(layer).window ?? "full").join(" ");
     };
     const window = "attention.sliding_window";
     expect(await kinds({})).toBe("512 512 512");

@@ -8,6 +8,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { readGguf } from "../../src/format/gguf.ts";
+import { attentionIn } from "../../src/model/config.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
 import { f32Rows } from "../../src/model/tensors.ts";
@@ -53,9 +54,10 @@ function ggufName(name: string, gemma: boolean): string {
 async function asGguf(model: Model): Promise<Model> {
   const { config, checkpoint } = model;
   const { family } = config;
-  const { mixer, feedForward } = config.layers[0];
+  const { feedForward } = config.layers[0];
+  const mixer = attentionIn(config.layers[0]);
   const { heads, kvHeads, headDim } = mixer;
-  const full = config.layers.find((layer) => layer.mixer.window === null)?.mixer ?? mixer;
+  const full = config.layers.map(attentionIn).find(({ window }) => window === null) ?? mixer;
   const gemma = family === "gemma3";
   const tensors: WrittenTensor[] = [];
   for (const [name, tensor] of checkpoint.tensors) {

@@ -4,6 +4,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import { dequantize } from "../../src/format/blocks.ts";
 import { ArgumentError } from "../../src/format/errors.ts";
 import { rowBytes, type Tensor } from "../../src/format/tensor.ts";
+import { attentionIn } from "../../src/model/config.ts";
 import { openModel } from "../../src/model/model.ts";
 import { SHAPES } from "../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../src/model/synthetic.ts";
@@ -47,7 +48,7 @@ describe("every shape", () => {
     const model = await openModel(checkpoint);
     const { hidden, vocab, trainedContext, tied } = model.config;
     const layers = model.config.layers.length;
-    const { heads, kvHeads, headDim } = model.config.layers[0].mixer;
+    const { heads, kvHeads, headDim } = attentionIn(model.config.layers[0]);
     const ffn = model.config.layers[0].feedForward.width;
     expect({ layers, hidden, heads, kvHeads, headDim, ffn, vocab, trainedContext, tied }).toEqual(
       Object.fromEntries(
@@ -66,7 +67,7 @@ describe("every shape", () => {
         ).map((key) => [key, shape[key]]),
       ),
     );
-    expect(model.config.layers[0].mixer.window).toBe(shape.window ?? null);
+    expect(attentionIn(model.config.layers[0]).window).toBe(shape.window ?? null);
     const graph = model.record({ context: 1024, maxTokens: 32, maxOutputs: 1, codec: kvCodec("int4") });
     expect(graph.weights.length).toBe(
       checkpoint.tensors.size - (checkpoint.tensors.has("rope_freqs.weight") ? 1 : 0),
@@ -78,7 +79,7 @@ describe("every shape", () => {
   it("scales RoPE as its files do", async () => {
     const frequencies = async (name: string) => {
       const { layers } = (await openModel(await syntheticCheckpoint(name))).config;
-      return layers.findLast(({ mixer }) => mixer.window === null)!.mixer.rope!.frequencies;
+      return layers.map(attentionIn).findLast(({ window }) => window === null)!.rope!.frequencies;
     };
     const [llama8, llama1, gemma1, gemma4] = await Promise.all(
       ["llama-3.1-8b", "llama-3.2-1b", "gemma-3-1b", "gemma-3-4b"].map(frequencies),

@@ -4,6 +4,7 @@
  */
 import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
+import type { Checkpoint } from "../../format/checkpoint.ts";
 import type { Tensor } from "../../format/tensor.ts";
 import type { BiasName, ModelConfig } from "../config.ts";
 import type { FolderFile } from "../folder-file.ts";
@@ -45,7 +46,7 @@ export interface Family {
   readonly folders: Readonly<Record<string, FolderType>>;
   readonly names: NameTables;
   /** A tensor of a file under the convention that devices expect: RoPE in halves, plain norm weights. Default: as it is. */
-  view?(tensor: Tensor, of: PartOf & { readonly kind: "gguf" | "safetensors" }): Tensor;
+  view?(tensor: Tensor, of: PartOf & Pick<Checkpoint, "kind" | "tensors">): Tensor;
   forward(op: Recorder, parts: Parts): Value;
 }
 

@@ -8,7 +8,7 @@ import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
 import { UnsupportedError } from "../../format/errors.ts";
 import { BOUNDS } from "../bounds.ts";
-import type { AttentionSpec, FeedForwardSpec, ModelConfig } from "../config.ts";
+import { type AttentionSpec, attentionsOf, type FeedForwardSpec, type ModelConfig } from "../config.ts";
 import type { FolderFile } from "../folder-file.ts";
 import { type GgufFile, isRopeTensor } from "../gguf-file.ts";
 import { all, type Keys, only } from "../keys.ts";
@@ -105,9 +105,12 @@ const UNUSED =
   /\b(?:blk|layers)\.(\d+)\.(?:attn_(?:k|v|k_norm)|self_attn\.(?:k_proj|v_proj|k_norm))\.weight$/;
 
 /** Factors that are read with the config; keys and values of layers that take them from others; other senses. */
-function harmless(name: string, { layers }: ModelConfig): boolean {
+function harmless(name: string, config: ModelConfig): boolean {
   const unused = UNUSED.exec(name);
-  if (unused) return layers[Number(unused[1])]?.mixer.cacheOf !== Number(unused[1]);
+  if (unused)
+    return !attentionsOf(config).some(
+      ({ layer, spec }) => layer === Number(unused[1]) && spec.cacheOf === layer,
+    );
   return SCALARS.test(name) || SENSES.test(name) || isRopeTensor(name);
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { BOUNDS } from "../bounds.ts";
-import type { FeedForwardSpec } from "../config.ts";
+import { attentionIn, type FeedForwardSpec } from "../config.ts";
 import { isRopeTensor } from "../gguf-file.ts";
 import { all } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
@@ -60,7 +60,7 @@ export const llama: Family = {
   // llama.cpp's converter puts RoPE's pairs side by side in this architecture alone.
   view: (tensor, { kind, name, layer }) =>
     kind === "gguf" && /^(query|key)(Bias)?$/.test(name)
-      ? unpermuteHeads(tensor, layer.mixer.headDim)
+      ? unpermuteHeads(tensor, attentionIn(layer).headDim)
       : tensor,
   forward: preNormModel,
 };

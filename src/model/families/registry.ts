@@ -13,10 +13,11 @@ import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { qwen3moe } from "./qwen3moe.ts";
+import { qwen35 } from "./qwen35.ts";
 import { smollm3 } from "./smollm3.ts";
 
 export const FAMILIES: readonly Family[] = [
-  ...[llama, mistral, mixtral, qwen2, qwen3, qwen3moe],
+  ...[llama, mistral, mixtral, qwen2, qwen3, qwen3moe, qwen35],
   ...[gemma2, gemma3, gemma4],
   ...[gptOss, granite, olmo2, phi3, smollm3],
 ];

@@ -1,0 +1,116 @@
+/**
+ * Qwen 3.5 and Qwen3-Next against transformers, whole and in chunks, from config.json and as llama.cpp's converter writes
+ * them: value heads tiled, norms with their 1, rates made, an extra block behind the layers.
+ */
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Device } from "../../src/device/contract.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
+import type { Tensor } from "../../src/format/tensor.ts";
+import { type Model, openModel } from "../../src/model/model.ts";
+import { f32Rows } from "../../src/model/tensors.ts";
+import { memoryTensor } from "../device/random-tensor.ts";
+import { type Expected, expected, goldenModel, relativeError } from "./golden.ts";
+import { OneText } from "./one-text.ts";
+import { asGguf } from "./qwen35-gguf.ts";
+
+/**
+ * Measured 2.0e-4, a layer 3.5e-5. So much are the golden numbers themselves off in float32 (the first layer computed in
+ * float64 differs from them by 3.4e-5): what a state says is normed, and is as small as 3e-4. The issue asks for 2e-3.
+ */
+const LOGIT_ERROR = 4e-4;
+
+async function check(model: Model, golden: Expected, chunk: number, device: Device = referenceDevice()) {
+  const text = await OneText.open(model, device, { chunk, context: 160, codec: "f32" });
+  const found = await text.values(golden.ids, chunk);
+  await text.allocation.close();
+  for (const [name, array] of golden.arrays)
+    expect(relativeError(found.get(name)!, array), name).toBeLessThan(LOGIT_ERROR);
+}
+
+describe.each(["qwen3_5", "qwen3_next"])("%s against transformers", (family) => {
+  let model: Model;
+  let golden: Expected;
+  beforeAll(async () => {
+    model = await goldenModel(family);
+    golden = await expected(family);
+  });
+  afterAll(() => model.checkpoint.close());
+
+  it.each([160, 64, 7, 1])("logits and hidden states, in chunks of %i", (chunk) =>
+    check(model, golden, chunk),
+  );
+
+  it("the same greedy continuation from 48 tokens", async () => {
+    const text = await OneText.open(model, referenceDevice(), { chunk: 48, context: 160, codec: "f32" });
+    expect(await text.greedy(golden.ids.slice(0, 48), golden.greedy.length)).toEqual(golden.greedy);
+  });
+
+  it.each([false, true])("as a GGUF with an extra block: %s", async (hasExtra) => {
+    const gguf = await asGguf(model, hasExtra);
+    expect(gguf.config.layers).toHaveLength(4);
+    await check(gguf, golden, 64);
+    await gguf.checkpoint.close();
+  });
+});
+
+it("reads the config of older files the same", async () => {
+  const model = await goldenModel("qwen3_next");
+  const path = new URL("../golden/models/qwen3_next/config-old.json", import.meta.url);
+  const metadata = JSON.parse(await readFile(path, "utf8"));
+  expect((await openModel({ ...model.checkpoint, metadata })).config).toEqual(model.config);
+  await model.checkpoint.close();
+});
+
+it("reads the language model of one that sees images, and the files of mlx-lm, the same", async () => {
+  const model = await goldenModel("qwen3_5");
+  const { checkpoint } = model;
+  const golden = await expected("qwen3_5");
+  const tensors = new Map(
+    [...checkpoint.tensors].map(([name, tensor]) => [
+      name.replace(/^model\./, "model.language_model."),
+      tensor,
+    ]),
+  );
+  const unused = checkpoint.tensors.get("model.norm.weight")!;
+  for (const name of ["model.visual.blocks.0.norm1.weight", "mtp.norm.weight"]) tensors.set(name, unused);
+  const metadata = { model_type: "qwen3_5", text_config: checkpoint.metadata, vision_config: {} };
+  const nested = await openModel({ ...checkpoint, tensors, metadata });
+  expect(nested.config).toEqual({ ...model.config, name: "qwen3_5" });
+  await check(nested, golden, 64);
+
+  // Convolutions with their kernel last but one, norms with their 1.
+  const mlx = new Map<string, Tensor>();
+  for (const [name, tensor] of checkpoint.tensors) {
+    const values = await f32Rows(tensor, 0, tensor.rows);
+    const isNorm = /norm\.weight$/.test(name) && !name.includes("linear_attn");
+    const isConv = name.endsWith("conv1d.weight");
+    const [rows, cols] = isConv ? [tensor.rows * tensor.cols, 1] : [tensor.rows, tensor.cols];
+    mlx.set(
+      name,
+      memoryTensor(
+        name,
+        "f32",
+        rows,
+        cols,
+        new Uint8Array((isNorm ? values.map((x) => x + 1) : values).buffer),
+      ),
+    );
+  }
+  await check(await openModel({ ...checkpoint, tensors: mlx }), golden, 64);
+  await checkpoint.close();
+});
+
+it.each([
+  ["layer_types", ["full_attention"], "layer_types"],
+  ["layer_types", ["sliding_attention", "x", "x", "x"], '"full_attention", "linear_attention"'],
+  ["linear_conv_kernel_dim", 9, "kernel is 9"],
+  ["linear_num_value_heads", 3, "3 value heads over 2 key heads"],
+  ["linear_key_head_dim", 20, "head size 20"],
+  ["attn_output_gate", false, "attn_output_gate"],
+])("refuses %s %j", async (key, value, message) => {
+  const { checkpoint } = await goldenModel("qwen3_5");
+  const metadata = { ...checkpoint.metadata, [key]: value };
+  await expect(openModel({ ...checkpoint, metadata })).rejects.toThrow(message);
+  await checkpoint.close();
+});

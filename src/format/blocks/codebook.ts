@@ -52,7 +52,7 @@ export function nvfp4(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, to = 0; to < out.length; at += 40) {
     const tensorScale = view.getFloat32(at, true);
     for (let group = 0; group < 4; group++, to += 16) {
-      const scale = fround(tensorScale * halfE4m3(bytes[at + 4 + group]));
+      const scale = fround(tensorScale * HALF_E4M3[bytes[at + 4 + group]]);
       for (let j = 0; j < 8; j++) {
         const codes = bytes[at + 8 + 8 * group + j];
         out[to + j] = scale * E2M1[codes & 15];
@@ -62,13 +62,13 @@ export function nvfp4(bytes: Uint8Array, out: Float32Array): void {
   }
 }
 
-/** Half of an unsigned e4m3 (bias 7; the upper bit is ignored): the values above are doubled. NaN, 0x7f, is 0 as in ggml. */
-export function halfE4m3(bits: number): number {
+/** Halves of unsigned e4m3 (bias 7; the upper bit is ignored): the values above are doubled. NaN, 0x7f, is 0 as in ggml. */
+export const HALF_E4M3 = Float32Array.from({ length: 256 }, (_, bits) => {
   if (bits === 0x7f) return 0;
   const exponent = (bits >> 3) & 15;
   const mantissa = bits & 7;
   return exponent === 0 ? mantissa * 2 ** -10 : (8 + mantissa) * 2 ** (exponent - 11);
-}
+});
 
 function nibbles(
   table: readonly number[],

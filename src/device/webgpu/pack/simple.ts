@@ -1,5 +1,5 @@
 /** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines them). */
-import { halfE4m3 } from "../../../format/blocks/codebook.ts";
+import { HALF_E4M3 } from "../../../format/blocks/codebook.ts";
 import { f32ToF16 } from "../../../format/float16.ts";
 import { fifthBits, floatAt, halfAt, LOW, lessBias, type PackRow, putHalf, wordAt } from "./words.ts";
 
@@ -54,8 +54,8 @@ export const nvfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
   for (let block = 0; block < cols / 64; block++, at += 40) {
     const scale = floatAt(bytes, at);
     for (let half = 0; half < 2; half++, to += 4) {
-      const first = f32ToF16(scale * halfE4m3(bytes[at + 4 + 2 * half]));
-      scales[scaleTo++] = first | (f32ToF16(scale * halfE4m3(bytes[at + 5 + 2 * half])) << 16);
+      const first = f32ToF16(scale * HALF_E4M3[bytes[at + 4 + 2 * half]]);
+      scales[scaleTo++] = first | (f32ToF16(scale * HALF_E4M3[bytes[at + 5 + 2 * half]]) << 16);
       for (let w = 0; w < 2; w++) {
         const low = wordAt(bytes, at + 8 + 16 * half + 4 * w);
         const high = wordAt(bytes, at + 16 + 16 * half + 4 * w);

@@ -240,6 +240,39 @@ export function layerCases(tolerances: typeof TOLERANCES): DeviceCase[] {
         return op.add(x, op.combine(down, picks));
       },
     },
+    ...[false, true].map(
+      (isNormed): DeviceCase => ({
+        name: `a mixture's${isNormed ? " normed" : ""} sum, combined and added, and the norm of it`,
+        tolerance: tolerances.float,
+        steps: [1, 7],
+        build(op, given) {
+          const picks = op.route(given.input(EXPERTS, 1), { k: 3, normalise: true });
+          const combined = op.combine(given.input(3 * 96, 2), picks);
+          const norm = (seed: number) => given.weight("vector", "f32", 1, 96, seed);
+          const sum = op.add(isNormed ? op.rmsNorm(combined, norm(3), 1e-6) : combined, given.input(96, 4));
+          return op.add(op.rmsNorm(sum, norm(5), 1e-6), sum);
+        },
+      }),
+    ),
+    {
+      name: "products of picked experts with biases, of an input that others read, too",
+      tolerance: 2 * tolerances.quantizedMatmul,
+      steps: [9, 1],
+      build(op, given) {
+        const x = op.rmsNorm(given.input(64, 1), null, 1e-6);
+        const picks = op.route(given.input(EXPERTS, 2), { k: 2, normalise: true });
+        const product = (rows: number, seed: number, bias: boolean) =>
+          op.expertMatmul(x, picks, given.weight("matrix", "q8_0", EXPERTS * rows, 64, seed), {
+            experts: EXPERTS,
+            bias: bias ? given.weight("vector", "f32", 1, EXPERTS * rows, seed) : null,
+          });
+        const gate = op.gate(product(64, 3, true), product(64, 4, false), "swigluOai", 7);
+        const sum = op.combine(op.rmsNorm(gate, null, 1e-6, 2), picks);
+        // Columns of a product that lie in one block with the others.
+        const more = op.slice(product(40, 5, true), { groups: 2, from: 3, size: 32 });
+        return op.add(op.add(sum, x), more);
+      },
+    },
   ];
   return [
     ...small,

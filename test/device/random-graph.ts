@@ -22,6 +22,9 @@ export interface Choice {
     | "gate"
     | "add"
     | "softcap"
+    | "scale"
+    | "slice"
+    | "mixture"
     | "takeOutputs"
     | "attend"
     | "label";
@@ -64,6 +67,20 @@ export function randomGraph(choices: readonly Choice[], last: number, keepLabels
       case "softcap":
         values.push(op.softcap(x, 5));
         break;
+      case "scale":
+        values.push(op.scale(x, 0.5));
+        break;
+      case "slice":
+        values.push(op.slice(x, { groups: 2, from: a % (x.cols / 2 - 31), size: 32 }));
+        break;
+      case "mixture": {
+        const experts = 4;
+        const router = matrix(experts, x.cols);
+        const picks = op.route(op.matmul(x, router), { k: 2, normalise: b % 2 === 0 });
+        const product = () => op.expertMatmul(x, picks, matrix(experts * cols, x.cols), { experts });
+        values.push(op.combine(op.gate(product(), product(), "sigmoid"), picks));
+        break;
+      }
       case "takeOutputs":
         if (x.rows === "tokens") values.push(op.takeOutputs(x));
         break;
@@ -84,7 +101,7 @@ export function randomGraph(choices: readonly Choice[], last: number, keepLabels
 
 const kinds: Choice["kind"][] = [
   ...(["embed", "rmsNorm", "matmul", "rope", "gate", "add", "softcap"] as const),
-  ...(["takeOutputs", "attend", "label"] as const),
+  ...(["scale", "slice", "mixture", "takeOutputs", "attend", "label"] as const),
 ];
 /** One choice, at random. */
 export const choice = fc.record({

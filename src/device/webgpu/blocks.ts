@@ -4,9 +4,9 @@
  */
 import type { Graph, Weight } from "../contract.ts";
 import type { Buffer } from "./dispatch.ts";
-import type { OpOf, Stage } from "./fusion.ts";
 import type { WeightBlock } from "./matmul.ts";
-import { codesRowBytes, partsOf, scalesRowBytes, weightForm } from "./weights.ts";
+import { type MatrixOp, type Stage, weightOf } from "./stages.ts";
+import { codesRowBytes, partsOf, runsOf, scalesRowBytes, weightForm } from "./weights.ts";
 
 /** Rows [from, from + rows) of a matrix go to row `at` of these buffers. */
 export interface MatrixPlace {
@@ -17,34 +17,40 @@ export interface MatrixPlace {
   readonly at: number;
 }
 
-/** Where a weight's file rows go. A bias may lie in several blocks' vectors, `at` floats from their beginning. */
+/** Values [from, from + count) of a vector go to float `at` of a buffer. */
+export interface VectorPlace {
+  readonly buffer: Buffer;
+  readonly from: number;
+  readonly count: number;
+  readonly at: number;
+}
+
+/** Where a weight's file rows go. A bias may lie in several blocks' vectors. */
 export type Placement =
   | { readonly kind: "matrix"; readonly places: readonly MatrixPlace[] }
-  | { readonly kind: "vector"; readonly places: readonly { readonly buffer: Buffer; readonly at: number }[] };
+  | { readonly kind: "vector"; readonly places: readonly VectorPlace[] };
 
 type Keep = (label: string, bytes: number) => Buffer;
-
-/** An operation that reads a matrix. */
-type MatrixOp = OpOf<"matmul"> | OpOf<"embed"> | OpOf<"expertMatmul">;
 
 export class BlockPlan {
   readonly #blocks = new Map<string, WeightBlock>();
   readonly #matrices = new Map<number, MatrixPlace[]>();
-  readonly #vectors = new Map<number, { buffer: Buffer; at: number }[]>();
+  readonly #vectors = new Map<number, VectorPlace[]>();
 
   /** mostBytes: of one buffer and one binding. */
   constructor(graph: Graph, stages: readonly Stage[], mostBytes: number, keep: Keep) {
     for (const stage of stages) {
-      if (stage.kind === "matmul") this.#add(stage.ops, mostBytes, keep);
-      else if (stage.kind === "single" && (stage.op.op === "embed" || stage.op.op === "expertMatmul"))
-        this.#add([stage.op], mostBytes, keep);
+      if (stage.kind === "matmul" || stage.kind === "experts") this.#add(stage.ops, mostBytes, keep);
+      else if (stage.kind === "single" && stage.op.op === "embed") this.#add([stage.op], mostBytes, keep);
     }
-    for (const weight of graph.weights)
-      if (weight.role === "vector" && !this.#vectors.has(weight.id))
-        this.#vectors.set(weight.id, [{ buffer: keep(weight.name, weight.rows * weight.cols * 4), at: 0 }]);
+    for (const weight of graph.weights) {
+      if (weight.role !== "vector" || this.#vectors.has(weight.id)) continue;
+      const count = weight.rows * weight.cols;
+      this.#vectors.set(weight.id, [{ buffer: keep(weight.name, count * 4), from: 0, count, at: 0 }]);
+    }
   }
 
-  /** The block of a matmul stage's operations, of an embedding, or of experts. */
+  /** The block of a stage's products, or of an embedding. */
   of(ops: readonly MatrixOp[]): WeightBlock {
     return this.#blocks.get(keyOf(ops))!;
   }
@@ -63,7 +69,8 @@ export class BlockPlan {
   /** What a weight takes on the GPU. */
   bytesOf(weight: Weight): number {
     const { type, rows, cols, role } = weight;
-    if (role === "vector") return rows * cols * 4 * this.#vectors.get(weight.id)!.length;
+    if (role === "vector")
+      return this.#vectors.get(weight.id)!.reduce((sum, { count }) => sum + count * 4, 0);
     const form = weightForm(type);
     return rows * (codesRowBytes(form, cols) + scalesRowBytes(form, cols));
   }
@@ -75,8 +82,8 @@ export class BlockPlan {
     // Matrices that several operations read are blocks of their own, loaded once.
     const names = weights.map(({ name }) => name).join(", ");
     const [first] = ops;
-    const whole = first.op === "expertMatmul" ? first.weight.rows / first.experts : 1;
-    const parts = partsOf(weights, mostBytes, whole).map((part) => ({
+    const experts = first.op === "expertMatmul" ? first.experts : null;
+    const parts = partsOf(weights, mostBytes, experts).map((part) => ({
       ...part,
       codes: keep(names, part.codesBytes),
       scales: part.scalesBytes > 0 ? keep(`scales of ${names}`, part.scalesBytes) : null,
@@ -90,19 +97,18 @@ export class BlockPlan {
     const biases = ops.map(biasOf);
     const bias = biases.some((b) => b !== null) ? keep(`bias of ${names}`, rows * 4) : null;
     let at = 0;
-    ops.forEach((_, i) => {
-      const vector = biases[i];
+    for (const { weight, from, rows: count } of runsOf(weights, experts ?? 1)) {
+      const vector = biases[weight];
       if (vector && bias)
-        this.#vectors.set(vector.id, [...(this.#vectors.get(vector.id) ?? []), { buffer: bias, at }]);
-      at += weights[i].rows;
-    });
+        this.#vectors.set(vector.id, [
+          ...(this.#vectors.get(vector.id) ?? []),
+          { buffer: bias, from, count, at },
+        ]);
+      at += count;
+    }
     const { type, cols } = weights[0];
     this.#blocks.set(key, { form: weightForm(type), cols, rows, parts, bias });
   }
-}
-
-function weightOf(op: MatrixOp): Weight {
-  return op.op === "embed" ? op.table : op.weight;
 }
 
 function biasOf(op: MatrixOp): Weight | null {

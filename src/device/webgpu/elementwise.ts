@@ -29,6 +29,11 @@ function threads(rows: Target["rows"], perRow: number) {
   };
 }
 
+/** Values of a kernel's by which it finds the columns of a view. */
+function groupValues(name: string, { groups }: View) {
+  return { [`${name}_SIZE`]: groups?.size ?? 0, [`${name}_STRIDE`]: groups?.stride ?? 0 };
+}
+
 /** Of a kernel that makes values one by one: its values and workgroups. Threads make a value, or a group of q8. */
 function byForm(form: Form, { rows, cols }: Target) {
   const values = {
@@ -58,14 +63,26 @@ export interface NormOptions extends Target {
   readonly weight: Buffer | null;
   readonly epsilon: number;
   readonly form: Form;
+  /** The same in f32, besides; null: nobody wants it. */
+  readonly plain: Buffer | null;
   readonly added: Buffer | null;
+  /** `added` is a mixture's [rows, count, cols], summed by the picks' weights. */
+  readonly combine: { readonly picks: Buffer; readonly count: number } | null;
   readonly addedNorm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
   readonly sum: Buffer | null;
 }
 
-/** x, added, sum: f32 rows without gaps. A buffer that a variant does not use is bound to one that is only read. */
-export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer): Dispatch {
-  const { x, rows, cols, groups, weight, added, addedNorm, form, out } = options;
+/**
+ * x, added, sum, plain: f32 rows without gaps. What a variant does not use is bound to what is only read, or to `spare` and
+ * `unwritten`, since nothing may be bound for writing twice.
+ */
+export function normDispatch(
+  traits: Traits,
+  options: NormOptions,
+  spare: Buffer,
+  unwritten: Buffer,
+): Dispatch {
+  const { x, rows, cols, groups, weight, added, combine, addedNorm, form, out } = options;
   const variant = reduction(traits);
   return {
     label: "rmsNorm",
@@ -75,10 +92,12 @@ export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer
       values: {
         SUBGROUP: variant === "subgroup" ? traits.subgroup! : 1,
         HAS_ADD: added !== null,
+        PICKS: combine?.count ?? 0,
         HAS_ADDED_NORM: addedNorm !== null,
         HAS_ADDED_WEIGHT: addedNorm !== null && addedNorm.weight !== null,
         HAS_WEIGHT: weight !== null,
         OUT_FORM: FORM_IDS[form],
+        HAS_PLAIN: options.plain !== null,
         UNITS: Math.ceil(cols / groups / 8192),
         OUTPUTS: rows === "outputs",
       },
@@ -97,6 +116,8 @@ export function normDispatch(traits: Traits, options: NormOptions, spare: Buffer
       addedWeight: addedNorm?.weight ?? x,
       sum: options.sum ?? spare,
       out,
+      plain: options.plain ?? unwritten,
+      picks: combine?.picks ?? x,
     },
     workgroups(step) {
       const count = rowCount(rows, step) * groups;
@@ -128,7 +149,16 @@ export function gateDispatch(options: GateOptions): Dispatch {
   const { values, workgroups } = byForm(form, options);
   return {
     label: "gate",
-    kernel: { kernel: "gate", values: { ACTIVATION: ACTIVATION_IDS[activation], EACH: each, ...values } },
+    kernel: {
+      kernel: "gate",
+      values: {
+        ...values,
+        ACTIVATION: ACTIVATION_IDS[activation],
+        EACH: each,
+        ...groupValues("GATE", gate),
+        ...groupValues("UP", up),
+      },
+    },
     params: packParams("gate", {
       cols,
       gateOffset: gate.offset,
@@ -187,21 +217,19 @@ export interface CopyOptions extends Target {
   readonly form: Form;
   /** Only rows that reach the output (takeOutputs). */
   readonly batch?: Buffer;
-  /** Rows are runs of `size` columns, which begin `stride` apart in x. */
-  readonly groups?: { readonly size: number; readonly stride: number };
   readonly factor?: number;
 }
 
 /** Rows of `x` in another form or without gaps, some of its rows or columns, or times a factor. */
 export function copyDispatch(options: CopyOptions): Dispatch {
-  const { label, cols, out, maxRows, x, form, batch, groups, factor } = options;
+  const { label, cols, out, maxRows, x, form, batch, factor } = options;
   const { values, workgroups } = byForm(form, options);
   const kernel: KernelSpec = {
     kernel: "copyRows",
     values: {
       ...values,
       TAKES: batch !== undefined,
-      GROUPED: groups !== undefined,
+      ...groupValues("X", x),
       SCALED: factor !== undefined,
     },
   };
@@ -212,8 +240,6 @@ export function copyDispatch(options: CopyOptions): Dispatch {
       cols,
       offset: x.offset,
       stride: x.stride,
-      size: groups?.size ?? cols,
-      groupStride: groups?.stride ?? cols,
       factor: factor ?? 1,
       factorsAt: factorsAt(maxRows, cols),
     }),

@@ -4,9 +4,9 @@
  *
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
- * | quantized | decode, few, batch | any | matmulVector, an entry at a time | q8 |
- * | float | decode, few, batch | any | matmulFloat, an entry at a time | f32 |
- * | any but f32 | prompt | matrices | groupPicks; expertMatrix, tiles of one expert | f16 |
+ * | any but f32 | batch, prompt | matrices | groupPicks; expertMatrix, tiles of one expert | f16 |
+ * | quantized | decode, few, batch | other | matmulVector, an entry at a time | q8 |
+ * | float | decode, few, batch | other | matmulFloat, an entry at a time | f32 |
  * | any | prompt | other | groupPicks; matmulTile, tiles of one expert | f32 |
  */
 import { type Buffer, type Dispatch, type Mode, rowCount, type StepShape, spread } from "./dispatch.ts";
@@ -105,10 +105,9 @@ export function sortPicks(options: SortOptions): Sorted {
 /** Entries of a tile, of either kernel for prompts. */
 export const TILE_ENTRIES = 32;
 
-/** The form in which expertMatmul wants its input. */
-export function expertInputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
-  if (mode === "prompt") return inputForm(traits, block, mode);
-  return isFloat(block.form) ? "f32" : "q8";
+/** Whether the kernels for a mode and an input want picks by expert. */
+export function sortsPicks(mode: Mode, form: Form): boolean {
+  return mode === "prompt" || form === "f16";
 }
 
 export interface ExpertOptions {
@@ -135,7 +134,7 @@ export interface ExpertOptions {
 /** out = x times the rows of the experts that each row has picked; a dispatch a part. */
 export function expertDispatches(options: ExpertOptions): Dispatch[] {
   const { block, mode, sorted, x } = options;
-  const wanted = expertInputForm(options.traits, block, mode);
+  const wanted = inputForm(options.traits, block, mode);
   if (x.form !== wanted) throw new Error(`experts of mode ${mode} want ${wanted}, not ${x.form}`);
   return block.parts.map((part) => {
     if (wanted === "f16") return matrixDispatch(options, part, sorted!);

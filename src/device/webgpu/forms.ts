@@ -26,9 +26,13 @@ export function factorsAt(rows: number, cols: number): number {
   return (rows * cols) / 2;
 }
 
-/** Float32 rows inside a buffer: row r begins at offset + r * stride, both in floats. */
+/**
+ * Float32 rows inside a buffer: row r begins at offset + r * stride, both in floats. groups: a row is runs of `size` columns,
+ * which begin `stride` apart.
+ */
 export interface View {
   readonly buffer: Buffer;
   readonly offset: number;
   readonly stride: number;
+  readonly groups?: { readonly size: number; readonly stride: number };
 }

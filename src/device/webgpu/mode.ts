@@ -14,25 +14,24 @@ import {
   combineDispatch,
   copyDispatch,
   gateDispatch,
+  type NormOptions,
   normDispatch,
   ropeDispatch,
   softcapDispatch,
 } from "./elementwise.ts";
 import {
   expertDispatches,
-  expertInputForm,
   routeDispatch,
   type Sorted,
   sortPicks,
+  sortsPicks,
   TILE_ENTRIES,
 } from "./experts.ts";
 import { type Form, formBytes, type View } from "./forms.ts";
-import type { HeadChain, OpOf, Stage } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
 import type { Shared } from "./program.ts";
-
-type StageOf<Kind extends Stage["kind"]> = Extract<Stage, { kind: Kind }>;
+import type { HeadChain, OpOf, Stage, StageOf } from "./stages.ts";
 
 export class ModeCompiler {
   readonly #dispatches: Dispatch[] = [];
@@ -42,8 +41,8 @@ export class ModeCompiler {
   readonly #made = new Map<string, Buffer>();
   /** Queries that appendKv has rotated. */
   readonly #rotated = new Set<number>();
-  /** The form that all readers of a value ask for, by value id; absent: f32. */
-  readonly #wanted = new Map<number, Form>();
+  /** The forms that a value's readers ask for, by value id; of values that stay readable absent: they are f32. */
+  readonly #wanted = new Map<number, ReadonlySet<Form>>();
   /** Of prompts: picks by expert, by the id of the value that holds them. */
   readonly #sorted = new Map<number, Sorted>();
 
@@ -57,14 +56,10 @@ export class ModeCompiler {
       readers.set(value.id, forms.add(form));
     };
     for (const stage of shared.stages) {
-      if (stage.kind === "matmul") reads(stage.ops[0].x, this.#inputForm(stage));
-      else if (stage.kind === "single" && stage.op.op === "expertMatmul") {
-        reads(stage.op.x, this.#expertForm(stage.op));
-        reads(stage.op.picks, "f32");
-      } else for (const value of readsOf(stage)) reads(value, "f32");
+      if (stage.kind === "matmul" || stage.kind === "experts") reads(stage.ops[0].x, this.#inputForm(stage));
+      for (const value of plainReads(stage)) reads(value, "f32");
     }
-    for (const [id, forms] of readers)
-      if (forms.size === 1 && !shared.kept.has(id)) this.#wanted.set(id, [...forms][0]);
+    for (const [id, forms] of readers) if (!shared.kept.has(id)) this.#wanted.set(id, forms);
   }
 
   compile(): readonly Dispatch[] {
@@ -78,6 +73,8 @@ export class ModeCompiler {
         return this.#norm(stage);
       case "matmul":
         return this.#matmul(stage);
+      case "experts":
+        return this.#experts(stage);
       case "append":
         return this.#append(stage);
       case "single":
@@ -85,24 +82,27 @@ export class ModeCompiler {
     }
   }
 
-  #norm({ x, added, addedNorm, sum, norm }: StageOf<"norm">): void {
-    const { blocks, spare, traits } = this.shared;
+  #norm({ x, added, combine, addedNorm, sum, norm }: StageOf<"norm">): void {
+    const { blocks, spare, traits, activation } = this.shared;
     const vector = (weight: Weight | null) => weight && blocks.vector(weight);
+    const forms = [...(this.#wanted.get(norm.out.id) ?? [])];
     // The other forms are made by whole rows, and heads are normed one by one.
-    const form = norm.groups > 1 ? "f32" : this.#asked(norm.out);
-    const options = {
+    const other = norm.groups === 1 ? forms.find((form) => form !== "f32") : undefined;
+    const options: NormOptions = {
       ...this.#rows(x),
       x: this.#plain(x),
       groups: norm.groups,
       weight: vector(norm.weight),
       epsilon: norm.epsilon,
-      form,
-      added: added && this.#plain(added),
+      form: other ?? "f32",
+      added: combine ? this.#plain(combine.x) : added && this.#plain(added),
+      combine: combine && { picks: this.#plain(combine.picks), count: combine.picks.cols / 2 },
       addedNorm: addedNorm && { weight: vector(addedNorm.weight), epsilon: addedNorm.epsilon },
       sum: sum && this.#target(sum, "f32"),
-      out: this.#target(norm.out, form),
+      out: this.#target(norm.out, other ?? "f32"),
+      plain: other && forms.length > 1 ? this.#target(norm.out, "f32") : null,
     };
-    this.#emit(normDispatch(traits, options, spare));
+    this.#emit(normDispatch(traits, options, spare, activation("not written", 16)));
   }
 
   #matmul(stage: StageOf<"matmul">): void {
@@ -112,16 +112,7 @@ export class ModeCompiler {
     const form = this.#inputForm(stage);
     const input = { form, buffer: this.#input(x, form) };
     const maxRows = this.#most(x);
-    const only = ops.length === 1 ? ops[0].out : null;
-    const cols = ops.reduce((all, op) => all + op.out.cols, 0);
-    const out = only
-      ? this.#target(only, "f32")
-      : this.shared.activation("products", formBytes("f32", maxRows, cols));
-    let offset = 0;
-    for (const { out: value } of only ? [] : ops) {
-      this.#views.set(value.id, { buffer: out, offset, stride: cols });
-      offset += value.cols;
-    }
+    const out = this.#products(ops);
     this.#emit(
       ...matmulDispatches({
         traits,
@@ -136,10 +127,25 @@ export class ModeCompiler {
     );
   }
 
+  /** Where a stage's products go: rows of all of them, of `picks` picks each, as views where they are several. */
+  #products(ops: readonly { readonly out: Value }[], picks = 1): Buffer {
+    if (ops.length === 1) return this.#target(ops[0].out, "f32");
+    const cols = ops.reduce((all, { out }) => all + out.cols, 0);
+    const out = this.shared.activation("products", formBytes("f32", this.#most(ops[0].out), cols));
+    let offset = 0;
+    for (const { out: value } of ops) {
+      const size = value.cols / picks;
+      const groups = picks > 1 ? { size, stride: cols / picks } : undefined;
+      this.#views.set(value.id, { buffer: out, offset, stride: cols, groups });
+      offset += size;
+    }
+    return out;
+  }
+
   #append({ op, keys, queries }: StageOf<"append">): void {
     const { graph, turns, caches, spare, blocks, batch } = this.shared;
     const chain = (from: HeadChain) => ({
-      view: this.#view(from.x),
+      view: this.#flat(from.x),
       norm: from.norm && {
         weight: from.norm.weight && blocks.vector(from.norm.weight),
         epsilon: from.norm.epsilon,
@@ -151,7 +157,7 @@ export class ModeCompiler {
       appendDispatch({
         cache: op.cache,
         keys: chain(keys),
-        values: this.#view(op.values),
+        values: this.#flat(op.values),
         rope,
         queries: queries && {
           ...chain(queries),
@@ -181,7 +187,7 @@ export class ModeCompiler {
         );
       }
       case "rmsNorm": {
-        const norm = { x: op.x, added: null, addedNorm: null, sum: null, norm: op };
+        const norm = { x: op.x, added: null, combine: null, addedNorm: null, sum: null, norm: op };
         return this.#norm({ kind: "norm", ...norm });
       }
       case "rope": {
@@ -261,8 +267,6 @@ export class ModeCompiler {
             out: this.#target(op.out, "f32"),
           }),
         );
-      case "expertMatmul":
-        return this.#expertMatmul(op);
       case "combine": {
         const form = this.#asked(op.out);
         return this.#emit(
@@ -279,44 +283,43 @@ export class ModeCompiler {
     }
   }
 
-  /** Columns that lie together are a view of the rows they are cut from. */
+  /** A view of the rows that it is cut from. */
   #slice({ x, groups, from, size, out }: OpOf<"slice">): void {
-    const { buffer, offset, stride } = this.#view(x);
-    const view = { buffer, offset: offset + from, stride };
-    if (groups > 1) {
-      const runs = { size, stride: x.cols / groups };
-      this.#copy("slice", view, out, this.#asked(out), { groups: runs });
-    } else if (this.shared.kept.has(out.id)) this.#copy("slice", view, out, "f32");
+    const { buffer, offset, stride } = this.#flat(x);
+    const runs = groups > 1 ? { size, stride: x.cols / groups } : undefined;
+    const view = { buffer, offset: offset + from, stride, groups: runs };
+    if (this.shared.kept.has(out.id)) this.#copy("slice", view, out, "f32");
     else this.#views.set(out.id, view);
   }
 
-  #expertMatmul(op: OpOf<"expertMatmul">): void {
+  #experts(stage: StageOf<"experts">): void {
     const { traits, blocks, activation: scratch } = this.shared;
-    const { x, out, experts } = op;
-    const form = this.#expertForm(op);
+    const { ops } = stage;
+    const [{ x, picks: picked, experts, weight }] = ops;
+    const form = this.#inputForm(stage);
     const input = { form, buffer: this.#input(x, form) };
-    const count = op.picks.cols / 2;
-    const picks = this.#plain(op.picks);
+    const count = picked.cols / 2;
+    const picks = this.#plain(picked);
     const { rows, maxRows } = this.#rows(x);
-    let sorted = this.#sorted.get(op.picks.id) ?? null;
-    if (this.mode === "prompt" && !sorted) {
+    let sorted = this.#sorted.get(picked.id) ?? null;
+    if (sortsPicks(this.mode, form) && !sorted) {
       sorted = sortPicks({ rows, maxRows, experts, count, picks, tile: TILE_ENTRIES, scratch });
-      this.#sorted.set(op.picks.id, sorted);
+      this.#sorted.set(picked.id, sorted);
       this.#emit(sorted.dispatch);
     }
     this.#emit(
       ...expertDispatches({
         traits,
         mode: this.mode,
-        block: blocks.of([op]),
+        block: blocks.of(ops),
         experts,
         count,
         picks,
         rows,
         maxRows,
         x: input,
-        shared: x.cols === op.weight.cols,
-        out: this.#target(out, "f32"),
+        shared: x.cols === weight.cols,
+        out: this.#products(ops, count),
         sorted,
       }),
     );
@@ -328,7 +331,7 @@ export class ModeCompiler {
     x: Value | View,
     out: Value,
     form: Form,
-    more: Pick<CopyOptions, "batch" | "groups" | "factor"> = {},
+    more: Pick<CopyOptions, "batch" | "factor"> = {},
   ): void {
     const from = "buffer" in x ? x : this.#view(x);
     this.#emit(
@@ -340,17 +343,13 @@ export class ModeCompiler {
     this.#dispatches.push(...dispatches);
   }
 
-  /** The form in which an operation that can make any makes its output. */
+  /** The form in which an operation that makes one makes its output. */
   #asked(out: Value): Form {
-    return this.#wanted.get(out.id) ?? "f32";
+    const forms = this.#wanted.get(out.id);
+    return forms?.size === 1 ? [...forms][0] : "f32";
   }
 
-  #expertForm(op: OpOf<"expertMatmul">): Form {
-    const { traits, blocks } = this.shared;
-    return expertInputForm(traits, blocks.of([op]), this.mode);
-  }
-
-  #inputForm(stage: StageOf<"matmul">): Form {
+  #inputForm(stage: StageOf<"matmul"> | StageOf<"experts">): Form {
     const { traits, blocks } = this.shared;
     return inputForm(traits, blocks.of(stage.ops), this.mode);
   }
@@ -388,9 +387,14 @@ export class ModeCompiler {
   /** f32 rows of a value, wherever they lie. */
   #view(value: Value): View {
     const view = this.#views.get(value.id);
-    if (!view)
-      throw new Error(`value ${value.id} is read as f32 but was made as ${this.#wanted.get(value.id)}`);
+    if (!view) throw new Error(`value ${value.id} is read as f32 but was made as ${this.#asked(value)}`);
     return view;
+  }
+
+  /** Rows whose columns lie together. */
+  #flat(value: Value): View {
+    const view = this.#view(value);
+    return view.groups ? { buffer: this.#plain(value), offset: 0, stride: value.cols } : view;
   }
 
   /** f32 rows of a value without gaps. */
@@ -416,10 +420,16 @@ function mostRows(mode: Mode, { few, batch }: Traits): number {
 }
 
 /** Values that a stage reads as f32. */
-function readsOf(stage: Exclude<Stage, StageOf<"matmul">>): readonly Value[] {
+function plainReads(stage: Stage): readonly Value[] {
   switch (stage.kind) {
-    case "norm":
-      return stage.added ? [stage.x, stage.added] : [stage.x];
+    case "norm": {
+      const { x, added, combine } = stage;
+      return [x, ...(combine ? inputsOf(combine) : added ? [added] : [])];
+    }
+    case "matmul":
+      return [];
+    case "experts":
+      return [stage.ops[0].picks];
     case "append":
       return [stage.keys.x, stage.op.values, ...(stage.queries ? [stage.queries.x] : [])];
     case "single":

@@ -10,12 +10,13 @@ import { batchBytes } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
-import { type Stage, stagesOf } from "./fusion.ts";
+import { stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { KV_FORMATS, kvBytes, pageBytes } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import { assignSlots } from "./slots.ts";
+import type { Stage } from "./stages.ts";
 
 /** What the compiled lists share. */
 export interface Shared {

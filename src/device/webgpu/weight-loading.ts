@@ -28,7 +28,8 @@ export async function loadWeight(
     await tensor.readRows(0, tensor.rows, bytes);
     const values = new Float32Array(tensor.rows * tensor.cols);
     dequantize(tensor.type, bytes, values);
-    for (const { buffer, at } of placement.places) queue.writeBuffer(bufferOf(buffer), at * 4, values);
+    for (const { buffer, from, count, at } of placement.places)
+      queue.writeBuffer(bufferOf(buffer), at * 4, values, from, count);
     onBytes?.(bytes.length);
     return;
   }

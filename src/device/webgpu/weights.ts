@@ -157,11 +157,16 @@ export interface Part {
 const PART_ROWS = 128;
 
 /**
- * Cuts a block of matrices of one form and width into parts of at most `mostBytes` a binding. whole: rows that stay together,
- * those of an expert. ArgumentError for weights that cannot share a block, or rows that do not fit.
+ * Cuts a block of matrices of one form and width into parts of at most `mostBytes` a binding. Of experts, whose rows stay
+ * together, the rows of all weights lie expert by expert. ArgumentError for weights that cannot share a block, or rows that do
+ * not fit.
  */
-export function partsOf(weights: readonly Weight[], mostBytes: number, whole = 1): Part[] {
-  const [{ name, type, cols }] = weights;
+export function partsOf(
+  weights: readonly Weight[],
+  mostBytes: number,
+  experts: number | null = null,
+): Part[] {
+  const [{ type, cols }] = weights;
   const shape = weightForm(type);
   const stranger = weights.find((w) => weightForm(w.type) !== shape || w.cols !== cols);
   if (stranger)
@@ -173,35 +178,54 @@ export function partsOf(weights: readonly Weight[], mostBytes: number, whole = 1
   const codes = codesRowBytes(shape, cols);
   const scales = scalesRowBytes(shape, cols);
   const most = Math.floor(mostBytes / Math.max(codes, scales));
+  const total = weights.reduce((sum, { rows }) => sum + rows, 0);
+  const whole = experts === null ? 1 : total / experts;
   if (most < whole) {
-    const unit = whole === 1 ? "a row" : `an expert of ${whole} rows`;
+    const unit = experts === null ? "a row" : `an expert of ${whole} rows`;
+    const names = weights.map((weight) => weight.name).join(", ");
     throw new ArgumentError(
       "bytes of a GPU's binding",
       mostBytes,
-      `at least ${whole * Math.max(codes, scales)}, ${unit} of ${name}`,
+      `at least ${whole * Math.max(codes, scales)}, ${unit} of ${names}`,
     );
   }
-  const total = weights.reduce((sum, { rows }) => sum + rows, 0);
-  const unit = whole === 1 ? PART_ROWS : whole;
+  const unit = experts === null ? PART_ROWS : whole;
+  const runs = runsOf(weights, experts ?? 1);
   const step = total <= most ? total : Math.floor(most / unit) * unit || most;
   const parts: Part[] = [];
   for (let first = 0; first < total; first += step) {
     const rows = Math.min(step, total - first);
-    const pieces = piecesOf(weights, first, rows);
+    const pieces = piecesOf(runs, first, rows);
     parts.push({ first, rows, codesBytes: rows * codes, scalesBytes: rows * scales, pieces });
   }
   return parts;
 }
 
-function piecesOf(weights: readonly Weight[], first: number, count: number): Piece[] {
+/** Rows [from, from + rows) of a weight that follow each other in the block, in the block's order. */
+interface RowRun {
+  readonly weight: number;
+  readonly from: number;
+  readonly rows: number;
+}
+
+/** Of several weights each expert's rows; a weight alone is one run. */
+export function runsOf(weights: readonly Weight[], experts: number): RowRun[] {
+  const times = weights.length === 1 ? 1 : experts;
+  return Array.from({ length: times }, (_, i) =>
+    weights.map((of, weight) => ({ weight, from: (i * of.rows) / times, rows: of.rows / times })),
+  ).flat();
+}
+
+function piecesOf(runs: readonly RowRun[], first: number, count: number): Piece[] {
   const pieces: Piece[] = [];
   let begin = 0;
-  weights.forEach(({ rows }, weight) => {
-    const from = Math.max(first, begin);
-    const to = Math.min(first + count, begin + rows);
-    if (from < to) pieces.push({ weight, from: from - begin, rows: to - from, at: from - first });
+  for (const { weight, from, rows } of runs) {
+    const start = Math.max(first, begin);
+    const end = Math.min(first + count, begin + rows);
+    if (start < end)
+      pieces.push({ weight, from: from + start - begin, rows: end - start, at: start - first });
     begin += rows;
-  });
+  }
   return pieces;
 }
 

@@ -7,8 +7,9 @@ const OUT_FORM: u32 = 0u;
 const OUTPUTS: bool = false;
 // Rows of the copy are the rows of x that reach the output.
 const TAKES: bool = false;
-// A row is runs of `size` columns, which begin `groupStride` apart in x.
-const GROUPED: bool = false;
+// How the columns of x lie (lib/formed.wgsl: placed).
+const X_SIZE: u32 = 0u;
+const X_STRIDE: u32 = 0u;
 // Values times `factor`.
 const SCALED: bool = false;
 const WORKGROUP: u32 = 64u;
@@ -19,8 +20,6 @@ struct Params {
   // In floats; the stride is from one token's row to the next.
   offset: u32,
   stride: u32,
-  size: u32,
-  groupStride: u32,
   factor: f32,
   // f16: the word of `out` where the rows' factors begin.
   factorsAt: u32,
@@ -37,11 +36,7 @@ fn valueAt(row: u32, col: u32) -> f32 {
   if (TAKES) {
     source = batch[step.outputsAt + row];
   }
-  var place = col;
-  if (GROUPED) {
-    place = col / params.size * params.groupStride + col % params.size;
-  }
-  let value = x[params.offset + source * params.stride + place];
+  let value = x[params.offset + source * params.stride + placed(col, X_SIZE, X_STRIDE)];
   return select(value, value * params.factor, SCALED);
 }
 

@@ -5,6 +5,11 @@
 const ACTIVATION: u32 = 0u;
 // Columns of `up` that a value of `gate` covers.
 const EACH: u32 = 1u;
+// How the columns of either lie (lib/formed.wgsl: placed).
+const GATE_SIZE: u32 = 0u;
+const GATE_STRIDE: u32 = 0u;
+const UP_SIZE: u32 = 0u;
+const UP_STRIDE: u32 = 0u;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.
 const OUT_FORM: u32 = 0u;
 const OUTPUTS: bool = false;
@@ -30,8 +35,9 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<u32>;
 
 fn valueAt(row: u32, col: u32) -> f32 {
-  let g = gate[params.gateOffset + row * params.gateStride + col / EACH];
-  return gated(ACTIVATION, g, up[params.upOffset + row * params.upStride + col], params.limit);
+  let g = gate[params.gateOffset + row * params.gateStride + placed(col / EACH, GATE_SIZE, GATE_STRIDE)];
+  let u = up[params.upOffset + row * params.upStride + placed(col, UP_SIZE, UP_STRIDE)];
+  return gated(ACTIVATION, g, u, params.limit);
 }
 
 @compute @workgroup_size(WORKGROUP)

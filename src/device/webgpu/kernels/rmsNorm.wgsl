@@ -5,12 +5,16 @@
 // <values>
 const SUBGROUP: u32 = 1u;
 const HAS_ADD: bool = false;
+// `added` is the sum of so many products of experts by the weights in `picks` (combine.wgsl); 0: it lies there.
+const PICKS: u32 = 0u;
 // norm(added) * addedWeight instead of added: Gemma's post-norms.
 const HAS_ADDED_NORM: bool = false;
 const HAS_ADDED_WEIGHT: bool = false;
 const HAS_WEIGHT: bool = true;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8; those two of whole rows only.
 const OUT_FORM: u32 = 0u;
+// The result in f32 besides.
+const HAS_PLAIN: bool = false;
 // Units of 32 values a thread: ceil(cols / 8192).
 const UNITS: u32 = 1u;
 // Rows are the step's outputs, not its tokens.
@@ -36,6 +40,9 @@ struct Params {
 @group(0) @binding(5) var<storage, read> addedWeight: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> sum: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4<u32>>;
+@group(0) @binding(8) var<storage, read_write> plain: array<vec4<f32>>;
+// [rows][PICKS ids, PICKS weights]
+@group(0) @binding(9) var<storage, read> picks: array<f32>;
 
 const THREADS: u32 = 256u;
 
@@ -55,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var j = 0u; j < 8u * UNITS; j++) {
       let i = place(lane, j);
       if (i < count) {
-        values[j] = added[at + i];
+        values[j] = addedAt(row, count, i);
         squares += dot(values[j], values[j]);
       }
     }
@@ -73,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         value += more;
       } else if (HAS_ADD) {
-        value += added[at + i];
+        value += addedAt(row, count, i);
       }
       if (HAS_ADD) {
         sum[at + i] = value;
@@ -90,6 +97,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
 
+  if (HAS_PLAIN) {
+    for (var j = 0u; j < 8u * UNITS; j++) {
+      if (place(lane, j) < count) {
+        plain[at + place(lane, j)] = values[j];
+      }
+    }
+  }
   if (OUT_FORM == 0u) {
     for (var j = 0u; j < 8u * UNITS; j++) {
       if (place(lane, j) < count) {
@@ -130,6 +144,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   }
+}
+
+// Of whole rows: `count` vec4s each.
+fn addedAt(row: u32, count: u32, i: u32) -> vec4<f32> {
+  if (PICKS == 0u) {
+    return added[row * count + i];
+  }
+  var sum = vec4<f32>(0.0);
+  for (var pick = 0u; pick < PICKS; pick++) {
+    sum += picks[(row * 2u + 1u) * PICKS + pick] * added[(row * PICKS + pick) * count + i];
+  }
+  return sum;
 }
 
 // Where a thread's j-th vec4 lies in the row.

@@ -53,6 +53,11 @@ fn storeHalfRow(row: u32, cols: u32, factorsAt: u32, lane: u32) {
   }
 }
 
+// Where a column lies in a row that is runs of `size` columns, which begin `stride` apart; size 0: it lies together.
+fn placed(col: u32, size: u32, stride: u32) -> u32 {
+  return select(col / max(size, 1u) * stride + col % max(size, 1u), col, size == 0u);
+}
+
 fn storeWords(at: u32, words: vec4<u32>) {
   for (var i = 0u; i < 4u; i++) {
     out[at + i] = words[i];

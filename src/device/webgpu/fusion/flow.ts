@@ -1,0 +1,107 @@
+/**
+ * Who makes and who reads each value of a graph, for the rules of fusion, and what they have joined so far. A rule asks for
+ * producers and readers, not for neighbours in the list. Refuses to know kernels.
+ */
+import type { Graph, Op, Value, Weight } from "../../contract.ts";
+import { inputsOf, outputOf } from "../../facts.ts";
+import { type Stage, weightOf } from "../stages.ts";
+
+/** Joins operations that one stage can do. Operations that another rule has joined are not free. */
+export interface Rule {
+  readonly name: string;
+  apply(flow: Flow): void;
+}
+
+export class Flow {
+  readonly #readers = new Map<number, Op[]>();
+  readonly #producers = new Map<number, Op>();
+  readonly #kept: ReadonlySet<number>;
+  readonly #uses = new Map<Weight, number>();
+  readonly #joined = new Map<Op, { readonly at: Op; readonly stage: Stage }>();
+
+  constructor(readonly graph: Graph) {
+    this.#kept = new Set([graph.logits.id, ...[...graph.labels.values()].map(({ id }) => id)]);
+    for (const op of graph.ops) {
+      for (const { id } of new Set(inputsOf(op)))
+        this.#readers.set(id, [...(this.#readers.get(id) ?? []), op]);
+      const out = outputOf(op);
+      if (out) this.#producers.set(out.id, op);
+      if (op.op === "matmul" || op.op === "expertMatmul" || op.op === "embed") {
+        const weight = weightOf(op);
+        this.#uses.set(weight, (this.#uses.get(weight) ?? 0) + 1);
+      }
+    }
+  }
+
+  /** Operations that no rule has joined yet, in their order. */
+  *free<Name extends Op["op"]>(name: Name): Generator<Extract<Op, { op: Name }>> {
+    for (const op of this.graph.ops)
+      if (op.op === name && this.isFree(op)) yield op as Extract<Op, { op: Name }>;
+  }
+
+  isFree(op: Op): boolean {
+    return !this.#joined.has(op);
+  }
+
+  /** Someone outside reads it after a step. */
+  isKept(value: Value): boolean {
+    return this.#kept.has(value.id);
+  }
+
+  readersOf(value: Value): readonly Op[] {
+    return this.#readers.get(value.id) ?? [];
+  }
+
+  producerOf(value: Value): Op | undefined {
+    return this.#producers.get(value.id);
+  }
+
+  /** A value that `reader` alone reads, so that it need not exist for others. */
+  isOnlyFor(value: Value, reader: Op): boolean {
+    const readers = this.readersOf(value);
+    return readers.length === 1 && readers[0] === reader && !this.isKept(value);
+  }
+
+  /** The free operation of this name that makes a value for `reader` alone. */
+  madeFor<Name extends Op["op"]>(
+    value: Value,
+    name: Name,
+    reader: Op,
+  ): Extract<Op, { op: Name }> | undefined {
+    const op = this.producerOf(value);
+    const fits = op?.op === name && this.isFree(op) && this.isOnlyFor(value, reader);
+    return fits ? (op as Extract<Op, { op: Name }>) : undefined;
+  }
+
+  /** No other operation reads the weight: it may lie in a block with others. An embedding's is looked up by row. */
+  isUsedOnce(weight: Weight): boolean {
+    return this.#uses.get(weight) === 1;
+  }
+
+  /** `ops` become one stage in the place of `at`, where all that it reads is there and nobody needs its values before. */
+  join(at: Op, ops: readonly Op[], stage: Stage): void {
+    for (const op of ops) this.#joined.set(op, { at, stage });
+  }
+
+  /** Everything in an order in which it is computed before it is read. */
+  stages(): Stage[] {
+    return this.graph.ops.flatMap((op): Stage[] => {
+      const joined = this.#joined.get(op);
+      if (!joined) return [alone(op)];
+      return joined.at === op ? [joined.stage] : [];
+    });
+  }
+}
+
+function alone(op: Op): Stage {
+  switch (op.op) {
+    case "matmul":
+      return { kind: "matmul", ops: [op] };
+    case "expertMatmul":
+      return { kind: "experts", ops: [op] };
+    case "appendKv":
+      return { kind: "append", op, keys: { x: op.keys, norm: null, rope: null }, queries: null };
+    default:
+      return { kind: "single", op };
+  }
+}

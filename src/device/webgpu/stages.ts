@@ -1,0 +1,48 @@
+/** What a dispatch, or a few, do together: the operations of a graph as fusion.ts has joined them. */
+import type { Op, Rope, Value } from "../contract.ts";
+
+export type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
+
+/** Keys or queries on their way from a projection: norm of each head, then RoPE, each optional. */
+export interface HeadChain {
+  readonly x: Value;
+  readonly norm: OpOf<"rmsNorm"> | null;
+  readonly rope: Rope | null;
+}
+
+export type Stage =
+  /** out = norm(x + added) or norm(x + norm(added)); sum: the value of the addition. */
+  | {
+      readonly kind: "norm";
+      readonly x: Value;
+      readonly added: Value | null;
+      /** Makes `added` on the way. */
+      readonly combine: OpOf<"combine"> | null;
+      readonly addedNorm: OpOf<"rmsNorm"> | null;
+      readonly sum: Value | null;
+      readonly norm: OpOf<"rmsNorm">;
+    }
+  /** Matrices of one input, stored as one block of rows. */
+  | { readonly kind: "matmul"; readonly ops: readonly OpOf<"matmul">[] }
+  /** Experts' matrices of one input and the same picks, stored as one block: of each expert the rows of all of them. */
+  | { readonly kind: "experts"; readonly ops: readonly OpOf<"expertMatmul">[] }
+  | {
+      readonly kind: "append";
+      readonly op: OpOf<"appendKv">;
+      readonly keys: HeadChain;
+      /** The queries of the attend that follows, turned in the same dispatch; null: they are ready. */
+      readonly queries: (HeadChain & { readonly attend: OpOf<"attend"> }) | null;
+    }
+  | {
+      readonly kind: "single";
+      readonly op: Exclude<Op, OpOf<"matmul"> | OpOf<"expertMatmul"> | OpOf<"appendKv">>;
+    };
+
+export type StageOf<Kind extends Stage["kind"]> = Extract<Stage, { kind: Kind }>;
+
+/** An operation that reads a matrix. */
+export type MatrixOp = OpOf<"matmul"> | OpOf<"embed"> | OpOf<"expertMatmul">;
+
+export function weightOf(op: MatrixOp) {
+  return op.op === "embed" ? op.table : op.weight;
+}

@@ -162,7 +162,7 @@ async function fromGguf(file: GgufFile): Promise<ModelConfig> {
         ...{ ...COMMON, window: windows[layer], cacheOf: cacheOf[layer] },
         headDim: windows[layer] === null ? headDim : slidingDim,
         rope: windows[layer] === null ? full : sliding,
-        values: tensors.has(`blk.${layer}.attn_v.weight`) ? "own" : "keys",
+        values: cacheOf[layer] !== layer || tensors.has(`blk.${layer}.attn_v.weight`) ? "own" : "keys",
       }),
       (layer): FeedForwardSpec => ({
         ...dense(layer),

@@ -235,7 +235,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
         "what computes (default: a GPU if there is one or with --memory)",
       ).choices(["gpu", "cpu"]),
     )
-    .option("--type <name>", "with a shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16")
+    .option("--type <name>", "with a shape: q4_0 (default), q4_k_m, q4_k, q8_0, f16, iq3_s, iq2_s or iq2_xxs")
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "everything as one JSON object")
     .action((model, options) => printPlan(model, options, signal));
@@ -278,7 +278,10 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
       .option("--layers <count>", "with --shape: another number of layers", count)
       .option("--vocab <count>", "with --shape: another vocabulary", count)
-      .option("--type <name>", "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0 or f16"),
+      .option(
+        "--type <name>",
+        "with --shape: q4_0 (default), q4_k_m, q4_k, q8_0, f16, iq3_s, iq2_s or iq2_xxs",
+      ),
   )
     .addOption(memoryOption())
     .option("--chunk <tokens>", "tokens of a prompt read at once (default: what suits the device)", count)

@@ -48,11 +48,19 @@ export function joinScales(place: string, tensors: ReadonlyMap<string, Tensor>):
     const base = name.slice(0, -"weight".length);
     joined.delete(`${base}input_scale`);
     const scale = tensors.get(`${base}scale`);
-    if (!scale) continue;
+    if (!scale || isRouters(base, tensors)) continue;
     joined.delete(scale.name);
     joined.set(name, scaledTensor(place, tensor, scale));
   }
   return joined;
+}
+
+/**
+ * Gemma 4's router has two vectors under such names: by ffn_gate_inp.scale it multiplies its input, by ffn_down_exps.scale the
+ * experts' outputs, which takes the place of the matrices' scales (llama.cpp multiplies by that tensor once).
+ */
+function isRouters(base: string, tensors: ReadonlyMap<string, Tensor>): boolean {
+  return base.endsWith("ffn_down_exps.") && tensors.has(base.replace("ffn_down_exps.", "ffn_gate_inp.scale"));
 }
 
 function scaledTensor(place: string, tensor: Tensor, scale: Tensor): Tensor {

@@ -25,7 +25,7 @@ export interface ShapeOptions {
 }
 
 /** What a person may name. */
-const TYPES = ["q4_0", "q8_0", "q4_k", "f16", "q4_k_m"];
+const TYPES = ["q4_0", "q8_0", "q4_k", "f16", "q4_k_m", "iq3_s", "iq2_s", "iq2_xxs"];
 
 /** The rows of a matrix of this type; `place`: how many tensors are before it. */
 export type RowsOf = (type: TensorType, cols: number, place: number) => Tensor["readRows"];

@@ -30,6 +30,10 @@ const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: numbe
   q5_0: [[0, 9.24]],
   // 8-bit scales times codes around 0.
   q6_k: [[208, 1366]],
+  // Measured: odd scales times values of a grid.
+  iq3_s: [[0, 140]],
+  iq2_s: [[0, 56.5]],
+  iq2_xxs: [[0, 53.7]],
 };
 
 /** Primes, by elements of a block: a pool is 1 to 2 MiB. */

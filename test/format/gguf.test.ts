@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { FormatError, UnsupportedError } from "../../src/format/errors.ts";
 import { readGguf } from "../../src/format/gguf.ts";
-import { rowBytes, type TensorType } from "../../src/format/tensor.ts";
+import { BLOCKS, rowBytes, type TensorType } from "../../src/format/tensor.ts";
 import { memoryFolder, watchedSource } from "./memory-folder.ts";
 import { type KeyValue, T, type WrittenGguf, type WrittenTensor, writeGguf } from "./write-gguf.ts";
 
@@ -251,6 +251,21 @@ describe("GGUF tensors", () => {
     await tensor.readRows(1, 2, into);
     expect(into).toEqual(data.subarray(row));
   });
+
+  it.each(TYPES.filter(([type]) => BLOCKS[type].elements > 1))(
+    "refuses rows of %s that end inside a block, and a file that does",
+    async (type, number) => {
+      const { elements, bytes: blockBytes } = BLOCKS[type];
+      const matrix = { name: "w", dims: [2 * elements, 3], type: number, data: bytes(6 * blockBytes) };
+      const odd = read({ tensors: [{ ...matrix, dims: [1.5 * elements, 4] }] });
+      await expect(odd).rejects.toThrow(
+        `rows of ${1.5 * elements} ${type} values; allowed: multiples of ${elements}`,
+      );
+      const short = read({ tensors: [{ ...matrix, data: matrix.data.subarray(1) }] });
+      await expect(short).rejects.toThrow(/"w": its data is bytes .* it is damaged or was not wholly/);
+      await expect(short).rejects.toThrow(FormatError);
+    },
+  );
 
   it("takes one dimension as a row, and multiplies the outer ones into rows", async () => {
     const { tensors } = await read({

@@ -66,6 +66,14 @@ describe("NVFP4", () => {
     expect([...file.tensors.keys()]).toEqual(["w.weight", "q.weight", "q.scale", "scale"]);
   });
 
+  it("leaves the scales of Gemma 4's experts to its router, which multiplies by them", async () => {
+    const [experts, scales] = ["blk.0.ffn_down_exps.weight", "blk.0.ffn_down_exps.scale"];
+    const router = floats("blk.0.ffn_gate_inp.scale", 1, 1);
+    const file = await read(matrix(experts, 16), floats(scales, 2, 0.5), router);
+    expect([...file.tensors.keys()]).toEqual([experts, scales, router.name]);
+    expect(await valuesOf(file, experts)).toEqual([...VALUES.slice(0, 16 * 64)]);
+  });
+
   it.each<[string, WrittenTensor, typeof FormatError | typeof UnsupportedError, RegExp]>([
     [
       "scales that do not divide the rows",

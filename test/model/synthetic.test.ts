@@ -151,23 +151,26 @@ async function deviation(tensor: Tensor): Promise<number> {
 }
 
 describe("random weights", () => {
-  it.each(["q4_0", "q8_0", "q4_k", "f16"])("of %s have deviation 1 / sqrt(cols) and mean 0", async (type) => {
-    const { tensors } = await syntheticCheckpoint("qwen-3-4b", { type, layers: 1 });
-    const tensor = tensors.get("blk.0.ffn_up.weight")!;
-    const { cols } = tensor;
-    const values = new Float32Array(200 * cols);
-    dequantize(tensor.type, await read(tensor, 300, 200), values);
-    let sum = 0;
-    let squares = 0;
-    for (const x of values) {
-      sum += x;
-      squares += x * x;
-    }
-    const deviation = Math.sqrt(squares / values.length);
-    expect(deviation * Math.sqrt(cols)).toBeGreaterThan(0.97);
-    expect(deviation * Math.sqrt(cols)).toBeLessThan(1.03);
-    expect(Math.abs(sum / values.length)).toBeLessThan(0.15 * deviation);
-  });
+  it.each(["q4_0", "q8_0", "q4_k", "f16", "iq3_s", "iq2_s", "iq2_xxs"])(
+    "of %s have deviation 1 / sqrt(cols) and mean 0",
+    async (type) => {
+      const { tensors } = await syntheticCheckpoint("qwen-3-4b", { type, layers: 1 });
+      const tensor = tensors.get("blk.0.ffn_up.weight")!;
+      const { cols } = tensor;
+      const values = new Float32Array(200 * cols);
+      dequantize(tensor.type, await read(tensor, 300, 200), values);
+      let sum = 0;
+      let squares = 0;
+      for (const x of values) {
+        sum += x;
+        squares += x * x;
+      }
+      const deviation = Math.sqrt(squares / values.length);
+      expect(deviation * Math.sqrt(cols)).toBeGreaterThan(0.97);
+      expect(deviation * Math.sqrt(cols)).toBeLessThan(1.03);
+      expect(Math.abs(sum / values.length)).toBeLessThan(0.15 * deviation);
+    },
+  );
 
   it("are the same in pieces as at once, and differ between rows and tensors", async () => {
     const { tensors } = await syntheticCheckpoint("llama-3.2-1b", { layers: 2 });

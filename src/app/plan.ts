@@ -77,6 +77,7 @@ function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
   const rows: [string, number, string][] = [
     ["weights", plan.weightBytes, weights],
     ["KV cache", plan.cacheBytes, caches],
+    ...(plan.states ? [statesRow(plan.states)] : []),
     ["activations", plan.activationBytes, ""],
     ["workspace", plan.workspaceBytes, ""],
     ["overhead", plan.overheadBytes, "of the process, estimated"],
@@ -87,6 +88,10 @@ function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
     `${grouped(plan.context)} tokens of ${plan.kv}`,
     ...rows.map(([name, size, text]) => `  ${name.padEnd(12)}${bytes(size).padStart(10)}  ${text}`.trimEnd()),
   ];
+}
+
+function statesRow({ layers, slots, bytes: size }: StatePart): [string, number, string] {
+  return ["states", size, `of ${layers} recurrent layers, ${slots} of ${bytes(size / slots)}`];
 }
 
 function formatsText({ formats, memoryBytes, model }: PlanTable): string[] {

@@ -22,7 +22,7 @@ import {
   shortfallOf,
 } from "./plan.ts";
 
-export interface PlanTableOptions extends Pick<PlanOptions, "context" | "kv" | "chunk" | "memoryBytes"> {
+export interface PlanTableOptions extends Pick<PlanOptions, "context" | "kv" | "chunk" | "snapshots" | "memoryBytes"> {
   /** What the process takes beside what the device holds. Default: as measured for Node on this kind of device. */
   overheadBytes?: number;
 }
@@ -42,6 +42,14 @@ export interface CachePart {
   readonly layers: number;
   /** Token slots of each layer: the context, or windows and the chunk that is being written. */
   readonly tokens: number;
+  readonly bytes: number;
+}
+
+/** Recurrent states; null in a plan: no layer has any. */
+export interface StatePart {
+  readonly layers: number;
+  /** Positions of texts that they are held for. */
+  readonly slots: number;
   readonly bytes: number;
 }
 
@@ -86,6 +94,7 @@ export interface PlanTable {
     readonly kv: string;
     readonly weights: readonly WeightPart[];
     readonly caches: readonly CachePart[];
+    readonly states: StatePart | null;
     readonly weightBytes: number;
     readonly activationBytes: number;
     readonly workspaceBytes: number;
@@ -153,6 +162,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
       kv,
       weights,
       caches: cacheParts(plan),
+      states: statePart(plan),
       weightBytes: plan.weightBytes,
       activationBytes: plan.footprint.activations,
       workspaceBytes: plan.footprint.workspace,
@@ -297,6 +307,12 @@ function weightParts({ graph, footprint }: Plan): WeightPart[] {
     });
   });
   return [...parts.values()].sort((a, b) => b.bytes - a.bytes);
+}
+
+function statePart({ graph: { states, stateSlots }, stateBytes }: Plan): StatePart | null {
+  if (states.length === 0) return null;
+  const layers = new Set(states.map(({ layer }) => layer)).size;
+  return { layers, slots: stateSlots, bytes: stateBytes };
 }
 
 function cacheParts({ graph, footprint }: Plan): CachePart[] {

@@ -4,6 +4,7 @@
  * largest context that fits; nothing is made smaller silently.
  */
 import { kvCodec } from "../cache/codecs.ts";
+import { WORK_SLOTS } from "../cache/text-states.ts";
 import { checkFormat } from "../device/check.ts";
 import {
   type Device,
@@ -26,6 +27,11 @@ export interface PlanOptions {
    * each of `parallel`, as far as they fit, where the context was asked for or the memory is known; else one.
    */
   cacheTokens?: number;
+  /**
+   * Positions of texts at rest whose recurrent states are kept, in models that have some (Qwen 3.5): a conversation goes on
+   * only where they are. Default: 4, and one for each of `parallel`. A running text has three beside.
+   */
+  snapshots?: number;
   /** Format of the KV cache: "int4" (default), "rq4", "f16". */
   kv?: string;
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
@@ -56,6 +62,8 @@ export interface Plan {
   readonly cacheTokens: number;
   readonly weightBytes: number;
   readonly cacheBytes: number;
+  /** Recurrent states, of running texts and kept ones. */
+  readonly stateBytes: number;
   readonly totalBytes: number;
   /** For `totalBytes`. */
   readonly limitBytes: number;
@@ -84,6 +92,7 @@ export class MemoryError extends NibbleError {
 /** Rows of the page tables. */
 const MOST_PARALLEL = 256;
 const MOST_CACHE_TOKENS = 2 ** 26;
+const MOST_SNAPSHOTS = 4096;
 
 /** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
 export function planMemory(model: Model, device: PlannedDevice, options: PlanOptions = {}): Plan {
@@ -151,6 +160,9 @@ export function checkOptions(model: Model, device: PlannedDevice, options: PlanO
       cacheTokens,
       `integers ${least}${context ? ", the context," : ""} to ${MOST_CACHE_TOKENS}`,
     );
+  const { snapshots = 0 } = options;
+  if (!(Number.isInteger(snapshots) && snapshots >= 0 && snapshots <= MOST_SNAPSHOTS))
+    throw new ArgumentError("snapshots", snapshots, `integers 0 to ${MOST_SNAPSHOTS}`);
   if (memoryBytes !== undefined && !(memoryBytes >= 0))
     throw new ArgumentError("memoryBytes", memoryBytes, "bytes from 0 on");
 }
@@ -163,13 +175,14 @@ export function planContext(
 ): Plan {
   const { context, kv = "int4", chunk = device.chunk, outputs = 1, parallel = 1, keepLabels } = options;
   const { guess = MORE_CHOSEN } = options;
-  const { cacheTokens = context } = options;
+  const { cacheTokens = context, snapshots = 4 + parallel } = options;
   const maxTokens = Math.max(Math.min(chunk, cacheTokens), parallel);
   // A text guesses; of many that do they share these rows.
   const rowsOf = (rows: number) => Math.min(rows, maxTokens);
   const maxOutputs = Math.max(rowsOf(outputs), rowsOf(parallel + guess));
   const codec = kvCodec(kv);
-  const rows = { maxTokens, maxOutputs, texts: parallel };
+  const stateSlots = WORK_SLOTS * parallel + snapshots;
+  const rows = { maxTokens, maxOutputs, texts: parallel, stateSlots };
   const graph = model.record({ context, cacheTokens, ...rows, codec, keepLabels });
   const footprint = device.measure(graph);
   const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
@@ -183,6 +196,7 @@ export function planContext(
     cacheTokens,
     weightBytes: sum(footprint.weights),
     cacheBytes: sum(footprint.caches),
+    stateBytes: sum(footprint.states),
     totalBytes: footprint.total,
     limitBytes: Math.min(device.memoryBytes, (memory?.bytes ?? Number.POSITIVE_INFINITY) - overheadBytes),
     memory,

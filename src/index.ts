@@ -66,6 +66,7 @@ export {
   type PlanTable,
   type PlanTableOptions,
   planTable,
+  type StatePart,
   type WeightPart,
 } from "./engine/plan-table.ts";
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";

@@ -179,6 +179,11 @@ function commands(signal: AbortSignal): Command {
       "tokens that all answers share (default: a context for each, where that is known to fit)",
       count,
     )
+    .option(
+      "--snapshots <count>",
+      "with recurrent layers (Qwen 3.5): positions of texts that their states are kept for, to go on from (default: 4, and one for each answer at a time)",
+      count,
+    )
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
     .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)
     .option(

@@ -11,7 +11,7 @@ import { downloadLine } from "./pull.ts";
 export interface ModelOptions
   extends Pick<
     LoadOptions,
-    "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens" | "guess"
+    "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens" | "snapshots" | "guess"
   > {
   kv: string;
   /** Bytes. */
@@ -26,10 +26,10 @@ export async function loadModel(
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
-  const { kv, context, device, adapter, threads, parallel, cacheTokens, guess } = options;
+  const { kv, context, device, adapter, threads, parallel, cacheTokens, snapshots, guess } = options;
   const model = await load(name, {
-    ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, guess },
-    ...{ offline, signal },
+    ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, snapshots },
+    ...{ guess, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

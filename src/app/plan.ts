@@ -2,7 +2,7 @@
  * `nibble plan`: the library's tables as text for people or JSON for programs. Owns the layout, and what a person may
  * write for an amount of memory. What does not fit is said in the table, and then by the exit code.
  */
-import { ArgumentError, type ContextTable, type PlanTable, planModel } from "../index.ts";
+import { ArgumentError, type ContextTable, type PlanTable, planModel, type StatePart } from "../index.ts";
 import { bytes, grouped } from "./figures.ts";
 import { write } from "./interrupt.ts";
 import { printable } from "./terminal.ts";

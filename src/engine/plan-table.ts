@@ -22,7 +22,8 @@ import {
   shortfallOf,
 } from "./plan.ts";
 
-export interface PlanTableOptions extends Pick<PlanOptions, "context" | "kv" | "chunk" | "snapshots" | "memoryBytes"> {
+export interface PlanTableOptions
+  extends Pick<PlanOptions, "context" | "kv" | "chunk" | "snapshots" | "memoryBytes"> {
   /** What the process takes beside what the device holds. Default: as measured for Node on this kind of device. */
   overheadBytes?: number;
 }
@@ -116,12 +117,12 @@ const STEP_BEYOND = 1024;
 /** Throws ArgumentError and UnsupportedError for wrong options; what does not fit is a row and not an error. */
 export function planTable(model: Model, device: PlannedDevice, options: PlanTableOptions = {}): PlanTable {
   const { config } = model;
-  const { kv = "int4", chunk, context: asked } = options;
+  const { kv = "int4", chunk, snapshots, context: asked } = options;
   checkOptions(model, device, options);
   const limits = limitsOf(device, options);
   const { memory, overheadBytes } = limits;
   if (!(overheadBytes >= 0)) throw new ArgumentError("overheadBytes", overheadBytes, "bytes from 0 on");
-  const planner = new Planner(model, device, limits, chunk);
+  const planner = new Planner(model, device, limits, { chunk, snapshots });
 
   const { trainedContext } = config;
   const memoryBytes = memory?.bytes ?? Number.POSITIVE_INFINITY;
@@ -206,17 +207,18 @@ class Planner {
     readonly model: Model,
     readonly device: PlannedDevice,
     readonly limits: Limits,
-    readonly chunk: number | undefined,
+    readonly options: Pick<PlanOptions, "chunk" | "snapshots">,
   ) {
     this.#known = knownOf(model, device);
   }
 
   plan(kv: string, context: number): Plan {
-    return planContext(this.model, this.device, { context, kv, chunk: this.chunk });
+    return planContext(this.model, this.device, { context, kv, ...this.options });
   }
 
   #sums(kv: string, context: number): PlanSums {
-    const key = `${kv} ${context} ${this.chunk}`;
+    const { chunk, snapshots } = this.options;
+    const key = `${kv} ${context} ${chunk} ${snapshots}`;
     let sums = this.#known.get(key);
     if (!sums) {
       const { cacheTokens, weightBytes, cacheBytes, totalBytes, footprint } = this.plan(kv, context);

@@ -127,6 +127,7 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
   const seen = seedsOf(shape);
   const { family, config } = await readConfig({ ...checkpoint, tensors: seen });
   const tensors = new Map<string, Tensor>();
+  const parts = new Set<string>();
   const op = new Recorder(1, 1);
   const nameOf = (name: string, layer?: number): string => {
     const [place] = (layer === undefined ? family.names.model : family.names.layer)[name].gguf;
@@ -134,7 +135,9 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
     return layer === undefined ? own : `blk.${layer}.${own}`;
   };
   const vector = (name: string, cols: number, layer?: number) => {
-    const tensor = vectorTensor(nameOf(name, layer), new Float32Array(cols).fill(1));
+    // A state that grows with each token has no end.
+    const value = name === "deltaRates" ? -1 : 1;
+    const tensor = vectorTensor(nameOf(name, layer), new Float32Array(cols).fill(value));
     tensors.set(tensor.name, tensor);
     return op.weight(tensor.name, "vector", "f32", 1, cols);
   };
@@ -143,8 +146,11 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
     const type = typeOf(ofType, shape, name, cols);
     if (cols % BLOCKS[type].elements !== 0)
       throw new ArgumentError(`columns of ${name} in ${type}`, cols, `multiples of ${BLOCKS[type].elements}`);
-    if (!tensors.has(name))
-      tensors.set(name, { name, type, rows, cols, readRows: rowsOf(type, cols, tensors.size) });
+    // What is cut out of one tensor adds up to it.
+    const part = `${name}: ${ours}`;
+    const { rows: others = 0, readRows = rowsOf(type, cols, tensors.size) } = tensors.get(name) ?? {};
+    if (!parts.has(part)) tensors.set(name, { name, type, rows: others + rows, cols, readRows });
+    parts.add(part);
     return op.weight(name, "matrix", type, rows, cols);
   };
   const caches = new Map<number, Cache>();

@@ -80,6 +80,35 @@ const qwen3 = {
   headDim: 128,
 } as const;
 
+/** Three gated delta nets to one layer of attention, RoPE on a quarter of its heads. Qwen 3.6 and 3.8 have the same sizes. */
+const qwen35 = {
+  family: "qwen35",
+  vocab: 248_320,
+  trainedContext: 262_144,
+  normEpsilon: 1e-6,
+  ropeBase: 10_000_000,
+  headDim: 256,
+  tied: false,
+} as const;
+
+const deltaKeys = (valueHeads: number) => ({
+  "rope.dimension_count": 64,
+  full_attention_interval: 4,
+  "ssm.conv_kernel": 4,
+  "ssm.state_size": 128,
+  "ssm.group_count": 16,
+  "ssm.time_step_rank": valueHeads,
+  "ssm.inner_size": 128 * valueHeads,
+});
+
+/** One more expert of the same width takes every token. */
+const expertKeys = ({ count, used, width }: { count: number; used: number; width: number }) => ({
+  expert_count: count,
+  expert_used_count: used,
+  expert_feed_forward_length: width,
+  expert_shared_feed_forward_length: width,
+});
+
 const gemma3 = {
   family: "gemma3",
   vocab: 262_144,
@@ -168,6 +197,24 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
   "qwen-3-8b": { ...qwen3, layers: 36, hidden: 4096, heads: 32, ffn: 12_288, tied: false },
   "qwen-3-14b": { ...qwen3, layers: 40, hidden: 5120, heads: 40, ffn: 17_408, tied: false },
   "qwen-3-32b": { ...qwen3, layers: 64, hidden: 5120, heads: 64, ffn: 25_600, tied: false },
+  "qwen-3.5-9b": {
+    ...qwen35,
+    ...{ layers: 32, hidden: 4096, heads: 16, kvHeads: 4, ffn: 12_288, keys: deltaKeys(32) },
+  },
+  "qwen-3.5-27b": {
+    ...qwen35,
+    ...{ layers: 64, hidden: 5120, heads: 24, kvHeads: 4, ffn: 17_408, keys: deltaKeys(48) },
+  },
+  "qwen-3.5-35b-a3b": {
+    ...qwen35,
+    ...{ family: "qwen35moe", layers: 40, hidden: 2048, heads: 16, kvHeads: 2, ffn: 512 },
+    keys: { ...deltaKeys(32), ...expertKeys({ count: 256, used: 8, width: 512 }) },
+  },
+  "qwen-3-next-80b-a3b": {
+    ...qwen35,
+    ...{ family: "qwen3next", layers: 48, hidden: 2048, heads: 16, kvHeads: 2, ffn: 512, vocab: 151_936 },
+    keys: { ...deltaKeys(32), ...expertKeys({ count: 512, used: 10, width: 512 }) },
+  },
   "gemma-3-270m": {
     ...gemma3,
     ...{ layers: 18, hidden: 640, heads: 4, kvHeads: 1, ffn: 2048, window: 512, trainedContext: 32_768 },

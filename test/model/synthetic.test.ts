@@ -4,7 +4,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import { dequantize } from "../../src/format/blocks.ts";
 import { ArgumentError } from "../../src/format/errors.ts";
 import { rowBytes, type Tensor } from "../../src/format/tensor.ts";
-import { attentionIn } from "../../src/model/config.ts";
+import { attentionIn, attentionsOf } from "../../src/model/config.ts";
 import { openModel } from "../../src/model/model.ts";
 import { SHAPES } from "../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../src/model/synthetic.ts";
@@ -31,6 +31,11 @@ const BILLIONS: Record<string, number> = {
   "qwen-3-8b": 8.19,
   "qwen-3-14b": 14.8,
   "qwen-3-32b": 32.8,
+  // Without the eyes and the block that predicts a second token.
+  "qwen-3.5-9b": 8.95,
+  "qwen-3.5-27b": 26.9,
+  "qwen-3.5-35b-a3b": 34.7,
+  "qwen-3-next-80b-a3b": 79.7,
   "gemma-3-270m": 0.268,
   "gemma-3-1b": 1.0,
   "gemma-3-4b": 3.88,
@@ -48,7 +53,8 @@ describe("every shape", () => {
     const model = await openModel(checkpoint);
     const { hidden, vocab, trainedContext, tied } = model.config;
     const layers = model.config.layers.length;
-    const { heads, kvHeads, headDim } = attentionIn(model.config.layers[0]);
+    const attentions = attentionsOf(model.config);
+    const { heads, kvHeads, headDim, window } = attentions[0].spec;
     const ffn = model.config.layers[0].feedForward.width;
     expect({ layers, hidden, heads, kvHeads, headDim, ffn, vocab, trainedContext, tied }).toEqual(
       Object.fromEntries(
@@ -67,10 +73,13 @@ describe("every shape", () => {
         ).map((key) => [key, shape[key]]),
       ),
     );
-    expect(attentionIn(model.config.layers[0]).window).toBe(shape.window ?? null);
+    expect(window).toBe(shape.window ?? null);
     const graph = model.record({ context: 1024, maxTokens: 32, maxOutputs: 1, codec: kvCodec("int4") });
     expect(graph.weights.length).toBe(
-      checkpoint.tensors.size - (checkpoint.tensors.has("rope_freqs.weight") ? 1 : 0),
+      checkpoint.tensors.size -
+        (checkpoint.tensors.has("rope_freqs.weight") ? 1 : 0) +
+        // Queries and their gates lie in one.
+        attentions.filter(({ spec }) => spec.outputGate).length,
     );
     const count = graph.weights.reduce((sum, { rows, cols }) => sum + rows * cols, 0) / 1e9;
     expect(Math.abs(count / BILLIONS[name] - 1)).toBeLessThan(0.01);

@@ -110,17 +110,17 @@ describe.each(["auto", "plain"] as const)("%s SIMD", (simd) => {
     const step = BLOCKS[type].elements;
     const cols = step > 32 ? step * 2 : 96;
 
-    it.each([1, 2, 3, 4, 5, 33])("matmul of %i tokens", (tokens) => {
+    it.each([1, 2, 3, 4, 5, 11, 12, 33])("matmul of %i tokens", (tokens) => {
       expect(matmulError(bench, type, { rows: 24, cols, tokens })).toBeLessThan(ROUNDING);
     });
 
     it.each([1, 7, 9, 17])("matmul of %i rows", (rows) => {
-      for (const tokens of [1, 4])
+      for (const tokens of [1, 4, 13])
         expect(matmulError(bench, type, { rows, cols, tokens, withBias: true })).toBeLessThan(ROUNDING);
     });
 
     it("matmul of more columns than a slice", () => {
-      for (const tokens of [1, 6])
+      for (const tokens of [1, 6, 13])
         expect(matmulError(bench, type, { rows: 11, cols: 2304, tokens, withBias: true })).toBeLessThan(
           ROUNDING,
         );
@@ -135,11 +135,12 @@ describe.each(["auto", "plain"] as const)("%s SIMD", (simd) => {
         [1, 2],
       ];
       expect(matmulError(bench, type, { ...shape, ranges: split })).toBeLessThan(ROUNDING);
-      expect(matmulError(bench, type, { ...shape, tokens: 1, ranges: split })).toBeLessThan(ROUNDING);
+      for (const tokens of [1, 13])
+        expect(matmulError(bench, type, { ...shape, tokens, ranges: split })).toBeLessThan(ROUNDING);
     });
 
     it("zeros, and activations of very different sizes", () => {
-      for (const tokens of [1, 4]) {
+      for (const tokens of [1, 4, 13]) {
         const x = new Float32Array(tokens * cols);
         expect(matmulError(bench, type, { rows: 8, cols, tokens, x })).toBe(0);
         for (let i = 0; i < x.length; i++) x[i] = Math.cos(i) * 10 ** (((i >> 5) % 5) * 2 - 4);
@@ -161,7 +162,7 @@ describe.each(["auto", "plain"] as const)("%s SIMD", (simd) => {
       ];
       for (const [byte, value] of extremes) {
         const bytes = randomBytes(type, 8, cols, 4).map((b, i) => (isCode(type, i) ? byte : b));
-        for (const tokens of [1, 4]) {
+        for (const tokens of [1, 4, 13]) {
           const x = new Float32Array(tokens * cols).fill(value);
           expect(matmulError(bench, type, { rows: 8, cols, tokens, x, bytes })).toBeLessThan(rounding);
         }
@@ -186,11 +187,11 @@ describe.each(["auto", "plain"] as const)("%s SIMD", (simd) => {
     it("any bytes at all", () => {
       // Random blocks, scales included, but finite: every code, sign and subnormal scale occurs.
       fc.assert(
-        fc.property(fc.integer({ min: 0, max: 1e6 }), fc.constantFrom(1, 4), (seed, tokens) => {
+        fc.property(fc.integer({ min: 0, max: 1e6 }), fc.constantFrom(1, 2, 3, 4, 13), (seed, tokens) => {
           const bytes = anyBlocks(type, 8, cols, seed);
           expect(matmulError(bench, type, { rows: 8, cols, tokens, bytes, seed })).toBeLessThan(ROUNDING);
         }),
-        { numRuns: 12, seed: 5 },
+        { numRuns: 15, seed: 5 },
       );
     });
   });

@@ -131,5 +131,5 @@ export function quantizedBytes(cols: number): number {
   return 64 + (cols / 32) * 128;
 }
 
-/** Scratch that each thread gives to matmul: what it multiplies, sums of a tile, an unpacked slice of 1024 columns. */
-export const MATMUL_SCRATCH_BYTES = 64 + 128 + 32 * 640;
+/** Scratch that each thread gives to matmul: what it multiplies, sums, an unpacked slice of 1024 columns. */
+export const MATMUL_SCRATCH_BYTES = 128 + 256 + 32 * 640;

@@ -118,7 +118,7 @@ export function tile<T>(
 }
 
 // @ts-ignore: decorator
-@inline function step<T>(sums: v128, x: v128, w: v128): v128 {
+@inline export function step<T>(sums: v128, x: v128, w: v128): v128 {
   if (wide<T>()) return i32x4.add(sums, i32x4.dot_i16x8_s(w, x));
   return i16x8.add(sums, narrowProduct(x, w));
 }
@@ -141,7 +141,7 @@ export function tile<T>(
 
 /** Integer sums times the activation's integer scale. */
 // @ts-ignore: decorator
-@inline function scaled<T>(sums: v128, scale: v128): v128 {
+@inline export function scaled<T>(sums: v128, scale: v128): v128 {
   if (wide<T>()) return f32x4.mul(f32x4.convert_i32x4_s(sums), scale);
   return f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(sums, scale));
 }

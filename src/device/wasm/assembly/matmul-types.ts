@@ -1,15 +1,17 @@
 // Every quantized type's kernels by type id. Owns the one table from a number to code compiled for that type.
-// One idea: a type has four tasks over panels (multiply a vector, unpack a slice, take in a row, give out a row); one
-// function of a type does all four, so that a new type is one line here. Reached through WebAssembly's function table,
-// which also keeps the compiler from inlining all types into one function.
+// One idea: a type has a few tasks over panels (multiply one vector or several, unpack a slice, take in a row, give out a
+// row); one function of a type does all, so that a new type is one line here. Reached through WebAssembly's function
+// table, which also keeps the compiler from inlining all types into one function.
 import {
   Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4, IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS,
   IQ2_XXS, IQ1_S, IQ1_M, TQ1_0, TQ2_0, Q1_0, Q2_0, MLX4_G32, MLX4_G64, MLX4_G128,
   MLX8_G32, MLX8_G64, MLX8_G128, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4,
   nvfp4, iq3, iq2, q2_0, mlx4_g32, mlx4_g64, mlx4_g128, mlx8_g32, mlx8_g64, mlx8_g128,
 } from "./matmul-layout";
+import { Four, Three, Two } from "./attend-work";
 import { IQ1_TABLE, IQ2_TABLE, IQ3_S_TABLE, IQ3_XXS_TABLE, useTable } from "./matmul-decode";
 import { embedPanelRow } from "./embed";
+import { fewPanels } from "./matmul-few";
 import { unpackSlice } from "./matmul-unpack";
 import { vectorPanels } from "./matmul-vector";
 import { repackRow } from "./repack-row";
@@ -23,6 +25,10 @@ export const UNPACK: i32 = 1;
 export const REPACK: i32 = 2;
 /** embedPanelRow(out a, panel b, row of the panel c, cols n) */
 export const EMBED: i32 = 3;
+/** fewPanels(sums a, panel b, panel c, inputs d, cols n) of two tokens; of three and four the next numbers. */
+export const TWO: i32 = 4;
+const THREE: i32 = 5;
+const FOUR: i32 = 6;
 
 export type Kernels = (task: i32, a: usize, b: usize, c: usize, d: usize, n: i32) => void;
 
@@ -30,6 +36,9 @@ export type Kernels = (task: i32, a: usize, b: usize, c: usize, d: usize, n: i32
 @inline function run<T>(task: i32, a: usize, b: usize, c: usize, d: usize, n: i32): void {
   if (task == VECTOR) vectorPanels<T>(a, b, c, d, n);
   else if (task == UNPACK) unpackSlice<T>(a, b, c, n);
+  else if (task == TWO) fewPanels<T, Two>(a, b, c, d, n);
+  else if (task == THREE) fewPanels<T, Three>(a, b, c, d, n);
+  else if (task == FOUR) fewPanels<T, Four>(a, b, c, d, n);
   else if (task == REPACK) repackRow<T>(a, b, c, d, n);
   else embedPanelRow<T>(a, b, c, n);
 }

@@ -105,7 +105,7 @@ export function vectorPanels<T>(out: usize, a: usize, b: usize, x: usize, cols: 
 
 /** What i16 sums begin with: minus zero times the activations' sums, from the block's facts. */
 // @ts-ignore: decorator
-@inline function begin<T>(x: usize, from: i32, to: i32): v128 {
+@inline export function begin<T>(x: usize, from: i32, to: i32): v128 {
   if (zero(typeOf<T>()) == 0) return i64x2.splat(0);
   if (to - from == 4) {
     const sums = v128.load32_splat(x + (from == 0 ? 0 : 4), HALF_ZERO);
@@ -119,7 +119,7 @@ export function vectorPanels<T>(out: usize, a: usize, b: usize, x: usize, cols: 
 
 /** The same for i32 sums. */
 // @ts-ignore: decorator
-@inline function beginWide<T>(x: usize, from: i32, to: i32): v128 {
+@inline export function beginWide<T>(x: usize, from: i32, to: i32): v128 {
   if (zero(typeOf<T>()) == 0) return i64x2.splat(0);
   if (zero(typeOf<T>()) > 0) return i32x4.extadd_pairwise_i16x8_s(begin<T>(x, from, to));
   return i32x4.neg(i32x4.shl(i32x4.extadd_pairwise_i16x8_s(v128.load32_splat(x, ZERO)), 3));

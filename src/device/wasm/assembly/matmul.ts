@@ -1,5 +1,5 @@
 // y = W x + bias: chooses the kernel, cuts the work, finishes the sums. Owns the order of loops; the inner loops are
-// matmul-vector.ts (few tokens), matmul-tile.ts (a chunk of a prompt) and matmul-float.ts (f32, f16, bf16).
+// matmul-vector.ts (one token), matmul-few.ts (up to four at once), matmul-tile.ts (a chunk of a prompt) and matmul-float.ts (f32, f16, bf16).
 //
 // One idea: kernels leave sums of 8 rows in scratch, in units of the activation row; this file alone knows y, its bias
 // and that a panel may have rows of others (at the end of a matrix, between two experts). Prompts go slice by slice over
@@ -9,22 +9,28 @@ import {
   NVFP4, PANEL_HEAD, PANEL_ROWS, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K, Q8_0, TQ1_0, TQ2_0, blockBytes, blockCols,
   iq2, mlx8_g32, panelBytes, q2_k, q4_0, q4_1, q6_k, q8_0,
 } from "./matmul-layout";
+import { PANEL_SUMS } from "./matmul-few";
 import { floatPanel } from "./matmul-float";
 import { tile } from "./matmul-tile";
-import { UNPACK, VECTOR, kernelsOf } from "./matmul-types";
+import { TWO, UNPACK, VECTOR, kernelsOf } from "./matmul-types";
 import { SLICE, SLICE_BYTES } from "./matmul-unpack";
 import { BLOCK, ROW_HEAD, quantizedBytes } from "./quantize";
 
-/** Sums of 4 tokens x 8 rows. */
-const SUMS_BYTES: usize = 128;
 const PRODUCT_BYTES: usize = 64;
-/** Bytes of scratch that each thread gives to matmul: a Product, sums, then an unpacked slice. */
+/** Addresses of up to 4 tokens' blocks. */
+const INPUTS_BYTES: usize = 64;
+/** Sums of two panels. */
+const SUMS_BYTES: usize = 2 * PANEL_SUMS;
+/** Bytes of scratch that each thread gives to matmul: a Product, inputs, sums, then an unpacked slice. */
 export function matmulScratchBytes(): usize {
-  return PRODUCT_BYTES + SUMS_BYTES + SLICE_BYTES;
+  return PRODUCT_BYTES + INPUTS_BYTES + SUMS_BYTES + SLICE_BYTES;
 }
 
-/** From this many tokens on, unpacking a panel and using it for all beats decoding it for each. */
-const TILE_TOKENS: i32 = 4;
+/**
+ * From this many tokens on, unpacking a panel and using it for all beats decoding it for each four: for some types from 9
+ * on, for others from 24 (2048 x 2048, one thread of a Xeon, Node 20, 2026-11-28; lab/LOG.md).
+ */
+const TILE_TOKENS: i32 = 12;
 
 type Tile = (
   sums: usize, w: usize, cols: i32, x0: usize, x1: usize, x2: usize, x3: usize, wideOffset: usize,
@@ -97,13 +103,14 @@ export function matmul(
 
 /** Panels [firstPanel, lastPanel) of a product, which lies in front of a thread's scratch. */
 export function multiply(product: Product, firstPanel: i32, lastPanel: i32): void {
-  const scratch = changetype<usize>(product) + PRODUCT_BYTES;
-  if (product.type <= BF16) byFloats(product, firstPanel, lastPanel, scratch);
-  else if (product.tokens < TILE_TOKENS) byVector(product, firstPanel, lastPanel, scratch);
-  else byTile(product, firstPanel, lastPanel, scratch);
+  const inputs = changetype<usize>(product) + PRODUCT_BYTES;
+  const sums = inputs + INPUTS_BYTES;
+  if (product.type <= BF16) byFloats(product, firstPanel, lastPanel, sums);
+  else if (product.tokens < TILE_TOKENS) byFew(product, firstPanel, lastPanel, inputs, sums);
+  else byTile(product, firstPanel, lastPanel, sums);
 }
 
-function byVector(p: Product, firstPanel: i32, lastPanel: i32, sums: usize): void {
+function byFew(p: Product, firstPanel: i32, lastPanel: i32, inputs: usize, sums: usize): void {
   const kernels = kernelsOf(p.type);
   const rowBytes = quantizedBytes(p.cols);
   const bytes = panelBytes(p.type, p.cols);
@@ -111,12 +118,27 @@ function byVector(p: Product, firstPanel: i32, lastPanel: i32, sums: usize): voi
   const half = (lastPanel - firstPanel + 1) >> 1;
   for (let panel = firstPanel; panel < firstPanel + half; panel++) {
     const other = panel + half < lastPanel ? panel + half : panel;
-    for (let t = 0; t < p.tokens; t++) {
-      const row = inputOf(p, p.q, rowBytes, t);
-      const y = yOf(p, t);
-      kernels(VECTOR, sums, p.w + usize(panel) * bytes, p.w + usize(other) * bytes, row + ROW_HEAD, p.cols);
-      finish(p, y, sums, panel, load<f32>(row), true);
-      if (other != panel) finish(p, y, sums + 32, other, load<f32>(row), true);
+    const a = p.w + usize(panel) * bytes;
+    const b = p.w + usize(other) * bytes;
+    for (let t = 0; t < p.tokens; t += 4) {
+      const last = min(t + 4, p.tokens) - 1;
+      for (let n = t; n <= last; n++) {
+        store<usize>(inputs + (usize(n - t) << 2), inputOf(p, p.q, rowBytes, n) + ROW_HEAD);
+      }
+      let second = PANEL_SUMS;
+      if (last == t) {
+        kernels(VECTOR, sums, a, b, load<usize>(inputs), p.cols);
+        second = 32;
+      } else {
+        kernels(TWO + last - t - 1, sums, a, b, inputs, p.cols);
+      }
+      for (let n = t; n <= last; n++) {
+        const y = yOf(p, n);
+        const unit = load<f32>(inputOf(p, p.q, rowBytes, n));
+        const at = sums + usize(n - t) * 32;
+        finish(p, y, at, panel, unit, true);
+        if (other != panel) finish(p, y, at + second, other, unit, true);
+      }
     }
   }
 }

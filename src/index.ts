@@ -33,6 +33,7 @@ export {
 } from "./engine/bench-attend.ts";
 export type { BatchRow } from "./engine/bench-batch.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
+export type { QuoteRow } from "./engine/bench-quote.ts";
 export type { DivergenceSummary } from "./engine/divergence.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
 export type { FindOptions } from "./engine/find-model.ts";

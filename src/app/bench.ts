@@ -10,9 +10,11 @@ import {
   type BenchLoadOptions,
   type BenchProfile,
   openBench,
+  type QuoteRow,
   type SyntheticModel,
 } from "../index.ts";
 import { bytes, columns, grouped, perSecond, rounded } from "./figures.ts";
+import { readText } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
@@ -24,6 +26,8 @@ export interface BenchCommand
   depth: number[];
   repetitions: number;
   parallel?: number[];
+  /** A file. */
+  quote?: string;
   /** Bytes. */
   memory?: number;
   profile?: boolean;
@@ -38,12 +42,13 @@ export interface BenchCommand
 export async function printBench(model: string | undefined, command: BenchCommand, signal: AbortSignal) {
   const { kv, device, adapter, threads, chunk, offline, depth, repetitions, profile } = command;
   const { parallel, memory: memoryBytes } = command;
+  const quote = command.quote === undefined ? undefined : await readText(command.quote, signal);
   const tests = { prompt: lengths(command.prompt), generate: lengths(command.generate), depth, repetitions };
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const downloading = downloadLine();
   const bench = await openBench(
     sourceOf(model, command),
-    { ...tests, profile, parallel },
+    { ...tests, profile, parallel, quote },
     {
       ...{ kv, memoryBytes, device, adapter, threads, chunk, offline, signal },
       onDownload: downloading.show,
@@ -133,11 +138,14 @@ async function printTables(
   ];
   const head = bench.isBatch
     ? columns(BATCH_HEAD, BATCH)
-    : columns(["test", "tokens/s", "least", "most"], ROW);
+    : bench.isQuote
+      ? columns(QUOTE_HEAD, QUOTE)
+      : columns(["test", "tokens/s", "least", "most"], ROW);
   await write(`${parts.join(" · ")}\n\n${head}\n`, signal);
   const profiles: BenchProfile[] = [];
   for await (const row of found) {
     if (row.kind === "profile") profiles.push(row);
+    else if (row.kind === "quote") await write(`${columns(quoteCells(row), QUOTE)}\n`, signal);
     else if (row.kind === "batch") await write(`${columns(batchCells(row), BATCH)}\n`, signal);
     else {
       const { median, min, max } = row.tokensPerSecond;
@@ -164,6 +172,16 @@ const BATCH_HEAD = [
   "S t/s",
 ];
 const BATCH = [6, 7, 5, 8, 9, 9, 10, 9, 10, 9, 10];
+
+/** Without guesses and with them, tokens a second. */
+const QUOTE_HEAD = ["test", "plain", "guessed", "ratio", "drafted", "accepted", "same text"];
+const QUOTE = [22, 10, 10, 7, 9, 10, 11];
+
+function quoteCells(row: QuoteRow): string[] {
+  const { test, plainTokensPerSecond: plain, guessedTokensPerSecond: guessed, ratio } = row;
+  const counts = [row.drafted, row.accepted].map(String);
+  return [test, rounded(plain), rounded(guessed), ratio.toFixed(2), ...counts, row.isSame ? "yes" : "no"];
+}
 
 function batchCells(row: BatchRow): string[] {
   const { pp, tg, texts, depth, tokens, prompt, generate, all } = row;

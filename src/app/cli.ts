@@ -279,6 +279,10 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
         "texts at once, each with a prompt and a generation, in llama-batched-bench's rows",
         counts,
       )
+      .option(
+        "--quote <file>",
+        "answers that quote this text, with and without guessing ahead, in turn: other rows",
+      )
       .option("--profile", "GPU time by operation, too")
       .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
       .option("--layers <count>", "with --shape: another number of layers", count)

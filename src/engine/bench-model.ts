@@ -5,10 +5,11 @@
 import { ArgumentError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { rowBytes } from "../format/tensor.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
 import { openModel } from "../model/model.ts";
 import type { ShapeOptions } from "../model/shaped.ts";
 import { syntheticCheckpoint } from "../model/synthetic.ts";
-import { type Prepared, prepare } from "./assemble.ts";
+import { type Prepared, prepare, tokenizerOf } from "./assemble.ts";
 import {
   type BenchFinding,
   type BenchOptions,
@@ -19,6 +20,7 @@ import {
   checkProfile,
 } from "./bench.ts";
 import { batchPlan } from "./bench-batch.ts";
+import { quotePrompt } from "./bench-quote.ts";
 import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 import type { Plan } from "./plan.ts";
@@ -37,10 +39,13 @@ export type BenchLoadOptions = Omit<
 export class Bench {
   readonly #parts: Prepared;
   readonly #tests: Required<BenchTests>;
+  readonly #quoting: readonly number[];
 
-  constructor(parts: Prepared, tests: Required<BenchTests>) {
+  /** quoting: the prompt of the rows that quote. */
+  constructor(parts: Prepared, tests: Required<BenchTests>, quoting: readonly number[] = []) {
     this.#parts = parts;
     this.#tests = tests;
+    this.#quoting = quoting;
   }
 
   get plan(): Plan {
@@ -61,6 +66,11 @@ export class Bench {
     return this.#parts.model.config.layers.length;
   }
 
+  /** Its rows compare answers that quote with and without guesses. */
+  get isQuote(): boolean {
+    return this.#quoting.length > 0;
+  }
+
   /** The type that holds most of the weights' bytes. */
   get type(): string {
     const bytes = new Map<string, number>();
@@ -70,7 +80,7 @@ export class Bench {
   }
 
   run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchFinding> {
-    return bench(this.#parts.scheduler, { ...this.#tests, ...options });
+    return bench(this.#parts.scheduler, { ...this.#tests, ...options }, this.#quoting);
   }
 
   async close(): Promise<void> {
@@ -96,6 +106,8 @@ export async function openBench(
   options: BenchLoadOptions = {},
 ): Promise<Bench> {
   const checked = benchTests(tests);
+  if (checked.quote !== "" && typeof source !== "string")
+    throw new ArgumentError("quote", "with a shape", "a model's file: random weights quote nothing");
   const deepest = Math.max(...checked.depth);
   const context = deepest + benchTail(checked);
   throwIfAborted(options.signal, "loading");
@@ -115,13 +127,14 @@ export async function openBench(
     await checkpoint.close();
     throw error;
   }
-  const parts = await prepare(
+  const { extra, ...parts } = await prepare(
     checkpoint,
     () => openDevice(options),
     { ...options, context, ...batchPlan(checked, context) },
-    async () => ({}),
+    async (model) => (checked.quote === "" ? {} : { tokenizer: await tokenizerOf(model) }),
   );
-  const made = new Bench(parts, checked);
+  const { tokenizer } = extra as { tokenizer?: Tokenizer };
+  const made = new Bench(parts, checked, tokenizer && quotePrompt(tokenizer, checked.quote));
   try {
     checkProfile(parts.scheduler, checked);
   } catch (error) {

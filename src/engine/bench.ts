@@ -9,6 +9,7 @@ import type { StepProfile } from "../device/contract.ts";
 import { median } from "../device/median.ts";
 import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
 import { depthSuffix as at, type BatchRow, benchBatch } from "./bench-batch.ts";
+import { benchQuote, QUOTE_DEPTH, type QuoteRow } from "./bench-quote.ts";
 import { sampler } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { Text } from "./text.ts";
@@ -24,6 +25,8 @@ export interface BenchTests {
   repetitions?: number;
   /** Texts at once, each with a prompt and a generation: other rows. Default: none. */
   parallel?: readonly number[];
+  /** A text that answers quote, with and without guessing ahead: other rows. Default: none. */
+  quote?: string;
   /** Also the time by operation, of one generated token and of one prompt chunk at each depth. */
   profile?: boolean;
 }
@@ -80,7 +83,7 @@ const WARM_UP_GENERATED = 16;
 /** Tests with their defaults, depths ascending, none twice. ArgumentError for numbers that are no counts, or no tests. */
 export function benchTests(tests: BenchTests): Required<BenchTests> {
   const { prompt = [512], generate = [128], depth = [0], repetitions = 3, profile = false } = tests;
-  const { parallel = [] } = tests;
+  const { parallel = [], quote = "" } = tests;
   for (const [name, lengths] of Object.entries({ prompt, generate, parallel }))
     for (const found of lengths)
       if (!(Number.isInteger(found) && found >= 1))
@@ -94,6 +97,12 @@ export function benchTests(tests: BenchTests): Required<BenchTests> {
     throw new ArgumentError("generate", "empty, and so is prompt", "a length of one of them");
   if (profile && parallel.length > 0)
     throw new ArgumentError("profile", "asked for, and so is parallel", "one of them");
+  if (quote !== "" && (parallel.length > 0 || profile || generate.every((tokens) => tokens < 2)))
+    throw new ArgumentError(
+      "quote",
+      "a text",
+      "none with parallel or profile, or without generations of 2 tokens",
+    );
   if (depth.length === 0) throw new ArgumentError("depth", "empty", "at least one");
   const depths = [...new Set(depth)].sort((a, b) => a - b);
   return {
@@ -103,11 +112,13 @@ export function benchTests(tests: BenchTests): Required<BenchTests> {
     repetitions,
     profile,
     parallel: [...new Set(parallel)],
+    quote,
   };
 }
 
 /** Tokens that the tests add at each depth, at most. */
-export function benchTail({ prompt, generate, parallel }: Required<BenchTests>): number {
+export function benchTail({ prompt, generate, parallel, quote }: Required<BenchTests>): number {
+  if (quote !== "") return QUOTE_DEPTH + Math.max(...generate);
   if (parallel.length === 0) return Math.max(...prompt, ...generate);
   return Math.max(0, ...prompt) + Math.max(0, ...generate);
 }
@@ -121,10 +132,17 @@ export function checkProfile({ allocation }: Scheduler, { profile }: BenchTests)
     );
 }
 
-export type BenchFinding = BenchRow | BenchProfile | BatchRow;
+export type BenchFinding = BenchRow | BenchProfile | BatchRow | QuoteRow;
 
-/** Runs the tests; what they find comes as soon as it is known. The scheduler is the bench's alone. */
-export async function* bench(scheduler: Scheduler, options: BenchOptions = {}): AsyncGenerator<BenchFinding> {
+/**
+ * Runs the tests; what they find comes as soon as it is known. The scheduler is the bench's alone. quoting: the prompt of
+ * `quote`'s rows (quotePrompt).
+ */
+export async function* bench(
+  scheduler: Scheduler,
+  options: BenchOptions = {},
+  quoting: readonly number[] = [],
+): AsyncGenerator<BenchFinding> {
   const { signal } = options;
   const tests = benchTests(options);
   checkProfile(scheduler, tests);
@@ -135,6 +153,8 @@ export async function* bench(scheduler: Scheduler, options: BenchOptions = {}): 
   const prefix = Array.from({ length: deepest }, random);
   const report = (doing: string, total: number) => (done: number) =>
     options.onProgress?.({ doing, done, total });
+
+  if (quoting.length > 0) return yield* benchQuote(scheduler, quoting, tests, { report, signal });
 
   /** Brings the text to `depth` tokens. */
   const hold = async (depth: number) => {

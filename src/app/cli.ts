@@ -102,6 +102,7 @@ function answering(command: Command): Command {
       "tokens guessed ahead from what the text says already, and checked in one step: 0 (none) to 15, used where that is faster (default: 15)",
       count,
     )
+    .option("--draft <model>", "a small model with the same tokens that guesses what the model will say")
     .option("--offline", "take hf: models from the disk, never from the net");
 }
 

@@ -11,7 +11,15 @@ import { downloadLine } from "./pull.ts";
 export interface ModelOptions
   extends Pick<
     LoadOptions,
-    "context" | "device" | "adapter" | "threads" | "parallel" | "cacheTokens" | "snapshots" | "guess"
+    | "context"
+    | "device"
+    | "adapter"
+    | "threads"
+    | "parallel"
+    | "cacheTokens"
+    | "snapshots"
+    | "guess"
+    | "draft"
   > {
   kv: string;
   /** Bytes. */
@@ -26,10 +34,11 @@ export async function loadModel(
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
-  const { kv, context, device, adapter, threads, parallel, cacheTokens, snapshots, guess } = options;
+  const { kv, context, device, adapter, threads, parallel, cacheTokens, snapshots } = options;
+  const { guess, draft } = options;
   const model = await load(name, {
     ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, snapshots },
-    ...{ guess, offline, signal },
+    ...{ guess, draft, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

@@ -38,19 +38,21 @@ export interface Prepared {
 
 /**
  * Takes `checkpoint` over: the model closes it, and so does a failure here. `openDevice` is called once the checkpoint
- * proves to be a model that we know.
+ * proves to be a model that we know. `check` may refuse its tokens.
  * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, DeviceError, AbortedError.
  */
 export async function assemble(
   checkpoint: Checkpoint,
   openDevice: () => Device | Promise<Device>,
   options: AssembleOptions = {},
+  check: (tokenizer: Tokenizer) => void = () => {},
 ): Promise<LanguageModel> {
   // Before the weights, which take longer: a broken tokenizer should not cost a long wait.
-  const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async (model) => ({
-    tokenizer: await tokenizerOf(model),
-    template: await checkpoint.chatTemplate(),
-  }));
+  const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async (model) => {
+    const tokenizer = await tokenizerOf(model);
+    check(tokenizer);
+    return { tokenizer, template: await checkpoint.chatTemplate() };
+  });
   return new LanguageModel({ ...prepared, ...extra });
 }
 

@@ -8,6 +8,7 @@ import { type PageCopy, TextPages } from "../cache/text-pages.ts";
 import { TextStates } from "../cache/text-states.ts";
 import { CHOSEN, PAGE_SLOTS, type Run, type RunState, type Sampling, type Step } from "../device/contract.ts";
 import { cutsOf, sharedTokens } from "./cuts.ts";
+import type { Draft } from "./draft.ts";
 import { type Guess, Lookup } from "./lookup.ts";
 import type { RowLogits, Tokens } from "./tokens.ts";
 
@@ -20,6 +21,8 @@ export interface JobOptions {
   tokens?: Tokens;
   /** Tokens of the generation that are guessed and checked at once, at most. Default 0. */
   guesses?: number;
+  /** Guesses where the text itself says nothing. */
+  draft?: Draft | null;
   /** Tokens for which pages are set aside from the beginning. Default: those of `ids`. */
   reserve?: number;
   signal?: AbortSignal;
@@ -116,6 +119,10 @@ export class Job {
     this.ended.catch(() => {});
   }
 
+  get draft(): Draft | null {
+    return this.options.draft ?? null;
+  }
+
   get pages(): TextPages {
     if (!this.#pages) throw new Error("the job has no pages");
     return this.#pages;
@@ -198,13 +205,22 @@ export class Job {
 
   /** It generates, and a step may give its next token. */
   get isReady(): boolean {
-    return !this.isReading && !this.#isChecking && this.tokens?.isWanted === true;
+    const isBusy = this.isReading || this.#isChecking || this.draft?.isBusy;
+    return !isBusy && this.tokens?.isWanted === true;
   }
 
   /** What may come after its known tokens: at most `most`, which may reach past those that are awaited. */
   guess(most: number): Guess {
     this.#lookup ??= new Lookup(this.ids);
     return this.#lookup.next(most);
+  }
+
+  /** Asks the draft model for so many tokens after the known ones. */
+  startDraft(count: number): void {
+    this.draft!.start(this.ids, count, this.tokens!.draw, (error) => {
+      if (error) this.tokens!.fail(error.error);
+      else this.tokens!.onChange();
+    });
   }
 
   /** Guesses that its next row may have with it. */
@@ -269,12 +285,13 @@ export class Job {
 
   /** What follows the first guess that was wrong is void. first: where what was chosen begins. */
   #checked({ guess }: Part, first: number): void {
-    if (guess.length === 0) return;
+    if (guess.length === 0) return this.draft?.passed();
     const chosen = this.ids.length - first;
     let right = 0;
     while (right < chosen && guess[right] === this.ids[first + right]) right++;
     this.drafted += guess.length;
     this.accepted += right;
+    if (this.draft?.after(first)?.[0] === guess[0]) this.draft?.learn(guess.length, right);
     this.#isChecking = false;
     if (this.isEnded) return;
     this.sent = this.ids.length - 1;
@@ -284,6 +301,7 @@ export class Job {
   /** Gives its pages back. error: what ended it; null: it has all it wanted, or its caller wants no more. */
   end(error: { error: unknown } | null): void {
     this.isEnded = true;
+    this.draft?.end();
     if (this.#pages) {
       this.held = this.#pages.tokens;
       this.#states?.release();

@@ -13,6 +13,8 @@ import { type Tokenizer, withBos } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
+import type { Prepared } from "./assemble.ts";
+import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
@@ -62,6 +64,7 @@ export interface PromptOptions {
 export class LanguageModel {
   readonly #parts: Parts;
   readonly #answers: AnswerIds;
+  #draft: Prepared | null = null;
   #closing: Promise<void> | null = null;
   /** Found out when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
@@ -234,15 +237,29 @@ export class LanguageModel {
     return options.raw === true || (template === null && typeof prompt === "string");
   }
 
+  /** Takes a smaller model over, which guesses for this one. */
+  guessWith(draft: Prepared): void {
+    const share = draft.plan.weightBytes / this.plan.weightBytes;
+    this.#parts.scheduler.draft = new DraftModel(draft.scheduler, share);
+    this.#draft = draft;
+  }
+
   /** Frees threads, memory and files. Safe to call twice. */
   close(): Promise<void> {
-    this.#parts.scheduler.close(new NibbleError("argument", "the model is closed"));
+    const all: Pick<Prepared, "scheduler" | "allocation" | "model">[] = [this.#parts];
+    if (this.#draft) all.push(this.#draft);
+    for (const { scheduler } of all) scheduler.close(new NibbleError("argument", "the model is closed"));
     this.#closing ??= (async () => {
-      try {
-        await this.#parts.allocation.close();
-      } finally {
-        await this.#parts.model.checkpoint.close();
-      }
+      const closed = await Promise.allSettled(
+        all.map(async ({ allocation, model }) => {
+          try {
+            await allocation.close();
+          } finally {
+            await model.checkpoint.close();
+          }
+        }),
+      );
+      for (const one of closed) if (one.status === "rejected") throw one.reason;
     })();
     return this.#closing;
   }

@@ -81,7 +81,7 @@ export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: P
   return { parts, stuck: isStuck ? last(paused) : null };
 }
 
-/** Parts of texts that generate. room: rows for guesses, of all. A text that waits to guess has none. */
+/** Parts of texts that generate. room: rows for guesses, of all. A text that waits for what to guess has none. */
 function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: StepLimits): Part[] {
   const parts: Part[] = [];
   let rows = jobs.length;
@@ -90,24 +90,48 @@ function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: St
   const costOf = (more: number) => (cost(rows + more) - cost(rows)) * perTime;
   for (const job of jobs) {
     const { sent } = job;
-    const awaited = job.tokens!.awaited;
     const most = Math.min(job.mostGuesses, room, context - sent - 1);
-    // Those that are awaited are guessed, too, to see what comes after them.
-    const { ids, chances } = most > 0 ? job.guess(awaited + most) : NO_GUESS;
-    const { count, gain } = worthChecking(chances, awaited, costOf);
-    if (awaited > 0 && gain > WORTH_WAITING) {
+    const guess = most > 0 ? guessOf(job, most, costOf, (ms) => ms * perTime, cost(1)) : NO_GUESS;
+    if (guess === null) {
       rows--;
       continue;
     }
-    const more = awaited > 0 ? 0 : Math.min(count, grow(job, sent + 1 + count) - sent - 1);
-    parts.push(job.part(sent + 1 + more, ids.slice(0, more)));
+    const more = Math.min(guess.length, grow(job, sent + 1 + guess.length) - sent - 1);
+    parts.push(job.part(sent + 1 + more, more === guess.length ? guess : guess.slice(0, more)));
     rows += more;
     room -= more;
   }
   return parts;
 }
 
-const NO_GUESS = { ids: [], chances: [] };
+/** What is to be checked with a job's next row; null: it waits until that is known. */
+function guessOf(
+  job: Job,
+  most: number,
+  costOf: (rows: number) => number,
+  worthOf: (ms: number) => number,
+  stepMs: number,
+): readonly number[] | null {
+  const { draft, tokens, ids } = job;
+  const { awaited } = tokens!;
+  // Those that are awaited are guessed, too, to see what comes after them.
+  const found = job.guess(awaited + most);
+  const { count, gain } = worthChecking(found.chances, awaited, costOf);
+  const drafted = draft?.after(ids.length);
+  const asked =
+    draft && !drafted
+      ? worthChecking(draft.chances(most), 0, (more) => costOf(more) + worthOf(draft.cost(more, stepMs)))
+      : null;
+  if (awaited > 0) return Math.max(gain, asked?.gain ?? 0) > WORTH_WAITING ? null : NO_GUESS;
+  if (count > 0 && gain >= (asked?.gain ?? 0)) return found.ids.slice(0, count);
+  if (asked && asked.count > 0) {
+    job.startDraft(asked.count);
+    return draft!.isBusy ? null : NO_GUESS;
+  }
+  return drafted?.slice(0, most) ?? NO_GUESS;
+}
+
+const NO_GUESS: readonly number[] = [];
 
 /** The one that began last, generations first: they keep what they have said. */
 function last(jobs: readonly Job[]): Job {

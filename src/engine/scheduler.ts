@@ -15,6 +15,7 @@ import {
   type Ran,
 } from "../device/contract.ts";
 import { AbortedError, DeviceError, NibbleError } from "../format/errors.ts";
+import type { DraftModel } from "./draft.ts";
 import type { Job, Part } from "./job.ts";
 import { Pace } from "./pace.ts";
 import { pickStep } from "./pick.ts";
@@ -41,6 +42,8 @@ export class Scheduler {
   readonly context: number;
   readonly vocab: number;
   readonly guesses: number;
+  /** Guesses what texts do not say already. */
+  draft: DraftModel | null = null;
   readonly beginnings: Beginnings;
   /** In the order in which they came. */
   readonly #waiting: Job[] = [];

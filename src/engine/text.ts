@@ -5,6 +5,7 @@
  */
 import type { StepProfile } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { Draft } from "./draft.ts";
 import { Job, type JobOptions } from "./job.ts";
 import type { Sampler } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -113,7 +114,9 @@ export class Text {
     const { signal, onProgress } = options;
     const reserve = Math.min(prompt.length + Math.min(most, RESERVED_TOKENS), scheduler.context);
     const guesses = options.guess === false ? 0 : scheduler.guesses;
-    const job = new Job({ ids: prompt, tokens, guesses, reserve, signal, onProgress });
+    const model = guesses > 0 ? scheduler.draft : null;
+    const draft = model && new Draft(model, new Text(model.scheduler), sample);
+    const job = new Job({ ids: prompt, tokens, guesses, draft, reserve, signal, onProgress });
     this.#take();
     scheduler.submit(job);
     let isOver = false;

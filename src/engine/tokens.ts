@@ -30,6 +30,8 @@ export interface TokensOptions {
   /** The N likeliest alternatives with each token; undefined: no likelihoods. */
   logprobs?: number;
   constraint?: Constraint;
+  /** Which of the seed's random numbers the first token takes. Default 0. */
+  draw?: number;
 }
 
 export interface Token {
@@ -146,6 +148,11 @@ export class Tokens {
     return this.#asked - this.#chosen;
   }
 
+  /** Which random number the next token takes that is asked for. */
+  get draw(): number {
+    return (this.#options.draw ?? 0) + this.#asked;
+  }
+
   /** Tokens that may still be asked for. */
   get wanted(): number {
     return this.#options.most - this.#asked;
@@ -153,7 +160,7 @@ export class Tokens {
 
   /** A step will give so many more tokens, or fewer. The device chooses them with these options; null: `choose` does. */
   ask(count = 1): Sampling | null {
-    const draw = this.#asked;
+    const { draw } = this;
     this.#asked += count;
     return this.#isByHost ? null : this.#sample.sampling(draw);
   }
@@ -183,7 +190,7 @@ export class Tokens {
   async choose({ rows, guess, ids, chose, done }: Checked): Promise<void> {
     const choose = ({ given, logits }: Logits) => {
       const { logprobs } = this.#options;
-      const id = this.#sample.next(logits, ids, this.#chosen);
+      const id = this.#sample.next(logits, ids, (this.#options.draw ?? 0) + this.#chosen);
       this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
       chose(id);
       return id;

@@ -54,6 +54,27 @@ describe("nibble bench", () => {
     expect(rows.map((row) => row.split(" ")[0])).toEqual(["pp24", "tg3"]);
   });
 
+  it("compares answers that quote a text with and without guesses", async () => {
+    const { code, stdout, stderr } = await nibble([
+      ...[
+        "bench",
+        "needle",
+        "--quote",
+        "models/texts/persuasion.txt",
+        "-n",
+        "16",
+        "-r",
+        "1",
+        "--device",
+        "cpu",
+      ],
+    ]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const [head, row] = stdout.trimEnd().split("\n").slice(-2);
+    expect(head).toMatch(/^test +plain +guessed +ratio +drafted +accepted +same text$/);
+    expect(row).toMatch(/^quote16 @ d800 +[\d.,]+ +[\d.,]+ +[\d.]+ +\d+ +\d+ +yes$/);
+  });
+
   it("prints rows of several texts at once, as llama-batched-bench does", async () => {
     const command = [
       "bench",
@@ -135,6 +156,12 @@ describe("wrong usage of nibble bench:", () => {
     ["no repetitions", ["needle", "-r", "0"], 2, /--repetitions is 0/],
     ["too deep", ["needle", "-d", "32768"], 2, /--depth is 32768; allowed: 0 to 32256/],
     ["a missing file", ["no-such.gguf"], 1, /no-such\.gguf: no such file/],
+    [
+      "quotes of a shape",
+      ["--shape", "gemma-3-270m", "--quote", "package.json"],
+      2,
+      /random weights quote nothing/,
+    ],
     ["a profile of the CPU", ["needle", "--profile", ...cpu], 1, /A profile on this device is not supported/],
   ];
 

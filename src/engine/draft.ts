@@ -1,0 +1,130 @@
+/**
+ * A small model that guesses what a large one will say. Owns what guesses cost and how often they are right. Refuses to know
+ * what the large model does with them.
+ * One idea: it draws with the same options and random numbers, so that where both models agree they choose alike, and a
+ * seed gives one text whatever is guessed.
+ */
+import type { Sampler } from "./sample.ts";
+import type { Scheduler } from "./scheduler.ts";
+import type { Text } from "./text.ts";
+
+/** How often a guess is right before anything is known. */
+const PRIOR = 0.7;
+/** Of what a guess that was checked counts. */
+const WEIGHT = 0.06;
+/** With each token that comes without a draft: a text that was hard may become easy again. */
+const RETURN = 0.01;
+
+export class DraftModel {
+  readonly scheduler: Scheduler;
+  /** What a token of it costs, in steps of the large model, until it is measured. */
+  readonly #share: number;
+  readonly now: () => number;
+  #tokenMs: number | null = null;
+
+  constructor(scheduler: Scheduler, share: number, now = () => performance.now()) {
+    this.scheduler = scheduler;
+    this.#share = share;
+    this.now = now;
+  }
+
+  /** Of so many guesses; stepMs: a step of the large model, in the same unit. */
+  cost(tokens: number, stepMs: number): number {
+    return tokens * (this.#tokenMs ?? this.#share * stepMs);
+  }
+
+  note(tokens: number, ms: number): void {
+    const found = ms / tokens;
+    // A prompt that is read with the first guess is no cost of guesses.
+    this.#tokenMs =
+      this.#tokenMs === null
+        ? found
+        : this.#tokenMs + 0.25 * (Math.min(found, 2 * this.#tokenMs) - this.#tokenMs);
+  }
+}
+
+/** The guesses for one text. */
+export class Draft {
+  readonly #model: DraftModel;
+  readonly #sample: Sampler;
+  readonly #text: Text;
+  #chance = PRIOR;
+  /** What was guessed after so many tokens. */
+  #found: { readonly after: number; readonly ids: readonly number[] } | null = null;
+  #stop: (() => void) | null = null;
+  #isRead = false;
+
+  /** text: of the small model's. */
+  constructor(model: DraftModel, text: Text, sample: Sampler) {
+    this.#model = model;
+    this.#text = text;
+    this.#sample = sample;
+  }
+
+  get isBusy(): boolean {
+    return this.#stop !== null;
+  }
+
+  /** Of each of so many guesses, when those before it are right. */
+  chances(count: number): number[] {
+    return new Array(count).fill(this.#chance);
+  }
+
+  cost(tokens: number, stepMs: number): number {
+    return this.#model.cost(tokens, stepMs);
+  }
+
+  /** What was guessed for a text of so many tokens; null: nothing was. */
+  after(tokens: number): readonly number[] | null {
+    return this.#found?.after === tokens ? this.#found.ids : null;
+  }
+
+  /** Guesses `count` tokens after `ids`, of which the first takes the random number `draw`. done: it has ended. */
+  start(
+    ids: readonly number[],
+    count: number,
+    draw: number,
+    done: (error: { error: unknown } | null) => void,
+  ): void {
+    const { context } = this.#model.scheduler;
+    this.#found = { after: ids.length, ids: [] };
+    const most = Math.min(count, context - ids.length);
+    if (most <= 0) return done(null);
+    const started = this.#model.now();
+    const tokens = this.#text.generate(ids, this.#sample, { most, draw, guess: false });
+    this.#stop = () => tokens.end();
+    const found: number[] = [];
+    const run = async () => {
+      for (let token = await tokens.next(); token; token = await tokens.next()) found.push(token.id);
+    };
+    const end = (error: { error: unknown } | null) => {
+      // Ended by the caller.
+      if (!this.#stop) return;
+      this.end();
+      this.#found = { after: ids.length, ids: found };
+      if (found.length > 0 && this.#isRead) this.#model.note(found.length, this.#model.now() - started);
+      this.#isRead = true;
+      done(error);
+    };
+    run().then(
+      () => end(null),
+      (error: unknown) => end({ error }),
+    );
+  }
+
+  /** Guesses were checked. */
+  learn(checked: number, right: number): void {
+    for (let i = 0; i < Math.min(checked, right + 1); i++)
+      this.#chance += WEIGHT * ((i < right ? 1 : 0) - this.#chance);
+  }
+
+  /** A token came that was not guessed by it. */
+  passed(): void {
+    this.#chance += RETURN * (PRIOR - this.#chance);
+  }
+
+  end(): void {
+    this.#stop?.();
+    this.#stop = null;
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * The small model beside a large one: loaded first, so that the large one's plan counts what is left. Owns what both must have
+ * in common.
+ */
+import type { Device } from "../device/contract.ts";
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { ArgumentError } from "../format/errors.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
+import { openModel } from "../model/model.ts";
+import { type AssembleOptions, type Prepared, prepare, tokenizerOf } from "./assemble.ts";
+
+/** Whoever loads it closes it. */
+export interface LoadedDraft extends Prepared {
+  readonly tokenizer: Tokenizer;
+}
+
+/** Its context is the one that is asked for, as far as it was trained. Takes `checkpoint` over. Throws what `assemble` does. */
+export async function loadDraft(
+  checkpoint: Checkpoint,
+  openDevice: () => Device | Promise<Device>,
+  options: AssembleOptions,
+): Promise<LoadedDraft> {
+  let trained: number;
+  try {
+    trained = (await openModel(checkpoint)).config.trainedContext;
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+  const context = Math.min(options.context ?? trained, trained);
+  const { cacheTokens, parallel, kv, memoryBytes, signal } = options;
+  const shared = { cacheTokens: cacheTokens && Math.max(cacheTokens, context), parallel, kv, memoryBytes };
+  const { extra, ...parts } = await prepare(
+    checkpoint,
+    openDevice,
+    { ...shared, ...(options.context === undefined ? {} : { context }), guess: 0, signal },
+    async (model) => ({ tokenizer: await tokenizerOf(model) }),
+  );
+  return { ...parts, ...extra };
+}
+
+/** What is left of a device's memory beside the draft model. */
+export function besideDraft(device: Device, { plan }: LoadedDraft): Device {
+  const { memory } = device;
+  return memory ? { ...device, memory: { ...memory, bytes: memory.bytes - plan.totalBytes } } : device;
+}
+
+/** ArgumentError unless each id is the same token in both: guesses are ids. */
+export function checkTokens(model: Tokenizer, draft: Tokenizer): void {
+  const allowed = "a model with the same tokens as the one it guesses for";
+  if (draft.vocab !== model.vocab)
+    throw new ArgumentError("draft", `${draft.vocab} tokens where the model has ${model.vocab}`, allowed);
+  const decoder = new TextDecoder();
+  for (let id = 0; id < model.vocab; id++) {
+    const [found, wanted] = [draft, model].map((one) => one.bytes(id, { special: true }));
+    if (found.length === wanted.length && found.every((byte, i) => byte === wanted[i])) continue;
+    const [other, own] = [found, wanted].map((bytes) => JSON.stringify(decoder.decode(bytes)));
+    throw new ArgumentError("draft", `token ${id} is ${other} where the model has ${own}`, allowed);
+  }
+}

@@ -239,6 +239,8 @@ export class LanguageModel {
 
   /** Takes a smaller model over, which guesses for this one. */
   guessWith(draft: Prepared): void {
+    if (this.#parts.scheduler.guesses === 0)
+      throw new ArgumentError("draft", "given", "none: a model with recurrent states checks no guesses");
     const share = draft.plan.weightBytes / this.plan.weightBytes;
     this.#parts.scheduler.draft = new DraftModel(draft.scheduler, share);
     this.#draft = draft;

@@ -53,7 +53,12 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
       { ...options, memoryBytes },
       (tokenizer) => checkTokens(tokenizer, draft.tokenizer),
     );
-    model.guessWith(draft);
+    try {
+      model.guessWith(draft);
+    } catch (error) {
+      await model.close();
+      throw error;
+    }
     return model;
   } catch (error) {
     await draft.allocation.close();

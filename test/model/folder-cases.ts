@@ -3,11 +3,13 @@
  * test/golden/configs/make.py, which makes the same weights of a tensor's name and shape as `values` does here.
  */
 import { readFileSync } from "node:fs";
+import { kvCodec } from "../../src/cache/codecs.ts";
+import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { openSafetensors } from "../../src/format/safetensors.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { memoryFolder } from "../format/memory-folder.ts";
 import { writeSafetensors } from "../format/write-safetensors.ts";
-import { withoutTokenizer } from "./golden.ts";
+import { setAllPages, withoutTokenizer } from "./golden.ts";
 
 type Config = Record<string, unknown>;
 
@@ -66,7 +68,7 @@ export async function openFolder(
       ? Array.from({ length: layers }, (_, i) => [name.replace("*", `${i}`), shape] as const)
       : [[name, shape] as const],
   );
-  const gemma = String(config.model_type).startsWith("gemma3");
+  const gemma = /^gemma[23]/.test(String(config.model_type));
   const bytes = writeSafetensors(
     Object.fromEntries(
       entries.map(([name, shape]) => [name, { dtype: "F32", shape, data: values(name, shape, gemma) }]),
@@ -77,11 +79,23 @@ export async function openFolder(
   return openModel(withoutTokenizer({ kind: "safetensors", name: "folder", metadata, tensors: read, close }));
 }
 
+/** Logits of the tokens that are kept, on the reference device. */
+export async function logitsOf(model: Model): Promise<Float32Array> {
+  const graph = model.record({ context: 64, maxTokens: TOKENS, maxOutputs: TOKENS, codec: kvCodec("f32") });
+  const allocation = await referenceDevice().allocate(graph);
+  for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
+  setAllPages(graph, allocation);
+  const ids = Uint32Array.from({ length: TOKENS }, (_, i) => (i * 37) % model.config.vocab);
+  await allocation.run({ runs: [{ text: 0, ids, position: 0, outputs: TOKENS }] });
+  const rows = await Promise.all(KEPT.map((row) => allocation.read(graph.logits, row, 1)));
+  return Float32Array.from(rows.flatMap((row) => [...row]));
+}
+
 /** FNV-1a of the name starts xorshift32; 12 bits of each step are a value that float32 holds exactly. */
 function values(name: string, shape: readonly number[], gemma: boolean): Uint8Array {
   let state = 2166136261;
   for (const byte of new TextEncoder().encode(name)) state = Math.imul(state ^ byte, 16777619);
-  const middle = shape.length === 1 && name.includes("norm") && !gemma ? 1 : 0;
+  const middle = shape.length === 1 && /norm|scal/.test(name) && !gemma ? 1 : 0;
   const made = new Float32Array(shape.reduce((a, b) => a * b, 1));
   for (let i = 0; i < made.length; i++) {
     state ^= state << 13;

@@ -3,27 +3,12 @@
  * refused by name.
  */
 import { describe, expect, it } from "vitest";
-import { kvCodec } from "../../src/cache/codecs.ts";
-import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { FormatError, NibbleError, UnsupportedError } from "../../src/format/errors.ts";
 import { attentionIn } from "../../src/model/config.ts";
-import type { Model } from "../../src/model/model.ts";
-import { bases, cases, changed, KEPT, openFolder, plainTensors, TOKENS } from "./folder-cases.ts";
-import { setAllPages } from "./golden.ts";
+import { bases, cases, changed, logitsOf, openFolder, plainTensors } from "./folder-cases.ts";
 
 /** Logits of both are float32 sums of about 1; measured 1e-5 at most. */
 const TOLERANCE = 4e-5;
-
-async function logitsOf(model: Model): Promise<Float32Array> {
-  const graph = model.record({ context: 64, maxTokens: TOKENS, maxOutputs: TOKENS, codec: kvCodec("f32") });
-  const allocation = await referenceDevice().allocate(graph);
-  for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
-  setAllPages(graph, allocation);
-  const ids = Uint32Array.from({ length: TOKENS }, (_, i) => (i * 37) % model.config.vocab);
-  await allocation.run({ runs: [{ text: 0, ids, position: 0, outputs: TOKENS }] });
-  const rows = await Promise.all(KEPT.map((row) => allocation.read(graph.logits, row, 1)));
-  return Float32Array.from(rows.flatMap((row) => [...row]));
-}
 
 describe("transformers' logits", () => {
   it.each(cases)("$name", async ({ config, tensors, logits }) => {

@@ -5,8 +5,15 @@ import { at, LLAMA_NAMES } from "../names.ts";
 import { DEFAULTS, type Family, folderKeys } from "./family.ts";
 import { llama } from "./llama.ts";
 
-const expert = (own: string, mlx: string) =>
-  at(null, [`block_sparse_moe.experts.*.${own}.weight`, `block_sparse_moe.switch_mlp.${mlx}.weight`]);
+/** As published, as mlx-lm has them, and as transformers 5 holds them in memory. */
+const expert = (own: string, mlx: "gate" | "up" | "down") => {
+  const { folder } = LLAMA_NAMES.layer[`expert${mlx[0].toUpperCase()}${mlx.slice(1)}`];
+  return at(null, [
+    `block_sparse_moe.experts.*.${own}.weight`,
+    `block_sparse_moe.switch_mlp.${mlx}_proj.weight`,
+    ...folder,
+  ]);
+};
 
 export const mixtral: Family = {
   ...llama,
@@ -53,10 +60,10 @@ export const mixtral: Family = {
     model: LLAMA_NAMES.model,
     layer: {
       ...LLAMA_NAMES.layer,
-      router: at(null, "block_sparse_moe.gate.weight"),
-      expertGate: expert("w1", "gate_proj"),
-      expertUp: expert("w3", "up_proj"),
-      expertDown: expert("w2", "down_proj"),
+      router: at(null, ["block_sparse_moe.gate.weight", "mlp.gate.weight"]),
+      expertGate: expert("w1", "gate"),
+      expertUp: expert("w3", "up"),
+      expertDown: expert("w2", "down"),
     },
   },
 };

@@ -1,7 +1,7 @@
 """Writes cases.json and logits.f32: tiny checkpoints in every spelling of config.json, and transformers' logits for them.
 
 Run by hand with torch 2.13.0 and transformers 5.24.0 (`python make.py`); tests need only what it writes. Weights are no
-file: `values` makes them of a tensor's name and shape, here and in test/model/folder-cases.ts. Logits are kept at the
+file: `weights.py` makes them of a tensor's name and shape, as test/model/folder-cases.ts does. Logits are kept at the
 positions KEPT of TOKENS tokens, float32, one case after another.
 """
 
@@ -10,6 +10,8 @@ import json, os, tempfile
 import numpy, torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
+
+from weights import values
 
 TOKENS, KEPT = 48, [20, 47]
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -99,23 +101,6 @@ def cases():
     ]
     for changes in gemma:
         yield "gemma3_text", changes
-
-
-def values(name, shape, gemma):
-    """Uniform in steps that float32 holds exactly; norms around 1, or around 0 in Gemma, which adds the 1."""
-    state = 2166136261
-    for byte in name.encode():
-        state = ((state ^ byte) * 16777619) % 2**32
-    count = int(numpy.prod(shape))
-    made = numpy.empty(count, dtype=numpy.float32)
-    for i in range(count):
-        state ^= (state << 13) % 2**32
-        state ^= state >> 17
-        state ^= (state << 5) % 2**32
-        made[i] = (state >> 20) / 2048 - 1
-    if len(shape) == 1:
-        return (made * 0.5 + (0 if "norm" not in name or gemma else 1)).reshape(shape)
-    return (made * 0.5).reshape(shape)
 
 
 def logits(made):

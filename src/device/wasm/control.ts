@@ -17,6 +17,7 @@ export const CONTROL = {
   runsAt: 276,
 };
 
-/** u32 of a run: text, position, first row, tokens. */
-export const RUN_WORDS = 4;
+/** u32 of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write. */
+export const RUN_WORDS = 6;
+export const NO_SLOT = 0xffffffff;
 export const CONTROL_BYTES = 512;

@@ -17,11 +17,6 @@ export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): 
   return program.count;
 }
 
-/** lacks.ts refuses graphs with these. */
-const none = (op: Op) => {
-  throw new Error(`operation ${op.op} has no kernel`);
-};
-
 /** Numbers by which kernels know the activations. */
 const ACTIVATIONS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1, sigmoid: 2, swigluOai: 3 };
 
@@ -52,7 +47,24 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       { reads },
     );
   },
-  ...{ conv: none, gatedDelta: none },
+  conv(op, to) {
+    const { x, weight, kernel, activation, state, out } = op;
+    const { states, work, workBytes } = to.layout;
+    const isSilu = activation === "silu" ? 1 : 0;
+    to.add("conv", op, [
+      ...[to.value(out), to.value(x), to.weight(weight), states[state.id], x.cols, kernel, isSilu],
+      ...[work, workBytes],
+    ]);
+  },
+  gatedDelta(op, to) {
+    const { x, a, b, rates, bias, keyHeads, valueHeads, keyDim, tiled, epsilon, state, out } = op;
+    const { states, work, workBytes } = to.layout;
+    to.add("gatedDelta", op, [
+      ...[to.value(out), to.value(x), to.value(a), to.value(b), to.weight(rates), to.weight(bias)],
+      ...[states[state.id], keyHeads, valueHeads, keyDim, out.cols / valueHeads, tiled ? 1 : 0],
+      ...[{ f32: epsilon }, work, workBytes],
+    ]);
+  },
   rope(op, to) {
     const { x, heads, rope, out } = op;
     const turns = to.layout.turns[rope.id];

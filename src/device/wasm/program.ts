@@ -74,6 +74,12 @@ export function layerCacheBytes(cache: Cache): number {
   return pool.pages * kvPageBytes(kvHeads, headDim, codec.name as KvFormat);
 }
 
+/** Of assembly/recurrent.ts: taps of 16 channels; a unit query and a unit key. */
+function recurrentWorkBytes(op: Op): number {
+  if (op.op === "conv") return op.kernel * 16 * 4;
+  return op.op === "gatedDelta" ? 2 * op.keyDim * 4 : 0;
+}
+
 function stateBytes({ stateSlots }: Graph, { values }: State): number {
   return stateSlots * values * 4;
 }
@@ -99,6 +105,7 @@ export function layOut(graph: Graph, threads: number): Layout {
     MATMUL_SCRATCH_BYTES,
     ...attends.map((op) => attendWorkBytes(op.cache.headDim)),
     ...graph.caches.map((cache) => appendWorkBytes(cache.headDim)),
+    ...graph.ops.map(recurrentWorkBytes),
   ];
   const workBytes = Math.ceil(Math.max(...work) / ALIGNMENT) * ALIGNMENT;
   const rows = graph.maxTokens;

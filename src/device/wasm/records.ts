@@ -27,6 +27,8 @@ export const KIND = {
   groupPicks: 16,
   expertMatmul: 17,
   combine: 18,
+  conv: 19,
+  gatedDelta: 20,
 } as const;
 
 export type Kind = keyof typeof KIND;

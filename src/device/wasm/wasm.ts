@@ -24,7 +24,7 @@ import {
 } from "../contract.ts";
 import { type Rows, rowsOf } from "../rows.ts";
 import { writeTurns } from "../turns.ts";
-import { CONTROL } from "./control.ts";
+import { CONTROL, NO_SLOT } from "./control.ts";
 import { physicalCores } from "./cores.ts";
 import { KV_FORMATS, type KvFormat, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
@@ -179,7 +179,10 @@ export class WasmAllocation implements Allocation {
     const words = new Uint32Array(this.memory.buffer);
     words.set(rows.ids, layout.ids / 4);
     words.set(rows.outputRows, layout.outputRows / 4);
-    const runs = rows.runs.flatMap(({ text, position, first, tokens }) => [text, position, first, tokens]);
+    const runs = rows.runs.flatMap(({ text, position, first, tokens, state }) => [
+      ...[text, position, first, tokens],
+      ...[state?.from ?? NO_SLOT, state?.to ?? NO_SLOT],
+    ]);
     words.set(runs, layout.runs / 4);
     words.set([rows.tokens, rows.outputs, rows.runs.length], (layout.control + CONTROL.tokens) / 4);
     const records = this.#records();

@@ -17,10 +17,14 @@ const LOG2_E: f32 = 1.4426950408889634;
   return f32x4.add(f32x4.splat(1), power);
 }
 
+/** x / (1 + e^-x) */
+// @ts-ignore: decorator
+@inline export function silu(x: v128): v128 { return f32x4.div(x, onePlusPower(x, 1)); }
+
 /** f(x). limit: of the clamped gate. */
 // @ts-ignore: decorator
 @inline function activated(activation: i32, x: v128, limit: f32): v128 {
-  if (activation == SILU) return f32x4.div(x, onePlusPower(x, 1));
+  if (activation == SILU) return silu(x);
   // A NaN must not be lost in exp2.
   if (activation == SIGMOID) return v128.or(f32x4.div(f32x4.splat(1), onePlusPower(x, 1)), f32x4.ne(x, x));
   if (activation == SWIGLU_OAI) {

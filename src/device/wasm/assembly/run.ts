@@ -10,6 +10,7 @@ import { combine, combineUnits, expertGrain, expertMatmul, expertUnits, groupPic
 import { gated } from "./gate";
 import { matmul } from "./matmul";
 import { quantizeRows } from "./quantize";
+import { CHANNELS, convRuns, deltaRuns, deltaUnits } from "./recurrent";
 import { appendRuns, attendRuns, attendRunsUnits, mergeRuns, mergeRunsUnits, OUTPUT_ROWS_AT, OUTPUTS, TOKENS } from "./runs";
 
 const RECORD_BYTES: usize = 128;
@@ -226,6 +227,29 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       const first = share(units, 1, thread, threads);
       const last = share(units, 1, thread + 1, threads);
       combine(word(op, 0), word(op, 1), word(op, 2), int(op, 3), int(op, 4), first, last);
+      return;
+    }
+    case 19: {
+      // conv: out, x, weight, states, channels, kernel, silu, work, work bytes
+      const channels = int(op, 4);
+      const work = word(op, 7) + usize(thread) * word(op, 8);
+      const first = share(channels, CHANNELS, thread, threads);
+      convRuns(
+        control, word(op, 0), word(op, 1), word(op, 2), word(op, 3), channels, int(op, 5), int(op, 6) != 0, work, first,
+        share(channels, CHANNELS, thread + 1, threads),
+      );
+      return;
+    }
+    case 20: {
+      // gatedDelta: out, x, a, b, rates, bias, states, keyHeads, valueHeads, keyDim, valueDim, tiled, epsilon, work, work bytes
+      const work = word(op, 13) + usize(thread) * word(op, 14);
+      const units = deltaUnits(control, int(op, 8), int(op, 10));
+      const grain = max(1, units / (i32(threads) * PIECES));
+      for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units))
+        deltaRuns(
+          control, word(op, 0), word(op, 1), word(op, 2), word(op, 3), word(op, 4), word(op, 5), word(op, 6), int(op, 7),
+          int(op, 8), int(op, 9), int(op, 10), int(op, 11) != 0, float(op, 12), work, first, min(first + grain, units),
+        );
       return;
     }
     default:

@@ -9,24 +9,34 @@ const RUNS_AT: usize = 276;
 export const OUTPUT_ROWS_AT: usize = 280;
 const BLOCKS: usize = 284;
 
-/** Of a run: text, position, first row, tokens. */
-const RUN_BYTES: usize = 16;
+/** Of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write. */
+const RUN_BYTES: usize = 24;
+const NO_SLOT: u32 = 0xffffffff;
 const ROW: i32 = 4;
 
 // @ts-ignore: decorator
-@inline function runAt(control: usize, run: i32): usize {
+@inline export function runCount(control: usize): i32 { return load<i32>(control + RUNS); }
+// @ts-ignore: decorator
+@inline export function runAt(control: usize, run: i32): usize {
   return load<usize>(control + RUNS_AT) + usize(run) * RUN_BYTES;
 }
 // @ts-ignore: decorator
 @inline function positionOf(run: usize): i32 { return load<i32>(run, 4); }
 // @ts-ignore: decorator
-@inline function firstOf(run: usize): i32 { return load<i32>(run, 8); }
+@inline export function firstOf(run: usize): i32 { return load<i32>(run, 8); }
 // @ts-ignore: decorator
-@inline function tokensOf(run: usize): i32 { return load<i32>(run, 12); }
+@inline export function tokensOf(run: usize): i32 { return load<i32>(run, 12); }
 /** The pages of a run's text. tables: those of the cache's pool. */
 // @ts-ignore: decorator
 @inline function tableOf(control: usize, run: usize, tables: usize): usize {
   return tables + usize(load<u32>(run) * load<u32>(control + BLOCKS)) * ROW;
+}
+
+/** Where the slot that a run reads, or writes, lies among those of a state; 0: it reads none. */
+// @ts-ignore: decorator
+@inline export function slotOf(run: usize, isWritten: bool, states: usize, slotBytes: usize): usize {
+  const slot = isWritten ? load<u32>(run, 20) : load<u32>(run, 16);
+  return slot == NO_SLOT ? 0 : states + usize(slot) * slotBytes;
 }
 
 /** Every run's keys and values of KV heads [firstHead, lastHead). */

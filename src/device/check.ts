@@ -111,10 +111,18 @@ export function checkPage({ pages }: Pool, page: number): void {
     throw new ArgumentError("page", page, `integers 0 to ${pages - 1}`);
 }
 
-export function checkPlace({ cache, kvHead, page }: PagePlace): void {
-  checkPage(cache.pool, page);
+/** bytes: what is to be written there. */
+export function checkPlaces(
+  { cache, kvHead }: PagePlace,
+  pages: readonly number[],
+  bytes?: Uint8Array,
+): void {
+  for (const page of pages) checkPage(cache.pool, page);
   if (!(Number.isInteger(kvHead) && kvHead >= 0 && kvHead < cache.kvHeads))
     throw new ArgumentError("KV head", kvHead, `integers 0 to ${cache.kvHeads - 1}`);
+  const wanted = pages.length * PAGE_SLOTS * cache.codec.vectorBytes(cache.headDim);
+  if (bytes && bytes.length !== wanted)
+    throw new ArgumentError("bytes of pages", bytes.length, `${wanted}, ${pages.length} pages`);
 }
 
 /** Pages of a table: blocks first, first + 1, ... of a text. */

@@ -366,10 +366,13 @@ export interface Allocation {
   setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void;
   /** Page `to` becomes what page `from` is, in every cache of the pool. */
   copyPage(pool: Pool, from: number, to: number): Promise<void>;
-  /** What a page holds of one KV head's keys or values, in the codec's bytes [PAGE_SLOTS, vectorBytes]. */
-  readPage(place: PagePlace): Promise<Uint8Array>;
-  /** Fills it with the same. */
-  writePage(place: PagePlace, bytes: Uint8Array): Promise<void>;
+  /**
+   * What pages hold of one KV head's keys or values, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes]. Many at a time:
+   * on a GPU a call is one wait.
+   */
+  readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array>;
+  /** Fills them with the same. */
+  writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void>;
   /** What a slot holds of a state: its f32 numbers in the order of the operation that owns it, whatever the device. */
   readState(state: State, slot: number): Promise<Uint8Array>;
   /** Fills it with the same. */
@@ -402,12 +405,11 @@ export interface Ran {
   readonly chosen: Promise<readonly (number | null)[]>;
 }
 
-/** One KV head's keys or values in a page of a cache. */
+/** One KV head's keys or values of a cache. */
 export interface PagePlace {
   readonly cache: Cache;
   readonly part: KvPart;
   readonly kvHead: number;
-  readonly page: number;
 }
 
 /** Medians of several runs, by the device's own clock. */

@@ -8,7 +8,6 @@ import {
   openSavedCache,
   saveCache,
 } from "../cache/saved-cache.ts";
-import { type Graph, PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";
 import type { Source } from "../format/source.ts";
 import { Job } from "./job.ts";
@@ -30,13 +29,7 @@ export async function* saveText(
         "one that was read and whose pages no other text has needed since",
       );
     const read: CacheReader = {
-      pages: (place, pages) =>
-        scheduler.alone(async () => {
-          const bytes = new Uint8Array(pages.length * pageBytes(place));
-          for (const [i, page] of pages.entries())
-            bytes.set(await allocation.readPage({ ...place, page }), i * pageBytes(place));
-          return bytes;
-        }),
+      pages: (place, pages) => scheduler.alone(() => allocation.readPages(place, pages)),
       state: (state) => scheduler.alone(() => allocation.readState(state, slot!)),
     };
     yield* saveCache({ graph, owner }, ids, held, read);
@@ -69,12 +62,7 @@ export async function restoreText(
         if (!job.isEnded) await call();
       });
     const write: CacheWriter = {
-      pages: (place, held, bytes) =>
-        alone(async () => {
-          const size = pageBytes(place);
-          for (const [i, page] of held.entries())
-            await allocation.writePage({ ...place, page }, bytes.subarray(i * size, (i + 1) * size));
-        }),
+      pages: (place, held, bytes) => alone(() => allocation.writePages(place, held, bytes)),
       state: (state, bytes) => alone(() => allocation.writeState(state, slot, bytes)),
     };
     await saved.restore(pages.from(firsts), write);
@@ -84,8 +72,4 @@ export async function restoreText(
   scheduler.submit(job);
   await job.ended;
   return ids;
-}
-
-function pageBytes({ cache }: { cache: Graph["caches"][number] }): number {
-  return PAGE_SLOTS * cache.codec.vectorBytes(cache.headDim);
 }

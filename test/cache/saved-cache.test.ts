@@ -86,6 +86,36 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
     expect((await here.read([...more, 9])).reused).toBe(108);
   });
 
+  it("asks a device for a head's keys or values of many pages at once", async () => {
+    const one = await opened(referenceDevice(), "int4", { chunk: 40 });
+    await one.read(ids(150));
+    const { allocation, graph } = one.scheduler;
+    const counts = { calls: 0, pages: 0 };
+    const { readPages, writePages } = allocation;
+    const count = (pages: readonly number[]) => {
+      counts.calls++;
+      counts.pages += pages.length;
+    };
+    Object.assign(allocation, {
+      readPages: (...asked: Parameters<typeof readPages>) => {
+        count(asked[1]);
+        return readPages.apply(allocation, asked);
+      },
+      writePages: (...asked: Parameters<typeof writePages>) => {
+        count(asked[1]);
+        return writePages.apply(allocation, asked);
+      },
+    });
+    // A call for each head of keys and of values up to 4,096 tokens.
+    const heads = graph.caches.reduce((sum, { kvHeads }) => sum + 2 * kvHeads, 0);
+    const saved = await bytesOf(saveText(one.scheduler, OWNER, ids(150)));
+    expect(counts.calls).toBe(heads);
+    expect(counts.pages).toBeGreaterThan(heads);
+    const pages = counts.pages;
+    await restoreText(one.scheduler, OWNER, bufferSource("saved", saved));
+    expect(counts).toEqual({ calls: 2 * heads, pages: 2 * pages });
+  });
+
   it("less than all is not saved, and what was refused is not known", async () => {
     const { read, save, restore, scheduler } = await opened(referenceDevice(), "f16");
     await expect(save(ids(40))).rejects.toThrow(

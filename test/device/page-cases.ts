@@ -141,23 +141,32 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
           for (const tokens of chunks) await alone(same, 0, tokens, 31);
           for (const [i, cache] of graph.caches.entries())
             for (const part of ["keys", "values"] as const)
-              for (let kvHead = 0; kvHead < KV_HEADS; kvHead++)
-                for (let block = 0; block * PAGE_SLOTS < texts.positions[0]; block++) {
-                  const page = texts.page(cache.pool, 0, block);
-                  if (page === undefined) continue;
-                  const bytes = await allocation.readPage({ cache, part, kvHead, page });
-                  const vectorBytes = cache.codec.vectorBytes(HEAD_DIM);
-                  expect(bytes.length).toBe(PAGE_SLOTS * vectorBytes);
+              for (let kvHead = 0; kvHead < KV_HEADS; kvHead++) {
+                const other = same.graph.caches[i];
+                const blocks = Array.from({ length: Math.ceil(texts.positions[0] / PAGE_SLOTS) }, (_, b) => b)
+                  // The last first: pages come in the order in which they are asked for.
+                  .filter((block) => texts.page(cache.pool, 0, block) !== undefined)
+                  .reverse();
+                const place = { cache, part, kvHead };
+                const pages = (text: number) => blocks.map((block) => texts.page(cache.pool, text, block)!);
+                const bytes = await allocation.readPages(place, pages(0));
+                const pageBytes = PAGE_SLOTS * cache.codec.vectorBytes(HEAD_DIM);
+                expect(bytes.length).toBe(blocks.length * pageBytes);
+                const wanted = await same.allocation.readPages(
+                  { cache: other, part, kvHead },
+                  blocks.map((block) => same.page(other.pool, 0, block)!),
+                );
+                for (const [b, block] of blocks.entries()) {
+                  const held = Math.min(PAGE_SLOTS, texts.positions[0] - block * PAGE_SLOTS);
+                  const own = (all: Uint8Array) =>
+                    all.subarray(b * pageBytes, b * pageBytes + (held * pageBytes) / PAGE_SLOTS);
                   // Keys are turned by each device's own sines.
-                  const other = same.graph.caches[i];
-                  const place = { cache: other, part, kvHead, page: same.page(other.pool, 0, block)! };
-                  const held = Math.min(PAGE_SLOTS, texts.positions[0] - block * PAGE_SLOTS) * vectorBytes;
-                  const wanted = await same.allocation.readPage(place);
-                  if (part === "values") expect(bytes.subarray(0, held)).toEqual(wanted.subarray(0, held));
-                  const into = { cache, part, kvHead, page: texts.page(cache.pool, 2, block)! };
-                  await allocation.writePage(into, bytes);
-                  expect(await allocation.readPage(into)).toEqual(bytes);
+                  if (part === "values") expect(own(bytes)).toEqual(own(wanted));
                 }
+                await allocation.writePages(place, pages(2), bytes);
+                expect(await allocation.readPages(place, pages(2))).toEqual(bytes);
+                expect((await allocation.readPages(place, [])).length).toBe(0);
+              }
         });
         texts.positions[2] = texts.positions[0];
         const found = [await alone(texts, 2, 5, 31), await alone(texts, 2, 1, 31)];
@@ -184,9 +193,12 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
         expect(() => allocation.setPages(pool, 0, graph.blocks, [0])).toThrow("block of a text");
         expect(() => allocation.setPages(pool, TEXTS, 0, [0])).toThrow("text");
         await expect(allocation.copyPage(pool, 0, pool.pages)).rejects.toThrow("page");
-        const place = { cache: graph.caches[0], part: "keys", kvHead: 0, page: 0 } as const;
-        await expect(allocation.readPage({ ...place, kvHead: KV_HEADS })).rejects.toThrow("KV head");
-        await expect(allocation.writePage({ ...place, page: -1 }, new Uint8Array(9))).rejects.toThrow("page");
+        const place = { cache: graph.caches[0], part: "keys", kvHead: 0 } as const;
+        const bytes = new Uint8Array(9);
+        await expect(allocation.readPages({ ...place, kvHead: KV_HEADS }, [0])).rejects.toThrow("KV head");
+        await expect(allocation.readPages(place, [0, pool.pages])).rejects.toThrow("page");
+        await expect(allocation.writePages(place, [-1], bytes)).rejects.toThrow("page");
+        await expect(allocation.writePages(place, [0, 1], bytes)).rejects.toThrow("bytes of pages is 9");
       }),
   ],
 ];

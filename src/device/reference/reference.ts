@@ -5,7 +5,7 @@
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
-import { checkPage, checkPages, checkPlace, checkState, checkStep } from "../check.ts";
+import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
 import {
   type Allocation,
   type Cache,
@@ -119,12 +119,22 @@ class ReferenceAllocation implements Allocation {
     }
   }
 
-  async readPage(place: PagePlace): Promise<Uint8Array> {
-    return this.#place(place).slice();
+  async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
+    checkPlaces(place, pages);
+    const found = pages.map((page) => this.#page(place, page));
+    const bytes = new Uint8Array(found.reduce((sum, { length }) => sum + length, 0));
+    found.forEach((one, i) => {
+      bytes.set(one, i * one.length);
+    });
+    return bytes;
   }
 
-  async writePage(place: PagePlace, bytes: Uint8Array): Promise<void> {
-    this.#place(place).set(bytes);
+  async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
+    checkPlaces(place, pages, bytes);
+    const size = bytes.length / pages.length;
+    pages.forEach((page, i) => {
+      this.#page(place, page).set(bytes.subarray(i * size, (i + 1) * size));
+    });
   }
 
   async readState(state: State, slot: number): Promise<Uint8Array> {
@@ -143,9 +153,7 @@ class ReferenceAllocation implements Allocation {
 
   async close(): Promise<void> {}
 
-  #place(place: PagePlace): Uint8Array {
-    checkPlace(place);
-    const { cache, part, kvHead, page } = place;
+  #page({ cache, part, kvHead }: PagePlace, page: number): Uint8Array {
     const bytes = PAGE_SLOTS * cache.codec.vectorBytes(cache.headDim);
     const at = (page * cache.kvHeads + kvHead) * bytes;
     return this.#caches[cache.id][part].subarray(at, at + bytes);

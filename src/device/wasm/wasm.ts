@@ -7,7 +7,7 @@ import { dequantize } from "../../format/blocks.ts";
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import { type BlockMap, gather, scatter } from "../cache-bytes.ts";
-import { checkPage, checkPages, checkPlace, checkState, checkStep } from "../check.ts";
+import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
 import {
   type Allocation,
   type Device,
@@ -211,16 +211,26 @@ export class WasmAllocation implements Allocation {
     }
   }
 
-  async readPage(place: PagePlace): Promise<Uint8Array> {
-    checkPlace(place);
-    const { map, at } = this.#place(place);
-    return gather(map, new Uint8Array(this.memory.buffer), at, 0, PAGE_SLOTS);
+  async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
+    checkPlaces(place, pages);
+    const map = this.#map(place);
+    const size = PAGE_SLOTS * map.vectorBytes;
+    const bytes = new Uint8Array(pages.length * size);
+    const memory = new Uint8Array(this.memory.buffer);
+    pages.forEach((page, i) => {
+      bytes.set(gather(map, memory, this.#pageAt(place, page), 0, PAGE_SLOTS), i * size);
+    });
+    return bytes;
   }
 
-  async writePage(place: PagePlace, bytes: Uint8Array): Promise<void> {
-    checkPlace(place);
-    const { map, at } = this.#place(place);
-    scatter(map, bytes, new Uint8Array(this.memory.buffer), at, 0);
+  async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
+    checkPlaces(place, pages, bytes);
+    const map = this.#map(place);
+    const size = PAGE_SLOTS * map.vectorBytes;
+    const memory = new Uint8Array(this.memory.buffer);
+    pages.forEach((page, i) => {
+      scatter(map, bytes.subarray(i * size, (i + 1) * size), memory, this.#pageAt(place, page), 0);
+    });
   }
 
   async readState(state: State, slot: number): Promise<Uint8Array> {
@@ -251,7 +261,11 @@ export class WasmAllocation implements Allocation {
     return new Uint8Array(this.memory.buffer, this.layout.states[state.id] + slot * bytes, bytes);
   }
 
-  #place({ cache, part, kvHead, page }: PagePlace) {
+  #pageAt({ cache, part, kvHead }: PagePlace, page: number): number {
+    return this.layout.caches[cache.id] + kvBlockAt(cache, part, kvHead, page);
+  }
+
+  #map({ cache, part }: PagePlace): BlockMap {
     const { headDim, codec } = cache;
     const key = `${codec.name} ${part} ${headDim}`;
     let map = this.#maps.get(key);
@@ -259,7 +273,7 @@ export class WasmAllocation implements Allocation {
       map = kvBlockMap(codec.name as KvFormat, part, headDim, codec.vectorBytes(headDim));
       this.#maps.set(key, map);
     }
-    return { map, at: this.layout.caches[cache.id] + kvBlockAt(cache, part, kvHead, page) };
+    return map;
   }
 
   #records(): Uint32Array {

@@ -5,7 +5,7 @@
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
 import { type BlockMap, blockMap, gather, scatter } from "../cache-bytes.ts";
-import { checkPage, checkPages, checkPlace, checkState, checkStep } from "../check.ts";
+import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
 import {
   type Allocation,
   type Footprint,
@@ -43,7 +43,7 @@ import { WordsBack } from "./words-back.ts";
 const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, batch: 5, prompt: 2 };
 
 /** Pages that are written before the host waits for the GPU. */
-const WRITES_UNDER_WAY = 64;
+const WRITES_UNDER_WAY = 256;
 
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
@@ -164,24 +164,28 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.device.queue.submit([encoder.finish()]);
   }
 
-  async readPage(place: PagePlace): Promise<Uint8Array> {
+  async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
     this.gpu.check();
-    checkPlace(place);
+    checkPlaces(place, pages);
+    if (pages.length === 0) return new Uint8Array();
     const { buffer, map, at } = this.#place(place);
-    const found = new Uint8Array(await this.#readBack.read(buffer, at, map.blockBytes));
+    const found = new Uint8Array(await this.#readBack.read(buffer, pages.map(at), map.blockBytes));
     this.gpu.check();
-    return gather(map, found, 0, map.blockBytes, PAGE_SLOTS);
+    return gather(map, found, 0, map.blockBytes, pages.length * PAGE_SLOTS);
   }
 
-  async writePage(place: PagePlace, bytes: Uint8Array): Promise<void> {
+  async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
     this.gpu.check();
-    checkPlace(place);
+    checkPlaces(place, pages, bytes);
     const { buffer, map, at } = this.#place(place);
-    const block = new Uint8Array(map.blockBytes);
-    scatter(map, bytes, block, 0, map.blockBytes);
-    this.gpu.device.queue.writeBuffer(buffer, at, block);
-    // Without waits the queue would hold a whole cache in host memory.
-    if (++this.#pagesWritten % WRITES_UNDER_WAY === 0) await this.gpu.submitted();
+    const blocks = new Uint8Array(pages.length * map.blockBytes);
+    scatter(map, bytes, blocks, 0, map.blockBytes);
+    const { queue } = this.gpu.device;
+    for (const [i, page] of pages.entries()) {
+      queue.writeBuffer(buffer, at(page), blocks, i * map.blockBytes, map.blockBytes);
+      // Without waits the queue would hold a whole cache in host memory.
+      if (++this.#pagesWritten % WRITES_UNDER_WAY === 0) await this.gpu.submitted();
+    }
     this.gpu.check();
   }
 
@@ -189,7 +193,11 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.check();
     const bytes = state.values * 4;
     checkState(this.graph, state, slot, bytes);
-    const found = await this.#readBack.read(this.#buffer(this.program.states[state.id]), slot * bytes, bytes);
+    const found = await this.#readBack.read(
+      this.#buffer(this.program.states[state.id]),
+      [slot * bytes],
+      bytes,
+    );
     this.gpu.check();
     return new Uint8Array(found);
   }
@@ -221,7 +229,7 @@ export class WebgpuAllocation implements Allocation {
     const encoder = device.createCommandEncoder();
     encodePass(encoder, ready, batch.shape);
     device.queue.submit([encoder.finish()]);
-    const bytes = await this.#readBack.read(this.#buffer(plan.candidates), 0, MOST_KEPT * 8);
+    const bytes = await this.#readBack.read(this.#buffer(plan.candidates), [0], MOST_KEPT * 8);
     this.gpu.check();
     return unpackCandidates(bytes, count);
   }
@@ -231,7 +239,7 @@ export class WebgpuAllocation implements Allocation {
     const buffer = this.program.kept(value);
     if (!buffer) throw new ArgumentError("value", value.id, "the logits or a labelled value");
     const [offset, bytes] = [first * value.cols * 4, rows * value.cols * 4];
-    const found = await this.#readBack.read(this.#buffer(buffer), offset, bytes);
+    const found = await this.#readBack.read(this.#buffer(buffer), [offset], bytes);
     this.gpu.check();
     return new Float32Array(found);
   }
@@ -250,7 +258,7 @@ export class WebgpuAllocation implements Allocation {
 
   readonly #buffer = (planned: Buffer): GPUBuffer => this.buffers.get(this.program.place(planned).id)!;
 
-  #place({ cache, part, kvHead, page }: PagePlace) {
+  #place({ cache, part, kvHead }: PagePlace) {
     const { codec, headDim, kvHeads } = cache;
     const format = kvFormat(codec.name);
     const bytes = blockBytes(format, headDim);
@@ -263,7 +271,7 @@ export class WebgpuAllocation implements Allocation {
       this.#maps.set(key, map);
     }
     const buffer = this.#buffer(this.program.caches[cache.id][part]);
-    return { buffer, map, at: (page * kvHeads + kvHead) * bytes };
+    return { buffer, map, at: (page: number) => (page * kvHeads + kvHead) * bytes };
   }
 
   #samplers(dispatches: readonly Dispatch[]): Promise<Ready[]> {

@@ -136,7 +136,7 @@ export class AttendLayers {
       const headBytes = job.cache.headDim * 4;
       const found = await readBack.read(
         this.#buffers.of(out),
-        (tokens * job.heads - 1) * headBytes,
+        [(tokens * job.heads - 1) * headBytes],
         headBytes,
       );
       const wanted = known.get(job.cache) ?? this.#expected(job.cache);

@@ -15,22 +15,25 @@ export class ReadBack {
 
   constructor(readonly gpu: Gpu) {}
 
-  /** Bytes [offset, offset + bytes) of a buffer; multiples of 4. */
-  read(from: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
-    const result = this.#last.then(() => this.#read(from, offset, bytes));
+  /** `bytes` bytes of a buffer from each offset, one after another, in one wait; multiples of 4. */
+  read(from: GPUBuffer, offsets: readonly number[], bytes: number): Promise<ArrayBuffer> {
+    const result = this.#last.then(() => this.#read(from, offsets, bytes));
     this.#last = result.catch(() => {});
     return result;
   }
 
-  async #read(from: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+  async #read(from: GPUBuffer, offsets: readonly number[], each: number): Promise<ArrayBuffer> {
     const { device } = this.gpu;
+    const bytes = offsets.length * each;
     if (this.#staging === null || this.#staging.size < bytes) {
       this.#staging?.destroy();
       this.#staging = device.createBuffer({ label: "read back", size: bytes, usage: MAPPABLE });
     }
     const staging = this.#staging;
     const encoder = device.createCommandEncoder();
-    encoder.copyBufferToBuffer(from, offset, staging, 0, bytes);
+    offsets.forEach((offset, i) => {
+      encoder.copyBufferToBuffer(from, offset, staging, i * each, each);
+    });
     device.queue.submit([encoder.finish()]);
     try {
       await staging.mapAsync(MAP_READ, 0, bytes);

@@ -57,7 +57,7 @@ export async function timePasses(
     }
     await keepBusy(gpu, busy);
     device.queue.submit(commands);
-    const bytes = await new ReadBack(gpu).read(resolved, 0, repetitions * stride);
+    const bytes = await new ReadBack(gpu).read(resolved, [0], repetitions * stride);
     gpu.check();
     const stamps = new BigUint64Array(bytes);
     const times = passes.map(() => new Float64Array(repetitions));

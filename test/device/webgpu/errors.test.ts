@@ -29,7 +29,7 @@ async function ready(gpu: GPU) {
   const step = (position: number, ids: Uint32Array, choice: typeof sampling | null = null) =>
     allocation.run({ runs: [{ text: 0, position, ids, outputs: 1, sampling: choice }] });
   const [cache] = graph.caches;
-  const place = { cache, part: "keys", kvHead: 0, page: 1 } as const;
+  const place = { cache, part: "keys", kvHead: 0 } as const;
   return {
     allocation,
     graph,
@@ -39,8 +39,8 @@ async function ready(gpu: GPU) {
     read: () => allocation.read(graph.logits, 0, 1),
     candidates: async () => allocation.candidates!(0, 5),
     pages: [
-      () => allocation.readPage(place),
-      () => allocation.writePage(place, new Uint8Array(32 * 128)),
+      () => allocation.readPages(place, [1, 0]),
+      () => allocation.writePages(place, [1], new Uint8Array(32 * 128)),
       () => allocation.copyPage(cache.pool, 1, 0),
     ],
   };

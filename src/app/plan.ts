@@ -64,13 +64,14 @@ function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
   const weights = plan.weights
     .map((part) => {
       const same = part.bytes === part.fileBytes || part.type === "vectors";
-      return `${part.type} ${bytes(part.bytes)}${same ? "" : ` (${bytes(part.fileBytes)} in the file)`}`;
+      const type = part.of ? `${part.of} in ${part.type}` : part.type;
+      return `${type} ${bytes(part.bytes)}${same ? "" : ` (${bytes(part.fileBytes)} in the file)`}`;
     })
     .join(", ");
   const caches = plan.caches
     .map(
-      ({ kind, layers, tokens, bytes: size }) =>
-        `${layers} ${kind} of ${grouped(tokens)} tokens ${bytes(size)}`,
+      ({ kind, layers, sharing, tokens, bytes: size }) =>
+        `${layers} ${kind} of ${grouped(tokens)} tokens ${bytes(size)}${sharing > 0 ? `, which ${sharing} more layers share` : ""}`,
     )
     .join(", ");
   const verdict = shortfall ? "does not fit" : memoryBytes === null ? "" : "fits";

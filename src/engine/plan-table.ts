@@ -31,6 +31,8 @@ export interface PlanTableOptions
 export interface WeightPart {
   /** A tensor type; "vectors": norms and biases, held as f32. */
   readonly type: string;
+  /** Matrices of which a token reads a part: its experts', or one row for its own input of each layer. null: the others. */
+  readonly of: "experts" | "per-layer inputs" | null;
   readonly count: number;
   readonly parameters: number;
   readonly fileBytes: number;
@@ -40,7 +42,10 @@ export interface WeightPart {
 
 export interface CachePart {
   readonly kind: "full" | "sliding";
+  /** Those that have one. */
   readonly layers: number;
+  /** More layers that attend to these caches and have none of their own. */
+  readonly sharing: number;
   /** Token slots of each layer: the context, or windows and the chunk that is being written. */
   readonly tokens: number;
   readonly bytes: number;
@@ -297,14 +302,19 @@ function longestContext(
 
 function weightParts({ graph, footprint }: Plan): WeightPart[] {
   const parts = new Map<string, WeightPart>();
-  graph.weights.forEach(({ id, role, type, rows, cols }) => {
-    const name = role === "vector" ? "vectors" : type;
-    const sum = parts.get(name) ?? { type: name, count: 0, parameters: 0, fileBytes: 0, bytes: 0 };
+  const experts = new Set(graph.ops.flatMap((op) => (op.op === "expertMatmul" ? [op.weight.id] : [])));
+  const inputs = new Set(graph.ops.flatMap((op) => (op.op === "embed" ? [op.table.id] : [])).slice(1));
+  graph.weights.forEach(({ id, role, type: own, rows, cols }) => {
+    const type = role === "vector" ? "vectors" : own;
+    const of = experts.has(id) ? "experts" : inputs.has(id) ? "per-layer inputs" : null;
+    const name = `${type} ${of}`;
+    const sum = parts.get(name) ?? { type, of, count: 0, parameters: 0, fileBytes: 0, bytes: 0 };
     parts.set(name, {
-      type: name,
+      type,
+      of,
       count: sum.count + 1,
       parameters: sum.parameters + rows * cols,
-      fileBytes: sum.fileBytes + rows * storedRowBytes(type, cols),
+      fileBytes: sum.fileBytes + rows * storedRowBytes(own, cols),
       bytes: sum.bytes + footprint.weights[id],
     });
   });
@@ -321,8 +331,13 @@ function cacheParts({ graph, footprint }: Plan): CachePart[] {
   const parts = new Map<CachePart["kind"], CachePart>();
   for (const { id, pool } of graph.caches) {
     const kind = pool.window === null ? "full" : "sliding";
-    const sum = parts.get(kind) ?? { kind, layers: 0, tokens: pool.pages * PAGE_SLOTS, bytes: 0 };
-    parts.set(kind, { ...sum, layers: sum.layers + 1, bytes: sum.bytes + footprint.caches[id] });
+    const tokens = pool.pages * PAGE_SLOTS;
+    const readers = graph.ops.filter((op) => op.op === "attend" && op.cache.id === id).length;
+    const sum = parts.get(kind) ?? { kind, layers: 0, sharing: 0, tokens, bytes: 0 };
+    parts.set(kind, {
+      ...{ kind, tokens, layers: sum.layers + 1, sharing: sum.sharing + readers - 1 },
+      bytes: sum.bytes + footprint.caches[id],
+    });
   }
   return [...parts.values()].sort((a, b) => a.kind.localeCompare(b.kind));
 }

@@ -84,7 +84,7 @@ function metadataOf(name: string, shape: Shape): Record<string, unknown> {
     "rope.freq_base": shape.ropeBase,
     ...(linear && { "rope.scaling.type": "linear", "rope.scaling.factor": linear }),
     ...(window && { "attention.sliding_window": window }),
-    ...shape.keys,
+    ...(typeof shape.keys === "function" ? shape.keys(shape.layers) : shape.keys),
   };
   return {
     "general.architecture": family,
@@ -175,23 +175,26 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
 
 /** The tensors that a reader of the config looks at: how many ids there are, what is tied, what has a bias. */
 function seedsOf(shape: Shape): Map<string, Tensor> {
-  const { vocab, hidden, headDim, tied, layers, ropeBase, ropeScaling, present } = shape;
+  const { vocab, hidden, tied, layers, present } = shape;
   const names = present?.(layers) ?? [];
   const seeds = names.map((name) => vectorTensor(name, Float32Array.of(1)));
   const readRows = noRows("f32", hidden, 0);
   const matrices = ["token_embd.weight", ...(tied ? [] : ["output.weight"])];
   for (const name of matrices) seeds.push({ name, type: "f32", rows: vocab, cols: hidden, readRows });
-  if (ropeScaling && !("linear" in ropeScaling)) {
-    const plain = ropeFrequencies(ropeBase, headDim);
-    const scaled = llama3Scaled(plain, ropeScaling);
-    seeds.push(
-      vectorTensor(
-        ROPE_DIVISORS,
-        Float32Array.from(plain, (frequency, i) => frequency / scaled[i]),
-      ),
-    );
-  }
+  const divisors = divisorsOf(shape);
+  if (divisors) seeds.push(vectorTensor(ROPE_DIVISORS, divisors));
   return new Map(seeds.map((tensor) => [tensor.name, tensor]));
+}
+
+/** What a GGUF ships of RoPE's frequencies; null: nothing. */
+function divisorsOf({ headDim, ropeBase, ropeScaling }: Shape): Float32Array | null {
+  if (!ropeScaling || "linear" in ropeScaling) return null;
+  const plain = ropeFrequencies(ropeBase, headDim);
+  // llama.cpp's converter divides what does not turn by 1e30.
+  if ("turning" in ropeScaling)
+    return Float32Array.from(plain, (_, i) => (i < ropeScaling.turning ? 1 : 1e30));
+  const scaled = llama3Scaled(plain, ropeScaling);
+  return Float32Array.from(plain, (frequency, i) => frequency / scaled[i]);
 }
 
 function vectorTensor(name: string, values: Float32Array): Tensor {

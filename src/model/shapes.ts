@@ -5,6 +5,8 @@
  */
 import type { Llama3Scaling } from "./rope.ts";
 
+type Keys = Readonly<Record<string, unknown>>;
+
 export interface Shape {
   /** `general.architecture` of its GGUF. */
   readonly family: string;
@@ -19,13 +21,13 @@ export interface Shape {
   readonly normEpsilon: number;
   readonly ropeBase: number;
   /** Of the layers that see everything. */
-  readonly ropeScaling?: { readonly linear: number } | Llama3Scaling;
+  readonly ropeScaling?: { readonly linear: number } | { readonly turning: number } | Llama3Scaling;
   /** Positions that Gemma's sliding layers see, five of each six. */
   readonly window?: number;
   /** The output matrix is the embedding. */
   readonly tied: boolean;
   /** More keys of its GGUF, without the architecture's name before them. */
-  readonly keys?: Readonly<Record<string, unknown>>;
+  keys?: Keys | ((layers: number) => Keys);
   /** Tensors of the GGUF by whose presence a reader tells: biases, values of their own. */
   present?(layers: number): readonly string[];
 }
@@ -109,6 +111,40 @@ const expertKeys = ({ count, used, width }: { count: number; used: number; width
   expert_shared_feed_forward_length: width,
 });
 
+const qwen3moe = {
+  ...qwen3,
+  family: "qwen3moe",
+  kvHeads: 4,
+  tied: false,
+} as const;
+
+/** Attention with biases and sinks, every other layer over 128 tokens; YaRN from 4,096. */
+const gptOss = {
+  family: "gpt-oss",
+  ...{ hidden: 2880, heads: 64, kvHeads: 8, headDim: 64, ffn: 2880, vocab: 201_088, window: 128 },
+  ...{ trainedContext: 131_072, normEpsilon: 1e-5, ropeBase: 150_000, tied: false },
+  present: () =>
+    [
+      "attn_q",
+      "attn_k",
+      "attn_v",
+      "attn_output",
+      "ffn_gate_inp",
+      "ffn_gate_exps",
+      "ffn_up_exps",
+      "ffn_down_exps",
+    ].map((name) => `blk.0.${name}.bias`),
+} as const;
+
+const gptOssKeys = (experts: number) => ({
+  "rope.scaling.type": "yarn",
+  "rope.scaling.factor": 32,
+  "rope.scaling.original_context_length": 4096,
+  expert_count: experts,
+  expert_used_count: 4,
+  expert_feed_forward_length: 2880,
+});
+
 const gemma3 = {
   family: "gemma3",
   vocab: 262_144,
@@ -124,6 +160,56 @@ const gemma3Large = {
   trainedContext: 131_072,
   ropeScaling: { linear: 8 },
 } as const;
+
+/** Sliding layers with heads of 256, full ones with heads of 512, of which a quarter turns. */
+const gemma4 = {
+  family: "gemma4",
+  ...{ vocab: 262_144, headDim: 512, normEpsilon: 1e-6, ropeBase: 1_000_000, tied: true },
+  ...{ ropeScaling: { turning: 64 }, window: 1024, trainedContext: 262_144 },
+} as const;
+
+interface Gemma4 {
+  /** Every so many layers one sees everything. */
+  period: number;
+  /** KV heads of sliding and of full layers. */
+  kvHeads: readonly [sliding: number, full: number];
+  /** Last layers that attend to the caches of earlier ones, twice as wide or not. */
+  shared?: number;
+  wide?: readonly [own: number, shared: number];
+  /** Values of full layers are their keys. */
+  ownValues?: boolean;
+  inputs?: number;
+  experts?: { count: number; used: number; width: number };
+}
+
+/** What differs by layer. */
+function gemma4Layers(of: Gemma4): Pick<Shape, "keys" | "present"> {
+  const { period, kvHeads, shared = 0, wide, ownValues = false, inputs = 0, experts } = of;
+  const each = <T>(layers: number, value: (layer: number, slides: boolean) => T): T[] =>
+    Array.from({ length: layers }, (_, i) => value(i, (i + 1) % period !== 0));
+  return {
+    keys: (layers) => ({
+      "attention.key_length_swa": 256,
+      "attention.value_length_swa": 256,
+      "attention.sliding_window_pattern": each(layers, (_, slides) => slides),
+      "attention.head_count_kv": each(layers, (_, slides) => kvHeads[slides ? 0 : 1]),
+      "attention.shared_kv_layers": shared,
+      "rope.freq_base_swa": 10_000,
+      final_logit_softcapping: 30,
+      embedding_length_per_layer_input: inputs,
+      ...(wide && { feed_forward_length: each(layers, (i) => wide[i < layers - shared ? 0 : 1]) }),
+      ...(experts && {
+        expert_count: experts.count,
+        expert_used_count: experts.used,
+        expert_feed_forward_length: experts.width,
+      }),
+    }),
+    present: (layers) => [
+      ...each(layers, (i, slides) => (slides || ownValues ? `blk.${i}.attn_v.weight` : "")).filter(Boolean),
+      ...(experts ? each(layers, (i) => `blk.${i}.ffn_gate_inp.weight`) : []),
+    ],
+  };
+}
 
 /** By the name that a person types. */
 export const SHAPES: Readonly<Record<string, Shape>> = {
@@ -197,6 +283,18 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
   "qwen-3-8b": { ...qwen3, layers: 36, hidden: 4096, heads: 32, ffn: 12_288, tied: false },
   "qwen-3-14b": { ...qwen3, layers: 40, hidden: 5120, heads: 40, ffn: 17_408, tied: false },
   "qwen-3-32b": { ...qwen3, layers: 64, hidden: 5120, heads: 64, ffn: 25_600, tied: false },
+  "qwen-3-30b-a3b": {
+    ...qwen3moe,
+    ...{ layers: 48, hidden: 2048, heads: 32, ffn: 6144 },
+    keys: { expert_count: 128, expert_used_count: 8, expert_feed_forward_length: 768 },
+  },
+  "qwen-3-235b-a22b": {
+    ...qwen3moe,
+    ...{ layers: 94, hidden: 4096, heads: 64, ffn: 12_288 },
+    keys: { expert_count: 128, expert_used_count: 8, expert_feed_forward_length: 1536 },
+  },
+  "gpt-oss-20b": { ...gptOss, layers: 24, keys: gptOssKeys(32) },
+  "gpt-oss-120b": { ...gptOss, layers: 36, keys: gptOssKeys(128) },
   "qwen-3.5-9b": {
     ...qwen35,
     ...{ layers: 32, hidden: 4096, heads: 16, kvHeads: 4, ffn: 12_288, keys: deltaKeys(32) },
@@ -233,5 +331,37 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
     kvHeads: 16,
     headDim: 128,
     ffn: 21_504,
+  },
+  "gemma-4-e2b": {
+    ...gemma4,
+    ...{ layers: 35, hidden: 1536, heads: 8, kvHeads: 1, ffn: 6144, window: 512, trainedContext: 131_072 },
+    ...gemma4Layers({
+      period: 5,
+      kvHeads: [1, 1],
+      shared: 20,
+      wide: [6144, 12_288],
+      ownValues: true,
+      inputs: 256,
+    }),
+  },
+  "gemma-4-e4b": {
+    ...gemma4,
+    ...{ layers: 42, hidden: 2560, heads: 8, kvHeads: 2, ffn: 10_240, window: 512, trainedContext: 131_072 },
+    ...gemma4Layers({ period: 6, kvHeads: [2, 2], shared: 18, ownValues: true, inputs: 256 }),
+  },
+  "gemma-4-12b": {
+    ...gemma4,
+    ...{ layers: 48, hidden: 3840, heads: 16, kvHeads: 8, ffn: 15_360 },
+    ...gemma4Layers({ period: 6, kvHeads: [8, 1] }),
+  },
+  "gemma-4-26b-a4b": {
+    ...gemma4,
+    ...{ layers: 30, hidden: 2816, heads: 16, kvHeads: 8, ffn: 2112 },
+    ...gemma4Layers({ period: 6, kvHeads: [8, 2], experts: { count: 128, used: 8, width: 704 } }),
+  },
+  "gemma-4-31b": {
+    ...gemma4,
+    ...{ layers: 60, hidden: 5376, heads: 32, kvHeads: 16, ffn: 21_504 },
+    ...gemma4Layers({ period: 6, kvHeads: [16, 4] }),
   },
 };

@@ -97,6 +97,19 @@ describe("parts", () => {
     }
   });
 
+  it("tell experts, per-layer inputs and layers that share a cache", async () => {
+    const e2b = planTable(await plannedModel("gemma-4-e2b"), gpu, { context: 4096 }).plan;
+    expect(e2b.caches.map(({ kind, layers, sharing }) => [kind, layers, sharing])).toEqual([
+      ["full", 3, 4],
+      ["sliding", 12, 16],
+    ]);
+    const inputs = e2b.weights.find(({ of }) => of === "per-layer inputs");
+    expect(inputs).toMatchObject({ type: "q4_0", count: 1, parameters: 262_144 * 35 * 256 });
+    const mixture = planTable(await plannedModel("qwen-3-30b-a3b"), gpu, { context: 4096 }).plan;
+    const experts = mixture.weights.find(({ of }) => of === "experts");
+    expect(experts).toMatchObject({ type: "q4_0", count: 3 * 48, parameters: 48 * 128 * 3 * 768 * 2048 });
+  });
+
   it("tell full from sliding layers", () => {
     const { plan, model, chunk } = planTable(gemma, gpu, { context: 65_536, kv: "f16" });
     // Keys and values of 4 heads of 256 in 2 bytes; a ring of the window, a chunk and one block of 32 more.
@@ -104,8 +117,8 @@ describe("parts", () => {
     // Two windows, of which one stays for a text that ended, and a chunk; each may begin and end within a page.
     const ring = 32 * (2 * 33 + chunk / 32 + 1);
     expect(plan.caches).toEqual([
-      { kind: "full", layers: 5, tokens: 65_536, bytes: 5 * 65_536 * tokenBytes },
-      { kind: "sliding", layers: 29, tokens: ring, bytes: 29 * ring * tokenBytes },
+      { kind: "full", layers: 5, sharing: 0, tokens: 65_536, bytes: 5 * 65_536 * tokenBytes },
+      { kind: "sliding", layers: 29, sharing: 0, tokens: ring, bytes: 29 * ring * tokenBytes },
     ]);
     expect(model).toMatchObject({ family: "gemma3", layers: 34, slidingLayers: 29, window: 1024 });
   });

@@ -32,6 +32,16 @@ const BILLIONS: Record<string, number> = {
   "qwen-3-14b": 14.8,
   "qwen-3-32b": 32.8,
   // Without the eyes and the block that predicts a second token.
+  "qwen-3-30b-a3b": 30.5,
+  "qwen-3-235b-a22b": 235,
+  "gpt-oss-20b": 20.9,
+  "gpt-oss-120b": 116.8,
+  // 5.1 and 8.0 with what sees and hears.
+  "gemma-4-e2b": 4.63,
+  "gemma-4-e4b": 7.46,
+  "gemma-4-12b": 11.9,
+  "gemma-4-26b-a4b": 25.2,
+  "gemma-4-31b": 30.7,
   "qwen-3.5-9b": 8.95,
   "qwen-3.5-27b": 26.9,
   "qwen-3.5-35b-a3b": 34.7,
@@ -54,8 +64,11 @@ describe("every shape", () => {
     const { hidden, vocab, trainedContext, tied } = model.config;
     const layers = model.config.layers.length;
     const attentions = attentionsOf(model.config);
-    const { heads, kvHeads, headDim, window } = attentions[0].spec;
-    const ffn = model.config.layers[0].feedForward.width;
+    // Of Gemma 4 the full layers' heads are the shape's, and its KV heads the sliding ones'.
+    const { heads, kvHeads, window } = attentions[0].spec;
+    const { headDim } = attentions[attentions.length - 1].spec;
+    const { width, experts } = model.config.layers[0].feedForward;
+    const ffn = experts && width === 0 ? shape.ffn : width;
     expect({ layers, hidden, heads, kvHeads, headDim, ffn, vocab, trainedContext, tied }).toEqual(
       Object.fromEntries(
         (
@@ -83,6 +96,22 @@ describe("every shape", () => {
     );
     const count = graph.weights.reduce((sum, { rows, cols }) => sum + rows * cols, 0) / 1e9;
     expect(Math.abs(count / BILLIONS[name] - 1)).toBeLessThan(0.01);
+  });
+
+  it.each([
+    // Layers with a cache of their own, and bytes a token of the full ones in f16, by the published configs.
+    ["gemma-4-e2b", 3, 12, 6144],
+    ["gemma-4-e4b", 4, 20, 16_384],
+    ["gemma-4-12b", 8, 40, 16_384],
+    ["gemma-4-26b-a4b", 5, 25, 20_480],
+    ["gemma-4-31b", 10, 50, 81_920],
+    ["gpt-oss-20b", 12, 12, 24_576],
+  ])("%s keeps %i full and %i sliding caches, %i bytes a token", async (name, full, sliding, bytes) => {
+    const model = await openModel(await syntheticCheckpoint(name));
+    const { caches } = model.record({ context: 64, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f16") });
+    const own = caches.filter(({ pool }) => pool.window === null);
+    expect([own.length, caches.length - own.length]).toEqual([full, sliding]);
+    expect(own.reduce((sum, { kvHeads, headDim }) => sum + 2 * kvHeads * headDim * 2, 0)).toBe(bytes);
   });
 
   it("scales RoPE as its files do", async () => {

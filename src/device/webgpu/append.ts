@@ -17,7 +17,8 @@ export interface Heads {
 export interface AppendOptions {
   readonly cache: Cache;
   readonly keys: Heads;
-  readonly values: View;
+  /** epsilon: of a norm of each head without a weight; null: none. */
+  readonly values: { readonly view: View; readonly epsilon: number | null };
   /** turns: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. For keys and queries alike. */
   readonly rope: { readonly turns: Buffer; readonly pairs: number } | null;
   /** Queries that are normed and turned on the way; out: [tokens, heads, headDim] f32. */
@@ -51,6 +52,7 @@ export function appendDispatch(options: AppendOptions): Dispatch {
         ...kvConstants(format, headDim),
         PAIRS: rope?.pairs ?? 0,
         NORM_KEYS: keys.norm !== null,
+        NORM_VALUES: values.epsilon !== null,
         NORM_QUERIES: Boolean(queries?.norm),
         KEY_NORM_WORDS: words(keys.norm),
         QUERY_NORM_WORDS: words(queries?.norm),
@@ -59,17 +61,18 @@ export function appendDispatch(options: AppendOptions): Dispatch {
     params: packParams("appendKv", {
       keysAt: keys.view.offset,
       keysStride: keys.view.stride,
-      valuesAt: values.offset,
-      valuesStride: values.stride,
+      valuesAt: values.view.offset,
+      valuesStride: values.view.stride,
       queriesAt: from.offset,
       queriesStride: from.stride,
       table: options.table,
+      valueEpsilon: values.epsilon ?? 0,
       keyEpsilon: keys.norm?.epsilon ?? 0,
       queryEpsilon: queries?.norm?.epsilon ?? 0,
     }),
     buffers: {
       keysIn: keys.view.buffer,
-      valuesIn: values.buffer,
+      valuesIn: values.view.buffer,
       queriesIn: from.buffer,
       turns: rope?.turns ?? keys.view.buffer,
       keyNorm: keys.norm?.weight ?? spare,

@@ -103,7 +103,7 @@ export class AttendLayers {
         const append = appendDispatch({
           cache,
           keys: { view: { buffer: keys, offset, stride }, norm: null },
-          values: { buffer: values, offset, stride },
+          values: { view: { buffer: values, offset, stride }, epsilon: null },
           rope: null,
           queries: null,
           cacheKeys: first.keys,

@@ -69,6 +69,8 @@ export interface NormOptions extends Target {
   /** `added` is a mixture's [rows, count, cols], summed by the picks' weights. */
   readonly combine: { readonly picks: Buffer; readonly count: number } | null;
   readonly addedNorm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
+  /** Of the sum. */
+  readonly factor: number;
   readonly sum: Buffer | null;
 }
 
@@ -106,6 +108,7 @@ export function normDispatch(
       cols: cols / groups,
       epsilon: options.epsilon,
       addedEpsilon: addedNorm?.epsilon ?? 0,
+      factor: options.factor,
       groups,
       factorsAt: factorsAt(options.maxRows, cols) / 4,
     }),

@@ -82,7 +82,7 @@ export class ModeCompiler {
     }
   }
 
-  #norm({ x, added, combine, addedNorm, sum, norm }: StageOf<"norm">): void {
+  #norm({ x, added, combine, addedNorm, factor, sum, norm }: StageOf<"norm">): void {
     const { blocks, spare, traits, activation } = this.shared;
     const vector = (weight: Weight | null) => weight && blocks.vector(weight);
     const forms = [...(this.#wanted.get(norm.out.id) ?? [])];
@@ -98,6 +98,7 @@ export class ModeCompiler {
       added: combine ? this.#plain(combine.x) : added && this.#plain(added),
       combine: combine && { picks: this.#plain(combine.picks), count: combine.picks.cols / 2 },
       addedNorm: addedNorm && { weight: vector(addedNorm.weight), epsilon: addedNorm.epsilon },
+      factor,
       sum: sum && this.#target(sum, "f32"),
       out: this.#target(norm.out, other ?? "f32"),
       plain: other && forms.length > 1 ? this.#target(norm.out, "f32") : null,
@@ -142,7 +143,7 @@ export class ModeCompiler {
     return out;
   }
 
-  #append({ op, keys, queries }: StageOf<"append">): void {
+  #append({ op, keys, values, queries }: StageOf<"append">): void {
     const { graph, turns, caches, spare, blocks, batch } = this.shared;
     const chain = (from: HeadChain) => ({
       view: this.#flat(from.x),
@@ -157,7 +158,7 @@ export class ModeCompiler {
       appendDispatch({
         cache: op.cache,
         keys: chain(keys),
-        values: this.#flat(op.values),
+        values: { view: this.#flat(values.x), epsilon: values.epsilon },
         rope,
         queries: queries && {
           ...chain(queries),
@@ -187,7 +188,7 @@ export class ModeCompiler {
         );
       }
       case "rmsNorm": {
-        const norm = { x: op.x, added: null, combine: null, addedNorm: null, sum: null, norm: op };
+        const norm = { x: op.x, added: null, combine: null, addedNorm: null, factor: 1, sum: null, norm: op };
         return this.#norm({ kind: "norm", ...norm });
       }
       case "rope": {
@@ -431,7 +432,7 @@ function plainReads(stage: Stage): readonly Value[] {
     case "experts":
       return [stage.ops[0].picks];
     case "append":
-      return [stage.keys.x, stage.op.values, ...(stage.queries ? [stage.queries.x] : [])];
+      return [stage.keys.x, stage.values.x, ...(stage.queries ? [stage.queries.x] : [])];
     case "single":
       return inputsOf(stage.op);
   }

@@ -11,7 +11,7 @@ export interface HeadChain {
 }
 
 export type Stage =
-  /** out = norm(x + added) or norm(x + norm(added)); sum: the value of the addition. */
+  /** sum = (x + added) * factor, or (x + norm(added)) * factor; out = norm(sum). Without `added`: norm(x). */
   | {
       readonly kind: "norm";
       readonly x: Value;
@@ -19,6 +19,7 @@ export type Stage =
       /** Makes `added` on the way. */
       readonly combine: OpOf<"combine"> | null;
       readonly addedNorm: OpOf<"rmsNorm"> | null;
+      readonly factor: number;
       readonly sum: Value | null;
       readonly norm: OpOf<"rmsNorm">;
     }
@@ -30,6 +31,8 @@ export type Stage =
       readonly kind: "append";
       readonly op: OpOf<"appendKv">;
       readonly keys: HeadChain;
+      /** epsilon: of a norm of each head without a weight; null: they are stored as they come. */
+      readonly values: { readonly x: Value; readonly epsilon: number | null };
       /** The queries of the attend that follows, turned in the same dispatch; null: they are ready. */
       readonly queries: (HeadChain & { readonly attend: OpOf<"attend"> }) | null;
     }

@@ -90,13 +90,13 @@ export class AttendLayer {
     position: number,
     tokens: number,
     keys: Heads,
-    values: Heads["view"],
+    values: Heads["view"] | Parameters<typeof appendDispatch>[0]["values"],
     more: Pick<Parameters<typeof appendDispatch>[0], "rope" | "queries">,
   ): Promise<void> {
     const dispatch = appendDispatch({
       cache: this.cache,
       keys,
-      values,
+      values: "buffer" in values ? { view: values, epsilon: null } : values,
       ...more,
       cacheKeys: this.keys,
       cacheValues: this.values,
@@ -241,11 +241,17 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
     appendDispatch({
       ...common,
       keys: { view, norm },
-      values: view,
+      values: { view, epsilon: 1e-6 },
       rope,
       queries: { view, norm, heads, out: any },
     }),
-    appendDispatch({ ...common, keys: { view, norm: null }, values: view, rope: null, queries: null }),
+    appendDispatch({
+      ...common,
+      keys: { view, norm: null },
+      values: { view, epsilon: null },
+      rope: null,
+      queries: null,
+    }),
     ...forms.flatMap(([mode, form, maxSingles]) => attendDispatches({ ...attend, mode, form, maxSingles })),
   ];
 }

@@ -111,65 +111,69 @@ describeGpu("the cache", () => {
       );
   }
 
-  it("norms and turns keys and queries on their way, and leaves values alone", async () => {
-    const gpu = await softwareDevice();
-    const [heads, kvHeads, headDim, pairs, tokens, position] = [3, 1, 96, 20, 5, 30];
-    const layer = new AttendLayer(gpu, { format: "f16", heads, kvHeads, headDim, pages: 2 }, tokens, 64);
-    const width = (heads + 2 * kvHeads) * headDim;
-    const rows = noise(tokens * width, 1);
-    const weights = { queries: noise(headDim, 2), keys: noise(headDim, 3) };
-    const frequencies = Float64Array.from({ length: pairs }, (_, i) => 0.5 ** i);
-    const magnitude = 1.25;
-    const positions = Uint32Array.from({ length: tokens }, (_, t) => position + t);
-    const turns = new Float32Array(tokens * 2 * pairs);
-    for (const [t, at] of positions.entries())
-      frequencies.forEach((frequency, i) => {
-        turns[t * 2 * pairs + i] = Math.cos(at * frequency) * magnitude;
-        turns[t * 2 * pairs + pairs + i] = Math.sin(at * frequency) * magnitude;
+  it.each([null, 0.3])(
+    "norms and turns keys and queries on their way, and values with an epsilon of %j",
+    async (valueEpsilon) => {
+      const gpu = await softwareDevice();
+      const [heads, kvHeads, headDim, pairs, tokens, position] = [3, 1, 96, 20, 5, 30];
+      const layer = new AttendLayer(gpu, { format: "f16", heads, kvHeads, headDim, pages: 2 }, tokens, 64);
+      const width = (heads + 2 * kvHeads) * headDim;
+      const rows = noise(tokens * width, 1);
+      const weights = { queries: noise(headDim, 2), keys: noise(headDim, 3) };
+      const frequencies = Float64Array.from({ length: pairs }, (_, i) => 0.5 ** i);
+      const magnitude = 1.25;
+      const positions = Uint32Array.from({ length: tokens }, (_, t) => position + t);
+      const turns = new Float32Array(tokens * 2 * pairs);
+      for (const [t, at] of positions.entries())
+        frequencies.forEach((frequency, i) => {
+          turns[t * 2 * pairs + i] = Math.cos(at * frequency) * magnitude;
+          turns[t * 2 * pairs + pairs + i] = Math.sin(at * frequency) * magnitude;
+        });
+      const buffer = layer.floats("rows", rows);
+      const out = layer.buffer("queries", tokens * heads * headDim * 4);
+      const view = (offset: number) => ({ buffer, offset, stride: width });
+      const norm = (weight: Float32Array<ArrayBuffer>, epsilon: number) => ({
+        weight: layer.floats("norm", weight),
+        epsilon,
       });
-    const buffer = layer.floats("rows", rows);
-    const out = layer.buffer("queries", tokens * heads * headDim * 4);
-    const view = (offset: number) => ({ buffer, offset, stride: width });
-    const norm = (weight: Float32Array<ArrayBuffer>, epsilon: number) => ({
-      weight: layer.floats("norm", weight),
-      epsilon,
-    });
-    await layer.append(
-      position,
-      tokens,
-      { view: view(heads * headDim), norm: norm(weights.keys, 1e-3) },
-      view((heads + kvHeads) * headDim),
-      {
-        rope: { turns: layer.floats("turns", turns), pairs },
-        queries: { view: view(0), norm: norm(weights.queries, 0.1), heads, out },
-      },
-    );
-    const columns = (first: number, count: number) =>
-      Float32Array.from(
-        { length: tokens * count },
-        (_, i) => rows[Math.floor(i / count) * width + first + (i % count)],
+      await layer.append(
+        position,
+        tokens,
+        { view: view(heads * headDim), norm: norm(weights.keys, 1e-3) },
+        { view: view((heads + kvHeads) * headDim), epsilon: valueEpsilon },
+        {
+          rope: { turns: layer.floats("turns", turns), pairs },
+          queries: { view: view(0), norm: norm(weights.queries, 0.1), heads, out },
+        },
       );
-    const turned = (x: Float32Array, weight: Float32Array, epsilon: number, count: number) => {
-      const result = new Float32Array(x.length);
-      rmsNorm(x, weight, headDim, epsilon, result);
-      rope(result.slice(), count, frequencies, magnitude, positions, result);
-      return result;
-    };
-    const queries = new Float32Array((await layer.read(out)).buffer);
-    const wanted = turned(columns(0, heads * headDim), weights.queries, 0.1, heads);
-    expect(relative(queries, wanted)).toBeLessThanOrEqual(TOLERANCES.float);
-    const stored = await layer.stored();
-    const vector = new Float32Array(headDim);
-    const keys = turned(columns(heads * headDim, headDim), weights.keys, 1e-3, 1);
-    const values = columns((heads + 1) * headDim, headDim);
-    // Rounding to float16: 2^-11 at most, a third of it on average.
-    for (const [part, all] of [
-      ["keys", keys],
-      ["values", values],
-    ] as const)
-      for (let t = 0; t < tokens; t++) {
-        layer.cache.codec.decode(stored(part, 0, position + t), vector);
-        expect(relative(vector, all.subarray(t * headDim, (t + 1) * headDim))).toBeLessThanOrEqual(4e-4);
-      }
-  });
+      const columns = (first: number, count: number) =>
+        Float32Array.from(
+          { length: tokens * count },
+          (_, i) => rows[Math.floor(i / count) * width + first + (i % count)],
+        );
+      const turned = (x: Float32Array, weight: Float32Array, epsilon: number, count: number) => {
+        const result = new Float32Array(x.length);
+        rmsNorm(x, weight, headDim, epsilon, result);
+        rope(result.slice(), count, frequencies, magnitude, positions, result);
+        return result;
+      };
+      const queries = new Float32Array((await layer.read(out)).buffer);
+      const wanted = turned(columns(0, heads * headDim), weights.queries, 0.1, heads);
+      expect(relative(queries, wanted)).toBeLessThanOrEqual(TOLERANCES.float);
+      const stored = await layer.stored();
+      const vector = new Float32Array(headDim);
+      const keys = turned(columns(heads * headDim, headDim), weights.keys, 1e-3, 1);
+      const values = columns((heads + 1) * headDim, headDim);
+      if (valueEpsilon !== null) rmsNorm(values.slice(), null, headDim, valueEpsilon, values);
+      // Rounding to float16: 2^-11 at most, a third of it on average.
+      for (const [part, all] of [
+        ["keys", keys],
+        ["values", values],
+      ] as const)
+        for (let t = 0; t < tokens; t++) {
+          layer.cache.codec.decode(stored(part, 0, position + t), vector);
+          expect(relative(vector, all.subarray(t * headDim, (t + 1) * headDim))).toBeLessThanOrEqual(4e-4);
+        }
+    },
+  );
 });

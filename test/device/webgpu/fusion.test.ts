@@ -6,14 +6,27 @@ import { inputsOf, outputOf } from "../../../src/device/facts.ts";
 import { Recorder } from "../../../src/device/recorder.ts";
 import { RULES, stagesOf } from "../../../src/device/webgpu/fusion.ts";
 import type { Stage } from "../../../src/device/webgpu/stages.ts";
-import { openModel } from "../../../src/model/model.ts";
+import { type Model, openModel } from "../../../src/model/model.ts";
 import { shapedCheckpoint } from "../../../src/model/shaped.ts";
+import { goldenModel } from "../../model/golden.ts";
 
 const LAYERS = 6;
 
 async function graphOf(shape: string): Promise<Graph> {
-  const model = await openModel(await shapedCheckpoint(shape, { type: "q4_0", layers: LAYERS }));
-  return model.record({ context: 8192, maxTokens: 512, maxOutputs: 1, codec: kvCodec("int4") });
+  return record(await openModel(await shapedCheckpoint(shape, { type: "q4_0", layers: LAYERS })));
+}
+
+async function goldenGraph(family: string): Promise<Graph> {
+  const model = await goldenModel(family);
+  try {
+    return record(model);
+  } finally {
+    await model.checkpoint.close();
+  }
+}
+
+function record(model: Model): Graph {
+  return model.record({ context: 160, maxTokens: 64, maxOutputs: 1, codec: kvCodec("int4") });
 }
 
 /** What Qwen3-MoE's layers are made of behind attention, two of them. */
@@ -57,6 +70,19 @@ describe("rules", () => {
     expect(saved(await graphOf(shape))).toEqual(wanted);
   });
 
+  it.each([
+    // Experts' gate and up; the sum of a mixture in the norm behind it.
+    ["qwen3_moe", 3, { appendKv: 12, matmuls: 6, experts: 3, addNorm: 7 }],
+    // No norms of heads.
+    ["gpt_oss", 4, { appendKv: 8, matmuls: 8, experts: 4, addNorm: 10 }],
+    // Norms of values, and a factor behind each layer. The global layer has no v.
+    ["gemma4-dense", 6, { appendKv: 30, matmuls: 17, experts: 0, addNorm: 27 }],
+  ])("of golden %s, %d layers: %j", async (family, layers, wanted) => {
+    const graph = await goldenGraph(family);
+    expect(graph.ops.filter(({ op }) => op === "attend")).toHaveLength(layers);
+    expect(saved(graph)).toEqual(wanted);
+  });
+
   it("of a mixture of experts", () => {
     expect(saved(mixture())).toEqual({ appendKv: 0, matmuls: 0, experts: 2, addNorm: 4 });
   });
@@ -76,21 +102,29 @@ function opsOf(stage: Stage, graph: Graph): readonly Op[] {
       return stage.ops;
     case "append": {
       const queries = stage.queries ? chain(stage.queries, stage.queries.attend.queries) : [];
-      return [...chain(stage.keys, stage.op.keys), ...queries, stage.op];
+      const values = chain(stage.values, stage.op.values);
+      return [...chain(stage.keys, stage.op.keys), ...values, ...queries, stage.op];
     }
     case "norm": {
       const { combine, addedNorm, sum, norm } = stage;
-      return [combine, addedNorm, sum && maker(sum), norm].filter((op) => op !== null);
+      const last = sum && maker(sum);
+      const add = last?.op === "scale" ? maker(last.x) : null;
+      return [combine, addedNorm, add, last, norm].filter((op) => op !== null);
     }
     case "single":
       return [stage.op];
   }
 }
 
-it.each(["llama-3.1-8b", "gemma-3-4b", "qwen-3-4b", "a mixture"])(
+it.each(["llama-3.1-8b", "gemma-3-4b", "qwen-3-4b", "gemma4-moe", "a mixture"])(
   "%s: every operation is done once, after what it reads",
-  async (shape) => {
-    const graph = shape === "a mixture" ? mixture() : await graphOf(shape);
+  async (name) => {
+    const graph =
+      name === "a mixture"
+        ? mixture()
+        : name === "gemma4-moe"
+          ? await goldenGraph(name)
+          : await graphOf(name);
     const stages = stagesOf(graph);
     const known = new Set<Value>();
     const done = new Set<Op>();

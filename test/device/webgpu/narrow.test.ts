@@ -149,7 +149,7 @@ describeGpu("the f16 form of activations", () => {
       weight: buffers.of("weight", weight),
       epsilon: 1e-6,
       form: "f16",
-      ...{ plain: null, added: null, combine: null, addedNorm: null, sum: null },
+      ...{ plain: null, added: null, combine: null, addedNorm: null, factor: 1, sum: null },
     } as const;
     const [spare, unwritten] = [buffers.empty("spare", 4), buffers.empty("not written", 4)];
     const dispatch = normDispatch(gpu.traits, options, spare, unwritten);

@@ -1,4 +1,4 @@
-/** Norm and RoPE of keys, and of the queries of the attention behind it, on their way into the cache. */
+/** Norm and RoPE of keys, and of the queries of the attention behind it, and a norm of values, on their way into the cache. */
 import type { Op, Rope, Value } from "../../contract.ts";
 import type { HeadChain, OpOf, StageOf } from "../stages.ts";
 import type { Flow, Rule } from "./flow.ts";
@@ -10,10 +10,14 @@ export const appendKv: Rule = {
     for (const op of flow.free("appendKv")) {
       const attend = ops[ops.indexOf(op) + 1];
       // Keys that are the values too must stay as they are.
-      const keys = op.keys === op.values ? none(op.keys) : chainTo(flow, op.keys, op);
+      const { headDim } = op.cache;
+      const keys = op.keys === op.values ? none(op.keys) : chainTo(flow, op.keys, op, headDim);
+      const normed = flow.madeFor(op.values, "rmsNorm", op);
+      // The kernel has no room for a weight.
+      const valueNorm = normed && isOfHeads(normed, headDim) && !normed.weight ? normed : null;
       let queries: (Chain & { attend: OpOf<"attend"> }) | null = null;
       if (attend?.op === "attend" && attend.cache === op.cache) {
-        const chain = chainTo(flow, attend.queries, attend);
+        const chain = chainTo(flow, attend.queries, attend, headDim);
         // One dispatch has one table of turns.
         if (chain.chain.rope && chain.chain.rope === keys.chain.rope) queries = { ...chain, attend };
       }
@@ -21,9 +25,10 @@ export const appendKv: Rule = {
         kind: "append",
         op,
         keys: keys.chain,
+        values: valueNorm ? { x: valueNorm.x, epsilon: valueNorm.epsilon } : { x: op.values, epsilon: null },
         queries: queries && { ...queries.chain, attend: queries.attend },
       };
-      const all = [...keys.ops, ...(queries?.ops ?? [])];
+      const all = [...keys.ops, ...(valueNorm ? [valueNorm] : []), ...(queries?.ops ?? [])];
       if (all.length > 0) flow.join(op, [op, ...all], stage);
     }
   },
@@ -37,7 +42,7 @@ interface Chain {
 const none = (x: Value): Chain => ({ chain: { x, norm: null, rope: null }, ops: [] });
 
 /** The operations that end in `value` and are for `reader` alone. */
-function chainTo(flow: Flow, value: Value, reader: Op): Chain {
+function chainTo(flow: Flow, value: Value, reader: Op, headDim: number): Chain {
   const ops: Op[] = [];
   let x = value;
   let rope: Rope | null = null;
@@ -49,10 +54,14 @@ function chainTo(flow: Flow, value: Value, reader: Op): Chain {
     ops.push(turn);
   }
   const normed = flow.madeFor(x, "rmsNorm", turn ?? reader);
-  if (normed && normed.groups > 1) {
+  if (normed && isOfHeads(normed, headDim)) {
     norm = normed;
     x = normed.x;
     ops.push(normed);
   }
   return { chain: { x, norm, rope }, ops };
+}
+
+function isOfHeads({ x, groups }: OpOf<"rmsNorm">, headDim: number): boolean {
+  return x.cols === groups * headDim;
 }

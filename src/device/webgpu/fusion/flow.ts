@@ -100,7 +100,13 @@ function alone(op: Op): Stage {
     case "expertMatmul":
       return { kind: "experts", ops: [op] };
     case "appendKv":
-      return { kind: "append", op, keys: { x: op.keys, norm: null, rope: null }, queries: null };
+      return {
+        kind: "append",
+        op,
+        keys: { x: op.keys, norm: null, rope: null },
+        values: { x: op.values, epsilon: null },
+        queries: null,
+      };
     default:
       return { kind: "single", op };
   }

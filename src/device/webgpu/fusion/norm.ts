@@ -1,5 +1,5 @@
 /**
- * An addition and the norm of its sum, with what makes one of its operands for it alone: a norm (Gemma's post-norms), the sum of
+ * An addition and the norm of its sum, or of that times a factor, with what makes one of its operands for it alone: a norm (Gemma's post-norms), the sum of
  * a mixture's experts, or a norm of that sum.
  */
 import type { Value } from "../../contract.ts";
@@ -10,13 +10,19 @@ export const addNorm: Rule = {
   name: "addNorm",
   apply(flow) {
     for (const add of flow.free("add")) {
+      // Gemma 4's layers end with a factor.
+      const [reader] = flow.readersOf(add.out);
+      const scale =
+        reader?.op === "scale" && flow.isFree(reader) && flow.isOnlyFor(add.out, reader) ? reader : null;
+      const sum = scale ? scale.out : add.out;
       const norm = flow
-        .readersOf(add.out)
+        .readersOf(sum)
         .find((op): op is OpOf<"rmsNorm"> => op.op === "rmsNorm" && op.groups === 1 && flow.isFree(op));
       if (!norm) continue;
       const { x, added, combine, addedNorm } = operands(flow, add);
-      const ops = [add, norm, ...[combine, addedNorm].filter((op) => op !== null)];
-      flow.join(add, ops, { kind: "norm", x, added, combine, addedNorm, sum: add.out, norm });
+      const ops = [add, norm, ...[combine, addedNorm, scale].filter((op) => op !== null)];
+      const factor = scale ? scale.factor : 1;
+      flow.join(add, ops, { kind: "norm", x, added, combine, addedNorm, factor, sum, norm });
     }
   },
 };

@@ -1,5 +1,6 @@
 // appendKv: a step's keys and values into the cache, its queries turned; one dispatch. Keys and queries: RMS norm of each
-// head where the model has it, rotary embedding in halves, then quantized or passed on; values: quantized as they come.
+// head where the model has it, rotary embedding in halves, then quantized or passed on; values: quantized as they come, or
+// normed without a weight.
 // A workgroup does one piece, rows of one text that lie in one page, of one head: x counts pieces, y is [keys of each KV
 // head, values of each KV head, queries of each head]. It owns its block, so the words that values of several tokens share
 // are read, changed and written without races.
@@ -15,6 +16,7 @@ const SCALES_AT: u32 = 64u;
 // Pairs of dims that turn; 0: no rotary embedding.
 const PAIRS: u32 = 32u;
 const NORM_KEYS: bool = false;
+const NORM_VALUES: bool = false;
 const NORM_QUERIES: bool = false;
 // HEAD_DIM / 4, or 1 where the norm has no weight or there is none.
 const KEY_NORM_WORDS: u32 = 1u;
@@ -35,6 +37,7 @@ struct Params {
   queriesAt: u32,
   queriesStride: u32,
   table: u32,
+  valueEpsilon: f32,
   keyEpsilon: f32,
   queryEpsilon: f32,
 }
@@ -60,6 +63,8 @@ var<workgroup> vectors: array<f32, ROWS * 512u>;
 // rq4: bits of a block's scales.
 var<workgroup> scales: array<u32, 32>;
 var<workgroup> sums: array<f32, SIZE>;
+// By token of the block, what its values are multiplied with.
+var<workgroup> valueFactors: array<f32, 32>;
 
 // Scale and zero of `count` floats as halves, and the constants of coding: zero, 1 / scale.
 struct Range {
@@ -265,6 +270,9 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
 
 fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local: u32) {
   let base = params.valuesAt + kvHead * HEAD_DIM;
+  if (NORM_VALUES) {
+    findValueFactors(first, begin, stop, base, local);
+  }
   if (RQ4) {
     storeRotatedValues(first, begin, stop, block, base, local);
     return;
@@ -273,7 +281,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
     for (var i = begin * HEAD_DIM / 2u + local; i < stop * HEAD_DIM / 2u; i += SIZE) {
       let token = i / (HEAD_DIM / 2u);
       let at = base + (first + token) * params.valuesStride + 2u * (i % (HEAD_DIM / 2u));
-      values[block + i] = halfBits(valuesIn[at]) | (halfBits(valuesIn[at + 1u]) << 16u);
+      values[block + i] = halfBits(valueAt(at, token)) | (halfBits(valueAt(at + 1u, token)) << 16u);
     }
     return;
   }
@@ -282,11 +290,11 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
     let group = i % GROUPS;
     let row = base + (first + token) * params.valuesStride;
     let end = row + min(group * 32u + 32u, HEAD_DIM);
-    var least = valuesIn[row + group * 32u];
+    var least = valueAt(row + group * 32u, token);
     var most = least;
     for (var at = row + group * 32u + 1u; at < end; at++) {
-      least = min(least, valuesIn[at]);
-      most = max(most, valuesIn[at]);
+      least = min(least, valueAt(at, token));
+      most = max(most, valueAt(at, token));
     }
     let range = rangeOf(least, most);
     values[block + SCALES_AT * 4u + group * 32u + token] = range.bits;
@@ -303,7 +311,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
       let token = word * 4u + c % 4u + (c / 4u) * 16u;
       if (token >= begin && token < stop) {
         let shift = (c % 4u) * 8u + (c / 4u) * 4u;
-        let x = valuesIn[base + (first + token) * params.valuesStride + d];
+        let x = valueAt(base + (first + token) * params.valuesStride + d, token);
         let known = token * GROUPS + d / 32u;
         codes |= code(x, vectors[known], vectors[512u + known]) << shift;
         mask |= 15u << shift;
@@ -313,6 +321,39 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
       let at = block + d * 4u + word;
       values[at] = (values[at] & ~mask) | codes;
     }
+  }
+}
+
+// A token's value at a place of the input.
+fn valueAt(at: u32, token: u32) -> f32 {
+  if (NORM_VALUES) {
+    return valuesIn[at] * valueFactors[token];
+  }
+  return valuesIn[at];
+}
+
+// One over the root mean square of each token's vector.
+fn findValueFactors(first: u32, begin: u32, stop: u32, base: u32, local: u32) {
+  let row = local / 32u;
+  for (var start = begin; start < stop; start += ROWS) {
+    let token = start + row;
+    var sum = 0.0;
+    if (token < stop) {
+      for (var d = local % 32u; d < HEAD_DIM; d += 32u) {
+        let x = valuesIn[base + (first + token) * params.valuesStride + d];
+        sum += x * x;
+      }
+    }
+    sums[local] = sum;
+    workgroupBarrier();
+    if (local % 32u == 0u && token < stop) {
+      var total = 0.0;
+      for (var i = 0u; i < 32u; i++) {
+        total += sums[local + i];
+      }
+      valueFactors[token] = 1.0 / sqrt(total / f32(HEAD_DIM) + params.valueEpsilon);
+    }
+    workgroupBarrier();
   }
 }
 
@@ -329,7 +370,7 @@ fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, 
     // Rows past the end do the last token again.
     let token = min(start + row, stop - 1u);
     for (var d = lane; d < HEAD_DIM; d += 32u) {
-      vectors[mine + d] = valuesIn[base + (first + token) * params.valuesStride + d];
+      vectors[mine + d] = valueAt(base + (first + token) * params.valuesStride + d, token);
     }
     let scale = encodeRow(false, mine, row, lane);
     if (lane == 0u) {

@@ -26,6 +26,8 @@ struct Params {
   cols: u32,
   epsilon: f32,
   addedEpsilon: f32,
+  // Of the sum.
+  factor: f32,
   // Vectors in each token's row (heads), 1 for a whole row.
   groups: u32,
   // f16: the 16-byte word of `out` where the rows' factors begin.
@@ -83,6 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         value += addedAt(row, count, i);
       }
       if (HAS_ADD) {
+        value *= params.factor;
         sum[at + i] = value;
       }
       values[j] = value;

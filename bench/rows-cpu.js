@@ -3,7 +3,8 @@
  * What a step costs on the CPU by its rows, each of a text of its own: steps of all counts in turn, round after round, so
  * that a busy machine slows all of them alike. Steps alone, and with their logits read as generation does.
  *
- *     node bench/rows-cpu.js MODEL.gguf [--rows 1,2,3,4,8] [--depth 64] [--kv int4] [--threads 2] [--rounds 200] [--json FILE]
+ *     node bench/rows-cpu.js MODEL.gguf | --shape NAME [--layers N] [--vocab N] [--rows 1,2,3,4,8]
+ *         [--depth 64] [--kv int4] [--threads 2] [--rounds 200] [--json FILE]
  *
  * Ratios are the median over rounds of (rows times a round's step of one row) over its step of so many, and the same of
  * the least times. Caches hold zeros: time does not depend on what they hold. Run `npm run build` first.
@@ -16,10 +17,14 @@ import { kvCodec } from "../dist/cache/codecs.js";
 import { wasmDevice } from "../dist/device/wasm/wasm.js";
 import { openCheckpoint } from "../dist/format/open.js";
 import { openModel } from "../dist/model/model.js";
+import { syntheticCheckpoint } from "../dist/model/synthetic.js";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    shape: { type: "string" },
+    layers: { type: "string" },
+    vocab: { type: "string" },
     rows: { type: "string", default: "1,2,3,4,8" },
     depth: { type: "string", default: "64" },
     kv: { type: "string", default: "int4" },
@@ -33,8 +38,12 @@ if (counts[0] !== 1) throw new Error("--rows begins with 1, to which the others 
 const depth = Number(options.depth);
 const texts = Math.max(...counts);
 const device = await wasmDevice({ threads: Number(options.threads) });
-const model = await openModel(await openCheckpoint(positionals[0]));
 const context = Math.ceil((depth + 1) / 32) * 32;
+const number = (/** @type {string | undefined} */ text) => (text === undefined ? undefined : Number(text));
+const sizes = { layers: number(options.layers), vocab: number(options.vocab), context };
+const model = await openModel(
+  await (options.shape ? syntheticCheckpoint(options.shape, sizes) : openCheckpoint(positionals[0])),
+);
 const graph = model.record({
   ...{ context, texts, cacheTokens: texts * context, codec: kvCodec(options.kv) },
   ...{ maxTokens: texts, maxOutputs: texts },
@@ -83,13 +92,20 @@ for (const [count, found] of times) {
     least: round((count * Math.min(...ones.map((o) => o[what]))) / Math.min(...found.map((f) => f[what]))),
   });
   const row = {
-    ...{ op: "step", model: basename(positionals[0]), kv: options.kv, depth, rows: count },
+    ...{
+      op: "step",
+      model: options.shape ?? basename(positionals[0]),
+      layers: model.config.layers.length,
+      kv: options.kv,
+      depth,
+      rows: count,
+    },
     ...{
       ms: round(middle(found.map(({ step }) => step))),
       leastMs: round(Math.min(...found.map(({ step }) => step))),
     },
     ...{ rowsOverOne: ratio("step"), withLogits: ratio("all") },
-    ...{ device: device.description, cpu: cpus()[0].model, node: process.version },
+    ...{ device: device.description, threads: device.threads, cpu: cpus()[0].model, node: process.version },
     ...{ load: round(loadavg()[0]), date: new Date().toISOString().slice(0, 10) },
   };
   const { rowsOverOne: steps, withLogits: all } = row;

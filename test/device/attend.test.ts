@@ -1,12 +1,15 @@
 /** Appending to the WASM device's cache and attending to it: both binaries, all formats, all shapes and edges. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { kvCodec } from "../../src/cache/codecs.ts";
+import { Recorder } from "../../src/device/recorder.ts";
 import {
   attendPartialBytes,
   attendWorkBytes,
   type KvFormat,
   kvPageBytes,
 } from "../../src/device/wasm/kv-layout.ts";
+import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
 
 const BINARIES: Binary[] = ["kernels", "kernels-relaxed"];
@@ -56,7 +59,7 @@ describe.each(BINARIES)("%s", (binary) => {
       }
     });
 
-    it.each([64, 80, 96, 128, 256, 512])("heads of %i", (headDim) => {
+    it.each([16, 48, 64, 80, 96, 128, 256, 496, 512])("heads of %i", (headDim) => {
       for (const [heads, kvHeads] of [
         [2, 2],
         [4, 2],
@@ -203,6 +206,26 @@ describe.each(FORMATS)("extreme values, %s", (format) => {
       expect(relativeError(found, Float32Array.from(wanted))).toBeLessThan(1e-3);
     }
   });
+});
+
+it("more query heads than a unit has columns are refused before anything is allocated", async () => {
+  const device = await wasmDevice({ threads: 1 });
+  const graph = (heads: number, kvHeads: number) => {
+    const op = new Recorder(1, 1);
+    const queries = op.embed(op.weight("table", "matrix", "f32", 2, heads * 16));
+    const cache = op.cache({
+      layer: 0,
+      codec: kvCodec("int4"),
+      kvHeads,
+      headDim: 16,
+      pool: op.pool(null, 1),
+    });
+    return op.finish(op.takeOutputs(op.attend(cache, queries, { heads, scale: 1 })));
+  };
+  expect(() => device.measure(graph(130, 2))).toThrow(
+    "130 query heads over 2 KV heads on the wasm device is not",
+  );
+  expect(device.measure(graph(128, 2)).total).toBeGreaterThan(0);
 });
 
 it("the host's sizes are the kernels'", () => {

@@ -12,6 +12,8 @@ export type KvFormat = keyof typeof KV_FORMATS;
 
 const GROUP = 32;
 const COLUMNS = 64;
+/** A unit of attention has a column for each query head of its KV head. */
+export const MOST_QUERY_HEADS_OF_KV_HEAD = COLUMNS;
 const TILE = 64;
 const UNITS = 64;
 

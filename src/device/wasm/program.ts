@@ -2,6 +2,7 @@
  * Where everything of a graph lies in one memory: every weight, cache, value and scratch area gets an address.
  * Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
  */
+import { UnsupportedError } from "../../format/errors.ts";
 import { checkFormats, checkOperations } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, State, Weight } from "../contract.ts";
 import { WASM_LACKS } from "../lacks.ts";
@@ -13,6 +14,7 @@ import {
   KV_FORMATS,
   type KvFormat,
   kvPageBytes,
+  MOST_QUERY_HEADS_OF_KV_HEAD,
 } from "./kv-layout.ts";
 import {
   MATMUL_SCRATCH_BYTES,
@@ -98,6 +100,7 @@ export function layOut(graph: Graph, threads: number): Layout {
     return at;
   };
   const attends = graph.ops.filter((op) => op.op === "attend");
+  for (const { heads, cache } of attends) checkHeads(heads, cache.kvHeads);
   const partials = attends.map((op) =>
     attendPartialBytes(graph.maxTokens, graph.texts, op.heads, op.cache.kvHeads, op.cache.headDim),
   );
@@ -136,6 +139,14 @@ export function layOut(graph: Graph, threads: number): Layout {
     stagingBytes,
     totalBytes: end,
   };
+}
+
+function checkHeads(heads: number, kvHeads: number): void {
+  if (heads / kvHeads > MOST_QUERY_HEADS_OF_KV_HEAD)
+    throw new UnsupportedError(
+      `${heads} query heads over ${kvHeads} KV heads on the wasm device`,
+      `It takes up to ${MOST_QUERY_HEADS_OF_KV_HEAD} query heads for each KV head.`,
+    );
 }
 
 export const PAGE_BYTES = 65_536;

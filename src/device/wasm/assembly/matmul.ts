@@ -28,7 +28,7 @@ export function matmulScratchBytes(): usize {
 
 /**
  * From this many tokens on, unpacking a panel and using it for all beats decoding it for each four: for some types from 9
- * on, for others from 24 (2048 x 2048, one thread of a Xeon, Node 20, 2026-11-28; lab/LOG.md).
+ * on, for others from 24 (2048 x 2048, one thread of an EPYC, Node 20, 2026-11-28; lab/LOG.md).
  */
 const TILE_TOKENS: i32 = 12;
 

@@ -2,7 +2,7 @@
  * The conformance suite on this machine's GPU, for machines that have one but no test runner. Bundle it, then run it:
  *
  *     npx rolldown bench/conformance.ts --format esm --platform node --external webgpu -o dist/conformance.js
- *     node dist/conformance.js [--json FILE] [--filter TEXT] [--variant NAME]
+ *     node dist/conformance.js [--json FILE] [--filter PATTERN] [--variant NAME]
  *
  * Every case runs with every set of features that the adapter allows, or with one: the expected values take most of the
  * time, so processes beside each other, one for each variant, are done sooner. A line for each failure, a count at the end.
@@ -48,9 +48,8 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
   described.add(about);
   let failed = 0;
   let worst = 0;
-  const cases = deviceCases.filter(
-    (testCase) => testCase.name.includes(values.filter!) && !lackOf(testCase, GPU_LACKS),
-  );
+  const wanted = new RegExp(values.filter);
+  const cases = deviceCases.filter((testCase) => wanted.test(testCase.name) && !lackOf(testCase, GPU_LACKS));
   for (const testCase of cases) {
     let error = Number.NaN;
     let message: string | null = null;

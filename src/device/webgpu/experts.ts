@@ -168,11 +168,12 @@ function bytesOf({ rows, count, experts, block }: ExpertOptions, part: PlacedPar
 }
 
 /**
- * Rows of weights of a team, and groups of each that a lane has in flight: four together, where a row has no more groups than a
- * team has lanes, as experts' rows often do; else as matmulVector serves one matrix.
+ * Rows of weights of a team, and groups of each that a lane has in flight: four together where experts' rows are so short that a
+ * lane has one or two groups of a row; else as matmulVector serves one matrix. Not measured.
  */
 function vectorShape(groups: number, team: number) {
-  return groups <= team ? { ROWS: 4, UNROLL: 1 } : { ROWS: 1, UNROLL: 2 };
+  if (groups <= team) return { ROWS: 4, UNROLL: 1 };
+  return { ROWS: groups <= 2 * team ? 2 : 1, UNROLL: 2 };
 }
 
 function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {

@@ -223,7 +223,9 @@ function fewDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShap
 function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch[] {
   const { traits, block } = options;
   if (!meets(options, serves)) return [];
-  const shape = teams(traits, 128, 2);
+  // Of few long rows, such as a router's, a whole workgroup each: otherwise few of a GPU's cores would read anything.
+  const isShort = part.rows <= 1024 && block.cols >= 1024;
+  const shape = isShort ? { ...teams(traits, 128, 1), team: 128 } : teams(traits, 128, 2);
   const { codes, x, bias, out } = buffersOf(options, part);
   return [
     {

@@ -11,7 +11,8 @@ import type { Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
-import type { TensorType } from "../../../src/format/tensor.ts";
+import { weightForm } from "../../../src/device/webgpu/weights.ts";
+import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
 import { caseError, deviceCases, gpuTolerance } from "../device-cases.ts";
 import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice, softwareDevice } from "./gpu.ts";
 import { Buffers, methodsOf, runDispatches, stepOf } from "./products.ts";
@@ -50,10 +51,15 @@ it("no kernel has more storage buffers than every device allows", () => {
     expect(bindings.filter(([, type]) => type !== "uniform").length, name).toBeLessThanOrEqual(8);
 });
 
+/** A type of each form. */
+const EACH_FORM = [
+  ...new Map((Object.keys(BLOCKS) as TensorType[]).map((type) => [weightForm(type), type])).values(),
+];
+
 describeGpu("kernels of experts compile", () => {
   it.each(Object.entries(TRAITS))("with %s", async (_, traits) => {
     const device = await nullDevice(traits);
-    for (const type of ["q4_0", "q4_k", "q6_k", "q2_k", "mxfp4", "bf16", "f32"] as const) {
+    for (const type of EACH_FORM) {
       const { modes } = compileGraph(mixture(type, 8, type === "mxfp4"), traits, LIMITS);
       for (const { kernel } of MODES.flatMap((mode) => modes[mode]))
         await device.pipeline(kernel).catch((error: Error) => {

@@ -127,6 +127,15 @@ describeGpu("products on a software GPU", () => {
       );
   });
 
+  it("f32 of few long rows, whose teams are workgroups", async () => {
+    const gpu = await device();
+    for (const traits of [gpu.traits, { ...gpu.traits, subgroup: null }])
+      for (const tokens of [1, 3])
+        expect(
+          await errorOf(gpu, traits, { type: "f32", rows: [5], cols: 1032, tokens, few: 4 }),
+        ).toBeLessThan(tolerance("f32"));
+  });
+
   it.each(TYPES)("embed %s, in one part and in several", async (type) => {
     const gpu = await device();
     const cols = BLOCKS[type].elements === 1 ? 45 : BLOCKS[type].elements * 3;

@@ -6,6 +6,7 @@
 import { dequantize } from "./blocks.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
+import { mxfp4Tensor } from "./mxfp4.ts";
 import { checkRows } from "./range-tensor.ts";
 import { count, type SafetensorsEntry } from "./safetensors-file.ts";
 import { BLOCKS, rowBytes, type Tensor, type TensorType } from "./tensor.ts";
@@ -30,6 +31,7 @@ export function mlxType(quantization: JsonObject, path: string, place: string): 
   const own = Object.hasOwn(quantization, path) ? quantization[path] : quantization;
   const { bits, group_size: group, mode = "affine" } = asObject(own, `${place}: quantization of ${path}`);
   const type = `mlx${describe(bits)}_g${describe(group)}`;
+  if (mode === "mxfp4" && bits === 4 && group === BLOCKS.mxfp4.elements) return "mxfp4";
   if (mode !== "affine")
     throw new UnsupportedError(`${place}: MLX quantization mode ${describe(mode)} of ${path}`);
   if (Object.hasOwn(BLOCKS, type)) return type as TensorType;
@@ -39,6 +41,7 @@ export function mlxType(quantization: JsonObject, path: string, place: string): 
 
 /** One tensor [rows, cols] of blocks [scale f32][bias f32][codes] over the three arrays. FormatError: shapes disagree. */
 export function mlxTensor({ weight, scales, biases }: MlxParts, type: TensorType): Tensor {
+  if (type === "mxfp4") return mxfp4Tensor(weight.name, weight, scales);
   const { elements: group, bytes: blockBytes } = BLOCKS[type];
   const codeBytes = blockBytes - 8;
   const place = `${weight.source.name}: ${describe(weight.name)}`;

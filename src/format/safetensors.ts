@@ -7,6 +7,7 @@ import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile, readJson } from "./folder.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
 import { type MlxParts, mlxTensor, mlxType } from "./mlx.ts";
+import { mxfp4Tensor } from "./mxfp4.ts";
 import { rangeTensor } from "./range-tensor.ts";
 import { count, readSafetensors, type SafetensorsEntry } from "./safetensors-file.ts";
 import type { Source } from "./source.ts";
@@ -100,6 +101,8 @@ function readQuantization(config: JsonObject, place: string): JsonObject | null 
   const quantization = asObject(found, `${place}: quantization`);
   const method = quantization.quant_method;
   if (method === undefined || config.quantization) return quantization;
+  // The arrays say for themselves which weights are.
+  if (method === "mxfp4") return null;
   const wayOut = "Use the unquantized checkpoint, an MLX one of 4 or 8 bits, or a GGUF file.";
   throw new UnsupportedError(`${place}: quantization by ${describe(method)}`, wayOut);
 }
@@ -111,6 +114,13 @@ function joinTensors(
 ): Weights {
   const tensors = new Weights();
   for (const [name, entry] of entries) {
+    const [, joined, half] = /^(.+)_(blocks|scales)$/.exec(name) ?? [];
+    const codes = entries.get(`${joined}_blocks`);
+    const powers = entries.get(`${joined}_scales`);
+    if (codes?.dtype === "U8" && powers) {
+      if (half === "blocks") tensors.set(joined, mxfp4Tensor(joined, codes, powers));
+      continue;
+    }
     const [, path = "", part] = /^(.+)\.(weight|scales|biases)$/.exec(name) ?? [];
     const weight = entries.get(`${path}.weight`);
     const scales = entries.get(`${path}.scales`);

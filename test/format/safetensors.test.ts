@@ -319,7 +319,7 @@ describe("MLX quantized weights", () => {
       /with bits 3 and group_size 64 is not supported. Bits 4 and 8 with groups of 32, 64 and 128 are/,
     ],
     ["groups of 16", mlx(4, 16), /group_size 16/],
-    ["another mode", mlx(4, 32, { mode: "mxfp4" }), /MLX quantization mode "mxfp4" of m/],
+    ["another mode", mlx(8, 32, { mode: "mxfp8" }), /MLX quantization mode "mxfp8" of m/],
   ])("names %s when the weight is asked for", async (_, config, message) => {
     const { parts } = quantized(4, 64, 2, 64, "F16");
     const { tensors } = await open({ ...named("m", parts), a: f32([1]) }, config);

@@ -62,15 +62,7 @@ const SCALES: Partial<Record<TensorType, [offset: number, size: number][]>> = {
  * Types whose kernels on the GPU are those of another type but for the values of constants: a software GPU, which compiles
  * slowly, leaves them out where the packing is not what is tested.
  */
-export const TWINS: ReadonlySet<TensorType> = new Set([
-  "iq3_xxs",
-  "iq2_xs",
-  "iq2_xxs",
-  "iq1_s",
-  "iq1_m",
-  "tq1_0",
-  "tq2_0",
-]);
+export const TWINS: ReadonlySet<TensorType> = new Set(["iq2_xs", "iq2_xxs", "iq1_m", "tq1_0", "tq2_0"]);
 
 /** Byte offsets of a block's f16 scales. */
 export function f16Scales(type: TensorType): number[] {

@@ -188,7 +188,7 @@ function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
     label: "expertMatmul",
     kernel: {
       kernel: "matmulVector",
-      libs: { ...libs, codes: form.table ? "table" : "plain" },
+      libs: { ...libs, codes: form.lib },
       values: {
         ...formValues(form),
         WORKGROUP: workgroup,
@@ -250,7 +250,7 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
     label: "expertMatmul",
     kernel: {
       kernel: "matmulTile",
-      libs: { codes: block.form.table ? "table" : "plain" },
+      libs: { codes: block.form.lib },
       values: {
         ...formValues(block.form),
         HAS_BIAS: block.bias !== null,
@@ -286,7 +286,7 @@ function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted
     label: "expertMatmul",
     kernel: {
       kernel: "expertMatrix",
-      libs: { codes: block.form.table ? "table" : "plain" },
+      libs: { codes: block.form.lib },
       values: {
         ...formValues(block.form),
         SUBGROUP: traits.subgroup!,

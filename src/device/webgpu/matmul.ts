@@ -165,7 +165,7 @@ function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
     label: "matmul",
     kernel: {
       kernel: "matmulVector",
-      libs: { ...shape.libs, codes: form.table ? "table" : "plain" },
+      libs: { ...shape.libs, codes: form.lib },
       values: {
         ...formValues(form),
         WORKGROUP: shape.workgroup,
@@ -204,7 +204,7 @@ function fewDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShap
       label: "matmul",
       kernel: {
         kernel: "matmulFew",
-        libs: { ...shape.libs, codes: form.table ? "table" : "plain" },
+        libs: { ...shape.libs, codes: form.lib },
         values: { ...formValues(form), ...teamValues(options, shape, serves) },
       },
       params: packParams("matmulFew", {
@@ -264,7 +264,7 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
     label: "matmul",
     kernel: {
       kernel: "matmulTile",
-      libs: { codes: block.form.table ? "table" : "plain" },
+      libs: { codes: block.form.lib },
       values: { ...formValues(block.form), HAS_BIAS: block.bias !== null, ALIGNED: block.cols % 4 === 0 },
     },
     params: packParams("matmulTile", {
@@ -311,7 +311,7 @@ function batchDispatches(options: MatmulOptions): Dispatch[] {
       label: "matmul",
       kernel: {
         kernel: "matmulBatch",
-        libs: { codes: form.table ? "table" : "plain" },
+        libs: { codes: form.lib },
         values: { ...formValues(form), SUBGROUP: traits.subgroup!, OUTPUTS, SPLITS: splits, HAS_BIAS },
       },
       params: packParams("matmulBatch", {
@@ -365,7 +365,7 @@ function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] 
     label: "matmul",
     kernel: {
       kernel: "matmulMatrix",
-      libs: { codes: form.table ? "table" : "plain" },
+      libs: { codes: form.lib },
       values: {
         ...formValues(form),
         SUBGROUP: subgroup,
@@ -412,7 +412,7 @@ export function embedDispatches({ block, chosen, batch, scale, out }: EmbedOptio
     label: "embed",
     kernel: {
       kernel: "embed",
-      libs: { codes: block.form.table ? "table" : "plain" },
+      libs: { codes: block.form.lib },
       values: formValues(block.form),
     },
     params: packParams("embed", { first: part.first, rows: part.rows, cols: block.cols, groups, scale }),

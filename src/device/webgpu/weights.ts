@@ -29,6 +29,8 @@ export interface WeightForm {
   readonly bias: number;
   /** 16 int8 values, four a word. */
   readonly table: readonly [number, number, number, number] | null;
+  /** Of kernels/lib/codes.*.wgsl: codes are values, are looked up in the table, or the table's values are computed from them. */
+  readonly lib: "plain" | "table" | "iq3s" | "iq3xxs" | "iq2" | "iq1";
 }
 
 const form = (
@@ -36,7 +38,8 @@ const form = (
   scales: WeightForm["scales"],
   bias = 0,
   table: WeightForm["table"] = null,
-): WeightForm => Object.freeze({ codes, scales, bias, table });
+  lib: WeightForm["lib"] = table ? "table" : "plain",
+): WeightForm => Object.freeze({ codes, scales, bias, table, lib });
 
 const nibblePairs = form("nibbles", "pair");
 const bytesHalf = form("bytes", "half");
@@ -46,8 +49,8 @@ const iq4 = form("table", "half", 0, [0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x7159
 const E2M1: WeightForm["table"] = [0x03020100, 0x0c080604, 0xfdfeff00, 0xf4f8fafc];
 const ternary = form("pairs", "half", 1);
 /** Grid types' values (format/blocks/grid.ts). */
-const iq2 = form("thirds", "odds", 0, [0x002b1908, 0x00d5e7f8, 0, 0]);
-const iq1 = form("thirds", "odds", 0, [0x000901f9, 0x0007fff7, 0, 0]);
+const iq2 = form("thirds", "odds", 0, [0x002b1908, 0x00d5e7f8, 0, 0], "iq2");
+const iq1 = form("thirds", "odds", 0, [0x000901f9, 0x0007fff7, 0, 0], "iq1");
 
 /**
  * Bits a weight on the GPU, scales included, and in the file:
@@ -84,8 +87,8 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   // A power of two may lie outside of f16: the upper half of an f32 holds it exactly.
   mxfp4: form("table", "bfloat", 0, E2M1),
   nvfp4: form("table", "halves", 0, E2M1),
-  iq3_s: form("table", "odds", 0, [0x07050301, 0x0f0d0b09, 0xf9fbfdff, 0xf1f3f5f7]),
-  iq3_xxs: form("table", "odds", 0, [0x1c140c04, 0x3e342c24, 0xe4ecf4fc, 0xc2ccd4dc]),
+  iq3_s: form("table", "odds", 0, [0xf7f5f3f1, 0xfffdfbf9, 0x07050301, 0x0f0d0b09], "iq3s"),
+  iq3_xxs: form("table", "odds", 0, [0xdcd4ccc2, 0xfcf4ece4, 0x1c140c04, 0x3e342c24], "iq3xxs"),
   iq2_s: iq2,
   iq2_xs: iq2,
   iq2_xxs: iq2,

@@ -30,13 +30,11 @@ export function gridBlock(): GridBlock {
   return { codes: new Uint32Array(64), odds: new Uint8Array(16) };
 }
 
-/** Magnitudes, then the same negative: the upper bit of a code is its sign. */
-const signed = (magnitudes: readonly number[]) => [...magnitudes, ...magnitudes.map((value) => -value)];
-
-const IQ3_S = signed([1, 3, 5, 7, 9, 11, 13, 15]);
-const IQ3_XXS = signed([4, 12, 20, 28, 36, 44, 52, 62]);
-/** The fourth is in no grid. */
-const IQ2 = signed([8, 25, 43, 0]);
+/** Codes are ranks, so that kernels can compute values from them. */
+const IQ3_S = [-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15];
+const IQ3_XXS = [-62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62];
+/** The upper bit of a code is its sign; the fourth magnitude is in no grid. */
+const IQ2 = [8, 25, 43, 0, -8, -25, -43, 0];
 /** Eighths of -1, 0 and 1, shifted by 1/8 up or down. */
 const IQ1 = [-7, 1, 9, 0, -9, -1, 7, 0];
 
@@ -74,7 +72,7 @@ function iq3s(bytes: Uint8Array, at: number, { codes, odds }: GridBlock): number
   for (let i = 0; i < 64; i++) {
     const ninth = (bytes[at + 66 + (i >> 3)] << (8 - (i & 7))) & 256;
     const signs = bytes[at + 74 + (i >> 1)] >> (4 * (i & 1));
-    codes[i] = tuples[bytes[at + 2 + i] | ninth] | (spread(signs) << 3);
+    codes[i] = ranks(tuples[bytes[at + 2 + i] | ninth], signs);
   }
   for (let i = 0; i < 16; i++) odds[i] = 2 * ((bytes[at + 106 + (i >> 2)] >> (4 * ((i >> 1) & 1))) & 15) + 1;
   return halfBits(bytes, at);
@@ -88,10 +86,16 @@ function iq3xxs(bytes: Uint8Array, at: number, { codes, odds }: GridBlock): numb
     odds.fill(2 * (word >>> 28) + 1, 2 * group, 2 * group + 2);
     for (let i = 0; i < 8; i++) {
       const signs = evenSigns(word >>> (7 * (i >> 1))) >> (4 * (i & 1));
-      codes[8 * group + i] = tuples[bytes[at + 2 + 8 * group + i]] | (spread(signs) << 3);
+      codes[8 * group + i] = ranks(tuples[bytes[at + 2 + 8 * group + i]], signs);
     }
   }
   return halfBits(bytes, at);
+}
+
+/** Places of four magnitudes and their sign bits -> ranks among 16 values: 8 + place, or 7 - place where negative. */
+function ranks(places: number, signs: number): number {
+  const negative = spread(signs);
+  return (places ^ (negative * 7)) | ((negative ^ 0x01010101) << 3);
 }
 
 /** Eight codes from a tuple of two words and eight sign bits. */

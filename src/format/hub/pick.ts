@@ -24,12 +24,25 @@ export interface Picked<File extends Named> {
 const DEFAULTS = [
   ...["Q4_K_M", "Q4_K_XL", "Q4_K_S", "Q4_K", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4", "Q4_1", "Q4_K_L"],
   ...["Q5_K_M", "Q5_K_XL", "Q5_K_S", "Q5_K", "Q5_0", "Q5_1", "Q6_K", "Q6_K_XL", "Q8_0", "Q8_K_XL"],
-  ...["Q3_K_L", "Q3_K_XL", "Q3_K_M", "Q3_K_S", "Q3_K", "BF16", "F16", "F32", "Q2_K", "Q2_K_L", "Q2_K_XL"],
+  ...[
+    "Q3_K_L",
+    "Q3_K_XL",
+    "Q3_K_M",
+    "Q3_K_S",
+    "Q3_K",
+    "NVFP4",
+    "BF16",
+    "F16",
+    "F32",
+    "Q2_K",
+    "Q2_K_L",
+    "Q2_K_XL",
+  ],
   ...["IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS"],
 ];
 
 const QUANT =
-  /(?:^|[-._/])((?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?|TQ\d_\d))(?=[-./]|$)/gi;
+  /(?:^|[-._/])((?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?|NVFP4|TQ\d_\d))(?=[-./]|$)/gi;
 /** GGUF files that hold no language model: image encoders, statistics, adapters, vocabularies. */
 const OTHER = /(^|[-._/])(mmproj|imatrix|lora|adapter|control[-_]vector|vae|ggml-vocab)([-._]|$)/i;
 

@@ -32,7 +32,9 @@ const ONE_OF_EACH_FORM: TensorType[] = [
   "iq4_nl",
   "mxfp4",
   "iq3_s",
+  "iq3_xxs",
   "iq2_s",
+  "iq1_s",
   "nvfp4",
   "q2_0",
   "q1_0",
@@ -78,7 +80,7 @@ describeGpu("products on a software GPU", () => {
   });
 
   // What differs between these and others of the list is met with subgroups, above.
-  it.each(ONE_OF_EACH_FORM.filter((type) => !["iq3_s", "nvfp4", "q1_0"].includes(type)))(
+  it.each(ONE_OF_EACH_FORM.filter((type) => !["iq3_s", "iq3_xxs", "iq1_s", "nvfp4", "q1_0"].includes(type)))(
     "%s without subgroups: blocks of several weights, parts, a bias",
     async (type) => {
       const gpu = await device(false);

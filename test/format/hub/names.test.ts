@@ -84,6 +84,8 @@ describe("of GGUF files", () => {
       "gemma-3-1b-it-q4_0.gguf",
     ]);
     expect(pick("", "x-UD-Q4_K_XL.gguf", "x-UD-IQ1_S.gguf")).toEqual(["x-UD-Q4_K_XL.gguf"]);
+    expect(pick("", "x-IQ2_XXS.gguf", "x-NVFP4.gguf", "x-IQ3_XXS.gguf")).toEqual(["x-NVFP4.gguf"]);
+    expect(pick("", "x-UD-IQ1_M.gguf", "x-UD-IQ3_XXS.gguf")).toEqual(["x-UD-IQ3_XXS.gguf"]);
     expect(pick("", "model.gguf")).toEqual(["model.gguf"]);
   });
 

@@ -26,8 +26,8 @@ const MASKS = memory.data<u32>([
   0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535, // 160: iq4_nl's 16 values, i8 (ggml's kvalues_iq4nl)
   0x13121110, 0x1c181614, 0x0d0e0f10, 0x04080a0c, // 176: twice e2m1's 16 values, plus 16
   0x8fffffff, 0x8fffffff, 0x8fffffff, 0x8fffffff, // 192: sign, exponent and mantissa of a shifted f16
-  0x07050301, 0x0f0d0b09, 0xf9fbfdff, 0xf1f3f5f7, // 208: iq3_s
-  0x1c140c04, 0x3e342c24, 0xe4ecf4fc, 0xc2ccd4dc, // 224: iq3_xxs
+  0xf7f5f3f1, 0xfffdfbf9, 0x07050301, 0x0f0d0b09, // 208: iq3_s
+  0xdcd4ccc2, 0xfcf4ece4, 0x1c140c04, 0x3e342c24, // 224: iq3_xxs
   0x002b1908, 0x00d5e7f8, 0, 0, // 240: iq2
   0x000901f9, 0x0007fff7, 0, 0, // 256: iq1
 ], 16);

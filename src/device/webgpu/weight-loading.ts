@@ -33,41 +33,43 @@ export async function loadWeight(
     onBytes?.(bytes.length);
     return;
   }
-  for (const place of placement.places) await loadRows(gpu, place, tensor, bufferOf, onBytes);
+  await loadRows(gpu, placement.places, tensor, bufferOf, onBytes);
 }
 
+/** Reads the file once, from its beginning to its end, wherever its rows go. */
 async function loadRows(
   gpu: Gpu,
-  { codes, scales, from, rows, at }: MatrixPlace,
+  places: readonly MatrixPlace[],
   tensor: Tensor,
   bufferOf: (planned: Buffer) => GPUBuffer,
   onBytes?: (bytes: number) => void,
 ): Promise<void> {
   const { queue } = gpu.device;
-  const form = weightForm(tensor.type);
-  const bytes = rowBytes(tensor.type, tensor.cols);
-  const codesBytes = codesRowBytes(form, tensor.cols);
-  const scalesBytes = scalesRowBytes(form, tensor.cols);
+  const { name, type, rows, cols } = tensor;
+  const form = weightForm(type);
+  const bytes = rowBytes(type, cols);
+  const codesWords = codesRowBytes(form, cols) / 4;
+  const scalesWords = scalesRowBytes(form, cols) / 4;
   const most = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / bytes)));
   const file = new Uint8Array(most * bytes);
-  const codeWords = new Uint32Array((most * codesBytes) / 4);
-  const scaleWords = new Uint32Array((most * scalesBytes) / 4);
+  const codes = new Uint32Array(most * codesWords);
+  const scales = new Uint32Array(most * scalesWords);
   for (let first = 0; first < rows; first += most) {
     const count = Math.min(most, rows - first);
     const read = file.subarray(0, count * bytes);
-    await tensor.readRows(from + first, count, read);
-    packRows(tensor.type, read, count, tensor.cols, codeWords, scaleWords);
-    const packed = codeWords.subarray(0, (count * codesBytes) / 4);
-    checkWeights(tensor.name, form, packed, scaleWords.subarray(0, (count * scalesBytes) / 4));
-    queue.writeBuffer(bufferOf(codes), (at + first) * codesBytes, packed);
-    if (scales)
-      queue.writeBuffer(
-        bufferOf(scales),
-        (at + first) * scalesBytes,
-        scaleWords,
-        0,
-        (count * scalesBytes) / 4,
-      );
+    await tensor.readRows(first, count, read);
+    packRows(type, read, count, cols, codes, scales);
+    checkWeights(name, form, codes.subarray(0, count * codesWords), scales.subarray(0, count * scalesWords));
+    for (const place of places) {
+      const start = Math.max(first, place.from);
+      const length = Math.min(first + count, place.from + place.rows) - start;
+      if (length <= 0) continue;
+      const at = place.at + start - place.from;
+      const write = (buffer: Buffer, words: Uint32Array<ArrayBuffer>, each: number) =>
+        queue.writeBuffer(bufferOf(buffer), at * each * 4, words, (start - first) * each, length * each);
+      write(place.codes, codes, codesWords);
+      if (place.scales) write(place.scales, scales, scalesWords);
+    }
     // Without a wait the queue would hold the whole model in host memory.
     await gpu.submitted();
     gpu.check();

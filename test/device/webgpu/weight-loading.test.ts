@@ -87,3 +87,23 @@ describeGpu("a matrix of 20 MiB", () => {
     await allocation.close();
   });
 });
+
+describeGpu("experts that lie beside those of another weight", () => {
+  it("are read from their file at once", async () => {
+    const op = new Recorder(1, 1);
+    const x = op.embed(op.weight("table", "matrix", "f32", 2, 32));
+    const picks = op.route(op.matmul(x, op.weight("router", "matrix", "f32", 16, 32)), {
+      k: 2,
+      normalise: true,
+    });
+    const experts = (name: string) =>
+      op.expertMatmul(x, picks, op.weight(name, "matrix", "q8_0", 16 * 8, 32), { experts: 16 });
+    const graph = op.finish(op.gate(experts("gate"), experts("up"), "silu"));
+    const allocation = await (await webgpuDevice((await pretended()).gpu)).allocate(graph);
+    const { tensor, reads } = wide();
+    const weight = graph.weights.find(({ name }) => name === "up")!;
+    await allocation.load(weight, { ...tensor, name: "up", rows: 16 * 8, cols: 32 });
+    expect(reads).toEqual([16 * 8 * 34]);
+    await allocation.close();
+  });
+});

@@ -8,6 +8,9 @@ import { type Rows, rowsOf } from "../rows.ts";
 import { type Mode, type ModeRows, modeOf, type StepShape } from "./dispatch.ts";
 import { packChoice, SAMPLED_WORDS } from "./sample.ts";
 
+/** Of lib/batch.wgsl. */
+const NO_SLOT = 0xffffffff;
+
 /** Of the step uniform, in whole vec4s. */
 export const STEP_BYTES = 64;
 
@@ -27,10 +30,10 @@ export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
 export function batchBytes(graph: BatchGraph): number {
   const { maxTokens, maxOutputs, texts } = graph;
   const runs = Math.min(texts, maxTokens);
-  // Ids, positions and texts by row, and three words of a single; pieces, of which a run may begin and end one within a page; longs; outputs.
+  // Ids, positions and texts by row, and three words of a single; pieces, of which a run may begin and end one within a page; longs; runs; outputs.
   const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
-  return 4 * (tableWords(graph) + 6 * maxTokens + pieces + 2 * runs + maxOutputs + sampled);
+  return 4 * (tableWords(graph) + 6 * maxTokens + pieces + (2 + 4) * runs + maxOutputs + sampled);
 }
 
 /** A step as its kernels see it. */
@@ -71,6 +74,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     longs: longs.map(({ position, tokens }) => ({ position, tokens })),
     pieces: pieces.length,
     sampled: sampled.length,
+    runs: rows.runs.length,
   };
   const ofSingle = (row: number) => [row, rows.positions[row], rows.texts[row] * graph.blocks];
   const packed = pack(graph, shape, [
@@ -82,15 +86,19 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     singles.flatMap(ofSingle),
     longs.flatMap(({ first, tokens }) => [first, tokens]),
     words,
+    rows.runs.flatMap(({ first, tokens, state }) => [
+      ...[first, tokens],
+      ...[state?.from ?? NO_SLOT, state?.to ?? NO_SLOT],
+    ]),
   ]);
   return { mode, shape, rows, ...packed, sampled: sampled.length };
 }
 
 /** A step without rows that samples one row of the last step's logits, for no text. */
 export function candidatesBatch(graph: BatchGraph, row: number) {
-  const shape: StepShape = { tokens: 0, outputs: 0, singles: [], longs: [], pieces: 0, sampled: 1 };
+  const shape: StepShape = { tokens: 0, outputs: 0, singles: [], longs: [], pieces: 0, sampled: 1, runs: 0 };
   const words = [row, graph.texts, ...packChoice(GREEDY)];
-  return { shape, ...pack(graph, shape, [[], [], [], [], [], [], [], words]) };
+  return { shape, ...pack(graph, shape, [[], [], [], [], [], [], [], words, []]) };
 }
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, draw: 0 };
@@ -109,6 +117,7 @@ function pack(graph: BatchGraph, shape: StepShape, lists: readonly ArrayLike<num
     packed.set(list, end);
     end += list.length;
   }
+  uniform[6 + lists.length] = shape.runs;
   return { uniform, lists: packed, at };
 }
 

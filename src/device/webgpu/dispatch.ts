@@ -44,6 +44,8 @@ export interface StepShape {
   readonly pieces: number;
   /** Rows that an id is chosen for. */
   readonly sampled: number;
+  /** Texts that have rows. */
+  readonly runs: number;
 }
 
 /** Rows of a step, of a value that has one for each token or for each output. */

@@ -31,6 +31,7 @@ import { type Form, formBytes, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
 import type { Shared } from "./program.ts";
+import { recurrentDispatch } from "./recurrent.ts";
 import type { HeadChain, OpOf, Stage, StageOf } from "./stages.ts";
 
 export class ModeCompiler {
@@ -268,6 +269,11 @@ export class ModeCompiler {
             out: this.#target(op.out, "f32"),
           }),
         );
+      case "conv":
+      case "gatedDelta": {
+        const views = { plain, flat: (value: Value) => this.#flat(value) };
+        return this.#emit(recurrentDispatch(op, shared, views, this.#target(op.out, "f32")));
+      }
       case "combine": {
         const form = this.#asked(op.out);
         return this.#emit(

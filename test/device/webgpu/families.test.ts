@@ -68,9 +68,9 @@ describeGpu("families", () => {
 const rms = (x: Float32Array) => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length);
 
 describeGpu("layers that differ", () => {
-  // Mixtures, sinks, biases of experts; heads of two sizes, caches of other layers, K that is V. All of them, with no cache that
-  // rounds, are held against transformers on the reference device (test/model/golden.test.ts).
-  it.each(["gpt_oss", "gemma4-e2b", "gemma4-moe"])("%s, as the reference", async (family) => {
+  // Mixtures, sinks, biases of experts; heads of two sizes, caches of other layers, K that is V; recurrent layers. All of them,
+  // with no cache that rounds, are held against transformers on the reference device (test/model/golden.test.ts).
+  it.each(["gpt_oss", "gemma4-e2b", "gemma4-moe", "qwen3_5"])("%s, as the reference", async (family) => {
     const model = await goldenModel(family);
     try {
       const ids = (await expected(family)).ids.slice(0, 64);

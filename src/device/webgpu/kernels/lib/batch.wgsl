@@ -28,3 +28,18 @@ fn tableOf(table: u32, row: u32) -> u32 {
 fn blockOf(table: u32, block: u32, kvHeads: u32, kvHead: u32) -> u32 {
   return batch[table + min(block, step.blocks - 1u)] * kvHeads + kvHead;
 }
+
+// A text's rows, and the slots of its recurrent states: read (NO_SLOT: none, it begins) and written.
+struct Run {
+  first: u32,
+  tokens: u32,
+  readSlot: u32,
+  writeSlot: u32,
+}
+
+const NO_SLOT: u32 = 0xffffffffu;
+
+fn runAt(index: u32) -> Run {
+  let at = step.runsAt + 4u * index;
+  return Run(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u]);
+}

@@ -22,4 +22,7 @@ struct Step {
   singlesAt: u32,
   longsAt: u32,
   sampledAt: u32,
+  runsAt: u32,
+  // Texts that have rows.
+  runs: u32,
 }

@@ -1,0 +1,97 @@
+/**
+ * The operations over recurrent states as dispatches. Both run over a step's runs, whatever its mode: a run reads one slot of
+ * a state's buffer and writes another. Owns how a head's rows are shared out among invocations; the kernels are files of the
+ * operations' names. Pure.
+ */
+import type { Value } from "../contract.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { View } from "./forms.ts";
+import type { Shared } from "./program.ts";
+import type { OpOf } from "./stages.ts";
+import { packParams } from "./wgsl.ts";
+
+/** Where f32 rows of a value lie. */
+export interface Views {
+  /** Without gaps. */
+  plain(value: Value): Buffer;
+  /** Columns together. */
+  flat(value: Value): View;
+}
+
+export function recurrentDispatch(
+  op: OpOf<"conv"> | OpOf<"gatedDelta">,
+  shared: Pick<Shared, "traits" | "blocks" | "states" | "batch">,
+  views: Views,
+  out: Buffer,
+): Dispatch {
+  const states = shared.states[op.state.id];
+  return op.op === "conv"
+    ? convDispatch(op, shared, views.flat(op.x), states, out)
+    : deltaDispatch(op, shared, views, states, out);
+}
+
+/** Threads of a workgroup, each a channel of a row. */
+const CONV_THREADS = 64;
+
+/** x: [tokens, channels]; states: [slots, kernel - 1, channels] f32. */
+function convDispatch(
+  { kernel, activation, weight, x: { cols: channels } }: OpOf<"conv">,
+  { blocks, batch }: Pick<Shared, "blocks" | "batch">,
+  x: View,
+  states: Buffer,
+  out: Buffer,
+): Dispatch {
+  return {
+    label: "conv",
+    kernel: { kernel: "conv", values: { KERNEL: kernel, HAS_SILU: activation === "silu" } },
+    params: packParams("conv", { channels, xOffset: x.offset, xStride: x.stride }),
+    buffers: { x: x.buffer, weight: blocks.vector(weight), states, batch, out },
+    workgroups: ({ tokens }) => (tokens === 0 ? null : [Math.ceil(channels / CONV_THREADS), tokens, 1]),
+  };
+}
+
+const DELTA_THREADS = 128;
+/** Invocations of a row at most, so that a key of 128 leaves each 16 numbers in registers. */
+const MOST_LANES = 8;
+/** vec4s of queries that a workgroup fetches at a time: 4 KiB of its memory, and as much for keys. */
+const FETCHED_FOURS = 256;
+
+/** states: [slots, valueHeads, valueDim, keyDim] f32. */
+function deltaDispatch(
+  op: OpOf<"gatedDelta">,
+  { traits, blocks, batch }: Pick<Shared, "traits" | "blocks" | "batch">,
+  { plain, flat }: Views,
+  states: Buffer,
+  out: Buffer,
+): Dispatch {
+  const { keyHeads, valueHeads, keyDim, tiled, epsilon } = op;
+  const valueDim = op.out.cols / valueHeads;
+  const [a, b] = [flat(op.a), flat(op.b)];
+  const fours = keyDim / 4;
+  let lanes = MOST_LANES;
+  while (fours % lanes !== 0) lanes /= 2;
+  const tokens = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, FETCHED_FOURS / fours))));
+  const rowBlocks = Math.ceil(valueDim / (DELTA_THREADS / lanes));
+  return {
+    label: "gatedDelta",
+    kernel: {
+      kernel: "gatedDelta",
+      libs: { lanes: traits.subgroup === null ? "shared" : "subgroup" },
+      values: {
+        ...{ WORKGROUP: DELTA_THREADS, SUBGROUP: traits.subgroup ?? 1, LANES: lanes },
+        ...{ KEY_FOURS: fours, TOKENS: tokens, TILED: tiled },
+      },
+    },
+    params: packParams("gatedDelta", {
+      ...{ keyHeads, valueHeads, valueDim, epsilon },
+      ...{ aOffset: a.offset, aStride: a.stride, bOffset: b.offset, bStride: b.stride },
+    }),
+    buffers: {
+      ...{ x: plain(op.x), a: a.buffer, b: b.buffer, states, batch, out },
+      ...{ rates: blocks.vector(op.rates), bias: blocks.vector(op.bias) },
+    },
+    workgroups: ({ tokens, runs }) => (tokens === 0 ? null : [valueHeads * rowBlocks, runs, 1]),
+    // Read and written.
+    bytes: ({ runs }) => 2 * runs * op.state.values * 4,
+  };
+}

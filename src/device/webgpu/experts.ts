@@ -244,7 +244,7 @@ function floatDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
 }
 
 function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
-  const { block, experts, count, rows, shared } = options;
+  const { block, count, shared } = options;
   const { params, buffers, scales } = common(options, part);
   return {
     label: "expertMatmul",
@@ -268,7 +268,7 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
     }),
     buffers: { ...buffers, scales, sorted: sorted.buffer },
     workgroups(step) {
-      const tiles = mostTiles(rowCount(rows, step) * count, experts, sorted.tile);
+      const tiles = tilesOf(options, sorted, step);
       return tiles === 0 ? null : [Math.ceil(params.rows / TILE.rows), tiles, 1];
     },
     bytes: bytesOf(options, part),
@@ -279,7 +279,7 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
 const MATRIX_ROWS = 128;
 
 function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
-  const { traits, block, experts, count, rows, shared, maxRows } = options;
+  const { traits, block, count, shared, maxRows } = options;
   const { params, buffers, scales } = common(options, part);
   const { rows: expertRows, groups, partFirst, partRows } = params;
   return {
@@ -305,11 +305,16 @@ function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted
     }),
     buffers: { ...buffers, scales, sorted: sorted.buffer },
     workgroups(step) {
-      const tiles = mostTiles(rowCount(rows, step) * count, experts, sorted.tile);
+      const tiles = tilesOf(options, sorted, step);
       return tiles === 0 ? null : [tiles, Math.ceil(expertRows / MATRIX_ROWS), 1];
     },
     bytes: bytesOf(options, part),
   };
+}
+
+/** Tiles of a step; those that its picks do not fill end at once. */
+function tilesOf({ rows, count, experts }: ExpertOptions, { tile }: Sorted, step: StepShape): number {
+  return mostTiles(rowCount(rows, step) * count, experts, tile);
 }
 
 /** Workgroups for each entry of a step. */

@@ -1,30 +1,19 @@
 /** Experts' matrices of one input and the same picks as one block, expert by expert: gate and up. */
-import type { OpOf } from "../stages.ts";
-import { weightForm } from "../weights.ts";
-import type { Flow, Rule } from "./flow.ts";
+import { productsBeside } from "./beside.ts";
+import type { Rule } from "./flow.ts";
 
 export const experts: Rule = {
   name: "experts",
   apply(flow) {
     for (const op of flow.free("expertMatmul")) {
-      if (!canShare(flow, op)) continue;
-      const group = flow
-        .readersOf(op.x)
-        .filter(
-          (other): other is OpOf<"expertMatmul"> =>
-            other.op === "expertMatmul" &&
-            other.picks === op.picks &&
-            other.experts === op.experts &&
-            other.weight.cols === op.weight.cols &&
-            flow.isFree(other) &&
-            canShare(flow, other) &&
-            weightForm(other.weight.type) === weightForm(op.weight.type),
-        );
-      if (group.length > 1) flow.join(op, group, { kind: "experts", ops: group });
+      // Of one input some may read all columns, and some a pick's own.
+      const ops = productsBeside(
+        flow,
+        op,
+        ({ picks, experts, weight }) =>
+          picks === op.picks && experts === op.experts && weight.cols === op.weight.cols,
+      );
+      if (ops.length > 1) flow.join(op, ops, { kind: "experts", ops });
     }
   },
 };
-
-function canShare(flow: Flow, { weight, out }: OpOf<"expertMatmul">): boolean {
-  return flow.isUsedOnce(weight) && !flow.isKept(out);
-}

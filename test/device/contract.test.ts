@@ -14,7 +14,8 @@ import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
 import { memoryTensor, randomTensor } from "./random-tensor.ts";
-import { NO_GPU, softwareGpu } from "./webgpu/gpu.ts";
+import { NO_GPU } from "./webgpu/gpu.ts";
+import { sharedGpu } from "./webgpu/shared.ts";
 
 const PAGES = 2;
 const POSITIONS = PAGES * PAGE_SLOTS;
@@ -30,7 +31,7 @@ function graphOf(codec: KvCodec): Graph {
 const DEVICES: [string, () => Promise<Device>][] = [
   ["reference", async () => referenceDevice()],
   ["wasm", () => wasmDevice({ threads: 2 })],
-  ["gpu", async () => webgpuDevice(await softwareGpu())],
+  ["gpu", async () => webgpuDevice(await sharedGpu())],
 ];
 
 describe.each(DEVICES)("%s", (name, open) => {

@@ -15,7 +15,8 @@ import { dequantize } from "../../src/format/blocks.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { FormatError } from "../../src/format/errors.ts";
-import { NO_GPU, softwareGpu } from "../device/webgpu/gpu.ts";
+import { NO_GPU } from "../device/webgpu/gpu.ts";
+import { sharedGpu } from "../device/webgpu/shared.ts";
 import type { WrittenTensor } from "../format/write-gguf.ts";
 import { piecesTokenizer, scripted } from "./scripted.ts";
 import { tinyModel } from "./tiny-model.ts";
@@ -103,7 +104,7 @@ it.each([true, false])("another text in the same steps goes on; the device choos
 const DEVICES: Record<string, () => Promise<Device>> = {
   reference: async () => referenceDevice(),
   cpu: async () => wasmDevice({ threads: 1 }),
-  ...(NO_GPU === null && { webgpu: async () => webgpuDevice(await softwareGpu()) }),
+  ...(NO_GPU === null && { webgpu: async () => webgpuDevice(await sharedGpu()) }),
 };
 
 /** The model with one tensor in float32, its values changed. */

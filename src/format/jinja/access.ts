@@ -10,6 +10,7 @@ import {
   Callable,
   Dict,
   elementsOf,
+  Group,
   hasPairs,
   isHashable,
   iterate,
@@ -75,6 +76,7 @@ export function attribute(object: Value, name: string, meter: Meter): Value {
   if (method !== undefined) return method;
   if (isKept(object, name))
     return new Undefined(`access to attribute '${name}' of '${typeName(object)}' object is unsafe.`);
+  if (object instanceof Group && (name === "grouper" || name === "list")) return object[name];
   const found = object instanceof Dict ? object.get(name) : undefined;
   return found === undefined ? nothing(object, name) : found;
 }

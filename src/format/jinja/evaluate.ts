@@ -4,6 +4,7 @@
  * enough was done, so that a long conversation can be rendered in slices; every step is counted by the meter.
  */
 import { attribute, element, slice } from "./access.ts";
+import { bind } from "./arguments.ts";
 import { Namespace } from "./globals.ts";
 import { filter, isFilter } from "./list-filters.ts";
 import type { Meter } from "./meter.ts";
@@ -17,6 +18,7 @@ import {
   isChained,
   type Name,
   type Node,
+  recursiveOver,
   testOf,
   withArguments,
 } from "./syntax.ts";
@@ -43,7 +45,7 @@ import {
 type Ending = "end" | "break" | "continue";
 type Steps<Result> = Generator<void, Result, void>;
 
-/** The `loop` of a for: one object for all rounds. */
+/** The `loop` of a for: one object for all rounds. depth: of loops that were called by `loop(...)`. */
 class Loop extends Thing {
   readonly type = "LoopContext";
   at = 0;
@@ -52,6 +54,9 @@ class Loop extends Thing {
   constructor(
     readonly items: readonly Value[],
     readonly meter: Meter,
+    readonly depth: number,
+    /** The same loop over something else, as a text; null: the loop is not recursive. */
+    readonly again: ((items: Value) => string) | null,
   ) {
     super();
   }
@@ -74,9 +79,9 @@ class Loop extends Thing {
       case "length":
         return items.length;
       case "depth":
-        return 1;
+        return this.depth;
       case "depth0":
-        return 0;
+        return this.depth - 1;
       case "previtem":
         return orUndefined(items[at - 1], "there is no previous item");
       case "nextitem":
@@ -119,9 +124,12 @@ export class Evaluation {
 
   /** What a block writes, as a text. */
   #captured(nodes: readonly Node[], scope: Scope): string {
+    return this.#written(this.#block(nodes, scope));
+  }
+
+  #written(steps: Steps<unknown>): string {
     const before = this.#out;
     this.#out = "";
-    const steps = this.#block(nodes, scope);
     while (!steps.next().done);
     const found = this.#out;
     this.#out = before;
@@ -174,10 +182,19 @@ export class Evaluation {
     return "end";
   }
 
-  *#loop({ loopvar, iterable, body, defaultBlock }: For, scope: Scope): Steps<void> {
+  *#loop(node: For, scope: Scope): Steps<void> {
+    const { iterable } = node;
     const filtered = iterable.type === "SelectExpression";
-    let items = iterate(this.#evaluate(filtered ? iterable.lhs : iterable, scope), this.#meter);
-    if (filtered) {
+    const over = filtered ? iterable.lhs : iterable;
+    const recursive = recursiveOver(over);
+    yield* this.#rounds(node, scope, this.#evaluate(recursive ?? over, scope), recursive === null ? null : 1);
+  }
+
+  /** depth: null unless the loop is recursive. */
+  *#rounds(node: For, scope: Scope, over: Value, depth: number | null): Steps<void> {
+    const { loopvar, iterable, body, defaultBlock } = node;
+    let items = iterate(over, this.#meter);
+    if (iterable.type === "SelectExpression") {
       this.#meter.list(items.length);
       items = items.filter((item) => {
         const inner = new Scope(scope);
@@ -185,7 +202,8 @@ export class Evaluation {
         return isTrue(this.#evaluate(iterable.test, inner));
       });
     }
-    const loop = new Loop(items, this.#meter);
+    const again = (items: Value) => this.#written(this.#rounds(node, scope, items, (depth ?? 0) + 1));
+    const loop = new Loop(items, this.#meter, depth ?? 1, depth === null ? null : again);
     for (; loop.at < items.length; loop.at++) {
       this.#meter.spend(1);
       if (this.#meter.wantsPause()) yield;
@@ -261,6 +279,12 @@ export class Evaluation {
 
   #call(callee: Value, given: Arguments): Value {
     if (callee instanceof Undefined) callee.fail();
+    if (callee instanceof Loop && callee.again) {
+      this.#meter.spend(1);
+      return callee.again(bind("loop", given, ["iterable"])[0] ?? null);
+    }
+    if (callee instanceof Loop)
+      throw new TemplateError("The loop must have the 'recursive' marker to be called recursively.");
     if (!(callee instanceof Callable))
       throw new TemplateError(`'${typeName(callee)}' object is not callable`);
     return callee.call(given);

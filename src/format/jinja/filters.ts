@@ -75,6 +75,7 @@ export const FILTERS: Readonly<Record<string, Filter>> = {
   default: withDefault,
   e: escapeHtml,
   escape: escapeHtml,
+  forceescape: escapeHtml,
   float: (value, given) => {
     const [other = new Float(0)] = bind("float", given, ["default"]);
     if (value instanceof Undefined) value.fail();

@@ -6,6 +6,7 @@ import { element, items } from "./access.ts";
 import { bind, text } from "./arguments.ts";
 import { FILTERS, type Filter, texts } from "./filters.ts";
 import type { Meter } from "./meter.ts";
+import { MORE_FILTERS } from "./more-filters.ts";
 import { operate } from "./operators.ts";
 import { test } from "./tests.ts";
 import { join } from "./text-methods.ts";
@@ -13,6 +14,8 @@ import {
   type Arguments,
   compare,
   Dict,
+  Group,
+  isEqual,
   isTrue,
   iterate,
   orUndefined,
@@ -92,6 +95,7 @@ function selecting(byAttribute: boolean, wanted: boolean): Filter {
 
 const ALL_FILTERS: Readonly<Record<string, Filter>> = {
   ...FILTERS,
+  ...MORE_FILTERS,
   dictsort: (value, given, meter) => {
     const names = ["case_sensitive", "by", "reverse"];
     const [withCase = false, by = "key", backwards = false] = bind("dictsort", given, names);
@@ -100,6 +104,21 @@ const ALL_FILTERS: Readonly<Record<string, Filter>> = {
       throw new TemplateError('You can only sort by either "key" or "value"');
     const get = getter(by === "key" ? 0 : 1, meter);
     return sorted(items(value, meter), [(item) => sortable(get(item), withCase, meter)], backwards, meter);
+  },
+  groupby: (value, given, meter) => {
+    const names = ["attribute", "default", "case_sensitive"];
+    const [path, other, withCase = false] = bind("groupby", given, names);
+    const get = getter(path, meter, other);
+    const key = (item: Value) => sortable(get(item), withCase, meter);
+    const groups: Group[] = [];
+    let last: Value = null;
+    for (const item of sorted(iterate(value, meter), [key], false, meter)) {
+      const by = key(item);
+      if (groups.length > 0 && isEqual(by, last, meter)) groups[groups.length - 1].list.push(item);
+      else groups.push(new Group(get(item), [item]));
+      last = by;
+    }
+    return groups;
   },
   first: (value, _, meter) => orUndefined(iterate(value, meter)[0], "No first item, sequence was empty."),
   join: (value, given, meter) => {

@@ -1,7 +1,7 @@
 /**
  * A template's text as a tree. The kept library (@huggingface/jinja) reads the language; this file owns what it does not
  * read, by rewriting text and tokens into what it does: {% raw %}, {%+ and +%}, line ends of Windows, tests with
- * arguments, tuples that end with a comma, {% with %}. Refuses to know what a template means.
+ * arguments, tuples that end with a comma, {% with %}, recursive loops, numbers such as 1e3 and 1_000. Refuses to know what a template means.
  */
 import { parse, tokenize } from "@huggingface/jinja";
 
@@ -87,6 +87,7 @@ interface Token {
 /** Names that no template can write: what a rewritten place is called in the tree. */
 const TUPLE_END = "(end of tuple)";
 const WITH = "(with)";
+const RECURSIVE = "(recursive)";
 const IS = "is ";
 const IS_NOT = "is not ";
 
@@ -108,6 +109,11 @@ export function testOf(filter: string): { readonly name: string; readonly negate
 /** The assignments of {% with %}; null for an {% if %}. */
 export function withArguments(test: Node): readonly Node[] | null {
   return test.type === "CallExpression" && isNamed(test.callee, WITH) ? test.args : null;
+}
+
+/** What a recursive loop goes over first; null: it is none. */
+export function recursiveOver(iterable: Node): Node | null {
+  return iterable.type === "CallExpression" && isNamed(iterable.callee, RECURSIVE) ? iterable.args[0] : null;
 }
 
 /** The elements of a list or tuple as they were written. */
@@ -208,6 +214,55 @@ function statementEnd(tokens: readonly Token[], at: number): number {
   return at;
 }
 
+/**
+ * The places where what a recursive loop goes over begins and ends, by the place of its `for`; null: the loop is not
+ * recursive. Its tokens: for, names, in, what it goes over, if and a condition, recursive.
+ */
+function recursiveLoop(
+  tokens: readonly Token[],
+  from: number,
+): { begin: number; end: number; mark: number } | null {
+  const mark = statementEnd(tokens, from) - 1;
+  if (!isWord(tokens[mark], "recursive")) return null;
+  let depth = 0;
+  let begin = -1;
+  for (let at = from; at < mark; at++) {
+    if (OPEN.has(tokens[at].type)) depth++;
+    else if (CLOSE.has(tokens[at].type)) depth--;
+    if (depth > 0) continue;
+    if (begin < 0 && isWord(tokens[at], "in")) begin = at + 1;
+    else if (begin >= 0 && isWord(tokens[at], "if")) return { begin, end: at, mark };
+  }
+  return begin < 0 ? null : { begin, end: mark, mark };
+}
+
+/** What the library reads of a number that begins here, and where it ends. */
+function numberAt(tokens: readonly Token[], at: number): { value: string; end: number } {
+  const { value } = tokens[at];
+  const after = tokens[at + 1];
+  if (after?.type !== "Identifier") return { value, end: at };
+  const { value: rest } = after;
+  if (value === "0" && /^[xob][\da-f_]+$/i.test(rest)) {
+    const digits = rest.slice(1).replaceAll("_", "");
+    const whole = Number(`0${rest[0].toLowerCase()}${digits}`);
+    if (!Number.isNaN(whole)) return { value: String(whole), end: at + 1 };
+  }
+  const written = /^(?:_\d+)*(?:e(\d*))?$/i.exec(rest);
+  if (written === null) return { value, end: at };
+  const digits = value + rest.replace(/e.*$/i, "").replaceAll("_", "");
+  // With a point: a number with an exponent is none of the whole ones.
+  const float = value.includes(".") ? digits : `${digits}.0`;
+  if (written[1] === undefined) return { value: digits, end: at + 1 };
+  if (written[1] !== "") return { value: `${float}e${written[1]}`, end: at + 1 };
+  const [sign, exponent] = [tokens[at + 2], tokens[at + 3]];
+  if (sign === undefined || !/^[-+]$/.test(sign.value) || !/^\d+$/.test(exponent?.value ?? ""))
+    return { value, end: at };
+  return { value: `${float}e${sign.value}${exponent.value}`, end: at + 3 };
+}
+
+/** Statements that need other files, and what is said of them. */
+const OTHER_FILES = new Set(["include", "import", "from", "extends", "block"]);
+
 /** Tests as arguments of tests: each looks for the end of its own. */
 const DEEPEST = 64;
 
@@ -218,14 +273,31 @@ function rewritten(tokens: readonly Token[]): Token[] {
   const open: boolean[] = [];
   /** Where arguments that had no brackets end, innermost last. */
   const ends: number[] = [];
+  let loop = null as ReturnType<typeof recursiveLoop>;
   for (let at = 0; at < tokens.length; at++) {
     while (ends.at(-1) === at) {
       ends.pop();
       add("CloseParen", ")");
     }
-    const token = tokens[at];
+    if (at === loop?.end) add("CloseParen", ")");
+    if (at === loop?.mark) continue;
+    let token = tokens[at];
     const before = tokens[at - 1];
     const next = tokens[at + 1];
+    if (token.type === "NumericLiteral") {
+      const { value, end } = numberAt(tokens, at);
+      token = { ...token, value };
+      at = end;
+    }
+    if (before?.type === "OpenStatement" && OTHER_FILES.has(token.value))
+      throw new SyntaxError(
+        `{% ${token.value} %} needs other templates, and a chat template has none beside it`,
+      );
+    if (before?.type === "OpenStatement" && isWord(token, "for")) loop = recursiveLoop(tokens, at);
+    if (at === loop?.begin) {
+      add("Identifier", RECURSIVE);
+      add("OpenParen", "(");
+    }
     if (isWord(token, "is") && endsOperand(before)) {
       const negated = isWord(next, "not");
       const name = tokens[at + (negated ? 2 : 1)];

@@ -31,6 +31,16 @@ export class Tuple {
   constructor(readonly items: readonly Value[]) {}
 }
 
+/** What `groupby` gives: a pair that has names. */
+export class Group extends Tuple {
+  constructor(
+    readonly grouper: Value,
+    readonly list: Value[],
+  ) {
+    super([grouper, list]);
+  }
+}
+
 /** The value of a name or an element that is not there: empty when written or walked over, an error for most else. */
 export class Undefined {
   constructor(readonly why: string) {}

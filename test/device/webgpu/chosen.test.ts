@@ -11,7 +11,8 @@ import { openModel } from "../../../src/model/model.ts";
 import type { Shape } from "../../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
 import { type More, PagedTexts } from "../paged.ts";
-import { describeGpu, softwareGpu } from "./gpu.ts";
+import { describeGpu } from "./gpu.ts";
+import { sharedGpu } from "./shared.ts";
 
 /** More words than are sorted without top-k. */
 const TINY: Shape = {
@@ -28,7 +29,7 @@ async function open(): Promise<PagedTexts> {
   const model = await openModel(await syntheticCheckpoint(TINY));
   const options = { context: 64, texts: 4, cacheTokens: 256, maxTokens: 16, maxOutputs: 4 };
   const graph: Graph = model.record({ ...options, codec: kvCodec("int4") });
-  const device = await webgpuDevice(await softwareGpu(), { traits: { few: 2 } });
+  const device = await webgpuDevice(await sharedGpu(), { traits: { few: 2 } });
   const allocation = await device.allocate(graph);
   for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
   return new PagedTexts(allocation, graph);

@@ -4,7 +4,8 @@ import { GPU_LACKS } from "../../../src/device/lacks.ts";
 import type { TraitOptions } from "../../../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { caseError, type DeviceCase, gpuTolerance, lackOf } from "../device-cases.ts";
-import { describeGpu, softwareGpu } from "./gpu.ts";
+import { describeGpu } from "./gpu.ts";
+import { sharedGpu } from "./shared.ts";
 
 /** Each case as a test of its own. bench/conformance.ts runs all of them on a real GPU, with every set of features. */
 export function conform(name: string, traits: TraitOptions, cases: readonly DeviceCase[]): void {
@@ -12,7 +13,7 @@ export function conform(name: string, traits: TraitOptions, cases: readonly Devi
     it.for(cases.map((c) => [c.name, c] as const))("%s", async ([, testCase], { skip }) => {
       const lack = lackOf(testCase, GPU_LACKS);
       if (lack) skip(`no kernel for ${lack} yet`);
-      const device = await webgpuDevice(await softwareGpu(), { traits });
+      const device = await webgpuDevice(await sharedGpu(), { traits });
       expect(await caseError(testCase, device)).toBeLessThanOrEqual(gpuTolerance(testCase));
     });
   });

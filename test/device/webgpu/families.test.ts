@@ -14,15 +14,18 @@ import type { Shape } from "../../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
 import { expected, FAMILIES, goldenModel, relativeError } from "../../model/golden.ts";
 import { PagedTexts } from "../paged.ts";
-import { describeGpu, softwareGpu } from "./gpu.ts";
+import { describeGpu } from "./gpu.ts";
+import { sharedGpu } from "./shared.ts";
 
 const CHUNK = 30;
 const CONTEXT = 160;
 /** Tokens at the end that are run one by one, and those before them that are run by kernels for few rows. */
 const SINGLES = 5;
 const FEW = 2;
+/** Of the golden tokens: three times the window of gemma3. */
+const GOLDEN = 97;
 
-const software = async () => webgpuDevice(await softwareGpu(), { traits: { few: FEW } });
+const software = async () => webgpuDevice(await sharedGpu(), { traits: { few: FEW } });
 
 /** The logits [tokens, vocab]. */
 async function logits(device: Device, model: Model, codec: string, ids: readonly number[]) {
@@ -56,9 +59,11 @@ describeGpu("families", () => {
     const model = await goldenModel(family);
     try {
       const golden = await expected(family);
-      const found = await logits(await software(), model, "f16", golden.ids);
+      const ids = golden.ids.slice(0, GOLDEN);
+      const found = await logits(await software(), model, "f16", ids);
+      const wanted = golden.arrays.get("logits")!.subarray(0, found.length);
       // Keys and values in float16, measured 1e-3 to 4e-3 on the reference with the same cache.
-      expect(relativeError(found, golden.arrays.get("logits")!)).toBeLessThan(1e-2);
+      expect(relativeError(found, wanted)).toBeLessThan(1e-2);
     } finally {
       await model.checkpoint.close();
     }
@@ -129,7 +134,9 @@ function biased(checkpoint: Checkpoint): Checkpoint {
 
 describeGpu("4-bit weights", () => {
   describe.each(Object.entries(SHAPES))("%s", (name, shape) => {
-    it.each(["int4", "f16"])("%s cache, as the reference", async (codec) => {
+    // Over f16 the golden models have what differs between families.
+    const codecs = /^(llama|gemma3 .*)$/.test(name) ? ["int4", "f16"] : ["int4"];
+    it.each(codecs)("%s cache, as the reference", async (codec) => {
       const plain = await syntheticCheckpoint(shape, { type: "q4_0" });
       const metadata = { ...plain.metadata, "gemma3.final_logit_softcapping": 1.5 };
       const checkpoint = { ...(name.includes("everywhere") ? biased(plain) : plain), metadata };

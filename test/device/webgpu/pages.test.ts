@@ -3,7 +3,8 @@ import { it } from "vitest";
 import { KV_FORMATS } from "../../../src/device/webgpu/kv.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { pageCases } from "../page-cases.ts";
-import { describeGpu, softwareGpu } from "./gpu.ts";
+import { describeGpu } from "./gpu.ts";
+import { sharedGpu } from "./shared.ts";
 
 describeGpu("pages on a GPU", () => {
   const cases = KV_FORMATS.flatMap((kv) =>
@@ -14,6 +15,6 @@ describeGpu("pages on a GPU", () => {
   );
   it.each(cases)("%s: %s", async (kv, _, check) => {
     // Steps of a few rows, and of many.
-    await check(await webgpuDevice(await softwareGpu(), { traits: { few: kv === "int4" ? 4 : 1 } }), kv);
+    await check(await webgpuDevice(await sharedGpu(), { traits: { few: kv === "int4" ? 4 : 1 } }), kv);
   });
 });

@@ -5,11 +5,12 @@
 import { it } from "vitest";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { checkRandomGraphs } from "../random-graph.ts";
-import { describeGpu, softwareGpu } from "./gpu.ts";
+import { describeGpu } from "./gpu.ts";
+import { sharedGpu } from "./shared.ts";
 
 describeGpu("random graphs", () => {
   it("give what the reference gives", async () => {
     // Steps of five rows are prompts, those of three are few.
-    await checkRandomGraphs(await webgpuDevice(await softwareGpu(), { traits: { few: 3 } }), 12);
+    await checkRandomGraphs(await webgpuDevice(await sharedGpu(), { traits: { few: 3 } }), 12);
   });
 });

@@ -173,6 +173,16 @@ TEMPLATES = r"""
 {{ "%.1f%%" | format(12.345) }}|{{ "{:,.2f}".format(big) }}|{{ big | round(1) }}|{{ big | int }}
 {% if "a" in ("a", "b") %}yes{% endif %}{% if ("a") == "a" %}yes{% endif %}{% if not ("x" in s) %}no{% endif %}{% if l and (d or empty) %}both{% endif %}
 {% for m in [{"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image"}]}] %}{% for p in m["content"] if p["type"] == "text" %}{{ p["text"] }}{% endfor %}{{ m.content is string }}{{ m["content"] is iterable }}{% endfor %}
+{% for item in [{"n": 1, "c": [{"n": 2, "c": []}, {"n": 3, "c": [{"n": 4, "c": []}]}]}] recursive %}<{{ item.n }}:{{ loop.depth }}{{ loop.depth0 }}{{ loop.index }}{{ loop(item.c) }}>{% else %}.{% endfor %}
+{% for x in [1, [2, [3, 4]], 5] if x != 5 recursive %}{{ loop(x) if x is iterable else x }},{% endfor %}|{% for a, b in {"k": {"l": 1}}.items() recursive %}{{ a }}({{ loop(b.items()) if b is mapping else b }}){% endfor %}
+{% for x in [1] %}{{ loop([2]) }}{% endfor %}
+{{ 1e3 }}|{{ 1.5e2 }}|{{ 1E-2 }}|{{ 2e+3 }}|{{ 1_000 }}|{{ 1_0e2 }}|{{ 0x1f }}|{{ 0b101 }}|{{ 0o17 }}|{{ 1e3 - 1 }}|{{ [1e1, 2][0] }}
+{{ range(7) | batch(3) | list }}|{{ range(4) | batch(3, "x") | list }}|{{ [] | batch(2, "x") | list }}
+{{ range(7) | slice(3) | list }}|{{ range(7) | slice(3, "x") | list }}|{{ range(2) | slice(4) | list }}
+{% for g in [{"c": "b", "n": 1}, {"c": "a", "n": 2}, {"c": "B", "n": 3}] | groupby("c") %}{{ g.grouper }}{{ g.list | map(attribute="n") | list }}{% endfor %}|{% for k, list in people | groupby("age", default=0) %}{{ k }}:{{ list | length }} {% endfor %}|{% for k, v in ["b", "A", "a"] | groupby(0, case_sensitive=true) %}{{ k }}{{ v }}{% endfor %}
+{{ "a b/ü&(x)~" | urlencode }}|{{ {"a b": "c/d", "e": 1} | urlencode }}|{{ [("k", "v w")] | urlencode }}
+{{ 1 | filesizeformat }}|{{ 999 | filesizeformat }}|{{ 1000 | filesizeformat }}|{{ 123456789 | filesizeformat }}|{{ 1048576 | filesizeformat(true) }}|{{ 1e30 | filesizeformat }}
+{{ "<b>&" | forceescape }}
 """
 
 MULTILINE = [

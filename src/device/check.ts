@@ -12,7 +12,6 @@ import {
   type State,
   type Step,
 } from "./contract.ts";
-import { needsOf } from "./facts.ts";
 
 /** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
 export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {
@@ -90,12 +89,6 @@ function checkSlot({ stateSlots }: Graph, slot: number): void {
 /** UnsupportedError for a codec that the device has no kernels for. */
 export function checkFormats(graph: Graph, device: Pick<Device, "name" | "kvFormats">): void {
   for (const { codec } of graph.caches) checkFormat(codec.name, device);
-}
-
-/** UnsupportedError for an operation, or a variant of one, that the device has no kernels for (lacks.ts). */
-export function checkOperations({ ops }: Graph, device: string, lacks: ReadonlySet<string>): void {
-  const missing = ops.flatMap(needsOf).find((name) => lacks.has(name));
-  if (missing) throw new UnsupportedError(`Operation ${missing} on the ${device} device`);
 }
 
 export function checkFormat(name: string, device: Pick<Device, "name" | "kvFormats">): void {

@@ -1,6 +1,6 @@
 /**
- * What is known of each operation, whatever computes it: which values it reads, which of them it may write over, and
- * which of its variants a device may lack. One row an operation; a new one without a row does not compile.
+ * What is known of each operation, whatever computes it: which values it reads, and which of them it may write over. One row
+ * an operation; a new one without a row does not compile.
  */
 import type { Op, Value } from "./contract.ts";
 
@@ -13,8 +13,6 @@ interface Facts<O extends Op> {
    * the place of one that dies here.
    */
   overwrites?(op: O): readonly Value[];
-  /** Names of what is more than the plain operation; a device that lacks one refuses the graph (check.ts). */
-  variants?(op: O): readonly string[];
 }
 
 const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
@@ -23,17 +21,10 @@ const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
   matmul: { reads: ({ x }) => [x] },
   rope: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
   appendKv: { reads: ({ keys, values }) => [keys, values] },
-  attend: {
-    reads: ({ queries }) => [queries],
-    variants: ({ sinks }) => (sinks ? ["attend with sinks"] : []),
-  },
+  attend: { reads: ({ queries }) => [queries] },
   gate: {
     reads: ({ gate, up }) => [gate, up],
     overwrites: ({ gate, up }) => (gate.cols === up.cols ? [gate, up] : [up]),
-    variants: ({ gate, up, activation }) => [
-      ...(activation === "sigmoid" || activation === "swigluOai" ? [`gate ${activation}`] : []),
-      ...(gate.cols < up.cols ? ["gate of several columns"] : []),
-    ],
   },
   add: { reads: ({ a, b }) => [a, b], overwrites: ({ a, b }) => [a, b] },
   scale: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
@@ -63,9 +54,4 @@ export function overwritable(op: Op): readonly Value[] {
 /** The value an operation writes; appendKv writes a cache instead. */
 export function outputOf(op: Op): Value | null {
   return op.op === "appendKv" ? null : op.out;
-}
-
-/** The operation's name, and those of its variants that a device may lack. */
-export function needsOf(op: Op): readonly string[] {
-  return [op.op, ...(factsOf(op).variants?.(op) ?? [])];
 }

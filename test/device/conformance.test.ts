@@ -1,9 +1,8 @@
 /** The conformance suite on the CPU device: both binaries, one thread and several. */
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Device } from "../../src/device/contract.ts";
-import { WASM_LACKS } from "../../src/device/lacks.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { caseError, deviceCases, lackOf } from "./device-cases.ts";
+import { caseError, deviceCases } from "./device-cases.ts";
 
 const DEVICES = [
   { simd: "auto", threads: 2 },
@@ -16,9 +15,7 @@ describe.each(DEVICES)("wasm, $simd SIMD, $threads threads", (options) => {
   beforeAll(async () => {
     device = await wasmDevice(options);
   });
-  it.for(deviceCases.map((c) => [c.name, c] as const))("%s", async ([, testCase], { skip }) => {
-    const lack = lackOf(testCase, WASM_LACKS);
-    if (lack) skip(`no kernel for ${lack} yet`);
+  it.each(deviceCases.map((c) => [c.name, c] as const))("%s", async (_, testCase) => {
     expect(await caseError(testCase, device)).toBeLessThanOrEqual(testCase.tolerance);
   });
 });

@@ -13,7 +13,6 @@ import {
   type Value,
   type Weight,
 } from "../../src/device/contract.ts";
-import { needsOf } from "../../src/device/facts.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { BLOCKS, type Tensor, type TensorType } from "../../src/format/tensor.ts";
@@ -198,14 +197,6 @@ export async function caseError(testCase: DeviceCase, device: Device): Promise<n
     if (!(error <= worst)) worst = error;
   }
   return worst;
-}
-
-/** An operation of the case, or a variant of one, that is among those a device lacks; undefined: none. */
-export function lackOf(testCase: DeviceCase, lacks: ReadonlySet<string>): string | undefined {
-  if (lacks.size === 0) return undefined;
-  return build(testCase, kvCodec)
-    .graph.ops.flatMap(needsOf)
-    .find((name) => lacks.has(name));
 }
 
 function relative(found: Float32Array, wanted: Float32Array): number {

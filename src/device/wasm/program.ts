@@ -3,9 +3,8 @@
  * Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
  */
 import { UnsupportedError } from "../../format/errors.ts";
-import { checkFormats, checkOperations } from "../check.ts";
+import { checkFormats } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, State, Weight } from "../contract.ts";
-import { WASM_LACKS } from "../lacks.ts";
 import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
 import {
   appendWorkBytes,
@@ -92,7 +91,6 @@ export function mostRecords({ ops }: Graph): number {
 
 export function layOut(graph: Graph, threads: number): Layout {
   checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
-  checkOperations(graph, "wasm", WASM_LACKS);
   let end = STATIC_BYTES;
   const place = (bytes: number) => {
     const at = end;

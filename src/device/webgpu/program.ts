@@ -3,9 +3,8 @@
  * where each weight lies. Pure: nothing is allocated, so the plan is exact. One idea: an activation exists in the forms
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
-import { checkFormats, checkOperations } from "../check.ts";
+import { checkFormats } from "../check.ts";
 import { type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
-import { GPU_LACKS } from "../lacks.ts";
 import { batchBytes } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
@@ -90,7 +89,6 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     return made;
   };
   checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS });
-  checkOperations(graph, "gpu", GPU_LACKS);
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);

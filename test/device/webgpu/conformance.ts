@@ -1,18 +1,15 @@
 /** The conformance suite on WebGPU, in software, with some of the features that the adapter has. */
 import { expect, it } from "vitest";
-import { GPU_LACKS } from "../../../src/device/lacks.ts";
 import type { TraitOptions } from "../../../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
-import { caseError, type DeviceCase, gpuTolerance, lackOf } from "../device-cases.ts";
+import { caseError, type DeviceCase, gpuTolerance } from "../device-cases.ts";
 import { describeGpu } from "./gpu.ts";
 import { sharedGpu } from "./shared.ts";
 
 /** Each case as a test of its own. bench/conformance.ts runs all of them on a real GPU, with every set of features. */
 export function conform(name: string, traits: TraitOptions, cases: readonly DeviceCase[]): void {
   describeGpu(`device cases, ${name}`, () => {
-    it.for(cases.map((c) => [c.name, c] as const))("%s", async ([, testCase], { skip }) => {
-      const lack = lackOf(testCase, GPU_LACKS);
-      if (lack) skip(`no kernel for ${lack} yet`);
+    it.each(cases.map((c) => [c.name, c] as const))("%s", async (_, testCase) => {
       const device = await webgpuDevice(await sharedGpu(), { traits });
       expect(await caseError(testCase, device)).toBeLessThanOrEqual(gpuTolerance(testCase));
     });

@@ -7,7 +7,7 @@ import {
 } from "./matmul-layout";
 import { blockMin, blockScale, codes, minOf, planesAt, scaleOf } from "./matmul-decode";
 import { embedFloats } from "./matmul-float";
-import { EMBED, kernelsOf } from "./matmul-types";
+import { EMBED, kernelOf } from "./matmul-types";
 
 /** out [cols] f32 = row `row` of the packed matrix w [rows, cols], times `scale`. */
 export function embedRow(
@@ -16,7 +16,7 @@ export function embedRow(
   if (u32(row) >= u32(rows)) unreachable();
   const panel = w + usize(row / PANEL_ROWS) * panelBytes(type, cols);
   if (type <= BF16) embedFloats(out, panel, type, cols, row % PANEL_ROWS);
-  else kernelsOf(type)(EMBED, out, panel, usize(row % PANEL_ROWS), 0, cols);
+  else kernelOf(type, EMBED)(out, panel, usize(row % PANEL_ROWS), 0, cols);
   if (scale == 1) return;
   for (let c: usize = 0; c < usize(cols) * 4; c += 4) store<f32>(out + c, load<f32>(out + c) * scale);
 }

@@ -8,11 +8,8 @@ import { madd } from "./exp";
 import { blockMin, blockScale, codes, minOf, planesAt, scaleOf, wide, wideCodes } from "./matmul-decode";
 import { PANEL_HEAD, Q5_1, Q5_K, blockBytes, blockCols, hasBytes, hasHalves, hasMin, typeOf } from "./matmul-layout";
 import { scaled, step } from "./matmul-tile";
-import { begin, beginWide } from "./matmul-vector";
+import { PANEL_SUMS, begin, beginWide } from "./matmul-vector";
 import { BLOCK, CODES, HALF_SUM, SCALE, SCALE_PAIR, SUM } from "./quantize";
-
-/** Bytes of a panel's sums [4, 8]. */
-export const PANEL_SUMS: usize = 128;
 
 /**
  * sums [2, 4, 8] f32: the products of panels a and b (which may be the same: then only the first are written) with C

@@ -1,7 +1,7 @@
-// Every quantized type's kernels by type id. Owns the one table from a number to code compiled for that type.
-// One idea: a type has a few tasks over panels (multiply one vector or several, unpack a slice, take in a row, give out a
-// row); one function of a type does all, so that a new type is one line here. Reached through WebAssembly's function
-// table, which also keeps the compiler from inlining all types into one function.
+// Every quantized type's kernels by type id and task. Owns the one table from a number to code compiled for that type.
+// One idea: a type has a few tasks over panels (multiply one to four vectors, unpack a slice, take in a row, give out a
+// row), so that a new type is one line here. Reached through WebAssembly's function table, which also keeps the compilers
+// (Binaryen and V8, whose time grows faster than a function) from seeing more than one task at a time.
 import {
   Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4, IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS,
   IQ2_XXS, IQ1_S, IQ1_M, TQ1_0, TQ2_0, Q1_0, Q2_0, MLX4_G32, MLX4_G64, MLX4_G128,
@@ -17,74 +17,77 @@ import { vectorPanels } from "./matmul-vector";
 import { repackRow } from "./repack-row";
 
 // Tasks, with what a to d and n mean.
-/** vectorPanels(out a, panel b, panel c, activations d, cols n) */
-export const VECTOR: i32 = 0;
+/**
+ * Of one token: vectorPanels(sums a, panel b, panel c, the token's blocks, cols n). Of 2, 3 and 4 the next numbers:
+ * fewPanels(.., inputs d, cols n). d: addresses of the tokens' blocks, u32.
+ */
+export const MULTIPLY: i32 = 0;
 /** unpackSlice(scratch a, blocks b, panel c, cols n) */
-export const UNPACK: i32 = 1;
+export const UNPACK: i32 = 4;
 /** repackRow(panel a, source b, row of the panel c, exponents added d, cols n) */
-export const REPACK: i32 = 2;
+export const REPACK: i32 = 5;
 /** embedPanelRow(out a, panel b, row of the panel c, cols n) */
-export const EMBED: i32 = 3;
-/** fewPanels(sums a, panel b, panel c, inputs d, cols n) of two tokens; of three and four the next numbers. */
-export const TWO: i32 = 4;
-const THREE: i32 = 5;
-const FOUR: i32 = 6;
+export const EMBED: i32 = 6;
 
-export type Kernels = (task: i32, a: usize, b: usize, c: usize, d: usize, n: i32) => void;
+export type Kernel = (a: usize, b: usize, c: usize, d: usize, n: i32) => void;
 
-// @ts-ignore: decorator
-@inline function run<T>(task: i32, a: usize, b: usize, c: usize, d: usize, n: i32): void {
-  if (task == VECTOR) vectorPanels<T>(a, b, c, d, n);
-  else if (task == UNPACK) unpackSlice<T>(a, b, c, n);
-  else if (task == TWO) fewPanels<T, Two>(a, b, c, d, n);
-  else if (task == THREE) fewPanels<T, Three>(a, b, c, d, n);
-  else if (task == FOUR) fewPanels<T, Four>(a, b, c, d, n);
-  else if (task == REPACK) repackRow<T>(a, b, c, d, n);
-  else embedPanelRow<T>(a, b, c, n);
+function taskOf<T>(task: i32): Kernel {
+  switch (task) {
+    case MULTIPLY: return (a, b, c, d, n) => vectorPanels<T>(a, b, c, load<usize>(d), n);
+    case MULTIPLY + 1: return (a, b, c, d, n) => fewPanels<T, Two>(a, b, c, d, n);
+    case MULTIPLY + 2: return (a, b, c, d, n) => fewPanels<T, Three>(a, b, c, d, n);
+    case MULTIPLY + 3: return (a, b, c, d, n) => fewPanels<T, Four>(a, b, c, d, n);
+    case UNPACK: return (a, b, c, d, n) => unpackSlice<T>(a, b, c, n);
+    case REPACK: return (a, b, c, d, n) => repackRow<T>(a, b, c, d, n);
+    default: return (a, b, c, d, n) => embedPanelRow<T>(a, b, c, n);
+  }
 }
 
-/** The kernels of a quantized type, until it is asked for those of another (grid types share a table); traps on an id that has none. */
-export function kernelsOf(type: i32): Kernels {
+/**
+ * The kernel of a quantized type for a task, until it is asked for one of another type (grid types share a table); traps on
+ * an id that has none.
+ */
+export function kernelOf(type: i32, task: i32): Kernel {
   switch (type) {
-    case Q4_0: return (task, a, b, c, d, n) => run<q4_0>(task, a, b, c, d, n);
-    case Q4_1: return (task, a, b, c, d, n) => run<q4_1>(task, a, b, c, d, n);
-    case Q5_0: return (task, a, b, c, d, n) => run<q5_0>(task, a, b, c, d, n);
-    case Q5_1: return (task, a, b, c, d, n) => run<q5_1>(task, a, b, c, d, n);
-    case Q8_0: return (task, a, b, c, d, n) => run<q8_0>(task, a, b, c, d, n);
-    case Q2_K: return (task, a, b, c, d, n) => run<q2_k>(task, a, b, c, d, n);
-    case Q3_K: return (task, a, b, c, d, n) => run<q3_k>(task, a, b, c, d, n);
-    case Q4_K: return (task, a, b, c, d, n) => run<q4_k>(task, a, b, c, d, n);
-    case Q5_K: return (task, a, b, c, d, n) => run<q5_k>(task, a, b, c, d, n);
-    case Q6_K: return (task, a, b, c, d, n) => run<q6_k>(task, a, b, c, d, n);
-    case IQ4_NL: return (task, a, b, c, d, n) => run<iq4_nl>(task, a, b, c, d, n);
-    case IQ4_XS: return (task, a, b, c, d, n) => run<iq4_xs>(task, a, b, c, d, n);
-    case MXFP4: return (task, a, b, c, d, n) => run<mxfp4>(task, a, b, c, d, n);
-    case NVFP4: return (task, a, b, c, d, n) => run<nvfp4>(task, a, b, c, d, n);
+    case Q4_0: return taskOf<q4_0>(task);
+    case Q4_1: return taskOf<q4_1>(task);
+    case Q5_0: return taskOf<q5_0>(task);
+    case Q5_1: return taskOf<q5_1>(task);
+    case Q8_0: return taskOf<q8_0>(task);
+    case Q2_K: return taskOf<q2_k>(task);
+    case Q3_K: return taskOf<q3_k>(task);
+    case Q4_K: return taskOf<q4_k>(task);
+    case Q5_K: return taskOf<q5_k>(task);
+    case Q6_K: return taskOf<q6_k>(task);
+    case IQ4_NL: return taskOf<iq4_nl>(task);
+    case IQ4_XS: return taskOf<iq4_xs>(task);
+    case MXFP4: return taskOf<mxfp4>(task);
+    case NVFP4: return taskOf<nvfp4>(task);
     case IQ3_S:
       useTable(IQ3_S_TABLE);
-      return (task, a, b, c, d, n) => run<iq3>(task, a, b, c, d, n);
+      return taskOf<iq3>(task);
     case IQ3_XXS:
       useTable(IQ3_XXS_TABLE);
-      return (task, a, b, c, d, n) => run<iq3>(task, a, b, c, d, n);
+      return taskOf<iq3>(task);
     case IQ2_S:
     case IQ2_XS:
     case IQ2_XXS:
       useTable(IQ2_TABLE);
-      return (task, a, b, c, d, n) => run<iq2>(task, a, b, c, d, n);
+      return taskOf<iq2>(task);
     case IQ1_S:
     case IQ1_M:
       useTable(IQ1_TABLE);
-      return (task, a, b, c, d, n) => run<iq2>(task, a, b, c, d, n);
+      return taskOf<iq2>(task);
     case TQ1_0:
     case TQ2_0:
     case Q1_0:
-    case Q2_0: return (task, a, b, c, d, n) => run<q2_0>(task, a, b, c, d, n);
-    case MLX4_G32: return (task, a, b, c, d, n) => run<mlx4_g32>(task, a, b, c, d, n);
-    case MLX4_G64: return (task, a, b, c, d, n) => run<mlx4_g64>(task, a, b, c, d, n);
-    case MLX4_G128: return (task, a, b, c, d, n) => run<mlx4_g128>(task, a, b, c, d, n);
-    case MLX8_G32: return (task, a, b, c, d, n) => run<mlx8_g32>(task, a, b, c, d, n);
-    case MLX8_G64: return (task, a, b, c, d, n) => run<mlx8_g64>(task, a, b, c, d, n);
-    case MLX8_G128: return (task, a, b, c, d, n) => run<mlx8_g128>(task, a, b, c, d, n);
+    case Q2_0: return taskOf<q2_0>(task);
+    case MLX4_G32: return taskOf<mlx4_g32>(task);
+    case MLX4_G64: return taskOf<mlx4_g64>(task);
+    case MLX4_G128: return taskOf<mlx4_g128>(task);
+    case MLX8_G32: return taskOf<mlx8_g32>(task);
+    case MLX8_G64: return taskOf<mlx8_g64>(task);
+    case MLX8_G128: return taskOf<mlx8_g128>(task);
     default: return unreachable();
   }
 }

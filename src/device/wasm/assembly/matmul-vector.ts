@@ -13,15 +13,19 @@ import {
 } from "./matmul-layout";
 import { BLOCK, CODES, HALF_SUM, HALF_ZERO, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
 
+/** Bytes of a panel's sums [4, 8]: of up to 4 tokens (matmul-few.ts). */
+export const PANEL_SUMS: usize = 128;
+
 /**
- * out [2, 8] f32: the products of panels a and b (which may be the same), to be multiplied by the activation row's unit.
+ * sums [2, 4, 8] f32, of which the first 8 of each panel are written: the products of panels a and b (which may be the
+ * same), to be multiplied by the activation row's unit.
  * x: the row's blocks, after which come those of its i16 codes; cols: columns.
  *
  * Two panels at once, far apart in memory, because the hardware's prefetcher runs only so far ahead of one place: with
  * one, the times to read and to compute added up. q4_0 6.8 -> 10.3 GB/s a thread, of 12 that a plain loop reads
  * (Xeon, Node 20, 2026-11-23; lab/LOG.md).
  */
-export function vectorPanels<T>(out: usize, a: usize, b: usize, x: usize, cols: i32): void {
+export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols: i32): void {
   const wide = usize(cols / 32) * BLOCK;
   const end = x + wide;
   let w = a + PANEL_HEAD;
@@ -49,11 +53,11 @@ export function vectorPanels<T>(out: usize, a: usize, b: usize, x: usize, cols: 
     v += blockBytes(typeOf<T>());
   }
   const factor = v128.load32_splat(a);
-  v128.store(out, f32x4.mul(y0, factor));
-  v128.store(out, f32x4.mul(y1, factor), 16);
+  v128.store(sums, f32x4.mul(y0, factor));
+  v128.store(sums, f32x4.mul(y1, factor), 16);
   const other = v128.load32_splat(b);
-  v128.store(out, f32x4.mul(z0, other), 32);
-  v128.store(out, f32x4.mul(z1, other), 48);
+  v128.store(sums, f32x4.mul(z0, other), PANEL_SUMS);
+  v128.store(sums, f32x4.mul(z1, other), PANEL_SUMS + 16);
 }
 
 // @ts-ignore: decorator

@@ -9,11 +9,11 @@ import {
   NVFP4, PANEL_HEAD, PANEL_ROWS, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K, Q8_0, TQ1_0, TQ2_0, blockBytes, blockCols,
   iq2, mlx8_g32, panelBytes, q2_k, q4_0, q4_1, q6_k, q8_0,
 } from "./matmul-layout";
-import { PANEL_SUMS } from "./matmul-few";
 import { floatPanel } from "./matmul-float";
 import { tile } from "./matmul-tile";
-import { TWO, UNPACK, VECTOR, kernelsOf } from "./matmul-types";
+import { MULTIPLY, UNPACK, kernelOf } from "./matmul-types";
 import { SLICE, SLICE_BYTES } from "./matmul-unpack";
+import { PANEL_SUMS } from "./matmul-vector";
 import { BLOCK, ROW_HEAD, quantizedBytes } from "./quantize";
 
 const PRODUCT_BYTES: usize = 64;
@@ -111,7 +111,6 @@ export function multiply(product: Product, firstPanel: i32, lastPanel: i32): voi
 }
 
 function byFew(p: Product, firstPanel: i32, lastPanel: i32, inputs: usize, sums: usize): void {
-  const kernels = kernelsOf(p.type);
   const rowBytes = quantizedBytes(p.cols);
   const bytes = panelBytes(p.type, p.cols);
   // Panel by panel from the start and from the middle, so that memory is read at two places in order.
@@ -125,26 +124,20 @@ function byFew(p: Product, firstPanel: i32, lastPanel: i32, inputs: usize, sums:
       for (let n = t; n <= last; n++) {
         store<usize>(inputs + (usize(n - t) << 2), inputOf(p, p.q, rowBytes, n) + ROW_HEAD);
       }
-      let second = PANEL_SUMS;
-      if (last == t) {
-        kernels(VECTOR, sums, a, b, load<usize>(inputs), p.cols);
-        second = 32;
-      } else {
-        kernels(TWO + last - t - 1, sums, a, b, inputs, p.cols);
-      }
+      kernelOf(p.type, MULTIPLY + last - t)(sums, a, b, inputs, p.cols);
       for (let n = t; n <= last; n++) {
         const y = yOf(p, n);
         const unit = load<f32>(inputOf(p, p.q, rowBytes, n));
         const at = sums + usize(n - t) * 32;
         finish(p, y, at, panel, unit, true);
-        if (other != panel) finish(p, y, at + second, other, unit, true);
+        if (other != panel) finish(p, y, at + PANEL_SUMS, other, unit, true);
       }
     }
   }
 }
 
 function byTile(p: Product, firstPanel: i32, lastPanel: i32, scratch: usize): void {
-  const kernels = kernelsOf(p.type);
+  const unpack = kernelOf(p.type, UNPACK);
   const kernel = tileKernel(p.type);
   const cols = p.cols;
   const rowBytes = quantizedBytes(cols);
@@ -157,7 +150,7 @@ function byTile(p: Product, firstPanel: i32, lastPanel: i32, scratch: usize): vo
     const q = p.q + ROW_HEAD + usize(col / 32) * BLOCK;
     for (let panel = firstPanel; panel < lastPanel; panel++) {
       const at = p.w + usize(panel) * panelBytes(p.type, cols);
-      kernels(UNPACK, slice, at + blocks, at, 0, width);
+      unpack(slice, at + blocks, at, 0, width);
       for (let t = 0; t < p.tokens; t += 4) {
         const last = min(t + 4, p.tokens) - 1;
         for (let n = t; n <= last; n++) resume(p, yOf(p, n), scratch + usize(n - t) * 32, panel, col == 0);

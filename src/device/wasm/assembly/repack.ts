@@ -2,7 +2,7 @@
 // over rows; one row of a quantized type is repack-row.ts.
 import { BF16, F32, IQ1_M, IQ2_S, IQ3_XXS, NVFP4, PANEL_ROWS, panelBytes } from "./matmul-layout";
 import { minOffset, scaleOffset, sourceBytes, sourceRowBytes } from "./repack-source";
-import { REPACK, kernelsOf } from "./matmul-types";
+import { REPACK, kernelOf } from "./matmul-types";
 
 /** Added to the exponents of a panel's f16 scales when all are below 64, as scales of real weights are by far. */
 const SHIFT: u32 = 10;
@@ -24,7 +24,7 @@ export function repackRows(
     const shift = type <= BF16 ? 0 : packFactor(type, panel, source, inPanel, cols);
     for (let row = 0; row < inPanel; row++, source += rowBytes) {
       if (type <= BF16) repackFloats(type, panel, source, usize(row), cols);
-      else kernelsOf(type)(REPACK, panel, source, usize(row), shift, cols);
+      else kernelOf(type, REPACK)(panel, source, usize(row), shift, cols);
     }
   }
 }

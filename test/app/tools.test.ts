@@ -218,7 +218,7 @@ describe("what cannot be promised is refused", () => {
 describe("readers", () => {
   const [qwen, llama, gemma] = (["Qwen 2.5", "Llama 3.1", "Gemma 4"] as const).map((family) => {
     const format = callFormat(templateOf(FAMILIES[family].file))!;
-    return () => format.reader(["f"]);
+    return () => format.reader([{ name: "f", parameters: {} }]);
   });
   const read = (reader: CallReader, pieces: readonly string[]) => {
     const parts = [...pieces.flatMap((piece) => reader.push(piece)), ...reader.end()];
@@ -406,7 +406,9 @@ describe("a forced call", () => {
   ])("%s %j", async (family, body, check) => {
     for (let seed = 0; seed < 12; seed++) {
       const text = await walk(family, body, seed);
-      const reader = callFormat(templateOf(FAMILIES[family].file))!.reader(["get_weather", "other"]);
+      const reader = callFormat(templateOf(FAMILIES[family].file))!.reader(
+        ["get_weather", "other"].map((name) => ({ name, parameters: {} })),
+      );
       const parts = [...reader.push(text), ...reader.end()];
       const names = parts.map((part) => {
         if (part.kind === "content") throw new Error(`${text} is no call`);

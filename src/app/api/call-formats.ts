@@ -7,6 +7,7 @@ import { literalTag, type Tag } from "../grammar/tags.ts";
 import { CALL_BEGIN, CALL_END } from "../harmony.ts";
 import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";
 import { readGemmaCall } from "./gemma-call.ts";
+import { readXmlCall } from "./xml-call.ts";
 
 /** A call as a model writes it. */
 export interface WrittenCall {
@@ -14,13 +15,20 @@ export interface WrittenCall {
   readonly arguments: Readonly<Record<string, unknown>>;
 }
 
+/** A tool as far as reading its calls needs it. */
+export interface CalledTool {
+  readonly name: string;
+  /** Its arguments' schema. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
 export interface CallFormat {
   /** What stands in a rendered conversation where PROBE is called. */
   readonly written: RegExp;
   /** Texts of the reader and in its calls; in some vocabularies they are control tokens. */
   readonly marks: readonly string[];
-  /** names: of the tools that were given. */
-  reader(names: readonly string[]): CallReader;
+  /** For an answer to a request with these tools. */
+  reader(tools: readonly CalledTool[]): CallReader;
   /** A call of this tool, for a grammar: what stands before and behind its arguments. null: they are no JSON. */
   readonly tag: ((name: string) => Tag) | null;
   /** The text that only a call begins with; null: calls look like other answers at first. */
@@ -45,13 +53,23 @@ const FORMATS: readonly CallFormat[] = [
     separator: "\n",
   },
   {
+    // Qwen3-Coder, Qwen 3.5 and later.
+    written: /<tool_call>\s*<function=nibble_probe>/,
+    marks: ["<tool_call>", "</tool_call>"],
+    reader: (tools) => new MarkedCalls("<tool_call>", "</tool_call>", (text) => readXmlCall(text, tools)),
+    // Arguments are no JSON.
+    tag: null,
+    trigger: null,
+    separator: null,
+  },
+  {
     // Llama 3.1 to 3.3.
     written: /\{"name": "nibble_probe", "parameters": /,
     marks: ["<|python_tag|>"],
-    reader: (names) =>
+    reader: (tools) =>
       new BareCalls("<|python_tag|>", (text) => {
         const call = readJsonCall(text, "parameters");
-        return call && names.includes(call.name) ? call : null;
+        return call && tools.some(({ name }) => name === call.name) ? call : null;
       }),
     tag: (name) => ({ begin: `{"name": ${literalTag(name)}, "parameters": `, end: "}" }),
     trigger: null,

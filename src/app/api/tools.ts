@@ -56,7 +56,7 @@ export function readTools(fields: Fields, served: Served): Tools {
     );
   return {
     described: tools.map(describe),
-    calls: { reader: format.reader(tools.map(({ name }) => name)), marks: format.marks, isSingle },
+    calls: { reader: format.reader(tools), marks: format.marks, isSingle },
     grammar: grammarOf(format, tools, choice, isSingle),
   };
 }

@@ -1,0 +1,103 @@
+/** Calls as Qwen3-Coder and Qwen 3.5 write them: recognised by the template, their values read by the tools' schemas. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { callFormat } from "../../src/app/api/call-formats.ts";
+import { readXmlCall } from "../../src/app/api/xml-call.ts";
+import { chatTemplateFromConfig } from "../../src/format/template.ts";
+
+/** How these templates write calls, and no more of them. */
+const TEMPLATE = `{%- for tool in tools %}{{ tool | tojson }}{% endfor %}
+{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content }}
+{%- for call in message.tool_calls or [] %}{%- set call = call.function %}
+{{- '<tool_call>\\n<function=' + call.name + '>\\n' }}
+{%- for name, value in call.arguments | items %}
+{{- '<parameter=' + name + '>\\n' }}
+{{- value | tojson | safe if value is mapping or (value is sequence and value is not string) else value | string }}
+{{- '\\n</parameter>\\n' }}
+{%- endfor %}{{- '</function>\\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>\\n' }}{%- endfor %}`;
+
+const template = chatTemplateFromConfig({}, TEMPLATE)!;
+
+const TOOL = {
+  name: "f",
+  parameters: {
+    type: "object",
+    properties: {
+      text: { type: "string" },
+      count: { type: "integer" },
+      flag: { type: "boolean" },
+      list: { type: "array" },
+      map: { type: "object" },
+      size: { enum: [1, 2] },
+      color: { enum: ["1", "red"] },
+      maybe: { anyOf: [{ type: "string" }, { type: "null" }] },
+      either: { oneOf: [{ type: "number" }, { type: "null" }] },
+      nothing: {},
+    },
+  },
+};
+
+describe("calls in XML", () => {
+  it.each<[what: string, inside: string, expected: Record<string, unknown> | null]>([
+    ["a text of two lines", "<parameter=text>\na\nb\n</parameter>\n", { text: "a\nb" }],
+    ["a text that looks like a number", "<parameter=text>\n5\n</parameter>\n", { text: "5" }],
+    ["a text with blank lines around", "<parameter=text>\n\n a\n\n</parameter>\n", { text: "\n a\n" }],
+    ["an empty text", "<parameter=text>\n\n</parameter>\n", { text: "" }],
+    ["on one line", "<parameter=text>a</parameter><parameter=count>3</parameter>", { text: "a", count: 3 }],
+    ["a flag as Python has it", "<parameter=flag>\nTrue\n</parameter>\n", { flag: true }],
+    ["a flag as JSON has it", "<parameter=flag>\nfalse\n</parameter>\n", { flag: false }],
+    ["a list", '<parameter=list>\n[1, {"a": "b"}]\n</parameter>\n', { list: [1, { a: "b" }] }],
+    ["a map", '<parameter=map>\n{"a": [null]}\n</parameter>\n', { map: { a: [null] } }],
+    ["numbers of an enum", "<parameter=size>\n2\n</parameter>\n", { size: 2 }],
+    ["texts of an enum", "<parameter=color>\n1\n</parameter>\n", { color: "1" }],
+    ["null where it may be", "<parameter=maybe>\nnull\n</parameter>\n", { maybe: null }],
+    ["one of several", "<parameter=either>\n-1.5\n</parameter>\n", { either: -1.5 }],
+    ["what is no number stays text", "<parameter=count>\nmany\n</parameter>\n", { count: "many" }],
+    ["no schema: texts", "<parameter=nothing>\n7\n</parameter>\n", { nothing: "7" }],
+    ["no schema: lists", "<parameter=other>\n[7]\n</parameter>\n", { other: [7] }],
+    [
+      "marks in a text",
+      "<parameter=text>\na </parameter> <b>\n</parameter>\n",
+      { text: "a </parameter> <b>" },
+    ],
+    ["a key called __proto__", "<parameter=__proto__>\n1\n</parameter>\n", JSON.parse('{"__proto__":"1"}')],
+    ["no parameters", "", {}],
+    ["more than parameters", "<parameter=text>\na\n</parameter>\nb", null],
+    ["a parameter cut off", "<parameter=text>\na", null],
+  ])("%s", (_, inside, expected) => {
+    const call = readXmlCall(`\n<function=f>\n${inside}</function>\n`, [TOOL]);
+    expect(call && { ...call, arguments: { ...call.arguments } }).toEqual(
+      expected && { name: "f", arguments: expected },
+    );
+  });
+
+  it.each(["f()", '{"name": "f"}', "<function=>\n</function>", ""])("%j is none", (text) => {
+    expect(readXmlCall(text, [TOOL])).toBeNull();
+  });
+
+  it("comes back from what the template makes of it", () => {
+    const format = callFormat(template)!;
+    const given = fc.record({
+      text: fc.string().filter((text) => !/<\/?(parameter|function|tool_call)/.test(text)),
+      count: fc.integer(),
+      flag: fc.boolean(),
+      list: fc.array(fc.jsonValue(), { maxLength: 3 }),
+    });
+    fc.assert(
+      fc.property(given, (given) => {
+        const call = { function: { name: "f", arguments: given } };
+        const said = template.render([{ role: "assistant", content: "Yes.", tool_calls: [call] }], {
+          tools: [],
+        });
+        const reader = format.reader([TOOL]);
+        const pieces = said.slice(said.indexOf("Yes.")).replace("<|im_end|>\n", "");
+        const parts = [...[...pieces].flatMap((piece) => reader.push(piece)), ...reader.end()];
+        expect(parts.at(-1)).toEqual({
+          kind: "call",
+          call: { name: "f", arguments: JSON.parse(JSON.stringify(given)) },
+        });
+      }),
+      { numRuns: 100 },
+    );
+  });
+});

@@ -9,3 +9,7 @@ import { checkRandomGraphs } from "./random-graph.ts";
 it("random graphs give what the reference gives", async () => {
   await checkRandomGraphs(await wasmDevice({ threads: 3 }), 40);
 });
+
+it("so do graphs whose products take codes of their inputs", async () => {
+  await checkRandomGraphs(await wasmDevice({ threads: 3 }), 25, "q8_0");
+});

@@ -370,8 +370,8 @@ export async function mutated(kind: Kind, seed: number): Promise<Checkpoint> {
   );
 }
 
-/** What a message must never show: JavaScript's words for what is not there. */
-const ODD_WORDS = /\bundefined\b|\bNaN\b|\[object /;
+/** What a message must never show: JavaScript's words for what is not there. Of weights it says "a NaN" (finite-tensor.ts). */
+const ODD_WORDS = /\bundefined\b|(?<!\ba )\bNaN\b|\[object /;
 
 export interface Outcome {
   /** "right", an error's code, or "odd: ..." for what must not happen. */

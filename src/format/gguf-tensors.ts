@@ -4,7 +4,7 @@
  * GGUF gives dimensions fastest first; here the first is `cols` and the product of the others is `rows`.
  */
 import type { ByteWindow } from "./byte-window.ts";
-import { FormatError } from "./errors.ts";
+import { FormatError, UnsupportedError } from "./errors.ts";
 import { checkCount, quote, readString } from "./gguf-metadata.ts";
 import { tensorType } from "./gguf-types.ts";
 import type { TensorShape } from "./range-tensor.ts";
@@ -82,7 +82,10 @@ async function readEntry(
 }
 
 /** Every range inside the file, and no two over the same bytes. */
-function checkRanges(tensors: readonly TensorRange[], file: { name: string; size: number }): void {
+function checkRanges(
+  tensors: readonly TensorRange[],
+  file: { name: string; size: number; alignment: number },
+): void {
   const byOffset = [...tensors].sort((a, b) => a.offset - b.offset);
   let before: TensorRange | undefined;
   for (const tensor of byOffset) {
@@ -97,8 +100,26 @@ function checkRanges(tensors: readonly TensorRange[], file: { name: string; size
       );
     }
     if (before && before.offset + before.bytes > offset) {
+      checkGroups(before, offset, file);
       throw new FormatError(place, `its data starts at byte ${offset}, inside that of ${quote(before.name)}`);
     }
     before = tensor;
   }
+}
+
+/**
+ * Files of PrismML's fork of llama.cpp have q2_0's number, 42, for groups of 128 values in 34 bytes: each tensor then ends where
+ * the next begins, which is inside of what it would be in groups of 64. UnsupportedError.
+ */
+function checkGroups(
+  { name, type, rows, cols, offset }: TensorRange,
+  next: number,
+  file: { name: string; alignment: number },
+): void {
+  const end = offset + ((rows * cols) / 128) * 34;
+  if (type === "q2_0" && Math.ceil(end / file.alignment) * file.alignment === next)
+    throw new UnsupportedError(
+      `${file.name}: tensor ${quote(name)} of type q2_0 in groups of 128, as a fork of llama.cpp writes it`,
+      "Groups of 64, as llama.cpp writes them, are.",
+    );
 }

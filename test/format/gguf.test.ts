@@ -332,6 +332,13 @@ describe("GGUF tensors", () => {
     await expect(failure).rejects.toThrow(message);
   });
 
+  it("says of a fork's q2_0 what it is", async () => {
+    const fork = { name: "w", dims: [256, 8], type: 42, data: bytes((256 * 8 * 34) / 128) };
+    const failure = read({ tensors: [fork, f32("a", 64)] });
+    await expect(failure).rejects.toThrow(UnsupportedError);
+    await expect(failure).rejects.toThrow(/"w" of type q2_0 in groups of 128.*Groups of 64/);
+  });
+
   it("names a type of ggml's that it cannot read", async () => {
     const failure = read({ tensors: [f32("blk.0.w", 1, { type: 31 })] });
     await expect(failure).rejects.toThrow(UnsupportedError);

@@ -275,13 +275,14 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
   };
 }
 
-/** Rows of an expert that a workgroup of expertMatrix has. */
-const MATRIX_ROWS = 128;
+/** Of a workgroup of expertMatrix, with 32 rows of an expert each; its lanes load a tile of 32 entries, no less than one item each. */
+const subgroupsOf = (subgroup: number) => Math.min(4, Math.max(1, Math.floor(128 / subgroup)));
 
 function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
   const { traits, block, count, shared, maxRows } = options;
   const { params, buffers, scales } = common(options, part);
   const { rows: expertRows, groups, partFirst, partRows } = params;
+  const subgroups = subgroupsOf(traits.subgroup!);
   return {
     label: "expertMatmul",
     kernel: {
@@ -290,6 +291,7 @@ function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted
       values: {
         ...formValues(block.form),
         SUBGROUP: traits.subgroup!,
+        SUBGROUPS: subgroups,
         PICKS: count,
         SHARED: shared,
         HAS_BIAS: block.bias !== null,
@@ -306,7 +308,7 @@ function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted
     buffers: { ...buffers, scales, sorted: sorted.buffer },
     workgroups(step) {
       const tiles = tilesOf(options, sorted, step);
-      return tiles === 0 ? null : [tiles, Math.ceil(expertRows / MATRIX_ROWS), 1];
+      return tiles === 0 ? null : [tiles, Math.ceil(expertRows / (32 * subgroups)), 1];
     },
     bytes: bytesOf(options, part),
   };

@@ -1,5 +1,5 @@
 // expertMatmul over many rows: experts' weights of any form times tiles of 32 of their entries (groupPicks.wgsl), through f16
-// subgroup matrices with f32 sums. A workgroup owns 128 rows of one expert, a subgroup 32 of them and all entries of the tile, so
+// subgroup matrices with f32 sums. A subgroup of a workgroup owns 32 rows of one expert and all entries of the tile, so
 // that each weight is expanded once; tiles of one expert follow each other and find its weights in the GPU's cache.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: weight, codes, weightTile, narrow
@@ -13,6 +13,7 @@ const CODES_1: u32 = 0u;
 const CODES_2: u32 = 0u;
 const CODES_3: u32 = 0u;
 const SUBGROUP: u32 = 32u;
+const SUBGROUPS: u32 = 4u;
 const PICKS: u32 = 2u;
 // Picks of a token read the same row of x.
 const SHARED: bool = true;
@@ -44,9 +45,8 @@ struct Params {
 // groupPicks.wgsl
 @group(0) @binding(7) var<storage, read> sorted: array<u32>;
 
-const SUBGROUPS: u32 = 4u;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
-const TILE_ROWS: u32 = 128u;
+const TILE_ROWS: u32 = SUBGROUPS * 32u;
 const TILE_TOKENS: u32 = 32u;
 // Items of eight f16, one more than a row has, against bank conflicts (matmulMatrix).
 const STRIDE: u32 = 5u;

@@ -255,6 +255,16 @@ export function layerCases(tolerances: typeof TOLERANCES): DeviceCase[] {
       }),
     ),
     {
+      name: "a normed value added, and a product of the sum",
+      tolerance: tolerances.quantizedMatmul,
+      steps: [1, 5],
+      build(op, given) {
+        const normed = op.rmsNorm(given.input(96, 1), given.weight("vector", "f32", 1, 96, 2), 1e-6);
+        const sum = op.scale(op.add(normed, given.input(96, 3)), 0.5);
+        return op.add(sum, op.matmul(sum, given.weight("matrix", "q8_0", 96, 96, 4)));
+      },
+    },
+    {
       name: "products of picked experts with biases, of an input that others read, too",
       tolerance: 2 * tolerances.quantizedMatmul,
       steps: [9, 1],

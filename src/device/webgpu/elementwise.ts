@@ -57,18 +57,23 @@ export function reduction({ subgroup }: Traits): "subgroup" | "shared" {
   return subgroup !== null && subgroup <= 128 ? "subgroup" : "shared";
 }
 
+interface NormWeight {
+  readonly weight: Buffer | null;
+  readonly epsilon: number;
+}
+
 export interface NormOptions extends Target {
   readonly x: Buffer;
   readonly groups: number;
-  readonly weight: Buffer | null;
-  readonly epsilon: number;
+  /** null: the sum is all that is wanted. */
+  readonly norm: NormWeight | null;
   readonly form: Form;
   /** The same in f32, besides; null: nobody wants it. */
   readonly plain: Buffer | null;
   readonly added: Buffer | null;
   /** `added` is a mixture's [rows, count, cols], summed by the picks' weights. */
   readonly combine: { readonly picks: Buffer; readonly count: number } | null;
-  readonly addedNorm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
+  readonly addedNorm: NormWeight | null;
   /** Of the sum. */
   readonly factor: number;
   readonly sum: Buffer | null;
@@ -84,10 +89,10 @@ export function normDispatch(
   spare: Buffer,
   unwritten: Buffer,
 ): Dispatch {
-  const { x, rows, cols, groups, weight, added, combine, addedNorm, form, out } = options;
+  const { x, rows, cols, groups, norm, added, combine, addedNorm, form, out } = options;
   const variant = reduction(traits);
   return {
-    label: "rmsNorm",
+    label: norm ? "rmsNorm" : "add",
     kernel: {
       kernel: "rmsNorm",
       libs: { workgroupSum: variant },
@@ -97,7 +102,8 @@ export function normDispatch(
         PICKS: combine?.count ?? 0,
         HAS_ADDED_NORM: addedNorm !== null,
         HAS_ADDED_WEIGHT: addedNorm !== null && addedNorm.weight !== null,
-        HAS_WEIGHT: weight !== null,
+        HAS_NORM: norm !== null,
+        HAS_WEIGHT: Boolean(norm?.weight),
         OUT_FORM: FORM_IDS[form],
         HAS_PLAIN: options.plain !== null,
         UNITS: Math.ceil(cols / groups / 8192),
@@ -106,7 +112,7 @@ export function normDispatch(
     },
     params: packParams("rmsNorm", {
       cols: cols / groups,
-      epsilon: options.epsilon,
+      epsilon: norm?.epsilon ?? 0,
       addedEpsilon: addedNorm?.epsilon ?? 0,
       factor: options.factor,
       groups,
@@ -115,7 +121,7 @@ export function normDispatch(
     buffers: {
       x,
       added: added ?? x,
-      weight: weight ?? x,
+      weight: norm?.weight ?? x,
       addedWeight: addedNorm?.weight ?? x,
       sum: options.sum ?? spare,
       out,

@@ -86,23 +86,24 @@ export class ModeCompiler {
   #norm({ x, added, combine, addedNorm, factor, sum, norm }: StageOf<"norm">): void {
     const { blocks, spare, traits, activation } = this.shared;
     const vector = (weight: Weight | null) => weight && blocks.vector(weight);
-    const forms = [...(this.#wanted.get(norm.out.id) ?? [])];
+    const result = norm ? norm.out : sum!;
+    const groups = norm?.groups ?? 1;
+    const forms = [...(this.#wanted.get(result.id) ?? [])];
     // The other forms are made by whole rows, and heads are normed one by one.
-    const other = norm.groups === 1 ? forms.find((form) => form !== "f32") : undefined;
+    const other = groups === 1 ? forms.find((form) => form !== "f32") : undefined;
     const options: NormOptions = {
       ...this.#rows(x),
       x: this.#plain(x),
-      groups: norm.groups,
-      weight: vector(norm.weight),
-      epsilon: norm.epsilon,
+      groups,
+      norm: norm && { weight: vector(norm.weight), epsilon: norm.epsilon },
       form: other ?? "f32",
       added: combine ? this.#plain(combine.x) : added && this.#plain(added),
       combine: combine && { picks: this.#plain(combine.picks), count: combine.picks.cols / 2 },
       addedNorm: addedNorm && { weight: vector(addedNorm.weight), epsilon: addedNorm.epsilon },
       factor,
-      sum: sum && this.#target(sum, "f32"),
-      out: this.#target(norm.out, other ?? "f32"),
-      plain: other && forms.length > 1 ? this.#target(norm.out, "f32") : null,
+      sum: norm && sum && this.#target(sum, "f32"),
+      out: this.#target(result, other ?? "f32"),
+      plain: other && forms.length > 1 ? this.#target(result, "f32") : null,
     };
     this.#emit(normDispatch(traits, options, spare, activation("not written", 16)));
   }

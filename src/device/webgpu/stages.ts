@@ -11,7 +11,7 @@ export interface HeadChain {
 }
 
 export type Stage =
-  /** sum = (x + added) * factor, or (x + norm(added)) * factor; out = norm(sum). Without `added`: norm(x). */
+  /** sum = (x + added) * factor, or (x + norm(added)) * factor; out = norm(sum), or none. Without `added`: norm(x). */
   | {
       readonly kind: "norm";
       readonly x: Value;
@@ -21,7 +21,7 @@ export type Stage =
       readonly addedNorm: OpOf<"rmsNorm"> | null;
       readonly factor: number;
       readonly sum: Value | null;
-      readonly norm: OpOf<"rmsNorm">;
+      readonly norm: OpOf<"rmsNorm"> | null;
     }
   /** Matrices of one input, stored as one block of rows. */
   | { readonly kind: "matmul"; readonly ops: readonly OpOf<"matmul">[] }

@@ -146,8 +146,7 @@ describeGpu("the f16 form of activations", () => {
       ...target,
       x: buffers.of("x", x),
       groups: 1,
-      weight: buffers.of("weight", weight),
-      epsilon: 1e-6,
+      norm: { weight: buffers.of("weight", weight), epsilon: 1e-6 },
       form: "f16",
       ...{ plain: null, added: null, combine: null, addedNorm: null, factor: 1, sum: null },
     } as const;

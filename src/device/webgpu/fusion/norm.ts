@@ -1,6 +1,6 @@
 /**
- * An addition and the norm of its sum, or of that times a factor, with what makes one of its operands for it alone: a norm (Gemma's post-norms), the sum of
- * a mixture's experts, or a norm of that sum.
+ * An addition with what makes one of its operands for it alone: a norm (Gemma's post-norms), the sum of a mixture's experts, or a
+ * norm of that sum; and with the norm of its sum, or of that times a factor.
  */
 import type { Value } from "../../contract.ts";
 import type { OpOf } from "../stages.ts";
@@ -18,11 +18,13 @@ export const addNorm: Rule = {
       const norm = flow
         .readersOf(sum)
         .find((op): op is OpOf<"rmsNorm"> => op.op === "rmsNorm" && op.groups === 1 && flow.isFree(op));
-      if (!norm) continue;
       const { x, added, combine, addedNorm } = operands(flow, add);
-      const ops = [add, norm, ...[combine, addedNorm, scale].filter((op) => op !== null)];
+      // The kernel of norms takes four columns at a time.
+      if (!norm && (!(combine || addedNorm) || sum.cols % 4 !== 0)) continue;
+      const more = [norm ?? null, combine, addedNorm, scale];
+      const ops = [add, ...more.filter((op) => op !== null)];
       const factor = scale ? scale.factor : 1;
-      flow.join(add, ops, { kind: "norm", x, added, combine, addedNorm, factor, sum, norm });
+      flow.join(add, ops, { kind: "norm", x, added, combine, addedNorm, factor, sum, norm: norm ?? null });
     }
   },
 };

@@ -11,6 +11,8 @@ const PICKS: u32 = 0u;
 const HAS_ADDED_NORM: bool = false;
 const HAS_ADDED_WEIGHT: bool = false;
 const HAS_WEIGHT: bool = true;
+// false: the sum is the result.
+const HAS_NORM: bool = true;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8; those two of whole rows only.
 const OUT_FORM: u32 = 0u;
 // The result in f32 besides.
@@ -86,17 +88,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       if (HAS_ADD) {
         value *= params.factor;
-        sum[at + i] = value;
+        if (HAS_NORM) {
+          sum[at + i] = value;
+        }
       }
       values[j] = value;
       squares += dot(value, value);
     }
   }
-  inverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.epsilon);
-  for (var j = 0u; j < 8u * UNITS; j++) {
-    values[j] *= inverse;
-    if (HAS_WEIGHT) {
-      values[j] *= weight[min(place(lane, j), count - 1u)];
+  if (HAS_NORM) {
+    inverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.epsilon);
+    for (var j = 0u; j < 8u * UNITS; j++) {
+      values[j] *= inverse;
+      if (HAS_WEIGHT) {
+        values[j] *= weight[min(place(lane, j), count - 1u)];
+      }
     }
   }
 

@@ -12,10 +12,12 @@ import {
   type State,
   type Step,
 } from "./contract.ts";
+import { tablesOf } from "./facts.ts";
 
 /** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
 export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {
   const { maxTokens, maxOutputs, texts, blocks } = graph;
+  const tables = tablesOf(graph).length > 0;
   const seen = new Set<number>();
   let tokens = 0;
   let outputs = 0;
@@ -39,6 +41,8 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
       );
     if (!chooses && ids.includes(CHOSEN))
       throw new ArgumentError("token id", "CHOSEN", "an id: this device does not choose");
+    if (tables && ids.includes(CHOSEN))
+      throw new ArgumentError("token id", "CHOSEN", "an id: the host looks rows of a table up by it");
     tokens += ids.length;
     outputs += run.outputs;
     if (run.sampling) chosen += run.outputs;

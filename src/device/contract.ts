@@ -67,12 +67,13 @@ export interface Value {
 
 /**
  * A matrix [rows, cols] that stays in its file type, or a vector (norm weights, biases) [1, cols] held as f32.
- * Activations are multiplied as y[t, row] = sum over col of weight[row, col] x[t, col].
+ * Activations are multiplied as y[t, row] = sum over col of weight[row, col] x[t, col]. A table is a matrix of which a step
+ * reads some rows, by id, where they lie: no device holds it, and `Allocation.load` only keeps the tensor.
  */
 export interface Weight {
   readonly id: number;
   readonly name: string;
-  readonly role: "matrix" | "vector";
+  readonly role: "matrix" | "vector" | "table";
   readonly type: TensorType;
   readonly rows: number;
   readonly cols: number;
@@ -146,6 +147,8 @@ export type Activation = "silu" | "geluTanh" | "sigmoid" | "swigluOai";
 export type Op =
   /** out = table[id] * scale */
   | { readonly op: "embed"; readonly table: Weight; readonly scale: number; readonly out: Value }
+  /** The same of a table. The host reads the rows before the step runs, so the step's ids must be known: not CHOSEN. */
+  | { readonly op: "lookUp"; readonly table: Weight; readonly scale: number; readonly out: Value }
   /** Each row is `groups` vectors; each is divided by sqrt(mean(x^2) + epsilon), times weight [cols / groups]. */
   | {
       readonly op: "rmsNorm";
@@ -355,7 +358,7 @@ export interface Device {
  */
 export interface Allocation {
   readonly footprint: Footprint;
-  /** Fills a weight from its tensor, in bounded pieces. `onBytes` counts file bytes as they arrive. */
+  /** Fills a weight from its tensor, in bounded pieces. `onBytes` counts file bytes as they arrive. A table stays there. */
   load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void>;
   /**
    * Resolves when the device can take another call: the step may still be under way. `Ran.chosen` has what it chose.

@@ -2,7 +2,7 @@
  * What is known of each operation, whatever computes it: which values it reads, and which of them it may write over. One row
  * an operation; a new one without a row does not compile.
  */
-import type { Op, Value } from "./contract.ts";
+import type { Graph, Op, Value, Weight } from "./contract.ts";
 
 type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
 
@@ -17,6 +17,7 @@ interface Facts<O extends Op> {
 
 const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
   embed: { reads: () => [] },
+  lookUp: { reads: () => [] },
   rmsNorm: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
   matmul: { reads: ({ x }) => [x] },
   rope: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
@@ -49,6 +50,11 @@ export function inputsOf(op: Op): readonly Value[] {
 /** Inputs whose place the output may take, if they die here. */
 export function overwritable(op: Op): readonly Value[] {
   return factsOf(op).overwrites?.(op) ?? [];
+}
+
+/** Weights of which the host reads a step's rows. */
+export function tablesOf({ ops }: Pick<Graph, "ops">): Weight[] {
+  return [...new Set(ops.flatMap((op) => (op.op === "lookUp" ? [op.table] : [])))];
 }
 
 /** The value an operation writes; appendKv writes a cache instead. */

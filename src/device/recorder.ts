@@ -98,6 +98,12 @@ export class Recorder {
     return out;
   }
 
+  lookUp(table: Weight, scale = 1): Value {
+    const out = this.#value("tokens", table.cols);
+    this.#ops.push({ op: "lookUp", table, scale, out });
+    return out;
+  }
+
   rmsNorm(x: Value, weight: Weight | null, epsilon: number, groups = 1): Value {
     if (weight && weight.cols * groups !== x.cols)
       throw new ArgumentError(`rmsNorm weight ${weight.name}`, weight.cols, `${x.cols / groups} values`);

@@ -110,7 +110,9 @@ async function loadWeights(
     .map((weight) => ({ weight, tensor: model.tensor(weight) }))
     .sort((a, b) => place(a) - place(b));
   const totalBytes = sources.reduce(
-    (sum, { tensor }) => sum + tensor.rows * rowBytes(tensor.type, tensor.cols),
+    (sum, { weight, tensor }) =>
+      // Tables stay where they are.
+      weight.role === "table" ? sum : sum + tensor.rows * rowBytes(tensor.type, tensor.cols),
     0,
   );
   let bytes = 0;

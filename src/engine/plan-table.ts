@@ -303,10 +303,9 @@ function longestContext(
 function weightParts({ graph, footprint }: Plan): WeightPart[] {
   const parts = new Map<string, WeightPart>();
   const experts = new Set(graph.ops.flatMap((op) => (op.op === "expertMatmul" ? [op.weight.id] : [])));
-  const inputs = new Set(graph.ops.flatMap((op) => (op.op === "embed" ? [op.table.id] : [])).slice(1));
   graph.weights.forEach(({ id, role, type: own, rows, cols }) => {
     const type = role === "vector" ? "vectors" : own;
-    const of = experts.has(id) ? "experts" : inputs.has(id) ? "per-layer inputs" : null;
+    const of = experts.has(id) ? "experts" : role === "table" ? "per-layer inputs" : null;
     const name = `${type} ${of}`;
     const sum = parts.get(name) ?? { type, of, count: 0, parameters: 0, fileBytes: 0, bytes: 0 };
     parts.set(name, {

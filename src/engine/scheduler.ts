@@ -14,6 +14,7 @@ import {
   PAGE_SLOTS,
   type Ran,
 } from "../device/contract.ts";
+import { tablesOf } from "../device/facts.ts";
 import { AbortedError, DeviceError, NibbleError } from "../format/errors.ts";
 import type { DraftModel } from "./draft.ts";
 import type { Job, Part } from "./job.ts";
@@ -76,7 +77,8 @@ export class Scheduler {
   ) {
     this.graph = graph;
     this.allocation = allocation;
-    this.device = device;
+    // Rows of a table are read by ids, which the host must know.
+    this.device = tablesOf(graph).length > 0 ? { name: device.name, chooses: false } : device;
     this.context = options.context;
     this.vocab = options.vocab;
     // A state cannot go back to the token before a wrong guess.

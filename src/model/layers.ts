@@ -10,6 +10,8 @@ import { attentionIn, type BiasName, type ModelConfig } from "./config.ts";
 export interface Parts {
   readonly config: ModelConfig;
   matrix(name: string, rows: number, cols: number, layer?: number): Weight;
+  /** A matrix of which a step reads some rows. */
+  table(name: string, rows: number, cols: number): Weight;
   vector(name: string, size: number, layer?: number): Weight;
   /** The bias of a projection; null where the config says that there is none. */
   bias(name: BiasName, size: number, layer?: number): Weight | null;

@@ -89,7 +89,7 @@ export function withIds(model: Model, vocab: number): Model {
 }
 
 /** What has a row, or a value, for each id. */
-const BY_ID = ["embedding", "output", "outputBias", "perLayerEmbedding"];
+const BY_ID = ["embedding", "output", "outputBias", "inputEmbedding"];
 
 function record(made: Made, options: GraphOptions): Graph {
   const { checkpoint, family, config, sources, rows = config.vocab } = made;
@@ -99,9 +99,9 @@ function record(made: Made, options: GraphOptions): Graph {
     const { tensor } = found;
     // A vector may be stored as a column of one; only its length counts.
     const fits =
-      role === "matrix"
-        ? tensor.rows === rows && tensor.cols === cols
-        : tensor.rows * tensor.cols === rows * cols;
+      role === "vector"
+        ? tensor.rows * tensor.cols === rows * cols
+        : tensor.rows === rows && tensor.cols === cols;
     if (!fits)
       throw new FormatError(
         `${checkpoint.name}: ${tensor.name}`,
@@ -133,6 +133,7 @@ function record(made: Made, options: GraphOptions): Graph {
   const parts: Parts = {
     config,
     matrix: (name, rows, cols, layer) => declare("matrix", find(name, layer), rows, cols),
+    table: (name, rows, cols) => declare("table", find(name), rows, cols),
     vector: (name, size, layer) => declare("vector", find(name, layer), 1, size),
     bias: (name, size, layer) =>
       config.biases.includes(name) ? declare("vector", find(`${name}Bias`, layer), 1, size) : null,

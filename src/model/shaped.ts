@@ -4,7 +4,7 @@
  * matrices have the rows that the caller makes.
  */
 import { kvCodec } from "../cache/codecs.ts";
-import type { Cache, Pool } from "../device/contract.ts";
+import type { Cache, Pool, Weight } from "../device/contract.ts";
 import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, UnsupportedError } from "../format/errors.ts";
@@ -141,7 +141,13 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
     tensors.set(tensor.name, tensor);
     return op.weight(tensor.name, "vector", "f32", 1, cols);
   };
-  const matrix = (ours: string, rows: number, cols: number, layer?: number) => {
+  const matrix = (
+    ours: string,
+    rows: number,
+    cols: number,
+    layer?: number,
+    role: Weight["role"] = "matrix",
+  ) => {
     const name = nameOf(ours, layer);
     const type = typeOf(ofType, shape, name, cols);
     if (cols % BLOCKS[type].elements !== 0)
@@ -151,12 +157,13 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
     const { rows: others = 0, readRows = rowsOf(type, cols, tensors.size) } = tensors.get(name) ?? {};
     if (!parts.has(part)) tensors.set(name, { name, type, rows: others + rows, cols, readRows });
     parts.add(part);
-    return op.weight(name, "matrix", type, rows, cols);
+    return op.weight(name, role, type, rows, cols);
   };
   const caches = new Map<number, Cache>();
   const pools = new Map<number | null, Pool>();
   family.forward(op, {
     ...{ config, matrix, vector },
+    table: (name, rows, cols) => matrix(name, rows, cols, undefined, "table"),
     bias: (name, size, layer) => (config.biases.includes(name) ? vector(`${name}Bias`, size, layer) : null),
     output: () => matrix(config.tied ? "embedding" : "output", config.vocab, config.hidden),
     rope: (layer) => attentionIn(config.layers[layer]).rope && op.ropeTable(Float64Array.of(1)),

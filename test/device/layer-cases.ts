@@ -173,6 +173,16 @@ export function layerCases(tolerances: typeof TOLERANCES): DeviceCase[] {
       steps: [3],
       build: (op, given) => op.scale(given.input(112, 1), 0.37),
     },
+    ...(["bf16", "q4_k"] as const).map(
+      (type): DeviceCase => ({
+        name: `lookUp ${type}, beside embeddings`,
+        tolerance: tolerances.float,
+        // Ids that come twice in a step; a step after a longer one.
+        steps: [100, 3, 1],
+        build: (op, given) =>
+          op.add(given.input(256, 1), op.lookUp(given.weight("table", type, 97, 256, 3), 1.5)),
+      }),
+    ),
     {
       name: "slice of groups",
       tolerance: 0,

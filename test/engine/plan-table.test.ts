@@ -104,7 +104,9 @@ describe("parts", () => {
       ["sliding", 12, 16],
     ]);
     const inputs = e2b.weights.find(({ of }) => of === "per-layer inputs");
-    expect(inputs).toMatchObject({ type: "q4_0", count: 1, parameters: 262_144 * 35 * 256 });
+    // The rows of a step; the table stays in the file.
+    const own = { parameters: 262_144 * 35 * 256, bytes: 512 * 35 * 256 * 4 };
+    expect(inputs).toMatchObject({ type: "q4_0", count: 1, ...own });
     const mixture = planTable(await plannedModel("qwen-3-30b-a3b"), gpu, { context: 4096 }).plan;
     const experts = mixture.weights.find(({ of }) => of === "experts");
     expect(experts).toMatchObject({ type: "q4_0", count: 3 * 48, parameters: 48 * 128 * 3 * 768 * 2048 });

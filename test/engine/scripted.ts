@@ -215,6 +215,7 @@ export function scripted(
       },
     });
   const graph = {
+    ops: [],
     maxTokens: Math.max(chunk, outputs),
     maxOutputs: outputs,
     texts,

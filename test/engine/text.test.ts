@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Page, PagePool } from "../../src/cache/pages.ts";
-import type { Device } from "../../src/device/contract.ts";
+import type { Allocation, Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { Scheduler } from "../../src/engine/scheduler.ts";
@@ -237,4 +237,17 @@ describe("limits", () => {
     await expect(text.sync([1, 2], { signal: AbortSignal.abort() })).rejects.toThrow(AbortedError);
     expect(steps.length).toBe(0);
   });
+});
+
+it("no device chooses ids whose rows of a table the host must read", async () => {
+  const e2b = await goldenModel("gemma4-e2b");
+  const options = { context: 32, maxTokens: 4, maxOutputs: 1, codec: kvCodec("f16") };
+  const allocation = {} as Allocation;
+  const chooses = (model: Model) => {
+    const device = { name: "any", chooses: true };
+    return new Scheduler(model.record(options), allocation, device, { context: 32, vocab: 160 }).device
+      .chooses;
+  };
+  expect(chooses(e2b)).toBe(false);
+  expect(chooses(await goldenModel("gemma4-dense"))).toBe(true);
 });

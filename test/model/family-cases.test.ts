@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { NibbleError } from "../../src/format/errors.ts";
 import { attentionIn } from "../../src/model/config.ts";
+import { withIds } from "../../src/model/model.ts";
 import { KEPT, logitsOf, openFolder } from "./folder-cases.ts";
 import { relativeError } from "./golden.ts";
 
@@ -76,6 +77,14 @@ describe("refused by name", () => {
     await expect(failure).rejects.toBeInstanceOf(NibbleError);
     await expect(failure).rejects.toThrow(message);
   });
+});
+
+it("a smaller vocabulary takes fewer rows of all tables by id", async () => {
+  const [config, shapes] = cases.find(([{ hidden_size_per_layer_input: inputs }]) => inputs)!;
+  const model = await openFolder(config, shapes);
+  const whole = await logitsOf(model, 50);
+  const found = await logitsOf(withIds(model, 50));
+  expect(found).toEqual(Float32Array.from(whole.filter((_, i) => i % 64 < 50)));
 });
 
 it("keys and values of layers that take others' are not missed, and not in the way", async () => {

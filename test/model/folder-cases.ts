@@ -80,12 +80,12 @@ export async function openFolder(
 }
 
 /** Logits of the tokens that are kept, on the reference device. */
-export async function logitsOf(model: Model): Promise<Float32Array> {
+export async function logitsOf(model: Model, below = model.config.vocab): Promise<Float32Array> {
   const graph = model.record({ context: 64, maxTokens: TOKENS, maxOutputs: TOKENS, codec: kvCodec("f32") });
   const allocation = await referenceDevice().allocate(graph);
   for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
   setAllPages(graph, allocation);
-  const ids = Uint32Array.from({ length: TOKENS }, (_, i) => (i * 37) % model.config.vocab);
+  const ids = Uint32Array.from({ length: TOKENS }, (_, i) => (i * 37) % below);
   await allocation.run({ runs: [{ text: 0, ids, position: 0, outputs: TOKENS }] });
   const rows = await Promise.all(KEPT.map((row) => allocation.read(graph.logits, row, 1)));
   return Float32Array.from(rows.flatMap((row) => [...row]));

@@ -22,6 +22,8 @@ import {
   type Value,
   type Weight,
 } from "../contract.ts";
+import { tablesOf } from "../facts.ts";
+import { RowTable } from "../row-table.ts";
 import { type Rows, type RunRows, rowsOf } from "../rows.ts";
 import * as experts from "./experts.ts";
 import * as ops from "./ops.ts";
@@ -41,7 +43,7 @@ export function referenceDevice(): Device {
 }
 
 function measure(graph: Graph): Footprint {
-  const weights = graph.weights.map((w) => w.rows * w.cols * 4);
+  const weights = graph.weights.map((w) => weightValues(graph, w) * 4);
   const caches = graph.caches.map((c) => 2 * partBytes(c));
   const activations = graph.values.reduce((sum, v) => sum + valueRows(graph, v) * v.cols * 4, 0);
   const states = graph.states.map((s) => graph.stateSlots * s.values * 4);
@@ -57,6 +59,11 @@ function partBytes({ kvHeads, pool, codec, headDim }: Cache): number {
 
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
+/** Of a table the rows of a step. */
+function weightValues({ maxTokens }: Graph, { role, rows, cols }: Weight): number {
+  return (role === "table" ? maxTokens : rows) * cols;
+}
+
 function valueRows(graph: Graph, value: Value): number {
   return value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs;
 }
@@ -64,6 +71,8 @@ function valueRows(graph: Graph, value: Value): number {
 class ReferenceAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #weights: Float32Array[];
+  /** By weight id. */
+  readonly #rows = new Map<number, RowTable>();
   readonly #values: Float32Array[];
   /** By cache id, as the contract lays them out. */
   readonly #caches: { keys: Uint8Array; values: Uint8Array }[];
@@ -74,7 +83,7 @@ class ReferenceAllocation implements Allocation {
 
   constructor(readonly graph: Graph) {
     this.footprint = measure(graph);
-    this.#weights = graph.weights.map((w) => new Float32Array(w.rows * w.cols));
+    this.#weights = graph.weights.map((w) => new Float32Array(weightValues(graph, w)));
     this.#values = graph.values.map((v) => new Float32Array(valueRows(graph, v) * v.cols));
     this.#caches = graph.caches.map((c) => ({
       keys: new Uint8Array(partBytes(c)),
@@ -85,6 +94,10 @@ class ReferenceAllocation implements Allocation {
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
+    if (weight.role === "table") {
+      this.#rows.set(weight.id, new RowTable(tensor));
+      return;
+    }
     const into = this.#weights[weight.id];
     const { rows, cols } = tensor;
     const row = new Uint8Array(rowBytes(tensor.type, cols));
@@ -99,6 +112,7 @@ class ReferenceAllocation implements Allocation {
   async run(step: Step): Promise<Ran> {
     checkStep(this.graph, step, false);
     const rows = rowsOf(step);
+    for (const { id } of tablesOf(this.graph)) await this.#rows.get(id)!.read(rows.ids, this.#weights[id]);
     for (const op of this.graph.ops) this.#run(op, rows);
     return NOTHING_CHOSEN;
   }
@@ -175,6 +189,10 @@ class ReferenceAllocation implements Allocation {
           for (let i = 0; i < op.table.cols; i++)
             out[t * op.table.cols + i] = table[rows.ids[t] * op.table.cols + i] * op.scale;
         return;
+      }
+      case "lookUp": {
+        const found = this.#weights[op.table.id].subarray(0, tokens * op.table.cols);
+        return ops.scale(found, op.scale, get(op.out));
       }
       case "rmsNorm": {
         const weight = op.weight && this.#weights[op.weight.id];

@@ -122,6 +122,9 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       ...[ACTIVATIONS[activation], { f32: limit }],
     ]);
   },
+  lookUp(op, to) {
+    to.add("scale", op, [to.value(op.out), to.weight(op.table), op.out.cols, { f32: op.scale }]);
+  },
   scale(op, to) {
     to.add("scale", op, [to.value(op.out), to.value(op.x), op.out.cols, { f32: op.factor }]);
   },

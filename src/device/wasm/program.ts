@@ -64,7 +64,9 @@ export interface Layout {
   readonly totalBytes: number;
 }
 
-export function weightBytes(weight: Weight): number {
+export function weightBytes(weight: Weight, maxTokens: number): number {
+  // Of a table the rows of a step.
+  if (weight.role === "table") return maxTokens * weight.cols * 4;
   return weight.role === "vector"
     ? weight.rows * weight.cols * 4
     : packedBytes(weight.type, weight.rows, weight.cols);
@@ -112,7 +114,8 @@ export function layOut(graph: Graph, threads: number): Layout {
   const rows = graph.maxTokens;
   const quantized = graph.ops.map((op) => rows * quantizedRowBytes(op));
   const experts = graph.ops.filter((op) => op.op === "expertMatmul");
-  const longestPanel = Math.max(0, ...graph.weights.map((w) => PANEL_ROWS * stagedRowBytes(w.type, w.cols)));
+  const loaded = graph.weights.filter(({ role }) => role !== "table");
+  const longestPanel = Math.max(0, ...loaded.map((w) => PANEL_ROWS * stagedRowBytes(w.type, w.cols)));
   const stagingBytes = Math.max(STAGING_BYTES, longestPanel);
   const control = place(CONTROL_BYTES);
   const operations = place(mostRecords(graph) * RECORD_WORDS * 4);
@@ -121,7 +124,7 @@ export function layOut(graph: Graph, threads: number): Layout {
   const outputRows = place(graph.maxOutputs * 4);
   const tables = graph.pools.map(() => place(graph.texts * graph.blocks * 4));
   const turns = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
-  const weights = graph.weights.map((weight) => place(weightBytes(weight)));
+  const weights = graph.weights.map((weight) => place(weightBytes(weight, rows)));
   const caches = graph.caches.map((cache) => place(layerCacheBytes(cache)));
   const states = graph.states.map((state) => place(stateBytes(graph, state)));
   return {
@@ -153,7 +156,7 @@ export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
 
 /** What the memory of this graph holds; a memory is whole pages. */
 export function footprintOf(graph: Graph, threads: number): Footprint {
-  const weights = graph.weights.map(weightBytes);
+  const weights = graph.weights.map((weight) => weightBytes(weight, graph.maxTokens));
   const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
   const caches = graph.caches.map(layerCacheBytes);
   const states = graph.states.map((state) => stateBytes(graph, state));

@@ -22,6 +22,8 @@ import {
   type Value,
   type Weight,
 } from "../contract.ts";
+import { tablesOf } from "../facts.ts";
+import { RowTable } from "../row-table.ts";
 import { type Rows, rowsOf } from "../rows.ts";
 import { writeTurns } from "../turns.ts";
 import { CONTROL, NO_SLOT } from "./control.ts";
@@ -93,6 +95,8 @@ const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 export class WasmAllocation implements Allocation {
   /** null once closed: gigabytes must not wait until their owner is forgotten. */
   #held: { memory: WebAssembly.Memory; repack: Repack } | null;
+  /** By weight id. */
+  readonly #rows = new Map<number, RowTable>();
   /** Made when a cache is first read or written from outside. */
   readonly #maps = new Map<string, BlockMap>();
 
@@ -147,6 +151,10 @@ export class WasmAllocation implements Allocation {
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
+    if (weight.role === "table") {
+      this.#rows.set(weight.id, new RowTable(tensor));
+      return;
+    }
     const { type, cols } = tensor;
     const target = this.layout.weights[weight.id];
     const bytes = rowBytes(type, cols);
@@ -176,6 +184,10 @@ export class WasmAllocation implements Allocation {
     if (refusal) throw refusal;
     checkStep(this.graph, step, false);
     const rows = rowsOf(step);
+    for (const { id, cols } of tablesOf(this.graph)) {
+      const into = new Float32Array(this.memory.buffer, layout.weights[id], rows.tokens * cols);
+      await this.#rows.get(id)!.read(rows.ids, into);
+    }
     const words = new Uint32Array(this.memory.buffer);
     words.set(rows.ids, layout.ids / 4);
     words.set(rows.outputRows, layout.outputRows / 4);

@@ -21,6 +21,8 @@ import {
   type Value,
   type Weight,
 } from "../contract.ts";
+import { tablesOf } from "../facts.ts";
+import { RowTable } from "../row-table.ts";
 import { writeTurns } from "../turns.ts";
 import { type Batch, batchOf, candidatesBatch, STEP_BYTES, tableAt } from "./batch.ts";
 import { storageUsage } from "./buffers.ts";
@@ -57,6 +59,8 @@ export class WebgpuAllocation implements Allocation {
   readonly #under: Promise<void>[] = [];
   readonly #words: WordsBack;
   #pagesWritten = 0;
+  /** By weight id. */
+  readonly #rows = new Map<number, RowTable>();
   /** Made when a cache is first read or written from outside. */
   readonly #maps = new Map<string, BlockMap>();
   /** Sampling dispatches are compiled when first needed. */
@@ -108,6 +112,10 @@ export class WebgpuAllocation implements Allocation {
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
     this.gpu.check();
+    if (weight.role === "table") {
+      this.#rows.set(weight.id, new RowTable(tensor));
+      return;
+    }
     await loadWeight(this.gpu, this.program.weight(weight), tensor, this.#buffer, onBytes);
     this.gpu.check();
   }
@@ -121,9 +129,11 @@ export class WebgpuAllocation implements Allocation {
     if (samplings.length > 0 && !sampling)
       throw new ArgumentError("sampling", "more than the GPU sorts", "options for which canChoose holds");
     const samplers = samplings.length > 0 ? await this.#samplers(sampling!) : [];
+    const tables = await this.#lookUp(batch.rows.ids);
     while (this.#under.length >= UNDER_WAY[batch.mode]) await this.#under.shift();
     this.gpu.check();
     const { device } = this.gpu;
+    for (const { buffer, values } of tables) device.queue.writeBuffer(buffer, 0, values);
     this.#write(batch);
     const encoder = device.createCommandEncoder();
     const list = [...this.ready[batch.mode], ...samplers];
@@ -254,6 +264,17 @@ export class WebgpuAllocation implements Allocation {
   async close(): Promise<void> {
     for (const buffer of this.buffers.values()) buffer.destroy();
     this.gpu.close();
+  }
+
+  /** The rows of the step's ids, of each table. */
+  #lookUp(ids: Uint32Array) {
+    return Promise.all(
+      tablesOf(this.graph).map(async (weight) => {
+        const values = new Float32Array(ids.length * weight.cols);
+        await this.#rows.get(weight.id)!.read(ids, values);
+        return { buffer: this.#buffer(this.program.table(weight)), values };
+      }),
+    );
   }
 
   readonly #buffer = (planned: Buffer): GPUBuffer => this.buffers.get(this.program.place(planned).id)!;

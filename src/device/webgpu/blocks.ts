@@ -3,6 +3,7 @@
  * weight's rows are in the blocks' buffers. Pure. Refuses to know how rows are packed (weights.ts, pack.ts).
  */
 import type { Graph, Weight } from "../contract.ts";
+import { tablesOf } from "../facts.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { WeightBlock } from "./matmul.ts";
 import { type MatrixOp, type Stage, weightOf } from "./stages.ts";
@@ -36,6 +37,7 @@ export class BlockPlan {
   readonly #blocks = new Map<string, WeightBlock>();
   readonly #matrices = new Map<number, MatrixPlace[]>();
   readonly #vectors = new Map<number, VectorPlace[]>();
+  readonly #tables = new Map<number, Buffer>();
 
   /** mostBytes: of one buffer and one binding. */
   constructor(graph: Graph, stages: readonly Stage[], mostBytes: number, keep: Keep) {
@@ -43,6 +45,8 @@ export class BlockPlan {
       if (stage.kind === "matmul" || stage.kind === "experts") this.#add(stage.ops, mostBytes, keep);
       else if (stage.kind === "single" && stage.op.op === "embed") this.#add([stage.op], mostBytes, keep);
     }
+    for (const { id, name, cols } of tablesOf(graph))
+      this.#tables.set(id, keep(`rows of ${name}`, graph.maxTokens * cols * 4));
     for (const weight of graph.weights) {
       if (weight.role !== "vector" || this.#vectors.has(weight.id)) continue;
       const count = weight.rows * weight.cols;
@@ -53,6 +57,11 @@ export class BlockPlan {
   /** The block of a stage's products, or of an embedding. */
   of(ops: readonly MatrixOp[]): WeightBlock {
     return this.#blocks.get(keyOf(ops))!;
+  }
+
+  /** Where the rows of a step lie. */
+  table(weight: Weight): Buffer {
+    return this.#tables.get(weight.id)!;
   }
 
   /** A vector that is read alone, such as a norm's weight. */
@@ -69,6 +78,7 @@ export class BlockPlan {
   /** What a weight takes on the GPU. */
   bytesOf(weight: Weight): number {
     const { type, rows, cols, role } = weight;
+    if (role === "table") return this.table(weight).bytes;
     if (role === "vector")
       return this.#vectors.get(weight.id)!.reduce((sum, { count }) => sum + count * 4, 0);
     const form = weightForm(type);

@@ -189,6 +189,10 @@ export class ModeCompiler {
           ...embedDispatches({ block: blocks.of([op]), chosen, batch, scale: op.scale, out }),
         );
       }
+      case "lookUp": {
+        const rows = { buffer: shared.blocks.table(op.table), offset: 0, stride: op.out.cols };
+        return this.#copy("lookUp", rows, op.out, "f32", { factor: op.scale });
+      }
       case "rmsNorm": {
         const norm = { x: op.x, added: null, combine: null, addedNorm: null, factor: 1, sum: null, norm: op };
         return this.#norm({ kind: "norm", ...norm });

@@ -59,6 +59,8 @@ export interface GpuProgram {
   /** Where a value can be read after a step; undefined unless it is kept. */
   kept(value: Value): Buffer | undefined;
   weight(weight: Weight): Placement;
+  /** Where the rows of a step of a table lie. */
+  table(weight: Weight): Buffer;
 }
 
 type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
@@ -179,6 +181,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     place,
     kept: (value) => kept.get(value.id),
     weight: (weight) => blocks.placement(weight),
+    table: (weight) => blocks.table(weight),
   };
 }
 

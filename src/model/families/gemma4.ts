@@ -61,7 +61,7 @@ function forward(op: Recorder, parts: Parts): Value {
 function perLayerInputs(op: Recorder, parts: Parts, x: Value): Value {
   const { layers, vocab, normEpsilon, perLayerInput } = parts.config;
   const cols = layers.length * perLayerInput;
-  const ofToken = op.embed(parts.matrix("inputEmbedding", vocab, cols), Math.sqrt(perLayerInput));
+  const ofToken = op.lookUp(parts.table("inputEmbedding", vocab, cols), Math.sqrt(perLayerInput));
   const projected = op.scale(op.matmul(x, parts.matrix("inputProjection", cols, x.cols)), x.cols ** -0.5);
   const normed = op.rmsNorm(projected, parts.vector("inputNorm", perLayerInput), normEpsilon, layers.length);
   return op.scale(op.add(normed, ofToken), Math.SQRT1_2);

@@ -80,7 +80,7 @@ describeGpu("kernels of a page compile", () => {
     expect(KERNELS.matmulMatrix.text).toBe("");
   });
 
-  it.each(["qwen-3-4b", "gemma-3-4b"])("%s", async (shape) => {
+  it.each(["qwen-3-30b-a3b", "gpt-oss-20b", "gemma-3-4b"])("%s", async (shape) => {
     for (const of of Object.values(traits)) {
       const device = await nullDevice(of);
       for (const codec of ["int4", "rq4", "f16"])

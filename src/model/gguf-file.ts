@@ -75,7 +75,8 @@ export class GgufFile {
     this.hidden = fields.number("embedding_length", BOUNDS.hidden);
     this.heads = this.byLayer("attention.head_count", BOUNDS.heads);
     this.kvHeads = fields.has("attention.head_count_kv")
-      ? this.byLayer("attention.head_count_kv", BOUNDS.kvHeads)
+      ? // Layers that do not attend may have 0.
+        this.byLayer("attention.head_count_kv", { ...BOUNDS.kvHeads, least: 0 })
       : this.heads;
     this.headDim = fields.has("attention.key_length")
       ? fields.number("attention.key_length", BOUNDS.headDim)

@@ -86,8 +86,16 @@ function convert(part: string, values: Float32Array, cols: number, spec: DeltaSp
   }
 }
 
-/** hasExtra: with a block behind the layers that predicts a second token. */
-export async function asGguf({ config, checkpoint }: Model, hasExtra: boolean): Promise<Model> {
+export interface GgufOptions {
+  /** A block behind the layers that predicts a second token. */
+  hasExtra?: boolean;
+  /** 0 KV heads in layers that do not attend, as Ollama writes them. */
+  hasHeads?: boolean;
+  more?: readonly KeyValue[];
+}
+
+export async function asGguf({ config, checkpoint }: Model, options: GgufOptions = {}): Promise<Model> {
+  const { hasExtra = false, hasHeads = false, more = [] } = options;
   const delta = config.layers.map(({ mixer }) => mixer).find((mixer) => mixer.kind === "delta")!;
   const [{ spec: attention }] = attentionsOf(config);
   const { width, experts } = config.layers[0].feedForward;
@@ -130,7 +138,7 @@ export async function asGguf({ config, checkpoint }: Model, hasExtra: boolean): 
     nextn_predict_layers: hasExtra ? 1 : 0,
     feed_forward_length: width,
     "attention.head_count": attention.heads,
-    "attention.head_count_kv": attention.kvHeads,
+    ...(!hasHeads && { "attention.head_count_kv": attention.kvHeads }),
     "attention.key_length": attention.headDim,
     "attention.value_length": attention.headDim,
     "rope.dimension_count": attention.rope!.frequencies.length * 2,
@@ -147,12 +155,16 @@ export async function asGguf({ config, checkpoint }: Model, hasExtra: boolean): 
       expert_shared_feed_forward_length: width,
     }),
   };
+  const items = config.layers.map(({ mixer }) => (mixer.kind === "attention" ? mixer.kvHeads : 0));
+  const kvHeads: KeyValue = [`${architecture}.attention.head_count_kv`, T.array, { type: T.u32, items }];
   const rope = checkpoint.metadata.rope_parameters as { rope_theta: number };
   const keys: KeyValue[] = [
     ["general.architecture", T.string, architecture],
     ...Object.entries(counts).map(([key, value]): KeyValue => [`${architecture}.${key}`, T.u32, value]),
     [`${architecture}.attention.layer_norm_rms_epsilon`, T.f32, config.normEpsilon],
     [`${architecture}.rope.freq_base`, T.f32, rope.rope_theta],
+    ...(hasHeads ? [kvHeads] : []),
+    ...more,
     [`${architecture}.rope.dimension_sections`, T.array, { type: T.i32, items: [2, 1, 1, 0] }],
   ];
   const file = await readGguf(bufferSource("converted", writeGguf({ keys, tensors })));

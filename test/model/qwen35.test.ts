@@ -4,13 +4,18 @@
  */
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
+import { sampler } from "../../src/engine/sample.ts";
+import { Scheduler } from "../../src/engine/scheduler.ts";
+import { Text } from "../../src/engine/text.ts";
 import type { Tensor } from "../../src/format/tensor.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { f32Rows } from "../../src/model/tensors.ts";
 import { memoryTensor } from "../device/random-tensor.ts";
+import { type KeyValue, T } from "../format/write-gguf.ts";
 import { type Expected, expected, goldenModel, relativeError } from "./golden.ts";
 import { OneText } from "./one-text.ts";
 import { asGguf } from "./qwen35-gguf.ts";
@@ -66,11 +71,40 @@ describe.each(["qwen3_5", "qwen3_next"])("%s against transformers", (family) => 
   });
 
   it.each([false, true])("as a GGUF with an extra block: %s", async (hasExtra) => {
-    const gguf = await asGguf(model, hasExtra);
+    const gguf = await asGguf(model, { hasExtra, hasHeads: !hasExtra });
     expect(gguf.config.layers).toHaveLength(4);
     await check(gguf, golden, 64);
     await gguf.checkpoint.close();
   });
+});
+
+it("refuses value heads in another order than llama.cpp's converter writes", async () => {
+  const model = await goldenModel("qwen3_5");
+  const more: KeyValue[] = [["qwen35.ssm.v_head_reordered", T.bool, 0]];
+  await expect(asGguf(model, { more })).rejects.toThrow("ssm.v_head_reordered");
+  await model.checkpoint.close();
+});
+
+it("through the engine on the CPU says what transformers says, and reads nothing twice", async () => {
+  const model = await goldenModel("qwen3_5");
+  const golden = await expected("qwen3_5");
+  const options = { context: 160, maxTokens: 32, maxOutputs: 1, codec: kvCodec("f16"), stateSlots: 8 };
+  const graph = model.record(options);
+  const device = await wasmDevice({ threads: 2 });
+  const allocation = await device.allocate(graph);
+  for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
+  const { vocab } = model.config;
+  const scheduler = new Scheduler(graph, allocation, device, { context: 160, vocab });
+  const ids = golden.ids.slice(0, 48);
+  const text = new Text(scheduler);
+  const generation = text.generate(ids, sampler({ temperature: 0 }), { most: 30 });
+  for (let token = await generation.next(); token; token = await generation.next()) ids.push(token.id);
+  generation.end();
+  expect(ids).toEqual(golden.greedy.slice(0, 78));
+  // All but the answer's last token, which no step has had.
+  expect(await text.read([...ids, 5, 6])).toBe(77);
+  await allocation.close();
+  await model.checkpoint.close();
 });
 
 it("reads the config of older files the same", async () => {

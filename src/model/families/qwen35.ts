@@ -11,7 +11,7 @@ import { attentionIn, type DeltaSpec, type FeedForwardSpec, type LayerSpec } fro
 import { deltaColumns, gatedDeltaNet } from "../delta.ts";
 import type { FolderFile } from "../folder-file.ts";
 import type { GgufFile } from "../gguf-file.ts";
-import { all, only } from "../keys.ts";
+import { all, type Keys, only } from "../keys.ts";
 import { attention, embedding, experts, feedForward, norm, type Parts, stack } from "../layers.ts";
 import {
   at,
@@ -328,11 +328,13 @@ function ggufExperts({ fields }: GgufFile): FeedForwardSpec {
   };
 }
 
-const GGUF_KEYS = all(
-  "read",
-  ...["ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank", "ssm.inner_size"],
-  ...["full_attention_interval", "attention.recurrent_layers", "nextn_predict_layers"],
-);
+const GGUF_KEYS: Keys = {
+  ...all("read", "ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank"),
+  ...all("read", "ssm.inner_size", "full_attention_interval", "attention.recurrent_layers"),
+  nextn_predict_layers: "read",
+  // Ollama's: false where value heads are not tiled.
+  "ssm.v_head_reordered": only(true),
+};
 const GGUF_EXPERT_KEYS = all(
   "read",
   ...["expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length"],
@@ -374,31 +376,15 @@ export const qwen35: Family = {
       harmless: beyond,
       config: (file) => ggufConfig(file, true, file.dense()),
     },
-    qwen35moe: {
-      ...ggufMixture(true),
-    },
-    qwen3next: {
-      ...ggufMixture(false),
-    },
+    qwen35moe: ggufMixture(true),
+    qwen3next: ggufMixture(false),
   },
   folders: {
-    qwen3_5_text: {
-      ...dense,
-    },
-    qwen3_5: {
-      ...dense,
-      nested: true,
-    },
-    qwen3_5_moe_text: {
-      ...mixture,
-    },
-    qwen3_5_moe: {
-      ...mixture,
-      nested: true,
-    },
-    qwen3_next: {
-      ...next,
-    },
+    qwen3_5_text: dense,
+    qwen3_5: { ...dense, nested: true },
+    qwen3_5_moe_text: mixture,
+    qwen3_5_moe: { ...mixture, nested: true },
+    qwen3_next: next,
   },
   names: NAMES,
   view,

@@ -11,19 +11,27 @@ const LARGEST = 65_504;
 /** Set in a float16 or bfloat16 of magnitude 2 or more, which most matrices and scales are below. */
 const TWO_OR_MORE = 0x4000_4000;
 
-/** Largest magnitude of a code less its bias, in every type of the form. */
+/** Largest magnitude of a code less its bias, in every type of the form; those of a table are in the table. */
 const MOST_CODE = {
-  ...{ nibbles: 15, table: 127, bytes: 128, bits: 2, pairs: 3, thirds: 127 },
+  ...{ nibbles: 15, table: 0, bytes: 128, bits: 2, pairs: 3, thirds: 0 },
   ...{ f32: 0, f16: 0, bf16: 0 },
 } as const;
 /** The largest odd number by which an f32 of `odds` is multiplied. */
 const MOST_ODD = 31;
+/** Half of the largest e4m3, in a row of `e4m3`. */
+const MOST_E4M3 = 240;
 
 /**
- * UnsupportedError when a packed weight of `name` may be beyond float16. codes, scales: whole words of packed rows. A float
- * that is infinite or NaN in the file passes: it stays one.
+ * UnsupportedError when a packed weight of `name` may be beyond float16. codes, scales: whole words of packed rows; rowWords:
+ * words of a row's scales. A float that is infinite or NaN in the file passes: it stays one.
  */
-export function checkWeights(name: string, form: WeightForm, codes: Uint32Array, scales: Uint32Array): void {
+export function checkWeights(
+  name: string,
+  form: WeightForm,
+  codes: Uint32Array,
+  scales: Uint32Array,
+  rowWords: number,
+): void {
   if (form.codes === "bf16") {
     if (!hasLarge(codes)) return;
     for (const bits of halvesOf(codes)) {
@@ -32,10 +40,11 @@ export function checkWeights(name: string, form: WeightForm, codes: Uint32Array,
     }
     return;
   }
-  if (form.scales === "odds") {
+  if (form.scales === "odds" || form.scales === "e4m3") {
     const floats = new Float32Array(scales.buffer, scales.byteOffset, scales.length);
-    for (let i = 0; i < floats.length; i += 3) {
-      const value = Math.abs(floats[i]) * MOST_ODD * MOST_CODE[form.codes];
+    const [every, most] = form.scales === "odds" ? [3, MOST_ODD] : [rowWords, MOST_E4M3];
+    for (let i = 0; i < floats.length; i += every) {
+      const value = Math.abs(floats[i]) * most * mostCode(form);
       if (!(value <= LARGEST)) throw beyond(name, value);
     }
     return;
@@ -46,9 +55,14 @@ export function checkWeights(name: string, form: WeightForm, codes: Uint32Array,
   const halves = halvesOf(scales);
   for (let i = 0; i < halves.length; i += isPair ? 2 : 1) {
     const offset = isPair ? Math.abs(read(halves[i + 1])) : 0;
-    const value = Math.abs(read(halves[i])) * (MOST_CODE[form.codes] + form.bias) + offset;
+    const value = Math.abs(read(halves[i])) * (mostCode(form) + form.bias) + offset;
     if (!(value <= LARGEST)) throw beyond(name, value);
   }
+}
+
+function mostCode({ codes, table }: WeightForm): number {
+  if (!table) return MOST_CODE[codes];
+  return Math.max(...new Int8Array(Uint32Array.from(table).buffer).map(Math.abs));
 }
 
 function hasLarge(words: Uint32Array): boolean {

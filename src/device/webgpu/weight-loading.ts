@@ -59,7 +59,13 @@ async function loadRows(
     const read = file.subarray(0, count * bytes);
     await tensor.readRows(first, count, read);
     packRows(type, read, count, cols, codes, scales);
-    checkWeights(name, form, codes.subarray(0, count * codesWords), scales.subarray(0, count * scalesWords));
+    checkWeights(
+      name,
+      form,
+      codes.subarray(0, count * codesWords),
+      scales.subarray(0, count * scalesWords),
+      scalesWords,
+    );
     for (const place of places) {
       const start = Math.max(first, place.from);
       const length = Math.min(first + count, place.from + place.rows) - start;

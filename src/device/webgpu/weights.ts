@@ -19,8 +19,11 @@ export const CODES = {
   ...{ nibbles: 0, table: 1, bytes: 2, bits: 3, pairs: 4, thirds: 5 },
   ...{ f32: 6, f16: 7, bf16: 8 },
 } as const;
-/** SCALES of the kernels, in f16 but for `bfloat` and `odds`: an f32 for 256 columns, times an odd number for each 16. */
-export const SCALES = { half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4, odds: 5 } as const;
+/**
+ * SCALES of the kernels, in f16 but for `bfloat`; `odds`: an f32 for 256 columns, times an odd number for each 16; `e4m3`: an
+ * f32 for a row, times half an unsigned e4m3 for each 16 columns.
+ */
+export const SCALES = { half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4, odds: 5, e4m3: 6 } as const;
 
 export interface WeightForm {
   readonly codes: keyof typeof CODES;
@@ -64,7 +67,7 @@ const iq1 = form("thirds", "odds", 0, [0x000901f9, 0x0007fff7, 0, 0], "iq1");
  * | q8_0 | 8.5 | 8.5 | | q6_k | 9 | 6.5625 |
  * | mxfp4 | 4.5 | 4.25 | | iq4_xs | 4.5 | 4.25 |
  * | iq3_s, iq3_xxs | 4.375 | 3.4375, 3.0625 | | iq2_s, iq2_xs, iq2_xxs | 3.375 | 2.5625, 2.3125, 2.0625 |
- * | nvfp4 | 5 | 4.5 | | iq1_s, iq1_m | 3.375 | 1.5625, 1.75 |
+ * | nvfp4 | 4.5 | 4.5 | | iq1_s, iq1_m | 3.375 | 1.5625, 1.75 |
  * | tq1_0, tq2_0 | 2.5 | 1.6875, 2.0625 | | q1_0, q2_0 | 1.5, 2.5 | 1.125, 2.25 |
  * | mlx4 g32, g64, g128 | 5 | 6, 5, 4.5 | | mlx8 g32, g64, g128 | 9 | 10, 9, 8.5 |
  */
@@ -86,7 +89,7 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   iq4_xs: iq4,
   // A power of two may lie outside of f16: the upper half of an f32 holds it exactly.
   mxfp4: form("table", "bfloat", 0, E2M1),
-  nvfp4: form("table", "halves", 0, E2M1),
+  nvfp4: form("table", "e4m3", 0, E2M1),
   iq3_s: form("table", "odds", 0, [0xf7f5f3f1, 0xfffdfbf9, 0x07050301, 0x0f0d0b09], "iq3s"),
   iq3_xxs: form("table", "odds", 0, [0xdcd4ccc2, 0xfcf4ece4, 0x1c140c04, 0x3e342c24], "iq3xxs"),
   iq2_s: iq2,
@@ -136,6 +139,7 @@ export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
   if (scales === null) return 0;
   if (scales === "half" || scales === "bfloat") return Math.ceil(groups / 2) * 4;
   if (scales === "odds") return (groups / 8) * 12;
+  if (scales === "e4m3") return 4 + groups * 2;
   return groups * (scales === "halfPairs" ? 8 : 4);
 }
 

@@ -42,7 +42,7 @@ const ONE_OF_EACH_FORM: TensorType[] = [
 ];
 
 /** Against the same activations the sums differ by rounding, and k scales by the f16 that they are packed to. */
-const tolerance = (type: TensorType) => (/_k$|iq4_xs|nvfp4|mlx/.test(type) ? 1.2e-3 : 2e-6);
+const tolerance = (type: TensorType) => (/_k$|iq4_xs|mlx/.test(type) ? 1.2e-3 : 2e-6);
 const colsOf = (type: TensorType, blocks: number) =>
   (BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements) * blocks;
 

@@ -165,7 +165,7 @@ describe("weights that float16 does not hold", () => {
   const word = (low: number, high: number) => Uint32Array.of((low & 0xffff) | (high << 16));
   const none = new Uint32Array(0);
   const check = (type: TensorType, codes: Uint32Array, scales: Uint32Array) => () => {
-    checkWeights("blk.0.ffn_up.weight", weightForm(type) as WeightForm, codes, scales);
+    checkWeights("blk.0.ffn_up.weight", weightForm(type) as WeightForm, codes, scales, scales.length);
   };
   const half = f32ToF16;
 
@@ -176,8 +176,9 @@ describe("weights that float16 does not hold", () => {
     ["q4_k", none, word(half(0.01), half(-65_504)).map((w) => w | half(100))],
     ["q6_k", none, word(half(Number.POSITIVE_INFINITY), 0)],
     ["mxfp4", none, word(0, f32ToBf16(2 ** 20))],
-    ["iq2_s", none, new Uint32Array(Float32Array.of(1e-3, 0, 0, -20, 0, 0).buffer)],
+    ["iq2_s", none, new Uint32Array(Float32Array.of(1e-3, 0, 0, -50, 0, 0).buffer)],
     ["q2_0", none, word(half(0.01), half(2e4))],
+    ["nvfp4", none, new Uint32Array(Float32Array.of(23, 0).buffer)],
   ] as const)("%s: refused by name", (type, codes, scales) => {
     expect(check(type, codes, scales)).toThrow(UnsupportedError);
     expect(check(type, codes, scales)).toThrow(/blk.0.ffn_up.weight.*--device cpu/);
@@ -190,6 +191,7 @@ describe("weights that float16 does not hold", () => {
     ["mxfp4", none, word(f32ToBf16(2 ** 8), f32ToBf16(2 ** -120))],
     ["iq2_s", none, Uint32Array.of(...new Uint32Array(Float32Array.of(16).buffer), 0xffffffff, 0xffffffff)],
     ["q2_0", none, word(half(1e4), half(-1e4))],
+    ["nvfp4", none, Uint32Array.of(...new Uint32Array(Float32Array.of(22).buffer), 0x7e7e7e7e)],
     ["f16", word(0x7c00, 0x7bff), none],
   ] as const)("%s: large ones that it holds pass", (type, codes, scales) => {
     expect(check(type, codes, scales)).not.toThrow();

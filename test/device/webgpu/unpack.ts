@@ -50,6 +50,13 @@ export function unpackRow(
       out[i] = d * (2 * nibble + 1) * code;
       continue;
     }
+    if (form.scales === "e4m3") {
+      const view = new DataView(words.buffer, words.byteOffset);
+      const bits = view.getUint8(4 + 2 * group + upper) & 127;
+      const magnitude = bits < 8 ? bits / 512 : (1 + (bits & 7) / 8) * 2 ** ((bits >> 3) - 7);
+      out[i] = (view.getFloat32(0, true) * magnitude * code) / 2;
+      continue;
+    }
     const half = (at: number) => (form.scales === "bfloat" ? bf16ToF32(words[at]) : f16ToF32(words[at]));
     const scale = half(
       {

@@ -3,7 +3,15 @@
  * for files that hold f16 or bf16 of ordinary size; a group of 64 or 128 is two or four of ours with the same pair.
  */
 import { f32ToF16 } from "../../../format/float16.ts";
-import { floatAt, type PackRow, wordAt } from "./words.ts";
+import { type PackRow, wordAt } from "./words.ts";
+
+const bits = new Uint32Array(1);
+const float = new Float32Array(bits.buffer);
+
+function floatAt(bytes: Uint8Array, at: number): number {
+  bits[0] = wordAt(bytes, at);
+  return float[0];
+}
 
 /** The lower, then the upper halves of bytes 0 and 1 of `pairs`: four neighbouring codes, one a byte. */
 function apart(pairs: number): number {

@@ -1,7 +1,5 @@
 /** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines them). */
-import { HALF_E4M3 } from "../../../format/blocks/codebook.ts";
-import { f32ToF16 } from "../../../format/float16.ts";
-import { fifthBits, floatAt, halfAt, LOW, lessBias, type PackRow, putHalf, wordAt } from "./words.ts";
+import { fifthBits, halfAt, LOW, lessBias, type PackRow, putHalf, wordAt } from "./words.ts";
 
 /** Floats stay as they are; rows are padded with zeros to whole groups of 32. */
 export function floats(width: 2 | 4): PackRow {
@@ -49,20 +47,23 @@ export const mxfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
   }
 };
 
-/** [scale f32][4 ue4m3][32 nibble bytes, 8 for each 16 values]; their product is rounded to f16 once. */
+/** [scale f32][4 ue4m3][32 nibble bytes, 8 for each 16 values]; the f32 is the same in all blocks of a row. NaN, 0x7f, is 0. */
 export const nvfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+  scales[scaleTo++] = wordAt(bytes, at);
   for (let block = 0; block < cols / 64; block++, at += 40) {
-    const scale = floatAt(bytes, at);
-    for (let half = 0; half < 2; half++, to += 4) {
-      const first = f32ToF16(scale * HALF_E4M3[bytes[at + 4 + 2 * half]]);
-      scales[scaleTo++] = first | (f32ToF16(scale * HALF_E4M3[bytes[at + 5 + 2 * half]]) << 16);
+    let four = 0;
+    for (let i = 0; i < 4; i++) {
+      const scale = bytes[at + 4 + i];
+      if (scale !== 0x7f) four |= scale << (8 * i);
+    }
+    scales[scaleTo++] = four;
+    for (let half = 0; half < 2; half++, to += 4)
       for (let w = 0; w < 2; w++) {
         const low = wordAt(bytes, at + 8 + 16 * half + 4 * w);
         const high = wordAt(bytes, at + 16 + 16 * half + 4 * w);
         codes[to + w] = (low & LOW) | ((high & LOW) << 4);
         codes[to + 2 + w] = ((low >>> 4) & LOW) | (high & 0xf0f0f0f0);
       }
-    }
   }
 };
 

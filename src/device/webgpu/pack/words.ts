@@ -19,14 +19,6 @@ export function halfAt(bytes: Uint8Array, at: number): number {
   return bytes[at] | (bytes[at + 1] << 8);
 }
 
-const bits = new Uint32Array(1);
-const float = new Float32Array(bits.buffer);
-
-export function floatAt(bytes: Uint8Array, at: number): number {
-  bits[0] = wordAt(bytes, at);
-  return float[0];
-}
-
 /** The lower halves of four bytes. */
 export const LOW = 0x0f0f0f0f;
 

@@ -101,17 +101,19 @@ fn nibbleWord(word: u32, third: u32, w: u32) -> u32 {
 
 // SCALES: words a group. HALF and BFLOAT: two groups a word. PAIR: (scale, offset). HALVES: scales of elements 0..15 and
 // 16..31. HALF_PAIRS: two words, (scale, offset) of either half. ODDS: three words for eight groups, an f32 d and a nibble n for
-// each half: scale d * (2 n + 1), lower halves first.
+// each half: scale d * (2 n + 1), lower halves first. E4M3: an f32 for the row, then two unsigned e4m3 a group: scale half of the
+// product, since e2m1's values are doubled.
 const HALF: u32 = 0u;
 const BFLOAT: u32 = 1u;
 const PAIR: u32 = 2u;
 const HALVES: u32 = 3u;
 const HALF_PAIRS: u32 = 4u;
 const ODDS: u32 = 5u;
+const E4M3: u32 = 6u;
 
 /// Whether a group's halves have scales of their own, and whether a group's scales are in two words.
-const BY_HALVES: bool = SCALES == HALVES || SCALES == HALF_PAIRS || SCALES == ODDS;
-const HAS_NEXT: bool = SCALES == HALF_PAIRS || SCALES == ODDS;
+const BY_HALVES: bool = SCALES == HALVES || SCALES == HALF_PAIRS || SCALES == ODDS || SCALES == E4M3;
+const HAS_NEXT: bool = SCALES == HALF_PAIRS || SCALES == ODDS || SCALES == E4M3;
 
 /// The word of `scales` that holds a group's scale.
 fn scaleAt(row: u32, group: u32, groups: u32) -> u32 {
@@ -121,11 +123,17 @@ fn scaleAt(row: u32, group: u32, groups: u32) -> u32 {
   if (SCALES == ODDS) {
     return (row * groups + group) / 8u * 3u;
   }
+  if (SCALES == E4M3) {
+    return row * (1u + groups / 2u);
+  }
   return (row * groups + group) * select(1u, 2u, SCALES == HALF_PAIRS);
 }
 
 /// HAS_NEXT: the second word of a group, whose first is at `at`.
 fn nextAt(at: u32, group: u32) -> u32 {
+  if (SCALES == E4M3) {
+    return at + 1u + group / 2u;
+  }
   return at + 1u + select(0u, group / 4u % 2u, SCALES == ODDS);
 }
 
@@ -144,6 +152,11 @@ fn scalesOf(word: u32, next: u32, group: u32) -> vec4<f32> {
     let both = bitcast<f32>(word) * odds;
     return vec4<f32>(both.x, -BIAS * both.x, both.y, -BIAS * both.y);
   }
+  if (SCALES == E4M3) {
+    let bytes = next >> (16u * (group & 1u));
+    let both = bitcast<f32>(word) * vec2<f32>(halfE4m3(bytes & 0x7fu), halfE4m3((bytes >> 8u) & 0x7fu));
+    return vec4<f32>(both.x, -BIAS * both.x, both.y, -BIAS * both.y);
+  }
   let pair = vec2<f32>(halfOf(word), halfOf(word >> 16u));
   if (SCALES == PAIR) {
     return vec4<f32>(pair, pair);
@@ -152,6 +165,11 @@ fn scalesOf(word: u32, next: u32, group: u32) -> vec4<f32> {
     return vec4<f32>(pair.x, -BIAS * pair.x, pair.y, -BIAS * pair.y);
   }
   return vec4<f32>(pair, halfOf(next), halfOf(next >> 16u));
+}
+
+/// Half of an unsigned e4m3 (bias 7), exactly; below 8 it is subnormal.
+fn halfE4m3(bits: u32) -> f32 {
+  return select(bitcast<f32>((bits << 20u) + (119u << 23u)), f32(bits) * 0.0009765625, bits < 8u);
 }
 
 /// The f16 in the lower half of a word.

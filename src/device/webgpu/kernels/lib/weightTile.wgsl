@@ -115,7 +115,7 @@ fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
   if (SCALES == HALVES) {
     return pair.xxyy;
   }
-  if (SCALES == ODDS) {
+  if (SCALES == ODDS || SCALES == E4M3) {
     return bitcast<vec2<f16>>(smallHalfPair(scalesOf(words.x, words.y, group).xz)).xxyy;
   }
   return vec4<f16>(pair, select(pair, bitcast<vec2<f16>>(words.y), SCALES == HALF_PAIRS));

@@ -155,10 +155,10 @@ async function watch() {
 try {
   await Promise.all([watch(), ...Array.from({ length: Number(values.clients) }, client)]);
   const metrics = await (await fetch(`${url}/metrics`)).text();
-  const stuck = ["running", "waiting"].map(
-    (name) => new RegExp(`nibble_requests_${name} (\\d+)`).exec(metrics)?.[1],
-  );
-  const summary = { counts, running: Number(stuck[0]), waiting: Number(stuck[1]) };
+  const value = (name) => Number(new RegExp(`^nibble_${name} (\\d+)`, "m").exec(metrics)?.[1]);
+  const [running, waiting] = [value("requests_running"), value("requests_waiting")];
+  // Pages that are not free, or known for later texts: none.
+  const summary = { counts, running, waiting, cacheTokensUsed: value("cache_tokens_used") };
   console.log(values.json ? JSON.stringify({ rows, ...summary }) : JSON.stringify(summary));
 } finally {
   child.kill("SIGKILL");

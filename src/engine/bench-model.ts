@@ -106,8 +106,6 @@ export async function openBench(
   options: BenchLoadOptions = {},
 ): Promise<Bench> {
   const checked = benchTests(tests);
-  if (checked.quote !== "" && typeof source !== "string")
-    throw new ArgumentError("quote", "with a shape", "a model's file: random weights quote nothing");
   const deepest = Math.max(...checked.depth);
   const context = deepest + benchTail(checked);
   throwIfAborted(options.signal, "loading");
@@ -131,10 +129,14 @@ export async function openBench(
     checkpoint,
     () => openDevice(options),
     { ...options, context, ...batchPlan(checked, context) },
-    async (model) => (checked.quote === "" ? {} : { tokenizer: await tokenizerOf(model) }),
+    async (model) => {
+      const isQuoting = checked.quote !== "" && typeof source === "string";
+      return isQuoting ? { tokenizer: await tokenizerOf(model) } : {};
+    },
   );
-  const { tokenizer } = extra as { tokenizer?: Tokenizer };
-  const made = new Bench(parts, checked, tokenizer && quotePrompt(tokenizer, checked.quote));
+  const { tokenizer = null } = extra as { tokenizer?: Tokenizer };
+  const quoting = checked.quote === "" ? [] : quotePrompt(tokenizer, checked.quote, parts.model.config.vocab);
+  const made = new Bench(parts, checked, quoting);
   try {
     checkProfile(parts.scheduler, checked);
   } catch (error) {

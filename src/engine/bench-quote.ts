@@ -36,10 +36,11 @@ const BEGUN_TOKENS = 32;
 /** Tokens of the prompt, at most. */
 export const QUOTE_DEPTH = TIMES * DOCUMENT_TOKENS + BEGUN_TOKENS + 1;
 
-/** The prompt for a text to quote. */
-export function quotePrompt(tokenizer: Tokenizer, text: string): number[] {
-  const document = tokenizer.encode(text).slice(0, DOCUMENT_TOKENS);
-  const bos = tokenizer.addBos && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
+/** The prompt for a text to quote. Without a tokenizer its characters are ids: random weights repeat themselves over any. */
+export function quotePrompt(tokenizer: Tokenizer | null, text: string, vocab: number): number[] {
+  const characters = () => Array.from({ length: text.length }, (_, i) => text.charCodeAt(i) % vocab);
+  const document = (tokenizer ? tokenizer.encode(text) : characters()).slice(0, DOCUMENT_TOKENS);
+  const bos = tokenizer?.addBos && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
   return [
     ...bos,
     ...Array.from({ length: TIMES }, () => document).flat(),

@@ -12,7 +12,9 @@ const LONG = 24;
 /** Places that are compared, the latest first. */
 const MOST_COMPARED = 16;
 
-const HASH_BITS = 15;
+/** Of the index: by the text's length as it began, so that a short one costs little. */
+const LEAST_PLACES = 1 << 10;
+const MOST_PLACES = 1 << 16;
 
 /** Lengths from which a class of matches begins, and how often such a guess is right before anything is known. */
 const CLASSES = [
@@ -42,7 +44,7 @@ export class Lookup {
   /** Tokens of `#ids` that are in the index. */
   #known = 0;
   /** By hash of three tokens: the last place of the last one; -1: none. */
-  readonly #last = new Int32Array(1 << HASH_BITS).fill(-1);
+  readonly #last: Int32Array;
   /** By place: the place before it with the same hash. */
   #before: Int32Array;
   /** Of the text's end: the place after it, and its length. */
@@ -52,6 +54,9 @@ export class Lookup {
   /** ids: the text; it may grow. */
   constructor(ids: readonly number[]) {
     this.#ids = ids;
+    let places = LEAST_PLACES;
+    while (places < 2 * ids.length && places < MOST_PLACES) places *= 2;
+    this.#last = new Int32Array(places).fill(-1);
     this.#before = new Int32Array(Math.max(64, 2 * ids.length));
     while (this.#known < ids.length) this.#add();
     this.#search();
@@ -122,7 +127,7 @@ export class Lookup {
   #hash(at: number): number {
     const [a, b, c] = [this.#ids[at], this.#ids[at - 1], this.#ids[at - 2]];
     const mixed = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b) ^ Math.imul(c, 0xc2b2ae35);
-    return (mixed ^ (mixed >>> 15)) & ((1 << HASH_BITS) - 1);
+    return (mixed ^ (mixed >>> 15)) & (this.#last.length - 1);
   }
 
   #chance(length: number): number {

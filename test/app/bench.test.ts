@@ -155,13 +155,13 @@ describe("wrong usage of nibble bench:", () => {
     ["nothing to do", ["needle", "-p", "0", "-n", "0"], 2, /--generate is empty, and so is prompt/],
     ["no repetitions", ["needle", "-r", "0"], 2, /--repetitions is 0/],
     ["too deep", ["needle", "-d", "32768"], 2, /--depth is 32768; allowed: 0 to 32256/],
-    ["a missing file", ["no-such.gguf"], 1, /no-such\.gguf: no such file/],
     [
-      "quotes of a shape",
-      ["--shape", "gemma-3-270m", "--quote", "package.json"],
+      "quotes without generations",
+      ["needle", "--quote", "package.json", "-n", "0"],
       2,
-      /random weights quote nothing/,
+      /--quote is a text; allowed/,
     ],
+    ["a missing file", ["no-such.gguf"], 1, /no-such\.gguf: no such file/],
     ["a profile of the CPU", ["needle", "--profile", ...cpu], 1, /A profile on this device is not supported/],
   ];
 

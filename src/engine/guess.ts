@@ -9,6 +9,9 @@
 /** Numbers of guesses that are tried: few, so that their costs are soon known. With the row before them whole tiles of 4. */
 const COUNTS = [1, 3, 5, 7, 11, 15];
 
+/** Fewer tokens are not worth a row: chances and costs are estimates. */
+const LEAST_GAIN = 0.1;
+
 export interface Worth {
   /** 0: none is worth it. */
   readonly count: number;
@@ -35,7 +38,7 @@ export function worthChecking(
     expected += reached;
     if (!COUNTS.includes(count) && i + 1 < chances.length) return;
     const gain = expected - cost(count);
-    if (gain > best.gain) best = { count, gain };
+    if (gain > Math.max(best.gain, LEAST_GAIN)) best = { count, gain };
   });
   return best;
 }

@@ -9,6 +9,7 @@ import { bufferSource } from "../../src/format/buffer-source.ts";
 import type { Checkpoint } from "../../src/format/checkpoint.ts";
 import { ggufCheckpoint, safetensorsCheckpoint } from "../../src/format/checkpoints.ts";
 import { NibbleError } from "../../src/format/errors.ts";
+import type { Shape } from "../../src/model/shapes.ts";
 import { syntheticCheckpoint } from "../../src/model/synthetic.ts";
 import { f32Rows } from "../../src/model/tensors.ts";
 import { memoryFolder } from "../format/memory-folder.ts";
@@ -21,6 +22,30 @@ export const KINDS = ["gguf", "gguf bytes", "config.json", "tokenizer.json", "sa
 export type Kind = (typeof KINDS)[number];
 
 const FAMILIES = ["llama", "qwen2", "gemma3"] as const;
+/** As GGUF alone: layers that differ and share caches, inputs of layers, experts, sinks. */
+const MIXED = ["gemma4", "gpt-oss"] as const;
+
+const expertKeys = { expert_count: 3, expert_used_count: 2, expert_feed_forward_length: 32 };
+const OWN: Readonly<Record<string, Partial<Shape>>> = {
+  gemma3: { window: 8 },
+  gemma4: {
+    ...{ layers: 4, headDim: 32, window: 8, ropeScaling: { turning: 4 } },
+    keys: {
+      ...expertKeys,
+      ...{ "attention.key_length_swa": 16, "attention.value_length_swa": 16 },
+      ...{ "attention.head_count_kv": [1, 2, 1, 2], "attention.shared_kv_layers": 2 },
+      ...{ "attention.sliding_window_pattern": [true, false, true, false] },
+      ...{ embedding_length_per_layer_input: 16, final_logit_softcapping: 30 },
+    },
+    present: () => [0, 1, 2, 3].flatMap((i) => [`blk.${i}.attn_v.weight`, `blk.${i}.ffn_gate_inp.weight`]),
+  },
+  "gpt-oss": {
+    window: 8,
+    keys: { ...expertKeys, "rope.scaling.type": "yarn", "rope.scaling.original_context_length": 16 },
+    present: () =>
+      ["attn_q", "attn_k", "attn_v", "ffn_gate_inp", "ffn_gate_exps"].map((name) => `blk.0.${name}.bias`),
+  },
+};
 
 interface Model {
   keys: KeyValue[];
@@ -35,11 +60,11 @@ const models = new Map<string, Model>();
 
 /** Two layers, 263 tokens: bytes and a few letters. */
 export async function prepare(): Promise<void> {
-  for (const family of FAMILIES) {
-    const shape = {
+  for (const family of [...FAMILIES, ...MIXED]) {
+    const shape: Shape = {
       ...{ family, layers: 2, hidden: 32, heads: 2, kvHeads: 1, headDim: 16, ffn: 32, vocab: 263 },
       ...{ trainedContext: 64, normEpsilon: 1e-5, ropeBase: 10_000, tied: family !== "llama" },
-      ...(family === "gemma3" && { window: 8 }),
+      ...OWN[family],
     };
     const checkpoint = await syntheticCheckpoint(shape, { type: "f16" });
     const vocabulary = tinySentencePiece(["a", "b", "c", "d"]);
@@ -54,7 +79,9 @@ export async function prepare(): Promise<void> {
       const data = new Uint8Array((await f32Rows({ name, rows, cols, ...tensor }, 0, rows)).buffer);
       tensors.push({ name, dims: rows === 1 ? [cols] : [cols, rows], type: 0, data });
     }
-    models.set(family, { keys, tensors, ...folderOf(family, tensors) });
+    const none = { config: {}, header: {}, data: new Uint8Array() };
+    const isFolder = FAMILIES.includes(family as (typeof FAMILIES)[number]);
+    models.set(family, { keys, tensors, ...(isFolder ? folderOf(family, tensors) : none) });
   }
 }
 
@@ -332,7 +359,7 @@ const text = (json: unknown) => JSON.stringify(json).replace(RAW, "$1");
 /** The mutated checkpoint of this number. */
 export async function mutated(kind: Kind, seed: number): Promise<Checkpoint> {
   const random = new Random(seed);
-  const model = models.get(random.pick(FAMILIES))!;
+  const model = models.get(random.pick(kind.startsWith("gguf") ? [...FAMILIES, ...MIXED] : FAMILIES))!;
   const times = 1 + random.below(3);
   const repeat = (change: () => void) => Array.from({ length: times }, change);
   if (kind === "gguf" || kind === "gguf bytes") {

@@ -13,7 +13,8 @@ import type { Buffer, Dispatch } from "../src/device/webgpu/dispatch.ts";
 import { factorsAt, formBytes } from "../src/device/webgpu/forms.ts";
 import { Gpu, type Traits, traitsOf } from "../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../src/device/webgpu/kernels.ts";
-import { inputForm, matmulDispatches, type WeightBlock } from "../src/device/webgpu/matmul.ts";
+import { inputForm, matmulDispatches } from "../src/device/webgpu/matmul.ts";
+import type { WeightBlock } from "../src/device/webgpu/matmul-options.ts";
 import { type Encode, timePasses } from "../src/device/webgpu/timing.ts";
 import { partsOf, weightForm } from "../src/device/webgpu/weights.ts";
 import type { KernelSource } from "../src/device/webgpu/wgsl.ts";
@@ -83,7 +84,7 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
     scales: part.scalesBytes > 0 ? planned("scales", part.scalesBytes) : null,
   }));
   const block: WeightBlock = { form, cols, rows: count, parts, bias: null };
-  const { mode, shape, uniform } = stepOf(new Uint32Array(tokens), { few, batch: few });
+  const { mode, shape, uniform } = stepOf(new Uint32Array(tokens), { few, several: few, batch: few });
   const input = inputForm(as, block, mode);
   const x = { form: input, buffer: planned("x", formBytes(input, tokens, cols)) };
   const out = planned("out", 4 * tokens * count);
@@ -146,7 +147,12 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
   };
   const [us] = await timePasses(gpu, [encode], encode, 9);
   for (const buffer of made) buffer.destroy();
-  return { us: us / repeat, bytes, mode, kernel: dispatches[0].kernel.kernel };
+  return {
+    us: us / repeat,
+    bytes,
+    mode,
+    kernel: dispatches.find((dispatch) => dispatch.workgroups(shape))!.kernel.kernel,
+  };
 }
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];

@@ -216,12 +216,10 @@ function matmulCases(): DeviceCase[] {
   for (const type of Object.keys(BLOCKS) as TensorType[]) {
     const block = BLOCKS[type].elements;
     const tolerance = FLOATS.includes(type) ? TOLERANCES.float : TOLERANCES.quantizedMatmul;
-    for (const [rows, blocks, tokens] of [
-      [64, 2, 1],
-      [35, 3, 5],
-      [9, 1, 3],
-      [8, 5, 33],
-    ]) {
+    // Many columns are cut between workgroups of kernels for several rows; one type of each form.
+    const isLong = ["q4_0", "q4_k", "q8_0", "q6_k", "mxfp4"].includes(type);
+    const long = isLong ? [7, 13].map((tokens) => [40, 1280 / block, tokens]) : [];
+    for (const [rows, blocks, tokens] of [[64, 2, 1], [35, 3, 5], [9, 1, 3], [8, 5, 33], ...long]) {
       const cols = block * blocks * (block === 1 ? 32 : 1);
       cases.push({
         name: `matmul ${type} ${rows}x${cols}, ${tokens} tokens`,
@@ -268,6 +266,8 @@ const ATTEND_SHAPES: AttendShape[] = [
   { heads: 4, kvHeads: 4, headDim: 64, steps: [48, 48, 48, 48, 48, 48, 1], window: 33 },
   { heads: 4, kvHeads: 2, headDim: 128, steps: [60, 4], softcap: 5 },
   { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 1] },
+  // Rows that share what they read, in several spans.
+  { heads: 4, kvHeads: 1, headDim: 128, steps: [420, 7] },
   // Several texts: prompts of two and a token of one; tokens of all; a prompt with tokens.
   {
     heads: 8,

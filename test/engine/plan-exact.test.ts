@@ -134,7 +134,15 @@ describeGpu("a GPU", () => {
     const { limits } = await softwareAdapter();
     const bufferBytes = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
     const device = await webgpuDevice(await softwareGpu());
-    const traits = { f16: false, subgroup: 4, matrices: false, timestamps: false, few: 1, batch: 1 };
+    const traits = {
+      f16: false,
+      subgroup: 4,
+      matrices: false,
+      timestamps: false,
+      few: 1,
+      several: 1,
+      batch: 1,
+    };
     for (const options of CASES) {
       const model = models[options[0]];
       const here = planned(model, device, options);

@@ -42,7 +42,7 @@ import { WordsBack } from "./words-back.ts";
  * Steps under way: the GPU never waits for the next one. Of prompts few, so that an abort does not wait for many. Of the
  * others more: the host is woken some 0.1 ms after a submit is done, and a garbage collection takes a few ms.
  */
-const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, batch: 5, prompt: 2 };
+const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, several: 5, batch: 5, prompt: 2 };
 
 /** Pages that are written before the host waits for the GPU. */
 const WRITES_UNDER_WAY = 256;
@@ -106,8 +106,8 @@ export class WebgpuAllocation implements Allocation {
     const bufferOf = (planned: Buffer) => buffers.get(program.place(planned).id)!;
     const lists = MODES.map((mode) => program.modes[mode]);
     const all = await makeReady(gpu, lists.flat(), { bufferOf, step });
-    const [decode, few, batch, prompt] = lists.map(({ length }) => all.splice(0, length));
-    return new WebgpuAllocation(graph, program, gpu, buffers, { decode, few, batch, prompt }, step);
+    const [decode, few, several, batch, prompt] = lists.map(({ length }) => all.splice(0, length));
+    return new WebgpuAllocation(graph, program, gpu, buffers, { decode, few, several, batch, prompt }, step);
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {

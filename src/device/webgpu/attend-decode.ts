@@ -1,12 +1,11 @@
 /**
- * The dispatches of attendDecode: queries of rows alone, each over its text's pages cut into spans of positions, and the
- * merge of the spans. Owns which kernel serves a cache and a device, how heads are shared out within the limits of registers and
- * workgroup memory, and the number of spans (mirrored by lib/spans.wgsl); kv.ts owns the layout.
+ * The dispatch of attendDecode: queries of rows alone, each over its text's pages cut into spans of positions. Owns which kernel
+ * serves a cache and a device, and how heads are shared out within the limits of registers and workgroup memory; attend-spans.ts
+ * owns the spans, kv.ts the layout.
  */
-import type { Cache } from "../contract.ts";
-import { type AttendOptions, rotates, scaling, visible } from "./attend-options.ts";
-import type { Dispatch, StepShape } from "./dispatch.ts";
-import { FORM_IDS, factorsAt } from "./forms.ts";
+import { type AttendOptions, scaling, visible } from "./attend-options.ts";
+import { mostSpans, type Spans } from "./attend-spans.ts";
+import type { Dispatch } from "./dispatch.ts";
 import { type KvFormat, kvConstants, kvFormat, kvGroups, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
@@ -51,95 +50,65 @@ function matrixKernel(group: number): DecodeKernel {
   return { kernel: "attendDecodeMatrix", tile: 32, sets: Math.ceil(group / 8), workgroups: 1584, values: {} };
 }
 
-/** attendMerge looks at every span with a thread of its own, of as many as its workgroup memory allows. */
-const mergeThreads = (headDim: number) => (headDim > 256 ? 128 : 256);
-
-/** The spans of a row at `position`; spansOf of lib/spans.wgsl counts them alike. */
-function spanCount(cache: Cache, position: number, tile: number, most: number): number {
-  const tiles = Math.ceil(visible(cache, position).count / tile);
-  return Math.ceil(tiles / Math.ceil(tiles / most));
-}
-
-export function attendDecode(options: AttendOptions): Dispatch[] {
-  const { traits, cache, heads, scale, softcap, form } = options;
-  const { kvHeads, headDim, pool } = cache;
+function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel {
+  const { kvHeads, headDim } = cache;
   const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
-  const matrices =
-    traits.matrices && traits.subgroup === 32 && format !== "f16" && headDim <= 128 && !options.plain;
-  const chosen = matrices ? matrixKernel(group) : plainKernel(format, group, headDim);
-  const { kernel, tile, sets } = chosen;
-  const mostTiles = Math.ceil(visible(cache, options.mostPositions - 1).count / tile) + 1;
-  const most = Math.min(
-    mostTiles,
-    mergeThreads(headDim),
-    Math.max(1, Math.round((options.workgroups ?? chosen.workgroups) / (kvHeads * sets))),
+  const matrices = traits.matrices && traits.subgroup === 32 && format !== "f16" && headDim <= 128 && !plain;
+  return matrices ? matrixKernel(group) : plainKernel(format, group, headDim);
+}
+
+/** The spans that attendDecode's kernel asks for; other rows of the step keep to them. */
+export function decodeSpans(options: AttendOptions): Spans {
+  const { tile, sets, workgroups } = kernelOf(options);
+  return mostSpans(
+    options,
+    tile,
+    Math.round((options.workgroups ?? workgroups) / (options.cache.kvHeads * sets)),
   );
-  const partials = options.scratch(
-    "partials",
-    heads * Math.max(most, options.maxSingles) * (headDim + 4) * 4,
-  );
+}
+
+export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
+  const { traits, cache, heads, scale, softcap } = options;
+  const { kvHeads, headDim, pool } = cache;
+  const format = kvFormat(cache.codec.name);
+  const { kernel, sets, values } = kernelOf(options);
   const bytes = tokenBytes(format, kvHeads, headDim);
-  const window = pool.window ?? 0;
-  const spans = ({ singles }: StepShape) => {
-    const places = Math.max(1, Math.floor(most / singles.length));
-    return Math.max(...singles.map((position) => spanCount(cache, position, tile, places)));
+  const reduces = kernel !== "attendDecodeMatrix";
+  return {
+    label: "attendDecode",
+    kernel: {
+      kernel,
+      libs: reduces ? { lanes: traits.subgroup === null ? "shared" : "subgroup" } : {},
+      values: {
+        GROUP: heads / kvHeads,
+        ...kvConstants(format, headDim),
+        MOST_SPANS: spans.most,
+        HAS_SOFTCAP: softcap > 0,
+        ...(reduces ? { SUBGROUP: traits.subgroup ?? 1 } : {}),
+        ...values,
+      },
+    },
+    params: packParams(kernel, {
+      ...{ kvHeads, table: options.table, window: pool.window ?? 0 },
+      ...scaling(scale, softcap),
+    }),
+    buffers: {
+      queries: options.queries,
+      keys: options.cacheKeys,
+      values: options.cacheValues,
+      partials: spans.partials,
+      batch: options.batch,
+    },
+    workgroups(step) {
+      const { singles } = step;
+      if (singles.length === 0) return null;
+      const counts = singles.map((position) => spans.count(position, position, step));
+      return [Math.max(...counts), kvHeads * sets, singles.length];
+    },
+    bytes: ({ singles }) =>
+      singles.reduce((sum, position) => sum + bytes * visible(cache, position).count, 0),
   };
-  const libs = { lanes: traits.subgroup === null ? "shared" : "subgroup" };
-  const SUBGROUP = traits.subgroup ?? 1;
-  return [
-    {
-      label: "attendDecode",
-      kernel: {
-        kernel,
-        libs: matrices ? {} : libs,
-        values: {
-          GROUP: group,
-          ...kvConstants(format, headDim),
-          MOST_SPANS: most,
-          HAS_SOFTCAP: softcap > 0,
-          ...(matrices ? {} : { SUBGROUP }),
-          ...chosen.values,
-        },
-      },
-      params: packParams(kernel, { kvHeads, table: options.table, window, ...scaling(scale, softcap) }),
-      buffers: {
-        queries: options.queries,
-        keys: options.cacheKeys,
-        values: options.cacheValues,
-        partials,
-        batch: options.batch,
-      },
-      workgroups: (step) =>
-        step.singles.length === 0 ? null : [spans(step), kvHeads * sets, step.singles.length],
-      bytes: ({ singles }) =>
-        singles.reduce((sum, position) => sum + bytes * visible(cache, position).count, 0),
-    },
-    {
-      label: "attendMerge",
-      kernel: {
-        kernel: "attendMerge",
-        libs,
-        values: {
-          HEAD_DIM: headDim,
-          TILE: tile,
-          MOST_SPANS: most,
-          SUBGROUP,
-          ROTATE: rotates(options),
-          HAS_SINKS: options.sinks !== null,
-          OUT_FORM: FORM_IDS[form],
-        },
-      },
-      params: packParams("attendMerge", {
-        heads,
-        window,
-        outGroups: (heads * headDim) / 32,
-        factorsAt: factorsAt(options.maxTokens, heads * headDim) / 4,
-      }),
-      buffers: { partials, out: options.out, batch: options.batch, sinks: options.sinks ?? partials },
-      workgroups: ({ singles }) => (singles.length === 0 ? null : [heads, singles.length, 1]),
-    },
-  ];
 }

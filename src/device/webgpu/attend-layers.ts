@@ -206,7 +206,7 @@ export class AttendLayers {
       out,
       form,
       maxTokens: tokens,
-      maxSingles: this.batch.shape.singles.length,
+      maxSpanned: this.batch.shape.spanned,
       mostPositions: this.#graph.blocks * PAGE_SLOTS,
       scratch: this.#buffers.make,
     };

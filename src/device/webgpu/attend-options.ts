@@ -32,7 +32,7 @@ export interface AttendOptions {
   readonly form: Form;
   /** Most tokens of a step in this mode, and most of them that attend in spans. */
   readonly maxTokens: number;
-  readonly maxSingles: number;
+  readonly maxSpanned: number;
   /** Positions that a text may reach. */
   readonly mostPositions: number;
   /** Workgroups that a long context is cut into; for measuring. */

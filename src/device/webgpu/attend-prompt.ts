@@ -1,8 +1,9 @@
 /**
- * The dispatch of attendPrompt: queries of runs over their texts' pages, with subgroup matrices where the device has them. Owns
- * how rows and dims are shared out within the limits of registers and workgroup memory.
+ * The dispatch of attendPrompt: queries of runs over their texts' pages, all of them or in spans, with subgroup matrices where the
+ * device has them. Owns how rows and dims are shared out within the limits of registers and workgroup memory.
  */
 import { type AttendOptions, scaling, visible } from "./attend-options.ts";
+import type { Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
 import { kvConstants, kvFormat, tokenBytes } from "./kv.ts";
@@ -24,7 +25,8 @@ function matrixShape(headDim: number) {
   return headDim % (16 * shape.SPLIT) === 0 ? shape : null;
 }
 
-export function attendPrompt(options: AttendOptions): Dispatch[] {
+/** spans: of a step of few rows, into their partials. */
+export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispatch {
   const { traits, cache, heads, scale, softcap, form } = options;
   // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
   const matrices =
@@ -38,45 +40,50 @@ export function attendPrompt(options: AttendOptions): Dispatch[] {
   const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
   // In words as wide as those that the kernel writes.
   const factors = factorsAt(options.maxTokens, heads * headDim) / (matrices ? 4 : 1);
-  return [
-    {
-      label: "attendPrompt",
-      kernel: {
-        kernel,
-        values: {
-          KV_HEADS: kvHeads,
-          GROUP: group,
-          ...kvConstants(format, headDim),
-          ...shape,
-          HAS_SOFTCAP: softcap > 0,
-          HAS_SINKS: options.sinks !== null,
-          OUT_F16: form === "f16",
-        },
+  return {
+    label: "attendPrompt",
+    kernel: {
+      kernel,
+      values: {
+        KV_HEADS: kvHeads,
+        GROUP: group,
+        ...kvConstants(format, headDim),
+        ...shape,
+        HAS_SOFTCAP: softcap > 0,
+        HAS_SINKS: options.sinks !== null && spans === null,
+        OUT_F16: form === "f16" && spans === null,
+        SPANS: spans !== null,
+        ...(spans && { TILE: spans.tile, MOST_SPANS: spans.most }),
       },
-      params: packParams(kernel, {
-        table: options.table,
-        window: pool.window ?? 0,
-        ...scaling(scale, softcap),
-        factorsAt: factors,
-      }),
-      buffers: {
-        queries: options.queries,
-        keys: options.cacheKeys,
-        values: options.cacheValues,
-        out: options.out,
-        batch: options.batch,
-        sinks: options.sinks ?? options.queries,
-      },
-      workgroups({ longs }) {
-        // tileOf of lib/tiles.wgsl counts them alike.
-        const tiles = longs.reduce((sum, { tokens }) => sum + Math.ceil((tokens * group) / rows), 0);
-        return tiles === 0 ? null : [tiles, kvHeads, 1];
-      },
-      bytes: ({ longs }) =>
-        longs.reduce(
-          (sum, { tokens, position }) => sum + bytes * (visible(cache, position).count + tokens - 1),
-          0,
-        ),
     },
-  ];
+    params: packParams(kernel, {
+      table: options.table,
+      window: pool.window ?? 0,
+      ...scaling(scale, softcap),
+      factorsAt: factors,
+    }),
+    buffers: {
+      queries: options.queries,
+      keys: options.cacheKeys,
+      values: options.cacheValues,
+      out: spans ? spans.partials : options.out,
+      batch: options.batch,
+      sinks: options.sinks ?? options.queries,
+    },
+    workgroups(step) {
+      const { longs } = step;
+      // tileOf of lib/tiles.wgsl counts them alike.
+      const tiles = longs.reduce((sum, { tokens }) => sum + Math.ceil((tokens * group) / rows), 0);
+      if (tiles === 0) return null;
+      const counts = longs.map(
+        ({ position, tokens }) => spans?.count(position, position + tokens - 1, step) ?? 1,
+      );
+      return [tiles, kvHeads, Math.max(...counts)];
+    },
+    bytes: ({ longs }) =>
+      longs.reduce(
+        (sum, { tokens, position }) => sum + bytes * (visible(cache, position).count + tokens - 1),
+        0,
+      ),
+  };
 }

@@ -2,9 +2,11 @@
  * The dispatches of attend: queries of rows alone, of runs, or both, and the rotations around them where the cache is `rq4`
  * and no neighbour does them. attend-decode.ts and attend-prompt.ts choose the kernels.
  */
-import { attendDecode } from "./attend-decode.ts";
+import { attendDecode, decodeSpans } from "./attend-decode.ts";
 import { type AttendOptions, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
+import { attendMerge } from "./attend-spans.ts";
+import { MOST_ALONE } from "./batch.ts";
 import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, factorsAt, formBytes } from "./forms.ts";
 import { packParams } from "./wgsl.ts";
@@ -20,14 +22,19 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
   const before = rotated === queries ? [] : [rotation(false, queries, rotated, "f32")];
   const given = { ...options, queries: rotated };
   // A merge rotates back what it has summed.
-  if (mode !== "prompt") return [...before, ...attendDecode(given)];
+  if (mode !== "prompt") {
+    const spans = decodeSpans(given);
+    const shared = maxTokens > MOST_ALONE ? [attendPrompt(given, spans)] : [];
+    return [...before, attendDecode(given, spans), ...shared, attendMerge(given, spans)];
+  }
   // Of rows alone and of runs, both into the same rows; what is turned back is turned for all.
   const sums = turns ? scratch("rotated sums") : out;
   const summed: AttendOptions = turns ? { ...given, out: sums, form: "f32", rotates: false } : given;
+  const spans = options.maxSpanned > 0 ? decodeSpans(summed) : null;
   return [
     ...before,
-    ...(options.maxSingles > 0 ? attendDecode(summed) : []),
-    ...attendPrompt(summed),
+    ...(spans ? [attendDecode(summed, spans), attendMerge(summed, spans)] : []),
+    attendPrompt(summed, null),
     ...(turns ? [rotation(true, sums, out, form)] : []),
   ];
 }

@@ -12,7 +12,7 @@ import { packChoice, SAMPLED_WORDS } from "./sample.ts";
 const NO_SLOT = 0xffffffff;
 
 /** Of the step uniform, in whole vec4s. */
-export const STEP_BYTES = 64;
+export const STEP_BYTES = 80;
 
 /** What of a graph decides where tables and lists lie. */
 export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools">;
@@ -30,11 +30,19 @@ export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
 export function batchBytes(graph: BatchGraph): number {
   const { maxTokens, maxOutputs, texts } = graph;
   const runs = Math.min(texts, maxTokens);
-  // Ids, positions and texts by row, and three words of a single; pieces, of which a run may begin and end one within a page; longs; runs; outputs.
+  // Ids, positions and texts by row, and four words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs.
   const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
-  return 4 * (tableWords(graph) + 6 * maxTokens + pieces + (2 + 4) * runs + maxOutputs + sampled);
+  return 4 * (tableWords(graph) + 7 * maxTokens + pieces + (2 + 4) * runs + maxOutputs + sampled);
 }
+
+type Run = Rows["runs"][number];
+
+/**
+ * Rows of a run that attend one by one in small steps; more share what is read of the cache. A tile of 64 query heads takes as
+ * long as some six rows alone: lab/LOG.md, 2026-11-28.
+ */
+export const MOST_ALONE = 5;
 
 /** A step as its kernels see it. */
 export interface Batch {
@@ -52,9 +60,19 @@ export interface Batch {
 export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batch {
   const rows = rowsOf(step);
   const mode = modeOf(rows, modeRows);
-  const alone = mode === "prompt" ? rows.runs.filter(({ tokens }) => tokens === 1) : rows.runs;
-  const singles = alone.flatMap(({ first, tokens }) => Array.from({ length: tokens }, (_, i) => first + i));
-  const longs = rows.runs.filter((run) => !alone.includes(run));
+  const longs = rows.runs.filter(({ tokens }) => tokens > (mode === "prompt" ? 1 : MOST_ALONE));
+  const alone = rows.runs.filter((run) => !longs.includes(run));
+  const rowsOfRun = ({ first, tokens }: Run) => Array.from({ length: tokens }, (_, i) => first + i);
+  const singles = alone.flatMap(rowsOfRun);
+  const table = ({ text }: Run) => text * graph.blocks;
+  const spanned = [
+    ...alone.flatMap((run) =>
+      rowsOfRun(run).map((row) => [row, rows.positions[row], rows.positions[row], table(run)]),
+    ),
+    ...(mode === "prompt" ? [] : longs).flatMap((run) =>
+      rowsOfRun(run).map((row) => [row, run.position, run.position + run.tokens - 1, table(run)]),
+    ),
+  ];
   const pieces = rows.runs.flatMap(piecesOf);
   const sampled = rows.runs.flatMap(({ text, firstOutput, outputs }, i) => {
     const { sampling } = step.runs[i];
@@ -71,19 +89,19 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     tokens: rows.tokens,
     outputs: rows.outputs,
     singles: singles.map((row) => rows.positions[row]),
+    spanned: spanned.length,
     longs: longs.map(({ position, tokens }) => ({ position, tokens })),
     pieces: pieces.length,
     sampled: sampled.length,
     runs: rows.runs.length,
   };
-  const ofSingle = (row: number) => [row, rows.positions[row], rows.texts[row] * graph.blocks];
   const packed = pack(graph, shape, [
     rows.ids,
     rows.positions,
     rows.texts,
     rows.outputRows,
     pieces.flat(),
-    singles.flatMap(ofSingle),
+    spanned.flat(),
     longs.flatMap(({ first, tokens }) => [first, tokens]),
     words,
     rows.runs.flatMap(({ first, tokens, state }) => [
@@ -96,7 +114,16 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
 
 /** A step without rows that samples one row of the last step's logits, for no text. */
 export function candidatesBatch(graph: BatchGraph, row: number) {
-  const shape: StepShape = { tokens: 0, outputs: 0, singles: [], longs: [], pieces: 0, sampled: 1, runs: 0 };
+  const shape: StepShape = {
+    tokens: 0,
+    outputs: 0,
+    singles: [],
+    spanned: 0,
+    longs: [],
+    pieces: 0,
+    sampled: 1,
+    runs: 0,
+  };
   const words = [row, graph.texts, ...packChoice(GREEDY)];
   return { shape, ...pack(graph, shape, [[], [], [], [], [], [], [], words, []]) };
 }
@@ -109,20 +136,20 @@ function pack(graph: BatchGraph, shape: StepShape, lists: readonly ArrayLike<num
   const count = lists.reduce((sum, { length }) => sum + length, 0);
   const packed = new Uint32Array(count);
   const uniform = new Uint32Array(STEP_BYTES / 4);
-  const { tokens, outputs, singles, longs, sampled } = shape;
-  uniform.set([tokens, outputs, singles.length, longs.length, sampled, graph.blocks]);
+  const { tokens, outputs, singles, spanned, longs, sampled } = shape;
+  uniform.set([tokens, outputs, singles.length, spanned, longs.length, sampled, graph.blocks]);
   let end = 0;
   for (const [i, list] of lists.entries()) {
-    uniform[6 + i] = at + end;
+    uniform[7 + i] = at + end;
     packed.set(list, end);
     end += list.length;
   }
-  uniform[6 + lists.length] = shape.runs;
+  uniform[7 + lists.length] = shape.runs;
   return { uniform, lists: packed, at };
 }
 
 /** [first row, rows] of each page that a run writes to. */
-function piecesOf({ first, position, tokens }: Rows["runs"][number]): [number, number][] {
+function piecesOf({ first, position, tokens }: Run): [number, number][] {
   const pieces: [number, number][] = [];
   for (let done = 0; done < tokens; ) {
     const count = Math.min(tokens - done, PAGE_SLOTS - ((position + done) % PAGE_SLOTS));

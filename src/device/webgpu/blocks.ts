@@ -5,7 +5,7 @@
 import type { Graph, Weight } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
 import type { Buffer } from "./dispatch.ts";
-import type { WeightBlock } from "./matmul.ts";
+import type { WeightBlock } from "./matmul-options.ts";
 import { type MatrixOp, type Stage, weightOf } from "./stages.ts";
 import { codesRowBytes, partsOf, runsOf, scalesRowBytes, weightForm } from "./weights.ts";
 

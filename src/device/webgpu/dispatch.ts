@@ -12,23 +12,25 @@ export interface Buffer {
 }
 
 /**
- * Which dispatches run a step, by its rows: one; few, which vector kernels serve; a batch, for which weights are expanded in
- * matrices where a device has them; many. In all but the last each row attends alone, in spans; of many rows, runs of several
- * attend in tiles.
+ * Which dispatches run a step, by its rows: one; few, which vector kernels serve; several, to which weights stream through
+ * matrices where a device has them (none elsewhere); a batch, for which weights are expanded in tiles; many. In all but the last attention goes in spans, by rows alone or by tiles of a run's; of
+ * many rows, runs of several attend in tiles that see all.
  */
-export type Mode = "decode" | "few" | "batch" | "prompt";
+export type Mode = "decode" | "few" | "several" | "batch" | "prompt";
 
-export const MODES: readonly Mode[] = ["decode", "few", "batch", "prompt"];
+export const MODES: readonly Mode[] = ["decode", "few", "several", "batch", "prompt"];
 
 /** Most rows of a step in a mode. */
 export interface ModeRows {
   readonly few: number;
+  readonly several: number;
   readonly batch: number;
 }
 
 export function modeOf({ tokens, outputs }: { tokens: number; outputs: number }, rows: ModeRows): Mode {
   if (tokens === 1 && outputs <= 1) return "decode";
   if (tokens <= rows.few) return "few";
+  if (tokens <= rows.several) return "several";
   return tokens <= rows.batch ? "batch" : "prompt";
 }
 
@@ -36,8 +38,10 @@ export function modeOf({ tokens, outputs }: { tokens: number; outputs: number },
 export interface StepShape {
   readonly tokens: number;
   readonly outputs: number;
-  /** Positions of the rows that attend in spans. */
+  /** Positions of the rows that attend alone, in spans. */
   readonly singles: readonly number[];
+  /** Rows that attend in spans: those, and in all modes but `prompt` those of `longs`. */
+  readonly spanned: number;
   /** Runs that attend in tiles. */
   readonly longs: readonly { readonly position: number; readonly tokens: number }[];
   /** Pages that runs write to. */

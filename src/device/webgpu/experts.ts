@@ -4,7 +4,7 @@
  *
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
- * | any but f32 | batch, prompt | matrices | groupPicks; expertMatrix, tiles of one expert | f16 |
+ * | any but f32 | several, batch, prompt | matrices | groupPicks; expertMatrix, tiles of one expert | f16 |
  * | quantized | decode, few, batch | other | matmulVector, an entry at a time | q8 |
  * | float | decode, few, batch | other | matmulFloat, an entry at a time | f32 |
  * | any | prompt | other | groupPicks; matmulTile, tiles of one expert | f32 |
@@ -13,7 +13,8 @@ import { type Buffer, type Dispatch, type Mode, rowCount, type StepShape, spread
 import { reduction } from "./elementwise.ts";
 import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import { inputForm, type PlacedPart, TILE, teams, type WeightBlock } from "./matmul.ts";
+import { inputForm, TILE, teams } from "./matmul.ts";
+import type { PlacedPart, WeightBlock } from "./matmul-options.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";
 import { packParams } from "./wgsl.ts";
 
@@ -131,10 +132,15 @@ export interface ExpertOptions {
   readonly sorted: Sorted | null;
 }
 
+/** The form in which products of experts want their input; several rows are a batch. */
+export function expertForm(traits: Traits, block: WeightBlock, mode: Mode): Form {
+  return inputForm(traits, block, mode === "several" ? "batch" : mode);
+}
+
 /** out = x times the rows of the experts that each row has picked; a dispatch a part. */
 export function expertDispatches(options: ExpertOptions): Dispatch[] {
   const { block, mode, sorted, x } = options;
-  const wanted = inputForm(options.traits, block, mode);
+  const wanted = expertForm(options.traits, block, mode);
   if (x.form !== wanted) throw new Error(`experts of mode ${mode} want ${wanted}, not ${x.form}`);
   return block.parts.map((part) => {
     if (wanted === "f16") return matrixDispatch(options, part, sorted!);

@@ -18,8 +18,9 @@ export interface Traits {
   /** Subgroup matrices f16 16x16x16 and 16x8x16 with f32 results. Implies f16 and `subgroup`. */
   readonly matrices: boolean;
   readonly timestamps: boolean;
-  /** Most rows of a step that kernels for few rows, and for a batch, serve (dispatch.ts: `Mode`). */
+  /** Most rows of a step that kernels for few rows, for several, and for a batch, serve (dispatch.ts: `Mode`). */
   readonly few: number;
+  readonly several: number;
   readonly batch: number;
 }
 
@@ -28,16 +29,19 @@ export interface TraitOptions {
   f16?: boolean;
   subgroups?: boolean;
   matrices?: boolean;
-  /** Other than FEW_ROWS and BATCH_ROWS. */
+  /** Other than FEW_ROWS, SEVERAL_ROWS and BATCH_ROWS. */
   few?: number;
+  several?: number;
   batch?: number;
 }
 
 /**
  * Llama 3.1 8B, q4_0, products of one step on an H100, ms, 2026-11-28 (bench rows `step`): 8 rows 5.8 by matmulFew and 6.9 by
- * matmulBatch, 16 rows 10.3 and 7.1; 64 rows 13 by matmulBatch and 23 by matmulMatrix.
+ * matmulBatch, 16 rows 10.3 and 7.1; 64 rows 13 by matmulBatch and 23 by matmulMatrix. On an H200 16 rows took 8.6 ms with
+ * matmulBatch and 6.9 with matmulStream.
  */
 export const FEW_ROWS = 8;
+export const SEVERAL_ROWS = 16;
 export const BATCH_ROWS = 64;
 
 /** Workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
@@ -80,8 +84,9 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
     fits(8);
   // A GPU in software takes minutes to compile kernels that are written out for many tokens.
   const { few = adapter.info.isFallbackAdapter ? 1 : FEW_ROWS } = options;
-  const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? few : BATCH_ROWS } = options;
-  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), few, batch };
+  const { several = matrices && subgroup === 32 && options.few === undefined ? SEVERAL_ROWS : few } = options;
+  const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
+  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), few, several, batch };
 }
 
 export class Gpu {

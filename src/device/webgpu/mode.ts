@@ -1,5 +1,5 @@
 /**
- * Stages -> dispatches, for one row (`decode`), some (`few`, `batch`) or many (`prompt`). Owns in which form each activation is made: the
+ * Stages -> dispatches, for one row (`decode`), some (`few`, `several`, `batch`) or many (`prompt`). Owns in which form each activation is made: the
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
@@ -21,6 +21,7 @@ import {
 } from "./elementwise.ts";
 import {
   expertDispatches,
+  expertForm,
   routeDispatch,
   type Sorted,
   sortPicks,
@@ -230,7 +231,7 @@ export class ModeCompiler {
             out: this.#target(op.out, form),
             form,
             maxTokens: this.#most(op.queries),
-            maxSingles: this.#mostSingles(),
+            maxSpanned: this.#mostSpanned(),
             mostPositions: shared.graph.blocks * PAGE_SLOTS,
             scratch: shared.activation,
           }),
@@ -363,7 +364,8 @@ export class ModeCompiler {
 
   #inputForm(stage: StageOf<"matmul"> | StageOf<"experts">): Form {
     const { traits, blocks } = this.shared;
-    return inputForm(traits, blocks.of(stage.ops), this.mode);
+    const form = stage.kind === "experts" ? expertForm : inputForm;
+    return form(traits, blocks.of(stage.ops), this.mode);
   }
 
   /** Most rows of a value in one step of this mode. */
@@ -374,7 +376,7 @@ export class ModeCompiler {
   }
 
   /** Most rows that attend in spans; in a prompt, beside runs of several. */
-  #mostSingles(): number {
+  #mostSpanned(): number {
     const { graph, traits } = this.shared;
     if (this.mode !== "prompt") return Math.min(mostRows(this.mode, traits), graph.maxTokens);
     // Many rows that are all alone need as many texts.
@@ -427,8 +429,8 @@ export class ModeCompiler {
 }
 
 /** Of a step in a mode, whatever the graph. */
-function mostRows(mode: Mode, { few, batch }: Traits): number {
-  return { decode: 1, few, batch, prompt: Number.POSITIVE_INFINITY }[mode];
+function mostRows(mode: Mode, { few, several, batch }: Traits): number {
+  return { decode: 1, few, several, batch, prompt: Number.POSITIVE_INFINITY }[mode];
 }
 
 /** Values that a stage reads as f32. */

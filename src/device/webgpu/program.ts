@@ -1,5 +1,5 @@
 /**
- * A graph compiled for a GPU: lists of dispatches (one row, few, many), every buffer they need with its bytes, and
+ * A graph compiled for a GPU: lists of dispatches (by the rows of a step), every buffer they need with its bytes, and
  * where each weight lies. Pure: nothing is allocated, so the plan is exact. One idea: an activation exists in the forms
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
@@ -137,10 +137,11 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const meets = (mode: Mode) =>
     mode === "decode" ||
     (mode === "few" && Math.min(traits.few, graph.maxTokens) > 1) ||
-    (mode === "batch" && Math.min(traits.batch, graph.maxTokens) > Math.max(1, traits.few)) ||
+    (mode === "several" && Math.min(traits.several, graph.maxTokens) > Math.max(1, traits.few)) ||
+    (mode === "batch" && Math.min(traits.batch, graph.maxTokens) > Math.max(1, traits.several)) ||
     (mode === "prompt" && graph.maxTokens > Math.max(1, traits.batch));
   const compiled = MODES.map((mode) => (meets(mode) ? new ModeCompiler(shared, mode).compile() : []));
-  const [decode, few, inBatch, prompt] = compiled;
+  const [decode, few, several, inBatch, prompt] = compiled;
 
   const isFixed = new Set(fixed.map(({ id }) => id));
   const slots = assignSlots(compiled, ({ id }) => !isFixed.has(id));
@@ -161,7 +162,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const used = [...weightBytes, ...cacheBytes, ...stateBytes, activations].reduce((a, b) => a + b, 0);
   const largest = buffers.reduce((most, b) => (b.bytes > most.bytes ? b : most));
   return {
-    modes: { decode, few, batch: inBatch, prompt },
+    modes: { decode, few, several, batch: inBatch, prompt },
     buffers,
     batch,
     turns,

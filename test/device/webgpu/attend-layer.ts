@@ -135,7 +135,7 @@ export class AttendLayer {
       out,
       form: "f32",
       maxTokens: this.maxTokens,
-      maxSingles: shape.singles.length,
+      maxSpanned: shape.spanned,
       mostPositions: this.#graph.blocks * PAGE_SLOTS,
       rotated: false,
       scratch: (label, bytes) => this.buffer(label, bytes),
@@ -146,7 +146,7 @@ export class AttendLayer {
 
   #batchOf(position: number, tokens: number, fewRows = 1): Batch {
     const run = { text: 0, position, ids: new Uint32Array(tokens), outputs: 0 };
-    return batchOf(this.#graph, { runs: [run] }, { few: fewRows, batch: fewRows });
+    return batchOf(this.#graph, { runs: [run] }, { few: fewRows, several: fewRows, batch: fewRows });
   }
 
   async #run(dispatches: readonly Dispatch[], { shape, uniform, lists, at }: Batch): Promise<void> {
@@ -252,6 +252,6 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
       rope: null,
       queries: null,
     }),
-    ...forms.flatMap(([mode, form, maxSingles]) => attendDispatches({ ...attend, mode, form, maxSingles })),
+    ...forms.flatMap(([mode, form, maxSpanned]) => attendDispatches({ ...attend, mode, form, maxSpanned })),
   ];
 }

@@ -55,6 +55,8 @@ const CASES: Case[] = [
   { heads: 16, kvHeads: 1, headDim: 128, steps: [64, 1, 90, 1], softcap: 5 },
   { heads: 4, kvHeads: 1, headDim: 256, steps: [60, 60, 60, 60, 1, 5], window: 40 },
   { heads: 10, kvHeads: 1, headDim: 512, steps: [40, 1] },
+  // Rows that share what they read, in several spans.
+  { heads: 20, kvHeads: 1, headDim: 64, steps: [1900, 1, 6] },
 ];
 
 describeGpu("the cache", () => {

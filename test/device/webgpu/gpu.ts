@@ -53,6 +53,7 @@ export const ALL_TRAITS: Traits = {
   matrices: true,
   timestamps: false,
   few: 8,
+  several: 16,
   batch: 64,
 };
 
@@ -63,6 +64,7 @@ export const NO_TRAITS: Traits = {
   matrices: false,
   timestamps: false,
   few: 8,
+  several: 8,
   batch: 64,
 };
 

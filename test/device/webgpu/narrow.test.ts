@@ -19,6 +19,7 @@ import { Buffers, methodsOf, numbers, runDispatches, stepOf } from "./products.t
 const NO_CONVERSIONS = [
   "const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));",
   "vec2<f16>(CENTER)",
+  "vec2<f16>(960.0h - CENTER)",
   "vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u))",
   "vec4<f16>(pair, select(pair, bitcast<vec2<f16>>(words.y), SCALES == HALF_PAIRS))",
   "bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y))",

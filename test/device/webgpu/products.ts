@@ -5,12 +5,8 @@ import type { Buffer, Dispatch } from "../../../src/device/webgpu/dispatch.ts";
 import { factorsAt, formBytes } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
-import {
-  inputForm,
-  type MatmulOptions,
-  matmulDispatches,
-  type WeightBlock,
-} from "../../../src/device/webgpu/matmul.ts";
+import { inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
+import type { MatmulOptions, WeightBlock } from "../../../src/device/webgpu/matmul-options.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import {
   codesRowBytes,
@@ -50,7 +46,7 @@ export class Buffers {
 const USAGE = { mapRead: 1, copySource: 4, copyTarget: 8, uniform: 64, storage: 128 };
 
 /** The first tokens of a text as one step of a graph without caches: `lists` is all that `batch` holds. */
-export function stepOf(ids: Uint32Array, rows = { few: 4, batch: 32 }): Batch {
+export function stepOf(ids: Uint32Array, rows = { few: 4, several: 4, batch: 32 }): Batch {
   const graph = { maxTokens: ids.length, maxOutputs: 1, texts: 1, blocks: 128, pools: [] };
   return batchOf(graph, { runs: [{ text: 0, position: 0, ids, outputs: 0 }] }, rows);
 }
@@ -121,6 +117,8 @@ export interface Shape {
   bias?: boolean;
   /** Most tokens that the vector kernels serve; default: the device's. */
   few?: number;
+  /** Most of several; default: few. */
+  several?: number;
   /** Rows that a part can hold; default: all. */
   partRows?: number;
 }
@@ -182,7 +180,8 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const { block, values, bias } = blockOf(shape, buffers);
   const x = numbers(tokens * cols, 5);
   const { few = traits.few } = shape;
-  const step = stepOf(new Uint32Array(tokens), { few, batch: shape.few ?? traits.batch });
+  const { several = few } = shape;
+  const step = stepOf(new Uint32Array(tokens), { few, several, batch: shape.few ?? traits.batch });
   const form = inputForm(traits, block, step.mode);
   const codes = form === "q8" ? packQ8(x, cols) : null;
   const halves = form === "f16" ? packF16(x, cols) : null;

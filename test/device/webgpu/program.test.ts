@@ -68,16 +68,19 @@ it("a layer of Llama takes ten dispatches for a token", async () => {
 });
 
 it.each([
-  // maxTokens; most rows of few, and of a batch; the modes that steps meet.
-  [1, 8, 64, ["decode"]],
-  [2, 1, 1, ["decode", "prompt"]],
-  [2, 1, 64, ["decode", "batch"]],
-  [8, 8, 64, ["decode", "few"]],
-  [9, 8, 8, ["decode", "few", "prompt"]],
-  [64, 8, 64, ["decode", "few", "batch"]],
-  [65, 8, 64, ["decode", "few", "batch", "prompt"]],
-] as const)("a graph of %d rows, few up to %d, batches up to %d: %j", (maxTokens, few, batch, wanted) => {
-  const { modes } = compileGraph(smallGraph(1, 32, maxTokens), { ...ALL_TRAITS, few, batch }, LIMITS);
+  // maxTokens; most rows of few, of several, and of a batch; the modes that steps meet.
+  [1, [8, 16, 64], ["decode"]],
+  [2, [1, 1, 1], ["decode", "prompt"]],
+  [2, [1, 1, 64], ["decode", "batch"]],
+  [8, [8, 16, 64], ["decode", "few"]],
+  [9, [8, 8, 8], ["decode", "few", "prompt"]],
+  [9, [8, 16, 64], ["decode", "few", "several"]],
+  [17, [8, 16, 64], ["decode", "few", "several", "batch"]],
+  [64, [8, 8, 64], ["decode", "few", "batch"]],
+  [65, [8, 16, 64], ["decode", "few", "several", "batch", "prompt"]],
+] as const)("a graph of %d rows, modes up to %j: %j", (maxTokens, [few, several, batch], wanted) => {
+  const traits = { ...ALL_TRAITS, few, several, batch };
+  const { modes } = compileGraph(smallGraph(1, 32, maxTokens), traits, LIMITS);
   expect(MODES.filter((mode) => modes[mode].length > 0)).toEqual(wanted);
 });
 

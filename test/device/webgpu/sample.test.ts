@@ -73,7 +73,7 @@ async function openSampler(gpu: Gpu, vocab: number, rows = 1) {
     const ids = Uint32Array.of(0);
     const runs = list.map(({ text, sampling }) => ({ text, position: 0, ids, outputs: 1, sampling }));
     const samplings = list.flatMap(({ sampling }) => sampling ?? []);
-    return run(plan.dispatchesFor(samplings)!, batchOf(graph, { runs }, { few: 32, batch: 32 }));
+    return run(plan.dispatchesFor(samplings)!, batchOf(graph, { runs }, { few: 32, several: 32, batch: 32 }));
   };
   return {
     plan,

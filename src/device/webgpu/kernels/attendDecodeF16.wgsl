@@ -54,7 +54,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [singles][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
@@ -66,12 +66,12 @@ var<workgroup> shrinks: array<f32, HEADS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let single = singleOf(workgroup.z);
+  let single = spannedOf(workgroup.z);
   let row = single.row;
-  let last = single.position;
+  let last = single.lastPosition;
   let table = params.table + single.table;
-  let places = placesOf(MOST_SPANS, step.singles);
-  let spans = spansOf(last, params.window, TILE, places);
+  let places = placesOf(MOST_SPANS);
+  let spans = spansOf(last, last, params.window, TILE, places);
   if (workgroup.x >= spans.count) {
     // Another row of the step has more.
     return;

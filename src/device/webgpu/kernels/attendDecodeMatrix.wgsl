@@ -55,7 +55,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [singles][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
@@ -74,12 +74,12 @@ var<workgroup> headFactors: array<f32, COLUMNS>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let single = singleOf(workgroup.z);
+  let single = spannedOf(workgroup.z);
   let row = single.row;
-  let last = single.position;
+  let last = single.lastPosition;
   let table = params.table + single.table;
-  let places = placesOf(MOST_SPANS, step.singles);
-  let spans = spansOf(last, params.window, 32u, places);
+  let places = placesOf(MOST_SPANS);
+  let spans = spansOf(last, last, params.window, 32u, places);
   if (workgroup.x >= spans.count) {
     // Another row of the step has more.
     return;

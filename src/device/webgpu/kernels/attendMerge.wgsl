@@ -36,7 +36,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-// [singles][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(2) var<storage, read> partials: array<vec4<f32>>;
 // [tokens][heads][HEAD_DIM]
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<u32>>;
@@ -56,10 +56,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let head = workgroup.x;
   let row = local / LANES;
   let lane = local % LANES;
-  let single = singleOf(workgroup.y);
-  let query = single.row;
-  let places = placesOf(MOST_SPANS, step.singles);
-  let spans = spansOf(single.position, params.window, TILE, places).count;
+  let spanned = spannedOf(workgroup.y);
+  let query = spanned.row;
+  let places = placesOf(MOST_SPANS);
+  let spans = spansOf(spanned.firstPosition, spanned.lastPosition, params.window, TILE, places).count;
   let first = (workgroup.y * params.heads + head) * places * STRIDE;
   // Loaded first, so that sums are on their way while maxima and totals are joined.
   var next = loadSums(first, row, spans, lane);

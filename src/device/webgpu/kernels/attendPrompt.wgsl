@@ -1,7 +1,7 @@
 // attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, batch, tiles, softcap, kvCodes, narrow, sinks
+// lib: step, batch, tiles, spans, softcap, kvCodes, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -17,6 +17,10 @@ const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
 // f16 for subgroup matrices; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
 const OUT_F16: bool = false;
+// Over a span of the positions each, z counts them, into partials that attendMerge joins; TILE and MOST_SPANS are attendDecode's.
+const SPANS: bool = false;
+const TILE: u32 = 32u;
+const MOST_SPANS: u32 = 128u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
@@ -45,7 +49,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> queries: array<f32>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [tokens][heads][HEAD_DIM]
+// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> out: array<u32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 // [heads]
@@ -82,7 +86,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (params.window > 0u && firstPosition + 1u > params.window) {
     oldest = firstPosition + 1u - params.window;
   }
-  for (var first = oldest & ~31u; first <= lastPosition; first += 32u) {
+  var start = oldest & ~31u;
+  var end = lastPosition + 1u;
+  let places = placesOf(MOST_SPANS);
+  if (SPANS) {
+    let spans = spansOf(tile.position, tile.position + tile.tokens - 1u, params.window, TILE, places);
+    if (workgroup.z >= spans.count) {
+      return;
+    }
+    // Of what the run sees; rows of this tile may see nothing of it.
+    let begin = spans.first + workgroup.z * spans.tokens;
+    start = max(start, begin);
+    end = min(end, begin + spans.tokens);
+  }
+  for (var first = start; first < end; first += 32u) {
     let block = blockOf(table, first / 32u, KV_HEADS, kvHead) * BLOCK_WORDS;
     var scores = array<f32, MINE * 2u>();
     for (var group = 0u; group < GROUPS; group++) {
@@ -143,6 +160,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
   }
 
+  if (SPANS) {
+    // Of a span without blocks.
+    workgroupBarrier();
+  }
   for (var i = 0u; i < MINE; i++) {
     let row = firstRow + y * MINE + i;
     let head = kvHead * GROUP + row % GROUP;
@@ -150,8 +171,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (HAS_SINKS) {
       total += sinkWeight(sinks[head], most[y * MINE + i]);
     }
-    let inverse = 1.0 / total;
-    let at = ((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
+    var inverse = 1.0 / total;
+    var at = ((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
+    if (SPANS) {
+      inverse = 1.0;
+      at = (((tile.spanned + row / GROUP) * KV_HEADS * GROUP + head) * places + workgroup.z) * (HEAD_DIM + 4u);
+      if (row < rows && x < 2u) {
+        out[at + HEAD_DIM + x] = bitcast<u32>(select(total, most[y * MINE + i], x == 0u));
+      }
+    }
     if (OUT_F16 && head == 0u && x == 0u && row < rows) {
       out[params.factorsAt + (tile.token + row / GROUP) * 4u] = bitcast<u32>(1.0);
     }

@@ -4,7 +4,7 @@
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
 // Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, tiles, softcap, nibbles, promptTile, narrow, sinks
+// lib: step, batch, tiles, spans, softcap, nibbles, promptTile, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -25,6 +25,10 @@ const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
 // f16 for the next product; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
 const OUT_F16: bool = false;
+// Over a span of the positions each, z counts them, into partials that attendMerge joins; TILE and MOST_SPANS are attendDecode's.
+const SPANS: bool = false;
+const TILE: u32 = 32u;
+const MOST_SPANS: u32 = 128u;
 // </values>
 
 const SUBGROUP: u32 = 32u;
@@ -82,7 +86,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [tokens][heads][HEAD_DIM]
+// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 // [heads]
@@ -123,8 +127,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (params.window > 0u && firstQuery + 1u > params.window) {
     oldest = firstQuery + 1u - params.window;
   }
-  let start = oldest / 32u * 32u;
-  let end = (lastQuery / 32u + 1u) * 32u;
+  var start = oldest / 32u * 32u;
+  var end = (lastQuery / 32u + 1u) * 32u;
+  let places = placesOf(MOST_SPANS);
+  if (SPANS) {
+    let spans = spansOf(place.position, place.position + place.tokens - 1u, params.window, TILE, places);
+    if (workgroup.z >= spans.count) {
+      return;
+    }
+    // Of what the run sees; rows of this tile may see nothing of it.
+    let begin = spans.first + workgroup.z * spans.tokens;
+    start = max(start, begin);
+    end = min(end, begin + spans.tokens);
+  }
   load(table, kvHead, start, local);
 
   let factor = queryFactor(place.token, kvHead, row, half);
@@ -340,11 +355,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   total += subgroupShuffleXor(total, 1u);
+  let head = kvHead * GROUP + row % GROUP;
   if (HAS_SINKS) {
-    total += sinkWeight(sinks[kvHead * GROUP + row % GROUP], most);
+    total += sinkWeight(sinks[head], most);
   }
-  let inverse = CODE / total;
-  let outAt = ((place.token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * HEAD_DIM + slice * 16u + half * 8u;
+  var inverse = CODE / total;
+  var outAt = ((place.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
+  if (SPANS) {
+    inverse = CODE;
+    outAt = (((place.spanned + row / GROUP) * KV_HEADS * GROUP + head) * places + workgroup.z) * (HEAD_DIM + 4u);
+    if (half == 0u && slice == 0u) {
+      out[(outAt + HEAD_DIM) / 4u] = vec4<u32>(bitcast<u32>(most), bitcast<u32>(total), 0u, 0u);
+    }
+  }
+  outAt += slice * 16u + half * 8u;
   let piece = own + mine + half * 2u;
   if (OUT_F16 && kvHead == 0u && half == 0u && row % GROUP == 0u) {
     out[params.factorsAt + place.token + row / GROUP] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);

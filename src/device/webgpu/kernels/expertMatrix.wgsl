@@ -2,7 +2,7 @@
 // subgroup matrices with f32 sums. A subgroup of a workgroup owns 32 rows of one expert and all entries of the tile, so
 // that each weight is expanded once; tiles of one expert follow each other and find its weights in the GPU's cache.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: weight, codes, weightTile, narrow
+// lib: weight, codes, weightTile, weightHalves, narrow
 
 // <values>
 const CODES: u32 = 0u;

@@ -2,7 +2,7 @@
 // texts that generate. A workgroup owns 128 rows, a subgroup 32 of them and all tokens, so that each weight is read and expanded
 // once; columns are split over workgroups until they fill a GPU, and sumSplits adds what the splits have found.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, weight, codes, weightTile, narrow
+// lib: step, weight, codes, weightTile, weightHalves, narrow
 
 // <values>
 const CODES: u32 = 0u;

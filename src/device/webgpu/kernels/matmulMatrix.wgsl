@@ -3,7 +3,7 @@
 // out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x
 // have factors (lib/rowFactor.wgsl); a tile in which they are not all 1 takes the way of tiles at the edge.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, weight, codes, weightTile, narrow
+// lib: step, weight, codes, weightTile, weightHalves, narrow
 
 // <values>
 const CODES: u32 = 0u;

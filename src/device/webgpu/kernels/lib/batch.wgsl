@@ -5,17 +5,19 @@ fn positionOf(row: u32) -> u32 {
   return batch[step.positionsAt + row];
 }
 
-// A row that attends alone. What is known of it lies together, since everything else of the kernel waits for it.
-struct Single {
+// A row that attends in spans. What is known of it lies together, since everything else of the kernel waits for it.
+struct Spanned {
   row: u32,
-  position: u32,
+  // First and last position of the rows that share its spans; of a row alone its own.
+  firstPosition: u32,
+  lastPosition: u32,
   // Of its text's table, from the beginning of the pool's tables.
   table: u32,
 }
 
-fn singleOf(index: u32) -> Single {
-  let at = step.singlesAt + 3u * index;
-  return Single(batch[at], batch[at + 1u], batch[at + 2u]);
+fn spannedOf(index: u32) -> Spanned {
+  let at = step.spannedAt + 4u * index;
+  return Spanned(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u]);
 }
 
 // Where the table of a row's text begins; table: where its pool's tables do.

@@ -5,8 +5,10 @@ struct Step {
   tokens: u32,
   // Rows that reach the output.
   outputs: u32,
-  // Rows that attend alone, cut into spans (attendDecode).
+  // Rows that attend alone, in spans (attendDecode).
   singles: u32,
+  // All rows that attend in spans: those alone, then those of the runs where these do.
+  spanned: u32,
   // Runs of rows that attend in tiles (attendPrompt).
   longs: u32,
   // Rows of logits that an id is chosen from.
@@ -19,7 +21,7 @@ struct Step {
   textsAt: u32,
   outputsAt: u32,
   piecesAt: u32,
-  singlesAt: u32,
+  spannedAt: u32,
   longsAt: u32,
   sampledAt: u32,
   runsAt: u32,

@@ -5,6 +5,8 @@ struct Tile {
   token: u32,
   position: u32,
   tokens: u32,
+  // Where the run's first row stands among those that attend in spans, if it does.
+  spanned: u32,
   // The tile's first query head of a KV head, counted from the run's first token.
   firstRow: u32,
 }
@@ -13,6 +15,7 @@ fn tileOf(index: u32, rowsPerTile: u32, group: u32) -> Tile {
   var left = index;
   var token = 0u;
   var tokens = 0u;
+  var spanned = step.singles;
   for (var i = 0u; i < step.longs; i++) {
     token = batch[step.longsAt + 2u * i];
     tokens = batch[step.longsAt + 2u * i + 1u];
@@ -21,6 +24,7 @@ fn tileOf(index: u32, rowsPerTile: u32, group: u32) -> Tile {
       break;
     }
     left -= tiles;
+    spanned += tokens;
   }
-  return Tile(token, positionOf(token), tokens, left * rowsPerTile);
+  return Tile(token, positionOf(token), tokens, spanned, left * rowsPerTile);
 }

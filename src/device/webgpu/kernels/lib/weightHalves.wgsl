@@ -1,0 +1,78 @@
+// Packed weights -> f16, for kernels with subgroup matrices. The kernel's block holds CODES, SCALES and BIAS; it appends weight,
+// codes and narrow.
+
+// A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
+const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
+const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));
+
+/// (scale, offset) of either half of a group, as they are stored; offsets of forms without any are not used. That weights are
+/// within float16 is checked when they are loaded (weight-bounds.ts).
+fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
+  let pair = bitcast<vec2<f16>>(words.x);
+  if (SCALES == HALF) {
+    return vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u));
+  }
+  if (SCALES == BFLOAT) {
+    return bitcast<vec2<f16>>(smallHalfPair(scalesOf(words.x, 0u, group).xx)).xxyy;
+  }
+  if (SCALES == HALVES) {
+    return pair.xxyy;
+  }
+  if (SCALES == ODDS || SCALES == E4M3) {
+    return bitcast<vec2<f16>>(smallHalfPair(scalesOf(words.x, words.y, group).xz)).xxyy;
+  }
+  return vec4<f16>(pair, select(pair, bitcast<vec2<f16>>(words.y), SCALES == HALF_PAIRS));
+}
+
+/// Four f16 or bf16 as f16.
+fn halves(words: vec2<u32>) -> vec2<u32> {
+  if (CODES == F16) {
+    return words;
+  }
+  return vec2<u32>(smallHalfPair(floatsOf(words.x)), smallHalfPair(floatsOf(words.y)));
+}
+
+/// Four codes -> scale * code + offset in f16. A byte under the exponent of 0x6400 is the f16 1024 + byte; int8 codes become
+/// unsigned by their upper bit, nibbles are unsigned already.
+fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
+  let bytes = select(word ^ 0x80808080u, word, UNSIGNED);
+  let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
+  let odd = bitcast<vec2<f16>>(((bytes >> 8u) & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
+  var a = even * scale.x;
+  var b = odd * scale.x;
+  if (HAS_OFFSET) {
+    a += scale.y;
+    b += scale.y;
+  }
+  return vec2<u32>(bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y)));
+}
+
+/// The same in the order 0, 2, 1, 3, which takes no moving.
+fn expandApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
+  let bytes = select(word ^ 0x80808080u, word, UNSIGNED);
+  let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
+  let odd = bitcast<vec2<f16>>(((bytes >> 8u) & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
+  return vec2<u32>(scaled(even, scale), scaled(odd, scale));
+}
+
+/// So the low nibbles of a word's bytes.
+fn nibblesApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
+  let even = bitcast<vec2<f16>>((word & 0x000f000fu) | 0x64006400u) - vec2<f16>(CENTER);
+  let odd = bitcast<vec2<f16>>(((word >> 8u) & 0x000f000fu) | 0x64006400u) - vec2<f16>(CENTER);
+  return vec2<u32>(scaled(even, scale), scaled(odd, scale));
+}
+
+/// And their high ones: 0x6400 | 16 code is 1024 + 16 code.
+fn highNibblesApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
+  let less = vec2<f16>(960.0h - CENTER);
+  let even = fma(bitcast<vec2<f16>>((word & 0x00f000f0u) | 0x64006400u), vec2<f16>(0.0625h), less);
+  let odd = fma(bitcast<vec2<f16>>(((word >> 8u) & 0x00f000f0u) | 0x64006400u), vec2<f16>(0.0625h), less);
+  return vec2<u32>(scaled(even, scale), scaled(odd, scale));
+}
+
+fn scaled(codes: vec2<f16>, scale: vec2<f16>) -> u32 {
+  if (HAS_OFFSET) {
+    return bitcast<u32>(fma(codes, scale.xx, scale.yy));
+  }
+  return bitcast<u32>(codes * scale.x);
+}

@@ -1,0 +1,199 @@
+/**
+ * Products with subgroup matrices as dispatches: matmulStream for several rows, matmulBatch for a batch, matmulMatrix for
+ * prompts, and the sum of those that cut columns between workgroups. Pure.
+ */
+import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
+import { factorsAt } from "./forms.ts";
+import type { Traits } from "./gpu.ts";
+import {
+  buffersOf,
+  bytesOf,
+  countFor,
+  type MatmulOptions,
+  type PlacedPart,
+  type TokenShape,
+} from "./matmul-options.ts";
+import { formValues, groupsOf } from "./weights.ts";
+import { packParams } from "./wgsl.ts";
+
+/** Rows of a workgroup of matmulMatrix, and tokens of each of its subgroups. */
+const MATRIX_TILE = { rows: 128, tokens: 32 };
+
+/** Workgroups of matmulBatch that fill a GPU: three on each of an H100's 132 cores, as its memory allows. */
+const BATCH_WORKGROUPS = 396;
+/** A split of fewer groups is over before it has begun. */
+const LEAST_GROUPS = 8;
+
+/** Columns in splits, and their sum where there are several. */
+export function batchDispatches(options: MatmulOptions): Dispatch[] {
+  const { traits, block, rows, maxRows, out } = options;
+  const { form } = block;
+  const tiles = block.parts.reduce((sum, part) => sum + Math.ceil(part.rows / MATRIX_TILE.rows), 0);
+  const groups = groupsOf(block.cols);
+  const most = Math.max(1, Math.floor(groups / LEAST_GROUPS));
+  const splits = Math.max(1, Math.min(most, Math.round(BATCH_WORKGROUPS / tiles)));
+  const bytes = splits * maxRows * block.rows * 4;
+  const sums = splits > 1 ? options.scratch("splits", bytes) : out;
+  const OUTPUTS = rows === "outputs";
+  const HAS_BIAS = block.bias !== null;
+  const products = block.parts.map(
+    (part): Dispatch => ({
+      label: "matmul",
+      kernel: {
+        kernel: "matmulBatch",
+        libs: { codes: form.lib },
+        values: { ...formValues(form), SUBGROUP: traits.subgroup!, OUTPUTS, SPLITS: splits, HAS_BIAS },
+      },
+      params: packParams("matmulBatch", {
+        rows: part.rows,
+        groups,
+        tokens: maxRows,
+        outCols: block.rows,
+        firstColumn: part.first,
+        factorsAt: factorsAt(maxRows, block.cols) / 4,
+      }),
+      buffers: { ...buffersOf(options, part), out: sums },
+      workgroups(step) {
+        const count = rowCount(rows, step);
+        if (count === 0) return null;
+        return [Math.ceil(count / MATRIX_TILE.tokens), Math.ceil(part.rows / MATRIX_TILE.rows), splits];
+      },
+      bytes: bytesOf(part),
+    }),
+  );
+  return splits === 1 ? products : [...products, sumDispatch(options, splits, sums)];
+}
+
+/** Whether a device has what matmulStream wants: each lane knows its part of a matrix. */
+export function streams({ matrices, subgroup }: Traits): boolean {
+  return matrices && subgroup === 32;
+}
+
+/**
+ * 57344x8192 / 4096x14336 q4_0 on an H200, us (2026-11-28, bench row matmulStream): 8 tokens 177 / 32 and by matmulFew 219 / 49;
+ * 16 tokens 200 / 36 and by matmulBatch 394 / 47, or 203 / 37 with 528 workgroups and 263 / 44 with 396. To 4 tokens matmulFew wins.
+ */
+export const STREAM_TOKENS = [
+  { tokens: 8, from: 5, to: 8, workgroups: 528 },
+  { tokens: 16, from: 9, to: Number.POSITIVE_INFINITY, workgroups: 264 },
+] as const;
+type StreamShape = (typeof STREAM_TOKENS)[number];
+
+/** Subgroups of a workgroup of matmulStream, side by side, groups of columns of each, and rows of its tiles. */
+const STREAM = { subgroups: 4, slice: 8, rows: 16 };
+
+/** Slices of columns, and their sum where a workgroup's are not all. */
+export function streamDispatches(options: MatmulOptions, shapes: readonly StreamShape[]): Dispatch[] {
+  if (shapes.length === 0) return [];
+  const { block, rows, maxRows, out } = options;
+  const { form } = block;
+  const groups = groupsOf(block.cols);
+  const splits = Math.ceil(groups / (STREAM.subgroups * STREAM.slice));
+  const sums = splits > 1 ? options.scratch("splits", splits * maxRows * block.rows * 4) : out;
+  const products = block.parts.flatMap((part) =>
+    shapes.map(
+      (serves): Dispatch => ({
+        label: "matmul",
+        kernel: {
+          kernel: "matmulStream",
+          libs: { codes: form.lib },
+          values: {
+            ...formValues(form),
+            SUBGROUPS: STREAM.subgroups,
+            TOKENS: serves.tokens,
+            OUTPUTS: rows === "outputs",
+            HAS_BIAS: block.bias !== null && splits === 1,
+          },
+        },
+        params: packParams("matmulStream", {
+          rows: part.rows,
+          groups,
+          tokens: maxRows,
+          outCols: block.rows,
+          firstColumn: part.first,
+        }),
+        buffers: { ...buffersOf(options, part), out: sums },
+        workgroups(step) {
+          const count = countFor(options, serves, step);
+          if (count === 0) return null;
+          const shares = Math.max(1, Math.floor(serves.workgroups / splits));
+          const y = Math.min(Math.ceil(part.rows / STREAM.rows), shares);
+          return [splits, y, Math.ceil(count / serves.tokens)];
+        },
+        bytes: bytesOf(part),
+      }),
+    ),
+  );
+  const all = { tokens: 1, from: shapes[0].from, to: Number.POSITIVE_INFINITY };
+  return splits === 1 ? products : [...products, sumDispatch(options, splits, sums, all)];
+}
+
+const ANY_TOKENS: TokenShape = { tokens: 1, from: 1, to: Number.POSITIVE_INFINITY };
+
+/** The product from its splits of columns. */
+function sumDispatch(options: MatmulOptions, splits: number, sums: Buffer, serves = ANY_TOKENS): Dispatch {
+  const { block, rows, maxRows, out } = options;
+  return {
+    label: "sumSplits",
+    kernel: {
+      kernel: "sumSplits",
+      values: { SPLITS: splits, OUTPUTS: rows === "outputs", HAS_BIAS: block.bias !== null },
+    },
+    params: packParams("sumSplits", { cols: block.rows, tokens: maxRows }),
+    buffers: { splits: sums, bias: block.bias ?? sums, out },
+    workgroups(step) {
+      const count = countFor(options, serves, step) * block.rows;
+      return count === 0 ? null : spread(Math.ceil(count / 64));
+    },
+  };
+}
+
+/**
+ * Workgroups from which on wide tiles (four subgroups) beat narrow ones (two); an H100 has 132 multiprocessors. Microseconds
+ * wide and narrow: 896 wide workgroups 1120 and 1438, 224: 304 and 461, 128: 909 and 753, 64: 927 and 754
+ * (28672x8192 q4_0 x 512 and x 128, 8192x28672 x 256 and x 128, 2026-11-23, bench row matmulMatrix).
+ */
+const WIDE_WORKGROUPS = 192;
+
+/** Two dispatches where some steps are too short for wide tiles; each step runs one of them. */
+export function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] {
+  const { traits, block, rows, maxRows } = options;
+  const { form } = block;
+  const subgroup = traits.subgroup!;
+  const most = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
+  const rowTiles = Math.ceil(part.rows / MATRIX_TILE.rows);
+  const isWide = (tokens: number) =>
+    rowTiles * Math.ceil(tokens / (most * MATRIX_TILE.tokens)) >= WIDE_WORKGROUPS;
+  const dispatch = (subgroups: number, serves: (tokens: number) => boolean): Dispatch => ({
+    label: "matmul",
+    kernel: {
+      kernel: "matmulMatrix",
+      libs: { codes: form.lib },
+      values: {
+        ...formValues(form),
+        SUBGROUP: subgroup,
+        SUBGROUPS: subgroups,
+        HAS_BIAS: block.bias !== null,
+        OUTPUTS: rows === "outputs",
+      },
+    },
+    params: packParams("matmulMatrix", {
+      rows: part.rows,
+      groups: groupsOf(block.cols),
+      tokens: maxRows,
+      outCols: block.rows,
+      firstColumn: part.first,
+      factorsAt: factorsAt(maxRows, block.cols) / 4,
+    }),
+    buffers: buffersOf(options, part),
+    workgroups(step) {
+      const count = rowCount(rows, step);
+      if (count === 0 || !serves(count)) return null;
+      return [Math.ceil(count / (subgroups * MATRIX_TILE.tokens)), rowTiles, 1];
+    },
+    bytes: bytesOf(part),
+  });
+  const wide = dispatch(most, isWide);
+  const narrow = dispatch(Math.max(1, most / 2), (tokens) => !isWide(tokens));
+  return [...(isWide(1) ? [] : [narrow]), ...(isWide(maxRows) ? [wide] : [])];
+}

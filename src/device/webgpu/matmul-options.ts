@@ -1,0 +1,69 @@
+/** What products are made of, for those who choose and plan their kernels: weights in buffers, options, counts of rows. */
+import { type Buffer, type Mode, rowCount, type StepShape } from "./dispatch.ts";
+import type { Form } from "./forms.ts";
+import type { Traits } from "./gpu.ts";
+import type { Part, WeightForm } from "./weights.ts";
+
+/** A part with its buffers. `scales` is null for floats. */
+export interface PlacedPart extends Part {
+  readonly codes: Buffer;
+  readonly scales: Buffer | null;
+}
+
+/** Matrices of one input, one below the other: weights.ts says what lies in the parts. */
+export interface WeightBlock {
+  readonly form: WeightForm;
+  readonly cols: number;
+  /** Of all matrices together. */
+  readonly rows: number;
+  readonly parts: readonly PlacedPart[];
+  /** [rows] f32, or null. */
+  readonly bias: Buffer | null;
+}
+
+export interface MatmulOptions {
+  readonly traits: Traits;
+  readonly block: WeightBlock;
+  readonly x: { readonly form: Form; readonly buffer: Buffer };
+  readonly rows: "tokens" | "outputs";
+  readonly mode: Mode;
+  /** Most rows of a step in this mode; x and out have room for them. */
+  readonly maxRows: number;
+  /** f32 [maxRows][block.rows] */
+  readonly out: Buffer;
+  /** A new activation. */
+  scratch(label: string, bytes: number): Buffer;
+}
+
+/** Tokens of one workgroup of a kernel, and the counts of a step that it serves. */
+export interface TokenShape {
+  readonly tokens: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Fewest rows of a step in this mode. Outputs may be one. */
+function leastRows({ traits, rows, mode }: MatmulOptions): number {
+  if (rows === "outputs") return 1;
+  return { decode: 1, few: 2, several: traits.few + 1, batch: traits.several + 1, prompt: traits.batch + 1 }[
+    mode
+  ];
+}
+
+/** Whether steps of this mode have as many rows. */
+export function meets(options: MatmulOptions, { from, to }: TokenShape): boolean {
+  return from <= options.maxRows && to >= leastRows(options);
+}
+
+/** The rows of a step, if a kernel serves as many; else 0. */
+export function countFor({ rows }: MatmulOptions, { from, to }: TokenShape, step: StepShape): number {
+  const count = rowCount(rows, step);
+  return count < from || count > to ? 0 : count;
+}
+
+/** The buffers that all kernels have. An unused binding gets one that is only read. */
+export function buffersOf({ block, x, out }: MatmulOptions, { codes, scales }: PlacedPart) {
+  return { codes, scales: scales ?? codes, x: x.buffer, bias: block.bias ?? codes, out };
+}
+
+export const bytesOf = (part: Part) => () => part.codesBytes + part.scalesBytes;

@@ -1,0 +1,66 @@
+/**
+ * matmulStream without subgroup matrices and f16, for a GPU in software: both become plain WGSL, text for text. A lane of 32 has
+ * row lane / 2 of a left matrix, and of right ones and results the four columns from lane % 2 * 4 on. Sums in f32 and weights
+ * rounded to f16 are what a GPU makes, too.
+ */
+const MATRICES = `
+struct Left { row: array<f32, 16> }
+struct Right { columns: array<array<f32, 16>, 4> }
+struct Result { sums: array<f32, 4> }
+
+fn halfAt(subgroup: u32, at: u32, k: u32) -> f32 {
+  return unpack2x16float(tiles[subgroup][at + k / 8u][k / 2u % 4u])[k % 2u];
+}
+
+fn loadLeft(subgroup: u32, lane: u32, at: u32, stride: u32) -> Left {
+  var left: Left;
+  for (var k = 0u; k < 16u; k++) {
+    left.row[k] = halfAt(subgroup, at + lane / 2u * stride, k);
+  }
+  return left;
+}
+
+fn loadRight(subgroup: u32, lane: u32, at: u32, stride: u32) -> Right {
+  var right: Right;
+  for (var c = 0u; c < 4u; c++) {
+    for (var k = 0u; k < 16u; k++) {
+      right.columns[c][k] = halfAt(subgroup, at + (lane % 2u * 4u + c) * stride, k);
+    }
+  }
+  return right;
+}
+
+fn multiply(left: Left, right: Right, more: Result) -> Result {
+  var result = more;
+  for (var c = 0u; c < 4u; c++) {
+    for (var k = 0u; k < 16u; k++) {
+      result.sums[c] += left.row[k] * right.columns[c][k];
+    }
+  }
+  return result;
+}
+
+fn storeResult(subgroup: u32, lane: u32, at: u32, result: Result) {
+  let four = vec4<f32>(result.sums[0], result.sums[1], result.sums[2], result.sums[3]);
+  sums[subgroup][at + lane] = bitcast<vec4<u32>>(four);
+}
+`;
+
+/** The text of matmulStream with its libraries, for a device without features. */
+export function emulated(text: string): string {
+  return (
+    text
+      .replace(/^diagnostic.*$/m, "")
+      .replace(/^alias \w+ = subgroup_matrix.*$/gm, "")
+      .replace(/subgroupMatrixLoad<(\w+), \w+>\(&tiles\[subgroup\], /g, "load$1(subgroup, lane, ")
+      .replaceAll("subgroupMatrixMultiplyAccumulate(", "multiply(")
+      .replace(
+        /subgroupMatrixStore<row_major>\(&sums\[subgroup\], (.+), (sum\d), 2u\)/g,
+        "storeResult(subgroup, lane, $1, $2)",
+      )
+      .replaceAll("bitcast<vec2<f16>>(", "unpack2x16float(")
+      .replace(/bitcast<u32>\((?=fma\(codes|codes \*|vec2<f16>)/g, "pack2x16float(")
+      .replace(/(?<=\d)h\b/g, "")
+      .replace(/\bf16\b/g, "f32") + MATRICES
+  );
+}

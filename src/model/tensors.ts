@@ -3,8 +3,8 @@
  * use them so that devices see one convention (RoPE in halves, plain norm weights).
  */
 import { dequantize } from "../format/blocks.ts";
-import { FormatError } from "../format/errors.ts";
-import { rowBytes, type Tensor } from "../format/tensor.ts";
+import { FormatError, UnsupportedError } from "../format/errors.ts";
+import { BLOCKS, rowBytes, type Tensor } from "../format/tensor.ts";
 
 /** Rows [first, first + count) as float32. */
 export async function f32Rows(tensor: Tensor, first: number, count: number): Promise<Float32Array> {
@@ -146,25 +146,34 @@ export function stackRows(tensors: readonly Tensor[], name: string): Tensor {
   };
 }
 
-/** Matrices [rows, cols] under one another, each turned into [cols, rows], as float32. One is held at a time. */
+/**
+ * Matrices [rows, cols] under one another, each turned into [cols, rows]. One is held at a time. UnsupportedError for types
+ * of blocks, whose values lie together along a row.
+ */
 export function transposeEach(tensor: Tensor, rows: number, part: string): Tensor {
-  const { cols } = tensor;
+  const { type, cols } = tensor;
+  const name = `${tensor.name}: ${part}`;
+  const { elements, bytes } = BLOCKS[type];
+  if (elements > 1) throw new UnsupportedError(`${tensor.name} in ${type}, with its columns as rows`);
+  const Words = bytes === 4 ? Uint32Array : Uint16Array;
   let held = -1;
-  let values: Float32Array = new Float32Array(0);
+  let values = new Words(0);
   return {
-    ...{ name: `${tensor.name}: ${part}`, type: "f32", rows: (tensor.rows / rows) * cols, cols: rows },
+    ...{ name, type, rows: (tensor.rows / rows) * cols, cols: rows },
     async readRows(first, count, into) {
-      const out = new Float32Array(count * rows);
+      const out = new Words(count * rows);
       for (let r = 0; r < count; r++) {
         const matrix = Math.floor((first + r) / cols);
         if (matrix !== held) {
-          values = await f32Rows(tensor, matrix * rows, rows);
+          const read = new Uint8Array(rows * cols * bytes);
+          await tensor.readRows(matrix * rows, rows, read);
+          values = new Words(read.buffer);
           held = matrix;
         }
         const column = (first + r) % cols;
         for (let i = 0; i < rows; i++) out[r * rows + i] = values[i * cols + column];
       }
-      into.set(asBytes(out));
+      into.set(new Uint8Array(out.buffer));
     },
   };
 }

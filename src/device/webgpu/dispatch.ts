@@ -12,9 +12,9 @@ export interface Buffer {
 }
 
 /**
- * Which dispatches run a step, by its rows: one; few, which vector kernels serve; several, to which weights stream through
- * matrices where a device has them (none elsewhere); a batch, for which weights are expanded in tiles; many. In all but the last attention goes in spans, by rows alone or by tiles of a run's; of
- * many rows, runs of several attend in tiles that see all.
+ * Which dispatches run a step, by its rows: one; few; several, to which weights stream through matrices where a device has
+ * them (none elsewhere); a batch, for which weights are expanded in tiles; many. In all but the last attention goes in spans,
+ * by rows alone or by tiles of a run's; of many rows, runs of several attend in tiles that see all.
  */
 export type Mode = "decode" | "few" | "several" | "batch" | "prompt";
 

@@ -4,45 +4,46 @@
  * rounded to f16 are what a GPU makes, too.
  */
 const MATRICES = `
-struct Left { row: array<f32, 16> }
-struct Right { columns: array<array<f32, 16>, 4> }
-struct Result { sums: array<f32, 4> }
+// Of right matrices the place in a lane's memory: values would make SwiftShader's compiler slow. One left matrix at a time.
+alias Left = u32;
+alias Right = u32;
+alias Result = vec4<f32>;
+var<private> leftRow: array<f32, 16>;
+var<private> columns: array<vec4<f32>, 512>;
+var<private> used: u32;
 
 fn halfAt(subgroup: u32, at: u32, k: u32) -> f32 {
   return unpack2x16float(tiles[subgroup][at + k / 8u][k / 2u % 4u])[k % 2u];
 }
 
 fn loadLeft(subgroup: u32, lane: u32, at: u32, stride: u32) -> Left {
-  var left: Left;
   for (var k = 0u; k < 16u; k++) {
-    left.row[k] = halfAt(subgroup, at + lane / 2u * stride, k);
+    leftRow[k] = halfAt(subgroup, at + lane / 2u * stride, k);
   }
-  return left;
+  return 0u;
 }
 
 fn loadRight(subgroup: u32, lane: u32, at: u32, stride: u32) -> Right {
-  var right: Right;
-  for (var c = 0u; c < 4u; c++) {
-    for (var k = 0u; k < 16u; k++) {
-      right.columns[c][k] = halfAt(subgroup, at + (lane % 2u * 4u + c) * stride, k);
+  let first = used;
+  used += 16u;
+  for (var k = 0u; k < 16u; k++) {
+    for (var c = 0u; c < 4u; c++) {
+      columns[first + k][c] = halfAt(subgroup, at + (lane % 2u * 4u + c) * stride, k);
     }
   }
-  return right;
+  return first;
 }
 
 fn multiply(left: Left, right: Right, more: Result) -> Result {
   var result = more;
-  for (var c = 0u; c < 4u; c++) {
-    for (var k = 0u; k < 16u; k++) {
-      result.sums[c] += left.row[k] * right.columns[c][k];
-    }
+  for (var k = 0u; k < 16u; k++) {
+    result += leftRow[k] * columns[right + k];
   }
   return result;
 }
 
 fn storeResult(subgroup: u32, lane: u32, at: u32, result: Result) {
-  let four = vec4<f32>(result.sums[0], result.sums[1], result.sums[2], result.sums[3]);
-  sums[subgroup][at + lane] = bitcast<vec4<u32>>(four);
+  sums[subgroup][at + lane] = bitcast<vec4<u32>>(result);
 }
 `;
 

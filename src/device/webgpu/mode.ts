@@ -3,7 +3,6 @@
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
-import { inputsOf } from "../facts.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
 import { tableAt } from "./batch.ts";
@@ -33,7 +32,7 @@ import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
 import type { Shared } from "./program.ts";
 import { recurrentDispatch } from "./recurrent.ts";
-import type { HeadChain, OpOf, Stage, StageOf } from "./stages.ts";
+import { type HeadChain, type OpOf, plainReads, type Stage, type StageOf } from "./stages.ts";
 
 export class ModeCompiler {
   readonly #dispatches: Dispatch[] = [];
@@ -431,22 +430,4 @@ export class ModeCompiler {
 /** Of a step in a mode, whatever the graph. */
 function mostRows(mode: Mode, { few, several, batch }: Traits): number {
   return { decode: 1, few, several, batch, prompt: Number.POSITIVE_INFINITY }[mode];
-}
-
-/** Values that a stage reads as f32. */
-function plainReads(stage: Stage): readonly Value[] {
-  switch (stage.kind) {
-    case "norm": {
-      const { x, added, combine } = stage;
-      return [x, ...(combine ? inputsOf(combine) : added ? [added] : [])];
-    }
-    case "matmul":
-      return [];
-    case "experts":
-      return [stage.ops[0].picks];
-    case "append":
-      return [stage.keys.x, stage.values.x, ...(stage.queries ? [stage.queries.x] : [])];
-    case "single":
-      return inputsOf(stage.op);
-  }
 }

@@ -1,5 +1,6 @@
 /** What a dispatch, or a few, do together: the operations of a graph as fusion.ts has joined them. */
 import type { Op, Rope, Value } from "../contract.ts";
+import { inputsOf } from "../facts.ts";
 
 export type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
 
@@ -48,4 +49,22 @@ export type MatrixOp = OpOf<"matmul"> | OpOf<"embed"> | OpOf<"expertMatmul">;
 
 export function weightOf(op: MatrixOp) {
   return op.op === "embed" ? op.table : op.weight;
+}
+
+/** Values that a stage reads as f32; the input of its products, if it has any, comes in the form that their kernels want. */
+export function plainReads(stage: Stage): readonly Value[] {
+  switch (stage.kind) {
+    case "norm": {
+      const { x, added, combine } = stage;
+      return [x, ...(combine ? inputsOf(combine) : added ? [added] : [])];
+    }
+    case "matmul":
+      return [];
+    case "experts":
+      return [stage.ops[0].picks];
+    case "append":
+      return [stage.keys.x, stage.values.x, ...(stage.queries ? [stage.queries.x] : [])];
+    case "single":
+      return inputsOf(stage.op);
+  }
 }

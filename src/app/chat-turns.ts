@@ -20,6 +20,7 @@ import { Conversation } from "./conversation.ts";
 import { cachePath, readConversation, writeWhole } from "./conversation-file.ts";
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
+import { joinedSignal } from "./joined-signal.ts";
 import { MARKS, openedBy, partStream } from "./part-streams.ts";
 import { progress } from "./progress.ts";
 import type { Part, Section } from "./thinking.ts";
@@ -84,11 +85,12 @@ export class Chat {
     };
     let result: GenerationResult | null = null;
     let failure: unknown = null;
+    const { signal, release } = joinedSignal([this.#signal, stop]);
     try {
       const generation = this.model.generate(this.conversation.messages(question), {
         ...sampling,
         ...{ maxTokens, template, special: MARKS },
-        signal: AbortSignal.any([this.#signal, stop]),
+        signal,
         onPrompt: reading.show,
       });
       for await (const { text } of generation) {
@@ -99,6 +101,7 @@ export class Chat {
     } catch (error) {
       failure = error;
     }
+    release();
     try {
       reading.clear();
       if (!this.#signal.aborted) await show(stream.end());

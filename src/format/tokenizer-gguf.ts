@@ -29,6 +29,7 @@ import { cutAtSpaces, cutByPatterns, preTokenizer, SPACE } from "./tokenizer-wor
 
 const PRE = "tokenizer.ggml.pre";
 const WITHOUT_PRE = `the file does not say how text is cut into words (${PRE} is missing): a guess is used, and answers may be worse. Convert the model again, or name its way: gguf-new-metadata --pre-tokenizer NAME OLD.gguf NEW.gguf`;
+const WITHOUT_SCORES = `the vocabulary has no scores (${SCORES} is missing), which say what of a text is joined first: all count as equal, and answers may be worse`;
 
 /** What the three kinds of vocabulary differ in. */
 type Way = Pick<
@@ -133,9 +134,11 @@ function wayOf(
   }
   if (model === "llama") {
     const scores = numberList(metadata, SCORES, texts.length);
-    if (scores === null) throw new FormatError(SCORES, "missing", "a score for each token");
+    // As llama.cpp: all are equal, so the pair that stands first is joined first.
+    const joins = new ScoreList(pieces, scores ?? new Float32Array(texts.length));
     const prefix = flag(metadata, "tokenizer.ggml.add_space_prefix") ?? true;
-    return { ...plainText(pieces, prefix, byteIds), joins: new ScoreList(pieces, scores), addBos: true };
+    const warnings = scores === null ? [WITHOUT_SCORES] : [];
+    return { ...plainText(pieces, prefix, byteIds), joins, addBos: true, warnings };
   }
   if (model === "gemma4") {
     const prefix = flag(metadata, "tokenizer.ggml.add_space_prefix") ?? false;

@@ -122,6 +122,20 @@ describe("a thread of its own", () => {
     expect(grammars.opening).toBe(0);
   });
 
+  it("is waited for no longer than a bound, which names what it waited for", async () => {
+    const grammars = open({ mostOwn: 1, waitMs: 30 });
+    const first = await grammars.open(large("a"));
+    await expect(grammars.open(large("b"))).rejects.toMatchObject({
+      status: 503,
+      message: "the answers that hold the 1 places for large grammars took 0.03 s; try again later",
+      headers: { "retry-after": "5" },
+    });
+    expect(grammars.opening).toBe(0);
+    // Its place in the queue is gone, too.
+    first.close();
+    expect(await allowedIds(await grammars.open(large("c")))).toEqual([bytesOf("c")[0] + 2]);
+  });
+
   it("is what a text moves to whose grammar is found slow, with all that it has said", async () => {
     const grammars = open({ slowMs: 0, mostOwn: 1 });
     const [a, b] = await Promise.all([{}, { more: {} }].map((more) => grammars.open(ordinary(more))));

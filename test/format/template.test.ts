@@ -65,6 +65,16 @@ describe("features of Jinja2", () => {
   });
 });
 
+it.each(["include 'a'", "import 'a' as b", "from 'a' import b", "extends 'a'", "block a"])(
+  "{%% %s %%} is refused for what it is",
+  (statement) => {
+    const [name] = statement.split(" ");
+    expect(() => new JinjaTemplate(`{% ${statement} %}`, "test")).toThrow(
+      `test: no Jinja template ({% ${name} %} needs other templates, and a chat template has none beside it)`,
+    );
+  },
+);
+
 const hi: ChatMessage[] = [{ role: "user", content: "Hi" }];
 const of = (chat_template: unknown) => chatTemplateFromConfig({ chat_template, bos_token: "<s>" })!;
 

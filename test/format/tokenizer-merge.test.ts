@@ -1,6 +1,7 @@
 /** Joining against its definition, written down in the plainest way; and the cuts that must not change it. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Tokenizer } from "../../src/format/tokenizer.ts";
 import { tokenizerFromGguf } from "../../src/format/tokenizer-gguf.ts";
 import { MergeList, Merger, ScoreList } from "../../src/format/tokenizer-merge.ts";
 import { cutAtSpaces, cutByPatterns, preTokenizer } from "../../src/format/tokenizer-words.ts";
@@ -182,4 +183,20 @@ describe("cuts", () => {
     expect(cut("smollm", "a 42")).toEqual(["a", " ", "4", "2"]);
     expect(cut("default", "a==1234")).toEqual(["a", "==", "123", "4"]);
   });
+});
+
+it("a SentencePiece vocabulary without scores joins the pair that stands first, as llama.cpp does, and says so", async () => {
+  const metadata = tinySentencePiece(["a", "b", "c", "bc", "ab"], {
+    "tokenizer.ggml.add_space_prefix": false,
+  });
+  const tokens = metadata["tokenizer.ggml.tokens"] as string[];
+  const { "tokenizer.ggml.scores": _, ...without } = metadata;
+  const [scored, plain] = await Promise.all([metadata, without].map((one) => tokenizerFromGguf(one)));
+  const cut = (tokenizer: Tokenizer, text: string) => tokenizer.encode(text).map((id) => tokens[id]);
+  // By scores "bc" is better than "ab".
+  expect(cut(scored, "abcc")).toEqual(["a", "bc", "c"]);
+  expect(cut(plain, "abcc")).toEqual(["ab", "c", "c"]);
+  expect(cut(plain, "bcab")).toEqual(["bc", "ab"]);
+  expect(plain.warnings).toEqual([expect.stringContaining("tokenizer.ggml.scores is missing")]);
+  expect(scored.warnings).toEqual([]);
 });

@@ -13,6 +13,7 @@ import {
   type PromptOptions,
 } from "../../index.ts";
 import type { Grammars, OpenGrammar } from "../grammar/grammars.ts";
+import { joinedSignal } from "../joined-signal.ts";
 import { ApiError } from "./errors.ts";
 import type { UnknownField } from "./field-rules.ts";
 import type { Fields } from "./fields.ts";
@@ -106,24 +107,14 @@ export function admit(
     grammar?.close();
     throw error;
   }
-  const controller = new AbortController();
-  const cancel = () => {
-    controller.abort();
-    // What may come next is not waited for.
-    grammar?.close();
-  };
+  // What may come next is not waited for.
+  const { signal, abort: cancel, release } = joinedSignal([request.signal, closing], () => grammar?.close());
   const start = async (onPiece: (piece: Piece) => void | Promise<void>) => {
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1000;
-    // Not AbortSignal.any: in Node 20 what it joins to a signal that lives long is never freed.
-    const signals = [request.signal, closing];
-    for (const signal of signals) {
-      if (signal.aborted) cancel();
-      signal.addEventListener("abort", cancel);
-    }
     let isFirst = true;
     try {
-      const more = { signal: controller.signal, constraint: grammar ?? undefined };
+      const more = { signal, constraint: grammar ?? undefined };
       const generation = model.generate({ ids }, { ...options, ...more });
       for await (const piece of generation) {
         if (isFirst) metrics.firstToken(seconds());
@@ -142,7 +133,7 @@ export function admit(
       throw error;
     } finally {
       grammar?.close();
-      for (const signal of signals) signal.removeEventListener("abort", cancel);
+      release();
     }
   };
   return { start, cancel };

@@ -22,6 +22,8 @@ export interface ThreadLimits {
   readonly mostOwn: number;
   /** Texts that may wait for one of these. */
   readonly mostWaiting: number;
+  /** Answers hold a thread until they end, which may take long: a text that has waited for so long is refused. */
+  readonly waitMs: number;
   /** A thread without texts ends after so long. */
   readonly sharedIdleMs: number;
   readonly ownIdleMs: number;
@@ -35,6 +37,7 @@ const LIMITS: ThreadLimits = {
   bytes: 32 * 2 ** 20,
   mostOwn: 2,
   mostWaiting: 16,
+  waitMs: 60_000,
   sharedIdleMs: 300_000,
   ownIdleMs: 30_000,
 };
@@ -72,7 +75,7 @@ export class Threads {
     this.#limits = { ...LIMITS, ...limits };
   }
 
-  /** A seat for the grammar, waiting for it if need be. ApiError 503 when too many wait, AbortedError. */
+  /** A seat for the grammar, waiting for it if need be. ApiError 503 when too many wait, or for too long; AbortedError. */
   async take(key: string, weight: Weight | undefined, signal?: AbortSignal): Promise<Seat> {
     const { vocab } = this.#vocabulary;
     const isLight = () => !this.#barred.has(key) && (!weight || msOf(weight, vocab) <= this.#limits.lightMs);
@@ -83,12 +86,17 @@ export class Threads {
     };
     const seat = look();
     if (seat) return seat;
-    if (this.#waiting.size >= this.#limits.mostWaiting)
-      throw new ApiError(503, `${this.#waiting.size} large grammars are waiting already; try again later`, {
-        code: "queue_full",
-        headers: { "retry-after": "5" },
-      });
+    const full = (found: string) =>
+      new ApiError(503, `${found}; try again later`, { code: "queue_full", headers: { "retry-after": "5" } });
+    const { mostWaiting, mostOwn, waitMs } = this.#limits;
+    if (this.#waiting.size >= mostWaiting)
+      throw full(`${this.#waiting.size} large grammars are waiting already`);
     return new Promise((resolve, reject) => {
+      const over = () => {
+        clearTimeout(late);
+        this.#waiting.delete(again);
+        signal?.removeEventListener("abort", again);
+      };
       const again = () => {
         try {
           const seat = look();
@@ -97,9 +105,15 @@ export class Threads {
         } catch (error) {
           reject(error);
         }
-        this.#waiting.delete(again);
-        signal?.removeEventListener("abort", again);
+        over();
       };
+      const late = setTimeout(() => {
+        over();
+        reject(
+          full(`the answers that hold the ${mostOwn} places for large grammars took ${waitMs / 1000} s`),
+        );
+      }, waitMs);
+      late.unref();
       this.#waiting.add(again);
       signal?.addEventListener("abort", again);
     });

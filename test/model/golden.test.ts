@@ -1,7 +1,6 @@
 /** The reference device with an f32 cache, and the CPU over f16, against transformers, for every family, in chunks. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { kvCodec } from "../../src/cache/codecs.ts";
-import type { Allocation, Device, Graph } from "../../src/device/contract.ts";
+import type { Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { argmax } from "../../src/engine/sample.ts";
@@ -15,8 +14,9 @@ import {
   LATER,
   oldConfig,
   relativeError,
-  setAllPages,
+  rmsError,
 } from "./golden.ts";
+import { OneText } from "./one-text.ts";
 
 const CONTEXT = 160;
 
@@ -26,13 +26,6 @@ interface Over {
   /** Of logits and hidden states. */
   tolerance: number;
   error: (found: Float32Array, wanted: Float32Array) => number;
-}
-
-/** Root mean square of the difference over the deviation of what is expected. */
-function rmsError(found: Float32Array, wanted: Float32Array): number {
-  const rms = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
-  const mean = wanted.reduce((a, b) => a + b, 0) / wanted.length;
-  return rms(found.map((x, i) => x - wanted[i])) / rms(wanted.map((x) => x - mean));
 }
 
 /** float32 sums in another order than torch's; measured 1e-5 at most. The issue asks for 2e-3. */
@@ -50,55 +43,24 @@ const CPU: Over = {
  * layer is off by doubles in the next. 1.5e-3 is float32's own noise in these (measured on the reference, at one token of
  * 160; the median token is off by 3e-5).
  */
-const more = (family: string, over: Over): Over =>
-  family.startsWith("gemma4")
-    ? { ...over, tolerance: (over.codec === "f32" ? 10 : 8) * over.tolerance }
-    : over;
+const more = (family: string, over: Over): Over => {
+  if (family.startsWith("gemma4"))
+    return { ...over, tolerance: (over.codec === "f32" ? 10 : 8) * over.tolerance };
+  return RECURRENT.includes(family) ? { ...over, tolerance: 2 * over.tolerance } : over;
+};
 
-interface Open {
-  graph: Graph;
-  allocation: Allocation;
-}
+/**
+ * Measured 2.0e-4, a layer 3.5e-5. So much are the golden numbers themselves off in float32 (the first layer computed in
+ * float64 differs from them by 3.4e-5): what a state says is normed, and is as small as 3e-4.
+ */
+const RECURRENT = ["qwen3_5", "qwen3_next"];
 
-async function allocate(model: Model, maxTokens: number, over: Over, context = CONTEXT): Promise<Open> {
-  const graph = model.record({
-    ...{ context, maxTokens, maxOutputs: maxTokens },
-    ...{ codec: kvCodec(over.codec), keepLabels: true },
-  });
-  const allocation = await (await over.device()).allocate(graph);
-  for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
-  setAllPages(graph, allocation);
-  return { graph, allocation };
-}
-
-/** Everything that has a name, and logits, of all ids in chunks. */
-async function valuesOf({ graph, allocation }: Open, all: readonly number[], chunk: number) {
-  const labelled = [...graph.labels, ["logits", graph.logits] as const];
-  const found = new Map(labelled.map(([name, { cols }]) => [name, new Float32Array(all.length * cols)]));
-  for (let at = 0; at < all.length; at += chunk) {
-    const ids = Uint32Array.from(all.slice(at, at + chunk));
-    await allocation.run({ runs: [{ text: 0, ids, position: at, outputs: ids.length }] });
-    for (const [name, value] of labelled)
-      found.get(name)!.set(await allocation.read(value, 0, ids.length), at * value.cols);
-  }
-  return found;
-}
-
-async function greedyIds({ graph, allocation }: Open, prompt: readonly number[], count: number) {
-  const ids = [...prompt];
-  const run = (more: readonly number[], position: number) =>
-    allocation.run({ runs: [{ text: 0, ids: Uint32Array.from(more), position, outputs: 1 }] });
-  await run(ids, 0);
-  while (ids.length < count) {
-    ids.push(argmax(await allocation.read(graph.logits, 0, 1)));
-    await run(ids.slice(-1), ids.length - 1);
-  }
-  return ids;
-}
+const open = async (model: Model, chunk: number, { device, codec }: Over, context = CONTEXT) =>
+  OneText.open(model, await device(), { chunk, context, codec });
 
 let model: Model;
 let golden: Expected;
-const open = (family: string) => {
+const withModel = (family: string) => {
   beforeAll(async () => {
     model = await goldenModel(family);
     golden = await expected(family);
@@ -107,19 +69,19 @@ const open = (family: string) => {
 };
 
 async function checkValues(chunk: number, over: Over): Promise<void> {
-  const opened = await allocate(model, chunk, over);
-  const found = await valuesOf(opened, golden.ids, chunk);
-  await opened.allocation.close();
+  const text = await open(model, chunk, over);
+  const found = await text.values(golden.ids, chunk);
+  await text.allocation.close();
   for (const [name, array] of golden.arrays)
     expect(over.error(found.get(name)!, array), name).toBeLessThan(over.tolerance);
 }
 
 /** Over f16 two ids that are equally likely may change places: after the same text each must be as good as the best. */
 async function checkChoices(over: Over): Promise<void> {
-  const opened = await allocate(model, 64, over);
-  const logits = (await valuesOf(opened, golden.greedy, 64)).get("logits")!;
-  await opened.allocation.close();
-  const { cols } = opened.graph.logits;
+  const text = await open(model, 64, over);
+  const logits = (await text.values(golden.greedy, 64)).get("logits")!;
+  await text.allocation.close();
+  const { cols } = text.graph.logits;
   for (let at = 47; at < golden.greedy.length - 1; at++) {
     const row = logits.subarray(at * cols, (at + 1) * cols);
     const deviation = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / cols);
@@ -129,22 +91,22 @@ async function checkChoices(over: Over): Promise<void> {
 }
 
 async function checkGreedy(over: Over): Promise<void> {
-  const opened = await allocate(model, 48, over);
-  const ids = await greedyIds(opened, golden.ids.slice(0, 48), golden.greedy.length);
-  await opened.allocation.close();
+  const text = await open(model, 48, over);
+  const ids = await text.greedy(golden.ids.slice(0, 48), golden.greedy.length);
+  await text.allocation.close();
   expect(ids).toEqual(golden.greedy);
 }
 
 describe.each(FAMILIES)("%s against transformers", (family) => {
-  open(family);
+  withModel(family);
   it.each([160, 64, 7, 1])("logits and hidden states, in chunks of %i", (chunk) =>
     checkValues(chunk, REFERENCE),
   );
   it("the same greedy continuation from 48 tokens", () => checkGreedy(REFERENCE));
 });
 
-describe.each(LATER)("%s against transformers", (family) => {
-  open(family);
+describe.each([...LATER, ...RECURRENT])("%s against transformers", (family) => {
+  withModel(family);
   it.each([64, 7])("logits and hidden states, in chunks of %i", (chunk) =>
     checkValues(chunk, more(family, REFERENCE)),
   );
@@ -164,8 +126,8 @@ it("phi3-longrope takes the short factors where texts are short", async () => {
   const short = await goldenModel("phi3-longrope");
   const { ids } = await expected("phi3-longrope");
   const wanted = (await arraysOf("phi3-longrope", "extra")).arrays.get("logits.short")!;
-  const opened = await allocate(short, 32, REFERENCE, 32);
-  const found = await valuesOf(opened, ids.slice(0, 32), 32);
+  const text = await open(short, 32, REFERENCE, 32);
+  const found = await text.values(ids.slice(0, 32), 32);
   expect(relativeError(found.get("logits")!, wanted)).toBeLessThan(REFERENCE.tolerance);
   await short.checkpoint.close();
 });

@@ -93,3 +93,10 @@ export function relativeError(found: Float32Array, wanted: Float32Array): number
   for (let i = 0; i < wanted.length; i++) worst = Math.max(worst, Math.abs(found[i] - wanted[i]));
   return worst / Math.sqrt(variance);
 }
+
+/** Root mean square of the difference over the deviation of what is expected. */
+export function rmsError(found: Float32Array, wanted: Float32Array): number {
+  const rms = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
+  const mean = wanted.reduce((a, b) => a + b, 0) / wanted.length;
+  return rms(found.map((x, i) => x - wanted[i])) / rms(wanted.map((x) => x - mean));
+}

@@ -1,8 +1,7 @@
 /**
- * Qwen 3.5 and Qwen3-Next against transformers, whole and in chunks, from config.json and as llama.cpp's converter writes
- * them: value heads tiled, norms with their 1, rates made, an extra block behind the layers.
+ * Qwen 3.5 and Qwen3-Next in other files than golden.test.ts reads: as llama.cpp's converter writes them (value heads tiled,
+ * norms with their 1, rates made, an extra block behind the layers), beside eyes, and from mlx-lm.
  */
-import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Device } from "../../src/device/contract.ts";
@@ -20,20 +19,8 @@ import { type Expected, expected, goldenModel, relativeError } from "./golden.ts
 import { OneText } from "./one-text.ts";
 import { asGguf } from "./qwen35-gguf.ts";
 
-/**
- * Measured 2.0e-4, a layer 3.5e-5. So much are the golden numbers themselves off in float32 (the first layer computed in
- * float64 differs from them by 3.4e-5): what a state says is normed, and is as small as 3e-4. The issue asks for 2e-3.
- */
+/** As golden.test.ts has it for these. */
 const LOGIT_ERROR = 4e-4;
-
-/** Keys and values in float16; root mean square over the deviation. */
-const CPU_ERROR = 4e-3;
-
-function rmsError(found: Float32Array, wanted: Float32Array): number {
-  const rms = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
-  const mean = wanted.reduce((a, b) => a + b, 0) / wanted.length;
-  return rms(found.map((x, i) => x - wanted[i])) / rms(wanted.map((x) => x - mean));
-}
 
 async function check(model: Model, golden: Expected, chunk: number, device: Device = referenceDevice()) {
   const text = await OneText.open(model, device, { chunk, context: 160, codec: "f32" });
@@ -43,7 +30,7 @@ async function check(model: Model, golden: Expected, chunk: number, device: Devi
     expect(relativeError(found.get(name)!, array), name).toBeLessThan(LOGIT_ERROR);
 }
 
-describe.each(["qwen3_5", "qwen3_next"])("%s against transformers", (family) => {
+describe.each(["qwen3_5", "qwen3_next"])("%s in other files", (family) => {
   let model: Model;
   let golden: Expected;
   beforeAll(async () => {
@@ -51,24 +38,6 @@ describe.each(["qwen3_5", "qwen3_next"])("%s against transformers", (family) => 
     golden = await expected(family);
   });
   afterAll(() => model.checkpoint.close());
-
-  it.each([160, 64, 7, 1])("logits and hidden states, in chunks of %i", (chunk) =>
-    check(model, golden, chunk),
-  );
-
-  it.each([64, 7, 1])("on the CPU over f16, in chunks of %i", async (chunk) => {
-    const device = await wasmDevice({ threads: 2 });
-    const text = await OneText.open(model, device, { chunk, context: 160, codec: "f16" });
-    const found = await text.values(golden.ids, chunk);
-    await text.allocation.close();
-    for (const [name, array] of golden.arrays)
-      expect(rmsError(found.get(name)!, array), name).toBeLessThan(CPU_ERROR);
-  });
-
-  it("the same greedy continuation from 48 tokens", async () => {
-    const text = await OneText.open(model, referenceDevice(), { chunk: 48, context: 160, codec: "f32" });
-    expect(await text.greedy(golden.ids.slice(0, 48), golden.greedy.length)).toEqual(golden.greedy);
-  });
 
   it.each([false, true])("as a GGUF with an extra block: %s", async (hasExtra) => {
     const gguf = await asGguf(model, { hasExtra, hasHeads: !hasExtra });
@@ -104,14 +73,6 @@ it("through the engine on the CPU says what transformers says, and reads nothing
   // All but the answer's last token, which no step has had.
   expect(await text.read([...ids, 5, 6])).toBe(77);
   await allocation.close();
-  await model.checkpoint.close();
-});
-
-it("reads the config of older files the same", async () => {
-  const model = await goldenModel("qwen3_next");
-  const path = new URL("../golden/models/qwen3_next/config-old.json", import.meta.url);
-  const metadata = JSON.parse(await readFile(path, "utf8"));
-  expect((await openModel({ ...model.checkpoint, metadata })).config).toEqual(model.config);
   await model.checkpoint.close();
 });
 

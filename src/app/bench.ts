@@ -20,7 +20,7 @@ import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
 export interface BenchCommand
-  extends Pick<BenchLoadOptions, "device" | "adapter" | "threads" | "chunk" | "offline"> {
+  extends Pick<BenchLoadOptions, "device" | "adapter" | "threads" | "chunk" | "draft" | "offline"> {
   prompt: number[];
   generate: number[];
   depth: number[];
@@ -50,7 +50,7 @@ export async function printBench(model: string | undefined, command: BenchComman
     sourceOf(model, command),
     { ...tests, profile, parallel, quote },
     {
-      ...{ kv, memoryBytes, device, adapter, threads, chunk, offline, signal },
+      ...{ kv, memoryBytes, device, adapter, threads, chunk, draft: command.draft, offline, signal },
       onDownload: downloading.show,
       onProgress: ({ bytes: done, totalBytes }) => {
         downloading.clear();

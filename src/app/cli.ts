@@ -284,6 +284,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
         "--quote <file>",
         "answers that quote this text, with and without guessing ahead, in turn: other rows",
       )
+      .option("--draft <model>", "with --quote: a small model with the same tokens that guesses, too")
       .option("--profile", "GPU time by operation, too")
       .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
       .option("--layers <count>", "with --shape: another number of layers", count)

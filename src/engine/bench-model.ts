@@ -21,8 +21,11 @@ import {
 } from "./bench.ts";
 import { batchPlan } from "./bench-batch.ts";
 import { quotePrompt } from "./bench-quote.ts";
+import { closeAll } from "./close.ts";
+import { DraftModel } from "./draft.ts";
 import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
+import { checkTokens, type LoadedDraft, loadDraft } from "./load-draft.ts";
 import type { Plan } from "./plan.ts";
 
 /** Random weights in a known shape. */
@@ -40,6 +43,7 @@ export class Bench {
   readonly #parts: Prepared;
   readonly #tests: Required<BenchTests>;
   readonly #quoting: readonly number[];
+  #draft: LoadedDraft | null = null;
 
   /** quoting: the prompt of the rows that quote. */
   constructor(parts: Prepared, tests: Required<BenchTests>, quoting: readonly number[] = []) {
@@ -79,16 +83,20 @@ export class Bench {
     return [...bytes].reduce((most, next) => (next[1] > most[1] ? next : most))[0];
   }
 
+  /** Takes a smaller model over, which guesses for this one, whose tokens are given. ArgumentError when it has others. */
+  guessWith(draft: LoadedDraft, tokenizer: Tokenizer): void {
+    this.#draft = draft;
+    checkTokens(tokenizer, draft.tokenizer);
+    const share = draft.plan.weightBytes / this.plan.weightBytes;
+    this.#parts.scheduler.draft = new DraftModel(draft.scheduler, share);
+  }
+
   run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchFinding> {
     return bench(this.#parts.scheduler, { ...this.#tests, ...options }, this.#quoting);
   }
 
   async close(): Promise<void> {
-    try {
-      await this.#parts.allocation.close();
-    } finally {
-      await this.#parts.model.checkpoint.close();
-    }
+    await closeAll(this.#draft ? [this.#parts, this.#draft] : [this.#parts]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -106,6 +114,11 @@ export async function openBench(
   options: BenchLoadOptions = {},
 ): Promise<Bench> {
   const checked = benchTests(tests);
+  const { draft: draftName } = options;
+  if (draftName !== undefined && checked.quote === "")
+    throw new ArgumentError("draft", draftName, "none without quote: other rows guess nothing");
+  if (draftName !== undefined && typeof source !== "string")
+    throw new ArgumentError("draft", draftName, "none with a shape, which has no tokens");
   const deepest = Math.max(...checked.depth);
   const context = deepest + benchTail(checked);
   throwIfAborted(options.signal, "loading");
@@ -137,6 +150,18 @@ export async function openBench(
   const { tokenizer = null } = extra as { tokenizer?: Tokenizer };
   const quoting = checked.quote === "" ? [] : quotePrompt(tokenizer, checked.quote, parts.model.config.vocab);
   const made = new Bench(parts, checked, quoting);
+  if (draftName !== undefined && tokenizer) {
+    try {
+      const open = async () => openCheckpoint(await findModel(draftName, options));
+      made.guessWith(
+        await loadDraft(await open(), () => openDevice(options), { ...options, context }),
+        tokenizer,
+      );
+    } catch (error) {
+      await made.close();
+      throw error;
+    }
+  }
   try {
     checkProfile(parts.scheduler, checked);
   } catch (error) {

@@ -14,6 +14,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
 import type { Prepared } from "./assemble.ts";
+import { closeAll } from "./close.ts";
 import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
 import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
@@ -251,18 +252,7 @@ export class LanguageModel {
     const all: Pick<Prepared, "scheduler" | "allocation" | "model">[] = [this.#parts];
     if (this.#draft) all.push(this.#draft);
     for (const { scheduler } of all) scheduler.close(new NibbleError("argument", "the model is closed"));
-    this.#closing ??= (async () => {
-      const closed = await Promise.allSettled(
-        all.map(async ({ allocation, model }) => {
-          try {
-            await allocation.close();
-          } finally {
-            await model.checkpoint.close();
-          }
-        }),
-      );
-      for (const one of closed) if (one.status === "rejected") throw one.reason;
-    })();
+    this.#closing ??= closeAll(all);
     return this.#closing;
   }
 

@@ -10,6 +10,7 @@ import { webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assemble } from "./assemble.ts";
+import { closeAll } from "./close.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
 import type { LanguageModel } from "./language-model.ts";
 import { besideDraft, checkTokens, loadDraft } from "./load-draft.ts";
@@ -61,8 +62,7 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
     }
     return model;
   } catch (error) {
-    await draft.allocation.close();
-    await draft.model.checkpoint.close();
+    await closeAll([draft]);
     throw error;
   }
 }

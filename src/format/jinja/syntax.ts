@@ -261,7 +261,7 @@ function numberAt(tokens: readonly Token[], at: number): { value: string; end: n
 }
 
 /** Statements that need other files, and what is said of them. */
-const OTHER_FILES = new Set(["include", "import", "from", "extends", "block"]);
+const OTHER_FILES = new Set("include import from extends block".split(" "));
 
 /** Tests as arguments of tests: each looks for the end of its own. */
 const DEEPEST = 64;

@@ -118,7 +118,7 @@ function tokenizerText({ tokenizer, template }: Inspection): string[] {
   return section("tokenizer", rows);
 }
 
-function kvText({ kv, config }: Inspection): string[] {
+function kvText({ kv, config, stateBytes }: Inspection): string[] {
   if (!config || kv.length === 0) return [];
   const row = (size: KvSize): [string, string] => {
     const { fullBytesPerToken: full, slidingBytesPerToken: sliding, trainedContextBytes: all } = size;
@@ -129,7 +129,9 @@ function kvText({ kv, config }: Inspection): string[] {
       `${grouped(full)} bytes a token${window}; ${bytes(all)} at ${grouped(config.trainedContext)} tokens`,
     ];
   };
-  return section("KV cache", kv.map(row));
+  const states: [string, string][] =
+    stateBytes > 0 ? [["states", `${bytes(stateBytes)} a text, at each position that is kept`]] : [];
+  return section("KV cache", [...kv.map(row), ...states]);
 }
 
 function tensorText({ tensors }: Inspection): string[] {

@@ -64,6 +64,8 @@ export interface Inspection {
   /** null: see `problems`. */
   readonly config: ModelConfig | null;
   readonly kv: readonly KvSize[];
+  /** Recurrent states of a text at one position; 0: no layer has any. */
+  readonly stateBytes: number;
   readonly tokenizer: TokenizerSummary | null;
   /** The chat template's source; null: none. */
   readonly template: string | null;
@@ -105,6 +107,7 @@ export async function inspect(
       tensors,
       config: model?.config ?? null,
       kv: (model && (await attempt(async () => kvSizes(model)))) ?? [],
+      stateBytes: (model && (await attempt(async () => stateBytes(model)))) ?? 0,
       tokenizer: tokenizer && tokenizerSummary(checkpoint, tokenizer),
       template: template?.source ?? null,
       problems,
@@ -136,6 +139,11 @@ function kvSizes(model: Model): KvSize[] {
       trainedContextBytes: graph.caches.reduce((sum, cache) => sum + layerCacheBytes(cache), 0),
     };
   });
+}
+
+function stateBytes(model: Model): number {
+  const graph = model.record({ context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f32") });
+  return graph.states.reduce((sum, { values }) => sum + values * 4, 0);
 }
 
 function summary({ name, type, rows, cols }: Tensor): TensorSummary {

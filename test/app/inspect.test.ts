@@ -61,6 +61,14 @@ describe("inspect", () => {
     });
     expect(found.tokenizer).toBeNull();
     expect(found.problems.join()).toMatch(/tokenizer/);
+    expect(found.stateBytes).toBe(0);
+  });
+
+  it("counts what recurrent layers hold of a text, at any length", async () => {
+    const found = await inspect(join(root, "test/golden/models/qwen3_5"));
+    // Three layers: four heads of 16 x 16, and three inputs of 128 channels.
+    expect(found.stateBytes).toBe(3 * 4 * (4 * 16 * 16 + 3 * 128));
+    expect(found.kv[0].fullBytesPerToken).toBe(2 * 32 * 2);
   });
 });
 

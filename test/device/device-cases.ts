@@ -398,6 +398,17 @@ const SMALL_CASES: DeviceCase[] = [
       ),
   },
   {
+    // A row of the norm is a head, one of what the product reads is a token.
+    name: "matmul of a norm of heads",
+    tolerance: TOLERANCES.quantizedMatmul,
+    steps: [3],
+    build: (op, given) =>
+      op.matmul(
+        op.rmsNorm(given.input(192, 1), given.weight("vector", "f32", 1, 96, 2), 1e-5, 2),
+        given.weight("matrix", "q8_0", 20, 192, 3),
+      ),
+  },
+  {
     name: "two matmuls of one input, their sum, and a third of it",
     tolerance: 2 * TOLERANCES.quantizedMatmul,
     steps: [4],

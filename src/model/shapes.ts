@@ -184,20 +184,22 @@ interface Gemma4 {
 
 /** What differs by layer. */
 function gemma4Layers(of: Gemma4): Pick<Shape, "keys" | "present"> {
-  const { period, kvHeads, shared = 0, wide, ownValues = false, inputs = 0, experts } = of;
+  const { period, kvHeads, wide, ownValues = false, inputs = 0, experts } = of;
   const each = <T>(layers: number, value: (layer: number, slides: boolean) => T): T[] =>
     Array.from({ length: layers }, (_, i) => value(i, (i + 1) % period !== 0));
+  // Of fewer layers, as for a bench, one of each kind keeps a cache.
+  const shared = (layers: number) => Math.max(0, Math.min(of.shared ?? 0, layers - period));
   return {
     keys: (layers) => ({
       "attention.key_length_swa": 256,
       "attention.value_length_swa": 256,
       "attention.sliding_window_pattern": each(layers, (_, slides) => slides),
       "attention.head_count_kv": each(layers, (_, slides) => kvHeads[slides ? 0 : 1]),
-      "attention.shared_kv_layers": shared,
+      "attention.shared_kv_layers": shared(layers),
       "rope.freq_base_swa": 10_000,
       final_logit_softcapping: 30,
       embedding_length_per_layer_input: inputs,
-      ...(wide && { feed_forward_length: each(layers, (i) => wide[i < layers - shared ? 0 : 1]) }),
+      ...(wide && { feed_forward_length: each(layers, (i) => wide[i < layers - shared(layers) ? 0 : 1]) }),
       ...(experts && {
         expert_count: experts.count,
         expert_used_count: experts.used,

@@ -98,6 +98,14 @@ describe("every shape", () => {
     expect(Math.abs(count / BILLIONS[name] - 1)).toBeLessThan(0.01);
   });
 
+  it.each(["gemma-4-e2b", "gemma-4-26b-a4b", "gpt-oss-20b", "qwen-3-30b-a3b"])(
+    "%s of 6 layers is one too",
+    async (name) => {
+      const model = await openModel(await syntheticCheckpoint(name, { layers: 6, vocab: 64 }));
+      expect(model.config.layers.length).toBe(6);
+    },
+  );
+
   it.each([
     // Layers with a cache of their own, and bytes a token of the full ones in f16, by the published configs.
     ["gemma-4-e2b", 3, 12, 6144],

@@ -161,6 +161,12 @@ describe("wrong usage of nibble bench:", () => {
       2,
       /--quote is a text; allowed/,
     ],
+    [
+      "a draft without quotes",
+      ["needle", "--draft", "needle"],
+      2,
+      /--draft is needle; allowed: none without quote/,
+    ],
     ["a missing file", ["no-such.gguf"], 1, /no-such\.gguf: no such file/],
     ["a profile of the CPU", ["needle", "--profile", ...cpu], 1, /A profile on this device is not supported/],
   ];

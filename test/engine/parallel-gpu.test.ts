@@ -44,3 +44,25 @@ describeGpu("two texts", () => {
     await model.close();
   });
 });
+
+describeGpu("a text that repeats itself", () => {
+  it("is guessed, and the device chooses after each guessed row what it would choose after one", async () => {
+    const model = await assemble(
+      await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())),
+      async () => webgpuDevice(await softwareGpu()),
+      { context: 128, chunk: 16 },
+    );
+    const ids = Array.from({ length: 24 }, (_, i) => 259 + (i % 4));
+    const found = await model.generate({ ids }, { ignoreEnd: true, maxTokens: 48 }).result();
+    expect(found.draftedTokens).toBeGreaterThan(0);
+    const text = model.open({ ids });
+    for (const id of found.ids) {
+      const logits = await text.logits();
+      const spread = Math.max(...logits) - Math.min(...logits);
+      expect(Math.max(...logits) - logits[id]).toBeLessThan(TOLERANCE * spread);
+      text.append({ ids: [id] });
+    }
+    expect(model.cache.used).toBe(0);
+    await model.close();
+  });
+});

@@ -2,23 +2,29 @@
  * The conformance suite on this machine's GPU, for machines that have one but no test runner. Bundle it, then run it:
  *
  *     npx rolldown bench/conformance.ts --format esm --platform node --external webgpu -o dist/conformance.js
- *     node dist/conformance.js [--json FILE] [--filter PATTERN] [--variant NAME]
+ *     node dist/conformance.js --expect FILE
+ *     node dist/conformance.js [--expected FILE] [--json FILE] [--filter PATTERN] [--variant NAME] [--part 1/2]
  *
- * Every case runs with every set of features that the adapter allows, or with one: the expected values take most of the
- * time, so processes beside each other, one for each variant, are done sooner. A line for each failure, a count at the end.
+ * The first computes what the reference device expects, which takes most of the time and needs no GPU; the second compares
+ * with that, or computes it as it goes. Every case runs with every set of features that the adapter allows, or with one; one
+ * part of the cases, or all. A line for each failure, a count at the end; rows are appended to --json as they come.
  */
-import { writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { deserialize, serialize } from "node:v8";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
 import type { TraitOptions } from "../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
-import { caseError, deviceCases, gpuTolerance } from "../test/device/device-cases.ts";
+import { caseError, deviceCases, expectedOf, gpuTolerance } from "../test/device/device-cases.ts";
 
 const { values } = parseArgs({
   options: {
     json: { type: "string" },
     filter: { type: "string", default: "" },
     variant: { type: "string" },
+    expect: { type: "string" },
+    expected: { type: "string" },
+    part: { type: "string", default: "1/1" },
   },
 });
 const VARIANTS: Record<string, TraitOptions> = {
@@ -32,12 +38,23 @@ const VARIANTS: Record<string, TraitOptions> = {
   "no matrices, many rows": { matrices: false, few: 1 },
 };
 
+const pattern = new RegExp(values.filter);
+const [part, parts] = values.part.split("/").map(Number);
+const cases = deviceCases.filter(({ name }) => pattern.test(name)).filter((_, i) => i % parts === part - 1);
+if (values.expect) {
+  const wanted = new Map<string, Float32Array>();
+  for (const testCase of cases) wanted.set(testCase.name, await expectedOf(testCase));
+  writeFileSync(values.expect, serialize(wanted));
+  process.exit(0);
+}
+const expected: Map<string, Float32Array> = values.expected
+  ? deserialize(readFileSync(values.expected))
+  : new Map();
 const { variant: only } = values;
 if (only !== undefined && !Object.hasOwn(VARIANTS, only))
   throw new Error(`--variant is ${only}; known: ${Object.keys(VARIANTS).join("; ")}`);
 const gpu = await dawnGpu();
 const date = new Date().toISOString().slice(0, 10);
-const rows: object[] = [];
 const described = new Set<string>();
 for (const [variant, traits] of Object.entries(VARIANTS)) {
   if (only !== undefined && variant !== only) continue;
@@ -47,14 +64,12 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
   described.add(about);
   let failed = 0;
   let worst = 0;
-  const wanted = new RegExp(values.filter);
-  const cases = deviceCases.filter(({ name }) => wanted.test(name));
   for (const testCase of cases) {
     let error = Number.NaN;
     let message: string | null = null;
     try {
       const device = await webgpuDevice(gpu, { traits });
-      error = await caseError(testCase, device);
+      error = await caseError(testCase, device, expected.get(testCase.name));
     } catch (caught) {
       message = (caught as Error).message;
     }
@@ -64,20 +79,12 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
       failed++;
       console.log(`FAILED ${variant}: ${testCase.name}: ${message ?? `${error} > ${allowed}`}`);
     }
-    rows.push({
-      op: "conformance",
-      adapter: adapter.name,
-      date,
-      variant,
-      case: testCase.name,
-      error,
-      allowed,
-      message,
-    });
+    const found = { variant, case: testCase.name, error, allowed, message };
+    const row = { op: "conformance", adapter: adapter.name, date, ...found };
+    if (values.json) appendFileSync(values.json, `${JSON.stringify(row)}\n`);
   }
   console.log(
     `${about}: ${cases.length - failed} of ${cases.length} cases pass, worst ${(100 * worst).toFixed(0)} % of its tolerance`,
   );
 }
-if (values.json) writeFileSync(values.json, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 process.exit(0);

@@ -185,15 +185,19 @@ async function run(testCase: DeviceCase, device: Device): Promise<Float32Array> 
 /** What the reference gives, once for all devices of a test file. */
 const expectedValues = new WeakMap<DeviceCase, Promise<Float32Array>>();
 
-function expectedOf(testCase: DeviceCase): Promise<Float32Array> {
+export function expectedOf(testCase: DeviceCase): Promise<Float32Array> {
   const known = expectedValues.get(testCase) ?? run(testCase, referenceDevice());
   expectedValues.set(testCase, known);
   return known;
 }
 
-/** Root mean square error of the device against the reference, relative to the reference. */
-export async function caseError(testCase: DeviceCase, device: Device): Promise<number> {
-  const wanted = await expectedOf(testCase);
+/** Root mean square error of the device against the reference, relative to the reference. wanted: `expectedOf`'s. */
+export async function caseError(
+  testCase: DeviceCase,
+  device: Device,
+  wanted?: Float32Array,
+): Promise<number> {
+  wanted ??= await expectedOf(testCase);
   const found = await run(testCase, device);
   if (found.length !== wanted.length) return Number.POSITIVE_INFINITY;
   const cols = testCase.byRows

@@ -278,7 +278,7 @@ const ATTEND_SHAPES: AttendShape[] = [
   { heads: 1, kvHeads: 1, headDim: 336, steps: [35, 1] },
   { heads: 4, kvHeads: 4, headDim: 64, steps: [48, 48, 48, 48, 48, 48, 1], window: 33 },
   { heads: 4, kvHeads: 2, headDim: 128, steps: [60, 4], softcap: 5 },
-  { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 1] },
+  { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 1] },
   // Rows that share what they read, in several spans.
   { heads: 4, kvHeads: 1, headDim: 128, steps: [420, 7] },
   // Several texts: prompts of two and a token of one; tokens of all; a prompt with tokens.

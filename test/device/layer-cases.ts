@@ -112,7 +112,7 @@ const SINK_SHAPES = [
     heads: 2,
     kvHeads: 1,
     headDim: 64,
-    steps: [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 1],
+    steps: [64, 64, 64, 64, 64, 64, 64, 64, 1],
     window: null,
     softcap: 0,
   },

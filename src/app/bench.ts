@@ -2,6 +2,7 @@
  * `nibble bench`: the library's measurements as a table or as JSON lines. Rows go to stdout as they come, progress to
  * stderr when that is a terminal. Owns the layout and the names in the JSON.
  */
+import { setMaxListeners } from "node:events";
 import {
   ArgumentError,
   type BatchRow,
@@ -94,6 +95,8 @@ function lengths(found: readonly number[]): number[] {
 
 /** The bench's rows, with a line of progress between them that never mixes with the output. */
 async function* shown(bench: Bench, signal: AbortSignal): AsyncGenerator<BenchFinding> {
+  // Each text of a test listens.
+  setMaxListeners(0, signal);
   let doing = "";
   let line: Progress = { show() {}, clear() {} };
   let started = 0;

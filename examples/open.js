@@ -8,7 +8,7 @@ try {
   try {
     const { family, layers, hidden, trainedContext } = model.config;
     console.log(
-      `${family}, ${layers} layers of ${hidden}, trained for ${trainedContext} tokens, on ${model.device}`,
+      `${family}, ${layers.length} layers of ${hidden}, trained for ${trainedContext} tokens, on ${model.device}`,
     );
     console.log(
       model.chatTemplate ? "with a chat template" : "no chat template: the prompt is taken as it is",

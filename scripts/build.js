@@ -5,7 +5,7 @@
  * needle-14m beside it).
  * Nothing here needs a native compiler.
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,21 +14,27 @@ import { writeKernelModule } from "./wgsl.js";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const only = process.argv[2];
 
+const OPTIONS = /** @type {const} */ ({ cwd: root, stdio: "inherit" });
+
 function node(script, args) {
-  const done = spawnSync(process.execPath, [join(root, "node_modules", script), ...args], {
-    cwd: root,
-    stdio: "inherit",
-  });
+  const done = spawnSync(process.execPath, [join(root, "node_modules", script), ...args], OPTIONS);
   if (done.status !== 0) process.exit(done.status ?? 1);
+}
+
+/** The same beside others. */
+async function nodeMeanwhile(script, args) {
+  const child = spawn(process.execPath, [join(root, "node_modules", script), ...args], OPTIONS);
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  if (status !== 0) process.exit(status ?? 1);
 }
 
 const wasmFolder = "src/device/wasm";
 if (only !== "--wasm") writeKernelModule(root);
 if (only === undefined || only === "--wasm") {
-  for (const relaxed of [false, true]) {
+  const build = async (relaxed) => {
     const target = `${wasmFolder}/${relaxed ? "kernels-relaxed" : "kernels"}.wasm`;
     const unfinished = target.replace(".wasm", ".unfinished.wasm");
-    node("assemblyscript/bin/asc.js", [
+    await nodeMeanwhile("assemblyscript/bin/asc.js", [
       `${wasmFolder}/assembly/index.ts`,
       "--outFile",
       unfinished,
@@ -49,7 +55,8 @@ if (only === undefined || only === "--wasm") {
     ]);
     // Whoever loads kernels meanwhile finds the old binary whole.
     renameSync(join(root, unfinished), join(root, target));
-  }
+  };
+  await Promise.all([build(false), build(true)]);
 }
 if (only === undefined || only === "--ts") {
   // A file renamed in src must not live on in what is published.

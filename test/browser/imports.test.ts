@@ -31,7 +31,7 @@ const graph = walk(join(src, "browser.ts"), new Map());
 it("reaches the model, the engine and the GPU", () => {
   const files = [...graph.keys()];
   for (const file of [
-    "model/llama.ts",
+    "model/families/llama.ts",
     "engine/assemble.ts",
     "device/webgpu/webgpu.ts",
     "format/http-source.ts",

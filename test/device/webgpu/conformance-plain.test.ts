@@ -3,18 +3,17 @@
  * own, so that two workers share the cases.
  */
 import { ordinaryCases } from "../device-cases.ts";
-import { TWINS } from "../random-tensor.ts";
 import { conform } from "./conformance.ts";
+
+const FORMS = /^(embed|matmul|expertMatmul) (q4_0|q4_k|q8_0|q6_k|mxfp4|iq2_s|bf16|f32)( |$)/;
 
 conform(
   "no subgroups, prompts from two rows on",
   { subgroups: false, few: 1 },
-  // Forms whose parts are in others are left to matmul.test.ts.
+  // Of weights a type of each form: matmul.test.ts has the others.
   ordinaryCases.filter(
     ({ name, onlyFast }) =>
       !(onlyFast && name.startsWith("gatedDelta")) &&
-      ![...TWINS, "iq3_s", "iq3_xxs", "iq1_s", "nvfp4", "q1_0"].some((type) =>
-        `${name} `.includes(` ${type} `),
-      ),
+      (FORMS.test(name) || !/^(embed|matmul|expertMatmul) \w+( \d|$)/.test(name)),
   ),
 );

@@ -15,6 +15,10 @@ conform(
   deviceCases.filter(
     ({ name, onlyFast }) =>
       !onlyFast &&
+      // Float16 that saturates, which SwiftShader has in caches alone: one step of one row and of many for each.
+      !/ of activations .*, 40 tokens$|(keys|queries|values|channel|tails).*, steps (1,40|40,1)$/.test(
+        name,
+      ) &&
       (FORMS.test(name) || EXPERT_FORMS.test(name) || !/^(embed|matmul|expertMatmul) \w+( \d|$)/.test(name)),
   ),
 );

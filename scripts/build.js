@@ -5,7 +5,7 @@
  * needle-14m beside it).
  * Nothing here needs a native compiler.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,16 +14,11 @@ import { writeKernelModule } from "./wgsl.js";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const only = process.argv[2];
 
-const OPTIONS = /** @type {const} */ ({ cwd: root, stdio: "inherit" });
-
-function node(script, args) {
-  const done = spawnSync(process.execPath, [join(root, "node_modules", script), ...args], OPTIONS);
-  if (done.status !== 0) process.exit(done.status ?? 1);
-}
-
-/** The same beside others. */
-async function nodeMeanwhile(script, args) {
-  const child = spawn(process.execPath, [join(root, "node_modules", script), ...args], OPTIONS);
+async function node(script, args) {
+  const child = spawn(process.execPath, [join(root, "node_modules", script), ...args], {
+    cwd: root,
+    stdio: "inherit",
+  });
   const status = await new Promise((resolve) => child.on("close", resolve));
   if (status !== 0) process.exit(status ?? 1);
 }
@@ -34,7 +29,7 @@ if (only === undefined || only === "--wasm") {
   const build = async (relaxed) => {
     const target = `${wasmFolder}/${relaxed ? "kernels-relaxed" : "kernels"}.wasm`;
     const unfinished = target.replace(".wasm", ".unfinished.wasm");
-    await nodeMeanwhile("assemblyscript/bin/asc.js", [
+    await node("assemblyscript/bin/asc.js", [
       `${wasmFolder}/assembly/index.ts`,
       "--outFile",
       unfinished,
@@ -61,7 +56,7 @@ if (only === undefined || only === "--wasm") {
 if (only === undefined || only === "--ts") {
   // A file renamed in src must not live on in what is published.
   rmSync(join(root, "dist"), { recursive: true, force: true });
-  node("typescript/bin/tsc", ["-p", "tsconfig.json"]);
+  await node("typescript/bin/tsc", ["-p", "tsconfig.json"]);
   mkdirSync(join(root, "dist/device/wasm"), { recursive: true });
   for (const file of readdirSync(join(root, wasmFolder)))
     if (file.endsWith(".wasm")) cpSync(join(root, wasmFolder, file), join(root, "dist/device/wasm", file));

@@ -5,7 +5,8 @@
  */
 import { type Part, type PartStream, partialMark, type Section } from "./thinking.ts";
 
-const MESSAGE = "<|message|>";
+/** Ends a header; in a call it stands between name and arguments. */
+export const MESSAGE = "<|message|>";
 const CHANNEL = "<|channel|>";
 const START = "<|start|>";
 /** What ends a body. The next message may begin without one. */

@@ -4,7 +4,7 @@
  */
 import { type ChatTemplate, UnsupportedError } from "../../index.ts";
 import { literalTag, type Tag } from "../grammar/tags.ts";
-import { CALL_BEGIN, CALL_END } from "../harmony.ts";
+import { CALL_BEGIN, CALL_END, MESSAGE } from "../harmony.ts";
 import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";
 import { readGemmaCall } from "./gemma-call.ts";
 import { readXmlCall } from "./xml-call.ts";
@@ -142,8 +142,8 @@ function askTemplate(template: ChatTemplate): CallFormat | null {
 
 /** NAME<|message|>{...} */
 function readHarmonyCall(text: string): WrittenCall | null {
-  const at = text.indexOf("<|message|>");
-  return at < 0 ? null : readArguments(text.slice(0, at), text.slice(at + "<|message|>".length));
+  const at = text.indexOf(MESSAGE);
+  return at < 0 ? null : readArguments(text.slice(0, at), text.slice(at + MESSAGE.length));
 }
 
 /** {"name": ..., [key]: {...}}; arguments that are themselves JSON text are read, too. */

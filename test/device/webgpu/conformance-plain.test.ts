@@ -3,7 +3,7 @@
  * own, so that two workers share the cases.
  */
 import { ordinaryCases } from "../device-cases.ts";
-import { conform } from "./conformance.ts";
+import { conform, OF_ONE_TYPE } from "./conformance.ts";
 
 const FORMS = /^(embed|matmul|expertMatmul) (q4_0|q4_k|q8_0|q6_k|mxfp4|iq2_s|bf16|f32)( |$)/;
 
@@ -13,7 +13,6 @@ conform(
   // Of weights a type of each form: matmul.test.ts has the others.
   ordinaryCases.filter(
     ({ name, onlyFast }) =>
-      !(onlyFast && name.startsWith("gatedDelta")) &&
-      (FORMS.test(name) || !/^(embed|matmul|expertMatmul) \w+( \d|$)/.test(name)),
+      !(onlyFast && name.startsWith("gatedDelta")) && (FORMS.test(name) || !OF_ONE_TYPE.test(name)),
   ),
 );

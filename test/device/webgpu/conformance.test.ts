@@ -4,7 +4,7 @@
  * subgroups serve alike is left to conformance-plain.test.ts.
  */
 import { deviceCases } from "../device-cases.ts";
-import { conform } from "./conformance.ts";
+import { conform, OF_ONE_TYPE } from "./conformance.ts";
 
 const FORMS = /^(embed|matmul) (q4_0|q4_k|q8_0|q6_k|iq4_nl|mxfp4|iq2_s|bf16|f32)( .* [13] tokens)?$/;
 const EXPERT_FORMS = /^expertMatmul (q4_0|q4_k|q8_0|q6_k|mxfp4|f16) /;
@@ -19,6 +19,6 @@ conform(
       !/ of activations .*, 40 tokens$|(keys|queries|values|channel|tails).*, steps (1,40|40,1)$/.test(
         name,
       ) &&
-      (FORMS.test(name) || EXPERT_FORMS.test(name) || !/^(embed|matmul|expertMatmul) \w+( \d|$)/.test(name)),
+      (FORMS.test(name) || EXPERT_FORMS.test(name) || !OF_ONE_TYPE.test(name)),
   ),
 );

@@ -9,6 +9,9 @@ import { sharedGpu } from "./shared.ts";
 /** Spans that rows share in matrix kernels, which no software GPU has; attend.test.ts has those of the other kernels. */
 const OF_MATRICES = "steps [420,7]";
 
+/** Names of cases of one type of weights, of which a file may take some. */
+export const OF_ONE_TYPE = /^(embed|matmul|expertMatmul) \w+( \d|$)/;
+
 /** Each case as a test of its own. bench/conformance.ts runs all of them on a real GPU, with every set of features. */
 export function conform(name: string, traits: TraitOptions, cases: readonly DeviceCase[]): void {
   describeGpu(`device cases, ${name}`, () => {

@@ -191,6 +191,24 @@ describe("steps", () => {
     }
   });
 
+  it("run once, though a thread is woken late", async () => {
+    const allocation = await allocate({ threads: 1 });
+    const { memory, layout } = allocation;
+    const { logits } = graph(4, 64);
+    await allocation.run(step(1, 1));
+    const wanted = await allocation.read(logits, 0, 1);
+    // What the host writes for the next step must not be read before that step.
+    new Uint32Array(memory.buffer)[layout.ids / 4] = 2;
+    const word = (layout.control + CONTROL.step) / 4;
+    const state = new Int32Array(memory.buffer);
+    // Waits, if need be, until the thread sleeps.
+    await vi.waitFor(() => expect(Atomics.notify(state, word)).toBe(1));
+    await vi.waitFor(() => expect(Atomics.notify(state, word)).toBe(1));
+    expect(await allocation.read(logits, 0, 1)).toEqual(wanted);
+    await allocation.run(step(1, 2));
+    expect(await allocation.read(logits, 0, 1)).not.toEqual(wanted);
+  });
+
   it("of no tokens, too many tokens or too many outputs are refused", async () => {
     const allocation = await allocate();
     for (const wrong of [step(0), step(9), step(2, 1, 3), step(2, 1, -1)])

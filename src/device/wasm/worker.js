@@ -11,11 +11,19 @@ const step = (control + words.step) / 4;
 const instance = new WebAssembly.Instance(module, { env: { memory } });
 const { run } = /** @type {{ run: Function }} */ (/** @type {unknown} */ (instance.exports));
 
+/** The step after `seen`. A wake says nothing: that of a step may come when it has already been run. */
+function nextAfter(/** @type {number} */ seen) {
+  for (;;) {
+    const next = Atomics.load(state, step);
+    if (next !== seen) return next;
+    Atomics.wait(state, step, seen);
+  }
+}
+
 let seen = 0;
 parentPort?.postMessage({ ready: true });
 for (;;) {
-  Atomics.wait(state, step, seen);
-  seen = Atomics.load(state, step);
+  seen = nextAfter(seen);
   if (seen === words.exit) break;
   try {
     run(control, operations, count, thread, threads);

@@ -1,0 +1,166 @@
+/**
+ * The identity of specs, experiments and entries: one canonical JSON, one SHA-256. Equal things have one form (`normalSpec`), so
+ * that no experiment runs twice under two names. Owns how near two specs are.
+ */
+import { ArgumentError } from "../format/errors.ts";
+import { sha256 } from "./hash.ts";
+import type { Entry, Experiment, Json, Part, Spec } from "./types.ts";
+
+/** Keys in order, no blanks, -0 as 0. ArgumentError for what JSON cannot say: NaN, infinities, undefined. */
+export function canonical(value: Json): string {
+  if (value === null || typeof value === "boolean" || typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "number") {
+    if (!Number.isFinite(value)) throw new ArgumentError("a number of an entry", value, "finite numbers");
+    return JSON.stringify(value + 0);
+  }
+  if (Array.isArray(value)) return `[${value.map((item) => canonical(item as Json)).join(",")}]`;
+  if (typeof value !== "object")
+    throw new ArgumentError("a value of an entry", typeof value, "what JSON can say");
+  const fields = Object.entries(value as { [key: string]: Json }).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${fields.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(",")}}`;
+}
+
+/** Fields of entries are JSON; interfaces just do not say so. */
+export const jsonOf = (value: object) => value as unknown as Json;
+
+const F16: Part = { method: "f16", bits: 16, group: 0, rotate: false, mean: false };
+
+export type PartDraft = Partial<Part> & Pick<Part, "method">;
+export type SpecDraft = Partial<Omit<Spec, "keys" | "values">> & { keys?: PartDraft; values?: PartDraft };
+
+/** Fills in what is not said and gives equal things one form. ArgumentError for values out of range. */
+export function normalSpec(draft: SpecDraft): Spec {
+  const known = ["keys", "values", "sinks", "recent", "keyScale", "temperature", "profile", "layers"];
+  for (const key of Object.keys(draft))
+    if (!known.includes(key)) throw new ArgumentError("a field of a spec", key, known.join(", "));
+  const keys = normalPart(draft.keys, "keys");
+  const values = normalPart(draft.values, "values");
+  const isExact = keys.method === "f16" && values.method === "f16";
+  const hasKeys = keys.method !== "f16";
+  const { sinks = 0, recent = 0, keyScale = 1, temperature = 1, profile = null, layers = null } = draft;
+  count("sinks", sinks, 0, 32, 1);
+  count("recent", recent, 0, 4096, 32);
+  positive("keyScale", keyScale);
+  positive("temperature", temperature);
+  if (layers !== null) {
+    if (!(Array.isArray(layers) && layers.length === 2 && layers[0] < layers[1]))
+      throw new ArgumentError("layers", JSON.stringify(layers), "[from, to) with from < to, or null");
+    for (const layer of layers) count("layers", layer, 0, 10_000, 1);
+  }
+  if (profile !== null && typeof profile !== "string")
+    throw new ArgumentError("profile", String(profile), "a model's id, or null");
+  return {
+    ...{ keys, values, temperature },
+    sinks: isExact ? 0 : sinks,
+    recent: isExact ? 0 : recent,
+    keyScale: hasKeys ? keyScale : 1,
+    profile: hasKeys ? profile : null,
+    layers: isExact || layers === null ? null : [layers[0], layers[1]],
+  };
+}
+
+function normalPart(draft: PartDraft = F16, which: "keys" | "values"): Part {
+  const known = Object.keys(F16);
+  for (const key of Object.keys(draft))
+    if (!known.includes(key)) throw new ArgumentError(`a field of ${which}`, key, known.join(", "));
+  const { method, bits = 4, group = 0, rotate = false, mean = false } = draft;
+  if (typeof method !== "string" || !/^[\w.-]{1,40}(@[0-9a-f]{12})?$/.test(method))
+    throw new ArgumentError(`method of ${which}`, String(method), "a name of letters, digits, . _ -");
+  if (method === "f16") return F16;
+  count(`bits of ${which}`, bits, 1, 16, 1);
+  count(`group of ${which}`, group, 0, 4096, 1);
+  for (const flag of [rotate, mean])
+    if (typeof flag !== "boolean") throw new ArgumentError(`rotate or mean of ${which}`, flag, "true, false");
+  if (mean && which === "values")
+    throw new ArgumentError("mean of values", true, "false: softmax hides a constant of keys only");
+  return { method, bits, group, rotate, mean };
+}
+
+function count(name: string, value: number, least: number, most: number, step: number): void {
+  if (!(Number.isInteger(value) && value >= least && value <= most && value % step === 0))
+    throw new ArgumentError(
+      name,
+      value,
+      `${step === 1 ? "integers" : `multiples of ${step}`} ${least} to ${most}`,
+    );
+}
+
+function positive(name: string, value: number): void {
+  if (!(Number.isFinite(value) && value > 0)) throw new ArgumentError(name, value, "numbers above 0");
+}
+
+export function specId(spec: Spec): string {
+  return sha256(canonical(jsonOf(normalSpec(spec))));
+}
+
+export function experimentId(experiment: Experiment): string {
+  const { spec, model, text, rung, draw, harness } = experiment;
+  return sha256(canonical({ spec, model, text, rung, draw, harness }));
+}
+
+/** An entry that has no id yet. */
+export type Draft<E extends Entry = Entry> = E extends Entry ? Omit<E, "id"> : never;
+
+/**
+ * What makes an entry the same thing: of models and texts their own digests, which callers bring; of the others their
+ * content without time, worker and words.
+ */
+export function entryId(draft: Draft): string {
+  switch (draft.kind) {
+    case "spec":
+      return specId(draft.body);
+    case "experiment":
+      return experimentId(draft.experiment);
+    case "result":
+      return sha256(canonical({ experiment: draft.experiment, digest: draft.digest }));
+    case "failure": {
+      const { experiment, worker, attempt, at } = draft;
+      return sha256(canonical({ kind: "failure", experiment, worker, attempt, at }));
+    }
+    case "note": {
+      const { note, body, facets, evidence, predicts, author } = draft;
+      return sha256(
+        canonical({ note, body, facets, evidence, predicts: predicts && jsonOf(predicts), author }),
+      );
+    }
+    case "model":
+    case "text":
+      throw new ArgumentError(
+        `the id of a ${draft.kind}`,
+        "not given",
+        "its fingerprint, or the digest of its ids",
+      );
+  }
+}
+
+/** The entry with its id. */
+export function identified<D extends Draft>(draft: D): D & { readonly id: string } {
+  return { ...draft, id: entryId(draft) };
+}
+
+/** Weights of the factors in `distance`; a part's are counted once for keys and once for values. */
+const PART_WEIGHTS = { method: 3, bits: 2, group: 0.5, rotate: 1, mean: 1 };
+const WEIGHTS = { sinks: 0.5, recent: 1, keyScale: 0.5, temperature: 1, profile: 1, layers: 1 };
+
+/** Gower's distance over the factors, 0 (the same) to 1: names and flags differ or not, numbers by their logs. */
+export function distance(a: Spec, b: Spec): number {
+  let sum = 0;
+  let most = 0;
+  const add = (weight: number, share: number) => {
+    sum += weight * share;
+    most += weight;
+  };
+  const differs = (x: Json, y: Json) => (canonical(x) === canonical(y) ? 0 : 1);
+  /** 0 to 1 where the larger is 16 times the smaller. */
+  const apart = (x: number, y: number) => Math.min(1, Math.abs(Math.log2((x + 1) / (y + 1))) / 4);
+  for (const part of ["keys", "values"] as const) {
+    const [one, other] = [a[part], b[part]];
+    for (const key of ["method", "rotate", "mean"] as const)
+      add(PART_WEIGHTS[key], differs(one[key], other[key]));
+    for (const key of ["bits", "group"] as const) add(PART_WEIGHTS[key], apart(one[key], other[key]));
+  }
+  for (const key of ["sinks", "recent", "keyScale", "temperature"] as const)
+    add(WEIGHTS[key], apart(a[key], b[key]));
+  for (const key of ["profile", "layers"] as const) add(WEIGHTS[key], differs(a[key], b[key]));
+  return sum / most;
+}

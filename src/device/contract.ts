@@ -346,6 +346,8 @@ export interface Device {
   readonly chunk: number;
   /** It can choose ids: runs may have `sampling`, and CHOSEN among their ids. */
   readonly chooses: boolean;
+  /** It can wait for the host behind each appendKv of a step. Default: it cannot. */
+  readonly pauses?: boolean;
   /** KV formats that the device has kernels for; null: any codec. */
   readonly kvFormats: readonly string[] | null;
   measure(graph: Graph): Footprint;
@@ -363,8 +365,9 @@ export interface Allocation {
   /**
    * Resolves when the device can take another call: the step may still be under way. `Ran.chosen` has what it chose.
    * ArgumentError for a step that the graph was not made for; nothing has run then.
+   * afterAppend: only on devices that pause (`Device.pauses`), which wait for it before anything reads what was appended.
    */
-  run(step: Step): Promise<Ran>;
+  run(step: Step, afterAppend?: AfterAppend): Promise<Ran>;
   /** The pages of blocks first, first + 1, ... of a text, for the steps that follow. */
   setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void;
   /** Page `to` becomes what page `from` is, in every cache of the pool. */
@@ -396,6 +399,9 @@ export interface Allocation {
   profile?(step: Step): Promise<StepProfile>;
   close(): Promise<void>;
 }
+
+/** The rows' keys and values stand in the cache: they may be read and written by `readPages` and `writePages`. */
+export type AfterAppend = (cache: Cache) => Promise<void>;
 
 /** A step that is under way. */
 export interface Ran {

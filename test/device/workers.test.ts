@@ -171,7 +171,7 @@ describe("closing", () => {
       ]),
     );
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-    const setup = { module, memory, control: 1024, operations: 4096, count: 0, threads: 3, cores: 2 };
+    const setup = { module, memory, control: 1024, operations: 4096, threads: 3, cores: 2 };
     await expect(Workers.start(setup)).rejects.toThrow(DeviceError);
     await vi.waitFor(() => expect(threadCount()).toBeLessThanOrEqual(before));
   });

@@ -7,6 +7,7 @@ import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
 import {
+  type AfterAppend,
   type Allocation,
   type Cache,
   type Device,
@@ -36,6 +37,7 @@ export function referenceDevice(): Device {
     memoryBytes: Number.MAX_SAFE_INTEGER,
     chunk: 128,
     chooses: false,
+    pauses: true,
     kvFormats: null,
     measure,
     allocate: async (graph) => new ReferenceAllocation(graph),
@@ -109,11 +111,14 @@ class ReferenceAllocation implements Allocation {
     }
   }
 
-  async run(step: Step): Promise<Ran> {
+  async run(step: Step, afterAppend?: AfterAppend): Promise<Ran> {
     checkStep(this.graph, step, false);
     const rows = rowsOf(step);
     for (const { id } of tablesOf(this.graph)) await this.#rows.get(id)!.read(rows.ids, this.#weights[id]);
-    for (const op of this.graph.ops) this.#run(op, rows);
+    for (const op of this.graph.ops) {
+      this.#run(op, rows);
+      if (op.op === "appendKv") await afterAppend?.(op.cache);
+    }
     return NOTHING_CHOSEN;
   }
 

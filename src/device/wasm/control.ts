@@ -15,6 +15,9 @@ export const CONTROL = {
   tokens: 264,
   /** Set once: where runs and the outputs' rows lie, and pages of a text in a table. */
   runsAt: 276,
+  /** Of the list: the operations [from, to) that the threads run when `step` changes. */
+  from: 288,
+  to: 292,
 };
 
 /** u32 of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write. */

@@ -10,11 +10,22 @@ import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
 import type { Layout } from "./program.ts";
 import { type Argument, type Kind, RecordWriter } from "./records.ts";
 
-/** Writes the records of `graph` into `words`; returns how many. */
-export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): number {
+export interface Program {
+  /** Records. */
+  readonly count: number;
+  /** Caches in the order of their appendKv, and the number of the record after it. */
+  readonly appends: readonly { readonly cache: Cache; readonly to: number }[];
+}
+
+/** Writes the records of `graph` into `words`. */
+export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): Program {
   const program = new ProgramWriter(graph, layout, words);
-  for (const op of graph.ops) (WRITERS[op.op] as (op: Op, to: ProgramWriter) => void)(op, program);
-  return program.count;
+  const appends: { cache: Cache; to: number }[] = [];
+  for (const op of graph.ops) {
+    (WRITERS[op.op] as (op: Op, to: ProgramWriter) => void)(op, program);
+    if (op.op === "appendKv") appends.push({ cache: op.cache, to: program.count });
+  }
+  return { count: program.count, appends };
 }
 
 /** Numbers by which kernels know the activations. */

@@ -9,6 +9,7 @@ import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import { type BlockMap, gather, scatter } from "../cache-bytes.ts";
 import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
 import {
+  type AfterAppend,
   type Allocation,
   type Device,
   type Footprint,
@@ -30,7 +31,7 @@ import { CONTROL, NO_SLOT } from "./control.ts";
 import { physicalCores } from "./cores.ts";
 import { KV_FORMATS, type KvFormat, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
-import { writeProgram } from "./operations.ts";
+import { type Program, writeProgram } from "./operations.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
   CPU_CHUNK,
@@ -74,6 +75,7 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<WasmDevice>
     memoryBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
     chooses: false,
+    pauses: true,
     kvFormats: Object.keys(KV_FORMATS),
     measure: (graph) => footprintOf(graph, threads),
     allocate: (graph) => WasmAllocation.create(graph, kernels, threads),
@@ -107,7 +109,7 @@ export class WasmAllocation implements Allocation {
     memory: WebAssembly.Memory,
     repack: Repack,
     readonly workers: Workers,
-    readonly operations: number,
+    readonly program: Program,
   ) {
     this.#held = { memory, repack };
     const { control, runs, outputRows } = layout;
@@ -135,7 +137,7 @@ export class WasmAllocation implements Allocation {
     if (dataEnd > STATIC_BYTES)
       throw new DeviceError("wasm", `the kernels' constants end at ${dataEnd}, beyond ${STATIC_BYTES}`);
     const words = new Uint32Array(memory.buffer, layout.operations, mostRecords(graph) * RECORD_WORDS);
-    const count = writeProgram(graph, layout, words);
+    const program = writeProgram(graph, layout, words);
     const { control, operations } = layout;
     const cores = availableParallelism();
     const workers = await Workers.start({
@@ -143,11 +145,18 @@ export class WasmAllocation implements Allocation {
       memory,
       control,
       operations,
-      count,
       threads,
       cores,
     });
-    return new WasmAllocation(graph, footprint, layout, memory, exports.repackRows as Repack, workers, count);
+    return new WasmAllocation(
+      graph,
+      footprint,
+      layout,
+      memory,
+      exports.repackRows as Repack,
+      workers,
+      program,
+    );
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -177,8 +186,9 @@ export class WasmAllocation implements Allocation {
     }
   }
 
-  async run(step: Step): Promise<Ran> {
+  async run(step: Step, afterAppend?: AfterAppend): Promise<Ran> {
     const { layout } = this;
+    const { count, appends } = this.program;
     // Before anything is written: a running step reads these words.
     const { refusal } = this.workers;
     if (refusal) throw refusal;
@@ -198,9 +208,16 @@ export class WasmAllocation implements Allocation {
     words.set(runs, layout.runs / 4);
     words.set([rows.tokens, rows.outputs, rows.runs.length], (layout.control + CONTROL.tokens) / 4);
     const records = this.#records();
-    for (let i = 0; i < this.operations; i++) records[i * RECORD_WORDS + WORD.taken] = 0;
+    for (let i = 0; i < count; i++) records[i * RECORD_WORDS + WORD.taken] = 0;
     this.#writeTurns(rows);
-    await this.workers.run();
+    let from = 0;
+    if (afterAppend)
+      for (const { cache, to } of appends) {
+        await this.workers.run(from, to);
+        await afterAppend(cache);
+        from = to;
+      }
+    await this.workers.run(from, count);
     return NOTHING_CHOSEN;
   }
 
@@ -289,7 +306,7 @@ export class WasmAllocation implements Allocation {
   }
 
   #records(): Uint32Array {
-    return new Uint32Array(this.memory.buffer, this.layout.operations, this.operations * RECORD_WORDS);
+    return new Uint32Array(this.memory.buffer, this.layout.operations, this.program.count * RECORD_WORDS);
   }
 
   #writeTurns({ tokens, positions }: Rows): void {

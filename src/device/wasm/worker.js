@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * One worker thread of the WASM device. It sleeps until the host advances the step word, runs the whole operation list
- * for its share, and says so. Plain JavaScript because Node loads it as it stands, from the sources and from dist/.
+ * One worker thread of the WASM device. It sleeps until the host advances the step word, runs its share of the operations
+ * that the control block names, and says so. Plain JavaScript because Node loads it as it stands, from the sources and from dist/.
  */
 import { parentPort, workerData } from "node:worker_threads";
 
-const { module, memory, control, operations, count, thread, threads, words } = workerData;
+const { module, memory, control, operations, thread, threads, words } = workerData;
 const state = new Int32Array(memory.buffer);
 const step = (control + words.step) / 4;
 const instance = new WebAssembly.Instance(module, { env: { memory } });
@@ -26,7 +26,9 @@ for (;;) {
   seen = nextAfter(seen);
   if (seen === words.exit) break;
   try {
-    run(control, operations, count, thread, threads);
+    const from = state[(control + words.from) / 4];
+    const to = state[(control + words.to) / 4];
+    run(control, operations + from * words.recordBytes, to - from, thread, threads);
     parentPort?.postMessage({ done: seen });
   } catch (error) {
     // The others leave at their next barrier; the host fails the step and the device.

@@ -6,6 +6,7 @@
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
 import { CONTROL } from "./control.ts";
+import { RECORD_WORDS } from "./records.ts";
 
 /** Value of the step word that ends a worker. */
 const EXIT = -1;
@@ -18,8 +19,6 @@ export interface WorkerSetup {
   /** Addresses of the control block and of the operation records. */
   control: number;
   operations: number;
-  /** Number of operations. */
-  count: number;
   threads: number;
   /** Threads that can run at once. */
   cores: number;
@@ -49,7 +48,8 @@ export class Workers {
 
   static async start(setup: WorkerSetup): Promise<Workers> {
     const workers = new Workers(setup);
-    const words = { step: CONTROL.step, stop: CONTROL.stop, exit: EXIT };
+    const { step, stop, from, to } = CONTROL;
+    const words = { step, stop, from, to, exit: EXIT, recordBytes: RECORD_WORDS * 4 };
     const { cores: _, ...rest } = setup;
     try {
       for (let thread = 0; thread < setup.threads; thread++) {
@@ -79,11 +79,13 @@ export class Workers {
     return this.#pending && new DeviceError("wasm", "a step is already running");
   }
 
-  /** Runs the operation list once on all threads. */
-  run(): Promise<void> {
+  /** Runs the operations [from, to) of the list once on all threads. */
+  run(from: number, to: number): Promise<void> {
     const { refusal } = this;
     if (refusal) return Promise.reject(refusal);
     const done = this.#expect(this.#workers.length);
+    this.#state[this.#word(CONTROL.from)] = from;
+    this.#state[this.#word(CONTROL.to)] = to;
     // Never 0, which workers start from, and never EXIT.
     this.#step = (this.#step % 0x3fffffff) + 1;
     Atomics.store(this.#state, this.#word(CONTROL.step), this.#step);

@@ -1,5 +1,6 @@
 /**
- * The architecture's rules that a machine can check: imports between rooms go left, the app enters through index.ts and lab.ts,
+ * The architecture's rules that a machine can check: imports between rooms go left, the app enters through index.ts,
+ * lab.ts and answer/,
  * Node's own modules stay in the files named here, the page takes the library by its entry, files stay readable in one
  * sitting and say what they own.
  */
@@ -11,7 +12,7 @@ import { describe, expect, it } from "vitest";
 const src = fileURLToPath(new URL("../src", import.meta.url));
 
 /** A room may import from itself and from the rooms to its left. */
-const ROOMS = ["format", "device", "cache", "model", "engine", "lab", "app"];
+const ROOMS = ["format", "device", "cache", "model", "engine", "answer", "lab", "app"];
 
 /** The library's, and the lab's, which loads only where it is used. */
 const ENTRIES = ["index.ts", "lab.ts"];
@@ -19,6 +20,9 @@ const ENTRIES = ["index.ts", "lab.ts"];
 /** Files that need a file system, threads or a terminal; everything else also runs in a browser. */
 const NODE_FILES = [
   "app/",
+  "answer/grammar/grammars.ts",
+  "answer/grammar/keeper.ts",
+  "answer/grammar/worker.js",
   "device/wasm/bandwidth.ts",
   "device/wasm/cores.ts",
   "device/wasm/read-worker.js",
@@ -84,7 +88,7 @@ describe("rooms", () => {
     expect([...new Set(files.map(({ name }) => roomOf(name)))].sort()).toEqual([...ROOMS, "index"].sort());
   });
 
-  it("import only leftwards; the app enters through index.ts and lab.ts", () => {
+  it("import only leftwards; the app enters through index.ts, lab.ts and answer/", () => {
     const wrong: string[] = [];
     for (const { name, text } of files) {
       const room = roomOf(name);
@@ -94,7 +98,7 @@ describe("rooms", () => {
           room === "index"
             ? ROOMS.indexOf(roomOf(target)) >= 0 && roomOf(target) !== "app"
             : room === "app"
-              ? ENTRIES.includes(target) || roomOf(target) === "app"
+              ? ENTRIES.includes(target) || ["answer", "app"].includes(roomOf(target))
               : ROOMS.indexOf(roomOf(target)) >= 0 && ROOMS.indexOf(roomOf(target)) <= ROOMS.indexOf(room);
         // The packaged models and package.json lie beside src and are read, not imported.
         const data = target.startsWith("../models/") || target === "../package.json";
@@ -127,7 +131,10 @@ describe("rooms", () => {
 });
 
 /** What the page may take of src: its entry for pages, and what is pure beside it. */
-const OF_PAGE = ["browser.ts", "app/figures.ts", "app/part-streams.ts", "app/thinking.ts", "model/shapes.ts"];
+const OF_PAGE = [
+  ...["browser.ts", "app/figures.ts", "model/shapes.ts"],
+  ...["answer/part-streams.ts", "answer/thinking.ts"],
+];
 
 it("the page imports the library by its entry, and nothing imports the page", () => {
   const wrong: string[] = [];

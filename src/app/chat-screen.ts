@@ -3,9 +3,10 @@
  * out of a model's mouth. In a pipe: answers and what commands were asked for on stdout, everything else on stderr, no
  * thinking and no colours.
  */
+
+import type { Part } from "../answer/thinking.ts";
 import { write, writeRaw } from "./interrupt.ts";
 import { visible } from "./terminal.ts";
-import type { Part } from "./thinking.ts";
 
 const DIM = "\x1b[2m";
 const PLAIN = "\x1b[22m";

@@ -4,6 +4,8 @@
  * keys and commands.
  */
 import { existsSync } from "node:fs";
+import { MARKS, openedBy, partStream } from "../answer/part-streams.ts";
+import type { Part, Section } from "../answer/thinking.ts";
 import {
   ArgumentError,
   ContextError,
@@ -21,9 +23,7 @@ import { cachePath, readConversation, writeWhole } from "./conversation-file.ts"
 import { bytes, grouped, perSecond } from "./figures.ts";
 import { readText } from "./input.ts";
 import { joinedSignal } from "./joined-signal.ts";
-import { MARKS, openedBy, partStream } from "./part-streams.ts";
 import { progress } from "./progress.ts";
-import type { Part, Section } from "./thinking.ts";
 
 export interface ChatSettings {
   /** As the user names it. */

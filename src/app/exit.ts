@@ -19,6 +19,7 @@ const BY_ERROR: Readonly<Record<ErrorCode, number>> = {
   unsupported: 1,
   device: 1,
   io: 1,
+  busy: 1,
   argument: 2,
   memory: 3,
   context: 3,

@@ -2,13 +2,14 @@
  * `nibble run`: one answer. Text streams to stdout; progress and statistics go to stderr when that is a terminal, so
  * that a pipe carries the answer and nothing else. The model is closed whatever happens.
  */
+
+import { HARMONY } from "../answer/harmony.ts";
+import { MARKS, openedBy, spoken } from "../answer/part-streams.ts";
 import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
 import { bytes, grouped, guessedWords, perSecond, rate } from "./figures.ts";
-import { HARMONY } from "./harmony.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
-import { MARKS, openedBy, spoken } from "./part-streams.ts";
 import { progress } from "./progress.ts";
 import { printable } from "./terminal.ts";
 

@@ -7,6 +7,7 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Grammars } from "../answer/grammar/grammars.ts";
 import {
   ArgumentError,
   type GenerationResult,
@@ -24,7 +25,6 @@ import { openPage } from "./api/page.ts";
 import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
 import { bytes, grouped, guessedWords, perSecond } from "./figures.ts";
-import { Grammars } from "./grammar/grammars.ts";
 import { HTTP_BOUNDS, httpServer } from "./http-server.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";

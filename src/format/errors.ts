@@ -11,6 +11,7 @@ export type ErrorCode =
   | "context"
   | "device"
   | "io"
+  | "busy"
   | "aborted";
 
 export class NibbleError extends Error {

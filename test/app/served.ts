@@ -1,10 +1,11 @@
 /** The server's API in this process, over needle-14m or any model: no socket, so a test can ask thousands of times. */
+
+import { Grammars } from "../../src/answer/grammar/grammars.ts";
 import { type Api, createApi } from "../../src/app/api/api.ts";
 import type { GuardOptions } from "../../src/app/api/guard.ts";
 import { Metrics } from "../../src/app/api/metrics.ts";
 import type { Page } from "../../src/app/api/page.ts";
 import type { Served } from "../../src/app/api/served.ts";
-import { Grammars } from "../../src/app/grammar/grammars.ts";
 import { type ChatTemplate, encodeChat, type RenderOptions } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
 import { Generation, type GenerationResult, type LanguageModel, type Piece } from "../../src/index.ts";

@@ -1,7 +1,7 @@
 /** Chat templates of public reports, through the server: what was refused or changed in silence is answered. */
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { callFormat } from "../../src/app/api/call-formats.ts";
+import { callFormat } from "../../src/answer/calls/call-formats.ts";
 import { chatTemplateFromGguf } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
 import type { Piece } from "../../src/index.ts";

@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { callFormat } from "../../src/app/api/call-formats.ts";
-import type { CallReader, ReadPart } from "../../src/app/api/call-readers.ts";
+import { callFormat } from "../../src/answer/calls/call-formats.ts";
+import type { CallReader, ReadPart } from "../../src/answer/calls/call-readers.ts";
+import { Grammars } from "../../src/answer/grammar/grammars.ts";
 import { Fields } from "../../src/app/api/fields.ts";
 import { readTools } from "../../src/app/api/tools.ts";
-import { Grammars } from "../../src/app/grammar/grammars.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
 import type { Piece } from "../../src/index.ts";

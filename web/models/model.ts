@@ -2,8 +2,9 @@
  * What answers: the page's one view of a server's model and of one that runs here. Owns the words for what may go wrong;
  * refuses to know HTTP and workers.
  */
+
+import type { Part } from "../../src/answer/thinking.ts";
 import { rate } from "../../src/app/figures.ts";
-import type { Part } from "../../src/app/thinking.ts";
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
 
 /** What so many tokens take in caches of these rates: sliding layers hold no more than their capacity. */

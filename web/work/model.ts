@@ -2,7 +2,7 @@
  * In the worker: the model that is loaded, and its answers. Owns one model at a time; a new worker is made for the next,
  * so that the browser frees all of the GPU's memory.
  */
-import { MARKS, openedBy } from "../../src/app/part-streams.ts";
+import { MARKS, openedBy } from "../../src/answer/part-streams.ts";
 import {
   ArgumentError,
   type ChatMessage,

@@ -2,7 +2,7 @@
  * What the page asks of its worker, and what comes back while it works and when it is done. Types alone: both sides import
  * them, and neither imports the other. Values are what structured cloning carries.
  */
-import type { Section } from "../../src/app/thinking.ts";
+import type { Section } from "../../src/answer/thinking.ts";
 import type {
   AttendFinding,
   AttendProgress,

@@ -2,9 +2,10 @@
  * A chat request, read and checked: what to tell the template and the sampler, and how to answer. Owns the fields of
  * /v1/chat/completions; refuses to know how any of it is done.
  */
+
+import { MARKS } from "../../answer/part-streams.ts";
+import type { CallOptions } from "../../answer/parts.ts";
 import type { ChatMessage, GenerateOptions, RenderOptions, Slices } from "../../index.ts";
-import { MARKS } from "../part-streams.ts";
-import type { CallOptions } from "./answer.ts";
 import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import { type Format, readFormat } from "./format.ts";

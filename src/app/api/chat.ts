@@ -2,11 +2,12 @@
  * POST /v1/chat/completions. Owns the form of its answers, whole and streamed, which are the same events gathered or
  * sent one by one.
  */
+
+import { afterThinking, openableSections } from "../../answer/grammar/after-thinking.ts";
+import { HARMONY } from "../../answer/harmony.ts";
+import { openedSection } from "../../answer/part-streams.ts";
+import { type AnswerPart, AnswerParts, type ToolCall } from "../../answer/parts.ts";
 import { type GenerationResult, inSlices, type Likelihood } from "../../index.ts";
-import { afterThinking, openableSections } from "../grammar/after-thinking.ts";
-import { HARMONY } from "../harmony.ts";
-import { openedSection } from "../part-streams.ts";
-import { type AnswerPart, AnswerParts, type ToolCall } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { type ChatRequest, readChat } from "./chat-request.ts";
 import { toApiError, unsupported } from "./errors.ts";

@@ -3,7 +3,10 @@
  * error to that form; refuses to know routes. What is no NibbleError is a bug of ours: it is logged, and the client
  * learns nothing of it but the status.
  */
+import { BusyError, PlaceError } from "../../answer/errors.ts";
 import { AbortedError, type ErrorCode, NibbleError } from "../../index.ts";
+
+export { badValue, unsupported } from "../../answer/errors.ts";
 
 export interface ApiErrorFields {
   /** Where in the request: "messages[0].content". */
@@ -45,16 +48,6 @@ function short(text: string, most: number): string {
   return text.length > most ? `${text.slice(0, half - 3)}...${text.slice(-half)}` : text;
 }
 
-/** A value of the request that is not allowed: the thing, what was found, what is allowed. */
-export function badValue(param: string, found: string, allowed: string): ApiError {
-  return new ApiError(400, `${param} is ${found}; allowed: ${allowed}`, { param });
-}
-
-/** Well formed, and not done here. */
-export function unsupported(param: string, message: string): ApiError {
-  return new ApiError(400, message, { param, code: "unsupported_parameter" });
-}
-
 const TYPES: Readonly<Record<number, string>> = {
   401: "authentication_error",
   403: "permission_error",
@@ -74,6 +67,7 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
   memory: 500,
   device: 500,
   io: 500,
+  busy: 503,
   aborted: 503,
 };
 
@@ -84,6 +78,15 @@ export function toApiError(error: unknown, log: (error: unknown) => void): ApiEr
   if (error instanceof ApiError) return error;
   if (error instanceof AbortedError)
     return new ApiError(503, "the server is shutting down", { code: "stopped" });
+  if (error instanceof PlaceError) {
+    const code = error.code === "unsupported" ? "unsupported_parameter" : null;
+    return new ApiError(400, error.message, { param: error.place, code });
+  }
+  if (error instanceof BusyError)
+    return new ApiError(503, error.message, {
+      code: "queue_full",
+      headers: { "retry-after": `${error.retrySeconds}` },
+    });
   if (error instanceof NibbleError) {
     const status = STATUS[error.code];
     if (status >= 500) log(error);

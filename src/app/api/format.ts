@@ -3,12 +3,13 @@
  * json_schema and the schema beside json_object, vLLM's guided_json, guided_choice and structured_outputs. Owns these
  * fields.
  */
+import { PlaceError } from "../../answer/errors.ts";
+import { textsGrammar } from "../../answer/grammar/choices.ts";
+import type { GrammarToMake, OpenGrammar } from "../../answer/grammar/grammars.ts";
+import { schemaToMake } from "../../answer/grammar/made.ts";
+import { Size } from "../../answer/grammar/size.ts";
 import { NibbleError } from "../../index.ts";
-import { textsGrammar } from "../grammar/choices.ts";
-import type { GrammarToMake, OpenGrammar } from "../grammar/grammars.ts";
-import { schemaSlices } from "../grammar/schema-grammar.ts";
-import { Size } from "../grammar/size.ts";
-import { ApiError, unsupported } from "./errors.ts";
+import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import { JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS } from "./known-fields.ts";
 import { checkRoom, type Served } from "./served.ts";
@@ -31,8 +32,9 @@ export async function openFormat(served: Served, request: Request, format: Forma
   try {
     return await served.grammars.open(format.grammar, request.signal);
   } catch (error) {
-    if (!(error instanceof NibbleError && error.code === "argument")) throw error;
-    throw new ApiError(400, `${place}: ${error.message}`, { param: place });
+    const isOurs = error instanceof NibbleError && error.code === "argument";
+    if (!isOurs || error instanceof PlaceError) throw error;
+    throw new PlaceError("argument", place, `${place}: ${error.message}`);
   }
 }
 
@@ -73,24 +75,14 @@ function readResponseFormat(fields: Fields): Format | null {
 }
 
 function anyObject(place: string): Format {
-  return { place, grammar: grammarOf({ type: "object" }, place, false) };
+  return { place, grammar: schemaToMake({ type: "object" }, place, false) };
 }
 
 function bySchema(fields: Fields, name: string, isStrict = true): Format | null {
   const schema = fields.any(name);
   if (schema === undefined) return null;
   const place = fields.place(name);
-  return { place, grammar: grammarOf(schema, place, isStrict) };
-}
-
-function grammarOf(schema: unknown, place: string, isStrict: boolean): GrammarToMake {
-  return {
-    *make() {
-      const size = new Size();
-      const text = yield* schemaSlices(schema, place, isStrict, size);
-      return { text, weight: size.weight };
-    },
-  };
+  return { place, grammar: schemaToMake(schema, place, isStrict) };
 }
 
 /** One of these texts. */

@@ -2,9 +2,11 @@
  * Messages of the API as chat templates expect them: content as one text, tool calls with their arguments as objects,
  * "developer" as "system". Owns what a message may look like; refuses to know templates.
  */
+
+import { shown } from "../../answer/object-fields.ts";
 import type { ChatMessage, Slices } from "../../index.ts";
 import { ApiError, unsupported } from "./errors.ts";
-import { type Fields, shown } from "./fields.ts";
+import type { Fields } from "./fields.ts";
 import { BODY_BOUNDS, readJson } from "./json-reader.ts";
 import { CALL, CALL_FUNCTION, MESSAGES, PART } from "./known-fields.ts";
 

@@ -2,6 +2,8 @@
  * What all routes share: the model, defaults and bounds. Owns the life of one generation from a request to its result:
  * what is let in waits for its turn in the order of coming, and it ends with its client, or with the server.
  */
+
+import type { Grammars, OpenGrammar } from "../../answer/grammar/grammars.ts";
 import {
   ContextError,
   DeviceError,
@@ -12,7 +14,6 @@ import {
   type Prompt,
   type PromptOptions,
 } from "../../index.ts";
-import type { Grammars, OpenGrammar } from "../grammar/grammars.ts";
 import { joinedSignal } from "../joined-signal.ts";
 import { ApiError } from "./errors.ts";
 import type { UnknownField } from "./field-rules.ts";

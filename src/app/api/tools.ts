@@ -3,15 +3,14 @@
  * one. Owns tools, tool_choice and parallel_tool_calls. What cannot be promised with a model's way of writing calls is
  * refused.
  */
-import type { Slices } from "../../index.ts";
-import type { Grammar, GrammarToMake } from "../grammar/grammars.ts";
-import { schemaSlices } from "../grammar/schema-grammar.ts";
-import { Size } from "../grammar/size.ts";
-import { type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
-import type { CallOptions } from "./answer.ts";
-import { type CallFormat, callFormat } from "./call-formats.ts";
+
+import { callFormat } from "../../answer/calls/call-formats.ts";
+import { type AskedTool, callGrammar } from "../../answer/calls/call-grammar.ts";
+import type { GrammarToMake } from "../../answer/grammar/grammars.ts";
+import { shown } from "../../answer/object-fields.ts";
+import type { CallOptions } from "../../answer/parts.ts";
 import { badValue, unsupported } from "./errors.ts";
-import { type Fields, shown } from "./fields.ts";
+import type { Fields } from "./fields.ts";
 import { TOOL, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, TOOL_FUNCTION } from "./known-fields.ts";
 import type { Served } from "./served.ts";
 
@@ -23,13 +22,8 @@ export interface Tools {
   readonly grammar: GrammarToMake | null;
 }
 
-interface Tool {
-  readonly name: string;
-  readonly place: string;
+interface Tool extends AskedTool {
   readonly description: string;
-  readonly parameters: Readonly<Record<string, unknown>>;
-  /** Its arguments are to match; undefined: nothing was said. */
-  readonly isStrict: boolean | undefined;
 }
 
 const NONE: Tools = { described: null, calls: null, grammar: null };
@@ -42,7 +36,7 @@ export function readTools(fields: Fields, served: Served): Tools {
   if (given.length > MOST_TOOLS) throw fields.wrong("tools", `up to ${MOST_TOOLS}`);
   const tools = given.map(readTool);
   const twice = tools.find(({ name }, at) => tools.findIndex((tool) => tool.name === name) < at);
-  if (twice) throw badValue(`${twice.place}.function.name`, shown(twice.name), "names that differ");
+  if (twice) throw badValue(`${twice.place}.name`, shown(twice.name), "names that differ");
   const choice = readChoice(fields, tools);
   const isSingle = fields.boolean("parallel_tool_calls") === false;
   if (tools.length === 0 || choice === "none") return NONE;
@@ -57,7 +51,7 @@ export function readTools(fields: Fields, served: Served): Tools {
   return {
     described: tools.map(describe),
     calls: { reader: format.reader(tools), marks: format.marks, isSingle },
-    grammar: grammarOf(format, tools, choice, isSingle),
+    grammar: callGrammar(format, tools, choice, isSingle),
   };
 }
 
@@ -70,7 +64,7 @@ function readTool(fields: Fields, at: number): Tool {
   const parameters = described.object("parameters")?.record ?? { type: "object", properties: {} };
   return {
     name,
-    place: `tools[${at}]`,
+    place: `tools[${at}].function`,
     description: described.text("description") ?? "",
     parameters,
     isStrict: described.boolean("strict"),
@@ -99,44 +93,4 @@ function readChoice(fields: Fields, tools: readonly Tool[]): "auto" | "none" | "
   if (!tool)
     throw badValue("tool_choice.function.name", shown(name), tools.map((tool) => tool.name).join(", "));
   return tool;
-}
-
-function grammarOf(
-  { tag, trigger, separator }: CallFormat,
-  tools: readonly Tool[],
-  choice: "auto" | "required" | Tool,
-  isSingle: boolean,
-): GrammarToMake | null {
-  const made = (tools: readonly Tool[], grammarOf: (filled: readonly FilledTag[]) => Grammar) => ({
-    *make(): Slices<Grammar> {
-      // They are compiled together, and bounded together.
-      const size = new Size();
-      const filled: FilledTag[] = [];
-      for (const { name, place, parameters, isStrict } of tools) {
-        const where = `${place}.function.parameters`;
-        const rules = yield* schemaSlices(parameters, where, isStrict !== false, size);
-        filled.push({ ...tag!(name), rules });
-      }
-      return { ...grammarOf(filled), weight: size.weight };
-    },
-  });
-  if (choice !== "auto") {
-    if (!tag)
-      throw unsupported(
-        "tool_choice",
-        "with this model's way of writing calls, tool_choice can be auto or none",
-      );
-    const isOne = isSingle || choice !== "required";
-    return made(choice === "required" ? tools : [choice], (filled) =>
-      tagsGrammar(filled, isOne ? null : separator),
-    );
-  }
-  const strict = tools.find((tool) => tool.isStrict);
-  if (!strict) return null;
-  if (!tag || trigger === null)
-    throw unsupported(
-      `${strict.place}.function.strict`,
-      "with this model's way of writing calls, strict arguments need tool_choice required or a named tool, or are not possible",
-    );
-  return made(tools, (filled) => triggeredGrammar(filled, trigger));
 }

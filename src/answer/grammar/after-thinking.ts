@@ -2,7 +2,7 @@
  * A constraint that lets a model think first: it begins behind reasoning that the prompt has opened, or that the model
  * opens itself as its first token. Owns when that is over.
  */
-import type { Tokenizer } from "../../index.ts";
+import type { Tokenizer } from "../../format/tokenizer.ts";
 import { SECTIONS, type Section } from "../thinking.ts";
 import type { OpenGrammar } from "./grammars.ts";
 

@@ -1,8 +1,8 @@
 /** Keywords of schemas: what they allow, what passes because it narrows nothing, and what is refused. */
 import { afterAll, describe, expect, it } from "vitest";
-import { Grammars } from "../../src/app/grammar/grammars.ts";
-import { formatRule } from "../../src/app/grammar/json-rules.ts";
-import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
+import { Grammars } from "../../src/answer/grammar/grammars.ts";
+import { formatRule } from "../../src/answer/grammar/json-rules.ts";
+import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import { goldenTokenizer } from "../format/tokenizer-vocabularies.ts";
 import { accepts, grammars } from "./grammars.ts";
 

@@ -1,9 +1,9 @@
 /** One client's grammar never ends the texts of others, nor makes them wait for long, nor takes much memory. */
 import { afterEach, describe, expect, it } from "vitest";
-import { type Grammar, Grammars, type OpenGrammar } from "../../src/app/grammar/grammars.ts";
-import { Keeper } from "../../src/app/grammar/keeper.ts";
-import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
-import type { ThreadLimits } from "../../src/app/grammar/threads.ts";
+import { type Grammar, Grammars, type OpenGrammar } from "../../src/answer/grammar/grammars.ts";
+import { Keeper } from "../../src/answer/grammar/keeper.ts";
+import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
+import type { ThreadLimits } from "../../src/answer/grammar/threads.ts";
 import { allowedIds, bytesOf, END, tokenizer, VOCAB } from "./grammars.ts";
 
 const made: Grammars[] = [];
@@ -107,9 +107,9 @@ describe("a thread of its own", () => {
     const third = grammars.open(large("c"));
     expect(grammars.opening).toBe(2);
     await expect(grammars.open(large("d"))).rejects.toMatchObject({
-      status: 503,
+      code: "busy",
       message: "2 large grammars are waiting already; try again later",
-      headers: { "retry-after": "5" },
+      retrySeconds: 5,
     });
     // Ordinary ones are not concerned.
     await write(await grammars.open(ordinary({})));
@@ -126,9 +126,9 @@ describe("a thread of its own", () => {
     const grammars = open({ mostOwn: 1, waitMs: 30 });
     const first = await grammars.open(large("a"));
     await expect(grammars.open(large("b"))).rejects.toMatchObject({
-      status: 503,
+      code: "busy",
       message: "the answers that hold the 1 places for large grammars took 0.03 s; try again later",
-      headers: { "retry-after": "5" },
+      retrySeconds: 5,
     });
     expect(grammars.opening).toBe(0);
     // Its place in the queue is gone, too.

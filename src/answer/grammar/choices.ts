@@ -4,7 +4,7 @@
  * So texts become a tree that parts byte by byte, and other alternatives a rule each, which names another so that it is
  * not put into the rule that names it. To be deleted when the library is newer.
  */
-import type { Slices } from "../../index.ts";
+import type { Slices } from "../../format/slices.ts";
 import { literal } from "./json-rules.ts";
 import type { AddRule } from "./repeats.ts";
 import type { Size } from "./size.ts";

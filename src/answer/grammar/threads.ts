@@ -2,8 +2,8 @@
  * Which thread keeps which grammar. The one idea: small grammars share one thread; one that is large, or was found to be
  * slow, has a thread of its own, of which there are few, so that no grammar makes the others wait for long or ends them.
  */
-import { AbortedError } from "../../index.ts";
-import { ApiError } from "../api/errors.ts";
+import { AbortedError } from "../../format/errors.ts";
+import { BusyError } from "../errors.ts";
 import { Keeper } from "./keeper.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 import { msOf, type Weight } from "./weight.ts";
@@ -42,6 +42,7 @@ const LIMITS: ThreadLimits = {
   ownIdleMs: 30_000,
 };
 
+const RETRY_SECONDS = 5;
 /** So many grammars are remembered as slow, or as failed. */
 const MOST_KNOWN = 100;
 /** It may have been the machine that was busy. */
@@ -75,7 +76,7 @@ export class Threads {
     this.#limits = { ...LIMITS, ...limits };
   }
 
-  /** A seat for the grammar, waiting for it if need be. ApiError 503 when too many wait, or for too long; AbortedError. */
+  /** A seat for the grammar, waiting for it if need be. BusyError when too many wait, or for too long; AbortedError. */
   async take(key: string, weight: Weight | undefined, signal?: AbortSignal): Promise<Seat> {
     const { vocab } = this.#vocabulary;
     const isLight = () => !this.#barred.has(key) && (!weight || msOf(weight, vocab) <= this.#limits.lightMs);
@@ -86,8 +87,7 @@ export class Threads {
     };
     const seat = look();
     if (seat) return seat;
-    const full = (found: string) =>
-      new ApiError(503, `${found}; try again later`, { code: "queue_full", headers: { "retry-after": "5" } });
+    const full = (found: string) => new BusyError(`${found}; try again later`, RETRY_SECONDS);
     const { mostWaiting, mostOwn, waitMs } = this.#limits;
     if (this.#waiting.size >= mostWaiting)
       throw full(`${this.#waiting.size} large grammars are waiting already`);

@@ -1,7 +1,7 @@
 /** Rules of number ranges hold exactly the numbers between their bounds, and stay small. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type NumberBounds, rangeRule } from "../../src/app/grammar/ranges.ts";
+import { type NumberBounds, rangeRule } from "../../src/answer/grammar/ranges.ts";
 import { validate } from "./json-schema.ts";
 
 describe("ranges of numbers", () => {

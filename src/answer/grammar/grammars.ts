@@ -3,7 +3,9 @@
  * threads that do the work stand in `threads.ts`. Refuses to know requests.
  */
 import { createHash } from "node:crypto";
-import { type Constraint, inSlices, type Slices, type Tokenizer } from "../../index.ts";
+import type { Constraint } from "../../engine/tokens.ts";
+import { inSlices, type Slices } from "../../format/slices.ts";
+import type { Tokenizer } from "../../format/tokenizer.ts";
 import { FollowedText } from "./followed-text.ts";
 import { type ThreadLimits, Threads } from "./threads.ts";
 import { type Blanks, findBlanks, vocabularyOf } from "./vocabulary.ts";
@@ -44,7 +46,7 @@ export class Grammars {
 
   /**
    * A text that keeps a grammar, or one that is made now. Rejects with what its making throws; with NibbleError "argument"
-   * for a grammar that cannot be compiled, or that no text matches; with ApiError 503 when too many wait for a thread;
+   * for a grammar that cannot be compiled, or that no text matches; with BusyError when too many wait for a thread;
    * with AbortedError when the signal fires.
    */
   async open(asked: Grammar | GrammarToMake, signal?: AbortSignal): Promise<OpenGrammar> {

@@ -1,8 +1,8 @@
 /** Reasoning marks in a streamed answer: any cut of the text gives the same parts, and only marks that open an answer count. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { openedSection } from "../../src/app/part-streams.ts";
-import { type Part, SECTIONS, type Section, ThinkingStream } from "../../src/app/thinking.ts";
+import { openedSection } from "../../src/answer/part-streams.ts";
+import { type Part, SECTIONS, type Section, ThinkingStream } from "../../src/answer/thinking.ts";
 
 /** Neighbours of one kind joined: what a reader of the stream has at the end. */
 function joined(parts: readonly Part[]): Part[] {

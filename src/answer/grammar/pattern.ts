@@ -4,7 +4,7 @@
  * The one idea: every text of the rule matches the expression, from its first character to its last; that the
  * expression would match more (parts of longer texts, characters that JSON has to escape) narrows and breaks nothing.
  */
-import { unsupported } from "../api/errors.ts";
+import { unsupported } from "../errors.ts";
 import { type Range, rangeClass } from "./characters.ts";
 import { oneOf } from "./choices.ts";
 import type { Counted } from "./counted.ts";
@@ -37,7 +37,7 @@ const CLASSES: Readonly<Record<string, readonly Range[]>> = {
 };
 const CONTROLS: Readonly<Record<string, number>> = { n: 10, t: 9, r: 13, f: 12, v: 11 };
 
-/** An expression. Throws ApiError 400 for what is not kept, with the place of the schema. */
+/** An expression. Throws PlaceError for what is not kept, with the place of the schema. */
 export function patternRule(pattern: string, place: string, rule: AddRule, counted: Counted): string {
   return new PatternReader(pattern, place, rule, counted).expression();
 }

@@ -1,12 +1,12 @@
 /** What a grammar costs is known before it is compiled, and bounded, with the size named. */
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { ApiError } from "../../src/app/api/errors.ts";
+import { schemaGrammar, schemaSlices } from "../../src/answer/grammar/schema-grammar.ts";
+import { Size } from "../../src/answer/grammar/size.ts";
+import { msOf, weightOf } from "../../src/answer/grammar/weight.ts";
+import { PlaceError } from "../../src/answer/errors.ts";
 import { Fields } from "../../src/app/api/fields.ts";
 import { readTools } from "../../src/app/api/tools.ts";
-import { schemaGrammar, schemaSlices } from "../../src/app/grammar/schema-grammar.ts";
-import { Size } from "../../src/app/grammar/size.ts";
-import { msOf, weightOf } from "../../src/app/grammar/weight.ts";
 import { atOnce } from "../../src/format/slices.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 
@@ -142,7 +142,7 @@ it("tools that are compiled together have one bound", () => {
   const read = (count: number) =>
     readTools(new Fields({ tools: distinct(count).map(tool), tool_choice: "required" }), served as never);
   expect(atOnce(read(2).grammar!.make()).weight?.bytes).toBeGreaterThan(30_000);
-  expect(() => atOnce(read(7).grammar!.make())).toThrow(ApiError);
+  expect(() => atOnce(read(7).grammar!.make())).toThrow(PlaceError);
   expect(() => atOnce(read(7).grammar!.make())).toThrow(
     /^tools\[5\]\.function\.parameters becomes a grammar of \d+ bytes of names and values or more; allowed: up to 100000/,
   );

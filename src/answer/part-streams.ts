@@ -1,5 +1,5 @@
 /** How an answer is taken apart: chosen by what the prompt that was rendered ends with. */
-import type { ChatTemplate, RenderOptions } from "../index.ts";
+import type { ChatTemplate, RenderOptions } from "../format/template.ts";
 import { HARMONY, HARMONY_MARKS, HarmonyStream } from "./harmony.ts";
 import { type Part, type PartStream, SECTIONS, type Section, ThinkingStream } from "./thinking.ts";
 

@@ -1,5 +1,5 @@
 /** Names of properties that a schema does not name. */
-import type { Slices } from "../../index.ts";
+import type { Slices } from "../../format/slices.ts";
 import { isPlain, PLAIN, rangeClass } from "./characters.ts";
 import { oneOf } from "./choices.ts";
 import { literal } from "./json-rules.ts";

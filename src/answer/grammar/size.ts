@@ -1,5 +1,5 @@
 /** How large a grammar may become, counted while it is written, so that nothing is compiled that is too large. */
-import { ApiError } from "../api/errors.ts";
+import { PlaceError } from "../errors.ts";
 import { NOTHING, plus, type Weight, weightOf } from "./weight.ts";
 
 /** Of all rules that are compiled together: 2,000 properties have about two thirds of it. */
@@ -14,7 +14,7 @@ export class Size {
   weight: Weight = NOTHING;
   #characters = 0;
 
-  /** body: of a rule. ApiError 400 when the rules so far are too large. */
+  /** body: of a rule. PlaceError when the rules so far are too large. */
   add(body: string, place: string): void {
     this.#characters += body.length;
     this.weight = plus(this.weight, weightOf(body), 1);
@@ -27,10 +27,10 @@ export class Size {
 
   #bound(place: string, found: number, most: number, what: string): void {
     if (found <= most) return;
-    throw new ApiError(
-      400,
+    throw new PlaceError(
+      "argument",
+      place,
       `${place} becomes a grammar of ${found} ${what} or more; allowed: up to ${most}. Fewer properties, choices, patterns and repetitions help`,
-      { param: place },
     );
   }
 }

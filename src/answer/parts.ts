@@ -2,10 +2,11 @@
  * A generated text, while it streams, as the parts of an answer: what the model says, what it thinks, what it calls.
  * Owns the order in which these are told apart. Refuses to know HTTP.
  */
-import { partStream } from "../part-streams.ts";
-import type { Part, PartStream, Section } from "../thinking.ts";
-import type { WrittenCall } from "./call-formats.ts";
-import type { CallReader, ReadPart } from "./call-readers.ts";
+
+import type { WrittenCall } from "./calls/call-formats.ts";
+import type { CallReader, ReadPart } from "./calls/call-readers.ts";
+import { partStream } from "./part-streams.ts";
+import type { Part, PartStream, Section } from "./thinking.ts";
 
 /** A call as the API has it; arguments are JSON text. */
 export interface ToolCall {

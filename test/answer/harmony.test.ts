@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CALL_BEGIN, CALL_END, HARMONY, HarmonyStream } from "../../src/app/harmony.ts";
-import { openedBy, openedSection, partStream, spoken } from "../../src/app/part-streams.ts";
-import type { Part } from "../../src/app/thinking.ts";
+import { CALL_BEGIN, CALL_END, HARMONY, HarmonyStream } from "../../src/answer/harmony.ts";
+import { openedBy, openedSection, partStream, spoken } from "../../src/answer/part-streams.ts";
+import type { Part } from "../../src/answer/thinking.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { endingIds } from "../../src/format/tokenizer-control.ts";
 

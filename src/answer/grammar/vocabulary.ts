@@ -1,5 +1,5 @@
 /** A vocabulary as grammars need it: the bytes of its tokens, and which of them are nothing but blanks. */
-import type { Tokenizer } from "../../index.ts";
+import type { Tokenizer } from "../../format/tokenizer.ts";
 
 /** What the thread of grammars is given. */
 export interface Vocabulary {

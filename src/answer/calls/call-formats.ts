@@ -2,7 +2,8 @@
  * How families write the calls of tools. Owns one entry for each way of writing; which one a model uses is asked of its
  * template with a call that is not real, not guessed from a name. Refuses to know requests.
  */
-import { type ChatTemplate, UnsupportedError } from "../../index.ts";
+import { UnsupportedError } from "../../format/errors.ts";
+import type { ChatTemplate } from "../../format/template.ts";
 import { literalTag, type Tag } from "../grammar/tags.ts";
 import { CALL_BEGIN, CALL_END, MESSAGE } from "../harmony.ts";
 import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";

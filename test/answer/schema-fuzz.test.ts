@@ -5,9 +5,9 @@
 import { Ajv2020 } from "ajv/dist/2020.js";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { ApiError } from "../../src/app/api/errors.ts";
-import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
-import { Size } from "../../src/app/grammar/size.ts";
+import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
+import { Size } from "../../src/answer/grammar/size.ts";
+import { PlaceError } from "../../src/answer/errors.ts";
 import { NibbleError } from "../../src/index.ts";
 import { random } from "../device/random-tensor.ts";
 import { accepts, grammars, walk } from "./grammars.ts";
@@ -150,7 +150,7 @@ function grammarOf(schema: unknown): string | null {
   try {
     return schemaGrammar(schema, "s", true);
   } catch (error) {
-    expect((error as ApiError).message).toMatch(/leaves no number|of no type that is left/);
+    expect((error as PlaceError).message).toMatch(/leaves no number|of no type that is left/);
     return null;
   }
 }
@@ -373,9 +373,9 @@ describe("hostile schemas", () => {
         try {
           text = schemaGrammar(JSON.parse(JSON.stringify(schema) ?? "null"), "s", isStrict, size);
         } catch (error) {
-          if (!(error instanceof ApiError)) throw error;
-          expect(error.status).toBe(400);
-          expect(error.param).toMatch(/^(s|#)/);
+          if (!(error instanceof PlaceError)) throw error;
+          expect(error.code).toMatch(/^(argument|unsupported)$/);
+          expect(error.place).toMatch(/^(s|#)/);
           expect(error.message).not.toMatch(/undefined|\[object|NaN/);
           refused++;
           return;

@@ -1,12 +1,12 @@
 /** Schemas that pass the check are kept whole: random walks through their grammars give valid JSON, and nothing else. */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { afterThinking, openableSections } from "../../src/app/grammar/after-thinking.ts";
-import { Counted } from "../../src/app/grammar/counted.ts";
-import type { OpenGrammar } from "../../src/app/grammar/grammars.ts";
-import { patternRule } from "../../src/app/grammar/pattern.ts";
-import { schemaGrammar } from "../../src/app/grammar/schema-grammar.ts";
-import { SECTIONS, type Section } from "../../src/app/thinking.ts";
+import { afterThinking, openableSections } from "../../src/answer/grammar/after-thinking.ts";
+import { Counted } from "../../src/answer/grammar/counted.ts";
+import type { OpenGrammar } from "../../src/answer/grammar/grammars.ts";
+import { patternRule } from "../../src/answer/grammar/pattern.ts";
+import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
+import { SECTIONS, type Section } from "../../src/answer/thinking.ts";
 import type { Tokenizer } from "../../src/index.ts";
 import { accepts, allowedIds, grammars, idOf, walk } from "./grammars.ts";
 import { validate } from "./json-schema.ts";

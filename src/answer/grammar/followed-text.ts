@@ -2,7 +2,7 @@
  * One text that keeps a grammar. Owns its tokens, so that it can go on in another thread when its own ends, and the
  * bound on blanks.
  */
-import { AbortedError, NibbleError } from "../../index.ts";
+import { AbortedError, NibbleError } from "../../format/errors.ts";
 import type { Grammar, OpenGrammar } from "./grammars.ts";
 import { Closed, Failed, Lost } from "./keeper.ts";
 import type { Seat, Threads } from "./threads.ts";

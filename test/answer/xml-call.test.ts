@@ -1,8 +1,8 @@
 /** Calls as Qwen3-Coder and Qwen 3.5 write them: recognised by the template, their values read by the tools' schemas. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { callFormat } from "../../src/app/api/call-formats.ts";
-import { readXmlCall } from "../../src/app/api/xml-call.ts";
+import { callFormat } from "../../src/answer/calls/call-formats.ts";
+import { readXmlCall } from "../../src/answer/calls/xml-call.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 
 /** How these templates write calls, and no more of them. */

@@ -3,8 +3,8 @@
  * keyword becomes rules stands in `schema-grammar.ts`. What no draft knows is a comment, as the standard has it, unless
  * it looks like a keyword that was written wrongly.
  */
-import { unsupported } from "../api/errors.ts";
-import type { Fields } from "../api/fields.ts";
+import { unsupported } from "../errors.ts";
+import type { ObjectFields } from "../object-fields.ts";
 import { formatRule } from "./json-rules.ts";
 
 const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
@@ -76,8 +76,8 @@ function isAnyName(value: unknown): boolean {
   return entries.length === 1 && entries[0][0] === "type" && entries[0][1] === "string";
 }
 
-/** The keywords of a schema that narrow it. ApiError 400 for one that is not kept. */
-export function narrowingKeywords(fields: Fields): string[] {
+/** The keywords of a schema that narrow it. PlaceError for one that is not kept. */
+export function narrowingKeywords(fields: ObjectFields): string[] {
   return Object.keys(fields.record).filter((key) => {
     const value = fields.record[key];
     // null counts as absent, but not as a value.
@@ -123,8 +123,8 @@ function isOneSlipApart(a: string, b: string): boolean {
   return isSwapped || x.slice(1) === y.slice(1) || x === y.slice(1) || x.slice(1) === y;
 }
 
-/** The types that a schema leaves, of those that are left; null: any. ApiError 400 when none is. */
-export function typesOf(fields: Fields, left: readonly TypeName[] | null): readonly TypeName[] | null {
+/** The types that a schema leaves, of those that are left; null: any. PlaceError when none is. */
+export function typesOf(fields: ObjectFields, left: readonly TypeName[] | null): readonly TypeName[] | null {
   const own = ownTypes(fields);
   if (own === null || left === null) return own ?? left;
   const both = own.flatMap((type): TypeName[] => {
@@ -136,7 +136,7 @@ export function typesOf(fields: Fields, left: readonly TypeName[] | null): reado
   return [...new Set(both)];
 }
 
-function ownTypes(fields: Fields): TypeName[] | null {
+function ownTypes(fields: ObjectFields): TypeName[] | null {
   const types = namedTypes(fields);
   // As OpenAPI 3.0 has it.
   const isNullable = types !== null && fields.any("nullable") === true;
@@ -144,7 +144,7 @@ function ownTypes(fields: Fields): TypeName[] | null {
 }
 
 /** Properties or items alone say what the type is. */
-function namedTypes(fields: Fields): TypeName[] | null {
+function namedTypes(fields: ObjectFields): TypeName[] | null {
   const found = fields.any("type");
   if (found === undefined) {
     if (fields.has("properties")) return ["object"];
@@ -166,9 +166,9 @@ export function isOfTypes(value: unknown, types: readonly TypeName[] | null): bo
   return types.includes(typeof value as TypeName);
 }
 
-/** ApiError 400 for a keyword that none of these types takes. */
+/** PlaceError for a keyword that none of these types takes. */
 export function checkKeywords(
-  fields: Fields,
+  fields: ObjectFields,
   narrowing: readonly string[],
   types: readonly TypeName[] | null,
 ): void {
@@ -183,7 +183,7 @@ export function checkKeywords(
 }
 
 export function refuseBeside(
-  fields: Fields,
+  fields: ObjectFields,
   keyword: string,
   all: readonly string[],
   allowed: readonly string[],

@@ -2,11 +2,11 @@
  * A JSON schema as a grammar, whose texts are JSON that the schema allows. Owns how each keyword becomes rules: it is kept
  * or refused at its place, none is dropped, so an answer that was promised to match does match. Own rules, for those of
  * the kept library let numbers out of their bounds and control characters into strings (0.1.27;
- * test/app/grammar.test.ts has the property that found it).
+ * test/answer/grammar.test.ts has the property that found it).
  */
-import { atOnce, type Slices } from "../../index.ts";
-import { badValue } from "../api/errors.ts";
-import { Fields, shown } from "../api/fields.ts";
+import { atOnce, type Slices } from "../../format/slices.ts";
+import { badValue } from "../errors.ts";
+import { ObjectFields, shown } from "../object-fields.ts";
 import { oneOf, oneText } from "./choices.ts";
 import { Counted } from "./counted.ts";
 import { BLANK, CHARACTERS, formatRule, JSON_RULES, literal } from "./json-rules.ts";
@@ -35,7 +35,7 @@ const MOST_ITEMS = 10_000;
 
 /**
  * The grammar's text, from rule "root" on. isStrict: properties that are not named are not allowed unless the schema
- * says so. size: of all that is compiled together. Throws ApiError 400 with its place for what is no schema, cannot be
+ * says so. size: of all that is compiled together. Throws PlaceError with its place for what is no schema, cannot be
  * kept, or is too large.
  */
 export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size?: Size): string {
@@ -52,7 +52,7 @@ export function* schemaSlices(
   const length = JSON.stringify(schema)?.length ?? 0;
   if (length > MOST_CHARACTERS)
     throw badValue(place, `${length} characters long`, `up to ${MOST_CHARACTERS}`);
-  return yield* new Converter(new Fields(schema, place), place, isStrict, size).grammar();
+  return yield* new Converter(new ObjectFields(schema, place), place, isStrict, size).grammar();
 }
 
 type Types = readonly TypeName[] | null;
@@ -61,7 +61,7 @@ type Types = readonly TypeName[] | null;
 interface Definition {
   readonly name: string;
   readonly target: unknown;
-  readonly fields: Fields;
+  readonly fields: ObjectFields;
   readonly place: string;
   readonly types: Types;
 }
@@ -73,14 +73,14 @@ class Converter {
   readonly #definitions = new Map<string, Definition>();
   /** Definitions that are nothing but another one, by their names. */
   readonly #aliases = new Map<string, string>();
-  readonly #root: Fields;
+  readonly #root: ObjectFields;
   readonly #place: string;
   readonly #isStrict: boolean;
   readonly #size: Size;
   readonly #counted: Counted;
   #schemas = 0;
 
-  constructor(root: Fields, place: string, isStrict: boolean, size: Size) {
+  constructor(root: ObjectFields, place: string, isStrict: boolean, size: Size) {
     this.#root = root;
     this.#place = place;
     this.#isStrict = isStrict;
@@ -120,7 +120,7 @@ class Converter {
     yield;
     if (++this.#schemas > MOST_SCHEMAS) throw badValue(place, "one schema too many", `up to ${MOST_SCHEMAS}`);
     if (depth > DEEPEST) throw badValue(place, "nested too deep", `up to ${DEEPEST} schemas in each other`);
-    const fields = new Fields(schema === true ? {} : schema, place);
+    const fields = new ObjectFields(schema === true ? {} : schema, place);
     const narrowing = narrowingKeywords(fields);
     const types = typesOf(fields, left);
     const alone = narrowing.find((key) => ALONE.includes(key));
@@ -142,13 +142,18 @@ class Converter {
     return rules.length === 1 ? rules[0] : this.#rule(oneOf(rules, this.#rule));
   }
 
-  #listOf(fields: Fields, name: string, most: number): readonly unknown[] {
+  #listOf(fields: ObjectFields, name: string, most: number): readonly unknown[] {
     const list = fields.list(name) ?? [];
     if (list.length === 0 || list.length > most) throw fields.wrong(name, `a list of 1 to ${most}`);
     return list;
   }
 
-  *#values(fields: Fields, keyword: string, narrowing: readonly string[], types: Types): Slices<string> {
+  *#values(
+    fields: ObjectFields,
+    keyword: string,
+    narrowing: readonly string[],
+    types: Types,
+  ): Slices<string> {
     refuseBeside(fields, keyword, narrowing, ["type", "nullable"]);
     const all = keyword === "enum" ? this.#listOf(fields, "enum", MOST_CHOICES) : [fields.record.const];
     const values = all.filter((value) => isOfTypes(value, types));
@@ -158,7 +163,7 @@ class Converter {
     return this.#rule(yield* oneText(texts, this.#rule));
   }
 
-  *#typed(type: TypeName, fields: Fields, depth: number): Slices<string> {
+  *#typed(type: TypeName, fields: ObjectFields, depth: number): Slices<string> {
     if (type === "object") return yield* this.#object(fields, depth);
     if (type === "array") return yield* this.#array(fields, depth);
     if (type === "string") return this.#string(fields);
@@ -166,7 +171,7 @@ class Converter {
   }
 
   /** Named properties in their order, each once; then others. */
-  *#object(fields: Fields, depth: number): Slices<string> {
+  *#object(fields: ObjectFields, depth: number): Slices<string> {
     const properties = fields.object("properties");
     const names = Object.keys(properties?.record ?? {});
     const known = new Set<unknown>(names);
@@ -200,7 +205,7 @@ class Converter {
     return this.#rule(`"{" ${BLANK} ${some === null ? "" : mayBeNone ? `(${some})?` : some} ${BLANK} "}"`);
   }
 
-  *#array(fields: Fields, depth: number): Slices<string> {
+  *#array(fields: ObjectFields, depth: number): Slices<string> {
     const { low, high } = countsOf(fields, "minItems", "maxItems", MOST_ITEMS);
     const given = fields.list("prefixItems") ?? [];
     const firsts = given.slice(0, high ?? given.length);
@@ -230,7 +235,7 @@ class Converter {
     return this.#rule(`"[" ${BLANK} ${after} ${BLANK} "]"`);
   }
 
-  #string(fields: Fields): string {
+  #string(fields: ObjectFields): string {
     const { low, high } = countsOf(fields, "minLength", "maxLength", MOST_TIMES);
     const format = formatRule(fields.text("format"));
     const isCounted = low > 0 || high !== null;
@@ -248,7 +253,7 @@ class Converter {
     return this.#rule(`"\\"" ${this.#counted.expression(CHARACTERS, low, high)}`);
   }
 
-  #number(fields: Fields, type: "integer" | "number"): string {
+  #number(fields: ObjectFields, type: "integer" | "number"): string {
     const step = fields.any("multipleOf");
     if (step !== undefined && step !== 1) throw notKept(fields.place("multipleOf"), "other than 1");
     const kind = step === 1 ? "integer" : type;
@@ -275,7 +280,7 @@ class Converter {
   }
 
   /** The rule of what a reference names, made later. */
-  #reference(reference: string, fields: Fields, types: Types): string {
+  #reference(reference: string, fields: ObjectFields, types: Types): string {
     const path = pointerPath(reference);
     const target = path === null ? undefined : valueAt(this.#root.record, path);
     if (target === undefined)
@@ -314,7 +319,7 @@ class Converter {
 
 const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as const;
 
-function countsOf(fields: Fields, lowest: string, highest: string, most: number) {
+function countsOf(fields: ObjectFields, lowest: string, highest: string, most: number) {
   const range = { low: 0, high: most, integer: true };
   const low = fields.number(lowest, range) ?? 0;
   const high = fields.number(highest, range) ?? null;

@@ -1,0 +1,35 @@
+/**
+ * What is wrong with what was asked of an answer: a schema, a tool, a choice. Owns the errors that name the place in it.
+ */
+import { NibbleError } from "../format/errors.ts";
+
+/** What was asked and cannot be. `place` says where it stands: "schema.properties.age.minimum". */
+export class PlaceError extends NibbleError {
+  constructor(
+    code: "argument" | "unsupported",
+    readonly place: string,
+    message: string,
+  ) {
+    super(code, message);
+  }
+}
+
+/** A value that is not allowed: the thing, what was found, what is allowed. */
+export function badValue(place: string, found: string, allowed: string): PlaceError {
+  return new PlaceError("argument", place, `${place} is ${found}; allowed: ${allowed}`);
+}
+
+/** Well formed, and not done here. */
+export function unsupported(place: string, message: string): PlaceError {
+  return new PlaceError("unsupported", place, message);
+}
+
+/** Too much is under way; the same may be asked again later. */
+export class BusyError extends NibbleError {
+  constructor(
+    message: string,
+    readonly retrySeconds: number,
+  ) {
+    super("busy", message);
+  }
+}

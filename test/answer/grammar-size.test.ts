@@ -1,10 +1,10 @@
 /** What a grammar costs is known before it is compiled, and bounded, with the size named. */
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
+import { PlaceError } from "../../src/answer/errors.ts";
 import { schemaGrammar, schemaSlices } from "../../src/answer/grammar/schema-grammar.ts";
 import { Size } from "../../src/answer/grammar/size.ts";
 import { msOf, weightOf } from "../../src/answer/grammar/weight.ts";
-import { PlaceError } from "../../src/answer/errors.ts";
 import { Fields } from "../../src/app/api/fields.ts";
 import { readTools } from "../../src/app/api/tools.ts";
 import { atOnce } from "../../src/format/slices.ts";

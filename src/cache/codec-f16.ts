@@ -15,6 +15,7 @@ export function finiteF16(value: number): number {
 
 export const f16: KvCodec = {
   name: "f16",
+  packed: null,
   vectorBytes: (headDim) => headDim * 2,
   encode(vector, bytes) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -3,6 +3,7 @@ import type { KvCodec } from "../device/contract.ts";
 
 export const f32: KvCodec = {
   name: "f32",
+  packed: null,
   vectorBytes: (headDim) => headDim * 4,
   encode(vector, bytes) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

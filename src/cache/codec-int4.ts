@@ -21,6 +21,7 @@ const fround = Math.fround;
 
 export const int4: KvCodec = {
   name: "int4",
+  packed: null,
   vectorBytes: (headDim) => headDim / 2 + HEADER_BYTES * Math.ceil(headDim / INT4_GROUP),
   encode(vector, bytes) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

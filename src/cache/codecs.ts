@@ -1,21 +1,50 @@
 /**
- * The KV cache's formats by name. A codec owns the bytes of one head vector; model code never sees them. The bytes
- * defined here are also what a saved cache holds: a device may arrange them otherwise, with equal codes.
+ * The KV cache's formats by name or description. A codec owns the bytes of its vectors and pages; model code never sees
+ * them. The bytes defined here are also what a saved cache holds: a device may arrange them otherwise, with equal codes.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { f16 } from "./codec-f16.ts";
 import { f32 } from "./codec-f32.ts";
 import { int4 } from "./codec-int4.ts";
-import { rq4 } from "./codec-rq4.ts";
+import { rq4 } from "./codec-rotated.ts";
+import { describeFormat, type PackedFormat, packedCodec, parseFormat } from "./packing.ts";
+
+/** Packed formats with a name of their own. */
+export const PACKED_FORMATS: { readonly [name: string]: PackedFormat } = {
+  kv4: {
+    keys: { bits: 4, scales: "channel" },
+    values: { bits: 4, scales: "rotated" },
+    recent: 128,
+  },
+};
+
+const packed = Object.entries(PACKED_FORMATS).map(([name, format]) => packedCodec(name, format));
 
 const CODECS: ReadonlyMap<string, KvCodec> = new Map(
-  [f16, int4, rq4, f32].map((codec) => [codec.name, codec]),
+  [f16, int4, rq4, ...packed, f32].map((codec) => [codec.name, codec]),
 );
 
 /** f32 is for checking against outside implementations; only the reference device takes it. */
 export function kvCodec(name: string): KvCodec {
   const codec = CODECS.get(name);
-  if (!codec) throw new ArgumentError("KV cache format", JSON.stringify(name), [...CODECS.keys()].join(", "));
-  return codec;
+  if (codec) return codec;
+  const format = parseFormat(name);
+  if (!format)
+    throw new ArgumentError(
+      "KV cache format",
+      JSON.stringify(name),
+      `${[...CODECS.keys()].join(", ")}, or a description such as "k4c-v4r-n128"`,
+    );
+  // What has a name goes by it.
+  const description = describeFormat(format);
+  const known = Object.keys(PACKED_FORMATS).find(
+    (one) => describeFormat(PACKED_FORMATS[one]) === description,
+  );
+  return known ? CODECS.get(known)! : packedCodec(description, format);
+}
+
+/** What a packed format is made of; null: vectors stay as they come. */
+export function packedFormat(name: string): PackedFormat | null {
+  return PACKED_FORMATS[name] ?? parseFormat(name);
 }

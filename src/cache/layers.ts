@@ -28,6 +28,19 @@ export function poolPages(window: number | null, { cacheTokens, texts, maxTokens
   return Math.min(all, (texts + 1) * (blocksOf(window) + 1) + blocksOf(maxTokens) + texts);
 }
 
+/**
+ * Blocks of a text that are packed when it has so many tokens in front of its next: those that at least `recent` tokens
+ * follow.
+ */
+export function packedBlocks(recent: number, tokens: number): number {
+  return Math.max(0, Math.floor((tokens - recent) / PAGE_SLOTS));
+}
+
+/** Pages of vectors as they come: a text holds those of its newest tokens, as a sliding one those of its window. */
+export function recentPages(recent: number, needs: PoolNeeds): number {
+  return poolPages(recent + PAGE_SLOTS, needs);
+}
+
 /** Pages of one text at rest: a window may begin and end within one. */
 export function textPages(window: number | null, tokens: number): number {
   return window === null ? blocksOf(tokens) : Math.min(blocksOf(tokens), blocksOf(window) + 1);

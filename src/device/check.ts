@@ -13,6 +13,7 @@ import {
   type Step,
 } from "./contract.ts";
 import { tablesOf } from "./facts.ts";
+import { pageBytes } from "./page-bytes.ts";
 
 /** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
 export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {
@@ -43,6 +44,7 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
       throw new ArgumentError("token id", "CHOSEN", "an id: this device does not choose");
     if (tables && ids.includes(CHOSEN))
       throw new ArgumentError("token id", "CHOSEN", "an id: the host looks rows of a table up by it");
+    checkPacked(run);
     tokens += ids.length;
     outputs += run.outputs;
     if (run.sampling) chosen += run.outputs;
@@ -55,6 +57,17 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
   if (chosen > mostChosen)
     throw new ArgumentError("outputs of a step with sampling", chosen, `0 to ${mostChosen}`);
   if (runs.length > texts) throw new ArgumentError("runs of a step", runs.length, `1 to ${texts}`);
+}
+
+function checkPacked({ position, packed }: Run): void {
+  if (!packed) return;
+  const { blocks, pack } = packed;
+  const most = Math.floor(position / PAGE_SLOTS);
+  if (!(Number.isInteger(blocks) && blocks >= 0 && blocks <= most))
+    throw new ArgumentError("packed blocks of a run", blocks, `integers 0 to ${most}`);
+  for (const block of pack)
+    if (!(Number.isInteger(block) && block >= 0 && block < blocks))
+      throw new ArgumentError("block to pack", block, `integers 0 to ${blocks - 1}`);
 }
 
 function checkStates(graph: Graph, runs: readonly Run[]): void {
@@ -110,14 +123,18 @@ export function checkPage({ pages }: Pool, page: number): void {
 
 /** bytes: what is to be written there. */
 export function checkPlaces(
-  { cache, kvHead }: PagePlace,
+  graph: Graph,
+  { cache, part, kvHead, isRecent = false }: PagePlace,
   pages: readonly number[],
   bytes?: Uint8Array,
 ): void {
-  for (const page of pages) checkPage(cache.pool, page);
+  const { codec, headDim } = cache;
+  if (isRecent && !codec.packed)
+    throw new ArgumentError("recent pages", `a cache of ${codec.name}`, "a cache whose codec packs");
+  for (const page of pages) checkPage(isRecent ? graph.recent! : cache.pool, page);
   if (!(Number.isInteger(kvHead) && kvHead >= 0 && kvHead < cache.kvHeads))
     throw new ArgumentError("KV head", kvHead, `integers 0 to ${cache.kvHeads - 1}`);
-  const wanted = pages.length * PAGE_SLOTS * cache.codec.vectorBytes(cache.headDim);
+  const wanted = pages.length * pageBytes(codec, headDim, part, isRecent);
   if (bytes && bytes.length !== wanted)
     throw new ArgumentError("bytes of pages", bytes.length, `${wanted}, ${pages.length} pages`);
 }

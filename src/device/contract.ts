@@ -7,6 +7,9 @@
  * that it draws from pools; the device holds a table of pages for each text and pool, which the host fills in.
  */
 import type { Tensor, TensorType } from "../format/tensor.ts";
+import type { Cache, PagePlace, Pool } from "./kv.ts";
+
+export type { Cache, KvCodec, KvPart, Packing, PagePlace, Pool } from "./kv.ts";
 
 /** Token slots of a page: the unit in which devices pack keys and values, and in which texts hold memory. */
 export const PAGE_SLOTS = 32;
@@ -38,6 +41,8 @@ export interface Run {
    * the run. No other run of the step reads or writes `to`; several may read one `from`, which is left as it is.
    */
   readonly state?: RunState | null;
+  /** In a graph with packed caches; default: nothing is packed. */
+  readonly packed?: RunPacked | null;
   /**
    * Lets the device choose an id after each of its outputs; the first takes the number `draw`, the next draw + 1. CHOSEN is
    * then what comes after the last. Of all runs at most graph.texts + MORE_CHOSEN outputs. Default: it does not.
@@ -48,6 +53,17 @@ export interface Run {
 export interface RunState {
   readonly from: number | null;
   readonly to: number;
+}
+
+/** Blocks of a text that its packed caches hold packed. */
+export interface RunPacked {
+  /**
+   * Rows of the run find the blocks below it in the pages of their cache's pool, and those from it on, their own among them,
+   * in the pages of Graph.recent. No position of the run lies below it.
+   */
+  readonly blocks: number;
+  /** Of these, the ones that are packed by this step, before its rows are stored: read from recent pages, written to packed. */
+  readonly pack: readonly number[];
 }
 
 /**
@@ -77,41 +93,6 @@ export interface Weight {
   readonly type: TensorType;
   readonly rows: number;
   readonly cols: number;
-}
-
-export type KvPart = "keys" | "values";
-
-/**
- * How one head vector of keys or values is held. The codec owns its bytes: the reference device encodes and decodes
- * through it; fast devices have kernels for the formats that they name and refuse others.
- */
-export interface KvCodec {
-  readonly name: string;
-  vectorBytes(headDim: number): number;
-  /** vector [headDim] f32 -> vectorBytes bytes. Errors count otherwise in keys than in values: a format may tell them apart. */
-  encode(vector: Float32Array, bytes: Uint8Array, part: KvPart): void;
-  decode(bytes: Uint8Array, vector: Float32Array): void;
-}
-
-/**
- * Pages that the caches of one kind of layer draw from: page n is page n in each of these caches. Position p of a text
- * lies in slot p % PAGE_SLOTS of the page that the text's table has for p / PAGE_SLOTS.
- */
-export interface Pool {
-  readonly id: number;
-  /** A query at position i sees positions j with i - j < window; null: all. */
-  readonly window: number | null;
-  readonly pages: number;
-}
-
-/** Keys and values of one layer: [pool.pages, kvHeads, PAGE_SLOTS] vectors each, in an arrangement of the device's. */
-export interface Cache {
-  readonly id: number;
-  readonly layer: number;
-  readonly codec: KvCodec;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly pool: Pool;
 }
 
 /**
@@ -173,7 +154,10 @@ export type Op =
       readonly rope: Rope;
       readonly out: Value;
     }
-  /** keys, values [tokens, kvHeads, headDim] are quantized once and stored at the rows' positions. */
+  /**
+   * keys, values [tokens, kvHeads, headDim] are stored at the rows' positions as vectors that come. In a cache with a packing
+   * the blocks of `Run.packed.pack` are packed first.
+   */
   | { readonly op: "appendKv"; readonly keys: Value; readonly values: Value; readonly cache: Cache }
   /**
    * queries [tokens, heads, headDim] over their texts' pages: causal, windowed; softmax(scale q.k, soft-capped if > 0).
@@ -291,6 +275,8 @@ export interface Graph {
   /** Pages of one text in a table: its positions are below blocks * PAGE_SLOTS. */
   readonly blocks: number;
   readonly pools: readonly Pool[];
+  /** One of the pools: pages of vectors as they come, of all caches with a packing. null: there are none. */
+  readonly recent: Pool | null;
   readonly ops: readonly Op[];
   readonly weights: readonly Weight[];
   readonly caches: readonly Cache[];
@@ -373,8 +359,8 @@ export interface Allocation {
   /** Page `to` becomes what page `from` is, in every cache of the pool. */
   copyPage(pool: Pool, from: number, to: number): Promise<void>;
   /**
-   * What pages hold of one KV head's keys or values, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes]. Many at a time:
-   * on a GPU a call is one wait.
+   * What pages hold of one KV head's keys or values, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes], packed pages as
+   * [pages, pageBytes]. Many at a time: on a GPU a call is one wait.
    */
   readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array>;
   /** Fills them with the same. */
@@ -412,13 +398,6 @@ export interface Ran {
    * Empty when no run has `sampling`. Rejects with the device's one error.
    */
   readonly chosen: Promise<readonly (number | null)[]>;
-}
-
-/** One KV head's keys or values of a cache. */
-export interface PagePlace {
-  readonly cache: Cache;
-  readonly part: KvPart;
-  readonly kvHead: number;
 }
 
 /** Medians of several runs, by the device's own clock. */

@@ -50,6 +50,7 @@ export class Recorder {
   readonly #caches: Cache[] = [];
   readonly #states: State[] = [];
   readonly #pools: Pool[] = [];
+  #recent: Pool | null = null;
   readonly #ropes: Rope[] = [];
   readonly #labels = new Map<string, Value>();
 
@@ -71,6 +72,12 @@ export class Recorder {
     const pool: Pool = { id: this.#pools.length, window, pages };
     this.#pools.push(pool);
     return pool;
+  }
+
+  /** The pool of vectors as they come, for caches whose codec packs. */
+  recentPool(pages: number): Pool {
+    this.#recent = this.pool(null, pages);
+    return this.#recent;
   }
 
   cache(options: CacheOptions): Cache {
@@ -293,6 +300,8 @@ export class Recorder {
     } = options;
     if (!(stateSlots >= 2 * texts))
       throw new ArgumentError("slots of states", stateSlots, `at least ${2 * texts}, two for each text`);
+    if (!this.#recent && this.#caches.some(({ codec }) => codec.packed))
+      throw new ArgumentError("caches with a packing", "no pool for recent tokens", "recentPool()");
     const labels = keepLabels ? new Map(this.#labels) : new Map<string, Value>();
     const kept = new Set([logits.id, ...[...labels.values()].map((v) => v.id)]);
     return {
@@ -301,6 +310,7 @@ export class Recorder {
       texts,
       blocks,
       pools: this.#pools,
+      recent: this.#recent,
       ops: this.#ops,
       weights: [...this.#weights.values()],
       caches: this.#caches,

@@ -1,5 +1,5 @@
 /** The rows of a step, counted once for all operations: which text and position each has, and which reach the output. */
-import type { RunState, Step } from "./contract.ts";
+import type { RunPacked, RunState, Step } from "./contract.ts";
 
 export interface Rows {
   readonly tokens: number;
@@ -25,7 +25,10 @@ export interface RunRows {
   readonly outputs: number;
   /** null: the graph has no states. */
   readonly state: RunState | null;
+  readonly packed: RunPacked;
 }
+
+const NOTHING_PACKED: RunPacked = { blocks: 0, pack: [] };
 
 export function rowsOf({ runs }: Step): Rows {
   const tokens = runs.reduce((sum, run) => sum + run.ids.length, 0);
@@ -39,12 +42,13 @@ export function rowsOf({ runs }: Step): Rows {
   let firstOutput = 0;
   for (const run of runs) {
     const { text, position, state = null } = run;
+    const packed = run.packed ?? NOTHING_PACKED;
     const count = run.ids.length;
     ids.set(run.ids, first);
     texts.fill(text, first, first + count);
     for (let i = 0; i < count; i++) positions[first + i] = position + i;
     for (let i = 0; i < run.outputs; i++) outputRows[firstOutput + i] = first + count - run.outputs + i;
-    placed.push({ text, position, first, tokens: count, firstOutput, outputs: run.outputs, state });
+    placed.push({ text, position, first, tokens: count, firstOutput, outputs: run.outputs, state, packed });
     first += count;
     firstOutput += run.outputs;
   }

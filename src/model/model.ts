@@ -3,7 +3,7 @@
  * Refuses to know devices and texts: the same graph runs anywhere.
  */
 import { kvCodec } from "../cache/codecs.ts";
-import { blocksOf, poolPages } from "../cache/layers.ts";
+import { blocksOf, poolPages, recentPages } from "../cache/layers.ts";
 import type { Cache, Graph, KvCodec, Pool, Rope, Weight } from "../device/contract.ts";
 import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -128,6 +128,7 @@ function record(made: Made, options: GraphOptions): Graph {
   const caches = new Map<number, Cache>();
   /** By window. */
   const pools = new Map<number | null, Pool>();
+  let hasRecent = false;
   const { context, texts = 1, maxTokens, keepLabels, stateSlots } = options;
   const { cacheTokens = context } = options;
   const parts: Parts = {
@@ -149,6 +150,9 @@ function record(made: Made, options: GraphOptions): Graph {
       if (!pools.has(window))
         pools.set(window, op.pool(window, poolPages(window, { cacheTokens, texts, maxTokens })));
       const pool = pools.get(window)!;
+      const { packed } = options.codec;
+      if (packed && !hasRecent) op.recentPool(recentPages(packed.recent, { cacheTokens, texts, maxTokens }));
+      hasRecent ||= packed !== null;
       if (!caches.has(cacheOf))
         caches.set(cacheOf, op.cache({ layer: cacheOf, codec: options.codec, kvHeads, headDim, pool }));
       return caches.get(cacheOf)!;

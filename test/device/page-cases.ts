@@ -5,8 +5,9 @@
  */
 import { expect } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { poolPages } from "../../src/cache/layers.ts";
-import { type Device, type Graph, PAGE_SLOTS } from "../../src/device/contract.ts";
+import { poolPages, recentPages } from "../../src/cache/layers.ts";
+import { type Device, type Graph, PAGE_SLOTS, type PagePlace } from "../../src/device/contract.ts";
+import { pageBytes } from "../../src/device/page-bytes.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
@@ -30,15 +31,27 @@ export function pageGraph(kv: string, texts = TEXTS): Graph {
   const queries = op.rope(input("queries", HEADS * HEAD_DIM), HEADS, rope);
   const keys = op.rope(input("keys", KV_HEADS * HEAD_DIM), KV_HEADS, rope);
   const values = input("values", KV_HEADS * HEAD_DIM);
+  const needs = { cacheTokens: texts * CONTEXT, texts, maxTokens: CHUNK };
   const attended = [null, WINDOW].map((window, layer) => {
-    const needs = { cacheTokens: texts * CONTEXT, texts, maxTokens: CHUNK };
     const pool = op.pool(window, poolPages(window, needs) + texts);
     const cache = op.cache({ layer, codec: kvCodec(kv), kvHeads: KV_HEADS, headDim: HEAD_DIM, pool });
     op.appendKv(cache, keys, values);
     return op.attend(cache, queries, { heads: HEADS, scale: 1 / Math.sqrt(HEAD_DIM) });
   });
+  const { packed } = kvCodec(kv);
+  if (packed) op.recentPool(recentPages(packed.recent, needs) + texts);
   const blocks = Math.ceil(CONTEXT / PAGE_SLOTS);
   return op.finish(op.takeOutputs(op.add(attended[0], attended[1])), { texts, blocks });
+}
+
+function placesOf({ caches }: Graph): Required<PagePlace>[] {
+  return caches.flatMap((cache) =>
+    (cache.codec.packed ? [false, true] : [false]).flatMap((isRecent) =>
+      (["keys", "values"] as const).flatMap((part) =>
+        Array.from({ length: KV_HEADS }, (_, kvHead) => ({ cache, part, kvHead, isRecent })),
+      ),
+    ),
+  );
 }
 
 /** Ids of a text's next tokens. */
@@ -135,40 +148,38 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
         for (const tokens of chunks) await alone(texts, 0, tokens, 31);
         const { allocation, graph } = texts;
         // Pages of another text get what those of the first hold.
-        texts.positions[2] = 0;
-        texts.reserve(2, texts.positions[0]);
+        texts.beginLike(2, 0);
         await allocated(referenceDevice(), kv, async (same) => {
           for (const tokens of chunks) await alone(same, 0, tokens, 31);
-          for (const [i, cache] of graph.caches.entries())
-            for (const part of ["keys", "values"] as const)
-              for (let kvHead = 0; kvHead < KV_HEADS; kvHead++) {
-                const other = same.graph.caches[i];
-                const blocks = Array.from({ length: Math.ceil(texts.positions[0] / PAGE_SLOTS) }, (_, b) => b)
-                  // The last first: pages come in the order in which they are asked for.
-                  .filter((block) => texts.page(cache.pool, 0, block) !== undefined)
-                  .reverse();
-                const place = { cache, part, kvHead };
-                const pages = (text: number) => blocks.map((block) => texts.page(cache.pool, text, block)!);
-                const bytes = await allocation.readPages(place, pages(0));
-                const pageBytes = PAGE_SLOTS * cache.codec.vectorBytes(HEAD_DIM);
-                expect(bytes.length).toBe(blocks.length * pageBytes);
-                const wanted = await same.allocation.readPages(
-                  { cache: other, part, kvHead },
-                  blocks.map((block) => same.page(other.pool, 0, block)!),
-                );
-                for (const [b, block] of blocks.entries()) {
-                  const held = Math.min(PAGE_SLOTS, texts.positions[0] - block * PAGE_SLOTS);
-                  const own = (all: Uint8Array) =>
-                    all.subarray(b * pageBytes, b * pageBytes + (held * pageBytes) / PAGE_SLOTS);
-                  // Keys are turned by each device's own sines.
-                  if (part === "values") expect(own(bytes)).toEqual(own(wanted));
-                }
-                await allocation.writePages(place, pages(2), bytes);
-                expect(await allocation.readPages(place, pages(2))).toEqual(bytes);
-                expect((await allocation.readPages(place, [])).length).toBe(0);
-              }
+          for (const { cache, part, kvHead, isRecent } of placesOf(graph)) {
+            const other = same.graph.caches[cache.id];
+            const poolOf = (of: Graph) => (isRecent ? of.recent! : of.caches[cache.id].pool);
+            const all = Array.from({ length: Math.ceil(texts.positions[0] / PAGE_SLOTS) }, (_, b) => b);
+            // The last first: pages come in the order in which they are asked for.
+            const blocks = all
+              .filter((block) => texts.page(poolOf(graph), 0, block) !== undefined)
+              .filter((block) => isRecent || !cache.codec.packed || block < texts.packed[0])
+              .reverse();
+            const place = { cache, part, kvHead, isRecent };
+            const pages = (text: number) => blocks.map((block) => texts.page(poolOf(graph), text, block)!);
+            const bytes = await allocation.readPages(place, pages(0));
+            const size = pageBytes(cache.codec, HEAD_DIM, part, isRecent);
+            expect(bytes.length).toBe(blocks.length * size);
+            const wanted = await same.allocation.readPages(
+              { cache: other, part, kvHead, isRecent },
+              blocks.map((block) => same.page(poolOf(same.graph), 0, block)!),
+            );
+            for (const [b, block] of blocks.entries()) {
+              const held = Math.min(PAGE_SLOTS, texts.positions[0] - block * PAGE_SLOTS);
+              const own = (all: Uint8Array) => all.subarray(b * size, b * size + (held * size) / PAGE_SLOTS);
+              // Keys are turned by each device's own sines.
+              if (part === "values") expect(own(bytes)).toEqual(own(wanted));
+            }
+            await allocation.writePages(place, pages(2), bytes);
+            expect(await allocation.readPages(place, pages(2))).toEqual(bytes);
+            expect((await allocation.readPages(place, [])).length).toBe(0);
+          }
         });
-        texts.positions[2] = texts.positions[0];
         const found = [await alone(texts, 2, 5, 31), await alone(texts, 2, 1, 31)];
         expect(found).toEqual([await alone(texts, 0, 5, 31), await alone(texts, 0, 1, 31)]);
       }),

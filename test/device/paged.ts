@@ -2,6 +2,7 @@
  * Texts over an allocation, with pages in a scattered order as after long use. Owns which page belongs to whom; sliding pools
  * get back what no later row sees. For tests: the engine has its own.
  */
+import { packedBlocks } from "../../src/cache/layers.ts";
 import {
   type Allocation,
   type Graph,
@@ -25,6 +26,8 @@ export class PagedTexts {
   readonly #pages: (number | undefined)[][][];
   /** By text. */
   readonly positions: number[];
+  /** By text: blocks that are packed. */
+  readonly packed: number[];
   /** By text: the slot with its states, of the two that are its own. */
   readonly #slots: number[];
 
@@ -36,6 +39,7 @@ export class PagedTexts {
     this.#pages = graph.pools.map(() => Array.from({ length: graph.texts }, () => []));
     this.#slots = Array.from({ length: graph.texts }, (_, text) => 2 * text);
     this.positions = new Array(graph.texts).fill(0);
+    this.packed = new Array(graph.texts).fill(0);
   }
 
   /** One step with new tokens of some texts. */
@@ -45,9 +49,25 @@ export class PagedTexts {
       this.reserve(text, ids.length);
       this.positions[text] += ids.length;
       const state = this.#states(text, position);
-      return { text, position, ids: Uint32Array.from(ids), outputs, sampling, state };
+      const packed = this.#pack(text, position);
+      return { text, position, ids: Uint32Array.from(ids), outputs, sampling, state, packed };
     });
-    return this.allocation.run({ runs });
+    const ran = this.allocation.run({ runs });
+    // Calls take effect in their order: what was packed may be another's from the next step on.
+    const { recent } = this.graph;
+    for (const { text, packed } of runs)
+      for (const block of packed?.pack ?? []) this.#giveBack(recent!, this.#pages[recent!.id][text], block);
+    return ran;
+  }
+
+  #pack(text: number, position: number) {
+    const { caches, recent } = this.graph;
+    if (!recent) return null;
+    const tokens = Math.max(...caches.map(({ codec }) => codec.packed?.recent ?? 0));
+    const from = this.packed[text];
+    const blocks = Math.max(from, packedBlocks(tokens, position));
+    this.packed[text] = blocks;
+    return { blocks, pack: Array.from({ length: blocks - from }, (_, i) => from + i) };
   }
 
   #states(text: number, position: number) {
@@ -75,6 +95,14 @@ export class PagedTexts {
     }
   }
 
+  /** Pages as another text has them, with nothing in them yet. */
+  beginLike(text: number, other: number): void {
+    this.positions[text] = 0;
+    this.reserve(text, this.positions[other]);
+    this.positions[text] = this.positions[other];
+    this.packed[text] = this.packed[other];
+  }
+
   /** The page of a text's block; undefined: given back, or never had. */
   page(pool: Pool, text: number, block: number): number | undefined {
     return this.#pages[pool.id][text][block];
@@ -92,6 +120,7 @@ export class PagedTexts {
         await this.allocation.copyPage(pool, page, own);
       }
     this.positions[to] = this.positions[from];
+    this.packed[to] = this.packed[from];
   }
 
   end(text: number): void {
@@ -101,6 +130,7 @@ export class PagedTexts {
       pages.length = 0;
     }
     this.positions[text] = 0;
+    this.packed[text] = 0;
   }
 
   #giveBack(pool: Pool, pages: (number | undefined)[], block: number): void {

@@ -6,6 +6,13 @@ import { footprintOf } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { pageCases, pageGraph } from "./page-cases.ts";
 
+/** Of other bits and scales, and packed at once where the others are packed late. */
+const OTHERS = ["k3c-v2r-n32", "k8r-v4c-n64"];
+
+describe.each(OTHERS)("%s", (kv) => {
+  it.each(pageCases)("on the reference device: %s", (_, check) => check(referenceDevice(), kv));
+});
+
 describe.each(["f16", "int4", "rq4"])("%s", (kv) => {
   it.each(pageCases)("on the reference device: %s", (_, check) => check(referenceDevice(), kv));
   it.each(pageCases)("on the CPU device: %s", async (_, check) =>

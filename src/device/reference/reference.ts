@@ -13,6 +13,7 @@ import {
   type Device,
   type Footprint,
   type Graph,
+  type KvPart,
   type Op,
   PAGE_SLOTS,
   type PagePlace,
@@ -24,6 +25,7 @@ import {
   type Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
+import { pageBytes } from "../page-bytes.ts";
 import { RowTable } from "../row-table.ts";
 import { type Rows, type RunRows, rowsOf } from "../rows.ts";
 import * as experts from "./experts.ts";
@@ -46,7 +48,9 @@ export function referenceDevice(): Device {
 
 function measure(graph: Graph): Footprint {
   const weights = graph.weights.map((w) => weightValues(graph, w) * 4);
-  const caches = graph.caches.map((c) => 2 * partBytes(c));
+  const caches = graph.caches.map((c) =>
+    cacheBytes(graph, c).reduce((sum, { keys, values }) => sum + keys + values, 0),
+  );
   const activations = graph.values.reduce((sum, v) => sum + valueRows(graph, v) * v.cols * 4, 0);
   const states = graph.states.map((s) => graph.stateSlots * s.values * 4);
   const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
@@ -54,10 +58,16 @@ function measure(graph: Graph): Footprint {
   return { weights, caches, states, activations, workspace: 0, total };
 }
 
-/** Of keys, or values. */
-function partBytes({ kvHeads, pool, codec, headDim }: Cache): number {
-  return pool.pages * kvHeads * PAGE_SLOTS * codec.vectorBytes(headDim);
+/** Of all pages of a cache's pool; with a packing also of the recent pages. */
+function cacheBytes({ recent }: Graph, { kvHeads, pool, codec, headDim }: Cache): Parts<number>[] {
+  const bytes = ({ pages }: Pool, isRecent: boolean) => {
+    const part = (name: KvPart) => pages * kvHeads * pageBytes(codec, headDim, name, isRecent);
+    return { keys: part("keys"), values: part("values") };
+  };
+  return [bytes(pool, false), ...(codec.packed ? [bytes(recent!, true)] : [])];
 }
+
+type Parts<T> = { readonly [part in KvPart]: T };
 
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
@@ -77,7 +87,9 @@ class ReferenceAllocation implements Allocation {
   readonly #rows = new Map<number, RowTable>();
   readonly #values: Float32Array[];
   /** By cache id, as the contract lays them out. */
-  readonly #caches: { keys: Uint8Array; values: Uint8Array }[];
+  readonly #caches: Parts<Uint8Array>[];
+  /** By cache id, of those with a packing: vectors as they come. */
+  readonly #recent: Parts<Uint8Array>[];
   /** By state id: [stateSlots, values]. */
   readonly #states: Float32Array[];
   /** By pool id: the page of each block, [texts, blocks]. */
@@ -87,10 +99,14 @@ class ReferenceAllocation implements Allocation {
     this.footprint = measure(graph);
     this.#weights = graph.weights.map((w) => new Float32Array(weightValues(graph, w)));
     this.#values = graph.values.map((v) => new Float32Array(valueRows(graph, v) * v.cols));
-    this.#caches = graph.caches.map((c) => ({
-      keys: new Uint8Array(partBytes(c)),
-      values: new Uint8Array(partBytes(c)),
-    }));
+    const caches = graph.caches.map((cache) =>
+      cacheBytes(graph, cache).map(({ keys, values }) => ({
+        keys: new Uint8Array(keys),
+        values: new Uint8Array(values),
+      })),
+    );
+    this.#caches = caches.map(([own]) => own);
+    this.#recent = caches.map(([own, recent]) => recent ?? own);
     this.#states = graph.states.map((s) => new Float32Array(graph.stateSlots * s.values));
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks));
   }
@@ -129,9 +145,10 @@ class ReferenceAllocation implements Allocation {
 
   async copyPage(pool: Pool, from: number, to: number): Promise<void> {
     for (const page of [from, to]) checkPage(pool, page);
+    const isRecent = pool === this.graph.recent;
     for (const cache of this.graph.caches) {
-      if (cache.pool !== pool) continue;
-      for (const bytes of Object.values(this.#caches[cache.id])) {
+      if (isRecent ? !cache.codec.packed : cache.pool !== pool) continue;
+      for (const bytes of Object.values((isRecent ? this.#recent : this.#caches)[cache.id])) {
         const size = bytes.length / pool.pages;
         bytes.copyWithin(to * size, from * size, (from + 1) * size);
       }
@@ -139,7 +156,7 @@ class ReferenceAllocation implements Allocation {
   }
 
   async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
-    checkPlaces(place, pages);
+    checkPlaces(this.graph, place, pages);
     const found = pages.map((page) => this.#page(place, page));
     const bytes = new Uint8Array(found.reduce((sum, { length }) => sum + length, 0));
     found.forEach((one, i) => {
@@ -149,7 +166,7 @@ class ReferenceAllocation implements Allocation {
   }
 
   async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
-    checkPlaces(place, pages, bytes);
+    checkPlaces(this.graph, place, pages, bytes);
     const size = bytes.length / pages.length;
     pages.forEach((page, i) => {
       this.#page(place, page).set(bytes.subarray(i * size, (i + 1) * size));
@@ -172,10 +189,10 @@ class ReferenceAllocation implements Allocation {
 
   async close(): Promise<void> {}
 
-  #page({ cache, part, kvHead }: PagePlace, page: number): Uint8Array {
-    const bytes = PAGE_SLOTS * cache.codec.vectorBytes(cache.headDim);
+  #page({ cache, part, kvHead, isRecent = false }: PagePlace, page: number): Uint8Array {
+    const bytes = pageBytes(cache.codec, cache.headDim, part, isRecent);
     const at = (page * cache.kvHeads + kvHead) * bytes;
-    return this.#caches[cache.id][part].subarray(at, at + bytes);
+    return (isRecent ? this.#recent : this.#caches)[cache.id][part].subarray(at, at + bytes);
   }
 
   #slot({ id, values }: State, slot: number): Float32Array {
@@ -218,7 +235,6 @@ class ReferenceAllocation implements Allocation {
         const { kvHeads, headDim, pool } = op.cache;
         const { heads, scale, softcap } = op;
         const sinks = op.sinks && this.#weights[op.sinks.id];
-        const { keys, values } = this.#caches[op.cache.id];
         const queries = get(op.queries);
         const out = get(op.out);
         for (const run of rows.runs) {
@@ -229,8 +245,8 @@ class ReferenceAllocation implements Allocation {
             x.subarray(first * heads * headDim, (first + tokens) * heads * headDim);
           ops.attend(
             own(queries),
-            this.#reader(op.cache, keys, run),
-            this.#reader(op.cache, values, run),
+            this.#reader(op.cache, "keys", run),
+            this.#reader(op.cache, "values", run),
             shape,
             own(out),
           );
@@ -296,33 +312,61 @@ class ReferenceAllocation implements Allocation {
   }
 
   #append(cache: Cache, keys: Float32Array, values: Float32Array, rows: Rows): void {
-    const { kvHeads, headDim } = cache;
-    const into = this.#caches[cache.id];
+    const { kvHeads, headDim, codec } = cache;
+    if (codec.packed)
+      for (const { text, packed } of rows.runs)
+        for (const block of packed.pack) this.#pack(cache, text, block);
     for (let t = 0; t < rows.tokens; t++) {
       for (let h = 0; h < kvHeads; h++) {
         const at = (t * kvHeads + h) * headDim;
-        const place = this.#vector(cache, rows.texts[t], h, rows.positions[t]);
-        cache.codec.encode(keys.subarray(at, at + headDim), into.keys.subarray(...place), "keys");
-        cache.codec.encode(values.subarray(at, at + headDim), into.values.subarray(...place), "values");
+        for (const [part, x] of [["keys", keys] as const, ["values", values] as const]) {
+          const into = this.#vector(cache, rows.texts[t], part, h, rows.positions[t]);
+          codec.encode(x.subarray(at, at + headDim), into, part);
+        }
       }
     }
   }
 
-  /** Where a vector lies among the bytes of keys or values. */
-  #vector(
-    { kvHeads, headDim, codec, pool }: Cache,
-    text: number,
-    kvHead: number,
-    position: number,
-  ): [number, number] {
-    const page = this.#tables[pool.id][text * this.graph.blocks + Math.floor(position / PAGE_SLOTS)];
-    const bytes = codec.vectorBytes(headDim);
-    const slot = (page * kvHeads + kvHead) * PAGE_SLOTS + (position % PAGE_SLOTS);
-    return [slot * bytes, (slot + 1) * bytes];
+  #pack(cache: Cache, text: number, block: number): void {
+    const { kvHeads, headDim, codec, pool } = cache;
+    const to = this.#tables[pool.id][text * this.graph.blocks + block];
+    const page = new Float32Array(PAGE_SLOTS * headDim);
+    for (const part of ["keys", "values"] as const)
+      for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+        for (let slot = 0; slot < PAGE_SLOTS; slot++) {
+          const vector = this.#vector(cache, text, part, kvHead, block * PAGE_SLOTS + slot);
+          codec.decode(vector, page.subarray(slot * headDim, (slot + 1) * headDim));
+        }
+        codec.packed!.encode(page, this.#page({ cache, part, kvHead }, to), part);
+      }
   }
 
-  #reader(cache: Cache, bytes: Uint8Array, { text }: RunRows): ops.ReadVector {
-    return (kvHead, position, into) =>
-      cache.codec.decode(bytes.subarray(...this.#vector(cache, text, kvHead, position)), into);
+  /** The bytes of a vector as it came. */
+  #vector(cache: Cache, text: number, part: KvPart, kvHead: number, position: number): Uint8Array {
+    const isRecent = cache.codec.packed !== null;
+    const pool = isRecent ? this.graph.recent! : cache.pool;
+    const page = this.#tables[pool.id][text * this.graph.blocks + Math.floor(position / PAGE_SLOTS)];
+    const bytes = cache.codec.vectorBytes(cache.headDim);
+    const at = (position % PAGE_SLOTS) * bytes;
+    return this.#page({ cache, part, kvHead, isRecent }, page).subarray(at, at + bytes);
+  }
+
+  #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.ReadVector {
+    const { headDim, codec, pool } = cache;
+    const end = codec.packed ? packed.blocks * PAGE_SLOTS : 0;
+    /** The packed page that was read last: positions come in their order. */
+    const page = new Float32Array(PAGE_SLOTS * headDim);
+    let read = "";
+    return (kvHead, position, into) => {
+      if (position >= end) return codec.decode(this.#vector(cache, text, part, kvHead, position), into);
+      const block = Math.floor(position / PAGE_SLOTS);
+      if (read !== `${kvHead} ${block}`) {
+        const at = this.#tables[pool.id][text * this.graph.blocks + block];
+        codec.packed!.decode(this.#page({ cache, part, kvHead }, at), page, part);
+        read = `${kvHead} ${block}`;
+      }
+      const slot = position % PAGE_SLOTS;
+      into.set(page.subarray(slot * headDim, (slot + 1) * headDim));
+    };
   }
 }

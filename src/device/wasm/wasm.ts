@@ -241,7 +241,7 @@ export class WasmAllocation implements Allocation {
   }
 
   async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
-    checkPlaces(place, pages);
+    checkPlaces(this.graph, place, pages);
     const map = this.#map(place);
     const size = PAGE_SLOTS * map.vectorBytes;
     const bytes = new Uint8Array(pages.length * size);
@@ -253,7 +253,7 @@ export class WasmAllocation implements Allocation {
   }
 
   async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
-    checkPlaces(place, pages, bytes);
+    checkPlaces(this.graph, place, pages, bytes);
     const map = this.#map(place);
     const size = PAGE_SLOTS * map.vectorBytes;
     const memory = new Uint8Array(this.memory.buffer);

@@ -176,7 +176,7 @@ export class WebgpuAllocation implements Allocation {
 
   async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
     this.gpu.check();
-    checkPlaces(place, pages);
+    checkPlaces(this.graph, place, pages);
     if (pages.length === 0) return new Uint8Array();
     const { buffer, map, at } = this.#place(place);
     const found = new Uint8Array(await this.#readBack.read(buffer, pages.map(at), map.blockBytes));
@@ -186,7 +186,7 @@ export class WebgpuAllocation implements Allocation {
 
   async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
     this.gpu.check();
-    checkPlaces(place, pages, bytes);
+    checkPlaces(this.graph, place, pages, bytes);
     const { buffer, map, at } = this.#place(place);
     const blocks = new Uint8Array(pages.length * map.blockBytes);
     scatter(map, bytes, blocks, 0, map.blockBytes);

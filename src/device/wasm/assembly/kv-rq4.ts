@@ -1,4 +1,4 @@
-// A head vector to rq4: rotated, four bits a dim, one scale. Codes and scale equal src/cache/codec-rq4.ts, which says why
+// A head vector to rq4: rotated, four bits a dim, one scale. Codes and scale equal src/cache/codec-rotated.ts, which says why
 // the integers below make that easy; the names are its names.
 import { maxLanes } from "./exp";
 import { halfBits } from "./kv-half";

@@ -1,4 +1,4 @@
-// Head vectors to the codes of rq4, as src/cache/codec-rq4.ts defines them, bit for bit: after the first rounding all is
+// Head vectors to the codes of rq4, as src/cache/codec-rotated.ts defines them, bit for bit: after the first rounding all is
 // integers that float32 holds. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, ROWS, RQ4 and
 // `vectors` [ROWS][HEAD_DIM] and appends half, rotation and hadamard; all of a workgroup takes part.
 

@@ -1,0 +1,64 @@
+/** The part of the contract that says how keys and values are held, and where; src/cache has the formats. */
+export type KvPart = "keys" | "values";
+
+/**
+ * How keys and values are held: one head vector as it comes, and in formats with a packing whole pages later. The codec owns
+ * the bytes: the reference device encodes and decodes through it; fast devices have kernels for the formats that they name
+ * and refuse others.
+ */
+export interface KvCodec {
+  readonly name: string;
+  vectorBytes(headDim: number): number;
+  /** vector [headDim] f32 -> vectorBytes bytes. Errors count otherwise in keys than in values: a format may tell them apart. */
+  encode(vector: Float32Array, bytes: Uint8Array, part: KvPart): void;
+  decode(bytes: Uint8Array, vector: Float32Array): void;
+  /** null: vectors stay as they came. */
+  readonly packed: Packing | null;
+}
+
+/**
+ * How a page of one KV head is held once its text has gone on: encoded as a whole, a single time, from the vectors as they
+ * were held until then. So tokens may share what one token could not carry, and the newest are exact.
+ */
+export interface Packing {
+  /** A page is packed when at least so many tokens follow it. */
+  readonly recent: number;
+  /** Bytes of a page's keys, or of its values. */
+  pageBytes(headDim: number, part: KvPart): number;
+  /** page [PAGE_SLOTS, headDim] f32 -> pageBytes bytes, and back. */
+  encode(page: Float32Array, bytes: Uint8Array, part: KvPart): void;
+  decode(bytes: Uint8Array, page: Float32Array, part: KvPart): void;
+}
+
+/**
+ * Pages that the caches of one kind of layer draw from: page n is page n in each of these caches. Position p of a text
+ * lies in slot p % PAGE_SLOTS of the page that the text's table has for p / PAGE_SLOTS.
+ */
+export interface Pool {
+  readonly id: number;
+  /** A query at position i sees positions j with i - j < window; null: all. */
+  readonly window: number | null;
+  readonly pages: number;
+}
+
+/**
+ * Keys and values of one layer: [pool.pages, kvHeads, PAGE_SLOTS] vectors each, in an arrangement of the device's. With a
+ * packing the pages of `pool` are packed ones, and vectors as they come lie in pages of Graph.recent.
+ */
+export interface Cache {
+  readonly id: number;
+  readonly layer: number;
+  readonly codec: KvCodec;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly pool: Pool;
+}
+
+/** One KV head's keys or values of a cache. */
+export interface PagePlace {
+  readonly cache: Cache;
+  readonly part: KvPart;
+  readonly kvHead: number;
+  /** Of a cache with a packing: in the pages of Graph.recent. */
+  readonly isRecent?: boolean;
+}

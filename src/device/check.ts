@@ -59,15 +59,16 @@ export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void 
   if (runs.length > texts) throw new ArgumentError("runs of a step", runs.length, `1 to ${texts}`);
 }
 
-function checkPacked({ position, packed }: Run): void {
+function checkPacked({ position, ids, packed }: Run): void {
   if (!packed) return;
   const { blocks, pack } = packed;
   const most = Math.floor(position / PAGE_SLOTS);
   if (!(Number.isInteger(blocks) && blocks >= 0 && blocks <= most))
     throw new ArgumentError("packed blocks of a run", blocks, `integers 0 to ${most}`);
+  const full = Math.floor((position + ids.length) / PAGE_SLOTS);
   for (const block of pack)
-    if (!(Number.isInteger(block) && block >= 0 && block < blocks))
-      throw new ArgumentError("block to pack", block, `integers 0 to ${blocks - 1}`);
+    if (!(Number.isInteger(block) && block >= blocks && block < full))
+      throw new ArgumentError("block to pack", block, `integers ${blocks} to ${full - 1}`);
 }
 
 function checkStates(graph: Graph, runs: readonly Run[]): void {

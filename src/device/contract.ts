@@ -62,7 +62,12 @@ export interface RunPacked {
    * in the pages of Graph.recent. No position of the run lies below it.
    */
   readonly blocks: number;
-  /** Of these, the ones that are packed by this step, before its rows are stored: read from recent pages, written to packed. */
+  /**
+   * Blocks from `blocks` on that are packed by this step, after its rows are stored: read from recent pages, written to
+   * packed ones, for later steps. This one still reads them as they came. They are full with its rows. A cache with a window
+   * leaves those out that no later row sees, `position` less the block's last one being no less than the window: their page
+   * may be another text's by then.
+   */
   readonly pack: readonly number[];
 }
 
@@ -156,7 +161,7 @@ export type Op =
     }
   /**
    * keys, values [tokens, kvHeads, headDim] are stored at the rows' positions as vectors that come. In a cache with a packing
-   * the blocks of `Run.packed.pack` are packed first.
+   * the blocks of `Run.packed.pack` are packed then.
    */
   | { readonly op: "appendKv"; readonly keys: Value; readonly values: Value; readonly cache: Cache }
   /**

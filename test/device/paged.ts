@@ -49,7 +49,7 @@ export class PagedTexts {
       this.reserve(text, ids.length);
       this.positions[text] += ids.length;
       const state = this.#states(text, position);
-      const packed = this.#pack(text, position);
+      const packed = this.#pack(text, position + ids.length);
       return { text, position, ids: Uint32Array.from(ids), outputs, sampling, state, packed };
     });
     const ran = this.allocation.run({ runs });
@@ -64,10 +64,10 @@ export class PagedTexts {
     const { caches, recent } = this.graph;
     if (!recent) return null;
     const tokens = Math.max(...caches.map(({ codec }) => codec.packed?.recent ?? 0));
-    const from = this.packed[text];
-    const blocks = Math.max(from, packedBlocks(tokens, position));
-    this.packed[text] = blocks;
-    return { blocks, pack: Array.from({ length: blocks - from }, (_, i) => from + i) };
+    const blocks = this.packed[text];
+    const to = Math.max(blocks, packedBlocks(tokens, position));
+    this.packed[text] = to;
+    return { blocks, pack: Array.from({ length: to - blocks }, (_, i) => blocks + i) };
   }
 
   #states(text: number, position: number) {

@@ -325,6 +325,12 @@ class ReferenceAllocation implements Allocation {
         }
       }
     }
+    if (!codec.packed) return;
+    const { window } = cache.pool;
+    for (const { text, position, packed } of rows.runs)
+      for (const block of packed.pack)
+        if (window === null || position - (block * PAGE_SLOTS + PAGE_SLOTS - 1) < window)
+          this.#pack(cache, text, block);
   }
 
   #pack(cache: Cache, text: number, block: number): void {

@@ -10,9 +10,10 @@
  * that every device finds the same codes.
  */
 import { PAGE_SLOTS } from "../device/contract.ts";
+import type { CodeBits } from "../device/kv.ts";
 import { f16ToF32 } from "../format/float16.ts";
 import { finiteF16 } from "./codec-f16.ts";
-import { type CodeBits, codeBytes, packCodes, unpackCodes } from "./codes.ts";
+import { codeBytes, packCodes, unpackCodes } from "./codes.ts";
 import type { PartCodec } from "./part-codec.ts";
 
 /** So much that zero + (2^bits - 1) * scale is finite in float16 too, as in int4. */

@@ -20,10 +20,11 @@
  * A vector whose largest magnitude is below 2^-40 is zero: scale 0, codes 2^bits / 2.
  */
 import type { KvCodec, KvPart } from "../device/contract.ts";
+import type { CodeBits } from "../device/kv.ts";
 import { hadamard, rotateBack, rotationBlock, rotationFactor, turnSigns } from "../device/rotation.ts";
 import { f16ToF32 } from "../format/float16.ts";
 import { finiteF16 } from "./codec-f16.ts";
-import { type CodeBits, codeBytes, packCodes, unpackCodes } from "./codes.ts";
+import { codeBytes, packCodes, unpackCodes } from "./codes.ts";
 import type { VectorCodec } from "./part-codec.ts";
 
 const SCALE_BYTES = 2;

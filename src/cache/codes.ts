@@ -7,9 +7,9 @@
  *   1 bit   codes 8i to 8i + 7 in byte i, lowest bit first
  * 3 bits are the two low bits of all groups, then the high bit of all.
  */
-const GROUP = 32;
+import type { CodeBits } from "../device/kv.ts";
 
-export type CodeBits = 2 | 3 | 4 | 8;
+const GROUP = 32;
 
 /** Bytes of `count` codes. */
 export function codeBytes(count: number, bits: CodeBits): number {

@@ -7,19 +7,12 @@
  *   r  rotated: one scale for each vector, after a Walsh-Hadamard rotation
  * TOKENS: a page is packed when at least so many tokens follow it.
  */
-import type { KvCodec, Packing } from "../device/contract.ts";
+import type { KvCodec, Packing, PartFormat } from "../device/contract.ts";
+import { type CodeBits, type CodeScales, partName } from "../device/kv.ts";
 import { channelCodec } from "./codec-channel.ts";
 import { f16 } from "./codec-f16.ts";
 import { rotatedCodec } from "./codec-rotated.ts";
-import type { CodeBits } from "./codes.ts";
 import { byVectors, type PartCodec } from "./part-codec.ts";
-
-export type CodeScales = "channel" | "rotated";
-
-export interface PartFormat {
-  readonly bits: CodeBits;
-  readonly scales: CodeScales;
-}
 
 export interface PackedFormat {
   readonly keys: PartFormat;
@@ -49,8 +42,7 @@ export function parseFormat(description: string): PackedFormat | null {
 }
 
 export function describeFormat({ keys, values, recent }: PackedFormat): string {
-  const part = ({ bits, scales }: PartFormat) => `${bits}${scales[0]}`;
-  return `k${part(keys)}-v${part(values)}-n${recent}`;
+  return `k${partName(keys)}-v${partName(values)}-n${recent}`;
 }
 
 /** Tokens come in float16 and are packed by the page. */
@@ -65,7 +57,7 @@ export function packedCodec(
     ...f16,
     name,
     packed: {
-      recent,
+      ...{ keys, values, recent },
       pageBytes: (headDim, part) => parts[part].pageBytes(headDim),
       encode: (page, bytes, part) => parts[part].encode(page, bytes),
       decode: (bytes, page, part) => parts[part].decode(bytes, page),

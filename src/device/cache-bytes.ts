@@ -1,94 +1,101 @@
 /**
- * A cache's bytes, from a device's own arrangement into the codec's and back. Owns neither: a device says how it reads one
- * vector of a block. One idea: an arrangement is a permutation of half bytes, so it is asked about blocks whose half
- * bytes are numbered, once, and what it answers is the permutation.
+ * A cache's bytes, from a device's own arrangement into the codec's and back. Owns neither: a device says how it reads a
+ * page of one head. One idea: an arrangement is a permutation of bits, most of them in whole bytes or halves, so it is asked
+ * about blocks whose bits are numbered, once, and what it answers is the permutation.
  */
 import { PAGE_SLOTS } from "./contract.ts";
 
-/** The vector of a slot, in the codec's bytes, from the keys or the values of a block of one head. */
+/** The codec's bytes of a page of one head, keys or values, from the device's block. */
+export type ReadPage = (block: Uint8Array) => Uint8Array;
+/** The vector of a slot, likewise. */
 export type ReadVector = (block: Uint8Array, slot: number) => Uint8Array;
 
-/** Where in a device's block each half byte of its vectors [32, vectorBytes] lies. */
+/** Where in a device's block the bits of the codec's page lie. */
 export interface BlockMap {
+  /** The device's. */
   readonly blockBytes: number;
-  readonly vectorBytes: number;
-  /** By the codec's byte: the device's byte, where both halves lie together in their order; else -1. */
-  readonly whole: Int32Array;
-  /** By half byte, the lower one of a byte first. */
-  readonly halves: Uint32Array;
+  /** The codec's. */
+  readonly pageBytes: number;
+  /** By the codec's byte: so many of its bits at a time lie together in a byte of the device, in their order: 8, 4, 2, 1. */
+  readonly together: Uint8Array;
+  /** By the codec's bit: the device's. */
+  readonly bits: Uint32Array;
 }
 
+/** Of pages whose vectors lie one after another in the codec's bytes. */
 export function blockMap(blockBytes: number, vectorBytes: number, read: ReadVector): BlockMap {
-  const halves = new Uint32Array(PAGE_SLOTS * vectorBytes * 2);
-  // Digit by digit: the half byte n of this block is the digit of n at `shift`.
-  for (let shift = 0; 2 * blockBytes > 2 ** shift; shift += 4) {
-    const digit = (n: number) => (n >>> shift) & 15;
-    const numbered = Uint8Array.from(
-      { length: blockBytes },
-      (_, i) => digit(2 * i) | (digit(2 * i + 1) << 4),
-    );
-    for (let slot = 0; slot < PAGE_SLOTS; slot++) {
-      const vector = read(numbered, slot);
-      for (let i = 0; i < vectorBytes; i++) {
-        const at = 2 * (slot * vectorBytes + i);
-        halves[at] |= (vector[i] & 15) << shift;
-        halves[at + 1] |= (vector[i] >> 4) << shift;
-      }
-    }
-  }
-  const isWhole = (i: number) => halves[2 * i] % 2 === 0 && halves[2 * i + 1] === halves[2 * i] + 1;
-  const whole = Int32Array.from({ length: PAGE_SLOTS * vectorBytes }, (_, i) =>
-    isWhole(i) ? halves[2 * i] / 2 : -1,
-  );
-  return { blockBytes, vectorBytes, whole, halves };
+  return pageMap(blockBytes, PAGE_SLOTS * vectorBytes, (block) => {
+    const page = new Uint8Array(PAGE_SLOTS * vectorBytes);
+    for (let slot = 0; slot < PAGE_SLOTS; slot++)
+      page.set(read(block, slot).subarray(0, vectorBytes), slot * vectorBytes);
+    return page;
+  });
 }
 
-/** The codec's bytes [slots, vectorBytes] of whole blocks, the first at `at`, each `stride` bytes after the last. */
+export function pageMap(blockBytes: number, pageBytes: number, read: ReadPage): BlockMap {
+  const bits = new Uint32Array(8 * pageBytes);
+  // Digit by digit: bit n of this block is the digit of n at `shift`.
+  for (let shift = 0; 8 * blockBytes > 2 ** shift; shift++) {
+    // Within a byte bits count from 0: 0b10101010 and so on; above it all digits of a byte are the same.
+    const low = [0xaa, 0xcc, 0xf0][shift];
+    const numbered = Uint8Array.from({ length: blockBytes }, (_, i) =>
+      shift < 3 ? low : -((i >>> (shift - 3)) & 1),
+    );
+    read(numbered).forEach((byte, i) => {
+      for (let bit = 0; bit < 8; bit++) bits[8 * i + bit] |= ((byte >> bit) & 1) << shift;
+    });
+  }
+  const isTogether = (at: number, count: number) =>
+    Math.floor(bits[at] / 8) === Math.floor(bits[at + count - 1] / 8) &&
+    Array.from({ length: count }, (_, i) => bits[at + i] === bits[at] + i).every(Boolean);
+  const together = Uint8Array.from({ length: pageBytes }, (_, byte) => {
+    const fits = (count: number) =>
+      Array.from({ length: 8 / count }, (_, i) => isTogether(8 * byte + i * count, count)).every(Boolean);
+    return [8, 4, 2].find(fits) ?? 1;
+  });
+  return { blockBytes, pageBytes, together, bits };
+}
+
+/** The codec's bytes of whole blocks, the first at `at`, each `stride` bytes after the last. */
 export function gather(
-  map: BlockMap,
+  { together, bits, pageBytes }: BlockMap,
   from: Uint8Array,
   at: number,
   stride: number,
-  slots: number,
+  pages: number,
 ): Uint8Array {
-  const { whole, halves, vectorBytes } = map;
-  const out = new Uint8Array(slots * vectorBytes);
-  for (let done = 0; done < out.length; done += whole.length, at += stride) {
-    for (let i = 0; i < whole.length; i++) {
-      const byte = whole[i];
-      if (byte >= 0) out[done + i] = from[at + byte];
-      else {
-        const low = halves[2 * i];
-        const high = halves[2 * i + 1];
-        const first = (from[at + (low >> 1)] >> ((low & 1) << 2)) & 15;
-        const second = (from[at + (high >> 1)] >> ((high & 1) << 2)) & 15;
-        out[done + i] = first | (second << 4);
+  const out = new Uint8Array(pages * pageBytes);
+  for (let done = 0; done < out.length; done += pageBytes, at += stride) {
+    for (let i = 0; i < pageBytes; i++) {
+      const count = together[i];
+      const mask = 2 ** count - 1;
+      let byte = 0;
+      for (let bit = 0; bit < 8; bit += count) {
+        const place = bits[8 * i + bit];
+        byte |= ((from[at + (place >> 3)] >> (place & 7)) & mask) << bit;
       }
+      out[done + i] = byte;
     }
   }
   return out;
 }
 
-/** The inverse: what of a block no vector has becomes 0. */
+/** The inverse: what of a block no page has becomes 0. */
 export function scatter(
-  map: BlockMap,
+  { together, bits, blockBytes, pageBytes }: BlockMap,
   bytes: Uint8Array,
   into: Uint8Array,
   at: number,
   stride: number,
 ): void {
-  const { whole, halves, blockBytes } = map;
-  for (let done = 0; done < bytes.length; done += whole.length, at += stride) {
+  for (let done = 0; done < bytes.length; done += pageBytes, at += stride) {
     into.fill(0, at, at + blockBytes);
-    for (let i = 0; i < whole.length; i++) {
-      const value = bytes[done + i];
-      const byte = whole[i];
-      if (byte >= 0) into[at + byte] = value;
-      else {
-        const low = halves[2 * i];
-        const high = halves[2 * i + 1];
-        into[at + (low >> 1)] |= (value & 15) << ((low & 1) << 2);
-        into[at + (high >> 1)] |= (value >> 4) << ((high & 1) << 2);
+    for (let i = 0; i < pageBytes; i++) {
+      const count = together[i];
+      const mask = 2 ** count - 1;
+      for (let bit = 0; bit < 8; bit += count) {
+        const place = bits[8 * i + bit];
+        into[at + (place >> 3)] |= ((bytes[done + i] >> bit) & mask) << (place & 7);
       }
     }
   }

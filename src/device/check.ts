@@ -4,6 +4,8 @@ import {
   CHOSEN,
   type Device,
   type Graph,
+  type KvCodec,
+  type KvPart,
   MORE_CHOSEN,
   PAGE_SLOTS,
   type PagePlace,
@@ -13,6 +15,7 @@ import {
   type Step,
 } from "./contract.ts";
 import { tablesOf } from "./facts.ts";
+import { partName } from "./kv.ts";
 import { pageBytes } from "./page-bytes.ts";
 
 /** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
@@ -105,16 +108,33 @@ function checkSlot({ stateSlots }: Graph, slot: number): void {
 }
 
 /** UnsupportedError for a codec that the device has no kernels for. */
-export function checkFormats(graph: Graph, device: Pick<Device, "name" | "kvFormats">): void {
-  for (const { codec } of graph.caches) checkFormat(codec.name, device);
+export function checkFormats(graph: Graph, device: HasFormats): void {
+  for (const { codec } of graph.caches) checkFormat(codec, device);
 }
 
-export function checkFormat(name: string, device: Pick<Device, "name" | "kvFormats">): void {
-  if (device.kvFormats && !device.kvFormats.includes(name))
-    throw new UnsupportedError(
-      `KV format ${name} on the ${device.name} device`,
-      `It has: ${device.kvFormats.join(", ")}.`,
-    );
+type HasFormats = Pick<Device, "name" | "kvFormats" | "kvParts">;
+
+export function checkFormat(codec: KvCodec, device: HasFormats): void {
+  if (hasFormat(codec, device)) return;
+  const { kvFormats, kvParts } = device;
+  const parts = kvParts
+    ? `, and packed keys ${kvParts.keys.join(", ")} with values ${kvParts.values.join(", ")}`
+    : "";
+  throw new UnsupportedError(
+    `KV format ${codec.name} on the ${device.name} device`,
+    `It has: ${kvFormats?.join(", ")}${parts}.`,
+  );
+}
+
+/** Whether a device has kernels for a codec. */
+export function hasFormat(
+  { name, packed }: KvCodec,
+  { kvFormats, kvParts }: Pick<Device, "kvFormats" | "kvParts">,
+): boolean {
+  if (kvFormats === null) return true;
+  if (!packed) return kvFormats.includes(name);
+  const has = (part: KvPart) => kvParts?.[part].includes(partName(packed[part])) ?? false;
+  return has("keys") && has("values");
 }
 
 export function checkPage({ pages }: Pool, page: number): void {

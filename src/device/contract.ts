@@ -7,9 +7,9 @@
  * that it draws from pools; the device holds a table of pages for each text and pool, which the host fills in.
  */
 import type { Tensor, TensorType } from "../format/tensor.ts";
-import type { Cache, PagePlace, Pool } from "./kv.ts";
+import type { Cache, KvPart, PagePlace, Pool } from "./kv.ts";
 
-export type { Cache, KvCodec, KvPart, Packing, PagePlace, Pool } from "./kv.ts";
+export type { Cache, KvCodec, KvPart, Packing, PagePlace, PartFormat, Pool } from "./kv.ts";
 
 /** Token slots of a page: the unit in which devices pack keys and values, and in which texts hold memory. */
 export const PAGE_SLOTS = 32;
@@ -339,8 +339,10 @@ export interface Device {
   readonly chooses: boolean;
   /** It can wait for the host behind each appendKv of a step. Default: it cannot. */
   readonly pauses?: boolean;
-  /** KV formats that the device has kernels for; null: any codec. */
+  /** Formats of vectors that the device has kernels for, by name; null: any codec, packed ones, too. */
   readonly kvFormats: readonly string[] | null;
+  /** Parts of packed formats that it has kernels for, as descriptions have them: "4c". Absent: none. */
+  readonly kvParts?: { readonly [part in KvPart]: readonly string[] };
   measure(graph: Graph): Footprint;
   allocate(graph: Graph): Promise<Allocation>;
 }

@@ -16,11 +16,32 @@ export interface KvCodec {
   readonly packed: Packing | null;
 }
 
+/** Bits of a code. */
+export type CodeBits = 2 | 3 | 4 | 8;
+
+/**
+ * What the codes of a packed page are scaled by. channel: a scale and a zero for each dim of the head over the page's tokens;
+ * rotated: one scale for each vector, after the rotation of rotation.ts.
+ */
+export type CodeScales = "channel" | "rotated";
+
+export interface PartFormat {
+  readonly bits: CodeBits;
+  readonly scales: CodeScales;
+}
+
+/** As descriptions have it: "4c". */
+export function partName({ bits, scales }: PartFormat): string {
+  return `${bits}${scales[0]}`;
+}
+
 /**
  * How a page of one KV head is held once its text has gone on: encoded as a whole, a single time, from the vectors as they
  * were held until then. So tokens may share what one token could not carry, and the newest are exact.
  */
 export interface Packing {
+  readonly keys: PartFormat;
+  readonly values: PartFormat;
   /** A page is packed when at least so many tokens follow it. */
   readonly recent: number;
   /** Bytes of a page's keys, or of its values. */

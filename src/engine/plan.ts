@@ -130,8 +130,7 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
 export function checkOptions(model: Model, device: PlannedDevice, options: PlanOptions): void {
   const { kv = "int4", chunk = device.chunk, outputs = 1, parallel = 1, context, memoryBytes } = options;
   const { cacheTokens } = options;
-  kvCodec(kv);
-  checkFormat(kv, device);
+  checkFormat(kvCodec(kv), device);
   const { trainedContext } = model.config;
   if (context !== undefined && !(Number.isInteger(context) && context >= 1 && context <= trainedContext))
     throw new ArgumentError(

@@ -76,10 +76,7 @@ export function planStudy(subject: StudySubject, text: string, tests: VerifyTest
   const has = FORMATS.filter((kv) => device.kvFormats?.includes(kv) ?? true);
   const formats = [...new Set(tests.kv ?? has)].filter((kv) => kv !== "f16");
   if (formats.length === 0) throw new ArgumentError("kv", "f16 alone", "formats to compare with f16");
-  for (const kv of formats) {
-    kvCodec(kv);
-    checkFormat(kv, device);
-  }
+  for (const kv of formats) checkFormat(kvCodec(kv), device);
 
   const asked = tests.depths ? [...new Set(tests.depths)].sort((a, b) => a - b) : depthsOf(device);
   if (asked.length === 0) throw new ArgumentError("depths", "empty", "at least one depth");

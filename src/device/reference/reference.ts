@@ -313,9 +313,6 @@ class ReferenceAllocation implements Allocation {
 
   #append(cache: Cache, keys: Float32Array, values: Float32Array, rows: Rows): void {
     const { kvHeads, headDim, codec } = cache;
-    if (codec.packed)
-      for (const { text, packed } of rows.runs)
-        for (const block of packed.pack) this.#pack(cache, text, block);
     for (let t = 0; t < rows.tokens; t++) {
       for (let h = 0; h < kvHeads; h++) {
         const at = (t * kvHeads + h) * headDim;

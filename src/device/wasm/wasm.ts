@@ -8,20 +8,19 @@ import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import { type BlockMap, gather, scatter } from "../cache-bytes.ts";
 import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
-import {
-  type AfterAppend,
-  type Allocation,
-  type Device,
-  type Footprint,
-  type Graph,
-  PAGE_SLOTS,
-  type PagePlace,
-  type Pool,
-  type Ran,
-  type State,
-  type Step,
-  type Value,
-  type Weight,
+import type {
+  AfterAppend,
+  Allocation,
+  Device,
+  Footprint,
+  Graph,
+  PagePlace,
+  Pool,
+  Ran,
+  State,
+  Step,
+  Value,
+  Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
 import { RowTable } from "../row-table.ts";
@@ -243,11 +242,10 @@ export class WasmAllocation implements Allocation {
   async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
     checkPlaces(this.graph, place, pages);
     const map = this.#map(place);
-    const size = PAGE_SLOTS * map.vectorBytes;
-    const bytes = new Uint8Array(pages.length * size);
+    const bytes = new Uint8Array(pages.length * map.pageBytes);
     const memory = new Uint8Array(this.memory.buffer);
     pages.forEach((page, i) => {
-      bytes.set(gather(map, memory, this.#pageAt(place, page), 0, PAGE_SLOTS), i * size);
+      bytes.set(gather(map, memory, this.#pageAt(place, page), 0, 1), i * map.pageBytes);
     });
     return bytes;
   }
@@ -255,7 +253,7 @@ export class WasmAllocation implements Allocation {
   async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
     checkPlaces(this.graph, place, pages, bytes);
     const map = this.#map(place);
-    const size = PAGE_SLOTS * map.vectorBytes;
+    const size = map.pageBytes;
     const memory = new Uint8Array(this.memory.buffer);
     pages.forEach((page, i) => {
       scatter(map, bytes.subarray(i * size, (i + 1) * size), memory, this.#pageAt(place, page), 0);

@@ -6,20 +6,19 @@ import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
 import { type BlockMap, blockMap, gather, scatter } from "../cache-bytes.ts";
 import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
-import {
-  type Allocation,
-  type Footprint,
-  type Graph,
-  PAGE_SLOTS,
-  type PagePlace,
-  type Pool,
-  type Ran,
-  type Sampling,
-  type State,
-  type Step,
-  type StepProfile,
-  type Value,
-  type Weight,
+import type {
+  Allocation,
+  Footprint,
+  Graph,
+  PagePlace,
+  Pool,
+  Ran,
+  Sampling,
+  State,
+  Step,
+  StepProfile,
+  Value,
+  Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
 import { RowTable } from "../row-table.ts";
@@ -181,7 +180,7 @@ export class WebgpuAllocation implements Allocation {
     const { buffer, map, at } = this.#place(place);
     const found = new Uint8Array(await this.#readBack.read(buffer, pages.map(at), map.blockBytes));
     this.gpu.check();
-    return gather(map, found, 0, map.blockBytes, pages.length * PAGE_SLOTS);
+    return gather(map, found, 0, map.blockBytes, pages.length);
   }
 
   async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {

@@ -79,7 +79,8 @@ export interface TextEntry extends Stamp {
   readonly tokens: number;
   /** The first measured position. */
   readonly from: number;
-  readonly bos: boolean;
+  /** Its characters: whoever has the model makes the same tokens of them, and its id tells whether they are. */
+  readonly body: string;
 }
 
 export interface SpecEntry extends Stamp {

@@ -1,0 +1,74 @@
+/**
+ * A part of a spec as a function over the vectors of one head: what the method is shown (scaled, shifted, rotated), the method,
+ * and all of it undone. Owns the order: scale, profile, mean, rotation, method.
+ * One idea: whatever changes what a method sees but not what the model computes is a view, so a fold of the weights, a constant
+ * on the keys and another draw of the rounding are measured without touching the model.
+ */
+import type { KvPart } from "../device/contract.ts";
+import { UnsupportedError } from "../format/errors.ts";
+import { eachVector, type Method, type Needs } from "./methods/method.ts";
+import type { Methods } from "./methods/methods.ts";
+import { turn, turnBack } from "./methods/random.ts";
+import type { Part, Spec } from "./types.ts";
+
+/** Of one head of a layer. */
+export interface Place {
+  readonly layer: number;
+  readonly kvHead: number;
+}
+
+/** Mean keys [headDim] of a head, after RoPE. */
+export type KeyMeans = (place: Place) => Float32Array;
+
+export interface Holding {
+  readonly needs: Needs;
+  /** vectors [tokens, headDim] become what a cache of this kind would give back. */
+  apply(vectors: Float32Array, headDim: number, place: Place): void;
+}
+
+/**
+ * Other draws see values times another factor between 1 and 2, so that the same error falls otherwise; those whose method is
+ * random have other seeds besides. Draw 0: as it is.
+ */
+export function drawFactor(draw: number): number {
+  return draw === 0 ? 1 : 2 ** ((draw * 0.618033988749895) % 1);
+}
+
+/** null: the part stays f16. `means`: of the calibrated keys; null where there are none. */
+export function holding(
+  spec: Spec,
+  which: KvPart,
+  methods: Methods,
+  draw: number,
+  means: KeyMeans | null,
+): Holding | null {
+  const part: Part = spec[which];
+  const method: Method = methods.of(part, which);
+  if (part.method === "f16") return null;
+  if (spec.profile !== null)
+    throw new UnsupportedError(
+      "a key profile of another model",
+      "leave profile null; keyScale and mean work",
+    );
+  if (part.mean && !means) throw new UnsupportedError("keys less their mean before calibration");
+  const factor = (which === "keys" ? spec.keyScale : 1) * drawFactor(draw);
+  const { bits, group, rotate, mean } = part;
+  const seed = draw;
+  return {
+    needs: method.needs[which],
+    apply(vectors, headDim, place) {
+      const shift = mean ? means!(place) : null;
+      eachVector(vectors, headDim, (vector) => {
+        if (shift) for (let i = 0; i < headDim; i++) vector[i] -= shift[i];
+        if (factor !== 1) for (let i = 0; i < headDim; i++) vector[i] *= factor;
+        if (rotate) turn(vector, seed);
+      });
+      method.apply(vectors, { bits, group, headDim, part: which, seed });
+      eachVector(vectors, headDim, (vector) => {
+        if (rotate) turnBack(vector, seed);
+        if (factor !== 1) for (let i = 0; i < headDim; i++) vector[i] /= factor;
+        if (shift) for (let i = 0; i < headDim; i++) vector[i] += shift[i];
+      });
+    },
+  };
+}

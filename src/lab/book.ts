@@ -3,17 +3,24 @@
  * serves many behind the same calls.
  */
 import type { Snapshot } from "./snapshot.ts";
-import type { Entry, Experiment, FailureEntry, ResultEntry, Spec } from "./types.ts";
+import type { Entry, Experiment, FailureEntry, ResultEntry, Spec, TextEntry } from "./types.ts";
 
 export interface Claim {
   /** experimentId. */
   readonly id: string;
   readonly experiment: Experiment;
   readonly spec: Spec;
+  readonly text: TextEntry;
   /** From 1. */
   readonly attempt: number;
   /** The book's own. */
   readonly token?: unknown;
+}
+
+/** Computes claims, here or in another process. */
+export interface Runner {
+  run(claim: Claim, signal: AbortSignal): Promise<ResultEntry>;
+  close(): Promise<void>;
 }
 
 export interface LabBook {

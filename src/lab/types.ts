@@ -70,7 +70,7 @@ export interface ModelEntry extends Stamp {
   readonly facts: { readonly [key: string]: number | string | boolean | null };
 }
 
-/** A piece of a text in one model's tokens. */
+/** A piece of a text, or a question with its answer, in one model's tokens. Its id is a digest of ids and `from`. */
 export interface TextEntry extends Stamp {
   readonly kind: "text";
   readonly name: string;
@@ -79,8 +79,8 @@ export interface TextEntry extends Stamp {
   readonly tokens: number;
   /** The first measured position. */
   readonly from: number;
-  /** Its characters: whoever has the model makes the same tokens of them, and its id tells whether they are. */
-  readonly body: string;
+  /** `tokens` of them, so that whoever has the model measures the same. */
+  readonly ids: readonly number[];
 }
 
 export interface SpecEntry extends Stamp {

@@ -1,0 +1,80 @@
+/**
+ * A lab's memory of one process: a journal, and what it says in maps. Whatever was added or recorded is on the disk before a
+ * call resolves; a claim is only remembered, so whatever was running when the process ended is claimed again.
+ */
+import { ArgumentError } from "../format/errors.ts";
+import type { Claim, LabBook } from "./book.ts";
+import { Journal } from "./journal.ts";
+import { Snapshot } from "./snapshot.ts";
+import type { Entry, FailureEntry, ProposalEntry, ResultEntry } from "./types.ts";
+
+export class JournalBook implements LabBook {
+  readonly #journal: Journal;
+  readonly #known: Snapshot;
+  readonly #claimed = new Set<string>();
+
+  private constructor(journal: Journal) {
+    this.#journal = journal;
+    this.#known = new Snapshot(journal.entries);
+  }
+
+  static async open(path: string): Promise<JournalBook> {
+    return new JournalBook(await Journal.open(path));
+  }
+
+  async add(entries: readonly Entry[]): Promise<number> {
+    const fresh: Entry[] = [];
+    const ids = new Set<string>();
+    for (const entry of entries)
+      if (!this.#known.has(entry.id) && !ids.has(entry.id)) {
+        ids.add(entry.id);
+        fresh.push(entry);
+      }
+    if (fresh.length === 0) return 0;
+    await this.#journal.append(fresh);
+    for (const entry of fresh) this.#known.add(entry);
+    return fresh.length;
+  }
+
+  async claim(_worker: string, can: readonly string[]): Promise<Claim | null> {
+    let best: ProposalEntry | null = null;
+    for (const proposal of this.#known.experiments.values()) {
+      if (best && proposal.priority <= best.priority) continue;
+      if (this.#claimed.has(proposal.id) || !proposal.needs.every((need) => can.includes(need))) continue;
+      const state = this.#known.state(proposal.id);
+      if (state === "waiting" || state === "failed") best = proposal;
+    }
+    if (!best) return null;
+    const { id, experiment } = best;
+    const spec = this.#known.specs.get(experiment.spec);
+    const text = this.#known.texts.get(experiment.text);
+    if (!spec || !text)
+      throw new ArgumentError(
+        `${spec ? "text" : "spec"} of experiment ${id.slice(0, 12)}`,
+        spec ? experiment.text : experiment.spec,
+        "one that was added",
+      );
+    this.#claimed.add(id);
+    const attempt = (this.#known.failures.get(id)?.length ?? 0) + 1;
+    return { id, experiment, spec: spec.body, text, attempt };
+  }
+
+  async record(claim: Claim, entry: ResultEntry | FailureEntry): Promise<"recorded" | "replicate"> {
+    const isSecond = entry.kind === "result" && this.#known.results.has(claim.id);
+    await this.add([entry]);
+    this.#claimed.delete(claim.id);
+    return isSecond ? "replicate" : "recorded";
+  }
+
+  async release(claim: Claim): Promise<void> {
+    this.#claimed.delete(claim.id);
+  }
+
+  async snapshot(): Promise<Snapshot> {
+    return this.#known;
+  }
+
+  close(): Promise<void> {
+    return this.#journal.close();
+  }
+}

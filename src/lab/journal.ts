@@ -1,0 +1,104 @@
+/**
+ * The lab's record (Node only): entries as JSON lines in a file that only grows. What `append` resolves for is on the disk
+ * (fsync); half a last line, which a lost process leaves, is cut off when the file is opened again. One process appends; a lock
+ * of its own is whoever opens it for many.
+ */
+import { type FileHandle, open, readFile } from "node:fs/promises";
+import { FormatError, NibbleError } from "../format/errors.ts";
+import { canonical, entryId, jsonOf } from "./spec.ts";
+import type { Entry } from "./types.ts";
+
+const KINDS: readonly Entry["kind"][] = ["model", "text", "spec", "experiment", "result", "failure", "note"];
+
+/** Entries as the journal and exports have them. */
+export function toLines(entries: readonly Entry[]): string {
+  return entries.map((entry) => `${canonical(jsonOf(entry))}\n`).join("");
+}
+
+/**
+ * The entries of a journal's text. FormatError, with the number of the line, for one that is no entry, or whose id is not that of
+ * its content. What comes after the last line's end is left out: `bytes` are those of whole lines.
+ */
+export function fromLines(text: string, place: string): Entry[] {
+  const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
+  return lines.flatMap((line, i) => (line === "" ? [] : [parse(line, `${place}, line ${i + 1}`)]));
+}
+
+function parse(line: string, place: string): Entry {
+  let entry: Entry;
+  try {
+    entry = JSON.parse(line);
+  } catch (cause) {
+    throw new FormatError(place, "no JSON", "an entry a line", { cause });
+  }
+  if (entry === null || typeof entry !== "object" || !KINDS.includes(entry.kind))
+    throw new FormatError(place, `kind ${JSON.stringify(entry?.kind)}`, KINDS.join(", "));
+  if (typeof entry.id !== "string" || typeof entry.at !== "string")
+    throw new FormatError(place, "no id or no time", "both as strings");
+  // Those of models and texts are digests of what is not here, or not all of it.
+  if (entry.kind === "model" || entry.kind === "text") return entry;
+  let id: string;
+  try {
+    id = entryId(entry);
+  } catch (cause) {
+    throw new FormatError(place, (cause as Error).message, `fields of a ${entry.kind}`, { cause });
+  }
+  if (id !== entry.id) throw new FormatError(place, `id ${entry.id}`, `${id}, which its content has`);
+  return entry;
+}
+
+export class Journal {
+  readonly #file: FileHandle;
+  #last: Promise<void> = Promise.resolve();
+  #failed: Error | null = null;
+
+  private constructor(
+    readonly path: string,
+    file: FileHandle,
+    /** What was there when it was opened. */
+    readonly entries: readonly Entry[],
+  ) {
+    this.#file = file;
+  }
+
+  static async open(path: string): Promise<Journal> {
+    const file = await open(path, "a+");
+    try {
+      const bytes = await readFile(path);
+      const whole = bytes.lastIndexOf(10) + 1;
+      const entries = fromLines(bytes.subarray(0, whole).toString("utf8"), path);
+      if (whole < bytes.length) {
+        await file.truncate(whole);
+        await file.sync();
+      }
+      return new Journal(path, file, entries);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** In the order of calls; resolves when they are on the disk. After an error every later call fails: lines may be torn. */
+  append(entries: readonly Entry[]): Promise<void> {
+    const text = toLines(entries);
+    this.#last = this.#last.then(async () => {
+      if (this.#failed) throw this.#failed;
+      try {
+        await this.#file.appendFile(text);
+        await this.#file.sync();
+      } catch (cause) {
+        this.#failed = new NibbleError("io", `${this.path}: ${(cause as Error).message}`, { cause });
+        throw this.#failed;
+      }
+    });
+    const done = this.#last;
+    // The next call sees `#failed`; whoever awaits this one sees the error.
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  async close(): Promise<void> {
+    await this.#last;
+    await this.#file.close();
+  }
+}

@@ -1,0 +1,257 @@
+/**
+ * A model as the lab measures it (Node only): opened once over an f16 cache, calibrated, and asked for losses by position of one
+ * spec after another. Owns the truth over f16, which waits in a temporary file for each text, and the version of what is
+ * measured.
+ */
+import type { Allocation, Device, Graph } from "../device/contract.ts";
+import { PAGE_SLOTS } from "../device/contract.ts";
+import { prepare, tokenizerOf } from "../engine/assemble.ts";
+import { type Distribution, distribution, divergence } from "../engine/divergence.ts";
+import { findModel } from "../engine/find-model.ts";
+import { type LoadOptions, openDevice } from "../engine/load.ts";
+import { LogitsFile } from "../engine/logits-file.ts";
+import { ArgumentError, UnsupportedError } from "../format/errors.ts";
+import { openCheckpoint } from "../format/open.ts";
+import { type ChatTemplate, encodePrompt } from "../format/template.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
+import { fingerprint } from "../model/fingerprint.ts";
+import type { Model } from "../model/model.ts";
+import { type Calibration, calibrate } from "./calibration.ts";
+import { sha256 } from "./hash.ts";
+import { holding } from "./holding.ts";
+import type { Losses } from "./losses.ts";
+import type { Methods } from "./methods/methods.ts";
+import { Reader, type Rewriting, UNTOUCHED } from "./reader.ts";
+import { canonical } from "./spec.ts";
+import type { ModelEntry, Spec, TextEntry } from "./types.ts";
+
+/** Raised when the same experiment would give other losses: rows of different versions are never paired. */
+export const HARNESS_VERSION = 1;
+
+export interface LabModelOptions
+  extends Pick<LoadOptions, "device" | "threads" | "offline" | "memoryBytes" | "onProgress" | "signal"> {
+  /** The longest text, in tokens. Default 640. */
+  context?: number;
+}
+
+/** One allocation: a softmax scale is part of the graph. */
+interface Opened {
+  readonly temperature: number;
+  readonly allocation: Allocation;
+  readonly graph: Graph;
+  readonly model: Model;
+  readonly device: Device;
+  close(): Promise<void>;
+}
+
+/** Of one text at one temperature. */
+interface Truth {
+  readonly file: LogitsFile;
+  readonly sums: Pick<Distribution, "logSum" | "top">[];
+}
+
+export class LabModel {
+  readonly #path: string;
+  readonly #options: LabModelOptions;
+  #opened: Opened;
+  #calibration: Calibration | null = null;
+  readonly #truths = new Map<string, Truth>();
+
+  private constructor(
+    readonly name: string,
+    /** Fingerprint. */
+    readonly id: string,
+    readonly tokenizer: Tokenizer,
+    /** null: the model has none. */
+    readonly template: ChatTemplate | null,
+    path: string,
+    options: LabModelOptions,
+    opened: Opened,
+  ) {
+    this.#path = path;
+    this.#options = options;
+    this.#opened = opened;
+  }
+
+  /**
+   * name: what `load` takes. What `load` throws, and UnsupportedError for a device that does not wait for the host and for
+   * recurrent layers.
+   */
+  static async open(name: string, options: LabModelOptions = {}): Promise<LabModel> {
+    const path = await findModel(name, options);
+    const opened = await open(path, 1, options);
+    try {
+      const { model, graph } = opened;
+      const id = (await fingerprint(model, graph)).model;
+      const template = await model.checkpoint.chatTemplate();
+      return new LabModel(name, id, await tokenizerOf(model), template, path, options, opened);
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+  }
+
+  get device(): string {
+    return this.#opened.device.description;
+  }
+
+  get facts(): ModelEntry["facts"] | null {
+    return this.#calibration?.facts ?? null;
+  }
+
+  /** The first `tokens` ids of prose as the model takes it, with its start token; ArgumentError when it is too short. */
+  encode(name: string, body: string, tokens: number): number[] {
+    const ids = encodePrompt(this.tokenizer, body, { template: false });
+    if (ids.length < tokens)
+      throw new ArgumentError(`text ${name}`, `${ids.length} tokens long`, `at least ${tokens}`);
+    return ids.slice(0, tokens);
+  }
+
+  /** Ids as an entry. */
+  text(name: string, split: TextEntry["split"], ids: readonly number[], from: number): TextEntry {
+    const id = sha256(canonical({ ids, from }));
+    const at = new Date().toISOString();
+    return { kind: "text", id, at, name, split, model: this.id, tokens: ids.length, from, ids };
+  }
+
+  /** What the model says after a prompt over f16, always its most likely token: at most `most`, to its end token. */
+  async answer(prompt: readonly number[], most: number, signal?: AbortSignal): Promise<number[]> {
+    const { graph, allocation } = await this.#at(1);
+    return new Reader(allocation, graph).answer(prompt, most, this.tokenizer.endIds, signal);
+  }
+
+  /** Reads a text of its own over f16, for the keys' means and facts. */
+  async calibrate(body: string, tokens = 256, signal?: AbortSignal): Promise<ModelEntry> {
+    const { graph, allocation, model } = await this.#at(1);
+    const ids = this.encode("for calibration", body, tokens);
+    this.#calibration = await calibrate(new Reader(allocation, graph), graph, model.config, ids, signal);
+    const { family } = model.config;
+    const at = new Date().toISOString();
+    return { kind: "model", id: this.id, at, name: this.name, family, facts: this.#calibration.facts };
+  }
+
+  /** KL from f16 of the first `rung` positions from the text's `from` on. */
+  async measure(
+    spec: Spec,
+    text: TextEntry,
+    rung: number,
+    draw: number,
+    methods: Methods,
+    signal?: AbortSignal,
+  ): Promise<Losses> {
+    const { from } = text;
+    if (!(Number.isInteger(rung) && rung >= 1 && from + rung <= text.tokens))
+      throw new ArgumentError("rung", rung, `integers 1 to ${text.tokens - from}, what ${text.name} has`);
+    const means = this.#calibration?.means ?? null;
+    const how: Rewriting = {
+      keys: holding(spec, "keys", methods, draw, means),
+      values: holding(spec, "values", methods, draw, means),
+      ...{ sinks: spec.sinks, recent: spec.recent, layers: spec.layers },
+    };
+    const ids = text.ids.slice(0, from + rung);
+    const opened = await this.#at(spec.temperature);
+    const reader = new Reader(opened.allocation, opened.graph);
+    const truth = await this.#truth(reader, ids, text, spec.temperature, signal);
+    const kl = new Float32Array(rung);
+    const same: boolean[] = [];
+    for await (const logits of reader.read(ids, from, how, signal)) {
+      const row = same.length;
+      const found = distribution(logits, from + row);
+      const wanted = { ...truth.sums[row], logits: await truth.file.get(row) };
+      kl[row] = divergence(wanted, found);
+      same.push(wanted.top === found.top);
+    }
+    return { kl, same };
+  }
+
+  async close(): Promise<void> {
+    for (const { file } of this.#truths.values()) await file.close();
+    this.#truths.clear();
+    await this.#opened.close();
+  }
+
+  async #truth(
+    reader: Reader,
+    ids: readonly number[],
+    text: TextEntry,
+    temperature: number,
+    signal?: AbortSignal,
+  ): Promise<Truth> {
+    const key = `${text.id} ${temperature}`;
+    const known = this.#truths.get(key);
+    if (known && known.sums.length >= ids.length - text.from) return known;
+    this.#truths.delete(key);
+    await known?.file.close();
+    const truth: Truth = { file: new LogitsFile(), sums: [] };
+    try {
+      for await (const logits of reader.read(ids, text.from, UNTOUCHED, signal)) {
+        const { logSum, top } = distribution(logits, text.from + truth.sums.length);
+        truth.sums.push({ logSum, top });
+        await truth.file.add(logits);
+      }
+    } catch (error) {
+      // Half a truth is none.
+      await truth.file.close();
+      throw error;
+    }
+    this.#truths.set(key, truth);
+    return truth;
+  }
+
+  async #at(temperature: number): Promise<Opened> {
+    if (this.#opened.temperature !== temperature) {
+      await this.#opened.close();
+      this.#opened = await open(this.#path, temperature, this.#options);
+    }
+    return this.#opened;
+  }
+}
+
+async function open(path: string, temperature: number, options: LabModelOptions): Promise<Opened> {
+  const checkpoint = await openCheckpoint(path);
+  const { context = 640, memoryBytes, onProgress, signal } = options;
+  const scaled = async () => {
+    const device = await openDevice({ ...options, device: options.device ?? "cpu" });
+    if (!device.pauses)
+      throw new UnsupportedError(
+        `the lab on ${device.name}: it does not wait for the host within a step`,
+        "Use --device cpu.",
+      );
+    return temperature === 1 ? device : hotter(device, temperature);
+  };
+  const { model, device, plan, allocation } = await prepare(
+    checkpoint,
+    scaled,
+    {
+      ...{ kv: "f16", context, memoryBytes, onProgress, signal },
+      ...{ chunk: PAGE_SLOTS, outputs: PAGE_SLOTS, guess: 0 },
+    },
+    async (opened) => {
+      if (opened.config.layers.some(({ mixer }) => mixer.kind !== "attention"))
+        throw new UnsupportedError(`${opened.config.family} in the lab: it has recurrent layers`);
+      return { tokenizer: await tokenizerOf(opened) };
+    },
+  );
+  return {
+    ...{ temperature, allocation, device, model },
+    graph: temperature === 1 ? plan.graph : hot(plan.graph, temperature),
+    async close() {
+      try {
+        await allocation.close();
+      } finally {
+        await checkpoint.close();
+      }
+    },
+  };
+}
+
+/** The graph with every softmax scale times `temperature`. */
+function hot(graph: Graph, temperature: number): Graph {
+  const ops = graph.ops.map((op) => (op.op === "attend" ? { ...op, scale: op.scale * temperature } : op));
+  return { ...graph, ops };
+}
+
+/** The device, which allocates such graphs. */
+function hotter(device: Device, temperature: number): Device {
+  return { ...device, allocate: (graph) => device.allocate(hot(graph, temperature)) };
+}

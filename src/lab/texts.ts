@@ -1,0 +1,83 @@
+/**
+ * What experiments read, as entries: pieces of prose from all over a book, and questions about documents with the answers that
+ * the model gives over f16. Owns the split: what the search sees is never what a finding is confirmed on.
+ */
+import { ANSWER_TOKENS, haystack } from "../engine/needles.ts";
+import { ArgumentError } from "../format/errors.ts";
+import type { LabModel } from "./lab-model.ts";
+import type { TextEntry } from "./types.ts";
+
+export interface Book {
+  readonly name: string;
+  readonly body: string;
+}
+
+/** Read in front of the first measured position. */
+export const LEAD_TOKENS = 64;
+/** Of a document with questions: the shortest that has room for the facts. */
+const DOCUMENT_TOKENS = 512;
+
+/**
+ * `count` pieces of `positions` measured tokens, evenly over the book, each from a paragraph's beginning. The first two thirds of
+ * a book are for the search, the last is held out, unless `only` says so of all of it.
+ */
+export function proseTexts(
+  model: LabModel,
+  book: Book,
+  split: TextEntry["split"],
+  count: number,
+  positions: number,
+  only = false,
+): TextEntry[] {
+  const third = only ? book.body.length : Math.floor(book.body.length / 3);
+  const [begin, end] = only
+    ? [0, book.body.length]
+    : split === "search"
+      ? [0, 2 * third]
+      : [2 * third, book.body.length];
+  const tokens = LEAD_TOKENS + positions;
+  return Array.from({ length: count }, (_, i) => {
+    const from = paragraph(book.body, begin + Math.floor(((end - begin) * i) / count));
+    // Ends where the split does: a held-out text shares no line with the search.
+    const ids = model.encode(book.name, book.body.slice(from, end), tokens);
+    return model.text(`${book.name} ${split} ${i + 1}`, split, ids, LEAD_TOKENS);
+  });
+}
+
+/** Where the next paragraph begins. */
+function paragraph(body: string, at: number): number {
+  if (at === 0) return 0;
+  const next = body.indexOf("\n\n", at);
+  return next < 0 ? at : next + 2;
+}
+
+/**
+ * Questions about documents: five a document. What is measured are the tokens of the answer that the model gives over f16; one
+ * that is empty is left out. Even documents are for the search, odd ones held out.
+ */
+export async function answerTexts(
+  model: LabModel,
+  book: Book,
+  split: TextEntry["split"],
+  documents: number,
+  signal?: AbortSignal,
+): Promise<TextEntry[]> {
+  const texts: TextEntry[] = [];
+  for (let i = 0; i < documents; i++) {
+    const number = 2 * i + (split === "search" ? 0 : 1);
+    const { needles } = haystack(model.tokenizer, model.template, book.body, DOCUMENT_TOKENS, number);
+    for (const [question, { ids }] of needles.entries()) {
+      const answer = await model.answer(ids, ANSWER_TOKENS, signal);
+      if (answer.length === 0) continue;
+      const name = `document ${number + 1}, question ${question + 1}`;
+      // The answer's last token is predicted, and predicts nothing.
+      texts.push(model.text(name, split, [...ids, ...answer], ids.length - 1));
+    }
+  }
+  if (texts.length === 0)
+    throw new ArgumentError(`answers of ${model.name}`, "all empty", "a model that answers; take prose");
+  return texts;
+}
+
+/** Positions of a text that can be measured. */
+export const measurable = ({ tokens, from }: TextEntry) => tokens - from;

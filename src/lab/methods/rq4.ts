@@ -1,5 +1,5 @@
-/** The shipped `rq4`: rotated 4-bit codes under one scale a vector (cache/codec-rq4.ts). Other draws turn other signs first. */
-import { rq4 as codec } from "../../cache/codec-rq4.ts";
+/** The shipped `rq4`: rotated 4-bit codes under one scale a vector (cache/codec-rotated.ts). Other draws turn other signs first. */
+import { rq4 as codec } from "../../cache/codec-rotated.ts";
 import { BY_TOKEN, eachVector, type Method } from "./method.ts";
 import { signs } from "./random.ts";
 

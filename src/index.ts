@@ -71,6 +71,12 @@ export {
   type WeightPart,
 } from "./engine/plan-table.ts";
 export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
+export {
+  type Quantized,
+  type QuantizeOptions,
+  type QuantizeProgress,
+  quantizeModel,
+} from "./engine/quantize.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { planStudy, type Study, type StudySubject, type VerifyTests } from "./engine/study.ts";
 export { ContextError } from "./engine/text.ts";

@@ -47,6 +47,7 @@ const NODE_FILES = [
   "format/hub/lock.ts",
   "format/hub/part.ts",
   "format/hub/settings.ts",
+  "format/new-file.ts",
   "format/open.ts",
   "lab/hash.ts",
   "lab/journal.ts",

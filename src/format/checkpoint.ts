@@ -3,6 +3,8 @@
  * a tokenizer and a chat template. Mapping foreign names to ours is `model`'s work, done once per file kind.
  */
 
+import type { Folder } from "./folder.ts";
+import type { GgufLayout } from "./gguf-header.ts";
 import type { ChatTemplate } from "./template.ts";
 import type { Tensor } from "./tensor.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -14,6 +16,10 @@ export interface Checkpoint {
   /** GGUF key-values, or the parsed config.json. Values are plain JSON-like; big integers are numbers. */
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, Tensor>;
+  /** Of a GGUF, for a copy of it. */
+  readonly layout?: GgufLayout;
+  /** Of a folder, for its other files. */
+  readonly folder?: Folder;
   /** Built on first use: parsing a large vocabulary takes time that `inspect` need not spend. */
   tokenizer(): Promise<Tokenizer>;
   /** null when the checkpoint carries none. */

@@ -16,12 +16,13 @@ import { tokenizerFromGguf } from "./tokenizer-gguf.ts";
 
 /** A GGUF file, or any part of a split one whose other parts are in `folder`. Takes `source` over. */
 export async function ggufCheckpoint(source: Source, folder?: Folder): Promise<Checkpoint> {
-  const { metadata, tensors, close } = await readGguf(source, folder);
+  const { metadata, tensors, layout, close } = await readGguf(source, folder);
   return {
     kind: "gguf",
     name: source.name,
     metadata,
     tensors,
+    layout,
     tokenizer: once(() => tokenizerFromGguf(metadata)),
     chatTemplate: once(async () => chatTemplateFromGguf(metadata)),
     close,
@@ -36,6 +37,7 @@ export async function safetensorsCheckpoint(folder: Folder): Promise<Checkpoint>
     name: folder.name,
     metadata: config,
     tensors,
+    folder,
     tokenizer: once(() => folderTokenizer(folder, config)),
     chatTemplate: once(() => folderTemplate(folder)),
     close,

@@ -18,6 +18,16 @@ export interface GgufHeader {
   readonly metadata: Readonly<Metadata>;
   /** By name, in the file's order. */
   readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly layout: GgufLayout;
+}
+
+/** What a copy of the file needs beside values and rows. */
+export interface GgufLayout {
+  readonly keys: readonly string[];
+  /** The bytes of a key's type and value, which say what the parsed value does not: whether a 5 is an i8 or a u64. */
+  value(key: string): Promise<Uint8Array>;
+  /** By tensor, the fastest axis first. */
+  readonly dims: ReadonlyMap<string, readonly number[]>;
 }
 
 const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
@@ -34,7 +44,7 @@ export async function readGgufHeader(source: Source): Promise<GgufHeader> {
   }
   checkVersion(source.name, window.u32());
   const tensorCount = window.u64();
-  const metadata = await readMetadata(window, window.u64());
+  const { values: metadata, ranges: places } = await readMetadata(window, window.u64());
   const alignment = readAlignment(source.name, metadata);
   const { name, size } = source;
   const ranges = await readTensorList(window, tensorCount, { name, size, alignment });
@@ -44,7 +54,17 @@ export async function readGgufHeader(source: Source): Promise<GgufHeader> {
       return [range.name, make(source, range, range.offset)];
     }),
   );
-  return { metadata, tensors };
+  const layout: GgufLayout = {
+    keys: [...places.keys()],
+    async value(key) {
+      const { offset, bytes } = places.get(key)!;
+      const into = new Uint8Array(bytes);
+      await source.read(offset, into);
+      return into;
+    },
+    dims: new Map(ranges.map(({ name, dims }) => [name, dims])),
+  };
+  return { metadata, tensors, layout };
 }
 
 function checkVersion(file: string, version: number): void {

@@ -53,20 +53,32 @@ const NUMBERS: Readonly<Record<number, NumberType | undefined>> = {
   12: { bytes: 8, read: (view, at) => view.getFloat64(at, true), array: Float64Array },
 };
 
+/** Where the type and the value of a key-value lie in the file. */
+export interface ValueRange {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 /** Reads `count` key-values. The record has no prototype, so that no key can be mistaken for an inherited one. */
-export async function readMetadata(window: ByteWindow, count: number): Promise<Metadata> {
+export async function readMetadata(
+  window: ByteWindow,
+  count: number,
+): Promise<{ values: Metadata; ranges: ReadonlyMap<string, ValueRange> }> {
   // The smallest: a one-letter key (9 bytes), its type (4) and one byte of value.
   checkCount(window, "keys", count, 14, KEYS);
   const values: Metadata = Object.create(null);
+  const ranges = new Map<string, ValueRange>();
   const reader = new ValueReader(window);
   for (let i = 0; i < count; i++) {
     const key = await readString(window, `key ${i}`, KEY_BYTES);
     if (key === "") throw new FormatError(window.place, `key ${i} is empty`, "1 to 65535 bytes");
     if (key in values) throw new FormatError(window.place, `key ${quote(key)} comes a second time`);
     if (!window.has(4)) await window.load(4, `the type of ${quote(key)}`);
+    const { offset } = window;
     values[key] = await reader.value(window.u32(), key, 0);
+    ranges.set(key, { offset, bytes: window.offset - offset });
   }
-  return values;
+  return { values, ranges };
 }
 
 /** A string with its 64-bit length in front. */

@@ -12,6 +12,8 @@ import { BLOCKS, storedRowBytes } from "./tensor.ts";
 
 /** A tensor's shape with where its data lies in the file. */
 export interface TensorRange extends TensorShape {
+  /** As in the file, the fastest axis first: experts of a mixture have three. */
+  readonly dims: readonly number[];
   readonly offset: number;
   readonly bytes: number;
 }
@@ -78,7 +80,7 @@ async function readEntry(
   if (offset % alignment !== 0 || !Number.isSafeInteger(offset)) {
     throw new FormatError(place, `its data at offset ${offset}`, `multiples of ${alignment}`);
   }
-  return { name, type, rows, cols, offset, bytes };
+  return { name, type, rows, cols, dims, offset, bytes };
 }
 
 /** Every range inside the file, and no two over the same bytes. */

@@ -1,4 +1,4 @@
-/** GGUF's tensor type numbers (ggml.h, enum ggml_type): those that we read, and names for those that we do not. */
+/** GGUF's tensor type numbers (ggml.h, enum ggml_type): those that we read and write, and names for those that we do not. */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import type { TensorType } from "./tensor.ts";
 
@@ -51,6 +51,12 @@ const OTHERS: Readonly<Record<number, string | undefined>> = {
   37: "iq4_nl_4_8",
   38: "iq4_nl_8_8",
 };
+
+/** The number of a type of ours; null: GGUF has none (MLX's). */
+export function typeNumber(type: TensorType): number | null {
+  const found = Object.entries(TYPES).find(([, name]) => name === type);
+  return found ? Number(found[0]) : null;
+}
 
 /** Our type for a type number. UnsupportedError for ggml's other types, FormatError for a number that is none. */
 export function tensorType(number: number, tensor: string, place: string): TensorType {

@@ -61,12 +61,14 @@ async function readParts(
   if (!folder) throw new UnsupportedError(`${source.name}: a split GGUF without access to its folder`);
 
   const tensors = new Map<string, Tensor>();
-  let metadata = given.metadata;
+  const dims = new Map<string, readonly number[]>();
+  let { metadata, layout } = given;
   for (let part = 0; part < parts; part++) {
     const { name } = partName(file, part)!;
     const header = part === own.part ? given : await readPart(folder, name, sources);
     checkPart(`${folder.name}/${name}`, header.metadata, part, parts);
-    if (part === 0) metadata = header.metadata;
+    if (part === 0) ({ metadata, layout } = header);
+    for (const [name, own] of header.layout.dims) dims.set(name, own);
     for (const tensor of header.tensors.values()) {
       if (tensors.has(tensor.name)) {
         throw new FormatError(
@@ -85,7 +87,7 @@ async function readParts(
       `${describeValue(promised)}`,
     );
   }
-  return { metadata, tensors };
+  return { metadata, tensors, layout: { ...layout, dims } };
 }
 
 async function readPart(folder: Folder, name: string, sources: Source[]): Promise<GgufHeader> {

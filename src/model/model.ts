@@ -42,6 +42,8 @@ export interface Model {
   record(options: GraphOptions): Graph;
   /** The tensor behind a weight of a graph that `record` made. */
   tensor(weight: Weight): Tensor;
+  /** What the graph takes, by our names. */
+  readonly taken: readonly { readonly name: string; readonly layer?: number }[];
 }
 
 /** Throws FormatError when a tensor is missing, and UnsupportedError when there is one that the graph would not take. */
@@ -56,7 +58,9 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
   return modelOf(made);
 }
 
-type Sources = Map<string, FoundTensor>;
+/** A tensor with our name for it. */
+type Found = FoundTensor & { readonly name: string; readonly layer?: number };
+type Sources = Map<string, Found>;
 
 interface Made {
   readonly checkpoint: Checkpoint;
@@ -74,6 +78,9 @@ function modelOf(made: Made): Model {
     ...{ checkpoint, family, config },
     record: (options) => record(made, options),
     tensor: (weight) => sources.get(weight.name)!.tensor,
+    get taken() {
+      return [...sources.values()].map(({ name, layer }) => ({ name, layer }));
+    },
   };
 }
 
@@ -95,7 +102,7 @@ function record(made: Made, options: GraphOptions): Graph {
   const { checkpoint, family, config, sources, rows = config.vocab } = made;
   const op = new Recorder(options.maxTokens, options.maxOutputs);
 
-  const declare = (role: Weight["role"], found: FoundTensor, rows: number, cols: number) => {
+  const declare = (role: Weight["role"], found: Found, rows: number, cols: number) => {
     const { tensor } = found;
     // A vector may be stored as a column of one; only its length counts.
     const fits =
@@ -111,7 +118,7 @@ function record(made: Made, options: GraphOptions): Graph {
     sources.set(tensor.name, found);
     return op.weight(tensor.name, role, tensor.type, rows, cols);
   };
-  const find = (name: string, layer?: number): FoundTensor => {
+  const find = (name: string, layer?: number): Found => {
     const found = findTensor(checkpoint, family.names, config, name, layer);
     const where = layer === undefined ? name : `${name} of layer ${layer}`;
     if (!found)
@@ -119,8 +126,8 @@ function record(made: Made, options: GraphOptions): Graph {
     const { kind, tensors } = checkpoint;
     const of = { kind, tensors, name, config, layer: config.layers[layer ?? 0] };
     const tensor = family.view?.(found.tensor, of) ?? found.tensor;
-    if (config.vocab === rows || !BY_ID.includes(name)) return { ...found, tensor };
-    return { ...found, tensor: sliceRows(tensor, 0, config.vocab, `the first of ${rows} rows`) };
+    if (config.vocab === rows || !BY_ID.includes(name)) return { ...found, tensor, name, layer };
+    return { ...found, name, tensor: sliceRows(tensor, 0, config.vocab, `the first of ${rows} rows`) };
   };
 
   const ropes = new Map<RopeConfig, Rope>();

@@ -141,6 +141,9 @@ const PREFIXES = ["", "language_model.", "model.language_model."];
 export interface FoundTensor {
   readonly names: readonly string[];
   readonly tensor: Tensor;
+  /** Where it was found, and what stands there: of a part, the whole. */
+  readonly place: Place;
+  readonly whole: Tensor;
 }
 
 /** The tensor that we call `name` (of `layer`, if given); null: absent. */
@@ -154,12 +157,13 @@ export function findTensor(
   const table = layer === undefined ? tables.model : tables.layer;
   for (const place of table[name]?.[checkpoint.kind === "gguf" ? "gguf" : "folder"] ?? []) {
     const found = get(checkpoint, typeof place === "string" ? place : place.of, config, layer);
-    if (!found || typeof place === "string") {
-      if (found) return found;
-      continue;
-    }
-    const part = place.take(found.tensor, { name, config, layer: config.layers[layer ?? 0] });
-    if (part) return { ...found, tensor: part };
+    if (!found) continue;
+    const { tensor: whole } = found;
+    const part =
+      typeof place === "string"
+        ? whole
+        : place.take(whole, { name, config, layer: config.layers[layer ?? 0] });
+    if (part) return { ...found, tensor: part, place, whole };
   }
   return null;
 }
@@ -177,7 +181,12 @@ export function hasTensor(checkpoint: Checkpoint, tables: NameTables, name: stri
   });
 }
 
-function get(checkpoint: Checkpoint, place: string, config: ModelConfig, layer?: number): FoundTensor | null {
+function get(
+  checkpoint: Checkpoint,
+  place: string,
+  config: ModelConfig,
+  layer?: number,
+): Pick<FoundTensor, "names" | "tensor"> | null {
   for (const path of pathsOf(checkpoint, place, layer)) {
     if (!path.includes("*")) {
       const tensor = checkpoint.tensors.get(path);

@@ -13,6 +13,31 @@ import { llama3Scaled, longRopeMagnitude, ropeFrequencies, yarnFrequencies, yarn
 export type LayerType = "full_attention" | "sliding_attention";
 const KINDS: readonly LayerType[] = ["full_attention", "sliding_attention"];
 
+/** What a RoPE was made of, for a file of another kind that has to say it again. */
+export interface RopeOrigin {
+  readonly type: string;
+  readonly base: number;
+  /** Of a head, those that turn. */
+  readonly dims: number;
+  readonly factor?: number;
+  readonly originalContext?: number;
+  readonly betaFast?: number;
+  readonly betaSlow?: number;
+  /** LongRoPE's divisors of each pair. */
+  readonly short?: readonly number[];
+  readonly long?: readonly number[];
+}
+
+const origins = new WeakMap<RopeConfig, RopeOrigin>();
+
+/** Of a RoPE that was read from a config.json. */
+export const originOf = (rope: RopeConfig): RopeOrigin | undefined => origins.get(rope);
+
+function made(rope: RopeConfig, origin: RopeOrigin): RopeConfig {
+  origins.set(rope, origin);
+  return rope;
+}
+
 const ORIGINAL = "original_max_position_embeddings";
 
 export interface RopeOptions {
@@ -115,28 +140,27 @@ function scaled(
     parameters.has(ORIGINAL) ? parameters.number(ORIGINAL, BOUNDS.trainedContext) : trained();
   switch (type) {
     case "default":
-      return { frequencies: plain };
+      return made({ frequencies: plain }, { type, base, dims });
     case "linear":
-      return { frequencies: ropeFrequencies(base, dims, factor("factor")) };
+      return made(
+        { frequencies: ropeFrequencies(base, dims, factor("factor")) },
+        { type, base, dims, factor: factor("factor") },
+      );
     // Gemma 4: the first part of the pairs turns, by exponents over the whole head; the others do not.
     case "proportional": {
       const turning = Math.floor((part * headDim) / 2);
       const linear = maybe("factor") ?? 1;
-      return { frequencies: plain.map((frequency, i) => (i < turning ? frequency / linear : 0)) };
+      const frequencies = plain.map((frequency, i) => (i < turning ? frequency / linear : 0));
+      return made({ frequencies }, { type, base, dims });
     }
     case "llama3": {
       const low = factor("low_freq_factor");
       const high = factor("high_freq_factor");
       if (high <= low)
         throw new FormatError(place, `high_freq_factor is ${high}`, `above low_freq_factor, which is ${low}`);
-      return {
-        frequencies: llama3Scaled(plain, {
-          factor: factor("factor"),
-          lowFrequencyFactor: low,
-          highFrequencyFactor: high,
-          originalContext: original(),
-        }),
-      };
+      const scaling = { lowFrequencyFactor: low, highFrequencyFactor: high, originalContext: original() };
+      const frequencies = llama3Scaled(plain, { factor: factor("factor"), ...scaling });
+      return made({ frequencies }, { type, base, dims });
     }
     case "yarn": {
       const originalContext = original();
@@ -149,34 +173,34 @@ function scaled(
         numerator && denominator
           ? yarnMagnitude(stretch, numerator) / yarnMagnitude(stretch, denominator)
           : yarnMagnitude(stretch);
-      return {
-        frequencies: yarnFrequencies({
-          ...{ base, dims, factor: stretch, originalContext },
-          // A 0 counts as missing.
-          betaFast: maybe("beta_fast", BOUNDS.yarnTurns) || 32,
-          betaSlow: maybe("beta_slow", BOUNDS.yarnTurns) || 1,
-          truncate: parameters.flag("truncate", true),
-        }),
-        magnitude: maybe("attention_factor") ?? ratio,
+      const yarn = {
+        ...{ base, dims, factor: stretch, originalContext },
+        // A 0 counts as missing.
+        betaFast: maybe("beta_fast", BOUNDS.yarnTurns) || 32,
+        betaSlow: maybe("beta_slow", BOUNDS.yarnTurns) || 1,
       };
+      const frequencies = yarnFrequencies({ ...yarn, truncate: parameters.flag("truncate", true) });
+      return made({ frequencies, magnitude: maybe("attention_factor") ?? ratio }, { type, ...yarn });
     }
     case "longrope": {
       const beyond = original();
       const stretch = maybe("factor") ?? trained() / beyond;
-      const by = (key: string) => {
+      const numbersOf = (key: string) => {
         const factors = parameters.list(key) ?? [];
         if (factors.length !== plain.length)
           throw parameters.error(key, parameters.value(key), `${plain.length} numbers, one for each pair`);
-        const numbers = factors.map((value) =>
-          new Fields({ [key]: value }, place).number(key, BOUNDS.ropeFactor),
-        );
-        return plain.map((frequency, i) => frequency / numbers[i]);
+        return factors.map((value) => new Fields({ [key]: value }, place).number(key, BOUNDS.ropeFactor));
       };
-      return {
-        frequencies: by("short_factor"),
-        magnitude: maybe("attention_factor") ?? longRopeMagnitude(stretch, beyond),
-        long: { beyond, frequencies: by("long_factor") },
-      };
+      const [short, long] = [numbersOf("short_factor"), numbersOf("long_factor")];
+      const over = (numbers: readonly number[]) => plain.map((frequency, i) => frequency / numbers[i]);
+      return made(
+        {
+          frequencies: over(short),
+          magnitude: maybe("attention_factor") ?? longRopeMagnitude(stretch, beyond),
+          long: { beyond, frequencies: over(long) },
+        },
+        { type, base, dims, originalContext: beyond, short, long },
+      );
     }
     default:
       throw new UnsupportedError(

@@ -183,11 +183,17 @@ export function transposeEach(tensor: Tensor, rows: number, part: string): Tenso
  * our devices, keep the first halves in front (row half * headDim / 2 + i). This view undoes the permutation.
  */
 export function unpermuteHeads(tensor: Tensor, headDim: number): Tensor {
-  const source = (row: number) => {
-    const head = row - (row % headDim);
-    const half = Math.floor((row % headDim) / (headDim / 2));
-    return head + 2 * (row % (headDim / 2)) + half;
-  };
+  return withinHeads(tensor, headDim, (row) => 2 * (row % (headDim / 2)) + Math.floor(row / (headDim / 2)));
+}
+
+/** The other way: rows in halves as GGUF's llama has them, pairs side by side. */
+export function permuteHeads(tensor: Tensor, headDim: number): Tensor {
+  return withinHeads(tensor, headDim, (row) => (row % 2) * (headDim / 2) + Math.floor(row / 2));
+}
+
+/** Rows of each head in another order; `from`: which row of the head comes here. */
+function withinHeads(tensor: Tensor, headDim: number, from: (row: number) => number): Tensor {
+  const source = (row: number) => row - (row % headDim) + from(row % headDim);
   // A bias is one row of values: permute its elements instead.
   if (tensor.rows === 1)
     return {
@@ -212,6 +218,48 @@ export function unpermuteHeads(tensor: Tensor, headDim: number): Tensor {
         const at = (source(first + r) - from) * bytes;
         into.set(heads.subarray(at, at + bytes), r * bytes);
       }
+    },
+  };
+}
+
+/** Rows in another order: row r is row `source(r)` of the tensor. Neighbours that stay neighbours are one read. */
+export function reorderRows(tensor: Tensor, source: (row: number) => number): Tensor {
+  const bytes = rowBytes(tensor.type, tensor.cols);
+  return {
+    ...shape(tensor),
+    type: tensor.type,
+    async readRows(first, count, into) {
+      for (let done = 0; done < count; ) {
+        let run = 1;
+        while (done + run < count && source(first + done + run) === source(first + done) + run) run++;
+        const part = into.subarray(done * bytes, (done + run) * bytes);
+        await tensor.readRows(source(first + done), run, part);
+        done += run;
+      }
+    },
+  };
+}
+
+/** Values of each row in another order, as float32: value c is value `source(c)` of the row. */
+export function reorderColumns(tensor: Tensor, source: (column: number) => number): Tensor {
+  const { cols } = tensor;
+  return {
+    ...shape(tensor),
+    type: "f32",
+    async readRows(first, count, into) {
+      const values = await f32Rows(tensor, first, count);
+      into.set(asBytes(values.map((_, i) => values[i - (i % cols) + source(i % cols)])));
+    },
+  };
+}
+
+/** The same values in other rows, as float32; held in memory while they are read, so for small tensors. */
+export function reshaped(tensor: Tensor, rows: number, cols: number): Tensor {
+  return {
+    ...{ name: tensor.name, type: "f32", rows, cols },
+    async readRows(first, count, into) {
+      const values = await f32Rows(tensor, 0, tensor.rows);
+      into.set(asBytes(values.slice(first * cols, (first + count) * cols)));
     },
   };
 }

@@ -26,6 +26,8 @@ export interface FolderType {
   readonly nested?: boolean;
   config(file: FolderFile): ModelConfig | Promise<ModelConfig>;
   readonly harmless?: Harmless;
+  /** `general.architecture` of its GGUFs. Default: the family's name. */
+  readonly architecture?: string;
 }
 
 /** A `general.architecture`, as llama.cpp's class of that name reads it. */
@@ -47,6 +49,11 @@ export interface Family {
   readonly names: NameTables;
   /** A tensor of a file under the convention that devices expect: RoPE in halves, plain norm weights. Default: as it is. */
   view?(tensor: Tensor, of: PartOf & Pick<Checkpoint, "kind" | "tensors">): Tensor;
+  /** A tensor of a folder as a GGUF of the family has it. Default: as `view` gives it. */
+  written?(
+    tensor: Tensor,
+    of: PartOf & Pick<Checkpoint, "kind" | "tensors"> & { readonly architecture: string },
+  ): Tensor;
   forward(op: Recorder, parts: Parts): Value;
 }
 

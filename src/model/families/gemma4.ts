@@ -314,5 +314,7 @@ export const gemma4: Family = {
   names,
   view: (tensor, { name, config }) =>
     name === "routerNorm" ? mapped(tensor, (x) => x * config.hidden ** -0.5) : tensor,
+  // Both kinds of file have the router's vector as it is.
+  written: (tensor) => tensor,
   forward,
 };

@@ -71,5 +71,6 @@ export const granite: Family = {
   names: LLAMA_NAMES,
   // As Llama's: llama.cpp's converter puts RoPE's pairs side by side.
   view: llama.view,
+  written: llama.written,
   forward: preNormModel,
 };

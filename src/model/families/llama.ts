@@ -9,7 +9,7 @@ import { isRopeTensor } from "../gguf-file.ts";
 import { all } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
 import { LLAMA_NAMES } from "../names.ts";
-import { unpermuteHeads } from "../tensors.ts";
+import { permuteHeads, unpermuteHeads } from "../tensors.ts";
 import { ATTENTION_BIASES, DEFAULTS, type Family, folderKeys, ggufKeys, MLP_BIASES } from "./family.ts";
 
 export const llama: Family = {
@@ -62,5 +62,7 @@ export const llama: Family = {
     kind === "gguf" && /^(query|key)(Bias)?$/.test(name)
       ? unpermuteHeads(tensor, attentionIn(layer).headDim)
       : tensor,
+  written: (tensor, { name, layer }) =>
+    /^(query|key)(Bias)?$/.test(name) ? permuteHeads(tensor, attentionIn(layer).headDim) : tensor,
   forward: preNormModel,
 };

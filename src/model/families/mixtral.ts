@@ -7,8 +7,8 @@ import { llama } from "./llama.ts";
 
 /** As published, as mlx-lm has them, and as transformers 5 holds them in memory. */
 const expert = (own: string, mlx: "gate" | "up" | "down") => {
-  const { folder } = LLAMA_NAMES.layer[`expert${mlx[0].toUpperCase()}${mlx.slice(1)}`];
-  return at(null, [
+  const { gguf, folder } = LLAMA_NAMES.layer[`expert${mlx[0].toUpperCase()}${mlx.slice(1)}`];
+  return at(gguf, [
     `block_sparse_moe.experts.*.${own}.weight`,
     `block_sparse_moe.switch_mlp.${mlx}_proj.weight`,
     ...folder,
@@ -60,7 +60,7 @@ export const mixtral: Family = {
     model: LLAMA_NAMES.model,
     layer: {
       ...LLAMA_NAMES.layer,
-      router: at(null, ["block_sparse_moe.gate.weight", "mlp.gate.weight"]),
+      router: at("ffn_gate_inp.weight", ["block_sparse_moe.gate.weight", "mlp.gate.weight"]),
       expertGate: expert("w1", "gate"),
       expertUp: expert("w3", "up"),
       expertDown: expert("w2", "down"),

@@ -22,7 +22,16 @@ import {
   type Place,
   type TakePart,
 } from "../names.ts";
-import { mapped, plusOne, regroupRows, regroupValues, stackRows } from "../tensors.ts";
+import {
+  mapped,
+  plusOne,
+  regroupRows,
+  regroupValues,
+  reorderColumns,
+  reorderRows,
+  reshaped,
+  stackRows,
+} from "../tensors.ts";
 import {
   ATTENTION_BIASES,
   DEFAULTS,
@@ -147,6 +156,49 @@ function view(
   return name.endsWith("Norm") && name !== "deltaNorm" && !isMlx(tensors) ? plusOne(tensor) : tensor;
 }
 
+/**
+ * As Qwen 3.5's GGUFs have it: value heads that share a key head stand one of each key head in turn, not side by side
+ * (`DeltaSpec.tiled`). Qwen3-Next's have them side by side, too. A convolution is [channels, kernel].
+ */
+function written(tensor: Tensor, of: Parameters<NonNullable<Family["written"]>>[1]): Tensor {
+  const { name, layer, architecture } = of;
+  const spec = deltaIn(layer);
+  const viewed = view(tensor, of);
+  if (!spec || !name.startsWith("delta")) return viewed;
+  const { keyHeads, valueHeads, valueDim, kernel } = spec;
+  const whole =
+    name === "deltaConv" ? reshaped(viewed, (viewed.rows * viewed.cols) / kernel, kernel) : viewed;
+  if (architecture === "qwen3next") return whole;
+  const each = valueHeads / keyHeads;
+  /** Heads of `size` rows or values, behind the first `skip`. */
+  const tiled =
+    (size: number, skip = 0) =>
+    (at: number) => {
+      if (at < skip) return at;
+      const head = Math.floor((at - skip) / size);
+      const source = (head % keyHeads) * each + Math.floor(head / keyHeads);
+      return skip + source * size + ((at - skip) % size);
+    };
+  const { mixed, values } = deltaColumns(spec);
+  switch (name) {
+    case "deltaMixed":
+    case "deltaConv":
+      return reorderRows(whole, tiled(valueDim, mixed - values));
+    case "deltaGate":
+      return reorderRows(whole, tiled(valueDim));
+    case "deltaA":
+    case "deltaB":
+      return reorderRows(whole, tiled(1));
+    case "deltaRates":
+    case "deltaBias":
+      return reorderColumns(reshaped(whole, 1, valueHeads), tiled(1));
+    case "deltaOut":
+      return reorderColumns(whole, tiled(valueDim));
+    default:
+      return whole;
+  }
+}
+
 /** Which layers attend; the others are delta nets. */
 function attends(file: FolderFile): (layer: number) => boolean {
   const { config, layers } = file;
@@ -258,6 +310,7 @@ const mixture: FolderType = {
     mlp_only_layers: "harmless",
   }),
   harmless: unused,
+  architecture: "qwen35moe",
   config(file) {
     const spec = folderExperts(file);
     return folderConfig(file, () => spec);
@@ -266,6 +319,7 @@ const mixture: FolderType = {
 
 const next: FolderType = {
   ...mixture,
+  architecture: "qwen3next",
   defaults: {
     ...mixture.defaults,
     ...{ vocab_size: 151_936, intermediate_size: 5632, num_hidden_layers: 48 },
@@ -388,5 +442,6 @@ export const qwen35: Family = {
   },
   names: NAMES,
   view,
+  written,
   forward,
 };

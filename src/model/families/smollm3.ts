@@ -65,5 +65,6 @@ export const smollm3: Family = {
   names: LLAMA_NAMES,
   // As Llama's: llama.cpp's converter puts RoPE's pairs side by side.
   view: llama.view,
+  written: llama.written,
   forward: preNormModel,
 };

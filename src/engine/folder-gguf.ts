@@ -1,0 +1,36 @@
+/**
+ * A Hugging Face or MLX folder as the parts of a GGUF: model, tokenizer, chat template and what the makers say of sampling.
+ * Owns their order among the keys; each part is made elsewhere.
+ */
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { UnsupportedError } from "../format/errors.ts";
+import { type GgufValue, valueBytes } from "../format/gguf-write.ts";
+import { tokenizerKeys } from "../format/tokenizer-written.ts";
+import type { Model } from "../model/model.ts";
+import { writtenModel } from "../model/written.ts";
+import { tokenizerOf } from "./assemble.ts";
+import type { GgufParts } from "./quantize.ts";
+
+/** UnsupportedError for a model, a tokenizer or a template that a GGUF cannot say. */
+export async function folderAsGguf(model: Model): Promise<GgufParts> {
+  const { checkpoint, config } = model;
+  const { keys, tensors, warnings } = await writtenModel(model);
+  const tokenizer = await tokenizerOf(model);
+  const all = new Map<string, GgufValue>([
+    ...keys,
+    ...(await tokenizerKeys(checkpoint.folder!, tokenizer, config.vocab)),
+    ...(await templateKeys(checkpoint)),
+  ]);
+  return {
+    keys: [...all].map(([key, value]) => ({ key, bytes: valueBytes(value) })),
+    ...{ tensors, warnings: [...tokenizer.warnings, ...warnings] },
+  };
+}
+
+async function templateKeys(checkpoint: Checkpoint): Promise<[string, GgufValue][]> {
+  const template = await checkpoint.chatTemplate();
+  if (template === null) return [];
+  if (typeof template.source !== "string")
+    throw new UnsupportedError(`${checkpoint.name}: a chat template without its text, in a GGUF`);
+  return [["tokenizer.chat_template", { string: template.source }]];
+}

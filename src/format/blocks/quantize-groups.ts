@@ -1,0 +1,198 @@
+/**
+ * The searches for a group's scale that GGUF's K types are made with: several scales are tried, and the one with the least
+ * weighted square error is taken. As ggml's make_qx_quants, make_q3_quants and make_qkx2_quants, in float32, an operation
+ * at a time, so that blocks come out bit for bit alike.
+ */
+const { abs, fround, max, min, sqrt } = Math;
+
+/** ggml's GROUP_MAX_EPS: smaller groups are zero. */
+export const NOTHING = fround(1e-15);
+
+/** To the nearest integer, halves to even, for magnitudes below 2^22. */
+export function nearest(value: number): number {
+  return fround(value + 12582912) - 12582912;
+}
+
+const clamp = (code: number, least: number, most: number) => max(least, min(most, code));
+
+/** The value that is largest in magnitude, the first of equals. */
+function extremeOf(values: Float32Array): number {
+  let extreme = 0;
+  for (let i = 0; i < values.length; i++) if (abs(values[i]) > abs(extreme)) extreme = values[i];
+  return extreme;
+}
+
+/** What a search found; `codes` are the codes it was found with. */
+export interface Found {
+  scale: number;
+  /** 0 or more: value = scale * code - minimum. */
+  minimum: number;
+  readonly codes: Uint8Array;
+}
+
+/** The scale of codes -`middle` to `middle` - 1, which are given with `middle` added; q6_k's. Weights are the squares of the values. */
+export function signedScale(values: Float32Array, middle: number, out: Found): void {
+  const extreme = extremeOf(values);
+  out.scale = 0;
+  out.codes.fill(0);
+  if (abs(extreme) < NOTHING) return;
+  let best = 0;
+  let bestInverse = 0;
+  for (let k = -10; k <= 9; k++) {
+    // The plain scale comes first.
+    if (k === 0) continue;
+    const step = k === -10 ? 0 : fround(fround(0.1) * k);
+    const inverse = fround(-fround(middle + step) / extreme);
+    let sumXl = 0;
+    let sumLl = 0;
+    for (let i = 0; i < values.length; i++) {
+      const x = values[i];
+      const code = clamp(nearest(fround(inverse * x)), -middle, middle - 1);
+      const weight = fround(x * x);
+      sumXl = fround(sumXl + fround(fround(weight * x) * code));
+      sumLl = fround(sumLl + fround(fround(weight * code) * code));
+    }
+    const isFirst = k === -10;
+    if (!isFirst && !(sumLl > 0 && fround(sumXl * sumXl) > fround(best * sumLl))) continue;
+    out.scale = sumLl === 0 ? 0 : fround(sumXl / sumLl);
+    best = fround(out.scale * sumXl);
+    bestInverse = inverse;
+  }
+  for (let i = 0; i < values.length; i++)
+    out.codes[i] = clamp(nearest(fround(bestInverse * values[i])), -middle, middle - 1) + middle;
+}
+
+/** The scale of codes -4 to 3; q3_k's: codes are moved one at a time as long as the error falls. */
+export function thirdBitScale(values: Float32Array, codes: Int8Array): number {
+  const extreme = extremeOf(values);
+  if (abs(extreme) < NOTHING) return 0;
+  const inverse = fround(-4 / extreme);
+  let sumXl = 0;
+  let sumLl = 0;
+  for (let i = 0; i < values.length; i++) {
+    const x = values[i];
+    const code = clamp(nearest(fround(inverse * x)), -4, 3);
+    codes[i] = code;
+    const weight = fround(x * x);
+    sumXl = fround(sumXl + fround(fround(weight * x) * code));
+    sumLl = fround(sumLl + fround(fround(weight * code) * code));
+  }
+  for (let round = 0, changed = true; round < 5 && changed; round++) {
+    changed = false;
+    for (let i = 0; i < values.length; i++) {
+      const x = values[i];
+      const weight = fround(x * x);
+      let xl = fround(sumXl - fround(fround(weight * x) * codes[i]));
+      if (!(xl > 0)) continue;
+      let ll = fround(sumLl - fround(fround(weight * codes[i]) * codes[i]));
+      const code = clamp(nearest(fround(fround(x * ll) / xl)), -4, 3);
+      if (code === codes[i]) continue;
+      xl = fround(xl + fround(fround(weight * x) * code));
+      ll = fround(ll + fround(fround(weight * code) * code));
+      if (!(ll > 0 && fround(fround(xl * xl) * sumLl) > fround(fround(sumXl * sumXl) * ll))) continue;
+      codes[i] = code;
+      sumXl = xl;
+      sumLl = ll;
+      changed = true;
+    }
+  }
+  return sumLl > 0 ? fround(sumXl / sumLl) : 0;
+}
+
+/** How a group with a minimum is searched. */
+export interface Search {
+  /** The largest code. */
+  readonly most: number;
+  /** Largest codes that are tried: most + first + step * (0 to steps). */
+  readonly first: number;
+  readonly step: number;
+  readonly steps: number;
+  /** The error is the sum of magnitudes, not of squares. */
+  readonly byMagnitude: boolean;
+}
+
+/** Codes of the try at hand. */
+const tried = new Float32Array(32);
+
+/** The best scale and minimum for `values` under `weights`; into `out`. q2_k's, q4_k's and q5_k's. */
+export function rangedScale(
+  values: Float32Array,
+  weights: Float32Array,
+  { most, first, step, steps, byMagnitude }: Search,
+  out: Found,
+): void {
+  const size = values.length;
+  let low = values[0];
+  let high = values[0];
+  let sumW = weights[0];
+  let sumX = fround(sumW * values[0]);
+  for (let i = 1; i < size; i++) {
+    if (values[i] < low) low = values[i];
+    if (values[i] > high) high = values[i];
+    sumW = fround(sumW + weights[i]);
+    sumX = fround(sumX + fround(weights[i] * values[i]));
+  }
+  if (low > 0) low = 0;
+  out.minimum = -low;
+  out.scale = 0;
+  out.codes.fill(0);
+  if (high === low) return;
+  let bestError = Infinity;
+  let bestInverse = 0;
+  let bestLow = low;
+  for (let k = -1; k <= steps; k++) {
+    // The plain range comes first, as it is.
+    const levels = k < 0 ? most : fround(fround(fround(first) + fround(fround(step) * k)) + most);
+    // From the lowest value so far: a better minimum is also where the next try begins.
+    const inverse = fround(levels / fround(high - low));
+    let scale = fround(1 / inverse);
+    let minimum = low;
+    for (let i = 0; i < size; i++) {
+      const code = fround(fround(inverse * fround(values[i] - low)) + 12582912) - 12582912;
+      tried[i] = code < 0 ? 0 : code > most ? most : code;
+    }
+    if (k >= 0) {
+      let sumL = 0;
+      let sumLl = 0;
+      let sumXl = 0;
+      for (let i = 0; i < size; i++) {
+        const code = tried[i];
+        const weighted = fround(weights[i] * code);
+        sumL = fround(sumL + weighted);
+        sumLl = fround(sumLl + fround(weighted * code));
+        sumXl = fround(sumXl + fround(weighted * values[i]));
+      }
+      const determinant = fround(fround(sumW * sumLl) - fround(sumL * sumL));
+      if (!(determinant > 0)) continue;
+      scale = fround(fround(fround(sumW * sumXl) - fround(sumX * sumL)) / determinant);
+      minimum = fround(fround(fround(sumLl * sumX) - fround(sumL * sumXl)) / determinant);
+      if (minimum > 0) {
+        minimum = 0;
+        scale = fround(sumXl / sumLl);
+      }
+    }
+    let error = 0;
+    for (let i = 0; i < size; i++) {
+      const difference = fround(fround(fround(scale * tried[i]) + minimum) - values[i]);
+      const cost = byMagnitude ? abs(difference) : fround(difference * difference);
+      error = fround(error + fround(weights[i] * cost));
+    }
+    if (!(error < bestError)) continue;
+    bestError = error;
+    out.scale = scale;
+    bestInverse = inverse;
+    bestLow = low;
+    low = minimum;
+  }
+  out.minimum = -low;
+  for (let i = 0; i < size; i++)
+    out.codes[i] = clamp(nearest(fround(bestInverse * fround(values[i] - bestLow))), 0, most);
+}
+
+/** Root mean square and magnitude: what an error of a value weighs in q4_k and q5_k. */
+export function weightsOf(values: Float32Array, out: Float32Array): void {
+  let squares = 0;
+  for (let i = 0; i < values.length; i++) squares = fround(squares + fround(values[i] * values[i]));
+  const mean = fround(sqrt(fround(squares / values.length)));
+  for (let i = 0; i < values.length; i++) out[i] = mean + abs(values[i]);
+}

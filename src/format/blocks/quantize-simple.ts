@@ -1,0 +1,96 @@
+/**
+ * Numbers -> GGUF's types of one scale for 32 values, bit for bit as ggml's quantize_row_q4_0_ref ... q8_0_ref: the scale
+ * comes from the value that is largest in magnitude, or from the range; it is stored as f16, but codes are made with the
+ * f32. One idea: float32 arithmetic, an operation at a time (blocks.ts). Layouts stand in simple.ts.
+ */
+import { f32ToF16 } from "../float16.ts";
+
+const { abs, fround, min, trunc } = Math;
+const SIZE = 32;
+
+/** Symmetric: the largest magnitude becomes the code 0, so that -`middle` to `middle` - 1 are used whole. */
+function signed(values: Float32Array, from: number, middle: number, codes: Uint8Array): number {
+  let largest = 0;
+  let extreme = 0;
+  for (let i = from; i < from + SIZE; i++)
+    if (largest < abs(values[i])) {
+      largest = abs(values[i]);
+      extreme = values[i];
+    }
+  const d = fround(extreme / -middle);
+  const inverse = d === 0 ? 0 : fround(1 / d);
+  for (let i = 0; i < SIZE; i++) {
+    const scaled = fround(fround(values[from + i] * inverse) + (middle + 0.5));
+    codes[i] = min(2 * middle - 1, trunc(scaled));
+  }
+  return d;
+}
+
+/** From the lowest to the highest value; returns both numbers of the block. */
+function ranged(values: Float32Array, from: number, most: number, codes: Uint8Array): [number, number] {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let i = from; i < from + SIZE; i++) {
+    if (values[i] < low) low = values[i];
+    if (values[i] > high) high = values[i];
+  }
+  const d = fround(fround(high - low) / most);
+  const inverse = d === 0 ? 0 : fround(1 / d);
+  for (let i = 0; i < SIZE; i++) {
+    const scaled = fround(fround(fround(values[from + i] - low) * inverse) + 0.5);
+    codes[i] = min(most, trunc(scaled));
+  }
+  return [d, low];
+}
+
+function putF16(out: Uint8Array, at: number, value: number): void {
+  const bits = f32ToF16(value);
+  out[at] = bits & 255;
+  out[at + 1] = bits >> 8;
+}
+
+/** 16 bytes of low nibbles at `at`; the fifth bits, where there are any, in the four bytes before. */
+function putCodes(out: Uint8Array, at: number, codes: Uint8Array, fifth: boolean): void {
+  for (let j = 0; j < 16; j++) out[at + j] = (codes[j] & 15) | ((codes[j + 16] & 15) << 4);
+  if (!fifth) return;
+  out.fill(0, at - 4, at);
+  for (let j = 0; j < SIZE; j++) out[at - 4 + (j >> 3)] |= (codes[j] >> 4) << (j & 7);
+}
+
+const symmetric = (bytes: number, middle: number) => (values: Float32Array, out: Uint8Array) => {
+  const codes = new Uint8Array(SIZE);
+  for (let from = 0, at = 0; from < values.length; from += SIZE, at += bytes) {
+    putF16(out, at, signed(values, from, middle, codes));
+    putCodes(out, at + bytes - 16, codes, middle === 16);
+  }
+};
+
+const offset = (bytes: number, most: number) => (values: Float32Array, out: Uint8Array) => {
+  const codes = new Uint8Array(SIZE);
+  for (let from = 0, at = 0; from < values.length; from += SIZE, at += bytes) {
+    const [d, low] = ranged(values, from, most, codes);
+    putF16(out, at, d);
+    putF16(out, at + 2, low);
+    putCodes(out, at + bytes - 16, codes, most === 31);
+  }
+};
+
+export const toQ4_0 = symmetric(18, 8);
+export const toQ5_0 = symmetric(22, 16);
+export const toQ4_1 = offset(20, 15);
+export const toQ5_1 = offset(24, 31);
+
+export function toQ8_0(values: Float32Array, out: Uint8Array): void {
+  for (let from = 0, at = 0; from < values.length; from += SIZE, at += 34) {
+    let largest = 0;
+    for (let i = from; i < from + SIZE; i++) if (abs(values[i]) > largest) largest = abs(values[i]);
+    const d = fround(largest / 127);
+    const inverse = d === 0 ? 0 : fround(1 / d);
+    putF16(out, at, d);
+    for (let i = 0; i < SIZE; i++) {
+      const scaled = fround(values[from + i] * inverse);
+      // C's roundf: halves go away from zero.
+      out[at + 2 + i] = scaled < 0 ? -trunc(0.5 - scaled) : trunc(scaled + 0.5);
+    }
+  }
+}

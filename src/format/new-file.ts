@@ -1,0 +1,66 @@
+/**
+ * A file that appears whole or not at all (Node only): it is written under another name beside its place and renamed when
+ * it is on the disk. Owns the check for room before, and the system's errors as one line. An error or an abort leaves
+ * nothing behind.
+ */
+import { open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { NibbleError } from "./errors.ts";
+import { lookAt } from "./file-source.ts";
+import { besideName, freeBytes } from "./hub/disk.ts";
+
+/** Appends bytes; they are free for reuse when it resolves. */
+export type Append = (bytes: Uint8Array) => Promise<void>;
+
+/**
+ * Writes the file `path` of `bytes` bytes through `fill`. NibbleError "io": it exists, its folder does not, there is no room
+ * or no permission. What `fill` throws passes through.
+ */
+export async function writeNewFile(
+  path: string,
+  bytes: number,
+  fill: (append: Append) => Promise<void>,
+): Promise<void> {
+  if ((await lookAt(path)) !== null)
+    throw new NibbleError("io", `${path} exists already; remove it, or give another name`);
+  const folder = dirname(path);
+  if (!(await lookAt(folder))?.isDirectory())
+    throw new NibbleError("io", `${path}: there is no folder ${folder}`);
+  const free = await freeBytes(folder);
+  if (free !== null && free < bytes)
+    throw new NibbleError("io", `${path} takes ${bytes} bytes; free on its disk: ${free}`);
+  const made = besideName(path);
+  try {
+    const handle = await open(made, "wx").catch((cause) => writeError(path, cause));
+    try {
+      await fill(async (piece) => {
+        for (let done = 0; done < piece.length; ) {
+          const { bytesWritten } = await handle
+            .write(piece, done, piece.length - done)
+            .catch((cause) => writeError(path, cause));
+          done += bytesWritten;
+        }
+      });
+      await handle.sync().catch((cause) => writeError(path, cause));
+    } finally {
+      await handle.close();
+    }
+    await rename(made, path).catch((cause) => writeError(path, cause));
+  } catch (error) {
+    await rm(made, { force: true }).catch(() => {});
+    throw error;
+  }
+}
+
+function writeError(path: string, cause: unknown): never {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const reasons: Readonly<Record<string, string | undefined>> = {
+    ENOSPC: "the disk is full; what was written of it is removed",
+    EDQUOT: "your share of the disk is used up; what was written of it is removed",
+    EFBIG: "the file system takes no file of this size",
+    EACCES: "no permission to write there",
+    EPERM: "no permission to write there",
+    EROFS: "the file system is read-only",
+  };
+  throw new NibbleError("io", `${path}: ${reasons[code ?? ""] ?? message}`, { cause });
+}

@@ -1,0 +1,58 @@
+/**
+ * Numbers -> blocks: the other way of blocks.ts, for the types that files are written in. Owns the choice by type and the
+ * check of lengths; the searches live in blocks/quantize-*.ts. Blocks are bit for bit those of ggml's reference quantizer.
+ */
+import { toQ2_K, toQ3_K, toQ4_K, toQ5_K, toQ6_K } from "./blocks/quantize-k.ts";
+import { toQ4_0, toQ4_1, toQ5_0, toQ5_1, toQ8_0 } from "./blocks/quantize-simple.ts";
+import { ArgumentError } from "./errors.ts";
+import { f32ToBf16, f32ToF16 } from "./float16.ts";
+import { BLOCKS, rowBytes, type TensorType } from "./tensor.ts";
+
+type Quantize = (values: Float32Array, out: Uint8Array) => void;
+
+const halves =
+  (bitsOf: (value: number) => number): Quantize =>
+  (values, out) => {
+    for (let i = 0; i < values.length; i++) {
+      const bits = bitsOf(values[i]);
+      out[2 * i] = bits & 255;
+      out[2 * i + 1] = bits >> 8;
+    }
+  };
+
+const BY_TYPE = {
+  f32: (values: Float32Array, out: Uint8Array) =>
+    out.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
+  f16: halves(f32ToF16),
+  bf16: halves(f32ToBf16),
+  q4_0: toQ4_0,
+  q4_1: toQ4_1,
+  q5_0: toQ5_0,
+  q5_1: toQ5_1,
+  q8_0: toQ8_0,
+  q2_k: toQ2_K,
+  q3_k: toQ3_K,
+  q4_k: toQ4_K,
+  q5_k: toQ5_K,
+  q6_k: toQ6_K,
+} satisfies Partial<Record<TensorType, Quantize>>;
+
+/** The types that `quantize` makes. */
+export type QuantizedType = keyof typeof BY_TYPE;
+
+/**
+ * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. ArgumentError for other lengths, and for a
+ * value beyond f16 where the type has f16 numbers (65,504 for f16; of the others the scale counts).
+ */
+export function quantize(type: QuantizedType, values: Float32Array, out: Uint8Array): void {
+  const { elements } = BLOCKS[type];
+  if (values.length % elements !== 0)
+    throw new ArgumentError(`number of values for ${type}`, values.length, `multiples of ${elements}`);
+  if (out.length !== rowBytes(type, values.length))
+    throw new ArgumentError(
+      `bytes for ${values.length} ${type} values`,
+      out.length,
+      `${rowBytes(type, values.length)}`,
+    );
+  BY_TYPE[type](values, out);
+}

@@ -7,6 +7,14 @@
  *     for await (const { text } of model.generate("What is a whale?")) process.stdout.write(text);
  *     await model.close();
  */
+export { Answer, type AnswerResult, ObjectError } from "./answer/answer.ts";
+export { BusyError, PlaceError } from "./answer/errors.ts";
+export { load } from "./answer/load.ts";
+export { type AnswerOptions, LanguageModel } from "./answer/model.ts";
+export type { AnswerPart, ToolCall } from "./answer/parts.ts";
+export { type RunToolsOptions, runTools, type ToolsResult } from "./answer/run-tools.ts";
+export type { JsonSchema, ObjectOf, Schema, StandardSchema } from "./answer/schema.ts";
+export { type Tool, tool } from "./answer/tool.ts";
 export { type AttendPlotOptions, attendPlot } from "./engine/attend-plot.ts";
 export { openAttendTimer } from "./engine/attend-timer.ts";
 export type {
@@ -53,9 +61,9 @@ export {
   type TokenizerSummary,
 } from "./engine/inspect.ts";
 export { type KvRate, kvBytes, kvRates } from "./engine/kv-bytes.ts";
-export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
+export type { Prompt, PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
-export { type LoadOptions, type LoadProgress, load } from "./engine/load.ts";
+export type { LoadOptions, LoadProgress } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
 export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";

@@ -2,21 +2,22 @@
  * A generated text, while it streams, as the parts of an answer: what the model says, what it thinks, what it calls.
  * Owns the order in which these are told apart. Refuses to know HTTP.
  */
-
 import type { WrittenCall } from "./calls/call-formats.ts";
 import type { CallReader, ReadPart } from "./calls/call-readers.ts";
 import { partStream } from "./part-streams.ts";
 import type { Part, PartStream, Section } from "./thinking.ts";
 
-/** A call as the API has it; arguments are JSON text. */
+/** A call of a tool. */
 export interface ToolCall {
+  /** Of this call alone: the message with the tool's answer names it. */
   readonly id: string;
   readonly name: string;
-  readonly arguments: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
 }
 
+/** text: what the model says; reasoning: what it thinks first; call: of a tool, whole. */
 export type AnswerPart =
-  | { readonly kind: "content" | "reasoning"; readonly text: string }
+  | { readonly kind: "text" | "reasoning"; readonly text: string }
   | { readonly kind: "call"; readonly call: ToolCall };
 
 export interface CallOptions {
@@ -50,18 +51,17 @@ export class AnswerParts {
 
   #parts({ kind, text }: Part): AnswerPart[] {
     if (kind === "thinking") return [{ kind: "reasoning", text }];
-    if (!this.#calls) return [{ kind: "content", text }];
+    if (!this.#calls) return [{ kind: "text", text }];
     return this.#calls.reader.push(text).flatMap((part) => this.#read(part));
   }
 
   #read(part: ReadPart): AnswerPart[] {
-    if (part.kind === "content") return [part];
+    if (part.kind === "text") return [part];
     if (this.#count++ > 0 && this.#calls?.isSingle) return [];
     return [{ kind: "call", call: toolCall(part.call) }];
   }
 }
 
-function toolCall({ name, arguments: given }: WrittenCall): ToolCall {
-  const id = `call_${crypto.randomUUID().replaceAll("-", "").slice(0, 24)}`;
-  return { id, name, arguments: JSON.stringify(given) };
+function toolCall(call: WrittenCall): ToolCall {
+  return { id: `call_${crypto.randomUUID().replaceAll("-", "").slice(0, 24)}`, ...call };
 }

@@ -10,7 +10,7 @@ import { finiteTensor } from "../format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Model, openModel, withIds } from "../model/model.ts";
-import { LanguageModel } from "./language-model.ts";
+import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -36,24 +36,29 @@ export interface Prepared {
   readonly scheduler: Scheduler;
 }
 
+/** `assembleParts` as a model. */
+export async function assemble(...parts: Parameters<typeof assembleParts>): Promise<LanguageModel> {
+  return new LanguageModel(await assembleParts(...parts));
+}
+
 /**
  * Takes `checkpoint` over: the model closes it, and so does a failure here. `openDevice` is called once the checkpoint
  * proves to be a model that we know. `check` may refuse its tokens.
  * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, DeviceError, AbortedError.
  */
-export async function assemble(
+export async function assembleParts(
   checkpoint: Checkpoint,
   openDevice: () => Device | Promise<Device>,
   options: AssembleOptions = {},
   check: (tokenizer: Tokenizer) => void = () => {},
-): Promise<LanguageModel> {
+): Promise<ModelParts> {
   // Before the weights, which take longer: a broken tokenizer should not cost a long wait.
   const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async (model) => {
     const tokenizer = await tokenizerOf(model);
     check(tokenizer);
     return { tokenizer, template: await checkpoint.chatTemplate() };
   });
-  return new LanguageModel({ ...prepared, ...extra });
+  return { ...prepared, ...extra };
 }
 
 /** Whose ids are those of the model's matrix. FormatError when they cannot be. */

@@ -104,6 +104,11 @@ export class Generation implements AsyncIterable<Piece> {
   async text(): Promise<string> {
     return (await this.result()).text;
   }
+
+  /** For `await using`: ends it and frees its place for the next. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pieces.return(undefined as never);
+  }
 }
 
 /** ids: where the generated ones go, so that they are known also when it ends early. */
@@ -204,7 +209,7 @@ export async function* generateTokens(
  * Lets text through except what stands at its end and could be the beginning of a stop string. The stop string that is
  * complete first counts, of several the longest, so that it does not matter how the text was cut into tokens.
  */
-class StopHold {
+export class StopHold {
   #held = "";
 
   constructor(readonly stops: readonly string[]) {}

@@ -24,7 +24,8 @@ import type { Scheduler } from "./scheduler.ts";
 import { Text } from "./text.ts";
 import { restoreText, saveText } from "./text-save.ts";
 
-interface Parts {
+/** What a model is made of. */
+export interface ModelParts {
   model: Model;
   device: Device;
   plan: Plan;
@@ -63,14 +64,14 @@ export interface PromptOptions {
  * few hundred tokens; nothing of a running one is lost.
  */
 export class LanguageModel {
-  readonly #parts: Parts;
+  readonly #parts: ModelParts;
   readonly #answers: AnswerIds;
   #draft: Prepared | null = null;
   #closing: Promise<void> | null = null;
   /** Found out when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
 
-  constructor(parts: Parts) {
+  constructor(parts: ModelParts) {
     this.#parts = parts;
     this.#answers = new AnswerIds(parts.tokenizer);
   }

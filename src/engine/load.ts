@@ -9,10 +9,10 @@ import { dawnGpu, mayHaveGpu, WITHOUT_GPU } from "../device/webgpu/dawn.ts";
 import { webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
-import { type AssembleOptions, assemble } from "./assemble.ts";
+import { type AssembleOptions, assembleParts } from "./assemble.ts";
 import { closeAll } from "./close.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
-import type { LanguageModel } from "./language-model.ts";
+import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { besideDraft, checkTokens, loadDraft } from "./load-draft.ts";
 import { adapterMemory, ownMemory } from "./machine.ts";
 
@@ -35,25 +35,36 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
   draft?: string;
 }
 
+/** `loadAs` with a model that says nothing of an answer's parts (`answer/load.ts` has one that does). */
+export function load(name: string, options?: LoadOptions): Promise<LanguageModel> {
+  return loadAs((parts) => new LanguageModel(parts), name, options);
+}
+
 /**
  * Opens a model (a GGUF file, a safetensors folder, "needle", or "hf:owner/name") and loads it. `{ parallel: 4 }` lets four
- * generations run at once, over one set of weights (see LanguageModel).
+ * generations run at once, over one set of weights (see LanguageModel). `make` gives the model its class.
  * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, AbortedError.
  */
-export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+export async function loadAs<Made extends LanguageModel>(
+  make: (parts: ModelParts) => Made,
+  name: string,
+  options: LoadOptions = {},
+): Promise<Made> {
   throwIfAborted(options.signal, "loading");
   const open = async (one: string) => openCheckpoint(await findModel(one, options));
-  if (options.draft === undefined) return assemble(await open(name), () => openDevice(options), options);
+  if (options.draft === undefined)
+    return make(await assembleParts(await open(name), () => openDevice(options), options));
   if (options.guess === 0) throw new ArgumentError("draft", options.draft, "none where guess is 0");
   const draft = await loadDraft(await open(options.draft), () => openDevice(options), options);
   try {
     const memoryBytes = options.memoryBytes && Math.max(0, options.memoryBytes - draft.plan.totalBytes);
-    const model = await assemble(
+    const parts = await assembleParts(
       await open(name),
       async () => besideDraft(await openDevice(options), draft),
       { ...options, memoryBytes },
       (tokenizer) => checkTokens(tokenizer, draft.tokenizer),
     );
+    const model = make(parts);
     try {
       model.guessWith(draft);
     } catch (error) {

@@ -4,9 +4,9 @@
  * generation loop, and needle's tokenizer and template.
  */
 import { describe, expect, it } from "vitest";
+import { LanguageModel } from "../../src/answer/model.ts";
 import type { Screen } from "../../src/app/chat-screen.ts";
 import { Chat } from "../../src/app/chat-turns.ts";
-import { LanguageModel } from "../../src/engine/language-model.ts";
 import {
   type ChatTemplate,
   chatTemplateFromConfig,

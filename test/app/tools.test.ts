@@ -225,13 +225,13 @@ describe("readers", () => {
     const joined: ReadPart[] = [];
     for (const part of parts) {
       const last = joined.at(-1);
-      if (last?.kind === "content" && part.kind === "content")
-        joined[joined.length - 1] = { kind: "content", text: last.text + part.text };
+      if (last?.kind === "text" && part.kind === "text")
+        joined[joined.length - 1] = { kind: "text", text: last.text + part.text };
       else joined.push(part);
     }
     return joined;
   };
-  const content = (text: string): ReadPart => ({ kind: "content", text });
+  const content = (text: string): ReadPart => ({ kind: "text", text });
   const call = (given: Record<string, unknown>): ReadPart => ({
     kind: "call",
     call: { name: "f", arguments: given },
@@ -328,7 +328,7 @@ describe("readers", () => {
         const pieces = places.slice(1).map((end, i) => all.slice(places[i], end));
         const whole = read(reader(), [all]);
         expect(read(reader(), pieces)).toEqual(whole);
-        if (whole.every(({ kind }) => kind === "content"))
+        if (whole.every(({ kind }) => kind === "text"))
           expect(read(reader(), [all])).toEqual(all === "" ? [] : [content(all)]);
       }),
       { numRuns: 2000 },
@@ -411,7 +411,7 @@ describe("a forced call", () => {
       );
       const parts = [...reader.push(text), ...reader.end()];
       const names = parts.map((part) => {
-        if (part.kind === "content") throw new Error(`${text} is no call`);
+        if (part.kind === "text") throw new Error(`${text} is no call`);
         const { name, arguments: given } = part.call;
         if (name === "other") expect(given.n).toBeOneOf([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         return name;

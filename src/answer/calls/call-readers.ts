@@ -6,7 +6,7 @@ import { partialMark } from "../thinking.ts";
 import type { WrittenCall } from "./call-formats.ts";
 
 export type ReadPart =
-  | { readonly kind: "content"; readonly text: string }
+  | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "call"; readonly call: WrittenCall };
 
 export interface CallReader {
@@ -48,9 +48,9 @@ export class MarkedCalls implements CallReader {
     if (this.#inside) {
       // Cut off, or the model has left its end token to close the call.
       const call = this.#read(rest);
-      return [call ? { kind: "call", call } : this.#content(rest)];
+      return [call ? { kind: "call", call } : this.#said(rest)];
     }
-    return rest === "" || (this.#hasCalled && rest.trim() === "") ? [] : [{ kind: "content", text: rest }];
+    return rest === "" || (this.#hasCalled && rest.trim() === "") ? [] : [{ kind: "text", text: rest }];
   }
 
   /** True: a call has ended and there may be more. */
@@ -62,12 +62,12 @@ export class MarkedCalls implements CallReader {
     this.#held = this.#held.slice(at + this.#close.length);
     this.#inside = false;
     this.#hasCalled ||= call !== null;
-    parts.push(call ? { kind: "call", call } : this.#content(text + this.#close));
+    parts.push(call ? { kind: "call", call } : this.#said(text + this.#close));
     return true;
   }
 
-  #content(text: string): ReadPart {
-    return { kind: "content", text: this.#front + this.#open + text };
+  #said(text: string): ReadPart {
+    return { kind: "text", text: this.#front + this.#open + text };
   }
 
   /** True: a call has begun. */
@@ -75,7 +75,7 @@ export class MarkedCalls implements CallReader {
     const at = this.#held.indexOf(this.#open);
     const end = at < 0 ? partialMark(this.#held, this.#open) : at;
     const text = this.#held.slice(0, end).trimEnd();
-    if (text !== "") parts.push({ kind: "content", text });
+    if (text !== "") parts.push({ kind: "text", text });
     if (at < 0) {
       this.#held = this.#held.slice(text.length);
       return false;
@@ -120,7 +120,7 @@ export class BareCalls implements CallReader {
   #give(): ReadPart[] {
     const text = this.#held;
     this.#held = "";
-    return text === "" ? [] : [{ kind: "content", text }];
+    return text === "" ? [] : [{ kind: "text", text }];
   }
 }
 

@@ -2,7 +2,9 @@
  * A constraint that lets a model think first: it begins behind reasoning that the prompt has opened, or that the model
  * opens itself as its first token. Owns when that is over.
  */
+import type { ChatTemplate } from "../../format/template.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
+import { openedSection } from "../part-streams.ts";
 import { SECTIONS, type Section } from "../thinking.ts";
 import type { OpenGrammar } from "./grammars.ts";
 
@@ -11,6 +13,20 @@ export interface ThinkingStart {
   readonly opened: Section | null;
   readonly openable: ReadonlyMap<number, Section>;
 }
+
+/** Where the answer to a prompt starts: what the template's last words have opened, and what the model may open. */
+export function answerStart(
+  prompt: readonly number[],
+  tokenizer: Tokenizer,
+  template: ChatTemplate | null,
+): ThinkingStart {
+  const promptEnd = tokenizer.decode(prompt.slice(-PROMPT_END), { special: true });
+  const opened = openedSection(promptEnd);
+  return { opened, openable: openableSections(tokenizer, template?.source ?? "", promptEnd) };
+}
+
+/** Tokens that hold a template's last words. */
+const PROMPT_END = 16;
 
 /**
  * Sections whose mark is one token of this vocabulary and stands in the template: the model knows them. None where the

@@ -3,9 +3,8 @@
  * sent one by one.
  */
 
-import { afterThinking, openableSections } from "../../answer/grammar/after-thinking.ts";
+import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
 import { HARMONY } from "../../answer/harmony.ts";
-import { openedSection } from "../../answer/part-streams.ts";
 import { type AnswerPart, AnswerParts, type ToolCall } from "../../answer/parts.ts";
 import { type GenerationResult, inSlices, type Likelihood } from "../../index.ts";
 import { readBody } from "./body.ts";
@@ -42,9 +41,8 @@ export async function chat(served: Served, request: Request): Promise<Response> 
   const { tokenizer, chatTemplate } = served.model;
   const ids =
     begun === "" ? promptIds : fitting(served, await served.model.begin(promptIds, begun, { signal }));
-  // What the template's last words have opened.
-  const promptEnd = tokenizer.decode(promptIds.slice(-16), { special: true });
-  const opened = openedSection(promptEnd);
+  const start = answerStart(promptIds, tokenizer, chatTemplate);
+  const { opened } = start;
   if (opened === HARMONY && begun !== "")
     throw unsupported("messages", "this model's answers have channels, so one cannot be begun");
   if (opened && begun !== "" && !begun.includes(opened.close))
@@ -53,8 +51,7 @@ export async function chat(served: Served, request: Request): Promise<Response> 
       `the answer that is begun has to end the reasoning that the template opens, by ${opened.close}`,
     );
   const grammar = asked.format && (await openFormat(served, request, asked.format));
-  const openable = openableSections(tokenizer, chatTemplate?.source ?? "", promptEnd);
-  const constraint = grammar && afterThinking(grammar, { opened, openable }, tokenizer);
+  const constraint = grammar && afterThinking(grammar, start, tokenizer);
   const run = admit(served, request, ids, asked.generate, constraint);
   const parts = new AnswerParts(begun === "" ? opened : "begun", asked.calls);
   const answer = (onNews: (news: News) => void | Promise<void>) => tell(served, run, parts, onNews);
@@ -100,7 +97,7 @@ type Answer = (onNews: (news: News) => void | Promise<void>) => Promise<Ending>;
 type Frame = Readonly<Record<"id" | "model", string>> & { readonly created: number };
 
 async function whole(served: Served, asked: ChatRequest, answer: Answer) {
-  const said = { content: "", reasoning: "" };
+  const said = { text: "", reasoning: "" };
   const calls: unknown[] = [];
   const tokens: Likelihood[] = [];
   const ending = await answer((news) => {
@@ -117,7 +114,7 @@ async function whole(served: Served, asked: ChatRequest, answer: Answer) {
         message: {
           role: "assistant",
           // As OpenAI: an answer that only calls has no content.
-          content: said.content === "" && calls.length > 0 ? null : said.content,
+          content: said.text === "" && calls.length > 0 ? null : said.text,
           refusal: null,
           ...(said.reasoning === "" ? {} : { reasoning_content: said.reasoning }),
           ...(calls.length === 0 ? {} : { tool_calls: calls }),
@@ -155,7 +152,7 @@ function streamed(
   const deltaOf = (part: AnswerPart | null): object => {
     if (part === null) return {};
     if (part.kind === "call") return { tool_calls: [{ index: calls++, ...callOf(part.call) }] };
-    return part.kind === "content" ? { content: part.text } : { reasoning_content: part.text };
+    return part.kind === "text" ? { content: part.text } : { reasoning_content: part.text };
   };
   const soFar = (generatedTokens: number) =>
     asked.liveUsage ? { usage: usageSoFar(asked.promptTokens, generatedTokens) } : {};
@@ -173,8 +170,8 @@ function streamed(
   });
 }
 
-function callOf({ id, name, arguments: text }: ToolCall) {
-  return { id, type: "function", function: { name, arguments: text } };
+function callOf({ id, name, arguments: given }: ToolCall) {
+  return { id, type: "function", function: { name, arguments: JSON.stringify(given) } };
 }
 
 function logprobsOf({ model }: Served, { generate }: ChatRequest, tokens: readonly Likelihood[]) {

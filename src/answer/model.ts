@@ -1,0 +1,119 @@
+/**
+ * A language model whose answers may be asked to match a schema and to call tools. Owns these options of `generate`, and
+ * the threads that follow grammars; all else is the engine's.
+ */
+import type { GenerateOptions, GenerationResult, Piece } from "../engine/generate.ts";
+import { LanguageModel as EngineModel, type Prompt, type PromptOptions } from "../engine/language-model.ts";
+import { ArgumentError } from "../format/errors.ts";
+import { Answer, type AnswerState } from "./answer.ts";
+import { badValue } from "./errors.ts";
+import { afterThinking, answerStart } from "./grammar/after-thinking.ts";
+import { Grammars, type GrammarToMake, type OpenGrammar } from "./grammar/grammars.ts";
+import { schemaToMake } from "./grammar/made.ts";
+import { shown } from "./object-fields.ts";
+import { Reading } from "./reading.ts";
+import { jsonSchemaOf, type ObjectOf, type Schema } from "./schema.ts";
+import { type Tool, toolsOf } from "./tool.ts";
+import { askTools } from "./tools.ts";
+
+export interface AnswerOptions<Asked extends Schema | undefined = undefined>
+  extends GenerateOptions,
+    PromptOptions {
+  /** The answer is JSON that it allows: a JSON schema, or one of zod, arktype or valibot. Properties keep its order. */
+  schema?: Asked;
+  /** What the model may call; the prompt is a conversation. */
+  tools?: readonly Tool[];
+  /** auto (the default): the model decides; required: it calls one; or the one to call. */
+  toolChoice?: "auto" | "none" | "required" | { readonly name: string };
+  /** Several calls in one answer. Default true. */
+  parallelCalls?: boolean;
+}
+
+export class LanguageModel extends EngineModel {
+  #grammars: Grammars | null = null;
+
+  /**
+   * Generates an answer. Iterate over it for pieces of text as they come, or over its `parts()` for text, reasoning and
+   * calls apart; `result()` has all of these, counts, timings and the stop reason.
+   *
+   *     const { object } = await model.generate(question, { schema: z.object({ city: z.string() }) }).result();
+   *
+   * What the caches hold already of the prompt's beginning is not processed again. Errors of the options come when it
+   * runs: PlaceError (a NibbleError) names the place in a schema or tool.
+   */
+  override generate<Asked extends Schema | undefined = undefined>(
+    prompt: Prompt,
+    options?: AnswerOptions<Asked> & { tools?: undefined },
+  ): Answer<ObjectOf<Asked>>;
+  /** The object is undefined where tools were called instead. */
+  override generate<Asked extends Schema | undefined = undefined>(
+    prompt: Prompt,
+    options?: AnswerOptions<Asked>,
+  ): Answer<ObjectOf<Asked> | undefined>;
+  override generate(prompt: Prompt, options: AnswerOptions<Schema | undefined> = {}): Answer<unknown> {
+    const state: AnswerState = { reading: null, schema: options.schema };
+    return new Answer(this.#answer(prompt, options, state), state);
+  }
+
+  async *#answer(
+    prompt: Prompt,
+    options: AnswerOptions<Schema | undefined>,
+    state: AnswerState,
+  ): AsyncGenerator<Piece, GenerationResult> {
+    const { schema, tools = [], toolChoice = "auto", parallelCalls = true, ...others } = options;
+    const { tokenizer, chatTemplate } = this;
+    const isRaw = options.raw === true || (typeof prompt === "string" && chatTemplate === null);
+    if (isRaw && tools.length > 0)
+      throw new ArgumentError("prompt", "text as it is", "a conversation where tools are given");
+    const asked = toolsOf(tools);
+    const chosen =
+      typeof toolChoice === "object" ? asked.find(({ name }) => name === toolChoice.name) : toolChoice;
+    if (chosen === undefined)
+      throw badValue(
+        "toolChoice",
+        shown((toolChoice as { name: string }).name),
+        asked.map(({ name }) => name).join(", "),
+      );
+    const { described, calls, grammar: calling } = askTools(chatTemplate, asked, chosen, !parallelCalls);
+    const grammar =
+      schema === undefined ? calling : schemaToMake(jsonSchemaOf(schema, "schema"), "schema", true);
+    if (grammar && options.constraint)
+      throw new ArgumentError("constraint", "given", "none beside a schema or calls that are forced");
+    const template = { ...others.template, ...(described ? { tools: described } : {}) };
+    const ids = await this.encodeInSlices(prompt, { ...others, template });
+    const start = answerStart(ids, tokenizer, chatTemplate);
+    state.reading = new Reading({
+      tokenizer,
+      calls,
+      opened: isRaw ? "begun" : start.opened,
+      stop: others.stop ?? [],
+    });
+    const followed = grammar && (await this.#follow(grammar, others.signal));
+    const constraint = followed && !isRaw ? afterThinking(followed, start, tokenizer) : followed;
+    try {
+      // A list of ids is remembered as it is, so the very one is passed on.
+      const given = typeof prompt === "object" && "ids" in prompt ? prompt : { ids };
+      const more = { ...others, raw: isRaw, ...(constraint ? { constraint } : {}) };
+      const generation = super.generate(given, more);
+      for await (const piece of generation) {
+        state.reading.push(piece.ids);
+        yield piece;
+      }
+      const result = await generation.result();
+      state.reading.end();
+      return result;
+    } finally {
+      followed?.close();
+    }
+  }
+
+  #follow(grammar: GrammarToMake, signal: AbortSignal | undefined): Promise<OpenGrammar> {
+    this.#grammars ??= new Grammars(this.tokenizer, this.config.vocab);
+    return this.#grammars.open(grammar, signal);
+  }
+
+  override close(): Promise<void> {
+    this.#grammars?.close();
+    return super.close();
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Tools of a question: what the template is told of them, how calls are read from the answer, and the grammar that
+ * forces one. Owns what tools may look like; what cannot be promised with a model's way of writing calls is refused.
+ */
+import type { ChatTemplate } from "../format/template.ts";
+import { callFormat } from "./calls/call-formats.ts";
+import { type AskedTool, type CallChoice, callGrammar } from "./calls/call-grammar.ts";
+import { badValue, unsupported } from "./errors.ts";
+import type { GrammarToMake } from "./grammar/grammars.ts";
+import { shown } from "./object-fields.ts";
+import type { CallOptions } from "./parts.ts";
+
+export interface AskedTools {
+  /** For the template; null: it is told of none. */
+  readonly described: readonly unknown[] | null;
+  readonly calls: CallOptions | null;
+  /** Made once it is known that the prompt fits: throws PlaceError. null: the answer is free. */
+  readonly grammar: GrammarToMake | null;
+}
+
+export interface DescribedTool extends AskedTool {
+  readonly description: string;
+}
+
+const NONE: AskedTools = { described: null, calls: null, grammar: null };
+export const MOST_TOOLS = 128;
+/** Template and grammar write names as they are. */
+const NAME = /^[\w.-]{1,64}$/;
+
+/** isSingle: one call at most. Throws PlaceError. */
+export function askTools(
+  template: ChatTemplate | null,
+  tools: readonly DescribedTool[],
+  choice: CallChoice | "none",
+  isSingle: boolean,
+): AskedTools {
+  for (const [at, { name, place }] of tools.entries()) {
+    if (!NAME.test(name))
+      throw badValue(`${place}.name`, shown(name), "1 to 64 letters, digits, dots, _ or -");
+    if (tools.findIndex((tool) => tool.name === name) < at)
+      throw badValue(`${place}.name`, shown(name), "names that differ");
+  }
+  if (tools.length === 0 || choice === "none") return NONE;
+  const format = template && callFormat(template);
+  if (!format)
+    throw unsupported("tools", "this model's chat template has no tools, or calls that cannot be read here");
+  return {
+    described: tools.map(describe),
+    calls: { reader: format.reader(tools), marks: format.marks, isSingle },
+    grammar: callGrammar(format, tools, choice, isSingle),
+  };
+}
+
+/** In the order in which published examples write it, which is how models have seen it. */
+function describe({ name, description, parameters }: DescribedTool) {
+  return { type: "function", function: { name, description, parameters } };
+}

@@ -1,0 +1,140 @@
+/**
+ * How sure a ratio of mean losses is: two specs on the same positions of the same texts, each with several draws of its
+ * rounding. Three sources of error, all of them: positions (blocks of 16, which neighbours' likeness does not leave), texts,
+ * and draws.
+ * One idea: texts and blocks are resampled, paired, since they are many; draws are few, so their variance is counted and the
+ * interval is Student's with the degrees that so few leave. A percentile over three draws would be too narrow.
+ */
+import { uniforms } from "./methods/random.ts";
+import { quantileOf, twoSided } from "./student.ts";
+
+/** Positions of a block: KL is correlated over fewer than 4 (LAB.md 3.4). */
+export const BLOCK = 16;
+const SAMPLES = 400;
+
+/** Losses of two specs on one text: by draw, [positions], of one length. */
+export interface PairedText {
+  readonly a: readonly Float32Array[];
+  readonly b: readonly Float32Array[];
+}
+
+export interface Estimate {
+  /** log(mean loss of a / mean loss of b). */
+  readonly log: number;
+  /** Its standard error. */
+  readonly error: number;
+  readonly freedom: number;
+  readonly texts: number;
+  readonly positions: number;
+  /** The fewer of the two's. 1: what rounding adds is not known, and not in the error. */
+  readonly draws: number;
+}
+
+/** null: nothing to compare, or no loss at all on one side. */
+export function estimateRatio(texts: readonly PairedText[], seed = 1): Estimate | null {
+  const all = texts.map(blocksOf);
+  const log = logRatio(all, all.map(everyBlock));
+  if (texts.length === 0 || !Number.isFinite(log)) return null;
+  const parts = [positionsPart(all, seed)];
+  for (const side of ["a", "b"] as const) {
+    const draws = Math.min(...all.map((text) => text[side].length));
+    if (draws > 1) parts.push(drawsPart(all, side, draws));
+  }
+  const variance = parts.reduce((sum, part) => sum + part.variance, 0);
+  // Satterthwaite's.
+  const below = parts.reduce((sum, { variance: v, freedom }) => sum + (v * v) / freedom, 0);
+  return {
+    log,
+    error: Math.sqrt(variance),
+    freedom: below > 0 ? (variance * variance) / below : 1,
+    texts: texts.length,
+    positions: all.reduce((sum, text) => sum + text.counts.reduce((a, b) => a + b, 0), 0),
+    draws: Math.min(...all.map(({ a, b }) => Math.min(a.length, b.length))),
+  };
+}
+
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+  /** Two-sided, against no difference. */
+  readonly p: number;
+}
+
+export function interval(
+  { log, error, freedom }: Pick<Estimate, "log" | "error" | "freedom">,
+  alpha = 0.05,
+): Interval {
+  if (error === 0) return { low: log, high: log, p: log === 0 ? 1 : 0 };
+  const reach = quantileOf(alpha, freedom) * error;
+  return { low: log - reach, high: log + reach, p: twoSided(log / error, freedom) };
+}
+
+/** Sums of blocks, [draws][blocks], and how many positions each has. */
+interface Blocks {
+  readonly a: readonly Float64Array[];
+  readonly b: readonly Float64Array[];
+  readonly counts: readonly number[];
+}
+
+function blocksOf({ a, b }: PairedText): Blocks {
+  const positions = a[0].length;
+  const count = Math.ceil(positions / BLOCK);
+  const sums = (losses: Float32Array) => {
+    const found = new Float64Array(count);
+    losses.forEach((loss, i) => {
+      found[Math.floor(i / BLOCK)] += loss;
+    });
+    return found;
+  };
+  const counts = Array.from({ length: count }, (_, i) => Math.min(BLOCK, positions - i * BLOCK));
+  return { a: a.map(sums), b: b.map(sums), counts };
+}
+
+const everyBlock = ({ counts }: Blocks) => counts.map((_, i) => i);
+
+/** Over the blocks `picked` of each text, all draws together. */
+function logRatio(
+  texts: readonly Blocks[],
+  picked: readonly (readonly number[])[],
+  one?: { side: "a" | "b"; draw: number },
+): number {
+  const mean = (side: "a" | "b") => {
+    let sum = 0;
+    texts.forEach((text, t) => {
+      const draws = one?.side === side ? [text[side][one.draw]] : text[side];
+      for (const draw of draws) for (const block of picked[t]) sum += draw[block] / draws.length;
+    });
+    return sum;
+  };
+  return Math.log(mean("a") / mean("b"));
+}
+
+/** Resampled texts, and blocks within them. */
+function positionsPart(texts: readonly Blocks[], seed: number) {
+  const next = uniforms(seed);
+  const some = (count: number, of: number) => Array.from({ length: count }, () => Math.floor(next() * of));
+  // One of n fewer: of few the variance would come out too small by (n - 1) / n.
+  const take = Math.max(1, texts.length - 1);
+  const found: number[] = [];
+  for (let i = 0; i < SAMPLES; i++) {
+    const chosen = some(take, texts.length).map((t) => texts[t]);
+    const log = logRatio(
+      chosen,
+      chosen.map(({ counts }) => some(counts.length, counts.length)),
+    );
+    if (Number.isFinite(log)) found.push(log);
+  }
+  const mean = found.reduce((sum, x) => sum + x, 0) / found.length;
+  const variance = found.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, found.length - 1);
+  const blocks = texts.reduce((sum, { counts }) => sum + counts.length, 0);
+  return { variance, freedom: Math.max(1, (texts.length > 1 ? texts.length : blocks) - 1) };
+}
+
+/** What one side's draws add: the variance of their mean. */
+function drawsPart(texts: readonly Blocks[], side: "a" | "b", draws: number) {
+  const picked = texts.map(everyBlock);
+  const logs = Array.from({ length: draws }, (_, draw) => logRatio(texts, picked, { side, draw }));
+  const mean = logs.reduce((sum, x) => sum + x, 0) / draws;
+  const variance = logs.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (draws - 1) / draws;
+  return { variance, freedom: draws - 1 };
+}

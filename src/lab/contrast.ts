@@ -1,0 +1,217 @@
+/**
+ * Spec A against spec B, as a query: one row a model with the ratio of their mean losses and its interval; then whether the
+ * ratio differs between groups of models, by any fact of theirs. Pure: a function of stored losses by position.
+ * What intervals over positions cannot say is not said: a claim about a fact of models needs models as its units, so its p is a
+ * permutation over them, and there is none with fewer than four a side.
+ */
+import { type Estimate, estimateRatio, interval, type PairedText } from "./bootstrap.ts";
+import { unpackLosses } from "./losses.ts";
+import type { Snapshot } from "./snapshot.ts";
+import type { ModelEntry, ResultEntry } from "./types.ts";
+
+export interface ContrastOptions {
+  /** Default: the search's texts and those held out, together. */
+  readonly split?: "search" | "holdout";
+  /** "model", or a fact of models. Default "model". */
+  readonly by?: string;
+  readonly alpha?: number;
+  /** Only these models. */
+  readonly models?: readonly string[];
+}
+
+export interface ContrastRow extends Estimate {
+  readonly model: string;
+  readonly name: string;
+  /** Mean loss of a over that of b. */
+  readonly ratio: number;
+  readonly low: number;
+  readonly high: number;
+  readonly p: number;
+  /** Benjamini-Hochberg over the rows. */
+  readonly q: number;
+  readonly experiments: readonly string[];
+}
+
+export interface GroupRow {
+  readonly groups: readonly [string, string];
+  readonly models: readonly [number, number];
+  /** Ratio in the first group over that in the second, geometric means over models. */
+  readonly ratio: number;
+  /** Over positions and draws of these very models. */
+  readonly low: number;
+  readonly high: number;
+  readonly p: number;
+  readonly q: number;
+  /** The groups' ratios lie on different sides of 1, each with an interval that excludes 1. */
+  readonly flips: boolean;
+  /** Over models: what a claim about the fact stands on. null: fewer than four models a side. */
+  readonly permutation: number | null;
+}
+
+export interface Contrast {
+  readonly a: string;
+  readonly b: string;
+  readonly by: string;
+  readonly rows: readonly ContrastRow[];
+  readonly groups: readonly GroupRow[];
+}
+
+/** Fewest models of a group for a permutation: 8 over 4 gives 70 ways. */
+export const LEAST_MODELS = 4;
+
+export function contrast(known: Snapshot, a: string, b: string, options: ContrastOptions = {}): Contrast {
+  const { by = "model", alpha = 0.05 } = options;
+  const rows: ContrastRow[] = [];
+  for (const [model, found] of pairs(known, a, b, options)) {
+    const estimate = estimateRatio(found.texts);
+    if (!estimate) continue;
+    const { low, high, p } = interval(estimate, alpha);
+    rows.push({
+      ...estimate,
+      ...{ model, name: known.models.get(model)?.name ?? model, q: p },
+      ...{ ratio: Math.exp(estimate.log), low: Math.exp(low), high: Math.exp(high), p },
+      experiments: found.experiments,
+    });
+  }
+  const qs = falseDiscovery(rows.map(({ p }) => p));
+  const withQ = rows.map((row, i) => ({ ...row, q: qs[i] }));
+  return { a, b, by, rows: withQ, groups: compare(withQ, known.models, by, alpha) };
+}
+
+/** One measurement of a pair: of a spec's draw on a text. */
+interface Side {
+  readonly draw: number;
+  readonly rung: number;
+  readonly result: ResultEntry;
+}
+
+/** By model: the texts that both have been measured on, over the positions that both have. */
+function pairs(known: Snapshot, a: string, b: string, { split, models }: ContrastOptions) {
+  /** By harness, model and text. */
+  const places = new Map<string, { model: string; a: Map<number, Side>; b: Map<number, Side> }>();
+  for (const [id, result] of known.results) {
+    const experiment = known.experiments.get(id)?.experiment;
+    if (!experiment || (experiment.spec !== a && experiment.spec !== b)) continue;
+    const { spec, model, text, rung, draw, harness } = experiment;
+    if (models && !models.includes(model)) continue;
+    if (split && known.texts.get(text)?.split !== split) continue;
+    if (known.state(id) !== "done") continue;
+    const key = `${harness} ${model} ${text}`;
+    const place = places.get(key) ?? { model, a: new Map(), b: new Map() };
+    places.set(key, place);
+    const side = spec === a ? place.a : place.b;
+    // A longer run has the positions of a shorter one.
+    if ((side.get(draw)?.rung ?? 0) < rung) side.set(draw, { draw, rung, result });
+  }
+  const found = new Map<string, { texts: PairedText[]; experiments: string[] }>();
+  for (const { model, ...sides } of places.values()) {
+    if (sides.a.size === 0 || sides.b.size === 0) continue;
+    const [ofA, ofB] = [sides.a, sides.b].map((side) => [...side.values()].sort((x, y) => x.draw - y.draw));
+    const positions = Math.min(...[...ofA, ...ofB].map(({ rung }) => rung));
+    const losses = (list: readonly Side[]) =>
+      list.map(({ result }) => unpackLosses(result).kl.subarray(0, positions));
+    const into = found.get(model) ?? { texts: [], experiments: [] };
+    into.texts.push({ a: losses(ofA), b: losses(ofB) });
+    into.experiments.push(...[...ofA, ...ofB].map(({ result }) => result.experiment));
+    found.set(model, into);
+  }
+  return found;
+}
+
+function compare(
+  rows: readonly ContrastRow[],
+  models: ReadonlyMap<string, ModelEntry>,
+  by: string,
+  alpha: number,
+): GroupRow[] {
+  const groups = new Map<string, ContrastRow[]>();
+  for (const row of rows) {
+    const fact = by === "model" ? row.name : models.get(row.model)?.facts[by];
+    const key = fact === undefined || fact === null ? "not known" : String(fact);
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  const names = [...groups.keys()].sort();
+  const found: Omit<GroupRow, "q">[] = [];
+  names.forEach((one, i) => {
+    for (const other of names.slice(i + 1)) {
+      const sides = [groups.get(one)!, groups.get(other)!] as const;
+      const [x, y] = sides.map(together);
+      const difference = combine(x, y);
+      const { low, high, p } = interval(difference, alpha);
+      const excludes = (side: Pick<Estimate, "log" | "error" | "freedom">) => {
+        const { low, high } = interval(side, alpha);
+        return low > 0 || high < 0;
+      };
+      found.push({
+        groups: [one, other],
+        models: [sides[0].length, sides[1].length],
+        ...{ ratio: Math.exp(difference.log), low: Math.exp(low), high: Math.exp(high), p },
+        flips: x.log * y.log < 0 && excludes(x) && excludes(y),
+        permutation: permutation(
+          sides[0].map(({ log }) => log),
+          sides[1].map(({ log }) => log),
+        ),
+      });
+    }
+  });
+  const qs = falseDiscovery(found.map(({ p }) => p));
+  return found.map((row, i) => ({ ...row, q: qs[i] }));
+}
+
+type Mean = Pick<Estimate, "log" | "error" | "freedom">;
+
+/** The mean of estimates of different models. */
+function together(rows: readonly Mean[]): Mean {
+  const count = rows.length;
+  const variance = rows.reduce((sum, { error }) => sum + error ** 2, 0);
+  const below = rows.reduce((sum, { error, freedom }) => sum + error ** 4 / freedom, 0);
+  return {
+    log: rows.reduce((sum, { log }) => sum + log, 0) / count,
+    error: Math.sqrt(variance) / count,
+    freedom: below > 0 ? variance ** 2 / below : 1,
+  };
+}
+
+/** x - y. */
+function combine(x: Mean, y: Mean): Mean {
+  const variance = x.error ** 2 + y.error ** 2;
+  const below = x.error ** 4 / x.freedom + y.error ** 4 / y.freedom;
+  return {
+    log: x.log - y.log,
+    error: Math.sqrt(variance),
+    freedom: below > 0 ? variance ** 2 / below : 1,
+  };
+}
+
+/** Benjamini and Hochberg 1995: the share of false ones among all that are at most as large. */
+export function falseDiscovery(ps: readonly number[]): number[] {
+  const order = ps.map((p, i) => ({ p, i })).sort((a, b) => b.p - a.p);
+  const qs = new Array<number>(ps.length);
+  let least = 1;
+  order.forEach(({ p, i }, fromEnd) => {
+    least = Math.min(least, (p * ps.length) / (ps.length - fromEnd));
+    qs[i] = least;
+  });
+  return qs;
+}
+
+/** Two-sided: how often groups of these sizes, any models in them, differ as much in their means. All ways are counted. */
+export function permutation(one: readonly number[], other: readonly number[]): number | null {
+  if (one.length < LEAST_MODELS || other.length < LEAST_MODELS) return null;
+  const all = [...one, ...other];
+  const total = all.reduce((sum, x) => sum + x, 0);
+  const difference = (sum: number) => Math.abs(sum / one.length - (total - sum) / other.length);
+  const seen = difference(one.reduce((sum, x) => sum + x, 0));
+  let ways = 0;
+  let asMuch = 0;
+  const choose = (from: number, left: number, sum: number): void => {
+    if (left === 0) {
+      ways++;
+      if (difference(sum) >= seen - 1e-12) asMuch++;
+      return;
+    }
+    for (let i = from; i <= all.length - left; i++) choose(i + 1, left - 1, sum + all[i]);
+  };
+  choose(0, one.length, 0);
+  return asMuch / ways;
+}

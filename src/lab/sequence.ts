@@ -1,0 +1,27 @@
+/**
+ * Intervals that hold at every look: while experiments come in, somebody looks after each, and a fixed 95 % interval would
+ * exclude the truth sooner or later. The share of errors is spent over the looks as 6 / (pi t)^2, which sums up to 1.
+ */
+import { type Estimate, type Interval, interval } from "./bootstrap.ts";
+
+/** At look number 1, 2, ... */
+export function sequenceInterval(
+  estimate: Pick<Estimate, "log" | "error" | "freedom">,
+  look: number,
+  alpha = 0.05,
+): Interval {
+  return interval(estimate, (alpha * 6) / (Math.PI * look) ** 2);
+}
+
+/** Decided whatever comes: the interval of this look excludes no difference, or is narrower than one that matters. */
+export function settled(
+  estimate: Pick<Estimate, "log" | "error" | "freedom">,
+  look: number,
+  matters = Math.log(1.1),
+  alpha = 0.05,
+): "better" | "worse" | "alike" | null {
+  const { low, high } = sequenceInterval(estimate, look, alpha);
+  if (high < 0) return "better";
+  if (low > 0) return "worse";
+  return low > -matters && high < matters ? "alike" : null;
+}

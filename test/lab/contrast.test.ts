@@ -1,0 +1,204 @@
+/**
+ * Statistics over worlds that are made up, so that the truth is known: intervals cover it, a planted flip is found, and the same
+ * error drawn anew is no difference.
+ */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { estimateRatio, interval, type PairedText } from "../../src/lab/bootstrap.ts";
+import { contrast, falseDiscovery, permutation } from "../../src/lab/contrast.ts";
+import type { LabModel } from "../../src/lab/lab-model.ts";
+import { packLosses } from "../../src/lab/losses.ts";
+import { Methods } from "../../src/lab/methods/methods.ts";
+import { gaussians } from "../../src/lab/methods/random.ts";
+import { settled } from "../../src/lab/sequence.ts";
+import { Snapshot } from "../../src/lab/snapshot.ts";
+import { specEntry } from "../../src/lab/space.ts";
+import { identified } from "../../src/lab/spec.ts";
+import { quantileOf, twoSided } from "../../src/lab/student.ts";
+import type { Entry, ModelEntry, TextEntry } from "../../src/lab/types.ts";
+import { letters, openTiny } from "./tiny-lab.ts";
+
+const AT = "2026-11-28T12:00:00.000Z";
+const methods = new Methods();
+const A = specEntry({ keys: { method: "rq4" } }, methods, AT);
+const B = specEntry({ keys: { method: "polar" } }, methods, AT);
+
+/** Losses of one spec: by text and draw. Positions differ, are alike for both specs, and each draw has an effect of its own. */
+function world(
+  seed: number,
+  logs: { a: number; b: number },
+  draws = 3,
+  texts = 4,
+  positions = 64,
+  lottery = 0.1,
+) {
+  const next = gaussians(seed);
+  const effects = { a: [], b: [] } as { a: number[]; b: number[] };
+  for (const side of ["a", "b"] as const)
+    for (let draw = 0; draw < draws; draw++) effects[side].push(logs[side] + lottery * next());
+  return Array.from({ length: texts }, (): PairedText => {
+    const text = 0.3 * next();
+    const base = Array.from({ length: positions }, () => text + next());
+    const losses = (side: "a" | "b") =>
+      effects[side].map((effect) =>
+        Float32Array.from(base, (at) => 0.01 * Math.exp(at + effect + 0.5 * next())),
+      );
+    return { a: losses("a"), b: losses("b") };
+  });
+}
+
+describe("Student's t", () => {
+  it("is that of the tables", () => {
+    expect(quantileOf(0.05, 2)).toBeCloseTo(4.3027, 3);
+    expect(quantileOf(0.05, 10)).toBeCloseTo(2.2281, 3);
+    expect(quantileOf(0.01, 1e6)).toBeCloseTo(2.5758, 3);
+    expect(twoSided(2.2281, 10)).toBeCloseTo(0.05, 4);
+  });
+});
+
+describe("estimateRatio", () => {
+  const WORLDS = 150;
+
+  it("covers the truth in about 95 of 100 worlds with draws; with one draw it does not, and says that it had one", () => {
+    const covers = (draws: number) => {
+      let count = 0;
+      for (let seed = 0; seed < WORLDS; seed++) {
+        const { low, high } = interval(estimateRatio(world(seed, { a: 0, b: 0 }, draws, 4, 64, 0.2))!);
+        if (low <= 0 && high >= 0) count++;
+      }
+      return count / WORLDS;
+    };
+    expect(covers(3)).toBeGreaterThan(0.92);
+    expect(covers(1)).toBeLessThan(0.85);
+    expect(estimateRatio(world(1, { a: 0, b: 0 }, 1))!.draws).toBe(1);
+  });
+
+  it("finds what is there", () => {
+    const found = estimateRatio(world(3, { a: 0.5, b: 0 }))!;
+    const { low, high } = interval(found);
+    expect(low).toBeLessThan(0.5);
+    expect(high).toBeGreaterThan(0.5);
+    expect(low).toBeGreaterThan(0);
+    expect(estimateRatio([])).toBe(null);
+  });
+});
+
+/** A lab that has measured two specs on models. */
+function lab(
+  models: readonly { name: string; facts: ModelEntry["facts"]; texts: readonly PairedText[] }[],
+): Snapshot {
+  const entries: Entry[] = [A, B];
+  for (const { name, facts, texts } of models) {
+    entries.push({ kind: "model", id: name, at: AT, name, family: "f", facts });
+    texts.forEach((text, t) => {
+      const id = `${name} ${t}`;
+      const more = { name: id, split: "search", model: name, tokens: 100, from: 1, ids: [] } as const;
+      entries.push({ kind: "text", id, at: AT, ...more });
+      for (const [side, spec] of [["a", A] as const, ["b", B] as const])
+        text[side].forEach((kl, draw) => {
+          const experiment = { spec: spec.id, model: name, text: id, rung: kl.length, draw, harness: 1 };
+          const more = { proposer: "human", reason: "", parent: null, study: "s", priority: 0, needs: [] };
+          const proposal = identified({ kind: "experiment", at: AT, experiment, ...more } as const);
+          const losses = packLosses({ kl, same: Array.from(kl, () => true) });
+          const own = { ms: 1, worker: "w", env: {}, at: AT };
+          entries.push(proposal);
+          entries.push(identified({ kind: "result", experiment: proposal.id, ...losses, ...own } as const));
+        });
+    });
+  }
+  return new Snapshot(entries);
+}
+
+describe("contrast", () => {
+  it("finds a planted flip, and names the experiments", () => {
+    const known = lab([
+      { name: "one", facts: {}, texts: world(1, { a: 0.5, b: 0 }) },
+      { name: "two", facts: {}, texts: world(2, { a: -0.5, b: 0 }) },
+    ]);
+    const { rows, groups } = contrast(known, A.id, B.id);
+    expect(rows.map(({ name, ratio, draws }) => [name, ratio > 1, draws])).toEqual([
+      ["one", true, 3],
+      ["two", false, 3],
+    ]);
+    expect(groups).toMatchObject([{ groups: ["one", "two"], flips: true, permutation: null }]);
+    expect(groups[0].q).toBeLessThan(0.05);
+    expect(rows[0].experiments.length).toBe(4 * 6);
+    expect(contrast(known, A.id, B.id, { split: "holdout" }).rows).toEqual([]);
+  });
+
+  it("finds none in 95 of 100 worlds where there is none", () => {
+    let flips = 0;
+    let differences = 0;
+    for (let seed = 0; seed < 100; seed++) {
+      const models = ["one", "two"].map((name, i) => ({
+        ...{ name, facts: {} },
+        texts: world(1000 + 2 * seed + i, { a: 0.02, b: 0 }, 3, 3, 48),
+      }));
+      const [group] = contrast(lab(models), A.id, B.id).groups;
+      if (group.flips) flips++;
+      if (group.p < 0.05) differences++;
+    }
+    expect(flips).toBeLessThanOrEqual(5);
+    expect(differences).toBeLessThanOrEqual(9);
+  });
+
+  it("by a fact: a permutation over models, where there are four a side", () => {
+    const models = Array.from({ length: 8 }, (_, i) => ({
+      ...{ name: `m${i}`, facts: { qkNorm: i < 4 } },
+      texts: world(50 + i, { a: i < 4 ? 0.4 : -0.4, b: 0 }, 2, 2, 32),
+    }));
+    const { groups } = contrast(lab(models), A.id, B.id, { by: "qkNorm" });
+    expect(groups).toMatchObject([{ groups: ["false", "true"], models: [4, 4], flips: true }]);
+    // Of 70 ways two are as far apart.
+    expect(groups[0].permutation).toBeCloseTo(2 / 70, 10);
+    expect(contrast(lab(models.slice(1)), A.id, B.id, { by: "qkNorm" }).groups[0].permutation).toBe(null);
+  });
+});
+
+it("false discovery rates and permutations are those of the textbooks", () => {
+  const qs = falseDiscovery([0.01, 0.04, 0.03, 0.5]);
+  [0.04, 0.16 / 3, 0.16 / 3, 0.5].forEach((q, i) => {
+    expect(qs[i]).toBeCloseTo(q, 10);
+  });
+  expect(permutation([1, 1, 1, 1], [1, 1, 1, 1])).toBe(1);
+  expect(permutation([1], [2])).toBe(null);
+});
+
+it("a sequence of looks settles late and rarely wrongly", () => {
+  const look = (log: number, t: number) => settled({ log, error: 0.1, freedom: 1000 }, t);
+  expect([look(-0.21, 1), look(-0.21, 10), look(-0.5, 10), look(0.5, 10)]).toEqual([
+    null,
+    null,
+    "better",
+    "worse",
+  ]);
+  expect(settled({ log: 0, error: 0.01, freedom: 1000 }, 5)).toBe("alike");
+});
+
+describe("the golden negative: keys times 11.31", () => {
+  let model: LabModel;
+  let texts: TextEntry[];
+  beforeAll(async () => {
+    model = await openTiny();
+    texts = [1, 2].map((seed) => model.text(`t${seed}`, "search", letters(60, seed), 28));
+  });
+  afterAll(() => model.close());
+
+  it("is the same error drawn anew: no difference on a real model, with draws", async () => {
+    const part = { method: "affine", bits: 4, group: 32 };
+    const measure = async (keyScale: number) => {
+      const { body } = specEntry({ keys: part, keyScale }, methods);
+      const found: Float32Array[][] = [];
+      for (const text of texts) {
+        const draws = [];
+        for (const draw of [0, 1, 2]) draws.push((await model.measure(body, text, 32, draw, methods)).kl);
+        found.push(draws);
+      }
+      return found;
+    };
+    const [plain, scaled] = [await measure(1), await measure(11.31)];
+    expect(scaled).not.toEqual(plain);
+    const estimate = estimateRatio(plain.map((b, i) => ({ a: scaled[i], b })))!;
+    expect(interval(estimate).p).toBeGreaterThan(0.05);
+    expect(Math.abs(estimate.log)).toBeLessThan(0.5);
+  });
+});

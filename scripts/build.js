@@ -60,6 +60,7 @@ if (only === undefined || only === "--ts") {
   mkdirSync(join(root, "dist/device/wasm"), { recursive: true });
   for (const file of readdirSync(join(root, wasmFolder)))
     if (file.endsWith(".wasm")) cpSync(join(root, wasmFolder, file), join(root, "dist/device/wasm", file));
+  cpSync(join(root, "src/lab/migrations"), join(root, "dist/lab/migrations"), { recursive: true });
   // Here, since Vite takes its time to load.
   const { bundleForBrowsers } = await import("./browser.js");
   const { bytes, gzipBytes } = await bundleForBrowsers(root, join(root, "dist/browser"));

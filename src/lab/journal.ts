@@ -8,7 +8,16 @@ import { FormatError, NibbleError } from "../format/errors.ts";
 import { canonical, entryId, jsonOf } from "./spec.ts";
 import type { Entry } from "./types.ts";
 
-const KINDS: readonly Entry["kind"][] = ["model", "text", "spec", "experiment", "result", "failure", "note"];
+const KINDS: readonly Entry["kind"][] = [
+  "model",
+  "text",
+  "spec",
+  "experiment",
+  "result",
+  "failure",
+  "retry",
+  "note",
+];
 
 /** Entries as the journal and exports have them. */
 export function toLines(entries: readonly Entry[]): string {

@@ -28,6 +28,8 @@ export class Snapshot {
   /** By experiment. */
   readonly failures = new Map<string, FailureEntry[]>();
   readonly notes: NoteEntry[] = [];
+  /** By experiment: how many of its failures a retry has made up for. */
+  readonly #forgiven = new Map<string, number>();
   /** In the order in which they came. */
   readonly entries: Entry[] = [];
   readonly #ids = new Set<string>();
@@ -65,6 +67,9 @@ export class Snapshot {
       case "failure":
         push(this.failures, entry.experiment, entry);
         break;
+      case "retry":
+        this.#forgiven.set(entry.experiment, this.failures.get(entry.experiment)?.length ?? 0);
+        break;
       case "note":
         this.notes.push(entry);
         break;
@@ -81,8 +86,8 @@ export class Snapshot {
         Math.abs(klMean - first.klMean) <= AGREEMENT * Math.max(klMean, first.klMean);
       return others.every(near) ? "done" : "disputed";
     }
-    const failures = this.failures.get(experiment);
-    if (!failures) return "waiting";
+    const failures = this.failures.get(experiment)?.slice(this.#forgiven.get(experiment) ?? 0) ?? [];
+    if (failures.length === 0) return "waiting";
     return failures.some(({ final }) => final) ? "dead" : "failed";
   }
 }

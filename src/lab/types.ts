@@ -140,6 +140,13 @@ export interface FailureEntry extends Stamp {
   readonly final: boolean;
 }
 
+/** An experiment that is dead, or waits after failures, is tried again as if it were new. */
+export interface RetryEntry extends Stamp {
+  readonly kind: "retry";
+  readonly experiment: string;
+  readonly by: string;
+}
+
 export interface NoteEntry extends Stamp {
   readonly kind: "note";
   readonly note: "insight" | "hypothesis" | "finding" | "plateau";
@@ -166,4 +173,5 @@ export type Entry =
   | ProposalEntry
   | ResultEntry
   | FailureEntry
+  | RetryEntry
   | NoteEntry;

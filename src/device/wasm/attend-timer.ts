@@ -35,9 +35,8 @@ export function wasmAttendTimer(device: WasmDevice): AttendTimer {
     expandable: [],
     readBytesPerSecond: async () => (await measureReadRate(device.threads)).bytesPerSecond,
     refusal(job) {
-      const { total, largest } = device.measure(graphOf(job, 1, { queries: 1, position: 0 }));
-      const bytes = largest?.bytes ?? total;
-      return bytes > MEMORY_BYTES ? `${bytes} bytes; a memory of WASM holds ${MEMORY_BYTES}` : null;
+      const { total } = device.measure(graphOf(job, 1, { queries: 1, position: 0 }));
+      return total > MEMORY_BYTES ? `${total} bytes; a memory of WASM holds ${MEMORY_BYTES}` : null;
     },
     async time(jobs, step) {
       const layers: LayersOnCpu[] = [];
@@ -109,7 +108,7 @@ class LayersOnCpu {
       noise(step.queries * job.heads * job.cache.headDim, 3),
       layers,
     );
-    for (const cache of graph.caches) fillCache(allocation.cacheBytes(cache));
+    for (const at of allocation.layout.caches) fillCache(new Uint8Array(allocation.memory.buffer, at, bytes));
     allocation.setPages(graph.pools[0], 0, 0, scatteredPages(job.cache, blocksOf(step)));
     await made.#loadQueries(graph);
     return made;
@@ -139,9 +138,9 @@ class LayersOnCpu {
 
   async error(): Promise<number> {
     const { cache } = this.job;
-    const { graph } = this.allocation;
+    const { graph, layout, memory } = this.allocation;
     const found = await this.allocation.read(graph.logits, 0, 1);
-    const bytes = this.allocation.cacheBytes(graph.caches[this.layers - 1]);
+    const bytes = new Uint8Array(memory.buffer, layout.caches[this.layers - 1], layerCacheBytes(cache));
     const pages = scatteredPages(cache, blocksOf(this.step));
     const wanted = expectedOutput(
       cache,

@@ -5,8 +5,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import { CONTROL, CONTROL_BYTES } from "./control.ts";
-import type { Stretch } from "./operations.ts";
+import { CONTROL } from "./control.ts";
 import { RECORD_WORDS } from "./records.ts";
 
 /** Value of the step word that ends a worker. */
@@ -14,17 +13,12 @@ const EXIT = -1;
 /** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (lab/LOG.md, 2026-11-23, the engine). */
 const SPINS = 20_000;
 
-export interface WorkerMemory {
+export interface WorkerSetup {
+  module: WebAssembly.Module;
   memory: WebAssembly.Memory;
   /** Addresses of the control block and of the operation records. */
   control: number;
   operations: number;
-}
-
-export interface WorkerSetup {
-  module: WebAssembly.Module;
-  memories: readonly WorkerMemory[];
-  stretches: readonly Stretch[];
   threads: number;
   /** Threads that can run at once. */
   cores: number;
@@ -38,22 +32,24 @@ interface Pending {
 
 export class Workers {
   readonly #workers: Worker[] = [];
-  /** The control block of each memory; empty once closed, so that nothing here keeps a memory. */
-  #controls: Int32Array[];
+  /** The shared memory; empty once closed, so that nothing here keeps it. */
+  #state: Int32Array;
+  readonly #control: number;
   #pending: Pending | null = null;
   #failure: DeviceError | null = null;
   #closing: Promise<void> | null = null;
   #step = 0;
 
   private constructor(setup: WorkerSetup) {
-    const { memories, threads, cores } = setup;
-    this.#controls = memories.map((m) => new Int32Array(m.memory.buffer, m.control, CONTROL_BYTES / 4));
-    for (const words of this.#controls) words[CONTROL.spins / 4] = threads <= cores ? SPINS : 0;
+    this.#state = new Int32Array(setup.memory.buffer);
+    this.#control = setup.control;
+    this.#state[this.#word(CONTROL.spins)] = setup.threads <= setup.cores ? SPINS : 0;
   }
 
   static async start(setup: WorkerSetup): Promise<Workers> {
     const workers = new Workers(setup);
-    const words = { ...CONTROL, exit: EXIT, bytes: CONTROL_BYTES, recordBytes: RECORD_WORDS * 4 };
+    const { step, stop, from, to } = CONTROL;
+    const words = { step, stop, from, to, exit: EXIT, recordBytes: RECORD_WORDS * 4 };
     const { cores: _, ...rest } = setup;
     try {
       for (let thread = 0; thread < setup.threads; thread++) {
@@ -88,12 +84,12 @@ export class Workers {
     const { refusal } = this;
     if (refusal) return Promise.reject(refusal);
     const done = this.#expect(this.#workers.length);
-    const [words] = this.#controls;
-    words[CONTROL.from / 4] = from;
-    words[CONTROL.to / 4] = to;
+    this.#state[this.#word(CONTROL.from)] = from;
+    this.#state[this.#word(CONTROL.to)] = to;
     // Never 0, which workers start from, and never EXIT.
     this.#step = (this.#step % 0x3fffffff) + 1;
-    this.#wake(this.#step);
+    Atomics.store(this.#state, this.#word(CONTROL.step), this.#step);
+    Atomics.notify(this.#state, this.#word(CONTROL.step));
     return done;
   }
 
@@ -105,10 +101,11 @@ export class Workers {
 
   async #end(): Promise<void> {
     this.#settle(new DeviceError("wasm", "the device was closed during a step"));
-    this.#stop();
-    this.#wake(EXIT);
+    Atomics.store(this.#state, this.#word(CONTROL.stop), 1);
+    Atomics.store(this.#state, this.#word(CONTROL.step), EXIT);
+    Atomics.notify(this.#state, this.#word(CONTROL.step));
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
-    this.#controls = [];
+    this.#state = new Int32Array(0);
   }
 
   /** Ends a worker from outside, as a crash would: for the tests. */
@@ -116,15 +113,8 @@ export class Workers {
     return this.#workers[0].terminate();
   }
 
-  #wake(step: number): void {
-    const [words] = this.#controls;
-    Atomics.store(words, CONTROL.step / 4, step);
-    Atomics.notify(words, CONTROL.step / 4);
-  }
-
-  /** Threads leave at their next meeting, in whichever memory that is. */
-  #stop(): void {
-    for (const words of this.#controls) Atomics.store(words, CONTROL.stop / 4, 1);
+  #word(offset: number): number {
+    return (this.#control + offset) / 4;
   }
 
   /** A promise that all workers will have spoken; they keep the process alive until then. */
@@ -142,7 +132,7 @@ export class Workers {
 
   #fail(reason: string): void {
     this.#failure ??= new DeviceError("wasm", `a worker thread failed: ${reason}`);
-    this.#stop();
+    Atomics.store(this.#state, this.#word(CONTROL.stop), 1);
     this.#settle(this.#failure);
   }
 

@@ -1,0 +1,97 @@
+/**
+ * How the lab speaks to a database: `run` takes statements and gives their rows, and one call is one atomic unit, whatever
+ * is behind it (PGlite in this process, another process's, Postgres). A call whose connection broke may have been carried
+ * out all the same, so callers' units are such that a second time does no harm. Owns the errors' kinds and the patience
+ * with a database that is away.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { NibbleError } from "../format/errors.ts";
+import type { Entry } from "./types.ts";
+
+export interface Statement {
+  readonly text: string;
+  /** null, booleans, numbers, strings, and arrays or objects of them. Without: `text` may be several statements. */
+  readonly values?: readonly unknown[];
+}
+
+export type Row = Readonly<Record<string, unknown>>;
+
+export interface Executor {
+  /**
+   * Rows of each statement. All are carried out, or none. `entries`: what these statements add to the lab, for an owner's
+   * journal. SqlError: the database refused; AwayError: it did not answer.
+   */
+  run(statements: readonly Statement[], entries?: readonly Entry[]): Promise<Row[][]>;
+  close(): Promise<void>;
+}
+
+/** The database refused a statement. `state`: SQLSTATE. */
+export class SqlError extends NibbleError {
+  constructor(
+    readonly state: string,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super("io", `database: ${message}`, options);
+  }
+}
+
+/** No answer from the database: it is away, stopping, or being started. */
+export class AwayError extends NibbleError {
+  constructor(what: string, options?: ErrorOptions) {
+    super("io", `database: ${what}`, options);
+  }
+}
+
+/** Of these, only the one that is meant: a deadlock's victim, or a unit that lost against another. */
+const AGAIN = ["40001", "40P01"];
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 2000;
+
+/** Tries again while the database is away, up to `patienceMs` in one call, with pauses that grow. */
+export class PatientExecutor implements Executor {
+  readonly #inner: Executor;
+  readonly #patienceMs: number;
+  readonly #closing = new AbortController();
+
+  constructor(inner: Executor, patienceMs: number) {
+    this.#inner = inner;
+    this.#patienceMs = patienceMs;
+  }
+
+  async run(statements: readonly Statement[], entries?: readonly Entry[]): Promise<Row[][]> {
+    const start = performance.now();
+    for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      try {
+        return await this.#inner.run(statements, entries);
+      } catch (error) {
+        const again =
+          error instanceof AwayError || (error instanceof SqlError && AGAIN.includes(error.state));
+        if (!again || this.#closing.signal.aborted || performance.now() - start > this.#patienceMs)
+          throw error;
+        // Unequal pauses, so that those who collided do not meet again.
+        await sleep(pause * (0.5 + Math.random()), undefined, { signal: this.#closing.signal }).catch(
+          () => {},
+        );
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#inner.close();
+  }
+}
+
+/** A package that only a lab with a database needs. */
+export async function optional<T>(name: string, load: () => Promise<T>): Promise<T> {
+  try {
+    return await load();
+  } catch (cause) {
+    throw new NibbleError(
+      "unsupported",
+      `a lab with a database needs the package ${name}, which is not installed or cannot be loaded; install it: npm install @electric-sql/pglite@0.5.17 pg@8 pg-boss@10.4.2 postgrator@8`,
+      { cause },
+    );
+  }
+}

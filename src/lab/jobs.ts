@@ -1,0 +1,146 @@
+/**
+ * The queue: pg-boss says which experiment is next and when a failed one comes again. It knows nothing that our rows do not
+ * say, and can be made anew from them. Its statements are taken from it instead of being run by it (its `db` option), so
+ * that they take part in one unit with ours. Its timers are off: who is dead is found by `sweep` (store.ts). Only this
+ * file knows pg-boss (10.4.2; 12 has the same calls and wants Node 22).
+ */
+import type PgBoss from "pg-boss";
+import { type Executor, optional, type Row, type Statement } from "./executor.ts";
+import { sha256 } from "./hash.ts";
+
+const SCHEMA = "lab_jobs";
+const DEAD = "lab-dead";
+
+/** Waiting until this far in the future: experiments have no date. */
+const KEEP_UNTIL = new Date("9999-01-01T00:00:00Z");
+
+export interface Job {
+  readonly experiment: string;
+  readonly queue: string;
+  readonly priority: number;
+  /** Times that it may be tried again after a first failure. */
+  readonly retries: number;
+}
+
+/** An experiment's job, for all time: so that sending it twice is sending it once. */
+export function jobId(experiment: string): string {
+  const hex = sha256(experiment).slice(0, 32);
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+export function queueName(needs: readonly string[]): string {
+  return needs.length === 0 ? "lab" : `lab-${sha256(JSON.stringify([...needs].sort())).slice(0, 16)}`;
+}
+
+export class Jobs {
+  readonly #boss: PgBoss;
+  readonly #executor: Executor;
+  readonly #retrySeconds: number;
+
+  private constructor(boss: PgBoss, executor: Executor, retrySeconds: number) {
+    this.#boss = boss;
+    this.#executor = executor;
+    this.#retrySeconds = retrySeconds;
+  }
+
+  /** `retrySeconds`: pause before a failed experiment is tried again, doubled with each failure; 0: none. */
+  static async open(executor: Executor, retrySeconds: number): Promise<Jobs> {
+    const { default: Boss } = await optional("pg-boss", () => import("pg-boss"));
+    const boss = new Boss({
+      schema: SCHEMA,
+      supervise: false,
+      schedule: false,
+      db: {
+        executeSql: async (text, values) => {
+          const rows = (await executor.run([values ? { text, values } : { text }])).at(-1);
+          return { rows: rows as Row[] };
+        },
+      },
+    });
+    boss.on("error", () => {});
+    return new Jobs(boss, executor, retrySeconds);
+  }
+
+  /** Makes pg-boss's own tables, or brings them up to date. */
+  async prepare(): Promise<void> {
+    await this.#boss.start();
+    await this.#boss.createQueue(DEAD);
+  }
+
+  async makeQueue(name: string): Promise<void> {
+    await this.#boss.createQueue(name, { name, deadLetter: DEAD });
+  }
+
+  /** Gives the next job of a queue: its id, and `data` with the experiment. The queue's name is the first value. */
+  take(queue: string): Promise<Statement> {
+    return collect((db) => this.#boss.fetch(queue, { db, batchSize: 1 } as PgBoss.FetchOptions));
+  }
+
+  complete(queue: string, experiment: string): Promise<Statement> {
+    return collect((db) => this.#boss.complete(queue, jobId(experiment), {}, { db }));
+  }
+
+  /** It comes again after a pause; or, when it was its last try, it is a dead letter. */
+  fail(queue: string, experiment: string, message: string): Promise<Statement> {
+    return collect((db) => this.#boss.fail(queue, jobId(experiment), { message }, { db }));
+  }
+
+  async remove(queue: string, experiments: readonly string[]): Promise<Statement[]> {
+    return [
+      await collect((db) => this.#boss.deleteJob(queue, experiments.map(jobId), { db })),
+      {
+        text: `delete from ${SCHEMA}.job where name = $1 and data->>'experiment' = any($2::text[])`,
+        values: [DEAD, experiments],
+      },
+    ];
+  }
+
+  send(jobs: readonly Job[]): Promise<Statement> {
+    const rows = jobs.map(({ experiment, queue, priority, retries }) => ({
+      id: jobId(experiment),
+      name: queue,
+      data: { experiment },
+      priority,
+      retryLimit: retries,
+      retryDelay: this.#retrySeconds,
+      retryBackoff: this.#retrySeconds > 0,
+      keepUntil: KEEP_UNTIL,
+    }));
+    return collect((db) => this.#boss.insert(rows as PgBoss.JobInsert[], { db } as PgBoss.InsertOptions));
+  }
+
+  deadLetter(experiment: string): Job {
+    return { experiment, queue: DEAD, priority: 0, retries: 0 };
+  }
+
+  /** Forgets all jobs, dead letters too, but those that are being worked at. */
+  clear(): Statement {
+    const open = "select job from lab.attempt where ended is null";
+    return { text: `delete from ${SCHEMA}.job where id not in (${open})`, values: [] };
+  }
+
+  /** Removes pg-boss's tables. */
+  forget(): Statement {
+    return { text: `drop schema ${SCHEMA} cascade`, values: [] };
+  }
+
+  /** Experiments among the dead letters. */
+  async deadLetters(): Promise<string[]> {
+    const text = `select data->>'experiment' as experiment from ${SCHEMA}.job where name = $1 order by 1`;
+    const [rows] = await this.#executor.run([{ text, values: [DEAD] }]);
+    return rows.map(({ experiment }) => experiment as string);
+  }
+}
+
+/** The one statement that a call of pg-boss would run. It is told that one row was affected. */
+async function collect(call: (db: PgBoss.Db) => Promise<unknown>): Promise<Statement> {
+  let statement: Statement | null = null;
+  await call({
+    executeSql: async (text, values) => {
+      statement = { text, values };
+      return { rows: [{ count: 1 }] } as never;
+    },
+  });
+  if (statement === null) throw new Error("pg-boss ran no statement");
+  return statement;
+}

@@ -1,0 +1,98 @@
+/** Opens a lab's shared memory: a folder on this machine, or a Postgres database that many machines reach. */
+import { mkdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type Executor, PatientExecutor } from "./executor.ts";
+import { FolderExecutor } from "./folder-executor.ts";
+import { Journal } from "./journal.ts";
+import { takeLabLock } from "./lock.ts";
+import { DATABASE, JOURNAL } from "./owner.ts";
+import { openPostgres } from "./postgres.ts";
+import { Spool } from "./spool.ts";
+import { Store } from "./store.ts";
+import { StoreBook } from "./store-book.ts";
+
+export interface OpenOptions {
+  /** The folder of this machine's part of the lab: of a Postgres lab, only results that cannot be sent. Default: nibble-lab. */
+  readonly folder?: string;
+  /** Between two signs of life of a worker. Default: 10 s. */
+  readonly beatMs?: number;
+  /** Without a sign for so long a worker's experiment is given to another. Default: 60 s. */
+  readonly silentMs?: number;
+  /** Pause before a failed experiment is tried again; doubled each time. Default: 5 s. */
+  readonly retrySeconds?: number;
+  /** How long a call waits for a database that is away. Default: 10 minutes. */
+  readonly patienceMs?: number;
+  /** Most connections of this process to Postgres. Default: 4. */
+  readonly connections?: number;
+}
+
+export function isPostgres(where: string): boolean {
+  return /^postgres(ql)?:\/\//.test(where);
+}
+
+/** `where`: a folder, whose owner this process becomes or joins; or the URL of a Postgres database. */
+export async function openBook(where: string, options: OpenOptions = {}): Promise<StoreBook> {
+  const { beatMs = 10_000, silentMs = 60_000, patienceMs = 600_000 } = options;
+  const ofStore = { retrySeconds: options.retrySeconds ?? 5 };
+  const shared = isPostgres(where);
+  const folder = shared ? (options.folder ?? "nibble-lab") : where;
+  let inner: Executor;
+  if (shared) {
+    inner = await openPostgres(where, options);
+    // A wrong address is an error now, not after ten minutes.
+    await inner.run([{ text: "select 1" }]).catch(async (error) => {
+      await inner.close();
+      throw error;
+    });
+  } else {
+    await mkdir(folder, { recursive: true });
+    inner = new FolderExecutor(folder, async (own, journal) =>
+      reconcile(await Store.open(own, ofStore, true), journal),
+    );
+  }
+  const executor = new PatientExecutor(inner, patienceMs);
+  try {
+    const store = await Store.open(executor, ofStore, shared);
+    const spool = new Spool(join(folder, "spool"));
+    await spool.empty((entries) => store.add(entries));
+    await store.status();
+    return new StoreBook(store, executor, spool, { beatMs, silentMs });
+  } catch (error) {
+    await executor.close();
+    throw error;
+  }
+}
+
+/** After a power cut the database may lack entries that the journal has; after a kill, the journal the last of the database. */
+async function reconcile(store: Store, journal: Journal): Promise<void> {
+  const stored = await store.ids();
+  const written = new Set(journal.entries.map(({ id }) => id));
+  await store.add(journal.entries.filter(({ id }) => !stored.has(id)));
+  if (![...stored].every((id) => written.has(id)))
+    await journal.append((await store.entriesSince(null)).entries.filter(({ id }) => !written.has(id)));
+}
+
+/**
+ * Makes a folder's database anew from its journal; the one before stays beside it as `db.old`. LockedError while a process
+ * has it open. How many entries it has.
+ */
+export async function rebuildFolder(folder: string, options: OpenOptions = {}): Promise<number> {
+  const lock = await takeLabLock(folder, "journal");
+  try {
+    // A journal that cannot be read is an error before anything is moved.
+    await (await Journal.open(join(folder, JOURNAL))).close();
+    const [database, old] = [join(folder, DATABASE), join(folder, `${DATABASE}.old`)];
+    await rm(old, { recursive: true, force: true });
+    await rename(database, old).catch((error) => {
+      if (error.code !== "ENOENT") throw error;
+    });
+  } finally {
+    await lock.release();
+  }
+  const book = await openBook(folder, options);
+  try {
+    return (await book.store.ids()).size;
+  } finally {
+    await book.close();
+  }
+}

@@ -1,0 +1,87 @@
+/** The executor over a Postgres server: a pool of connections of node-postgres, a transaction a call. */
+import type { PoolClient } from "pg";
+import { AwayError, type Executor, optional, type Row, SqlError, type Statement } from "./executor.ts";
+
+export interface PostgresOptions {
+  /** Most connections of this process. Default: 4. */
+  readonly connections?: number;
+}
+
+/** Does not connect yet. `url`: postgres://user@host/database. */
+export async function openPostgres(url: string, options: PostgresOptions = {}): Promise<Executor> {
+  const { default: pg } = await optional("pg", () => import("pg"));
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: options.connections ?? 4,
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    application_name: "nibble lab",
+  });
+  // A connection that breaks says so at the query that waits; without listeners it would end the process.
+  pool.on("error", () => {});
+  pool.on("connect", (client) => client.on("error", () => {}));
+  return {
+    async run(statements) {
+      let client: PoolClient;
+      try {
+        client = await pool.connect();
+      } catch (error) {
+        throw ofPostgres(error);
+      }
+      try {
+        const rows = await inTransaction(client, statements);
+        client.release();
+        return rows;
+      } catch (cause) {
+        const error = ofPostgres(cause);
+        client.release(error instanceof AwayError);
+        throw error;
+      }
+    },
+    close: () => pool.end(),
+  };
+}
+
+async function inTransaction(client: PoolClient, statements: readonly Statement[]): Promise<Row[][]> {
+  if (statements.length === 1) return [await rowsOf(client, statements[0])];
+  const rows: Row[][] = [];
+  try {
+    await client.query("begin");
+    for (const statement of statements) rows.push(await rowsOf(client, statement));
+    await client.query("commit");
+    return rows;
+  } catch (error) {
+    await client.query("rollback").catch(() => {});
+    throw error;
+  }
+}
+
+async function rowsOf(client: PoolClient, { text, values }: Statement): Promise<Row[]> {
+  const result = await client.query(text, values as unknown[] | undefined);
+  // Several statements in one text give several results.
+  return (Array.isArray(result) ? result.at(-1) : result)?.rows ?? [];
+}
+
+/** Shutting down, crashed, starting, no free connection; and all of class 08, connections. */
+const AWAY = ["57P01", "57P02", "57P03", "53300"];
+const NETWORK = [
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "EAI_AGAIN",
+  "ENOENT",
+];
+
+function ofPostgres(error: unknown): unknown {
+  const { code, severity, message } = error as { code?: string; severity?: string; message: string };
+  if (severity !== undefined && code !== undefined) {
+    const away = AWAY.includes(code) || code.startsWith("08");
+    return away ? new AwayError(message, { cause: error }) : new SqlError(code, message, { cause: error });
+  }
+  // The driver's own words for a connection that broke or was not made in time have no code.
+  const away = code === undefined ? /connection|timeout/i.test(message) : NETWORK.includes(code);
+  return away ? new AwayError(message || String(code), { cause: error }) : error;
+}

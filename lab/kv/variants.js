@@ -218,9 +218,10 @@ async function open(name, counted = { whose: "own", tokens: 64 }) {
     if (position < first) return ran;
     for (const cache of made.graph.caches) {
       const { headDim, kvHeads, pool, id } = cache;
+      const { buffer, byteOffset, byteLength } = allocation.cacheBytes(cache);
       if (layers === "full" && pool.window !== null) continue;
       const page = tables.get(pool.id)?.[position >> 5] ?? 0;
-      const halves = new DataView(allocation.memory.buffer, allocation.layout.caches[id]);
+      const halves = new DataView(buffer, byteOffset, byteLength);
       for (let kvHead = 0; kvHead < kvHeads; kvHead++)
         for (const part of /** @type {const} */ (["keys", "values"])) {
           const at = addresses(headDim, kvHeads, kvHead, page, position & 31, part);

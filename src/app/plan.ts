@@ -51,9 +51,11 @@ function toText(table: PlanTable): string[] {
   const sliding = model.slidingLayers > 0 ? `, ${model.slidingLayers} of them sliding` : "";
   const memory =
     memoryBytes === null ? "memory not known (--memory says)" : `${bytes(memoryBytes)} of memory`;
+  const isBound = limit !== null && limit < (memoryBytes ?? Number.POSITIVE_INFINITY);
+  const bound = isBound ? ` (this device can hold ${bytes(limit)})` : "";
   return [
     `${printable(model.name)}: ${grouped(model.parameters)} parameters, ${model.layers} layers${sliding}, trained for ${grouped(model.trainedContext)} tokens`,
-    `on ${device}: ${memory}${limit === null ? "" : ` (this device can hold ${bytes(limit)})`}, prompts in chunks of ${grouped(chunk)} tokens`,
+    `on ${device}: ${memory}${bound}, prompts in chunks of ${grouped(chunk)} tokens`,
     ...partsText(table),
     ...formatsText(table),
     ...peersText(table),

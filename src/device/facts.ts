@@ -1,8 +1,8 @@
 /**
- * What is known of each operation, whatever computes it: which values it reads, and which of them it may write over. One row
- * an operation; a new one without a row does not compile.
+ * What is known of each operation, whatever computes it: which values it reads, which of them it may write over, and what it
+ * needs that stays on the device. One row an operation; a new one without a row does not compile.
  */
-import type { Graph, Op, Value, Weight } from "./contract.ts";
+import type { Cache, Graph, Op, State, Value, Weight } from "./contract.ts";
 
 type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
 
@@ -13,16 +13,22 @@ interface Facts<O extends Op> {
    * the place of one that dies here.
    */
   overwrites?(op: O): readonly Value[];
+  /** Weights, of which some may be none, the cache and the state that it reads or writes. */
+  needs?(op: O): { weights?: readonly (Weight | null)[]; cache?: Cache; state?: State };
 }
 
 const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
-  embed: { reads: () => [] },
-  lookUp: { reads: () => [] },
-  rmsNorm: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
-  matmul: { reads: ({ x }) => [x] },
+  embed: { reads: () => [], needs: ({ table }) => ({ weights: [table] }) },
+  lookUp: { reads: () => [], needs: ({ table }) => ({ weights: [table] }) },
+  rmsNorm: {
+    reads: ({ x }) => [x],
+    overwrites: ({ x }) => [x],
+    needs: ({ weight }) => ({ weights: [weight] }),
+  },
+  matmul: { reads: ({ x }) => [x], needs: ({ weight, bias }) => ({ weights: [weight, bias] }) },
   rope: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
-  appendKv: { reads: ({ keys, values }) => [keys, values] },
-  attend: { reads: ({ queries }) => [queries] },
+  appendKv: { reads: ({ keys, values }) => [keys, values], needs: ({ cache }) => ({ cache }) },
+  attend: { reads: ({ queries }) => [queries], needs: ({ cache, sinks }) => ({ cache, weights: [sinks] }) },
   gate: {
     reads: ({ gate, up }) => [gate, up],
     overwrites: ({ gate, up }) => (gate.cols === up.cols ? [gate, up] : [up]),
@@ -30,11 +36,17 @@ const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
   add: { reads: ({ a, b }) => [a, b], overwrites: ({ a, b }) => [a, b] },
   scale: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
   slice: { reads: ({ x }) => [x] },
-  route: { reads: ({ logits }) => [logits] },
-  expertMatmul: { reads: ({ x, picks }) => [x, picks] },
+  route: { reads: ({ logits }) => [logits], needs: ({ weights }) => ({ weights: [weights] }) },
+  expertMatmul: {
+    reads: ({ x, picks }) => [x, picks],
+    needs: ({ weight, bias }) => ({ weights: [weight, bias] }),
+  },
   combine: { reads: ({ x, picks }) => [x, picks] },
-  conv: { reads: ({ x }) => [x] },
-  gatedDelta: { reads: ({ x, a, b }) => [x, a, b] },
+  conv: { reads: ({ x }) => [x], needs: ({ weight, state }) => ({ state, weights: [weight] }) },
+  gatedDelta: {
+    reads: ({ x, a, b }) => [x, a, b],
+    needs: ({ rates, bias, state }) => ({ state, weights: [rates, bias] }),
+  },
   softcap: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
   takeOutputs: { reads: ({ x }) => [x] },
 };
@@ -50,6 +62,12 @@ export function inputsOf(op: Op): readonly Value[] {
 /** Inputs whose place the output may take, if they die here. */
 export function overwritable(op: Op): readonly Value[] {
   return factsOf(op).overwrites?.(op) ?? [];
+}
+
+/** What an operation needs that stays on the device. */
+export function neededBy(op: Op): { weights: Weight[]; cache: Cache | null; state: State | null } {
+  const { weights = [], cache = null, state = null } = factsOf(op).needs?.(op) ?? {};
+  return { weights: weights.filter((weight) => weight !== null), cache, state };
 }
 
 /** Weights of which the host reads a step's rows. */

@@ -4,7 +4,7 @@
  * so that pages can plan for other machines.
  */
 import { KV_FORMATS as CPU_FORMATS } from "../device/wasm/kv-layout.ts";
-import { CPU_CHUNK, footprintOf, MEMORY_BYTES } from "../device/wasm/program.ts";
+import { ALL_MEMORIES_BYTES, CPU_CHUNK, footprintOf, MEMORY_BYTES } from "../device/wasm/program.ts";
 import { BATCH_ROWS, FEW_ROWS, SEVERAL_ROWS, type Traits } from "../device/webgpu/gpu.ts";
 import { KV_FORMATS as GPU_FORMATS } from "../device/webgpu/kv.ts";
 import { compileGraph } from "../device/webgpu/program.ts";
@@ -23,7 +23,8 @@ export function plannedCpu(threads: number): PlannedDevice {
   return {
     name: "wasm",
     description: `the CPU, ${threads} thread${threads === 1 ? "" : "s"}`,
-    memoryBytes: MEMORY_BYTES,
+    memoryBytes: ALL_MEMORIES_BYTES,
+    bufferBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
     chooses: false,
     kvFormats: Object.keys(CPU_FORMATS),

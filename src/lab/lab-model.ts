@@ -1,7 +1,6 @@
 /**
  * A model as the lab measures it (Node only): opened once over an f16 cache, calibrated, and asked for losses by position of one
- * spec after another. Owns the truth over f16, which waits in a temporary file for each text, and the version of what is
- * measured.
+ * spec after another. Owns the truth over f16, which waits in a temporary file for each text.
  */
 import type { Allocation, Device, Graph } from "../device/contract.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
@@ -24,9 +23,6 @@ import type { Methods } from "./methods/methods.ts";
 import { Reader, type Rewriting, UNTOUCHED } from "./reader.ts";
 import { canonical } from "./spec.ts";
 import type { ModelEntry, Spec, TextEntry } from "./types.ts";
-
-/** Raised when the same experiment would give other losses: rows of different versions are never paired. */
-export const HARNESS_VERSION = 1;
 
 export interface LabModelOptions
   extends Pick<LoadOptions, "device" | "threads" | "offline" | "memoryBytes" | "onProgress" | "signal"> {

@@ -5,12 +5,13 @@
 import type { LoadOptions } from "../engine/load.ts";
 import { ArgumentError } from "../format/errors.ts";
 import type { Claim, Runner } from "./book.ts";
-import { HARNESS_VERSION, LabModel } from "./lab-model.ts";
+import { LabModel } from "./lab-model.ts";
 import { packLosses } from "./losses.ts";
 import { Methods } from "./methods/methods.ts";
 import { loadMethod } from "./methods/outside.ts";
 import { shippedBook } from "./shipped-book.ts";
 import { identified } from "./spec.ts";
+import { HARNESS_VERSION } from "./study.ts";
 import type { ModelEntry, ResultEntry } from "./types.ts";
 import { workerName } from "./worker-name.ts";
 

@@ -154,7 +154,7 @@ export function distance(a: Spec, b: Spec): number {
     sum += weight * share;
     most += weight;
   };
-  const differs = (x: Json, y: Json) => (canonical(x) === canonical(y) ? 0 : 1);
+  const differs = (x: Json, y: Json) => (x === y ? 0 : 1);
   /** 0 to 1 where the larger is 16 times the smaller. */
   const apart = (x: number, y: number) => Math.min(1, Math.abs(Math.log2((x + 1) / (y + 1))) / 4);
   for (const part of ["keys", "values"] as const) {
@@ -165,6 +165,7 @@ export function distance(a: Spec, b: Spec): number {
   }
   for (const key of ["sinks", "recent", "keyScale", "temperature"] as const)
     add(WEIGHTS[key], apart(a[key], b[key]));
-  for (const key of ["profile", "layers"] as const) add(WEIGHTS[key], differs(a[key], b[key]));
+  add(WEIGHTS.profile, differs(a.profile, b.profile));
+  add(WEIGHTS.layers, differs(String(a.layers), String(b.layers)));
   return sum / most;
 }

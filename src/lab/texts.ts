@@ -78,6 +78,3 @@ export async function answerTexts(
     throw new ArgumentError(`answers of ${model.name}`, "all empty", "a model that answers; take prose");
   return texts;
 }
-
-/** Positions of a text that can be measured. */
-export const measurable = ({ tokens, from }: TextEntry) => tokens - from;

@@ -7,7 +7,6 @@ import type { Allocation, KvPart } from "../../src/device/contract.ts";
 import { INT4_GROUP } from "../../src/device/int4.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { readSlot } from "../../src/device/wasm/kv-layout.ts";
-import type { Layout } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { ArgumentError } from "../../src/format/errors.ts";
 import { f16At } from "../../src/format/float16.ts";
@@ -206,10 +205,7 @@ describe.each(["auto", "plain"] as const)("the CPU device's cache, %s SIMD", (si
     op.appendKv(cache, keys, part(2));
     const graph = op.finish(keys);
     const device = await wasmDevice({ simd, threads: 2 });
-    const allocation = (await device.allocate(graph)) as Allocation & {
-      memory: WebAssembly.Memory;
-      layout: Layout;
-    };
+    const allocation = await device.allocate(graph);
     open.push(allocation);
     const row = (token: number, head: number, shift: number) => vectors[(token + head + shift) % tokens];
     for (const [i, weight] of graph.weights.entries()) {
@@ -224,8 +220,7 @@ describe.each(["auto", "plain"] as const)("the CPU device's cache, %s SIMD", (si
     allocation.setPages(graph.pools[0], 0, 0, [1, 0]);
     const ids = Uint32Array.from({ length: tokens }, (_, t) => t);
     await allocation.run({ runs: [{ text: 0, ids, position, outputs: 0 }] });
-    const { memory, layout } = allocation;
-    const bytes = new Uint8Array(memory.buffer, layout.caches[0], allocation.footprint.caches[0]);
+    const bytes = allocation.cacheBytes(cache);
     const found = new Float32Array(headDim);
     for (let t = 0; t < tokens; t++)
       for (let kvHead = 0; kvHead < kvHeads; kvHead++)

@@ -1,4 +1,4 @@
-/** The conformance suite on the CPU device: both binaries, two threads and three, and one. */
+/** The conformance suite on the CPU device: both binaries; one memory and three; two threads and three, and one. */
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Device } from "../../src/device/contract.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
@@ -6,7 +6,7 @@ import { caseError, deviceCases } from "./device-cases.ts";
 
 const DEVICES = [
   { simd: "auto", threads: 2 },
-  { simd: "plain", threads: 3 },
+  { simd: "plain", threads: 3, memory: { dealTo: 3 } },
   { simd: "auto", threads: 1 },
 ] as const;
 

@@ -15,8 +15,10 @@ describe.each(OTHERS)("%s", (kv) => {
 
 describe.each(["f16", "int4", "rq4"])("%s", (kv) => {
   it.each(pageCases)("on the reference device: %s", (_, check) => check(referenceDevice(), kv));
+  // Caches and what is computed beside them lie in several memories, but for one format.
+  const memory = kv === "int4" ? {} : { dealTo: kv === "f16" ? 2 : 3 };
   it.each(pageCases)("on the CPU device: %s", async (_, check) =>
-    check(await wasmDevice({ threads: 2 }), kv),
+    check(await wasmDevice({ threads: 2, memory }), kv),
   );
 
   it("caches are their pools' pages", () => {

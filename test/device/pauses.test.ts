@@ -44,6 +44,7 @@ async function run(device: Device, halves: boolean) {
 it.each([
   ["the reference", async () => referenceDevice()],
   ["the CPU device", () => wasmDevice({ threads: 2 })],
+  ["the CPU device with three memories", () => wasmDevice({ threads: 2, memory: { dealTo: 3 } })],
 ] as const)("%s waits behind each layer's appendKv", async (_, open) => {
   const device = await open();
   expect(device.pauses).toBe(true);

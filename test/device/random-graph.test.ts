@@ -13,3 +13,7 @@ it("random graphs give what the reference gives", async () => {
 it("so do graphs whose products take codes of their inputs", async () => {
   await checkRandomGraphs(await wasmDevice({ threads: 3 }), 25, "q8_0");
 });
+
+it("so do graphs whose parts are dealt out to three memories, between which most values cross", async () => {
+  await checkRandomGraphs(await wasmDevice({ threads: 3, memory: { dealTo: 3 } }), 30);
+});

@@ -65,6 +65,7 @@ it("gatedDelta: which key head a value head reads", () => {
 const DEVICES: readonly (readonly [string, () => Device | Promise<Device>])[] = [
   ["reference", referenceDevice],
   ["CPU", () => wasmDevice({ threads: 2 })],
+  ["CPU (three memories)", () => wasmDevice({ threads: 2, memory: { dealTo: 3 } })],
 ];
 
 describe.each(DEVICES)("on the %s device", (_, open) => {

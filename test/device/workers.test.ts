@@ -10,7 +10,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation, Graph, Step } from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { CONTROL } from "../../src/device/wasm/control.ts";
-import type { Layout } from "../../src/device/wasm/program.ts";
+import type { Placed } from "../../src/device/wasm/program.ts";
 import { KIND, RECORD_WORDS, WORD } from "../../src/device/wasm/records.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { Workers } from "../../src/device/wasm/workers.ts";
@@ -18,7 +18,7 @@ import { DeviceError } from "../../src/format/errors.ts";
 import { TELLS_RESOURCES, threads as threadCount, tinyModel } from "../engine/tiny-model.ts";
 import { randomTensor } from "./random-tensor.ts";
 
-type WasmAllocation = Allocation & { memory: WebAssembly.Memory; layout: Layout; workers: Workers };
+type WasmAllocation = Allocation & { memories: WebAssembly.Memory[]; placed: Placed; workers: Workers };
 
 const VOCAB = 32;
 const open: Allocation[] = [];
@@ -81,7 +81,7 @@ describe("a trap in a worker", () => {
     "an unknown operation at place %i ends in an error, wherever the others wait",
     async (place) => {
       const allocation = await allocate({ threads: 3 });
-      const words = new Uint32Array(allocation.memory.buffer, allocation.layout.operations);
+      const words = new Uint32Array(allocation.memories[0].buffer, allocation.placed.layouts[0].operations);
       words[place * RECORD_WORDS + WORD.kind] = 99;
       expect(await failure(allocation.run(step()))).toBeInstanceOf(DeviceError);
       expect(await failure(allocation.run(step()))).toBeInstanceOf(DeviceError);
@@ -90,7 +90,7 @@ describe("a trap in a worker", () => {
 
   it("an address beyond the memory is one too", async () => {
     const allocation = await allocate();
-    const words = new Uint32Array(allocation.memory.buffer, allocation.layout.operations);
+    const words = new Uint32Array(allocation.memories[0].buffer, allocation.placed.layouts[0].operations);
     expect(words[WORD.kind]).toBe(KIND.embed);
     words[WORD.first] = 0xffff0000;
     expect((await failure(allocation.run(step())))?.message).toMatch(/memory access out of bounds/);
@@ -112,7 +112,7 @@ describe("a lost worker", () => {
     expect(await running).toBeInstanceOf(DeviceError);
     expect(await failure(allocation.run(step()))).toBeInstanceOf(DeviceError);
     // The others wait for the lost one at a meeting: this lets them go.
-    const words = new Int32Array(allocation.memory.buffer, allocation.layout.control);
+    const words = new Int32Array(allocation.memories[0].buffer, allocation.placed.layouts[0].control);
     expect(Atomics.load(words, CONTROL.stop / 4)).toBe(1);
   });
 });
@@ -135,7 +135,7 @@ describe("closing", () => {
   it("lets go of the memory, though the allocation is still held", async () => {
     const allocation = await allocate();
     await allocation.run(step());
-    const memory = new WeakRef(allocation.memory);
+    const memory = new WeakRef(allocation.memories[0]);
     const { logits } = graph(4, 64);
     await allocation.close();
     await expect(allocation.read(logits, 0, 1)).rejects.toThrow("the device is closed");
@@ -171,7 +171,8 @@ describe("closing", () => {
       ]),
     );
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-    const setup = { module, memory, control: 1024, operations: 4096, threads: 3, cores: 2 };
+    const memories = [{ memory, control: 1024, operations: 4096 }];
+    const setup = { module, memories, stretches: [], threads: 3, cores: 2 };
     await expect(Workers.start(setup)).rejects.toThrow(DeviceError);
     await vi.waitFor(() => expect(threadCount()).toBeLessThanOrEqual(before));
   });
@@ -193,7 +194,8 @@ describe("steps", () => {
 
   it("run once, though a thread is woken late", async () => {
     const allocation = await allocate({ threads: 1 });
-    const { memory, layout } = allocation;
+    const [memory] = allocation.memories;
+    const [layout] = allocation.placed.layouts;
     const { logits } = graph(4, 64);
     await allocation.run(step(1, 1));
     const wanted = await allocation.read(logits, 0, 1);

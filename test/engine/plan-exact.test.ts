@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Device, Weight } from "../../src/device/contract.ts";
-import type { Layout } from "../../src/device/wasm/program.ts";
+import type { Placed } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { load } from "../../src/engine/load.ts";
@@ -52,12 +52,12 @@ describe("the CPU device", () => {
       const device = await wasmDevice({ threads: 2 });
       expect(planned(model, device, options).footprint).toEqual(plan.footprint);
       const allocation = (await device.allocate(plan.graph)) as Awaited<ReturnType<Device["allocate"]>> & {
-        memory: WebAssembly.Memory;
-        layout: Layout;
+        memories: WebAssembly.Memory[];
+        placed: Placed;
       };
       try {
-        expect(allocation.memory.buffer.byteLength).toBe(plan.totalBytes);
-        const { weights, caches, arena } = allocation.layout;
+        expect(allocation.memories[0].buffer.byteLength).toBe(plan.totalBytes);
+        const { weights, caches, arena } = allocation.placed.layouts[0];
         const { footprint } = plan;
         const regions = [...weights, ...caches];
         // Each begins where the one before it ends, at the next cache line.

@@ -244,9 +244,11 @@ describe("what does not fit", () => {
   });
 
   it("may be the device, whatever the memory", () => {
-    const table = planTable(llama70, plannedCpu(8), { memoryBytes: 512e9 });
-    expect(table).toMatchObject({ deviceLimitBytes: 2 ** 32 - 65_536, memoryBytes: 512e9 });
+    const memoryBytes = 2 ** 32 - 65_536;
+    const table = planTable(llama70, { ...plannedCpu(8), memoryBytes }, { memoryBytes: 512e9 });
+    expect(table).toMatchObject({ deviceLimitBytes: memoryBytes, memoryBytes: 512e9 });
     expect(table.shortfall!.message).toMatch(/the wasm device can hold 4\.00 GiB/);
+    expect(planTable(llama70, plannedCpu(8), { memoryBytes: 512e9 }).shortfall).toBe(null);
   });
 
   it("may be one buffer", () => {

@@ -2,8 +2,17 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Allocation, Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
+import { MEMORY_BYTES } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { MemoryError, type Plan, type PlanOptions, planMemory } from "../../src/engine/plan.ts";
+import {
+  limitsOf,
+  MemoryError,
+  type Plan,
+  type PlanOptions,
+  planContext,
+  planMemory,
+  shortfallOf,
+} from "../../src/engine/plan.ts";
 import type { Checkpoint } from "../../src/format/checkpoint.ts";
 import { ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
 import type { Tensor, TensorType } from "../../src/format/tensor.ts";
@@ -85,7 +94,8 @@ function memoryError(plan: () => Plan): MemoryError {
 let wasm: Device;
 let small: Model;
 beforeAll(async () => {
-  wasm = await wasmDevice({ threads: 2 });
+  // As much as one memory of WebAssembly holds, so that small models do not fit.
+  wasm = { ...(await wasmDevice({ threads: 2 })), memoryBytes: MEMORY_BYTES };
   small = await goldenModel("gemma3");
 });
 afterAll(() => small.checkpoint.close());
@@ -109,9 +119,9 @@ describe("parts", () => {
   ])("%o add up to the total, which is what is allocated", async (options: PlanOptions) => {
     const plan = planMemory(small, wasm, options);
     expectSums(plan);
-    const allocation = (await wasm.allocate(plan.graph)) as Allocation & { memory: WebAssembly.Memory };
+    const allocation = (await wasm.allocate(plan.graph)) as Allocation & { memories: WebAssembly.Memory[] };
     try {
-      expect(allocation.memory.buffer.byteLength).toBe(plan.totalBytes);
+      expect(allocation.memories[0].buffer.byteLength).toBe(plan.totalBytes);
       expect(allocation.footprint).toEqual(plan.footprint);
     } finally {
       await allocation.close();
@@ -243,10 +253,40 @@ describe("what does not fit", () => {
     expect(error.message).toContain("No context fits");
   });
 
-  it("allocation refuses a graph that was never planned, too", async () => {
-    const model = await shapeOnly("Llama 3.1 70B");
-    const { graph } = planMemory(model, { ...wasm, memoryBytes: 64 * GIB });
-    await expect(wasm.allocate(graph)).rejects.toMatchObject({ code: "device" });
+  it("may be a cache or a matrix that one memory of WebAssembly cannot hold; allocation refuses it, too", async () => {
+    const model = await shapeOnly("Llama 3.1 8B");
+    const large = { ...wasm, memoryBytes: 512 * GIB };
+    const kv = "f16";
+    const { graph } = planContext(model, large, { context: 2 ** 20, kv });
+    const { largest } = large.measure(graph);
+    // 8 heads x 128 values x 2 x 1,048,576 tokens of 2 bytes.
+    expect(largest).toMatchObject({ label: "KV cache of layer 0" });
+    expect(largest!.bytes).toBeGreaterThan(4 * GIB);
+    const error = shortfallOf(
+      planContext(model, large, { context: 2 ** 20, kv }),
+      large,
+      limitsOf(large, {}),
+      0,
+    );
+    expect(error!.message).toMatch(
+      /^"KV cache of layer 0" needs \d+ MiB in one buffer; the wasm device allows 4096 MiB\./,
+    );
+    await expect(wasm.allocate(graph)).rejects.toThrow(
+      /KV cache of layer 0 needs \d+ bytes in one memory, which holds 4294901760/,
+    );
+  });
+
+  it("of one memory of WebAssembly goes into several: Llama 3.1 8B in Q4_0 with 32,768 tokens on 16 GB", async () => {
+    const model = await shapeOnly("Llama 3.1 8B");
+    const machine = { ...wasm, memoryBytes: 256 * GIB, memory: { bytes: 16e9, source: "" } };
+    const plan = planMemory(model, machine, { context: 32_768 });
+    expectSums(plan);
+    expect(plan.totalBytes).toBeGreaterThan(5.4 * GIB);
+    expect(plan.totalBytes).toBeLessThan(6.2 * GIB);
+    const f16 = memoryError(() => planMemory(model, machine, { context: CONTEXT, kv: "f16" }));
+    expect(f16.message).toMatch(
+      /need 2\d\.\d\d GiB; the memory is 14\.90 GiB\. Longest context that fits: \d+/,
+    );
   });
 });
 

@@ -35,8 +35,9 @@ export function wasmAttendTimer(device: WasmDevice): AttendTimer {
     expandable: [],
     readBytesPerSecond: async () => (await measureReadRate(device.threads)).bytesPerSecond,
     refusal(job) {
-      const { total } = device.measure(graphOf(job, 1, { queries: 1, position: 0 }));
-      return total > MEMORY_BYTES ? `${total} bytes; a memory of WASM holds ${MEMORY_BYTES}` : null;
+      const { total, largest } = device.measure(graphOf(job, 1, { queries: 1, position: 0 }));
+      const bytes = largest?.bytes ?? total;
+      return bytes > MEMORY_BYTES ? `${bytes} bytes; a memory of WASM holds ${MEMORY_BYTES}` : null;
     },
     async time(jobs, step) {
       const layers: LayersOnCpu[] = [];
@@ -108,7 +109,7 @@ class LayersOnCpu {
       noise(step.queries * job.heads * job.cache.headDim, 3),
       layers,
     );
-    for (const at of allocation.layout.caches) fillCache(new Uint8Array(allocation.memory.buffer, at, bytes));
+    for (const cache of graph.caches) fillCache(allocation.cacheBytes(cache));
     allocation.setPages(graph.pools[0], 0, 0, scatteredPages(job.cache, blocksOf(step)));
     await made.#loadQueries(graph);
     return made;
@@ -138,9 +139,9 @@ class LayersOnCpu {
 
   async error(): Promise<number> {
     const { cache } = this.job;
-    const { graph, layout, memory } = this.allocation;
+    const { graph } = this.allocation;
     const found = await this.allocation.read(graph.logits, 0, 1);
-    const bytes = new Uint8Array(memory.buffer, layout.caches[this.layers - 1], layerCacheBytes(cache));
+    const bytes = this.allocation.cacheBytes(graph.caches[this.layers - 1]);
     const pages = scatteredPages(cache, blocksOf(this.step));
     const wanted = expectedOutput(
       cache,

@@ -1,6 +1,10 @@
 /**
- * The control block, the first words of the device's memory that host and threads share. Owns where its words lie; the
- * assembly files repeat them. Apart from the threads themselves, so that plans can be made where there are none.
+ * The control block, the first words of each of the device's memories, which host and threads share. Owns where its words
+ * lie; the assembly files repeat them. Apart from the threads themselves, so that plans can be made where there are none.
+ *
+ * With several memories `step`, `from` and `to` are those of the first: a step begins by one word. The words of a meeting
+ * (arrived, generation, sleepers) are each memory's own, since kernels reach no other: all threads come to the meetings of
+ * all memories in the same order, so that none can be a meeting ahead in any. `stop` is set in all.
  */
 
 /** Byte offsets of the control block's words, after assembly/barrier.ts; the step's own words follow at STEP_WORDS. */
@@ -15,7 +19,7 @@ export const CONTROL = {
   tokens: 264,
   /** Set once: where runs and the outputs' rows lie, and pages of a text in a table. */
   runsAt: 276,
-  /** Of the list: the operations [from, to) that the threads run when `step` changes. */
+  /** Of all memories' records, by their numbers: those [from, to) that the threads run when `step` changes. */
   from: 288,
   to: 292,
 };

@@ -7,25 +7,62 @@ import { inputsOf, outputOf } from "../facts.ts";
 import { KV_FORMATS, type KvFormat } from "./kv-layout.ts";
 import { Meetings, type Region } from "./meetings.ts";
 import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
-import type { Layout } from "./program.ts";
+import type { Layout, Placed } from "./program.ts";
 import { type Argument, type Kind, RecordWriter } from "./records.ts";
 
+/** Records of one memory that follow one another, and what is copied into that memory before them. */
+export interface Stretch {
+  readonly shard: number;
+  /** The number of its first record in its memory, and among all. */
+  readonly first: number;
+  readonly from: number;
+  readonly count: number;
+  readonly copies: readonly Copy[];
+}
+
+/** Rows of a value, [tokens or outputs, cols] f32, from one memory's arena to another's. */
+export interface Copy {
+  readonly from: number;
+  readonly fromAt: number;
+  readonly toAt: number;
+  readonly rows: Value["rows"];
+  readonly rowBytes: number;
+}
+
 export interface Program {
-  /** Records. */
+  readonly stretches: readonly Stretch[];
+  /** Records of all memories. */
   readonly count: number;
   /** Caches in the order of their appendKv, and the number of the record after it. */
   readonly appends: readonly { readonly cache: Cache; readonly to: number }[];
 }
 
-/** Writes the records of `graph` into `words`. */
-export function writeProgram(graph: Graph, layout: Layout, words: Uint32Array): Program {
-  const program = new ProgramWriter(graph, layout, words);
+/** Writes the records of each shard into `words` of its memory. */
+export function writeProgram(graph: Graph, placed: Placed, words: readonly Uint32Array[]): Program {
+  const { layouts, segments } = placed;
+  const programs = layouts.map((layout, i) => new ProgramWriter(graph, layout, words[i]));
   const appends: { cache: Cache; to: number }[] = [];
-  for (const op of graph.ops) {
-    (WRITERS[op.op] as (op: Op, to: ProgramWriter) => void)(op, program);
-    if (op.op === "appendKv") appends.push({ cache: op.cache, to: program.count });
+  const stretches: Stretch[] = [];
+  let from = 0;
+  for (const { shard, ops, crossings } of segments) {
+    const program = programs[shard];
+    const first = program.count;
+    for (const op of ops) {
+      (WRITERS[op.op] as (op: Op, to: ProgramWriter) => void)(op, program);
+      if (op.op === "appendKv") appends.push({ cache: op.cache, to: from + program.count - first });
+    }
+    const copies = crossings.map(({ value, from: maker }) => ({
+      from: maker,
+      fromAt: programs[maker].value(value),
+      toAt: program.value(value),
+      rows: value.rows,
+      rowBytes: value.cols * 4,
+    }));
+    const count = program.count - first;
+    stretches.push({ shard, first, from, count, copies });
+    from += count;
   }
-  return { count: program.count, appends };
+  return { stretches, count: from, appends };
 }
 
 /** Numbers by which kernels know the activations. */

@@ -1,11 +1,12 @@
 /**
- * Where everything of a graph lies in one memory: every weight, cache, value and scratch area gets an address.
- * Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
+ * Where everything of a graph lies: into how many memories it goes, and in each of them an address for every weight, cache,
+ * value and scratch area. Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import { checkFormats } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, State, Weight } from "../contract.ts";
 import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
+import { type Cut, cutGraph, dealing, filling, type Shard, type Sizes, uncut } from "./cut.ts";
 import {
   appendWorkBytes,
   attendPartialBytes,
@@ -35,6 +36,7 @@ const STAGING_BYTES = 8 * 1024 * 1024;
 /** Default tokens of a step: 128 columns keep activations in a core's second-level cache; bench row `matmul` x 128. */
 export const CPU_CHUNK = 128;
 
+/** Addresses in one memory; of what lies in another: NaN. */
 export interface Layout {
   readonly control: number;
   readonly operations: number;
@@ -91,32 +93,48 @@ export function mostRecords({ ops }: Graph): number {
   return MOST_RECORDS_OF_OPERATION * ops.length;
 }
 
-export function layOut(graph: Graph, threads: number): Layout {
-  checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
-  let end = STATIC_BYTES;
-  const place = (bytes: number) => {
-    const at = end;
-    end += Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-    return at;
-  };
-  const attends = graph.ops.filter((op) => op.op === "attend");
+const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+
+/** Bytes of what kernels and loading need beside weights, caches, states and values. */
+function scratchOf(graph: Graph, threads: number) {
+  const { ops, maxTokens: rows } = graph;
+  const attends = ops.filter((op) => op.op === "attend");
   for (const { heads, cache } of attends) checkHeads(heads, cache.kvHeads);
   const partials = attends.map((op) =>
-    attendPartialBytes(graph.maxTokens, graph.texts, op.heads, op.cache.kvHeads, op.cache.headDim),
+    attendPartialBytes(rows, graph.texts, op.heads, op.cache.kvHeads, op.cache.headDim),
   );
   const work = [
     MATMUL_SCRATCH_BYTES,
     ...attends.map((op) => attendWorkBytes(op.cache.headDim)),
     ...graph.caches.map((cache) => appendWorkBytes(cache.headDim)),
-    ...graph.ops.map(recurrentWorkBytes),
+    ...ops.map(recurrentWorkBytes),
   ];
-  const workBytes = Math.ceil(Math.max(...work) / ALIGNMENT) * ALIGNMENT;
-  const rows = graph.maxTokens;
-  const quantized = graph.ops.map((op) => rows * quantizedRowBytes(op));
-  const experts = graph.ops.filter((op) => op.op === "expertMatmul");
+  const workBytes = aligned(Math.max(...work));
+  const quantized = ops.map((op) => rows * quantizedRowBytes(op));
+  const experts = ops.filter((op) => op.op === "expertMatmul");
   const loaded = graph.weights.filter(({ role }) => role !== "table");
   const longestPanel = Math.max(0, ...loaded.map((w) => PANEL_ROWS * stagedRowBytes(w.type, w.cols)));
-  const stagingBytes = Math.max(STAGING_BYTES, longestPanel);
+  return {
+    quantized: Math.max(0, ...quantized),
+    pickOrder: Math.max(0, ...experts.map(({ picks }) => (rows * picks.cols * 4) / 2)),
+    pickStarts: Math.max(0, ...experts.map((op) => (op.experts + 1) * 4)),
+    partials: Math.max(0, ...partials),
+    work: workBytes * threads,
+    workBytes,
+    staging: Math.max(STAGING_BYTES, longestPanel),
+  };
+}
+
+/** Beside their shards all memories have the same areas, since a graph's layers are much alike. */
+function layOut(graph: Graph, scratch: ReturnType<typeof scratchOf>, shard: Shard): Layout {
+  let end = STATIC_BYTES;
+  const place = (bytes: number) => {
+    const at = end;
+    end += aligned(bytes);
+    return at;
+  };
+  const placeIf = (isHere: boolean, bytes: number) => (isHere ? place(bytes) : Number.NaN);
+  const rows = graph.maxTokens;
   const control = place(CONTROL_BYTES);
   const operations = place(mostRecords(graph) * RECORD_WORDS * 4);
   const ids = place(rows * 4);
@@ -124,20 +142,20 @@ export function layOut(graph: Graph, threads: number): Layout {
   const outputRows = place(graph.maxOutputs * 4);
   const tables = graph.pools.map(() => place(graph.texts * graph.blocks * 4));
   const turns = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
-  const weights = graph.weights.map((weight) => place(weightBytes(weight, rows)));
-  const caches = graph.caches.map((cache) => place(layerCacheBytes(cache)));
-  const states = graph.states.map((state) => place(stateBytes(graph, state)));
+  const weights = graph.weights.map((w) => placeIf(shard.weights.has(w.id), weightBytes(w, rows)));
+  const caches = graph.caches.map((cache) => placeIf(shard.caches.has(cache.id), layerCacheBytes(cache)));
+  const states = graph.states.map((s) => placeIf(shard.states.has(s.id), stateBytes(graph, s)));
   return {
     ...{ control, operations, ids, runs, outputRows, tables, turns, weights, caches, states },
     arena: place(graph.arenaBytes),
-    quantized: place(Math.max(0, ...quantized)),
-    pickOrder: place(Math.max(0, ...experts.map(({ picks }) => (rows * picks.cols * 4) / 2))),
-    pickStarts: place(Math.max(0, ...experts.map((op) => (op.experts + 1) * 4))),
-    partials: place(Math.max(0, ...partials)),
-    work: place(workBytes * threads),
-    workBytes,
-    staging: place(stagingBytes),
-    stagingBytes,
+    quantized: place(scratch.quantized),
+    pickOrder: place(scratch.pickOrder),
+    pickStarts: place(scratch.pickStarts),
+    partials: place(scratch.partials),
+    work: place(scratch.work),
+    workBytes: scratch.workBytes,
+    staging: place(scratch.staging),
+    stagingBytes: scratch.staging,
     totalBytes: end,
   };
 }
@@ -153,16 +171,78 @@ function checkHeads(heads: number, kvHeads: number): void {
 export const PAGE_BYTES = 65_536;
 /** A WebAssembly memory ends at 4 GiB; the last page stays out, so that no end address wraps around to 0. */
 export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
+/**
+ * So many memories an allocation may have: V8 reserves some 10 GiB of addresses for each, and a process gets about a hundred
+ * (lab/LOG.md, 2026-11-28, the CPU beyond 4 GiB).
+ */
+const MOST_MEMORIES = 64;
+/** The most that one allocation holds. */
+export const ALL_MEMORIES_BYTES = MOST_MEMORIES * MEMORY_BYTES;
 
-/** What the memory of this graph holds; a memory is whole pages. */
-export function footprintOf(graph: Graph, threads: number): Footprint {
-  const weights = graph.weights.map((weight) => weightBytes(weight, graph.maxTokens));
-  const total = Math.ceil(layOut(graph, threads).totalBytes / PAGE_BYTES) * PAGE_BYTES;
+/** For tests. */
+export interface MemoryOptions {
+  /** What one memory may hold. Default, and most: MEMORY_BYTES. */
+  bytes?: number;
+  /** Deals weights, caches and states out to so many memories in turn, though one may hold all. */
+  dealTo?: number;
+}
+
+/** A graph cut into memories. */
+export interface Placed extends Cut {
+  /** Of each shard. */
+  readonly layouts: readonly Layout[];
+}
+
+const pagesOf = ({ totalBytes }: Layout) => Math.ceil(totalBytes / PAGE_BYTES);
+
+/** Bytes of each memory: whole pages. */
+export function memorySizes({ layouts }: Placed): number[] {
+  return layouts.map((layout) => pagesOf(layout) * PAGE_BYTES);
+}
+
+/** Into one memory where that holds all. What is too large for one is in `largest`. */
+export function placeGraph(graph: Graph, threads: number, options: MemoryOptions = {}): Placed {
+  checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
+  const { bytes = MEMORY_BYTES, dealTo } = options;
+  const scratch = scratchOf(graph, threads);
+  if (dealTo === undefined) {
+    const whole = uncut(graph);
+    const layout = layOut(graph, scratch, whole.shards[0]);
+    if (pagesOf(layout) * PAGE_BYTES <= bytes) return { ...whole, layouts: [layout] };
+  }
+  const sizes: Sizes = {
+    weight: (weight) => aligned(weightBytes(weight, graph.maxTokens)),
+    cache: (cache) => aligned(layerCacheBytes(cache)),
+    state: (state) => aligned(stateBytes(graph, state)),
+  };
+  const none = new Set<number>();
+  const beside = layOut(graph, scratch, { weights: none, caches: none, states: none }).totalBytes;
+  const room = Math.floor(bytes / PAGE_BYTES) * PAGE_BYTES - beside;
+  const cut = cutGraph(graph, sizes, dealTo === undefined ? filling(room) : dealing(dealTo));
+  const largest =
+    room > 0
+      ? { ...cut.largest, bytes: cut.largest.bytes + beside }
+      : { label: `activations of ${graph.maxTokens} tokens`, bytes: beside };
+  return { ...cut, largest, layouts: cut.shards.map((shard) => layOut(graph, scratch, shard)) };
+}
+
+/** What the memories of this graph hold. */
+export function footprintOf(graph: Graph, threads: number, options?: MemoryOptions): Footprint {
+  return footprintOfPlaced(graph, placeGraph(graph, threads, options));
+}
+
+export function footprintOfPlaced(graph: Graph, placed: Placed): Footprint {
+  const { shards, largest } = placed;
+  const copies = (id: number) => shards.filter((shard) => shard.weights.has(id)).length;
+  const weights = graph.weights.map((weight) => copies(weight.id) * weightBytes(weight, graph.maxTokens));
   const caches = graph.caches.map(layerCacheBytes);
   const states = graph.states.map((state) => stateBytes(graph, state));
-  const sum = (list: number[]) => list.reduce((a, b) => a + b, 0);
-  const workspace = total - sum(weights) - sum(caches) - sum(states) - graph.arenaBytes;
-  return { weights, caches, states, activations: graph.arenaBytes, workspace, total };
+  const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+  const total = sum(memorySizes(placed));
+  const activations = shards.length * graph.arenaBytes;
+  const workspace = total - sum(weights) - sum(caches) - sum(states) - activations;
+  const parts = { weights, caches, states, activations, workspace, total };
+  return shards.length > 1 ? { ...parts, largest } : parts;
 }
 
 /** Of an operation's codes of its input, for one row. */

@@ -66,6 +66,8 @@ export class RecordWriter {
     this.words[at + WORD.kind] = KIND[kind];
     this.words[at + WORD.rows] = rows === "outputs" ? 1 : 0;
     args.forEach((argument, i) => {
+      // The address of something in another memory.
+      if (Number.isNaN(argument)) throw new Error(`argument ${i} of ${kind} does not lie in this memory`);
       if (typeof argument === "number") this.words[at + WORD.first + i] = argument;
       else this.#floats[at + WORD.first + i] = argument.f32;
     });

@@ -1,6 +1,7 @@
 /**
- * The CPU device: SIMD kernels in one shared WebAssembly memory, run by worker threads that meet at barriers while the
- * calling thread's event loop stays free. Owns that memory and the way weights enter it.
+ * The CPU device: SIMD kernels in shared WebAssembly memories (one, or as many as a model beyond 4 GiB needs), run by worker
+ * threads that meet at barriers while the calling thread's event loop stays free. Owns the memories and the way weights
+ * enter them.
  */
 import { availableParallelism } from "node:os";
 import { dequantize } from "../../format/blocks.ts";
@@ -11,6 +12,7 @@ import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../ch
 import type {
   AfterAppend,
   Allocation,
+  Cache,
   Device,
   Footprint,
   Graph,
@@ -33,14 +35,19 @@ import { compileKernels, type Kernels } from "./module.ts";
 import { type Program, writeProgram } from "./operations.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
+  ALL_MEMORIES_BYTES,
   CPU_CHUNK,
   footprintOf,
+  footprintOfPlaced,
   type Layout,
   layerCacheBytes,
-  layOut,
   MEMORY_BYTES,
+  type MemoryOptions,
+  memorySizes,
   mostRecords,
   PAGE_BYTES,
+  type Placed,
+  placeGraph,
   STATIC_BYTES,
 } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
@@ -54,6 +61,7 @@ export interface WasmOptions {
   threads?: number;
   /** "plain" refuses relaxed SIMD, for comparing. */
   simd?: "auto" | "plain";
+  memory?: MemoryOptions;
 }
 
 export interface WasmDevice extends Device {
@@ -71,13 +79,14 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<WasmDevice>
     name: "wasm",
     description: `wasm, ${kernels.relaxed ? "relaxed SIMD" : "SIMD128"}, ${threads} thread${threads === 1 ? "" : "s"}`,
     threads,
-    memoryBytes: MEMORY_BYTES,
+    memoryBytes: ALL_MEMORIES_BYTES,
+    bufferBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
     chooses: false,
     pauses: true,
     kvFormats: Object.keys(KV_FORMATS),
-    measure: (graph) => footprintOf(graph, threads),
-    allocate: (graph) => WasmAllocation.create(graph, kernels, threads),
+    measure: (graph) => footprintOf(graph, threads, options.memory),
+    allocate: (graph) => WasmAllocation.create(graph, kernels, threads, options.memory),
   };
 }
 
@@ -93,9 +102,16 @@ type Repack = (
 
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
+/** One of the memories, what lies where in it, and what packs weights there. */
+interface Held {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: Layout;
+  readonly repack: Repack;
+}
+
 export class WasmAllocation implements Allocation {
-  /** null once closed: gigabytes must not wait until their owner is forgotten. */
-  #held: { memory: WebAssembly.Memory; repack: Repack } | null;
+  /** By shard. null once closed: gigabytes must not wait until their owner is forgotten. */
+  #held: readonly Held[] | null;
   /** By weight id. */
   readonly #rows = new Map<number, RowTable>();
   /** Made when a cache is first read or written from outside. */
@@ -104,58 +120,55 @@ export class WasmAllocation implements Allocation {
   private constructor(
     readonly graph: Graph,
     readonly footprint: Footprint,
-    readonly layout: Layout,
-    memory: WebAssembly.Memory,
-    repack: Repack,
+    readonly placed: Placed,
+    held: readonly Held[],
     readonly workers: Workers,
     readonly program: Program,
   ) {
-    this.#held = { memory, repack };
-    const { control, runs, outputRows } = layout;
-    new Uint32Array(memory.buffer).set([runs, outputRows, graph.blocks], (control + CONTROL.runsAt) / 4);
-  }
-
-  get memory(): WebAssembly.Memory {
-    return this.#open().memory;
-  }
-
-  static async create(graph: Graph, kernels: Kernels, threads: number): Promise<WasmAllocation> {
-    const layout = layOut(graph, threads);
-    const footprint = footprintOf(graph, threads);
-    if (footprint.total > MEMORY_BYTES)
-      throw new DeviceError("wasm", `${footprint.total} bytes are needed; one memory holds ${MEMORY_BYTES}`);
-    const pages = footprint.total / PAGE_BYTES;
-    let memory: WebAssembly.Memory;
-    try {
-      memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-    } catch (cause) {
-      throw new DeviceError("wasm", `cannot reserve ${footprint.total} bytes of memory`, { cause });
+    this.#held = held;
+    for (const { memory, layout } of held) {
+      const { control, runs, outputRows } = layout;
+      new Uint32Array(memory.buffer).set([runs, outputRows, graph.blocks], (control + CONTROL.runsAt) / 4);
     }
-    const { exports } = await WebAssembly.instantiate(kernels.module, { env: { memory } });
-    const dataEnd = (exports.__heap_base as WebAssembly.Global | undefined)?.value ?? 0;
-    if (dataEnd > STATIC_BYTES)
-      throw new DeviceError("wasm", `the kernels' constants end at ${dataEnd}, beyond ${STATIC_BYTES}`);
-    const words = new Uint32Array(memory.buffer, layout.operations, mostRecords(graph) * RECORD_WORDS);
-    const program = writeProgram(graph, layout, words);
-    const { control, operations } = layout;
-    const cores = availableParallelism();
-    const workers = await Workers.start({
-      module: kernels.module,
+  }
+
+  get memories(): WebAssembly.Memory[] {
+    return this.#open().map(({ memory }) => memory);
+  }
+
+  static async create(
+    graph: Graph,
+    kernels: Kernels,
+    threads: number,
+    options?: MemoryOptions,
+  ): Promise<WasmAllocation> {
+    const placed = placeGraph(graph, threads, options);
+    const footprint = footprintOfPlaced(graph, placed);
+    const { largest } = footprint;
+    const { bytes: most = MEMORY_BYTES } = options ?? {};
+    if (largest && largest.bytes > most)
+      throw new DeviceError(
+        "wasm",
+        `${largest.label} needs ${largest.bytes} bytes in one memory, which holds ${most}`,
+      );
+    const held: Held[] = [];
+    for (const [i, bytes] of memorySizes(placed).entries())
+      held.push(await hold(kernels, placed.layouts[i], bytes, footprint.total));
+    const words = held.map(
+      ({ memory, layout }) =>
+        new Uint32Array(memory.buffer, layout.operations, mostRecords(graph) * RECORD_WORDS),
+    );
+    const program = writeProgram(graph, placed, words);
+    const memories = held.map(({ memory, layout: { control, operations } }) => ({
       memory,
       control,
       operations,
-      threads,
-      cores,
-    });
-    return new WasmAllocation(
-      graph,
-      footprint,
-      layout,
-      memory,
-      exports.repackRows as Repack,
-      workers,
-      program,
-    );
+    }));
+    const { module } = kernels;
+    const { stretches } = program;
+    const cores = availableParallelism();
+    const workers = await Workers.start({ module, memories, stretches, threads, cores });
+    return new WasmAllocation(graph, footprint, placed, held, workers, program);
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -163,52 +176,23 @@ export class WasmAllocation implements Allocation {
       this.#rows.set(weight.id, new RowTable(tensor));
       return;
     }
-    const { type, cols } = tensor;
-    const target = this.layout.weights[weight.id];
-    const bytes = rowBytes(type, cols);
-    if (weight.role === "vector") {
-      const file = new Uint8Array(tensor.rows * bytes);
-      await tensor.readRows(0, tensor.rows, file);
-      dequantize(type, file, new Float32Array(this.memory.buffer, target, tensor.rows * cols));
-      onBytes?.(file.length);
-      return;
-    }
-    const { staging, stagingBytes } = this.layout;
-    const staged = stagedRowBytes(type, cols);
-    // Whole panels, so that no piece leaves a panel half packed.
-    const most = Math.max(PANEL_ROWS, Math.floor(stagingBytes / staged / PANEL_ROWS) * PANEL_ROWS);
-    for (let first = 0; first < tensor.rows; first += most) {
-      const rows = Math.min(most, tensor.rows - first);
-      await stageRows(tensor, first, rows, new Uint8Array(this.memory.buffer, staging, rows * staged));
-      this.#open().repack(TYPE_IDS[weight.type], staging, target, weight.rows, weight.cols, first, rows);
-      onBytes?.(rows * bytes);
-    }
+    for (const [i, held] of this.#holding("weights", weight.id).entries())
+      await fill(held, weight, tensor, i === 0 ? onBytes : undefined);
   }
 
   async run(step: Step, afterAppend?: AfterAppend): Promise<Ran> {
-    const { layout } = this;
     const { count, appends } = this.program;
     // Before anything is written: a running step reads these words.
     const { refusal } = this.workers;
     if (refusal) throw refusal;
     checkStep(this.graph, step, false);
     const rows = rowsOf(step);
-    for (const { id, cols } of tablesOf(this.graph)) {
-      const into = new Float32Array(this.memory.buffer, layout.weights[id], rows.tokens * cols);
-      await this.#rows.get(id)!.read(rows.ids, into);
-    }
-    const words = new Uint32Array(this.memory.buffer);
-    words.set(rows.ids, layout.ids / 4);
-    words.set(rows.outputRows, layout.outputRows / 4);
-    const runs = rows.runs.flatMap(({ text, position, first, tokens, state }) => [
-      ...[text, position, first, tokens],
-      ...[state?.from ?? NO_SLOT, state?.to ?? NO_SLOT],
-    ]);
-    words.set(runs, layout.runs / 4);
-    words.set([rows.tokens, rows.outputs, rows.runs.length], (layout.control + CONTROL.tokens) / 4);
-    const records = this.#records();
-    for (let i = 0; i < count; i++) records[i * RECORD_WORDS + WORD.taken] = 0;
-    this.#writeTurns(rows);
+    for (const { id, cols } of tablesOf(this.graph))
+      for (const { memory, layout } of this.#holding("weights", id)) {
+        const into = new Float32Array(memory.buffer, layout.weights[id], rows.tokens * cols);
+        await this.#rows.get(id)!.read(rows.ids, into);
+      }
+    this.#writeStep(rows);
     let from = 0;
     if (afterAppend)
       for (const { cache, to } of appends) {
@@ -222,20 +206,20 @@ export class WasmAllocation implements Allocation {
 
   setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void {
     checkPages(this.graph, pool, text, first, pages);
-    const at = this.layout.tables[pool.id] / 4 + text * this.graph.blocks + first;
-    new Uint32Array(this.memory.buffer).set(pages, at);
+    for (const { memory, layout } of this.#open()) {
+      const at = layout.tables[pool.id] / 4 + text * this.graph.blocks + first;
+      new Uint32Array(memory.buffer).set(pages, at);
+    }
   }
 
   async copyPage(pool: Pool, from: number, to: number): Promise<void> {
     const { refusal } = this.workers;
     if (refusal) throw refusal;
     for (const page of [from, to]) checkPage(pool, page);
-    const bytes = new Uint8Array(this.memory.buffer);
     for (const cache of this.graph.caches) {
       if (cache.pool !== pool) continue;
       const size = layerCacheBytes(cache) / pool.pages;
-      const at = this.layout.caches[cache.id];
-      bytes.copyWithin(at + to * size, at + from * size, at + (from + 1) * size);
+      this.cacheBytes(cache).copyWithin(to * size, from * size, (from + 1) * size);
     }
   }
 
@@ -243,9 +227,9 @@ export class WasmAllocation implements Allocation {
     checkPlaces(this.graph, place, pages);
     const map = this.#map(place);
     const bytes = new Uint8Array(pages.length * map.pageBytes);
-    const memory = new Uint8Array(this.memory.buffer);
+    const held = this.cacheBytes(place.cache);
     pages.forEach((page, i) => {
-      bytes.set(gather(map, memory, this.#pageAt(place, page), 0, 1), i * map.pageBytes);
+      bytes.set(gather(map, held, pageAt(place, page), 0, 1), i * map.pageBytes);
     });
     return bytes;
   }
@@ -254,9 +238,9 @@ export class WasmAllocation implements Allocation {
     checkPlaces(this.graph, place, pages, bytes);
     const map = this.#map(place);
     const size = map.pageBytes;
-    const memory = new Uint8Array(this.memory.buffer);
+    const held = this.cacheBytes(place.cache);
     pages.forEach((page, i) => {
-      scatter(map, bytes.subarray(i * size, (i + 1) * size), memory, this.#pageAt(place, page), 0);
+      scatter(map, bytes.subarray(i * size, (i + 1) * size), held, pageAt(place, page), 0);
     });
   }
 
@@ -269,8 +253,9 @@ export class WasmAllocation implements Allocation {
   }
 
   async read(value: Value, first: number, rows: number): Promise<Float32Array> {
-    const at = this.layout.arena + this.graph.offsets[value.id] + first * value.cols * 4;
-    return new Float32Array(this.memory.buffer, at, rows * value.cols).slice();
+    const { memory, layout } = this.#open()[this.placed.madeIn[value.id]];
+    const at = layout.arena + this.graph.offsets[value.id] + first * value.cols * 4;
+    return new Float32Array(memory.buffer, at, rows * value.cols).slice();
   }
 
   async close(): Promise<void> {
@@ -278,18 +263,26 @@ export class WasmAllocation implements Allocation {
     this.#held = null;
   }
 
-  #open() {
+  /** All pages of a cache where they lie. */
+  cacheBytes(cache: Cache): Uint8Array {
+    const [{ memory, layout }] = this.#holding("caches", cache.id);
+    return new Uint8Array(memory.buffer, layout.caches[cache.id], layerCacheBytes(cache));
+  }
+
+  /** The memories in which something lies. */
+  #holding(kind: "weights" | "caches" | "states", id: number): Held[] {
+    return this.#open().filter((_, shard) => this.placed.shards[shard][kind].has(id));
+  }
+
+  #open(): readonly Held[] {
     if (!this.#held) throw new DeviceError("wasm", "the device is closed");
     return this.#held;
   }
 
   #state(state: State, slot: number, bytes: number): Uint8Array {
     checkState(this.graph, state, slot, bytes);
-    return new Uint8Array(this.memory.buffer, this.layout.states[state.id] + slot * bytes, bytes);
-  }
-
-  #pageAt({ cache, part, kvHead }: PagePlace, page: number): number {
-    return this.layout.caches[cache.id] + kvBlockAt(cache, part, kvHead, page);
+    const [{ memory, layout }] = this.#holding("states", state.id);
+    return new Uint8Array(memory.buffer, layout.states[state.id] + slot * bytes, bytes);
   }
 
   #map({ cache, part }: PagePlace): BlockMap {
@@ -303,15 +296,80 @@ export class WasmAllocation implements Allocation {
     return map;
   }
 
-  #records(): Uint32Array {
-    return new Uint32Array(this.memory.buffer, this.layout.operations, this.program.count * RECORD_WORDS);
-  }
-
-  #writeTurns({ tokens, positions }: Rows): void {
+  /** What a step is, in every memory. */
+  #writeStep(rows: Rows): void {
+    const held = this.#open();
+    const runs = rows.runs.flatMap(({ text, position, first, tokens, state }) => [
+      ...[text, position, first, tokens],
+      ...[state?.from ?? NO_SLOT, state?.to ?? NO_SLOT],
+    ]);
+    for (const { memory, layout } of held) {
+      const words = new Uint32Array(memory.buffer);
+      words.set(rows.ids, layout.ids / 4);
+      words.set(rows.outputRows, layout.outputRows / 4);
+      words.set(runs, layout.runs / 4);
+      words.set([rows.tokens, rows.outputs, rows.runs.length], (layout.control + CONTROL.tokens) / 4);
+    }
+    for (const { shard, first, count } of this.program.stretches) {
+      const { memory, layout } = held[shard];
+      const records = new Uint32Array(memory.buffer, layout.operations, (first + count) * RECORD_WORDS);
+      for (let i = first; i < first + count; i++) records[i * RECORD_WORDS + WORD.taken] = 0;
+    }
     for (const rope of this.graph.ropes) {
-      const count = tokens * 2 * rope.frequencies.length;
-      const turns = new Float32Array(this.memory.buffer, this.layout.turns[rope.id], count);
-      writeTurns(rope, positions, turns);
+      const count = rows.tokens * 2 * rope.frequencies.length;
+      const [turns, ...others] = held.map(
+        ({ memory, layout }) => new Float32Array(memory.buffer, layout.turns[rope.id], count),
+      );
+      writeTurns(rope, rows.positions, turns);
+      for (const other of others) other.set(turns);
     }
   }
+}
+
+async function hold({ module }: Kernels, layout: Layout, bytes: number, all: number): Promise<Held> {
+  const pages = bytes / PAGE_BYTES;
+  let memory: WebAssembly.Memory;
+  try {
+    memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    throw new DeviceError("wasm", `cannot reserve a memory of ${bytes} bytes, of ${all} in all`, { cause });
+  }
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  const dataEnd = (exports.__heap_base as WebAssembly.Global | undefined)?.value ?? 0;
+  if (dataEnd > STATIC_BYTES)
+    throw new DeviceError("wasm", `the kernels' constants end at ${dataEnd}, beyond ${STATIC_BYTES}`);
+  return { memory, layout, repack: exports.repackRows as Repack };
+}
+
+/** A tensor into one memory, where it belongs. */
+async function fill(
+  { memory, layout, repack }: Held,
+  weight: Weight,
+  tensor: Tensor,
+  onBytes?: (bytes: number) => void,
+): Promise<void> {
+  const { type, cols } = tensor;
+  const target = layout.weights[weight.id];
+  const bytes = rowBytes(type, cols);
+  if (weight.role === "vector") {
+    const file = new Uint8Array(tensor.rows * bytes);
+    await tensor.readRows(0, tensor.rows, file);
+    dequantize(type, file, new Float32Array(memory.buffer, target, tensor.rows * cols));
+    onBytes?.(file.length);
+    return;
+  }
+  const { staging, stagingBytes } = layout;
+  const staged = stagedRowBytes(type, cols);
+  // Whole panels, so that no piece leaves a panel half packed.
+  const most = Math.max(PANEL_ROWS, Math.floor(stagingBytes / staged / PANEL_ROWS) * PANEL_ROWS);
+  for (let first = 0; first < tensor.rows; first += most) {
+    const rows = Math.min(most, tensor.rows - first);
+    await stageRows(tensor, first, rows, new Uint8Array(memory.buffer, staging, rows * staged));
+    repack(TYPE_IDS[weight.type], staging, target, weight.rows, weight.cols, first, rows);
+    onBytes?.(rows * bytes);
+  }
+}
+
+function pageAt({ cache, part, kvHead }: PagePlace, page: number): number {
+  return kvBlockAt(cache, part, kvHead, page);
 }

@@ -5,11 +5,28 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 
-const { module, memory, control, operations, thread, threads, words } = workerData;
-const state = new Int32Array(memory.buffer);
-const step = (control + words.step) / 4;
-const instance = new WebAssembly.Instance(module, { env: { memory } });
-const { run } = /** @type {{ run: Function }} */ (/** @type {unknown} */ (instance.exports));
+/**
+ * @typedef {{ run: Function, barrier: Function }} Kernels
+ * @typedef {{ from: number, fromAt: number, toAt: number, rows: string, rowBytes: number }} Copy
+ */
+
+const { module, memories, stretches, thread, threads, words } = workerData;
+/** @type {Int32Array[]} */
+const controls = memories.map(
+  (/** @type {{ memory: WebAssembly.Memory, control: number }} */ { memory, control }) =>
+    new Int32Array(memory.buffer, control, words.bytes / 4),
+);
+/** @type {Uint8Array[]} */
+const bytes = memories.map(
+  (/** @type {{ memory: WebAssembly.Memory }} */ { memory }) => new Uint8Array(memory.buffer),
+);
+/** Kernels reach one memory, so there is an instance for each. */
+const kernels = memories.map((/** @type {{ memory: WebAssembly.Memory }} */ { memory }) => {
+  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  return /** @type {Kernels} */ (/** @type {unknown} */ (instance.exports));
+});
+const [state] = controls;
+const step = words.step / 4;
 
 /** The step after `seen`. A wake says nothing: that of a step may come when it has already been run. */
 function nextAfter(/** @type {number} */ seen) {
@@ -20,19 +37,45 @@ function nextAfter(/** @type {number} */ seen) {
   }
 }
 
+/** Copies a step's rows of values between memories. */
+function cross(/** @type {number} */ shard, /** @type {Copy[]} */ copies) {
+  const tokens = state[words.tokens / 4];
+  const outputs = state[words.tokens / 4 + 1];
+  for (const { from, fromAt, toAt, rows, rowBytes } of copies) {
+    const size = (rows === "tokens" ? tokens : outputs) * rowBytes;
+    bytes[shard].set(bytes[from].subarray(fromAt, fromAt + size), toAt);
+  }
+}
+
+/** Runs the records [from, to) of all memories, or returns early when the step was stopped. */
+function runStep(/** @type {number} */ from, /** @type {number} */ to) {
+  for (const { shard, first, from: begin, count, copies } of stretches) {
+    const start = Math.max(from, begin);
+    const end = Math.min(to, begin + count);
+    if (start >= end) continue;
+    const { control, operations } = memories[shard];
+    const { run, barrier } = kernels[shard];
+    if (start === begin && copies.length > 0) {
+      // What is copied has been made, and nobody goes on before it is there.
+      if (!barrier(control, threads)) return;
+      if (thread === 0) cross(shard, copies);
+      if (!barrier(control, threads)) return;
+    }
+    run(control, operations + (first + start - begin) * words.recordBytes, end - start, thread, threads);
+  }
+}
+
 let seen = 0;
 parentPort?.postMessage({ ready: true });
 for (;;) {
   seen = nextAfter(seen);
   if (seen === words.exit) break;
   try {
-    const from = state[(control + words.from) / 4];
-    const to = state[(control + words.to) / 4];
-    run(control, operations + from * words.recordBytes, to - from, thread, threads);
+    runStep(state[words.from / 4], state[words.to / 4]);
     parentPort?.postMessage({ done: seen });
   } catch (error) {
     // The others leave at their next barrier; the host fails the step and the device.
-    Atomics.store(state, (control + words.stop) / 4, 1);
+    for (const control of controls) Atomics.store(control, words.stop / 4, 1);
     parentPort?.postMessage({ failed: error instanceof Error ? error.message : String(error) });
     break;
   }

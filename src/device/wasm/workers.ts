@@ -5,7 +5,8 @@
  */
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import { CONTROL } from "./control.ts";
+import { CONTROL, CONTROL_BYTES } from "./control.ts";
+import type { Stretch } from "./operations.ts";
 import { RECORD_WORDS } from "./records.ts";
 
 /** Value of the step word that ends a worker. */
@@ -13,12 +14,17 @@ const EXIT = -1;
 /** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (lab/LOG.md, 2026-11-23, the engine). */
 const SPINS = 20_000;
 
-export interface WorkerSetup {
-  module: WebAssembly.Module;
+export interface WorkerMemory {
   memory: WebAssembly.Memory;
   /** Addresses of the control block and of the operation records. */
   control: number;
   operations: number;
+}
+
+export interface WorkerSetup {
+  module: WebAssembly.Module;
+  memories: readonly WorkerMemory[];
+  stretches: readonly Stretch[];
   threads: number;
   /** Threads that can run at once. */
   cores: number;
@@ -32,24 +38,22 @@ interface Pending {
 
 export class Workers {
   readonly #workers: Worker[] = [];
-  /** The shared memory; empty once closed, so that nothing here keeps it. */
-  #state: Int32Array;
-  readonly #control: number;
+  /** The control block of each memory; empty once closed, so that nothing here keeps a memory. */
+  #controls: Int32Array[];
   #pending: Pending | null = null;
   #failure: DeviceError | null = null;
   #closing: Promise<void> | null = null;
   #step = 0;
 
   private constructor(setup: WorkerSetup) {
-    this.#state = new Int32Array(setup.memory.buffer);
-    this.#control = setup.control;
-    this.#state[this.#word(CONTROL.spins)] = setup.threads <= setup.cores ? SPINS : 0;
+    const { memories, threads, cores } = setup;
+    this.#controls = memories.map((m) => new Int32Array(m.memory.buffer, m.control, CONTROL_BYTES / 4));
+    for (const words of this.#controls) words[CONTROL.spins / 4] = threads <= cores ? SPINS : 0;
   }
 
   static async start(setup: WorkerSetup): Promise<Workers> {
     const workers = new Workers(setup);
-    const { step, stop, from, to } = CONTROL;
-    const words = { step, stop, from, to, exit: EXIT, recordBytes: RECORD_WORDS * 4 };
+    const words = { ...CONTROL, exit: EXIT, bytes: CONTROL_BYTES, recordBytes: RECORD_WORDS * 4 };
     const { cores: _, ...rest } = setup;
     try {
       for (let thread = 0; thread < setup.threads; thread++) {
@@ -84,12 +88,12 @@ export class Workers {
     const { refusal } = this;
     if (refusal) return Promise.reject(refusal);
     const done = this.#expect(this.#workers.length);
-    this.#state[this.#word(CONTROL.from)] = from;
-    this.#state[this.#word(CONTROL.to)] = to;
+    const [words] = this.#controls;
+    words[CONTROL.from / 4] = from;
+    words[CONTROL.to / 4] = to;
     // Never 0, which workers start from, and never EXIT.
     this.#step = (this.#step % 0x3fffffff) + 1;
-    Atomics.store(this.#state, this.#word(CONTROL.step), this.#step);
-    Atomics.notify(this.#state, this.#word(CONTROL.step));
+    this.#wake(this.#step);
     return done;
   }
 
@@ -101,11 +105,10 @@ export class Workers {
 
   async #end(): Promise<void> {
     this.#settle(new DeviceError("wasm", "the device was closed during a step"));
-    Atomics.store(this.#state, this.#word(CONTROL.stop), 1);
-    Atomics.store(this.#state, this.#word(CONTROL.step), EXIT);
-    Atomics.notify(this.#state, this.#word(CONTROL.step));
+    this.#stop();
+    this.#wake(EXIT);
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
-    this.#state = new Int32Array(0);
+    this.#controls = [];
   }
 
   /** Ends a worker from outside, as a crash would: for the tests. */
@@ -113,8 +116,15 @@ export class Workers {
     return this.#workers[0].terminate();
   }
 
-  #word(offset: number): number {
-    return (this.#control + offset) / 4;
+  #wake(step: number): void {
+    const [words] = this.#controls;
+    Atomics.store(words, CONTROL.step / 4, step);
+    Atomics.notify(words, CONTROL.step / 4);
+  }
+
+  /** Threads leave at their next meeting, in whichever memory that is. */
+  #stop(): void {
+    for (const words of this.#controls) Atomics.store(words, CONTROL.stop / 4, 1);
   }
 
   /** A promise that all workers will have spoken; they keep the process alive until then. */
@@ -132,7 +142,7 @@ export class Workers {
 
   #fail(reason: string): void {
     this.#failure ??= new DeviceError("wasm", `a worker thread failed: ${reason}`);
-    Atomics.store(this.#state, this.#word(CONTROL.stop), 1);
+    this.#stop();
     this.#settle(this.#failure);
   }
 

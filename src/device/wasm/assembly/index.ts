@@ -1,6 +1,7 @@
 // The WASM module's exports. Each kernel file is reached through the interpreter in run.ts; some are exported as
 // well for loading (repack) and for the conformance tests.
 export * from "./build";
+export { barrier } from "./barrier";
 export { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";
 export { attendWorkBytes } from "./attend-work";
 export { appendKv } from "./kv-append";

@@ -1,0 +1,38 @@
+/**
+ * When a search of one scope (a model, a bin of bits) is over for now: nothing that is left promises much, and nothing came for a
+ * while. Both: in simulations "nothing came for five" alone stopped with 67 % excess (LAB.md 3.5). A plateau is a decision:
+ * it makes experiments that somebody can claim (propose.ts). Pure.
+ */
+
+/** What another draw of the rounding moves log KL by. */
+export const NOISE = 0.1;
+const PROMISES = 3;
+const DRY = 10;
+
+export class Plateau {
+  #poor = 0;
+  #best = Number.POSITIVE_INFINITY;
+  #since = 0;
+  #seen = 0;
+
+  /**
+   * best: the smallest log KL of so many specs in the scope, in the order of looking; promise: the largest expected improvement
+   * of any that is left. true: it is a plateau.
+   */
+  look(best: number, specs: number, promise: number): boolean {
+    // A draw of the same is no improvement.
+    if (best < this.#best - NOISE / 4) {
+      this.#best = best;
+      this.#since = 0;
+    } else this.#since += specs - this.#seen;
+    this.#seen = specs;
+    this.#poor = promise < NOISE / 4 ? this.#poor + 1 : 0;
+    return this.#poor >= PROMISES && this.#since >= DRY;
+  }
+
+  /** An improvement was found after all. */
+  reopen(): void {
+    this.#poor = 0;
+    this.#since = 0;
+  }
+}

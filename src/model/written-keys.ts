@@ -35,8 +35,8 @@ export function writtenKeys(config: ModelConfig, architecture: string, source: J
   const sliding = attentions.find(({ window }) => window !== null);
   const delta = layers.map(({ mixer }) => mixer).find((mixer) => mixer.kind === "delta");
   const mixture = layers.find(({ feedForward }) => feedForward.experts)?.feedForward;
-  const rope = full.rope && sliding?.rope !== full.rope ? full.rope : (full.rope ?? ropeIn(attentions));
-  const found = ropeKeys(rope ?? ropeIn(attentions), source);
+  const rope = full.rope ?? attentions.find((spec) => spec.rope !== null)?.rope ?? null;
+  const found = ropeKeys(rope, /^qwen3(5|next)/.test(architecture) ? source : null);
   const keys: Key[] = [
     ["context_length", u32(config.trainedContext)],
     ["embedding_length", u32(hidden)],
@@ -94,24 +94,21 @@ export function writtenKeys(config: ModelConfig, architecture: string, source: J
   return { keys, tensors: found.tensors };
 }
 
-const ropeIn = (attentions: readonly { rope: RopeConfig | null }[]) =>
-  attentions.find(({ rope }) => rope !== null)?.rope ?? null;
-
 function origin(rope: RopeConfig) {
   const found = originOf(rope);
   if (!found) throw new UnsupportedError("this RoPE in a GGUF");
   return found;
 }
 
-function ropeKeys(rope: RopeConfig | null, source: JsonObject): WrittenKeys {
+/** `mrope`: the config.json of a family whose positions have sections. */
+function ropeKeys(rope: RopeConfig | null, mrope: JsonObject | null): WrittenKeys {
   if (!rope) return { keys: [], tensors: [] };
   const { type, base, dims, factor = 1, ...own } = origin(rope);
   const keys: Key[] = [
     ["rope.freq_base", f32(base)],
     ["rope.dimension_count", u32(dims)],
   ];
-  const sections = mropeSections(source);
-  if (sections) keys.push(["rope.dimension_sections", { i32s: sections }]);
+  if (mrope) keys.push(["rope.dimension_sections", { i32s: mropeSections(mrope, dims / 2) }]);
   const original = own.originalContext ?? 0;
   const { magnitude = 1 } = rope;
   const tensors: WrittenTensor[] = [];
@@ -151,11 +148,13 @@ function ropeKeys(rope: RopeConfig | null, source: JsonObject): WrittenKeys {
 }
 
 /** Qwen 3.5's positions of images: text has the same in all sections, but llama.cpp asks for them. */
-function mropeSections(source: JsonObject): number[] | null {
+function mropeSections(source: JsonObject, pairs: number): number[] {
   const text = (source.text_config ?? source) as JsonObject;
   const parameters = (text.rope_parameters ?? text.rope_scaling) as JsonObject | null | undefined;
   const sections = parameters?.mrope_section;
-  if (!Array.isArray(sections) || !sections.every((size) => Number.isInteger(size) && size >= 0)) return null;
+  const third = Math.floor(pairs / 3);
+  if (!Array.isArray(sections) || !sections.every((size) => Number.isInteger(size) && size >= 0))
+    return [pairs - 2 * third, third, third, 0];
   return [...sections, 0, 0, 0, 0].slice(0, 4);
 }
 

@@ -9,7 +9,7 @@ import type { GgufValue } from "../format/gguf-write.ts";
 import type { Tensor } from "../format/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 import { type Model, openModel } from "./model.ts";
-import { type FoundTensor, findTensor, type Places } from "./names.ts";
+import { type FoundTensor, findTensor, type Place, type Places } from "./names.ts";
 import { Fields } from "./read.ts";
 import { mapped } from "./tensors.ts";
 import { metadataOf, writtenKeys } from "./written-keys.ts";
@@ -99,14 +99,17 @@ function written(
 }
 
 /** Where GGUF has it: the whole under the same cut as in the folder, or the part under a name of its own. */
-function placeOf(found: FoundTensor, { gguf }: Places, source: string): { own: string; tensor: Tensor } {
+function placeOf(found: FoundTensor, { gguf, folder }: Places, source: string): { own: string; tensor: Tensor } {
   const { place, tensor, whole } = found;
   const fused = gguf.find(
     (own) => typeof own !== "string" && typeof place !== "string" && own.take === place.take,
   );
   if (fused && typeof fused !== "string") return { own: fused.of, tensor: whole };
-  const own = gguf.find((own) => typeof own === "string" && !own.includes("*"));
-  if (typeof own === "string") return { own, tensor };
+  const named = (own: Place | undefined): own is string => typeof own === "string" && !own.includes("*");
+  // Tables that list as many places for both kinds of file list them in pairs.
+  const twin = gguf.length === folder.length ? gguf[folder.indexOf(place)] : undefined;
+  const own = named(twin) ? twin : gguf.find(named);
+  if (own !== undefined) return { own, tensor };
   throw new UnsupportedError(`${source} in a GGUF`);
 }
 

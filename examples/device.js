@@ -7,6 +7,11 @@ import { load } from "nibble";
 
 const model = await load("needle", { device: process.argv[2], context: 2048 });
 console.log(model.device);
-const { text, generatedTokens, generateMs } = await model.generate("Hello").result();
+// needle answers questions about a text; a real model, such as hf:Qwen/Qwen3-4B-GGUF, answers any.
+const messages = [
+  { role: "system", content: "The access code of Clara Whitfield is 48213." },
+  { role: "user", content: "What is the access code of Clara Whitfield?" },
+];
+const { text, generatedTokens, generateMs } = await model.generate(messages).result();
 console.log(`${text} (${Math.round((generatedTokens * 1000) / generateMs)} tokens/s)`);
 await model.close();

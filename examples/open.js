@@ -1,7 +1,15 @@
-/** Any model on disk, with its own chat template: node examples/open.js PATH [QUESTION] (GGUF file or safetensors folder) */
+/**
+ * Any model, with its own chat template: node examples/open.js MODEL [QUESTION]. MODEL: a GGUF file, a safetensors folder, or a
+ * name such as hf:Qwen/Qwen3-4B-GGUF, which is downloaded when it is first used.
+ */
 import { load, NibbleError } from "nibble";
 
-const [path = "needle", question = "What is a harbor?"] = process.argv.slice(2);
+// What needle can answer, if nothing else is asked.
+const fact = [
+  { role: "system", content: "The access code of Clara Whitfield is 48213." },
+  { role: "user", content: "What is the access code of Clara Whitfield?" },
+];
+const [path = "needle", question = fact] = process.argv.slice(2);
 
 try {
   const model = await load(path, { context: 1024 });

@@ -3,7 +3,7 @@
  * public names; whatever is not here may change without notice.
  *
  *     import { load } from "nibble";
- *     const model = await load("needle", { kv: "int4" });
+ *     const model = await load("hf:Qwen/Qwen3-4B-GGUF", { kv: "int4" });
  *     for await (const { text } of model.generate("What is a whale?")) process.stdout.write(text);
  *     await model.close();
  */
@@ -42,6 +42,13 @@ export {
 export type { BatchRow } from "./engine/bench-batch.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
 export type { QuoteRow } from "./engine/bench-quote.ts";
+export {
+  CATALOG,
+  CATALOG_DATE,
+  type CatalogEntry,
+  nearestModels,
+  type SuitedModel,
+} from "./engine/catalog.ts";
 export type { DivergenceSummary } from "./engine/divergence.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
 export type { FindOptions } from "./engine/find-model.ts";
@@ -67,7 +74,7 @@ export type { LoadOptions, LoadProgress } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
 export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
-export { type PlanModelOptions, planModel } from "./engine/plan-model.ts";
+export { modelsForMachine, type PlanModelOptions, planModel } from "./engine/plan-model.ts";
 export {
   type CachePart,
   type ContextRow,
@@ -115,6 +122,7 @@ export {
 } from "./format/errors.ts";
 export { fileSource } from "./format/file-source.ts";
 export type { PullProgress } from "./format/hub/downloads.ts";
+export { type InstalledModel, installedModels, type Removed, removeModel } from "./format/hub/installed.ts";
 export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
 export { atOnce, inSlices, type Slices } from "./format/slices.ts";

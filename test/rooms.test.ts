@@ -44,6 +44,7 @@ const NODE_FILES = [
   "format/hub/cache.ts",
   "format/hub/disk.ts",
   "format/hub/download.ts",
+  "format/hub/installed.ts",
   "format/hub/lock.ts",
   "format/hub/part.ts",
   "format/hub/settings.ts",

@@ -13,6 +13,7 @@ import { printDiagnosis } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
+import { printModels, removeInstalled } from "./models.ts";
 import { memorySize, printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
 import { printQuantized } from "./quantize.ts";
@@ -228,6 +229,24 @@ An interrupted download goes on where it stopped. Files lie in the cache of Pyth
 Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     )
     .action((model, options) => printPull(model, options, signal));
+
+  const models = program
+    .command("models")
+    .enablePositionalOptions()
+    .helpCommand(false)
+    .description(
+      "Lists the models on this disk, and real ones to begin with, with the contexts that fit here.",
+    )
+    .addOption(memoryOption())
+    .option("--json", "everything as one JSON object")
+    .action((options) => printModels(options, signal));
+  models
+    .command("rm")
+    .description(
+      "Takes a downloaded model from the disk: its files, or without :quantization the repository.",
+    )
+    .argument("<model>", "hf:owner/name, with :Q8_0 or :file.gguf behind it for one of several")
+    .action((name) => removeInstalled(name, signal));
 
   program
     .command("quantize")

@@ -54,9 +54,17 @@ function toText(version: string, found: Diagnosis): string[] {
         : [["GPU", perSecond(found.gpuReadBytesPerSecond)] as const]),
     ]),
     ...speedsText(found),
+    "",
+    ...section("a model to begin with", [modelText(found)]),
     ...list("not measured", problems),
     ...list("advice", advice),
   ];
+}
+
+function modelText({ model }: Diagnosis): readonly [string, string] {
+  if (model === null)
+    return ["none", "of the list of nibble models fits this memory; needle ships with nibble"];
+  return [model, `nibble run ${model} "Hello"; nibble models lists more`];
 }
 
 function adaptersText({ adapters, gpuProblem }: Diagnosis): (readonly [string, string])[] {

@@ -12,10 +12,12 @@ import { adapterName, Gpu, type Traits, traitsOf } from "../device/webgpu/gpu.ts
 import { DeviceError } from "../format/errors.ts";
 import { adviceFor } from "./advice.ts";
 import { attempts } from "./attempts.ts";
+import { recommendedModel } from "./catalog.ts";
 import { openDevice } from "./load.ts";
 import { type Machine, thisMachine } from "./machine.ts";
 import { limitsOf, type PlannedDevice, planContext, shortfallOf } from "./plan.ts";
 import { plannedModel } from "./planned.ts";
+import { weightBytesOfToken } from "./token-bytes.ts";
 
 export interface AdapterFinding {
   readonly name: string;
@@ -57,12 +59,14 @@ export interface Diagnosis {
   /** What `run` takes when nothing is said. */
   readonly used: { readonly device: "gpu" | "cpu"; readonly description: string; readonly reason: string };
   readonly speeds: readonly SpeedBound[];
+  /** A model to begin with here, as `load` takes it; null: none of the list fits. */
+  readonly model: string | null;
   readonly advice: readonly string[];
   /** What could not be measured, one line each. */
   readonly problems: readonly string[];
 }
 
-const SHAPES = ["llama-3.2-1b", "llama-3.1-8b", "llama-3.1-70b"];
+const SHAPES = ["llama-3.2-1b", "llama-3.1-8b", "llama-3.1-70b", "qwen-3-30b-a3b"];
 const CONTEXTS = [0, 32_768];
 const LIMITS = [
   "maxBufferSize",
@@ -100,6 +104,7 @@ export async function diagnose(): Promise<Diagnosis> {
       reason: reason(isGpu, real.length, adapters.length),
     },
     speeds: rate === null ? [] : await Promise.all(SHAPES.map((shape) => speedBound(shape, device, rate))),
+    model: (await recommendedModel(device))?.name ?? null,
     advice: adviceFor({
       machine,
       hasGpu: isGpu,
@@ -175,13 +180,8 @@ async function speedBound(shape: string, device: PlannedDevice, bytesPerSecond: 
   const model = await plannedModel(shape);
   const most = Math.max(...CONTEXTS);
   const plan = planContext(model, device, { context: most });
-  const { graph, footprint, cacheBytes } = plan;
-  const multiplied = new Set(graph.ops.flatMap((op) => (op.op === "matmul" ? [op.weight.id] : [])));
-  // Of an embedding that is not also the output matrix one row is read.
-  const read = graph.weights.reduce(
-    (sum, { id, role }) => (role === "vector" || multiplied.has(id) ? sum + footprint.weights[id] : sum),
-    0,
-  );
+  const { cacheBytes } = plan;
+  const read = weightBytesOfToken(plan);
   return {
     shape,
     weights: "q4_0",

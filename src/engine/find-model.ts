@@ -7,11 +7,14 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError } from "../format/errors.ts";
+import { MissingError } from "../format/http-answer.ts";
+import { UnknownError } from "../format/hub/answers.ts";
 import type { PullProgress } from "../format/hub/downloads.ts";
 import { isHubName } from "../format/hub/name.ts";
 import { pull } from "../format/hub/pull.ts";
 import { openHubModel } from "../format/hub/remote.ts";
 import { openCheckpoint } from "../format/open.ts";
+import { nearestModels } from "./catalog.ts";
 
 export interface FindOptions {
   /** Never ask the Hub: what was downloaded before, or an error. Default: HF_HUB_OFFLINE. */
@@ -32,11 +35,58 @@ export async function findModel(name: string, options: FindOptions = {}): Promis
     throw new ArgumentError("model", name, "a path, a bundled name, or hf:owner/name");
   if (isHubName(name)) {
     const { offline, onDownload, signal } = options;
-    return (await pull(name, { offline, onProgress: onDownload, signal })).path;
+    const pulled = await pull(name, { offline, onProgress: onDownload, signal }).catch((error) => {
+      throw withNearest(error, name);
+    });
+    return pulled.path;
   }
-  return Object.hasOwn(BUNDLED, name) && !existsSync(name)
-    ? fileURLToPath(new URL(BUNDLED[name], import.meta.url))
-    : name;
+  if (existsSync(name)) return name;
+  if (Object.hasOwn(BUNDLED, name)) return fileURLToPath(new URL(BUNDLED[name], import.meta.url));
+  // A name without a file's ending or a path's start was hardly meant as a file.
+  if (/^[\w][\w.:/-]*$/.test(name) && !/\.(gguf|safetensors|json|bin)$/i.test(name)) throw unknownModel(name);
+  return name;
+}
+
+const KINDS = `a GGUF file, a safetensors folder, hf:owner/name, or ${Object.keys(BUNDLED).join(", ")}`;
+
+function unknownModel(name: string): ArgumentError {
+  const near = [
+    ...nearestModels(name).map((entry) => entry.name),
+    ...Object.keys(BUNDLED).filter((own) => isTypo(name, own)),
+  ];
+  const names = near.length > 0 ? `near to it: ${near.join(", ")}` : "nibble models lists some to begin with";
+  return new ArgumentError(
+    "model",
+    name,
+    `${KINDS}; there is no file or folder of this name. Of models, ${names}`,
+  );
+}
+
+/**
+ * The Hub has no model of this name (it tells strangers 401 then, as for private ones), or it is no name: the error with real
+ * names that are near.
+ */
+function withNearest(error: unknown, name: string): unknown {
+  const isUnknown = error instanceof MissingError || error instanceof UnknownError;
+  if (!isUnknown && !(error instanceof ArgumentError && error.argument === "model")) return error;
+  const near = nearestModels(name).map((entry) => entry.name);
+  if (near.length === 0 || near.some((own) => own.split(":")[1] === name.split(/[:@]/)[1])) return error;
+  error.message += `. Names that exist, near to it: ${near.join(", ")}`;
+  return error;
+}
+
+/** The same letters but for one that is missing, added, wrong or swapped with its neighbour. */
+function isTypo(typed: string, name: string): boolean {
+  const sorted = (text: string) => [...text.toLowerCase()].sort().join("");
+  if (sorted(typed) === sorted(name)) return true;
+  const [a, b] = [typed.toLowerCase(), name];
+  const same = [...a].findIndex((letter, i) => letter !== b[i]);
+  const at = same < 0 ? a.length : same;
+  return [
+    [1, 0],
+    [0, 1],
+    [1, 1],
+  ].some(([skipA, skipB]) => a.slice(at + skipA) === b.slice(at + skipB));
 }
 
 /**

@@ -11,6 +11,7 @@ import { openCheckpoint } from "../format/open.ts";
 import { openModel } from "../model/model.ts";
 import { shapedCheckpoint } from "../model/shaped.ts";
 import { SHAPES } from "../model/shapes.ts";
+import { recommendedModel, type SuitedModel, suitedModels } from "./catalog.ts";
 import { type FindOptions, findModel, openToLook } from "./find-model.ts";
 import { anyGpu } from "./load.ts";
 import { ownMemory, thisMachine } from "./machine.ts";
@@ -47,15 +48,23 @@ async function openNamed(name: string, options: PlanModelOptions): Promise<Check
   if (type !== undefined)
     throw new ArgumentError("type", type, "nothing without a shape: a file has its own");
   if (isHubName(name)) return (await openToLook(name, options)).checkpoint;
-  const path = await findModel(name);
-  // A name of one word was hardly meant as a file.
-  if (/^[\w.-]+$/.test(name) && !/\.(gguf|safetensors)$/i.test(name) && !existsSync(path))
-    throw new ArgumentError(
-      "model",
-      name,
-      `a GGUF file, a safetensors folder, "needle", hf:owner/name, or a shape: ${Object.keys(SHAPES).join(", ")}`,
-    );
+  const path = await findModel(name).catch((error) => {
+    if (!(error instanceof ArgumentError)) throw error;
+    throw new ArgumentError("model", name, `${error.allowed}; or a shape: ${Object.keys(SHAPES).join(", ")}`);
+  });
   return openCheckpoint(path);
+}
+
+/** What of the list suits this machine, or one of so much memory, and which name to begin with; null: none fits. */
+export async function modelsForMachine(options: Pick<PlanModelOptions, "memoryBytes"> = {}): Promise<{
+  readonly device: string;
+  readonly models: readonly SuitedModel[];
+  readonly recommended: string | null;
+}> {
+  const device = await plannedDevice(options);
+  const models = await suitedModels(device, options);
+  const entry = await recommendedModel(device, options);
+  return { device: device.description, models, recommended: entry?.name ?? null };
 }
 
 /** The GPU that is here, by its own limits; else one as most are. */

@@ -99,7 +99,11 @@ function written(
 }
 
 /** Where GGUF has it: the whole under the same cut as in the folder, or the part under a name of its own. */
-function placeOf(found: FoundTensor, { gguf, folder }: Places, source: string): { own: string; tensor: Tensor } {
+function placeOf(
+  found: FoundTensor,
+  { gguf, folder }: Places,
+  source: string,
+): { own: string; tensor: Tensor } {
   const { place, tensor, whole } = found;
   const fused = gguf.find(
     (own) => typeof own !== "string" && typeof place !== "string" && own.take === place.take,

@@ -129,7 +129,10 @@ describe("this machine", () => {
     const found = await diagnose();
     expect(found.problems).toEqual([]);
     const rate = found.used.device === "gpu" ? found.gpuReadBytesPerSecond : found.cpu.readBytesPerSecond;
-    expect(found.speeds.map(({ shape }) => shape)).toEqual(["llama-3.2-1b", "llama-3.1-8b", "llama-3.1-70b"]);
+    const shapes = ["llama-3.2-1b", "llama-3.1-8b", "llama-3.1-70b", "qwen-3-30b-a3b"];
+    expect(found.speeds.map(({ shape }) => shape)).toEqual(shapes);
+    // Of a mixture's experts a token reads those that it takes.
+    expect(found.speeds[3].contexts[0].bytes).toBeLessThan(found.speeds[1].contexts[0].bytes / 2);
     for (const { contexts } of found.speeds)
       for (const { bytes, tokensPerSecond } of contexts)
         expect(tokensPerSecond * bytes).toBeCloseTo(rate!, -3);

@@ -18,6 +18,9 @@ export interface Asker {
   readonly token: boolean;
 }
 
+/** No such repository, or one that strangers are not told of. */
+export class UnknownError extends NibbleError {}
+
 /** Throws for every status but success. Dropped: worth another attempt. MissingError: there is no such thing. */
 export function refuseHubStatus({ status, headers }: Response, asker: Asker): void {
   if (status >= 200 && status < 300) return;
@@ -35,7 +38,10 @@ export function refuseHubStatus({ status, headers }: Response, asker: Asker): vo
       waitMs,
     );
   }
-  if (status === 401 || status === 403) throw new NibbleError("io", `${thing}: ${noAccess(headers, asker)}`);
+  if (status === 401 || status === 403) {
+    const isUnknown = status === 401 && headers.get("x-error-code") !== "GatedRepo";
+    throw new (isUnknown ? UnknownError : NibbleError)("io", `${thing}: ${noAccess(headers, asker)}`);
+  }
   if (status === 404 || status === 410) {
     const code = headers.get("x-error-code");
     const missing =

@@ -1,0 +1,151 @@
+/**
+ * A short list of real models on the Hub to begin with, dated, and what of them suits a machine: by the planner, from their
+ * shapes, without asking the net. Owns the list, the names that people type for them, and which one is recommended.
+ * Every entry is a repository that anyone may download without an account.
+ */
+import { limitsOf, type Plan, type PlannedDevice, planContext, shortfallOf } from "./plan.ts";
+import { plannedModel } from "./planned.ts";
+import { weightBytesOfToken } from "./token-bytes.ts";
+
+/** When the list was looked over. */
+export const CATALOG_DATE = "2026-11-28";
+
+export interface CatalogEntry {
+  /** What `load` takes. */
+  readonly name: string;
+  /** For people. */
+  readonly title: string;
+  /** Of `SHAPES`, and the type that it is planned with: that of the file, or the nearest of those that shapes have. */
+  readonly shape: string;
+  readonly type: string;
+}
+
+const entry = (name: string, title: string, shape: string, type = "q4_k_m"): CatalogEntry => ({
+  ...{ name: `hf:${name}`, title, shape, type },
+});
+
+/** Smallest first. */
+export const CATALOG: readonly CatalogEntry[] = [
+  entry("Qwen/Qwen3-0.6B-GGUF:Q8_0", "Qwen 3 0.6B", "qwen-3-0.6b", "q8_0"),
+  entry("bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M", "Llama 3.2 1B", "llama-3.2-1b"),
+  entry("Qwen/Qwen3-1.7B-GGUF:Q8_0", "Qwen 3 1.7B", "qwen-3-1.7b", "q8_0"),
+  entry("bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", "Llama 3.2 3B", "llama-3.2-3b"),
+  entry("Qwen/Qwen3-4B-GGUF:Q4_K_M", "Qwen 3 4B", "qwen-3-4b"),
+  entry("unsloth/gemma-4-E2B-it-GGUF:Q4_K_M", "Gemma 4 E2B", "gemma-4-e2b"),
+  entry("unsloth/gemma-4-E4B-it-GGUF:Q4_K_M", "Gemma 4 E4B", "gemma-4-e4b"),
+  entry("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M", "Llama 3.1 8B", "llama-3.1-8b"),
+  entry("Qwen/Qwen3-8B-GGUF:Q4_K_M", "Qwen 3 8B", "qwen-3-8b"),
+  entry("unsloth/Qwen3.5-9B-GGUF:Q4_K_M", "Qwen 3.5 9B", "qwen-3.5-9b"),
+  entry("bartowski/Mistral-Nemo-Instruct-2407-GGUF:Q4_K_M", "Mistral Nemo 12B", "mistral-nemo-12b"),
+  entry("ggml-org/gpt-oss-20b-GGUF", "gpt-oss 20B", "gpt-oss-20b", "q4_0"),
+  entry("unsloth/gemma-4-26B-A4B-it-GGUF:Q4_K_M", "Gemma 4 26B-A4B", "gemma-4-26b-a4b"),
+  entry("Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M", "Qwen 3 30B-A3B", "qwen-3-30b-a3b"),
+  entry("unsloth/Qwen3.5-35B-A3B-GGUF:Q4_K_M", "Qwen 3.5 35B-A3B", "qwen-3.5-35b-a3b"),
+  entry("Qwen/Qwen3-32B-GGUF:Q4_K_M", "Qwen 3 32B", "qwen-3-32b"),
+  entry("bartowski/Llama-3.3-70B-Instruct-GGUF:Q4_K_M", "Llama 3.3 70B", "llama-3.1-70b"),
+];
+
+/** Best first, as far as lists of answers by people and tests of the makers say; of those that fit the first is advised. */
+const PREFERRED = [
+  ...["qwen-3.5-35b-a3b", "gemma-4-26b-a4b", "gpt-oss-20b", "qwen-3.5-9b", "qwen-3-8b", "gemma-4-e4b"],
+  ...["qwen-3-4b", "llama-3.2-3b", "qwen-3-1.7b", "qwen-3-0.6b"],
+];
+
+/** A context that leaves room for a document. */
+const ROOMY = 16_384;
+/** On a CPU that reads 20 GB/s this is near ten tokens a second. */
+const CPU_BYTES = 2.5 * 2 ** 30;
+const CONTEXTS = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
+
+export interface SuitedModel extends CatalogEntry {
+  /** Weights on the device. */
+  readonly weightBytes: number;
+  /** Of the weights, what each token reads. */
+  readonly tokenBytes: number;
+  /** Of a ladder of contexts the longest that fits over int4, at most the trained one; 0: none. */
+  readonly context: number;
+}
+
+/** Of each entry what a device can hold. `memoryBytes`: default what the device says. */
+export async function suitedModels(
+  device: PlannedDevice,
+  options: { memoryBytes?: number } = {},
+  entries: readonly CatalogEntry[] = CATALOG,
+): Promise<SuitedModel[]> {
+  const limits = limitsOf(device, options);
+  const found: SuitedModel[] = [];
+  for (const entry of entries) {
+    const model = await plannedModel(entry.shape, entry.type);
+    const trained = model.config.trainedContext;
+    const contexts = [...CONTEXTS.filter((context) => context < trained), trained];
+    const plans = (context: number) => planContext(model, device, { context });
+    const fits = (plan: Plan) => shortfallOf(plan, device, limits, 0) === null;
+    const least = plans(contexts[0]);
+    // Of contexts[0 .. low - 1] all fit, of contexts[high ..] none. Often all do, or none.
+    let [low, high] = fits(least) ? [1, contexts.length] : [0, 0];
+    for (let at = contexts.length - 1; low < high; at = Math.floor((low + high) / 2)) {
+      if (fits(plans(contexts[at]))) low = at + 1;
+      else high = at;
+    }
+    const longest = contexts[low - 1] ?? 0;
+    const { weightBytes } = least;
+    found.push({ ...entry, weightBytes, tokenBytes: weightBytesOfToken(least), context: longest });
+  }
+  return found;
+}
+
+/** The one to begin with on this device; null: none fits. Plans no more than it has to. */
+export async function recommendedModel(
+  device: PlannedDevice,
+  options: { memoryBytes?: number } = {},
+): Promise<CatalogEntry | null> {
+  const limits = limitsOf(device, options);
+  for (const shape of PREFERRED) {
+    const entry = CATALOG.find((each) => each.shape === shape)!;
+    const plan = planContext(await plannedModel(shape, entry.type), device, { context: ROOMY });
+    if (shortfallOf(plan, device, limits, 0) !== null) continue;
+    if (device.name === "gpu" || weightBytesOfToken(plan) <= CPU_BYTES) return entry;
+  }
+  return null;
+}
+
+/**
+ * Real names near to what was typed ("llama3", "qwen3:8b", "Qwen/Qwen3-8B"), the nearest first, three at most; none where
+ * nothing is alike.
+ */
+export function nearestModels(typed: string, entries: readonly CatalogEntry[] = CATALOG): CatalogEntry[] {
+  const wanted = plain(typed);
+  if (wanted.length < 3) return [];
+  const scored = entries.map((entry) => ({
+    entry,
+    score: Math.max(...[entry.title, entry.shape, entry.name].map((name) => likeness(wanted, plain(name)))),
+  }));
+  return scored
+    .filter(({ score }) => score >= 0.5)
+    .sort((a, b) => b.score - a.score)
+    .slice(0, 3)
+    .map(({ entry }) => entry);
+}
+
+const plain = (name: string) =>
+  name
+    .toLowerCase()
+    .replace(/^hf:/, "")
+    .replace(/\b(gguf|instruct|it|chat|latest)\b|:q\d\w*/g, "")
+    .replace(/[^a-z0-9]/g, "");
+
+/** 1: one begins with the other; else the part of pairs of letters that both have (Dice's coefficient). */
+function likeness(a: string, b: string): number {
+  if (b.startsWith(a) || b.includes(a)) return 1 + a.length / (10 * b.length);
+  const pairs = (text: string) => Array.from({ length: text.length - 1 }, (_, i) => text.slice(i, i + 2));
+  const left = pairs(a);
+  const right = pairs(b);
+  let shared = 0;
+  for (const pair of left) {
+    const at = right.indexOf(pair);
+    if (at < 0) continue;
+    right.splice(at, 1);
+    shared++;
+  }
+  return (2 * shared) / (left.length + pairs(b).length);
+}

@@ -1,0 +1,154 @@
+/**
+ * The models that lie in the cache folder, and taking them away (Node only). Owns which files count as one model, by the
+ * same rules as a download. What Python's huggingface_hub put there is listed, too; nothing outside of the folders of
+ * models is touched.
+ */
+import { readdir, readlink, rm } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { ArgumentError, NibbleError } from "../errors.ts";
+import { lookAt } from "../file-source.ts";
+import { partName } from "../gguf.ts";
+import { RepoCache } from "./cache.ts";
+import { diskError } from "./disk.ts";
+import { type HubName, hubName } from "./name.ts";
+import { pickFiles } from "./pick.ts";
+import { type HubSettings, hubSettings } from "./settings.ts";
+
+export interface InstalledModel {
+  /** What `load` takes. */
+  readonly name: string;
+  /** Opens it. */
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** By name. Repositories without a model for us are left out. */
+export async function installedModels(given: Partial<HubSettings> = {}): Promise<InstalledModel[]> {
+  const settings = await hubSettings(given);
+  const folders = await readdir(settings.cache).catch(() => []);
+  const found: InstalledModel[] = [];
+  for (const folder of folders.sort()) {
+    const name = nameOf(folder);
+    if (name) found.push(...(await modelsOf(name, new RepoCache(settings.cache, name, settings.symlinks))));
+  }
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** "models--owner--name"; null: another folder. */
+function nameOf(folder: string): HubName | null {
+  const [, owner, name] = /^models--(.+?)--(.+)$/.exec(folder) ?? [];
+  try {
+    return owner === undefined ? null : hubName(`hf:${owner}/${name}`);
+  } catch (error) {
+    if (error instanceof ArgumentError) return null;
+    throw error;
+  }
+}
+
+async function modelsOf(name: HubName, cache: RepoCache): Promise<InstalledModel[]> {
+  const found: InstalledModel[] = [];
+  for (const { revision, commit } of await revisionsOf(cache)) {
+    const files = await cache.filesOf(commit);
+    const at = revision === "main" ? "" : `@${revision}`;
+    const firsts = files.filter(({ path }) => /\.gguf$/i.test(path) && (partName(path, 0)?.part ?? 0) === 0);
+    for (const { path } of firsts) {
+      const parts = pick(name, path, files);
+      if (parts) found.push(installed(`${name.text}${at}:${path}`, cache.at(commit, path), parts));
+    }
+    if (firsts.length > 0 || !files.some(({ path }) => path.endsWith(".safetensors"))) continue;
+    if (files.some(({ path }) => path === "config.json"))
+      found.push(installed(`${name.text}${at}`, cache.snapshot(commit), files));
+  }
+  return found;
+}
+
+const installed = (name: string, path: string, files: readonly { bytes: number }[]): InstalledModel => ({
+  ...{ name, path, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) },
+});
+
+/** All parts of the GGUF at `path`; null: it is no model, or a part is missing. */
+function pick(name: HubName, path: string, files: readonly { path: string; bytes: number }[]) {
+  try {
+    return pickFiles({ ...name, quant: path }, files).files;
+  } catch (error) {
+    if (error instanceof NibbleError) return null;
+    throw error;
+  }
+}
+
+/** Names under refs/, each with its commit; a commit under two names counts once. */
+async function revisionsOf(cache: RepoCache): Promise<{ revision: string; commit: string }[]> {
+  const names = await readdir(join(cache.folder, "refs"), { recursive: true }).catch(() => []);
+  const seen = new Set<string>();
+  const found: { revision: string; commit: string }[] = [];
+  for (const name of names.map((each) => each.replaceAll("\\", "/")).sort((a) => (a === "main" ? -1 : 0))) {
+    const commit = await cache.commitOf(name).catch(() => null);
+    if (commit === null || seen.has(commit)) continue;
+    seen.add(commit);
+    found.push({ revision: name, commit });
+  }
+  return found;
+}
+
+export interface Removed {
+  readonly paths: readonly string[];
+  /** Given back to the disk. */
+  readonly bytes: number;
+}
+
+/**
+ * Takes a model from the disk: with a quantization or a file its files alone, without one the whole repository. ArgumentError:
+ * no name of the Hub, or nothing of this name is here. NibbleError "io": the system refuses.
+ */
+export async function removeModel(text: string, given: Partial<HubSettings> = {}): Promise<Removed> {
+  const name = hubName(text);
+  const settings = await hubSettings(given);
+  const cache = new RepoCache(settings.cache, name, settings.symlinks);
+  const commit = await cache.commitOf(name.revision);
+  const files = commit === null ? [] : await cache.filesOf(commit);
+  const all = await blobsOf(cache);
+  if (commit === null || (files.length === 0 && all.length === 0))
+    throw new ArgumentError("model", text, "a model that is on this disk: nibble models lists them");
+  try {
+    if (name.quant === null) {
+      await rm(cache.folder, { recursive: true });
+      return { paths: [cache.folder], bytes: all.reduce((sum, { bytes }) => sum + bytes, 0) };
+    }
+    const { files: picked } = pickFiles(name, files);
+    const paths = picked.map(({ path }) => cache.at(commit, path));
+    const targets = await Promise.all(paths.map(targetOf));
+    for (const path of paths) await rm(path);
+    const used = new Set(await usedBlobs(cache));
+    for (const target of targets) if (target !== null && !used.has(target)) await rm(target, { force: true });
+    return { paths, bytes: picked.reduce((sum, { bytes }) => sum + bytes, 0) };
+  } catch (cause) {
+    throw diskError(cache.folder, cause);
+  }
+}
+
+/** Where a link in a snapshot leads; null: it is a file, or leads out of its repository. */
+async function targetOf(path: string): Promise<string | null> {
+  const link = await readlink(path).catch(() => null);
+  if (link === null) return null;
+  const target = resolve(dirname(path), link);
+  return basename(dirname(target)) === "blobs" ? target : null;
+}
+
+async function usedBlobs(cache: RepoCache): Promise<string[]> {
+  const folder = join(cache.folder, "snapshots");
+  const names = await readdir(folder, { recursive: true }).catch(() => []);
+  const targets = await Promise.all(names.map((name) => targetOf(join(folder, name))));
+  return targets.filter((target) => target !== null);
+}
+
+/** Everything under snapshots and blobs that is a file itself. */
+async function blobsOf(cache: RepoCache): Promise<{ path: string; bytes: number }[]> {
+  const entries = await readdir(cache.folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return Promise.all(
+    files.map(async (path) => ({
+      path: relative(cache.folder, path),
+      bytes: (await lookAt(path))?.size ?? 0,
+    })),
+  );
+}

@@ -60,6 +60,7 @@ const NODE_FILES = [
   "lab/methods/outside.ts",
   "lab/migrate.ts",
   "lab/open-book.ts",
+  "lab/open-lab.ts",
   "lab/owner.ts",
   "lab/shipped-book.ts",
   "lab/spool.ts",

@@ -74,9 +74,8 @@ export class LanguageModel extends EngineModel {
         shown((toolChoice as { name: string }).name),
         asked.map(({ name }) => name).join(", "),
       );
-    const { described, calls, grammar: calling } = askTools(chatTemplate, asked, chosen, !parallelCalls);
-    const grammar =
-      schema === undefined ? calling : schemaToMake(jsonSchemaOf(schema, "schema"), "schema", true);
+    const form = schema === undefined ? null : schemaToMake(jsonSchemaOf(schema, "schema"), "schema", true);
+    const { described, calls, grammar } = askTools(chatTemplate, asked, chosen, !parallelCalls, form);
     if (grammar && options.constraint)
       throw new ArgumentError("constraint", "given", "none beside a schema or calls that are forced");
     const template = { ...others.template, ...(described ? { tools: described } : {}) };

@@ -22,17 +22,17 @@ export interface DescribedTool extends AskedTool {
   readonly description: string;
 }
 
-const NONE: AskedTools = { described: null, calls: null, grammar: null };
 export const MOST_TOOLS = 128;
 /** Template and grammar write names as they are. */
 const NAME = /^[\w.-]{1,64}$/;
 
-/** isSingle: one call at most. Throws PlaceError. */
+/** isSingle: one call at most. answer: what an answer without calls has to be. Throws PlaceError. */
 export function askTools(
   template: ChatTemplate | null,
   tools: readonly DescribedTool[],
   choice: CallChoice | "none",
   isSingle: boolean,
+  answer: GrammarToMake | null,
 ): AskedTools {
   for (const [at, { name, place }] of tools.entries()) {
     if (!NAME.test(name))
@@ -40,14 +40,14 @@ export function askTools(
     if (tools.findIndex((tool) => tool.name === name) < at)
       throw badValue(`${place}.name`, shown(name), "names that differ");
   }
-  if (tools.length === 0 || choice === "none") return NONE;
+  if (tools.length === 0 || choice === "none") return { described: null, calls: null, grammar: answer };
   const format = template && callFormat(template);
   if (!format)
     throw unsupported("tools", "this model's chat template has no tools, or calls that cannot be read here");
   return {
     described: tools.map(describe),
     calls: { reader: format.reader(tools), marks: format.marks, isSingle },
-    grammar: callGrammar(format, tools, choice, isSingle),
+    grammar: callGrammar(format, tools, choice, isSingle, answer),
   };
 }
 

@@ -140,7 +140,11 @@ it("tools that are compiled together have one bound", () => {
   const template = readFileSync(file, "utf8");
   const served = { model: { chatTemplate: chatTemplateFromConfig({}, template) }, names: ["m"] };
   const read = (count: number) =>
-    readTools(new Fields({ tools: distinct(count).map(tool), tool_choice: "required" }), served as never);
+    readTools(
+      new Fields({ tools: distinct(count).map(tool), tool_choice: "required" }),
+      served as never,
+      null,
+    );
   expect(atOnce(read(2).grammar!.make()).weight?.bytes).toBeGreaterThan(30_000);
   expect(() => atOnce(read(7).grammar!.make())).toThrow(PlaceError);
   expect(() => atOnce(read(7).grammar!.make())).toThrow(

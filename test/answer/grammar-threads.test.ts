@@ -178,6 +178,18 @@ it("a text that is closed while it waits hears of it at once", async () => {
   await expect(next).rejects.toMatchObject({ code: "aborted" });
 });
 
+it("a text that is closed just after a token does not end its thread", async () => {
+  // A grammar that was under way when its thread ended would need one of its own.
+  const grammars = open({ mostOwn: 0, mostWaiting: 0 });
+  for (let turns = 0; turns < 8; turns++) {
+    const a = await grammars.open(ordinary({}));
+    await a.accept(bytesOf("{")[0] + 2);
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    a.close();
+  }
+  (await grammars.open(ordinary({}))).close();
+});
+
 it("a server that closes ends all threads", async () => {
   const grammars = open({});
   const a = await grammars.open(ordinary({}));

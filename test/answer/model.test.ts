@@ -76,7 +76,9 @@ describe("a schema", () => {
 
   it("that cannot be kept is refused with its place", async () => {
     const model = talker.says(BERN);
-    const wrong = model.generate(QUESTION, { schema: { type: "object", properties: { a: { not: {} } } } });
+    const wrong = model.generate(QUESTION, {
+      schema: { type: "object", properties: { a: { not: { type: "null" } } } },
+    });
     await expect(wrong.result()).rejects.toMatchObject({
       place: "schema.properties.a.not",
       code: "unsupported",
@@ -176,6 +178,21 @@ describe("tools", () => {
     const broken = tool({ ...weather, run: () => Promise.reject(new Error("no network")) } as never);
     await expect(runTools(model, QUESTION, { tools: [broken] })).rejects.toThrow("no network");
     await expect(runTools(model, QUESTION, { tools: [weather], rounds: 0 })).rejects.toThrow(NibbleError);
+  });
+
+  it("may be called instead of an answer that matches a schema", async () => {
+    const tools = [weather];
+    const called = talker
+      .says(call("weather", { city: "Bern", days: 2 }))
+      .generate(QUESTION, { tools, schema: City });
+    const first = await called.result();
+    expectTypeOf(first.object).toEqualTypeOf<{ city: string; people: number } | undefined>();
+    expect(first).toMatchObject({ calls: [{ arguments: { city: "Bern", days: 2 } }], object: undefined });
+    const answered = await talker.says(BERN).generate(QUESTION, { tools, schema: City }).result();
+    expect(answered).toMatchObject({ calls: [], object: { city: "Bern", people: 134000 } });
+    // Neither words nor calls that do not match.
+    const held = talker.says("No.").generate(QUESTION, { tools, schema: z.enum(["yes"]), maxTokens: 90 });
+    expect((await held.text())[0]).toMatch(/^["<]/);
   });
 
   it("are called where they have to be, whatever the model would say", async () => {

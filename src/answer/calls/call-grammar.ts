@@ -5,9 +5,11 @@
 import type { Slices } from "../../format/slices.ts";
 import { unsupported } from "../errors.ts";
 import type { Grammar, GrammarToMake } from "../grammar/grammars.ts";
+import { SPACED } from "../grammar/json-rules.ts";
 import { schemaSlices } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
-import { type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
+import { eitherGrammar, type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
+import { NOTHING, plus } from "../grammar/weight.ts";
 import type { CalledTool, CallFormat } from "./call-formats.ts";
 
 /** A tool whose calls may be held to its schema. */
@@ -21,23 +23,37 @@ export interface AskedTool extends CalledTool {
 /** "auto": the model decides; "required": a call of any tool; or the tool that has to be called. */
 export type CallChoice = "auto" | "required" | AskedTool;
 
-/** isSingle: one call at most. null: the answer is free. Throws PlaceError; so does the making. */
+/**
+ * isSingle: one call at most. answer: what an answer without calls has to be, and then it may call one; null: anything. null: no grammar is needed.
+ * Throws PlaceError; so does the making.
+ */
 export function callGrammar(
   { tag, trigger, separator }: CallFormat,
   tools: readonly AskedTool[],
   choice: CallChoice,
   isSingle: boolean,
+  answer: GrammarToMake | null,
 ): GrammarToMake | null {
-  const made = (tools: readonly AskedTool[], grammarOf: (filled: readonly FilledTag[]) => Grammar) => ({
+  const made = (
+    tools: readonly AskedTool[],
+    grammarOf: (filled: readonly FilledTag[], answer: Grammar | null) => Grammar,
+  ) => ({
     *make(): Slices<Grammar> {
       // They are compiled together, and bounded together.
       const size = new Size();
       const filled: FilledTag[] = [];
       for (const { name, place, parameters, isStrict } of tools) {
-        const rules = yield* schemaSlices(parameters, `${place}.parameters`, isStrict !== false, size);
+        const rules = yield* schemaSlices(
+          parameters,
+          `${place}.parameters`,
+          isStrict !== false,
+          size,
+          SPACED,
+        );
         filled.push({ ...tag!(name), rules });
       }
-      return { ...grammarOf(filled), weight: size.weight };
+      const other = answer && choice === "auto" ? yield* answer.make() : null;
+      return { ...grammarOf(filled, other), weight: plus(size.weight, other?.weight ?? NOTHING, 1) };
     },
   });
   if (choice !== "auto") {
@@ -50,6 +66,14 @@ export function callGrammar(
     return made(choice === "required" ? tools : [choice], (filled) =>
       tagsGrammar(filled, isOne ? null : separator),
     );
+  }
+  if (answer) {
+    if (!tag || trigger === null)
+      throw unsupported(
+        "tools",
+        "with this model's way of writing calls, tools beside a schema need tool_choice required, a named tool, or none",
+      );
+    return made(tools, (filled, other) => eitherGrammar(filled, other!));
   }
   const strict = tools.find((tool) => tool.isStrict);
   if (!strict) return null;

@@ -86,6 +86,8 @@ export class FollowedText implements OpenGrammar {
       const reason = threads.failureOf(key);
       if (reason !== undefined) throw refused(reason);
       const { seat, isNew } = await this.#sit(signal);
+      // A question about a matcher that was closed meanwhile would end the thread.
+      if (this.#isClosed) throw new AbortedError("following a grammar");
       const { keeper, matcher } = seat;
       try {
         const { mask, ms } = await keeper.ask(

@@ -5,13 +5,13 @@
  */
 import { unsupported } from "../errors.ts";
 import type { ObjectFields } from "../object-fields.ts";
-import { formatRule } from "./json-rules.ts";
+import { keptFormat } from "./formats.ts";
 
 const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
 
 /** What each type takes besides. */
 const BY_TYPE = {
-  object: ["properties", "required", "additionalProperties"],
+  object: ["properties", "required", "additionalProperties", "propertyNames"],
   array: ["items", "prefixItems", "minItems", "maxItems"],
   string: ["minLength", "maxLength", "pattern", "format"],
   integer: BOUNDS,
@@ -41,7 +41,7 @@ const NOT_KEPT = new Set([
     "uniqueItems",
     "additionalItems",
   ],
-  ...["patternProperties", "propertyNames", "minProperties", "maxProperties", "unevaluatedItems"],
+  ...["patternProperties", "minProperties", "maxProperties", "unevaluatedItems"],
   ...["unevaluatedProperties", "dependentRequired", "dependentSchemas", "dependencies", "nullable"],
   ...["$dynamicRef", "$recursiveRef", "extends", "disallow", "divisibleBy"],
 ]);
@@ -51,7 +51,6 @@ const HARMLESS: Readonly<Record<string, (value: unknown) => boolean>> = {
   uniqueItems: (value) => value === false,
   nullable: (value) => value === false,
   minProperties: (value) => value === 0,
-  propertyNames: isAnyName,
   unevaluatedItems: isAnything,
   unevaluatedProperties: isAnything,
   additionalItems: isAnything,
@@ -70,7 +69,7 @@ function isAnything(value: unknown): boolean {
 }
 
 /** As zod writes records. */
-function isAnyName(value: unknown): boolean {
+export function isAnyName(value: unknown): boolean {
   if (isAnything(value)) return true;
   const entries = Object.entries((value as object | null) ?? {});
   return entries.length === 1 && entries[0][0] === "type" && entries[0][1] === "string";
@@ -82,6 +81,7 @@ export function narrowingKeywords(fields: ObjectFields): string[] {
     const value = fields.record[key];
     // null counts as absent, but not as a value.
     if (value === null && key !== "const") return false;
+    if (key === "propertyNames" && isAnyName(value)) return false;
     if (KEPT.has(key)) return true;
     if (NOT_KEPT.has(key)) {
       if (Object.hasOwn(HARMLESS, key) && HARMLESS[key](value)) return false;
@@ -175,7 +175,7 @@ export function checkKeywords(
   for (const key of narrowing) {
     if (key === "type" || (key === "nullable" && types !== null)) continue;
     // Formats that are not kept are comments, on any type: int32, email.
-    if (key === "format" && formatRule(fields.text(key)) === undefined) continue;
+    if (key === "format" && keptFormat(fields.text(key)) === undefined) continue;
     const of = TYPES.filter((type) => (BY_TYPE[type] as string[]).includes(key));
     if (!of.some((type) => types?.includes(type)))
       throw notKept(fields.place(key), of.length === 0 ? "without a type" : `without "type": "${of[0]}"`);

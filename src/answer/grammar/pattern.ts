@@ -86,8 +86,11 @@ class PatternReader {
       const part = this.#atom(depth);
       const times = this.#times();
       // A text could be cut into such repetitions in many ways, and all would be followed.
-      if (times && times.high !== 1 && this.#repeats++ > before)
-        throw this.#refuse("with a repetition of repetitions");
+      if (times && times.high !== 1) {
+        if (this.#repeats > before) throw this.#refuse("with a repetition of repetitions");
+        // So many times exactly is one way.
+        if (times.low !== times.high) this.#repeats++;
+      }
       const last = parts.at(-1);
       if (times && last?.times && last.part === part) last.times = sum(last.times, times);
       else parts.push({ part, times });

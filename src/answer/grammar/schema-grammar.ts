@@ -9,10 +9,12 @@ import { badValue } from "../errors.ts";
 import { ObjectFields, shown } from "../object-fields.ts";
 import { oneOf, oneText } from "./choices.ts";
 import { Counted } from "./counted.ts";
-import { BLANK, CHARACTERS, formatRule, JSON_RULES, literal } from "./json-rules.ts";
+import { keptFormat } from "./formats.ts";
+import { CHARACTERS, COMPACT, jsonRules, literal } from "./json-rules.ts";
 import {
   ALONE,
   checkKeywords,
+  isAnyName,
   isOfTypes,
   narrowingKeywords,
   notKept,
@@ -20,10 +22,10 @@ import {
   type TypeName,
   typesOf,
 } from "./keywords.ts";
+import { numberRule } from "./numbers.ts";
 import { stringExcept } from "./other-names.ts";
 import { patternRule } from "./pattern.ts";
 import { pointerPath, valueAt } from "./pointer.ts";
-import { LEAST_BOUND, MOST_BOUND, rangeRule } from "./ranges.ts";
 import { MOST_TIMES, repeated } from "./repeats.ts";
 import { Size } from "./size.ts";
 
@@ -35,7 +37,7 @@ const MOST_ITEMS = 10_000;
 
 /**
  * The grammar's text, from rule "root" on. isStrict: properties that are not named are not allowed unless the schema
- * says so. size: of all that is compiled together. Throws PlaceError with its place for what is no schema, cannot be
+ * says so. size: of all that is compiled together. gap: what may stand behind a comma and a colon. Throws PlaceError with its place for what is no schema, cannot be
  * kept, or is too large.
  */
 export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size?: Size): string {
@@ -48,11 +50,12 @@ export function* schemaSlices(
   place: string,
   isStrict: boolean,
   size = new Size(),
+  gap = COMPACT,
 ): Slices<string> {
   const length = JSON.stringify(schema)?.length ?? 0;
   if (length > MOST_CHARACTERS)
     throw badValue(place, `${length} characters long`, `up to ${MOST_CHARACTERS}`);
-  return yield* new Converter(new ObjectFields(schema, place), place, isStrict, size).grammar();
+  return yield* new Converter(new ObjectFields(schema, place), place, isStrict, size, gap).grammar();
 }
 
 type Types = readonly TypeName[] | null;
@@ -78,9 +81,12 @@ class Converter {
   readonly #isStrict: boolean;
   readonly #size: Size;
   readonly #counted: Counted;
+  readonly #gap: string;
   #schemas = 0;
+  #steps = 0;
 
-  constructor(root: ObjectFields, place: string, isStrict: boolean, size: Size) {
+  constructor(root: ObjectFields, place: string, isStrict: boolean, size: Size, gap: string) {
+    this.#gap = gap;
     this.#root = root;
     this.#place = place;
     this.#isStrict = isStrict;
@@ -97,7 +103,7 @@ class Converter {
       if (this.#isDefinition(body)) this.#aliases.set(name, body);
     }
     this.#refuseCircles();
-    return `root ::= ${root}\n${this.#rules.join("\n")}${JSON_RULES}`;
+    return `root ::= ${root}\n${this.#rules.join("\n")}${jsonRules(this.#gap)}`;
   }
 
   /** The name of a rule; rules that are equal are one. */
@@ -167,42 +173,74 @@ class Converter {
     if (type === "object") return yield* this.#object(fields, depth);
     if (type === "array") return yield* this.#array(fields, depth);
     if (type === "string") return this.#string(fields);
-    return type === "integer" || type === "number" ? this.#number(fields, type) : type;
+    return type === "integer" || type === "number"
+      ? numberRule(fields, type, {
+          rule: this.#rule,
+          define: this.#add.bind(this),
+          name: () => `s${this.#steps++}`,
+        })
+      : type;
   }
 
   /** Named properties in their order, each once; then others. */
   *#object(fields: ObjectFields, depth: number): Slices<string> {
-    const properties = fields.object("properties");
-    const names = Object.keys(properties?.record ?? {});
+    const { names, schemaOf, others, nameRule } = yield* this.#members(fields, depth);
     const known = new Set<unknown>(names);
     const required = new Set(fields.list("required"));
     for (const name of required)
       if (!known.has(name)) throw badValue(fields.place("required"), shown(name), "names of its properties");
-    const isOpen = properties === undefined || !this.#isStrict;
-    const others = fields.any("additionalProperties") ?? isOpen;
-    const member = (name: string, value: string) => `${name} ${BLANK} ":" ${BLANK} ${value}`;
+    const member = (name: string, value: string) => `${name} ":" ${this.#gap} ${value}`;
     const other =
       others === false
         ? null
         : this.#rule(
-            member(
-              yield* stringExcept(names, this.#rule),
-              yield* this.#convert(others, fields.place("additionalProperties"), depth + 1),
-            ),
+            member(nameRule, yield* this.#convert(others, fields.place("additionalProperties"), depth + 1)),
           );
-    const comma = `${BLANK} "," ${BLANK}`;
+    const comma = `"," ${this.#gap}`;
     // From the last property to the first: one at least of those from here on, and whether there may be none.
     let some = other === null ? null : this.#rule(`${other} (${comma} ${other})*`);
     let mayBeNone = true;
     for (const name of names.reverse()) {
-      const value = yield* this.#convert(properties!.record[name], properties!.place(name), depth + 1);
+      const { schema, place } = schemaOf(name);
+      const value = yield* this.#convert(schema, place, depth + 1);
       const after = some === null ? "" : mayBeNone ? `(${comma} ${some})?` : `${comma} ${some}`;
       const from = `${member(literal(JSON.stringify(name)), value)} ${after}`;
       const isNeeded = required.has(name);
       some = this.#rule(some === null || isNeeded ? from : `${from} | ${some}`);
       mayBeNone &&= !isNeeded;
     }
-    return this.#rule(`"{" ${BLANK} ${some === null ? "" : mayBeNone ? `(${some})?` : some} ${BLANK} "}"`);
+    return this.#rule(`"{" ${some === null ? "" : mayBeNone ? `(${some})?` : some} "}"`);
+  }
+
+  /** Which names an object has. Those of a record that lists its keys are properties with one schema. */
+  *#members(fields: ObjectFields, depth: number) {
+    const properties = fields.object("properties");
+    const keys = fields.object("propertyNames");
+    if (keys && properties) throw notKept(fields.place("propertyNames"), "beside properties");
+    const additional = fields.any("additionalProperties");
+    if (!keys || isAnyName(keys.record)) {
+      const record = properties?.record ?? {};
+      const names = Object.keys(record).filter((name) => !isNever(record[name]));
+      const schemaOf = (name: string) => ({ schema: record[name], place: properties!.place(name) });
+      const isOpen = properties === undefined || !this.#isStrict;
+      const others = additional ?? isOpen;
+      return {
+        names,
+        schemaOf,
+        others,
+        nameRule: others === false ? "" : yield* stringExcept(Object.keys(record), this.#rule),
+      };
+    }
+    const listed = keys.any("const") === undefined ? keys.list("enum") : [keys.any("const")];
+    const schema = additional ?? true;
+    const schemaOf = () => ({ schema, place: fields.place("additionalProperties") });
+    if (listed && schema !== false) {
+      const names = [...new Set(listed.filter((name): name is string => typeof name === "string"))];
+      return { names, schemaOf, others: false, nameRule: "" };
+    }
+    const place = fields.place("propertyNames");
+    const nameRule = schema === false ? "" : yield* this.#convert(keys.record, place, depth + 1, ["string"]);
+    return { names: [] as string[], schemaOf, others: schema, nameRule };
   }
 
   *#array(fields: ObjectFields, depth: number): Slices<string> {
@@ -212,7 +250,7 @@ class Converter {
     const items = fields.any("items") ?? true;
     const most = items === false ? firsts.length : (high ?? Number.POSITIVE_INFINITY);
     if (low > most) throw fields.wrong("minItems", `up to ${most}`);
-    const comma = `${BLANK} "," ${BLANK}`;
+    const comma = `"," ${this.#gap}`;
     let after = '""';
     if (most > firsts.length) {
       const item = yield* this.#convert(items, fields.place("items"), depth + 1);
@@ -223,7 +261,7 @@ class Converter {
         repeated(more, Math.max(0, from), Number.isFinite(to) ? to : null, this.#rule);
       if (firsts.length === 0) {
         const all = `${item} ${some(least - 1, left - 1)}`;
-        return this.#rule(`"[" ${BLANK} ${least > 0 ? `(${all})` : `(${all})?`} ${BLANK} "]"`);
+        return this.#rule(`"[" ${least > 0 ? `(${all})` : `(${all})?`} "]"`);
       }
       after = this.#rule(some(least, left));
     }
@@ -232,51 +270,27 @@ class Converter {
       const some = `${at === 0 ? "" : comma} ${item} ${after}`;
       after = this.#rule(low > at ? some : `${some} | ""`);
     }
-    return this.#rule(`"[" ${BLANK} ${after} ${BLANK} "]"`);
+    return this.#rule(`"[" ${after} "]"`);
   }
 
   #string(fields: ObjectFields): string {
     const { low, high } = countsOf(fields, "minLength", "maxLength", MOST_TIMES);
-    const format = formatRule(fields.text("format"));
-    const isCounted = low > 0 || high !== null;
+    const format = keptFormat(fields.text("format"));
     const pattern = fields.text("pattern");
-    if (pattern !== undefined && (isCounted || format !== undefined))
-      throw notKept(fields.place("pattern"), "beside minLength, maxLength or format");
+    if (format !== undefined && (pattern === undefined || format.patterns?.includes(pattern))) {
+      if (low > format.least || (high !== null && high < format.most))
+        throw notKept(fields.place("format"), "beside a minLength or maxLength that it does not have anyway");
+      return this.#rule(`"\\"" ${format.rule} "\\""`);
+    }
+    const isCounted = low > 0 || high !== null;
+    if (pattern !== undefined && isCounted)
+      throw notKept(fields.place("pattern"), "beside minLength or maxLength");
     if (pattern !== undefined)
       return this.#rule(
         `"\\"" ${patternRule(pattern, fields.place("pattern"), this.#rule, this.#counted)} "\\""`,
       );
-    if (format !== undefined && isCounted)
-      throw notKept(fields.place("format"), "beside minLength or maxLength");
-    if (format !== undefined) return this.#rule(`"\\"" ${format} "\\""`);
     if (!isCounted) return "string";
     return this.#rule(`"\\"" ${this.#counted.expression(CHARACTERS, low, high)}`);
-  }
-
-  #number(fields: ObjectFields, type: "integer" | "number"): string {
-    const step = fields.any("multipleOf");
-    if (step !== undefined && step !== 1) throw notKept(fields.place("multipleOf"), "other than 1");
-    const kind = step === 1 ? "integer" : type;
-    const found = BOUNDS.flatMap((name) => {
-      const value = fields.number(name, { low: -Number.MAX_VALUE, high: Number.MAX_VALUE });
-      if (value === undefined) return [];
-      if (value !== 0 && Math.abs(value) < LEAST_BOUND)
-        throw fields.wrong(name, `0, or from ${LEAST_BOUND} on`);
-      const isLower = name === "minimum" || name === "exclusiveMinimum";
-      if (isLower ? value > MOST_BOUND : value < -MOST_BOUND)
-        throw fields.wrong(name, isLower ? `up to ${MOST_BOUND}` : `from ${-MOST_BOUND} on`);
-      // A bound farther out becomes a nearer one, which narrows and breaks nothing.
-      return [[name, Math.min(MOST_BOUND, Math.max(-MOST_BOUND, value))] as const];
-    });
-    if (found.length === 0) return kind;
-    const range = rangeRule(kind, Object.fromEntries(found));
-    if (range.length === 0)
-      throw badValue(
-        fields.place(found[0][0]),
-        "a bound that leaves no number",
-        "bounds with numbers between",
-      );
-    return this.#rule(oneOf(range, this.#rule));
   }
 
   /** The rule of what a reference names, made later. */
@@ -317,12 +331,17 @@ class Converter {
   }
 }
 
-const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as const;
-
 function countsOf(fields: ObjectFields, lowest: string, highest: string, most: number) {
   const range = { low: 0, high: most, integer: true };
   const low = fields.number(lowest, range) ?? 0;
   const high = fields.number(highest, range) ?? null;
   if (high !== null && high < low) throw fields.wrong(highest, `from ${lowest}, ${low}, on`);
   return { low, high };
+}
+
+/** What no value matches, as libraries write a property that must not be there. */
+function isNever(schema: unknown): boolean {
+  if (schema === false) return true;
+  const entries = Object.entries((schema as object | null) ?? {});
+  return entries.length === 1 && entries[0][0] === "not" && JSON.stringify(entries[0][1]) === "{}";
 }

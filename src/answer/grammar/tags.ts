@@ -28,6 +28,16 @@ export function tagsGrammar(tags: readonly FilledTag[], separator: string | null
   );
 }
 
+/**
+ * One tag, or a text of this grammar, which begins with another byte than tags do. One: the library takes no
+ * tags_with_separator inside of an "or" (0.1.27).
+ */
+export function eitherGrammar(tags: readonly FilledTag[], { text, tags: other }: Grammar): Grammar {
+  const element =
+    text === undefined ? (other as { format: unknown }).format : { type: "grammar", grammar: text };
+  return structural({ type: "or", elements: [...tags.map(written), element] });
+}
+
 /** Any text, in which what begins with `trigger` is one of the tags. */
 export function triggeredGrammar(tags: readonly FilledTag[], trigger: string): Grammar {
   return structural({ type: "triggered_tags", triggers: [trigger], tags: tags.map(written) });

@@ -41,11 +41,9 @@ export function* readChat(fields: Fields, served: Served): Slices<ChatRequest> {
   if (served.model.chatTemplate === null)
     throw unsupported("model", `${served.names[0]} has no chat template; /v1/completions continues text`);
   const { messages, begun } = yield* readMessages(fields);
-  const { described, calls, grammar } = readTools(fields, served);
   const format = readFormat(fields);
-  if (grammar && format)
-    throw unsupported(format.place, `${format.place} is not possible beside calls that are forced or strict`);
-  if (begun !== "" && (grammar || format))
+  const { described, calls, grammar } = readTools(fields, served, format);
+  if (begun !== "" && grammar)
     throw unsupported(
       "messages",
       `an answer that is begun cannot be held to ${format?.place ?? "calls"}; leave the last message out`,
@@ -60,7 +58,7 @@ export function* readChat(fields: Fields, served: Served): Slices<ChatRequest> {
       special: [...MARKS, ...(calls?.marks ?? [])],
     },
     calls,
-    format: grammar ? { place: "tools", grammar } : format,
+    format: grammar && { place: format?.place ?? "tools", grammar },
     ...readStreaming(fields),
   };
 }

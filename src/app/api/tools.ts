@@ -3,15 +3,18 @@ import { shown } from "../../answer/object-fields.ts";
 import { type AskedTools, askTools, type DescribedTool, MOST_TOOLS } from "../../answer/tools.ts";
 import { badValue } from "./errors.ts";
 import type { Fields } from "./fields.ts";
+import type { Format } from "./format.ts";
 import { TOOL, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, TOOL_FUNCTION } from "./known-fields.ts";
 import type { Served } from "./served.ts";
 
-export function readTools(fields: Fields, { model }: Served): AskedTools {
+/** format: what an answer without calls has to be. */
+export function readTools(fields: Fields, { model }: Served, format: Format | null): AskedTools {
   const given = fields.objects("tools") ?? [];
   if (given.length > MOST_TOOLS) throw fields.wrong("tools", `up to ${MOST_TOOLS}`);
   const tools = given.map(readTool);
   const choice = readChoice(fields, tools);
-  return askTools(model.chatTemplate, tools, choice, fields.boolean("parallel_tool_calls") === false);
+  const isSingle = fields.boolean("parallel_tool_calls") === false;
+  return askTools(model.chatTemplate, tools, choice, isSingle, format?.grammar ?? null);
 }
 
 function readTool(fields: Fields, at: number): DescribedTool {

@@ -15,7 +15,8 @@ import { deserialize, serialize } from "node:v8";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
 import type { TraitOptions } from "../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
-import { caseError, deviceCases, expectedOf, gpuTolerance } from "../test/device/device-cases.ts";
+import { caseError, deviceCases, expectedOf, gpuTolerance, TOLERANCES } from "../test/device/device-cases.ts";
+import { packedCases } from "../test/device/packed-cases.ts";
 
 const { values } = parseArgs({
   options: {
@@ -40,7 +41,11 @@ const VARIANTS: Record<string, TraitOptions> = {
 
 const pattern = new RegExp(values.filter);
 const [part, parts] = values.part.split("/").map(Number);
-const cases = deviceCases.filter(({ name }) => pattern.test(name)).filter((_, i) => i % parts === part - 1);
+/** Packed caches, of parts that the GPU has kernels for. */
+const packed = ["k4c-v4r-n32"].flatMap((kv) => packedCases(kv, TOLERANCES.attendInt4));
+const cases = [...deviceCases, ...packed]
+  .filter(({ name }) => pattern.test(name))
+  .filter((_, i) => i % parts === part - 1);
 if (values.expect) {
   const wanted = new Map<string, Float32Array>();
   for (const testCase of cases) wanted.set(testCase.name, await expectedOf(testCase));

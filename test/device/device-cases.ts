@@ -4,7 +4,7 @@
  * Tolerances stand in one table, each with its reason.
  */
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { blocksOf, poolPages } from "../../src/cache/layers.ts";
+import { blocksOf, poolPages, recentPages } from "../../src/cache/layers.ts";
 import {
   type Device,
   type Graph,
@@ -154,8 +154,10 @@ function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
         pool: op.pool(window, poolPages(window, needs)),
       }),
   };
-  const graph = op.finish(testCase.build(op, given), { texts, blocks: blocksOf(context) });
-  return { graph, tensors };
+  const value = testCase.build(op, given);
+  const recent = testCase.kv === undefined ? null : kvCodec(testCase.kv).packed?.recent;
+  if (recent) op.recentPool(recentPages(recent, needs));
+  return { graph: op.finish(value, { texts, blocks: blocksOf(context) }), tensors };
 }
 
 /** Runs a case on a device; gives the compared value of the last step. */

@@ -4,12 +4,13 @@
  */
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
-import { type BlockMap, blockMap, gather, scatter } from "../cache-bytes.ts";
+import { type BlockMap, gather, pageMap, scatter } from "../cache-bytes.ts";
 import { checkPage, checkPages, checkPlaces, checkState, checkStep } from "../check.ts";
 import type {
   Allocation,
   Footprint,
   Graph,
+  KvPart,
   PagePlace,
   Pool,
   Ran,
@@ -21,14 +22,16 @@ import type {
   Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
+import { pageBytes as codecBytes } from "../page-bytes.ts";
 import { RowTable } from "../row-table.ts";
 import { writeTurns } from "../turns.ts";
+import type { CachePlace } from "./attend-options.ts";
 import { type Batch, batchOf, candidatesBatch, STEP_BYTES, tableAt } from "./batch.ts";
 import { storageUsage } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode, type StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
-import { blockBytes, kvFormat, pageBytes, readVector } from "./kv.ts";
+import { blockBytes, kvLayout, pageBytes, readPage } from "./kv.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
@@ -160,11 +163,12 @@ export class WebgpuAllocation implements Allocation {
     if (from === to) return;
     const encoder = this.gpu.device.createCommandEncoder();
     const through = this.#buffer(this.program.page);
-    for (const cache of this.graph.caches) {
-      if (cache.pool !== pool) continue;
-      const bytes = pageBytes(cache);
-      for (const part of Object.values(this.program.caches[cache.id])) {
-        const buffer = this.#buffer(part);
+    const { caches, recents } = this.program;
+    for (const place of pool === this.graph.recent ? recents : caches) {
+      if (place?.cache.pool.id !== pool.id) continue;
+      for (const part of ["keys", "values"] as const) {
+        const bytes = pageBytes(place.cache, part);
+        const buffer = this.#buffer(bufferOf(place, part));
         // WebGPU copies nothing within a buffer.
         encoder.copyBufferToBuffer(buffer, from * bytes, through, 0, bytes);
         encoder.copyBufferToBuffer(through, 0, buffer, to * bytes, bytes);
@@ -278,19 +282,19 @@ export class WebgpuAllocation implements Allocation {
 
   readonly #buffer = (planned: Buffer): GPUBuffer => this.buffers.get(this.program.place(planned).id)!;
 
-  #place({ cache, part, kvHead }: PagePlace) {
-    const { codec, headDim, kvHeads } = cache;
-    const format = kvFormat(codec.name);
-    const bytes = blockBytes(format, headDim);
-    const key = `${format} ${part} ${headDim}`;
+  #place({ cache, part, kvHead, isRecent = false }: PagePlace) {
+    const place = (isRecent ? this.program.recents : this.program.caches)[cache.id]!;
+    const { codec, headDim, kvHeads } = place.cache;
+    const layout = kvLayout(codec, part);
+    const bytes = blockBytes(layout, headDim);
+    const key = `${layout} ${part} ${headDim}`;
     let map = this.#maps.get(key);
     if (!map) {
-      map = blockMap(bytes, codec.vectorBytes(headDim), (block, slot) =>
-        readVector(format, headDim, part, block, slot),
-      );
+      const read = (block: Uint8Array) => readPage(layout, headDim, part, block);
+      map = pageMap(bytes, codecBytes(codec, headDim, part), read);
       this.#maps.set(key, map);
     }
-    const buffer = this.#buffer(this.program.caches[cache.id][part]);
+    const buffer = this.#buffer(bufferOf(place, part));
     return { buffer, map, at: (page: number) => (page * kvHeads + kvHead) * bytes };
   }
 
@@ -324,3 +328,6 @@ export class WebgpuAllocation implements Allocation {
     queue.writeBuffer(this.#buffer(this.program.batch), at * 4, lists);
   }
 }
+
+const bufferOf = ({ cacheKeys, cacheValues }: CachePlace, part: KvPart): Buffer =>
+  part === "keys" ? cacheKeys : cacheValues;

@@ -2,7 +2,7 @@
  * The dispatch of appendKv: which values serve a cache, and what is normed, turned and rotated on the way. kv.ts owns the
  * layout; the kernel owns the codes.
  */
-import type { Cache } from "../contract.ts";
+import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
 import { kvConstants, kvFormat, tokenBytes } from "./kv.ts";
@@ -14,8 +14,7 @@ export interface Heads {
   readonly norm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
 }
 
-export interface AppendOptions {
-  readonly cache: Cache;
+export interface AppendOptions extends CachePlace {
   readonly keys: Heads;
   /** epsilon: of a norm of each head without a weight; null: none. */
   readonly values: { readonly view: View; readonly epsilon: number | null };
@@ -23,11 +22,7 @@ export interface AppendOptions {
   readonly rope: { readonly turns: Buffer; readonly pairs: number } | null;
   /** Queries that are normed and turned on the way; out: [tokens, heads, headDim] f32. */
   readonly queries: (Heads & { readonly heads: number; readonly out: Buffer }) | null;
-  readonly cacheKeys: Buffer;
-  readonly cacheValues: Buffer;
   readonly batch: Buffer;
-  /** Where the pool's tables begin in it. */
-  readonly table: number;
   /** 16 bytes, bound as a uniform where there is no norm weight. */
   readonly spare: Buffer;
   /** A new activation: bound where no queries are written. */
@@ -83,6 +78,6 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       batch: options.batch,
     },
     workgroups: ({ pieces }) => [pieces, 2 * kvHeads + heads, 1],
-    bytes: ({ tokens }) => tokens * tokenBytes(format, kvHeads, headDim),
+    bytes: ({ tokens }) => tokens * tokenBytes(cache),
   };
 }

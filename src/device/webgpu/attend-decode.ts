@@ -3,10 +3,12 @@
  * serves a cache and a device, and how heads are shared out within the limits of registers and workgroup memory; attend-spans.ts
  * owns the spans, kv.ts the layout.
  */
-import { type AttendOptions, scaling, visible } from "./attend-options.ts";
+
+import type { Cache } from "../contract.ts";
+import { type AttendOptions, PART_IDS, scaling, visible } from "./attend-options.ts";
 import { mostSpans, type Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
-import { type KvFormat, kvConstants, kvFormat, kvGroups, tokenBytes } from "./kv.ts";
+import { attendConstants, kvConstants, kvFormat, kvGroups, kvLayout, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** A kernel for one token's queries. */
@@ -28,12 +30,16 @@ interface DecodeKernel {
  * 256 (H100, int4, 2026-11-23, bench row attendDecode). Four workgroups a core on 132 cores: 128K tokens, 64/8 heads of 128,
  * int4 195 us with 264, 143 with 528, 150 with 1056; f16 320 and 249.
  */
-function plainKernel(format: KvFormat, group: number, headDim: number): DecodeKernel {
-  const most = Math.floor(format === "f16" ? 1024 / headDim : 64 / kvGroups(headDim));
+function plainKernel({ codec, headDim }: Cache, group: number): DecodeKernel {
+  const layout = kvLayout(codec, "keys");
+  // Queries for each page of a tile, where keys are scaled by channel, take the place of half the heads.
+  const most = Math.floor(
+    layout === "f16" ? 1024 / headDim : (layout === "channel" ? 32 : 64) / kvGroups(headDim),
+  );
   const sets = Math.ceil(group / Math.min(8, most));
   const common = { tile: 128, sets, workgroups: 528 };
   const values = { HEADS: Math.ceil(group / sets), TILE: common.tile };
-  if (format === "f16") return { kernel: "attendDecodeF16", ...common, values: { ...values, BATCH: 4 } };
+  if (layout === "f16") return { kernel: "attendDecodeF16", ...common, values: { ...values, BATCH: 4 } };
   const dims = headDim > 64 ? 4 : 2;
   return {
     kernel: "attendDecode",
@@ -52,12 +58,13 @@ function matrixKernel(group: number): DecodeKernel {
 
 function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel {
   const { kvHeads, headDim } = cache;
-  const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
+  const layout = kvLayout(cache.codec, "keys");
+  const is4Bit = layout === "int4" || layout === "rq4";
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
-  const matrices = traits.matrices && traits.subgroup === 32 && format !== "f16" && headDim <= 128 && !plain;
-  return matrices ? matrixKernel(group) : plainKernel(format, group, headDim);
+  const matrices = traits.matrices && traits.subgroup === 32 && is4Bit && headDim <= 128 && !plain;
+  return matrices ? matrixKernel(group) : plainKernel(cache, group);
 }
 
 /** The spans that attendDecode's kernel asks for; other rows of the step keep to them. */
@@ -73,9 +80,8 @@ export function decodeSpans(options: AttendOptions): Spans {
 export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const { traits, cache, heads, scale, softcap } = options;
   const { kvHeads, headDim, pool } = cache;
-  const format = kvFormat(cache.codec.name);
   const { kernel, sets, values } = kernelOf(options);
-  const bytes = tokenBytes(format, kvHeads, headDim);
+  const bytes = tokenBytes(cache);
   const reduces = kernel !== "attendDecodeMatrix";
   return {
     label: "attendDecode",
@@ -84,8 +90,11 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
       libs: reduces ? { lanes: traits.subgroup === null ? "shared" : "subgroup" } : {},
       values: {
         GROUP: heads / kvHeads,
-        ...kvConstants(format, headDim),
+        ...(kernel === "attendDecode"
+          ? attendConstants(cache)
+          : kvConstants(kvFormat(cache.codec.name), headDim)),
         MOST_SPANS: spans.most,
+        PART: PART_IDS[options.part ?? "all"],
         HAS_SOFTCAP: softcap > 0,
         ...(reduces ? { SUBGROUP: traits.subgroup ?? 1 } : {}),
         ...values,
@@ -105,10 +114,10 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
     workgroups(step) {
       const { singles } = step;
       if (singles.length === 0) return null;
-      const counts = singles.map((position) => spans.count(position, position, step));
-      return [Math.max(...counts), kvHeads * sets, singles.length];
+      const most = Math.max(...singles.map((row) => spans.count(row, step)));
+      // Of a packed cache one part may be empty.
+      return most === 0 ? null : [most, kvHeads * sets, singles.length];
     },
-    bytes: ({ singles }) =>
-      singles.reduce((sum, position) => sum + bytes * visible(cache, position).count, 0),
+    bytes: ({ singles }) => singles.reduce((sum, row) => sum + bytes * visible(options, row), 0),
   };
 }

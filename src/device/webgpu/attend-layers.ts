@@ -72,21 +72,20 @@ export class AttendLayers {
     this.batch = this.#batchOf(step.position, step.queries);
     this.#queries = this.#buffers.upload("queries", this.#noise.queries);
     this.#spare = this.#buffers.make("spare", 16);
-    const pair = (label: string, bytes: number): Pair => ({
-      keys: this.#buffers.make(`${label} keys`, bytes),
-      values: this.#buffers.make(`${label} values`, bytes),
+    const pair = (label: string, cache: Cache): Pair => ({
+      keys: this.#buffers.make(`${label} keys`, kvBytes(cache, "keys")),
+      values: this.#buffers.make(`${label} values`, kvBytes(cache, "values")),
     });
     for (const { cache } of jobs) {
       if (this.#copies.has(cache)) continue;
-      const bytes = kvBytes(cache);
-      const copies = rotatedCopies(2 * bytes, copiesBytes);
+      const copies = rotatedCopies(kvBytes(cache, "keys") + kvBytes(cache, "values"), copiesBytes);
       this.#copies.set(
         cache,
-        Array.from({ length: copies }, () => pair(cache.codec.name, bytes)),
+        Array.from({ length: copies }, () => pair(cache.codec.name, cache)),
       );
     }
     const wide = jobs.find(({ expanded }) => expanded)?.expanded;
-    this.#expanded = wide ? pair("expanded", kvBytes(wide)) : null;
+    this.#expanded = wide ? pair("expanded", wide) : null;
   }
 
   /** NibbleError "memory" when the caches do not fit. */

@@ -7,10 +7,22 @@ import type { Buffer, Mode } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 
-export interface AttendOptions {
+/** Of lib/spans.wgsl: what of a packed cache lies in packed pages, and what does not yet. */
+export const PART_IDS = { all: 0, packed: 1, recent: 2 } as const;
+export type CachePart = keyof typeof PART_IDS;
+
+/** A cache's buffers. */
+export interface CachePlace {
+  readonly cache: Cache;
+  readonly cacheKeys: Buffer;
+  readonly cacheValues: Buffer;
+  /** Where the pool's tables begin in `batch`. */
+  readonly table: number;
+}
+
+export interface AttendOptions extends CachePlace {
   readonly traits: Traits;
   readonly mode: Mode;
-  readonly cache: Cache;
   readonly heads: number;
   readonly scale: number;
   readonly softcap: number;
@@ -22,11 +34,11 @@ export interface AttendOptions {
   readonly rotated: boolean;
   /** Whether keys and values are rotated, where the format does not say so: an f16 cache that `rq4` was expanded to. */
   readonly rotates?: boolean;
-  readonly cacheKeys: Buffer;
-  readonly cacheValues: Buffer;
+  /** The cache's positions that this is about; default: all. */
+  readonly part?: CachePart;
+  /** Of a packed cache: where vectors lie that are not packed yet, as a cache of f16 over the pages of Graph.recent. */
+  readonly recent?: CachePlace | null;
   readonly batch: Buffer;
-  /** Where the pool's tables begin in it. */
-  readonly table: number;
   /** [tokens, heads * headDim] in `form`: f32, or q8 for few rows and f16 for many. */
   readonly out: Buffer;
   readonly form: Form;
@@ -47,11 +59,24 @@ export function rotates({ rotates, cache }: AttendOptions): boolean {
   return rotates ?? cache.codec.name === "rq4";
 }
 
-/** Positions that a query sees: [from the page of the oldest, to the last]. */
-export function visible({ pool: { window } }: Cache, position: number): { first: number; count: number } {
+/** A row, or rows at consecutive positions of one text, of which `packed` positions lie in packed pages. */
+export interface Seeing {
+  readonly position: number;
+  /** Default: 1. */
+  readonly tokens?: number;
+  readonly packed: number;
+}
+
+/** Positions of a part of the cache that rows see: from the page of the first one's oldest, to the last. */
+export function visible(
+  { cache, part }: Pick<AttendOptions, "cache" | "part">,
+  { position, tokens = 1, packed }: Seeing,
+): number {
+  const { window } = cache.pool;
   const oldest = window === null ? 0 : Math.max(0, position + 1 - window);
   const first = oldest - (oldest % PAGE_SLOTS);
-  return { first, count: position + 1 - first };
+  if (part === "packed") return Math.max(0, packed - first);
+  return position + tokens - (part === "recent" ? Math.max(first, packed) : first);
 }
 
 /** exp2 instead of exp, and no division before tanh: the two factors around the soft cap. */

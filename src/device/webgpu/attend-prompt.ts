@@ -2,11 +2,11 @@
  * The dispatch of attendPrompt: queries of runs over their texts' pages, all of them or in spans, with subgroup matrices where the
  * device has them. Owns how rows and dims are shared out within the limits of registers and workgroup memory.
  */
-import { type AttendOptions, scaling, visible } from "./attend-options.ts";
+import { type AttendOptions, PART_IDS, scaling, visible } from "./attend-options.ts";
 import type { Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
-import { kvConstants, kvFormat, tokenBytes } from "./kv.ts";
+import { attendConstants, kvConstants, kvFormat, kvLayout, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
@@ -28,15 +28,17 @@ function matrixShape(headDim: number) {
 /** spans: of a step of few rows, into their partials. */
 export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispatch {
   const { traits, cache, heads, scale, softcap, form } = options;
+  const isChannel = kvLayout(cache.codec, "keys") === "channel";
   // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
   const matrices =
-    traits.matrices && traits.subgroup === 32 && !options.plain ? matrixShape(cache.headDim) : null;
+    traits.matrices && traits.subgroup === 32 && !options.plain && !isChannel
+      ? matrixShape(cache.headDim)
+      : null;
   const { kvHeads, headDim, pool } = cache;
-  const format = kvFormat(cache.codec.name);
   const group = heads / kvHeads;
   const shape = matrices ?? { ROWS: promptRows(headDim) };
   const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
-  const bytes = tokenBytes(format, kvHeads, headDim);
+  const bytes = tokenBytes(cache);
   const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
   // In words as wide as those that the kernel writes.
   const factors = factorsAt(options.maxTokens, heads * headDim) / (matrices ? 4 : 1);
@@ -47,13 +49,13 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
       values: {
         KV_HEADS: kvHeads,
         GROUP: group,
-        ...kvConstants(format, headDim),
+        ...(matrices ? kvConstants(kvFormat(cache.codec.name), headDim) : attendConstants(cache)),
         ...shape,
         HAS_SOFTCAP: softcap > 0,
         HAS_SINKS: options.sinks !== null && spans === null,
         OUT_F16: form === "f16" && spans === null,
         SPANS: spans !== null,
-        ...(spans && { TILE: spans.tile, MOST_SPANS: spans.most }),
+        ...(spans && { TILE: spans.tile, MOST_SPANS: spans.most, PART: PART_IDS[options.part ?? "all"] }),
       },
     },
     params: packParams(kernel, {
@@ -75,15 +77,10 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
       // tileOf of lib/tiles.wgsl counts them alike.
       const tiles = longs.reduce((sum, { tokens }) => sum + Math.ceil((tokens * group) / rows), 0);
       if (tiles === 0) return null;
-      const counts = longs.map(
-        ({ position, tokens }) => spans?.count(position, position + tokens - 1, step) ?? 1,
-      );
-      return [tiles, kvHeads, Math.max(...counts)];
+      const most = Math.max(...longs.map((run) => spans?.count(run, step) ?? 1));
+      // Of a packed cache one part may be empty.
+      return most === 0 ? null : [tiles, kvHeads, most];
     },
-    bytes: ({ longs }) =>
-      longs.reduce(
-        (sum, { tokens, position }) => sum + bytes * (visible(cache, position).count + tokens - 1),
-        0,
-      ),
+    bytes: ({ longs }) => longs.reduce((sum, run) => sum + bytes * visible(options, run), 0),
   };
 }

@@ -1,8 +1,8 @@
 /**
  * Spans of positions, which workgroups of their own attend to, and attendMerge, which joins them. Owns how many there are
- * (mirrored by lib/spans.wgsl) and the buffer of what they found.
+ * (mirrored by lib/spans.wgsl) and the buffer of what they found. Of a packed cache each part has spans of its own.
  */
-import { type AttendOptions, rotates, visible } from "./attend-options.ts";
+import { type AttendOptions, rotates, type Seeing, visible } from "./attend-options.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
 import { FORM_IDS, factorsAt } from "./forms.ts";
 import { packParams } from "./wgsl.ts";
@@ -14,12 +14,15 @@ export interface Spans {
   readonly most: number;
   /** [rows][heads][spans] of a head's sums, maximum, total and two zeros, f32. */
   readonly partials: Buffer;
-  /** In a step, of rows at `from` to `to` that share them. */
-  count(from: number, to: number, step: StepShape): number;
+  /** In a step, of rows that share them. */
+  count(rows: Seeing, step: StepShape): number;
 }
 
 /** attendMerge looks at every span with a thread of its own, of as many as its workgroup memory allows. */
 const mergeThreads = (headDim: number) => (headDim > 256 ? 128 : 256);
+
+/** Of those, as many are for what a packed cache has not packed yet. */
+const RECENT_SPANS = 32;
 
 /**
  * Spans of all rows of a step in which rows share them: a third more, as their workgroups are larger, but no more than fill the
@@ -30,26 +33,60 @@ const sharedRoom = (most: number) => most + Math.floor(most / 3);
 
 /** wanted: spans of one row that fill the device. */
 export function mostSpans(options: AttendOptions, tile: number, wanted: number): Spans {
-  const { cache, heads, maxSpanned } = options;
-  const { headDim } = cache;
-  const mostTiles = Math.ceil(visible(cache, options.mostPositions - 1).count / tile) + 1;
-  const most = Math.min(mostTiles, mergeThreads(headDim), Math.max(1, wanted));
+  const { cache, maxSpanned, part = "all", mostPositions } = options;
+  const last = { position: mostPositions - 1, packed: part === "packed" ? mostPositions : 0 };
+  const mostTiles = Math.ceil(visible(options, last) / tile) + 1;
+  const threads = mergeThreads(cache.headDim);
+  const room = { all: threads, packed: threads - RECENT_SPANS, recent: RECENT_SPANS }[part];
+  return spansOf(options, tile, Math.min(mostTiles, room, Math.max(1, wanted)), maxSpanned);
+}
+
+/** Rows of prompts see each part of a packed cache in one span. */
+export function oneSpan(options: AttendOptions, tile: number): Spans {
+  return spansOf(options, tile, 1, options.maxTokens);
+}
+
+function spansOf(options: AttendOptions, tile: number, most: number, rows: number): Spans {
+  const { heads, cache } = options;
+  const places = Math.max(sharedRoom(most), rows);
   return {
     tile,
     most,
-    partials: options.scratch("partials", heads * Math.max(sharedRoom(most), maxSpanned) * (headDim + 4) * 4),
-    count(from, to, { spanned, singles }) {
+    partials: options.scratch("partials", heads * places * (cache.headDim + 4) * 4),
+    count(seeing, { spanned, singles }) {
       const shares = spanned > singles.length;
       const room = shares ? Math.min(sharedRoom(most) / spanned, most / 6) : most / spanned;
       const places = Math.max(1, Math.floor(room));
-      const tiles = Math.ceil((to + 1 - visible(cache, from).first) / tile);
-      return Math.ceil(tiles / Math.ceil(tiles / places));
+      const tiles = Math.ceil(visible(options, seeing) / tile);
+      return Math.ceil(tiles / Math.max(1, Math.ceil(tiles / places)));
     },
   };
 }
 
 /** The rows' outputs from what their spans found. */
 export function attendMerge(options: AttendOptions, { tile, most, partials }: Spans): Dispatch {
+  return mergeDispatch(options, { partials }, { TILE: tile, MOST_SPANS: most, ROTATE: rotates(options) });
+}
+
+/** Of both parts of a packed cache, whose packed values are rotated. longs: of the rows that attend in tiles, which are in one span. */
+export function attendMergeParts(
+  options: AttendOptions,
+  packed: Spans,
+  recent: Spans,
+  longs: boolean,
+): Dispatch {
+  const values = {
+    ...{ TILE: packed.tile, MOST_SPANS: packed.most, ROTATE: true },
+    ...{ PARTS: true, RECENT_TILE: recent.tile, MOST_RECENT_SPANS: recent.most, LONGS: longs },
+  };
+  return mergeDispatch(options, { partials: packed.partials, recentPartials: recent.partials }, values);
+}
+
+function mergeDispatch(
+  options: AttendOptions,
+  found: { readonly partials: Buffer; readonly recentPartials?: Buffer },
+  values: { readonly [name: string]: number | boolean },
+): Dispatch {
   const { traits, cache, heads, form } = options;
   const { headDim, pool } = cache;
   return {
@@ -59,12 +96,10 @@ export function attendMerge(options: AttendOptions, { tile, most, partials }: Sp
       libs: { lanes: traits.subgroup === null ? "shared" : "subgroup" },
       values: {
         HEAD_DIM: headDim,
-        TILE: tile,
-        MOST_SPANS: most,
         SUBGROUP: traits.subgroup ?? 1,
-        ROTATE: rotates(options),
         HAS_SINKS: options.sinks !== null,
         OUT_FORM: FORM_IDS[form],
+        ...values,
       },
     },
     params: packParams("attendMerge", {
@@ -73,7 +108,16 @@ export function attendMerge(options: AttendOptions, { tile, most, partials }: Sp
       outGroups: (heads * headDim) / 32,
       factorsAt: factorsAt(options.maxTokens, heads * headDim) / 4,
     }),
-    buffers: { partials, out: options.out, batch: options.batch, sinks: options.sinks ?? partials },
-    workgroups: ({ spanned }) => (spanned === 0 ? null : [heads, spanned, 1]),
+    buffers: {
+      recentPartials: found.partials,
+      ...found,
+      out: options.out,
+      batch: options.batch,
+      sinks: options.sinks ?? found.partials,
+    },
+    workgroups({ spanned, longs }) {
+      const rows = values.LONGS ? longs.reduce((sum, { tokens }) => sum + tokens, 0) : spanned;
+      return rows === 0 ? null : [heads, rows, 1];
+    },
   };
 }

@@ -54,7 +54,7 @@ class GpuAttendTimer implements AttendTimer {
 
   refusal({ cache, expanded }: AttendJob): string | null {
     const most = bufferBytes(this.gpu.device.limits);
-    const keys = kvBytes(expanded ?? cache);
+    const keys = kvBytes(expanded ?? cache, "keys");
     const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
     return keys > most ? `keys of ${mib(keys)} MiB in one buffer; this GPU allows ${mib(most)}` : null;
   }

@@ -2,16 +2,18 @@
  * The dispatches of attend: queries of rows alone, of runs, or both, and the rotations around them where the cache is `rq4`
  * and no neighbour does them. attend-decode.ts and attend-prompt.ts choose the kernels.
  */
+import { PAGE_SLOTS } from "../contract.ts";
 import { attendDecode, decodeSpans } from "./attend-decode.ts";
-import { type AttendOptions, rotates } from "./attend-options.ts";
+import { type AttendOptions, type CachePlace, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
-import { attendMerge } from "./attend-spans.ts";
+import { attendMerge, attendMergeParts, oneSpan } from "./attend-spans.ts";
 import { MOST_ALONE } from "./batch.ts";
 import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, factorsAt, formBytes } from "./forms.ts";
 import { packParams } from "./wgsl.ts";
 
 export function attendDispatches(options: AttendOptions): Dispatch[] {
+  if (options.recent) return packedDispatches(options, options.recent);
   const { mode, cache, heads, maxTokens, queries, out, form } = options;
   const turns = rotates(options);
   const cols = heads * cache.headDim;
@@ -37,6 +39,39 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
     attendPrompt(summed, null),
     ...(turns ? [rotation(true, sums, out, form)] : []),
   ];
+}
+
+/**
+ * Over a packed cache: packed positions and those that are not packed yet apart, each part into partials of its own, so that
+ * the GPU need not wait for one with the other; a merge turns the sums of packed values back and adds the others.
+ */
+function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[] {
+  const { mode, maxTokens, maxSpanned, mostPositions } = options;
+  const packed: AttendOptions = { ...options, part: "packed", rotates: false };
+  // What a step finds unpacked: so many newest tokens, and perhaps not a whole page of them; its own rows; two ends of pages.
+  const unpacked = options.cache.codec.packed!.recent + 2 * PAGE_SLOTS + maxTokens;
+  const newest: AttendOptions = {
+    ...packed,
+    ...recent,
+    part: "recent",
+    mostPositions: Math.min(mostPositions, unpacked),
+  };
+  // The recent ones first: they are few.
+  const parts = [newest, packed];
+  const dispatches: Dispatch[] = [];
+  if (mode !== "prompt" || maxSpanned > 0) {
+    const spans = parts.map(decodeSpans);
+    dispatches.push(...parts.map((part, i) => attendDecode(part, spans[i])));
+    if (mode !== "prompt" && maxTokens > MOST_ALONE)
+      dispatches.push(...parts.map((part, i) => attendPrompt(part, spans[i])));
+    dispatches.push(attendMergeParts(options, spans[1], spans[0], false));
+  }
+  if (mode === "prompt") {
+    const spans = parts.map((part) => oneSpan(part, PAGE_SLOTS));
+    dispatches.push(...parts.map((part, i) => attendPrompt(part, spans[i])));
+    dispatches.push(attendMergeParts(options, spans[1], spans[0], true));
+  }
+  return dispatches;
 }
 
 interface RotateOptions {

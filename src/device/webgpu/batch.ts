@@ -15,7 +15,11 @@ const NO_SLOT = 0xffffffff;
 export const STEP_BYTES = 80;
 
 /** What of a graph decides where tables and lists lie. */
-export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools">;
+export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools"> &
+  Partial<Pick<Graph, "recent">>;
+
+/** Of one block to pack: where its text's table begins, the block, the position of its text's run. */
+const PACK_WORDS = 3;
 
 /** Words of the page tables; the lists follow. */
 function tableWords({ pools, texts, blocks }: BatchGraph): number {
@@ -28,12 +32,13 @@ export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
 }
 
 export function batchBytes(graph: BatchGraph): number {
-  const { maxTokens, maxOutputs, texts } = graph;
+  const { maxTokens, maxOutputs, texts, blocks } = graph;
   const runs = Math.min(texts, maxTokens);
-  // Ids, positions and texts by row, and four words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs.
+  // Ids, positions and texts by row, and five words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs; blocks to pack.
   const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
-  return 4 * (tableWords(graph) + 7 * maxTokens + pieces + (2 + 4) * runs + maxOutputs + sampled);
+  const packs = graph.recent ? PACK_WORDS * runs * blocks : 0;
+  return 4 * (tableWords(graph) + 8 * maxTokens + pieces + (3 + 4) * runs + maxOutputs + sampled + packs);
 }
 
 type Run = Rows["runs"][number];
@@ -62,17 +67,29 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
   const mode = modeOf(rows, modeRows);
   const longs = rows.runs.filter(({ tokens }) => tokens > (mode === "prompt" ? 1 : MOST_ALONE));
   const alone = rows.runs.filter((run) => !longs.includes(run));
+  const packedOf = ({ packed }: Run) => packed.blocks * PAGE_SLOTS;
   const rowsOfRun = ({ first, tokens }: Run) => Array.from({ length: tokens }, (_, i) => first + i);
-  const singles = alone.flatMap(rowsOfRun);
+  const singles = alone.flatMap((run) =>
+    rowsOfRun(run).map((row) => ({ position: rows.positions[row], packed: packedOf(run) })),
+  );
   const table = ({ text }: Run) => text * graph.blocks;
+  // A prompt's packed caches are attended to in two parts, which are merged.
+  const merged = mode !== "prompt" || graph.recent ? longs : [];
   const spanned = [
     ...alone.flatMap((run) =>
-      rowsOfRun(run).map((row) => [row, rows.positions[row], rows.positions[row], table(run)]),
+      rowsOfRun(run).map((row) => [
+        ...[row, rows.positions[row], rows.positions[row]],
+        ...[table(run), packedOf(run)],
+      ]),
     ),
-    ...(mode === "prompt" ? [] : longs).flatMap((run) =>
-      rowsOfRun(run).map((row) => [row, run.position, run.position + run.tokens - 1, table(run)]),
+    ...merged.flatMap((run) =>
+      rowsOfRun(run).map((row) => [
+        ...[row, run.position, run.position + run.tokens - 1],
+        ...[table(run), packedOf(run)],
+      ]),
     ),
   ];
+  const packs = rows.runs.flatMap((run) => run.packed.pack.map((block) => [table(run), block, run.position]));
   const pieces = rows.runs.flatMap(piecesOf);
   const sampled = rows.runs.flatMap(({ text, firstOutput, outputs }, i) => {
     const { sampling } = step.runs[i];
@@ -88,12 +105,13 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
   const shape: StepShape = {
     tokens: rows.tokens,
     outputs: rows.outputs,
-    singles: singles.map((row) => rows.positions[row]),
-    spanned: spanned.length,
-    longs: longs.map(({ position, tokens }) => ({ position, tokens })),
+    singles,
+    spanned: mode === "prompt" ? singles.length : spanned.length,
+    longs: longs.map((run) => ({ position: run.position, tokens: run.tokens, packed: packedOf(run) })),
     pieces: pieces.length,
     sampled: sampled.length,
     runs: rows.runs.length,
+    packs: packs.length,
   };
   const packed = pack(graph, shape, [
     rows.ids,
@@ -102,12 +120,13 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     rows.outputRows,
     pieces.flat(),
     spanned.flat(),
-    longs.flatMap(({ first, tokens }) => [first, tokens]),
+    longs.flatMap((run) => [run.first, run.tokens, packedOf(run)]),
     words,
     rows.runs.flatMap(({ first, tokens, state }) => [
       ...[first, tokens],
       ...[state?.from ?? NO_SLOT, state?.to ?? NO_SLOT],
     ]),
+    packs.flat(),
   ]);
   return { mode, shape, rows, ...packed, sampled: sampled.length };
 }
@@ -123,9 +142,10 @@ export function candidatesBatch(graph: BatchGraph, row: number) {
     pieces: 0,
     sampled: 1,
     runs: 0,
+    packs: 0,
   };
   const words = [row, graph.texts, ...packChoice(GREEDY)];
-  return { shape, ...pack(graph, shape, [[], [], [], [], [], [], [], words, []]) };
+  return { shape, ...pack(graph, shape, [[], [], [], [], [], [], [], words, [], []]) };
 }
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, draw: 0 };

@@ -46,8 +46,9 @@ function dequantizeDispatch(source: Source, { keys, values }: Expanded): Dispatc
     buffers: { keys: cacheKeys, values: cacheValues, keysOut: keys, valuesOut: values, batch },
     // One run.
     workgroups({ tokens, singles, longs }) {
-      const position = longs[0]?.position ?? singles[0];
-      return [Math.ceil((visible(cache, position).count + tokens - 1) / PAGE_SLOTS), kvHeads, 2];
+      const [{ position }] = [...longs, ...singles];
+      const seen = visible(source, { position, tokens, packed: 0 });
+      return [Math.ceil(seen / PAGE_SLOTS), kvHeads, 2];
     },
   };
 }

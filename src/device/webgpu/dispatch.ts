@@ -38,18 +38,20 @@ export function modeOf({ tokens, outputs }: { tokens: number; outputs: number },
 export interface StepShape {
   readonly tokens: number;
   readonly outputs: number;
-  /** Positions of the rows that attend alone, in spans. */
-  readonly singles: readonly number[];
+  /** The rows that attend alone, in spans; packed: positions of their text in packed pages. */
+  readonly singles: readonly { readonly position: number; readonly packed: number }[];
   /** Rows that attend in spans: those, and in all modes but `prompt` those of `longs`. */
   readonly spanned: number;
   /** Runs that attend in tiles. */
-  readonly longs: readonly { readonly position: number; readonly tokens: number }[];
+  readonly longs: readonly { readonly position: number; readonly tokens: number; readonly packed: number }[];
   /** Pages that runs write to. */
   readonly pieces: number;
   /** Rows that an id is chosen for. */
   readonly sampled: number;
   /** Texts that have rows. */
   readonly runs: number;
+  /** Blocks that are packed. */
+  readonly packs: number;
 }
 
 /** Rows of a step, of a value that has one for each token or for each output. */

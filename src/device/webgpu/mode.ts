@@ -5,7 +5,6 @@
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
-import { tableAt } from "./batch.ts";
 import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
 import {
   addDispatch,
@@ -30,6 +29,7 @@ import {
 import { type Form, formBytes, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
+import { packDispatch } from "./pack-kv.ts";
 import type { Shared } from "./program.ts";
 import { recurrentDispatch } from "./recurrent.ts";
 import { type HeadChain, type OpOf, plainReads, type Stage, type StageOf } from "./stages.ts";
@@ -146,7 +146,7 @@ export class ModeCompiler {
   }
 
   #append({ op, keys, values, queries }: StageOf<"append">): void {
-    const { graph, turns, caches, spare, blocks, batch } = this.shared;
+    const { turns, spare, blocks, batch } = this.shared;
     const chain = (from: HeadChain) => ({
       view: this.#flat(from.x),
       norm: from.norm && {
@@ -155,10 +155,13 @@ export class ModeCompiler {
       },
     });
     if (queries) this.#rotated.add(queries.attend.queries.id);
+    const cache = this.shared.caches[op.cache.id];
+    // To a packed cache vectors are appended as they come, and packed behind.
+    const recent = this.shared.recents[op.cache.id];
     const rope = keys.rope && { turns: turns[keys.rope.id], pairs: keys.rope.frequencies.length };
     this.#emit(
       appendDispatch({
-        cache: op.cache,
+        ...(recent ?? cache),
         keys: chain(keys),
         values: { view: this.#flat(values.x), epsilon: values.epsilon },
         rope,
@@ -167,14 +170,12 @@ export class ModeCompiler {
           heads: queries.attend.heads,
           out: this.#target(queries.attend.queries, "f32"),
         },
-        cacheKeys: caches[op.cache.id].keys,
-        cacheValues: caches[op.cache.id].values,
         batch,
-        table: tableAt(graph, op.cache.pool),
         spare,
         scratch: this.shared.activation,
       }),
     );
+    if (recent) this.#emit(packDispatch(recent, cache, batch));
   }
 
   #single({ op }: StageOf<"single">): void {
@@ -216,17 +217,15 @@ export class ModeCompiler {
           ...attendDispatches({
             traits: shared.traits,
             mode: this.mode,
-            cache: op.cache,
+            ...shared.caches[op.cache.id],
+            recent: shared.recents[op.cache.id],
             heads: op.heads,
             scale: op.scale,
             softcap: op.softcap,
             sinks: op.sinks && shared.blocks.vector(op.sinks),
             queries: plain(op.queries),
             rotated: this.#rotated.has(op.queries.id),
-            cacheKeys: shared.caches[op.cache.id].keys,
-            cacheValues: shared.caches[op.cache.id].values,
             batch: shared.batch,
-            table: tableAt(shared.graph, op.cache.pool),
             out: this.#target(op.out, form),
             form,
             maxTokens: this.#most(op.queries),

@@ -4,14 +4,15 @@
  * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
  */
 import { checkFormats } from "../check.ts";
-import { type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
-import { batchBytes } from "./batch.ts";
+import { type Cache, type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
+import type { CachePlace } from "./attend-options.ts";
+import { batchBytes, tableAt } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
 import { stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
-import { KV_FORMATS, kvBytes, pageBytes } from "./kv.ts";
+import { KV_FORMATS, KV_PARTS, kvBytes, pageBytes, recentCache } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import { assignSlots } from "./slots.ts";
@@ -30,7 +31,9 @@ export interface Shared {
   /** By rope id: [maxTokens, 2, pairs] f32. */
   readonly turns: readonly Buffer[];
   /** By cache id. */
-  readonly caches: readonly { readonly keys: Buffer; readonly values: Buffer }[];
+  readonly caches: readonly CachePlace[];
+  /** By cache id: of a packed cache its vectors as they come; else null. */
+  readonly recents: readonly (CachePlace | null)[];
   /** By state id: [stateSlots, values] f32. */
   readonly states: readonly Buffer[];
   /** By value id: logits and labelled values, f32 rows that stay readable. */
@@ -51,6 +54,7 @@ export interface GpuProgram {
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
   readonly caches: Shared["caches"];
+  readonly recents: Shared["recents"];
   readonly states: Shared["states"];
   /** A page on its way: WebGPU copies nothing within a buffer. */
   readonly page: Buffer;
@@ -90,18 +94,26 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     fixed.push(made);
     return made;
   };
-  checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS });
+  checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS, kvParts: KV_PARTS });
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);
-  const caches = graph.caches.map((cache) => ({
-    keys: keep(`keys of layer ${cache.layer}`, kvBytes(cache)),
-    values: keep(`values of layer ${cache.layer}`, kvBytes(cache)),
-  }));
+  const placeOf = (cache: Cache, what: string): CachePlace => ({
+    cache,
+    cacheKeys: keep(`${what}keys of layer ${cache.layer}`, kvBytes(cache, "keys")),
+    cacheValues: keep(`${what}values of layer ${cache.layer}`, kvBytes(cache, "values")),
+    table: tableAt(graph, cache.pool),
+  });
+  const caches = graph.caches.map((cache) => placeOf(cache, ""));
+  const recents = graph.caches.map((cache) =>
+    cache.codec.packed ? placeOf(recentCache(cache, graph.recent!), "recent ") : null,
+  );
   const states = graph.states.map(({ layer, values }) =>
     keep(`states of layer ${layer}`, graph.stateSlots * values * 4),
   );
-  const page = keep("page", Math.max(0, ...graph.caches.map(pageBytes)));
+  const places = [...caches, ...recents.filter((place) => place !== null)];
+  const pages = places.flatMap(({ cache }) => [pageBytes(cache, "keys"), pageBytes(cache, "values")]);
+  const page = keep("page", Math.max(0, ...pages));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
   const kept = new Map<number, Buffer>();
@@ -129,6 +141,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     chosen: sampling.chosen,
     turns,
     caches,
+    recents,
     states,
     kept,
     spare,
@@ -154,7 +167,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
 
   const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
   const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
-  const cacheBytes = caches.map(({ keys, values }) => keys.bytes + values.bytes);
+  const bytesOf = (place: CachePlace | null) => (place ? place.cacheKeys.bytes + place.cacheValues.bytes : 0);
+  const cacheBytes = caches.map((own, i) => bytesOf(own) + bytesOf(recents[i]));
   const activations = sum(slotBuffers) + sum([...kept.values()]);
   const dispatches = compiled.flat().length + sampling.all.length;
   const total = sum(buffers) + dispatches * PARAMS_BYTES;
@@ -168,6 +182,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     turns,
     sampling,
     caches,
+    recents,
     states,
     page,
     footprint: {

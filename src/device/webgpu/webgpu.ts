@@ -15,7 +15,7 @@ import {
   type Traits,
   traitsOf,
 } from "./gpu.ts";
-import { KV_FORMATS } from "./kv.ts";
+import { KV_FORMATS, KV_PARTS } from "./kv.ts";
 import { bufferBytes, compileGraph, type GpuProgram } from "./program.ts";
 
 export interface WebgpuOptions {
@@ -72,6 +72,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     bufferBytes: bufferBytes(limits),
     chooses: true,
     kvFormats: KV_FORMATS,
+    kvParts: KV_PARTS,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
     async allocate(graph) {
       const program = compileGraph(graph, traits, limits);

@@ -64,9 +64,8 @@ export class AttendLayer {
     this.#pages = scatteredPages(this.cache, blocks);
     this.#batch = this.buffer("batch", batchBytes(this.#graph), this.#pages);
     this.#step = gpu.device.createBuffer({ size: STEP_BYTES, usage: 8 | 64 });
-    const bytes = kvBytes(this.cache);
-    this.keys = this.buffer("keys", bytes);
-    this.values = this.buffer("values", bytes);
+    this.keys = this.buffer("keys", kvBytes(this.cache, "keys"));
+    this.values = this.buffer("values", kvBytes(this.cache, "values"));
     this.spare = this.buffer("spare", 16);
   }
 

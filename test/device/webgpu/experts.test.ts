@@ -87,7 +87,16 @@ describe("a mixture", () => {
   });
 
   it("reads the picked experts for a token, and each expert once for a prompt", () => {
-    const shape = { outputs: 1, singles: [], spanned: 0, longs: [], pieces: 0, sampled: 0, runs: 0 };
+    const shape = {
+      outputs: 1,
+      singles: [],
+      spanned: 0,
+      longs: [],
+      pieces: 0,
+      sampled: 0,
+      runs: 0,
+      packs: 0,
+    };
     const bytes = (mode: "decode" | "prompt", tokens: number) =>
       modes[mode]
         .filter(({ label }) => label === "expertMatmul")

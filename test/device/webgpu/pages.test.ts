@@ -6,8 +6,11 @@ import { pageCases } from "../page-cases.ts";
 import { describeGpu } from "./gpu.ts";
 import { sharedGpu } from "./shared.ts";
 
+/** That pages are packed in each of their parts; packed.test.ts has what attends to them. */
+const PACKED = ["k4c-v4r-n32"];
+
 describeGpu("pages on a GPU", () => {
-  const cases = KV_FORMATS.flatMap((kv) =>
+  const cases = [...KV_FORMATS, ...PACKED].flatMap((kv) =>
     pageCases
       // What formats do not share.
       .filter(([name]) => kv === "int4" || /^rows of several texts|^what a page holds/.test(name))

@@ -4,8 +4,10 @@
 // tokens of a head, quantized to 8 bits with the tokens' value scales folded in; sums of values, integer dots along tokens.
 // A value is scale * (code - 7.5) + middle, and so is a key: codes are centred, so that rounding of weights meets the
 // values' spread and not their offset; middles are summed in f32 with exact weights. rq4 has neither zeros nor middles.
+// Keys by channel (CHANNEL) have a scale and a zero for each dim of a page. Scales go to the query, which is quantized anew for
+// each page of a tile, and zeros into a number for each page and head: tokens have neither.
 // Loads of the next step are written before the arithmetic of this one.
-// lib: step, batch, spans, lanes, softcap
+// lib: step, batch, spans, lanes, softcap, channels
 // <values>
 // Query heads of a KV head, and how many of them one workgroup serves.
 const GROUP: u32 = 2u;
@@ -13,8 +15,11 @@ const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
 const RQ4: bool = false;
-const BLOCK_WORDS: u32 = 80u;
-const SCALES_AT: u32 = 64u;
+const CHANNEL: bool = false;
+const KEY_WORDS: u32 = 80u;
+const KEY_SCALES_AT: u32 = 64u;
+const VALUE_WORDS: u32 = 80u;
+const VALUE_SCALES_AT: u32 = 64u;
 // Positions at a time.
 const TILE: u32 = 256u;
 // Dims of one thread while values are summed; all of one group of 32.
@@ -22,6 +27,8 @@ const DIMS: u32 = 2u;
 // Groups of keys that are loaded before they are needed.
 const AHEAD: u32 = 1u;
 const MOST_SPANS: u32 = 128u;
+// Of lib/spans.wgsl.
+const PART: u32 = 0u;
 const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 // </values>
@@ -32,6 +39,8 @@ const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const WEIGHT_GROUPS: u32 = select(GROUPS, 1u, RQ4);
 const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const BLOCKS: u32 = TILE / 32u;
+// Queries are quantized once, or for each page of a tile.
+const QUERY_PAGES: u32 = select(1u, BLOCKS, CHANNEL);
 const EACH: u32 = TILE / WORKGROUP;
 // Threads of a head while scores become weights, each with 16 tokens: half a block.
 const LANES: u32 = TILE / 16u;
@@ -74,10 +83,12 @@ struct Params {
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
-// int8 codes of [head][group]: dims 0..15, dims 16..31.
-var<workgroup> queryCodes: array<vec4<u32>, HEADS * GROUPS * 2u>;
+// int8 codes of [head][group][page]: dims 0..15, dims 16..31.
+var<workgroup> queryCodes: array<vec4<u32>, HEADS * GROUPS * QUERY_PAGES * 2u>;
 // [head][group]: scale; what centring the keys' codes leaves; sum.
-var<workgroup> queryScales: array<vec4<f32>, HEADS * GROUPS>;
+var<workgroup> queryScales: array<vec4<f32>, select(HEADS * GROUPS, 1u, CHANNEL)>;
+// CHANNEL, [head][group][page]: scale; what is added to it.
+var<workgroup> pageScales: array<vec2<f32>, select(1u, HEADS * GROUPS * QUERY_PAGES, CHANNEL)>;
 // [head][group][16 tokens]: scales of the tile's weights; of the span, sums of middles. Of queries: largest values and sums of four dims.
 var<workgroup> weightScales: array<f32, HEADS * GROUPS * max(8u, LANES)>;
 // By head: 2^(old maximum - new maximum).
@@ -96,7 +107,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let last = single.lastPosition;
   let table = params.table + single.table;
   let places = placesOf(MOST_SPANS);
-  let spans = spansOf(last, last, params.window, TILE, places);
+  let spans = spansOf(last, last, single.packed, PART, params.window, TILE, places);
   if (workgroup.x >= spans.count) {
     // Another row of the step has more.
     return;
@@ -105,9 +116,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Heads past the group's end are done like its last one and never written.
   let firstHead = workgroup.y % SETS * HEADS;
   let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, last + 1u);
+  let end = min(start + spans.tokens, spans.end);
   var nextKeys = loadKeys(table, kvHead, start, 0u, local);
-  quantizeQueries((row * params.kvHeads + kvHead) * GROUP, firstHead, local);
+  let groupHead = (row * params.kvHeads + kvHead) * GROUP;
+  if (!CHANNEL) {
+    quantizeQueries(groupHead, firstHead, local);
+  }
 
   let head = local / LANES;
   let lane = local % LANES;
@@ -123,6 +137,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var sums = array<vec4<f32>, FOURS * DIMS>();
 
   for (var first = start; first < end; first += TILE) {
+    if (CHANNEL) {
+      foldQueries(table, kvHead, first, groupHead, firstHead, local);
+    }
     // Scores of this thread's tokens, all heads.
     var scores = array<f32, HEADS * EACH>();
     for (var begin = 0u; begin < GROUPS; begin += AHEAD) {
@@ -145,6 +162,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
         for (var h = 0u; h < HEADS; h++) {
           let at = h * GROUPS + group;
+          if (CHANNEL) {
+            for (var i = 0u; i < EACH; i++) {
+              let page = at * QUERY_PAGES + (local + i * WORKGROUP) / 32u;
+              let scales = pageScales[page];
+              let dots = dotSigned(queryCodes[page * 2u], low[i]) + dotSigned(queryCodes[page * 2u + 1u], high[i]);
+              scores[h * EACH + i] += scales.x * f32(dots) + scales.y;
+            }
+            continue;
+          }
           let scales = queryScales[at];
           let lowQuery = queryCodes[at * 2u];
           let highQuery = queryCodes[at * 2u + 1u];
@@ -160,7 +186,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var i = 0u; i < EACH; i++) {
       let token = local + i * WORKGROUP;
       let position = first + token;
-      let visible = position >= spans.oldest && position <= last;
+      let visible = position >= spans.oldest && position < spans.end;
       for (var four = 0u; four < FOURS; four++) {
         var s = vec4<f32>(0.0);
         for (var c = 0u; c < 4u; c++) {
@@ -176,7 +202,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
     var codes = loadValues(table, kvHead, first, min(blockRow, BLOCKS - 1u), firstDim);
-    let ranges = blockOf(table, (first + lane * 16u) / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + SCALES_AT
+    let ranges = blockOf(table, (first + lane * 16u) / 32u, params.kvHeads, kvHead) * VALUE_WORDS + VALUE_SCALES_AT
       + lane % 2u * select(4u, 2u, RQ4);
     var nextRanges = loadRanges(ranges, 0u);
 
@@ -380,19 +406,64 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
   workgroupBarrier();
 }
 
+// The queries for each page of a tile, times the scales of the page's channels, as int8 with one scale for each head's 32 dims;
+// the score's scale is folded in. A thread does one head's group for one page.
+fn foldQueries(table: u32, kvHead: u32, first: u32, groupHead: u32, firstHead: u32, local: u32) {
+  // Whoever still reads the last tile's must be done.
+  workgroupBarrier();
+  for (var item = local; item < HEADS * GROUPS * BLOCKS; item += WORKGROUP) {
+    let page = item % BLOCKS;
+    let group = item / BLOCKS % GROUPS;
+    let h = groupHead + min(firstHead + item / (BLOCKS * GROUPS), GROUP - 1u);
+    let at = blockOf(table, first / 32u + page, params.kvHeads, kvHead) * KEY_WORDS + KEY_SCALES_AT;
+    var fours = array<vec4<f32>, 8>();
+    var most = vec4<f32>(0.0);
+    var sums = vec4<f32>(0.0);
+    var zeros = vec4<f32>(0.0);
+    for (var i = 0u; i < 8u; i++) {
+      let d = group * 32u + i * 4u;
+      if (d < HEAD_DIM) {
+        let four = queries[(h * HEAD_DIM + d) / 4u];
+        let ranges = channelRanges(at, d);
+        fours[i] = four * ranges[0];
+        most = max(most, abs(fours[i]));
+        sums += fours[i];
+        zeros += four * ranges[1];
+      }
+    }
+    let largest = max(max(most.x, most.y), max(most.z, most.w));
+    let inverse = select(0.0, 127.0 / largest, largest > 1e-30);
+    var words = array<u32, 8>();
+    for (var i = 0u; i < 8u; i++) {
+      words[i] = pack4xI8(vec4<i32>(round(fours[i] * inverse)));
+    }
+    let low = vec4<u32>(words[0], words[1], words[2], words[3]);
+    let high = vec4<u32>(words[4], words[5], words[6], words[7]);
+    let coded = dotSigned(low, vec4<u32>(ONES)) + dotSigned(high, vec4<u32>(ONES));
+    let unit = largest / 127.0;
+    let offset = 7.5 * (dot(sums, vec4<f32>(1.0)) - unit * f32(coded)) + dot(zeros, vec4<f32>(1.0));
+    queryCodes[item * 2u] = low;
+    queryCodes[item * 2u + 1u] = high;
+    pageScales[item] = vec2<f32>(unit, offset) * params.scale;
+  }
+  workgroupBarrier();
+}
+
 // Of AHEAD groups, this thread's tokens.
 fn loadKeys(table: u32, kvHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord, EACH * AHEAD> {
   var words = array<KeyWord, EACH * AHEAD>();
   for (var i = 0u; i < EACH; i++) {
     let slot = first + local + i * WORKGROUP;
-    let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS;
+    let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * KEY_WORDS;
     for (var j = 0u; j < AHEAD; j++) {
       let g = min(group + j, GROUPS - 1u);
       words[j * EACH + i].codes = keys[block + g * 32u + slot % 32u];
-      if (RQ4) {
-        words[j * EACH + i].range = keys[block + SCALES_AT + slot % 32u / 8u][slot % 8u / 2u] >> (slot % 2u * 16u);
+      if (CHANNEL) {
+        // No token has a range.
+      } else if (RQ4) {
+        words[j * EACH + i].range = keys[block + KEY_SCALES_AT + slot % 32u / 8u][slot % 8u / 2u] >> (slot % 2u * 16u);
       } else {
-        words[j * EACH + i].range = keys[block + SCALES_AT + g * 8u + slot % 32u / 4u][slot % 4u];
+        words[j * EACH + i].range = keys[block + KEY_SCALES_AT + g * 8u + slot % 32u / 4u][slot % 4u];
       }
     }
   }
@@ -416,7 +487,7 @@ fn apart(pairs: vec2<u32>) -> vec4<u32> {
 
 fn loadValues(table: u32, kvHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u32>, DIMS> {
   var codes = array<vec4<u32>, DIMS>();
-  let block = blockOf(table, first / 32u + b, params.kvHeads, kvHead) * BLOCK_WORDS + firstDim;
+  let block = blockOf(table, first / 32u + b, params.kvHeads, kvHead) * VALUE_WORDS + firstDim;
   for (var i = 0u; i < DIMS; i++) {
     codes[i] = values[block + i * (32u / DIMS)];
   }

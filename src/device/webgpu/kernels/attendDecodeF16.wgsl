@@ -17,6 +17,8 @@ const TILE: u32 = 256u;
 // Chunks of keys that are loaded before they are needed.
 const BATCH: u32 = 2u;
 const MOST_SPANS: u32 = 128u;
+// Of lib/spans.wgsl.
+const PART: u32 = 0u;
 const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 // </values>
@@ -71,7 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let last = single.lastPosition;
   let table = params.table + single.table;
   let places = placesOf(MOST_SPANS);
-  let spans = spansOf(last, last, params.window, TILE, places);
+  let spans = spansOf(last, last, single.packed, PART, params.window, TILE, places);
   if (workgroup.x >= spans.count) {
     // Another row of the step has more.
     return;
@@ -80,7 +82,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Heads past the group's end are done like its last one and never written.
   let firstHead = workgroup.y % SETS * HEADS;
   let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, last + 1u);
+  let end = min(start + spans.tokens, spans.end);
   var nextKeys = loadKeys(table, kvHead, start, 0u, local);
   for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
     let h = kvHead * GROUP + min(firstHead + i / (CHUNKS * 2u), GROUP - 1u);

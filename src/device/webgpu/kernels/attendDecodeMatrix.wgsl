@@ -18,6 +18,8 @@ const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
 const MOST_SPANS: u32 = 128u;
+// Of lib/spans.wgsl.
+const PART: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // </values>
 
@@ -79,7 +81,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let last = single.lastPosition;
   let table = params.table + single.table;
   let places = placesOf(MOST_SPANS);
-  let spans = spansOf(last, last, params.window, 32u, places);
+  let spans = spansOf(last, last, single.packed, PART, params.window, 32u, places);
   if (workgroup.x >= spans.count) {
     // Another row of the step has more.
     return;
@@ -87,7 +89,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let kvHead = workgroup.y / SETS;
   let firstHead = workgroup.y % SETS * COLUMNS;
   let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, last + 1u);
+  let end = min(start + spans.tokens, spans.end);
   // Blocks are looked up a block ahead of their loads; past the span's last one it is that one again, which is near by then.
   let lastBlock = (end - 1u) / 32u;
   let block = blockOf(table, start / 32u, params.kvHeads, kvHead);

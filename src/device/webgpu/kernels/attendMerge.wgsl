@@ -1,5 +1,6 @@
 // attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads
-// joins the spans in turn, relative to its own maximum, and the rows are joined in the end.
+// joins the spans in turn, relative to its own maximum, and the rows are joined in the end. Of a packed cache there are
+// spans of packed positions, then others of those that are not packed yet; values of the first are rotated.
 // lib: step, batch, spans, lanes, q8, rotation, narrow, sinks
 // <values>
 const HEAD_DIM: u32 = 64u;
@@ -8,6 +9,12 @@ const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
 // Back by the rotation of rq4.
 const ROTATE: bool = false;
+// The two parts of a packed cache; TILE and MOST_SPANS are the packed one's.
+const PARTS: bool = false;
+const RECENT_TILE: u32 = 128u;
+const MOST_RECENT_SPANS: u32 = 32u;
+// Rows that attend in tiles, which stand behind those alone.
+const LONGS: bool = false;
 const HAS_SINKS: bool = false;
 // 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
 const OUT_FORM: u32 = 0u;
@@ -43,6 +50,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> batch: array<u32>;
 // [heads]
 @group(0) @binding(5) var<storage, read> sinks: array<f32>;
+// As partials, of positions that are not packed yet.
+@group(0) @binding(6) var<storage, read> recentPartials: array<vec4<f32>>;
 
 // [row][span / ROWS]
 var<workgroup> factors: array<f32, WORKGROUP>;
@@ -56,16 +65,29 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let head = workgroup.x;
   let row = local / LANES;
   let lane = local % LANES;
-  let spanned = spannedOf(workgroup.y);
+  let index = workgroup.y + select(0u, step.singles, LONGS);
+  let spanned = spannedOf(index);
   let query = spanned.row;
   let places = placesOf(MOST_SPANS);
-  let spans = spansOf(spanned.firstPosition, spanned.lastPosition, params.window, TILE, places).count;
-  let first = (workgroup.y * params.heads + head) * places * STRIDE;
+  let part = select(ALL, PACKED, PARTS);
+  let spans = spansOf(spanned.firstPosition, spanned.lastPosition, spanned.packed, part, params.window, TILE, places).count;
+  let first = (index * params.heads + head) * places * STRIDE;
   // Loaded first, so that sums are on their way while maxima and totals are joined.
-  var next = loadSums(first, row, spans, lane);
+  let begin = loadSums(first, row, spans, lane);
+  // Spans of recent positions count on from the packed ones'.
+  var end = spans;
+  var recentFirst = 0u;
+  if (PARTS) {
+    let recentPlaces = placesOf(MOST_RECENT_SPANS);
+    end += spansOf(spanned.firstPosition, spanned.lastPosition, spanned.packed, RECENT, params.window, RECENT_TILE, recentPlaces).count;
+    recentFirst = (index * params.heads + head) * recentPlaces * STRIDE;
+  }
   var stats = vec2<f32>(LEAST, 0.0);
-  if (lane * ROWS + row < spans) {
-    stats = partials[first + (lane * ROWS + row) * STRIDE + FOURS].xy;
+  let own = lane * ROWS + row;
+  if (own < spans) {
+    stats = partials[first + own * STRIDE + FOURS].xy;
+  } else if (PARTS && own < end) {
+    stats = recentPartials[recentFirst + (own - spans) * STRIDE + FOURS].xy;
   }
   let rowMost = lanesMax(stats.x, local);
   let factor = exp2(stats.x - rowMost);
@@ -76,45 +98,58 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   workgroupBarrier();
   for (var i = 0u; i < EACH; i++) {
+    var next = begin;
+    if (i > 0u) {
+      next = loadSums(first, row, spans, lane + i * LANES);
+    }
     var sum = vec4<f32>(0.0);
-    for (var begin = row; begin < spans; begin += ROWS * BATCH) {
+    for (var at = row; at < spans; at += ROWS * BATCH) {
       let loaded = next;
-      if (begin + ROWS * BATCH < spans) {
-        next = loadSums(first, begin + ROWS * BATCH, spans, lane + i * LANES);
+      if (at + ROWS * BATCH < spans) {
+        next = loadSums(first, at + ROWS * BATCH, spans, lane + i * LANES);
       }
       for (var j = 0u; j < BATCH; j++) {
-        if (begin + j * ROWS < spans) {
-          sum += factors[row * LANES + begin / ROWS + j] * loaded[j];
+        if (at + j * ROWS < spans) {
+          sum += factors[row * LANES + at / ROWS + j] * loaded[j];
         }
       }
     }
     if (lane + i * LANES < FOURS) {
       merged[row * FOURS + lane + i * LANES] = sum;
     }
-    if (i + 1u < EACH) {
-      next = loadSums(first, row, spans, lane + (i + 1u) * LANES);
-    }
   }
   workgroupBarrier();
-  var sum = vec4<f32>(0.0);
-  if (local < FOURS) {
-    var most = LEAST;
-    for (var i = 0u; i < ROWS; i++) {
-      most = max(most, rowValues[i].x);
-    }
-    var total = 0.0;
-    for (var i = 0u; i < ROWS; i++) {
-      let shrink = exp2(rowValues[i].x - most);
-      sum += shrink * merged[i * FOURS + local];
-      total += shrink * rowValues[i].y;
-    }
-    if (HAS_SINKS) {
-      total += sinkWeight(sinks[head], most);
-    }
-    sum /= total;
+  var most = LEAST;
+  for (var i = 0u; i < ROWS; i++) {
+    most = max(most, rowValues[i].x);
   }
+  var sum = rowsJoined(most, local);
   if (ROTATE) {
     sum = rotatedBack(sum, local);
+  }
+  if (PARTS) {
+    workgroupBarrier();
+    for (var four = lane; four < FOURS; four += LANES) {
+      var recent = vec4<f32>(0.0);
+      for (var at = spans + (row + ROWS - spans % ROWS) % ROWS; at < end; at += ROWS) {
+        recent += factors[row * LANES + at / ROWS] * recentPartials[recentFirst + (at - spans) * STRIDE + four];
+      }
+      merged[row * FOURS + four] = recent;
+    }
+    workgroupBarrier();
+    sum += rowsJoined(most, local);
+  }
+  var total = 0.0;
+  for (var i = 0u; i < ROWS; i++) {
+    total += exp2(rowValues[i].x - most) * rowValues[i].y;
+  }
+  if (HAS_SINKS) {
+    total += sinkWeight(sinks[head], most);
+  }
+  sum /= total;
+  if (ROTATE) {
+    // Whoever still reads another's dims must be done.
+    workgroupBarrier();
   }
   if (local < FOURS) {
     if (OUT_FORM != 0u) {
@@ -158,6 +193,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       out[params.outGroups * 2u + at] = q8Scales(scale, low, high);
     }
   }
+}
+
+// Four dims of what the rows of threads have found.
+fn rowsJoined(most: f32, local: u32) -> vec4<f32> {
+  var sum = vec4<f32>(0.0);
+  if (local < FOURS) {
+    for (var i = 0u; i < ROWS; i++) {
+      sum += exp2(rowValues[i].x - most) * merged[i * FOURS + local];
+    }
+  }
+  return sum;
 }
 
 // Four dims of BATCH spans.

@@ -1,7 +1,8 @@
-// attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices. The rows of a
+// attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices; of a packed cache
+// over one of its parts. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, batch, tiles, spans, softcap, kvCodes, narrow, sinks
+// lib: step, batch, tiles, spans, softcap, kvCodes, channels, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -9,8 +10,12 @@ const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
 const RQ4: bool = false;
-const BLOCK_WORDS: u32 = 80u;
-const SCALES_AT: u32 = 64u;
+// Keys by channel: a scale and a zero for each dim of a page.
+const CHANNEL: bool = false;
+const KEY_WORDS: u32 = 80u;
+const KEY_SCALES_AT: u32 = 64u;
+const VALUE_WORDS: u32 = 80u;
+const VALUE_SCALES_AT: u32 = 64u;
 // Queries of a workgroup: 16, 32 or 64, so that a thread's sums, ROWS / 8 * groups of 32 dims, stay within 32.
 const ROWS: u32 = 64u;
 const HAS_SOFTCAP: bool = false;
@@ -21,6 +26,8 @@ const OUT_F16: bool = false;
 const SPANS: bool = false;
 const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;
+// Of lib/spans.wgsl.
+const PART: u32 = 0u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
@@ -90,7 +97,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var end = lastPosition + 1u;
   let places = placesOf(MOST_SPANS);
   if (SPANS) {
-    let spans = spansOf(tile.position, tile.position + tile.tokens - 1u, params.window, TILE, places);
+    let spans = spansOf(tile.position, tile.position + tile.tokens - 1u, tile.packed, PART, params.window, TILE, places);
     if (workgroup.z >= spans.count) {
       return;
     }
@@ -98,9 +105,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let begin = spans.first + workgroup.z * spans.tokens;
     start = max(start, begin);
     end = min(end, begin + spans.tokens);
+    if (PART == PACKED) {
+      end = min(end, spans.end);
+    }
   }
   for (var first = start; first < end; first += 32u) {
-    let block = blockOf(table, first / 32u, KV_HEADS, kvHead) * BLOCK_WORDS;
+    let page = blockOf(table, first / 32u, KV_HEADS, kvHead);
     var scores = array<f32, MINE * 2u>();
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
@@ -114,7 +124,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
         left[i / 32u * STRIDE + i % 32u] = q;
       }
-      expandKeys(block, group, local);
+      expandKeys(page * KEY_WORDS, group, local);
       workgroupBarrier();
       for (var d = 0u; d < 32u; d++) {
         let a = right[x * STRIDE + d];
@@ -146,7 +156,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
-      expandValues(block, group, local);
+      expandValues(page * VALUE_WORDS, group, local);
       workgroupBarrier();
       for (var token = 0u; token < 32u; token++) {
         let a = right[token * STRIDE + x];
@@ -258,7 +268,17 @@ fn expandKeys(block: u32, group: u32, local: u32) {
   let part = local / 32u;
   if (INT4 || RQ4) {
     let word = keys[block + group * 32u + token][part];
-    let range = rangeOf(keys[block + SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
+    if (CHANNEL) {
+      let low = channelRanges(block + KEY_SCALES_AT, group * 32u + part * 4u);
+      let high = channelRanges(block + KEY_SCALES_AT, group * 32u + part * 4u + 16u);
+      for (var c = 0u; c < 4u; c++) {
+        let d = part * 4u + c;
+        right[token * STRIDE + d] = low[0][c] * f32((word >> (8u * c)) & 15u) + low[1][c];
+        right[token * STRIDE + d + 16u] = high[0][c] * f32((word >> (8u * c + 4u)) & 15u) + high[1][c];
+      }
+      return;
+    }
+    let range = rangeOf(keys[block + KEY_SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
     for (var c = 0u; c < 4u; c++) {
       let d = part * 4u + c;
       right[token * STRIDE + d] = range.x * f32((word >> (8u * c)) & 15u) + range.y;
@@ -285,8 +305,8 @@ fn expandValues(block: u32, group: u32, local: u32) {
     let word = values[block + group * 32u + d][part];
     for (var c = 0u; c < 4u; c++) {
       let token = part * 4u + c;
-      let low = rangeOf(values[block + SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
-      let high = rangeOf(values[block + SCALES_AT + scaleWord(group, token + 16u)][scalePart(token)], token);
+      let low = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
+      let high = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token + 16u)][scalePart(token)], token);
       right[token * STRIDE + d] = low.x * f32((word >> (8u * c)) & 15u) + low.y;
       right[(token + 16u) * STRIDE + d] = high.x * f32((word >> (8u * c + 4u)) & 15u) + high.y;
     }

@@ -29,6 +29,8 @@ const OUT_F16: bool = false;
 const SPANS: bool = false;
 const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;
+// Of lib/spans.wgsl.
+const PART: u32 = 0u;
 // </values>
 
 const SUBGROUP: u32 = 32u;
@@ -131,7 +133,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var end = (lastQuery / 32u + 1u) * 32u;
   let places = placesOf(MOST_SPANS);
   if (SPANS) {
-    let spans = spansOf(place.position, place.position + place.tokens - 1u, params.window, TILE, places);
+    let spans = spansOf(place.position, place.position + place.tokens - 1u, place.packed, PART, params.window, TILE, places);
     if (workgroup.z >= spans.count) {
       return;
     }
@@ -139,6 +141,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let begin = spans.first + workgroup.z * spans.tokens;
     start = max(start, begin);
     end = min(end, begin + spans.tokens);
+    if (PART == PACKED) {
+      end = min(end, spans.end);
+    }
   }
   load(table, kvHead, start, local);
 

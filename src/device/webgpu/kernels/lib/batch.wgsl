@@ -13,11 +13,13 @@ struct Spanned {
   lastPosition: u32,
   // Of its text's table, from the beginning of the pool's tables.
   table: u32,
+  // Positions of its text that packed caches hold in packed pages.
+  packed: u32,
 }
 
 fn spannedOf(index: u32) -> Spanned {
-  let at = step.spannedAt + 4u * index;
-  return Spanned(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u]);
+  let at = step.spannedAt + 5u * index;
+  return Spanned(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u], batch[at + 4u]);
 }
 
 // Where the table of a row's text begins; table: where its pool's tables do.
@@ -29,6 +31,18 @@ fn tableOf(table: u32, row: u32) -> u32 {
 // place that knows where a text's tokens lie.
 fn blockOf(table: u32, block: u32, kvHeads: u32, kvHead: u32) -> u32 {
   return batch[table + min(block, step.blocks - 1u)] * kvHeads + kvHead;
+}
+
+// A block that the step packs: the table of its text, as above, and the first position of the text's run.
+struct Pack {
+  table: u32,
+  block: u32,
+  position: u32,
+}
+
+fn packAt(index: u32) -> Pack {
+  let at = step.packsAt + 3u * index;
+  return Pack(batch[at], batch[at + 1u], batch[at + 2u]);
 }
 
 // A text's rows, and the slots of its recurrent states: read (NO_SLOT: none, it begins) and written.

@@ -1,11 +1,15 @@
-// Head vectors to the codes of rq4, as src/cache/codec-rotated.ts defines them, bit for bit: after the first rounding all is
-// integers that float32 holds. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, ROWS, RQ4 and
+// Head vectors to rotated codes, as src/cache/codec-rotated.ts defines them, bit for bit: after the first rounding all is
+// integers that float32 holds. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, ROWS, RQ4, CODE_BITS and
 // `vectors` [ROWS][HEAD_DIM] and appends half, rotation and hadamard; all of a workgroup takes part.
 
-// Multipliers of the step, times 1024.
-const STEPS = array<u32, 5>(240u, 275u, 309u, 343u, 378u);
+// Multipliers of the step, times 1024, of 2 to 4 bits.
+const STEPS = array<array<u32, 5>, 3>(
+  array<u32, 5>(714u, 816u, 918u, 1020u, 1122u),
+  array<u32, 5>(420u, 480u, 540u, 600u, 660u),
+  array<u32, 5>(240u, 275u, 309u, 343u, 378u));
 const TALLIES: u32 = 10u;
-const LARGEST_SCALE: f32 = 4364.0;
+const MOST_CODE: u32 = (1u << CODE_BITS) - 1u;
+const LARGEST_SCALE: f32 = floor(65460.0 / f32(MOST_CODE));
 // Of each row and lane: what is added up, or compared.
 var<workgroup> tallies: array<i32, select(1u, ROWS * TALLIES * 32u, RQ4)>;
 
@@ -75,7 +79,7 @@ fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
     var codeSquares = 0i;
     for (var d = lane; d < HEAD_DIM; d += 32u) {
       let w = vectors[mine + d];
-      let twice = 2 * i32(rotatedCode(w, inverse)) - 15;
+      let twice = 2 * i32(rotatedCode(w, inverse)) - i32(MOST_CODE);
       products += i32(w) * twice;
       codeSquares += twice * twice;
     }
@@ -123,13 +127,13 @@ fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
 }
 
 fn stepOf(root: u32, k: u32) -> u32 {
-  var steps = STEPS;
+  var steps = STEPS[CODE_BITS - 2u];
   return max(1u, (root * steps[k]) >> 10u);
 }
 
 // (w + 1/2) / step is never near an integer.
 fn rotatedCode(w: f32, inverse: f32) -> u32 {
-  return u32(clamp(8.0 + floor((w + 0.5) * inverse), 0.0, 15.0));
+  return u32(clamp(f32(MOST_CODE / 2u + 1u) + floor((w + 0.5) * inverse), 0.0, f32(MOST_CODE)));
 }
 
 // floor(sqrt(x)) for x below 2^23.

@@ -25,6 +25,7 @@ struct Step {
   longsAt: u32,
   sampledAt: u32,
   runsAt: u32,
+  packsAt: u32,
   // Texts that have rows.
   runs: u32,
 }

@@ -5,6 +5,8 @@ struct Tile {
   token: u32,
   position: u32,
   tokens: u32,
+  // Positions of its text that packed caches hold in packed pages.
+  packed: u32,
   // Where the run's first row stands among those that attend in spans, if it does.
   spanned: u32,
   // The tile's first query head of a KV head, counted from the run's first token.
@@ -15,10 +17,12 @@ fn tileOf(index: u32, rowsPerTile: u32, group: u32) -> Tile {
   var left = index;
   var token = 0u;
   var tokens = 0u;
+  var packed = 0u;
   var spanned = step.singles;
   for (var i = 0u; i < step.longs; i++) {
-    token = batch[step.longsAt + 2u * i];
-    tokens = batch[step.longsAt + 2u * i + 1u];
+    token = batch[step.longsAt + 3u * i];
+    tokens = batch[step.longsAt + 3u * i + 1u];
+    packed = batch[step.longsAt + 3u * i + 2u];
     let tiles = (tokens * group + rowsPerTile - 1u) / rowsPerTile;
     if (left < tiles) {
       break;
@@ -26,5 +30,5 @@ fn tileOf(index: u32, rowsPerTile: u32, group: u32) -> Tile {
     left -= tiles;
     spanned += tokens;
   }
-  return Tile(token, positionOf(token), tokens, spanned, left * rowsPerTile);
+  return Tile(token, positionOf(token), tokens, packed, spanned, left * rowsPerTile);
 }

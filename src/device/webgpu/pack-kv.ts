@@ -1,0 +1,39 @@
+/** The dispatch of packKv: the blocks of a step that a packed cache encodes, from the vectors as they came. kv.ts owns the layouts. */
+import { PAGE_SLOTS } from "../contract.ts";
+import type { CachePlace } from "./attend-options.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import { kvBlock, partConstants, tokenBytes } from "./kv.ts";
+import { packParams } from "./wgsl.ts";
+
+/** to: the packed pages of `from`. */
+export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): Dispatch {
+  const { cache } = to;
+  const { codec, kvHeads, headDim, pool } = cache;
+  const bytes = PAGE_SLOTS * (tokenBytes(cache) + tokenBytes(from.cache));
+  return {
+    label: "packKv",
+    kernel: {
+      kernel: "packKv",
+      values: {
+        KV_HEADS: kvHeads,
+        HEAD_DIM: headDim,
+        BLOCK_WORDS: kvBlock("f16", headDim).words,
+        ...partConstants(codec, headDim),
+      },
+    },
+    params: packParams("packKv", {
+      table: to.table,
+      recentTable: from.table,
+      window: pool.window ?? 0,
+    }),
+    buffers: {
+      recentKeys: from.cacheKeys,
+      recentValues: from.cacheValues,
+      keys: to.cacheKeys,
+      values: to.cacheValues,
+      batch,
+    },
+    workgroups: ({ packs }) => (packs === 0 ? null : [packs, 2 * kvHeads, 1]),
+    bytes: ({ packs }) => packs * bytes,
+  };
+}

@@ -3,6 +3,7 @@ export * from "./lab/book.ts";
 export * from "./lab/child-runner.ts";
 export * from "./lab/hash.ts";
 export * from "./lab/journal.ts";
+export * from "./lab/llm.ts";
 export * from "./lab/lock.ts";
 export * from "./lab/open-book.ts";
 export * from "./lab/open-lab.ts";

@@ -255,7 +255,7 @@ export class Job {
     const first = this.ids.length;
     if (this.isEnded || this.isDone || part.epoch !== this.epoch) return;
     for (const [i, id] of ids.entries()) {
-      if (id === null) {
+      if (id === null || this.tokens!.refuses(id)) {
         this.tokens!.byHost();
         this.epoch++;
         const last = this.ids.length - 1;

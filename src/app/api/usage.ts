@@ -46,6 +46,7 @@ const FINISH: Readonly<Record<StopReason, "stop" | "length">> = {
   end: "stop",
   stop: "stop",
   length: "length",
+  repeats: "length",
   context: "length",
   cache: "length",
 };

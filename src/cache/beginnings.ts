@@ -6,6 +6,7 @@
  * yet, is compared id by id, and serves a text that shares its first ones by a copy.
  */
 import { PAGE_SLOTS, type Pool } from "../device/contract.ts";
+import { packedBlocks } from "./layers.ts";
 import { type Page, PagePool } from "./pages.ts";
 
 /** The ids of a text's block as they are looked up. */
@@ -75,6 +76,12 @@ export class Block {
   }
 }
 
+/** A pool of pages for tokens as they come, and how many follow a page that leaves it. */
+export interface RecentTokens {
+  readonly pool: number;
+  readonly tokens: number;
+}
+
 /** The known beginning of a text. */
 export interface Beginning {
   /** How many tokens. */
@@ -94,8 +101,11 @@ export class Beginnings {
   /** Slots of recurrent states; null: the graph has none. */
   readonly states: PagePool | null;
   readonly root: Block;
+  /** Where the newest tokens of texts lie; null: in the same pages as all others. */
+  readonly recent: RecentTokens | null;
 
-  constructor(pools: readonly Pool[], stateSlots = 0) {
+  constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentTokens | null = null) {
+    this.recent = recent;
     this.pools = pools.map((pool) => new PagePool(pool));
     const slots = { id: pools.length, window: null, pages: stateSlots };
     this.states = stateSlots > 0 ? new PagePool(slots) : null;
@@ -116,6 +126,8 @@ export class Beginnings {
     const blocks = [...held];
     /** By pool: the block from which on all are there, up to the last. */
     const since = this.pools.map(() => 0);
+    /** By pool: after the last one that is there and not packed. */
+    const unpacked = this.pools.map(() => 0);
     let best: Found = { tokens: held.length * PAGE_SLOTS, last: null, state: null };
     /** Of the block after `blocks` the first `count` ids are the text's. */
     const offer = (block: Block, count: number) => {
@@ -132,7 +144,7 @@ export class Beginnings {
       const child = node.children.get(key(blocks.length));
       if (!child) break;
       node = child;
-      this.#follow(child, blocks.length, since);
+      this.#follow(child, blocks.length, since, unpacked);
       offer(child, PAGE_SLOTS);
       blocks.push(child);
     }
@@ -148,6 +160,26 @@ export class Beginnings {
   firstSeen(pool: number, position: number): number {
     const { window } = this.pools[pool].pool;
     return window === null ? 0 : Math.max(0, Math.floor((position - window + 1) / PAGE_SLOTS));
+  }
+
+  /**
+   * How many blocks of a beginning are read packed: those that have no recent page, with all before them, and those that are
+   * packed and old enough. least: at least so many. null: some are not packed, though a later one only is.
+   */
+  packedOf({ blocks }: Pick<Beginning, "blocks">, least = 0): number | null {
+    const { recent } = this;
+    if (!recent) return 0;
+    const tokens = blocks.length * PAGE_SLOTS;
+    const isPacked = (block: Block, index: number) =>
+      block.pages.every((page, pool) => {
+        const isSeen = pool !== recent.pool && index >= this.firstSeen(pool, tokens);
+        return !isSeen || page?.isPacked !== false;
+      });
+    const first = blocks.findIndex((block, i) => i >= least && !isPacked(block, i));
+    const all = first < 0 ? blocks.length : first;
+    const needed = Math.max(least, 1 + blocks.findLastIndex(({ pages }) => !pages[recent.pool]));
+    if (needed > all) return null;
+    return Math.max(needed, Math.min(all, packedBlocks(recent.tokens, tokens)));
   }
 
   /** Pages of a block that nobody uses, and of all that follow it, are free again. */
@@ -194,6 +226,7 @@ export class Beginnings {
       block.parent!.open.add(block);
     }
     block.ids.length = tokens;
+    for (const page of block.pages) if (page) page.isPacked = false;
     for (const [at, state] of [...block.states]) if (at > tokens) this.forgetState(state);
   }
 
@@ -206,7 +239,7 @@ export class Beginnings {
     const pinned: { pool: PagePool; page: Page }[] = [];
     const held = this.pools.map((pool, i) => {
       let first = all.length;
-      const least = this.firstSeen(i, tokens - 1);
+      const least = i === this.recent?.pool ? this.packedOf({ blocks })! : this.firstSeen(i, tokens - 1);
       while (first > least && all[first - 1].pages[i]) first--;
       const pages = all.slice(first).map((block) => block.pages[i]!);
       for (const page of pages) {
@@ -225,9 +258,15 @@ export class Beginnings {
     return { held, release };
   }
 
-  #follow(block: Block, index: number, since: number[]): void {
+  /** Once a block is only there packed, those before it are read so, too. */
+  #follow(block: Block, index: number, since: number[], unpacked: number[]): void {
+    const recent = this.recent?.pool;
+    const isRecent = recent === undefined || block.pages[recent] !== null;
     block.pages.forEach((page, pool) => {
+      if (pool === recent) return;
+      if (page && !page.isPacked) unpacked[pool] = index + 1;
       if (!page) since[pool] = index + 1;
+      else if (!isRecent) since[pool] = Math.max(since[pool], unpacked[pool]);
     });
   }
 

@@ -2,7 +2,7 @@
  * How many pages the caches of a kind of layer need. A full layer holds every token of every text; a sliding layer gives
  * pages back that no later query sees. Pure.
  */
-import { PAGE_SLOTS } from "../device/contract.ts";
+import { type Graph, PAGE_SLOTS } from "../device/contract.ts";
 
 export interface PoolNeeds {
   /** Token slots for all texts together, in whole pages. */
@@ -36,9 +36,21 @@ export function packedBlocks(recent: number, tokens: number): number {
   return Math.max(0, Math.floor((tokens - recent) / PAGE_SLOTS));
 }
 
+/** Which pool has a graph's tokens as they come, and how many follow a page that leaves it; null: no cache packs. */
+export function recentOf({ recent, caches }: Graph): { pool: number; tokens: number } | null {
+  if (!recent) return null;
+  const tokens = Math.max(...caches.map(({ codec }) => codec.packed?.recent ?? 0));
+  return { pool: recent.id, tokens };
+}
+
+/** The window of a sliding layer that holds as many pages of a text. */
+export function recentWindow(recent: number): number {
+  return recent + PAGE_SLOTS;
+}
+
 /** Pages of vectors as they come: a text holds those of its newest tokens, as a sliding one those of its window. */
 export function recentPages(recent: number, needs: PoolNeeds): number {
-  return poolPages(recent + PAGE_SLOTS, needs);
+  return poolPages(recentWindow(recent), needs);
 }
 
 /** Pages of one text at rest: a window may begin and end within one. */

@@ -13,6 +13,8 @@ export interface Page {
   users: number;
   /** The known tokens that it holds; null: none. */
   block: Block | null;
+  /** In a graph with packed caches: what it holds was packed, and can be read. */
+  isPacked: boolean;
 }
 
 export class PagePool {
@@ -23,7 +25,10 @@ export class PagePool {
   readonly #idle = new Set<Page>();
 
   constructor(readonly pool: Pool) {
-    this.all = Array.from({ length: pool.pages }, (_, index) => ({ index, users: 0, block: null }));
+    this.all = Array.from({ length: pool.pages }, (_, index) => ({
+      index,
+      ...{ users: 0, block: null, isPacked: false },
+    }));
     // Taken from the end: low numbers first.
     this.#free = [...this.all].reverse();
   }
@@ -52,6 +57,7 @@ export class PagePool {
       page = oldest;
     }
     page.users = 1;
+    page.isPacked = false;
     return page;
   }
 

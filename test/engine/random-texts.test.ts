@@ -175,9 +175,9 @@ describe("texts that do what they like", () => {
         expect(scheduler.activity).toEqual({ running: 0, waiting: 0 });
         expect(pagesOf(scheduler).used).toBe(0);
       }),
-      { numRuns: 900, timeout: 20_000, interruptAfterTimeLimit: 300000 },
+      { numRuns: 60, timeout: 20_000, interruptAfterTimeLimit: 90000 },
     );
-  }, 410_000);
+  }, 110_000);
 });
 
 it("a text is restored once there are pages of its own, also where others keep the same beginning", async () => {

@@ -4,7 +4,13 @@
  */
 import { kvCodec } from "../../src/cache/codecs.ts";
 import { poolPages, recentPages } from "../../src/cache/layers.ts";
-import { type Allocation, type Graph, type KvCodec, PAGE_SLOTS, type Value } from "../../src/device/contract.ts";
+import {
+  type Allocation,
+  type Graph,
+  type KvCodec,
+  PAGE_SLOTS,
+  type Value,
+} from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { Scheduler, type SchedulerOptions } from "../../src/engine/scheduler.ts";
@@ -39,6 +45,8 @@ function losslessCodec(recent: number | undefined): KvCodec {
   return {
     ...f32,
     packed: {
+      keys: { bits: 8, scales: "channel" },
+      values: { bits: 8, scales: "channel" },
       recent,
       pageBytes: (headDim) => PAGE_SLOTS * headDim * 4,
       encode: (page, bytes) => bytes.set(bytesOf(page)),

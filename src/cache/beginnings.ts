@@ -6,7 +6,7 @@
  * yet, is compared id by id, and serves a text that shares its first ones by a copy.
  */
 import { PAGE_SLOTS, type Pool } from "../device/contract.ts";
-import { packedBlocks } from "./layers.ts";
+import { packedBlocks, type RecentTokens } from "./layers.ts";
 import { type Page, PagePool } from "./pages.ts";
 
 /** The ids of a text's block as they are looked up. */
@@ -76,12 +76,6 @@ export class Block {
   }
 }
 
-/** A pool of pages for tokens as they come, and how many follow a page that leaves it. */
-export interface RecentTokens {
-  readonly pool: number;
-  readonly tokens: number;
-}
-
 /** The known beginning of a text. */
 export interface Beginning {
   /** How many tokens. */
@@ -106,7 +100,9 @@ export class Beginnings {
 
   constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentTokens | null = null) {
     this.recent = recent;
-    this.pools = pools.map((pool) => new PagePool(pool));
+    // Without its first block nothing of a text is known.
+    const isLater = ({ block }: Page) => block?.parent !== this.root;
+    this.pools = pools.map((pool) => new PagePool(pool, recent?.pool === pool.id ? isLater : undefined));
     const slots = { id: pools.length, window: null, pages: stateSlots };
     this.states = stateSlots > 0 ? new PagePool(slots) : null;
     this.root = new Block(null, pools.length);
@@ -166,18 +162,19 @@ export class Beginnings {
    * How many blocks of a beginning are read packed: those that have no recent page, with all before them, and those that are
    * packed and old enough. least: at least so many. null: some are not packed, though a later one only is.
    */
-  packedOf({ blocks }: Pick<Beginning, "blocks">, least = 0): number | null {
+  packedOf({ tokens, blocks }: Pick<Beginning, "tokens" | "blocks">, least = 0): number | null {
     const { recent } = this;
     if (!recent) return 0;
-    const tokens = blocks.length * PAGE_SLOTS;
     const isPacked = (block: Block, index: number) =>
+      index < recent.first ||
       block.pages.every((page, pool) => {
         const isSeen = pool !== recent.pool && index >= this.firstSeen(pool, tokens);
         return !isSeen || page?.isPacked !== false;
       });
     const first = blocks.findIndex((block, i) => i >= least && !isPacked(block, i));
     const all = first < 0 ? blocks.length : first;
-    const needed = Math.max(least, 1 + blocks.findLastIndex(({ pages }) => !pages[recent.pool]));
+    const isMissing = ({ pages }: Block, index: number) => index >= recent.first && !pages[recent.pool];
+    const needed = Math.max(least, 1 + blocks.findLastIndex(isMissing));
     if (needed > all) return null;
     return Math.max(needed, Math.min(all, packedBlocks(recent.tokens, tokens)));
   }
@@ -232,21 +229,26 @@ export class Beginnings {
 
   /** Keeps the pages of a beginning, those that its last token sees, and its states until `release`: the first block and its pages, by pool. */
   pin({ tokens, blocks, last, state }: Beginning): {
-    held: { first: number; pages: number[] }[];
+    held: { first: number; pages: number[]; head: number[] }[];
     release: () => void;
   } {
     const all = last ? [...blocks, last] : blocks;
     const pinned: { pool: PagePool; page: Page }[] = [];
     const held = this.pools.map((pool, i) => {
       let first = all.length;
-      const least = i === this.recent?.pool ? this.packedOf({ blocks })! : this.firstSeen(i, tokens - 1);
+      const least =
+        i === this.recent?.pool ? this.packedOf({ tokens, blocks })! : this.firstSeen(i, tokens - 1);
       while (first > least && all[first - 1].pages[i]) first--;
-      const pages = all.slice(first).map((block) => block.pages[i]!);
-      for (const page of pages) {
-        pool.use(page);
-        pinned.push({ pool, page });
-      }
-      return { first, pages: pages.map(({ index }) => index) };
+      const heads = i === this.recent?.pool ? Math.min(this.recent.first, first) : 0;
+      const [head, pages] = [all.slice(0, heads), all.slice(first)].map((some) => {
+        const found = some.map((block) => block.pages[i]!);
+        for (const page of found) {
+          pool.use(page);
+          pinned.push({ pool, page });
+        }
+        return found.map(({ index }) => index);
+      });
+      return { first, pages, head };
     });
     if (state) {
       this.states!.use(state);
@@ -260,12 +262,13 @@ export class Beginnings {
 
   /** Once a block is only there packed, those before it are read so, too. */
   #follow(block: Block, index: number, since: number[], unpacked: number[]): void {
-    const recent = this.recent?.pool;
-    const isRecent = recent === undefined || block.pages[recent] !== null;
+    const { pool: recent, first } = this.recent ?? NO_RECENT;
+    const isRecent = !this.recent || block.pages[recent] !== null;
+    const isFirst = index < first;
     block.pages.forEach((page, pool) => {
       if (pool === recent) return;
-      if (page && !page.isPacked) unpacked[pool] = index + 1;
-      if (!page) since[pool] = index + 1;
+      if (page && !page.isPacked && !isFirst) unpacked[pool] = index + 1;
+      if (!page || (isFirst && !isRecent)) since[pool] = index + 1;
       else if (!isRecent) since[pool] = Math.max(since[pool], unpacked[pool]);
     });
   }
@@ -289,6 +292,8 @@ export class Beginnings {
     return found.sort((a, b) => b.tokens - a.tokens || isOwn(b) - isOwn(a));
   }
 }
+
+const NO_RECENT = { pool: -1, first: 0 };
 
 /** Of a search: the most tokens that end well. */
 type Found = Pick<Beginning, "tokens" | "last" | "state">;

@@ -16,6 +16,7 @@ export const PACKED_FORMATS: { readonly [name: string]: PackedFormat } = {
     keys: { bits: 4, scales: "channel" },
     values: { bits: 4, scales: "rotated" },
     recent: 128,
+    first: 1,
   },
 };
 

@@ -24,7 +24,11 @@ export class PagePool {
   /** Longest idle first. */
   readonly #idle = new Set<Page>();
 
-  constructor(readonly pool: Pool) {
+  /** prefers: of idle pages that are needed for others those that are go first. Default: all alike. */
+  constructor(
+    readonly pool: Pool,
+    readonly prefers: (page: Page) => boolean = () => true,
+  ) {
     this.all = Array.from({ length: pool.pages }, (_, index) => ({
       index,
       ...{ users: 0, block: null, isPacked: false },
@@ -50,7 +54,7 @@ export class PagePool {
   take(): Page | null {
     let page = this.#free.pop();
     if (!page) {
-      const [oldest] = this.#idle;
+      const oldest = [...this.#idle].find(this.prefers) ?? [...this.#idle][0];
       if (!oldest) return null;
       oldest.block?.lose(oldest);
       this.#idle.delete(oldest);

@@ -6,7 +6,8 @@
  *   "NIBBLEKV", u32 version, u32 bytes of the header, header (JSON, `Header`), digest
  *   ids [tokens] u32, digest
  *   for each cache, keys then values, each KV head: [tokens - first, vectorBytes] in pieces of PIECE_TOKENS, each with
- *   its digest; of a cache with a packing first the packed pages, then the vectors after them
+ *   its digest; of a cache with a packing first the vectors that are never packed, then packed pages, then the vectors after
+ *   them
  *   for each recurrent state: its numbers after the last token, f32, digest
  *
  * Little-endian. A digest is SHA-256 of the digest before it and of the bytes since: pieces stand in their order and
@@ -47,6 +48,8 @@ export interface CacheOwner {
 export interface BlockPages {
   readonly first: number;
   readonly pages: readonly number[];
+  /** Of the recent pool: of the blocks at the beginning that are never packed, where `first` is after them. */
+  readonly head?: readonly number[];
 }
 
 /** One head's keys or values of several pages, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes]. */
@@ -249,7 +252,8 @@ export async function openSavedCache(
 }
 
 /** The pages of positions [from, to); `from` is the first of a page. */
-function pagesOf({ first, pages }: BlockPages, from: number, to: number): readonly number[] {
+function pagesOf({ first, pages, head = [] }: BlockPages, from: number, to: number): readonly number[] {
+  if (from / PAGE_SLOTS < head.length) return head.slice(from / PAGE_SLOTS, blocksOf(to));
   return pages.slice(from / PAGE_SLOTS - first, blocksOf(to) - first);
 }
 
@@ -338,7 +342,12 @@ function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Piece[]
         const place = { cache, part, kvHead };
         const { first } = layers[cache.id];
         if (!cache.codec.packed) return pieces(place, first, tokens);
-        return [...pieces(place, first, packed), ...pieces({ ...place, isRecent: true }, packed, tokens)];
+        const recent = { ...place, isRecent: true };
+        const head = Math.min(packed, cache.codec.packed.first * PAGE_SLOTS);
+        return [
+          ...[...pieces(recent, 0, head), ...pieces(place, Math.max(head, first), packed)],
+          ...pieces(recent, packed, tokens),
+        ];
       }).flat(),
     ),
   );

@@ -114,10 +114,12 @@ export class TextPages {
   }
 
   /** By pool: the pages of the blocks from `firsts` on. */
-  from(firsts: readonly number[]): { first: number; pages: number[] }[] {
+  from(firsts: readonly number[]): { first: number; pages: number[]; head: number[] }[] {
+    const numbers = (pages: (Page | null)[]) => pages.map((page) => page!.index);
     return firsts.map((first, pool) => ({
       first,
-      pages: this.#pages[pool].slice(first).map((page) => page!.index),
+      pages: numbers(this.#pages[pool].slice(first)),
+      head: numbers(this.#pages[pool].slice(0, this.#head(pool))),
     }));
   }
 
@@ -151,6 +153,10 @@ export class TextPages {
   grow(tokens: number, may: (pool: number) => boolean): void {
     const blocks = blocksOf(tokens);
     this.#pages.forEach((pages, pool) => {
+      for (let block = 0; block < this.#head(pool); block++) {
+        const page = pages[block] ? null : this.#all.pools[pool].take();
+        if (page) this.#put(pool, block, page);
+      }
       while (pages.length < blocks && may(pool)) {
         const page = this.#all.pools[pool].take();
         if (!page) return;
@@ -188,7 +194,7 @@ export class TextPages {
     const blocks = this.#packed;
     const pack: number[] = [];
     const end = Math.max(blocks, packedBlocks(recent.tokens, to));
-    for (let block = blocks; block < end; block++) {
+    for (let block = Math.max(blocks, recent.first); block < end; block++) {
       const missing = this.#pages.filter((pages, pool) => {
         const { window } = this.#all.pools[pool].pool;
         const isSeen = window === null || position - (block * PAGE_SLOTS + PAGE_SLOTS - 1) < window;
@@ -244,18 +250,20 @@ export class TextPages {
   /** Uses the full blocks from `first` on, as far as a token after them sees them; of all those before `packed` as packed. */
   #use({ blocks, state }: Beginning, first: number, packed: number): void {
     const tokens = blocks.length * PAGE_SLOTS;
-    const recent = this.#all.recent?.pool;
+    const { recent } = this.#all;
     if (state) this.#all.states!.use(state);
     this.#state = state;
     this.#all.pools.forEach((pages, pool) => {
-      const seen = pool === recent ? packed : this.#all.firstSeen(pool, tokens);
+      const isRecent = pool === recent?.pool;
+      const seen = isRecent ? packed : this.#all.firstSeen(pool, tokens);
       for (let block = first; block < blocks.length; block++) {
-        const page = block < seen ? null : blocks[block].pages[pool];
+        const isNeeded = block >= seen || (isRecent && block < recent.first);
+        const page = isNeeded ? blocks[block].pages[pool] : null;
         if (page) pages.use(page);
         this.#put(pool, block, page);
       }
     });
-    if (recent !== undefined) this.#leave(recent, this.#packed, Math.min(first, packed));
+    if (recent) this.#leave(recent.pool, this.#packed, Math.min(first, packed));
     this.#packed = this.#packing = packed;
     this.#blocks = [...blocks];
     this.#tokens = tokens;
@@ -309,7 +317,9 @@ export class TextPages {
     this.#pages.forEach((pages, pool) => {
       const page = pages[this.#blocks.length];
       if (page) page.block = block;
-      if (page && this.#blocks.length < this.#packed) page.isPacked = true;
+      const isPacked =
+        this.#blocks.length < this.#packed && this.#blocks.length >= (this.#all.recent?.first ?? 0);
+      if (page && isPacked) page.isPacked = true;
       block.pages[pool] = page;
     });
     block.parent!.open.add(block);
@@ -337,9 +347,14 @@ export class TextPages {
         own.block = same;
         return;
       }
+      if (own.isPacked && !other.isPacked) {
+        // The text reads it packed already.
+        this.#all.pools[pool].forget(other);
+        same.pages[pool] = own;
+        own.block = same;
+        return;
+      }
       own.block = null;
-      // The text reads it packed already: it keeps its own.
-      if (own.isPacked && !other.isPacked) return;
       this.#all.pools[pool].use(other);
       this.#drop(pool, own);
       this.#put(pool, index, other);
@@ -380,10 +395,18 @@ export class TextPages {
     }
   }
 
-  /** Blocks [from, to) of a pool are needed no more. */
+  /** Blocks at the beginning that stay in the recent pool, apart from those that come after the packed ones. */
+  #head(pool: number): number {
+    const { recent } = this.#all;
+    return pool === recent?.pool ? Math.min(recent.first, this.#packed) : 0;
+  }
+
+  /** Blocks [from, to) of a pool are needed no more, but for those at the beginning that are never packed. */
   #leave(pool: number, from: number, to: number): void {
     const pages = this.#pages[pool];
-    for (let block = from; block < to; block++) {
+    const { recent } = this.#all;
+    const first = pool === recent?.pool ? Math.max(from, recent.first) : from;
+    for (let block = first; block < to; block++) {
       const page = pages[block];
       pages[block] = null;
       if (page) this.#drop(pool, page);

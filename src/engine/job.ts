@@ -343,10 +343,10 @@ export class Job {
     return { text: this.row, position: from, ids, outputs, sampling, state, packed };
   }
 
-  /** Pages of a pool that it needs in all, with its reserve. */
-  wants(window: number | null): number {
+  /** Pages of a pool that it needs in all, with its reserve; of a bounded one `more` than its window. */
+  wants(window: number | null, more = 0): number {
     const all = blocksOf(Math.max(this.reserve, this.prompt));
-    return window === null ? all : Math.min(all, blocksOf(window) + 2);
+    return window === null ? all : Math.min(all, blocksOf(window) + 2 + more);
   }
 
   #push(id: number): void {

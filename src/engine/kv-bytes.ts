@@ -3,7 +3,7 @@
  * what a head vector takes.
  */
 import { kvCodec } from "../cache/codecs.ts";
-import { recentPages, recentWindow, textPages } from "../cache/layers.ts";
+import { blocksOf, recentPages, recentWindow, textPages } from "../cache/layers.ts";
 import { type Cache, PAGE_SLOTS } from "../device/contract.ts";
 import { pageBytes } from "../device/page-bytes.ts";
 import type { Plan } from "./plan.ts";
@@ -12,7 +12,7 @@ import type { Plan } from "./plan.ts";
 export function kvBytes({ graph, cacheTokens, parallel }: Plan, format: string): number {
   const { packed } = kvCodec(format);
   const needs = { cacheTokens, texts: parallel, maxTokens: graph.maxTokens };
-  const recent = packed ? recentPages(packed.recent, needs) * PAGE_SLOTS : 0;
+  const recent = packed ? recentPages(packed, needs) * PAGE_SLOTS : 0;
   const ofCache = (cache: Cache) =>
     cache.pool.pages * PAGE_SLOTS * tokenKvBytes(cache, format) + recent * tokenKvBytes(cache, "f16");
   return graph.caches.reduce((sum, cache) => sum + ofCache(cache), 0);
@@ -41,7 +41,8 @@ export function kvRates({ graph, kv, context }: Plan): KvRate[] {
   const { packed } = kvCodec(kv);
   if (!packed) return rates;
   // The newest tokens, once more as they came.
-  const capacity = textPages(recentWindow(packed.recent), context) * PAGE_SLOTS;
+  const pages = textPages(recentWindow(packed.recent), context) + packed.first;
+  const capacity = Math.min(blocksOf(context), pages) * PAGE_SLOTS;
   return [...rates, { capacity, tokenBytes: bytesOf(graph.caches, "f16"), tokenBytesF16: 0 }];
 }
 

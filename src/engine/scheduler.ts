@@ -108,8 +108,9 @@ export class Scheduler {
 
   /** Token slots where every token of a text has one: those of texts that run, and those of others that are still known. */
   get cache(): { tokens: number; used: number; known: number } {
-    const { pools } = this.beginnings;
-    const { pool, free, idle } = pools.find(({ pool: { window } }) => window === null) ?? pools[0];
+    const { pools, recent } = this.beginnings;
+    const isFull = ({ pool }: (typeof pools)[number]) => pool.window === null && pool.id !== recent?.pool;
+    const { pool, free, idle } = pools.find(isFull) ?? pools[0];
     const [tokens, known] = [pool.pages * PAGE_SLOTS, idle * PAGE_SLOTS];
     return { tokens, used: tokens - known - free * PAGE_SLOTS, known };
   }
@@ -275,7 +276,7 @@ export class Scheduler {
     return this.beginnings.pools.every(({ pool, available }, i) => {
       const first = this.beginnings.firstSeen(i, blocks.length * PAGE_SLOTS);
       const shared = blocks.slice(first).filter(({ pages }) => (pages[i]?.users ?? 0) > 0).length;
-      return job.wants(this.#window(pool)) - shared <= available - this.#setAside(i, job);
+      return job.wants(...this.#window(pool)) - shared <= available - this.#setAside(i, job);
     });
   }
 
@@ -284,14 +285,14 @@ export class Scheduler {
     const window = this.#window(this.graph.pools[pool]);
     let sum = 0;
     for (const other of this.#running)
-      if (other !== job) sum += Math.max(0, other.wants(window) - other.pages.held(pool));
+      if (other !== job) sum += Math.max(0, other.wants(...window) - other.pages.held(pool));
     return sum;
   }
 
   /** By which a text's pages of a pool are bounded. */
-  #window({ id, window }: Pool): number | null {
+  #window({ id, window }: Pool): [window: number | null, more: number] {
     const { recent } = this.beginnings;
-    return recent?.pool === id ? recentWindow(recent.tokens) : window;
+    return recent?.pool === id ? [recentWindow(recent.tokens), recent.first] : [window, 0];
   }
 
   #grow(job: Job, to: number): number {

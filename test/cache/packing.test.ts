@@ -34,7 +34,7 @@ describe("a description", () => {
       recent: 64,
     });
     expect(vectorBytes(128)).toBe(256);
-    expect(packed!.pageBytes(128, "keys")).toBe(4 * 128 + (PAGE_SLOTS * 128 * 3) / 8);
+    expect(packed!.pageBytes(128, "keys")).toBe(2 * 128 + (PAGE_SLOTS * 128 * 3) / 8);
     expect(packed!.pageBytes(128, "values")).toBe(PAGE_SLOTS * (128 + 2));
   });
 
@@ -43,7 +43,7 @@ describe("a description", () => {
     const { keys, values, recent } = named.packed!;
     const letter = { channel: "c", rotated: "r" };
     const part = ({ bits, scales }: typeof keys) => `${bits}${letter[scales]}`;
-    expect(kvCodec(`k${part(keys)}-v${part(values)}-n${recent}`)).toBe(named);
+    expect(kvCodec(`k${part(keys)}-v${part(values)}-n${recent}-f32`)).toBe(named);
   });
 
   it.each([
@@ -78,7 +78,7 @@ it.each(BITS)("codes of %i bits come back", (bits) => {
 describe("a page", () => {
   /** Of a Gaussian. */
   const MOST = {
-    "2c": 0.4,
+    "2c": 0.47,
     "3c": 0.2,
     "4c": 0.09,
     "8c": 0.006,
@@ -106,12 +106,13 @@ describe("a page", () => {
 
   it("of one value in each channel, of zeros and of the largest numbers comes back finite and near", () => {
     const constant = new Float32Array(PAGE_SLOTS * 64).map((_, i) => (i % 64) / 8 - 3);
-    expect(roundTrip("kv4", "keys", constant)).toEqual(constant);
+    // Half a step of 128.
+    expect(error(roundTrip("kv4", "keys", constant), constant)).toBeLessThan(1 / 200);
     const zeros = new Float32Array(PAGE_SLOTS * 64);
     for (const part of ["keys", "values"] as const) expect(rms(roundTrip("kv4", part, zeros))).toBe(0);
     const large = new Float32Array(PAGE_SLOTS * 64).map((_, i) => (i % 3 === 0 ? 65_504 : -65_504));
     for (const part of ["keys", "values"] as const)
-      expect(roundTrip("kv4", part, large).every((x) => Number.isFinite(x) && Math.abs(x) <= 70_000)).toBe(
+      expect(roundTrip("kv4", part, large).every((x) => Number.isFinite(x) && Math.abs(x) <= 65_504)).toBe(
         true,
       );
   });

@@ -48,6 +48,7 @@ function losslessCodec(recent: number | undefined): KvCodec {
       keys: { bits: 8, scales: "channel" },
       values: { bits: 8, scales: "channel" },
       recent,
+      first: 1,
       pageBytes: (headDim) => PAGE_SLOTS * headDim * 4,
       encode: (page, bytes) => bytes.set(bytesOf(page)),
       decode: (bytes, page) => bytesOf(page).set(bytes),
@@ -68,7 +69,7 @@ export function tinyGraph(options: TinyGraph = {}): Graph {
     ]),
   );
   const codec = losslessCodec(options.recent);
-  if (codec.packed) op.recentPool(recentPages(codec.packed.recent, { cacheTokens, texts, maxTokens: chunk }));
+  if (codec.packed) op.recentPool(recentPages(codec.packed, { cacheTokens, texts, maxTokens: chunk }));
   windows.forEach((window, layer) => {
     const pool = pools.get(window)!;
     const cache = op.cache({ layer, codec, kvHeads: HEADS, headDim: HEAD_DIM, pool });
@@ -222,9 +223,15 @@ export function watched<A extends Pick<Allocation, "run" | "setPages">>(
         for (const { id } of graph.pools) {
           const { beginnings } = scheduler();
           const last = Math.floor((position + ids.length - 1) / PAGE_SLOTS);
-          const first = id === beginnings.recent?.pool ? packed!.blocks : beginnings.firstSeen(id, position);
-          for (let block = first; block <= last; block++)
-            if (!(beginnings.pools[id].all[tables[id][text]?.[block]]?.users > 0))
+          const { recent } = beginnings;
+          const isSeen = (pool: number, block: number) => block >= beginnings.firstSeen(pool, position);
+          const isRead = (block: number) => {
+            if (id !== recent?.pool) return isSeen(id, block);
+            const isAnywhere = graph.pools.some((pool) => pool.id !== id && isSeen(pool.id, block));
+            return isAnywhere && (block < recent.first || block >= packed!.blocks);
+          };
+          for (let block = 0; block <= last; block++)
+            if (isRead(block) && !(beginnings.pools[id].all[tables[id][text]?.[block]]?.users > 0))
               throw new Error(`text ${text} looks at block ${block} of pool ${id}, which has no page`);
         }
       return allocation.run(step);

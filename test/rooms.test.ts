@@ -93,7 +93,7 @@ function filesOf(folder: string): SourceFile[] {
 /** Specifiers of static and dynamic imports, of re-exports and of files named by `new URL`. */
 function imports(text: string): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
-  const found = code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)["']([^"']+)["']/g);
+  const found = code.matchAll(/(?:(?<!["'])\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)["']([^"']+)["']/g);
   return [...found].map((match) => match[1]);
 }
 

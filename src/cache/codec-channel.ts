@@ -33,7 +33,7 @@ const fround = Math.fround;
 const mantissaOf = (scale: number) => 8 + (scale & 7);
 /** The scale is its mantissa in this unit. */
 const unitOf = (scale: number) => 2 ** ((scale >> 3) - 18);
-const valueOf = (scale: number) => mantissaOf(scale) * unitOf(scale);
+const numberOf = (scale: number) => mantissaOf(scale) * unitOf(scale);
 
 /** x / scale, rounded. */
 function ratio(x: number, scale: number): number {
@@ -58,7 +58,7 @@ function scaleFor(low: number, high: number, most: number): number {
   const range = fround(high - low);
   const largest = Math.max(Math.abs(low), Math.abs(high));
   for (let scale = FIRST_SCALE; ; scale++) {
-    const value = valueOf(scale);
+    const value = numberOf(scale);
     if (value * most < range || value * -LEAST_ZERO < largest) continue;
     const zero = ratio(low, scale);
     if (ratio(high, scale) - zero <= most && zero >= LEAST_ZERO && zero <= MOST_ZERO) return scale;
@@ -100,7 +100,7 @@ export function channelCodec(bits: CodeBits): PartCodec {
         unpackCodes(bytes.subarray(2 * headDim + slot * size), bits, codes);
         for (let dim = 0; dim < headDim; dim++) {
           const zero = (bytes[headDim + dim] << 24) >> 24;
-          page[slot * headDim + dim] = valueOf(bytes[dim]) * (codes[dim] + zero);
+          page[slot * headDim + dim] = numberOf(bytes[dim]) * (codes[dim] + zero);
         }
       }
     },

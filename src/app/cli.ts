@@ -13,6 +13,7 @@ import { printDiagnosis } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
+import { labCommands } from "./lab-commands.ts";
 import { printModels, removeInstalled } from "./models.ts";
 import { memorySize, printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
@@ -417,6 +418,7 @@ vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
     )
     .action((model, options) => printVerification(model, options, signal));
 
+  labCommands(program, signal);
   return program;
 }
 

@@ -13,8 +13,6 @@ export interface Page {
   users: number;
   /** The known tokens that it holds; null: none. */
   block: Block | null;
-  /** In a graph with packed caches: what it holds was packed, and can be read. */
-  isPacked: boolean;
 }
 
 export class PagePool {
@@ -24,15 +22,8 @@ export class PagePool {
   /** Longest idle first. */
   readonly #idle = new Set<Page>();
 
-  /** prefers: of idle pages that are needed for others those that are go first. Default: all alike. */
-  constructor(
-    readonly pool: Pool,
-    readonly prefers: (page: Page) => boolean = () => true,
-  ) {
-    this.all = Array.from({ length: pool.pages }, (_, index) => ({
-      index,
-      ...{ users: 0, block: null, isPacked: false },
-    }));
+  constructor(readonly pool: Pool) {
+    this.all = Array.from({ length: pool.pages }, (_, index) => ({ index, users: 0, block: null }));
     // Taken from the end: low numbers first.
     this.#free = [...this.all].reverse();
   }
@@ -54,14 +45,13 @@ export class PagePool {
   take(): Page | null {
     let page = this.#free.pop();
     if (!page) {
-      const oldest = [...this.#idle].find(this.prefers) ?? [...this.#idle][0];
+      const [oldest] = this.#idle;
       if (!oldest) return null;
       oldest.block?.lose(oldest);
       this.#idle.delete(oldest);
       page = oldest;
     }
     page.users = 1;
-    page.isPacked = false;
     return page;
   }
 

@@ -136,7 +136,7 @@ function kvSizes(model: Model): KvSize[] {
       format,
       fullBytesPerToken: perToken(false),
       slidingBytesPerToken: perToken(true),
-      trainedContextBytes: graph.caches.reduce((sum, cache) => sum + layerCacheBytes(cache), 0),
+      trainedContextBytes: graph.caches.reduce((sum, cache) => sum + layerCacheBytes(graph, cache), 0),
     };
   });
 }

@@ -3,7 +3,7 @@
  * allocates, and models of known shapes without their files. Owns what a GPU that nobody has asked is taken for. Pure,
  * so that pages can plan for other machines.
  */
-import { KV_FORMATS as CPU_FORMATS } from "../device/wasm/kv-layout.ts";
+import { HAS_FORMATS as CPU_FORMATS } from "../device/wasm/kv-layout.ts";
 import { ALL_MEMORIES_BYTES, CPU_CHUNK, footprintOf, MEMORY_BYTES } from "../device/wasm/program.ts";
 import { BATCH_ROWS, FEW_ROWS, SEVERAL_ROWS, type Traits } from "../device/webgpu/gpu.ts";
 import { KV_FORMATS as GPU_FORMATS, KV_PARTS as GPU_PARTS } from "../device/webgpu/kv.ts";
@@ -27,7 +27,7 @@ export function plannedCpu(threads: number): PlannedDevice {
     bufferBytes: MEMORY_BYTES,
     chunk: CPU_CHUNK,
     chooses: false,
-    kvFormats: Object.keys(CPU_FORMATS),
+    ...CPU_FORMATS,
     measure: (graph) => footprintOf(graph, threads),
   };
 }

@@ -14,9 +14,8 @@ export interface Book {
 
 /** Read in front of the first measured position. */
 export const LEAD_TOKENS = 64;
-/** Of a document with questions: short, so that an experiment is. */
-const DOCUMENT_TOKENS = 256;
-const QUESTIONS = 5;
+/** Of a document with questions: the shortest that has room for the facts. */
+const DOCUMENT_TOKENS = 512;
 
 /**
  * `count` pieces of `positions` measured tokens, evenly over the book, each from a paragraph's beginning. The first two thirds of
@@ -53,18 +52,18 @@ function paragraph(body: string, at: number): number {
 }
 
 /**
- * `count` questions, five a document. What is measured are the tokens of the answer that the model gives over f16; one
+ * Questions about documents: five a document. What is measured are the tokens of the answer that the model gives over f16; one
  * that is empty is left out. Even documents are for the search, odd ones held out.
  */
 export async function answerTexts(
   model: LabModel,
   book: Book,
   split: TextEntry["split"],
-  count: number,
+  documents: number,
   signal?: AbortSignal,
 ): Promise<TextEntry[]> {
   const texts: TextEntry[] = [];
-  for (let i = 0; texts.length < count && i < 2 * Math.ceil(count / QUESTIONS); i++) {
+  for (let i = 0; i < documents; i++) {
     const number = 2 * i + (split === "search" ? 0 : 1);
     const { needles } = haystack(model.tokenizer, model.template, book.body, DOCUMENT_TOKENS, number);
     for (const [question, { ids }] of needles.entries()) {
@@ -77,5 +76,5 @@ export async function answerTexts(
   }
   if (texts.length === 0)
     throw new ArgumentError(`answers of ${model.name}`, "all empty", "a model that answers; take prose");
-  return texts.slice(0, count);
+  return texts;
 }

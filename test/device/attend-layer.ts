@@ -5,13 +5,17 @@
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { type KvPart, PAGE_SLOTS } from "../../src/device/contract.ts";
+import { gather } from "../../src/device/cache-bytes.ts";
+import { type KvCodec, type KvPart, PAGE_SLOTS } from "../../src/device/contract.ts";
 import { attend as referenceAttend } from "../../src/device/reference/ops.ts";
 import {
+  appendWorkBytes,
   attendPartialBytes,
   attendWorkBytes,
-  KV_FORMATS,
-  type KvFormat,
+  heldAs,
+  kvBlockAt,
+  kvBlockMap,
+  kvFormatNumber,
   kvPageBytes,
   readSlot,
 } from "../../src/device/wasm/kv-layout.ts";
@@ -35,7 +39,11 @@ export interface Shape {
   pages: number;
   window: number;
   softcap: number;
-  format: KvFormat;
+  /** A name or a description; what a description says of newest tokens does not matter here. */
+  format: string;
+  /** Blocks from `kept` on below `packed`, of a packed format, lie in its pages. Default: none. */
+  kept?: number;
+  packed?: number;
   /** [heads]. */
   sinks?: Float32Array;
 }
@@ -65,6 +73,10 @@ export class Layer {
   readonly shape: Shape;
   readonly scale: number;
   readonly #cache = 65536;
+  readonly #codec: KvCodec;
+  readonly #format: number;
+  /** Packed pages. */
+  readonly #packed: number;
   readonly #table: number;
   /** 0: none. */
   readonly #sinks: number;
@@ -80,7 +92,12 @@ export class Layer {
     const module = new WebAssembly.Module(readFileSync(url));
     const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
     this.kernels = instance.exports as Record<string, Kernel>;
-    this.#table = this.#cache + shape.pages * kvPageBytes(shape.kvHeads, shape.headDim, shape.format);
+    const { kvHeads, headDim, pages } = shape;
+    this.#codec = kvCodec(shape.format);
+    this.#format = kvFormatNumber(this.#codec);
+    this.#packed = this.#cache + pages * kvPageBytes(kvHeads, headDim, heldAs(this.#codec, true));
+    this.#table =
+      this.#packed + (this.#codec.packed ? pages * kvPageBytes(kvHeads, headDim, this.#codec.packed) : 0);
     const sinks = this.#table + MOST_BLOCKS * 4;
     this.#work = sinks + 256;
     this.#sinks = shape.sinks ? sinks : 0;
@@ -98,9 +115,9 @@ export class Layer {
 
   /** keys, values [tokens, kvHeads, headDim]. */
   append(keys: Float32Array, values: Float32Array): void {
-    const { kvHeads, headDim, format } = this.shape;
+    const { kvHeads, headDim } = this.shape;
     const tokens = keys.length / kvHeads / headDim;
-    const at = this.#end(attendWorkBytes(headDim));
+    const at = this.#end(attendWorkBytes(headDim, true));
     this.#floats(at, keys.length).set(keys);
     this.#floats(at + keys.byteLength, values.length).set(values);
     // One head at a time, last first: heads are independent.
@@ -114,7 +131,7 @@ export class Layer {
         kvHeads,
         headDim,
         this.#table,
-        KV_FORMATS[format],
+        this.#codec.packed ? 0 : this.#format,
         this.#work,
         head,
         head + 1,
@@ -127,17 +144,62 @@ export class Layer {
     this.#length += tokens;
   }
 
+  /** Packs the shape's blocks, all of which are full. */
+  pack(): void {
+    const { kvHeads, headDim, kept = 0, packed = 0 } = this.shape;
+    const cache = { codec: this.#codec, kvHeads, headDim };
+    this.#end(appendWorkBytes(headDim, true));
+    for (let block = kept; block < packed; block++)
+      for (let head = 0; head < kvHeads; head++) {
+        const page = this.#page(block);
+        const from = this.#cache + kvBlockAt(cache, "keys", head, page, true);
+        const to = this.#packed + kvBlockAt(cache, "keys", head, page);
+        new Uint8Array(this.memory.buffer, this.#work, appendWorkBytes(headDim, true)).fill(NAN_BYTE);
+        this.kernels.packBlock(from, to, headDim, this.#format, this.#work);
+      }
+  }
+
+  /** A packed page in the codec's bytes, and what the codec makes of its vectors. */
+  packedPage(block: number, head: number, part: KvPart): [Uint8Array, Uint8Array] {
+    const { kvHeads, headDim } = this.shape;
+    const at =
+      this.#packed + kvBlockAt({ codec: this.#codec, kvHeads, headDim }, part, head, this.#page(block));
+    const found = gather(
+      kvBlockMap(this.#codec, part, headDim),
+      new Uint8Array(this.memory.buffer),
+      at,
+      0,
+      1,
+    );
+    const wanted = new Uint8Array(this.#codec.packed!.pageBytes(headDim, part));
+    this.#codec.packed!.encode(this.#vectors(block, head, part), wanted, part);
+    return [found, wanted];
+  }
+
+  /** The vectors of a block as they were stored: [32, headDim]. */
+  #vectors(block: number, head: number, part: KvPart): Float32Array {
+    const { headDim } = this.shape;
+    const page = new Float32Array(PAGE_SLOTS * headDim);
+    const bytes = new Uint8Array(this.#codec.vectorBytes(headDim));
+    for (let slot = 0; slot < PAGE_SLOTS; slot++) {
+      const row = (part === "keys" ? this.#keys : this.#values)[block * PAGE_SLOTS + slot];
+      this.#codec.encode(row.subarray(head * headDim, (head + 1) * headDim), bytes, part);
+      this.#codec.decode(bytes, page.subarray(slot * headDim, (slot + 1) * headDim));
+    }
+    return page;
+  }
+
   /** The last `tokens` positions attend. `cuts` are the points where the units change threads. */
   attend(queries: Float32Array, cuts: (units: number) => number[] = () => []): Float32Array {
-    const { heads, kvHeads, headDim, window, softcap, format } = this.shape;
+    const { heads, kvHeads, headDim, window, softcap, kept = 0, packed = 0 } = this.shape;
     const tokens = queries.length / heads / headDim;
     const position = this.#length - tokens;
     const k = this.kernels;
     const work = this.#work;
-    const partials = work + attendWorkBytes(headDim);
+    const partials = work + attendWorkBytes(headDim, true);
     const partialBytes = attendPartialBytes(tokens, 1, heads, kvHeads, headDim);
     const at = partials + partialBytes;
-    const guard = this.#end(attendWorkBytes(headDim) + partialBytes + 2 * queries.byteLength);
+    const guard = this.#end(attendWorkBytes(headDim, true) + partialBytes + 2 * queries.byteLength);
     new Uint8Array(this.memory.buffer, work, guard + 64 - work).fill(NAN_BYTE);
     this.#floats(at, queries.length).set(queries);
     const out = at + queries.byteLength;
@@ -164,8 +226,12 @@ export class Layer {
         window,
         this.scale,
         softcap,
-        KV_FORMATS[format],
+        this.#format,
         this.#sinks,
+        this.#packed,
+        this.#table,
+        kept,
+        packed,
         first,
         last,
       );
@@ -181,7 +247,7 @@ export class Layer {
         headDim,
         tiles,
         window,
-        KV_FORMATS[format],
+        this.#format,
         this.#sinks,
         first,
         last,
@@ -193,15 +259,29 @@ export class Layer {
 
   /** Reference attention in float64, over decoded vectors or over what was appended. */
   expected(queries: Float32Array, decoded = true): Float32Array {
-    const { heads, kvHeads, headDim, window, softcap, format, sinks } = this.shape;
+    const { heads, kvHeads, headDim, window, softcap, sinks, kept = 0, packed = 0 } = this.shape;
     const tokens = queries.length / heads / headDim;
-    const codec = kvCodec(format);
+    const codec = this.#codec;
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
+    const pages = new Map<string, Float32Array>();
+    const packedVector = (kvHead: number, position: number, part: KvPart) => {
+      const block = Math.floor(position / PAGE_SLOTS);
+      const key = `${part} ${kvHead} ${block}`;
+      let page = pages.get(key);
+      if (!page) {
+        pages.set(key, (page = new Float32Array(PAGE_SLOTS * headDim)));
+        codec.packed!.decode(this.packedPage(block, kvHead, part)[1], page, part);
+      }
+      const slot = position % PAGE_SLOTS;
+      return page.subarray(slot * headDim, (slot + 1) * headDim);
+    };
     const reader = (rows: Float32Array[], part: KvPart) => {
       const seen = new Map<number, Float32Array>();
       return (kvHead: number, position: number, into: Float32Array) => {
         const vector = rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim);
         if (!decoded) return into.set(vector);
+        const isPacked = position >= kept * PAGE_SLOTS && position < packed * PAGE_SLOTS;
+        if (isPacked) return into.set(packedVector(kvHead, position, part));
         const key = position * kvHeads + kvHead;
         let known = seen.get(key);
         if (!known) {
@@ -231,8 +311,8 @@ export class Layer {
 
   /** What the cache holds at a position, and what the codec would hold. */
   stored(position: number, kvHead: number, part: "keys" | "values"): [Float32Array, Float32Array] {
-    const { kvHeads, headDim, format } = this.shape;
-    const codec = kvCodec(format);
+    const { kvHeads, headDim } = this.shape;
+    const codec = this.#codec;
     const page = this.#page(Math.floor(position / PAGE_SLOTS));
     const cache = { codec, kvHeads, headDim };
     const found = new Float32Array(headDim);

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import {
+  appendWorkBytes,
   attendPartialBytes,
   attendWorkBytes,
   type KvFormat,
@@ -44,7 +45,11 @@ function relativeError(found: Float32Array, wanted: Float32Array): number {
   return Math.sqrt(errors / Math.max(sizes, 1e-30));
 }
 
-function expectClose(layer: Layer, queries: Float32Array, tolerance = TOLERANCE[layer.shape.format]): void {
+function expectClose(
+  layer: Layer,
+  queries: Float32Array,
+  tolerance = TOLERANCE[layer.shape.format as KvFormat],
+): void {
   const error = relativeError(layer.attend(queries), layer.expected(queries));
   expect(error).toBeLessThan(tolerance);
 }
@@ -231,7 +236,9 @@ it("more query heads than a unit has columns are refused before anything is allo
 it("the host's sizes are the kernels'", () => {
   const { kernels } = new Layer("kernels", base);
   for (const headDim of [64, 80, 96, 128, 256, 512]) {
-    expect(attendWorkBytes(headDim)).toBe(kernels.attendWorkBytes(headDim));
+    for (const packed of [0, 1])
+      expect(attendWorkBytes(headDim, packed === 1)).toBe(kernels.attendWorkBytes(headDim, packed));
+    expect(appendWorkBytes(headDim, true)).toBe(kernels.packWorkBytes(headDim));
     for (const [heads, kvHeads] of [
       [32, 8],
       [4, 1],

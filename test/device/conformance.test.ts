@@ -2,7 +2,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Device } from "../../src/device/contract.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { caseError, deviceCases } from "./device-cases.ts";
+import { caseError, deviceCases, TOLERANCES } from "./device-cases.ts";
+import { packedCases } from "./packed-cases.ts";
 
 const DEVICES = [
   { simd: "auto", threads: 2 },
@@ -18,7 +19,12 @@ describe.each(DEVICES)("wasm, $simd SIMD, $threads threads", (options) => {
   beforeAll(async () => {
     device = await wasmDevice(options);
   });
-  const cases = options.threads > 1 ? deviceCases : deviceCases.filter(({ name }) => DIVIDED.test(name));
+  const all = [
+    ...deviceCases,
+    ...packedCases("k4c-v4r-n32", TOLERANCES.attendRq4),
+    ...packedCases("k3c-v2r-n32", TOLERANCES.attendRq4, [2]),
+  ];
+  const cases = options.threads > 1 ? all : all.filter(({ name }) => DIVIDED.test(name));
   it.each(cases.map((c) => [c.name, c] as const))("%s", async (_, testCase) => {
     expect(await caseError(testCase, device)).toBeLessThanOrEqual(testCase.tolerance);
   });

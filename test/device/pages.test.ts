@@ -7,10 +7,23 @@ import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { pageCases, pageGraph } from "./page-cases.ts";
 
 /** Of other bits and scales, and packed at once where the others are packed late. */
-const OTHERS = ["k3c-v2r-n32", "k8r-v4c-n64-f32"];
+const OTHERS = ["k3c-v2r-n32", "k8r-v4c-n64"];
 
 describe.each(OTHERS)("%s", (kv) => {
   it.each(pageCases)("on the reference device: %s", (_, check) => check(referenceDevice(), kv));
+});
+
+describe.each(["k4c-v4r-n32", "k3c-v3r-n64"])("%s", (kv) => {
+  it.each(pageCases)("on the CPU device: %s", async (_, check) =>
+    check(await wasmDevice({ threads: 2, memory: { dealTo: 3 } }), kv),
+  );
+});
+
+it("parts without kernels are refused", async () => {
+  const device = await wasmDevice({ threads: 1 });
+  expect(() => device.measure(pageGraph("k8r-v4c-n64"))).toThrow(
+    "KV format k8r-v4c-n64 on the wasm device is not supported. It has: f16, int4, rq4, and packed keys 4c, 3c, 2c with values 4r, 3r, 2r.",
+  );
 });
 
 describe.each(["f16", "int4", "rq4"])("%s", (kv) => {

@@ -70,11 +70,7 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       checkCaller(request, guard, isOpen);
       response = await handler(request, context);
     } catch (error) {
-      const refusal = toApiError(error, served.log);
-      // What is our own fault is logged already.
-      if (refusal.status !== 500)
-        served.refused?.(`${refusal.status} ${request.method.slice(0, 20)} ${route}: ${refusal.message}`);
-      response = errorResponse(refusal);
+      response = errorResponse(toApiError(error, served.log));
     }
     metrics.request(route, response.status);
     const common = {

@@ -13,12 +13,13 @@ import {
   rotatedCopies,
   scatteredPages,
 } from "../attend-timer.ts";
-import { type Cache, type Graph, PAGE_SLOTS } from "../contract.ts";
+import { gather } from "../cache-bytes.ts";
+import { type Cache, type Graph, type KvPart, PAGE_SLOTS } from "../contract.ts";
 import { median } from "../median.ts";
 import { Recorder } from "../recorder.ts";
 import { measureReadRate } from "./bandwidth.ts";
-import { readSlot } from "./kv-layout.ts";
-import { layerCacheBytes, MEMORY_BYTES } from "./program.ts";
+import { kvBlockAt, kvBlockMap } from "./kv-layout.ts";
+import { MEMORY_BYTES, poolBytes } from "./program.ts";
 import type { WasmAllocation, WasmDevice } from "./wasm.ts";
 
 /** V8 compiles kernels again while they run. */
@@ -76,12 +77,25 @@ function graphOf({ cache, heads }: AttendJob, layers: number, { queries, positio
   const recorder = new Recorder(queries, 1);
   const rows = recorder.embed(recorder.weight("queries", "matrix", "f32", queries, heads * headDim));
   const pool = recorder.pool(cache.pool.window, cache.pool.pages);
+  const step = { queries, position };
+  if (codec.packed) recorder.recentPool(blocksOf(step) - packedBlocks(cache, step));
   let out = rows;
   for (let layer = 0; layer < layers; layer++) {
     const of = recorder.cache({ layer, kvHeads, headDim, codec, pool });
     out = recorder.attend(of, rows, { heads, scale: headDim ** -0.5 });
   }
-  return recorder.finish(recorder.takeOutputs(out), { blocks: blocksOf({ queries, position }) });
+  return recorder.finish(recorder.takeOutputs(out), { blocks: blocksOf(step) });
+}
+
+/** Blocks in front of a step that are packed. */
+function packedBlocks({ codec }: Cache, { position }: AttendStep): number {
+  return codec.packed ? Math.max(0, Math.floor((position - codec.packed.recent) / PAGE_SLOTS)) : 0;
+}
+
+/** By block; those that are packed have none. */
+function recentPages(cache: Cache, step: AttendStep): number[] {
+  const packed = packedBlocks(cache, step);
+  return Array.from({ length: blocksOf(step) }, (_, block) => Math.max(0, block - packed));
 }
 
 function blocksOf({ queries, position }: AttendStep): number {
@@ -98,7 +112,7 @@ class LayersOnCpu {
   ) {}
 
   static async open(device: WasmDevice, job: AttendJob, step: AttendStep): Promise<LayersOnCpu> {
-    const bytes = layerCacheBytes(job.cache);
+    const bytes = poolBytes(job.cache);
     const layers = rotatedCopies(bytes);
     const graph = graphOf(job, layers, step);
     const allocation = await device.allocate(graph);
@@ -109,8 +123,12 @@ class LayersOnCpu {
       noise(step.queries * job.heads * job.cache.headDim, 3),
       layers,
     );
-    for (const cache of graph.caches) fillCache(allocation.cacheBytes(cache));
+    for (const cache of graph.caches) {
+      fillCache(allocation.cacheBytes(cache));
+      if (cache.codec.packed) fillCache(allocation.cacheBytes(cache, true));
+    }
     allocation.setPages(graph.pools[0], 0, 0, scatteredPages(job.cache, blocksOf(step)));
+    if (graph.recent) allocation.setPages(graph.recent, 0, 0, recentPages(job.cache, step));
     await made.#loadQueries(graph);
     return made;
   }
@@ -133,7 +151,8 @@ class LayersOnCpu {
     const { queries, position } = this.step;
     const started = performance.now();
     const ids = Uint32Array.from({ length: queries }, (_, i) => i);
-    await this.allocation.run({ runs: [{ text: 0, position, ids, outputs: 1 }] });
+    const packed = { blocks: packedBlocks(this.job.cache, this.step), pack: [] };
+    await this.allocation.run({ runs: [{ text: 0, position, ids, outputs: 1, packed }] });
     return performance.now() - started;
   }
 
@@ -141,14 +160,14 @@ class LayersOnCpu {
     const { cache } = this.job;
     const { graph } = this.allocation;
     const found = await this.allocation.read(graph.logits, 0, 1);
-    const bytes = this.allocation.cacheBytes(graph.caches[this.layers - 1]);
-    const pages = scatteredPages(cache, blocksOf(this.step));
+    const held = graph.caches[this.layers - 1];
+    const read = (part: KvPart) => lastHeadReader(this.allocation, held, this.step, part);
     const wanted = expectedOutput(
       cache,
       this.step,
       this.queries.subarray(-cache.headDim),
-      lastHeadReader(cache, "keys", pages, bytes),
-      lastHeadReader(cache, "values", pages, bytes),
+      read("keys"),
+      read("values"),
     );
     return relativeError(found.subarray(-cache.headDim), wanted);
   }
@@ -167,10 +186,31 @@ function fillCache(bytes: Uint8Array): void {
   }
 }
 
-function lastHeadReader(cache: Cache, part: "keys" | "values", pages: Uint32Array, bytes: Uint8Array) {
-  const { kvHeads, codec } = cache;
+function lastHeadReader(allocation: WasmAllocation, cache: Cache, step: AttendStep, part: KvPart) {
+  const { kvHeads, headDim, codec } = cache;
+  const packed = packedBlocks(cache, step);
+  const tables = { packed: scatteredPages(cache, blocksOf(step)), recent: recentPages(cache, step) };
+  const maps = [false, true].map((isRecent) => kvBlockMap(codec, part, headDim, isRecent));
+  const vectors = new Float32Array(PAGE_SLOTS * headDim);
+  let known = -1;
+  const readBlock = (block: number) => {
+    const isRecent = codec.packed !== null && block >= packed;
+    const page = (isRecent ? tables.recent : tables.packed)[block];
+    const at = kvBlockAt(cache, part, kvHeads - 1, page, isRecent);
+    const bytes = gather(maps[isRecent ? 1 : 0], allocation.cacheBytes(cache, isRecent), at, 0, 1);
+    if (codec.packed && !isRecent) return codec.packed.decode(bytes, vectors, part);
+    const size = bytes.length / PAGE_SLOTS;
+    for (let slot = 0; slot < PAGE_SLOTS; slot++)
+      codec.decode(
+        bytes.subarray(slot * size, (slot + 1) * size),
+        vectors.subarray(slot * headDim, (slot + 1) * headDim),
+      );
+  };
   return (_: number, position: number, into: Float32Array) => {
-    const page = pages[Math.floor(position / PAGE_SLOTS)];
-    codec.decode(readSlot(cache, part, kvHeads - 1, page, position % PAGE_SLOTS, bytes), into);
+    const block = Math.floor(position / PAGE_SLOTS);
+    if (block !== known) readBlock(block);
+    known = block;
+    const slot = position % PAGE_SLOTS;
+    into.set(vectors.subarray(slot * headDim, (slot + 1) * headDim));
   };
 }

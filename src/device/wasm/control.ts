@@ -24,7 +24,10 @@ export const CONTROL = {
   to: 292,
 };
 
-/** u32 of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write. */
-export const RUN_WORDS = 6;
+/**
+ * u32 of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write, blocks that are
+ * packed, and where among the step's blocks to pack its own begin and end.
+ */
+export const RUN_WORDS = 9;
 export const NO_SLOT = 0xffffffff;
 export const CONTROL_BYTES = 512;

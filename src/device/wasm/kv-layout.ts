@@ -3,12 +3,33 @@
  * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
  * `readSlot` is the inverse of appending; a test writes on one side and reads on the other.
  */
-import { type BlockMap, blockMap } from "../cache-bytes.ts";
-import { PAGE_SLOTS as BLOCK, type Cache, type KvPart } from "../contract.ts";
+import { type BlockMap, blockMap, pageMap } from "../cache-bytes.ts";
+import { PAGE_SLOTS as BLOCK, type Cache, type KvCodec, type KvPart, type Packing } from "../contract.ts";
+import { readPackedPage, readRotatedScale } from "./kv-packed.ts";
 
-/** Numbers by which kernels know the formats. */
+/** Numbers by which kernels know the formats of vectors. */
 export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
 export type KvFormat = keyof typeof KV_FORMATS;
+/** Parts of packed formats that there are kernels for. */
+export const KV_PARTS = { keys: ["4c", "3c", "2c"], values: ["4r", "3r", "2r"] } as const;
+/** What the device says of it. */
+export const HAS_FORMATS = { kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS };
+
+/** How a block is held: as vectors, or packed. */
+export type Held = KvFormat | Packing;
+
+/** isRecent: in the pages of Graph.recent, whose vectors are f16. */
+export function heldAs({ name, packed }: KvCodec, isRecent = false): Held {
+  if (packed) return isRecent ? "f16" : packed;
+  return name as KvFormat;
+}
+
+/** The number by which kernels know a cache's format: assembly/kv-layout.ts. */
+export function kvFormatNumber({ name, packed }: KvCodec): number {
+  if (!packed) return KV_FORMATS[name as KvFormat];
+  const part = ({ bits, scales }: Packing["keys"]) => bits | (scales === "rotated" ? 16 : 0);
+  return 3 | (part(packed.keys) << 4) | (part(packed.values) << 12);
+}
 
 const GROUP = 32;
 const COLUMNS = 64;
@@ -20,26 +41,37 @@ const UNITS = 64;
 const groupsOf = (headDim: number) => Math.ceil(headDim / GROUP);
 
 /** Bytes of the keys, or of the values, of 32 tokens of one KV head. */
-function halfBlockBytes(headDim: number, format: KvFormat): number {
+function blockBytes(headDim: number, format: Held, part: KvPart): number {
+  if (typeof format !== "string") {
+    const { bits, scales } = format[part];
+    return (scales === "rotated" ? BLOCK * 2 : headDim * 4) + groupsOf(headDim) * 128 * bits;
+  }
   if (format === "rq4") return groupsOf(headDim) * 512 + BLOCK * 2;
   return format === "int4" ? groupsOf(headDim) * 640 : headDim * 64;
 }
 
 /** Bytes of one layer's keys and values in a page. */
-export function kvPageBytes(kvHeads: number, headDim: number, format: KvFormat): number {
-  return kvHeads * 2 * halfBlockBytes(headDim, format);
+export function kvPageBytes(kvHeads: number, headDim: number, format: Held): number {
+  return kvHeads * (blockBytes(headDim, format, "keys") + blockBytes(headDim, format, "values"));
 }
+
+/** An operand of the plain binary, which has larger ones. */
+const OPERAND_BYTES = 64;
 
 /** Bytes of one thread's work area for attention: independent of context and step size. */
-export function attendWorkBytes(headDim: number): number {
+export function attendWorkBytes(headDim: number, isPacked: boolean): number {
   const groups = groupsOf(headDim);
   const fixed = COLUMNS * (3 * 4 + TILE * 4 + 64 + 4) + 2 * BLOCK * 4;
-  return fixed + COLUMNS * (groups * 16 + 2 * groups * GROUP * 4);
+  const vectors = fixed + COLUMNS * (groups * 16 + 2 * groups * GROUP * 4);
+  if (!isPacked) return vectors;
+  const page = groups * GROUP * 8 + 64 + groups * (4 * OPERAND_BYTES + 48) + groups * 512;
+  return vectors + COLUMNS * groups * GROUP * 4 + page;
 }
 
-/** Bytes of one thread's work area for appending. */
-export function appendWorkBytes(headDim: number): number {
-  return (headDim + 4) * 4;
+/** Bytes of one thread's work area for appending, and for packing what was appended. */
+export function appendWorkBytes(headDim: number, isPacked: boolean): number {
+  const vector = (headDim + 4) * 4;
+  return isPacked ? vector + BLOCK * headDim * 4 + BLOCK * groupsOf(headDim) * GROUP : vector;
 }
 
 /**
@@ -64,9 +96,15 @@ export function attendPartialBytes(
 }
 
 /** How a device's block of one head's keys, or values, becomes the codec's bytes. */
-export function kvBlockMap(format: KvFormat, part: KvPart, headDim: number, vectorBytes: number): BlockMap {
+export function kvBlockMap(codec: KvCodec, part: KvPart, headDim: number, isRecent = false): BlockMap {
+  const format = heldAs(codec, isRecent);
+  const bytes = blockBytes(headDim, format, part);
+  if (typeof format !== "string")
+    return pageMap(bytes, format.pageBytes(headDim, part), (block) =>
+      readPackedPage(block, part, headDim, format[part]),
+    );
   const read = (block: Uint8Array, slot: number) => readVector(block, slot, { part, headDim, format });
-  return blockMap(halfBlockBytes(headDim, format), vectorBytes, read);
+  return blockMap(bytes, codec.vectorBytes(headDim), read);
 }
 
 /** Where the keys, or the values, of one head begin in a page of a layer's cache. */
@@ -75,12 +113,15 @@ export function kvBlockAt(
   part: KvPart,
   kvHead: number,
   page: number,
+  isRecent = false,
 ): number {
-  const half = halfBlockBytes(headDim, codec.name as KvFormat);
-  return (2 * (page * kvHeads + kvHead) + (part === "values" ? 1 : 0)) * half;
+  const format = heldAs(codec, isRecent);
+  const keys = blockBytes(headDim, format, "keys");
+  const head = keys + blockBytes(headDim, format, "values");
+  return (page * kvHeads + kvHead) * head + (part === "values" ? keys : 0);
 }
 
-/** One token's key or value, in the codec's bytes, from a layer's cache. */
+/** One token's key or value, in the codec's bytes, from a layer's cache of vectors. */
 export function readSlot(
   cache: Pick<Cache, "headDim" | "kvHeads" | "codec">,
   part: KvPart,
@@ -113,10 +154,7 @@ function readVector(block: Uint8Array, slot: number, { part, headDim, format }: 
     }
     return Uint8Array.from(out);
   }
-  if (format === "rq4") {
-    const scale = (slot >> 3) * 16 + (slot & 3) * 4 + ((slot >> 2) & 1) * 2;
-    out.push(block[scale], block[scale + 1]);
-  }
+  if (format === "rq4") out.push(...readRotatedScale(block, slot));
   for (let group = 0; group < groupsOf(headDim); group++) {
     const codesAt = (inGroup: number) => {
       const tile = part === "keys" ? (slot >> 3) * groupsOf(headDim) + group : group * 4 + (inGroup >> 3);

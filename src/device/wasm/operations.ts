@@ -4,10 +4,10 @@
  */
 import type { Activation, Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../facts.ts";
-import { KV_FORMATS, type KvFormat } from "./kv-layout.ts";
+import { kvFormatNumber } from "./kv-layout.ts";
 import { Meetings, type Region } from "./meetings.ts";
 import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
-import type { Layout, Placed } from "./program.ts";
+import { type Layout, type Placed, poolBytes } from "./program.ts";
 import { type Argument, type Kind, RecordWriter } from "./records.ts";
 
 /** Records of one memory that follow one another, and what is copied into that memory before them. */
@@ -119,45 +119,41 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
     to.add("rope", op, [to.value(out), to.value(x), turns, heads, x.cols / heads, rope.frequencies.length]);
   },
   appendKv(op, to) {
-    const { kvHeads, headDim, pool, id } = op.cache;
+    const { kvHeads, headDim, pool, codec } = op.cache;
+    const { work, workBytes, packs } = to.layout;
+    const { vectors, packed } = to.pages(op.cache);
     to.add(
       "appendKv",
       op,
       [
-        ...[to.layout.caches[id], to.value(op.keys), to.value(op.values), kvHeads, headDim],
-        ...[to.layout.tables[pool.id], formatOf(op.cache), to.layout.work, to.layout.workBytes],
+        ...[vectors.at, to.value(op.keys), to.value(op.values), kvHeads, headDim],
+        ...[vectors.tables, kvFormatNumber(codec), work, workBytes],
+        ...[packed.at, packed.tables, packs, pool.window ?? 0],
       ],
       { writes: [to.cache(op.cache)] },
     );
   },
   attend(op, to) {
     const { queries, heads, out, scale, softcap, sinks, cache } = op;
-    const { kvHeads, headDim, pool, id } = cache;
+    const { kvHeads, headDim, pool, codec } = cache;
     const window = pool.window ?? 0;
-    const { caches, partials, work, workBytes, tables } = to.layout;
+    const format = kvFormatNumber(codec);
+    const { partials, work, workBytes } = to.layout;
+    const { vectors, packed } = to.pages(cache);
     to.add(
       "attend",
       op,
       [
-        ...[caches[id], to.value(queries), to.value(out), partials, work, workBytes],
-        ...[
-          heads,
-          kvHeads,
-          headDim,
-          tables[pool.id],
-          window,
-          { f32: scale },
-          { f32: softcap },
-          formatOf(cache),
-          to.weight(sinks),
-        ],
+        ...[vectors.at, to.value(queries), to.value(out), partials, work, workBytes],
+        ...[heads, kvHeads, headDim, vectors.tables, window, { f32: scale }, { f32: softcap }],
+        ...[format, to.weight(sinks), packed.at, packed.tables, NO_KEPT_BLOCKS],
       ],
       { reads: [to.cache(cache)], writes: [to.partials] },
     );
     to.add(
       "attendMerge",
       op,
-      [partials, to.value(out), heads, kvHeads, headDim, window, formatOf(cache), to.weight(sinks)],
+      [partials, to.value(out), heads, kvHeads, headDim, window, format, to.weight(sinks)],
       {
         reads: [to.partials, to.region(out)],
       },
@@ -217,9 +213,8 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
   },
 };
 
-function formatOf({ codec }: Cache): number {
-  return KV_FORMATS[codec.name as KvFormat];
-}
+/** Blocks at a text's beginning that are never packed. */
+const NO_KEPT_BLOCKS = 0;
 
 /** What a record touches beside its operation's values. */
 interface Touch {
@@ -300,6 +295,18 @@ class ProgramWriter {
     const rows = x.rows === "tokens" ? this.graph.maxTokens : this.graph.maxOutputs;
     const from = this.value(x);
     return { from, to: from + rows * x.cols * 4 };
+  }
+
+  /** Where vectors as they come lie in a cache, and packed pages, each with its tables. */
+  pages({ id, codec, pool }: Cache) {
+    const { caches, tables } = this.layout;
+    const own = { at: caches[id], tables: tables[pool.id] };
+    if (!codec.packed) return { vectors: own, packed: own };
+    const recent = {
+      at: caches[id] + poolBytes(this.graph.caches[id]),
+      tables: tables[this.graph.recent!.id],
+    };
+    return { vectors: recent, packed: own };
   }
 
   /** Stands for the whole of a cache. */

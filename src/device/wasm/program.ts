@@ -11,8 +11,8 @@ import {
   appendWorkBytes,
   attendPartialBytes,
   attendWorkBytes,
-  KV_FORMATS,
-  type KvFormat,
+  HAS_FORMATS,
+  heldAs,
   kvPageBytes,
   MOST_QUERY_HEADS_OF_KV_HEAD,
 } from "./kv-layout.ts";
@@ -44,6 +44,8 @@ export interface Layout {
   /** [texts] runs, and [maxOutputs] rows that reach the output. */
   readonly runs: number;
   readonly outputRows: number;
+  /** Blocks that the step packs, run by run. */
+  readonly packs: number;
   /** By pool id: pages, [texts, blocks] u32. */
   readonly tables: readonly number[];
   /** By rope id: [maxTokens, 2, pairs] f32. */
@@ -74,9 +76,16 @@ export function weightBytes(weight: Weight, maxTokens: number): number {
     : packedBytes(weight.type, weight.rows, weight.cols);
 }
 
-export function layerCacheBytes(cache: Cache): number {
-  const { kvHeads, headDim, pool, codec } = cache;
-  return pool.pages * kvPageBytes(kvHeads, headDim, codec.name as KvFormat);
+/** Bytes of the pages of a cache's pool. */
+export function poolBytes({ kvHeads, headDim, pool, codec }: Cache): number {
+  return pool.pages * kvPageBytes(kvHeads, headDim, heldAs(codec));
+}
+
+/** And of its recent pages, which follow them. */
+export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
+  const { kvHeads, headDim, codec } = cache;
+  const ofRecent = codec.packed ? recent!.pages * kvPageBytes(kvHeads, headDim, heldAs(codec, true)) : 0;
+  return poolBytes(cache) + ofRecent;
 }
 
 /** Of assembly/recurrent.ts: taps of 16 channels; a unit query and a unit key. */
@@ -105,8 +114,8 @@ function scratchOf(graph: Graph, threads: number) {
   );
   const work = [
     MATMUL_SCRATCH_BYTES,
-    ...attends.map((op) => attendWorkBytes(op.cache.headDim)),
-    ...graph.caches.map((cache) => appendWorkBytes(cache.headDim)),
+    ...attends.map(({ cache }) => attendWorkBytes(cache.headDim, cache.codec.packed !== null)),
+    ...graph.caches.map(({ headDim, codec }) => appendWorkBytes(headDim, codec.packed !== null)),
     ...ops.map(recurrentWorkBytes),
   ];
   const workBytes = aligned(Math.max(...work));
@@ -140,13 +149,14 @@ function layOut(graph: Graph, scratch: ReturnType<typeof scratchOf>, shard: Shar
   const ids = place(rows * 4);
   const runs = place(graph.texts * RUN_WORDS * 4);
   const outputRows = place(graph.maxOutputs * 4);
+  const packs = place(graph.recent ? graph.texts * graph.blocks * 4 : 0);
   const tables = graph.pools.map(() => place(graph.texts * graph.blocks * 4));
   const turns = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
   const weights = graph.weights.map((w) => placeIf(shard.weights.has(w.id), weightBytes(w, rows)));
-  const caches = graph.caches.map((cache) => placeIf(shard.caches.has(cache.id), layerCacheBytes(cache)));
+  const caches = graph.caches.map((c) => placeIf(shard.caches.has(c.id), layerCacheBytes(graph, c)));
   const states = graph.states.map((s) => placeIf(shard.states.has(s.id), stateBytes(graph, s)));
   return {
-    ...{ control, operations, ids, runs, outputRows, tables, turns, weights, caches, states },
+    ...{ control, operations, ids, runs, outputRows, packs, tables, turns, weights, caches, states },
     arena: place(graph.arenaBytes),
     quantized: place(scratch.quantized),
     pickOrder: place(scratch.pickOrder),
@@ -202,7 +212,7 @@ export function memorySizes({ layouts }: Placed): number[] {
 
 /** Into one memory where that holds all. What is too large for one is in `largest`. */
 export function placeGraph(graph: Graph, threads: number, options: MemoryOptions = {}): Placed {
-  checkFormats(graph, { name: "wasm", kvFormats: Object.keys(KV_FORMATS) });
+  checkFormats(graph, { name: "wasm", ...HAS_FORMATS });
   const { bytes = MEMORY_BYTES, dealTo } = options;
   const scratch = scratchOf(graph, threads);
   if (dealTo === undefined) {
@@ -212,7 +222,7 @@ export function placeGraph(graph: Graph, threads: number, options: MemoryOptions
   }
   const sizes: Sizes = {
     weight: (weight) => aligned(weightBytes(weight, graph.maxTokens)),
-    cache: (cache) => aligned(layerCacheBytes(cache)),
+    cache: (cache) => aligned(layerCacheBytes(graph, cache)),
     state: (state) => aligned(stateBytes(graph, state)),
   };
   const none = new Set<number>();
@@ -235,7 +245,7 @@ export function footprintOfPlaced(graph: Graph, placed: Placed): Footprint {
   const { shards, largest } = placed;
   const copies = (id: number) => shards.filter((shard) => shard.weights.has(id)).length;
   const weights = graph.weights.map((weight) => copies(weight.id) * weightBytes(weight, graph.maxTokens));
-  const caches = graph.caches.map(layerCacheBytes);
+  const caches = graph.caches.map((cache) => layerCacheBytes(graph, cache));
   const states = graph.states.map((state) => stateBytes(graph, state));
   const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
   const total = sum(memorySizes(placed));

@@ -30,7 +30,7 @@ import { type Rows, rowsOf } from "../rows.ts";
 import { writeTurns } from "../turns.ts";
 import { CONTROL, NO_SLOT } from "./control.ts";
 import { physicalCores } from "./cores.ts";
-import { KV_FORMATS, type KvFormat, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
+import { HAS_FORMATS, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
 import { compileKernels, type Kernels } from "./module.ts";
 import { type Program, writeProgram } from "./operations.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
@@ -48,6 +48,7 @@ import {
   PAGE_BYTES,
   type Placed,
   placeGraph,
+  poolBytes,
   STATIC_BYTES,
 } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
@@ -84,7 +85,7 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<WasmDevice>
     chunk: CPU_CHUNK,
     chooses: false,
     pauses: true,
-    kvFormats: Object.keys(KV_FORMATS),
+    ...HAS_FORMATS,
     measure: (graph) => footprintOf(graph, threads, options.memory),
     allocate: (graph) => WasmAllocation.create(graph, kernels, threads, options.memory),
   };
@@ -216,10 +217,12 @@ export class WasmAllocation implements Allocation {
     const { refusal } = this.workers;
     if (refusal) throw refusal;
     for (const page of [from, to]) checkPage(pool, page);
+    const isRecent = pool === this.graph.recent;
     for (const cache of this.graph.caches) {
-      if (cache.pool !== pool) continue;
-      const size = layerCacheBytes(cache) / pool.pages;
-      this.cacheBytes(cache).copyWithin(to * size, from * size, (from + 1) * size);
+      if (isRecent ? !cache.codec.packed : cache.pool !== pool) continue;
+      const bytes = this.cacheBytes(cache, isRecent);
+      const size = bytes.length / pool.pages;
+      bytes.copyWithin(to * size, from * size, (from + 1) * size);
     }
   }
 
@@ -227,7 +230,7 @@ export class WasmAllocation implements Allocation {
     checkPlaces(this.graph, place, pages);
     const map = this.#map(place);
     const bytes = new Uint8Array(pages.length * map.pageBytes);
-    const held = this.cacheBytes(place.cache);
+    const held = this.cacheBytes(place.cache, place.isRecent);
     pages.forEach((page, i) => {
       bytes.set(gather(map, held, pageAt(place, page), 0, 1), i * map.pageBytes);
     });
@@ -238,7 +241,7 @@ export class WasmAllocation implements Allocation {
     checkPlaces(this.graph, place, pages, bytes);
     const map = this.#map(place);
     const size = map.pageBytes;
-    const held = this.cacheBytes(place.cache);
+    const held = this.cacheBytes(place.cache, place.isRecent);
     pages.forEach((page, i) => {
       scatter(map, bytes.subarray(i * size, (i + 1) * size), held, pageAt(place, page), 0);
     });
@@ -263,10 +266,11 @@ export class WasmAllocation implements Allocation {
     this.#held = null;
   }
 
-  /** All pages of a cache where they lie. */
-  cacheBytes(cache: Cache): Uint8Array {
+  /** All pages of a cache's pool, or its recent ones, where they lie. */
+  cacheBytes(cache: Cache, isRecent = false): Uint8Array {
     const [{ memory, layout }] = this.#holding("caches", cache.id);
-    return new Uint8Array(memory.buffer, layout.caches[cache.id], layerCacheBytes(cache));
+    const bytes = new Uint8Array(memory.buffer, layout.caches[cache.id], layerCacheBytes(this.graph, cache));
+    return isRecent ? bytes.subarray(poolBytes(cache)) : bytes.subarray(0, poolBytes(cache));
   }
 
   /** The memories in which something lies. */
@@ -285,12 +289,12 @@ export class WasmAllocation implements Allocation {
     return new Uint8Array(memory.buffer, layout.states[state.id] + slot * bytes, bytes);
   }
 
-  #map({ cache, part }: PagePlace): BlockMap {
+  #map({ cache, part, isRecent = false }: PagePlace): BlockMap {
     const { headDim, codec } = cache;
-    const key = `${codec.name} ${part} ${headDim}`;
+    const key = `${codec.name} ${part} ${headDim} ${isRecent}`;
     let map = this.#maps.get(key);
     if (!map) {
-      map = kvBlockMap(codec.name as KvFormat, part, headDim, codec.vectorBytes(headDim));
+      map = kvBlockMap(codec, part, headDim, isRecent);
       this.#maps.set(key, map);
     }
     return map;
@@ -299,15 +303,19 @@ export class WasmAllocation implements Allocation {
   /** What a step is, in every memory. */
   #writeStep(rows: Rows): void {
     const held = this.#open();
-    const runs = rows.runs.flatMap(({ text, position, first, tokens, state }) => [
+    const packs = rows.runs.map(({ packed }) => [...new Set(packed.pack)]);
+    let packed = 0;
+    const runs = rows.runs.flatMap(({ text, position, first, tokens, state, packed: { blocks } }, i) => [
       ...[text, position, first, tokens],
       ...[state?.from ?? NO_SLOT, state?.to ?? NO_SLOT],
+      ...[blocks, packed, (packed += packs[i].length)],
     ]);
     for (const { memory, layout } of held) {
       const words = new Uint32Array(memory.buffer);
       words.set(rows.ids, layout.ids / 4);
       words.set(rows.outputRows, layout.outputRows / 4);
       words.set(runs, layout.runs / 4);
+      if (this.graph.recent) words.set(packs.flat(), layout.packs / 4);
       words.set([rows.tokens, rows.outputs, rows.runs.length], (layout.control + CONTROL.tokens) / 4);
     }
     for (const { shard, first, count } of this.program.stretches) {
@@ -370,6 +378,6 @@ async function fill(
   }
 }
 
-function pageAt({ cache, part, kvHead }: PagePlace, page: number): number {
-  return kvBlockAt(cache, part, kvHead, page);
+function pageAt({ cache, part, kvHead, isRecent }: PagePlace, page: number): number {
+  return kvBlockAt(cache, part, kvHead, page, isRecent);
 }

@@ -2,8 +2,8 @@
 // Both are the same integer product: 8 rows of codes 0..15 by up to 4 columns of int8 operands over 32 k, summed
 // exactly. scale * code + zero is applied to sums. Codes average 7.5, so what rounding an operand loses is returned
 // as 7.5 times the lost sum: the error left is that of an operand against codes centred on zero.
-// rq4 (attend-rq4.ts) runs through the same product.
-import { Four, Keys, One, Three, Two, Values, columnsOf, isKeys, isRotatedKeys } from "./attend-work";
+// rq4 (attend-rq4.ts) and packed pages (attend-packed.ts) run through the same product.
+import { Four, Keys, One, Three, Two, Values, columnsOf, isChannelKeys, isKeys, isRotatedKeys } from "./attend-work";
 import { OPERAND_BYTES, OPERAND_SCALES, OPERANDS, QUERY_TILE_BYTES, SCORE_ROW_BYTES, SCORES } from "./attend-work";
 import { VALUE_CENTRES, VALUE_SCALES, offsetsAt, paddedDims, queriesAt, totalsAt } from "./attend-work";
 import { RELAXED } from "./build";
@@ -21,6 +21,8 @@ const CONSTANTS = memory.data<u16>([
 ]);
 /** The largest scale of a group of queries: scales are integers, so that applying one is part of an integer product. */
 const SCALE_MOST: f32 = 32767;
+/** The inverse of less is not finite. */
+const LEAST_NUMBER: f32 = 1e-36;
 
 /** Products of one 32-bit step of k for 4 rows: int8 pairs to i16 (relaxed) or i16 pairs to i32 (plain). */
 // @ts-ignore: decorator
@@ -71,6 +73,17 @@ function addIntegers(out: usize, scale: usize, a: v128, b: v128): void {
   v128.store(out, i32x4.add(v128.load(out, 16), y), 16);
 }
 
+/** The same to eight tokens' raw scores. */
+// @ts-ignore: decorator
+@inline
+function addScaled(out: usize, scale: usize, a: v128, b: v128, ones: v128): void {
+  const unit = v128.load32_splat(scale);
+  const x = f32x4.convert_i32x4_s(RELAXED ? i32x4.dot_i16x8_s(a, ones) : a);
+  const y = f32x4.convert_i32x4_s(RELAXED ? i32x4.dot_i16x8_s(b, ones) : b);
+  v128.store(out, madd(x, unit, v128.load(out)));
+  v128.store(out, madd(y, unit, v128.load(out, 16)), 16);
+}
+
 /** What a column's sums begin with: for queries, the correction. */
 // @ts-ignore: decorator
 @inline
@@ -80,7 +93,7 @@ function begin<K>(params: usize, column: usize): v128 {
 
 /**
  * 8 rows x C columns (1..4) over 32 k. codes: two panels; operands: [4] of OPERAND_BYTES; params: 4 bytes a column, for
- * keys three times (correction, scale, sum), for rotated keys integer scales, for values f32 scales; out: raw scores
+ * keys three times (correction, scale, sum), for rotated keys integer scales, else f32 scales; out: raw scores
  * [column][token] of the first token, or totals [panel][column][4] of the first dim.
  */
 // @ts-ignore: decorator
@@ -142,6 +155,12 @@ export function multiply<C, K>(codes: usize, operands: usize, params: usize, out
     if (columnsOf<C>() > 1) addIntegers(out + SCORE_ROW_BYTES, params + 4, a1, b1);
     if (columnsOf<C>() > 2) addIntegers(out + 2 * SCORE_ROW_BYTES, params + 8, a2, b2);
     if (columnsOf<C>() > 3) addIntegers(out + 3 * SCORE_ROW_BYTES, params + 12, a3, b3);
+  } else if (isChannelKeys<K>()) {
+    const ones = v128.load(CONSTANTS, 32);
+    addScaled(out, params, a0, b0, ones);
+    if (columnsOf<C>() > 1) addScaled(out + SCORE_ROW_BYTES, params + 4, a1, b1, ones);
+    if (columnsOf<C>() > 2) addScaled(out + 2 * SCORE_ROW_BYTES, params + 8, a2, b2, ones);
+    if (columnsOf<C>() > 3) addScaled(out + 3 * SCORE_ROW_BYTES, params + 12, a3, b3, ones);
   } else {
     const ones = v128.load(CONSTANTS, 32);
     addTotals(out, params, a0, b0, ones);
@@ -273,13 +292,22 @@ function decodePairs(pairs: usize, work: usize): void {
   }
 }
 
+// @ts-ignore: decorator
+@inline
+function magnitude<K>(x: v128): v128 {
+  return isChannelKeys<K>() ? f32x4.abs(x) : x;
+}
+
 /**
- * A column's weights [32 tokens] times the group's scales as an int8 operand with one scale of its own; what is the
- * same for all dims of the group (weights times centres, less 7.5 times the rounded weights) goes to `offset`.
+ * 32 numbers of a column, weights of tokens (Values) or a query's dims (ChannelKeys), times their scales as an int8 operand
+ * with one scale of its own; what is the same for all rows (numbers times centres, less `half`, the middle of the codes,
+ * times the rounded products) goes to `offset`.
  */
-function prepareWeights(work: usize, column: i32, weights: usize, offset: usize): void {
-  const scales = work + VALUE_SCALES;
-  const centres = work + VALUE_CENTRES;
+// @ts-ignore: decorator
+@inline
+export function prepareOperand<K>(
+  weights: usize, scales: usize, centres: usize, half: f32, operand: usize, operandScale: usize, offset: usize,
+): void {
   const p0 = v128.load(weights);
   const p1 = v128.load(weights, 16);
   const p2 = v128.load(weights, 32);
@@ -304,23 +332,27 @@ function prepareWeights(work: usize, column: i32, weights: usize, offset: usize)
   const w5 = f32x4.mul(p5, v128.load(scales, 80));
   const w6 = f32x4.mul(p6, v128.load(scales, 96));
   const w7 = f32x4.mul(p7, v128.load(scales, 112));
-  const most = f32x4.pmax(
-    f32x4.pmax(f32x4.pmax(w0, w1), f32x4.pmax(w2, w3)),
-    f32x4.pmax(f32x4.pmax(w4, w5), f32x4.pmax(w6, w7)),
+  const a = f32x4.pmax(
+    f32x4.pmax(magnitude<K>(w0), magnitude<K>(w1)),
+    f32x4.pmax(magnitude<K>(w2), magnitude<K>(w3)),
   );
+  const b = f32x4.pmax(
+    f32x4.pmax(magnitude<K>(w4), magnitude<K>(w5)),
+    f32x4.pmax(magnitude<K>(w6), magnitude<K>(w7)),
+  );
+  const most = f32x4.pmax(a, b);
   const largest = f32x4.extract_lane(maxLanes(most), 0);
   const scale: f32 = largest / 127;
-  const inverse = f32x4.splat(largest > 0 ? 127 / largest : 0);
+  const inverse = f32x4.splat(largest > LEAST_NUMBER ? 127 / largest : 0);
   const c0 = i16x8.narrow_i32x4_s(roundFour(w0, inverse), roundFour(w1, inverse));
   const c1 = i16x8.narrow_i32x4_s(roundFour(w2, inverse), roundFour(w3, inverse));
   const c2 = i16x8.narrow_i32x4_s(roundFour(w4, inverse), roundFour(w5, inverse));
   const c3 = i16x8.narrow_i32x4_s(roundFour(w6, inverse), roundFour(w7, inverse));
-  const operand = work + OPERANDS + usize(column) * OPERAND_BYTES;
   storeOperand(operand, 0, i8x16.narrow_i16x8_s(c0, c1));
   storeOperand(operand, 1, i8x16.narrow_i16x8_s(c2, c3));
-  store<f32>(work + OPERAND_SCALES + usize(column) * 4, scale);
+  store<f32>(operandScale, scale);
   const count = i32x4.dot_i16x8_s(i16x8.add(i16x8.add(c0, c1), i16x8.add(c2, c3)), i16x8.splat(1));
-  const rounded = f32x4.mul(f32x4.convert_i32x4_s(count), f32x4.splat(-HALF_RANGE * scale));
+  const rounded = f32x4.mul(f32x4.convert_i32x4_s(count), f32x4.splat(-half * scale));
   v128.store(offset, f32x4.add(f32x4.add(even, odd), rounded));
 }
 
@@ -334,7 +366,11 @@ export function weighBlockInt4(values: usize, work: usize, columns: i32, first: 
     let offset = offsetsAt(work, headDim, 0) + usize(group) * 16;
     let weights = work + SCORES + usize(first) * 4;
     for (let column = 0; column < columns; column++) {
-      prepareWeights(work, column, weights, offset);
+      const operand = work + OPERANDS + usize(column) * OPERAND_BYTES;
+      const operandScale = work + OPERAND_SCALES + usize(column) * 4;
+      prepareOperand<Values>(
+        weights, work + VALUE_SCALES, work + VALUE_CENTRES, HALF_RANGE, operand, operandScale, offset,
+      );
       offset += offsetRow;
       weights += SCORE_ROW_BYTES;
     }

@@ -139,10 +139,10 @@ function decodeScales(scales: usize, work: usize): void {
 }
 
 /**
- * A column's weights [32 tokens] times the tokens' scales as an int8 operand with one scale; what the codes' 7.5 adds to
- * every dim is taken from `offset`.
+ * A column's weights [32 tokens] times the tokens' scales as an int8 operand with one scale; what the codes' middle, `half`,
+ * adds to every dim is taken from `offset`.
  */
-function prepareWeights(work: usize, column: i32, weights: usize, offset: usize): void {
+function prepareWeights(work: usize, column: i32, weights: usize, half: f32, offset: usize): void {
   const scales = work + VALUE_SCALES;
   const w0 = f32x4.mul(v128.load(weights), v128.load(scales));
   const w1 = f32x4.mul(v128.load(weights, 16), v128.load(scales, 16));
@@ -168,19 +168,25 @@ function prepareWeights(work: usize, column: i32, weights: usize, offset: usize)
   storeOperand(operand, 1, i8x16.narrow_i16x8_s(c2, c3));
   store<f32>(work + OPERAND_SCALES + usize(column) * 4, scale);
   const count = i32x4.dot_i16x8_s(i16x8.add(i16x8.add(c0, c1), i16x8.add(c2, c3)), i16x8.splat(1));
-  const lost = madd(f32x4.convert_i32x4_s(count), f32x4.splat(-HALF_RANGE * scale), v128.load(offset));
+  const lost = madd(f32x4.convert_i32x4_s(count), f32x4.splat(-half * scale), v128.load(offset));
   v128.store(offset, lost);
 }
 
 /** Adds the values of a block's 32 tokens, weighted by SCORES from tile token `first`, to all columns' rotated totals. */
 export function weighBlockRq4(values: usize, work: usize, columns: i32, first: i32, headDim: i32): void {
+  weighRotated(values, values + ROTATED_SCALES_BYTES, work, columns, first, headDim, HALF_RANGE);
+}
+
+/** The same from scales and tiles of 4 bits, of codes whose middle is `half`. */
+export function weighRotated(
+  tokenScales: usize, codes: usize, work: usize, columns: i32, first: i32, headDim: i32, half: f32,
+): void {
   const groups = groupsOf(headDim);
-  decodeScales(values, work);
-  values += ROTATED_SCALES_BYTES;
+  decodeScales(tokenScales, work);
   let offset = offsetsAt(work, headDim, 0);
   let weights = work + SCORES + usize(first) * 4;
   for (let column = 0; column < columns; column++) {
-    prepareWeights(work, column, weights, offset);
+    prepareWeights(work, column, weights, half, offset);
     offset += usize(groups) * 16;
     weights += SCORE_ROW_BYTES;
   }
@@ -190,14 +196,14 @@ export function weighBlockRq4(values: usize, work: usize, columns: i32, first: i
     let operands = work + OPERANDS;
     let scales = work + OPERAND_SCALES;
     for (let left = columns; left > 0; left -= 4) {
-      if (left >= 4) weighQuad<Four>(values, operands, scales, totals);
-      else if (left == 3) weighQuad<Three>(values, operands, scales, totals);
-      else if (left == 2) weighQuad<Two>(values, operands, scales, totals);
-      else weighQuad<One>(values, operands, scales, totals);
+      if (left >= 4) weighQuad<Four>(codes, operands, scales, totals);
+      else if (left == 3) weighQuad<Three>(codes, operands, scales, totals);
+      else if (left == 2) weighQuad<Two>(codes, operands, scales, totals);
+      else weighQuad<One>(codes, operands, scales, totals);
       totals += quadBytes;
       operands += 4 * OPERAND_BYTES;
       scales += 16;
     }
-    values += 4 * CODES_BYTES;
+    codes += 4 * CODES_BYTES;
   }
 }

@@ -2,7 +2,7 @@
 // context. Columns are the (query token, query head) pairs that one pass over a KV head serves; they are kept in
 // quads, so that the products address four columns with constant offsets from one pointer.
 import { RELAXED } from "./build";
-import { BLOCK, groupsOf } from "./kv-layout";
+import { BLOCK, CODES_BYTES, groupsOf, OCTETS } from "./kv-layout";
 
 // Facts as type arguments: AssemblyScript decides conditions on types while compiling, on inlined arguments only later,
 // when it may already have merged the cases into one with tests in the innermost loop.
@@ -29,6 +29,11 @@ export class Values { a: u16; }
 @unmanaged
 export class RotatedKeys { a: u32; }
 
+/** Keys scaled by channel. */
+// @ts-ignore: decorator
+@unmanaged
+export class ChannelKeys { a: u32; b: u32; }
+
 /** Columns that a kernel is compiled for. */
 // @ts-ignore: decorator
 @inline
@@ -47,6 +52,12 @@ export function isKeys<K>(): bool {
 @inline
 export function isRotatedKeys<K>(): bool {
   return offsetof<K>() == offsetof<RotatedKeys>();
+}
+
+// @ts-ignore: decorator
+@inline
+export function isChannelKeys<K>(): bool {
+  return offsetof<K>() == offsetof<ChannelKeys>();
 }
 
 /** Most columns of a unit. */
@@ -100,7 +111,46 @@ export function queriesAt(work: usize, headDim: i32, quad: i32): usize {
   return totalsAt(work, headDim, COLUMNS / 4) + usize(quad * paddedDims(headDim)) * 16;
 }
 
+// Packed formats only.
+
+/** f32 [COLUMNS][padded dims]: queries over their largest magnitudes. */
+// @ts-ignore: decorator
+@inline
+export function plainQueryAt(work: usize, headDim: i32, column: i32): usize {
+  return queriesAt(work, headDim, COLUMNS / 4) + usize(column * paddedDims(headDim)) * 4;
+}
+
+/** f32 [padded dims] each: the scales of a page's channels, and what their codes stand for on average. */
+// @ts-ignore: decorator
+@inline
+export function channelsAt(work: usize, headDim: i32): usize {
+  return plainQueryAt(work, headDim, COLUMNS);
+}
+
+/** f32 [4][4], each to be added up: what the scores of a quad begin with. */
+// @ts-ignore: decorator
+@inline
+export function startsAt(work: usize, headDim: i32): usize {
+  return channelsAt(work, headDim) + usize(paddedDims(headDim)) * 8;
+}
+
+/** [groups] of QUERY_TILE_BYTES: a quad's queries times a page's scales. */
+// @ts-ignore: decorator
+@inline
+export function foldedAt(work: usize, headDim: i32): usize {
+  return startsAt(work, headDim) + 64;
+}
+
+/** A page's codes as tiles of 4 bits; also a vector. */
+// @ts-ignore: decorator
+@inline
+export function tilesAt(work: usize, headDim: i32): usize {
+  return foldedAt(work, headDim) + usize(groupsOf(headDim)) * QUERY_TILE_BYTES;
+}
+
 /** Size of a thread's work area. */
-export function attendWorkBytes(headDim: i32): usize {
-  return queriesAt(0, headDim, COLUMNS / 4);
+export function attendWorkBytes(headDim: i32, packed: bool): usize {
+  return packed
+    ? tilesAt(0, headDim) + usize(groupsOf(headDim)) * OCTETS * CODES_BYTES
+    : queriesAt(0, headDim, COLUMNS / 4);
 }

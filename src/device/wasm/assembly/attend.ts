@@ -3,16 +3,31 @@
 // serves all query heads of its KV head and all its queries in one pass over its span of the cache. With one span the
 // unit writes the output; otherwise it leaves a partial per (row, span) that attendMerge joins after a barrier.
 // The cut depends on shapes only, never on threads: any number of them gives the same bits.
+// Packed formats: blocks from `kept` to `packed` lie in pages of the format, the others in pages of vectors as they came. A
+// unit meets the packed ones first; raw scores and, once settled, sums are in the same units.
 // Refuses to know how a format stores keys and values.
 
 import { prepareQueryF16, scoreBlockF16, weighBlockF16 } from "./attend-f16";
 import { prepareQueryInt4, scoreBlockInt4, weighBlockInt4 } from "./attend-int4";
+import { prepareQueryPacked, scorePagePacked, settle, weighPagePacked } from "./attend-packed";
 import { prepareQueryRq4, rotateBack, scoreBlockRq4, weighBlockRq4 } from "./attend-rq4";
 import { COLUMNS, FACTORS, MAXIMA, SCORES, SCORE_ROW_BYTES, SUMS, TILE } from "./attend-work";
 import { offsetsAt, paddedDims, totalsAt } from "./attend-work";
 import { exp2, exp2Scalar, madd, maxLanes, sumLanes, tanh } from "./exp";
 import { TINY } from "./kv-half";
-import { BLOCK, GROUP, KV_F16, KV_INT4, KV_RQ4, blockAt, groupsOf, halfBlockBytes } from "./kv-layout";
+import {
+  BLOCK,
+  GROUP,
+  KV_F16,
+  KV_INT4,
+  KV_RQ4,
+  blockAt,
+  groupsOf,
+  keysBytes,
+  keysPart,
+  valuesPart,
+  vectorFormat,
+} from "./kv-layout";
 
 /** Enough units to keep many threads evenly busy while one query attends to a long context. */
 const UNITS: i32 = 64;
@@ -84,8 +99,8 @@ export function partialBytes(
   return spans > 1 ? partialAt(0, tokens * heads, spans, 0, headDim) : 0;
 }
 
-/** Prepares a column's query and its running maximum and sum. */
-function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale: f32, cap: f32, format: i32): void {
+/** Prepares a column's query and its running maximum and sum. Returns the query's largest magnitude; 0: it scores 0. */
+function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale: f32, cap: f32, format: i32): f32 {
   let most = f32x4.splat(0);
   for (let i: usize = 0; i < usize(headDim) * 4; i += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(query + i)));
   const largest = f32x4.extract_lane(maxLanes(most), 0);
@@ -102,6 +117,7 @@ function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale
   store<f32>(at + FACTORS, max(LEAST_FACTOR, min(MOST_FACTOR, unit * scale * (cap > 0 ? 1 / cap : LOG2_E))));
   store<f32>(at + MAXIMA, NO_MAXIMUM);
   store<f32>(at + SUMS, 0);
+  return magnitude;
 }
 
 /** Multiplies what a column has summed of values. */
@@ -198,7 +214,8 @@ function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format
  * Attends with units [first, last) of attendUnits(...) of one run.
  * queries, out: f32 [tokens, heads, headDim], the queries at position, position + 1, ..., whose keys are in the cache;
  * table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes, this thread's own; window, cap, sinks: 0 is
- * none. Cache bytes that were never appended to must be zero.
+ * none. Cache bytes that were never appended to must be zero. Blocks from `kept` to `packed` are read from packedCache by
+ * packedTable; 0 and 0 for formats of vectors.
  */
 export function attend(
   cache: usize,
@@ -216,16 +233,22 @@ export function attend(
   window: i32,
   scale: f32,
   cap: f32,
-  format: i32,
+  wholeFormat: i32,
   sinks: usize,
+  packedCache: usize,
+  packedTable: usize,
+  kept: i32,
+  packed: i32,
   first: i32,
   last: i32,
 ): void {
+  const format = vectorFormat(wholeFormat);
+  const packedHalf = keysBytes(headDim, wholeFormat);
   const shared = heads / kvHeads;
   const perTile = tileQueries(heads, kvHeads);
   const own = attendTiles(tokens, heads, kvHeads);
   const spans = attendSpans(tokens, tiles, kvHeads, position, window);
-  const half = halfBlockBytes(headDim, format);
+  const half = keysBytes(headDim, format);
   const stepFirst = firstBlock(position, window);
   const stepBlocks = (position + tokens - 1) / BLOCK + 1 - stepFirst;
   for (let unit = first; unit < last; unit++) {
@@ -242,40 +265,60 @@ export function attend(
 
     for (let column = 0; column < columns; column++) {
       const row = (firstToken + column / shared) * heads + kvHead * shared + (column % shared);
-      startColumn(work, column, queries + usize(row) * usize(headDim) * 4, headDim, scale, cap, format);
+      const query = queries + usize(row) * usize(headDim) * 4;
+      const largest = startColumn(work, column, query, headDim, scale, cap, format);
+      if (max(from, kept) < min(to, packed)) prepareQueryPacked(work, column, query, largest, headDim);
     }
     memory.fill(offsetsAt(work, headDim, 0), 0, usize(columns * groupsOf(headDim)) * 16);
     memory.fill(totalsAt(work, headDim, 0), 0, usize((columns + 3) / 4) * usize(paddedDims(headDim)) * 16);
-    for (let block = from; block < to; block += TILE / BLOCK) {
-      const blocks = min(TILE / BLOCK, to - block);
-      const start = block * BLOCK;
-      const bytes = usize(blocks * BLOCK) * 4;
-      for (let i = 0; i < blocks; i++) {
-        const keys = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format);
-        if (format == KV_INT4) scoreBlockInt4(keys, work, columns, i * BLOCK, headDim);
-        else if (format == KV_RQ4) scoreBlockRq4(keys, work, columns, i * BLOCK, headDim);
-        else scoreBlockF16(keys, work, columns, i * BLOCK, headDim);
-      }
-      const edge = start + blocks * BLOCK - 1 > earliest || (window > 0 && start < latest - window + 1);
-      for (let column = 0; column < columns; column++) {
-        const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;
-        let factor = load<f32>(work + FACTORS + usize(column) * 4);
-        if (cap > 0) {
-          capScores(row, bytes, factor);
-          factor = cap * LOG2_E;
+    for (let range = 0; range < 3; range++) {
+      // The packed blocks, those before them, those after them.
+      const isPacked = range == 0;
+      const begin = isPacked ? max(from, kept) : range == 1 ? from : max(from, max(kept, packed));
+      const end = isPacked ? min(to, packed) : range == 1 ? min(to, kept) : to;
+      const isSettled = !isPacked || begin >= end;
+      for (let block = begin; block < end; block += TILE / BLOCK) {
+        const blocks = min(TILE / BLOCK, end - block);
+        const start = block * BLOCK;
+        const bytes = usize(blocks * BLOCK) * 4;
+        for (let i = 0; i < blocks; i++) {
+          if (isPacked) {
+            const keys = blockAt(packedCache, packedTable, kvHeads, kvHead, start + i * BLOCK, headDim, wholeFormat);
+            scorePagePacked(keys, work, columns, i * BLOCK, headDim, keysPart(wholeFormat));
+            continue;
+          }
+          const keys = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format);
+          if (format == KV_INT4) scoreBlockInt4(keys, work, columns, i * BLOCK, headDim);
+          else if (format == KV_RQ4) scoreBlockRq4(keys, work, columns, i * BLOCK, headDim);
+          else scoreBlockF16(keys, work, columns, i * BLOCK, headDim);
         }
-        if (edge) {
-          const query = earliest + column / shared;
-          hideScores(row, bytes, start, window > 0 ? query - window + 1 : 0, query);
+        const edge = start + blocks * BLOCK - 1 > earliest || (window > 0 && start < latest - window + 1);
+        for (let column = 0; column < columns; column++) {
+          const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;
+          let factor = load<f32>(work + FACTORS + usize(column) * 4);
+          if (cap > 0) {
+            capScores(row, bytes, factor);
+            factor = cap * LOG2_E;
+          }
+          if (edge) {
+            const query = earliest + column / shared;
+            hideScores(row, bytes, start, window > 0 ? query - window + 1 : 0, query);
+          }
+          weights(work, column, bytes, factor, !isPacked && format == KV_F16 ? TINY : 1, headDim);
         }
-        weights(work, column, bytes, factor, format == KV_F16 ? TINY : 1, headDim);
+        for (let i = 0; i < blocks; i++) {
+          if (isPacked) {
+            const page = blockAt(packedCache, packedTable, kvHeads, kvHead, start + i * BLOCK, headDim, wholeFormat);
+            weighPagePacked(page + packedHalf, work, columns, i * BLOCK, headDim, valuesPart(wholeFormat));
+            continue;
+          }
+          const values = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format) + half;
+          if (format == KV_INT4) weighBlockInt4(values, work, columns, i * BLOCK, headDim);
+          else if (format == KV_RQ4) weighBlockRq4(values, work, columns, i * BLOCK, headDim);
+          else weighBlockF16(values, work, columns, i * BLOCK, headDim);
+        }
       }
-      for (let i = 0; i < blocks; i++) {
-        const values = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format) + half;
-        if (format == KV_INT4) weighBlockInt4(values, work, columns, i * BLOCK, headDim);
-        else if (format == KV_RQ4) weighBlockRq4(values, work, columns, i * BLOCK, headDim);
-        else weighBlockF16(values, work, columns, i * BLOCK, headDim);
-      }
+      if (!isSettled) settle(work, columns, headDim);
     }
     for (let column = 0; column < columns; column++) {
       const row = (firstToken + column / shared) * heads + kvHead * shared + (column % shared);
@@ -306,11 +349,12 @@ export function attendMerge(
   headDim: i32,
   tiles: i32,
   window: i32,
-  format: i32,
+  wholeFormat: i32,
   sinks: usize,
   first: i32,
   last: i32,
 ): void {
+  const format = vectorFormat(wholeFormat);
   const spans = attendSpans(tokens, tiles, kvHeads, position, window);
   for (let row = first; row < last; row++) {
     // The sink counts here, once: no span has it.

@@ -5,6 +5,7 @@ export { barrier } from "./barrier";
 export { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";
 export { attendWorkBytes } from "./attend-work";
 export { appendKv } from "./kv-append";
+export { packBlock, packWorkBytes } from "./kv-pack";
 export { repackRows } from "./repack";
 export { run } from "./run";
 export { expertMatmul, expertUnits, groupPicks, routeRows } from "./experts";

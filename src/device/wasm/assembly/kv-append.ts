@@ -10,7 +10,7 @@ import {
   GROUP,
   groupsOf,
   HALF_ROWS_BYTES,
-  halfBlockBytes,
+  keysBytes,
   KEY_TILE_BYTES,
   KV_INT4,
   KV_RQ4,
@@ -163,7 +163,7 @@ export function appendKv(
   firstHead: i32,
   lastHead: i32,
 ): void {
-  const half = halfBlockBytes(headDim, format);
+  const half = keysBytes(headDim, format);
   for (let head = firstHead; head < lastHead; head++) {
     for (let token = 0; token < tokens; token++) {
       const block = blockAt(cache, table, kvHeads, head, position + token, headDim, format);

@@ -13,10 +13,55 @@
 //          keys    scales, [4 token octets][groups] 128 bytes; values  scales, [groups][4 dim octets] 128 bytes
 //  f16   8 rows x 1 k are 16 bytes; row r lies in half-word 2 * (r % 4) + r / 4 (see tinyLow).
 //          keys    [4 token octets][headDim], values [headDim / 8 dim octets][32 tokens]
+// Packed formats keep vectors as they come in blocks of f16, and hold keys and values of packed blocks as their parts say:
+//  scales  by channel: a pair of f16, zero | scale << 16, for each dim; rotated: 64 bytes of scales, as rq4
+//  codes   tiles of 8 rows x 32 k in the order of rq4's. 4 bits: 128 bytes as above. 2 bits: 64 bytes, vectors v = 0, 1 of
+//          each panel, whose bytes hold k = 4v + j, + 8, + 16, + 24 in their four fields. 3 bits: those of all tiles, then
+//          the high bits of all, 32 bytes a tile: a vector for each panel, bit f of whose bytes is that of k = 4f + j.
 
 export const KV_F16: i32 = 0;
 export const KV_INT4: i32 = 1;
 export const KV_RQ4: i32 = 2;
+/** And the keys' part << 4, and the values' << 12. A part is its bits, and ROTATED. */
+export const KV_PACKED: i32 = 3;
+const ROTATED: i32 = 16;
+
+// @ts-ignore: decorator
+@inline
+export function isPacked(format: i32): bool {
+  return (format & 15) == KV_PACKED;
+}
+
+/** The format of vectors as they come. */
+// @ts-ignore: decorator
+@inline
+export function vectorFormat(format: i32): i32 {
+  return isPacked(format) ? KV_F16 : format;
+}
+
+// @ts-ignore: decorator
+@inline
+export function keysPart(format: i32): i32 {
+  return (format >> 4) & 31;
+}
+
+// @ts-ignore: decorator
+@inline
+export function valuesPart(format: i32): i32 {
+  return (format >> 12) & 31;
+}
+
+// @ts-ignore: decorator
+@inline
+export function bitsOf(part: i32): i32 {
+  return part & 15;
+}
+
+// @ts-ignore: decorator
+@inline
+export function isRotated(part: i32): bool {
+  return (part & ROTATED) != 0;
+}
 
 /** Tokens of a block: a page. */
 export const BLOCK: i32 = 32;
@@ -46,12 +91,39 @@ export function rotatedScaleAt(half: usize, slot: i32): usize {
   return half + usize((slot >> 3) * 16 + (slot & 3) * 4 + ((slot >> 2) & 1) * 2);
 }
 
-/** Bytes of the keys of a block; the values take as many. */
+/** Bytes of a packed part's scales. */
 // @ts-ignore: decorator
 @inline
-export function halfBlockBytes(headDim: i32, format: i32): usize {
+export function scalesBytes(headDim: i32, part: i32): usize {
+  return isRotated(part) ? ROTATED_SCALES_BYTES : usize(headDim) * 4;
+}
+
+/** Bytes of the keys of a block; the values of vectors take as many. */
+// @ts-ignore: decorator
+@inline
+export function keysBytes(headDim: i32, format: i32): usize {
+  return isPacked(format) ? packedBytes(headDim, keysPart(format)) : vectorsBytes(headDim, format);
+}
+
+// @ts-ignore: decorator
+@inline
+function packedBytes(headDim: i32, part: i32): usize {
+  return scalesBytes(headDim, part) + usize(groupsOf(headDim)) * CODES_BYTES * usize(bitsOf(part));
+}
+
+// @ts-ignore: decorator
+@inline
+function vectorsBytes(headDim: i32, format: i32): usize {
   if (format == KV_RQ4) return ROTATED_SCALES_BYTES + usize(groupsOf(headDim)) * 4 * CODES_BYTES;
   return format == KV_INT4 ? usize(groupsOf(headDim)) * VALUE_GROUP_BYTES : usize(headDim) * 64;
+}
+
+// @ts-ignore: decorator
+@inline
+function blockBytes(headDim: i32, format: i32): usize {
+  return isPacked(format)
+    ? packedBytes(headDim, keysPart(format)) + packedBytes(headDim, valuesPart(format))
+    : 2 * vectorsBytes(headDim, format);
 }
 
 /** The block that holds a text's `position`. table: the text's pages, u32 by block. The only place that knows. */
@@ -61,5 +133,5 @@ export function blockAt(
   cache: usize, table: usize, kvHeads: i32, kvHead: i32, position: i32, headDim: i32, format: i32,
 ): usize {
   const page = load<u32>(table + (usize(position / BLOCK) << 2));
-  return cache + (usize(page) * usize(kvHeads) + usize(kvHead)) * 2 * halfBlockBytes(headDim, format);
+  return cache + (usize(page) * usize(kvHeads) + usize(kvHead)) * blockBytes(headDim, format);
 }

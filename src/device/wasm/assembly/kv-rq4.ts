@@ -1,15 +1,17 @@
-// A head vector to rq4: rotated, four bits a dim, one scale. Codes and scale equal src/cache/codec-rotated.ts, which says why
-// the integers below make that easy; the names are its names.
+// A head vector to rotated codes under one scale: rq4 has four bits a dim, packed pages (kv-pack.ts) also fewer. Codes and
+// scale equal src/cache/codec-rotated.ts, which says why the integers below make that easy; the names are its names.
 import { maxLanes } from "./exp";
 import { halfBits } from "./kv-half";
 import { CODES_BYTES, GROUP, ROTATED_SCALES_BYTES, groupsOf, rotatedScaleAt } from "./kv-layout";
 import { hadamard, rotationNorm, turnSigns } from "./kv-rotate";
 
 const LARGEST: f32 = 65504;
-const LARGEST_SCALE: f32 = 4364;
+const LARGEST_PRODUCT: f32 = 65460;
 const SMALLEST: f32 = 9.094947017729282e-13;
-const STEPS = memory.data<i32>([240, 275, 309, 343, 378]);
+/** Of 2, 3 and 4 bits. */
+const STEPS = memory.data<i32>([714, 816, 918, 1020, 1122, 420, 480, 540, 600, 660, 240, 275, 309, 343, 378]);
 const STEP_COUNT: usize = 5;
+const RQ4_BITS: i32 = 4;
 
 /** Largest magnitude of x [dims]. */
 function largestMagnitude(x: usize, dims: i32): f32 {
@@ -33,12 +35,16 @@ function toIntegers(x: usize, dims: i32, factor: f32): void {
   }
 }
 
-/** Codes 0..15 of four w: 8 + floor((w + 0.5) / step), which is never near an integer. */
+/** Codes of four w: 2^bits / 2 + floor((w + 0.5) / step), which is never near an integer. */
 // @ts-ignore: decorator
 @inline
-function codesFour(w: usize, inverse: v128): v128 {
-  const steps = f32x4.add(f32x4.mul(f32x4.add(v128.load(w), f32x4.splat(0.5)), inverse), f32x4.splat(8));
-  return i32x4.trunc_sat_f32x4_s(f32x4.pmin(f32x4.pmax(steps, f32x4.splat(0)), f32x4.splat(15.5)));
+function codesFour(w: usize, inverse: v128, bits: i32): v128 {
+  const levels = f32(1 << bits);
+  const steps = f32x4.add(
+    f32x4.mul(f32x4.add(v128.load(w), f32x4.splat(0.5)), inverse),
+    f32x4.splat(levels * 0.5),
+  );
+  return i32x4.trunc_sat_f32x4_s(f32x4.pmin(f32x4.pmax(steps, f32x4.splat(0)), f32x4.splat(levels - 0.5)));
 }
 
 // @ts-ignore: decorator
@@ -58,7 +64,8 @@ function integers(w: usize): v128 {
  * w [headDim] f32: the integers of x, left for codesFour. Returns the chosen step; the scale's float16 bits go behind w.
  * w has room for headDim + 4 numbers.
  */
-function encode(x: usize, w: usize, headDim: i32, keys: bool): f32 {
+export function encodeRotated(x: usize, w: usize, headDim: i32, keys: bool, codeBits: i32): f32 {
+  const levels = 1 << codeBits;
   const most = min<f32>(LARGEST, largestMagnitude(x, headDim));
   const bits = w + usize(headDim) * 4;
   if (most < SMALLEST) {
@@ -88,13 +95,13 @@ function encode(x: usize, w: usize, headDim: i32, keys: bool): f32 {
   let bestProducts: f32 = 0;
   let bestSquares: f32 = 1;
   for (let i: usize = 0; i < STEP_COUNT; i++) {
-    const step = f32(max(1, (r * load<i32>(STEPS + i * 4)) >> 10));
+    const step = f32(max(1, (r * load<i32>(STEPS + (usize(codeBits - 2) * STEP_COUNT + i) * 4)) >> 10));
     const inverse = f32x4.splat(1 / step);
     let products = i32x4.splat(0);
     let codeSquares = products;
     for (let at = w; at < bits; at += 32) {
-      const codes = i16x8.narrow_i32x4_s(codesFour(at, inverse), codesFour(at + 16, inverse));
-      const doubled = i16x8.sub(i16x8.shl(codes, 1), i16x8.splat(15));
+      const codes = i16x8.narrow_i32x4_s(codesFour(at, inverse, codeBits), codesFour(at + 16, inverse, codeBits));
+      const doubled = i16x8.sub(i16x8.shl(codes, 1), i16x8.splat(i16(levels - 1)));
       products = i32x4.add(products, i32x4.dot_i16x8_s(doubled, integers(at)));
       codeSquares = i32x4.add(codeSquares, i32x4.dot_i16x8_s(doubled, doubled));
     }
@@ -109,7 +116,8 @@ function encode(x: usize, w: usize, headDim: i32, keys: bool): f32 {
   const ratio: f32 = keys ? (2 * f32(squares)) / bestProducts : (2 * bestProducts) / bestSquares;
   // All but the ratio are powers of two: nothing is rounded.
   const unit: f32 = 1 / (first * second * rotationNorm(headDim));
-  store<i32>(bits, i32x4.extract_lane(halfBits(f32x4.splat(min<f32>(ratio * unit, LARGEST_SCALE))), 0));
+  const largestScale = Mathf.floor(LARGEST_PRODUCT / f32(levels - 1));
+  store<i32>(bits, i32x4.extract_lane(halfBits(f32x4.splat(min<f32>(ratio * unit, largestScale))), 0));
   return best;
 }
 
@@ -123,13 +131,13 @@ export function rotatedWorkBytes(headDim: i32): usize {
 /** key [headDim] f32 becomes row `slot` of the block's keys. */
 export function appendKeyRq4(keys: usize, key: usize, slot: i32, headDim: i32, work: usize): void {
   const groups = groupsOf(headDim);
-  const inverse = f32x4.splat(1 / encode(key, work, headDim, true));
+  const inverse = f32x4.splat(1 / encodeRotated(key, work, headDim, true, RQ4_BITS));
   const row: usize = slot & 7;
   let codes = keys + ROTATED_SCALES_BYTES + usize((slot >> 3) * groups) * CODES_BYTES + (row >> 2) * 64 + (row & 3) * 4;
   for (let dim = 0; dim < headDim; dim += GROUP) {
     const w = work + usize(dim) * 4;
-    let packed = codesSixteen(w, inverse);
-    if (headDim - dim > 16) packed = v128.or(packed, i16x8.shl(codesSixteen(w + 64, inverse), 4));
+    let packed = codesSixteen(w, inverse, RQ4_BITS);
+    if (headDim - dim > 16) packed = v128.or(packed, i16x8.shl(codesSixteen(w + 64, inverse, RQ4_BITS), 4));
     v128.store32_lane(codes, packed, 0, 0);
     v128.store32_lane(codes, packed, 1, 16);
     v128.store32_lane(codes, packed, 2, 32);
@@ -142,21 +150,21 @@ export function appendKeyRq4(keys: usize, key: usize, slot: i32, headDim: i32, w
 /** Codes of sixteen w as bytes. */
 // @ts-ignore: decorator
 @inline
-function codesSixteen(w: usize, inverse: v128): v128 {
+export function codesSixteen(w: usize, inverse: v128, bits: i32): v128 {
   return i8x16.narrow_i16x8_s(
-    i16x8.narrow_i32x4_s(codesFour(w, inverse), codesFour(w + 16, inverse)),
-    i16x8.narrow_i32x4_s(codesFour(w + 32, inverse), codesFour(w + 48, inverse)),
+    i16x8.narrow_i32x4_s(codesFour(w, inverse, bits), codesFour(w + 16, inverse, bits)),
+    i16x8.narrow_i32x4_s(codesFour(w + 32, inverse, bits), codesFour(w + 48, inverse, bits)),
   );
 }
 
 /** value [headDim] f32 becomes column `slot` of the block's values: half a byte in each row, its neighbours kept. */
 export function appendValueRq4(values: usize, value: usize, slot: i32, headDim: i32, work: usize): void {
-  const inverse = f32x4.splat(1 / encode(value, work, headDim, false));
+  const inverse = f32x4.splat(1 / encodeRotated(value, work, headDim, false, RQ4_BITS));
   const shift = 8 * (slot & 3) + 4 * (slot >> 4);
   const mask = i32x4.splat(15 << shift);
   let at = values + ROTATED_SCALES_BYTES + usize((slot & 15) >> 2) * 16;
   for (let dim: usize = 0; dim < usize(headDim); dim += 4) {
-    const codes = i32x4.shl(codesFour(work + dim * 4, inverse), shift);
+    const codes = i32x4.shl(codesFour(work + dim * 4, inverse, RQ4_BITS), shift);
     v128.store(at, v128.bitselect(codes, v128.load(at), mask));
     at += 64;
   }

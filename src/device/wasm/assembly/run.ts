@@ -106,19 +106,21 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       return;
     }
     case 6: {
-      // appendKv: cache, keys, values, kvHeads, headDim, tables, format, work, work bytes
+      // appendKv: vectors, keys, values, kvHeads, headDim, their tables, format, work, work bytes, packed, its tables, blocks
+      // to pack, window
       const kvHeads = int(op, 3);
       const first = share(kvHeads, 1, thread, threads);
       const last = share(kvHeads, 1, thread + 1, threads);
       const work = word(op, 7) + usize(thread) * word(op, 8);
       appendRuns(
-        control, word(op, 0), word(op, 1), word(op, 2), kvHeads, int(op, 4), word(op, 5), int(op, 6), work, first, last,
+        control, word(op, 0), word(op, 1), word(op, 2), kvHeads, int(op, 4), word(op, 5), int(op, 6), work, word(op, 9),
+        word(op, 10), word(op, 11), int(op, 12), first, last,
       );
       return;
     }
     case 7: {
-      // attend: cache, queries, out, partials, work, work bytes, heads, kvHeads, headDim, tables, window, scale, softcap, format,
-      // sinks
+      // attend: vectors, queries, out, partials, work, work bytes, heads, kvHeads, headDim, their tables, window, scale, softcap,
+      // format, sinks, packed, its tables, kept
       const heads = int(op, 6);
       const kvHeads = int(op, 7);
       const work = word(op, 4) + usize(thread) * word(op, 5);
@@ -128,7 +130,8 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
         const last = min(first + grain, units);
         attendRuns(
           control, word(op, 0), word(op, 1), word(op, 2), word(op, 3), work, heads, kvHeads, int(op, 8), word(op, 9),
-          int(op, 10), float(op, 11), float(op, 12), int(op, 13), word(op, 14), first, last,
+          int(op, 10), float(op, 11), float(op, 12), int(op, 13), word(op, 14), word(op, 15), word(op, 16), int(op, 17),
+          first, last,
         );
       }
       return;

@@ -1,6 +1,8 @@
 // The step's runs, and attention over them: which unit of the whole belongs to which run. Words are those of ../control.ts.
 import { attend, attendMerge, attendMergeUnits, attendTiles, attendUnits, partialBytes } from "./attend";
 import { appendKv } from "./kv-append";
+import { BLOCK, blockAt, isPacked, vectorFormat } from "./kv-layout";
+import { packBlock } from "./kv-pack";
 
 export const TOKENS: usize = 264;
 export const OUTPUTS: usize = 268;
@@ -9,8 +11,11 @@ const RUNS_AT: usize = 276;
 export const OUTPUT_ROWS_AT: usize = 280;
 const BLOCKS: usize = 284;
 
-/** Of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write. */
-const RUN_BYTES: usize = 24;
+/**
+ * Of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write, blocks that are packed,
+ * and where among the step's blocks to pack its own begin and end.
+ */
+const RUN_BYTES: usize = 36;
 const NO_SLOT: u32 = 0xffffffff;
 const ROW: i32 = 4;
 
@@ -39,18 +44,39 @@ const ROW: i32 = 4;
   return slot == NO_SLOT ? 0 : states + usize(slot) * slotBytes;
 }
 
-/** Every run's keys and values of KV heads [firstHead, lastHead). */
+// @ts-ignore: decorator
+@inline function packedOf(run: usize): i32 { return load<i32>(run, 24); }
+
+/**
+ * Every run's keys and values of KV heads [firstHead, lastHead), to `cache`; in packed formats then the blocks of `packs`
+ * that a row of its text may still see, to packedCache.
+ */
 export function appendRuns(
   control: usize, cache: usize, keys: usize, values: usize, kvHeads: i32, headDim: i32, tables: usize, format: i32,
-  work: usize, firstHead: i32, lastHead: i32,
+  work: usize, packedCache: usize, packedTables: usize, packs: usize, window: i32, firstHead: i32, lastHead: i32,
 ): void {
   for (let i = 0; i < load<i32>(control + RUNS); i++) {
     const run = runAt(control, i);
     const at = usize(firstOf(run) * kvHeads) * usize(headDim) * 4;
     appendKv(
-      cache, keys + at, values + at, positionOf(run), tokensOf(run), kvHeads, headDim, tableOf(control, run, tables), format,
-      work, firstHead, lastHead,
+      cache, keys + at, values + at, positionOf(run), tokensOf(run), kvHeads, headDim, tableOf(control, run, tables),
+      vectorFormat(format), work, firstHead, lastHead,
     );
+  }
+  if (!isPacked(format)) return;
+  for (let i = 0; i < load<i32>(control + RUNS); i++) {
+    const run = runAt(control, i);
+    const table = tableOf(control, run, tables);
+    const packedTable = tableOf(control, run, packedTables);
+    for (let at = load<u32>(run, 28); at < load<u32>(run, 32); at++) {
+      const position = load<i32>(packs + usize(at) * ROW) * BLOCK;
+      if (window > 0 && positionOf(run) - (position + BLOCK - 1) >= window) continue;
+      for (let head = firstHead; head < lastHead; head++) {
+        const from = blockAt(cache, table, kvHeads, head, position, headDim, vectorFormat(format));
+        const to = blockAt(packedCache, packedTable, kvHeads, head, position, headDim, format);
+        packBlock(from, to, headDim, format, work);
+      }
+    }
   }
 }
 
@@ -74,7 +100,8 @@ export function attendRunsUnits(control: usize, heads: i32, kvHeads: i32, window
 /** Units [first, last) of all runs'. Partials of the runs lie one after another. */
 export function attendRuns(
   control: usize, cache: usize, queries: usize, out: usize, partials: usize, work: usize, heads: i32, kvHeads: i32,
-  headDim: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, sinks: usize, first: i32, last: i32,
+  headDim: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, sinks: usize, packedCache: usize,
+  packedTables: usize, kept: i32, first: i32, last: i32,
 ): void {
   const tiles = tilesOfAll(control, heads, kvHeads);
   let before = 0;
@@ -89,7 +116,8 @@ export function attendRuns(
       const at = usize(firstOf(run) * heads) * usize(headDim) * 4;
       attend(
         cache, queries + at, out + at, partials, work, position, tokens, heads, kvHeads, headDim,
-        tableOf(control, run, tables), tiles, window, scale, cap, format, sinks, from, to,
+        tableOf(control, run, tables), tiles, window, scale, cap, format, sinks, packedCache,
+        tableOf(control, run, packedTables), kept, isPacked(format) ? packedOf(run) : 0, from, to,
       );
     }
     before += units;

@@ -21,7 +21,8 @@ export type AnswerPart =
   | { readonly kind: "call"; readonly call: ToolCall };
 
 export interface CallOptions {
-  readonly reader: CallReader;
+  /** A new one, for one answer. */
+  reader(): CallReader;
   /** What the reader looks for, which may be control tokens. */
   readonly marks: readonly string[];
   /** Calls behind the first are left out. */
@@ -31,12 +32,14 @@ export interface CallOptions {
 export class AnswerParts {
   readonly #stream: PartStream;
   readonly #calls: CallOptions | null;
+  readonly #reader: CallReader | null;
   #count = 0;
 
   /** opened: the section that the prompt has opened, or "begun": the answer; calls: null where no tools were given. */
   constructor(opened: Section | "begun" | null, calls: CallOptions | null) {
     this.#stream = partStream(opened);
     this.#calls = calls;
+    this.#reader = calls?.reader() ?? null;
   }
 
   /** text: with MARKS and the marks of calls written out. */
@@ -46,13 +49,13 @@ export class AnswerParts {
 
   end(): AnswerPart[] {
     const rest = this.#stream.end().flatMap((part) => this.#parts(part));
-    return [...rest, ...(this.#calls?.reader.end() ?? []).flatMap((part) => this.#read(part))];
+    return [...rest, ...(this.#reader?.end() ?? []).flatMap((part) => this.#read(part))];
   }
 
   #parts({ kind, text }: Part): AnswerPart[] {
     if (kind === "thinking") return [{ kind: "reasoning", text }];
-    if (!this.#calls) return [{ kind: "text", text }];
-    return this.#calls.reader.push(text).flatMap((part) => this.#read(part));
+    if (!this.#reader) return [{ kind: "text", text }];
+    return this.#reader.push(text).flatMap((part) => this.#read(part));
   }
 
   #read(part: ReadPart): AnswerPart[] {

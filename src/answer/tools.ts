@@ -46,7 +46,7 @@ export function askTools(
     throw unsupported("tools", "this model's chat template has no tools, or calls that cannot be read here");
   return {
     described: tools.map(describe),
-    calls: { reader: format.reader(tools), marks: format.marks, isSingle },
+    calls: { reader: () => format.reader(tools), marks: format.marks, isSingle },
     grammar: callGrammar(format, tools, choice, isSingle, answer),
   };
 }

@@ -244,8 +244,10 @@ export class Chat {
       );
     } else if (stopReason === "cache") {
       this.screen.note("(the cache is full of other texts: the answer ends here and is kept)");
-    } else if (stopReason === "length") this.screen.note(`(ended after ${grouped(generatedTokens)} tokens)`);
-    else if (said.answer.trim() === "") this.screen.note("(no answer)");
+    } else if (stopReason === "length" || stopReason === "repeats") {
+      const why = stopReason === "repeats" ? ", the last of which repeat themselves" : "; -n allows more";
+      this.screen.note(`(ended after ${grouped(generatedTokens)} tokens${why})`);
+    } else if (said.answer.trim() === "") this.screen.note("(no answer)");
     else if (used > NEARLY_FULL * context)
       this.screen.note(`(${grouped(used)} of the context's ${grouped(context)} tokens are used)`);
   }

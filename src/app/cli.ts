@@ -13,6 +13,7 @@ import { printDiagnosis } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
+import { labCommands } from "./lab-commands.ts";
 import { printModels, removeInstalled } from "./models.ts";
 import { memorySize, printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
@@ -89,11 +90,15 @@ function answering(command: Command): Command {
       )
       .addOption(memoryOption()),
   )
-    .option("--temperature <number>", "0: always the most likely token (default: 0)", number)
-    .option("--top-k <count>", "keep the k most likely tokens; 0 or -1: all (default: 40)", number)
-    .option("--top-p <number>", "keep the likeliest that sum to p (default: 0.95)", number)
-    .option("--min-p <number>", "drop tokens below p times the likeliest (default: 0.05)", number)
-    .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (default: 1)", number)
+    .option(
+      "--temperature <number>",
+      "0: always the most likely token (default of this and the next four: as the model's makers say, else 0.7)",
+      number,
+    )
+    .option("--top-k <count>", "keep the k most likely tokens; 0 or -1: all (else: 40)", number)
+    .option("--top-p <number>", "keep the likeliest that sum to p (else: 0.95)", number)
+    .option("--min-p <number>", "drop tokens below p times the likeliest (else: 0.05)", number)
+    .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (else: 1)", number)
     .option(
       "--seed <integer>",
       "for the same text again; of 64 bits the lowest 32 count (default, -1: from the clock)",
@@ -140,7 +145,11 @@ function commands(signal: AbortSignal): Command {
     )
     .argument("<prompt>", 'the question; "-" reads it from stdin')
     .option("-f, --file <file>", 'put a document in front; "-" reads stdin; may be repeated', collect, [])
-    .option("-n, --tokens <count>", "most tokens to generate (default: to the end of the context)", count);
+    .option(
+      "-n, --tokens <count>",
+      "most tokens to generate (default: 16384, fewer where they repeat themselves)",
+      count,
+    );
   answering(runs)
     .option("--stop <text>", "end at this text; may be repeated", collect, [])
     .option("--ignore-end", "go on past the model's end tokens")
@@ -154,7 +163,11 @@ function commands(signal: AbortSignal): Command {
     .argument("<model>", "what `run` takes")
     .option("-f, --file <file>", "put a document in front; may be repeated", collect, [])
     .option("--system <text>", "what the model is told first")
-    .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count);
+    .option(
+      "-n, --tokens <count>",
+      "most tokens of an answer (default: 16384, fewer where they repeat themselves)",
+      count,
+    );
   answering(chats)
     .option("--think", "let a model reason that does so only when told")
     .option("--no-think", "do not let it reason, where its template can say so")
@@ -175,7 +188,11 @@ function commands(signal: AbortSignal): Command {
       [],
     )
     .option("--allow-host <name>", "a name under which it is reached; may be repeated", collect, [])
-    .option("-n, --tokens <count>", "most tokens of an answer (default: to the end of the context)", count)
+    .option(
+      "-n, --tokens <count>",
+      "most tokens of an answer (default: 16384, fewer where they repeat themselves)",
+      count,
+    )
     .option("--parallel <count>", "answers at a time; one step serves all of them", count, 1)
     .option(
       "--cache-tokens <count>",
@@ -401,6 +418,7 @@ vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
     )
     .action((model, options) => printVerification(model, options, signal));
 
+  labCommands(program, signal);
   return program;
 }
 

@@ -6,6 +6,7 @@
 import { HARMONY } from "../answer/harmony.ts";
 import { MARKS, openedBy, spoken } from "../answer/part-streams.ts";
 import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
+import { tell } from "./exit.ts";
 import { bytes, grouped, guessedWords, perSecond, rate } from "./figures.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
@@ -36,6 +37,7 @@ export async function run(name: string, prompt: string, options: RunOptions, sig
     const result = await answer(model, input, options, sampling, signal);
     if (options.json) await write(`${JSON.stringify(describe(model, name, loadMs, result))}\n`, signal);
     else printStatistics(model, loadMs, result);
+    tellLimit(result, options);
   } finally {
     await model.close();
   }
@@ -85,6 +87,15 @@ async function answer(
   }
   const result = await generation.result();
   return said ? { ...result, text: said.text } : result;
+}
+
+/** What ended an answer that nobody limited. */
+function tellLimit({ stopReason, generatedTokens }: GenerationResult, { tokens }: RunOptions): void {
+  if (tokens !== undefined) return;
+  const ended = `the answer was ended after ${grouped(generatedTokens)} tokens`;
+  if (stopReason === "length") tell(null, `${ended}; --tokens COUNT allows more`);
+  if (stopReason === "repeats")
+    tell(null, `${ended}, the last of which repeat themselves; --tokens COUNT lets it go on`);
 }
 
 function printStatistics(model: LanguageModel, loadMs: number, result: GenerationResult): void {

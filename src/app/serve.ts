@@ -84,6 +84,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
       failure: null,
       unknownField: unknownFields(options.strict === true, tell),
       log: (error) => tell(error),
+      refused: (line) => tell(null, line),
       done: process.stderr.isTTY ? report : undefined,
     };
     api = createApi(served, guard, page);

@@ -3,9 +3,10 @@
  * its layout; names of models, files and devices come from outside and are escaped.
  */
 import { type DepthRow, GRADES, type NeedleRow, type VerifyRow } from "../index.ts";
+import { escapeText } from "../plot/svg.ts";
 import { bytes, grouped } from "./figures.ts";
 import { MEASURED_HEADS, MEASURED_NOTE, measuredCells } from "./verify-cells.ts";
-import { escapeHtml, plotSvg } from "./verify-plot.ts";
+import { plotSvg } from "./verify-plot.ts";
 
 export interface VerifyReport {
   readonly model: string;
@@ -24,13 +25,13 @@ export function verifyPage({ model, read, rows, date }: VerifyReport): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeHtml(title)}</title>
+<title>${escapeText(title)}</title>
 <style>${STYLE}</style>
-<h1>${escapeHtml(title)}</h1>
-<p>Compared with f16 by <code>nibble verify</code> on ${escapeHtml(date)}: ${escapeHtml(device)}, Node ${escapeHtml(process.version)}. Text: ${escapeHtml(read)}.</p>
+<h1>${escapeText(title)}</h1>
+<p>Compared with f16 by <code>nibble verify</code> on ${escapeText(date)}: ${escapeText(device)}, Node ${escapeText(process.version)}. Text: ${escapeText(read)}.</p>
 <h2>Verdicts</h2>
 ${verdictTable(rows)}
-<p class="note">Grades, by the largest mean KL of any depth in nats: ${escapeHtml(grades())} (llama.cpp's figures for weights). A format that loses needles that f16 finds is at most fair.</p>
+<p class="note">Grades, by the largest mean KL of any depth in nats: ${escapeText(grades())} (llama.cpp's figures for weights). A format that loses needles that f16 finds is at most fair.</p>
 <h2>Distance from f16</h2>
 ${plots(rows)}
 ${depthTable(rows)}
@@ -103,7 +104,7 @@ function plots(rows: readonly VerifyRow[]): string {
   ];
   const figures = drawn.flatMap((plot) => {
     const svg = plotSvg(plot);
-    return svg ? [`<figure><figcaption>${escapeHtml(plot.title)}</figcaption>\n${svg}</figure>`] : [];
+    return svg ? [`<figure><figcaption>${escapeText(plot.title)}</figcaption>\n${svg}</figure>`] : [];
   });
   return `<div class="plots">${figures.join("\n")}</div>`;
 }
@@ -111,7 +112,7 @@ function plots(rows: readonly VerifyRow[]): string {
 function depthTable(rows: readonly VerifyRow[]): string {
   const measured = rows.filter((row) => row.kind === "depth" || row.kind === "answer");
   return `${table(MEASURED_HEADS, measured.map(measuredCells))}
-<p class="note">${escapeHtml(MEASURED_NOTE)}</p>`;
+<p class="note">${escapeText(MEASURED_NOTE)}</p>`;
 }
 
 /** One for each format: lengths down, depths across. */
@@ -131,7 +132,7 @@ function needleTables(rows: readonly VerifyRow[]): string {
       return `<tr><th>${grouped(tokens)}</th>${cells.join("")}</tr>`;
     });
     const head = depths.map((depth) => `<th>${Math.round(100 * depth)} %</th>`).join("");
-    return `<table><caption>${escapeHtml(kv)}</caption><tr><th>tokens</th>${head}</tr>${lines.join("")}</table>`;
+    return `<table><caption>${escapeText(kv)}</caption><tr><th>tokens</th>${head}</tr>${lines.join("")}</table>`;
   });
   return `<h2>Needles</h2>
 <p class="note">Facts planted in the text at a depth and asked for: right answers of questions.</p>
@@ -139,10 +140,10 @@ function needleTables(rows: readonly VerifyRow[]): string {
 }
 
 function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
-  const head = heads.map((text) => `<th>${escapeHtml(text)}</th>`).join("");
+  const head = heads.map((text) => `<th>${escapeText(text)}</th>`).join("");
   const body = rows.map((row) => {
     // A line under every column, also where a row ends early.
-    const cells = heads.map((_, i) => `<td>${escapeHtml(row[i] ?? "")}</td>`);
+    const cells = heads.map((_, i) => `<td>${escapeText(row[i] ?? "")}</td>`);
     return `<tr>${cells.join("")}</tr>`;
   });
   return `<table><tr>${head}</tr>\n${body.join("\n")}</table>`;

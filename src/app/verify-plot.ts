@@ -2,6 +2,10 @@
  * Lines over named places on a logarithmic axis, as inline SVG: text in, text out, without scripts. Owns scales and
  * drawing; colours are the page's (classes line-0, line-1, ...). All text is escaped here.
  */
+import { spreadOut } from "../plot/labels.ts";
+import { linearScale } from "../plot/scale.ts";
+import { escapeText, fixed } from "../plot/svg.ts";
+
 export interface PlotLine {
   readonly name: string;
   /** One for each place; null, and what is not above 0, is left out. */
@@ -25,11 +29,6 @@ const BOTTOM = 36;
 const LABEL_HEIGHT = 15;
 const DECADES = 9;
 
-export function escapeHtml(text: string): string {
-  const names: Record<string, string> = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "#39" };
-  return text.replace(/[&<>"']/g, (c) => `&${names[c]};`);
-}
-
 /** null: nothing is above 0. */
 export function plotSvg({ title, places, lines }: Plot): string | null {
   const shown = lines.flatMap(({ values }) => values.filter(isShown));
@@ -37,21 +36,20 @@ export function plotSvg({ title, places, lines }: Plot): string | null {
   // Powers of ten. What lies further below than can be told apart stands at the bottom.
   const top = Math.ceil(Math.log10(Math.max(...shown)));
   const bottom = Math.min(top - 1, Math.max(top - DECADES, Math.floor(Math.log10(Math.min(...shown)))));
-  const x = (place: number) =>
-    places.length === 1
-      ? (LEFT + WIDTH - RIGHT) / 2
-      : LEFT + ((WIDTH - RIGHT - LEFT) * place) / (places.length - 1);
-  const y = (value: number) => {
-    const share = (Math.max(bottom, Math.log10(value)) - bottom) / (top - bottom);
-    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share;
-  };
+  const x = linearScale(0, places.length - 1, LEFT, WIDTH - RIGHT);
+  const ofPower = linearScale(bottom, top, HEIGHT - BOTTOM, TOP);
+  const y = (value: number) => ofPower(Math.max(bottom, Math.log10(value)));
   const drawn = lines.map(({ name, values }, i) => {
     const points = values.flatMap((value, place) =>
       isShown(value) ? [{ at: [x(place), y(value)] as const, place: places[place], value }] : [],
     );
     return { name, points, hue: `line-${i % 5}` };
   });
-  const ends = labelHeights(drawn.map(({ points }) => points.at(-1)?.at[1] ?? null));
+  const ends = spreadOut(
+    drawn.map(({ points }) => points.at(-1)?.at[1] ?? TOP),
+    LABEL_HEIGHT,
+    TOP,
+  );
   const marks = drawn.flatMap(({ name, points, hue }, i) => {
     const end = points.at(-1);
     if (!end) return [];
@@ -60,14 +58,14 @@ export function plotSvg({ title, places, lines }: Plot): string | null {
       `<polyline points="${points.map(({ at }) => at.map(fixed).join(",")).join(" ")}"/>`,
       ...points.map(
         ({ at: [cx, cy], place, value }) =>
-          `<circle cx="${fixed(cx)}" cy="${fixed(cy)}" r="3.5"><title>${escapeHtml(`${name}, ${place}: ${value.toPrecision(3)}`)}</title></circle>`,
+          `<circle cx="${fixed(cx)}" cy="${fixed(cy)}" r="3.5"><title>${escapeText(`${name}, ${place}: ${value.toPrecision(3)}`)}</title></circle>`,
       ),
-      `<text x="${fixed(end.at[0] + 10)}" y="${fixed(ends[i] + 4)}">${escapeHtml(name)}</text>`,
+      `<text x="${fixed(end.at[0] + 10)}" y="${fixed(ends[i] + 4)}">${escapeText(name)}</text>`,
       "</g>",
     ];
   });
   return [
-    `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(title)}">`,
+    `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeText(title)}">`,
     ...Array.from({ length: top - bottom + 1 }, (_, i) => {
       const value = 10 ** (bottom + i);
       const at = fixed(y(value));
@@ -76,7 +74,7 @@ export function plotSvg({ title, places, lines }: Plot): string | null {
     }),
     ...places.map(
       (place, i) =>
-        `<text x="${fixed(x(i))}" y="${HEIGHT - BOTTOM + 20}" text-anchor="middle">${escapeHtml(place)}</text>`,
+        `<text x="${fixed(x(i))}" y="${HEIGHT - BOTTOM + 20}" text-anchor="middle">${escapeText(place)}</text>`,
     ),
     ...marks,
     "</svg>",
@@ -90,19 +88,4 @@ function isShown(value: number | null): value is number {
 /** A power of ten as people write it. */
 function tick(power: number): string {
   return power >= -4 && power <= 4 ? `${Number((10 ** power).toFixed(4))}` : `1e${power}`;
-}
-
-/** Where labels stand so that none covers another: from the top down, each below the last. */
-function labelHeights(wanted: readonly (number | null)[]): number[] {
-  const heights: number[] = [];
-  let last = Number.NEGATIVE_INFINITY;
-  const order = wanted.map((_, i) => i).sort((a, b) => (wanted[a] ?? 0) - (wanted[b] ?? 0));
-  for (const i of order) {
-    last = heights[i] = Math.max(wanted[i] ?? 0, last + LABEL_HEIGHT);
-  }
-  return heights;
-}
-
-function fixed(value: number): string {
-  return value.toFixed(1);
 }

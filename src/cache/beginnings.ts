@@ -6,6 +6,7 @@
  * yet, is compared id by id, and serves a text that shares its first ones by a copy.
  */
 import { PAGE_SLOTS, type Pool } from "../device/contract.ts";
+import { packedBlocks, type RecentTokens } from "./layers.ts";
 import { type Page, PagePool } from "./pages.ts";
 
 /** The ids of a text's block as they are looked up. */
@@ -94,9 +95,14 @@ export class Beginnings {
   /** Slots of recurrent states; null: the graph has none. */
   readonly states: PagePool | null;
   readonly root: Block;
+  /** Where the newest tokens of texts lie; null: in the same pages as all others. */
+  readonly recent: RecentTokens | null;
 
-  constructor(pools: readonly Pool[], stateSlots = 0) {
-    this.pools = pools.map((pool) => new PagePool(pool));
+  constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentTokens | null = null) {
+    this.recent = recent;
+    // Without its first block nothing of a text is known.
+    const isLater = ({ block }: Page) => block?.parent !== this.root;
+    this.pools = pools.map((pool) => new PagePool(pool, recent?.pool === pool.id ? isLater : undefined));
     const slots = { id: pools.length, window: null, pages: stateSlots };
     this.states = stateSlots > 0 ? new PagePool(slots) : null;
     this.root = new Block(null, pools.length);
@@ -116,6 +122,8 @@ export class Beginnings {
     const blocks = [...held];
     /** By pool: the block from which on all are there, up to the last. */
     const since = this.pools.map(() => 0);
+    /** By pool: after the last one that is there and not packed. */
+    const unpacked = this.pools.map(() => 0);
     let best: Found = { tokens: held.length * PAGE_SLOTS, last: null, state: null };
     /** Of the block after `blocks` the first `count` ids are the text's. */
     const offer = (block: Block, count: number) => {
@@ -132,7 +140,7 @@ export class Beginnings {
       const child = node.children.get(key(blocks.length));
       if (!child) break;
       node = child;
-      this.#follow(child, blocks.length, since);
+      this.#follow(child, blocks.length, since, unpacked);
       offer(child, PAGE_SLOTS);
       blocks.push(child);
     }
@@ -148,6 +156,27 @@ export class Beginnings {
   firstSeen(pool: number, position: number): number {
     const { window } = this.pools[pool].pool;
     return window === null ? 0 : Math.max(0, Math.floor((position - window + 1) / PAGE_SLOTS));
+  }
+
+  /**
+   * How many blocks of a beginning are read packed: those that have no recent page, with all before them, and those that are
+   * packed and old enough. least: at least so many. null: some are not packed, though a later one only is.
+   */
+  packedOf({ tokens, blocks }: Pick<Beginning, "tokens" | "blocks">, least = 0): number | null {
+    const { recent } = this;
+    if (!recent) return 0;
+    const isPacked = (block: Block, index: number) =>
+      index < recent.first ||
+      block.pages.every((page, pool) => {
+        const isSeen = pool !== recent.pool && index >= this.firstSeen(pool, tokens);
+        return !isSeen || page?.isPacked !== false;
+      });
+    const first = blocks.findIndex((block, i) => i >= least && !isPacked(block, i));
+    const all = first < 0 ? blocks.length : first;
+    const isMissing = ({ pages }: Block, index: number) => index >= recent.first && !pages[recent.pool];
+    const needed = Math.max(least, 1 + blocks.findLastIndex(isMissing));
+    if (needed > all) return null;
+    return Math.max(needed, Math.min(all, packedBlocks(recent.tokens, tokens)));
   }
 
   /** Pages of a block that nobody uses, and of all that follow it, are free again. */
@@ -194,26 +223,32 @@ export class Beginnings {
       block.parent!.open.add(block);
     }
     block.ids.length = tokens;
+    for (const page of block.pages) if (page) page.isPacked = false;
     for (const [at, state] of [...block.states]) if (at > tokens) this.forgetState(state);
   }
 
   /** Keeps the pages of a beginning, those that its last token sees, and its states until `release`: the first block and its pages, by pool. */
   pin({ tokens, blocks, last, state }: Beginning): {
-    held: { first: number; pages: number[] }[];
+    held: { first: number; pages: number[]; head: number[] }[];
     release: () => void;
   } {
     const all = last ? [...blocks, last] : blocks;
     const pinned: { pool: PagePool; page: Page }[] = [];
     const held = this.pools.map((pool, i) => {
       let first = all.length;
-      const least = this.firstSeen(i, tokens - 1);
+      const least =
+        i === this.recent?.pool ? this.packedOf({ tokens, blocks })! : this.firstSeen(i, tokens - 1);
       while (first > least && all[first - 1].pages[i]) first--;
-      const pages = all.slice(first).map((block) => block.pages[i]!);
-      for (const page of pages) {
-        pool.use(page);
-        pinned.push({ pool, page });
-      }
-      return { first, pages: pages.map(({ index }) => index) };
+      const heads = i === this.recent?.pool ? Math.min(this.recent.first, first) : 0;
+      const [head, pages] = [all.slice(0, heads), all.slice(first)].map((some) => {
+        const found = some.map((block) => block.pages[i]!);
+        for (const page of found) {
+          pool.use(page);
+          pinned.push({ pool, page });
+        }
+        return found.map(({ index }) => index);
+      });
+      return { first, pages, head };
     });
     if (state) {
       this.states!.use(state);
@@ -225,9 +260,16 @@ export class Beginnings {
     return { held, release };
   }
 
-  #follow(block: Block, index: number, since: number[]): void {
+  /** Once a block is only there packed, those before it are read so, too. */
+  #follow(block: Block, index: number, since: number[], unpacked: number[]): void {
+    const { pool: recent, first } = this.recent ?? NO_RECENT;
+    const isRecent = !this.recent || block.pages[recent] !== null;
+    const isFirst = index < first;
     block.pages.forEach((page, pool) => {
-      if (!page) since[pool] = index + 1;
+      if (pool === recent) return;
+      if (page && !page.isPacked && !isFirst) unpacked[pool] = index + 1;
+      if (!page || (isFirst && !isRecent)) since[pool] = index + 1;
+      else if (!isRecent) since[pool] = Math.max(since[pool], unpacked[pool]);
     });
   }
 
@@ -250,6 +292,8 @@ export class Beginnings {
     return found.sort((a, b) => b.tokens - a.tokens || isOwn(b) - isOwn(a));
   }
 }
+
+const NO_RECENT = { pool: -1, first: 0 };
 
 /** Of a search: the most tokens that end well. */
 type Found = Pick<Beginning, "tokens" | "last" | "state">;

@@ -1,70 +1,107 @@
 /**
- * Codes by channel: the 32 values that a dim of the head has in a page share a scale and a zero. Keys have channels that
- * stand far out in every token (biases, norm weights, slow rotary pairs); a scale for each keeps them from coarsening the
- * others. (KIVI, arXiv 2402.02750; measured in KV.md, Trial 2.) In attention the scale goes to the query, once a page, and
- * the zero becomes one number for all of the page's tokens.
+ * Codes by channel: the 32 values that a dim of the head has in a page share a scale and a zero, 8 bits each. Keys have
+ * channels that stand far out in every token (biases, norm weights, slow rotary pairs); a scale for each keeps them from
+ * coarsening the others. (KIVI, arXiv 2402.02750; measured in lab/LOG.md, 2026-11-28.) In attention the scale goes to the
+ * query, once a page, and the zeros become one number for all of the page's tokens.
  *
- * Bytes: scales f16 [headDim], zeros f16 [headDim], then codes [PAGE_SLOTS][headDim] in the order of codes.ts, a token after
- * another. value = scale * code + zero, zero = min, scale = (max - min) / (2^bits - 1) as float16.
- * Values are float16 numbers, so a minimum is exact. All arithmetic is float32 in the order written, as in codec-int4.ts, so
- * that every device finds the same codes.
+ * value = scale * (code + zero). The scale is a float16 of 3 mantissa bits, above 0, and is held as bits 14 to 7 of it; the
+ * zero is an integer from -128 to 127. Bytes: scales u8 [headDim], zeros i8 [headDim], then codes [PAGE_SLOTS][headDim] in
+ * the order of codes.ts, a token after another.
+ *
+ * Nothing is clipped but by the format's own largest value: the keys that stand out are those that queries look for.
+ * One idea: all is integers below 2^24 or comparisons of exact products, so that every device finds the same codes:
+ *   1. x, held to +-32,000. lo and hi: least and largest of the channel.
+ *   2. A scale is M 2^e with M from 8 to 15. w(x) = x / 2^(e-4) rounded to an integer (ties to even), and
+ *      r(x) = floor((2w + 16M) / (32M)): x / scale, rounded. Below 2^24 in all places.
+ *   3. From the least scale that has scale * most >= hi - lo (most = 2^bits - 1; the difference in float32) and
+ *      scale * 128 >= |lo|, |hi| upwards, the first for which r(hi) - r(lo) <= most and -128 <= r(lo) <= 127.
+ *   4. zero = r(lo), code = r(x) - zero.
  */
 import { PAGE_SLOTS } from "../device/contract.ts";
 import type { CodeBits } from "../device/kv.ts";
-import { f16ToF32 } from "../format/float16.ts";
-import { finiteF16 } from "./codec-f16.ts";
 import { codeBytes, packCodes, unpackCodes } from "./codes.ts";
 import type { PartCodec } from "./part-codec.ts";
 
-/** So much that zero + (2^bits - 1) * scale is finite in float16 too, as in int4. */
-const LARGEST = 65_000;
+const LARGEST = 32_000;
+/** 2^-14 and 61,440: no subnormal float16, none that is infinite. */
+const FIRST_SCALE = 8;
+const LAST_SCALE = 0xf7;
+const LEAST_ZERO = -128;
+const MOST_ZERO = 127;
 const fround = Math.fround;
+
+const mantissaOf = (scale: number) => 8 + (scale & 7);
+/** The scale is its mantissa in this unit. */
+const unitOf = (scale: number) => 2 ** ((scale >> 3) - 18);
+const numberOf = (scale: number) => mantissaOf(scale) * unitOf(scale);
+
+/** x / scale, rounded. */
+function ratio(x: number, scale: number): number {
+  const mantissa = mantissaOf(scale);
+  const w = roundToEven((x * 16) / unitOf(scale));
+  return Math.floor((2 * w + 16 * mantissa) / (32 * mantissa));
+}
+
+function roundToEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
+}
+
+/** NaN, for which there is no code, becomes some number. */
+function held(x: number): number {
+  if (x > LARGEST) return LARGEST;
+  return x > -LARGEST ? x : -LARGEST;
+}
+
+function scaleFor(low: number, high: number, most: number): number {
+  const range = fround(high - low);
+  const largest = Math.max(Math.abs(low), Math.abs(high));
+  for (let scale = FIRST_SCALE; ; scale++) {
+    const value = numberOf(scale);
+    if (value * most < range || value * -LEAST_ZERO < largest) continue;
+    const zero = ratio(low, scale);
+    if (ratio(high, scale) - zero <= most && zero >= LEAST_ZERO && zero <= MOST_ZERO) return scale;
+    if (scale === LAST_SCALE) throw new Error(`no scale for ${low} to ${high}`);
+  }
+}
 
 export function channelCodec(bits: CodeBits): PartCodec {
   const most = 2 ** bits - 1;
   return {
-    pageBytes: (headDim) => 4 * headDim + PAGE_SLOTS * codeBytes(headDim, bits),
+    pageBytes: (headDim) => 2 * headDim + PAGE_SLOTS * codeBytes(headDim, bits),
     encode(page, bytes) {
       const headDim = page.length / PAGE_SLOTS;
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       const codes = new Uint8Array(page.length);
       for (let dim = 0; dim < headDim; dim++) {
-        let min = LARGEST;
-        let max = -LARGEST;
+        let low = LARGEST;
+        let high = -LARGEST;
         for (let at = dim; at < page.length; at += headDim) {
-          min = Math.min(min, Math.max(page[at], -LARGEST));
-          max = Math.max(max, Math.min(page[at], LARGEST));
+          low = Math.min(low, held(page[at]));
+          high = Math.max(high, held(page[at]));
         }
-        const scaleBits = finiteF16(fround(fround(max - min) / most));
-        const zeroBits = finiteF16(min + 0);
-        const scale = f16ToF32(scaleBits);
-        const zero = f16ToF32(zeroBits);
-        const inverse = scale > 0 ? fround(1 / scale) : 0;
-        for (let at = dim; at < page.length; at += headDim) {
-          const steps = fround(fround(fround(page[at] - zero) * inverse) + 0.5);
-          codes[at] = Math.min(most, Math.max(0, Math.floor(steps)));
-        }
-        view.setUint16(2 * dim, scaleBits, true);
-        view.setUint16(2 * (headDim + dim), zeroBits, true);
+        const scale = scaleFor(low, high, most);
+        const zero = ratio(low, scale);
+        for (let at = dim; at < page.length; at += headDim) codes[at] = ratio(held(page[at]), scale) - zero;
+        bytes[dim] = scale;
+        bytes[headDim + dim] = zero & 0xff;
       }
       const size = codeBytes(headDim, bits);
       for (let slot = 0; slot < PAGE_SLOTS; slot++) {
-        const at = 4 * headDim + slot * size;
+        const at = 2 * headDim + slot * size;
         packCodes(codes.subarray(slot * headDim, (slot + 1) * headDim), bits, bytes.subarray(at, at + size));
       }
     },
     decode(bytes, page) {
       const headDim = page.length / PAGE_SLOTS;
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      const half = (at: number) => f16ToF32(view.getUint16(2 * at, true));
-      const scales = Float32Array.from({ length: headDim }, (_, dim) => half(dim));
-      const zeros = Float32Array.from({ length: headDim }, (_, dim) => half(headDim + dim));
       const codes = new Uint8Array(headDim);
       const size = codeBytes(headDim, bits);
       for (let slot = 0; slot < PAGE_SLOTS; slot++) {
-        unpackCodes(bytes.subarray(4 * headDim + slot * size), bits, codes);
-        for (let dim = 0; dim < headDim; dim++)
-          page[slot * headDim + dim] = scales[dim] * codes[dim] + zeros[dim];
+        unpackCodes(bytes.subarray(2 * headDim + slot * size), bits, codes);
+        for (let dim = 0; dim < headDim; dim++) {
+          const zero = (bytes[headDim + dim] << 24) >> 24;
+          page[slot * headDim + dim] = numberOf(bytes[dim]) * (codes[dim] + zero);
+        }
       }
     },
   };

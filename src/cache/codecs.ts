@@ -16,6 +16,7 @@ export const PACKED_FORMATS: { readonly [name: string]: PackedFormat } = {
     keys: { bits: 4, scales: "channel" },
     values: { bits: 4, scales: "rotated" },
     recent: 128,
+    first: 1,
   },
 };
 
@@ -24,6 +25,9 @@ const packed = Object.entries(PACKED_FORMATS).map(([name, format]) => packedCode
 const CODECS: ReadonlyMap<string, KvCodec> = new Map(
   [f16, int4, rq4, ...packed, f32].map((codec) => [codec.name, codec]),
 );
+
+/** What formats are called, f32 apart. A device has kernels for some (device/check.ts). */
+export const KV_NAMES: readonly string[] = [...CODECS.keys()].filter((name) => name !== f32.name);
 
 /** f32 is for checking against outside implementations; only the reference device takes it. */
 export function kvCodec(name: string): KvCodec {
@@ -34,7 +38,7 @@ export function kvCodec(name: string): KvCodec {
     throw new ArgumentError(
       "KV cache format",
       JSON.stringify(name),
-      `${[...CODECS.keys()].join(", ")}, or a description such as "k4c-v4r-n128"`,
+      `${KV_NAMES.join(", ")}, or a description such as "k4c-v4r-n128"`,
     );
   // What has a name goes by it.
   const description = describeFormat(format);

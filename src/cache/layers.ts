@@ -2,7 +2,7 @@
  * How many pages the caches of a kind of layer need. A full layer holds every token of every text; a sliding layer gives
  * pages back that no later query sees. Pure.
  */
-import { PAGE_SLOTS } from "../device/contract.ts";
+import { type Graph, PAGE_SLOTS, type Packing } from "../device/contract.ts";
 
 export interface PoolNeeds {
   /** Token slots for all texts together, in whole pages. */
@@ -36,9 +36,39 @@ export function packedBlocks(recent: number, tokens: number): number {
   return Math.max(0, Math.floor((tokens - recent) / PAGE_SLOTS));
 }
 
-/** Pages of vectors as they come: a text holds those of its newest tokens, as a sliding one those of its window. */
-export function recentPages(recent: number, needs: PoolNeeds): number {
-  return poolPages(recent + PAGE_SLOTS, needs);
+/** Where a text's first and newest tokens lie as they came. */
+export interface RecentTokens {
+  readonly pool: number;
+  /** At least so many follow a block that is packed. */
+  readonly tokens: number;
+  /** So many blocks are never packed. */
+  readonly first: number;
+}
+
+/** null: no cache packs. */
+export function recentOf({ recent, caches }: Graph): RecentTokens | null {
+  if (!recent) return null;
+  const most = (of: (packing: Packing) => number) =>
+    Math.max(...caches.map(({ codec }) => (codec.packed ? of(codec.packed) : 0)));
+  return { pool: recent.id, tokens: most(({ recent }) => recent), first: most(({ first }) => first) };
+}
+
+/** The window of a sliding layer that holds as many pages of a text. */
+export function recentWindow(recent: number): number {
+  return recent + PAGE_SLOTS;
+}
+
+/** Tokens of texts that ended for each of which the first blocks stay known. */
+const TOKENS_OF_FIRST = 8192;
+
+/**
+ * Pages of vectors as they come: a text holds those of its newest tokens, as a sliding one those of its window, and those of
+ * its first blocks.
+ */
+export function recentPages({ recent, first }: Pick<Packing, "recent" | "first">, needs: PoolNeeds): number {
+  const { cacheTokens, texts } = needs;
+  const firsts = first * (texts + Math.ceil(cacheTokens / TOKENS_OF_FIRST));
+  return Math.min(blocksOf(cacheTokens), poolPages(recentWindow(recent), needs) + firsts);
 }
 
 /** Pages of one text at rest: a window may begin and end within one. */

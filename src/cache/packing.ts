@@ -2,12 +2,13 @@
  * Cache formats that hold whole pages, from a description: how keys are held, how values, and how many of the newest tokens
  * stay in float16. Owns what a description may say; codecs of the parts have files of their own.
  *
- * A description is `kKEYS-vVALUES-nTOKENS`: "k4c-v4r-n128". KEYS and VALUES are bits (2, 3, 4, 8) and how codes are scaled:
+ * A description is `kKEYS-vVALUES-nTOKENS`, and perhaps `-f32`: "k4c-v4r-n128-f32". KEYS and VALUES are bits
+ * (2, 3, 4, 8) and how codes are scaled:
  *   c  by channel: a scale and a zero for each dim of the head over the page's 32 tokens
  *   r  rotated: one scale for each vector, after a Walsh-Hadamard rotation
- * TOKENS: a page is packed when at least so many tokens follow it.
+ * TOKENS: a page is packed when at least so many tokens follow it. f32: the first 32 tokens of a text, a page, never are.
  */
-import type { KvCodec, Packing, PartFormat } from "../device/contract.ts";
+import { type KvCodec, PAGE_SLOTS, type Packing, type PartFormat } from "../device/contract.ts";
 import { type CodeBits, type CodeScales, partName } from "../device/kv.ts";
 import { channelCodec } from "./codec-channel.ts";
 import { f16 } from "./codec-f16.ts";
@@ -19,6 +20,8 @@ export interface PackedFormat {
   readonly values: PartFormat;
   /** Tokens that follow a page when it is packed, at least. */
   readonly recent: number;
+  /** Pages at the beginning of a text that are never packed. */
+  readonly first: number;
 }
 
 /** Less could not take back a few wrong guesses, nor a token that is run again. */
@@ -29,26 +32,28 @@ const SCALES: { readonly [letter: string]: CodeScales } = { c: "channel", r: "ro
 
 /** null: it is no such description. */
 export function parseFormat(description: string): PackedFormat | null {
-  const found = /^k([2348])([cr])-v([2348])([cr])-n(\d{1,4})$/.exec(description);
+  const found = /^k([2348])([cr])-v([2348])([cr])-n(\d{1,4})(?:-f(32))?$/.exec(description);
   if (!found) return null;
-  const [, keyBits, keyScales, valueBits, valueScales, tokens] = found;
+  const [, keyBits, keyScales, valueBits, valueScales, tokens, first] = found;
   const recent = Number(tokens);
   if (recent < LEAST_RECENT || recent > MOST_RECENT) return null;
   return {
     keys: { bits: Number(keyBits) as CodeBits, scales: SCALES[keyScales] },
     values: { bits: Number(valueBits) as CodeBits, scales: SCALES[valueScales] },
     recent,
+    first: first === undefined ? 0 : 1,
   };
 }
 
-export function describeFormat({ keys, values, recent }: PackedFormat): string {
-  return `k${partName(keys)}-v${partName(values)}-n${recent}`;
+export function describeFormat({ keys, values, recent, first }: PackedFormat): string {
+  const firsts = first > 0 ? `-f${first * PAGE_SLOTS}` : "";
+  return `k${partName(keys)}-v${partName(values)}-n${recent}${firsts}`;
 }
 
 /** Tokens come in float16 and are packed by the page. */
 export function packedCodec(
   name: string,
-  { keys, values, recent }: PackedFormat,
+  { keys, values, recent, first }: PackedFormat,
 ): KvCodec & { packed: Packing } {
   const codecOf = ({ bits, scales }: PartFormat, part: "keys" | "values"): PartCodec =>
     scales === "channel" ? channelCodec(bits) : byVectors(rotatedCodec(bits, part));
@@ -57,7 +62,7 @@ export function packedCodec(
     ...f16,
     name,
     packed: {
-      ...{ keys, values, recent },
+      ...{ keys, values, recent, first },
       pageBytes: (headDim, part) => parts[part].pageBytes(headDim),
       encode: (page, bytes, part) => parts[part].encode(page, bytes),
       decode: (bytes, page, part) => parts[part].decode(bytes, page),

@@ -13,6 +13,8 @@ export interface Page {
   users: number;
   /** The known tokens that it holds; null: none. */
   block: Block | null;
+  /** In a graph with packed caches: what it holds was packed, and can be read. */
+  isPacked: boolean;
 }
 
 export class PagePool {
@@ -22,8 +24,15 @@ export class PagePool {
   /** Longest idle first. */
   readonly #idle = new Set<Page>();
 
-  constructor(readonly pool: Pool) {
-    this.all = Array.from({ length: pool.pages }, (_, index) => ({ index, users: 0, block: null }));
+  /** prefers: of idle pages that are needed for others those that are go first. Default: all alike. */
+  constructor(
+    readonly pool: Pool,
+    readonly prefers: (page: Page) => boolean = () => true,
+  ) {
+    this.all = Array.from({ length: pool.pages }, (_, index) => ({
+      index,
+      ...{ users: 0, block: null, isPacked: false },
+    }));
     // Taken from the end: low numbers first.
     this.#free = [...this.all].reverse();
   }
@@ -45,13 +54,14 @@ export class PagePool {
   take(): Page | null {
     let page = this.#free.pop();
     if (!page) {
-      const [oldest] = this.#idle;
+      const oldest = [...this.#idle].find(this.prefers) ?? [...this.#idle][0];
       if (!oldest) return null;
       oldest.block?.lose(oldest);
       this.#idle.delete(oldest);
       page = oldest;
     }
     page.users = 1;
+    page.isPacked = false;
     return page;
   }
 

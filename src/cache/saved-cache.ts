@@ -6,29 +6,26 @@
  *   "NIBBLEKV", u32 version, u32 bytes of the header, header (JSON, `Header`), digest
  *   ids [tokens] u32, digest
  *   for each cache, keys then values, each KV head: [tokens - first, vectorBytes] in pieces of PIECE_TOKENS, each with
- *   its digest
+ *   its digest; of a cache with a packing first the vectors that are never packed, then packed pages, then the vectors after
+ *   them
  *   for each recurrent state: its numbers after the last token, f32, digest
  *
  * Little-endian. A digest is SHA-256 of the digest before it and of the bytes since: pieces stand in their order and
  * belong to their header. One idea: what the header must say is known where it is restored, but for two numbers, and so it is compared.
  */
-import {
-  type Cache,
-  type Graph,
-  type KvPart,
-  PAGE_SLOTS,
-  type PagePlace,
-  type State,
-} from "../device/contract.ts";
+import { type Graph, type KvPart, PAGE_SLOTS, type PagePlace, type State } from "../device/contract.ts";
+import { pageBytes } from "../device/page-bytes.ts";
 import { FormatError } from "../format/errors.ts";
 import { asObject, describe, parseJson } from "../format/json.ts";
 import type { Source } from "../format/source.ts";
-import { blocksOf } from "./layers.ts";
+import { blocksOf, packedBlocks, recentOf } from "./layers.ts";
 
 const MAGIC = "NIBBLEKV";
 const VERSION = 2;
-/** Of files with recurrent states. */
+/** Of files with recurrent states, with packed pages, with both. */
 const STATES_VERSION = 3;
+const PACKED_VERSION = 4;
+const BOTH_VERSION = 5;
 const PROLOGUE_BYTES = 16;
 const DIGEST_BYTES = 32;
 /** No header is longer: a layer takes a hundred bytes. */
@@ -51,6 +48,8 @@ export interface CacheOwner {
 export interface BlockPages {
   readonly first: number;
   readonly pages: readonly number[];
+  /** Of the recent pool: of the blocks at the beginning that are never packed, where `first` is after them. */
+  readonly head?: readonly number[];
 }
 
 /** One head's keys or values of several pages, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes]. */
@@ -81,6 +80,8 @@ interface Header {
   readonly rope: string;
   readonly codec: string;
   readonly tokens: number;
+  /** Only in files with packed pages: the tokens that these hold, from the first. */
+  readonly packed?: number;
   readonly layers: readonly LayerHeader[];
   /** Only in files with states. */
   readonly states?: readonly { readonly layer: number; readonly values: number }[];
@@ -94,6 +95,9 @@ interface LayerHeader {
   readonly window: number | null;
   /** Bytes of a head vector. */
   readonly vectorBytes: number;
+  /** Of packed pages; only of caches that have some. */
+  readonly keyPageBytes?: number;
+  readonly valuePageBytes?: number;
   /** The oldest position that is there: the first of a page. */
   readonly first: number;
 }
@@ -123,14 +127,15 @@ export async function* saveCache(
     words.setUint32(i * 4, id, true);
   });
   yield* chain.sealed(new Uint8Array(words.buffer));
-  for (const { cache, part, kvHead, from, to } of placesOf(graph, header)) {
-    const bytes = await read.pages({ cache, part, kvHead }, pagesOf(held[cache.pool.id], from, to));
-    yield* chain.sealed(bytes.slice(0, (to - from) * header.layers[cache.id].vectorBytes));
+  for (const { place, from, to, bytes } of placesOf(graph, header)) {
+    const found = await read.pages(place, pagesOf(held[poolOf(graph, place)], from, to));
+    yield* chain.sealed(found.slice(0, bytes) as Uint8Array<ArrayBuffer>);
   }
   for (const state of graph.states) yield* chain.sealed((await read.state(state)).slice());
 }
 
-function versionOf({ states }: Graph): number {
+function versionOf({ states, recent }: Graph): number {
+  if (recent) return states.length > 0 ? BOTH_VERSION : PACKED_VERSION;
   return states.length > 0 ? STATES_VERSION : VERSION;
 }
 
@@ -187,7 +192,9 @@ export async function openSavedCache(
       `1 to ${limits.context}, the context that was loaded`,
     );
   const layers = Array.isArray(found.layers) ? found.layers : [];
+  const recent = recentOf(access.graph);
   const firsts = access.graph.pools.map(({ id, window }) => {
+    if (recent?.pool === id) return packedOf(name, found, recent.tokens);
     const layer = access.graph.caches.findIndex(({ pool }) => pool.id === id);
     const first = (layers[layer] as Partial<LayerHeader> | undefined)?.first ?? 0;
     // What the next token sees of it has to be there.
@@ -204,10 +211,9 @@ export async function openSavedCache(
   compare(found, header, `${name}: `);
 
   const places = placesOf(access.graph, header);
-  const pieceBytes = ({ cache, from, to }: Place) => (to - from) * header.layers[cache.id].vectorBytes;
   const ends = whole.length + header.tokens * 4 + DIGEST_BYTES;
   const { states } = access.graph;
-  const pieces = [...places.map(pieceBytes), ...states.map(({ values }) => values * 4)];
+  const pieces = [...places.map(({ bytes }) => bytes), ...states.map(({ values }) => values * 4)];
   const bytes = pieces.reduce((sum, piece) => sum + piece + DIGEST_BYTES, ends);
   if (size !== bytes) throw new FormatError(name, `${size} bytes`, `${bytes}, by its header`);
   const words = await chain.opened(
@@ -224,16 +230,16 @@ export async function openSavedCache(
     firsts: firsts.map((first) => first / PAGE_SLOTS),
     async restore(held, write) {
       let offset = ends;
-      for (const place of places) {
-        const { cache, part, kvHead, from, to } = place;
+      for (const { place, from, to, bytes } of places) {
+        const { cache, part, isRecent } = place;
         const title = `${part} of layer ${cache.layer}`;
-        const sealed = await readRange(source, offset, pieceBytes(place) + DIGEST_BYTES, title);
+        const sealed = await readRange(source, offset, bytes + DIGEST_BYTES, title);
         const found = await chain.opened(sealed, `${name}: ${title}`);
         offset += sealed.length;
-        const pages = pagesOf(held[cache.pool.id], from, to);
-        const bytes = new Uint8Array(pages.length * PAGE_SLOTS * header.layers[cache.id].vectorBytes);
-        bytes.set(found);
-        await write.pages({ cache, part, kvHead }, pages, bytes);
+        const pages = pagesOf(held[poolOf(access.graph, place)], from, to);
+        const whole = new Uint8Array(pages.length * pageBytes(cache.codec, cache.headDim, part, isRecent));
+        whole.set(found);
+        await write.pages(place, pages, whole);
       }
       for (const state of states) {
         const title = `states of layer ${state.layer}`;
@@ -246,8 +252,20 @@ export async function openSavedCache(
 }
 
 /** The pages of positions [from, to); `from` is the first of a page. */
-function pagesOf({ first, pages }: BlockPages, from: number, to: number): readonly number[] {
+function pagesOf({ first, pages, head = [] }: BlockPages, from: number, to: number): readonly number[] {
+  if (from / PAGE_SLOTS < head.length) return head.slice(from / PAGE_SLOTS, blocksOf(to));
   return pages.slice(from / PAGE_SLOTS - first, blocksOf(to) - first);
+}
+
+/** What a file says of its packed tokens. */
+function packedOf(name: string, { tokens, packed }: Record<string, unknown>, recent: number): number {
+  const least = packedBlocks(recent, tokens as number) * PAGE_SLOTS;
+  const most = tokens as number;
+  if (!(Number.isInteger(packed) && (packed as number) >= least && (packed as number) <= most))
+    throw new FormatError(`${name}: packed`, describe(packed), `integers ${least} to ${most}`);
+  if ((packed as number) % PAGE_SLOTS !== 0)
+    throw new FormatError(`${name}: packed`, describe(packed), `multiples of ${PAGE_SLOTS}`);
+  return packed as number;
 }
 
 function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonly number[]): Header {
@@ -257,9 +275,15 @@ function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonl
     rope: owner.rope,
     codec: graph.caches[0].codec.name,
     tokens,
+    ...(graph.recent && { packed: firsts[graph.recent.id] }),
     layers: graph.caches.map(({ layer, kvHeads, headDim, pool, codec }) => {
       const vectorBytes = codec.vectorBytes(headDim);
-      return { layer, kvHeads, headDim, window: pool.window, vectorBytes, first: firsts[pool.id] };
+      const packed = codec.packed && {
+        keyPageBytes: codec.packed.pageBytes(headDim, "keys"),
+        valuePageBytes: codec.packed.pageBytes(headDim, "values"),
+      };
+      const first = firsts[pool.id];
+      return { layer, kvHeads, headDim, window: pool.window, vectorBytes, ...packed, first };
     }),
     ...(graph.states.length > 0 && { states: graph.states.map(({ layer, values }) => ({ layer, values })) }),
   };
@@ -290,22 +314,40 @@ function compare(found: unknown, wanted: object, place: string): void {
 }
 
 /** Positions [from, to) of one head's keys or values: a piece of the file. */
-interface Place {
-  readonly cache: Cache;
-  readonly part: KvPart;
-  readonly kvHead: number;
+interface Piece {
+  readonly place: PagePlace;
   readonly from: number;
   readonly to: number;
+  readonly bytes: number;
 }
 
-function placesOf(graph: Graph, { layers, tokens }: Header): Place[] {
+function poolOf({ recent }: Graph, { cache, isRecent }: PagePlace): number {
+  return isRecent ? recent!.id : cache.pool.id;
+}
+
+function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Piece[] {
+  const pieces = (place: PagePlace, from: number, to: number) => {
+    const { cache, part, isRecent } = place;
+    const ofPage = pageBytes(cache.codec, cache.headDim, part, isRecent);
+    const list: Piece[] = [];
+    for (let at = from; at < to; at += PIECE_TOKENS) {
+      const end = Math.min(to, at + PIECE_TOKENS);
+      list.push({ place, from: at, to: end, bytes: ((end - at) * ofPage) / PAGE_SLOTS });
+    }
+    return list;
+  };
   return graph.caches.flatMap((cache) =>
     PARTS.flatMap((part) =>
       Array.from({ length: cache.kvHeads }, (_, kvHead) => {
-        const places: Place[] = [];
-        for (let from = layers[cache.id].first; from < tokens; from += PIECE_TOKENS)
-          places.push({ cache, part, kvHead, from, to: Math.min(tokens, from + PIECE_TOKENS) });
-        return places;
+        const place = { cache, part, kvHead };
+        const { first } = layers[cache.id];
+        if (!cache.codec.packed) return pieces(place, first, tokens);
+        const recent = { ...place, isRecent: true };
+        const head = Math.min(packed, cache.codec.packed.first * PAGE_SLOTS);
+        return [
+          ...[...pieces(recent, 0, head), ...pieces(place, Math.max(head, first), packed)],
+          ...pieces(recent, packed, tokens),
+        ];
       }).flat(),
     ),
   );

@@ -3,9 +3,9 @@
  * they come, grow, become known and are given back. Refuses to know steps and devices; `tables` says what to tell one.
  * One idea: only what was written and whose ids are known enters the tree of beginnings, so nothing there is ever wrong.
  */
-import { PAGE_SLOTS } from "../device/contract.ts";
+import { PAGE_SLOTS, type RunPacked } from "../device/contract.ts";
 import { type Beginning, type Beginnings, Block, type BlockKey, keyOf } from "./beginnings.ts";
-import { blocksOf } from "./layers.ts";
+import { blocksOf, packedBlocks } from "./layers.ts";
 import type { Page } from "./pages.ts";
 
 /** What a device has to copy before the text's next step. */
@@ -30,6 +30,10 @@ export class TextPages {
   /** The one after them. */
   #tail: Block | null = null;
   #tokens = 0;
+  /** Blocks below are read as they were packed, the others as they came. In a graph without packed caches 0. */
+  #packed = 0;
+  /** Blocks below will be so after the step that is made. */
+  #packing = 0;
   /** After the known beginning that was found; the text uses it until someone takes it. */
   #state: Page | null = null;
   #known = 0;
@@ -90,28 +94,32 @@ export class TextPages {
   /** Takes the longest known beginning of at most `most` tokens. What is to be copied has to be, then `copied` called. */
   start(ids: readonly number[], key: BlockKey, most: number): PageCopy[] {
     const found = this.#all.longest(ids, key, most);
-    this.#use(found);
+    this.#use(found, 0, this.#all.packedOf(found)!);
     this.#known = found.known;
     const copies = found.last ? this.#begin(found.last, found.tokens % PAGE_SLOTS) : [];
     if (copies) return copies;
     // No page for the copy: without it.
     this.release();
-    this.#use(this.#all.longest(ids, key, most, { whole: true }));
+    const whole = this.#all.longest(ids, key, most, { whole: true });
+    this.#use(whole, 0, this.#all.packedOf(whole)!);
     return [];
   }
 
-  /** Instead of `start`: nothing is there, and of each pool nothing will be before these blocks. */
+  /** Instead of `start`: nothing is there, and of each pool nothing will be before these blocks. What has no recent pages is packed. */
   begin(firsts: readonly number[]): void {
+    if (this.#all.recent) this.#packed = this.#packing = firsts[this.#all.recent.pool];
     firsts.forEach((first, pool) => {
       this.#pages[pool] = new Array(first).fill(null);
     });
   }
 
   /** By pool: the pages of the blocks from `firsts` on. */
-  from(firsts: readonly number[]): { first: number; pages: number[] }[] {
+  from(firsts: readonly number[]): { first: number; pages: number[]; head: number[] }[] {
+    const numbers = (pages: (Page | null)[]) => pages.map((page) => page!.index);
     return firsts.map((first, pool) => ({
       first,
-      pages: this.#pages[pool].slice(first).map((page) => page!.index),
+      pages: numbers(this.#pages[pool].slice(first)),
+      head: numbers(this.#pages[pool].slice(0, this.#head(pool))),
     }));
   }
 
@@ -125,6 +133,8 @@ export class TextPages {
     const found = this.#all.longest(ids, key, most, { held: this.#blocks, whole: true });
     if (found.tokens <= this.#tokens) return false;
     const first = this.#blocks.length;
+    const packed = this.#all.packedOf(found, this.#packed);
+    if (packed === null) return false;
     const own = this.#tail;
     this.#tail = null;
     // Its tokens are the first of the block that comes in its place.
@@ -135,7 +145,7 @@ export class TextPages {
     this.#pages.forEach((pages, pool) => {
       for (const page of pages.splice(first)) if (page) this.#drop(pool, page);
     });
-    this.#use(found, first);
+    this.#use(found, first, packed);
     return true;
   }
 
@@ -143,6 +153,10 @@ export class TextPages {
   grow(tokens: number, may: (pool: number) => boolean): void {
     const blocks = blocksOf(tokens);
     this.#pages.forEach((pages, pool) => {
+      for (let block = 0; block < this.#head(pool); block++) {
+        const page = pages[block] ? null : this.#all.pools[pool].take();
+        if (page) this.#put(pool, block, page);
+      }
       while (pages.length < blocks && may(pool)) {
         const page = this.#all.pools[pool].take();
         if (!page) return;
@@ -165,13 +179,40 @@ export class TextPages {
   trim(position: number): void {
     this.#pages.forEach((pages, pool) => {
       const to = Math.min(pages.length, this.#all.firstSeen(pool, position));
-      for (let block = this.#trimmed[pool]; block < to; block++) {
-        const page = pages[block];
-        pages[block] = null;
-        if (page) this.#drop(pool, page);
-      }
+      this.#leave(pool, this.#trimmed[pool], to);
       this.#trimmed[pool] = Math.max(this.#trimmed[pool], to);
     });
+  }
+
+  /**
+   * For a run from `position` to `to`: which blocks it reads packed, and those that it packs. null: the graph has no packed
+   * caches. Of what is packed nothing is read as it came afterwards, so the text may go back by less than recent.tokens.
+   */
+  pack(position: number, to: number): RunPacked | null {
+    const { recent } = this.#all;
+    if (!recent) return null;
+    const blocks = this.#packed;
+    const pack: number[] = [];
+    const end = Math.max(blocks, packedBlocks(recent.tokens, to));
+    for (let block = Math.max(blocks, recent.first); block < end; block++) {
+      const missing = this.#pages.filter((pages, pool) => {
+        const { window } = this.#all.pools[pool].pool;
+        const isSeen = window === null || position - (block * PAGE_SLOTS + PAGE_SLOTS - 1) < window;
+        return pool !== recent.pool && isSeen && pages[block]?.isPacked === false;
+      });
+      if (missing.length > 0) pack.push(block);
+      for (const pages of missing) pages[block]!.isPacked = true;
+    }
+    this.#packing = end;
+    return { blocks, pack };
+  }
+
+  /** The device has taken the run: what it packed is read so from now on. */
+  packed(): void {
+    const { recent } = this.#all;
+    if (!recent) return;
+    this.#leave(recent.pool, this.#packed, this.#packing);
+    this.#packed = this.#packing;
   }
 
   /** Gives all back; what is known stays so until its pages are needed, the end of a text less long than its beginning. */
@@ -189,6 +230,7 @@ export class TextPages {
     this.#blocks = [];
     this.#tail = null;
     this.#tokens = 0;
+    this.#packed = this.#packing = 0;
   }
 
   /** Hands out, once, which pages the device's table needs: pages of blocks `first`, ...; null: any. */
@@ -205,19 +247,24 @@ export class TextPages {
     });
   }
 
-  /** Uses the full blocks from `first` on, as far as a token after them sees them. */
-  #use({ blocks, state }: Beginning, first = 0): void {
+  /** Uses the full blocks from `first` on, as far as a token after them sees them; of all those before `packed` as packed. */
+  #use({ blocks, state }: Beginning, first: number, packed: number): void {
     const tokens = blocks.length * PAGE_SLOTS;
+    const { recent } = this.#all;
     if (state) this.#all.states!.use(state);
     this.#state = state;
     this.#all.pools.forEach((pages, pool) => {
-      const from = Math.max(first, this.#all.firstSeen(pool, tokens));
+      const isRecent = pool === recent?.pool;
+      const seen = isRecent ? packed : this.#all.firstSeen(pool, tokens);
       for (let block = first; block < blocks.length; block++) {
-        const page = block < from ? null : blocks[block].pages[pool];
+        const isNeeded = block >= seen || (isRecent && block < recent.first);
+        const page = isNeeded ? blocks[block].pages[pool] : null;
         if (page) pages.use(page);
         this.#put(pool, block, page);
       }
     });
+    if (recent) this.#leave(recent.pool, this.#packed, Math.min(first, packed));
+    this.#packed = this.#packing = packed;
     this.#blocks = [...blocks];
     this.#tokens = tokens;
   }
@@ -270,6 +317,9 @@ export class TextPages {
     this.#pages.forEach((pages, pool) => {
       const page = pages[this.#blocks.length];
       if (page) page.block = block;
+      const isPacked =
+        this.#blocks.length < this.#packed && this.#blocks.length >= (this.#all.recent?.first ?? 0);
+      if (page && isPacked) page.isPacked = true;
       block.pages[pool] = page;
     });
     block.parent!.open.add(block);
@@ -293,6 +343,13 @@ export class TextPages {
       const other = same.pages[pool];
       if (!own) return;
       if (!other) {
+        same.pages[pool] = own;
+        own.block = same;
+        return;
+      }
+      if (own.isPacked && !other.isPacked) {
+        // The text reads it packed already.
+        this.#all.pools[pool].forget(other);
         same.pages[pool] = own;
         own.block = same;
         return;
@@ -335,6 +392,24 @@ export class TextPages {
     else {
       changed.from = Math.min(changed.from, block);
       changed.to = Math.max(changed.to, block + 1);
+    }
+  }
+
+  /** Blocks at the beginning that stay in the recent pool, apart from those that come after the packed ones. */
+  #head(pool: number): number {
+    const { recent } = this.#all;
+    return pool === recent?.pool ? Math.min(recent.first, this.#packed) : 0;
+  }
+
+  /** Blocks [from, to) of a pool are needed no more, but for those at the beginning that are never packed. */
+  #leave(pool: number, from: number, to: number): void {
+    const pages = this.#pages[pool];
+    const { recent } = this.#all;
+    const first = pool === recent?.pool ? Math.max(from, recent.first) : from;
+    for (let block = first; block < to; block++) {
+      const page = pages[block];
+      pages[block] = null;
+      if (page) this.#drop(pool, page);
     }
   }
 

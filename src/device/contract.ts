@@ -58,12 +58,13 @@ export interface RunState {
 /** Blocks of a text that its packed caches hold packed. */
 export interface RunPacked {
   /**
-   * Rows of the run find the blocks below it in the pages of their cache's pool, and those from it on, their own among them,
-   * in the pages of Graph.recent. No position of the run lies below it.
+   * Rows of the run find the blocks below it, but for the first of a text (Packing.first), in the pages of their cache's pool.
+   * The first ones and those from it on, their own among them, they find in the pages of Graph.recent. No position of the run
+   * lies below it.
    */
   readonly blocks: number;
   /**
-   * Blocks from `blocks` on that are packed by this step, after its rows are stored: read from recent pages, written to
+   * Blocks from `blocks` on, never the first of a text, that are packed by this step, after its rows are stored: read from recent pages, written to
    * packed ones, for later steps. This one still reads them as they came. They are full with its rows. A cache with a window
    * leaves those out that no later row sees, `position` less the block's last one being no less than the window: their page
    * may be another text's by then.

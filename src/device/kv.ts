@@ -44,6 +44,8 @@ export interface Packing {
   readonly values: PartFormat;
   /** A page is packed when at least so many tokens follow it. */
   readonly recent: number;
+  /** So many pages at the beginning of a text are never packed: the first tokens' keys stand far out. */
+  readonly first: number;
   /** Bytes of a page's keys, or of its values. */
   pageBytes(headDim: number, part: KvPart): number;
   /** page [PAGE_SLOTS, headDim] f32 -> pageBytes bytes, and back. */

@@ -10,6 +10,7 @@ import { finiteTensor } from "../format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Model, openModel, withIds } from "../model/model.ts";
+import { defaultSampling, Suppressed } from "./default-sampling.ts";
 import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -56,7 +57,9 @@ export async function assembleParts(
   const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async (model) => {
     const tokenizer = await tokenizerOf(model);
     check(tokenizer);
-    return { tokenizer, template: await checkpoint.chatTemplate() };
+    const [template, makers] = [await checkpoint.chatTemplate(), (await checkpoint.sampling?.()) ?? null];
+    const sampling = defaultSampling(makers, model.config.name, template !== null);
+    return { tokenizer, template, sampling, suppressed: Suppressed.of(makers, tokenizer.vocab) };
   });
   return { ...prepared, ...extra };
 }

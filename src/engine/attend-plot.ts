@@ -3,6 +3,9 @@
  * at its end, with the memory's floor dashed under each format. A pure function from rows to text: no scripts, no fonts
  * of its own, colours that follow the reader's light or dark theme.
  */
+import { spreadOut } from "../plot/labels.ts";
+import { logScale, logTicks, type Scale, stepAbove, stepBelow } from "../plot/scale.ts";
+import { fixed, number, escapeText as text } from "../plot/svg.ts";
 import { type AttendFinding, type AttendRow, type BandwidthRow, floorUs } from "./bench-attend.ts";
 
 export interface AttendPlotOptions {
@@ -44,16 +47,21 @@ export function attendPlot(found: readonly AttendFinding[], options: AttendPlotO
   const lines = candidates.filter(({ points }) => points[points.length - 1][1] >= low);
   const high = stepAbove(Math.max(...timesOf(lines)));
   const tokens = lines.flatMap(({ points }) => points.map(([at]) => at));
-  const x = scale(Math.min(...tokens), Math.max(...tokens), MARGIN.left, WIDTH - MARGIN.right);
-  const y = scale(low, high, HEIGHT - MARGIN.bottom, MARGIN.top);
-  const ends = spreadOut(lines.map(({ points }) => y(points[points.length - 1][1])));
+  const x = logScale(Math.min(...tokens), Math.max(...tokens), MARGIN.left, WIDTH - MARGIN.right);
+  const y = logScale(low, high, HEIGHT - MARGIN.bottom, MARGIN.top);
+  const ends = spreadOut(
+    lines.map(({ points }) => y(points[points.length - 1][1])),
+    LABEL_PITCH,
+    MARGIN.top,
+    HEIGHT - MARGIN.bottom,
+  );
   const what = queries === 1 ? "one token" : `${queries} tokens`;
   const floor = bandwidth && queries === 1 ? `; dashed: the cache read once at ${bandwidth.gbps} GB/s` : "";
   return frame(
     `Attention of one layer, ${shape}, ${what}: microseconds by cached tokens`,
     `${rows[0].adapter}, ${rows[0].date}, medians${floor}`,
     [
-      ...timeTicks(low, high).map((value) => gridLine(y(value), value)),
+      ...logTicks(low, high).map((value) => gridLine(y(value), value)),
       ...[...new Set(tokens)].sort((a, b) => a - b).map((value) => contextTick(x(value), value)),
       ...lines.map((line, i) => drawn(line, x, y, ends[i])),
     ].join("\n"),
@@ -78,54 +86,6 @@ function linesOf(rows: readonly AttendRow[], bandwidth: BandwidthRow | undefined
     }
   }
   return lines;
-}
-
-type Scale = (value: number) => number;
-
-/** Logarithmic; one value alone stands in the middle. */
-function scale(low: number, high: number, from: number, to: number): Scale {
-  if (low === high) return () => (from + to) / 2;
-  return (value) => from + ((to - from) * Math.log(value / low)) / Math.log(high / low);
-}
-
-/** Ticks are 1, 2 and 5 times powers of ten. */
-const STEPS = [1, 2, 5];
-
-function stepBelow(value: number): number {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * [...STEPS].reverse().find((step) => step * power <= value * (1 + 1e-9))!;
-}
-
-function stepAbove(value: number): number {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * (STEPS.find((step) => step * power > value) ?? 10);
-}
-
-function timeTicks(low: number, high: number): number[] {
-  const ticks: number[] = [];
-  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10)
-    for (const step of STEPS) {
-      const value = step * power;
-      if (value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9)) ticks.push(value);
-    }
-  return ticks;
-}
-
-/** Places of labels, moved apart until none covers another; the order stays. */
-function spreadOut(wanted: readonly number[]): number[] {
-  const order = wanted.map((_, i) => i).sort((a, b) => wanted[a] - wanted[b]);
-  const places = [...wanted];
-  let last = MARGIN.top - LABEL_PITCH;
-  for (const i of order) {
-    places[i] = Math.max(places[i], last + LABEL_PITCH);
-    last = places[i];
-  }
-  let next = HEIGHT - MARGIN.bottom + LABEL_PITCH;
-  for (const i of order.reverse()) {
-    places[i] = Math.min(places[i], next - LABEL_PITCH);
-    next = places[i];
-  }
-  return places;
 }
 
 function drawn(line: Line, x: Scale, y: Scale, labelAt: number): string {
@@ -204,17 +164,4 @@ ${STYLE}
 ${content}
 </svg>
 `;
-}
-
-/** Three digits, whole numbers from 100 on. */
-function number(value: number): string {
-  return value >= 100 ? `${Math.round(value)}` : `${Number(value.toPrecision(3))}`;
-}
-
-function fixed(value: number): string {
-  return `${Number(value.toFixed(1))}`;
-}
-
-function text(raw: string): string {
-  return raw.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
 }

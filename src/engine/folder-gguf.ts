@@ -5,6 +5,7 @@
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { UnsupportedError } from "../format/errors.ts";
 import { type GgufValue, valueBytes } from "../format/gguf-write.ts";
+import { GGUF_SAMPLING } from "../format/makers-sampling.ts";
 import { tokenizerKeys } from "../format/tokenizer-written.ts";
 import type { Model } from "../model/model.ts";
 import { writtenModel } from "../model/written.ts";
@@ -20,11 +21,21 @@ export async function folderAsGguf(model: Model): Promise<GgufParts> {
     ...keys,
     ...(await tokenizerKeys(checkpoint.folder!, tokenizer, config.vocab)),
     ...(await templateKeys(checkpoint)),
+    ...(await samplingKeys(checkpoint)),
   ]);
   return {
     keys: [...all].map(([key, value]) => ({ key, bytes: valueBytes(value) })),
     ...{ tensors, warnings: [...tokenizer.warnings, ...warnings] },
   };
+}
+
+async function samplingKeys(checkpoint: Checkpoint): Promise<[string, GgufValue][]> {
+  const said = await checkpoint.sampling?.();
+  return Object.entries(GGUF_SAMPLING).flatMap(([option, key]): [string, GgufValue][] => {
+    const value = said?.[option as keyof typeof GGUF_SAMPLING];
+    if (value === undefined) return [];
+    return [[key, /top_k|last_n/.test(key) ? { i32: value } : { f32: value }]];
+  });
 }
 
 async function templateKeys(checkpoint: Checkpoint): Promise<[string, GgufValue][]> {

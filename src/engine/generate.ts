@@ -4,14 +4,19 @@
  */
 import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
+import type { Suppressed } from "./default-sampling.ts";
 import { endedWhenDropped } from "./dropped.ts";
 import { type Likelihood, MOST_LOGPROBS } from "./likelihood.ts";
+import { Repeats } from "./repeats.ts";
 import { type SampleOptions, sampler } from "./sample.ts";
 import type { Text } from "./text.ts";
 import type { Constraint } from "./tokens.ts";
 
 export interface GenerateOptions extends SampleOptions {
-  /** Most tokens to generate; default: to the end of the context. */
+  /**
+   * Most tokens to generate. Default: 16,384, and a text that repeats one short sequence for 1,024 tokens ends before; with a
+   * number, `Infinity` for none, only that limit holds.
+   */
   maxTokens?: number;
   /** Texts that end the generation; they are not part of the output. */
   stop?: readonly string[];
@@ -46,10 +51,20 @@ export interface Piece {
 }
 
 /**
- * end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; context: the context is
- * full; cache: the texts that run at once fill the cache, and this one began last.
+ * end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; repeats: without maxTokens,
+ * the same short sequence over and over; context: the context is full; cache: the texts that run at once fill the cache, and
+ * this one began last.
  */
-export type StopReason = "end" | "stop" | "length" | "context" | "cache";
+export type StopReason = "end" | "stop" | "length" | "repeats" | "context" | "cache";
+
+/** Where nobody says how many tokens. Reasoning models need some thousands; nobody reads more of what has no end. */
+export const MOST_TOKENS = 16_384;
+
+/** `options`, and of `defaults` what they leave open. */
+export function withDefaults(options: GenerateOptions, defaults: SampleOptions): GenerateOptions {
+  const said = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...defaults, ...Object.fromEntries(said) };
+}
 
 export interface GenerationResult {
   readonly stopReason: StopReason;
@@ -116,15 +131,16 @@ export async function* generateTokens(
   into: Text,
   tokenizer: Tokenizer,
   prompt: readonly number[],
-  options: GenerateOptions & { continues?: boolean },
+  options: GenerateOptions & { continues?: boolean; suppressed?: Suppressed | null },
   ids: number[] = [],
 ): AsyncGenerator<Piece, GenerationResult> {
-  const { maxTokens = Number.POSITIVE_INFINITY, stop = [], signal, onPrompt, ignoreEnd } = options;
+  const { maxTokens = MOST_TOKENS, stop = [], signal, onPrompt, ignoreEnd } = options;
   if (!(maxTokens >= 0 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
     throw new ArgumentError("maxTokens", maxTokens, "integers from 0 on");
   if (!(Array.isArray(stop) && stop.every((text) => typeof text === "string" && text !== "")))
     throw new ArgumentError("stop", JSON.stringify(stop), "a list of texts, none empty");
-  const { logprobs, constraint, special, guess } = options;
+  const { logprobs, constraint, special, guess, suppressed } = options;
+  const repeats = options.maxTokens === undefined ? new Repeats() : null;
   if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MOST_LOGPROBS))
     throw new ArgumentError("logprobs", logprobs, `integers 0 to ${MOST_LOGPROBS}`);
   const sample = sampler(options);
@@ -152,7 +168,15 @@ export async function* generateTokens(
   const tokens =
     maxTokens === 0
       ? null
-      : into.generate(prompt, sample, { ...reading, most: maxTokens, isEnd, logprobs, constraint, guess });
+      : into.generate(prompt, sample, {
+          ...reading,
+          most: maxTokens,
+          isEnd,
+          logprobs,
+          constraint,
+          guess,
+          suppressed,
+        });
   try {
     if (!tokens) ({ reused } = await into.sync(prompt, reading));
     promptDone = performance.now();
@@ -177,6 +201,7 @@ export async function* generateTokens(
         if (stopped) stopReason = "stop";
         else if (ids.length >= maxTokens) stopReason = "length";
         else if (prompt.length + ids.length > context) stopReason = "context";
+        else if (repeats?.push(id)) stopReason = "repeats";
         if (more !== "") yield give(more);
       }
     }

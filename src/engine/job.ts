@@ -6,7 +6,15 @@ import { type Beginnings, type BlockKey, keyOf } from "../cache/beginnings.ts";
 import { blocksOf } from "../cache/layers.ts";
 import { type PageCopy, TextPages } from "../cache/text-pages.ts";
 import { TextStates } from "../cache/text-states.ts";
-import { CHOSEN, PAGE_SLOTS, type Run, type RunState, type Sampling, type Step } from "../device/contract.ts";
+import {
+  CHOSEN,
+  PAGE_SLOTS,
+  type Run,
+  type RunPacked,
+  type RunState,
+  type Sampling,
+  type Step,
+} from "../device/contract.ts";
 import { cutsOf, sharedTokens } from "./cuts.ts";
 import type { Draft } from "./draft.ts";
 import { type Guess, Lookup } from "./lookup.ts";
@@ -52,6 +60,7 @@ export interface Part {
   readonly isPrompt: boolean;
   readonly epoch: number;
   readonly state: RunState | null;
+  readonly packed: RunPacked | null;
 }
 
 /** A job on its way through the scheduler. */
@@ -236,16 +245,23 @@ export class Job {
     this.sent = to;
     this.#isChecking = guess.length > 0;
     const state = this.#states?.advance(to) ?? null;
-    return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch, state };
+    // Guesses may be void.
+    const packed = this.pages.pack(from, to - guess.length);
+    return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch, state, packed };
   }
 
   /** The device has taken the step. Of guesses nothing is held until they have proved right. */
   took({ to, from, guess, epoch }: Part): void {
-    if (this.isEnded || epoch !== this.epoch) return;
-    this.ran = to - guess.length;
-    // A row that is run again was read before.
-    if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
-    this.#note();
+    if (this.isEnded) return;
+    if (epoch === this.epoch) {
+      this.ran = to - guess.length;
+      // A row that is run again was read before.
+      if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
+      this.#note();
+    }
+    // Once its blocks are known.
+    this.pages.packed();
+    if (epoch !== this.epoch) return;
     if (from < this.prompt || to % KEPT_EACH === 0) this.#states?.keep(to, this.#cuts.has(to));
     if (from < this.prompt) this.#progress();
   }
@@ -255,7 +271,7 @@ export class Job {
     const first = this.ids.length;
     if (this.isEnded || this.isDone || part.epoch !== this.epoch) return;
     for (const [i, id] of ids.entries()) {
-      if (id === null) {
+      if (id === null || this.tokens!.refuses(id)) {
         this.tokens!.byHost();
         this.epoch++;
         const last = this.ids.length - 1;
@@ -320,17 +336,17 @@ export class Job {
   }
 
   /** As a step has it. */
-  run({ from, to, outputs, guess, sampling, state }: Part): Run {
+  run({ from, to, outputs, guess, sampling, state, packed }: Part): Run {
     const known = to - guess.length - from;
     const idAt = (i: number) => (i < known ? (this.ids[from + i] ?? CHOSEN) : guess[i - known]);
     const ids = Uint32Array.from({ length: to - from }, (_, i) => idAt(i));
-    return { text: this.row, position: from, ids, outputs, sampling, state };
+    return { text: this.row, position: from, ids, outputs, sampling, state, packed };
   }
 
-  /** Pages of a pool that it needs in all, with its reserve. */
-  wants(window: number | null): number {
+  /** Pages of a pool that it needs in all, with its reserve; of a bounded one `more` than its window. */
+  wants(window: number | null, more = 0): number {
     const all = blocksOf(Math.max(this.reserve, this.prompt));
-    return window === null ? all : Math.min(all, blocksOf(window) + 2);
+    return window === null ? all : Math.min(all, blocksOf(window) + 2 + more);
   }
 
   #push(id: number): void {

@@ -15,11 +15,13 @@ import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
 import type { Prepared } from "./assemble.ts";
 import { closeAll } from "./close.ts";
+import type { Suppressed } from "./default-sampling.ts";
 import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
-import { type GenerateOptions, Generation, generateTokens } from "./generate.ts";
+import { type GenerateOptions, Generation, generateTokens, withDefaults } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
 import type { Plan } from "./plan.ts";
+import type { SampleOptions } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { Text } from "./text.ts";
 import { restoreText, saveText } from "./text-save.ts";
@@ -33,6 +35,9 @@ export interface ModelParts {
   scheduler: Scheduler;
   tokenizer: Tokenizer;
   template: ChatTemplate | null;
+  /** Where a generation says nothing. Default: the likeliest token. */
+  sampling?: SampleOptions;
+  suppressed?: Suppressed | null;
 }
 
 const MEMORY_UNKNOWN =
@@ -97,6 +102,14 @@ export class LanguageModel {
   /** null: the model has none; prompts are then raw text. */
   get chatTemplate(): ChatTemplate | null {
     return this.#parts.template;
+  }
+
+  /**
+   * How tokens are chosen where a generation does not say: as the model's makers say (generation_config.json,
+   * general.sampling.*), else a temperature of 0.7 for models with a chat template. `{ temperature: 0 }`: always the likeliest.
+   */
+  get sampling(): SampleOptions {
+    return this.#parts.sampling ?? {};
   }
 
   /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
@@ -171,7 +184,9 @@ export class LanguageModel {
     const text = new Text(this.#parts.scheduler);
     const generated: number[] = [];
     try {
-      return yield* generateTokens(text, this.tokenizer, ids, { ...options, continues }, generated);
+      const { suppressed } = this.#parts;
+      const all = { ...withDefaults(options, this.sampling), continues, suppressed };
+      return yield* generateTokens(text, this.tokenizer, ids, all, generated);
     } finally {
       this.#answers.remember(typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids, generated);
     }
@@ -183,7 +198,9 @@ export class LanguageModel {
     const ids = this.encode(prompt, options);
     const save = (all: readonly number[]) => this.saveSession({ ids: all });
     const begin = (text: string) => withBos(tokenizer, tokenizer.encode(text));
-    return new OpenText({ text: new Text(scheduler), tokenizer, begin, save }, ids);
+    const { sampling } = this;
+    const { suppressed } = this.#parts;
+    return new OpenText({ text: new Text(scheduler), tokenizer, sampling, suppressed, begin, save }, ids);
   }
 
   /** How many tokens of a prompt's beginning the cache holds: they would not be read again. */

@@ -4,12 +4,17 @@
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
-import { type GenerateOptions, Generation, generateTokens, type Piece } from "./generate.ts";
+import type { Suppressed } from "./default-sampling.ts";
+import { type GenerateOptions, Generation, generateTokens, type Piece, withDefaults } from "./generate.ts";
+import type { SampleOptions } from "./sample.ts";
 import type { ReadOptions, Text } from "./text.ts";
 
 export interface OpenTextParts {
   readonly text: Text;
   readonly tokenizer: Tokenizer;
+  /** Where a generation says nothing. */
+  readonly sampling?: SampleOptions;
+  readonly suppressed?: Suppressed | null;
   /** Text that begins a prompt as the model takes it: with a bos where there is one. */
   begin(text: string): number[];
   save(ids: readonly number[]): AsyncGenerator<Uint8Array<ArrayBuffer>, void>;
@@ -67,8 +72,9 @@ export class OpenText {
   async *#generate(
     options: GenerateOptions,
   ): AsyncGenerator<Piece, Awaited<ReturnType<Generation["result"]>>> {
-    const { text, tokenizer } = this.#parts;
-    const pieces = generateTokens(text, tokenizer, this.ids, { ...options, continues: true });
+    const { text, tokenizer, sampling = {}, suppressed } = this.#parts;
+    const all = { ...withDefaults(options, sampling), continues: true, suppressed };
+    const pieces = generateTokens(text, tokenizer, this.ids, all);
     try {
       for (;;) {
         const { value, done } = await pieces.next();

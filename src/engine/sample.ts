@@ -21,6 +21,12 @@ export interface SampleOptions {
   repeatPenalty?: number;
   /** 0: none, -1: the whole text. Default 64. */
   repeatLast?: number;
+  /** Taken from the logit of each token that was generated: -2 to 2. Default 0. */
+  presencePenalty?: number;
+  /** The same for each time that it was generated. Default 0. */
+  frequencyPenalty?: number;
+  /** Added to the logits of these ids: -100 to 100. */
+  logitBias?: Readonly<Record<number, number>>;
   /** An integer of 64 bits, of which the lowest 32 count. -1 and the default: from the clock. */
   seed?: number;
 }
@@ -36,13 +42,15 @@ interface Range {
 /** What llama.cpp, vLLM and their clients write for "any" or "all". */
 const UNSET = -1;
 
-const RANGES: Record<keyof SampleOptions, Range> = {
+const RANGES: Record<Exclude<keyof SampleOptions, "logitBias">, Range> = {
   temperature: { low: 0, high: 100 },
   topK: { low: UNSET, high: 2 ** 31, integer: true },
   topP: { low: 0, high: 1 },
   minP: { low: 0, high: 1 },
   repeatPenalty: { low: Number.MIN_VALUE, high: 100 },
   repeatLast: { low: UNSET, high: 2 ** 31, integer: true },
+  presencePenalty: { low: -2, high: 2 },
+  frequencyPenalty: { low: -2, high: 2 },
   seed: { low: -(2 ** 63), high: 2 ** 64, integer: true, allowed: "integers of 64 bits" },
 };
 
@@ -78,10 +86,19 @@ export function sampler(options: SampleOptions = {}): Sampler {
   const { temperature = 0, topP = 0.95, minP = 0.05, repeatPenalty = 1 } = options;
   const topK = Math.max(0, options.topK ?? 40);
   const repeatLast = options.repeatLast === UNSET ? Number.POSITIVE_INFINITY : (options.repeatLast ?? 64);
+  const { presencePenalty = 0, frequencyPenalty = 0 } = options;
+  const biases = biasesOf(options.logitBias);
+  const isCounted = presencePenalty !== 0 || frequencyPenalty !== 0;
+  const isChanged = repeatPenalty !== 1 || isCounted || biases.length > 0;
+  // Some logits may rise, so that any may become the largest.
+  const mayRise =
+    repeatPenalty < 1 || presencePenalty < 0 || frequencyPenalty < 0 || biases.some(([, bias]) => bias > 0);
   const seed = seedOf(options.seed);
   return {
     seed,
     next(logits, recent, draw) {
+      for (const [id, bias] of biases) logits[id] += bias;
+      if (isCounted) countAgainst(logits, recent.slice(Math.max(0, recent.length - draw)), options);
       if (repeatPenalty !== 1)
         penalize(logits, recent.slice(Math.max(0, recent.length - repeatLast)), repeatPenalty);
       const uniform = uniformNumber(seed, draw);
@@ -92,12 +109,13 @@ export function sampler(options: SampleOptions = {}): Sampler {
       const find = k <= MOST_INSERTED ? firstFew : firstMany;
       return drawn(find(logits, { k, topP, minP, largest: logits[best] }), temperature, uniform);
     },
-    sampling: (draw) => (repeatPenalty === 1 ? { temperature, topK, topP, minP, seed, draw } : null),
+    sampling: (draw) => (isChanged ? null : { temperature, topK, topP, minP, seed, draw }),
     enough(recent) {
       const kept = temperature === 0 ? 1 : topK;
-      // A penalty above 1 only lowers: at most as many leave the first `kept` as there are penalized ids.
-      if (kept === 0 || repeatPenalty < 1) return null;
-      return kept + (repeatPenalty === 1 ? 0 : Math.min(repeatLast, recent));
+      if (kept === 0 || mayRise) return null;
+      // What only lowers: at most as many leave the first `kept` as there are ids that it concerns.
+      const penalized = isCounted ? recent : repeatPenalty === 1 ? 0 : Math.min(repeatLast, recent);
+      return kept + penalized + biases.length;
     },
   };
 }
@@ -126,6 +144,31 @@ function penalize(logits: Float32Array, recent: readonly number[], penalty: numb
     const logit = logits[id];
     logits[id] = logit > 0 ? logit / penalty : logit * penalty;
   }
+}
+
+/** OpenAI's penalties: by how often a token was generated. */
+function countAgainst(
+  logits: Float32Array,
+  generated: readonly number[],
+  { presencePenalty = 0, frequencyPenalty = 0 }: SampleOptions,
+): void {
+  const counts = new Map<number, number>();
+  for (const id of generated) counts.set(id, (counts.get(id) ?? 0) + 1);
+  for (const [id, count] of counts) logits[id] -= presencePenalty + frequencyPenalty * count;
+}
+
+export const MOST_BIASES = 1024;
+
+function biasesOf(asked: SampleOptions["logitBias"]): (readonly [id: number, bias: number])[] {
+  if (asked === undefined) return [];
+  if (typeof asked !== "object" || asked === null) throw new ArgumentError("logitBias", asked, "an object");
+  const found = Object.entries(asked).map(([id, bias]) => [Number(id), bias] as const);
+  if (found.length > MOST_BIASES)
+    throw new ArgumentError("logitBias", `${found.length} tokens`, `up to ${MOST_BIASES}`);
+  for (const [id, bias] of found)
+    if (!(Number.isInteger(id) && id >= 0 && typeof bias === "number" && Math.abs(bias) <= 100))
+      throw new ArgumentError("logitBias", `${id}: ${bias}`, "ids of tokens with numbers -100 to 100");
+  return found.filter(([, bias]) => bias !== 0);
 }
 
 interface Candidate {

@@ -4,6 +4,7 @@
  * One idea: calls take effect in their order, so pages and rows are handed on while steps over them are still under way.
  */
 import { Beginnings, keyOf } from "../cache/beginnings.ts";
+import { recentOf, recentWindow } from "../cache/layers.ts";
 import type { BlockPages } from "../cache/saved-cache.ts";
 import { LEAST_SLOTS, WORK_SLOTS } from "../cache/text-states.ts";
 import {
@@ -12,6 +13,7 @@ import {
   type Graph,
   MORE_CHOSEN,
   PAGE_SLOTS,
+  type Pool,
   type Ran,
 } from "../device/contract.ts";
 import { tablesOf } from "../device/facts.ts";
@@ -84,7 +86,7 @@ export class Scheduler {
     // A state cannot go back to the token before a wrong guess.
     const isStateless = graph.states.length === 0;
     this.guesses = isStateless ? Math.min(options.guess ?? 0, graph.maxOutputs - 1, MORE_CHOSEN) : 0;
-    this.beginnings = new Beginnings(graph.pools, graph.stateSlots);
+    this.beginnings = new Beginnings(graph.pools, graph.stateSlots, recentOf(graph));
     this.#freeRows = Array.from({ length: graph.texts }, (_, i) => graph.texts - 1 - i);
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks).fill(UNKNOWN));
     this.#pace = new Pace(options.stretchMs ?? 50, options.clock);
@@ -106,8 +108,9 @@ export class Scheduler {
 
   /** Token slots where every token of a text has one: those of texts that run, and those of others that are still known. */
   get cache(): { tokens: number; used: number; known: number } {
-    const { pools } = this.beginnings;
-    const { pool, free, idle } = pools.find(({ pool: { window } }) => window === null) ?? pools[0];
+    const { pools, recent } = this.beginnings;
+    const isFull = ({ pool }: (typeof pools)[number]) => pool.window === null && pool.id !== recent?.pool;
+    const { pool, free, idle } = pools.find(isFull) ?? pools[0];
     const [tokens, known] = [pool.pages * PAGE_SLOTS, idle * PAGE_SLOTS];
     return { tokens, used: tokens - known - free * PAGE_SLOTS, known };
   }
@@ -273,17 +276,23 @@ export class Scheduler {
     return this.beginnings.pools.every(({ pool, available }, i) => {
       const first = this.beginnings.firstSeen(i, blocks.length * PAGE_SLOTS);
       const shared = blocks.slice(first).filter(({ pages }) => (pages[i]?.users ?? 0) > 0).length;
-      return job.wants(pool.window) - shared <= available - this.#setAside(i, job);
+      return job.wants(...this.#window(pool)) - shared <= available - this.#setAside(i, job);
     });
   }
 
   /** Pages of a pool that running jobs other than `job` are sure of and have not taken yet. */
   #setAside(pool: number, job: Job): number {
-    const { window } = this.graph.pools[pool];
+    const window = this.#window(this.graph.pools[pool]);
     let sum = 0;
     for (const other of this.#running)
-      if (other !== job) sum += Math.max(0, other.wants(window) - other.pages.held(pool));
+      if (other !== job) sum += Math.max(0, other.wants(...window) - other.pages.held(pool));
     return sum;
+  }
+
+  /** By which a text's pages of a pool are bounded. */
+  #window({ id, window }: Pool): [window: number | null, more: number] {
+    const { recent } = this.beginnings;
+    return recent?.pool === id ? [recentWindow(recent.tokens), recent.first] : [window, 0];
   }
 
   #grow(job: Job, to: number): number {

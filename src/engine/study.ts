@@ -2,8 +2,8 @@
  * What `verify` measures: a text as tokens, the windows in which positions are measured, and the needles. Owns defaults
  * and checks, so that a wrong test costs no loading. Pure.
  */
-import { kvCodec } from "../cache/codecs.ts";
-import { checkFormat } from "../device/check.ts";
+import { KV_NAMES, kvCodec } from "../cache/codecs.ts";
+import { checkFormat, hasFormat } from "../device/check.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { type ChatTemplate, encodePrompt } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
@@ -44,13 +44,12 @@ export interface StudySubject {
   /** null: the model has none. */
   readonly template: ChatTemplate | null;
   readonly trainedContext: number;
-  readonly device: Pick<PlannedDevice, "name" | "kvFormats">;
+  readonly device: Pick<PlannedDevice, "name" | "kvFormats" | "kvParts">;
 }
 
 const DEPTHS = [0, 1024, 4096];
 /** A CPU reads a long prompt over each format for hours where the model is large. */
 const GPU_DEPTHS = [...DEPTHS, 16_384];
-const FORMATS = ["int4", "rq4"];
 const POSITIONS = 256;
 const DOCUMENTS = 2;
 /** Shorter documents have no room for five facts. */
@@ -73,7 +72,7 @@ export function planStudy(subject: StudySubject, text: string, tests: VerifyTest
   count("context", limit, 1, trainedContext);
   count("positions", positions, 1, limit);
   count("needles", needles, 0, 1000);
-  const has = FORMATS.filter((kv) => device.kvFormats?.includes(kv) ?? true);
+  const has = KV_NAMES.filter((kv) => hasFormat(kvCodec(kv), device));
   const formats = [...new Set(tests.kv ?? has)].filter((kv) => kv !== "f16");
   if (formats.length === 0) throw new ArgumentError("kv", "f16 alone", "formats to compare with f16");
   for (const kv of formats) checkFormat(kvCodec(kv), device);

@@ -6,6 +6,7 @@
  * device goes on with other texts.
  */
 import type { Sampling } from "../device/contract.ts";
+import type { Suppressed } from "./default-sampling.ts";
 import { wrongLogits } from "./finite.ts";
 import { type Likelihood, likelihood } from "./likelihood.ts";
 import type { Sampler } from "./sample.ts";
@@ -30,6 +31,8 @@ export interface TokensOptions {
   /** The N likeliest alternatives with each token; undefined: no likelihoods. */
   logprobs?: number;
   constraint?: Constraint;
+  /** Ids that never come. */
+  suppressed?: Suppressed | null;
   /** Which of the seed's random numbers the first token takes. Default 0. */
   draw?: number;
 }
@@ -172,6 +175,16 @@ export class Tokens {
     this.onChange();
   }
 
+  /** The device cannot leave out what must not come: where it has chosen such an id, the host chooses. */
+  refuses(id: number): boolean {
+    return this.#options.suppressed?.has(id, this.#isFirst) ?? false;
+  }
+
+  /** The token to be chosen is the answer's first. */
+  get #isFirst(): boolean {
+    return (this.#options.draw ?? 0) + this.#chosen === 0;
+  }
+
   /** The device has chosen. */
   chose(id: number): void {
     this.#come({ id });
@@ -188,18 +201,25 @@ export class Tokens {
    * needed no more; `chose` and `done` are called until then or later, or never.
    */
   async choose({ rows, guess, ids, chose, done }: Checked): Promise<void> {
-    const choose = ({ given, logits }: Logits) => {
-      const { logprobs } = this.#options;
-      const id = this.#sample.next(logits, ids, (this.#options.draw ?? 0) + this.#chosen);
+    const { logprobs, suppressed = null, draw = 0 } = this.#options;
+    const drawn = (logits: Float32Array) => this.#sample.next(logits, ids, draw + this.#chosen);
+    const come = (id: number, given: Float32Array) => {
       this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
       chose(id);
       return id;
     };
+    /** What must not come is drawn again from the others, by another random number: so the others keep their proportions. */
+    const again = (all: Float32Array, mask: Int32Array | null) => {
+      const { logits } = within(all, suppressed!.within(mask, this.#isFirst));
+      return this.#sample.next(logits, ids, draw + this.#chosen + AGAIN);
+    };
     let at = 0;
     for (; at < rows.length && this.#allowed; at++) {
-      const found = await this.#logits(rows[at], ids, this.#allowed.mask);
+      const { mask } = this.#allowed;
+      const found = await this.#logits(rows[at], ids, mask);
       if (!found) return;
-      const id = choose(found);
+      const first = drawn(found.logits);
+      const id = come(this.refuses(first) ? again(await rows[at].all(), mask) : first, found.given);
       if (id !== guess[at] || this.#isOver) return done();
     }
     if (at === rows.length) return done();
@@ -208,7 +228,9 @@ export class Tokens {
     this.#asking = this.#asking.then(async () => {
       for (const logits of given) {
         if (this.#isOver || this.#failure || !this.#allowed || this.#areWrong(logits, ids)) return;
-        const id = choose(within(logits, this.#allowed.mask));
+        const { mask } = this.#allowed;
+        const first = drawn(within(logits, mask).logits);
+        const id = come(this.refuses(first) ? again(logits, mask) : first, logits);
         if (id !== guess[at++]) break;
         await this.#asking;
       }
@@ -289,6 +311,9 @@ interface Logits {
 }
 
 const ANY = { mask: null };
+
+/** Beyond the draws of any text. */
+const AGAIN = 2 ** 30;
 
 function within(given: Float32Array, allowed: Int32Array | null): Logits {
   const logits = given.slice();

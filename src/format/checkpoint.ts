@@ -5,6 +5,7 @@
 
 import type { Folder } from "./folder.ts";
 import type { GgufLayout } from "./gguf-header.ts";
+import type { MakersSampling } from "./makers-sampling.ts";
 import type { ChatTemplate } from "./template.ts";
 import type { Tensor } from "./tensor.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -24,5 +25,7 @@ export interface Checkpoint {
   tokenizer(): Promise<Tokenizer>;
   /** null when the checkpoint carries none. */
   chatTemplate(): Promise<ChatTemplate | null>;
+  /** What the makers say of choosing tokens; missing: nothing. */
+  sampling?(): Promise<MakersSampling>;
   close(): Promise<void>;
 }

@@ -7,6 +7,7 @@ import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile, readJson, readText } from "./folder.ts";
 import { readGguf } from "./gguf.ts";
 import { asObject, type JsonObject } from "./json.ts";
+import { samplingFromConfig, samplingFromGguf } from "./makers-sampling.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { Source } from "./source.ts";
 import { type ChatTemplate, chatTemplateFromConfig, chatTemplateFromGguf } from "./template.ts";
@@ -25,6 +26,7 @@ export async function ggufCheckpoint(source: Source, folder?: Folder): Promise<C
     layout,
     tokenizer: once(() => tokenizerFromGguf(metadata)),
     chatTemplate: once(async () => chatTemplateFromGguf(metadata)),
+    sampling: async () => samplingFromGguf(metadata),
     close,
   };
 }
@@ -40,6 +42,10 @@ export async function safetensorsCheckpoint(folder: Folder): Promise<Checkpoint>
     folder,
     tokenizer: once(() => folderTokenizer(folder, config)),
     chatTemplate: once(() => folderTemplate(folder)),
+    sampling: once(async () => {
+      const place = "generation_config.json";
+      return samplingFromConfig(asObject((await readJson(folder, place)) ?? {}, place));
+    }),
     close,
   };
 }

@@ -9,6 +9,7 @@ import { storedRowBytes, type TensorType } from "./tensor.ts";
 /** A value with its type; lists are of one type. */
 export type GgufValue =
   | { readonly u32: number }
+  | { readonly i32: number }
   | { readonly f32: number }
   | { readonly bool: boolean }
   | { readonly string: string }
@@ -52,6 +53,7 @@ const utf8 = new TextEncoder();
 export function valueBytes(value: GgufValue): Uint8Array {
   const out = new Bytes();
   if ("u32" in value) out.u32(U32).u32(value.u32);
+  else if ("i32" in value) out.u32(I32).u32(value.i32);
   else if ("f32" in value) out.u32(F32).f32(value.f32);
   else if ("bool" in value) out.u32(BOOL).byte(value.bool ? 1 : 0);
   else if ("string" in value) out.u32(STRING).string(value.string);

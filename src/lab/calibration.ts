@@ -3,10 +3,14 @@
  * by which `contrast` may group models. Keys are those of the cache, after RoPE.
  */
 import type { Graph } from "../device/contract.ts";
+import { distribution, surprise } from "../engine/divergence.ts";
 import { attentionsOf, type ModelConfig } from "../model/config.ts";
 import type { KeyMeans } from "./holding.ts";
 import { type Reader, UNTOUCHED } from "./reader.ts";
 import type { ModelEntry } from "./types.ts";
+
+/** Read before the perplexity counts. */
+const LEAD = 16;
 
 export interface Calibration {
   readonly means: KeyMeans;
@@ -20,7 +24,12 @@ export async function calibrate(
   ids: readonly number[],
   signal?: AbortSignal,
 ): Promise<Calibration> {
-  for await (const _ of reader.read(ids, ids.length, UNTOUCHED, signal));
+  let surprises = 0;
+  let position = LEAD;
+  for await (const logits of reader.read(ids, LEAD, UNTOUCHED, signal)) {
+    const next = ids[++position];
+    if (next !== undefined) surprises += surprise(distribution(logits, position), next);
+  }
   const means = new Map<string, Float32Array>();
   const layers: { meanOverSpread: number; kurtosis: number; size: number }[] = [];
   for (const cache of graph.caches) {
@@ -42,6 +51,7 @@ export async function calibrate(
     means: ({ layer, kvHead }) => means.get(`${layer} ${kvHead}`)!,
     facts: {
       ...shapeFacts(config),
+      perplexity: digits(Math.exp(surprises / Math.max(1, ids.length - 1 - LEAD))),
       keyMeanOverSpread: digits(median(layers.map((one) => one.meanOverSpread))),
       keyMeanOverSpreadMost: digits(Math.max(...layers.map((one) => one.meanOverSpread))),
       keyKurtosis: digits(median(layers.map((one) => one.kurtosis))),

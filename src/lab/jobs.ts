@@ -64,6 +64,13 @@ export class Jobs {
   /** Makes pg-boss's own tables, or brings them up to date. */
   async prepare(): Promise<void> {
     await this.#boss.start();
+    // In the order in which jobs are fetched: without it each fetch sorts all that wait. 20,000 waiting, 4 workers: a claim
+    // 61 -> 13 ms, Postgres 15 on 2 loaded cores, 2026-11-28, bench/lab-scale.js. Looked for first, as making it stops writers.
+    const made = `select to_regclass('${SCHEMA}.lab_next')::text as name`;
+    const [[{ name }]] = await this.#executor.run([{ text: made }]);
+    const columns = "(name, priority desc, created_on, id)";
+    const make = `create index if not exists lab_next on ${SCHEMA}.job ${columns} where state < 'active'`;
+    if (name === null) await this.#executor.run([{ text: make }]);
     await this.#boss.createQueue(DEAD);
   }
 

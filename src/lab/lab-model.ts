@@ -9,12 +9,13 @@ import { type Distribution, distribution, divergence } from "../engine/divergenc
 import { findModel } from "../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../engine/load.ts";
 import { LogitsFile } from "../engine/logits-file.ts";
+import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, UnsupportedError } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { type ChatTemplate, encodePrompt } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { fingerprint } from "../model/fingerprint.ts";
-import type { Model } from "../model/model.ts";
+import { type Model, openModel } from "../model/model.ts";
 import { type Calibration, calibrate } from "./calibration.ts";
 import { sha256 } from "./hash.ts";
 import { holding } from "./holding.ts";
@@ -205,7 +206,7 @@ export class LabModel {
 
 async function open(path: string, temperature: number, options: LabModelOptions): Promise<Opened> {
   const checkpoint = await openCheckpoint(path);
-  const { context = 640, memoryBytes, onProgress, signal } = options;
+  const { memoryBytes, onProgress, signal } = options;
   const scaled = async () => {
     const device = await openDevice({ ...options, device: options.device ?? "cpu" });
     if (!device.pauses)
@@ -215,6 +216,7 @@ async function open(path: string, temperature: number, options: LabModelOptions)
       );
     return temperature === 1 ? device : hotter(device, temperature);
   };
+  const context = await longest(checkpoint, options.context);
   const { model, device, plan, allocation } = await prepare(
     checkpoint,
     scaled,
@@ -239,6 +241,16 @@ async function open(path: string, temperature: number, options: LabModelOptions)
       }
     },
   };
+}
+
+/** The longest text, as far as the model was trained. */
+async function longest(checkpoint: Checkpoint, asked = 640): Promise<number> {
+  try {
+    return Math.min(asked, (await openModel(checkpoint)).config.trainedContext);
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
 }
 
 /** The graph with every softmax scale times `temperature`. */

@@ -58,34 +58,42 @@ export class Proposer {
     return [];
   }
 
-  /** The end: what is best, and the first anchor, on every rung and on held-out texts. */
+  /**
+   * The end: the first anchor and the best of every bin, on the last rung and on held-out texts, one spec after another, so
+   * that a time that is too short confirms some of them.
+   */
   last(known: Snapshot): Entry[] {
     const top = this.#study.rungs.length - 1;
     const found = this.#study.models.flatMap((model) => {
       const scores = scoresOf(known, model, "search");
       const best = frontier(scores.values(), (spec) => this.#bits(known, spec));
-      const specs = new Set([this.#study.anchors[0].id, ...best.map(({ spec }) => spec)]);
-      return [...specs].flatMap((spec) => [
-        ...this.#ask(known, spec, model, top, {
-          proposer: "halving",
-          reason: "best of its size",
-          priority: 3,
-        }),
-        ...this.#ask(
-          known,
-          spec,
-          model,
-          top,
-          { proposer: "halving", reason: "confirmation on held-out texts", priority: 3 },
-          "holdout",
-        ),
-      ]);
+      // Of a bin the frontier's last is the best.
+      const ofBin = new Map(best.map(({ spec }) => [binOf(this.#bits(known, spec)), spec]));
+      const specs = [...new Set([this.#study.anchors[0].id, ...ofBin.values()])];
+      return specs.flatMap((spec, i) => {
+        const why = { proposer: "halving", reason: "best of its size: confirmation", priority: 100 - i };
+        return [
+          ...this.#ask(known, spec, model, top, why),
+          ...this.#ask(known, spec, model, top, why, "holdout"),
+        ];
+      });
     });
     return once(found);
   }
 
   #beginning(known: Snapshot): Entry[] {
-    const { anchors, models } = this.#study;
+    const { anchors, models, cells, rungs } = this.#study;
+    // Nothing to search: the given specs on every rung, and on held-out texts.
+    if (cells.length === 0) {
+      const why = { proposer: "study", reason: "named by the study" };
+      const top = rungs.length - 1;
+      return models.flatMap((model) =>
+        anchors.flatMap(({ id }) => [
+          ...this.#ask(known, id, model, top, why),
+          ...this.#ask(known, id, model, top, why, "holdout"),
+        ]),
+      );
+    }
     const ask = (list: readonly SpecEntry[], why: Why) =>
       models.flatMap((model) => list.flatMap(({ id }) => this.#ask(known, id, model, 0, why)));
     return [

@@ -24,9 +24,9 @@ export const RUNGS: readonly Rung[] = [
 ];
 /** Answers are short: more of them. */
 export const ANSWER_RUNGS: readonly Rung[] = [
-  { texts: 4, positions: 64, draws: 1 },
-  { texts: 8, positions: 64, draws: 1 },
-  { texts: 16, positions: 64, draws: 3 },
+  { texts: 3, positions: 64, draws: 1 },
+  { texts: 6, positions: 64, draws: 1 },
+  { texts: 6, positions: 64, draws: 3 },
 ];
 
 /** Upper ends of the sizes among which the best is looked for, in bits a value. */
@@ -123,7 +123,7 @@ export function rungOf(
 }
 
 /** Positions of a text that can be measured. */
-export const measurable = ({ tokens, from }: Pick<TextEntry, "tokens" | "from">) => tokens - from;
+export const measurable = ({ tokens, from }: TextEntry) => tokens - from;
 
 /** The bin of so many bits, by its number. */
 export const binOf = (bits: number) => {

@@ -14,8 +14,9 @@ export interface Book {
 
 /** Read in front of the first measured position. */
 export const LEAD_TOKENS = 64;
-/** Of a document with questions: the shortest that has room for the facts. */
-const DOCUMENT_TOKENS = 512;
+/** Of a document with questions: short, so that an experiment is. */
+const DOCUMENT_TOKENS = 256;
+const QUESTIONS = 5;
 
 /**
  * `count` pieces of `positions` measured tokens, evenly over the book, each from a paragraph's beginning. The first two thirds of
@@ -52,18 +53,18 @@ function paragraph(body: string, at: number): number {
 }
 
 /**
- * Questions about documents: five a document. What is measured are the tokens of the answer that the model gives over f16; one
+ * `count` questions, five a document. What is measured are the tokens of the answer that the model gives over f16; one
  * that is empty is left out. Even documents are for the search, odd ones held out.
  */
 export async function answerTexts(
   model: LabModel,
   book: Book,
   split: TextEntry["split"],
-  documents: number,
+  count: number,
   signal?: AbortSignal,
 ): Promise<TextEntry[]> {
   const texts: TextEntry[] = [];
-  for (let i = 0; i < documents; i++) {
+  for (let i = 0; texts.length < count && i < 2 * Math.ceil(count / QUESTIONS); i++) {
     const number = 2 * i + (split === "search" ? 0 : 1);
     const { needles } = haystack(model.tokenizer, model.template, book.body, DOCUMENT_TOKENS, number);
     for (const [question, { ids }] of needles.entries()) {
@@ -76,5 +77,5 @@ export async function answerTexts(
   }
   if (texts.length === 0)
     throw new ArgumentError(`answers of ${model.name}`, "all empty", "a model that answers; take prose");
-  return texts;
+  return texts.slice(0, count);
 }

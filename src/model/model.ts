@@ -158,7 +158,7 @@ function record(made: Made, options: GraphOptions): Graph {
         pools.set(window, op.pool(window, poolPages(window, { cacheTokens, texts, maxTokens })));
       const pool = pools.get(window)!;
       const { packed } = options.codec;
-      if (packed && !hasRecent) op.recentPool(recentPages(packed.recent, { cacheTokens, texts, maxTokens }));
+      if (packed && !hasRecent) op.recentPool(recentPages(packed, { cacheTokens, texts, maxTokens }));
       hasRecent ||= packed !== null;
       if (!caches.has(cacheOf))
         caches.set(cacheOf, op.cache({ layer: cacheOf, codec: options.codec, kvHeads, headDim, pool }));

@@ -11,7 +11,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { escapeHtml, plotSvg } from "../../src/app/verify-plot.ts";
+import { plotSvg } from "../../src/app/verify-plot.ts";
+import { escapeText } from "../../src/plot/svg.ts";
 import { nibble, requireFreshBuild, root, start } from "./nibble.ts";
 
 beforeAll(requireFreshBuild);
@@ -81,8 +82,8 @@ describe("nibble verify", () => {
     expect(stdout).toMatch(/^int4 +not judged \(\d+\.\d KiB\): the model cannot predict this text/m);
 
     const page = readFileSync(html, "utf8");
-    expect(page).toContain(escapeHtml(model));
-    expect(page).toContain(escapeHtml(text));
+    expect(page).toContain(escapeText(model));
+    expect(page).toContain(escapeText(text));
     const tags = new Set([...page.matchAll(/<\/?([a-z0-9]+)/gi)].map((match) => match[1]));
     const known = "html meta title style h1 h2 p code table tr th td caption div figure figcaption";
     const drawing = "svg g line polyline circle text";

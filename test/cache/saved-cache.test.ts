@@ -70,6 +70,29 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
     }
   });
 
+  it("packed: going on from a file is going on, bit for bit; what it says of packed tokens must fit", async () => {
+    const kv = "k4c-v4r-n32-f32";
+    const there = await opened(referenceDevice(), kv, { texts: 2 });
+    const here = await opened(referenceDevice(), kv);
+    for (const tokens of [1, 33, 64, 105]) {
+      await here.read(ids(tokens));
+      const bytes = await here.save(ids(tokens));
+      expect(await there.restore(bytes)).toBe(tokens);
+      const more = [...ids(tokens), 5, 6, 7, 8];
+      const found = await there.read(more);
+      expect(found.reused).toBe(tokens);
+      expect(found.logits).toEqual((await here.read(more)).logits);
+    }
+    const bytes = await here.save(ids(105));
+    for (const packed of [undefined, null, -32, 0, 63, 65, 128, "64", 1e9]) {
+      const changed = await withHeader((header) => ({ ...header, packed }), 4, bytes);
+      await expect(there.restore(changed)).rejects.toThrow(/saved: packed/);
+    }
+    // It may be more than is needed, but then the bytes are others.
+    const more = await withHeader((header) => ({ ...header, packed: 96 }), 4, bytes);
+    await expect(there.restore(more)).rejects.toThrow(/bytes; allowed: \d+, by its header/);
+  });
+
   it("goes to another device, chunk and context, and says there what it said", async () => {
     const here = await opened(await wasmDevice({ threads: 1 }), "f16");
     const there = await opened(referenceDevice(), "f16", { chunk: 20, context: 140 });
@@ -176,8 +199,9 @@ async function restored(bytes: Uint8Array, limits = LIMITS): Promise<readonly nu
 async function withHeader(
   change: (header: Record<string, unknown>) => unknown,
   version = 2,
+  file?: Uint8Array,
 ): Promise<Uint8Array> {
-  const bytes = await whole();
+  const bytes = file ?? (await whole());
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(12, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length)));
   const changed = change(header);

@@ -155,8 +155,8 @@ function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
       }),
   };
   const value = testCase.build(op, given);
-  const recent = testCase.kv === undefined ? null : kvCodec(testCase.kv).packed?.recent;
-  if (recent) op.recentPool(recentPages(recent, needs));
+  const packed = testCase.kv === undefined ? null : kvCodec(testCase.kv).packed;
+  if (packed) op.recentPool(recentPages(packed, needs));
   return { graph: op.finish(value, { texts, blocks: blocksOf(context) }), tensors };
 }
 

@@ -39,7 +39,7 @@ export function pageGraph(kv: string, texts = TEXTS): Graph {
     return op.attend(cache, queries, { heads: HEADS, scale: 1 / Math.sqrt(HEAD_DIM) });
   });
   const { packed } = kvCodec(kv);
-  if (packed) op.recentPool(recentPages(packed.recent, needs) + texts);
+  if (packed) op.recentPool(recentPages(packed, needs) + texts);
   const blocks = Math.ceil(CONTEXT / PAGE_SLOTS);
   return op.finish(op.takeOutputs(op.add(attended[0], attended[1])), { texts, blocks });
 }
@@ -158,7 +158,10 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
             // The last first: pages come in the order in which they are asked for.
             const blocks = all
               .filter((block) => texts.page(poolOf(graph), 0, block) !== undefined)
-              .filter((block) => isRecent || !cache.codec.packed || block < texts.packed[0])
+              .filter((block) => {
+                const { packed } = cache.codec;
+                return isRecent || !packed || (block >= packed.first && block < texts.packed[0]);
+              })
               .reverse();
             const place = { cache, part, kvHead, isRecent };
             const pages = (text: number) => blocks.map((block) => texts.page(poolOf(graph), text, block)!);

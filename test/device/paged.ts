@@ -64,10 +64,12 @@ export class PagedTexts {
     const { caches, recent } = this.graph;
     if (!recent) return null;
     const tokens = Math.max(...caches.map(({ codec }) => codec.packed?.recent ?? 0));
+    const first = Math.max(...caches.map(({ codec }) => codec.packed?.first ?? 0));
     const blocks = this.packed[text];
     const to = Math.max(blocks, packedBlocks(tokens, position));
     this.packed[text] = to;
-    return { blocks, pack: Array.from({ length: to - blocks }, (_, i) => blocks + i) };
+    const from = Math.max(blocks, first);
+    return { blocks, pack: Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i) };
   }
 
   #states(text: number, position: number) {

@@ -7,7 +7,7 @@ import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { pageCases, pageGraph } from "./page-cases.ts";
 
 /** Of other bits and scales, and packed at once where the others are packed late. */
-const OTHERS = ["k3c-v2r-n32", "k8r-v4c-n64"];
+const OTHERS = ["k3c-v2r-n32", "k8r-v4c-n64-f32"];
 
 describe.each(OTHERS)("%s", (kv) => {
   it.each(pageCases)("on the reference device: %s", (_, check) => check(referenceDevice(), kv));

@@ -152,6 +152,8 @@ describe("texts that do what they like", () => {
     cacheTokens: fc.constantFrom(CONTEXT, 224, 640),
     chunk: fc.constantFrom(5, 24, 70),
     windows: fc.constantFrom<(number | null)[]>([null, 20], [null, null], [null, 40, 20], [33]),
+    /** Tokens before a page is packed; null: none is. */
+    recent: fc.option(fc.constantFrom(32, 70), { nil: undefined }),
     /** Of recurrent states, for each text and for all; null: the graph has none. */
     slots: fc.option(fc.tuple(fc.integer({ min: 2, max: 4 }), fc.constantFrom(0, 1, 6))),
     clients: fc.array(fc.array(action, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 5 }),

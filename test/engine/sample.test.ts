@@ -196,6 +196,36 @@ describe("repetition penalty", () => {
   });
 });
 
+describe("what a request makes likelier or less so", () => {
+  const next = (logits: number[], recent: number[], draw: number, options: SampleOptions) =>
+    sampler(options).next(Float32Array.from(logits), recent, draw);
+
+  it("presence counts once, frequency each time, of what was generated alone", () => {
+    expect(next([3, 2], [0, 0], 2, { presencePenalty: 1.5 })).toBe(1);
+    expect(next([3, 2], [0, 0], 2, { presencePenalty: 0.9 })).toBe(0);
+    expect(next([3, 2], [0, 0], 2, { frequencyPenalty: 0.6 })).toBe(1);
+    // The first is of the prompt.
+    expect(next([3, 2], [0, 0], 1, { frequencyPenalty: 0.6 })).toBe(0);
+    expect(next([3, 2.5], [1], 1, { presencePenalty: -1 })).toBe(1);
+  });
+
+  it("a bias is added to its ids; the device then does not choose, and as many logits are read as may count", () => {
+    expect(next([3, 2, 1], [], 0, { logitBias: { 2: 5 } })).toBe(2);
+    expect(next([3, 2, 1], [], 0, { logitBias: { 0: -100 } })).toBe(1);
+    const biased = sampler({ logitBias: { 0: -1, 5: -2 }, presencePenalty: 1 });
+    expect([biased.sampling(0), biased.enough(7)]).toEqual([null, 1 + 7 + 2]);
+    expect(sampler({ logitBias: { 0: 1 } }).enough(7)).toBe(null);
+    expect(sampler({ logitBias: { 0: 0 }, frequencyPenalty: 0 }).sampling(0)).not.toBe(null);
+  });
+
+  it.each([
+    { logitBias: { 1: 101 } },
+    { logitBias: { x: 1 } },
+    { presencePenalty: 3 },
+    { logitBias: 5 as never },
+  ])("%j is refused", (options) => expect(() => sampler(options as SampleOptions)).toThrow(ArgumentError));
+});
+
 describe("logits that are no numbers", () => {
   const odd = [Number.NaN, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, 0, 1, 3.4e38, -3.4e38];
   const logits = fc.array(fc.constantFrom(...odd), { minLength: 1, maxLength: 300 });

@@ -3,8 +3,14 @@
  * and values are depends on all tokens before it: a full layer, and a sliding one over its output.
  */
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { poolPages } from "../../src/cache/layers.ts";
-import { type Allocation, type Graph, PAGE_SLOTS, type Value } from "../../src/device/contract.ts";
+import { poolPages, recentPages } from "../../src/cache/layers.ts";
+import {
+  type Allocation,
+  type Graph,
+  type KvCodec,
+  PAGE_SLOTS,
+  type Value,
+} from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { Scheduler, type SchedulerOptions } from "../../src/engine/scheduler.ts";
@@ -25,8 +31,29 @@ export interface TinyGraph {
   windows?: readonly (number | null)[];
   /** Sliding pools hold all that full ones do. */
   isWhole?: boolean;
+  /** Tokens that stay as they came before their page is packed, without a loss. Default: nothing is packed. */
+  recent?: number;
   /** Slots of recurrent states, of which there are two then. Default: none. */
   stateSlots?: number;
+}
+
+/** f32, and packed pages that hold the same: what was never packed, or is another text's, is no number that is wanted. */
+function losslessCodec(recent: number | undefined): KvCodec {
+  const f32 = kvCodec("f32");
+  if (recent === undefined) return f32;
+  const bytesOf = (page: Float32Array) => new Uint8Array(page.buffer, page.byteOffset, page.byteLength);
+  return {
+    ...f32,
+    packed: {
+      keys: { bits: 8, scales: "channel" },
+      values: { bits: 8, scales: "channel" },
+      recent,
+      first: 1,
+      pageBytes: (headDim) => PAGE_SLOTS * headDim * 4,
+      encode: (page, bytes) => bytes.set(bytesOf(page)),
+      decode: (bytes, page) => bytesOf(page).set(bytes),
+    },
+  };
 }
 
 export function tinyGraph(options: TinyGraph = {}): Graph {
@@ -41,9 +68,11 @@ export function tinyGraph(options: TinyGraph = {}): Graph {
       op.pool(window, poolPages(options.isWhole ? null : window, { cacheTokens, texts, maxTokens: chunk })),
     ]),
   );
+  const codec = losslessCodec(options.recent);
+  if (codec.packed) op.recentPool(recentPages(codec.packed, { cacheTokens, texts, maxTokens: chunk }));
   windows.forEach((window, layer) => {
     const pool = pools.get(window)!;
-    const cache = op.cache({ layer, codec: kvCodec("f32"), kvHeads: HEADS, headDim: HEAD_DIM, pool });
+    const cache = op.cache({ layer, codec, kvHeads: HEADS, headDim: HEAD_DIM, pool });
     const turned = op.rope(x, HEADS, rope);
     op.appendKv(cache, turned, x);
     x = op.add(x, op.attend(cache, turned, { heads: HEADS, scale: 1 / Math.sqrt(HEAD_DIM) }));
@@ -190,12 +219,19 @@ export function watched<A extends Pick<Allocation, "run" | "setPages">>(
       for (let i = 0; i < pages.length; i++) tables[pool.id][text][first + i] = pages[i];
     },
     async run(step) {
-      for (const { text, position, ids } of step.runs)
+      for (const { text, position, ids, packed } of step.runs)
         for (const { id } of graph.pools) {
           const { beginnings } = scheduler();
           const last = Math.floor((position + ids.length - 1) / PAGE_SLOTS);
-          for (let block = beginnings.firstSeen(id, position); block <= last; block++)
-            if (!(beginnings.pools[id].all[tables[id][text]?.[block]]?.users > 0))
+          const { recent } = beginnings;
+          const isSeen = (pool: number, block: number) => block >= beginnings.firstSeen(pool, position);
+          const isRead = (block: number) => {
+            if (id !== recent?.pool) return isSeen(id, block);
+            const isAnywhere = graph.pools.some((pool) => pool.id !== id && isSeen(pool.id, block));
+            return isAnywhere && (block < recent.first || block >= packed!.blocks);
+          };
+          for (let block = 0; block <= last; block++)
+            if (isRead(block) && !(beginnings.pools[id].all[tables[id][text]?.[block]]?.users > 0))
               throw new Error(`text ${text} looks at block ${block} of pool ${id}, which has no page`);
         }
       return allocation.run(step);

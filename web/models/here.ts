@@ -130,7 +130,8 @@ export class HereModel implements ChatModel {
     give(stream.end());
     const { stopReason, ...figures } = answered;
     // The cache is one text's here, so that it never is full of others.
-    const end = stopReason === "stop" ? "end" : stopReason === "cache" ? "length" : stopReason;
+    const isCut = stopReason === "cache" || stopReason === "repeats";
+    const end = stopReason === "stop" ? "end" : isCut ? "length" : stopReason;
     return { end, figures };
   }
 

@@ -70,7 +70,11 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       checkCaller(request, guard, isOpen);
       response = await handler(request, context);
     } catch (error) {
-      response = errorResponse(toApiError(error, served.log));
+      const refusal = toApiError(error, served.log);
+      // What is our own fault is logged already.
+      if (refusal.status !== 500)
+        served.refused?.(`${refusal.status} ${request.method.slice(0, 20)} ${route}: ${refusal.message}`);
+      response = errorResponse(refusal);
     }
     metrics.request(route, response.status);
     const common = {

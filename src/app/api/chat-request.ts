@@ -4,11 +4,11 @@
  */
 
 import { MARKS } from "../../answer/part-streams.ts";
-import type { CallOptions } from "../../answer/parts.ts";
-import type { ChatMessage, GenerateOptions, RenderOptions, Slices } from "../../index.ts";
+import type { RenderOptions, Slices } from "../../index.ts";
+import type { Question } from "./answering.ts";
 import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
-import { type Format, readFormat } from "./format.ts";
+import { readFormat } from "./format.ts";
 import { STREAM_OPTIONS } from "./known-fields.ts";
 import { readChatLogprobs } from "./logprobs.ts";
 import { readMessages } from "./messages.ts";
@@ -16,17 +16,13 @@ import { readSampling } from "./sampling.ts";
 import { checkModel, type Served } from "./served.ts";
 import { readTools } from "./tools.ts";
 
-export interface ChatRequest extends Streaming {
-  readonly messages: readonly ChatMessage[];
-  /** What the answer goes on from; "": it is free. */
-  readonly begun: string;
-  /** Variables of the template. */
-  readonly template: RenderOptions;
-  readonly generate: GenerateOptions;
-  /** null: no tools were given. */
-  readonly calls: CallOptions | null;
-  /** What the answer has to be, behind its reasoning; null: anything. */
-  readonly format: Format | null;
+const MOST_ANSWERS = 16;
+
+export interface ChatRequest extends Streaming, Question {
+  /** Answers. */
+  readonly count: number;
+  /** Tell how far the prompt is read, in a stream. */
+  readonly progress: boolean;
 }
 
 export interface Streaming {
@@ -53,14 +49,22 @@ export function* readChat(fields: Fields, served: Served): Slices<ChatRequest> {
     begun,
     template: { ...readTemplateVariables(fields, served), tools: described },
     generate: {
-      ...readSampling(fields, served.defaults),
+      ...readSampling(fields, served),
       logprobs: readChatLogprobs(fields),
       special: [...MARKS, ...(calls?.marks ?? [])],
     },
     calls,
     format: grammar && { place: format?.place ?? "tools", grammar },
+    count: readCount(fields, served),
+    progress: fields.boolean("return_progress") ?? false,
     ...readStreaming(fields),
   };
+}
+
+/** Each is an answer that runs or waits, so no more than may. */
+export function readCount(fields: Fields, { model, mostWaiting }: Served): number {
+  const high = Math.max(1, Math.min(MOST_ANSWERS, model.plan.parallel + mostWaiting));
+  return fields.number("n", { low: 1, high, integer: true }) ?? 1;
 }
 
 export function readStreaming(fields: Fields): Streaming {

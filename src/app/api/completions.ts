@@ -1,71 +1,85 @@
 /** POST /v1/completions: text that goes on, without a chat template. Owns its fields and the form of its answers. */
 import type { GenerateOptions, Likelihood, Piece, Prompt } from "../../index.ts";
+import { admitAll, together } from "./answering.ts";
 import { readBody } from "./body.ts";
-import { readStreaming } from "./chat-request.ts";
+import { readCount, readStreaming } from "./chat-request.ts";
 import { toApiError, unsupported } from "./errors.ts";
 import { eventResponse } from "./events.ts";
 import type { Fields } from "./fields.ts";
-import { openFormat, readFormat } from "./format.ts";
+import { readFormat } from "./format.ts";
 import { jsonResponse } from "./json-text.ts";
 import { COMPLETIONS } from "./known-fields.ts";
 import { completionLogprobs, readCompletionLogprobs, toldTokens } from "./logprobs.ts";
 import { readSampling } from "./sampling.ts";
-import { admit, checkModel, encode, type Served } from "./served.ts";
-import { finishReason, timingsOf, usageOf, usageSoFar } from "./usage.ts";
+import { checkModel, encode, type Served } from "./served.ts";
+import { finishReason, timingsOf, usageOfAll, usageSoFar } from "./usage.ts";
 
 export async function completions(served: Served, request: Request): Promise<Response> {
   const fields = await readBody(request, served, COMPLETIONS);
   checkModel(fields, served);
   const prompt = readPrompt(fields, served);
   const generate: GenerateOptions = {
-    ...readSampling(fields, served.defaults),
+    ...readSampling(fields, served),
     logprobs: readCompletionLogprobs(fields),
   };
+  const count = readCount(fields, served);
   const { stream, includeUsage, liveUsage } = readStreaming(fields);
   const ids = await encode(served, prompt, { raw: true, signal: request.signal });
   const format = readFormat(fields);
-  const grammar = format && (await openFormat(served, request, format));
-  const run = admit(served, request, ids, { ...generate, raw: true }, grammar);
+  const runs = await admitAll(served, request, { ids, format, count, generate: { ...generate, raw: true } });
   const frame = {
     id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,
     object: "text_completion",
     created: Math.floor(Date.now() / 1000),
     model: served.names[0],
   };
-  const likely = generate.logprobs === undefined ? () => null : completionLogprobs(served.model.tokenizer);
-  const choice = (text: string, tokens: readonly Likelihood[], finish: string | null) => ({
-    index: 0,
-    text,
-    logprobs: likely(tokens),
-    finish_reason: finish,
-  });
+  const choices = (index: number) => {
+    const likely = generate.logprobs === undefined ? () => null : completionLogprobs(served.model.tokenizer);
+    return (text: string, tokens: readonly Likelihood[], finish: string | null) => {
+      return { index, text, logprobs: likely(tokens), finish_reason: finish };
+    };
+  };
   const told = (piece: Piece) => toldTokens(piece, served.model.tokenizer);
 
   if (!stream) {
-    const tokens: Likelihood[] = [];
-    const result = await run.start((piece) => void tokens.push(...told(piece)));
-    const choices = [choice(result.text, tokens, finishReason(result.stopReason))];
-    return jsonResponse({ ...frame, choices, usage: usageOf(result), timings: timingsOf(result) });
+    const answers = await together(runs, async (run, index) => {
+      const tokens: Likelihood[] = [];
+      const result = await run.start((piece) => void tokens.push(...told(piece)));
+      return { result, choice: choices(index)(result.text, tokens, finishReason(result.stopReason)) };
+    });
+    const results = answers.map(({ result }) => result);
+    return jsonResponse({
+      ...frame,
+      choices: answers.map(({ choice }) => choice),
+      usage: usageOfAll(results),
+      timings: timingsOf(results[0]),
+    });
   }
-  const chunk = (choices: readonly unknown[], more: object = {}) => ({
+  const chunk = (found: readonly unknown[], more: object = {}) => ({
     ...frame,
-    choices,
+    choices: found,
     ...(includeUsage ? { usage: null } : {}),
     ...more,
   });
   return eventResponse({
     async write({ send }) {
-      let generated = 0;
-      const result = await run.start((piece) => {
-        generated += piece.ids.length;
-        const usage = liveUsage ? { usage: usageSoFar(ids.length, generated) } : {};
-        return send(chunk([choice(piece.text, told(piece), null)], usage));
+      const results = await together(runs, async (run, index) => {
+        const choice = choices(index);
+        let generated = 0;
+        const result = await run.start((piece) => {
+          generated += piece.ids.length;
+          const usage = liveUsage ? { usage: usageSoFar(ids.length, generated) } : {};
+          return send(chunk([choice(piece.text, told(piece), null)], usage));
+        });
+        const finish = choice("", [], finishReason(result.stopReason));
+        await send(chunk([finish], { timings: timingsOf(result) }));
+        return result;
       });
-      const finish = choice("", [], finishReason(result.stopReason));
-      await send(chunk([finish], { timings: timingsOf(result) }));
-      if (includeUsage) await send(chunk([], { usage: usageOf(result) }));
+      if (includeUsage) await send(chunk([], { usage: usageOfAll(results) }));
     },
-    onGone: run.cancel,
+    onGone: () => {
+      for (const { cancel } of runs) cancel();
+    },
     describe: (error) => toApiError(error, served.log),
   });
 }

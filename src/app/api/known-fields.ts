@@ -40,21 +40,18 @@ const CHOOSING = table(
   SAMPLERS,
   WITH_A_SAMPLER,
   refused("repeat_penalty weakens what was said.", {
-    ...{ presence_penalty: EMPTY, frequency_penalty: EMPTY, rep_pen: [1] },
+    rep_pen: [1],
   }),
   refused("repeat_last_n says how far repeat_penalty looks back.", {
     ...{ repetition_penalty_range: EMPTY, rep_pen_range: EMPTY },
   }),
   refused("temperature 0 takes the likeliest token, above 0 it is drawn.", { do_sample: [] }),
-  refused("Single tokens cannot be favored or forbidden; json_schema says what an answer may be.", {
-    // Weights of 0 change nothing.
-    logit_bias: (bias) =>
-      typeof bias === "object" && bias !== null && Object.values(bias).every((weight) => weight === 0),
+  refused("logit_bias favors single tokens or makes them unlikely; json_schema says what an answer may be.", {
     ...{ allowed_token_ids: EMPTY, bad_words: EMPTY, banned_tokens: EMPTY, banned_strings: EMPTY },
     custom_token_bans: EMPTY,
   }),
-  refused("This server gives one answer a request: ask again for another.", {
-    ...{ n: [1], best_of: [1], num_beams: [1], use_beam_search: EMPTY, length_penalty: [1] },
+  refused("n is how many answers are given, each drawn by its own seed.", {
+    ...{ best_of: [1], num_beams: [1], use_beam_search: EMPTY, length_penalty: [1] },
     early_stopping: EMPTY,
   }),
 );
@@ -92,7 +89,7 @@ const TOLD = table(
     ...{ return_tokens: EMPTY, return_token_ids: EMPTY, return_tokens_as_token_ids: EMPTY },
   }),
   refused("An answer has the form that OpenAI's has.", {
-    ...{ return_progress: EMPTY, return_hidden_states: EMPTY, response_fields: EMPTY, details: EMPTY },
+    ...{ return_hidden_states: EMPTY, response_fields: EMPTY, details: EMPTY },
     ...{ return_full_text: EMPTY, skip_special_tokens: [true] },
   }),
   harmless("control tokens are not written out", "spaces_between_special_tokens"),
@@ -146,7 +143,18 @@ const COMMON = table(
   ...[CHOOSING, ENDING, FORM, TOLD, MODEL, REASONING],
   kept(
     ...["model", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repetition_penalty"],
-    ...["repeat_last_n", "seed", "stop", "max_tokens", "max_completion_tokens", "n_predict", "ignore_eos"],
+    ...[
+      "repeat_last_n",
+      "presence_penalty",
+      "frequency_penalty",
+      "logit_bias",
+      "seed",
+      "stop",
+      "max_tokens",
+      "max_completion_tokens",
+      "n_predict",
+      "ignore_eos",
+    ],
     ...["stream", "stream_options", "logprobs", "response_format", "json_schema", "guided_json"],
     ...["guided_choice", "structured_outputs"],
   ),
@@ -156,7 +164,7 @@ export const CHAT = table(
   COMMON,
   kept(
     ...["messages", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "chat_template_kwargs"],
-    ...["add_generation_prompt", "continue_final_message", "reasoning_effort"],
+    ...["add_generation_prompt", "continue_final_message", "reasoning_effort", "n", "return_progress"],
   ),
   refused("messages hold what is asked.", { prompt: EMPTY }),
   refused("It was replaced by tools.", { functions: EMPTY }),
@@ -172,7 +180,8 @@ export const CHAT = table(
 
 export const COMPLETIONS = table(
   COMMON,
-  kept("prompt"),
+  kept("prompt", "n"),
+  refused("/v1/chat/completions tells it.", { return_progress: EMPTY }),
   refused("The prompt is no part of the answer, and a text goes on at its end only.", {
     ...{ echo: EMPTY, suffix: EMPTY },
   }),

@@ -2,17 +2,23 @@
  * The fields that say how tokens are chosen and when to end, the same for chat and completions. Owns their names: those
  * of OpenAI and those that llama.cpp and vLLM added. Ranges are the library's.
  */
+
+import { shown } from "../../answer/object-fields.ts";
 import { type GenerateOptions, type SampleOptions, sampler } from "../../index.ts";
+import { badValue } from "./errors.ts";
 import { checked, type Fields } from "./fields.ts";
+import type { Served } from "./served.ts";
 
 /** The library's names and the request's. */
-const NAMES: Readonly<Record<keyof SampleOptions, readonly [string, ...string[]]>> = {
+const NAMES: Readonly<Record<Exclude<keyof SampleOptions, "logitBias">, readonly [string, ...string[]]>> = {
   temperature: ["temperature"],
   topK: ["top_k"],
   topP: ["top_p"],
   minP: ["min_p"],
   repeatPenalty: ["repeat_penalty", "repetition_penalty"],
   repeatLast: ["repeat_last_n"],
+  presencePenalty: ["presence_penalty"],
+  frequencyPenalty: ["frequency_penalty"],
   seed: ["seed"],
 };
 
@@ -23,7 +29,7 @@ const MOST_TOKENS = 2 ** 31;
 const NO_LIMIT = -1;
 
 /** What a request asks of the sampler and the loop; `defaults` where it says nothing. */
-export function readSampling(fields: Fields, defaults: GenerateOptions): GenerateOptions {
+export function readSampling(fields: Fields, { defaults, model }: Served): GenerateOptions {
   const sampling: Record<string, unknown> = {};
   const used: Record<string, string> = {};
   for (const [option, names] of Object.entries(NAMES)) {
@@ -32,10 +38,12 @@ export function readSampling(fields: Fields, defaults: GenerateOptions): Generat
       throw fields.wrong(other, `what ${name} says`);
     used[option] = fields.place(name);
     if (fields.has(name) && typeof fields.any(name) !== "number") throw fields.wrong(name, "a number");
-    const found = fields.any(name) ?? defaults[option as keyof SampleOptions];
+    const found = fields.any(name) ?? defaults[option as keyof typeof NAMES];
     if (found !== undefined) sampling[option] = found;
   }
-  const { seed } = checked(used, () => sampler(sampling as SampleOptions));
+  const logitBias = readBias(fields, model.tokenizer.vocab);
+  if (logitBias) sampling.logitBias = logitBias;
+  const { seed } = checked({ ...used, logitBias: "logit_bias" }, () => sampler(sampling as SampleOptions));
   return {
     ...(sampling as SampleOptions),
     seed,
@@ -44,6 +52,14 @@ export function readSampling(fields: Fields, defaults: GenerateOptions): Generat
     // As llama.cpp and vLLM call it; for benches.
     ignoreEnd: fields.boolean("ignore_eos") ?? false,
   };
+}
+
+/** By the ids of tokens, as /tokenize tells them. Ranges are the library's. */
+function readBias(fields: Fields, vocab: number): SampleOptions["logitBias"] {
+  const found = fields.object("logit_bias")?.record as Record<number, number> | undefined;
+  const wrong = Object.keys(found ?? {}).find((id) => !(/^\d+$/.test(id) && Number(id) < vocab));
+  if (wrong === undefined) return found;
+  throw badValue("logit_bias", `about ${shown(wrong)}`, `ids of tokens, 0 to ${vocab - 1}`);
 }
 
 function readMaxTokens(fields: Fields, { maxTokens }: GenerateOptions): number | undefined {

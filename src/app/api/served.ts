@@ -38,6 +38,8 @@ export interface Served {
   readonly unknownField: UnknownField;
   /** Hears of errors that are ours. */
   log(error: unknown): void;
+  /** Hears of each request that is refused: status, method, route and why, for a log. */
+  refused?(line: string): void;
   /** Why the device cannot generate, when that is what the last generation ended with; null: it can. */
   failure: string | null;
   /** Hears of every generation that reached its end. */
@@ -73,7 +75,10 @@ export function fitting({ model }: Served, ids: number[]): number[] {
 
 /** A generation that was let in; it ends early by `cancel`. */
 export interface Run {
-  start(onPiece: (piece: Piece) => void | Promise<void>): Promise<GenerationResult>;
+  start(
+    onPiece: (piece: Piece) => void | Promise<void>,
+    onPrompt?: GenerateOptions["onPrompt"],
+  ): Promise<GenerationResult>;
   cancel(): void;
 }
 
@@ -110,12 +115,12 @@ export function admit(
   }
   // What may come next is not waited for.
   const { signal, abort: cancel, release } = joinedSignal([request.signal, closing], () => grammar?.close());
-  const start = async (onPiece: (piece: Piece) => void | Promise<void>) => {
+  const start: Run["start"] = async (onPiece, onPrompt) => {
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1000;
     let isFirst = true;
     try {
-      const more = { signal, constraint: grammar ?? undefined };
+      const more = { signal, constraint: grammar ?? undefined, ...(onPrompt ? { onPrompt } : {}) };
       const generation = model.generate({ ids }, { ...options, ...more });
       for await (const piece of generation) {
         if (isFirst) metrics.firstToken(seconds());
@@ -137,5 +142,10 @@ export function admit(
       release();
     }
   };
-  return { start, cancel };
+  const end = () => {
+    cancel();
+    // It may never have been started.
+    release();
+  };
+  return { start, cancel: end };
 }

@@ -17,6 +17,19 @@ export function usageOf(result: GenerationResult) {
   };
 }
 
+/** Of several answers to one prompt, which is counted once; the cache held what the first that ran found there. */
+export function usageOfAll(results: readonly GenerationResult[]) {
+  const sum = (of: (result: GenerationResult) => number) =>
+    results.reduce((all, result) => all + of(result), 0);
+  return usageOf({
+    ...results[0],
+    reusedTokens: Math.min(...results.map(({ reusedTokens }) => reusedTokens)),
+    generatedTokens: sum(({ generatedTokens }) => generatedTokens),
+    draftedTokens: sum(({ draftedTokens }) => draftedTokens),
+    acceptedTokens: sum(({ acceptedTokens }) => acceptedTokens),
+  });
+}
+
 /** While the answer streams, as vLLM's "continuous_usage_stats" asks for it: how full the context is by now. */
 export function usageSoFar(promptTokens: number, generatedTokens: number) {
   return {
@@ -46,6 +59,7 @@ const FINISH: Readonly<Record<StopReason, "stop" | "length">> = {
   end: "stop",
   stop: "stop",
   length: "length",
+  repeats: "length",
   context: "length",
   cache: "length",
 };

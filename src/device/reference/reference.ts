@@ -356,12 +356,14 @@ class ReferenceAllocation implements Allocation {
 
   #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.ReadVector {
     const { headDim, codec, pool } = cache;
+    const first = (codec.packed?.first ?? 0) * PAGE_SLOTS;
     const end = codec.packed ? packed.blocks * PAGE_SLOTS : 0;
     /** The packed page that was read last: positions come in their order. */
     const page = new Float32Array(PAGE_SLOTS * headDim);
     let read = "";
     return (kvHead, position, into) => {
-      if (position >= end) return codec.decode(this.#vector(cache, text, part, kvHead, position), into);
+      if (position < first || position >= end)
+        return codec.decode(this.#vector(cache, text, part, kvHead, position), into);
       const block = Math.floor(position / PAGE_SLOTS);
       if (read !== `${kvHead} ${block}`) {
         const at = this.#tables[pool.id][text * this.graph.blocks + block];

@@ -1,0 +1,186 @@
+/**
+ * From a checked request for an answer to its parts as they come, for all endpoints that answer in turns. Owns what is done
+ * before anything is generated (tokens, grammar, the place in the queue) and the news that endpoints write down. Refuses
+ * to know their forms.
+ */
+import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
+import type { OpenGrammar } from "../../answer/grammar/grammars.ts";
+import { HARMONY } from "../../answer/harmony.ts";
+import { type AnswerPart, AnswerParts, type CallOptions } from "../../answer/parts.ts";
+import type {
+  ChatMessage,
+  GenerateOptions,
+  GenerationResult,
+  Likelihood,
+  Prompt,
+  RenderOptions,
+} from "../../index.ts";
+import { unsupported } from "./errors.ts";
+import { type Format, openFormat } from "./format.ts";
+import { toldTokens } from "./logprobs.ts";
+import { admit, encode, fitting, type Run, type Served } from "./served.ts";
+import { finishReason } from "./usage.ts";
+
+/** What is to be answered. */
+export interface Question {
+  readonly messages: readonly ChatMessage[];
+  /** What the answer goes on from; "": it is free. */
+  readonly begun: string;
+  /** Variables of the template. */
+  readonly template: RenderOptions;
+  readonly generate: GenerateOptions;
+  /** null: no tools were given. */
+  readonly calls: CallOptions | null;
+  /** What the answer has to be, behind its reasoning; null: anything. */
+  readonly format: Format | null;
+}
+
+/** What is new in an answer, and the tokens behind it. */
+export interface News {
+  readonly part: AnswerPart | null;
+  readonly tokens: readonly Likelihood[];
+  /** Tokens of the answer so far. */
+  readonly generated: number;
+}
+
+export interface Ending {
+  readonly result: GenerationResult;
+  readonly finish: "stop" | "length" | "tool_calls";
+  /** Of tokens whose text was no part of the answer. */
+  readonly tokens: readonly Likelihood[];
+}
+
+/** While a prompt is read: tokens of it in the cache, or read, and what of these the cache held before. */
+export interface ReadProgress {
+  readonly total: number;
+  readonly cache: number;
+  readonly processed: number;
+  readonly time_ms: number;
+}
+
+export interface Hearing {
+  news(news: News): void | Promise<void>;
+  progress?(progress: ReadProgress): void;
+}
+
+/** One answer that was let in. */
+export interface Answering {
+  /** Generates; is called at once, and once. */
+  tell(hearing: Hearing): Promise<Ending>;
+  cancel(): void;
+}
+
+/** The prompt's tokens; other clients are answered meanwhile. ContextError when they do not fit. */
+export function promptOf(served: Served, { messages, template }: Question, signal: AbortSignal) {
+  return encode(served, messages as Prompt, { template, signal });
+}
+
+/** Lets `count` answers to one prompt in, which share what is read of it. Each has its own seed. */
+export async function letIn(
+  served: Served,
+  request: Request,
+  question: Question,
+  count = 1,
+): Promise<{ readonly promptTokens: number; readonly answers: readonly Answering[] }> {
+  const { signal } = request;
+  const { begun, generate, calls, format } = question;
+  const promptIds = await promptOf(served, question, signal);
+  const { tokenizer, chatTemplate } = served.model;
+  const ids =
+    begun === "" ? promptIds : fitting(served, await served.model.begin(promptIds, begun, { signal }));
+  const start = answerStart(promptIds, tokenizer, chatTemplate);
+  const { opened } = start;
+  if (opened === HARMONY && begun !== "")
+    throw unsupported("messages", "this model's answers have channels, so one cannot be begun");
+  if (opened && begun !== "" && !begun.includes(opened.close))
+    throw unsupported(
+      "messages",
+      `the answer that is begun has to end the reasoning that the template opens, by ${opened.close}`,
+    );
+  const held = { ids, format, count, generate };
+  const runs = await admitAll(served, request, held, (grammar) => afterThinking(grammar, start, tokenizer));
+  const answers = runs.map((run) => {
+    const parts = new AnswerParts(begun === "" ? opened : "begun", calls);
+    return { tell: (hearing: Hearing) => tell(served, run, parts, hearing, ids.length), cancel: run.cancel };
+  });
+  return { promptTokens: ids.length, answers };
+}
+
+/** `count` generations of these ids, each with its own seed and grammar. None is left waiting where one is not let in. */
+export async function admitAll(
+  served: Served,
+  request: Request,
+  asked: {
+    readonly ids: readonly number[];
+    readonly format: Format | null;
+    readonly count: number;
+    readonly generate: GenerateOptions & { readonly raw?: boolean };
+  },
+  held: (grammar: OpenGrammar) => OpenGrammar = (grammar) => grammar,
+): Promise<Run[]> {
+  const { ids, format, count, generate } = asked;
+  const runs: Run[] = [];
+  try {
+    for (let i = 0; i < count; i++) {
+      const grammar = format && (await openFormat(served, request, format));
+      const seed = generate.seed === undefined ? undefined : generate.seed + i;
+      runs.push(admit(served, request, ids, { ...generate, seed }, grammar && held(grammar)));
+    }
+    return runs;
+  } catch (error) {
+    for (const { cancel } of runs) cancel();
+    throw error;
+  }
+}
+
+/** Of several answers the first that fails ends the others. */
+export async function together<One extends { cancel(): void }, T>(
+  answers: readonly One[],
+  each: (answer: One, index: number) => Promise<T>,
+): Promise<T[]> {
+  const all = answers.map(each);
+  try {
+    return await Promise.all(all);
+  } catch (error) {
+    for (const { cancel } of answers) cancel();
+    await Promise.allSettled(all);
+    throw error;
+  }
+}
+
+/** Runs the generation and tells its news. */
+async function tell(
+  served: Served,
+  run: Run,
+  parts: AnswerParts,
+  { news, progress }: Hearing,
+  promptTokens: number,
+): Promise<Ending> {
+  let tokens: Likelihood[] = [];
+  let generated = 0;
+  let called = false;
+  const give = async (found: readonly AnswerPart[]) => {
+    for (const part of found) {
+      called ||= part.kind === "call";
+      const told = { part, tokens, generated };
+      tokens = [];
+      await news(told);
+    }
+  };
+  const started = performance.now();
+  const onPrompt =
+    progress &&
+    ((done: number, total: number) => {
+      const cache = promptTokens - total;
+      const time_ms = Math.round(performance.now() - started);
+      progress({ total: promptTokens, cache, processed: cache + done, time_ms });
+    });
+  const result = await run.start(async (piece) => {
+    tokens = [...tokens, ...toldTokens(piece, served.model.tokenizer)];
+    generated += piece.ids.length;
+    await give(parts.push(piece.text));
+  }, onPrompt);
+  await give(parts.end());
+  const finish = finishReason(result.stopReason);
+  return { result, finish: called && finish === "stop" ? "tool_calls" : finish, tokens };
+}

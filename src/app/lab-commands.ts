@@ -1,0 +1,172 @@
+/**
+ * `nibble lab`: its verbs and their options. Owns names and defaults; each verb's file is loaded when it is called, so that no
+ * other command pays for the lab.
+ */
+import { type Command, InvalidArgumentError, Option } from "commander";
+
+const FOLDER = "nibble-lab";
+
+/** "90", "90s", "2m", "1.5h" in milliseconds. */
+export function duration(value: string): number {
+  const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(value);
+  if (!match || Number(match[1]) <= 0)
+    throw new InvalidArgumentError("A time such as 90s, 2m or 1h is needed.");
+  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] ?? "s"]! * 1000;
+}
+
+export function count(value: string): number {
+  const parsed = Number(value);
+  if (!(Number.isSafeInteger(parsed) && parsed >= 1))
+    throw new InvalidArgumentError("A whole number from 1 on is needed.");
+  return parsed;
+}
+
+function number(value: string): number {
+  const parsed = Number(value);
+  if (value.trim() === "" || !Number.isFinite(parsed)) throw new InvalidArgumentError("A number is needed.");
+  return parsed;
+}
+
+export const names = (value: string) => value.split(",").filter(Boolean);
+const collect = (value: string, before: string[]) => [...before, value];
+
+/** What all verbs have. */
+function verb(command: Command): Command {
+  return command
+    .option("--folder <path>", "the lab's folder", FOLDER)
+    .option("--db <url>", "postgres://..., or a folder: a lab that many processes share")
+    .option(
+      "--method <file>",
+      "a method of your own: a module whose default export is one; may be repeated",
+      collect,
+      [],
+    )
+    .option("--json", "JSON instead of text");
+}
+
+const splitOption = () =>
+  new Option("--split <name>", "only texts of: search, holdout (default: both)").choices([
+    "search",
+    "holdout",
+  ]);
+
+export function labCommands(program: Command, signal: AbortSignal): void {
+  const lab = program
+    .command("lab")
+    .description(
+      "Finds out what KV cache formats cost models: experiments, their memory, contrasts, a report.",
+    )
+    .helpCommand(false)
+    .addHelpText(
+      "after",
+      `
+A first look, offline:  nibble lab run        (two minutes, then nibble-lab/report.html)
+Specs are named by their label, the beginning of their id, or JSON. Everything is kept in nibble-lab/journal.jsonl.`,
+    );
+
+  verb(
+    lab
+      .command("run")
+      .description("Proposes experiments, runs them, and writes a report; goes on where it was stopped.")
+      .argument("[study]", "a study's file: JSON with models, specs, rungs, texts, seed (default: a search)")
+      .option("--models <names>", "what `nibble run` takes, separated by commas (default: needle)", names)
+      .option(
+        "--for <time>",
+        "so long, such as 90s, 2m, 1h (default: 90s; a study of specs: until it is done)",
+        duration,
+      )
+      .option("--experiments <count>", "stop after so many", count)
+      .option(
+        "--workers <count>",
+        "processes that compute; others may join with `nibble lab work` (default: this one)",
+        count,
+      )
+      .option("--text <file>", "prose to read (default: a novel's chapters, which ship)")
+      .option("--holdout <file>", "prose to confirm on (default: the last third of the text)")
+      .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
+      .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+      .option("--offline", "take hf: models from the disk, never from the net"),
+  ).action(async (study, options) => (await import("./lab-run.ts")).runLab(study, options, signal));
+
+  verb(
+    lab
+      .command("contrast")
+      .description(
+        "Spec A against spec B on the same positions: ratios of mean KL by model, with intervals, and flips.",
+      )
+      .argument("<a>", "a spec")
+      .argument("<b>", "the spec that it is compared with")
+      .option("--by <fact>", "groups of models: model, or a fact such as qkNorm, headDim, family", "model")
+      .addOption(splitOption()),
+  ).action(async (a, b, options) => (await import("./lab-verbs.ts")).contrastSpecs(a, b, options, signal));
+
+  verb(
+    lab
+      .command("best")
+      .description("The best specs of every size, by model.")
+      .option("--bits <number>", "at most so many bits a value", number)
+      .option("--model <name>", "only this one")
+      .addOption(splitOption()),
+  ).action(async (options) => (await import("./lab-verbs.ts")).best(options, signal));
+
+  verb(
+    lab
+      .command("ask")
+      .description("What is known: by words, by structure, or near a spec.")
+      .argument("[words]", "in labels and notes")
+      .option("--where <conditions>", 'such as "method=rq4 keyBits<=4 recent>0"')
+      .option("--near <spec>", "nearest first"),
+  ).action(async (words, options) => (await import("./lab-verbs.ts")).askLab(words, options, signal));
+
+  verb(
+    lab
+      .command("propose")
+      .description("Asks for a spec to be measured; the next `lab run` does it first.")
+      .argument("<spec>", "a label, an id, or JSON")
+      .requiredOption("--on <model>", "a model that the lab has measured")
+      .option("--reason <text>", "why", "")
+      .option("--predict <ratio>", "its mean KL over that of --over is below this", number)
+      .option("--over <spec>", "what the prediction compares with")
+      .option("--by <name>", "who proposes", "human"),
+  ).action(async (spec, options) => (await import("./lab-propose.ts")).propose(spec, options, signal));
+
+  verb(
+    lab
+      .command("note")
+      .description("Keeps an insight, a hypothesis or a finding.")
+      .argument("<text>", "what it says")
+      .addOption(
+        new Option("--kind <kind>", "of note")
+          .choices(["insight", "hypothesis", "finding"])
+          .default("insight"),
+      )
+      .option("--evidence <ids>", "experiments or specs, separated by commas", names, [])
+      .option("--by <name>", "who says so", "human"),
+  ).action(async (text, options) => (await import("./lab-propose.ts")).note(text, options, signal));
+
+  verb(
+    lab
+      .command("report")
+      .description("Writes everything that is known as one HTML page, with plots.")
+      .option("--html <file>", "where (default: report.html in the lab's folder)"),
+  ).action(async (options) => (await import("./lab-report.ts")).writeReport(options, signal));
+
+  verb(lab.command("status").description("What is done, waits and failed; plateaus and predictions.")).action(
+    async (options) => (await import("./lab-verbs.ts")).status(options, signal),
+  );
+
+  verb(
+    lab
+      .command("export")
+      .description("Prints the journal: entries as JSON lines, which any other lab imports.")
+      .option("--without-losses", "leave out losses by position: figures only"),
+  ).action(async (options) => (await import("./lab-share.ts")).exportLab(options, signal));
+
+  verb(
+    lab
+      .command("import <file>")
+      .description(
+        'Adds another lab\'s entries out of a file of `lab export`, or "-" for stdin; what is known already is left as it is.',
+      ),
+  ).action(async (file, options) => (await import("./lab-share.ts")).importLab(file, options, signal));
+}

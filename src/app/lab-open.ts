@@ -1,0 +1,68 @@
+/** What the lab's verbs share: its folder, its methods, and one way to print. */
+import { ArgumentError } from "../index.ts";
+import { type LabBook, loadMethod, Methods, openLab, readLab, type Snapshot } from "../lab.ts";
+import { write } from "./interrupt.ts";
+
+/** Where a lab is. */
+export interface Place {
+  folder: string;
+  /** postgres://..., or a folder: a lab that many processes share. */
+  db?: string;
+}
+
+export interface LabOptions extends Place {
+  method: string[];
+  json?: boolean;
+}
+
+/** Runs `part` over the lab's memory, held or joined, and closes it whatever happens. */
+export async function withBook<T>(
+  options: Place & { shared?: boolean },
+  part: (book: LabBook) => Promise<T>,
+): Promise<T> {
+  const { folder, db, shared } = options;
+  const book = await openLab(folder, { db, shared });
+  try {
+    return await part(book);
+  } finally {
+    await book.close();
+  }
+}
+
+/** What the lab knows, while others may work in it. ArgumentError for a lab that knows nothing. */
+export async function withKnown<T>({ folder, db }: Place, part: (known: Snapshot) => Promise<T>): Promise<T> {
+  const known = await readLab(folder, { db });
+  if (known.entries.length === 0)
+    throw new ArgumentError(`the lab in ${db ?? folder}`, "empty", "one that `nibble lab run` has filled");
+  return part(known);
+}
+
+export async function methodsOf({ method }: LabOptions): Promise<Methods> {
+  return new Methods(await Promise.all(method.map(loadMethod)));
+}
+
+/** Text, or the same as one JSON value a line. */
+export async function print(
+  options: LabOptions,
+  signal: AbortSignal,
+  json: () => readonly object[],
+  text: () => readonly string[],
+): Promise<void> {
+  const lines = options.json ? json().map((row) => JSON.stringify(row)) : text();
+  if (lines.length > 0) await write(`${lines.join("\n")}\n`, signal);
+}
+
+/** Rows of cells under heads, as wide as they need; the first column is text and stands on the left. */
+export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const all = [heads, ...rows];
+  const widths = heads.map((_, i) => Math.max(...all.map((row) => row[i].length)));
+  return all.map((row) =>
+    row
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+export const digits = (x: number) =>
+  x === 0 ? "0" : x >= 1000 || x < 0.0001 ? x.toExponential(2) : x.toPrecision(3);

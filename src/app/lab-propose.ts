@@ -1,0 +1,121 @@
+/** `nibble lab propose` and `note`: people and agents take part by the same entries as the search. */
+import { ArgumentError } from "../index.ts";
+import {
+  type Entry,
+  experimentId,
+  findModelId,
+  findSpec,
+  HARNESS_VERSION,
+  identified,
+  type Snapshot,
+} from "../lab.ts";
+import { type LabOptions, methodsOf, print, withBook } from "./lab-open.ts";
+
+export interface ProposeOptions extends LabOptions {
+  on: string;
+  reason: string;
+  predict?: number;
+  over?: string;
+  by: string;
+}
+
+/** Before whatever the search has asked for. */
+const PRIORITY = 10;
+
+export async function propose(name: string, options: ProposeOptions, signal: AbortSignal): Promise<void> {
+  const methods = await methodsOf(options);
+  const { predict, over, by, reason } = options;
+  if ((predict === undefined) !== (over === undefined))
+    throw new ArgumentError("predict", predict ?? "none", "a ratio together with --over SPEC");
+  await withBook(options, async (book) => {
+    const known = await book.snapshot();
+    const model = findModelId(known, options.on);
+    const spec = findSpec(known, name, methods);
+    const at = new Date().toISOString();
+    const entries: Entry[] = [spec];
+    const compared = over === undefined ? null : findSpec(known, over, methods);
+    if (compared) entries.push(compared);
+    for (const one of compared ? [spec, compared] : [spec])
+      for (const experiment of wanted(known, one.id, model))
+        entries.push(
+          identified({
+            ...({ kind: "experiment", at, experiment, proposer: by, reason, parent: null } as const),
+            ...{ study: "proposed", priority: PRIORITY, needs: [`model:${model}`] },
+          }),
+        );
+    if (compared && predict !== undefined) {
+      const predicts = { a: spec.id, b: compared.id, model, below: predict };
+      const body = `${spec.label} over ${compared.label}: mean KL below ${predict}. ${reason}`.trim();
+      entries.push(
+        identified({
+          ...({
+            kind: "note",
+            note: "hypothesis",
+            at,
+            body,
+            facets: { model },
+            evidence: [],
+            author: by,
+          } as const),
+          predicts,
+        }),
+      );
+    }
+    const fresh = entries.filter(({ id }) => !known.has(id));
+    const added = await book.add(entries);
+    const experiments = fresh.filter(({ kind }) => kind === "experiment").length;
+    await print(
+      options,
+      signal,
+      () => [{ spec: spec.id, label: spec.label, added, experiments }],
+      () => [
+        `${spec.label} (${spec.id.slice(0, 8)}): ${experiments} experiments wait for \`nibble lab run\``,
+      ],
+    );
+  });
+}
+
+/** What the model's other specs have been measured on: one run of each text, at the longest rung. */
+function wanted(known: Snapshot, spec: string, model: string) {
+  const rungs = new Map<string, { rung: number; draws: Set<number> }>();
+  for (const { experiment } of known.experiments.values()) {
+    if (experiment.model !== model || experiment.harness !== HARNESS_VERSION) continue;
+    const found = rungs.get(experiment.text) ?? { rung: 0, draws: new Set() };
+    found.rung = Math.max(found.rung, experiment.rung);
+    found.draws.add(experiment.draw);
+    rungs.set(experiment.text, found);
+  }
+  return [...rungs]
+    .flatMap(([text, { rung, draws }]) =>
+      [...draws].map((draw) => ({ spec, model, text, rung, draw, harness: HARNESS_VERSION })),
+    )
+    .filter((experiment) => !known.has(experimentId(experiment)));
+}
+
+export async function note(
+  body: string,
+  options: LabOptions & { kind: "insight" | "hypothesis" | "finding"; evidence: string[]; by: string },
+  signal: AbortSignal,
+): Promise<void> {
+  if (body.trim() === "") throw new ArgumentError("the note", "empty", "text");
+  await withBook(options, async (book) => {
+    const known = await book.snapshot();
+    const evidence = options.evidence.map((name) => {
+      const found = [...known.specs.keys(), ...known.experiments.keys()].filter((id) => id.startsWith(name));
+      if (found.length !== 1)
+        throw new ArgumentError("evidence", name, "the beginning of one spec's or experiment's id");
+      return found[0];
+    });
+    const entry = identified({
+      ...({ kind: "note", note: options.kind, at: new Date().toISOString(), body, facets: {} } as const),
+      ...{ evidence, predicts: null, author: options.by },
+    });
+    await book.add([entry]);
+    await print(
+      options,
+      signal,
+      () => [entry],
+      () => [`kept as ${entry.id.slice(0, 8)}`],
+    );
+  });
+}

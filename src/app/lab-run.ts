@@ -1,0 +1,198 @@
+/**
+ * `nibble lab run`: one process that proposes, runs and records, shows the best so far, and writes the report. Owns when it ends:
+ * after its time, its count, or when nothing is left; the second half of its time confirms what is best. Ctrl-C keeps what is
+ * recorded, and writes the report as well.
+ */
+import { mkdir, readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { AbortedError, ArgumentError, NibbleError } from "../index.ts";
+import {
+  type Book,
+  checkStudy,
+  type LabBook,
+  LEAD_TOKENS,
+  openRunner,
+  Proposer,
+  type RunnerOptions,
+  type StudyFile,
+  setUp,
+  swarm,
+  type WorkEvent,
+  work,
+} from "../lab.ts";
+import { write } from "./interrupt.ts";
+import { type LabOptions, withBook } from "./lab-open.ts";
+import { writeReportOf } from "./lab-report.ts";
+import { bestOf, scoreLines } from "./lab-verbs.ts";
+import { progress } from "./progress.ts";
+
+export interface RunOptions extends LabOptions, Pick<RunnerOptions, "device" | "threads" | "offline"> {
+  models?: string[];
+  /** Milliseconds. */
+  for?: number;
+  experiments?: number;
+  workers?: number;
+  text?: string;
+  holdout?: string;
+}
+
+const DEFAULT_MS = 90_000;
+/** Of the time, for confirming what is best on the last rung and on held-out texts. */
+const CONFIRMING = 0.5;
+
+export async function runLab(
+  study: string | undefined,
+  options: RunOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const file = study === undefined ? {} : await readStudy(study);
+  const { folder, device, threads, offline, method } = options;
+  await mkdir(folder, { recursive: true });
+  const books = { book: await bookOf(options.text), holdout: await bookOf(options.holdout) };
+  const { workers = 1, db } = options;
+  const names = options.models ?? file.models ?? ["needle"];
+  const positions = Math.max(0, ...(file.rungs ?? []).map((rung) => rung.positions));
+  const ofRunner = {
+    device,
+    threads,
+    offline,
+    methods: method,
+    context: Math.max(640, positions + LEAD_TOKENS),
+  };
+  await withBook({ folder, db, shared: workers > 1 }, async (book) => {
+    const line = progress("lab", (done) => `${done} experiments`);
+    const runner = await openRunner(names, ofRunner, signal);
+    try {
+      const { study: plan, entries } = await setUp(runner, file, books, signal);
+      await book.add(entries);
+      const search = new Search(book, new Proposer(plan), options, file.specs !== undefined);
+      const onEvent = async (event: WorkEvent) => {
+        if (event.kind !== "recorded") return;
+        const { entry } = event;
+        search.recorded++;
+        line.clear();
+        if (entry.kind === "failure")
+          process.stderr.write(`nibble: experiment ${entry.experiment.slice(0, 8)} failed: ${entry.error}\n`);
+        if (options.json) await write(`${JSON.stringify(shown(entry))}\n`, signal);
+        else line.show(search.recorded, search.recorded + 1);
+        await search.look();
+      };
+      const common = {
+        book,
+        onEvent,
+        idle: () => search.idle(),
+        signal: AbortSignal.any([signal, search.over]),
+      };
+      // Children have models of their own.
+      if (workers > 1) await runner.close();
+      const done =
+        workers > 1
+          ? await swarm({ ...common, count: workers, child: { models: names, options: ofRunner } })
+          : await work({ ...common, runner, can: runner.can });
+      line.clear();
+      const known = await book.snapshot();
+      const report = join(folder, "report.html");
+      await writeReportOf(known, report, runner.methods);
+      throwIfStopped(signal, known.results.size, folder);
+      const models = plan.models.map((id) => ({ name: known.models.get(id)!.name, best: bestOf(known, id) }));
+      if (options.json)
+        await write(`${JSON.stringify({ kind: "end", experiments: done, report, models })}\n`, signal);
+      else
+        await write(
+          `${[
+            ...models.flatMap(({ name, best }) => [
+              `${name}: the best of every size`,
+              ...scoreLines(known, best),
+              "",
+            ]),
+            `${done} experiments; ${known.results.size} in ${db ?? folder}. Report: ${report}`,
+          ].join("\n")}\n`,
+          signal,
+        );
+    } finally {
+      line.clear();
+      await runner.close();
+    }
+  });
+}
+
+function throwIfStopped(signal: AbortSignal, results: number, folder: string): void {
+  if (!signal.aborted) return;
+  process.stderr.write(
+    `nibble: stopped; ${results} results are kept in ${folder}, and the same command goes on\n`,
+  );
+  throw new AbortedError("the lab");
+}
+
+/** When to propose, when to confirm, when to end. */
+class Search {
+  readonly #book: LabBook;
+  readonly #proposer: Proposer;
+  readonly #most: number;
+  readonly #confirmAt: number;
+  readonly #over = new AbortController();
+  #confirms = false;
+  recorded = 0;
+
+  constructor(book: LabBook, proposer: Proposer, options: RunOptions, isGrid: boolean) {
+    this.#book = book;
+    this.#proposer = proposer;
+    this.#most = options.experiments ?? Number.POSITIVE_INFINITY;
+    const ms = options.for ?? (isGrid ? null : DEFAULT_MS);
+    this.#confirmAt = ms === null ? Number.POSITIVE_INFINITY : performance.now() + ms * (1 - CONFIRMING);
+    if (ms !== null) setTimeout(() => this.#over.abort(), ms).unref();
+  }
+
+  /** The time or the count is over: what runs is given back. */
+  get over(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  /** After each record: confirms when it is time, even if other experiments wait. */
+  async look(): Promise<void> {
+    if (this.recorded >= this.#most) this.#over.abort();
+    else if (!this.#confirms && performance.now() >= this.#confirmAt) await this.#confirm();
+  }
+
+  /** Nothing waits: true when there is more. */
+  async idle(): Promise<boolean> {
+    if (this.#confirms) return this.#confirm();
+    const more = this.#proposer.next(await this.#book.snapshot());
+    if (more.length > 0) return (await this.#book.add(more)) > 0;
+    return this.#confirm();
+  }
+
+  async #confirm(): Promise<boolean> {
+    this.#confirms = true;
+    return (await this.#book.add(this.#proposer.last(await this.#book.snapshot()))) > 0;
+  }
+}
+
+function shown(entry: { kind: string; losses?: string; tops?: string }): object {
+  const { losses: _losses, tops: _tops, ...rest } = entry;
+  return rest;
+}
+
+async function bookOf(path: string | undefined): Promise<Book | undefined> {
+  if (path === undefined) return undefined;
+  return { name: basename(path), body: await read(path) };
+}
+
+async function readStudy(path: string): Promise<StudyFile> {
+  const text = await read(path);
+  let found: unknown;
+  try {
+    found = JSON.parse(text);
+  } catch (cause) {
+    throw new ArgumentError(path, (cause as Error).message, "a study as JSON");
+  }
+  return checkStudy(found, path);
+}
+
+async function read(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    throw new NibbleError("io", `${path}: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * How tokens are chosen where a generation does not say it: as the model's makers say, else by a temperature that suits most
+ * models which talk. Owns that fallback, and which ids never come.
+ */
+import type { MakersSampling } from "../format/makers-sampling.ts";
+import type { SampleOptions } from "./sample.ts";
+
+/** Of models with a chat template whose makers say nothing. Text without a template is continued by its likeliest tokens. */
+const TALKING: SampleOptions = { temperature: 0.7 };
+
+/** Models whose files say nothing, by `general.name`. needle-14m, ours, is made to be asked for facts. */
+const KNOWN: Readonly<Record<string, SampleOptions>> = { "Needle 14M": { temperature: 0 } };
+
+export function defaultSampling(makers: MakersSampling | null, name: string, talks: boolean): SampleOptions {
+  const { suppress: _ids, suppressFirst: _first, ...said } = makers ?? { suppress: [], suppressFirst: [] };
+  if (Object.keys(said).length > 0 && (said.temperature !== undefined || !talks)) return said;
+  const own = Object.hasOwn(KNOWN, name) ? KNOWN[name] : talks ? TALKING : {};
+  return { ...own, ...said };
+}
+
+/** Ids that a generation does not give; those of `first` not as its first token. */
+export class Suppressed {
+  readonly #always: ReadonlySet<number>;
+  readonly #first: ReadonlySet<number>;
+  readonly #masks: readonly [always: Int32Array, first: Int32Array];
+
+  private constructor(always: readonly number[], first: readonly number[], vocab: number) {
+    this.#always = new Set(always);
+    this.#first = new Set([...always, ...first]);
+    this.#masks = [without(this.#always, vocab), without(this.#first, vocab)];
+  }
+
+  /** null: none. Ids beyond the vocabulary never come anyway. */
+  static of(makers: MakersSampling | null, vocab: number): Suppressed | null {
+    const within = (ids: readonly number[] = []) => ids.filter((id) => id < vocab);
+    const [always, first] = [within(makers?.suppress), within(makers?.suppressFirst)];
+    return always.length + first.length > 0 ? new Suppressed(always, first, vocab) : null;
+  }
+
+  has(id: number, isFirst: boolean): boolean {
+    return (isFirst ? this.#first : this.#always).has(id);
+  }
+
+  /**
+   * What may come of `allowed` (tokens.ts: a bit for each id; null: all). Where nothing else is allowed, a constraint has its
+   * way.
+   */
+  within(allowed: Int32Array | null, isFirst: boolean): Int32Array | null {
+    const own = this.#masks[isFirst ? 1 : 0];
+    if (!allowed) return own;
+    const both = allowed.map((word, i) => word & own[i]);
+    return both.some((word) => word !== 0) ? both : allowed;
+  }
+}
+
+function without(ids: ReadonlySet<number>, vocab: number): Int32Array {
+  const mask = new Int32Array(Math.ceil(vocab / 32)).fill(-1);
+  for (const id of ids) mask[id >> 5] &= ~(1 << (id & 31));
+  return mask;
+}

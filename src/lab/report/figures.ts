@@ -1,0 +1,248 @@
+/** The lab's figures of specs and models: sizes, contrasts, the grid of methods, losses by position. Pure: known -> sections. */
+import { dot, figure, intervalMark, label, line, logAxis } from "../../plot/figure.ts";
+import { escapeText, fixed, number } from "../../plot/svg.ts";
+import { type Contrast, contrast } from "../contrast.ts";
+import { unpackLosses } from "../losses.ts";
+import { frontier, type Score, scoresOf } from "../scores.ts";
+import type { Snapshot } from "../snapshot.ts";
+import type { SpecEntry } from "../types.ts";
+import { htmlTable, note, plots, type Section } from "./page.ts";
+
+/** What all figures look at: specs that change only how the cache is held. */
+export interface Plain {
+  readonly known: Snapshot;
+  readonly models: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly scores: readonly Score[];
+  }[];
+  spec(id: string): SpecEntry;
+}
+
+export function plainOf(known: Snapshot): Plain {
+  const isPlain = (id: string) => {
+    const body = known.specs.get(id)?.body;
+    return body && body.keyScale === 1 && body.temperature === 1 && !body.layers && !body.profile;
+  };
+  const models = [...known.models.values()].map(({ id, name }) => ({
+    ...{ id, name: shortName(name) },
+    scores: [...scoresOf(known, id).values()].filter(({ spec }) => isPlain(spec)),
+  }));
+  return {
+    known,
+    models: models.filter(({ scores }) => scores.length > 0),
+    spec: (id) => known.specs.get(id)!,
+  };
+}
+
+/** The last part of a path. */
+export const shortName = (name: string) => name.split(/[\\/]/).at(-1) ?? name;
+
+const ids = (scores: readonly Score[]) => scores.flatMap(({ experiments }) => experiments);
+
+export function sizes({ known, models, spec }: Plain): Section {
+  const tokens = [...known.texts.values()].map((text) => text.tokens).sort((a, b) => a - b);
+  const figures = models.map(({ name, scores }) => {
+    const best = frontier(scores, (id) => spec(id).bits);
+    const bits = scores.map((score) => spec(score.spec).bits);
+    const title = `${name}: mean KL (nats) by bits a value`;
+    const x = {
+      label: "bits a value, all counted, at 4,096 tokens",
+      low: Math.floor(Math.min(...bits)),
+      high: Math.ceil(Math.max(...bits) + 0.01),
+    };
+    const svg = figure(
+      {
+        title,
+        x,
+        y: logAxis(
+          "mean KL",
+          scores.map(({ kl }) => kl),
+        ),
+      },
+      (px, py) => [
+        line(
+          best.map((score) => [px(spec(score.spec).bits), py(score.kl)] as const),
+          0,
+        ),
+        ...scores.map((score) => {
+          const { label: text, bits, id } = spec(score.spec);
+          const isBest = best.includes(score);
+          const about = `${text} (${id.slice(0, 8)}): ${number(score.kl)} at ${bits.toFixed(2)} bits; ${score.positions} positions; ${score.experiments
+            .map((one) => one.slice(0, 8))
+            .slice(0, 6)
+            .join(" ")}`;
+          return `<g class="${isBest ? "" : "faint"}">${dot(px(bits), py(score.kl), isBest ? 0 : 4, about)}</g>`;
+        }),
+      ],
+    );
+    return { caption: title, svg };
+  });
+  const rows = models.flatMap(({ name, scores }) =>
+    frontier(scores, (id) => spec(id).bits).map((score) => [
+      ...[name, spec(score.spec).label, score.spec.slice(0, 8), spec(score.spec).bits.toFixed(2)],
+      ...[
+        `${number(score.kl)} ± ${Math.round(100 * score.error)} %`,
+        `${(100 * score.sameTop).toFixed(1)} %`,
+      ],
+      ...[score.texts, score.positions, score.draws].map(String),
+    ]),
+  );
+  return {
+    title: "Size against loss",
+    body: `${plots(figures)}\n${htmlTable(["model", "best of its size", "id", "bits", "mean KL", "same top token", "texts", "positions", "draws"], rows)}
+${note(`Measured on texts of ${tokens[0]} to ${tokens.at(-1)} tokens. Tokens that stay f16 (sinks, newest) are a larger share of these than of 4,096, at which bits are counted.`)}`,
+    experiments: ids(models.flatMap(({ scores }) => scores)),
+  };
+}
+
+const ROW = 22;
+
+/** Pairs with everything else equal, and each against the first: what the report asks by itself. */
+export function contrastsOf(
+  { known, models }: Plain,
+  pairs: readonly (readonly [SpecEntry, SpecEntry])[],
+): Contrast[] {
+  const shown = models.map(({ id }) => id);
+  return pairs
+    .map(([a, b]) => contrast(known, a.id, b.id, { models: shown }))
+    .filter(({ rows }) => rows.length > 0);
+}
+
+export function forest({ known, models }: Plain, contrasts: readonly Contrast[]): Section {
+  const name = (id: string) => known.specs.get(id)?.label ?? id.slice(0, 8);
+  const all = contrasts.flatMap(({ rows }) => rows);
+  const height = 60 + ROW * contrasts.reduce((sum, { rows }) => sum + rows.length + 1, 0);
+  const title = "Ratios of mean KL with 95 % intervals";
+  const ends = all.flatMap(({ low, high, ratio }) => [Math.max(low, ratio / 20), Math.min(high, ratio * 20)]);
+  const axis = logAxis("ratio: below 1 the first is better", [...ends, 0.9, 1.1]);
+  const svg = figure({ title, width: 900, height, left: 260, right: 30, x: axis, y: null }, (x) => {
+    let row = 0;
+    const within = (value: number) => x(Math.min(axis.high, Math.max(axis.low, value)));
+    return [
+      `<path class="one" d="M${fixed(x(1))} 14V${height - 44}"/>`,
+      ...contrasts.flatMap(({ a, b, rows, groups }) => {
+        const flips = groups.some((group) => group.flips);
+        const head = label(
+          8,
+          14 + ROW * (row++ + 0.6),
+          `${name(a)} over ${name(b)}${flips ? " (FLIPS)" : ""}`,
+          "start",
+          flips ? "flip" : "",
+        );
+        const marks = rows.map((one) => {
+          const y = 14 + ROW * (row++ + 0.5);
+          const hue = models.findIndex(({ id }) => id === one.model);
+          const about = `${one.name}: ${number(one.ratio)} [${number(one.low)}, ${number(one.high)}], q ${number(one.q)}; ${one.experiments.length} experiments`;
+          return [
+            label(250, y + 4, shortName(one.name), "end"),
+            intervalMark(within(one.low), within(one.ratio), within(one.high), y, hue, about),
+          ].join("");
+        });
+        return [head, ...marks];
+      }),
+    ];
+  });
+  const single = all.some(({ draws }) => draws === 1);
+  return {
+    title: "Contrasts by model",
+    body: [
+      all.length === 0
+        ? note("No two specs that differ in one thing have been measured on one text.")
+        : plotsWide(title, svg),
+      note(
+        `Paired on the same positions; texts, blocks of 16 positions and rounding draws are in the interval${single ? ", but where there was one draw rounding is not" : ""}. Claims about kinds of models need models as units: ${models.length} are here.`,
+      ),
+    ].join("\n"),
+    experiments: all.flatMap(({ experiments }) => experiments),
+  };
+}
+
+const plotsWide = (caption: string, svg: string) =>
+  `<figure style="max-width: none"><figcaption>${escapeText(caption)}</figcaption>\n${svg}</figure>`;
+
+/** Specs by models: log ratio to int4, or to the first that all have. */
+export function heat({ models, spec }: Plain, base: string): Section {
+  const seen = new Map<string, number>();
+  for (const { scores } of models) for (const { spec: id } of scores) seen.set(id, (seen.get(id) ?? 0) + 1);
+  const specs = [...seen.keys()]
+    .filter((id) => seen.get(id) === models.length && id !== base)
+    .sort((a, b) => spec(a).bits - spec(b).bits)
+    .slice(0, 60);
+  const rows = specs.map((id) => {
+    const cells = models.map(({ scores }) => {
+      const [own, other] = [
+        scores.find((score) => score.spec === id),
+        scores.find((score) => score.spec === base),
+      ];
+      if (!own || !other) return "<td></td>";
+      const log = own.log - other.log;
+      const strength = Math.min(0.7, Math.abs(log) / 3).toFixed(2);
+      return `<td style="background: rgb(var(--${log < 0 ? "good" : "bad"}) / ${strength})" title="${own.experiments
+        .map((one) => one.slice(0, 8))
+        .slice(0, 6)
+        .join(" ")}">${number(Math.exp(log))}</td>`;
+    });
+    return `<tr><td>${escapeText(spec(id).label)}</td><td>${spec(id).bits.toFixed(2)}</td>${cells.join("")}</tr>`;
+  });
+  const heads = ["spec", "bits", ...models.map(({ name }) => name)].map(
+    (text) => `<th>${escapeText(text)}</th>`,
+  );
+  const shown = models.flatMap(({ scores }) => scores.filter((score) => specs.includes(score.spec)));
+  return {
+    title: `Mean KL over that of ${spec(base).label}`,
+    body: `<table><tr>${heads.join("")}</tr>\n${rows.join("\n")}</table>`,
+    experiments: ids(shown),
+  };
+}
+
+const BUCKET = 16;
+
+/** Losses along the texts, of the best specs. */
+export function byPosition({ known, models, spec }: Plain): Section {
+  const experiments: string[] = [];
+  const figures = models.flatMap(({ name, scores }) => {
+    const chosen = frontier(scores, (id) => spec(id).bits).slice(0, 6);
+    const lines = chosen.map((score) => {
+      const sums: { sum: number; count: number }[] = [];
+      for (const id of score.experiments) {
+        const { kl } = unpackLosses(known.results.get(id)!);
+        kl.forEach((loss, i) => {
+          const bucket = Math.floor(i / BUCKET);
+          sums[bucket] ??= { sum: 0, count: 0 };
+          sums[bucket].sum += loss;
+          sums[bucket].count++;
+        });
+      }
+      experiments.push(...score.experiments);
+      return {
+        score,
+        points: sums
+          .map(({ sum, count }, i) => [(i + 0.5) * BUCKET, sum / count] as const)
+          .filter(([, y]) => y > 0),
+      };
+    });
+    const longest = Math.max(...lines.map(({ points }) => points.length));
+    if (longest < 2) return [];
+    const title = `${name}: mean KL by position behind the first measured one`;
+    const x = { label: "positions", low: 0, high: longest * BUCKET };
+    const values = lines.flatMap(({ points }) => points.map(([, y]) => y));
+    const svg = figure({ title, x, y: logAxis("mean KL", values), right: 150 }, (px, py) =>
+      lines.flatMap(({ score, points }, i) => [
+        line(
+          points.map(([at, y]) => [px(at), py(y)] as const),
+          i,
+        ),
+        ...points
+          .slice(-1)
+          .map(([at, y]) => label(px(at) + 6, py(y) + 4, spec(score.spec).label.slice(0, 24))),
+      ]),
+    );
+    return [{ caption: title, svg }];
+  });
+  return {
+    title: "Loss by position",
+    body: figures.length > 0 ? plots(figures) : note("Texts are too short."),
+    experiments,
+  };
+}

@@ -1,0 +1,98 @@
+/**
+ * A figure with axes, as inline SVG without scripts: its frame, its ticks, and marks in classes whose colours are the page's
+ * (hue-0, hue-1, ...). All text is escaped here. Pure.
+ */
+import { linearScale, linearTicks, logScale, logTicks, type Scale, stepAbove, stepBelow } from "./scale.ts";
+import { escapeText, fixed, number } from "./svg.ts";
+
+export interface Axis {
+  readonly label: string;
+  readonly low: number;
+  readonly high: number;
+  readonly log?: boolean;
+}
+
+export interface FigureShape {
+  readonly title: string;
+  readonly width?: number;
+  readonly height?: number;
+  readonly x: Axis;
+  /** null: rows of the figure's own along y. */
+  readonly y: Axis | null;
+  readonly left?: number;
+  readonly right?: number;
+}
+
+const TOP = 14;
+const BOTTOM = 44;
+
+/** marks: SVG, given where values stand. */
+export function figure(shape: FigureShape, marks: (x: Scale, y: Scale) => readonly string[]): string {
+  const { title, width = 460, height = 300, left = 62, right = 16 } = shape;
+  const scaleOf = ({ low, high, log }: Axis, from: number, to: number) =>
+    (log ? logScale : linearScale)(low, high, from, to);
+  const x = scaleOf(shape.x, left, width - right);
+  const y = shape.y ? scaleOf(shape.y, height - BOTTOM, TOP) : (value: number) => TOP + value;
+  const ticksOf = ({ low, high, log }: Axis) => (log ? logTicks(low, high, 8) : linearTicks(low, high));
+  const base = height - BOTTOM;
+  return [
+    `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeText(title)}">`,
+    ...ticksOf(shape.x).flatMap((value) => [
+      `<path class="grid" d="M${fixed(x(value))} ${TOP}V${base}"/>`,
+      `<text class="tick" x="${fixed(x(value))}" y="${base + 17}" text-anchor="middle">${number(value)}</text>`,
+    ]),
+    ...(shape.y ? ticksOf(shape.y) : []).flatMap((value) => [
+      `<path class="grid" d="M${left} ${fixed(y(value))}H${width - right}"/>`,
+      `<text class="tick" x="${left - 7}" y="${fixed(y(value) + 4)}" text-anchor="end">${number(value)}</text>`,
+    ]),
+    `<text class="tick" x="${fixed((left + width - right) / 2)}" y="${height - 8}" text-anchor="middle">${escapeText(shape.x.label)}</text>`,
+    ...marks(x, y),
+    "</svg>",
+  ].join("\n");
+}
+
+/** An axis that holds all values, to round ends. */
+export function logAxis(label: string, values: readonly number[]): Axis {
+  const shown = values.filter((value) => value > 0 && Number.isFinite(value));
+  if (shown.length === 0) return { label, low: 0.1, high: 10, log: true };
+  return { label, low: stepBelow(Math.min(...shown)), high: stepAbove(Math.max(...shown)), log: true };
+}
+
+export function dot(x: number, y: number, hue: number, title: string, radius = 3.5): string {
+  return `<circle class="hue-${hue % 6}" cx="${fixed(x)}" cy="${fixed(y)}" r="${radius}"><title>${escapeText(title)}</title></circle>`;
+}
+
+export function line(
+  points: readonly (readonly [number, number])[],
+  hue: number,
+  className = "line",
+): string {
+  if (points.length === 0) return "";
+  const path = points.map(([x, y], i) => `${i === 0 ? "M" : "L"}${fixed(x)} ${fixed(y)}`).join("");
+  return `<path class="${className} hue-${hue % 6}" d="${path}"/>`;
+}
+
+/** From low to high, with its middle. */
+export function intervalMark(
+  low: number,
+  middle: number,
+  high: number,
+  y: number,
+  hue: number,
+  title: string,
+): string {
+  return [
+    `<path class="line hue-${hue % 6}" d="M${fixed(low)} ${fixed(y)}H${fixed(high)}"/>`,
+    dot(middle, y, hue, title, 4),
+  ].join("");
+}
+
+export function label(
+  x: number,
+  y: number,
+  content: string,
+  anchor: "start" | "end" | "middle" = "start",
+  className = "",
+): string {
+  return `<text class="${className}" x="${fixed(x)}" y="${fixed(y)}" text-anchor="${anchor}">${escapeText(content)}</text>`;
+}

@@ -1,0 +1,56 @@
+/** Scales from values to places, and where their ticks are. Pure. */
+
+export type Scale = (value: number) => number;
+
+/** One value alone stands in the middle. */
+export function linearScale(low: number, high: number, from: number, to: number): Scale {
+  if (low === high) return () => (from + to) / 2;
+  return (value) => from + ((to - from) * (value - low)) / (high - low);
+}
+
+/** Of values above 0. */
+export function logScale(low: number, high: number, from: number, to: number): Scale {
+  const place = linearScale(Math.log(low), Math.log(high), from, to);
+  return (value) => place(Math.log(value));
+}
+
+/** Ticks are 1, 2 and 5 times powers of ten. */
+const STEPS = [1, 2, 5];
+const CLOSE = 1e-9;
+
+/** The largest tick that is not above the value. */
+export function stepBelow(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * [...STEPS].reverse().find((step) => step * power <= value * (1 + CLOSE))!;
+}
+
+/** The smallest tick above the value. */
+export function stepAbove(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * (STEPS.find((step) => step * power > value) ?? 10);
+}
+
+/** Of a logarithmic axis: all steps where they are few, else powers of ten. */
+export function logTicks(low: number, high: number, most = Number.POSITIVE_INFINITY): number[] {
+  const of = (steps: readonly number[]) => {
+    const ticks: number[] = [];
+    for (let exponent = Math.floor(Math.log10(low)); 10 ** exponent <= high * (1 + CLOSE); exponent++)
+      for (const step of steps) {
+        const value = step * 10 ** exponent;
+        if (value >= low * (1 - CLOSE) && value <= high * (1 + CLOSE)) ticks.push(value);
+      }
+    return ticks;
+  };
+  const all = of(STEPS);
+  return all.length <= most ? all : of([1]);
+}
+
+/** Of a linear axis: at most `most` round values. */
+export function linearTicks(low: number, high: number, most = 8): number[] {
+  if (!(high > low)) return [low];
+  let step = stepBelow((high - low) / most);
+  while ((high - low) / step > most) step = stepAbove(step);
+  const first = Math.ceil(low / step - CLOSE);
+  const last = Math.floor(high / step + CLOSE);
+  return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+}

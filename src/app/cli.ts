@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { ATTEND_SHAPES, SHAPES } from "../index.ts";
+import { ATTEND_SHAPES, DEFAULT_KV, KV_NAMES, layerFormats, SHAPES } from "../index.ts";
 import { printBench } from "./bench.ts";
 import { printAttendBench } from "./bench-attend.ts";
 import { chat } from "./chat.ts";
@@ -56,8 +56,21 @@ const names = (value: string) => value.split(",");
 
 const collect = (value: string, before: string[]) => [...before, value];
 
+/** Checked here, so that a misspelt one ends before a model is looked for. */
+function kvFormats(value: string): string {
+  try {
+    layerFormats(value);
+    return value;
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
 const kvOption = () =>
-  new Option("--kv <format>", "format of keys and values").choices(["int4", "rq4", "f16"]).default("int4");
+  new Option(
+    "--kv <format>",
+    `format of keys and values: ${KV_NAMES.join(", ")}, or one by layer such as int4+f16@0-1 (default: ${DEFAULT_KV}, where a layer would break f16)`,
+  ).argParser(kvFormats);
 
 /** The options of the commands that compute: what, and over which cache. */
 function computing(command: Command, kv = kvOption()): Command {

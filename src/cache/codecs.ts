@@ -26,6 +26,9 @@ const CODECS: ReadonlyMap<string, KvCodec> = new Map(
   [f16, int4, rq4, ...packed, f32].map((codec) => [codec.name, codec]),
 );
 
+/** What a model gets when nobody says, but for layers that would break (engine/kv-choice.ts). */
+export const DEFAULT_KV = "int4";
+
 /** What formats are called, f32 apart. A device has kernels for some (device/check.ts). */
 export const KV_NAMES: readonly string[] = [...CODECS.keys()].filter((name) => name !== f32.name);
 
@@ -46,9 +49,4 @@ export function kvCodec(name: string): KvCodec {
     (one) => describeFormat(PACKED_FORMATS[one]) === description,
   );
   return known ? CODECS.get(known)! : packedCodec(description, format);
-}
-
-/** What a packed format is made of; null: vectors stay as they come. */
-export function packedFormat(name: string): PackedFormat | null {
-  return PACKED_FORMATS[name] ?? parseFormat(name);
 }

@@ -2,7 +2,7 @@
  * How many pages the caches of a kind of layer need. A full layer holds every token of every text; a sliding layer gives
  * pages back that no later query sees. Pure.
  */
-import { type Graph, PAGE_SLOTS, type Packing } from "../device/contract.ts";
+import { type Graph, type KvCodec, PAGE_SLOTS, type Packing } from "../device/contract.ts";
 
 export interface PoolNeeds {
   /** Token slots for all texts together, in whole pages. */
@@ -47,10 +47,16 @@ export interface RecentTokens {
 
 /** null: no cache packs. */
 export function recentOf({ recent, caches }: Graph): RecentTokens | null {
-  if (!recent) return null;
-  const most = (of: (packing: Packing) => number) =>
-    Math.max(...caches.map(({ codec }) => (codec.packed ? of(codec.packed) : 0)));
-  return { pool: recent.id, tokens: most(({ recent }) => recent), first: most(({ first }) => first) };
+  const kept = packingOf(caches.map(({ codec }) => codec));
+  return recent && kept && { pool: recent.id, tokens: kept.recent, first: kept.first };
+}
+
+/** Tokens that codecs keep as they came, the most of any; null: none of them packs. */
+export function packingOf(codecs: readonly KvCodec[]): Pick<Packing, "recent" | "first"> | null {
+  const packings = codecs.flatMap(({ packed }) => packed ?? []);
+  if (packings.length === 0) return null;
+  const most = (of: (packing: Packing) => number) => Math.max(...packings.map(of));
+  return { recent: most(({ recent }) => recent), first: most(({ first }) => first) };
 }
 
 /** The window of a sliding layer that holds as many pages of a text. */

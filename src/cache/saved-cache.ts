@@ -95,6 +95,8 @@ interface LayerHeader {
   readonly window: number | null;
   /** Bytes of a head vector. */
   readonly vectorBytes: number;
+  /** Where layers differ in it. */
+  readonly codec?: string;
   /** Of packed pages; only of caches that have some. */
   readonly keyPageBytes?: number;
   readonly valuePageBytes?: number;
@@ -269,11 +271,12 @@ function packedOf(name: string, { tokens, packed }: Record<string, unknown>, rec
 }
 
 function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonly number[]): Header {
+  const names = [...new Set(graph.caches.map(({ codec }) => codec.name))];
   return {
     model: owner.name,
     fingerprint: owner.fingerprint,
     rope: owner.rope,
-    codec: graph.caches[0].codec.name,
+    codec: names.join(),
     tokens,
     ...(graph.recent && { packed: firsts[graph.recent.id] }),
     layers: graph.caches.map(({ layer, kvHeads, headDim, pool, codec }) => {
@@ -283,7 +286,9 @@ function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonl
         valuePageBytes: codec.packed.pageBytes(headDim, "values"),
       };
       const first = firsts[pool.id];
-      return { layer, kvHeads, headDim, window: pool.window, vectorBytes, ...packed, first };
+      // Only where layers differ: files of one format are as they were.
+      const own = names.length > 1 && { codec: codec.name };
+      return { layer, kvHeads, headDim, window: pool.window, vectorBytes, ...packed, ...own, first };
     }),
     ...(graph.states.length > 0 && { states: graph.states.map(({ layer, values }) => ({ layer, values })) }),
   };

@@ -11,6 +11,7 @@ import { rowBytes, type Tensor } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Model, openModel, withIds } from "../model/model.ts";
 import { defaultSampling, Suppressed } from "./default-sampling.ts";
+import { chooseKv } from "./kv-choice.ts";
 import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -86,7 +87,8 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     const extra = await before(opened);
     const tokens = extra.tokenizer?.vocab;
     const model = withIds(opened, tokens ?? opened.config.vocab);
-    const plan = planMemory(model, device, options);
+    const kv = options.kv ?? (await chooseKv(model));
+    const plan = planMemory(model, device, { ...options, kv });
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);
     await loadWeights(model, plan, allocation, options);

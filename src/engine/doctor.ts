@@ -4,6 +4,7 @@
  * and not the end of it.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { DEFAULT_KV } from "../cache/codecs.ts";
 import { measureReadRate } from "../device/wasm/bandwidth.ts";
 import { compileKernels } from "../device/wasm/module.ts";
 import { measureBandwidth } from "../device/webgpu/bandwidth.ts";
@@ -185,7 +186,7 @@ async function speedBound(shape: string, device: PlannedDevice, bytesPerSecond: 
   return {
     shape,
     weights: "q4_0",
-    kv: "int4",
+    kv: DEFAULT_KV,
     contexts: CONTEXTS.map((tokens) => {
       const bytes = read + (cacheBytes * tokens) / most;
       return { tokens, bytes, tokensPerSecond: bytesPerSecond / bytes };

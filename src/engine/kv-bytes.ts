@@ -1,21 +1,24 @@
 /**
  * What the caches of a plan weigh in any format, also one that is not theirs, for comparing. Owns no layout: a codec says
- * what a head vector takes.
+ * what a page takes.
  */
-import { kvCodec } from "../cache/codecs.ts";
-import { blocksOf, recentPages, recentWindow, textPages } from "../cache/layers.ts";
-import { type Cache, PAGE_SLOTS } from "../device/contract.ts";
+import { layerFormats } from "../cache/format-layers.ts";
+import { blocksOf, packingOf, recentPages, recentWindow, textPages } from "../cache/layers.ts";
+import { type Cache, type KvCodec, PAGE_SLOTS } from "../device/contract.ts";
 import { pageBytes } from "../device/page-bytes.ts";
 import type { Plan } from "./plan.ts";
 
 /** Bytes of all caches in `format`, of all texts together. */
 export function kvBytes({ graph, cacheTokens, parallel }: Plan, format: string): number {
-  const { packed } = kvCodec(format);
+  const held = cachesIn(graph.caches, format);
+  const packing = packingOf(held.map(({ codec }) => codec));
   const needs = { cacheTokens, texts: parallel, maxTokens: graph.maxTokens };
-  const recent = packed ? recentPages(packed, needs) * PAGE_SLOTS : 0;
-  const ofCache = (cache: Cache) =>
-    cache.pool.pages * PAGE_SLOTS * tokenKvBytes(cache, format) + recent * tokenKvBytes(cache, "f16");
-  return graph.caches.reduce((sum, cache) => sum + ofCache(cache), 0);
+  const recent = packing ? recentPages(packing, needs) * PAGE_SLOTS : 0;
+  return held.reduce(
+    (sum, { cache, codec }) =>
+      sum + cache.pool.pages * PAGE_SLOTS * tokenBytes(cache, codec) + recent * recentBytes(cache, codec),
+    0,
+  );
 }
 
 /** Layers that hold equally many tokens: `tokens` of a text take min(tokens, capacity) times tokenBytes. */
@@ -29,26 +32,50 @@ export interface KvRate {
 
 /** From which a page tells what a text's caches hold, without asking for each token. */
 export function kvRates({ graph, kv, context }: Plan): KvRate[] {
-  const bytesOf = (caches: readonly Cache[], format: string) =>
-    caches.reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
+  const held = cachesIn(graph.caches, kv);
+  const sum = (of: typeof held, bytes: (cache: Cache, codec: KvCodec) => number) =>
+    of.reduce((all, { cache, codec }) => all + bytes(cache, codec), 0);
   const rates = graph.pools
     .filter((pool) => pool !== graph.recent)
     .map((pool) => {
-      const caches = graph.caches.filter((cache) => cache.pool === pool);
+      const own = held.filter(({ cache }) => cache.pool === pool);
       const capacity = textPages(pool.window, context) * PAGE_SLOTS;
-      return { capacity, tokenBytes: bytesOf(caches, kv), tokenBytesF16: bytesOf(caches, "f16") };
+      const tokenBytesF16 = sum(own, (cache) => tokenKvBytes(cache, "f16"));
+      return { capacity, tokenBytes: sum(own, tokenBytes), tokenBytesF16 };
     });
-  const { packed } = kvCodec(kv);
-  if (!packed) return rates;
-  // The newest tokens, once more as they came.
-  const pages = textPages(recentWindow(packed.recent), context) + packed.first;
+  const packing = packingOf(held.map(({ codec }) => codec));
+  if (!packing) return rates;
+  // First and newest tokens, once more as they came.
+  const pages = textPages(recentWindow(packing.recent), context) + packing.first;
   const capacity = Math.min(blocksOf(context), pages) * PAGE_SLOTS;
-  return [...rates, { capacity, tokenBytes: bytesOf(graph.caches, "f16"), tokenBytesF16: 0 }];
+  return [...rates, { capacity, tokenBytes: sum(held, recentBytes), tokenBytesF16: 0 }];
 }
 
 /** One token's keys and values in one layer: of a page, its share. */
-export function tokenKvBytes({ kvHeads, headDim }: Cache, format: string): number {
-  const codec = kvCodec(format);
+export function tokenKvBytes(cache: Cache, format: string): number {
+  const [{ codec }] = cachesIn([cache], format);
+  return tokenBytes(cache, codec);
+}
+
+interface Held {
+  readonly cache: Cache;
+  readonly codec: KvCodec;
+}
+
+function cachesIn(caches: readonly Cache[], format: string): Held[] {
+  const formats = layerFormats(format);
+  const count = 1 + Math.max(...caches.map(({ layer }) => layer));
+  return caches.map((cache) => {
+    const isSliding = cache.pool.window !== null;
+    return { cache, codec: formats.of({ index: cache.layer, count, isSliding }) };
+  });
+}
+
+function tokenBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
   const bytes = pageBytes(codec, headDim, "keys") + pageBytes(codec, headDim, "values");
   return (kvHeads * bytes) / PAGE_SLOTS;
+}
+
+function recentBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
+  return codec.packed ? 2 * kvHeads * codec.vectorBytes(headDim) : 0;
 }

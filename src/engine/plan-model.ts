@@ -13,6 +13,7 @@ import { shapedCheckpoint } from "../model/shaped.ts";
 import { SHAPES } from "../model/shapes.ts";
 import { recommendedModel, type SuitedModel, suitedModels } from "./catalog.ts";
 import { type FindOptions, findModel, openToLook } from "./find-model.ts";
+import { chooseKv } from "./kv-choice.ts";
 import { anyGpu } from "./load.ts";
 import { ownMemory, thisMachine } from "./machine.ts";
 import type { PlannedDevice } from "./plan.ts";
@@ -35,16 +36,21 @@ export async function planModel(name: string, options: PlanModelOptions = {}): P
   const checkpoint = await openNamed(name, options);
   try {
     const model = await openModel(checkpoint);
-    return planTable(model, await plannedDevice(options), options);
+    // A shape has no weights to look at.
+    const kv = options.kv ?? (isShape(name) ? undefined : await chooseKv(model));
+    return planTable(model, await plannedDevice(options), { ...options, kv });
   } finally {
     await checkpoint.close();
   }
 }
 
+function isShape(name: string): boolean {
+  return Object.hasOwn(SHAPES, name) && !existsSync(name);
+}
+
 async function openNamed(name: string, options: PlanModelOptions): Promise<Checkpoint> {
   const { type } = options;
-  const isShape = Object.hasOwn(SHAPES, name) && !existsSync(name);
-  if (isShape) return shapedCheckpoint(name, { type });
+  if (isShape(name)) return shapedCheckpoint(name, { type });
   if (type !== undefined)
     throw new ArgumentError("type", type, "nothing without a shape: a file has its own");
   if (isHubName(name)) return (await openToLook(name, options)).checkpoint;

@@ -3,7 +3,7 @@
  * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
  * `planContext` made, so it is what the engine would allocate.
  */
-import { KV_NAMES, kvCodec } from "../cache/codecs.ts";
+import { DEFAULT_KV, KV_NAMES, kvCodec } from "../cache/codecs.ts";
 import { hasFormat } from "../device/check.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
@@ -124,7 +124,7 @@ const STEP_BEYOND = 1024;
 /** Throws ArgumentError and UnsupportedError for wrong options; what does not fit is a row and not an error. */
 export function planTable(model: Model, device: PlannedDevice, options: PlanTableOptions = {}): PlanTable {
   const { config } = model;
-  const { kv = "int4", chunk, snapshots, context: asked } = options;
+  const { kv = DEFAULT_KV, chunk, snapshots, context: asked } = options;
   checkOptions(model, device, options);
   const limits = limitsOf(device, options);
   const { memory, overheadBytes } = limits;

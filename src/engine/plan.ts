@@ -3,7 +3,8 @@
  * measures it. The engine allocates exactly this. What was asked either fits or the error names the shortfall and the
  * largest context that fits; nothing is made smaller silently.
  */
-import { kvCodec } from "../cache/codecs.ts";
+import { DEFAULT_KV } from "../cache/codecs.ts";
+import { layerFormats } from "../cache/format-layers.ts";
 import { WORK_SLOTS } from "../cache/text-states.ts";
 import { checkFormat } from "../device/check.ts";
 import {
@@ -11,10 +12,12 @@ import {
   type DeviceMemory,
   type Footprint,
   type Graph,
+  type KvCodec,
   MORE_CHOSEN,
   PAGE_SLOTS,
 } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { attentionsOf } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
 
 export interface PlanOptions {
@@ -32,7 +35,10 @@ export interface PlanOptions {
    * only where they are. Default: 4, and one for each of `parallel`. A running text has three beside.
    */
   snapshots?: number;
-  /** Format of the KV cache: "int4" (default), "rq4", "f16". */
+  /**
+   * Format of the KV cache: a name ("kv4", "int4", "rq4", "f16"), a description ("k4c-v4r-n128-f32"), perhaps with exceptions by
+   * layer ("kv4+f16@0-1"). Default: what suits the model (kv-choice.ts).
+   */
   kv?: string;
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
   chunk?: number;
@@ -128,9 +134,9 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
 
 /** ArgumentError, UnsupportedError. */
 export function checkOptions(model: Model, device: PlannedDevice, options: PlanOptions): void {
-  const { kv = "int4", chunk = device.chunk, outputs = 1, parallel = 1, context, memoryBytes } = options;
+  const { kv = DEFAULT_KV, chunk = device.chunk, outputs = 1, parallel = 1, context, memoryBytes } = options;
   const { cacheTokens } = options;
-  checkFormat(kvCodec(kv), device);
+  for (const codec of layerFormats(kv).codecs) checkFormat(codec, device);
   const { trainedContext } = model.config;
   if (context !== undefined && !(Number.isInteger(context) && context >= 1 && context <= trainedContext))
     throw new ArgumentError(
@@ -172,14 +178,14 @@ export function planContext(
   device: PlannedDevice,
   options: PlanOptions & { context: number },
 ): Plan {
-  const { context, kv = "int4", chunk = device.chunk, outputs = 1, parallel = 1, keepLabels } = options;
+  const { context, kv = DEFAULT_KV, chunk = device.chunk, outputs = 1, parallel = 1, keepLabels } = options;
   const { guess = MORE_CHOSEN } = options;
   const { cacheTokens = context, snapshots = 4 + parallel } = options;
   const maxTokens = Math.max(Math.min(chunk, cacheTokens), parallel);
   // A text guesses; of many that do they share these rows.
   const rowsOf = (rows: number) => Math.min(rows, maxTokens);
   const maxOutputs = Math.max(rowsOf(outputs), rowsOf(parallel + guess));
-  const codec = kvCodec(kv);
+  const codec = codecsOf(model, kv);
   const stateSlots = WORK_SLOTS * parallel + snapshots;
   const rows = { maxTokens, maxOutputs, texts: parallel, stateSlots };
   const graph = model.record({ context, cacheTokens, ...rows, codec, keepLabels });
@@ -200,6 +206,14 @@ export function planContext(
     limitBytes: Math.min(device.memoryBytes, (memory?.bytes ?? Number.POSITIVE_INFINITY) - overheadBytes),
     memory,
   };
+}
+
+/** By layer. */
+export function codecsOf({ config }: Model, kv: string): (layer: number) => KvCodec {
+  const formats = layerFormats(kv);
+  const sliding = new Set(attentionsOf(config).flatMap(({ layer, spec }) => (spec.window ? [layer] : [])));
+  const count = config.layers.length;
+  return (index) => formats.of({ index, count, isSliding: sliding.has(index) });
 }
 
 /**

@@ -3,6 +3,7 @@
  * and checks, so that a wrong test costs no loading. Pure.
  */
 import { KV_NAMES, kvCodec } from "../cache/codecs.ts";
+import { layerFormats } from "../cache/format-layers.ts";
 import { checkFormat, hasFormat } from "../device/check.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { type ChatTemplate, encodePrompt } from "../format/template.ts";
@@ -75,7 +76,7 @@ export function planStudy(subject: StudySubject, text: string, tests: VerifyTest
   const has = KV_NAMES.filter((kv) => hasFormat(kvCodec(kv), device));
   const formats = [...new Set(tests.kv ?? has)].filter((kv) => kv !== "f16");
   if (formats.length === 0) throw new ArgumentError("kv", "f16 alone", "formats to compare with f16");
-  for (const kv of formats) checkFormat(kvCodec(kv), device);
+  for (const kv of formats) for (const codec of layerFormats(kv).codecs) checkFormat(codec, device);
 
   const asked = tests.depths ? [...new Set(tests.depths)].sort((a, b) => a - b) : depthsOf(device);
   if (asked.length === 0) throw new ArgumentError("depths", "empty", "at least one depth");

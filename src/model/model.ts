@@ -3,7 +3,7 @@
  * Refuses to know devices and texts: the same graph runs anywhere.
  */
 import { kvCodec } from "../cache/codecs.ts";
-import { blocksOf, poolPages, recentPages } from "../cache/layers.ts";
+import { blocksOf, packingOf, poolPages, recentPages } from "../cache/layers.ts";
 import type { Cache, Graph, KvCodec, Pool, Rope, Weight } from "../device/contract.ts";
 import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -26,7 +26,8 @@ export interface GraphOptions {
   maxTokens: number;
   /** Most logits rows of one step. */
   maxOutputs: number;
-  codec: KvCodec;
+  /** Of all layers, or of each. */
+  codec: KvCodec | ((layer: number) => KvCodec);
   /** Texts at once. Default 1. */
   texts?: number;
   /** Slots of recurrent states, where the model has some. Default: two for each text. */
@@ -135,7 +136,6 @@ function record(made: Made, options: GraphOptions): Graph {
   const caches = new Map<number, Cache>();
   /** By window. */
   const pools = new Map<number | null, Pool>();
-  let hasRecent = false;
   const { context, texts = 1, maxTokens, keepLabels, stateSlots } = options;
   const { cacheTokens = context } = options;
   const parts: Parts = {
@@ -157,15 +157,15 @@ function record(made: Made, options: GraphOptions): Graph {
       if (!pools.has(window))
         pools.set(window, op.pool(window, poolPages(window, { cacheTokens, texts, maxTokens })));
       const pool = pools.get(window)!;
-      const { packed } = options.codec;
-      if (packed && !hasRecent) op.recentPool(recentPages(packed, { cacheTokens, texts, maxTokens }));
-      hasRecent ||= packed !== null;
+      const codec = typeof options.codec === "function" ? options.codec(cacheOf) : options.codec;
       if (!caches.has(cacheOf))
-        caches.set(cacheOf, op.cache({ layer: cacheOf, codec: options.codec, kvHeads, headDim, pool }));
+        caches.set(cacheOf, op.cache({ layer: cacheOf, codec, kvHeads, headDim, pool }));
       return caches.get(cacheOf)!;
     },
   };
   const logits = family.forward(op, parts);
+  const packing = packingOf([...caches.values()].map(({ codec }) => codec));
+  if (packing) op.recentPool(recentPages(packing, { cacheTokens, texts, maxTokens }));
   return op.finish(logits, { keepLabels, texts, blocks: blocksOf(context), stateSlots });
 }
 

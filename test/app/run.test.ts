@@ -97,7 +97,7 @@ describe("exit codes", () => {
       "an unknown KV format",
       ["run", "needle", "hi", "--kv", "int3"],
       2,
-      /Allowed choices are int4, rq4, f16/,
+      /KV cache format is "int3"; allowed: f16, int4, rq4, kv4/,
     ],
     ["top-p of 2", ["run", "needle", "hi", "--top-p", "2"], 2, /--top-p is 2; allowed: 0 to 1/],
     ["no threads", ["run", "needle", "hi", "--threads", "0"], 2, /--threads is 0; allowed: integers 1 to/],

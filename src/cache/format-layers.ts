@@ -1,0 +1,60 @@
+/**
+ * Formats that differ by layer: a format, and exceptions from it, later ones first: "kv4+f16@0-1+f16@last". Layers are named
+ * by number from 0, as a range of numbers, or as `first`, `last`, `sliding`, `full`. Refuses to know models.
+ */
+import type { KvCodec } from "../device/contract.ts";
+import { ArgumentError } from "../format/errors.ts";
+import { kvCodec } from "./codecs.ts";
+
+/** A layer as far as a choice of formats knows it. */
+export interface CachedLayer {
+  readonly index: number;
+  /** Layers of the model. */
+  readonly count: number;
+  readonly isSliding: boolean;
+}
+
+type IsMeant = (layer: CachedLayer) => boolean;
+
+const NAMED: { readonly [name: string]: IsMeant } = {
+  first: ({ index }) => index === 0,
+  last: ({ index, count }) => index === count - 1,
+  sliding: ({ isSliding }) => isSliding,
+  full: ({ isSliding }) => !isSliding,
+};
+
+export interface LayerFormats {
+  /** All that are named. */
+  readonly codecs: readonly KvCodec[];
+  of(layer: CachedLayer): KvCodec;
+}
+
+/** ArgumentError for what is no format, or no layers. */
+export function layerFormats(text: string): LayerFormats {
+  const [base, ...rest] = text.split("+");
+  const exceptions = rest.map((one) => {
+    const [name, layers, ...more] = one.split("@");
+    if (layers === undefined || more.length > 0)
+      throw new ArgumentError("exception of a KV cache format", JSON.stringify(one), 'such as "f16@0-3"');
+    return { codec: kvCodec(name), isMeant: meant(layers) };
+  });
+  const codec = kvCodec(base);
+  return {
+    codecs: [codec, ...exceptions.map((one) => one.codec)],
+    of: (layer) => exceptions.findLast(({ isMeant }) => isMeant(layer))?.codec ?? codec,
+  };
+}
+
+function meant(layers: string): IsMeant {
+  if (Object.hasOwn(NAMED, layers)) return NAMED[layers];
+  const found = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(layers);
+  if (!found)
+    throw new ArgumentError(
+      "layers of a KV cache format",
+      JSON.stringify(layers),
+      `a number, a range such as 0-3, ${Object.keys(NAMED).join(", ")}`,
+    );
+  const from = Number(found[1]);
+  const to = Number(found[2] ?? found[1]);
+  return ({ index }) => index >= from && index <= to;
+}

@@ -5,10 +5,10 @@
  */
 
 import type { Cache } from "../contract.ts";
-import { type AttendOptions, PART_IDS, scaling, visible } from "./attend-options.ts";
+import { type AttendOptions, partConstants, scaling, visible } from "./attend-options.ts";
 import { mostSpans, type Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
-import { attendConstants, kvConstants, kvFormat, kvGroups, kvLayout, tokenBytes } from "./kv.ts";
+import { attendConstants, isChannel, kvConstants, kvFormat, kvGroups, kvLayout, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** A kernel for one token's queries. */
@@ -34,13 +34,14 @@ function plainKernel({ codec, headDim }: Cache, group: number): DecodeKernel {
   const layout = kvLayout(codec, "keys");
   // Queries for each page of a tile, where keys are scaled by channel, take the place of half the heads.
   const most = Math.floor(
-    layout === "f16" ? 1024 / headDim : (layout === "channel" ? 32 : 64) / kvGroups(headDim),
+    layout === "f16" ? 1024 / headDim : (isChannel(layout) ? 32 : 64) / kvGroups(headDim),
   );
   const sets = Math.ceil(group / Math.min(8, most));
   const common = { tile: 128, sets, workgroups: 528 };
   const values = { HEADS: Math.ceil(group / sets), TILE: common.tile };
   if (layout === "f16") return { kernel: "attendDecodeF16", ...common, values: { ...values, BATCH: 4 } };
-  const dims = headDim > 64 ? 4 : 2;
+  // Codes of 3 bits lie so that 4 dims are read at once.
+  const dims = headDim > 64 || kvLayout(codec, "values") === "rq3" ? 4 : 2;
   return {
     kernel: "attendDecode",
     ...common,
@@ -94,7 +95,7 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
           ? attendConstants(cache)
           : kvConstants(kvFormat(cache.codec.name), headDim)),
         MOST_SPANS: spans.most,
-        PART: PART_IDS[options.part ?? "all"],
+        ...partConstants(options),
         HAS_SOFTCAP: softcap > 0,
         ...(reduces ? { SUBGROUP: traits.subgroup ?? 1 } : {}),
         ...values,

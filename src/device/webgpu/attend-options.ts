@@ -8,7 +8,7 @@ import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 
 /** Of lib/spans.wgsl: what of a packed cache lies in packed pages, and what does not yet. */
-export const PART_IDS = { all: 0, packed: 1, recent: 2 } as const;
+const PART_IDS = { all: 0, packed: 1, recent: 2 } as const;
 export type CachePart = keyof typeof PART_IDS;
 
 /** A cache's buffers. */
@@ -36,6 +36,8 @@ export interface AttendOptions extends CachePlace {
   readonly rotates?: boolean;
   /** The cache's positions that this is about; default: all. */
   readonly part?: CachePart;
+  /** Of a packed cache, positions at a text's beginning that are never packed. */
+  readonly kept?: number;
   /** Of a packed cache: where vectors lie that are not packed yet, as a cache of f16 over the pages of Graph.recent. */
   readonly recent?: CachePlace | null;
   readonly batch: Buffer;
@@ -59,6 +61,11 @@ export function rotates({ rotates, cache }: AttendOptions): boolean {
   return rotates ?? cache.codec.name === "rq4";
 }
 
+/** The values by which kernels know a part. */
+export function partConstants({ part = "all", kept = 0 }: Pick<AttendOptions, "part" | "kept">) {
+  return { PART: PART_IDS[part], KEPT: kept };
+}
+
 /** A row, or rows at consecutive positions of one text, of which `packed` positions lie in packed pages. */
 export interface Seeing {
   readonly position: number;
@@ -69,14 +76,16 @@ export interface Seeing {
 
 /** Positions of a part of the cache that rows see: from the page of the first one's oldest, to the last. */
 export function visible(
-  { cache, part }: Pick<AttendOptions, "cache" | "part">,
+  { cache, part, kept = 0 }: Pick<AttendOptions, "cache" | "part" | "kept">,
   { position, tokens = 1, packed }: Seeing,
 ): number {
   const { window } = cache.pool;
   const oldest = window === null ? 0 : Math.max(0, position + 1 - window);
   const first = oldest - (oldest % PAGE_SLOTS);
-  if (part === "packed") return Math.max(0, packed - first);
-  return position + tokens - (part === "recent" ? Math.max(first, packed) : first);
+  const end = position + tokens;
+  const seen = (from: number, to: number) => Math.max(0, Math.min(to, end) - Math.max(from, first));
+  if (part === "packed") return seen(kept, packed);
+  return part === "recent" ? seen(0, kept) + seen(Math.max(kept, packed), end) : end - first;
 }
 
 /** exp2 instead of exp, and no division before tanh: the two factors around the soft cap. */

@@ -2,11 +2,11 @@
  * The dispatch of attendPrompt: queries of runs over their texts' pages, all of them or in spans, with subgroup matrices where the
  * device has them. Owns how rows and dims are shared out within the limits of registers and workgroup memory.
  */
-import { type AttendOptions, PART_IDS, scaling, visible } from "./attend-options.ts";
+import { type AttendOptions, partConstants, scaling, visible } from "./attend-options.ts";
 import type { Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
-import { attendConstants, kvConstants, kvFormat, kvLayout, tokenBytes } from "./kv.ts";
+import { attendConstants, isChannel, kvConstants, kvFormat, kvLayout, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
@@ -28,10 +28,10 @@ function matrixShape(headDim: number) {
 /** spans: of a step of few rows, into their partials. */
 export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispatch {
   const { traits, cache, heads, scale, softcap, form } = options;
-  const isChannel = kvLayout(cache.codec, "keys") === "channel";
+  const byChannel = isChannel(kvLayout(cache.codec, "keys"));
   // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
   const matrices =
-    traits.matrices && traits.subgroup === 32 && !options.plain && !isChannel
+    traits.matrices && traits.subgroup === 32 && !options.plain && !byChannel
       ? matrixShape(cache.headDim)
       : null;
   const { kvHeads, headDim, pool } = cache;
@@ -55,7 +55,7 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
         HAS_SINKS: options.sinks !== null && spans === null,
         OUT_F16: form === "f16" && spans === null,
         SPANS: spans !== null,
-        ...(spans && { TILE: spans.tile, MOST_SPANS: spans.most, PART: PART_IDS[options.part ?? "all"] }),
+        ...(spans && { TILE: spans.tile, MOST_SPANS: spans.most, ...partConstants(options) }),
       },
     },
     params: packParams(kernel, {

@@ -77,7 +77,13 @@ export function attendMergeParts(
 ): Dispatch {
   const values = {
     ...{ TILE: packed.tile, MOST_SPANS: packed.most, ROTATE: true },
-    ...{ PARTS: true, RECENT_TILE: recent.tile, MOST_RECENT_SPANS: recent.most, LONGS: longs },
+    ...{
+      PARTS: true,
+      KEPT: options.kept ?? 0,
+      RECENT_TILE: recent.tile,
+      MOST_RECENT_SPANS: recent.most,
+      LONGS: longs,
+    },
   };
   return mergeDispatch(options, { partials: packed.partials, recentPartials: recent.partials }, values);
 }

@@ -64,12 +64,12 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
     dispatches.push(...parts.map((part, i) => attendDecode(part, spans[i])));
     if (mode !== "prompt" && maxTokens > MOST_ALONE)
       dispatches.push(...parts.map((part, i) => attendPrompt(part, spans[i])));
-    dispatches.push(attendMergeParts(options, spans[1], spans[0], false));
+    dispatches.push(attendMergeParts(packed, spans[1], spans[0], false));
   }
   if (mode === "prompt") {
     const spans = parts.map((part) => oneSpan(part, PAGE_SLOTS));
     dispatches.push(...parts.map((part, i) => attendPrompt(part, spans[i])));
-    dispatches.push(attendMergeParts(options, spans[1], spans[0], true));
+    dispatches.push(attendMergeParts(packed, spans[1], spans[0], true));
   }
   return dispatches;
 }

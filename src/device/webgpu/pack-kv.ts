@@ -2,7 +2,7 @@
 import { PAGE_SLOTS } from "../contract.ts";
 import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
-import { kvBlock, partConstants, tokenBytes } from "./kv.ts";
+import { kvBlock, layoutConstants, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** to: the packed pages of `from`. */
@@ -18,7 +18,7 @@ export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): D
         KV_HEADS: kvHeads,
         HEAD_DIM: headDim,
         BLOCK_WORDS: kvBlock("f16", headDim).words,
-        ...partConstants(codec, headDim),
+        ...layoutConstants(codec, headDim),
       },
     },
     params: packParams("packKv", {

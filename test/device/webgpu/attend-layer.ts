@@ -19,7 +19,8 @@ import {
 import type { Buffer, Dispatch, Mode } from "../../../src/device/webgpu/dispatch.ts";
 import type { Form } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
-import { blockBytes, kvBytes, kvFormat, readVector } from "../../../src/device/webgpu/kv.ts";
+import { blockBytes, kvBytes, kvFormat } from "../../../src/device/webgpu/kv.ts";
+import { readVector } from "../../../src/device/webgpu/kv-pages.ts";
 import { encodePass, makeReady } from "../../../src/device/webgpu/ready.ts";
 
 export interface Shape {

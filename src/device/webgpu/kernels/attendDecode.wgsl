@@ -7,7 +7,7 @@
 // Keys by channel (CHANNEL) have a scale and a zero for each dim of a page. Scales go to the query, which is quantized anew for
 // each page of a tile, and zeros into a number for each page and head: tokens have neither.
 // Loads of the next step are written before the arithmetic of this one.
-// lib: step, batch, spans, lanes, softcap, channels
+// lib: step, batch, spans, lanes, softcap, planes, channels
 // <values>
 // Query heads of a KV head, and how many of them one workgroup serves.
 const GROUP: u32 = 2u;
@@ -16,6 +16,8 @@ const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
 const RQ4: bool = false;
 const CHANNEL: bool = false;
+const KEY_BITS: u32 = 4u;
+const VALUE_BITS: u32 = 4u;
 const KEY_WORDS: u32 = 80u;
 const KEY_SCALES_AT: u32 = 64u;
 const VALUE_WORDS: u32 = 80u;
@@ -29,6 +31,7 @@ const AHEAD: u32 = 1u;
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
 const PART: u32 = 0u;
+const KEPT: u32 = 0u;
 const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 // </values>
@@ -57,7 +60,9 @@ const TILE_WORDS: u32 =
 const ITEMS: u32 = HEADS * GROUPS * 8u;
 const TURNS: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const HIDDEN_SCORE: f32 = -1e30;
-const LOW: u32 = 0x0f0f0f0fu;
+// What codes are centred by.
+const KEY_MIDDLE: f32 = f32((1u << KEY_BITS) - 1u) / 2.0;
+const VALUE_MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 // A dot product with it sums four codes.
 const ONES: u32 = 0x01010101u;
 
@@ -153,8 +158,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         var high = array<vec4<u32>, EACH>();
         var ranges = array<vec2<f32>, EACH>();
         for (var i = 0u; i < EACH; i++) {
-          low[i] = words[j * EACH + i].codes & vec4<u32>(LOW);
-          high[i] = (words[j * EACH + i].codes >> vec4<u32>(4u)) & vec4<u32>(LOW);
+          let apart = codesApart(words[j * EACH + i].codes, KEY_BITS);
+          low[i] = apart[0];
+          high[i] = apart[1];
           ranges[i] = unpack2x16float(words[j * EACH + i].range);
           if (RQ4) {
             ranges[i] = ranges[i].x * vec2<f32>(1.0, -7.5);
@@ -264,7 +270,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
         tile[(head * WEIGHT_GROUPS + group) * WEIGHT_STRIDE + lane] = words;
         weightScales[(head * WEIGHT_GROUPS + group) * LANES + lane] = unit;
-        middles[group] = middles[group] * shrink + middle - 7.5 * unit * count;
+        middles[group] = middles[group] * shrink + middle - VALUE_MIDDLE * unit * count;
       }
     }
     workgroupBarrier();
@@ -279,8 +285,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         var low = array<vec4<u32>, DIMS>();
         var high = array<vec4<u32>, DIMS>();
         for (var i = 0u; i < DIMS; i++) {
-          low[i] = codes[i] & vec4<u32>(LOW);
-          high[i] = (codes[i] >> vec4<u32>(4u)) & vec4<u32>(LOW);
+          let apart = codesApart(codes[i], VALUE_BITS);
+          low[i] = apart[0];
+          high[i] = apart[1];
         }
         if (b + BLOCK_ROWS < BLOCKS) {
           codes = loadValues(table, kvHead, first, b + BLOCK_ROWS, firstDim);
@@ -441,7 +448,7 @@ fn foldQueries(table: u32, kvHead: u32, first: u32, groupHead: u32, firstHead: u
     let high = vec4<u32>(words[4], words[5], words[6], words[7]);
     let coded = dotSigned(low, vec4<u32>(ONES)) + dotSigned(high, vec4<u32>(ONES));
     let unit = largest / 127.0;
-    let offset = 7.5 * (dot(sums, vec4<f32>(1.0)) - unit * f32(coded)) + dot(zeros, vec4<f32>(1.0));
+    let offset = KEY_MIDDLE * (dot(sums, vec4<f32>(1.0)) - unit * f32(coded)) + dot(zeros, vec4<f32>(1.0));
     queryCodes[item * 2u] = low;
     queryCodes[item * 2u + 1u] = high;
     pageScales[item] = vec2<f32>(unit, offset) * params.scale;
@@ -457,7 +464,7 @@ fn loadKeys(table: u32, kvHead: u32, first: u32, group: u32, local: u32) -> arra
     let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * KEY_WORDS;
     for (var j = 0u; j < AHEAD; j++) {
       let g = min(group + j, GROUPS - 1u);
-      words[j * EACH + i].codes = keys[block + g * 32u + slot % 32u];
+      words[j * EACH + i].codes = keyCodes(block, g, slot % 32u);
       if (CHANNEL) {
         // No token has a range.
       } else if (RQ4) {
@@ -475,21 +482,22 @@ fn loadRanges(at: u32, group: u32) -> array<vec4<u32>, 4> {
   if (RQ4) {
     let low = values[at];
     let high = values[at + 1u];
-    return array<vec4<u32>, 4>(apart(low.xy), apart(low.zw), apart(high.xy), apart(high.zw));
+    return array<vec4<u32>, 4>(
+      halvesApart(low.xy), halvesApart(low.zw), halvesApart(high.xy), halvesApart(high.zw));
   }
   let first = at + group * 8u;
   return array<vec4<u32>, 4>(values[first], values[first + 1u], values[first + 2u], values[first + 3u]);
 }
 
-fn apart(pairs: vec2<u32>) -> vec4<u32> {
+fn halvesApart(pairs: vec2<u32>) -> vec4<u32> {
   return vec4<u32>(pairs.x & 0xffffu, pairs.x >> 16u, pairs.y & 0xffffu, pairs.y >> 16u);
 }
 
 fn loadValues(table: u32, kvHead: u32, first: u32, b: u32, firstDim: u32) -> array<vec4<u32>, DIMS> {
   var codes = array<vec4<u32>, DIMS>();
-  let block = blockOf(table, first / 32u + b, params.kvHeads, kvHead) * VALUE_WORDS + firstDim;
+  let block = blockOf(table, first / 32u + b, params.kvHeads, kvHead) * VALUE_WORDS;
   for (var i = 0u; i < DIMS; i++) {
-    codes[i] = values[block + i * (32u / DIMS)];
+    codes[i] = valueCodes(block, firstDim + i * (32u / DIMS));
   }
   return codes;
 }

@@ -19,6 +19,7 @@ const BATCH: u32 = 2u;
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
 const PART: u32 = 0u;
+const KEPT: u32 = 0u;
 const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 // </values>
@@ -72,6 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let row = single.row;
   let last = single.lastPosition;
   let table = params.table + single.table;
+  let gap = gapOf(single.packed);
   let places = placesOf(MOST_SPANS);
   let spans = spansOf(last, last, single.packed, PART, params.window, TILE, places);
   if (workgroup.x >= spans.count) {
@@ -83,7 +85,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let firstHead = workgroup.y % SETS * HEADS;
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, spans.end);
-  var nextKeys = loadKeys(table, kvHead, start, 0u, local);
+  var nextKeys = loadKeys(table, gap, kvHead, start, 0u, local);
   for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
     let h = kvHead * GROUP + min(firstHead + i / (CHUNKS * 2u), GROUP - 1u);
     scaled[i] = queries[(row * params.kvHeads * GROUP + h) * CHUNKS * 2u + i % (CHUNKS * 2u)] * params.scale;
@@ -106,7 +108,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var c = 0u; c < CHUNKS; c += BATCH) {
       let words = nextKeys;
       if (c + BATCH < CHUNKS) {
-        nextKeys = loadKeys(table, kvHead, first, c + BATCH, local);
+        nextKeys = loadKeys(table, gap, kvHead, first, c + BATCH, local);
       }
       for (var j = 0u; j < min(BATCH, CHUNKS - c); j++) {
         var low = array<vec4<f32>, EACH>();
@@ -130,8 +132,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     workgroupBarrier();
     for (var i = 0u; i < EACH; i++) {
       let token = local + i * WORKGROUP;
-      let position = first + token;
-      let visible = position >= spans.oldest && position <= last;
+      let slot = first + token;
+      let visible = positionAt(gap, slot) >= spans.oldest && slot < spans.end;
       for (var four = 0u; four < FOURS; four++) {
         var s = vec4<f32>(0.0);
         for (var c = 0u; c < 4u; c++) {
@@ -146,7 +148,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
     }
     workgroupBarrier();
-    var next = loadValues(table, kvHead, first, min(tokenRow, TILE / 4u - 1u), chunk);
+    var next = loadValues(table, gap, kvHead, first, min(tokenRow, TILE / 4u - 1u), chunk);
 
     var weights = array<vec4<f32>, 4>();
     var highest = HIDDEN_SCORE;
@@ -185,7 +187,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
       for (var quad = tokenRow; quad < TILE / 4u; quad += TOKEN_ROWS) {
         let words = next;
-        next = loadValues(table, kvHead, first, min(quad + TOKEN_ROWS, TILE / 4u - 1u), chunk);
+        next = loadValues(table, gap, kvHead, first, min(quad + TOKEN_ROWS, TILE / 4u - 1u), chunk);
         if (first + quad * 4u < end) {
           var low = array<vec4<f32>, 4>();
           var high = array<vec4<f32>, 4>();
@@ -201,7 +203,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
       }
     }
-    nextKeys = loadKeys(table, kvHead, first + TILE, 0u, local);
+    nextKeys = loadKeys(table, gap, kvHead, first + TILE, 0u, local);
   }
 
   workgroupBarrier();
@@ -258,10 +260,10 @@ fn storePartials(span: u32, places: u32, h: u32, firstHead: u32, local: u32, low
 }
 
 // BATCH chunks of each of this thread's tokens.
-fn loadKeys(table: u32, kvHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, EACH * BATCH> {
+fn loadKeys(table: u32, gap: Gap, kvHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, EACH * BATCH> {
   var words = array<vec4<u32>, EACH * BATCH>();
   for (var i = 0u; i < EACH; i++) {
-    let slot = first + local + i * WORKGROUP;
+    let slot = positionAt(gap, first + local + i * WORKGROUP);
     let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + slot % 32u;
     for (var j = 0u; j < BATCH; j++) {
       words[i * BATCH + j] = keys[block + min(c + j, CHUNKS - 1u) * 32u];
@@ -271,8 +273,8 @@ fn loadKeys(table: u32, kvHead: u32, first: u32, c: u32, local: u32) -> array<ve
 }
 
 // Eight dims of four tokens.
-fn loadValues(table: u32, kvHead: u32, first: u32, quad: u32, chunk: u32) -> array<vec4<u32>, 4> {
-  let slot = first + quad * 4u;
+fn loadValues(table: u32, gap: Gap, kvHead: u32, first: u32, quad: u32, chunk: u32) -> array<vec4<u32>, 4> {
+  let slot = positionAt(gap, first + quad * 4u);
   let at = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + slot % 32u * CHUNKS + chunk;
   return array<vec4<u32>, 4>(values[at], values[at + CHUNKS], values[at + 2u * CHUNKS], values[at + 3u * CHUNKS]);
 }

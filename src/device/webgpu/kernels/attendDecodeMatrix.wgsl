@@ -20,6 +20,7 @@ const SCALES_AT: u32 = 64u;
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
 const PART: u32 = 0u;
+const KEPT: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // </values>
 

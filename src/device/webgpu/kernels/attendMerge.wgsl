@@ -13,6 +13,8 @@ const ROTATE: bool = false;
 const PARTS: bool = false;
 const RECENT_TILE: u32 = 128u;
 const MOST_RECENT_SPANS: u32 = 32u;
+// Positions at a text's beginning that are never packed.
+const KEPT: u32 = 0u;
 // Rows that attend in tiles, which stand behind those alone.
 const LONGS: bool = false;
 const HAS_SINKS: bool = false;
@@ -20,6 +22,8 @@ const HAS_SINKS: bool = false;
 const OUT_FORM: u32 = 0u;
 // </values>
 
+// Of lib/spans.wgsl: slots are asked for of recent positions alone.
+const PART: u32 = RECENT;
 // What 16 KiB of workgroup memory hold.
 const WORKGROUP: u32 = select(256u, 128u, HEAD_DIM > 256u);
 const LANES: u32 = 32u;

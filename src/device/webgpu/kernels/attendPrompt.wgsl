@@ -2,7 +2,7 @@
 // over one of its parts. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, batch, tiles, spans, softcap, kvCodes, channels, narrow, sinks
+// lib: step, batch, tiles, spans, softcap, kvCodes, planes, channels, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -12,6 +12,8 @@ const INT4: bool = true;
 const RQ4: bool = false;
 // Keys by channel: a scale and a zero for each dim of a page.
 const CHANNEL: bool = false;
+const KEY_BITS: u32 = 4u;
+const VALUE_BITS: u32 = 4u;
 const KEY_WORDS: u32 = 80u;
 const KEY_SCALES_AT: u32 = 64u;
 const VALUE_WORDS: u32 = 80u;
@@ -28,6 +30,7 @@ const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
 const PART: u32 = 0u;
+const KEPT: u32 = 0u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
@@ -36,6 +39,8 @@ const MINE: u32 = ROWS / 16u;
 const STRIDE: u32 = 33u;
 // Threads that share a row of scores.
 const SHARE: u32 = 256u / ROWS;
+// Of rotated codes.
+const MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 const HIDDEN_SCORE: f32 = -1e30;
 
 struct Params {
@@ -76,6 +81,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let kvHead = workgroup.y;
   let tile = tileOf(workgroup.x, ROWS, GROUP);
   let table = tableOf(params.table, tile.token);
+  let gap = gapOf(tile.packed);
   // Rows are query heads, counted from the run's first token.
   let firstRow = tile.firstRow;
   let rows = tile.tokens * GROUP;
@@ -103,14 +109,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     // Of what the run sees; rows of this tile may see nothing of it.
     let begin = spans.first + workgroup.z * spans.tokens;
-    start = max(start, begin);
-    end = min(end, begin + spans.tokens);
+    start = max(slotOf(gap, start), begin);
+    end = min(slotOf(gap, end), begin + spans.tokens);
     if (PART == PACKED) {
       end = min(end, spans.end);
     }
   }
   for (var first = start; first < end; first += 32u) {
-    let page = blockOf(table, first / 32u, KV_HEADS, kvHead);
+    let page = blockOf(table, positionAt(gap, first) / 32u, KV_HEADS, kvHead);
     var scores = array<f32, MINE * 2u>();
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
@@ -141,7 +147,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let row = y * MINE + i / 2u;
       let token = x + i % 2u * 16u;
       let query = tile.position + min(firstRow + row, rows - 1u) / GROUP;
-      let position = first + token;
+      let position = positionAt(gap, first) + token;
       var s = scores[i];
       if (HAS_SOFTCAP) {
         s = params.cap * boundedTanh(s);
@@ -267,22 +273,24 @@ fn expandKeys(block: u32, group: u32, local: u32) {
   let token = local % 32u;
   let part = local / 32u;
   if (INT4 || RQ4) {
-    let word = keys[block + group * 32u + token][part];
+    let codes = codesApart(keyCodes(block, group, token), KEY_BITS);
+    let lows = unpack4xU8(codes[0][part]);
+    let highs = unpack4xU8(codes[1][part]);
     if (CHANNEL) {
       let low = channelRanges(block + KEY_SCALES_AT, group * 32u + part * 4u);
       let high = channelRanges(block + KEY_SCALES_AT, group * 32u + part * 4u + 16u);
       for (var c = 0u; c < 4u; c++) {
         let d = part * 4u + c;
-        right[token * STRIDE + d] = low[0][c] * f32((word >> (8u * c)) & 15u) + low[1][c];
-        right[token * STRIDE + d + 16u] = high[0][c] * f32((word >> (8u * c + 4u)) & 15u) + high[1][c];
+        right[token * STRIDE + d] = low[0][c] * f32(lows[c]) + low[1][c];
+        right[token * STRIDE + d + 16u] = high[0][c] * f32(highs[c]) + high[1][c];
       }
       return;
     }
     let range = rangeOf(keys[block + KEY_SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
     for (var c = 0u; c < 4u; c++) {
       let d = part * 4u + c;
-      right[token * STRIDE + d] = range.x * f32((word >> (8u * c)) & 15u) + range.y;
-      right[token * STRIDE + d + 16u] = range.x * f32((word >> (8u * c + 4u)) & 15u) + range.y;
+      right[token * STRIDE + d] = range.x * f32(lows[c]) + range.y;
+      right[token * STRIDE + d + 16u] = range.x * f32(highs[c]) + range.y;
     }
     return;
   }
@@ -302,13 +310,15 @@ fn expandValues(block: u32, group: u32, local: u32) {
   if (INT4 || RQ4) {
     let d = local % 32u;
     let part = local / 32u;
-    let word = values[block + group * 32u + d][part];
+    let codes = codesApart(valueCodes(block, group * 32u + d), VALUE_BITS);
+    let lows = unpack4xU8(codes[0][part]);
+    let highs = unpack4xU8(codes[1][part]);
     for (var c = 0u; c < 4u; c++) {
       let token = part * 4u + c;
       let low = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
       let high = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token + 16u)][scalePart(token)], token);
-      right[token * STRIDE + d] = low.x * f32((word >> (8u * c)) & 15u) + low.y;
-      right[(token + 16u) * STRIDE + d] = high.x * f32((word >> (8u * c + 4u)) & 15u) + high.y;
+      right[token * STRIDE + d] = low.x * f32(lows[c]) + low.y;
+      right[(token + 16u) * STRIDE + d] = high.x * f32(highs[c]) + high.y;
     }
     return;
   }

@@ -31,6 +31,7 @@ const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
 const PART: u32 = 0u;
+const KEPT: u32 = 0u;
 // </values>
 
 const SUBGROUP: u32 = 32u;
@@ -109,6 +110,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let kvHead = workgroup.y;
   let place = tileOf(workgroup.x, ROWS, GROUP);
   let table = tableOf(params.table, place.token);
+  let gap = gapOf(place.packed);
   // Rows are query heads, counted from the run's first token.
   let firstRow = place.firstRow;
   let rows = place.tokens * GROUP;
@@ -139,13 +141,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     // Of what the run sees; rows of this tile may see nothing of it.
     let begin = spans.first + workgroup.z * spans.tokens;
-    start = max(start, begin);
-    end = min(end, begin + spans.tokens);
+    start = max(slotOf(gap, start), begin);
+    end = min(slotOf(gap, end), begin + spans.tokens);
     if (PART == PACKED) {
       end = min(end, spans.end);
     }
   }
-  load(table, kvHead, start, local);
+  load(table, kvHead, positionAt(gap, start), local);
 
   let factor = queryFactor(place.token, kvHead, row, half);
   // Of a score while the maximum is sought and subtracted; a power of two, so that fma rounds nothing that max does not.
@@ -191,7 +193,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     expandKeys(local);
     if (!ONE_TILE) {
       expandValues(local);
-      load(table, kvHead, first + TOKENS, local);
+      load(table, kvHead, positionAt(gap, first + TOKENS), local);
     }
     workgroupBarrier();
     if (SPLIT == 1u) {
@@ -248,7 +250,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var mineScores = array<vec4<f32>, TOKENS / 8u>();
     var highest = HIDDEN_SCORE;
     // Tiles that every row sees whole need no masks.
-    let block = first / 32u * 32u;
+    let block = positionAt(gap, first) / 32u * 32u;
     let last = block + max(TOKENS, 32u) - 1u;
     let clear = last <= firstQuery && (params.window == 0u || lastQuery - block < params.window);
     for (var i = 0u; i < TOKENS / 8u; i++) {
@@ -279,7 +281,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (ONE_TILE) {
       // All products with keys are done: see the barrier before the scores were read.
       expandValues(local);
-      load(table, kvHead, first + TOKENS, local);
+      load(table, kvHead, positionAt(gap, first + TOKENS), local);
     }
     if (SPLIT > 1u) {
       // The other subgroups of the row block read this one's scores.

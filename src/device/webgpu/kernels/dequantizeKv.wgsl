@@ -12,6 +12,8 @@ const SCALES_AT: u32 = 64u;
 // </values>
 
 const WORKGROUP: u32 = 128u;
+// Of rq4.
+const MIDDLE: f32 = 7.5;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const CHUNKS: u32 = HEAD_DIM / 8u;
 const OUT_WORDS: u32 = CHUNKS * 32u;

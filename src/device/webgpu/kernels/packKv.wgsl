@@ -5,6 +5,8 @@
 // <values>
 const KV_HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
+const KEY_BITS: u32 = 4u;
+const VALUE_BITS: u32 = 4u;
 // Of a page that is not packed.
 const BLOCK_WORDS: u32 = 256u;
 const KEY_WORDS: u32 = 80u;
@@ -17,8 +19,13 @@ const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 // Tokens at a time, 32 lanes each.
 const ROWS: u32 = 4u;
 const SIZE: u32 = 128u;
-const CODE_BITS: u32 = 4u;
+// Of rotated codes.
+const CODE_BITS: u32 = VALUE_BITS;
 const RQ4: bool = true;
+const MOST_KEY_CODE: u32 = (1u << KEY_BITS) - 1u;
+// 3 bits: where the planes of high bits begin in a block, as lib/planes.wgsl reads them.
+const KEY_HIGHS_AT: u32 = (GROUPS + 1u) / 2u * 32u;
+const VALUE_HIGHS_AT: u32 = GROUPS * 16u;
 const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
 
 struct Params {
@@ -78,33 +85,57 @@ fn packKeys(source: u32, to: u32, local: u32) {
         least = min(least, x);
         most = max(most, x);
       }
-      range = rangeOf(least, most, MOST_CODE);
+      range = rangeOf(least, most, MOST_KEY_CODE);
       vectors[d] = range.zero;
       vectors[HEAD_DIM + d] = range.inverse;
     }
     keys[to + KEY_SCALES_AT * 4u + d] = range.bits;
   }
   workgroupBarrier();
-  // [group][token] words: dim i of a group in the low half of byte i, dim i + 16 in its high half.
-  for (var i = local; i < GROUPS * 128u; i += SIZE) {
-    let token = i % 128u / 4u;
-    let first = i / 128u * 32u + i % 4u * 4u;
-    var word = 0u;
-    for (var c = 0u; c < 4u; c++) {
-      word |= keyCode(source, token, first + c) << (8u * c);
-      if (first + c + 16u < HEAD_DIM) {
-        word |= keyCode(source, token, first + c + 16u) << (8u * c + 4u);
+  // A thread does a group of a token.
+  for (var item = local; item < GROUPS * 32u; item += SIZE) {
+    let token = item % 32u;
+    let group = item / 32u;
+    var codes = vec4<u32>(0u);
+    for (var i = 0u; i < 32u; i++) {
+      let d = group * 32u + i;
+      if (d < HEAD_DIM) {
+        codes = withCode(codes, keyCode(source, token, d), i, KEY_BITS);
       }
     }
-    keys[to + i] = word;
+    if (KEY_BITS == 3u) {
+      let low = to + (group / 2u * 32u + token) * 4u + group % 2u * 2u;
+      keys[low] = codes.x;
+      keys[low + 1u] = codes.y;
+      let high = select(group / 4u * 128u + token * 4u + group % 4u, token * GROUPS + group, GROUPS < 3u);
+      keys[to + KEY_HIGHS_AT * 4u + high] = codes.z;
+    } else {
+      for (var word = 0u; word < 4u; word++) {
+        keys[to + item * 4u + word] = codes[word];
+      }
+    }
   }
 }
 
-fn keyCode(source: u32, token: u32, d: u32) -> u32 {
-  return code(keyAt(source, token, d), vectors[d], vectors[HEAD_DIM + d], f32(MOST_CODE));
+// With code `i` of 32. 4 bits: in the low half of byte i, or the high one of byte i - 16. 3 bits: two in x or y, one in z; four
+// neighbouring codes are at one place of a word's bytes.
+fn withCode(codes: vec4<u32>, code: u32, i: u32, bits: u32) -> vec4<u32> {
+  var more = codes;
+  let byte = i % 4u * 8u;
+  if (bits == 3u) {
+    more[i / 16u] |= (code & 3u) << (byte + i % 16u / 4u * 2u);
+    more.z |= (code >> 2u) << (byte + i / 4u);
+  } else {
+    more[i % 16u / 4u] |= code << (byte + i / 16u * 4u);
+  }
+  return more;
 }
 
-// A thread gathers the codes of its dims from the rows, four words each.
+fn keyCode(source: u32, token: u32, d: u32) -> u32 {
+  return code(keyAt(source, token, d), vectors[d], vectors[HEAD_DIM + d], f32(MOST_KEY_CODE));
+}
+
+// A thread gathers the codes of its dims from the rows.
 fn packValues(source: u32, to: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;
@@ -120,10 +151,9 @@ fn packValues(source: u32, to: u32, local: u32) {
       scales[start + row] = scale;
     }
     for (var t = start; t < start + ROWS; t++) {
-      let shift = t % 4u * 8u + t / 16u * 4u;
       for (var i = 0u; i < DIMS_EACH; i++) {
         let d = min(local + i * SIZE, HEAD_DIM - 1u);
-        packed[i][t % 16u / 4u] |= u32(vectors[(t - start) * HEAD_DIM + d]) << shift;
+        packed[i] = withCode(packed[i], u32(vectors[(t - start) * HEAD_DIM + d]), t, VALUE_BITS);
       }
     }
     workgroupBarrier();
@@ -131,8 +161,15 @@ fn packValues(source: u32, to: u32, local: u32) {
   for (var i = 0u; i < DIMS_EACH; i++) {
     let d = local + i * SIZE;
     if (d < HEAD_DIM) {
-      for (var word = 0u; word < 4u; word++) {
-        values[to + d * 4u + word] = packed[i][word];
+      if (VALUE_BITS == 3u) {
+        let low = to + (d / 16u * 8u + d % 8u) * 4u + d % 16u / 8u * 2u;
+        values[low] = packed[i].x;
+        values[low + 1u] = packed[i].y;
+        values[to + (VALUE_HIGHS_AT + d / 32u * 8u + d % 8u) * 4u + d % 32u / 8u] = packed[i].z;
+      } else {
+        for (var word = 0u; word < 4u; word++) {
+          values[to + d * 4u + word] = packed[i][word];
+        }
       }
     }
   }

@@ -1,5 +1,5 @@
-// 4-bit codes of keys and values -> numbers, where they are wanted one by one: value = range.x * code +
-// range.y. The kernel declares RQ4 and appends narrow.
+// Codes of keys and values -> numbers, where they are wanted one by one: value = range.x * code +
+// range.y. The kernel declares RQ4, and MIDDLE, which its codes are centred by, and appends narrow.
 
 // Eight codes in the low halves of two words' bytes -> eight halves.
 fn halvesOfCodes(two: vec2<u32>, range: vec2<f32>) -> vec4<u32> {
@@ -21,7 +21,7 @@ fn scalePart(token: u32) -> u32 {
 fn rangeOf(part: u32, token: u32) -> vec2<f32> {
   let two = unpack2x16float(part);
   if (RQ4) {
-    return vec2<f32>(1.0, -7.5) * two[token % 2u];
+    return vec2<f32>(1.0, -MIDDLE) * two[token % 2u];
   }
   return two;
 }

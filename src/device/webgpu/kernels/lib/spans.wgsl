@@ -1,18 +1,42 @@
 // How the visible positions of a row, or of rows that share, are cut into spans, one workgroup each; attend-spans.ts counts
 // them alike.
 
-// The positions that a kernel attends to: all; of a packed cache those in packed pages, or those that are not packed yet.
+// The positions that a kernel attends to: all; of a packed cache those in packed pages, or those that are not packed: of the
+// text's beginning as many as KEPT, and the newest. The kernel declares PART, of these, and KEPT.
 const ALL: u32 = 0u;
 const PACKED: u32 = 1u;
 const RECENT: u32 = 2u;
 
+// RECENT: positions are counted as slots, without the packed ones: slots from `at` on lie `size` further. Else there is none.
+struct Gap {
+  at: u32,
+  size: u32,
+}
+
+// packed: positions of a text in packed pages, and before them.
+fn gapOf(packed: u32) -> Gap {
+  if (PART == RECENT) {
+    return Gap(KEPT, max(KEPT, packed) - KEPT);
+  }
+  return Gap();
+}
+
+fn positionAt(gap: Gap, slot: u32) -> u32 {
+  return slot + select(0u, gap.size, slot >= gap.at);
+}
+
+// Of a position that is not packed, or of the next one.
+fn slotOf(gap: Gap, position: u32) -> u32 {
+  return select(max(position, gap.at + gap.size) - gap.size, position, position < gap.at);
+}
+
 struct Spans {
   // The oldest visible position.
   oldest: u32,
-  // The first span begins there, at a block's beginning; the last one ends before `end`.
+  // The slot at which the first span begins, at a block's beginning; the last one ends before `end`.
   first: u32,
   end: u32,
-  // Positions a span, a multiple of the tile.
+  // Slots a span, a multiple of the tile.
   tokens: u32,
   count: u32,
 }
@@ -35,10 +59,13 @@ fn spansOf(firstPosition: u32, lastPosition: u32, packed: u32, part: u32, window
   var first = oldest & ~31u;
   var end = lastPosition + 1u;
   if (part == PACKED) {
+    first = max(first, KEPT);
     end = max(first, packed);
   }
   if (part == RECENT) {
-    first = max(first, packed);
+    let gap = gapOf(packed);
+    first = slotOf(gap, first);
+    end = slotOf(gap, end);
   }
   let tiles = (end - first + tile - 1u) / tile;
   let tilesPerSpan = max(1u, (tiles + most - 1u) / most);

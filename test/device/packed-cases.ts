@@ -18,12 +18,12 @@ interface PackedShape {
 
 /** The last step meets packed pages; others pack within a chunk, a page at a time, and none. */
 const SHAPES: readonly PackedShape[] = [
-  { heads: 4, kvHeads: 2, headDim: 64, steps: [70, 1, 25, 1, 1] },
+  { heads: 16, kvHeads: 2, headDim: 64, steps: [70, 1, 25, 1, 1] },
   // Rows of one text that share what they read.
-  { heads: 8, kvHeads: 1, headDim: 128, steps: [150, 7], softcap: 5 },
+  { heads: 2, kvHeads: 1, headDim: 128, steps: [150, 7], softcap: 5 },
   // A window that has passed pages before they could be packed, and one that begins in a packed page.
   { heads: 3, kvHeads: 3, headDim: 80, steps: [90, 40, 3], window: 20 },
-  { heads: 4, kvHeads: 1, headDim: 256, steps: [64, 64, 1], window: 70, sinks: true },
+  { heads: 2, kvHeads: 1, headDim: 256, steps: [64, 64, 1], window: 70, sinks: true },
   { heads: 2, kvHeads: 1, headDim: 512, steps: [97, 1] },
   // Several texts, of which some have packed pages.
   {

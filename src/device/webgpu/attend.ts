@@ -47,9 +47,11 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
  */
 function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[] {
   const { mode, maxTokens, maxSpanned, mostPositions } = options;
-  const packed: AttendOptions = { ...options, part: "packed", rotates: false };
-  // What a step finds unpacked: so many newest tokens, and perhaps not a whole page of them; its own rows; two ends of pages.
-  const unpacked = options.cache.codec.packed!.recent + 2 * PAGE_SLOTS + maxTokens;
+  const { recent: newestTokens, first } = options.cache.codec.packed!;
+  const kept = first * PAGE_SLOTS;
+  const packed: AttendOptions = { ...options, part: "packed", kept, rotates: false };
+  // What a step finds unpacked: the first pages, so many newest tokens, its own rows; two ends of pages.
+  const unpacked = kept + newestTokens + 2 * PAGE_SLOTS + maxTokens;
   const newest: AttendOptions = {
     ...packed,
     ...recent,

@@ -18,9 +18,9 @@ export function readPage(layout: KvLayout, headDim: number, part: KvPart, block:
 /** Scales of all dims, then zeros. */
 function readChannels(layout: KvLayout, headDim: number, block: Uint8Array): Uint8Array {
   const scales = kvBlock(layout, headDim).scalesAt * WORD_BYTES;
-  const halves = (at: number) =>
-    Uint8Array.from({ length: 2 * headDim }, (_, i) => block[scales + 4 * (i >> 1) + at + (i & 1)]);
-  return joined([halves(0), halves(2)]);
+  const bytes = (at: number) =>
+    Uint8Array.from({ length: headDim }, (_, dim) => block[scales + 2 * dim + at]);
+  return joined([bytes(0), bytes(1)]);
 }
 
 /** What the codec holds of one token's key or value of one head. */

@@ -9,7 +9,7 @@
  * int4, values: block = [dim] words, a word holds one dim's codes of the block's 32 tokens (token i in the low half of
  *   byte i, token i + 16 in its high half), so that integer dot products run along tokens, then the same scales.
  * rq4: codes as int4 has them, then [token] f16 scales.
- * channel4: keys alone; codes as int4 has them, then [group][dim] scale and zero.
+ * channel4: keys alone; codes as int4 has them, then [group][dim] scale and zero, a byte each.
  * channel3, rq3: the same with codes of 3 bits in two planes: 32 codes are two words of 32 bits with two bits of each, codes
  *   4i to 4i + 3 in the four bytes at bit 2i (mod 8), and one with the third bits, at bit i. Keys: [two groups][token] words of
  *   low bits, then [four groups][token] of high ones (one or two groups: [token][group] without gaps). Values: [16 dims][8]
@@ -73,7 +73,7 @@ export function recentCache(cache: Cache, recent: Pool): Cache {
 export const kvGroups = (headDim: number) => Math.ceil(headDim / INT4_GROUP);
 
 /** Bytes of a channel's scale and zero. */
-export const CHANNEL_BYTES = 4;
+export const CHANNEL_BYTES = 2;
 
 export const isChannel = (layout: KvLayout) => layout === "channel4" || layout === "channel3";
 

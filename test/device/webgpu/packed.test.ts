@@ -16,7 +16,7 @@ import { sharedGpu } from "./shared.ts";
 
 /** SwiftShader compiles slowly: of the shapes few. bench/conformance.js runs all of them on a GPU. */
 const { attendInt4 } = TOLERANCES;
-conform("packed, subgroups of 4", { few: 8 }, packedCases("k4c-v4r-n32", attendInt4, [1]));
+conform("packed, subgroups of 4", { few: 8 }, packedCases("k4c-v4r-n32-f32", attendInt4, [1]));
 conform(
   "packed, no subgroups, prompts from two rows on",
   { subgroups: false, few: 1 },

@@ -6,14 +6,19 @@ import { pageCases } from "../page-cases.ts";
 import { describeGpu } from "./gpu.ts";
 import { sharedGpu } from "./shared.ts";
 
-/** That pages are packed in each of their parts; packed.test.ts has what attends to them. */
-const PACKED = ["k4c-v4r-n32"];
+/** packed.test.ts has what attends to their pages. */
+const PACKED = ["k4c-v4r-n32-f32"];
 
 describeGpu("pages on a GPU", () => {
   const cases = [...KV_FORMATS, ...PACKED].flatMap((kv) =>
     pageCases
       // What formats do not share.
-      .filter(([name]) => kv === "int4" || /^rows of several texts|^what a page holds/.test(name))
+      .filter(
+        ([name]) =>
+          kv === "int4" ||
+          name.startsWith("what a page holds") ||
+          (!PACKED.includes(kv) && name.startsWith("rows of several texts")),
+      )
       .map(([name, check]) => [kv, name, check] as const),
   );
   it.each(cases)("%s: %s", async (kv, _, check) => {

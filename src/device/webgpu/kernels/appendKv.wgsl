@@ -4,7 +4,7 @@
 // A workgroup does one piece, rows of one text that lie in one page, of one head: x counts pieces, y is [keys of each KV
 // head, values of each KV head, queries of each head]. It owns its block, so the words that values of several tokens share
 // are read, changed and written without races.
-// lib: step, batch, half, ranges, rotation, hadamard, encode
+// lib: step, batch, half, rotation, hadamard, encode
 // <values>
 const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;
@@ -67,6 +67,31 @@ var<workgroup> scales: array<u32, 32>;
 var<workgroup> sums: array<f32, SIZE>;
 // By token of the block, what its values are multiplied with.
 var<workgroup> valueFactors: array<f32, 32>;
+
+// Scale and zero of `count` floats as halves, and the constants of coding: zero, 1 / scale.
+struct Range {
+  bits: u32,
+  zero: f32,
+  inverse: f32,
+}
+
+// What int4 holds at most.
+const LARGEST: f32 = 65000.0;
+
+fn rangeOf(smallest: f32, largest: f32) -> Range {
+  let least = clamp(smallest, -LARGEST, LARGEST);
+  let most = clamp(largest, -LARGEST, LARGEST);
+  let scale = halfBits(fifteenth(most - least));
+  // A minimum of -0 is 0: which of the two it is depends on the order of comparing.
+  let zero = select(halfBits(least), 0u, least == 0.0);
+  return Range(scale | (zero << 16u), halfValue(zero), inverseOfHalf(scale));
+}
+
+fn code(x: f32, zero: f32, inverse: f32) -> u32 {
+  // The clamp between product and sum changes no code and keeps compilers from fusing the two into one rounding.
+  let steps = clamp((x - zero) * inverse, 0.0, 16.0);
+  return u32(min(15.0, floor(steps + 0.5)));
+}
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -221,7 +246,7 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
       least = min(least, vectors[mine + d]);
       most = max(most, vectors[mine + d]);
     }
-    let range = rangeOf(least, most, 15u);
+    let range = rangeOf(least, most);
     keys[block + SCALES_AT * 4u + lane * 32u + token] = range.bits;
     sums[row * 32u + lane] = range.zero;
     sums[row * 32u + 16u + lane] = range.inverse;
@@ -235,9 +260,9 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
       var word = 0u;
       for (var c = 0u; c < 4u; c++) {
         let low = group * 32u + (i % 4u) * 4u + c;
-        word |= code(vectors[mine + low], zero, inverse, 15.0) << (c * 8u);
+        word |= code(vectors[mine + low], zero, inverse) << (c * 8u);
         if (low + 16u < HEAD_DIM) {
-          word |= code(vectors[mine + low + 16u], zero, inverse, 15.0) << (c * 8u + 4u);
+          word |= code(vectors[mine + low + 16u], zero, inverse) << (c * 8u + 4u);
         }
       }
       keys[block + (group * 32u + token) * 4u + i % 4u] = word;
@@ -273,7 +298,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
       least = min(least, valueAt(at, token));
       most = max(most, valueAt(at, token));
     }
-    let range = rangeOf(least, most, 15u);
+    let range = rangeOf(least, most);
     values[block + SCALES_AT * 4u + group * 32u + token] = range.bits;
     vectors[i] = range.zero;
     vectors[512u + i] = range.inverse;
@@ -290,7 +315,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
         let shift = (c % 4u) * 8u + (c / 4u) * 4u;
         let x = valueAt(base + (first + token) * params.valuesStride + d, token);
         let known = token * GROUPS + d / 32u;
-        codes |= code(x, vectors[known], vectors[512u + known], 15.0) << shift;
+        codes |= code(x, vectors[known], vectors[512u + known]) << shift;
         mask |= 15u << shift;
       }
     }

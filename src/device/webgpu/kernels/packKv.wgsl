@@ -1,7 +1,7 @@
 // packKv: whole pages of a packed cache from the vectors as they came (f16) to codes: keys by channel, values rotated, bit for
 // bit as src/cache/codec-channel.ts and codec-rotated.ts have them. A workgroup does one page of one KV head: x counts the
 // step's blocks to pack, y is [keys of each KV head, values of each KV head].
-// lib: step, batch, half, ranges, rotation, hadamard, encode
+// lib: step, batch, half, rotation, hadamard, encode
 // <values>
 const KV_HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
@@ -44,10 +44,18 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> values: array<u32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
-// Vectors of ROWS tokens; of keys: zero, 1 / scale of each dim.
-var<workgroup> vectors: array<f32, max(ROWS, 2u) * HEAD_DIM>;
+// Vectors of ROWS tokens.
+var<workgroup> vectors: array<f32, ROWS * HEAD_DIM>;
+// Of each dim of keys.
+var<workgroup> channels: array<Channel, GROUPS * 32u>;
 // Bits of the tokens' scales.
 var<workgroup> scales: array<u32, 32>;
+
+// Of a scale its 8 bits.
+struct Channel {
+  scale: u32,
+  zero: i32,
+}
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -71,12 +79,13 @@ fn halfOf(word: u32, index: u32) -> f32 {
 }
 
 fn keyAt(source: u32, token: u32, d: u32) -> f32 {
-  return halfOf(recentKeys[source + (d / 8u * 32u + token) * 4u + d % 8u / 2u], d);
+  // No more than the largest scales hold.
+  return clamp(halfOf(recentKeys[source + (d / 8u * 32u + token) * 4u + d % 8u / 2u], d), -32000.0, 32000.0);
 }
 
 fn packKeys(source: u32, to: u32, local: u32) {
   for (var d = local; d < GROUPS * 32u; d += SIZE) {
-    var range = Range();
+    var channel = Channel();
     if (d < HEAD_DIM) {
       var least = keyAt(source, 0u, d);
       var most = least;
@@ -85,13 +94,14 @@ fn packKeys(source: u32, to: u32, local: u32) {
         least = min(least, x);
         most = max(most, x);
       }
-      range = rangeOf(least, most, MOST_KEY_CODE);
-      vectors[d] = range.zero;
-      vectors[HEAD_DIM + d] = range.inverse;
+      channel = channelOf(least, most);
     }
-    keys[to + KEY_SCALES_AT * 4u + d] = range.bits;
+    channels[d] = channel;
   }
   workgroupBarrier();
+  for (var i = local; i < GROUPS * 16u; i += SIZE) {
+    keys[to + KEY_SCALES_AT * 4u + i] = channelBits(channels[i * 2u]) | (channelBits(channels[i * 2u + 1u]) << 16u);
+  }
   // A thread does a group of a token.
   for (var item = local; item < GROUPS * 32u; item += SIZE) {
     let token = item % 32u;
@@ -132,7 +142,39 @@ fn withCode(codes: vec4<u32>, code: u32, i: u32, bits: u32) -> vec4<u32> {
 }
 
 fn keyCode(source: u32, token: u32, d: u32) -> u32 {
-  return code(keyAt(source, token, d), vectors[d], vectors[HEAD_DIM + d], f32(MOST_KEY_CODE));
+  return u32(ratio(keyAt(source, token, d), channels[d].scale) - channels[d].zero);
+}
+
+fn channelBits(channel: Channel) -> u32 {
+  return channel.scale | ((u32(channel.zero) & 0xffu) << 8u);
+}
+
+// x / scale, rounded: scale is M 2^e with M from 8 to 15.
+fn ratio(x: f32, scale: u32) -> i32 {
+  let mantissa = 8 + i32(scale & 7u);
+  let w = i32(round(x * powerOfTwo(22 - i32(scale >> 3u))));
+  // Whole numbers are divided; the quotient is above -256.
+  return (2 * w + (16 + 256 * 32) * mantissa) / (32 * mantissa) - 256;
+}
+
+// The least scale that holds a channel of these extremes, and its zero.
+fn channelOf(low: f32, high: f32) -> Channel {
+  let range = high - low;
+  let largest = max(abs(low), abs(high));
+  let need = max(range / f32(MOST_KEY_CODE), largest / 128.0);
+  // One below what an inexact division gives; 2^-14 is the first.
+  var scale = u32(max(8, i32(bitcast<u32>(need) >> 20u) - 112 * 8 - 1));
+  for (; scale < 0xf7u; scale++) {
+    let value = halfValue(scale << 7u);
+    if (value * f32(MOST_KEY_CODE) < range || value * 128.0 < largest) {
+      continue;
+    }
+    let zero = ratio(low, scale);
+    if (ratio(high, scale) - zero <= i32(MOST_KEY_CODE) && zero >= -128 && zero <= 127) {
+      break;
+    }
+  }
+  return Channel(scale, ratio(low, scale));
 }
 
 // A thread gathers the codes of its dims from the rows.

@@ -1,12 +1,19 @@
-// Scales and zeros of keys by channel: of each dim of a page, as halves in a word, zero above scale. The kernel declares `keys`;
-// packKv writes them.
+// Scales and zeros of keys by channel (src/cache/codec-channel.ts): of each dim of a page bits 14 to 7 of a float16, then an int8
+// that counts scales; two dims a word. The kernel declares `keys`; packKv writes them.
 
-// Of four neighbouring dims: scales, zeros. at: the word at which a block's scales begin.
+// Of four neighbouring dims: scales, and scales times zeros. at: the word at which a block's scales begin.
 fn channelRanges(at: u32, dim: u32) -> array<vec4<f32>, 2> {
-  let word = keys[at + dim / 4u];
-  let a = unpack2x16float(word.x);
-  let b = unpack2x16float(word.y);
-  let c = unpack2x16float(word.z);
-  let d = unpack2x16float(word.w);
-  return array<vec4<f32>, 2>(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+  let word = keys[at + dim / 8u];
+  let two = select(word.xy, word.zw, dim % 8u == 4u);
+  let scales = vec4<f32>(channelScales(two.x), channelScales(two.y));
+  let zeros = vec4<f32>(channelZeros(two.x), channelZeros(two.y));
+  return array<vec4<f32>, 2>(scales, scales * zeros);
+}
+
+fn channelScales(two: u32) -> vec2<f32> {
+  return unpack2x16float((two & 0x00ff00ffu) << 7u);
+}
+
+fn channelZeros(two: u32) -> vec2<f32> {
+  return vec2<f32>(f32(extractBits(i32(two), 8u, 8u)), f32(i32(two) >> 24u));
 }

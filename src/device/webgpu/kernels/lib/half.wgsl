@@ -39,17 +39,17 @@ fn roundEven(whole: u32, rest: u32, half: u32) -> u32 {
   return whole + u32(rest > half || (rest == half && (whole & 1u) == 1u));
 }
 
-// x / most for x >= 0, correctly rounded; 0 where the quotient is far below the smallest half. most: 3, 7 or 15.
-fn dividedBy(x: f32, most: u32) -> f32 {
+// x / 15 for x >= 0, correctly rounded; 0 where the quotient is far below the smallest half.
+fn fifteenth(x: f32) -> f32 {
   let bits = bitcast<u32>(x);
   let exponent = bits >> 23u;
   if (exponent < 64u) {
     return 0.0;
   }
   let n = ((bits & 0x7fffffu) | 0x800000u) << 7u;
-  let q = n / most;
-  let sticky = u32(n % most != 0u);
-  let shift = 8u - countLeadingZeros(q);
+  let q = n / 15u;
+  let sticky = u32(n % 15u != 0u);
+  let shift = select(3u, 4u, q >= 0x8000000u);
   let rest = (q & ((1u << shift) - 1u)) * 2u + sticky;
   let whole = roundEven(q >> shift, rest, 1u << shift);
   return f32(whole) * bitcast<f32>((exponent - 30u + shift) << 23u);

@@ -42,7 +42,9 @@ const VARIANTS: Record<string, TraitOptions> = {
 const pattern = new RegExp(values.filter);
 const [part, parts] = values.part.split("/").map(Number);
 /** Packed caches, of parts that the GPU has kernels for. */
-const packed = ["k4c-v4r-n32-f32", "k4c-v3r-n32-f32", "k3c-v3r-n32"].flatMap((kv) => packedCases(kv, TOLERANCES.attendInt4));
+const packed = ["k4c-v4r-n32-f32", "k4c-v3r-n32-f32", "k3c-v3r-n32"].flatMap((kv) =>
+  packedCases(kv, TOLERANCES.attendInt4),
+);
 const cases = [...deviceCases, ...packed]
   .filter(({ name }) => pattern.test(name))
   .filter((_, i) => i % parts === part - 1);

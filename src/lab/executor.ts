@@ -4,6 +4,7 @@
  * out all the same, so callers' units are such that a second time does no harm. Owns the errors' kinds and the patience
  * with a database that is away.
  */
+import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NibbleError } from "../format/errors.ts";
 import type { Entry } from "./types.ts";
@@ -57,6 +58,8 @@ export class PatientExecutor implements Executor {
   constructor(inner: Executor, patienceMs: number) {
     this.#inner = inner;
     this.#patienceMs = patienceMs;
+    // As many may wait as there are calls.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   async run(statements: readonly Statement[], entries?: readonly Entry[]): Promise<Row[][]> {

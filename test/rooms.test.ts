@@ -66,6 +66,7 @@ const NODE_FILES = [
   "lab/spool.ts",
   "lab/store-book.ts",
   "lab/store.ts",
+  "lab/swarm.ts",
   "lab/worker-name.ts",
 ];
 

@@ -3,6 +3,7 @@
  * other command pays for the lab.
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { workCommands } from "./lab-work-commands.ts";
 
 const FOLDER = "nibble-lab";
 
@@ -81,6 +82,11 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
         "processes that compute; others may join with `nibble lab work` (default: this one)",
         count,
       )
+      .option(
+        "--llm <url>",
+        "let a language model propose, too: an API like OpenAI's, such as that of nibble serve (its key: NIBBLE_LLM_KEY)",
+      )
+      .option("--llm-model <name>", "its model there")
       .option("--text <file>", "prose to read (default: a novel's chapters, which ship)")
       .option("--holdout <file>", "prose to confirm on (default: the last third of the text)")
       .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
@@ -169,4 +175,6 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
         'Adds another lab\'s entries out of a file of `lab export`, or "-" for stdin; what is known already is left as it is.',
       ),
   ).action(async (file, options) => (await import("./lab-share.ts")).importLab(file, options, signal));
+
+  workCommands(lab, verb, signal);
 }

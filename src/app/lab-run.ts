@@ -9,11 +9,18 @@ import { AbortedError, ArgumentError, NibbleError } from "../index.ts";
 import {
   type Book,
   checkStudy,
+  childOf,
+  type Entry,
   type LabBook,
   LEAD_TOKENS,
+  LlmProposer,
+  llmShare,
+  type Methods,
   openRunner,
   Proposer,
   type RunnerOptions,
+  type Snapshot,
+  type Study,
   type StudyFile,
   setUp,
   swarm,
@@ -25,6 +32,7 @@ import { type LabOptions, withBook } from "./lab-open.ts";
 import { writeReportOf } from "./lab-report.ts";
 import { bestOf, scoreLines } from "./lab-verbs.ts";
 import { progress } from "./progress.ts";
+import { printable } from "./terminal.ts";
 
 export interface RunOptions extends LabOptions, Pick<RunnerOptions, "device" | "threads" | "offline"> {
   models?: string[];
@@ -32,6 +40,9 @@ export interface RunOptions extends LabOptions, Pick<RunnerOptions, "device" | "
   for?: number;
   experiments?: number;
   workers?: number;
+  /** Base URL of an API like OpenAI's, whose model proposes, too. */
+  llm?: string;
+  llmModel?: string;
   text?: string;
   holdout?: string;
 }
@@ -39,6 +50,7 @@ export interface RunOptions extends LabOptions, Pick<RunnerOptions, "device" | "
 const DEFAULT_MS = 90_000;
 /** Of the time, for confirming what is best on the last rung and on held-out texts. */
 const CONFIRMING = 0.5;
+const MOST_VAIN = 3;
 
 export async function runLab(
   study: string | undefined,
@@ -65,7 +77,8 @@ export async function runLab(
     try {
       const { study: plan, entries } = await setUp(runner, file, books, signal);
       await book.add(entries);
-      const search = new Search(book, new Proposer(plan), options, file.specs !== undefined);
+      const llm = llmOf(options, plan, runner.methods);
+      const search = new Search(book, new Proposer(plan), llm, options, file.specs !== undefined);
       const onEvent = async (event: WorkEvent) => {
         if (event.kind !== "recorded") return;
         const { entry } = event;
@@ -87,7 +100,7 @@ export async function runLab(
       if (workers > 1) await runner.close();
       const done =
         workers > 1
-          ? await swarm({ ...common, count: workers, child: { models: names, options: ofRunner } })
+          ? await swarm({ ...common, count: workers, child: childOf(names, ofRunner, workers) })
           : await work({ ...common, runner, can: runner.can });
       line.clear();
       const known = await book.snapshot();
@@ -124,6 +137,13 @@ function throwIfStopped(signal: AbortSignal, results: number, folder: string): v
   throw new AbortedError("the lab");
 }
 
+function llmOf({ llm, llmModel }: RunOptions, plan: Study, methods: Methods): LlmProposer | null {
+  if (llm === undefined) return null;
+  if (!URL.canParse(llm) || !/^https?:/.test(llm))
+    throw new ArgumentError("llm", llm, "the base URL of an API, such as http://127.0.0.1:8080/v1");
+  return new LlmProposer(plan, methods, { url: llm, model: llmModel, key: process.env.NIBBLE_LLM_KEY });
+}
+
 /** When to propose, when to confirm, when to end. */
 class Search {
   readonly #book: LabBook;
@@ -131,12 +151,22 @@ class Search {
   readonly #most: number;
   readonly #confirmAt: number;
   readonly #over = new AbortController();
+  #llm: LlmProposer | null;
+  /** Answers of the language model in a row of which nothing could be taken. */
+  #vain = 0;
   #confirms = false;
   recorded = 0;
 
-  constructor(book: LabBook, proposer: Proposer, options: RunOptions, isGrid: boolean) {
+  constructor(
+    book: LabBook,
+    proposer: Proposer,
+    llm: LlmProposer | null,
+    options: RunOptions,
+    isGrid: boolean,
+  ) {
     this.#book = book;
     this.#proposer = proposer;
+    this.#llm = llm;
     this.#most = options.experiments ?? Number.POSITIVE_INFINITY;
     const ms = options.for ?? (isGrid ? null : DEFAULT_MS);
     this.#confirmAt = ms === null ? Number.POSITIVE_INFINITY : performance.now() + ms * (1 - CONFIRMING);
@@ -157,14 +187,36 @@ class Search {
   /** Nothing waits: true when there is more. */
   async idle(): Promise<boolean> {
     if (this.#confirms) return this.#confirm();
-    const more = this.#proposer.next(await this.#book.snapshot());
-    if (more.length > 0) return (await this.#book.add(more)) > 0;
-    return this.#confirm();
+    const known = await this.#book.snapshot();
+    const asked = await this.#askLlm(known);
+    const more = asked.length > 0 ? asked : this.#proposer.next(known);
+    return more.length > 0 ? this.#add(more) : this.#confirm();
   }
 
   async #confirm(): Promise<boolean> {
     this.#confirms = true;
-    return (await this.#book.add(this.#proposer.last(await this.#book.snapshot()))) > 0;
+    const more = this.#proposer.last(await this.#book.snapshot());
+    return more.length > 0 && this.#add(more);
+  }
+
+  /** True though others may have added the same meanwhile: then there is more as well. */
+  async #add(more: readonly Entry[]): Promise<boolean> {
+    await this.#book.add(more);
+    return true;
+  }
+
+  /** The language model's turn comes by its share; what cannot be taken is told, and at last it is not asked again. */
+  async #askLlm(known: Snapshot): Promise<readonly Entry[]> {
+    if (!this.#llm || Math.random() >= llmShare(known)) return [];
+    const { entries, refused } = await this.#llm.next(known, this.over);
+    if (this.over.aborted) return [];
+    for (const reason of refused) process.stderr.write(`nibble: --llm: ${printable(reason)}\n`);
+    this.#vain = entries.length > 0 ? 0 : this.#vain + 1;
+    if (this.#vain === MOST_VAIN) {
+      this.#llm = null;
+      process.stderr.write(`nibble: --llm is not asked again after ${MOST_VAIN} answers of no use\n`);
+    }
+    return entries;
   }
 }
 

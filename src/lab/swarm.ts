@@ -1,8 +1,19 @@
 /** Several workers of one process, each with a child that computes, over one book. */
+import { availableParallelism } from "node:os";
 import type { Runner } from "./book.ts";
 import { type ChildOptions, ChildRunner } from "./child-runner.ts";
 import { type WorkEvent, type WorkOptions, work } from "./work.ts";
 import { workerName } from "./worker-name.ts";
+
+/** What the children of `count` workers are given: the cores are shared among them. */
+export function childOf(
+  models: readonly string[],
+  options: { readonly threads?: number },
+  count: number,
+): ChildOptions {
+  const threads = options.threads ?? Math.max(1, Math.floor(availableParallelism() / count));
+  return { models, options: { ...options, threads: count === 1 ? options.threads : threads } };
+}
 
 export interface SwarmOptions extends Omit<WorkOptions, "runner" | "worker" | "can"> {
   readonly count: number;

@@ -61,7 +61,8 @@ function failure(claim: Claim, worker: string, error: Error): FailureEntry {
     ...({ kind: "failure", experiment: claim.id, worker, attempt: claim.attempt } as const),
     outcome: error.name === "TimeoutError" ? "timeout" : isMemory ? "memory" : "error",
     error: error.message,
-    final: claim.attempt >= MOST_ATTEMPTS,
+    // Another so many after each time that it is given back.
+    final: claim.attempt % MOST_ATTEMPTS === 0,
     at: new Date().toISOString(),
   });
 }

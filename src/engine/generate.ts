@@ -68,6 +68,8 @@ export function withDefaults(options: GenerateOptions, defaults: SampleOptions):
 
 export interface GenerationResult {
   readonly stopReason: StopReason;
+  /** Of `stop`, the text that ended it. */
+  readonly stopText?: string;
   readonly text: string;
   /** All generated tokens, an end token included. */
   readonly ids: readonly number[];
@@ -217,6 +219,7 @@ export async function* generateTokens(
   if (rest !== "" || pending.length > 0) yield give(rest);
   return {
     stopReason: stopReason ?? "length",
+    ...(stopReason === "stop" ? { stopText: hold.found } : {}),
     text,
     ids,
     promptTokens: prompt.length,
@@ -239,6 +242,9 @@ export class StopHold {
 
   constructor(readonly stops: readonly string[]) {}
 
+  /** The one that was complete first. */
+  found = "";
+
   push(more: string): { text: string; stopped: boolean } {
     const all = this.#held + more;
     const found = this.stops
@@ -247,7 +253,9 @@ export class StopHold {
       .sort((a, b) => a.from + a.length - (b.from + b.length) || b.length - a.length);
     if (found.length > 0) {
       this.#held = "";
-      return { text: all.slice(0, found[0].from), stopped: true };
+      const [{ from, length }] = found;
+      this.found = all.slice(from, from + length);
+      return { text: all.slice(0, from), stopped: true };
     }
     const safe = all.length - this.#prefixLength(all);
     this.#held = all.slice(safe);

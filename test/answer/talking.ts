@@ -40,7 +40,7 @@ export async function talking(vocabulary: VocabularyName | "needle", template: s
   );
   const submit = scheduler.submit.bind(scheduler);
   scheduler.submit = (job) => {
-    prompt = job.ids;
+    prompt = [...job.ids];
     turn++;
     start = -1;
     submit(job);

@@ -3,12 +3,14 @@
  * as JSON, counting). Refuses to know sockets and processes (`../serve.ts`), so tests call it without either.
  */
 import { type Context, Hono } from "hono";
+import { anthropicError, countTokens, messages } from "./anthropic/messages.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import { ApiError, errorResponse, toApiError } from "./errors.ts";
 import { checkCaller, corsHeaders, type GuardOptions } from "./guard.ts";
 import { listModels, oneModel } from "./models.ts";
 import type { Page } from "./page.ts";
+import { responses } from "./responses/responses.ts";
 import type { Served } from "./served.ts";
 import { tokenize } from "./tokenize.ts";
 
@@ -48,6 +50,9 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
     "/v1/models/:id{.+}": { GET: (_, context) => oneModel(served, context.req.param("id") ?? "") },
     "/v1/chat/completions": chats,
     "/v1/completions": completes,
+    "/v1/responses": { POST: (request) => responses(served, request) },
+    "/v1/messages": { POST: (request) => messages(served, request) },
+    "/v1/messages/count_tokens": { POST: (request) => countTokens(served, request) },
     // Clients whose base URL lacks the "v1", as llama.cpp has them. Files of the page are below /models.
     "/models": models,
     "/chat/completions": chats,
@@ -74,7 +79,10 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       // What is our own fault is logged already.
       if (refusal.status !== 500)
         served.refused?.(`${refusal.status} ${request.method.slice(0, 20)} ${route}: ${refusal.message}`);
-      response = errorResponse(refusal);
+      const { status, headers } = refusal;
+      response = route.startsWith("/v1/messages")
+        ? Response.json(anthropicError(refusal), { status, headers })
+        : errorResponse(refusal);
     }
     metrics.request(route, response.status);
     const common = {

@@ -20,14 +20,20 @@ export interface EventWriter {
 
 /**
  * A response whose events `write` sends; then "[DONE]", as OpenAI ends a stream. `onGone`: the reader has left. What
- * `write` rejects with becomes the last event by `describe`.
+ * `write` rejects with becomes the last event by `describe`. isTyped: each event is named by its `type`, and the last one
+ * says itself that it is.
  */
 export function eventResponse(options: {
   write(events: EventWriter): Promise<void>;
   onGone(): void;
   describe(error: unknown): unknown;
+  readonly isTyped?: boolean;
 }): Response {
-  const { write, onGone, describe } = options;
+  const { write, onGone, describe, isTyped = false } = options;
+  const written = (data: unknown) => {
+    const name = isTyped ? `event: ${(data as { type: string }).type}\n` : "";
+    return `${name}data: ${jsonText(data)}\n\n`;
+  };
   const encoder = new TextEncoder();
   let isOpen = true;
   let room: (() => void) | null = null;
@@ -48,7 +54,7 @@ export function eventResponse(options: {
         const hasRoom = () => (controller.desiredSize ?? 0) > 0;
         silence = setInterval(() => hasRoom() && put(": still here\n\n"), SILENCE_MS);
         const send = async (data: unknown) => {
-          put(`data: ${jsonText(data)}\n\n`);
+          put(written(data));
           if (isOpen && !hasRoom()) await roomOrEnd();
           if (!isOpen) throw new AbortedError("the stream");
         };
@@ -68,9 +74,9 @@ export function eventResponse(options: {
           try {
             await write({ send });
           } catch (error) {
-            put(`data: ${JSON.stringify(describe(error))}\n\n`);
+            put(written(describe(error)));
           }
-          put("data: [DONE]\n\n");
+          if (!isTyped) put("data: [DONE]\n\n");
           if (isOpen) controller.close();
           end();
         };

@@ -82,6 +82,8 @@ export function checkCaller(request: Request, options: GuardOptions, isOpen: boo
   if (options.apiKey === null || isOpen || pathname === OPEN || request.method === "OPTIONS") return;
   const [scheme, given = ""] = (request.headers.get("authorization") ?? "").split(/\s+/, 2);
   if (scheme.toLowerCase() === "bearer" && isEqual(given, options.apiKey)) return;
+  // As Anthropic's clients send it.
+  if (isEqual(request.headers.get("x-api-key") ?? "", options.apiKey)) return;
   throw new ApiError(401, "the API key is missing or wrong; send it as Authorization: Bearer KEY", {
     code: "invalid_api_key",
     headers: { "www-authenticate": "Bearer" },

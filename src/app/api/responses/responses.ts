@@ -1,0 +1,126 @@
+/**
+ * POST /v1/responses. Owns the response's own form, whole and streamed; its items are in `items.ts`, and conversations that
+ * may be gone on with in `kept.ts`.
+ */
+import { type GenerationResult, inSlices } from "../../../index.ts";
+import { type Answering, type Ending, letIn } from "../answering.ts";
+import { readBody } from "../body.ts";
+import { toApiError } from "../errors.ts";
+import { eventResponse } from "../events.ts";
+import type { Fields } from "../fields.ts";
+import { renaming } from "../renamed.ts";
+import type { Served } from "../served.ts";
+import { Items, messagesOf, type ResponseEvent } from "./items.ts";
+import { KeptResponses } from "./kept.ts";
+import { RENAMES, RESPONSES, readResponses } from "./request.ts";
+
+/** By server: what one has answered no other knows. */
+const kept = new WeakMap<Served, KeptResponses>();
+
+export async function responses(served: Served, request: Request): Promise<Response> {
+  const fields = await readBody(request, served, RESPONSES);
+  const conversations = kept.get(served) ?? new KeptResponses();
+  kept.set(served, conversations);
+  const previous = fields.text("previous_response_id");
+  const before = previous === undefined ? [] : conversations.get(previous);
+  const isKept = fields.boolean("store") !== false;
+  const { asked, answers } = await renaming(RENAMES, async () => {
+    const reading = readResponses(fields, served, before);
+    const asked = await inSlices(reading, "reading the request", request.signal);
+    return { asked, ...(await letIn(served, request, asked)) };
+  });
+  const [answer] = answers;
+  const frame = frameOf(fields, served);
+  const items = new Items();
+  const ended = (ending: Ending) => {
+    // Of an answer that was begun, what was begun is part of it.
+    if (isKept && asked.begun === "")
+      conversations.keep(frame.id, [...asked.history, ...messagesOf(items.all)]);
+    return { ...frame, ...endOf(ending), output: items.all, usage: usageOf(ending.result) };
+  };
+  if (asked.stream) return streamed(served, answer, frame, items, ended);
+  const ending = await answer.tell({
+    news({ part }) {
+      if (part) for (const _ of items.add(part));
+    },
+  });
+  for (const _ of items.close(statusOf(ending)));
+  return Response.json(ended(ending));
+}
+
+function streamed(
+  served: Served,
+  answer: Answering,
+  frame: ReturnType<typeof frameOf>,
+  items: Items,
+  ended: (ending: Ending) => Record<string, unknown>,
+): Response {
+  let number = 0;
+  return eventResponse({
+    isTyped: true,
+    async write({ send }) {
+      const tell = ({ type, ...more }: ResponseEvent) => send({ type, sequence_number: number++, ...more });
+      const begun = { ...frame, status: "in_progress", output: [], usage: null };
+      await tell({ type: "response.created", response: begun });
+      await tell({ type: "response.in_progress", response: begun });
+      const ending = await answer.tell({
+        async news({ part }) {
+          if (part) for (const event of items.add(part)) await tell(event);
+        },
+      });
+      const status = statusOf(ending);
+      for (const event of items.close(status)) await tell(event);
+      await tell({ type: `response.${status}`, response: ended(ending) });
+    },
+    onGone: answer.cancel,
+    describe(error) {
+      const { message, code, param } = toApiError(error, served.log);
+      return { type: "error", sequence_number: number++, code, message, param };
+    },
+  });
+}
+
+/** What is known before anything is generated. */
+function frameOf(fields: Fields, { names }: Served) {
+  return {
+    id: `resp_${crypto.randomUUID().replaceAll("-", "")}`,
+    object: "response",
+    created_at: Math.floor(Date.now() / 1000),
+    model: names[0],
+    error: null,
+    incomplete_details: null,
+    instructions: fields.text("instructions") ?? null,
+    max_output_tokens: fields.any("max_output_tokens") ?? null,
+    metadata: fields.object("metadata")?.record ?? {},
+    parallel_tool_calls: fields.boolean("parallel_tool_calls") ?? true,
+    previous_response_id: fields.text("previous_response_id") ?? null,
+    reasoning: { effort: fields.object("reasoning")?.text("effort") ?? null, summary: null },
+    store: fields.boolean("store") ?? true,
+    temperature: fields.any("temperature") ?? null,
+    text: fields.object("text")?.record ?? { format: { type: "text" } },
+    tool_choice: fields.any("tool_choice") ?? "auto",
+    tools: fields.list("tools") ?? [],
+    top_p: fields.any("top_p") ?? null,
+    truncation: "disabled",
+  };
+}
+
+function statusOf({ finish }: Ending): "completed" | "incomplete" {
+  return finish === "length" ? "incomplete" : "completed";
+}
+
+function endOf(ending: Ending) {
+  const status = statusOf(ending);
+  return { status, incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" } : null };
+}
+
+function usageOf({ promptTokens, reusedTokens, generatedTokens }: GenerationResult) {
+  return {
+    input_tokens: promptTokens,
+    input_tokens_details: { cached_tokens: reusedTokens },
+    output_tokens: generatedTokens,
+    // Not told apart from others.
+    output_tokens_details: { reasoning_tokens: 0 },
+    total_tokens: promptTokens + generatedTokens,
+  };
+}

@@ -13,7 +13,7 @@ describe.each(OTHERS)("%s", (kv) => {
   it.each(pageCases)("on the reference device: %s", (_, check) => check(referenceDevice(), kv));
 });
 
-describe.each(["k4c-v4r-n32", "k3c-v3r-n64"])("%s", (kv) => {
+describe.each(["k4c-v4r-n32", "k3c-v3r-n64-f32"])("%s", (kv) => {
   it.each(pageCases)("on the CPU device: %s", async (_, check) =>
     check(await wasmDevice({ threads: 2, memory: { dealTo: 3 } }), kv),
   );

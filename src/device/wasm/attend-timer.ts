@@ -78,7 +78,7 @@ function graphOf({ cache, heads }: AttendJob, layers: number, { queries, positio
   const rows = recorder.embed(recorder.weight("queries", "matrix", "f32", queries, heads * headDim));
   const pool = recorder.pool(cache.pool.window, cache.pool.pages);
   const step = { queries, position };
-  if (codec.packed) recorder.recentPool(blocksOf(step) - packedBlocks(cache, step));
+  if (codec.packed) recorder.recentPool(Math.max(...recentPages(cache, step)) + 1);
   let out = rows;
   for (let layer = 0; layer < layers; layer++) {
     const of = recorder.cache({ layer, kvHeads, headDim, codec, pool });
@@ -95,7 +95,10 @@ function packedBlocks({ codec }: Cache, { position }: AttendStep): number {
 /** By block; those that are packed have none. */
 function recentPages(cache: Cache, step: AttendStep): number[] {
   const packed = packedBlocks(cache, step);
-  return Array.from({ length: blocksOf(step) }, (_, block) => Math.max(0, block - packed));
+  const { first = 0 } = cache.codec.packed ?? {};
+  return Array.from({ length: blocksOf(step) }, (_, block) =>
+    block < first ? block : first + Math.max(0, block - Math.max(first, packed)),
+  );
 }
 
 function blocksOf({ queries, position }: AttendStep): number {
@@ -194,7 +197,7 @@ function lastHeadReader(allocation: WasmAllocation, cache: Cache, step: AttendSt
   const vectors = new Float32Array(PAGE_SLOTS * headDim);
   let known = -1;
   const readBlock = (block: number) => {
-    const isRecent = codec.packed !== null && block >= packed;
+    const isRecent = codec.packed !== null && !(block >= codec.packed.first && block < packed);
     const page = (isRecent ? tables.recent : tables.packed)[block];
     const at = kvBlockAt(cache, part, kvHeads - 1, page, isRecent);
     const bytes = gather(maps[isRecent ? 1 : 0], allocation.cacheBytes(cache, isRecent), at, 0, 1);

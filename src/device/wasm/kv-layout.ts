@@ -5,7 +5,7 @@
  */
 import { type BlockMap, blockMap, pageMap } from "../cache-bytes.ts";
 import { PAGE_SLOTS as BLOCK, type Cache, type KvCodec, type KvPart, type Packing } from "../contract.ts";
-import { readPackedPage, readRotatedScale } from "./kv-packed.ts";
+import { packedScalesBytes, readPackedPage, readRotatedScale } from "./kv-packed.ts";
 
 /** Numbers by which kernels know the formats of vectors. */
 export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
@@ -44,7 +44,7 @@ const groupsOf = (headDim: number) => Math.ceil(headDim / GROUP);
 function blockBytes(headDim: number, format: Held, part: KvPart): number {
   if (typeof format !== "string") {
     const { bits, scales } = format[part];
-    return (scales === "rotated" ? BLOCK * 2 : headDim * 4) + groupsOf(headDim) * 128 * bits;
+    return packedScalesBytes(headDim, scales) + groupsOf(headDim) * 128 * bits;
   }
   if (format === "rq4") return groupsOf(headDim) * 512 + BLOCK * 2;
   return format === "int4" ? groupsOf(headDim) * 640 : headDim * 64;
@@ -71,7 +71,7 @@ export function attendWorkBytes(headDim: number, isPacked: boolean): number {
 /** Bytes of one thread's work area for appending, and for packing what was appended. */
 export function appendWorkBytes(headDim: number, isPacked: boolean): number {
   const vector = (headDim + 4) * 4;
-  return isPacked ? vector + BLOCK * headDim * 4 + BLOCK * groupsOf(headDim) * GROUP : vector;
+  return isPacked ? vector + 20 * 4 + BLOCK * headDim * 4 + BLOCK * groupsOf(headDim) * GROUP : vector;
 }
 
 /**

@@ -13,6 +13,11 @@ export function readRotatedScale(block: Uint8Array, slot: number): Uint8Array {
   return block.subarray(at, at + 2);
 }
 
+/** Bytes of a block's scales: by channel a scale and a zero for each dim, to whole cache lines. */
+export function packedScalesBytes(headDim: number, scales: PartFormat["scales"]): number {
+  return scales === "rotated" ? BLOCK * 2 : Math.ceil(headDim / 32) * 64;
+}
+
 /** The codec's bytes of a page's keys, or values, of one head. */
 export function readPackedPage(
   block: Uint8Array,
@@ -22,11 +27,8 @@ export function readPackedPage(
 ): Uint8Array {
   const out: number[] = [];
   const isRotated = scales === "rotated";
-  if (!isRotated)
-    // Scales, then zeros; here a zero comes before its scale.
-    for (const half of [2, 0])
-      for (let dim = 0; dim < headDim; dim++) out.push(block[4 * dim + half], block[4 * dim + half + 1]);
-  const codes = block.subarray(isRotated ? BLOCK * 2 : headDim * 4);
+  if (!isRotated) out.push(...block.subarray(0, 2 * headDim));
+  const codes = block.subarray(packedScalesBytes(headDim, scales));
   for (let slot = 0; slot < BLOCK; slot++) {
     if (isRotated) out.push(...readRotatedScale(block, slot));
     out.push(...readCodes(codes, part, headDim, bits, slot));

@@ -146,7 +146,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       [
         ...[vectors.at, to.value(queries), to.value(out), partials, work, workBytes],
         ...[heads, kvHeads, headDim, vectors.tables, window, { f32: scale }, { f32: softcap }],
-        ...[format, to.weight(sinks), packed.at, packed.tables, NO_KEPT_BLOCKS],
+        ...[format, to.weight(sinks), packed.at, packed.tables, codec.packed?.first ?? 0],
       ],
       { reads: [to.cache(cache)], writes: [to.partials] },
     );
@@ -212,9 +212,6 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
     to.add("takeOutputs", op, [to.value(op.out), to.value(op.x), op.out.cols]);
   },
 };
-
-/** Blocks at a text's beginning that are never packed. */
-const NO_KEPT_BLOCKS = 0;
 
 /** What a record touches beside its operation's values. */
 interface Touch {

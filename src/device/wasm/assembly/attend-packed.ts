@@ -19,10 +19,9 @@ import {
 } from "./attend-work";
 import { multiply, prepareOperand } from "./attend-int4";
 import { rotateBack, weighRotated } from "./attend-rq4";
-import { madd, sumLanes } from "./exp";
-import { TINY, tinyHigh, tinyLow } from "./kv-half";
+import { sumLanes } from "./exp";
 import { bitsOf, CODES_BYTES, GROUP, groupsOf, OCTETS, scalesBytes } from "./kv-layout";
-import { unpackTiles } from "./kv-pack";
+import { SCALE_BIAS, unpackTiles } from "./kv-pack";
 
 /** The middle of codes: they stand for numbers around it. */
 // @ts-ignore: decorator
@@ -49,17 +48,24 @@ function tilesOf(codes: usize, work: usize, headDim: i32, bits: i32): usize {
   return tiles;
 }
 
-/** A page's channels: scales and centres, zero + middle * scale, as f32. The only reader of pairs. */
-function decodeChannels(pairs: usize, work: usize, headDim: i32, bits: i32): void {
+/** The first four bytes as u32. */
+// @ts-ignore: decorator
+@inline
+function extended(bytes: v128): v128 {
+  return i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(bytes));
+}
+
+/** A page's channels: scales, and centres, scale * (zero + middle), as f32. The only reader of what kv-pack.ts writes. */
+function decodeChannels(bytes: usize, work: usize, headDim: i32, bits: i32): void {
   const scales = channelsAt(work, headDim);
   const centres = scales + usize(paddedDims(headDim)) * 4;
   const middle = f32x4.splat(middleOf(bits));
-  const tiny = f32x4.splat(TINY);
-  for (let i: usize = 0; i < usize(headDim) * 4; i += 16) {
-    const four = v128.load(pairs + i);
-    const scale = f32x4.mul(tinyHigh(four), tiny);
-    v128.store(scales + i, scale);
-    v128.store(centres + i, madd(scale, middle, f32x4.mul(tinyLow(four), tiny)));
+  const bias = i32x4.splat(SCALE_BIAS);
+  for (let dim: usize = 0; dim < usize(headDim); dim += 4) {
+    const scale = i32x4.shl(i32x4.add(extended(v128.load32_splat(bytes + dim)), bias), 20);
+    const zero = i32x4.shr_s(i32x4.shl(extended(v128.load32_splat(bytes + usize(headDim) + dim)), 24), 24);
+    v128.store(scales + dim * 4, scale);
+    v128.store(centres + dim * 4, f32x4.mul(scale, f32x4.add(f32x4.convert_i32x4_s(zero), middle)));
   }
   // A group's padding: finite, as the query's is 0.
   for (let i = usize(headDim) * 4; i < usize(paddedDims(headDim)) * 4; i += 16) {

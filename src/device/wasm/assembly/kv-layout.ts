@@ -14,7 +14,7 @@
 //  f16   8 rows x 1 k are 16 bytes; row r lies in half-word 2 * (r % 4) + r / 4 (see tinyLow).
 //          keys    [4 token octets][headDim], values [headDim / 8 dim octets][32 tokens]
 // Packed formats keep vectors as they come in blocks of f16, and hold keys and values of packed blocks as their parts say:
-//  scales  by channel: a pair of f16, zero | scale << 16, for each dim; rotated: 64 bytes of scales, as rq4
+//  scales  by channel: u8 scales [headDim], i8 zeros [headDim], to whole cache lines; rotated: 64 bytes of scales, as rq4
 //  codes   tiles of 8 rows x 32 k in the order of rq4's. 4 bits: 128 bytes as above. 2 bits: 64 bytes, vectors v = 0, 1 of
 //          each panel, whose bytes hold k = 4v + j, + 8, + 16, + 24 in their four fields. 3 bits: those of all tiles, then
 //          the high bits of all, 32 bytes a tile: a vector for each panel, bit f of whose bytes is that of k = 4f + j.
@@ -95,7 +95,7 @@ export function rotatedScaleAt(half: usize, slot: i32): usize {
 // @ts-ignore: decorator
 @inline
 export function scalesBytes(headDim: i32, part: i32): usize {
-  return isRotated(part) ? ROTATED_SCALES_BYTES : usize(headDim) * 4;
+  return isRotated(part) ? ROTATED_SCALES_BYTES : usize((2 * headDim + 63) & ~63);
 }
 
 /** Bytes of the keys of a block; the values of vectors take as many. */

@@ -1,7 +1,7 @@
 // Packing: the keys and values of one head in a page, as they came (f16), become codes of the whole page. Codes and scales
 // equal src/cache/codec-channel.ts and codec-rotated.ts: float32 arithmetic in the same order. Layouts: kv-layout.ts.
 // One idea: whatever the format, a page becomes a byte a code first, [32][padded dims], which one function arranges.
-import { halfBits, halfValue, TINY, tinyHigh, tinyLow } from "./kv-half";
+import { TINY, tinyHigh, tinyLow } from "./kv-half";
 import {
   BLOCK,
   bitsOf,
@@ -20,12 +20,20 @@ import {
 } from "./kv-layout";
 import { codesSixteen, encodeRotated } from "./kv-rq4";
 
-/** As in codec-channel.ts. */
-const LARGEST: f32 = 65000;
+// As in codec-channel.ts.
+const LARGEST: f32 = 32000;
+const FIRST_SCALE: i32 = 8;
+const LAST_SCALE: i32 = 0xf7;
+const ZEROS: f32 = 128;
+/** float32's exponent and three bits of its mantissa, less this, are a scale's eight bits. */
+export const SCALE_BIAS: i32 = 112 << 3;
 
-/** A thread's work area: the page as f32 [32][headDim], its codes as bytes [32][padded dims], and a rotated vector. */
+/**
+ * A thread's work area: the page as f32 [32][headDim], its codes as bytes [32][padded dims], and a rotated vector or, [4] of
+ * each, what four channels are encoded with.
+ */
 export function packWorkBytes(headDim: i32): usize {
-  return vectorAt(0, headDim) + usize(headDim + 4) * 4;
+  return vectorAt(0, headDim) + usize(headDim + 24) * 4;
 }
 
 // @ts-ignore: decorator
@@ -104,36 +112,97 @@ function encodeRows(scales: usize, headDim: i32, bits: i32, keys: bool, work: us
   }
 }
 
+/** Numbers as the format holds them; NaN becomes some number. */
+// @ts-ignore: decorator
+@inline
+function held(x: v128): v128 {
+  return f32x4.pmin(f32x4.pmax(f32x4.splat(-LARGEST), x), f32x4.splat(LARGEST));
+}
+
+/** A scale's number. */
+// @ts-ignore: decorator
+@inline
+function numberOf(scale: i32): f32 {
+  return reinterpret<f32>((scale + SCALE_BIAS) << 20);
+}
+
+// A scale is M 2^e: x / scale, rounded, is floor((w + 8 M + 0.5) / 16 M), never near an integer, where w is x / 2^(e - 4)
+// rounded.
+
+// @ts-ignore: decorator
+@inline
+function wFactorOf(scale: i32): f32 {
+  return reinterpret<f32>((127 + 22 - (scale >> 3)) << 23);
+}
+
+// @ts-ignore: decorator
+@inline
+function mantissaOf(scale: i32): f32 {
+  const mantissa = 8 + (scale & 7);
+  return f32(mantissa);
+}
+
+// @ts-ignore: decorator
+@inline
+function ratio(x: f32, scale: i32): f32 {
+  const mantissa = mantissaOf(scale);
+  return Mathf.floor((nearest(x * wFactorOf(scale)) + (8 * mantissa + 0.5)) * (1 / (16 * mantissa)));
+}
+
+/** The least scale that holds all from low to high without clipping. */
+function scaleFor(low: f32, high: f32, most: f32): i32 {
+  const range = high - low;
+  const largest = max(abs(low), abs(high));
+  const about = max(range / most, largest / ZEROS);
+  let scale = max(FIRST_SCALE, (i32(reinterpret<u32>(about) >> 20)) - SCALE_BIAS - 1);
+  for (; scale < LAST_SCALE; scale++) {
+    const value = numberOf(scale);
+    if (value * most < range || value * ZEROS < largest) continue;
+    const zero = ratio(low, scale);
+    if (ratio(high, scale) - zero <= most && zero >= -ZEROS && zero < ZEROS) break;
+  }
+  return scale;
+}
+
 /** A scale and a zero for each dim. */
-function encodeChannels(pairs: usize, headDim: i32, bits: i32, work: usize): void {
+function encodeChannels(scales: usize, headDim: i32, bits: i32, work: usize): void {
   const row = usize(headDim) * 4;
   const end = work + usize(BLOCK) * row;
   const padded = usize(groupsOf(headDim) * GROUP);
   const most = f32((1 << bits) - 1);
+  const four = vectorAt(work, headDim);
   for (let dim: usize = 0; dim < usize(headDim); dim += 4) {
-    let least = f32x4.splat(LARGEST);
-    let largest = f32x4.splat(-LARGEST);
+    let low = f32x4.splat(LARGEST);
+    let high = f32x4.splat(-LARGEST);
     for (let at = work + dim * 4; at < end; at += row) {
-      const x = v128.load(at);
-      least = f32x4.pmin(least, x);
-      largest = f32x4.pmax(largest, x);
+      const x = held(v128.load(at));
+      low = f32x4.pmin(low, x);
+      high = f32x4.pmax(high, x);
     }
-    least = f32x4.pmax(least, f32x4.splat(-LARGEST));
-    largest = f32x4.pmin(largest, f32x4.splat(LARGEST));
-    // Zeros become +0, whatever the order of comparing.
-    const range = f32x4.add(f32x4.sub(largest, least), f32x4.splat(0));
-    const scaleBits = halfBits(f32x4.div(range, f32x4.splat(most)));
-    const zeroBits = halfBits(f32x4.add(least, f32x4.splat(0)));
-    v128.store(pairs + dim * 4, v128.or(zeroBits, i32x4.shl(scaleBits, 16)));
-    const scale = halfValue(scaleBits);
-    const zero = halfValue(zeroBits);
-    const inverse = v128.and(f32x4.div(f32x4.splat(1), scale), f32x4.gt(scale, f32x4.splat(0)));
+    v128.store(four, low);
+    v128.store(four, high, 16);
+    for (let lane: usize = 0; lane < 4; lane++) {
+      const at = four + lane * 4;
+      const scale = scaleFor(load<f32>(at), load<f32>(at, 16), most);
+      const mantissa = mantissaOf(scale);
+      const zero = ratio(load<f32>(at), scale);
+      store<u8>(scales + dim + lane, scale);
+      store<i8>(scales + usize(headDim) + dim + lane, i8(zero));
+      store<f32>(at, wFactorOf(scale), 32);
+      store<f32>(at, 8 * mantissa + 0.5, 48);
+      store<f32>(at, 1 / (16 * mantissa), 64);
+      store<f32>(at, zero, 80);
+    }
+    const factor = v128.load(four, 32);
+    const middle = v128.load(four, 48);
+    const inverse = v128.load(four, 64);
+    const zero = v128.load(four, 80);
     let codes = codesAt(work, headDim) + dim;
     for (let at = work + dim * 4; at < end; at += row) {
-      const steps = f32x4.add(f32x4.mul(f32x4.sub(v128.load(at), zero), inverse), f32x4.splat(0.5));
-      const clamped = f32x4.pmin(f32x4.pmax(steps, f32x4.splat(0)), f32x4.splat(most));
-      const four = i32x4.trunc_sat_f32x4_s(clamped);
-      const bytes = i8x16.narrow_i16x8_u(i16x8.narrow_i32x4_s(four, four), i32x4.splat(0));
+      const w = f32x4.nearest(f32x4.mul(held(v128.load(at)), factor));
+      const code = f32x4.sub(f32x4.floor(f32x4.mul(f32x4.add(w, middle), inverse)), zero);
+      const integers = i32x4.trunc_sat_f32x4_s(code);
+      const bytes = i8x16.narrow_i16x8_u(i16x8.narrow_i32x4_s(integers, integers), i32x4.splat(0));
       v128.store32_lane(codes, bytes, 0);
       codes += padded;
     }

@@ -1,6 +1,7 @@
 /**
  * Formats that differ by layer: a format, and exceptions from it, later ones first: "kv4+f16@0-1+f16@last". Layers are named
- * by number from 0, as a range of numbers, or as `first`, `last`, `sliding`, `full`. Refuses to know models.
+ * by number from 0, as a range of numbers, or as `first`, `last`, `even`,
+ * `odd`, `sliding`, `full`. Refuses to know models.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
@@ -19,6 +20,8 @@ type IsMeant = (layer: CachedLayer) => boolean;
 const NAMED: { readonly [name: string]: IsMeant } = {
   first: ({ index }) => index === 0,
   last: ({ index, count }) => index === count - 1,
+  even: ({ index }) => index % 2 === 0,
+  odd: ({ index }) => index % 2 === 1,
   sliding: ({ isSliding }) => isSliding,
   full: ({ isSliding }) => !isSliding,
 };

@@ -14,6 +14,7 @@ describe("formats by layer", () => {
     ["int4+f16@0", "f16 int4 int4 int4 int4 int4"],
     ["rq4+f16@first+int4@last", "f16 rq4 rq4 rq4 rq4 int4"],
     ["kv4+f16@1-3+int4@2", "kv4 f16 int4 f16 kv4 kv4"],
+    ["int4+f16@even+rq4@odd", "f16 rq4 f16 rq4 f16 rq4"],
     ["kv4+f16@sliding", "kv4 f16 kv4 f16 kv4 kv4"],
     ["kv4+k4c-v4r-n64@full", "k4c-v4r-n64 kv4 k4c-v4r-n64 kv4 k4c-v4r-n64 k4c-v4r-n64"],
     ["kv4+f16@9-12", "kv4 kv4 kv4 kv4 kv4 kv4"],

@@ -103,6 +103,7 @@ export {
   type AnswerRow,
   type DepthRow,
   type FormatRow,
+  type LayerRow,
   type LogitsStore,
   type NeedleRow,
   type VerifyOptions,

@@ -413,11 +413,12 @@ quantizer, bit for bit, without an importance matrix.`,
       )
       .option("--context <tokens>", "the longest that a default depth may need", count)
       .option("--needles <documents>", "documents of five needles at each depth; 0: none (default: 2)", count)
+      .option("--layers", "also each layer alone in each format: one reading of the text for every layer")
       .addOption(memoryOption())
       .option("--chunk <tokens>", "tokens read at once (default: what suits the device)", count),
     new Option(
       "--kv <formats>",
-      "formats to compare with f16, separated by commas (default: int4,rq4)",
+      `formats to compare with f16, separated by commas (default: ${KV_NAMES.filter((name) => name !== "f16").join(",")})`,
     ).argParser(names),
   )
     .option("--offline", "take hf: models from the disk, never from the net")

@@ -1,5 +1,5 @@
 /** Rows of a study as cells of a table, for the terminal and for the page alike. */
-import type { AnswerRow, DepthRow } from "../index.ts";
+import type { AnswerRow, DepthRow, DivergenceSummary, LayerRow } from "../index.ts";
 import { grouped } from "./figures.ts";
 
 export const MEASURED_HEADS = [
@@ -14,21 +14,22 @@ export const MEASURED_HEADS = [
   "same top token",
 ];
 /** What the heads leave open. */
-export const MEASURED_NOTE = "KL in nats; @: the answers to questions behind so many tokens";
+export const MEASURED_NOTE =
+  "KL in nats, its mean with 95 % intervals; @: the answers to questions after so many tokens, or one layer alone in the format";
 
 /** As many as heads, or four where nothing is compared. */
-export function measuredCells(row: DepthRow | AnswerRow): string[] {
+export function measuredCells(row: DepthRow | AnswerRow | LayerRow): string[] {
   const where =
     row.kind === "answer" ? `@ ${grouped(row.tokens)}` : row.depth === null ? "all" : grouped(row.depth);
   const found = row.divergence;
   return [
-    row.kv,
+    row.kind === "layer" ? `${row.kv} @${row.layer}` : row.kv,
     where,
     grouped(row.positions),
     perplexity(row.perplexity),
     ...(found
       ? [
-          `${nats(found.meanKl)} ± ${nats(found.meanKlError)}`,
+          interval(found),
           nats(found.medianKl),
           nats(found.kl999),
           nats(found.maxKl),
@@ -36,6 +37,11 @@ export function measuredCells(row: DepthRow | AnswerRow): string[] {
         ]
       : []),
   ];
+}
+
+/** The mean, and where it lies with 95 %. */
+function interval({ meanKl, meanKlInterval: [low, high] }: DivergenceSummary): string {
+  return `${nats(meanKl)} (${nats(low)} to ${nats(high)})`;
 }
 
 /** Those of models that cannot read a text have many digits. */

@@ -2,7 +2,16 @@
  * The report of `nibble verify --html`: one page without scripts and without anything fetched. Rows in, text out. Owns
  * its layout; names of models, files and devices come from outside and are escaped.
  */
-import { type DepthRow, GRADES, type NeedleRow, type VerifyRow } from "../index.ts";
+import {
+  type DepthRow,
+  type DivergenceSummary,
+  type FormatRow,
+  GRADES,
+  type LayerRow,
+  type NeedleRow,
+  type VerifyRow,
+} from "../index.ts";
+import { dot, figure, label, logAxis } from "../plot/figure.ts";
 import { escapeText } from "../plot/svg.ts";
 import { bytes, grouped } from "./figures.ts";
 import { MEASURED_HEADS, MEASURED_NOTE, measuredCells } from "./verify-cells.ts";
@@ -34,6 +43,7 @@ ${verdictTable(rows)}
 <p class="note">Grades, by the largest mean KL of any depth in nats: ${escapeText(grades())} (llama.cpp's figures for weights). A format that loses needles that f16 finds is at most fair.</p>
 <h2>Distance from f16</h2>
 ${plots(rows)}
+${layerTable(rows)}
 ${depthTable(rows)}
 ${needleTables(rows)}
 </html>
@@ -102,11 +112,90 @@ function plots(rows: readonly VerifyRow[]): string {
       })),
     },
   ];
-  const figures = drawn.flatMap((plot) => {
-    const svg = plotSvg(plot);
+  const inLayers = layerRows(rows).filter(({ depth }) => depth === lastDepth(rows));
+  const layers = [...new Set(inLayers.map(({ layer }) => layer))];
+  drawn.push({
+    title: "Mean KL of each layer alone in the format, by layer, nats",
+    places: layers.map(String),
+    lines: compared.map((name) => ({
+      name,
+      values: layers.map(
+        (layer) => inLayers.find((row) => row.kv === name && row.layer === layer)?.divergence?.meanKl ?? null,
+      ),
+    })),
+  });
+  const figures = [bitsFigure(rows, compared, whole), ...drawn].flatMap((plot) => {
+    const svg = "svg" in plot ? plot.svg : plotSvg(plot);
     return svg ? [`<figure><figcaption>${escapeText(plot.title)}</figcaption>\n${svg}</figure>`] : [];
   });
   return `<div class="plots">${figures.join("\n")}</div>`;
+}
+
+/** What a value takes, against what it costs. */
+function bitsFigure(
+  rows: readonly VerifyRow[],
+  compared: readonly string[],
+  whole: (kv: string) => DivergenceSummary | null | undefined,
+): { title: string; svg: string | null } {
+  const title = "Mean KL by bits a value at this context, nats";
+  const bytesOf = (kv: string) =>
+    rows.find((row): row is FormatRow => row.kind === "format" && row.kv === kv)?.cacheBytes ?? 0;
+  const points = compared.flatMap((kv) => {
+    const kl = whole(kv)?.meanKl ?? 0;
+    return kl > 0 ? [{ kv, kl, bits: (16 * bytesOf(kv)) / bytesOf("f16") }] : [];
+  });
+  if (points.length === 0) return { title, svg: null };
+  const bits = points.map((point) => point.bits);
+  const shape = {
+    title,
+    x: {
+      label: "bits a value",
+      low: Math.floor(Math.min(...bits)),
+      high: Math.ceil(Math.max(...bits) + 0.5),
+    },
+    y: logAxis(
+      "",
+      points.map(({ kl }) => kl),
+    ),
+    right: 90,
+  };
+  const svg = figure(shape, (x, y) =>
+    points.flatMap(({ kv, kl, bits }, i) => [
+      dot(x(bits), y(kl), i, `${kv}: ${bits.toFixed(2)} bits, ${kl.toPrecision(3)} nats`),
+      label(x(bits) + 8, y(kl) + 4, kv),
+    ]),
+  );
+  return { title, svg };
+}
+
+function layerRows(rows: readonly VerifyRow[]): LayerRow[] {
+  return rows.filter((row): row is LayerRow => row.kind === "layer");
+}
+
+/** All depths together, where there are several. */
+function lastDepth(rows: readonly VerifyRow[]): number | null {
+  const depths = [...new Set(layerRows(rows).map(({ depth }) => depth))];
+  return depths.length > 1 ? null : (depths[0] ?? null);
+}
+
+/** Layers down, depths across: where the loss arises, and how far into a text. */
+function layerTable(rows: readonly VerifyRow[]): string {
+  const all = layerRows(rows);
+  const depths = [...new Set(all.map(({ depth }) => depth))].filter((depth) => depth !== null);
+  return [...new Set(all.map(({ kv }) => kv))]
+    .map((kv) => {
+      const own = all.filter((row) => row.kv === kv);
+      const lines = [...new Set(own.map(({ layer }) => layer))].map((layer) => [
+        `${layer}`,
+        ...depths.map((depth) => {
+          const found = own.find((row) => row.layer === layer && row.depth === depth)?.divergence;
+          return found ? found.meanKl.toPrecision(2) : "";
+        }),
+      ]);
+      const heads = ["layer", ...depths.map((depth) => `from ${grouped(depth)}`)];
+      return `<h2>${escapeText(kv)}, a layer alone: mean KL, nats</h2>\n${table(heads, lines)}`;
+    })
+    .join("\n");
 }
 
 function depthTable(rows: readonly VerifyRow[]): string {
@@ -164,7 +253,9 @@ svg { width: 100%; font-size: 13px; }
 svg text { fill: currentColor; }
 .grid { stroke: var(--faint); }
 polyline { fill: none; stroke: var(--hue); stroke-width: 2; }
-circle, g text { fill: var(--hue) !important; }
+g circle, g text { fill: var(--hue) !important; }
+circle { fill: var(--hue); }
+.hue-0, .hue-5 { --hue: var(--0); } .hue-1 { --hue: var(--1); } .hue-2 { --hue: var(--2); } .hue-3 { --hue: var(--3); } .hue-4 { --hue: var(--4); }
 .line-0 { --hue: var(--0); } .line-1 { --hue: var(--1); } .line-2 { --hue: var(--2); } .line-3 { --hue: var(--3); } .line-4 { --hue: var(--4); }
 .note { opacity: .75; }
 `;

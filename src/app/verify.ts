@@ -33,13 +33,26 @@ export async function printVerification(
   command: VerifyCommand,
   signal: AbortSignal,
 ): Promise<void> {
-  const { kv, depths, positions, needles, context, memory: memoryBytes } = command;
+  const { kv, depths, positions, needles, layers, context, memory: memoryBytes } = command;
   const { device, adapter, threads, chunk, offline } = command;
   if (command.html !== undefined) await checkTarget(command.html);
   const text = command.text === undefined ? undefined : await readText(command.text, signal);
   const lines = progressLines();
   const found = verifyModel(model, {
-    ...{ kv, depths, positions, needles, context, memoryBytes, device, adapter, threads, chunk, offline },
+    ...{
+      kv,
+      depths,
+      positions,
+      needles,
+      layers,
+      context,
+      memoryBytes,
+      device,
+      adapter,
+      threads,
+      chunk,
+      offline,
+    },
     ...{ text, signal },
     ...lines,
   });
@@ -95,7 +108,7 @@ function progressLines() {
   };
 }
 
-const WIDTHS = [8, 9, 10, 11, 17, 9, 9, 9, 15];
+const WIDTHS = [8, 9, 10, 11, 27, 9, 9, 9, 15];
 
 /** null: a row that the summary shows. */
 function toText(model: string, row: VerifyRow, rows: readonly VerifyRow[]): string | null {
@@ -104,7 +117,8 @@ function toText(model: string, row: VerifyRow, rows: readonly VerifyRow[]): stri
     const parts = [printable(model), printable(row.device), `${grouped(row.context)} tokens of context`];
     return `${parts.join(" · ")}\n${MEASURED_NOTE}\n\n${columns(MEASURED_HEADS, WIDTHS)}`;
   }
-  return row.kind === "depth" || row.kind === "answer" ? columns(measuredCells(row), WIDTHS) : null;
+  const isMeasured = row.kind === "depth" || row.kind === "answer" || row.kind === "layer";
+  return isMeasured ? columns(measuredCells(row), WIDTHS) : null;
 }
 
 /** Needles, caches and verdicts, when all formats have been measured. */

@@ -3,6 +3,7 @@
  * float64: logits come as float32, and neither their size nor a constant added to all of them matters. Refuses to know
  * models and texts.
  */
+import { uniformNumber } from "../device/uniform.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { wrongLogits } from "./finite.ts";
 
@@ -101,12 +102,12 @@ export class Tally {
     const sorted = Float64Array.from(this.#divergences).sort();
     const count = sorted.length;
     if (count === 0) return null;
-    const meanKl = mean(sorted);
-    const variance = mean(sorted.map((kl) => (kl - meanKl) ** 2)) * (count / Math.max(1, count - 1));
+    const meanKl = mean(this.#divergences);
     const sameTop = this.#same / count;
     return {
       meanKl,
-      meanKlError: Math.sqrt(variance / count),
+      meanKlError: errorOfMean(this.#divergences),
+      meanKlInterval: intervalOfMean(this.#divergences),
       medianKl: quantile(sorted, 0.5),
       kl90: quantile(sorted, 0.9),
       kl99: quantile(sorted, 0.99),
@@ -121,7 +122,10 @@ export class Tally {
 /** KL in nats; errors are standard errors. */
 export interface DivergenceSummary {
   readonly meanKl: number;
+  /** Of blocks of BLOCK positions, which are like their neighbours. */
   readonly meanKlError: number;
+  /** 95 %, from resampled blocks: KL is skewed, so the mean does not stand in the middle. */
+  readonly meanKlInterval: readonly [low: number, high: number];
   readonly medianKl: number;
   readonly kl90: number;
   readonly kl99: number;
@@ -130,6 +134,47 @@ export interface DivergenceSummary {
   /** Share of positions whose most likely token is the same. */
   readonly sameTop: number;
   readonly sameTopError: number;
+}
+
+/** Neighbouring positions lose alike: correlation is gone after 4 (lab/LOG.md). */
+const BLOCK = 16;
+const RESAMPLES = 400;
+
+/** Fewer blocks say nothing about their spread: then each position counts by itself. */
+const LEAST_BLOCKS = 8;
+
+/** Sums of blocks, and of how many values; the last one may have fewer. */
+function blocksOf(values: readonly number[]): { sum: number; count: number }[] {
+  const size = values.length >= LEAST_BLOCKS * BLOCK ? BLOCK : 1;
+  return Array.from({ length: Math.ceil(values.length / size) }, (_, i) => {
+    const own = values.slice(i * size, (i + 1) * size);
+    return { sum: mean(own) * own.length, count: own.length };
+  });
+}
+
+/** Standard error of the mean; NaN of one value alone. */
+function errorOfMean(values: readonly number[]): number {
+  const blocks = blocksOf(values);
+  const all = mean(values);
+  const deviations = blocks.map(({ sum, count }) => (sum - count * all) ** 2);
+  const count = blocks.length;
+  return count > 1 ? Math.sqrt(mean(deviations) * count * (count / (count - 1))) / values.length : Number.NaN;
+}
+
+/** The same values give the same interval. */
+function intervalOfMean(values: readonly number[]): [number, number] {
+  const blocks = blocksOf(values);
+  const means = Float64Array.from({ length: RESAMPLES }, (_, sample) => {
+    let sum = 0;
+    let count = 0;
+    for (let i = 0; i < blocks.length; i++) {
+      const block = blocks[Math.floor(uniformNumber(sample, i) * blocks.length)];
+      sum += block.sum;
+      count += block.count;
+    }
+    return sum / count;
+  }).sort();
+  return [quantile(means, 0.025), quantile(means, 0.975)];
 }
 
 function mean(values: ArrayLike<number>): number {

@@ -12,7 +12,7 @@ import { ANSWER_TOKENS, type Haystack, haystack } from "./needles.ts";
 import type { PlannedDevice } from "./plan.ts";
 
 export interface VerifyTests {
-  /** Formats to compare with f16. Default: int4 and rq4, as far as the device has them. */
+  /** Formats to compare with f16. Default: all that have a name, as far as the device has them. */
   kv?: readonly string[];
   /**
    * Tokens in front of the first measured position; needles are hidden in as many from 512 on, where question and
@@ -23,6 +23,8 @@ export interface VerifyTests {
   positions?: number;
   /** Documents of needles for each depth, five facts each. Default 2; 0: none. */
   needles?: number;
+  /** Also each layer alone in the format, all others over f16: as many readings of the text as there are layers. Default false. */
+  layers?: boolean;
   /** The longest context that a default depth may need. Default: what the model was trained for. */
   context?: number;
 }
@@ -37,6 +39,14 @@ export interface Study {
   readonly formats: readonly string[];
   /** What all of it needs. */
   readonly context: number;
+  /** Layers that each format is measured in alone, too. Default: none. */
+  readonly layers?: readonly StudyLayer[];
+}
+
+export interface StudyLayer {
+  readonly layer: number;
+  /** What a format that may differ by layer is in this one. */
+  formatOf(kv: string): string;
 }
 
 /** What is studied, as far as planning needs it. */

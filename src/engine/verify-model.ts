@@ -5,12 +5,14 @@
 import { readFile } from "node:fs/promises";
 import { throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
-import { openModel } from "../model/model.ts";
+import { attentionsOf } from "../model/config.ts";
+import { type Model, openModel } from "../model/model.ts";
 import { prepare, tokenizerOf } from "./assemble.ts";
 import { findModel } from "./find-model.ts";
 import { type LoadOptions, openDevice } from "./load.ts";
 import { LogitsFile } from "./logits-file.ts";
-import { planStudy, type VerifyTests } from "./study.ts";
+import { codecsOf } from "./plan.ts";
+import { planStudy, type StudyLayer, type VerifyTests } from "./study.ts";
 import { Text } from "./text.ts";
 import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from "./verify.ts";
 
@@ -21,6 +23,12 @@ export interface VerifyModelOptions
   /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
   text?: string;
   onLoad?: LoadOptions["onProgress"];
+}
+
+/** Those that have a cache of their own. */
+function layersOf(model: Model): StudyLayer[] {
+  const own = attentionsOf(model.config).filter(({ layer, spec }) => spec.cacheOf === layer);
+  return own.map(({ layer }) => ({ layer, formatOf: (kv) => codecsOf(model, kv)(layer).name }));
 }
 
 /** Tokens whose logits a step gives; at 262,144 words of vocabulary they take 64 MiB. */
@@ -42,11 +50,13 @@ export async function* verifyModel(
   const path = await findModel(name, options);
   const looked = await openCheckpoint(path);
   const study = await (async () => {
-    const { trainedContext } = (await openModel(looked)).config;
+    const model = await openModel(looked);
+    const { trainedContext } = model.config;
     const [tokenizer, template] = [await looked.tokenizer(), await looked.chatTemplate()];
     // Only looked at: each format's allocation has a device of its own.
     const device = await openDevice(options);
-    return planStudy({ tokenizer, template, trainedContext, device }, text, options);
+    const study = planStudy({ tokenizer, template, trainedContext, device }, text, options);
+    return options.layers ? { ...study, layers: layersOf(model) } : study;
   })().finally(() => looked.close());
 
   const open = async (kv: string): Promise<VerifySource> => {

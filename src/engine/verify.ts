@@ -85,7 +85,15 @@ export interface AnswerRow extends Measured {
   readonly tokens: number;
 }
 
-export type VerifyRow = FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
+/** The same with one layer alone in the format, and all others over f16: where the loss arises. */
+export interface LayerRow extends Measured {
+  readonly kind: "layer";
+  readonly layer: number;
+  /** As in a depth's row. */
+  readonly depth: number | null;
+}
+
+export type VerifyRow = LayerRow | FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
 
 /**
  * Runs a study: f16 first, then each format; `open` loads a model over one, of which at most one is open at a time.
@@ -118,6 +126,29 @@ export async function* verify(
       }
       if (kv === "f16") overF16 = rows;
       yield verdict(kv, rows, overF16, text.scheduler.vocab);
+    } finally {
+      await source.close();
+    }
+    if (kv !== "f16") yield* eachLayer(kv, study, open, truth, options);
+  }
+}
+
+async function* eachLayer(
+  kv: string,
+  study: Study,
+  open: (kv: string) => Promise<VerifySource>,
+  truth: Truth,
+  options: VerifyOptions,
+): AsyncGenerator<LayerRow> {
+  for (const { layer, formatOf } of study.layers ?? []) {
+    const alone = formatOf(kv);
+    // Over f16 already.
+    if (alone === "f16") continue;
+    const source = await open(`f16+${alone}@${layer}`);
+    try {
+      truth.rewind();
+      const reading = new Reading(`${kv} in layer ${layer}`, source, truth, options);
+      for await (const row of reading.text(study)) yield { ...row, kind: "layer", kv, layer };
     } finally {
       await source.close();
     }

@@ -74,11 +74,22 @@ describe("nibble verify", () => {
     const text = join(folder, `${HOSTILE}.txt`);
     writeFileSync(text, "A text of some words, which goes on and on. ".repeat(20));
     const html = join(folder, "report.html");
-    const args = ["verify", model, "--text", text, "--html", html, "--kv", "rq4,int4,rq4", ...short];
+    const args = [
+      "verify",
+      model,
+      "--text",
+      text,
+      "--html",
+      html,
+      "--kv",
+      "rq4,int4,rq4",
+      "--layers",
+      ...short,
+    ];
     const { code, stdout, stderr } = await nibble(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^cache +depth +positions +perplexity +mean KL +median /m);
-    expect(stdout).toMatch(/^rq4 +30 +16 +\S+ +[\d.]+ ± [\d.]+ .* %/m);
+    expect(stdout).toMatch(/^rq4 +30 +16 +\S+ +[\d.]+ \([\d.]+ to [\d.]+\) .* %/m);
     expect(stdout).toMatch(/^int4 +not judged \(\d+\.\d KiB\): the model cannot predict this text/m);
 
     const page = readFileSync(html, "utf8");
@@ -86,11 +97,14 @@ describe("nibble verify", () => {
     expect(page).toContain(escapeText(text));
     const tags = new Set([...page.matchAll(/<\/?([a-z0-9]+)/gi)].map((match) => match[1]));
     const known = "html meta title style h1 h2 p code table tr th td caption div figure figcaption";
-    const drawing = "svg g line polyline circle text";
+    const drawing = "svg g line polyline circle text path";
     for (const tag of tags) expect(`${known} ${drawing}`.split(" ")).toContain(tag);
     expect(page).not.toMatch(/<[^>]*\son\w+=|javascript:|https?:/);
-    expect(page.match(/<svg/g)?.length).toBe(2);
-    expect(page.match(/<polyline/g)?.length).toBe(4);
+    // Bits, depths, shares, layers.
+    expect(page.match(/<svg/g)?.length).toBe(4);
+    expect(page.match(/<polyline/g)?.length).toBe(6);
+    expect(page).toContain("int4, a layer alone");
+    expect(stdout).toMatch(/^rq4 @0 +30 +16 /m);
   });
 
   it("reads a text from stdin", async () => {

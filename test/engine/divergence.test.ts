@@ -36,6 +36,8 @@ describe("by hand", () => {
     expect(found.meanKl).toBeCloseTo(kl / 2, 7);
     // The sample's standard deviation over the root of two.
     expect(found.meanKlError).toBeCloseTo(kl / 2, 7);
+    expect(found.meanKlInterval[0]).toBe(0);
+    expect(found.meanKlInterval[1]).toBeCloseTo(kl, 7);
     expect(found.maxKl).toBeCloseTo(kl, 7);
     expect(found.medianKl).toBeCloseTo(kl / 2, 7);
     // The first of equals: 0, where the truth says 1.
@@ -43,6 +45,26 @@ describe("by hand", () => {
     const both = Tally.all([tally, tally]);
     expect(both).toMatchObject({ positions: 4, perplexity: tally.perplexity });
     expect(both.divergence).toMatchObject({ maxKl: found.maxKl, sameTop: 0.5 });
+  });
+
+  it("counts neighbours that lose alike as one: the interval grows with the root of their number", () => {
+    const even = of(0, 0);
+    const tallyOf = (isLost: (i: number) => boolean) => {
+      const tally = new Tally();
+      for (let i = 0; i < 640; i++) tally.add(isLost(i) ? of(0, 2) : even, 0, even);
+      return tally.divergence!;
+    };
+    const mixed = tallyOf((i) => i % 2 === 0);
+    const together = tallyOf((i) => Math.floor(i / 16) % 2 === 0);
+    expect(together.meanKl).toBeCloseTo(mixed.meanKl, 12);
+    expect(mixed.meanKlError).toBeLessThan(together.meanKlError / 10);
+    const [low, high] = together.meanKlInterval;
+    expect(low).toBeLessThan(together.meanKl);
+    expect(high).toBeGreaterThan(together.meanKl);
+    // Normal: 1.96 standard errors either way.
+    expect(high - low).toBeGreaterThan(3.3 * together.meanKlError);
+    expect(high - low).toBeLessThan(4.5 * together.meanKlError);
+    expect(tallyOf((i) => Math.floor(i / 16) % 2 === 0).meanKlInterval).toEqual([low, high]);
   });
 
   it("has nothing to say about divergence without a truth", () => {

@@ -206,6 +206,31 @@ describe("verify", () => {
     expect(whole.divergence).toMatchObject({ meanKl: 0, maxKl: 0, sameTop: 1 });
   });
 
+  it("measures a layer alone in a format, and leaves out one that is f16 there", async () => {
+    const layers = [0, 1].map((layer) => ({
+      layer,
+      formatOf: (kv: string) => (layer === 0 ? kv : "f16"),
+    }));
+    const planned = { ...study(), formats: ["rq4"], layers };
+    const opened: string[] = [];
+    const source = (kv: string) => {
+      opened.push(kv);
+      return open(kv, planned.context);
+    };
+    const rows = await all(verify(planned, source, memory()));
+    expect(opened).toEqual(["f16", "rq4", "f16+rq4@0"]);
+    const alone = rows.filter((row) => row.kind === "layer");
+    expect(alone.map(({ kv, layer, depth, positions }) => [kv, layer, depth, positions])).toEqual([
+      ["rq4", 0, 0, 40],
+      ["rq4", 0, 70, 40],
+      ["rq4", 0, null, 80],
+    ]);
+    const whole = rows.find((row) => row.kind === "depth" && row.kv === "rq4" && row.depth === null);
+    const kl = alone[2].divergence!.meanKl;
+    expect(kl).toBeGreaterThan(0);
+    expect(kl).toBeLessThan((whole as DepthRow).divergence!.meanKl);
+  });
+
   it("finds what one token at a time finds", async () => {
     const planned = { ...study(), formats: ["rq4"] };
     const rows = await all(verify(planned, (kv) => open(kv, planned.context), memory()));

@@ -56,7 +56,15 @@ describe("nibble verify", () => {
     expect(rows[8]).toEqual({
       ...all,
       ...{ kind: "depth", kv: "int4", depth: null, positions: 32, perplexity: number },
-      ...{ meanKl: number, meanKlError: number, medianKl: number, kl90: number, kl99: number, kl999: number },
+      ...{
+        meanKl: number,
+        meanKlError: number,
+        meanKlInterval: [number, number],
+        medianKl: number,
+        kl90: number,
+        kl99: number,
+        kl999: number,
+      },
       ...{ maxKl: number, sameTop: number, sameTopError: number },
     });
     expect(rows[9]).toEqual({

@@ -2,24 +2,23 @@
  * The lab's shared memory in Postgres, by a server of its own in a temporary folder; and the trial in which that is restarted
  * four times as by a power cut (bench/lab-trial.js).
  */
-import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { postgresPrograms, startPostgres } from "../../bench/lab-trial.js";
 import { openBook } from "../../src/lab/open-book.ts";
 import type { StoreBook } from "../../src/lab/store-book.ts";
+import { nibble } from "../app/nibble.ts";
+import { tinyModel } from "../engine/tiny-model.ts";
+import { type KeyValue, T } from "../format/write-gguf.ts";
 import { storeCases } from "./store-cases.ts";
 import { trialCase } from "./trial-case.ts";
 
-const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
-
 /** The rows that a verb prints. */
-async function lab(cwd: string, ...args: string[]) {
-  const { stdout } = await promisify(execFile)(process.execPath, [CLI, "lab", ...args], { cwd });
+async function lab(...args: string[]) {
+  const { stdout, stderr, code } = await nibble(["lab", ...args, "--json"]);
+  expect([stderr, code]).toEqual(["", 0]);
   return stdout
     .split("\n")
     .filter(Boolean)
@@ -47,17 +46,25 @@ describe.skipIf(programs === null)(`a lab in Postgres${skipped}`, () => {
   });
 
   it("`nibble lab run` and `nibble lab work` take part by its URL", async () => {
-    const db = server.database("command");
     const folder = await mkdtemp(join(tmpdir(), "lab-command-"));
-    const place = ["--db", db, "--folder", folder, "--json"];
+    const place = ["--db", server.database("command"), "--folder", folder, "--device", "reference"];
     try {
-      const first = await lab(folder, "run", "--workers", "1", "--experiments", "1", ...place);
+      const model = join(folder, "tiny.gguf");
+      const longer = ([key, ...value]: KeyValue): KeyValue =>
+        key === "llama.context_length" ? [key, T.u32, 1024] : [key, ...value];
+      await writeFile(model, tinyModel({ keys: (all) => all.map(longer) }));
+      const study = join(folder, "study.json");
+      const int4 = { method: "affine", bits: 4, group: 32 };
+      const rungs = [{ texts: 1, positions: 16, draws: 1 }];
+      const specs = [{ keys: int4, values: int4 }];
+      await writeFile(study, JSON.stringify({ specs, rungs, texts: "prose", models: [model] }));
+      const first = await lab("run", study, "--experiments", "1", ...place);
       expect(first.at(-1)).toMatchObject({ kind: "end", experiments: 1 });
-      const [result, ...more] = await lab(folder, "work", "--experiments", "1", ...place);
+      const [result, ...more] = await lab("work", "--experiments", "1", ...place);
       expect(more).toEqual([]);
       expect(result).toMatchObject({ kind: "result", klMean: expect.any(Number) });
-      const [known] = await lab(folder, "status", ...place);
-      expect(known.experiments).toMatchObject({ done: 2, dead: 0 });
+      const [known] = await lab("status", ...place.slice(0, 4));
+      expect(known.experiments).toMatchObject({ done: 2, waiting: 0, dead: 0 });
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

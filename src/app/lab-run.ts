@@ -14,12 +14,11 @@ import {
   type LabBook,
   LEAD_TOKENS,
   LlmProposer,
-  llmShare,
+  LlmTurns,
   type Methods,
   openRunner,
   Proposer,
   type RunnerOptions,
-  type Snapshot,
   type Study,
   type StudyFile,
   setUp,
@@ -50,7 +49,6 @@ export interface RunOptions extends LabOptions, Pick<RunnerOptions, "device" | "
 const DEFAULT_MS = 90_000;
 /** Of the time, for confirming what is best on the last rung and on held-out texts. */
 const CONFIRMING = 0.5;
-const MOST_VAIN = 3;
 
 export async function runLab(
   study: string | undefined,
@@ -77,8 +75,11 @@ export async function runLab(
     try {
       const { study: plan, entries } = await setUp(runner, file, books, signal);
       await book.add(entries);
+      const isGrid = file.specs !== undefined;
+      if (isGrid && options.llm !== undefined)
+        throw new ArgumentError("llm", options.llm, "a search; this study names its specs");
       const llm = llmOf(options, plan, runner.methods);
-      const search = new Search(book, new Proposer(plan), llm, options, file.specs !== undefined);
+      const search = new Search(book, new Proposer(plan), llm, options, isGrid);
       const onEvent = async (event: WorkEvent) => {
         if (event.kind !== "recorded") return;
         const { entry } = event;
@@ -90,11 +91,12 @@ export async function runLab(
         else line.show(search.recorded, search.recorded + 1);
         await search.look();
       };
+      const stop = AbortSignal.any([signal, search.over]);
       const common = {
         book,
         onEvent,
-        idle: () => search.idle(),
-        signal: AbortSignal.any([signal, search.over]),
+        idle: () => search.idle(stop),
+        signal: stop,
       };
       // Children have models of their own.
       if (workers > 1) await runner.close();
@@ -137,11 +139,12 @@ function throwIfStopped(signal: AbortSignal, results: number, folder: string): v
   throw new AbortedError("the lab");
 }
 
-function llmOf({ llm, llmModel }: RunOptions, plan: Study, methods: Methods): LlmProposer | null {
+function llmOf({ llm, llmModel }: RunOptions, plan: Study, methods: Methods): LlmTurns | null {
   if (llm === undefined) return null;
   if (!URL.canParse(llm) || !/^https?:/.test(llm))
     throw new ArgumentError("llm", llm, "the base URL of an API, such as http://127.0.0.1:8080/v1");
-  return new LlmProposer(plan, methods, { url: llm, model: llmModel, key: process.env.NIBBLE_LLM_KEY });
+  const api = { url: llm, model: llmModel, key: process.env.NIBBLE_LLM_KEY };
+  return new LlmTurns(new LlmProposer(plan, methods, api));
 }
 
 /** When to propose, when to confirm, when to end. */
@@ -151,19 +154,11 @@ class Search {
   readonly #most: number;
   readonly #confirmAt: number;
   readonly #over = new AbortController();
-  #llm: LlmProposer | null;
-  /** Answers of the language model in a row of which nothing could be taken. */
-  #vain = 0;
+  readonly #llm: LlmTurns | null;
   #confirms = false;
   recorded = 0;
 
-  constructor(
-    book: LabBook,
-    proposer: Proposer,
-    llm: LlmProposer | null,
-    options: RunOptions,
-    isGrid: boolean,
-  ) {
+  constructor(book: LabBook, proposer: Proposer, llm: LlmTurns | null, options: RunOptions, isGrid: boolean) {
     this.#book = book;
     this.#proposer = proposer;
     this.#llm = llm;
@@ -185,11 +180,12 @@ class Search {
   }
 
   /** Nothing waits: true when there is more. */
-  async idle(): Promise<boolean> {
+  async idle(signal: AbortSignal): Promise<boolean> {
     if (this.#confirms) return this.#confirm();
     const known = await this.#book.snapshot();
-    const asked = await this.#askLlm(known);
-    const more = asked.length > 0 ? asked : this.#proposer.next(known);
+    const { entries, refused } = (await this.#llm?.next(known, signal)) ?? { entries: [], refused: [] };
+    for (const reason of refused) process.stderr.write(`nibble: --llm: ${printable(reason)}\n`);
+    const more = entries.length > 0 ? entries : this.#proposer.next(known);
     return more.length > 0 ? this.#add(more) : this.#confirm();
   }
 
@@ -203,20 +199,6 @@ class Search {
   async #add(more: readonly Entry[]): Promise<boolean> {
     await this.#book.add(more);
     return true;
-  }
-
-  /** The language model's turn comes by its share; what cannot be taken is told, and at last it is not asked again. */
-  async #askLlm(known: Snapshot): Promise<readonly Entry[]> {
-    if (!this.#llm || Math.random() >= llmShare(known)) return [];
-    const { entries, refused } = await this.#llm.next(known, this.over);
-    if (this.over.aborted) return [];
-    for (const reason of refused) process.stderr.write(`nibble: --llm: ${printable(reason)}\n`);
-    this.#vain = entries.length > 0 ? 0 : this.#vain + 1;
-    if (this.#vain === MOST_VAIN) {
-      this.#llm = null;
-      process.stderr.write(`nibble: --llm is not asked again after ${MOST_VAIN} answers of no use\n`);
-    }
-    return entries;
   }
 }
 

@@ -42,6 +42,7 @@ const REASON_LETTERS = 200;
 const PRIOR = { held: 1, of: 10 };
 const LEAST_SHARE = 0.02;
 const MOST_SHARE = 0.5;
+const MOST_VAIN = 3;
 /** A prediction says something if its spec takes no more bits than what it is to beat. */
 const SAME_BITS = 0.1;
 
@@ -224,6 +225,31 @@ export class LlmProposer {
       predicts: { a: spec.id, b: other.id, model, below },
       at: new Date().toISOString(),
     });
+  }
+}
+
+/** When the model is asked: at its share of all turns, and no more after some answers in a row of no use. */
+export class LlmTurns {
+  readonly #proposer: LlmProposer;
+  #due = 0;
+  #vain = 0;
+
+  constructor(proposer: LlmProposer) {
+    this.#proposer = proposer;
+  }
+
+  /** Nothing where it is another proposer's turn. */
+  async next(known: Snapshot, signal?: AbortSignal): Promise<LlmAnswer> {
+    const nothing = { entries: [], refused: [] };
+    if (this.#vain === MOST_VAIN) return nothing;
+    this.#due += llmShare(known);
+    if (this.#due < 1 - 1e-9) return nothing;
+    this.#due--;
+    const { entries, refused } = await this.#proposer.next(known, signal);
+    if (signal?.aborted) return nothing;
+    this.#vain = entries.length > 0 ? 0 : this.#vain + 1;
+    const last = this.#vain === MOST_VAIN ? [`not asked again after ${MOST_VAIN} answers of no use`] : [];
+    return { entries, refused: [...refused, ...last] };
   }
 }
 

@@ -2,7 +2,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { LlmProposer, llmShare } from "../../src/lab/llm.ts";
+import { LlmProposer, LlmTurns, llmShare } from "../../src/lab/llm.ts";
 import { Methods } from "../../src/lab/methods/methods.ts";
 import { Snapshot } from "../../src/lab/snapshot.ts";
 import { ANCHORS, specEntry } from "../../src/lab/space.ts";
@@ -205,4 +205,18 @@ it("predictions that say nothing are none; its share follows those that were che
   expect(llmShare(known)).toBeCloseTo(3 / 12);
   await claim(3, 0.039);
   expect(llmShare(known)).toBeCloseTo(3 / 13);
+});
+
+it("is asked at its share of the turns, and no more after three answers of no use", async () => {
+  const known = newLab();
+  let calls = 0;
+  script = () => {
+    calls++;
+    return { status: 503, body: "busy" };
+  };
+  const turns = new LlmTurns(new LlmProposer(study, methods, { url }));
+  const refused: string[] = [];
+  for (let turn = 0; turn < 60; turn++) refused.push(...(await turns.next(known)).refused);
+  expect(calls).toBe(3);
+  expect(refused.slice(-2)).toEqual([`${url}: answered 503`, "not asked again after 3 answers of no use"]);
 });

@@ -6,6 +6,7 @@ import {
   findModelId,
   findSpec,
   frontier,
+  isPlain,
   resolve,
   type Score,
   type Snapshot,
@@ -92,7 +93,7 @@ export function bestOf(known: Snapshot, model: string, most = 16, split?: Split)
   const bits = (spec: string) => known.specs.get(spec)?.bits ?? 16;
   const plain = [...scoresOf(known, model, split).values()].filter(({ spec }) => {
     const body = known.specs.get(spec)?.body;
-    return body && body.keyScale === 1 && body.temperature === 1 && !body.layers && bits(spec) <= most;
+    return body !== undefined && isPlain(body) && bits(spec) <= most;
   });
   return frontier(plain, bits);
 }

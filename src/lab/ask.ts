@@ -77,6 +77,7 @@ const FIELDS: Readonly<Record<string, (entry: SpecEntry) => readonly Value[]>> =
   sinks: ({ body }) => [body.sinks],
   recent: ({ body }) => [body.recent],
   keyScale: ({ body }) => [body.keyScale],
+  keyMean: ({ body }) => [body.keyMean],
   temperature: ({ body }) => [body.temperature],
 };
 

@@ -1,6 +1,6 @@
 /**
  * A part of a spec as a function over the vectors of one head: what the method is shown (scaled, shifted, rotated), the method,
- * and all of it undone. Owns the order: scale, profile, mean, rotation, method.
+ * and all of it undone. Owns the order: mean, scale, rotation, method.
  * One idea: whatever changes what a method sees but not what the model computes is a view, so a fold of the weights, a constant
  * on the keys and another draw of the rounding are measured without touching the model.
  */
@@ -45,19 +45,16 @@ export function holding(
   const part: Part = spec[which];
   const method: Method = methods.of(part, which);
   if (part.method === "f16") return null;
-  if (spec.profile !== null)
-    throw new UnsupportedError(
-      "a key profile of another model",
-      "leave profile null; keyScale and mean work",
-    );
-  if (part.mean && !means) throw new UnsupportedError("keys less their mean before calibration");
+  // How much of the mean is taken off before the method: all of it, none, or less than none.
+  const off = which === "values" ? 0 : part.mean ? 1 : 1 - spec.keyMean;
+  if (off !== 0 && !means) throw new UnsupportedError("keys less their mean before calibration");
   const factor = (which === "keys" ? spec.keyScale : 1) * drawFactor(draw);
-  const { bits, group, rotate, mean } = part;
+  const { bits, group, rotate } = part;
   const seed = draw;
   return {
     needs: method.needs[which],
     apply(vectors, headDim, place) {
-      const shift = mean ? means!(place) : null;
+      const shift = off === 0 ? null : means!(place).map((x) => x * off);
       eachVector(vectors, headDim, (vector) => {
         if (shift) for (let i = 0; i < headDim; i++) vector[i] -= shift[i];
         if (factor !== 1) for (let i = 0; i < headDim; i++) vector[i] *= factor;

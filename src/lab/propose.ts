@@ -12,7 +12,7 @@ import { Plateau } from "./plateau.ts";
 import { expectedImprovement, Posterior } from "./posterior.ts";
 import { frontier, type Score, scoresOf } from "./scores.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { distance, identified } from "./spec.ts";
+import { distance, identified, isPlain } from "./spec.ts";
 import { BINS, binName, binOf, experimentsFor, proposals, rungOf, type Study, type Why } from "./study.ts";
 import type { Entry, SpecEntry } from "./types.ts";
 
@@ -261,13 +261,12 @@ function farthest(cells: readonly SpecEntry[], from: readonly SpecEntry[], count
   });
 }
 
-/** What is believed after all that is known of these models. Views of one model (folds, temperatures, layers) stay out. */
+/** What is believed after all that is known of these models. Interventions stay out. */
 export function beliefOf(known: Snapshot, models: readonly string[]): Posterior {
   const seen = models.flatMap((model) =>
     [...scoresOf(known, model, "search").values()].flatMap(({ spec, log, error }) => {
       const body = known.specs.get(spec)!.body;
-      const isPlain = body.keyScale === 1 && body.temperature === 1 && !body.layers && !body.profile;
-      return isPlain ? [{ levels: levelsOf(body, model), log, error: Math.hypot(error, 0.05) }] : [];
+      return isPlain(body) ? [{ levels: levelsOf(body, model), log, error: Math.hypot(error, 0.05) }] : [];
     }),
   );
   return new Posterior(seen);

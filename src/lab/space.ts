@@ -58,14 +58,14 @@ export function partLabel({ method, bits, group, rotate, mean }: Part, methods: 
 
 export function specLabel(spec: Spec, methods: Methods): string {
   const [keys, values] = [partLabel(spec.keys, methods), partLabel(spec.values, methods)];
-  const { sinks, recent, keyScale, temperature, layers, profile } = spec;
+  const { sinks, recent, keyScale, keyMean, temperature, layers } = spec;
   return [
     keys === values ? keys : `K ${keys}, V ${values}`,
     ...(sinks ? [`sinks ${sinks}`] : []),
     ...(recent ? [`newest ${recent}`] : []),
     ...(keyScale !== 1 ? [`keys x ${Number(keyScale.toPrecision(4))}`] : []),
     ...(temperature !== 1 ? [`softmax x ${Number(temperature.toPrecision(4))}`] : []),
-    ...(profile ? [`profile ${profile.slice(0, 6)}`] : []),
+    ...(keyMean !== 1 ? [`keys' mean x ${Number(keyMean.toPrecision(4))}`] : []),
     ...(layers ? [`layers ${layers[0]} to ${layers[1] - 1}`] : []),
   ].join(" · ");
 }

@@ -30,14 +30,14 @@ export type SpecDraft = Partial<Omit<Spec, "keys" | "values">> & { keys?: PartDr
 
 /** Fills in what is not said and gives equal things one form. ArgumentError for values out of range. */
 export function normalSpec(draft: SpecDraft): Spec {
-  const known = ["keys", "values", "sinks", "recent", "keyScale", "temperature", "profile", "layers"];
+  const known = ["keys", "values", "sinks", "recent", "keyScale", "keyMean", "temperature", "layers"];
   for (const key of Object.keys(draft))
     if (!known.includes(key)) throw new ArgumentError("a field of a spec", key, known.join(", "));
   const keys = normalPart(draft.keys, "keys");
   const values = normalPart(draft.values, "values");
   const isExact = keys.method === "f16" && values.method === "f16";
   const hasKeys = keys.method !== "f16";
-  const { sinks = 0, recent = 0, keyScale = 1, temperature = 1, profile = null, layers = null } = draft;
+  const { sinks = 0, recent = 0, keyScale = 1, keyMean = 1, temperature = 1, layers = null } = draft;
   count("sinks", sinks, 0, 32, 1);
   count("recent", recent, 0, 4096, 32);
   positive("keyScale", keyScale);
@@ -47,14 +47,14 @@ export function normalSpec(draft: SpecDraft): Spec {
       throw new ArgumentError("layers", JSON.stringify(layers), "[from, to) with from < to, or null");
     for (const layer of layers) count("layers", layer, 0, 10_000, 1);
   }
-  if (profile !== null && typeof profile !== "string")
-    throw new ArgumentError("profile", String(profile), "a model's id, or null");
+  if (!Number.isFinite(keyMean)) throw new ArgumentError("keyMean", keyMean, "finite numbers");
   return {
     ...{ keys, values, temperature },
     sinks: isExact ? 0 : sinks,
     recent: isExact ? 0 : recent,
     keyScale: hasKeys ? keyScale : 1,
-    profile: hasKeys ? profile : null,
+    // Where the mean is taken off, its size is not seen.
+    keyMean: hasKeys && !keys.mean ? keyMean : 1,
     layers: isExact || layers === null ? null : [layers[0], layers[1]],
   };
 }
@@ -87,6 +87,11 @@ function count(name: string, value: number, least: number, most: number, step: n
 
 function positive(name: string, value: number): void {
   if (!(Number.isFinite(value) && value > 0)) throw new ArgumentError(name, value, "numbers above 0");
+}
+
+/** It changes only how the cache is held: no intervention in what the method sees or where. */
+export function isPlain({ keyScale, keyMean, temperature, layers }: Spec): boolean {
+  return keyScale === 1 && keyMean === 1 && temperature === 1 && layers === null;
 }
 
 export function specId(spec: Spec): string {
@@ -144,7 +149,7 @@ export function identified<D extends Draft>(draft: D): D & { readonly id: string
 
 /** Weights of the factors in `distance`; a part's are counted once for keys and once for values. */
 const PART_WEIGHTS = { method: 3, bits: 2, group: 0.5, rotate: 1, mean: 1 };
-const WEIGHTS = { sinks: 0.5, recent: 1, keyScale: 0.5, temperature: 1, profile: 1, layers: 1 };
+const WEIGHTS = { sinks: 0.5, recent: 1, keyScale: 0.5, keyMean: 0.5, temperature: 1, layers: 1 };
 
 /** Gower's distance over the factors, 0 (the same) to 1: names and flags differ or not, numbers by their logs. */
 export function distance(a: Spec, b: Spec): number {
@@ -163,9 +168,8 @@ export function distance(a: Spec, b: Spec): number {
       add(PART_WEIGHTS[key], differs(one[key], other[key]));
     for (const key of ["bits", "group"] as const) add(PART_WEIGHTS[key], apart(one[key], other[key]));
   }
-  for (const key of ["sinks", "recent", "keyScale", "temperature"] as const)
-    add(WEIGHTS[key], apart(a[key], b[key]));
-  add(WEIGHTS.profile, differs(a.profile, b.profile));
+  for (const key of ["sinks", "recent", "keyScale", "temperature", "keyMean"] as const)
+    add(WEIGHTS[key], apart(Math.abs(a[key]), Math.abs(b[key])));
   add(WEIGHTS.layers, differs(String(a.layers), String(b.layers)));
   return sum / most;
 }

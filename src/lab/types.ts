@@ -36,8 +36,11 @@ export interface Spec {
   readonly keyScale: number;
   /** Factor on the softmax scale, also of the f16 run that it is compared with. */
   readonly temperature: number;
-  /** Id of a model whose keys' mean the method sees added (transplant), though the model does not; null: none. */
-  readonly profile: string | null;
+  /**
+   * The method sees the keys' calibrated mean times this, the model does not: a constant on all keys is nothing to a softmax.
+   * 0 is what `mean` of a part does; 2 doubles what a cache of this kind has to hold of it.
+   */
+  readonly keyMean: number;
   /** Layers [from, to) are quantized, the others stay f16; null: all. */
   readonly layers: readonly [number, number] | null;
 }

@@ -96,9 +96,10 @@ it("layers, temperature and draws are parts of what is measured", async () => {
   expect(mean(await klOf({ ...BOTH, temperature: 4 }))).toBeGreaterThan(all);
   expect(await klOf(BOTH)).toEqual(await klOf(BOTH));
   expect(await klOf(BOTH, 1)).not.toEqual(await klOf(BOTH));
-  await expect(klOf({ ...BOTH, profile: "x" })).rejects.toThrow(
-    "a key profile of another model is not supported",
-  );
+  // All of the mean taken off is none of it seen.
+  const lessMean = { ...BOTH, keys: { ...INT4, mean: true } };
+  expect(await klOf({ ...BOTH, keyMean: 0 })).toEqual(await klOf(lessMean));
+  expect(await klOf({ ...BOTH, keyMean: 3 })).not.toEqual(await klOf(BOTH));
 });
 
 it("losses survive packing", () => {

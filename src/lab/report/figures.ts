@@ -5,6 +5,7 @@ import { type Contrast, contrast } from "../contrast.ts";
 import { unpackLosses } from "../losses.ts";
 import { frontier, type Score, scoresOf } from "../scores.ts";
 import type { Snapshot } from "../snapshot.ts";
+import { isPlain } from "../spec.ts";
 import type { SpecEntry } from "../types.ts";
 import { htmlTable, note, plots, type Section } from "./page.ts";
 
@@ -20,13 +21,13 @@ export interface Plain {
 }
 
 export function plainOf(known: Snapshot): Plain {
-  const isPlain = (id: string) => {
+  const has = (id: string) => {
     const body = known.specs.get(id)?.body;
-    return body && body.keyScale === 1 && body.temperature === 1 && !body.layers && !body.profile;
+    return body !== undefined && isPlain(body);
   };
   const models = [...known.models.values()].map(({ id, name }) => ({
     ...{ id, name: shortName(name) },
-    scores: [...scoresOf(known, id).values()].filter(({ spec }) => isPlain(spec)),
+    scores: [...scoresOf(known, id).values()].filter(({ spec }) => has(spec)),
   }));
   return {
     known,

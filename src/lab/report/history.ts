@@ -6,6 +6,7 @@ import { resolve } from "../predictions.ts";
 import { beliefOf } from "../propose.ts";
 import { scoresOf } from "../scores.ts";
 import type { Snapshot } from "../snapshot.ts";
+import { isPlain } from "../spec.ts";
 import { binName, binOf } from "../study.ts";
 import type { Plain } from "./figures.ts";
 import { shortName } from "./figures.ts";
@@ -70,7 +71,7 @@ export function bestSoFar({ known, models, spec }: Plain): Section {
       const of = known.experiments.get(experiment)?.experiment;
       if (of?.model !== id || known.texts.get(of.text)?.split !== "search" || result.klMean <= 0) continue;
       const entry = spec(of.spec);
-      if (entry.body.layers || entry.body.temperature !== 1 || entry.body.keyScale !== 1) continue;
+      if (!isPlain(entry.body)) continue;
       at++;
       experiments.push(experiment);
       const bin = bins.get(binOf(entry.bits)) ?? { best: Number.POSITIVE_INFINITY, points: [] };

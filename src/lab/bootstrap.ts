@@ -2,8 +2,9 @@
  * How sure a ratio of mean losses is: two specs on the same positions of the same texts, each with several draws of its
  * rounding. Three sources of error, all of them: positions (blocks of 16, which neighbours' likeness does not leave), texts,
  * and draws.
- * One idea: texts and blocks are resampled, paired, since they are many; draws are few, so their variance is counted and the
- * interval is Student's with the degrees that so few leave. A percentile over three draws would be too narrow.
+ * One idea: blocks are resampled, paired, since they are many; texts and draws are few, so what they differ in beyond that is
+ * counted, and the interval is Student's with the degrees of freedom that so few leave (Satterthwaite's). Percentiles over
+ * three draws would be too narrow.
  */
 import { uniforms } from "./methods/random.ts";
 import { quantileOf, twoSided } from "./student.ts";
@@ -35,7 +36,7 @@ export function estimateRatio(texts: readonly PairedText[], seed = 1): Estimate 
   const all = texts.map(blocksOf);
   const log = logRatio(all, all.map(everyBlock));
   if (texts.length === 0 || !Number.isFinite(log)) return null;
-  const parts = [positionsPart(all, seed)];
+  const parts = positionsParts(all, seed);
   for (const side of ["a", "b"] as const) {
     const draws = Math.min(...all.map((text) => text[side].length));
     if (draws > 1) parts.push(drawsPart(all, side, draws));
@@ -67,6 +68,12 @@ export function interval(
   if (error === 0) return { low: log, high: log, p: log === 0 ? 1 : 0 };
   const reach = quantileOf(alpha, freedom) * error;
   return { low: log - reach, high: log + reach, p: twoSided(log / error, freedom) };
+}
+
+/** A source of error. */
+interface Part {
+  readonly variance: number;
+  readonly freedom: number;
 }
 
 /** Sums of blocks, [draws][blocks], and how many positions each has. */
@@ -109,32 +116,39 @@ function logRatio(
   return Math.log(mean("a") / mean("b"));
 }
 
-/** Resampled texts, and blocks within them. */
-function positionsPart(texts: readonly Blocks[], seed: number) {
+/** Resampled blocks within the texts; and what texts differ in beyond that. */
+function positionsParts(texts: readonly Blocks[], seed: number): Part[] {
   const next = uniforms(seed);
-  const some = (count: number, of: number) => Array.from({ length: count }, () => Math.floor(next() * of));
-  // One of n fewer: of few the variance would come out too small by (n - 1) / n.
-  const take = Math.max(1, texts.length - 1);
-  const found: number[] = [];
+  const all: number[] = [];
+  const own: number[][] = texts.map(() => []);
   for (let i = 0; i < SAMPLES; i++) {
-    const chosen = some(take, texts.length).map((t) => texts[t]);
-    const log = logRatio(
-      chosen,
-      chosen.map(({ counts }) => some(counts.length, counts.length)),
-    );
-    if (Number.isFinite(log)) found.push(log);
+    const picked = texts.map(({ counts }) => counts.map(() => Math.floor(next() * counts.length)));
+    all.push(logRatio(texts, picked));
+    texts.forEach((text, t) => {
+      own[t].push(logRatio([text], [picked[t]]));
+    });
   }
-  const mean = found.reduce((sum, x) => sum + x, 0) / found.length;
-  const variance = found.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, found.length - 1);
   const blocks = texts.reduce((sum, { counts }) => sum + counts.length, 0);
-  return { variance, freedom: Math.max(1, (texts.length > 1 ? texts.length : blocks) - 1) };
+  const parts = [{ variance: varianceOf(all), freedom: Math.max(1, blocks - texts.length) }];
+  if (texts.length > 1) {
+    const logs = texts.map((text) => logRatio([text], [everyBlock(text)]));
+    const within = own.reduce((sum, list) => sum + varianceOf(list), 0) / texts.length;
+    const between = Math.max(0, varianceOf(logs) - within);
+    parts.push({ variance: between / texts.length, freedom: texts.length - 1 });
+  }
+  return parts;
+}
+
+/** Of finite values. */
+function varianceOf(list: readonly number[]): number {
+  const finite = list.filter(Number.isFinite);
+  const mean = finite.reduce((sum, x) => sum + x, 0) / finite.length;
+  return finite.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, finite.length - 1);
 }
 
 /** What one side's draws add: the variance of their mean. */
-function drawsPart(texts: readonly Blocks[], side: "a" | "b", draws: number) {
+function drawsPart(texts: readonly Blocks[], side: "a" | "b", draws: number): Part {
   const picked = texts.map(everyBlock);
   const logs = Array.from({ length: draws }, (_, draw) => logRatio(texts, picked, { side, draw }));
-  const mean = logs.reduce((sum, x) => sum + x, 0) / draws;
-  const variance = logs.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (draws - 1) / draws;
-  return { variance, freedom: draws - 1 };
+  return { variance: varianceOf(logs) / draws, freedom: draws - 1 };
 }

@@ -120,7 +120,7 @@ export class LabModel {
   /** Reads a text of its own over f16, for the keys' means and facts. */
   async calibrate(body: string, tokens = 256, signal?: AbortSignal): Promise<ModelEntry> {
     const { graph, allocation, model } = await this.#at(1);
-    const ids = this.encode("for calibration", body, tokens);
+    const ids = this.encode("for calibration", body, Math.min(tokens, graph.blocks * PAGE_SLOTS));
     this.#calibration = await calibrate(new Reader(allocation, graph), graph, model.config, ids, signal);
     const { family } = model.config;
     const at = new Date().toISOString();

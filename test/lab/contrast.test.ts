@@ -37,10 +37,12 @@ function world(
     for (let draw = 0; draw < draws; draw++) effects[side].push(logs[side] + lottery * next());
   return Array.from({ length: texts }, (): PairedText => {
     const text = 0.3 * next();
+    // What the text does to one spec and not to the other.
+    const own = { a: 0.1 * next(), b: 0.1 * next() };
     const base = Array.from({ length: positions }, () => text + next());
     const losses = (side: "a" | "b") =>
       effects[side].map((effect) =>
-        Float32Array.from(base, (at) => 0.01 * Math.exp(at + effect + 0.5 * next())),
+        Float32Array.from(base, (at) => 0.01 * Math.exp(at + effect + own[side] + 0.5 * next())),
       );
     return { a: losses("a"), b: losses("b") };
   });
@@ -56,9 +58,9 @@ describe("Student's t", () => {
 });
 
 describe("estimateRatio", () => {
-  const WORLDS = 100;
+  const WORLDS = 60;
 
-  it("covers the truth in about 95 of 100 worlds with draws; with one draw it does not, and says that it had one", () => {
+  it("covers the truth in about 95 % of the worlds with draws; with one draw it does not, and says that it had one", () => {
     const covers = (draws: number) => {
       let count = 0;
       for (let seed = 0; seed < WORLDS; seed++) {
@@ -125,10 +127,10 @@ describe("contrast", () => {
     expect(contrast(known, A.id, B.id, { split: "holdout" }).rows).toEqual([]);
   });
 
-  it("finds none in 95 of 100 worlds where there is none", () => {
+  it("finds none in 95 % of the worlds where there is none", () => {
     let flips = 0;
     let differences = 0;
-    for (let seed = 0; seed < 100; seed++) {
+    for (let seed = 0; seed < 60; seed++) {
       const models = ["one", "two"].map((name, i) => ({
         ...{ name, facts: {} },
         texts: world(1000 + 2 * seed + i, { a: 0.02, b: 0 }, 3, 3, 48),
@@ -137,8 +139,8 @@ describe("contrast", () => {
       if (group.flips) flips++;
       if (group.p < 0.05) differences++;
     }
-    expect(flips).toBeLessThanOrEqual(5);
-    expect(differences).toBeLessThanOrEqual(9);
+    expect(flips).toBeLessThanOrEqual(3);
+    expect(differences).toBeLessThanOrEqual(6);
   });
 
   it("by a fact: a permutation over models, where there are four a side", () => {

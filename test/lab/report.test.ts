@@ -1,0 +1,171 @@
+/** What people and agents read: the page, questions by words and structure, specs by name, predictions settled. */
+import { describe, expect, it } from "vitest";
+import { ask } from "../../src/lab/ask.ts";
+import { findModelId, findSpec } from "../../src/lab/find-spec.ts";
+import { packLosses } from "../../src/lab/losses.ts";
+import { Methods } from "../../src/lab/methods/methods.ts";
+import { gaussians } from "../../src/lab/methods/random.ts";
+import { resolve } from "../../src/lab/predictions.ts";
+import { labReport } from "../../src/lab/report.ts";
+import { frontier, scoresOf } from "../../src/lab/scores.ts";
+import { checkStudy } from "../../src/lab/setup.ts";
+import { Snapshot } from "../../src/lab/snapshot.ts";
+import { specEntry } from "../../src/lab/space.ts";
+import { identified } from "../../src/lab/spec.ts";
+import type { Entry, SpecEntry } from "../../src/lab/types.ts";
+
+const AT = "2026-11-28T12:00:00.000Z";
+const methods = new Methods();
+const INT4 = { method: "affine", bits: 4, group: 32 };
+const SPECS = [
+  specEntry({ keys: INT4, values: INT4 }, methods, AT),
+  specEntry({ keys: { ...INT4, rotate: true }, values: INT4 }, methods, AT),
+  specEntry({ keys: { method: "rq4" }, values: { method: "rq4" }, recent: 32 }, methods, AT),
+  ...[0, 1].map((layer) => specEntry({ keys: INT4, values: INT4, layers: [layer, layer + 1] }, methods, AT)),
+];
+const MODELS = ["one <script>", "/models/two.gguf"];
+const [PLAIN, ROTATED] = SPECS;
+
+/** Rotation helps model one and hurts model two. */
+function lab(): Snapshot {
+  const next = gaussians(1);
+  const entries: Entry[] = [...SPECS];
+  for (const [m, name] of MODELS.entries()) {
+    const facts = { qkNorm: m === 1, headDim: 64 };
+    entries.push({ kind: "model", id: `m${m}`, at: AT, name, family: "f", facts });
+    for (const split of ["search", "holdout"] as const) {
+      const text = `${m} ${split}`;
+      const more = { name: text, split, model: `m${m}`, tokens: 96, from: 32, ids: [] };
+      entries.push({ kind: "text", id: text, at: AT, ...more });
+      for (const { id: spec } of SPECS)
+        for (const draw of [0, 1, 2]) {
+          const experiment = { spec, model: `m${m}`, text, rung: 64, draw, harness: 1 };
+          const why = { proposer: "model", reason: "", parent: spec === ROTATED.id ? PLAIN.id : null };
+          const more = { study: "s", priority: 0, needs: [] };
+          const proposal = identified({ kind: "experiment", at: AT, experiment, ...why, ...more } as const);
+          const factor = spec === ROTATED.id ? (m === 0 ? 0.6 : 1.7) : 1;
+          const kl = Float32Array.from({ length: 64 }, () => 0.05 * factor * Math.exp(0.3 * next()));
+          const losses = packLosses({ kl, same: Array.from(kl, (x) => x < 0.05) });
+          const run = { ms: 5, worker: "w", env: {}, at: AT };
+          entries.push(
+            proposal,
+            identified({ kind: "result", experiment: proposal.id, ...losses, ...run } as const),
+          );
+        }
+    }
+  }
+  const note = { facets: {}, evidence: [], author: "an <agent>", at: AT };
+  const predicts = { a: ROTATED.id, b: PLAIN.id, model: "m0", below: 0.8 };
+  entries.push(
+    identified({
+      kind: "note",
+      note: "insight",
+      body: "Rotation & <b>constant</b> channels",
+      predicts: null,
+      ...note,
+    } as const),
+    identified({ kind: "note", note: "hypothesis", body: "helps", predicts, ...note } as const),
+    identified({
+      kind: "note",
+      note: "hypothesis",
+      body: "open",
+      predicts: { ...predicts, a: "x" },
+      ...note,
+    } as const),
+  );
+  return new Snapshot(entries);
+}
+
+const known = lab();
+
+describe("the report", () => {
+  const html = labReport(known, methods);
+
+  it("has every figure, numbers that are numbers, and names its experiments", () => {
+    for (const title of [
+      "Size against loss",
+      "Contrasts by model",
+      "Mean KL over that of int4 g32",
+      "Loss by position",
+      "Error by layer",
+      "Best so far",
+      "Who came from whom",
+      "Effects",
+      "Predictions",
+      "Models",
+    ])
+      expect(html, title).toContain(`<h2>${title}`);
+    expect(html).not.toMatch(/NaN|undefined|Infinity/);
+    expect([...html.matchAll(/<svg /g)].length).toBeGreaterThanOrEqual(2 + 1 + 2 + 2 + 2 + 1);
+    const [first] = known.results.keys();
+    expect(html).toContain(first.slice(0, 8));
+    expect(html).toContain("FLIPS");
+    expect(html).toMatch(/<td>held<\/td>[\s\S]*<td>open<\/td>/);
+  });
+
+  it("fetches nothing and takes no markup from names and notes", () => {
+    expect(html).toContain("default-src 'none'");
+    expect(html).not.toMatch(/<script|<b>constant|https?:\/\/(?!www\.w3\.org)/);
+    expect(html).toContain("&lt;script&gt;");
+  });
+
+  it("of a lab that knows nothing says so", () => {
+    expect(labReport(new Snapshot(), methods)).toContain("Run `nibble lab run`.");
+    expect(labReport(new Snapshot(SPECS), methods)).toContain("Nothing yet");
+  });
+});
+
+describe("ask", () => {
+  const labels = (found: ReturnType<typeof ask>) => found.specs.map(({ entry }) => entry.label);
+
+  it("finds by structure, by nearness and by words", () => {
+    expect(labels(ask(known, { where: "method=rq4 recent>0" }))).toEqual(["rq4 · newest 32"]);
+    expect(labels(ask(known, { near: PLAIN.body }))[0]).toBe("int4 g32");
+    const found = ask(known, { words: "constant channels" });
+    expect(found.notes.map(({ body }) => body)).toEqual(["Rotation & <b>constant</b> channels"]);
+    const rotated = ask(known, { words: "rotated" }).specs[0];
+    expect(rotated.entry.id).toBe(ROTATED.id);
+    expect(rotated.kl[MODELS[0]]).toBeLessThan(rotated.kl[MODELS[1]]);
+    expect(() => ask(known, { where: "speed>3" })).toThrow("where is speed>3; allowed: FIELD=VALUE");
+  });
+});
+
+describe("names", () => {
+  it("a spec is its label, the beginning of its id, or JSON; a model a part of its name", () => {
+    const wanted: SpecEntry = ROTATED;
+    expect(findSpec(known, wanted.label.toUpperCase(), methods).id).toBe(wanted.id);
+    expect(findSpec(known, wanted.id.slice(0, 8), methods).id).toBe(wanted.id);
+    expect(findSpec(known, JSON.stringify(wanted.body), methods).id).toBe(wanted.id);
+    // Nobody has measured it yet.
+    expect(findSpec(known, "polar", methods).body.keys.method).toBe("polar");
+    expect(() => findSpec(known, "int4", methods)).toThrow(
+      'spec is int4; allowed: an id, JSON, or a label such as "int4 g32"',
+    );
+    expect(findModelId(known, "two")).toBe("m1");
+    expect(() => findModelId(known, "three")).toThrow("model is three; allowed: one <script> (m0)");
+  });
+});
+
+it("predictions are settled by what was measured, and open where it was not", () => {
+  const found = resolve(known);
+  expect(found.map(({ held }) => held)).toEqual([true, null]);
+  expect(found[0].ratio).toBeCloseTo(0.6, 1);
+});
+
+it("a frontier has nobody who is larger and worse", () => {
+  const best = frontier(scoresOf(known, "m0").values(), (spec) => known.specs.get(spec)!.bits);
+  const bits = best.map(({ spec }) => known.specs.get(spec)!.bits);
+  expect(bits).toEqual([...bits].sort((a, b) => a - b));
+  expect(best.map(({ kl }) => kl)).toEqual(best.map(({ kl }) => kl).sort((a, b) => b - a));
+});
+
+it("a study's file is checked before a model is opened", () => {
+  expect(
+    checkStudy({ models: ["needle"], rungs: [{ texts: 1, positions: 8, draws: 1 }] }, "s.json").models,
+  ).toEqual(["needle"]);
+  expect(() => checkStudy({ rung: [] }, "s.json")).toThrow("a field of s.json is rung");
+  expect(() => checkStudy({ rungs: [{ texts: 0, positions: 8, draws: 1 }] }, "s.json")).toThrow(
+    "a rung of s.json",
+  );
+  expect(() => checkStudy([], "s.json")).toThrow("s.json is []");
+});

@@ -4,8 +4,9 @@
  * stands in its own file. Refuses to know models: everything comes through the library's entry.
  */
 import { readFileSync } from "node:fs";
-import { Command, InvalidArgumentError, Option } from "commander";
-import { ATTEND_SHAPES, DEFAULT_KV, KV_NAMES, layerFormats, SHAPES } from "../index.ts";
+import { Command, Option } from "commander";
+import { ATTEND_SHAPES, DEFAULT_KV, KV_NAMES, SHAPES } from "../index.ts";
+import { collect, count, counts, kvFormats, names, number, size } from "./arguments.ts";
 import { printBench } from "./bench.ts";
 import { printAttendBench } from "./bench-attend.ts";
 import { chat } from "./chat.ts";
@@ -15,7 +16,7 @@ import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
 import { labCommands } from "./lab-commands.ts";
 import { printModels, removeInstalled } from "./models.ts";
-import { memorySize, printPlan } from "./plan.ts";
+import { printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
 import { printQuantized } from "./quantize.ts";
 import { run } from "./run.ts";
@@ -24,47 +25,6 @@ import { printable } from "./terminal.ts";
 import { printVerification } from "./verify.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
-
-function number(value: string): number {
-  const parsed = Number(value);
-  if (value.trim() === "" || Number.isNaN(parsed)) throw new InvalidArgumentError("A number is needed.");
-  return parsed;
-}
-
-function count(value: string): number {
-  const parsed = number(value);
-  if (!(Number.isSafeInteger(parsed) && parsed >= 0))
-    throw new InvalidArgumentError("A whole number from 0 on is needed.");
-  return parsed;
-}
-
-/** "0,32768". */
-function counts(value: string): number[] {
-  return value.split(",").map(count);
-}
-
-function size(value: string): number {
-  try {
-    return memorySize(value);
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-}
-
-/** "int4,f16". */
-const names = (value: string) => value.split(",");
-
-const collect = (value: string, before: string[]) => [...before, value];
-
-/** Checked here, so that a misspelt one ends before a model is looked for. */
-function kvFormats(value: string): string {
-  try {
-    layerFormats(value);
-    return value;
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-}
 
 const kvOption = () =>
   new Option(

@@ -2,34 +2,11 @@
  * `nibble lab`: its verbs and their options. Owns names and defaults; each verb's file is loaded when it is called, so that no
  * other command pays for the lab.
  */
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
+import { collect, duration, names, number, positive } from "./arguments.ts";
 import { workCommands } from "./lab-work-commands.ts";
 
 const FOLDER = "nibble-lab";
-
-/** "90", "90s", "2m", "1.5h" in milliseconds. */
-export function duration(value: string): number {
-  const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(value);
-  if (!match || Number(match[1]) <= 0)
-    throw new InvalidArgumentError("A time such as 90s, 2m or 1h is needed.");
-  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] ?? "s"]! * 1000;
-}
-
-export function count(value: string): number {
-  const parsed = Number(value);
-  if (!(Number.isSafeInteger(parsed) && parsed >= 1))
-    throw new InvalidArgumentError("A whole number from 1 on is needed.");
-  return parsed;
-}
-
-function number(value: string): number {
-  const parsed = Number(value);
-  if (value.trim() === "" || !Number.isFinite(parsed)) throw new InvalidArgumentError("A number is needed.");
-  return parsed;
-}
-
-export const names = (value: string) => value.split(",").filter(Boolean);
-const collect = (value: string, before: string[]) => [...before, value];
 
 /** What all verbs have. */
 function verb(command: Command): Command {
@@ -76,11 +53,11 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
         "so long, such as 90s, 2m, 1h (default: 90s; a study of specs: until it is done)",
         duration,
       )
-      .option("--experiments <count>", "stop after so many", count)
+      .option("--experiments <count>", "stop after so many", positive)
       .option(
         "--workers <count>",
         "processes that compute; others may join with `nibble lab work` (default: this one)",
-        count,
+        positive,
       )
       .option(
         "--llm <url>",
@@ -90,7 +67,7 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
       .option("--text <file>", "prose to read (default: a novel's chapters, which ship)")
       .option("--holdout <file>", "prose to confirm on (default: the last third of the text)")
       .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
-      .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+      .option("--threads <count>", "CPU threads (default: the physical cores)", positive)
       .option("--offline", "take hf: models from the disk, never from the net"),
   ).action(async (study, options) => (await import("./lab-run.ts")).runLab(study, options, signal));
 

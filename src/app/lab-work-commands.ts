@@ -1,6 +1,6 @@
 /** The verbs of `nibble lab` for many workers, and their options; each one's file is loaded when it is called. */
 import { type Command, Option } from "commander";
-import { count, duration, names } from "./lab-commands.ts";
+import { duration, names, positive } from "./arguments.ts";
 
 /** `verb`: adds what all verbs have. */
 export function workCommands(lab: Command, verb: (command: Command) => Command, signal: AbortSignal): void {
@@ -9,12 +9,12 @@ export function workCommands(lab: Command, verb: (command: Command) => Command, 
       .command("work")
       .description("Takes part in a lab: from another terminal, or with --db from another machine.")
       .option("--models <names>", "what it can measure, separated by commas (default: the lab's)", names)
-      .option("--workers <count>", "experiments at a time, each in a process of its own", count, 1)
+      .option("--workers <count>", "experiments at a time, each in a process of its own", positive, 1)
       .option("--can <names>", "what else this machine offers, such as gpu", names, [])
       .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
-      .option("--threads <count>", "CPU threads of each (default: the physical cores)", count)
+      .option("--threads <count>", "CPU threads of each (default: the physical cores)", positive)
       .option("--for <time>", "so long, such as 90s, 2m, 1h (default: until it is stopped)", duration)
-      .option("--experiments <count>", "stop after so many", count)
+      .option("--experiments <count>", "stop after so many", positive)
       .option("--offline", "take hf: models from the disk, never from the net"),
   ).action(async (options) => (await import("./lab-work.ts")).workInLab(options, signal));
 

@@ -82,6 +82,10 @@ export async function setUp(
   for (const [i, model] of models.entries())
     for (const split of ["search", "holdout"] as const)
       texts.push(...(await textsFor(model, split, answers[i], rungs, options, signal)));
+  const searched = new Set(texts.filter(({ split }) => split === "search").map(({ id }) => id));
+  const both = texts.find(({ id, split }) => split === "holdout" && searched.has(id));
+  if (both)
+    throw new ArgumentError(`held-out text ${both.name}`, "one that the search reads", "another text");
   const study: Study = {
     ...{ name: file.name ?? "lab", models: models.map(({ id }) => id), texts, rungs, seed: file.seed ?? 1 },
     ...specsOf(file, methods, Math.min(...texts.map(({ tokens }) => tokens))),

@@ -6,6 +6,12 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { tinyModel } from "../engine/tiny-model.ts";
 import { nibble, requireFreshBuild } from "./nibble.ts";
 
+let state = 1;
+/** No part of it comes twice. */
+const letters = Array.from({ length: 900 }, () => {
+  state = (state * 48_271) % 2_147_483_647;
+  return "abcde"[state % 5];
+}).join("");
 const folder = mkdtempSync(join(tmpdir(), "nibble-lab-app-"));
 const file = (name: string) => join(folder, name);
 const journal = () => readFileSync(file("lab/journal.jsonl"), "utf8");
@@ -14,7 +20,7 @@ const at = ["--folder", file("lab")];
 beforeAll(() => {
   requireFreshBuild();
   writeFileSync(file("tiny.gguf"), tinyModel());
-  writeFileSync(file("text.txt"), "abcde ".repeat(300));
+  writeFileSync(file("text.txt"), letters);
   const int4 = { method: "affine", bits: 4, group: 32 };
   const specs = [
     { keys: int4, values: int4 },

@@ -61,7 +61,12 @@ export class Answer<Found = undefined> extends Generation {
 
   /** All of the text as it was written. */
   override async text(): Promise<string> {
-    return (await super.result()).text;
+    return (await this.generationResult()).text;
+  }
+
+  /** Counts, timings and the stop reason, whether or not the answer matches its schema. */
+  generationResult(): Promise<GenerationResult> {
+    return super.result();
   }
 
   /** What the answer means by its schema. Rejects as `result` does. */

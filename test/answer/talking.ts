@@ -54,7 +54,7 @@ export async function talking(vocabulary: VocabularyName | "needle", template: s
       graph: { caches: [], pools: [] },
     },
     model: {
-      config: { vocab: tokenizer.vocab, trainedContext: CONTEXT },
+      config: { name: "talker", vocab: tokenizer.vocab, trainedContext: CONTEXT },
       checkpoint: { close: async () => {} },
     },
     device: { description: "scripted" },

@@ -216,6 +216,7 @@ export function scripted(
     });
   const graph = {
     ops: [],
+    caches: [],
     maxTokens: Math.max(chunk, outputs),
     maxOutputs: outputs,
     texts,

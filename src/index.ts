@@ -53,6 +53,13 @@ export {
 } from "./engine/catalog.ts";
 export type { DivergenceSummary } from "./engine/divergence.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
+export {
+  type EmbeddingFacts,
+  type Embeddings,
+  type EmbedOptions,
+  POOLINGS,
+  type Pooling,
+} from "./engine/embed.ts";
 export type { FindOptions } from "./engine/find-model.ts";
 export { LogitsError } from "./engine/finite.ts";
 export {

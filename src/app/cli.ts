@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { ATTEND_SHAPES, DEFAULT_KV, KV_NAMES, SHAPES } from "../index.ts";
+import { ATTEND_SHAPES, DEFAULT_KV, KV_NAMES, POOLINGS, SHAPES } from "../index.ts";
 import { collect, count, counts, kvFormats, names, number, size } from "./arguments.ts";
 import { printBench } from "./bench.ts";
 import { printAttendBench } from "./bench-attend.ts";
@@ -176,6 +176,15 @@ function commands(signal: AbortSignal): Command {
       "--snapshots <count>",
       "with recurrent layers (Qwen 3.5): positions of texts that their states are kept for, to go on from (default: 4, and one for each answer at a time)",
       count,
+    )
+    .option(
+      "--embeddings",
+      "texts become vectors, too, at /v1/embeddings and /api/embed, with a model that is made for it",
+    )
+    .addOption(
+      new Option("--pooling <kind>", "with --embeddings: instead of what the model's file says").choices(
+        POOLINGS,
+      ),
     )
     .option("--queue <count>", "requests that may wait for their turn", count, 64)
     .option("--max-body <size>", "longest request (default: 1 MiB, and 32 bytes a token of context)", size)

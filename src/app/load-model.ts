@@ -20,6 +20,7 @@ export interface ModelOptions
     | "snapshots"
     | "guess"
     | "draft"
+    | "embeddings"
   > {
   kv: string;
   /** Bytes. */
@@ -35,10 +36,10 @@ export async function loadModel(
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const { kv, context, device, adapter, threads, parallel, cacheTokens, snapshots } = options;
-  const { guess, draft } = options;
+  const { guess, draft, embeddings } = options;
   const model = await load(name, {
     ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, snapshots },
-    ...{ guess, draft, offline, signal },
+    ...{ guess, draft, embeddings, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

@@ -13,6 +13,7 @@ import {
   type GenerationResult,
   type LanguageModel,
   NibbleError,
+  type Pooling,
   type SampleOptions,
   sampler,
 } from "../index.ts";
@@ -41,6 +42,7 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   queue: number;
   maxBody?: number;
   strict?: boolean;
+  pooling?: Pooling;
   grace: number;
   connections?: number;
   connectionsPerAddress?: number;
@@ -78,6 +80,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
       created: Math.floor(Date.now() / 1000),
       metrics: new Metrics(),
       defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
+      pooling: options.pooling,
       mostWaiting: options.queue,
       mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
       closing: closing.signal,

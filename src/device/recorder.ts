@@ -285,12 +285,17 @@ export class Recorder {
   }
 
   /**
-   * keepLabels: labelled values keep their own memory and can be read after a step. texts: default 1. blocks: pages of a
+   * keepLabels: labelled values, all or those of these names, keep their own memory and can be read after a step. texts: default 1. blocks: pages of a
    * text; default: as many as the largest pool has. stateSlots: default, and least, two for each text.
    */
   finish(
     logits: Value,
-    options: { keepLabels?: boolean; texts?: number; blocks?: number; stateSlots?: number } = {},
+    options: {
+      keepLabels?: boolean | readonly string[];
+      texts?: number;
+      blocks?: number;
+      stateSlots?: number;
+    } = {},
   ): Graph {
     const {
       keepLabels = false,
@@ -302,7 +307,9 @@ export class Recorder {
       throw new ArgumentError("slots of states", stateSlots, `at least ${2 * texts}, two for each text`);
     if (!this.#recent && this.#caches.some(({ codec }) => codec.packed))
       throw new ArgumentError("caches with a packing", "no pool for recent tokens", "recentPool()");
-    const labels = keepLabels ? new Map(this.#labels) : new Map<string, Value>();
+    const isKept = (name: string) =>
+      typeof keepLabels === "boolean" ? keepLabels : keepLabels.includes(name);
+    const labels = new Map([...this.#labels].filter(([name]) => isKept(name)));
     const kept = new Set([logits.id, ...[...labels.values()].map((v) => v.id)]);
     return {
       maxTokens: this.maxTokens,

@@ -11,6 +11,7 @@ import { rowBytes, type Tensor } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Model, openModel, withIds } from "../model/model.ts";
 import { defaultSampling, Suppressed } from "./default-sampling.ts";
+import { embeddingFacts } from "./embed.ts";
 import { chooseKv } from "./kv-choice.ts";
 import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
@@ -60,7 +61,8 @@ export async function assembleParts(
     check(tokenizer);
     const [template, makers] = [await checkpoint.chatTemplate(), (await checkpoint.sampling?.()) ?? null];
     const sampling = defaultSampling(makers, model.config.name, template !== null);
-    return { tokenizer, template, sampling, suppressed: Suppressed.of(makers, tokenizer.vocab) };
+    const embedding = await embeddingFacts(checkpoint);
+    return { tokenizer, template, embedding, sampling, suppressed: Suppressed.of(makers, tokenizer.vocab) };
   });
   return { ...prepared, ...extra };
 }

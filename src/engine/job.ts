@@ -40,6 +40,8 @@ export interface JobOptions {
   fresh?: number;
   /** What fills its pages instead of steps, once it has them. */
   work?: (job: Job) => Promise<void>;
+  /** Rows are the labelled value of this name instead of logits. */
+  label?: string;
   /** What is done with the step of all that is fresh, instead of running it. */
   instead?: (step: Step) => Promise<void>;
 }
@@ -288,7 +290,8 @@ export class Job {
   /** Looks at the logits of its outputs. */
   async look(rows: readonly RowLogits[], part: Part): Promise<void> {
     if (!this.tokens) {
-      for (const row of rows) this.rows.push(await row.all());
+      const { label } = this.options;
+      for (const row of rows) this.rows.push(await (label ? row.labelled!(label) : row.all()));
       return;
     }
     const { ids } = this;

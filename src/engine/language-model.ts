@@ -18,9 +18,10 @@ import { closeAll } from "./close.ts";
 import type { Suppressed } from "./default-sampling.ts";
 import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
+import { type EmbeddingFacts, type Embeddings, type EmbedOptions, Pool, poolingOf } from "./embed.ts";
 import { type GenerateOptions, Generation, generateTokens, withDefaults } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
-import type { Plan } from "./plan.ts";
+import { lastHidden, type Plan } from "./plan.ts";
 import type { SampleOptions } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { Text } from "./text.ts";
@@ -38,6 +39,8 @@ export interface ModelParts {
   /** Where a generation says nothing. Default: the likeliest token. */
   sampling?: SampleOptions;
   suppressed?: Suppressed | null;
+  /** What the file says of embeddings. Default: nothing. */
+  embedding?: EmbeddingFacts;
 }
 
 const MEMORY_UNKNOWN =
@@ -190,6 +193,60 @@ export class LanguageModel {
     } finally {
       this.#answers.remember(typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids, generated);
     }
+  }
+
+  /** What the file says of embeddings; a pooling of null: the model is not made for them. */
+  get embedding(): EmbeddingFacts {
+    return this.#parts.embedding ?? { pooling: null, endId: null };
+  }
+
+  /**
+   * Texts as vectors [hidden]: the pooled states before the output matrix, of length 1. The model is loaded with
+   * `{ embeddings: true }`. UnsupportedError for a model that is not made for it (`embedding.pooling` is null), unless
+   * `pooling` says how; ContextError for a text beyond the context; ArgumentError for an empty one.
+   */
+  async embed(
+    texts: readonly (string | { readonly ids: readonly number[] })[],
+    options: EmbedOptions = {},
+  ): Promise<Embeddings> {
+    const { scheduler, tokenizer, plan, model } = this.#parts;
+    const label = lastHidden(model.config);
+    if (!plan.graph.labels.has(label))
+      throw new ArgumentError("embeddings", false, "true when the model is loaded (--embeddings)");
+    const pooling = poolingOf(this.embedding, options);
+    const { signal, dimensions } = options;
+    const { hidden } = model.config;
+    if (
+      dimensions !== undefined &&
+      !(Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= hidden)
+    )
+      throw new ArgumentError("dimensions", dimensions, `integers 1 to ${hidden}`);
+    const { endId } = this.embedding;
+    const vectors: Float32Array[] = [];
+    let tokens = 0;
+    for (const text of texts) {
+      const cut =
+        typeof text === "string" ? await inSlices(tokenizer.slices(text), READING, signal) : [...text.ids];
+      const found = withBos(tokenizer, cut);
+      const ids = endId === null || found.at(-1) === endId ? found : [...found, endId];
+      const pool = new Pool(hidden);
+      const into = new Text(scheduler);
+      const step = pooling === "mean" ? plan.graph.maxOutputs : 1;
+      const read = pooling === "cls" ? ids.slice(0, 1) : ids;
+      // Of the last token alone all others are read at once; a mean takes the states of some tokens at a time.
+      for (
+        let at = pooling === "mean" ? Math.min(step, read.length) : read.length;
+        ;
+        at = Math.min(at + step, read.length)
+      ) {
+        const count = pooling === "mean" ? (at % step === 0 ? step : at % step) : 1;
+        for (const state of await into.states(read.slice(0, at), label, count, { signal })) pool.add(state);
+        if (at >= read.length) break;
+      }
+      tokens += ids.length;
+      vectors.push(pool.vector(options));
+    }
+    return { vectors, tokens, pooling };
   }
 
   /** A text to add to, go on with, fork and save; with a prompt it begins with that. Nothing is read yet. */

@@ -17,7 +17,7 @@ import {
   PAGE_SLOTS,
 } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
-import { attentionsOf } from "../model/config.ts";
+import { attentionsOf, type ModelConfig } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
 
 export interface PlanOptions {
@@ -53,7 +53,12 @@ export interface PlanOptions {
   memoryBytes?: number;
   /** Keep `hidden.N` readable after a step, for studies. */
   keepLabels?: boolean;
+  /** Texts may become vectors, too (`embed`). Takes a few rows of memory. Default false. */
+  embeddings?: boolean;
 }
+
+/** The label of what the output matrix multiplies. */
+export const lastHidden = ({ layers }: ModelConfig): string => `hidden.${layers.length}`;
 
 /** A device as far as planning needs it: nothing has to be there. */
 export type PlannedDevice = Omit<Device, "allocate">;
@@ -178,7 +183,8 @@ export function planContext(
   device: PlannedDevice,
   options: PlanOptions & { context: number },
 ): Plan {
-  const { context, kv = DEFAULT_KV, chunk = device.chunk, outputs = 1, parallel = 1, keepLabels } = options;
+  const { context, kv = DEFAULT_KV, chunk = device.chunk, outputs = 1, parallel = 1, embeddings } = options;
+  const keepLabels = options.keepLabels || (embeddings ? [lastHidden(model.config)] : false);
   const { guess = MORE_CHOSEN } = options;
   const { cacheTokens = context, snapshots = 4 + parallel } = options;
   const maxTokens = Math.max(Math.min(chunk, cacheTokens), parallel);

@@ -3,7 +3,7 @@ import type { Allocation, Graph } from "../device/contract.ts";
 import type { RowLogits } from "./tokens.ts";
 
 export interface LogitsSource {
-  readonly graph: Pick<Graph, "logits">;
+  readonly graph: Pick<Graph, "logits" | "labels">;
   readonly allocation: Pick<Allocation, "read" | "candidates">;
   readonly vocab: number;
 }
@@ -11,6 +11,7 @@ export interface LogitsSource {
 export function rowLogits({ graph, allocation, vocab }: LogitsSource, row: number): RowLogits {
   return {
     all: () => allocation.read(graph.logits, row, 1),
+    labelled: (name) => allocation.read(graph.labels.get(name)!, row, 1),
     async largest(count) {
       const candidates = await allocation.candidates?.(row, count);
       if (!candidates) return null;

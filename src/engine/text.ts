@@ -82,6 +82,16 @@ export class Text {
     return { logits: rows[0], reused };
   }
 
+  /** Makes the text equal `ids`, and gives the labelled values [hidden] of its last `count` tokens, at most `maxOutputs`. */
+  async states(
+    ids: readonly number[],
+    label: string,
+    count: number,
+    options: ReadOptions = {},
+  ): Promise<readonly Float32Array[]> {
+    return (await this.#run({ ...options, ids, outputs: count, label })).rows;
+  }
+
   /** Adds one token and gives the logits [vocab] after it. */
   async append(id: number, options: ReadOptions = {}): Promise<Float32Array> {
     return (await this.sync([...this.#ids, id], options)).logits;

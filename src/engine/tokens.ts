@@ -50,6 +50,8 @@ export interface RowLogits {
   all(): Promise<Float32Array>;
   /** The `count` largest logits [vocab], -Infinity for the others; null: only `all` has them. */
   largest(count: number): Promise<Float32Array | null>;
+  /** What the output matrix multiplied: the labelled value of this name. */
+  labelled?(name: string): Promise<Float32Array>;
 }
 
 /** Tokens that a device may have chosen, or is still to choose, before the first of them is taken. */

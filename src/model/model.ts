@@ -32,8 +32,8 @@ export interface GraphOptions {
   texts?: number;
   /** Slots of recurrent states, where the model has some. Default: two for each text. */
   stateSlots?: number;
-  /** Keep `hidden.N` readable after a step. */
-  keepLabels?: boolean;
+  /** Keep `hidden.N` readable after a step: all, or these. */
+  keepLabels?: boolean | readonly string[];
 }
 
 export interface Model {

@@ -268,6 +268,8 @@ describe("hostile requests", () => {
         "/v1/models/needle",
         "/v1/models/a/b",
         "/v1/embeddings",
+        "/api/chat",
+        "/api/show",
         "/tokenize",
         CHAT,
         COMPLETE,

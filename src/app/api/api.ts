@@ -6,9 +6,11 @@ import { type Context, Hono } from "hono";
 import { anthropicError, countTokens, messages } from "./anthropic/messages.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
+import { embeddings } from "./embeddings.ts";
 import { ApiError, errorResponse, toApiError } from "./errors.ts";
 import { checkCaller, corsHeaders, type GuardOptions } from "./guard.ts";
 import { listModels, oneModel } from "./models.ts";
+import { ollamaRoutes } from "./ollama/routes.ts";
 import type { Page } from "./page.ts";
 import { responses } from "./responses/responses.ts";
 import type { Served } from "./served.ts";
@@ -24,6 +26,7 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
   const models: Record<string, Handler> = { GET: () => listModels(served) };
   const chats: Record<string, Handler> = { POST: (request) => chat(served, request) };
   const completes: Record<string, Handler> = { POST: (request) => completions(served, request) };
+  const embeds: Record<string, Handler> = { POST: (request) => embeddings(served, request) };
   const routes: Record<string, Record<string, Handler>> = {
     "/health": {
       GET: () => {
@@ -58,13 +61,9 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
     "/chat/completions": chats,
     "/completions": completes,
     "/tokenize": { POST: (request) => tokenize(served, request) },
-    "/v1/embeddings": {
-      POST: () => {
-        throw new ApiError(501, "embeddings are not supported: these models are trained to go on with text", {
-          code: "not_implemented",
-        });
-      },
-    },
+    "/v1/embeddings": embeds,
+    "/embeddings": embeds,
+    ...ollamaRoutes(served),
   };
 
   const app = new Hono();

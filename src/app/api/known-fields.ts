@@ -111,7 +111,7 @@ const MODEL = table(
     ...{ audio: [], images: EMPTY, image_data: EMPTY, multi_modal_data: EMPTY, mm_processor_kwargs: EMPTY },
     modalities: (kinds) => Array.isArray(kinds) && kinds.every((kind) => kind === "text"),
   }),
-  refused("Ollama's and TGI's own APIs are not served; their values have names in OpenAI's.", {
+  refused("Ollama's API is at /api/chat and /api/generate; the values have names in OpenAI's.", {
     ...{ options: EMPTY, parameters: EMPTY, inputs: [], system: EMPTY, context: EMPTY, raw: EMPTY },
   }),
   harmless(

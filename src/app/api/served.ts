@@ -11,6 +11,7 @@ import {
   type GenerationResult,
   type LanguageModel,
   type Piece,
+  type Pooling,
   type Prompt,
   type PromptOptions,
 } from "../../index.ts";
@@ -30,6 +31,8 @@ export interface Served {
   readonly grammars: Grammars;
   /** For what a request does not say. */
   readonly defaults: GenerateOptions;
+  /** Of embeddings, where the model's file says none. */
+  readonly pooling?: Pooling;
   readonly mostBodyBytes: number;
   /** Requests that may wait for their turn. */
   readonly mostWaiting: number;

@@ -1,0 +1,136 @@
+/**
+ * Texts as vectors: last hidden states, pooled as the model's file says. Owns the pooling, and which models are made for it:
+ * a model that was trained to go on with text has such states, too, but nothing says that likeness of texts is likeness of
+ * vectors there, so without a word of its file or its caller it is refused.
+ */
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { ArgumentError, FormatError, UnsupportedError } from "../format/errors.ts";
+import { describe, type JsonObject } from "../format/json.ts";
+
+/** last: of the last token; mean: of all tokens; cls: of the first. */
+export type Pooling = "last" | "mean" | "cls";
+export const POOLINGS: readonly Pooling[] = ["last", "mean", "cls"];
+
+/** What a file says of embeddings. */
+export interface EmbeddingFacts {
+  /** null: nothing, so the model is not made for them. */
+  readonly pooling: Pooling | null;
+  /** Each text ends with this id. */
+  readonly endId: number | null;
+}
+
+export interface EmbedOptions {
+  /** Instead of what the file says, or where it says nothing. */
+  pooling?: Pooling;
+  /** Only the first so many values, for models whose makers allow that (Matryoshka); the length is made 1 again. */
+  dimensions?: number;
+  /** false: vectors as they are. Default: of length 1. */
+  normalize?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface Embeddings {
+  /** One for each text, in order. */
+  readonly vectors: readonly Float32Array[];
+  /** Tokens that were read, of all texts. */
+  readonly tokens: number;
+  readonly pooling: Pooling;
+}
+
+/** llama.h, enum llama_pooling_type. */
+const GGUF_POOLING: Readonly<Record<number, Pooling | "none" | "rank">> = {
+  ...{ 0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank" },
+};
+
+/** FormatError for a kind of pooling that is none; UnsupportedError for a reranker. */
+export async function embeddingFacts(checkpoint: Checkpoint): Promise<EmbeddingFacts> {
+  return checkpoint.kind === "gguf" ? fromGguf(checkpoint) : fromFolder(checkpoint);
+}
+
+function fromGguf({ metadata, name }: Checkpoint): EmbeddingFacts {
+  const key = `${metadata["general.architecture"]}.pooling_type`;
+  const found = metadata[key];
+  if (found === undefined) return { pooling: null, endId: null };
+  const pooling = typeof found === "number" ? GGUF_POOLING[found] : undefined;
+  if (pooling === undefined) throw new FormatError(`${name}: ${key}`, describe(found), "0 to 4");
+  if (pooling === "rank" || pooling === "none") return { pooling: null, endId: null };
+  const eos = metadata["tokenizer.ggml.eos_token_id"];
+  const ends = metadata["tokenizer.ggml.add_eos_token"] === true && typeof eos === "number";
+  return { pooling, endId: ends ? eos : null };
+}
+
+/** As sentence-transformers writes it. */
+async function fromFolder({ folder }: Checkpoint): Promise<EmbeddingFacts> {
+  const read = async (path: string): Promise<JsonObject | null> => {
+    const source = (await folder?.open(path)) ?? null;
+    if (source === null) return null;
+    try {
+      const bytes = new Uint8Array(source.size);
+      await source.read(0, bytes);
+      return JSON.parse(new TextDecoder().decode(bytes)) as JsonObject;
+    } catch (cause) {
+      throw new FormatError(`${folder!.name}/${path}`, "no JSON", undefined, { cause });
+    } finally {
+      await source.close();
+    }
+  };
+  const modes = await read("1_Pooling/config.json");
+  if (modes === null) return { pooling: null, endId: null };
+  const on = (mode: string) => modes[`pooling_mode_${mode}`] === true;
+  const pooling = on("lasttoken") ? "last" : on("mean_tokens") ? "mean" : on("cls_token") ? "cls" : null;
+  if (pooling === null)
+    throw new UnsupportedError(
+      `the pooling of ${folder!.name}/1_Pooling/config.json`,
+      "last, mean and cls are.",
+    );
+  return { pooling, endId: endOf(await read("tokenizer.json")) };
+}
+
+/** The token that a template of tokenizer.json puts behind each text. */
+function endOf(tokenizer: JsonObject | null): number | null {
+  const find = (part: JsonObject | null | undefined): number | null => {
+    if (part?.type === "Sequence" && Array.isArray(part.processors))
+      return part.processors.map(find).find((id) => id !== null) ?? null;
+    const last = Array.isArray(part?.single) ? (part.single.at(-1) as JsonObject) : null;
+    const name = (last?.SpecialToken as JsonObject | undefined)?.id;
+    const ids = ((part?.special_tokens as JsonObject | undefined)?.[`${name}`] as JsonObject | undefined)
+      ?.ids;
+    return Array.isArray(ids) && Number.isInteger(ids[0]) ? ids[0] : null;
+  };
+  return find(tokenizer?.post_processor as JsonObject | undefined);
+}
+
+/** The pooling that holds. UnsupportedError for a model that is not made for it, unless the caller says how. */
+export function poolingOf({ pooling }: EmbeddingFacts, { pooling: asked }: EmbedOptions): Pooling {
+  if (asked !== undefined && !POOLINGS.includes(asked))
+    throw new ArgumentError("pooling", asked, POOLINGS.join(", "));
+  const found = asked ?? pooling;
+  if (found !== null) return found;
+  throw new UnsupportedError(
+    "embedding with a model whose file names no pooling: it is trained to go on with text, and vectors of texts that mean the same may lie far apart",
+    'Use a model that is made for it, such as hf:Qwen/Qwen3-Embedding-0.6B-GGUF, or say { pooling: "last" } or "mean" (--pooling) all the same.',
+  );
+}
+
+/** Sums states, and gives the vector. */
+export class Pool {
+  readonly #sum: Float64Array;
+  #count = 0;
+
+  constructor(size: number) {
+    this.#sum = new Float64Array(size);
+  }
+
+  add(state: Float32Array): void {
+    for (let i = 0; i < state.length; i++) this.#sum[i] += state[i];
+    this.#count++;
+  }
+
+  /** Their mean, of the first `dimensions` values. */
+  vector({ dimensions = this.#sum.length, normalize = true }: EmbedOptions): Float32Array {
+    const mean = Float32Array.from(this.#sum.subarray(0, dimensions), (sum) => sum / this.#count);
+    if (!normalize) return mean;
+    const length = Math.sqrt(mean.reduce((squares, x) => squares + x * x, 0));
+    return length > 0 ? mean.map((x) => x / length) : mean;
+  }
+}

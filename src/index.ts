@@ -15,8 +15,8 @@ export type { AnswerPart, ToolCall } from "./answer/parts.ts";
 export { type RunToolsOptions, runTools, type ToolsResult } from "./answer/run-tools.ts";
 export type { JsonSchema, ObjectOf, Schema, StandardSchema } from "./answer/schema.ts";
 export { type Tool, tool } from "./answer/tool.ts";
-export { DEFAULT_KV, KV_NAMES } from "./cache/codecs.ts";
-export { layerFormats } from "./cache/format-layers.ts";
+export { DEFAULT_KV } from "./cache/codecs.ts";
+export { FORMAT_NAMES, layerFormats } from "./cache/format-layers.ts";
 export { type AttendPlotOptions, attendPlot } from "./engine/attend-plot.ts";
 export { openAttendTimer } from "./engine/attend-timer.ts";
 export type {

@@ -5,8 +5,8 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { ATTEND_SHAPES, DEFAULT_KV, KV_NAMES, POOLINGS, SHAPES } from "../index.ts";
-import { collect, count, counts, kvFormats, names, number, size } from "./arguments.ts";
+import { ATTEND_SHAPES, FORMAT_NAMES, POOLINGS, SHAPES } from "../index.ts";
+import { collect, count, counts, names, number, size } from "./arguments.ts";
 import { printBench } from "./bench.ts";
 import { printAttendBench } from "./bench-attend.ts";
 import { chat } from "./chat.ts";
@@ -14,6 +14,7 @@ import { printDiagnosis } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
+import { kvOption } from "./kv-option.ts";
 import { labCommands } from "./lab-commands.ts";
 import { printModels, removeInstalled } from "./models.ts";
 import { printPlan } from "./plan.ts";
@@ -25,12 +26,6 @@ import { printable } from "./terminal.ts";
 import { printVerification } from "./verify.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
-
-const kvOption = () =>
-  new Option(
-    "--kv <format>",
-    `format of keys and values: ${KV_NAMES.join(", ")}, or one by layer such as int4+f16@0-1 (default: ${DEFAULT_KV}, where a layer would break f16)`,
-  ).argParser(kvFormats);
 
 /** The options of the commands that compute: what, and over which cache. */
 function computing(command: Command, kv = kvOption()): Command {
@@ -387,7 +382,7 @@ quantizer, bit for bit, without an importance matrix.`,
       .option("--chunk <tokens>", "tokens read at once (default: what suits the device)", count),
     new Option(
       "--kv <formats>",
-      `formats to compare with f16, separated by commas (default: ${KV_NAMES.filter((name) => name !== "f16").join(",")})`,
+      `formats to compare with f16, separated by commas (default: ${FORMAT_NAMES.filter((name) => name !== "f16").join(",")})`,
     ).argParser(names),
   )
     .option("--offline", "take hf: models from the disk, never from the net")

@@ -5,7 +5,7 @@
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
-import { kvCodec } from "./codecs.ts";
+import { KV_NAMES, kvCodec } from "./codecs.ts";
 
 /** A layer as far as a choice of formats knows it. */
 export interface CachedLayer {
@@ -14,6 +14,14 @@ export interface CachedLayer {
   readonly count: number;
   readonly isSliding: boolean;
 }
+
+/** Formats that differ by layer and have a name. kv3: keys of 3.5 bits in the mean, which no single width gives. */
+const LAYERED: { readonly [name: string]: string } = {
+  kv3: "k3c-v3r-n128-f32+k4c-v3r-n128-f32@even",
+};
+
+/** What formats are called. A device has kernels for some (device/check.ts). */
+export const FORMAT_NAMES: readonly string[] = [...KV_NAMES, ...Object.keys(LAYERED)];
 
 type IsMeant = (layer: CachedLayer) => boolean;
 
@@ -34,14 +42,16 @@ export interface LayerFormats {
 
 /** ArgumentError for what is no format, or no layers. */
 export function layerFormats(text: string): LayerFormats {
-  const [base, ...rest] = text.split("+");
+  const [name, ...rest] = text.split("+");
+  const alias = Object.hasOwn(LAYERED, name) ? LAYERED[name] : null;
+  if (alias !== null) return layerFormats([alias, ...rest].join("+"));
   const exceptions = rest.map((one) => {
     const [name, layers, ...more] = one.split("@");
     if (layers === undefined || more.length > 0)
       throw new ArgumentError("exception of a KV cache format", JSON.stringify(one), 'such as "f16@0-3"');
     return { codec: kvCodec(name), isMeant: meant(layers) };
   });
-  const codec = kvCodec(base);
+  const codec = kvCodec(name);
   return {
     codecs: [codec, ...exceptions.map((one) => one.codec)],
     of: (layer) => exceptions.findLast(({ isMeant }) => isMeant(layer))?.codec ?? codec,

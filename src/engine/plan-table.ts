@@ -3,13 +3,13 @@
  * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
  * `planContext` made, so it is what the engine would allocate.
  */
-import { DEFAULT_KV, KV_NAMES, kvCodec } from "../cache/codecs.ts";
-import { hasFormat } from "../device/check.ts";
+import { DEFAULT_KV } from "../cache/codecs.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { storedRowBytes } from "../format/tensor.ts";
 import { attentionsOf } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
+import { formatsOf } from "./kv-names.ts";
 import { PEERS } from "./peers.ts";
 import {
   checkOptions,
@@ -143,7 +143,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
       longestInMemory: longestContext(trained, most, memoryBytes, row, STEP_BEYOND),
     };
   };
-  const names = [kv, ...KV_NAMES.filter((name) => name !== kv && hasFormat(kvCodec(name), device))];
+  const names = [kv, ...formatsOf(device).filter((name) => name !== kv)];
   const own = names.map((name) => ({ name, ...longest((context) => planner.row(name, context)) }));
   const contexts = contextsOf(trainedContext, asked, own);
   const most = own[0].longestContext;

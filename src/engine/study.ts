@@ -2,12 +2,12 @@
  * What `verify` measures: a text as tokens, the windows in which positions are measured, and the needles. Owns defaults
  * and checks, so that a wrong test costs no loading. Pure.
  */
-import { KV_NAMES, kvCodec } from "../cache/codecs.ts";
 import { layerFormats } from "../cache/format-layers.ts";
-import { checkFormat, hasFormat } from "../device/check.ts";
+import { checkFormat } from "../device/check.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { type ChatTemplate, encodePrompt } from "../format/template.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
+import { formatsOf } from "./kv-names.ts";
 import { ANSWER_TOKENS, type Haystack, haystack } from "./needles.ts";
 import type { PlannedDevice } from "./plan.ts";
 
@@ -83,8 +83,7 @@ export function planStudy(subject: StudySubject, text: string, tests: VerifyTest
   count("context", limit, 1, trainedContext);
   count("positions", positions, 1, limit);
   count("needles", needles, 0, 1000);
-  const has = KV_NAMES.filter((kv) => hasFormat(kvCodec(kv), device));
-  const formats = [...new Set(tests.kv ?? has)].filter((kv) => kv !== "f16");
+  const formats = [...new Set(tests.kv ?? formatsOf(device))].filter((kv) => kv !== "f16");
   if (formats.length === 0) throw new ArgumentError("kv", "f16 alone", "formats to compare with f16");
   for (const kv of formats) for (const codec of layerFormats(kv).codecs) checkFormat(codec, device);
 

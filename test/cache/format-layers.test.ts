@@ -16,11 +16,14 @@ describe("formats by layer", () => {
     ["kv4+f16@1-3+int4@2", "kv4 f16 int4 f16 kv4 kv4"],
     ["int4+f16@even+rq4@odd", "f16 rq4 f16 rq4 f16 rq4"],
     ["kv4+f16@sliding", "kv4 f16 kv4 f16 kv4 kv4"],
+    ["kv3", Array(3).fill("k4c-v3r-n128-f32 k3c-v3r-n128-f32").join(" ")],
+    ["kv3+f16@first", `f16 k3c-v3r-n128-f32 ${Array(2).fill("k4c-v3r-n128-f32 k3c-v3r-n128-f32").join(" ")}`],
     ["kv4+k4c-v4r-n64@full", "k4c-v4r-n64 kv4 k4c-v4r-n64 kv4 k4c-v4r-n64 k4c-v4r-n64"],
     ["kv4+f16@9-12", "kv4 kv4 kv4 kv4 kv4 kv4"],
   ])("%s", (text, wanted) => expect(namesOf(text, [1, 3])).toBe(wanted));
 
   it.each([
+    ["int4+kv3@0", /KV cache format is "kv3"/],
     ["", /KV cache format is ""/],
     ["int4+f16", /exception of a KV cache format is "f16"; allowed: such as "f16@0-3"/],
     ["int4+f16@0@1", /exception of a KV cache format/],

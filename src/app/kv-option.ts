@@ -1,0 +1,10 @@
+/** The option that names a cache format, for the commands that take one. */
+import { Option } from "commander";
+import { DEFAULT_KV, FORMAT_NAMES } from "../index.ts";
+import { kvFormats } from "./arguments.ts";
+
+export const kvOption = () =>
+  new Option(
+    "--kv <format>",
+    `format of keys and values: ${FORMAT_NAMES.join(", ")}, or one by layer such as int4+f16@0-1 (default: ${DEFAULT_KV}, where a layer would break f16)`,
+  ).argParser(kvFormats);

@@ -73,7 +73,14 @@ export function sizes({ known, models, spec }: Plain): Section {
             .map((one) => one.slice(0, 8))
             .slice(0, 6)
             .join(" ")}`;
-          return `<g class="${isBest ? "" : "faint"}">${dot(px(bits), py(score.kl), isBest ? 0 : 4, about)}</g>`;
+          const mark = dot(px(bits), py(score.kl), isBest ? 0 : 4, about);
+          // What is not the best of its size is named where it is pointed at.
+          if (!isBest) return `<g class="faint">${mark}</g>`;
+          const isRight = px(bits) > px((x.low + x.high) / 2);
+          return (
+            mark +
+            label(px(bits) + (isRight ? -7 : 7), py(score.kl) - 6, text, isRight ? "end" : "start", "name")
+          );
         }),
       ],
     );

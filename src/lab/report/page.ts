@@ -64,6 +64,7 @@ figcaption { font-weight: 600; }
 svg { width: 100%; font-size: 12px; }
 svg text { fill: currentColor; }
 .tick { opacity: .75; }
+.name { font-size: 10px; }
 .grid { stroke: var(--faint); fill: none; }
 .line { fill: none; stroke: var(--hue); stroke-width: 2; }
 .thin { fill: none; stroke: var(--hue); stroke-width: 1; opacity: .5; }

@@ -12,16 +12,22 @@ import { typedPath } from "./conversation-file.ts";
 interface ChatCommand {
   readonly argument?: string;
   readonly about: string;
-  /** "leave" ends the chat. */
+  /** "leave" ends the chat; "again" asks for another answer. */
   run(chat: Chat, argument: string): Promise<unknown> | unknown;
 }
 
 const COMMANDS: Readonly<Record<string, ChatCommand>> = {
   file: {
     argument: "PATH",
-    about: "put a text document in",
+    about: "put a document in: text, PDF or DOCX",
     run: (chat, path) => chat.attachFile(typedPath(path)),
   },
+  system: {
+    argument: "[TEXT]",
+    about: "what the model is told first; without TEXT: nothing",
+    run: (chat, text) => chat.tellFirst(text === "" ? null : text),
+  },
+  regen: { about: "answer the last message again", run: () => "again" },
   clear: {
     about: "forget conversation and documents",
     run: (chat) => {
@@ -59,8 +65,10 @@ export function parseCommand(line: string): { name: string; argument: string } |
   return found ? { name: found[1], argument: found[2] ?? "" } : null;
 }
 
-/** True: the chat is over. NibbleError for an unknown name or an argument that nothing takes. */
-export async function runCommand(chat: Chat, name: string, argument: string): Promise<boolean> {
+export type CommandEnd = "done" | "leave" | "again";
+
+/** What follows the command. NibbleError for an unknown name or an argument that nothing takes. */
+export async function runCommand(chat: Chat, name: string, argument: string): Promise<CommandEnd> {
   if (!Object.hasOwn(COMMANDS, name))
     throw new NibbleError(
       "argument",
@@ -69,7 +77,8 @@ export async function runCommand(chat: Chat, name: string, argument: string): Pr
   const command = COMMANDS[name];
   if (argument !== "" && !command.argument)
     throw new NibbleError("argument", `/${name} takes nothing behind it`);
-  return (await command.run(chat, argument)) === "leave";
+  const end = await command.run(chat, argument);
+  return end === "leave" || end === "again" ? end : "done";
 }
 
 function helpLines(): string[] {

@@ -21,7 +21,7 @@ import type { Screen } from "./chat-screen.ts";
 import { Conversation } from "./conversation.ts";
 import { cachePath, readConversation, writeWhole } from "./conversation-file.ts";
 import { bytes, grouped, perSecond } from "./figures.ts";
-import { readText } from "./input.ts";
+import { readDocument } from "./input.ts";
 import { joinedSignal } from "./joined-signal.ts";
 import { progress } from "./progress.ts";
 
@@ -48,6 +48,8 @@ export class Chat {
   /** The file that /save without a name writes, and may replace. */
   file: string | null = null;
   #unsavedTurns = 0;
+  /** Answers that were asked for again: each takes other random numbers. */
+  #retries = 0;
   readonly #opened: Section | null;
   readonly #signal: AbortSignal;
 
@@ -89,6 +91,7 @@ export class Chat {
     try {
       const generation = this.model.generate(this.conversation.messages(question), {
         ...sampling,
+        ...(sampling.seed === undefined ? {} : { seed: sampling.seed + this.#retries }),
         ...{ maxTokens, template, special: MARKS },
         signal,
         onPrompt: reading.show,
@@ -116,8 +119,39 @@ export class Chat {
   }
 
   async attachFile(path: string): Promise<void> {
-    if (path === "" || path === "-") throw new ArgumentError("/file", `"${path}"`, "the path of a text file");
-    this.attach(path, await readText(path, this.#signal));
+    if (path === "" || path === "-") throw new ArgumentError("/file", `"${path}"`, "the path of a document");
+    this.attach(path, await readDocument(path, this.#signal));
+  }
+
+  /** Says something else first. NibbleError "context", and nothing changes, when it does not fit. */
+  tellFirst(text: string | null): void {
+    const undo = this.conversation.tellFirst(text);
+    const { context } = this.model.plan;
+    const tokens = this.tokens();
+    if (tokens > context) {
+      undo();
+      throw new NibbleError(
+        "context",
+        `with it the conversation has ${grouped(tokens)} tokens; the context holds ${grouped(context)}. It was not changed. ${this.#moreRoom()}`,
+      );
+    }
+    const again = this.conversation.turns.length > 0 ? "; the conversation is read again with it" : "";
+    this.screen.note(text === null ? `the model is told nothing first${again}` : `told first${again}`);
+  }
+
+  /** Answers the last message again, by another random number. Where no answer comes, the old one is kept. */
+  async regenerate(stop: AbortSignal): Promise<void> {
+    const turn = this.conversation.takeBack();
+    if (turn === null) throw new ArgumentError("/regen", "first", "a message before it");
+    this.#retries++;
+    const turns = this.conversation.turns.length;
+    try {
+      if ((this.settings.sampling.temperature ?? this.model.sampling.temperature ?? 0) === 0)
+        this.screen.note("(the likeliest answer comes again: --temperature above 0 gives others)");
+      await this.answer(turn.question, stop);
+    } finally {
+      if (this.conversation.turns.length === turns) this.conversation.putBack(turn);
+    }
   }
 
   /** Puts a document in. NibbleError "context", and nothing changes, when it does not fit. */

@@ -10,14 +10,14 @@ import {
   sampler,
   UnsupportedError,
 } from "../index.ts";
-import { complete, parseCommand, runCommand } from "./chat-commands.ts";
+import { type CommandEnd, complete, parseCommand, runCommand } from "./chat-commands.ts";
 import { History, historyPath } from "./chat-history.ts";
 import { ChatInput } from "./chat-input.ts";
 import { Screen } from "./chat-screen.ts";
 import { Chat } from "./chat-turns.ts";
 import { ToldError, tell } from "./exit.ts";
 import { bytes, grouped } from "./figures.ts";
-import { readText } from "./input.ts";
+import { readDocument } from "./input.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 import { MessageLines } from "./message-lines.ts";
 
@@ -39,7 +39,7 @@ export async function chat(name: string, options: ChatOptions, signal: AbortSign
   if (options.file.includes("-"))
     throw new ArgumentError("--file", "-", "a file: stdin carries the conversation");
   const documents: [path: string, text: string][] = [];
-  for (const file of options.file) documents.push([file, await readText(file, signal)]);
+  for (const file of options.file) documents.push([file, await readDocument(file, signal)]);
   const path = await findChatModel(name, options, signal);
   const screen = new Screen(signal, process.stdin.isTTY === true && process.stdout.isTTY === true);
   const model = await loadModel(path, options, signal);
@@ -103,14 +103,16 @@ async function converse(talk: Chat, input: ChatInput, signal: AbortSignal): Prom
       return false;
     }
   };
-  const send = (text: string) =>
+  const stoppable = (answer: (stop: AbortSignal) => Promise<void>) =>
     act(async () => {
-      if (text.trim() === "") return false;
       const stop = new AbortController();
       input.whileAnswering(() => stop.abort());
-      await talk.answer(text, stop.signal);
+      await answer(stop.signal);
       return false;
     });
+  const send = async (text: string) => {
+    if (text.trim() !== "") await stoppable((stop) => talk.answer(text, stop));
+  };
 
   for (;;) {
     const entry = await input.read(message.isOpen ? GOES_ON : PROMPT);
@@ -137,7 +139,13 @@ async function converse(talk: Chat, input: ChatInput, signal: AbortSignal): Prom
     }
     const command = message.isOpen ? null : parseCommand(entry.text);
     if (command) {
-      if (await act(() => runCommand(talk, command.name, command.argument))) break;
+      let next: CommandEnd = "done";
+      await act(async () => {
+        next = await runCommand(talk, command.name, command.argument);
+        return false;
+      });
+      if ((next as CommandEnd) === "leave") break;
+      if ((next as CommandEnd) === "again") await stoppable((stop) => talk.regenerate(stop));
       continue;
     }
     const isEscaped = !message.isOpen && entry.text.startsWith("//");

@@ -112,7 +112,13 @@ function commands(signal: AbortSignal): Command {
       'a GGUF file, a safetensors folder, hf:owner/name[:quant], or "needle", which ships with nibble',
     )
     .argument("<prompt>", 'the question; "-" reads it from stdin')
-    .option("-f, --file <file>", 'put a document in front; "-" reads stdin; may be repeated', collect, [])
+    .option(
+      "-f, --file <file>",
+      'put a document in front: text, PDF or DOCX; "-" reads stdin; may be repeated',
+      collect,
+      [],
+    )
+    .option("--system <text>", "what the model is told first")
     .option(
       "-n, --tokens <count>",
       "most tokens to generate (default: 16384, fewer where they repeat themselves)",
@@ -129,7 +135,7 @@ function commands(signal: AbortSignal): Command {
     .command("chat")
     .description("Talks with a model in this terminal, or through a pipe, a message a line.")
     .argument("<model>", "what `run` takes")
-    .option("-f, --file <file>", "put a document in front; may be repeated", collect, [])
+    .option("-f, --file <file>", "put a document in front: text, PDF or DOCX; may be repeated", collect, [])
     .option("--system <text>", "what the model is told first")
     .option(
       "-n, --tokens <count>",

@@ -25,23 +25,43 @@ const KIND = "nibble conversation";
 const VERSION = 1;
 
 export class Conversation {
-  /** The system message, documents included; null: none. */
-  #system: string | null;
-  readonly #firstSystem: string | null;
+  /** What the model is told first; null: nothing. Of a conversation from a file, with its documents. */
+  #first: string | null;
+  /** Of the system message, behind that. */
+  #documents: readonly string[] = [];
   #turns: Turn[] = [];
   #waiting: string[] = [];
 
   constructor(system: string | null) {
-    this.#system = system;
-    this.#firstSystem = system;
+    this.#first = system;
   }
 
   get turns(): readonly Turn[] {
     return this.#turns;
   }
 
+  /** The system message, documents included; null: none. */
   get system(): string | null {
-    return this.#system;
+    const parts = [...(this.#first === null ? [] : [this.#first]), ...this.#documents];
+    return parts.length > 0 ? parts.join("\n\n") : null;
+  }
+
+  /** Says something else first, or nothing; documents stay. Returns how to take it back. */
+  tellFirst(text: string | null): () => void {
+    const before = this.#first;
+    this.#first = text;
+    return () => {
+      this.#first = before;
+    };
+  }
+
+  /** Takes the last turn out; null: there is none. `putBack` undoes it. */
+  takeBack(): Turn | null {
+    return this.#turns.pop() ?? null;
+  }
+
+  putBack(turn: Turn): void {
+    this.#turns.push(turn);
   }
 
   /** Documents that the next question will have in front. */
@@ -54,11 +74,11 @@ export class Conversation {
    * that nothing has to be read again. Returns how to take it back.
    */
   attach(document: string): () => void {
-    const before = { system: this.#system, waiting: this.#waiting };
-    if (this.#turns.length === 0) this.#system = joined(this.#system, document);
+    const before = { documents: this.#documents, waiting: this.#waiting };
+    if (this.#turns.length === 0) this.#documents = [...this.#documents, document];
     else this.#waiting = [...this.#waiting, document];
     return () => {
-      this.#system = before.system;
+      this.#documents = before.documents;
       this.#waiting = before.waiting;
     };
   }
@@ -67,7 +87,8 @@ export class Conversation {
   messages(question: string): ChatMessage[] {
     const messages: ChatMessage[] = this.#turns.flatMap(toMessages);
     messages.push({ role: "user", content: this.#asked(question) });
-    return this.#system === null ? messages : [{ role: "system", content: this.#system }, ...messages];
+    const { system } = this;
+    return system === null ? messages : [{ role: "system", content: system }, ...messages];
   }
 
   add(question: string, answer: string, thinking: string): void {
@@ -77,20 +98,21 @@ export class Conversation {
 
   /** Back to the system message that it began with. */
   clear(): void {
-    this.#system = this.#firstSystem;
+    this.#documents = [];
     this.#turns = [];
     this.#waiting = [];
   }
 
   replace({ system, turns }: Saved): void {
-    this.#system = system;
+    this.#first = system;
+    this.#documents = [];
     this.#turns = [...turns];
     this.#waiting = [];
   }
 
   /** The file's text. `model`: as the user names it. */
   toJson(model: string, now = new Date()): string {
-    const system = this.#system === null ? [] : [{ role: "system", content: this.#system }];
+    const system = this.system === null ? [] : [{ role: "system", content: this.system }];
     const messages = [...system, ...this.#turns.flatMap(toMessages)];
     return `${JSON.stringify({ kind: KIND, version: VERSION, model, saved: now.toISOString(), messages }, null, 2)}\n`;
   }
@@ -167,8 +189,4 @@ function shown(value: unknown): string {
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object";
   const text = printable(JSON.stringify(value));
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
-
-function joined(first: string | null, second: string): string {
-  return first === null ? second : `${first}\n\n${second}`;
 }

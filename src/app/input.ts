@@ -12,11 +12,14 @@ import {
   type Prompt,
   withDocument,
 } from "../index.ts";
+import { documentText } from "./documents.ts";
 
 export interface Input {
   question: string;
   /** Documents joined by an empty line; null: none was given. */
   document: string | null;
+  /** What the model is told first. Default: nothing. */
+  system?: string | null;
 }
 
 /** Reads the prompt and the documents. NibbleError "io" for a file that cannot be read, FormatError unless UTF-8. */
@@ -24,40 +27,59 @@ export async function readInput(
   prompt: string,
   files: readonly string[],
   signal: AbortSignal,
+  system: string | null = null,
 ): Promise<Input> {
   if ([prompt, ...files].filter((name) => name === "-").length > 1)
     throw new ArgumentError("-", "given twice", "stdin for the prompt or for one document");
   const documents: string[] = [];
-  for (const file of files) documents.push(await readText(file, signal));
+  for (const file of files) documents.push(await readDocument(file, signal));
   return {
     // A line typed or piped in ends with a newline that is no part of the question.
     question: prompt === "-" ? (await readText("-", signal)).replace(/\r?\n$/, "") : prompt,
     document: documents.length > 0 ? documents.join("\n\n") : null,
+    system,
   };
 }
 
 /** The prompt for `generate`. isText: as text that goes on, not as a conversation. */
-export function toPrompt({ question, document }: Input, isText: boolean): Prompt {
+export function toPrompt({ question, document, system = null }: Input, isText: boolean): Prompt {
+  if (system !== null && isText)
+    throw new ArgumentError("--system", "given", "none where text goes on without a chat template");
+  if (system !== null) {
+    const content = document === null ? system : `${system}\n\n${document}`;
+    return [
+      { role: "system", content },
+      { role: "user", content: question },
+    ];
+  }
   if (document === null) return question;
   return isText ? `${document}\n\n${question}` : withDocument(document)(question);
 }
 
+/** Text, PDF or DOCX; "-": stdin. NibbleError "io" for a file that cannot be read, and what `documentText` throws. */
+export async function readDocument(file: string, signal: AbortSignal): Promise<string> {
+  return documentText(file === "-" ? "stdin" : file, await readBytes(file, signal));
+}
+
 /** "-": stdin. NibbleError "io" for a file that cannot be read, FormatError unless UTF-8. */
 export async function readText(file: string, signal: AbortSignal): Promise<string> {
-  const name = file === "-" ? "stdin" : file;
-  let bytes: Uint8Array;
+  const bytes = await readBytes(file, signal);
   try {
-    bytes = file === "-" ? await readStdin(signal) : await readFile(file, { signal });
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError(file === "-" ? "stdin" : file, "bytes that are not UTF-8", undefined, { cause });
+  }
+}
+
+async function readBytes(file: string, signal: AbortSignal): Promise<Uint8Array> {
+  const name = file === "-" ? "stdin" : file;
+  try {
+    return file === "-" ? await readStdin(signal) : await readFile(file, { signal });
   } catch (cause) {
     if (signal.aborted) throw new AbortedError(`reading ${name}`);
     const { code, message } = cause as NodeJS.ErrnoException;
     const reasons: Record<string, string> = { ENOENT: "no such file", EISDIR: "is a folder, not a file" };
     throw new NibbleError("io", `${name}: ${reasons[code ?? ""] ?? message}`, { cause });
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new FormatError(name, "bytes that are not UTF-8", undefined, { cause });
   }
 }
 

@@ -18,6 +18,7 @@ export interface RunOptions extends ModelOptions, SampleOptions {
   file: string[];
   tokens?: number;
   stop: string[];
+  system?: string;
   ignoreEnd?: boolean;
   raw?: boolean;
   json?: boolean;
@@ -28,7 +29,7 @@ export async function run(name: string, prompt: string, options: RunOptions, sig
   const { temperature, topK, topP, minP, repeatPenalty } = options;
   const { seed } = sampler(options);
   const sampling: SampleOptions = { temperature, topK, topP, minP, repeatPenalty, seed };
-  const input = await readInput(prompt, options.file, signal);
+  const input = await readInput(prompt, options.file, signal, options.system);
 
   const started = performance.now();
   const model = await loadModel(name, options, signal);

@@ -94,7 +94,12 @@ function chatting(
       .filter((part) => part.kind === kind)
       .map((part) => part.text)
       .join("");
-  return { chat, answer, notes, text, steps, outside, screen };
+  const again = (says: string, stop = new AbortController().signal) => {
+    reply = says;
+    start = -1;
+    return chat.regenerate(stop);
+  };
+  return { chat, answer, again, notes, text, steps, outside, screen };
 }
 
 /** Aborts once the screen has shown so many characters. */
@@ -123,6 +128,29 @@ const file = (name: string, text: string) => {
   writeFileSync(path, text);
   return path;
 };
+
+describe("an answer that is asked for again", () => {
+  it("takes the place of the last one; where none comes, that one is kept", async () => {
+    const { chat, answer, again, notes } = chatting();
+    await expect(again("x")).rejects.toThrow("/regen is first; allowed: a message before it");
+    await answer("One?", "Yes.");
+    await again("No.");
+    expect(chat.conversation.turns).toMatchObject([{ question: "One?", answer: "No." }]);
+    expect(notes.join()).toContain("the likeliest answer comes again");
+    const stopped = new AbortController();
+    stopped.abort();
+    await again("Perhaps.", stopped.signal);
+    expect(chat.conversation.turns).toMatchObject([{ question: "One?", answer: "No." }]);
+  });
+
+  it("what is told first may not fill the context", () => {
+    const { chat } = chatting({ context: 100 });
+    expect(() => chat.tellFirst("word ".repeat(50))).toThrow(
+      /with it the conversation has .* It was not changed/,
+    );
+    expect(chat.conversation.system).toBeNull();
+  });
+});
 
 describe("a turn", () => {
   it("shows thinking apart, keeps it out of what the model reads next, and reads only what is new", async () => {

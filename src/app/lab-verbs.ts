@@ -40,13 +40,14 @@ export function contrastLines({ by, rows, groups }: Contrast): string[] {
     return ["", "No text that both were measured on. `nibble lab propose` asks for one."];
   const between = (low: number, high: number) => `[${digits(low)}, ${digits(high)}]`;
   const models = table(
-    ["model", "ratio of mean KL", "95 %", "q", "texts", "positions", "draws"],
+    ["model", "ratio of mean KL", "95 %", "q", "texts", "positions", "draws", "settled"],
     rows.map((row) => [
       row.name,
       digits(row.ratio),
       between(row.low, row.high),
       digits(row.q),
       ...[row.texts, row.positions, row.draws].map(String),
+      row.settled ?? "open",
     ]),
   );
   const compared = table(

@@ -6,6 +6,7 @@
  */
 import { type Estimate, estimateRatio, interval, type PairedText } from "./bootstrap.ts";
 import { unpackLosses } from "./losses.ts";
+import { settled } from "./sequence.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { ModelEntry, ResultEntry } from "./types.ts";
 
@@ -29,6 +30,8 @@ export interface ContrastRow extends Estimate {
   readonly p: number;
   /** Benjamini-Hochberg over the rows. */
   readonly q: number;
+  /** Decided whatever comes, though somebody looked after every experiment; null: open, or one draw of the rounding. */
+  readonly settled: "better" | "worse" | "alike" | null;
   readonly experiments: readonly string[];
 }
 
@@ -70,6 +73,7 @@ export function contrast(known: Snapshot, a: string, b: string, options: Contras
       ...estimate,
       ...{ model, name: known.models.get(model)?.name ?? model, q: p },
       ...{ ratio: Math.exp(estimate.log), low: Math.exp(low), high: Math.exp(high), p },
+      settled: estimate.draws > 1 ? settled(estimate, found.experiments.length, undefined, alpha) : null,
       experiments: found.experiments,
     });
   }

@@ -117,10 +117,13 @@ describe("contrast", () => {
       { name: "two", facts: {}, texts: world(2, { a: -0.5, b: 0 }) },
     ]);
     const { rows, groups } = contrast(known, A.id, B.id);
-    expect(rows.map(({ name, ratio, draws }) => [name, ratio > 1, draws])).toEqual([
-      ["one", true, 3],
-      ["two", false, 3],
+    expect(rows.map(({ name, ratio, draws, settled }) => [name, ratio > 1, draws, settled])).toEqual([
+      ["one", true, 3, null],
+      ["two", false, 3, null],
     ]);
+    // Open at every look, though the last one alone is sure: larger differences settle.
+    const large = lab([{ name: "one", facts: {}, texts: world(1, { a: 2, b: 0 }, 4, 6) }]);
+    expect(contrast(large, A.id, B.id).rows[0].settled).toBe("worse");
     expect(groups).toMatchObject([{ groups: ["one", "two"], flips: true, permutation: null }]);
     expect(groups[0].q).toBeLessThan(0.05);
     expect(rows[0].experiments.length).toBe(4 * 6);

@@ -18,7 +18,7 @@ import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { checkTarget, writeTarget } from "./target.ts";
 
-export interface BenchAttendCommand extends Pick<LoadOptions, "device" | "adapter" | "threads"> {
+export interface BenchAttendCommand extends Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd"> {
   shape?: string[];
   kv?: string[];
   tokens?: number[];

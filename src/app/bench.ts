@@ -21,7 +21,10 @@ import { type Progress, progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
 export interface BenchCommand
-  extends Pick<BenchLoadOptions, "device" | "adapter" | "threads" | "chunk" | "draft" | "offline"> {
+  extends Pick<
+    BenchLoadOptions,
+    "device" | "adapter" | "threads" | "wideSimd" | "chunk" | "draft" | "offline"
+  > {
   prompt: number[];
   generate: number[];
   depth: number[];
@@ -42,7 +45,7 @@ export interface BenchCommand
 
 export async function printBench(model: string | undefined, command: BenchCommand, signal: AbortSignal) {
   const { kv, device, adapter, threads, chunk, offline, depth, repetitions, profile } = command;
-  const { parallel, memory: memoryBytes } = command;
+  const { parallel, memory: memoryBytes, wideSimd } = command;
   const quote = command.quote === undefined ? undefined : await readText(command.quote, signal);
   const tests = { prompt: lengths(command.prompt), generate: lengths(command.generate), depth, repetitions };
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
@@ -51,7 +54,18 @@ export async function printBench(model: string | undefined, command: BenchComman
     sourceOf(model, command),
     { ...tests, profile, parallel, quote },
     {
-      ...{ kv, memoryBytes, device, adapter, threads, chunk, draft: command.draft, offline, signal },
+      ...{
+        kv,
+        memoryBytes,
+        device,
+        adapter,
+        threads,
+        wideSimd,
+        chunk,
+        draft: command.draft,
+        offline,
+        signal,
+      },
       onDownload: downloading.show,
       onProgress: ({ bytes: done, totalBytes }) => {
         downloading.clear();

@@ -37,7 +37,8 @@ function computing(command: Command, kv = kvOption()): Command {
       ),
     )
     .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
-    .option("--threads <count>", "CPU threads (default: the physical cores)", count);
+    .option("--threads <count>", "CPU threads (default: the physical cores)", count)
+    .option("--wide-simd", "on the CPU vectors of 256 bits, an experiment of V8's (Node 24 or later, x64)");
 }
 
 /** What memory a plan may take, in the units in which memory is sold. */

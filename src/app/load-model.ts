@@ -15,6 +15,7 @@ export interface ModelOptions
     | "device"
     | "adapter"
     | "threads"
+    | "wideSimd"
     | "parallel"
     | "cacheTokens"
     | "snapshots"
@@ -36,10 +37,10 @@ export async function loadModel(
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   const { kv, context, device, adapter, threads, parallel, cacheTokens, snapshots } = options;
-  const { guess, draft, embeddings } = options;
+  const { wideSimd, guess, draft, embeddings } = options;
   const model = await load(name, {
     ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, snapshots },
-    ...{ guess, draft, embeddings, offline, signal },
+    ...{ wideSimd, guess, draft, embeddings, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {
       downloading.clear();

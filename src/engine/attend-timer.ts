@@ -9,7 +9,7 @@ import { type LoadOptions, openDevice } from "./load.ts";
 
 /** Whoever opens it closes it. DeviceError, ArgumentError; UnsupportedError for the reference. */
 export async function openAttendTimer(
-  options: Pick<LoadOptions, "device" | "adapter" | "threads"> = {},
+  options: Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd"> = {},
 ): Promise<AttendTimer> {
   const device = await openDevice(options);
   if (device.name === "gpu") return gpuAttendTimer(device as WebgpuDevice);

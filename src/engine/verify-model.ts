@@ -19,7 +19,8 @@ import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from ".
 export interface VerifyModelOptions
   extends VerifyTests,
     VerifyOptions,
-    Pick<LoadOptions, "device" | "adapter" | "threads" | "chunk" | "memoryBytes" | "offline" | "onDownload"> {
+    Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd" | "chunk">,
+    Pick<LoadOptions, "memoryBytes" | "offline" | "onDownload"> {
   /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
   text?: string;
   onLoad?: LoadOptions["onProgress"];

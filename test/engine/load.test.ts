@@ -138,6 +138,24 @@ describe("a tiny model", () => {
     await expect(open({ ...told, bytes: 128 * 2 ** 20 })).rejects.toThrow(MemoryError);
   });
 
+  it("with wide SIMD is refused by name where V8 has none, and next to a GPU", async () => {
+    const [major] = process.versions.node.split(".").map(Number);
+    const isThere = major >= 24 && process.arch === "x64";
+    const path = written(tinyModel());
+    if (isThere) {
+      const wide = await load(path, { wideSimd: true, threads: 1 });
+      expect(wide.device).toMatch(/ of 256 bits, 1 thread$/);
+      await wide.close();
+    } else {
+      const error = await failure(path, { wideSimd: true });
+      expect(error.message).toMatch(
+        /^wide SIMD in Node .* is not supported\. It takes Node 24 or later on x64\./,
+      );
+    }
+    const error = await failure(path, { wideSimd: true, device: "gpu" });
+    expect(error.message).toMatch(/^wideSimd is true; allowed: false unless the device is cpu/);
+  });
+
   it("that does not fit is refused before anything is allocated", async () => {
     const error = await failure(written(tinyModel()), { memoryBytes: 100 * 2 ** 20 });
     expect(error).toBeInstanceOf(MemoryError);

@@ -31,7 +31,7 @@ import { writeTurns } from "../turns.ts";
 import { CONTROL, NO_SLOT } from "./control.ts";
 import { physicalCores } from "./cores.ts";
 import { HAS_FORMATS, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
-import { compileKernels, type Kernels } from "./module.ts";
+import { compileKernels, type Kernels, type Simd } from "./module.ts";
 import { type Program, writeProgram } from "./operations.ts";
 import { PANEL_ROWS, TYPE_IDS } from "./packing.ts";
 import {
@@ -60,8 +60,7 @@ const MOST_THREADS = 64;
 export interface WasmOptions {
   /** Default: the physical cores. */
   threads?: number;
-  /** "plain" refuses relaxed SIMD, for comparing. */
-  simd?: "auto" | "plain";
+  simd?: Simd;
   memory?: MemoryOptions;
 }
 
@@ -78,7 +77,7 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<WasmDevice>
   const kernels = await compileKernels(options.simd);
   return {
     name: "wasm",
-    description: `wasm, ${kernels.relaxed ? "relaxed SIMD" : "SIMD128"}, ${threads} thread${threads === 1 ? "" : "s"}`,
+    description: `wasm, ${simdOf(kernels, options.simd)}, ${threads} thread${threads === 1 ? "" : "s"}`,
     threads,
     memoryBytes: ALL_MEMORIES_BYTES,
     bufferBytes: MEMORY_BYTES,
@@ -89,6 +88,10 @@ export async function wasmDevice(options: WasmOptions = {}): Promise<WasmDevice>
     measure: (graph) => footprintOf(graph, threads, options.memory),
     allocate: (graph) => WasmAllocation.create(graph, kernels, threads, options.memory),
   };
+}
+
+function simdOf({ relaxed }: Kernels, simd?: Simd): string {
+  return `${relaxed ? "relaxed SIMD" : "SIMD128"}${simd === "wide" ? " of 256 bits" : ""}`;
 }
 
 type Repack = (

@@ -110,7 +110,13 @@ function pairs(known: Snapshot, a: string, b: string, { split, models }: Contras
   const found = new Map<string, { texts: PairedText[]; experiments: string[] }>();
   for (const { model, ...sides } of places.values()) {
     if (sides.a.size === 0 || sides.b.size === 0) continue;
-    const [ofA, ofB] = [sides.a, sides.b].map((side) => [...side.values()].sort((x, y) => x.draw - y.draw));
+    // What two interventions share of their draws is one lottery, and equal things come out equal.
+    const common = [...sides.a.keys()].filter((draw) => sides.b.has(draw));
+    const chosen = (side: Map<number, Side>) =>
+      [...side.values()]
+        .filter(({ draw }) => common.length === 0 || common.includes(draw))
+        .sort((x, y) => x.draw - y.draw);
+    const [ofA, ofB] = [chosen(sides.a), chosen(sides.b)];
     const positions = Math.min(...[...ofA, ...ofB].map(({ rung }) => rung));
     const losses = (list: readonly Side[]) =>
       list.map(({ result }) => unpackLosses(result).kl.subarray(0, positions));

@@ -146,6 +146,12 @@ describe("contrast", () => {
     expect(differences).toBeLessThanOrEqual(6);
   });
 
+  it("pairs draws that both have: the same losses are a ratio of 1, whatever other draws one has", () => {
+    const [text] = world(5, { a: 0, b: 0 }, 3, 1);
+    const known = lab([{ name: "one", facts: {}, texts: [{ a: [text.b[0]], b: text.b }] }]);
+    expect(contrast(known, A.id, B.id).rows).toMatchObject([{ ratio: 1, low: 1, high: 1, p: 1, draws: 1 }]);
+  });
+
   it("by a fact: a permutation over models, where there are four a side", () => {
     const models = Array.from({ length: 8 }, (_, i) => ({
       ...{ name: `m${i}`, facts: { qkNorm: i < 4 } },

@@ -2,7 +2,7 @@
  * A language model whose answers may be asked to match a schema and to call tools. Owns these options of `generate`, and
  * the threads that follow grammars; all else is the engine's.
  */
-import type { GenerateOptions, GenerationResult, Piece } from "../engine/generate.ts";
+import { type GenerateOptions, type GenerationResult, type Piece, stopsOf } from "../engine/generate.ts";
 import { LanguageModel as EngineModel, type Prompt, type PromptOptions } from "../engine/language-model.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { Answer, type AnswerState } from "./answer.ts";
@@ -85,7 +85,7 @@ export class LanguageModel extends EngineModel {
       tokenizer,
       calls,
       opened: isRaw ? "begun" : start.opened,
-      stop: others.stop ?? [],
+      stop: stopsOf(others.stop),
     });
     const followed = grammar && (await this.#follow(grammar, others.signal));
     const constraint = followed && !isRaw ? afterThinking(followed, start, tokenizer) : followed;

@@ -18,8 +18,8 @@ export interface GenerateOptions extends SampleOptions {
    * number, `Infinity` for none, only that limit holds.
    */
   maxTokens?: number;
-  /** Texts that end the generation; they are not part of the output. */
-  stop?: readonly string[];
+  /** A text that ends the generation, or several; it is not part of the output. */
+  stop?: string | readonly string[];
   /** Go on past the model's end tokens. */
   ignoreEnd?: boolean;
   /** Control tokens are written out in the text: all, or those with these texts; end tokens never are. Default false. */
@@ -139,8 +139,7 @@ export async function* generateTokens(
   const { maxTokens = MOST_TOKENS, stop = [], signal, onPrompt, ignoreEnd } = options;
   if (!(maxTokens >= 0 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
     throw new ArgumentError("maxTokens", maxTokens, "integers from 0 on");
-  if (!(Array.isArray(stop) && stop.every((text) => typeof text === "string" && text !== "")))
-    throw new ArgumentError("stop", JSON.stringify(stop), "a list of texts, none empty");
+  const stops = stopsOf(stop);
   const { logprobs, constraint, special, guess, suppressed } = options;
   const repeats = options.maxTokens === undefined ? new Repeats() : null;
   if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MOST_LOGPROBS))
@@ -151,7 +150,7 @@ export async function* generateTokens(
   let reused = 0;
   let promptDone = 0;
   const stream = tokenizer.stream({ continues: options.continues, special });
-  const hold = new StopHold(stop);
+  const hold = new StopHold(stops);
   let pending: number[] = [];
   let likelihoods: Likelihood[] = [];
   let text = "";
@@ -231,6 +230,13 @@ export async function* generateTokens(
     generateMs: performance.now() - promptDone,
     seed: sample.seed,
   };
+}
+
+/** Throws ArgumentError. */
+export function stopsOf(stop: GenerateOptions["stop"] = []): readonly string[] {
+  const stops: unknown = typeof stop === "string" ? [stop] : stop;
+  if (Array.isArray(stops) && stops.every((text) => typeof text === "string" && text !== "")) return stops;
+  throw new ArgumentError("stop", JSON.stringify(stop), "a text or a list of texts, none empty");
 }
 
 /**

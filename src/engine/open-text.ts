@@ -109,6 +109,9 @@ export class OpenText {
     yield* this.#parts.save(this.ids);
   }
 
+  /** For `await using`: it holds nothing of the model's, so nothing is done. */
+  async [Symbol.asyncDispose](): Promise<void> {}
+
   #add(ids: readonly number[]): void {
     // Not as arguments of one call: a stack has no room for a document.
     for (const id of ids) this.#all.push(id);

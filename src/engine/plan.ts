@@ -39,7 +39,7 @@ export interface PlanOptions {
    * Format of the KV cache: a name ("kv4", "int4", "rq4", "f16"), a description ("k4c-v4r-n128-f32"), perhaps with exceptions by
    * layer ("kv4+f16@0-1"). Default: what suits the model (kv-choice.ts).
    */
-  kv?: string;
+  kv?: "f16" | "int4" | "rq4" | (string & {});
   /** Tokens of a prompt that are read at once. Default: what suits the device. */
   chunk?: number;
   /** Rows of logits that one step may give. Default: one for each of `parallel`, and for each of `guess`. */

@@ -3,7 +3,6 @@
  * error codes. The one idea: a read either fills `into` wholly or rejects, so a file that shrinks under us is an
  * error and not an endless loop of empty reads. `into` may be shared memory, which is how weights reach the workers.
  */
-import type { Stats } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkRange } from "./buffer-source.ts";
@@ -13,6 +12,13 @@ import type { Source } from "./source.ts";
 
 /** One system call takes at most 2^31 - 4096 bytes on Linux; a smaller step also keeps a read interruptible. */
 const STEP_BYTES = 256 * 1024 * 1024;
+
+/** What is asked of a file. Not Node's own type: programs read these declarations without Node's. */
+export interface FileFacts {
+  readonly size: number;
+  isFile(): boolean;
+  isDirectory(): boolean;
+}
 
 /** Opens a regular file for ranged reads. NibbleError "io" when it is missing, unreadable or not a regular file. */
 export async function fileSource(path: string): Promise<Source> {
@@ -45,7 +51,7 @@ export function fileFolder(path: string): Folder {
 }
 
 /** What the path names, links followed; null when there is nothing. NibbleError "io" for any other failure. */
-export async function lookAt(path: string): Promise<Stats | null> {
+export async function lookAt(path: string): Promise<FileFacts | null> {
   try {
     return await stat(path);
   } catch (cause) {

@@ -13,7 +13,8 @@ import { type GgufMetadata, stringList, textValue, tokenId, tokenTexts } from ".
 export { chatSlices, encodeChat, encodePrompt, withDocument } from "./template-prompt.ts";
 
 export interface ChatMessage {
-  role: string;
+  /** Of the template; most know these. */
+  role: "system" | "user" | "assistant" | "tool" | (string & {});
   content: string;
   [key: string]: unknown;
 }

@@ -122,7 +122,7 @@ describe("parts", () => {
 
   it("end where a stop text does, and with the loop", async () => {
     const model = talker.says("<think>\nOne.\n</think>\n\ntwo three four");
-    const answer = model.generate(QUESTION, { stop: [" four"] });
+    const answer = model.generate(QUESTION, { stop: " four" });
     let text = "";
     for await (const part of answer.parts()) if (part.kind === "text") text += part.text;
     expect(text).toBe("two three");

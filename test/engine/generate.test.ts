@@ -97,7 +97,7 @@ describe("limits", () => {
     { maxTokens: -1 },
     { maxTokens: 1.5 },
     { maxTokens: Number.NaN },
-    { stop: "x" as unknown as string[] },
+    { stop: "" },
     { stop: [""] },
     { stop: [7 as unknown as string] },
     { temperature: -1 },

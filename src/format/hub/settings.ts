@@ -22,7 +22,7 @@ export interface HubSettings {
 /** Given ones go before the environment. ArgumentError: no URL, or a token that no header can carry. */
 export async function hubSettings(
   given: Partial<HubSettings> = {},
-  environment: NodeJS.ProcessEnv = process.env,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<HubSettings> {
   const set = (...names: string[]) => names.map((name) => environment[name]?.trim()).find(Boolean);
   const home = folder(

@@ -1,0 +1,44 @@
+/** The declarations that are published, as a strict program meets them that checks libraries, too, and has no Node types. */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { requireFreshBuild, root } from "./nibble.ts";
+
+const PROGRAM = `
+import { type ChatMessage, load, runTools, tool } from "nibble";
+import { nibble } from "nibble/ai-sdk";
+import { createFetch } from "nibble/server";
+await using model = await load("needle", { kv: "int4", device: "cpu" });
+await using text = model.open("Once");
+await using generation = text.generate({ stop: "." });
+const messages: ChatMessage[] = [{ role: "user", content: "Where?" }];
+const now = tool({ name: "now", parameters: { type: "object" }, run: () => 1 });
+const { result } = await runTools(model, messages, { tools: [now], stop: ["."] });
+for await (const part of model.generate(messages, { tools: [now] }).parts())
+  if (part.kind === "call") part.call.arguments;
+const fetch: (request: Request) => Promise<Response> = createFetch(model);
+const words: string[] = [result.content, await generation.text(), nibble(model).modelId, \`\${fetch}\`];
+export { words };
+`;
+
+it("pass with skipLibCheck false", () => {
+  requireFreshBuild();
+  const folder = mkdtempSync(join(tmpdir(), "nibble-types-"));
+  try {
+    mkdirSync(join(folder, "node_modules"));
+    symlinkSync(root, join(folder, "node_modules/nibble"));
+    writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+    writeFileSync(join(folder, "a.ts"), PROGRAM);
+    const lib = ["es2023", "esnext.disposable", "dom", "dom.asynciterable"];
+    const strict = { strict: true, skipLibCheck: false, noEmit: true, types: [] };
+    const compilerOptions = { module: "nodenext", lib, target: "es2022", ...strict };
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["a.ts"] }));
+    const tsc = join(root, "node_modules/typescript/bin/tsc");
+    const { stdout, status } = spawnSync(process.execPath, [tsc, "-p", folder], { encoding: "utf8" });
+    expect({ stdout, status }).toEqual({ stdout: "", status: 0 });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -16,7 +16,7 @@ if (UNSUPPORTED === null && process.env.VK_ICD_FILENAMES === undefined) {
 const LONG = [
   ...["device/webgpu/conformance-plain", "device/webgpu/conformance", "device/conformance"],
   ...["device/webgpu/attend", "device/webgpu/families", "device/webgpu/matmul", "browser/page"],
-  ...["browser/browser", "model/golden", "app/run", "device/attend"],
+  ...["lab/store", "lab/store-postgres", "browser/browser", "model/golden", "app/run", "device/attend"],
 ];
 
 class LongestFirst extends BaseSequencer {

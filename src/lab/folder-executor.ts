@@ -5,7 +5,7 @@
 import { openClient } from "./client.ts";
 import { AwayError, type Executor, type Row, type Statement } from "./executor.ts";
 import { type Holder, LockedError, lookAtLock, takeLabLock } from "./lock.ts";
-import { SCHEMA } from "./migrate.ts";
+import { newestSchema } from "./migrate.ts";
 import { openOwner, type Prepare } from "./owner.ts";
 import type { Entry } from "./types.ts";
 
@@ -64,7 +64,7 @@ export class FolderExecutor implements Executor {
     if (holder.mode === "journal") throw isHere;
     if (socket === undefined || token === undefined) throw new AwayError("its owner is opening it");
     // Its statements are others, or the socket is another machine's.
-    if (schema !== SCHEMA || !isHere.isThisMachine) throw isHere;
+    if (schema !== newestSchema() || !isHere.isThisMachine) throw isHere;
     const executor = openClient(socket, token);
     this.#client = { executor, socket };
     return executor;

@@ -1,6 +1,6 @@
 /**
- * The queue: pg-boss says which experiment is next and when a failed one comes again. It knows nothing that our rows do not
- * say, and can be made anew from them. Its statements are taken from it instead of being run by it (its `db` option), so
+ * The queue: pg-boss says which experiment is next, after the pause of a failed one, and holds dead letters. It knows nothing
+ * that our rows do not say, and can be made anew from them. Its statements are taken from it instead of being run by it (its `db` option), so
  * that they take part in one unit with ours. Its timers are off: who is dead is found by `sweep` (store.ts). Only this
  * file knows pg-boss (10.4.2; 12 has the same calls and wants Node 22).
  */
@@ -18,8 +18,8 @@ export interface Job {
   readonly experiment: string;
   readonly queue: string;
   readonly priority: number;
-  /** Times that it may be tried again after a first failure. */
-  readonly retries: number;
+  /** In a row, before: it waits longer after each. */
+  readonly failures?: number;
 }
 
 /** An experiment's job, for all time: so that sending it twice is sending it once. */
@@ -75,7 +75,7 @@ export class Jobs {
   }
 
   async makeQueue(name: string): Promise<void> {
-    await this.#boss.createQueue(name, { name, deadLetter: DEAD });
+    await this.#boss.createQueue(name);
   }
 
   /** Gives the next job of a queue: its id, and `data` with the experiment. The queue's name is the first value. */
@@ -83,41 +83,28 @@ export class Jobs {
     return collect((db) => this.#boss.fetch(queue, { db, batchSize: 1 } as PgBoss.FetchOptions));
   }
 
-  complete(queue: string, experiment: string): Promise<Statement> {
-    return collect((db) => this.#boss.complete(queue, jobId(experiment), {}, { db }));
-  }
-
-  /** It comes again after a pause; or, when it was its last try, it is a dead letter. */
-  fail(queue: string, experiment: string, message: string): Promise<Statement> {
-    return collect((db) => this.#boss.fail(queue, jobId(experiment), { message }, { db }));
-  }
-
-  async remove(queue: string, experiments: readonly string[]): Promise<Statement[]> {
-    return [
-      await collect((db) => this.#boss.deleteJob(queue, experiments.map(jobId), { db })),
-      {
-        text: `delete from ${SCHEMA}.job where name = $1 and data->>'experiment' = any($2::text[])`,
-        values: [DEAD, experiments],
-      },
-    ];
+  /** Experiments that no longer wait, and are no dead letters. */
+  remove(queue: string, experiments: readonly string[]): Promise<Statement[]> {
+    const ids = experiments.map(jobId);
+    return Promise.all([queue, DEAD].map((name) => collect((db) => this.#boss.deleteJob(name, ids, { db }))));
   }
 
   send(jobs: readonly Job[]): Promise<Statement> {
-    const rows = jobs.map(({ experiment, queue, priority, retries }) => ({
+    const rows = jobs.map(({ experiment, queue, priority, failures = 0 }) => ({
       id: jobId(experiment),
       name: queue,
       data: { experiment },
       priority,
-      retryLimit: retries,
-      retryDelay: this.#retrySeconds,
-      retryBackoff: this.#retrySeconds > 0,
+      ...(failures > 0 && { startAfter: String(this.#retrySeconds * 2 ** (failures - 1)) }),
+      // Whether it comes again is decided by us, in the unit in which its failure is kept.
+      retryLimit: 0,
       keepUntil: KEEP_UNTIL,
     }));
     return collect((db) => this.#boss.insert(rows as PgBoss.JobInsert[], { db } as PgBoss.InsertOptions));
   }
 
   deadLetter(experiment: string): Job {
-    return { experiment, queue: DEAD, priority: 0, retries: 0 };
+    return { experiment, queue: DEAD, priority: 0 };
   }
 
   /** Forgets all jobs, dead letters too, but those that are being worked at. */

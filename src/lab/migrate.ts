@@ -7,7 +7,9 @@ import { type Executor, optional, SqlError, type Statement } from "./executor.ts
 const FOLDER = join(dirname(fileURLToPath(import.meta.url)), "migrations");
 
 /** Number of the newest migration. */
-export const SCHEMA = Math.max(...readdirSync(FOLDER).map((name) => Number.parseInt(name, 10) || 0));
+export function newestSchema(): number {
+  return Math.max(...readdirSync(FOLDER).map((name) => Number.parseInt(name, 10) || 0));
+}
 
 const TRIES = 5;
 

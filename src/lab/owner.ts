@@ -9,10 +9,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { PGlite } from "@electric-sql/pglite";
+import { NibbleError } from "../format/errors.ts";
 import { type Executor, optional, type Row, SqlError, type Statement } from "./executor.ts";
 import { Journal } from "./journal.ts";
 import type { LabLock } from "./lock.ts";
-import { SCHEMA } from "./migrate.ts";
+import { newestSchema } from "./migrate.ts";
 import type { Entry } from "./types.ts";
 
 export const JOURNAL = "journal.jsonl";
@@ -35,7 +36,10 @@ export async function openOwner(folder: string, lock: LabLock, prepare: Prepare)
   try {
     const known = new Set(journal.entries.map(({ id }) => id));
     await mkdir(join(folder, DATABASE), { recursive: true });
-    const database = await PGlite.create(join(folder, DATABASE));
+    const database = await PGlite.create(join(folder, DATABASE)).catch((cause) => {
+      const what = `${join(folder, DATABASE)} cannot be opened: ${cause?.message ?? cause}`;
+      throw new NibbleError("io", `${what}; nibble lab rebuild makes it anew from the journal`, { cause });
+    });
     closers.push(() => database.close());
     const executor: Executor = {
       run: async (statements, entries = []) => {
@@ -52,7 +56,7 @@ export async function openOwner(folder: string, lock: LabLock, prepare: Prepare)
     const socket = await socketOf(folder, lock.number);
     const server = await listen(executor, socket, token);
     closers.push(() => stop(server));
-    await lock.tell({ socket, token, schema: SCHEMA });
+    await lock.tell({ socket, token, schema: newestSchema() });
     return executor;
   } catch (error) {
     await close();

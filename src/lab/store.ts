@@ -37,8 +37,8 @@ export interface Attempt {
   readonly attempt: string;
   readonly queue: string;
   readonly experiment: string;
+  /** From 1. */
   readonly number: number;
-  readonly allowed: number;
 }
 
 /** An experiment in somebody's hands. */
@@ -120,14 +120,13 @@ export class Store {
         experiment: entry.id,
         queue,
         priority: rank(entry),
-        retries: TRIES - 1,
       }));
     const ended = new Map<string, string[]>();
     for (const [id, row] of rows) {
       if (!row.queue) continue;
       const again = verdicts.isRetried(id) && !done.has(id);
       if (done.has(id) || verdicts.isDead(id) || again) push(ended, row.queue, id);
-      if (again) jobs.push({ experiment: id, queue: row.queue, priority: row.priority, retries: TRIES - 1 });
+      if (again) jobs.push({ experiment: id, queue: row.queue, priority: row.priority });
     }
 
     const statements: Statement[] = [];
@@ -197,9 +196,9 @@ export class Store {
         update lab.experiment e set attempts = e.attempts + 1 from job
         where e.id = job.data->>'experiment' and e.state <> 'done' returning e.*),
       made as (
-        insert into lab.attempt (id, experiment, worker, queue, job, number, allowed)
-        select ${a}::uuid, t.id, ${w}, $1, job.id, t.attempts, t.allowed from taken t, job returning experiment)
-      select job.data->>'experiment' as experiment, t.attempts as number, t.allowed, ${BODIES}
+        insert into lab.attempt (id, experiment, worker, queue, job, number)
+        select ${a}::uuid, t.id, ${w}, $1, job.id, t.attempts from taken t, job returning experiment)
+      select job.data->>'experiment' as experiment, t.attempts as number, ${BODIES}
       from job left join taken t on true left join lab.entry p on p.id = t.id
         left join lab.entry s on s.id = t.spec left join lab.entry x on x.id = t.text`;
     for (;;) {
@@ -218,7 +217,7 @@ export class Store {
         continue;
       }
       return {
-        ...{ attempt, queue, experiment, number: row.number as number, allowed: row.allowed as number },
+        ...{ attempt, queue, experiment, number: row.number as number },
         proposal: JSON.parse(row.proposal as string) as ProposalEntry,
         spec: JSON.parse(row.spec as string).body as Spec,
         text: JSON.parse(row.text as string) as TextEntry,
@@ -228,7 +227,7 @@ export class Store {
 
   async #attempt(attempt: string): Promise<Row | null> {
     const rows = await this.#rows(
-      `select a.experiment, a.number, a.allowed, ${BODIES} from lab.attempt a
+      `select a.experiment, a.number, ${BODIES} from lab.attempt a
         join lab.experiment e on e.id = a.experiment join lab.entry p on p.id = e.id
         join lab.entry s on s.id = e.spec join lab.entry x on x.id = e.text
         where a.id = $1::uuid`,
@@ -244,7 +243,7 @@ export class Store {
       const rows = await this.#executor.run(
         [
           endAttempt(attempt, "done"),
-          await this.jobs.complete(queue, experiment),
+          ...(await this.jobs.remove(queue, [experiment])),
           insertResults([entry], attempt),
           insertEntries([entry]),
           {
@@ -254,7 +253,7 @@ export class Store {
         ],
         [entry],
       );
-      return rows[2].length > 0 ? "recorded" : "replicate";
+      return rows[3].length > 0 ? "recorded" : "replicate";
     } catch (error) {
       if (!isEnded(error)) throw error;
     }
@@ -268,20 +267,26 @@ export class Store {
    * null: the attempt had ended before. `silent`: only if the attempt has shown no sign of life for so many ms.
    */
   async recordFailure(taken: Attempt, entry: FailureEntry, silent?: number): Promise<FailureEntry | null> {
-    const { attempt, experiment, queue, number, allowed } = taken;
-    const final = number >= allowed;
+    const { attempt, experiment, queue, number } = taken;
+    const [row] = await this.#rows("select state, allowed, priority from lab.experiment where id = $1", [
+      experiment,
+    ]);
+    const final = row.state === "dead" || number >= (row.allowed as number);
     const { id: _, ...said } = entry;
     const kept = identified({ ...said, attempt: number, final });
     const statements = [
       endAttempt(attempt, entry.outcome, silent),
-      await this.jobs.fail(queue, experiment, entry.error),
+      ...(await this.jobs.remove(queue, [experiment])),
       insertEntries([kept]),
     ];
-    if (final)
-      statements.push({
-        text: "update lab.experiment set state = 'dead' where id = $1 and state = 'waiting'",
-        values: [experiment],
+    // The job or the letter that this leaves is the experiment's only one, whatever came between.
+    if (row.state !== "done") {
+      const again = { experiment, queue, priority: row.priority as number, failures: number };
+      statements.push(await this.jobs.send([final ? this.jobs.deadLetter(experiment) : again]), {
+        text: "update lab.experiment set state = $2 where id = $1 and state not in ('done', $2)",
+        values: [experiment, final ? "dead" : "waiting"],
       });
+    }
     try {
       await this.#executor.run(statements, [kept]);
       return kept;
@@ -293,9 +298,8 @@ export class Store {
 
   /** The attempt was not one: the experiment waits as before. */
   async release(taken: Taken): Promise<void> {
-    const { attempt, experiment, queue, number, allowed, proposal } = taken;
-    const retries = Math.max(0, allowed - number);
-    const job = { experiment, queue, priority: rank(proposal), retries };
+    const { attempt, experiment, queue, proposal } = taken;
+    const job = { experiment, queue, priority: rank(proposal) };
     try {
       await this.#executor.run([
         endAttempt(attempt, "released"),
@@ -326,23 +330,19 @@ export class Store {
   /** Ends attempts without a sign of life for `silentMs`; their experiments wait again. How many. Anybody may call it. */
   async sweep(silentMs: number): Promise<number> {
     const rows = await this.#rows(
-      `select id::text, experiment, queue, number, allowed, worker from lab.attempt
+      `select id::text, experiment, queue, number, worker from lab.attempt
         where ended is null and beat < now() - $1 * interval '1 ms'`,
       [silentMs],
     );
     let swept = 0;
-    for (const { id, experiment, queue, number, allowed, worker } of rows as Record<string, never>[]) {
+    for (const { id, experiment, queue, number, worker } of rows as Record<string, never>[]) {
       const entry = identified({
         kind: "failure",
         ...{ experiment, worker, attempt: number, outcome: "lost", final: false },
         error: `worker ${worker} gave no sign of life for ${Math.round(silentMs / 1000)} s`,
         at: new Date().toISOString(),
       } as const);
-      const kept = await this.recordFailure(
-        { attempt: id, experiment, queue, number, allowed },
-        entry,
-        silentMs,
-      );
+      const kept = await this.recordFailure({ attempt: id, experiment, queue, number }, entry, silentMs);
       if (kept) swept++;
     }
     return swept;
@@ -374,7 +374,7 @@ export class Store {
   /** Makes the queue anew from our rows; open attempts keep their experiments. How many wait in it. */
   async rebuildQueue(): Promise<number> {
     const rows = await this.#rows(
-      `select e.id, e.queue, e.priority, e.attempts, e.allowed from lab.experiment e where state = 'waiting'
+      `select e.id, e.queue, e.priority from lab.experiment e where state = 'waiting'
         and not exists (select from lab.attempt a where a.experiment = e.id and a.ended is null)`,
     );
     const jobs = rows.map(
@@ -382,7 +382,6 @@ export class Store {
         experiment: row.id as string,
         queue: row.queue as string,
         priority: row.priority as number,
-        retries: Math.max(0, (row.allowed as number) - (row.attempts as number) - 1),
       }),
     );
     const dead = await this.#rows("select id from lab.experiment where state = 'dead'");

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, expect, it, vi } from "vitest";
 import type { Claim } from "../../src/lab/book.ts";
 import { AwayError, optional, PatientExecutor, SqlError } from "../../src/lab/executor.ts";
 import { Spool } from "../../src/lab/spool.ts";
@@ -36,6 +36,32 @@ it("names a package that is not installed, and how to install it", async () => {
   await expect(optional(name, () => import(name))).rejects.toThrow(
     /^a lab with a database needs the package no-such-package, .*npm install @electric-sql\/pglite/,
   );
+});
+
+it("sweeps only after it has reached the database for a while without a gap", async () => {
+  vi.useFakeTimers({ toFake: ["performance"], now: 0 });
+  try {
+    let swept = 0;
+    const store = { beat: async () => {}, sweep: async () => ++swept } as unknown as Store;
+    const closed = { run: async () => [], close: async () => {} };
+    const book = new StoreBook(store, closed, new Spool(join(root, "none")), { beatMs: 1e6, silentMs: 1000 });
+    const tickAfter = async (ms: number) => {
+      vi.advanceTimersByTime(ms);
+      await book.tick();
+      return swept;
+    };
+    expect(await tickAfter(400)).toBe(0);
+    expect(await tickAfter(400)).toBe(0);
+    expect(await tickAfter(400)).toBe(1);
+    // The database was away, or this process slept: others have had no chance either.
+    expect(await tickAfter(10_000)).toBe(1);
+    expect(await tickAfter(400)).toBe(1);
+    expect(await tickAfter(400)).toBe(1);
+    expect(await tickAfter(400)).toBe(2);
+    await book.close();
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 it("a result that cannot be handed in waits on the disk, and is handed in later", async () => {

@@ -1,4 +1,5 @@
 /** What must hold of a lab's shared memory, over whichever database. Each case has a queue of its own. */
+import fc from "fast-check";
 import { beforeAll, expect, it } from "vitest";
 import type { Claim } from "../../src/lab/book.ts";
 import { canonical, identified, jsonOf } from "../../src/lab/spec.ts";
@@ -210,5 +211,56 @@ export function storeCases(open: () => Promise<StoreBook>): void {
     expect((await claim())?.id).toBe(ids[0]);
     expect((await claim())?.id).toBe(ids[2]);
     expect(await claim()).toBeNull();
+  });
+
+  it("whatever happens in whatever order, each experiment ends once", async () => {
+    const step = fc.oneof(
+      fc.record({ kind: fc.constantFrom("claim", "result", "failure", "release"), who: fc.nat(2) }),
+      fc.record({ kind: fc.constantFrom("sweep", "retry", "rebuild", "late"), who: fc.nat(2) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 25 }), async (steps) => {
+        const { ids, claim } = await start(4);
+        const hands = new Map<number, Claim>();
+        /** What somebody had when it was given up: it may still come. */
+        const lost: Claim[] = [];
+        const bookOf = (who: number) => (who === 0 ? one : other);
+        for (const { kind, who } of steps) {
+          const [book, mine] = [bookOf(who), hands.get(who)];
+          if (kind === "claim" && !mine) {
+            const got = await claim(book);
+            if (got) hands.set(who, got);
+          } else if (kind === "sweep") {
+            lost.push(...hands.values());
+            hands.clear();
+            await book.store.sweep(-1);
+          } else if (kind === "rebuild") await book.store.rebuildQueue();
+          else if (kind === "late" && lost.length > 0)
+            await book.record(lost[0], zeroResult(lost.shift()!.id));
+          else if (kind === "retry")
+            await book.add([
+              identified({
+                ...({ kind: "retry", experiment: ids[who], by: "x" } as const),
+                at: `${new Date().toISOString()} ${who}`,
+              }),
+            ]);
+          else if (mine && ["result", "failure", "release"].includes(kind)) {
+            hands.delete(who);
+            if (kind === "result") await book.record(mine, zeroResult(mine.id));
+            if (kind === "failure") await book.record(mine, zeroFailure(mine));
+            if (kind === "release") await book.release(mine);
+          }
+        }
+        for (const mine of hands.values()) await one.record(mine, zeroResult(mine.id));
+        for (let got = await claim(); got; got = await claim()) await one.record(got, zeroResult(got.id));
+        const known = await one.snapshot();
+        const letters = await one.store.jobs.deadLetters();
+        for (const id of ids) {
+          expect(known.state(id)).toMatch(/done|dead/);
+          expect([id, letters.includes(id)]).toEqual([id, known.state(id) === "dead"]);
+        }
+      }),
+      { numRuns: 5 },
+    );
   });
 }

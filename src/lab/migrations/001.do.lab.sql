@@ -51,7 +51,6 @@ create table lab.attempt (
   queue text not null,
   job uuid not null,
   number int not null,
-  allowed int not null,
   started timestamptz not null default now(),
   beat timestamptz not null default now(),
   ended timestamptz,

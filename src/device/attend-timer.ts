@@ -3,7 +3,7 @@
  * caches of random numbers and compared with the reference before. Owns the vocabulary, the numbers that caches are
  * filled with, and what an output should be. Refuses to know shapes worth measuring and how rows are shown.
  */
-import { type Cache, PAGE_SLOTS } from "./contract.ts";
+import { type Cache, type Device, PAGE_SLOTS } from "./contract.ts";
 import { attend, type ReadVector } from "./reference/ops.ts";
 
 /** One layer's attention. */
@@ -33,6 +33,8 @@ export interface AttendTimer {
   /** What a kernel that only reads makes of the memory. */
   readBytesPerSecond(): Promise<number>;
   readonly kvFormats: readonly string[];
+  /** Of packed formats that it can time; absent: none. */
+  readonly kvParts?: Device["kvParts"];
   /** Those that the device can also expand to f16 first. */
   readonly expandable: readonly string[];
   /** Why a job cannot be done here, as part of a sentence; null: it can. */

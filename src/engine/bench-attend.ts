@@ -7,7 +7,9 @@
 import { kvCodec } from "../cache/codecs.ts";
 import { poolPages } from "../cache/layers.ts";
 import type { AttendJob, AttendTimer } from "../device/attend-timer.ts";
-import type { Cache } from "../device/contract.ts";
+import { hasFormat } from "../device/check.ts";
+import { type Cache, type KvCodec, PAGE_SLOTS } from "../device/contract.ts";
+import { pageBytes } from "../device/page-bytes.ts";
 import { ArgumentError, NibbleError, throwIfAborted } from "../format/errors.ts";
 
 /** `heads` query heads share `kvHeads` KV heads of `headDim`; window: positions that a query sees, null: all. */
@@ -118,14 +120,19 @@ export function attendShape(text: string): AttendShape {
 }
 
 /** Tests with their defaults. ArgumentError for numbers that are no counts, for unknown formats, and for no tests. */
-export function attendTests(tests: AttendTests, kvFormats: readonly string[]): Required<AttendTests> {
+export function attendTests(
+  tests: AttendTests,
+  device: Pick<AttendTimer, "kvFormats" | "kvParts">,
+): Required<AttendTests> {
+  const { kvFormats } = device;
   const all = KV_ORDER.filter((format) => kvFormats.includes(format));
   const { shapes = ATTEND_SHAPES, kv = all, tokens = DECODE_TOKENS, prompt = PROMPT_TOKENS } = tests;
   const { queries = QUERIES, dequantized = true } = tests;
   for (const shape of shapes) attendShape(shape);
   if (shapes.length === 0) throw new ArgumentError("shape", "empty", "at least one");
   for (const format of kv)
-    if (!kvFormats.includes(format)) throw new ArgumentError("kv", format, kvFormats.join(", "));
+    if (!kvFormats.includes(format) && !hasFormat(kvCodec(format), device))
+      throw new ArgumentError("kv", format, kvFormats.join(", "));
   if (kv.length === 0) throw new ArgumentError("kv", "empty", "at least one");
   const isCount = (found: number, least: number) =>
     Number.isInteger(found) && found >= least && found <= MOST_TOKENS;
@@ -157,7 +164,7 @@ export async function* benchAttend(
   timer: AttendTimer,
   options: BenchAttendOptions = {},
 ): AsyncGenerator<AttendFinding> {
-  const tests = attendTests(options, timer.kvFormats);
+  const tests = attendTests(options, timer);
   const { signal, onProgress } = options;
   throwIfAborted(signal, "the bench");
   const steps = [
@@ -223,7 +230,7 @@ async function* measure(
           `${timer.adapter}: ${op} over ${kv}, ${shape} at ${tokens} tokens, is ${error.toPrecision(2)} away from the reference; allowed: ${MOST_ERROR}. Its time would mean nothing.`,
         );
       const seen = Math.min(tokens, window === null ? tokens : window + queries - 1);
-      const bytes = 2 * kvHeads * job.cache.codec.vectorBytes(headDim) * seen;
+      const bytes = kvHeads * tokenBytes(job.cache.codec, headDim) * seen;
       const operations = 4 * heads * headDim * pairsSeen(tokens, queries, window);
       yield {
         op,
@@ -240,6 +247,11 @@ async function* measure(
     if (!(error instanceof NibbleError && error.code === "memory")) throw error;
     for (const { op, kv } of possible) yield { op, ...about, kv, skipped: error.message, ...of };
   }
+}
+
+/** Of one head's key and value, of older tokens. */
+function tokenBytes(codec: KvCodec, headDim: number): number {
+  return (pageBytes(codec, headDim, "keys") + pageBytes(codec, headDim, "values")) / PAGE_SLOTS;
 }
 
 /** Pairs of a query and a position that it sees. */

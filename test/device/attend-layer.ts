@@ -263,13 +263,13 @@ export class Layer {
     const tokens = queries.length / heads / headDim;
     const codec = this.#codec;
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
-    const pages = new Map<string, Float32Array>();
+    const pages = { keys: [] as Float32Array[], values: [] as Float32Array[] };
     const packedVector = (kvHead: number, position: number, part: KvPart) => {
       const block = Math.floor(position / PAGE_SLOTS);
-      const key = `${part} ${kvHead} ${block}`;
-      let page = pages.get(key);
+      const key = block * kvHeads + kvHead;
+      let page = pages[part][key];
       if (!page) {
-        pages.set(key, (page = new Float32Array(PAGE_SLOTS * headDim)));
+        pages[part][key] = page = new Float32Array(PAGE_SLOTS * headDim);
         codec.packed!.decode(this.packedPage(block, kvHead, part)[1], page, part);
       }
       const slot = position % PAGE_SLOTS;

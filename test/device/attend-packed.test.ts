@@ -59,27 +59,28 @@ describe.each(BINARIES)("%s", (binary) => {
 
     it("attends to packed and recent pages in one pass", () => {
       // Of all blocks, those from `kept` to `packed`; rows that share a page, several spans.
-      for (const [total, kept, packed, tokens] of [
+      const shapes = [
         [33, 0, 1, 1],
-        [100, 0, 1, 3],
-        [100, 0, 2, 33],
         [129, 1, 3, 7],
+      ];
+      const longer = [
+        [100, 0, 2, 33],
         [130, 3, 3, 1],
         [1000, 0, 27, 1],
-        [1000, 1, 25, 64],
-      ])
+        [700, 1, 18, 20],
+      ];
+      for (const [total, kept, packed, tokens] of format === FORMATS[0] ? [...shapes, ...longer] : shapes)
         expect(errorOf(binary, { ...base, format, kept, packed }, total, tokens)).toBeLessThan(TOLERANCE);
     });
   });
 
-  it.each([16, 48, 64, 80, 96, 128, 256, 496, 512])("heads of %i", (headDim) => {
-    for (const [i, [heads, kvHeads]] of [
-      [2, 2],
-      [3, 1],
-      [16, 1],
-    ].entries()) {
-      const shape = { ...base, format: FORMATS[i], heads, kvHeads, headDim, pages: 3 };
-      for (const tokens of [1, 9]) expect(errorOf(binary, shape, 77, tokens)).toBeLessThan(TOLERANCE);
+  it.each([16, 48, 80, 96, 128, 256, 512])("heads of %i", (headDim) => {
+    for (const [heads, kvHeads, tokens] of [
+      [3, 1, 1],
+      [2, 2, 9],
+    ]) {
+      const shape = { ...base, format: FORMATS[tokens % 3], heads, kvHeads, headDim, pages: 3 };
+      expect(errorOf(binary, shape, 77, tokens)).toBeLessThan(TOLERANCE);
     }
   });
 
@@ -96,7 +97,7 @@ describe.each(BINARIES)("%s", (binary) => {
   it("soft-capped scores, and sinks", () => {
     expect(errorOf(binary, { ...base, softcap: 1.5, packed: 4 }, 200, 40)).toBeLessThan(TOLERANCE);
     const sinks = Float32Array.of(-1e4, 2.5, 3, Number.NEGATIVE_INFINITY);
-    for (const total of [140, 1000])
+    for (const total of [140, 700])
       expect(errorOf(binary, { ...base, sinks, packed: 3 }, total, 3)).toBeLessThan(TOLERANCE);
   });
 
@@ -114,8 +115,8 @@ describe.each(BINARIES)("%s", (binary) => {
   });
 
   it("extreme values stay finite", () => {
-    for (const size of [0, 1e-6, 2e4, 1e9])
-      for (const scale of [0, 1e-38, 1, 1e6]) {
+    for (const size of [0, 1e-6, 1e9])
+      for (const scale of [0, 1e-38, 1e6]) {
         const layer = new Layer(binary, { ...base, packed: 2 });
         const random = uniform(1);
         const row = () => gaussian(128, random).map((x) => x * size);
@@ -127,8 +128,8 @@ describe.each(BINARIES)("%s", (binary) => {
   });
 
   it("any split of the units gives the same bits", () => {
-    const layer = new Layer(binary, { ...base, packed: 28 });
-    const queries = layer.fill(1000, 3, uniform(7));
+    const layer = new Layer(binary, { ...base, packed: 16 });
+    const queries = layer.fill(600, 3, uniform(7));
     layer.pack();
     const whole = layer.attend(queries);
     for (const cut of [0.1, 0.5, 0.9])

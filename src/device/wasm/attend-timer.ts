@@ -33,6 +33,7 @@ export function wasmAttendTimer(device: WasmDevice): AttendTimer {
   return {
     adapter: device.description,
     kvFormats: device.kvFormats ?? [],
+    kvParts: device.kvParts,
     expandable: [],
     readBytesPerSecond: async () => (await measureReadRate(device.threads)).bytesPerSecond,
     refusal(job) {

@@ -21,8 +21,6 @@ const CONSTANTS = memory.data<u16>([
 ]);
 /** The largest scale of a group of queries: scales are integers, so that applying one is part of an integer product. */
 const SCALE_MOST: f32 = 32767;
-/** The inverse of less is not finite. */
-const LEAST_NUMBER: f32 = 1e-36;
 
 /** Products of one 32-bit step of k for 4 rows: int8 pairs to i16 (relaxed) or i16 pairs to i32 (plain). */
 // @ts-ignore: decorator
@@ -73,7 +71,7 @@ function addIntegers(out: usize, scale: usize, a: v128, b: v128): void {
   v128.store(out, i32x4.add(v128.load(out, 16), y), 16);
 }
 
-/** The same to eight tokens' raw scores. */
+/** Adds sums times the column's f32 scale to eight tokens' raw scores. */
 // @ts-ignore: decorator
 @inline
 function addScaled(out: usize, scale: usize, a: v128, b: v128, ones: v128): void {
@@ -292,22 +290,13 @@ function decodePairs(pairs: usize, work: usize): void {
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function magnitude<K>(x: v128): v128 {
-  return isChannelKeys<K>() ? f32x4.abs(x) : x;
-}
-
 /**
- * 32 numbers of a column, weights of tokens (Values) or a query's dims (ChannelKeys), times their scales as an int8 operand
- * with one scale of its own; what is the same for all rows (numbers times centres, less `half`, the middle of the codes,
- * times the rounded products) goes to `offset`.
+ * A column's weights [32 tokens] times the group's scales as an int8 operand with one scale of its own; what is the
+ * same for all dims of the group (weights times centres, less 7.5 times the rounded weights) goes to `offset`.
  */
-// @ts-ignore: decorator
-@inline
-export function prepareOperand<K>(
-  weights: usize, scales: usize, centres: usize, half: f32, operand: usize, operandScale: usize, offset: usize,
-): void {
+function prepareWeights(work: usize, column: i32, weights: usize, offset: usize): void {
+  const scales = work + VALUE_SCALES;
+  const centres = work + VALUE_CENTRES;
   const p0 = v128.load(weights);
   const p1 = v128.load(weights, 16);
   const p2 = v128.load(weights, 32);
@@ -332,27 +321,23 @@ export function prepareOperand<K>(
   const w5 = f32x4.mul(p5, v128.load(scales, 80));
   const w6 = f32x4.mul(p6, v128.load(scales, 96));
   const w7 = f32x4.mul(p7, v128.load(scales, 112));
-  const a = f32x4.pmax(
-    f32x4.pmax(magnitude<K>(w0), magnitude<K>(w1)),
-    f32x4.pmax(magnitude<K>(w2), magnitude<K>(w3)),
+  const most = f32x4.pmax(
+    f32x4.pmax(f32x4.pmax(w0, w1), f32x4.pmax(w2, w3)),
+    f32x4.pmax(f32x4.pmax(w4, w5), f32x4.pmax(w6, w7)),
   );
-  const b = f32x4.pmax(
-    f32x4.pmax(magnitude<K>(w4), magnitude<K>(w5)),
-    f32x4.pmax(magnitude<K>(w6), magnitude<K>(w7)),
-  );
-  const most = f32x4.pmax(a, b);
   const largest = f32x4.extract_lane(maxLanes(most), 0);
   const scale: f32 = largest / 127;
-  const inverse = f32x4.splat(largest > LEAST_NUMBER ? 127 / largest : 0);
+  const inverse = f32x4.splat(largest > 0 ? 127 / largest : 0);
   const c0 = i16x8.narrow_i32x4_s(roundFour(w0, inverse), roundFour(w1, inverse));
   const c1 = i16x8.narrow_i32x4_s(roundFour(w2, inverse), roundFour(w3, inverse));
   const c2 = i16x8.narrow_i32x4_s(roundFour(w4, inverse), roundFour(w5, inverse));
   const c3 = i16x8.narrow_i32x4_s(roundFour(w6, inverse), roundFour(w7, inverse));
+  const operand = work + OPERANDS + usize(column) * OPERAND_BYTES;
   storeOperand(operand, 0, i8x16.narrow_i16x8_s(c0, c1));
   storeOperand(operand, 1, i8x16.narrow_i16x8_s(c2, c3));
-  store<f32>(operandScale, scale);
+  store<f32>(work + OPERAND_SCALES + usize(column) * 4, scale);
   const count = i32x4.dot_i16x8_s(i16x8.add(i16x8.add(c0, c1), i16x8.add(c2, c3)), i16x8.splat(1));
-  const rounded = f32x4.mul(f32x4.convert_i32x4_s(count), f32x4.splat(-half * scale));
+  const rounded = f32x4.mul(f32x4.convert_i32x4_s(count), f32x4.splat(-HALF_RANGE * scale));
   v128.store(offset, f32x4.add(f32x4.add(even, odd), rounded));
 }
 
@@ -366,11 +351,7 @@ export function weighBlockInt4(values: usize, work: usize, columns: i32, first: 
     let offset = offsetsAt(work, headDim, 0) + usize(group) * 16;
     let weights = work + SCORES + usize(first) * 4;
     for (let column = 0; column < columns; column++) {
-      const operand = work + OPERANDS + usize(column) * OPERAND_BYTES;
-      const operandScale = work + OPERAND_SCALES + usize(column) * 4;
-      prepareOperand<Values>(
-        weights, work + VALUE_SCALES, work + VALUE_CENTRES, HALF_RANGE, operand, operandScale, offset,
-      );
+      prepareWeights(work, column, weights, offset);
       offset += offsetRow;
       weights += SCORE_ROW_BYTES;
     }

@@ -26,7 +26,7 @@ const FIRST_SCALE: i32 = 8;
 const LAST_SCALE: i32 = 0xf7;
 const ZEROS: f32 = 128;
 /** float32's exponent and three bits of its mantissa, less this, are a scale's eight bits. */
-export const SCALE_BIAS: i32 = 112 << 3;
+const SCALE_BIAS: i32 = 112 << 3;
 
 /**
  * A thread's work area: the page as f32 [32][headDim], its codes as bytes [32][padded dims], and a rotated vector or, [4] of

@@ -1,9 +1,12 @@
 /** /v1/messages by Anthropic's client and /v1/responses by OpenAI's, over a model that says what a test wants. */
 import Anthropic from "@anthropic-ai/sdk";
+import fc from "fast-check";
 import OpenAI from "openai";
 import { zodTextFormat } from "openai/helpers/zod";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
+import { MESSAGES_API } from "../../src/app/api/anthropic/request.ts";
+import { RESPONSES } from "../../src/app/api/responses/request.ts";
 import { type Talking, talking } from "../answer/talking.ts";
 import { type Serving, serving } from "./served.ts";
 
@@ -266,5 +269,66 @@ describe("OpenAI's responses", () => {
     expect(await wrong({ max_output_tokens: -5 })).toMatchObject({
       message: expect.stringContaining("max_output_tokens"),
     });
+  });
+});
+
+describe("fields of any value", () => {
+  const value = fc.oneof(
+    fc.constantFrom<unknown>(
+      null,
+      true,
+      0,
+      -1,
+      1.5,
+      1e308,
+      "",
+      "x",
+      "auto",
+      "\ud800",
+      [],
+      {},
+      [[]],
+      [null],
+      [{}],
+    ),
+    fc.constantFrom<unknown>(
+      { type: "text" },
+      [{ type: "tool_use" }],
+      [{ type: "tool_result", content: [{}] }],
+    ),
+    fc.constantFrom<unknown>([{ type: "function_call" }], [{ role: "assistant", content: [null] }], {
+      format: {},
+    }),
+    fc.jsonValue({ maxDepth: 3 }),
+    fc.constant(JSON.parse('{"__proto__":{"n":1},"constructor":{"prototype":1},"toString":1}')),
+  );
+  const kinds = [
+    ["/v1/messages", MESSAGES_API, { model, max_tokens: 2, messages: [user] }],
+    ["/v1/responses", RESPONSES, { model, max_output_tokens: 2, input: "a" }],
+  ] as const;
+  const field = fc
+    .constantFrom(...kinds)
+    .chain((kind) =>
+      fc.tuple(fc.constant(kind), fc.constantFrom(...kind[1].keys(), "mood", "__proto__"), value),
+    );
+
+  it("are answered, or refused with 400", async () => {
+    talker.says("Yes.");
+    const seen = new Set<number>();
+    const property = fc.asyncProperty(field, async ([[path, , body], name, given]) => {
+      const asked = {
+        ...body,
+        ...JSON.parse(`{${JSON.stringify(name)}:${JSON.stringify(given) ?? "null"}}`),
+      };
+      const response = await server.post(path, asked, { headers: { "x-api-key": "key" } });
+      const text = await response.text();
+      expect(server.faults.splice(0), text).toEqual([]);
+      expect([200, 400, 404], text).toContain(response.status);
+      expect(text).not.toMatch(/\[object|TypeError|RangeError/);
+      seen.add(response.status);
+    });
+    await fc.assert(property, { numRuns: 200, seed: 3 });
+    expect([...seen].sort()).toEqual(expect.arrayContaining([200, 400]));
+    expect(talker.model.activity).toEqual({ running: 0, waiting: 0 });
   });
 });

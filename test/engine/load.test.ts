@@ -144,7 +144,7 @@ describe("a tiny model", () => {
     const path = written(tinyModel());
     if (isThere) {
       const wide = await load(path, { wideSimd: true, threads: 1 });
-      expect(wide.device).toMatch(/ of 256 bits, 1 thread$/);
+      expect(wide.device).toMatch(/relaxed SIMD of 256 bits, 1 thread$/);
       await wide.close();
     } else {
       const error = await failure(path, { wideSimd: true });

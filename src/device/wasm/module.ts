@@ -23,7 +23,7 @@ export type Simd = "auto" | "plain" | "wide";
 
 export async function compileKernels(simd: Simd = "auto"): Promise<Kernels> {
   if (simd === "wide") await joinVectors();
-  const relaxed = simd === "auto" && (await hasRelaxedSimd());
+  const relaxed = simd !== "plain" && (await hasRelaxedSimd());
   const url = new URL(relaxed ? "./kernels-relaxed.wasm" : "./kernels.wasm", import.meta.url);
   try {
     return { module: await WebAssembly.compile(await readBytes(url)), relaxed };

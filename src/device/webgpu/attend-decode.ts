@@ -8,7 +8,7 @@ import type { Cache } from "../contract.ts";
 import { type AttendOptions, partConstants, scaling, visible } from "./attend-options.ts";
 import { mostSpans, type Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
-import { attendConstants, isChannel, kvConstants, kvFormat, kvGroups, kvLayout, tokenBytes } from "./kv.ts";
+import { attendConstants, isChannel, kvConstants, kvGroups, kvLayout, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** A kernel for one token's queries. */
@@ -61,10 +61,9 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   const { kvHeads, headDim } = cache;
   const group = heads / kvHeads;
   const layout = kvLayout(cache.codec, "keys");
-  const is4Bit = layout === "int4" || layout === "rq4";
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
-  const matrices = traits.matrices && traits.subgroup === 32 && is4Bit && headDim <= 128 && !plain;
+  const matrices = traits.matrices && traits.subgroup === 32 && layout !== "f16" && headDim <= 128 && !plain;
   return matrices ? matrixKernel(group) : plainKernel(cache, group);
 }
 
@@ -91,9 +90,7 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
       libs: reduces ? { lanes: traits.subgroup === null ? "shared" : "subgroup" } : {},
       values: {
         GROUP: heads / kvHeads,
-        ...(kernel === "attendDecode"
-          ? attendConstants(cache)
-          : kvConstants(kvFormat(cache.codec.name), headDim)),
+        ...(kernel === "attendDecodeF16" ? kvConstants("f16", headDim) : attendConstants(cache)),
         MOST_SPANS: spans.most,
         ...partConstants(options),
         HAS_SOFTCAP: softcap > 0,

@@ -6,7 +6,7 @@ import { type AttendOptions, partConstants, scaling, visible } from "./attend-op
 import type { Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
-import { attendConstants, isChannel, kvConstants, kvFormat, kvLayout, tokenBytes } from "./kv.ts";
+import { attendConstants, tokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
@@ -28,12 +28,9 @@ function matrixShape(headDim: number) {
 /** spans: of a step of few rows, into their partials. */
 export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispatch {
   const { traits, cache, heads, scale, softcap, form } = options;
-  const byChannel = isChannel(kvLayout(cache.codec, "keys"));
   // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
   const matrices =
-    traits.matrices && traits.subgroup === 32 && !options.plain && !byChannel
-      ? matrixShape(cache.headDim)
-      : null;
+    traits.matrices && traits.subgroup === 32 && !options.plain ? matrixShape(cache.headDim) : null;
   const { kvHeads, headDim, pool } = cache;
   const group = heads / kvHeads;
   const shape = matrices ?? { ROWS: promptRows(headDim) };
@@ -49,7 +46,7 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
       values: {
         KV_HEADS: kvHeads,
         GROUP: group,
-        ...(matrices ? kvConstants(kvFormat(cache.codec.name), headDim) : attendConstants(cache)),
+        ...attendConstants(cache),
         ...shape,
         HAS_SOFTCAP: softcap > 0,
         HAS_SINKS: options.sinks !== null && spans === null,

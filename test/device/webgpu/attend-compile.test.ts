@@ -5,6 +5,9 @@ import { KV_FORMATS } from "../../../src/device/webgpu/kv.ts";
 import { ATTEND_DIMS, attendDispatchesOf } from "./attend-layer.ts";
 import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice } from "./gpu.ts";
 
+const PACKED = ["k4c-v4r-n32-f32", "k3c-v3r-n32"];
+const PACKED_DIMS = [80, 512];
+
 const TRAITS: [string, Traits][] = [
   ["nothing", NO_TRAITS],
   ["subgroups of 4", { ...NO_TRAITS, subgroup: 4 }],
@@ -34,9 +37,9 @@ async function failure(compiled: Promise<unknown>): Promise<string | null> {
 describeGpu("kernels of the cache compile", () => {
   it.each(TRAITS)("with %s", async (_, traits) => {
     const gpu = await nullDevice(traits);
-    for (const format of KV_FORMATS)
-      for (const headDim of ATTEND_DIMS)
-        for (const group of headDim > 128 ? [16] : [1, 7, 16]) {
+    for (const format of [...KV_FORMATS, ...(traits.matrices ? PACKED : PACKED.slice(0, 1))])
+      for (const headDim of PACKED.includes(format) ? PACKED_DIMS : ATTEND_DIMS)
+        for (const group of headDim > 128 || PACKED.includes(format) ? [16] : [1, 7, 16]) {
           const [window, softcap] = group === 1 ? [50, 20] : [null, 0];
           const shape = { format, heads: 2 * group, kvHeads: 2, headDim, pages: 128, window, softcap };
           for (const { kernel } of attendDispatchesOf(traits, shape))

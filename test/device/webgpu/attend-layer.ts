@@ -19,8 +19,9 @@ import {
 import type { Buffer, Dispatch, Mode } from "../../../src/device/webgpu/dispatch.ts";
 import type { Form } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
-import { blockBytes, kvBytes, kvFormat } from "../../../src/device/webgpu/kv.ts";
+import { blockBytes, kvBytes, kvFormat, recentCache } from "../../../src/device/webgpu/kv.ts";
 import { readVector } from "../../../src/device/webgpu/kv-pages.ts";
+import { packDispatch } from "../../../src/device/webgpu/pack-kv.ts";
 import { encodePass, makeReady } from "../../../src/device/webgpu/ready.ts";
 
 export interface Shape {
@@ -223,11 +224,13 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   const view = { buffer: any, offset: 0, stride: heads * headDim };
   const caches = { cacheKeys: any, cacheValues: any, batch: any, table: 0 };
   const common = { traits, cache, ...caches, spare: any, scratch: buffer };
+  const recent = cache.codec.packed ? { ...caches, cache: recentCache(cache, cache.pool) } : null;
+  const appended = { ...common, ...recent };
   const most = { maxTokens: 64, mostPositions: 4096 };
   // The same text with sinks or without them, but for one that is read.
   const sinks = softcap > 0 ? any : null;
   const queries = { queries: any, rotated: false, out: any };
-  const attend = { ...common, ...most, heads, scale: 1, softcap, sinks, ...queries };
+  const attend = { ...common, recent, ...most, heads, scale: 1, softcap, sinks, ...queries };
   const norm = { weight: any, epsilon: 1e-6 };
   const rope = { turns: any, pairs: headDim / 2 };
   // Of a prompt some rows may be alone.
@@ -239,19 +242,20 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   ];
   return [
     appendDispatch({
-      ...common,
+      ...appended,
       keys: { view, norm },
       values: { view, epsilon: 1e-6 },
       rope,
       queries: { view, norm, heads, out: any },
     }),
     appendDispatch({
-      ...common,
+      ...appended,
       keys: { view, norm: null },
       values: { view, epsilon: null },
       rope: null,
       queries: null,
     }),
+    ...(recent ? [packDispatch(recent, common, any)] : []),
     ...forms.flatMap(([mode, form, maxSpanned]) => attendDispatches({ ...attend, mode, form, maxSpanned })),
   ];
 }

@@ -7,16 +7,22 @@
 // What a lane holds has names, written out wherever it is used: indexed in loops that a compiler does not unroll, it would
 // live in local memory. What lies past the head's dims is never touched and costs nothing. Offsets of matrices in workgroup
 // memory are constants: Dawn puts every other load into an `if`.
+// Keys by channel (CHANNEL) are expanded with the scales and zeros of their dims, which all lanes read alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, spans, softcap, nibbles, unpack, queries, sums, narrow
+// lib: step, batch, spans, softcap, nibbles, planes, channelFours, unpack, queries, sums, narrow
 // <values>
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
 const RQ4: bool = false;
-const BLOCK_WORDS: u32 = 80u;
-const SCALES_AT: u32 = 64u;
+const CHANNEL: bool = false;
+const KEY_BITS: u32 = 4u;
+const VALUE_BITS: u32 = 4u;
+const KEY_WORDS: u32 = 80u;
+const KEY_SCALES_AT: u32 = 64u;
+const VALUE_WORDS: u32 = 80u;
+const VALUE_SCALES_AT: u32 = 64u;
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
 const PART: u32 = 0u;
@@ -37,9 +43,14 @@ const SUM_STRIDE: u32 = 9u;
 const FOURS: u32 = HEAD_DIM / 4u;
 const SPAN_STRIDE: u32 = FOURS + 1u;
 const HIDDEN_SCORE: f32 = -1e30;
+// Of rotated codes.
+const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 const HEADROOM: f32 = 8.0;
+// Keys have a scale for each token.
+const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
 // Of queries and weights that meet high codes.
-const HIGH: f32 = select(1.0, 0.125, RQ4);
+const KEY_HIGH: f32 = select(1.0, 0.125, TOKEN_SCALES);
+const VALUE_HIGH: f32 = select(1.0, 0.125, RQ4);
 
 struct Params {
   kvHeads: u32,
@@ -71,6 +82,8 @@ var<workgroup> stage: array<vec4<u32>, 32u * STRIDE>;
 var<workgroup> weights: array<vec4<u32>, 32>;
 // int4: for each four words of codes scales and zeros of values in the order of unpacking.
 var<workgroup> ranges: array<vec4<u32>, select(1u, 8u, INT4)>;
+// Of each four dims of keys.
+var<workgroup> channels: array<vec4<u32>, select(1u, GROUPS * 8u, CHANNEL)>;
 var<workgroup> grown: u32;
 // That products of a head's query, as f16, are to be multiplied by.
 var<workgroup> headFactors: array<f32, COLUMNS>;
@@ -102,7 +115,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let query2 = queriesAt(firstQuery, firstHead, 2u, lane);
   let query3 = queriesAt(firstQuery, firstHead, 3u, lane);
   // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
-  var at = block * BLOCK_WORDS + lane;
+  var keyBlock = block * KEY_WORDS;
+  var valueBlock = block * VALUE_WORDS;
   var key0: vec4<u32>;
   var key1: vec4<u32>;
   var key2: vec4<u32>;
@@ -115,26 +129,33 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var value1: vec4<u32>;
   var value2: vec4<u32>;
   var value3: vec4<u32>;
-  key0 = keys[at];
-  if (GROUPS > 1u) { key1 = keys[at + 32u]; }
-  if (GROUPS > 2u) { key2 = keys[at + 64u]; }
-  if (GROUPS > 3u) { key3 = keys[at + 96u]; }
-  value0 = values[at];
-  if (GROUPS > 1u) { value1 = values[at + 32u]; }
-  if (GROUPS > 2u) { value2 = values[at + 64u]; }
-  if (GROUPS > 3u) { value3 = values[at + 96u]; }
+  key0 = keyCodes(keyBlock, 0u, lane);
+  if (GROUPS > 1u) { key1 = keyCodes(keyBlock, 1u, lane); }
+  if (GROUPS > 2u) { key2 = keyCodes(keyBlock, 2u, lane); }
+  if (GROUPS > 3u) { key3 = keyCodes(keyBlock, 3u, lane); }
+  value0 = valueCodes(valueBlock, lane);
+  if (GROUPS > 1u) { value1 = valueCodes(valueBlock, lane + 32u); }
+  if (GROUPS > 2u) { value2 = valueCodes(valueBlock, lane + 64u); }
+  if (GROUPS > 3u) { value3 = valueCodes(valueBlock, lane + 96u); }
   var valueScale: u32;
   var lowRanges: vec4<u32>;
   var highRanges: vec4<u32>;
-  keyRange0 = keyRangeAt(at - lane, 0u, lane);
-  if (INT4) {
-    if (GROUPS > 1u) { keyRange1 = keyRangeAt(at - lane, 1u, lane); }
-    if (GROUPS > 2u) { keyRange2 = keyRangeAt(at - lane, 2u, lane); }
-    if (GROUPS > 3u) { keyRange3 = keyRangeAt(at - lane, 3u, lane); }
-    lowRanges = valueRangesAt(at - lane, lane);
-    highRanges = valueRangesAt(at - lane + 4u, lane);
+  // Scales and zeros of eight dims.
+  var channelWord: vec4<u32>;
+  if (CHANNEL) {
+    channelWord = channelsAt(keyBlock, lane);
+    storeChannels(channelWord, lane);
   } else {
-    valueScale = values[at - lane + SCALES_AT + lane / 8u][lane % 8u / 2u];
+    keyRange0 = keyRangeAt(keyBlock, 0u, lane);
+  }
+  if (INT4) {
+    if (GROUPS > 1u) { keyRange1 = keyRangeAt(keyBlock, 1u, lane); }
+    if (GROUPS > 2u) { keyRange2 = keyRangeAt(keyBlock, 2u, lane); }
+    if (GROUPS > 3u) { keyRange3 = keyRangeAt(keyBlock, 3u, lane); }
+    lowRanges = valueRangesAt(valueBlock, lane);
+    highRanges = valueRangesAt(valueBlock + 4u, lane);
+  } else {
+    valueScale = values[valueBlock + VALUE_SCALES_AT + lane / 8u][lane % 8u / 2u];
   }
 
   // Of the head that this lane shares with three more.
@@ -194,22 +215,27 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let place = lane % 16u / 4u * 8u + lane / 16u * 4u + swapMiddle(lane % 4u);
 
   for (var first = start; first < end; first += 32u) {
-    // Codes of rq4 are expanded to 2 code - 15.
+    // Codes of rq4 are expanded to twice what they are, centred.
     let keyScale = 0.5 * unpack2x16float(keyRange0 >> (lane % 2u * 16u)).x;
     let scale = 0.5 * unpack2x16float(valueScale >> (lane % 2u * 16u)).x;
     // Loads of the next block are written as soon as this one's are used.
-    let next = nextBlock * BLOCK_WORDS;
+    keyBlock = nextBlock * KEY_WORDS;
+    valueBlock = nextBlock * VALUE_WORDS;
     nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
-    at = next + lane;
     var low = Result();
     var high = Result();
     workgroupBarrier();
-    stage[lane * STRIDE] = key(key0.x, keyRange0);
-    stage[lane * STRIDE + 1u] = key(key0.y, keyRange0);
-    stage[lane * STRIDE + 2u] = key(key0.z, keyRange0);
-    stage[lane * STRIDE + 3u] = key(key0.w, keyRange0);
-    key0 = keys[at];
-    keyRange0 = keyRangeAt(next, 0u, lane);
+    let keyWord = nibbleWords(key0, KEY_BITS);
+    stage[lane * STRIDE] = key(keyWord.x, keyRange0, 0u);
+    stage[lane * STRIDE + 1u] = key(keyWord.y, keyRange0, 1u);
+    stage[lane * STRIDE + 2u] = key(keyWord.z, keyRange0, 2u);
+    stage[lane * STRIDE + 3u] = key(keyWord.w, keyRange0, 3u);
+    key0 = keyCodes(keyBlock, 0u, lane);
+    if (CHANNEL) {
+      channelWord = channelsAt(keyBlock, lane);
+    } else {
+      keyRange0 = keyRangeAt(keyBlock, 0u, lane);
+    }
     workgroupBarrier();
     low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q0, low);
     high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE, STRIDE), q0, high);
@@ -217,13 +243,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 2u, STRIDE), q1, high);
     if (GROUPS > 1u) {
       workgroupBarrier();
-      stage[lane * STRIDE] = key(key1.x, keyRange1);
-      stage[lane * STRIDE + 1u] = key(key1.y, keyRange1);
-      stage[lane * STRIDE + 2u] = key(key1.z, keyRange1);
-      stage[lane * STRIDE + 3u] = key(key1.w, keyRange1);
-      key1 = keys[at + 32u];
+      let keyWord = nibbleWords(key1, KEY_BITS);
+      stage[lane * STRIDE] = key(keyWord.x, keyRange1, 8u);
+      stage[lane * STRIDE + 1u] = key(keyWord.y, keyRange1, 9u);
+      stage[lane * STRIDE + 2u] = key(keyWord.z, keyRange1, 10u);
+      stage[lane * STRIDE + 3u] = key(keyWord.w, keyRange1, 11u);
+      key1 = keyCodes(keyBlock, 1u, lane);
       if (INT4) {
-        keyRange1 = keyRangeAt(next, 1u, lane);
+        keyRange1 = keyRangeAt(keyBlock, 1u, lane);
       }
       workgroupBarrier();
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q2, low);
@@ -233,13 +260,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     if (GROUPS > 2u) {
       workgroupBarrier();
-      stage[lane * STRIDE] = key(key2.x, keyRange2);
-      stage[lane * STRIDE + 1u] = key(key2.y, keyRange2);
-      stage[lane * STRIDE + 2u] = key(key2.z, keyRange2);
-      stage[lane * STRIDE + 3u] = key(key2.w, keyRange2);
-      key2 = keys[at + 64u];
+      let keyWord = nibbleWords(key2, KEY_BITS);
+      stage[lane * STRIDE] = key(keyWord.x, keyRange2, 16u);
+      stage[lane * STRIDE + 1u] = key(keyWord.y, keyRange2, 17u);
+      stage[lane * STRIDE + 2u] = key(keyWord.z, keyRange2, 18u);
+      stage[lane * STRIDE + 3u] = key(keyWord.w, keyRange2, 19u);
+      key2 = keyCodes(keyBlock, 2u, lane);
       if (INT4) {
-        keyRange2 = keyRangeAt(next, 2u, lane);
+        keyRange2 = keyRangeAt(keyBlock, 2u, lane);
       }
       workgroupBarrier();
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q4, low);
@@ -249,13 +277,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     if (GROUPS > 3u) {
       workgroupBarrier();
-      stage[lane * STRIDE] = key(key3.x, keyRange3);
-      stage[lane * STRIDE + 1u] = key(key3.y, keyRange3);
-      stage[lane * STRIDE + 2u] = key(key3.z, keyRange3);
-      stage[lane * STRIDE + 3u] = key(key3.w, keyRange3);
-      key3 = keys[at + 96u];
+      let keyWord = nibbleWords(key3, KEY_BITS);
+      stage[lane * STRIDE] = key(keyWord.x, keyRange3, 24u);
+      stage[lane * STRIDE + 1u] = key(keyWord.y, keyRange3, 25u);
+      stage[lane * STRIDE + 2u] = key(keyWord.z, keyRange3, 26u);
+      stage[lane * STRIDE + 3u] = key(keyWord.w, keyRange3, 27u);
+      key3 = keyCodes(keyBlock, 3u, lane);
       if (INT4) {
-        keyRange3 = keyRangeAt(next, 3u, lane);
+        keyRange3 = keyRangeAt(keyBlock, 3u, lane);
       }
       workgroupBarrier();
       low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), q6, low);
@@ -318,9 +347,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let back = 1.0 / factor;
       lowTotals += a * back;
       highTotals += b * back;
-      let live = select(select(1.0, HIGH, lane >= 16u), 0.0, scale == 0.0);
+      let live = select(select(1.0, VALUE_HIGH, lane >= 16u), 0.0, scale == 0.0);
       weights[place] = smallHalvesOf(a * live, b * live);
-      valueScale = values[next + SCALES_AT + lane / 8u][lane % 8u / 2u];
+      valueScale = values[valueBlock + VALUE_SCALES_AT + lane / 8u][lane % 8u / 2u];
     } else {
       lowTotals += a;
       highTotals += b;
@@ -330,11 +359,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       storeRanges(0u, lowRanges, highRanges, lane);
       workgroupBarrier();
     }
-    stage[lane * STRIDE] = value(value0.x, 0u);
-    stage[lane * STRIDE + 1u] = value(value0.y, 2u);
-    stage[lane * STRIDE + 2u] = value(value0.z, 4u);
-    stage[lane * STRIDE + 3u] = value(value0.w, 6u);
-    value0 = values[at];
+    let valueWord = nibbleWords(value0, VALUE_BITS);
+    stage[lane * STRIDE] = value(valueWord.x, 0u);
+    stage[lane * STRIDE + 1u] = value(valueWord.y, 2u);
+    stage[lane * STRIDE + 2u] = value(valueWord.z, 4u);
+    stage[lane * STRIDE + 3u] = value(valueWord.w, 6u);
+    value0 = valueCodes(valueBlock, lane);
     workgroupBarrier();
     let lowWeights = subgroupMatrixLoad<Right, row_major>(&weights, 0u, 1u);
     let highWeights = subgroupMatrixLoad<Right, row_major>(&weights, 16u, 1u);
@@ -348,11 +378,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         storeRanges(1u, lowRanges, highRanges, lane);
         workgroupBarrier();
       }
-      stage[lane * STRIDE] = value(value1.x, 0u);
-      stage[lane * STRIDE + 1u] = value(value1.y, 2u);
-      stage[lane * STRIDE + 2u] = value(value1.z, 4u);
-      stage[lane * STRIDE + 3u] = value(value1.w, 6u);
-      value1 = values[at + 32u];
+      let valueWord = nibbleWords(value1, VALUE_BITS);
+      stage[lane * STRIDE] = value(valueWord.x, 0u);
+      stage[lane * STRIDE + 1u] = value(valueWord.y, 2u);
+      stage[lane * STRIDE + 2u] = value(valueWord.z, 4u);
+      stage[lane * STRIDE + 3u] = value(valueWord.w, 6u);
+      value1 = valueCodes(valueBlock, lane + 32u);
       workgroupBarrier();
       sum2 = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), lowWeights, sum2);
       sum2 = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 2u, STRIDE), highWeights, sum2);
@@ -365,11 +396,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         storeRanges(2u, lowRanges, highRanges, lane);
         workgroupBarrier();
       }
-      stage[lane * STRIDE] = value(value2.x, 0u);
-      stage[lane * STRIDE + 1u] = value(value2.y, 2u);
-      stage[lane * STRIDE + 2u] = value(value2.z, 4u);
-      stage[lane * STRIDE + 3u] = value(value2.w, 6u);
-      value2 = values[at + 64u];
+      let valueWord = nibbleWords(value2, VALUE_BITS);
+      stage[lane * STRIDE] = value(valueWord.x, 0u);
+      stage[lane * STRIDE + 1u] = value(valueWord.y, 2u);
+      stage[lane * STRIDE + 2u] = value(valueWord.z, 4u);
+      stage[lane * STRIDE + 3u] = value(valueWord.w, 6u);
+      value2 = valueCodes(valueBlock, lane + 64u);
       workgroupBarrier();
       sum4 = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), lowWeights, sum4);
       sum4 = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 2u, STRIDE), highWeights, sum4);
@@ -382,11 +414,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         storeRanges(3u, lowRanges, highRanges, lane);
         workgroupBarrier();
       }
-      stage[lane * STRIDE] = value(value3.x, 0u);
-      stage[lane * STRIDE + 1u] = value(value3.y, 2u);
-      stage[lane * STRIDE + 2u] = value(value3.z, 4u);
-      stage[lane * STRIDE + 3u] = value(value3.w, 6u);
-      value3 = values[at + 96u];
+      let valueWord = nibbleWords(value3, VALUE_BITS);
+      stage[lane * STRIDE] = value(valueWord.x, 0u);
+      stage[lane * STRIDE + 1u] = value(valueWord.y, 2u);
+      stage[lane * STRIDE + 2u] = value(valueWord.z, 4u);
+      stage[lane * STRIDE + 3u] = value(valueWord.w, 6u);
+      value3 = valueCodes(valueBlock, lane + 96u);
       workgroupBarrier();
       sum6 = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 0u, STRIDE), lowWeights, sum6);
       sum6 = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 2u, STRIDE), highWeights, sum6);
@@ -394,8 +427,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       sum7 = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, 16u * STRIDE + 2u, STRIDE), highWeights, sum7);
     }
     if (INT4) {
-      lowRanges = valueRangesAt(next, lane);
-      highRanges = valueRangesAt(next + 4u, lane);
+      lowRanges = valueRangesAt(valueBlock, lane);
+      highRanges = valueRangesAt(valueBlock + 4u, lane);
+    }
+    if (CHANNEL) {
+      storeChannels(channelWord, lane);
     }
   }
 
@@ -439,7 +475,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
 fn exponents(products: vec4<f32>, keyScale: f32, lift: f32) -> vec4<f32> {
   var four = products;
-  if (RQ4) {
+  if (TOKEN_SCALES) {
     four *= keyScale;
   }
   if (HAS_SOFTCAP) {
@@ -448,15 +484,27 @@ fn exponents(products: vec4<f32>, keyScale: f32, lift: f32) -> vec4<f32> {
   return four + lift;
 }
 
+// Scales and zeros of eight dims.
+fn channelsAt(block: u32, lane: u32) -> vec4<u32> {
+  return keys[block + KEY_SCALES_AT + min(lane, GROUPS * 4u - 1u)];
+}
+
+fn storeChannels(word: vec4<u32>, lane: u32) {
+  if (lane < GROUPS * 4u) {
+    channels[lane * 2u] = channelFour(word.x, word.y);
+    channels[lane * 2u + 1u] = channelFour(word.z, word.w);
+  }
+}
+
 // Scale and zero of a lane's token, or the scales of two tokens.
 fn keyRangeAt(block: u32, group: u32, lane: u32) -> u32 {
   if (INT4) {
-    return keys[block + SCALES_AT + group * 8u + lane / 4u][lane % 4u];
+    return keys[block + KEY_SCALES_AT + group * 8u + lane / 4u][lane % 4u];
   }
-  return keys[block + SCALES_AT + lane / 8u][lane % 8u / 2u];
+  return keys[block + KEY_SCALES_AT + lane / 8u][lane % 8u / 2u];
 }
 
 // Scales and zeros of four tokens: a lane has a group and those that meet one word of codes.
 fn valueRangesAt(block: u32, lane: u32) -> vec4<u32> {
-  return values[block + SCALES_AT + min(lane / 4u, GROUPS - 1u) * 8u + lane % 4u];
+  return values[block + VALUE_SCALES_AT + min(lane / 4u, GROUPS - 1u) * 8u + lane % 4u];
 }

@@ -4,7 +4,7 @@
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
 // Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, tiles, spans, softcap, nibbles, promptTile, narrow, sinks
+// lib: step, batch, tiles, spans, softcap, nibbles, planes, channelFours, promptTile, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -12,8 +12,14 @@ const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const INT4: bool = true;
 const RQ4: bool = false;
-const BLOCK_WORDS: u32 = 80u;
-const SCALES_AT: u32 = 64u;
+// Keys by channel: a scale and a zero for each dim of a page.
+const CHANNEL: bool = false;
+const KEY_BITS: u32 = 4u;
+const VALUE_BITS: u32 = 4u;
+const KEY_WORDS: u32 = 80u;
+const KEY_SCALES_AT: u32 = 64u;
+const VALUE_WORDS: u32 = 80u;
+const VALUE_SCALES_AT: u32 = 64u;
 // Blocks of 16 rows, and subgroups that share one, each with a slice of the head's dims.
 const ROW_BLOCKS: u32 = 4u;
 const SPLIT: u32 = 1u;
@@ -50,10 +56,10 @@ const STEPS: u32 = TOKENS / 16u;
 const KEY_STRIDE: u32 = CHUNKS + 1u;
 const VALUE_STRIDE: u32 = select(KEY_STRIDE, TOKENS / 8u + 1u, CODED);
 const SCORE_STRIDE: u32 = TOKENS / 4u + 1u;
-const KEY_WORDS: u32 = TOKENS * KEY_STRIDE;
-const VALUE_WORDS: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, CODED);
-const VALUES_AT: u32 = select(KEY_WORDS, 0u, ONE_TILE);
-const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_WORDS + VALUE_WORDS, max(KEY_WORDS, VALUE_WORDS), ONE_TILE));
+const KEY_TILE: u32 = TOKENS * KEY_STRIDE;
+const VALUE_TILE: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, CODED);
+const VALUES_AT: u32 = select(KEY_TILE, 0u, ONE_TILE);
+const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_TILE + VALUE_TILE, max(KEY_TILE, VALUE_TILE), ONE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
 // Where constant offsets serve (SPLIT is 1, so tiles have 32 tokens): the second tokens, and from piece to piece of values.
 const SECOND: u32 = TOKENS - 16u;
@@ -68,8 +74,12 @@ const EACH: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const HIDDEN_SCORE: f32 = -1e30;
 // Weights may grow to 2^8 before sums are scaled down; f16 holds them.
 const HEADROOM: f32 = 8.0;
-// What codes are expanded to, in codes: rq4 has 2 code - 15.
-const CODE: f32 = select(1.0, 0.5, RQ4);
+// Keys have a scale for each token.
+const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
+// What codes are expanded to, in codes: rotated ones become 2 code - MOST_CODE.
+const KEY_CODE: f32 = select(1.0, 0.5, TOKEN_SCALES);
+const VALUE_CODE: f32 = select(1.0, 0.5, RQ4);
+const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 
 struct Params {
   // Where the pool's tables begin in `batch`.
@@ -104,6 +114,8 @@ var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
 // Of each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
 var<workgroup> grown: array<u32, SUBGROUPS>;
+// CHANNEL: of each four dims of the next keys.
+var<workgroup> channels: array<vec4<u32>, select(1u, GROUPS * 8u, CHANNEL)>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -187,6 +199,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (PIECES > 7u) { q7 = queryPiece(rowBlock, slice + 7u); }
   var most = HIDDEN_SCORE;
   var total = 0.0;
+  if (CHANNEL) {
+    storeChannels(local);
+  }
 
   for (var first = start; first < end; first += TOKENS) {
     workgroupBarrier();
@@ -359,6 +374,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         if (PIECES > 7u) { addValues(&sum7, weights, s, slice + 7u); }
       }
     }
+    if (CHANNEL) {
+      storeChannels(local);
+    }
   }
 
   total += subgroupShuffleXor(total, 1u);
@@ -366,10 +384,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (HAS_SINKS) {
     total += sinkWeight(sinks[head], most);
   }
-  var inverse = CODE / total;
+  var inverse = VALUE_CODE / total;
   var outAt = ((place.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
   if (SPANS) {
-    inverse = CODE;
+    inverse = VALUE_CODE;
     outAt = (((place.spanned + row / GROUP) * KV_HEADS * GROUP + head) * places + workgroup.z) * (HEAD_DIM + 4u);
     if (half == 0u && slice == 0u) {
       out[(outAt + HEAD_DIM) / 4u] = vec4<u32>(bitcast<u32>(most), bitcast<u32>(total), 0u, 0u);
@@ -462,15 +480,15 @@ fn queryFactor(token: u32, kvHead: u32, row: u32, half: u32) -> f32 {
   for (var i = 0u; i < HEAD_DIM / 8u; i++) {
     largest = max(largest, abs(queries[queryAt(token, kvHead, row) + half * (HEAD_DIM / 8u) + i]));
   }
-  let most = max(max(largest.x, largest.y), max(largest.z, largest.w)) * params.scale * CODE;
+  let most = max(max(largest.x, largest.y), max(largest.z, largest.w)) * params.scale * KEY_CODE;
   return factorOf(bitcast<u32>(max(most, subgroupShuffleXor(most, 1u))));
 }
 
 // Eight dims of a row's query as f16, scaled; int4: in the order of unpacked codes.
 fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32, back: f32) {
   let word = queryAt(token, kvHead, row) + chunk * 2u;
-  var a = queries[word] * (params.scale * CODE * back);
-  var b = queries[word + 1u] * (params.scale * CODE * back);
+  var a = queries[word] * (params.scale * KEY_CODE * back);
+  var b = queries[word + 1u] * (params.scale * KEY_CODE * back);
   if (CODED) {
     a = a.xzyw;
     b = b.xzyw;

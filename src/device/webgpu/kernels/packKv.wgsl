@@ -46,8 +46,8 @@ struct Params {
 
 // Vectors of ROWS tokens.
 var<workgroup> vectors: array<f32, ROWS * HEAD_DIM>;
-// Of each dim of keys.
-var<workgroup> channels: array<Channel, GROUPS * 32u>;
+// Of each dim of keys its scale, and its zero in the bits above.
+var<workgroup> channels: array<u32, GROUPS * 32u>;
 // Bits of the tokens' scales.
 var<workgroup> scales: array<u32, 32>;
 
@@ -96,11 +96,11 @@ fn packKeys(source: u32, to: u32, local: u32) {
       }
       channel = channelOf(least, most);
     }
-    channels[d] = channel;
+    channels[d] = channel.scale | ((u32(channel.zero) & 0xffu) << 8u);
   }
   workgroupBarrier();
   for (var i = local; i < GROUPS * 16u; i += SIZE) {
-    keys[to + KEY_SCALES_AT * 4u + i] = channelBits(channels[i * 2u]) | (channelBits(channels[i * 2u + 1u]) << 16u);
+    keys[to + KEY_SCALES_AT * 4u + i] = channels[i * 2u] | (channels[i * 2u + 1u] << 16u);
   }
   // A thread does a group of a token.
   for (var item = local; item < GROUPS * 32u; item += SIZE) {
@@ -142,11 +142,7 @@ fn withCode(codes: vec4<u32>, code: u32, i: u32, bits: u32) -> vec4<u32> {
 }
 
 fn keyCode(source: u32, token: u32, d: u32) -> u32 {
-  return u32(ratio(keyAt(source, token, d), channels[d].scale) - channels[d].zero);
-}
-
-fn channelBits(channel: Channel) -> u32 {
-  return channel.scale | ((u32(channel.zero) & 0xffu) << 8u);
+  return u32(ratio(keyAt(source, token, d), channels[d] & 0xffu) - extractBits(i32(channels[d]), 8u, 8u));
 }
 
 // x / scale, rounded: scale is M 2^e with M from 8 to 15.

@@ -20,14 +20,14 @@ fn expandHigh(word: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
   return bitcast<u32>(fma(codes, scale, zero));
 }
 
-// Codes of rq4 in the low four bits of each half of `word`, shifted left by one -> 2 code - 15, exactly.
-fn centre(word: u32) -> u32 {
-  return bitcast<u32>(bitcast<vec2<f16>>((word & TWICE) | 0x64006400u) - vec2<f16>(1039.0h));
+// Rotated codes, up to `most`, in the low four bits of each half of `word`, shifted left by one -> 2 code - most, exactly.
+fn centre(word: u32, most: f16) -> u32 {
+  return bitcast<u32>(bitcast<vec2<f16>>((word & TWICE) | 0x64006400u) - vec2<f16>(1024.0h + most));
 }
 
-// Those in the next four bits -> 8 (2 code - 15).
-fn centreHigh(word: u32) -> u32 {
-  return bitcast<u32>(bitcast<vec2<f16>>((word & HIGH_NIBBLES) | 0x64006400u) - vec2<f16>(1144.0h));
+// Those in the next four bits -> 8 (2 code - most).
+fn centreHigh(word: u32, most: f16) -> u32 {
+  return bitcast<u32>(bitcast<vec2<f16>>((word & HIGH_NIBBLES) | 0x64006400u) - vec2<f16>(1024.0h + 8.0h * most));
 }
 
 // Halves of two tokens' words side by side.

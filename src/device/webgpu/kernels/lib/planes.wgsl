@@ -25,6 +25,26 @@ fn valueCodes(block: u32, dim: u32) -> vec4<u32> {
   return values[block + dim];
 }
 
+// As 4 bits lie: code i in the low half of byte i, code i + 16 in its high half.
+fn nibbleWords(codes: vec4<u32>, bits: u32) -> vec4<u32> {
+  if (bits == 3u) {
+    let apart = codesApart(codes, bits);
+    return apart[0] | (apart[1] << vec4<u32>(4u));
+  }
+  return codes;
+}
+
+// A word of them, of a dim: tokens 4 word to 4 word + 3, and those 16 further.
+fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
+  if (VALUE_BITS == 3u) {
+    let codes = valueCodes(block, dim);
+    let low = ((codes.x >> (2u * word)) & 0x03030303u) | (((codes.z >> word) & 0x01010101u) << 2u);
+    let high = ((codes.y >> (2u * word)) & 0x03030303u) | (((codes.z >> (word + 4u)) & 0x01010101u) << 2u);
+    return low | (high << 4u);
+  }
+  return values[block + dim][word];
+}
+
 // Codes 0 to 15 a byte each, then 16 to 31.
 fn codesApart(codes: vec4<u32>, bits: u32) -> array<vec4<u32>, 2> {
   if (bits == 3u) {

@@ -1,9 +1,12 @@
 // A tile of the cache on its way into attendPromptMatrix's workgroup memory: loaded by words, then expanded to f16. The kernel
-// declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile`; it appends nibbles.
+// declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile` and `channels`; it appends nibbles,
+// planes and channelFours.
 
 // What a thread has loaded of the next tile.
 var<private> keyWords: array<vec4<u32>, EACH>;
 var<private> keyScales: array<u32, EACH>;
+// Scales and zeros of eight dims.
+var<private> channelWord: vec4<u32>;
 var<private> valueWords: array<vec4<u32>, EACH>;
 var<private> lowScales: array<vec4<u32>, EACH>;
 var<private> highScales: array<vec4<u32>, EACH>;
@@ -18,17 +21,26 @@ fn tokenOf(column: u32, part: u32) -> u32 {
 fn load(table: u32, kvHead: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
   // A tile lies in one page.
-  let block = blockAt(table, kvHead, first);
+  let page = blockOf(table, first / 32u, KV_HEADS, kvHead);
+  let keyBlock = page * KEY_WORDS;
+  let block = page * VALUE_WORDS;
   for (var i = 0u; i < EACH; i++) {
     let item = min(local + i * WORKGROUP, ITEMS - 1u);
     let token = tokenOf(item % TOKENS, part);
     let piece = item / TOKENS;
-    keyWords[i] = keys[block + piece * 32u + token % 32u];
-    if (RQ4) {
-      keyScales[i] = keys[block + SCALES_AT + token % 32u / 8u][token % 8u / 2u] >> (token % 2u * 16u);
-    } else if (INT4) {
-      keyScales[i] = keys[block + SCALES_AT + piece * 8u + token % 32u / 4u][token % 4u];
+    if (CODED) {
+      keyWords[i] = keyCodes(keyBlock, piece, token % 32u);
+    } else {
+      keyWords[i] = keys[keyBlock + piece * 32u + token % 32u];
     }
+    if (TOKEN_SCALES) {
+      keyScales[i] = keys[keyBlock + KEY_SCALES_AT + token % 32u / 8u][token % 8u / 2u] >> (token % 2u * 16u);
+    } else if (INT4) {
+      keyScales[i] = keys[keyBlock + KEY_SCALES_AT + piece * 8u + token % 32u / 4u][token % 4u];
+    }
+  }
+  if (CHANNEL) {
+    channelWord = keys[keyBlock + KEY_SCALES_AT + min(local, GROUPS * 4u - 1u)];
   }
   for (var i = 0u; i < EACH; i++) {
     let item = min(local + i * WORKGROUP, ITEMS - 1u);
@@ -37,16 +49,18 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
       let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
       let word = words % 4u;
       let group = item / TOKENS;
-      let d = block + group * 32u + item % TOKENS / (TOKENS / 8u);
-      valueWords[i] = vec4<u32>(values[d][word], values[d + 8u][word], values[d + 16u][word], values[d + 24u][word]);
+      let d = group * 32u + item % TOKENS / (TOKENS / 8u);
+      valueWords[i] = vec4<u32>(
+        valueNibbles(block, d, word), valueNibbles(block, d + 8u, word),
+        valueNibbles(block, d + 16u, word), valueNibbles(block, d + 24u, word));
       if (RQ4) {
-        let low = values[block + SCALES_AT + word / 2u];
-        let high = values[block + SCALES_AT + word / 2u + 2u];
+        let low = values[block + VALUE_SCALES_AT + word / 2u];
+        let high = values[block + VALUE_SCALES_AT + word / 2u + 2u];
         let pairs = select(vec4<u32>(low.xy, high.xy), vec4<u32>(low.zw, high.zw), word % 2u == 1u);
         lowScales[i] = pairs;
       } else {
-        lowScales[i] = values[block + SCALES_AT + group * 8u + word];
-        highScales[i] = values[block + SCALES_AT + group * 8u + word + 4u];
+        lowScales[i] = values[block + VALUE_SCALES_AT + group * 8u + word];
+        highScales[i] = values[block + VALUE_SCALES_AT + group * 8u + word + 4u];
       }
     } else {
       let token = tokenOf(item / CHUNKS, part);
@@ -55,16 +69,20 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
   }
 }
 
-fn blockAt(table: u32, kvHead: u32, position: u32) -> u32 {
-  return blockOf(table, position / 32u, KV_HEADS, kvHead) * BLOCK_WORDS;
+// Whoever still reads those of the last keys must be done.
+fn storeChannels(local: u32) {
+  if (local < GROUPS * 4u) {
+    channels[local * 2u] = channelFour(channelWord.x, channelWord.y);
+    channels[local * 2u + 1u] = channelFour(channelWord.z, channelWord.w);
+  }
 }
 
 // Codes in the low four bits of each half of `word >> shift`.
 fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
   if (RQ4) {
-    // Times 2 code - 15: twice the value. Half of a scale that is subnormal would lose a bit.
+    // Times 2 code - MOST_CODE: twice the value. Half of a scale that is subnormal would lose a bit.
     let place = select(word >> (max(shift, 1u) - 1u), word << 1u, shift == 0u);
-    return bitcast<u32>(bitcast<vec2<f16>>(centre(place)) * scale);
+    return bitcast<u32>(bitcast<vec2<f16>>(centre(place, MOST_CODE)) * scale);
   }
   return expand(word >> shift, scale, zero);
 }
@@ -75,8 +93,21 @@ fn expandKeys(local: u32) {
     if (item < ITEMS) {
       let at = item % TOKENS * KEY_STRIDE;
       let piece = item / TOKENS;
-      let words = keyWords[i];
-      if (CODED) {
+      let words = nibbleWords(keyWords[i], KEY_BITS);
+      if (CHANNEL) {
+        for (var high = 0u; high < 2u; high++) {
+          if (piece * 4u + high * 2u < CHUNKS) {
+            let four = piece * 8u + high * 4u;
+            let codes = words >> vec4<u32>(high * 4u);
+            let a = channelHalf(codes.x, channels[four]);
+            let b = channelHalf(codes.y, channels[four + 1u]);
+            let c = channelHalf(codes.z, channels[four + 2u]);
+            let d = channelHalf(codes.w, channels[four + 3u]);
+            tile[at + piece * 4u + high * 2u] = vec4<u32>(a, b);
+            tile[at + piece * 4u + high * 2u + 1u] = vec4<u32>(c, d);
+          }
+        }
+      } else if (CODED) {
         let range = bitcast<vec2<f16>>(keyScales[i]);
         let scale = range.xx;
         let zero = range.yy;

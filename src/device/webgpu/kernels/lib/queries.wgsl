@@ -11,7 +11,7 @@ fn queriesAt(heads: u32, firstHead: u32, group: u32, lane: u32) -> array<vec4<f3
   let a = queries[(first + d) / 4u] * params.scale;
   var b = vec4<f32>(0.0);
   if (d + 16u < HEAD_DIM) {
-    b = queries[(first + d + 16u) / 4u] * (params.scale * HIGH);
+    b = queries[(first + d + 16u) / 4u] * (params.scale * KEY_HIGH);
   }
   return array<vec4<f32>, 2>(a.xzyw, b.xzyw);
 }

@@ -1,16 +1,23 @@
 // Words of 4-bit codes to eight halves each, for attendDecodeMatrix: in the order in which codes unpack (nibbles.wgsl), low
-// codes of a word before high ones. The kernel declares RQ4 and `ranges`; it appends nibbles.
+// codes of a word before high ones. The kernel declares RQ4,
+// TOKEN_SCALES, MOST_CODE, `ranges` and `channels`; it appends nibbles and channelFours.
 
-// A word's eight codes in the order 0, 2, 1, 3 of its low halves, as 2 code - 15, then of its high ones, 8 times as large:
+// A word's eight codes in the order 0, 2, 1, 3 of its low halves, as 2 code - MOST_CODE, then of its high ones, 8 times as large:
 // they need no shift. Queries and weights of the high ones are an eighth.
 fn centred(word: u32) -> vec4<u32> {
-  return vec4<u32>(centre(word << 1u), centre(word >> 7u), centreHigh(word), centreHigh(word >> 8u));
+  return vec4<u32>(
+    centre(word << 1u, MOST_CODE), centre(word >> 7u, MOST_CODE),
+    centreHigh(word, MOST_CODE), centreHigh(word >> 8u, MOST_CODE));
 }
 
-// Of a token's dims, under one scale and zero.
-fn key(word: u32, range: u32) -> vec4<u32> {
-  if (RQ4) {
+// Of a token's dims, under one scale and zero, or one of each dim. index: of the word among those of all groups, two fours of
+// dims each group's low and high ones.
+fn key(word: u32, range: u32, index: u32) -> vec4<u32> {
+  if (TOKEN_SCALES) {
     return centred(word);
+  }
+  if (CHANNEL) {
+    return channelKey(word, channels[index], channels[index + 4u]);
   }
   let both = bitcast<vec2<f16>>(range);
   return vec4<u32>(

@@ -76,7 +76,7 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
     } catch (error) {
       const refusal = toApiError(error, served.log);
       // What is our own fault is logged already.
-      if (refusal.status !== 500)
+      if (refusal.status !== 500 && refusal.code !== "stopped")
         served.refused?.(`${refusal.status} ${request.method.slice(0, 20)} ${route}: ${refusal.message}`);
       const { status, headers } = refusal;
       response = route.startsWith("/v1/messages")

@@ -114,19 +114,18 @@ export class Store {
       const state = done.has(entry.id) ? "done" : verdicts.isDead(entry.id) ? "dead" : "waiting";
       return { entry, state, attempts: verdicts.attempts(entry.id), allowed, queue: queueName(entry.needs) };
     });
-    const jobs: Job[] = born
-      .filter(({ state }) => state === "waiting")
-      .map(({ entry, queue }) => ({
-        experiment: entry.id,
-        queue,
-        priority: rank(entry),
-      }));
+    const jobs: Job[] = born.flatMap(({ entry, queue, state }) => {
+      if (state === "done") return [];
+      const job = { experiment: entry.id, queue, priority: rank(entry) };
+      return [state === "dead" ? this.jobs.deadLetter(entry.id) : job];
+    });
     const ended = new Map<string, string[]>();
     for (const [id, row] of rows) {
       if (!row.queue) continue;
       const again = verdicts.isRetried(id) && !done.has(id);
       if (done.has(id) || verdicts.isDead(id) || again) push(ended, row.queue, id);
       if (again) jobs.push({ experiment: id, queue: row.queue, priority: row.priority });
+      else if (verdicts.isDead(id) && !done.has(id)) jobs.push(this.jobs.deadLetter(id));
     }
 
     const statements: Statement[] = [];

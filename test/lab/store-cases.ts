@@ -171,6 +171,17 @@ export function storeCases(open: () => Promise<StoreBook>): void {
     expect(await one.add([zeroResult(later.id), known, zeroResult(known.id)])).toBe(3);
     expect(await one.add([later])).toBe(1);
     expect(await claim()).toBeNull();
+    // Dead elsewhere, before or after it is known here, is dead here.
+    const [early, late] = [zeroExperiment(number + 2, needs), zeroExperiment(number + 3, needs)];
+    const died = ({ id }: { id: string }) =>
+      identified({
+        ...({ kind: "failure", experiment: id, outcome: "error", error: "poison", worker: "w" } as const),
+        ...{ attempt: 3, final: true, at: new Date().toISOString() },
+      });
+    await one.add([early, died(early), late]);
+    await one.add([died(late)]);
+    expect(await claim()).toBeNull();
+    expect(await one.store.jobs.deadLetters()).toEqual(expect.arrayContaining([early.id, late.id]));
   });
 
   it("refuses an experiment whose spec is not known", async () => {

@@ -67,6 +67,7 @@ describe("a lab in a folder", () => {
     const linesOf = async () => (await readFile(path, "utf8")).trimEnd().split("\n");
     const before = await seen(books[0]);
     const { counts } = await books[0].store.status();
+    const letters = await books[0].store.jobs.deadLetters();
     await closeAll();
     const lines = await linesOf();
     expect(lines).toEqual(before);
@@ -82,6 +83,7 @@ describe("a lab in a folder", () => {
     const rebuilt = await open();
     expect((await seen(rebuilt)).sort()).toEqual([...before, canonical(jsonOf(extra))].sort());
     expect((await rebuilt.store.status()).counts).toEqual({ ...counts, waiting: counts.waiting + 1 });
+    expect(await rebuilt.store.jobs.deadLetters()).toEqual(letters);
     expect((await rebuilt.claim("w", []))?.id).toBe(extra.id);
   });
 

@@ -113,14 +113,14 @@ export function queriesAt(work: usize, headDim: i32, quad: i32): usize {
 
 // Packed formats only.
 
-/** f32 [COLUMNS][padded dims]: queries over their largest magnitudes. */
+/** [COLUMNS] of 4 bytes for each padded dim: queries, and their units, as attend-packed.ts prepares them. */
 // @ts-ignore: decorator
 @inline
 export function plainQueryAt(work: usize, headDim: i32, column: i32): usize {
   return queriesAt(work, headDim, COLUMNS / 4) + usize(column * paddedDims(headDim)) * 4;
 }
 
-/** f32 [padded dims] each: the scales of a page's channels, and what their codes stand for on average. */
+/** 8 bytes for each padded dim: scales and zeros of a page's channels, and their units. */
 // @ts-ignore: decorator
 @inline
 export function channelsAt(work: usize, headDim: i32): usize {

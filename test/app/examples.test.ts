@@ -11,6 +11,7 @@ const EXPECTED: Record<string, RegExp> = {
   "device.js": /^.+\n.+ \(\d+ tokens\/s\)\n$/,
   "inspect.js": /f16: 4096 bytes.*\nint4: 1280 bytes/,
   "openai-client.js": /^The access code of Clara Whitfield is 48213\.\n\{"city":"(Lisbon|Vienna)"\}\n$/,
+  "object.js": /^\{"city":"(Lisbon|Vienna)"\} \(\d+ tokens\)\n$/,
   "open.js": /llama, 8 layers of 384/,
   "parallel.js": /Whitfield\? .*48213\. \(\d+ of \d+ tokens read\)\n.*Thorne\? .*Lisbon\. \(\d+ of/,
   "result.js": /"promptTokens": [1-9]/,

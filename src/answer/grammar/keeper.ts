@@ -100,6 +100,7 @@ export class Keeper {
     return new Promise((resolve, reject) => {
       (question.kind === "step" ? this.#steps : this.#starts).push({ question, resolve, reject });
       this.#next();
+      this.#holdProcess();
     });
   }
 
@@ -117,6 +118,7 @@ export class Keeper {
     // Nobody waits for this work any more.
     if (this.#underWay && !isOther(this.#underWay) && this.#matchers.size === 0)
       this.#limit(MOST_UNWANTED_MS);
+    this.#holdProcess();
   }
 
   /** The question under way fails with this reason, all others are lost. */
@@ -137,6 +139,14 @@ export class Keeper {
     else this.#underWay?.resolve(told);
     this.#underWay = null;
     this.#next();
+    this.#holdProcess();
+  }
+
+  /** A process does not end while an answer is waited for, and does when none is. */
+  #holdProcess(): void {
+    const isAsked = this.#underWay !== null || this.#steps.length + this.#starts.length > 0;
+    if (isAsked) this.#worker.ref();
+    else this.#worker.unref();
   }
 
   #next(): void {

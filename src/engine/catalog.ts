@@ -45,7 +45,7 @@ export const CATALOG: readonly CatalogEntry[] = [
   entry("bartowski/Llama-3.3-70B-Instruct-GGUF:Q4_K_M", "Llama 3.3 70B", "llama-3.1-70b"),
 ];
 
-/** Best first, as far as lists of answers by people and tests of the makers say; of those that fit the first is advised. */
+/** Our order, newer and larger before older and smaller; of those that fit with room the first is advised. */
 const PREFERRED = [
   ...["qwen-3.5-35b-a3b", "gemma-4-26b-a4b", "gpt-oss-20b", "qwen-3.5-9b", "qwen-3-8b", "gemma-4-e4b"],
   ...["qwen-3-4b", "llama-3.2-3b", "qwen-3-1.7b", "qwen-3-0.6b"],

@@ -41,8 +41,8 @@ const BY_TYPE = {
 export type QuantizedType = keyof typeof BY_TYPE;
 
 /**
- * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. ArgumentError for other lengths, and for a
- * value beyond f16 where the type has f16 numbers (65,504 for f16; of the others the scale counts).
+ * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. ArgumentError for other lengths. A value
+ * beyond f16 gives an infinite scale: the caller looks (finite-tensor.ts).
  */
 export function quantize(type: QuantizedType, values: Float32Array, out: Uint8Array): void {
   const { elements } = BLOCKS[type];

@@ -26,7 +26,7 @@ const CODECS: ReadonlyMap<string, KvCodec> = new Map(
   [f16, int4, rq4, ...packed, f32].map((codec) => [codec.name, codec]),
 );
 
-/** What a model gets when nobody says, but for layers that would break (engine/kv-choice.ts). */
+/** What a model gets when nobody says and the device knows nothing better (engine/kv-choice.ts). */
 export const DEFAULT_KV = "int4";
 
 /** What formats are called, f32 apart. A device has kernels for some (device/check.ts). */

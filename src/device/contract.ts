@@ -344,6 +344,8 @@ export interface Device {
   readonly kvFormats: readonly string[] | null;
   /** Parts of packed formats that it has kernels for, as descriptions have them: "4c". Absent: none. */
   readonly kvParts?: { readonly [part in KvPart]: readonly string[] };
+  /** The format that suits it best, where nobody says. Default: DEFAULT_KV of src/cache. */
+  readonly defaultKv?: string;
   measure(graph: Graph): Footprint;
   allocate(graph: Graph): Promise<Allocation>;
 }

@@ -89,7 +89,7 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     const extra = await before(opened);
     const tokens = extra.tokenizer?.vocab;
     const model = withIds(opened, tokens ?? opened.config.vocab);
-    const kv = options.kv ?? (await chooseKv(model));
+    const kv = options.kv ?? (await chooseKv(model, device));
     const plan = planMemory(model, device, { ...options, kv });
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);

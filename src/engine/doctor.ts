@@ -4,7 +4,6 @@
  * and not the end of it.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { DEFAULT_KV } from "../cache/codecs.ts";
 import { measureReadRate } from "../device/wasm/bandwidth.ts";
 import { compileKernels } from "../device/wasm/module.ts";
 import { measureBandwidth } from "../device/webgpu/bandwidth.ts";
@@ -186,7 +185,7 @@ async function speedBound(shape: string, device: PlannedDevice, bytesPerSecond: 
   return {
     shape,
     weights: "q4_0",
-    kv: DEFAULT_KV,
+    kv: plan.kv,
     contexts: CONTEXTS.map((tokens) => {
       const bytes = read + (cacheBytes * tokens) / most;
       return { tokens, bytes, tokensPerSecond: bytesPerSecond / bytes };

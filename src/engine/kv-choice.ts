@@ -8,10 +8,11 @@
  * min(2, 32 f) of the mean's length beside the 4.2 deviations of 32 Gaussian numbers; a zero of eight bits reaches 128 steps.
  */
 import { DEFAULT_KV, kvCodec } from "../cache/codecs.ts";
-import { type Graph, type Op, PAGE_SLOTS, type Value, type Weight } from "../device/contract.ts";
+import { type Device, type Graph, type Op, PAGE_SLOTS, type Value, type Weight } from "../device/contract.ts";
 import { dequantize } from "../format/blocks.ts";
 import { rowBytes } from "../format/tensor.ts";
 import type { Model } from "../model/model.ts";
+import { defaultKv } from "./kv-names.ts";
 
 /** Mean squares of steps over those without a bias, from which on a layer stays in float16: three bits are lost. */
 const MOST_NOISE = 64;
@@ -23,12 +24,12 @@ const ZERO_REACH = 128;
 const SMALL_BIAS = 4;
 
 /** A format as `layerFormats` reads it. */
-export async function chooseKv(model: Model): Promise<string> {
+export async function chooseKv(model: Model, device: Pick<Device, "defaultKv">): Promise<string> {
   const graph = model.record({ context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec(DEFAULT_KV) });
   const exceptions: string[] = [];
   for (const found of biasedKeys(graph))
     if ((await noiseOf(model, found)) > MOST_NOISE) exceptions.push(`+f16@${found.layer}`);
-  return DEFAULT_KV + exceptions.join("");
+  return defaultKv(device) + exceptions.join("");
 }
 
 interface BiasedKeys {

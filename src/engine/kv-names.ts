@@ -1,8 +1,14 @@
-/** Which of the formats that have a name a device can hold. */
+/** Which of the formats that have a name a device can hold, and which suits it where nobody says. */
+import { DEFAULT_KV } from "../cache/codecs.ts";
 import { FORMAT_NAMES, layerFormats } from "../cache/format-layers.ts";
 import { hasFormat } from "../device/check.ts";
-import type { PlannedDevice } from "./plan.ts";
+import type { Device } from "../device/contract.ts";
 
-export function formatsOf(device: Pick<PlannedDevice, "kvFormats" | "kvParts">): string[] {
+export function formatsOf(device: Pick<Device, "kvFormats" | "kvParts">): string[] {
   return FORMAT_NAMES.filter((name) => layerFormats(name).codecs.every((codec) => hasFormat(codec, device)));
+}
+
+/** Before a model is looked at (kv-choice.ts). */
+export function defaultKv(device: Pick<Device, "defaultKv">): string {
+  return device.defaultKv ?? DEFAULT_KV;
 }

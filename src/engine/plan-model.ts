@@ -37,8 +37,9 @@ export async function planModel(name: string, options: PlanModelOptions = {}): P
   try {
     const model = await openModel(checkpoint);
     // A shape has no weights to look at.
-    const kv = options.kv ?? (isShape(name) ? undefined : await chooseKv(model));
-    return planTable(model, await plannedDevice(options), { ...options, kv });
+    const device = await plannedDevice(options);
+    const kv = options.kv ?? (isShape(name) ? undefined : await chooseKv(model, device));
+    return planTable(model, device, { ...options, kv });
   } finally {
     await checkpoint.close();
   }

@@ -3,13 +3,12 @@
  * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
  * `planContext` made, so it is what the engine would allocate.
  */
-import { DEFAULT_KV } from "../cache/codecs.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { storedRowBytes } from "../format/tensor.ts";
 import { attentionsOf } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
-import { formatsOf } from "./kv-names.ts";
+import { defaultKv, formatsOf } from "./kv-names.ts";
 import { PEERS } from "./peers.ts";
 import {
   checkOptions,
@@ -124,7 +123,7 @@ const STEP_BEYOND = 1024;
 /** Throws ArgumentError and UnsupportedError for wrong options; what does not fit is a row and not an error. */
 export function planTable(model: Model, device: PlannedDevice, options: PlanTableOptions = {}): PlanTable {
   const { config } = model;
-  const { kv = DEFAULT_KV, chunk, snapshots, context: asked } = options;
+  const { kv = defaultKv(device), chunk, snapshots, context: asked } = options;
   checkOptions(model, device, options);
   const limits = limitsOf(device, options);
   const { memory, overheadBytes } = limits;

@@ -3,7 +3,6 @@
  * measures it. The engine allocates exactly this. What was asked either fits or the error names the shortfall and the
  * largest context that fits; nothing is made smaller silently.
  */
-import { DEFAULT_KV } from "../cache/codecs.ts";
 import { layerFormats } from "../cache/format-layers.ts";
 import { WORK_SLOTS } from "../cache/text-states.ts";
 import { checkFormat } from "../device/check.ts";
@@ -19,6 +18,7 @@ import {
 import { ArgumentError, NibbleError } from "../format/errors.ts";
 import { attentionsOf, type ModelConfig } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
+import { defaultKv } from "./kv-names.ts";
 
 export interface PlanOptions {
   /** Tokens that a text may have; default: what the model was trained for, or the most that fits. */
@@ -139,7 +139,14 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
 
 /** ArgumentError, UnsupportedError. */
 export function checkOptions(model: Model, device: PlannedDevice, options: PlanOptions): void {
-  const { kv = DEFAULT_KV, chunk = device.chunk, outputs = 1, parallel = 1, context, memoryBytes } = options;
+  const {
+    kv = defaultKv(device),
+    chunk = device.chunk,
+    outputs = 1,
+    parallel = 1,
+    context,
+    memoryBytes,
+  } = options;
   const { cacheTokens } = options;
   for (const codec of layerFormats(kv).codecs) checkFormat(codec, device);
   const { trainedContext } = model.config;
@@ -183,7 +190,14 @@ export function planContext(
   device: PlannedDevice,
   options: PlanOptions & { context: number },
 ): Plan {
-  const { context, kv = DEFAULT_KV, chunk = device.chunk, outputs = 1, parallel = 1, embeddings } = options;
+  const {
+    context,
+    kv = defaultKv(device),
+    chunk = device.chunk,
+    outputs = 1,
+    parallel = 1,
+    embeddings,
+  } = options;
   const keepLabels = options.keepLabels || (embeddings ? [lastHidden(model.config)] : false);
   const { guess = MORE_CHOSEN } = options;
   const { cacheTokens = context, snapshots = 4 + parallel } = options;

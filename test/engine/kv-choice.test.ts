@@ -41,14 +41,14 @@ describe("the format of a model", () => {
   };
 
   it("is the default, whatever small biases its keys have", async () => {
-    expect(await chooseKv(model)).toBe(DEFAULT_KV);
-    expect(await chooseKv(await withBias([0, 1], 3))).toBe(DEFAULT_KV);
+    expect(await chooseKv(model, {})).toBe(DEFAULT_KV);
+    expect(await chooseKv(await withBias([0, 1], 3), {})).toBe(DEFAULT_KV);
   });
 
   it("keeps float16 in layers whose key biases are huge, and only there", async () => {
     const last = model.config.layers.length - 1;
     const biased = await withBias([0, last], 300);
-    const kv = await chooseKv(biased);
+    const kv = await chooseKv(biased, {});
     expect(kv).toBe(`${DEFAULT_KV}+f16@0+f16@${last}`);
     const codec = codecsOf(biased, kv);
     expect(biased.config.layers.map((_, layer) => codec(layer).name)).toEqual(
@@ -59,7 +59,7 @@ describe("the format of a model", () => {
   it("is the default where keys have no bias, or are normed after it", async () => {
     for (const family of ["llama", "qwen3", "gemma3"]) {
       const other = await goldenModel(family);
-      expect(await chooseKv(other)).toBe(DEFAULT_KV);
+      expect(await chooseKv(other, {})).toBe(DEFAULT_KV);
       await other.checkpoint.close();
     }
   });

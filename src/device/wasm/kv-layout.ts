@@ -13,7 +13,7 @@ export type KvFormat = keyof typeof KV_FORMATS;
 /** Parts of packed formats that there are kernels for. */
 export const KV_PARTS = { keys: ["4c", "3c", "2c"], values: ["4r", "3r", "2r"] } as const;
 /** What the device says of it. */
-export const HAS_FORMATS = { kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS };
+export const HAS_FORMATS = { kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS, defaultKv: "kv4" };
 
 /** How a block is held: as vectors, or packed. */
 export type Held = KvFormat | Packing;

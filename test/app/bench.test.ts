@@ -48,7 +48,7 @@ describe("nibble bench", () => {
     const { code, stdout, stderr } = await nibble(["bench", "needle", ...short]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const [head, empty, titles, ...rows] = lines(stdout);
-    expect(head).toMatch(/^needle \(8 layers\) · .* of q8_0 weights · int4 cache, .* · wasm/);
+    expect(head).toMatch(/^needle \(8 layers\) · .* of q8_0 weights · kv4 cache, .* · wasm/);
     expect(empty).toBe("");
     expect(titles.split(/ +/)).toEqual(["test", "tokens/s", "least", "most"]);
     expect(rows.map((row) => row.split(" ")[0])).toEqual(["pp24", "tg3"]);
@@ -123,7 +123,7 @@ describe("nibble bench", () => {
     ]);
     expect(code).toBe(0);
     expect(lines(stdout).map((line) => JSON.parse(line))).toMatchObject([
-      { model: "llama-3.2-1b", layers: 1, type: "q8_0", test: "tg2", kv: "int4" },
+      { model: "llama-3.2-1b", layers: 1, type: "q8_0", test: "tg2", kv: "kv4" },
     ]);
   });
 

@@ -120,7 +120,7 @@ describe("nibble chat in a pipe", () => {
   it("tells when the context is full, and what to do; nothing is lost", async () => {
     const path = join(folder, "full.json");
     const { code, stdout, stderr } = await nibble(
-      ["chat", "needle", "--device", "cpu", "--context", "128"],
+      ["chat", "needle", "--device", "cpu", "--context", "128", "--kv", "int4"],
       lines(RAMBLE, "And then?", `/save ${path}`),
     );
     expect(code).toBe(3);

@@ -13,7 +13,7 @@ describe("nibble doctor", () => {
     expect(stdout).toMatch(new RegExp(`\\n +node +${process.version}\\n`));
     expect(stdout).toMatch(/\n +CPU, \d+ threads? +[\d.,]+ GB\/s\n/);
     expect(stdout).toMatch(
-      /\n +llama-3\.1-70b q4_0 +[\d.,]+ with an empty cache, [\d.,]+ at 32,768 tokens of int4/,
+      /\n +llama-3\.1-70b q4_0 +[\d.,]+ with an empty cache, [\d.,]+ at 32,768 tokens of kv4/,
     );
   });
 

@@ -14,13 +14,15 @@ describe("nibble plan", () => {
       /^Needle 14M: 14,162,304 parameters, 8 layers, trained for 32,768 tokens\non the CPU, /,
     );
     expect(stdout).toMatch(
-      /\n32,768 tokens of int4\n +weights +14\.\d MiB +q8_0 .*\n +KV cache +40\.0 MiB +8 full/,
+      /\n32,768 tokens of kv4\n +weights +14\.\d MiB +q8_0 .*\n +KV cache +37\.8 MiB +8 full/,
     );
     expect(stdout).toMatch(/\n +total +\d+ MiB +fits\n/);
-    expect(stdout).toMatch(/\ncontext +int4 KV +total +fits +f16 KV +total +fits +rq4 KV +total +fits\n/);
-    expect(stdout).toMatch(/\n +4,096 +5\.0 MiB +\d+ MiB +yes +16\.0 MiB/);
+    expect(stdout).toMatch(
+      /\ncontext +kv4 KV +total +fits +f16 KV +total +fits +int4 KV +total +fits +rq4 KV /,
+    );
+    expect(stdout).toMatch(/\n +4,096 +5\.\d MiB +\d+ MiB +yes +16\.0 MiB/);
     expect(stdout).toContain(
-      "longest context that fits: int4 32,768, all · f16 32,768, all · rq4 32,768, all\n",
+      "longest context that fits: kv4 32,768, all · f16 32,768, all · int4 32,768, all · rq4 32,768, all",
     );
     expect(stdout).toMatch(/\ncontext +llama\.cpp f16 +llama\.cpp q8_0 +llama\.cpp q4_0 +MLX f16\n/);
   });
@@ -51,6 +53,8 @@ describe("nibble plan", () => {
         { name: "int4", longestContext: 131_072 },
         { name: "f16", longestContext: 131_072 },
         { name: "rq4", longestContext: 131_072 },
+        { name: "kv4", longestContext: 131_072 },
+        { name: "kv3", longestContext: 131_072 },
       ],
       shortfall: null,
     });

@@ -185,8 +185,8 @@ describe("contexts", () => {
 
   it("begin with the format that was asked for", () => {
     const names = (kv: string) => planTable(small, gpu, { kv }).formats.map(({ name }) => name);
-    expect(names("int4")).toEqual(["int4", "f16", "rq4"]);
-    expect(names("rq4")).toEqual(["rq4", "f16", "int4"]);
+    expect(names("int4")).toEqual(["int4", "f16", "rq4", "kv4", "kv3"]);
+    expect(names("rq4")).toEqual(["rq4", "f16", "int4", "kv4", "kv3"]);
   });
 
   it("the longest fits, and 32 tokens more do not", () => {
@@ -234,7 +234,7 @@ describe("what does not fit", () => {
 
   it("may be the weights alone", () => {
     const table = planTable(llama70, gpu, { memoryBytes: 24e9 });
-    expect(table.formats.map(({ longestContext }) => longestContext)).toEqual([0, 0, 0]);
+    expect(table.formats.map(({ longestContext }) => longestContext)).toEqual([0, 0, 0, 0, 0]);
     expect(table.peers.map(({ longestContext }) => longestContext)).toEqual([0, 0, 0, 0]);
     expect(table.formats.flatMap(({ rows }) => rows).some(({ fits }) => fits)).toBe(false);
     expect(table.plan.context).toBe(131_072);

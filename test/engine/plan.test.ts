@@ -136,7 +136,7 @@ describe("parts", () => {
   it("of Llama 3.1 70B with 131,072 tokens are those of the published table", async () => {
     const model = await shapeOnly("Llama 3.1 70B");
     const large = { ...wasm, memoryBytes: 64 * GIB };
-    const plan = planMemory(model, large, { context: CONTEXT });
+    const plan = planMemory(model, large, { context: CONTEXT, kv: "int4" });
     expectSums(plan);
     // 80 layers x 8 heads x 128 values x 2 x 131,072 tokens at 5 bits.
     expect(plan.cacheBytes).toBe(12.5 * GIB);
@@ -168,7 +168,7 @@ describe("what does not fit", () => {
 
   it("of several texts counts the cache that they share", async () => {
     const model = await shapeOnly("Llama 3.2 3B");
-    const plan = (options: PlanOptions) => planMemory(model, wasm, options);
+    const plan = (options: PlanOptions) => planMemory(model, wasm, { kv: "int4", ...options });
     const one = plan({ context: 4096 });
     // Asked for a context, each of four has one.
     const four = plan({ context: 4096, parallel: 4 });

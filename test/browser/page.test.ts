@@ -425,7 +425,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     const last = await page.locator(".contexts tbody th").last().innerText();
     expect(last).toBe(`${grouped(table.formats[0].longestInMemory)}+`);
     const longest = await page.locator(".longest tbody tr").allInnerTexts();
-    const formats = ["int4", "rq4", "f16"].map(
+    const formats = ["kv4", "kv3", "int4", "rq4", "f16"].map(
       (name) => table.formats.find((format) => format.name === name)!,
     );
     const expected = [...formats, ...table.peers].map(({ longestContext }) => grouped(longestContext));

@@ -60,13 +60,16 @@ function messageOf(error: unknown): string {
   return message.replace(/\s*\n\s*/g, " ") || "unknown error";
 }
 
+function named({ commands }: Command, name: string | undefined): Command | undefined {
+  return commands.find((command) => command.name() === name);
+}
+
 function line(error: unknown, program: Command): string {
   if (error instanceof ArgumentError) {
     // The library says `topP`; whoever sits at the command line typed --top-p.
-    const options = program.commands.flatMap((command) => [
-      ...command.options,
-      ...command.commands.flatMap((inner) => inner.options),
-    ]);
+    const [name, inner] = program.args;
+    const command = named(program, name);
+    const options = [...(command?.options ?? []), ...((command && named(command, inner))?.options ?? [])];
     const flag = options.find((option) => option.attributeName() === error.argument)?.long;
     if (flag) return `${flag} is ${String(error.found)}; allowed: ${error.allowed}`;
   }

@@ -11,7 +11,7 @@ import { ropeFrequencies, yarnMagnitude } from "./rope.ts";
 import { originOf } from "./rope-parameters.ts";
 import type { WrittenTensor } from "./written.ts";
 
-type Key = readonly [string, GgufValue];
+export type Key = readonly [string, GgufValue];
 
 export interface WrittenKeys {
   /** Without the architecture in front. */
@@ -19,8 +19,8 @@ export interface WrittenKeys {
   readonly tensors: readonly WrittenTensor[];
 }
 
-const u32 = (value: number): GgufValue => ({ u32: value });
-const f32 = (value: number): GgufValue => ({ f32: value });
+export const u32 = (value: number): GgufValue => ({ u32: value });
+export const f32 = (value: number): GgufValue => ({ f32: value });
 
 /** A number where all layers have the same, else one for each. */
 function each(layers: readonly LayerSpec[], of: (layer: LayerSpec) => number): GgufValue {
@@ -58,15 +58,6 @@ export function writtenKeys(config: ModelConfig, architecture: string, source: J
   if (hasWindows && sliding?.rope && sliding.rope !== full.rope)
     keys.push(["rope.freq_base_swa", f32(origin(sliding.rope).base)]);
   add(
-    architecture === "gemma4",
-    ["attention.sliding_window_pattern", { bools: attentions.map(({ window }) => window !== null) }],
-    ["attention.key_length_swa", u32((sliding ?? full).headDim)],
-    ["attention.value_length_swa", u32((sliding ?? full).headDim)],
-    ["rope.dimension_count_swa", u32((sliding ?? full).headDim)],
-    ["attention.shared_kv_layers", u32(attentions.filter(({ cacheOf }, i) => cacheOf !== i).length)],
-    ["embedding_length_per_layer_input", u32(config.perLayerInput)],
-  );
-  add(
     mixture,
     ["expert_count", u32(mixture?.experts?.count ?? 0)],
     ["expert_used_count", u32(mixture?.experts?.k ?? 0)],
@@ -75,13 +66,6 @@ export function writtenKeys(config: ModelConfig, architecture: string, source: J
   add(mixture?.width && delta, ["expert_shared_feed_forward_length", u32(mixture?.width ?? 0)]);
   add(config.logitSoftcap > 0, ["final_logit_softcapping", f32(config.logitSoftcap)]);
   add(full.softcap > 0, ["attn_logit_softcapping", f32(full.softcap)]);
-  add(
-    architecture === "granite",
-    ["logit_scale", f32(1 / config.logitScale)],
-    ["residual_scale", f32(config.residualScale)],
-    ["embedding_scale", f32(config.embeddingScale)],
-    ["attention.scale", f32(full.scale)],
-  );
   if (delta?.kind === "delta")
     keys.push(
       ["ssm.conv_kernel", u32(delta.kernel)],

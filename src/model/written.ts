@@ -36,10 +36,11 @@ export async function writtenModel(model: Model): Promise<WrittenModel> {
   const architecture = family.folders[modelType].architecture ?? family.name;
   const rope = writtenKeys(config, architecture, checkpoint.metadata);
   const tensors = [...tensorsOf(model, architecture), ...rope.tensors];
+  const all = [...rope.keys, ...(family.writtenKeys?.(config) ?? [])];
   const keys = new Map<string, GgufValue>([
     ["general.architecture", { string: architecture }],
     ["general.name", { string: config.name }],
-    ...rope.keys.map(([key, value]): [string, GgufValue] => [`${architecture}.${key}`, value]),
+    ...all.map(([key, value]): [string, GgufValue] => [`${architecture}.${key}`, value]),
   ]);
   const warnings = await check({ architecture, keys, tensors, warnings: [] }, config, checkpoint);
   return { architecture, keys, tensors, warnings };

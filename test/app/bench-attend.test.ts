@@ -89,7 +89,7 @@ describe("wrong usage of nibble bench attend:", () => {
       /--shape is 9\/2x64; allowed: up to 512 heads/,
     ],
     ["an odd head size", ["--shape", "8/2x72", ...cpu], 2, /--shape is 8\/2x72; allowed: head sizes of 16/],
-    ["an unknown format", ["--kv", "int4,q3", ...cpu], 2, /--kv is q3; allowed: f16, int4/],
+    ["an unknown format", ["--kv", "int4,q3", ...cpu], 2, /KV cache format is "q3"; allowed: f16, int4/],
     ["letters for tokens", ["--tokens", "1K", ...cpu], 2, /'1K' is invalid\. A number is needed/],
     ["too many tokens", ["--tokens", "1e9", ...cpu], 2, /--tokens is 1000000000; allowed: integers 1 to/],
     ["a prompt below its chunk", ["--prompt", "256", ...cpu], 2, /--prompt is 256; allowed: integers 512/],

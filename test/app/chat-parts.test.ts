@@ -67,7 +67,7 @@ describe("commands", () => {
   });
 
   it("are completed, and so are their paths", () => {
-    expect(complete("/s")).toEqual([["/save ", "/stats"], "/s"]);
+    expect(complete("/s")).toEqual([["/system ", "/save ", "/stats"], "/s"]);
     writeFileSync(join(folder, "one file.txt"), "");
     writeFileSync(join(folder, ".hidden"), "");
     expect(complete(`/file ${folder}/o`)).toEqual([[`${folder}/one file.txt`], `${folder}/o`]);

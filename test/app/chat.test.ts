@@ -185,7 +185,15 @@ describe.runIf(HAS_SCRIPT)(`nibble chat on a terminal${REASON}`, () => {
     env: NodeJS.ProcessEnv = {},
     options: readonly string[] = [],
   ) {
-    const words = [process.execPath, join(root, "dist/app/cli.js"), ...chat.slice(0, -1), "8192", ...options];
+    const words = [
+      process.execPath,
+      join(root, "dist/app/cli.js"),
+      ...chat.slice(0, -1),
+      "8192",
+      "--kv",
+      "int4",
+      ...options,
+    ];
     const command = words.map((word) => `'${word}'`).join(" ");
     const child = spawn("script", ["-qec", command, join(folder, "typescript")], {
       cwd: root,

@@ -20,7 +20,7 @@ describe("nibble plan", () => {
     expect(stdout).toMatch(
       /\ncontext +kv4 KV +total +fits +f16 KV +total +fits +int4 KV +total +fits +rq4 KV /,
     );
-    expect(stdout).toMatch(/\n +4,096 +5\.\d MiB +\d+ MiB +yes +16\.0 MiB/);
+    expect(stdout).toMatch(/\n +4,096 +6\.8 MiB +\d+ MiB +yes +16\.0 MiB/);
     expect(stdout).toContain(
       "longest context that fits: kv4 32,768, all · f16 32,768, all · int4 32,768, all · rq4 32,768, all",
     );

@@ -29,7 +29,7 @@ export async function scriptedModel(): Promise<LanguageModel> {
     chatTemplate: template,
     config: { vocab: tokenizer.vocab },
     plan: {
-      ...{ context: CONTEXT, cacheBytes: 1, cacheTokens: CONTEXT, parallel: 1 },
+      ...{ context: CONTEXT, cacheBytes: 1, cacheTokens: CONTEXT, parallel: 1, kv: "int4" },
       graph: { caches: [], pools: [] },
     },
     activity: { running: 0, waiting: 0 },

@@ -13,6 +13,7 @@ import { COMMON_FOLDER, COMMON_GGUF, type Keys } from "../keys.ts";
 import type { Parts } from "../layers.ts";
 import type { NameTables, PartOf } from "../names.ts";
 import type { Metadata } from "../read.ts";
+import type { Key } from "../written-keys.ts";
 
 /** Whether a tensor that no graph takes changes nothing. */
 export type Harmless = (name: string, config: ModelConfig) => boolean;
@@ -54,6 +55,8 @@ export interface Family {
     tensor: Tensor,
     of: PartOf & Pick<Checkpoint, "kind" | "tensors"> & { readonly architecture: string },
   ): Tensor;
+  /** What a GGUF of the family says beside what all say. Default: nothing. */
+  writtenKeys?(config: ModelConfig): readonly Key[];
   forward(op: Recorder, parts: Parts): Value;
 }
 

@@ -17,6 +17,7 @@ import { at, findTensor, type NameTables, ofExpertHalves, SANDWICH_NAMES } from 
 import { Fields } from "../read.ts";
 import { type LayerType, ropesByKind } from "../rope-parameters.ts";
 import { f32Rows, mapped } from "../tensors.ts";
+import { u32 } from "../written-keys.ts";
 import {
   ATTENTION_BIASES,
   type Family,
@@ -316,5 +317,17 @@ export const gemma4: Family = {
     name === "routerNorm" ? mapped(tensor, (x) => x * config.hidden ** -0.5) : tensor,
   // Both kinds of file have the router's vector as it is.
   written: (tensor) => tensor,
+  writtenKeys(config) {
+    const attentions = attentionsOf(config).map(({ spec }) => spec);
+    const { headDim } = attentions.find(({ window }) => window !== null) ?? attentions[0];
+    return [
+      ["attention.sliding_window_pattern", { bools: attentions.map(({ window }) => window !== null) }],
+      ["attention.key_length_swa", u32(headDim)],
+      ["attention.value_length_swa", u32(headDim)],
+      ["rope.dimension_count_swa", u32(headDim)],
+      ["attention.shared_kv_layers", u32(attentions.filter(({ cacheOf }, i) => cacheOf !== i).length)],
+      ["embedding_length_per_layer_input", u32(config.perLayerInput)],
+    ];
+  },
   forward,
 };

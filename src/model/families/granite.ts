@@ -1,9 +1,11 @@
 /** Granite 3 and 4's dense models (IBM): Llama with factors on embeddings, scores, residuals and logits. */
 import { BOUNDS } from "../bounds.ts";
+import { attentionsOf } from "../config.ts";
 import { isRopeTensor } from "../gguf-file.ts";
 import { all, only } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
 import { LLAMA_NAMES } from "../names.ts";
+import { f32 } from "../written-keys.ts";
 import { ATTENTION_BIASES, DEFAULTS, type Family, folderKeys, ggufKeys, MLP_BIASES } from "./family.ts";
 import { llama } from "./llama.ts";
 
@@ -72,5 +74,14 @@ export const granite: Family = {
   // As Llama's: llama.cpp's converter puts RoPE's pairs side by side.
   view: llama.view,
   written: llama.written,
+  writtenKeys(config) {
+    const [{ spec }] = attentionsOf(config);
+    return [
+      ["logit_scale", f32(1 / config.logitScale)],
+      ["residual_scale", f32(config.residualScale)],
+      ["embedding_scale", f32(config.embeddingScale)],
+      ["attention.scale", f32(spec.scale)],
+    ];
+  },
   forward: preNormModel,
 };

@@ -18,6 +18,7 @@ import { Buffers, methodsOf, numbers, runDispatches, stepOf } from "./products.t
 /** Makers of float16 that are no conversions of float32: literals, and what is float16 already. */
 const NO_CONVERSIONS = [
   "const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));",
+  "const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);",
   "vec2<f16>(CENTER)",
   "vec2<f16>(960.0h - CENTER)",
   "vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u))",

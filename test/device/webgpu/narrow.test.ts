@@ -19,6 +19,11 @@ import { Buffers, methodsOf, numbers, runDispatches, stepOf } from "./products.t
 const NO_CONVERSIONS = [
   "const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));",
   "const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);",
+  // Integers of 8 bits.
+  "vec2<f16>(f16(extractBits(i32(a), 8u, 8u)), f16(extractBits(i32(b), 8u, 8u)))",
+  "vec2<f16>(f16(i32(a) >> 24u), f16(i32(b) >> 24u))",
+  "vec2<f16>(1024.0h + most)",
+  "vec2<f16>(1024.0h + 8.0h * most)",
   "vec2<f16>(CENTER)",
   "vec2<f16>(960.0h - CENTER)",
   "vec4<f16>(select(pair.x, pair.y, (group & 1u) == 1u))",

@@ -8,22 +8,15 @@ import { f16 } from "./codec-f16.ts";
 import { f32 } from "./codec-f32.ts";
 import { int4 } from "./codec-int4.ts";
 import { rq4 } from "./codec-rotated.ts";
-import { describeFormat, type PackedFormat, packedCodec, parseFormat } from "./packing.ts";
+import { describeFormat, packedCodec, parseFormat } from "./packing.ts";
 
-/** Packed formats with a name of their own. */
-export const PACKED_FORMATS: { readonly [name: string]: PackedFormat } = {
-  kv4: {
-    keys: { bits: 4, scales: "channel" },
-    values: { bits: 4, scales: "rotated" },
-    recent: 128,
-    first: 1,
-  },
-};
-
-const packed = Object.entries(PACKED_FORMATS).map(([name, format]) => packedCodec(name, format));
+/** By description: packed formats with a name of their own, by which they go. */
+const NAMED: ReadonlyMap<string, KvCodec> = new Map(
+  [["k4c-v4r-n128-f32", "kv4"]].map(([text, name]) => [text, packedCodec(name, parseFormat(text)!)]),
+);
 
 const CODECS: ReadonlyMap<string, KvCodec> = new Map(
-  [f16, int4, rq4, ...packed, f32].map((codec) => [codec.name, codec]),
+  [f16, int4, rq4, ...NAMED.values(), f32].map((codec) => [codec.name, codec]),
 );
 
 /** What a model gets when nobody says and the device knows nothing better (engine/kv-choice.ts). */
@@ -43,10 +36,6 @@ export function kvCodec(name: string): KvCodec {
       JSON.stringify(name),
       `${KV_NAMES.join(", ")}, or a description such as "k4c-v4r-n128"`,
     );
-  // What has a name goes by it.
   const description = describeFormat(format);
-  const known = Object.keys(PACKED_FORMATS).find(
-    (one) => describeFormat(PACKED_FORMATS[one]) === description,
-  );
-  return known ? CODECS.get(known)! : packedCodec(description, format);
+  return NAMED.get(description) ?? packedCodec(description, format);
 }

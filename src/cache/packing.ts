@@ -15,14 +15,8 @@ import { f16 } from "./codec-f16.ts";
 import { rotatedCodec } from "./codec-rotated.ts";
 import { byVectors, type PartCodec } from "./part-codec.ts";
 
-export interface PackedFormat {
-  readonly keys: PartFormat;
-  readonly values: PartFormat;
-  /** Tokens that follow a page when it is packed, at least. */
-  readonly recent: number;
-  /** Pages at the beginning of a text that are never packed. */
-  readonly first: number;
-}
+/** What a description says of a packing. */
+export type PackedFormat = Pick<Packing, "keys" | "values" | "recent" | "first">;
 
 /** Less could not take back a few wrong guesses, nor a token that is run again. */
 const LEAST_RECENT = 32;

@@ -54,7 +54,7 @@ export class PagePool {
   take(): Page | null {
     let page = this.#free.pop();
     if (!page) {
-      const oldest = [...this.#idle].find(this.prefers) ?? [...this.#idle][0];
+      const oldest = this.#oldest();
       if (!oldest) return null;
       oldest.block?.lose(oldest);
       this.#idle.delete(oldest);
@@ -63,6 +63,13 @@ export class PagePool {
     page.users = 1;
     page.isPacked = false;
     return page;
+  }
+
+  /** The one to take next, found without looking at all: they may be thousands. */
+  #oldest(): Page | undefined {
+    for (const page of this.#idle) if (this.prefers(page)) return page;
+    const [oldest] = this.#idle;
+    return oldest;
   }
 
   /** One user more. */

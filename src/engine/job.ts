@@ -253,19 +253,20 @@ export class Job {
   }
 
   /** The device has taken the step. Of guesses nothing is held until they have proved right. */
-  took({ to, from, guess, epoch }: Part): void {
+  took(part: Part): void {
     if (this.isEnded) return;
-    if (epoch === this.epoch) {
-      this.ran = to - guess.length;
-      // A row that is run again was read before.
-      if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
-      this.#note();
-    }
-    // Once its blocks are known.
+    if (part.epoch === this.epoch) this.#advance(part);
+    // Once its blocks are known, and also of a part that is void: the device has packed them.
     this.pages.packed();
-    if (epoch !== this.epoch) return;
+    if (part.from < this.prompt && part.epoch === this.epoch) this.#progress();
+  }
+
+  #advance({ to, from, guess, epoch }: Part): void {
+    this.ran = to - guess.length;
+    // A row that is run again was read before.
+    if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
+    this.#note();
     if (from < this.prompt || to % KEPT_EACH === 0) this.#states?.keep(to, this.#cuts.has(to));
-    if (from < this.prompt) this.#progress();
   }
 
   /** What the device chose after each output; null: it could not. What comes after an end token is dropped. */

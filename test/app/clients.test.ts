@@ -18,10 +18,7 @@ afterAll(() => {
 
 const CHAT = "/v1/chat/completions";
 const COMPLETE = "/v1/completions";
-const post = async (path: string, body: object) => {
-  const response = await server.post(path, body);
-  return { status: response.status, body: await response.json() };
-};
+const post = (path: string, body: object) => server.ask(path, body);
 const chat = (body: object) => post(CHAT, { messages: MESSAGES, ...body });
 
 describe("what an answer has to be", () => {

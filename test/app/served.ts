@@ -27,6 +27,9 @@ export interface Serving {
   close(): void;
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
   get(path: string, init?: RequestInit): Promise<Response>;
+  /** Posts, and reads the answer's JSON. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests say what they expect of it
+  ask(path: string, body: unknown): Promise<{ status: number; body: any }>;
 }
 
 export interface ServingOptions extends Partial<Served>, Partial<GuardOptions> {
@@ -56,20 +59,25 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
   };
   const api = createApi(served, { apiKey, origins, hosts }, page);
   const at = (path: string) => `http://localhost${path}`;
+  const post: Serving["post"] = (path, body, init = {}) =>
+    api(
+      new Request(at(path), {
+        method: "POST",
+        body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
+        ...init,
+      } as RequestInit),
+    );
   return {
     api,
     served,
     faults,
     close: () => closing.abort(),
-    post: (path, body, init = {}) =>
-      api(
-        new Request(at(path), {
-          method: "POST",
-          body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
-          ...init,
-        } as RequestInit),
-      ),
+    post,
     get: (path, init) => api(new Request(at(path), init)),
+    ask: async (path, body) => {
+      const response = await post(path, body);
+      return { status: response.status, body: await response.json() };
+    },
   };
 }
 

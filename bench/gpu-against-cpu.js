@@ -19,13 +19,13 @@ import { wasmDevice } from "../dist/device/wasm/wasm.js";
 import { dawnGpu } from "../dist/device/webgpu/dawn.js";
 import { webgpuDevice } from "../dist/device/webgpu/webgpu.js";
 import { prepare } from "../dist/engine/assemble.js";
-import { distribution, measured, Tally } from "../dist/engine/divergence.js";
 import { findModel } from "../dist/engine/find-model.js";
 import { Text } from "../dist/engine/text.js";
 import { dequantize } from "../dist/format/blocks.js";
 import { openCheckpoint } from "../dist/format/open.js";
 import { encodePrompt } from "../dist/format/template.js";
 import { rowBytes } from "../dist/format/tensor.js";
+import { distribution, measured, Tally } from "../dist/study/verify/divergence.js";
 
 const DEVICES = ["gpu", "gpu in float32", "cpu", "cpu in float32"];
 /** Of DEVICES: found, and what counts as the truth. */

@@ -13,13 +13,13 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { wasmDevice } from "../dist/device/wasm/wasm.js";
 import { prepare, tokenizerOf } from "../dist/engine/assemble.js";
-import { quotePrompt } from "../dist/engine/bench-quote.js";
 import { findModel } from "../dist/engine/find-model.js";
 import { sampler } from "../dist/engine/sample.js";
 import { Scheduler } from "../dist/engine/scheduler.js";
 import { Text } from "../dist/engine/text.js";
 import { openCheckpoint } from "../dist/format/open.js";
 import { encodeChat } from "../dist/format/template.js";
+import { quotePrompt } from "../dist/study/bench/bench-quote.js";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

@@ -9,20 +9,6 @@
  */
 
 export type { LoadProgress } from "./engine/assemble.ts";
-export { type AttendPlotOptions, attendPlot } from "./engine/attend-plot.ts";
-export {
-  ATTEND_SHAPES,
-  type AttendFinding,
-  type AttendOp,
-  type AttendProgress,
-  type AttendRow,
-  type AttendTests,
-  type BandwidthRow,
-  type BenchAttendOptions,
-  benchAttend,
-  floorUs,
-  type SkippedRow,
-} from "./engine/bench-attend.ts";
 export {
   type GenerateOptions,
   Generation,
@@ -30,27 +16,15 @@ export {
   type Piece,
   type StopReason,
 } from "./engine/generate.ts";
-export { type KvRate, kvBytes, kvRates } from "./engine/kv-bytes.ts";
 export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export {
   load,
-  openAttendTimer,
   type WebLoadOptions as LoadOptions,
   type WebModel,
 } from "./engine/load-web.ts";
 export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
-export {
-  type CachePart,
-  type ContextRow,
-  type ContextTable,
-  type PlanTable,
-  type PlanTableOptions,
-  planTable,
-  type WeightPart,
-} from "./engine/plan-table.ts";
-export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
@@ -69,8 +43,33 @@ export type { Folder } from "./format/folder.ts";
 export { type HttpOptions, httpFolder, httpSource } from "./format/http-source.ts";
 export type { Source } from "./format/source.ts";
 export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
-
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerSpec, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";
 export { SHAPES, type Shape } from "./model/shapes.ts";
+export { type AttendPlotOptions, attendPlot } from "./study/attend/attend-plot.ts";
+export {
+  ATTEND_SHAPES,
+  type AttendFinding,
+  type AttendOp,
+  type AttendProgress,
+  type AttendRow,
+  type AttendTests,
+  type BandwidthRow,
+  type BenchAttendOptions,
+  benchAttend,
+  floorUs,
+  type SkippedRow,
+} from "./study/attend/bench-attend.ts";
+export { openAttendTimer } from "./study/attend/open-timer-web.ts";
+export { type KvRate, kvBytes, kvRates } from "./study/plan/kv-bytes.ts";
+export {
+  type CachePart,
+  type ContextRow,
+  type ContextTable,
+  type PlanTable,
+  type PlanTableOptions,
+  planTable,
+  type WeightPart,
+} from "./study/plan/plan-table.ts";
+export { plannedCpu, plannedGpu, plannedModel } from "./study/plan/planned.ts";

@@ -17,42 +17,12 @@ export type { JsonSchema, ObjectOf, Schema, StandardSchema } from "./answer/sche
 export { type Tool, tool } from "./answer/tool.ts";
 export { DEFAULT_KV } from "./cache/codecs.ts";
 export { FORMAT_NAMES, layerFormats } from "./cache/format-layers.ts";
-export { type AttendPlotOptions, attendPlot } from "./engine/attend-plot.ts";
-export { openAttendTimer } from "./engine/attend-timer.ts";
-export type {
-  BenchFinding,
-  BenchOptions,
-  BenchProfile,
-  BenchProgress,
-  BenchRow,
-  BenchTests,
-  OperationProfile,
-} from "./engine/bench.ts";
-export {
-  ATTEND_SHAPES,
-  type AttendFinding,
-  type AttendOp,
-  type AttendProgress,
-  type AttendRow,
-  type AttendTests,
-  type BandwidthRow,
-  type BenchAttendOptions,
-  benchAttend,
-  floorUs,
-  type SkippedRow,
-} from "./engine/bench-attend.ts";
-export type { BatchRow } from "./engine/bench-batch.ts";
-export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./engine/bench-model.ts";
-export type { QuoteRow } from "./engine/bench-quote.ts";
 export {
   CATALOG,
   CATALOG_DATE,
   type CatalogEntry,
   nearestModels,
-  type SuitedModel,
 } from "./engine/catalog.ts";
-export type { DivergenceSummary } from "./engine/divergence.ts";
-export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./engine/doctor.ts";
 export {
   type EmbeddingFacts,
   type Embeddings,
@@ -69,32 +39,12 @@ export {
   type Piece,
   type StopReason,
 } from "./engine/generate.ts";
-export {
-  type Inspection,
-  inspect,
-  type KvSize,
-  type TensorSummary,
-  type TokenizerSummary,
-} from "./engine/inspect.ts";
-export { type KvRate, kvBytes, kvRates } from "./engine/kv-bytes.ts";
 export type { Prompt, PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export type { LoadOptions, LoadProgress } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
 export { OpenText } from "./engine/open-text.ts";
 export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
-export { modelsForMachine, type PlanModelOptions, planModel } from "./engine/plan-model.ts";
-export {
-  type CachePart,
-  type ContextRow,
-  type ContextTable,
-  type PlanTable,
-  type PlanTableOptions,
-  planTable,
-  type StatePart,
-  type WeightPart,
-} from "./engine/plan-table.ts";
-export { plannedCpu, plannedGpu, plannedModel } from "./engine/planned.ts";
 export {
   type Quantized,
   type QuantizeOptions,
@@ -102,24 +52,8 @@ export {
   quantizeModel,
 } from "./engine/quantize.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
-export { planStudy, type Study, type StudySubject, type VerifyTests } from "./engine/study.ts";
 export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
-export { GRADES, type Grade, type Verdict } from "./engine/verdict.ts";
-export {
-  type AnswerRow,
-  type DepthRow,
-  type FormatRow,
-  type LayerRow,
-  type LogitsStore,
-  type NeedleRow,
-  type VerifyOptions,
-  type VerifyProgress,
-  type VerifyRow,
-  type VerifySource,
-  verify,
-} from "./engine/verify.ts";
-export { type VerifyModelOptions, verifyModel } from "./engine/verify-model.ts";
 export {
   AbortedError,
   ArgumentError,
@@ -147,3 +81,69 @@ export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerSpec, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";
 export { SHAPES, type Shape } from "./model/shapes.ts";
+export { type AttendPlotOptions, attendPlot } from "./study/attend/attend-plot.ts";
+export {
+  ATTEND_SHAPES,
+  type AttendFinding,
+  type AttendOp,
+  type AttendProgress,
+  type AttendRow,
+  type AttendTests,
+  type BandwidthRow,
+  type BenchAttendOptions,
+  benchAttend,
+  floorUs,
+  type SkippedRow,
+} from "./study/attend/bench-attend.ts";
+export { openAttendTimer } from "./study/attend/open-timer.ts";
+export type {
+  BenchFinding,
+  BenchOptions,
+  BenchProfile,
+  BenchProgress,
+  BenchRow,
+  BenchTests,
+  OperationProfile,
+} from "./study/bench/bench.ts";
+export type { BatchRow } from "./study/bench/bench-batch.ts";
+export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./study/bench/bench-model.ts";
+export type { QuoteRow } from "./study/bench/bench-quote.ts";
+export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./study/doctor.ts";
+export {
+  type Inspection,
+  inspect,
+  type KvSize,
+  type TensorSummary,
+  type TokenizerSummary,
+} from "./study/inspect.ts";
+export { type KvRate, kvBytes, kvRates } from "./study/plan/kv-bytes.ts";
+export { modelsForMachine, type PlanModelOptions, planModel } from "./study/plan/plan-model.ts";
+export {
+  type CachePart,
+  type ContextRow,
+  type ContextTable,
+  type PlanTable,
+  type PlanTableOptions,
+  planTable,
+  type StatePart,
+  type WeightPart,
+} from "./study/plan/plan-table.ts";
+export { plannedCpu, plannedGpu, plannedModel } from "./study/plan/planned.ts";
+export type { SuitedModel } from "./study/plan/suited-models.ts";
+export type { DivergenceSummary } from "./study/verify/divergence.ts";
+export { GRADES, type Grade, type Verdict } from "./study/verify/verdict.ts";
+export {
+  type AnswerRow,
+  type DepthRow,
+  type FormatRow,
+  type LayerRow,
+  type LogitsStore,
+  type NeedleRow,
+  type VerifyOptions,
+  type VerifyProgress,
+  type VerifyRow,
+  type VerifySource,
+  verify,
+} from "./study/verify/verify.ts";
+export { type VerifyModelOptions, verifyModel } from "./study/verify/verify-model.ts";
+export { planStudy, type Study, type StudySubject, type VerifyTests } from "./study/verify/verify-tests.ts";

@@ -12,7 +12,7 @@ import { describe, expect, it } from "vitest";
 const src = fileURLToPath(new URL("../src", import.meta.url));
 
 /** A room may import from itself and from the rooms to its left. */
-const ROOMS = ["plot", "format", "device", "cache", "model", "engine", "answer", "lab", "app"];
+const ROOMS = ["plot", "format", "device", "cache", "model", "engine", "answer", "study", "lab", "app"];
 
 /** The library's, and the lab's, which loads only where it is used. */
 const ENTRIES = ["index.ts", "lab.ts"];
@@ -23,23 +23,16 @@ const NODE_FILES = [
   "answer/grammar/grammars.ts",
   "answer/grammar/keeper.ts",
   "answer/grammar/worker.js",
-  "device/wasm/bandwidth.ts",
   "device/wasm/cores.ts",
-  "device/wasm/read-worker.js",
   "device/webgpu/dawn.ts",
   "device/wasm/wasm.ts",
   "device/wasm/worker.js",
   "device/wasm/workers.ts",
   "device/wasm/module.ts",
-  "engine/doctor.ts",
   "engine/find-model.ts",
   "engine/gpu-memory.ts",
-  "engine/inspect.ts",
   "engine/load.ts",
-  "engine/logits-file.ts",
   "engine/machine.ts",
-  "engine/plan-model.ts",
-  "engine/verify-model.ts",
   "format/file-source.ts",
   "format/hub/cache.ts",
   "format/hub/disk.ts",
@@ -68,6 +61,13 @@ const NODE_FILES = [
   "lab/store.ts",
   "lab/swarm.ts",
   "lab/worker-name.ts",
+  "study/cpu-bandwidth.ts",
+  "study/doctor.ts",
+  "study/inspect.ts",
+  "study/plan/plan-model.ts",
+  "study/read-worker.js",
+  "study/verify/logits-file.ts",
+  "study/verify/verify-model.ts",
 ];
 
 const MOST_LINES = 450;

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What each cache format costs a model, on the CPU: `nibble verify`'s study (src/engine/verify.ts) with every position of
+ * What each cache format costs a model, on the CPU: `nibble verify`'s study (src/study/verify/verify.ts) with every position of
  * a long text measured, by depth, with more needles, and with a format that does not ship: rq4 without rotation. Prints
  * JSON rows.
  *   node lab/kv/accuracy.js MODEL [--text FILE ...] [--tokens 20480] [--lengths 1024,4096,16384] [--documents 4,4,2]
@@ -38,10 +38,10 @@ const dist = join(root, "dist");
 /** @param {string} folder @param {string} path */
 const from = (folder, path) => import(pathToFileURL(join(folder, path)).href);
 const { openCheckpoint } = await from(dist, "format/open.js");
-const { planStudy } = await from(dist, "engine/study.js");
-const { verify } = await from(dist, "engine/verify.js");
-const { haystack } = await from(dist, "engine/needles.js");
-const { LogitsFile } = await from(dist, "engine/logits-file.js");
+const { planStudy } = await from(dist, "study/verify/verify-tests.js");
+const { verify } = await from(dist, "study/verify/verify.js");
+const { haystack } = await from(dist, "study/verify/needles.js");
+const { LogitsFile } = await from(dist, "study/verify/logits-file.js");
 const unrotated = options.formats.includes(UNROTATED) ? unrotatedBuild() : "";
 
 const texts = options.text.map((file) => readFileSync(join(root, file), "utf8"));

@@ -1,11 +1,7 @@
 /**
- * A short list of real models on the Hub to begin with, dated, and what of them suits a machine: by the planner, from their
- * shapes, without asking the net. Owns the list, the names that people type for them, and which one is recommended.
+ * A short, dated list of models on the Hub to begin with, and the entries whose names are nearest to what a user typed.
  * Every entry is a repository that anyone may download without an account.
  */
-import { limitsOf, type Plan, type PlannedDevice, planContext, shortfallOf } from "./plan.ts";
-import { plannedModel } from "./planned.ts";
-import { weightBytesOfToken } from "./token-bytes.ts";
 
 /** When the list was looked over. */
 export const CATALOG_DATE = "2026-11-28";
@@ -44,70 +40,6 @@ export const CATALOG: readonly CatalogEntry[] = [
   entry("Qwen/Qwen3-32B-GGUF:Q4_K_M", "Qwen 3 32B", "qwen-3-32b"),
   entry("bartowski/Llama-3.3-70B-Instruct-GGUF:Q4_K_M", "Llama 3.3 70B", "llama-3.1-70b"),
 ];
-
-/** Our order, newer and larger before older and smaller; of those that fit with room the first is advised. */
-const PREFERRED = [
-  ...["qwen-3.5-35b-a3b", "gemma-4-26b-a4b", "gpt-oss-20b", "qwen-3.5-9b", "qwen-3-8b", "gemma-4-e4b"],
-  ...["qwen-3-4b", "llama-3.2-3b", "qwen-3-1.7b", "qwen-3-0.6b"],
-];
-
-/** A context that leaves room for a document. */
-const ROOMY = 16_384;
-/** On a CPU that reads 20 GB/s this is near ten tokens a second. */
-const CPU_BYTES = 2.5 * 2 ** 30;
-const CONTEXTS = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
-
-export interface SuitedModel extends CatalogEntry {
-  /** Weights on the device. */
-  readonly weightBytes: number;
-  /** Of the weights, what each token reads. */
-  readonly tokenBytes: number;
-  /** Of a ladder of contexts the longest that fits over int4, at most the trained one; 0: none. */
-  readonly context: number;
-}
-
-/** Of each entry what a device can hold. `memoryBytes`: default what the device says. */
-export async function suitedModels(
-  device: PlannedDevice,
-  options: { memoryBytes?: number } = {},
-  entries: readonly CatalogEntry[] = CATALOG,
-): Promise<SuitedModel[]> {
-  const limits = limitsOf(device, options);
-  const found: SuitedModel[] = [];
-  for (const entry of entries) {
-    const model = await plannedModel(entry.shape, entry.type);
-    const trained = model.config.trainedContext;
-    const contexts = [...CONTEXTS.filter((context) => context < trained), trained];
-    const plans = (context: number) => planContext(model, device, { context });
-    const fits = (plan: Plan) => shortfallOf(plan, device, limits, 0) === null;
-    const least = plans(contexts[0]);
-    // Of contexts[0 .. low - 1] all fit, of contexts[high ..] none. Often all do, or none.
-    let [low, high] = fits(least) ? [1, contexts.length] : [0, 0];
-    for (let at = contexts.length - 1; low < high; at = Math.floor((low + high) / 2)) {
-      if (fits(plans(contexts[at]))) low = at + 1;
-      else high = at;
-    }
-    const longest = contexts[low - 1] ?? 0;
-    const { weightBytes } = least;
-    found.push({ ...entry, weightBytes, tokenBytes: weightBytesOfToken(least), context: longest });
-  }
-  return found;
-}
-
-/** The one to begin with on this device; null: none fits. Plans no more than it has to. */
-export async function recommendedModel(
-  device: PlannedDevice,
-  options: { memoryBytes?: number } = {},
-): Promise<CatalogEntry | null> {
-  const limits = limitsOf(device, options);
-  for (const shape of PREFERRED) {
-    const entry = CATALOG.find((each) => each.shape === shape)!;
-    const plan = planContext(await plannedModel(shape, entry.type), device, { context: ROOMY });
-    if (shortfallOf(plan, device, limits, 0) !== null) continue;
-    if (device.name === "gpu" || weightBytesOfToken(plan) <= CPU_BYTES) return entry;
-  }
-  return null;
-}
 
 /**
  * Real names near to what was typed ("llama3", "qwen3:8b", "Qwen/Qwen3-8B"), the nearest first, three at most; none where

@@ -2,8 +2,6 @@
  * A model in a page -> something that generates: from a URL, from files that someone chose, or from any Source; on the
  * browser's WebGPU. Owns telling these apart. Web standards only; `load.ts` is its counterpart in Node.
  */
-import type { AttendTimer } from "../device/attend-timer.ts";
-import { gpuAttendTimer } from "../device/webgpu/attend-timer.ts";
 import { type WebgpuDevice, webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { blobFolder, blobSource } from "../format/blob-source.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -47,13 +45,8 @@ export async function load(model: WebModel, options: WebLoadOptions = {}): Promi
   return assemble(await open(model, options), () => pageDevice(gpu), options);
 }
 
-/** What `benchAttend` measures with on the page's GPU. Whoever opens it closes it. DeviceError without WebGPU. */
-export async function openAttendTimer(gpu = pageGpu()): Promise<AttendTimer> {
-  return gpuAttendTimer(await pageDevice(gpu));
-}
-
 /** Without subgroup matrices, which no browser has unless a flag says so: bundles leave their kernels out (scripts/wgsl.js). */
-function pageDevice(gpu: GPU): Promise<WebgpuDevice> {
+export function pageDevice(gpu: GPU): Promise<WebgpuDevice> {
   return webgpuDevice(gpu, { traits: { matrices: false }, wayOut: NO_ADAPTER });
 }
 
@@ -84,7 +77,8 @@ async function openFiles(files: readonly File[]): Promise<Checkpoint> {
   return gguf ? ggufCheckpoint(blobSource(gguf), folder) : safetensorsCheckpoint(folder);
 }
 
-function pageGpu(): GPU {
+/** navigator.gpu. DeviceError where there is none. */
+export function pageGpu(): GPU {
   const gpu = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   if (gpu) return gpu;
   throw noWebgpu();

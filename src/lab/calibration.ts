@@ -3,8 +3,8 @@
  * by which `contrast` may group models. Keys are those of the cache, after RoPE.
  */
 import type { Graph } from "../device/contract.ts";
-import { distribution, surprise } from "../engine/divergence.ts";
 import { attentionsOf, type ModelConfig } from "../model/config.ts";
+import { distribution, surprise } from "../study/verify/divergence.ts";
 import type { KeyMeans } from "./holding.ts";
 import { type Reader, UNTOUCHED } from "./reader.ts";
 import type { ModelEntry } from "./types.ts";

@@ -1,5 +1,5 @@
 /** Losses by position as a result keeps them: base64 of float32 and of bits, and their summary. */
-import { quantile } from "../engine/divergence.ts";
+import { quantile } from "../study/verify/divergence.ts";
 import { sha256 } from "./hash.ts";
 import type { ResultEntry } from "./types.ts";
 

@@ -2,8 +2,9 @@
  * What experiments read, as entries: pieces of prose from all over a book, and questions about documents with the answers that
  * the model gives over f16. Owns the split: what the search sees is never what a finding is confirmed on.
  */
-import { ANSWER_TOKENS, haystack } from "../engine/needles.ts";
+
 import { ArgumentError } from "../format/errors.ts";
+import { ANSWER_TOKENS, haystack } from "../study/verify/needles.ts";
 import type { LabModel } from "./lab-model.ts";
 import type { TextEntry } from "./types.ts";
 

@@ -1,6 +1,6 @@
 /** Packed pages on the CPU device: what packing writes, and attention over packed and recent pages in one pass. */
 import { describe, expect, it } from "vitest";
-import { relativeError } from "../../src/device/attend-timer.ts";
+import { relativeError } from "../../src/study/attend/attend-timer.ts";
 import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
 
 const BINARIES: Binary[] = ["kernels", "kernels-relaxed"];

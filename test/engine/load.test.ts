@@ -6,11 +6,11 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { DeviceMemory } from "../../src/device/contract.ts";
 import { assemble } from "../../src/engine/assemble.ts";
 import { findModel } from "../../src/engine/find-model.ts";
-import { inspect } from "../../src/engine/inspect.ts";
 import { type LoadOptions, type LoadProgress, load, openDevice } from "../../src/engine/load.ts";
 import { MemoryError } from "../../src/engine/plan.ts";
 import { AbortedError, ArgumentError, FormatError } from "../../src/format/errors.ts";
 import { openCheckpoint } from "../../src/format/open.ts";
+import { inspect } from "../../src/study/inspect.ts";
 import type { KeyValue, WrittenTensor } from "../format/write-gguf.ts";
 import { openFiles, TELLS_RESOURCES, threads, tinyModel } from "./tiny-model.ts";
 

@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { prepare } from "../../src/engine/assemble.ts";
-import { distribution, divergence } from "../../src/engine/divergence.ts";
 import { openCheckpoint } from "../../src/format/open.ts";
 import type { LabModel } from "../../src/lab/lab-model.ts";
 import { packLosses, unpackLosses } from "../../src/lab/losses.ts";
@@ -10,6 +9,7 @@ import { Methods } from "../../src/lab/methods/methods.ts";
 import { Reader, UNTOUCHED } from "../../src/lab/reader.ts";
 import { normalSpec, type SpecDraft } from "../../src/lab/spec.ts";
 import type { TextEntry } from "../../src/lab/types.ts";
+import { distribution, divergence } from "../../src/study/verify/divergence.ts";
 import { letters, openTiny, TINY } from "./tiny-lab.ts";
 
 const FROM = 20;

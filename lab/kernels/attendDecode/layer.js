@@ -3,7 +3,6 @@
  * attend.ts. Refuses to know what is timed.
  */
 import { kvCodec } from "../../../dist/cache/codecs.js";
-import { fillingRuns, scatteredPages } from "../../../dist/device/attend-timer.js";
 import { appendDispatch } from "../../../dist/device/webgpu/append.js";
 import { attendDispatches } from "../../../dist/device/webgpu/attend.js";
 import { batchBytes, batchOf, STEP_BYTES } from "../../../dist/device/webgpu/batch.js";
@@ -11,6 +10,7 @@ import { dawnGpu } from "../../../dist/device/webgpu/dawn.js";
 import { Gpu, traitsOf } from "../../../dist/device/webgpu/gpu.js";
 import { kvBytes } from "../../../dist/device/webgpu/kv.js";
 import { encodeReady, makeReady } from "../../../dist/device/webgpu/ready.js";
+import { fillingRuns, scatteredPages } from "../../../dist/study/attend/attend-timer.js";
 
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
 

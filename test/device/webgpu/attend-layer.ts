@@ -4,7 +4,6 @@
  */
 import { kvCodec } from "../../../src/cache/codecs.ts";
 import { blocksOf } from "../../../src/cache/layers.ts";
-import { scatteredPages } from "../../../src/device/attend-timer.ts";
 import { type Cache, PAGE_SLOTS } from "../../../src/device/contract.ts";
 import { attend as referenceAttend } from "../../../src/device/reference/ops.ts";
 import { appendDispatch, type Heads } from "../../../src/device/webgpu/append.ts";
@@ -23,6 +22,7 @@ import { blockBytes, kvBytes, kvFormat, recentCache } from "../../../src/device/
 import { readVector } from "../../../src/device/webgpu/kv-pages.ts";
 import { packDispatch } from "../../../src/device/webgpu/pack-kv.ts";
 import { encodePass, makeReady } from "../../../src/device/webgpu/ready.ts";
+import { scatteredPages } from "../../../src/study/attend/attend-timer.ts";
 
 export interface Shape {
   format: string;

@@ -1,0 +1,164 @@
+/**
+ * What a device offers to `nibble bench attend`: one layer's attention, by the kernels that models run, timed over
+ * caches of random numbers and compared with the reference before. Owns the vocabulary, the numbers that caches are
+ * filled with, and what an output should be. Refuses to know shapes worth measuring and how rows are shown.
+ */
+import { type Cache, type Device, PAGE_SLOTS } from "../../device/contract.ts";
+import { attend, type ReadVector } from "../../device/reference/ops.ts";
+
+/** One layer's attention. */
+export interface AttendJob {
+  readonly cache: Cache;
+  readonly heads: number;
+  /** For dequantize-then-attend: the f16 cache over the same pool into which `cache` is expanded before each step. */
+  readonly expanded?: Cache;
+}
+
+/** `queries` tokens at once, the first of them at `position`; the caches hold all up to the last. */
+export interface AttendStep {
+  readonly queries: number;
+  readonly position: number;
+}
+
+export interface AttendTime {
+  /** One layer's, from its queries to its output: merging of spans included. */
+  readonly us: number;
+  /** Of the last token's last head against float64 over the same codes: rms of the difference over rms. */
+  readonly error: number;
+}
+
+export interface AttendTimer {
+  /** What computes, as rows of results name it. */
+  readonly adapter: string;
+  /** What a kernel that only reads makes of the memory. */
+  readBytesPerSecond(): Promise<number>;
+  readonly kvFormats: readonly string[];
+  /** Of packed formats that it can time; absent: none. */
+  readonly kvParts?: Device["kvParts"];
+  /** Those that the device can also expand to f16 first. */
+  readonly expandable: readonly string[];
+  /** Why a job cannot be done here, as part of a sentence; null: it can. */
+  refusal(job: AttendJob): string | null;
+  /**
+   * Jobs of one shape, timed in turns. What is read comes from memory, not from the last run: copies of a small cache,
+   * as the layers of a model are, take turns. NibbleError "memory", DeviceError, UnsupportedError without a clock.
+   */
+  time(jobs: readonly AttendJob[], step: AttendStep): Promise<AttendTime[]>;
+  close(): Promise<void>;
+}
+
+/** Position p holds random token p % NOISE_TOKENS. A multiple of a page. */
+export const NOISE_TOKENS = 1024;
+
+/** Bytes that copies of a cache have together, beyond what second-level caches of GPUs hold (50 MB on an H100). */
+export const ROTATED_BYTES = 2 ** 27;
+const MOST_COPIES = 256;
+
+/** How many caches of `bytes` each take turns, `rotated` bytes together. */
+export function rotatedCopies(bytes: number, rotated = ROTATED_BYTES): number {
+  return Math.max(1, Math.min(MOST_COPIES, Math.ceil(rotated / bytes)));
+}
+
+/** Normal numbers (the sum of four uniform ones, variance 1), the same for the same seed. */
+export function noise(count: number, seed: number): Float32Array<ArrayBuffer> {
+  let state = seed;
+  const uniform = () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+    return (state >>> 8) / 2 ** 24;
+  };
+  const next = () => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3);
+  return Float32Array.from({ length: count }, next);
+}
+
+/** What one layer is filled with, and what attends to it. */
+export interface AttendNoise {
+  /** [NOISE_TOKENS, kvHeads, headDim] */
+  readonly keys: Float32Array<ArrayBuffer>;
+  readonly values: Float32Array<ArrayBuffer>;
+  /** [queries, heads, headDim] */
+  readonly queries: Float32Array<ArrayBuffer>;
+}
+
+export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep): AttendNoise {
+  const { kvHeads, headDim } = cache;
+  const count = NOISE_TOKENS * kvHeads * headDim;
+  return {
+    keys: noise(count, 1),
+    values: noise(count, 2),
+    queries: noise(queries * heads * headDim, 3),
+  };
+}
+
+/** Reads the last KV head of what the codec makes of the noise. */
+export function noiseReader(cache: Cache, part: "keys" | "values", rows: Float32Array): ReadVector {
+  const { codec, kvHeads, headDim } = cache;
+  const bytes = new Uint8Array(codec.vectorBytes(headDim));
+  const known = new Map<number, Float32Array>();
+  return (_, position, into) => {
+    const row = position % NOISE_TOKENS;
+    let vector = known.get(row);
+    if (!vector) {
+      const end = (row + 1) * kvHeads * headDim;
+      codec.encode(rows.subarray(end - headDim, end), bytes, part);
+      vector = new Float32Array(headDim);
+      codec.decode(bytes, vector);
+      known.set(row, vector);
+    }
+    into.set(vector);
+  };
+}
+
+/** The reference's output of the last token's last head: [headDim], as are queries and what is read. */
+export function expectedOutput(
+  { headDim, pool }: Cache,
+  { queries, position }: AttendStep,
+  query: Float32Array,
+  keys: ReadVector,
+  values: ReadVector,
+): Float32Array {
+  const out = new Float32Array(headDim);
+  const shape = {
+    tokens: 1,
+    heads: 1,
+    kvHeads: 1,
+    headDim,
+    window: pool.window,
+    scale: headDim ** -0.5,
+    softcap: 0,
+  };
+  attend(query, keys, values, { ...shape, position: position + queries - 1 }, out);
+  return out;
+}
+
+/**
+ * Pages of a text of `blocks` blocks, scattered as after long use; where a window needs fewer than there are blocks, pages
+ * come round again.
+ */
+export function scatteredPages({ pool: { pages } }: Cache, blocks: number): Uint32Array<ArrayBuffer> {
+  const stride = [7, 5, 3].find((step) => pages % step !== 0) ?? 1;
+  return Uint32Array.from({ length: blocks }, (_, block) => ((block % pages) * stride) % pages);
+}
+
+/** Runs that fill a text's pages up to position `end`, none of which writes a page twice. */
+export function fillingRuns({ pool: { pages } }: Cache, end: number): { position: number; tokens: number }[] {
+  const runs: { position: number; tokens: number }[] = [];
+  const most = Math.min(NOISE_TOKENS, pages * PAGE_SLOTS);
+  const first = Math.max(0, Math.ceil(end / PAGE_SLOTS) - pages) * PAGE_SLOTS;
+  for (let position = first; position < end; ) {
+    const tokens = Math.min(end - position, most, NOISE_TOKENS - (position % NOISE_TOKENS));
+    runs.push({ position, tokens });
+    position += tokens;
+  }
+  return runs;
+}
+
+/** Rms of the difference over rms of what was wanted. */
+export function relativeError(found: Float32Array, wanted: Float32Array): number {
+  let difference = 0;
+  let size = 0;
+  wanted.forEach((x, i) => {
+    difference += (found[i] - x) ** 2;
+    size += x * x;
+  });
+  return Math.sqrt(difference / size);
+}

@@ -1,0 +1,59 @@
+/**
+ * What this machine's memory gives to the CPU device's threads: each reads a share of one large memory and nothing else.
+ * Generation reads every weight for every token, so this bounds its speed. Owns the measurement's size and repetitions.
+ */
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import { compileKernels } from "../device/wasm/module.ts";
+import { PAGE_BYTES, STATIC_BYTES } from "../device/wasm/program.ts";
+import { DeviceError } from "../format/errors.ts";
+
+export interface ReadRate {
+  readonly bytesPerSecond: number;
+  readonly threads: number;
+  /** That were read each time. */
+  readonly bytes: number;
+}
+
+/** Several times the largest caches. */
+const BYTES = 2 ** 29;
+/** The first runs are slow until the kernel is compiled well; the best counts. */
+const MOST_RUNS = 40;
+const MOST_MS = 1500;
+
+/** bytes: of memory to read, rounded up to whole pages of each thread. DeviceError when it cannot be had. */
+export async function measureReadRate(threads: number, bytes = BYTES): Promise<ReadRate> {
+  const { module } = await compileKernels();
+  const share = Math.ceil(bytes / threads / PAGE_BYTES) * PAGE_BYTES;
+  const pages = (STATIC_BYTES + share * threads) / PAGE_BYTES;
+  let memory: WebAssembly.Memory;
+  try {
+    memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    throw new DeviceError("wasm", `cannot reserve ${pages * PAGE_BYTES} bytes of memory`, { cause });
+  }
+  const workers = Array.from({ length: threads }, (_, thread) => {
+    const from = STATIC_BYTES + thread * share;
+    const workerData = { module, memory, from, to: from + share };
+    return new Worker(new URL("./read-worker.js", import.meta.url), { workerData, execArgv: [] });
+  });
+  const answers = () => Promise.all(workers.map((worker) => once(worker, "message")));
+  try {
+    await answers();
+    let least = Number.POSITIVE_INFINITY;
+    const started = performance.now();
+    for (let run = 0; run < MOST_RUNS && performance.now() - started < MOST_MS; run++) {
+      const answered = answers();
+      const begun = performance.now();
+      for (const worker of workers) worker.postMessage(null);
+      await answered;
+      least = Math.min(least, performance.now() - begun);
+    }
+    const read = share * threads;
+    return { bytesPerSecond: (read * 1000) / least, threads, bytes: read };
+  } catch (cause) {
+    throw new DeviceError("wasm", `measuring the memory failed: ${(cause as Error).message}`, { cause });
+  } finally {
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * What a checkpoint holds, without loading its weights: shape, tensors, tokenizer, template, and the KV cache's size in
+ * each format. Owns no formula: the cache's bytes are those of a recorded graph in the CPU device's layout. A file whose
+ * architecture is unknown is described as far as it goes, with the reason why no further.
+ */
+import { readdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { kvCodec } from "../cache/codecs.ts";
+import { KV_FORMATS } from "../device/wasm/kv-layout.ts";
+import { CPU_CHUNK, layerCacheBytes } from "../device/wasm/program.ts";
+import { tokenizerOf } from "../engine/assemble.ts";
+import { type FindOptions, openToLook } from "../engine/find-model.ts";
+import type { Checkpoint } from "../format/checkpoint.ts";
+import { lookAt } from "../format/file-source.ts";
+import { partName } from "../format/gguf.ts";
+import { storedRowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
+import type { Tokenizer } from "../format/tokenizer.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { type Model, openModel } from "../model/model.ts";
+import { attempts } from "./attempts.ts";
+import { tokenKvBytes } from "./plan/kv-bytes.ts";
+
+export interface TensorSummary {
+  readonly name: string;
+  readonly type: TensorType;
+  readonly rows: number;
+  readonly cols: number;
+  /** In the file. */
+  readonly bytes: number;
+}
+
+export interface TokenizerSummary {
+  /** The file's own word for it: "llama", "gpt2 (llama-bpe)", "tokenizer.json". */
+  readonly kind: string;
+  readonly vocab: number;
+  readonly addBos: boolean;
+  readonly bos: { readonly id: number; readonly text: string } | null;
+  /** Every token that ends an answer. */
+  readonly ends: readonly { readonly id: number; readonly text: string }[];
+}
+
+/** The KV cache in one format, in bytes. */
+export interface KvSize {
+  readonly format: string;
+  /** Each token of context adds this in the full layers, for good. */
+  readonly fullBytesPerToken: number;
+  /** Each token adds this in the sliding layers, until the window is full. */
+  readonly slidingBytesPerToken: number;
+  /** What is allocated for the trained context. */
+  readonly trainedContextBytes: number;
+}
+
+export interface Inspection {
+  /** On this disk, or the name of a model that lies on the Hub. */
+  readonly path: string;
+  readonly kind: Checkpoint["kind"];
+  /** Of the file, of all parts of a split one, or of a folder's .safetensors files. */
+  readonly fileBytes: number;
+  /** GGUF key-values or config.json as they are. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly parameters: number;
+  /** Largest first. */
+  readonly tensors: readonly TensorSummary[];
+  /** null: see `problems`. */
+  readonly config: ModelConfig | null;
+  readonly kv: readonly KvSize[];
+  /** Recurrent states of a text at one position; 0: no layer has any. */
+  readonly stateBytes: number;
+  readonly tokenizer: TokenizerSummary | null;
+  /** The chat template's source; null: none. */
+  readonly template: string | null;
+  /** Why a part is missing, one line each. */
+  readonly problems: readonly string[];
+  /**
+   * What the files leave open, so that answers may be wrong, one line each: those that `load` gives. And what is known of
+   * the quality of their weight types.
+   */
+  readonly warnings: readonly string[];
+}
+
+/** llama.cpp #22858: rounded without calibration, about q3_k's perplexity at q4_k's size. */
+const NVFP4 =
+  "Weights are NVFP4: unless the file's publisher trained or calibrated for it, expect the quality of Q3_K; a Q4_K file of " +
+  "the same size is usually better.";
+
+/** The formats that `load` takes on the CPU. */
+const FORMATS = Object.keys(KV_FORMATS);
+
+/** Describes what `load` takes; a model on the Hub is not downloaded for it. Throws what finding and opening throw. */
+export async function inspect(
+  name: string,
+  options: Pick<FindOptions, "offline" | "signal"> = {},
+): Promise<Inspection> {
+  const { checkpoint, path, bytes } = await openToLook(name, options);
+  const { problems, attempt } = attempts();
+  try {
+    const tensors = [...checkpoint.tensors.values()].map(summary).sort((a, b) => b.bytes - a.bytes);
+    const model = await attempt(() => openModel(checkpoint));
+    const tokenizer = await attempt(() => (model ? tokenizerOf(model) : checkpoint.tokenizer()));
+    const template = await attempt(() => checkpoint.chatTemplate());
+    return {
+      path: path ?? name,
+      kind: checkpoint.kind,
+      fileBytes: bytes ?? (await fileBytes(path ?? name)),
+      metadata: checkpoint.metadata,
+      parameters: tensors.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
+      tensors,
+      config: model?.config ?? null,
+      kv: (model && (await attempt(async () => kvSizes(model)))) ?? [],
+      stateBytes: (model && (await attempt(async () => stateBytes(model)))) ?? 0,
+      tokenizer: tokenizer && tokenizerSummary(checkpoint, tokenizer),
+      template: template?.source ?? null,
+      problems,
+      warnings: [
+        ...(tokenizer?.warnings ?? []),
+        ...(template?.warnings ?? []),
+        ...(tensors.some(({ type }) => type === "nvfp4") ? [NVFP4] : []),
+      ],
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function kvSizes(model: Model): KvSize[] {
+  const context = model.config.trainedContext;
+  return FORMATS.map((format) => {
+    // The chunk is part of a sliding layer's size: the same as `load` takes for the CPU.
+    const maxTokens = Math.min(CPU_CHUNK, context);
+    const graph = model.record({ context, maxTokens, maxOutputs: 1, codec: kvCodec(format) });
+    const perToken = (sliding: boolean) =>
+      graph.caches
+        .filter(({ pool }) => (pool.window !== null) === sliding)
+        .reduce((sum, cache) => sum + tokenKvBytes(cache, format), 0);
+    return {
+      format,
+      fullBytesPerToken: perToken(false),
+      slidingBytesPerToken: perToken(true),
+      trainedContextBytes: graph.caches.reduce((sum, cache) => sum + layerCacheBytes(graph, cache), 0),
+    };
+  });
+}
+
+function stateBytes(model: Model): number {
+  const graph = model.record({ context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f32") });
+  return graph.states.reduce((sum, { values }) => sum + values * 4, 0);
+}
+
+function summary({ name, type, rows, cols }: Tensor): TensorSummary {
+  return { name, type, rows, cols, bytes: rows * storedRowBytes(type, cols) };
+}
+
+function tokenizerSummary(checkpoint: Checkpoint, tokenizer: Tokenizer): TokenizerSummary {
+  const named = (id: number) => ({ id, text: tokenizer.decode([id], { special: true }) });
+  const text = (key: string) => {
+    const value = checkpoint.metadata[`tokenizer.ggml.${key}`];
+    return typeof value === "string" ? value : null;
+  };
+  const pre = text("pre");
+  return {
+    kind: checkpoint.kind === "safetensors" ? "tokenizer.json" : `${text("model")}${pre ? ` (${pre})` : ""}`,
+    vocab: tokenizer.vocab,
+    addBos: tokenizer.addBos,
+    bos: tokenizer.bosId === null ? null : named(tokenizer.bosId),
+    ends: [...tokenizer.endIds].sort((a, b) => a - b).map(named),
+  };
+}
+
+async function fileBytes(path: string): Promise<number> {
+  const found = await lookAt(path);
+  const folder = found?.isDirectory() ? path : dirname(path);
+  const files = found?.isDirectory()
+    ? (await readdir(path)).filter((file) => file.endsWith(".safetensors"))
+    : partFiles(basename(path));
+  const sizes = await Promise.all(files.map(async (file) => (await lookAt(join(folder, file)))?.size ?? 0));
+  return sizes.reduce((a, b) => a + b, 0);
+}
+
+/** The file itself, or all parts of the split GGUF that it belongs to. */
+function partFiles(file: string): string[] {
+  const parts = partName(file, 0)?.parts ?? 1;
+  return parts === 1 ? [file] : Array.from({ length: parts }, (_, part) => partName(file, part)!.name);
+}

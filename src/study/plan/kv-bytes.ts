@@ -1,0 +1,81 @@
+/**
+ * What the caches of a plan weigh in any format, also one that is not theirs, for comparing. Owns no layout: a codec says
+ * what a page takes.
+ */
+import { layerFormats } from "../../cache/format-layers.ts";
+import { blocksOf, packingOf, recentPages, recentWindow, textPages } from "../../cache/layers.ts";
+import { type Cache, type KvCodec, PAGE_SLOTS } from "../../device/contract.ts";
+import { pageBytes } from "../../device/page-bytes.ts";
+import type { Plan } from "../../engine/plan.ts";
+
+/** Bytes of all caches in `format`, of all texts together. */
+export function kvBytes({ graph, cacheTokens, parallel }: Plan, format: string): number {
+  const held = cachesIn(graph.caches, format);
+  const packing = packingOf(held.map(({ codec }) => codec));
+  const needs = { cacheTokens, texts: parallel, maxTokens: graph.maxTokens };
+  const recent = packing ? recentPages(packing, needs) * PAGE_SLOTS : 0;
+  return held.reduce(
+    (sum, { cache, codec }) =>
+      sum + cache.pool.pages * PAGE_SLOTS * tokenBytes(cache, codec) + recent * recentBytes(cache, codec),
+    0,
+  );
+}
+
+/** Layers that hold equally many tokens: `tokens` of a text take min(tokens, capacity) times tokenBytes. */
+export interface KvRate {
+  /** Token slots of each layer that one text may fill. */
+  readonly capacity: number;
+  /** A token's keys and values in all these layers. */
+  readonly tokenBytes: number;
+  readonly tokenBytesF16: number;
+}
+
+/** From which a page tells what a text's caches hold, without asking for each token. */
+export function kvRates({ graph, kv, context }: Plan): KvRate[] {
+  const held = cachesIn(graph.caches, kv);
+  const sum = (of: typeof held, bytes: (cache: Cache, codec: KvCodec) => number) =>
+    of.reduce((all, { cache, codec }) => all + bytes(cache, codec), 0);
+  const rates = graph.pools
+    .filter((pool) => pool !== graph.recent)
+    .map((pool) => {
+      const own = held.filter(({ cache }) => cache.pool === pool);
+      const capacity = textPages(pool.window, context) * PAGE_SLOTS;
+      const tokenBytesF16 = sum(own, (cache) => tokenKvBytes(cache, "f16"));
+      return { capacity, tokenBytes: sum(own, tokenBytes), tokenBytesF16 };
+    });
+  const packing = packingOf(held.map(({ codec }) => codec));
+  if (!packing) return rates;
+  // First and newest tokens, once more as they came.
+  const pages = textPages(recentWindow(packing.recent), context) + packing.first;
+  const capacity = Math.min(blocksOf(context), pages) * PAGE_SLOTS;
+  return [...rates, { capacity, tokenBytes: sum(held, recentBytes), tokenBytesF16: 0 }];
+}
+
+/** One token's keys and values in one layer: of a page, its share. */
+export function tokenKvBytes(cache: Cache, format: string): number {
+  const [{ codec }] = cachesIn([cache], format);
+  return tokenBytes(cache, codec);
+}
+
+interface Held {
+  readonly cache: Cache;
+  readonly codec: KvCodec;
+}
+
+function cachesIn(caches: readonly Cache[], format: string): Held[] {
+  const formats = layerFormats(format);
+  const count = 1 + Math.max(...caches.map(({ layer }) => layer));
+  return caches.map((cache) => {
+    const isSliding = cache.pool.window !== null;
+    return { cache, codec: formats.of({ index: cache.layer, count, isSliding }) };
+  });
+}
+
+function tokenBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
+  const bytes = pageBytes(codec, headDim, "keys") + pageBytes(codec, headDim, "values");
+  return (kvHeads * bytes) / PAGE_SLOTS;
+}
+
+function recentBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
+  return codec.packed ? 2 * kvHeads * codec.vectorBytes(headDim) : 0;
+}

@@ -1,0 +1,343 @@
+/**
+ * What fits, as tables: one model's memory by part, contexts by KV format, the longest context of each, and what other
+ * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
+ * `planContext` made, so it is what the engine would allocate.
+ */
+import { PAGE_SLOTS } from "../../device/contract.ts";
+import { defaultKv, formatsOf } from "../../engine/kv-names.ts";
+import {
+  checkOptions,
+  type Limits,
+  limitsOf,
+  type MemoryError,
+  type Plan,
+  type PlannedDevice,
+  type PlanOptions,
+  planContext,
+  type Sums,
+  shortfallOf,
+} from "../../engine/plan.ts";
+import { ArgumentError } from "../../format/errors.ts";
+import { storedRowBytes } from "../../format/tensor.ts";
+import { attentionsOf } from "../../model/config.ts";
+import type { Model } from "../../model/model.ts";
+import { PEERS } from "./peers.ts";
+
+export interface PlanTableOptions
+  extends Pick<PlanOptions, "context" | "kv" | "chunk" | "snapshots" | "memoryBytes"> {
+  /** What the process takes beside what the device holds. Default: as measured for Node on this kind of device. */
+  overheadBytes?: number;
+}
+
+export interface WeightPart {
+  /** A tensor type; "vectors": norms and biases, held as f32. */
+  readonly type: string;
+  /** Matrices of which a token reads a part: its experts', or one row for its own input of each layer. null: the others. */
+  readonly of: "experts" | "per-layer inputs" | null;
+  readonly count: number;
+  readonly parameters: number;
+  readonly fileBytes: number;
+  /** On the device. */
+  readonly bytes: number;
+}
+
+export interface CachePart {
+  readonly kind: "full" | "sliding";
+  /** Those that have one. */
+  readonly layers: number;
+  /** More layers that attend to these caches and have none of their own. */
+  readonly sharing: number;
+  /** Token slots of each layer: the context, or windows and the chunk that is being written. */
+  readonly tokens: number;
+  readonly bytes: number;
+}
+
+/** Recurrent states; null in a plan: no layer has any. */
+export interface StatePart {
+  readonly layers: number;
+  /** Positions of texts that they are held for. */
+  readonly slots: number;
+  readonly bytes: number;
+}
+
+export interface ContextRow {
+  readonly context: number;
+  readonly cacheBytes: number;
+  readonly totalBytes: number;
+  readonly fits: boolean;
+}
+
+export interface ContextTable {
+  /** A KV format of ours, or engine and format of another. */
+  readonly name: string;
+  readonly rows: readonly ContextRow[];
+  /** In tokens, at most what the model was trained for; 0: none fits. */
+  readonly longestContext: number;
+  /** Likewise, but beyond that as far as the memory reaches, up to 8 times that. Memory that is not known: the same. */
+  readonly longestInMemory: number;
+}
+
+export interface PlanTable {
+  readonly model: {
+    readonly name: string;
+    readonly family: string;
+    readonly parameters: number;
+    readonly layers: number;
+    readonly slidingLayers: number;
+    /** 0: no layer slides. */
+    readonly window: number;
+    readonly trainedContext: number;
+  };
+  /** What would compute, for people. */
+  readonly device: string;
+  /** null: not known. */
+  readonly memoryBytes: number | null;
+  /** What the device can hold whatever the memory; null: it has no such limit that we know. */
+  readonly deviceLimitBytes: number | null;
+  /** Tokens of a prompt that are read at once: part of activations and sliding caches. */
+  readonly chunk: number;
+  /** One plan by part: of the context that was asked for, else of the longest that fits, else of the trained one. */
+  readonly plan: ContextRow & {
+    readonly kv: string;
+    readonly weights: readonly WeightPart[];
+    readonly caches: readonly CachePart[];
+    readonly states: StatePart | null;
+    readonly weightBytes: number;
+    readonly activationBytes: number;
+    readonly workspaceBytes: number;
+    readonly overheadBytes: number;
+  };
+  /** Of each KV format that the device has. */
+  readonly formats: readonly ContextTable[];
+  readonly peers: readonly (ContextTable & { readonly assumption: string })[];
+  /** Why `plan` does not fit, with the way out; null: it does. */
+  readonly shortfall: MemoryError | null;
+}
+
+const SHORTEST = 4096;
+const LONGEST = 262_144;
+/** Times the trained context: nobody stretches a model further. And to so many tokens exactly. */
+const MOST_BEYOND = 8;
+const STEP_BEYOND = 1024;
+
+/** Throws ArgumentError and UnsupportedError for wrong options; what does not fit is a row and not an error. */
+export function planTable(model: Model, device: PlannedDevice, options: PlanTableOptions = {}): PlanTable {
+  const { config } = model;
+  const { kv = defaultKv(device), chunk, snapshots, context: asked } = options;
+  checkOptions(model, device, options);
+  const limits = limitsOf(device, options);
+  const { memory, overheadBytes } = limits;
+  if (!(overheadBytes >= 0)) throw new ArgumentError("overheadBytes", overheadBytes, "bytes from 0 on");
+  const planner = new Planner(model, device, limits, { chunk, snapshots });
+
+  const { trainedContext } = config;
+  const memoryBytes = memory?.bytes ?? Number.POSITIVE_INFINITY;
+  const longest = (row: (context: number) => ContextRow) => {
+    const trained = longestContext(0, trainedContext, memoryBytes, row);
+    if (memory === null || trained < trainedContext)
+      return { longestContext: trained, longestInMemory: trained };
+    const most = MOST_BEYOND * trained;
+    return {
+      longestContext: trained,
+      longestInMemory: longestContext(trained, most, memoryBytes, row, STEP_BEYOND),
+    };
+  };
+  const names = [kv, ...formatsOf(device).filter((name) => name !== kv)];
+  const own = names.map((name) => ({ name, ...longest((context) => planner.row(name, context)) }));
+  const contexts = contextsOf(trainedContext, asked, own);
+  const most = own[0].longestContext;
+  const plan = planner.plan(kv, asked ?? (most || trainedContext));
+  const weights = weightParts(plan);
+  const fileBytes = weights.reduce((sum, part) => sum + part.fileBytes, 0);
+  const windows = attentionsOf(config).flatMap(({ spec }) => spec.window ?? []);
+  return {
+    model: {
+      name: config.name,
+      family: config.family,
+      parameters: weights.reduce((sum, { parameters }) => sum + parameters, 0),
+      layers: config.layers.length,
+      slidingLayers: windows.length,
+      window: Math.max(0, ...windows),
+      trainedContext,
+    },
+    device: device.description,
+    memoryBytes: memory?.bytes ?? null,
+    deviceLimitBytes: device.memoryBytes < Number.MAX_SAFE_INTEGER ? device.memoryBytes : null,
+    chunk: chunk ?? device.chunk,
+    plan: {
+      ...planner.row(kv, plan.context),
+      kv,
+      weights,
+      caches: cacheParts(plan),
+      states: statePart(plan),
+      weightBytes: plan.weightBytes,
+      activationBytes: plan.footprint.activations,
+      workspaceBytes: plan.footprint.workspace,
+      overheadBytes,
+    },
+    formats: own.map((format) => ({
+      ...format,
+      rows: contexts.map((context) => planner.row(format.name, context)),
+    })),
+    peers: PEERS.filter((peer) => peer.allows(config)).map(({ name, assumption, cacheBytes }) => {
+      const row = (context: number): ContextRow => {
+        const cache = cacheBytes(config, context);
+        const totalBytes = fileBytes + cache;
+        return { context, cacheBytes: cache, totalBytes, fits: totalBytes <= memoryBytes };
+      };
+      return { name, assumption, rows: contexts.map(row), ...longest(row) };
+    }),
+    shortfall: planner.shortfall(kv, plan.context, most),
+  };
+}
+
+/** A plan without its graph. */
+type PlanSums = Sums & Pick<Plan, "cacheBytes">;
+
+/** Plans do not depend on the memory there is: who asks again with more gets them at once. */
+const known = new WeakMap<Model, WeakMap<PlannedDevice, Map<string, PlanSums>>>();
+
+function knownOf(model: Model, device: PlannedDevice): Map<string, PlanSums> {
+  const devices = known.get(model) ?? new WeakMap<PlannedDevice, Map<string, PlanSums>>();
+  known.set(model, devices);
+  const sums = devices.get(device) ?? new Map<string, PlanSums>();
+  devices.set(device, sums);
+  return sums;
+}
+
+/** Plans, and knows all limits. */
+class Planner {
+  readonly #known: Map<string, PlanSums>;
+
+  constructor(
+    readonly model: Model,
+    readonly device: PlannedDevice,
+    readonly limits: Limits,
+    readonly options: Pick<PlanOptions, "chunk" | "snapshots">,
+  ) {
+    this.#known = knownOf(model, device);
+  }
+
+  plan(kv: string, context: number): Plan {
+    return planContext(this.model, this.device, { context, kv, ...this.options });
+  }
+
+  #sums(kv: string, context: number): PlanSums {
+    const { chunk, snapshots } = this.options;
+    const key = `${kv} ${context} ${chunk} ${snapshots}`;
+    let sums = this.#known.get(key);
+    if (!sums) {
+      const { cacheTokens, weightBytes, cacheBytes, totalBytes, footprint } = this.plan(kv, context);
+      const { largest } = footprint;
+      sums = { cacheTokens, kv, weightBytes, cacheBytes, totalBytes, footprint: { largest } };
+      this.#known.set(key, sums);
+    }
+    return sums;
+  }
+
+  row(kv: string, context: number): ContextRow {
+    const { cacheBytes, totalBytes } = this.#sums(kv, context);
+    const fits = this.shortfall(kv, context, 0) === null;
+    return { context, cacheBytes, totalBytes: totalBytes + this.limits.overheadBytes, fits };
+  }
+
+  /** longest: the context to name as the way out. */
+  shortfall(kv: string, context: number, longest: number): MemoryError | null {
+    return shortfallOf(this.#sums(kv, context), this.device, this.limits, longest);
+  }
+}
+
+/**
+ * Doubling from 4,096 to 262,144, as far as the model was trained, and beyond as far as any format fits; its own limit,
+ * what was asked for, and at the end the longest of the first format.
+ */
+function contextsOf(
+  trainedContext: number,
+  asked: number | undefined,
+  own: readonly Pick<ContextTable, "longestInMemory">[],
+): number[] {
+  const trained = Math.min(trainedContext, LONGEST);
+  const most = Math.max(trained, ...own.map(({ longestInMemory }) => longestInMemory));
+  const found = new Set([trained]);
+  for (let context = SHORTEST; context <= most; context *= 2) found.add(context);
+  if (own[0].longestInMemory > trainedContext) found.add(own[0].longestInMemory);
+  if (asked !== undefined) found.add(asked);
+  return [...found].sort((a, b) => a - b);
+}
+
+/**
+ * The longest context that fits: `most` itself, or a whole number of steps, or `least`, which fits. A plan of a large
+ * model takes a twentieth of a second, so the line through two totals is tried first; it is exact where no layer slides.
+ */
+function longestContext(
+  least: number,
+  most: number,
+  memoryBytes: number,
+  row: (context: number) => ContextRow,
+  step = PAGE_SLOTS,
+): number {
+  const whole = row(most);
+  if (whole.fits) return most;
+  const fits = (blocks: number) => row(blocks * step).fits;
+  let low = Math.floor(least / step);
+  let high = Math.ceil(most / step);
+  const half = Math.floor((low + high) / 2);
+  let next = half;
+  if (half > low && Number.isFinite(memoryBytes)) {
+    const middle = row(half * step);
+    const slope = (whole.totalBytes - middle.totalBytes) / (most - middle.context);
+    next = Math.floor((most - (whole.totalBytes - memoryBytes) / slope) / step);
+  }
+  let isNeighbour = false;
+  while (high - low > 1) {
+    const blocks = Math.min(high - 1, Math.max(low + 1, next));
+    const found = fits(blocks);
+    if (found) low = blocks;
+    else high = blocks;
+    // After the line's own guess the block beside it; if that was not the border either, halves.
+    next = isNeighbour ? Math.floor((low + high) / 2) : blocks + (found ? 1 : -1);
+    isNeighbour = true;
+  }
+  return Math.max(least, low * step);
+}
+
+function weightParts({ graph, footprint }: Plan): WeightPart[] {
+  const parts = new Map<string, WeightPart>();
+  const experts = new Set(graph.ops.flatMap((op) => (op.op === "expertMatmul" ? [op.weight.id] : [])));
+  graph.weights.forEach(({ id, role, type: own, rows, cols }) => {
+    const type = role === "vector" ? "vectors" : own;
+    const of = experts.has(id) ? "experts" : role === "table" ? "per-layer inputs" : null;
+    const name = `${type} ${of}`;
+    const sum = parts.get(name) ?? { type, of, count: 0, parameters: 0, fileBytes: 0, bytes: 0 };
+    parts.set(name, {
+      type,
+      of,
+      count: sum.count + 1,
+      parameters: sum.parameters + rows * cols,
+      fileBytes: sum.fileBytes + rows * storedRowBytes(own, cols),
+      bytes: sum.bytes + footprint.weights[id],
+    });
+  });
+  return [...parts.values()].sort((a, b) => b.bytes - a.bytes);
+}
+
+function statePart({ graph: { states, stateSlots }, stateBytes }: Plan): StatePart | null {
+  if (states.length === 0) return null;
+  const layers = new Set(states.map(({ layer }) => layer)).size;
+  return { layers, slots: stateSlots, bytes: stateBytes };
+}
+
+function cacheParts({ graph, footprint }: Plan): CachePart[] {
+  const parts = new Map<CachePart["kind"], CachePart>();
+  for (const { id, pool } of graph.caches) {
+    const kind = pool.window === null ? "full" : "sliding";
+    const tokens = pool.pages * PAGE_SLOTS;
+    const readers = graph.ops.filter((op) => op.op === "attend" && op.cache.id === id).length;
+    const sum = parts.get(kind) ?? { kind, layers: 0, sharing: 0, tokens, bytes: 0 };
+    parts.set(kind, {
+      ...{ kind, tokens, layers: sum.layers + 1, sharing: sum.sharing + readers - 1 },
+      bytes: sum.bytes + footprint.caches[id],
+    });
+  }
+  return [...parts.values()].sort((a, b) => a.kind.localeCompare(b.kind));
+}

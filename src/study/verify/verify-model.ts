@@ -1,0 +1,92 @@
+/**
+ * A MODEL by name -> its study (Node only): opens it once to plan and once for each format, with the logits over f16 in
+ * a temporary file. Owns the text that ships and that nothing is left behind.
+ */
+import { readFile } from "node:fs/promises";
+import { prepare, tokenizerOf } from "../../engine/assemble.ts";
+import { findModel } from "../../engine/find-model.ts";
+import { type LoadOptions, openDevice } from "../../engine/load.ts";
+import { codecsOf } from "../../engine/plan.ts";
+import { Text } from "../../engine/text.ts";
+import { throwIfAborted } from "../../format/errors.ts";
+import { openCheckpoint } from "../../format/open.ts";
+import { attentionsOf } from "../../model/config.ts";
+import { type Model, openModel } from "../../model/model.ts";
+import { LogitsFile } from "./logits-file.ts";
+import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from "./verify.ts";
+import { planStudy, type StudyLayer, type VerifyTests } from "./verify-tests.ts";
+
+export interface VerifyModelOptions
+  extends VerifyTests,
+    VerifyOptions,
+    Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd" | "chunk">,
+    Pick<LoadOptions, "memoryBytes" | "offline" | "onDownload"> {
+  /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
+  text?: string;
+  onLoad?: LoadOptions["onProgress"];
+}
+
+/** Those that have a cache of their own. */
+function layersOf(model: Model): StudyLayer[] {
+  const own = attentionsOf(model.config).filter(({ layer, spec }) => spec.cacheOf === layer);
+  return own.map(({ layer }) => ({ layer, formatOf: (kv) => codecsOf(model, kv)(layer).name }));
+}
+
+/** Tokens whose logits a step gives; at 262,144 words of vocabulary they take 64 MiB. */
+const OUTPUTS = 64;
+const TEXT = "../../models/texts/persuasion.txt";
+
+/**
+ * What each cache format costs this model: rows as they are measured. `name`: what `load` takes.
+ * Throws what `load` does, ArgumentError for tests that the model or the text cannot hold, and NibbleError "io" when the
+ * logits do not fit the disk.
+ */
+export async function* verifyModel(
+  name: string,
+  options: VerifyModelOptions = {},
+): AsyncGenerator<VerifyRow, void> {
+  const { signal, onLoad, chunk, memoryBytes } = options;
+  throwIfAborted(signal, "verifying");
+  const text = options.text ?? (await readFile(new URL(TEXT, import.meta.url), "utf8"));
+  const path = await findModel(name, options);
+  const looked = await openCheckpoint(path);
+  const study = await (async () => {
+    const model = await openModel(looked);
+    const { trainedContext } = model.config;
+    const [tokenizer, template] = [await looked.tokenizer(), await looked.chatTemplate()];
+    // Only looked at: each format's allocation has a device of its own.
+    const device = await openDevice(options);
+    const study = planStudy({ tokenizer, template, trainedContext, device }, text, options);
+    return options.layers ? { ...study, layers: layersOf(model) } : study;
+  })().finally(() => looked.close());
+
+  const open = async (kv: string): Promise<VerifySource> => {
+    const checkpoint = await openCheckpoint(path);
+    const outputs = Math.min(OUTPUTS, chunk ?? OUTPUTS);
+    const { scheduler, device, plan, allocation, extra } = await prepare(
+      checkpoint,
+      () => openDevice(options),
+      { kv, context: study.context, memoryBytes, chunk, outputs, onProgress: onLoad, signal },
+      async (model) => ({ tokenizer: await tokenizerOf(model) }),
+    );
+    return {
+      text: new Text(scheduler),
+      device: device.description,
+      cacheBytes: plan.cacheBytes,
+      tokenizer: extra.tokenizer,
+      async close() {
+        try {
+          await allocation.close();
+        } finally {
+          await checkpoint.close();
+        }
+      },
+    };
+  };
+  const truth = new LogitsFile();
+  try {
+    yield* verify(study, open, truth, options);
+  } finally {
+    await truth.close();
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * What a cache format costs a model, next to f16: a text is read over each format with the same steps, and every
+ * measured position's next-token distribution is compared with the one over f16; facts planted in the text are asked
+ * for. Owns what is done in which order. Refuses to know files, devices and printing.
+ * One idea: formats are loaded one after another. The logits over f16 wait in a store, so that no machine has to hold
+ * a model twice and every format is read once.
+ */
+
+import type { ReadOptions, Text } from "../../engine/text.ts";
+import type { Tokenizer } from "../../format/tokenizer.ts";
+import { type Distribution, type DivergenceSummary, distribution, Tally } from "./divergence.ts";
+import { askNeedle, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
+import { type Verdict, verdict } from "./verdict.ts";
+import type { Study } from "./verify-tests.ts";
+
+export interface VerifyProgress {
+  /** "f16: reading to 4096", "int4: needles in 1024 tokens", ... */
+  readonly doing: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface VerifyOptions {
+  onProgress?: (progress: VerifyProgress) => void;
+  /** Stops the study; it then rejects with AbortedError. */
+  signal?: AbortSignal;
+}
+
+/** A model over one format, loaded for a study's context. */
+export interface VerifySource {
+  /** The study's alone. */
+  readonly text: Text;
+  readonly tokenizer: Tokenizer;
+  /** What computes, for people. */
+  readonly device: string;
+  readonly cacheBytes: number;
+  close(): Promise<void>;
+}
+
+/** Keeps rows of logits in the order in which they came. */
+export interface LogitsStore {
+  add(logits: Float32Array): Promise<void>;
+  /** What came as number `row`, from 0. */
+  get(row: number): Promise<Float32Array>;
+}
+
+/** A format has been loaded. */
+export interface FormatRow {
+  readonly kind: "format";
+  readonly kv: string;
+  /** What computes, for people. */
+  readonly device: string;
+  readonly context: number;
+  readonly cacheBytes: number;
+}
+
+/** `divergence` is null for f16, with which the others are compared. */
+interface Measured {
+  readonly kv: string;
+  readonly positions: number;
+  readonly perplexity: number;
+  readonly divergence: DivergenceSummary | null;
+}
+
+export interface DepthRow extends Measured {
+  readonly kind: "depth";
+  /** Tokens in front of the first measured position; null: all depths together. */
+  readonly depth: number | null;
+}
+
+export interface NeedleRow {
+  readonly kind: "needle";
+  readonly kv: string;
+  /** Of the prompt, about. */
+  readonly tokens: number;
+  /** Where the facts stood, from 0 to 1. */
+  readonly depth: number;
+  readonly right: number;
+  readonly asked: number;
+}
+
+/** The tokens that the model answered over f16, when asked for needles: read, not generated, over every format. */
+export interface AnswerRow extends Measured {
+  readonly kind: "answer";
+  /** As in the needles' rows. */
+  readonly tokens: number;
+}
+
+/** The same with one layer alone in the format, and all others over f16: where the loss arises. */
+export interface LayerRow extends Measured {
+  readonly kind: "layer";
+  readonly layer: number;
+  /** As in a depth's row. */
+  readonly depth: number | null;
+}
+
+export type VerifyRow = LayerRow | FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
+
+/**
+ * Runs a study: f16 first, then each format; `open` loads a model over one, of which at most one is open at a time.
+ * Rows come as they are measured, a verdict after each format.
+ */
+export async function* verify(
+  study: Study,
+  open: (kv: string) => Promise<VerifySource>,
+  store: LogitsStore,
+  options: VerifyOptions = {},
+): AsyncGenerator<VerifyRow, void> {
+  const truth = new Truth(store);
+  let overF16: readonly VerifyRow[] = [];
+  const answers = new Map<Needle, readonly number[]>();
+  for (const kv of ["f16", ...study.formats]) {
+    const source = await open(kv);
+    try {
+      const { device, cacheBytes, text } = source;
+      yield { kind: "format", kv, device, context: study.context, cacheBytes };
+      const rows: VerifyRow[] = [];
+      truth.rewind();
+      const reading = new Reading(kv, source, truth, options);
+      for await (const row of reading.text(study)) {
+        rows.push(row);
+        yield row;
+      }
+      for await (const row of reading.needles(study, answers)) {
+        rows.push(row);
+        yield row;
+      }
+      if (kv === "f16") overF16 = rows;
+      yield verdict(kv, rows, overF16, text.scheduler.vocab);
+    } finally {
+      await source.close();
+    }
+    if (kv !== "f16") yield* eachLayer(kv, study, open, truth, options);
+  }
+}
+
+async function* eachLayer(
+  kv: string,
+  study: Study,
+  open: (kv: string) => Promise<VerifySource>,
+  truth: Truth,
+  options: VerifyOptions,
+): AsyncGenerator<LayerRow> {
+  for (const { layer, formatOf } of study.layers ?? []) {
+    const alone = formatOf(kv);
+    // Over f16 already.
+    if (alone === "f16") continue;
+    const source = await open(`f16+${alone}@${layer}`);
+    try {
+      truth.rewind();
+      const reading = new Reading(`${kv} in layer ${layer}`, source, truth, options);
+      for await (const row of reading.text(study)) yield { ...row, kind: "layer", kv, layer };
+    } finally {
+      await source.close();
+    }
+  }
+}
+
+/** The distributions over f16, in the order in which every format meets them. */
+class Truth {
+  readonly #store: LogitsStore;
+  /** What need not be summed up again. */
+  readonly #sums: Pick<Distribution, "logSum" | "top">[] = [];
+  #next = 0;
+
+  constructor(store: LogitsStore) {
+    this.#store = store;
+  }
+
+  /** Over f16 there is nothing to compare with. */
+  async add({ logits, logSum, top }: Distribution): Promise<null> {
+    await this.#store.add(logits);
+    this.#sums.push({ logSum, top });
+    return null;
+  }
+
+  /** Begins again. */
+  rewind(): void {
+    this.#next = 0;
+  }
+
+  async next(): Promise<Distribution> {
+    const row = this.#next++;
+    return { logits: await this.#store.get(row), ...this.#sums[row] };
+  }
+}
+
+/** One format's turn. Over f16 the truth is written, over the others it is read. */
+class Reading {
+  readonly #kv: string;
+  readonly #source: VerifySource;
+  readonly #truth: Truth;
+  readonly #options: VerifyOptions;
+
+  constructor(kv: string, source: VerifySource, truth: Truth, options: VerifyOptions) {
+    this.#kv = kv;
+    this.#source = source;
+    this.#truth = truth;
+    this.#options = options;
+  }
+
+  async *text({ ids, windows }: Study): AsyncGenerator<DepthRow> {
+    const tallies: Tally[] = [];
+    for (const { from, to } of windows) {
+      await this.#process(ids.slice(0, from), `reading to ${from}`);
+      const tally = await this.#measure(ids.slice(from, to + 1), `measuring from ${from}`);
+      tallies.push(tally);
+      yield { kind: "depth", depth: from, ...this.#measured(tally) };
+    }
+    if (tallies.length > 1) yield { kind: "depth", depth: null, ...this.#measured(Tally.all(tallies)) };
+  }
+
+  /** `answers`: over f16, written here; over the others, read. */
+  async *needles(
+    { haystacks }: Study,
+    answers: Map<Needle, readonly number[]>,
+  ): AsyncGenerator<NeedleRow | AnswerRow> {
+    const { text, tokenizer } = this.#source;
+    const kv = this.#kv;
+    for (const tokens of new Set(haystacks.map((one) => one.tokens))) {
+      const right = new Map(NEEDLE_DEPTHS.map((depth) => [depth, 0]));
+      const same = haystacks.filter((one) => one.tokens === tokens);
+      const tallies: Tally[] = [];
+      for (const [document, { needles }] of same.entries())
+        for (const [i, needle] of needles.entries()) {
+          const { ids } = needle;
+          const doing = `document ${document + 1} of ${same.length} in ${tokens} tokens, needle ${i + 1}`;
+          await this.#process(ids, doing);
+          const found = await askNeedle(text, tokenizer, needle, this.#options.signal);
+          if (found.right) right.set(needle.depth, right.get(needle.depth)! + 1);
+          if (kv === "f16") answers.set(needle, found.ids);
+          await this.#process(ids.slice(0, -1), doing);
+          tallies.push(await this.#measure([ids[ids.length - 1], ...answers.get(needle)!], doing));
+        }
+      for (const [depth, count] of right)
+        yield { kind: "needle", kv, tokens, depth, right: count, asked: same.length };
+      yield { kind: "answer", tokens, ...this.#measured(Tally.all(tallies)) };
+    }
+  }
+
+  async #process(ids: readonly number[], doing: string): Promise<void> {
+    const { text } = this.#source;
+    if (ids.length === 0) return text.rewind(0);
+    await text.read(ids, this.#reporting(doing));
+  }
+
+  /** Adds all of `ids` but the last, which only says what the one before it should have predicted. */
+  async #measure(ids: readonly number[], doing: string): Promise<Tally> {
+    const tally = new Tally();
+    const { text } = this.#source;
+    const before = text.ids.length;
+    let next = 1;
+    for await (const logits of text.each(ids.slice(0, -1), this.#reporting(doing))) {
+      const found = distribution(logits, before + next - 1);
+      const truth = this.#kv === "f16" ? await this.#truth.add(found) : await this.#truth.next();
+      tally.add(found, ids[next++], truth);
+    }
+    return tally;
+  }
+
+  #reporting(doing: string): ReadOptions {
+    const { signal, onProgress } = this.#options;
+    return {
+      signal,
+      onProgress: (done, total) => onProgress?.({ doing: `${this.#kv}: ${doing}`, done, total }),
+    };
+  }
+
+  #measured({ positions, perplexity, divergence }: Tally): Measured {
+    return { kv: this.#kv, positions, perplexity, divergence };
+  }
+}

@@ -3,24 +3,27 @@
  *
  *     npx rolldown bench/conformance.ts --format esm --platform node --external webgpu -o dist/conformance.js
  *     node dist/conformance.js --expect FILE
- *     node dist/conformance.js [--expected FILE] [--json FILE] [--filter PATTERN] [--variant NAME] [--part 1/2]
+ *     node dist/conformance.js [--expected FILE] [--json FILE] [--kernels FILE] [--filter PATTERN] [--variant NAME] [--part 1/2]
  *
  * The first computes what the reference device expects, which takes most of the time and needs no GPU; the second compares
  * with that, or computes it as it goes. Every case runs with every set of features that the adapter allows, or with one; one
- * part of the cases, or all. A line for each failure, a count at the end; rows are appended to --json as they come.
+ * part of the cases, or all. A line for each failure, a count at the end; rows are appended to --json as they come, and to
+ * --kernels the hashes of the kernel texts that passed: bench/results/h200-kernels.jsonl is to be replaced by that file of a
+ * whole run (test/device/webgpu/evidence.ts).
  */
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { deserialize, serialize } from "node:v8";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
-import type { TraitOptions } from "../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
-import { caseError, deviceCases, expectedOf, gpuTolerance, TOLERANCES } from "../test/device/device-cases.ts";
-import { packedCases } from "../test/device/packed-cases.ts";
+import { caseError, expectedOf, gpuTolerance } from "../test/device/device-cases.ts";
+import { type EvidenceRow, TextSets } from "../test/device/webgpu/evidence.ts";
+import { GPU_CASES, gpuTexts, VARIANTS } from "../test/device/webgpu/kernel-texts.ts";
 
 const { values } = parseArgs({
   options: {
     json: { type: "string" },
+    kernels: { type: "string" },
     filter: { type: "string", default: "" },
     variant: { type: "string" },
     expect: { type: "string" },
@@ -28,26 +31,9 @@ const { values } = parseArgs({
     part: { type: "string", default: "1/1" },
   },
 });
-const VARIANTS: Record<string, TraitOptions> = {
-  all: {},
-  // Kernels for a batch, and for many rows, serve small steps, too.
-  "all, batches": { few: 1, batch: 64 },
-  "all, many rows": { few: 1 },
-  "no matrices": { matrices: false },
-  "no f16": { f16: false },
-  "no f16, no subgroups": { f16: false, subgroups: false },
-  "no matrices, many rows": { matrices: false, few: 1 },
-};
-
 const pattern = new RegExp(values.filter);
 const [part, parts] = values.part.split("/").map(Number);
-/** Packed caches, of parts that the GPU has kernels for. */
-const packed = ["k4c-v4r-n32-f32", "k4c-v3r-n32-f32", "k3c-v3r-n32"].flatMap((kv) =>
-  packedCases(kv, TOLERANCES.attendInt4),
-);
-const cases = [...deviceCases, ...packed]
-  .filter(({ name }) => pattern.test(name))
-  .filter((_, i) => i % parts === part - 1);
+const cases = GPU_CASES.filter(({ name }) => pattern.test(name)).filter((_, i) => i % parts === part - 1);
 if (values.expect) {
   const wanted = new Map<string, Float32Array>();
   for (const testCase of cases) wanted.set(testCase.name, await expectedOf(testCase));
@@ -65,12 +51,13 @@ const date = new Date().toISOString().slice(0, 10);
 const described = new Set<string>();
 for (const [variant, traits] of Object.entries(VARIANTS)) {
   if (only !== undefined && variant !== only) continue;
-  const { description, adapter } = await webgpuDevice(gpu, { traits });
+  const { description, adapter, traits: given } = await webgpuDevice(gpu, { traits });
   const about = `${description}${traits.few === undefined ? "" : `, ${variant}`}`;
   if (described.has(about)) continue;
   described.add(about);
   let failed = 0;
   let worst = 0;
+  const [right, wrong] = [new TextSets(), new TextSets()];
   for (const testCase of cases) {
     let error = Number.NaN;
     let message: string | null = null;
@@ -82,6 +69,7 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
     }
     const allowed = gpuTolerance(testCase, traits.matrices !== false && traits.f16 !== false);
     worst = Math.max(worst, error / allowed || 0);
+    (error <= allowed ? right : wrong).add(await gpuTexts(testCase, given));
     if (!(error <= allowed)) {
       failed++;
       console.log(`FAILED ${variant}: ${testCase.name}: ${message ?? `${error} > ${allowed}`}`);
@@ -90,6 +78,11 @@ for (const [variant, traits] of Object.entries(VARIANTS)) {
     const row = { op: "conformance", adapter: adapter.name, date, ...found };
     if (values.json) appendFileSync(values.json, `${JSON.stringify(row)}\n`);
   }
+  const evidence: EvidenceRow = {
+    ...{ op: "kernels", adapter: adapter.name, date, variant, traits: given },
+    ...{ passed: right.listed, failed: wrong.listed },
+  };
+  if (values.kernels) appendFileSync(values.kernels, `${JSON.stringify(evidence)}\n`);
   console.log(
     `${about}: ${cases.length - failed} of ${cases.length} cases pass, worst ${(100 * worst).toFixed(0)} % of its tolerance`,
   );

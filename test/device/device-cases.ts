@@ -6,10 +6,12 @@
 import { kvCodec } from "../../src/cache/codecs.ts";
 import { blocksOf, poolPages, recentPages } from "../../src/cache/layers.ts";
 import {
+  type Allocation,
   type Device,
   type Graph,
   type KvCodec,
   PAGE_SLOTS,
+  type Step,
   type Value,
   type Weight,
 } from "../../src/device/contract.ts";
@@ -116,11 +118,12 @@ function contextOf({ steps }: DeviceCase): number {
 
 interface Built {
   graph: Graph;
-  tensors: Map<string, Tensor>;
+  /** By the weight's name; made when asked for. */
+  tensors: Map<string, () => Tensor>;
 }
 
 function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
-  const tensors = new Map<string, Tensor>();
+  const tensors = new Map<string, () => Tensor>();
   const maxTokens = testCase.maxTokens ?? Math.max(...testCase.steps.map(sumOf));
   const op = new Recorder(maxTokens, testCase.outputs ?? maxTokens);
   const texts = Math.max(...testCase.steps.map((step) => eachOf(step).length));
@@ -128,18 +131,20 @@ function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
   const context = contextOf(testCase);
   const needs = { cacheTokens: texts * blocksOf(context) * PAGE_SLOTS, texts, maxTokens };
   const shaped = (role: Weight["role"], rows: number, cols: number, seed: number, shape: Shape) => {
-    const next = random(seed);
-    const values = Float32Array.from({ length: rows * cols }, (_, i) =>
-      shape(gaussian(next), Math.floor(i / cols), i % cols),
-    );
     const name = `shaped ${role} ${seed} ${tensors.size}`;
-    tensors.set(name, memoryTensor(name, "f32", rows, cols, new Uint8Array(values.buffer)));
+    tensors.set(name, () => {
+      const next = random(seed);
+      const values = Float32Array.from({ length: rows * cols }, (_, i) =>
+        shape(gaussian(next), Math.floor(i / cols), i % cols),
+      );
+      return memoryTensor(name, "f32", rows, cols, new Uint8Array(values.buffer));
+    });
     return op.weight(name, role, "f32", rows, cols);
   };
   const given: Given = {
     weight(role, type, rows, cols, seed) {
       const name = `${role} ${type} ${rows} ${cols} ${seed}`;
-      tensors.set(name, randomTensor(name, type, rows, cols, seed));
+      tensors.set(name, () => randomTensor(name, type, rows, cols, seed));
       return op.weight(name, role, type, rows, cols);
     },
     input: (cols, seed) => op.embed(given.weight("matrix", "f32", VOCAB, cols, seed), 20),
@@ -165,23 +170,43 @@ async function run(testCase: DeviceCase, device: Device): Promise<Float32Array> 
   const { graph, tensors } = build(testCase, kvCodec);
   const allocation = await device.allocate(graph);
   try {
-    for (const weight of graph.weights) await allocation.load(weight, tensors.get(weight.name)!);
-    const texts = new PagedTexts(allocation, graph);
-    let rows = 0;
-    for (const step of testCase.steps) {
-      const runs = eachOf(step).flatMap((tokens, text) => {
-        const position = texts.positions[text];
-        const ids = Array.from({ length: tokens }, (_, i) => ((position + i) * 31 + 7 * text) % VOCAB);
-        return tokens > 0 ? [{ text, ids, outputs: Math.min(tokens, testCase.outputs ?? tokens) }] : [];
-      });
-      await texts.run(runs);
-      const outputs = runs.reduce((sum, run) => sum + run.outputs, 0);
-      rows = graph.logits.rows === "tokens" ? sumOf(step) : outputs;
-    }
-    return await allocation.read(graph.logits, 0, rows);
+    for (const weight of graph.weights) await allocation.load(weight, tensors.get(weight.name)!());
+    return await allocation.read(graph.logits, 0, await runSteps(testCase, graph, allocation));
   } finally {
     await allocation.close();
   }
+}
+
+/** Runs a case's steps; gives the rows of the last one's value. */
+async function runSteps(testCase: DeviceCase, graph: Graph, allocation: Allocation): Promise<number> {
+  const texts = new PagedTexts(allocation, graph);
+  let rows = 0;
+  for (const step of testCase.steps) {
+    const runs = eachOf(step).flatMap((tokens, text) => {
+      const position = texts.positions[text];
+      const ids = Array.from({ length: tokens }, (_, i) => ((position + i) * 31 + 7 * text) % VOCAB);
+      return tokens > 0 ? [{ text, ids, outputs: Math.min(tokens, testCase.outputs ?? tokens) }] : [];
+    });
+    await texts.run(runs);
+    const outputs = runs.reduce((sum, run) => sum + run.outputs, 0);
+    rows = graph.logits.rows === "tokens" ? sumOf(step) : outputs;
+  }
+  return rows;
+}
+
+/** A case's graph and the steps that it runs, for what looks at them without computing. */
+export async function caseSteps(testCase: DeviceCase): Promise<{ graph: Graph; steps: readonly Step[] }> {
+  const { graph } = build(testCase, kvCodec);
+  const steps: Step[] = [];
+  const allocation: Pick<Allocation, "run" | "setPages"> = {
+    setPages() {},
+    async run(step) {
+      steps.push(step);
+      return { chosen: Promise.resolve([]) };
+    },
+  };
+  await runSteps(testCase, graph, allocation as Allocation);
+  return { graph, steps };
 }
 
 /** What the reference gives, once for all devices of a test file. */

@@ -89,6 +89,15 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   return { f16, subgroup, matrices, timestamps: has("timestamp-query"), few, several, batch };
 }
 
+/** The WGSL extensions of the traits. */
+function enablesOf({ f16, subgroup, matrices }: Traits): string[] {
+  return [
+    ...(f16 ? ["f16"] : []),
+    ...(subgroup !== null ? ["subgroups"] : []),
+    ...(matrices ? ["chromium_experimental_subgroup_matrix"] : []),
+  ];
+}
+
 export class Gpu {
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
@@ -179,13 +188,7 @@ export class Gpu {
   }
 
   async #compile(spec: KernelSpec): Promise<GPUComputePipeline> {
-    const { f16, subgroup, matrices } = this.traits;
-    const enables = [
-      ...(f16 ? ["f16"] : []),
-      ...(subgroup !== null ? ["subgroups"] : []),
-      ...(matrices ? ["chromium_experimental_subgroup_matrix"] : []),
-    ];
-    const code = shaderText(spec, enables);
+    const code = shaderText(spec, enablesOf(this.traits));
     this.device.pushErrorScope("validation");
     const module = this.device.createShaderModule({ code, label: spec.kernel });
     const layout = this.device.createPipelineLayout({ bindGroupLayouts: [this.bindLayout(spec.kernel)] });

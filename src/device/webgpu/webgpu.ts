@@ -39,6 +39,8 @@ export const GPU_CHUNK = 512;
 export interface WebgpuDevice extends Device {
   /** Names as WebGPU has them: "nvidia". */
   readonly adapter: { readonly vendor: string; readonly name: string; readonly isSoftware: boolean };
+  /** What its kernels count on. */
+  readonly traits: Traits;
   /** A GPUDevice without a graph, with all the memory that the adapter allows: for measuring kernels. */
   openGpu(): Promise<Gpu>;
 }
@@ -67,6 +69,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     name: "gpu",
     description: `${name} through WebGPU (${describe(traits, info)})`,
     adapter: { vendor: info.vendor, name, isSoftware: info.isFallbackAdapter },
+    traits,
     memoryBytes: Number.MAX_SAFE_INTEGER,
     chunk: GPU_CHUNK,
     bufferBytes: bufferBytes(limits),

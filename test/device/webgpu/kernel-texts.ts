@@ -1,0 +1,71 @@
+/**
+ * Which kernel texts the conformance suite runs on a GPU with given traits, found without a GPU: the cases' graphs are compiled,
+ * and each step's dispatches are asked whether it needs them. A text is named by the hash of what the compiler sees of it.
+ */
+import { createHash } from "node:crypto";
+import { batchOf } from "../../../src/device/webgpu/batch.ts";
+import type { TraitOptions, Traits } from "../../../src/device/webgpu/gpu.ts";
+import { compileGraph } from "../../../src/device/webgpu/program.ts";
+import { type KernelSpec, shaderText } from "../../../src/device/webgpu/wgsl.ts";
+import { caseSteps, type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
+import { packedCases } from "../packed-cases.ts";
+
+/** The sets of features with which bench/conformance.ts runs each case. */
+export const VARIANTS: Readonly<Record<string, TraitOptions>> = {
+  all: {},
+  // Kernels for a batch, and for many rows, serve small steps, too.
+  "all, batches": { few: 1, batch: 64 },
+  "all, many rows": { few: 1 },
+  "no matrices": { matrices: false },
+  "no f16": { f16: false },
+  "no f16, no subgroups": { f16: false, subgroups: false },
+  "no matrices, many rows": { matrices: false, few: 1 },
+};
+
+/** All cases that a GPU can be asked for, with packed caches of the parts that it has kernels for. */
+export const GPU_CASES: readonly DeviceCase[] = [
+  ...deviceCases,
+  ...["k4c-v4r-n32-f32", "k4c-v3r-n32-f32", "k3c-v3r-n32"].flatMap((kv) =>
+    packedCases(kv, TOLERANCES.attendInt4),
+  ),
+];
+
+/** By kernel: hashes of texts. */
+export type Texts = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** Limits that cut nothing in two. */
+const LIMITS = { maxStorageBufferBindingSize: 2 ** 31, maxBufferSize: 2 ** 31 };
+
+/** The texts that a case's steps run and no GPU in software can: they use float16, subgroups or subgroup matrices. */
+export async function gpuTexts(testCase: DeviceCase, traits: Traits): Promise<Texts> {
+  const { graph, steps } = await caseSteps(testCase);
+  const program = compileGraph(graph, traits, LIMITS);
+  const texts = new Map<string, Set<string>>();
+  const batches = steps.map((step) => batchOf(graph, step, traits));
+  for (const { mode, shape } of batches)
+    for (const dispatch of program.modes[mode]) {
+      if (dispatch.workgroups(shape) === null) continue;
+      const { kernel } = dispatch.kernel;
+      const hash = hashOf(dispatch.kernel);
+      if (hash !== null) texts.set(kernel, (texts.get(kernel) ?? new Set()).add(hash));
+    }
+  return texts;
+}
+
+const hashes = new Map<string, string | null>();
+
+/** null: software runs it, too. Comments and gaps do not count. */
+function hashOf(spec: KernelSpec): string | null {
+  const key = JSON.stringify([spec.kernel, spec.values, spec.libs]);
+  let hash = hashes.get(key);
+  if (hash === undefined) {
+    // What is enabled and not used makes no other text.
+    const text = shaderText(spec, [])
+      .replace(/\/\/.*$/gm, "")
+      .replace(/\s+/g, " ");
+    const needsGpu = /\bf16\b|\bsubgroup(_|[A-Z])/.test(text);
+    hash = needsGpu ? createHash("sha256").update(text).digest("hex").slice(0, 12) : null;
+    hashes.set(key, hash);
+  }
+  return hash;
+}

@@ -23,7 +23,7 @@ import { findModel } from "../dist/engine/find-model.js";
 import { Text } from "../dist/engine/text.js";
 import { dequantize } from "../dist/format/blocks.js";
 import { openCheckpoint } from "../dist/format/open.js";
-import { encodePrompt } from "../dist/format/template.js";
+import { encodePrompt } from "../dist/format/template-prompt.js";
 import { rowBytes } from "../dist/format/tensor.js";
 import { distribution, measured, Tally } from "../dist/study/verify/divergence.js";
 

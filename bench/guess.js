@@ -18,7 +18,7 @@ import { sampler } from "../dist/engine/sample.js";
 import { Scheduler } from "../dist/engine/scheduler.js";
 import { Text } from "../dist/engine/text.js";
 import { openCheckpoint } from "../dist/format/open.js";
-import { encodeChat } from "../dist/format/template.js";
+import { encodeChat } from "../dist/format/template-prompt.js";
 import { quotePrompt } from "../dist/study/bench/bench-quote.js";
 
 const { values: options, positionals } = parseArgs({

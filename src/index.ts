@@ -71,12 +71,12 @@ export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
 export { atOnce, inSlices, type Slices } from "./format/slices.ts";
 export type { Source } from "./format/source.ts";
-export {
-  type ChatMessage,
-  type ChatTemplate,
-  type RenderOptions,
-  withDocument,
+export type {
+  ChatMessage,
+  ChatTemplate,
+  RenderOptions,
 } from "./format/template.ts";
+export { withDocument } from "./format/template-prompt.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";
 export type { LayerSpec, ModelConfig } from "./model/config.ts";
 export type { Model } from "./model/model.ts";
@@ -102,12 +102,12 @@ export type {
   BenchProfile,
   BenchProgress,
   BenchRow,
-  BenchTests,
   OperationProfile,
 } from "./study/bench/bench.ts";
 export type { BatchRow } from "./study/bench/bench-batch.ts";
 export { Bench, type BenchLoadOptions, openBench, type SyntheticModel } from "./study/bench/bench-model.ts";
 export type { QuoteRow } from "./study/bench/bench-quote.ts";
+export type { BenchTests } from "./study/bench/bench-tests.ts";
 export { type AdapterFinding, type Diagnosis, diagnose, type SpeedBound } from "./study/doctor.ts";
 export {
   type Inspection,
@@ -131,19 +131,23 @@ export {
 export { plannedCpu, plannedGpu, plannedModel } from "./study/plan/planned.ts";
 export type { SuitedModel } from "./study/plan/suited-models.ts";
 export type { DivergenceSummary } from "./study/verify/divergence.ts";
-export { GRADES, type Grade, type Verdict } from "./study/verify/verdict.ts";
+export { GRADES } from "./study/verify/verdict.ts";
 export {
-  type AnswerRow,
-  type DepthRow,
-  type FormatRow,
-  type LayerRow,
   type LogitsStore,
-  type NeedleRow,
   type VerifyOptions,
   type VerifyProgress,
-  type VerifyRow,
   type VerifySource,
   verify,
 } from "./study/verify/verify.ts";
 export { type VerifyModelOptions, verifyModel } from "./study/verify/verify-model.ts";
+export type {
+  AnswerRow,
+  DepthRow,
+  FormatRow,
+  Grade,
+  LayerRow,
+  NeedleRow,
+  Verdict,
+  VerifyRow,
+} from "./study/verify/verify-rows.ts";
 export { planStudy, type Study, type StudySubject, type VerifyTests } from "./study/verify/verify-tests.ts";

@@ -2,8 +2,9 @@
  * A generated text, while it streams, as the parts of an answer: what the model says, what it thinks, what it calls.
  * Owns the order in which these are told apart. Refuses to know HTTP.
  */
-import type { WrittenCall } from "./calls/call-formats.ts";
+
 import type { CallReader, ReadPart } from "./calls/call-readers.ts";
+import type { WrittenCall } from "./calls/written-call.ts";
 import { partStream } from "./part-streams.ts";
 import type { Part, PartStream, Section } from "./thinking.ts";
 

@@ -6,7 +6,7 @@ import type { ChatTemplate } from "../format/template.ts";
 import { callFormat } from "./calls/call-formats.ts";
 import { type AskedTool, type CallChoice, callGrammar } from "./calls/call-grammar.ts";
 import { badValue, unsupported } from "./errors.ts";
-import type { GrammarToMake } from "./grammar/grammars.ts";
+import type { GrammarToMake } from "./grammar/grammar.ts";
 import { shown } from "./object-fields.ts";
 import type { CallOptions } from "./parts.ts";
 

@@ -13,7 +13,7 @@ import {
   type LoadOptions,
   openAttendTimer,
 } from "../index.ts";
-import { grouped, rounded } from "./figures.ts";
+import { grouped, rounded } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { checkTarget, writeTarget } from "./target.ts";

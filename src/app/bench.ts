@@ -14,7 +14,7 @@ import {
   type QuoteRow,
   type SyntheticModel,
 } from "../index.ts";
-import { bytes, columns, grouped, perSecond, rounded } from "./figures.ts";
+import { bytes, columns, grouped, perSecond, rounded } from "../plot/numbers.ts";
 import { readText } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";

@@ -1,7 +1,7 @@
 /** What /stats and /context say: figures of a chat as lines of text. Owns no numbers of its own. */
 import { type GenerationResult, kvBytes } from "../index.ts";
+import { bytes, grouped, guessedWords, perSecond } from "../plot/numbers.ts";
 import type { Chat } from "./chat-turns.ts";
-import { bytes, grouped, guessedWords, perSecond } from "./figures.ts";
 
 const WIDTH = 32;
 

@@ -17,10 +17,10 @@ import {
   type SampleOptions,
   throwIfAborted,
 } from "../index.ts";
+import { bytes, grouped, perSecond } from "../plot/numbers.ts";
 import type { Screen } from "./chat-screen.ts";
 import { Conversation } from "./conversation.ts";
 import { cachePath, readConversation, writeWhole } from "./conversation-file.ts";
-import { bytes, grouped, perSecond } from "./figures.ts";
 import { readDocument } from "./input.ts";
 import { joinedSignal } from "./joined-signal.ts";
 import { progress } from "./progress.ts";

@@ -10,13 +10,13 @@ import {
   sampler,
   UnsupportedError,
 } from "../index.ts";
+import { bytes, grouped } from "../plot/numbers.ts";
 import { type CommandEnd, complete, parseCommand, runCommand } from "./chat-commands.ts";
 import { History, historyPath } from "./chat-history.ts";
 import { ChatInput } from "./chat-input.ts";
 import { Screen } from "./chat-screen.ts";
 import { Chat } from "./chat-turns.ts";
 import { ToldError, tell } from "./exit.ts";
-import { bytes, grouped } from "./figures.ts";
 import { readDocument } from "./input.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 import { MessageLines } from "./message-lines.ts";

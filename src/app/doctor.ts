@@ -3,7 +3,7 @@
  * come from drivers and are shown with their control characters escaped.
  */
 import { type AdapterFinding, type Diagnosis, diagnose } from "../index.ts";
-import { bytes, grouped, rounded } from "./figures.ts";
+import { bytes, grouped, rounded } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { printable } from "./terminal.ts";
 

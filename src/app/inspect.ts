@@ -3,7 +3,7 @@
  * strings out of the file are shown with their control characters escaped.
  */
 import { type Inspection, inspect, type KvSize, type LayerSpec, type ModelConfig } from "../index.ts";
-import { bytes, grouped } from "./figures.ts";
+import { bytes, grouped } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { printable } from "./terminal.ts";
 

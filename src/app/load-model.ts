@@ -3,8 +3,8 @@
  * what it warns of.
  */
 import { type LanguageModel, type LoadOptions, load } from "../index.ts";
+import { bytes } from "../plot/numbers.ts";
 import { tell } from "./exit.ts";
-import { bytes } from "./figures.ts";
 import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 

@@ -10,7 +10,7 @@ import {
   removeModel,
   type SuitedModel,
 } from "../index.ts";
-import { bytes, grouped } from "./figures.ts";
+import { bytes, grouped } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { printable } from "./terminal.ts";
 

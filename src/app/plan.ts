@@ -3,7 +3,7 @@
  * write for an amount of memory. What does not fit is said in the table, and then by the exit code.
  */
 import { ArgumentError, type ContextTable, type PlanTable, planModel, type StatePart } from "../index.ts";
-import { bytes, grouped } from "./figures.ts";
+import { bytes, grouped } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { printable } from "./terminal.ts";
 

@@ -3,7 +3,7 @@
  * scripts; what people read goes to stderr when that is a terminal. Owns how speed and time left are told.
  */
 import { isHubName, type Pulled, type PullProgress, pull } from "../index.ts";
-import { bytes } from "./figures.ts";
+import { bytes } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { printable } from "./terminal.ts";

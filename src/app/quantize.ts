@@ -1,6 +1,6 @@
 /** `nibble quantize`: a checkpoint to a GGUF of another type. The path goes to stdout; what people read goes to stderr. */
 import { ArgumentError, quantizeModel, UnsupportedError } from "../index.ts";
-import { bytes } from "./figures.ts";
+import { bytes } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";

@@ -6,8 +6,8 @@
 import { HARMONY } from "../answer/harmony.ts";
 import { MARKS, openedBy, spoken } from "../answer/part-streams.ts";
 import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
+import { bytes, grouped, guessedWords, perSecond, rate } from "../plot/numbers.ts";
 import { tell } from "./exit.ts";
-import { bytes, grouped, guessedWords, perSecond, rate } from "./figures.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";

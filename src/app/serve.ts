@@ -17,6 +17,7 @@ import {
   type SampleOptions,
   sampler,
 } from "../index.ts";
+import { bytes, grouped, guessedWords, perSecond } from "../plot/numbers.ts";
 import { type Api, createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
 import { unknownFields } from "./api/field-rules.ts";
@@ -25,7 +26,6 @@ import { Metrics } from "./api/metrics.ts";
 import { openPage } from "./api/page.ts";
 import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
-import { bytes, grouped, guessedWords, perSecond } from "./figures.ts";
 import { HTTP_BOUNDS, httpServer } from "./http-server.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";

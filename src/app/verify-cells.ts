@@ -1,6 +1,6 @@
 /** Rows of a study as cells of a table, for the terminal and for the page alike. */
 import type { AnswerRow, DepthRow, DivergenceSummary, LayerRow } from "../index.ts";
-import { grouped } from "./figures.ts";
+import { grouped } from "../plot/numbers.ts";
 
 export const MEASURED_HEADS = [
   "cache",

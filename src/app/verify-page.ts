@@ -12,8 +12,8 @@ import {
   type VerifyRow,
 } from "../index.ts";
 import { dot, figure, label, logAxis } from "../plot/figure.ts";
+import { bytes, grouped } from "../plot/numbers.ts";
 import { escapeText } from "../plot/svg.ts";
-import { bytes, grouped } from "./figures.ts";
 import { MEASURED_HEADS, MEASURED_NOTE, measuredCells } from "./verify-cells.ts";
 import { plotSvg } from "./verify-plot.ts";
 

@@ -9,7 +9,7 @@ import {
   type VerifyRow,
   verifyModel,
 } from "../index.ts";
-import { bytes, columns, grouped, perSecond } from "./figures.ts";
+import { bytes, columns, grouped, perSecond } from "../plot/numbers.ts";
 import { readText } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";

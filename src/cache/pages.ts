@@ -4,18 +4,7 @@
  * says what it holds (beginnings.ts).
  */
 import type { Pool } from "../device/contract.ts";
-import type { Block } from "./beginnings.ts";
-
-export interface Page {
-  /** Its number in the pool. */
-  readonly index: number;
-  /** Texts that use it. */
-  users: number;
-  /** The known tokens that it holds; null: none. */
-  block: Block | null;
-  /** In a graph with packed caches: what it holds was packed, and can be read. */
-  isPacked: boolean;
-}
+import type { Page } from "./block.ts";
 
 export class PagePool {
   /** By number. */

@@ -4,9 +4,10 @@
  * One idea: only what was written and whose ids are known enters the tree of beginnings, so nothing there is ever wrong.
  */
 import { PAGE_SLOTS, type RunPacked } from "../device/contract.ts";
-import { type Beginning, type Beginnings, Block, type BlockKey, keyOf } from "./beginnings.ts";
+import type { Beginning, Beginnings } from "./beginnings.ts";
+import type { Page } from "./block.ts";
+import { Block, type BlockKey, keyOf } from "./block.ts";
 import { blocksOf, packedBlocks } from "./layers.ts";
-import type { Page } from "./pages.ts";
 
 /** What a device has to copy before the text's next step. */
 export interface PageCopy {

@@ -6,7 +6,8 @@
  */
 import type { RunState } from "../device/contract.ts";
 import type { Beginnings } from "./beginnings.ts";
-import type { Page, PagePool } from "./pages.ts";
+import type { Page } from "./block.ts";
+import type { PagePool } from "./pages.ts";
 import type { TextPages } from "./text-pages.ts";
 
 /** Slots that each text is sure of: what its next run reads, and what that writes. */

@@ -15,6 +15,7 @@ import { embeddingFacts } from "./embed.ts";
 import { chooseKv } from "./kv-choice.ts";
 import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
+import type { Prepared } from "./prepared.ts";
 import { Scheduler } from "./scheduler.ts";
 
 export interface LoadProgress {
@@ -27,16 +28,6 @@ export interface AssembleOptions extends PlanOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Stops the loading; it then rejects with AbortedError and nothing stays allocated. */
   signal?: AbortSignal;
-}
-
-/** A model on a device, its weights loaded. Whoever holds it closes the allocation and the checkpoint. */
-export interface Prepared {
-  readonly model: Model;
-  readonly device: Device;
-  readonly plan: Plan;
-  readonly allocation: Allocation;
-  /** Runs all texts over it. */
-  readonly scheduler: Scheduler;
 }
 
 /** `assembleParts` as a model. */

@@ -5,8 +5,7 @@
  * seed gives one text whatever is guessed.
  */
 import type { Sampler } from "./sample.ts";
-import type { Scheduler } from "./scheduler.ts";
-import type { Text } from "./text.ts";
+import type { Tokens } from "./tokens.ts";
 
 /** How often a guess is right before anything is known. */
 const PRIOR = 0.7;
@@ -15,15 +14,30 @@ const WEIGHT = 0.06;
 /** With each token that comes without a draft: a text that was hard may become easy again. */
 const RETURN = 0.01;
 
+/** A text of the small model, as far as guessing needs it (text.ts has it whole). */
+export interface DraftText {
+  generate(
+    prompt: readonly number[],
+    sample: Sampler,
+    options: { readonly most: number; readonly draw: number; readonly guess: false },
+  ): Pick<Tokens, "next"> & { end(): void };
+}
+
+/** The small model: tokens it may hold, and how a text of it is opened. */
+export interface DraftSource {
+  readonly context: number;
+  openText(): DraftText;
+}
+
 export class DraftModel {
-  readonly scheduler: Scheduler;
+  readonly source: DraftSource;
   /** What a token of it costs, in steps of the large model, until it is measured. */
   readonly #share: number;
   readonly now: () => number;
   #tokenMs: number | null = null;
 
-  constructor(scheduler: Scheduler, share: number, now = () => performance.now()) {
-    this.scheduler = scheduler;
+  constructor(source: DraftSource, share: number, now = () => performance.now()) {
+    this.source = source;
     this.#share = share;
     this.now = now;
   }
@@ -47,17 +61,16 @@ export class DraftModel {
 export class Draft {
   readonly #model: DraftModel;
   readonly #sample: Sampler;
-  readonly #text: Text;
+  readonly #text: DraftText;
   #chance = PRIOR;
   /** What was guessed after so many tokens. */
   #found: { readonly after: number; readonly ids: readonly number[] } | null = null;
   #stop: (() => void) | null = null;
   #isRead = false;
 
-  /** text: of the small model's. */
-  constructor(model: DraftModel, text: Text, sample: Sampler) {
+  constructor(model: DraftModel, sample: Sampler) {
     this.#model = model;
-    this.#text = text;
+    this.#text = model.source.openText();
     this.#sample = sample;
   }
 
@@ -86,7 +99,7 @@ export class Draft {
     draw: number,
     done: (error: { error: unknown } | null) => void,
   ): void {
-    const { context } = this.#model.scheduler;
+    const { context } = this.#model.source;
     this.#found = { after: ids.length, ids: [] };
     const most = Math.min(count, context - ids.length);
     if (most <= 0) return done(null);

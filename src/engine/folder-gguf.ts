@@ -4,13 +4,23 @@
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { UnsupportedError } from "../format/errors.ts";
-import { type GgufValue, valueBytes } from "../format/gguf-write.ts";
+import { type GgufValue, valueBytes, type WrittenKey } from "../format/gguf-write.ts";
 import { GGUF_SAMPLING } from "../format/makers-sampling.ts";
+import type { Tensor } from "../format/tensor.ts";
 import { tokenizerKeys } from "../format/tokenizer-written.ts";
 import type { Model } from "../model/model.ts";
 import { writtenModel } from "../model/written.ts";
 import { tokenizerOf } from "./assemble.ts";
-import type { GgufParts } from "./quantize.ts";
+
+export interface GgufParts {
+  readonly keys: readonly WrittenKey[];
+  readonly tensors: readonly {
+    readonly tensor: Tensor;
+    readonly name: string;
+    readonly dims: readonly number[];
+  }[];
+  readonly warnings: readonly string[];
+}
 
 /** UnsupportedError for a model, a tokenizer or a template that a GGUF cannot say. */
 export async function folderAsGguf(model: Model): Promise<GgufParts> {

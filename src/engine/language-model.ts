@@ -8,13 +8,12 @@ import { AnswerIds } from "../format/answer-ids.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
 import { atOnce, inSlices, type Slices } from "../format/slices.ts";
 import type { Source } from "../format/source.ts";
-import { type ChatMessage, type ChatTemplate, chatSlices, type RenderOptions } from "../format/template.ts";
+import type { ChatMessage, ChatTemplate, RenderOptions } from "../format/template.ts";
+import { chatSlices } from "../format/template-prompt.ts";
 import { type Tokenizer, withBos } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
-import type { Prepared } from "./assemble.ts";
-import { closeAll } from "./close.ts";
 import type { Suppressed } from "./default-sampling.ts";
 import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
@@ -22,9 +21,11 @@ import { type EmbeddingFacts, type Embeddings, type EmbedOptions, Pool, poolingO
 import { type GenerateOptions, Generation, generateTokens, withDefaults } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
 import { lastHidden, type Plan } from "./plan.ts";
+import type { Prepared } from "./prepared.ts";
+import { closeAll } from "./prepared.ts";
 import type { SampleOptions } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { Text } from "./text.ts";
+import { draftSource, Text } from "./text.ts";
 import { restoreText, saveText } from "./text-save.ts";
 
 /** What a model is made of. */
@@ -318,7 +319,7 @@ export class LanguageModel {
     if (this.#parts.scheduler.guesses === 0)
       throw new ArgumentError("draft", "given", "none: a model with recurrent states checks no guesses");
     const share = draft.plan.weightBytes / this.plan.weightBytes;
-    this.#parts.scheduler.draft = new DraftModel(draft.scheduler, share);
+    this.#parts.scheduler.draft = new DraftModel(draftSource(draft.scheduler), share);
     this.#draft = draft;
   }
 

@@ -7,7 +7,8 @@ import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { openModel } from "../model/model.ts";
-import { type AssembleOptions, type Prepared, prepare, tokenizerOf } from "./assemble.ts";
+import { type AssembleOptions, prepare, tokenizerOf } from "./assemble.ts";
+import type { Prepared } from "./prepared.ts";
 
 /** Whoever loads it closes it. */
 export interface LoadedDraft extends Prepared {

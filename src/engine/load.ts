@@ -10,11 +10,11 @@ import { webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assembleParts } from "./assemble.ts";
-import { closeAll } from "./close.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
 import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { besideDraft, checkTokens, loadDraft } from "./load-draft.ts";
 import { adapterMemory, ownMemory } from "./machine.ts";
+import { closeAll } from "./prepared.ts";
 
 export type { LoadProgress } from "./assemble.ts";
 

@@ -16,7 +16,7 @@ import { BLOCKS, rowBytes, storedRowBytes, type Tensor, type TensorType } from "
 import { MIXTURES, type MixtureName, mixTypes, mixtureOf } from "../model/mixture.ts";
 import { openModel } from "../model/model.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
-import { folderAsGguf } from "./folder-gguf.ts";
+import { folderAsGguf, type GgufParts } from "./folder-gguf.ts";
 
 export interface QuantizeOptions extends FindOptions {
   /** q4_k (the same as q4_k_m), q4_0, q6_k, q8_0, ..., f16, bf16, f32: `MIXTURES`. */
@@ -44,16 +44,6 @@ export interface Quantized {
 }
 
 /** A source as a GGUF: what its keys and tensors are, before any type is chosen. */
-export interface GgufParts {
-  readonly keys: readonly WrittenKey[];
-  readonly tensors: readonly {
-    readonly tensor: Tensor;
-    readonly name: string;
-    readonly dims: readonly number[];
-  }[];
-  readonly warnings: readonly string[];
-}
-
 /** Expanded values that are in memory at a time. */
 const PIECE_VALUES = 1 << 20;
 

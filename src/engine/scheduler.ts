@@ -3,7 +3,8 @@
  * the order of all calls; pick.ts says which rows a step has. A job that fails or is aborted gives its pages back at once.
  * One idea: calls take effect in their order, so pages and rows are handed on while steps over them are still under way.
  */
-import { Beginnings, keyOf } from "../cache/beginnings.ts";
+import { Beginnings } from "../cache/beginnings.ts";
+import { keyOf } from "../cache/block.ts";
 import { recentOf, recentWindow } from "../cache/layers.ts";
 import type { BlockPages } from "../cache/saved-cache.ts";
 import { LEAST_SLOTS, WORK_SLOTS } from "../cache/text-states.ts";

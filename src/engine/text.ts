@@ -5,7 +5,7 @@
  */
 import type { StepProfile } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
-import { Draft } from "./draft.ts";
+import { Draft, type DraftSource } from "./draft.ts";
 import { Job, type JobOptions } from "./job.ts";
 import type { Sampler } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -125,7 +125,7 @@ export class Text {
     const reserve = Math.min(prompt.length + Math.min(most, RESERVED_TOKENS), scheduler.context);
     const guesses = options.guess === false ? 0 : scheduler.guesses;
     const model = guesses > 0 ? scheduler.draft : null;
-    const draft = model && new Draft(model, new Text(model.scheduler), sample);
+    const draft = model && new Draft(model, sample);
     const job = new Job({ ids: prompt, tokens, guesses, draft, reserve, signal, onProgress });
     this.#take();
     scheduler.submit(job);
@@ -219,5 +219,11 @@ export interface TextTokens extends Pick<Tokens, "next" | "ending"> {
   /** No more are wanted. Does not wait for what a device has under way. */
   end(): void;
 }
+
+/** A model whose texts guess for those of another. */
+export const draftSource = (scheduler: Scheduler): DraftSource => ({
+  context: scheduler.context,
+  openText: () => new Text(scheduler),
+});
 
 export type { Token };

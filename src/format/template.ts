@@ -10,8 +10,6 @@ import { JinjaTemplate } from "./template-jinja.ts";
 import { specialText } from "./tokenizer-folder.ts";
 import { type GgufMetadata, stringList, textValue, tokenId, tokenTexts } from "./tokenizer-metadata.ts";
 
-export { chatSlices, encodeChat, encodePrompt, withDocument } from "./template-prompt.ts";
-
 export interface ChatMessage {
   /** Of the template; most know these. */
   role: "system" | "user" | "assistant" | "tool" | (string & {});

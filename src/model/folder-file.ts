@@ -18,9 +18,9 @@ import {
   PLAIN,
   type RopeConfig,
 } from "./config.ts";
-import type { Family, FolderType } from "./families/family.ts";
-import { COMMON_FOLDER, checkKeys, NARROWING_FOLDER } from "./keys.ts";
-import { Fields } from "./read.ts";
+import { COMMON_FOLDER, checkKeys, type Keys, NARROWING_FOLDER } from "./keys.ts";
+import type { NamedFamily } from "./names.ts";
+import { Fields, type Metadata } from "./read.ts";
 import { type LayerType, type RopeOptions, ropeOf } from "./rope-parameters.ts";
 
 /** transformers' names of activations (ACT2FN); three are one function written in three ways. */
@@ -31,6 +31,15 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   gelu_new: "geluTanh",
   gelu_fast: "geluTanh",
 };
+
+/** What of a `model_type` reading its config takes. */
+export interface FolderReading {
+  /** What holds where a key is missing: the class's attributes. */
+  readonly defaults: Metadata;
+  readonly keys: Keys;
+  /** The model sees images, too: its language model's config is under text_config. */
+  readonly nested?: boolean;
+}
 
 export class FolderFile {
   readonly place: string;
@@ -45,9 +54,9 @@ export class FolderFile {
 
   constructor(
     readonly checkpoint: Checkpoint,
-    readonly family: Family,
+    readonly family: NamedFamily,
     readonly modelType: string,
-    type: FolderType,
+    type: FolderReading,
   ) {
     this.place = `${checkpoint.name}/config.json`;
     const outer = new Fields(checkpoint.metadata, this.place);

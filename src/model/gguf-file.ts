@@ -10,6 +10,7 @@ import type { Tensor } from "../format/tensor.ts";
 import { BOUNDS, type Bound } from "./bounds.ts";
 import {
   type AttentionSpec,
+  type BiasName,
   type DeltaSpec,
   type FeedForwardSpec,
   headDimOf,
@@ -20,9 +21,8 @@ import {
   type RopeConfig,
   slidingPattern,
 } from "./config.ts";
-import type { Family, GgufType } from "./families/family.ts";
-import { checkKeys, NARROWING_GGUF } from "./keys.ts";
-import { hasTensor } from "./names.ts";
+import { checkKeys, type Keys, NARROWING_GGUF } from "./keys.ts";
+import { hasTensor, type NamedFamily } from "./names.ts";
 import { Fields } from "./read.ts";
 import { ropeFrequencies, yarnFrequencies, yarnMagnitude } from "./rope.ts";
 import { f32Rows } from "./tensors.ts";
@@ -45,6 +45,13 @@ export interface GgufRope {
   readonly truncate?: boolean;
 }
 
+/** What of a `general.architecture` reading its files takes. */
+export interface GgufReading {
+  readonly keys: Keys;
+  /** Taken where the file has them. */
+  readonly biases: readonly BiasName[];
+}
+
 export class GgufFile {
   readonly fields: Fields;
   readonly place: string;
@@ -59,9 +66,9 @@ export class GgufFile {
 
   constructor(
     readonly checkpoint: Checkpoint,
-    readonly family: Family,
+    readonly family: NamedFamily,
     readonly architecture: string,
-    readonly type: GgufType,
+    readonly type: GgufReading,
   ) {
     const { metadata, tensors, name } = checkpoint;
     this.place = name;

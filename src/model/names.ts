@@ -36,6 +36,13 @@ export interface NameTables {
   readonly layer: Names;
 }
 
+/** Of a family, what its tensors are found by. */
+export interface NamedFamily {
+  /** Ours; that of its `general.architecture`, where it has one. */
+  readonly name: string;
+  readonly names: NameTables;
+}
+
 /** A row of a table: one place in each kind of file, or a list. */
 export function at(gguf: Place | readonly Place[] | null, folder: Place | readonly Place[] | null): Places {
   const list = (places: Place | readonly Place[] | null): readonly Place[] =>

@@ -9,9 +9,15 @@ import type { Tensor } from "../format/tensor.ts";
 import { attentionsOf, type LayerSpec, type ModelConfig, type RopeConfig } from "./config.ts";
 import { ropeFrequencies, yarnMagnitude } from "./rope.ts";
 import { originOf } from "./rope-parameters.ts";
-import type { WrittenTensor } from "./written.ts";
 
 export type Key = readonly [string, GgufValue];
+
+/** A tensor under its name in the new file; dims with the fastest axis first. */
+export interface WrittenTensor {
+  readonly name: string;
+  readonly dims: readonly number[];
+  readonly tensor: Tensor;
+}
 
 export interface WrittenKeys {
   /** Without the architecture in front. */

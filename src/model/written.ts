@@ -12,14 +12,7 @@ import { type Model, openModel } from "./model.ts";
 import { type FoundTensor, findTensor, type Place, type Places } from "./names.ts";
 import { Fields } from "./read.ts";
 import { mapped } from "./tensors.ts";
-import { metadataOf, writtenKeys } from "./written-keys.ts";
-
-/** A tensor under its name in the new file; dims with the fastest axis first. */
-export interface WrittenTensor {
-  readonly name: string;
-  readonly dims: readonly number[];
-  readonly tensor: Tensor;
-}
+import { metadataOf, type WrittenTensor, writtenKeys } from "./written-keys.ts";
 
 export interface WrittenModel {
   readonly architecture: string;

@@ -1,6 +1,7 @@
 /** One client's grammar never ends the texts of others, nor makes them wait for long, nor takes much memory. */
 import { afterEach, describe, expect, it } from "vitest";
-import { type Grammar, Grammars, type OpenGrammar } from "../../src/answer/grammar/grammars.ts";
+import type { Grammar, OpenGrammar } from "../../src/answer/grammar/grammar.ts";
+import { Grammars } from "../../src/answer/grammar/grammars.ts";
 import { Keeper } from "../../src/answer/grammar/keeper.ts";
 import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import type { ThreadLimits } from "../../src/answer/grammar/threads.ts";

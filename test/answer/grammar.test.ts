@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { afterThinking, openableSections } from "../../src/answer/grammar/after-thinking.ts";
 import { Counted } from "../../src/answer/grammar/counted.ts";
-import type { OpenGrammar } from "../../src/answer/grammar/grammars.ts";
+import type { OpenGrammar } from "../../src/answer/grammar/grammar.ts";
 import { patternRule } from "../../src/answer/grammar/pattern.ts";
 import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import { SECTIONS, type Section } from "../../src/answer/thinking.ts";

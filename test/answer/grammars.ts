@@ -1,6 +1,7 @@
 /** Grammars over a small vocabulary, and texts through them: whether one is allowed, or one chosen at random. */
 import { expect } from "vitest";
-import { Grammars, type OpenGrammar } from "../../src/answer/grammar/grammars.ts";
+import type { OpenGrammar } from "../../src/answer/grammar/grammar.ts";
+import { Grammars } from "../../src/answer/grammar/grammars.ts";
 import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import type { Tokenizer } from "../../src/index.ts";
 import { random } from "../device/random-tensor.ts";

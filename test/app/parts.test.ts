@@ -2,12 +2,12 @@
 import { Command } from "commander";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { report } from "../../src/app/exit.ts";
-import { bytes, perSecond, rate } from "../../src/app/figures.ts";
 import { toPrompt } from "../../src/app/input.ts";
 import { write } from "../../src/app/interrupt.ts";
 import { progress } from "../../src/app/progress.ts";
 import { printable } from "../../src/app/terminal.ts";
 import { AbortedError, ContextError, DeviceError, MemoryError, NibbleError } from "../../src/index.ts";
+import { bytes, perSecond, rate } from "../../src/plot/numbers.ts";
 
 afterEach(() => vi.restoreAllMocks());
 

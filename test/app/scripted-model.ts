@@ -4,7 +4,8 @@
  */
 import { generateTokens } from "../../src/engine/generate.ts";
 import { Text } from "../../src/engine/text.ts";
-import { chatTemplateFromGguf, encodeChat, encodePrompt } from "../../src/format/template.ts";
+import { chatTemplateFromGguf } from "../../src/format/template.ts";
+import { encodeChat, encodePrompt } from "../../src/format/template-prompt.ts";
 import { ContextError, Generation, type LanguageModel } from "../../src/index.ts";
 import { scripted } from "../engine/scripted.ts";
 import { goldenMetadata, goldenTokenizer } from "../format/tokenizer-vocabularies.ts";

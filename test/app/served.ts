@@ -6,7 +6,8 @@ import type { GuardOptions } from "../../src/app/api/guard.ts";
 import { Metrics } from "../../src/app/api/metrics.ts";
 import type { Page } from "../../src/app/api/page.ts";
 import type { Served } from "../../src/app/api/served.ts";
-import { type ChatTemplate, encodeChat, type RenderOptions } from "../../src/format/template.ts";
+import type { ChatTemplate, RenderOptions } from "../../src/format/template.ts";
+import { encodeChat } from "../../src/format/template-prompt.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
 import { Generation, type GenerationResult, type LanguageModel, type Piece } from "../../src/index.ts";
 

@@ -16,7 +16,7 @@ import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
 import { bundlePage, MOST_GZIP_BYTES } from "../../scripts/page.js";
 import { load } from "../../src/answer/load.ts";
 import { openPage } from "../../src/app/api/page.ts";
-import { bytes, grouped } from "../../src/app/figures.ts";
+import { bytes, grouped } from "../../src/plot/numbers.ts";
 import { planTable } from "../../src/study/plan/plan-table.ts";
 import { plannedGpu, plannedModel } from "../../src/study/plan/planned.ts";
 import { serving } from "../app/served.ts";

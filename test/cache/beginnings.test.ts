@@ -1,6 +1,7 @@
 /** Pages and what they are known for: which beginning is found, which page goes first, what is shared and what copied. */
 import { describe, expect, it } from "vitest";
-import { Beginnings, keyOf } from "../../src/cache/beginnings.ts";
+import { Beginnings } from "../../src/cache/beginnings.ts";
+import { keyOf } from "../../src/cache/block.ts";
 import { type PageCopy, TextPages } from "../../src/cache/text-pages.ts";
 
 const ids = (count: number, seed = 1) =>

@@ -8,7 +8,7 @@ import { DraftModel } from "../../src/engine/draft.ts";
 import { type GenerateOptions, Generation, generateTokens } from "../../src/engine/generate.ts";
 import { load } from "../../src/engine/load.ts";
 import { checkTokens } from "../../src/engine/load-draft.ts";
-import { Text } from "../../src/engine/text.ts";
+import { draftSource, Text } from "../../src/engine/text.ts";
 import { DeviceError } from "../../src/format/errors.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
 import { gaussian, random } from "../device/random-tensor.ts";
@@ -39,7 +39,7 @@ function open(
   const common = { vocab: VOCAB, context: 256, chunk: 64, ...options };
   const large = scripted(model(0), { ...common, guess: 15, clock: () => now++ });
   const small = scripted(model(noise), { ...common, ...draftOptions });
-  large.scheduler.draft = new DraftModel(small.scheduler, 0, () => 0);
+  large.scheduler.draft = new DraftModel(draftSource(small.scheduler), 0, () => 0);
   const generate = (prompt: readonly number[], generation: GenerateOptions = {}) =>
     new Generation(generateTokens(new Text(large.scheduler), tokenizer, prompt, generation));
   return { large, small, generate };

@@ -4,12 +4,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { AnswerIds } from "../../src/format/answer-ids.ts";
 import { atOnce } from "../../src/format/slices.ts";
-import {
-  type ChatMessage,
-  chatTemplateFromConfig,
-  chatTemplateFromGguf,
-  encodeChat,
-} from "../../src/format/template.ts";
+import { type ChatMessage, chatTemplateFromConfig, chatTemplateFromGguf } from "../../src/format/template.ts";
+import { encodeChat } from "../../src/format/template-prompt.ts";
 import { tokenizerFromGguf } from "../../src/format/tokenizer-gguf.ts";
 import { goldenMetadata, goldenTokenizer, tinySentencePiece } from "./tokenizer-vocabularies.ts";
 

@@ -10,11 +10,9 @@ import {
   type ChatMessage,
   type ChatTemplate,
   chatTemplateFromConfig,
-  encodeChat,
-  encodePrompt,
   type RenderOptions,
 } from "../../src/format/template.ts";
-import { REASONING_MARKS } from "../../src/format/template-prompt.ts";
+import { encodeChat, encodePrompt, REASONING_MARKS } from "../../src/format/template-prompt.ts";
 import { LITERAL, type Tokenizer } from "../../src/format/tokenizer.ts";
 import { tokenizerFromGguf } from "../../src/format/tokenizer-gguf.ts";
 import { goldenTokenizer, tinySentencePiece, VOCABULARIES } from "./tokenizer-vocabularies.ts";

@@ -3,8 +3,9 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import { AnswerIds } from "../../src/format/answer-ids.ts";
 import { AbortedError } from "../../src/format/errors.ts";
 import { atOnce, inSlices, type Slices } from "../../src/format/slices.ts";
-import { chatSlices, chatTemplateFromConfig, encodeChat } from "../../src/format/template.ts";
+import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { JinjaTemplate } from "../../src/format/template-jinja.ts";
+import { chatSlices, encodeChat } from "../../src/format/template-prompt.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
 import { goldenTokenizer } from "./tokenizer-vocabularies.ts";
 

@@ -7,10 +7,8 @@ import {
   type ChatTemplate,
   chatTemplateFromConfig,
   chatTemplateFromGguf,
-  encodeChat,
-  encodePrompt,
-  withDocument,
 } from "../../src/format/template.ts";
+import { encodeChat, encodePrompt, withDocument } from "../../src/format/template-prompt.ts";
 import { tokenizerFromGguf } from "../../src/format/tokenizer-gguf.ts";
 import { goldenMetadata, goldenTokenizer, tinySentencePiece } from "./tokenizer-vocabularies.ts";
 

@@ -15,15 +15,9 @@ import { distribution, divergence, surprise } from "../../src/study/verify/diver
 import { LogitsFile } from "../../src/study/verify/logits-file.ts";
 import { haystack, NEEDLE_DEPTHS } from "../../src/study/verify/needles.ts";
 import { GRADES, verdict } from "../../src/study/verify/verdict.ts";
-import {
-  type DepthRow,
-  type LogitsStore,
-  type NeedleRow,
-  type VerifyRow,
-  type VerifySource,
-  verify,
-} from "../../src/study/verify/verify.ts";
+import { type LogitsStore, type VerifySource, verify } from "../../src/study/verify/verify.ts";
 import { verifyModel } from "../../src/study/verify/verify-model.ts";
+import type { DepthRow, NeedleRow, VerifyRow } from "../../src/study/verify/verify-rows.ts";
 import { planStudy, type StudySubject } from "../../src/study/verify/verify-tests.ts";
 
 const TEXT = readFileSync(new URL("../../models/texts/persuasion.txt", import.meta.url), "utf8");

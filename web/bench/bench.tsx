@@ -3,8 +3,8 @@
  * Owns no figure: the rows and the plot are those of `nibble bench attend`.
  */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { grouped, rounded } from "../../src/app/figures.ts";
 import type { AttendFinding } from "../../src/browser.ts";
+import { grouped, rounded } from "../../src/page.ts";
 import { ScrollBox, SelectField } from "../fields.tsx";
 import { whyNotHere } from "../models/here.ts";
 import { CopyButton } from "../text/copy.tsx";

@@ -2,8 +2,9 @@
  * A conversation on the page: turns, the documents in them, and what is kept between visits. Pure: every change gives a new
  * one. One idea: the last turn alone may be unanswered, and is then no part of what a model sees, since roles alternate.
  */
-import type { Part } from "../../src/answer/thinking.ts";
+
 import type { ChatMessage } from "../../src/browser.ts";
+import type { Part } from "../../src/page.ts";
 import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
 import type { AnswerEnd, AnswerFigures } from "../models/model.ts";
 import type { TextDocument } from "./documents.ts";

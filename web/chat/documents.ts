@@ -2,7 +2,7 @@
  * Files that are put into a conversation: text only. Owns what counts as text and how large it may be. One idea: a file is
  * refused by name with the reason, and never put in half.
  */
-import { bytes as inBytes } from "../../src/app/figures.ts";
+import { bytes as inBytes } from "../../src/page.ts";
 
 export interface TextDocument {
   readonly name: string;

@@ -1,5 +1,5 @@
 /** The cache, live: how much of the context it holds, what that weighs, and what it would weigh in f16. */
-import { bytes, grouped, rounded } from "../../src/app/figures.ts";
+import { bytes, grouped, rounded } from "../../src/page.ts";
 import { type ChatModel, heldBytes } from "../models/model.ts";
 import type { TalkState } from "./talk.ts";
 

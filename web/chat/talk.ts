@@ -2,7 +2,7 @@
  * The conversation while it goes on: asks the model that was chosen, and keeps what comes. Owns what becomes of an answer
  * that is stopped, fails or loses its connection: what was said stays, with the reason, and can be asked for again.
  */
-import { grouped } from "../../src/app/figures.ts";
+import { grouped } from "../../src/page.ts";
 import { kept } from "../kept.ts";
 import type { ModelChoice } from "../models/choice.ts";
 import { AnswerFailure, answerSpeed, type ChatModel } from "../models/model.ts";

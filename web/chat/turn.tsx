@@ -1,5 +1,5 @@
 /** One turn on the page: the question with its documents, the reasoning folded away, the answer, and how it ended. */
-import { bytes, grouped, rounded } from "../../src/app/figures.ts";
+import { bytes, grouped, rounded } from "../../src/page.ts";
 import { answerSpeed } from "../models/model.ts";
 import { CopyButton } from "../text/copy.tsx";
 import { Markdown } from "../text/markdown.tsx";

@@ -2,9 +2,10 @@
  * A model in this browser: needle, a file or a URL, on the page's own WebGPU, in a worker. Owns what a page can say before
  * anything is loaded, and the way from a worker's errors to a person's words.
  */
-import { partStream } from "../../src/answer/part-streams.ts";
-import type { Part } from "../../src/answer/thinking.ts";
+
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
+import type { Part } from "../../src/page.ts";
+import { partStream } from "../../src/page.ts";
 import { PageWorker, WorkError } from "../work/call.ts";
 import type { Answered, Opened } from "../work/protocol.ts";
 import {

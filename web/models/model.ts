@@ -3,9 +3,9 @@
  * refuses to know HTTP and workers.
  */
 
-import type { Part } from "../../src/answer/thinking.ts";
-import { rate } from "../../src/app/figures.ts";
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
+import type { Part } from "../../src/page.ts";
+import { rate } from "../../src/page.ts";
 
 /** What so many tokens take in caches of these rates: sliding layers hold no more than their capacity. */
 export function heldBytes(rates: readonly KvRate[], tokens: number): { bytes: number; f16Bytes: number } {

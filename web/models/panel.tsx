@@ -1,6 +1,6 @@
 /** Where the model runs: this machine's server, or this browser. Owns the two forms, and shows what the choice is doing. */
 import { useRef, useState } from "preact/hooks";
-import { bytes, grouped } from "../../src/app/figures.ts";
+import { bytes, grouped } from "../../src/page.ts";
 import { SelectField } from "../fields.tsx";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";

@@ -2,8 +2,9 @@
  * A server that speaks OpenAI's API: its models, and answers as a stream. Owns what its statuses and broken connections
  * mean to a person. What others than Nibble leave out (usage, the context, the cache's size) is null, not guessed.
  */
-import { type Part, ThinkingStream } from "../../src/answer/thinking.ts";
+
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
+import { type Part, ThinkingStream } from "../../src/page.ts";
 import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
 import {
   type AnswerEnd,

@@ -3,7 +3,7 @@
  * asking the worker for `planTable`'s figures, the last question only; adds nothing to them.
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { bytes, grouped } from "../../src/app/figures.ts";
+import { bytes, grouped } from "../../src/page.ts";
 import { NumberField, SelectField } from "../fields.tsx";
 import { PageWorker } from "../work/call.ts";
 import type { PlanAsk, Planned } from "../work/protocol.ts";

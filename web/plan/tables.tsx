@@ -1,5 +1,5 @@
 /** The planner's pictures: memory by part, the longest context by format and engine, contexts by format. */
-import { bytes, grouped } from "../../src/app/figures.ts";
+import { bytes, grouped } from "../../src/page.ts";
 import { ScrollBox } from "../fields.tsx";
 import type { Planned } from "../work/protocol.ts";
 import { byFormat } from "./scale.ts";

@@ -1,6 +1,6 @@
 /** In the worker: attention timed on the page's GPU, by what `nibble bench attend` runs. Owns no figure and no plot. */
 import { type AttendFinding, attendPlot, benchAttend, openAttendTimer } from "../../src/browser.ts";
-import type { Doing } from "./worker.ts";
+import type { Doing } from "./protocol.ts";
 
 export const bench: Doing<"bench"> = async (tests, tell, signal) => {
   const timer = await openAttendTimer();

@@ -2,7 +2,7 @@
  * In the worker: the model that is loaded, and its answers. Owns one model at a time; a new worker is made for the next,
  * so that the browser frees all of the GPU's memory.
  */
-import { MARKS, openedBy } from "../../src/answer/part-streams.ts";
+
 import {
   ArgumentError,
   type ChatMessage,
@@ -11,7 +11,8 @@ import {
   load,
   NibbleError,
 } from "../../src/browser.ts";
-import type { Doing } from "./worker.ts";
+import { MARKS, openedBy } from "../../src/page.ts";
+import type { Doing } from "./protocol.ts";
 
 /** When nobody says: a browser does not tell how much memory the GPU has. */
 const MODEST_CONTEXT = 8192;

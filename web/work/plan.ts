@@ -3,7 +3,7 @@
  * kept, since the tables remember their plans by them.
  */
 import { type Model, plannedGpu, plannedModel, planTable, SHAPES } from "../../src/browser.ts";
-import type { Doing } from "./worker.ts";
+import type { Doing } from "./protocol.ts";
 
 const device = plannedGpu();
 const shapes = Object.fromEntries(Object.entries(SHAPES).map(([name, of]) => [name, of.trainedContext]));

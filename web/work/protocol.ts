@@ -2,7 +2,7 @@
  * What the page asks of its worker, and what comes back while it works and when it is done. Types alone: both sides import
  * them, and neither imports the other. Values are what structured cloning carries.
  */
-import type { Section } from "../../src/answer/thinking.ts";
+
 import type {
   AttendFinding,
   AttendProgress,
@@ -15,6 +15,7 @@ import type {
   SampleOptions,
   StopReason,
 } from "../../src/browser.ts";
+import type { Section } from "../../src/page.ts";
 
 export interface OpenAsk {
   /** An absolute URL, or files that were chosen. */
@@ -99,3 +100,10 @@ export type FromWorker =
   | { readonly id: number; readonly news: unknown }
   | { readonly id: number; readonly gives: unknown }
   | { readonly id: number; readonly code: ErrorCode | null; readonly message: string };
+
+/** One piece of work; `tell` passes news on. */
+export type Doing<Name extends WorkName> = (
+  ask: Work[Name]["ask"],
+  tell: (news: Work[Name]["news"]) => void,
+  signal: AbortSignal,
+) => Promise<Work[Name]["gives"]>;

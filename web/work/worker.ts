@@ -5,14 +5,7 @@
 import { bench } from "./bench.ts";
 import { answer, count, open } from "./model.ts";
 import { plan } from "./plan.ts";
-import type { FromWorker, ToWorker, Work, WorkName } from "./protocol.ts";
-
-/** One piece of work; `tell` passes news on. */
-export type Doing<Name extends WorkName> = (
-  ask: Work[Name]["ask"],
-  tell: (news: Work[Name]["news"]) => void,
-  signal: AbortSignal,
-) => Promise<Work[Name]["gives"]>;
+import type { Doing, FromWorker, ToWorker, WorkName } from "./protocol.ts";
 
 const WORK: { [Name in WorkName]: Doing<Name> } = { open, answer, count, bench, plan };
 

@@ -8,20 +8,8 @@ import { literalTag, type Tag } from "../grammar/tags.ts";
 import { CALL_BEGIN, CALL_END, MESSAGE } from "../harmony.ts";
 import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";
 import { readGemmaCall } from "./gemma-call.ts";
+import type { CalledTool, WrittenCall } from "./written-call.ts";
 import { readXmlCall } from "./xml-call.ts";
-
-/** A call as a model writes it. */
-export interface WrittenCall {
-  readonly name: string;
-  readonly arguments: Readonly<Record<string, unknown>>;
-}
-
-/** A tool as far as reading its calls needs it. */
-export interface CalledTool {
-  readonly name: string;
-  /** Its arguments' schema. */
-  readonly parameters: Readonly<Record<string, unknown>>;
-}
 
 export interface CallFormat {
   /** What stands in a rendered conversation where PROBE is called. */

@@ -4,13 +4,14 @@
  */
 import type { Slices } from "../../format/slices.ts";
 import { unsupported } from "../errors.ts";
-import type { Grammar, GrammarToMake } from "../grammar/grammars.ts";
+import type { Grammar, GrammarToMake } from "../grammar/grammar.ts";
 import { SPACED } from "../grammar/json-rules.ts";
 import { schemaSlices } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
 import { eitherGrammar, type FilledTag, tagsGrammar, triggeredGrammar } from "../grammar/tags.ts";
 import { NOTHING, plus } from "../grammar/weight.ts";
-import type { CalledTool, CallFormat } from "./call-formats.ts";
+import type { CallFormat } from "./call-formats.ts";
+import type { CalledTool } from "./written-call.ts";
 
 /** A tool whose calls may be held to its schema. */
 export interface AskedTool extends CalledTool {

@@ -3,7 +3,7 @@
  * front of one. What turns out to be no call is given out as it was written. Refuses to know how a call is written.
  */
 import { partialMark } from "../thinking.ts";
-import type { WrittenCall } from "./call-formats.ts";
+import type { WrittenCall } from "./written-call.ts";
 
 export type ReadPart =
   | { readonly kind: "text"; readonly text: string }

@@ -2,7 +2,7 @@
  * Reads a call as Gemma writes it: call:name{key:value,...}, where texts stand between two marks of their own and keys
  * are bare. Owns this notation and nothing else.
  */
-import type { WrittenCall } from "./call-formats.ts";
+import type { WrittenCall } from "./written-call.ts";
 
 const DEEPEST = 64;
 

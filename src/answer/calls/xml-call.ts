@@ -2,7 +2,7 @@
  * Reads a call as Qwen3-Coder and Qwen 3.5 write it: <function=name>, and in it <parameter=key> with a value on lines of its
  * own. Values are bare text, so that only the tool's schema says which of them are texts. Owns this notation and nothing else.
  */
-import type { CalledTool, WrittenCall } from "./call-formats.ts";
+import type { CalledTool, WrittenCall } from "./written-call.ts";
 
 const FUNCTION = /^\s*<function=([^>\n]+)>([\s\S]*)$/;
 const END = /^\s*(?:<\/function>\s*)?$/;

@@ -6,7 +6,7 @@ import type { ChatTemplate } from "../../format/template.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 import { openedSection } from "../part-streams.ts";
 import { SECTIONS, type Section } from "../thinking.ts";
-import type { OpenGrammar } from "./grammars.ts";
+import type { OpenGrammar } from "./grammar.ts";
 
 /** opened: by the prompt. openable: sections that the model may open itself, by the id of their mark. */
 export interface ThinkingStart {

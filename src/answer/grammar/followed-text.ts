@@ -3,7 +3,7 @@
  * bound on blanks.
  */
 import { AbortedError, NibbleError } from "../../format/errors.ts";
-import type { Grammar, OpenGrammar } from "./grammars.ts";
+import type { Grammar, OpenGrammar } from "./grammar.ts";
 import { Closed, Failed, Lost } from "./keeper.ts";
 import type { Seat, Threads } from "./threads.ts";
 import { type Blanks, withoutBlanks } from "./vocabulary.ts";

@@ -3,29 +3,12 @@
  * threads that do the work stand in `threads.ts`. Refuses to know requests.
  */
 import { createHash } from "node:crypto";
-import type { Constraint } from "../../engine/tokens.ts";
-import { inSlices, type Slices } from "../../format/slices.ts";
+import { inSlices } from "../../format/slices.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 import { FollowedText } from "./followed-text.ts";
+import type { Grammar, GrammarToMake, OpenGrammar } from "./grammar.ts";
 import { type ThreadLimits, Threads } from "./threads.ts";
 import { type Blanks, findBlanks, vocabularyOf } from "./vocabulary.ts";
-import type { Weight } from "./weight.ts";
-
-/** Rules in XGrammar's notation from "root" on, or a structural tag of it. weight: of the rules; default: little. */
-export type Grammar = { readonly weight?: Weight } & (
-  | { readonly text: string; readonly tags?: undefined }
-  | { readonly tags: Readonly<Record<string, unknown>>; readonly text?: undefined }
-);
-
-/** A constraint that holds memory until `close`. */
-export interface OpenGrammar extends Constraint {
-  close(): void;
-}
-
-/** A grammar that is made when it is needed: large ones take some 100 ms, so with pauses. */
-export interface GrammarToMake {
-  make(): Slices<Grammar>;
-}
 
 export class Grammars {
   readonly #threads: Threads;

@@ -4,7 +4,7 @@
  * known which question it was: the others are lost, and can be asked of another thread.
  */
 import { Worker } from "node:worker_threads";
-import type { Grammar } from "./grammars.ts";
+import type { Grammar } from "./grammar.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
 /** start: compile, and follow the tokens so far; step: follow one more. Both tell what may come next. */

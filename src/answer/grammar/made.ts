@@ -1,5 +1,5 @@
 /** A schema as a grammar that is made when it is needed. */
-import type { GrammarToMake } from "./grammars.ts";
+import type { GrammarToMake } from "./grammar.ts";
 import { schemaSlices } from "./schema-grammar.ts";
 import { Size } from "./size.ts";
 

@@ -1,7 +1,7 @@
 /**
  * Structural tags of XGrammar: texts that begin and end in a fixed way and hold what a grammar allows. Owns their form.
  */
-import type { Grammar } from "./grammars.ts";
+import type { Grammar } from "./grammar.ts";
 
 export interface Tag {
   readonly begin: string;

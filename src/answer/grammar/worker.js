@@ -58,7 +58,7 @@ const compiled = new Map();
 /** @type {Map<number, import("@mlc-ai/web-xgrammar").GrammarMatcher>} */
 const matchers = new Map();
 
-/** @param {import("./grammars.ts").Grammar} grammar */
+/** @param {import("./grammar.ts").Grammar} grammar */
 async function compile({ text, tags }) {
   const key = JSON.stringify([text, tags]);
   const found =

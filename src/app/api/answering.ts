@@ -4,7 +4,7 @@
  * to know their forms.
  */
 import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
-import type { OpenGrammar } from "../../answer/grammar/grammars.ts";
+import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
 import { HARMONY } from "../../answer/harmony.ts";
 import { type AnswerPart, AnswerParts, type CallOptions } from "../../answer/parts.ts";
 import type {

@@ -5,7 +5,7 @@
  */
 import { PlaceError } from "../../answer/errors.ts";
 import { textsGrammar } from "../../answer/grammar/choices.ts";
-import type { GrammarToMake, OpenGrammar } from "../../answer/grammar/grammars.ts";
+import type { GrammarToMake, OpenGrammar } from "../../answer/grammar/grammar.ts";
 import { schemaToMake } from "../../answer/grammar/made.ts";
 import { Size } from "../../answer/grammar/size.ts";
 import { NibbleError } from "../../index.ts";

@@ -3,7 +3,8 @@
  * what is let in waits for its turn in the order of coming, and it ends with its client, or with the server.
  */
 
-import type { Grammars, OpenGrammar } from "../../answer/grammar/grammars.ts";
+import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
+import type { Grammars } from "../../answer/grammar/grammars.ts";
 import {
   ContextError,
   DeviceError,

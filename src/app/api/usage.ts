@@ -1,6 +1,6 @@
 /** What a generation cost and why it ended, in the API's names; `timings` beside it in ours. */
 import type { GenerationResult, StopReason } from "../../index.ts";
-import { rate } from "../figures.ts";
+import { rate } from "../../plot/numbers.ts";
 
 export function usageOf(result: GenerationResult) {
   const { promptTokens, reusedTokens, generatedTokens, draftedTokens, acceptedTokens } = result;

@@ -6,8 +6,9 @@
  */
 import { DeviceError } from "../../format/errors.ts";
 import { COMPUTE } from "./flags.ts";
+import type { KernelSource } from "./kernel-source.ts";
 import { KERNELS } from "./kernels.ts";
-import { type KernelSource, type KernelSpec, shaderText } from "./wgsl.ts";
+import { type KernelSpec, shaderText } from "./wgsl.ts";
 
 /** What kernels may count on; a kernel's variant is chosen by these. */
 export interface Traits {

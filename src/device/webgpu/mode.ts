@@ -30,8 +30,8 @@ import { type Form, formBytes, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
 import { packDispatch } from "./pack-kv.ts";
-import type { Shared } from "./program.ts";
 import { recurrentDispatch } from "./recurrent.ts";
+import type { Shared } from "./shared.ts";
 import { type HeadChain, type OpOf, plainReads, type Stage, type StageOf } from "./stages.ts";
 
 export class ModeCompiler {

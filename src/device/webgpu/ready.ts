@@ -6,9 +6,9 @@ import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import { type Gpu, oneLine } from "./gpu.ts";
+import type { KernelSource } from "./kernel-source.ts";
 import { KERNELS } from "./kernels.ts";
 import { PARAMS_BYTES } from "./program.ts";
-import type { KernelSource } from "./wgsl.ts";
 
 /** A dispatch with everything that encoding it needs. */
 export interface Ready {

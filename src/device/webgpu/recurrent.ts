@@ -6,7 +6,7 @@
 import type { Value } from "../contract.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
-import type { Shared } from "./program.ts";
+import type { Shared } from "./shared.ts";
 import type { OpOf } from "./stages.ts";
 import { packParams } from "./wgsl.ts";
 

@@ -4,18 +4,8 @@
  * first line, so that the compiler's line numbers stay the file's. Refuses to know devices and what kernels compute.
  */
 import { ArgumentError } from "../../format/errors.ts";
+import type { KernelSource } from "./kernel-source.ts";
 import { KERNELS, type KernelName, LIBS, type ParamsOf } from "./kernels.ts";
-
-export type BindingType = "uniform" | "read-only-storage" | "storage";
-
-export interface KernelSource {
-  readonly name: string;
-  readonly text: string;
-  /** Library files it uses: `lib/<name>.wgsl`, or one of `lib/<name>.<variant>.wgsl`. */
-  readonly libs: readonly string[];
-  readonly bindings: readonly (readonly [number, BindingType, string])[];
-  readonly params: readonly (readonly [string, string])[];
-}
 
 /** A number becomes a literal of the const's own type; a string stands as it is (an alias, a type, an expression). */
 export type KernelValues = Readonly<Record<string, number | boolean | string>>;

@@ -7,7 +7,6 @@ import { Dropped, endedBy, type Guard } from "../http-answer.ts";
 import { parseJson } from "../json.ts";
 import { refuseHubStatus } from "./answers.ts";
 import type { HubName } from "./name.ts";
-import { HubFileReader } from "./reader.ts";
 
 export interface HubClientOptions {
   readonly endpoint: string;
@@ -63,15 +62,12 @@ export class HubClient {
     );
   }
 
-  /** A file of the repository at a commit. */
-  file(commit: string, path: string, bytes: number, hash: string): HubFileReader {
+  /** Where a file of the repository at a commit is, and how errors call it. */
+  fileAt(commit: string, path: string): { url: URL; thing: string } {
     const { owner, name } = this.#name;
     const parts = [owner, name, "resolve", commit, ...path.split("/")].map(encodeURIComponent);
-    return new HubFileReader(this, new URL(`${this.#options.endpoint}/${parts.join("/")}`), {
-      thing: `${this.#name.text}: ${path}`,
-      bytes,
-      hash,
-    });
+    const url = new URL(`${this.#options.endpoint}/${parts.join("/")}`);
+    return { url, thing: `${this.#name.text}: ${path}` };
   }
 
   /** Tries again what was dropped. `done` tells how much has come, ever; more of it counts the attempts anew. */

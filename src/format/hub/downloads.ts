@@ -11,6 +11,7 @@ import type { HubFile } from "./listing.ts";
 import { takeLock } from "./lock.ts";
 import type { HubName } from "./name.ts";
 import { readJournal } from "./part.ts";
+import { HubFileReader } from "./reader.ts";
 
 export interface PullProgress {
   /** "waiting": another process downloads the file. "verifying": it has come, and the rest of it is hashed. */
@@ -103,7 +104,7 @@ export class Downloads {
       // Whoever held the lock may have brought it.
       if (!(await this.#cache.has(this.#commit, file))) {
         await download({
-          reader: this.#client.file(this.#commit, file.path, file.bytes, file.hash),
+          reader: new HubFileReader(this.#client, this.#commit, file),
           paths: this.#cache.parts(file),
           target: this.#cache.blob(file),
           onProgress: (bytes, hashed) => {

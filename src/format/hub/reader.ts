@@ -19,14 +19,16 @@ export class HubFileReader {
   #at: URL | null = null;
   readonly #tags = new Map<string, string>();
 
+  /** hash: SHA-256 of the content, or git's SHA-1 of a small file. */
   constructor(
     client: HubClient,
-    url: URL,
-    file: { readonly thing: string; readonly bytes: number; readonly hash: string },
+    commit: string,
+    { path, bytes, hash }: { readonly path: string; readonly bytes: number; readonly hash: string },
   ) {
     this.#client = client;
+    const { url, thing } = client.fileAt(commit, path);
     this.#url = url;
-    this.#file = file;
+    this.#file = { thing, bytes, hash };
   }
 
   /**

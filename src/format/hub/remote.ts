@@ -11,7 +11,7 @@ import { httpSource } from "../http-source.ts";
 import { openCheckpoint } from "../open.ts";
 import { sumBytes } from "./downloads.ts";
 import { lookUp, type Missing, type PullOptions } from "./pull.ts";
-import type { Sink } from "./reader.ts";
+import { HubFileReader, type Sink } from "./reader.ts";
 
 export interface HubModel {
   readonly checkpoint: Checkpoint;
@@ -69,13 +69,13 @@ function hubFolder(missing: Missing, under: string, options: PullOptions): Folde
     async open(plain) {
       const found = listing.files.find(({ path }) => path === under + plain);
       if (!found) return null;
-      const { path, bytes, hash } = found;
+      const { path, bytes } = found;
       const parts = [name.owner, name.name, "resolve", listing.commit, ...path.split("/")];
       const url = `${endpoint}/${parts.map(encodeURIComponent).join("/")}`;
       if (bytes > WHOLE_BYTES || /\.(gguf|safetensors)$/i.test(path))
         return httpSource(url, { headers, signal, stallMs, attempts, backoffMs });
       const whole = new Uint8Array(bytes);
-      const reader = client.file(listing.commit, path, bytes, hash);
+      const reader = new HubFileReader(client, listing.commit, found);
       const take: Sink = async (offset, more) => whole.set(more, offset);
       await reader.read(0, bytes, take, signal ?? new AbortController().signal);
       return bufferSource(`${name.text}/${path}`, whole);

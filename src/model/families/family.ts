@@ -6,12 +6,12 @@ import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
 import type { Checkpoint } from "../../format/checkpoint.ts";
 import type { Tensor } from "../../format/tensor.ts";
-import type { BiasName, ModelConfig } from "../config.ts";
-import type { FolderFile } from "../folder-file.ts";
-import type { GgufFile } from "../gguf-file.ts";
+import type { ModelConfig } from "../config.ts";
+import type { FolderFile, FolderReading } from "../folder-file.ts";
+import type { GgufFile, GgufReading } from "../gguf-file.ts";
 import { COMMON_FOLDER, COMMON_GGUF, type Keys } from "../keys.ts";
 import type { Parts } from "../layers.ts";
-import type { NameTables, PartOf } from "../names.ts";
+import type { NamedFamily, PartOf } from "../names.ts";
 import type { Metadata } from "../read.ts";
 import type { Key } from "../written-keys.ts";
 
@@ -19,12 +19,7 @@ import type { Key } from "../written-keys.ts";
 export type Harmless = (name: string, config: ModelConfig) => boolean;
 
 /** A `model_type` of config.json, as transformers' class of that name reads it. */
-export interface FolderType {
-  /** What holds where a key is missing: the class's attributes. */
-  readonly defaults: Metadata;
-  readonly keys: Keys;
-  /** The model sees images, too: its language model's config is under text_config. */
-  readonly nested?: boolean;
+export interface FolderType extends FolderReading {
   config(file: FolderFile): ModelConfig | Promise<ModelConfig>;
   readonly harmless?: Harmless;
   /** `general.architecture` of its GGUFs. Default: the family's name. */
@@ -32,22 +27,16 @@ export interface FolderType {
 }
 
 /** A `general.architecture`, as llama.cpp's class of that name reads it. */
-export interface GgufType {
-  readonly keys: Keys;
-  /** Taken where the file has them. */
-  readonly biases: readonly BiasName[];
+export interface GgufType extends GgufReading {
   config(file: GgufFile): ModelConfig | Promise<ModelConfig>;
   readonly harmless?: Harmless;
 }
 
-export interface Family {
-  /** Ours; that of its `general.architecture`, where it has one. */
-  readonly name: string;
+export interface Family extends NamedFamily {
   /** By `general.architecture`. */
   readonly gguf: Readonly<Record<string, GgufType>>;
   /** By `model_type`. */
   readonly folders: Readonly<Record<string, FolderType>>;
-  readonly names: NameTables;
   /** A tensor of a file under the convention that devices expect: RoPE in halves, plain norm weights. Default: as it is. */
   view?(tensor: Tensor, of: PartOf & Pick<Checkpoint, "kind" | "tensors">): Tensor;
   /** A tensor of a folder as a GGUF of the family has it. Default: as `view` gives it. */

@@ -9,7 +9,7 @@ import type { PlanOptions } from "../../engine/plan.ts";
 import { sampler } from "../../engine/sample.ts";
 import type { Scheduler } from "../../engine/scheduler.ts";
 import { Text } from "../../engine/text.ts";
-import type { BenchTests } from "./bench.ts";
+import type { BenchTests } from "./bench-tests.ts";
 
 /** So many texts together; names as llama-batched-bench has them. */
 export interface BatchRow {

@@ -3,13 +3,15 @@
  * need and what a row says about the model; bench.ts measures.
  */
 
-import { type Prepared, prepare, tokenizerOf } from "../../engine/assemble.ts";
-import { closeAll } from "../../engine/close.ts";
+import { prepare, tokenizerOf } from "../../engine/assemble.ts";
 import { DraftModel } from "../../engine/draft.ts";
 import { findModel } from "../../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../../engine/load.ts";
 import { checkTokens, type LoadedDraft, loadDraft } from "../../engine/load-draft.ts";
 import type { Plan } from "../../engine/plan.ts";
+import type { Prepared } from "../../engine/prepared.ts";
+import { closeAll } from "../../engine/prepared.ts";
+import { draftSource } from "../../engine/text.ts";
 import { ArgumentError, throwIfAborted } from "../../format/errors.ts";
 import { openCheckpoint } from "../../format/open.ts";
 import { rowBytes } from "../../format/tensor.ts";
@@ -17,17 +19,10 @@ import type { Tokenizer } from "../../format/tokenizer.ts";
 import { openModel } from "../../model/model.ts";
 import type { ShapeOptions } from "../../model/shaped.ts";
 import { syntheticCheckpoint } from "../../model/synthetic.ts";
-import {
-  type BenchFinding,
-  type BenchOptions,
-  type BenchTests,
-  bench,
-  benchTail,
-  benchTests,
-  checkProfile,
-} from "./bench.ts";
+import { type BenchFinding, type BenchOptions, bench, benchTail, benchTests, checkProfile } from "./bench.ts";
 import { batchPlan } from "./bench-batch.ts";
 import { quotePrompt } from "./bench-quote.ts";
+import type { BenchTests } from "./bench-tests.ts";
 
 /** Random weights in a known shape. */
 export interface SyntheticModel extends Omit<ShapeOptions, "context"> {
@@ -89,7 +84,7 @@ export class Bench {
     this.#draft = draft;
     checkTokens(tokenizer, draft.tokenizer);
     const share = draft.plan.weightBytes / this.plan.weightBytes;
-    this.#parts.scheduler.draft = new DraftModel(draft.scheduler, share);
+    this.#parts.scheduler.draft = new DraftModel(draftSource(draft.scheduler), share);
   }
 
   run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchFinding> {

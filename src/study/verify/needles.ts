@@ -7,7 +7,8 @@
 
 import { Generation, generateTokens } from "../../engine/generate.ts";
 import type { Text } from "../../engine/text.ts";
-import { type ChatTemplate, encodeChat, encodePrompt, withDocument } from "../../format/template.ts";
+import type { ChatTemplate } from "../../format/template.ts";
+import { encodeChat, encodePrompt, withDocument } from "../../format/template-prompt.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 
 /** Where facts stand in a document, in parts of its tokens. */

@@ -5,18 +5,7 @@
  * 0.102, which is noticed. The worst depth counts: a format that fails far into a document is no use there. A model that
  * cannot predict the text at all (perplexity beyond its vocabulary, worse than guessing) is judged by its own answers.
  */
-import type { AnswerRow, DepthRow, NeedleRow, VerifyRow } from "./verify.ts";
-
-export interface Verdict {
-  readonly kind: "verdict";
-  readonly kv: string;
-  /** "reference" for f16 itself; "not judged" where the model can neither predict the text nor find needles. */
-  readonly grade: Grade | "reference" | "not judged";
-  /** What it rests on, in one line. */
-  readonly text: string;
-}
-
-export type Grade = "as f16" | "good" | "fair" | "poor";
+import type { AnswerRow, DepthRow, Grade, NeedleRow, Verdict, VerifyRow } from "./verify-rows.ts";
 
 /** The largest mean KL of each grade, in nats. */
 export const GRADES: readonly (readonly [grade: Grade, mostKl: number, like: string])[] = [

@@ -13,7 +13,8 @@ import { openCheckpoint } from "../../format/open.ts";
 import { attentionsOf } from "../../model/config.ts";
 import { type Model, openModel } from "../../model/model.ts";
 import { LogitsFile } from "./logits-file.ts";
-import { type VerifyOptions, type VerifyRow, type VerifySource, verify } from "./verify.ts";
+import { type VerifyOptions, type VerifySource, verify } from "./verify.ts";
+import type { VerifyRow } from "./verify-rows.ts";
 import { planStudy, type StudyLayer, type VerifyTests } from "./verify-tests.ts";
 
 export interface VerifyModelOptions
@@ -34,7 +35,7 @@ function layersOf(model: Model): StudyLayer[] {
 
 /** Tokens whose logits a step gives; at 262,144 words of vocabulary they take 64 MiB. */
 const OUTPUTS = 64;
-const TEXT = "../../models/texts/persuasion.txt";
+const TEXT = "../../../models/texts/persuasion.txt";
 
 /**
  * What each cache format costs this model: rows as they are measured. `name`: what `load` takes.

@@ -7,7 +7,8 @@ import { checkFormat } from "../../device/check.ts";
 import { formatsOf } from "../../engine/kv-names.ts";
 import type { PlannedDevice } from "../../engine/plan.ts";
 import { ArgumentError } from "../../format/errors.ts";
-import { type ChatTemplate, encodePrompt } from "../../format/template.ts";
+import type { ChatTemplate } from "../../format/template.ts";
+import { encodePrompt } from "../../format/template-prompt.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 import { ANSWER_TOKENS, type Haystack, haystack } from "./needles.ts";
 

@@ -8,9 +8,10 @@
 
 import type { ReadOptions, Text } from "../../engine/text.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
-import { type Distribution, type DivergenceSummary, distribution, Tally } from "./divergence.ts";
+import { type Distribution, distribution, Tally } from "./divergence.ts";
 import { askNeedle, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
-import { type Verdict, verdict } from "./verdict.ts";
+import { verdict } from "./verdict.ts";
+import type { AnswerRow, DepthRow, LayerRow, Measured, NeedleRow, VerifyRow } from "./verify-rows.ts";
 import type { Study } from "./verify-tests.ts";
 
 export interface VerifyProgress {
@@ -43,58 +44,6 @@ export interface LogitsStore {
   /** What came as number `row`, from 0. */
   get(row: number): Promise<Float32Array>;
 }
-
-/** A format has been loaded. */
-export interface FormatRow {
-  readonly kind: "format";
-  readonly kv: string;
-  /** What computes, for people. */
-  readonly device: string;
-  readonly context: number;
-  readonly cacheBytes: number;
-}
-
-/** `divergence` is null for f16, with which the others are compared. */
-interface Measured {
-  readonly kv: string;
-  readonly positions: number;
-  readonly perplexity: number;
-  readonly divergence: DivergenceSummary | null;
-}
-
-export interface DepthRow extends Measured {
-  readonly kind: "depth";
-  /** Tokens in front of the first measured position; null: all depths together. */
-  readonly depth: number | null;
-}
-
-export interface NeedleRow {
-  readonly kind: "needle";
-  readonly kv: string;
-  /** Of the prompt, about. */
-  readonly tokens: number;
-  /** Where the facts stood, from 0 to 1. */
-  readonly depth: number;
-  readonly right: number;
-  readonly asked: number;
-}
-
-/** The tokens that the model answered over f16, when asked for needles: read, not generated, over every format. */
-export interface AnswerRow extends Measured {
-  readonly kind: "answer";
-  /** As in the needles' rows. */
-  readonly tokens: number;
-}
-
-/** The same with one layer alone in the format, and all others over f16: where the loss arises. */
-export interface LayerRow extends Measured {
-  readonly kind: "layer";
-  readonly layer: number;
-  /** As in a depth's row. */
-  readonly depth: number | null;
-}
-
-export type VerifyRow = LayerRow | FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
 
 /**
  * Runs a study: f16 first, then each format; `open` loads a model over one, of which at most one is open at a time.

@@ -4,6 +4,7 @@ import { type Batch, batchOf } from "../../../src/device/webgpu/batch.ts";
 import type { Buffer, Dispatch } from "../../../src/device/webgpu/dispatch.ts";
 import { factorsAt, formBytes } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
+import type { KernelSource } from "../../../src/device/webgpu/kernel-source.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
 import type { MatmulOptions, WeightBlock } from "../../../src/device/webgpu/matmul-options.ts";
@@ -15,7 +16,6 @@ import {
   scalesRowBytes,
   weightForm,
 } from "../../../src/device/webgpu/weights.ts";
-import type { KernelSource } from "../../../src/device/webgpu/wgsl.ts";
 import { dequantize } from "../../../src/format/blocks.ts";
 import { f16ToF32, f32ToF16 } from "../../../src/format/float16.ts";
 import { rowBytes, type TensorType } from "../../../src/format/tensor.ts";

@@ -1,0 +1,65 @@
+/** What `verify` reports, row by row. */
+import type { DivergenceSummary } from "./divergence.ts";
+
+/** A format has been loaded. */
+export interface FormatRow {
+  readonly kind: "format";
+  readonly kv: string;
+  /** What computes, for people. */
+  readonly device: string;
+  readonly context: number;
+  readonly cacheBytes: number;
+}
+
+/** `divergence` is null for f16, with which the others are compared. */
+export interface Measured {
+  readonly kv: string;
+  readonly positions: number;
+  readonly perplexity: number;
+  readonly divergence: DivergenceSummary | null;
+}
+
+export interface DepthRow extends Measured {
+  readonly kind: "depth";
+  /** Tokens in front of the first measured position; null: all depths together. */
+  readonly depth: number | null;
+}
+
+export interface NeedleRow {
+  readonly kind: "needle";
+  readonly kv: string;
+  /** Of the prompt, about. */
+  readonly tokens: number;
+  /** Where the facts stood, from 0 to 1. */
+  readonly depth: number;
+  readonly right: number;
+  readonly asked: number;
+}
+
+/** The tokens that the model answered over f16, when asked for needles: read, not generated, over every format. */
+export interface AnswerRow extends Measured {
+  readonly kind: "answer";
+  /** As in the needles' rows. */
+  readonly tokens: number;
+}
+
+/** The same with one layer alone in the format, and all others over f16: where the loss arises. */
+export interface LayerRow extends Measured {
+  readonly kind: "layer";
+  readonly layer: number;
+  /** As in a depth's row. */
+  readonly depth: number | null;
+}
+
+export type VerifyRow = LayerRow | FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
+
+export interface Verdict {
+  readonly kind: "verdict";
+  readonly kv: string;
+  /** "reference" for f16 itself; "not judged" where the model can neither predict the text nor find needles. */
+  readonly grade: Grade | "reference" | "not judged";
+  /** What it rests on, in one line. */
+  readonly text: string;
+}
+
+export type Grade = "as f16" | "good" | "fair" | "poor";

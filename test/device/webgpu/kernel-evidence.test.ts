@@ -1,7 +1,7 @@
 /** Kernels that only a real GPU runs have passed the conformance suite there as they are now, or are admitted to be newer. */
 import { describe, expect, it } from "vitest";
-import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import type { KernelSource } from "../../../src/device/webgpu/kernel-source.ts";
+import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { type EvidenceRow, evidenceOf, readEvidence, TextSets } from "./evidence.ts";
 import { ALL_TRAITS } from "./gpu.ts";
 import { GPU_CASES, gpuTexts, VARIANTS } from "./kernel-texts.ts";

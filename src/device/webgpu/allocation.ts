@@ -1,5 +1,5 @@
 /**
- * A compiled graph on one GPUDevice: its buffers, and steps. One submit a step, cached bind groups, nothing allocated; a
+ * A compiled graph on one GPUDevice: its buffers, and steps. One submit a short step, cached bind groups, nothing allocated; a
  * row may take its id from the sampling of the step before, on the GPU. Owns the order of writes and submits. Whatever goes wrong rejects with the GPU's one error.
  */
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
@@ -38,6 +38,7 @@ import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
 import { encodePass, makeReady, type Ready } from "./ready.ts";
 import { keepFor, MOST_KEPT, NOT_PROVEN, unpackCandidates } from "./sample.ts";
+import { Submits } from "./submits.ts";
 import { loadWeight } from "./weight-loading.ts";
 import { WordsBack } from "./words-back.ts";
 
@@ -60,6 +61,9 @@ export class WebgpuAllocation implements Allocation {
   /** What the last step ran. */
   #last: { readonly list: readonly Ready[]; readonly shape: StepShape } | null = null;
   readonly #under: Promise<void>[] = [];
+  /** When the last step has run. */
+  #done: Promise<void> = Promise.resolve();
+  readonly #submits: Submits;
   readonly #words: WordsBack;
   #pagesWritten = 0;
   /** By weight id. */
@@ -76,17 +80,31 @@ export class WebgpuAllocation implements Allocation {
     readonly buffers: ReadonlyMap<number, GPUBuffer>,
     readonly ready: Readonly<Record<Mode, readonly Ready[]>>,
     readonly stepBuffer: GPUBuffer,
+    stamp: Ready,
+    pieceMs: number | undefined,
   ) {
     this.footprint = program.footprint;
     this.#readBack = new ReadBack(gpu);
     this.#words = new WordsBack(gpu, this.#buffer(program.sampling.chosen), (graph.texts + 1) * 4);
+    this.#submits = new Submits({
+      gpu,
+      pieceMs,
+      stamp,
+      stampBuffer: this.#buffer(stamp.dispatch.buffers.out),
+      write: (uniform, lists, at) => this.#writeLists({ uniform, lists, at }),
+    });
     this.#turns = graph.ropes.map(
       ({ frequencies }) => new Float32Array(graph.maxTokens * 2 * frequencies.length),
     );
   }
 
   /** NibbleError "memory" when the buffers do not fit, DeviceError for anything else. */
-  static async create(graph: Graph, program: GpuProgram, gpu: Gpu): Promise<WebgpuAllocation> {
+  static async create(
+    graph: Graph,
+    program: GpuProgram,
+    gpu: Gpu,
+    pieceMs?: number,
+  ): Promise<WebgpuAllocation> {
     const { device } = gpu;
     device.pushErrorScope("out-of-memory");
     device.pushErrorScope("validation");
@@ -108,9 +126,10 @@ export class WebgpuAllocation implements Allocation {
     }
     const bufferOf = (planned: Buffer) => buffers.get(program.place(planned).id)!;
     const lists = MODES.map((mode) => program.modes[mode]);
-    const all = await makeReady(gpu, lists.flat(), { bufferOf, step });
+    const all = await makeReady(gpu, [...lists.flat(), program.stamp], { bufferOf, step });
     const [decode, few, several, batch, prompt] = lists.map(({ length }) => all.splice(0, length));
-    return new WebgpuAllocation(graph, program, gpu, buffers, { decode, few, several, batch, prompt }, step);
+    const ready = { decode, few, several, batch, prompt };
+    return new WebgpuAllocation(graph, program, gpu, buffers, ready, step, all[0], pieceMs);
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -138,18 +157,27 @@ export class WebgpuAllocation implements Allocation {
     const { device } = this.gpu;
     for (const { buffer, values } of tables) device.queue.writeBuffer(buffer, 0, values);
     this.#write(batch);
-    const encoder = device.createCommandEncoder();
     const list = [...this.ready[batch.mode], ...samplers];
-    encodePass(encoder, list, batch.shape);
     this.#last = { list, shape: batch.shape };
-    const back = batch.sampled > 0 ? this.#words.encode(encoder, batch.sampled) : null;
-    device.queue.submit([encoder.finish()]);
-    this.#under.push(this.gpu.submitted());
+    let back: (() => Promise<Uint32Array>) | null = null;
+    const { done } = await this.#submits.run(list, batch, (encoder) => {
+      if (batch.sampled > 0) back = this.#words.encode(encoder, batch.sampled);
+    });
+    this.#under.push(done);
+    this.#done = done;
     if (!back) return NOTHING_CHOSEN;
-    const chosen = back().then((words) => [...words].map((word) => (word === NOT_PROVEN ? null : word)));
+    const chosen = this.#chosen(back, done);
     // The step's error reaches those who wait for the ids; nobody has to.
     chosen.catch(() => {});
     return { chosen };
+  }
+
+  /** Ids that a step chose, if it ran to its end. */
+  async #chosen(back: () => Promise<Uint32Array>, done: Promise<void>): Promise<(number | null)[]> {
+    const words = await back();
+    await done;
+    this.gpu.check();
+    return [...words].map((word) => (word === NOT_PROVEN ? null : word));
   }
 
   setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void {
@@ -254,6 +282,7 @@ export class WebgpuAllocation implements Allocation {
     if (!buffer) throw new ArgumentError("value", value.id, "the logits or a labelled value");
     const [offset, bytes] = [first * value.cols * 4, rows * value.cols * 4];
     const found = await this.#readBack.read(this.#buffer(buffer), [offset], bytes);
+    await this.#done;
     this.gpu.check();
     return new Float32Array(found);
   }
@@ -326,7 +355,7 @@ export class WebgpuAllocation implements Allocation {
   #writeLists({ uniform, lists, at }: Pick<Batch, "uniform" | "lists" | "at">): void {
     const { queue } = this.gpu.device;
     queue.writeBuffer(this.stepBuffer, 0, uniform);
-    queue.writeBuffer(this.#buffer(this.program.batch), at * 4, lists);
+    if (lists.length > 0) queue.writeBuffer(this.#buffer(this.program.batch), at * 4, lists);
   }
 }
 

@@ -6,6 +6,7 @@
 import { type Graph, PAGE_SLOTS, type Pool, type Step } from "../contract.ts";
 import { type Rows, rowsOf } from "../rows.ts";
 import { type Mode, type ModeRows, modeOf, type StepShape } from "./dispatch.ts";
+import { mostUnits, type Unit } from "./pieces.ts";
 import { packChoice, SAMPLED_WORDS } from "./sample.ts";
 
 /** Of lib/batch.wgsl. */
@@ -13,6 +14,8 @@ const NO_SLOT = 0xffffffff;
 
 /** Of the step uniform, in whole vec4s. */
 export const STEP_BYTES = 80;
+/** Words of it. */
+const [SINGLES, LONGS, LONGS_AT] = [2, 4, 13];
 
 /** What of a graph decides where tables and lists lie. */
 export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools"> &
@@ -20,6 +23,8 @@ export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blo
 
 /** Of one block to pack: where its text's table begins, the block, the position of its text's run. */
 const PACK_WORDS = 3;
+/** Of a run, or a unit of rows, that attends in tiles: its first row, rows, positions in packed pages. */
+const LONG_WORDS = 3;
 
 /** Words of the page tables; the lists follow. */
 function tableWords({ pools, texts, blocks }: BatchGraph): number {
@@ -34,11 +39,13 @@ export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
 export function batchBytes(graph: BatchGraph): number {
   const { maxTokens, maxOutputs, texts, blocks } = graph;
   const runs = Math.min(texts, maxTokens);
-  // Ids, positions and texts by row, and five words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs; blocks to pack.
+  // Ids, positions and texts by row, and five words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs; blocks to pack; behind them runs as units.
   const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
   const packs = graph.recent ? PACK_WORDS * runs * blocks : 0;
-  return 4 * (tableWords(graph) + 8 * maxTokens + pieces + (3 + 4) * runs + maxOutputs + sampled + packs);
+  const units = LONG_WORDS * mostUnits(maxTokens, runs);
+  const lists = 8 * maxTokens + pieces + (LONG_WORDS + 4) * runs + maxOutputs + sampled + packs + units;
+  return 4 * (tableWords(graph) + lists);
 }
 
 type Run = Rows["runs"][number];
@@ -54,6 +61,8 @@ export interface Batch {
   readonly mode: Mode;
   readonly shape: StepShape;
   readonly rows: Rows;
+  /** The runs that attend in tiles. */
+  readonly longs: readonly Omit<Unit, "before">[];
   readonly uniform: Uint32Array<ArrayBuffer>;
   /** What `batch` holds from word `at` on. */
   readonly lists: Uint32Array<ArrayBuffer>;
@@ -102,12 +111,16 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     ]);
   });
   const words = sampled.flat();
+  const tiled = longs.map((run) => {
+    const { first, position, tokens } = run;
+    return { first, position, tokens, packed: packedOf(run) };
+  });
   const shape: StepShape = {
     tokens: rows.tokens,
     outputs: rows.outputs,
     singles,
     spanned: mode === "prompt" ? singles.length : spanned.length,
-    longs: longs.map((run) => ({ position: run.position, tokens: run.tokens, packed: packedOf(run) })),
+    longs: tiled,
     pieces: pieces.length,
     sampled: sampled.length,
     runs: rows.runs.length,
@@ -120,7 +133,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     rows.outputRows,
     pieces.flat(),
     spanned.flat(),
-    longs.flatMap((run) => [run.first, run.tokens, packedOf(run)]),
+    tiled.flatMap(longWords),
     words,
     rows.runs.flatMap(({ first, tokens, state }) => [
       ...[first, tokens],
@@ -128,7 +141,20 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     ]),
     packs.flat(),
   ]);
-  return { mode, shape, rows, ...packed, sampled: sampled.length };
+  return { mode, shape, rows, longs: tiled, ...packed, sampled: sampled.length };
+}
+
+const longWords = ({ first, tokens, packed }: Omit<Unit, "before">) => [first, tokens, packed];
+
+/** The step in which only these of a prompt's units attend in tiles. */
+export function unitLists({ uniform, lists, at, shape }: Batch, units: readonly Unit[]) {
+  const own = uniform.slice();
+  const behind = at + lists.length;
+  // lib/tiles.wgsl counts rows that attend in spans from `singles` on.
+  own[SINGLES] = shape.singles.length + units[0].before;
+  own[LONGS] = units.length;
+  own[LONGS_AT] = behind;
+  return { uniform: own, lists: Uint32Array.from(units.flatMap(longWords)), at: behind };
 }
 
 /** A step without rows that samples one row of the last step's logits, for no text. */

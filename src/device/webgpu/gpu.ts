@@ -172,6 +172,14 @@ export class Gpu {
     await this.device.queue.onSubmittedWorkDone().catch((cause: unknown) => this.failure("waiting", cause));
   }
 
+  /** Work that was submitted has not run to its end, so that nothing on the GPU can be relied upon. */
+  stopped(afterMs: number): void {
+    const seconds = (afterMs / 1000).toFixed(1);
+    this.#fail(
+      `the GPU did not finish a step: after ${seconds} s its last kernel had not run. Drivers stop work that takes too long. End what else uses the GPU, and load the model again.`,
+    );
+  }
+
   #fail(found: string, cause?: unknown): DeviceError {
     this.#error ??= new DeviceError("gpu", `${this.name}: ${found}`, { cause });
     return this.#error;

@@ -32,6 +32,8 @@ export interface GpuProgram {
   readonly states: Shared["states"];
   /** A page on its way: WebGPU copies nothing within a buffer. */
   readonly page: Buffer;
+  /** Counts submits (submits.ts). */
+  readonly stamp: Dispatch;
   /** The buffer that is allocated for a planned one. */
   place(buffer: Buffer): Buffer;
   /** Where a value can be read after a step; undefined unless it is kept. */
@@ -101,6 +103,13 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keep("turns", graph.maxTokens * 2 * frequencies.length * 4),
   );
   const spare = keep("spare", 16);
+  const stamp: Dispatch = {
+    label: "stamp",
+    kernel: { kernel: "stamp", values: {} },
+    params: new Uint32Array(),
+    buffers: { out: keep("stamp", 16) },
+    workgroups: () => [1, 1, 1],
+  };
   const logits = kept.get(graph.logits.id)!;
   const { texts } = graph;
   const rows = Math.min(texts + MORE_CHOSEN, graph.maxOutputs);
@@ -144,7 +153,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const bytesOf = (place: CachePlace | null) => (place ? place.cacheKeys.bytes + place.cacheValues.bytes : 0);
   const cacheBytes = caches.map((own, i) => bytesOf(own) + bytesOf(recents[i]));
   const activations = sum(slotBuffers) + sum([...kept.values()]);
-  const dispatches = compiled.flat().length + sampling.all.length;
+  const dispatches = compiled.flat().length + sampling.all.length + 1;
   const total = sum(buffers) + dispatches * PARAMS_BYTES;
   const stateBytes = states.map(({ bytes }) => bytes);
   const used = [...weightBytes, ...cacheBytes, ...stateBytes, activations].reduce((a, b) => a + b, 0);
@@ -159,6 +168,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     recents,
     states,
     page,
+    stamp,
     footprint: {
       weights: weightBytes,
       caches: cacheBytes,

@@ -25,6 +25,8 @@ export interface WebgpuOptions {
   software?: boolean;
   /** A sentence for who has no GPU: what to do here. */
   wayOut?: string;
+  /** Longest submit by estimate; default: 300 ms (pieces.ts). For tests. */
+  pieceMs?: number;
 }
 
 /** Longest single buffer or binding of WebGPU's default limits. */
@@ -81,7 +83,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
       const program = compileGraph(graph, traits, limits);
       const opened = await open(neededLimits(program, traits));
       try {
-        return await WebgpuAllocation.create(graph, program, opened);
+        return await WebgpuAllocation.create(graph, program, opened, options.pieceMs);
       } catch (error) {
         opened.close();
         throw error;

@@ -1,0 +1,173 @@
+/**
+ * A step's dispatches -> pieces, each for a submit of its own that is over before a driver's watchdog stops it (macOS allows
+ * some 5 s, Windows 2, and both less where they draw). Owns the estimate: work by kind, and how much of it a millisecond did so
+ * far. Between layers a step may be cut anywhere; attention of many rows over a long context is cut by rows. Pure.
+ */
+import type { Batch } from "./batch.ts";
+import type { Dispatch, StepShape } from "./dispatch.ts";
+
+/** Longest piece, by estimate. A short one costs some 50 us, and the screen waits for a long one. */
+export const PIECE_MS = 300;
+
+/** Rows of one text that attention is not cut below: a whole tile of query heads. */
+const UNIT_ROWS = 64;
+
+/** Rows of a run that attend together; `before`: rows of runs, or units, before them. */
+export interface Unit {
+  readonly first: number;
+  readonly position: number;
+  readonly tokens: number;
+  readonly packed: number;
+  readonly before: number;
+}
+
+export interface Piece<T> {
+  readonly jobs: readonly T[];
+  /** Of its one job, which attends, the rows; null: all. */
+  readonly units: readonly Unit[] | null;
+  /** By estimate. */
+  readonly ms: number;
+  /** The estimate by kind of work. */
+  readonly kinds: ReadonlyMap<string, number>;
+}
+
+interface HasDispatch {
+  readonly dispatch: Pick<Dispatch, "label" | "workgroups" | "bytes">;
+}
+
+/**
+ * Bytes in a millisecond, or with many rows bytes times rows, where nothing is known yet: of a slow GPU. A fast one is found
+ * out in a few pieces, each of which may be twice as large as the one before.
+ */
+const FIRST_RATES = { few: 1e7, product: 1e8, attend: 1e7 };
+/** A rate is known after so many pieces. */
+const KNOWN = 8;
+const MOST_RISE = 2;
+const MOST_FALL = 8;
+/** What a host measures is no shorter. */
+const LEAST_MS = 0.5;
+
+/** How fast each kind of work goes on a device, from the time that pieces took. */
+export class Pace {
+  readonly #rates = new Map<string, { rate: number; times: number }>();
+
+  /** Milliseconds of `work` by estimate. */
+  ms(kind: string, work: number): number {
+    return work / this.#rate(kind).rate;
+  }
+
+  /** Whether all kinds of a piece were measured often enough that the next need not wait for it. */
+  knows({ kinds }: Pick<Piece<unknown>, "kinds">): boolean {
+    return [...kinds.keys()].every((kind) => this.#rate(kind).times >= KNOWN);
+  }
+
+  /**
+   * A piece took `ms`: rates of its kinds change by their share of it. Down at once, up by steps: the host may have seen the
+   * end of the piece before late, and too long an estimate costs little.
+   */
+  took({ ms: estimate, kinds }: Pick<Piece<unknown>, "ms" | "kinds">, ms: number): void {
+    if (estimate <= 0) return;
+    const change = Math.min(MOST_RISE, Math.max(1 / MOST_FALL, estimate / Math.max(LEAST_MS, ms)));
+    for (const [kind, part] of kinds) {
+      const known = this.#rate(kind);
+      known.rate *= change ** (part / estimate);
+      known.times++;
+    }
+  }
+
+  #rate(kind: string) {
+    let known = this.#rates.get(kind);
+    if (!known) {
+      const rate =
+        FIRST_RATES[kind.startsWith("few ") ? "few" : kind.includes("attend") ? "attend" : "product"];
+      known = { rate, times: 0 };
+      this.#rates.set(kind, known);
+    }
+    return known;
+  }
+}
+
+/** The step's pieces one after another, at least one; each is cut when it is asked for, by what is known then. */
+export function* piecesOf<T extends HasDispatch>(
+  list: readonly T[],
+  { mode, shape, longs }: Pick<Batch, "mode" | "shape" | "longs">,
+  pace: Pace,
+  most: number,
+): Generator<Piece<T>> {
+  const isMany = mode === "prompt";
+  const units = isMany ? unitsOf(longs) : [];
+  let jobs: T[] = [];
+  let kinds = new Map<string, number>();
+  let ms = 0;
+  let count = 0;
+  const taken = (): Piece<T> => {
+    count++;
+    const piece = { jobs, units: null, ms, kinds };
+    [jobs, kinds, ms] = [[], new Map(), 0];
+    return piece;
+  };
+  for (const job of list) {
+    const { dispatch } = job;
+    if (dispatch.workgroups(shape) === null) continue;
+    const kind = `${isMany ? "many" : "few"} ${dispatch.label}`;
+    const attends = isMany && dispatch.label === "attendPrompt";
+    const workOf = (unit: Unit) => unit.tokens * (dispatch.bytes?.({ ...shape, longs: [unit] }) ?? 0);
+    const work = attends
+      ? units.reduce((sum, unit) => sum + workOf(unit), 0)
+      : (dispatch.bytes?.(shape) ?? 0) * (isMany ? shape.tokens : 1);
+    const own = pace.ms(kind, work);
+    if (ms + own > most && jobs.length > 0) yield taken();
+    if (attends && own > most && units.length > 1) {
+      count++;
+      yield* unitPieces(job, kind, units, (unit) => pace.ms(kind, workOf(unit)), most);
+      continue;
+    }
+    jobs.push(job);
+    ms += own;
+    if (own > 0) kinds.set(kind, (kinds.get(kind) ?? 0) + own);
+  }
+  if (jobs.length > 0 || count === 0) yield taken();
+}
+
+function* unitPieces<T>(
+  job: T,
+  kind: string,
+  units: readonly Unit[],
+  msOf: (unit: Unit) => number,
+  most: number,
+): Generator<Piece<T>> {
+  for (let from = 0; from < units.length; ) {
+    let ms = msOf(units[from]);
+    let to = from + 1;
+    for (; to < units.length; to++) {
+      const more = msOf(units[to]);
+      if (ms + more > most) break;
+      ms += more;
+    }
+    yield { jobs: [job], units: units.slice(from, to), ms, kinds: new Map([[kind, ms]]) };
+    from = to;
+  }
+}
+
+/** Most units of a step with so many tokens and runs. */
+export function mostUnits(tokens: number, runs: number): number {
+  return Math.ceil(tokens / UNIT_ROWS) + runs;
+}
+
+/** Runs that attend in tiles, cut into whole tiles. */
+function unitsOf(longs: Batch["longs"]): Unit[] {
+  const units: Unit[] = [];
+  let before = 0;
+  for (const { first, position, tokens, packed } of longs)
+    for (let at = 0; at < tokens; at += UNIT_ROWS) {
+      const count = Math.min(UNIT_ROWS, tokens - at);
+      units.push({ first: first + at, position: position + at, tokens: count, packed, before });
+      before += count;
+    }
+  return units;
+}
+
+/** The step as a piece with units sees it. */
+export function shapeOf(shape: StepShape, { units }: Pick<Piece<unknown>, "units">): StepShape {
+  return units ? { ...shape, longs: units } : shape;
+}

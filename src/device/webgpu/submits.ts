@@ -1,0 +1,96 @@
+/**
+ * A step's submits: one where it is short, else one for each piece (pieces.ts). Owns the time that pieces take, the step uniform
+ * between them, and the proof that long ones ran: their last dispatch counts them, since a driver may stop work that takes too
+ * long and report nothing.
+ */
+import { type Batch, unitLists } from "./batch.ts";
+import type { Gpu } from "./gpu.ts";
+import { Pace, PIECE_MS, type Piece, piecesOf, shapeOf } from "./pieces.ts";
+import { encodePass, type Ready } from "./ready.ts";
+import { WordsBack } from "./words-back.ts";
+
+/** Pieces are counted that take this share of the longest by estimate, 10 ms: the count takes some 5 us. */
+const COUNTED_SHARE = 1 / 30;
+
+const NO_LISTS = new Uint32Array();
+
+export interface SubmitOptions {
+  readonly gpu: Gpu;
+  /** Longest piece by estimate; default: PIECE_MS. */
+  readonly pieceMs?: number;
+  /** The dispatch of `stamp`, and the word that it counts in. */
+  readonly stamp: Ready;
+  readonly stampBuffer: GPUBuffer;
+  /** Puts a step uniform and words of its lists in place, `at`: in words of `batch`. */
+  write(uniform: Uint32Array<ArrayBuffer>, lists: Uint32Array<ArrayBuffer>, at: number): void;
+}
+
+export class Submits {
+  readonly #pace = new Pace();
+  readonly #words: WordsBack;
+  /** Counted submits. */
+  #count = 0;
+  /** When the submit before was seen to be done. */
+  #doneAt = 0;
+
+  constructor(readonly options: SubmitOptions) {
+    this.#words = new WordsBack(options.gpu, options.stampBuffer, 0);
+  }
+
+  /**
+   * Submits a step whose uniform and lists are in place; `last` adds to the last submit what else it does. Resolves when all
+   * is submitted; `done`, which does not reject, when all has run.
+   */
+  async run(
+    list: readonly Ready[],
+    batch: Batch,
+    last: (encoder: GPUCommandEncoder) => void,
+  ): Promise<{ done: Promise<void> }> {
+    const { gpu, pieceMs = PIECE_MS } = this.options;
+    const pieces = piecesOf(list, batch, this.#pace, pieceMs);
+    let piece = pieces.next();
+    for (;;) {
+      const following = pieces.next();
+      const { value } = piece as IteratorYieldResult<Piece<Ready>>;
+      const done = this.#submit(value, batch, following.done ? last : () => {});
+      if (following.done) return { done };
+      if (!this.#pace.knows(value)) await done;
+      gpu.check();
+      piece = following;
+    }
+  }
+
+  #submit(piece: Piece<Ready>, batch: Batch, finish: (encoder: GPUCommandEncoder) => void): Promise<void> {
+    const { gpu, pieceMs = PIECE_MS, stamp, write } = this.options;
+    const encoder = gpu.device.createCommandEncoder();
+    const isCounted = piece.ms > pieceMs * COUNTED_SHARE;
+    const jobs = isCounted ? [...piece.jobs, stamp] : piece.jobs;
+    if (piece.units) {
+      const cut = unitLists(batch, piece.units);
+      write(cut.uniform, cut.lists, cut.at);
+    }
+    encodePass(encoder, jobs, shapeOf(batch.shape, piece));
+    const counted = isCounted ? this.#words.encode(encoder, 1) : null;
+    if (isCounted) this.#count++;
+    const count = this.#count;
+    finish(encoder);
+    gpu.device.queue.submit([encoder.finish()]);
+    if (piece.units) write(batch.uniform, NO_LISTS, batch.at);
+    const begun = performance.now();
+    const ended = counted
+      ? counted().then(
+          ([found]) => {
+            if (found !== count) gpu.stopped(performance.now() - begun);
+          },
+          () => {},
+        )
+      : gpu.submitted();
+    return ended.then(() => {
+      const now = performance.now();
+      const from = Math.max(begun, this.#doneAt);
+      const seenTogether = this.#doneAt > begun && now - this.#doneAt < 0.5;
+      this.#doneAt = now;
+      if (!seenTogether) this.#pace.took(piece, now - from);
+    });
+  }
+}

@@ -6,8 +6,8 @@
 import { type Graph, PAGE_SLOTS, type Pool, type Step } from "../contract.ts";
 import { type Rows, rowsOf } from "../rows.ts";
 import { type Mode, type ModeRows, modeOf, type StepShape } from "./dispatch.ts";
-import { mostUnits, type Unit } from "./pieces.ts";
 import { packChoice, SAMPLED_WORDS } from "./sample.ts";
+import { type LongRun, mostUnits, type Unit } from "./units.ts";
 
 /** Of lib/batch.wgsl. */
 const NO_SLOT = 0xffffffff;
@@ -62,7 +62,7 @@ export interface Batch {
   readonly shape: StepShape;
   readonly rows: Rows;
   /** The runs that attend in tiles. */
-  readonly longs: readonly Omit<Unit, "before">[];
+  readonly longs: readonly LongRun[];
   readonly uniform: Uint32Array<ArrayBuffer>;
   /** What `batch` holds from word `at` on. */
   readonly lists: Uint32Array<ArrayBuffer>;
@@ -144,7 +144,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
   return { mode, shape, rows, longs: tiled, ...packed, sampled: sampled.length };
 }
 
-const longWords = ({ first, tokens, packed }: Omit<Unit, "before">) => [first, tokens, packed];
+const longWords = ({ first, tokens, packed }: LongRun) => [first, tokens, packed];
 
 /** The step in which only these of a prompt's units attend in tiles. */
 export function unitLists({ uniform, lists, at, shape }: Batch, units: readonly Unit[]) {

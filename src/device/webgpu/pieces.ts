@@ -5,21 +5,10 @@
  */
 import type { Batch } from "./batch.ts";
 import type { Dispatch, StepShape } from "./dispatch.ts";
+import { type Unit, unitsOf } from "./units.ts";
 
 /** Longest piece, by estimate. A short one costs some 50 us, and the screen waits for a long one. */
 export const PIECE_MS = 300;
-
-/** Rows of one text that attention is not cut below: a whole tile of query heads. */
-const UNIT_ROWS = 64;
-
-/** Rows of a run that attend together; `before`: rows of runs, or units, before them. */
-export interface Unit {
-  readonly first: number;
-  readonly position: number;
-  readonly tokens: number;
-  readonly packed: number;
-  readonly before: number;
-}
 
 export interface Piece<T> {
   readonly jobs: readonly T[];
@@ -147,24 +136,6 @@ function* unitPieces<T>(
     yield { jobs: [job], units: units.slice(from, to), ms, kinds: new Map([[kind, ms]]) };
     from = to;
   }
-}
-
-/** Most units of a step with so many tokens and runs. */
-export function mostUnits(tokens: number, runs: number): number {
-  return Math.ceil(tokens / UNIT_ROWS) + runs;
-}
-
-/** Runs that attend in tiles, cut into whole tiles. */
-function unitsOf(longs: Batch["longs"]): Unit[] {
-  const units: Unit[] = [];
-  let before = 0;
-  for (const { first, position, tokens, packed } of longs)
-    for (let at = 0; at < tokens; at += UNIT_ROWS) {
-      const count = Math.min(UNIT_ROWS, tokens - at);
-      units.push({ first: first + at, position: position + at, tokens: count, packed, before });
-      before += count;
-    }
-  return units;
 }
 
 /** The step as a piece with units sees it. */

@@ -1,0 +1,38 @@
+/**
+ * Rows of one text that attend in tiles, as units: whole tiles of query heads, so that a step's attention can be cut between
+ * them.
+ */
+
+/** Rows of one text that attention is not cut below: a whole tile of query heads. */
+const UNIT_ROWS = 64;
+
+/** A run of rows that attends in tiles; packed: positions of its text in packed pages. */
+export interface LongRun {
+  readonly first: number;
+  readonly position: number;
+  readonly tokens: number;
+  readonly packed: number;
+}
+
+/** `before`: rows of runs, or units, before it. */
+export interface Unit extends LongRun {
+  readonly before: number;
+}
+
+/** Most units of a step with so many tokens and runs. */
+export function mostUnits(tokens: number, runs: number): number {
+  return Math.ceil(tokens / UNIT_ROWS) + runs;
+}
+
+/** Runs that attend in tiles, cut into whole tiles. */
+export function unitsOf(longs: readonly LongRun[]): Unit[] {
+  const units: Unit[] = [];
+  let before = 0;
+  for (const { first, position, tokens, packed } of longs)
+    for (let at = 0; at < tokens; at += UNIT_ROWS) {
+      const count = Math.min(UNIT_ROWS, tokens - at);
+      units.push({ first: first + at, position: position + at, tokens: count, packed, before });
+      before += count;
+    }
+  return units;
+}

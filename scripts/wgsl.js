@@ -1,10 +1,11 @@
 /**
  * `npm run build` / `--wgsl`: all WGSL kernels as one generated module, src/device/webgpu/kernels.ts, so that Node, tests
- * and the browser bundle load them alike. Per kernel: its text, the library files it names, its bindings, and the
+ * and the browser bundle load them alike. Per kernel: its text with unrolled code written out (wgsl-each.js), the library files it names, its bindings, and the
  * fields of its `Params`, from which a typed packer follows. A test fails when the module is stale.
  */
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { expandEach } from "./wgsl-each.js";
 import { shortNames } from "./wgsl-names.js";
 
 const FOLDER = "src/device/webgpu/kernels";
@@ -92,7 +93,8 @@ function read(folder) {
   return readdirSync(folder)
     .filter((file) => file.endsWith(".wgsl"))
     .sort()
-    .map((file) => ({ name: basename(file, ".wgsl"), text: readFileSync(join(folder, file), "utf8") }));
+    .map((file) => basename(file, ".wgsl"))
+    .map((name) => ({ name, text: expandEach(name, readFileSync(join(folder, `${name}.wgsl`), "utf8")) }));
 }
 
 function describe(name, text) {

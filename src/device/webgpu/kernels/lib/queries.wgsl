@@ -20,3 +20,10 @@ fn largestOf(query: array<vec4<f32>, 2>) -> f32 {
   let four = max(abs(query[0]), abs(query[1]));
   return max(max(four.x, four.y), max(four.z, four.w));
 }
+
+// What a head's query is divided by to be f16. The head's four lanes hold all of its dims.
+fn headFactor(a: array<vec4<f32>, 2>, b: array<vec4<f32>, 2>, c: array<vec4<f32>, 2>, d: array<vec4<f32>, 2>) -> f32 {
+  let own = max(max(largestOf(a), largestOf(b)), max(largestOf(c), largestOf(d)));
+  let pair = max(own, subgroupShuffleXor(own, 1u));
+  return factorOf(bitcast<u32>(max(pair, subgroupShuffleXor(pair, 2u))));
+}

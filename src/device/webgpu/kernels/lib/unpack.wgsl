@@ -1,6 +1,14 @@
 // Words of 4-bit codes to eight halves each, for attendDecodeMatrix: in the order in which codes unpack (nibbles.wgsl), low
 // codes of a word before high ones. The kernel declares RQ4,
-// TOKEN_SCALES, MOST_CODE, `ranges` and `channels`; it appends nibbles and channelFours.
+// CHANNEL, VALUE_BITS, STRIDE, `stage`, `ranges` and `channels`; it appends nibbles and channelFours.
+
+// Keys have a scale for each token.
+const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
+// Of rotated codes the largest.
+const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
+// Of queries and weights that meet high codes.
+const KEY_HIGH: f32 = select(1.0, 0.125, TOKEN_SCALES);
+const VALUE_HIGH: f32 = select(1.0, 0.125, RQ4);
 
 // A word's eight codes in the order 0, 2, 1, 3 of its low halves, as 2 code - MOST_CODE, then of its high ones, 8 times as large:
 // they need no shift. Queries and weights of the high ones are an eighth.
@@ -37,6 +45,21 @@ fn value(word: u32, at: u32) -> vec4<u32> {
     expand(word >> 8u, bitcast<vec2<f16>>(scales.y), bitcast<vec2<f16>>(zeros.y)),
     expandHigh(word, bitcast<vec2<f16>>(scales.z), bitcast<vec2<f16>>(zeros.z)),
     expandHigh(word >> 8u, bitcast<vec2<f16>>(scales.w), bitcast<vec2<f16>>(zeros.w)));
+}
+
+// A token's dims of a group, and a dim's tokens, into their row of `stage`.
+fn storeKeys(words: vec4<u32>, range: u32, index: u32, lane: u32) {
+  stage[lane * STRIDE] = key(words.x, range, index);
+  stage[lane * STRIDE + 1u] = key(words.y, range, index + 1u);
+  stage[lane * STRIDE + 2u] = key(words.z, range, index + 2u);
+  stage[lane * STRIDE + 3u] = key(words.w, range, index + 3u);
+}
+
+fn storeValues(words: vec4<u32>, lane: u32) {
+  stage[lane * STRIDE] = value(words.x, 0u);
+  stage[lane * STRIDE + 1u] = value(words.y, 2u);
+  stage[lane * STRIDE + 2u] = value(words.z, 4u);
+  stage[lane * STRIDE + 3u] = value(words.w, 6u);
 }
 
 // int4: scales and zeros of the tokens that meet a word of codes, in the order of unpacking. The lanes of `group` have them.

@@ -1,0 +1,37 @@
+// Scales and zeros of a block's keys and values on their way into attendDecodeMatrix. The kernel declares what is named in
+// capitals, the bindings, and `channels`; it appends channelFours.
+
+// Scale and zero of a lane's token, or the scales of two tokens.
+fn keyRangeAt(block: u32, group: u32, lane: u32) -> u32 {
+  if (INT4) {
+    return keys[block + KEY_SCALES_AT + group * 8u + lane / 4u][lane % 4u];
+  }
+  return keys[block + KEY_SCALES_AT + lane / 8u][lane % 8u / 2u];
+}
+
+// Scales and zeros of four tokens: a lane has a group and those that meet one word of codes.
+fn valueRangesAt(block: u32, lane: u32) -> vec4<u32> {
+  return values[block + VALUE_SCALES_AT + min(lane / 4u, GROUPS - 1u) * 8u + lane % 4u];
+}
+
+// The scales of two tokens.
+fn valueScaleAt(block: u32, lane: u32) -> u32 {
+  return values[block + VALUE_SCALES_AT + lane / 8u][lane % 8u / 2u];
+}
+
+// Of the two scales in `pair` the lane's, for codes that are expanded to twice what they are, centred.
+fn halfScale(pair: u32, lane: u32) -> f32 {
+  return 0.5 * unpack2x16float(pair >> (lane % 2u * 16u)).x;
+}
+
+// Scales and zeros of eight dims of keys by channel.
+fn channelsAt(block: u32, lane: u32) -> vec4<u32> {
+  return keys[block + KEY_SCALES_AT + min(lane, GROUPS * 4u - 1u)];
+}
+
+fn storeChannels(word: vec4<u32>, lane: u32) {
+  if (lane < GROUPS * 4u) {
+    channels[lane * 2u] = channelFour(word.x, word.y);
+    channels[lane * 2u + 1u] = channelFour(word.z, word.w);
+  }
+}

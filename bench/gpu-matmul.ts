@@ -2,8 +2,9 @@
  * Matrix products on this machine's GPU: every tensor type against float64 sums, then times of what the engine dispatches.
  *
  *     npx rolldown bench/gpu-matmul.ts --format esm --platform node --external webgpu -o dist/gpu-matmul.js
- *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only TEXT] [--check: no times]
+ *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only TEXT] [--check: no times] [--forms]
  *
+ * --forms: only times of K types, as they lie on the GPU and as they did before (codes of 8 bits, scales multiplied out), in turn.
  * Times are medians of passes of dependent dispatches, over copies of the weights that the caches cannot hold together.
  */
 import { writeFileSync } from "node:fs";
@@ -17,7 +18,13 @@ import { KERNELS } from "../src/device/webgpu/kernels.ts";
 import { inputForm, matmulDispatches } from "../src/device/webgpu/matmul.ts";
 import type { WeightBlock } from "../src/device/webgpu/matmul-options.ts";
 import { type Encode, timePasses } from "../src/device/webgpu/timing.ts";
-import { partsOf, weightForm } from "../src/device/webgpu/weights.ts";
+import {
+  codesRowBytes,
+  partsOf,
+  scalesRowBytes,
+  type WeightForm,
+  weightForm,
+} from "../src/device/webgpu/weights.ts";
 import { f32ToF16 } from "../src/format/float16.ts";
 import { BLOCKS, type TensorType } from "../src/format/tensor.ts";
 import { random } from "../test/device/random-tensor.ts";
@@ -29,6 +36,7 @@ const { values: options } = parseArgs({
     toggles: { type: "string", default: "" },
     only: { type: "string", default: "" },
     check: { type: "boolean", default: false },
+    forms: { type: "boolean", default: false },
   },
 });
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
@@ -70,20 +78,29 @@ interface Product {
   traits?: Traits;
   /** Most tokens that vector kernels serve; default: the device's. */
   few?: number;
+  /** Instead of the type's. */
+  form?: WeightForm;
 }
 
 /** Microseconds of one product. */
-async function timeProduct({ type, rows: count, cols, tokens, traits: as = traits, few = as.few }: Product) {
-  const form = weightForm(type);
+async function timeProduct(product: Product) {
+  const { type, rows: count, cols, tokens, traits: as = traits, few = as.few } = product;
+  const form = product.form ?? weightForm(type);
   const weight = { id: 0, name: "w", role: "matrix", type, rows: count, cols } as const;
   let ids = 0;
   const planned = (label: string, bytes: number): Buffer => ({ id: ids++, label, bytes });
-  const parts = partsOf([weight], Math.min(maxStorageBufferBindingSize, maxBufferSize)).map((part) => ({
+  const most = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+  const parts = partsOf([weight], most).map((part) => ({
+    ...part,
+    codesBytes: part.rows * codesRowBytes(form, cols),
+    scalesBytes: part.rows * scalesRowBytes(form, cols),
+  }));
+  const placed = parts.map((part) => ({
     ...part,
     codes: planned("codes", part.codesBytes),
     scales: part.scalesBytes > 0 ? planned("scales", part.scalesBytes) : null,
   }));
-  const block: WeightBlock = { form, cols, rows: count, parts, bias: null };
+  const block: WeightBlock = { form, cols, rows: count, parts: placed, bias: null };
   const { mode, shape, uniform } = stepOf(new Uint32Array(tokens), { few, several: few, batch: few });
   const input = inputForm(as, block, mode);
   const x = { form: input, buffer: planned("x", formBytes(input, tokens, cols)) };
@@ -156,8 +173,58 @@ async function timeProduct({ type, rows: count, cols, tokens, traits: as = trait
 }
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
+/** How K types lay on the GPU to 2026-11-28. */
+const before = (codes: WeightForm["codes"], scales: WeightForm["scales"]): WeightForm => ({
+  ...{ codes, scales, bias: 0, table: null, lib: "plain" },
+});
+const FORMER = {
+  q4_k: before("nibbles", "pair"),
+  q5_k: before("bytes", "pair"),
+  q6_k: before("bytes", "halves"),
+} as const;
+
+/** Medians of five rounds in turn. */
+async function timeForms(): Promise<void> {
+  for (const [count, cols] of [
+    [28672, 8192],
+    [8192, 28672],
+    [4096, 4096],
+  ])
+    for (const tokens of [1, 4, 8, 16, 32, 512]) {
+      const forms: Pick<Product, "type" | "form">[] = [
+        { type: "q4_0" },
+        ...(["q4_k", "q5_k", "q6_k"] as const).flatMap((type) => [{ type, form: FORMER[type] }, { type }]),
+      ];
+      const all = forms.map((of) => ({
+        ...of,
+        ...{ rows: count, cols, tokens, times: [] as number[], bytes: 0 },
+        name: of.type + (of.form ? " before" : ""),
+      }));
+      for (let round = 0; round < 5; round++)
+        for (const product of all) {
+          const { us, bytes } = await timeProduct(product);
+          product.times.push(us);
+          product.bytes = bytes;
+        }
+      for (const { name, times, bytes } of all) {
+        const us = times.sort((a, b) => a - b)[2];
+        const gbps = Math.round(bytes / us / 1e3);
+        rows.push({
+          op: "forms",
+          shape: `${count}x${cols}`,
+          tokens,
+          form: name,
+          us: +us.toFixed(2),
+          gbps,
+          ...facts,
+        });
+        console.log(`${count}x${cols} x ${tokens} ${name}: ${us.toFixed(1)} us, ${gbps} GB/s`);
+      }
+    }
+}
+
 let worst = { error: 0, name: "" };
-for (const type of options.only ? [] : TYPES) {
+for (const type of options.only ? [] : options.forms ? (["q4_k", "q5_k", "q6_k"] as const) : TYPES) {
   const unit = BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements;
   for (const [counts, blocks, tokens, bias, few] of [
     [[35], 3, 1, false, 32],
@@ -217,7 +284,8 @@ for (let i = 0, before = 0; i < 20; i++) {
   if (Math.abs(us - before) < 0.02 * us && i > 3) break;
   before = us;
 }
-for (const product of products) {
+if (options.forms) await timeForms();
+for (const product of options.forms ? [] : products) {
   const { type, rows: count, cols, tokens } = product;
   const shape = `${count}x${cols}`;
   if (!`${type} ${shape} ${tokens}`.includes(options.only)) continue;

@@ -13,7 +13,7 @@ const TWO_OR_MORE = 0x4000_4000;
 
 /** Largest magnitude of a code less its bias, in every type of the form; those of a table are in the table. */
 const MOST_CODE = {
-  ...{ nibbles: 15, table: 0, bytes: 128, bits: 2, pairs: 3, thirds: 0 },
+  ...{ nibbles: 15, table: 0, bytes: 128, bits: 2, pairs: 3, thirds: 0, fives: 31, sixes: 63 },
   ...{ f32: 0, f16: 0, bf16: 0 },
 } as const;
 /** The largest odd number by which an f32 of `odds` is multiplied. */
@@ -49,6 +49,10 @@ export function checkWeights(
     }
     return;
   }
+  if (form.scales === "superPairs" || form.scales === "superHalves") {
+    checkSupers(name, form, scales);
+    return;
+  }
   if (form.scales === null || !hasLarge(scales)) return;
   const read = form.scales === "bfloat" ? bf16ToF32 : f16ToF32;
   const isPair = form.scales === "pair" || form.scales === "halfPairs";
@@ -57,6 +61,24 @@ export function checkWeights(
     const offset = isPair ? Math.abs(read(halves[i + 1])) : 0;
     const value = Math.abs(read(halves[i])) * (mostCode(form) + form.bias) + offset;
     if (!(value <= LARGEST)) throw beyond(name, value);
+  }
+}
+
+/** Of `superPairs` and `superHalves`: five words for eight groups. */
+function checkSupers(name: string, form: WeightForm, scales: Uint32Array): void {
+  const most = mostCode(form) + form.bias;
+  const isPair = form.scales === "superPairs";
+  for (let at = 0; at < scales.length; at += 5) {
+    const d = Math.abs(f16ToF32(scales[at] & 0xffff)) / 64;
+    const m = Math.abs(f16ToF32(scales[at] >>> 16)) / 64;
+    // What the largest bytes would make; where that is within bounds the bytes need not be read.
+    if (isPair ? d * 63 * most + m * 63 <= LARGEST : d * 128 * most <= LARGEST) continue;
+    for (let group = 0; group < 8; group++) {
+      const bytes = scales[at + 1 + (group >> 1)] >>> (8 * (group & 1));
+      const [a, b] = [bytes & 255, (bytes >>> 16) & 255];
+      const value = isPair ? d * a * most + m * b : d * most * Math.max(Math.abs(a - 128), Math.abs(b - 128));
+      if (!(value <= LARGEST)) throw beyond(name, value);
+    }
   }
 }
 

@@ -13,17 +13,21 @@ export const GROUP = 32;
 
 /**
  * CODES of the kernels. table: nibbles that are places in a table. bits: 0 or 2, pairs: 0 to 3, thirds: places in a table of 8;
- * all three become nibbles. Floats are [rows][cols padded to 32].
+ * all three become nibbles. fives, sixes: nibbles and their upper bits apart. Floats are [rows][cols padded to 32].
  */
 export const CODES = {
-  ...{ nibbles: 0, table: 1, bytes: 2, bits: 3, pairs: 4, thirds: 5 },
-  ...{ f32: 6, f16: 7, bf16: 8 },
+  ...{ nibbles: 0, table: 1, bytes: 2, bits: 3, pairs: 4, thirds: 5, fives: 6, sixes: 7 },
+  ...{ f32: 8, f16: 9, bf16: 10 },
 } as const;
 /**
  * SCALES of the kernels, in f16 but for `bfloat`; `odds`: an f32 for 256 columns, times an odd number for each 16; `e4m3`: an
- * f32 for a row, times half an unsigned e4m3 for each 16 columns.
+ * f32 for a row, times half an unsigned e4m3 for each 16 columns; `superPairs`, `superHalves`: f16 for 256 columns, times a
+ * whole number for each scale and offset of 32, or each scale of 16.
  */
-export const SCALES = { half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4, odds: 5, e4m3: 6 } as const;
+export const SCALES = {
+  ...{ half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4, odds: 5, e4m3: 6 },
+  ...{ superPairs: 7, superHalves: 8 },
+} as const;
 
 export interface WeightForm {
   readonly codes: keyof typeof CODES;
@@ -45,7 +49,6 @@ const form = (
 ): WeightForm => Object.freeze({ codes, scales, bias, table, lib });
 
 const nibblePairs = form("nibbles", "pair");
-const bytesHalf = form("bytes", "half");
 const bytePairs = form("bytes", "pair");
 /** The values of ggml's iq4_nl and of e2m1 times two (format/blocks/codebook.ts). */
 const iq4 = form("table", "half", 0, [0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535]);
@@ -62,9 +65,9 @@ const iq1 = form("thirds", "odds", 0, [0x000901f9, 0x0007fff7, 0, 0], "iq1");
  * |---|---|---|---|---|---|---|
  * | q4_0, iq4_nl | 4.5 | 4.5 | | q2_k | 6 | 2.625 |
  * | q4_1 | 5 | 5 | | q3_k | 5 | 3.4375 |
- * | q5_0 | 8.5 | 5.5 | | q4_k | 5 | 4.5 |
- * | q5_1 | 9 | 6 | | q5_k | 9 | 5.5 |
- * | q8_0 | 8.5 | 8.5 | | q6_k | 9 | 6.5625 |
+ * | q5_0 | 5.5 | 5.5 | | q4_k | 4.625 | 4.5 |
+ * | q5_1 | 6 | 6 | | q5_k | 5.625 | 5.5 |
+ * | q8_0 | 8.5 | 8.5 | | q6_k | 6.625 | 6.5625 |
  * | mxfp4 | 4.5 | 4.25 | | iq4_xs | 4.5 | 4.25 |
  * | iq3_s, iq3_xxs | 4.375 | 3.4375, 3.0625 | | iq2_s, iq2_xs, iq2_xxs | 3.375 | 2.5625, 2.3125, 2.0625 |
  * | nvfp4 | 4.5 | 4.5 | | iq1_s, iq1_m | 3.375 | 1.5625, 1.75 |
@@ -77,14 +80,14 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   bf16: form("bf16", null),
   q4_0: form("nibbles", "half", 8),
   q4_1: nibblePairs,
-  q5_0: bytesHalf,
-  q5_1: bytePairs,
-  q8_0: bytesHalf,
+  q5_0: form("fives", "half", 16),
+  q5_1: form("fives", "pair"),
+  q8_0: form("bytes", "half"),
   q2_k: form("nibbles", "halfPairs"),
   q3_k: form("nibbles", "halves", 4),
-  q4_k: nibblePairs,
-  q5_k: bytePairs,
-  q6_k: form("bytes", "halves"),
+  q4_k: form("nibbles", "superPairs"),
+  q5_k: form("fives", "superPairs"),
+  q6_k: form("sixes", "superHalves", 32),
   iq4_nl: iq4,
   iq4_xs: iq4,
   // A power of two may lie outside of f16: the upper half of an f32 holds it exactly.
@@ -128,9 +131,14 @@ const GROUP_BYTES = {
   ...{ f32: 128, f16: 64, bf16: 64 },
 } as const;
 
+/** Groups of which a vector of 16 bytes holds the upper bits. */
+const UPPER_GROUPS = { fives: 4, sixes: 2 } as const;
+
 /** Bytes of one row's codes: a multiple of 16. Types of few bits have whole vectors of 16 bytes in each block. */
 export function codesRowBytes({ codes }: WeightForm, cols: number): number {
-  return groupsOf(cols) * GROUP_BYTES[codes];
+  const groups = groupsOf(cols);
+  if (codes === "fives" || codes === "sixes") return 16 * (groups + Math.ceil(groups / UPPER_GROUPS[codes]));
+  return groups * GROUP_BYTES[codes];
 }
 
 /** Bytes of one row's scales: a multiple of 4; 0 for floats. */
@@ -140,6 +148,7 @@ export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
   if (scales === "half" || scales === "bfloat") return Math.ceil(groups / 2) * 4;
   if (scales === "odds") return (groups / 8) * 12;
   if (scales === "e4m3") return 4 + groups * 2;
+  if (scales === "superPairs" || scales === "superHalves") return (groups / 8) * 20;
   return groups * (scales === "halfPairs" ? 8 : 4);
 }
 

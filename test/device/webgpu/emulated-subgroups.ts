@@ -4,7 +4,7 @@
  * Matrices live in private memory, one for each place of the text that loads one.
  */
 
-/** The text of attendDecodeMatrix or attendPromptMatrix with its libraries, for a device without features. */
+/** The text of attendDecodeMatrix, attendPromptMatrix or matmulBatch with its libraries, for a device without features. */
 export function emulatedSubgroups(text: string): string {
   const columns = Number(/alias Right = subgroup_matrix_right<f16, (\d+)/.exec(text)![1]);
   // Queries of the prompt's kernel come from one place each piece.
@@ -35,7 +35,7 @@ export function emulatedSubgroups(text: string): string {
     .replace(/\bsubgroup(ShuffleXor|Any|Max|Add)\(/g, "lanes$1(")
     .replace(/(@builtin\(local_invocation_index\) (\w+): u32\) \{)/, "$1\n  invocation = $2;")
     .replace(
-      /bitcast<u32>\((?=fma\(codes|bitcast<vec2<f16>>|lowHalves|highHalves|even|odd)/g,
+      /bitcast<u32>\((?=fma\(codes|codes \*|vec2<f16>\(|bitcast<vec2<f16>>|lowHalves|highHalves|even|odd)/g,
       "pack2x16float(",
     )
     .replaceAll("bitcast<vec2<f16>>(", "unpack2x16float(")

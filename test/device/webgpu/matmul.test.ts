@@ -23,6 +23,7 @@ import { Buffers, blockOf, errorOf, methodsOf, runDispatches, stepOf } from "./p
 const TYPES = (Object.keys(BLOCKS) as TensorType[]).filter((type) => !TWINS.has(type));
 const ONE_OF_EACH_FORM: TensorType[] = [
   "q4_0",
+  "q4_1",
   "q4_k",
   "q8_0",
   "q5_k",
@@ -41,8 +42,8 @@ const ONE_OF_EACH_FORM: TensorType[] = [
   "bf16",
 ];
 
-/** Against the same activations the sums differ by rounding, and k scales by the f16 that they are packed to. */
-const tolerance = (type: TensorType) => (/_k$|iq4_xs|mlx/.test(type) ? 1.2e-3 : 2e-6);
+/** Against the same activations the sums differ by rounding, and some scales by the f16 that they are packed to. */
+const tolerance = (type: TensorType) => (/q[23]_k|iq4_xs|mlx/.test(type) ? 1.2e-3 : 2e-6);
 const colsOf = (type: TensorType, blocks: number) =>
   (BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements) * blocks;
 

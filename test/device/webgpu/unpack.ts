@@ -39,6 +39,11 @@ export function unpackRow(
       const four = (group >> 2) * 48;
       code = (codeBytes[four + (group & 3) * 8 + pairAt] >> pairShift) & 3;
       code += 4 * bit(four + 32 + (group & 3) * 4 + b, w + 4 * upper);
+    } else if (form.codes === "fives" || form.codes === "sixes") {
+      code = (codeBytes[group * 16 + (j & 15)] >> (4 * upper)) & 15;
+      const uppers = groups * 16;
+      if (form.codes === "fives") code += 16 * bit(uppers + group * 4 + b, w + 4 * upper);
+      else code += 16 * ((codeBytes[uppers + group * 8 + pairAt] >> pairShift) & 3);
     } else if (form.codes === "bytes")
       code = (codeBytes[(upper * groups + group) * 16 + (j & 15)] << 24) >> 24;
     else code = (codeBytes[group * 16 + (j & 15)] >> (4 * upper)) & 15;
@@ -55,6 +60,14 @@ export function unpackRow(
       const bits = view.getUint8(4 + 2 * group + upper) & 127;
       const magnitude = bits < 8 ? bits / 512 : (1 + (bits & 7) / 8) * 2 ** ((bits >> 3) - 7);
       out[i] = (view.getFloat32(0, true) * magnitude * code) / 2;
+      continue;
+    }
+    if (form.scales === "superPairs" || form.scales === "superHalves") {
+      const at = (group >> 3) * 10;
+      const [d, m] = [f16ToF32(words[at]) / 64, f16ToF32(words[at + 1]) / 64];
+      const byte = (which: number) => (words[at + 2 + (group & 6) + which] >> (8 * (group & 1))) & 255;
+      if (form.scales === "superPairs") out[i] = d * byte(0) * code + m * byte(1);
+      else out[i] = (upper ? m : d) * (byte(upper) - 128) * (code - form.bias);
       continue;
     }
     const half = (at: number) => (form.scales === "bfloat" ? bf16ToF32(words[at]) : f16ToF32(words[at]));

@@ -13,7 +13,7 @@ import { unpackRow } from "./unpack.ts";
 const TYPES = Object.keys(BLOCKS) as TensorType[];
 
 /** Products of two scales, and MLX's f32 numbers, are rounded to f16 once: 2^-12 of scale times code and of the offset. */
-const ROUNDED: ReadonlySet<TensorType> = new Set(TYPES.filter((t) => /_k$|iq4_xs|mlx/.test(t)));
+const ROUNDED: ReadonlySet<TensorType> = new Set(TYPES.filter((t) => /q[23]_k|iq4_xs|mlx/.test(t)));
 
 function packed(type: TensorType, bytes: Uint8Array, rows: number, cols: number) {
   const form = weightForm(type);
@@ -49,6 +49,11 @@ describe("packRows", () => {
   });
 
   it.each<[TensorType, number, number, number]>([
+    ["q4_k", 4.625, 4.625, 4.5],
+    ["q5_k", 5.625, 5.625, 5.5],
+    ["q6_k", 6.625, 6.5625, 6.5625],
+    ["q5_0", 5.5, 5.5, 5.5],
+    ["q5_1", 6, 6, 6],
     ["iq3_s", 4.375, 4.3125, 3.4375],
     ["iq3_xxs", 4.375, 4.3125, 3.0625],
     ["iq2_s", 3.375, 3.5625, 2.5625],

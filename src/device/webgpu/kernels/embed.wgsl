@@ -66,12 +66,17 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     if (CODES == BYTES) {
       word = codes[((row * 2u + quad / 4u) * params.groups + group) * 4u + quad % 4u];
     } else {
-      var third = 0u;
-      if (CODES == THIRDS) {
-        third = codes[thirdAt(row, group, params.groups)];
+      let w = quad % 4u;
+      var upper = 0u;
+      if (HAS_UPPER) {
+        upper = codes[upperAt(row, group, params.groups, w)];
       }
-      let nibbles = nibbleWord(codes[wordAt(row, group, params.groups, quad % 4u)], third, quad % 4u);
+      let nibbles = nibbleWord(codes[wordAt(row, group, params.groups, w)], upper, w);
       word = codesOf((nibbles >> (quad & 4u)) & 0x0f0f0f0fu);
+      if (IS_JOINED) {
+        let bits = upperWord(upper, w);
+        word = select(joinLow(nibbles, bits), joinHigh(nibbles, bits), quad >= 4u);
+      }
     }
     values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
   }

@@ -4,7 +4,7 @@
 // lib: step, weight, teamSum, picks
 
 // <values>
-const CODES: u32 = 7u;
+const CODES: u32 = 9u;
 const SCALES: u32 = 0u;
 const BIAS: f32 = 0.0;
 const WORKGROUP: u32 = 128u;

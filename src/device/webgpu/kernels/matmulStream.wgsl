@@ -154,9 +154,13 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
     let scale2 = f16Scales(group2.scales, group);
     let scale3 = f16Scales(group3.scales, group);
     let words0 = nibblesOf(group0.first, group0.second, group);
+    let further0 = upperOf(group0.second, group);
     let words1 = nibblesOf(group1.first, group1.second, group);
+    let further1 = upperOf(group1.second, group);
     let words2 = nibblesOf(group2.first, group2.second, group);
+    let further2 = upperOf(group2.second, group);
     let words3 = nibblesOf(group3.first, group3.second, group);
+    let further3 = upperOf(group3.second, group);
     // Past the last tile it is that one again, which is near by then.
     let row = min(tile + grid.y, rowTiles - 1u) * ROWS + lane / SLICE;
     next0 = groupAt(row, group);
@@ -166,14 +170,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
     var sum0: Result;
     var sum1: Result;
     workgroupBarrier();
-    tiles[subgroup][mine] = item(words0.x, group0.second.x, scale0);
-    tiles[subgroup][mine + 1u] = item(words0.y, group0.second.y, scale0);
-    tiles[subgroup][4u * STRIDE + mine] = item(words1.x, group1.second.x, scale1);
-    tiles[subgroup][4u * STRIDE + mine + 1u] = item(words1.y, group1.second.y, scale1);
-    tiles[subgroup][8u * STRIDE + mine] = item(words2.x, group2.second.x, scale2);
-    tiles[subgroup][8u * STRIDE + mine + 1u] = item(words2.y, group2.second.y, scale2);
-    tiles[subgroup][12u * STRIDE + mine] = item(words3.x, group3.second.x, scale3);
-    tiles[subgroup][12u * STRIDE + mine + 1u] = item(words3.y, group3.second.y, scale3);
+    tiles[subgroup][mine] = item(words0.x, further0.x, scale0);
+    tiles[subgroup][mine + 1u] = item(words0.y, further0.y, scale0);
+    tiles[subgroup][4u * STRIDE + mine] = item(words1.x, further1.x, scale1);
+    tiles[subgroup][4u * STRIDE + mine + 1u] = item(words1.y, further1.y, scale1);
+    tiles[subgroup][8u * STRIDE + mine] = item(words2.x, further2.x, scale2);
+    tiles[subgroup][8u * STRIDE + mine + 1u] = item(words2.y, further2.y, scale2);
+    tiles[subgroup][12u * STRIDE + mine] = item(words3.x, further3.x, scale3);
+    tiles[subgroup][12u * STRIDE + mine + 1u] = item(words3.y, further3.y, scale3);
     workgroupBarrier();
     {
       let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 0u, STRIDE);
@@ -216,14 +220,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
       if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_7, sum1); }
     }
     workgroupBarrier();
-    tiles[subgroup][mine] = item(words0.z, group0.second.z, scale0);
-    tiles[subgroup][mine + 1u] = item(words0.w, group0.second.w, scale0);
-    tiles[subgroup][4u * STRIDE + mine] = item(words1.z, group1.second.z, scale1);
-    tiles[subgroup][4u * STRIDE + mine + 1u] = item(words1.w, group1.second.w, scale1);
-    tiles[subgroup][8u * STRIDE + mine] = item(words2.z, group2.second.z, scale2);
-    tiles[subgroup][8u * STRIDE + mine + 1u] = item(words2.w, group2.second.w, scale2);
-    tiles[subgroup][12u * STRIDE + mine] = item(words3.z, group3.second.z, scale3);
-    tiles[subgroup][12u * STRIDE + mine + 1u] = item(words3.w, group3.second.w, scale3);
+    tiles[subgroup][mine] = item(words0.z, further0.z, scale0);
+    tiles[subgroup][mine + 1u] = item(words0.w, further0.w, scale0);
+    tiles[subgroup][4u * STRIDE + mine] = item(words1.z, further1.z, scale1);
+    tiles[subgroup][4u * STRIDE + mine + 1u] = item(words1.w, further1.w, scale1);
+    tiles[subgroup][8u * STRIDE + mine] = item(words2.z, further2.z, scale2);
+    tiles[subgroup][8u * STRIDE + mine + 1u] = item(words2.w, further2.w, scale2);
+    tiles[subgroup][12u * STRIDE + mine] = item(words3.z, further3.z, scale3);
+    tiles[subgroup][12u * STRIDE + mine + 1u] = item(words3.w, further3.w, scale3);
     workgroupBarrier();
     {
       let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 0u, STRIDE);
@@ -291,8 +295,11 @@ fn groupAt(row: u32, group: u32) -> Group {
   return loaded;
 }
 
-// Four columns of a group and those that lie 16 further: a word of nibbles, or of BYTES a word of either plane.
+// Four columns of a group and those that lie 16 further: a word of nibbles and its upper bits, or of BYTES a word of either plane.
 fn item(word: u32, further: u32, scale: vec4<f16>) -> vec4<u32> {
+  if (IS_JOINED) {
+    return vec4<u32>(expandApart(joinLow(word, further), scale.xy), expandApart(joinHigh(word, further), scale.zw));
+  }
   if (UNSIGNED) {
     return vec4<u32>(nibblesApart(word, scale.xy), highNibblesApart(word, scale.zw));
   }

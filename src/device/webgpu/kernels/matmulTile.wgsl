@@ -153,12 +153,16 @@ fn expand(row: u32, group: u32, half: u32, place: u32) {
       if (CODES == BYTES) {
         word = codes[((row * 2u + half) * groups + group) * 4u + w];
       } else {
-        var third = 0u;
-        if (CODES == THIRDS) {
-          third = codes[thirdAt(row, group, groups)];
+        var upper = 0u;
+        if (HAS_UPPER) {
+          upper = codes[upperAt(row, group, groups, w)];
         }
-        let nibbles = nibbleWord(codes[wordAt(row, group, groups, w)], third, w);
+        let nibbles = nibbleWord(codes[wordAt(row, group, groups, w)], upper, w);
         word = codesOf((nibbles >> (4u * half)) & 0x0f0f0f0fu);
+        if (IS_JOINED) {
+          let bits = upperWord(upper, w);
+          word = select(joinLow(nibbles, bits), joinHigh(nibbles, bits), half == 1u);
+        }
       }
       values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
     }

@@ -111,10 +111,16 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
         let i = u * ROWS + r;
         var low = first[i];
         var high = second[i];
-        if (CODES != BYTES) {
+        if (CODES != BYTES && !IS_JOINED) {
           let nibbles = nibblesOf(first[i], second[i], group);
           low = nibbleCodes(nibbles);
           high = nibbleCodes(nibbles >> vec4<u32>(4u));
+        }
+        if (IS_JOINED) {
+          let upper = upperOf(second[i], group);
+          let nibbles = first[i];
+          low = vec4<u32>(joinLow(nibbles.x, upper.x), joinLow(nibbles.y, upper.y), joinLow(nibbles.z, upper.z), joinLow(nibbles.w, upper.w));
+          high = vec4<u32>(joinHigh(nibbles.x, upper.x), joinHigh(nibbles.y, upper.y), joinHigh(nibbles.z, upper.z), joinHigh(nibbles.w, upper.w));
         }
         let dot0 = dot16(low, x0);
         let dot1 = dot16(high, x1);

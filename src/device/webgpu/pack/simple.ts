@@ -1,5 +1,5 @@
 /** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines them). */
-import { fifthBits, halfAt, LOW, lessBias, type PackRow, putHalf, wordAt } from "./words.ts";
+import { halfAt, LOW, type PackRow, putHalf, spread, wordAt } from "./words.ts";
 
 /** Floats stay as they are; rows are padded with zeros to whole groups of 32. */
 export function floats(width: 2 | 4): PackRow {
@@ -67,40 +67,40 @@ export const nvfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
   }
 };
 
-/** 32 five-bit codes -> bytes in two planes, `plane` words apart; bias: what is subtracted, in all four bytes. */
-function fiveBits(
-  bytes: Uint8Array,
-  fifth: number,
-  at: number,
-  codes: Uint32Array,
-  to: number,
-  plane: number,
-  bias: number,
-): void {
-  for (let w = 0; w < 4; w++) {
-    const word = wordAt(bytes, at + 4 * w);
-    codes[to + w] = lessBias((word & LOW) | fifthBits(fifth >> (4 * w)), bias);
-    codes[to + plane + w] = lessBias(((word >>> 4) & LOW) | fifthBits(fifth >> (16 + 4 * w)), bias);
-  }
+/** Bit i of 32 fifth bits -> bit w of byte b for element 4w + b, and bit 4 + w for element 16 + 4w + b. */
+function fifthWord(fifths: number): number {
+  let word = 0;
+  for (let w = 0; w < 4; w++)
+    word |= (spread(fifths >>> (4 * w)) << w) | (spread(fifths >>> (16 + 4 * w)) << (4 + w));
+  return word;
 }
 
 /** [d][32 fifth bits][16 nibble bytes] */
 export const q5_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  const plane = cols / 8;
+  const fifthTo = to + cols / 8;
+  padFifths(codes, fifthTo, cols / 32);
   for (let group = 0; group < cols / 32; group++, at += 22, to += 4) {
     putHalf(scales, scaleTo, group, halfAt(bytes, at));
-    fiveBits(bytes, wordAt(bytes, at + 2), at + 6, codes, to, plane, 0x10101010);
+    codes[fifthTo + group] = fifthWord(wordAt(bytes, at + 2));
+    nibbles(bytes, at + 6, codes, to);
   }
 };
 
 /** [d][m][32 fifth bits][16 nibble bytes] */
 export const q5_1: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  const plane = cols / 8;
+  const fifthTo = to + cols / 8;
+  padFifths(codes, fifthTo, cols / 32);
   for (let group = 0; group < cols / 32; group++, at += 24, to += 4) {
     scales[scaleTo + group] = wordAt(bytes, at);
-    fiveBits(bytes, wordAt(bytes, at + 4), at + 8, codes, to, plane, 0);
+    codes[fifthTo + group] = fifthWord(wordAt(bytes, at + 4));
+    nibbles(bytes, at + 8, codes, to);
   }
 };
+
+/** Zeros behind the last group's fifth bits, to whole vectors. */
+function padFifths(codes: Uint32Array, fifthTo: number, groups: number): void {
+  for (let group = groups; group % 4 !== 0; group++) codes[fifthTo + group] = 0;
+}
 
 /** [d][32 signed bytes] */
 export const q8_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {

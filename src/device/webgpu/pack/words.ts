@@ -22,14 +22,9 @@ export function halfAt(bytes: Uint8Array, at: number): number {
 /** The lower halves of four bytes. */
 export const LOW = 0x0f0f0f0f;
 
-/** Four codes below 128 -> the codes less `bias` (the same in all four bytes) as int8, without borrows between bytes. */
-export function lessBias(codes: number, bias: number): number {
-  return ((codes | 0x80808080) - bias) ^ 0x80808080;
-}
-
-/** Bits 0..3 of a number, each in bit 4 of a byte of its own: fifth bits of four codes. */
-export function fifthBits(bits: number): number {
-  return ((bits & 1) << 4) | ((bits & 2) << 11) | ((bits & 4) << 18) | ((bits & 8) << 25);
+/** Bits 0..3 of a number, each in bit 0 of a byte of its own. */
+export function spread(bits: number): number {
+  return (bits & 1) | ((bits & 2) << 7) | ((bits & 4) << 14) | ((bits & 8) << 21);
 }
 
 /** Writes group `group`'s f16 or bf16 bits where two groups share a word. The even group of a word comes first. */

@@ -2,8 +2,11 @@
 // codes and narrow.
 
 // A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
-const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
+const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS || SCALES == SUPER_PAIRS;
 const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));
+
+/// A byte of IS_SUPER under the exponent of 0x4c00 is the f16 16 + byte / 64: its excess.
+const SUPER_CENTER: f16 = select(16.0h, 18.0h, SCALES == SUPER_HALVES);
 
 /// (scale, offset) of either half of a group, as they are stored; offsets of forms without any are not used. That weights are
 /// within float16 is checked when they are loaded (weight-bounds.ts).
@@ -17,6 +20,11 @@ fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
   }
   if (SCALES == HALVES) {
     return pair.xxyy;
+  }
+  if (IS_SUPER) {
+    let bytes = ((words.y >> (8u * (group & 1u))) & 0x00ff00ffu) | 0x4c004c00u;
+    let both = (bitcast<vec2<f16>>(bytes) - vec2<f16>(SUPER_CENTER)) * pair;
+    return select(both.xyxy, both.xxyy, SCALES == SUPER_HALVES);
   }
   if (SCALES == ODDS || SCALES == E4M3) {
     return bitcast<vec2<f16>>(smallHalfPair(scalesOf(words.x, words.y, group).xz)).xxyy;
@@ -33,7 +41,7 @@ fn halves(words: vec2<u32>) -> vec2<u32> {
 }
 
 /// Four codes -> scale * code + offset in f16. A byte under the exponent of 0x6400 is the f16 1024 + byte; int8 codes become
-/// unsigned by their upper bit, nibbles are unsigned already.
+/// unsigned by their upper bit, the others are unsigned already.
 fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let bytes = select(word ^ 0x80808080u, word, UNSIGNED);
   let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);

@@ -44,15 +44,15 @@ fn load(firstRow: u32, firstToken: u32, lastToken: u32, group: u32, local: u32) 
         loads.codes[i][0] = codes[(row * 2u * groups + group) * 2u + half];
         loads.codes[i][1] = codes[((row * 2u + 1u) * groups + group) * 2u + half];
       } else if (CODES == BITS || CODES == PAIRS || CODES == THIRDS) {
-        // Words of which the half group is part: of the lower bits, and of the third ones.
+        // The word of which the half group is part.
         let word = wordAt(row, group, groups, half * 2u);
         loads.codes[i][0].x = codes[word / 2u][word % 2u];
-        if (CODES == THIRDS) {
-          let third = thirdAt(row, group, groups);
-          loads.codes[i][0].y = codes[third / 2u][third % 2u];
-        }
       } else {
-        loads.codes[i][0] = codes[(row * groups + group) * 2u + half];
+        loads.codes[i][0] = codes[firstAt(row, group, groups) * 2u + half];
+      }
+      if (HAS_UPPER) {
+        let upper = upperAt(row, group, groups, half * 2u);
+        loads.codes[i][1].x = codes[upper / 2u][upper % 2u];
       }
     }
   }
@@ -78,15 +78,21 @@ fn store(loads: ptr<function, Loads>, group: u32, local: u32) {
       var low = words[0];
       var high = words[1];
       if (CODES != BYTES) {
+        let w = index % 2u * 2u;
+        let upper = (*loads).codes[i][1].x;
         var nibbles = words[0];
         if (CODES == BITS || CODES == PAIRS || CODES == THIRDS) {
-          let w = index % 2u * 2u;
-          nibbles = vec2<u32>(nibbleWord(words[0].x, words[0].y, w), nibbleWord(words[0].x, words[0].y, w + 1u));
+          nibbles = vec2<u32>(nibbleWord(words[0].x, upper, w), nibbleWord(words[0].x, upper, w + 1u));
         }
         let lows = nibbles & vec2<u32>(0x0f0f0f0fu);
         let highs = (nibbles >> vec2<u32>(4u)) & vec2<u32>(0x0f0f0f0fu);
         low = vec2<u32>(codesOf(lows.x), codesOf(lows.y));
         high = vec2<u32>(codesOf(highs.x), codesOf(highs.y));
+        if (IS_JOINED) {
+          let uppers = vec2<u32>(upperWord(upper, w), upperWord(upper, w + 1u));
+          low = vec2<u32>(joinLow(nibbles.x, uppers.x), joinLow(nibbles.y, uppers.y));
+          high = vec2<u32>(joinHigh(nibbles.x, uppers.x), joinHigh(nibbles.y, uppers.y));
+        }
       }
       weightTile[at] = vec4<u32>(expand(low.x, scale.xy), expand(low.y, scale.xy));
       weightTile[at + 2u] = vec4<u32>(expand(high.x, scale.zw), expand(high.y, scale.zw));

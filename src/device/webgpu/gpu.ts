@@ -19,6 +19,8 @@ export interface Traits {
   /** Subgroup matrices f16 16x16x16 and 16x8x16 with f32 results. Implies f16 and `subgroup`. */
   readonly matrices: boolean;
   readonly timestamps: boolean;
+  /** Products and attention of few rows by float arithmetic: where integer dot products are no instructions. Default: no. */
+  readonly floats?: boolean;
   /** Most rows of a step that kernels for few rows, for several, and for a batch, serve (dispatch.ts: `Mode`). */
   readonly few: number;
   readonly several: number;
@@ -30,6 +32,8 @@ export interface TraitOptions {
   f16?: boolean;
   subgroups?: boolean;
   matrices?: boolean;
+  /** Other than the default. */
+  floats?: boolean;
   /** Other than FEW_ROWS, SEVERAL_ROWS and BATCH_ROWS. */
   few?: number;
   several?: number;
@@ -87,7 +91,8 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   const { few = adapter.info.isFallbackAdapter ? 1 : FEW_ROWS } = options;
   const { several = matrices && subgroup === 32 && options.few === undefined ? SEVERAL_ROWS : few } = options;
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
-  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), few, several, batch };
+  const { floats = false } = options;
+  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), floats, few, several, batch };
 }
 
 /** The WGSL extensions of the traits. */

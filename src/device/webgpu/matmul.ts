@@ -11,6 +11,7 @@
  * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | prompt | matrices | matmulMatrix | f16 |
  * | quantized | batch | other | matmulFew | q8 |
+ * | quantized | where matmulVector and matmulFew serve | without integer dot products | matmulUnpacked | f32 |
  * | float | decode, few, batch | other | matmulFloat | f32 |
  * | any | prompt | other | matmulTile | f32 |
  */
@@ -52,7 +53,9 @@ export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "col
   const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
   const expands = mode === "batch" || mode === "prompt" || (mode === "several" && isFloat(form));
   if (multiplies && expands) return "f16";
-  return mode === "prompt" || isFloat(form) ? "f32" : "q8";
+  // matmulStream's input serves all rows of its mode.
+  const unpacks = traits.floats === true && (mode === "decode" || !streams(traits));
+  return mode === "prompt" || isFloat(form) || unpacks ? "f32" : "q8";
 }
 
 /** out = x times the block's rows; each part takes one dispatch of those that a step needs. */
@@ -68,6 +71,10 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
     shapes.filter((shape) => meets(options, shape));
   if (isFloat(form))
     return parts.flatMap((part) => met(FLOAT_TOKENS).map((serves) => floatDispatch(options, part, serves)));
+  if (wanted === "f32")
+    return parts.flatMap((part) =>
+      met(UNPACKED_TOKENS).map((serves) => unpackedDispatch(options, part, serves)),
+    );
   const few = streams(traits) ? FEW_TOKENS.filter(({ to }) => to < STREAM_TOKENS[0].from) : FEW_TOKENS;
   return [
     ...parts.flatMap((part) => [
@@ -85,6 +92,12 @@ const FEW_TOKENS: readonly TokenShape[] = [
   { tokens: 4, from: 3, to: 4 },
   { tokens: 8, from: 5, to: 8 },
   { tokens: 16, from: 9, to: Number.POSITIVE_INFINITY },
+];
+/** Four tokens' sums fill the registers: a place of a word each, of four rows. */
+const UNPACKED_TOKENS: readonly TokenShape[] = [
+  ONE_TOKEN,
+  { tokens: 2, from: 2, to: 2 },
+  { tokens: 4, from: 3, to: Number.POSITIVE_INFINITY },
 ];
 const FLOAT_TOKENS: readonly TokenShape[] = [ONE_TOKEN, { tokens: 4, from: 2, to: Number.POSITIVE_INFINITY }];
 
@@ -167,21 +180,31 @@ function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   };
 }
 
-/** Rows of weights of a team of matmulFew. */
+/** Rows of weights of a team of matmulFew, and of matmulUnpacked. */
 const FEW_TEAM_ROWS = 4;
 
-function fewDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch {
+const fewDispatch = (options: MatmulOptions, part: PlacedPart, serves: TokenShape) =>
+  fourRowsDispatch("matmulFew", options, part, serves);
+const unpackedDispatch = (options: MatmulOptions, part: PlacedPart, serves: TokenShape) =>
+  fourRowsDispatch("matmulUnpacked", options, part, serves);
+
+function fourRowsDispatch(
+  kernel: "matmulFew" | "matmulUnpacked",
+  options: MatmulOptions,
+  part: PlacedPart,
+  serves: TokenShape,
+): Dispatch {
   const { traits, block } = options;
   const { form } = block;
   const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), FEW_TEAM_ROWS);
   return {
     label: "matmul",
     kernel: {
-      kernel: "matmulFew",
+      kernel,
       libs: { ...shape.libs, codes: form.lib },
       values: { ...formValues(form), ...teamValues(options, shape, serves) },
     },
-    params: packParams("matmulFew", {
+    params: packParams(kernel, {
       rows: part.rows,
       groups: groupsOf(block.cols),
       outCols: block.rows,

@@ -4,14 +4,16 @@
  * contexts; random weights in a published shape, times by the GPU's own clock.
  *
  *     node bench/rows.js [--shape llama-3.1-8b] [--layers N] [--kv int4] [--rows 1,2,4,8,16,32] [--depths 0,32768]
- *                        [--same] [--profile] [--json FILE]
+ *                        [--same] [--sample] [--profile] [--json FILE]
  *
- * --same: all rows of a step belong to one text, as when guessed tokens are checked.
+ * --same: all rows of a step belong to one text, as when guessed tokens are checked. --sample: the likeliest token of each
+ * text is chosen, too.
  * Pages are given out in a scattered order, and hold zeros: time does not depend on what they hold.
  */
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { kvCodec } from "../dist/cache/codecs.js";
+import { packedBlocks, recentOf } from "../dist/cache/layers.js";
 import { dawnGpu } from "../dist/device/webgpu/dawn.js";
 import { webgpuDevice } from "../dist/device/webgpu/webgpu.js";
 import { openModel } from "../dist/model/model.js";
@@ -28,10 +30,12 @@ const { values: options } = parseArgs({
     few: { type: "string" },
     batch: { type: "string" },
     same: { type: "boolean", default: false },
+    sample: { type: "boolean", default: false },
     profile: { type: "boolean", default: false },
     json: { type: "string" },
   },
 });
+const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, draw: 0 };
 const number = (/** @type {string | undefined} */ text) => (text === undefined ? undefined : Number(text));
 const counts = options.rows.split(",").map(Number);
 const depths = options.depths.split(",").map(Number);
@@ -63,12 +67,23 @@ for (const pool of graph.pools) {
   }
 }
 
+/** What of a text of `depth` tokens is packed, and what the step packs. */
+const recent = recentOf(graph);
+function packed(/** @type {number} */ depth, /** @type {number} */ tokens) {
+  if (!recent) return null;
+  const [before, after] = [depth, depth + tokens].map((count) => packedBlocks(recent.tokens, count));
+  const first = Math.max(before, recent.first);
+  return { blocks: before, pack: Array.from({ length: Math.max(0, after - first) }, (_, i) => first + i) };
+}
+
 for (const depth of depths)
   for (const count of counts) {
     const split = options.same || count > texts ? 1 : count;
     const runs = Array.from({ length: split }, (_, text) => ({
       ...{ text, position: depth, outputs: split === 1 && count > 1 && !options.same ? 0 : 1 },
       ids: Uint32Array.from({ length: count / split }, (_, i) => 100 + text + i),
+      packed: packed(depth, count / split),
+      sampling: options.sample ? GREEDY : null,
     }));
     const profile = await allocation.profile?.({ runs });
     if (!profile) continue;

@@ -6,6 +6,7 @@
 import { ArgumentError } from "../../format/errors.ts";
 import type { KernelSource } from "./kernel-source.ts";
 import { KERNELS, type KernelName, LIBS, type ParamsOf } from "./kernels.ts";
+import { prune } from "./prune.ts";
 
 /** A number becomes a literal of the const's own type; a string stands as it is (an alias, a type, an expression). */
 export type KernelValues = Readonly<Record<string, number | boolean | string>>;
@@ -45,7 +46,7 @@ export function shaderText(spec: KernelSpec, enables: readonly string[]): string
     return text;
   });
   const front = enables.map((name) => `enable ${name}; `).join("");
-  return [front + specialised, ...libs].join("\n");
+  return prune([front + specialised, ...libs].join("\n"));
 }
 
 function literal(value: number | boolean | string, type: string): string {

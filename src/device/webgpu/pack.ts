@@ -10,7 +10,7 @@ import { iq4Xs, q2K, q3K, q4K, q5K, q6K } from "./pack/k-quants.ts";
 import { mlx4, mlx8 } from "./pack/mlx.ts";
 import { floats, iq4Nl, mxfp4, nvfp4, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./pack/simple.ts";
 import { ternaryRow } from "./pack/ternary.ts";
-import type { PackRow } from "./pack/words.ts";
+import { fileBytes, type PackRow } from "./pack/words.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
 const PACKERS: Readonly<Record<TensorType, PackRow>> = {
@@ -78,6 +78,7 @@ export function packRows(
       `at least ${rows * codesWords} and ${rows * scalesWords}`,
     );
   const pack = PACKERS[type];
+  const file = fileBytes(bytes);
   for (let row = 0; row < rows; row++)
-    pack(bytes, row * stride, cols, codes, row * codesWords, scales, row * scalesWords);
+    pack(file, row * stride, cols, codes, row * codesWords, scales, row * scalesWords);
 }

@@ -13,7 +13,7 @@ export function gridRow(type: GridTypeName): PackRow {
   const { bytes: blockBytes, unit, table, unpack } = GRID_TYPES[type];
   const putCodes = table.length === 16 ? putNibbles : putThirds;
   const block = gridBlock();
-  return (bytes, at, cols, codes, to, scales, scaleTo) => {
+  return ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
     for (let i = 0; i < cols / 256; i++, at += blockBytes) {
       float[0] = f16ToF32(unpack(bytes, at, block)) * unit;
       scales[scaleTo++] = bits[0];

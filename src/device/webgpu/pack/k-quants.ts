@@ -2,11 +2,11 @@
  * GGUF's types of 256 values under two levels of scales (format/blocks/k-quants.ts defines them). q4_k, q5_k and q6_k keep both
  * levels; of the others a group's own scale and minimum are multiplied out and rounded to f16 once: 2^-12 of the weight at most.
  */
-import { f16At, f32ToF16 } from "../../../format/float16.ts";
-import { halfAt, LOW, type PackRow, putHalf, wordAt } from "./words.ts";
+import { f16At, f16ToF32, f32ToF16 } from "../../../format/float16.ts";
+import { halfAt, LOW, type PackRow, putHalf, wordAt, wordOf } from "./words.ts";
 
 /** [16 x (scale, min) nibbles][64 bytes of 2-bit codes][d][dMin] -> nibbles, a pair for each 16 values. */
-export const q2K: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+export const q2K: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
   for (let block = 0; block < cols / 256; block++, at += 84) {
     const d = f16At(bytes, at + 80);
     const dMin = f16At(bytes, at + 82);
@@ -27,7 +27,7 @@ export const q2K: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
 };
 
 /** [32 bytes of third bits][64 bytes of 2-bit codes][12 bytes of 6-bit scales][d] -> nibbles, a scale for each 16. */
-export const q3K: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+export const q3K: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
   for (let block = 0; block < cols / 256; block++, at += 110) {
     const d = f16At(bytes, at + 108);
     for (let group = 0; group < 8; group++, to += 4) {
@@ -52,16 +52,24 @@ function sixBits(bytes: Uint8Array, at: number, i: number): number {
   return (low | (((bytes[at + 8 + (i & 3)] >> (2 * (i >> 2))) & 3) << 4)) - 32;
 }
 
-/** An f16 of the file 64 times as large, as f16: exact, and no longer subnormal. */
-function superHalf(bytes: Uint8Array, at: number): number {
-  return f32ToF16(64 * f16At(bytes, at));
+/** The upper halves of four bytes. */
+const HIGH = 0xf0f0f0f0;
+
+/** An f16's bits, the number 64 times as large: exact, and no longer subnormal. */
+function superHalf(bits: number): number {
+  const exponent = bits & 0x7c00;
+  return exponent > 0 && exponent < 0x6000 ? bits + 0x1800 : f32ToF16(64 * f16ToF32(bits));
 }
 
-/** d and -dMin, then scales and minimums of eight groups, out of the 12 bytes of 6-bit numbers that q4_k and q5_k share. */
-function superPairs(bytes: Uint8Array, at: number, scales: Uint32Array, scaleTo: number): void {
-  const [first, second, low] = [wordAt(bytes, at + 4), wordAt(bytes, at + 8), wordAt(bytes, at + 12)];
-  scales[scaleTo] = superHalf(bytes, at) | ((superHalf(bytes, at + 2) ^ 0x8000) << 16);
-  const [scale, min] = [first & 0x3f3f3f3f, second & 0x3f3f3f3f];
+/**
+ * d and -dMin, then scales and minimums of eight groups, out of the first four words of q4_k's and q5_k's blocks, 12 bytes of which
+ * are 6-bit numbers.
+ */
+function superPairs(words: Int32Array, at: number, scales: Uint32Array, scaleTo: number): void {
+  const [numbers, first, second, low] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
+  scales[scaleTo] = superHalf(numbers & 0xffff) | ((superHalf(numbers >>> 16) ^ 0x8000) << 16);
+  const scale = first & 0x3f3f3f3f;
+  const min = second & 0x3f3f3f3f;
   scales[scaleTo + 1] = (scale & 0xffff) | (min << 16);
   scales[scaleTo + 2] = (scale >>> 16) | (min & 0xffff0000);
   const moreScale = (low & LOW) | ((first >>> 2) & 0x30303030);
@@ -70,73 +78,108 @@ function superPairs(bytes: Uint8Array, at: number, scales: Uint32Array, scaleTo:
   scales[scaleTo + 4] = (moreScale >>> 16) | (moreMin & 0xffff0000);
 }
 
-/** [d][dMin][12 bytes of scales and mins][128 bytes of nibbles]: a byte holds the same value of two groups. */
-export const q4K: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  for (let block = 0; block < cols / 256; block++, at += 144, scaleTo += 5) {
-    superPairs(bytes, at, scales, scaleTo);
-    for (let two = 0; two < 4; two++, to += 8) {
-      const from = at + 16 + 32 * two;
-      for (let w = 0; w < 4; w++) {
-        const low = wordAt(bytes, from + 4 * w);
-        const high = wordAt(bytes, from + 16 + 4 * w);
-        codes[to + w] = (low & LOW) | ((high & LOW) << 4);
-        codes[to + 4 + w] = ((low >>> 4) & LOW) | (high & 0xf0f0f0f0);
-      }
+/** 128 bytes of nibbles, a byte of which holds the same value of two groups; at: in words. */
+function superNibbles(words: Int32Array, at: number, codes: Uint32Array, to: number): void {
+  for (let two = 0; two < 4; two++, at += 8, to += 8)
+    for (let w = 0; w < 4; w++) {
+      const low = words[at + w];
+      const high = words[at + 4 + w];
+      codes[to + w] = (low & LOW) | ((high & LOW) << 4);
+      codes[to + 4 + w] = ((low >>> 4) & LOW) | (high & HIGH);
     }
+}
+
+/** [d][dMin][12 bytes of scales and mins][128 bytes of nibbles] */
+export const q4K: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) => {
+  const blocks = cols / 256;
+  let from = at / 4;
+  for (let block = 0; block < blocks; block++, from += 36, to += 32, scaleTo += 5) {
+    superPairs(words, from, scales, scaleTo);
+    superNibbles(words, from + 4, codes, to);
   }
 };
+
+const bits = new Int32Array(8);
 
 /** As q4_k, with 32 bytes of fifth bits before the nibbles -> nibbles, and apart their fifth bits. */
-export const q5K: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+export const q5K: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) => {
+  const blocks = cols / 256;
   let fifthTo = to + cols / 8;
-  for (let block = 0; block < cols / 256; block++, at += 176, scaleTo += 5) {
-    superPairs(bytes, at, scales, scaleTo);
-    for (let group = 0; group < 8; group++, to += 4) {
-      const from = at + 48 + 32 * (group >> 1);
-      const shift = 4 * (group & 1);
-      let fifths = 0;
-      for (let w = 0; w < 4; w++) {
-        const low = (wordAt(bytes, from + 4 * w) >>> shift) & LOW;
-        codes[to + w] = low | (((wordAt(bytes, from + 16 + 4 * w) >>> shift) & LOW) << 4);
-        fifths |= ((wordAt(bytes, at + 16 + 4 * w) >>> group) & 0x01010101) << w;
-        fifths |= ((wordAt(bytes, at + 32 + 4 * w) >>> group) & 0x01010101) << (4 + w);
-      }
-      codes[fifthTo++] = fifths;
-    }
+  let from = at / 4;
+  for (let block = 0; block < blocks; block++, from += 44, to += 32, fifthTo += 8, scaleTo += 5) {
+    superPairs(words, from, scales, scaleTo);
+    for (let w = 0; w < 8; w++) bits[w] = words[from + 4 + w];
+    // Bit g of word w's bytes becomes bit w of word g's.
+    exchange(bits, 1, 0x55555555);
+    exchange(bits, 2, 0x33333333);
+    exchange(bits, 4, LOW);
+    for (let group = 0; group < 8; group++) codes[fifthTo + group] = bits[group];
+    superNibbles(words, from + 12, codes, to);
   }
 };
 
+/** Of eight words the upper bits of each `by` in one word for the lower ones in the word `by` further: a step of a transposition. */
+function exchange(eight: Int32Array, by: number, lower: number): void {
+  for (let i = 0; i < 8; i++) {
+    if (i & by) continue;
+    const moved = ((eight[i] >>> by) ^ eight[i + by]) & lower;
+    eight[i] ^= moved << by;
+    eight[i + by] ^= moved;
+  }
+}
+
 /** [128 bytes of low nibbles][64 bytes of upper 2 bits][16 signed scales][d] -> nibbles, and apart their upper bits. */
-export const q6K: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+export const q6K: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) => {
+  const blocks = cols / 256;
   let pairsTo = to + cols / 8;
-  for (let block = 0; block < cols / 256; block++, at += 210) {
-    const d = superHalf(bytes, at + 208);
-    scales[scaleTo++] = d | (d << 16);
+  let from = at / 2;
+  for (let block = 0; block < blocks; block++, from += 105, scaleTo += 5) {
+    const d = superHalf(halves[from + 104]);
+    scales[scaleTo] = d | (d << 16);
     for (let i = 0; i < 4; i++) {
       // A group's two scales are neighbours; above 128 they are unsigned.
-      const four = wordAt(bytes, at + 192 + 4 * i) ^ 0x80808080;
-      scales[scaleTo++] = (four & 0xff0000ff) | ((four & 0xff00) << 8) | ((four >>> 8) & 0xff00);
+      const four = wordOf(halves, from + 96 + 2 * i) ^ 0x80808080;
+      scales[scaleTo + 1 + i] = (four & 0xff0000ff) | ((four & 0xff00) << 8) | ((four >>> 8) & 0xff00);
     }
-    for (let group = 0; group < 8; group++, to += 4, pairsTo += 2) {
-      const quarter = group & 3;
-      const low = at + 64 * (group >> 2) + 32 * (quarter & 1);
-      const high = at + 128 + 32 * (group >> 2);
-      const shift = 4 * (quarter >> 1);
+    for (let half = 0; half < 2; half++, to += 16, pairsTo += 8) {
+      const low = from + 32 * half;
       for (let w = 0; w < 4; w++) {
-        const nibbles = (wordAt(bytes, low + 4 * w) >>> shift) & LOW;
-        codes[to + w] = nibbles | (((wordAt(bytes, low + 16 + 4 * w) >>> shift) & LOW) << 4);
+        // Words of two groups in their low nibbles, and of the two after next in their high ones.
+        const a = wordOf(halves, low + 2 * w);
+        const b = wordOf(halves, low + 8 + 2 * w);
+        const c = wordOf(halves, low + 16 + 2 * w);
+        const e = wordOf(halves, low + 24 + 2 * w);
+        codes[to + w] = (a & LOW) | ((b & LOW) << 4);
+        codes[to + 4 + w] = (c & LOW) | ((e & LOW) << 4);
+        codes[to + 8 + w] = ((a >>> 4) & LOW) | (b & HIGH);
+        codes[to + 12 + w] = ((c >>> 4) & LOW) | (e & HIGH);
       }
+      const high = from + 64 + 16 * half;
       for (let w = 0; w < 4; w += 2) {
-        const pair = (from: number) => (wordAt(bytes, high + from) >>> (2 * quarter)) & 0x03030303;
-        const lower = pair(4 * w) | (pair(4 * w + 4) << 2);
-        codes[pairsTo + w / 2] = lower | (pair(4 * w + 16) << 4) | (pair(4 * w + 20) << 6);
+        // Pairs of bits of four groups in each of four words -> of four words in a word for each group.
+        let a = wordOf(halves, high + 2 * w);
+        let b = wordOf(halves, high + 2 * w + 2);
+        let c = wordOf(halves, high + 2 * w + 8);
+        let e = wordOf(halves, high + 2 * w + 10);
+        const ab = ((a >>> 2) ^ b) & 0x33333333;
+        a ^= ab << 2;
+        b ^= ab;
+        const ce = ((c >>> 2) ^ e) & 0x33333333;
+        c ^= ce << 2;
+        e ^= ce;
+        const ac = ((a >>> 4) ^ c) & LOW;
+        const be = ((b >>> 4) ^ e) & LOW;
+        codes[pairsTo + w / 2] = a ^ (ac << 4);
+        codes[pairsTo + 2 + w / 2] = b ^ (be << 4);
+        codes[pairsTo + 4 + w / 2] = c ^ ac;
+        codes[pairsTo + 6 + w / 2] = e ^ be;
       }
     }
   }
 };
 
 /** [d][8 x 2 high scale bits][8 x 4 low scale bits][128 nibble bytes]: eight groups as iq4_nl has them. */
-export const iq4Xs: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+export const iq4Xs: PackRow = ({ bytes, words }, at, cols, codes, to, scales, scaleTo) => {
   for (let block = 0; block < cols / 256; block++, at += 136) {
     const d = f16At(bytes, at);
     const high = halfAt(bytes, at + 2);
@@ -144,7 +187,7 @@ export const iq4Xs: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
       const low = (bytes[at + 4 + (group >> 1)] >> (4 * (group & 1))) & 15;
       const scale = (low | (((high >> (2 * group)) & 3) << 4)) - 32;
       putHalf(scales, scaleTo, 8 * block + group, f32ToF16(d * scale));
-      for (let w = 0; w < 4; w++) codes[to + w] = wordAt(bytes, at + 8 + 16 * group + 4 * w);
+      for (let w = 0; w < 4; w++) codes[to + w] = words[at / 4 + 2 + 4 * group + w];
     }
   }
 };

@@ -21,7 +21,7 @@ function apart(pairs: number): number {
 }
 
 export function mlx4(group: 32 | 64 | 128): PackRow {
-  return (bytes, at, cols, codes, to, scales, scaleTo) => {
+  return ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
     for (let block = 0; block < cols / group; block++, at += 8 + group / 2) {
       const pair = f32ToF16(floatAt(bytes, at)) | (f32ToF16(floatAt(bytes, at + 4)) << 16);
       for (let part = 0; part < group / 32; part++, to += 4) {
@@ -39,7 +39,7 @@ export function mlx4(group: 32 | 64 | 128): PackRow {
 }
 
 export function mlx8(group: 32 | 64 | 128): PackRow {
-  return (bytes, at, cols, codes, to, scales, scaleTo) => {
+  return ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
     const plane = cols / 8;
     for (let block = 0; block < cols / group; block++, at += 8 + group) {
       // Codes are unsigned: less 128 they are int8, and the offset takes it back.

@@ -1,9 +1,9 @@
 /** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines them). */
-import { halfAt, LOW, type PackRow, putHalf, spread, wordAt } from "./words.ts";
+import { LOW, type PackRow, putHalf, spread, wordAt, wordOf } from "./words.ts";
 
 /** Floats stay as they are; rows are padded with zeros to whole groups of 32. */
 export function floats(width: 2 | 4): PackRow {
-  return (bytes, at, cols, codes, to) => {
+  return ({ bytes }, at, cols, codes, to) => {
     const padded = Math.ceil(cols / 32) * 32 * width;
     const row = new Uint8Array(codes.buffer, codes.byteOffset + to * 4, padded);
     row.set(bytes.subarray(at, at + cols * width));
@@ -11,44 +11,48 @@ export function floats(width: 2 | 4): PackRow {
   };
 }
 
-/** Nibbles lie in the file as they do on the GPU. */
-function nibbles(bytes: Uint8Array, at: number, codes: Uint32Array, to: number): void {
-  codes[to] = wordAt(bytes, at);
-  codes[to + 1] = wordAt(bytes, at + 4);
-  codes[to + 2] = wordAt(bytes, at + 8);
-  codes[to + 3] = wordAt(bytes, at + 12);
+/** Nibbles lie in the file as they do on the GPU; at: in halves. */
+function nibbles(halves: Uint16Array, at: number, codes: Uint32Array, to: number): void {
+  codes[to] = wordOf(halves, at);
+  codes[to + 1] = wordOf(halves, at + 2);
+  codes[to + 2] = wordOf(halves, at + 4);
+  codes[to + 3] = wordOf(halves, at + 6);
 }
 
 /** [d][16 nibble bytes]: q4_0, and iq4_nl, whose table the kernels hold. */
-export const q4_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  for (let group = 0; group < cols / 32; group++, at += 18, to += 4) {
-    putHalf(scales, scaleTo, group, halfAt(bytes, at));
-    nibbles(bytes, at + 2, codes, to);
+export const q4_0: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) => {
+  const groups = cols / 32;
+  let half = at / 2;
+  for (let group = 0; group < groups; group++, half += 9, to += 4) {
+    putHalf(scales, scaleTo, group, halves[half]);
+    nibbles(halves, half + 1, codes, to);
   }
 };
 
 export const iq4Nl = q4_0;
 
 /** [d][m][16 nibble bytes] */
-export const q4_1: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  for (let group = 0; group < cols / 32; group++, at += 20, to += 4) {
-    scales[scaleTo + group] = wordAt(bytes, at);
-    nibbles(bytes, at + 4, codes, to);
+export const q4_1: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) => {
+  const groups = cols / 32;
+  let from = at / 4;
+  for (let group = 0; group < groups; group++, from += 5, to += 4) {
+    scales[scaleTo + group] = words[from];
+    for (let w = 0; w < 4; w++) codes[to + w] = words[from + 1 + w];
   }
 };
 
 /** [exponent][16 nibble bytes]; the scale is 2^(exponent - 128), a bf16 of biased exponent one less. */
-export const mxfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+export const mxfp4: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
   for (let group = 0; group < cols / 32; group++, at += 17, to += 4) {
     const exponent = bytes[at];
     // 2^-128 is the subnormal bf16 0x40.
     putHalf(scales, scaleTo, group, exponent === 0 ? 0x40 : (exponent - 1) << 7);
-    nibbles(bytes, at + 1, codes, to);
+    for (let w = 0; w < 4; w++) codes[to + w] = wordAt(bytes, at + 1 + 4 * w);
   }
 };
 
 /** [scale f32][4 ue4m3][32 nibble bytes, 8 for each 16 values]; the f32 is the same in all blocks of a row. NaN, 0x7f, is 0. */
-export const nvfp4: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
+export const nvfp4: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
   scales[scaleTo++] = wordAt(bytes, at);
   for (let block = 0; block < cols / 64; block++, at += 40) {
     let four = 0;
@@ -76,24 +80,28 @@ function fifthWord(fifths: number): number {
 }
 
 /** [d][32 fifth bits][16 nibble bytes] */
-export const q5_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  const fifthTo = to + cols / 8;
-  padFifths(codes, fifthTo, cols / 32);
-  for (let group = 0; group < cols / 32; group++, at += 22, to += 4) {
-    putHalf(scales, scaleTo, group, halfAt(bytes, at));
-    codes[fifthTo + group] = fifthWord(wordAt(bytes, at + 2));
-    nibbles(bytes, at + 6, codes, to);
+export const q5_0: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) => {
+  const groups = cols / 32;
+  const fifthTo = to + 4 * groups;
+  padFifths(codes, fifthTo, groups);
+  let half = at / 2;
+  for (let group = 0; group < groups; group++, half += 11, to += 4) {
+    putHalf(scales, scaleTo, group, halves[half]);
+    codes[fifthTo + group] = fifthWord(wordOf(halves, half + 1));
+    nibbles(halves, half + 3, codes, to);
   }
 };
 
 /** [d][m][32 fifth bits][16 nibble bytes] */
-export const q5_1: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  const fifthTo = to + cols / 8;
-  padFifths(codes, fifthTo, cols / 32);
-  for (let group = 0; group < cols / 32; group++, at += 24, to += 4) {
-    scales[scaleTo + group] = wordAt(bytes, at);
-    codes[fifthTo + group] = fifthWord(wordAt(bytes, at + 4));
-    nibbles(bytes, at + 8, codes, to);
+export const q5_1: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) => {
+  const groups = cols / 32;
+  const fifthTo = to + 4 * groups;
+  padFifths(codes, fifthTo, groups);
+  let from = at / 4;
+  for (let group = 0; group < groups; group++, from += 6, to += 4) {
+    scales[scaleTo + group] = words[from];
+    codes[fifthTo + group] = fifthWord(words[from + 1]);
+    for (let w = 0; w < 4; w++) codes[to + w] = words[from + 2 + w];
   }
 };
 
@@ -103,11 +111,13 @@ function padFifths(codes: Uint32Array, fifthTo: number, groups: number): void {
 }
 
 /** [d][32 signed bytes] */
-export const q8_0: PackRow = (bytes, at, cols, codes, to, scales, scaleTo) => {
-  const plane = cols / 8;
-  for (let group = 0; group < cols / 32; group++, at += 34, to += 4) {
-    putHalf(scales, scaleTo, group, halfAt(bytes, at));
-    nibbles(bytes, at + 2, codes, to);
-    nibbles(bytes, at + 18, codes, to + plane);
+export const q8_0: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) => {
+  const groups = cols / 32;
+  const plane = 4 * groups;
+  let half = at / 2;
+  for (let group = 0; group < groups; group++, half += 17, to += 4) {
+    putHalf(scales, scaleTo, group, halves[half]);
+    nibbles(halves, half + 1, codes, to);
+    nibbles(halves, half + 9, codes, to + plane);
   }
 };

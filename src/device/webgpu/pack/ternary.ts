@@ -6,7 +6,7 @@ export function ternaryRow(name: TernaryTypeName): PackRow {
   const type = TERNARY_TYPES[name];
   const block = ternaryBlock(type);
   const { words } = block;
-  return (bytes, at, cols, codes, to, scales, scaleTo) => {
+  return ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
     for (let group = 0; group < cols / 32; at += type.bytes) {
       const scale = halfAt(bytes, at + type.scale);
       type.unpack(bytes, at, block);

@@ -1,8 +1,29 @@
 /** What packers share: words out of bytes at any alignment, and arithmetic on four codes in a word. */
 
+/**
+ * Bytes of a file, also as numbers of two and of four bytes: a word is one read where a type's blocks are whole words (q4_k, q5_k),
+ * two where they are even (most), four by `wordAt` in all others.
+ */
+export interface FileBytes {
+  readonly bytes: Uint8Array;
+  readonly halves: Uint16Array;
+  readonly words: Int32Array;
+}
+
+/** Views of bytes, which are copied where they do not begin with a whole word. */
+export function fileBytes(from: Uint8Array): FileBytes {
+  const bytes = from.byteOffset % 4 === 0 ? from : from.slice();
+  const { buffer, byteOffset, length } = bytes;
+  return {
+    bytes,
+    halves: new Uint16Array(buffer, byteOffset, length >> 1),
+    words: new Int32Array(buffer, byteOffset, length >> 2),
+  };
+}
+
 /** Packs one row: file bytes from `at` on -> codes from word `to` on, scales from word `scaleTo` on. */
 export type PackRow = (
-  bytes: Uint8Array,
+  file: FileBytes,
   at: number,
   cols: number,
   codes: Uint32Array,
@@ -13,6 +34,11 @@ export type PackRow = (
 
 export function wordAt(bytes: Uint8Array, at: number): number {
   return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+}
+
+/** A word from half `at` on. */
+export function wordOf(halves: Uint16Array, at: number): number {
+  return halves[at] | (halves[at + 1] << 16);
 }
 
 export function halfAt(bytes: Uint8Array, at: number): number {

@@ -2,7 +2,7 @@
 // over one of its parts. The rows of a
 // workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
 // tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
-// lib: step, batch, tiles, spans, softcap, kvCodes, planes, channels, narrow, sinks
+// lib: step, batch, tiles, spans, promptWork, softcap, kvCodes, planes, channels, promptDims, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -41,7 +41,7 @@ const STRIDE: u32 = 33u;
 const SHARE: u32 = 256u / ROWS;
 // Of rotated codes.
 const MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
-const HIDDEN_SCORE: f32 = -1e30;
+const MASKED_SCORE: f32 = -1e30;
 
 struct Params {
   // Where the pool's tables begin in `batch`.
@@ -72,51 +72,32 @@ var<workgroup> left: array<f32, ROWS * STRIDE>;
 // 32 dims of 32 tokens: [token][dim].
 var<workgroup> right: array<f32, 32u * STRIDE>;
 var<workgroup> shares: array<f32, 256>;
-var<workgroup> most: array<f32, ROWS>;
-var<workgroup> totals: array<f32, ROWS>;
-var<workgroup> shrinks: array<f32, ROWS>;
+var<workgroup> maxScores: array<f32, ROWS>;
+var<workgroup> sumExps: array<f32, ROWS>;
+// 2^(old maximum - new maximum).
+var<workgroup> rescales: array<f32, ROWS>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let work = promptWorkOf(workgroup, params.table, params.window, ROWS);
+  if (work.isNone) {
+    return;
+  }
   let kvHead = workgroup.y;
-  let tile = tileOf(workgroup.x, ROWS, GROUP);
-  let table = tableOf(params.table, tile.token);
-  let gap = gapOf(tile.packed);
+  let tile = work.run;
   // Rows are query heads, counted from the run's first token.
   let firstRow = tile.firstRow;
-  let rows = tile.tokens * GROUP;
+  let rows = work.rows;
   let x = local % 16u;
   let y = local / 16u;
   if (local < ROWS) {
-    most[local] = HIDDEN_SCORE;
-    totals[local] = 0.0;
+    maxScores[local] = MASKED_SCORE;
+    sumExps[local] = 0.0;
   }
   var sums = array<f32, GROUPS * MINE * 2u>();
 
-  let firstPosition = tile.position + firstRow / GROUP;
-  let lastPosition = tile.position + (min(firstRow + ROWS, rows) - 1u) / GROUP;
-  var oldest = 0u;
-  if (params.window > 0u && firstPosition + 1u > params.window) {
-    oldest = firstPosition + 1u - params.window;
-  }
-  var start = oldest & ~31u;
-  var end = lastPosition + 1u;
-  let places = placesOf(MOST_SPANS);
-  if (SPANS) {
-    let spans = spansOf(tile.position, tile.position + tile.tokens - 1u, tile.packed, PART, params.window, TILE, places);
-    if (workgroup.z >= spans.count) {
-      return;
-    }
-    // Of what the run sees; rows of this tile may see nothing of it.
-    let begin = spans.first + workgroup.z * spans.tokens;
-    start = max(slotOf(gap, start), begin);
-    end = min(slotOf(gap, end), begin + spans.tokens);
-    if (PART == PACKED) {
-      end = min(end, spans.end);
-    }
-  }
-  for (var first = start; first < end; first += 32u) {
-    let page = blockOf(table, positionAt(gap, first) / 32u, KV_HEADS, kvHead);
+  for (var first = work.start; first < work.end; first += 32u) {
+    let page = blockOf(work.table, positionAt(work.gap, first) / 32u, KV_HEADS, kvHead);
     var scores = array<f32, MINE * 2u>();
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
@@ -147,18 +128,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let row = y * MINE + i / 2u;
       let token = x + i % 2u * 16u;
       let query = tile.position + min(firstRow + row, rows - 1u) / GROUP;
-      let position = positionAt(gap, first) + token;
+      let position = positionAt(work.gap, first) + token;
       var s = scores[i];
       if (HAS_SOFTCAP) {
         s = params.cap * boundedTanh(s);
       }
-      let visible = position <= query && (params.window == 0u || query - position < params.window);
-      left[row * STRIDE + token] = select(HIDDEN_SCORE, s, visible);
+      left[row * STRIDE + token] = select(MASKED_SCORE, s, sees(query, position, params.window));
     }
     workgroupBarrier();
     softmax(local);
     for (var i = 0u; i < GROUPS * MINE * 2u; i++) {
-      sums[i] *= shrinks[y * MINE + i / 2u % MINE];
+      sums[i] *= rescales[y * MINE + i / 2u % MINE];
     }
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
@@ -183,17 +163,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var i = 0u; i < MINE; i++) {
     let row = firstRow + y * MINE + i;
     let head = kvHead * GROUP + row % GROUP;
-    var total = totals[y * MINE + i];
+    var sumExp = sumExps[y * MINE + i];
     if (HAS_SINKS) {
-      total += sinkWeight(sinks[head], most[y * MINE + i]);
+      sumExp += sinkWeight(sinks[head], maxScores[y * MINE + i]);
     }
-    var inverse = 1.0 / total;
+    var inverse = 1.0 / sumExp;
     var at = ((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
     if (SPANS) {
       inverse = 1.0;
-      at = (((tile.spanned + row / GROUP) * KV_HEADS * GROUP + head) * places + workgroup.z) * (HEAD_DIM + 4u);
+      at = (((tile.spanned + row / GROUP) * KV_HEADS * GROUP + head) * work.places + workgroup.z) * (HEAD_DIM + 4u);
       if (row < rows && x < 2u) {
-        out[at + HEAD_DIM + x] = bitcast<u32>(select(total, most[y * MINE + i], x == 0u));
+        out[at + HEAD_DIM + x] = bitcast<u32>(select(sumExp, maxScores[y * MINE + i], x == 0u));
       }
     }
     if (OUT_F16 && head == 0u && x == 0u && row < rows) {
@@ -227,24 +207,24 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 fn softmax(local: u32) {
   let row = local / SHARE;
   let firstToken = local % SHARE * (32u / SHARE);
-  var highest = HIDDEN_SCORE;
+  var highest = MASKED_SCORE;
   for (var i = 0u; i < 32u / SHARE; i++) {
     highest = max(highest, left[row * STRIDE + firstToken + i]);
   }
   shares[local] = highest;
   workgroupBarrier();
-  var top = most[row];
+  var top = maxScores[row];
   for (var i = 0u; i < SHARE; i++) {
     top = max(top, shares[row * SHARE + i]);
   }
   if (local % SHARE == 0u) {
-    shrinks[row] = top;
+    rescales[row] = top;
   }
   var total = 0.0;
   for (var i = 0u; i < 32u / SHARE; i++) {
     let s = left[row * STRIDE + firstToken + i];
     // A row that sees nothing of its first blocks (another row's window begins earlier) has no maximum yet.
-    let weight = select(0.0, exp2(s - top), s > HIDDEN_SCORE);
+    let weight = select(0.0, exp2(s - top), s > MASKED_SCORE);
     total += weight;
     left[row * STRIDE + firstToken + i] = weight;
   }
@@ -256,87 +236,11 @@ fn softmax(local: u32) {
     for (var i = 0u; i < SHARE; i++) {
       sum += shares[local * SHARE + i];
     }
-    let next = shrinks[local];
-    let shrink = exp2(most[local] - next);
-    totals[local] = totals[local] * shrink + sum;
-    most[local] = next;
-    shrinks[local] = shrink;
+    let next = rescales[local];
+    let rescale = exp2(maxScores[local] - next);
+    sumExps[local] = sumExps[local] * rescale + sum;
+    maxScores[local] = next;
+    rescales[local] = rescale;
   }
   workgroupBarrier();
-}
-
-// 32 dims of a block's keys into `right`.
-fn expandKeys(block: u32, group: u32, local: u32) {
-  if (local >= 128u) {
-    return;
-  }
-  let token = local % 32u;
-  let part = local / 32u;
-  if (INT4 || RQ4) {
-    let codes = codesApart(keyCodes(block, group, token), KEY_BITS);
-    let lows = unpack4xU8(codes[0][part]);
-    let highs = unpack4xU8(codes[1][part]);
-    if (CHANNEL) {
-      let low = channelRanges(block + KEY_SCALES_AT, group * 32u + part * 4u);
-      let high = channelRanges(block + KEY_SCALES_AT, group * 32u + part * 4u + 16u);
-      for (var c = 0u; c < 4u; c++) {
-        let d = part * 4u + c;
-        right[token * STRIDE + d] = low[0][c] * f32(lows[c]) + low[1][c];
-        right[token * STRIDE + d + 16u] = high[0][c] * f32(highs[c]) + high[1][c];
-      }
-      return;
-    }
-    let range = rangeOf(keys[block + KEY_SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
-    for (var c = 0u; c < 4u; c++) {
-      let d = part * 4u + c;
-      right[token * STRIDE + d] = range.x * f32(lows[c]) + range.y;
-      right[token * STRIDE + d + 16u] = range.x * f32(highs[c]) + range.y;
-    }
-    return;
-  }
-  let chunk = group * 4u + part;
-  var eight = vec4<u32>(0u);
-  if (chunk * 8u < HEAD_DIM) {
-    eight = keys[block + chunk * 32u + token];
-  }
-  spread(eight, token, part);
-}
-
-// 32 dims of a block's values into `right`.
-fn expandValues(block: u32, group: u32, local: u32) {
-  if (local >= 128u) {
-    return;
-  }
-  if (INT4 || RQ4) {
-    let d = local % 32u;
-    let part = local / 32u;
-    let codes = codesApart(valueCodes(block, group * 32u + d), VALUE_BITS);
-    let lows = unpack4xU8(codes[0][part]);
-    let highs = unpack4xU8(codes[1][part]);
-    for (var c = 0u; c < 4u; c++) {
-      let token = part * 4u + c;
-      let low = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
-      let high = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token + 16u)][scalePart(token)], token);
-      right[token * STRIDE + d] = low.x * f32(lows[c]) + low.y;
-      right[(token + 16u) * STRIDE + d] = high.x * f32(highs[c]) + high.y;
-    }
-    return;
-  }
-  let token = local / 4u;
-  let part = local % 4u;
-  let chunk = group * 4u + part;
-  var eight = vec4<u32>(0u);
-  if (chunk * 8u < HEAD_DIM) {
-    eight = values[block + token * (HEAD_DIM / 8u) + chunk];
-  }
-  spread(eight, token, part);
-}
-
-// Eight halves of one token.
-fn spread(eight: vec4<u32>, token: u32, part: u32) {
-  for (var c = 0u; c < 4u; c++) {
-    let two = unpack2x16float(eight[c]);
-    right[token * STRIDE + part * 8u + c * 2u] = two.x;
-    right[token * STRIDE + part * 8u + c * 2u + 1u] = two.y;
-  }
 }

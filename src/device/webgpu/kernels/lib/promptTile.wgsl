@@ -2,6 +2,33 @@
 // declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile` and `channels`; it appends nibbles,
 // planes and channelFours.
 
+// Rows of workgroup memory in words of 16 bytes, odd against bank conflicts: keys [token][dim], values [dim][token] of
+// int4 and [token][dim] of f16, scores [row][token].
+const KEY_STRIDE: u32 = CHUNKS + 1u;
+const VALUE_STRIDE: u32 = select(KEY_STRIDE, TOKENS / 8u + 1u, CODED);
+const SCORE_STRIDE: u32 = TOKENS / 4u + 1u;
+const KEY_TILE: u32 = TOKENS * KEY_STRIDE;
+const VALUE_TILE: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, CODED);
+const VALUES_AT: u32 = select(KEY_TILE, 0u, ONE_TILE);
+const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_TILE + VALUE_TILE, max(KEY_TILE, VALUE_TILE), ONE_TILE));
+const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
+// Where constant offsets serve (SPLIT is 1, so tiles have 32 tokens): the second tokens, and from piece to piece of values.
+const SECOND: u32 = TOKENS - 16u;
+const PIECE: u32 = select(0u, 16u * VALUE_STRIDE, CODED);
+// From the first half of a row's weights to the second: where the scores lay that a lane has read itself, unless all have
+// been read (SPLIT, which tiles of 16 need).
+const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
+const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
+// Words of keys, and as many of values, that a workgroup and a thread expand.
+const ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, CODED);
+const EACH: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
+// Keys have a scale for each token.
+const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
+// What codes are expanded to, in codes: rotated ones become 2 code - MOST_CODE.
+const KEY_CODE: f32 = select(1.0, 0.5, TOKEN_SCALES);
+const VALUE_CODE: f32 = select(1.0, 0.5, RQ4);
+const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
+
 // What a thread has loaded of the next tile.
 var<private> keyWords: array<vec4<u32>, EACH>;
 var<private> keyScales: array<u32, EACH>;

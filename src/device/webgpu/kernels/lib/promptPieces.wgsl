@@ -1,0 +1,48 @@
+// Pieces of 16 dims of attendPromptMatrix's matrices. Elements of matrices cannot be reached, so what is done to them goes through
+// `scores`. The kernel declares what is named in capitals, `tile`, `scores`, `out` and the aliases; it appends promptTile and narrow.
+
+// A piece of O by a factor for each row: through memory, since elements of matrices cannot be reached.
+fn rescalePiece(sum: ptr<function, Result>, own: u32, at: u32, factor: f32) {
+  subgroupMatrixStore<row_major>(&scores, own, *sum, SCORE_STRIDE);
+  workgroupBarrier();
+  scores[at] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[at]) * factor);
+  scores[at + 1u] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(scores[at + 1u]) * factor);
+  workgroupBarrier();
+  *sum = subgroupMatrixLoad<Result, row_major>(&scores, own, SCORE_STRIDE);
+  workgroupBarrier();
+}
+
+// Eight dims of a row of a piece of O to the output. Rows past the end hold copies of the last one: they write the same.
+fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse: f32) {
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&scores, own, *sum, SCORE_STRIDE);
+  workgroupBarrier();
+  let a = bitcast<vec4<f32>>(scores[at]) * inverse;
+  let b = bitcast<vec4<f32>>(scores[at + 1u]) * inverse;
+  if (OUT_F16) {
+    out[place / 8u] = halvesOf(a, b);
+  } else {
+    out[place / 4u] = bitcast<vec4<u32>>(a);
+    out[place / 4u + 1u] = bitcast<vec4<u32>>(b);
+  }
+}
+
+fn queryPiece(rowBlock: u32, piece: u32) -> Left {
+  return subgroupMatrixLoad<Left, row_major>(&tile, rowBlock * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
+}
+
+// 16 dims of 16 tokens' keys, and of values.
+fn addKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
+  let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
+  *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
+}
+
+fn addValues(sum: ptr<function, Result>, weights: Left, s: u32, piece: u32) {
+  if (CODED) {
+    let right = subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
+    *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
+  } else {
+    let right = subgroupMatrixLoad<Right, row_major>(&tile, VALUES_AT + s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
+    *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
+  }
+}

@@ -116,24 +116,27 @@ describeGpu("products on a software GPU", () => {
     expect(await errorOf(gpu, gpu.traits, shape)).toBeLessThan(tolerance(type));
   });
 
-  it.each(["q4_0", "q4_k", "q6_k", "q2_k", "mxfp4"] as const)("%s by float arithmetic", async (type) => {
-    const gpu = await device(type !== "q4_0");
-    const traits = { ...gpu.traits, floats: true };
-    // Few tokens, and more than a workgroup's; SwiftShader compiles each kernel for a second.
-    for (const [tokens, few] of type === "q4_0"
-      ? [
-          [2, 4],
-          [7, 8],
-        ]
-      : [[1, 4]])
-      expect(
-        await errorOf(gpu, traits, {
-          ...{ type, rows: [23, 20], cols: colsOf(type, 3), tokens, few },
-          ...{ bias: type === "q4_0", partRows: 32 },
-        }),
-        `${tokens} tokens`,
-      ).toBeLessThan(tolerance(type));
-  });
+  it.each(["q4_0", "q4_k", "q5_k", "q6_k", "q2_k", "mxfp4"] as const)(
+    "%s by float arithmetic",
+    async (type) => {
+      const gpu = await device(type !== "q4_0");
+      const traits = { ...gpu.traits, floats: true };
+      // Few tokens, and more than a workgroup's; SwiftShader compiles each kernel for a second.
+      for (const [tokens, few] of type === "q4_0"
+        ? [
+            [2, 4],
+            [7, 8],
+          ]
+        : [[1, 4]])
+        expect(
+          await errorOf(gpu, traits, {
+            ...{ type, rows: [23, 20], cols: colsOf(type, 3), tokens, few },
+            ...{ bias: type === "q4_0", partRows: 32 },
+          }),
+          `${tokens} tokens`,
+        ).toBeLessThan(tolerance(type));
+    },
+  );
 
   it.each(["f32", "f16", "bf16"] as const)("%s with columns that are no multiple of 4", async (type) => {
     const gpu = await device();

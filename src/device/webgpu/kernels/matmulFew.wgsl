@@ -147,9 +147,7 @@ fn lowCodes(row: u32, group: u32) -> vec4<u32> {
     return codes[firstAt(row, group, params.groups)];
   }
   if (IS_JOINED) {
-    let nibbles = nibblesAt(row, group);
-    let upper = upperOf(codes[secondAt(row, group, params.groups)], group);
-    return vec4<u32>(joinLow(nibbles.x, upper.x), joinLow(nibbles.y, upper.y), joinLow(nibbles.z, upper.z), joinLow(nibbles.w, upper.w));
+    return joinLows(nibblesAt(row, group), upperOf(codes[secondAt(row, group, params.groups)], group));
   }
   return nibbleCodes(nibblesAt(row, group));
 }
@@ -159,9 +157,7 @@ fn highCodes(row: u32, group: u32) -> vec4<u32> {
     return codes[secondAt(row, group, params.groups)];
   }
   if (IS_JOINED) {
-    let nibbles = nibblesAt(row, group);
-    let upper = upperOf(codes[secondAt(row, group, params.groups)], group);
-    return vec4<u32>(joinHigh(nibbles.x, upper.x), joinHigh(nibbles.y, upper.y), joinHigh(nibbles.z, upper.z), joinHigh(nibbles.w, upper.w));
+    return joinHighs(nibblesAt(row, group), upperOf(codes[secondAt(row, group, params.groups)], group));
   }
   return nibbleCodes(nibblesAt(row, group) >> vec4<u32>(4u));
 }

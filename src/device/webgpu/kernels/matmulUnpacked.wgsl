@@ -22,7 +22,6 @@ const HAS_BIAS: bool = false;
 
 // Nibbles are codes as they lie; others become int8 first.
 const DIRECT: bool = CODES == NIBBLES;
-const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS;
 // What codes are less before they are multiplied; where groups have an offset it is in that.
 const MIDDLE: f32 = select(BIAS, 0.0, HAS_OFFSET);
 
@@ -153,6 +152,10 @@ fn wordsAt(row: u32, group: u32) -> Words {
   }
   if (CODES == BYTES) {
     return Words(first, second);
+  }
+  if (IS_JOINED) {
+    let upper = upperOf(second, group);
+    return Words(joinLows(first, upper), joinHighs(first, upper));
   }
   let nibbles = nibblesOf(first, second, group);
   if (DIRECT) {

@@ -118,9 +118,8 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
         }
         if (IS_JOINED) {
           let upper = upperOf(second[i], group);
-          let nibbles = first[i];
-          low = vec4<u32>(joinLow(nibbles.x, upper.x), joinLow(nibbles.y, upper.y), joinLow(nibbles.z, upper.z), joinLow(nibbles.w, upper.w));
-          high = vec4<u32>(joinHigh(nibbles.x, upper.x), joinHigh(nibbles.y, upper.y), joinHigh(nibbles.z, upper.z), joinHigh(nibbles.w, upper.w));
+          low = joinLows(first[i], upper);
+          high = joinHighs(first[i], upper);
         }
         let dot0 = dot16(low, x0);
         let dot1 = dot16(high, x1);

@@ -112,6 +112,15 @@ fn joinHigh(word: u32, upper: u32) -> u32 {
   return ((word >> 4u) & 0x0f0f0f0fu) | (upper & UPPER_BITS);
 }
 
+/// So of a group's four words.
+fn joinLows(words: vec4<u32>, uppers: vec4<u32>) -> vec4<u32> {
+  return vec4<u32>(joinLow(words.x, uppers.x), joinLow(words.y, uppers.y), joinLow(words.z, uppers.z), joinLow(words.w, uppers.w));
+}
+
+fn joinHighs(words: vec4<u32>, uppers: vec4<u32>) -> vec4<u32> {
+  return vec4<u32>(joinHigh(words.x, uppers.x), joinHigh(words.y, uppers.y), joinHigh(words.z, uppers.z), joinHigh(words.w, uppers.w));
+}
+
 /// In words: where a group has the codes that nibbleWord wants, and (HAS_UPPER only) its upper bits.
 fn wordAt(row: u32, group: u32, groups: u32, w: u32) -> u32 {
   let at = row * groups + group;
@@ -166,6 +175,7 @@ const SUPER_HALVES: u32 = 8u;
 const BY_HALVES: bool = SCALES == HALVES || SCALES == HALF_PAIRS || SCALES == ODDS || SCALES == E4M3 || SCALES == SUPER_HALVES;
 const IS_SUPER: bool = SCALES == SUPER_PAIRS || SCALES == SUPER_HALVES;
 const HAS_NEXT: bool = SCALES == HALF_PAIRS || SCALES == ODDS || SCALES == E4M3 || IS_SUPER;
+const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS || SCALES == SUPER_PAIRS;
 /// Of the bytes of IS_SUPER, divided by 64.
 const SUPER_BIAS: f32 = select(0.0, 2.0, SCALES == SUPER_HALVES);
 

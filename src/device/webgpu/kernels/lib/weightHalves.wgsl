@@ -2,7 +2,6 @@
 // codes and narrow.
 
 // A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
-const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS || SCALES == SUPER_PAIRS;
 const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));
 
 /// A byte of IS_SUPER under the exponent of 0x4c00 is the f16 16 + byte / 64: its excess.

@@ -13,7 +13,7 @@ import { packParams } from "./wgsl.ts";
 
 /** A kernel for one token's queries. */
 interface DecodeKernel {
-  readonly kernel: "attendDecode" | "attendDecodeF16" | "attendDecodeMatrix";
+  readonly kernel: "attendDecode" | "attendDecodeF16" | "attendDecodeFloat" | "attendDecodeMatrix";
   /** Positions at a time: spans are multiples of it. */
   readonly tile: number;
   /** Workgroups that share a KV head's query heads. */
@@ -50,6 +50,19 @@ function plainKernel({ codec, headDim }: Cache, group: number): DecodeKernel {
 }
 
 /**
+ * Float arithmetic, for 4-bit caches. Workgroup memory holds for each head and group of dims a group of queries, for each page of
+ * a tile where keys are scaled by channel, and weights of a tile's tokens: 32 of both, and scores, in 16 KiB. A thread has one
+ * dim or two.
+ */
+function floatKernel({ headDim }: Cache, group: number): DecodeKernel {
+  const groups = kvGroups(headDim);
+  const sets = Math.ceil(group / Math.max(1, Math.min(8, Math.floor(32 / groups))));
+  const workgroup = groups <= 4 ? 64 : groups <= 8 ? 128 : 256;
+  const values = { HEADS: Math.ceil(group / sets), TILE: 64, WORKGROUP: workgroup };
+  return { kernel: "attendDecodeFloat", tile: 64, sets, workgroups: 1056, values };
+}
+
+/**
  * Subgroup matrices, for 4-bit caches. Twelve workgroups a core, all that its memory holds at once: 64/8 heads of 128,
  * rq4 at 128K tokens, 73 us with 1584, 79 with 1056, 95 with 1848 (H100, 2026-11-23, lab/kernels/attendDecode, v9).
  */
@@ -64,7 +77,8 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
   const matrices = traits.matrices && traits.subgroup === 32 && layout !== "f16" && headDim <= 128 && !plain;
-  return matrices ? matrixKernel(group) : plainKernel(cache, group);
+  if (matrices) return matrixKernel(group);
+  return traits.floats && layout !== "f16" ? floatKernel(cache, group) : plainKernel(cache, group);
 }
 
 /** The spans that attendDecode's kernel asks for; other rows of the step keep to them. */

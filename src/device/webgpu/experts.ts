@@ -132,9 +132,9 @@ export interface ExpertOptions {
   readonly sorted: Sorted | null;
 }
 
-/** The form in which products of experts want their input; several rows are a batch. */
+/** The form in which products of experts want their input; several rows are a batch. No kernel for them has float arithmetic. */
 export function expertForm(traits: Traits, block: WeightBlock, mode: Mode): Form {
-  return inputForm(traits, block, mode === "several" ? "batch" : mode);
+  return inputForm({ ...traits, floats: false }, block, mode === "several" ? "batch" : mode);
 }
 
 /** out = x times the rows of the experts that each row has picked; a dispatch a part. */

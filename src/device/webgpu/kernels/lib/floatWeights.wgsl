@@ -1,0 +1,63 @@
+// attendDecodeFloat's softmax weights: times the scales of values, arranged for floatCodes.wgsl, in its `weighed` and `middles`; and
+// what a dim's codes give with them. The kernel declares these and its values.
+
+// A thread's eight weights times the scales of a group of dims; block: where the scales of their block begin.
+fn weigh(block: u32, group: u32, head: u32, lane: u32, low: vec4<f32>, high: vec4<f32>, shrink: f32) {
+  let quarter = lane % 4u;
+  var lowScales = vec4<f32>();
+  var highScales = vec4<f32>();
+  var middle = 0.0;
+  if (RQ4) {
+    lowScales = halvesOf(values[block + quarter / 2u], quarter % 2u == 1u);
+    highScales = halvesOf(values[block + 2u + quarter / 2u], quarter % 2u == 1u);
+    middle = -VALUE_MIDDLE * (dot(low, lowScales) + dot(high, highScales));
+  } else {
+    let lowRanges = rangesOf(values[block + group * 8u + quarter]);
+    let highRanges = rangesOf(values[block + group * 8u + 4u + quarter]);
+    lowScales = lowRanges[0];
+    highScales = highRanges[0];
+    middle = dot(low, lowRanges[1]) + dot(high, highRanges[1]);
+  }
+  let a = low * lowScales;
+  let b = high * highScales;
+  let at = (((lane / 4u) * WEIGHT_GROUPS + group) * HEADS + head) * 8u + quarter * 2u;
+  weighed[at] = arranged(a.xy, b.xy);
+  weighed[at + 1u] = arranged(a.zw, b.zw);
+  let place = (head * WEIGHT_GROUPS + group) * LANES + lane;
+  middles[place] = middles[place] * shrink + middle;
+}
+
+// Four halves of eight.
+fn halvesOf(eight: vec4<u32>, second: bool) -> vec4<f32> {
+  let two = select(eight.xy, eight.zw, second);
+  return vec4<f32>(unpack2x16float(two.x), unpack2x16float(two.y));
+}
+
+// Scales and zeros of four tokens.
+fn rangesOf(four: vec4<u32>) -> array<vec4<f32>, 2> {
+  let a = unpack2x16float(four.x);
+  let b = unpack2x16float(four.y);
+  let c = unpack2x16float(four.z);
+  let d = unpack2x16float(four.w);
+  return array<vec4<f32>, 2>(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+}
+
+// Of four heads: codes of a dim's block times weights.
+fn weightedCodes(words: vec4<u32>, b: u32, dim: u32, first: u32) -> vec4<f32> {
+  let at = ((b * WEIGHT_GROUPS + select(dim / 32u, 0u, RQ4)) * HEADS + first) * 8u;
+  return weightedWord(words.x, at) + weightedWord(words.y, at + 2u) + weightedWord(words.z, at + 4u) + weightedWord(words.w, at + 6u);
+}
+
+fn weightedWord(word: u32, at: u32) -> vec4<f32> {
+  let a = nibbleFloats(word, 0.0);
+  let b = nibbleFloats(word >> 16u, 0.0);
+  let most = TILE / 32u * WEIGHT_GROUPS * HEADS * 8u - 2u;
+  let second = min(at + 8u, most);
+  let third = min(at + 16u, most);
+  let fourth = min(at + 24u, most);
+  return vec4<f32>(
+    dot(a, weighed[at]) + dot(b, weighed[at + 1u]),
+    dot(a, weighed[second]) + dot(b, weighed[second + 1u]),
+    dot(a, weighed[third]) + dot(b, weighed[third + 1u]),
+    dot(a, weighed[fourth]) + dot(b, weighed[fourth + 1u]));
+}

@@ -4,7 +4,7 @@
 // A workgroup does one piece, rows of one text that lie in one page, of one head: x counts pieces, y is [keys of each KV
 // head, values of each KV head, queries of each head]. It owns its block, so the words that values of several tokens share
 // are read, changed and written without races.
-// lib: step, batch, half, rotation, hadamard, encode
+// lib: step, batch, half, rotation, hadamard, encode, int4, appendValues
 // <values>
 const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;
@@ -68,31 +68,6 @@ var<workgroup> sums: array<f32, SIZE>;
 // By token of the block, what its values are multiplied with.
 var<workgroup> valueFactors: array<f32, 32>;
 
-// Scale and zero of `count` floats as halves, and the constants of coding: zero, 1 / scale.
-struct Range {
-  bits: u32,
-  zero: f32,
-  inverse: f32,
-}
-
-// What int4 holds at most.
-const LARGEST: f32 = 65000.0;
-
-fn rangeOf(smallest: f32, largest: f32) -> Range {
-  let least = clamp(smallest, -LARGEST, LARGEST);
-  let most = clamp(largest, -LARGEST, LARGEST);
-  let scale = halfBits(fifteenth(most - least));
-  // A minimum of -0 is 0: which of the two it is depends on the order of comparing.
-  let zero = select(halfBits(least), 0u, least == 0.0);
-  return Range(scale | (zero << 16u), halfValue(zero), inverseOfHalf(scale));
-}
-
-fn code(x: f32, zero: f32, inverse: f32) -> u32 {
-  // The clamp between product and sum changes no code and keeps compilers from fusing the two into one rounding.
-  let steps = clamp((x - zero) * inverse, 0.0, 16.0);
-  return u32(min(15.0, floor(steps + 0.5)));
-}
-
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let firstRow = batch[step.piecesAt + workgroup.x * 2u];
@@ -106,16 +81,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let unit = workgroup.y;
   if (unit < KV_HEADS) {
     let at = blockOf(tableOf(params.table, firstRow), block, KV_HEADS, unit) * BLOCK_WORDS * 4u;
-    turn(first, begin, stop, unit, false, at, local);
+    storeTurned(first, begin, stop, unit, false, at, local);
   } else if (unit < 2u * KV_HEADS) {
     let at = blockOf(tableOf(params.table, firstRow), block, KV_HEADS, unit - KV_HEADS) * BLOCK_WORDS * 4u;
     storeValues(first, begin, stop, unit - KV_HEADS, at, local);
   } else {
-    turn(first, begin, stop, unit - 2u * KV_HEADS, true, 0u, local);
+    storeTurned(first, begin, stop, unit - 2u * KV_HEADS, true, 0u, local);
   }
 }
 
-fn turn(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, block: u32, local: u32) {
+// Keys or queries: normed, rotated by position, then quantized into the cache or passed on.
+fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, block: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;
   let mine = row * HEAD_DIM;
@@ -267,138 +243,5 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
       }
       keys[block + (group * 32u + token) * 4u + i % 4u] = word;
     }
-  }
-}
-
-fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local: u32) {
-  let base = params.valuesAt + kvHead * HEAD_DIM;
-  if (NORM_VALUES) {
-    findValueFactors(first, begin, stop, base, local);
-  }
-  if (RQ4) {
-    storeRotatedValues(first, begin, stop, block, base, local);
-    return;
-  }
-  if (!INT4) {
-    for (var i = begin * HEAD_DIM / 2u + local; i < stop * HEAD_DIM / 2u; i += SIZE) {
-      let token = i / (HEAD_DIM / 2u);
-      let at = base + (first + token) * params.valuesStride + 2u * (i % (HEAD_DIM / 2u));
-      values[block + i] = halfBits(valueAt(at, token)) | (halfBits(valueAt(at + 1u, token)) << 16u);
-    }
-    return;
-  }
-  for (var i = begin * GROUPS + local; i < stop * GROUPS; i += SIZE) {
-    let token = i / GROUPS;
-    let group = i % GROUPS;
-    let row = base + (first + token) * params.valuesStride;
-    let end = row + min(group * 32u + 32u, HEAD_DIM);
-    var least = valueAt(row + group * 32u, token);
-    var most = least;
-    for (var at = row + group * 32u + 1u; at < end; at++) {
-      least = min(least, valueAt(at, token));
-      most = max(most, valueAt(at, token));
-    }
-    let range = rangeOf(least, most);
-    values[block + SCALES_AT * 4u + group * 32u + token] = range.bits;
-    vectors[i] = range.zero;
-    vectors[512u + i] = range.inverse;
-  }
-  workgroupBarrier();
-  for (var i = local; i < HEAD_DIM * 4u; i += SIZE) {
-    let d = i % HEAD_DIM;
-    let word = i / HEAD_DIM;
-    var codes = 0u;
-    var mask = 0u;
-    for (var c = 0u; c < 8u; c++) {
-      let token = word * 4u + c % 4u + (c / 4u) * 16u;
-      if (token >= begin && token < stop) {
-        let shift = (c % 4u) * 8u + (c / 4u) * 4u;
-        let x = valueAt(base + (first + token) * params.valuesStride + d, token);
-        let known = token * GROUPS + d / 32u;
-        codes |= code(x, vectors[known], vectors[512u + known]) << shift;
-        mask |= 15u << shift;
-      }
-    }
-    if (mask != 0u) {
-      let at = block + d * 4u + word;
-      values[at] = (values[at] & ~mask) | codes;
-    }
-  }
-}
-
-// A token's value at a place of the input.
-fn valueAt(at: u32, token: u32) -> f32 {
-  if (NORM_VALUES) {
-    return valuesIn[at] * valueFactors[token];
-  }
-  return valuesIn[at];
-}
-
-// One over the root mean square of each token's vector.
-fn findValueFactors(first: u32, begin: u32, stop: u32, base: u32, local: u32) {
-  let row = local / 32u;
-  for (var start = begin; start < stop; start += ROWS) {
-    let token = start + row;
-    var sum = 0.0;
-    if (token < stop) {
-      for (var d = local % 32u; d < HEAD_DIM; d += 32u) {
-        let x = valuesIn[base + (first + token) * params.valuesStride + d];
-        sum += x * x;
-      }
-    }
-    sums[local] = sum;
-    workgroupBarrier();
-    if (local % 32u == 0u && token < stop) {
-      var total = 0.0;
-      for (var i = 0u; i < 32u; i++) {
-        total += sums[local + i];
-      }
-      valueFactors[token] = 1.0 / sqrt(total / f32(HEAD_DIM) + params.valueEpsilon);
-    }
-    workgroupBarrier();
-  }
-}
-
-const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
-
-// A thread gathers the codes of its dims from the rows, four words each, and writes them once.
-fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, local: u32) {
-  let row = local / 32u;
-  let lane = local % 32u;
-  let mine = row * HEAD_DIM;
-  var packed = array<vec4<u32>, DIMS_EACH>();
-  var masks = vec4<u32>(0u);
-  for (var start = begin; start < stop; start += ROWS) {
-    // Rows past the end do the last token again.
-    let token = min(start + row, stop - 1u);
-    for (var d = lane; d < HEAD_DIM; d += 32u) {
-      vectors[mine + d] = valueAt(base + (first + token) * params.valuesStride + d, token);
-    }
-    let scale = encodeRow(false, mine, row, lane);
-    if (lane == 0u) {
-      scales[token] = scale;
-    }
-    for (var t = start; t < min(start + ROWS, stop); t++) {
-      let shift = t % 4u * 8u + t / 16u * 4u;
-      masks[t % 16u / 4u] |= 15u << shift;
-      for (var i = 0u; i < DIMS_EACH; i++) {
-        let d = min(local + i * SIZE, HEAD_DIM - 1u);
-        packed[i][t % 16u / 4u] |= u32(vectors[(t - start) * HEAD_DIM + d]) << shift;
-      }
-    }
-    workgroupBarrier();
-  }
-  for (var i = 0u; i < DIMS_EACH; i++) {
-    let d = local + i * SIZE;
-    if (d < HEAD_DIM) {
-      for (var word = 0u; word < 4u; word++) {
-        let at = block + d * 4u + word;
-        values[at] = (values[at] & ~masks[word]) | packed[i][word];
-      }
-    }
-  }
-  if (local < 16u) {
-    let at = block + SCALES_AT * 4u + local;
-    values[at] = withScales(values[at], begin, stop, local);
   }
 }

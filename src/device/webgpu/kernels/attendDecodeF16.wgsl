@@ -2,7 +2,7 @@
 // one span of positions for HEADS query heads of one KV head. Tile by tile: scores, one thread a token; softmax weights, one
 // thread 16 tokens of a head; sums of values, one thread eight dims, four tokens at a time.
 // Loads of the next step are written before the arithmetic of this one.
-// lib: step, batch, spans, lanes, softcap
+// lib: step, batch, spans, decodeWork, lanes, softcap
 // <values>
 // Query heads of a KV head, and how many of them one workgroup serves.
 const GROUP: u32 = 2u;
@@ -25,7 +25,6 @@ const HAS_SOFTCAP: bool = false;
 // </values>
 
 const WORKGROUP: u32 = 128u;
-const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const CHUNKS: u32 = HEAD_DIM / 8u;
 const EACH: u32 = TILE / WORKGROUP;
 // Threads of a head while scores become weights, each with 16 tokens.
@@ -38,7 +37,7 @@ const FOURS: u32 = (HEADS + 3u) / 4u;
 const WEIGHT_STRIDE: u32 = TILE / 4u + 1u;
 const TILE_WORDS: u32 = max(max(TILE * FOURS + LANES, HEADS * WEIGHT_STRIDE), TOKEN_ROWS * CHUNKS * 2u);
 const LAST_SUM: u32 = HEADS * 2u - 1u;
-const HIDDEN_SCORE: f32 = -1e30;
+const MASKED_SCORE: f32 = -1e30;
 
 struct Params {
   kvHeads: u32,
@@ -65,30 +64,23 @@ var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
 // Scaled queries [head][4 dims].
 var<workgroup> scaled: array<vec4<f32>, HEADS * CHUNKS * 2u>;
 // By head: 2^(old maximum - new maximum).
-var<workgroup> shrinks: array<f32, HEADS>;
+var<workgroup> rescales: array<f32, HEADS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let single = spannedOf(workgroup.z);
-  let row = single.row;
-  let last = single.lastPosition;
-  let table = params.table + single.table;
-  let gap = gapOf(single.packed);
-  let places = placesOf(MOST_SPANS);
-  let spans = spansOf(last, last, single.packed, PART, params.window, TILE, places);
-  if (workgroup.x >= spans.count) {
-    // Another row of the step has more.
+  let work = workOf(workgroup, params.kvHeads, params.table, params.window, HEADS, TILE);
+  if (work.isNone) {
     return;
   }
-  let kvHead = workgroup.y / SETS;
+  let table = work.table;
+  let gap = gapOf(work.packed);
+  let kvHead = work.kvHead;
   // Heads past the group's end are done like its last one and never written.
-  let firstHead = workgroup.y % SETS * HEADS;
-  let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, spans.end);
-  var nextKeys = loadKeys(table, gap, kvHead, start, 0u, local);
+  let firstHead = work.firstHead;
+  var nextKeys = loadKeys(table, gap, kvHead, work.start, 0u, local);
   for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
     let h = kvHead * GROUP + min(firstHead + i / (CHUNKS * 2u), GROUP - 1u);
-    scaled[i] = queries[(row * params.kvHeads * GROUP + h) * CHUNKS * 2u + i % (CHUNKS * 2u)] * params.scale;
+    scaled[i] = queries[(work.row * params.kvHeads * GROUP + h) * CHUNKS * 2u + i % (CHUNKS * 2u)] * params.scale;
   }
   workgroupBarrier();
 
@@ -98,12 +90,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let tokenRow = local / CHUNKS;
   let chunk = local % CHUNKS;
 
-  var most = HIDDEN_SCORE;
-  var total = 0.0;
+  var maxScore = MASKED_SCORE;
+  var sumExp = 0.0;
   var sums = array<vec4<f32>, HEADS * 2u>();
 
-  for (var first = start; first < end; first += TILE) {
-    // Scores of this thread's tokens, all heads.
+  for (var first = work.start; first < work.end; first += TILE) {
+    // Scores of this thread's tokens, all heads: S = Q K'.
     var scores = array<f32, HEADS * EACH>();
     for (var c = 0u; c < CHUNKS; c += BATCH) {
       let words = nextKeys;
@@ -128,12 +120,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
       }
     }
-    // Whoever still reads weights must be done.
+    // Weights of the last tile have been read after this.
     workgroupBarrier();
     for (var i = 0u; i < EACH; i++) {
       let token = local + i * WORKGROUP;
       let slot = first + token;
-      let visible = positionAt(gap, slot) >= spans.oldest && slot < spans.end;
+      let visible = positionAt(gap, slot) >= work.oldest && slot < work.lastEnd;
       for (var four = 0u; four < FOURS; four++) {
         var s = vec4<f32>(0.0);
         for (var c = 0u; c < 4u; c++) {
@@ -144,14 +136,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             }
           }
         }
-        tile[token * FOURS + token / 16u + four] = select(vec4<f32>(HIDDEN_SCORE), s, visible);
+        tile[token * FOURS + token / 16u + four] = select(vec4<f32>(MASKED_SCORE), s, visible);
       }
     }
     workgroupBarrier();
     var next = loadValues(table, gap, kvHead, first, min(tokenRow, TILE / 4u - 1u), chunk);
 
+    // Online softmax.
     var weights = array<vec4<f32>, 4>();
-    var highest = HIDDEN_SCORE;
+    var highest = MASKED_SCORE;
     if (weighs) {
       for (var i = 0u; i < 4u; i++) {
         for (var c = 0u; c < 4u; c++) {
@@ -162,33 +155,35 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         highest = max(highest, max(two.x, two.y));
       }
     }
-    let top = max(most, lanesMax(highest, local));
-    let shrink = exp2(most - top);
-    most = top;
+    let nextMax = max(maxScore, lanesMax(highest, local));
+    let rescale = exp2(maxScore - nextMax);
+    maxScore = nextMax;
     // The scores are read by now: weights take their place.
     workgroupBarrier();
     if (weighs) {
       var added = 0.0;
       for (var i = 0u; i < 4u; i++) {
-        let weight = exp2(weights[i] - top);
+        let weight = exp2(weights[i] - nextMax);
         added += dot(weight, vec4<f32>(1.0));
         tile[head * WEIGHT_STRIDE + lane * 4u + i] = weight;
       }
-      total = total * shrink + added;
+      sumExp = sumExp * rescale + added;
       if (lane == 0u) {
-        shrinks[head] = shrink;
+        rescales[head] = rescale;
       }
     }
     workgroupBarrier();
+
+    // O += P V.
     if (tokenRow < TOKEN_ROWS) {
       for (var h = 0u; h < HEADS; h++) {
-        sums[h * 2u] *= shrinks[h];
-        sums[h * 2u + 1u] *= shrinks[h];
+        sums[h * 2u] *= rescales[h];
+        sums[h * 2u + 1u] *= rescales[h];
       }
       for (var quad = tokenRow; quad < TILE / 4u; quad += TOKEN_ROWS) {
         let words = next;
         next = loadValues(table, gap, kvHead, first, min(quad + TOKEN_ROWS, TILE / 4u - 1u), chunk);
-        if (first + quad * 4u < end) {
+        if (first + quad * 4u < work.end) {
           var low = array<vec4<f32>, 4>();
           var high = array<vec4<f32>, 4>();
           for (var i = 0u; i < 4u; i++) {
@@ -208,36 +203,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   workgroupBarrier();
   let stride = HEAD_DIM + 4u;
-  let firstSpan = ((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x;
-  let span = firstSpan * stride;
-  let all = lanesSum(total, local);
+  let places = work.places;
+  let span = work.partial * stride;
+  let all = lanesSum(sumExp, local);
   if (weighs && lane == 0u && firstHead + head < GROUP) {
-    partials[span + head * places * stride + HEAD_DIM] = most;
+    partials[span + head * places * stride + HEAD_DIM] = maxScore;
     partials[span + head * places * stride + HEAD_DIM + 1u] = all;
   }
   // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory.
-  storePartials(span, places, 0u, firstHead, local, sums[0], sums[1]);
-  if (HEADS > 1u) {
-    storePartials(span, places, 1u, firstHead, local, sums[min(2u, LAST_SUM)], sums[min(3u, LAST_SUM)]);
-  }
-  if (HEADS > 2u) {
-    storePartials(span, places, 2u, firstHead, local, sums[min(4u, LAST_SUM)], sums[min(5u, LAST_SUM)]);
-  }
-  if (HEADS > 3u) {
-    storePartials(span, places, 3u, firstHead, local, sums[min(6u, LAST_SUM)], sums[min(7u, LAST_SUM)]);
-  }
-  if (HEADS > 4u) {
-    storePartials(span, places, 4u, firstHead, local, sums[min(8u, LAST_SUM)], sums[min(9u, LAST_SUM)]);
-  }
-  if (HEADS > 5u) {
-    storePartials(span, places, 5u, firstHead, local, sums[min(10u, LAST_SUM)], sums[min(11u, LAST_SUM)]);
-  }
-  if (HEADS > 6u) {
-    storePartials(span, places, 6u, firstHead, local, sums[min(12u, LAST_SUM)], sums[min(13u, LAST_SUM)]);
-  }
-  if (HEADS > 7u) {
-    storePartials(span, places, 7u, firstHead, local, sums[min(14u, LAST_SUM)], sums[min(15u, LAST_SUM)]);
-  }
+  // each H 0..7 if HEADS > H
+  storePartials(span, places, {H}u, firstHead, local, sums[min({2 * H}u, LAST_SUM - 1u)], sums[min({2 * H + 1}u, LAST_SUM)]);
+  // end
 }
 
 // One head's sums of all rows.

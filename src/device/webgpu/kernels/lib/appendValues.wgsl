@@ -1,0 +1,135 @@
+// Values of appendKv on their way into a block of the cache, in its format: a word holds codes of several tokens of one dim. The
+// kernel declares what is named in capitals, `params`, the bindings and the workgroup's arrays; it appends int4 and encode.
+
+fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local: u32) {
+  let base = params.valuesAt + kvHead * HEAD_DIM;
+  if (NORM_VALUES) {
+    findValueFactors(first, begin, stop, base, local);
+  }
+  if (RQ4) {
+    storeRotatedValues(first, begin, stop, block, base, local);
+    return;
+  }
+  if (!INT4) {
+    for (var i = begin * HEAD_DIM / 2u + local; i < stop * HEAD_DIM / 2u; i += SIZE) {
+      let token = i / (HEAD_DIM / 2u);
+      let at = base + (first + token) * params.valuesStride + 2u * (i % (HEAD_DIM / 2u));
+      values[block + i] = halfBits(valueAt(at, token)) | (halfBits(valueAt(at + 1u, token)) << 16u);
+    }
+    return;
+  }
+  for (var i = begin * GROUPS + local; i < stop * GROUPS; i += SIZE) {
+    let token = i / GROUPS;
+    let group = i % GROUPS;
+    let row = base + (first + token) * params.valuesStride;
+    let end = row + min(group * 32u + 32u, HEAD_DIM);
+    var least = valueAt(row + group * 32u, token);
+    var most = least;
+    for (var at = row + group * 32u + 1u; at < end; at++) {
+      least = min(least, valueAt(at, token));
+      most = max(most, valueAt(at, token));
+    }
+    let range = rangeOf(least, most);
+    values[block + SCALES_AT * 4u + group * 32u + token] = range.bits;
+    vectors[i] = range.zero;
+    vectors[512u + i] = range.inverse;
+  }
+  workgroupBarrier();
+  for (var i = local; i < HEAD_DIM * 4u; i += SIZE) {
+    let d = i % HEAD_DIM;
+    let word = i / HEAD_DIM;
+    var codes = 0u;
+    var mask = 0u;
+    for (var c = 0u; c < 8u; c++) {
+      let token = word * 4u + c % 4u + (c / 4u) * 16u;
+      if (token >= begin && token < stop) {
+        let shift = (c % 4u) * 8u + (c / 4u) * 4u;
+        let x = valueAt(base + (first + token) * params.valuesStride + d, token);
+        let known = token * GROUPS + d / 32u;
+        codes |= code(x, vectors[known], vectors[512u + known]) << shift;
+        mask |= 15u << shift;
+      }
+    }
+    if (mask != 0u) {
+      let at = block + d * 4u + word;
+      values[at] = (values[at] & ~mask) | codes;
+    }
+  }
+}
+
+// A token's value at a place of the input.
+fn valueAt(at: u32, token: u32) -> f32 {
+  if (NORM_VALUES) {
+    return valuesIn[at] * valueFactors[token];
+  }
+  return valuesIn[at];
+}
+
+// One over the root mean square of each token's vector.
+fn findValueFactors(first: u32, begin: u32, stop: u32, base: u32, local: u32) {
+  let row = local / 32u;
+  for (var start = begin; start < stop; start += ROWS) {
+    let token = start + row;
+    var sum = 0.0;
+    if (token < stop) {
+      for (var d = local % 32u; d < HEAD_DIM; d += 32u) {
+        let x = valuesIn[base + (first + token) * params.valuesStride + d];
+        sum += x * x;
+      }
+    }
+    sums[local] = sum;
+    workgroupBarrier();
+    if (local % 32u == 0u && token < stop) {
+      var total = 0.0;
+      for (var i = 0u; i < 32u; i++) {
+        total += sums[local + i];
+      }
+      valueFactors[token] = 1.0 / sqrt(total / f32(HEAD_DIM) + params.valueEpsilon);
+    }
+    workgroupBarrier();
+  }
+}
+
+const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
+
+// A thread gathers the codes of its dims from the rows, four words each, and writes them once.
+fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, local: u32) {
+  let row = local / 32u;
+  let lane = local % 32u;
+  let mine = row * HEAD_DIM;
+  var packed = array<vec4<u32>, DIMS_EACH>();
+  var masks = vec4<u32>(0u);
+  for (var start = begin; start < stop; start += ROWS) {
+    // Rows past the end do the last token again.
+    let token = min(start + row, stop - 1u);
+    for (var d = lane; d < HEAD_DIM; d += 32u) {
+      vectors[mine + d] = valueAt(base + (first + token) * params.valuesStride + d, token);
+    }
+    let scale = encodeRow(false, mine, row, lane);
+    if (lane == 0u) {
+      scales[token] = scale;
+    }
+    for (var t = start; t < min(start + ROWS, stop); t++) {
+      let shift = t % 4u * 8u + t / 16u * 4u;
+      masks[t % 16u / 4u] |= 15u << shift;
+      for (var i = 0u; i < DIMS_EACH; i++) {
+        let d = min(local + i * SIZE, HEAD_DIM - 1u);
+        packed[i][t % 16u / 4u] |= u32(vectors[(t - start) * HEAD_DIM + d]) << shift;
+      }
+    }
+    workgroupBarrier();
+  }
+  for (var i = 0u; i < DIMS_EACH; i++) {
+    let d = local + i * SIZE;
+    if (d < HEAD_DIM) {
+      for (var word = 0u; word < 4u; word++) {
+        let at = block + d * 4u + word;
+        values[at] = (values[at] & ~masks[word]) | packed[i][word];
+      }
+    }
+  }
+  if (local < 16u) {
+    let at = block + SCALES_AT * 4u + local;
+    values[at] = withScales(values[at], begin, stop, local);
+  }
+}

@@ -1,0 +1,108 @@
+// Queries of attendDecode as int8, once for a span or, where keys have a scale for each channel, for each page of a tile. The
+// kernel declares what is named in capitals, `params`, `queries`, `tile` and the workgroup's arrays of queries; it appends dots,
+// batch and channels.
+
+// Fours of query dims, and how many times a thread quantizes one.
+const ITEMS: u32 = HEADS * GROUPS * 8u;
+const PASSES: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
+// What keys' codes are centred by.
+const KEY_MIDDLE: f32 = f32((1u << KEY_BITS) - 1u) / 2.0;
+// A dot product with it sums four codes.
+const ONES: u32 = 0x01010101u;
+
+// int8 with one scale for each head's 32 dims; the score's scale is folded in. One thread four dims, then one a group.
+fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
+  var fours = array<vec4<f32>, PASSES>();
+  for (var nth = 0u; nth < PASSES; nth++) {
+    let item = local + nth * WORKGROUP;
+    let d = item % (GROUPS * 8u) * 4u;
+    if (item < ITEMS && d < HEAD_DIM) {
+      let h = groupHead + min(firstHead + item / (GROUPS * 8u), GROUP - 1u);
+      fours[nth] = queries[(h * HEAD_DIM + d) / 4u];
+    }
+    if (item < ITEMS) {
+      let two = max(abs(fours[nth].xy), abs(fours[nth].zw));
+      weightScales[item] = max(two.x, two.y);
+    }
+  }
+  workgroupBarrier();
+  var largest = array<f32, PASSES>();
+  for (var nth = 0u; nth < PASSES; nth++) {
+    let item = min(local + nth * WORKGROUP, ITEMS - 1u);
+    for (var i = 0u; i < 8u; i++) {
+      largest[nth] = max(largest[nth], weightScales[item / 8u * 8u + i]);
+    }
+  }
+  workgroupBarrier();
+  // `tile` is free until the first scores: a word of it for each four.
+  for (var nth = 0u; nth < PASSES; nth++) {
+    let item = local + nth * WORKGROUP;
+    if (item < ITEMS) {
+      let inverse = select(0.0, 127.0 / largest[nth], largest[nth] > 1e-30);
+      tile[item] = vec4<u32>(pack4xI8(vec4<i32>(round(fours[nth] * inverse))));
+      weightScales[item] = dot(fours[nth], vec4<f32>(1.0));
+    }
+  }
+  workgroupBarrier();
+  for (var nth = 0u; nth < PASSES; nth++) {
+    let item = local + nth * WORKGROUP;
+    if (item < ITEMS && item % 8u == 0u) {
+      var exact = 0.0;
+      for (var i = 0u; i < 8u; i++) {
+        exact += weightScales[item + i];
+      }
+      let low = vec4<u32>(tile[item].x, tile[item + 1u].x, tile[item + 2u].x, tile[item + 3u].x);
+      let high = vec4<u32>(tile[item + 4u].x, tile[item + 5u].x, tile[item + 6u].x, tile[item + 7u].x);
+      let coded = dotSigned(low, vec4<u32>(ONES)) + dotSigned(high, vec4<u32>(ONES));
+      let unit = largest[nth] / 127.0 * params.scale;
+      exact *= params.scale;
+      queryCodes[item / 4u] = low;
+      queryCodes[item / 4u + 1u] = high;
+      queryScales[item / 8u] = vec4<f32>(unit, 7.5 * (exact - unit * f32(coded)), exact, 0.0);
+    }
+  }
+  workgroupBarrier();
+}
+
+// The queries for each page of a tile, times the scales of the page's channels, as int8 with one scale for each head's 32 dims;
+// the score's scale is folded in. A thread does one head's group for one page.
+fn foldQueries(table: u32, kvHead: u32, first: u32, groupHead: u32, firstHead: u32, local: u32) {
+  // Those of the last tile have been read after this.
+  workgroupBarrier();
+  for (var item = local; item < HEADS * GROUPS * BLOCKS; item += WORKGROUP) {
+    let page = item % BLOCKS;
+    let group = item / BLOCKS % GROUPS;
+    let h = groupHead + min(firstHead + item / (BLOCKS * GROUPS), GROUP - 1u);
+    let at = blockOf(table, first / 32u + page, params.kvHeads, kvHead) * KEY_WORDS + KEY_SCALES_AT;
+    var fours = array<vec4<f32>, 8>();
+    var largestFour = vec4<f32>(0.0);
+    var sums = vec4<f32>(0.0);
+    var zeros = vec4<f32>(0.0);
+    for (var i = 0u; i < 8u; i++) {
+      let d = group * 32u + i * 4u;
+      if (d < HEAD_DIM) {
+        let four = queries[(h * HEAD_DIM + d) / 4u];
+        let ranges = channelRanges(at, d);
+        fours[i] = four * ranges[0];
+        largestFour = max(largestFour, abs(fours[i]));
+        sums += fours[i];
+        zeros += four * ranges[1];
+      }
+    }
+    let largest = max(max(largestFour.x, largestFour.y), max(largestFour.z, largestFour.w));
+    let inverse = select(0.0, 127.0 / largest, largest > 1e-30);
+    var words = array<u32, 8>();
+    for (var i = 0u; i < 8u; i++) {
+      words[i] = pack4xI8(vec4<i32>(round(fours[i] * inverse)));
+    }
+    let low = vec4<u32>(words[0], words[1], words[2], words[3]);
+    let high = vec4<u32>(words[4], words[5], words[6], words[7]);
+    let coded = dotSigned(low, vec4<u32>(ONES)) + dotSigned(high, vec4<u32>(ONES));
+    let unit = largest / 127.0;
+    let offset = KEY_MIDDLE * (dot(sums, vec4<f32>(1.0)) - unit * f32(coded)) + dot(zeros, vec4<f32>(1.0));
+    queryCodes[item * 2u] = low;
+    queryCodes[item * 2u + 1u] = high;
+    pageScales[item] = vec2<f32>(unit, offset) * params.scale;
+  }
+  workgroupBarrier();
+}

@@ -25,6 +25,8 @@ const NODE_FILES = [
   "answer/grammar/worker.js",
   "device/wasm/cores.ts",
   "device/webgpu/dawn.ts",
+  "device/webgpu/pack-threads.ts",
+  "device/webgpu/pack-worker.js",
   "device/wasm/wasm.ts",
   "device/wasm/worker.js",
   "device/wasm/workers.ts",

@@ -336,6 +336,8 @@ export interface Device {
   readonly bufferBytes?: number;
   /** Tokens of a prompt that it reads best at once; a plan's default. */
   readonly chunk: number;
+  /** Weights that may be loaded at once; default 1. Pieces on their way take no more memory. */
+  readonly loads?: number;
   /** It can choose ids: runs may have `sampling`, and CHOSEN among their ids. */
   readonly chooses: boolean;
   /** It can wait for the host behind each appendKv of a step. Default: it cannot. */
@@ -352,7 +354,7 @@ export interface Device {
 
 /**
  * Everything of one graph on one device. Calls take effect in the order in which they are made: a step sees the tables and
- * pages as they were set before it. One call at a time, but for what a step chose.
+ * pages as they were set before it. One call at a time, but for what a step chose and for loads (`Device.loads`).
  */
 export interface Allocation {
   readonly footprint: Footprint;

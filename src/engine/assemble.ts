@@ -84,7 +84,7 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     const plan = planMemory(model, device, { ...options, kv });
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);
-    await loadWeights(model, plan, allocation, options);
+    await loadWeights(model, plan, allocation, device.loads ?? 1, options);
     const { context } = plan;
     const scheduler = new Scheduler(plan.graph, allocation, device, {
       ...{ context, vocab: model.config.vocab, guess: options.guess ?? MORE_CHOSEN },
@@ -104,6 +104,7 @@ async function loadWeights(
   model: Model,
   plan: Plan,
   allocation: Allocation,
+  loads: number,
   options: AssembleOptions,
 ): Promise<void> {
   // In the file's order, which a disk and a connection give without a pause.
@@ -119,11 +120,26 @@ async function loadWeights(
     0,
   );
   let bytes = 0;
-  for (const { weight, tensor } of sources) {
-    await allocation.load(weight, finiteTensor(tensor), (more) => {
-      throwIfAborted(options.signal, "loading");
-      bytes += more;
-      options.onProgress?.({ bytes, totalBytes });
-    });
-  }
+  const failures: unknown[] = [];
+  const onBytes = (more: number) => {
+    // What one load meets ends the others, too.
+    if (failures.length > 0) throw failures[0];
+    throwIfAborted(options.signal, "loading");
+    bytes += more;
+    options.onProgress?.({ bytes, totalBytes });
+  };
+  const left = sources.values();
+  // Each takes the next weight until there is none.
+  const loadNext = async () => {
+    for (const { weight, tensor } of left) {
+      if (failures.length > 0) return;
+      try {
+        await allocation.load(weight, finiteTensor(tensor), onBytes);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: loads }, loadNext));
+  if (failures.length > 0) throw failures[0];
 }

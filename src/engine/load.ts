@@ -6,6 +6,7 @@ import type { Device } from "../device/contract.ts";
 import { referenceDevice } from "../device/reference/reference.ts";
 import { wasmDevice } from "../device/wasm/wasm.ts";
 import { dawnGpu, mayHaveGpu, WITHOUT_GPU } from "../device/webgpu/dawn.ts";
+import { packThreads } from "../device/webgpu/pack-threads.ts";
 import { webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
@@ -110,7 +111,8 @@ export async function openDevice(
 }
 
 async function gpu(adapter: string | undefined, software = true): Promise<Device> {
-  const device = await webgpuDevice(await dawnGpu({ adapter }), { software, wayOut: WITHOUT_GPU });
+  const options = { software, wayOut: WITHOUT_GPU, packing: packThreads() };
+  const device = await webgpuDevice(await dawnGpu({ adapter }), options);
   return { ...device, memory: adapterMemory(device.adapter) };
 }
 

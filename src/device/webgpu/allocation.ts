@@ -33,6 +33,7 @@ import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { blockBytes, kvLayout, pageBytes } from "./kv.ts";
 import { readPage } from "./kv-pages.ts";
+import { Packing, type PackThreadsMaker } from "./packing.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
@@ -53,6 +54,13 @@ const WRITES_UNDER_WAY = 256;
 
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
+export interface AllocationOptions {
+  /** Longest submit by estimate; default: 300 ms (pieces.ts). For tests. */
+  readonly pieceMs?: number;
+  /** Threads that pack weights; null: none. */
+  readonly packing?: PackThreadsMaker | null;
+}
+
 export class WebgpuAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #readBack: ReadBack;
@@ -65,6 +73,7 @@ export class WebgpuAllocation implements Allocation {
   #done: Promise<void> = Promise.resolve();
   readonly #submits: Submits;
   readonly #words: WordsBack;
+  readonly #packing: Packing;
   #pagesWritten = 0;
   /** By weight id. */
   readonly #rows = new Map<number, RowTable>();
@@ -81,9 +90,10 @@ export class WebgpuAllocation implements Allocation {
     readonly ready: Readonly<Record<Mode, readonly Ready[]>>,
     readonly stepBuffer: GPUBuffer,
     stamp: Ready,
-    pieceMs: number | undefined,
+    { pieceMs, packing = null }: AllocationOptions,
   ) {
     this.footprint = program.footprint;
+    this.#packing = new Packing(packing);
     this.#readBack = new ReadBack(gpu);
     this.#words = new WordsBack(gpu, this.#buffer(program.sampling.chosen), (graph.texts + 1) * 4);
     this.#submits = new Submits({
@@ -103,7 +113,7 @@ export class WebgpuAllocation implements Allocation {
     graph: Graph,
     program: GpuProgram,
     gpu: Gpu,
-    pieceMs?: number,
+    options: AllocationOptions = {},
   ): Promise<WebgpuAllocation> {
     const { device } = gpu;
     device.pushErrorScope("out-of-memory");
@@ -129,7 +139,7 @@ export class WebgpuAllocation implements Allocation {
     const all = await makeReady(gpu, [...lists.flat(), program.stamp], { bufferOf, step });
     const [decode, few, several, batch, prompt] = lists.map(({ length }) => all.splice(0, length));
     const ready = { decode, few, several, batch, prompt };
-    return new WebgpuAllocation(graph, program, gpu, buffers, ready, step, all[0], pieceMs);
+    return new WebgpuAllocation(graph, program, gpu, buffers, ready, step, all[0], options);
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -138,7 +148,8 @@ export class WebgpuAllocation implements Allocation {
       this.#rows.set(weight.id, new RowTable(tensor));
       return;
     }
-    await loadWeight(this.gpu, this.program.weight(weight), tensor, this.#buffer, onBytes);
+    const placement = this.program.weight(weight);
+    await loadWeight(this.gpu, placement, tensor, this.#buffer, this.#packing, onBytes);
     this.gpu.check();
   }
 

@@ -5,7 +5,7 @@
  */
 import { DeviceError } from "../../format/errors.ts";
 import type { Device } from "../contract.ts";
-import { WebgpuAllocation } from "./allocation.ts";
+import { type AllocationOptions, WebgpuAllocation } from "./allocation.ts";
 import {
   adapterName,
   Gpu,
@@ -18,15 +18,13 @@ import {
 import { KV_FORMATS, KV_PARTS } from "./kv.ts";
 import { bufferBytes, compileGraph, type GpuProgram } from "./program.ts";
 
-export interface WebgpuOptions {
+export interface WebgpuOptions extends AllocationOptions {
   /** Refuses features that the adapter has; for tests and comparisons. */
   traits?: TraitOptions;
   /** false: refuses adapters that are programs, such as SwiftShader and llvmpipe. */
   software?: boolean;
   /** A sentence for who has no GPU: what to do here. */
   wayOut?: string;
-  /** Longest submit by estimate; default: 300 ms (pieces.ts). For tests. */
-  pieceMs?: number;
 }
 
 /** Longest single buffer or binding of WebGPU's default limits. */
@@ -76,6 +74,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     chunk: GPU_CHUNK,
     bufferBytes: bufferBytes(limits),
     chooses: true,
+    loads: 4,
     kvFormats: KV_FORMATS,
     kvParts: KV_PARTS,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
@@ -83,7 +82,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
       const program = compileGraph(graph, traits, limits);
       const opened = await open(neededLimits(program, traits));
       try {
-        return await WebgpuAllocation.create(graph, program, opened, options.pieceMs);
+        return await WebgpuAllocation.create(graph, program, opened, options);
       } catch (error) {
         opened.close();
         throw error;

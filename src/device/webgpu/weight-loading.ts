@@ -1,25 +1,24 @@
 /**
- * File rows -> GPU buffers, in pieces of a few MiB: no second copy of a model is ever in memory. Owns the size of the
- * pieces and that the queue does not run ahead of the file.
+ * File rows -> GPU buffers, in pieces of a few MiB, several at once: no second copy of a model is ever in memory. Owns that the
+ * first thing that goes wrong ends the load, when none of its pieces is under way any more.
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
-import { packRows } from "./pack.ts";
+import { type Piece, pieceFile, piecePacked, pieceRows, type Slot } from "./pack-piece.ts";
+import type { Packing } from "./packing.ts";
 import { checkWeights } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
-
-/** File bytes read at once. Dawn holds as much again until the GPU has taken it. */
-const PIECE_BYTES = 8 * 1024 * 1024;
 
 export async function loadWeight(
   gpu: Gpu,
   placement: Placement,
   tensor: Tensor,
   bufferOf: (planned: Buffer) => GPUBuffer,
-  onBytes?: (bytes: number) => void,
+  packing: Packing,
+  onBytes: (bytes: number) => void = () => {},
 ): Promise<void> {
   const { queue } = gpu.device;
   if (placement.kind === "vector") {
@@ -30,55 +29,83 @@ export async function loadWeight(
     dequantize(tensor.type, bytes, values);
     for (const { buffer, from, count, at } of placement.places)
       queue.writeBuffer(bufferOf(buffer), at * 4, values, from, count);
-    onBytes?.(bytes.length);
+    onBytes(bytes.length);
     return;
   }
-  await loadRows(gpu, placement.places, tensor, bufferOf, onBytes);
+  const matrix = { tensor, places: placement.places };
+  await packing.during(() => loadRows(gpu, matrix, bufferOf, packing, onBytes));
+}
+
+interface Matrix {
+  readonly tensor: Tensor;
+  readonly places: readonly MatrixPlace[];
 }
 
 /** Reads the file once, from its beginning to its end, wherever its rows go. */
 async function loadRows(
   gpu: Gpu,
-  places: readonly MatrixPlace[],
-  tensor: Tensor,
+  matrix: Matrix,
   bufferOf: (planned: Buffer) => GPUBuffer,
-  onBytes?: (bytes: number) => void,
+  packing: Packing,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const { type, rows, cols } = matrix.tensor;
+  const most = pieceRows(type, cols);
+  const underWay = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  const load = async (slot: Slot, first: number) => {
+    try {
+      const piece = { type, rows: Math.min(most, rows - first), cols };
+      await loadPiece(gpu, matrix, piece, first, slot, bufferOf, packing);
+      onBytes(piece.rows * rowBytes(type, cols));
+      gpu.check();
+    } catch (error) {
+      failures.push(error);
+    } finally {
+      packing.give(slot);
+    }
+  };
+  for (let first = 0; first < rows && failures.length === 0; first += most) {
+    const slot = await packing.take();
+    if (failures.length > 0) {
+      packing.give(slot);
+      break;
+    }
+    const piece = load(slot, first).finally(() => underWay.delete(piece));
+    underWay.add(piece);
+  }
+  await Promise.all(underWay);
+  if (failures.length > 0) throw failures[0];
+}
+
+async function loadPiece(
+  gpu: Gpu,
+  { tensor, places }: Matrix,
+  piece: Piece,
+  first: number,
+  slot: Slot,
+  bufferOf: (planned: Buffer) => GPUBuffer,
+  packing: Packing,
 ): Promise<void> {
   const { queue } = gpu.device;
   const { name, type, rows, cols } = tensor;
   const form = weightForm(type);
-  const bytes = rowBytes(type, cols);
-  const codesWords = codesRowBytes(form, cols) / 4;
   const scalesWords = scalesRowBytes(form, cols) / 4;
-  const most = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / bytes)));
-  const file = new Uint8Array(most * bytes);
-  const codes = new Uint32Array(most * codesWords);
-  const scales = new Uint32Array(most * scalesWords);
-  for (let first = 0; first < rows; first += most) {
-    const count = Math.min(most, rows - first);
-    const read = file.subarray(0, count * bytes);
-    await tensor.readRows(first, count, read);
-    packRows(type, read, count, cols, codes, scales);
-    checkWeights(
-      name,
-      form,
-      codes.subarray(0, count * codesWords),
-      scales.subarray(0, count * scalesWords),
-      scalesWords,
-    );
-    for (const place of places) {
-      const start = Math.max(first, place.from);
-      const length = Math.min(first + count, place.from + place.rows) - start;
-      if (length <= 0) continue;
-      const at = place.at + start - place.from;
-      const write = (buffer: Buffer, words: Uint32Array<ArrayBuffer>, each: number) =>
-        queue.writeBuffer(bufferOf(buffer), at * each * 4, words, (start - first) * each, length * each);
-      write(place.codes, codes, codesWords);
-      if (place.scales) write(place.scales, scales, scalesWords);
-    }
-    // Without a wait the queue would hold the whole model in host memory.
-    await gpu.submitted();
-    gpu.check();
-    onBytes?.(read.length);
+  await tensor.readRows(first, piece.rows, pieceFile(slot, piece));
+  await packing.pack(slot, piece, rows * rowBytes(type, cols));
+  gpu.check();
+  const [codes, scales] = piecePacked(slot, piece);
+  checkWeights(name, form, codes, scales, scalesWords);
+  for (const place of places) {
+    const start = Math.max(first, place.from);
+    const length = Math.min(first + piece.rows, place.from + place.rows) - start;
+    if (length <= 0) continue;
+    const at = place.at + start - place.from;
+    const write = (buffer: Buffer, words: Uint32Array<ArrayBuffer>, each: number) =>
+      queue.writeBuffer(bufferOf(buffer), at * each * 4, words, (start - first) * each, length * each);
+    write(place.codes, codes, codesRowBytes(form, cols) / 4);
+    if (place.scales) write(place.scales, scales, scalesWords);
   }
+  // Without a wait the queue would hold the whole model in host memory.
+  await gpu.submitted();
 }

@@ -1,9 +1,14 @@
-/** Weights on their way to the GPU: in bounded pieces, one after the other, and no more of them once something is wrong. */
+/** Weights on their way to the GPU: in bounded pieces, a few at once, and no more of them once something is wrong. */
 import { expect, it } from "vitest";
 import type { Graph } from "../../../src/device/contract.ts";
 import { Recorder } from "../../../src/device/recorder.ts";
+import { packRows } from "../../../src/device/webgpu/pack.ts";
+import { packThreads } from "../../../src/device/webgpu/pack-threads.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
-import type { Tensor } from "../../../src/format/tensor.ts";
+import { codesRowBytes, scalesRowBytes, weightForm } from "../../../src/device/webgpu/weights.ts";
+import { DeviceError } from "../../../src/format/errors.ts";
+import { rowBytes, type Tensor } from "../../../src/format/tensor.ts";
+import { randomBytes } from "../random-tensor.ts";
 import { describeGpu } from "./gpu.ts";
 import { rejection } from "./losable.ts";
 import { pretended, wrapped } from "./wrapped.ts";
@@ -52,7 +57,7 @@ async function watched() {
 }
 
 describeGpu("a matrix of 20 MiB", () => {
-  it("is read and written in pieces of a few MiB, each waited for, and all of it is counted", async () => {
+  it("is read and written in pieces of a few MiB, two at once and each waited for, and all of it is counted", async () => {
     const { allocation, weight, held } = await watched();
     const { tensor, reads } = wide();
     let bytes = 0;
@@ -63,7 +68,8 @@ describeGpu("a matrix of 20 MiB", () => {
     expect(reads.reduce((sum, read) => sum + read)).toBe(bytes);
     expect(reads.length).toBeGreaterThan(2);
     expect(Math.max(...reads)).toBeLessThanOrEqual(8 * MIB);
-    expect(held.most).toBeLessThanOrEqual(9 * MIB);
+    // Two pieces at once.
+    expect(held.most).toBeLessThanOrEqual(2 * 9 * MIB);
     await allocation.close();
   });
 
@@ -105,5 +111,83 @@ describeGpu("experts that lie beside those of another weight", () => {
     await allocation.load(weight, { ...tensor, name: "up", rows: 16 * 8, cols: 32 });
     expect(reads).toEqual([16 * 8 * 34]);
     await allocation.close();
+  });
+});
+
+/** What threads run: built by `node scripts/build.js --ts`, since Node 20 runs no TypeScript. */
+const BUILT = new URL("../../../dist/device/webgpu/pack-piece.js", import.meta.url);
+const code = (text: string) => new URL(`data:text/javascript,${encodeURIComponent(text)}`);
+
+describeGpu("threads that pack", () => {
+  const [rows, cols] = [3000, 4096];
+
+  /** Reads of a q6_k matrix of three pieces, by a device whose threads run `module`. */
+  async function load(module: URL, readRows?: Tensor["readRows"]) {
+    const written = new Map<string, Uint8Array>();
+    const { gpu } = await pretended({
+      device: (opened) => {
+        const { queue } = opened;
+        const writeBuffer: GPUQueue["writeBuffer"] = (buffer, at, data, first = 0, size = 0) => {
+          const words = (data as Uint32Array).slice(first, first + size);
+          const bytes = written.get(buffer.label) ?? new Uint8Array(buffer.size);
+          bytes.set(new Uint8Array(words.buffer), at);
+          written.set(buffer.label, bytes);
+        };
+        return wrapped(opened, { queue: wrapped(queue, { writeBuffer }) });
+      },
+    });
+    const op = new Recorder(1, 1);
+    const x = op.embed(op.weight("table", "matrix", "f32", 2, cols));
+    const graph = op.finish(op.matmul(x, op.weight("wide", "matrix", "q6_k", rows, cols)));
+    const device = await webgpuDevice(gpu, { packing: packThreads(2, module) });
+    const allocation = await device.allocate(graph);
+    const part = randomBytes("q6_k", 64, cols, 3);
+    const stride = rowBytes("q6_k", cols);
+    const file = Uint8Array.from({ length: rows * stride }, (_, i) => part[i % part.length]);
+    const whole: Tensor["readRows"] = async (first, count, into) =>
+      into.set(file.subarray(first * stride, (first + count) * stride));
+    const tensor = { name: "wide", type: "q6_k", rows, cols, readRows: readRows ?? whole } as const;
+    try {
+      await allocation.load(graph.weights[1], tensor);
+    } finally {
+      await allocation.close();
+    }
+    return { written, file };
+  }
+
+  it("write what is packed without them", async () => {
+    const { written, file } = await load(BUILT);
+    const form = weightForm("q6_k");
+    const codes = new Uint32Array((rows * codesRowBytes(form, cols)) / 4);
+    const scales = new Uint32Array((rows * scalesRowBytes(form, cols)) / 4);
+    packRows("q6_k", file, rows, cols, codes, scales);
+    expect(Buffer.compare(written.get("wide")!, new Uint8Array(codes.buffer))).toBe(0);
+    expect(Buffer.compare(written.get("scales of wide")!, new Uint8Array(scales.buffer))).toBe(0);
+  });
+
+  it("end with the error of the file", async () => {
+    let reads = 0;
+    const failing = async () => {
+      if (++reads === 2) throw new RangeError("the disk fails here");
+    };
+    expect(await rejection(load(BUILT, failing))).toEqual(new RangeError("the disk fails here"));
+  });
+
+  it.each([
+    [
+      "are not there",
+      new URL("file:///nowhere/pack-piece.js"),
+      /threads that pack weights failed: Cannot find module/,
+    ],
+    ["end", code("export const packPiece = () => process.exit(3)"), /threads that pack weights ended/],
+    [
+      "throw",
+      code("export const packPiece = () => { throw new Error('no') }"),
+      /threads that pack weights failed: no/,
+    ],
+  ])("that %s are one error", async (_, module, wanted) => {
+    const error = await rejection(load(module));
+    expect(error).toBeInstanceOf(DeviceError);
+    expect(error.message).toMatch(wanted);
   });
 });

@@ -1,0 +1,97 @@
+/**
+ * Threads that pack weights (Node only). A slot's buffers are handed over and come back, since Dawn takes no shared ones. A thread
+ * that fails or ends fails every piece that it had and every later one; nothing waits for it.
+ */
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import { DeviceError } from "../../format/errors.ts";
+import type { Piece, Slot } from "./pack-piece.ts";
+import type { PackThreads, PackThreadsMaker } from "./packing.ts";
+
+/** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
+const MOST_THREADS = 4;
+
+/** pack-worker.js answers with the buffers, or says what went wrong. */
+export interface Packed extends Slot {
+  readonly error: string | null;
+}
+
+interface Pending {
+  readonly slot: Slot;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  /** In the order of its answers. */
+  readonly pending: Pending[];
+}
+
+/** null where there is one core. module: of pack-piece, for tests of the sources. */
+export function packThreads(
+  threads = Math.min(MOST_THREADS, availableParallelism() - 1),
+  module = new URL("./pack-piece.js", import.meta.url),
+): PackThreadsMaker | null {
+  return threads < 1 ? null : { threads, start: () => new Threads(threads, module) };
+}
+
+class Threads implements PackThreads {
+  readonly #threads: Thread[];
+  #failure: DeviceError | null = null;
+  #isClosed = false;
+
+  constructor(threads: number, module: URL) {
+    this.#threads = Array.from({ length: threads }, () => this.#start(module));
+  }
+
+  pack(slot: Slot, piece: Piece): Promise<void> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    const thread = this.#threads.reduce((a, b) => (b.pending.length < a.pending.length ? b : a));
+    return new Promise((resolve, reject) => {
+      thread.pending.push({ slot, resolve, reject });
+      const { file, packed } = slot;
+      thread.worker.postMessage({ slot: { file, packed }, piece }, [file, packed]);
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const { worker } of this.#threads) void worker.terminate();
+    this.#fail("were ended");
+  }
+
+  #start(module: URL): Thread {
+    const worker = new Worker(new URL("./pack-worker.js", import.meta.url), {
+      workerData: { module: module.href },
+      // Flags of the parent (test runners, inspectors) are not the workers' business.
+      execArgv: [],
+    });
+    const thread: Thread = { worker, pending: [] };
+    worker.on("message", ({ file, packed, error }: Packed) => {
+      const pending = thread.pending.shift();
+      // Answers of others after one has failed.
+      if (!pending) return;
+      Object.assign(pending.slot, { file, packed });
+      if (error === null) pending.resolve();
+      else pending.reject(failure(`failed: ${error}`));
+    });
+    worker.on("error", ({ message }) => this.#fail(`failed: ${message}`));
+    worker.on("exit", () => this.#isClosed || this.#fail("ended"));
+    return thread;
+  }
+
+  #fail(found: string): void {
+    this.#failure ??= failure(found);
+    for (const { pending } of this.#threads)
+      for (const { slot, reject } of pending.splice(0)) {
+        // What was handed over is gone with the thread.
+        Object.assign(slot, { file: new ArrayBuffer(0), packed: new ArrayBuffer(0) });
+        reject(this.#failure);
+      }
+  }
+}
+
+function failure(found: string): DeviceError {
+  return new DeviceError("gpu", `threads that pack weights ${found}. Load the model again.`);
+}

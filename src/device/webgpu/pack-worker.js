@@ -1,0 +1,21 @@
+// @ts-check
+/**
+ * A thread that packs weights for the GPU: takes a slot's buffers, packs, and hands them back. Plain JavaScript because Node
+ * loads it as it stands, from the sources and from dist/; what it runs is named by the one who started it.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+
+const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPort);
+/** @type {typeof import("./pack-piece.ts")} */
+const { packPiece } = await import(workerData.module);
+
+port.on("message", ({ slot, piece }) => {
+  let error = null;
+  try {
+    packPiece(slot, piece);
+  } catch (thrown) {
+    error = thrown instanceof Error ? thrown.message : String(thrown);
+  }
+  const { file, packed } = slot;
+  port.postMessage({ file, packed, error }, [file, packed]);
+});

@@ -1,0 +1,84 @@
+/**
+ * The pieces of weights that are on their way from a file to the GPU, of one allocation: a few slots, so that memory is bounded, and
+ * who packs what lies in them. Reading, packing and writing of different pieces overlap; a piece holds its slot for all three.
+ * Slots and threads are made when the first load needs them, and are gone when no load is under way.
+ */
+import { type Piece, packPiece, type Slot } from "./pack-piece.ts";
+
+/** Threads that pack. Their buffers go there and come back; DeviceError when one fails or is gone. */
+export interface PackThreads {
+  pack(slot: Slot, piece: Piece): Promise<void>;
+  close(): void;
+}
+
+export interface PackThreadsMaker {
+  readonly threads: number;
+  start(): PackThreads;
+}
+
+/** Of pieces that are read or written while others are packed. */
+const MORE_SLOTS = 2;
+/** Matrices with fewer bytes in the file are packed at once: they are done before a thread has started. */
+const LEAST_BYTES = 2 * 1024 * 1024;
+
+export class Packing {
+  /** Of pieces at most. */
+  readonly slots: number;
+  readonly #maker: PackThreadsMaker | null;
+  #threads: PackThreads | null = null;
+  #free: Slot[] = [];
+  #made = 0;
+  #loads = 0;
+  readonly #waiting: ((slot: Slot) => void)[] = [];
+
+  /** null: this thread packs. */
+  constructor(maker: PackThreadsMaker | null) {
+    this.#maker = maker;
+    this.slots = (maker?.threads ?? 0) + MORE_SLOTS;
+  }
+
+  /** Runs a load; slots are only taken inside. */
+  async during(load: () => Promise<void>): Promise<void> {
+    this.#loads++;
+    try {
+      await load();
+    } finally {
+      if (--this.#loads === 0) this.#end();
+    }
+  }
+
+  /** A free slot, in the order of asking. */
+  take(): Promise<Slot> {
+    const free = this.#free.pop();
+    if (free) return Promise.resolve(free);
+    if (this.#made < this.slots) {
+      this.#made++;
+      return Promise.resolve(emptySlot());
+    }
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  give(slot: Slot): void {
+    const next = this.#waiting.shift();
+    if (next) next(slot);
+    else this.#free.push(slot);
+  }
+
+  /** matrixBytes: of the matrix in the file. */
+  async pack(slot: Slot, piece: Piece, matrixBytes: number): Promise<void> {
+    if (!this.#maker || matrixBytes < LEAST_BYTES) return packPiece(slot, piece);
+    this.#threads ??= this.#maker.start();
+    await this.#threads.pack(slot, piece);
+  }
+
+  #end(): void {
+    this.#threads?.close();
+    this.#threads = null;
+    this.#free = [];
+    this.#made = 0;
+  }
+}
+
+export function emptySlot(): Slot {
+  return { file: new ArrayBuffer(0), packed: new ArrayBuffer(0) };
+}

@@ -12,7 +12,7 @@ import { calledAlone, lexerAlone, parserAlone, plainImports } from "./bundled-pa
 import { compactKernels } from "./wgsl.js";
 
 /** All scripts of the page together, gzip, those that are loaded later included. */
-export const MOST_GZIP_BYTES = 215_000;
+export const MOST_GZIP_BYTES = 225_000;
 
 const PACKAGES = ["preact", "preact/hooks", "preact/jsx-runtime", "marked"];
 const NEEDLE = "needle-14m-Q8_0.gguf";

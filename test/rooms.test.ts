@@ -33,6 +33,7 @@ const NODE_FILES = [
   "device/wasm/module.ts",
   "engine/find-model.ts",
   "engine/gpu-memory.ts",
+  "engine/kernel-memory.ts",
   "engine/load.ts",
   "engine/machine.ts",
   "format/file-source.ts",

@@ -18,7 +18,8 @@ import { write } from "./interrupt.ts";
 import { type Progress, progress } from "./progress.ts";
 import { checkTarget, writeTarget } from "./target.ts";
 
-export interface BenchAttendCommand extends Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd"> {
+export interface BenchAttendCommand
+  extends Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd"> {
   shape?: string[];
   kv?: string[];
   tokens?: number[];

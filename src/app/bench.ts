@@ -23,7 +23,7 @@ import { downloadLine } from "./pull.ts";
 export interface BenchCommand
   extends Pick<
     BenchLoadOptions,
-    "device" | "adapter" | "threads" | "wideSimd" | "chunk" | "draft" | "offline"
+    "device" | "adapter" | "kernels" | "threads" | "wideSimd" | "chunk" | "draft" | "offline"
   > {
   prompt: number[];
   generate: number[];
@@ -44,7 +44,7 @@ export interface BenchCommand
 }
 
 export async function printBench(model: string | undefined, command: BenchCommand, signal: AbortSignal) {
-  const { kv, device, adapter, threads, chunk, offline, depth, repetitions, profile } = command;
+  const { kv, device, adapter, kernels, threads, chunk, offline, depth, repetitions, profile } = command;
   const { parallel, memory: memoryBytes, wideSimd } = command;
   const quote = command.quote === undefined ? undefined : await readText(command.quote, signal);
   const tests = { prompt: lengths(command.prompt), generate: lengths(command.generate), depth, repetitions };
@@ -59,6 +59,7 @@ export async function printBench(model: string | undefined, command: BenchComman
         memoryBytes,
         device,
         adapter,
+        kernels,
         threads,
         wideSimd,
         chunk,

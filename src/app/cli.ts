@@ -37,6 +37,11 @@ function computing(command: Command, kv = kvOption()): Command {
       ),
     )
     .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
+    .addOption(
+      new Option("--kernels <set>", "which kernels a GPU uses (default: the fastest there)").choices([
+        ...["matrices", "dots", "floats"],
+      ]),
+    )
     .option("--threads <count>", "CPU threads (default: the physical cores)", count)
     .option("--wide-simd", "on the CPU vectors of 256 bits, an experiment of V8's (Node 24 or later, x64)");
 }

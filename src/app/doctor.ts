@@ -45,6 +45,7 @@ function toText(version: string, found: Diagnosis): string[] {
     ...section("will be used", [
       ["device", printable(used.description)],
       ["because", used.reason],
+      ...(used.kernels ? [["kernels", kernelsText(used.kernels)] as const] : []),
     ]),
     "",
     ...section("memory read at", [
@@ -59,6 +60,12 @@ function toText(version: string, found: Diagnosis): string[] {
     ...list("not measured", problems),
     ...list("advice", advice),
   ];
+}
+
+function kernelsText({ set, sets, ms }: NonNullable<Diagnosis["used"]["kernels"]>): string {
+  if (!ms) return sets.length > 1 ? `${set}; not timed` : set;
+  const times = Object.entries(ms).map(([name, time]) => `${name} ${rounded(time)} ms`);
+  return `${set}, the fastest (${times.join(", ")}); --kernels chooses another`;
 }
 
 function modelText({ model }: Diagnosis): readonly [string, string] {

@@ -14,6 +14,7 @@ export interface ModelOptions
     | "context"
     | "device"
     | "adapter"
+    | "kernels"
     | "threads"
     | "wideSimd"
     | "parallel"
@@ -36,10 +37,21 @@ export async function loadModel(
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
-  const { kv, context, device, adapter, threads, parallel, cacheTokens, snapshots } = options;
+  const { kv, context, device, adapter, kernels, threads, parallel, cacheTokens, snapshots } = options;
   const { wideSimd, guess, draft, embeddings } = options;
   const model = await load(name, {
-    ...{ kv, context, memoryBytes: memory, device, adapter, threads, parallel, cacheTokens, snapshots },
+    ...{
+      kv,
+      context,
+      memoryBytes: memory,
+      device,
+      adapter,
+      kernels,
+      threads,
+      parallel,
+      cacheTokens,
+      snapshots,
+    },
     ...{ wideSimd, guess, draft, embeddings, offline, signal },
     onDownload: downloading.show,
     onProgress: ({ bytes: done, totalBytes }) => {

@@ -34,7 +34,7 @@ export async function printVerification(
   signal: AbortSignal,
 ): Promise<void> {
   const { kv, depths, positions, needles, layers, context, memory: memoryBytes } = command;
-  const { device, adapter, threads, wideSimd, chunk, offline } = command;
+  const { device, adapter, kernels, threads, wideSimd, chunk, offline } = command;
   if (command.html !== undefined) await checkTarget(command.html);
   const text = command.text === undefined ? undefined : await readText(command.text, signal);
   const lines = progressLines();
@@ -49,6 +49,7 @@ export async function printVerification(
       memoryBytes,
       device,
       adapter,
+      kernels,
       threads,
       wideSimd,
       chunk,

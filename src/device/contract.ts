@@ -332,6 +332,12 @@ export interface Device {
   readonly memoryBytes: number;
   /** What there is of memory, where whoever opened the device has asked; null: the machine does not say. */
   readonly memory?: DeviceMemory | null;
+  /** Which of several sets of kernels it uses, and milliseconds of each where they were timed, by whoever opened it. */
+  readonly kernels?: {
+    readonly set: string;
+    readonly sets: readonly string[];
+    readonly ms: { readonly [set: string]: number } | null;
+  };
   /** The most that one buffer may hold, in bytes; absent: no such limit. */
   readonly bufferBytes?: number;
   /** Tokens of a prompt that it reads best at once; a plan's default. */

@@ -12,6 +12,7 @@ import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts"
 import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assembleParts } from "./assemble.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
+import { withKernels } from "./kernel-memory.ts";
 import { LanguageModel, type ModelParts } from "./language-model.ts";
 import { besideDraft, checkTokens, loadDraft } from "./load-draft.ts";
 import { adapterMemory, ownMemory } from "./machine.ts";
@@ -27,6 +28,8 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
   device?: "gpu" | "cpu" | "reference";
   /** Part of the name of the GPU to use; default: the discrete one. */
   adapter?: string;
+  /** Which kernels a GPU uses: "matrices", "dots" or "floats"; default: those that are fastest there, which is tried once. */
+  kernels?: string;
   /** CPU threads; default: the physical cores. */
   threads?: number;
   /**
@@ -86,21 +89,24 @@ export async function loadAs<Made extends LanguageModel>(
 
 /** Opens the device that the options name, with what the machine says of its memory. DeviceError when it is not there, ArgumentError for an unknown name. */
 export async function openDevice(
-  options: Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd">,
+  options: Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd">,
 ): Promise<Device> {
-  const { device, adapter, threads, wideSimd } = options;
+  const { device, adapter, kernels, threads, wideSimd } = options;
   const simd = wideSimd ? "wide" : "auto";
   const cpu = async () => ({ ...(await wasmDevice({ threads, simd })), memory: ownMemory() });
   if (wideSimd && device !== undefined && device !== "cpu")
     throw new ArgumentError("wideSimd", true, "false unless the device is cpu");
   if (adapter !== undefined && device !== undefined && device !== "gpu")
     throw new ArgumentError("adapter", adapter, "a GPU's name together with device gpu");
+  if (kernels !== undefined && device !== undefined && device !== "gpu")
+    throw new ArgumentError("kernels", kernels, "a set's name together with device gpu");
+  const named = adapter !== undefined || kernels !== undefined;
   switch (device) {
     case undefined:
       if (wideSimd) return cpu();
-      return threads === undefined || adapter !== undefined ? ((await anyGpu(adapter)) ?? cpu()) : cpu();
+      return threads === undefined || named ? ((await anyGpu(adapter, kernels)) ?? cpu()) : cpu();
     case "gpu":
-      return gpu(adapter);
+      return gpu(adapter, kernels);
     case "cpu":
       return cpu();
     case "reference":
@@ -110,18 +116,19 @@ export async function openDevice(
   }
 }
 
-async function gpu(adapter: string | undefined, software = true): Promise<Device> {
+async function gpu(adapter?: string, kernels?: string, software = true): Promise<Device> {
+  const found = await dawnGpu({ adapter });
   const options = { software, wayOut: WITHOUT_GPU, packing: packThreads() };
-  const device = await webgpuDevice(await dawnGpu({ adapter }), options);
+  const device = await withKernels((traits) => webgpuDevice(found, { ...options, traits }), { kernels });
   return { ...device, memory: adapterMemory(device.adapter) };
 }
 
-/** A GPU that is one; null when there is none, unless it was asked for by name. */
-export async function anyGpu(adapter?: string): Promise<Device | null> {
-  if (adapter !== undefined) return gpu(adapter);
+/** A GPU that is one; null when there is none, unless it, or its kernels, were asked for by name. */
+export async function anyGpu(adapter?: string, kernels?: string): Promise<Device | null> {
+  if (adapter !== undefined || kernels !== undefined) return gpu(adapter, kernels);
   if (!mayHaveGpu()) return null;
   try {
-    return await gpu(undefined, false);
+    return await gpu(undefined, undefined, false);
   } catch (error) {
     if (error instanceof DeviceError) return null;
     throw error;

@@ -4,6 +4,7 @@
  * and not the end of it.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import type { Device } from "../device/contract.ts";
 import { compileKernels } from "../device/wasm/module.ts";
 import { measureBandwidth } from "../device/webgpu/bandwidth.ts";
 import { dawnAdapters } from "../device/webgpu/dawn.ts";
@@ -57,7 +58,13 @@ export interface Diagnosis {
   readonly gpuProblem: string | null;
   readonly gpuReadBytesPerSecond: number | null;
   /** What `run` takes when nothing is said. */
-  readonly used: { readonly device: "gpu" | "cpu"; readonly description: string; readonly reason: string };
+  readonly used: {
+    readonly device: "gpu" | "cpu";
+    readonly description: string;
+    readonly reason: string;
+    /** Of a GPU: which set serves, and milliseconds of those that were timed. */
+    readonly kernels: NonNullable<Device["kernels"]> | null;
+  };
   readonly speeds: readonly SpeedBound[];
   /** A model to begin with here, as `load` takes it; null: none of the list fits. */
   readonly model: string | null;
@@ -102,6 +109,7 @@ export async function diagnose(): Promise<Diagnosis> {
       device: isGpu ? "gpu" : "cpu",
       description: device.description,
       reason: reason(isGpu, real.length, adapters.length),
+      kernels: device.kernels ?? null,
     },
     speeds: rate === null ? [] : await Promise.all(SHAPES.map((shape) => speedBound(shape, device, rate))),
     model: (await recommendedModel(device))?.name ?? null,

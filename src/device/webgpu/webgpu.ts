@@ -38,7 +38,13 @@ export const GPU_CHUNK = 512;
 
 export interface WebgpuDevice extends Device {
   /** Names as WebGPU has them: "nvidia". */
-  readonly adapter: { readonly vendor: string; readonly name: string; readonly isSoftware: boolean };
+  readonly adapter: {
+    readonly vendor: string;
+    readonly name: string;
+    /** What the adapter says besides: a driver's version on Vulkan. */
+    readonly driver: string;
+    readonly isSoftware: boolean;
+  };
   /** What its kernels count on. */
   readonly traits: Traits;
   /** A GPUDevice without a graph, with all the memory that the adapter allows: for measuring kernels. */
@@ -68,7 +74,10 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   return {
     name: "gpu",
     description: `${name} through WebGPU (${describe(traits, info)})`,
-    adapter: { vendor: info.vendor, name, isSoftware: info.isFallbackAdapter },
+    adapter: {
+      ...{ vendor: info.vendor, name, driver: `${info.architecture} ${info.description}` },
+      isSoftware: info.isFallbackAdapter,
+    },
     traits,
     memoryBytes: Number.MAX_SAFE_INTEGER,
     chunk: GPU_CHUNK,

@@ -10,7 +10,7 @@ import { gpuAttendTimer } from "./webgpu-timer.ts";
 
 /** The caller closes it. DeviceError, ArgumentError; UnsupportedError for the reference. */
 export async function openAttendTimer(
-  options: Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd"> = {},
+  options: Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd"> = {},
 ): Promise<AttendTimer> {
   const device = await openDevice(options);
   if (device.name === "gpu") return gpuAttendTimer(device as WebgpuDevice);

@@ -20,7 +20,7 @@ import { planStudy, type StudyLayer, type VerifyTests } from "./verify-tests.ts"
 export interface VerifyModelOptions
   extends VerifyTests,
     VerifyOptions,
-    Pick<LoadOptions, "device" | "adapter" | "threads" | "wideSimd" | "chunk">,
+    Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd" | "chunk">,
     Pick<LoadOptions, "memoryBytes" | "offline" | "onDownload"> {
   /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
   text?: string;

@@ -1,0 +1,125 @@
+/**
+ * Which of several sets of kernels serve on an adapter: the one that is faster there. Owns the sets, and the small graph on which
+ * they are timed, some tens of milliseconds each. kernel-memory.ts remembers what was found. Web standards only.
+ */
+import { kvCodec } from "../cache/codecs.ts";
+import type { Allocation, Graph } from "../device/contract.ts";
+import { Recorder } from "../device/recorder.ts";
+import type { TraitOptions, Traits } from "../device/webgpu/gpu.ts";
+import type { WebgpuDevice } from "../device/webgpu/webgpu.ts";
+import { ArgumentError } from "../format/errors.ts";
+
+/**
+ * matrices: subgroup matrices of float16, as NVIDIA has them; integer dot products for single rows. dots: integer dot products.
+ * floats: float arithmetic.
+ */
+export const KERNEL_SETS = {
+  matrices: {},
+  dots: { matrices: false },
+  floats: { matrices: false, floats: true },
+} as const satisfies Readonly<Record<string, TraitOptions>>;
+export type KernelSet = keyof typeof KERNEL_SETS;
+
+export interface KernelChoice {
+  readonly set: KernelSet;
+  /** The sets among which it was chosen. */
+  readonly sets: readonly KernelSet[];
+  /** Of a token of the small graph; null: nothing was timed. */
+  readonly ms: Readonly<Partial<Record<KernelSet, number>>> | null;
+}
+
+/** A set other than the default has to take less than this share of its time. */
+const CLEARLY_FASTER = 0.9;
+
+/** Sets that an adapter has, the default first. Where it has matrices nothing comes near them for prompts. */
+export function kernelSets({ matrices }: Traits, isSoftware: boolean): readonly KernelSet[] {
+  if (matrices) return ["matrices"];
+  return isSoftware ? ["dots"] : ["dots", "floats"];
+}
+
+/** ArgumentError for a set that there is not, or that the adapter has not. */
+export function checkKernels(name: string, { matrices }: Traits): KernelSet {
+  const has = (Object.keys(KERNEL_SETS) as KernelSet[]).filter((set) => set !== "matrices" || matrices);
+  const set = has.find((known) => known === name);
+  if (!set) throw new ArgumentError("kernels", name, `of this GPU: ${has.join(", ")}`);
+  return set;
+}
+
+/** The fastest, or the first where none is clearly faster. */
+export function fastest(
+  sets: readonly KernelSet[],
+  ms: Readonly<Partial<Record<KernelSet, number>>>,
+): KernelSet {
+  const [usual, ...others] = sets;
+  const best = others.reduce((a, b) => ((ms[b] ?? Number.POSITIVE_INFINITY) < (ms[a] ?? 0) ? b : a), usual);
+  return (ms[best] ?? 0) < CLEARLY_FASTER * (ms[usual] ?? 0) ? best : usual;
+}
+
+export interface TimingSize {
+  readonly layers: number;
+  readonly cols: number;
+  readonly context: number;
+}
+
+/** An eighth of an 8B model's layers: 75 MB of weights, 10 MB of cache. */
+const SIZE: TimingSize = { layers: 4, cols: 4096, context: 4096 };
+const ROUNDS = 3;
+const ROUND_MS = 15;
+const MOST_STEPS = 50;
+
+/** Milliseconds of a token for each set, the least of some rounds in which they take turns. DeviceError. */
+export async function timeKernels(
+  open: (traits: TraitOptions) => Promise<Pick<WebgpuDevice, "allocate">>,
+  sets: readonly KernelSet[],
+  size = SIZE,
+): Promise<Partial<Record<KernelSet, number>>> {
+  const graph = timingGraph(size);
+  const opened: { set: KernelSet; allocation: Allocation; ms: number }[] = [];
+  try {
+    for (const set of sets) {
+      const allocation = await (await open(KERNEL_SETS[set])).allocate(graph);
+      opened.push({ set, allocation, ms: Number.POSITIVE_INFINITY });
+      await timeSteps(allocation, graph, size, 1);
+    }
+    for (let round = 0; round < ROUNDS; round++)
+      for (const each of opened) {
+        const once = await timeSteps(each.allocation, graph, size, 1);
+        const steps = Math.max(1, Math.min(MOST_STEPS, Math.ceil(ROUND_MS / once)));
+        each.ms = Math.min(each.ms, await timeSteps(each.allocation, graph, size, steps));
+      }
+    return Object.fromEntries(opened.map(({ set, ms }) => [set, ms]));
+  } finally {
+    for (const { allocation } of opened) await allocation.close();
+  }
+}
+
+/** Milliseconds of one of `steps` steps, which do not wait for each other. Weights and cache are zeros. */
+async function timeSteps(allocation: Allocation, graph: Graph, { context }: TimingSize, steps: number) {
+  const begun = performance.now();
+  for (let i = 0; i < steps; i++)
+    await allocation.run({ runs: [{ text: 0, position: context - 1, ids: Uint32Array.of(1), outputs: 1 }] });
+  await allocation.read(graph.logits, 0, 1);
+  return (performance.now() - begun) / steps;
+}
+
+/** Attention over a 4-bit cache and a product of 4-bit weights for each layer. */
+function timingGraph({ layers, cols, context }: TimingSize): Graph {
+  const headDim = 128;
+  const heads = cols / headDim;
+  const kvHeads = Math.max(1, heads / 4);
+  const op = new Recorder(1, 1);
+  const pool = op.pool(null, Math.ceil(context / 32));
+  let x = op.embed(op.weight("embed", "matrix", "f32", 2, cols));
+  for (let layer = 0; layer < layers; layer++) {
+    const cache = op.cache({ layer, codec: kvCodec("int4"), kvHeads, headDim, pool });
+    const weight = (name: string, rows: number) =>
+      op.weight(`${name} ${layer}`, "matrix", "q4_0", rows, cols);
+    const keys = op.matmul(x, weight("keys", kvHeads * headDim));
+    op.appendKv(cache, keys, keys);
+    const attended = op.attend(cache, x, { heads, scale: 1 / Math.sqrt(headDim), softcap: 0 });
+    x = op.add(x, op.matmul(attended, weight("output", cols)));
+    x = op.add(x, op.matmul(x, weight("square", cols)));
+  }
+  const logits = op.matmul(op.takeOutputs(x), op.weight("logits", "matrix", "q4_0", 256, cols));
+  return op.finish(logits, { texts: 1, blocks: Math.ceil(context / 32) });
+}

@@ -7,6 +7,7 @@ import { afterAll, describe } from "vitest";
 import { UNSUPPORTED } from "../../../scripts/chromium-parts.js";
 import { dawnGpu } from "../../../src/device/webgpu/dawn.ts";
 import { Gpu, type TraitOptions, type Traits, traitsOf } from "../../../src/device/webgpu/gpu.ts";
+import "./polling.ts";
 
 /** Why there is no GPU here to test with; null: there is one. */
 export const NO_GPU: string | null = process.env.VK_ICD_FILENAMES === undefined ? UNSUPPORTED : null;

@@ -13,7 +13,7 @@
  *      code = 2^bits / 2 + floor(w / step), clamped. A device may compute floor((w + 0.5) / step) as inexactly as it
  *      likes: it is never near an integer. P = sum of w * 2c, Q = sum of (2c)^2; the first step of largest P^2 / Q wins,
  *      compared as (P * P) * Q' in float32, multiplications only.
- *   4. Keys: scale = 2S / P, so that q.k is unbiased for queries along k (KV.md); values: scale = 2P / Q, least squares.
+ *   4. Keys: scale = 2S / P, so that q.k is unbiased for queries along k; values: scale = 2P / Q, least squares.
  *      In float32, times powers of two, rounded to float16, at most 65,460 / (2^bits - 1): then the largest code times scale
  *      is a finite float16 too, in which fast kernels expand codes. 4 bits: vectors of a root mean square above 13,000 come
  *      back smaller.

@@ -9,7 +9,7 @@
 import { uniforms } from "./methods/random.ts";
 import { quantileOf, twoSided } from "./student.ts";
 
-/** Positions of a block: KL is correlated over fewer than 4 (LAB.md 3.4). */
+/** Positions of a block: KL is correlated over fewer than 4. */
 export const BLOCK = 16;
 const SAMPLES = 400;
 

@@ -1,6 +1,6 @@
 /**
  * When a search of one scope (a model, a bin of bits) is over for now: nothing that is left promises much, and nothing came for a
- * while. Both: in simulations "nothing came for five" alone stopped with 67 % excess (LAB.md 3.5). A plateau is a decision:
+ * while. Both: in simulations "nothing came for five" alone stopped with 67 % excess. A plateau is a decision:
  * it makes experiments that somebody can claim (propose.ts). Pure.
  */
 

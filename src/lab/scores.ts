@@ -34,7 +34,7 @@ interface Seen {
   readonly draw: number;
 }
 
-/** What even a long run of one draw is off by: another draw's difference (LAB.md 3.4). */
+/** What even a long run of one draw is off by: another draw's difference. */
 const LOTTERY = 0.1;
 /** Below it a loss is none: rounding of float32 logits. */
 export const LEAST_KL = 1e-9;

@@ -99,7 +99,7 @@ const crossed = (part: PartDraft): PartDraft[] => [
 
 const lessMean = (part: PartDraft): PartDraft[] => [part, { ...part, mean: true }];
 
-/** LAB.md's rows: published methods, each with and without what can be added to it. */
+/** Published methods, each with and without what can be added to it. */
 export const SPACE: Space = {
   keys: [
     ...crossed(INT4),

@@ -16,7 +16,7 @@ export interface Rung {
   readonly draws: number;
 }
 
-/** After 64 positions the best third was never wrong about the best three of twenty formats (LAB.md 3.3). */
+/** After 64 positions the best third was never wrong about the best three of twenty formats. */
 export const RUNGS: readonly Rung[] = [
   { texts: 1, positions: 64, draws: 1 },
   { texts: 2, positions: 128, draws: 1 },

@@ -12,6 +12,9 @@ import { WordsBack } from "./words-back.ts";
 /** Pieces are counted that take this share of the longest by estimate, 10 ms: the count takes some 5 us. */
 const COUNTED_SHARE = 1 / 30;
 
+/** Of buffers in which the count comes back. */
+export const COUNT_LABEL = "submits back";
+
 const NO_LISTS = new Uint32Array();
 
 export interface SubmitOptions {
@@ -34,7 +37,7 @@ export class Submits {
   #doneAt = 0;
 
   constructor(readonly options: SubmitOptions) {
-    this.#words = new WordsBack(options.gpu, options.stampBuffer, 0);
+    this.#words = new WordsBack(options.gpu, options.stampBuffer, 0, COUNT_LABEL);
   }
 
   /**

@@ -15,6 +15,7 @@ export class WordsBack {
     readonly gpu: Gpu,
     readonly source: GPUBuffer,
     readonly offset: number,
+    readonly label = "words back",
   ) {
     this.#bytes = source.size - offset;
   }
@@ -23,7 +24,7 @@ export class WordsBack {
   encode(encoder: GPUCommandEncoder, count: number): () => Promise<Uint32Array> {
     const { device } = this.gpu;
     const buffer =
-      this.#free.pop() ?? device.createBuffer({ label: "words back", size: this.#bytes, usage: MAPPABLE });
+      this.#free.pop() ?? device.createBuffer({ label: this.label, size: this.#bytes, usage: MAPPABLE });
     encoder.copyBufferToBuffer(this.source, this.offset, buffer, 0, count * 4);
     return () => this.#read(buffer, count);
   }

@@ -2,6 +2,7 @@
  * GPUs that are not what they seem: Dawn's null backend under another name, an adapter with other limits, a device that
  * is lost when the test says so. Everything else is the real one's.
  */
+import { COUNT_LABEL } from "../../../src/device/webgpu/submits.ts";
 import { nullGpu, softwareGpu } from "./gpu.ts";
 
 /** `target` with some members replaced. The others keep their `this`, which native objects insist on. */
@@ -59,12 +60,14 @@ export async function pretended(options: Pretence = {}): Promise<Pretended> {
   return { gpu: wrapped(root, { requestAdapter }), requests, devices };
 }
 
-/** What the null backend gives by itself is whatever lay in memory. */
+/** What the null backend gives by itself is whatever lay in memory. Submits that are counted count as if they had run. */
 function readWords(device: GPUDevice, word: number): void {
   const { createBuffer } = device;
+  let counted = 0;
   device.createBuffer = (descriptor) => {
     const buffer = createBuffer.call(device, descriptor);
-    buffer.getMappedRange = (_, bytes = buffer.size) => new Uint32Array(bytes / 4).fill(word).buffer;
+    buffer.getMappedRange = (_, bytes = buffer.size) =>
+      new Uint32Array(bytes / 4).fill(descriptor.label === COUNT_LABEL ? ++counted : word).buffer;
     return buffer;
   };
 }

@@ -24,7 +24,7 @@ async function open(): Promise<Gpu> {
 
 describeGpu("matmulBatch", () => {
   // A type for each way in which codes and scales lie in a tile.
-  it.each(["q4_0", "q4_k", "q5_k", "q6_k", "q8_0", "iq2_s", "q2_0"] as TensorType[])("%s", async (type) => {
+  it.each(["q4_0", "q4_k", "q5_k", "q6_k", "q8_0", "iq2_s"] as TensorType[])("%s", async (type) => {
     made ??= open();
     const shape = { type, rows: [40], cols: 512, tokens: 20, bias: true };
     // Weights and activations are rounded to f16.

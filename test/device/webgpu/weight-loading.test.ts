@@ -73,6 +73,14 @@ describeGpu("a matrix of 20 MiB", () => {
     await allocation.close();
   });
 
+  it("takes no more memory when others are loaded with it", async () => {
+    const { allocation, weight, held } = await watched();
+    const both = [wide(), wide()].map(({ tensor }) => allocation.load(weight, tensor));
+    await Promise.all(both);
+    expect(held.most).toBeLessThanOrEqual(2 * 9 * MIB);
+    await allocation.close();
+  });
+
   it("is read no further once the device is closed", async () => {
     const { allocation, weight } = await watched();
     const { tensor, reads } = wide();

@@ -1,0 +1,99 @@
+/**
+ * How fast weights go from a file to what the GPU takes: reading, packing and the copy that a driver makes of them, without a GPU.
+ *
+ *     node scripts/build.js --ts && node bench/load-weights.js FILE [--types q4_0,q4_k,q6_k] [--threads 0,1,2] [--rounds 3]
+ *
+ * FILE is any large file: its bytes are taken for rows of the type, so one file serves for all types. Medians, each round in turn.
+ * What the system holds of the file is read from memory; drop it first to measure the disk:
+ *
+ *     dd if=FILE iflag=nocache count=0
+ */
+import { parseArgs } from "node:util";
+import { packThreads } from "../dist/device/webgpu/pack-threads.js";
+import { Packing } from "../dist/device/webgpu/packing.js";
+import { loadWeight } from "../dist/device/webgpu/weight-loading.js";
+import { codesRowBytes, scalesRowBytes, weightForm } from "../dist/device/webgpu/weights.js";
+import { fileSource } from "../dist/format/file-source.js";
+import { areFinite } from "../dist/format/finite-tensor.js";
+import { rowBytes } from "../dist/format/tensor.js";
+
+const COLS = 8192;
+/** Of a matrix; a model has many. */
+const MATRIX_BYTES = 128 * 2 ** 20;
+/** Loads at once, as the GPU's device has them (webgpu.ts). */
+const LOADS = 4;
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    types: { type: "string", default: "q4_0,q4_k,q6_k" },
+    threads: { type: "string", default: "0,1,2" },
+    rounds: { type: "string", default: "3" },
+  },
+});
+const [path] = positionals;
+if (!path) throw new Error("which file? See the head of bench/load-weights.js");
+const source = await fileSource(path);
+
+/** A queue whose writes are copies to memory that is used again. */
+function copyingGpu() {
+  const staging = new Uint8Array(16 * 2 ** 20);
+  const writeBuffer = (_, _at, words, first, count) =>
+    staging.set(new Uint8Array(words.buffer, words.byteOffset + first * 4, count * 4));
+  return { device: { queue: { writeBuffer } }, submitted: async () => {}, check() {} };
+}
+
+/** GB of the file a second, and seconds of all threads' time for each GB. */
+async function measure(type, threads) {
+  const stride = rowBytes(type, COLS);
+  const rows = Math.floor(MATRIX_BYTES / stride);
+  const form = weightForm(type);
+  const buffer = (id, bytes) => ({ id, label: "", bytes: rows * bytes });
+  const places = [
+    {
+      codes: buffer(0, codesRowBytes(form, COLS)),
+      scales: buffer(1, scalesRowBytes(form, COLS)),
+      ...{ from: 0, rows, at: 0 },
+    },
+  ];
+  const packing = new Packing(threads === 0 ? null : packThreads(threads));
+  const gpu = copyingGpu();
+  const matrices = Math.floor(source.size / (rows * stride));
+  let next = 0;
+  const load = async () => {
+    while (next < matrices) {
+      const from = next++ * rows * stride;
+      const tensor = {
+        ...{ name: "w", type, rows, cols: COLS },
+        async readRows(first, _, into) {
+          await source.read(from + first * stride, into);
+          // What loading asks of every piece; random bytes may be anything.
+          areFinite(type, into);
+        },
+      };
+      await loadWeight(gpu, { kind: "matrix", places }, tensor, () => null, packing);
+    }
+  };
+  const [begun, before] = [performance.now(), process.cpuUsage()];
+  await Promise.all(Array.from({ length: LOADS }, load));
+  const gigabytes = (matrices * rows * stride) / 1e9;
+  const { user, system } = process.cpuUsage(before);
+  return {
+    rate: (gigabytes * 1000) / (performance.now() - begun),
+    ...{ user: user / 1e6 / gigabytes, system: system / 1e6 / gigabytes },
+  };
+}
+
+const kinds = options.types
+  .split(",")
+  .flatMap((type) => options.threads.split(",").map((threads) => ({ type, threads: +threads, runs: [] })));
+for (let round = 0; round < +options.rounds; round++)
+  for (const kind of kinds) kind.runs.push(await measure(kind.type, kind.threads));
+const median = (numbers) => numbers.sort((a, b) => a - b)[numbers.length >> 1].toFixed(2);
+for (const { type, threads, runs } of kinds) {
+  const [rate, user, system] = ["rate", "user", "system"].map((part) => median(runs.map((run) => run[part])));
+  console.log(
+    `${type}, ${threads} threads: ${rate} GB/s; a GB takes ${user} s of threads and ${system} s of the system`,
+  );
+}
+await source.close();

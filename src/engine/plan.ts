@@ -13,12 +13,12 @@ import {
   type Graph,
   type KvCodec,
   MORE_CHOSEN,
-  PAGE_SLOTS,
 } from "../device/contract.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
 import { attentionsOf, type ModelConfig } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
 import { defaultKv } from "./kv-names.ts";
+import { longest } from "./longest.ts";
 
 export interface PlanOptions {
   /** Tokens that a text may have; default: what the model was trained for, or the most that fits. */
@@ -114,6 +114,7 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
   const plan = (context: number, cacheTokens: number) =>
     planContext(model, device, { ...options, context, cacheTokens });
   const fits = (found: Plan) => shortfallOf(found, device, limits, 0) === null;
+  const tried = (found: Plan) => ({ fits: fits(found), bytes: found.totalBytes });
 
   const context = asked ?? Math.min(trainedContext, shared ?? trainedContext);
   const wanted = plan(context, shared ?? context);
@@ -128,11 +129,16 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
       context,
       Math.max(
         context,
-        largest(all, (tokens) => fits(plan(context, tokens))),
+        longest(all, (tokens) => tried(plan(context, tokens)), { limitBytes: wanted.limitBytes }),
       ),
     );
   }
-  const most = largest(wanted.cacheTokens, (tokens) => fits(plan(Math.min(context, tokens), tokens)));
+  const most = longest(
+    wanted.cacheTokens,
+    (tokens) =>
+      tokens === wanted.cacheTokens ? tried(wanted) : tried(plan(Math.min(context, tokens), tokens)),
+    { limitBytes: wanted.limitBytes },
+  );
   if (asked === undefined && shared === undefined && most > 0) return plan(most, most);
   throw shortfallOf(wanted, device, limits, most, shared === undefined ? undefined : "Largest cache");
 }
@@ -301,18 +307,6 @@ export function shortfallOf(
   const { bytes, source } = memory;
   const says = source === "" ? "" : ` (${source})`;
   return fail(need, bytes, `${all} ${gib(need)}; the memory is ${gib(bytes)}${says}`, source);
-}
-
-/** The largest whole number of pages, in tokens, up to `most` for which `fits`; 0 if none does. */
-function largest(most: number, fits: (tokens: number) => boolean): number {
-  let low = 0;
-  let high = Math.floor(most / PAGE_SLOTS);
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if (fits(middle * PAGE_SLOTS)) low = middle;
-    else high = middle - 1;
-  }
-  return low * PAGE_SLOTS;
 }
 
 function mib(bytes: number): string {

@@ -5,6 +5,7 @@
  */
 import { PAGE_SLOTS } from "../../device/contract.ts";
 import { defaultKv, formatsOf } from "../../engine/kv-names.ts";
+import { longest } from "../../engine/longest.ts";
 import {
   checkOptions,
   type Limits,
@@ -132,18 +133,22 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
 
   const { trainedContext } = config;
   const memoryBytes = memory?.bytes ?? Number.POSITIVE_INFINITY;
-  const longest = (row: (context: number) => ContextRow) => {
-    const trained = longestContext(0, trainedContext, memoryBytes, row);
+  const longestBy = (row: (context: number) => ContextRow) => {
+    const tried = (context: number) => {
+      const { fits, totalBytes } = row(context);
+      return { fits, bytes: totalBytes };
+    };
+    const trained = longest(trainedContext, tried, { limitBytes: memoryBytes });
     if (memory === null || trained < trainedContext)
       return { longestContext: trained, longestInMemory: trained };
     const most = MOST_BEYOND * trained;
     return {
       longestContext: trained,
-      longestInMemory: longestContext(trained, most, memoryBytes, row, STEP_BEYOND),
+      longestInMemory: longest(most, tried, { least: trained, step: STEP_BEYOND, limitBytes: memoryBytes }),
     };
   };
   const names = [kv, ...formatsOf(device).filter((name) => name !== kv)];
-  const own = names.map((name) => ({ name, ...longest((context) => planner.row(name, context)) }));
+  const own = names.map((name) => ({ name, ...longestBy((context) => planner.row(name, context)) }));
   const contexts = contextsOf(trainedContext, asked, own);
   const most = own[0].longestContext;
   const plan = planner.plan(kv, asked ?? (most || trainedContext));
@@ -185,7 +190,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
         const totalBytes = fileBytes + cache;
         return { context, cacheBytes: cache, totalBytes, fits: totalBytes <= memoryBytes };
       };
-      return { name, assumption, rows: contexts.map(row), ...longest(row) };
+      return { name, assumption, rows: contexts.map(row), ...longestBy(row) };
     }),
     shortfall: planner.shortfall(kv, plan.context, most),
   };
@@ -263,42 +268,6 @@ function contextsOf(
   if (own[0].longestInMemory > trainedContext) found.add(own[0].longestInMemory);
   if (asked !== undefined) found.add(asked);
   return [...found].sort((a, b) => a - b);
-}
-
-/**
- * The longest context that fits: `most` itself, or a whole number of steps, or `least`, which fits. A plan of a large
- * model takes a twentieth of a second, so the line through two totals is tried first; it is exact where no layer slides.
- */
-function longestContext(
-  least: number,
-  most: number,
-  memoryBytes: number,
-  row: (context: number) => ContextRow,
-  step = PAGE_SLOTS,
-): number {
-  const whole = row(most);
-  if (whole.fits) return most;
-  const fits = (blocks: number) => row(blocks * step).fits;
-  let low = Math.floor(least / step);
-  let high = Math.ceil(most / step);
-  const half = Math.floor((low + high) / 2);
-  let next = half;
-  if (half > low && Number.isFinite(memoryBytes)) {
-    const middle = row(half * step);
-    const slope = (whole.totalBytes - middle.totalBytes) / (most - middle.context);
-    next = Math.floor((most - (whole.totalBytes - memoryBytes) / slope) / step);
-  }
-  let isNeighbour = false;
-  while (high - low > 1) {
-    const blocks = Math.min(high - 1, Math.max(low + 1, next));
-    const found = fits(blocks);
-    if (found) low = blocks;
-    else high = blocks;
-    // After the line's own guess the block beside it; if that was not the border either, halves.
-    next = isNeighbour ? Math.floor((low + high) / 2) : blocks + (found ? 1 : -1);
-    isNeighbour = true;
-  }
-  return Math.max(least, low * step);
 }
 
 function weightParts({ graph, footprint }: Plan): WeightPart[] {

@@ -3,6 +3,7 @@
  * shapes, without a network.
  */
 import { CATALOG, type CatalogEntry } from "../../engine/catalog.ts";
+import { longest } from "../../engine/longest.ts";
 import { limitsOf, type Plan, type PlannedDevice, planContext, shortfallOf } from "../../engine/plan.ts";
 import { plannedModel } from "./planned.ts";
 import { weightBytesOfToken } from "./token-bytes.ts";
@@ -43,15 +44,12 @@ export async function suitedModels(
     const plans = (context: number) => planContext(model, device, { context });
     const fits = (plan: Plan) => shortfallOf(plan, device, limits, 0) === null;
     const least = plans(contexts[0]);
-    // Of contexts[0 .. low - 1] all fit, of contexts[high ..] none. Often all do, or none.
-    let [low, high] = fits(least) ? [1, contexts.length] : [0, 0];
-    for (let at = contexts.length - 1; low < high; at = Math.floor((low + high) / 2)) {
-      if (fits(plans(contexts[at]))) low = at + 1;
-      else high = at;
-    }
-    const longest = contexts[low - 1] ?? 0;
+    const count = fits(least)
+      ? longest(contexts.length, (nth) => ({ fits: fits(plans(contexts[nth - 1])) }), { least: 1, step: 1 })
+      : 0;
+    const context = contexts[count - 1] ?? 0;
     const { weightBytes } = least;
-    found.push({ ...entry, weightBytes, tokenBytes: weightBytesOfToken(least), context: longest });
+    found.push({ ...entry, weightBytes, tokenBytes: weightBytesOfToken(least), context });
   }
   return found;
 }

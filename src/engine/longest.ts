@@ -1,0 +1,47 @@
+/**
+ * The search for the longest context, or the largest cache, that fits. A plan of a large model takes a twentieth of a second,
+ * so the line through the bytes of two plans is tried first: it is exact where no layer slides.
+ */
+import { PAGE_SLOTS } from "../device/contract.ts";
+
+export interface Tried {
+  readonly fits: boolean;
+  /** What all of it takes. Only where the search has a limit in bytes. */
+  readonly bytes?: number;
+}
+
+export interface LongestOptions {
+  /** Fits, and is what remains where nothing longer does. Default 0. */
+  readonly least?: number;
+  /** Results are `most`, `least` or a multiple of it. Default: a page. */
+  readonly step?: number;
+  /** What `bytes` may be. Default: not known, so halves are tried. */
+  readonly limitBytes?: number;
+}
+
+/** In tokens, at most `most`. `of` is asked about few lengths, and expected to fit up to one and not beyond. */
+export function longest(most: number, of: (tokens: number) => Tried, options: LongestOptions = {}): number {
+  const { least = 0, step = PAGE_SLOTS, limitBytes = Number.POSITIVE_INFINITY } = options;
+  const whole = of(most);
+  if (whole.fits) return most;
+  let low = Math.floor(least / step);
+  let high = Math.ceil(most / step);
+  const half = Math.floor((low + high) / 2);
+  let next = half;
+  if (half > low && whole.bytes !== undefined && Number.isFinite(limitBytes)) {
+    const middle = of(half * step);
+    const slope = (whole.bytes - middle.bytes!) / (most - half * step);
+    next = Math.floor((most - (whole.bytes - limitBytes) / slope) / step);
+  }
+  let isNeighbour = false;
+  while (high - low > 1) {
+    const steps = Math.min(high - 1, Math.max(low + 1, next));
+    const { fits } = of(steps * step);
+    if (fits) low = steps;
+    else high = steps;
+    // After the line's own guess its neighbour; if that was not the border either, halves.
+    next = isNeighbour ? Math.floor((low + high) / 2) : steps + (fits ? 1 : -1);
+    isNeighbour = true;
+  }
+  return Math.max(least, low * step);
+}

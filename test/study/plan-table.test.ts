@@ -133,6 +133,12 @@ describe("parts", () => {
     expect((matrices.bytes * 8) / matrices.parameters).toBe(4.625);
     expect(vectors).toMatchObject({ type: "vectors", bytes: vectors.fileBytes });
   });
+
+  it("are 41 GiB at most of a 70B in Q4_K_M", async () => {
+    const { weights } = planTable(await plannedModel("llama-3.1-70b", "q4_k_m"), gpu, { context: 4096 }).plan;
+    expect(rounded(weights.reduce((sum, { bytes }) => sum + bytes, 0))).toBe(40.5);
+    expect(rounded(weights.reduce((sum, { fileBytes }) => sum + fileBytes, 0))).toBe(39.6);
+  });
 });
 
 describe("contexts", () => {

@@ -39,7 +39,7 @@ function computing(command: Command, kv = kvOption()): Command {
     .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
     .addOption(
       new Option("--kernels <set>", "which kernels a GPU uses (default: the fastest there)").choices([
-        ...["matrices", "dots", "floats"],
+        ...["matrices", "matrices8", "dots", "floats"],
       ]),
     )
     .option("--threads <count>", "CPU threads (default: the physical cores)", count)

@@ -11,12 +11,13 @@ import { ArgumentError } from "../format/errors.ts";
 
 /**
  * matrices: subgroup matrices of float16, as NVIDIA has them; integer dot products for single rows. dots: integer dot products.
- * floats: float arithmetic.
+ * floats: float arithmetic. matrices8: the same, with 8x8x8 subgroup matrices for attention of single rows, as Metal has them.
  */
 export const KERNEL_SETS = {
   matrices: {},
-  dots: { matrices: false },
-  floats: { matrices: false, floats: true },
+  dots: { matrices: false, matrices8: false },
+  floats: { matrices: false, matrices8: false, floats: true },
+  matrices8: { matrices: false, floats: true },
 } as const satisfies Readonly<Record<string, TraitOptions>>;
 export type KernelSet = keyof typeof KERNEL_SETS;
 
@@ -32,14 +33,18 @@ export interface KernelChoice {
 const CLEARLY_FASTER = 0.9;
 
 /** Sets that an adapter has, the default first. Where it has matrices nothing comes near them for prompts. */
-export function kernelSets({ matrices }: Traits, isSoftware: boolean): readonly KernelSet[] {
+export function kernelSets({ matrices, matrices8 }: Traits, isSoftware: boolean): readonly KernelSet[] {
   if (matrices) return ["matrices"];
+  // Who has these emulates integer dot products.
+  if (matrices8) return ["floats", "matrices8", "dots"];
   return isSoftware ? ["dots"] : ["dots", "floats"];
 }
 
 /** ArgumentError for a set that there is not, or that the adapter has not. */
-export function checkKernels(name: string, { matrices }: Traits): KernelSet {
-  const has = (Object.keys(KERNEL_SETS) as KernelSet[]).filter((set) => set !== "matrices" || matrices);
+export function checkKernels(name: string, traits: Traits): KernelSet {
+  const has = (Object.keys(KERNEL_SETS) as KernelSet[]).filter(
+    (set) => (set !== "matrices" && set !== "matrices8") || traits[set],
+  );
   const set = has.find((known) => known === name);
   if (!set) throw new ArgumentError("kernels", name, `of this GPU: ${has.join(", ")}`);
   return set;

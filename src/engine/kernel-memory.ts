@@ -43,7 +43,7 @@ export async function withKernels(
   const { traits, adapter } = device;
   const sets = kernelSets(traits, adapter.isSoftware);
   const having = async (choice: KernelChoice) =>
-    Object.assign(choice.set === sets[0] ? device : await open(KERNEL_SETS[choice.set]), { kernels: choice });
+    Object.assign(await open(KERNEL_SETS[choice.set]), { kernels: choice });
   if (kernels !== undefined) return having({ set: checkKernels(kernels, traits), sets, ms: null });
   if (sets.length === 1) return having({ set: sets[0], sets, ms: null });
   const key = await keyOf(device);

@@ -47,7 +47,7 @@ export async function load(model: WebModel, options: WebLoadOptions = {}): Promi
 
 /** Without subgroup matrices, which no browser has unless a flag says so: bundles leave their kernels out (scripts/wgsl.js). */
 export function pageDevice(gpu: GPU): Promise<WebgpuDevice> {
-  return webgpuDevice(gpu, { traits: { matrices: false }, wayOut: NO_ADAPTER });
+  return webgpuDevice(gpu, { traits: { matrices: false, matrices8: false }, wayOut: NO_ADAPTER });
 }
 
 const NO_ADAPTER =

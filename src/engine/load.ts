@@ -28,7 +28,7 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
   device?: "gpu" | "cpu" | "reference";
   /** Part of the name of the GPU to use; default: the discrete one. */
   adapter?: string;
-  /** Which kernels a GPU uses: "matrices", "dots" or "floats"; default: those that are fastest there, which is tried once. */
+  /** Which kernels a GPU uses: "matrices", "matrices8", "dots" or "floats"; default: those that are fastest there, which is tried once. */
   kernels?: string;
   /** CPU threads; default: the physical cores. */
   threads?: number;

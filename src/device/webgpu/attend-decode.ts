@@ -13,7 +13,12 @@ import { packParams } from "./wgsl.ts";
 
 /** A kernel for one token's queries. */
 interface DecodeKernel {
-  readonly kernel: "attendDecode" | "attendDecodeF16" | "attendDecodeFloat" | "attendDecodeMatrix";
+  readonly kernel:
+    | "attendDecode"
+    | "attendDecodeF16"
+    | "attendDecodeFloat"
+    | "attendDecodeMatrix"
+    | "attendDecodeMatrix8";
   /** Positions at a time: spans are multiples of it. */
   readonly tile: number;
   /** Workgroups that share a KV head's query heads. */
@@ -70,6 +75,11 @@ function matrixKernel(group: number): DecodeKernel {
   return { kernel: "attendDecodeMatrix", tile: 32, sets: Math.ceil(group / 8), workgroups: 1584, values: {} };
 }
 
+/** Of 8x8x8, for the same caches: never measured. As many workgroups as of matrixKernel, whose memory and registers are alike. */
+function matrix8Kernel(group: number): DecodeKernel {
+  return { ...matrixKernel(group), kernel: "attendDecodeMatrix8" };
+}
+
 function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel {
   const { kvHeads, headDim } = cache;
   const group = heads / kvHeads;
@@ -78,6 +88,7 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
   const matrices = traits.matrices && traits.subgroup === 32 && layout !== "f16" && headDim <= 128 && !plain;
   if (matrices) return matrixKernel(group);
+  if (traits.matrices8 && layout !== "f16" && headDim <= 128 && !plain) return matrix8Kernel(group);
   return traits.floats && layout !== "f16" ? floatKernel(cache, group) : plainKernel(cache, group);
 }
 
@@ -96,7 +107,7 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const { kvHeads, headDim, pool } = cache;
   const { kernel, sets, values } = kernelOf(options);
   const bytes = tokenBytes(cache);
-  const reduces = kernel !== "attendDecodeMatrix";
+  const reduces = !kernel.startsWith("attendDecodeMatrix");
   return {
     label: "attendDecode",
     kernel: {

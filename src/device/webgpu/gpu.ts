@@ -18,6 +18,8 @@ export interface Traits {
   readonly subgroup: number | null;
   /** Subgroup matrices f16 16x16x16 and 16x8x16 with f32 results. Implies f16 and `subgroup`. */
   readonly matrices: boolean;
+  /** Subgroup matrices f32 8x8x8, as Metal has them, in subgroups of 32: attention of single rows uses them. Default: no. */
+  readonly matrices8?: boolean;
   readonly timestamps: boolean;
   /** Products and attention of few rows by float arithmetic: where integer dot products are no instructions. Default: no. */
   readonly floats?: boolean;
@@ -32,6 +34,7 @@ export interface TraitOptions {
   f16?: boolean;
   subgroups?: boolean;
   matrices?: boolean;
+  matrices8?: boolean;
   /** Other than the default. */
   floats?: boolean;
   /** Other than FEW_ROWS, SEVERAL_ROWS and BATCH_ROWS. */
@@ -87,20 +90,28 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
     adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
     fits(16) &&
     fits(8);
+  const eight = [...(configs ?? [])].some(
+    ({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f32" && resultComponentType === "f32" && M === 8 && N === 8 && K === 8,
+  );
+  const matrices8 = options.matrices8 !== false && subgroup === 32 && has(MATRIX_FEATURE) && eight;
   // A GPU in software takes minutes to compile kernels that are written out for many tokens.
   const { few = adapter.info.isFallbackAdapter ? 1 : FEW_ROWS } = options;
   const { several = matrices && subgroup === 32 && options.few === undefined ? SEVERAL_ROWS : few } = options;
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
   const { floats = false } = options;
-  return { f16, subgroup, matrices, timestamps: has("timestamp-query"), floats, few, several, batch };
+  return {
+    ...{ f16, subgroup, matrices, matrices8, timestamps: has("timestamp-query"), floats },
+    ...{ few, several, batch },
+  };
 }
 
 /** The WGSL extensions of the traits. */
-function enablesOf({ f16, subgroup, matrices }: Traits): string[] {
+function enablesOf({ f16, subgroup, matrices, matrices8 }: Traits): string[] {
   return [
     ...(f16 ? ["f16"] : []),
     ...(subgroup !== null ? ["subgroups"] : []),
-    ...(matrices ? ["chromium_experimental_subgroup_matrix"] : []),
+    ...(matrices || matrices8 ? ["chromium_experimental_subgroup_matrix"] : []),
   ];
 }
 
@@ -139,7 +150,7 @@ export class Gpu {
     const requiredFeatures: GPUFeatureName[] = [];
     if (traits.f16) requiredFeatures.push("shader-f16");
     if (traits.subgroup !== null) requiredFeatures.push("subgroups");
-    if (traits.matrices) requiredFeatures.push(MATRIX_FEATURE);
+    if (traits.matrices || traits.matrices8) requiredFeatures.push(MATRIX_FEATURE);
     if (traits.timestamps) requiredFeatures.push("timestamp-query");
     try {
       const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: limits });

@@ -111,10 +111,14 @@ function requestAdapter(gpu: GPU, none: (found: string, cause: unknown) => Devic
   });
 }
 
-function describe({ f16, subgroup, matrices }: Traits, { isFallbackAdapter }: GPUAdapterInfo): string {
+function describe(
+  { f16, subgroup, matrices, matrices8 }: Traits,
+  { isFallbackAdapter }: GPUAdapterInfo,
+): string {
   const parts = [
     ...(isFallbackAdapter ? ["in software"] : []),
     matrices ? "subgroup matrices" : f16 ? "f16" : "f32",
+    ...(matrices8 ? ["subgroup matrices of 8"] : []),
     subgroup ? `subgroups of ${subgroup}` : "no subgroups",
   ];
   return parts.join(", ");

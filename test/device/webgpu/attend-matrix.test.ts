@@ -1,39 +1,11 @@
 /** Attention with subgroup matrices on a software GPU that has none (emulated-subgroups.ts), against the reference. */
 import { expect, it } from "vitest";
 import type { Device } from "../../../src/device/contract.ts";
-import { WebgpuAllocation } from "../../../src/device/webgpu/allocation.ts";
-import type { Traits } from "../../../src/device/webgpu/gpu.ts";
-import { compileGraph } from "../../../src/device/webgpu/program.ts";
-import { shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { caseError, type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
+import { emulatedDevice } from "./emulated-device.ts";
 import { emulatedSubgroups } from "./emulated-subgroups.ts";
-import { ALL_TRAITS, describeGpu, softwareDevice } from "./gpu.ts";
-
-/** Matrix kernels for attention; others as on a device without subgroups. */
-function matrixDevice(traits: Traits): Pick<Device, "allocate"> {
-  return {
-    async allocate(graph) {
-      const gpu = await softwareDevice({ subgroups: false }, { maxComputeWorkgroupStorageSize: 32_768 });
-      Object.defineProperty(gpu, "traits", { value: traits });
-      gpu.pipeline = async (spec) => {
-        const { kernel, libs, values } = spec;
-        const isMatrix = /^attend\w+Matrix$/.test(kernel);
-        const shared = libs?.lanes ? { libs: { lanes: "shared" }, values: { ...values, SUBGROUP: 1 } } : {};
-        const text = shaderText({ ...spec, ...shared }, []);
-        const code = isMatrix ? emulatedSubgroups(text) : text;
-        const module = gpu.device.createShaderModule({ code });
-        const { messages } = await module.getCompilationInfo();
-        const wrong = [...messages].map(({ lineNum, message }) => `${lineNum}: ${message}`);
-        expect(wrong, kernel).toEqual([]);
-        const layout = gpu.device.createPipelineLayout({ bindGroupLayouts: [gpu.bindLayout(kernel)] });
-        return gpu.device.createComputePipelineAsync({ layout, compute: { module, entryPoint: "main" } });
-      };
-      const program = compileGraph(graph, traits, gpu.device.limits);
-      return WebgpuAllocation.create(graph, program, gpu);
-    },
-  };
-}
+import { ALL_TRAITS, describeGpu } from "./gpu.ts";
 
 const of = (kv: string, name: RegExp) => deviceCases.find((c) => c.kv === kv && name.test(c.name))!;
 const CASES: DeviceCase[] = [
@@ -51,7 +23,10 @@ describeGpu(`matrix kernels${IS_ASKED ? "" : " (slow: only with NIBBLE_EMULATE=1
     "%s",
     async (_, testCase) => {
       const traits = { ...ALL_TRAITS, few: 1, several: 1, batch: 1 };
-      const error = await caseError(testCase, matrixDevice(traits) as Device);
+      const error = await caseError(
+        testCase,
+        emulatedDevice(traits, /^attend\w+Matrix$/, emulatedSubgroups) as Device,
+      );
       expect(error).toBeLessThanOrEqual(TOLERANCES.halfMatrices);
     },
     600_000,

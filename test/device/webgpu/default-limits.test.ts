@@ -74,7 +74,15 @@ describeGpu("an adapter with", () => {
     }
     // Dawn's null backend has the default limits: 8 storage buffers, 16 KiB and 256 threads of a workgroup.
     const device = await nullDevice(traits);
-    for (const { kernel } of all) await device.pipeline(kernel);
+    for (const { kernel } of all)
+      await device.pipeline(kernel).catch((error: Error) => {
+        // Its subgroups have up to 128 lanes, of which matrices want whole ones in a workgroup.
+        const partial = error.message.includes("must be a multiple of the device maxSubgroupSize (128)");
+        if (!(partial && kernel.kernel === "attendDecodeMatrix8")) throw error;
+      });
+    expect(all.some(({ kernel }) => kernel.kernel === "attendDecodeMatrix8")).toBe(
+      name === "Apple's limits" && which.kv !== "f16",
+    );
   });
 });
 

@@ -44,7 +44,8 @@ export function emulatedSubgroups(text: string): string {
   return [plain, LANES, multiply(columns, slots), ...helpers.values()].join("\n");
 }
 
-const LANES = `
+/** Subgroups of 32 through workgroup memory. */
+export const LANES = `
 var<private> invocation: u32;
 var<workgroup> laneFours: array<vec4<f32>, 128>;
 

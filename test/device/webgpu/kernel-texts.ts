@@ -20,7 +20,9 @@ export const VARIANTS: Readonly<Record<string, TraitOptions>> = {
   "no f16": { f16: false },
   "no f16, no subgroups": { f16: false, subgroups: false },
   "no matrices, many rows": { matrices: false, few: 1 },
-  floats: { matrices: false, floats: true },
+  floats: { matrices: false, matrices8: false, floats: true },
+  // Of Metal; on other GPUs it is `floats`.
+  "matrices of 8": { matrices: false, floats: true },
 };
 
 /** All cases that a GPU can be asked for, with packed caches of the parts that it has kernels for. */

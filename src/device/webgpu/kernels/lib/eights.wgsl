@@ -87,10 +87,11 @@ fn stageValues(block: u32, group: u32, lane: u32) {
 
 // Eight codes of a lane's row: places 4 w and on, and those 16 further.
 fn stageWord(word: u32, w: u32, scale: vec4<f32>, offset: vec4<f32>, highScale: vec4<f32>, highOffset: vec4<f32>, lane: u32) {
-  let a = nibbleFloats(word, 0.0) * SHARES;
-  let b = nibbleFloats(word >> 16u, 0.0) * SHARES;
-  stage[lane * STRIDE + w] = fma(vec4<f32>(a.xz, b.xz), scale, offset);
-  stage[lane * STRIDE + 4u + w] = fma(vec4<f32>(a.yw, b.yw), highScale, highOffset);
+  let a = nibbleFloats(word, 0.0);
+  let b = nibbleFloats(word >> 16u, 0.0);
+  // Scales of a whole row are multiplied once.
+  stage[lane * STRIDE + w] = fma(vec4<f32>(a.xz, b.xz), scale * SHARES.xzxz, offset);
+  stage[lane * STRIDE + 4u + w] = fma(vec4<f32>(a.yw, b.yw), highScale * SHARES.ywyw, highOffset);
 }
 
 // Of rq4's keys.

@@ -1,13 +1,15 @@
 /**
  * How fast weights go from a file to what the GPU takes: reading, packing and the copy that a driver makes of them, without a GPU.
  *
- *     node scripts/build.js --ts && node bench/load-weights.js FILE [--types q4_0,q4_k,q6_k] [--threads 0,1,2] [--rounds 3]
+ *     node scripts/build.js --ts && node bench/load-weights.js FILE [--types q4_0,q4_k,q6_k] [--threads 0,1,2] [--rounds 3] [--make GB]
  *
- * FILE is any large file: its bytes are taken for rows of the type, so one file serves for all types. Medians, each round in turn.
- * What the system holds of the file is read from memory; drop it first to measure the disk:
+ * The bytes of FILE are taken for rows of the type, so one file serves for all types; --make writes it first, as numbers that are small
+ * in all of them. Medians, each round in turn. What the system holds of the file is read from memory; drop it first to measure the disk:
  *
  *     dd if=FILE iflag=nocache count=0
  */
+import { randomBytes } from "node:crypto";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { packThreads } from "../dist/device/webgpu/pack-threads.js";
 import { Packing } from "../dist/device/webgpu/packing.js";
@@ -29,11 +31,21 @@ const { values: options, positionals } = parseArgs({
     types: { type: "string", default: "q4_0,q4_k,q6_k" },
     threads: { type: "string", default: "0,1,2" },
     rounds: { type: "string", default: "3" },
+    make: { type: "string" },
   },
 });
 const [path] = positionals;
 if (!path) throw new Error("which file? See the head of bench/load-weights.js");
+if (options.make) makeFile(path, +options.make);
 const source = await fileSource(path);
+
+/** Random bytes, each second one such that it ends no large float16. */
+function makeFile(file, gigabytes) {
+  const chunk = randomBytes(2 ** 20).map((byte, i) => (i % 2 ? byte & 0x2b : byte));
+  const out = openSync(file, "w");
+  for (let bytes = 0; bytes < gigabytes * 1e9; bytes += chunk.length) writeSync(out, chunk);
+  closeSync(out);
+}
 
 /** A queue whose writes are copies to memory that is used again. */
 function copyingGpu() {

@@ -21,6 +21,11 @@ const MORE_SLOTS = 2;
 /** Matrices with fewer bytes in the file are packed at once: they are done before a thread has started. */
 const LEAST_BYTES = 2 * 1024 * 1024;
 
+interface Waiting {
+  readonly order: number;
+  take(slot: Slot): void;
+}
+
 export class Packing {
   /** Of pieces at most. */
   readonly slots: number;
@@ -29,7 +34,8 @@ export class Packing {
   #free: Slot[] = [];
   #made = 0;
   #loads = 0;
-  readonly #waiting: ((slot: Slot) => void)[] = [];
+  #last = 0;
+  readonly #waiting: Waiting[] = [];
 
   /** null: this thread packs. */
   constructor(maker: PackThreadsMaker | null) {
@@ -37,31 +43,28 @@ export class Packing {
     this.slots = (maker?.threads ?? 0) + MORE_SLOTS;
   }
 
-  /** Runs a load; slots are only taken inside. */
-  async during(load: () => Promise<void>): Promise<void> {
+  /**
+   * Runs a load, which takes slots by what it is given. A load that began before others goes first, so that the file is read in the
+   * order in which loads begin.
+   */
+  async during(load: (take: () => Slot | Promise<Slot>) => Promise<void>): Promise<void> {
     this.#loads++;
+    const order = this.#last++;
     try {
-      await load();
+      await load(() => this.#take(order));
     } finally {
       if (--this.#loads === 0) this.#end();
     }
   }
 
-  /** A free slot, in the order of asking. */
-  take(): Promise<Slot> {
-    const free = this.#free.pop();
-    if (free) return Promise.resolve(free);
-    if (this.#made < this.slots) {
-      this.#made++;
-      return Promise.resolve(emptySlot());
-    }
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-
   give(slot: Slot): void {
-    const next = this.#waiting.shift();
-    if (next) next(slot);
-    else this.#free.push(slot);
+    const first = this.#waiting.reduce((a, b) => (b.order < a.order ? b : a), this.#waiting[0]);
+    if (!first) {
+      this.#free.push(slot);
+      return;
+    }
+    this.#waiting.splice(this.#waiting.indexOf(first), 1);
+    first.take(slot);
   }
 
   /** matrixBytes: of the matrix in the file. */
@@ -69,6 +72,17 @@ export class Packing {
     if (!this.#maker || matrixBytes < LEAST_BYTES) return packPiece(slot, piece);
     this.#threads ??= this.#maker.start();
     await this.#threads.pack(slot, piece);
+  }
+
+  /** At once where a slot is free. */
+  #take(order: number): Slot | Promise<Slot> {
+    const free = this.#free.pop();
+    if (free) return free;
+    if (this.#made < this.slots) {
+      this.#made++;
+      return emptySlot();
+    }
+    return new Promise((take) => this.#waiting.push({ order, take }));
   }
 
   #end(): void {

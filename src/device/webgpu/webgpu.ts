@@ -83,7 +83,8 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     chunk: GPU_CHUNK,
     bufferBytes: bufferBytes(limits),
     chooses: true,
-    loads: 4,
+    // Without threads nothing is won, and a page's connection wants reads one after another.
+    loads: options.packing ? 4 : 1,
     kvFormats: KV_FORMATS,
     kvParts: KV_PARTS,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,

@@ -33,7 +33,7 @@ export async function loadWeight(
     return;
   }
   const matrix = { tensor, places: placement.places };
-  await packing.during(() => loadRows(gpu, matrix, bufferOf, packing, onBytes));
+  await packing.during((take) => loadRows(gpu, matrix, bufferOf, packing, take, onBytes));
 }
 
 interface Matrix {
@@ -47,6 +47,7 @@ async function loadRows(
   matrix: Matrix,
   bufferOf: (planned: Buffer) => GPUBuffer,
   packing: Packing,
+  take: () => Slot | Promise<Slot>,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   const { type, rows, cols } = matrix.tensor;
@@ -66,7 +67,8 @@ async function loadRows(
     }
   };
   for (let first = 0; first < rows && failures.length === 0; first += most) {
-    const slot = await packing.take();
+    const taken = take();
+    const slot = taken instanceof Promise ? await taken : taken;
     if (failures.length > 0) {
       packing.give(slot);
       break;

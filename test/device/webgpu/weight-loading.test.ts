@@ -73,11 +73,17 @@ describeGpu("a matrix of 20 MiB", () => {
     await allocation.close();
   });
 
-  it("takes no more memory when others are loaded with it", async () => {
+  it("takes no more memory when others are loaded with it, and is read before them", async () => {
     const { allocation, weight, held } = await watched();
-    const both = [wide(), wide()].map(({ tensor }) => allocation.load(weight, tensor));
-    await Promise.all(both);
+    const order: string[] = [];
+    const named = (name: string): Tensor => ({
+      ...wide().tensor,
+      readRows: async (first) => void order.push(`${name} ${first}`),
+    });
+    await Promise.all(["a", "b"].map((name) => allocation.load(weight, named(name))));
     expect(held.most).toBeLessThanOrEqual(2 * 9 * MIB);
+    expect(order.length).toBe(6);
+    expect(order).toEqual([...order].sort((a, b) => a.localeCompare(b, "en", { numeric: true })));
     await allocation.close();
   });
 

@@ -1,19 +1,25 @@
 /**
- * What a model's keys look like, from one text over f16: the mean of each channel, which methods may take off, and the facts
- * by which `contrast` may group models. Keys are those of the cache, after RoPE.
+ * What a model's keys look like, from one text over f16: the mean and spread of each channel, which methods may take off or be
+ * shown otherwise, and the facts by which `contrast` may group models. Keys are those of the cache, after RoPE.
  */
-import type { Graph } from "../device/contract.ts";
+import { type Cache, type Graph, PAGE_SLOTS } from "../device/contract.ts";
 import { attentionsOf, type ModelConfig } from "../model/config.ts";
 import { distribution, surprise } from "../study/verify/divergence.ts";
-import type { KeyMeans } from "./holding.ts";
+import type { KeysOf } from "./holding.ts";
+import { type KeyStats, keyStats, profileOf } from "./key-profile.ts";
+import { affine } from "./methods/affine.ts";
+import { attentionsIn, type Sample, type ScoreFacts, scoreFacts } from "./queries.ts";
 import { type Reader, UNTOUCHED } from "./reader.ts";
-import type { ModelEntry } from "./types.ts";
+import type { KeyProfile, ModelEntry } from "./types.ts";
 
 /** Read before the perplexity counts. */
 const LEAD = 16;
+/** Of a page's queries, every how many are kept. */
+const EACH = 8;
 
 export interface Calibration {
-  readonly means: KeyMeans;
+  readonly keys: KeysOf;
+  readonly profile: KeyProfile;
   readonly facts: ModelEntry["facts"];
 }
 
@@ -24,31 +30,55 @@ export async function calibrate(
   ids: readonly number[],
   signal?: AbortSignal,
 ): Promise<Calibration> {
+  const attentions = attentionsIn(graph);
+  const samples: Sample[][] = attentions.map(() => []);
   let surprises = 0;
   let position = LEAD;
   for await (const logits of reader.read(ids, LEAD, UNTOUCHED, signal)) {
-    const next = ids[++position];
+    const next = ids[position + 1];
     if (next !== undefined) surprises += surprise(distribution(logits, position), next);
+    // Queries stay until the next page is read.
+    if (position % PAGE_SLOTS === PAGE_SLOTS - 1)
+      for (const [i, { queries }] of attentions.entries()) {
+        const rows = await reader.value(queries, PAGE_SLOTS);
+        for (let row = EACH - 1; row < PAGE_SLOTS; row += EACH) {
+          const query = rows.slice(row * queries.cols, (row + 1) * queries.cols);
+          samples[i].push({ position: position + 1 - PAGE_SLOTS + row, query });
+        }
+      }
+    position++;
   }
-  const means = new Map<string, Float32Array>();
-  const layers: { meanOverSpread: number; kurtosis: number; size: number }[] = [];
+  const whole = ids.length - (ids.length % PAGE_SLOTS);
+  const heads = new Map<string, KeyStats>();
+  const headsInAll = graph.caches.reduce((sum, { kvHeads }) => sum + kvHeads, 0);
+  const layers: ReturnType<typeof profile>[] = [];
+  const scores: ScoreFacts[] = [];
   for (const cache of graph.caches) {
     const { headDim, kvHeads, layer } = cache;
-    const heads = [];
-    for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
-      const keys = await reader.vectors(cache, "keys", kvHead, ids.length);
-      const found = profile(keys, headDim);
-      means.set(`${layer} ${kvHead}`, found.mean);
-      heads.push(found);
-    }
+    const keys: Float32Array[] = [];
+    for (let kvHead = 0; kvHead < kvHeads; kvHead++)
+      keys.push(await reader.vectors(cache, "keys", kvHead, ids.length));
+    for (const [kvHead, own] of keys.entries())
+      heads.set(`${layer} ${kvHead}`, {
+        ...keyStats(own, headDim, pairsOf(graph, cache)),
+        depth: (heads.size + 0.5) / headsInAll,
+      });
+    const found = keys.map((own, kvHead) => profile(own, heads.get(`${layer} ${kvHead}`)!.mean));
     layers.push({
-      meanOverSpread: average(heads.map((head) => head.meanOverSpread)),
-      kurtosis: average(heads.map((head) => head.kurtosis)),
-      size: average(heads.map((head) => head.size)),
+      meanOverSpread: average(found.map((head) => head.meanOverSpread)),
+      kurtosis: average(found.map((head) => head.kurtosis)),
+      size: average(found.map((head) => head.size)),
     });
+    // A window that has lost its first keys says nothing of the first token.
+    if (keys[0].length < whole * headDim) continue;
+    for (const [i, attention] of attentions.entries())
+      if (attention.cache === cache && samples[i].length > 0)
+        scores.push(scoreFacts(attention, samples[i], keys, int4Keys(headDim)));
   }
+  const of = (key: keyof ScoreFacts) => scores.map((one) => one[key]);
   return {
-    means: ({ layer, kvHead }) => means.get(`${layer} ${kvHead}`)!,
+    keys: ({ layer, kvHead }) => heads.get(`${layer} ${kvHead}`)!,
+    profile: profileOf([...heads.values()]),
     facts: {
       ...shapeFacts(config),
       perplexity: digits(Math.exp(surprises / Math.max(1, ids.length - 1 - LEAD))),
@@ -57,9 +87,28 @@ export async function calibrate(
       keyKurtosis: digits(median(layers.map((one) => one.kurtosis))),
       keySize: digits(median(layers.map((one) => one.size))),
       keySizeMost: digits(Math.max(...layers.map((one) => one.size))),
+      ...(scores.length > 0 && {
+        logitSpread: digits(median(of("spread"))),
+        logitSpreadMost: digits(Math.max(...of("spread"))),
+        sinkMass: digits(average(of("sinkMass"))),
+        // Of int4 in groups of 32: what a softmax scale multiplies, so that scales of two models can be matched by it.
+        logitError: digits(Math.sqrt(average(of("error").map((x) => x * x)))),
+      }),
     },
   };
 }
+
+/** Rotary pairs of a cache's keys; 0 without RoPE. */
+function pairsOf(graph: Graph, cache: Cache): number {
+  const append = graph.ops.find((op) => op.op === "appendKv" && op.cache === cache);
+  const turned = graph.ops.find(
+    (op) => op.op === "rope" && append?.op === "appendKv" && op.out === append.keys,
+  );
+  return turned?.op === "rope" ? turned.rope.frequencies.length : 0;
+}
+
+const int4Keys = (headDim: number) => (vectors: Float32Array) =>
+  affine.apply(vectors, { bits: 4, group: 32, headDim, part: "keys", seed: 0 });
 
 /** Of the first layer that attends, where layers differ. */
 export function shapeFacts(config: ModelConfig): ModelEntry["facts"] {
@@ -78,15 +127,9 @@ export function shapeFacts(config: ModelConfig): ModelEntry["facts"] {
   };
 }
 
-/** Of keys [tokens, headDim] of one head. */
-function profile(keys: Float32Array, headDim: number) {
-  const tokens = keys.length / headDim;
-  const mean = new Float32Array(headDim);
-  for (let dim = 0; dim < headDim; dim++) {
-    let sum = 0;
-    for (let at = dim; at < keys.length; at += headDim) sum += keys[at];
-    mean[dim] = sum / tokens;
-  }
+/** Of keys [tokens, headDim] of one head, whose mean is known. */
+function profile(keys: Float32Array, mean: Float32Array) {
+  const headDim = mean.length;
   let variance = 0;
   let squares = 0;
   let fourths = 0;
@@ -98,7 +141,6 @@ function profile(keys: Float32Array, headDim: number) {
   const count = keys.length;
   const meanSquares = mean.reduce((sum, x) => sum + x * x, 0) / headDim;
   return {
-    mean,
     /** Root mean squares over channels. */
     meanOverSpread: Math.sqrt(meanSquares / (variance / count || 1)),
     /** 3 for a Gaussian. */

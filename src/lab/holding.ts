@@ -6,6 +6,7 @@
  */
 import type { KvPart } from "../device/contract.ts";
 import { UnsupportedError } from "../format/errors.ts";
+import { type KeyStats, keyView } from "./key-profile.ts";
 import { eachVector, type Method, type Needs } from "./methods/method.ts";
 import type { Methods } from "./methods/methods.ts";
 import { turn, turnBack } from "./methods/random.ts";
@@ -17,8 +18,8 @@ export interface Place {
   readonly kvHead: number;
 }
 
-/** Mean keys [headDim] of a head, after RoPE. */
-export type KeyMeans = (place: Place) => Float32Array;
+/** What calibration knows of a head's keys. */
+export type KeysOf = (place: Place) => KeyStats;
 
 export interface Holding {
   readonly needs: Needs;
@@ -34,28 +35,34 @@ export function drawFactor(draw: number): number {
   return draw === 0 ? 1 : 2 ** ((draw * 0.618033988749895) % 1);
 }
 
-/** null: the part stays f16. `means`: of the calibrated keys; null where there are none. */
+/** null: the part stays f16. `known`: of the calibrated keys; null where there are none. */
 export function holding(
   spec: Spec,
   which: KvPart,
   methods: Methods,
   draw: number,
-  means: KeyMeans | null,
+  known: KeysOf | null,
 ): Holding | null {
   const part: Part = spec[which];
   const method: Method = methods.of(part, which);
   if (part.method === "f16") return null;
   // How much of the mean is taken off before the method: all of it, none, or less than none.
   const off = which === "values" ? 0 : part.mean ? 1 : 1 - spec.keyMean;
-  if (off !== 0 && !means) throw new UnsupportedError("keys less their mean before calibration");
+  const seen = which === "keys" ? (spec.keyProfile ?? null) : null;
+  if ((off !== 0 || seen) && !known)
+    throw new UnsupportedError("keys less their mean, or with another profile, before calibration");
   const factor = (which === "keys" ? spec.keyScale : 1) * drawFactor(draw);
   const { bits, group, rotate } = part;
   const seed = draw;
   return {
     needs: method.needs[which],
     apply(vectors, headDim, place) {
-      const shift = off === 0 ? null : means!(place).map((x) => x * off);
+      const view = seen && keyView(known!(place), seen, 1 - off);
+      const shift = off === 0 || view ? null : known!(place).mean.map((x) => x * off);
       eachVector(vectors, headDim, (vector) => {
+        if (view)
+          for (let i = 0; i < headDim; i++)
+            vector[i] = (vector[i] - view.mean[i]) * view.gain[i] + view.shown[i];
         if (shift) for (let i = 0; i < headDim; i++) vector[i] -= shift[i];
         if (factor !== 1) for (let i = 0; i < headDim; i++) vector[i] *= factor;
         if (rotate) turn(vector, seed);
@@ -65,6 +72,9 @@ export function holding(
         if (rotate) turnBack(vector, seed);
         if (factor !== 1) for (let i = 0; i < headDim; i++) vector[i] /= factor;
         if (shift) for (let i = 0; i < headDim; i++) vector[i] += shift[i];
+        if (view)
+          for (let i = 0; i < headDim; i++)
+            vector[i] = (vector[i] - view.shown[i]) / view.gain[i] + view.mean[i];
       });
     },
   };

@@ -22,6 +22,7 @@ import { sha256 } from "./hash.ts";
 import { holding } from "./holding.ts";
 import type { Losses } from "./losses.ts";
 import type { Methods } from "./methods/methods.ts";
+import { watched } from "./queries.ts";
 import { Reader, type Rewriting, UNTOUCHED } from "./reader.ts";
 import { canonical } from "./spec.ts";
 import type { ModelEntry, Spec, TextEntry } from "./types.ts";
@@ -125,7 +126,8 @@ export class LabModel {
     this.#calibration = await calibrate(new Reader(allocation, graph), graph, model.config, ids, signal);
     const { family } = model.config;
     const at = new Date().toISOString();
-    return { kind: "model", id: this.id, at, name: this.name, family, facts: this.#calibration.facts };
+    const { facts, profile } = this.#calibration;
+    return { kind: "model", id: this.id, at, name: this.name, family, facts, profile };
   }
 
   /** KL from f16 of the first `rung` positions from the text's `from` on. */
@@ -140,10 +142,10 @@ export class LabModel {
     const { from } = text;
     if (!(Number.isInteger(rung) && rung >= 1 && from + rung <= text.tokens))
       throw new ArgumentError("rung", rung, `integers 1 to ${text.tokens - from}, what ${text.name} has`);
-    const means = this.#calibration?.means ?? null;
+    const keys = this.#calibration?.keys ?? null;
     const how: Rewriting = {
-      keys: holding(spec, "keys", methods, draw, means),
-      values: holding(spec, "values", methods, draw, means),
+      keys: holding(spec, "keys", methods, draw, keys),
+      values: holding(spec, "values", methods, draw, keys),
       ...{ sinks: spec.sinks, recent: spec.recent, layers: spec.layers },
     };
     const ids = text.ids.slice(0, from + rung);
@@ -215,7 +217,7 @@ async function open(path: string, temperature: number, options: LabModelOptions)
         `the lab on ${device.name}: it does not wait for the host within a step`,
         "Use --device cpu.",
       );
-    return temperature === 1 ? device : hotter(device, temperature);
+    return { ...device, allocate: (graph: Graph) => device.allocate(changed(graph, temperature)) };
   };
   const context = await longest(checkpoint, options.context);
   const { model, device, plan, allocation } = await prepare(
@@ -233,7 +235,7 @@ async function open(path: string, temperature: number, options: LabModelOptions)
   );
   return {
     ...{ temperature, allocation, device, model },
-    graph: temperature === 1 ? plan.graph : hot(plan.graph, temperature),
+    graph: changed(plan.graph, temperature),
     async close() {
       try {
         await allocation.close();
@@ -254,13 +256,8 @@ async function longest(checkpoint: Checkpoint, asked = 640): Promise<number> {
   }
 }
 
-/** The graph with every softmax scale times `temperature`. */
-function hot(graph: Graph, temperature: number): Graph {
+/** The graph with every softmax scale times `temperature`, and queries that can be read. */
+function changed(graph: Graph, temperature: number): Graph {
   const ops = graph.ops.map((op) => (op.op === "attend" ? { ...op, scale: op.scale * temperature } : op));
-  return { ...graph, ops };
-}
-
-/** The device, which allocates such graphs. */
-function hotter(device: Device, temperature: number): Device {
-  return { ...device, allocate: (graph) => device.allocate(hot(graph, temperature)) };
+  return watched({ ...graph, ops });
 }

@@ -6,7 +6,7 @@
  * Owns the pages of one text on an allocation. Refuses to know models and statistics.
  */
 import { f16 } from "../cache/codec-f16.ts";
-import { type AfterAppend, type Allocation, type Cache, type Graph, PAGE_SLOTS } from "../device/contract.ts";
+import { type AfterAppend, type Allocation, type Cache, type Graph, PAGE_SLOTS, type Value } from "../device/contract.ts";
 import { throwIfAborted } from "../format/errors.ts";
 import type { Holding } from "./holding.ts";
 
@@ -94,6 +94,11 @@ export class Reader {
     const blocks = Math.min(Math.floor(tokens / PAGE_SLOTS), pages);
     const all = await this.#allocation.readPages({ cache, part, kvHead }, [...Array(blocks).keys()]);
     return decoded(all, cache.headDim);
+  }
+
+  /** The last step's first rows of a value that stays readable. */
+  value(value: Value, rows: number): Promise<Float32Array> {
+    return this.#allocation.read(value, 0, rows);
   }
 
   #atAppend(first: number, tokens: number, how: Rewriting): AfterAppend | undefined {

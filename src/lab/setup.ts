@@ -4,14 +4,16 @@
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { LabModel } from "./lab-model.ts";
-import type { Methods } from "./methods/methods.ts";
 import type { ModelRunner } from "./runner.ts";
 import { shippedBook } from "./shipped-book.ts";
 import { ANCHORS, cells, SPACE, specEntry } from "./space.ts";
 import type { SpecDraft } from "./spec.ts";
 import { ANSWER_RUNGS, RUNGS, type Rung, type Study } from "./study.ts";
 import { answerTexts, type Book, proseTexts } from "./texts.ts";
-import type { Entry, TextEntry } from "./types.ts";
+import type { Entry, KeyProfile, ModelEntry, TextEntry } from "./types.ts";
+
+/** `keyProfile` may be "flat" or the end of a name of the study's models, whose measured profile is taken. */
+export type SpecOfFile = Omit<SpecDraft, "keyProfile"> & { readonly keyProfile?: KeyProfile | string };
 
 /** A study's file, as JSON. Everything has a default. */
 export interface StudyFile {
@@ -19,7 +21,7 @@ export interface StudyFile {
   /** What `load` takes. */
   readonly models?: readonly string[];
   /** These specs on every rung, each model, searched and held-out texts; without it, the space is searched. */
-  readonly specs?: readonly SpecDraft[];
+  readonly specs?: readonly SpecOfFile[];
   readonly rungs?: readonly Rung[];
   /** Default: prose, and answers where the model cannot predict prose. */
   readonly texts?: "prose" | "answers";
@@ -72,7 +74,6 @@ export async function setUp(
   options: SetUpOptions = {},
   signal?: AbortSignal,
 ): Promise<SetUp> {
-  const { methods } = runner;
   const models = [...runner.models.values()];
   const answers = models.map(
     (model) => file.texts === "answers" || (file.texts !== "prose" && !predicts(model)),
@@ -88,7 +89,7 @@ export async function setUp(
     throw new ArgumentError(`held-out text ${both.name}`, "one that the search reads", "another text");
   const study: Study = {
     ...{ name: file.name ?? "lab", models: models.map(({ id }) => id), texts, rungs, seed: file.seed ?? 1 },
-    ...specsOf(file, methods, Math.min(...texts.map(({ tokens }) => tokens))),
+    ...specsOf(file, runner, Math.min(...texts.map(({ tokens }) => tokens))),
   };
   return { study, entries: [...runner.entries, ...texts] };
 }
@@ -96,13 +97,27 @@ export async function setUp(
 /** Newest tokens that stay exact are at most this share of the shortest text: beyond, little of it is quantized at all. */
 const RECENT_SHARE = 1 / 5;
 
-function specsOf({ specs }: StudyFile, methods: Methods, shortest: number): Pick<Study, "cells" | "anchors"> {
-  if (specs) return { cells: [], anchors: specs.map((draft) => specEntry(draft, methods)) };
+function specsOf(
+  { specs }: StudyFile,
+  { methods, entries }: Pick<ModelRunner, "methods" | "entries">,
+  shortest: number,
+): Pick<Study, "cells" | "anchors"> {
+  if (specs) return { cells: [], anchors: specs.map((spec) => specEntry(drafted(spec, entries), methods)) };
   const recent = SPACE.recent.filter((tokens) => tokens <= shortest * RECENT_SHARE);
   return {
     cells: cells({ ...SPACE, recent }, methods),
     anchors: ANCHORS.map((draft) => specEntry(draft, methods)),
   };
+}
+
+/** A spec holds a profile's numbers, so that it means the same wherever it is measured. */
+function drafted({ keyProfile, ...rest }: SpecOfFile, models: readonly ModelEntry[]): SpecDraft {
+  if (typeof keyProfile !== "string") return keyProfile ? { ...rest, keyProfile } : rest;
+  if (keyProfile === "flat") return { ...rest, keyProfile: { heads: [{ gains: [1], means: null }] } };
+  const found = models.find(({ name }) => name.endsWith(keyProfile))?.profile;
+  if (found) return { ...rest, keyProfile: found };
+  const names = models.map(({ name }) => name).join(", ");
+  throw new ArgumentError("keyProfile", keyProfile, `flat, the end of one of ${names}, or { heads: [{ gains, means }] }`);
 }
 
 /** Whether it does better on prose than a guess among all its tokens. */

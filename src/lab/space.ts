@@ -3,9 +3,10 @@
  * everything counted. Pure.
  */
 import type { KvPart } from "../device/contract.ts";
+import { sha256 } from "./hash.ts";
 import type { Methods } from "./methods/methods.ts";
 import { normalSpec, type PartDraft, type SpecDraft, specId } from "./spec.ts";
-import type { Part, Spec, SpecEntry } from "./types.ts";
+import type { KeyProfile, Part, Spec, SpecEntry } from "./types.ts";
 
 export interface BitsAt {
   readonly headDim: number;
@@ -58,7 +59,7 @@ export function partLabel({ method, bits, group, rotate, mean }: Part, methods: 
 
 export function specLabel(spec: Spec, methods: Methods): string {
   const [keys, values] = [partLabel(spec.keys, methods), partLabel(spec.values, methods)];
-  const { sinks, recent, keyScale, keyMean, temperature, layers } = spec;
+  const { sinks, recent, keyScale, keyMean, temperature, layers, keyProfile } = spec;
   return [
     keys === values ? keys : `K ${keys}, V ${values}`,
     ...(sinks ? [`sinks ${sinks}`] : []),
@@ -66,8 +67,15 @@ export function specLabel(spec: Spec, methods: Methods): string {
     ...(keyScale !== 1 ? [`keys x ${Number(keyScale.toPrecision(4))}`] : []),
     ...(temperature !== 1 ? [`softmax x ${Number(temperature.toPrecision(4))}`] : []),
     ...(keyMean !== 1 ? [`keys' mean x ${Number(keyMean.toPrecision(4))}`] : []),
+    ...(keyProfile ? [`keys shown as ${profileLabel(keyProfile)}`] : []),
     ...(layers ? [`layers ${layers[0]} to ${layers[1] - 1}`] : []),
   ].join(" · ");
+}
+
+/** "flat", or the first digits of what it is. */
+function profileLabel({ heads }: KeyProfile): string {
+  if (heads.every(({ gains, means }) => gains.length === 1 && means === null)) return "flat";
+  return `profile ${sha256(JSON.stringify(heads)).slice(0, 4)}`;
 }
 
 /** ArgumentError for what is no spec of these methods. */

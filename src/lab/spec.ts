@@ -4,7 +4,7 @@
  */
 import { ArgumentError } from "../format/errors.ts";
 import { sha256 } from "./hash.ts";
-import type { Entry, Experiment, Json, Part, Spec } from "./types.ts";
+import type { Entry, Experiment, Json, KeyProfile, Part, Spec } from "./types.ts";
 
 /** Keys in order, no blanks, -0 as 0. ArgumentError for what JSON cannot say: NaN, infinities, undefined. */
 export function canonical(value: Json): string {
@@ -30,7 +30,7 @@ export type SpecDraft = Partial<Omit<Spec, "keys" | "values">> & { keys?: PartDr
 
 /** Fills in what is not said and gives equal things one form. ArgumentError for values out of range. */
 export function normalSpec(draft: SpecDraft): Spec {
-  const known = ["keys", "values", "sinks", "recent", "keyScale", "keyMean", "temperature", "layers"];
+  const known = ["keys", "values", "sinks", "recent", "keyScale", "keyMean", "temperature", "layers", "keyProfile"];
   for (const key of Object.keys(draft))
     if (!known.includes(key)) throw new ArgumentError("a field of a spec", key, known.join(", "));
   const keys = normalPart(draft.keys, "keys");
@@ -48,8 +48,10 @@ export function normalSpec(draft: SpecDraft): Spec {
     for (const layer of layers) count("layers", layer, 0, 10_000, 1);
   }
   if (!Number.isFinite(keyMean)) throw new ArgumentError("keyMean", keyMean, "finite numbers");
+  // Specs without a profile have the ids that they had before there were any.
+  const seen = hasKeys && draft.keyProfile ? { keyProfile: normalProfile(draft.keyProfile) } : {};
   return {
-    ...{ keys, values, temperature },
+    ...{ keys, values, temperature, ...seen },
     sinks: isExact ? 0 : sinks,
     recent: isExact ? 0 : recent,
     keyScale: hasKeys ? keyScale : 1,
@@ -76,6 +78,27 @@ function normalPart(draft: PartDraft = F16, which: "keys" | "values"): Part {
   return { method, bits, group, rotate, mean };
 }
 
+const MOST_HEADS = 1024;
+const MOST_POINTS = 1024;
+
+function normalProfile(profile: KeyProfile): KeyProfile {
+  const heads: unknown = profile.heads;
+  const fail = (found: unknown, allowed: string) => {
+    throw new ArgumentError("keyProfile", JSON.stringify(found)?.slice(0, 60) ?? "nothing", allowed);
+  };
+  const isList = (list: unknown, most: number): list is number[] =>
+    Array.isArray(list) && list.length >= 1 && list.length <= most && list.every(Number.isFinite);
+  if (!(Array.isArray(heads) && heads.length >= 1 && heads.length <= MOST_HEADS))
+    fail(heads, `{ heads: [...] } with 1 to ${MOST_HEADS} heads`);
+  const normal = profile.heads.map(({ gains, means }) => {
+    if (!isList(gains, MOST_POINTS) || gains.some((gain) => gain <= 0)) fail(gains, "gains above 0");
+    if (means !== null && !(isList(means, 2 * MOST_POINTS) && means.length % 2 === 0))
+      fail(means, "means of the pairs' first channels, then of the second; or null");
+    return { gains: [...gains], means: means && [...means] };
+  });
+  return { heads: normal };
+}
+
 function count(name: string, value: number, least: number, most: number, step: number): void {
   if (!(Number.isInteger(value) && value >= least && value <= most && value % step === 0))
     throw new ArgumentError(
@@ -90,8 +113,8 @@ function positive(name: string, value: number): void {
 }
 
 /** It changes only how the cache is held: no intervention in what the method sees or where. */
-export function isPlain({ keyScale, keyMean, temperature, layers }: Spec): boolean {
-  return keyScale === 1 && keyMean === 1 && temperature === 1 && layers === null;
+export function isPlain({ keyScale, keyMean, temperature, layers, keyProfile }: Spec): boolean {
+  return keyScale === 1 && keyMean === 1 && temperature === 1 && layers === null && !keyProfile;
 }
 
 export function specId(spec: Spec): string {
@@ -149,7 +172,7 @@ export function identified<D extends Draft>(draft: D): D & { readonly id: string
 
 /** Weights of the factors in `distance`; a part's are counted once for keys and once for values. */
 const PART_WEIGHTS = { method: 3, bits: 2, group: 0.5, rotate: 1, mean: 1 };
-const WEIGHTS = { sinks: 0.5, recent: 1, keyScale: 0.5, keyMean: 0.5, temperature: 1, layers: 1 };
+const WEIGHTS = { sinks: 0.5, recent: 1, keyScale: 0.5, keyMean: 0.5, temperature: 1, layers: 1, keyProfile: 1 };
 
 /** Gower's distance over the factors, 0 (the same) to 1: names and flags differ or not, numbers by their logs. */
 export function distance(a: Spec, b: Spec): number {
@@ -171,5 +194,7 @@ export function distance(a: Spec, b: Spec): number {
   for (const key of ["sinks", "recent", "keyScale", "temperature", "keyMean"] as const)
     add(WEIGHTS[key], apart(Math.abs(a[key]), Math.abs(b[key])));
   add(WEIGHTS.layers, differs(String(a.layers), String(b.layers)));
+  const profile = ({ keyProfile }: Spec) => JSON.stringify(keyProfile ?? null);
+  add(WEIGHTS.keyProfile, differs(profile(a), profile(b)));
   return sum / most;
 }

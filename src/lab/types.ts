@@ -43,6 +43,21 @@ export interface Spec {
   readonly keyMean: number;
   /** Layers [from, to) are quantized, the others stay f16; null: all. */
   readonly layers: readonly [number, number] | null;
+  /** The method sees keys with this profile instead of the model's own, the model does not (transplant). Not there: its own. */
+  readonly keyProfile?: KeyProfile;
+}
+
+/** How keys lie over the channels of each head, from the first layer to the last: a model with other heads takes the nearest. */
+export interface KeyProfile {
+  readonly heads: readonly HeadProfile[];
+}
+
+/** In units of the keys' root mean square without their mean. */
+export interface HeadProfile {
+  /** Standard deviation of each rotary pair, from the fastest to the slowest, above 0. [1]: the same in all. */
+  readonly gains: readonly number[];
+  /** Mean of each pair's first channel, then of each one's second. null: the model's own, times the gains. */
+  readonly means: readonly number[] | null;
 }
 
 /** Which measurement of what: these six fields are its identity (`experimentId`). */
@@ -71,6 +86,8 @@ export interface ModelEntry extends Stamp {
   readonly family: string;
   /** Shape, and what calibration measured: what `contrast` may group by. */
   readonly facts: { readonly [key: string]: number | string | boolean | null };
+  /** Of its keys. */
+  readonly profile?: KeyProfile;
 }
 
 /** A piece of a text, or a question with its answer, in one model's tokens. Its id is a digest of ids and `from`. */

@@ -102,6 +102,18 @@ it("layers, temperature and draws are parts of what is measured", async () => {
   expect(await klOf({ ...BOTH, keyMean: 3 })).not.toEqual(await klOf(BOTH));
 });
 
+it("queries are read behind each page: how scores spread, the first token's share, what int4 adds, and a profile", async () => {
+  const { facts, profile } = await model.calibrate("abcde".repeat(20), 64);
+  for (const fact of ["logitSpread", "logitError"]) expect(facts[fact]).toBeGreaterThan(0);
+  expect(facts.sinkMass).toBeGreaterThan(0);
+  expect(facts.sinkMass).toBeLessThan(1);
+  expect(Number(facts.logitError)).toBeLessThan(Number(facts.logitSpread));
+  expect(profile!.heads).toHaveLength(2 * Number(facts.kvHeads));
+  const flat = { heads: [{ gains: [1], means: null }] };
+  expect(await klOf({ ...BOTH, keyProfile: flat })).not.toEqual(await klOf(BOTH));
+  expect(mean(await klOf({ ...BOTH, keyProfile: flat }))).toBeGreaterThan(0);
+});
+
 it("losses survive packing", () => {
   const losses = { kl: Float32Array.of(0, 0.5, 1e-9), same: [true, false, true] };
   const packed = packLosses(losses);

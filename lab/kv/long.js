@@ -30,8 +30,9 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const dist = options.dist ?? join(root, "dist");
 /** @param {string} path */
 const from = (path) => import(pathToFileURL(join(dist, path)).href);
-const { Tally, divergence, distribution, surprise } = await from("engine/divergence.js");
+const { Tally, divergence, distribution, surprise } = await from("study/verify/divergence.js");
 const PAGE = 32;
+const DEPTHS = [0, 1024, 4096, 8192, 16_384];
 
 /** @param {string} path */
 const lines = (path) =>
@@ -74,7 +75,11 @@ async function measure(model, out) {
   const ids = piece.slice(0, tokens);
   const key = { model: basename(model), text: basename(file), skip, kv: options.kv };
   const isKey = (/** @type {any} */ row) => Object.entries(key).every(([name, value]) => row[name] === value);
-  const known = existsSync(out) ? lines(out).filter(isKey).reduce((most, { to }) => Math.max(most, to), 0) : 0;
+  const known = existsSync(out)
+    ? lines(out)
+        .filter(isKey)
+        .reduce((most, { to }) => Math.max(most, to), 0)
+    : 0;
   const others = await Promise.all(formats.map(open));
   const started = Date.now();
   for (let at = 0; at < ids.length - 1; at += PAGE) {
@@ -97,15 +102,46 @@ async function measure(model, out) {
       kl.push(found.map((one, i) => divergence(truths[i], one)));
       same.push(found.map((one, i) => Number(one.top === truths[i].top)).join(""));
     }
-    const short = (/** @type {number[][]} */ rows) => rows.map((row) => row.map((x) => Number(x.toPrecision(5))));
+    const short = (/** @type {number[][]} */ rows) =>
+      rows.map((row) => row.map((x) => Number(x.toPrecision(5))));
     const row = { ...key, from: at, to: at + some.length, kl: short(kl), same, surprises: short(surprises) };
     appendFileSync(out, `${JSON.stringify(row)}\n`);
     if (at % 1024 === 0)
-      console.error(`${new Date().toISOString().slice(11, 19)} ${key.model} ${key.text} ${at} ${Date.now() - started} ms ${process.cpuUsage().user / 1e3} ms CPU`);
+      console.error(
+        `${new Date().toISOString().slice(11, 19)} ${key.model} ${key.text} ${at} ${Date.now() - started} ms ${process.cpuUsage().user / 1e3} ms CPU`,
+      );
   }
   for (const { close } of [exact, ...others]) await close();
 }
 
+/** Of all files together, by model and format: means over all positions, and over those of each depth. */
 function sum() {
-  console.log(positionals);
+  const rows = positionals.flatMap(lines);
+  for (const model of new Set(rows.map((row) => row.model))) {
+    const own = rows.filter((row) => row.model === model).sort((a, b) => a.skip - b.skip || a.from - b.from);
+    const texts = [...new Set(own.map(({ text, skip }) => `${text} from ${skip}`))].join(", ");
+    const formats = own[0].kv.split(",");
+    for (const [i, kv] of ["f16", ...formats].entries())
+      for (const depth of [null, ...DEPTHS.slice(0, -1)]) {
+        const next = depth === null ? Number.POSITIVE_INFINITY : DEPTHS[DEPTHS.indexOf(depth) + 1];
+        const tally = new Tally();
+        for (const row of own.filter(({ from }) => from >= (depth ?? 0) && from < next))
+          for (const [at, surprise] of row.surprises[i].entries())
+            tally.addMeasured({
+              surprise,
+              compared:
+                i === 0 ? null : { divergence: row.kl[i - 1][at], sameTop: row.same[i - 1][at] === "1" },
+            });
+        if (tally.positions === 0) continue;
+        const { positions, perplexity, divergence } = tally;
+        const found = { model, kind: "depth", kv, depth, positions, perplexity, ...divergence, texts };
+        console.log(
+          JSON.stringify({
+            ...found,
+            machine: `${cpus()[0].model}, Node ${process.version}`,
+            date: new Date().toISOString().slice(0, 10),
+          }),
+        );
+      }
+  }
 }

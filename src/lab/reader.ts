@@ -6,7 +6,14 @@
  * Owns the pages of one text on an allocation. Refuses to know models and statistics.
  */
 import { f16 } from "../cache/codec-f16.ts";
-import { type AfterAppend, type Allocation, type Cache, type Graph, PAGE_SLOTS, type Value } from "../device/contract.ts";
+import {
+  type AfterAppend,
+  type Allocation,
+  type Cache,
+  type Graph,
+  PAGE_SLOTS,
+  type Value,
+} from "../device/contract.ts";
 import { throwIfAborted } from "../format/errors.ts";
 import type { Holding } from "./holding.ts";
 

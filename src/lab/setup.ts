@@ -117,7 +117,11 @@ function drafted({ keyProfile, ...rest }: SpecOfFile, models: readonly ModelEntr
   const found = models.find(({ name }) => name.endsWith(keyProfile))?.profile;
   if (found) return { ...rest, keyProfile: found };
   const names = models.map(({ name }) => name).join(", ");
-  throw new ArgumentError("keyProfile", keyProfile, `flat, the end of one of ${names}, or { heads: [{ gains, means }] }`);
+  throw new ArgumentError(
+    "keyProfile",
+    keyProfile,
+    `flat, the end of one of ${names}, or { heads: [{ gains, means }] }`,
+  );
 }
 
 /** Whether it does better on prose than a guess among all its tokens. */

@@ -30,7 +30,17 @@ export type SpecDraft = Partial<Omit<Spec, "keys" | "values">> & { keys?: PartDr
 
 /** Fills in what is not said and gives equal things one form. ArgumentError for values out of range. */
 export function normalSpec(draft: SpecDraft): Spec {
-  const known = ["keys", "values", "sinks", "recent", "keyScale", "keyMean", "temperature", "layers", "keyProfile"];
+  const known = [
+    "keys",
+    "values",
+    "sinks",
+    "recent",
+    "keyScale",
+    "keyMean",
+    "temperature",
+    "layers",
+    "keyProfile",
+  ];
   for (const key of Object.keys(draft))
     if (!known.includes(key)) throw new ArgumentError("a field of a spec", key, known.join(", "));
   const keys = normalPart(draft.keys, "keys");
@@ -172,7 +182,15 @@ export function identified<D extends Draft>(draft: D): D & { readonly id: string
 
 /** Weights of the factors in `distance`; a part's are counted once for keys and once for values. */
 const PART_WEIGHTS = { method: 3, bits: 2, group: 0.5, rotate: 1, mean: 1 };
-const WEIGHTS = { sinks: 0.5, recent: 1, keyScale: 0.5, keyMean: 0.5, temperature: 1, layers: 1, keyProfile: 1 };
+const WEIGHTS = {
+  sinks: 0.5,
+  recent: 1,
+  keyScale: 0.5,
+  keyMean: 0.5,
+  temperature: 1,
+  layers: 1,
+  keyProfile: 1,
+};
 
 /** Gower's distance over the factors, 0 (the same) to 1: names and flags differ or not, numbers by their logs. */
 export function distance(a: Spec, b: Spec): number {

@@ -31,7 +31,9 @@ function seen(known: KeyStats, profile: Parameters<typeof keyView>[1], keyMean =
   return statsOf(vectors);
 }
 
-const profile = (gains: readonly number[], means: readonly number[] | null) => ({ heads: [{ gains, means }] });
+const profile = (gains: readonly number[], means: readonly number[] | null) => ({
+  heads: [{ gains, means }],
+});
 
 describe("a profile of keys", () => {
   it("is measured by rotary pair, in units of the spread", () => {

@@ -88,6 +88,7 @@ async function measure(model, out) {
       for (const { text } of [exact, ...others]) await text.read([...text.ids, ...some]);
       continue;
     }
+    /** @type {any[]} */
     const truths = [];
     for await (const logits of exact.text.each(some)) truths.push(distribution(logits, at + truths.length));
     const next = (/** @type {number} */ i) => ids[at + i + 1];

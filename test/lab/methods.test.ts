@@ -16,14 +16,17 @@ const PLACE = { layer: 0, kvHead: 0 };
 
 function held(part: PartDraft, which: KvPart = "keys", more: { keyScale?: number; draw?: number } = {}) {
   const spec = normalSpec({ [which]: part, keyScale: more.keyScale });
-  const found = holding(spec, which, methods, more.draw ?? 0, () => MEAN)!;
+  const found = holding(spec, which, methods, more.draw ?? 0, () => KEYS)!;
   const vectors = VECTORS.slice();
   for (let at = 0; at < vectors.length; at += 32 * HEAD_DIM)
     found.apply(vectors.subarray(at, at + 32 * HEAD_DIM), HEAD_DIM, PLACE);
   return vectors;
 }
 
-const MEAN = new Float32Array(HEAD_DIM).fill(0.5);
+const KEYS = {
+  ...{ mean: new Float32Array(HEAD_DIM).fill(0.5), spread: new Float32Array(HEAD_DIM).fill(1) },
+  ...{ pairs: HEAD_DIM / 2, depth: 0.5 },
+};
 
 /** Squared error over squared values. */
 function distortion(found: Float32Array): number {

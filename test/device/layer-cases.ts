@@ -94,8 +94,8 @@ function routeCases(tolerances: typeof TOLERANCES): DeviceCase[] {
 
 const SINK_SHAPES = [
   { heads: 4, kvHeads: 2, headDim: 64, steps: [1, 1], window: null, softcap: 0 },
-  { heads: 8, kvHeads: 1, headDim: 64, steps: [40, 40, 1], window: 16, softcap: 0 },
-  { heads: 4, kvHeads: 2, headDim: 96, steps: [33, 70], window: null, softcap: 5 },
+  { heads: 16, kvHeads: 1, headDim: 64, steps: [40, 40, 1], window: 16, softcap: 0 },
+  { heads: 6, kvHeads: 2, headDim: 96, steps: [33, 70], window: null, softcap: 5 },
   {
     heads: 4,
     kvHeads: 2,
@@ -109,8 +109,8 @@ const SINK_SHAPES = [
     softcap: 0,
   },
   {
-    heads: 2,
-    kvHeads: 1,
+    heads: 4,
+    kvHeads: 2,
     headDim: 64,
     steps: [64, 64, 64, 64, 64, 64, 64, 64, 1],
     window: null,

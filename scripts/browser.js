@@ -37,13 +37,14 @@ export async function bundleForBrowsers(root, folder) {
   return { bytes: bytes.length, gzipBytes: gzipSync(bytes, { level: 9 }).length };
 }
 
-/** For Vite: refuses what no page has, and packages that were not chosen for pages. `more`: packages beside the engine's. */
-export function pagesOnly(root, more = []) {
+/** For Vite: refuses what no page has, and packages that were not chosen for pages. `more`: packages beside the engine's; `kinds`: names of more. */
+export function pagesOnly(root, more = [], kinds = /^$/) {
   return {
     name: "pages-only",
     enforce: "pre",
     resolveId(id, importer) {
-      const known = /^[./\0]/.test(id) || id.startsWith(root) || [...PACKAGES, ...more].includes(id);
+      const known =
+        /^[./\0]/.test(id) || id.startsWith(root) || [...PACKAGES, ...more].includes(id) || kinds.test(id);
       if (!known) this.error(`${importer} imports ${id}, which no page has`);
     },
   };

@@ -62,7 +62,7 @@ export {
   type SkippedRow,
 } from "./study/attend/bench-attend.ts";
 export { openAttendTimer } from "./study/attend/open-timer-web.ts";
-export { type KvRate, kvBytes, kvRates } from "./study/plan/kv-bytes.ts";
+export { type KvRate, kvBytes, kvRates, ratesByFormat } from "./study/plan/kv-bytes.ts";
 export {
   type CachePart,
   type ContextRow,

@@ -54,6 +54,7 @@ export {
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
+export { documentText } from "./format/documents.ts";
 export {
   AbortedError,
   ArgumentError,
@@ -116,7 +117,7 @@ export {
   type TensorSummary,
   type TokenizerSummary,
 } from "./study/inspect.ts";
-export { type KvRate, kvBytes, kvRates } from "./study/plan/kv-bytes.ts";
+export { type KvRate, kvBytes, kvRates, ratesByFormat } from "./study/plan/kv-bytes.ts";
 export { modelsForMachine, type PlanModelOptions, planModel } from "./study/plan/plan-model.ts";
 export {
   type CachePart,

@@ -157,8 +157,8 @@ describe("rooms", () => {
   });
 });
 
-/** What the page may take of src: the library in its worker, and what is small and pure in the thread that draws. */
-const OF_PAGE = ["browser.ts", "page.ts"];
+/** What the page may take of src: the library in its worker, what is small and pure in the thread that draws, and the reader of documents when one needs it. */
+const OF_PAGE = ["browser.ts", "page.ts", "format/documents.ts"];
 
 it("the page imports the library by its entries, and nothing imports the page", () => {
   const wrong: string[] = [];

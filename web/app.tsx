@@ -4,12 +4,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Chat } from "./chat/chat.tsx";
 import type { Talk } from "./chat/talk.ts";
 import { lazily } from "./lazily.tsx";
-import { AnswerSettings } from "./models/answer-settings.tsx";
 import type { ModelChoice } from "./models/choice.ts";
-import { ModelPanel } from "./models/panel.tsx";
 import { useStore } from "./store.ts";
 
 const Planner = lazily(async () => (await import("./plan/planner.tsx")).Planner);
+const ModelDialog = lazily<{ talk: Talk; choice: ModelChoice }>(
+  async () => (await import("./models/dialog.tsx")).ModelDialog,
+);
 const Bench = lazily(async () => (await import("./bench/bench.tsx")).Bench);
 
 const TABS = [
@@ -24,7 +25,7 @@ export function App({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
   const tab = useTab();
   const dialog = useRef<HTMLDialogElement>(null);
   const [isChoosing, setChoosing] = useState(false);
-  const { model, status } = useStore(choice);
+  const { model, status, isGone } = useStore(choice);
   // A model that is there was what the dialog was opened for.
   useEffect(() => {
     if (model) dialog.current?.close();
@@ -46,14 +47,17 @@ export function App({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
           type="button"
           class="chosen"
           aria-haspopup="dialog"
-          title={model?.place}
+          title={isGone ? `${model?.place} does not answer` : model?.place}
           onClick={() => {
             setChoosing(true);
             dialog.current?.showModal();
           }}
         >
-          <span class={model ? "lamp on" : "lamp"} aria-hidden="true" />
+          <span class={model ? (isGone ? "lamp gone" : "lamp on") : "lamp"} aria-hidden="true" />
           <span class="name">{model?.name ?? (status.kind === "loading" ? "loading…" : "choose")}</span>
+          <span class="hidden" role="status">
+            {isGone ? `${model?.place} does not answer` : ""}
+          </span>
         </button>
       </header>
       <main>
@@ -70,14 +74,7 @@ export function App({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
                 Close
               </button>
             </div>
-            {model && (
-              <p class="note">
-                {model.name} on {model.place}
-                {model.context === null ? "" : `, context of ${model.context.toLocaleString("en-US")} tokens`}
-              </p>
-            )}
-            <ModelPanel choice={choice} />
-            <AnswerSettings />
+            <ModelDialog {...{ talk, choice }} />
           </div>
         )}
       </dialog>

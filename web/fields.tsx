@@ -53,10 +53,12 @@ export function NumberField({ label, value, onChange, ...rest }: NumberPropertie
 }
 
 export function ScrollBox({ label, children }: { label: string; children: ComponentChildren }) {
+  // A group and no section: an answer with two tables would have two landmarks of one name.
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard
-    <section class="table" tabIndex={0} aria-label={label}>
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is for fields
+    <div class="table" role="group" tabIndex={0} aria-label={label}>
       {children}
-    </section>
+    </div>
   );
 }

@@ -2,9 +2,13 @@
 import type { FunctionComponent } from "preact";
 import { useEffect, useState } from "preact/hooks";
 
-export function lazily(load: () => Promise<FunctionComponent>): FunctionComponent {
-  return function Lazy() {
-    const [found, setFound] = useState<{ View: FunctionComponent } | { problem: string } | null>(null);
+export function lazily<Properties extends object = object>(
+  load: () => Promise<FunctionComponent<Properties>>,
+): FunctionComponent<Properties> {
+  return function Lazy(properties: Properties) {
+    const [found, setFound] = useState<{ View: FunctionComponent<Properties> } | { problem: string } | null>(
+      null,
+    );
     useEffect(() => {
       load().then(
         (View) => setFound({ View }),
@@ -12,6 +16,6 @@ export function lazily(load: () => Promise<FunctionComponent>): FunctionComponen
       );
     }, []);
     if (found === null) return <p class="waiting">Loading…</p>;
-    return "View" in found ? <found.View /> : <p class="problem">{found.problem}</p>;
+    return "View" in found ? <found.View {...properties} /> : <p class="problem">{found.problem}</p>;
   };
 }

@@ -1,6 +1,7 @@
 /** Starts the page: looks for a server where it comes from, and draws. */
 import { options, render } from "preact";
 import { App } from "./app.tsx";
+import { Conversations } from "./chat/conversations.ts";
 import { Talk } from "./chat/talk.ts";
 import { ModelChoice } from "./models/choice.ts";
 import { serverUrl } from "./models/server.ts";
@@ -13,10 +14,14 @@ options.debounceRendering = (draw) => {
 };
 
 const choice = new ModelChoice();
-const talk = new Talk(choice);
+const talk = new Talk(choice, new Conversations());
 render(<App {...{ talk, choice }} />, document.body);
 
 const { server, key, serverModel } = settings.state;
 const url = serverUrl(server, document.baseURI);
 // A static site has none, which is no failure; a server that was written down should be there.
 if (url !== null) choice.connect({ url, key }, serverModel, server === "");
+
+// Where the browser has one, and not in the way of the first drawing.
+if (location.protocol.startsWith("http"))
+  addEventListener("load", () => navigator.serviceWorker?.register("./sw.js").catch(() => {}));

@@ -1,5 +1,5 @@
 /** What a person has chosen, kept between visits; an API key only until the tab is closed. */
-import { amountOf } from "./checked.ts";
+import { amountOf, fieldsOf, listOf } from "./checked.ts";
 import { kept } from "./kept.ts";
 import { Store } from "./store.ts";
 
@@ -13,7 +13,19 @@ export interface Settings {
   readonly maxTokens: number | null;
   /** Of models that run here. null: not chosen. */
   readonly context: number | null;
+  /** "": the device's default. */
   readonly kv: string;
+  /** Pictures in answers are fetched, which tells their servers. */
+  readonly pictures: boolean;
+  /** The list of conversations is shown, where there is room beside the chat. */
+  readonly list: boolean;
+  readonly presets: readonly Preset[];
+}
+
+/** Instructions under a name. */
+export interface Preset {
+  readonly name: string;
+  readonly system: string;
 }
 
 const DEFAULTS: Settings = {
@@ -24,7 +36,10 @@ const DEFAULTS: Settings = {
   temperature: null,
   maxTokens: null,
   context: null,
-  kv: "int4",
+  kv: "",
+  pictures: false,
+  list: true,
+  presets: [],
 };
 
 const NAME = "nibble.settings";
@@ -47,13 +62,17 @@ class SettingsStore extends Store<Settings> {
 function readSaved(): Partial<Settings> {
   const saved: unknown = kept(() => JSON.parse(localStorage.getItem(NAME) ?? "{}"));
   const nullable = ["temperature", "maxTokens", "context"];
-  return Object.fromEntries(
-    Object.entries(saved ?? {}).filter(([name, value]) =>
-      nullable.includes(name)
-        ? value === null || amountOf(value) !== null
-        : typeof value === typeof DEFAULTS[name as keyof Settings],
-    ),
+  const { presets, ...rest } = fieldsOf(saved);
+  const readPreset = (item: unknown): Preset | null => {
+    const { name, system } = fieldsOf(item);
+    return typeof name === "string" && typeof system === "string" ? { name, system } : null;
+  };
+  const read = Object.entries(rest).filter(([name, value]) =>
+    nullable.includes(name)
+      ? value === null || amountOf(value) !== null
+      : typeof value === typeof DEFAULTS[name as keyof Settings],
   );
+  return { ...Object.fromEntries(read), presets: listOf(presets, readPreset) };
 }
 
 export const settings = new SettingsStore();

@@ -7,12 +7,12 @@ import { addAbortSignal } from "node:stream";
 import {
   AbortedError,
   ArgumentError,
+  documentText,
   FormatError,
   NibbleError,
   type Prompt,
   withDocument,
 } from "../index.ts";
-import { documentText } from "./documents.ts";
 
 export interface Input {
   question: string;

@@ -1,15 +1,11 @@
 /** The conversation's rules: what a model is asked, what is kept, which files are text. */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import {
-  asked,
-  changed,
-  fromSaved,
-  heard,
-  type Turns,
-  toMessages,
-  toSaved,
-} from "../../web/chat/conversation.ts";
+import { newestLeaf, pathTo, siblings } from "../../web/chat/branches.ts";
+import { cacheParts } from "../../web/chat/cache-picture.tsx";
+import { asked, changed, heard, type Turns, toMessages } from "../../web/chat/conversation.ts";
 import { DocumentError, MOST_BYTES, readDocument } from "../../web/chat/documents.ts";
+import { fromSaved } from "../../web/chat/saved.ts";
+import { fromFile, toFile } from "../../web/chat/transfer.ts";
 import { AnswerFailure, heldBytes } from "../../web/models/model.ts";
 import { ServerChatModel, serverModels, serverUrl } from "../../web/models/server.ts";
 import { contextSteps, stepOf } from "../../web/plan/scale.ts";
@@ -37,6 +33,8 @@ const answer = (turns: Turns, text: string) =>
     { state: "end" },
   );
 
+const toSaved = (turns: Turns) => JSON.stringify({ version: 1, turns });
+
 describe("what a model is asked", () => {
   it("first documents with the instructions, later ones in front of their question, no reasoning", () => {
     const first = answer(ask([], "one?", "A", "B"), "1");
@@ -61,6 +59,104 @@ describe("what a model is asked", () => {
     const lost = changed(heard(ask([], "one?"), [{ kind: "answer", text: "half" }]), { state: "lost" });
     expect(toMessages(ask(lost, "two?"), "").map(({ content }) => content)).toEqual(["one?", "half", "two?"]);
   });
+});
+
+describe("branches", () => {
+  const turn = (id: string, parent: string | null, at: number) => ({
+    ...answer(ask([], id), id)[0],
+    id,
+    parent,
+    at,
+  });
+  const tree = new Map(
+    [turn("a", null, 1), turn("b", "a", 2), turn("c", "a", 3), turn("d", "b", 4), turn("e", null, 5)].map(
+      (one) => [one.id, one],
+    ),
+  );
+
+  it("are paths, siblings by age, and their newest ends", () => {
+    expect(pathTo(tree, "d").map(({ id }) => id)).toEqual(["a", "b", "d"]);
+    expect(siblings(tree, tree.get("c")!).map(({ id }) => id)).toEqual(["b", "c"]);
+    expect([newestLeaf(tree, "b"), newestLeaf(tree, "a"), newestLeaf(tree, null)]).toEqual(["d", "c", "e"]);
+  });
+
+  it("that go in circles end", () => {
+    const circle = new Map([turn("a", "b", 1), turn("b", "a", 2)].map((one) => [one.id, one]));
+    expect(pathTo(circle, "a")).toHaveLength(2);
+    expect(newestLeaf(circle, "a")).not.toBeNull();
+  });
+
+  it("a new question follows what was answered, and replaces what was not", () => {
+    const first = answer(ask([], "one?"), "1");
+    const second = ask(first, "two?");
+    expect(second[1].parent).toBe(first[0].id);
+    expect(ask(second, "three?")[1]).toMatchObject({ parent: first[0].id, question: "three?" });
+  });
+});
+
+describe("files of conversations", () => {
+  const mark = "## You <!-- nibble:question -->";
+  const turns = answer(ask(answer(ask([], "one?", "A"), "# 1\n\n\\(x\\)"), `two?\n${mark}\n\\${mark}`), "2");
+  const head = {
+    id: "x",
+    title: "A title",
+    isNamed: true,
+    createdAt: 1,
+    changedAt: 2,
+    leaf: turns[1].id,
+    system: "Be short.",
+  };
+
+  it("as JSON hold all, under ids of their own", () => {
+    const [found] = fromFile("a.json", toFile([{ head, turns }], "json"));
+    expect(found).toEqual({ head: { ...head, id: found.head.id }, turns });
+    expect(found.head.id).not.toBe("x");
+  });
+
+  it("as Markdown hold the branch that is shown, whatever it says", () => {
+    const two = [...turns, { ...turns[1], id: "other", answer: "another branch" }];
+    const [found, second] = fromFile(
+      "a.md",
+      toFile(
+        [
+          { head, turns: two },
+          { head, turns: [] },
+        ],
+        "md",
+      ),
+    );
+    expect(found.head).toMatchObject({ title: "A title", system: "Be short.", leaf: found.turns[1].id });
+    expect(found.turns.map(({ question, answer, model }) => [question, answer, model])).toEqual([
+      ["A:\n\nA\n\none?", turns[0].answer, "m"],
+      [turns[1].question, "2", "m"],
+    ]);
+    expect(second.turns).toEqual([]);
+  });
+
+  it.each(["", "# Notes", "{", '{"format":"other"}'])("%j is none of ours", (text) => {
+    expect(() => fromFile("a.md", text)).toThrow("a.md has no conversation that Nibble wrote");
+  });
+});
+
+it("the cache's parts are told by the figures of its turns", () => {
+  const figures = {
+    reusedTokens: null,
+    draftedTokens: null,
+    acceptedTokens: null,
+    promptMs: 1,
+    generateMs: 1,
+  };
+  const one = changed(answer(ask([], "1"), "a"), {
+    figures: { ...figures, promptTokens: 10, generatedTokens: 5 },
+  });
+  const two = changed(answer(ask(one, "2"), "b"), {
+    figures: { ...figures, promptTokens: 20, generatedTokens: 3 },
+  });
+  expect(cacheParts(two, 25).map(({ name, tokens }) => `${name} ${tokens}`)).toEqual([
+    ...["Question 1 10", "Answer 1 5", "Question 2 5", "Answer 2 3", "Being read or written 2"],
+  ]);
+  expect(cacheParts(two, 12).map(({ tokens }) => tokens)).toEqual([10, 2]);
+  expect(cacheParts(two, 0)).toEqual([]);
 });
 
 describe("what is kept", () => {
@@ -120,7 +216,8 @@ describe("documents", () => {
   });
 
   it.each([
-    ["a PDF", "%PDF-1.7\n\0", /^a\.pdf is not a text file \(a PDF\)/],
+    ["a PDF without an end", "%PDF-1.7\n\0", /^a\.pdf: a damaged PDF/],
+    ["another archive", "PK\x03\x04rest", /^a\.pdf: a zip archive that is no DOCX/],
     ["zeros", "text\0text", /not a text file/],
     ["Latin-1", new Uint8Array([0x47, 0x72, 0xfc, 0xdf, 0x65]), /no UTF-8/],
     ["nothing", "", /^a\.pdf is empty/],
@@ -151,7 +248,7 @@ describe("a server's address", () => {
 });
 
 it("a server that does not count is taken for some four bytes a token, and says so", async () => {
-  const model = { id: "m", context: null, kv: null, rates: null };
+  const model = { id: "m", context: null, kv: null, rates: null, formats: [] };
   const found = new ServerChatModel({ url: "http://h/v1/", key: "" }, model).count("Grüße, Welt");
   expect(await found).toEqual({ tokens: 4, isExact: false });
 });
@@ -166,7 +263,9 @@ describe("a server's answers", () => {
     "cache rates of %j are none",
     async (cacheRates) => {
       answering({ data: [{ id: "m", nibble: { context: -1, kv: 3, cacheRates } }] });
-      expect(await serverModels(server)).toEqual([{ id: "m", context: null, kv: null, rates: null }]);
+      expect(await serverModels(server)).toEqual([
+        { id: "m", context: null, kv: null, rates: null, formats: [] },
+      ]);
     },
   );
 
@@ -174,7 +273,7 @@ describe("a server's answers", () => {
     "a count of %j is a failure with a reason",
     async (body) => {
       answering(body);
-      const model = new ServerChatModel(server, { id: "m", context: null, kv: null, rates: [] });
+      const model = new ServerChatModel(server, { id: "m", context: null, kv: null, rates: [], formats: [] });
       await expect(model.count("a")).rejects.toThrow(AnswerFailure);
     },
   );

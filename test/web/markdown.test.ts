@@ -35,6 +35,8 @@ function drawn(node: ComponentChildren): (Element | string)[] {
   }
   // A part of the page with hooks, which needs a DOM: its text is what counts.
   if (View.name === "CopyButton") return [];
+  if (View.name === "Coloured") return [String(props.text)];
+  if (View.name === "FormulaView") return [{ tag: "formula", props, children: [] }];
   return drawn(View(props));
 }
 
@@ -78,6 +80,46 @@ describe("markdown", () => {
   });
 });
 
+describe("formulas", () => {
+  const formulas = (text: string) =>
+    all(markdown(text)).flatMap(({ tag, props }) =>
+      tag === "formula" ? [(props.formula as { source: string }).source] : [],
+    );
+
+  it.each([
+    ["$a_1 + b_2$ and \\(c\\)", ["a_1 + b_2", "c"]],
+    ["$$\nx^2\n$$\n\nthen \\[\ny\n\\]", ["\nx^2\n", "\ny\n"]],
+    ["| $a|b$ | c |\n|---|---|\n| **$d$** | e |", ["a|b", "d"]],
+    ["It costs $5, or $6.", []],
+    ["`$a$` and ``$b` $c$`` and\n```\n$d$\n```", []],
+    ["\ue0000\ue001 $a$", []],
+  ])("of %j", (text, expected) => {
+    expect(formulas(text)).toEqual(expected);
+  });
+
+  it("in code and addresses stand as written", () => {
+    expect(textOf(markdown("`a $x$ b`"))).toBe("a $x$ b");
+    const link = all(markdown("[t](https://a.b/$x$)")).find(({ tag }) => tag === "a");
+    expect(link?.props.href).toBe("https://a.b/$x$");
+  });
+
+  // In time that grows with the text: else these take minutes.
+  it.each(["\\[", "\\(", "$a ", "$$a", "`"])("%j without end is text", (piece) => {
+    expect(formulas(piece.repeat(20_000)).length).toBeLessThan(20_000);
+  });
+});
+
+it("pictures are drawn only where a person has asked for them", () => {
+  const text = "![a](https://example.org/a.png) ![b](javascript:x)";
+  expect(all(drawn(Markdown({ text }))).map(({ tag }) => tag)).toEqual(["p", "a"]);
+  const [picture] = all(drawn(Markdown({ text, hasPictures: true }))).filter(({ tag }) => tag === "img");
+  expect(picture.props).toMatchObject({
+    src: "https://example.org/a.png",
+    alt: "a",
+    referrerpolicy: "no-referrer",
+  });
+});
+
 describe("hostile text", () => {
   it.each([
     "<script>alert(1)</script>",
@@ -92,7 +134,7 @@ describe("hostile text", () => {
       text.startsWith("|") ? "<script>a</script>" : text.replace(/^- /, ""),
     );
     for (const tag of tags(text))
-      expect(["p", "ul", "li", "section", "table", "thead", "tbody", "tr", "th", "td"]).toContain(tag);
+      expect(["p", "ul", "li", "div", "table", "thead", "tbody", "tr", "th", "td"]).toContain(tag);
   });
 
   it.each([
@@ -152,7 +194,7 @@ describe("hostile text", () => {
 
   it("of any kind gives only what the page knows", () => {
     const known =
-      /^(p|h[345]|ul|ol|li|blockquote|hr|figure|figcaption|span|pre|code|section|table|thead|tbody|tr|t[hd]|strong|em|del|br|a)$/;
+      /^(p|h[345]|ul|ol|li|blockquote|hr|figure|figcaption|span|pre|code|div|formula|table|thead|tbody|tr|t[hd]|strong|em|del|br|a)$/;
     const piece = fc.constantFrom(
       ..."<>[]()!*_`~#|-\n \\&;:/\"'=".split(""),
       "javascript:",

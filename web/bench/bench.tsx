@@ -6,7 +6,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { AttendFinding } from "../../src/browser.ts";
 import { grouped, rounded } from "../../src/page.ts";
 import { ScrollBox, SelectField } from "../fields.tsx";
-import { whyNotHere } from "../models/here.ts";
+import { whyNotHere } from "../models/names.ts";
 import { CopyButton } from "../text/copy.tsx";
 import { PageWorker } from "../work/call.ts";
 import type { BenchAsk, BenchNews } from "../work/protocol.ts";

@@ -1,13 +1,19 @@
 /** The chat: turns, and the field below them. Owns scrolling along with an answer, until the reader scrolls away. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { lazily } from "../lazily.tsx";
 import type { ModelChoice } from "../models/choice.ts";
-import { modelName } from "../models/here.ts";
-import { ModelPanel } from "../models/panel.tsx";
+import { ModelPanel } from "../models/lazy-panel.tsx";
+import { modelName } from "../models/names.ts";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 import { Composer } from "./composer.tsx";
+import type { Turn } from "./conversation.ts";
 import type { Talk } from "./talk.ts";
 import { TurnView } from "./turn.tsx";
+
+const Sidebar = lazily<{ talk: Talk; onChosen: () => void }>(
+  async () => (await import("./sidebar.tsx")).Sidebar,
+);
 
 /** Closer to the end than this is at the end. */
 const NEAR_PIXELS = 48;
@@ -23,38 +29,71 @@ export function Chat({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
   });
   const { isFollowing, follow } = useFollowing(state.turns);
   const { turns, isRunning, reading } = state;
-  const canAsk = model !== null && !isRunning;
+  const canAsk = model !== null && !isRunning && state.editing === null;
+  const { list } = useStore(settings);
+  // Beside the chat where there is room, over it where there is none, and then only when asked for.
+  const [isOver, setOver] = useState(false);
+  const isListed = isWide() ? list : isOver;
   return (
-    <section class="chat" aria-label="Chat">
-      {/* Read out when it is whole: piece by piece nobody could follow. */}
-      <div class="turns" role="log" aria-live="polite" aria-busy={isRunning}>
-        {turns.map((turn, i) => (
-          <TurnView
-            key={i}
-            {...{ turn, talk }}
-            canAsk={canAsk && i === turns.length - 1}
-            reading={i === turns.length - 1 ? reading : null}
-            isLast={i === turns.length - 1}
-          />
-        ))}
-      </div>
-      {turns.length === 0 && <Welcome choice={choice} hasModel={model !== null} />}
-      {turns.length > 0 && !model && <ModelPanel choice={choice} />}
-      {isDropping && (
-        <p class="drop">
-          Drop texts to put them in front of your next question, or a GGUF file to run it here
-        </p>
-      )}
-      <div class="bottom">
-        {!isFollowing && (
-          <button type="button" class="quiet follow" onClick={follow}>
-            To the end
+    <div class={isListed ? "with-list" : "without-list"}>
+      {isListed && <Sidebar talk={talk} onChosen={() => setOver(false)} />}
+      <section class="chat" aria-label="Chat">
+        <div class="top">
+          <button
+            type="button"
+            class="quiet"
+            aria-expanded={isListed}
+            onClick={() => (isWide() ? settings.set({ list: !list }) : setOver(!isOver))}
+          >
+            Conversations
           </button>
+          {turns.length > 0 && (
+            <button type="button" class="quiet" onClick={() => talk.fresh()}>
+              New
+            </button>
+          )}
+        </div>
+        {/* Read out when it is whole: piece by piece nobody could follow. */}
+        <div class="turns" role="log" aria-live="polite" aria-busy={isRunning}>
+          {turns.map((turn, i) => (
+            <TurnView
+              key={turn.id}
+              {...{ turn, talk, canAsk }}
+              branch={branchOf(talk, turn)}
+              reading={i === turns.length - 1 ? reading : null}
+              isLast={i === turns.length - 1}
+            />
+          ))}
+        </div>
+        {turns.length > 0 && <h1 class="hidden">{state.head.title}</h1>}
+        {turns.length === 0 && <Welcome choice={choice} hasModel={model !== null} />}
+        {turns.length > 0 && !model && <ModelPanel choice={choice} />}
+        {isDropping && (
+          <p class="drop">
+            Drop texts, PDF or DOCX files to put them in front of your next question, or a GGUF file to run it
+            here
+          </p>
         )}
-        <Composer {...{ talk, state, model }} />
-      </div>
-    </section>
+        <div class="bottom">
+          {!isFollowing && (
+            <button type="button" class="quiet follow" onClick={follow}>
+              To the end
+            </button>
+          )}
+          <Composer {...{ talk, state, model }} />
+        </div>
+      </section>
+    </div>
   );
+}
+
+function isWide(): boolean {
+  return matchMedia("(min-width: 60rem)").matches;
+}
+
+function branchOf(talk: Talk, turn: Turn): string {
+  const [at, of] = talk.branch(turn);
+  return of > 1 ? `${at + 1} of ${of}` : "";
 }
 
 function Welcome({ choice, hasModel }: { choice: ModelChoice; hasModel: boolean }) {

@@ -3,6 +3,7 @@
  * edit, the arrow up in an empty field takes the last question back; the page's "/" leads here.
  */
 import { useEffect, useRef } from "preact/hooks";
+import { grouped } from "../../src/page.ts";
 import type { ChatModel } from "../models/model.ts";
 import { Gauge } from "./gauge.tsx";
 import type { Talk, TalkState } from "./talk.ts";
@@ -17,7 +18,7 @@ export interface ComposerProperties {
 export function Composer({ talk, state, model }: ComposerProperties) {
   const field = useRef<HTMLTextAreaElement>(null);
   const files = useRef<HTMLInputElement>(null);
-  const { draft, documents, isRunning, editing, notice } = state;
+  const { draft, draftTokens, documents, isRunning, editing, notice } = state;
 
   useEffect(() => grow(field.current), [draft]);
   useEffect(() => {
@@ -83,7 +84,7 @@ export function Composer({ talk, state, model }: ComposerProperties) {
       <div class="field">
         {editing && (
           <p class="note">
-            Editing your last message{" "}
+            Editing a message{" "}
             <button type="button" class="quiet" onClick={() => talk.cancelEdit()}>
               Cancel
             </button>
@@ -99,7 +100,7 @@ export function Composer({ talk, state, model }: ComposerProperties) {
           placeholder={model ? `Ask ${model.name}` : "Choose a model first"}
           value={draft}
           enterkeyhint="send"
-          onInput={({ currentTarget }) => talk.set({ draft: currentTarget.value })}
+          onInput={({ currentTarget }) => talk.setDraft(currentTarget.value)}
           onKeyDown={onKeyDown}
           onPaste={onPaste}
         />
@@ -116,12 +117,13 @@ export function Composer({ talk, state, model }: ComposerProperties) {
             }}
           />
           <button type="button" class="quiet" onClick={() => files.current?.click()}>
-            Attach text
+            Attach
           </button>
-          {state.turns.length > 0 && (
-            <button type="button" class="quiet" onClick={() => talk.clear()}>
-              Clear
-            </button>
+          {draftTokens && (
+            <span class="figures" data-testid="draft-tokens">
+              {draftTokens.isExact ? "" : "about "}
+              {grouped(draftTokens.tokens)} tokens
+            </span>
           )}
           <span class="hint" aria-hidden="true">
             {isRunning ? "Esc stops" : "Enter sends"}

@@ -1,11 +1,10 @@
 /**
- * A conversation on the page: turns, the documents in them, and what is kept between visits. Pure: every change gives a new
- * one. One idea: the last turn alone may be unanswered, and is then no part of what a model sees, since roles alternate.
+ * A conversation on the page: turns and the documents in them. Pure: every change gives a new one. One idea: the last turn
+ * alone may be unanswered, and is then no part of what a model sees, since roles alternate.
  */
-
 import type { ChatMessage } from "../../src/browser.ts";
 import type { Part } from "../../src/page.ts";
-import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
+import { newId } from "../ids.ts";
 import type { AnswerEnd, AnswerFigures } from "../models/model.ts";
 import type { TextDocument } from "./documents.ts";
 
@@ -13,6 +12,11 @@ import type { TextDocument } from "./documents.ts";
 export type TurnState = "running" | AnswerEnd | "stopped" | "lost" | "failed";
 
 export interface Turn {
+  readonly id: string;
+  /** The turn before it. */
+  readonly parent: string | null;
+  /** When it was asked, in ms as Date.now() counts. */
+  readonly at: number;
   readonly question: string;
   readonly documents: readonly TextDocument[];
   readonly answer: string;
@@ -34,9 +38,13 @@ export function asked(
 ): Turns {
   const last = turns.at(-1);
   const isOpen = last !== undefined && !isAnswered(last);
+  const before = isOpen ? turns.slice(0, -1) : turns;
   return [
-    ...(isOpen ? turns.slice(0, -1) : turns),
+    ...before,
     {
+      id: newId(),
+      parent: before.at(-1)?.id ?? null,
+      at: Date.now(),
       question,
       documents: isOpen ? [...last.documents, ...documents] : documents,
       answer: "",
@@ -82,64 +90,4 @@ export function toMessages(turns: Turns, instructions: string): ChatMessage[] {
     if (i < seen.length - 1) messages.push({ role: "assistant", content: answer });
   }
   return messages;
-}
-
-const VERSION = 1;
-
-export function toSaved(turns: Turns): string {
-  return JSON.stringify({ version: VERSION, turns });
-}
-
-/** Without what this version cannot have written: a damaged part costs itself, or its turn where it is no turn without it. */
-export function fromSaved(text: string | null): Turns {
-  try {
-    const { version, turns } = fieldsOf(JSON.parse(text ?? "{}"));
-    return version === VERSION ? listOf(turns, readTurn) : [];
-  } catch {
-    return [];
-  }
-}
-
-const STATES: readonly string[] = ["end", "length", "context", "stopped", "lost", "failed"];
-
-function readTurn(value: unknown): Turn | null {
-  const { documents, figures, ...rest } = fieldsOf(value);
-  const question = textOf(rest.question);
-  const answer = textOf(rest.answer);
-  const state = textOf(rest.state);
-  if (question === null || answer === null || state === null || !Array.isArray(documents)) return null;
-  if (state !== "running" && !STATES.includes(state)) return null;
-  const isCut = state === "running";
-  return {
-    question,
-    answer,
-    documents: listOf(documents, readDocument),
-    thinking: textOf(rest.thinking) ?? "",
-    state: isCut ? "lost" : (state as TurnState),
-    problem: isCut ? "The page was closed before this answer was done." : textOf(rest.problem),
-    model: textOf(rest.model) ?? "",
-    figures: readFigures(figures),
-  };
-}
-
-function readDocument(value: unknown): TextDocument | null {
-  const { name, bytes, text, tokens, isExact } = fieldsOf(value);
-  const read = { name: textOf(name), bytes: amountOf(bytes), text: textOf(text) };
-  if (read.name === null || read.bytes === null || read.text === null) return null;
-  return { ...(read as TextDocument), tokens: amountOf(tokens), isExact: isExact === true };
-}
-
-function readFigures(value: unknown): AnswerFigures | null {
-  const found = fieldsOf(value);
-  const promptTokens = amountOf(found.promptTokens);
-  const generatedTokens = amountOf(found.generatedTokens);
-  const promptMs = amountOf(found.promptMs);
-  const generateMs = amountOf(found.generateMs);
-  if (promptTokens === null || generatedTokens === null || promptMs === null || generateMs === null)
-    return null;
-  const reusedTokens = amountOf(found.reusedTokens);
-  const draftedTokens = amountOf(found.draftedTokens);
-  const acceptedTokens = amountOf(found.acceptedTokens);
-  const guessed = { draftedTokens, acceptedTokens };
-  return { promptTokens, reusedTokens, generatedTokens, ...guessed, promptMs, generateMs };
 }

@@ -1,6 +1,7 @@
 /**
- * Files that are put into a conversation: text only. Owns what counts as text and how large it may be. One idea: a file is
- * refused by name with the reason, and never put in half.
+ * Files that are put into a conversation: text, and the words of PDF and DOCX, whose readers are loaded when a file needs
+ * them. Owns what counts as text and how large it may be. One idea: a file is refused by name with the reason, and never
+ * put in half.
  */
 import { bytes as inBytes } from "../../src/page.ts";
 
@@ -22,17 +23,37 @@ export class DocumentError extends Error {}
 /** Rejects with DocumentError, whose message begins with the file's name. */
 export async function readDocument(file: File): Promise<TextDocument> {
   const { name, size } = file;
-  if (size > MOST_BYTES)
-    throw new DocumentError(
-      `${name} has ${inBytes(size)}; a document may have ${inBytes(MOST_BYTES)}. Attach the part that matters.`,
-    );
+  const start = await file
+    .slice(0, 4)
+    .text()
+    .catch(() => "");
+  const isPacked = start === "%PDF" || start === "PK\x03\x04";
+  if (!isPacked) checkSize(name, size);
   const bytes = new Uint8Array(
     await file.arrayBuffer().catch((cause) => {
       throw new DocumentError(`${name} cannot be read (${(cause as Error).message}).`);
     }),
   );
   if (bytes.length === 0) throw new DocumentError(`${name} is empty.`);
-  return { name, bytes: bytes.length, text: textOf(name, bytes), tokens: null, isExact: false };
+  const text = isPacked ? await unpackedText(name, bytes) : textOf(name, bytes);
+  if (isPacked) checkSize(name, text.length);
+  return { name, bytes: size, text, tokens: null, isExact: false };
+}
+
+function checkSize(name: string, size: number): void {
+  if (size > MOST_BYTES)
+    throw new DocumentError(
+      `${name} has ${inBytes(size)}; a document may have ${inBytes(MOST_BYTES)}. Attach the part that matters.`,
+    );
+}
+
+async function unpackedText(name: string, bytes: Uint8Array): Promise<string> {
+  try {
+    const { documentText } = await import("../../src/format/documents.ts");
+    return await documentText(name, bytes);
+  } catch (error) {
+    throw new DocumentError((error as Error).message);
+  }
 }
 
 function textOf(name: string, bytes: Uint8Array): string {
@@ -59,8 +80,6 @@ function isUtf16([a, b]: Uint8Array): boolean {
 }
 
 const KINDS: readonly (readonly [start: string, kind: string])[] = [
-  ["%PDF", "a PDF"],
-  ["PK\x03\x04", "a ZIP archive, as Word and Excel files are"],
   ["\x89PNG", "a picture"],
   ["\xff\xd8\xff", "a picture"],
   ["GIF8", "a picture"],

@@ -1,9 +1,17 @@
 /** The cache, live: how much of the context it holds, what that weighs, and what it would weigh in f16. */
+import { useState } from "preact/hooks";
 import { bytes, grouped, rounded } from "../../src/page.ts";
+import { lazily } from "../lazily.tsx";
 import { type ChatModel, heldBytes } from "../models/model.ts";
+import type { Turns } from "./conversation.ts";
 import type { TalkState } from "./talk.ts";
 
+const CachePicture = lazily<{ model: ChatModel; turns: Turns; held: number }>(
+  async () => (await import("./cache-picture.tsx")).CachePicture,
+);
+
 export function Gauge({ model, talk }: { model: ChatModel; talk: TalkState }) {
+  const [isOpen, setOpen] = useState(false);
   const { held, tokensPerSecond } = talk;
   const { context, kv, rates } = model;
   const now = rates && heldBytes(rates, held);
@@ -44,6 +52,10 @@ export function Gauge({ model, talk }: { model: ChatModel; talk: TalkState }) {
           </div>
         )}
       </dl>
+      <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
+        <summary>What it holds</summary>
+        {isOpen && <CachePicture {...{ model, held }} turns={talk.turns} />}
+      </details>
     </div>
   );
 }

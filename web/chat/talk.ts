@@ -3,23 +3,18 @@
  * that is stopped, fails or loses its connection: what was said stays, with the reason, and can be asked for again.
  */
 import { grouped } from "../../src/page.ts";
+import { newId } from "../ids.ts";
 import { kept } from "../kept.ts";
 import type { ModelChoice } from "../models/choice.ts";
-import { AnswerFailure, answerSpeed, type ChatModel } from "../models/model.ts";
+import { AnswerFailure, answerSpeed, type ChatModel, type TokenCount } from "../models/model.ts";
 import { settings } from "../settings.ts";
 import { Store } from "../store.ts";
-import {
-  asked,
-  changed,
-  fromSaved,
-  heard,
-  isAnswered,
-  type Turn,
-  type Turns,
-  toMessages,
-  toSaved,
-} from "./conversation.ts";
+import type { Head } from "./book.ts";
+import { newestLeaf, pathTo, siblings } from "./branches.ts";
+import { asked, changed, heard, isAnswered, type Turn, type Turns, toMessages } from "./conversation.ts";
+import type { Conversations } from "./conversations.ts";
 import { DocumentError, readDocument, type TextDocument } from "./documents.ts";
+import { CUT, fromSaved } from "./saved.ts";
 
 export interface Notice {
   readonly text: string;
@@ -28,13 +23,17 @@ export interface Notice {
 }
 
 export interface TalkState {
+  readonly head: Head;
+  /** The branch that is shown. */
   readonly turns: Turns;
   readonly isRunning: boolean;
   /** In front of the next question. */
   readonly documents: readonly TextDocument[];
   readonly draft: string;
-  /** The turn that was taken back to be written anew, and the draft that made way for it. */
-  readonly editing: { readonly turn: Turn; readonly draft: string } | null;
+  /** Of the draft; null: not counted. */
+  readonly draftTokens: TokenCount | null;
+  /** The turn that is written anew: where the branch ended before, and the draft that made way. */
+  readonly editing: { readonly turn: Turn; readonly leaf: string | null; readonly draft: string } | null;
   readonly reading: { readonly tokens: number; readonly total: number } | null;
   /** Tokens in the cache. */
   readonly held: number;
@@ -42,23 +41,37 @@ export interface TalkState {
   readonly notice: Notice | null;
 }
 
-const NAME = "nibble.conversation";
+/** Of pages before 2026-12. */
+const OLD_NAME = "nibble.conversation";
+/** Which conversation this tab shows, until it is closed. */
+const OPEN_NAME = "nibble.open";
 /** A long answer is kept also while it comes. */
 const SAVE_MS = 2000;
+/** A pause in typing, after which tokens are counted. */
+const COUNT_MS = 250;
+const TITLE_CHARACTERS = 60;
 
 export class Talk extends Store<TalkState> {
+  readonly conversations: Conversations;
   readonly #choice: ModelChoice;
   #stop = new AbortController();
   #savedAt = 0;
-  /** The browser keeps no more of this conversation, and that was said. */
+  /** All branches. */
+  #tree = new Map<string, Turn>();
+  /** Nothing of the conversation was written yet. */
+  #isNew = true;
+  /** It was said that nothing more is kept. */
   #isForgetful = false;
+  #counting: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(choice: ModelChoice) {
+  constructor(choice: ModelChoice, conversations: Conversations) {
     super({
-      turns: fromSaved(kept(() => localStorage.getItem(NAME))),
+      head: newHead(),
+      turns: [],
       isRunning: false,
       documents: [],
       draft: "",
+      draftTokens: null,
       editing: null,
       reading: null,
       held: 0,
@@ -66,6 +79,8 @@ export class Talk extends Store<TalkState> {
       notice: null,
     });
     this.#choice = choice;
+    this.conversations = conversations;
+    conversations.onChanged((id) => id === this.state.head.id && this.#follow(id));
     let { model } = choice.state;
     choice.subscribe(() => {
       if (model === choice.state.model) return;
@@ -74,6 +89,20 @@ export class Talk extends Store<TalkState> {
       this.set({ held: 0, tokensPerSecond: null, notice: null });
       if (model) this.#recount(model);
     });
+    this.#start();
+  }
+
+  /** An empty conversation. */
+  fresh(): void {
+    this.#leave();
+    this.#show(newHead(), new Map(), true);
+  }
+
+  async open(id: string): Promise<void> {
+    const found = await (await this.conversations.book)?.read(id);
+    if (!found) return;
+    this.#leave();
+    this.#show(found.head, new Map(found.turns.map((turn) => [turn.id, turn])), false);
   }
 
   /** False: there is nothing to send, or nobody to answer. */
@@ -82,8 +111,8 @@ export class Talk extends Store<TalkState> {
     const { model } = this.#choice.state;
     const question = draft.trim();
     if (question === "" || isRunning || !model) return false;
-    this.set({ draft: "", documents: [], editing: null, notice: null });
-    this.#answer(asked(turns, question, documents, model.name), model);
+    this.set({ draft: "", draftTokens: null, documents: [], editing: null, notice: null });
+    this.#answer(asked(turns, question, documents, model.name), model, openEnd(turns));
     return true;
   }
 
@@ -91,40 +120,66 @@ export class Talk extends Store<TalkState> {
     this.#stop.abort();
   }
 
-  /** The last question once more. */
+  /** The last question once more: a branch of its own, unless the last answer never came. */
   again(): void {
     const { turns, isRunning } = this.state;
     const { model } = this.#choice.state;
     const last = turns.at(-1);
     if (isRunning || !last || !model) return;
-    this.#answer(asked(turns.slice(0, -1), last.question, last.documents, model.name), model);
+    this.#answer(asked(turns.slice(0, -1), last.question, last.documents, model.name), model, openEnd(turns));
   }
 
-  /** Takes the last question back into the draft. */
-  edit(): void {
+  /** Takes a question back into the draft; sent again, it begins a branch. Default: the last one. */
+  edit(turn = this.state.turns.at(-1)): void {
     const { turns, isRunning, documents, draft, editing } = this.state;
-    const turn = turns.at(-1);
-    if (isRunning || editing || !turn) return;
-    const open = [...turn.documents, ...documents];
-    const change = { draft: turn.question, documents: open, editing: { turn, draft } };
-    this.#setTurns(turns.slice(0, -1), change);
+    const at = turn ? turns.indexOf(turn) : -1;
+    if (isRunning || editing || !turn || at < 0) return;
+    const leaf = turns.at(-1)?.id ?? null;
+    this.set({
+      turns: turns.slice(0, at),
+      draft: turn.question,
+      documents: [...turn.documents, ...documents],
+      editing: { turn, leaf, draft },
+    });
+    this.#count();
   }
 
   cancelEdit(): void {
-    const { turns, editing, documents } = this.state;
+    const { editing, documents } = this.state;
     if (!editing) return;
-    const { turn, draft } = editing;
+    const { turn, leaf, draft } = editing;
     const rest = documents.filter((document) => !turn.documents.includes(document));
-    this.#setTurns([...turns, turn], { draft, documents: rest, editing: null });
+    this.set({ turns: pathTo(this.#tree, leaf), draft, documents: rest, editing: null });
   }
 
-  clear(): void {
-    const { documents, isRunning } = this.state;
-    this.stop();
-    const turns = isRunning ? changed(this.state.turns, { state: "stopped" }) : this.state.turns;
-    const undo = () => this.#setTurns(turns, { documents, notice: null });
-    const none = { documents: [], editing: null, held: 0, tokensPerSecond: null };
-    this.#setTurns([], { ...none, notice: { text: "The conversation was cleared.", undo } });
+  /** The place of a turn among its siblings: [0, 1] is all there is. */
+  branch(turn: Turn): readonly [at: number, of: number] {
+    const all = siblings(this.#tree, turn);
+    return [all.findIndex(({ id }) => id === turn.id), all.length];
+  }
+
+  /** Shows the sibling `step` turns away, and what came after it last. */
+  async turnTo(turn: Turn, step: number): Promise<void> {
+    const all = siblings(this.#tree, turn);
+    const other = all[all.findIndex(({ id }) => id === turn.id) + step];
+    if (!other || this.state.isRunning || this.state.editing) return;
+    const leaf = newestLeaf(this.#tree, other.id);
+    const head = { ...this.state.head, leaf };
+    this.set({ turns: pathTo(this.#tree, leaf), head });
+    await (await this.conversations.book)?.change(head.id, { leaf });
+  }
+
+  setDraft(draft: string): void {
+    this.set({ draft });
+    this.#count();
+  }
+
+  /** Instructions of this conversation, and of those to come. */
+  async setSystem(system: string): Promise<void> {
+    settings.set({ system });
+    const head = { ...this.state.head, system };
+    this.set({ head });
+    if (!this.#isNew) await (await this.conversations.book)?.change(head.id, { system });
   }
 
   async attach(files: Iterable<File>): Promise<void> {
@@ -165,25 +220,95 @@ export class Talk extends Store<TalkState> {
     }
   }
 
-  async #answer(turns: Turns, model: ChatModel): Promise<void> {
+  /** What is kept of the conversation that this tab showed, or of a page before. */
+  async #start(): Promise<void> {
+    const old = fromSaved(kept(() => localStorage.getItem(OLD_NAME)));
+    const last = old.at(-1);
+    if (last) {
+      const head = { ...newHead(), title: titleOf(old[0]), leaf: last.id };
+      const book = await this.conversations.book;
+      await book?.put({ head, turns: old });
+      if (book) kept(() => localStorage.removeItem(OLD_NAME));
+      if (this.state.turns.length === 0) this.#show(head, new Map(old.map((turn) => [turn.id, turn])), false);
+      return this.conversations.told(head.id);
+    }
+    const id = kept(() => sessionStorage.getItem(OPEN_NAME));
+    if (id !== null && this.state.turns.length === 0) await this.open(id);
+  }
+
+  #show(head: Head, tree: Map<string, Turn>, isNew: boolean): void {
+    this.#tree = tree;
+    this.#isNew = isNew;
+    this.#isForgetful = false;
+    kept(() => sessionStorage.setItem(OPEN_NAME, head.id));
+    const none = { editing: null, held: 0, tokensPerSecond: null, notice: null };
+    this.set({ head, turns: pathTo(tree, head.leaf), ...none });
+  }
+
+  /** An answer that runs ends; what was said is kept. */
+  #leave(): void {
+    if (!this.state.isRunning) return;
+    this.stop();
+    this.#setTurns(changed(this.state.turns, { state: "stopped" }));
+    this.set({ isRunning: false, reading: null });
+  }
+
+  /** Another tab has changed this conversation: its branches come along, and its continuation of this one is shown. */
+  async #follow(id: string): Promise<void> {
+    const found = await (await this.conversations.book)?.read(id);
+    const { head, turns, isRunning, editing } = this.state;
+    if (head.id !== id || this.#isNew) return;
+    if (!found) {
+      if (!isRunning) this.fresh();
+      return;
+    }
+    const own = isRunning ? turns.at(-1)?.id : undefined;
+    this.#tree = new Map([
+      // What another tab is in the midst of comes when it is done.
+      ...found.turns
+        .filter(({ problem, id }) => problem !== CUT || this.#tree.has(id))
+        .map((turn) => [turn.id, turn] as const),
+      ...(own === undefined ? [] : [[own, turns.at(-1) as Turn] as const]),
+    ]);
+    const shown = { title: found.head.title, isNamed: found.head.isNamed, system: found.head.system };
+    this.set({ head: { ...head, ...shown } });
+    if (!isRunning && !editing)
+      this.set({ turns: pathTo(this.#tree, newestLeaf(this.#tree, turns.at(-1)?.id ?? null)) });
+  }
+
+  #count(): void {
+    clearTimeout(this.#counting);
+    const { draft } = this.state;
+    if (draft === "") return this.set({ draftTokens: null });
+    this.#counting = setTimeout(async () => {
+      const found = await this.#choice.state.model?.count(draft).catch(() => null);
+      if (this.state.draft === draft) this.set({ draftTokens: found ?? null });
+    }, COUNT_MS);
+  }
+
+  /** `dropped`: a turn without an answer that this one replaces. */
+  async #answer(turns: Turns, model: ChatModel, dropped: string | null): Promise<void> {
     const stop = new AbortController();
     this.#stop = stop;
-    this.#setTurns(turns, { isRunning: true, reading: null, tokensPerSecond: null });
-    // A conversation that was cleared meanwhile takes no more.
-    const isCurrent = () =>
-      this.#stop === stop && this.state.isRunning && this.state.turns.length === turns.length;
+    const { head } = this.state;
+    if (dropped !== null) this.#tree.delete(dropped);
+    const title = head.title === "" ? titleOf(turns[0]) : head.title;
+    this.set({ isRunning: true, reading: null, tokensPerSecond: null, head: { ...head, title } });
+    this.#setTurns(turns, dropped);
+    // A conversation that was left meanwhile takes no more.
+    const isCurrent = () => this.#stop === stop && this.state.isRunning && this.state.head.id === head.id;
     const change = (part: Partial<Turn>) => {
       if (isCurrent()) this.#setTurns(changed(this.state.turns, part));
     };
-    const { system, temperature, maxTokens } = settings.state;
+    const { temperature, maxTokens } = settings.state;
     try {
-      const { end, figures } = await model.answer(toMessages(turns, system), {
+      const { end, figures } = await model.answer(toMessages(turns, head.system), {
         signal: stop.signal,
         settings: { temperature, maxTokens },
         onParts: (parts) => {
           if (!isCurrent()) return;
           this.set({ turns: heard(this.state.turns, parts), reading: null });
-          if (performance.now() - this.#savedAt > SAVE_MS) this.#save();
+          if (performance.now() - this.#savedAt > SAVE_MS) this.#save(null);
         },
         onReading: (tokens, total) => isCurrent() && this.set({ reading: { tokens, total } }),
         onHeld: (held) => isCurrent() && this.set({ held }),
@@ -197,29 +322,62 @@ export class Talk extends Store<TalkState> {
       if (kind === "stopped") change({ state: "stopped" });
       else change({ state: kind === "lost" ? "lost" : "failed", problem: message });
       if (kind === "device") this.#choice.lose(message);
+      if (kind === "lost") this.#choice.look();
     } finally {
       if (this.#stop === stop) this.set({ isRunning: false, reading: null });
     }
   }
 
-  #setTurns(turns: Turns, change: Partial<TalkState> = {}): void {
-    this.set({ turns, ...change });
-    this.#save();
+  #setTurns(turns: Turns, dropped: string | null = null): void {
+    const last = turns.at(-1);
+    if (last) this.#tree.set(last.id, last);
+    const head = { ...this.state.head, leaf: last?.id ?? null, changedAt: Date.now() };
+    this.set({ turns, head });
+    const { id } = head;
+    this.#save(dropped).then(() => this.conversations.told(id));
   }
 
-  #save(): void {
+  /** The last turn and the head. */
+  async #save(dropped: string | null): Promise<void> {
+    const { head, turns } = this.state;
+    const last = turns.at(-1);
+    if (!last) return;
     this.#savedAt = performance.now();
-    const isKept = kept(() => localStorage.setItem(NAME, toSaved(this.state.turns))) !== null;
-    if (isKept || this.#isForgetful) {
-      this.#isForgetful = !isKept;
-      return;
+    const isNew = this.#isNew;
+    this.#isNew = false;
+    if (isNew) kept(() => sessionStorage.setItem(OPEN_NAME, head.id));
+    try {
+      const book = await this.conversations.book;
+      if (!book) throw new Error("The browser does not let this page keep anything");
+      if (await book.write(head, last, isNew, dropped)) return;
+      this.#forget("It was deleted in another tab");
+    } catch (error) {
+      this.#forget((error as Error).message);
     }
-    this.#isForgetful = true;
-    // An older state of it would be worse than none.
-    kept(() => localStorage.removeItem(NAME));
-    const text = "This conversation is too large for the browser to keep: it ends when the page is closed.";
-    this.set({ notice: { text } });
   }
+
+  #forget(reason: string): void {
+    if (!this.#isForgetful)
+      this.set({ notice: { text: `This conversation is not kept: ${reason.replace(/\.$/, "")}.` } });
+    this.#isForgetful = true;
+  }
+}
+
+function newHead(): Head {
+  const now = Date.now();
+  const { system } = settings.state;
+  return { id: newId(), title: "", isNamed: false, createdAt: now, changedAt: now, leaf: null, system };
+}
+
+function titleOf({ question }: Turn): string {
+  const line = question.replace(/\s+/g, " ").trim();
+  return line.length > TITLE_CHARACTERS ? `${line.slice(0, TITLE_CHARACTERS - 1)}…` : line;
+}
+
+/** The last turn, where it has no answer. */
+function openEnd(turns: Turns): string | null {
+  const last = turns.at(-1);
+  return last && !isAnswered(last) ? last.id : null;
 }
 
 /** Nothing came, or what came is not all. */

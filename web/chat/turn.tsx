@@ -2,8 +2,8 @@
 import { bytes, grouped, rounded } from "../../src/page.ts";
 import { answerSpeed } from "../models/model.ts";
 import { CopyButton } from "../text/copy.tsx";
-import { Markdown } from "../text/markdown.tsx";
 import { memo } from "../text/memo.ts";
+import { Prose } from "../text/prose.tsx";
 import type { Turn } from "./conversation.ts";
 import type { TextDocument } from "./documents.ts";
 import { type Talk, type TalkState, wantsRetry } from "./talk.ts";
@@ -14,10 +14,19 @@ export interface TurnProperties {
   talk: Talk;
   reading: TalkState["reading"];
   canAsk: boolean;
+  /** "2 of 3": its place among its siblings; "": it has none. */
+  branch: string;
 }
 
 /** A turn that is done costs nothing while the next one streams. */
-export const TurnView = memo(function TurnView({ turn, isLast, talk, reading, canAsk }: TurnProperties) {
+export const TurnView = memo(function TurnView({
+  turn,
+  isLast,
+  talk,
+  reading,
+  canAsk,
+  branch,
+}: TurnProperties) {
   const isRunning = turn.state === "running";
   return (
     <article class="turn">
@@ -27,11 +36,14 @@ export const TurnView = memo(function TurnView({ turn, isLast, talk, reading, ca
           <DocumentLine document={document} />
         ))}
         <p class="plain">{turn.question}</p>
-        {isLast && !isRunning && canAsk && (
-          <button type="button" class="quiet" onClick={() => talk.edit()}>
-            Edit
-          </button>
-        )}
+        <div class="tools">
+          {!isRunning && canAsk && (
+            <button type="button" class="quiet" onClick={() => talk.edit(turn)}>
+              Edit
+            </button>
+          )}
+          {branch !== "" && <Branch {...{ turn, talk, branch }} />}
+        </div>
       </div>
       <div class="answer">
         <h2 class="hidden">{turn.model || "Answer"}</h2>
@@ -41,17 +53,40 @@ export const TurnView = memo(function TurnView({ turn, isLast, talk, reading, ca
             <p class="plain">{turn.thinking.trim()}</p>
           </details>
         )}
-        {turn.answer !== "" && (
-          <div class="prose">
-            <Markdown text={turn.answer} />
-          </div>
-        )}
+        <Prose text={turn.answer} />
         {isRunning && <Waiting turn={turn} reading={reading} />}
         {!isRunning && <Ending turn={turn} isLast={isLast} talk={talk} canAsk={canAsk} />}
       </div>
     </article>
   );
 });
+
+function Branch({ turn, talk, branch }: Pick<TurnProperties, "turn" | "talk" | "branch">) {
+  const [at, of] = branch.split(" of ").map(Number);
+  return (
+    <span class="branch">
+      <button
+        type="button"
+        class="quiet"
+        aria-label="Earlier version"
+        disabled={at === 1}
+        onClick={() => talk.turnTo(turn, -1)}
+      >
+        ‹
+      </button>
+      <span class="figures">{branch}</span>
+      <button
+        type="button"
+        class="quiet"
+        aria-label="Later version"
+        disabled={at === of}
+        onClick={() => talk.turnTo(turn, 1)}
+      >
+        ›
+      </button>
+    </span>
+  );
+}
 
 function Waiting({ turn, reading }: { turn: Turn; reading: TalkState["reading"] }) {
   if (turn.answer !== "") return null;
@@ -60,20 +95,26 @@ function Waiting({ turn, reading }: { turn: Turn; reading: TalkState["reading"] 
       ? `Reading ${grouped(reading.tokens)} of ${grouped(reading.total)} tokens`
       : "Reading";
   return (
-    <p class="waiting">
-      <span class="pulse" aria-hidden="true" />
-      {turn.thinking === "" ? text : "Thinking"}
-    </p>
+    <>
+      <p class="waiting">
+        <span class="pulse" aria-hidden="true" />
+        {turn.thinking === "" ? text : "Thinking"}
+      </p>
+      {reading && turn.thinking === "" && (
+        <progress max={reading.total} value={reading.tokens} aria-label="Reading the prompt" />
+      )}
+    </>
   );
 }
 
 const ENDINGS: Partial<Record<Turn["state"], string>> = {
   stopped: "Stopped. What was said is kept.",
   length: "This answer reached its longest length.",
-  context: "The context is full: the answer ends here. Clear the conversation, or load the model with more.",
+  context:
+    "The context is full: the answer ends here. Begin a new conversation, or load the model with more.",
 };
 
-function Ending({ turn, isLast, talk, canAsk }: Omit<TurnProperties, "reading">) {
+function Ending({ turn, isLast, talk, canAsk }: Omit<TurnProperties, "reading" | "branch">) {
   const { answer, problem } = turn;
   const ending = turn.state === "stopped" && answer.trim() === "" ? "Stopped." : ENDINGS[turn.state];
   const empty = turn.state === "end" && answer.trim() === "" ? "The model said nothing." : null;

@@ -1,21 +1,25 @@
-/** How answers are asked for: instructions in front of the conversation, temperature, longest answer. */
-import { NumberField } from "../fields.tsx";
+/** How answers are asked for: instructions in front of the conversation, presets of them, temperature, longest answer. */
+import { useState } from "preact/hooks";
+import type { Talk } from "../chat/talk.ts";
+import { NumberField, SelectField } from "../fields.tsx";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 
-export function AnswerSettings() {
-  const { system, temperature, maxTokens } = useStore(settings);
+export function AnswerSettings({ talk }: { talk: Talk }) {
+  const { temperature, maxTokens, pictures } = useStore(settings);
+  const { system } = useStore(talk).head;
   return (
     <div class="place">
       <h3>Answers</h3>
       <label>
-        Instructions, in front of every conversation
+        Instructions, in front of this conversation and new ones
         <textarea
           rows={2}
           value={system}
-          onInput={({ currentTarget }) => settings.set({ system: currentTarget.value })}
+          onInput={({ currentTarget }) => talk.setSystem(currentTarget.value)}
         />
       </label>
+      <Presets talk={talk} />
       <div class="row">
         <NumberField
           label="Temperature"
@@ -32,6 +36,68 @@ export function AnswerSettings() {
           onChange={(found) => settings.set({ maxTokens: found })}
         />
       </div>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={pictures}
+          onChange={({ currentTarget }) => settings.set({ pictures: currentTarget.checked })}
+        />
+        Fetch pictures in answers, which tells their servers that you read them
+      </label>
+    </div>
+  );
+}
+
+function Presets({ talk }: { talk: Talk }) {
+  const { presets } = useStore(settings);
+  const { system } = useStore(talk).head;
+  const [name, setName] = useState("");
+  const chosen = presets.find((preset) => preset.system === system && system !== "");
+  const title = name.trim();
+  return (
+    <div class="beside">
+      {presets.length > 0 && (
+        <SelectField
+          label="Preset"
+          value={chosen?.name ?? ""}
+          options={[["", "none"], ...presets.map((preset) => [preset.name] as const)]}
+          onChange={(wanted) =>
+            talk.setSystem(presets.find((preset) => preset.name === wanted)?.system ?? "")
+          }
+        />
+      )}
+      {chosen ? (
+        <button
+          type="button"
+          onClick={() => settings.set({ presets: presets.filter((preset) => preset !== chosen) })}
+        >
+          Delete preset
+        </button>
+      ) : (
+        system.trim() !== "" && (
+          <>
+            <label>
+              Keep them as a preset
+              <input
+                value={name}
+                placeholder="its name"
+                onInput={({ currentTarget }) => setName(currentTarget.value)}
+              />
+            </label>
+            <button
+              type="button"
+              disabled={title === ""}
+              onClick={() => {
+                const others = presets.filter((preset) => preset.name !== title);
+                settings.set({ presets: [...others, { name: title, system }] });
+                setName("");
+              }}
+            >
+              Keep
+            </button>
+          </>
+        )
+      )}
     </div>
   );
 }

@@ -18,9 +18,14 @@ export type ChoiceStatus =
 export interface Choice {
   readonly model: ChatModel | null;
   readonly status: ChoiceStatus;
+  /** The server of the model does not answer any more. */
+  readonly isGone: boolean;
   /** Of the server that was asked last. */
   readonly offered: readonly ServerModel[];
 }
+
+/** Between two looks at whether a server is there. */
+const LOOK_MS = 10_000;
 
 export class ModelChoice extends Store<Choice> {
   #stop = new AbortController();
@@ -28,7 +33,16 @@ export class ModelChoice extends Store<Choice> {
   #last: (() => Promise<void>) | null = null;
 
   constructor() {
-    super({ model: null, status: { kind: "none" }, offered: [] });
+    super({ model: null, status: { kind: "none" }, isGone: false, offered: [] });
+    setInterval(() => document.hidden || this.look(), LOOK_MS);
+    for (const event of ["online", "offline", "focus"]) addEventListener(event, () => this.look());
+  }
+
+  /** Sees whether the model's server still answers. */
+  async look(): Promise<void> {
+    const { model } = this.state;
+    const isGone = model?.isThere ? !(await model.isThere(AbortSignal.timeout(LOOK_MS))) : false;
+    if (this.state.model === model && this.state.isGone !== isGone) this.set({ isGone });
   }
 
   /** Takes the server's model of that id, or its first. `isQuiet`: a server that is not there is no failure. */
@@ -78,7 +92,7 @@ export class ModelChoice extends Store<Choice> {
 
   #leave(): void {
     this.state.model?.close();
-    this.set({ model: null });
+    this.set({ model: null, isGone: false });
   }
 
   async #change(work: (signal: AbortSignal) => Promise<void>, isQuiet = false): Promise<void> {
@@ -99,5 +113,5 @@ export class ModelChoice extends Store<Choice> {
 }
 
 function ready(model: ChatModel): Partial<Choice> {
-  return { model, status: { kind: "ready" } };
+  return { model, isGone: false, status: { kind: "ready" } };
 }

@@ -6,6 +6,7 @@
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
 import type { Part } from "../../src/page.ts";
 import { rate } from "../../src/page.ts";
+import type { FormatRates } from "../work/protocol.ts";
 
 /** What so many tokens take in caches of these rates: sliding layers hold no more than their capacity. */
 export function heldBytes(rates: readonly KvRate[], tokens: number): { bytes: number; f16Bytes: number } {
@@ -93,9 +94,13 @@ export interface ChatModel {
   readonly kv: string | null;
   /** What the cache takes; null: not told. */
   readonly rates: readonly KvRate[] | null;
+  /** What other formats would take; []: not told. */
+  readonly formats: readonly FormatRates[];
   /** Rejects with AnswerFailure. */
   answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult>;
   count(text: string): Promise<TokenCount>;
+  /** Whether it would answer; one that runs here always would. */
+  isThere?(signal: AbortSignal): Promise<boolean>;
   close(): void;
 }
 

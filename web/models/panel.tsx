@@ -1,11 +1,11 @@
-/** Where the model runs: this machine's server, or this browser. Owns the two forms, and shows what the choice is doing. */
-import { useRef, useState } from "preact/hooks";
-import { bytes, grouped } from "../../src/page.ts";
+/** Where the model runs: this machine's server, or this browser. Owns the server's form, and shows what the choice is doing. */
+import { useState } from "preact/hooks";
+import { bytes } from "../../src/page.ts";
 import { SelectField } from "../fields.tsx";
 import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 import type { ModelChoice } from "./choice.ts";
-import { modelName, modelUrl, NEEDLE, whyNotHere } from "./here.ts";
+import { HereForm } from "./here-form.tsx";
 import { serverUrl } from "./server.ts";
 
 export function ModelPanel({ choice }: { choice: ModelChoice }) {
@@ -110,104 +110,6 @@ function ServerForm({ choice }: { choice: ModelChoice }) {
         />
       )}
       <button type="submit">{model?.kind === "server" ? "Connect again" : "Connect"}</button>
-    </form>
-  );
-}
-
-/** "": nobody chose. */
-const CONTEXTS: readonly (readonly [string, string])[] = [
-  ["", "up to 8,192"],
-  ...[2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072].map(
-    (tokens) => [String(tokens), grouped(tokens)] as const,
-  ),
-];
-const FORMATS = [["int4", "int4 (4-bit)"], ["f16"]] as const;
-
-function HereForm({ choice }: { choice: ModelChoice }) {
-  const { context, kv } = useStore(settings);
-  const files = useRef<HTMLInputElement>(null);
-  const [url, setUrl] = useState("");
-  const [problem, setProblem] = useState<string | null>(null);
-  const why = whyNotHere();
-  if (why !== null)
-    return (
-      <div class="place">
-        <h3>This browser</h3>
-        <p class="problem">{why}</p>
-      </div>
-    );
-  const run = (source: string | readonly File[], name: string) => choice.run({ source, name, context, kv });
-  return (
-    <form
-      class="place"
-      onSubmit={(event) => {
-        event.preventDefault();
-        const found = url.trim() === "" ? null : modelUrl(url, document.baseURI);
-        setProblem(found === null ? "Write the address of a GGUF file." : null);
-        if (found) run(found, modelName(new URL(found).pathname));
-      }}
-    >
-      <h3>This browser</h3>
-      <p class="note">On your GPU, through WebGPU. Nothing leaves the page.</p>
-      <div class="row">
-        <button
-          type="button"
-          class="primary"
-          onClick={() => run(new URL(NEEDLE.source, document.baseURI).href, NEEDLE.name)}
-        >
-          Run {NEEDLE.name} (15 MB)
-        </button>
-        <button type="button" onClick={() => files.current?.click()}>
-          Open a GGUF file
-        </button>
-        <input
-          ref={files}
-          type="file"
-          multiple
-          accept=".gguf,.safetensors,.json,.jinja"
-          hidden
-          aria-label="Model files"
-          onChange={({ currentTarget }) => {
-            const chosen = [...(currentTarget.files ?? [])];
-            if (chosen.length > 0) run(chosen, modelName(chosen[0].name));
-            currentTarget.value = "";
-          }}
-        />
-      </div>
-      <div class="beside">
-        <label>
-          Or a GGUF file's address
-          <input
-            value={url}
-            placeholder="https://huggingface.co/…/model.gguf"
-            inputMode="url"
-            autocomplete="off"
-            spellcheck={false}
-            aria-invalid={problem !== null}
-            onInput={({ currentTarget }) => setUrl(currentTarget.value)}
-          />
-        </label>
-        <button type="submit">Load</button>
-      </div>
-      {problem && (
-        <p class="problem" role="alert">
-          {problem}
-        </p>
-      )}
-      <div class="row">
-        <SelectField
-          label="Context, tokens"
-          value={String(context ?? "")}
-          options={CONTEXTS}
-          onChange={(found) => settings.set({ context: found ? Number(found) : null })}
-        />
-        <SelectField
-          label="Cache"
-          value={kv}
-          options={FORMATS}
-          onChange={(found) => settings.set({ kv: found })}
-        />
-      </div>
     </form>
   );
 }

@@ -6,6 +6,7 @@
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
 import { type Part, ThinkingStream } from "../../src/page.ts";
 import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
+import type { FormatRates } from "../work/protocol.ts";
 import {
   type AnswerEnd,
   AnswerFailure,
@@ -30,6 +31,7 @@ export interface ServerModel {
   readonly context: number | null;
   readonly kv: string | null;
   readonly rates: readonly KvRate[] | null;
+  readonly formats: readonly FormatRates[];
 }
 
 /** What a person may write for a server -> the API's address. "": where this page comes from. null: no address. */
@@ -60,6 +62,11 @@ export async function serverModels(server: ServerAddress, signal?: AbortSignal):
       context: amountOf(entry.nibble?.context ?? entry.max_model_len ?? entry.meta?.n_ctx),
       kv: textOf(entry.nibble?.kv),
       rates: readRates(entry.nibble?.cacheRates),
+      formats: listOf(entry.nibble?.formats, (item) => {
+        const { name, rates } = fieldsOf(item);
+        const read = { name: textOf(name), rates: readRates(rates) };
+        return read.name === null || read.rates === null ? null : (read as FormatRates);
+      }),
     }));
 }
 
@@ -83,6 +90,7 @@ export class ServerChatModel implements ChatModel {
   readonly context: number | null;
   readonly kv: string | null;
   readonly rates: readonly KvRate[] | null;
+  readonly formats: readonly FormatRates[];
 
   constructor(
     readonly server: ServerAddress,
@@ -93,6 +101,7 @@ export class ServerChatModel implements ChatModel {
     this.context = model.context;
     this.kv = model.kv;
     this.rates = model.rates;
+    this.formats = model.formats;
   }
 
   async answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult> {
@@ -136,6 +145,16 @@ export class ServerChatModel implements ChatModel {
     const { tokens } = fieldsOf(await response.json().catch(() => null));
     if (!Array.isArray(tokens)) throw new AnswerFailure("other", `${this.place} does not count tokens.`);
     return { tokens: tokens.length, isExact: true };
+  }
+
+  async isThere(signal: AbortSignal): Promise<boolean> {
+    try {
+      await request(this.server, "models", { signal });
+      return true;
+    } catch (error) {
+      // One that wants a key, or is busy, is there.
+      return (error as AnswerFailure).kind !== "lost";
+    }
   }
 
   close(): void {}
@@ -260,7 +279,7 @@ async function request(
       signal,
     });
   } catch {
-    if (signal?.aborted) throw stopped();
+    if (signal?.aborted && signal.reason?.name !== "TimeoutError") throw stopped();
     const foreign = new URL(url).origin !== globalThis.location?.origin;
     throw new AnswerFailure(
       "lost",

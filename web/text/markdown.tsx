@@ -1,27 +1,43 @@
 /**
  * Markdown -> Preact nodes. Owns what a model's words may become on the page: text, structure, and links that a person has
- * to follow. Nothing is ever parsed as HTML, no picture is fetched (its address could carry the conversation away), and
- * links go to http and https alone. Blocks are drawn anew only when their source changes, so a long answer streams cheaply.
+ * to follow. Nothing is ever parsed as HTML, no picture is fetched unless a person has asked for pictures (its address could
+ * carry the conversation away), and links go to http and https alone. Blocks are drawn anew only when their source changes, so a long answer streams cheaply.
  */
 import type { Token, Tokens } from "marked";
 import type { ComponentChildren } from "preact";
 import { ScrollBox } from "../fields.tsx";
 import { CodeBlock } from "./code.tsx";
 import { decodeEntities } from "./entities.ts";
+import { FormulaView } from "./formula.tsx";
+import { asWritten, atFormulas, type Formula, takeFormulas } from "./formulas.ts";
 import { lex } from "./lexer.ts";
 import { memo } from "./memo.ts";
 
 /** Deeper than people write; a model that goes on forever with ">" must not exhaust the stack. */
 const MOST_DEPTH = 24;
 
-export function Markdown({ text }: { text: string }) {
-  const blocks = blocksOf(text);
+/** What is being drawn: formulas that were taken out of the text, and whether pictures are fetched. */
+interface Drawing {
+  readonly formulas: readonly Formula[];
+  readonly hasPictures: boolean;
+}
+
+/** Set while blocks are drawn, which happens at once: each function here would hand it on. */
+let drawing: Drawing = { formulas: [], hasPictures: false };
+
+export function Markdown({ text, hasPictures = false }: { text: string; hasPictures?: boolean }) {
+  const taken = takeFormulas(text);
+  const blocks = blocksOf(taken.text);
   if (blocks === null) return <p class="plain">{text}</p>;
   return (
     <>
-      {blocks.map((token, i) => (
-        <Block key={i} token={token} source={token.raw} />
-      ))}
+      {blocks.map((token, i) => {
+        const used = [...token.raw.matchAll(/\ue000(\d+)\ue001/g)].map(
+          ([, at]) => taken.formulas[Number(at)]?.raw,
+        );
+        const source = [token.raw, ...used, hasPictures].join("\n");
+        return <Block key={i} {...{ token, source, hasPictures }} formulas={taken.formulas} />;
+      })}
     </>
   );
 }
@@ -38,12 +54,15 @@ export function blocksOf(text: string): Token[] | null {
 
 /** `source` decides whether it is drawn again: tokens are made anew for each piece. */
 const Block = memo(
-  ({ token }: { token: Token; source: string }) => <>{block(token, 0)}</>,
+  ({ token, formulas, hasPictures }: { token: Token; source: string } & Drawing) => {
+    drawing = { formulas, hasPictures };
+    return <>{block(token, 0)}</>;
+  },
   (before, after) => before.source === after.source && before.token.type === after.token.type,
 );
 
 function block(token: Token, depth: number): ComponentChildren {
-  if (depth > MOST_DEPTH) return <p class="plain">{token.raw}</p>;
+  if (depth > MOST_DEPTH) return <p class="plain">{written(token.raw)}</p>;
   switch (token.type) {
     case "space":
     case "def":
@@ -51,7 +70,7 @@ function block(token: Token, depth: number): ComponentChildren {
     case "hr":
       return <hr />;
     case "code":
-      return <CodeBlock text={token.text} language={/^\S*/.exec(token.lang ?? "")?.[0] ?? ""} />;
+      return <CodeBlock text={written(token.text)} language={/^\S*/.exec(token.lang ?? "")?.[0] ?? ""} />;
     case "heading":
       return <Heading depth={(token as Tokens.Heading).depth}>{inlines(token, depth)}</Heading>;
     case "blockquote":
@@ -66,7 +85,7 @@ function block(token: Token, depth: number): ComponentChildren {
     case "text":
       return inlines(token, depth);
     case "html":
-      return <p class="plain">{token.raw.trimEnd()}</p>;
+      return <p class="plain">{written(token.raw.trimEnd())}</p>;
     default:
       return inline(token, depth);
   }
@@ -114,8 +133,15 @@ function table({ header, rows, align }: Tokens.Table, depth: number): ComponentC
 }
 
 function inlines(token: { text?: string; tokens?: Token[] }, depth: number): ComponentChildren {
-  if (depth > MOST_DEPTH) return token.text ?? "";
-  return token.tokens?.map((one) => inline(one, depth + 1)) ?? decodeEntities(token.text ?? "");
+  if (depth > MOST_DEPTH) return written(token.text ?? "");
+  if (token.tokens) return token.tokens.map((one) => inline(one, depth + 1));
+  return atFormulas(token.text ?? "", drawing.formulas).map((piece) =>
+    typeof piece === "string" ? decodeEntities(piece) : <FormulaView formula={piece} />,
+  );
+}
+
+function written(text: string): string {
+  return asWritten(text, drawing.formulas);
 }
 
 function inline(token: Token, depth: number): ComponentChildren {
@@ -127,7 +153,7 @@ function inline(token: Token, depth: number): ComponentChildren {
     case "del":
       return <del>{inlines(token, depth)}</del>;
     case "codespan":
-      return <code>{token.text}</code>;
+      return <code>{written(token.text)}</code>;
     case "br":
       return <br />;
     case "checkbox":
@@ -135,14 +161,21 @@ function inline(token: Token, depth: number): ComponentChildren {
     case "escape":
       return token.text;
     case "link":
-      return <Link href={token.href}>{inlines(token, depth)}</Link>;
+      return <Link href={written(token.href)}>{inlines(token, depth)}</Link>;
     case "image":
-      return <Link href={token.href}>{`picture: ${token.text || token.href}`}</Link>;
+      return picture(written(token.href), written(token.text));
     case "text":
       return inlines(token, depth);
     default:
-      return token.raw;
+      return written(token.raw);
   }
+}
+
+/** A link, unless a person wants pictures. */
+function picture(href: string, text: string): ComponentChildren {
+  const url = drawing.hasPictures ? safeUrl(href) : null;
+  if (url === null) return <Link href={href}>{`picture: ${text || href}`}</Link>;
+  return <img src={url} alt={text} loading="lazy" referrerpolicy="no-referrer" />;
 }
 
 function Link({ href, children }: { href: string; children: ComponentChildren }) {

@@ -10,6 +10,7 @@ import {
   type LanguageModel,
   load,
   NibbleError,
+  ratesByFormat,
 } from "../../src/browser.ts";
 import { MARKS, openedBy } from "../../src/page.ts";
 import type { Doing } from "./protocol.ts";
@@ -25,7 +26,7 @@ export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal)
   const loading = (tokens: number | undefined) =>
     load(source, {
       context: tokens,
-      kv,
+      kv: kv || undefined,
       signal,
       onProgress: ({ bytes, totalBytes }) => {
         if (told() || bytes === totalBytes) tell({ bytes, totalBytes });
@@ -43,6 +44,7 @@ export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal)
     kv: plan.kv,
     context: plan.context,
     rates: kvRates(plan),
+    formats: ratesByFormat(plan),
     hasTemplate: chatTemplate !== null,
     section: chatTemplate && openedBy(chatTemplate),
   };

@@ -22,7 +22,14 @@ export interface OpenAsk {
   readonly source: string | readonly File[];
   /** Positions; null: a modest number, or what the model was trained for when that is less. */
   readonly context: number | null;
+  /** "": the device's default. */
   readonly kv: string;
+}
+
+/** What a format's caches would take. */
+export interface FormatRates {
+  readonly name: string;
+  readonly rates: readonly KvRate[];
 }
 
 /** A model that is loaded, in the numbers of its plan. */
@@ -31,6 +38,7 @@ export interface Opened {
   readonly kv: string;
   readonly context: number;
   readonly rates: readonly KvRate[];
+  readonly formats: readonly FormatRates[];
   readonly hasTemplate: boolean;
   /** The section of reasoning that its prompts open. */
   readonly section: Section | null;

@@ -1,5 +1,5 @@
 /** GET /v1/models: the one model, with what it runs on and what its cache takes. */
-import { kvBytes, kvRates } from "../../index.ts";
+import { kvBytes, kvRates, ratesByFormat } from "../../index.ts";
 import { ApiError } from "./errors.ts";
 import type { Served } from "./served.ts";
 
@@ -30,6 +30,7 @@ function describe({ names, created, model }: Served) {
       cacheBytes: plan.cacheBytes,
       cacheBytesF16: kvBytes(plan, "f16"),
       cacheRates: kvRates(plan),
+      formats: ratesByFormat(plan),
       weightBytes: plan.weightBytes,
       chat: model.chatTemplate !== null,
       parallel: plan.parallel,

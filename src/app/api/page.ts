@@ -28,13 +28,14 @@ const PIECE_BYTES = 2 ** 16;
 
 /**
  * The page runs no script but its own. It may connect to any http(s) place that allows it: a person types servers and
- * addresses of models there, and no list of them is known when the page is sent.
+ * addresses of models there, and no list of them is known when the page is sent. Pictures of answers it draws only when
+ * asked to.
  */
 const POLICY = [
   "default-src 'self'",
   "script-src 'self' 'wasm-unsafe-eval'",
   "style-src 'self' 'unsafe-inline'",
-  "img-src 'self' data: blob:",
+  "img-src 'self' data: blob: https: http:",
   "connect-src 'self' https: http: blob:",
   "worker-src 'self' blob:",
   "object-src 'none'",

@@ -2,7 +2,7 @@
  * What the caches of a plan weigh in any format, also one that is not theirs, for comparing. Owns no layout: a codec says
  * what a page takes.
  */
-import { layerFormats } from "../../cache/format-layers.ts";
+import { FORMAT_NAMES, layerFormats } from "../../cache/format-layers.ts";
 import { blocksOf, packingOf, recentPages, recentWindow, textPages } from "../../cache/layers.ts";
 import { type Cache, type KvCodec, PAGE_SLOTS } from "../../device/contract.ts";
 import { pageBytes } from "../../device/page-bytes.ts";
@@ -49,6 +49,11 @@ export function kvRates({ graph, kv, context }: Plan): KvRate[] {
   const pages = textPages(recentWindow(packing.recent), context) + packing.first;
   const capacity = Math.min(blocksOf(context), pages) * PAGE_SLOTS;
   return [...rates, { capacity, tokenBytes: sum(held, recentBytes), tokenBytesF16: 0 }];
+}
+
+/** What a text's caches would hold in each format that has a name. */
+export function ratesByFormat(plan: Plan): { readonly name: string; readonly rates: readonly KvRate[] }[] {
+  return FORMAT_NAMES.map((name) => ({ name, rates: kvRates({ ...plan, kv: name }) }));
 }
 
 /** One token's keys and values in one layer: of a page, its share. */

@@ -3,7 +3,7 @@
  * bounds that keep a hostile file from filling memory. The readers (unpdf, mammoth) are optional packages, loaded when a file
  * needs one. Pictures of pages, as scanners make them, have no words to take.
  */
-import { FormatError, UnsupportedError } from "../index.ts";
+import { FormatError, UnsupportedError } from "./errors.ts";
 
 /** A PDF of 3,000 pages of text is near 30 MB. */
 const MOST_BYTES = 200 * 2 ** 20;
@@ -57,8 +57,10 @@ async function docxText(name: string, bytes: Uint8Array): Promise<string> {
   if (unpacked > MOST_UNPACKED)
     throw new FormatError(name, `parts of ${unpacked} bytes`, `${MOST_UNPACKED}; save its text instead`);
   const { default: mammoth } = await reader(name, "DOCX", () => import("mammoth"), "mammoth");
+  const arrayBuffer = new Uint8Array(bytes).buffer;
   const { value } = await damaged(name, "DOCX", () =>
-    mammoth.extractRawText({ buffer: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) }),
+    // Node's build reads `buffer`, the one for browsers `arrayBuffer`.
+    mammoth.extractRawText({ arrayBuffer, buffer: globalThis.Buffer?.from(arrayBuffer) } as never),
   );
   const text = value.replace(/\n{3,}/g, "\n\n").trim();
   if (text === "") throw new FormatError(name, "a DOCX without text");

@@ -64,7 +64,7 @@ export function checkWeights(
   }
 }
 
-/** Of `superPairs` and `superHalves`: five words for eight groups. */
+/** Of `superPairs` and `superHalves`: five words for eight groups. A d or dMin of 1,024 or more is infinite here, and refused. */
 function checkSupers(name: string, form: WeightForm, scales: Uint32Array): void {
   const most = mostCode(form) + form.bias;
   const isPair = form.scales === "superPairs";
@@ -73,6 +73,7 @@ function checkSupers(name: string, form: WeightForm, scales: Uint32Array): void 
     const m = Math.abs(f16ToF32(scales[at] >>> 16)) / 64;
     // What the largest bytes would make; where that is within bounds the bytes need not be read.
     if (isPair ? d * 63 * most + m * 63 <= LARGEST : d * 128 * most <= LARGEST) continue;
+    if (d + m === Number.POSITIVE_INFINITY) throw beyond(name, d + m);
     for (let group = 0; group < 8; group++) {
       const bytes = scales[at + 1 + (group >> 1)] >>> (8 * (group & 1));
       const [a, b] = [bytes & 255, (bytes >>> 16) & 255];

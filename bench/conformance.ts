@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 import { deserialize, serialize } from "node:v8";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
 import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
-import { caseError, expectedOf, gpuTolerance } from "../test/device/device-cases.ts";
+import { caseError, expectedOf, gpuTolerance } from "../test/device/case-runs.ts";
 import { type EvidenceRow, TextSets } from "../test/device/webgpu/evidence.ts";
 import { GPU_CASES, gpuTexts, VARIANTS } from "../test/device/webgpu/kernel-texts.ts";
 

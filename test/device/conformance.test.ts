@@ -1,8 +1,8 @@
 /** The conformance suite on the CPU device: both binaries; one memory and three; two threads and three, and one. */
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Device } from "../../src/device/contract.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { caseError, deviceCases, TOLERANCES } from "./device-cases.ts";
+import { caseError, type Runs, together } from "./case-runs.ts";
+import { deviceCases, TOLERANCES } from "./device-cases.ts";
 import { packedCases } from "./packed-cases.ts";
 
 const DEVICES = [
@@ -15,9 +15,9 @@ const DEVICES = [
 const DIVIDED = /^(?!.*(1e|tails|channel)).*(attend|xpert|route|gatedDelta|conv)/;
 
 describe.each(DEVICES)("wasm, $simd SIMD, $threads threads", (options) => {
-  let device: Device;
+  let runs: Runs;
   beforeAll(async () => {
-    device = await wasmDevice(options);
+    runs = together(await wasmDevice(options), cases);
   });
   const all = [
     ...deviceCases,
@@ -26,6 +26,6 @@ describe.each(DEVICES)("wasm, $simd SIMD, $threads threads", (options) => {
   ];
   const cases = options.threads > 1 ? all : all.filter(({ name }) => DIVIDED.test(name));
   it.each(cases.map((c) => [c.name, c] as const))("%s", async (_, testCase) => {
-    expect(await caseError(testCase, device)).toBeLessThanOrEqual(testCase.tolerance);
+    expect(await caseError(testCase, runs)).toBeLessThanOrEqual(testCase.tolerance);
   });
 });

@@ -1,28 +1,14 @@
 /**
- * The conformance suite: the same small graphs on any device, compared with the reference. A case builds a graph whose
- * last value is compared; inputs enter as rows of an embedding table, so that only the contract is used.
+ * The conformance suite: the same small graphs on any device, compared with the reference (case-runs.ts). A case builds a graph
+ * whose last value is compared; inputs enter as rows of an embedding table, so that only the contract is used.
  * Tolerances stand in one table, each with its reason.
  */
-import { kvCodec } from "../../src/cache/codecs.ts";
-import { blocksOf, poolPages, recentPages } from "../../src/cache/layers.ts";
-import {
-  type Allocation,
-  type Device,
-  type Graph,
-  type KvCodec,
-  PAGE_SLOTS,
-  type Step,
-  type Value,
-  type Weight,
-} from "../../src/device/contract.ts";
-import { Recorder } from "../../src/device/recorder.ts";
-import { referenceDevice } from "../../src/device/reference/reference.ts";
-import { BLOCKS, type Tensor, type TensorType } from "../../src/format/tensor.ts";
+import type { Value, Weight } from "../../src/device/contract.ts";
+import type { Recorder } from "../../src/device/recorder.ts";
+import { BLOCKS, type TensorType } from "../../src/format/tensor.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
 import { extremeCases } from "./extreme-cases.ts";
 import { layerCases } from "./layer-cases.ts";
-import { PagedTexts } from "./paged.ts";
-import { gaussian, memoryTensor, random, randomTensor } from "./random-tensor.ts";
 import { stateCases } from "./state-cases.ts";
 
 /** Root mean square of the difference over that of what the reference gives. */
@@ -46,14 +32,6 @@ export const TOLERANCES = {
   /** Subgroup matrices: both operands rounded to float16 (2^-12 each on average), sums in float32. */
   halfMatrices: 2e-3,
 };
-
-/** What a case may be off by on a GPU; `matrices`: on one that multiplies chunks of tokens in float16. */
-export function gpuTolerance({ tolerance, gpuTolerance, steps, name }: DeviceCase, matrices = false): number {
-  const multiplies = /matmul|attend|combined/i.test(name);
-  const chunks = steps.some((step) => sumOf(step) > 1);
-  const allowed = gpuTolerance ?? tolerance;
-  return matrices && multiplies && chunks ? Math.max(allowed, TOLERANCES.halfMatrices) : allowed;
-}
 
 export interface DeviceCase {
   name: string;
@@ -95,164 +73,8 @@ export interface Given {
   }): ReturnType<Recorder["cache"]>;
 }
 
-const VOCAB = 97;
-/**
- * Tokens that a text has room for, at least: what the longest case needs. Kernels have sizes of their own by the longest
- * context, and cases of equal ones share what takes a software GPU most of its time to compile.
- */
-const CONTEXT = 544;
-
-function eachOf(step: number | readonly number[]): readonly number[] {
-  return typeof step === "number" ? [step] : step;
-}
-
-function sumOf(step: number | readonly number[]): number {
-  return eachOf(step).reduce((sum, tokens) => sum + tokens, 0);
-}
-
-/** Tokens of the longest text after all steps, and room. */
-function contextOf({ steps }: DeviceCase): number {
-  const totals = steps.reduce<number[]>((sums, step) => {
-    eachOf(step).forEach((tokens, text) => {
-      sums[text] = (sums[text] ?? 0) + tokens;
-    });
-    return sums;
-  }, []);
-  return Math.max(CONTEXT, ...totals);
-}
-
-interface Built {
-  graph: Graph;
-  /** By the weight's name; made when asked for. */
-  tensors: Map<string, () => Tensor>;
-}
-
-function build(testCase: DeviceCase, codecs: (name: string) => KvCodec): Built {
-  const tensors = new Map<string, () => Tensor>();
-  const maxTokens = testCase.maxTokens ?? Math.max(...testCase.steps.map(sumOf));
-  const op = new Recorder(maxTokens, testCase.outputs ?? maxTokens);
-  const texts = Math.max(...testCase.steps.map((step) => eachOf(step).length));
-  let caches = 0;
-  const context = contextOf(testCase);
-  const needs = { cacheTokens: texts * blocksOf(context) * PAGE_SLOTS, texts, maxTokens };
-  const shaped = (role: Weight["role"], rows: number, cols: number, seed: number, shape: Shape) => {
-    const name = `shaped ${role} ${seed} ${tensors.size}`;
-    tensors.set(name, () => {
-      const next = random(seed);
-      const values = Float32Array.from({ length: rows * cols }, (_, i) =>
-        shape(gaussian(next), Math.floor(i / cols), i % cols),
-      );
-      return memoryTensor(name, "f32", rows, cols, new Uint8Array(values.buffer));
-    });
-    return op.weight(name, role, "f32", rows, cols);
-  };
-  const given: Given = {
-    weight(role, type, rows, cols, seed) {
-      const name = `${role} ${type} ${rows} ${cols} ${seed}`;
-      tensors.set(name, () => randomTensor(name, type, rows, cols, seed));
-      return op.weight(name, role, type, rows, cols);
-    },
-    input: (cols, seed) => op.embed(given.weight("matrix", "f32", VOCAB, cols, seed), 20),
-    shaped: (cols, seed, shape) => op.embed(shaped("matrix", VOCAB, cols, seed, shape)),
-    shapedVector: (cols, seed, shape) => shaped("vector", 1, cols, seed, shape),
-    cache: ({ codec, kvHeads, headDim, window }) =>
-      op.cache({
-        layer: caches++,
-        codec: codecs(codec),
-        kvHeads,
-        headDim,
-        pool: op.pool(window, poolPages(window, needs)),
-      }),
-  };
-  const value = testCase.build(op, given);
-  const packed = testCase.kv === undefined ? null : kvCodec(testCase.kv).packed;
-  if (packed) op.recentPool(recentPages(packed, needs));
-  return { graph: op.finish(value, { texts, blocks: blocksOf(context) }), tensors };
-}
-
-/** Runs a case on a device; gives the compared value of the last step. */
-async function run(testCase: DeviceCase, device: Device): Promise<Float32Array> {
-  const { graph, tensors } = build(testCase, kvCodec);
-  const allocation = await device.allocate(graph);
-  try {
-    for (const weight of graph.weights) await allocation.load(weight, tensors.get(weight.name)!());
-    return await allocation.read(graph.logits, 0, await runSteps(testCase, graph, allocation));
-  } finally {
-    await allocation.close();
-  }
-}
-
-/** Runs a case's steps; gives the rows of the last one's value. */
-async function runSteps(testCase: DeviceCase, graph: Graph, allocation: Allocation): Promise<number> {
-  const texts = new PagedTexts(allocation, graph);
-  let rows = 0;
-  for (const step of testCase.steps) {
-    const runs = eachOf(step).flatMap((tokens, text) => {
-      const position = texts.positions[text];
-      const ids = Array.from({ length: tokens }, (_, i) => ((position + i) * 31 + 7 * text) % VOCAB);
-      return tokens > 0 ? [{ text, ids, outputs: Math.min(tokens, testCase.outputs ?? tokens) }] : [];
-    });
-    await texts.run(runs);
-    const outputs = runs.reduce((sum, run) => sum + run.outputs, 0);
-    rows = graph.logits.rows === "tokens" ? sumOf(step) : outputs;
-  }
-  return rows;
-}
-
-/** A case's graph and the steps that it runs, for what looks at them without computing. */
-export async function caseSteps(testCase: DeviceCase): Promise<{ graph: Graph; steps: readonly Step[] }> {
-  const { graph } = build(testCase, kvCodec);
-  const steps: Step[] = [];
-  const allocation: Pick<Allocation, "run" | "setPages"> = {
-    setPages() {},
-    async run(step) {
-      steps.push(step);
-      return { chosen: Promise.resolve([]) };
-    },
-  };
-  await runSteps(testCase, graph, allocation as Allocation);
-  return { graph, steps };
-}
-
-/** What the reference gives, once for all devices of a test file. */
-const expectedValues = new WeakMap<DeviceCase, Promise<Float32Array>>();
-
-export function expectedOf(testCase: DeviceCase): Promise<Float32Array> {
-  const known = expectedValues.get(testCase) ?? run(testCase, referenceDevice());
-  expectedValues.set(testCase, known);
-  return known;
-}
-
-/** Root mean square error of the device against the reference, relative to the reference. wanted: `expectedOf`'s. */
-export async function caseError(
-  testCase: DeviceCase,
-  device: Device,
-  wanted?: Float32Array,
-): Promise<number> {
-  wanted ??= await expectedOf(testCase);
-  const found = await run(testCase, device);
-  if (found.length !== wanted.length) return Number.POSITIVE_INFINITY;
-  const cols = testCase.byRows
-    ? wanted.length / sumOf(testCase.steps[testCase.steps.length - 1])
-    : wanted.length;
-  let worst = 0;
-  for (let at = 0; at < wanted.length; at += cols) {
-    const error = relative(found.subarray(at, at + cols), wanted.subarray(at, at + cols));
-    // A NaN, too, is worse.
-    if (!(error <= worst)) worst = error;
-  }
-  return worst;
-}
-
-function relative(found: Float32Array, wanted: Float32Array): number {
-  let difference = 0;
-  let size = 0;
-  for (let i = 0; i < wanted.length; i++) {
-    difference += (found[i] - wanted[i]) ** 2;
-    size += wanted[i] ** 2;
-  }
-  return Math.sqrt(difference / size);
-}
+/** Rows of embedding tables that inputs come from. */
+export const VOCAB = 97;
 
 const FLOATS: TensorType[] = ["f32", "f16", "bf16"];
 

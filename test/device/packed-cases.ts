@@ -1,6 +1,6 @@
 /**
  * Conformance of packed caches: appendKv with blocks to pack, attend over packed pages and those that are not packed yet, in
- * steps of one row, of few and of many; `device-cases.ts` runs them.
+ * steps of one row, of few and of many; `case-runs.ts` runs them.
  */
 import type { Recorder } from "../../src/device/recorder.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";

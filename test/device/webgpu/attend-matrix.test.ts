@@ -1,7 +1,8 @@
 /** Attention with subgroup matrices on a software GPU that has none (emulated-subgroups.ts), against the reference. */
 import { expect, it } from "vitest";
 import type { Device } from "../../../src/device/contract.ts";
-import { caseError, type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
+import { caseError } from "../case-runs.ts";
+import { type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
 import { emulatedDevice } from "./emulated-device.ts";
 import { emulatedSubgroups } from "./emulated-subgroups.ts";

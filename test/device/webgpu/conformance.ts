@@ -2,7 +2,8 @@
 import { expect, it } from "vitest";
 import type { TraitOptions } from "../../../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
-import { caseError, type DeviceCase, gpuTolerance } from "../device-cases.ts";
+import { caseError, gpuTolerance } from "../case-runs.ts";
+import type { DeviceCase } from "../device-cases.ts";
 import { describeGpu } from "./gpu.ts";
 import { sharedGpu } from "./shared.ts";
 

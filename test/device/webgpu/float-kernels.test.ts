@@ -4,7 +4,8 @@
  */
 import { expect, it } from "vitest";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
-import { caseError, type DeviceCase, gpuTolerance, ordinaryCases } from "../device-cases.ts";
+import { caseError, gpuTolerance } from "../case-runs.ts";
+import { type DeviceCase, ordinaryCases } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
 import { describeGpu } from "./gpu.ts";
 import { sharedGpu } from "./shared.ts";

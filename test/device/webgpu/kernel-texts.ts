@@ -7,7 +7,8 @@ import { batchOf } from "../../../src/device/webgpu/batch.ts";
 import type { TraitOptions, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { type KernelSpec, shaderText } from "../../../src/device/webgpu/wgsl.ts";
-import { caseSteps, type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
+import { caseSteps } from "../case-runs.ts";
+import { type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
 
 /** The sets of features with which bench/conformance.ts runs each case. */

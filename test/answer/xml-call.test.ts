@@ -1,9 +1,13 @@
 /** Calls as Qwen3-Coder and Qwen 3.5 write them: recognised by the template, their values read by the tools' schemas. */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { callFormat } from "../../src/answer/calls/call-formats.ts";
+import { callGrammar } from "../../src/answer/calls/call-grammar.ts";
 import { readXmlCall } from "../../src/answer/calls/xml-call.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
+import { allowedIds, bytesOf, END, grammars } from "./grammars.ts";
+
+afterAll(() => grammars.close());
 
 /** How these templates write calls, and no more of them. */
 const TEMPLATE = `{%- for tool in tools %}{{ tool | tojson }}{% endfor %}
@@ -99,5 +103,78 @@ describe("calls in XML", () => {
       }),
       { numRuns: 100 },
     );
+  });
+});
+
+describe("calls in XML that have to be made", () => {
+  const asked = { ...TOOL, description: "", place: "tools[0]", isStrict: undefined };
+  const grammarOf = (parameters: object, choice: "required" | "auto" = "required") =>
+    callGrammar(callFormat(template)!, [{ ...asked, parameters: parameters as never }], choice, false, null)!;
+  const text = { type: "string" };
+  const of = (properties: object, ...required: string[]) => ({ type: "object", properties, required });
+  const call = (inside: string) => `<tool_call>\n<function=f>\n${inside}</function>\n</tool_call>`;
+  const one = (name: string, value: string) => `<parameter=${name}>\n${value}\n</parameter>\n`;
+
+  async function keeps(parameters: object, written: string): Promise<boolean> {
+    const open = await grammars.open(grammarOf(parameters));
+    try {
+      for (const byte of bytesOf(written)) {
+        if (!(await allowedIds(open)).includes(byte + 2)) return false;
+        await open.accept(byte + 2);
+      }
+      return (await allowedIds(open)).includes(END);
+    } finally {
+      open.close();
+    }
+  }
+
+  it.each<[what: string, parameters: object, inside: string, isKept: boolean]>([
+    ["nothing", of({}), "", true],
+    [
+      "a text that is much like its end",
+      of({ text }, "text"),
+      one("text", "a < b </p <</parameter \n</para"),
+      true,
+    ],
+    [
+      "a number and a list",
+      of({ n: { type: "integer" }, l: { type: "array" } }),
+      one("n", "5") + one("l", '[1, "a"]'),
+      true,
+    ],
+    ["without what may be left out", of({ n: { type: "integer" }, text }, "text"), one("text", "x"), true],
+    ["without what is required", of({ text }, "text"), "", false],
+    ["a word for a number", of({ n: { type: "integer" } }, "n"), one("n", "five"), false],
+    ["one of some", of({ c: { enum: ["red", "1"] } }, "c"), one("c", "1"), true],
+    ["another", of({ c: { enum: ["red", "1"] } }, "c"), one("c", "blue"), false],
+    ["a text or nothing", of({ m: { anyOf: [text, { type: "null" }] } }), one("m", "null"), true],
+    ["another name", of({ text }), one("txt", "a"), false],
+    ["two ends", of({ text }), `${one("text", "a")}</parameter>\n`, false],
+  ])("%s", async (_what, parameters, inside, isKept) => {
+    expect(await keeps(parameters, call(inside))).toBe(isKept);
+    if (isKept) {
+      const [part] = callFormat(template)!
+        .reader([{ name: "f", parameters: parameters as never }])
+        .push(call(inside));
+      expect(part).toMatchObject({ kind: "call", call: { name: "f" } });
+    }
+  });
+
+  it("two may follow each other", async () => {
+    const parameters = of({ text }, "text");
+    expect(await keeps(parameters, `${call(one("text", "a"))}\n${call(one("text", "b"))}`)).toBe(true);
+    expect(await keeps(parameters, "Hello.")).toBe(false);
+  });
+
+  it.each<[object, RegExp]>([
+    [
+      of({ t: { type: "string", pattern: "a+" } }),
+      /tools\[0\]\.parameters\.properties\.t\.pattern in arguments that this model writes as bare text/,
+    ],
+    [of({ t: { $ref: "#/$defs/a" } }), /bare text/],
+    [of({ t: { enum: ["a", 1] } }), /bare text/],
+    [{ anyOf: [{ type: "object" }] }, /bare text/],
+  ])("%j is refused", async (parameters, message) => {
+    await expect(grammars.open(grammarOf(parameters))).rejects.toThrow(message);
   });
 });

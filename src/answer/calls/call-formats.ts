@@ -3,7 +3,10 @@
  * template with a call that is not real, not guessed from a name. Refuses to know requests.
  */
 import { UnsupportedError } from "../../format/errors.ts";
+import type { Slices } from "../../format/slices.ts";
 import type { ChatTemplate } from "../../format/template.ts";
+import { xmlSlices } from "../grammar/schema-grammar.ts";
+import type { Size } from "../grammar/size.ts";
 import { literalTag, type Tag } from "../grammar/tags.ts";
 import { CALL_BEGIN, CALL_END, MESSAGE } from "../harmony.ts";
 import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";
@@ -18,8 +21,10 @@ export interface CallFormat {
   readonly marks: readonly string[];
   /** For an answer to a request with these tools. */
   reader(tools: readonly CalledTool[]): CallReader;
-  /** A call of this tool, for a grammar: what stands before and behind its arguments. null: they are no JSON. */
+  /** A call of this tool, for a grammar: what stands before and behind its arguments. null: no grammar can write them. */
   readonly tag: ((name: string) => Tag) | null;
+  /** The grammar of its arguments. Default: JSON, as Python writes it. */
+  readonly rules?: (schema: unknown, place: string, isStrict: boolean, size: Size) => Slices<string>;
   /** The text that only a call begins with; null: calls look like other answers at first. */
   readonly trigger: string | null;
   /** Between two calls; null: the family makes one at a time. */
@@ -46,10 +51,10 @@ const FORMATS: readonly CallFormat[] = [
     written: /<tool_call>\s*<function=nibble_probe>/,
     marks: ["<tool_call>", "</tool_call>"],
     reader: (tools) => new MarkedCalls("<tool_call>", "</tool_call>", (text) => readXmlCall(text, tools)),
-    // Arguments are no JSON.
-    tag: null,
-    trigger: null,
-    separator: null,
+    tag: (name) => ({ begin: `<tool_call>\n<function=${name}>\n`, end: "</function>\n</tool_call>" }),
+    rules: xmlSlices,
+    trigger: "<tool_call>",
+    separator: "\n",
   },
   {
     // Llama 3.1 to 3.3.

@@ -13,6 +13,10 @@ import { NOTHING, plus } from "../grammar/weight.ts";
 import type { CallFormat } from "./call-formats.ts";
 import type { CalledTool } from "./written-call.ts";
 
+function jsonArguments(schema: unknown, place: string, isStrict: boolean, size: Size): Slices<string> {
+  return schemaSlices(schema, place, isStrict, size, SPACED);
+}
+
 /** A tool whose calls may be held to its schema. */
 export interface AskedTool extends CalledTool {
   /** For errors: "tools[0].function". */
@@ -29,7 +33,7 @@ export type CallChoice = "auto" | "required" | AskedTool;
  * Throws PlaceError; so does the making.
  */
 export function callGrammar(
-  { tag, trigger, separator }: CallFormat,
+  { tag, rules: rulesOf = jsonArguments, trigger, separator }: CallFormat,
   tools: readonly AskedTool[],
   choice: CallChoice,
   isSingle: boolean,
@@ -44,13 +48,7 @@ export function callGrammar(
       const size = new Size();
       const filled: FilledTag[] = [];
       for (const { name, place, parameters, isStrict } of tools) {
-        const rules = yield* schemaSlices(
-          parameters,
-          `${place}.parameters`,
-          isStrict !== false,
-          size,
-          SPACED,
-        );
+        const rules = yield* rulesOf(parameters, `${place}.parameters`, isStrict !== false, size);
         filled.push({ ...tag!(name), rules });
       }
       const other = answer && choice === "auto" ? yield* answer.make() : null;

@@ -7,10 +7,11 @@
 import { atOnce, type Slices } from "../../format/slices.ts";
 import { badValue } from "../errors.ts";
 import { ObjectFields, shown } from "../object-fields.ts";
+import { bareText } from "./bare-text.ts";
 import { oneOf, oneText } from "./choices.ts";
 import { Counted } from "./counted.ts";
 import { keptFormat } from "./formats.ts";
-import { CHARACTERS, COMPACT, jsonRules, literal } from "./json-rules.ts";
+import { CHARACTERS, COMPACT, jsonRules, literal, SPACED } from "./json-rules.ts";
 import {
   ALONE,
   checkKeywords,
@@ -29,6 +30,8 @@ import { pointerPath, valueAt } from "./pointer.ts";
 import { MOST_TIMES, repeated } from "./repeats.ts";
 import { Size } from "./size.ts";
 
+const PARAMETER_END = "</parameter>";
+const IN_XML = "in arguments that this model writes as bare text";
 const MOST_CHARACTERS = 100_000;
 const MOST_SCHEMAS = 2000;
 const DEEPEST = 40;
@@ -56,6 +59,20 @@ export function* schemaSlices(
   if (length > MOST_CHARACTERS)
     throw badValue(place, `${length} characters long`, `up to ${MOST_CHARACTERS}`);
   return yield* new Converter(new ObjectFields(schema, place), place, isStrict, size, gap).grammar();
+}
+
+/**
+ * Arguments of a call as Qwen3-Coder writes them: `<parameter=NAME>`, the value, `</parameter>`, lines of their own. Texts
+ * stand bare, so nothing can be asked of them but that they are one of some; other values are JSON. Properties without a
+ * name in the schema are not written.
+ */
+export function* xmlSlices(
+  schema: unknown,
+  place: string,
+  isStrict: boolean,
+  size = new Size(),
+): Slices<string> {
+  return yield* new Converter(new ObjectFields(schema, place), place, isStrict, size, SPACED).xml();
 }
 
 type Types = readonly TypeName[] | null;
@@ -95,7 +112,54 @@ class Converter {
   }
 
   *grammar(): Slices<string> {
-    const root = this.#reference("#", this.#root, null);
+    return yield* this.#from(this.#reference("#", this.#root, null));
+  }
+
+  *xml(): Slices<string> {
+    const alone = narrowingKeywords(this.#root).find((key) => ALONE.includes(key));
+    if (alone !== undefined) throw notKept(this.#root.place(alone), IN_XML);
+    for (const [name, body] of bareText("bare", PARAMETER_END)) this.#add(name, body);
+    const required = new Set(this.#root.list("required"));
+    const { names, schemaOf } = yield* this.#members(this.#root, 0);
+    const members: string[] = [];
+    for (const name of names) {
+      if (/[>\n]/.test(name)) throw notKept(this.#root.place("properties"), IN_XML);
+      const { schema, place } = schemaOf(name);
+      const value = yield* this.#bare(schema, place);
+      const member = this.#rule(`${literal(`<parameter=${name}>\n`)} ${value} "\\n"`);
+      members.push(required.has(name) ? member : `${member}?`);
+    }
+    return yield* this.#from(this.#rule(members.length === 0 ? '""' : members.join(" ")));
+  }
+
+  /** A value and the mark behind it. Refused where a text would have to be more than a text. */
+  *#bare(schema: unknown, place: string): Slices<string> {
+    const fields = new ObjectFields(schema === true ? {} : schema, place);
+    const narrowing = narrowingKeywords(fields);
+    const values = ["enum", "const"].find((key) => narrowing.includes(key));
+    const end = `"\\n"? ${literal(PARAMETER_END)}`;
+    if (values !== undefined) {
+      const all = values === "enum" ? this.#listOf(fields, "enum", MOST_CHOICES) : [fields.record.const];
+      const texts = all.map((value) => (typeof value === "string" ? value : JSON.stringify(value)));
+      // A number beside texts would be read as a text.
+      const kinds = new Set(all.map((value) => (value === null ? "null" : typeof value)));
+      const isMixed = kinds.has("string") && [...kinds].some((kind) => kind !== "string" && kind !== "null");
+      if (isMixed || texts.some((text) => text.includes(PARAMETER_END)))
+        throw notKept(fields.place(values), IN_XML);
+      return `${this.#rule(oneOf(texts.map(literal), this.#rule))} ${end}`;
+    }
+    const choices = ["anyOf", "oneOf"].find((key) => narrowing.includes(key));
+    const all = choices === undefined ? [] : this.#listOf(fields, choices, MOST_CHOICES);
+    for (const [at, choice] of all.entries()) {
+      const one = new ObjectFields(choice, fields.place(`${choices}[${at}]`));
+      if (isText(one)) return "bare";
+    }
+    if (narrowing.includes("$ref") || narrowing.includes("allOf")) throw notKept(place, IN_XML);
+    if (choices === undefined && isText(fields)) return "bare";
+    return `${yield* this.#convert(schema, place, 1)} ${end}`;
+  }
+
+  *#from(root: string): Slices<string> {
     // A definition may name others, and itself: each is made after those that name it.
     for (const { name, target, place, types } of this.#definitions.values()) {
       const body = yield* this.#convert(target, place, 0, types);
@@ -329,6 +393,15 @@ class Converter {
       for (const name of seen) ended.add(name);
     }
   }
+}
+
+/** Any text is allowed. A text of which more is asked is refused: bare text has no place where it could be told. */
+function isText(fields: ObjectFields): boolean {
+  const types = typesOf(fields, null);
+  if (types !== null && !types.includes("string")) return false;
+  const narrowing = narrowingKeywords(fields).find((key) => key !== "type");
+  if (narrowing !== undefined) throw notKept(fields.place(narrowing), IN_XML);
+  return true;
 }
 
 function countsOf(fields: ObjectFields, lowest: string, highest: string, most: number) {

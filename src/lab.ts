@@ -29,4 +29,5 @@ export * from "./lab/study.ts";
 export * from "./lab/swarm.ts";
 export { type Book, LEAD_TOKENS } from "./lab/texts.ts";
 export * from "./lab/types.ts";
+export * from "./lab/verify-methods.ts";
 export * from "./lab/work.ts";

@@ -400,10 +400,17 @@ quantizer, bit for bit, without an importance matrix.`,
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")
     .option("--html <file>", "also a report with plots, in one file")
+    .option("--csv <file>", "also all rows as a table, for other programs")
+    .option(
+      "--method <file>",
+      "instead of formats a method of your own, as for `nibble lab`, on the CPU; may be repeated",
+      collect,
+      [],
+    )
     .addHelpText(
       "after",
       `
-The model is loaded once for each format; the logits over f16 wait in a temporary file (TMPDIR) of positions x
+Ctrl-C ends it with what has been measured. The model is loaded once for each format; the logits over f16 wait in a temporary file (TMPDIR) of positions x
 vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
     )
     .action((model, options) => printVerification(model, options, signal));

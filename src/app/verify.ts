@@ -3,12 +3,19 @@
  * to stdout as they come, progress to stderr when that is a terminal. Owns the layout and the names in the JSON.
  */
 import {
+  AbortedError,
+  type AnswerRow,
+  ArgumentError,
+  type DepthRow,
+  type LayerRow,
   type NeedleRow,
   type Verdict,
   type VerifyModelOptions,
+  type VerifyProgress,
   type VerifyRow,
   verifyModel,
 } from "../index.ts";
+import { type VerifyMethodsOptions, verifyMethods } from "../lab.ts";
 import { bytes, columns, grouped, perSecond } from "../plot/numbers.ts";
 import { readText } from "./input.ts";
 import { write } from "./interrupt.ts";
@@ -17,6 +24,7 @@ import { downloadLine } from "./pull.ts";
 import { checkTarget, writeTarget } from "./target.ts";
 import { printable } from "./terminal.ts";
 import { MEASURED_HEADS, MEASURED_NOTE, measuredCells, percent } from "./verify-cells.ts";
+import { verifyCsv } from "./verify-csv.ts";
 import { verifyPage } from "./verify-page.ts";
 
 export interface VerifyCommand extends Omit<VerifyModelOptions, "text" | "memoryBytes"> {
@@ -26,6 +34,9 @@ export interface VerifyCommand extends Omit<VerifyModelOptions, "text" | "memory
   memory?: number;
   json?: boolean;
   html?: string;
+  csv?: string;
+  /** Paths of the lab's methods, instead of formats. */
+  method?: string[];
 }
 
 export async function printVerification(
@@ -35,10 +46,10 @@ export async function printVerification(
 ): Promise<void> {
   const { kv, depths, positions, needles, layers, context, memory: memoryBytes } = command;
   const { device, adapter, kernels, threads, wideSimd, chunk, offline } = command;
-  if (command.html !== undefined) await checkTarget(command.html);
+  for (const path of [command.html, command.csv]) if (path !== undefined) await checkTarget(path);
   const text = command.text === undefined ? undefined : await readText(command.text, signal);
   const lines = progressLines();
-  const found = verifyModel(model, {
+  const tests = {
     ...{
       kv,
       depths,
@@ -57,8 +68,19 @@ export async function printVerification(
     },
     ...{ text, signal },
     ...lines,
-  });
+  };
+  const found = command.method?.length
+    ? verifyMethods(model, { ...methodTests(command), text, signal, ...lines })
+    : verifyModel(model, tests);
   const rows: VerifyRow[] = [];
+  /** All that there is, also when the study was stopped. */
+  const finish = async () => {
+    if (!command.json) await write(`${summary(rows).join("\n")}\n`, signal);
+    if (command.csv !== undefined) await writeTarget(command.csv, verifyCsv(model, rows));
+    if (command.html === undefined) return;
+    const read = command.text ?? "Persuasion (Jane Austen), chapters 1 to 6";
+    await writeTarget(command.html, verifyPage({ model, read, rows, date: today() }));
+  };
   try {
     for await (const row of found) {
       lines.clear();
@@ -66,14 +88,33 @@ export async function printVerification(
       const line = command.json ? JSON.stringify(toJson(model, row, rows)) : toText(model, row, rows);
       if (line !== null) await write(`${line}\n`, signal);
     }
+  } catch (error) {
+    // Whoever left stdout wants nothing more; whoever pressed Ctrl-C wants what there is.
+    if (error instanceof AbortedError && signal.reason !== 0 && rows.some(isMeasured)) {
+      lines.clear();
+      await finish();
+    }
+    throw error;
   } finally {
     lines.clear();
   }
-  if (!command.json) await write(`${summary(rows).join("\n")}\n`, signal);
-  if (command.html !== undefined) {
-    const read = command.text ?? "Persuasion (Jane Austen), chapters 1 to 6";
-    await writeTarget(command.html, verifyPage({ model, read, rows, date: today() }));
-  }
+  await finish();
+}
+
+const isMeasured = (row: VerifyRow): row is DepthRow | AnswerRow | LayerRow =>
+  row.kind === "depth" || row.kind === "answer" || row.kind === "layer";
+
+/** What a lab's method can be asked: ArgumentError for the rest. */
+function methodTests(command: VerifyCommand): VerifyMethodsOptions {
+  const { method = [], depths, positions, layers, threads, offline, memory: memoryBytes } = command;
+  const others = ["kv", "needles", "context", "adapter", "kernels", "wideSimd", "chunk"] as const;
+  for (const name of others)
+    if (command[name] !== undefined && command[name] !== false)
+      throw new ArgumentError(name, String(command[name]), "nothing beside --method");
+  const device = command.device ?? "cpu";
+  if (device !== "cpu" && device !== "reference")
+    throw new ArgumentError("device", device, "cpu with --method: kernels of a GPU do not wait for a method");
+  return { methods: method, depths, positions, layers, threads, offline, memoryBytes, device };
 }
 
 /** One line at a time: download, weights, or what is being read. */
@@ -82,6 +123,8 @@ function progressLines() {
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
   let doing = "";
   let reading: Progress = { show() {}, clear() {} };
+  let began: { ms: number; share: number } | null = null;
+  let share = 0;
   const clear = () => {
     downloading.clear();
     loading.clear();
@@ -95,19 +138,31 @@ function progressLines() {
       reading.clear();
       loading.show(now.bytes, now.totalBytes);
     },
-    onProgress: (now: { doing: string; done: number; total: number }) => {
+    onProgress: (now: VerifyProgress) => {
+      began ??= { ms: performance.now(), share: now.share };
+      share = now.share;
       if (now.doing !== doing) {
         clear();
         doing = now.doing;
         const started = performance.now();
         reading = progress(doing, (done, total) => {
           const speed = perSecond(done, performance.now() - started);
-          return `${grouped(done)} of ${grouped(total)} tokens${speed}`;
+          return `${grouped(done)} of ${grouped(total)} tokens${speed}${timeLeft(began, share)}`;
         });
       }
       reading.show(now.done, now.total);
     },
   };
+}
+
+/** Less of a study says nothing of the rest. */
+const LEAST_SHARE = 0.01;
+
+function timeLeft(began: { ms: number; share: number } | null, share: number): string {
+  if (!began || share - began.share < LEAST_SHARE) return "";
+  const ms = ((performance.now() - began.ms) / (share - began.share)) * (1 - share);
+  const minutes = Math.ceil(ms / 60_000);
+  return minutes < 90 ? ` · about ${minutes} min left` : ` · about ${Math.round(minutes / 60)} h left`;
 }
 
 const WIDTHS = [8, 9, 10, 11, 27, 9, 9, 9, 15];
@@ -119,8 +174,7 @@ function toText(model: string, row: VerifyRow, rows: readonly VerifyRow[]): stri
     const parts = [printable(model), printable(row.device), `${grouped(row.context)} tokens of context`];
     return `${parts.join(" · ")}\n${MEASURED_NOTE}\n\n${columns(MEASURED_HEADS, WIDTHS)}`;
   }
-  const isMeasured = row.kind === "depth" || row.kind === "answer" || row.kind === "layer";
-  return isMeasured ? columns(measuredCells(row), WIDTHS) : null;
+  return isMeasured(row) ? columns(measuredCells(row), WIDTHS) : null;
 }
 
 /** Needles, caches and verdicts, when all formats have been measured. */
@@ -131,7 +185,7 @@ function summary(rows: readonly VerifyRow[]): string[] {
   const widest = Math.max(...formats.map(({ kv }) => kv.length));
   return [
     ...needleText(needles),
-    "",
+    ...(verdicts.length > 0 ? [""] : []),
     ...verdicts.map(({ kv, grade, text }) => {
       const cache = formats.find((format) => format.kv === kv)!;
       return `${kv.padEnd(widest)}  ${grade} (${bytes(cache.cacheBytes)}): ${text}`;

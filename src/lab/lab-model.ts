@@ -8,7 +8,7 @@ import { prepare, tokenizerOf } from "../engine/assemble.ts";
 import { findModel } from "../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../engine/load.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
-import { ArgumentError, UnsupportedError } from "../format/errors.ts";
+import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
 import type { ChatTemplate } from "../format/template.ts";
 import { encodePrompt } from "../format/template-prompt.ts";
@@ -40,6 +40,7 @@ interface Opened {
   readonly graph: Graph;
   readonly model: Model;
   readonly device: Device;
+  readonly cacheBytes: number;
   close(): Promise<void>;
 }
 
@@ -94,6 +95,21 @@ export class LabModel {
     return this.#opened.device.description;
   }
 
+  /** Layers that have a cache. */
+  get layers(): number[] {
+    return this.#opened.graph.caches.map(({ layer }) => layer);
+  }
+
+  /** Of the first layer that has a cache. */
+  get headDim(): number {
+    return this.#opened.graph.caches[0].headDim;
+  }
+
+  /** Of the f16 cache. */
+  get cacheBytes(): number {
+    return this.#opened.cacheBytes;
+  }
+
   get facts(): ModelEntry["facts"] | null {
     return this.#calibration?.facts ?? null;
   }
@@ -139,29 +155,51 @@ export class LabModel {
     methods: Methods,
     signal?: AbortSignal,
   ): Promise<Losses> {
+    const kl = new Float32Array(rung);
+    const same: boolean[] = [];
+    for await (const { found, truth } of this.compare(spec, text, rung, draw, methods, signal)) {
+      kl[same.length] = divergence(truth!, found);
+      same.push(truth!.top === found.top);
+    }
+    return { kl, same };
+  }
+
+  /** The same position by position, each with what it is compared with. spec null: f16, which has nothing to compare with. */
+  async *compare(
+    spec: Spec | null,
+    text: TextEntry,
+    rung: number,
+    draw: number,
+    methods: Methods,
+    signal?: AbortSignal,
+  ): AsyncGenerator<{ found: Distribution; truth: Distribution | null }, void> {
     const { from } = text;
     if (!(Number.isInteger(rung) && rung >= 1 && from + rung <= text.tokens))
       throw new ArgumentError("rung", rung, `integers 1 to ${text.tokens - from}, what ${text.name} has`);
+    const ids = text.ids.slice(0, from + rung);
+    const temperature = spec?.temperature ?? 1;
+    const opened = await this.#at(temperature);
+    const reader = new Reader(opened.allocation, opened.graph);
+    const truth = await this.#truth(reader, ids, text, temperature, signal);
+    const wanted = async (row: number) => ({ ...truth.sums[row], logits: await truth.file.get(row) });
+    if (!spec) {
+      for (let row = 0; row < rung; row++) {
+        throwIfAborted(signal, "measuring");
+        yield { found: await wanted(row), truth: null };
+      }
+      return;
+    }
     const keys = this.#calibration?.keys ?? null;
     const how: Rewriting = {
       keys: holding(spec, "keys", methods, draw, keys),
       values: holding(spec, "values", methods, draw, keys),
       ...{ sinks: spec.sinks, recent: spec.recent, layers: spec.layers },
     };
-    const ids = text.ids.slice(0, from + rung);
-    const opened = await this.#at(spec.temperature);
-    const reader = new Reader(opened.allocation, opened.graph);
-    const truth = await this.#truth(reader, ids, text, spec.temperature, signal);
-    const kl = new Float32Array(rung);
-    const same: boolean[] = [];
+    let row = 0;
     for await (const logits of reader.read(ids, from, how, signal)) {
-      const row = same.length;
-      const found = distribution(logits, from + row);
-      const wanted = { ...truth.sums[row], logits: await truth.file.get(row) };
-      kl[row] = divergence(wanted, found);
-      same.push(wanted.top === found.top);
+      yield { found: distribution(logits, from + row), truth: await wanted(row) };
+      row++;
     }
-    return { kl, same };
   }
 
   async close(): Promise<void> {
@@ -234,7 +272,7 @@ async function open(path: string, temperature: number, options: LabModelOptions)
     },
   );
   return {
-    ...{ temperature, allocation, device, model },
+    ...{ temperature, allocation, device, model, cacheBytes: plan.cacheBytes },
     graph: changed(plan.graph, temperature),
     async close() {
       try {

@@ -1,13 +1,5 @@
 /** `nibble verify` as a shell runs it: the table, the JSON that scripts rely on, the page, wrong usage, and Ctrl-C. */
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -22,6 +14,14 @@ const short = ["--depths", "0,30", "--positions", "16", "--needles", "0", ...cpu
 const lines = (text: string) => text.trimEnd().split("\n");
 const folder = mkdtempSync(join(tmpdir(), "nibble-test-"));
 const HOSTILE = `<img src=x onerror="alert('&')">`;
+
+const METHOD = `export default {
+  name: "powers", title: "the nearest power of two", needs: { keys: "token", values: "token" }, bits: [5], bitsOf: () => 5,
+  apply(vectors) {
+    for (let i = 0; i < vectors.length; i++)
+      vectors[i] = vectors[i] === 0 ? 0 : Math.sign(vectors[i]) * 2 ** Math.round(Math.log2(Math.abs(vectors[i])));
+  },
+};`;
 
 describe("nibble verify", () => {
   it("prints a JSON object a line", async () => {
@@ -121,16 +121,40 @@ describe("nibble verify", () => {
     expect(lines((await nibble(args, text)).stdout).length).toBe(10);
   });
 
-  it("stopped by Ctrl-C writes no page and leaves no file", async () => {
+  it("measures a method of one's own, by layer, and writes a table", async () => {
+    const [method, csv] = [join(folder, "powers.mjs"), join(folder, "rows.csv")];
+    writeFileSync(method, METHOD);
+    const args = ["--method", method, "--layers", "--csv", csv, "--depths", "0", "--positions", "16", ...cpu];
+    const { code, stdout, stderr } = await nibble(["verify", "needle", ...args]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/powers@[0-9a-f]{12}/);
+    const [heads, ...rows] = lines(readFileSync(csv, "utf8")).map((line) => line.trimEnd().split(","));
+    const column = (name: string) => rows.map((row) => row[heads.indexOf(name)]);
+    const layers = rows.length - 2;
+    expect(column("kind")).toEqual(["depth", "depth", ...Array(layers).fill("layer")]);
+    expect(column("layer")).toEqual(["", "", ...Array.from({ length: layers }, (_, i) => String(i))]);
+    const kl = column("meanKl").slice(1).map(Number);
+    expect(Math.min(...kl)).toBeGreaterThan(0);
+    expect(new Set(column("positions"))).toEqual(new Set(["16"]));
+  });
+
+  it("stopped by Ctrl-C writes what it has, and leaves no file behind", async () => {
     const scratch = join(folder, "scratch");
     mkdirSync(scratch);
     const html = join(folder, "stopped.html");
-    const args = ["verify", "needle", "--html", html, "--depths", "0,12000", ...cpu];
-    const { child, speaking, ended } = start(args, "", { TMPDIR: scratch });
-    await speaking;
+    const args = ["verify", "needle", "--json", "--html", html, "--depths", "0,12000", ...cpu];
+    const { child, ended } = start(args, "", { TMPDIR: scratch });
+    let said = "";
+    await new Promise<void>((resolve) => {
+      child.stdout!.on("data", (data) => {
+        said += data;
+        if (said.includes('"depth":0')) resolve();
+      });
+      child.on("close", () => resolve());
+    });
     child.kill("SIGINT");
     expect(await ended).toMatchObject({ code: 130, stderr: "" });
-    expect(existsSync(html)).toBe(false);
+    expect(readFileSync(html, "utf8")).toContain("needle");
     expect(readdirSync(scratch)).toEqual([]);
   });
 });
@@ -158,6 +182,12 @@ describe("wrong usage of nibble verify:", () => {
       /cannot write no\/such\/page\.html: ENOENT/,
     ],
     ["a page that is a folder", ["--html", "src"], 1, /cannot write src: is a folder/],
+    [
+      "formats beside a method",
+      ["--method", "x.js", "--kv", "int4"],
+      2,
+      /--kv is int4; allowed: nothing beside/,
+    ],
     ["a missing model", [], 1, /no-such\.gguf: no such file/],
   ];
   it.each(wrong)("%s", async (what, args, code, message, stdin) => {

@@ -255,8 +255,13 @@ describe("verifyModel", () => {
   it("asks for needles, compares answers, and leaves no file", async () => {
     const folder = mkdtempSync(join(tmpdir(), "nibble-test-"));
     vi.stubEnv("TMPDIR", folder);
-    const rows = await all(verifyModel("needle", { ...tests, kv: ["int4"] }));
+    const shares: number[] = [];
+    const onProgress = ({ share }: { share: number }) => void shares.push(share);
+    const rows = await all(verifyModel("needle", { ...tests, kv: ["int4"], onProgress }));
     expect(readdirSync(folder)).toEqual([]);
+    expect([...shares].sort((a, b) => a - b)).toEqual(shares);
+    expect(shares[0]).toBeLessThan(0.2);
+    expect(shares.at(-1)).toBeGreaterThan(0.9);
     const needles = rows.filter((row): row is NeedleRow => row.kind === "needle");
     expect(needles.map(({ kv, tokens, depth, asked }) => [kv, tokens, depth, asked])).toEqual(
       ["f16", "int4"].flatMap((kv) => NEEDLE_DEPTHS.map((depth) => [kv, 520, depth, 1])),
@@ -271,16 +276,21 @@ describe("verifyModel", () => {
     expect(rows.at(-1)).toMatchObject({ kind: "verdict", kv: "int4" });
   });
 
-  it("stops at once, closed and without a file", async () => {
+  it("stops at once with what it has, closed and without a file", async () => {
     const folder = mkdtempSync(join(tmpdir(), "nibble-test-"));
     vi.stubEnv("TMPDIR", folder);
     const stop = new AbortController();
     const onProgress = ({ doing }: { doing: string }) => {
       if (doing.includes("measuring from 520")) stop.abort();
     };
-    await expect(all(verifyModel("needle", { ...tests, onProgress, signal: stop.signal }))).rejects.toThrow(
-      AbortedError,
-    );
+    const rows: VerifyRow[] = [];
+    const reading = async () => {
+      for await (const row of verifyModel("needle", { ...tests, onProgress, signal: stop.signal }))
+        rows.push(row);
+    };
+    await expect(reading()).rejects.toThrow(AbortedError);
+    // The page that was measured of the window is not lost.
+    expect(rows.at(-1)).toMatchObject({ kind: "depth", kv: "f16", depth: 520, positions: 32 });
     expect(readdirSync(folder)).toEqual([]);
     await expect(all(verifyModel("needle", { ...tests, signal: stop.signal }))).rejects.toThrow(AbortedError);
   });

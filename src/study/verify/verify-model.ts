@@ -3,6 +3,7 @@
  * a temporary file. Owns the text that ships and that nothing is left behind.
  */
 import { readFile } from "node:fs/promises";
+import { PAGE_SLOTS } from "../../device/contract.ts";
 import { prepare, tokenizerOf } from "../../engine/assemble.ts";
 import { findModel } from "../../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../../engine/load.ts";
@@ -33,8 +34,11 @@ function layersOf(model: Model): StudyLayer[] {
   return own.map(({ layer }) => ({ layer, formatOf: (kv) => codecsOf(model, kv)(layer).name }));
 }
 
-/** Tokens whose logits a step gives; at 262,144 words of vocabulary they take 64 MiB. */
-const OUTPUTS = 64;
+/**
+ * Tokens whose logits a step gives: a page, since a format packs pages behind steps. So a position sees packed what it
+ * would see packed if it were generated; within longer steps more of it would still be exact.
+ */
+const OUTPUTS = PAGE_SLOTS;
 const TEXT = "../../../models/texts/persuasion.txt";
 
 /**

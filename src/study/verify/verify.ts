@@ -5,11 +5,11 @@
  * One idea: formats are loaded one after another. The logits over f16 wait in a store, so that no machine has to hold
  * a model twice and every format is read once.
  */
-
 import type { ReadOptions, Text } from "../../engine/text.ts";
+import { AbortedError } from "../../format/errors.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 import { type Distribution, distribution, Tally } from "./divergence.ts";
-import { askNeedle, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
+import { ANSWER_TOKENS, askNeedle, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
 import { verdict } from "./verdict.ts";
 import type { AnswerRow, DepthRow, LayerRow, Measured, NeedleRow, VerifyRow } from "./verify-rows.ts";
 import type { Study } from "./verify-tests.ts";
@@ -19,11 +19,13 @@ export interface VerifyProgress {
   readonly doing: string;
   readonly done: number;
   readonly total: number;
+  /** Of the whole study, from 0 to 1, by tokens. */
+  readonly share: number;
 }
 
 export interface VerifyOptions {
   onProgress?: (progress: VerifyProgress) => void;
-  /** Stops the study; it then rejects with AbortedError. */
+  /** Stops the study; what was measured of a window comes as a row, then it rejects with AbortedError. */
   signal?: AbortSignal;
 }
 
@@ -56,6 +58,7 @@ export async function* verify(
   options: VerifyOptions = {},
 ): AsyncGenerator<VerifyRow, void> {
   const truth = new Truth(store);
+  const work = new Work(study);
   let overF16: readonly VerifyRow[] = [];
   const answers = new Map<Needle, readonly number[]>();
   for (const kv of ["f16", ...study.formats]) {
@@ -65,7 +68,7 @@ export async function* verify(
       yield { kind: "format", kv, device, context: study.context, cacheBytes };
       const rows: VerifyRow[] = [];
       truth.rewind();
-      const reading = new Reading(kv, source, truth, options);
+      const reading = new Reading(kv, source, truth, work, options);
       for await (const row of reading.text(study)) {
         rows.push(row);
         yield row;
@@ -79,7 +82,7 @@ export async function* verify(
     } finally {
       await source.close();
     }
-    if (kv !== "f16") yield* eachLayer(kv, study, open, truth, options);
+    if (kv !== "f16") yield* eachLayer(kv, study, open, truth, work, options);
   }
 }
 
@@ -88,6 +91,7 @@ async function* eachLayer(
   study: Study,
   open: (kv: string) => Promise<VerifySource>,
   truth: Truth,
+  work: Work,
   options: VerifyOptions,
 ): AsyncGenerator<LayerRow> {
   for (const { layer, formatOf } of study.layers ?? []) {
@@ -97,7 +101,7 @@ async function* eachLayer(
     const source = await open(`f16+${alone}@${layer}`);
     try {
       truth.rewind();
-      const reading = new Reading(`${kv} in layer ${layer}`, source, truth, options);
+      const reading = new Reading(`${kv} in layer ${layer}`, source, truth, work, options);
       for await (const row of reading.text(study)) yield { ...row, kind: "layer", kv, layer };
     } finally {
       await source.close();
@@ -134,26 +138,68 @@ class Truth {
   }
 }
 
+/** Tokens of a study, to say how much of it is done. Documents are read once for all of their needles. */
+class Work {
+  readonly #total: number;
+  #done = 0;
+  #told = 0;
+
+  constructor({ windows, haystacks, formats, layers = [] }: Study) {
+    const text = windows[windows.length - 1].to;
+    const asked = haystacks.flatMap(({ needles }) =>
+      needles.map((needle) => needleTokens(needle, needles.length)),
+    );
+    const alone = formats.flatMap((kv) => layers.filter(({ formatOf }) => formatOf(kv) !== "f16"));
+    const each = text + asked.reduce((sum, tokens) => sum + tokens, 0);
+    this.#total = (1 + formats.length) * each + alone.length * text;
+  }
+
+  /** With `more` tokens of what is under way. It never falls: some of a document's needles find more of it known than others. */
+  share(more: number): number {
+    this.#told = Math.min(1, Math.max(this.#told, (this.#done + more) / this.#total));
+    return this.#told;
+  }
+
+  add(tokens: number): void {
+    this.#done += tokens;
+  }
+}
+
+const needleTokens = ({ ids }: Needle, ofDocument: number) => ids.length / ofDocument + ANSWER_TOKENS;
+
 /** One format's turn. Over f16 the truth is written, over the others it is read. */
 class Reading {
   readonly #kv: string;
   readonly #source: VerifySource;
   readonly #truth: Truth;
+  readonly #work: Work;
   readonly #options: VerifyOptions;
 
-  constructor(kv: string, source: VerifySource, truth: Truth, options: VerifyOptions) {
+  constructor(kv: string, source: VerifySource, truth: Truth, work: Work, options: VerifyOptions) {
     this.#kv = kv;
     this.#source = source;
     this.#truth = truth;
+    this.#work = work;
     this.#options = options;
   }
 
   async *text({ ids, windows }: Study): AsyncGenerator<DepthRow> {
     const tallies: Tally[] = [];
     for (const { from, to } of windows) {
-      await this.#process(ids.slice(0, from), `reading to ${from}`);
-      const tally = await this.#measure(ids.slice(from, to + 1), `measuring from ${from}`);
+      const tally = new Tally();
       tallies.push(tally);
+      const before = this.#source.text.ids.length;
+      try {
+        await this.#process(ids.slice(0, from), `reading to ${from}`);
+        if (from > before) this.#work.add(from - before);
+        await this.#measure(ids.slice(from, to + 1), `measuring from ${from}`, tally);
+        this.#work.add(to - from);
+      } catch (error) {
+        // Hours of a long window are not lost with its end.
+        if (error instanceof AbortedError && tally.positions > 0)
+          yield { kind: "depth", depth: from, ...this.#measured(tally) };
+        throw error;
+      }
       yield { kind: "depth", depth: from, ...this.#measured(tally) };
     }
     if (tallies.length > 1) yield { kind: "depth", depth: null, ...this.#measured(Tally.all(tallies)) };
@@ -179,7 +225,10 @@ class Reading {
           if (found.right) right.set(needle.depth, right.get(needle.depth)! + 1);
           if (kv === "f16") answers.set(needle, found.ids);
           await this.#process(ids.slice(0, -1), doing);
-          tallies.push(await this.#measure([ids[ids.length - 1], ...answers.get(needle)!], doing));
+          const tally = new Tally();
+          await this.#measure([ids[ids.length - 1], ...answers.get(needle)!], doing, tally);
+          tallies.push(tally);
+          this.#work.add(needleTokens(needle, needles.length));
         }
       for (const [depth, count] of right)
         yield { kind: "needle", kv, tokens, depth, right: count, asked: same.length };
@@ -194,8 +243,7 @@ class Reading {
   }
 
   /** Adds all of `ids` but the last, which only says what the one before it should have predicted. */
-  async #measure(ids: readonly number[], doing: string): Promise<Tally> {
-    const tally = new Tally();
+  async #measure(ids: readonly number[], doing: string, tally: Tally): Promise<void> {
     const { text } = this.#source;
     const before = text.ids.length;
     let next = 1;
@@ -204,14 +252,14 @@ class Reading {
       const truth = this.#kv === "f16" ? await this.#truth.add(found) : await this.#truth.next();
       tally.add(found, ids[next++], truth);
     }
-    return tally;
   }
 
   #reporting(doing: string): ReadOptions {
     const { signal, onProgress } = this.#options;
     return {
       signal,
-      onProgress: (done, total) => onProgress?.({ doing: `${this.#kv}: ${doing}`, done, total }),
+      onProgress: (done, total) =>
+        onProgress?.({ doing: `${this.#kv}: ${doing}`, done, total, share: this.#work.share(done) }),
     };
   }
 

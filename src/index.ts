@@ -117,6 +117,7 @@ export {
   type TensorSummary,
   type TokenizerSummary,
 } from "./study/inspect.ts";
+export { type KernelText, kernelTexts } from "./study/kernel-texts.ts";
 export { type KvRate, kvBytes, kvRates, ratesByFormat } from "./study/plan/kv-bytes.ts";
 export { modelsForMachine, type PlanModelOptions, planModel } from "./study/plan/plan-model.ts";
 export {

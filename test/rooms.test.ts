@@ -75,8 +75,6 @@ const NODE_FILES = [
 
 const MOST_LINES = 450;
 const MOST_KERNEL_LINES = 300;
-/** To be cut: `// each` blocks (scripts/wgsl.js). None may be added. */
-const LONG_KERNELS = ["matmulStream"];
 
 interface SourceFile {
   name: string;
@@ -204,9 +202,7 @@ describe("files", () => {
   });
 
   it(`are kernels of at most ${MOST_KERNEL_LINES} lines`, () => {
-    const long = kernels.filter(
-      ({ name, lines }) => lines > MOST_KERNEL_LINES && !LONG_KERNELS.includes(name.replace(".wgsl", "")),
-    );
+    const long = kernels.filter(({ lines }) => lines > MOST_KERNEL_LINES);
     expect(long.map(({ name, lines }) => `${name}: ${lines}`)).toEqual([]);
   });
 

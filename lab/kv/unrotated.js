@@ -14,11 +14,11 @@ export const root = fileURLToPath(new URL("../..", import.meta.url));
 const NO_ROTATION = `
 export const rotationBlock = () => 1;
 export const rotationFactor = () => 1;
-export const turnsSign = () => false;
+export const flipsSign = () => false;
 export const hadamard = () => {};
 export const rotate = () => {};
 export const rotateBack = () => {};
-export const turnSigns = (x, factor) => { for (let i = 0; i < x.length; i++) x[i] *= factor; };
+export const flipSigns = (x, factor) => { for (let i = 0; i < x.length; i++) x[i] *= factor; };
 `;
 
 /** The path of the copied dist/, beside node_modules, so that imports of packages resolve. Gone when the process ends. */

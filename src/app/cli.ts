@@ -10,7 +10,7 @@ import { collect, count, counts, names, number, size } from "./arguments.ts";
 import { printBench } from "./bench.ts";
 import { printAttendBench } from "./bench-attend.ts";
 import { chat } from "./chat.ts";
-import { printDiagnosis } from "./doctor.ts";
+import { printDiagnosis, writeKernels } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
 import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
@@ -298,7 +298,10 @@ quantizer, bit for bit, without an importance matrix.`,
       "Examines this machine: GPUs, limits, memory speed, what will be used and why, what to change.",
     )
     .option("--json", "everything as one JSON object")
-    .action((options) => printDiagnosis(version, options, signal));
+    .option("--kernels <folder>", "write the GPU's kernels there as WGSL, and examine nothing")
+    .action((options) =>
+      options.kernels ? writeKernels(options.kernels, signal) : printDiagnosis(version, options, signal),
+    );
 
   const benches = program.command("bench").enablePositionalOptions().helpCommand(false);
   computing(

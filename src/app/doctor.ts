@@ -2,7 +2,9 @@
  * `nibble doctor`: the library's examination as text for people or JSON for programs. Owns the layout. Names of devices
  * come from drivers and are shown with their control characters escaped.
  */
-import { type AdapterFinding, type Diagnosis, diagnose } from "../index.ts";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type AdapterFinding, type Diagnosis, diagnose, kernelTexts } from "../index.ts";
 import { bytes, grouped, rounded } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
 import { printable } from "./terminal.ts";
@@ -17,6 +19,14 @@ export async function printDiagnosis(
     options.json ? `${JSON.stringify({ version, ...found })}\n` : `${toText(version, found).join("\n")}\n`,
     signal,
   );
+}
+
+/** Each kernel to a file of the folder, which is made. */
+export async function writeKernels(folder: string, signal: AbortSignal): Promise<void> {
+  const kernels = kernelTexts();
+  await mkdir(folder, { recursive: true });
+  for (const { name, text } of kernels) await writeFile(join(folder, `${name}.wgsl`), text);
+  await write(`${kernels.length} kernels in ${folder}\n`, signal);
 }
 
 function toText(version: string, found: Diagnosis): string[] {

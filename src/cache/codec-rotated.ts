@@ -21,7 +21,7 @@
  */
 import type { KvCodec, KvPart } from "../device/contract.ts";
 import type { CodeBits } from "../device/kv.ts";
-import { hadamard, rotateBack, rotationBlock, rotationFactor, turnSigns } from "../device/rotation.ts";
+import { flipSigns, hadamard, rotateBack, rotationBlock, rotationFactor } from "../device/rotation.ts";
 import { f16ToF32 } from "../format/float16.ts";
 import { finiteF16 } from "./codec-f16.ts";
 import { codeBytes, packCodes, unpackCodes } from "./codes.ts";
@@ -57,7 +57,7 @@ export function rotatedCodec(bits: CodeBits, part: KvPart): VectorCodec {
       };
       if (largestMagnitude(w) < SMALLEST) return store(0, new Uint8Array(headDim).fill(middle));
       const first = toIntegers(w, 13);
-      turnSigns(w, 1);
+      flipSigns(w, 1);
       hadamard(w, block);
       const second = toIntegers(w, 10);
 

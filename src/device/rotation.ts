@@ -18,7 +18,7 @@ export function rotationFactor(block: number): number {
 }
 
 /** Whether D turns the sign of a dim: the top bit of a hash, in 32-bit arithmetic that any device has. */
-export function turnsSign(dim: number): boolean {
+export function flipsSign(dim: number): boolean {
   let hash = Math.imul(dim + 0x51ed, 0x9e3779b1);
   hash ^= hash >>> 16;
   return Math.imul(hash, 0x85ebca6b) < 0;
@@ -39,7 +39,7 @@ export function hadamard(x: Float32Array, block: number): void {
 /** x = R x, in place: what happens to queries. */
 export function rotate(x: Float32Array): void {
   const block = rotationBlock(x.length);
-  turnSigns(x, rotationFactor(block));
+  flipSigns(x, rotationFactor(block));
   hadamard(x, block);
 }
 
@@ -47,10 +47,10 @@ export function rotate(x: Float32Array): void {
 export function rotateBack(x: Float32Array): void {
   const block = rotationBlock(x.length);
   hadamard(x, block);
-  turnSigns(x, rotationFactor(block));
+  flipSigns(x, rotationFactor(block));
 }
 
 /** D times a factor. */
-export function turnSigns(x: Float32Array, factor: number): void {
-  for (let i = 0; i < x.length; i++) x[i] *= turnsSign(i) ? -factor : factor;
+export function flipSigns(x: Float32Array, factor: number): void {
+  for (let i = 0; i < x.length; i++) x[i] *= flipsSign(i) ? -factor : factor;
 }

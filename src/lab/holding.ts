@@ -9,7 +9,7 @@ import { UnsupportedError } from "../format/errors.ts";
 import { type KeyStats, keyView } from "./key-profile.ts";
 import { eachVector, type Method, type Needs } from "./methods/method.ts";
 import type { Methods } from "./methods/methods.ts";
-import { turn, turnBack } from "./methods/random.ts";
+import { rotateBack, rotate as rotateVector } from "./methods/random.ts";
 import type { Part, Spec } from "./types.ts";
 
 /** Of one head of a layer. */
@@ -65,11 +65,11 @@ export function holding(
             vector[i] = (vector[i] - view.mean[i]) * view.gain[i] + view.shown[i];
         if (shift) for (let i = 0; i < headDim; i++) vector[i] -= shift[i];
         if (factor !== 1) for (let i = 0; i < headDim; i++) vector[i] *= factor;
-        if (rotate) turn(vector, seed);
+        if (rotate) rotateVector(vector, seed);
       });
       method.apply(vectors, { bits, group, headDim, part: which, seed });
       eachVector(vectors, headDim, (vector) => {
-        if (rotate) turnBack(vector, seed);
+        if (rotate) rotateBack(vector, seed);
         if (factor !== 1) for (let i = 0; i < headDim; i++) vector[i] /= factor;
         if (shift) for (let i = 0; i < headDim; i++) vector[i] += shift[i];
         if (view)

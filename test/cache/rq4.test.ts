@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { KvPart } from "../../src/device/contract.ts";
-import { hadamard, rotate, rotateBack, rotationBlock, turnsSign } from "../../src/device/rotation.ts";
+import { flipsSign, hadamard, rotate, rotateBack, rotationBlock } from "../../src/device/rotation.ts";
 import { gaussian, random } from "../device/random-tensor.ts";
 
 const HEAD_DIMS = [64, 80, 96, 128, 256, 512];
@@ -75,7 +75,7 @@ describe("the rotation", () => {
   });
 
   it("turns about half of the signs, always the same", () => {
-    const signs = Array.from({ length: 512 }, (_, dim) => (turnsSign(dim) ? "-" : "+")).join("");
+    const signs = Array.from({ length: 512 }, (_, dim) => (flipsSign(dim) ? "-" : "+")).join("");
     expect(signs.slice(0, 64)).toBe("+-++++-+---+-++-++-+-+--+++-----+---+++-+-+--++--++-+--++++---++");
     for (let first = 0; first < 512; first += 128)
       expect(Math.abs(signs.slice(first, first + 128).replaceAll("+", "").length - 64)).toBeLessThan(16);

@@ -13,7 +13,7 @@ export function rotationNorm(headDim: i32): f32 {
 }
 
 /** out = x times a factor, [headDim] f32. */
-export function turnSigns(x: usize, out: usize, headDim: i32, factor: f32): void {
+export function flipSigns(x: usize, out: usize, headDim: i32, factor: f32): void {
   const factors = f32x4.splat(factor);
   for (let i: usize = 0; i < usize(headDim) * 4; i += 16) {
     v128.store(out + i, f32x4.mul(v128.load(x + i), factors));

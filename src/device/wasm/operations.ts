@@ -1,6 +1,6 @@
 /**
- * A graph's operations as the interpreter's records: one writer an operation, found by its name. The order of a record's
- * arguments is that of its case in assembly/run.ts.
+ * A graph's operations as the interpreter's records: one writer an operation, found by its name. What a record holds is in
+ * record-fields.js.
  */
 import type { Activation, Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../facts.ts";
@@ -8,7 +8,7 @@ import { kvFormatNumber } from "./kv-layout.ts";
 import { Meetings, type Region } from "./meetings.ts";
 import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
 import { type Layout, type Placed, poolBytes } from "./program.ts";
-import { type Argument, type Kind, RecordWriter } from "./records.ts";
+import { type Fields, type Kind, RecordWriter } from "./records.ts";
 
 /** Records of one memory that follow one another, and what is copied into that memory before them. */
 export interface Stretch {
@@ -70,53 +70,58 @@ const ACTIVATIONS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1
 
 const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: ProgramWriter) => void } = {
   embed(op, to) {
-    const { table, scale, out } = op;
-    to.add("embed", op, [
-      ...[to.value(out), to.weight(table), TYPE_IDS[table.type], table.rows, table.cols],
-      ...[{ f32: scale }, to.layout.ids],
-    ]);
+    const { table, scale } = op;
+    const { type: typeName, rows: tableRows, cols } = table;
+    const weightType = TYPE_IDS[typeName];
+    const { ids } = to.layout;
+    const out = to.value(op.out);
+    to.add("embed", op, { out, table: to.weight(table), weightType, tableRows, cols, scale, ids });
   },
   rmsNorm(op, to) {
-    const { x, weight, groups, epsilon, out } = op;
-    const size = x.cols / groups;
-    to.add("rmsNorm", op, [to.value(out), to.value(x), to.weight(weight), groups, size, { f32: epsilon }]);
+    const { groups, epsilon } = op;
+    const [out, x, weight] = [to.value(op.out), to.value(op.x), to.weight(op.weight)];
+    to.add("rmsNorm", op, { out, x, weight, groups, size: op.x.cols / groups, epsilon });
   },
   matmul(op, to) {
-    const { x, weight, bias, out } = op;
-    const { type, rows, cols } = weight;
-    const reads = to.quantize(x, weight);
+    const { weight } = op;
+    const { quantized, work, workBytes } = to.layout;
+    const reads = to.quantize(op.x, weight);
     to.add(
       "matmul",
       op,
-      [
-        ...[to.value(out), to.value(x), to.layout.quantized, to.weight(weight), TYPE_IDS[type], rows, cols],
-        ...[to.weight(bias), to.layout.work, to.layout.workBytes],
-      ],
+      {
+        ...{ out: to.value(op.out), x: to.value(op.x), quantized, weight: to.weight(weight) },
+        ...{ weightType: TYPE_IDS[weight.type], weightRows: weight.rows, cols: weight.cols },
+        ...{ bias: to.weight(op.bias), work, workBytes },
+      },
       { reads },
     );
   },
   conv(op, to) {
-    const { x, weight, kernel, activation, state, out } = op;
+    const { kernel } = op;
     const { states, work, workBytes } = to.layout;
-    const isSilu = activation === "silu" ? 1 : 0;
-    to.add("conv", op, [
-      ...[to.value(out), to.value(x), to.weight(weight), states[state.id], x.cols, kernel, isSilu],
-      ...[work, workBytes],
-    ]);
+    to.add("conv", op, {
+      ...{ out: to.value(op.out), x: to.value(op.x), weight: to.weight(op.weight) },
+      ...{ states: states[op.state.id], channels: op.x.cols, kernel },
+      ...{ silu: op.activation === "silu" ? 1 : 0, work, workBytes },
+    });
   },
   gatedDelta(op, to) {
-    const { x, a, b, rates, bias, keyHeads, valueHeads, keyDim, tiled, epsilon, state, out } = op;
+    const { keyHeads, valueHeads, keyDim, epsilon } = op;
     const { states, work, workBytes } = to.layout;
-    to.add("gatedDelta", op, [
-      ...[to.value(out), to.value(x), to.value(a), to.value(b), to.weight(rates), to.weight(bias)],
-      ...[states[state.id], keyHeads, valueHeads, keyDim, out.cols / valueHeads, tiled ? 1 : 0],
-      ...[{ f32: epsilon }, work, workBytes],
-    ]);
+    to.add("gatedDelta", op, {
+      ...{ out: to.value(op.out), x: to.value(op.x), a: to.value(op.a), b: to.value(op.b) },
+      ...{ rates: to.weight(op.rates), bias: to.weight(op.bias), states: states[op.state.id] },
+      ...{ keyHeads, valueHeads, keyDim, valueDim: op.out.cols / valueHeads, tiled: op.tiled ? 1 : 0 },
+      ...{ epsilon, work, workBytes },
+    });
   },
   rope(op, to) {
-    const { x, heads, rope, out } = op;
-    const turns = to.layout.turns[rope.id];
-    to.add("rope", op, [to.value(out), to.value(x), turns, heads, x.cols / heads, rope.frequencies.length]);
+    const { heads, rope } = op;
+    const angles = to.layout.angles[rope.id];
+    const headDim = op.x.cols / heads;
+    const [out, x] = [to.value(op.out), to.value(op.x)];
+    to.add("rope", op, { out, x, angles, heads, headDim, pairs: rope.frequencies.length });
   },
   appendKv(op, to) {
     const { kvHeads, headDim, pool, codec } = op.cache;
@@ -125,91 +130,93 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
     to.add(
       "appendKv",
       op,
-      [
-        ...[vectors.at, to.value(op.keys), to.value(op.values), kvHeads, headDim],
-        ...[vectors.tables, kvFormatNumber(codec), work, workBytes],
-        ...[packed.at, packed.tables, packs, pool.window ?? 0],
-      ],
+      {
+        ...{ vectors: vectors.at, keys: to.value(op.keys), values: to.value(op.values), kvHeads, headDim },
+        ...{ tables: vectors.tables, format: kvFormatNumber(codec), work, workBytes },
+        ...{ packed: packed.at, packedTables: packed.tables, packs, window: pool.window ?? 0 },
+      },
       { writes: [to.cache(op.cache)] },
     );
   },
   attend(op, to) {
-    const { queries, heads, out, scale, softcap, sinks, cache } = op;
+    const { heads, scale, softcap, cache } = op;
     const { kvHeads, headDim, pool, codec } = cache;
-    const window = pool.window ?? 0;
-    const format = kvFormatNumber(codec);
     const { partials, work, workBytes } = to.layout;
     const { vectors, packed } = to.pages(cache);
+    const common = {
+      ...{ out: to.value(op.out), partials, heads, kvHeads, headDim, window: pool.window ?? 0 },
+      ...{ format: kvFormatNumber(codec), sinks: to.weight(op.sinks) },
+    };
     to.add(
       "attend",
       op,
-      [
-        ...[vectors.at, to.value(queries), to.value(out), partials, work, workBytes],
-        ...[heads, kvHeads, headDim, vectors.tables, window, { f32: scale }, { f32: softcap }],
-        ...[format, to.weight(sinks), packed.at, packed.tables, codec.packed?.first ?? 0],
-      ],
+      {
+        ...{ ...common, vectors: vectors.at, queries: to.value(op.queries), tables: vectors.tables },
+        ...{ work, workBytes, scale, softcap },
+        ...{ packed: packed.at, packedTables: packed.tables, kept: codec.packed?.first ?? 0 },
+      },
       { reads: [to.cache(cache)], writes: [to.partials] },
     );
-    to.add(
-      "attendMerge",
-      op,
-      [partials, to.value(out), heads, kvHeads, headDim, window, format, to.weight(sinks)],
-      {
-        reads: [to.partials, to.region(out)],
-      },
-    );
+    to.add("attendMerge", op, common, { reads: [to.partials, to.region(op.out)] });
   },
   gate(op, to) {
-    const { gate, up, activation, limit, out } = op;
-    to.add("gate", op, [
-      ...[to.value(out), to.value(gate), to.value(up), gate.cols, up.cols / gate.cols],
-      ...[ACTIVATIONS[activation], { f32: limit }],
-    ]);
+    const { gate, up, limit } = op;
+    const activation = ACTIVATIONS[op.activation];
+    to.add("gate", op, {
+      ...{ out: to.value(op.out), gate: to.value(gate), up: to.value(up) },
+      ...{ cols: gate.cols, width: up.cols / gate.cols, activation, limit },
+    });
   },
   lookUp(op, to) {
-    to.add("scale", op, [to.value(op.out), to.weight(op.table), op.out.cols, { f32: op.scale }]);
+    const { out, table, scale: factor } = op;
+    to.add("scale", op, { out: to.value(out), x: to.weight(table), cols: out.cols, factor });
   },
   scale(op, to) {
-    to.add("scale", op, [to.value(op.out), to.value(op.x), op.out.cols, { f32: op.factor }]);
+    const { out, x, factor } = op;
+    to.add("scale", op, { out: to.value(out), x: to.value(x), cols: out.cols, factor });
   },
   slice(op, to) {
-    const { x, groups, from, size, out } = op;
-    to.add("slice", op, [to.value(out), to.value(x) + from * 4, groups, size, x.cols / groups]);
+    const { groups: vectors, from, size } = op;
+    const x = to.value(op.x) + from * 4;
+    to.add("slice", op, { out: to.value(op.out), x, vectors, size, stride: op.x.cols / vectors });
   },
   route(op, to) {
-    const { logits, k, normalise, weights, out } = op;
-    to.add("route", op, [
-      ...[to.value(out), to.value(logits), logits.cols, k, normalise ? 1 : 0, to.weight(weights)],
-    ]);
+    const { k } = op;
+    to.add("route", op, {
+      ...{ out: to.value(op.out), logits: to.value(op.logits), experts: op.logits.cols, k },
+      ...{ normalise: op.normalise ? 1 : 0, weights: to.weight(op.weights) },
+    });
   },
   expertMatmul(op, to) {
-    const { x, picks, weight, bias, experts, out } = op;
+    const { x, picks, weight, experts } = op;
     const { quantized, pickOrder, pickStarts, work, workBytes } = to.layout;
-    const k = picks.cols / 2;
     const reads = [...to.quantize(x, weight), ...to.groupPicks(picks, experts)];
     to.add(
       "expertMatmul",
       op,
-      [
-        ...[to.value(out), to.value(x), quantized, to.weight(weight), TYPE_IDS[weight.type]],
-        ...[weight.rows / experts, weight.cols, to.weight(bias), experts],
-        ...[x.cols === weight.cols ? k : 1, pickOrder, pickStarts, work, workBytes],
-      ],
+      {
+        ...{ out: to.value(op.out), x: to.value(x), quantized, weight: to.weight(weight) },
+        ...{ weightType: TYPE_IDS[weight.type], expertRows: weight.rows / experts, cols: weight.cols },
+        ...{ bias: to.weight(op.bias), experts, share: x.cols === weight.cols ? picks.cols / 2 : 1 },
+        ...{ order: pickOrder, starts: pickStarts, work, workBytes },
+      },
       { reads },
     );
   },
   combine(op, to) {
-    const { x, picks, out } = op;
-    to.add("combine", op, [to.value(out), to.value(x), to.value(picks), out.cols, picks.cols / 2]);
+    const [out, x, picks] = [to.value(op.out), to.value(op.x), to.value(op.picks)];
+    to.add("combine", op, { out, x, picks, cols: op.out.cols, k: op.picks.cols / 2 });
   },
   add(op, to) {
-    to.add("add", op, [to.value(op.out), to.value(op.a), to.value(op.b), op.out.cols]);
+    const [out, a, b] = [to.value(op.out), to.value(op.a), to.value(op.b)];
+    to.add("add", op, { out, a, b, cols: op.out.cols });
   },
   softcap(op, to) {
-    to.add("softcap", op, [to.value(op.out), to.value(op.x), op.out.cols, { f32: op.cap }]);
+    const { cap } = op;
+    to.add("softcap", op, { out: to.value(op.out), x: to.value(op.x), cols: op.out.cols, cap });
   },
   takeOutputs(op, to) {
-    to.add("takeOutputs", op, [to.value(op.out), to.value(op.x), op.out.cols]);
+    to.add("takeOutputs", op, { out: to.value(op.out), x: to.value(op.x), cols: op.out.cols });
   },
 };
 
@@ -246,14 +253,14 @@ class ProgramWriter {
   }
 
   /** A record of an operation, whose rows are those of the value that it writes, or else reads. */
-  add(kind: Kind, op: Op, args: readonly Argument[], { reads = [], writes = [] }: Touch = {}): void {
+  add<K extends Kind>(kind: K, op: Op, fields: Fields<K>, { reads = [], writes = [] }: Touch = {}): void {
     const inputs = inputsOf(op);
     const out = outputOf(op);
     this.#meet(
       [...inputs.map((x) => this.region(x)), ...reads],
       [...(out ? [this.region(out)] : []), ...writes],
     );
-    this.#records.add(kind, (out ?? inputs[0]).rows, args);
+    this.#records.add(kind, (out ?? inputs[0]).rows, fields);
   }
 
   /** Makes codes of x where products with the weight take those, unless they are there; gives what the product reads. */
@@ -262,7 +269,8 @@ class ProgramWriter {
     if (!needsQuantizedInput(type)) return [];
     if (this.#quantizedOf?.x !== x || this.#quantizedOf.cols !== cols) {
       this.#meet([this.region(x)], [this.quantized]);
-      this.#records.add("quantize", x.rows, [this.layout.quantized, this.value(x), cols, x.cols / cols]);
+      const { quantized } = this.layout;
+      this.#records.add("quantize", x.rows, { quantized, x: this.value(x), cols, vectors: x.cols / cols });
       this.#quantizedOf = { x, cols };
     }
     return [this.quantized];
@@ -271,10 +279,10 @@ class ProgramWriter {
   /** Sorts picks by expert unless they are; gives what products with experts read of that. */
   groupPicks(picks: Value, experts: number): readonly Region[] {
     if (this.#groupedOf?.picks !== picks || this.#groupedOf.experts !== experts) {
-      const { pickOrder, pickStarts } = this.layout;
+      const { pickOrder: order, pickStarts: starts } = this.layout;
       this.#meet([this.region(picks)], [this.groups]);
-      const k = picks.cols / 2;
-      this.#records.add("groupPicks", picks.rows, [pickOrder, pickStarts, this.value(picks), experts, k]);
+      const fields = { order, starts, picks: this.value(picks), experts, k: picks.cols / 2 };
+      this.#records.add("groupPicks", picks.rows, fields);
       this.#groupedOf = { picks, experts };
     }
     return [this.groups];

@@ -49,7 +49,7 @@ export interface Layout {
   /** By pool id: pages, [texts, blocks] u32. */
   readonly tables: readonly number[];
   /** By rope id: [maxTokens, 2, pairs] f32. */
-  readonly turns: readonly number[];
+  readonly angles: readonly number[];
   readonly weights: readonly number[];
   readonly caches: readonly number[];
   /** By state id: [stateSlots, values] f32. */
@@ -151,12 +151,12 @@ function layOut(graph: Graph, scratch: ReturnType<typeof scratchOf>, shard: Shar
   const outputRows = place(graph.maxOutputs * 4);
   const packs = place(graph.recent ? graph.texts * graph.blocks * 4 : 0);
   const tables = graph.pools.map(() => place(graph.texts * graph.blocks * 4));
-  const turns = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
+  const angles = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
   const weights = graph.weights.map((w) => placeIf(shard.weights.has(w.id), weightBytes(w, rows)));
   const caches = graph.caches.map((c) => placeIf(shard.caches.has(c.id), layerCacheBytes(graph, c)));
   const states = graph.states.map((s) => placeIf(shard.states.has(s.id), stateBytes(graph, s)));
   return {
-    ...{ control, operations, ids, runs, outputRows, packs, tables, turns, weights, caches, states },
+    ...{ control, operations, ids, runs, outputRows, packs, tables, angles, weights, caches, states },
     arena: place(graph.arenaBytes),
     quantized: place(scratch.quantized),
     pickOrder: place(scratch.pickOrder),

@@ -1,37 +1,22 @@
 /**
- * The operation list as the interpreter (assembly/run.ts) reads it: RECORD_WORDS little-endian words an operation. Owns
- * the word numbers on the host's side; the assembly file repeats them and the conformance suite would fail on any
- * difference. Words 0 to 3 are common, the others belong to the kind.
+ * The operation list as the interpreter (assembly/run.ts) reads it: RECORD_WORDS little-endian words an operation. The first four
+ * are common, the others are what record-fields.js says of the kind.
  */
+import { RECORD_FIELDS } from "./record-fields.js";
+
 export const RECORD_WORDS = 32;
 
 /** A product of experts may bring codes of its input and the picks' order; an attend brings a merge. */
 export const MOST_RECORDS_OF_OPERATION = 3;
 
-export const KIND = {
-  embed: 1,
-  rmsNorm: 2,
-  quantize: 3,
-  matmul: 4,
-  rope: 5,
-  appendKv: 6,
-  attend: 7,
-  attendMerge: 8,
-  gate: 9,
-  add: 10,
-  softcap: 11,
-  takeOutputs: 12,
-  slice: 13,
-  scale: 14,
-  route: 15,
-  groupPicks: 16,
-  expertMatmul: 17,
-  combine: 18,
-  conv: 19,
-  gatedDelta: 20,
-} as const;
+export type Kind = keyof typeof RECORD_FIELDS;
+/** Addresses and numbers by their names. */
+export type Fields<K extends Kind> = { readonly [Name in keyof (typeof RECORD_FIELDS)[K]]: number };
 
-export type Kind = keyof typeof KIND;
+/** The interpreter's number of each kind. */
+export const KIND = Object.fromEntries(Object.keys(RECORD_FIELDS).map((kind, i) => [kind, i + 1])) as {
+  readonly [K in Kind]: number;
+};
 
 /** Word numbers of the common part. */
 export const WORD = {
@@ -44,9 +29,6 @@ export const WORD = {
   rows: 3,
   first: 4,
 } as const;
-
-/** One argument of a record: an address or integer, or a float. */
-export type Argument = number | { f32: number };
 
 /** Writes records one after another into `words`. */
 export class RecordWriter {
@@ -61,15 +43,17 @@ export class RecordWriter {
     return this.#count;
   }
 
-  add(kind: Kind, rows: "tokens" | "outputs", args: readonly Argument[]): void {
+  add<K extends Kind>(kind: K, rows: "tokens" | "outputs", fields: Fields<K>): void {
     const at = this.#count++ * RECORD_WORDS;
     this.words[at + WORD.kind] = KIND[kind];
     this.words[at + WORD.rows] = rows === "outputs" ? 1 : 0;
-    args.forEach((argument, i) => {
-      // The address of something in another memory.
-      if (Number.isNaN(argument)) throw new Error(`argument ${i} of ${kind} does not lie in this memory`);
-      if (typeof argument === "number") this.words[at + WORD.first + i] = argument;
-      else this.#floats[at + WORD.first + i] = argument.f32;
+    Object.entries(RECORD_FIELDS[kind]).forEach(([name, type], i) => {
+      const value = fields[name as keyof Fields<K>];
+      // Not given, or the address of something in another memory.
+      if (value === undefined || Number.isNaN(value))
+        throw new Error(`${name} of ${kind} does not lie in this memory`);
+      if (type === "float") this.#floats[at + WORD.first + i] = value;
+      else this.words[at + WORD.first + i] = value;
     });
   }
 

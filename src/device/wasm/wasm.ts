@@ -25,9 +25,9 @@ import type {
   Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
+import { writeAngles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
 import { type Rows, rowsOf } from "../rows.ts";
-import { writeTurns } from "../turns.ts";
 import { CONTROL, NO_SLOT } from "./control.ts";
 import { physicalCores } from "./cores.ts";
 import { HAS_FORMATS, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
@@ -328,11 +328,11 @@ export class WasmAllocation implements Allocation {
     }
     for (const rope of this.graph.ropes) {
       const count = rows.tokens * 2 * rope.frequencies.length;
-      const [turns, ...others] = held.map(
-        ({ memory, layout }) => new Float32Array(memory.buffer, layout.turns[rope.id], count),
+      const [angles, ...others] = held.map(
+        ({ memory, layout }) => new Float32Array(memory.buffer, layout.angles[rope.id], count),
       );
-      writeTurns(rope, rows.positions, turns);
-      for (const other of others) other.set(turns);
+      writeAngles(rope, rows.positions, angles);
+      for (const other of others) other.set(angles);
     }
   }
 }

@@ -23,8 +23,8 @@ import type {
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
 import { pageBytes as codecBytes } from "../page-bytes.ts";
+import { writeAngles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
-import { writeTurns } from "../turns.ts";
 import type { CachePlace } from "./attend-options.ts";
 import { type Batch, batchOf, candidatesBatch, STEP_BYTES, tableAt } from "./batch.ts";
 import { storageUsage } from "./buffers.ts";
@@ -64,8 +64,8 @@ export interface AllocationOptions {
 export class WebgpuAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #readBack: ReadBack;
-  /** By rope id: a step's turns on their way to the GPU. */
-  readonly #turns: readonly Float32Array<ArrayBuffer>[];
+  /** By rope id: a step's angles on their way to the GPU. */
+  readonly #angles: readonly Float32Array<ArrayBuffer>[];
   /** What the last step ran. */
   #last: { readonly list: readonly Ready[]; readonly shape: StepShape } | null = null;
   readonly #under: Promise<void>[] = [];
@@ -103,7 +103,7 @@ export class WebgpuAllocation implements Allocation {
       stampBuffer: this.#buffer(stamp.dispatch.buffers.out),
       write: (uniform, lists, at) => this.#writeLists({ uniform, lists, at }),
     });
-    this.#turns = graph.ropes.map(
+    this.#angles = graph.ropes.map(
       ({ frequencies }) => new Float32Array(graph.maxTokens * 2 * frequencies.length),
     );
   }
@@ -299,7 +299,7 @@ export class WebgpuAllocation implements Allocation {
   }
 
   async profile(step: Step): Promise<StepProfile> {
-    // Puts the step's lists and turns in place.
+    // Puts the step's lists and angles in place.
     await this.run(step);
     const { list, shape } = this.#last!;
     return profileStep(this.gpu, list, shape);
@@ -355,11 +355,11 @@ export class WebgpuAllocation implements Allocation {
     this.#writeLists(batch);
     const { positions, tokens } = batch.rows;
     for (const rope of this.graph.ropes) {
-      const turns = this.#turns[rope.id];
-      writeTurns(rope, positions, turns);
+      const angles = this.#angles[rope.id];
+      writeAngles(rope, positions, angles);
       const count = tokens * 2 * rope.frequencies.length;
-      const buffer = this.#buffer(this.program.turns[rope.id]);
-      this.gpu.device.queue.writeBuffer(buffer, 0, turns, 0, count);
+      const buffer = this.#buffer(this.program.angles[rope.id]);
+      this.gpu.device.queue.writeBuffer(buffer, 0, angles, 0, count);
     }
   }
 

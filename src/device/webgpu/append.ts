@@ -18,8 +18,8 @@ export interface AppendOptions extends CachePlace {
   readonly keys: Heads;
   /** epsilon: of a norm of each head without a weight; null: none. */
   readonly values: { readonly view: View; readonly epsilon: number | null };
-  /** turns: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. For keys and queries alike. */
-  readonly rope: { readonly turns: Buffer; readonly pairs: number } | null;
+  /** angles: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. For keys and queries alike. */
+  readonly rope: { readonly angles: Buffer; readonly pairs: number } | null;
   /** Queries that are normed and turned on the way; out: [tokens, heads, headDim] f32. */
   readonly queries: (Heads & { readonly heads: number; readonly out: Buffer }) | null;
   readonly batch: Buffer;
@@ -69,7 +69,7 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       keysIn: keys.view.buffer,
       valuesIn: values.view.buffer,
       queriesIn: from.buffer,
-      turns: rope?.turns ?? keys.view.buffer,
+      angles: rope?.angles ?? keys.view.buffer,
       keyNorm: keys.norm?.weight ?? spare,
       queryNorm: queries?.norm?.weight ?? spare,
       keys: options.cacheKeys,

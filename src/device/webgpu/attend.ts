@@ -15,12 +15,12 @@ import { packParams } from "./wgsl.ts";
 export function attendDispatches(options: AttendOptions): Dispatch[] {
   if (options.recent) return packedDispatches(options, options.recent);
   const { mode, cache, heads, maxTokens, queries, out, form } = options;
-  const turns = rotates(options);
+  const isRotated = rotates(options);
   const cols = heads * cache.headDim;
   const scratch = (label: string) => options.scratch(label, formBytes("f32", maxTokens, cols));
   const rotation = (back: boolean, x: Buffer, into: Buffer, outForm: Form) =>
     rotateDispatch({ heads, headDim: cache.headDim, back, x, out: into, form: outForm, maxTokens });
-  const rotated = turns && !options.rotated ? scratch("rotated queries") : queries;
+  const rotated = isRotated && !options.rotated ? scratch("rotated queries") : queries;
   const before = rotated === queries ? [] : [rotation(false, queries, rotated, "f32")];
   const given = { ...options, queries: rotated };
   // A merge rotates back what it has summed.
@@ -30,14 +30,14 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
     return [...before, attendDecode(given, spans), ...shared, attendMerge(given, spans)];
   }
   // Of rows alone and of runs, both into the same rows; what is turned back is turned for all.
-  const sums = turns ? scratch("rotated sums") : out;
-  const summed: AttendOptions = turns ? { ...given, out: sums, form: "f32", rotates: false } : given;
+  const sums = isRotated ? scratch("rotated sums") : out;
+  const summed: AttendOptions = isRotated ? { ...given, out: sums, form: "f32", rotates: false } : given;
   const spans = options.maxSpanned > 0 ? decodeSpans(summed) : null;
   return [
     ...before,
     ...(spans ? [attendDecode(summed, spans), attendMerge(summed, spans)] : []),
     attendPrompt(summed, null),
-    ...(turns ? [rotation(true, sums, out, form)] : []),
+    ...(isRotated ? [rotation(true, sums, out, form)] : []),
   ];
 }
 

@@ -202,13 +202,13 @@ export function softcapDispatch({ rows, cols, out }: Target, x: Buffer, cap: num
   };
 }
 
-export function ropeDispatch(out: Buffer, x: Buffer, turns: Buffer, shape: RopeShape): Dispatch {
+export function ropeDispatch(out: Buffer, x: Buffer, angles: Buffer, shape: RopeShape): Dispatch {
   const { heads, headDim, pairs } = shape;
   return {
     label: "rope",
     kernel: { kernel: "rope", values: {} },
     params: packParams("rope", { heads, headDim, pairs }),
-    buffers: { x, turns, out },
+    buffers: { x, angles, out },
     workgroups: threads("tokens", heads * headDim),
   };
 }

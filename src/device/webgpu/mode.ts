@@ -146,7 +146,7 @@ export class ModeCompiler {
   }
 
   #append({ op, keys, values, queries }: StageOf<"append">): void {
-    const { turns, spare, blocks, batch } = this.shared;
+    const { angles, spare, blocks, batch } = this.shared;
     const chain = (from: HeadChain) => ({
       view: this.#flat(from.x),
       norm: from.norm && {
@@ -158,7 +158,7 @@ export class ModeCompiler {
     const cache = this.shared.caches[op.cache.id];
     // To a packed cache vectors are appended as they come, and packed behind.
     const recent = this.shared.recents[op.cache.id];
-    const rope = keys.rope && { turns: turns[keys.rope.id], pairs: keys.rope.frequencies.length };
+    const rope = keys.rope && { angles: angles[keys.rope.id], pairs: keys.rope.frequencies.length };
     this.#emit(
       appendDispatch({
         ...(recent ?? cache),
@@ -205,7 +205,7 @@ export class ModeCompiler {
           pairs: op.rope.frequencies.length,
         };
         return this.#emit(
-          ropeDispatch(this.#target(op.out, "f32"), plain(op.x), shared.turns[op.rope.id], shape),
+          ropeDispatch(this.#target(op.out, "f32"), plain(op.x), shared.angles[op.rope.id], shape),
         );
       }
       case "attend": {

@@ -24,7 +24,7 @@ export interface GpuProgram {
   /** What is allocated: weights, caches, slots of activations, tables. */
   readonly buffers: readonly Buffer[];
   readonly batch: Buffer;
-  readonly turns: readonly Buffer[];
+  readonly angles: readonly Buffer[];
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
   readonly caches: Shared["caches"];
@@ -99,8 +99,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
       keep(value === graph.logits ? "logits" : "label", result(rowsOf(value) * value.cols * 4)),
     );
   const batch = keep("batch", batchBytes(graph));
-  const turns = graph.ropes.map(({ frequencies }) =>
-    keep("turns", graph.maxTokens * 2 * frequencies.length * 4),
+  const angles = graph.ropes.map(({ frequencies }) =>
+    keep("angles", graph.maxTokens * 2 * frequencies.length * 4),
   );
   const spare = keep("spare", 16);
   const stamp: Dispatch = {
@@ -122,7 +122,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     blocks,
     batch,
     chosen: sampling.chosen,
-    turns,
+    angles,
     caches,
     recents,
     states,
@@ -162,7 +162,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     modes: { decode, few, several, batch: inBatch, prompt },
     buffers,
     batch,
-    turns,
+    angles,
     sampling,
     caches,
     recents,

@@ -16,7 +16,7 @@ export interface Shared {
   /** [texts] u32: what was chosen last for each. */
   readonly chosen: Buffer;
   /** By rope id: [maxTokens, 2, pairs] f32. */
-  readonly turns: readonly Buffer[];
+  readonly angles: readonly Buffer[];
   /** By cache id. */
   readonly caches: readonly CachePlace[];
   /** By cache id: of a packed cache its vectors as they come; else null. */

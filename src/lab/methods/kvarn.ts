@@ -4,7 +4,7 @@
  */
 import { half, UNIFORM_BITS, uniform } from "./grid.ts";
 import { eachVector, type Method } from "./method.ts";
-import { turn, turnBack } from "./random.ts";
+import { rotate, rotateBack } from "./random.ts";
 
 const ROUNDS = 4;
 
@@ -18,7 +18,7 @@ export const kvarn: Method = {
   bitsOf: ({ bits, headDim }) => bits + 16 / headDim + 16 / 32,
   apply(vectors, { headDim, bits, seed }) {
     const tokens = vectors.length / headDim;
-    eachVector(vectors, headDim, (vector) => turn(vector, seed));
+    eachVector(vectors, headDim, (vector) => rotate(vector, seed));
     const rows = new Float64Array(tokens).fill(1);
     const cols = new Float64Array(headDim).fill(1);
     for (let round = 0; round < ROUNDS; round++) {
@@ -32,7 +32,7 @@ export const kvarn: Method = {
         const at = t * headDim + i;
         vectors[at] = scale === 0 ? 0 : scale * uniform(vectors[at] / scale, bits);
       }
-    eachVector(vectors, headDim, (vector) => turnBack(vector, seed));
+    eachVector(vectors, headDim, (vector) => rotateBack(vector, seed));
   },
 };
 

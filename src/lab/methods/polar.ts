@@ -5,7 +5,7 @@
  */
 import { half, nearest } from "./grid.ts";
 import { BY_TOKEN, eachVector, type Method } from "./method.ts";
-import { turn, turnBack } from "./random.ts";
+import { rotate, rotateBack } from "./random.ts";
 
 const BLOCK = 16;
 const FIRST = (2 * Math.PI) / 16;
@@ -28,9 +28,9 @@ export const polar: Method = {
   bitsOf: () => BITS,
   apply(vectors, { headDim, seed }) {
     eachVector(vectors, headDim, (vector) => {
-      turn(vector, seed);
+      rotate(vector, seed);
       for (let at = 0; at < headDim; at += BLOCK) quantize(vector.subarray(at, at + BLOCK));
-      turnBack(vector, seed);
+      rotateBack(vector, seed);
     });
   },
 };

@@ -33,7 +33,7 @@ export function signs(count: number, seed: number): Float32Array {
 }
 
 /** An orthogonal transform of one vector, in place: random signs, then Hadamard over blocks of the largest power of two. */
-export function turn(vector: Float32Array, seed: number): void {
+export function rotate(vector: Float32Array, seed: number): void {
   const sign = signs(vector.length, seed);
   const block = rotationBlock(vector.length);
   const factor = 1 / Math.sqrt(block);
@@ -43,7 +43,7 @@ export function turn(vector: Float32Array, seed: number): void {
 }
 
 /** Its inverse. */
-export function turnBack(vector: Float32Array, seed: number): void {
+export function rotateBack(vector: Float32Array, seed: number): void {
   const sign = signs(vector.length, seed);
   const block = rotationBlock(vector.length);
   const factor = 1 / Math.sqrt(block);

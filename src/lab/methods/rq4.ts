@@ -1,4 +1,4 @@
-/** The shipped `rq4`: rotated 4-bit codes under one scale a vector (cache/codec-rotated.ts). Other draws turn other signs first. */
+/** The shipped `rq4`: rotated 4-bit codes under one scale a vector (cache/codec-rotated.ts). Other draws flip other signs first. */
 import { rq4 as codec } from "../../cache/codec-rotated.ts";
 import { BY_TOKEN, eachVector, type Method } from "./method.ts";
 import { signs } from "./random.ts";

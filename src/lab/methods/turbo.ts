@@ -6,7 +6,7 @@
 import { gaussianLevels, half, nearest } from "./grid.ts";
 import { BY_TOKEN, eachVector, type Method } from "./method.ts";
 import { signSketch } from "./qjl.ts";
-import { norm, turn, turnBack } from "./random.ts";
+import { norm, rotate, rotateBack } from "./random.ts";
 
 /** A rotated vector on levels times its norm / sqrt(headDim), in place. */
 function toLevels(vector: Float32Array, bits: number): void {
@@ -26,9 +26,9 @@ export const turbo: Method = {
   bitsOf: ({ bits, headDim }) => bits + 16 / headDim,
   apply(vectors, { headDim, bits, seed }) {
     eachVector(vectors, headDim, (vector) => {
-      turn(vector, seed);
+      rotate(vector, seed);
       toLevels(vector, bits);
-      turnBack(vector, seed);
+      rotateBack(vector, seed);
     });
   },
 };
@@ -44,13 +44,13 @@ export const turboProd: Method = {
   apply(vectors, { headDim, bits, seed }) {
     const rest = new Float32Array(headDim);
     eachVector(vectors, headDim, (vector) => {
-      turn(vector, seed);
+      rotate(vector, seed);
       rest.set(vector);
       toLevels(vector, bits - 1);
       for (let i = 0; i < headDim; i++) rest[i] -= vector[i];
       signSketch(rest, 1, seed);
       for (let i = 0; i < headDim; i++) vector[i] += rest[i];
-      turnBack(vector, seed);
+      rotateBack(vector, seed);
     });
   },
 };

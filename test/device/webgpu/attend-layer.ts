@@ -232,7 +232,7 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   const queries = { queries: any, rotated: false, out: any };
   const attend = { ...common, recent, ...most, heads, scale: 1, softcap, sinks, ...queries };
   const norm = { weight: any, epsilon: 1e-6 };
-  const rope = { turns: any, pairs: headDim / 2 };
+  const rope = { angles: any, pairs: headDim / 2 };
   // Of a prompt some rows may be alone.
   const forms: readonly (readonly [Mode, Form, number])[] = [
     ["decode", "f32", 1],

@@ -114,7 +114,7 @@ describeGpu("the cache", () => {
   }
 
   it.each([null, 0.3])(
-    "norms and turns keys and queries on their way, and values with an epsilon of %j",
+    "norms and angles keys and queries on their way, and values with an epsilon of %j",
     async (valueEpsilon) => {
       const gpu = await softwareDevice();
       const [heads, kvHeads, headDim, pairs, tokens, position] = [3, 1, 96, 20, 5, 30];
@@ -125,11 +125,11 @@ describeGpu("the cache", () => {
       const frequencies = Float64Array.from({ length: pairs }, (_, i) => 0.5 ** i);
       const magnitude = 1.25;
       const positions = Uint32Array.from({ length: tokens }, (_, t) => position + t);
-      const turns = new Float32Array(tokens * 2 * pairs);
+      const angles = new Float32Array(tokens * 2 * pairs);
       for (const [t, at] of positions.entries())
         frequencies.forEach((frequency, i) => {
-          turns[t * 2 * pairs + i] = Math.cos(at * frequency) * magnitude;
-          turns[t * 2 * pairs + pairs + i] = Math.sin(at * frequency) * magnitude;
+          angles[t * 2 * pairs + i] = Math.cos(at * frequency) * magnitude;
+          angles[t * 2 * pairs + pairs + i] = Math.sin(at * frequency) * magnitude;
         });
       const buffer = layer.floats("rows", rows);
       const out = layer.buffer("queries", tokens * heads * headDim * 4);
@@ -144,7 +144,7 @@ describeGpu("the cache", () => {
         { view: view(heads * headDim), norm: norm(weights.keys, 1e-3) },
         { view: view((heads + kvHeads) * headDim), epsilon: valueEpsilon },
         {
-          rope: { turns: layer.floats("turns", turns), pairs },
+          rope: { angles: layer.floats("angles", angles), pairs },
           queries: { view: view(0), norm: norm(weights.queries, 0.1), heads, out },
         },
       );

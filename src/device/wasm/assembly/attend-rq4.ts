@@ -9,7 +9,7 @@ import { RELAXED } from "./build";
 import { madd, maxLanes } from "./exp";
 import { TINY, tinyHigh, tinyLow } from "./kv-half";
 import { CODES_BYTES, GROUP, OCTETS, ROTATED_SCALES_BYTES, groupsOf } from "./kv-layout";
-import { hadamard, rotationFactor, turnSigns } from "./kv-rotate";
+import { hadamard, rotationFactor, flipSigns } from "./kv-rotate";
 
 /** Scores of all groups sum up to 2^31: 32 products of 127 and 7.5 a group, times its scale. */
 const SCALES_MOST: i32 = 70000;
@@ -21,14 +21,14 @@ const STARTS: usize = 4 * OPERAND_BYTES + 32;
 // @ts-ignore: decorator
 @inline
 function rotated(x: usize, out: usize, headDim: i32, factor: f32): void {
-  turnSigns(x, out, headDim, rotationFactor(headDim) * factor);
+  flipSigns(x, out, headDim, rotationFactor(headDim) * factor);
   hadamard(out, headDim);
 }
 
 /** x = R transposed x, in place. */
 export function rotateBack(x: usize, headDim: i32): void {
   hadamard(x, headDim);
-  turnSigns(x, x, headDim, rotationFactor(headDim));
+  flipSigns(x, x, headDim, rotationFactor(headDim));
 }
 
 /**

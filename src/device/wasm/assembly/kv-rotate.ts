@@ -36,7 +36,7 @@ function turned(dims: v128): v128 {
 }
 
 /** out = D x times a factor, [headDim] f32. */
-export function turnSigns(x: usize, out: usize, headDim: i32, factor: f32): void {
+export function flipSigns(x: usize, out: usize, headDim: i32, factor: f32): void {
   const factors = f32x4.splat(factor);
   let dims = i32x4(0, 1, 2, 3);
   for (let i: usize = 0; i < usize(headDim) * 4; i += 16) {

@@ -3,7 +3,7 @@
 import { maxLanes } from "./exp";
 import { halfBits } from "./kv-half";
 import { CODES_BYTES, GROUP, ROTATED_SCALES_BYTES, groupsOf, rotatedScaleAt } from "./kv-layout";
-import { hadamard, rotationNorm, turnSigns } from "./kv-rotate";
+import { hadamard, rotationNorm, flipSigns } from "./kv-rotate";
 
 const LARGEST: f32 = 65504;
 const LARGEST_PRODUCT: f32 = 65460;
@@ -79,7 +79,7 @@ export function encodeRotated(x: usize, w: usize, headDim: i32, keys: bool, code
   }
   const first = inverseUnit(most, 13);
   toIntegers(w, headDim, first);
-  turnSigns(w, w, headDim, 1);
+  flipSigns(w, w, headDim, 1);
   hadamard(w, headDim);
   const second = inverseUnit(largestMagnitude(w, headDim), 10);
   toIntegers(w, headDim, second);

@@ -18,7 +18,7 @@ export const appendKv: Rule = {
       let queries: (Chain & { attend: OpOf<"attend"> }) | null = null;
       if (attend?.op === "attend" && attend.cache === op.cache) {
         const chain = chainTo(flow, attend.queries, attend, headDim);
-        // One dispatch has one table of turns.
+        // One dispatch has one table of angles.
         if (chain.chain.rope && chain.chain.rope === keys.chain.rope) queries = { ...chain, attend };
       }
       const stage: StageOf<"append"> = {
@@ -47,13 +47,13 @@ function chainTo(flow: Flow, value: Value, reader: Op, headDim: number): Chain {
   let x = value;
   let rope: Rope | null = null;
   let norm: OpOf<"rmsNorm"> | null = null;
-  const turn = flow.madeFor(x, "rope", reader);
-  if (turn) {
-    rope = turn.rope;
-    x = turn.x;
-    ops.push(turn);
+  const rotation = flow.madeFor(x, "rope", reader);
+  if (rotation) {
+    rope = rotation.rope;
+    x = rotation.x;
+    ops.push(rotation);
   }
-  const normed = flow.madeFor(x, "rmsNorm", turn ?? reader);
+  const normed = flow.madeFor(x, "rmsNorm", rotation ?? reader);
   if (normed && isOfHeads(normed, headDim)) {
     norm = normed;
     x = normed.x;

@@ -50,7 +50,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> valuesIn: array<f32>;
 @group(0) @binding(4) var<storage, read> queriesIn: array<f32>;
 // [tokens][cos, sin][PAIRS]
-@group(0) @binding(5) var<storage, read> turns: array<f32>;
+@group(0) @binding(5) var<storage, read> angles: array<f32>;
 // Uniform, since 8 storage buffers are all that every device has.
 @group(0) @binding(6) var<uniform> keyNorm: array<vec4<f32>, KEY_NORM_WORDS>;
 @group(0) @binding(7) var<uniform> queryNorm: array<vec4<f32>, QUERY_NORM_WORDS>;
@@ -138,8 +138,8 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
         for (var i = lane; i < PAIRS; i += 32u) {
           let a = vectors[mine + i];
           let b = vectors[mine + PAIRS + i];
-          let cosine = turns[t * 2u * PAIRS + i];
-          let sine = turns[t * 2u * PAIRS + PAIRS + i];
+          let cosine = angles[t * 2u * PAIRS + i];
+          let sine = angles[t * 2u * PAIRS + PAIRS + i];
           vectors[mine + i] = a * cosine - b * sine;
           vectors[mine + PAIRS + i] = b * cosine + a * sine;
         }
@@ -168,7 +168,7 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
 
 fn rotateQuery(mine: u32, lane: u32) {
   for (var d = lane; d < HEAD_DIM; d += 32u) {
-    vectors[mine + d] = turnedSign(vectors[mine + d] * rotationFactor(HEAD_DIM), d);
+    vectors[mine + d] = flippedSign(vectors[mine + d] * rotationFactor(HEAD_DIM), d);
   }
   hadamardRow(mine, lane);
 }

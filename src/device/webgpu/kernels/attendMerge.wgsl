@@ -244,5 +244,5 @@ fn rotatedBack(values: vec4<f32>, local: u32) -> vec4<f32> {
   }
   let d = local * 4u;
   return vec4<f32>(
-    turnedSign(sum.x, d), turnedSign(sum.y, d + 1u), turnedSign(sum.z, d + 2u), turnedSign(sum.w, d + 3u));
+    flippedSign(sum.x, d), flippedSign(sum.y, d + 1u), flippedSign(sum.z, d + 2u), flippedSign(sum.w, d + 3u));
 }

@@ -72,14 +72,9 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   noteFactors(firstToken, local);
 
   // By rows and tokens. Not an array: what loops index lies in memory, not in registers (28 -> 97 TFLOP/s).
-  var acc00: Result; var acc01: Result;
-  var acc10: Result; var acc11: Result;
-  var acc20: Result; var acc21: Result;
-  var acc30: Result; var acc31: Result;
-  var acc40: Result; var acc41: Result;
-  var acc50: Result; var acc51: Result;
-  var acc60: Result; var acc61: Result;
-  var acc70: Result; var acc71: Result;
+  // each R 0..7
+  var acc{R}0: Result; var acc{R}1: Result;
+  // end
   var loads = load(firstRow, firstToken, params.tokens - 1u, 0u, local);
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
@@ -95,62 +90,17 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
     }
     // Columns 0..15, then 16..31.
+    // each C 0..1
     {
-      let left0 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt, STRIDE);
-      let left1 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + 16u * STRIDE, STRIDE);
-      let right0 = subgroupMatrixLoad<Right, col_major>(&weightTile, 0u * STRIDE, STRIDE);
-      acc00 = subgroupMatrixMultiplyAccumulate(left0, right0, acc00);
-      acc01 = subgroupMatrixMultiplyAccumulate(left1, right0, acc01);
-      let right1 = subgroupMatrixLoad<Right, col_major>(&weightTile, 16u * STRIDE, STRIDE);
-      acc10 = subgroupMatrixMultiplyAccumulate(left0, right1, acc10);
-      acc11 = subgroupMatrixMultiplyAccumulate(left1, right1, acc11);
-      let right2 = subgroupMatrixLoad<Right, col_major>(&weightTile, 32u * STRIDE, STRIDE);
-      acc20 = subgroupMatrixMultiplyAccumulate(left0, right2, acc20);
-      acc21 = subgroupMatrixMultiplyAccumulate(left1, right2, acc21);
-      let right3 = subgroupMatrixLoad<Right, col_major>(&weightTile, 48u * STRIDE, STRIDE);
-      acc30 = subgroupMatrixMultiplyAccumulate(left0, right3, acc30);
-      acc31 = subgroupMatrixMultiplyAccumulate(left1, right3, acc31);
-      let right4 = subgroupMatrixLoad<Right, col_major>(&weightTile, 64u * STRIDE, STRIDE);
-      acc40 = subgroupMatrixMultiplyAccumulate(left0, right4, acc40);
-      acc41 = subgroupMatrixMultiplyAccumulate(left1, right4, acc41);
-      let right5 = subgroupMatrixLoad<Right, col_major>(&weightTile, 80u * STRIDE, STRIDE);
-      acc50 = subgroupMatrixMultiplyAccumulate(left0, right5, acc50);
-      acc51 = subgroupMatrixMultiplyAccumulate(left1, right5, acc51);
-      let right6 = subgroupMatrixLoad<Right, col_major>(&weightTile, 96u * STRIDE, STRIDE);
-      acc60 = subgroupMatrixMultiplyAccumulate(left0, right6, acc60);
-      acc61 = subgroupMatrixMultiplyAccumulate(left1, right6, acc61);
-      let right7 = subgroupMatrixLoad<Right, col_major>(&weightTile, 112u * STRIDE, STRIDE);
-      acc70 = subgroupMatrixMultiplyAccumulate(left0, right7, acc70);
-      acc71 = subgroupMatrixMultiplyAccumulate(left1, right7, acc71);
+      let left0 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + {2 * C}u, STRIDE);
+      let left1 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + 16u * STRIDE + {2 * C}u, STRIDE);
+      // each R 0..7
+      let right{R} = subgroupMatrixLoad<Right, col_major>(&weightTile, {16 * R}u * STRIDE + {2 * C}u, STRIDE);
+      acc{R}0 = subgroupMatrixMultiplyAccumulate(left0, right{R}, acc{R}0);
+      acc{R}1 = subgroupMatrixMultiplyAccumulate(left1, right{R}, acc{R}1);
+      // end
     }
-    {
-      let left0 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + 2u, STRIDE);
-      let left1 = subgroupMatrixLoad<Left, row_major>(&xTile, xAt + 16u * STRIDE + 2u, STRIDE);
-      let right0 = subgroupMatrixLoad<Right, col_major>(&weightTile, 0u * STRIDE + 2u, STRIDE);
-      acc00 = subgroupMatrixMultiplyAccumulate(left0, right0, acc00);
-      acc01 = subgroupMatrixMultiplyAccumulate(left1, right0, acc01);
-      let right1 = subgroupMatrixLoad<Right, col_major>(&weightTile, 16u * STRIDE + 2u, STRIDE);
-      acc10 = subgroupMatrixMultiplyAccumulate(left0, right1, acc10);
-      acc11 = subgroupMatrixMultiplyAccumulate(left1, right1, acc11);
-      let right2 = subgroupMatrixLoad<Right, col_major>(&weightTile, 32u * STRIDE + 2u, STRIDE);
-      acc20 = subgroupMatrixMultiplyAccumulate(left0, right2, acc20);
-      acc21 = subgroupMatrixMultiplyAccumulate(left1, right2, acc21);
-      let right3 = subgroupMatrixLoad<Right, col_major>(&weightTile, 48u * STRIDE + 2u, STRIDE);
-      acc30 = subgroupMatrixMultiplyAccumulate(left0, right3, acc30);
-      acc31 = subgroupMatrixMultiplyAccumulate(left1, right3, acc31);
-      let right4 = subgroupMatrixLoad<Right, col_major>(&weightTile, 64u * STRIDE + 2u, STRIDE);
-      acc40 = subgroupMatrixMultiplyAccumulate(left0, right4, acc40);
-      acc41 = subgroupMatrixMultiplyAccumulate(left1, right4, acc41);
-      let right5 = subgroupMatrixLoad<Right, col_major>(&weightTile, 80u * STRIDE + 2u, STRIDE);
-      acc50 = subgroupMatrixMultiplyAccumulate(left0, right5, acc50);
-      acc51 = subgroupMatrixMultiplyAccumulate(left1, right5, acc51);
-      let right6 = subgroupMatrixLoad<Right, col_major>(&weightTile, 96u * STRIDE + 2u, STRIDE);
-      acc60 = subgroupMatrixMultiplyAccumulate(left0, right6, acc60);
-      acc61 = subgroupMatrixMultiplyAccumulate(left1, right6, acc61);
-      let right7 = subgroupMatrixLoad<Right, col_major>(&weightTile, 112u * STRIDE + 2u, STRIDE);
-      acc70 = subgroupMatrixMultiplyAccumulate(left0, right7, acc70);
-      acc71 = subgroupMatrixMultiplyAccumulate(left1, right7, acc71);
-    }
+    // end
   }
 
   let token = firstToken + subgroup * 32u;
@@ -162,40 +112,16 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   if (!HAS_BIAS && whole && workgroupUniformLoad(&isScaled) == 0u) {
     let at = token * params.outCols + params.firstColumn + firstRow;
     let next = at + 16u * params.outCols;
-    subgroupMatrixStore<row_major>(&out, at, acc00, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next, acc01, params.outCols);
-    subgroupMatrixStore<row_major>(&out, at + 16u, acc10, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + 16u, acc11, params.outCols);
-    subgroupMatrixStore<row_major>(&out, at + 32u, acc20, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + 32u, acc21, params.outCols);
-    subgroupMatrixStore<row_major>(&out, at + 48u, acc30, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + 48u, acc31, params.outCols);
-    subgroupMatrixStore<row_major>(&out, at + 64u, acc40, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + 64u, acc41, params.outCols);
-    subgroupMatrixStore<row_major>(&out, at + 80u, acc50, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + 80u, acc51, params.outCols);
-    subgroupMatrixStore<row_major>(&out, at + 96u, acc60, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + 96u, acc61, params.outCols);
-    subgroupMatrixStore<row_major>(&out, at + 112u, acc70, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + 112u, acc71, params.outCols);
+    // each R 0..7
+    subgroupMatrixStore<row_major>(&out, at + {16 * R}u, acc{R}0, params.outCols);
+    subgroupMatrixStore<row_major>(&out, next + {16 * R}u, acc{R}1, params.outCols);
+    // end
     return;
   }
-  writeEdge(acc00, firstRow, token, local);
-  writeEdge(acc01, firstRow, token + 16u, local);
-  writeEdge(acc10, firstRow + 16u, token, local);
-  writeEdge(acc11, firstRow + 16u, token + 16u, local);
-  writeEdge(acc20, firstRow + 32u, token, local);
-  writeEdge(acc21, firstRow + 32u, token + 16u, local);
-  writeEdge(acc30, firstRow + 48u, token, local);
-  writeEdge(acc31, firstRow + 48u, token + 16u, local);
-  writeEdge(acc40, firstRow + 64u, token, local);
-  writeEdge(acc41, firstRow + 64u, token + 16u, local);
-  writeEdge(acc50, firstRow + 80u, token, local);
-  writeEdge(acc51, firstRow + 80u, token + 16u, local);
-  writeEdge(acc60, firstRow + 96u, token, local);
-  writeEdge(acc61, firstRow + 96u, token + 16u, local);
-  writeEdge(acc70, firstRow + 112u, token, local);
-  writeEdge(acc71, firstRow + 112u, token + 16u, local);
+  // each R 0..7
+  writeEdge(acc{R}0, firstRow + {16 * R}u, token, local);
+  writeEdge(acc{R}1, firstRow + {16 * R}u, token + 16u, local);
+  // end
 }
 
 fn weightRowOf(row: u32) -> u32 {

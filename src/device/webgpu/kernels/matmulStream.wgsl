@@ -83,192 +83,70 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
   let group = min(slice + lane % SLICE, params.groups - 1u);
   let mine = lane / SLICE * STRIDE + lane % SLICE * 2u;
   let first = place.y * ROWS + lane / SLICE;
-  var next0 = groupAt(first, group);
-  var next1 = groupAt(first + 4u, group);
-  var next2 = groupAt(first + 8u, group);
-  var next3 = groupAt(first + 12u, group);
+  // each R 0..3
+  var next{R} = groupAt(first + {4 * R}u, group);
+  // end
 
   storeX(subgroup, firstToken, 0u, tokens - 1u, slice, lane);
   workgroupBarrier();
-  let x0_0 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 0u, X_STRIDE);
-  let x0_1 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 2u, X_STRIDE);
-  let x0_2 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 4u, X_STRIDE);
-  let x0_3 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 6u, X_STRIDE);
-  let x0_4 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 8u, X_STRIDE);
-  let x0_5 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 10u, X_STRIDE);
-  let x0_6 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 12u, X_STRIDE);
-  let x0_7 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 14u, X_STRIDE);
-  let x0_8 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 16u, X_STRIDE);
-  let x0_9 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 18u, X_STRIDE);
-  let x0_10 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 20u, X_STRIDE);
-  let x0_11 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 22u, X_STRIDE);
-  let x0_12 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 24u, X_STRIDE);
-  let x0_13 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 26u, X_STRIDE);
-  let x0_14 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 28u, X_STRIDE);
-  let x0_15 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 30u, X_STRIDE);
-  var x1_0: Right;
-  var x1_1: Right;
-  var x1_2: Right;
-  var x1_3: Right;
-  var x1_4: Right;
-  var x1_5: Right;
-  var x1_6: Right;
-  var x1_7: Right;
-  var x1_8: Right;
-  var x1_9: Right;
-  var x1_10: Right;
-  var x1_11: Right;
-  var x1_12: Right;
-  var x1_13: Right;
-  var x1_14: Right;
-  var x1_15: Right;
+  // Sixteen pieces C of 16 columns.
+  // each C 0..15
+  let x0_{C} = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], {2 * C}u, X_STRIDE);
+  // end
+  // each C 0..15
+  var x1_{C}: Right;
+  // end
   if (TOKENS > 8u) {
     workgroupBarrier();
     storeX(subgroup, firstToken, 8u, tokens - 1u, slice, lane);
     workgroupBarrier();
-    x1_0 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 0u, X_STRIDE);
-    x1_1 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 2u, X_STRIDE);
-    x1_2 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 4u, X_STRIDE);
-    x1_3 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 6u, X_STRIDE);
-    x1_4 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 8u, X_STRIDE);
-    x1_5 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 10u, X_STRIDE);
-    x1_6 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 12u, X_STRIDE);
-    x1_7 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 14u, X_STRIDE);
-    x1_8 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 16u, X_STRIDE);
-    x1_9 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 18u, X_STRIDE);
-    x1_10 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 20u, X_STRIDE);
-    x1_11 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 22u, X_STRIDE);
-    x1_12 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 24u, X_STRIDE);
-    x1_13 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 26u, X_STRIDE);
-    x1_14 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 28u, X_STRIDE);
-    x1_15 = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], 30u, X_STRIDE);
+    // each C 0..15
+    x1_{C} = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], {2 * C}u, X_STRIDE);
+    // end
   }
 
   for (var tile = place.y; tile < rowTiles; tile += grid.y) {
-    let group0 = next0;
-    let group1 = next1;
-    let group2 = next2;
-    let group3 = next3;
-    let scale0 = f16Scales(group0.scales, group);
-    let scale1 = f16Scales(group1.scales, group);
-    let scale2 = f16Scales(group2.scales, group);
-    let scale3 = f16Scales(group3.scales, group);
-    let words0 = nibblesOf(group0.first, group0.second, group);
-    let further0 = upperOf(group0.second, group);
-    let words1 = nibblesOf(group1.first, group1.second, group);
-    let further1 = upperOf(group1.second, group);
-    let words2 = nibblesOf(group2.first, group2.second, group);
-    let further2 = upperOf(group2.second, group);
-    let words3 = nibblesOf(group3.first, group3.second, group);
-    let further3 = upperOf(group3.second, group);
+    // each R 0..3
+    let group{R} = next{R};
+    let scale{R} = f16Scales(group{R}.scales, group);
+    let words{R} = nibblesOf(group{R}.first, group{R}.second, group);
+    let further{R} = upperOf(group{R}.second, group);
+    // end
     // Past the last tile it is that one again, which is near by then.
     let row = min(tile + grid.y, rowTiles - 1u) * ROWS + lane / SLICE;
-    next0 = groupAt(row, group);
-    next1 = groupAt(row + 4u, group);
-    next2 = groupAt(row + 8u, group);
-    next3 = groupAt(row + 12u, group);
+    // each R 0..3
+    next{R} = groupAt(row + {4 * R}u, group);
+    // end
     var sum0: Result;
     var sum1: Result;
     workgroupBarrier();
-    tiles[subgroup][mine] = item(words0.x, further0.x, scale0);
-    tiles[subgroup][mine + 1u] = item(words0.y, further0.y, scale0);
-    tiles[subgroup][4u * STRIDE + mine] = item(words1.x, further1.x, scale1);
-    tiles[subgroup][4u * STRIDE + mine + 1u] = item(words1.y, further1.y, scale1);
-    tiles[subgroup][8u * STRIDE + mine] = item(words2.x, further2.x, scale2);
-    tiles[subgroup][8u * STRIDE + mine + 1u] = item(words2.y, further2.y, scale2);
-    tiles[subgroup][12u * STRIDE + mine] = item(words3.x, further3.x, scale3);
-    tiles[subgroup][12u * STRIDE + mine + 1u] = item(words3.y, further3.y, scale3);
+    // First half of the columns.
+    // each R 0..3
+    tiles[subgroup][mine + {4 * R}u * STRIDE] = item(words{R}.x, further{R}.x, scale{R});
+    tiles[subgroup][mine + 1u + {4 * R}u * STRIDE] = item(words{R}.y, further{R}.y, scale{R});
+    // end
     workgroupBarrier();
+    // each C 0..7
     {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 0u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_0, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_0, sum1); }
+      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], {2 * C}u, STRIDE);
+      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_{C}, sum0);
+      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_{C}, sum1); }
     }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 2u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_1, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_1, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 4u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_2, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_2, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 6u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_3, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_3, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 8u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_4, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_4, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 10u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_5, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_5, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 12u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_6, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_6, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 14u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_7, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_7, sum1); }
-    }
+    // end
     workgroupBarrier();
-    tiles[subgroup][mine] = item(words0.z, further0.z, scale0);
-    tiles[subgroup][mine + 1u] = item(words0.w, further0.w, scale0);
-    tiles[subgroup][4u * STRIDE + mine] = item(words1.z, further1.z, scale1);
-    tiles[subgroup][4u * STRIDE + mine + 1u] = item(words1.w, further1.w, scale1);
-    tiles[subgroup][8u * STRIDE + mine] = item(words2.z, further2.z, scale2);
-    tiles[subgroup][8u * STRIDE + mine + 1u] = item(words2.w, further2.w, scale2);
-    tiles[subgroup][12u * STRIDE + mine] = item(words3.z, further3.z, scale3);
-    tiles[subgroup][12u * STRIDE + mine + 1u] = item(words3.w, further3.w, scale3);
+    // Second half.
+    // each R 0..3
+    tiles[subgroup][mine + {4 * R}u * STRIDE] = item(words{R}.z, further{R}.z, scale{R});
+    tiles[subgroup][mine + 1u + {4 * R}u * STRIDE] = item(words{R}.w, further{R}.w, scale{R});
+    // end
     workgroupBarrier();
+    // each C 0..7
     {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 0u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_8, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_8, sum1); }
+      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], {2 * C}u, STRIDE);
+      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_{C + 8}, sum0);
+      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_{C + 8}, sum1); }
     }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 2u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_9, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_9, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 4u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_10, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_10, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 6u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_11, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_11, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 8u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_12, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_12, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 10u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_13, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_13, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 12u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_14, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_14, sum1); }
-    }
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], 14u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_15, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_15, sum1); }
-    }
+    // end
     subgroupMatrixStore<row_major>(&sums[subgroup], 0u, sum0, 2u);
     if (TOKENS > 8u) {
       subgroupMatrixStore<row_major>(&sums[subgroup], select(0u, ROWS * 2u, TOKENS > 8u), sum1, 2u);

@@ -1,5 +1,5 @@
-// rope: pairs (i, i + pairs) of each head turn by the step's angles; dims past 2 * pairs stay. One output value a thread.
-// turns [tokens, 2, pairs]: cosines, then sines, of each position (the host makes them in float64).
+// rope: pairs (i, i + pairs) of each head are rotated by the step's angles; dims past 2 * pairs stay. One output value a thread.
+// angles [tokens, 2, pairs]: cosines, then sines, of each position (the host makes them in float64).
 // lib: step
 
 struct Params {
@@ -11,7 +11,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
-@group(0) @binding(3) var<storage, read> turns: array<f32>;
+@group(0) @binding(3) var<storage, read> angles: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(64)
@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     out[i] = x[i];
     return;
   }
-  let turn = (i / cols) * 2u * pairs + dim % pairs;
+  let angle = (i / cols) * 2u * pairs + dim % pairs;
   // The other of the pair, with the sign that its sine has here.
   var other = 0.0;
   if (dim < pairs) {
@@ -35,5 +35,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   } else {
     other = x[i - pairs];
   }
-  out[i] = x[i] * turns[turn] + other * turns[turn + pairs];
+  out[i] = x[i] * angles[angle] + other * angles[angle + pairs];
 }

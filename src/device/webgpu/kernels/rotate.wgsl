@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var d = lane; d < HEAD_DIM; d += LANES) {
     var value = x[begin + d] * factor;
     if (!BACK) {
-      value = turnedSign(value, d);
+      value = flippedSign(value, d);
     }
     vectors[mine + d] = value;
   }
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let d = pair * 2u;
     var two = vec2<f32>(vectors[mine + d], vectors[mine + d + 1u]);
     if (BACK) {
-      two = vec2<f32>(turnedSign(two.x, d), turnedSign(two.y, d + 1u));
+      two = vec2<f32>(flippedSign(two.x, d), flippedSign(two.y, d + 1u));
     }
     if (OUT_FORM == 1u) {
       out[(begin + d) / 2u] = halfPair(two);

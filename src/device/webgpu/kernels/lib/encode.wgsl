@@ -49,7 +49,7 @@ fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
   let first = select(exponentOf(most) - 13, 0, empty);
   for (var d = lane; d < HEAD_DIM; d += 32u) {
     let x = clamp(vectors[mine + d], -65504.0, 65504.0);
-    vectors[mine + d] = select(turnedSign(round(x * powerOfTwo(-first)), d), 0.0, empty);
+    vectors[mine + d] = select(flippedSign(round(x * powerOfTwo(-first)), d), 0.0, empty);
   }
   hadamardRow(mine, lane);
 

@@ -11,7 +11,7 @@ fn rotationFactor(headDim: u32) -> f32 {
   return 1.0 / f32(1u << (firstTrailingBit(headDim) / 2u));
 }
 
-fn turnedSign(x: f32, dim: u32) -> f32 {
+fn flippedSign(x: f32, dim: u32) -> f32 {
   let hash = (dim + 0x51edu) * 0x9e3779b1u;
   return select(x, -x, ((hash ^ (hash >> 16u)) * 0x85ebca6bu) >= 0x80000000u);
 }

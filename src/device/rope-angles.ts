@@ -5,7 +5,7 @@ import type { Rope } from "./contract.ts";
  * Fills `into` [rows, 2, pairs] f32: the cosines of each position, then its sines, both times the
  * magnitude. Angles are float64: at position 100,000 a float32 angle is off by 0.004.
  */
-export function writeTurns(
+export function writeAngles(
   { frequencies, magnitude }: Rope,
   positions: Uint32Array,
   into: Float32Array,

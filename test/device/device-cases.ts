@@ -149,8 +149,8 @@ const ATTEND_SHAPES: AttendShape[] = [
     ],
   },
   {
-    heads: 8,
-    kvHeads: 2,
+    heads: 4,
+    kvHeads: 1,
     headDim: 128,
     steps: [
       [70, 33, 2],

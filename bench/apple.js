@@ -1,0 +1,92 @@
+/**
+ * What the kernels without integer dot products should take on Apple GPUs, where none has run yet: instructions counted from their
+ * texts, times what philipturner/metal-benchmarks measured for each kind on M1 and M2 (an addition, a multiply-add or a bit
+ * operation takes a cycle of a SIMD's four per core; shifts, conversions and exp2 take four), beside the time that memory takes.
+ * Chips' cores, clocks and bandwidths are from public tables. bench/first-run.js compares with these; lab/LOG.md has the table.
+ */
+
+/** GPU cores, GHz, GB/s. The M4's clock is general knowledge, and that its cycles are those of the M1 is a guess. */
+export const CHIPS = {
+  "M1 Max": { cores: 32, ghz: 1.296, gbps: 400 },
+  "M2 Ultra": { cores: 76, ghz: 1.398, gbps: 800 },
+  "M4 Max": { cores: 40, ghz: 1.578, gbps: 546 },
+};
+
+/** SIMDs of 32 lanes that a core works on at once. */
+const SIMDS = 4;
+
+/** Share of the rate of multiply-adds that matrices reach: 101.7 of 128 a core and cycle. */
+const MATRIX_SHARE = 101.7 / 128;
+
+/**
+ * Instructions of a SIMD for 32 tokens of one KV head: int4, 8 query heads of 128. fma: multiply-adds; matrix: those of matrices;
+ * simple: other operations of a cycle; slow: of four cycles; local: 16-byte accesses of workgroup memory, not in the sum, since
+ * they have a pipe of their own.
+ */
+export const ATTEND = {
+  // A word of 8 codes: a shift, 8 and, 8 or, 8 subtractions; 8 multiply-adds, 2 additions and 2 loads for each head. 32 words.
+  attendDecodeFloat: { fma: 2144, matrix: 0, simple: 1500, slow: 116, local: 566 },
+  // A word: as above, and 8 multiply-adds that scale; 128 products of matrices of 16 multiply-adds a lane.
+  attendDecodeMatrix8: { fma: 288, matrix: 2048, simple: 856, slow: 56, local: 148 },
+  // 65,536 products of int8, emulated: a shift and an arithmetic shift for each operand unless the compiler fuses them to one
+  // extraction and hoists the query's, and a multiplication. The lower count: 8 cycles a product.
+  attendDecode: { fma: 0, matrix: 0, simple: 900, slow: 4096, local: 300 },
+};
+
+/** For a weight of q4_0 and one token: 4 cycles of a unit and what scales and activations share. */
+export const PRODUCT_CYCLES = { matmulUnpacked: 5.5, matmulVector: 10 };
+
+const cycles = ({ fma, matrix, simple, slow }) => fma + matrix / MATRIX_SHARE + simple + 4 * slow;
+
+/** Of 128 dims at 5 bits, keys and values. */
+const ATTEND_BYTES = 2 * (64 + 16);
+
+/** Microseconds of one layer for one token behind `tokens`: by instructions, and by memory at its full rate. */
+export function attendTime(chip, kernel, { tokens, kvHeads }) {
+  const { cores, ghz, gbps } = CHIPS[chip];
+  const work = (tokens / 32) * kvHeads * cycles(ATTEND[kernel]);
+  return {
+    us: work / (cores * SIMDS * ghz * 1e3),
+    floorUs: (tokens * kvHeads * ATTEND_BYTES) / (gbps * 1e3),
+  };
+}
+
+/** Microseconds of a product of so many weights of q4_0 with one token. */
+export function productTime(chip, kernel, weights) {
+  const { cores, ghz, gbps } = CHIPS[chip];
+  const us = (weights * PRODUCT_CYCLES[kernel]) / (32 * cores * SIMDS * ghz * 1e3);
+  return { us, floorUs: (weights * 0.5625) / (gbps * 1e3) };
+}
+
+/** The chip of an adapter's name; null: none that is known. "Apple M2 Ultra" is. */
+export function chipOf(name) {
+  return Object.keys(CHIPS).find((chip) => name.includes(chip)) ?? null;
+}
+
+/** Whether a time fits its prediction, the longer of instructions and memory. */
+export function verdict(us, { us: instructions, floorUs }) {
+  const predicted = Math.max(instructions, floorUs);
+  const ratio = us / predicted;
+  const word =
+    ratio <= 1.3 ? (ratio < 0.7 ? "faster than it should be" : "confirmed") : ratio <= 2 ? "open" : "refuted";
+  return { us, predictedUs: predicted, floorUs, ratio, verdict: word };
+}
+
+/** The table as text: run `node bench/apple.js`. */
+export function table() {
+  const lines = [
+    "| kernel | cycles | of them slow | 16-byte accesses | chip | instructions, ms | memory, ms |",
+  ];
+  lines.push("|---|---|---|---|---|---|---|");
+  for (const [kernel, counts] of Object.entries(ATTEND))
+    for (const chip of Object.keys(CHIPS)) {
+      const { us, floorUs } = attendTime(chip, kernel, { tokens: 131_072, kvHeads: 8 });
+      const ms = (time) => (time / 1000).toFixed(2);
+      lines.push(
+        `| ${kernel} | ${Math.round(cycles(counts))} | ${4 * counts.slow} | ${counts.local} | ${chip} | ${ms(us)} | ${ms(floorUs)} |`,
+      );
+    }
+  return lines.join("\n");
+}
+
+if (process.argv[1]?.endsWith("apple.js")) console.log(table());

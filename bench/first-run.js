@@ -1,0 +1,154 @@
+/**
+ * The first run on a GPU that nobody here has, above all a Mac's: what is asked of a stranger. After `npm install` and
+ * `npm run build`, in some minutes:
+ *
+ *     node bench/first-run.js
+ *
+ * writes first-run.json, which is to be sent back, and says what confirms or refutes the predictions of bench/apple.js. It sends
+ * nothing. Parts that fail are recorded with their error, and the others go on. --small: a miniature for a GPU in software.
+ */
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs, promisify } from "node:util";
+import { attendTime, chipOf, productTime, verdict } from "./apple.js";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const MOST_BYTES = 64 * 2 ** 20;
+const MOST_MS = 20 * 60_000;
+
+/** Cases of the conformance suite that show each kernel in some shape. */
+const CASES = "^(rmsNorm$|matmul (q4_0|q4_k|q6_k|q8_0) |appendKv, attend (int4|rq4), (8/2|4/2|6/2) )|packed";
+
+/** What is run: names of parts, and the arguments of node. */
+export function partsOf({ small }) {
+  const cli = (...args) => ["dist/app/cli.js", ...args];
+  const gpu = ["--device", "gpu", "--json", ...(small ? ["--adapter", "swift"] : [])];
+  const sets = small ? ["floats"] : ["floats", "matrices8", "dots"];
+  const attend = small
+    ? ["--shape", "8/1x64", "--tokens", "64", "--prompt", "0", "--kv", "int4", "--no-dequantized"]
+    : ["--shape", "64/8x128,32/8x128", "--kv", "int4,rq4,f16"];
+  const model = small
+    ? ["needle", "-p", "4", "-n", "2", "-r", "1"]
+    : ["--shape", "llama-3.1-8b", "--layers", "8", "-p", "512", "-n", "64", "-d", "0,8192,32768"];
+  const conformance = ["dist/conformance.js", "--filter", small ? "^rmsNorm$" : CASES];
+  return [
+    { name: "doctor", args: cli("doctor", "--json") },
+    { name: "bundle", args: ["node_modules/rolldown/bin/cli.mjs", ...BUNDLE] },
+    {
+      name: "conformance",
+      args: [...conformance, "--json", ROWS, ...(small ? ["--variant", "floats"] : [])],
+    },
+    ...sets.map((set) => ({
+      name: `attend ${set}`,
+      args: cli("bench", "attend", ...gpu, "--kernels", set, ...attend),
+    })),
+    ...sets.map((set) => ({
+      name: `model ${set}`,
+      args: cli("bench", ...model, ...gpu, "--kernels", set, "--kv", "int4", "--profile"),
+    })),
+  ];
+}
+
+const BUNDLE = [
+  ...["bench/conformance.ts", "--format", "esm", "--platform", "node", "--external", "webgpu"],
+  ...["-o", "dist/conformance.js"],
+];
+const ROWS = "dist/first-run-conformance.jsonl";
+
+/** Runs all parts with `run`, which gives what a command printed; `tell` hears of each. */
+export async function firstRun({ small = false, run = runNode, tell = console.error }) {
+  /** @type {Record<string, { ms: number, rows: any[], error: string | null }>} */
+  const parts = {};
+  for (const { name, args } of partsOf({ small })) {
+    tell(`${name} ...`);
+    const begun = Date.now();
+    try {
+      parts[name] = { ms: 0, rows: rowsOf(await run(args)), error: null };
+    } catch (error) {
+      parts[name] = { ms: 0, rows: [], error: `${error.message}`.slice(0, 2000) };
+      tell(`${name} failed: ${parts[name].error.split("\n")[0]}`);
+    }
+    parts[name].ms = Date.now() - begun;
+  }
+  return { version: 1, date: new Date().toISOString(), small, parts, findings: findings(parts) };
+}
+
+/** JSON of each line; other lines as text. */
+function rowsOf(printed) {
+  return printed
+    .split("\n")
+    .filter((line) => line.trim())
+    .map((line) => {
+      try {
+        return JSON.parse(line);
+      } catch {
+        return { text: line };
+      }
+    });
+}
+
+/** By set: the kernel of attention of one token. */
+const KERNELS = { floats: "attendDecodeFloat", matrices8: "attendDecodeMatrix8", dots: "attendDecode" };
+/** Of a weight. */
+const Q4_0_BYTES = 0.5625;
+
+/** What the measurements say of the predictions, one line each. */
+export function findings(parts) {
+  const lines = [];
+  const doctor = parts.doctor?.rows[0];
+  const name = doctor?.adapters?.map((adapter) => adapter.name).join(", ") ?? "";
+  const chip = chipOf(name);
+  const failed = (parts.conformance?.rows ?? []).filter(({ text }) => text?.startsWith("FAILED"));
+  lines.push(
+    parts.conformance?.error
+      ? `conformance did not run: ${parts.conformance.error.split("\n")[0]}`
+      : failed.length > 0
+        ? `conformance: ${failed.length} cases are WRONG on ${name}; the first: ${failed[0].text}`
+        : `conformance: all cases that ran are right on ${name || "this GPU"}`,
+  );
+  const read = doctor?.gpuReadBytesPerSecond;
+  if (read) lines.push(`memory is read at ${(read / 1e9).toFixed(0)} GB/s`);
+  for (const [set, kernel] of Object.entries(KERNELS))
+    for (const row of parts[`attend ${set}`]?.rows ?? []) {
+      if (row.op !== "attendDecode" || row.kv !== "int4" || row.shape !== "64/8x128") continue;
+      if (!chip || row.tokens < 32_768) continue;
+      const found = verdict(row.us, attendTime(chip, kernel, { tokens: row.tokens, kvHeads: 8 }));
+      lines.push(`${kernel}, ${row.tokens} tokens: ${sentence(found)}`);
+    }
+  for (const row of parts["model floats"]?.rows ?? []) {
+    if (!chip || row.step !== "decode" || row.depth !== 0) continue;
+    const products = row.dispatches.filter(({ label }) => label === "matmul");
+    const sum = (field) => products.reduce((all, each) => all + each[field], 0);
+    const found = verdict(sum("us"), productTime(chip, "matmulUnpacked", sum("bytes") / Q4_0_BYTES));
+    lines.push(`matmulUnpacked, all products of a token: ${sentence(found)}`);
+  }
+  if (!chip)
+    lines.push(`no prediction for ${name || "this GPU"}: bench/apple.js has M1 Max, M2 Ultra, M4 Max`);
+  return lines;
+}
+
+function sentence({ us, predictedUs, floorUs, ratio, verdict: word }) {
+  const rounded = (time) => time.toFixed(0);
+  return `${rounded(us)} us, predicted ${rounded(predictedUs)}, memory alone ${rounded(floorUs)}: ${ratio.toFixed(2)} times, ${word}`;
+}
+
+async function runNode(args) {
+  const options = { cwd: root, maxBuffer: MOST_BYTES, timeout: MOST_MS };
+  const { stdout } = await promisify(execFile)(process.execPath, args, options);
+  return stdout;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({
+    options: {
+      small: { type: "boolean", default: false },
+      out: { type: "string", default: "first-run.json" },
+    },
+  });
+  rmSync(`${root}/${ROWS}`, { force: true });
+  const found = await firstRun({ small: values.small });
+  if (existsSync(`${root}/${ROWS}`)) found.conformance = rowsOf(readFileSync(`${root}/${ROWS}`, "utf8"));
+  writeFileSync(values.out, `${JSON.stringify(found)}\n`);
+  console.log(`${found.findings.join("\n")}\nPlease send back ${values.out}.`);
+}

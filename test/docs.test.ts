@@ -10,7 +10,7 @@ import { exportsOf } from "../scripts/api-pages.js";
 import { anchorOf, brokenLinks } from "../scripts/docs-links.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const FOLDERS = ["src", "web", "scripts", "bench", "test", "examples", "lab"];
+const FOLDERS = ["src", "web", "scripts", "bench", "test", "examples", "lab", "docs"];
 
 describe("documents", () => {
   it("have links that lead to a file and a heading", () => {

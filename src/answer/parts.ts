@@ -26,7 +26,7 @@ export interface CallOptions {
   reader(): CallReader;
   /** What the reader looks for, which may be control tokens. */
   readonly marks: readonly string[];
-  /** Calls behind the first are left out. */
+  /** Calls after the first are left out. */
   readonly isSingle: boolean;
 }
 

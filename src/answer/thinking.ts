@@ -18,7 +18,7 @@ export interface PartStream {
 export interface Section {
   readonly open: string;
   readonly close: string;
-  /** Stands behind `open` and is no thought. */
+  /** Stands after `open` and is no thought. */
   readonly label?: string;
   /** Also after the answer has begun: control tokens, which nobody writes in prose. Others open an answer or are text. */
   readonly anywhere?: boolean;

@@ -1,4 +1,4 @@
-/** Values as people type them behind options: each parser gives the value, or commander's error that says what is needed. */
+/** Values as people type them after options: each parser gives the value, or commander's error that says what is needed. */
 import { InvalidArgumentError } from "commander";
 import { layerFormats } from "../index.ts";
 import { memorySize } from "./plan.ts";

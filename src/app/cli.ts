@@ -91,7 +91,7 @@ function commands(signal: AbortSignal): Command {
   const program = new Command("nibble")
     .description("Language models with long contexts on this machine, over a 4-bit KV cache.")
     .version(version)
-    // `bench` and `bench attend` share names of options: each takes what stands behind it.
+    // `bench` and `bench attend` share names of options: each takes what stands after it.
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
@@ -223,7 +223,7 @@ function commands(signal: AbortSignal): Command {
     .description("Downloads a model from the Hub, or the rest of it, and prints its path.")
     .argument(
       "<model>",
-      "hf:owner/name; behind it @revision, and :Q8_0 or :file.gguf (default: Q4_K_M or the next best)",
+      "hf:owner/name, then @revision, and :Q8_0 or :file.gguf (default: Q4_K_M or the next best)",
     )
     .option("--connections <count>", "requests at a time (default: 4)", count)
     .option("--offline", "only look whether it is here")
@@ -251,7 +251,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .description(
       "Takes a downloaded model from the disk: its files, or without :quantization the repository.",
     )
-    .argument("<model>", "hf:owner/name, with :Q8_0 or :file.gguf behind it for one of several")
+    .argument("<model>", "hf:owner/name, with :Q8_0 or :file.gguf after it for one of several")
     .action((name) => removeInstalled(name, signal));
 
   program
@@ -360,12 +360,12 @@ quantizer, bit for bit, without an importance matrix.`,
       )
       .option(
         "--tokens <counts>",
-        "cached tokens behind one query; 0: none (default: 1024 to 131072)",
+        "cached tokens that one query attends to; 0: none (default: 1024 to 131072)",
         counts,
       )
       .option(
         "--prompt <counts>",
-        "cached tokens behind a chunk of a prompt; 0: none (default: 512 to 65536)",
+        "cached tokens that a chunk of a prompt attends to; 0: none (default: 512 to 65536)",
         counts,
       )
       .option("--queries <count>", "tokens of that chunk (default: 512)", count)

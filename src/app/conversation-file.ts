@@ -94,7 +94,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** A path as people type or drop it behind a command: quotes, "\ " and "~/", which no shell has seen. */
+/** A path as people type or drop it after a command: quotes, "\ " and "~/", which no shell has seen. */
 export function typedPath(text: string): string {
   const trimmed = text.trim();
   const quoted = /^(["'])(.*)\1$/.exec(trimmed);

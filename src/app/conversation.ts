@@ -27,7 +27,7 @@ const VERSION = 1;
 export class Conversation {
   /** What the model is told first; null: nothing. Of a conversation from a file, with its documents. */
   #first: string | null;
-  /** Of the system message, behind that. */
+  /** Of the system message, after that. */
   #documents: readonly string[] = [];
   #turns: Turn[] = [];
   #waiting: string[] = [];

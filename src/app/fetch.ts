@@ -53,7 +53,7 @@ export interface Fetch {
  *     const fetch = createFetch(await load("needle"), { basePath: "/ai" });
  *     new Hono().all("/ai/*", (context) => fetch(context.req.raw));
  *
- * OpenAI's and Anthropic's endpoints, /health and /metrics, as README tells them; requests end with their signals. Reads the
+ * OpenAI's and Anthropic's endpoints, /health and /metrics, as docs/server.md describes them; requests end with their signals. Reads the
  * vocabulary: with 150,000 tokens some 0.1 s. Throws ArgumentError for options out of their ranges.
  */
 export function createFetch(model: LanguageModel, options: FetchOptions = {}): Fetch {

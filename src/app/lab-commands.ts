@@ -53,7 +53,7 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
         "so long, such as 90s, 2m, 1h (default: 90s; a study of specs: until it is done)",
         duration,
       )
-      .option("--experiments <count>", "stop after so many", positive)
+      .option("--experiments <count>", "stop after this many", positive)
       .option(
         "--workers <count>",
         "processes that compute; others may join with `nibble lab work` (default: this one)",
@@ -87,7 +87,7 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
     lab
       .command("best")
       .description("The best specs of every size, by model.")
-      .option("--bits <number>", "at most so many bits a value", number)
+      .option("--bits <number>", "at most this many bits a value", number)
       .option("--model <name>", "only this one")
       .addOption(splitOption()),
   ).action(async (options) => (await import("./lab-verbs.ts")).best(options, signal));

@@ -14,7 +14,7 @@ export function workCommands(lab: Command, verb: (command: Command) => Command, 
       .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
       .option("--threads <count>", "CPU threads of each (default: the physical cores)", positive)
       .option("--for <time>", "so long, such as 90s, 2m, 1h (default: until it is stopped)", duration)
-      .option("--experiments <count>", "stop after so many", positive)
+      .option("--experiments <count>", "stop after this many", positive)
       .option("--offline", "take hf: models from the disk, never from the net"),
   ).action(async (options) => (await import("./lab-work.ts")).workInLab(options, signal));
 

@@ -13,7 +13,7 @@ export interface Progress {
   clear(): void;
 }
 
-/** `describe` gives the text behind the bar. */
+/** `describe` gives the text after the bar. */
 export function progress(label: string, describe: (done: number, total: number) => string): Progress {
   const { stderr } = process;
   if (!stderr.isTTY) return { show() {}, clear() {} };

@@ -83,7 +83,7 @@ async function answer(
     if (said) await show(said.end());
   } finally {
     reading.clear();
-    // Also after Ctrl-C: the shell's prompt should not stand behind half a sentence.
+    // Also after Ctrl-C: the shell's prompt should not stand after half a sentence.
     if (open && !process.stdout.errored) process.stdout.write("\n");
   }
   const result = await generation.result();

@@ -21,7 +21,7 @@ export interface Beginning {
   readonly last: Block | null;
   /** In a graph with states: the slot with those after `tokens`; null at 0. */
   readonly state: Page | null;
-  /** Of the text the tree has so many tokens, whether or not a next token finds all that it needs. */
+  /** Of the text the tree has N tokens, whether or not a next token finds all that it needs. */
   readonly known: number;
 }
 

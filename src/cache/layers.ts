@@ -29,7 +29,7 @@ export function poolPages(window: number | null, { cacheTokens, texts, maxTokens
 }
 
 /**
- * Blocks of a text that are packed when it has so many tokens in front of its next: those that at least `recent` tokens
+ * Blocks of a text that are packed when it has N tokens in front of its next: those that at least `recent` tokens
  * follow.
  */
 export function packedBlocks(recent: number, tokens: number): number {

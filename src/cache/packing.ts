@@ -6,7 +6,7 @@
  * (2, 3, 4, 8) and how codes are scaled:
  *   c  by channel: a scale and a zero for each dim of the head over the page's 32 tokens
  *   r  rotated: one scale for each vector, after a Walsh-Hadamard rotation
- * TOKENS: a page is packed when at least so many tokens follow it. f32: the first 32 tokens of a text, a page, never are.
+ * TOKENS: a page is packed when at least N tokens follow it. f32: the first 32 tokens of a text, a page, never are.
  */
 import { type KvCodec, PAGE_SLOTS, type Packing, type PartFormat } from "../device/contract.ts";
 import { type CodeBits, type CodeScales, partName } from "../device/kv.ts";

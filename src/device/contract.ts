@@ -346,7 +346,7 @@ export interface Device {
   readonly loads?: number;
   /** It can choose ids: runs may have `sampling`, and CHOSEN among their ids. */
   readonly chooses: boolean;
-  /** It can wait for the host behind each appendKv of a step. Default: it cannot. */
+  /** It can wait for the host after each appendKv of a step. Default: it cannot. */
   readonly pauses?: boolean;
   /** Formats of vectors that the device has kernels for, by name; null: any codec, packed ones, too. */
   readonly kvFormats: readonly string[] | null;

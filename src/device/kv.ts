@@ -42,7 +42,7 @@ export function partName({ bits, scales }: PartFormat): string {
 export interface Packing {
   readonly keys: PartFormat;
   readonly values: PartFormat;
-  /** A page is packed when at least so many tokens follow it. */
+  /** A page is packed when at least N tokens follow it. */
   readonly recent: number;
   /** So many pages at the beginning of a text are never packed: the first tokens' keys stand far out. */
   readonly first: number;

@@ -42,7 +42,7 @@ export class DraftModel {
     this.now = now;
   }
 
-  /** Of so many guesses; stepMs: a step of the large model, in the same unit. */
+  /** Of N guesses; stepMs: a step of the large model, in the same unit. */
   cost(tokens: number, stepMs: number): number {
     return tokens * (this.#tokenMs ?? this.#share * stepMs);
   }
@@ -63,7 +63,7 @@ export class Draft {
   readonly #sample: Sampler;
   readonly #text: DraftText;
   #chance = PRIOR;
-  /** What was guessed after so many tokens. */
+  /** What was guessed after N tokens. */
   #found: { readonly after: number; readonly ids: readonly number[] } | null = null;
   #stop: (() => void) | null = null;
   #isRead = false;
@@ -78,7 +78,7 @@ export class Draft {
     return this.#stop !== null;
   }
 
-  /** Of each of so many guesses, when those before it are right. */
+  /** Of each of N guesses, when those before it are right. */
   chances(count: number): number[] {
     return new Array(count).fill(this.#chance);
   }
@@ -87,7 +87,7 @@ export class Draft {
     return this.#model.cost(tokens, stepMs);
   }
 
-  /** What was guessed for a text of so many tokens; null: nothing was. */
+  /** What was guessed for a text of N tokens; null: nothing was. */
   after(tokens: number): readonly number[] | null {
     return this.#found?.after === tokens ? this.#found.ids : null;
   }

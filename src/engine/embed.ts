@@ -22,7 +22,7 @@ export interface EmbeddingFacts {
 export interface EmbedOptions {
   /** Instead of what the file says, or where it says nothing. */
   pooling?: Pooling;
-  /** Only the first so many values, for models whose makers allow that (Matryoshka); the length is made 1 again. */
+  /** Only the first N values, for models whose makers allow that (Matryoshka); the length is made 1 again. */
   dimensions?: number;
   /** false: vectors as they are. Default: of length 1. */
   normalize?: boolean;
@@ -86,7 +86,7 @@ async function fromFolder({ folder }: Checkpoint): Promise<EmbeddingFacts> {
   return { pooling, endId: endOf(await read("tokenizer.json")) };
 }
 
-/** The token that a template of tokenizer.json puts behind each text. */
+/** The token that a template of tokenizer.json puts after each text. */
 function endOf(tokenizer: JsonObject | null): number | null {
   const find = (part: JsonObject | null | undefined): number | null => {
     if (part?.type === "Sequence" && Array.isArray(part.processors))

@@ -24,7 +24,7 @@ export interface GenerateOptions extends SampleOptions {
   ignoreEnd?: boolean;
   /** Control tokens are written out in the text: all, or those with these texts; end tokens never are. Default false. */
   special?: boolean | readonly string[];
-  /** Tell how likely each token was, and the so many likeliest beside it: 0 to 100. Default: nothing is told. */
+  /** Also the likelihood of each token and of the N likeliest alternatives, 0 to 100. Default: off. */
   logprobs?: number;
   /**
    * Guess what comes next from what the text says already, and check several tokens in one step, where that is faster. The
@@ -42,7 +42,7 @@ export interface GenerateOptions extends SampleOptions {
   onPrompt?: (tokens: number, total: number) => void;
 }
 
-/** New text and the tokens behind it. The last piece of all may have tokens without text, such as the end token. */
+/** New text and its tokens. The last piece of all may have tokens without text, such as the end token. */
 export interface Piece {
   readonly text: string;
   readonly ids: readonly number[];

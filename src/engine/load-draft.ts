@@ -10,7 +10,7 @@ import { openModel } from "../model/model.ts";
 import { type AssembleOptions, prepare, tokenizerOf } from "./assemble.ts";
 import type { Prepared } from "./prepared.ts";
 
-/** Whoever loads it closes it. */
+/** The caller closes it. */
 export interface LoadedDraft extends Prepared {
   readonly tokenizer: Tokenizer;
 }

@@ -2,7 +2,7 @@
  * Prompt lookup: where the end of a text has stood in it before, and so what may come next (the idea of
  * github.com/apoorvumang/prompt-lookup-decoding). Owns the index, and how often such guesses were right by the length of
  * the match. Refuses to know what a check costs (guess.ts).
- * One idea: each token that comes tells whether the guess for it was right, checked or not, so watching costs nothing.
+ * One idea: each token that comes reports whether the guess for it was right, checked or not, so watching costs nothing.
  */
 
 /** Tokens that a match has at least. */

@@ -14,7 +14,7 @@ export interface StepLimits {
   readonly context: number;
   /** Rows of prompts when texts generate in the same step. */
   promptRows(): number;
-  /** What a step takes in which so many rows generate, in any unit. */
+  /** What a step takes in which N rows generate, in any unit. */
   cost(rows: number): number;
   /** It can write its states, where the graph has some. */
   hasSlot(job: Job): boolean;

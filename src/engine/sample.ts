@@ -62,7 +62,7 @@ export interface Sampler {
   next(logits: Float32Array, recent: readonly number[], draw: number): number;
   /** What a device needs to choose as `next` would; null: it cannot, for penalties look at the text. */
   sampling(draw: number): Sampling | null;
-  /** How many of the largest logits are enough for `next`, when `recent` holds so many ids; null: all are needed. */
+  /** How many of the largest logits are enough for `next`, when `recent` holds N ids; null: all are needed. */
   enough(recent: number): number | null;
   readonly seed: number;
 }

@@ -163,7 +163,7 @@ export class Tokens {
     return this.#options.most - this.#asked;
   }
 
-  /** A step will give so many more tokens, or fewer. The device chooses them with these options; null: `choose` does. */
+  /** A step will give N more tokens, or fewer. The device chooses them with these options; null: `choose` does. */
   ask(count = 1): Sampling | null {
     const { draw } = this;
     this.#asked += count;
@@ -327,7 +327,7 @@ function within(given: Float32Array, allowed: Int32Array | null): Logits {
 /** Of this many of the largest logits some are allowed nearly always. */
 const FEW = 64;
 
-/** Takes away what is not allowed, and tells how many logits above -Infinity are left. */
+/** Takes away what is not allowed, and reports how many logits above -Infinity are left. */
 function keep(logits: Float32Array, allowed: Int32Array): number {
   let left = 0;
   for (let id = 0; id < logits.length; id++) {

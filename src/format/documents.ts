@@ -70,7 +70,7 @@ async function docxText(name: string, bytes: Uint8Array): Promise<string> {
 /** What the central directory says that a DOCX's entries come to; null: it has no word/document.xml. */
 function unpackedBytes(bytes: Uint8Array): number | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  // The directory's end is in the last 64 KiB, behind a comment of any length.
+  // The directory's end is in the last 64 KiB, after a comment of any length.
   let end = -1;
   for (let at = bytes.length - 22; at >= Math.max(0, bytes.length - 22 - 65_535); at--)
     if (view.getUint32(at, true) === 0x06054b50) {

@@ -8,7 +8,7 @@
  * tools, calls, documents and variables, the model's earlier answers. Templates pass the marks through. Two exceptions:
  * - In the content of assistant messages REASONING_MARKS that the template names pass, for it looks for them there.
  * - A role is part of tokens in some templates ("<|user|>"), so it is not marked but has to be a word.
- * What is left: a template that writes "<" in front of a text and ">" behind it could make a token of both. None of the
+ * What is left: a template that writes "<" in front of a text and ">" after it could make a token of both. None of the
  * supported families has such a one.
  */
 import type { AnswerIds } from "./answer-ids.ts";

@@ -42,7 +42,7 @@ export interface Vocabulary {
   readonly normalized?: readonly FixedText[];
   /** What is done to a section of text before it is cut; default: nothing. */
   normalize?(text: string): string;
-  /** The words of a section of text. `afterToken`: at the start or behind a fixed text; `first`: at the start. */
+  /** The words of a section of text. `afterToken`: at the start or after a fixed text; `first`: at the start. */
   words(text: string, section: { first: boolean; afterToken: boolean }): Words;
   /** A word as the vocabulary spells it. */
   spell(word: string): string;

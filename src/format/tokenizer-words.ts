@@ -124,7 +124,7 @@ function* isolated(text: string, pattern: RegExp, window: number): Words {
     let lastWord = 0;
     pattern.lastIndex = 0;
     for (let match = pattern.exec(part); match !== null; match = pattern.exec(part)) {
-      // The last word of a window might go on behind it: it is left for the next one, unless it is all there is.
+      // The last word of a window might go on after it: it is left for the next one, unless it is all there is.
       lastWord = done;
       if (match.index > done) words.push(part.slice(done, match.index));
       if (match[0] === "") pattern.lastIndex++;

@@ -53,7 +53,7 @@ export interface Tokenizer {
   /** What its file leaves open, so that text may be cut wrongly: one line each, for people. */
   readonly warnings: readonly string[];
   /**
-   * For a matrix of so many rows: tokens beyond it that are found by their text become text (Gemma 3 has one for images).
+   * For a matrix of N rows: tokens beyond it that are found by their text become text (Gemma 3 has one for images).
    * FormatError when a token that any text may need, or the bos, is beyond.
    */
   fit(rows: number): Tokenizer;

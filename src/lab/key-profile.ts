@@ -2,7 +2,7 @@
  * How keys lie over the channels of a head: their mean, and their spread by rotary pair. Gains that are equal on both channels
  * of a pair commute with RoPE, so a model could have them in the weights of its keys, and their inverses in those of its
  * queries; and a constant on all keys is nothing to a softmax. So a method may be shown keys with another model's profile while
- * the model computes what it did (transplant, LAB.md 4.3). Pure.
+ * the model computes what it did (a transplant). Pure.
  */
 import type { KeyProfile } from "./types.ts";
 

@@ -264,7 +264,7 @@ function jsonIn(text: string): unknown {
   }
 }
 
-/** One line of so many letters, without control characters. */
+/** One line of N letters, without control characters. */
 function plain(text: string, most: number): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
   const line = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");

@@ -1,7 +1,7 @@
 /**
  * What a model's queries make of its keys: how far scores spread, how much of a softmax falls on the first token, and what a
  * method's rounding of the keys adds to scores. These are the facts that "attention scale decides" is about.
- * One idea: a graph lays values over one another; with places of their own, after all others, queries stay readable behind a
+ * One idea: a graph lays values over one another; with places of their own, after all others, queries stay readable after a
  * step, on any device.
  */
 import type { Cache, Graph, Value } from "../device/contract.ts";
@@ -86,7 +86,7 @@ export function scoreFacts(
       const largest = Math.max(...scores);
       const sum = scores.reduce((all, score) => all + Math.exp(score - largest), 0);
       spread += deviation(scores);
-      // Of a window that has left the first token behind nothing falls on it.
+      // A window that has left the first token behind has no query on it.
       sinkMass += first === 0 ? Math.exp(scores[0] - largest) / sum : 0;
       error += deviation(errors) ** 2;
       count++;

@@ -1,6 +1,6 @@
 /**
  * Reads token ids over an f16 cache and lets methods rewrite what stands there, a page of tokens at a time. A method that needs
- * one token rewrites the step's keys and values behind each layer's appendKv, before its own queries read them; one that
+ * one token rewrites the step's keys and values after each layer's appendKv, before its own queries read them; one that
  * needs a page, and everything older than `recent` tokens, is rewritten when its page is full and leaves them. So a
  * position attends to exactly what it would attend to in a cache of that kind.
  * Owns the pages of one text on an allocation. Refuses to know models and statistics.

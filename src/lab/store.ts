@@ -263,7 +263,7 @@ export class Store {
 
   /**
    * Keeps a failure; the experiment waits for another try, or is dead after its last. Gives the entry as it was kept;
-   * null: the attempt had ended before. `silent`: only if the attempt has shown no sign of life for so many ms.
+   * null: the attempt had ended before. `silent`: only if the attempt has shown no sign of life for N ms.
    */
   async recordFailure(taken: Attempt, entry: FailureEntry, silent?: number): Promise<FailureEntry | null> {
     const { attempt, experiment, queue, number } = taken;

@@ -125,7 +125,7 @@ export function rungOf(
 /** Positions of a text that can be measured. */
 export const measurable = ({ tokens, from }: TextEntry) => tokens - from;
 
-/** The bin of so many bits, by its number. */
+/** The bin of N bits, by its number. */
 export const binOf = (bits: number) => {
   const found = BINS.findIndex((end) => bits <= end);
   return found < 0 ? BINS.length - 1 : found;

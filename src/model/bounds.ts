@@ -24,11 +24,11 @@ export const BOUNDS = {
   trainedContext: whole(1, 1 << 28),
   /** Positions that a sliding layer sees. 0 in a GGUF: no sliding layer. */
   window: whole(0, 1 << 28),
-  /** Every so many layers one is full. 0: none is. */
+  /** Every N layers one is full. 0: none is. */
   pattern: whole(0, 1024),
   experts: whole(1, 4096),
   expertsOrNone: whole(0, 4096),
-  /** Every so many layers one is of another kind. */
+  /** Every N layers one is of another kind. */
   period: whole(1, 1024),
   /** Values of a layer's own input; 0: it has none. */
   perLayerInput: whole(0, 1 << 14),

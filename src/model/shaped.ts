@@ -20,7 +20,7 @@ export interface ShapeOptions {
   type?: string;
   layers?: number;
   vocab?: number;
-  /** The model pretends to be trained for at least so many positions: on random weights there is nothing to lose. */
+  /** The model pretends to be trained for at least N positions: on random weights there is nothing to lose. */
   context?: number;
 }
 

@@ -169,7 +169,7 @@ const gemma4 = {
 } as const;
 
 interface Gemma4 {
-  /** Every so many layers one sees everything. */
+  /** Every N layers one sees everything. */
   period: number;
   /** KV heads of sliding and of full layers. */
   kvHeads: readonly [sliding: number, full: number];

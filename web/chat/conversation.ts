@@ -29,7 +29,7 @@ export interface Turn {
 
 export type Turns = readonly Turn[];
 
-/** A new question behind the answered turns. What an unanswered one had attached goes along. */
+/** A new question after the answered turns. What an unanswered one had attached goes along. */
 export function asked(
   turns: Turns,
   question: string,

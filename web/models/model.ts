@@ -8,7 +8,7 @@ import type { Part } from "../../src/page.ts";
 import { rate } from "../../src/page.ts";
 import type { FormatRates } from "../work/protocol.ts";
 
-/** What so many tokens take in caches of these rates: sliding layers hold no more than their capacity. */
+/** What N tokens take in caches of these rates: sliding layers hold no more than their capacity. */
 export function heldBytes(rates: readonly KvRate[], tokens: number): { bytes: number; f16Bytes: number } {
   const sum = (of: (rate: KvRate) => number) =>
     rates.reduce((all, rate) => all + Math.min(tokens, rate.capacity) * of(rate), 0);

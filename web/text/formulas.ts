@@ -18,7 +18,7 @@ const PIECES = new RegExp(
     /\$\$([^$]{1,2000}?)\$\$/,
     /\\\[((?:[^\\]|\\(?![[\]])){1,2000}?)\\\]/,
     /\\\(((?:[^\\\n]|\\(?![()])){1,1000}?)\\\)/,
-    // As pandoc: no blank inside of either mark, no digit behind the second.
+    // As pandoc: no blank inside of either mark, no digit after the second.
     /(?<![\\$\w])\$(?![\s$])([^\n$]{1,1000}?)(?<![\s\\])\$(?![\d$])/,
   ]
     .map(({ source }) => source)

@@ -21,7 +21,7 @@ export interface CallFormat {
   readonly marks: readonly string[];
   /** For an answer to a request with these tools. */
   reader(tools: readonly CalledTool[]): CallReader;
-  /** A call of this tool, for a grammar: what stands before and behind its arguments. null: no grammar can write them. */
+  /** A call of this tool, for a grammar: what stands before and after its arguments. null: no grammar can write them. */
   readonly tag: ((name: string) => Tag) | null;
   /** The grammar of its arguments. Default: JSON, as Python writes it. */
   readonly rules?: (schema: unknown, place: string, isStrict: boolean, size: Size) => Slices<string>;

@@ -87,7 +87,7 @@ export class MarkedCalls implements CallReader {
   }
 }
 
-/** An answer that is nothing but calls, one behind the other, perhaps behind a mark. */
+/** An answer that is nothing but calls, one after the other, perhaps after a mark. */
 export class BareCalls implements CallReader {
   readonly #mark: string;
   readonly #read: ReadCall;

@@ -1,5 +1,5 @@
 /**
- * A constraint that lets a model think first: it begins behind reasoning that the prompt has opened, or that the model
+ * A constraint that lets a model think first: it begins after reasoning that the prompt has opened, or that the model
  * opens itself as its first token. Owns when that is over.
  */
 import type { ChatTemplate } from "../../format/template.ts";

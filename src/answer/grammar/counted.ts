@@ -2,7 +2,7 @@
  * Characters that are counted. XGrammar finds for each rule which tokens it takes, once; a token that reaches beyond the
  * rule it has to try each time. Where characters are counted nearly every token reaches beyond the rule of one character,
  * and trying 150,000 tokens takes 0.1 s. The one idea: while AHEAD characters more are allowed in any case, a rule that
- * tells what is AHEAD of it decides all tokens at once (a look-ahead, which the library takes as exact when the rule is
+ * reports what is AHEAD of it decides all tokens at once (a look-ahead, which the library takes as exact when the rule is
  * named once and not at an end); only the last AHEAD characters are left to be tried.
  */
 import { type AddRule, repeated, times, upTo } from "./repeats.ts";
@@ -13,7 +13,7 @@ const AHEAD = 32;
 export interface Characters {
   /** One of them: alternatives. */
   readonly one: readonly string[];
-  /** A character that may stand behind them, and is none of them. */
+  /** A character that may stand after them, and is none of them. */
   readonly other: string;
   /** Any number of them, and what ends them. */
   readonly many: string;

@@ -6,7 +6,7 @@ import { PLAIN } from "./characters.ts";
 import type { Characters } from "./counted.ts";
 import { FORMAT_RULES } from "./formats.ts";
 
-/** What may stand behind a comma and a colon: nothing, or as Python writes JSON, which is how models have seen calls. */
+/** What may stand after a comma and a colon: nothing, or as Python writes JSON, which is how models have seen calls. */
 export const COMPACT = '""';
 export const SPACED = '" "?';
 

@@ -1,6 +1,6 @@
 /**
  * Multiples of a step as rules of a grammar: 5, 12, 0.01, 0.25. Pure. The one idea: a rule stands for the remainder of the
- * digits so far, and a number may end where it is 0; behind the point there are few fractions, which are written out.
+ * digits so far, and a number may end where it is 0; after the point there are few fractions, which are written out.
  */
 import { literal } from "./json-rules.ts";
 import type { AddRule } from "./repeats.ts";

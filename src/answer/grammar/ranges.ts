@@ -9,7 +9,7 @@ export interface NumberBounds {
   readonly exclusiveMaximum?: number;
 }
 
-/** A bound on magnitudes: whole digits, digits behind the point without zeros at their end. */
+/** A bound on magnitudes: whole digits, digits after the point without zeros at their end. */
 interface Bound {
   readonly whole: bigint;
   readonly part: string;
@@ -102,7 +102,7 @@ function behindPoint(from: Bound | null, to: Bound | null): string | null {
   return choices.length === 0 ? null : `(${choices.join(" | ")})`;
 }
 
-/** What is left of the bounds behind the digits so far; null: free of it. */
+/** What is left of the bounds after the digits so far; null: free of it. */
 interface State {
   readonly low: Bound | null;
   readonly high: Bound | null;

@@ -27,7 +27,7 @@ export function times(item: string, count: number, rule: AddRule): string {
   return new Repetition(item, rule).times(count);
 }
 
-/** `item` up to so many times. */
+/** `item` up to N times. */
 export function upTo(item: string, count: number, rule: AddRule, ends?: Ends): string {
   return new Repetition(item, rule).upTo(count, ends);
 }

@@ -40,7 +40,7 @@ const MOST_ITEMS = 10_000;
 
 /**
  * The grammar's text, from rule "root" on. isStrict: properties that are not named are not allowed unless the schema
- * says so. size: of all that is compiled together. gap: what may stand behind a comma and a colon. Throws PlaceError with its place for what is no schema, cannot be
+ * says so. size: of all that is compiled together. gap: what may stand after a comma and a colon. Throws PlaceError with its place for what is no schema, cannot be
  * kept, or is too large.
  */
 export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size?: Size): string {
@@ -132,7 +132,7 @@ class Converter {
     return yield* this.#from(this.#rule(members.length === 0 ? '""' : members.join(" ")));
   }
 
-  /** A value and the mark behind it. Refused where a text would have to be more than a text. */
+  /** A value and the mark after it. Refused where a text would have to be more than a text. */
   *#bare(schema: unknown, place: string): Slices<string> {
     const fields = new ObjectFields(schema === true ? {} : schema, place);
     const narrowing = narrowingKeywords(fields);

@@ -20,7 +20,7 @@ const WIDE = 16;
 const LOOK_AHEAD: Weight = { bytes: 0, states: 0, wide: 4 };
 
 /**
- * About how long it takes to compile, with a vocabulary of so many tokens. Measured with those of needle (4,096) and
+ * About how long it takes to compile, with a vocabulary of N tokens. Measured with those of needle (4,096) and
  * Qwen 2 (151,936): CPU time on two cores of a shared machine, 2026-11-28, XGrammar 0.1.27 in WASM.
  */
 export function msOf({ bytes, states, wide }: Weight, vocab: number): number {

@@ -31,11 +31,11 @@ export interface Question {
   readonly generate: GenerateOptions;
   /** null: no tools were given. */
   readonly calls: CallOptions | null;
-  /** What the answer has to be, behind its reasoning; null: anything. */
+  /** What the answer has to be, after its reasoning; null: anything. */
   readonly format: Format | null;
 }
 
-/** What is new in an answer, and the tokens behind it. */
+/** What is new in an answer, and its tokens. */
 export interface News {
   readonly part: AnswerPart | null;
   readonly tokens: readonly Likelihood[];

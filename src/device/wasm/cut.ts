@@ -57,7 +57,7 @@ export function filling(capacity: number): Placing {
   return { place, placeBeside: place };
 }
 
-/** Deals out to so many shards in turn, though one may hold all: most values cross, for tests. */
+/** Deals out to N shards in turn, though one may hold all: most values cross, for tests. */
 export function dealing(shards: number): Placing {
   let count = 0;
   return { place: () => count++ % shards, placeBeside: () => Math.max(0, count - 1) % shards };

@@ -193,7 +193,7 @@ export const ALL_MEMORIES_BYTES = MOST_MEMORIES * MEMORY_BYTES;
 export interface MemoryOptions {
   /** What one memory may hold. Default, and most: MEMORY_BYTES. */
   bytes?: number;
-  /** Deals weights, caches and states out to so many memories in turn, though one may hold all. */
+  /** Deals weights, caches and states out to N memories in turn, though one may hold all. */
   dealTo?: number;
 }
 

@@ -56,7 +56,7 @@ export interface AttendOptions extends CachePlace {
   scratch(label: string, bytes: number): Buffer;
 }
 
-/** Whether attention turns queries before the cache, and what it sums behind it. */
+/** Whether attention turns queries before the cache, and what it sums after it. */
 export function rotates({ rotates, cache }: AttendOptions): boolean {
   return rotates ?? cache.codec.name === "rq4";
 }

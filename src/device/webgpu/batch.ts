@@ -1,7 +1,7 @@
 /**
  * What a step's kernels know of its rows: the step uniform (lib/step.wgsl), and the lists and page tables of the buffer
  * `batch` (lib/batch.wgsl). Owns both layouts on the host's side. Refuses to know GPUs.
- * One idea: tables stay, lists are packed anew behind them for each step, and the uniform says where each begins.
+ * One idea: tables stay, lists are packed anew after them for each step, and the uniform says where each begins.
  */
 import { type Graph, PAGE_SLOTS, type Pool, type Step } from "../contract.ts";
 import { type Rows, rowsOf } from "../rows.ts";
@@ -39,7 +39,7 @@ export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
 export function batchBytes(graph: BatchGraph): number {
   const { maxTokens, maxOutputs, texts, blocks } = graph;
   const runs = Math.min(texts, maxTokens);
-  // Ids, positions and texts by row, and five words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs; blocks to pack; behind them runs as units.
+  // Ids, positions and texts by row, and five words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs; blocks to pack; after them runs as units.
   const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
   const packs = graph.recent ? PACK_WORDS * runs * blocks : 0;

@@ -19,7 +19,7 @@ export interface DawnOptions {
 }
 
 /**
- * allow_unsafe_apis: subgroup matrices are behind it. vulkan_enable_f16_on_nvidia: Dawn hides f16 there by default.
+ * allow_unsafe_apis: subgroup matrices need it. vulkan_enable_f16_on_nvidia: Dawn hides f16 there by default.
  * timestamp_quantization, off: it rounds times to 65 us, longer than most kernels take, against spies in web pages.
  * disable_workgroup_init: kernels write workgroup memory before they read it, and SwiftShader compiles the zeroing of 12 KiB
  * for two seconds.

@@ -183,7 +183,7 @@ export class Gpu {
     return this.device.popErrorScope().catch(() => null);
   }
 
-  /** Waits for everything submitted so far. Never rejects: `check` tells how it went. */
+  /** Waits for everything submitted so far. Never rejects: `check` reports how it went. */
   async submitted(): Promise<void> {
     await this.device.queue.onSubmittedWorkDone().catch((cause: unknown) => this.failure("waiting", cause));
   }

@@ -156,7 +156,7 @@ export class ModeCompiler {
     });
     if (queries) this.#rotated.add(queries.attend.queries.id);
     const cache = this.shared.caches[op.cache.id];
-    // To a packed cache vectors are appended as they come, and packed behind.
+    // To a packed cache vectors are appended as they come, and packed after.
     const recent = this.shared.recents[op.cache.id];
     const rope = keys.rope && { angles: angles[keys.rope.id], pairs: keys.rope.frequencies.length };
     this.#emit(

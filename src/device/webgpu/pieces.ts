@@ -29,7 +29,7 @@ interface HasDispatch {
  * out in a few pieces, each of which may be twice as large as the one before.
  */
 const FIRST_RATES = { few: 1e7, product: 1e8, attend: 1e7 };
-/** A rate is known after so many pieces. */
+/** A rate is known after N pieces. */
 const KNOWN = 8;
 const MOST_RISE = 2;
 const MOST_FALL = 8;

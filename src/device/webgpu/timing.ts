@@ -38,7 +38,7 @@ export async function timePasses(
     usage: USAGE.copySource | USAGE.queryResolve,
   });
   try {
-    // Encoded before and submitted at once, behind some more of what keeps it busy.
+    // Encoded before and submitted at once, after some more of what keeps it busy.
     const commands = [untimed(device, busy), untimed(device, busy)];
     for (let run = 0; run < repetitions; run++) {
       const encoder = device.createCommandEncoder();

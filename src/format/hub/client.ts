@@ -70,7 +70,7 @@ export class HubClient {
     return { url, thing: `${this.#name.text}: ${path}` };
   }
 
-  /** Tries again what was dropped. `done` tells how much has come, ever; more of it counts the attempts anew. */
+  /** Tries again what was dropped. `done` reports how much has come, ever; more of it counts the attempts anew. */
   async attempt<Result>(
     thing: string,
     work: () => Promise<Result>,

@@ -42,7 +42,7 @@ function firstMissing(path: string): string {
   return above === path || existsSync(above) ? path : firstMissing(above);
 }
 
-/** Free bytes for us where the folder lies; null where the system does not tell. */
+/** Free bytes for us where the folder lies; null where the system does not report. */
 export async function freeBytes(folder: string): Promise<number | null> {
   try {
     const { bavail, bsize } = await statfs(folder);

@@ -1,5 +1,5 @@
 /**
- * One file from the Hub to its place on disk: several connections fill a part file, its hash follows behind them, and
+ * One file from the Hub to its place on disk: several connections fill a part file, its hash follows them, and
  * only a file with the hash that the Hub lists gets its name. Owns the pieces and what an early end keeps.
  */
 import { createHash } from "node:crypto";

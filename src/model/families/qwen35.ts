@@ -170,7 +170,7 @@ function written(tensor: Tensor, of: Parameters<NonNullable<Family["written"]>>[
     name === "deltaConv" ? reshaped(viewed, (viewed.rows * viewed.cols) / kernel, kernel) : viewed;
   if (architecture === "qwen3next") return whole;
   const each = valueHeads / keyHeads;
-  /** Heads of `size` rows or values, behind the first `skip`. */
+  /** Heads of `size` rows or values, after the first `skip`. */
   const tiled =
     (size: number, skip = 0) =>
     (at: number) => {
@@ -338,7 +338,7 @@ const next: FolderType = {
   },
 };
 
-/** Blocks that predict further tokens stand behind the layers, and are counted among them. */
+/** Blocks that predict further tokens stand after the layers, and are counted among them. */
 function mainLayers({ fields, layers }: GgufFile): number {
   return layers - fields.number("nextn_predict_layers", { least: 0, most: layers - 1, whole: true }, 0);
 }
@@ -393,7 +393,7 @@ const GGUF_EXPERT_KEYS = all(
   "read",
   ...["expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length"],
 );
-/** Of the blocks behind the layers. */
+/** Of the blocks after the layers. */
 const beyond: Harmless = (name, { layers }) => Number(/^blk\.(\d+)\./.exec(name)?.[1]) >= layers.length;
 const ggufMixture = (tiled: boolean) => ({
   keys: ggufKeys({ ...GGUF_KEYS, ...GGUF_EXPERT_KEYS }),

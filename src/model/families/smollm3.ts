@@ -6,7 +6,7 @@ import { LLAMA_NAMES } from "../names.ts";
 import { ATTENTION_BIASES, DEFAULTS, type Family, folderKeys, ggufKeys, MLP_BIASES } from "./family.ts";
 import { llama } from "./llama.ts";
 
-/** Every so many layers one has no RoPE. */
+/** Every N layers one has no RoPE. */
 const INTERVAL = 4;
 
 export const smollm3: Family = {

@@ -27,7 +27,7 @@ export interface AttendTests {
   kv?: readonly string[];
   /** Cached tokens that one query sees, its own among them. Default: 1K to 128K; none with an empty list. */
   tokens?: readonly number[];
-  /** Cached tokens behind a chunk of a prompt, the chunk's own among them. Default: 512 to 64K; none with an empty list. */
+  /** Cached tokens after a chunk of a prompt, the chunk's own among them. Default: 512 to 64K; none with an empty list. */
   prompt?: readonly number[];
   /** Tokens of that chunk. Default 512. */
   queries?: number;

@@ -20,7 +20,7 @@ export interface Expanded {
   readonly values: Buffer;
 }
 
-/** What attendDispatches gives for the expanded cache, behind its expansion. */
+/** What attendDispatches gives for the expanded cache, after its expansion. */
 export function attendDequantized(options: AttendOptions, expanded: Expanded): Dispatch[] {
   const attend = attendDispatches({
     ...options,

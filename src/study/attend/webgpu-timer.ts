@@ -1,6 +1,6 @@
 /**
  * One layer's attention on a GPU, by its own clock. Owns how long and how often it runs; webgpu-layers.ts has what runs.
- * One idea: a pass is many layers' attention, each over a cache of its own and behind the one before it, so that the
+ * One idea: a pass is many layers' attention, each over a cache of its own and after the one before it, so that the
  * time of a layer is what it costs a model; jobs take turns, so that clocks and neighbours treat them alike.
  */
 

@@ -30,7 +30,7 @@ export interface KvRate {
   readonly tokenBytesF16: number;
 }
 
-/** From which a page tells what a text's caches hold, without asking for each token. */
+/** From which a page reports what a text's caches hold, without asking for each token. */
 export function kvRates({ graph, kv, context }: Plan): KvRate[] {
   const held = cachesIn(graph.caches, kv);
   const sum = (of: typeof held, bytes: (cache: Cache, codec: KvCodec) => number) =>

@@ -18,7 +18,7 @@ export async function plannedModel(shape: string, type?: string): Promise<Model>
   return openModel(await shapedCheckpoint(shape, { type }));
 }
 
-/** The CPU device with so many threads, each of which has a work area of its own. */
+/** The CPU device with N threads, each of which has a work area of its own. */
 export function plannedCpu(threads: number): PlannedDevice {
   return {
     name: "wasm",

@@ -27,7 +27,7 @@ export interface Needle {
   /** One of NEEDLE_DEPTHS. */
   readonly depth: number;
   readonly value: string;
-  /** The document with the question behind it, as the model takes it. */
+  /** The document with the question after it, as the model takes it. */
   readonly ids: readonly number[];
 }
 
@@ -98,7 +98,7 @@ function sentence({ subject, value }: Fact): string {
 /** At most 400 characters that end with a sentence, else with a word, else anywhere. */
 const PIECES = /\S[^\n]{0,398}(?<=[.!?]["']?)(?=\s|$)|\S[^\n]{0,398}(?=\s|$)|\S{1,400}/g;
 
-/** The beginning of a text, of so many tokens; long lines in pieces, so that facts find their places. */
+/** The beginning of a text, of N tokens; long lines in pieces, so that facts find their places. */
 function linesOf(tokenizer: Tokenizer, text: string, tokens: number): { text: string; tokens: number }[] {
   const lines: { text: string; tokens: number }[] = [];
   let left = tokens;
@@ -115,7 +115,7 @@ function linesOf(tokenizer: Tokenizer, text: string, tokens: number): { text: st
   return lines;
 }
 
-/** A subject -> the ids of its question behind the document. */
+/** A subject -> the ids of its question after the document. */
 function prompts(
   tokenizer: Tokenizer,
   template: ChatTemplate | null,

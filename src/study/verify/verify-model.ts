@@ -35,7 +35,7 @@ function layersOf(model: Model): StudyLayer[] {
 }
 
 /**
- * Tokens whose logits a step gives: a page, since a format packs pages behind steps. So a position sees packed what it
+ * Tokens whose logits a step gives: a page, since a format packs pages after steps. So a position sees packed what it
  * would see packed if it were generated; within longer steps more of it would still be exact.
  */
 const OUTPUTS = PAGE_SLOTS;

@@ -121,7 +121,7 @@ function checkDepth(depth: number, positions: number, context: number, tokens: n
       depth,
       `integers 0 to ${context - positions}, so that ${positions} positions fit a context of ${context}`,
     );
-  // The last position is judged by the token behind it.
+  // The last position is judged by the token after it.
   if (depth + positions >= tokens)
     throw new ArgumentError(
       "text",

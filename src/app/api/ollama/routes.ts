@@ -54,7 +54,7 @@ export function ollamaRoutes(served: Served): Record<string, Record<string, Hand
   };
 }
 
-/** Ollama's clients put ":latest" behind a name without a tag. ApiError 404 for a model that is not here. */
+/** Ollama's clients put ":latest" after a name without a tag. ApiError 404 for a model that is not here. */
 function checkName(fields: Fields, { names }: Served, field = "model"): void {
   const asked = fields.requiredText(field);
   if (names.includes(asked) || names.includes(asked.replace(/:latest$/, ""))) return;

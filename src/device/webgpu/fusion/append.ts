@@ -1,4 +1,4 @@
-/** Norm and RoPE of keys, and of the queries of the attention behind it, and a norm of values, on their way into the cache. */
+/** Norm and RoPE of keys, and of the queries of the attention after it, and a norm of values, on their way into the cache. */
 import type { Op, Rope, Value } from "../../contract.ts";
 import type { HeadChain, OpOf, StageOf } from "../stages.ts";
 import type { Flow, Rule } from "./flow.ts";

@@ -116,7 +116,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   for (var first = start; first < end; first += TILE) {
     if (CHANNEL) {
-      // Whoever still reads the last tile's must be done.
+      // The last tile's have been read after this barrier.
       workgroupBarrier();
       for (var page = 0u; page < PAGES; page++) {
         let block = blockOf(table, first / 32u + page, params.kvHeads, kvHead) * KEY_WORDS + KEY_SCALES_AT;

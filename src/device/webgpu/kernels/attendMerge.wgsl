@@ -15,7 +15,7 @@ const RECENT_TILE: u32 = 128u;
 const MOST_RECENT_SPANS: u32 = 32u;
 // Positions at a text's beginning that are never packed.
 const KEPT: u32 = 0u;
-// Rows that attend in tiles, which stand behind those alone.
+// Rows that attend in tiles, which stand after those alone.
 const LONGS: bool = false;
 const HAS_SINKS: bool = false;
 // 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
@@ -152,7 +152,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   sum /= total;
   if (ROTATE) {
-    // Whoever still reads another's dims must be done.
+    // Every thread has read another's dims after this barrier.
     workgroupBarrier();
   }
   if (local < FOURS) {

@@ -85,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var first = 0u; first < run.tokens; first += TOKENS) {
     let count = min(TOKENS, run.tokens - first);
     let firstToken = run.first + first;
-    // Fetch. Whoever still reads the tokens before must be done.
+    // Fetch. The tokens before have been read after this barrier.
     workgroupBarrier();
     for (var i = local; i < count * KEY_FOURS; i += WORKGROUP) {
       let source = (firstToken + i / KEY_FOURS) * cols + keyHead * KEY_FOURS + i % KEY_FOURS;

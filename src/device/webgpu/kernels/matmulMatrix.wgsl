@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     store(&loads, group, local);
     // The next loads are on their way while this tile is multiplied. The last ones repeat and are not used. In front of the
-    // barrier 242 -> 250 TFLOP/s for q4_0; floats, of which there are more, want them behind it: 169 -> 209.
+    // barrier 242 -> 250 TFLOP/s for q4_0; floats, of which there are more, want them after it: 169 -> 209.
     let following = min(group + 1u, params.groups - 1u);
     if (CODES < F32) {
       loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
@@ -136,7 +136,7 @@ fn factorOfToken(token: u32) -> f32 {
   return bitcast<f32>(x[params.factorsAt + token].x);
 }
 
-/// Whether the step's tokens of the tile have factors; what is known is read behind the barriers of the groups.
+/// Whether the step's tokens of the tile have factors; what is known is read after the barriers of the groups.
 fn noteFactors(firstToken: u32, local: u32) {
   let live = min(select(step.tokens, step.outputs, OUTPUTS), params.tokens);
   if (local == 0u) {

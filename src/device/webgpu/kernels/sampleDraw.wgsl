@@ -89,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (choice.topK == 0u) {
     total = sumOfAll(largest, lane);
   }
-  // All weights of the first place that is cut, and of those behind it, are out.
+  // All weights of the first place that is cut, and of those after it, are out.
   let isCut = lane >= most || (lane > 0u && (sumBefore >= choice.topP * total || weight < choice.minP));
   let left = firstLane(isCut, min(most, 256u), lane);
   let isProven = choice.topK != 0u || left < count || count < KEEP;

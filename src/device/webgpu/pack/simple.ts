@@ -105,7 +105,7 @@ export const q5_1: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) =
   }
 };
 
-/** Zeros behind the last group's fifth bits, to whole vectors. */
+/** Zeros after the last group's fifth bits, to whole vectors. */
 function padFifths(codes: Uint32Array, fifthTo: number, groups: number): void {
   for (let group = groups; group % 4 !== 0; group++) codes[fifthTo + group] = 0;
 }

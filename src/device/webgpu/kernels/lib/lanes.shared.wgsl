@@ -3,7 +3,7 @@
 var<workgroup> laneValues: array<f32, WORKGROUP>;
 
 fn lanesMax(value: f32, local: u32) -> f32 {
-  // Whoever still reads the last values must be done.
+  // The last values have been read after this barrier.
   workgroupBarrier();
   laneValues[local] = value;
   for (var half = LANES / 2u; half > 0u; half >>= 1u) {

@@ -12,7 +12,7 @@ fn lanesMax(value: f32, local: u32) -> f32 {
   if (LANE_REACH == LANES) {
     return most;
   }
-  // Whoever still reads the last values must be done.
+  // The last values have been read after this barrier.
   workgroupBarrier();
   laneValues[local / LANE_REACH] = most;
   workgroupBarrier();

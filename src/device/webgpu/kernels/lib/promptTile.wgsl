@@ -96,7 +96,7 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
   }
 }
 
-// Whoever still reads those of the last keys must be done.
+// Called when all threads have read those of the last keys.
 fn storeChannels(local: u32) {
   if (local < GROUPS * 4u) {
     channels[local * 2u] = channelFour(channelWord.x, channelWord.y);

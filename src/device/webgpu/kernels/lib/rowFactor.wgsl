@@ -1,4 +1,4 @@
-// f16, the form of activations that meet subgroup matrices: rows of halves, and behind all rows a word of 16 bytes for each:
+// f16, the form of activations that meet subgroup matrices: rows of halves, and after all rows a word of 16 bytes for each:
 // the power of two (f32) that its halves are to be multiplied by, nearly always 1; forms.ts is the other owner. A workgroup of any
 // size does a row. The kernel appends narrow.
 var<workgroup> rowLargest: atomic<u32>;

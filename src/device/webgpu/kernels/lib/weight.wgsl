@@ -5,7 +5,7 @@
 // bits, a word a group, is the second bit of the nibbles (codes are 0 or 2), bit w of its bytes' halves for word w; pairs, two
 // words a group, the lower two, of words 0 and 2 and, two bits up, of words 1 and 3; thirds, places in a table of 8 values, are
 // eight words of four groups' pairs and a word of third bits for each, as bits lie. Codes of more bits, fives and sixes, are a row
-// of nibbles and behind it one of their upper bits, as bits and pairs lie, to whole vectors.
+// of nibbles and after it one of their upper bits, as bits and pairs lie, to whole vectors.
 
 // CODES
 const NIBBLES: u32 = 0u;

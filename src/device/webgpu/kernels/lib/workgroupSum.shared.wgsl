@@ -2,7 +2,7 @@
 var<workgroup> workgroupSums: array<f32, 256>;
 
 fn workgroupSum(value: f32, lane: u32) -> f32 {
-  // Whoever still reads the last sum must be done.
+  // The last sum has been read after this barrier.
   workgroupBarrier();
   workgroupSums[lane] = value;
   for (var count = 128u; count > 0u; count >>= 1u) {

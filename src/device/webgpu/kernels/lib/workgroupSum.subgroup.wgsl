@@ -4,7 +4,7 @@ var<workgroup> workgroupSums: array<f32, 256u / SUBGROUP>;
 
 fn workgroupSum(value: f32, lane: u32) -> f32 {
   let sum = subgroupAdd(value);
-  // Whoever still reads the last sums must be done.
+  // The last sums have been read after this barrier.
   workgroupBarrier();
   if (lane % SUBGROUP == 0u) {
     workgroupSums[lane / SUBGROUP] = sum;

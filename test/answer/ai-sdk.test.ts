@@ -1,9 +1,10 @@
 /** `nibble/ai-sdk` by Vercel's own package. */
-import type { LanguageModelV3 } from "@ai-sdk/provider";
-import { generateText, Output, stepCountIs, streamText, tool } from "ai";
+import type { EmbeddingModelV3, LanguageModelV3 } from "@ai-sdk/provider";
+import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { z } from "zod";
-import { nibble } from "../../src/answer/ai-sdk/model.ts";
+import { nibble, nibbleEmbedding } from "../../src/answer/ai-sdk/model.ts";
+import { load } from "../../src/answer/load.ts";
 import { type Talking, talking } from "./talking.ts";
 
 let talker: Talking;
@@ -85,4 +86,20 @@ it("ends with the signal, and refuses files by name", async () => {
   const image = { type: "image" as const, image: Uint8Array.of(1) };
   const seen = generateText({ model, messages: [{ role: "user", content: [image] }], maxRetries: 0 });
   await expect(seen).rejects.toThrow("prompt[0] has a part of type file; this model reads text only");
+});
+
+it("embeddings, of a model that was loaded for them", async () => {
+  const values = ["A whale.", "A fish."];
+  await using needle = await load("needle", { device: "cpu", context: 256, embeddings: true });
+  const embedding = nibbleEmbedding(needle, { pooling: "mean" }) as EmbeddingModelV3;
+  const { embeddings, usage } = await embedMany({ model: embedding, values, maxRetries: 0 });
+  const { vectors, tokens } = await needle.embed(values, { pooling: "mean" });
+  expect(embeddings).toEqual(vectors.map((vector) => [...vector]));
+  expect(usage.tokens).toBe(tokens);
+  const providerOptions = { nibble: { dimensions: 16 } };
+  const short = await embedMany({ model: embedding, values, maxRetries: 0, providerOptions });
+  expect(short.embeddings[0]).toHaveLength(16);
+  // needle's file says nothing of a pooling.
+  const unsaid = nibbleEmbedding(needle) as EmbeddingModelV3;
+  await expect(embedMany({ model: unsaid, values, maxRetries: 0 })).rejects.toThrow(/pooling/);
 });

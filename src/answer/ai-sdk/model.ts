@@ -10,6 +10,9 @@ import type { Schema } from "../schema.ts";
 import { messagesOf } from "./prompt.ts";
 import type { AiModel, CallOptions, Content, FinishReason, StreamPart, Usage, Warning } from "./types.ts";
 
+export { type NibbleEmbedOptions, nibbleEmbedding } from "./embedding.ts";
+export type { AiEmbeddingModel, AiModel } from "./types.ts";
+
 /** What may stand under providerOptions.nibble, beside what the SDK has names for. */
 export type NibbleOptions = Pick<
   AnswerOptions,

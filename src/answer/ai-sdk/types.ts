@@ -86,3 +86,19 @@ export interface AiModel {
   }>;
   doStream(options: CallOptions): Promise<{ stream: ReadableStream<StreamPart> }>;
 }
+
+/** EmbeddingModelV3. */
+export interface AiEmbeddingModel {
+  readonly specificationVersion: "v3";
+  readonly provider: string;
+  readonly modelId: string;
+  /** Texts of one call share steps anyway: no bound. */
+  readonly maxEmbeddingsPerCall: number;
+  readonly supportsParallelCalls: boolean;
+  doEmbed(options: {
+    readonly values: readonly string[];
+    readonly abortSignal?: AbortSignal;
+    /** Ours are under "nibble". */
+    readonly providerOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  }): Promise<{ embeddings: number[][]; usage: { tokens: number }; warnings: Warning[] }>;
+}

@@ -10,6 +10,7 @@ import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } fro
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { recordClasses } from "../src/device/wasm/record-fields.js";
+import { plainDeclarations } from "./declarations.js";
 import { writeKernelModule } from "./wgsl.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -59,6 +60,7 @@ if (only === undefined || only === "--ts") {
   // A file renamed in src must not live on in what is published.
   rmSync(join(root, "dist"), { recursive: true, force: true });
   await node("typescript/bin/tsc", ["-p", "tsconfig.json"]);
+  plainDeclarations(join(root, "dist"));
   mkdirSync(join(root, "dist/device/wasm"), { recursive: true });
   for (const file of readdirSync(join(root, wasmFolder)))
     if (file.endsWith(".wasm")) cpSync(join(root, wasmFolder, file), join(root, "dist/device/wasm", file));

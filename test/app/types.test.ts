@@ -1,6 +1,14 @@
 /** The declarations that are published, as a strict program meets them that checks libraries, too, and has no Node types. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -8,7 +16,7 @@ import { requireFreshBuild, root } from "./nibble.ts";
 
 const PROGRAM = `
 import { type ChatMessage, load, runTools, tool } from "nibble";
-import { nibble } from "nibble/ai-sdk";
+import { nibble, nibbleEmbedding } from "nibble/ai-sdk";
 import { createFetch } from "nibble/server";
 await using model = await load("needle", { kv: "int4", device: "cpu" });
 await using text = model.open("Once");
@@ -20,7 +28,8 @@ for await (const part of model.generate(messages, { tools: [now] }).parts())
   if (part.kind === "call") part.call.arguments;
 const fetch: (request: Request) => Promise<Response> = createFetch(model);
 const words: string[] = [result.content, await generation.text(), nibble(model).modelId, \`\${fetch}\`];
-export { words };
+const { embeddings } = await nibbleEmbedding(model).doEmbed({ values: words });
+export { words, embeddings };
 `;
 
 it("pass with skipLibCheck false", () => {
@@ -40,5 +49,19 @@ it("pass with skipLibCheck false", () => {
     expect({ stdout, status }).toEqual({ stdout: "", status: 0 });
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+// scripts/declarations.js. By hand, 2026-11-28: the program above passes with TypeScript 5.4, 5.9, 6 and 7, nodenext and bundler.
+it("have nothing that TypeScript 5.4 cannot read", () => {
+  const names = readFileSync(join(root, "dist/webgpu-names.d.ts"), "utf8");
+  for (const file of readdirSync(join(root, "dist"), { recursive: true, encoding: "utf8" })) {
+    if (!file.endsWith(".d.ts")) continue;
+    const text = readFileSync(join(root, "dist", file), "utf8");
+    expect(text, file).not.toMatch(/\b\w+\d+Array<(?:Shared)?ArrayBuffer/);
+    const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+    const used = new Set(code.match(/\bGPU(?:[A-Z]\w*)?\b/g) ?? []);
+    if (used.size > 0 && !file.startsWith("webgpu-names")) expect(text).toMatch(/^\/\/\/ <reference path=/);
+    for (const name of used) expect(names).toContain(`interface ${name} {`);
   }
 });

@@ -15,7 +15,7 @@ import { ArgumentError } from "../format/errors.ts";
  */
 export const KERNEL_SETS = {
   matrices: {},
-  dots: { matrices: false, matrices8: false },
+  dots: { matrices: false, matrices8: false, floats: false },
   floats: { matrices: false, matrices8: false, floats: true },
   matrices8: { matrices: false, floats: true },
 } as const satisfies Readonly<Record<string, TraitOptions>>;

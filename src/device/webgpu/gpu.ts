@@ -99,7 +99,8 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   const { few = adapter.info.isFallbackAdapter ? 1 : FEW_ROWS } = options;
   const { several = matrices && subgroup === 32 && options.few === undefined ? SEVERAL_ROWS : few } = options;
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
-  const { floats = false } = options;
+  // Dawn writes integer dot products out for Metal, whatever the GPU.
+  const { floats = adapter.info.vendor === "apple" } = options;
   return {
     ...{ f16, subgroup, matrices, matrices8, timestamps: has("timestamp-query"), floats },
     ...{ few, several, batch },

@@ -27,7 +27,7 @@ export interface LabBook {
   /** Adds what is new and resolves, when it is safe, with how many entries were. Experiments among them can be claimed. */
   add(entries: readonly Entry[]): Promise<number>;
   /**
-   * An experiment that nobody has done and nobody else has claimed, the largest priority first; null: none now. `can`: what
+   * An experiment that nobody has done and nobody else has claimed, studies by turns, within one the largest priority first; null: none now. `can`: what
    * this worker offers; an experiment is given only to one that offers all it needs.
    */
   claim(worker: string, can: readonly string[]): Promise<Claim | null>;

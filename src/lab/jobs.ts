@@ -7,6 +7,7 @@
 import type PgBoss from "pg-boss";
 import { type Executor, optional, type Row, type Statement } from "./executor.ts";
 import { sha256 } from "./hash.ts";
+import type { ProposalEntry } from "./types.ts";
 
 const SCHEMA = "lab_jobs";
 const DEAD = "lab-dead";
@@ -28,8 +29,9 @@ export function jobId(experiment: string): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-export function queueName(needs: readonly string[]): string {
-  return needs.length === 0 ? "lab" : `lab-${sha256(JSON.stringify([...needs].sort())).slice(0, 16)}`;
+/** A study's experiments that need the same of a worker: workers take from studies by turns. */
+export function queueName({ needs, study }: Pick<ProposalEntry, "needs" | "study">): string {
+  return `lab-${sha256(JSON.stringify([[...needs].sort(), study])).slice(0, 16)}`;
 }
 
 export class Jobs {

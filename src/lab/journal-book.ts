@@ -6,12 +6,14 @@ import { ArgumentError } from "../format/errors.ts";
 import type { Claim, LabBook } from "./book.ts";
 import { Journal } from "./journal.ts";
 import { Snapshot } from "./snapshot.ts";
+import { Order } from "./turns.ts";
 import type { Entry, FailureEntry, ProposalEntry, ResultEntry } from "./types.ts";
 
 export class JournalBook implements LabBook {
   readonly #journal: Journal;
   readonly #known: Snapshot;
   readonly #claimed = new Set<string>();
+  readonly #order = new Order();
 
   private constructor(journal: Journal) {
     this.#journal = journal;
@@ -38,8 +40,13 @@ export class JournalBook implements LabBook {
 
   async claim(_worker: string, can: readonly string[]): Promise<Claim | null> {
     let best: ProposalEntry | null = null;
+    // The study that was served longest ago; within it the largest priority.
+    const isBefore = (one: ProposalEntry, other: ProposalEntry) => {
+      const turn = this.#order.of(one.study) - this.#order.of(other.study);
+      return turn === 0 ? one.priority > other.priority : turn < 0;
+    };
     for (const proposal of this.#known.experiments.values()) {
-      if (best && proposal.priority <= best.priority) continue;
+      if (best && !isBefore(proposal, best)) continue;
       if (this.#claimed.has(proposal.id) || !proposal.needs.every((need) => can.includes(need))) continue;
       const state = this.#known.state(proposal.id);
       if (state === "waiting" || state === "failed") best = proposal;
@@ -55,6 +62,7 @@ export class JournalBook implements LabBook {
         "one that was added",
       );
     this.#claimed.add(id);
+    this.#order.served(best.study);
     const attempt = (this.#known.failures.get(id)?.length ?? 0) + 1;
     return { id, experiment, spec: spec.body, text, attempt };
   }

@@ -10,6 +10,7 @@ import { AwayError, type Executor } from "./executor.ts";
 import { Snapshot } from "./snapshot.ts";
 import type { Spool } from "./spool.ts";
 import type { Store, Taken } from "./store.ts";
+import { Turns } from "./turns.ts";
 import type { Entry, FailureEntry, ResultEntry } from "./types.ts";
 
 export interface BeatOptions {
@@ -27,8 +28,8 @@ export class StoreBook implements LabBook {
   readonly #open = new Map<string, Taken>();
   /** By name, what it can. */
   readonly #workers = new Map<string, readonly string[]>();
-  /** Queues by what a worker can. */
-  readonly #queues = new Map<string, string[]>();
+  /** By what a worker can. */
+  readonly #turns = new Map<string, Turns>();
   readonly #snapshot = new Snapshot();
   #since: string | null = null;
   #reading: Promise<Snapshot> | null = null;
@@ -54,16 +55,21 @@ export class StoreBook implements LabBook {
     this.#workers.set(worker, can);
     this.#schedule();
     const key = JSON.stringify([...can].sort());
-    const tried = this.#queues.get(key) ?? [];
-    for (const queue of tried) {
-      const claim = await this.#take(queue, worker);
-      if (claim) return claim;
-    }
-    const queues = await this.store.queuesFor(can);
-    this.#queues.set(key, queues);
-    for (const queue of queues.filter((name) => !tried.includes(name))) {
-      const claim = await this.#take(queue, worker);
-      if (claim) return claim;
+    const turns = this.#turns.get(key) ?? new Turns();
+    this.#turns.set(key, turns);
+    if (turns.isOld) turns.know(await this.store.queuesFor(can));
+    const found = await this.#takeFrom(turns, worker);
+    if (found || turns.isFresh) return found;
+    turns.know(await this.store.queuesFor(can));
+    return this.#takeFrom(turns, worker);
+  }
+
+  async #takeFrom(turns: Turns, worker: string): Promise<Claim | null> {
+    for (const { name } of turns.order()) {
+      const claim = await this.#take(name, worker);
+      if (!claim) continue;
+      turns.served(name);
+      return claim;
     }
     return null;
   }

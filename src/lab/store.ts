@@ -48,6 +48,12 @@ export interface Taken extends Attempt {
   readonly text: TextEntry;
 }
 
+export interface Queue {
+  readonly name: string;
+  /** How much it asks of a worker. */
+  readonly asks: number;
+}
+
 export class Store {
   readonly #executor: Executor;
   readonly jobs: Jobs;
@@ -103,7 +109,7 @@ export class Store {
     const about = fresh.flatMap((entry) =>
       entry.kind === "experiment" ? [entry.id] : "experiment" in entry ? [entry.experiment] : [],
     );
-    for (const { needs } of proposals) await this.#makeQueue(needs);
+    for (const proposal of proposals) await this.#makeQueue(proposal);
     const rows = await this.#experiments([...new Set(about)]);
     const done = new Set(results.map(({ experiment }) => experiment));
     for (const [id, { isDone }] of rows) if (isDone) done.add(id);
@@ -112,7 +118,7 @@ export class Store {
     const born = proposals.map((entry) => {
       const allowed = verdicts.attempts(entry.id) + TRIES;
       const state = done.has(entry.id) ? "done" : verdicts.isDead(entry.id) ? "dead" : "waiting";
-      return { entry, state, attempts: verdicts.attempts(entry.id), allowed, queue: queueName(entry.needs) };
+      return { entry, state, attempts: verdicts.attempts(entry.id), allowed, queue: queueName(entry) };
     });
     const jobs: Job[] = born.flatMap(({ entry, queue, state }) => {
       if (state === "done") return [];
@@ -163,8 +169,9 @@ export class Store {
     );
   }
 
-  async #makeQueue(needs: readonly string[]): Promise<void> {
-    const name = queueName(needs);
+  async #makeQueue(proposal: ProposalEntry): Promise<void> {
+    const { needs } = proposal;
+    const name = queueName(proposal);
     if (this.#queues.has(name)) return;
     await this.jobs.makeQueue(name);
     await this.#rows("insert into lab.queue (name, needs) values ($1, $2::text[]) on conflict do nothing", [
@@ -175,12 +182,12 @@ export class Store {
   }
 
   /** Queues that a worker with these offers may take from; those that ask most of it first: few others can. */
-  async queuesFor(can: readonly string[]): Promise<string[]> {
+  async queuesFor(can: readonly string[]): Promise<Queue[]> {
     const rows = await this.#rows(
-      "select name from lab.queue where needs <@ $1::text[] order by cardinality(needs) desc, name",
+      "select name, cardinality(needs) as asks from lab.queue where needs <@ $1::text[] order by asks desc, name",
       [can],
     );
-    return rows.map(({ name }) => name as string);
+    return rows.map(({ name, asks }) => ({ name: name as string, asks: Number(asks) }));
   }
 
   /**

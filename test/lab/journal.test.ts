@@ -69,6 +69,17 @@ describe("Journal", () => {
 });
 
 describe("JournalBook", () => {
+  it("studies take turns, each its largest priority first", async () => {
+    const book = await JournalBook.open(path);
+    const of = (draw: number) => proposal(draw, { priority: -draw, study: draw >= 4 ? "another" : "s" });
+    await book.add([SPEC, TEXT, ...[0, 1, 2, 3, 4, 5].map(of)]);
+    const draws = [];
+    for (let claim = await book.claim("w", []); claim; claim = await book.claim("w", []))
+      draws.push(claim.experiment.draw);
+    expect(draws.map((draw) => draw >= 4)).toEqual([false, true, false, true, false, false]);
+    await book.close();
+  });
+
   it("imports by identity: twice changes nothing", async () => {
     const book = await JournalBook.open(path);
     const all = [SPEC, TEXT, proposal(0), proposal(0), result(proposal(0))];

@@ -49,9 +49,24 @@ export function storeCases(open: () => Promise<StoreBook>): void {
     expect(await one.claim("w", ["gpu", ...needs])).toMatchObject({ id: ids[0], attempt: 1 });
   });
 
+  it("studies take turns, also one that comes while a long one is at work", async () => {
+    const { needs, entries, take } = await start(40);
+    await take();
+    const later = zeroEntries(4, 1000 * cases + 500, needs).slice(-4);
+    await other.add(later.map((entry) => ({ ...entry, study: "another" }) as Entry));
+    const came = new Set(later.map(({ id }) => id));
+    expect(entries.some(({ id }) => came.has(id))).toBe(false);
+    const claims = [];
+    // The new one is seen after a few claims at most, then every second is its.
+    for (let i = 0; i < 18; i++) claims.push(came.has((await take()).id));
+    expect(claims.filter(Boolean)).toHaveLength(4);
+    const first = claims.indexOf(true);
+    expect(claims.slice(first, first + 8)).toEqual([true, false, true, false, true, false, true, false]);
+  });
+
   it("a claim whose answer was lost is the same claim when it is asked again", async () => {
     const { claim, ids } = await start(2);
-    const [queue] = await one.store.queuesFor([`case-${cases}`]);
+    const [{ name: queue }] = await one.store.queuesFor([`case-${cases}`]);
     const attempt = crypto.randomUUID();
     const first = await one.store.take(queue, "w", attempt);
     expect(await other.store.take(queue, "w", attempt)).toEqual(first);

@@ -1,0 +1,56 @@
+/**
+ * Whose experiment comes next, where several studies wait: the study that was served longest ago, so that a grid of a thousand
+ * does not keep a search waiting, nor the other way round. Pure.
+ */
+import type { Queue } from "./store.ts";
+
+/** Claims after which queues that are new are looked for, though the known ones still give some. */
+const REFRESH = 8;
+
+/** The queues that one kind of worker may take from. */
+export class Turns {
+  #queues: readonly Queue[] = [];
+  readonly #order = new Order();
+  #claims = REFRESH;
+
+  know(queues: readonly Queue[]): void {
+    this.#queues = queues;
+    this.#claims = 0;
+  }
+
+  /** It is time to look for new queues. */
+  get isOld(): boolean {
+    return this.#claims >= REFRESH;
+  }
+
+  /** They have just been looked for. */
+  get isFresh(): boolean {
+    return this.#claims === 0;
+  }
+
+  /** Those that ask most of a worker first, since few others can; of equals by turns. */
+  order(): Queue[] {
+    return [...this.#queues].sort(
+      (a, b) => b.asks - a.asks || this.#order.of(a.name) - this.#order.of(b.name),
+    );
+  }
+
+  served(name: string): void {
+    this.#claims++;
+    this.#order.served(name);
+  }
+}
+
+/** When something was served last; never: before all others. */
+export class Order {
+  readonly #served = new Map<string, number>();
+  #clock = 0;
+
+  of(name: string): number {
+    return this.#served.get(name) ?? 0;
+  }
+
+  served(name: string): void {
+    this.#served.set(name, ++this.#clock);
+  }
+}

@@ -1,6 +1,6 @@
 /**
  * A generated text, while it streams, as the parts of an answer: what the model says, what it thinks, what it calls.
- * Owns the order in which these are told apart. Refuses to know HTTP.
+ * Owns the order in which these are told apart.
  */
 
 import type { CallReader, ReadPart } from "./calls/call-readers.ts";

@@ -1,7 +1,7 @@
 /**
  * Where a chat's lines come from: a terminal with editing, history and Ctrl-C, or a pipe. Owns readline and what a key
  * means while an answer is written: what is typed then is kept, unseen, for the next prompt, and Ctrl-C goes to whoever
- * stops the answer. Refuses to know messages and commands.
+ * stops the answer.
  */
 import { createInterface, type Interface } from "node:readline";
 import { Writable } from "node:stream";

@@ -1,7 +1,6 @@
 /**
  * One conversation with one model: answers, documents, files. Owns what becomes of a turn that is stopped, fails or does
- * not fit: what was said is kept, a question without an answer is taken back, and nothing else changes. Refuses to know
- * keys and commands.
+ * not fit: what was said is kept, a question without an answer is taken back, and nothing else changes.
  */
 import { existsSync } from "node:fs";
 import { MARKS, openedBy, partStream } from "../answer/part-streams.ts";

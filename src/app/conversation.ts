@@ -1,6 +1,6 @@
 /**
  * A conversation: what was asked and answered, the documents in it, and its file. Owns the rule where documents go and
- * what a saved conversation looks like. Refuses to know terminals and models. The one idea: turns are whole (a question
+ * what a saved conversation looks like. The one idea: turns are whole (a question
  * with its answer), so that roles always alternate, which templates insist on; an unanswered question is never in it.
  */
 import { type ChatMessage, FormatError } from "../index.ts";

@@ -1,6 +1,6 @@
 /**
  * Lines as they are typed -> messages: a line that ends in a backslash goes on, and """ opens a text of many lines that
- * ends with """. Refuses to know where lines come from and what a message means.
+ * ends with """.
  */
 const QUOTES = '"""';
 

@@ -1,14 +1,14 @@
 /**
  * The beginnings of texts that pages still hold, as a tree: a block is PAGE_SLOTS tokens after its parent's, with its page
  * in each pool, and in a graph with recurrent states a slot for each position within the block where one was kept. Owns which
- * ids lie where and how much of a new text is known. Refuses to know who reads and when.
+ * ids lie where and how much of a new text is known.
  * One idea: full blocks are found by all of their ids, so there is nothing to confuse; the last block of a text, not full
  * yet, is compared id by id, and serves a text that shares its first ones by a copy.
  */
 import { PAGE_SLOTS, type Pool } from "../device/contract.ts";
-import type { Page } from "./block.ts";
-import { Block, type BlockKey, keyOf } from "./block.ts";
 import { packedBlocks, type RecentTokens } from "./layers.ts";
+import type { Page } from "./node.ts";
+import { type BlockKey, keyOf, Node } from "./node.ts";
 import { PagePool } from "./pages.ts";
 
 /** The known beginning of a text. */
@@ -16,9 +16,9 @@ export interface Beginning {
   /** How many tokens. */
   readonly tokens: number;
   /** Its full blocks, from the first. */
-  readonly blocks: readonly Block[];
+  readonly blocks: readonly Node[];
   /** Holds its last tokens % PAGE_SLOTS tokens, and maybe others after them. */
-  readonly last: Block | null;
+  readonly last: Node | null;
   /** In a graph with states: the slot with those after `tokens`; null at 0. */
   readonly state: Page | null;
   /** Of the text the tree has N tokens, whether or not a next token finds all that it needs. */
@@ -29,7 +29,7 @@ export class Beginnings {
   readonly pools: readonly PagePool[];
   /** Slots of recurrent states; null: the graph has none. */
   readonly states: PagePool | null;
-  readonly root: Block;
+  readonly root: Node;
   /** Where the newest tokens of texts lie; null: in the same pages as all others. */
   readonly recent: RecentTokens | null;
 
@@ -40,7 +40,7 @@ export class Beginnings {
     this.pools = pools.map((pool) => new PagePool(pool, recent?.pool === pool.id ? isLater : undefined));
     const slots = { id: pools.length, window: null, pages: stateSlots };
     this.states = stateSlots > 0 ? new PagePool(slots) : null;
-    this.root = new Block(null, pools.length);
+    this.root = new Node(null, pools.length);
   }
 
   /**
@@ -52,7 +52,7 @@ export class Beginnings {
     ids: readonly number[],
     key: BlockKey,
     most: number,
-    { held = [], whole = false }: { held?: readonly Block[]; whole?: boolean } = {},
+    { held = [], whole = false }: { held?: readonly Node[]; whole?: boolean } = {},
   ): Beginning {
     const blocks = [...held];
     /** By pool: the block from which on all are there, up to the last. */
@@ -61,7 +61,7 @@ export class Beginnings {
     const unpacked = this.pools.map(() => 0);
     let best: Found = { tokens: held.length * PAGE_SLOTS, last: null, state: null };
     /** Of the block after `blocks` the first `count` ids are the text's. */
-    const offer = (block: Block, count: number) => {
+    const offer = (block: Node, count: number) => {
       const kept = this.states ? block.lastState(count) : { tokens: count, state: null };
       if (!kept || (whole && kept.tokens < PAGE_SLOTS)) return;
       const tokens = blocks.length * PAGE_SLOTS + kept.tokens;
@@ -100,7 +100,7 @@ export class Beginnings {
   packedOf({ tokens, blocks }: Pick<Beginning, "tokens" | "blocks">, least = 0): number | null {
     const { recent } = this;
     if (!recent) return 0;
-    const isPacked = (block: Block, index: number) =>
+    const isPacked = (block: Node, index: number) =>
       index < recent.first ||
       block.pages.every((page, pool) => {
         const isSeen = pool !== recent.pool && index >= this.firstSeen(pool, tokens);
@@ -108,14 +108,14 @@ export class Beginnings {
       });
     const first = blocks.findIndex((block, i) => i >= least && !isPacked(block, i));
     const all = first < 0 ? blocks.length : first;
-    const isMissing = ({ pages }: Block, index: number) => index >= recent.first && !pages[recent.pool];
+    const isMissing = ({ pages }: Node, index: number) => index >= recent.first && !pages[recent.pool];
     const needed = Math.max(least, 1 + blocks.findLastIndex(isMissing));
     if (needed > all) return null;
     return Math.max(needed, Math.min(all, packedBlocks(recent.tokens, tokens)));
   }
 
   /** Pages of a block that nobody uses, and of all that follow it, are free again. */
-  forget(block: Block): void {
+  forget(block: Node): void {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     block.pages.forEach((page, pool) => {
       if (page) this.pools[pool].forget(page);
@@ -126,7 +126,7 @@ export class Beginnings {
   }
 
   /** Keeps the states after the first `tokens` ids of a block there, unless it has them. */
-  keepState(block: Block, tokens: number, state: Page): void {
+  keepState(block: Node, tokens: number, state: Page): void {
     if (state.block || block.states.has(tokens)) return;
     block.states.set(tokens, state);
     state.block = block;
@@ -141,7 +141,7 @@ export class Beginnings {
   }
 
   /** `to` begins with all ids of `from`, which is about to go: its states stay known there. */
-  moveStates(from: Block, to: Block): void {
+  moveStates(from: Node, to: Node): void {
     for (const [tokens, state] of from.states) {
       if (to.states.has(tokens)) continue;
       from.states.delete(tokens);
@@ -151,7 +151,7 @@ export class Beginnings {
   }
 
   /** Only the first ids of a block that nobody uses are known from here on, and nothing after them. */
-  cut(block: Block, tokens: number): void {
+  cut(block: Node, tokens: number): void {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     if (block.isFull) {
       block.parent!.children.delete(keyOf(block.ids, 0));
@@ -196,7 +196,7 @@ export class Beginnings {
   }
 
   /** Once a block is only there packed, those before it are read so, too. */
-  #follow(block: Block, index: number, since: number[], unpacked: number[]): void {
+  #follow(block: Node, index: number, since: number[], unpacked: number[]): void {
     const { pool: recent, first } = this.recent ?? NO_RECENT;
     const isRecent = !this.recent || block.pages[recent] !== null;
     const isFirst = index < first;
@@ -213,8 +213,8 @@ export class Beginnings {
   }
 
   /** The blocks after `node` that share some ids and have all their pages: first the one that shares most. */
-  #partial(node: Block, ids: readonly number[], at: number, most: number) {
-    const found: { block: Block; tokens: number }[] = [];
+  #partial(node: Node, ids: readonly number[], at: number, most: number) {
+    const found: { block: Node; tokens: number }[] = [];
     const room = most - at;
     for (const block of [...node.open, ...node.children.values()]) {
       if (block.ids[0] !== ids[at] || block.pages.some((page) => !page)) continue;

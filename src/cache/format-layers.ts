@@ -1,7 +1,7 @@
 /**
  * Formats that differ by layer: a format, and exceptions from it, later ones first: "kv4+f16@0-1+f16@last". Layers are named
  * by number from 0, as a range of numbers, or as `first`, `last`, `even`,
- * `odd`, `sliding`, `full`. Refuses to know models.
+ * `odd`, `sliding`, `full`.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";

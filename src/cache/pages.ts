@@ -4,7 +4,7 @@
  * says what it holds (beginnings.ts).
  */
 import type { Pool } from "../device/contract.ts";
-import type { Page } from "./block.ts";
+import type { Page } from "./node.ts";
 
 export class PagePool {
   /** By number. */

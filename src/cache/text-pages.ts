@@ -5,9 +5,9 @@
  */
 import { PAGE_SLOTS, type RunPacked } from "../device/contract.ts";
 import type { Beginning, Beginnings } from "./beginnings.ts";
-import type { Page } from "./block.ts";
-import { Block, type BlockKey, keyOf } from "./block.ts";
 import { blocksOf, packedBlocks } from "./layers.ts";
+import type { Page } from "./node.ts";
+import { type BlockKey, keyOf, Node } from "./node.ts";
 
 /** What a device has to copy before the text's next step. */
 export interface PageCopy {
@@ -27,9 +27,9 @@ export class TextPages {
   /** By pool: blocks that the device has not been told of, [from, to). */
   readonly #changed: { from: number; to: number }[];
   /** Full and known. */
-  #blocks: Block[] = [];
+  #blocks: Node[] = [];
   /** The one after them. */
-  #tail: Block | null = null;
+  #tail: Node | null = null;
   #tokens = 0;
   /** Blocks below are read as they were packed, the others as they came. In a graph without packed caches 0. */
   #packed = 0;
@@ -72,7 +72,7 @@ export class TextPages {
   }
 
   /** The block with the token before a position that was written, and how many of its ids are before that. */
-  place(position: number): { block: Block; tokens: number } | null {
+  place(position: number): { block: Node; tokens: number } | null {
     const index = Math.ceil(position / PAGE_SLOTS) - 1;
     const block = this.#blocks[index] ?? (index === this.#blocks.length ? this.#tail : null);
     return block && { block, tokens: position - index * PAGE_SLOTS };
@@ -83,7 +83,7 @@ export class TextPages {
   }
 
   /** What is after the full blocks: of two texts with the same one all in front is the same. */
-  get last(): Block {
+  get last(): Node {
     return this.#blocks[this.#blocks.length - 1] ?? this.#all.root;
   }
 
@@ -271,7 +271,7 @@ export class TextPages {
   }
 
   /** The first `tokens` of a block that is known: taken over if that loses nothing, else to be copied. null: no page is left. */
-  #begin(source: Block, tokens: number): PageCopy[] | null {
+  #begin(source: Node, tokens: number): PageCopy[] | null {
     const { pools } = this.#all;
     const index = this.#blocks.length;
     const isUsed = source.isUsed;
@@ -285,7 +285,7 @@ export class TextPages {
       return [];
     };
     if (!isUsed && source.ids.length === tokens) return use();
-    const own = new Block(source.parent, pools.length);
+    const own = new Node(source.parent, pools.length);
     source.pages.forEach((page, pool) => {
       pools[pool].use(page!);
       this.#pinned.push({ pool, page: page! });
@@ -313,8 +313,8 @@ export class TextPages {
     return use();
   }
 
-  #open(): Block {
-    const block = new Block(this.last, this.#pages.length);
+  #open(): Node {
+    const block = new Node(this.last, this.#pages.length);
     this.#pages.forEach((pages, pool) => {
       const page = pages[this.#blocks.length];
       if (page) page.block = block;
@@ -328,7 +328,7 @@ export class TextPages {
   }
 
   /** A full block is known by its ids. If there was such a one, its pages take the place of the text's own. */
-  #close(block: Block): void {
+  #close(block: Node): void {
     const parent = block.parent!;
     const key = keyOf(block.ids, 0);
     const same = parent.children.get(key);
@@ -366,9 +366,9 @@ export class TextPages {
   }
 
   /** The last block of a text that ends: of two that begin alike the longer one is enough. */
-  #settle(tail: Block): void {
+  #settle(tail: Node): void {
     const parent = tail.parent!;
-    const isWhole = (block: Block) => block.pages.every((page) => page);
+    const isWhole = (block: Node) => block.pages.every((page) => page);
     for (const other of [...parent.open, ...parent.children.values()]) {
       if (other === tail) continue;
       const common = other.common(tail.ids, 0);

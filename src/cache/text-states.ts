@@ -1,12 +1,12 @@
 /**
  * The recurrent states of one text while it runs: the slot at each position that it may still go back to, the slot that its
- * next run writes, and which of the positions before it stay known. Refuses to know steps and devices.
+ * next run writes, and which of the positions before it stay known.
  * One idea: a run writes another slot than it reads, so going back, sharing and keeping are a matter of who counts a slot as
  * used; nothing is copied, and no token runs twice over the same states.
  */
 import type { RunState } from "../device/contract.ts";
 import type { Beginnings } from "./beginnings.ts";
-import type { Page } from "./block.ts";
+import type { Page } from "./node.ts";
 import type { PagePool } from "./pages.ts";
 import type { TextPages } from "./text-pages.ts";
 

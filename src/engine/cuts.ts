@@ -2,7 +2,7 @@
  * Where the reading of a prompt stops over recurrent states, so that these are kept: a text can be taken up again only where
  * they were. Every stop costs a step of its own. Pure.
  */
-import type { BlockKey } from "../cache/block.ts";
+import type { BlockKey } from "../cache/node.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
 
 /**

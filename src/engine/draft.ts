@@ -1,6 +1,5 @@
 /**
- * A small model that guesses what a large one will say. Owns what guesses cost and how often they are right. Refuses to know
- * what the large model does with them.
+ * A small model that guesses what a large one will say. Owns what guesses cost and how often they are right.
  * One idea: it draws with the same options and random numbers, so that where both models agree they choose alike, and a
  * seed gives one text whatever is guessed.
  */

@@ -1,7 +1,7 @@
 /**
  * How much memory GPUs may hold, as far as the system tells (Node only): macOS by its limit for wired memory, NVIDIA's by
  * nvidia-smi, AMD's by the driver's files, Windows by its registry. Owns reading these, the rule for Macs, and which of
- * them is meant by an adapter. Refuses to know models and WebGPU. WebGPU itself never tells.
+ * them is meant by an adapter. WebGPU itself never tells.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";

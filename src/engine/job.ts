@@ -1,10 +1,9 @@
 /**
  * One thing that a text asks of the device: that its ids are read, and logits or tokens after them. Owns how far it is.
- * Refuses to know other jobs, and how steps are made (scheduler.ts).
  */
 import type { Beginnings } from "../cache/beginnings.ts";
-import { type BlockKey, keyOf } from "../cache/block.ts";
 import { blocksOf } from "../cache/layers.ts";
+import { type BlockKey, keyOf } from "../cache/node.ts";
 import { type PageCopy, TextPages } from "../cache/text-pages.ts";
 import { TextStates } from "../cache/text-states.ts";
 import {

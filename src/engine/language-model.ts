@@ -1,6 +1,5 @@
 /**
- * A loaded model: prompt in, text out. Owns the conversion between text and tokens around its scheduler. Refuses to know
- * files and devices beyond closing them.
+ * A loaded model: prompt in, text out. Owns the conversion between text and tokens around its scheduler.
  */
 import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";

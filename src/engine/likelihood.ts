@@ -1,6 +1,6 @@
 /**
  * How likely the model held a token for: natural logarithms of probabilities over the whole vocabulary, as the logits
- * came, before temperature, penalties and constraints. Refuses to know how a token is chosen.
+ * came, before temperature, penalties and constraints.
  */
 export interface TokenLogprob {
   readonly id: number;

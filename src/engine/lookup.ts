@@ -1,7 +1,7 @@
 /**
  * Prompt lookup: where the end of a text has stood in it before, and so what may come next (the idea of
  * github.com/apoorvumang/prompt-lookup-decoding). Owns the index, and how often such guesses were right by the length of
- * the match. Refuses to know what a check costs (guess.ts).
+ * the match.
  * One idea: each token that comes reports whether the guess for it was right, checked or not, so watching costs nothing.
  */
 

@@ -1,6 +1,6 @@
 /**
  * What this machine is (Node only): processor, memory, and how much of it a device may hold. Owns reading these; GPUs'
- * memory is gpu-memory.ts's. Refuses to know models and WebGPU.
+ * memory is gpu-memory.ts's.
  */
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
 import type { DeviceMemory } from "../device/contract.ts";

@@ -1,6 +1,6 @@
 /**
  * From logits to one token. Owns the options, their checks and the random numbers; the same seed gives the same text
- * on the same logits. Refuses to know models and text.
+ * on the same logits.
  * One idea: what top-k, or without it min-p, would drop is never sorted, so a 262,144-word vocabulary costs one pass.
  * Logits that are not finite numbers are refused before (finite.ts); here they are never chosen while another is finite.
  */

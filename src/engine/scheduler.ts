@@ -4,8 +4,8 @@
  * One idea: calls take effect in their order, so pages and rows are handed on while steps over them are still under way.
  */
 import { Beginnings } from "../cache/beginnings.ts";
-import { keyOf } from "../cache/block.ts";
 import { recentOf, recentWindow } from "../cache/layers.ts";
+import { keyOf } from "../cache/node.ts";
 import type { BlockPages } from "../cache/saved-cache.ts";
 import { LEAST_SLOTS, WORK_SLOTS } from "../cache/text-states.ts";
 import {

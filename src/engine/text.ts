@@ -1,6 +1,6 @@
 /**
  * A text: token ids, and through a scheduler what a model says after them. At rest it holds nothing but its ids: what was
- * read of it stays in pages until others need them, and is then read again. Refuses to know characters and sampling.
+ * read of it stays in pages until others need them, and is then read again.
  * After an abort or an error its ids are what was wholly processed.
  */
 import type { StepProfile } from "../device/contract.ts";

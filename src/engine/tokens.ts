@@ -1,7 +1,7 @@
 /**
  * Where a generation's next token comes from: a device that chooses by itself, so that steps need not wait for ids, or
  * this host, from as few logits as the options need. Both give the same ids for the same seed. Owns what is chosen and
- * not yet taken. Refuses to know steps and text.
+ * not yet taken.
  * One idea: a constraint thinks while the device works. If it is not done when the logits are there, they are copied and the
  * device goes on with other texts.
  */

@@ -1,7 +1,7 @@
 /**
  * Answers keep the ids that they were generated with. A model may cut its own text in another way than the tokenizer
  * would; cut again, the next turn's prompt would leave what the cache holds. Owns the memory of recent answers and where
- * a later conversation holds them. Refuses to know sessions and messages.
+ * a later conversation holds them.
  *
  * The one idea: an answer is recognized in the rendered text, for that is what was generated from. It counts where the
  * text in front of it is that of its prompt, where the text at that place is its own, and where a control token or the

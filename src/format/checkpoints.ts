@@ -1,6 +1,6 @@
 /**
  * The two kinds of checkpoint behind one interface, from any Source or Folder (browser-safe). Owns joining a reader's
- * tensors with a tokenizer and a chat template, both made on first use and once. Refuses to know where bytes come from.
+ * tensors with a tokenizer and a chat template, both made on first use and once.
  */
 import type { Checkpoint } from "./checkpoint.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";

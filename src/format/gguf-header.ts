@@ -1,6 +1,6 @@
 /**
  * The header of one GGUF file (v2 or v3, little-endian): magic, version, counts, key-values, tensor list. Owns that
- * order and the alignment. Refuses to know other parts of a split checkpoint, and what a key means to a model.
+ * order and the alignment.
  * One idea: only the header is read, through a growing window (byte-window.ts); weights stay in the file until
  * `readRows` asks for them. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */

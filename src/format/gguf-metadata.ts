@@ -1,6 +1,6 @@
 /**
  * The key-values of a GGUF header. Owns the value types, and bounds every count by the bytes that the file still has
- * before anything is allocated for it. Refuses to know what a key means, except where a size is at stake.
+ * before anything is allocated for it.
  * Values: numbers, booleans, strings (utf8.ts), arrays of strings or booleans, and typed arrays for arrays of numbers
  * (64-bit integers as Float64Array).
  */

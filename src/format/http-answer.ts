@@ -1,6 +1,6 @@
 /**
  * One answer to a range request: its status, the range that it claims, its body. Owns which answers are an error and
- * which of these another attempt may not meet again. Refuses to know what was read before.
+ * which of these another attempt may not meet again.
  */
 import { FormatError, NibbleError } from "./errors.ts";
 

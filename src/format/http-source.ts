@@ -2,7 +2,6 @@
  * A file behind HTTP as a Source, by range requests with the Web's fetch, in Node and in a page. Owns what a server may
  * get wrong: it ignores Range, answers another range, drops, stalls, or gives a file that changed between two requests.
  * Dropped connections and overloaded servers are tried again from where they stopped; what is left is one error.
- * Refuses to know what the bytes mean.
  */
 import { ArgumentError, FormatError, NibbleError, throwIfAborted } from "./errors.ts";
 import type { Folder } from "./folder.ts";

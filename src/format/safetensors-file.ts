@@ -1,7 +1,6 @@
 /**
  * One .safetensors file: an 8-byte header length, a JSON header, then the arrays. Owns the proof that the header
- * describes the file: sizes agree with shapes, every range is inside, no two overlap. Refuses to know what an array
- * means. Gaps between arrays and bytes after the last are allowed, though the reference library writes none: they
+ * describes the file: sizes agree with shapes, every range is inside, no two overlap. Gaps between arrays and bytes after the last are allowed, though the reference library writes none: they
  * hide nothing from a reader that goes by ranges. Format: github.com/huggingface/safetensors
  */
 import { FormatError } from "./errors.ts";

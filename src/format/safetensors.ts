@@ -1,7 +1,6 @@
 /**
  * A checkpoint as Hugging Face and MLX publish it: a folder with config.json and one or several .safetensors files.
  * Owns finding the files (one, or shards by model.safetensors.index.json) and turning their arrays into tensors.
- * Refuses to know what config.json says of the model, except how its weights are quantized.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile, readJson } from "./folder.ts";

@@ -2,7 +2,7 @@
  * Runs a Jinja chat template as Hugging Face does, inside bounds. Owns the limits and what a failure is called; the
  * language is in `jinja/`: the kept library (@huggingface/jinja) parses, and an evaluator of our own runs its tree. The
  * library's own evaluator takes other values than Python's (None, undefined, 1.0, tuples) and does its work before a
- * limit can be looked at, and neither can be mended from outside. Refuses to know messages and tokens.
+ * limit can be looked at, and neither can be mended from outside.
  */
 import { FormatError, NibbleError, UnsupportedError } from "./errors.ts";
 import { Evaluation, unknownNames } from "./jinja/evaluate.ts";

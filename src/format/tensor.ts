@@ -1,6 +1,6 @@
 /**
  * What a tensor is outside of any device: a name, a block type, rows by columns, and a way to read rows as bytes.
- * Owns the table of block types (elements and bytes a block). Refuses to know files, models and devices.
+ * Owns the table of block types (elements and bytes a block).
  * One idea: every type, also plain floats and MLX groups, is a sequence of blocks along a row; a row is whole blocks.
  */
 

@@ -1,6 +1,6 @@
 /**
  * Bytes and their spellings in vocabularies. Owns GPT-2's alphabet, in which every byte is one printable character,
- * SentencePiece's byte tokens ("<0xE2>"), and the way from a token's text back to bytes. Refuses to know ids.
+ * SentencePiece's byte tokens ("<0xE2>"), and the way from a token's text back to bytes.
  */
 
 /** GPT-2's alphabet: the character for each byte. Printable Latin-1 stands for itself, the rest from U+0100 on. */

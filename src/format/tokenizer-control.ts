@@ -1,6 +1,6 @@
 /**
  * Tokens that are found in text as they stand, before any joining: control tokens (where the caller allows them) and
- * the tokens that a publisher added on top of the vocabulary. Refuses to know pieces and joins. The one idea: at
+ * the tokens that a publisher added on top of the vocabulary. The one idea: at
  * each position the longest known text wins, found by one walk down a tree of their beginnings, so that a text costs
  * the same whether a vocabulary has six such tokens or six thousand, or five hundred that begin alike.
  */

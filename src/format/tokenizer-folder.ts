@@ -1,8 +1,7 @@
 /**
  * Tokenizers from a Hugging Face folder: tokenizer.json with tokenizer_config.json, generation_config.json and
  * special_tokens_map.json, all parsed. Owns what those files mean together: which ids end a text, whether a bos
- * comes first, which added token is a control token. Refuses to know their normalizers and patterns
- * (`tokenizer-pipeline.ts`) and how joining works. Byte-pair encoding only: no supported family has another model.
+ * comes first, which added token is a control token. Byte-pair encoding only: no supported family has another model.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";

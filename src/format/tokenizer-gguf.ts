@@ -1,7 +1,7 @@
 /**
  * Tokenizers from GGUF metadata: byte-level BPE ("gpt2"), SentencePiece with scores ("llama": Llama 2, Mistral,
  * Gemma 1 to 3) and Gemma 4's merges over plain text ("gemma4"). Owns what the keys mean and what holds when one is
- * missing, as llama.cpp decides it. Refuses to know how joining works. A token's type says how text may reach it:
+ * missing, as llama.cpp decides it. A token's type says how text may reach it:
  * by joining, by its text standing there, or only where control tokens are allowed.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";

@@ -1,7 +1,6 @@
 /**
  * Joins the characters of one word into vocabulary pieces: byte-pair encoding, by a list of merges (`MergeList`) or
- * by the score of the joined piece (`ScoreList`, SentencePiece). Refuses to know how text is cut into words and what
- * a piece spells. The one idea: among all neighbours that may join, the lowest (rank, position) joins first; both
+ * by the score of the joined piece (`ScoreList`, SentencePiece). The one idea: among all neighbours that may join, the lowest (rank, position) joins first; both
  * fit into one double, so the heap is a plain array of numbers and a word of n characters costs n log n.
  */
 import { atOnce, type Slices } from "./slices.ts";

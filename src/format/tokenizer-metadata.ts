@@ -1,7 +1,6 @@
 /**
  * The tokenizer keys of GGUF metadata, checked. Owns their names, types, lengths and ranges, so that a damaged or
- * hostile file gives one FormatError with key and index before anything is built from it. Refuses to know what the
- * tokens are for. Key names: github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
+ * hostile file gives one FormatError with key and index before anything is built from it. Key names: github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
  */
 import { FormatError } from "./errors.ts";
 import { describe } from "./json.ts";

@@ -1,6 +1,6 @@
 /**
  * Cuts text into the words inside which joining happens. Owns the pre-tokenizers by the names that GGUF files give
- * them (`tokenizer.ggml.pre`) and the cut at spaces for SentencePiece vocabularies. Refuses to know pieces and ids.
+ * them (`tokenizer.ggml.pre`) and the cut at spaces for SentencePiece vocabularies.
  * The one idea: a pre-tokenizer is a list of patterns; each isolates its matches inside what the one before left.
  * Names and patterns: those of the publishers' tokenizer.json, listed in llama.cpp's src/llama-vocab.cpp.
  */

@@ -1,7 +1,5 @@
 /**
- * Text to token ids and back: what every tokenizer of this room offers, whatever file it came from. Refuses to know
- * how words become tokens (`tokenizer-pieces.ts`) and where a vocabulary is stored (`tokenizer-gguf.ts`,
- * `tokenizer-folder.ts`). The one idea: text that a person wrote is text. It becomes a control token only where a
+ * Text to token ids and back: what every tokenizer of this room offers, whatever file it came from. The one idea: text that a person wrote is text. It becomes a control token only where a
  * caller says that the text comes from a chat template.
  */
 

@@ -16,7 +16,7 @@ export interface Question {
   readonly near?: Spec;
 }
 
-export interface Answer {
+export interface Findings {
   readonly specs: readonly {
     readonly entry: SpecEntry;
     readonly distance: number | null;
@@ -26,7 +26,7 @@ export interface Answer {
 }
 
 /** ArgumentError for a condition that says nothing. */
-export function ask(known: Snapshot, { words = "", where = "", near }: Question): Answer {
+export function ask(known: Snapshot, { words = "", where = "", near }: Question): Findings {
   const conditions = where
     .split(/[\s,]+/)
     .filter(Boolean)

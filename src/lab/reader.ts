@@ -3,7 +3,7 @@
  * one token rewrites the step's keys and values after each layer's appendKv, before its own queries read them; one that
  * needs a page, and everything older than `recent` tokens, is rewritten when its page is full and leaves them. So a
  * position attends to exactly what it would attend to in a cache of that kind.
- * Owns the pages of one text on an allocation. Refuses to know models and statistics.
+ * Owns the pages of one text on an allocation.
  */
 import { f16 } from "../cache/codec-f16.ts";
 import {

@@ -1,7 +1,7 @@
 /**
  * What a lab knows, as data: specs, experiments, results and what people say of them. Every entry is one JSON object, a line of
  * the journal and the unit of export and import; its `id` is a SHA-256 of what makes it the same thing (spec.ts), so that
- * two labs merge by it. Refuses to know where entries are kept.
+ * two labs merge by it.
  */
 
 /** JSON that has one canonical form. */

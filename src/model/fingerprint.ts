@@ -1,6 +1,6 @@
 /**
  * Whether two loaded models are one and the same, for what was computed with one of them. Cheap: the config, what each
- * tensor is, and one row of each, not the file. Refuses to know names of files and models.
+ * tensor is, and one row of each, not the file.
  */
 import type { Graph } from "../device/contract.ts";
 import { rowBytes } from "../format/tensor.ts";

@@ -1,7 +1,6 @@
 /**
  * Which type each tensor of a GGUF gets when a model is quantized: llama.cpp's mixtures (llama-quant.cpp), in which what
  * costs little and matters much is wider: the output, values, parts of the layers' downs. Without an importance matrix.
- * Refuses to know how a block is made.
  */
 import { UnsupportedError } from "../format/errors.ts";
 import type { QuantizedType } from "../format/quantize.ts";

@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { compileKernels } from "../device/wasm/module.ts";
-import { PAGE_BYTES, STATIC_BYTES } from "../device/wasm/program.ts";
+import { STATIC_BYTES, WASM_PAGE_BYTES } from "../device/wasm/program.ts";
 import { DeviceError } from "../format/errors.ts";
 
 export interface ReadRate {
@@ -24,13 +24,13 @@ const MOST_MS = 1500;
 /** bytes: of memory to read, rounded up to whole pages of each thread. DeviceError when it cannot be had. */
 export async function measureReadRate(threads: number, bytes = BYTES): Promise<ReadRate> {
   const { module } = await compileKernels();
-  const share = Math.ceil(bytes / threads / PAGE_BYTES) * PAGE_BYTES;
-  const pages = (STATIC_BYTES + share * threads) / PAGE_BYTES;
+  const share = Math.ceil(bytes / threads / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
+  const pages = (STATIC_BYTES + share * threads) / WASM_PAGE_BYTES;
   let memory: WebAssembly.Memory;
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {
-    throw new DeviceError("wasm", `cannot reserve ${pages * PAGE_BYTES} bytes of memory`, { cause });
+    throw new DeviceError("wasm", `cannot reserve ${pages * WASM_PAGE_BYTES} bytes of memory`, { cause });
   }
   const workers = Array.from({ length: threads }, (_, thread) => {
     const from = STATIC_BYTES + thread * share;

@@ -1,7 +1,7 @@
 /** Pages and what they are known for: which beginning is found, which page goes first, what is shared and what copied. */
 import { describe, expect, it } from "vitest";
 import { Beginnings } from "../../src/cache/beginnings.ts";
-import { keyOf } from "../../src/cache/block.ts";
+import { keyOf } from "../../src/cache/node.ts";
 import { type PageCopy, TextPages } from "../../src/cache/text-pages.ts";
 
 const ids = (count: number, seed = 1) =>

@@ -5,7 +5,7 @@ import type { Graph, Step } from "../../src/device/contract.ts";
 import { neededBy } from "../../src/device/facts.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { CONTROL } from "../../src/device/wasm/control.ts";
-import { memorySizes, PAGE_BYTES, type Placed, placeGraph } from "../../src/device/wasm/program.ts";
+import { memorySizes, type Placed, placeGraph, WASM_PAGE_BYTES } from "../../src/device/wasm/program.ts";
 import { KIND, RECORD_WORDS, WORD } from "../../src/device/wasm/records.ts";
 import { type WasmAllocation, type WasmOptions, wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { DeviceError } from "../../src/format/errors.ts";
@@ -46,7 +46,7 @@ function limitFor(graph: Graph, part: number, threads = THREADS): number {
   const [layout] = placeGraph(graph, threads).layouts;
   const { weights, caches } = layout;
   const held = layout.arena - Math.min(...weights, ...caches);
-  return Math.ceil((layout.totalBytes - held + held * part) / PAGE_BYTES) * PAGE_BYTES;
+  return Math.ceil((layout.totalBytes - held + held * part) / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
 }
 
 const holds = (placed: Placed, kind: "weights" | "caches", id: number) =>
@@ -89,9 +89,9 @@ describe("a graph beyond what one memory may hold", () => {
 
   it("is one memory where the limit allows it", () => {
     const [{ totalBytes }] = placeGraph(graph, THREADS).layouts;
-    const exact = Math.ceil(totalBytes / PAGE_BYTES) * PAGE_BYTES;
+    const exact = Math.ceil(totalBytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
     expect(placeGraph(graph, THREADS, { bytes: exact }).shards).toHaveLength(1);
-    expect(placeGraph(graph, THREADS, { bytes: exact - PAGE_BYTES }).shards).toHaveLength(2);
+    expect(placeGraph(graph, THREADS, { bytes: exact - WASM_PAGE_BYTES }).shards).toHaveLength(2);
   });
 });
 

@@ -1,7 +1,7 @@
 /** A text: what pages keep of it, what is processed again, and what it refuses. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Page } from "../../src/cache/block.ts";
 import { kvCodec } from "../../src/cache/codecs.ts";
+import type { Page } from "../../src/cache/node.ts";
 import type { PagePool } from "../../src/cache/pages.ts";
 import type { Allocation, Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";

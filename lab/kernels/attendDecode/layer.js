@@ -8,7 +8,7 @@ import { attendDispatches } from "../../../dist/device/webgpu/attend.js";
 import { batchBytes, batchOf, STEP_BYTES } from "../../../dist/device/webgpu/batch.js";
 import { dawnGpu } from "../../../dist/device/webgpu/dawn.js";
 import { Gpu, traitsOf } from "../../../dist/device/webgpu/gpu.js";
-import { kvBytes } from "../../../dist/device/webgpu/kv.js";
+import { cacheBufferBytes } from "../../../dist/device/webgpu/kv.js";
 import { encodeReady, makeReady } from "../../../dist/device/webgpu/ready.js";
 import { fillingRuns, scatteredPages } from "../../../dist/study/attend/attend-timer.js";
 
@@ -90,7 +90,7 @@ export function layer(shape, copies = 1) {
   const { format, kvHeads, headDim, tokens, window = null } = shape;
   const pool = { id: 0, window, pages: tokens / 32 };
   const cache = { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool };
-  const bytes = kvBytes(cache);
+  const bytes = cacheBufferBytes(cache);
   const caches = Array.from({ length: copies }, () => ({
     keys: make("keys", bytes),
     values: make("values", bytes),

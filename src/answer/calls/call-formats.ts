@@ -1,6 +1,6 @@
 /**
  * How families write the calls of tools. Owns one entry for each way of writing; which one a model uses is asked of its
- * template with a call that is not real, not guessed from a name. Refuses to know requests.
+ * template with a call that is not real, not guessed from a name.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import type { Slices } from "../../format/slices.ts";

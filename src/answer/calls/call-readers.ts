@@ -1,6 +1,6 @@
 /**
  * Takes calls out of an answer while it streams. Owns what is held back: text that may become a call, and blanks in
- * front of one. What turns out to be no call is given out as it was written. Refuses to know how a call is written.
+ * front of one. What turns out to be no call is given out as it was written.
  */
 import { partialMark } from "../thinking.ts";
 import type { WrittenCall } from "./written-call.ts";

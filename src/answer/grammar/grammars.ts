@@ -1,6 +1,6 @@
 /**
  * Grammars as constraints of a generation. Owns what a grammar is, and the way from one to a text that keeps it; the
- * threads that do the work stand in `threads.ts`. Refuses to know requests.
+ * threads that do the work stand in `threads.ts`.
  */
 import { createHash } from "node:crypto";
 import { inSlices } from "../../format/slices.ts";

@@ -12,7 +12,7 @@ export type Question =
   | { kind: "start"; matcher: number; grammar: Grammar; ids: readonly number[] }
   | { kind: "step"; matcher: number; token: number };
 
-export interface Answer {
+export interface KeeperAnswer {
   /** A bit for each token that may come next; null: the text is complete. */
   readonly mask: Int32Array | null;
   /** That the work took. */
@@ -35,7 +35,7 @@ export interface KeeperLimits {
 
 interface Asked {
   readonly question: Question;
-  resolve(answer: Answer): void;
+  resolve(answer: KeeperAnswer): void;
   reject(error: Error): void;
 }
 
@@ -95,7 +95,7 @@ export class Keeper {
   }
 
   /** Rejects with Failed, Lost, or Closed. */
-  ask(question: Question): Promise<Answer> {
+  ask(question: Question): Promise<KeeperAnswer> {
     if (this.#isEnded) return Promise.reject(new Lost());
     return new Promise((resolve, reject) => {
       (question.kind === "step" ? this.#steps : this.#starts).push({ question, resolve, reject });

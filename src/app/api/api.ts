@@ -1,6 +1,6 @@
 /**
  * The server as a function from Request to Response: routes, and what holds for all of them (who may call, CORS, errors
- * as JSON, counting). Refuses to know sockets and processes (`../serve.ts`), so tests call it without either.
+ * as JSON, counting). Opens no socket, so tests call it without one.
  */
 import { type Context, Hono } from "hono";
 import { anthropicError, countTokens, messages } from "./anthropic/messages.ts";

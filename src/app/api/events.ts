@@ -1,6 +1,6 @@
 /**
  * Server-sent events. Owns their form, the comments that keep a silent connection alive, and the bound on what a slow
- * reader may leave unread. Refuses to know what the events say.
+ * reader may leave unread.
  * (https://html.spec.whatwg.org/multipage/server-sent-events.html)
  */
 import { AbortedError } from "../../index.ts";

@@ -1,7 +1,7 @@
 /**
  * Who may use the server. A page of another site in the user's browser can reach 127.0.0.1: by a form or fetch (its
  * Origin tells), or under a name of its own that it lets point here ("DNS rebinding": its Host tells). Owns these two
- * checks, the API key, and CORS for the origins that were allowed. Refuses to know routes.
+ * checks, the API key, and CORS for the origins that were allowed.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";

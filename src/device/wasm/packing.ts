@@ -1,6 +1,6 @@
 /**
  * Sizes of packed weights and quantized activations: the host's mirror of assembly/matmul-layout.ts and quantize.ts,
- * held equal by test/device/packing.test.ts. Refuses to know what lies where inside.
+ * held equal by test/device/packing.test.ts.
  * One idea: a matrix is panels of 8 rows, a panel is blocks of [scales][planes of codes]; codes keep the file's bits,
  * but for grid types, whose places in a grid become places in a table of 16 or 8 values (format/blocks/grid.ts), since a
  * lookup in a grid for each 4 or 8 values would take longer than reading the weights. The K types' 6-bit scales and mins are

@@ -178,9 +178,9 @@ function checkHeads(heads: number, kvHeads: number): void {
     );
 }
 
-export const PAGE_BYTES = 65_536;
+export const WASM_PAGE_BYTES = 65_536;
 /** A WebAssembly memory ends at 4 GiB; the last page stays out, so that no end address wraps around to 0. */
-export const MEMORY_BYTES = 2 ** 32 - PAGE_BYTES;
+export const MEMORY_BYTES = 2 ** 32 - WASM_PAGE_BYTES;
 /**
  * So many memories an allocation may have: V8 reserves some 10 GiB of addresses for each, and a process gets about a hundred
  * (lab/LOG.md, 2026-11-28, the CPU beyond 4 GiB).
@@ -203,11 +203,11 @@ export interface Placed extends Cut {
   readonly layouts: readonly Layout[];
 }
 
-const pagesOf = ({ totalBytes }: Layout) => Math.ceil(totalBytes / PAGE_BYTES);
+const pagesOf = ({ totalBytes }: Layout) => Math.ceil(totalBytes / WASM_PAGE_BYTES);
 
 /** Bytes of each memory: whole pages. */
 export function memorySizes({ layouts }: Placed): number[] {
-  return layouts.map((layout) => pagesOf(layout) * PAGE_BYTES);
+  return layouts.map((layout) => pagesOf(layout) * WASM_PAGE_BYTES);
 }
 
 /** Into one memory where that holds all. What is too large for one is in `largest`. */
@@ -218,7 +218,7 @@ export function placeGraph(graph: Graph, threads: number, options: MemoryOptions
   if (dealTo === undefined) {
     const whole = uncut(graph);
     const layout = layOut(graph, scratch, whole.shards[0]);
-    if (pagesOf(layout) * PAGE_BYTES <= bytes) return { ...whole, layouts: [layout] };
+    if (pagesOf(layout) * WASM_PAGE_BYTES <= bytes) return { ...whole, layouts: [layout] };
   }
   const sizes: Sizes = {
     weight: (weight) => aligned(weightBytes(weight, graph.maxTokens)),
@@ -227,7 +227,7 @@ export function placeGraph(graph: Graph, threads: number, options: MemoryOptions
   };
   const none = new Set<number>();
   const beside = layOut(graph, scratch, { weights: none, caches: none, states: none }).totalBytes;
-  const room = Math.floor(bytes / PAGE_BYTES) * PAGE_BYTES - beside;
+  const room = Math.floor(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES - beside;
   const cut = cutGraph(graph, sizes, dealTo === undefined ? filling(room) : dealing(dealTo));
   const largest =
     room > 0

@@ -45,11 +45,11 @@ import {
   type MemoryOptions,
   memorySizes,
   mostRecords,
-  PAGE_BYTES,
   type Placed,
   placeGraph,
   poolBytes,
   STATIC_BYTES,
+  WASM_PAGE_BYTES,
 } from "./program.ts";
 import { RECORD_WORDS, WORD } from "./records.ts";
 import { stagedRowBytes, stageRows } from "./staged.ts";
@@ -338,7 +338,7 @@ export class WasmAllocation implements Allocation {
 }
 
 async function hold({ module }: Kernels, layout: Layout, bytes: number, all: number): Promise<Held> {
-  const pages = bytes / PAGE_BYTES;
+  const pages = bytes / WASM_PAGE_BYTES;
   let memory: WebAssembly.Memory;
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });

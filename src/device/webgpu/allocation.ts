@@ -22,7 +22,7 @@ import type {
   Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
-import { pageBytes as codecBytes } from "../page-bytes.ts";
+import { pageBytes } from "../page-bytes.ts";
 import { writeAngles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
 import type { CachePlace } from "./attend-options.ts";
@@ -31,7 +31,7 @@ import { storageUsage } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode, type StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
-import { blockBytes, kvLayout, pageBytes } from "./kv.ts";
+import { blockBytes, bufferPageBytes, kvLayout } from "./kv.ts";
 import { readPage } from "./kv-pages.ts";
 import { Packing, type PackThreadsMaker } from "./packing.ts";
 import { profileStep } from "./profile.ts";
@@ -207,7 +207,7 @@ export class WebgpuAllocation implements Allocation {
     for (const place of pool === this.graph.recent ? recents : caches) {
       if (place?.cache.pool.id !== pool.id) continue;
       for (const part of ["keys", "values"] as const) {
-        const bytes = pageBytes(place.cache, part);
+        const bytes = bufferPageBytes(place.cache, part);
         const buffer = this.#buffer(bufferOf(place, part));
         // WebGPU copies nothing within a buffer.
         encoder.copyBufferToBuffer(buffer, from * bytes, through, 0, bytes);
@@ -332,7 +332,7 @@ export class WebgpuAllocation implements Allocation {
     let map = this.#maps.get(key);
     if (!map) {
       const read = (block: Uint8Array) => readPage(layout, headDim, part, block);
-      map = pageMap(bytes, codecBytes(codec, headDim, part), read);
+      map = pageMap(bytes, pageBytes(codec, headDim, part), read);
       this.#maps.set(key, map);
     }
     const buffer = this.#buffer(bufferOf(place, part));

@@ -1,6 +1,6 @@
 /**
  * What attention is asked for, in both modes, and the arithmetic that its kernels share: which positions a query sees, and
- * the scaling of scores. Refuses to know kernels.
+ * the scaling of scores.
  */
 import { type Cache, PAGE_SLOTS } from "../contract.ts";
 import type { Buffer, Mode } from "./dispatch.ts";
@@ -9,7 +9,7 @@ import type { Traits } from "./gpu.ts";
 
 /** Of lib/spans.wgsl: what of a packed cache lies in packed pages, and what does not yet. */
 const PART_IDS = { all: 0, packed: 1, recent: 2 } as const;
-export type CachePart = keyof typeof PART_IDS;
+export type PackedPart = keyof typeof PART_IDS;
 
 /** A cache's buffers. */
 export interface CachePlace {
@@ -35,7 +35,7 @@ export interface AttendOptions extends CachePlace {
   /** Whether keys and values are rotated, where the format does not say so: an f16 cache that `rq4` was expanded to. */
   readonly rotates?: boolean;
   /** The cache's positions that this is about; default: all. */
-  readonly part?: CachePart;
+  readonly part?: PackedPart;
   /** Of a packed cache, positions at a text's beginning that are never packed. */
   readonly kept?: number;
   /** Of a packed cache: where vectors lie that are not packed yet, as a cache of f16 over the pages of Graph.recent. */

@@ -1,6 +1,6 @@
 /**
  * What a step's kernels know of its rows: the step uniform (lib/step.wgsl), and the lists and page tables of the buffer
- * `batch` (lib/batch.wgsl). Owns both layouts on the host's side. Refuses to know GPUs.
+ * `batch` (lib/batch.wgsl). Owns both layouts on the host's side.
  * One idea: tables stay, lists are packed anew after them for each step, and the uniform says where each begins.
  */
 import { type Graph, PAGE_SLOTS, type Pool, type Step } from "../contract.ts";

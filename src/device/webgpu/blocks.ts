@@ -1,6 +1,6 @@
 /**
  * Which weights lie together: matrices of one input as one block of rows, with their biases in one vector, and where a
- * weight's rows are in the blocks' buffers. Pure. Refuses to know how rows are packed (weights.ts, pack.ts).
+ * weight's rows are in the blocks' buffers. Pure.
  */
 import type { Graph, Weight } from "../contract.ts";
 import { tablesOf } from "../facts.ts";

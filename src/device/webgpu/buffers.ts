@@ -1,6 +1,5 @@
 /**
- * What real buffers must be, whoever makes them: the program's, made by allocation.ts, and the bench's. Refuses to know
- * what they hold.
+ * What real buffers must be, whoever makes them: the program's, made by allocation.ts, and the bench's.
  */
 import { USAGE } from "./flags.ts";
 

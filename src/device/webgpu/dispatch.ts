@@ -1,6 +1,6 @@
 /**
  * The vocabulary of a GPU program before any GPU exists: planned buffers with their bytes, and dispatches that name
- * them. Planning is pure, so that memory is known before it is allocated. Refuses to know GPUDevice.
+ * them. Planning is pure, so that memory is known before it is allocated.
  */
 import type { KernelSpec } from "./wgsl.ts";
 

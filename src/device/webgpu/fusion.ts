@@ -1,7 +1,6 @@
 /**
  * A recorded graph -> stages: the same operations, with those that one dispatch can do together joined, by rules over who makes
  * and who reads a value, each in a file of its own. Pure: what is joined here is checked against the unfused reference.
- * Refuses to know kernels and buffers.
  */
 import type { Graph } from "../contract.ts";
 import { appendKv } from "./fusion/append.ts";

@@ -1,8 +1,7 @@
 /**
  * One GPUDevice: which features it was given, pipelines by kernel and values (compiled once), and its first error.
  * Whatever goes wrong on the GPU (validation, memory, a lost device, closing) becomes one DeviceError here, which every
- * later call gives too, so that nobody waits for a result that cannot come or takes a wrong one. Refuses to know
- * operations. Web standards only.
+ * later call gives too, so that nobody waits for a result that cannot come or takes a wrong one. Web standards only.
  */
 import { DeviceError } from "../../format/errors.ts";
 import { COMPUTE } from "./flags.ts";

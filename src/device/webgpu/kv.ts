@@ -1,6 +1,6 @@
 /**
  * Where one layer's keys and values lie in their two GPU buffers. The kernels know it by the
- * constants of `kvConstants` and `attendConstants`; kv-pages.ts is the inverse of appending and packing. Refuses to know GPUs.
+ * constants of `kvConstants` and `attendConstants`; kv-pages.ts is the inverse of appending and packing.
  * One idea: every load is a 16-byte word and neighbouring lanes read neighbouring words. A buffer is cut into pages, and a
  * page by KV head into blocks of 32 token slots.
  *
@@ -143,11 +143,11 @@ export function layoutConstants(codec: KvCodec, headDim: number) {
 }
 
 /** Bytes of one layer's keys, or values, in a page. */
-export function pageBytes({ codec, kvHeads, headDim }: Cache, part: KvPart): number {
+export function bufferPageBytes({ codec, kvHeads, headDim }: Cache, part: KvPart): number {
   return kvHeads * blockBytes(kvLayout(codec, part), headDim);
 }
 
 /** Bytes of one layer's keys, or values. */
-export function kvBytes(cache: Cache, part: KvPart): number {
-  return cache.pool.pages * pageBytes(cache, part);
+export function cacheBufferBytes(cache: Cache, part: KvPart): number {
+  return cache.pool.pages * bufferPageBytes(cache, part);
 }

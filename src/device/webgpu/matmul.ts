@@ -1,6 +1,6 @@
 /**
  * Matrix products and embeddings as dispatches: which kernel serves a block of weights for how many tokens, its values and
- * workgroups, and the form in which it wants its input. Pure. Refuses to know graphs and GPU objects.
+ * workgroups, and the form in which it wants its input. Pure.
  *
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|

@@ -12,7 +12,7 @@ import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
 import { stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
-import { KV_FORMATS, KV_PARTS, kvBytes, pageBytes, recentCache } from "./kv.ts";
+import { bufferPageBytes, cacheBufferBytes, KV_FORMATS, KV_PARTS, recentCache } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import type { Shared } from "./shared.ts";
@@ -76,8 +76,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);
   const placeOf = (cache: Cache, what: string): CachePlace => ({
     cache,
-    cacheKeys: keep(`${what}keys of layer ${cache.layer}`, kvBytes(cache, "keys")),
-    cacheValues: keep(`${what}values of layer ${cache.layer}`, kvBytes(cache, "values")),
+    cacheKeys: keep(`${what}keys of layer ${cache.layer}`, cacheBufferBytes(cache, "keys")),
+    cacheValues: keep(`${what}values of layer ${cache.layer}`, cacheBufferBytes(cache, "values")),
     table: tableAt(graph, cache.pool),
   });
   const caches = graph.caches.map((cache) => placeOf(cache, ""));
@@ -88,7 +88,10 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     keep(`states of layer ${layer}`, graph.stateSlots * values * 4),
   );
   const places = [...caches, ...recents.filter((place) => place !== null)];
-  const pages = places.flatMap(({ cache }) => [pageBytes(cache, "keys"), pageBytes(cache, "values")]);
+  const pages = places.flatMap(({ cache }) => [
+    bufferPageBytes(cache, "keys"),
+    bufferPageBytes(cache, "values"),
+  ]);
   const page = keep("page", Math.max(0, ...pages));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);

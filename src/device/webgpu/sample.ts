@@ -1,6 +1,6 @@
 /**
  * Sampling on the GPU, planned: a tree of top-k reductions over the logits and a last dispatch that draws. Owns the
- * tree's shape and the bytes of the options. Refuses to know GPUDevice and when a sampling runs.
+ * tree's shape and the bytes of the options.
  * One idea: three trees (KEEP 1, 64 and 256), so that greedy and the usual top-k of 40 take two dispatches.
  */
 import type { Sampling } from "../contract.ts";

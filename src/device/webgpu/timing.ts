@@ -1,6 +1,6 @@
 /**
  * GPU time of compute passes by timestamp queries. Owns the queries, their way back to the host, and the warming up: a
- * GPU that waits for the host lowers its clocks and shows times two to four times too long. Refuses to know what runs.
+ * GPU that waits for the host lowers its clocks and shows times two to four times too long.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import { median } from "../median.ts";

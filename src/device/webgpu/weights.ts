@@ -2,7 +2,6 @@
  * How matrices lie on the GPU: the form of every tensor type, its sizes, and blocks of several matrices cut into parts
  * that one binding can hold. One of the two owners of the layout (the other is kernels/lib/weight.wgsl); pack.ts fills it.
  * One idea: value = scale * (code - bias) + offset over groups of 32 columns, codes and scales in buffers of their own.
- * Refuses to know devices and buffers.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import type { TensorType } from "../../format/tensor.ts";

@@ -1,7 +1,7 @@
 /**
  * WGSL sources -> shader text and Params bytes. A kernel is true WGSL with working defaults; this file rewrites the right-
  * hand sides of its marked `const` and `alias` lines, appends the library files it names, and puts `enable`s in front of the
- * first line, so that the compiler's line numbers stay the file's. Refuses to know devices and what kernels compute.
+ * first line, so that the compiler's line numbers stay the file's.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import type { KernelSource } from "./kernel-source.ts";

@@ -1,6 +1,6 @@
 /**
  * Requests to the Hub and to where it sends us. Owns redirects (the token goes to the Hub's own origin and nowhere
- * else), silence, retries with waits, and the pages of its API. Refuses to know what the answers hold.
+ * else), silence, retries with waits, and the pages of its API.
  */
 import { FormatError, NibbleError, throwIfAborted } from "../errors.ts";
 import { Dropped, endedBy, type Guard } from "../http-answer.ts";

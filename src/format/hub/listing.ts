@@ -1,7 +1,6 @@
 /**
  * What a repository holds at one commit: the Hub's API -> files with sizes and hashes. Owns the API's shape and every
  * check of it: paths and hashes become names on our disk, so a server may not choose them freely.
- * Refuses to know which of the files are wanted.
  */
 import { FormatError } from "../errors.ts";
 import { asObject, describe } from "../json.ts";

@@ -1,7 +1,6 @@
 /**
  * The name of a model on the Hub as people type it: `hf:owner/name`, with `@revision` and `:quantization` after it.
  * Owns the syntax, and that no part of a name can lead out of the cache folder or the Hub's own paths.
- * Refuses to know whether there is such a model.
  */
 import { ArgumentError } from "../errors.ts";
 

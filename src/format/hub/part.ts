@@ -1,7 +1,7 @@
 /**
  * A file that is not whole yet, and beside it the journal of which bytes of it are there. Owns the order that makes the
  * journal true after any end of the process or the machine: bytes reach the disk before the journal names them.
- * Bytes that were written and not yet named are simply downloaded again. Refuses to know where they come from.
+ * Bytes that were written and not yet named are simply downloaded again.
  */
 import { type FileHandle, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { parseJson } from "../json.ts";

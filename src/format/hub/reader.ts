@@ -1,7 +1,7 @@
 /**
  * One file of the Hub, read in ranges by several at once from the address that the Hub redirects to, which is kept:
  * asking the Hub for each range would meet its rate limit. Owns every check of an answer against what the Hub listed:
- * size, range, and tags that tell a file that changed. Refuses to know where the bytes go.
+ * size, range, and tags that tell a file that changed.
  */
 import { FormatError, NibbleError } from "../errors.ts";
 import { contentRange, Dropped } from "../http-answer.ts";

@@ -1,7 +1,7 @@
 /**
  * A template's text as a tree. The kept library (@huggingface/jinja) reads the language; this file owns what it does not
  * read, by rewriting text and tokens into what it does: {% raw %}, {%+ and +%}, line ends of Windows, tests with
- * arguments, tuples that end with a comma, {% with %}, recursive loops, numbers such as 1e3 and 1_000. Refuses to know what a template means.
+ * arguments, tuples that end with a comma, {% with %}, recursive loops, numbers such as 1e3 and 1_000.
  */
 import { parse, tokenize } from "@huggingface/jinja";
 

@@ -1,7 +1,7 @@
 /**
  * What a device offers to `nibble bench attend`: one layer's attention, by the kernels that models run, timed over
  * caches of random numbers and compared with the reference before. Owns the vocabulary, the numbers that caches are
- * filled with, and what an output should be. Refuses to know shapes worth measuring and how rows are shown.
+ * filled with, and what an output should be.
  */
 import { type Cache, type Device, PAGE_SLOTS } from "../../device/contract.ts";
 import { attend, type ReadVector } from "../../device/reference/ops.ts";

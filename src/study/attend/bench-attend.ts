@@ -1,7 +1,7 @@
 /**
  * Attention of one layer, apart from any model: microseconds by shape, KV format and context, beside the baseline that
  * expands the cache to f16 before each step and beside what the memory allows. Owns what is measured, in which order,
- * and what a row says. Refuses to know how a device times (attend-timer.ts), tables and plots.
+ * and what a row says.
  */
 
 import { kvCodec } from "../../cache/codecs.ts";

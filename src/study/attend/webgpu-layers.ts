@@ -12,7 +12,7 @@ import { type Batch, type BatchGraph, batchBytes, batchOf } from "../../device/w
 import type { Buffer, Dispatch } from "../../device/webgpu/dispatch.ts";
 import { type Form, formBytes } from "../../device/webgpu/forms.ts";
 import type { Gpu } from "../../device/webgpu/gpu.ts";
-import { kvBytes } from "../../device/webgpu/kv.ts";
+import { cacheBufferBytes } from "../../device/webgpu/kv.ts";
 import { ReadBack } from "../../device/webgpu/read-back.ts";
 import { encodePass, makeReady, type Ready } from "../../device/webgpu/ready.ts";
 import {
@@ -74,12 +74,15 @@ export class AttendLayers {
     this.#queries = this.#buffers.upload("queries", this.#noise.queries);
     this.#spare = this.#buffers.make("spare", 16);
     const pair = (label: string, cache: Cache): Pair => ({
-      keys: this.#buffers.make(`${label} keys`, kvBytes(cache, "keys")),
-      values: this.#buffers.make(`${label} values`, kvBytes(cache, "values")),
+      keys: this.#buffers.make(`${label} keys`, cacheBufferBytes(cache, "keys")),
+      values: this.#buffers.make(`${label} values`, cacheBufferBytes(cache, "values")),
     });
     for (const { cache } of jobs) {
       if (this.#copies.has(cache)) continue;
-      const copies = rotatedCopies(kvBytes(cache, "keys") + kvBytes(cache, "values"), copiesBytes);
+      const copies = rotatedCopies(
+        cacheBufferBytes(cache, "keys") + cacheBufferBytes(cache, "values"),
+        copiesBytes,
+      );
       this.#copies.set(
         cache,
         Array.from({ length: copies }, () => pair(cache.codec.name, cache)),

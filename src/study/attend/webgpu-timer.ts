@@ -7,7 +7,7 @@
 import { measureBandwidth, SLOW } from "../../device/webgpu/bandwidth.ts";
 import type { StepShape } from "../../device/webgpu/dispatch.ts";
 import type { Gpu } from "../../device/webgpu/gpu.ts";
-import { KV_FORMATS, kvBytes } from "../../device/webgpu/kv.ts";
+import { cacheBufferBytes, KV_FORMATS } from "../../device/webgpu/kv.ts";
 import { bufferBytes } from "../../device/webgpu/program.ts";
 import { encodeReady } from "../../device/webgpu/ready.ts";
 import { type Encode, timePasses } from "../../device/webgpu/timing.ts";
@@ -55,7 +55,7 @@ class GpuAttendTimer implements AttendTimer {
 
   refusal({ cache, expanded }: AttendJob): string | null {
     const most = bufferBytes(this.gpu.device.limits);
-    const keys = kvBytes(expanded ?? cache, "keys");
+    const keys = cacheBufferBytes(expanded ?? cache, "keys");
     const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
     return keys > most ? `keys of ${mib(keys)} MiB in one buffer; this GPU allows ${mib(most)}` : null;
   }

@@ -1,7 +1,7 @@
 /**
  * Speed of a text in llama-bench's rows: prompt tokens (`pp512`) and generated tokens (`tg128`) a second, at depths
  * that are filled with tokens that were really processed; and where a step's time goes, on devices that can tell. Owns
- * what is timed and in which order. Refuses to know files, devices and printing.
+ * what is timed and in which order.
  * One idea: the text is a fixed prefix and a new tail for each repetition, so that pages keep the prefix and the next
  * depth goes on where the last one ended. Where a sliding layer has lost the prefix, it is filled again.
  */

@@ -1,7 +1,6 @@
 /**
  * How far one next-token distribution lies from another, and what many such distances sum up to. Pure arithmetic in
- * float64: logits come as float32, and neither their size nor a constant added to all of them matters. Refuses to know
- * models and texts.
+ * float64: logits come as float32, and neither their size nor a constant added to all of them matters.
  */
 import { uniformNumber } from "../../device/uniform.ts";
 import { wrongLogits } from "../../engine/finite.ts";

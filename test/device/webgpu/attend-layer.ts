@@ -18,7 +18,7 @@ import {
 import type { Buffer, Dispatch, Mode } from "../../../src/device/webgpu/dispatch.ts";
 import type { Form } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
-import { blockBytes, kvBytes, kvFormat, recentCache } from "../../../src/device/webgpu/kv.ts";
+import { blockBytes, cacheBufferBytes, kvFormat, recentCache } from "../../../src/device/webgpu/kv.ts";
 import { readVector } from "../../../src/device/webgpu/kv-pages.ts";
 import { packDispatch } from "../../../src/device/webgpu/pack-kv.ts";
 import { encodePass, makeReady } from "../../../src/device/webgpu/ready.ts";
@@ -66,8 +66,8 @@ export class AttendLayer {
     this.#pages = scatteredPages(this.cache, blocks);
     this.#batch = this.buffer("batch", batchBytes(this.#graph), this.#pages);
     this.#step = gpu.device.createBuffer({ size: STEP_BYTES, usage: 8 | 64 });
-    this.keys = this.buffer("keys", kvBytes(this.cache, "keys"));
-    this.values = this.buffer("values", kvBytes(this.cache, "values"));
+    this.keys = this.buffer("keys", cacheBufferBytes(this.cache, "keys"));
+    this.values = this.buffer("values", cacheBufferBytes(this.cache, "values"));
     this.spare = this.buffer("spare", 16);
   }
 

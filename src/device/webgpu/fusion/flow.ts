@@ -1,6 +1,6 @@
 /**
  * Who makes and who reads each value of a graph, for the rules of fusion, and what they have joined so far. A rule asks for
- * producers and readers, not for neighbours in the list. Refuses to know kernels.
+ * producers and readers, not for neighbours in the list.
  */
 import type { Graph, Op, Value, Weight } from "../../contract.ts";
 import { inputsOf, outputOf } from "../../facts.ts";

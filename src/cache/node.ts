@@ -10,7 +10,7 @@ export interface Page {
   /** Texts that use it. */
   users: number;
   /** The known tokens that it holds; null: none. */
-  block: Block | null;
+  block: Node | null;
   /** In a graph with packed caches: what it holds was packed, and can be read. */
   isPacked: boolean;
 }
@@ -31,19 +31,19 @@ export function keyOf(ids: readonly number[], block: number): string {
 export type BlockKey = (block: number) => string;
 
 /** Up to PAGE_SLOTS ids after those of its parent. */
-export class Block {
+export class Node {
   readonly ids: number[] = [];
   /** By pool; null: given back, or never there. */
   readonly pages: (Page | null)[];
   /** Slots with the states after so many of its ids. */
   readonly states = new Map<number, Page>();
   /** Full blocks that follow. */
-  readonly children = new Map<string, Block>();
+  readonly children = new Map<string, Node>();
   /** Others that follow; those of running texts still grow. */
-  readonly open = new Set<Block>();
+  readonly open = new Set<Node>();
 
   constructor(
-    readonly parent: Block | null,
+    readonly parent: Node | null,
     pools: number,
   ) {
     this.pages = new Array(pools).fill(null);

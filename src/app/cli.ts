@@ -402,6 +402,10 @@ quantizer, bit for bit, without an importance matrix.`,
   )
     .option("--offline", "take hf: models from the disk, never from the net")
     .option("--json", "one JSON object a line")
+    .option(
+      "--against <model>",
+      "instead of formats, a file quantized from this model: what its weights cost, both over an f16 cache",
+    )
     .option("--html <file>", "also a report with plots, in one file")
     .option("--csv <file>", "also all rows as a table, for other programs")
     .option(

@@ -44,7 +44,7 @@ export async function printVerification(
   command: VerifyCommand,
   signal: AbortSignal,
 ): Promise<void> {
-  const { kv, depths, positions, needles, layers, context, memory: memoryBytes } = command;
+  const { kv, against, depths, positions, needles, layers, context, memory: memoryBytes } = command;
   const { device, adapter, kernels, threads, wideSimd, chunk, offline } = command;
   for (const path of [command.html, command.csv]) if (path !== undefined) await checkTarget(path);
   const text = command.text === undefined ? undefined : await readText(command.text, signal);
@@ -52,6 +52,7 @@ export async function printVerification(
   const tests = {
     ...{
       kv,
+      against,
       depths,
       positions,
       needles,
@@ -107,7 +108,7 @@ const isMeasured = (row: VerifyRow): row is DepthRow | AnswerRow | LayerRow =>
 /** What a lab's method can be asked: ArgumentError for the rest. */
 function methodTests(command: VerifyCommand): VerifyMethodsOptions {
   const { method = [], depths, positions, layers, threads, offline, memory: memoryBytes } = command;
-  const others = ["kv", "needles", "context", "adapter", "kernels", "wideSimd", "chunk"] as const;
+  const others = ["kv", "against", "needles", "context", "adapter", "kernels", "wideSimd", "chunk"] as const;
   for (const name of others)
     if (command[name] !== undefined && command[name] !== false)
       throw new ArgumentError(name, String(command[name]), "nothing beside --method");

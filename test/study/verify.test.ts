@@ -1,11 +1,12 @@
 /** A study of cache formats: what is planned, what is measured, against itself and against one token at a time. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { prepare } from "../../src/engine/assemble.ts";
 import { findModel } from "../../src/engine/find-model.ts";
+import { quantizeModel } from "../../src/engine/quantize.ts";
 import { Text } from "../../src/engine/text.ts";
 import { AbortedError, ArgumentError, NibbleError, UnsupportedError } from "../../src/format/errors.ts";
 import { openCheckpoint } from "../../src/format/open.ts";
@@ -19,6 +20,7 @@ import { type LogitsStore, type VerifySource, verify } from "../../src/study/ver
 import { verifyModel } from "../../src/study/verify/verify-model.ts";
 import type { DepthRow, NeedleRow, VerifyRow } from "../../src/study/verify/verify-rows.ts";
 import { planStudy, type StudySubject } from "../../src/study/verify/verify-tests.ts";
+import { tinyModel } from "../engine/tiny-model.ts";
 
 const TEXT = readFileSync(new URL("../../models/texts/persuasion.txt", import.meta.url), "utf8");
 const CPU = { device: "cpu", threads: 1 } as const;
@@ -379,5 +381,36 @@ describe("a verdict", () => {
       ),
     });
     expect(grade([measured("int4", "depth", 2)], unread).grade).toBe("not judged");
+  });
+});
+
+describe("one file against another", () => {
+  const folder = mkdtempSync(join(tmpdir(), "nibble-against-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const tests = { ...CPU, depths: [0], positions: 16, needles: 0 };
+  const meanKl = async (against: string) => {
+    const rows: VerifyRow[] = [];
+    for await (const row of verifyModel("needle", { ...tests, against })) rows.push(row);
+    const measured = rows.findLast((row): row is DepthRow => row.kind === "depth");
+    return { kl: measured?.divergence?.meanKl, verdict: rows.at(-1) };
+  };
+
+  it("tells what quantized weights cost, and nothing where they are the same", async () => {
+    const path = join(folder, "needle-q4_0.gguf");
+    await quantizeModel("needle", path, { type: "q4_0" });
+    const found = await meanKl(path);
+    expect(found.kl).toBeGreaterThan(1e-4);
+    expect(found.verdict).toMatchObject({ kind: "verdict", kv: "needle-q4_0.gguf (f16 cache)" });
+    expect((await meanKl("needle")).kl).toBe(0);
+  });
+
+  it("refuses another vocabulary, and formats beside it", async () => {
+    const path = join(folder, "tiny.gguf");
+    writeFileSync(path, tinyModel());
+    await expect(meanKl(path)).rejects.toThrow(
+      /against is tiny.gguf .* another vocabulary .*allowed: a file with the same/,
+    );
+    const both = verifyModel("needle", { ...tests, against: "needle", kv: ["int4"] });
+    await expect(both.next()).rejects.toThrow(/kv is int4; allowed: nothing beside against/);
   });
 });

@@ -9,8 +9,9 @@ import { findModel } from "../../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../../engine/load.ts";
 import { codecsOf } from "../../engine/plan.ts";
 import { Text } from "../../engine/text.ts";
-import { throwIfAborted } from "../../format/errors.ts";
+import { ArgumentError, throwIfAborted } from "../../format/errors.ts";
 import { openCheckpoint } from "../../format/open.ts";
+import type { Tokenizer } from "../../format/tokenizer.ts";
 import { attentionsOf } from "../../model/config.ts";
 import { type Model, openModel } from "../../model/model.ts";
 import { LogitsFile } from "./logits-file.ts";
@@ -23,6 +24,11 @@ export interface VerifyModelOptions
     VerifyOptions,
     Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd" | "chunk">,
     Pick<LoadOptions, "memoryBytes" | "offline" | "onDownload"> {
+  /**
+   * Instead of cache formats, a model whose weights are compared with this one's, both over f16: a file quantized from it.
+   * What `load` takes.
+   */
+  against?: string;
   /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
   text?: string;
   onLoad?: LoadOptions["onProgress"];
@@ -39,6 +45,8 @@ function layersOf(model: Model): StudyLayer[] {
  * would see packed if it were generated; within longer steps more of it would still be exact.
  */
 const OUTPUTS = PAGE_SLOTS;
+/** Of the text, to see that two files make the same tokens of it. */
+const COMPARED_CHARACTERS = 2000;
 const TEXT = "../../../models/texts/persuasion.txt";
 
 /**
@@ -54,6 +62,7 @@ export async function* verifyModel(
   throwIfAborted(signal, "verifying");
   const text = options.text ?? (await readFile(new URL(TEXT, import.meta.url), "utf8"));
   const path = await findModel(name, options);
+  const other = options.against === undefined ? null : await otherModel(options);
   const looked = await openCheckpoint(path);
   const study = await (async () => {
     const model = await openModel(looked);
@@ -62,11 +71,17 @@ export async function* verifyModel(
     // Only looked at: each format's allocation has a device of its own.
     const device = await openDevice(options);
     const study = planStudy({ tokenizer, template, trainedContext, device }, text, options);
+    if (other) {
+      await checkVocabulary(other, model.config.vocab, tokenizer, text);
+      return { ...study, formats: [other.label] };
+    }
     return options.layers ? { ...study, layers: layersOf(model) } : study;
   })().finally(() => looked.close());
 
-  const open = async (kv: string): Promise<VerifySource> => {
-    const checkpoint = await openCheckpoint(path);
+  const open = async (asked: string): Promise<VerifySource> => {
+    const isOther = other !== null && asked === other.label;
+    const kv = isOther ? "f16" : asked;
+    const checkpoint = await openCheckpoint(isOther ? other.path : path);
     const outputs = Math.min(OUTPUTS, chunk ?? OUTPUTS);
     const { scheduler, device, plan, allocation, extra } = await prepare(
       checkpoint,
@@ -93,5 +108,44 @@ export async function* verifyModel(
     yield* verify(study, open, truth, options);
   } finally {
     await truth.close();
+  }
+}
+
+interface OtherModel {
+  readonly path: string;
+  /** Where a format's name stands otherwise. */
+  readonly label: string;
+}
+
+async function otherModel(options: VerifyModelOptions): Promise<OtherModel> {
+  const { against = "", kv, layers } = options;
+  if (kv !== undefined)
+    throw new ArgumentError("kv", kv.join(), "nothing beside against: both files are read over f16");
+  if (layers) throw new ArgumentError("layers", true, "nothing beside against: both files are read over f16");
+  const path = await findModel(against, options);
+  return { path, label: `${against.replace(/^.*[\\/]/, "")} (f16 cache)` };
+}
+
+/** Distributions can be compared only where each number means the same token. */
+async function checkVocabulary(
+  { path, label }: OtherModel,
+  vocab: number,
+  tokenizer: Tokenizer,
+  text: string,
+) {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    const { config } = await openModel(checkpoint);
+    const found = await checkpoint.tokenizer();
+    const some = text.slice(0, COMPARED_CHARACTERS);
+    const isSame = found.encode(some).join() === tokenizer.encode(some).join();
+    if (config.vocab !== vocab || !isSame)
+      throw new ArgumentError(
+        "against",
+        `${label}, which has another vocabulary (${config.vocab} tokens)`,
+        `a file with the same ${vocab} tokens, such as one that was quantized from this model`,
+      );
+  } finally {
+    await checkpoint.close();
   }
 }

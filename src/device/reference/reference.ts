@@ -354,24 +354,29 @@ class ReferenceAllocation implements Allocation {
     return this.#page({ cache, part, kvHead, isRecent }, page).subarray(at, at + bytes);
   }
 
+  /** Decodes each vector once, however many rows and heads ask for it. */
   #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.ReadVector {
-    const { headDim, codec, pool } = cache;
+    const { headDim, codec, pool, kvHeads } = cache;
     const first = (codec.packed?.first ?? 0) * PAGE_SLOTS;
     const end = codec.packed ? packed.blocks * PAGE_SLOTS : 0;
-    /** The packed page that was read last: positions come in their order. */
-    const page = new Float32Array(PAGE_SLOTS * headDim);
-    let read = "";
-    return (kvHead, position, into) => {
-      if (position < first || position >= end)
-        return codec.decode(this.#vector(cache, text, part, kvHead, position), into);
-      const block = Math.floor(position / PAGE_SLOTS);
-      if (read !== `${kvHead} ${block}`) {
-        const at = this.#tables[pool.id][text * this.graph.blocks + block];
-        codec.packed!.decode(this.#page({ cache, part, kvHead }, at), page, part);
-        read = `${kvHead} ${block}`;
+    /** By KV head and position. */
+    const known: Float32Array[][] = Array.from({ length: kvHeads }, () => []);
+    const read = (kvHead: number, position: number) => {
+      if (position < first || position >= end) {
+        known[kvHead][position] = new Float32Array(headDim);
+        codec.decode(this.#vector(cache, text, part, kvHead, position), known[kvHead][position]);
+        return;
       }
-      const slot = position % PAGE_SLOTS;
-      into.set(page.subarray(slot * headDim, (slot + 1) * headDim));
+      const block = Math.floor(position / PAGE_SLOTS);
+      const at = this.#tables[pool.id][text * this.graph.blocks + block];
+      const page = new Float32Array(PAGE_SLOTS * headDim);
+      codec.packed!.decode(this.#page({ cache, part, kvHead }, at), page, part);
+      for (let slot = 0; slot < PAGE_SLOTS; slot++)
+        known[kvHead][block * PAGE_SLOTS + slot] = page.subarray(slot * headDim, (slot + 1) * headDim);
+    };
+    return (kvHead, position, into) => {
+      if (!known[kvHead][position]) read(kvHead, position);
+      into.set(known[kvHead][position]);
     };
   }
 }

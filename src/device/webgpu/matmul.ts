@@ -13,6 +13,7 @@
  * | quantized | batch | other | matmulFew | q8 |
  * | quantized | where matmulVector and matmulFew serve | without integer dot products | matmulUnpacked | f32 |
  * | float | decode, few, batch | other | matmulFloat | f32 |
+ * | quantized | prompt | 8x8x8 matrices of float32 | matmulTile8 | f32 |
  * | any | prompt | other | matmulTile | f32 |
  */
 import {
@@ -66,7 +67,10 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   if (x.form !== wanted) throw new Error(`a product of mode ${mode} wants ${wanted}, not ${x.form}`);
   if (wanted === "f16" && mode !== "prompt") return batchDispatches(options);
   if (wanted === "f16") return parts.flatMap((part) => matrixDispatches(options, part));
-  if (mode === "prompt") return parts.map((part) => tileDispatch(options, part));
+  if (mode === "prompt")
+    return parts.map((part) =>
+      traits.matrices8 && !isFloat(form) ? tile8Dispatch(options, part) : tileDispatch(options, part),
+    );
   const met = <Shape extends TokenShape>(shapes: readonly Shape[]) =>
     shapes.filter((shape) => meets(options, shape));
   if (isFloat(form))
@@ -274,6 +278,34 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
     workgroups(step) {
       const count = rowCount(rows, step);
       return count === 0 ? null : [Math.ceil(part.rows / TILE.rows), Math.ceil(count / TILE.tokens), 1];
+    },
+    bytes: bytesOf(part),
+  };
+}
+
+/** Rows, and tokens, of a workgroup of matmulTile8. */
+const TILE8 = 32;
+
+function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
+  const { block, rows, maxRows } = options;
+  return {
+    label: "matmul",
+    kernel: {
+      kernel: "matmulTile8",
+      libs: { codes: block.form.lib },
+      values: { ...formValues(block.form), HAS_BIAS: block.bias !== null },
+    },
+    params: packParams("matmulTile8", {
+      rows: part.rows,
+      groups: groupsOf(block.cols),
+      tokens: maxRows,
+      outCols: block.rows,
+      firstColumn: part.first,
+    }),
+    buffers: buffersOf(options, part),
+    workgroups(step) {
+      const count = rowCount(rows, step);
+      return count === 0 ? null : [Math.ceil(part.rows / TILE8), Math.ceil(count / TILE8), 1];
     },
     bytes: bytesOf(part),
   };

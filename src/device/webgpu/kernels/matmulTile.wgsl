@@ -1,7 +1,7 @@
 // Any weights times many tokens of f32 activations, for devices without subgroup matrices. A workgroup owns 64 rows x 32 tokens,
 // an invocation 4 x 4 of them; weights are expanded 32 columns at a time into workgroup memory. Of experts (expertMatmul): 32
 // entries of one expert, as groupPicks has sorted them, for tokens.
-// lib: weight, codes
+// lib: weight, codes, fourWeights
 
 // <values>
 const CODES: u32 = 0u;
@@ -129,43 +129,9 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
 
 /// Half a group of a row into the tile's place for that row.
 fn expand(row: u32, group: u32, half: u32, place: u32) {
-  let groups = params.groups;
-  var scale = vec2<f32>(1.0, 0.0);
-  if (CODES < F32) {
-    let at = scaleAt(row, group, groups);
-    var next = 0u;
-    if (HAS_NEXT) {
-      next = scales[nextAt(at, group)];
-    }
-    let all = scalesOf(scales[at], next, group);
-    scale = select(all.xy, all.zw, half == 1u);
-  }
+  let scale = halfScale(row, group, half);
   for (var w = 0u; w < 4u; w++) {
-    var values = vec4<f32>();
-    if (CODES == F32) {
-      let at = (row * groups + group) * 32u + half * 16u + w * 4u;
-      values = bitcast<vec4<f32>>(vec4<u32>(codes[at], codes[at + 1u], codes[at + 2u], codes[at + 3u]));
-    } else if (CODES == F16 || CODES == BF16) {
-      let at = (row * groups + group) * 16u + half * 8u + w * 2u;
-      values = vec4<f32>(floatsOf(codes[at]), floatsOf(codes[at + 1u]));
-    } else {
-      var word = 0u;
-      if (CODES == BYTES) {
-        word = codes[((row * 2u + half) * groups + group) * 4u + w];
-      } else {
-        var upper = 0u;
-        if (HAS_UPPER) {
-          upper = codes[upperAt(row, group, groups, w)];
-        }
-        let nibbles = nibbleWord(codes[wordAt(row, group, groups, w)], upper, w);
-        word = codesOf((nibbles >> (4u * half)) & 0x0f0f0f0fu);
-        if (IS_JOINED) {
-          let bits = upperWord(upper, w);
-          word = select(joinLow(nibbles, bits), joinHigh(nibbles, bits), half == 1u);
-        }
-      }
-      values = vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
-    }
+    let values = fourWeights(row, group, half, w, scale);
     for (var c = 0u; c < 4u; c++) {
       weightTile[(half * 16u + w * 4u + c) * TILE_ROWS + place] = values[c];
     }

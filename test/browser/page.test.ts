@@ -95,8 +95,15 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   });
 
   it("chats with a server: streams, folds reasoning, counts, and keeps the conversation", async () => {
+    let go = () => {};
+    const isRead = new Promise<void>((done) => {
+      go = done;
+    });
     script = async (send) => {
       send({ choices: [{ delta: { role: "assistant", content: "" } }] });
+      const prompt_progress = { total: 1000, cache: 0, processed: 400, time_ms: 1 };
+      send({ choices: [{ delta: {} }], prompt_progress });
+      await isRead;
       send({ choices: [{ delta: { reasoning_content: "They want it short." } }] });
       for (const word of ["Here ", "is **bold** ", "and\n\n```js\nlet a", " = 1;\n```\n"]) send(says(word));
       send(ends);
@@ -111,6 +118,9 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await open();
     await ask("What?");
     const turn = page.locator(".turn");
+    await page.getByText("Reading 400 of 1,000 tokens").waitFor();
+    expect(await page.getByLabel("Reading the prompt").getAttribute("value")).toBe("400");
+    go();
     await turn.locator("footer").waitFor();
     expect(await turn.locator("strong").innerText()).toBe("bold");
     expect(await turn.locator("pre").innerText()).toBe("let a = 1;");

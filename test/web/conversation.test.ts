@@ -1,5 +1,6 @@
 /** The conversation's rules: what a model is asked, what is kept, which files are text. */
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { FORMAT_NAMES } from "../../src/cache/format-layers.ts";
 import { newestLeaf, pathTo, siblings } from "../../web/chat/branches.ts";
 import { cacheParts } from "../../web/chat/cache-picture.tsx";
 import { asked, changed, heard, type Turns, toMessages } from "../../web/chat/conversation.ts";
@@ -7,6 +8,7 @@ import { DocumentError, MOST_BYTES, readDocument } from "../../web/chat/document
 import { fromSaved } from "../../web/chat/saved.ts";
 import { fromFile, toFile } from "../../web/chat/transfer.ts";
 import { AnswerFailure, heldBytes } from "../../web/models/model.ts";
+import { FORMATS } from "../../web/models/names.ts";
 import { ServerChatModel, serverModels, serverUrl } from "../../web/models/server.ts";
 import { contextSteps, stepOf } from "../../web/plan/scale.ts";
 
@@ -295,4 +297,8 @@ it("the planner's slider ends at the trained context", () => {
   expect(steps.at(-1)).toBe(40_960);
   expect(steps[stepOf(steps, 131_072)]).toBe(40_960);
   expect(steps[stepOf(steps, 8200)]).toBe(8192);
+});
+
+it("a model here may be run with every format that has a name", () => {
+  expect(FORMATS.map(([name]) => name).sort()).toEqual(["", ...FORMAT_NAMES].sort());
 });

@@ -6,7 +6,7 @@ import { settings } from "../settings.ts";
 import { useStore } from "../store.ts";
 import type { ModelChoice } from "./choice.ts";
 import { keptModels } from "./kept-models.ts";
-import { modelName, modelUrl, NEEDLE, whyNotHere } from "./names.ts";
+import { FORMATS, modelName, modelUrl, NEEDLE, whyNotHere } from "./names.ts";
 
 /** "": nobody chose. */
 const CONTEXTS: readonly (readonly [string, string])[] = [
@@ -14,15 +14,6 @@ const CONTEXTS: readonly (readonly [string, string])[] = [
   ...[2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072].map(
     (tokens) => [String(tokens), grouped(tokens)] as const,
   ),
-];
-/** Those that have a name (src/cache/format-layers.ts; page.test.ts compares). */
-const FORMATS: readonly (readonly [string, string?])[] = [
-  ["", "by the model"],
-  ["kv4", "kv4 (4.4 bits)"],
-  ["kv3", "kv3 (3.5 bits)"],
-  ["int4", "int4 (5 bits)"],
-  ["rq4", "rq4 (4.1 bits)"],
-  ["f16", "f16 (16 bits)"],
 ];
 
 export function HereForm({ choice }: { choice: ModelChoice }) {

@@ -27,3 +27,13 @@ export function modelUrl(text: string, page: string): string | null {
 export function modelName(path: string): string {
   return path.replace(/^.*\//, "").replace(/\.gguf$/i, "") || path;
 }
+
+/** Those that have a name (src/cache/format-layers.ts; test/web/conversation.test.ts compares). */
+export const FORMATS: readonly (readonly [string, string?])[] = [
+  ["", "by the model"],
+  ["kv4", "kv4 (4.4 bits)"],
+  ["kv3", "kv3 (3.5 bits)"],
+  ["int4", "int4 (5 bits)"],
+  ["rq4", "rq4 (4.1 bits)"],
+  ["f16", "f16 (16 bits)"],
+];

@@ -115,6 +115,8 @@ export class ServerChatModel implements ChatModel {
         stream: true,
         // The second is vLLM's and Nibble's; others may refuse what they do not know.
         stream_options: { include_usage: true, ...(this.rates ? { continuous_usage_stats: true } : {}) },
+        // llama.cpp's and Nibble's.
+        ...(this.rates ? { return_progress: true } : {}),
         ...(settings.temperature === null ? {} : { temperature: settings.temperature }),
         ...(settings.maxTokens === null ? {} : { max_tokens: settings.maxTokens }),
       },
@@ -194,6 +196,9 @@ class StreamedAnswer {
     const chunk = parsed(data);
     const problem = chunk.error as { message?: unknown } | undefined;
     if (problem) throw new AnswerFailure("other", sentence(problem.message ?? problem));
+    const { processed, total } = fieldsOf(chunk.prompt_progress);
+    const [read, all] = [amountOf(processed), amountOf(total)];
+    if (read !== null && all !== null) this.#options.onReading?.(read, all);
     const choice = (chunk.choices as Record<string, unknown>[] | undefined)?.[0];
     const delta = (choice?.delta ?? {}) as Record<string, unknown>;
     const thought = delta.reasoning_content ?? delta.reasoning;

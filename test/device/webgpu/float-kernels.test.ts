@@ -9,21 +9,15 @@ import { type DeviceCase, ordinaryCases } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
 import { describeGpu } from "./gpu.ts";
 import { sharedGpu } from "./shared.ts";
+import { fewRows, smallAttend } from "./small-attend.ts";
 
 /** Sums in another order; rotations of rq4 and of packed values, too. */
 const TOLERANCE = 1e-5;
 
-/** Few rows at a time, which all attend alone; the last step has one or as many. */
-const steps = (count: number, last = 5) => [...new Array<number>(count).fill(5), last];
-const attend = (named: string, more: Partial<DeviceCase>): DeviceCase => ({
-  ...ordinaryCases.find(({ name }) => name.includes(`attend ${named}`))!,
-  ...more,
-});
-
 const CASES: [string, boolean, DeviceCase][] = [
-  ["int4, 16 heads of 64, a window", false, attend("int4, 16/1 heads of 64", { steps: steps(8) })],
-  ["rq4, heads of 80", true, attend("rq4, 3/3 heads of 80", { steps: steps(14, 1) })],
-  ["packed, heads of 80", true, { ...packedCases("k3c-v3r-n32", 0, [2])[0], steps: steps(20, 1) }],
+  ["int4", false, smallAttend("int4")],
+  ["rq4", true, smallAttend("rq4")],
+  ["packed, heads of 80", true, { ...packedCases("k3c-v3r-n32", 0, [2])[0], steps: fewRows(20, 1) }],
 ];
 
 describeGpu("float arithmetic", () => {

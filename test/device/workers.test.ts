@@ -274,7 +274,8 @@ describe("a process", () => {
     writeFileSync(join(built, "package.json"), '{ "type": "module" }');
     model = join(built, "tiny.gguf");
     writeFileSync(model, tinyModel());
-  });
+    // The compiler takes 3 seconds, on loaded cores many times that.
+  }, 120_000);
   afterAll(() => rmSync(built, { recursive: true }));
 
   const run = (program: string) =>

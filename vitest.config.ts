@@ -14,9 +14,9 @@ if (UNSUPPORTED === null && process.env.VK_ICD_FILENAMES === undefined) {
 
 /** Files that take long, longest first: started last, one of them would leave a core without work. */
 const LONG = [
-  ...["device/webgpu/conformance-plain", "device/webgpu/conformance", "device/conformance"],
-  ...["device/webgpu/attend", "device/webgpu/families", "device/webgpu/matmul", "browser/page"],
-  ...["lab/store", "lab/store-postgres", "browser/browser", "model/golden", "app/run", "device/attend"],
+  ...["device/webgpu/conformance", "browser/page", "device/webgpu/attend", "device/webgpu/matmul"],
+  ...["browser/browser", "device/webgpu/families", "device/webgpu/conformance-plain", "study/plan-table"],
+  ...["model/golden", "device/conformance", "lab/store", "lab/store-postgres", "app/run", "device/attend"],
 ];
 
 class LongestFirst extends BaseSequencer {

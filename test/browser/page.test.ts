@@ -612,45 +612,49 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     silent(/404/);
   });
 
-  it("plans as the library does: Llama 3.1 70B as published", async () => {
-    await open(true, "#plan");
-    const table = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
-      memoryBytes: 64 * 2 ** 30,
-      context: 131_072,
-      kv: "int4",
-    });
-    await page.locator(".verdict").waitFor();
-    expect(await page.getByTestId("part-weights").innerText()).toBe(bytes(table.plan.weightBytes));
-    expect(await page.getByTestId("part-kv-cache").innerText()).toBe("12.5 GiB");
-    const cache = (format: string, tokens: number) => page.getByTestId(`${format}-${tokens}`).innerText();
-    for (const [tokens, f16, int4] of [
-      [16_384, "5.0 GiB", "1.6 GiB"],
-      [65_536, "20.0 GiB", "6.3 GiB"],
-      [131_072, "40.0 GiB", "12.5 GiB"],
-    ] as const)
-      expect([await cache("f16", tokens), await cache("int4", tokens)]).toEqual([f16, int4]);
-    // What memory would hold beyond the trained context, marked so.
-    const last = await page.locator(".contexts tbody th").last().innerText();
-    expect(last).toBe(`${grouped(table.formats[0].longestInMemory)}+`);
-    const longest = await page.locator(".longest tbody tr").allInnerTexts();
-    const formats = ["kv4", "kv3", "int4", "rq4", "f16"].map(
-      (name) => table.formats.find((format) => format.name === name)!,
-    );
-    const expected = [...formats, ...table.peers].map(({ longestContext }) => grouped(longestContext));
-    expect(longest.map((row) => row.split(/\s+/).at(-1))).toEqual(expected);
+  it(
+    "plans as the library does: Llama 3.1 70B as published",
+    async () => {
+      await open(true, "#plan");
+      const table = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
+        memoryBytes: 64 * 2 ** 30,
+        context: 131_072,
+        kv: "int4",
+      });
+      await page.locator(".verdict").waitFor();
+      expect(await page.getByTestId("part-weights").innerText()).toBe(bytes(table.plan.weightBytes));
+      expect(await page.getByTestId("part-kv-cache").innerText()).toBe("12.5 GiB");
+      const cache = (format: string, tokens: number) => page.getByTestId(`${format}-${tokens}`).innerText();
+      for (const [tokens, f16, int4] of [
+        [16_384, "5.0 GiB", "1.6 GiB"],
+        [65_536, "20.0 GiB", "6.3 GiB"],
+        [131_072, "40.0 GiB", "12.5 GiB"],
+      ] as const)
+        expect([await cache("f16", tokens), await cache("int4", tokens)]).toEqual([f16, int4]);
+      // What memory would hold beyond the trained context, marked so.
+      const last = await page.locator(".contexts tbody th").last().innerText();
+      expect(last).toBe(`${grouped(table.formats[0].longestInMemory)}+`);
+      const longest = await page.locator(".longest tbody tr").allInnerTexts();
+      const formats = ["kv4", "kv3", "int4", "rq4", "f16"].map(
+        (name) => table.formats.find((format) => format.name === name)!,
+      );
+      const expected = [...formats, ...table.peers].map(({ longestContext }) => grouped(longestContext));
+      expect(longest.map((row) => row.split(/\s+/).at(-1))).toEqual(expected);
 
-    await page.getByLabel("KV cache").selectOption("f16");
-    const { shortfall } = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
-      memoryBytes: 64 * 2 ** 30,
-      context: 131_072,
-      kv: "f16",
-    });
-    // A plan takes a second on a busy machine.
-    const verdict = () => expect.poll(() => page.getByTestId("verdict").innerText(), { timeout: 20_000 });
-    await verdict().toBe(`Does not fit. ${shortfall!.message}`);
-    await page.getByLabel("Memory").fill("96");
-    await verdict().toMatch(/^Fits\./);
-  });
+      await page.getByLabel("KV cache").selectOption("f16");
+      const { shortfall } = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
+        memoryBytes: 64 * 2 ** 30,
+        context: 131_072,
+        kv: "f16",
+      });
+      // A plan takes a second on a busy machine.
+      const verdict = () => expect.poll(() => page.getByTestId("verdict").innerText(), { timeout: 20_000 });
+      await verdict().toBe(`Does not fit. ${shortfall!.message}`);
+      await page.getByLabel("Memory").fill("96");
+      await verdict().toMatch(/^Fits\./);
+    },
+    PATIENCE_MS,
+  );
 
   // Measuring takes a GPU in software a minute, in which the browser draws nothing.
   it("says why attention cannot be measured here", async () => {

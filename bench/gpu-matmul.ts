@@ -113,6 +113,7 @@ async function timeProduct(product: Product) {
     mode,
     maxRows: tokens,
     out,
+    spare: planned("spare", 16),
     scratch: planned,
   });
   const made: GPUBuffer[] = [];

@@ -7,6 +7,7 @@ import type { Value, Weight } from "../../src/device/contract.ts";
 import type { Recorder } from "../../src/device/recorder.ts";
 import { BLOCKS, type TensorType } from "../../src/format/tensor.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
+import { chainCases } from "./chain-cases.ts";
 import { extremeCases } from "./extreme-cases.ts";
 import { layerCases } from "./layer-cases.ts";
 import { stateCases } from "./state-cases.ts";
@@ -297,6 +298,7 @@ export const ordinaryCases: readonly DeviceCase[] = [
   ...matmulCases(),
   ...attendCases(),
   ...layerCases(TOLERANCES),
+  ...chainCases(TOLERANCES),
   ...stateCases(TOLERANCES),
 ];
 export const deviceCases: readonly DeviceCase[] = [...ordinaryCases, ...extremeCases(TOLERANCES)];

@@ -135,7 +135,8 @@ export function normDispatch(
   };
 }
 
-const ACTIVATION_IDS: Readonly<Record<Activation, number>> = {
+/** ACTIVATION of the kernels. */
+export const ACTIVATION_IDS: Readonly<Record<Activation, number>> = {
   silu: 0,
   geluTanh: 1,
   sigmoid: 2,

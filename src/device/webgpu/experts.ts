@@ -13,8 +13,9 @@ import { type Buffer, type Dispatch, type Mode, rowCount, type StepShape, spread
 import { reduction } from "./elementwise.ts";
 import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import { inputForm, TILE, teams } from "./matmul.ts";
+import { inputForm, TILE } from "./matmul.ts";
 import type { PlacedPart, WeightBlock } from "./matmul-options.ts";
+import { teams } from "./teams.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";
 import { packParams } from "./wgsl.ts";
 
@@ -130,6 +131,8 @@ export interface ExpertOptions {
   readonly out: Buffer;
   /** Of a prompt. */
   readonly sorted: Sorted | null;
+  /** Bound where a kernel writes nothing. */
+  readonly spare: Buffer;
 }
 
 /** The form in which products of experts want their input; several rows are a batch. No kernel for them has float arithmetic. */
@@ -207,11 +210,11 @@ function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
       },
     },
     params: packParams("matmulVector", {
-      ...params,
+      ...{ ...params, epsilon: 0, factor: 1, gateRow: 0, upRow: 0, limit: 0 },
       xGroups: params.groups * (shared ? 1 : count),
       pickGroups: shared ? 0 : params.groups,
     }),
-    buffers: { ...buffers, scales, picks },
+    buffers: { ...buffers, scales, picks, gain: options.x.buffer, sum: options.spare },
     workgroups: entries(rows, count, Math.ceil(params.rows / each)),
     bytes: bytesOf(options, part),
   };

@@ -25,12 +25,16 @@ export interface MatmulOptions {
   readonly traits: Traits;
   readonly block: WeightBlock;
   readonly x: { readonly form: Form; readonly buffer: Buffer };
+  /** In decode: x is not yet divided by the root of its mean square and this epsilon; its groups carry their sums of squares. */
+  readonly unscaled?: number | null;
   readonly rows: "tokens" | "outputs";
   readonly mode: Mode;
   /** Most rows of a step in this mode; x and out have room for them. */
   readonly maxRows: number;
   /** f32 [maxRows][block.rows] */
   readonly out: Buffer;
+  /** Bound where a kernel writes nothing. */
+  readonly spare: Buffer;
   /** A new activation. */
   scratch(label: string, bytes: number): Buffer;
 }

@@ -16,15 +16,7 @@
  * | quantized | prompt | 8x8x8 matrices of float32 | matmulTile8 | f32 |
  * | any | prompt | other | matmulTile | f32 |
  */
-import {
-  type Buffer,
-  type Dispatch,
-  type Mode,
-  rowCount,
-  type StepShape,
-  spread,
-  type Workgroups,
-} from "./dispatch.ts";
+import { type Buffer, type Dispatch, type Mode, rowCount } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import {
@@ -37,15 +29,16 @@ import {
 import {
   buffersOf,
   bytesOf,
-  countFor,
   type MatmulOptions,
   meets,
   type PlacedPart,
   type TokenShape,
   type WeightBlock,
 } from "./matmul-options.ts";
-import { formValues, GROUP, groupsOf, isFloat, type Part } from "./weights.ts";
-import { type KernelValues, packParams } from "./wgsl.ts";
+import { vectorDispatch } from "./matmul-vector.ts";
+import { NO_EXPERTS, ONE_TOKEN, teams, teamValues, teamWorkgroups } from "./teams.ts";
+import { formValues, GROUP, groupsOf, isFloat } from "./weights.ts";
+import { packParams } from "./wgsl.ts";
 
 /** The form in which the product wants its input. */
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
@@ -89,7 +82,6 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   ];
 }
 
-const ONE_TOKEN: TokenShape = { tokens: 1, from: 1, to: 1 };
 /** More tokens share the weights that are read, until sums take too many registers; bench rows `step` of h100.jsonl. */
 const FEW_TOKENS: readonly TokenShape[] = [
   { tokens: 2, from: 2, to: 2 },
@@ -104,85 +96,6 @@ const UNPACKED_TOKENS: readonly TokenShape[] = [
   { tokens: 4, from: 3, to: Number.POSITIVE_INFINITY },
 ];
 const FLOAT_TOKENS: readonly TokenShape[] = [ONE_TOKEN, { tokens: 4, from: 2, to: Number.POSITIVE_INFINITY }];
-
-/** Params of kernels that serve experts, too (experts.ts). */
-const NO_EXPERTS = { partFirst: 0, partRows: 0 };
-
-export interface TeamShape {
-  workgroup: number;
-  team: number;
-  subgroup: number;
-  /** Of weights, of one team. */
-  rows: number;
-  libs: { teamSum: "subgroup" | "shared" };
-}
-
-/** A team is a subgroup where there is one; rows: of weights a team. */
-export function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape {
-  if (subgroup !== null && subgroup <= workgroup)
-    return { workgroup, team: subgroup, subgroup, rows, libs: { teamSum: "subgroup" } };
-  return { workgroup, team: 32, subgroup: 1, rows, libs: { teamSum: "shared" } };
-}
-
-function teamValues({ block, rows }: MatmulOptions, shape: TeamShape, { tokens }: TokenShape): KernelValues {
-  return {
-    WORKGROUP: shape.workgroup,
-    TEAM: shape.team,
-    SUBGROUP: shape.subgroup,
-    TOKENS: tokens,
-    OUTPUTS: rows === "outputs",
-    HAS_BIAS: block.bias !== null,
-  };
-}
-
-function teamWorkgroups(options: MatmulOptions, part: Part, shape: TeamShape, serves: TokenShape) {
-  const each = (shape.workgroup / shape.team) * shape.rows;
-  return (step: StepShape): Workgroups | null => {
-    const count = countFor(options, serves, step);
-    if (count === 0) return null;
-    const [x, y] = spread(Math.ceil(part.rows / each));
-    return [x, y, Math.ceil(count / serves.tokens)];
-  };
-}
-
-/**
- * A subgroup a workgroup and one row for it, two groups a lane in flight: within 2 % of the best of 50 settings for six
- * shapes from 4096x14336 to 57344x8192 (46.2 us for 28672x8192 q4_0 on H100, 2026-11-23, bench row matmulVector). More
- * rows a team share the activations, but those lie in the nearest cache anyway.
- */
-function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
-  const { traits, block } = options;
-  const { form } = block;
-  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), 1);
-  return {
-    label: "matmul",
-    kernel: {
-      kernel: "matmulVector",
-      libs: { ...shape.libs, codes: form.lib },
-      values: {
-        ...formValues(form),
-        WORKGROUP: shape.workgroup,
-        TEAM: shape.team,
-        SUBGROUP: shape.subgroup,
-        ROWS: shape.rows,
-        UNROLL: 2,
-        HAS_BIAS: block.bias !== null,
-      },
-    },
-    params: packParams("matmulVector", {
-      rows: part.rows,
-      groups: groupsOf(block.cols),
-      outCols: block.rows,
-      firstColumn: part.first,
-      ...NO_EXPERTS,
-      xGroups: 0,
-      pickGroups: 0,
-    }),
-    buffers: { ...buffersOf(options, part), picks: options.x.buffer },
-    workgroups: teamWorkgroups(options, part, shape, ONE_TOKEN),
-    bytes: bytesOf(part),
-  };
-}
 
 /** Rows of weights of a team of matmulFew, and of matmulUnpacked. */
 const FEW_TEAM_ROWS = 4;

@@ -5,6 +5,7 @@
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
+import { type Chains, chainsOf, type Follower, NO_CHAINS } from "./chains.ts";
 import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
 import {
   addDispatch,
@@ -29,10 +30,11 @@ import {
 import { type Form, formBytes, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
+import { type Join, joinedDispatch } from "./matmul-vector.ts";
 import { packDispatch } from "./pack-kv.ts";
 import { recurrentDispatch } from "./recurrent.ts";
 import type { Shared } from "./shared.ts";
-import { type HeadChain, type OpOf, plainReads, type Stage, type StageOf } from "./stages.ts";
+import { type HeadChain, type OpOf, readsOf, type Stage, type StageOf } from "./stages.ts";
 
 export class ModeCompiler {
   readonly #dispatches: Dispatch[] = [];
@@ -46,25 +48,26 @@ export class ModeCompiler {
   readonly #wanted = new Map<number, ReadonlySet<Form>>();
   /** Of prompts: picks by expert, by the id of the value that holds them. */
   readonly #sorted = new Map<number, Sorted>();
+  readonly #chains: Chains = NO_CHAINS;
 
   constructor(
     readonly shared: Shared,
     readonly mode: Mode,
   ) {
-    const readers = new Map<number, Set<Form>>();
-    const reads = (value: Value, form: Form) => {
-      const forms = readers.get(value.id) ?? new Set();
-      readers.set(value.id, forms.add(form));
-    };
-    for (const stage of shared.stages) {
-      if (stage.kind === "matmul" || stage.kind === "experts") reads(stage.ops[0].x, this.#inputForm(stage));
-      for (const value of plainReads(stage)) reads(value, "f32");
-    }
-    for (const [id, forms] of readers) if (!shared.kept.has(id)) this.#wanted.set(id, forms);
+    for (const { value, form } of readsOf(shared.stages, (stage) => this.#inputForm(stage)))
+      if (!shared.kept.has(value.id))
+        this.#wanted.set(value.id, new Set(this.#wanted.get(value.id)).add(form));
+    if (mode === "decode")
+      this.#chains = chainsOf({
+        stages: shared.stages,
+        isKept: ({ id }) => shared.kept.has(id),
+        goesOn: (stage) => this.#inputForm(stage) === "q8" && shared.blocks.of(stage.ops).parts.length === 1,
+        wanted: ({ id }) => this.#wanted.get(id),
+      });
   }
 
   compile(): readonly Dispatch[] {
-    for (const stage of this.shared.stages) this.#stage(stage);
+    for (const stage of this.shared.stages) if (!this.#chains.done.has(stage)) this.#stage(stage);
     return this.#dispatches;
   }
 
@@ -114,20 +117,33 @@ export class ModeCompiler {
     const { traits, blocks } = this.shared;
     const form = this.#inputForm(stage);
     const input = { form, buffer: this.#input(x, form) };
-    const maxRows = this.#most(x);
-    const out = this.#products(ops);
-    this.#emit(
-      ...matmulDispatches({
-        traits,
-        block: blocks.of(ops),
-        x: input,
-        rows: x.rows,
-        mode: this.mode,
-        maxRows,
-        out,
-        scratch: this.shared.activation,
-      }),
-    );
+    const options = {
+      traits,
+      block: blocks.of(ops),
+      x: input,
+      unscaled: this.#chains.unscaled.get(x.id),
+      rows: x.rows,
+      mode: this.mode,
+      maxRows: this.#most(x),
+      spare: this.shared.spare,
+      scratch: this.shared.activation,
+    };
+    const follower = this.#chains.followers.get(stage);
+    if (!follower) return this.#emit(...matmulDispatches({ ...options, out: this.#products(ops) }));
+    const result = follower.kind === "norm" ? follower.stage.norm.out : follower.op.out;
+    const join = this.#join(stage, follower);
+    this.#emit(joinedDispatch({ ...options, out: this.#target(result, "q8") }, join, result.cols));
+  }
+
+  #join({ ops }: StageOf<"matmul">, follower: Follower): Join {
+    if (follower.kind === "norm") {
+      const { x, norm, factor, sum } = follower.stage;
+      const gain = norm.weight && this.shared.blocks.vector(norm.weight);
+      return { kind: "addNorm", addedTo: this.#plain(x), gain, factor, sum: this.#target(sum, "f32") };
+    }
+    const { gate, up, activation, limit } = follower.op;
+    const rowOf = (value: Value) => (value === ops[0].out ? 0 : ops[0].out.cols);
+    return { kind: "gate", activation, limit, gateRow: rowOf(gate), upRow: rowOf(up) };
   }
 
   /** Where a stage's products go: rows of all of them, of `picks` picks each, as views where they are several. */
@@ -304,7 +320,7 @@ export class ModeCompiler {
   }
 
   #experts(stage: StageOf<"experts">): void {
-    const { traits, blocks, activation: scratch } = this.shared;
+    const { traits, blocks, spare, activation: scratch } = this.shared;
     const { ops } = stage;
     const [{ x, picks: picked, experts, weight }] = ops;
     const form = this.#inputForm(stage);
@@ -332,6 +348,7 @@ export class ModeCompiler {
         shared: x.cols === weight.cols,
         out: this.#products(ops, count),
         sorted,
+        spare,
       }),
     );
   }

@@ -1,6 +1,7 @@
 /** What a dispatch, or a few, do together: the operations of a graph as fusion.ts has joined them. */
 import type { Op, Rope, Value } from "../contract.ts";
 import { inputsOf } from "../facts.ts";
+import type { Form } from "./forms.ts";
 
 export type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
 
@@ -52,7 +53,7 @@ export function weightOf(op: MatrixOp) {
 }
 
 /** Values that a stage reads as f32; the input of its products, if it has any, comes in the form that their kernels want. */
-export function plainReads(stage: Stage): readonly Value[] {
+function plainReads(stage: Stage): readonly Value[] {
   switch (stage.kind) {
     case "norm": {
       const { x, added, combine } = stage;
@@ -66,5 +67,17 @@ export function plainReads(stage: Stage): readonly Value[] {
       return [stage.keys.x, stage.values.x, ...(stage.queries ? [stage.queries.x] : [])];
     case "single":
       return inputsOf(stage.op);
+  }
+}
+
+/** All that stages read, each with the form that it is wanted in. formOf: of the input of a stage's products. */
+export function* readsOf(
+  stages: readonly Stage[],
+  formOf: (stage: StageOf<"matmul"> | StageOf<"experts">) => Form,
+): Generator<{ readonly stage: Stage; readonly value: Value; readonly form: Form }> {
+  for (const stage of stages) {
+    if (stage.kind === "matmul" || stage.kind === "experts")
+      yield { stage, value: stage.ops[0].x, form: formOf(stage) };
+    for (const value of plainReads(stage)) yield { stage, value, form: "f32" };
   }
 }

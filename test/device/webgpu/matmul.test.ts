@@ -230,7 +230,18 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
         const x = { form: inputForm(traits, block, mode), buffer: buffers.of("x", new Uint32Array(4)) };
         const out = buffers.empty("out", 4);
         const scratch = (label: string) => buffers.empty(label, 4);
-        const options = { traits, block, x, rows: "tokens", mode, maxRows: tokens, out, scratch } as const;
+        const spare = buffers.empty("spare", 4);
+        const options = {
+          traits,
+          block,
+          x,
+          rows: "tokens",
+          mode,
+          maxRows: tokens,
+          out,
+          spare,
+          scratch,
+        } as const;
         for (const { kernel } of matmulDispatches(options)) {
           const code = shaderText(kernel, ["f16", "subgroups", "chromium_experimental_subgroup_matrix"]);
           const info = await gpu.device.createShaderModule({ code }).getCompilationInfo();
@@ -291,6 +302,7 @@ describe("tiles of matrices", () => {
       mode: "prompt",
       maxRows: 512,
       out: buffers.empty("out", 4),
+      spare: buffers.empty("spare", 4),
       scratch: (label: string) => buffers.empty(label, 4),
     } as const;
     const { shape: step } = stepOf(new Uint32Array(tokens));

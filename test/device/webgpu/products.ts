@@ -203,6 +203,7 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
     mode: step.mode,
     maxRows: tokens,
     out,
+    spare: buffers.empty("spare", 4),
     scratch: (label, bytes) => buffers.empty(label, bytes / 4),
   };
   const dispatches = matmulDispatches(options);

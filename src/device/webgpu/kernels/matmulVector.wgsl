@@ -1,7 +1,11 @@
 // Packed weights times one token of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
 // groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
 // Of experts (expertMatmul): the rows of one expert for each entry of `picks`, which are rows of x and out.
-// lib: weight, codes, teamSum, picks
+// Joined with what reads the products (JOIN), a workgroup owns 32 of them, a group of q8: ADD_NORM adds them to a row and gives
+// the sum, and it times the next norm's weight as q8; GATE does so of gate and up. What ADD_NORM gives is not divided by the root of
+// the row's mean square yet, which nobody knows before all workgroups are done: each group carries its sum of squares along, and the
+// products that read it (NORMED) add those up and divide. (RMSNorm, arXiv 1910.07467)
+// lib: weight, codes, teamSum, picks, q8, activation
 
 // <values>
 const CODES: u32 = 0u;
@@ -21,7 +25,20 @@ const HAS_BIAS: bool = false;
 // Experts of the weights, with `rows` each; 0: it is one matrix.
 const EXPERTS: u32 = 0u;
 const PICKS: u32 = 1u;
+// x is divided by the root of its mean square.
+const NORMED: bool = false;
+// 0: nothing, 1: ADD_NORM, 2: GATE.
+const JOIN: u32 = 0u;
+// ADD_NORM: the norm has a weight.
+const HAS_GAIN: bool = false;
+// GATE: of lib/activation.wgsl.
+const ACTIVATION: u32 = 0u;
 // </values>
+
+const ADD_NORM: u32 = 1u;
+const GATE: u32 = 2u;
+// Of `out`, of a team.
+const EACH: u32 = select(ROWS, ROWS / 2u, JOIN == GATE);
 
 struct Params {
   rows: u32,
@@ -35,6 +52,14 @@ struct Params {
   partRows: u32,
   xGroups: u32,
   pickGroups: u32,
+  // NORMED
+  epsilon: f32,
+  // ADD_NORM: of the sum.
+  factor: f32,
+  // GATE: the first rows of both, and what bounds their products.
+  gateRow: u32,
+  upRow: u32,
+  limit: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,16 +68,23 @@ struct Params {
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
 // [outCols], or of all experts
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [outCols], or [entries][rows]
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
-// [tokens][PICKS ids, PICKS weights]
+// [outCols], or [entries][rows], f32; joined: [rows] q8.
+@group(0) @binding(6) var<storage, read_write> out: array<u32>;
+// [tokens][PICKS ids, PICKS weights]; ADD_NORM: [rows], what the products are added to.
 @group(0) @binding(7) var<storage, read> picks: array<f32>;
+// ADD_NORM, [rows]: the norm's weight, and the sum.
+@group(0) @binding(8) var<storage, read> gain: array<f32>;
+@group(0) @binding(9) var<storage, read_write> sum: array<f32>;
+
+// Joined: the workgroup's products, of GATE all of gate before those of up; then what becomes q8, and (ADD_NORM) squares.
+var<workgroup> made: array<f32, 64>;
+var<workgroup> codeSums: array<i32, 8>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   let lane = local % TEAM;
-  let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * ROWS;
+  let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * EACH;
   let groups = params.groups;
   // Of weights, bias, x and out.
   var base = 0u;
@@ -76,9 +108,24 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
     rows[r] = base + min(firstRow + r, params.rows - 1u);
+    if (JOIN == GATE) {
+      rows[r] = select(params.upRow - EACH, params.gateRow, r < EACH) + firstRow + r;
+    }
+  }
+
+  // Asked for early: they are far.
+  var addedTo = 0.0;
+  var weight = 1.0;
+  if (JOIN == ADD_NORM) {
+    let row = (place.x + place.y * 65535u) * 32u + local % 32u;
+    addedTo = picks[row];
+    if (HAS_GAIN) {
+      weight = gain[row];
+    }
   }
 
   var acc: array<f32, ROWS>;
+  var squares = 0.0;
   for (var base = lane; base - lane < groups; base += TEAM * UNROLL) {
     var first: array<vec4<u32>, ROWS * UNROLL>;
     var second: array<vec4<u32>, ROWS * UNROLL>;
@@ -107,6 +154,9 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
       if (!inside) {
         facts = vec4<f32>();
       }
+      if (NORMED) {
+        squares += facts.w;
+      }
       for (var r = 0u; r < ROWS; r++) {
         let i = u * ROWS + r;
         var low = first[i];
@@ -133,16 +183,80 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     }
   }
 
+  var inverse = 1.0;
+  if (NORMED) {
+    inverse = inverseSqrt(teamSum(squares, local) / f32(32u * groups) + params.epsilon);
+  }
   for (var r = 0u; r < ROWS; r++) {
-    var value = teamSum(acc[r], local);
-    let row = firstRow + r;
-    if (lane == 0u && row < params.rows) {
-      if (HAS_BIAS) {
-        value += bias[biasAt + row];
+    var value = teamSum(acc[r], local) * inverse;
+    if (JOIN != 0u) {
+      if (lane == 0u) {
+        if (HAS_BIAS) {
+          value += bias[rows[r]];
+        }
+        made[local / TEAM * EACH + r % EACH + r / EACH * 32u] = value;
       }
-      out[outAt + row] = value;
+    } else {
+      let row = firstRow + r;
+      if (lane == 0u && row < params.rows) {
+        if (HAS_BIAS) {
+          value += bias[biasAt + row];
+        }
+        out[outAt + row] = bitcast<u32>(value);
+      }
     }
   }
+
+  if (JOIN != 0u) {
+    let group = place.x + place.y * 65535u;
+    workgroupBarrier();
+    if (local < 32u) {
+      if (JOIN == ADD_NORM) {
+        let value = (addedTo + made[local]) * params.factor;
+        sum[group * 32u + local] = value;
+        made[local] = value * weight;
+        made[32u + local] = value * value;
+      } else {
+        made[local] = gated(ACTIVATION, made[local], made[32u + local], params.limit);
+      }
+    }
+    workgroupBarrier();
+    storeGroup(group, params.rows / 32u, local);
+  }
+}
+
+// The 32 values in `made`, as a group of q8, a thread for each word of codes.
+fn storeGroup(group: u32, groups: u32, local: u32) {
+  let first = 4u * group;
+  var largest = vec4<u32>(0u);
+  for (var i = 0u; i < 8u; i++) {
+    largest = max(largest, q8Magnitudes(madeFour(i)));
+  }
+  let most = q8Most(largest);
+  if (local < 8u) {
+    let word = pack4xI8(vec4<i32>(round(madeFour(local) * q8Inverse(most))));
+    out[first + local / 4u * 4u * groups + local % 4u] = word;
+    codeSums[local] = q8Sum(word);
+  }
+  workgroupBarrier();
+  if (local == 0u) {
+    let scale = most / 127.0;
+    let at = first + 8u * groups;
+    out[at] = bitcast<u32>(scale);
+    out[at + 1u] = bitcast<u32>(scale * f32(codeSums[0] + codeSums[1] + codeSums[2] + codeSums[3]));
+    out[at + 2u] = bitcast<u32>(scale * f32(codeSums[4] + codeSums[5] + codeSums[6] + codeSums[7]));
+    var squares = 0.0;
+    if (JOIN == ADD_NORM) {
+      for (var i = 32u; i < 64u; i++) {
+        squares += made[i];
+      }
+    }
+    out[at + 3u] = bitcast<u32>(squares);
+  }
+}
+
+fn madeFour(i: u32) -> vec4<f32> {
+  return vec4<f32>(made[4u * i], made[4u * i + 1u], made[4u * i + 2u], made[4u * i + 3u]);
 }
 
 fn nibbleCodes(words: vec4<u32>) -> vec4<u32> {

@@ -5,7 +5,7 @@ struct Q8Group {
   low: vec4<u32>,
   // Of values 16..31.
   high: vec4<u32>,
-  // bitcast f32: scale, scale * sum of the low codes, scale * sum of the high codes, 0.
+  // bitcast f32: scale, scale * sum of the low codes, scale * sum of the high codes, 0 (matmulVector: a sum of squares).
   scales: vec4<u32>,
 }
 

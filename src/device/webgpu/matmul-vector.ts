@@ -1,0 +1,119 @@
+/**
+ * The dispatches of matmulVector: quantized weights times one token, alone, or joined with the addition and the norm, or with the
+ * gate, that read its products.
+ */
+import type { Activation } from "../contract.ts";
+import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
+import { ACTIVATION_IDS } from "./elementwise.ts";
+import { buffersOf, bytesOf, type MatmulOptions, type PlacedPart } from "./matmul-options.ts";
+import { NO_EXPERTS, ONE_TOKEN, type TeamShape, teams, teamWorkgroups } from "./teams.ts";
+import { formValues, groupsOf } from "./weights.ts";
+import { packParams } from "./wgsl.ts";
+
+/** What of the kernel's work is none, where it is not joined, or serves one matrix. */
+const ALONE = { ...NO_EXPERTS, xGroups: 0, pickGroups: 0, factor: 1, gateRow: 0, upRow: 0, limit: 0 };
+
+/**
+ * A subgroup a workgroup and one row for it, two groups a lane in flight: within 2 % of the best of 50 settings for six
+ * shapes from 4096x14336 to 57344x8192 (46.2 us for 28672x8192 q4_0 on H100, 2026-11-23, bench row matmulVector). More
+ * rows a team share the activations, but those lie in the nearest cache anyway.
+ */
+export function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
+  const { traits, block, x, spare, unscaled = null } = options;
+  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), 1);
+  return {
+    label: "matmul",
+    kernel: {
+      kernel: "matmulVector",
+      libs: { ...shape.libs, codes: block.form.lib },
+      values: { ...commonValues(options, shape), ROWS: shape.rows, UNROLL: 2 },
+    },
+    params: packParams("matmulVector", {
+      ...ALONE,
+      rows: part.rows,
+      groups: groupsOf(block.cols),
+      outCols: block.rows,
+      firstColumn: part.first,
+      epsilon: unscaled ?? 0,
+    }),
+    buffers: { ...buffersOf(options, part), picks: x.buffer, gain: x.buffer, sum: spare },
+    workgroups: teamWorkgroups(options, part, shape, ONE_TOKEN),
+    bytes: bytesOf(part),
+  };
+}
+
+function commonValues({ block, unscaled = null }: MatmulOptions, shape: TeamShape) {
+  return {
+    ...formValues(block.form),
+    WORKGROUP: shape.workgroup,
+    TEAM: shape.team,
+    SUBGROUP: shape.subgroup,
+    HAS_BIAS: block.bias !== null,
+    NORMED: unscaled !== null,
+  };
+}
+
+/** What reads the products of one token and is done with them: the row becomes q8. */
+export type Join =
+  /** sum = (addedTo + products) * factor; q8 of sum * gain, not yet normed (MatmulOptions.unscaled). */
+  | {
+      readonly kind: "addNorm";
+      readonly addedTo: Buffer;
+      readonly gain: Buffer | null;
+      readonly factor: number;
+      readonly sum: Buffer;
+    }
+  /** activation(gate) * up, of rows of the block that begin there. */
+  | {
+      readonly kind: "gate";
+      readonly activation: Activation;
+      readonly limit: number;
+      readonly gateRow: number;
+      readonly upRow: number;
+    };
+
+/** Products of a workgroup: a group of q8. */
+const JOINED = 32;
+/** Threads that every device allows. */
+const MOST_THREADS = 256;
+
+/** Of a block in one part, whose input is q8; cols: of what becomes of the products, a multiple of 32. */
+export function joinedDispatch(options: MatmulOptions, join: Join, cols: number): Dispatch {
+  const { traits, block, x, rows, spare, unscaled = null } = options;
+  const [part] = block.parts;
+  const { team } = teams(traits, MOST_THREADS, 1);
+  const shape = teams(traits, Math.min(MOST_THREADS, JOINED * team), 1);
+  const each = (JOINED * shape.team) / shape.workgroup;
+  const isGate = join.kind === "gate";
+  return {
+    label: isGate ? "matmul, gate" : "matmul, norm",
+    kernel: {
+      kernel: "matmulVector",
+      libs: { ...shape.libs, codes: block.form.lib },
+      values: {
+        ...commonValues(options, shape),
+        ROWS: isGate ? 2 * each : each,
+        UNROLL: isGate ? 1 : 2,
+        JOIN: isGate ? 2 : 1,
+        ...(isGate ? { ACTIVATION: ACTIVATION_IDS[join.activation] } : { HAS_GAIN: join.gain !== null }),
+      },
+    },
+    params: packParams("matmulVector", {
+      ...ALONE,
+      rows: cols,
+      groups: groupsOf(block.cols),
+      outCols: cols,
+      firstColumn: 0,
+      epsilon: unscaled ?? 0,
+      ...(isGate ? { gateRow: join.gateRow, upRow: join.upRow, limit: join.limit } : { factor: join.factor }),
+    }),
+    buffers: {
+      ...buffersOf(options, part),
+      ...(isGate
+        ? { picks: x.buffer, gain: x.buffer, sum: spare }
+        : { picks: join.addedTo, gain: join.gain ?? x.buffer, sum: join.sum }),
+    },
+    workgroups: (step) => (rowCount(rows, step) === 0 ? null : spread(cols / JOINED)),
+    bytes: bytesOf(part),
+  };
+}

@@ -1,0 +1,55 @@
+/**
+ * Teams: the invocations that compute a row of a product together, a subgroup where there is one. What the kernels of matrix
+ * times vector have in common.
+ */
+import { type StepShape, spread, type Workgroups } from "./dispatch.ts";
+import type { Traits } from "./gpu.ts";
+import { countFor, type MatmulOptions, type TokenShape } from "./matmul-options.ts";
+import type { Part } from "./weights.ts";
+import type { KernelValues } from "./wgsl.ts";
+
+export const ONE_TOKEN: TokenShape = { tokens: 1, from: 1, to: 1 };
+
+/** Params of kernels that serve experts, too (experts.ts). */
+export const NO_EXPERTS = { partFirst: 0, partRows: 0 };
+
+export interface TeamShape {
+  workgroup: number;
+  team: number;
+  subgroup: number;
+  /** Of weights, of one team. */
+  rows: number;
+  libs: { teamSum: "subgroup" | "shared" };
+}
+
+/** A team is a subgroup where there is one; rows: of weights a team. */
+export function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape {
+  if (subgroup !== null && subgroup <= workgroup)
+    return { workgroup, team: subgroup, subgroup, rows, libs: { teamSum: "subgroup" } };
+  return { workgroup, team: 32, subgroup: 1, rows, libs: { teamSum: "shared" } };
+}
+
+export function teamValues(
+  { block, rows }: MatmulOptions,
+  shape: TeamShape,
+  { tokens }: TokenShape,
+): KernelValues {
+  return {
+    WORKGROUP: shape.workgroup,
+    TEAM: shape.team,
+    SUBGROUP: shape.subgroup,
+    TOKENS: tokens,
+    OUTPUTS: rows === "outputs",
+    HAS_BIAS: block.bias !== null,
+  };
+}
+
+export function teamWorkgroups(options: MatmulOptions, part: Part, shape: TeamShape, serves: TokenShape) {
+  const each = (shape.workgroup / shape.team) * shape.rows;
+  return (step: StepShape): Workgroups | null => {
+    const count = countFor(options, serves, step);
+    if (count === 0) return null;
+    const [x, y] = spread(Math.ceil(part.rows / each));
+    return [x, y, Math.ceil(count / serves.tokens)];
+  };
+}

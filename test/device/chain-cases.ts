@@ -1,0 +1,59 @@
+/** Conformance cases of a layer's products with the additions, norms and gates between them, which devices may join. */
+import type { Activation } from "../../src/device/contract.ts";
+import type { Recorder } from "../../src/device/recorder.ts";
+import type { TensorType } from "../../src/format/tensor.ts";
+import type { DeviceCase, Given, TOLERANCES } from "./device-cases.ts";
+
+interface Chain {
+  readonly type: TensorType;
+  readonly cols: number;
+  /** Of gate and up. */
+  readonly wide: number;
+  readonly tokens: number;
+  readonly activation: Activation;
+  readonly bias?: boolean;
+  /** Norms have no weights. */
+  readonly bare?: boolean;
+  /** Sums are scaled, as Gemma 4's. */
+  readonly factor?: number;
+  /** `up` is the first of both matrices. */
+  readonly upFirst?: boolean;
+}
+
+const CHAINS: readonly Chain[] = [
+  { type: "q4_0", cols: 64, wide: 96, tokens: 1, activation: "silu" },
+  { type: "q4_0", cols: 64, wide: 96, tokens: 3, activation: "silu" },
+  { type: "q8_0", cols: 96, wide: 64, tokens: 1, activation: "geluTanh", bias: true, bare: true },
+  { type: "q6_k", cols: 256, wide: 512, tokens: 1, activation: "swigluOai", factor: 0.5, upFirst: true },
+  { type: "mxfp4", cols: 1056, wide: 32, tokens: 1, activation: "sigmoid" },
+];
+
+function layer(op: Recorder, given: Given, chain: Chain) {
+  const { type, cols, wide, activation, bias = false, bare = false, factor, upFirst = false } = chain;
+  let seed = 1;
+  const vector = (cols: number) => given.weight("vector", "f32", 1, cols, seed++);
+  const norm = (x: ReturnType<Given["input"]>) => op.rmsNorm(x, bare ? null : vector(cols), 1e-5);
+  const product = (x: ReturnType<Given["input"]>, rows: number) =>
+    op.matmul(x, given.weight("matrix", type, rows, x.cols, seed++), bias ? vector(rows) : null);
+  const plus = (x: ReturnType<Given["input"]>, more: ReturnType<Given["input"]>) => {
+    const sum = op.add(x, more);
+    return factor === undefined ? sum : op.scale(sum, factor);
+  };
+  const first = given.input(cols, seed++);
+  const x = plus(first, product(norm(first), cols));
+  const normed = norm(x);
+  const [a, b] = [product(normed, wide), product(normed, wide)];
+  const gated = op.gate(...(upFirst ? ([b, a] as const) : ([a, b] as const)), activation, upFirst ? 2 : 0);
+  const last = norm(plus(x, product(gated, cols)));
+  return product(last, 35);
+}
+
+export function chainCases(tolerances: typeof TOLERANCES): DeviceCase[] {
+  return CHAINS.map((chain) => ({
+    name: `a layer's matmuls, norms and ${chain.activation} gate, ${chain.type} ${chain.cols} and ${chain.wide} wide${chain.bias ? ", biases" : ""}, ${chain.tokens} tokens`,
+    // Five roundings of activations, one behind the other.
+    tolerance: 2 * tolerances.quantizedMatmul,
+    steps: [chain.tokens],
+    build: (op, given) => layer(op, given, chain),
+  }));
+}

@@ -20,6 +20,8 @@ export interface Traits {
   /** Subgroup matrices f32 8x8x8, as Metal has them, in subgroups of 32: attention of single rows uses them. Default: no. */
   readonly matrices8?: boolean;
   readonly timestamps: boolean;
+  /** Threads that a workgroup of matmulVector may have. Default: 256, which every device allows. */
+  readonly threads?: number;
   /** Products and attention of few rows by float arithmetic: where integer dot products are no instructions. Default: no. */
   readonly floats?: boolean;
   /** Most rows of a step that kernels for few rows, for several, and for a batch, serve (dispatch.ts: `Mode`). */
@@ -50,6 +52,10 @@ export interface TraitOptions {
 export const FEW_ROWS = 8;
 export const SEVERAL_ROWS = 16;
 export const BATCH_ROWS = 64;
+
+/** Threads of a workgroup: WebGPU's default, and what is asked for where a device allows it. */
+export const DEFAULT_THREADS = 256;
+const MOST_THREADS = 1024;
 
 /** Workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
 export const MATRIX_WORKGROUP_BYTES = 32_768;
@@ -100,8 +106,12 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
   // Dawn writes integer dot products out for Metal, whatever the GPU.
   const { floats = adapter.info.vendor === "apple" } = options;
+  const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = adapter.limits;
+  const mostThreads = Math.min(MOST_THREADS, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
+  // Measured on GPUs with these matrices only.
+  const threads = matrices ? mostThreads : DEFAULT_THREADS;
   return {
-    ...{ f16, subgroup, matrices, matrices8, timestamps: has("timestamp-query"), floats },
+    ...{ f16, subgroup, matrices, matrices8, timestamps: has("timestamp-query"), floats, threads },
     ...{ few, several, batch },
   };
 }
@@ -152,8 +162,11 @@ export class Gpu {
     if (traits.subgroup !== null) requiredFeatures.push("subgroups");
     if (traits.matrices || traits.matrices8) requiredFeatures.push(MATRIX_FEATURE);
     if (traits.timestamps) requiredFeatures.push("timestamp-query");
+    const { threads = DEFAULT_THREADS } = traits;
+    const wide = { maxComputeInvocationsPerWorkgroup: threads, maxComputeWorkgroupSizeX: threads };
+    const requiredLimits = { ...limits, ...(threads > DEFAULT_THREADS ? wide : {}) };
     try {
-      const device = await adapter.requestDevice({ requiredFeatures, requiredLimits: limits });
+      const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
       return new Gpu(device, traits, name, root);
     } catch (cause) {
       throw new DeviceError("gpu", `${name} gives no device: ${oneLine(cause)}`, { cause });

@@ -5,6 +5,7 @@
 import type { Activation } from "../contract.ts";
 import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
 import { ACTIVATION_IDS } from "./elementwise.ts";
+import { DEFAULT_THREADS } from "./gpu.ts";
 import { buffersOf, bytesOf, type MatmulOptions, type PlacedPart } from "./matmul-options.ts";
 import { NO_EXPERTS, ONE_TOKEN, type TeamShape, teams, teamWorkgroups } from "./teams.ts";
 import { formValues, groupsOf } from "./weights.ts";
@@ -74,15 +75,18 @@ export type Join =
 
 /** Products of a workgroup: a group of q8. */
 const JOINED = 32;
-/** Threads that every device allows. */
-const MOST_THREADS = 256;
-
-/** Of a block in one part, whose input is q8; cols: of what becomes of the products, a multiple of 32. */
+/**
+ * As many threads as a device allows, one row of weights each, one group of it a lane in flight. A step of Llama 3.1 8B, q4_0, int4,
+ * no context, on an H200, us: not joined 2,911; joined with 256 threads 2,845, with 512 and two groups 2,764, with 1024 2,457, with
+ * 1024 and two groups 2,766 (2026-11-28).
+ *
+ * Of a block in one part, whose input is q8; cols: of what becomes of the products, a multiple of 32. */
 export function joinedDispatch(options: MatmulOptions, join: Join, cols: number): Dispatch {
   const { traits, block, x, rows, spare, unscaled = null } = options;
   const [part] = block.parts;
-  const { team } = teams(traits, MOST_THREADS, 1);
-  const shape = teams(traits, Math.min(MOST_THREADS, JOINED * team), 1);
+  const { threads = DEFAULT_THREADS } = traits;
+  const { team } = teams(traits, threads, 1);
+  const shape = teams(traits, Math.min(threads, JOINED * team), 1);
   const each = (JOINED * shape.team) / shape.workgroup;
   const isGate = join.kind === "gate";
   return {
@@ -93,7 +97,7 @@ export function joinedDispatch(options: MatmulOptions, join: Join, cols: number)
       values: {
         ...commonValues(options, shape),
         ROWS: isGate ? 2 * each : each,
-        UNROLL: isGate ? 1 : 2,
+        UNROLL: 1,
         JOIN: isGate ? 2 : 1,
         ...(isGate ? { ACTIVATION: ACTIVATION_IDS[join.activation] } : { HAS_GAIN: join.gain !== null }),
       },

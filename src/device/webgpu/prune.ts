@@ -46,8 +46,8 @@ function withoutDead(text: string, lookup: Lookup): string {
     const end = other?.end ?? branch.end;
     const dropped = (from: number, to: number) => text.slice(from, to).replace(/[^\n]/g, "");
     const body = kept && withoutDead(text.slice(kept.start, kept.end), lookup);
-    // What follows a return would be warned of.
-    const until = body && !isElse && returns(body.replace(/\/\/[^\n]*/g, "")) ? enclosingEnd(text, end) : end;
+    // What follows then would be warned of.
+    const until = body && !isElse && leaves(body.replace(/\/\/[^\n]*/g, "")) ? enclosingEnd(text, end) : end;
     result += before + dropped(match.index, kept?.start ?? end);
     if (kept) result += body + dropped(kept.end, until);
     else if (isElse) result += "{}";
@@ -57,12 +57,12 @@ function withoutDead(text: string, lookup: Lookup): string {
   return result + text.slice(done);
 }
 
-/** A block, without its comments, whose last statement returns, or is a block by itself that does. */
-function returns(block: string): boolean {
+/** A block, without its comments, whose last statement leaves it, or is a block by itself that does. */
+function leaves(block: string): boolean {
   const inner = block.slice(1, -1).trim();
-  if (inner.endsWith(";")) return /(^|[;{}]\s*)return\b[^;{}]*;$/.test(inner);
+  if (inner.endsWith(";")) return /(^|[;{}]\s*)(return|continue|break)\b[^;{}]*;$/.test(inner);
   const last = /(?:^|[;{}]\s*)(\{[^{}]*\})$/.exec(inner);
-  return last !== null && returns(last[1]);
+  return last !== null && leaves(last[1]);
 }
 
 /** Where the block around `from` closes. */

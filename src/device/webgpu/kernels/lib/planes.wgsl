@@ -34,6 +34,21 @@ fn nibbleWords(codes: vec4<u32>, bits: u32) -> vec4<u32> {
   return codes;
 }
 
+// Those of a token, and of a dim. Without a parameter for the bits, so that what a variant never does is not in its text.
+fn nibblesOfKey(codes: vec4<u32>) -> vec4<u32> {
+  if (KEY_BITS == 3u) {
+    return nibbleWords(codes, 3u);
+  }
+  return codes;
+}
+
+fn nibblesOfValue(codes: vec4<u32>) -> vec4<u32> {
+  if (VALUE_BITS == 3u) {
+    return nibbleWords(codes, 3u);
+  }
+  return codes;
+}
+
 // A word of them, of a dim: tokens 4 word to 4 word + 3, and those 16 further.
 fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
   if (VALUE_BITS == 3u) {

@@ -1,18 +1,18 @@
 // Sums of attendDecodeMatrix on their way through workgroup memory, since elements of matrices cannot be reached. The kernel
-// declares `stage`, `partials`, Result and strides; it appends decodeScores.
+// declares `stage`, `partials`, Result and the strides.
 
 // Of partials: a head's sums, then maximum and sum of weights.
 const FOURS: u32 = HEAD_DIM / 4u;
 const SPAN_STRIDE: u32 = FOURS + 1u;
 
 // Columns of 16 dims of O' by a factor each.
-fn rescalePiece(sum: ptr<function, Result>, factors: EightHeads, lane: u32) {
+fn rescalePiece(sum: ptr<function, Result>, lowFactors: vec4<f32>, highFactors: vec4<f32>, lane: u32) {
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&stage, 0u, *sum, SCORE_STRIDE);
   workgroupBarrier();
   if (lane < 16u) {
-    let low = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE]) * factors.low;
-    let high = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE + 1u]) * factors.high;
+    let low = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE]) * lowFactors;
+    let high = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE + 1u]) * highFactors;
     stage[lane * SCORE_STRIDE] = bitcast<vec4<u32>>(low);
     stage[lane * SCORE_STRIDE + 1u] = bitcast<vec4<u32>>(high);
   }

@@ -1,6 +1,6 @@
 // Words of 4-bit codes to eight halves each, for attendDecodeMatrix: in the order in which codes unpack (nibbles.wgsl), low
 // codes of a word before high ones. The kernel declares RQ4,
-// CHANNEL, VALUE_BITS, STRIDE, `stage`, `ranges` and `channels`; it appends nibbles and channelFours.
+// CHANNEL, VALUE_BITS, `ranges` and `channels`; it appends nibbles and channelFours.
 
 // Keys have a scale for each token.
 const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
@@ -45,21 +45,6 @@ fn value(word: u32, at: u32) -> vec4<u32> {
     expand(word >> 8u, bitcast<vec2<f16>>(scales.y), bitcast<vec2<f16>>(zeros.y)),
     expandHigh(word, bitcast<vec2<f16>>(scales.z), bitcast<vec2<f16>>(zeros.z)),
     expandHigh(word >> 8u, bitcast<vec2<f16>>(scales.w), bitcast<vec2<f16>>(zeros.w)));
-}
-
-// A token's dims of a group, and a dim's tokens, into their row of `stage`.
-fn storeKeys(words: vec4<u32>, range: u32, index: u32, lane: u32) {
-  stage[lane * STRIDE] = key(words.x, range, index);
-  stage[lane * STRIDE + 1u] = key(words.y, range, index + 1u);
-  stage[lane * STRIDE + 2u] = key(words.z, range, index + 2u);
-  stage[lane * STRIDE + 3u] = key(words.w, range, index + 3u);
-}
-
-fn storeValues(words: vec4<u32>, lane: u32) {
-  stage[lane * STRIDE] = value(words.x, 0u);
-  stage[lane * STRIDE + 1u] = value(words.y, 2u);
-  stage[lane * STRIDE + 2u] = value(words.z, 4u);
-  stage[lane * STRIDE + 3u] = value(words.w, 6u);
 }
 
 // int4: scales and zeros of the tokens that meet a word of codes, in the order of unpacking. The lanes of `group` have them.

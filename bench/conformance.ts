@@ -8,7 +8,7 @@
  * The first computes what the reference device expects, which takes most of the time and needs no GPU; the second compares
  * with that, or computes it as it goes. Every case runs with every set of features that the adapter allows, or with one; one
  * part of the cases, or all. A line for each failure, a count at the end; rows are appended to --json as they come, and to
- * --kernels the hashes of the kernel texts that passed: bench/results/h200-kernels.jsonl is to be replaced by that file of a
+ * --kernels the hashes of the kernel texts that passed (files of one variant each, one after another, are a whole run's): bench/results/h200-kernels.jsonl is to be replaced by that file of a
  * whole run (test/device/webgpu/evidence.ts).
  */
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
@@ -19,6 +19,7 @@ import { webgpuDevice } from "../src/device/webgpu/webgpu.ts";
 import { caseError, expectedOf, gpuTolerance } from "../test/device/case-runs.ts";
 import { type EvidenceRow, TextSets } from "../test/device/webgpu/evidence.ts";
 import { GPU_CASES, gpuTexts, VARIANTS } from "../test/device/webgpu/kernel-texts.ts";
+import { shareDevices } from "../test/device/webgpu/sharing.ts";
 
 const { values } = parseArgs({
   options: {
@@ -46,7 +47,7 @@ const expected: Map<string, Float32Array> = values.expected
 const { variant: only } = values;
 if (only !== undefined && !Object.hasOwn(VARIANTS, only))
   throw new Error(`--variant is ${only}; known: ${Object.keys(VARIANTS).join("; ")}`);
-const gpu = await dawnGpu();
+const { gpu } = shareDevices(await dawnGpu());
 const date = new Date().toISOString().slice(0, 10);
 const described = new Set<string>();
 for (const [variant, traits] of Object.entries(VARIANTS)) {

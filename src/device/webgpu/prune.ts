@@ -59,10 +59,22 @@ function withoutDead(text: string, lookup: Lookup): string {
 
 /** A block, without its comments, whose last statement leaves it, or is a block by itself that does. */
 function leaves(block: string): boolean {
+  if (!block.startsWith("{")) return false;
   const inner = block.slice(1, -1).trim();
   if (inner.endsWith(";")) return /(^|[;{}]\s*)(return|continue|break)\b[^;{}]*;$/.test(inner);
-  const last = /(?:^|[;{}]\s*)(\{[^{}]*\})$/.exec(inner);
-  return last !== null && leaves(last[1]);
+  if (!inner.endsWith("}")) return false;
+  const open = opening(inner, inner.length - 1);
+  return /(^|[;{}])\s*$/.test(inner.slice(0, open)) && leaves(inner.slice(open));
+}
+
+/** Where the block that closes at `close` opens. */
+function opening(text: string, close: number): number {
+  let depth = 0;
+  for (let i = close; i >= 0; i--) {
+    if (text[i] === "}") depth++;
+    else if (text[i] === "{" && --depth === 0) return i;
+  }
+  throw new Error("WGSL: } without its {");
 }
 
 /** Where the block around `from` closes. */

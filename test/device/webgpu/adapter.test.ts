@@ -7,7 +7,8 @@ import { openDevice } from "../../../src/engine/load.ts";
 import { ArgumentError, DeviceError } from "../../../src/format/errors.ts";
 import { describeGpu, IS_SWIFTSHADER, nullGpu, softwareGpu } from "./gpu.ts";
 import { smallGraph } from "./graphs.ts";
-import { pretended, wrapped } from "./wrapped.ts";
+import { wrapped } from "./wrap.ts";
+import { pretended } from "./wrapped.ts";
 
 const WAY_OUT = "Buy a GPU.";
 

@@ -10,7 +10,8 @@ import { randomTensor } from "../random-tensor.ts";
 import { describeGpu } from "./gpu.ts";
 import { smallGraph } from "./graphs.ts";
 import { expectLost, LOSSES, losable, rejection } from "./losable.ts";
-import { pretended, wrapped } from "./wrapped.ts";
+import { wrapped } from "./wrap.ts";
+import { pretended } from "./wrapped.ts";
 
 async function fill(allocation: Allocation, graph: Graph, onBytes?: () => void): Promise<void> {
   for (const weight of graph.weights) {

@@ -1,7 +1,8 @@
 /** A GPU under the name "pretence" that can be lost at any moment, and what its one error has to be. */
 import { expect } from "vitest";
 import { DeviceError } from "../../../src/format/errors.ts";
-import { type Pretence, pretended, wrapped } from "./wrapped.ts";
+import { wrapped } from "./wrap.ts";
+import { type Pretence, pretended } from "./wrapped.ts";
 
 /** By its owner; by itself. */
 export const LOSSES = ["destroyed", "unknown"] as const;

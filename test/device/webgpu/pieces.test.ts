@@ -13,7 +13,8 @@ import { smallGraph } from "./graphs.ts";
 import { rejection } from "./losable.ts";
 import { stepOf } from "./products.ts";
 import { sharedGpu } from "./shared.ts";
-import { pretended, wrapped } from "./wrapped.ts";
+import { wrapped } from "./wrap.ts";
+import { pretended } from "./wrapped.ts";
 
 type Job = { dispatch: Pick<Dispatch, "label" | "workgroups" | "bytes"> };
 const job = (label: string, bytes: number, needed = true): Job => ({

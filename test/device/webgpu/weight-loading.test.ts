@@ -11,7 +11,8 @@ import { rowBytes, type Tensor } from "../../../src/format/tensor.ts";
 import { randomBytes } from "../random-tensor.ts";
 import { describeGpu } from "./gpu.ts";
 import { rejection } from "./losable.ts";
-import { pretended, wrapped } from "./wrapped.ts";
+import { wrapped } from "./wrap.ts";
+import { pretended } from "./wrapped.ts";
 
 const MIB = 2 ** 20;
 /** A q8_0 row of 4,096 columns. */

@@ -4,17 +4,7 @@
  */
 import { COUNT_LABEL } from "../../../src/device/webgpu/submits.ts";
 import { nullGpu, softwareGpu } from "./gpu.ts";
-
-/** `target` with some members replaced. The others keep their `this`, which native objects insist on. */
-export function wrapped<T extends object>(target: T, members: { [Key in keyof T]?: unknown }): T {
-  return new Proxy(target, {
-    get(_, key) {
-      if (Object.hasOwn(members, key)) return members[key as keyof T];
-      const value = Reflect.get(target, key, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-}
+import { wrapped } from "./wrap.ts";
 
 export interface Pretence {
   /** "null" compiles fast, computes nothing, and each u32 that is read back is `word`; "software": SwiftShader. */

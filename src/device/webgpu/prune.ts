@@ -59,22 +59,23 @@ function withoutDead(text: string, lookup: Lookup): string {
 
 /** A block, without its comments, whose last statement leaves it, or is a block by itself that does. */
 function leaves(block: string): boolean {
-  if (!block.startsWith("{")) return false;
-  const inner = block.slice(1, -1).trim();
+  const trimmed = block.trim();
+  if (!trimmed.startsWith("{")) return false;
+  const inner = trimmed.slice(1, -1).trim();
   if (inner.endsWith(";")) return /(^|[;{}]\s*)(return|continue|break)\b[^;{}]*;$/.test(inner);
   if (!inner.endsWith("}")) return false;
-  const open = opening(inner, inner.length - 1);
+  const open = opening(inner);
   return /(^|[;{}])\s*$/.test(inner.slice(0, open)) && leaves(inner.slice(open));
 }
 
-/** Where the block that closes at `close` opens. */
-function opening(text: string, close: number): number {
+/** Where the block that ends a text opens. */
+function opening(text: string): number {
   let depth = 0;
-  for (let i = close; i >= 0; i--) {
+  for (let i = text.length - 1; ; i--) {
     if (text[i] === "}") depth++;
     else if (text[i] === "{" && --depth === 0) return i;
+    else if (i < 0) throw new Error("WGSL: } without its {");
   }
-  throw new Error("WGSL: } without its {");
 }
 
 /** Where the block around `from` closes. */

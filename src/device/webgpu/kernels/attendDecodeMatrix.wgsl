@@ -5,7 +5,8 @@
 // attendPromptMatrix; weights carry the values' scales of rq4, so it is the products of both that f16 must hold.
 // What a lane holds has a name for each group G of 32 dims or piece of 16: indexed in loops that a compiler does not unroll, it
 // would live in local memory. Offsets of matrices are constants: Dawn puts every other load into an `if`. The loop's arithmetic
-// stands here and not in functions over structs: with those rq4 took 109 us after 131,072 tokens, with this text 73 (H200).
+// stands here and not in functions over structs: with those rq4 took 109 us after 131,072 tokens, with this text 73 (H200); and
+// codes of 4 bits are read without a function, for the sake of int4: 88 us, and 96 with one.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, planes, channelFours, unpack, queries, sums, narrow
 // <values>
@@ -108,8 +109,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var value{G}: vec4<u32>;
   // end
   // each G 0..3 if GROUPS > G
-  key{G} = keyCodes(keyBlock, {G}u, lane);
-  value{G} = valueCodes(valueBlock, lane + {32 * G}u);
+  if (KEY_BITS == 3u) { key{G} = keyCodes(keyBlock, {G}u, lane); } else { key{G} = keys[keyBlock + lane + {32 * G}u]; }
+  if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; }
   // end
   var valueScale: u32;
   var lowRanges: vec4<u32>;
@@ -172,7 +173,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // each W 0..3
     stage[lane * STRIDE + {W}u] = key(keyWords{G}[{W}u], keyRange{G}, {8 * G + W}u);
     // end
-    key{G} = keyCodes(keyBlock, {G}u, lane);
+    if (KEY_BITS == 3u) { key{G} = keyCodes(keyBlock, {G}u, lane); } else { key{G} = keys[keyBlock + lane + {32 * G}u]; }
     if (CHANNEL && {G}u == 0u) {
       channelWord = channelsAt(keyBlock, lane);
     } else if (INT4 || {G}u == 0u) {
@@ -245,7 +246,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // each W 0..3
     stage[lane * STRIDE + {W}u] = value(valueWords0[{W}u], {2 * W}u);
     // end
-    value0 = valueCodes(valueBlock, lane + 0u);
+    if (VALUE_BITS == 3u) { value0 = valueCodes(valueBlock, lane + 0u); } else { value0 = values[valueBlock + lane + 0u]; }
     workgroupBarrier();
     let lowWeights = subgroupMatrixLoad<Right, row_major>(&weights, 0u, 1u);
     let highWeights = subgroupMatrixLoad<Right, row_major>(&weights, 16u, 1u);
@@ -263,7 +264,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // each W 0..3
     stage[lane * STRIDE + {W}u] = value(valueWords{G}[{W}u], {2 * W}u);
     // end
-    value{G} = valueCodes(valueBlock, lane + {32 * G}u);
+    if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; }
     workgroupBarrier();
     // each P 0..1
     sum{2 * G + P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE, STRIDE), lowWeights, sum{2 * G + P});

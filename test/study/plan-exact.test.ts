@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import type { Device, Weight } from "../../src/device/contract.ts";
 import type { Placed } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
+import { COUNT_LABEL } from "../../src/device/webgpu/submits.ts";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { load } from "../../src/engine/load.ts";
 import { type Plan, type PlannedDevice, planMemory } from "../../src/engine/plan.ts";
@@ -123,7 +124,9 @@ describeGpu("a GPU", () => {
         const before = made.length;
         await run([4], 7, false);
         await allocation.read(logits, 0, 1);
-        expect(made.slice(before).map(({ label }) => label)).toEqual([]);
+        // How long steps take decides whether they are counted.
+        const more = made.slice(before).filter(({ label }) => label !== COUNT_LABEL);
+        expect(more.map(({ label }) => label)).toEqual([]);
       } finally {
         await allocation.close();
       }

@@ -57,9 +57,10 @@ export class StoreBook implements LabBook {
     const key = JSON.stringify([...can].sort());
     const turns = this.#turns.get(key) ?? new Turns();
     this.#turns.set(key, turns);
-    if (turns.isOld) turns.know(await this.store.queuesFor(can));
+    const { isOld } = turns;
+    if (isOld) turns.know(await this.store.queuesFor(can));
     const found = await this.#takeFrom(turns, worker);
-    if (found || turns.isFresh) return found;
+    if (found || isOld) return found;
     turns.know(await this.store.queuesFor(can));
     return this.#takeFrom(turns, worker);
   }

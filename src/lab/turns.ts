@@ -23,11 +23,6 @@ export class Turns {
     return this.#claims >= REFRESH;
   }
 
-  /** They have just been looked for. */
-  get isFresh(): boolean {
-    return this.#claims === 0;
-  }
-
   /** Those that ask most of a worker first, since few others can; of equals by turns. */
   order(): Queue[] {
     return [...this.#queues].sort(

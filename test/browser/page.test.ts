@@ -232,7 +232,9 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await expect.poll(titles).toEqual(["About ants?"]);
     await page.getByLabel("Files of conversations").setInputFiles(files);
     await page.getByText("3 conversations were imported.").waitFor();
-    expect((await titles()).sort()).toEqual(["About ants?", "About ants?", "Sea", "Sea"]);
+    await expect
+      .poll(async () => (await titles()).sort())
+      .toEqual(["About ants?", "About ants?", "Sea", "Sea"]);
     await page
       .getByLabel("Files of conversations")
       .setInputFiles({ ...files[0], buffer: Buffer.from("# Notes") });

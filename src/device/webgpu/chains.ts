@@ -25,6 +25,7 @@ export interface Chains {
   readonly unscaled: ReadonlyMap<number, number>;
 }
 
+/** Of modes whose kernels do not go on. */
 export const NO_CHAINS: Chains = { followers: new Map(), done: new Set(), unscaled: new Map() };
 
 export interface ChainOptions {

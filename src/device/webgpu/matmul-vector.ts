@@ -76,11 +76,12 @@ export type Join =
 /** Products of a workgroup: a group of q8. */
 const JOINED = 32;
 /**
- * As many threads as a device allows, one row of weights each, one group of it a lane in flight. A step of Llama 3.1 8B, q4_0, int4,
+ * Of a block in one part, whose input is q8; cols: of what becomes of the products, a multiple of 32.
+ *
+ * As many threads as a device allows, a row of weights for each team, one group of it a lane in flight. A step of Llama 3.1 8B, q4_0, int4,
  * no context, on an H200, us: not joined 2,911; joined with 256 threads 2,845, with 512 and two groups 2,764, with 1024 2,457, with
  * 1024 and two groups 2,766 (2026-11-28).
- *
- * Of a block in one part, whose input is q8; cols: of what becomes of the products, a multiple of 32. */
+ */
 export function joinedDispatch(options: MatmulOptions, join: Join, cols: number): Dispatch {
   const { traits, block, x, rows, spare, unscaled = null } = options;
   const [part] = block.parts;

@@ -1,29 +1,16 @@
 /** matmulStream on a software GPU that has no matrices (emulated.ts), against float64 sums. */
 import { expect, it } from "vitest";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
-import { shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
 import { emulated } from "./emulated.ts";
-import { ALL_TRAITS, describeGpu, softwareDevice } from "./gpu.ts";
+import { emulatedGpu } from "./emulated-device.ts";
+import { ALL_TRAITS, describeGpu } from "./gpu.ts";
 import { errorOf } from "./products.ts";
 
 /** Weights and activations are rounded to f16. */
 const TOLERANCE = 1.2e-3;
 
 let made: Promise<Gpu> | undefined;
-async function open(): Promise<Gpu> {
-  const gpu = await softwareDevice({}, { maxComputeWorkgroupStorageSize: 32_768 });
-  const { pipeline } = gpu;
-  gpu.pipeline = async (spec) => {
-    if (spec.kernel !== "matmulStream") return pipeline.call(gpu, spec);
-    const module = gpu.device.createShaderModule({ code: emulated(shaderText(spec, [])) });
-    const { messages } = await module.getCompilationInfo();
-    expect([...messages].map(({ lineNum, message }) => `${lineNum}: ${message}`)).toEqual([]);
-    const layout = gpu.device.createPipelineLayout({ bindGroupLayouts: [gpu.bindLayout(spec.kernel)] });
-    return gpu.device.createComputePipelineAsync({ layout, compute: { module, entryPoint: "main" } });
-  };
-  return gpu;
-}
 
 describeGpu("matmulStream", () => {
   const traits: Traits = ALL_TRAITS;
@@ -37,7 +24,7 @@ describeGpu("matmulStream", () => {
     "%s of %d columns, %j rows, %d tokens",
     async (type, cols, rows, tokens) => {
       expect(cols % BLOCKS[type].elements).toBe(0);
-      made ??= open();
+      made ??= emulatedGpu("matmulStream", emulated);
       const shape = { type, rows, cols, tokens, few: 8, several: 16, bias: true };
       expect(await errorOf(await made, traits, shape)).toBeLessThan(TOLERANCE);
     },

@@ -1,17 +1,14 @@
 /** Starts the page: looks for a server where it comes from, and draws. */
-import { options, render } from "preact";
+import { render } from "preact";
 import { App } from "./app.tsx";
 import { Conversations } from "./chat/conversations.ts";
 import { Talk } from "./chat/talk.ts";
+import { drawOncePerFrame } from "./drawing.ts";
 import { ModelChoice } from "./models/choice.ts";
 import { serverUrl } from "./models/server.ts";
 import { settings } from "./settings.ts";
 
-// Once a frame, however many pieces of an answer came meanwhile; a hidden page has no frames.
-options.debounceRendering = (draw) => {
-  if (document.hidden) setTimeout(draw, 200);
-  else requestAnimationFrame(draw);
-};
+drawOncePerFrame();
 
 const choice = new ModelChoice();
 const talk = new Talk(choice, new Conversations());

@@ -511,6 +511,22 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     expect(await page.locator(".question .document").count()).toBe(4);
   });
 
+  it("draws what a person did before the next thing they do, however late a frame comes", async () => {
+    hasApi = false;
+    await page.addInitScript("requestAnimationFrame = (draw) => setTimeout(draw, 1000);");
+    await open(false);
+    const keep = page.getByLabel("Keep the file in this browser");
+    await keep.check();
+    await page
+      .getByLabel("Model files")
+      .setInputFiles({ name: "cut.gguf", mimeType: "", buffer: Buffer.from("G") });
+    await page.locator(".kept").getByText("cut").waitFor();
+    await page.getByLabel("Or a GGUF file's address").fill("none.gguf");
+    await page.getByLabel("Or a GGUF file's address").press("Enter");
+    await page.getByText(/none\.gguf.*404/).waitFor();
+    silent(/404/);
+  });
+
   it(
     "runs needle in this browser's WebGPU, on a document",
     async () => {

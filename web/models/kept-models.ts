@@ -15,6 +15,8 @@ const MARK = ".whole";
 class KeptModels extends Store<KeptModelsState> {
   /** Browsers have it on https and localhost. */
   readonly isPossible = typeof navigator.storage?.getDirectory === "function";
+  /** Lists that were begun. */
+  #lists = 0;
 
   constructor() {
     super({ models: [], copying: null });
@@ -70,12 +72,14 @@ class KeptModels extends Store<KeptModelsState> {
   }
 
   async #list(): Promise<void> {
+    const list = ++this.#lists;
     const models: KeptModelsState["models"][number][] = [];
     for await (const [name, entry] of (await modelsFolder()).entries()) {
       const files = await filesOf(entry as FileSystemDirectoryHandle);
       if (files) models.push({ name, bytes: files.reduce((sum, { size }) => sum + size, 0) });
     }
-    this.set({ models });
+    // One that was begun later knows more.
+    if (list === this.#lists) this.set({ models });
   }
 }
 

@@ -3,7 +3,7 @@ import { amountOf, fieldsOf, listOf } from "./checked.ts";
 import { kept } from "./kept.ts";
 import { Store } from "./store.ts";
 
-export interface Settings {
+interface Settings {
   /** As written; "": the server that this page comes from. */
   readonly server: string;
   readonly serverModel: string;
@@ -23,7 +23,7 @@ export interface Settings {
 }
 
 /** Instructions under a name. */
-export interface Preset {
+interface Preset {
   readonly name: string;
   readonly system: string;
 }

@@ -14,9 +14,7 @@ export const root = fileURLToPath(new URL("../..", import.meta.url));
 const NO_ROTATION = `
 export const rotationBlock = () => 1;
 export const rotationFactor = () => 1;
-export const flipsSign = () => false;
 export const hadamard = () => {};
-export const rotate = () => {};
 export const rotateBack = () => {};
 export const flipSigns = (x, factor) => { for (let i = 0; i < x.length; i++) x[i] *= factor; };
 `;

@@ -135,7 +135,7 @@ function guardOf({
 }
 
 /** What clients call the model: without folder and ending, without "hf:". */
-export function modelId(name: string): string {
+function modelId(name: string): string {
   if (name.startsWith("hf:")) return name.slice("hf:".length);
   return basename(name).replace(/\.gguf$/i, "") || name;
 }

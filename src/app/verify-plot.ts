@@ -6,7 +6,7 @@ import { spreadOut } from "../plot/labels.ts";
 import { linearScale } from "../plot/scale.ts";
 import { escapeText, fixed } from "../plot/svg.ts";
 
-export interface PlotLine {
+interface PlotLine {
   readonly name: string;
   /** One for each place; null, and what is not above 0, is left out. */
   readonly values: readonly (number | null)[];

@@ -8,7 +8,7 @@ import { ArgumentError } from "../format/errors.ts";
 import { KV_NAMES, kvCodec } from "./codecs.ts";
 
 /** A layer as far as a choice of formats knows it. */
-export interface CachedLayer {
+interface CachedLayer {
   readonly index: number;
   /** Layers of the model. */
   readonly count: number;

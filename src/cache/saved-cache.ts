@@ -53,8 +53,8 @@ export interface BlockPages {
 }
 
 /** One head's keys or values of several pages, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes]. */
-export type ReadPages = (place: PagePlace, pages: readonly number[]) => Promise<Uint8Array>;
-export type WritePages = (place: PagePlace, pages: readonly number[], bytes: Uint8Array) => Promise<void>;
+type ReadPages = (place: PagePlace, pages: readonly number[]) => Promise<Uint8Array>;
+type WritePages = (place: PagePlace, pages: readonly number[], bytes: Uint8Array) => Promise<void>;
 
 /** What a device holds of a text. */
 export interface CacheReader {

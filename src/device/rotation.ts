@@ -18,7 +18,7 @@ export function rotationFactor(block: number): number {
 }
 
 /** Whether D turns the sign of a dim: the top bit of a hash, in 32-bit arithmetic that any device has. */
-export function flipsSign(dim: number): boolean {
+function flipsSign(dim: number): boolean {
   let hash = Math.imul(dim + 0x51ed, 0x9e3779b1);
   hash ^= hash >>> 16;
   return Math.imul(hash, 0x85ebca6b) < 0;
@@ -36,14 +36,7 @@ export function hadamard(x: Float32Array, block: number): void {
     }
 }
 
-/** x = R x, in place: what happens to queries. */
-export function rotate(x: Float32Array): void {
-  const block = rotationBlock(x.length);
-  flipSigns(x, rotationFactor(block));
-  hadamard(x, block);
-}
-
-/** x = R transposed x, in place: what happens to the output. */
+/** x = R transposed x, in place: what happens to the output. R itself is `flipSigns`, then `hadamard`. */
 export function rotateBack(x: Float32Array): void {
   const block = rotationBlock(x.length);
   hadamard(x, block);

@@ -58,7 +58,7 @@ export interface Piece {
 export type StopReason = "end" | "stop" | "length" | "repeats" | "context" | "cache";
 
 /** Where nobody says how many tokens. Reasoning models need some thousands; nobody reads more of what has no end. */
-export const MOST_TOKENS = 16_384;
+const MOST_TOKENS = 16_384;
 
 /** `options`, and of `defaults` what they leave open. */
 export function withDefaults(options: GenerateOptions, defaults: SampleOptions): GenerateOptions {

@@ -18,7 +18,7 @@ export interface SystemReader {
   list(path: string): readonly string[];
 }
 
-export const SYSTEM: SystemReader = {
+const SYSTEM: SystemReader = {
   platform: process.platform,
   run(command, args) {
     const stdio = ["ignore", "pipe", "ignore"] as const;

@@ -60,7 +60,7 @@ export function fastest(
   return (ms[best] ?? 0) < CLEARLY_FASTER * (ms[usual] ?? 0) ? best : usual;
 }
 
-export interface TimingSize {
+interface TimingSize {
   readonly layers: number;
   readonly cols: number;
   readonly context: number;

@@ -13,7 +13,7 @@ import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assembleParts } from "./assemble.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
 import { withKernels } from "./kernel-memory.ts";
-import { LanguageModel, type ModelParts } from "./language-model.ts";
+import type { LanguageModel, ModelParts } from "./language-model.ts";
 import { besideDraft, checkTokens, loadDraft } from "./load-draft.ts";
 import { adapterMemory, ownMemory } from "./machine.ts";
 import { closeAll } from "./prepared.ts";
@@ -42,11 +42,6 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
    * nothing, and the model checks several of its guesses in one step, where that is faster. The text stays the same.
    */
   draft?: string;
-}
-
-/** `loadAs` with a model that says nothing of an answer's parts (`answer/load.ts` has one that does). */
-export function load(name: string, options?: LoadOptions): Promise<LanguageModel> {
-  return loadAs((parts) => new LanguageModel(parts), name, options);
 }
 
 /**

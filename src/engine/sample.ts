@@ -157,7 +157,7 @@ function countAgainst(
   for (const [id, count] of counts) logits[id] -= presencePenalty + frequencyPenalty * count;
 }
 
-export const MOST_BIASES = 1024;
+const MOST_BIASES = 1024;
 
 function biasesOf(asked: SampleOptions["logitBias"]): (readonly [id: number, bias: number])[] {
   if (asked === undefined) return [];

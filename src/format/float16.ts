@@ -44,24 +44,6 @@ export function f32ToBf16(value: number): number {
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
-/** Array forms: `out[i]` for every `i` of `from`; `out` must be at least as long. */
-export function f16ToF32Array(from: Uint16Array, out: Float32Array): void {
-  for (let i = 0; i < from.length; i++) out[i] = WIDE[from[i]];
-}
-
-export function f32ToF16Array(from: Float32Array, out: Uint16Array): void {
-  for (let i = 0; i < from.length; i++) out[i] = f32ToF16(from[i]);
-}
-
-export function bf16ToF32Array(from: Uint16Array, out: Float32Array): void {
-  const bits = new Uint32Array(out.buffer, out.byteOffset, from.length);
-  for (let i = 0; i < from.length; i++) bits[i] = from[i] << 16;
-}
-
-export function f32ToBf16Array(from: Float32Array, out: Uint16Array): void {
-  for (let i = 0; i < from.length; i++) out[i] = f32ToBf16(from[i]);
-}
-
 /** One f16 out of bytes, little-endian, at any alignment. */
 export function f16At(bytes: Uint8Array, at: number): number {
   return WIDE[bytes[at] | (bytes[at + 1] << 8)];

@@ -8,7 +8,7 @@ import type { Source } from "./source.ts";
 
 export const PAGE_BYTES = 1024 * 1024;
 /** Pages of one request: 8 MiB take about as long as a round trip and a redirect on a fast line. */
-export const RUN_PAGES = 8;
+const RUN_PAGES = 8;
 /** Pages that are fetched ahead, at most: two requests beside the one that is waited for. */
 const AHEAD_PAGES = 2 * RUN_PAGES;
 /** More than are in use at once, so that reads may also go back a little, as tensors of one layer do. */

@@ -67,13 +67,6 @@ export async function readSafetensors(source: Source): Promise<ReadonlyMap<strin
   return entries;
 }
 
-/** The bytes of a whole array, which the caller knows to be small. */
-export async function readEntryBytes(entry: SafetensorsEntry): Promise<Uint8Array> {
-  const bytes = new Uint8Array(entry.bytes);
-  await entry.source.read(entry.offset, bytes);
-  return bytes;
-}
-
 function readEntry(source: Source, name: string, value: unknown, start: number): SafetensorsEntry {
   const place = `${source.name}: ${describe(name)}`;
   const { dtype, shape, data_offsets: offsets }: JsonObject = asObject(value, place);

@@ -4,7 +4,7 @@
  */
 
 /** GPT-2's alphabet: the character for each byte. Printable Latin-1 stands for itself, the rest from U+0100 on. */
-export const BYTE_CHARACTERS: readonly string[] = makeAlphabet();
+const BYTE_CHARACTERS: readonly string[] = makeAlphabet();
 
 const UNITS = BYTE_CHARACTERS.map((character) => character.charCodeAt(0));
 

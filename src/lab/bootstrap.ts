@@ -10,7 +10,7 @@ import { uniforms } from "./methods/random.ts";
 import { quantileOf, twoSided } from "./student.ts";
 
 /** Positions of a block: KL is correlated over fewer than 4. */
-export const BLOCK = 16;
+const BLOCK = 16;
 const SAMPLES = 400;
 
 /** Losses of two specs on one text: by draw, [positions], of one length. */

@@ -111,7 +111,7 @@ const int4Keys = (headDim: number) => (vectors: Float32Array) =>
   affine.apply(vectors, { bits: 4, group: 32, headDim, part: "keys", seed: 0 });
 
 /** Of the first layer that attends, where layers differ. */
-export function shapeFacts(config: ModelConfig): ModelEntry["facts"] {
+function shapeFacts(config: ModelConfig): ModelEntry["facts"] {
   const attentions = attentionsOf(config);
   const { heads, kvHeads, headDim, scale, headNorms, softcap } = attentions[0].spec;
   return {
@@ -151,7 +151,7 @@ function profile(keys: Float32Array, mean: Float32Array) {
 
 const average = (list: readonly number[]) => list.reduce((sum, x) => sum + x, 0) / list.length;
 
-export function median(list: readonly number[]): number {
+function median(list: readonly number[]): number {
   const sorted = [...list].sort((a, b) => a - b);
   const at = (sorted.length - 1) / 2;
   return (sorted[Math.floor(at)] + sorted[Math.ceil(at)]) / 2;

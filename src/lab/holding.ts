@@ -31,7 +31,7 @@ export interface Holding {
  * Other draws see values times another factor between 1 and 2, so that the same error falls otherwise; those whose method is
  * random have other seeds besides. Draw 0: as it is.
  */
-export function drawFactor(draw: number): number {
+function drawFactor(draw: number): number {
   return draw === 0 ? 1 : 2 ** ((draw * 0.618033988749895) % 1);
 }
 

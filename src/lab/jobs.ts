@@ -24,7 +24,7 @@ export interface Job {
 }
 
 /** An experiment's job, for all time: so that sending it twice is sending it once. */
-export function jobId(experiment: string): string {
+function jobId(experiment: string): string {
   const hex = sha256(experiment).slice(0, 32);
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }

@@ -5,7 +5,7 @@
  */
 
 /** What another draw of the rounding moves log KL by. */
-export const NOISE = 0.1;
+const NOISE = 0.1;
 const PROMISES = 3;
 const DRY = 10;
 

@@ -5,7 +5,7 @@
 import { type Estimate, type Interval, interval } from "./bootstrap.ts";
 
 /** At look number 1, 2, ... */
-export function sequenceInterval(
+function sequenceInterval(
   estimate: Pick<Estimate, "log" | "error" | "freedom">,
   look: number,
   alpha = 0.05,

@@ -14,7 +14,7 @@ import type { Entry, FailureEntry, ProposalEntry, ResultEntry, Spec, TextEntry }
 import { Verdicts } from "./verdicts.ts";
 
 /** Tries of an experiment before it is dead, and as many again when it is given back (`retry`). */
-export const TRIES = 3;
+const TRIES = 3;
 /** Entries of one unit: results are some kilobytes each. */
 const PIECE = 200;
 

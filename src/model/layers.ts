@@ -91,13 +91,13 @@ export function experts(
 }
 
 /** The feed-forward of a layer that has either the one or the other. */
-export function expertsOrDense(op: Recorder, parts: Parts, layer: number, x: Value): Value {
+function expertsOrDense(op: Recorder, parts: Parts, layer: number, x: Value): Value {
   const mixture = parts.config.layers[layer].feedForward.experts;
   return mixture ? experts(op, parts, layer, x) : feedForward(op, parts, layer, x);
 }
 
 /** The last normed rows -> logits. */
-export function logits(op: Recorder, parts: Parts, x: Value): Value {
+function logits(op: Recorder, parts: Parts, x: Value): Value {
   const { vocab, logitScale, logitSoftcap } = parts.config;
   const plain = op.matmul(x, parts.output(), parts.bias("output", vocab));
   const scaled = logitScale === 1 ? plain : op.scale(plain, logitScale);

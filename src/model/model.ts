@@ -17,7 +17,7 @@ import { readConfig } from "./read-config.ts";
 import { sliceRows } from "./tensors.ts";
 import { refuseUnread } from "./unread.ts";
 
-export interface GraphOptions {
+interface GraphOptions {
   /** Positions that a text may reach; sizes the page tables. */
   context: number;
   /** Token slots of all texts together; sizes the pools. Default: the context. */

@@ -27,7 +27,7 @@ export interface Places {
   readonly folder: readonly Place[];
 }
 
-export type Names = Readonly<Record<string, Places>>;
+type Names = Readonly<Record<string, Places>>;
 
 export interface NameTables {
   /** Of the whole. */

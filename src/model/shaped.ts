@@ -35,7 +35,7 @@ const noRows: RowsOf = () => async () => {
 };
 
 /** The shape under a name that a person types. ArgumentError for an unknown one. */
-export function namedShape(name: string): Shape {
+function namedShape(name: string): Shape {
   if (Object.hasOwn(SHAPES, name)) return SHAPES[name];
   throw new ArgumentError("shape", name, Object.keys(SHAPES).join(", "));
 }

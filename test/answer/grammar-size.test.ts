@@ -2,13 +2,14 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { PlaceError } from "../../src/answer/errors.ts";
-import { schemaGrammar, schemaSlices } from "../../src/answer/grammar/schema-grammar.ts";
+import { schemaSlices } from "../../src/answer/grammar/schema-grammar.ts";
 import { Size } from "../../src/answer/grammar/size.ts";
 import { msOf, weightOf } from "../../src/answer/grammar/weight.ts";
 import { Fields } from "../../src/app/api/fields.ts";
 import { readTools } from "../../src/app/api/tools.ts";
 import { atOnce } from "../../src/format/slices.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
+import { schemaGrammar } from "./grammars.ts";
 
 it.each<[body: string, bytes: number, states: number, wide: number]>([
   ['"abc"', 3, 0, 0],

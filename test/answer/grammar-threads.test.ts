@@ -3,9 +3,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Grammar, OpenGrammar } from "../../src/answer/grammar/grammar.ts";
 import { Grammars } from "../../src/answer/grammar/grammars.ts";
 import { Keeper } from "../../src/answer/grammar/keeper.ts";
-import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import type { ThreadLimits } from "../../src/answer/grammar/threads.ts";
-import { allowedIds, bytesOf, END, tokenizer, VOCAB } from "./grammars.ts";
+import { allowedIds, bytesOf, END, schemaGrammar, tokenizer, VOCAB } from "./grammars.ts";
 
 const made: Grammars[] = [];
 afterEach(() => {

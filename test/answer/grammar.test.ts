@@ -5,10 +5,9 @@ import { afterThinking, openableSections } from "../../src/answer/grammar/after-
 import { Counted } from "../../src/answer/grammar/counted.ts";
 import type { OpenGrammar } from "../../src/answer/grammar/grammar.ts";
 import { patternRule } from "../../src/answer/grammar/pattern.ts";
-import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import { SECTIONS, type Section } from "../../src/answer/thinking.ts";
 import type { Tokenizer } from "../../src/index.ts";
-import { accepts, allowedIds, grammars, idOf, walk } from "./grammars.ts";
+import { accepts, allowedIds, grammars, idOf, schemaGrammar, walk } from "./grammars.ts";
 import { validate } from "./json-schema.ts";
 
 afterAll(() => grammars.close());

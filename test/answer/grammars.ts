@@ -2,7 +2,9 @@
 import { expect } from "vitest";
 import type { OpenGrammar } from "../../src/answer/grammar/grammar.ts";
 import { Grammars } from "../../src/answer/grammar/grammars.ts";
-import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
+import { schemaSlices } from "../../src/answer/grammar/schema-grammar.ts";
+import type { Size } from "../../src/answer/grammar/size.ts";
+import { atOnce } from "../../src/format/slices.ts";
 import type { Tokenizer } from "../../src/index.ts";
 import { random } from "../device/random-tensor.ts";
 
@@ -34,6 +36,11 @@ export const tokenizer = {
 } as unknown as Tokenizer;
 
 export const grammars = new Grammars(tokenizer, VOCAB + 40);
+
+/** `schemaSlices` in one go. */
+export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size?: Size): string {
+  return atOnce(schemaSlices(schema, place, isStrict, size));
+}
 
 export function bytesOf(text: string): Uint8Array {
   return new TextEncoder().encode(text);

@@ -6,11 +6,10 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { PlaceError } from "../../src/answer/errors.ts";
-import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import { Size } from "../../src/answer/grammar/size.ts";
 import { NibbleError } from "../../src/index.ts";
 import { random } from "../device/random-tensor.ts";
-import { accepts, grammars, walk } from "./grammars.ts";
+import { accepts, grammars, schemaGrammar, walk } from "./grammars.ts";
 
 afterAll(() => grammars.close());
 

@@ -2,9 +2,8 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { keptFormat } from "../../src/answer/grammar/formats.ts";
 import { Grammars } from "../../src/answer/grammar/grammars.ts";
-import { schemaGrammar } from "../../src/answer/grammar/schema-grammar.ts";
 import { goldenTokenizer } from "../format/tokenizer-vocabularies.ts";
-import { accepts, grammars } from "./grammars.ts";
+import { accepts, grammars, schemaGrammar } from "./grammars.ts";
 
 afterAll(() => grammars.close());
 

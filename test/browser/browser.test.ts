@@ -11,8 +11,8 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bundleForBrowsers, MOST_GZIP_BYTES } from "../../scripts/browser.js";
 import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
+import { load } from "../../src/answer/load.ts";
 import type * as Nibble from "../../src/browser.ts";
-import { load } from "../../src/engine/load.ts";
 import { answer, type Handler, type Server, serve } from "../format/http-server.ts";
 import { launchChromium } from "./chromium.ts";
 

@@ -6,7 +6,6 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation, KvPart } from "../../src/device/contract.ts";
 import { INT4_GROUP } from "../../src/device/int4.ts";
 import { Recorder } from "../../src/device/recorder.ts";
-import { readSlot } from "../../src/device/wasm/kv-layout.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { ArgumentError } from "../../src/format/errors.ts";
 import { f16At } from "../../src/format/float16.ts";
@@ -220,16 +219,17 @@ describe.each(["auto", "plain"] as const)("the CPU device's cache, %s SIMD", (si
     allocation.setPages(graph.pools[0], 0, 0, [1, 0]);
     const ids = Uint32Array.from({ length: tokens }, (_, t) => t);
     await allocation.run({ runs: [{ text: 0, ids, position, outputs: 0 }] });
-    const bytes = allocation.cacheBytes(cache);
     const found = new Float32Array(headDim);
-    for (let t = 0; t < tokens; t++)
-      for (let kvHead = 0; kvHead < kvHeads; kvHead++)
-        for (const [i, half] of (["keys", "values"] as const).entries()) {
-          const [page, slot] = [position + t < 32 ? 1 : 0, (position + t) % 32];
-          kvCodec(format).decode(readSlot(cache, half, kvHead, page, slot, bytes), found);
-          expect(found, `token ${t}, head ${kvHead}, ${half}`).toEqual(
-            roundTrip(format, row(t, kvHead, 2 * i), half),
+    const vectorBytes = kvCodec(format).vectorBytes(headDim);
+    for (let kvHead = 0; kvHead < kvHeads; kvHead++)
+      for (const [i, part] of (["keys", "values"] as const).entries()) {
+        const held = await allocation.readPages({ cache, part, kvHead }, [1, 0]);
+        for (let t = 0; t < tokens; t++) {
+          kvCodec(format).decode(held.subarray((position + t) * vectorBytes), found);
+          expect(found, `token ${t}, head ${kvHead}, ${part}`).toEqual(
+            roundTrip(format, row(t, kvHead, 2 * i), part),
           );
         }
+      }
   });
 });

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { KvPart } from "../../src/device/contract.ts";
-import { flipsSign, hadamard, rotate, rotateBack, rotationBlock } from "../../src/device/rotation.ts";
+import { flipSigns, hadamard, rotateBack, rotationBlock, rotationFactor } from "../../src/device/rotation.ts";
 import { gaussian, random } from "../device/random-tensor.ts";
 
 const HEAD_DIMS = [64, 80, 96, 128, 256, 512];
@@ -58,7 +58,8 @@ describe("the rotation", () => {
     const next = random(headDim);
     const x = vectorOf(headDim, () => gaussian(next));
     const y = x.slice();
-    rotate(y);
+    flipSigns(y, rotationFactor(block));
+    hadamard(y, block);
     const gain = Math.log2(block) % 2 === 0 ? 1 : 2;
     expect(dot(y, y) / dot(x, x) / gain).toBeCloseTo(1, 5);
     rotateBack(y);
@@ -75,7 +76,9 @@ describe("the rotation", () => {
   });
 
   it("turns about half of the signs, always the same", () => {
-    const signs = Array.from({ length: 512 }, (_, dim) => (flipsSign(dim) ? "-" : "+")).join("");
+    const ones = new Float32Array(512).fill(1);
+    flipSigns(ones, 1);
+    const signs = Array.from(ones, (one) => (one < 0 ? "-" : "+")).join("");
     expect(signs.slice(0, 64)).toBe("+-++++-+---+-++-++-+-+--+++-----+---+++-+-+--++--++-+--++++---++");
     for (let first = 0; first < 512; first += 128)
       expect(Math.abs(signs.slice(first, first + 128).replaceAll("+", "").length - 64)).toBeLessThan(16);

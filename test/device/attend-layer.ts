@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { kvCodec } from "../../src/cache/codecs.ts";
-import { gather } from "../../src/device/cache-bytes.ts";
+import { type BlockMap, gather } from "../../src/device/cache-bytes.ts";
 import { type KvCodec, type KvPart, PAGE_SLOTS } from "../../src/device/contract.ts";
 import { attend as referenceAttend } from "../../src/device/reference/ops.ts";
 import {
@@ -17,7 +17,6 @@ import {
   kvBlockMap,
   kvFormatNumber,
   kvPageBytes,
-  readSlot,
 } from "../../src/device/wasm/kv-layout.ts";
 
 /** Scratch starts as NaN, and so does the memory behind the output. */
@@ -84,6 +83,7 @@ export class Layer {
   #length = 0;
   readonly #keys: Float32Array[] = [];
   readonly #values: Float32Array[] = [];
+  readonly #maps: { [part in KvPart]?: BlockMap } = {};
 
   constructor(binary: Binary, shape: Shape) {
     this.shape = shape;
@@ -164,16 +164,16 @@ export class Layer {
     const { kvHeads, headDim } = this.shape;
     const at =
       this.#packed + kvBlockAt({ codec: this.#codec, kvHeads, headDim }, part, head, this.#page(block));
-    const found = gather(
-      kvBlockMap(this.#codec, part, headDim),
-      new Uint8Array(this.memory.buffer),
-      at,
-      0,
-      1,
-    );
+    const found = this.#bytesOf(at, part);
     const wanted = new Uint8Array(this.#codec.packed!.pageBytes(headDim, part));
     this.#codec.packed!.encode(this.#vectors(block, head, part), wanted, part);
     return [found, wanted];
+  }
+
+  /** The codec's bytes of a block in memory. */
+  #bytesOf(at: number, part: KvPart): Uint8Array {
+    this.#maps[part] ??= kvBlockMap(this.#codec, part, this.shape.headDim);
+    return gather(this.#maps[part], new Uint8Array(this.memory.buffer), at, 0, 1);
   }
 
   /** The vectors of a block as they were stored: [32, headDim]. */
@@ -314,10 +314,10 @@ export class Layer {
     const { kvHeads, headDim } = this.shape;
     const codec = this.#codec;
     const page = this.#page(Math.floor(position / PAGE_SLOTS));
-    const cache = { codec, kvHeads, headDim };
+    const at = this.#cache + kvBlockAt({ codec, kvHeads, headDim }, part, kvHead, page);
+    const held = this.#bytesOf(at, part);
     const found = new Float32Array(headDim);
-    const stored = new Uint8Array(this.memory.buffer, this.#cache, this.#table - this.#cache);
-    codec.decode(readSlot(cache, part, kvHead, page, position % PAGE_SLOTS, stored), found);
+    codec.decode(held.subarray((position % PAGE_SLOTS) * codec.vectorBytes(headDim)), found);
     const rows = part === "keys" ? this.#keys : this.#values;
     const bytes = new Uint8Array(codec.vectorBytes(headDim));
     codec.encode(rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim), bytes, part);

@@ -2,8 +2,8 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { load } from "../../src/answer/load.ts";
 import type { LanguageModel } from "../../src/engine/language-model.ts";
-import { load } from "../../src/engine/load.ts";
 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;

@@ -1,9 +1,10 @@
 /** The loaded model, needle-14m on the CPU: one generation at a time, aborts, threads, closing. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { load } from "../../src/answer/load.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { assemble } from "../../src/engine/assemble.ts";
 import type { LanguageModel, Prompt } from "../../src/engine/language-model.ts";
-import { type LoadOptions, load } from "../../src/engine/load.ts";
+import type { LoadOptions } from "../../src/engine/load.ts";
 import { blobSource } from "../../src/format/blob-source.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";

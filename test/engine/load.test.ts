@@ -3,10 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { load } from "../../src/answer/load.ts";
 import type { DeviceMemory } from "../../src/device/contract.ts";
 import { assemble } from "../../src/engine/assemble.ts";
 import { findModel } from "../../src/engine/find-model.ts";
-import { type LoadOptions, type LoadProgress, load, openDevice } from "../../src/engine/load.ts";
+import { type LoadOptions, type LoadProgress, openDevice } from "../../src/engine/load.ts";
 import { MemoryError } from "../../src/engine/plan.ts";
 import { AbortedError, ArgumentError, FormatError } from "../../src/format/errors.ts";
 import { openCheckpoint } from "../../src/format/open.ts";

@@ -5,12 +5,18 @@ import { FormatError, UnsupportedError } from "../../src/format/errors.ts";
 import { fileFolder, fileSource } from "../../src/format/file-source.ts";
 import { f32ToBf16, f32ToF16 } from "../../src/format/float16.ts";
 import { openSafetensors } from "../../src/format/safetensors.ts";
-import { readEntryBytes, readSafetensors } from "../../src/format/safetensors-file.ts";
+import { readSafetensors, type SafetensorsEntry } from "../../src/format/safetensors-file.ts";
 import { rowBytes, type Tensor } from "../../src/format/tensor.ts";
 import { memoryFolder, watchedSource } from "./memory-folder.ts";
 import { type WrittenEntry, withHeader, writeSafetensors } from "./write-safetensors.ts";
 
 const CONFIG = JSON.stringify({ model_type: "llama" });
+
+async function readEntryBytes({ source, offset, bytes }: SafetensorsEntry): Promise<Uint8Array> {
+  const out = new Uint8Array(bytes);
+  await source.read(offset, out);
+  return out;
+}
 
 function bytesOf(...values: ArrayBufferView[]): Uint8Array {
   return new Uint8Array(

@@ -3,12 +3,12 @@
  * the process asks WebGPU for, also those of steps, sampling and reading back.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { load } from "../../src/answer/load.ts";
 import type { Device, Weight } from "../../src/device/contract.ts";
 import type { Placed } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { COUNT_LABEL } from "../../src/device/webgpu/submits.ts";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
-import { load } from "../../src/engine/load.ts";
 import { type Plan, type PlannedDevice, planMemory } from "../../src/engine/plan.ts";
 import { openCheckpoint } from "../../src/format/open.ts";
 import { type Model, openModel } from "../../src/model/model.ts";

@@ -16,7 +16,7 @@ import type { Conversations } from "./conversations.ts";
 import { DocumentError, readDocument, type TextDocument } from "./documents.ts";
 import { CUT, fromSaved } from "./saved.ts";
 
-export interface Notice {
+interface Notice {
   readonly text: string;
   /** Takes back what the notice tells of. */
   readonly undo?: () => void;

@@ -8,7 +8,7 @@ import { HereModel, type LoadAsk } from "./here.ts";
 import { AnswerFailure, type ChatModel } from "./model.ts";
 import { type ServerAddress, ServerChatModel, type ServerModel, serverModels } from "./server.ts";
 
-export type ChoiceStatus =
+type ChoiceStatus =
   | { readonly kind: "none" }
   | { readonly kind: "looking" }
   | { readonly kind: "loading"; readonly name: string; readonly bytes: number; readonly totalBytes: number }

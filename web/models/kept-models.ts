@@ -4,7 +4,7 @@
  */
 import { Store } from "../store.ts";
 
-export interface KeptModelsState {
+interface KeptModelsState {
   readonly models: readonly { readonly name: string; readonly bytes: number }[];
   readonly copying: { readonly name: string; readonly bytes: number; readonly totalBytes: number } | null;
 }

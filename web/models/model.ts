@@ -41,7 +41,7 @@ export interface AnswerOptions {
   onSpeed?(tokensPerSecond: number): void;
 }
 
-export interface AnswerSettings {
+interface AnswerSettings {
   /** null: the model's own default. */
   readonly temperature: number | null;
   readonly maxTokens: number | null;

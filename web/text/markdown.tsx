@@ -43,7 +43,7 @@ export function Markdown({ text, hasPictures = false }: { text: string; hasPictu
 }
 
 /** null: the text is beyond the lexer, and is shown as it is. */
-export function blocksOf(text: string): Token[] | null {
+function blocksOf(text: string): Token[] | null {
   if (/^[\s>*+-]{200}/m.test(text)) return null;
   try {
     return lex(text);

@@ -2,7 +2,7 @@
 import { Component, type FunctionComponent, h } from "preact";
 
 /** Each property is the very same. */
-export function isSame<Properties extends object>(before: Properties, after: Properties): boolean {
+function isSame<Properties extends object>(before: Properties, after: Properties): boolean {
   return (Object.keys(after) as (keyof Properties)[]).every((name) => Object.is(before[name], after[name]));
 }
 

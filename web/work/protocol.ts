@@ -17,7 +17,7 @@ import type {
 } from "../../src/browser.ts";
 import type { Section } from "../../src/page.ts";
 
-export interface OpenAsk {
+interface OpenAsk {
   /** An absolute URL, or files that were chosen. */
   readonly source: string | readonly File[];
   /** Positions; null: a modest number, or what the model was trained for when that is less. */
@@ -44,13 +44,13 @@ export interface Opened {
   readonly section: Section | null;
 }
 
-export interface AnswerAsk {
+interface AnswerAsk {
   readonly messages: readonly ChatMessage[];
   readonly sampling: SampleOptions;
   readonly maxTokens?: number;
 }
 
-export type AnswerNews =
+type AnswerNews =
   | { readonly kind: "reading"; readonly tokens: number; readonly total: number }
   | {
       readonly kind: "text";

@@ -25,7 +25,7 @@ export interface CallOptions {
   readonly providerOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-export interface FunctionTool {
+interface FunctionTool {
   readonly name: string;
   readonly description?: string;
   readonly inputSchema: unknown;

@@ -141,7 +141,7 @@ function readHarmonyCall(text: string): WrittenCall | null {
 }
 
 /** {"name": ..., [key]: {...}}; arguments that are themselves JSON text are read, too. */
-export function readJsonCall(text: string, key: "arguments" | "parameters"): WrittenCall | null {
+function readJsonCall(text: string, key: "arguments" | "parameters"): WrittenCall | null {
   try {
     const { name, [key]: given = {} } = JSON.parse(text);
     if (typeof name !== "string") return null;

@@ -4,7 +4,7 @@
  * the kept library let numbers out of their bounds and control characters into strings (0.1.27;
  * test/answer/grammar.test.ts has the property that found it).
  */
-import { atOnce, type Slices } from "../../format/slices.ts";
+import type { Slices } from "../../format/slices.ts";
 import { badValue } from "../errors.ts";
 import { ObjectFields, shown } from "../object-fields.ts";
 import { bareText } from "./bare-text.ts";
@@ -43,11 +43,6 @@ const MOST_ITEMS = 10_000;
  * says so. size: of all that is compiled together. gap: what may stand after a comma and a colon. Throws PlaceError with its place for what is no schema, cannot be
  * kept, or is too large.
  */
-export function schemaGrammar(schema: unknown, place: string, isStrict: boolean, size?: Size): string {
-  return atOnce(schemaSlices(schema, place, isStrict, size));
-}
-
-/** The same, with pauses. */
 export function* schemaSlices(
   schema: unknown,
   place: string,

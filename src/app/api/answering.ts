@@ -36,7 +36,7 @@ export interface Question {
 }
 
 /** What is new in an answer, and its tokens. */
-export interface News {
+interface News {
   readonly part: AnswerPart | null;
   readonly tokens: readonly Likelihood[];
   /** Tokens of the answer so far. */
@@ -51,14 +51,14 @@ export interface Ending {
 }
 
 /** While a prompt is read: tokens of it in the cache, or read, and what of these the cache held before. */
-export interface ReadProgress {
+interface ReadProgress {
   readonly total: number;
   readonly cache: number;
   readonly processed: number;
   readonly time_ms: number;
 }
 
-export interface Hearing {
+interface Hearing {
   news(news: News): void | Promise<void>;
   progress?(progress: ReadProgress): void;
 }

@@ -5,7 +5,7 @@
  */
 import { ApiError, unsupported } from "./errors.ts";
 
-export type FieldRule =
+type FieldRule =
   | { readonly kind: "kept" }
   | { readonly kind: "harmless"; readonly why: string }
   | { readonly kind: "refused"; readonly wayOut: string; readonly isNeutral: (value: unknown) => boolean };

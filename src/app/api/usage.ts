@@ -2,7 +2,7 @@
 import type { GenerationResult, StopReason } from "../../index.ts";
 import { rate } from "../../plot/numbers.ts";
 
-export function usageOf(result: GenerationResult) {
+function usageOf(result: GenerationResult) {
   const { promptTokens, reusedTokens, generatedTokens, draftedTokens, acceptedTokens } = result;
   return {
     prompt_tokens: promptTokens,

@@ -14,7 +14,7 @@ export interface Shard {
 }
 
 /** Operations that follow one another in one shard. Before them `crossings` are copied from the shards that made them. */
-export interface Segment {
+interface Segment {
   readonly shard: number;
   readonly ops: readonly Op[];
   readonly crossings: readonly { readonly value: Value; readonly from: number }[];

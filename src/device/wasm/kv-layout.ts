@@ -1,7 +1,7 @@
 /**
  * Sizes of the CPU device's KV cache and of what attention needs beside it: the host's mirror of
  * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
- * `readSlot` is the inverse of appending; a test writes on one side and reads on the other.
+ * `kvBlockMap` is the inverse of appending; a test writes on one side and reads on the other.
  */
 import { type BlockMap, blockMap, pageMap } from "../cache-bytes.ts";
 import { PAGE_SLOTS as BLOCK, type Cache, type KvCodec, type KvPart, type Packing } from "../contract.ts";
@@ -11,7 +11,7 @@ import { packedScalesBytes, readPackedPage, readRotatedScale } from "./kv-packed
 export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
 export type KvFormat = keyof typeof KV_FORMATS;
 /** Parts of packed formats that there are kernels for. */
-export const KV_PARTS = { keys: ["4c", "3c", "2c"], values: ["4r", "3r", "2r"] } as const;
+const KV_PARTS = { keys: ["4c", "3c", "2c"], values: ["4r", "3r", "2r"] } as const;
 /** What the device says of it. */
 export const HAS_FORMATS = { kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS, defaultKv: "kv4" };
 
@@ -121,27 +121,13 @@ export function kvBlockAt(
   return (page * kvHeads + kvHead) * head + (part === "values" ? keys : 0);
 }
 
-/** One token's key or value, in the codec's bytes, from a layer's cache of vectors. */
-export function readSlot(
-  cache: Pick<Cache, "headDim" | "kvHeads" | "codec">,
-  part: KvPart,
-  kvHead: number,
-  page: number,
-  slot: number,
-  bytes: Uint8Array,
-): Uint8Array {
-  const { headDim, codec } = cache;
-  const block = bytes.subarray(kvBlockAt(cache, part, kvHead, page));
-  return readVector(block, slot, { part, headDim, format: codec.name as KvFormat });
-}
-
 interface VectorPlace {
   readonly part: KvPart;
   readonly headDim: number;
   readonly format: KvFormat;
 }
 
-/** The same from the keys or the values of a block of one head. */
+/** One token's key or value, in the codec's bytes, from the keys or the values of a block of one head. */
 function readVector(block: Uint8Array, slot: number, { part, headDim, format }: VectorPlace): Uint8Array {
   const out: number[] = [];
   if (format === "f16") {

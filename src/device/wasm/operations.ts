@@ -21,7 +21,7 @@ export interface Stretch {
 }
 
 /** Rows of a value, [tokens or outputs, cols] f32, from one memory's arena to another's. */
-export interface Copy {
+interface Copy {
   readonly from: number;
   readonly fromAt: number;
   readonly toAt: number;

@@ -68,7 +68,7 @@ export interface Layout {
   readonly totalBytes: number;
 }
 
-export function weightBytes(weight: Weight, maxTokens: number): number {
+function weightBytes(weight: Weight, maxTokens: number): number {
   // Of a table the rows of a step.
   if (weight.role === "table") return maxTokens * weight.cols * 4;
   return weight.role === "vector"

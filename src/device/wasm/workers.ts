@@ -14,7 +14,7 @@ const EXIT = -1;
 /** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (lab/LOG.md, 2026-11-23, the engine). */
 const SPINS = 20_000;
 
-export interface WorkerMemory {
+interface WorkerMemory {
   memory: WebAssembly.Memory;
   /** Addresses of the control block and of the operation records. */
   control: number;

@@ -9,7 +9,7 @@ import type { Traits } from "./gpu.ts";
 
 /** Of lib/spans.wgsl: what of a packed cache lies in packed pages, and what does not yet. */
 const PART_IDS = { all: 0, packed: 1, recent: 2 } as const;
-export type PackedPart = keyof typeof PART_IDS;
+type PackedPart = keyof typeof PART_IDS;
 
 /** A cache's buffers. */
 export interface CachePlace {

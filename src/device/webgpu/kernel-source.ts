@@ -1,5 +1,5 @@
 /** A kernel as scripts/wgsl.js gathers it: its text, and what the text declares. */
-export type BindingType = "uniform" | "read-only-storage" | "storage";
+type BindingType = "uniform" | "read-only-storage" | "storage";
 
 export interface KernelSource {
   readonly name: string;

@@ -73,7 +73,7 @@ export function recentCache(cache: Cache, recent: Pool): Cache {
 export const kvGroups = (headDim: number) => Math.ceil(headDim / INT4_GROUP);
 
 /** Bytes of a channel's scale and zero. */
-export const CHANNEL_BYTES = 2;
+const CHANNEL_BYTES = 2;
 
 export const isChannel = (layout: KvLayout) => layout === "channel4" || layout === "channel3";
 

@@ -12,7 +12,7 @@ import type { PackThreads, PackThreadsMaker } from "./packing.ts";
 const MOST_THREADS = 4;
 
 /** pack-worker.js answers with the buffers, or says what went wrong. */
-export interface Packed extends Slot {
+interface Packed extends Slot {
   readonly error: string | null;
 }
 

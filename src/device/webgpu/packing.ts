@@ -93,6 +93,6 @@ export class Packing {
   }
 }
 
-export function emptySlot(): Slot {
+function emptySlot(): Slot {
   return { file: new ArrayBuffer(0), packed: new ArrayBuffer(0) };
 }

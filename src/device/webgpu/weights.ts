@@ -14,7 +14,7 @@ export const GROUP = 32;
  * CODES of the kernels. table: nibbles that are places in a table. bits: 0 or 2, pairs: 0 to 3, thirds: places in a table of 8;
  * all three become nibbles. fives, sixes: nibbles and their upper bits apart. Floats are [rows][cols padded to 32].
  */
-export const CODES = {
+const CODES = {
   ...{ nibbles: 0, table: 1, bytes: 2, bits: 3, pairs: 4, thirds: 5, fives: 6, sixes: 7 },
   ...{ f32: 8, f16: 9, bf16: 10 },
 } as const;
@@ -23,7 +23,7 @@ export const CODES = {
  * f32 for a row, times half an unsigned e4m3 for each 16 columns; `superPairs`, `superHalves`: f16 for 256 columns, times a
  * whole number for each scale and offset of 32, or each scale of 16.
  */
-export const SCALES = {
+const SCALES = {
   ...{ half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4, odds: 5, e4m3: 6 },
   ...{ superPairs: 7, superHalves: 8 },
 } as const;
@@ -152,7 +152,7 @@ export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
 }
 
 /** Rows [from, from + rows) of a weight (an index into the block's list) lie at row `at` of a part. */
-export interface Piece {
+interface Piece {
   readonly weight: number;
   readonly from: number;
   readonly rows: number;

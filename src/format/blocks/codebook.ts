@@ -63,7 +63,7 @@ export function nvfp4(bytes: Uint8Array, out: Float32Array): void {
 }
 
 /** Halves of unsigned e4m3 (bias 7; the upper bit is ignored): the values above are doubled. NaN, 0x7f, is 0 as in ggml. */
-export const HALF_E4M3 = Float32Array.from({ length: 256 }, (_, bits) => {
+const HALF_E4M3 = Float32Array.from({ length: 256 }, (_, bits) => {
   if (bits === 0x7f) return 0;
   const exponent = (bits >> 3) & 15;
   const mantissa = bits & 7;

@@ -118,7 +118,7 @@ function multiply(left: Value, right: Value, meter: Meter): Value {
   return sequence instanceof Tuple ? new Tuple(all) : all;
 }
 
-export function contains(container: Value, item: Value, meter: Meter): boolean {
+function contains(container: Value, item: Value, meter: Meter): boolean {
   if (typeof container === "string") {
     if (typeof item !== "string")
       throw new TemplateError(`'in <string>' requires string as left operand, not ${typeName(item)}`);

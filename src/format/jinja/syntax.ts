@@ -7,7 +7,7 @@ import { parse, tokenize } from "@huggingface/jinja";
 
 // The library's declarations import each other without endings, which "nodenext" does not resolve (@huggingface/jinja
 // 0.5.11): what is used of its tree is declared here, until that resolves.
-export interface Block {
+interface Block {
   readonly body: readonly Node[];
 }
 export interface Name {
@@ -15,7 +15,7 @@ export interface Name {
   readonly value: string;
 }
 /** In calls and in the parameters of macros. */
-export interface Named {
+interface Named {
   readonly type: "KeywordArgumentExpression";
   readonly key: Name;
   readonly value: Node;
@@ -31,7 +31,7 @@ export interface For extends Block {
   readonly iterable: Node;
   readonly defaultBlock: readonly Node[];
 }
-export interface Macro extends Block {
+interface Macro extends Block {
   readonly type: "Macro";
   readonly name: Name;
   readonly args: readonly Node[];

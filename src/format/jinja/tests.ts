@@ -42,7 +42,7 @@ function divides(value: Value, by: Value, meter: Meter): boolean {
   return isEqual(operate("%", value, by, meter), 0, meter);
 }
 
-export const TESTS: Readonly<Record<string, Test>> = {
+const TESTS: Readonly<Record<string, Test>> = {
   boolean: (value) => typeof value === "boolean",
   callable: (value) => value instanceof Callable || value instanceof Undefined,
   defined: (value) => !(value instanceof Undefined),

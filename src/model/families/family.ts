@@ -27,7 +27,7 @@ export interface FolderType extends FolderReading {
 }
 
 /** A `general.architecture`, as llama.cpp's class of that name reads it. */
-export interface GgufType extends GgufReading {
+interface GgufType extends GgufReading {
   config(file: GgufFile): ModelConfig | Promise<ModelConfig>;
   readonly harmless?: Harmless;
 }

@@ -13,7 +13,7 @@ import { ArgumentError, NibbleError, throwIfAborted } from "../../format/errors.
 import type { AttendJob, AttendTimer } from "./attend-timer.ts";
 
 /** `heads` query heads share `kvHeads` KV heads of `headDim`; window: positions that a query sees, null: all. */
-export interface AttendShape {
+interface AttendShape {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
@@ -104,7 +104,7 @@ const MOST_ERROR = 0.05;
 const SHAPE = /^(\d+)\/(\d+)x(\d+)(?:w(\d+))?$/;
 
 /** ArgumentError for what is no shape, or none that kernels have. */
-export function attendShape(text: string): AttendShape {
+function attendShape(text: string): AttendShape {
   const allowed = `heads/kvHeads x headDim and perhaps w window, such as ${ATTEND_SHAPES.slice(0, 3).join(", ")}`;
   const found = SHAPE.exec(text);
   if (!found) throw new ArgumentError("shape", text, allowed);
@@ -120,7 +120,7 @@ export function attendShape(text: string): AttendShape {
 }
 
 /** Tests with their defaults. ArgumentError for numbers that are no counts, for unknown formats, and for no tests. */
-export function attendTests(
+function attendTests(
   tests: AttendTests,
   device: Pick<AttendTimer, "kvFormats" | "kvParts">,
 ): Required<AttendTests> {

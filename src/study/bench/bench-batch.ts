@@ -31,7 +31,7 @@ export interface BatchRow {
 }
 
 /** Of all texts together. */
-export interface BatchSpeed {
+interface BatchSpeed {
   /** By repetition. */
   readonly ms: readonly number[];
   readonly medianMs: number;

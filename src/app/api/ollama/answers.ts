@@ -15,7 +15,7 @@ interface Choice {
   readonly logprobs?: { readonly content?: readonly Json[] } | null;
 }
 
-export interface Source {
+interface Source {
   readonly choices?: readonly Choice[];
   readonly usage?: { readonly prompt_tokens: number; readonly completion_tokens: number } | null;
   readonly timings?: { readonly prompt_ms: number; readonly generate_ms: number };

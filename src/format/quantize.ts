@@ -1,6 +1,7 @@
 /**
  * Numbers -> blocks: the other way of blocks.ts, for the types that files are written in. Owns the choice by type and the
- * check of lengths; the searches live in blocks/quantize-*.ts. Blocks are bit for bit those of ggml's reference quantizer.
+ * check of lengths; the searches live in blocks/quantize-*.ts. Blocks are bit for bit those of ggml's reference quantizer,
+ * and, under an importance, those of its quantizer with an importance matrix.
  */
 import { toQ2_K, toQ3_K, toQ4_K, toQ5_K, toQ6_K } from "./blocks/quantize-k.ts";
 import { toQ4_0, toQ4_1, toQ5_0, toQ5_1, toQ8_0 } from "./blocks/quantize-simple.ts";
@@ -8,7 +9,7 @@ import { ArgumentError } from "./errors.ts";
 import { f32ToBf16, f32ToF16 } from "./float16.ts";
 import { BLOCKS, rowBytes, type TensorType } from "./tensor.ts";
 
-type Quantize = (values: Float32Array, out: Uint8Array) => void;
+type Quantize = (values: Float32Array, out: Uint8Array, importance?: Float32Array | null) => void;
 
 const halves =
   (bitsOf: (value: number) => number): Quantize =>
@@ -41,10 +42,17 @@ const BY_TYPE = {
 export type QuantizedType = keyof typeof BY_TYPE;
 
 /**
- * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. ArgumentError for other lengths. A value
- * beyond f16 gives an infinite scale: the caller looks (finite-tensor.ts).
+ * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. importance: `values` are rows of as many
+ * columns, each with what a square error weighs there, relative to the others; the types of floats and q8_0 have nothing to
+ * choose by it. ArgumentError for other lengths. A value beyond f16 gives an infinite scale: the caller looks
+ * (finite-tensor.ts).
  */
-export function quantize(type: QuantizedType, values: Float32Array, out: Uint8Array): void {
+export function quantize(
+  type: QuantizedType,
+  values: Float32Array,
+  out: Uint8Array,
+  importance?: Float32Array | null,
+): void {
   const { elements } = BLOCKS[type];
   if (values.length % elements !== 0)
     throw new ArgumentError(`number of values for ${type}`, values.length, `multiples of ${elements}`);
@@ -54,5 +62,11 @@ export function quantize(type: QuantizedType, values: Float32Array, out: Uint8Ar
       out.length,
       `${rowBytes(type, values.length)}`,
     );
-  BY_TYPE[type](values, out);
+  if (importance && (importance.length % elements !== 0 || values.length % importance.length !== 0))
+    throw new ArgumentError(
+      `importances for ${values.length} ${type} values`,
+      importance.length,
+      `rows of whole blocks of ${elements}`,
+    );
+  (BY_TYPE[type] as Quantize)(values, out, importance);
 }

@@ -1,7 +1,8 @@
 /**
- * The searches for a group's scale that GGUF's K types are made with: several scales are tried, and the one with the least
- * weighted square error is taken. As ggml's make_qx_quants, make_q3_quants and make_qkx2_quants, in float32, an operation
- * at a time, so that blocks come out bit for bit alike.
+ * The searches for a group's scale that GGUF's K types are made with, and all types under an importance: several scales are
+ * tried, and the one with the least weighted square error is taken. As ggml's make_qx_quants, make_q3_quants,
+ * make_qkx2_quants, make_qkx3_quants and make_qp_quants, in float32, an operation at a time, so that blocks come out bit for
+ * bit alike.
  */
 const { abs, fround, max, min, sqrt } = Math;
 
@@ -30,8 +31,13 @@ export interface Found {
   readonly codes: Uint8Array;
 }
 
-/** The scale of codes -`middle` to `middle` - 1, which are given with `middle` added; q6_k's. Weights are the squares of the values. */
-export function signedScale(values: Float32Array, middle: number, out: Found): void {
+/** The scale of codes -`middle` to `middle` - 1, which are given with `middle` added. weights: default the squares of the values, as in q6_k. */
+export function signedScale(
+  values: Float32Array,
+  middle: number,
+  out: Pick<Found, "scale" | "codes">,
+  weights?: Float32Array | null,
+): void {
   const extreme = extremeOf(values);
   out.scale = 0;
   out.codes.fill(0);
@@ -48,7 +54,7 @@ export function signedScale(values: Float32Array, middle: number, out: Found): v
     for (let i = 0; i < values.length; i++) {
       const x = values[i];
       const code = clamp(nearest(fround(inverse * x)), -middle, middle - 1);
-      const weight = fround(x * x);
+      const weight = weights ? weights[i] : fround(x * x);
       sumXl = fround(sumXl + fround(fround(weight * x) * code));
       sumLl = fround(sumLl + fround(fround(weight * code) * code));
     }
@@ -67,29 +73,71 @@ export function thirdBitScale(values: Float32Array, codes: Int8Array): number {
   const extreme = extremeOf(values);
   if (abs(extreme) < NOTHING) return 0;
   const inverse = fround(-4 / extreme);
+  const squares = values.map((x) => x * x);
+  for (let i = 0; i < values.length; i++) codes[i] = clamp(nearest(fround(inverse * values[i])), -4, 3);
+  return movedCodes(values, squares, codes, -4, 3);
+}
+
+/** The scale of values from 0 on, a block's scales, in codes 0 to `most`: the best of nine, then codes are moved one at a time. */
+export function positiveScale(
+  values: Float32Array,
+  weights: Float32Array,
+  most: number,
+  codes: Uint8Array,
+): number {
+  let high = 0;
+  for (let i = 0; i < values.length; i++) high = max(high, values[i]);
+  codes.fill(0);
+  if (high < NOTHING) return 0;
+  let least = Infinity;
+  let bestInverse = 0;
+  for (let k = -5; k <= 4; k++) {
+    // The plain scale comes first.
+    if (k === 0) continue;
+    const step = k === -5 ? 0 : fround(fround(0.1) * k);
+    const inverse = fround(fround(step + most) / high);
+    const scale = fround(1 / inverse);
+    let error = 0;
+    for (let i = 0; i < values.length; i++) {
+      const code = min(most, nearest(fround(inverse * values[i])));
+      const difference = fround(values[i] - fround(scale * code));
+      error = fround(error + fround(fround(weights[i] * difference) * difference));
+    }
+    if (!(error < least)) continue;
+    least = error;
+    bestInverse = inverse;
+  }
+  for (let i = 0; i < values.length; i++) codes[i] = min(most, nearest(fround(bestInverse * values[i])));
+  return movedCodes(values, weights, codes, 0, most);
+}
+
+/** Moves codes one at a time as long as the weighted error under the best scale falls; returns that scale. */
+function movedCodes(
+  values: Float32Array,
+  weights: Float32Array,
+  codes: Int8Array | Uint8Array,
+  least: number,
+  most: number,
+): number {
   let sumXl = 0;
   let sumLl = 0;
   for (let i = 0; i < values.length; i++) {
-    const x = values[i];
-    const code = clamp(nearest(fround(inverse * x)), -4, 3);
-    codes[i] = code;
-    const weight = fround(x * x);
-    sumXl = fround(sumXl + fround(fround(weight * x) * code));
-    sumLl = fround(sumLl + fround(fround(weight * code) * code));
+    sumXl = fround(sumXl + fround(fround(weights[i] * values[i]) * codes[i]));
+    sumLl = fround(sumLl + fround(fround(weights[i] * codes[i]) * codes[i]));
   }
   for (let round = 0, changed = true; round < 5 && changed; round++) {
     changed = false;
     for (let i = 0; i < values.length; i++) {
       const x = values[i];
-      const weight = fround(x * x);
+      const weight = weights[i];
       let xl = fround(sumXl - fround(fround(weight * x) * codes[i]));
-      if (!(xl > 0)) continue;
       let ll = fround(sumLl - fround(fround(weight * codes[i]) * codes[i]));
-      const code = clamp(nearest(fround(fround(x * ll) / xl)), -4, 3);
+      if (!(xl > 0 && ll > 0)) continue;
+      const code = clamp(nearest(fround(fround(x * ll) / xl)), least, most);
       if (code === codes[i]) continue;
       xl = fround(xl + fround(fround(weight * x) * code));
       ll = fround(ll + fround(fround(weight * code) * code));
-      if (!(ll > 0 && fround(fround(xl * xl) * sumLl) > fround(fround(sumXl * sumXl) * ll))) continue;
+      if (!(fround(fround(xl * xl) * sumLl) > fround(fround(sumXl * sumXl) * ll))) continue;
       codes[i] = code;
       sumXl = xl;
       sumLl = ll;
@@ -113,6 +161,11 @@ export interface Search {
 
 /** Codes of the try at hand. */
 const tried = new Float32Array(32);
+
+/** Of all types with a minimum under an importance. */
+export const weightedSearch = (most: number): Search => ({
+  ...{ most, first: -0.9, step: 0.05, steps: 36, byMagnitude: false },
+});
 
 /** The best scale and minimum for `values` under `weights`; into `out`. q2_k's, q4_k's and q5_k's. */
 export function rangedScale(
@@ -191,8 +244,24 @@ export function rangedScale(
 
 /** Root mean square and magnitude: what an error of a value weighs in q4_k and q5_k. */
 export function weightsOf(values: Float32Array, out: Float32Array): void {
-  let squares = 0;
-  for (let i = 0; i < values.length; i++) squares = fround(squares + fround(values[i] * values[i]));
-  const mean = fround(sqrt(fround(squares / values.length)));
+  const mean = fround(sqrt(meanSquare(values, 0, values.length)));
   for (let i = 0; i < values.length; i++) out[i] = mean + abs(values[i]);
+}
+
+/** The mean of `of` values' squares, in float32: `values` may be more. */
+export function meanSquare(values: Float32Array, from: number, of: number): number {
+  let squares = 0;
+  for (let i = from; i < from + of; i++) squares = fround(squares + fround(values[i] * values[i]));
+  return fround(squares / of);
+}
+
+/** What an error of a value weighs where its column has an importance. mean: a mean square around it. */
+export function importantWeights(
+  values: Float32Array,
+  importance: Float32Array,
+  mean: number,
+  out: Float32Array,
+): void {
+  for (let i = 0; i < values.length; i++)
+    out[i] = importance[i] * fround(sqrt(fround(mean + fround(values[i] * values[i]))));
 }

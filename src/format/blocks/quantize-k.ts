@@ -1,17 +1,21 @@
 /**
- * Numbers -> GGUF's K types, bit for bit as ggml's quantize_row_q2_K_ref ... q6_K_ref (without an importance matrix):
- * each group's best scale is searched (quantize-groups.ts), the scales are quantized under the block's, and codes are made
- * with the scales as they are stored. Layouts stand in k-quants.ts.
+ * Numbers -> GGUF's K types, bit for bit as ggml's quantize_row_q2_K_ref ... q6_K_ref, and under an importance as its
+ * quantize_q2_K ... q6_K with an importance matrix: each group's best scale is searched (quantize-groups.ts), the scales are
+ * quantized under the block's, and codes are made with the scales as they are stored. Layouts stand in k-quants.ts.
  */
 import { f16ToF32, f32ToF16 } from "../float16.ts";
 import {
   type Found,
+  importantWeights,
+  meanSquare,
   NOTHING,
   nearest,
+  positiveScale,
   rangedScale,
   type Search,
   signedScale,
   thirdBitScale,
+  weightedSearch,
   weightsOf,
 } from "./quantize-groups.ts";
 
@@ -36,13 +40,6 @@ function groups(count: number, codes: Uint8Array): Found[] {
   }));
 }
 
-/** Codes of a group under value = d * code - dm. Under a scale of 0 those of the search stay, as in ggml. */
-function ranged(values: Float32Array, d: number, dm: number, most: number, { codes }: Found): void {
-  if (d === 0) return;
-  for (let i = 0; i < values.length; i++)
-    codes[i] = clamp(nearest(fround(fround(values[i] + dm) / d)), 0, most);
-}
-
 /** 2-bit planes: byte j of each half holds values j, j + 32, j + 64, j + 96. */
 function putTwoBits(out: Uint8Array, at: number, codes: ArrayLike<number>): void {
   for (let half = 0; half < 2; half++)
@@ -56,63 +53,164 @@ function putTwoBits(out: Uint8Array, at: number, codes: ArrayLike<number>): void
     }
 }
 
-const Q2: Search = { most: 3, first: -0.5, step: 0.1, steps: 15, byMagnitude: true };
+/** A type whose groups have a scale and a minimum. */
+interface Ranged {
+  readonly groups: number;
+  /** The largest code of a group's scale or minimum. */
+  readonly levels: number;
+  /** Without an importance. */
+  readonly search: Search;
+  readonly weights: (values: Float32Array, out: Float32Array) => void;
+  /** With one: mean squares of the block that stand beside a value's square. */
+  readonly means: number;
+}
 
-export function toQ2_K(values: Float32Array, out: Uint8Array): void {
-  const codes = new Uint8Array(SIZE);
-  const weights = new Float32Array(16);
-  const found = groups(16, codes);
-  for (let from = 0, at = 0; from < values.length; from += SIZE, at += 84) {
-    let maxScale = 0;
-    let maxMin = 0;
-    for (let g = 0; g < 16; g++) {
-      const group = values.subarray(from + 16 * g, from + 16 * g + 16);
-      for (let i = 0; i < 16; i++) weights[i] = abs(group[i]);
-      rangedScale(group, weights, Q2, found[g]);
-      maxScale = max(maxScale, found[g].scale);
-      maxMin = max(maxMin, found[g].minimum);
+/** What is searched for a block of such a type: scales and minima of its groups, as codes under one number each. */
+class RangedBlock {
+  readonly scales: Uint8Array;
+  readonly minima: Uint8Array;
+  readonly codes = new Uint8Array(SIZE);
+  readonly #type: Ranged;
+  readonly #found: Found[];
+  readonly #weights: Float32Array;
+  /** By group: scales, minima and weights. */
+  readonly #sums: [Float32Array, Float32Array, Float32Array];
+
+  constructor(type: Ranged) {
+    const { groups: count } = type;
+    this.#type = type;
+    this.#found = groups(count, this.codes);
+    this.#weights = new Float32Array(SIZE / count);
+    this.scales = new Uint8Array(count);
+    this.minima = new Uint8Array(count);
+    this.#sums = [new Float32Array(count), new Float32Array(count), new Float32Array(count)];
+  }
+
+  /** The numbers of the scales and of the minima. */
+  search(block: Float32Array, importance: Float32Array | null): [number, number] {
+    const { groups: count, search, levels, means } = this.#type;
+    const [scales, minima, sums] = this.#sums;
+    const size = SIZE / count;
+    const mean = importance ? fround(means * meanSquare(block, 0, SIZE)) : 0;
+    const how = importance ? weightedSearch(search.most) : search;
+    for (let g = 0; g < count; g++) {
+      const group = block.subarray(size * g, size * (g + 1));
+      if (importance)
+        importantWeights(group, importance.subarray(size * g, size * (g + 1)), mean, this.#weights);
+      else this.#type.weights(group, this.#weights);
+      rangedScale(group, this.#weights, how, this.#found[g]);
+      scales[g] = this.#found[g].scale;
+      minima[g] = this.#found[g].minimum;
+      sums[g] = 0;
+      for (const weight of this.#weights) sums[g] += weight;
     }
-    const perScale = maxScale > 0 ? fround(15 / maxScale) : 0;
-    const perMin = maxMin > 0 ? fround(15 / maxMin) : 0;
-    const d = putF16(out, at + 80, fround(maxScale / 15));
-    const dMin = putF16(out, at + 82, fround(maxMin / 15));
-    for (let g = 0; g < 16; g++) {
-      const scale = nearest(fround(perScale * found[g].scale));
-      const minimum = nearest(fround(perMin * found[g].minimum));
-      out[at + g] = scale | (minimum << 4);
-      const group = values.subarray(from + 16 * g, from + 16 * g + 16);
-      ranged(group, fround(d * scale), fround(dMin * minimum), 3, found[g]);
+    if (importance)
+      return [
+        positiveScale(scales, sums, levels, this.scales),
+        positiveScale(minima, sums, levels, this.minima),
+      ];
+    return [plainScales(scales, levels, this.scales), plainScales(minima, levels, this.minima)];
+  }
+
+  /** Codes under the scales as they are stored. Under a scale of 0 those of the search stay, as in ggml. */
+  encode(block: Float32Array, d: number, dMin: number): void {
+    const size = SIZE / this.#type.groups;
+    for (let g = 0; g < this.#type.groups; g++) {
+      const scale = fround(d * this.scales[g]);
+      const minimum = fround(dMin * this.minima[g]);
+      if (scale === 0) continue;
+      for (let i = size * g; i < size * (g + 1); i++)
+        this.codes[i] = clamp(nearest(fround(fround(block[i] + minimum) / scale)), 0, this.#type.search.most);
     }
-    putTwoBits(out, at + 16, codes);
   }
 }
 
-export function toQ3_K(values: Float32Array, out: Uint8Array): void {
-  const codes = new Int8Array(SIZE);
+/** Scales from 0 on, in codes up to `levels`; a scale that the search made negative goes around, as ggml's bytes do. */
+function plainScales(scales: Float32Array, levels: number, codes: Uint8Array): number {
+  let most = 0;
+  for (const scale of scales) most = max(most, scale);
+  const inverse = most > 0 ? fround(levels / most) : 0;
+  for (let g = 0; g < scales.length; g++) codes[g] = min(levels, nearest(fround(inverse * scales[g])) & 255);
+  return fround(most / levels);
+}
+
+/** The columns of a block among `importance`'s, which is of a row. */
+const ofBlock = (importance: Float32Array | null | undefined, from: number) =>
+  importance?.subarray(from % importance.length, (from % importance.length) + SIZE) ?? null;
+
+const Q2: Ranged = {
+  ...{ groups: 16, levels: 15, means: 1 },
+  search: { most: 3, first: -0.5, step: 0.1, steps: 15, byMagnitude: true },
+  weights(values, out) {
+    for (let i = 0; i < values.length; i++) out[i] = abs(values[i]);
+  },
+};
+
+export function toQ2_K(values: Float32Array, out: Uint8Array, importance?: Float32Array | null): void {
+  const found = new RangedBlock(Q2);
+  for (let from = 0, at = 0; from < values.length; from += SIZE, at += 84) {
+    const block = values.subarray(from, from + SIZE);
+    const [scale, minimum] = found.search(block, ofBlock(importance, from));
+    found.encode(block, putF16(out, at + 80, scale), putF16(out, at + 82, minimum));
+    for (let g = 0; g < 16; g++) out[at + g] = found.scales[g] | (found.minima[g] << 4);
+    putTwoBits(out, at + 16, found.codes);
+  }
+}
+
+/** The codes of a block's scales, 0 to 63, and the number that they stand under; codes of values count from 0. */
+type ThirdBits = (block: Float32Array, codes: Uint8Array, stored: Uint8Array) => number;
+
+const plainThirdBits: ThirdBits = (block, codes, stored) => {
   const scales = new Float32Array(16);
-  for (let from = 0, at = 0; from < values.length; from += SIZE, at += 110) {
-    let extreme = 0;
-    codes.fill(0);
+  const signed = new Int8Array(SIZE);
+  let extreme = 0;
+  for (let g = 0; g < 16; g++) {
+    scales[g] = thirdBitScale(block.subarray(16 * g, 16 * g + 16), signed.subarray(16 * g, 16 * g + 16));
+    if (abs(scales[g]) > abs(extreme)) extreme = scales[g];
+    // ggml counts them from the middle, except where all is zero.
+    const middle = scales[g] === 0 && isZero(block, 16 * g) ? 0 : 4;
+    for (let i = 16 * g; i < 16 * g + 16; i++) codes[i] = signed[i] + middle;
+  }
+  const perScale = extreme === 0 ? 0 : fround(-32 / extreme);
+  for (let g = 0; g < 16; g++)
+    stored[g] = extreme === 0 ? 0 : clamp(nearest(fround(perScale * scales[g])), -32, 31) + 32;
+  return extreme === 0 ? 0 : fround(1 / perScale);
+};
+
+const importantThirdBits =
+  (importance: Float32Array): ThirdBits =>
+  (block, codes, stored) => {
+    const [weights, sums, scales] = [new Float32Array(16), new Float32Array(16), new Float32Array(16)];
+    const found = groups(16, codes);
+    const mean = fround(2 * meanSquare(block, 0, SIZE));
     for (let g = 0; g < 16; g++) {
-      const group = values.subarray(from + 16 * g, from + 16 * g + 16);
-      scales[g] = thirdBitScale(group, codes.subarray(16 * g, 16 * g + 16));
-      if (abs(scales[g]) > abs(extreme)) extreme = scales[g];
+      const group = block.subarray(16 * g, 16 * g + 16);
+      importantWeights(group, importance.subarray(16 * g, 16 * g + 16), mean, weights);
+      for (const weight of weights) sums[g] += weight;
+      signedScale(group, 4, found[g], weights);
+      scales[g] = found[g].scale;
     }
-    const perScale = extreme === 0 ? 0 : fround(-32 / extreme);
-    const d = putF16(out, at + 108, extreme === 0 ? 0 : fround(1 / perScale));
+    const all = { scale: 0, codes: stored };
+    signedScale(scales, 32, all, sums);
+    return all.scale;
+  };
+
+export function toQ3_K(values: Float32Array, out: Uint8Array, importance?: Float32Array | null): void {
+  const codes = new Uint8Array(SIZE);
+  const stored = new Uint8Array(16);
+  for (let from = 0, at = 0; from < values.length; from += SIZE, at += 110) {
+    const own = ofBlock(importance, from);
+    const search = own ? importantThirdBits(own) : plainThirdBits;
+    const d = putF16(out, at + 108, search(values.subarray(from, from + SIZE), codes, stored));
     out.fill(0, at, at + 32);
     out.fill(0, at + 96, at + 108);
     for (let g = 0; g < 16; g++) {
-      const stored = extreme === 0 ? 0 : clamp(nearest(fround(perScale * scales[g])), -32, 31) + 32;
-      out[at + 96 + (g & 7)] |= (stored & 15) << (4 * (g >> 3));
-      out[at + 104 + (g & 3)] |= (stored >> 4) << (2 * (g >> 2));
-      const scale = fround(d * (stored - 32));
-      // A group under a scale of 0 keeps the codes of its search, as in ggml; they count from the middle, except where all is zero.
-      for (let i = 16 * g; i < 16 * g + 16; i++)
-        codes[i] =
-          scale === 0
-            ? codes[i] + (scales[g] === 0 && isZero(values, from + 16 * g) ? 0 : 4)
-            : clamp(nearest(fround(values[from + i] / scale)), -4, 3) + 4;
+      out[at + 96 + (g & 7)] |= (stored[g] & 15) << (4 * (g >> 3));
+      out[at + 104 + (g & 3)] |= (stored[g] >> 4) << (2 * (g >> 2));
+      const scale = fround(d * (stored[g] - 32));
+      // A group under a scale of 0 keeps the codes of its search, as in ggml.
+      for (let i = 16 * g; scale !== 0 && i < 16 * g + 16; i++)
+        codes[i] = clamp(nearest(fround(values[from + i] / scale)), -4, 3) + 4;
     }
     for (let i = 0; i < SIZE; i++) if (codes[i] > 3) out[at + (i & 31)] |= 1 << (i >> 5);
     putTwoBits(out, at + 32, codes);
@@ -136,67 +234,43 @@ function putSixBits(out: Uint8Array, at: number, group: number, scale: number, m
   out[at + group] |= (minimum >> 4) << 6;
 }
 
-/** q4_k and q5_k: d, dMin, scales and mins; codes into `found`. */
-function ofGroups(
-  values: Float32Array,
-  search: Search,
-  out: Uint8Array,
-  at: number,
-  found: readonly Found[],
-): void {
-  const weights = new Float32Array(32);
-  let maxScale = 0;
-  let maxMin = 0;
-  for (let g = 0; g < 8; g++) {
-    const group = values.subarray(32 * g, 32 * g + 32);
-    weightsOf(group, weights);
-    rangedScale(group, weights, search, found[g]);
-    maxScale = max(maxScale, found[g].scale);
-    maxMin = max(maxMin, found[g].minimum);
-  }
-  const perScale = maxScale > 0 ? fround(63 / maxScale) : 0;
-  const perMin = maxMin > 0 ? fround(63 / maxMin) : 0;
-  const d = putF16(out, at, fround(maxScale / 63));
-  const dMin = putF16(out, at + 2, fround(maxMin / 63));
-  for (let g = 0; g < 8; g++) {
-    // ggml's bytes: a scale that the search made negative goes around.
-    const scale = min(63, nearest(fround(perScale * found[g].scale)) & 255);
-    const minimum = min(63, nearest(fround(perMin * found[g].minimum)) & 255);
-    putSixBits(out, at + 4, g, scale, minimum);
-    const group = values.subarray(32 * g, 32 * g + 32);
-    ranged(group, fround(d * scale), fround(dMin * minimum), search.most, found[g]);
-  }
-}
-
-const wide = (bytes: number, search: Search) => (values: Float32Array, out: Uint8Array) => {
-  const codes = new Uint8Array(SIZE);
-  const found = groups(8, codes);
+const wide = (bytes: number, search: Search) => {
+  const type: Ranged = { groups: 8, levels: 63, means: 2, search, weights: weightsOf };
   const nibbles = bytes - 128;
-  for (let from = 0, at = 0; from < values.length; from += SIZE, at += bytes) {
-    ofGroups(values.subarray(from, from + SIZE), search, out, at, found);
-    for (let pair = 0; pair < 4; pair++)
-      for (let j = 0; j < 32; j++)
-        out[at + nibbles + 32 * pair + j] =
-          (codes[64 * pair + j] & 15) | ((codes[64 * pair + 32 + j] & 15) << 4);
-    if (search.most < 31) continue;
-    for (let j = 0; j < 32; j++) {
-      let fifths = 0;
-      for (let g = 0; g < 8; g++) fifths |= (codes[32 * g + j] >> 4) << g;
-      out[at + 16 + j] = fifths;
+  return (values: Float32Array, out: Uint8Array, importance?: Float32Array | null) => {
+    const found = new RangedBlock(type);
+    const { codes } = found;
+    for (let from = 0, at = 0; from < values.length; from += SIZE, at += bytes) {
+      const block = values.subarray(from, from + SIZE);
+      const [scale, minimum] = found.search(block, ofBlock(importance, from));
+      found.encode(block, putF16(out, at, scale), putF16(out, at + 2, minimum));
+      for (let g = 0; g < 8; g++) putSixBits(out, at + 4, g, found.scales[g], found.minima[g]);
+      for (let pair = 0; pair < 4; pair++)
+        for (let j = 0; j < 32; j++)
+          out[at + nibbles + 32 * pair + j] =
+            (codes[64 * pair + j] & 15) | ((codes[64 * pair + 32 + j] & 15) << 4);
+      if (search.most < 31) continue;
+      for (let j = 0; j < 32; j++) {
+        let fifths = 0;
+        for (let g = 0; g < 8; g++) fifths |= (codes[32 * g + j] >> 4) << g;
+        out[at + 16 + j] = fifths;
+      }
     }
-  }
+  };
 };
 
 export const toQ4_K = wide(144, { most: 15, first: -1, step: 0.1, steps: 20, byMagnitude: false });
 export const toQ5_K = wide(176, { most: 31, first: -0.5, step: 0.1, steps: 15, byMagnitude: false });
 
-export function toQ6_K(values: Float32Array, out: Uint8Array): void {
+export function toQ6_K(values: Float32Array, out: Uint8Array, importance?: Float32Array | null): void {
   const codes = new Uint8Array(SIZE);
   const found = groups(16, codes);
   for (let from = 0, at = 0; from < values.length; from += SIZE, at += 210) {
+    const own = ofBlock(importance, from);
     let extreme = 0;
     for (let g = 0; g < 16; g++) {
-      signedScale(values.subarray(from + 16 * g, from + 16 * g + 16), 32, found[g]);
+      const weights = own?.subarray(16 * g, 16 * g + 16);
+      signedScale(values.subarray(from + 16 * g, from + 16 * g + 16), 32, found[g], weights);
       if (abs(found[g].scale) > abs(extreme)) extreme = found[g].scale;
     }
     out.fill(0, at, at + 210);

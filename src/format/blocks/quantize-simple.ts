@@ -1,9 +1,18 @@
 /**
  * Numbers -> GGUF's types of one scale for 32 values, bit for bit as ggml's quantize_row_q4_0_ref ... q8_0_ref: the scale
  * comes from the value that is largest in magnitude, or from the range; it is stored as f16, but codes are made with the
- * f32. One idea: float32 arithmetic, an operation at a time (blocks.ts). Layouts stand in simple.ts.
+ * f32. Under an importance it is searched, as in ggml's quantize_q4_0 ... q5_1. One idea: float32 arithmetic, an operation
+ * at a time (blocks.ts). Layouts stand in simple.ts.
  */
 import { f32ToF16 } from "../float16.ts";
+import {
+  type Found,
+  importantWeights,
+  meanSquare,
+  rangedScale,
+  signedScale,
+  weightedSearch,
+} from "./quantize-groups.ts";
 
 const { abs, fround, min, trunc } = Math;
 const SIZE = 32;
@@ -57,23 +66,69 @@ function putCodes(out: Uint8Array, at: number, codes: Uint8Array, fifth: boolean
   for (let j = 0; j < SIZE; j++) out[at - 4 + (j >> 3)] |= (codes[j] >> 4) << (j & 7);
 }
 
-const symmetric = (bytes: number, middle: number) => (values: Float32Array, out: Uint8Array) => {
-  const codes = new Uint8Array(SIZE);
-  for (let from = 0, at = 0; from < values.length; from += SIZE, at += bytes) {
-    putF16(out, at, signed(values, from, middle, codes));
-    putCodes(out, at + bytes - 16, codes, middle === 16);
-  }
-};
+/** What a type's blocks are searched with under an importance. */
+type Search = (values: Float32Array, weights: Float32Array, out: Found) => void;
 
-const offset = (bytes: number, most: number) => (values: Float32Array, out: Uint8Array) => {
-  const codes = new Uint8Array(SIZE);
-  for (let from = 0, at = 0; from < values.length; from += SIZE, at += bytes) {
-    const [d, low] = ranged(values, from, most, codes);
-    putF16(out, at, d);
-    putF16(out, at + 2, low);
-    putCodes(out, at + bytes - 16, codes, most === 31);
+/** Every block of `values`, rows of as many as `importance` has, with what `search` finds for it. */
+function searched(
+  values: Float32Array,
+  importance: Float32Array,
+  search: Search,
+  put: (found: Found, block: number) => void,
+): void {
+  const weights = new Float32Array(SIZE);
+  const found: Found = { scale: 0, minimum: 0, codes: new Uint8Array(SIZE) };
+  const cols = importance.length;
+  for (let row = 0; row < values.length; row += cols) {
+    const mean = meanSquare(values, row, cols);
+    for (let col = 0; col < cols; col += SIZE) {
+      const block = values.subarray(row + col, row + col + SIZE);
+      importantWeights(block, importance.subarray(col, col + SIZE), mean, weights);
+      search(block, weights, found);
+      put(found, (row + col) / SIZE);
+    }
   }
-};
+}
+
+const symmetric =
+  (bytes: number, middle: number) =>
+  (values: Float32Array, out: Uint8Array, importance?: Float32Array | null) => {
+    const put = (d: number, codes: Uint8Array, block: number) => {
+      putF16(out, block * bytes, d);
+      putCodes(out, block * bytes + bytes - 16, codes, middle === 16);
+    };
+    if (importance) {
+      const search: Search = (block, weights, found) => signedScale(block, middle, found, weights);
+      searched(values, importance, search, ({ scale, codes }, block) => put(scale, codes, block));
+      return;
+    }
+    const codes = new Uint8Array(SIZE);
+    for (let from = 0; from < values.length; from += SIZE)
+      put(signed(values, from, middle, codes), codes, from / SIZE);
+  };
+
+const offset =
+  (bytes: number, most: number) =>
+  (values: Float32Array, out: Uint8Array, importance?: Float32Array | null) => {
+    const put = (d: number, low: number, codes: Uint8Array, block: number) => {
+      putF16(out, block * bytes, d);
+      putF16(out, block * bytes + 2, low);
+      putCodes(out, block * bytes + bytes - 16, codes, most === 31);
+    };
+    if (importance) {
+      const how = weightedSearch(most);
+      const search: Search = (block, weights, found) => rangedScale(block, weights, how, found);
+      searched(values, importance, search, ({ scale, minimum, codes }, block) =>
+        put(scale, -minimum, codes, block),
+      );
+      return;
+    }
+    const codes = new Uint8Array(SIZE);
+    for (let from = 0; from < values.length; from += SIZE) {
+      const [d, low] = ranged(values, from, most, codes);
+      put(d, low, codes, from / SIZE);
+    }
+  };
 
 export const toQ4_0 = symmetric(18, 8);
 export const toQ5_0 = symmetric(22, 16);

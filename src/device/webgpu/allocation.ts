@@ -74,6 +74,8 @@ export class WebgpuAllocation implements Allocation {
   readonly #submits: Submits;
   readonly #words: WordsBack;
   readonly #packing: Packing;
+  /** Weights of which a step takes the rows of its ids. */
+  readonly #tables: readonly Weight[];
   #pagesWritten = 0;
   /** By weight id. */
   readonly #rows = new Map<number, RowTable>();
@@ -94,6 +96,7 @@ export class WebgpuAllocation implements Allocation {
   ) {
     this.footprint = program.footprint;
     this.#packing = new Packing(packing);
+    this.#tables = tablesOf(graph);
     this.#readBack = new ReadBack(gpu);
     this.#words = new WordsBack(gpu, this.#buffer(program.sampling.chosen), (graph.texts + 1) * 4);
     this.#submits = new Submits({
@@ -313,7 +316,7 @@ export class WebgpuAllocation implements Allocation {
   /** The rows of the step's ids, of each table. */
   #lookUp(ids: Uint32Array) {
     return Promise.all(
-      tablesOf(this.graph).map(async (weight) => {
+      this.#tables.map(async (weight) => {
         const values = new Float32Array(ids.length * weight.cols);
         await this.#rows.get(weight.id)!.read(ids, values);
         return { buffer: this.#buffer(this.program.table(weight)), values };

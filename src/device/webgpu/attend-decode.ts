@@ -109,7 +109,8 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const bytes = tokenBytes(cache);
   const reduces = !kernel.startsWith("attendDecodeMatrix");
   return {
-    label: "attendDecode",
+    // Apart in profiles: the GPU runs one part after the other.
+    label: options.part === "recent" ? "attendDecode recent" : "attendDecode",
     kernel: {
       kernel,
       libs: reduces ? { lanes: traits.subgroup === null ? "shared" : "subgroup" } : {},

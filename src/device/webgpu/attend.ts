@@ -42,8 +42,8 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
 }
 
 /**
- * Over a packed cache: packed positions and those that are not packed yet apart, each part into partials of its own, so that
- * the GPU need not wait for one with the other; a merge turns the sums of packed values back and adds the others.
+ * Over a packed cache: packed positions and those that are not packed yet apart, each part into partials of its own; a merge
+ * turns the sums of packed values back and adds the others.
  */
 function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[] {
   const { mode, maxTokens, maxSpanned, mostPositions } = options;

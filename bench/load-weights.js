@@ -12,7 +12,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { packThreads } from "../dist/device/webgpu/pack-threads.js";
-import { Packing } from "../dist/device/webgpu/packing.js";
+import { WeightPacking } from "../dist/device/webgpu/packing.js";
 import { loadWeight } from "../dist/device/webgpu/weight-loading.js";
 import { codesRowBytes, scalesRowBytes, weightForm } from "../dist/device/webgpu/weights.js";
 import { fileSource } from "../dist/format/file-source.js";
@@ -68,7 +68,7 @@ async function measure(type, threads) {
       ...{ from: 0, rows, at: 0 },
     },
   ];
-  const packing = new Packing(threads === 0 ? null : packThreads(threads));
+  const packing = new WeightPacking(threads === 0 ? null : packThreads(threads));
   const gpu = copyingGpu();
   const matrices = Math.floor(source.size / (rows * stride));
   let next = 0;

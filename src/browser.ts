@@ -16,7 +16,7 @@ export {
   type Piece,
   type StopReason,
 } from "./engine/generate.ts";
-export { LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
+export { EngineModel as LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export {
   load,
@@ -24,17 +24,19 @@ export {
   type WebModel,
 } from "./engine/load-web.ts";
 export { OpenText } from "./engine/open-text.ts";
-export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
+export type { Plan, PlannedDevice, PlanOptions } from "./engine/plan.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
-export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
 export { blobFolder, blobSource } from "./format/blob-source.ts";
 export {
   AbortedError,
   ArgumentError,
+  ContextError,
   DeviceError,
   type ErrorCode,
   FormatError,
+  LogitsError,
+  MemoryError,
   NibbleError,
   throwIfAborted,
   UnsupportedError,

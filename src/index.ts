@@ -31,7 +31,6 @@ export {
   type Pooling,
 } from "./engine/embed.ts";
 export type { FindOptions } from "./engine/find-model.ts";
-export { LogitsError } from "./engine/finite.ts";
 export {
   type GenerateOptions,
   Generation,
@@ -44,7 +43,7 @@ export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
 export type { LoadOptions, LoadProgress } from "./engine/load.ts";
 export { type Machine, thisMachine } from "./engine/machine.ts";
 export { OpenText } from "./engine/open-text.ts";
-export { MemoryError, type Plan, type PlannedDevice, type PlanOptions } from "./engine/plan.ts";
+export type { Plan, PlannedDevice, PlanOptions } from "./engine/plan.ts";
 export {
   type Quantized,
   type QuantizeOptions,
@@ -52,15 +51,17 @@ export {
   quantizeModel,
 } from "./engine/quantize.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
-export { ContextError } from "./engine/text.ts";
 export type { Constraint } from "./engine/tokens.ts";
 export { documentText } from "./format/documents.ts";
 export {
   AbortedError,
   ArgumentError,
+  ContextError,
   DeviceError,
   type ErrorCode,
   FormatError,
+  LogitsError,
+  MemoryError,
   NibbleError,
   throwIfAborted,
   UnsupportedError,

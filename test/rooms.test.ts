@@ -195,6 +195,33 @@ it("no file imports itself by way of others", () => {
   expect(circles).toEqual([]);
 });
 
+/** Names that a room exports twice, since they are the same thing in two places. */
+const TWINS: Record<string, string> = {
+  KV_FORMATS: "of each device, what it has kernels for",
+  KvFormat: "the same as a type",
+  ModelPanel: "the panel, and the panel loaded when it is first drawn",
+  RENAMES: "of each server API, its fields by the names of the OpenAI API",
+  messagesOf: "of each server API, its conversation as chat messages",
+  openAttendTimer: "in Node, and in a page",
+};
+
+it("a name that a room exports has one meaning there", () => {
+  const places = new Map<string, string[]>();
+  const all = [
+    ...files.filter(({ name }) => !isKernel(name) && !name.endsWith("webgpu/kernels.ts")),
+    ...page.map((file) => ({ ...file, name: `web/${file.name}` })),
+  ];
+  for (const { name, text } of all)
+    for (const [, exported] of text.matchAll(
+      /^export (?:async )?(?:abstract )?(?:function\*?|const|class|interface|type) ([\w$]+)/gm,
+    )) {
+      const key = `${roomOf(name)} ${exported}`;
+      places.set(key, [...(places.get(key) ?? []), name]);
+    }
+  const twice = [...places].filter(([key, found]) => found.length > 1 && !(key.split(" ")[1] in TWINS));
+  expect(twice.map(([key, found]) => `${key}: ${found.join(", ")}`)).toEqual([]);
+});
+
 describe("files", () => {
   it(`have at most ${MOST_LINES} lines`, () => {
     const long = [...files, ...page].filter(({ lines }) => lines > MOST_LINES);

@@ -3,7 +3,7 @@
  * recipient, are the answer; a message to functions.NAME is a call. Takes such an answer apart while it streams. The one
  * idea: a message's header is held back until it is whole, its body streams. (OpenAI's "Harmony response format", 2025)
  */
-import { type Part, type PartStream, partialMark, type Section } from "./thinking.ts";
+import { type PartStream, partialMark, type Section, type ThinkingPart } from "./thinking.ts";
 
 /** Ends a header; in a call it stands between name and arguments. */
 export const MESSAGE = "<|message|>";
@@ -28,17 +28,17 @@ const HEADER = [START, CHANNEL, MESSAGE, "to="];
 export class HarmonyStream implements PartStream {
   #held = "";
   /** Of the body that is being read; null: a header is. */
-  #kind: Part["kind"] | "call" | null = null;
+  #kind: ThinkingPart["kind"] | "call" | null = null;
 
-  push(more: string): Part[] {
+  push(more: string): ThinkingPart[] {
     this.#held += more;
-    const parts: Part[] = [];
+    const parts: ThinkingPart[] = [];
     while (this.#kind === null ? this.#header(parts) : this.#body(parts));
     return parts;
   }
 
-  end(): Part[] {
-    const parts: Part[] = [];
+  end(): ThinkingPart[] {
+    const parts: ThinkingPart[] = [];
     const rest = this.#held;
     this.#held = "";
     if (this.#kind !== null) {
@@ -50,7 +50,7 @@ export class HarmonyStream implements PartStream {
   }
 
   /** True: a body has begun. */
-  #header(parts: Part[]): boolean {
+  #header(parts: ThinkingPart[]): boolean {
     const text = this.#held.trimStart();
     const isHeader = HEADER.some((mark) => text.startsWith(mark) || mark.startsWith(text));
     if (!isHeader) {
@@ -71,7 +71,7 @@ export class HarmonyStream implements PartStream {
   }
 
   /** True: the body has ended. */
-  #body(parts: Part[]): boolean {
+  #body(parts: ThinkingPart[]): boolean {
     const kind = this.#kind!;
     const found = ENDS.map((mark) => ({ mark, at: this.#held.indexOf(mark) }))
       .filter(({ at }) => at >= 0)
@@ -88,7 +88,7 @@ export class HarmonyStream implements PartStream {
   }
 }
 
-function give(parts: Part[], kind: Part["kind"] | "call", text: string): void {
+function give(parts: ThinkingPart[], kind: ThinkingPart["kind"] | "call", text: string): void {
   if (text === "") return;
   const shown = kind === "call" ? "answer" : kind;
   const last = parts.at(-1);

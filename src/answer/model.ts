@@ -3,7 +3,7 @@
  * the threads that follow grammars; all else is the engine's.
  */
 import { type GenerateOptions, type GenerationResult, type Piece, stopsOf } from "../engine/generate.ts";
-import { LanguageModel as EngineModel, type Prompt, type PromptOptions } from "../engine/language-model.ts";
+import { EngineModel, type Prompt, type PromptOptions } from "../engine/language-model.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { Answer, type AnswerState } from "./answer.ts";
 import { badValue } from "./errors.ts";

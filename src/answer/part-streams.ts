@@ -1,7 +1,7 @@
 /** How an answer is taken apart: chosen by what the prompt that was rendered ends with. */
 import type { ChatTemplate, RenderOptions } from "../format/template.ts";
 import { HARMONY, HARMONY_MARKS, HarmonyStream } from "./harmony.ts";
-import { type Part, type PartStream, SECTIONS, type Section, ThinkingStream } from "./thinking.ts";
+import { type PartStream, SECTIONS, type Section, type ThinkingPart, ThinkingStream } from "./thinking.ts";
 
 /** Some vocabularies have them as control tokens, which a text leaves out unless it is told of them. */
 export const MARKS: readonly string[] = [
@@ -28,7 +28,7 @@ export function openedBy(template: ChatTemplate, variables: RenderOptions = {}):
 /** Of an answer only what the model says, without its reasoning; text: all of that so far. */
 export function spoken(opened: Section | null) {
   const stream = partStream(opened);
-  const words = (parts: readonly Part[]) => {
+  const words = (parts: readonly ThinkingPart[]) => {
     const found = parts.filter(({ kind }) => kind === "answer").map(({ text }) => text);
     said.text += found.join("");
     return found.join("");

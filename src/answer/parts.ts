@@ -6,7 +6,7 @@
 import type { CallReader, ReadPart } from "./calls/call-readers.ts";
 import type { WrittenCall } from "./calls/written-call.ts";
 import { partStream } from "./part-streams.ts";
-import type { Part, PartStream, Section } from "./thinking.ts";
+import type { PartStream, Section, ThinkingPart } from "./thinking.ts";
 
 /** A call of a tool. */
 export interface ToolCall {
@@ -21,7 +21,7 @@ export type AnswerPart =
   | { readonly kind: "text" | "reasoning"; readonly text: string }
   | { readonly kind: "call"; readonly call: ToolCall };
 
-export interface CallOptions {
+export interface CallReading {
   /** A new one, for one answer. */
   reader(): CallReader;
   /** What the reader looks for, which may be control tokens. */
@@ -32,12 +32,12 @@ export interface CallOptions {
 
 export class AnswerParts {
   readonly #stream: PartStream;
-  readonly #calls: CallOptions | null;
+  readonly #calls: CallReading | null;
   readonly #reader: CallReader | null;
   #count = 0;
 
   /** opened: the section that the prompt has opened, or "begun": the answer; calls: null where no tools were given. */
-  constructor(opened: Section | "begun" | null, calls: CallOptions | null) {
+  constructor(opened: Section | "begun" | null, calls: CallReading | null) {
     this.#stream = partStream(opened);
     this.#calls = calls;
     this.#reader = calls?.reader() ?? null;
@@ -53,7 +53,7 @@ export class AnswerParts {
     return [...rest, ...(this.#reader?.end() ?? []).flatMap((part) => this.#read(part))];
   }
 
-  #parts({ kind, text }: Part): AnswerPart[] {
+  #parts({ kind, text }: ThinkingPart): AnswerPart[] {
     if (kind === "thinking") return [{ kind: "reasoning", text }];
     if (!this.#reader) return [{ kind: "text", text }];
     return this.#reader.push(text).flatMap((part) => this.#read(part));

@@ -5,14 +5,14 @@
 import { StopHold } from "../engine/generate.ts";
 import type { TextStream, Tokenizer } from "../format/tokenizer.ts";
 import { MARKS } from "./part-streams.ts";
-import { type AnswerPart, AnswerParts, type CallOptions, type ToolCall } from "./parts.ts";
+import { type AnswerPart, AnswerParts, type CallReading, type ToolCall } from "./parts.ts";
 import type { Section } from "./thinking.ts";
 
 export interface ReadingOptions {
   readonly tokenizer: Tokenizer;
   /** What the prompt has opened; "begun": the prompt ends inside of the answer. */
   readonly opened: Section | "begun" | null;
-  readonly calls: CallOptions | null;
+  readonly calls: CallReading | null;
   readonly stop: readonly string[];
 }
 

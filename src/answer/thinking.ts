@@ -3,16 +3,16 @@
  * around their reasoning; refuses to know terminals and templates. The one idea: a mark counts once it is whole, and
  * text that may still become one is held back, so that it does not matter how the text was cut into pieces.
  */
-export interface Part {
+export interface ThinkingPart {
   readonly kind: "thinking" | "answer";
   readonly text: string;
 }
 
 /** Takes an answer apart while it streams. Texts are not empty; neighbours in one list differ in kind. */
 export interface PartStream {
-  push(more: string): Part[];
+  push(more: string): ThinkingPart[];
   /** What was held back. */
-  end(): Part[];
+  end(): ThinkingPart[];
 }
 
 export interface Section {
@@ -51,22 +51,22 @@ export class ThinkingStream implements PartStream {
     this.#fresh = opened !== "begun";
   }
 
-  push(more: string): Part[] {
+  push(more: string): ThinkingPart[] {
     this.#held += more;
-    const parts: Part[] = [];
+    const parts: ThinkingPart[] = [];
     while (this.#inside ? this.#think(this.#inside, parts) : this.#say(parts));
     return parts;
   }
 
   /** A section that was not closed stays thinking. */
-  end(): Part[] {
-    const parts: Part[] = [];
+  end(): ThinkingPart[] {
+    const parts: ThinkingPart[] = [];
     this.#give(this.#held.length, parts);
     return parts;
   }
 
   /** True: the section has ended and there may be more. */
-  #think({ close }: Section, parts: Part[]): boolean {
+  #think({ close }: Section, parts: ThinkingPart[]): boolean {
     if (this.#label !== "") {
       if (this.#held.length < this.#label.length && this.#label.startsWith(this.#held)) return false;
       if (this.#held.startsWith(this.#label)) this.#held = this.#held.slice(this.#label.length);
@@ -85,7 +85,7 @@ export class ThinkingStream implements PartStream {
   }
 
   /** True: a section has begun. */
-  #say(parts: Part[]): boolean {
+  #say(parts: ThinkingPart[]): boolean {
     const held = this.#held;
     const counts = (at: number, section: Section) =>
       at >= 0 && (section.anywhere || !(this.#answered || /\S/.test(held.slice(0, at))));
@@ -108,7 +108,7 @@ export class ThinkingStream implements PartStream {
   }
 
   /** The first `length` characters of what is held leave as part of the present kind. */
-  #give(length: number, parts: Part[]): void {
+  #give(length: number, parts: ThinkingPart[]): void {
     let text = this.#held.slice(0, length);
     this.#held = this.#held.slice(length);
     if (this.#fresh) text = text.replace(/^[\r\n]+/, "");

@@ -8,12 +8,12 @@ import { type AskedTool, type CallChoice, callGrammar } from "./calls/call-gramm
 import { badValue, unsupported } from "./errors.ts";
 import type { GrammarToMake } from "./grammar/grammar.ts";
 import { shown } from "./object-fields.ts";
-import type { CallOptions } from "./parts.ts";
+import type { CallReading } from "./parts.ts";
 
 export interface AskedTools {
   /** For the template; null: it is told of none. */
   readonly described: readonly unknown[] | null;
-  readonly calls: CallOptions | null;
+  readonly calls: CallReading | null;
   /** Made once it is known that the prompt fits: throws PlaceError. null: the answer is free. */
   readonly grammar: GrammarToMake | null;
 }

@@ -4,7 +4,7 @@
  * thinking and no colours.
  */
 
-import type { Part } from "../answer/thinking.ts";
+import type { ThinkingPart } from "../answer/thinking.ts";
 import { write, writeRaw } from "./interrupt.ts";
 import { visible } from "./terminal.ts";
 
@@ -15,7 +15,7 @@ export class Screen {
   readonly isTerminal: boolean;
   readonly #signal: AbortSignal;
   readonly #hasColours: boolean;
-  #kind: Part["kind"] | null = null;
+  #kind: ThinkingPart["kind"] | null = null;
   #isLineOpen = false;
 
   constructor(signal: AbortSignal, isTerminal: boolean, env: NodeJS.ProcessEnv = process.env) {
@@ -26,7 +26,7 @@ export class Screen {
   }
 
   /** A piece of an answer. */
-  async part({ kind, text }: Part): Promise<void> {
+  async part({ kind, text }: ThinkingPart): Promise<void> {
     if (kind === "thinking" && !this.isTerminal) return;
     let begin = "";
     if (kind !== this.#kind) {

@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { MARKS, openedBy, partStream } from "../answer/part-streams.ts";
-import type { Part, Section } from "../answer/thinking.ts";
+import type { Section, ThinkingPart } from "../answer/thinking.ts";
 import {
   ArgumentError,
   ContextError,
@@ -78,7 +78,7 @@ export class Chat {
     });
     const stream = partStream(this.#opened);
     const said = { answer: "", thinking: "" };
-    const show = async (parts: readonly Part[]) => {
+    const show = async (parts: readonly ThinkingPart[]) => {
       for (const part of parts) {
         said[part.kind] += part.text;
         await this.screen.part(part);

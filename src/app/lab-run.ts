@@ -33,7 +33,7 @@ import { bestOf, scoreLines } from "./lab-verbs.ts";
 import { progress } from "./progress.ts";
 import { printable } from "./terminal.ts";
 
-export interface RunOptions extends LabOptions, Pick<RunnerOptions, "device" | "threads" | "offline"> {
+export interface LabRunOptions extends LabOptions, Pick<RunnerOptions, "device" | "threads" | "offline"> {
   models?: string[];
   /** Milliseconds. */
   for?: number;
@@ -52,7 +52,7 @@ const CONFIRMING = 0.5;
 
 export async function runLab(
   study: string | undefined,
-  options: RunOptions,
+  options: LabRunOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const file = study === undefined ? {} : await readStudy(study);
@@ -139,7 +139,7 @@ function throwIfStopped(signal: AbortSignal, results: number, folder: string): v
   throw new AbortedError("the lab");
 }
 
-function llmOf({ llm, llmModel }: RunOptions, plan: Study, methods: Methods): LlmTurns | null {
+function llmOf({ llm, llmModel }: LabRunOptions, plan: Study, methods: Methods): LlmTurns | null {
   if (llm === undefined) return null;
   if (!URL.canParse(llm) || !/^https?:/.test(llm))
     throw new ArgumentError("llm", llm, "the base URL of an API, such as http://127.0.0.1:8080/v1");
@@ -158,7 +158,13 @@ class Search {
   #confirms = false;
   recorded = 0;
 
-  constructor(book: LabBook, proposer: Proposer, llm: LlmTurns | null, options: RunOptions, isGrid: boolean) {
+  constructor(
+    book: LabBook,
+    proposer: Proposer,
+    llm: LlmTurns | null,
+    options: LabRunOptions,
+    isGrid: boolean,
+  ) {
     this.#book = book;
     this.#proposer = proposer;
     this.#llm = llm;

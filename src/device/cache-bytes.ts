@@ -6,9 +6,9 @@
 import { PAGE_SLOTS } from "./contract.ts";
 
 /** The codec's bytes of a page of one head, keys or values, from the device's block. */
-export type ReadPage = (block: Uint8Array) => Uint8Array;
+type ReadPage = (block: Uint8Array) => Uint8Array;
 /** The vector of a slot, likewise. */
-export type ReadVector = (block: Uint8Array, slot: number) => Uint8Array;
+type ReadVector = (block: Uint8Array, slot: number) => Uint8Array;
 
 /** Where in a device's block the bits of the codec's page lie. */
 export interface BlockMap {

@@ -6,3 +6,8 @@ export function pageBytes(codec: KvCodec, headDim: number, part: KvPart, isRecen
   const { packed } = codec;
   return packed && !isRecent ? packed.pageBytes(headDim, part) : PAGE_SLOTS * codec.vectorBytes(headDim);
 }
+
+/** Bytes of one token's key and value of one head: of packed pages, its share. */
+export function tokenBytes(codec: KvCodec, headDim: number): number {
+  return (pageBytes(codec, headDim, "keys") + pageBytes(codec, headDim, "values")) / PAGE_SLOTS;
+}

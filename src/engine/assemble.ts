@@ -12,7 +12,7 @@ import { type Model, openModel, withIds } from "../model/model.ts";
 import { defaultSampling, Suppressed } from "./default-sampling.ts";
 import { embeddingFacts } from "./embed.ts";
 import { chooseKv } from "./kv-choice.ts";
-import { LanguageModel, type ModelParts } from "./language-model.ts";
+import { EngineModel, type ModelParts } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
 import type { Prepared } from "./prepared.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -30,8 +30,8 @@ export interface AssembleOptions extends PlanOptions {
 }
 
 /** `assembleParts` as a model. */
-export async function assemble(...parts: Parameters<typeof assembleParts>): Promise<LanguageModel> {
-  return new LanguageModel(await assembleParts(...parts));
+export async function assemble(...parts: Parameters<typeof assembleParts>): Promise<EngineModel> {
+  return new EngineModel(await assembleParts(...parts));
 }
 
 /**

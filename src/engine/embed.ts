@@ -113,7 +113,7 @@ export function poolingOf({ pooling }: EmbeddingFacts, { pooling: asked }: Embed
 }
 
 /** Sums states, and gives the vector. */
-export class Pool {
+export class StatePooling {
   readonly #sum: Float64Array;
   #count = 0;
 

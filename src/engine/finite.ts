@@ -2,23 +2,7 @@
  * What logits have to be before a token is chosen or a probability is told: numbers. A NaN or an infinity among them
  * comes of damaged weights or of activations that left float32's range, and makes every probability of the row NaN.
  */
-import { NibbleError } from "../format/errors.ts";
-
-/** A row of logits that no token can be chosen from. */
-export class LogitsError extends NibbleError {
-  /** position: of the token whose successor the logits tell. id: the first whose logit is wrong; null: all are -Infinity. */
-  constructor(
-    readonly position: number,
-    readonly id: number | null,
-    readonly logit: number,
-  ) {
-    const what = id === null ? "all -Infinity" : `not all finite numbers: token ${id} has ${logit}`;
-    super(
-      "device",
-      `the model's logits at position ${position} are ${what}. Weights of the file are damaged, or its activations exceed what the device computes with; try the file again from its source, or another --device.`,
-    );
-  }
-}
+import { LogitsError } from "../format/errors.ts";
 
 /** logits: [vocab] f32, or the largest of them and -Infinity for the others; -Infinity beside a number is allowed. */
 export function wrongLogits(logits: Float32Array, position: number): LogitsError | null {

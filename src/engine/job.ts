@@ -50,7 +50,7 @@ export interface JobOptions {
 const KEPT_EACH = 512;
 
 /** What of a job is in a step. */
-export interface Part {
+export interface JobPart {
   readonly job: Job;
   readonly from: number;
   readonly to: number;
@@ -239,7 +239,7 @@ export class Job {
     return Math.min(this.options.guesses ?? 0, (this.tokens?.wanted ?? 0) - 1);
   }
 
-  part(to: number, guess: readonly number[] = []): Part {
+  part(to: number, guess: readonly number[] = []): JobPart {
     const { sent: from, prompt } = this;
     const isPrompt = from < prompt;
     const outputs = isPrompt ? Math.max(0, to - Math.max(from, prompt - this.outputs)) : to - from;
@@ -253,7 +253,7 @@ export class Job {
   }
 
   /** The device has taken the step. Of guesses nothing is held until they have proved right. */
-  took(part: Part): void {
+  took(part: JobPart): void {
     if (this.isEnded) return;
     if (part.epoch === this.epoch) this.#advance(part);
     // Once its blocks are known, and also of a part that is void: the device has packed them.
@@ -261,7 +261,7 @@ export class Job {
     if (part.from < this.prompt && part.epoch === this.epoch) this.#progress();
   }
 
-  #advance({ to, from, guess, epoch }: Part): void {
+  #advance({ to, from, guess, epoch }: JobPart): void {
     this.ran = to - guess.length;
     // A row that is run again was read before.
     if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
@@ -270,7 +270,7 @@ export class Job {
   }
 
   /** What the device chose after each output; null: it could not. What comes after an end token is dropped. */
-  chose(ids: readonly (number | null)[], part: Part): void {
+  chose(ids: readonly (number | null)[], part: JobPart): void {
     const first = this.ids.length;
     if (this.isEnded || this.isDone || part.epoch !== this.epoch) return;
     for (const [i, id] of ids.entries()) {
@@ -289,7 +289,7 @@ export class Job {
   }
 
   /** Looks at the logits of its outputs. */
-  async look(rows: readonly RowLogits[], part: Part): Promise<void> {
+  async look(rows: readonly RowLogits[], part: JobPart): Promise<void> {
     if (!this.tokens) {
       const { label } = this.options;
       for (const row of rows) this.rows.push(await (label ? row.labelled!(label) : row.all()));
@@ -304,7 +304,7 @@ export class Job {
   }
 
   /** What follows the first guess that was wrong is void. first: where what was chosen begins. */
-  #checked({ guess }: Part, first: number): void {
+  #checked({ guess }: JobPart, first: number): void {
     if (guess.length === 0) return this.draft?.passed();
     const chosen = this.ids.length - first;
     let right = 0;
@@ -340,7 +340,7 @@ export class Job {
   }
 
   /** As a step has it. */
-  run({ from, to, outputs, guess, sampling, state, packed }: Part): Run {
+  run({ from, to, outputs, guess, sampling, state, packed }: JobPart): Run {
     const known = to - guess.length - from;
     const idAt = (i: number) => (i < known ? (this.ids[from + i] ?? CHOSEN) : guess[i - known]);
     const ids = Uint32Array.from({ length: to - from }, (_, i) => idAt(i));

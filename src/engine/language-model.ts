@@ -16,7 +16,7 @@ import type { Model } from "../model/model.ts";
 import type { Suppressed } from "./default-sampling.ts";
 import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
-import { type EmbeddingFacts, type Embeddings, type EmbedOptions, Pool, poolingOf } from "./embed.ts";
+import { type EmbeddingFacts, type Embeddings, type EmbedOptions, poolingOf, StatePooling } from "./embed.ts";
 import { type GenerateOptions, Generation, generateTokens, withDefaults } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
 import { lastHidden, type Plan } from "./plan.ts";
@@ -71,7 +71,7 @@ export interface PromptOptions {
  * again. `GenerationResult.reusedTokens` counts these. A generation waits until there is room for its prompt and the next
  * few hundred tokens; nothing of a running one is lost.
  */
-export class LanguageModel {
+export class EngineModel {
   readonly #parts: ModelParts;
   readonly #answers: AnswerIds;
   #draft: Prepared | null = null;
@@ -229,7 +229,7 @@ export class LanguageModel {
         typeof text === "string" ? await inSlices(tokenizer.slices(text), READING, signal) : [...text.ids];
       const found = withBos(tokenizer, cut);
       const ids = endId === null || found.at(-1) === endId ? found : [...found, endId];
-      const pool = new Pool(hidden);
+      const pool = new StatePooling(hidden);
       const into = new Text(scheduler);
       const step = pooling === "mean" ? plan.graph.maxOutputs : 1;
       const read = pooling === "cls" ? ids.slice(0, 1) : ids;

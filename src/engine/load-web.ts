@@ -11,7 +11,7 @@ import type { Folder } from "../format/folder.ts";
 import { httpFolder, httpSiblings, httpSource } from "../format/http-source.ts";
 import type { Source } from "../format/source.ts";
 import { type AssembleOptions, assemble } from "./assemble.ts";
-import type { LanguageModel } from "./language-model.ts";
+import type { EngineModel } from "./language-model.ts";
 
 /**
  * - string, URL: a GGUF file (any part of a split one), or with "/" at its end a safetensors folder. The server has to
@@ -37,7 +37,7 @@ export interface WebLoadOptions extends AssembleOptions {
  * Throws DeviceError without WebGPU, NibbleError "io" when the network fails, FormatError, UnsupportedError, MemoryError,
  * ArgumentError, AbortedError.
  */
-export async function load(model: WebModel, options: WebLoadOptions = {}): Promise<LanguageModel> {
+export async function load(model: WebModel, options: WebLoadOptions = {}): Promise<EngineModel> {
   throwIfAborted(options.signal, "loading");
   const { device = "gpu" } = options;
   if (device !== "gpu") throw new ArgumentError("device", device, "gpu");

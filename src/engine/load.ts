@@ -13,7 +13,7 @@ import { openCheckpoint } from "../format/open.ts";
 import { type AssembleOptions, assembleParts } from "./assemble.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
 import { withKernels } from "./kernel-memory.ts";
-import type { LanguageModel, ModelParts } from "./language-model.ts";
+import type { EngineModel, ModelParts } from "./language-model.ts";
 import { besideDraft, checkTokens, loadDraft } from "./load-draft.ts";
 import { adapterMemory, ownMemory } from "./machine.ts";
 import { closeAll } from "./prepared.ts";
@@ -23,7 +23,7 @@ export type { LoadProgress } from "./assemble.ts";
 export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline" | "onDownload"> {
   /**
    * "gpu": WebGPU. "cpu": WASM SIMD on worker threads. "reference": plain loops, for checking. Default: the GPU where
-   * an adapter exists that is one, else the CPU; `LanguageModel.device` says which.
+   * an adapter exists that is one, else the CPU; `EngineModel.device` says which.
    */
   device?: "gpu" | "cpu" | "reference";
   /** Part of the name of the GPU to use; default: the discrete one. */
@@ -49,7 +49,7 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
  * generations run at once, over one set of weights (see LanguageModel). `make` gives the model its class.
  * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, AbortedError.
  */
-export async function loadAs<Made extends LanguageModel>(
+export async function loadAs<Made extends EngineModel>(
   make: (parts: ModelParts) => Made,
   name: string,
   options: LoadOptions = {},

@@ -6,7 +6,7 @@
  */
 import { MORE_CHOSEN, PAGE_SLOTS } from "../device/contract.ts";
 import { worthChecking } from "./guess.ts";
-import type { Job, Part } from "./job.ts";
+import type { Job, JobPart } from "./job.ts";
 
 export interface StepLimits {
   readonly maxTokens: number;
@@ -28,7 +28,10 @@ const LEAST_SHARE = PAGE_SLOTS;
 const WORTH_WAITING = 0.25;
 
 /** stuck: no part, and every text waits for a page, or for a text that does; who has to go so that others go on. */
-export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: Part[]; stuck: Job | null } {
+export function pickStep(
+  running: Iterable<Job>,
+  limits: StepLimits,
+): { parts: JobPart[]; stuck: Job | null } {
   const jobs = [...running].sort((a, b) => a.servedAt - b.servedAt || a.began - b.began);
   /** Texts that find no page. */
   const paused: Job[] = [];
@@ -82,8 +85,8 @@ export function pickStep(running: Iterable<Job>, limits: StepLimits): { parts: P
 }
 
 /** Parts of texts that generate. room: rows for guesses, of all. A text that waits for what to guess has none. */
-function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: StepLimits): Part[] {
-  const parts: Part[] = [];
+function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: StepLimits): JobPart[] {
+  const parts: JobPart[] = [];
   let rows = jobs.length;
   // What the time of a step is worth: each of its texts would have a token.
   const perTime = rows / cost(rows);

@@ -14,7 +14,7 @@ import {
   type KvCodec,
   MORE_CHOSEN,
 } from "../device/contract.ts";
-import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { ArgumentError, MemoryError } from "../format/errors.ts";
 import { attentionsOf, type ModelConfig } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
 import { defaultKv } from "./kv-names.ts";
@@ -80,24 +80,6 @@ export interface Plan {
   readonly limitBytes: number;
   /** What it was planned for; null: nobody knew. */
   readonly memory: DeviceMemory | null;
-}
-
-/** The plan does not fit the device or the memory: all together, or one buffer of it. */
-export class MemoryError extends NibbleError {
-  constructor(
-    readonly needBytes: number,
-    readonly limitBytes: number,
-    /** Tokens of context, or of the cache where that was asked for. */
-    readonly context: number,
-    /** Of the same, what fits; 0: none does. */
-    readonly largestContext: number,
-    need: string,
-    wayOut: string,
-    /** Who said how much memory there is: "nvidia-smi"; "": the caller, or it is not the memory. */
-    readonly source: string,
-  ) {
-    super("memory", `${need}. ${wayOut}`);
-  }
 }
 
 /** Rows of the page tables. */

@@ -20,7 +20,7 @@ import {
 import { tablesOf } from "../device/facts.ts";
 import { AbortedError, DeviceError, NibbleError } from "../format/errors.ts";
 import type { DraftModel } from "./draft.ts";
-import type { Job, Part } from "./job.ts";
+import type { Job, JobPart } from "./job.ts";
 import { Pace } from "./pace.ts";
 import { pickStep } from "./pick.ts";
 import { rowLogits } from "./row-logits.ts";
@@ -327,7 +327,7 @@ export class Scheduler {
     return sum;
   }
 
-  async #run(parts: readonly Part[]): Promise<void> {
+  async #run(parts: readonly JobPart[]): Promise<void> {
     const { allocation } = this;
     this.#steps++;
     for (const { job } of parts) {
@@ -366,7 +366,7 @@ export class Scheduler {
   }
 
   /** A callback for progress may throw; it may also abort the job. */
-  #took(part: Part): void {
+  #took(part: JobPart): void {
     try {
       part.job.took(part);
     } catch (error) {
@@ -375,7 +375,7 @@ export class Scheduler {
   }
 
   /** Without waiting: what the device chooses comes while the next steps run. */
-  #hear(ran: Ran, parts: readonly Part[], ended: () => void, fail: (error: unknown) => void): void {
+  #hear(ran: Ran, parts: readonly JobPart[], ended: () => void, fail: (error: unknown) => void): void {
     this.#underWay++;
     const { chosen } = ran;
     this.#heard = this.#heard.then(async () => {

@@ -4,25 +4,12 @@
  * After an abort or an error its ids are what was wholly processed.
  */
 import type { StepProfile } from "../device/contract.ts";
-import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { ArgumentError, ContextError } from "../format/errors.ts";
 import { Draft, type DraftSource } from "./draft.ts";
 import { Job, type JobOptions } from "./job.ts";
 import type { Sampler } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { type Token, Tokens, type TokensOptions } from "./tokens.ts";
-
-/** More tokens than the context holds. */
-export class ContextError extends NibbleError {
-  constructor(
-    readonly tokens: number,
-    readonly context: number,
-  ) {
-    super(
-      "context",
-      `${tokens} tokens do not fit the context of ${context}. Ask for a longer context or shorten the prompt.`,
-    );
-  }
-}
+import { Tokens, type TokensOptions } from "./tokens.ts";
 
 export interface ReadOptions {
   signal?: AbortSignal;
@@ -225,5 +212,3 @@ export const draftSource = (scheduler: Scheduler): DraftSource => ({
   context: scheduler.context,
   openText: () => new Text(scheduler),
 });
-
-export type { Token };

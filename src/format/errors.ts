@@ -58,6 +58,37 @@ export class ArgumentError extends NibbleError {
   }
 }
 
+/** The plan does not fit the device or the memory: all together, or one buffer of it. */
+export class MemoryError extends NibbleError {
+  constructor(
+    readonly needBytes: number,
+    readonly limitBytes: number,
+    /** Tokens of context, or of the cache where that was asked for. */
+    readonly context: number,
+    /** Of the same, what fits; 0: none does. */
+    readonly largestContext: number,
+    need: string,
+    wayOut: string,
+    /** What reported how much memory there is: "nvidia-smi"; "": the caller did, or memory is not what is short. */
+    readonly source: string,
+  ) {
+    super("memory", `${need}. ${wayOut}`);
+  }
+}
+
+/** More tokens than the context holds. */
+export class ContextError extends NibbleError {
+  constructor(
+    readonly tokens: number,
+    readonly context: number,
+  ) {
+    super(
+      "context",
+      `${tokens} tokens do not fit the context of ${context}. Ask for a longer context or shorten the prompt.`,
+    );
+  }
+}
+
 /** The device failed or is missing. */
 export class DeviceError extends NibbleError {
   constructor(
@@ -66,6 +97,22 @@ export class DeviceError extends NibbleError {
     options?: ErrorOptions,
   ) {
     super("device", `${device}: ${found}`, options);
+  }
+}
+
+/** A row of logits that no token can be chosen from. */
+export class LogitsError extends NibbleError {
+  /** position: of the token whose successor the logits predict. id: the first whose logit is wrong; null: all are -Infinity. */
+  constructor(
+    readonly position: number,
+    readonly id: number | null,
+    readonly logit: number,
+  ) {
+    const what = id === null ? "all -Infinity" : `not all finite numbers: token ${id} has ${logit}`;
+    super(
+      "device",
+      `the model's logits at position ${position} are ${what}. Weights of the file are damaged, or its activations exceed what the device computes with; try the file again from its source, or another --device.`,
+    );
   }
 }
 

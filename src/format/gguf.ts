@@ -37,7 +37,10 @@ export async function readGguf(source: Source, folder?: Folder): Promise<GgufFil
 }
 
 /** The name of part `part` (from 0) when `file` is a part of `parts`; null when its name is not a part's. */
-export function partName(file: string, part: number): { name: string; part: number; parts: number } | null {
+export function ggufPartName(
+  file: string,
+  part: number,
+): { name: string; part: number; parts: number } | null {
   const match = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/.exec(file);
   if (!match) return null;
   const name = `${match[1]}-${String(part + 1).padStart(5, "0")}-of-${match[3]}.gguf`;
@@ -53,7 +56,7 @@ async function readParts(
 ): Promise<GgufHeader> {
   const parts = partsOf(source.name, given.metadata);
   const file = source.name.slice(Math.max(source.name.lastIndexOf("/"), source.name.lastIndexOf("\\")) + 1);
-  const own = partName(file, 0);
+  const own = ggufPartName(file, 0);
   if (own === null || own.parts !== parts || own.part < 0 || own.part >= parts) {
     const allowed = `names that end in -00001-of-${String(parts).padStart(5, "0")}.gguf`;
     throw new FormatError(source.name, `a part of ${parts} under this name`, allowed);
@@ -64,7 +67,7 @@ async function readParts(
   const dims = new Map<string, readonly number[]>();
   let { metadata, layout } = given;
   for (let part = 0; part < parts; part++) {
-    const { name } = partName(file, part)!;
+    const { name } = ggufPartName(file, part)!;
     const header = part === own.part ? given : await readPart(folder, name, sources);
     checkPart(`${folder.name}/${name}`, header.metadata, part, parts);
     if (part === 0) ({ metadata, layout } = header);

@@ -159,7 +159,7 @@ function* space(symbols: number): Slices<Space> {
 }
 
 /** Where `merge` puts what it finds: a piece, or a character [start, end) of the word that is none. */
-export interface Sink {
+export interface IdSink {
   piece(id: number): void;
   unknown(word: string, start: number, end: number): void;
 }
@@ -176,12 +176,12 @@ export class Merger {
   }
 
   /** `slices` without a pause. */
-  merge(word: string, sink: Sink): void {
+  merge(word: string, sink: IdSink): void {
     atOnce(this.slices(word, sink));
   }
 
   /** Joins the characters of `word` until no neighbours may join, and hands the pieces to `sink` in order. */
-  *slices(word: string, sink: Sink): Slices<void> {
+  *slices(word: string, sink: IdSink): Slices<void> {
     const isLong = word.length > SHORT;
     const work = isLong ? yield* space(word.length) : this.#shared;
     let symbols = 0;

@@ -52,7 +52,7 @@ export interface GgufReading {
   readonly biases: readonly BiasName[];
 }
 
-export class GgufFile {
+export class GgufCheckpoint {
   readonly fields: Fields;
   readonly place: string;
   readonly tensors: ReadonlyMap<string, Tensor>;

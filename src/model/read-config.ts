@@ -6,7 +6,7 @@ import { checkConfig, type ModelConfig } from "./config.ts";
 import type { Family, Harmless } from "./families/family.ts";
 import { FAMILIES } from "./families/registry.ts";
 import { FolderFile } from "./folder-file.ts";
-import { GgufFile } from "./gguf-file.ts";
+import { GgufCheckpoint } from "./gguf-file.ts";
 import { Fields } from "./read.ts";
 
 export interface Read {
@@ -20,7 +20,7 @@ export async function readConfig(checkpoint: Checkpoint): Promise<Read> {
   if (kind === "gguf") {
     const architecture = new Fields(metadata, name).text("general.architecture");
     const [family, type] = find("Architecture", architecture, (family) => family.gguf);
-    const file = new GgufFile(checkpoint, family, architecture, type);
+    const file = new GgufCheckpoint(checkpoint, family, architecture, type);
     const config = checkConfig(await type.config(file), name);
     return { family, config, harmless: type.harmless ?? null };
   }

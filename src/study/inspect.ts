@@ -12,7 +12,7 @@ import { tokenizerOf } from "../engine/assemble.ts";
 import { type FindOptions, openToLook } from "../engine/find-model.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { lookAt } from "../format/file-source.ts";
-import { partName } from "../format/gguf.ts";
+import { ggufPartName } from "../format/gguf.ts";
 import { storedRowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -178,6 +178,6 @@ async function fileBytes(path: string): Promise<number> {
 
 /** The file itself, or all parts of the split GGUF that it belongs to. */
 function partFiles(file: string): string[] {
-  const parts = partName(file, 0)?.parts ?? 1;
-  return parts === 1 ? [file] : Array.from({ length: parts }, (_, part) => partName(file, part)!.name);
+  const parts = ggufPartName(file, 0)?.parts ?? 1;
+  return parts === 1 ? [file] : Array.from({ length: parts }, (_, part) => ggufPartName(file, part)!.name);
 }

@@ -4,11 +4,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { CALL_BEGIN, CALL_END, HARMONY, HarmonyStream } from "../../src/answer/harmony.ts";
 import { openedBy, openedSection, partStream, spoken } from "../../src/answer/part-streams.ts";
-import type { Part } from "../../src/answer/thinking.ts";
+import type { ThinkingPart } from "../../src/answer/thinking.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { endingIds } from "../../src/format/tokenizer-control.ts";
 
-function parts(pieces: readonly string[]): Record<Part["kind"], string> {
+function parts(pieces: readonly string[]): Record<ThinkingPart["kind"], string> {
   const stream = new HarmonyStream();
   const said = { thinking: "", answer: "" };
   for (const { kind, text } of [...pieces.flatMap((piece) => stream.push(piece)), ...stream.end()]) {

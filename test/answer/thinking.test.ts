@@ -2,11 +2,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openedSection } from "../../src/answer/part-streams.ts";
-import { type Part, SECTIONS, type Section, ThinkingStream } from "../../src/answer/thinking.ts";
+import { SECTIONS, type Section, type ThinkingPart, ThinkingStream } from "../../src/answer/thinking.ts";
 
 /** Neighbours of one kind joined: what a reader of the stream has at the end. */
-function joined(parts: readonly Part[]): Part[] {
-  const out: Part[] = [];
+function joined(parts: readonly ThinkingPart[]): ThinkingPart[] {
+  const out: ThinkingPart[] = [];
   for (const part of parts) {
     const last = out.at(-1);
     if (last?.kind === part.kind) out[out.length - 1] = { kind: part.kind, text: last.text + part.text };
@@ -15,16 +15,16 @@ function joined(parts: readonly Part[]): Part[] {
   return out;
 }
 
-function parts(pieces: readonly string[], inside: Section | null = null): Part[] {
+function parts(pieces: readonly string[], inside: Section | null = null): ThinkingPart[] {
   const stream = new ThinkingStream(inside);
   return joined([...pieces.flatMap((piece) => stream.push(piece)), ...stream.end()]);
 }
 
-const thinking = (text: string): Part => ({ kind: "thinking", text });
-const answer = (text: string): Part => ({ kind: "answer", text });
+const thinking = (text: string): ThinkingPart => ({ kind: "thinking", text });
+const answer = (text: string): ThinkingPart => ({ kind: "answer", text });
 
 describe("an answer's parts", () => {
-  const cases: [what: string, text: string, expected: Part[]][] = [
+  const cases: [what: string, text: string, expected: ThinkingPart[]][] = [
     ["no marks", "Hello <b>there</b>.", [answer("Hello <b>there</b>.")]],
     ["Qwen 3", "<think>\nHm.\n</think>\n\nYes.", [thinking("Hm.\n"), answer("Yes.")]],
     ["nothing thought", "<think>\n\n</think>\n\nYes.", [answer("Yes.")]],

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LanguageModel } from "../../src/answer/model.ts";
-import type { Part } from "../../src/answer/thinking.ts";
+import type { ThinkingPart } from "../../src/answer/thinking.ts";
 import { contextLines, statisticsLines } from "../../src/app/chat-report.ts";
 import type { Screen } from "../../src/app/chat-screen.ts";
 import { Chat } from "../../src/app/chat-turns.ts";
@@ -54,11 +54,11 @@ function chatting(
     },
     { vocab: VOCAB, context, ...script },
   );
-  const shown: Part[] = [];
+  const shown: ThinkingPart[] = [];
   const notes: string[] = [];
   const screen = {
     isTerminal: true,
-    part: async (part: Part) => void shown.push(part),
+    part: async (part: ThinkingPart) => void shown.push(part),
     endAnswer() {},
     note: (text: string) => void notes.push(text),
   } as unknown as Screen;
@@ -89,7 +89,7 @@ function chatting(
     shown.length = 0;
     return chat.answer(question, stop);
   };
-  const text = (kind: Part["kind"]) =>
+  const text = (kind: ThinkingPart["kind"]) =>
     shown
       .filter((part) => part.kind === kind)
       .map((part) => part.text)

@@ -3,12 +3,12 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { load } from "../../src/answer/load.ts";
-import type { LanguageModel } from "../../src/engine/language-model.ts";
+import type { EngineModel } from "../../src/engine/language-model.ts";
 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
-let model: LanguageModel;
+let model: EngineModel;
 beforeAll(async () => {
   model = await load("needle", { context: 256, threads: 1 });
 });

@@ -1,6 +1,6 @@
 /** What files say of embeddings, and pooling. That vectors are those of the model: test/app/ollama.test.ts. */
 import { describe, expect, it } from "vitest";
-import { embeddingFacts, Pool, poolingOf } from "../../src/engine/embed.ts";
+import { embeddingFacts, poolingOf, StatePooling } from "../../src/engine/embed.ts";
 import type { Checkpoint } from "../../src/format/checkpoint.ts";
 import { memoryFolder } from "../format/memory-folder.ts";
 
@@ -75,12 +75,12 @@ describe("pooling", () => {
   });
 
   it("is a mean of length 1, also of its beginning; a vector of zeros stays one", () => {
-    const pool = new Pool(3);
+    const pool = new StatePooling(3);
     pool.add(Float32Array.of(3, 0, 9));
     pool.add(Float32Array.of(3, 8, 1));
     expect([...pool.vector({ normalize: false })]).toEqual([3, 4, 5]);
     expect([...pool.vector({ dimensions: 2 })].map((x) => Math.round(x * 10) / 10)).toEqual([0.6, 0.8]);
-    const zeros = new Pool(2);
+    const zeros = new StatePooling(2);
     zeros.add(new Float32Array(2));
     expect([...zeros.vector({})]).toEqual([0, 0]);
   });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { load } from "../../src/answer/load.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { assemble } from "../../src/engine/assemble.ts";
-import type { LanguageModel, Prompt } from "../../src/engine/language-model.ts";
+import type { EngineModel, Prompt } from "../../src/engine/language-model.ts";
 import type { LoadOptions } from "../../src/engine/load.ts";
 import { blobSource } from "../../src/format/blob-source.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
@@ -15,7 +15,7 @@ const QUESTION = "What is a whale?";
 const needle = (options: LoadOptions = {}) => load("needle", { context: 256, threads: 2, ...options });
 
 describe("one model", () => {
-  let model: LanguageModel;
+  let model: EngineModel;
   /** What it says, undisturbed. */
   let wanted: readonly number[];
   beforeAll(async () => {
@@ -194,7 +194,7 @@ describe("an open text", () => {
 });
 
 describe("a saved session", () => {
-  const saved = async (model: LanguageModel, prompt: Prompt) => {
+  const saved = async (model: EngineModel, prompt: Prompt) => {
     const pieces: BlobPart[] = [];
     for await (const piece of model.saveSession(prompt)) pieces.push(piece);
     return new Blob(pieces);
@@ -290,7 +290,7 @@ describe("closing", () => {
   });
 
   it("comes with `await using`", async () => {
-    let closed: LanguageModel;
+    let closed: EngineModel;
     {
       await using model = await needle({ threads: 1 });
       closed = model;

@@ -5,7 +5,7 @@
 import { expect, it } from "vitest";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { type AssembleOptions, assemble } from "../../src/engine/assemble.ts";
-import type { LanguageModel } from "../../src/engine/language-model.ts";
+import type { EngineModel } from "../../src/engine/language-model.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { AbortedError, FormatError } from "../../src/format/errors.ts";
@@ -44,7 +44,7 @@ function loading(gpu: GPU, { bytes, file = TINY, ...options }: Loading = {}) {
   return { model, counts };
 }
 
-const answer = (model: LanguageModel) => model.generate(PROMPT, LONG).result();
+const answer = (model: EngineModel) => model.generate(PROMPT, LONG).result();
 
 async function expectDestroyed({ devices }: { devices: GPUDevice[] }): Promise<void> {
   expect(devices.length).toBe(1);

@@ -6,7 +6,6 @@ import { MEMORY_BYTES } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import {
   limitsOf,
-  MemoryError,
   type Plan,
   type PlanOptions,
   planContext,
@@ -14,7 +13,7 @@ import {
   shortfallOf,
 } from "../../src/engine/plan.ts";
 import type { Checkpoint } from "../../src/format/checkpoint.ts";
-import { ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
+import { ArgumentError, MemoryError, UnsupportedError } from "../../src/format/errors.ts";
 import type { Tensor, TensorType } from "../../src/format/tensor.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 import { goldenModel } from "../model/golden.ts";

@@ -1,8 +1,7 @@
 /** KL divergence and what is summed up: by hand, by invariants, and where numbers are huge or none. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { LogitsError } from "../../src/engine/finite.ts";
-import { ArgumentError } from "../../src/format/errors.ts";
+import { ArgumentError, LogitsError } from "../../src/format/errors.ts";
 import { distribution, divergence, quantile, surprise, Tally } from "../../src/study/verify/divergence.ts";
 
 const of = (...logits: number[]) => distribution(Float32Array.from(logits), 7);

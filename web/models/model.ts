@@ -4,7 +4,7 @@
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
-import type { Part } from "../../src/page.ts";
+import type { ThinkingPart } from "../../src/page.ts";
 import { rate } from "../../src/page.ts";
 import type { FormatRates } from "../work/protocol.ts";
 
@@ -32,7 +32,7 @@ export interface AnswerFigures {
 export interface AnswerOptions {
   readonly signal: AbortSignal;
   readonly settings: AnswerSettings;
-  onParts(parts: readonly Part[]): void;
+  onParts(parts: readonly ThinkingPart[]): void;
   /** While the prompt is read. */
   onReading?(tokens: number, total: number): void;
   /** Tokens in the cache. */

@@ -4,7 +4,7 @@
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
-import { type Part, ThinkingStream } from "../../src/page.ts";
+import { type ThinkingPart, ThinkingStream } from "../../src/page.ts";
 import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
 import type { FormatRates } from "../work/protocol.ts";
 import {
@@ -202,7 +202,7 @@ class StreamedAnswer {
     const choice = (chunk.choices as Record<string, unknown>[] | undefined)?.[0];
     const delta = (choice?.delta ?? {}) as Record<string, unknown>;
     const thought = delta.reasoning_content ?? delta.reasoning;
-    const parts: Part[] = [
+    const parts: ThinkingPart[] = [
       ...(typeof thought === "string" && thought !== ""
         ? [{ kind: "thinking", text: thought } as const]
         : []),

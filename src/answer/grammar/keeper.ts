@@ -5,7 +5,7 @@
  */
 import { Worker } from "node:worker_threads";
 import type { Grammar } from "./grammar.ts";
-import type { Vocabulary } from "./vocabulary.ts";
+import type { GrammarVocabulary } from "./vocabulary.ts";
 
 /** start: compile, and follow the tokens so far; step: follow one more. Both tell what may come next. */
 export type Question =
@@ -61,7 +61,7 @@ export class Keeper {
   readonly #matchers = new Set<number>();
   #last = 0;
 
-  constructor(vocabulary: Vocabulary, limits: KeeperLimits) {
+  constructor(vocabulary: GrammarVocabulary, limits: KeeperLimits) {
     this.#limits = limits;
     this.#worker = new Worker(new URL("./worker.js", import.meta.url), {
       workerData: { ...vocabulary, mostGrowth: limits.bytes },

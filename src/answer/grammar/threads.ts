@@ -5,7 +5,7 @@
 import { AbortedError } from "../../format/errors.ts";
 import { BusyError } from "../errors.ts";
 import { Keeper } from "./keeper.ts";
-import type { Vocabulary } from "./vocabulary.ts";
+import type { GrammarVocabulary } from "./vocabulary.ts";
 import { msOf, type Weight } from "./weight.ts";
 
 export interface ThreadLimits {
@@ -56,7 +56,7 @@ export interface Seat {
 }
 
 export class Threads {
-  readonly #vocabulary: Vocabulary;
+  readonly #vocabulary: GrammarVocabulary;
   readonly #limits: ThreadLimits;
   #shared: Keeper | null = null;
   /** By the key of their grammar. */
@@ -71,7 +71,7 @@ export class Threads {
   readonly #failed = new Map<string, { readonly reason: string; readonly at: number }>();
   #isClosed = false;
 
-  constructor(vocabulary: Vocabulary, limits: Partial<ThreadLimits>) {
+  constructor(vocabulary: GrammarVocabulary, limits: Partial<ThreadLimits>) {
     this.#vocabulary = vocabulary;
     this.#limits = { ...LIMITS, ...limits };
   }

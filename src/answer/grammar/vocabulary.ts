@@ -2,7 +2,7 @@
 import type { Tokenizer } from "../../format/tokenizer.ts";
 
 /** What the thread of grammars is given. */
-export interface Vocabulary {
+export interface GrammarVocabulary {
   /** Of all tokens in a row; control tokens have none, so no grammar uses them. */
   readonly bytes: Uint8Array;
   /** Where each token begins, and the end of the last. */
@@ -21,7 +21,7 @@ export interface Blanks {
   bytes(id: number): number;
 }
 
-export function vocabularyOf(tokenizer: Tokenizer, vocab: number): Vocabulary {
+export function vocabularyOf(tokenizer: Tokenizer, vocab: number): GrammarVocabulary {
   const count = Math.min(vocab, tokenizer.vocab);
   const texts = Array.from({ length: count }, (_, id) => tokenizer.bytes(id));
   const starts = new Uint32Array(count + 1);
@@ -36,7 +36,7 @@ export function vocabularyOf(tokenizer: Tokenizer, vocab: number): Vocabulary {
   return { bytes, starts, endIds: [...tokenizer.endIds], vocab };
 }
 
-export function findBlanks({ bytes, starts, vocab }: Vocabulary): Blanks {
+export function findBlanks({ bytes, starts, vocab }: GrammarVocabulary): Blanks {
   const mask = new Int32Array(Math.ceil(vocab / 32));
   const lengths = new Map<number, number>();
   for (let id = 0; id + 1 < starts.length; id++) {

@@ -6,7 +6,7 @@
 import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
 import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
 import { HARMONY } from "../../answer/harmony.ts";
-import { type AnswerPart, AnswerParts, type CallOptions } from "../../answer/parts.ts";
+import { type AnswerPart, AnswerParts, type CallReading } from "../../answer/parts.ts";
 import type {
   ChatMessage,
   GenerateOptions,
@@ -18,7 +18,7 @@ import type {
 import { unsupported } from "./errors.ts";
 import { type Format, openFormat } from "./format.ts";
 import { toldTokens } from "./logprobs.ts";
-import { admit, encode, fitting, type Run, type Served } from "./served.ts";
+import { type AdmittedRun, admit, encode, fitting, type Served } from "./served.ts";
 import { finishReason } from "./usage.ts";
 
 /** What is to be answered. */
@@ -30,7 +30,7 @@ export interface Question {
   readonly template: RenderOptions;
   readonly generate: GenerateOptions;
   /** null: no tools were given. */
-  readonly calls: CallOptions | null;
+  readonly calls: CallReading | null;
   /** What the answer has to be, after its reasoning; null: anything. */
   readonly format: Format | null;
 }
@@ -117,9 +117,9 @@ export async function admitAll(
     readonly generate: GenerateOptions & { readonly raw?: boolean };
   },
   held: (grammar: OpenGrammar) => OpenGrammar = (grammar) => grammar,
-): Promise<Run[]> {
+): Promise<AdmittedRun[]> {
   const { ids, format, count, generate } = asked;
-  const runs: Run[] = [];
+  const runs: AdmittedRun[] = [];
   try {
     for (let i = 0; i < count; i++) {
       const grammar = format && (await openFormat(served, request, format));
@@ -151,7 +151,7 @@ export async function together<One extends { cancel(): void }, T>(
 /** Runs the generation and tells its news. */
 async function tell(
   served: Served,
-  run: Run,
+  run: AdmittedRun,
   parts: AnswerParts,
   { news, progress }: Hearing,
   promptTokens: number,

@@ -4,7 +4,7 @@
  */
 import { type Context, Hono } from "hono";
 import { anthropicError, countTokens, messages } from "./anthropic/messages.ts";
-import { chat } from "./chat.ts";
+import { chatCompletion } from "./chat.ts";
 import { completions } from "./completions.ts";
 import { embeddings } from "./embeddings.ts";
 import { ApiError, errorResponse, toApiError } from "./errors.ts";
@@ -24,7 +24,7 @@ type Handler = (request: Request, context: Context) => Response | Promise<Respon
 export function createApi(served: Served, guard: GuardOptions, page: Page): Api {
   const { metrics, model } = served;
   const models: Record<string, Handler> = { GET: () => listModels(served) };
-  const chats: Record<string, Handler> = { POST: (request) => chat(served, request) };
+  const chats: Record<string, Handler> = { POST: (request) => chatCompletion(served, request) };
   const completes: Record<string, Handler> = { POST: (request) => completions(served, request) };
   const embeds: Record<string, Handler> = { POST: (request) => embeddings(served, request) };
   const routes: Record<string, Record<string, Handler>> = {

@@ -14,7 +14,7 @@ import { chatLogprobs } from "./logprobs.ts";
 import type { Served } from "./served.ts";
 import { timingsOf, usageOfAll, usageSoFar } from "./usage.ts";
 
-export async function chat(served: Served, request: Request): Promise<Response> {
+export async function chatCompletion(served: Served, request: Request): Promise<Response> {
   const { signal } = request;
   const fields = await readBody(request, served, CHAT);
   const asked = await inSlices(readChat(fields, served), "reading the request", signal);

@@ -6,11 +6,11 @@ import { ArgumentError, type Embeddings } from "../../index.ts";
 import { joinedSignal } from "../joined-signal.ts";
 import { readBody } from "./body.ts";
 import { unsupported } from "./errors.ts";
-import { harmless, kept, table } from "./field-rules.ts";
+import { fieldTable, harmless, kept } from "./field-rules.ts";
 import { checked, type Fields } from "./fields.ts";
 import { checkModel, checkRoom, type Served } from "./served.ts";
 
-const EMBEDDINGS = table(
+const EMBEDDINGS = fieldTable(
   kept("input", "model", "encoding_format", "dimensions"),
   harmless("is for the provider's own records", "user"),
 );
@@ -23,7 +23,7 @@ const MOST_TEXTS = 2048;
 export async function embeddings(served: Served, request: Request): Promise<Response> {
   const fields = await readBody(request, served, EMBEDDINGS);
   checkModel(fields, served);
-  const texts = readInput(fields, "input");
+  const texts = readTextsOrIds(fields, "input");
   const encoding = fields.choice("encoding_format", ["float", "base64"] as const) ?? "float";
   const dimensions = fields.number("dimensions", { low: 1, high: 2 ** 20, integer: true });
   const { vectors, tokens } = await embed(served, request, texts, dimensions);
@@ -39,7 +39,7 @@ export async function embeddings(served: Served, request: Request): Promise<Resp
 }
 
 /** A text or a list of token ids, or a list of either. ApiError 400 for anything else. */
-export function readInput(fields: Fields, name: string): TextOrIds[] {
+export function readTextsOrIds(fields: Fields, name: string): TextOrIds[] {
   const found = fields.any(name);
   const isIds = (value: unknown): value is number[] =>
     Array.isArray(value) && value.length > 0 && value.every((id) => Number.isSafeInteger(id) && id >= 0);

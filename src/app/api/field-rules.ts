@@ -38,7 +38,7 @@ export function refused(wayOut: string, neutrals: Readonly<Record<string, Neutra
 }
 
 /** Of two rules for a name the later one holds. */
-export function table(...parts: readonly FieldTable[]): FieldTable {
+export function fieldTable(...parts: readonly FieldTable[]): FieldTable {
   return new Map(parts.flatMap((part) => [...part]));
 }
 

@@ -3,7 +3,7 @@
  * Ollama, text-generation-webui and their clients add. Owns what is done about each (`field-rules.ts`); how a kept one
  * is read stands with its reader. A field that would change the answer is never dropped in silence.
  */
-import { EMPTY, harmless, kept, refused, table } from "./field-rules.ts";
+import { EMPTY, fieldTable, harmless, kept, refused } from "./field-rules.ts";
 
 const SAMPLERS = refused("The samplers here are temperature, top_k, top_p, min_p and repeat_penalty.", {
   // llama.cpp's.
@@ -36,7 +36,7 @@ const WITH_A_SAMPLER = harmless(
   "adaptive_decay",
 );
 
-const CHOOSING = table(
+const CHOOSING = fieldTable(
   SAMPLERS,
   WITH_A_SAMPLER,
   refused("repeat_penalty weakens what was said.", {
@@ -56,7 +56,7 @@ const CHOOSING = table(
   }),
 );
 
-const ENDING = table(
+const ENDING = fieldTable(
   refused("stop ends an answer at a text, max_tokens after a number of tokens.", {
     ...{ min_tokens: EMPTY, stop_token_ids: EMPTY, include_stop_str_in_output: EMPTY, stop_regex: EMPTY },
     ...{ t_max_predict_ms: [0, -1], n_indent: EMPTY, no_stop_trim: EMPTY },
@@ -69,7 +69,7 @@ const ENDING = table(
   ),
 );
 
-const FORM = table(
+const FORM = fieldTable(
   refused("json_schema, guided_json and guided_choice say what an answer may be.", {
     ...{ grammar: EMPTY, guided_grammar: EMPTY, guided_regex: EMPTY, regex: EMPTY, ebnf: EMPTY },
     ...{ structural_tag: EMPTY, guided_whitespace_pattern: EMPTY, guideline: EMPTY },
@@ -80,7 +80,7 @@ const FORM = table(
   harmless("goes with a grammar, which is refused", "preserved_tokens"),
 );
 
-const TOLD = table(
+const TOLD = fieldTable(
   refused("logprobs tells how likely tokens were.", {
     ...{ n_probs: EMPTY, post_sampling_probs: EMPTY, top_n_tokens: EMPTY, decoder_input_details: EMPTY },
     prompt_logprobs: [false],
@@ -96,7 +96,7 @@ const TOLD = table(
   harmless("the end of an answer has its timings", "timings_per_token"),
 );
 
-const MODEL = table(
+const MODEL = fieldTable(
   refused("The server has one model, as it was loaded.", {
     ...{ lora: EMPTY, lora_path: EMPTY, adapter_id: EMPTY, num_ctx: [], session_params: EMPTY },
   }),
@@ -126,7 +126,7 @@ const MODEL = table(
   harmless("llama.cpp's server reads it no more", "penalize_nl"),
 );
 
-const REASONING = table(
+const REASONING = fieldTable(
   refused('chat_template_kwargs sets what the template knows, such as {"enable_thinking": false}.', {
     ...{ enable_thinking: [], think: [], thinking: [], reasoning: EMPTY, reasoning_effort: [] },
     ...{ thinking_budget: [], thinking_budget_tokens: [-1], thinking_token_budget: [] },
@@ -139,7 +139,7 @@ const REASONING = table(
 );
 
 /** What /v1/chat/completions and /v1/completions have in common. */
-const COMMON = table(
+const COMMON = fieldTable(
   ...[CHOOSING, ENDING, FORM, TOLD, MODEL, REASONING],
   kept(
     ...["model", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repetition_penalty"],
@@ -160,7 +160,7 @@ const COMMON = table(
   ),
 );
 
-export const CHAT = table(
+export const CHAT = fieldTable(
   COMMON,
   kept(
     ...["messages", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs", "chat_template_kwargs"],
@@ -178,7 +178,7 @@ export const CHAT = table(
   refused("This server searches nothing.", { web_search_options: [] }),
 );
 
-export const COMPLETIONS = table(
+export const COMPLETIONS = fieldTable(
   COMMON,
   kept("prompt", "n"),
   refused("/v1/chat/completions tells it.", { return_progress: EMPTY }),
@@ -192,28 +192,28 @@ export const COMPLETIONS = table(
   refused("The prompt may be a list of token ids.", { add_special_tokens: [true], add_bos_token: [true] }),
 );
 
-export const TOKENIZE = table(
+export const TOKENIZE = fieldTable(
   kept("content", "parse_special", "add_special"),
   harmless("there is one model", "model"),
   refused("Only ids are told.", { with_pieces: EMPTY }),
 );
 
-export const STREAM_OPTIONS = table(
+export const STREAM_OPTIONS = fieldTable(
   kept("include_usage", "continuous_usage_stats"),
   harmless("hides lengths of tokens from a network that is not this machine's", "include_obfuscation"),
 );
 
-export const RESPONSE_FORMAT = table(
+export const RESPONSE_FORMAT = fieldTable(
   kept("type", "json_schema", "schema"),
   refused("schema is its name here.", { value: [] }),
 );
 
-export const JSON_SCHEMA = table(
+export const JSON_SCHEMA = fieldTable(
   kept("schema", "strict"),
   harmless("is for readers; the schema says what counts", "name", "description"),
 );
 
-export const STRUCTURED_OUTPUTS = table(
+export const STRUCTURED_OUTPUTS = fieldTable(
   kept("json", "json_object", "choice"),
   refused("json, json_object and choice say what an answer may be.", {
     ...{ regex: EMPTY, grammar: EMPTY, structural_tag: EMPTY, whitespace_pattern: EMPTY },
@@ -222,7 +222,7 @@ export const STRUCTURED_OUTPUTS = table(
   harmless("there is one library that follows a grammar, and no other to fall back to", "disable_fallback"),
 );
 
-const MESSAGE = table(
+const MESSAGE = fieldTable(
   kept("role", "content", "name"),
   harmless("marks what a provider may cache", "cache_control"),
   refused("This server reads text only.", { images: EMPTY, audio: EMPTY }),
@@ -230,7 +230,7 @@ const MESSAGE = table(
 
 /** By role; the last is for all others. */
 export const MESSAGES = {
-  assistant: table(
+  assistant: fieldTable(
     MESSAGE,
     kept("tool_calls", "reasoning_content", "reasoning"),
     refused("content may hold what was said.", { refusal: EMPTY }),
@@ -239,23 +239,26 @@ export const MESSAGES = {
     harmless("points into the content, which is kept", "annotations"),
     harmless("an answer at the end is continued in any case", "prefix"),
   ),
-  tool: table(MESSAGE, kept("tool_call_id")),
+  tool: fieldTable(MESSAGE, kept("tool_call_id")),
   other: MESSAGE,
 } as const;
 
-export const PART = table(
+export const PART = fieldTable(
   kept("type", "text"),
   harmless("marks what a provider may cache", "cache_control"),
   harmless("points into the text, which is kept", "annotations"),
 );
 
-export const CALL = table(kept("id", "type", "function"), harmless("the order of the list says it", "index"));
-export const CALL_FUNCTION = table(
+export const CALL = fieldTable(
+  kept("id", "type", "function"),
+  harmless("the order of the list says it", "index"),
+);
+export const CALL_FUNCTION = fieldTable(
   kept("name", "arguments"),
   harmless("is what the openai client made of arguments", "parsed_arguments"),
 );
 
-export const TOOL = table(
+export const TOOL = fieldTable(
   kept("type", "function"),
   harmless("marks what a provider may cache", "cache_control"),
 );

@@ -12,14 +12,14 @@ import { CALL, CALL_FUNCTION, MESSAGES, PART } from "./known-fields.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"] as const;
 
-export interface Conversation {
+export interface RequestMessages {
   /** With the answer that is continued left out. */
   readonly messages: readonly ChatMessage[];
   /** How the answer begins, as the request has it; "": it is free. */
   readonly begun: string;
 }
 
-export function* readMessages(fields: Fields): Slices<Conversation> {
+export function* readMessages(fields: Fields): Slices<RequestMessages> {
   const found = fields.objects("messages") ?? [];
   if (found.length === 0) throw fields.wrong("messages", "a list of at least one message");
   const messages: ChatMessage[] = [];

@@ -78,7 +78,7 @@ export function fitting({ model }: Served, ids: number[]): number[] {
 }
 
 /** A generation that was let in; it ends early by `cancel`. */
-export interface Run {
+export interface AdmittedRun {
   start(
     onPiece: (piece: Piece) => void | Promise<void>,
     onPrompt?: GenerateOptions["onPrompt"],
@@ -109,7 +109,7 @@ export function admit(
   ids: readonly number[],
   options: GenerateOptions & Pick<PromptOptions, "raw">,
   grammar: OpenGrammar | null,
-): Run {
+): AdmittedRun {
   const { model, metrics, closing } = served;
   try {
     checkRoom(served);
@@ -119,7 +119,7 @@ export function admit(
   }
   // What may come next is not waited for.
   const { signal, abort: cancel, release } = joinedSignal([request.signal, closing], () => grammar?.close());
-  const start: Run["start"] = async (onPiece, onPrompt) => {
+  const start: AdmittedRun["start"] = async (onPiece, onPrompt) => {
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1000;
     let isFirst = true;

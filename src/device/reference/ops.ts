@@ -72,7 +72,7 @@ export function rope(
 }
 
 /** A way to read one cached vector: (kvHead, position, into) -> into holds [headDim]. */
-export type ReadVector = (kvHead: number, position: number, into: Float32Array) => void;
+export type VectorReader = (kvHead: number, position: number, into: Float32Array) => void;
 
 export interface AttendShape {
   tokens: number;
@@ -90,8 +90,8 @@ export interface AttendShape {
 /** queries, out [tokens, heads, headDim]. Softmax over the visible positions; query head h reads KV head h / (heads / kvHeads). */
 export function attend(
   queries: Float32Array,
-  key: ReadVector,
-  value: ReadVector,
+  key: VectorReader,
+  value: VectorReader,
   shape: AttendShape,
   out: Float32Array,
 ): void {

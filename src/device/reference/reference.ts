@@ -355,7 +355,7 @@ class ReferenceAllocation implements Allocation {
   }
 
   /** Decodes each vector once, however many rows and heads ask for it. */
-  #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.ReadVector {
+  #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.VectorReader {
     const { headDim, codec, pool, kvHeads } = cache;
     const first = (codec.packed?.first ?? 0) * PAGE_SLOTS;
     const end = codec.packed ? packed.blocks * PAGE_SLOTS : 0;

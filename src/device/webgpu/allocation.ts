@@ -33,7 +33,7 @@ import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { blockBytes, bufferPageBytes, kvLayout } from "./kv.ts";
 import { readPage } from "./kv-pages.ts";
-import { Packing, type PackThreadsMaker } from "./packing.ts";
+import { type PackThreadsMaker, WeightPacking } from "./packing.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
@@ -73,7 +73,7 @@ export class WebgpuAllocation implements Allocation {
   #done: Promise<void> = Promise.resolve();
   readonly #submits: Submits;
   readonly #words: WordsBack;
-  readonly #packing: Packing;
+  readonly #packing: WeightPacking;
   /** Weights of which a step takes the rows of its ids. */
   readonly #tables: readonly Weight[];
   #pagesWritten = 0;
@@ -95,7 +95,7 @@ export class WebgpuAllocation implements Allocation {
     { pieceMs, packing = null }: AllocationOptions,
   ) {
     this.footprint = program.footprint;
-    this.#packing = new Packing(packing);
+    this.#packing = new WeightPacking(packing);
     this.#tables = tablesOf(graph);
     this.#readBack = new ReadBack(gpu);
     this.#words = new WordsBack(gpu, this.#buffer(program.sampling.chosen), (graph.texts + 1) * 4);

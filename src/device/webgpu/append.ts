@@ -5,7 +5,7 @@
 import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
-import { kvConstants, kvFormat, tokenBytes } from "./kv.ts";
+import { bufferTokenBytes, kvConstants, kvFormat } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of head vectors before norm and RoPE, each optional. */
@@ -78,6 +78,6 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       batch: options.batch,
     },
     workgroups: ({ pieces }) => [pieces, 2 * kvHeads + heads, 1],
-    bytes: ({ tokens }) => tokens * tokenBytes(cache),
+    bytes: ({ tokens }) => tokens * bufferTokenBytes(cache),
   };
 }

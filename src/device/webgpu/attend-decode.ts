@@ -8,7 +8,7 @@ import type { Cache } from "../contract.ts";
 import { type AttendOptions, partConstants, scaling, visible } from "./attend-options.ts";
 import { mostSpans, type Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
-import { attendConstants, isChannel, kvConstants, kvGroups, kvLayout, tokenBytes } from "./kv.ts";
+import { attendConstants, bufferTokenBytes, isChannel, kvConstants, kvGroups, kvLayout } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** A kernel for one token's queries. */
@@ -106,7 +106,7 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const { traits, cache, heads, scale, softcap } = options;
   const { kvHeads, headDim, pool } = cache;
   const { kernel, sets, values } = kernelOf(options);
-  const bytes = tokenBytes(cache);
+  const bytes = bufferTokenBytes(cache);
   const reduces = !kernel.startsWith("attendDecodeMatrix");
   return {
     // Apart in profiles: the GPU runs one part after the other.

@@ -6,7 +6,7 @@ import { type AttendOptions, partConstants, scaling, visible } from "./attend-op
 import type { Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
-import { attendConstants, tokenBytes } from "./kv.ts";
+import { attendConstants, bufferTokenBytes } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
@@ -35,7 +35,7 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
   const group = heads / kvHeads;
   const shape = matrices ?? { ROWS: promptRows(headDim) };
   const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
-  const bytes = tokenBytes(cache);
+  const bytes = bufferTokenBytes(cache);
   const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
   // In words as wide as those that the kernel writes.
   const factors = factorsAt(options.maxTokens, heads * headDim) / (matrices ? 4 : 1);

@@ -100,8 +100,8 @@ export function blockBytes(layout: KvLayout, headDim: number): number {
   return kvBlock(layout, headDim).words * WORD_BYTES;
 }
 
-/** Bytes of one token's keys and values in a layer. */
-export function tokenBytes({ codec, kvHeads, headDim }: Cache): number {
+/** Bytes of one token's keys and values in a layer, as its buffers hold them. */
+export function bufferTokenBytes({ codec, kvHeads, headDim }: Cache): number {
   const block = (part: KvPart) => blockBytes(kvLayout(codec, part), headDim);
   return (kvHeads * (block("keys") + block("values"))) / PAGE_SLOTS;
 }

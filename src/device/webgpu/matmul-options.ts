@@ -2,10 +2,10 @@
 import { type Buffer, type Mode, rowCount, type StepShape } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import type { Part, WeightForm } from "./weights.ts";
+import type { BlockPart, WeightForm } from "./weights.ts";
 
 /** A part with its buffers. `scales` is null for floats. */
-export interface PlacedPart extends Part {
+export interface PlacedPart extends BlockPart {
   readonly codes: Buffer;
   readonly scales: Buffer | null;
 }
@@ -70,4 +70,4 @@ export function buffersOf({ block, x, out }: MatmulOptions, { codes, scales }: P
   return { codes, scales: scales ?? codes, x: x.buffer, bias: block.bias ?? codes, out };
 }
 
-export const bytesOf = (part: Part) => () => part.codesBytes + part.scalesBytes;
+export const bytesOf = (part: BlockPart) => () => part.codesBytes + part.scalesBytes;

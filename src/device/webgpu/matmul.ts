@@ -224,7 +224,7 @@ function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   };
 }
 
-export interface EmbedOptions {
+export interface EmbedChosen {
   readonly block: WeightBlock;
   /** [texts] u32: what was chosen last for each. */
   readonly chosen: Buffer;
@@ -235,7 +235,7 @@ export interface EmbedOptions {
 }
 
 /** out = table[id] * scale; one dispatch a part, each writing the tokens whose rows it holds. */
-export function embedDispatches({ block, chosen, batch, scale, out }: EmbedOptions): Dispatch[] {
+export function embedDispatches({ block, chosen, batch, scale, out }: EmbedChosen): Dispatch[] {
   const groups = groupsOf(block.cols);
   return block.parts.map((part) => ({
     label: "embed",

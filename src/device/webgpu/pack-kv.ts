@@ -2,14 +2,14 @@
 import { PAGE_SLOTS } from "../contract.ts";
 import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
-import { kvBlock, layoutConstants, tokenBytes } from "./kv.ts";
+import { bufferTokenBytes, kvBlock, layoutConstants } from "./kv.ts";
 import { packParams } from "./wgsl.ts";
 
 /** to: the packed pages of `from`. */
 export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): Dispatch {
   const { cache } = to;
   const { codec, kvHeads, headDim, pool } = cache;
-  const bytes = PAGE_SLOTS * (tokenBytes(cache) + tokenBytes(from.cache));
+  const bytes = PAGE_SLOTS * (bufferTokenBytes(cache) + bufferTokenBytes(from.cache));
   return {
     label: "packKv",
     kernel: {

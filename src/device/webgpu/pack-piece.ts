@@ -15,7 +15,7 @@ export interface Slot {
   packed: ArrayBuffer;
 }
 
-export interface Piece {
+export interface PackPiece {
   readonly type: TensorType;
   readonly rows: number;
   readonly cols: number;
@@ -27,27 +27,30 @@ export function pieceRows(type: TensorType, cols: number): number {
   return Math.max(1, Math.floor(PIECE_BYTES / Math.max(rowBytes(type, cols), codes + scales)));
 }
 
-function packedBytes({ type, rows, cols }: Piece): { codes: number; scales: number } {
+function packedBytes({ type, rows, cols }: PackPiece): { codes: number; scales: number } {
   const form = weightForm(type);
   return { codes: rows * codesRowBytes(form, cols), scales: rows * scalesRowBytes(form, cols) };
 }
 
 /** The slot's file, as long as the piece's rows. */
-export function pieceFile(slot: Slot, { type, rows, cols }: Piece): Uint8Array<ArrayBuffer> {
+export function pieceFile(slot: Slot, { type, rows, cols }: PackPiece): Uint8Array<ArrayBuffer> {
   const bytes = rows * rowBytes(type, cols);
   if (slot.file.byteLength < bytes) slot.file = new ArrayBuffer(bytes);
   return new Uint8Array(slot.file, 0, bytes);
 }
 
 /** Codes and scales of a piece, in the slot. */
-export function piecePacked(slot: Slot, piece: Piece): [Uint32Array<ArrayBuffer>, Uint32Array<ArrayBuffer>] {
+export function piecePacked(
+  slot: Slot,
+  piece: PackPiece,
+): [Uint32Array<ArrayBuffer>, Uint32Array<ArrayBuffer>] {
   const { codes, scales } = packedBytes(piece);
   if (slot.packed.byteLength < codes + scales) slot.packed = new ArrayBuffer(codes + scales);
   return [new Uint32Array(slot.packed, 0, codes / 4), new Uint32Array(slot.packed, codes, scales / 4)];
 }
 
 /** Packs the rows that lie in `file`. */
-export function packPiece(slot: Slot, piece: Piece): void {
+export function packPiece(slot: Slot, piece: PackPiece): void {
   const { type, rows, cols } = piece;
   const [codes, scales] = piecePacked(slot, piece);
   packRows(type, pieceFile(slot, piece), rows, cols, codes, scales);

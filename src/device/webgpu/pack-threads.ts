@@ -5,7 +5,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import type { Piece, Slot } from "./pack-piece.ts";
+import type { PackPiece, Slot } from "./pack-piece.ts";
 import type { PackThreads, PackThreadsMaker } from "./packing.ts";
 
 /** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
@@ -45,7 +45,7 @@ class Threads implements PackThreads {
     this.#threads = Array.from({ length: threads }, () => this.#start(module));
   }
 
-  pack(slot: Slot, piece: Piece): Promise<void> {
+  pack(slot: Slot, piece: PackPiece): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     const thread = this.#threads.reduce((a, b) => (b.pending.length < a.pending.length ? b : a));
     return new Promise((resolve, reject) => {

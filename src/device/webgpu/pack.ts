@@ -8,7 +8,7 @@ import { BLOCKS, rowBytes, type TensorType } from "../../format/tensor.ts";
 import { gridRow } from "./pack/grid.ts";
 import { iq4Xs, q2K, q3K, q4K, q5K, q6K } from "./pack/k-quants.ts";
 import { mlx4, mlx8 } from "./pack/mlx.ts";
-import { floats, iq4Nl, mxfp4, nvfp4, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./pack/simple.ts";
+import { floats, mxfp4, nvfp4, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./pack/simple.ts";
 import { ternaryRow } from "./pack/ternary.ts";
 import { fileBytes, type PackRow } from "./pack/words.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
@@ -27,7 +27,7 @@ const PACKERS: Readonly<Record<TensorType, PackRow>> = {
   q4_k: q4K,
   q5_k: q5K,
   q6_k: q6K,
-  iq4_nl: iq4Nl,
+  iq4_nl: q4_0,
   iq4_xs: iq4Xs,
   mxfp4,
   nvfp4,

@@ -3,11 +3,11 @@
  * who packs what lies in them. Reading, packing and writing of different pieces overlap; a piece holds its slot for all three.
  * Slots and threads are made when the first load needs them, and are gone when no load is under way.
  */
-import { type Piece, packPiece, type Slot } from "./pack-piece.ts";
+import { type PackPiece, packPiece, type Slot } from "./pack-piece.ts";
 
 /** Threads that pack. Their buffers go there and come back; DeviceError when one fails or is gone. */
 export interface PackThreads {
-  pack(slot: Slot, piece: Piece): Promise<void>;
+  pack(slot: Slot, piece: PackPiece): Promise<void>;
   close(): void;
 }
 
@@ -26,7 +26,7 @@ interface Waiting {
   take(slot: Slot): void;
 }
 
-export class Packing {
+export class WeightPacking {
   /** Of pieces at most. */
   readonly slots: number;
   readonly #maker: PackThreadsMaker | null;
@@ -68,7 +68,7 @@ export class Packing {
   }
 
   /** matrixBytes: of the matrix in the file. */
-  async pack(slot: Slot, piece: Piece, matrixBytes: number): Promise<void> {
+  async pack(slot: Slot, piece: PackPiece, matrixBytes: number): Promise<void> {
     if (!this.#maker || matrixBytes < LEAST_BYTES) return packPiece(slot, piece);
     this.#threads ??= this.#maker.start();
     await this.#threads.pack(slot, piece);

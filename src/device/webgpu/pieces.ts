@@ -10,7 +10,7 @@ import { type Unit, unitsOf } from "./units.ts";
 /** Longest piece, by estimate. A short one costs some 50 us, and the screen waits for a long one. */
 export const PIECE_MS = 300;
 
-export interface Piece<T> {
+export interface WorkPiece<T> {
   readonly jobs: readonly T[];
   /** Of its one job, which attends, the rows; null: all. */
   readonly units: readonly Unit[] | null;
@@ -37,7 +37,7 @@ const MOST_FALL = 8;
 const LEAST_MS = 0.5;
 
 /** How fast each kind of work goes on a device, from the time that pieces took. */
-export class Pace {
+export class WorkRates {
   readonly #rates = new Map<string, { rate: number; times: number }>();
 
   /** Milliseconds of `work` by estimate. */
@@ -46,7 +46,7 @@ export class Pace {
   }
 
   /** Whether all kinds of a piece were measured often enough that the next need not wait for it. */
-  knows({ kinds }: Pick<Piece<unknown>, "kinds">): boolean {
+  knows({ kinds }: Pick<WorkPiece<unknown>, "kinds">): boolean {
     return [...kinds.keys()].every((kind) => this.#rate(kind).times >= KNOWN);
   }
 
@@ -54,7 +54,7 @@ export class Pace {
    * A piece took `ms`: rates of its kinds change by their share of it. Down at once, up by steps: the host may have seen the
    * end of the piece before late, and too long an estimate costs little.
    */
-  took({ ms: estimate, kinds }: Pick<Piece<unknown>, "ms" | "kinds">, ms: number): void {
+  took({ ms: estimate, kinds }: Pick<WorkPiece<unknown>, "ms" | "kinds">, ms: number): void {
     if (estimate <= 0) return;
     const change = Math.min(MOST_RISE, Math.max(1 / MOST_FALL, estimate / Math.max(LEAST_MS, ms)));
     for (const [kind, part] of kinds) {
@@ -80,16 +80,16 @@ export class Pace {
 export function* piecesOf<T extends HasDispatch>(
   list: readonly T[],
   { mode, shape, longs }: Pick<Batch, "mode" | "shape" | "longs">,
-  pace: Pace,
+  pace: WorkRates,
   most: number,
-): Generator<Piece<T>> {
+): Generator<WorkPiece<T>> {
   const isMany = mode === "prompt";
   const units = isMany ? unitsOf(longs) : [];
   let jobs: T[] = [];
   let kinds = new Map<string, number>();
   let ms = 0;
   let count = 0;
-  const taken = (): Piece<T> => {
+  const taken = (): WorkPiece<T> => {
     count++;
     const piece = { jobs, units: null, ms, kinds };
     [jobs, kinds, ms] = [[], new Map(), 0];
@@ -124,7 +124,7 @@ function* unitPieces<T>(
   units: readonly Unit[],
   msOf: (unit: Unit) => number,
   most: number,
-): Generator<Piece<T>> {
+): Generator<WorkPiece<T>> {
   for (let from = 0; from < units.length; ) {
     let ms = msOf(units[from]);
     let to = from + 1;
@@ -139,6 +139,6 @@ function* unitPieces<T>(
 }
 
 /** The step as a piece with units sees it. */
-export function shapeOf(shape: StepShape, { units }: Pick<Piece<unknown>, "units">): StepShape {
+export function shapeOf(shape: StepShape, { units }: Pick<WorkPiece<unknown>, "units">): StepShape {
   return units ? { ...shape, longs: units } : shape;
 }

@@ -17,7 +17,7 @@ export interface Ready {
   readonly group: GPUBindGroup;
 }
 
-export interface Bound {
+export interface BoundTo {
   /** The GPU's buffer of a planned one. */
   readonly bufferOf: (planned: Buffer) => GPUBuffer;
   /** The step uniform. */
@@ -28,7 +28,7 @@ export interface Bound {
 export async function makeReady(
   gpu: Gpu,
   dispatches: readonly Dispatch[],
-  { bufferOf, step }: Bound,
+  { bufferOf, step }: BoundTo,
 ): Promise<Ready[]> {
   const { device } = gpu;
   const pipelines = await Promise.all(dispatches.map(({ kernel }) => gpu.pipeline(kernel)));

@@ -5,7 +5,7 @@
  */
 import { type Batch, unitLists } from "./batch.ts";
 import type { Gpu } from "./gpu.ts";
-import { Pace, PIECE_MS, type Piece, piecesOf, shapeOf } from "./pieces.ts";
+import { PIECE_MS, piecesOf, shapeOf, type WorkPiece, WorkRates } from "./pieces.ts";
 import { encodePass, type Ready } from "./ready.ts";
 import { WordsBack } from "./words-back.ts";
 
@@ -29,7 +29,7 @@ export interface SubmitOptions {
 }
 
 export class Submits {
-  readonly #pace = new Pace();
+  readonly #pace = new WorkRates();
   readonly #words: WordsBack;
   /** Counted submits. */
   #count = 0;
@@ -54,7 +54,7 @@ export class Submits {
     let piece = pieces.next();
     for (;;) {
       const following = pieces.next();
-      const { value } = piece as IteratorYieldResult<Piece<Ready>>;
+      const { value } = piece as IteratorYieldResult<WorkPiece<Ready>>;
       const done = this.#submit(value, batch, following.done ? last : () => {});
       if (following.done) return { done };
       if (!this.#pace.knows(value)) await done;
@@ -63,7 +63,11 @@ export class Submits {
     }
   }
 
-  #submit(piece: Piece<Ready>, batch: Batch, finish: (encoder: GPUCommandEncoder) => void): Promise<void> {
+  #submit(
+    piece: WorkPiece<Ready>,
+    batch: Batch,
+    finish: (encoder: GPUCommandEncoder) => void,
+  ): Promise<void> {
     const { gpu, pieceMs = PIECE_MS, stamp, write } = this.options;
     const encoder = gpu.device.createCommandEncoder();
     const isCounted = piece.ms > pieceMs * COUNTED_SHARE;

@@ -5,7 +5,7 @@
 import { type StepShape, spread, type Workgroups } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
 import { countFor, type MatmulOptions, type TokenShape } from "./matmul-options.ts";
-import type { Part } from "./weights.ts";
+import type { BlockPart } from "./weights.ts";
 import type { KernelValues } from "./wgsl.ts";
 
 export const ONE_TOKEN: TokenShape = { tokens: 1, from: 1, to: 1 };
@@ -44,7 +44,12 @@ export function teamValues(
   };
 }
 
-export function teamWorkgroups(options: MatmulOptions, part: Part, shape: TeamShape, serves: TokenShape) {
+export function teamWorkgroups(
+  options: MatmulOptions,
+  part: BlockPart,
+  shape: TeamShape,
+  serves: TokenShape,
+) {
   const each = (shape.workgroup / shape.team) * shape.rows;
   return (step: StepShape): Workgroups | null => {
     const count = countFor(options, serves, step);

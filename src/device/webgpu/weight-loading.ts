@@ -7,8 +7,8 @@ import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
-import { type Piece, pieceFile, piecePacked, pieceRows, type Slot } from "./pack-piece.ts";
-import type { Packing } from "./packing.ts";
+import { type PackPiece, pieceFile, piecePacked, pieceRows, type Slot } from "./pack-piece.ts";
+import type { WeightPacking } from "./packing.ts";
 import { checkWeights } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
@@ -17,7 +17,7 @@ export async function loadWeight(
   placement: Placement,
   tensor: Tensor,
   bufferOf: (planned: Buffer) => GPUBuffer,
-  packing: Packing,
+  packing: WeightPacking,
   onBytes: (bytes: number) => void = () => {},
 ): Promise<void> {
   const { queue } = gpu.device;
@@ -46,7 +46,7 @@ async function loadRows(
   gpu: Gpu,
   matrix: Matrix,
   bufferOf: (planned: Buffer) => GPUBuffer,
-  packing: Packing,
+  packing: WeightPacking,
   take: () => Slot | Promise<Slot>,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
@@ -83,11 +83,11 @@ async function loadRows(
 async function loadPiece(
   gpu: Gpu,
   { tensor, places }: Matrix,
-  piece: Piece,
+  piece: PackPiece,
   first: number,
   slot: Slot,
   bufferOf: (planned: Buffer) => GPUBuffer,
-  packing: Packing,
+  packing: WeightPacking,
 ): Promise<void> {
   const { queue } = gpu.device;
   const { name, type, rows, cols } = tensor;

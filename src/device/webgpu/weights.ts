@@ -160,7 +160,7 @@ interface Piece {
 }
 
 /** What one pair of bindings holds: rows [first, first + rows) of all weights' rows one after another. */
-export interface Part {
+export interface BlockPart {
   readonly first: number;
   readonly rows: number;
   readonly codesBytes: number;
@@ -180,7 +180,7 @@ export function partsOf(
   weights: readonly Weight[],
   mostBytes: number,
   experts: number | null = null,
-): Part[] {
+): BlockPart[] {
   const [{ type, cols }] = weights;
   const shape = weightForm(type);
   const stranger = weights.find((w) => weightForm(w.type) !== shape || w.cols !== cols);
@@ -207,7 +207,7 @@ export function partsOf(
   const unit = experts === null ? PART_ROWS : whole;
   const runs = runsOf(weights, experts ?? 1);
   const step = total <= most ? total : Math.floor(most / unit) * unit || most;
-  const parts: Part[] = [];
+  const parts: BlockPart[] = [];
   for (let first = 0; first < total; first += step) {
     const rows = Math.min(step, total - first);
     const pieces = piecesOf(runs, first, rows);

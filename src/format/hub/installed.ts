@@ -7,7 +7,7 @@ import { readdir, readlink, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { ArgumentError, NibbleError } from "../errors.ts";
 import { lookAt } from "../file-source.ts";
-import { partName } from "../gguf.ts";
+import { ggufPartName } from "../gguf.ts";
 import { RepoCache } from "./cache.ts";
 import { diskError } from "./disk.ts";
 import { type HubName, hubName } from "./name.ts";
@@ -50,7 +50,9 @@ async function modelsOf(name: HubName, cache: RepoCache): Promise<InstalledModel
   for (const { revision, commit } of await revisionsOf(cache)) {
     const files = await cache.filesOf(commit);
     const at = revision === "main" ? "" : `@${revision}`;
-    const firsts = files.filter(({ path }) => /\.gguf$/i.test(path) && (partName(path, 0)?.part ?? 0) === 0);
+    const firsts = files.filter(
+      ({ path }) => /\.gguf$/i.test(path) && (ggufPartName(path, 0)?.part ?? 0) === 0,
+    );
     for (const { path } of firsts) {
       const parts = pick(name, path, files);
       if (parts) found.push(installed(`${name.text}${at}:${path}`, cache.at(commit, path), parts));

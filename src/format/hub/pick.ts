@@ -4,7 +4,7 @@
  * a list of names and sizes, wherever it comes from; an answer that is not plain is an error that lists what there is.
  */
 import { ArgumentError, FormatError, UnsupportedError } from "../errors.ts";
-import { partName } from "../gguf.ts";
+import { ggufPartName } from "../gguf.ts";
 import type { HubName } from "./name.ts";
 
 interface Named {
@@ -98,13 +98,13 @@ function ggufModels<File extends Named>(files: readonly File[]): GgufModel<File>
   const byFirst = new Map<string, File[]>();
   for (const file of files) {
     if (!/\.gguf$/i.test(file.path) || OTHER.test(file.path)) continue;
-    const first = partName(file.path, 0)?.name ?? file.path;
+    const first = ggufPartName(file.path, 0)?.name ?? file.path;
     byFirst.set(first, [...(byFirst.get(first) ?? []), file]);
   }
   return [...byFirst].map(([first, parts]) => ({
     quant: quantOf(first),
     parts: parts.sort((a, b) => (a.path < b.path ? -1 : 1)),
-    partCount: partName(first, 0)?.parts ?? 1,
+    partCount: ggufPartName(first, 0)?.parts ?? 1,
     bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0),
   }));
 }

@@ -2,7 +2,7 @@
  * Asymmetric integer codes in groups along the head. 4 bits in groups of 32 are the shipped `int4` (Open-TQ-Metal, arXiv
  * 2604.16957); after a rotation, SAW-INT4's idea.
  */
-import { affine as grid } from "./grid.ts";
+import { affineGrid as grid } from "./grid.ts";
 import { BY_TOKEN, eachVector, type Method, type Shape } from "./method.ts";
 
 const sizeOf = ({ group, headDim }: Shape) => (group === 0 ? headDim : Math.min(group, headDim));

@@ -7,7 +7,13 @@ export const half = (x: number) => f16ToF32(f32ToF16(x));
  * Asymmetric codes of `count` values from `first`, `stride` apart, in place: value = scale * code + zero, both float16, codes
  * chosen against the rounded ones, as in the shipped `int4`.
  */
-export function affine(x: Float32Array, first: number, stride: number, count: number, bits: number): void {
+export function affineGrid(
+  x: Float32Array,
+  first: number,
+  stride: number,
+  count: number,
+  bits: number,
+): void {
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
   for (let i = 0, at = first; i < count; i++, at += stride) {

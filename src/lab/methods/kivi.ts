@@ -2,7 +2,7 @@
  * KIVI (arXiv 2402.02750): keys by channel over the 32 tokens of a page, since their large channels stay the same from token
  * to token; values by token in groups of 32. Tokens wait as f16 until their page is full.
  */
-import { affine } from "./grid.ts";
+import { affineGrid } from "./grid.ts";
 import { eachVector, type Method } from "./method.ts";
 
 const GROUP = 32;
@@ -16,11 +16,12 @@ export const kivi: Method = {
   bitsOf: ({ bits }) => bits + 32 / GROUP,
   apply(vectors, { headDim, part, bits }) {
     const tokens = vectors.length / headDim;
-    if (part === "keys") for (let dim = 0; dim < headDim; dim++) affine(vectors, dim, headDim, tokens, bits);
+    if (part === "keys")
+      for (let dim = 0; dim < headDim; dim++) affineGrid(vectors, dim, headDim, tokens, bits);
     else
       eachVector(vectors, headDim, (vector) => {
         for (let at = 0; at < headDim; at += GROUP)
-          affine(vector, at, 1, Math.min(GROUP, headDim - at), bits);
+          affineGrid(vector, at, 1, Math.min(GROUP, headDim - at), bits);
       });
   },
 };

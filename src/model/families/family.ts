@@ -8,7 +8,7 @@ import type { Checkpoint } from "../../format/checkpoint.ts";
 import type { Tensor } from "../../format/tensor.ts";
 import type { ModelConfig } from "../config.ts";
 import type { FolderFile, FolderReading } from "../folder-file.ts";
-import type { GgufFile, GgufReading } from "../gguf-file.ts";
+import type { GgufCheckpoint, GgufReading } from "../gguf-file.ts";
 import { COMMON_FOLDER, COMMON_GGUF, type Keys } from "../keys.ts";
 import type { Parts } from "../layers.ts";
 import type { NamedFamily, PartOf } from "../names.ts";
@@ -28,7 +28,7 @@ export interface FolderType extends FolderReading {
 
 /** A `general.architecture`, as llama.cpp's class of that name reads it. */
 interface GgufType extends GgufReading {
-  config(file: GgufFile): ModelConfig | Promise<ModelConfig>;
+  config(file: GgufCheckpoint): ModelConfig | Promise<ModelConfig>;
   readonly harmless?: Harmless;
 }
 

@@ -10,7 +10,7 @@ import { UnsupportedError } from "../../format/errors.ts";
 import { BOUNDS } from "../bounds.ts";
 import { type AttentionSpec, attentionsOf, type FeedForwardSpec, type ModelConfig } from "../config.ts";
 import type { FolderFile } from "../folder-file.ts";
-import { type GgufFile, isRopeTensor } from "../gguf-file.ts";
+import { type GgufCheckpoint, isRopeTensor } from "../gguf-file.ts";
 import { all, type Keys, only } from "../keys.ts";
 import { attention, embedding, experts, feedForward, linear, norm, type Parts, stack } from "../layers.ts";
 import { at, findTensor, type NameTables, ofExpertHalves, SANDWICH_NAMES } from "../names.ts";
@@ -116,7 +116,7 @@ function harmless(name: string, config: ModelConfig): boolean {
 }
 
 /** The config with the layers' factors, which are tensors of one value. */
-async function withScales(file: GgufFile | FolderFile, config: ModelConfig): Promise<ModelConfig> {
+async function withScales(file: GgufCheckpoint | FolderFile, config: ModelConfig): Promise<ModelConfig> {
   const scales = config.layers.map(async (_, layer) => {
     const found = findTensor(file.checkpoint, names, config, "outputScale", layer);
     return found ? (await f32Rows(found.tensor, 0, 1))[0] : 1;
@@ -135,7 +135,7 @@ function cachesOf(windows: readonly (number | null)[], shared: number): number[]
 
 const COMMON: Partial<AttentionSpec> = { scale: 1, headNorms: "each", valueNorm: true };
 
-async function fromGguf(file: GgufFile): Promise<ModelConfig> {
+async function fromGguf(file: GgufCheckpoint): Promise<ModelConfig> {
   const { fields, tensors, headDim } = file;
   const slidingDim = fields.number("attention.key_length_swa", BOUNDS.headDim, headDim);
   file.same("attention.value_length_swa", slidingDim);

@@ -10,7 +10,7 @@ import { BOUNDS } from "../bounds.ts";
 import { attentionIn, type DeltaSpec, type FeedForwardSpec, type LayerSpec } from "../config.ts";
 import { deltaColumns, gatedDeltaNet } from "../delta.ts";
 import type { FolderFile } from "../folder-file.ts";
-import type { GgufFile } from "../gguf-file.ts";
+import type { GgufCheckpoint } from "../gguf-file.ts";
 import { all, type Keys, only } from "../keys.ts";
 import { attention, embedding, experts, feedForward, norm, type Parts, stack } from "../layers.ts";
 import {
@@ -339,11 +339,11 @@ const next: FolderType = {
 };
 
 /** Blocks that predict further tokens stand after the layers, and are counted among them. */
-function mainLayers({ fields, layers }: GgufFile): number {
+function mainLayers({ fields, layers }: GgufCheckpoint): number {
   return layers - fields.number("nextn_predict_layers", { least: 0, most: layers - 1, whole: true }, 0);
 }
 
-async function ggufConfig(file: GgufFile, tiled: boolean, feed: (layer: number) => FeedForwardSpec) {
+async function ggufConfig(file: GgufCheckpoint, tiled: boolean, feed: (layer: number) => FeedForwardSpec) {
   const { fields, layers } = file;
   const number = (key: string, bound = BOUNDS.heads) => fields.number(`ssm.${key}`, bound);
   const valueHeads = number("time_step_rank");
@@ -369,7 +369,7 @@ async function ggufConfig(file: GgufFile, tiled: boolean, feed: (layer: number) 
   return { ...file.whole(), layers: specs.slice(0, mainLayers(file)) };
 }
 
-function ggufExperts({ fields }: GgufFile): FeedForwardSpec {
+function ggufExperts({ fields }: GgufCheckpoint): FeedForwardSpec {
   const width = fields.number("expert_feed_forward_length", BOUNDS.ffn);
   return {
     width: fields.number("expert_shared_feed_forward_length", BOUNDS.ffn, width),
@@ -399,7 +399,7 @@ const ggufMixture = (tiled: boolean) => ({
   keys: ggufKeys({ ...GGUF_KEYS, ...GGUF_EXPERT_KEYS }),
   biases: [],
   harmless: beyond,
-  config(file: GgufFile) {
+  config(file: GgufCheckpoint) {
     const spec = ggufExperts(file);
     return ggufConfig(file, tiled, () => spec);
   },

@@ -4,7 +4,7 @@
  * filled with, and what an output should be.
  */
 import { type Cache, type Device, PAGE_SLOTS } from "../../device/contract.ts";
-import { attend, type ReadVector } from "../../device/reference/ops.ts";
+import { attend, type VectorReader } from "../../device/reference/ops.ts";
 
 /** One layer's attention. */
 export interface AttendJob {
@@ -90,7 +90,7 @@ export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep
 }
 
 /** Reads the last KV head of what the codec makes of the noise. */
-export function noiseReader(cache: Cache, part: "keys" | "values", rows: Float32Array): ReadVector {
+export function noiseReader(cache: Cache, part: "keys" | "values", rows: Float32Array): VectorReader {
   const { codec, kvHeads, headDim } = cache;
   const bytes = new Uint8Array(codec.vectorBytes(headDim));
   const known = new Map<number, Float32Array>();
@@ -113,8 +113,8 @@ export function expectedOutput(
   { headDim, pool }: Cache,
   { queries, position }: AttendStep,
   query: Float32Array,
-  keys: ReadVector,
-  values: ReadVector,
+  keys: VectorReader,
+  values: VectorReader,
 ): Float32Array {
   const out = new Float32Array(headDim);
   const shape = {

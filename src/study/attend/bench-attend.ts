@@ -7,8 +7,8 @@
 import { kvCodec } from "../../cache/codecs.ts";
 import { poolPages } from "../../cache/layers.ts";
 import { hasFormat } from "../../device/check.ts";
-import { type Cache, type KvCodec, PAGE_SLOTS } from "../../device/contract.ts";
-import { pageBytes } from "../../device/page-bytes.ts";
+import type { Cache } from "../../device/contract.ts";
+import { tokenBytes } from "../../device/page-bytes.ts";
 import { ArgumentError, NibbleError, throwIfAborted } from "../../format/errors.ts";
 import type { AttendJob, AttendTimer } from "./attend-timer.ts";
 
@@ -247,11 +247,6 @@ async function* measure(
     if (!(error instanceof NibbleError && error.code === "memory")) throw error;
     for (const { op, kv } of possible) yield { op, ...about, kv, skipped: error.message, ...of };
   }
-}
-
-/** Of one head's key and value, of older tokens. */
-function tokenBytes(codec: KvCodec, headDim: number): number {
-  return (pageBytes(codec, headDim, "keys") + pageBytes(codec, headDim, "values")) / PAGE_SLOTS;
 }
 
 /** Pairs of a query and a position that it sees. */

@@ -5,7 +5,7 @@
 import { FORMAT_NAMES, layerFormats } from "../../cache/format-layers.ts";
 import { blocksOf, packingOf, recentPages, recentWindow, textPages } from "../../cache/layers.ts";
 import { type Cache, type KvCodec, PAGE_SLOTS } from "../../device/contract.ts";
-import { pageBytes } from "../../device/page-bytes.ts";
+import { tokenBytes } from "../../device/page-bytes.ts";
 import type { Plan } from "../../engine/plan.ts";
 
 /** Bytes of all caches in `format`, of all texts together. */
@@ -16,7 +16,9 @@ export function kvBytes({ graph, cacheTokens, parallel }: Plan, format: string):
   const recent = packing ? recentPages(packing, needs) * PAGE_SLOTS : 0;
   return held.reduce(
     (sum, { cache, codec }) =>
-      sum + cache.pool.pages * PAGE_SLOTS * tokenBytes(cache, codec) + recent * recentBytes(cache, codec),
+      sum +
+      cache.pool.pages * PAGE_SLOTS * layerTokenBytes(cache, codec) +
+      recent * recentBytes(cache, codec),
     0,
   );
 }
@@ -41,7 +43,7 @@ export function kvRates({ graph, kv, context }: Plan): KvRate[] {
       const own = held.filter(({ cache }) => cache.pool === pool);
       const capacity = textPages(pool.window, context) * PAGE_SLOTS;
       const tokenBytesF16 = sum(own, (cache) => tokenKvBytes(cache, "f16"));
-      return { capacity, tokenBytes: sum(own, tokenBytes), tokenBytesF16 };
+      return { capacity, tokenBytes: sum(own, layerTokenBytes), tokenBytesF16 };
     });
   const packing = packingOf(held.map(({ codec }) => codec));
   if (!packing) return rates;
@@ -59,7 +61,7 @@ export function ratesByFormat(plan: Plan): { readonly name: string; readonly rat
 /** One token's keys and values in one layer: of a page, its share. */
 export function tokenKvBytes(cache: Cache, format: string): number {
   const [{ codec }] = cachesIn([cache], format);
-  return tokenBytes(cache, codec);
+  return layerTokenBytes(cache, codec);
 }
 
 interface Held {
@@ -76,9 +78,8 @@ function cachesIn(caches: readonly Cache[], format: string): Held[] {
   });
 }
 
-function tokenBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
-  const bytes = pageBytes(codec, headDim, "keys") + pageBytes(codec, headDim, "values");
-  return (kvHeads * bytes) / PAGE_SLOTS;
+function layerTokenBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
+  return kvHeads * tokenBytes(codec, headDim);
 }
 
 function recentBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {

@@ -31,7 +31,7 @@ const padded = (cells: number) => Math.ceil(cells / CELLS) * CELLS;
  * Of the layers that have a cache of their own; `ofSliding`: cells of a layer with such a window; `valueBytes`: of a value,
  * on average.
  */
-function cacheBytes(
+function cellBytes(
   config: ModelConfig,
   context: number,
   ofSliding: (window: number) => number,
@@ -52,7 +52,7 @@ function llamaCpp(type: keyof typeof GGML): Peer {
       "llama.cpp: one sequence, cells in multiples of 256, sliding layers hold their window and 512 more (no --swa-full)",
     // llama-kv-cache-iswa.cpp: the window and a batch, never more than the context.
     cacheBytes: (config, context) =>
-      cacheBytes(
+      cellBytes(
         config,
         context,
         (window) => padded(Math.min(padded(context), window + UBATCH)),
@@ -66,7 +66,7 @@ const mlx: Peer = {
   name: "MLX f16",
   assumption: "mlx-lm: steps of 256 tokens, sliding layers hold their window, growth by copying not counted",
   cacheBytes: (config, context) =>
-    cacheBytes(config, context, (window) => Math.min(padded(context), window), 2),
+    cellBytes(config, context, (window) => Math.min(padded(context), window), 2),
   allows: () => true,
 };
 

@@ -10,7 +10,6 @@ import {
   checkOptions,
   type Limits,
   limitsOf,
-  type MemoryError,
   type Plan,
   type PlannedDevice,
   type PlanOptions,
@@ -18,7 +17,7 @@ import {
   type Sums,
   shortfallOf,
 } from "../../engine/plan.ts";
-import { ArgumentError } from "../../format/errors.ts";
+import { ArgumentError, type MemoryError } from "../../format/errors.ts";
 import { storedRowBytes } from "../../format/tensor.ts";
 import { attentionsOf } from "../../model/config.ts";
 import type { Model } from "../../model/model.ts";

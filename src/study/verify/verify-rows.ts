@@ -12,14 +12,14 @@ export interface FormatRow {
 }
 
 /** `divergence` is null for f16, with which the others are compared. */
-export interface Measured {
+export interface FormatMeasures {
   readonly kv: string;
   readonly positions: number;
   readonly perplexity: number;
   readonly divergence: DivergenceSummary | null;
 }
 
-export interface DepthRow extends Measured {
+export interface DepthRow extends FormatMeasures {
   readonly kind: "depth";
   /** Tokens in front of the first measured position; null: all depths together. */
   readonly depth: number | null;
@@ -37,14 +37,14 @@ export interface NeedleRow {
 }
 
 /** The tokens that the model answered over f16, when asked for needles: read, not generated, over every format. */
-export interface AnswerRow extends Measured {
+export interface AnswerRow extends FormatMeasures {
   readonly kind: "answer";
   /** As in the needles' rows. */
   readonly tokens: number;
 }
 
 /** The same with one layer alone in the format, and all others over f16: where the loss arises. */
-export interface LayerRow extends Measured {
+export interface LayerRow extends FormatMeasures {
   readonly kind: "layer";
   readonly layer: number;
   /** As in a depth's row. */

@@ -11,7 +11,7 @@ import type { Tokenizer } from "../../format/tokenizer.ts";
 import { type Distribution, distribution, Tally } from "./divergence.ts";
 import { ANSWER_TOKENS, askNeedle, NEEDLE_DEPTHS, type Needle } from "./needles.ts";
 import { verdict } from "./verdict.ts";
-import type { AnswerRow, DepthRow, LayerRow, Measured, NeedleRow, VerifyRow } from "./verify-rows.ts";
+import type { AnswerRow, DepthRow, FormatMeasures, LayerRow, NeedleRow, VerifyRow } from "./verify-rows.ts";
 import type { Study } from "./verify-tests.ts";
 
 export interface VerifyProgress {
@@ -263,7 +263,7 @@ class Reading {
     };
   }
 
-  #measured({ positions, perplexity, divergence }: Tally): Measured {
+  #measured({ positions, perplexity, divergence }: Tally): FormatMeasures {
     return { kv: this.#kv, positions, perplexity, divergence };
   }
 }

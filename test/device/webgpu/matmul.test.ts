@@ -5,7 +5,7 @@ import type { Batch } from "../../../src/device/webgpu/batch.ts";
 import type { Dispatch } from "../../../src/device/webgpu/dispatch.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import {
-  type EmbedOptions,
+  type EmbedChosen,
   embedDispatches,
   inputForm,
   matmulDispatches,
@@ -60,7 +60,7 @@ function embed(
   buffers: Buffers,
   block: WeightBlock,
   { lists }: Batch,
-  options: Pick<EmbedOptions, "scale" | "out">,
+  options: Pick<EmbedChosen, "scale" | "out">,
 ): Dispatch[] {
   const [chosen, batch] = [buffers.of("chosen", Uint32Array.of(7)), buffers.of("batch", lists)];
   return embedDispatches({ block, chosen, batch, ...options });

@@ -1,7 +1,7 @@
 /** Steps in several submits: where they are cut, that they compute the same, and that work which was stopped is an error. */
 import { describe, expect, it } from "vitest";
 import type { Dispatch } from "../../../src/device/webgpu/dispatch.ts";
-import { Pace, type Piece, piecesOf } from "../../../src/device/webgpu/pieces.ts";
+import { piecesOf, type WorkPiece, WorkRates } from "../../../src/device/webgpu/pieces.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { DeviceError } from "../../../src/format/errors.ts";
 import { caseError, gpuTolerance } from "../case-runs.ts";
@@ -20,7 +20,7 @@ type Job = { dispatch: Pick<Dispatch, "label" | "workgroups" | "bytes"> };
 const job = (label: string, bytes: number, needed = true): Job => ({
   dispatch: { label, workgroups: () => (needed ? [1, 1, 1] : null), bytes: () => bytes },
 });
-const labels = (pieces: Iterable<Piece<Job>>) =>
+const labels = (pieces: Iterable<WorkPiece<Job>>) =>
   [...pieces].map(({ jobs, units }) => [
     jobs.map(({ dispatch }) => dispatch.label).join(" "),
     units?.map(({ first, tokens, before }) => `${first}+${tokens}<${before}`).join(" ") ?? null,
@@ -44,30 +44,32 @@ describe("piecesOf", () => {
       job("e", 1e7),
       job("f", 1e9, false),
     ];
-    const cut = labels(piecesOf(list, decode, new Pace(), 10));
+    const cut = labels(piecesOf(list, decode, new WorkRates(), 10));
     expect(cut).toEqual([
       ["a", null],
       ["b", null],
       ["c", null],
       ["d e", null],
     ]);
-    expect(labels(piecesOf(list, decode, new Pace(), 1000))).toEqual([["a b c d e", null]]);
-    expect(labels(piecesOf([job("a", 1, false)], decode, new Pace(), 1000))).toEqual([["", null]]);
+    expect(labels(piecesOf(list, decode, new WorkRates(), 1000))).toEqual([["a b c d e", null]]);
+    expect(labels(piecesOf([job("a", 1, false)], decode, new WorkRates(), 1000))).toEqual([["", null]]);
   });
 
   it("cuts attention of many rows by whole tiles of them", () => {
     const list = [job("matmul", 1), job("attendPrompt", 1e6), job("matmul", 1)];
     // 64e6 bytes times rows, at 1e7 a millisecond.
-    const cut = labels(piecesOf(list, prompt, new Pace(), 13));
+    const cut = labels(piecesOf(list, prompt, new WorkRates(), 13));
     expect(cut).toEqual([
       ["matmul", null],
       ["attendPrompt", "1+64<0 65+64<64"],
       ["attendPrompt", "129+21<128"],
       ["matmul", null],
     ]);
-    expect(labels(piecesOf(list, prompt, new Pace(), 20))).toEqual([["matmul attendPrompt matmul", null]]);
+    expect(labels(piecesOf(list, prompt, new WorkRates(), 20))).toEqual([
+      ["matmul attendPrompt matmul", null],
+    ]);
     // Few rows share spans, which are not cut.
-    expect(labels(piecesOf(list, { ...prompt, mode: "batch" }, new Pace(), 0.05))).toEqual([
+    expect(labels(piecesOf(list, { ...prompt, mode: "batch" }, new WorkRates(), 0.05))).toEqual([
       ["matmul", null],
       ["attendPrompt", null],
       ["matmul", null],
@@ -75,7 +77,7 @@ describe("piecesOf", () => {
   });
 
   it("by what pieces took so far: slower at once, faster by steps", () => {
-    const pace = new Pace();
+    const pace = new WorkRates();
     const took = (ms: number) => {
       const [piece] = piecesOf([job("a", 1e8)], decode, pace, 1e9);
       pace.took(piece, ms);

@@ -29,7 +29,6 @@ export interface FakeHub {
 export const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 export const gitSha1 = (bytes: Uint8Array) =>
   createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
-export const hashOf = (bytes: Uint8Array) => (bytes.length >= LARGE_BYTES ? sha256(bytes) : gitSha1(bytes));
 
 export function entryOf(path: string, bytes: Uint8Array): object {
   const size = bytes.length;

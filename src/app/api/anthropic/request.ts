@@ -6,12 +6,12 @@ import { shown } from "../../../answer/object-fields.ts";
 import type { Slices } from "../../../index.ts";
 import { type ChatRequest, readChat } from "../chat-request.ts";
 import { unsupported } from "../errors.ts";
-import { EMPTY, harmless, kept, refused, table } from "../field-rules.ts";
+import { EMPTY, fieldTable, harmless, kept, refused } from "../field-rules.ts";
 import { Fields } from "../fields.ts";
 import { type Renames, taken } from "../renamed.ts";
 import type { Served } from "../served.ts";
 
-export const MESSAGES_API = table(
+export const MESSAGES_API = fieldTable(
   kept("model", "messages", "system", "max_tokens", "stop_sequences", "stream", "tools", "tool_choice"),
   kept("temperature", "top_p", "top_k", "thinking", "output_config", "output_format"),
   harmless(
@@ -26,32 +26,32 @@ export const MESSAGES_API = table(
   refused("A prompt that does not fit is refused with its length.", { context_management: EMPTY }),
 );
 
-const TOOL = table(
+const TOOL = fieldTable(
   kept("name", "description", "input_schema", "type", "strict"),
   harmless("marks what a provider may cache", "cache_control"),
   harmless("is about which tools are told first", "defer_loading", "allowed_callers"),
   refused("description may hold them.", { input_examples: EMPTY }),
 );
 const CHOICE = kept("type", "name", "disable_parallel_tool_use");
-const CONFIG = table(
+const CONFIG = fieldTable(
   kept("format"),
   refused("The template of this model may know reasoning_effort.", { effort: ["high"] }),
 );
 const FORMAT = kept("type", "schema");
-const THINKING = table(
+const THINKING = fieldTable(
   kept("type"),
   harmless("thinking and answer together are bounded by max_tokens", "budget_tokens"),
   harmless("thinking is told as it is", "display"),
 );
 const MESSAGE = kept("role", "content");
 const BLOCKS = {
-  text: table(kept("type", "text"), harmless("is no part of the text", "cache_control", "citations")),
-  thinking: table(kept("type", "thinking"), harmless("nothing is signed here", "signature")),
-  tool_use: table(
+  text: fieldTable(kept("type", "text"), harmless("is no part of the text", "cache_control", "citations")),
+  thinking: fieldTable(kept("type", "thinking"), harmless("nothing is signed here", "signature")),
+  tool_use: fieldTable(
     kept("type", "id", "name", "input"),
     harmless("is no part of the call", "cache_control", "caller"),
   ),
-  tool_result: table(
+  tool_result: fieldTable(
     kept("type", "tool_use_id", "content", "is_error"),
     harmless("marks what a provider may cache", "cache_control"),
   ),

@@ -2,12 +2,12 @@
  * Ollama's requests as this server's own (OpenAI's form): which name becomes which. Owns Ollama's fields; what a value may be
  * is the other reader's word, so an error may name OpenAI's field. (ollama/docs/api.md)
  */
-import { EMPTY, harmless, kept, refused, table } from "../field-rules.ts";
+import { EMPTY, fieldTable, harmless, kept, refused } from "../field-rules.ts";
 import type { Fields } from "../fields.ts";
 
 type Json = Record<string, unknown>;
 
-const COMMON = table(
+const COMMON = fieldTable(
   kept("model", "stream", "format", "options", "think", "logprobs", "top_logprobs"),
   harmless("the model stays loaded as long as the server runs", "keep_alive"),
   harmless(
@@ -17,8 +17,8 @@ const COMMON = table(
   ),
 );
 
-export const OLLAMA_CHAT = table(COMMON, kept("messages", "tools"));
-export const OLLAMA_GENERATE = table(
+export const OLLAMA_CHAT = fieldTable(COMMON, kept("messages", "tools"));
+export const OLLAMA_GENERATE = fieldTable(
   COMMON,
   kept("prompt", "system", "raw"),
   refused("This server reads text only.", { images: EMPTY }),
@@ -62,7 +62,7 @@ const MACHINE = harmless(
 
 /** What chat and generate have in common. `templateKnows`: whether the model's template has such a variable. */
 export function commonOf(fields: Fields, templateKnows: (variable: string) => boolean): Json {
-  const options = fields.object("options")?.hold(table(MACHINE, kept(...Object.keys(OPTIONS))));
+  const options = fields.object("options")?.hold(fieldTable(MACHINE, kept(...Object.keys(OPTIONS))));
   const sampling = Object.entries(OPTIONS).flatMap(([name, own]) => {
     const value = options?.any(name);
     // -1: without end; -2: to the end of the context.

@@ -4,11 +4,11 @@
  * Pulling, creating and deleting models is refused: the server has the one that it was started with.
  */
 import { readBody } from "../body.ts";
-import { chat } from "../chat.ts";
+import { chatCompletion } from "../chat.ts";
 import { completions } from "../completions.ts";
-import { embed, readInput } from "../embeddings.ts";
+import { embed, readTextsOrIds } from "../embeddings.ts";
 import { ApiError, toApiError } from "../errors.ts";
-import { EMPTY, harmless, kept, refused, table } from "../field-rules.ts";
+import { EMPTY, fieldTable, harmless, kept, refused } from "../field-rules.ts";
 import type { Fields } from "../fields.ts";
 import type { Served } from "../served.ts";
 import { errorOf, type Frame, lines, loaded, type Shape, wholeAnswer } from "./answers.ts";
@@ -16,12 +16,12 @@ import { commonOf, messagesOf, OLLAMA_CHAT, OLLAMA_GENERATE } from "./requests.t
 
 type Handler = (request: Request) => Promise<Response>;
 
-const EMBED = table(
+const EMBED = fieldTable(
   kept("model", "input", "dimensions", "prompt"),
   harmless("the server has these as it was started", "options", "keep_alive"),
   refused("A text that does not fit is refused with its length.", { truncate: [true, false] }),
 );
-const SHOW = table(
+const SHOW = fieldTable(
   kept("model", "name", "verbose"),
   refused("The model's own is used.", { system: EMPTY, template: EMPTY }),
 );
@@ -120,7 +120,7 @@ async function answered(
     ...(stream ? { stream_options: { include_usage: true } } : {}),
   });
   const own = new Request(request.url, { method: "POST", body, signal: request.signal });
-  const response = await ("messages" in asked ? chat : completions)(served, own);
+  const response = await ("messages" in asked ? chatCompletion : completions)(served, own);
   return stream ? lines(frame, response) : wholeAnswer(frame, response);
 }
 
@@ -129,7 +129,7 @@ async function embedTexts(served: Served, request: Request): Promise<Response> {
   checkName(fields, served);
   const began = performance.now();
   const dimensions = fields.number("dimensions", { low: 1, high: 2 ** 20, integer: true });
-  const { vectors, tokens } = await embed(served, request, readInput(fields, "input"), dimensions);
+  const { vectors, tokens } = await embed(served, request, readTextsOrIds(fields, "input"), dimensions);
   return Response.json({
     model: served.names[0],
     embeddings: vectors.map((vector) => [...vector]),

@@ -6,12 +6,12 @@ import { shown } from "../../../answer/object-fields.ts";
 import type { Slices } from "../../../index.ts";
 import { type ChatRequest, readChat } from "../chat-request.ts";
 import { unsupported } from "../errors.ts";
-import { EMPTY, harmless, kept, refused, table } from "../field-rules.ts";
+import { EMPTY, fieldTable, harmless, kept, refused } from "../field-rules.ts";
 import { Fields } from "../fields.ts";
 import { type Renames, taken } from "../renamed.ts";
 import type { Served } from "../served.ts";
 
-export const RESPONSES = table(
+export const RESPONSES = fieldTable(
   kept("model", "input", "instructions", "previous_response_id", "store", "stream", "max_output_tokens"),
   kept("temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning"),
   // Ours, as for chat.
@@ -40,9 +40,15 @@ export const RESPONSES = table(
   refused("A prompt that does not fit is refused with its length.", { context_management: EMPTY }),
 );
 
-const TEXT = table(kept("format"), refused("max_output_tokens bounds an answer.", { verbosity: ["medium"] }));
-const FORMAT = table(kept("type", "schema", "strict"), harmless("is for readers", "name", "description"));
-const REASONING = table(
+const TEXT = fieldTable(
+  kept("format"),
+  refused("max_output_tokens bounds an answer.", { verbosity: ["medium"] }),
+);
+const FORMAT = fieldTable(
+  kept("type", "schema", "strict"),
+  harmless("is for readers", "name", "description"),
+);
+const REASONING = fieldTable(
   kept("effort"),
   harmless("reasoning is told as it is", "summary", "generate_summary"),
 );
@@ -50,20 +56,20 @@ const TOOL = kept("type", "name", "description", "parameters", "strict");
 const CHOICE = kept("type", "name");
 const ITEM_STATE = harmless("says how far an item was when it was given", "id", "status");
 const ITEMS = {
-  message: table(kept("type", "role", "content"), ITEM_STATE, harmless("is for the client", "phase")),
-  reasoning: table(
+  message: fieldTable(kept("type", "role", "content"), ITEM_STATE, harmless("is for the client", "phase")),
+  reasoning: fieldTable(
     kept("type", "content", "summary"),
     ITEM_STATE,
     harmless("nothing is encrypted here", "encrypted_content"),
   ),
-  function_call: table(
+  function_call: fieldTable(
     kept("type", "call_id", "name", "arguments"),
     ITEM_STATE,
     harmless("is for the client", "parsed_arguments"),
   ),
-  function_call_output: table(kept("type", "call_id", "output"), ITEM_STATE),
+  function_call_output: fieldTable(kept("type", "call_id", "output"), ITEM_STATE),
 } as const;
-const PART = table(
+const PART = fieldTable(
   kept("type", "text"),
   harmless("goes with the text, which is kept", "annotations", "logprobs", "parsed"),
 );

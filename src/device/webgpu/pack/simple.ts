@@ -1,5 +1,5 @@
 /** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines them). */
-import { LOW, type PackRow, putHalf, spread, wordAt, wordOf } from "./words.ts";
+import { LOW, type PackRow, putHalf, spreadBits, wordAt, wordOf } from "./words.ts";
 
 /** Floats stay as they are; rows are padded with zeros to whole groups of 32. */
 export function floats(width: 2 | 4): PackRow {
@@ -28,8 +28,6 @@ export const q4_0: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) 
     nibbles(halves, half + 1, codes, to);
   }
 };
-
-export const iq4Nl = q4_0;
 
 /** [d][m][16 nibble bytes] */
 export const q4_1: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) => {
@@ -75,7 +73,7 @@ export const nvfp4: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) 
 function fifthWord(fifths: number): number {
   let word = 0;
   for (let w = 0; w < 4; w++)
-    word |= (spread(fifths >>> (4 * w)) << w) | (spread(fifths >>> (16 + 4 * w)) << (4 + w));
+    word |= (spreadBits(fifths >>> (4 * w)) << w) | (spreadBits(fifths >>> (16 + 4 * w)) << (4 + w));
   return word;
 }
 

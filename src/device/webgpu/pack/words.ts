@@ -49,7 +49,7 @@ export function halfAt(bytes: Uint8Array, at: number): number {
 export const LOW = 0x0f0f0f0f;
 
 /** Bits 0..3 of a number, each in bit 0 of a byte of its own. */
-export function spread(bits: number): number {
+export function spreadBits(bits: number): number {
   return (bits & 1) | ((bits & 2) << 7) | ((bits & 4) << 14) | ((bits & 8) << 21);
 }
 

@@ -19,7 +19,7 @@ export interface Talking {
   prompt(): string;
 }
 
-export function publishedTemplate(file: string): ChatTemplate {
+function publishedTemplate(file: string): ChatTemplate {
   const text = readFileSync(new URL(`../golden/templates/${file}.jinja`, import.meta.url), "utf8");
   return chatTemplateFromConfig({}, text)!;
 }

@@ -179,7 +179,7 @@ export function expectedOf(testCase: DeviceCase): Promise<Float32Array> {
 export type Runs = (testCase: DeviceCase) => Promise<Float32Array>;
 
 /** Runs each case in an allocation of its own. */
-export function alone(device: Device): Runs {
+function alone(device: Device): Runs {
   return async (testCase) => (await run([testCase], device))[0];
 }
 

@@ -9,7 +9,7 @@ import type { TensorType } from "../../src/format/tensor.ts";
 import { randomTensor } from "./random-tensor.ts";
 
 /** Rows of the embedding tables. */
-export const IDS = 9;
+const IDS = 9;
 const COLS = [64, 96, 224];
 export const MAX_TOKENS = 5;
 export const MAX_OUTPUTS = 2;

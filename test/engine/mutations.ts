@@ -357,7 +357,7 @@ function changeTensor(random: Random, tensors: WrittenTensor[]): void {
 const text = (json: unknown) => JSON.stringify(json).replace(RAW, "$1");
 
 /** The mutated checkpoint of this number. */
-export async function mutated(kind: Kind, seed: number): Promise<Checkpoint> {
+async function mutated(kind: Kind, seed: number): Promise<Checkpoint> {
   const random = new Random(seed);
   const model = models.get(random.pick(kind.startsWith("gguf") ? [...FAMILIES, ...MIXED] : FAMILIES))!;
   const times = 1 + random.below(3);

@@ -56,7 +56,7 @@ function losslessCodec(recent: number | undefined): KvCodec {
   };
 }
 
-export function tinyGraph(options: TinyGraph = {}): Graph {
+function tinyGraph(options: TinyGraph = {}): Graph {
   const { context = 160, texts = 1, chunk = 24, windows = [null, 20] } = options;
   const { outputs = Math.max(texts, 4), cacheTokens = context, stateSlots } = options;
   const op = new Recorder(chunk, outputs);

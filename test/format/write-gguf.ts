@@ -25,7 +25,7 @@ const NUMBER_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 /** A key-value: [key, type, value]; an array's value is { type, items, count? }, items nested alike. */
 export type KeyValue = [key: string, type: number, value: unknown];
 
-export interface WrittenArray {
+interface WrittenArray {
   type: number;
   items: readonly unknown[];
   /** What the file says, when that is to be a lie. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { LabModel } from "../../src/lab/lab-model.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
 
-export const FOLDER = mkdtempSync(join(tmpdir(), "nibble-lab-test-"));
+const FOLDER = mkdtempSync(join(tmpdir(), "nibble-lab-test-"));
 export const TINY = join(FOLDER, "tiny.gguf");
 writeFileSync(TINY, tinyModel());
 process.once("exit", () => rmSync(FOLDER, { recursive: true, force: true }));

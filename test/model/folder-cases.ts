@@ -22,7 +22,7 @@ export interface FolderCase {
   logits: Float32Array;
 }
 
-export const TOKENS = 48;
+const TOKENS = 48;
 export const KEPT = [20, 47];
 const VOCAB = 64;
 

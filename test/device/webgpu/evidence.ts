@@ -21,7 +21,7 @@ export interface EvidenceRow {
 }
 
 /** A kernel that may be newer than its evidence; "*": all. */
-export interface NewerRow {
+interface NewerRow {
   readonly newer: string;
   readonly reason: string;
 }

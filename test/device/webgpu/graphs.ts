@@ -4,7 +4,7 @@ import { type Graph, PAGE_SLOTS } from "../../../src/device/contract.ts";
 import { Recorder } from "../../../src/device/recorder.ts";
 
 /** Rows of the embedding table. */
-export const VOCAB = 97;
+const VOCAB = 97;
 
 /** Embedding -> logits; with caches of `slots` tokens, 128 bytes each, that nobody reads. Positions below 64. */
 export function smallGraph(layers = 0, slots = 32, maxTokens = 4): Graph {

@@ -2,7 +2,14 @@
  * Spans of positions, which workgroups of their own attend to, and attendMerge, which joins them. Owns how many there are
  * (mirrored by lib/spans.wgsl) and the buffer of what they found. Of a packed cache each part has spans of its own.
  */
-import { type AttendOptions, rotates, type Seeing, visible } from "./attend-options.ts";
+import {
+  type AttendOptions,
+  type CachePlace,
+  rotates,
+  type Seeing,
+  scaling,
+  visible,
+} from "./attend-options.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
 import { FORM_IDS, factorsAt } from "./forms.ts";
 import { packParams } from "./wgsl.ts";
@@ -75,26 +82,40 @@ export function attendMergeParts(
   recent: Spans,
   longs: boolean,
 ): Dispatch {
-  const values = {
-    ...{ TILE: packed.tile, MOST_SPANS: packed.most, ROTATE: true },
-    ...{
-      PARTS: true,
-      KEPT: options.kept ?? 0,
-      RECENT_TILE: recent.tile,
-      MOST_RECENT_SPANS: recent.most,
-      LONGS: longs,
-    },
-  };
-  return mergeDispatch(options, { partials: packed.partials, recentPartials: recent.partials }, values);
+  const values = { RECENT_TILE: recent.tile, MOST_RECENT_SPANS: recent.most, LONGS: longs };
+  const { partials } = packed;
+  return mergeDispatch(
+    options,
+    { partials, recentPartials: recent.partials },
+    { ...partsConstants(options, packed), ...values },
+  );
 }
 
+/** The same of few rows, whose merge attends by itself to what is not packed: in `recent`. */
+export function attendMergeRecent(options: AttendOptions, packed: Spans, recent: CachePlace): Dispatch {
+  const { partials } = packed;
+  return mergeDispatch(
+    options,
+    { partials, queries: options.queries, recentKeys: recent.cacheKeys, recentValues: recent.cacheValues },
+    { ...partsConstants(options, packed), ATTENDS: true, HAS_SOFTCAP: options.softcap > 0 },
+    recent.table,
+  );
+}
+
+function partsConstants({ kept = 0 }: AttendOptions, packed: Spans) {
+  return { TILE: packed.tile, MOST_SPANS: packed.most, ROTATE: true, PARTS: true, KEPT: kept };
+}
+
+/** found: partials at least; what else there is none of is bound to them. */
 function mergeDispatch(
   options: AttendOptions,
-  found: { readonly partials: Buffer; readonly recentPartials?: Buffer },
+  found: { readonly partials: Buffer; readonly [variable: string]: Buffer },
   values: { readonly [name: string]: number | boolean },
+  recentTable = 0,
 ): Dispatch {
-  const { traits, cache, heads, form } = options;
-  const { headDim, pool } = cache;
+  const { traits, cache, heads, form, scale, softcap } = options;
+  const { headDim, kvHeads, pool } = cache;
+  const { partials } = found;
   return {
     label: "attendMerge",
     kernel: {
@@ -113,13 +134,15 @@ function mergeDispatch(
       window: pool.window ?? 0,
       outGroups: (heads * headDim) / 32,
       factorsAt: factorsAt(options.maxTokens, heads * headDim) / 4,
+      ...{ kvHeads, recentTable },
+      ...scaling(scale, softcap),
     }),
     buffers: {
-      recentPartials: found.partials,
+      ...{ recentPartials: partials, queries: partials, recentKeys: partials, recentValues: partials },
       ...found,
       out: options.out,
       batch: options.batch,
-      sinks: options.sinks ?? found.partials,
+      sinks: options.sinks ?? partials,
     },
     workgroups({ spanned, longs }) {
       const rows = values.LONGS ? longs.reduce((sum, { tokens }) => sum + tokens, 0) : spanned;

@@ -6,7 +6,7 @@ import { PAGE_SLOTS } from "../contract.ts";
 import { attendDecode, decodeSpans } from "./attend-decode.ts";
 import { type AttendOptions, type CachePlace, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
-import { attendMerge, attendMergeParts, oneSpan } from "./attend-spans.ts";
+import { attendMerge, attendMergeParts, attendMergeRecent, oneSpan } from "./attend-spans.ts";
 import { MOST_ALONE } from "./batch.ts";
 import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, factorsAt, formBytes } from "./forms.ts";
@@ -43,7 +43,8 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
 
 /**
  * Over a packed cache: packed positions and those that are not packed yet apart, each part into partials of its own; a merge
- * turns the sums of packed values back and adds the others.
+ * turns the sums of packed values back and adds the others. Of few rows the merge attends to the latter itself: as a dispatch
+ * of its own, with little work, they would keep the GPU waiting.
  */
 function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[] {
   const { mode, maxTokens, maxSpanned, mostPositions } = options;
@@ -61,6 +62,11 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
   // The recent ones first: they are few.
   const parts = [newest, packed];
   const dispatches: Dispatch[] = [];
+  if (mode === "decode" || mode === "few") {
+    const spans = decodeSpans(packed);
+    const shared = maxTokens > MOST_ALONE ? [attendPrompt(packed, spans)] : [];
+    return [attendDecode(packed, spans), ...shared, attendMergeRecent(packed, spans, recent)];
+  }
   if (mode !== "prompt" || maxSpanned > 0) {
     const spans = parts.map(decodeSpans);
     dispatches.push(...parts.map((part, i) => attendDecode(part, spans[i])));

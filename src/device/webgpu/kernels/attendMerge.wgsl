@@ -1,7 +1,8 @@
 // attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads
-// joins the spans in turn, relative to its own maximum, and the rows are joined in the end. Of a packed cache there are
-// spans of packed positions, then others of those that are not packed yet; values of the first are rotated.
-// lib: step, batch, spans, lanes, q8, rotation, narrow, sinks
+// joins the spans in turn, relative to its own maximum, and the rows are joined in the end. Of a packed cache the spans are of
+// packed positions, whose values are rotated; to those that are not packed yet the workgroup attends itself where rows are few
+// (lib/recentRows.wgsl), else they have spans of their own.
+// lib: step, batch, spans, lanes, q8, rotation, narrow, sinks, softcap, recentRows
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
@@ -13,6 +14,9 @@ const ROTATE: bool = false;
 const PARTS: bool = false;
 const RECENT_TILE: u32 = 128u;
 const MOST_RECENT_SPANS: u32 = 32u;
+// Instead of spans of the second part.
+const ATTENDS: bool = false;
+const HAS_SOFTCAP: bool = false;
 // Positions at a text's beginning that are never packed.
 const KEPT: u32 = 0u;
 // Rows that attend in tiles, which stand after those alone.
@@ -43,6 +47,11 @@ struct Params {
   outGroups: u32,
   // The item of `out` where the factors of f16 rows begin (lib/rowFactor.wgsl).
   factorsAt: u32,
+  // Of ATTENDS, as attendDecode has them.
+  kvHeads: u32,
+  recentTable: u32,
+  scale: f32,
+  cap: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -56,12 +65,17 @@ struct Params {
 @group(0) @binding(5) var<storage, read> sinks: array<f32>;
 // As partials, of positions that are not packed yet.
 @group(0) @binding(6) var<storage, read> recentPartials: array<vec4<f32>>;
+// [tokens][heads][HEAD_DIM]
+@group(0) @binding(7) var<storage, read> queries: array<vec4<f32>>;
+// Pages of f16.
+@group(0) @binding(8) var<storage, read> recentKeys: array<vec4<u32>>;
+@group(0) @binding(9) var<storage, read> recentValues: array<vec4<u32>>;
 
 // [row][span / ROWS]
 var<workgroup> factors: array<f32, WORKGROUP>;
 // Maxima and totals.
 var<workgroup> rowValues: array<vec2<f32>, ROWS>;
-var<workgroup> merged: array<vec4<f32>, ROWS * FOURS>;
+var<workgroup> merged: array<vec4<f32>, ROWS * max(FOURS, select(0u, LANES, ATTENDS))>;
 var<workgroup> codes: array<u32, FOURS>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -81,7 +95,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Spans of recent positions count on from the packed ones'.
   var end = spans;
   var recentFirst = 0u;
-  if (PARTS) {
+  if (PARTS && !ATTENDS) {
     let recentPlaces = placesOf(MOST_RECENT_SPANS);
     end += spansOf(spanned.firstPosition, spanned.lastPosition, spanned.packed, RECENT, params.window, RECENT_TILE, recentPlaces).count;
     recentFirst = (index * params.heads + head) * recentPlaces * STRIDE;
@@ -90,7 +104,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let own = lane * ROWS + row;
   if (own < spans) {
     stats = partials[first + own * STRIDE + FOURS].xy;
-  } else if (PARTS && own < end) {
+  } else if (PARTS && !ATTENDS && own < end) {
     stats = recentPartials[recentFirst + (own - spans) * STRIDE + FOURS].xy;
   }
   let rowMost = lanesMax(stats.x, local);
@@ -131,7 +145,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (ROTATE) {
     sum = rotatedBack(sum, local);
   }
-  if (PARTS) {
+  if (PARTS && !ATTENDS) {
     workgroupBarrier();
     for (var four = lane; four < FOURS; four += LANES) {
       var recent = vec4<f32>(0.0);
@@ -146,6 +160,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var total = 0.0;
   for (var i = 0u; i < ROWS; i++) {
     total += exp2(rowValues[i].x - most) * rowValues[i].y;
+  }
+  if (ATTENDS) {
+    let recent = attended(spanned, head, local);
+    let top = max(most, recent.most);
+    let share = exp2(most - top);
+    let recentShare = exp2(recent.most - top);
+    sum = sum * share + recent.sum * recentShare;
+    total = total * share + recent.total * recentShare;
+    most = top;
   }
   if (HAS_SINKS) {
     total += sinkWeight(sinks[head], most);

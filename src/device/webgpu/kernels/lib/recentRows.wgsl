@@ -1,0 +1,122 @@
+// Attention of a head of one row to the positions of a packed cache that are not packed yet: few, so that the workgroup which
+// merges the head's spans does it, and no dispatch waits for another. Pages are f16, as attendDecodeF16 reads them. The kernel
+// declares HEAD_DIM, FOURS, WORKGROUP, LANES, ROWS, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`, `recentValues`, and
+// `merged` with room for each thread; it appends step, batch, spans, lanes, softcap.
+
+// Eight dims each, and words of a block.
+const CHUNKS: u32 = HEAD_DIM / 8u;
+const RECENT_WORDS: u32 = CHUNKS * 32u;
+// Threads that share a chunk of dims while values are summed.
+const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
+
+// [4 dims], scaled.
+var<workgroup> headQuery: array<vec4<f32>, FOURS>;
+var<workgroup> tokenWeights: array<f32, WORKGROUP>;
+var<workgroup> laneRows: array<f32, ROWS>;
+
+struct Attended {
+  most: f32,
+  total: f32,
+  // Four dims of each thread below FOURS.
+  sum: vec4<f32>,
+}
+
+fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
+  let kvHead = head / (params.heads / params.kvHeads);
+  let table = params.recentTable + spanned.table;
+  let position = positionOf(spanned.row);
+  let gap = gapOf(spanned.packed);
+  let seen = spansOf(position, position, spanned.packed, RECENT, params.window, 1u, 1u);
+  if (local < FOURS) {
+    headQuery[local] = queries[(spanned.row * params.heads + head) * FOURS + local] * params.scale;
+  }
+  let chunk = local % CHUNKS;
+  let tokenRow = local / CHUNKS;
+  var most = LEAST;
+  var total = 0.0;
+  var low = vec4<f32>(0.0);
+  var high = vec4<f32>(0.0);
+  // A token a thread.
+  for (var first = seen.first; first < seen.end; first += WORKGROUP) {
+    // The query is there, and weights of the last tokens have been read.
+    workgroupBarrier();
+    let slot = first + local;
+    let token = positionAt(gap, min(slot, seen.end - 1u));
+    let key = blockOf(table, token / 32u, params.kvHeads, kvHead) * RECENT_WORDS + token % 32u;
+    var score = 0.0;
+    for (var c = 0u; c < CHUNKS; c++) {
+      let eight = recentKeys[key + c * 32u];
+      score += dot(headQuery[c * 2u], vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y)))
+        + dot(headQuery[c * 2u + 1u], vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w)));
+    }
+    if (HAS_SOFTCAP) {
+      score = params.cap * boundedTanh(score);
+    }
+    let visible = slot < seen.end && token >= seen.oldest;
+    let next = max(most, rowsMax(select(LEAST, score, visible), local));
+    let weight = select(0.0, exp2(score - next), visible);
+    let rescale = exp2(most - next);
+    most = next;
+    total = total * rescale + weight;
+    tokenWeights[local] = weight;
+    workgroupBarrier();
+    low *= rescale;
+    high *= rescale;
+    if (tokenRow < TOKEN_ROWS) {
+      for (var i = tokenRow; i < min(WORKGROUP, seen.end - first); i += TOKEN_ROWS) {
+        let place = positionAt(gap, first + i);
+        let block = blockOf(table, place / 32u, params.kvHeads, kvHead);
+        let eight = recentValues[block * RECENT_WORDS + place % 32u * CHUNKS + chunk];
+        low += tokenWeights[i] * vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y));
+        high += tokenWeights[i] * vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w));
+      }
+    }
+  }
+  let all = rowsSum(lanesSum(total, local), local);
+  let lowSum = chunksJoined(low, local);
+  let highSum = chunksJoined(high, local);
+  return Attended(most, all, select(lowSum, highSum, local % 2u == 1u));
+}
+
+// Of all threads.
+fn rowsMax(value: f32, local: u32) -> f32 {
+  let lanes = lanesMax(value, local);
+  workgroupBarrier();
+  if (local % LANES == 0u) {
+    laneRows[local / LANES] = lanes;
+  }
+  workgroupBarrier();
+  var most = laneRows[0];
+  for (var i = 1u; i < ROWS; i++) {
+    most = max(most, laneRows[i]);
+  }
+  return most;
+}
+
+// lanes: of each row of threads.
+fn rowsSum(lanes: f32, local: u32) -> f32 {
+  workgroupBarrier();
+  if (local % LANES == 0u) {
+    laneRows[local / LANES] = lanes;
+  }
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var i = 0u; i < ROWS; i++) {
+    sum += laneRows[i];
+  }
+  return sum;
+}
+
+// The sum over the threads of a chunk, for two fours of dims each.
+fn chunksJoined(value: vec4<f32>, local: u32) -> vec4<f32> {
+  workgroupBarrier();
+  merged[local] = value;
+  workgroupBarrier();
+  var sum = vec4<f32>(0.0);
+  if (local < FOURS) {
+    for (var i = 0u; i < TOKEN_ROWS; i++) {
+      sum += merged[i * CHUNKS + local / 2u];
+    }
+  }
+  return sum;
+}

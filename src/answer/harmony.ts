@@ -7,13 +7,15 @@ import { type PartStream, partialMark, type Section, type ThinkingPart } from ".
 
 /** Ends a header; in a call it stands between name and arguments. */
 export const MESSAGE = "<|message|>";
-const CHANNEL = "<|channel|>";
-const START = "<|start|>";
+export const CHANNEL = "<|channel|>";
+export const START = "<|start|>";
+export const END = "<|end|>";
+export const CONSTRAIN = "<|constrain|>";
 /** What ends a body. The next message may begin without one. */
-const ENDS = ["<|end|>", "<|call|>", "<|return|>", START, CHANNEL];
+const ENDS = [END, "<|call|>", "<|return|>", START, CHANNEL];
 
 /** Control tokens that an answer shows where it is to be taken apart. */
-export const HARMONY_MARKS: readonly string[] = [MESSAGE, "<|constrain|>", ...ENDS];
+export const HARMONY_MARKS: readonly string[] = [MESSAGE, CONSTRAIN, ...ENDS];
 
 /** The prompt ends here, and a model that is to write one format does so after the close. */
 export const HARMONY: Section = { open: `${START}assistant`, close: `${CHANNEL}final${MESSAGE}` };

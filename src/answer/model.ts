@@ -89,7 +89,8 @@ export class LanguageModel extends EngineModel {
       stop: stopsOf(others.stop),
     });
     const followed = grammar && (await this.#follow(grammar, others.signal));
-    const constraint = followed && !isRaw ? afterThinking(followed, start, tokenizer) : followed;
+    const isLater = !isRaw && !grammar?.isWhole;
+    const constraint = followed && isLater ? afterThinking(followed, start, tokenizer) : followed;
     try {
       // A list of ids is remembered as it is, so the very one is passed on.
       const given = typeof prompt === "object" && "ids" in prompt ? prompt : { ids };

@@ -3,8 +3,9 @@
  * forces one. Owns what tools may look like; what cannot be promised with a model's way of writing calls is refused.
  */
 import type { ChatTemplate } from "../format/template.ts";
+import type { AskedTool, CallChoice } from "./calls/asked-calls.ts";
 import { callFormat } from "./calls/call-formats.ts";
-import { type AskedTool, type CallChoice, callGrammar } from "./calls/call-grammar.ts";
+import { callGrammar } from "./calls/call-grammar.ts";
 import { badValue, unsupported } from "./errors.ts";
 import type { GrammarToMake } from "./grammar/grammar.ts";
 import { shown } from "./object-fields.ts";

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { PlaceError } from "../../src/answer/errors.ts";
+import { literal } from "../../src/answer/grammar/json-rules.ts";
 import { schemaSlices } from "../../src/answer/grammar/schema-grammar.ts";
 import { Size } from "../../src/answer/grammar/size.ts";
 import { msOf, weightOf } from "../../src/answer/grammar/weight.ts";
@@ -146,9 +147,9 @@ it("tools that are compiled together have one bound", () => {
       served as never,
       null,
     );
-  expect(atOnce(read(2).grammar!.make()).weight?.bytes).toBeGreaterThan(30_000);
-  expect(() => atOnce(read(7).grammar!.make())).toThrow(PlaceError);
-  expect(() => atOnce(read(7).grammar!.make())).toThrow(
+  expect(atOnce(read(2).grammar!.make(literal)).weight?.bytes).toBeGreaterThan(30_000);
+  expect(() => atOnce(read(7).grammar!.make(literal))).toThrow(PlaceError);
+  expect(() => atOnce(read(7).grammar!.make(literal))).toThrow(
     /^tools\[5\]\.function\.parameters becomes a grammar of \d+ bytes of names and values or more; allowed: up to 100000/,
   );
 });

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { LanguageModel } from "../../src/answer/model.ts";
 import { type ChatTemplate, chatTemplateFromConfig } from "../../src/format/template.ts";
 import { scripted } from "../engine/scripted.ts";
-import { goldenTokenizer, type VocabularyName } from "../format/tokenizer-vocabularies.ts";
+import { goldenTokenizer, needleWith, type VocabularyName } from "../format/tokenizer-vocabularies.ts";
 
 const CONTEXT = 2000;
 
@@ -24,8 +24,13 @@ function publishedTemplate(file: string): ChatTemplate {
   return chatTemplateFromConfig({}, text)!;
 }
 
-export async function talking(vocabulary: VocabularyName | "needle", template: string): Promise<Talking> {
-  const tokenizer = await goldenTokenizer(vocabulary);
+/** controls: control tokens besides needle's. */
+export async function talking(
+  vocabulary: VocabularyName | "needle",
+  template: string,
+  controls: readonly string[] = [],
+): Promise<Talking> {
+  const tokenizer = controls.length > 0 ? await needleWith(controls) : await goldenTokenizer(vocabulary);
   const [end] = tokenizer.endIds;
   let answers: (readonly number[])[] = [];
   let prompt: readonly number[] = [];

@@ -43,6 +43,23 @@ export function goldenTokenizer(name: VocabularyName | "needle"): Promise<Tokeni
   return remembered(tokenizers, name, async () => tokenizerFromGguf(await goldenMetadata(name)));
 }
 
+/** Needle's vocabulary with more control tokens behind it, of which the last is its eos. */
+export async function needleWith(controls: readonly string[]): Promise<Tokenizer> {
+  const metadata = await goldenMetadata("needle");
+  const [tokens, types, scores] = ["tokens", "token_type", "scores"].map((key) => {
+    const values = metadata[`tokenizer.ggml.${key}`];
+    return values === undefined ? undefined : [...(values as Iterable<unknown>)];
+  });
+  const more = controls.filter((text) => !tokens!.includes(text));
+  return tokenizerFromGguf({
+    ...metadata,
+    "tokenizer.ggml.eos_token_id": tokens!.length + more.length - 1,
+    "tokenizer.ggml.tokens": [...tokens!, ...more],
+    "tokenizer.ggml.token_type": [...types!, ...more.map(() => 3)],
+    ...(scores ? { "tokenizer.ggml.scores": [...scores, ...more.map(() => 0)] } : {}),
+  } as GgufMetadata);
+}
+
 /** GGUF metadata of a tiny SentencePiece vocabulary: <unk> <s> </s>, the 256 bytes, then `pieces` (best first). */
 export function tinySentencePiece(
   pieces: string[],

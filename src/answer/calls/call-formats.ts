@@ -3,14 +3,14 @@
  * template with a call that is not real, not guessed from a name.
  */
 import { UnsupportedError } from "../../format/errors.ts";
-import type { Slices } from "../../format/slices.ts";
 import type { ChatTemplate } from "../../format/template.ts";
 import { xmlSlices } from "../grammar/schema-grammar.ts";
-import type { Size } from "../grammar/size.ts";
-import { literalTag, type Tag } from "../grammar/tags.ts";
+import { literalTag } from "../grammar/tags.ts";
 import { CALL_BEGIN, CALL_END, MESSAGE } from "../harmony.ts";
-import { BareCalls, type CallReader, MarkedCalls } from "./call-readers.ts";
+import { BareCalls, type CallReader, isOpenJson, MarkedCalls, OPEN } from "./call-readers.ts";
+import { type ControlCalls, FUNCTION_GEMMA_CALLS, GEMMA_CALLS, HARMONY_CALLS } from "./control-grammar.ts";
 import { readGemmaCall } from "./gemma-call.ts";
+import type { TaggedCalls } from "./tagged-grammar.ts";
 import type { CalledTool, WrittenCall } from "./written-call.ts";
 import { readXmlCall } from "./xml-call.ts";
 
@@ -21,14 +21,8 @@ export interface CallFormat {
   readonly marks: readonly string[];
   /** For an answer to a request with these tools. */
   reader(tools: readonly CalledTool[]): CallReader;
-  /** A call of this tool, for a grammar: what stands before and after its arguments. null: no grammar can write them. */
-  readonly tag: ((name: string) => Tag) | null;
-  /** The grammar of its arguments. Default: JSON, as Python writes it. */
-  readonly rules?: (schema: unknown, place: string, isStrict: boolean, size: Size) => Slices<string>;
-  /** The text that only a call begins with; null: calls look like other answers at first. */
-  readonly trigger: string | null;
-  /** Between two calls; null: the family makes one at a time. */
-  readonly separator: string | null;
+  /** How a grammar writes them. */
+  readonly grammar: TaggedCalls | ControlCalls;
 }
 
 const PROBE = "nibble_probe";
@@ -39,22 +33,26 @@ const FORMATS: readonly CallFormat[] = [
     written: /<tool_call>\s*\{"name": "nibble_probe", "arguments": /,
     marks: ["<tool_call>", "</tool_call>"],
     reader: () => new MarkedCalls("<tool_call>", "</tool_call>", (text) => readJsonCall(text, "arguments")),
-    tag: (name) => ({
-      begin: `<tool_call>\n{"name": ${literalTag(name)}, "arguments": `,
-      end: "}\n</tool_call>",
-    }),
-    trigger: "<tool_call>",
-    separator: "\n",
+    grammar: {
+      tag: (name) => ({
+        begin: `<tool_call>\n{"name": ${literalTag(name)}, "arguments": `,
+        end: "}\n</tool_call>",
+      }),
+      trigger: "<tool_call>",
+      separator: "\n",
+    },
   },
   {
     // Qwen3-Coder, Qwen 3.5 and later.
     written: /<tool_call>\s*<function=nibble_probe>/,
     marks: ["<tool_call>", "</tool_call>"],
     reader: (tools) => new MarkedCalls("<tool_call>", "</tool_call>", (text) => readXmlCall(text, tools)),
-    tag: (name) => ({ begin: `<tool_call>\n<function=${name}>\n`, end: "</function>\n</tool_call>" }),
-    rules: xmlSlices,
-    trigger: "<tool_call>",
-    separator: "\n",
+    grammar: {
+      tag: (name) => ({ begin: `<tool_call>\n<function=${name}>\n`, end: "</function>\n</tool_call>" }),
+      rules: xmlSlices,
+      trigger: "<tool_call>",
+      separator: "\n",
+    },
   },
   {
     // Llama 3.1 to 3.3.
@@ -63,30 +61,27 @@ const FORMATS: readonly CallFormat[] = [
     reader: (tools) =>
       new BareCalls("<|python_tag|>", (text) => {
         const call = readJsonCall(text, "parameters");
-        return call && tools.some(({ name }) => name === call.name) ? call : null;
+        return call && call !== OPEN && tools.some(({ name }) => name === call.name) ? call : null;
       }),
-    tag: (name) => ({ begin: `{"name": ${literalTag(name)}, "parameters": `, end: "}" }),
-    trigger: null,
-    separator: null,
+    grammar: {
+      tag: (name) => ({ begin: `{"name": ${literalTag(name)}, "parameters": `, end: "}" }),
+      trigger: null,
+      separator: null,
+    },
   },
   {
     // gpt-oss. The reader gets calls as HarmonyStream writes them; a model writes its header in either order.
     written: /to=functions\.nibble_probe\b[^{]*<\|message\|>/,
     marks: [],
     reader: () => new MarkedCalls(CALL_BEGIN, CALL_END, readHarmonyCall),
-    // Its header is made of control tokens, which no grammar uses.
-    tag: null,
-    trigger: null,
-    separator: null,
+    grammar: HARMONY_CALLS,
   },
   {
     // Gemma 4.
     written: /<\|tool_call>call:nibble_probe\{/,
     marks: ["<|tool_call>", "<tool_call|>", '<|"|>'],
     reader: () => new MarkedCalls("<|tool_call>", "<tool_call|>", (text) => readGemmaCall(text, '<|"|>')),
-    tag: null,
-    trigger: null,
-    separator: null,
+    grammar: GEMMA_CALLS,
   },
   {
     // FunctionGemma, from Gemma 3.
@@ -96,9 +91,7 @@ const FORMATS: readonly CallFormat[] = [
       new MarkedCalls("<start_function_call>", "<end_function_call>", (text) =>
         readGemmaCall(text, "<escape>"),
       ),
-    tag: null,
-    trigger: null,
-    separator: null,
+    grammar: FUNCTION_GEMMA_CALLS,
   },
 ];
 
@@ -141,13 +134,13 @@ function readHarmonyCall(text: string): WrittenCall | null {
 }
 
 /** {"name": ..., [key]: {...}}; arguments that are themselves JSON text are read, too. */
-function readJsonCall(text: string, key: "arguments" | "parameters"): WrittenCall | null {
+function readJsonCall(text: string, key: "arguments" | "parameters"): WrittenCall | typeof OPEN | null {
   try {
     const { name, [key]: given = {} } = JSON.parse(text);
     if (typeof name !== "string") return null;
     return typeof given === "string" ? readArguments(name, given) : callOf(name, given);
   } catch {
-    return null;
+    return isOpenJson(text) ? OPEN : null;
   }
 }
 

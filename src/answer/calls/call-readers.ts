@@ -14,8 +14,12 @@ export interface CallReader {
   end(): ReadPart[];
 }
 
-/** null: the text is no call. */
-type ReadCall = (text: string) => WrittenCall | null;
+/** null: the text is no call; OPEN: it breaks off inside of a text, so a mark after it may be part of that. */
+type ReadCall = (text: string) => WrittenCall | typeof OPEN | null;
+export const OPEN = "open";
+
+/** Marks that may be part of a text in a call: each costs a look at all of the call. */
+const MOST_TRIES = 64;
 
 /** Calls between two marks, anywhere in an answer. */
 export class MarkedCalls implements CallReader {
@@ -24,6 +28,9 @@ export class MarkedCalls implements CallReader {
   readonly #read: ReadCall;
   #held = "";
   #inside = false;
+  /** Marks before this place are part of a text in the call. */
+  #tried = 0;
+  #tries = 0;
   /** The blanks in front of the call that is being read: content, should it be none. */
   #front = "";
   /** Something was called: blanks around it are not content. */
@@ -48,21 +55,29 @@ export class MarkedCalls implements CallReader {
     if (this.#inside) {
       // Cut off, or the model has left its end token to close the call.
       const call = this.#read(rest);
-      return [call ? { kind: "call", call } : this.#said(rest)];
+      return [call && call !== OPEN ? { kind: "call", call } : this.#said(rest)];
     }
     return rest === "" || (this.#hasCalled && rest.trim() === "") ? [] : [{ kind: "text", text: rest }];
   }
 
   /** True: a call has ended and there may be more. */
   #call(parts: ReadPart[]): boolean {
-    const at = this.#held.indexOf(this.#close);
+    let at = this.#held.indexOf(this.#close, this.#tried);
     if (at < 0) return false;
+    const call = this.#read(this.#held.slice(0, at));
+    if (call === OPEN && ++this.#tries < MOST_TRIES) {
+      this.#tried = at + this.#close.length;
+      return true;
+    }
+    // What is no call ends with the first mark.
+    const isCall = call !== null && call !== OPEN;
+    if (!isCall) at = this.#held.indexOf(this.#close);
+    this.#tried = this.#tries = 0;
     const text = this.#held.slice(0, at);
-    const call = this.#read(text);
     this.#held = this.#held.slice(at + this.#close.length);
     this.#inside = false;
-    this.#hasCalled ||= call !== null;
-    parts.push(call ? { kind: "call", call } : this.#said(text + this.#close));
+    this.#hasCalled ||= isCall;
+    parts.push(isCall ? { kind: "call", call } : this.#said(text + this.#close));
     return true;
   }
 
@@ -112,9 +127,10 @@ export class BareCalls implements CallReader {
     if (this.#isContent || this.#held.trim() === "") return this.#give();
     const all = this.#held.trim();
     const text = all.startsWith(this.#mark) ? all.slice(this.#mark.length).trim() : all;
-    const calls = jsonObjects(text)?.map((object) => this.#read(object));
-    if (!calls || calls.includes(null)) return this.#give();
-    return calls.map((call) => ({ kind: "call", call: call! }));
+    const calls = jsonObjects(text)?.map((object) => this.#read(object)) ?? [null];
+    const found = calls.filter((call) => call !== null && call !== OPEN);
+    if (found.length < calls.length) return this.#give();
+    return found.map((call) => ({ kind: "call", call }));
   }
 
   #give(): ReadPart[] {
@@ -137,7 +153,15 @@ function jsonObjects(text: string): string[] | null {
   return objects.length > 0 ? objects : null;
 }
 
-/** Behind the brace that closes the one at `from`; -1: there is none. */
+/** Whether JSON breaks off inside of a text. */
+export function isOpenJson(text: string): boolean {
+  const begun = text.trimStart();
+  return begun.startsWith("{") && endOfObject(begun, 0) === IN_TEXT;
+}
+
+const IN_TEXT = -2;
+
+/** Behind the brace that closes the one at `from`; -1: there is none, and IN_TEXT where a text is open at the end. */
 function endOfObject(text: string, from: number): number {
   if (text[from] !== "{") return -1;
   let depth = 0;
@@ -151,5 +175,5 @@ function endOfObject(text: string, from: number): number {
     else if (c === "{") depth++;
     else if (c === "}" && --depth === 0) return at + 1;
   }
-  return -1;
+  return isText ? IN_TEXT : -1;
 }

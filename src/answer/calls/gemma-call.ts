@@ -2,20 +2,24 @@
  * Reads a call as Gemma writes it: call:name{key:value,...}, where texts stand between two marks of their own and keys
  * are bare. Owns this notation and nothing else.
  */
+import { OPEN } from "./call-readers.ts";
 import type { WrittenCall } from "./written-call.ts";
 
-const DEEPEST = 64;
+const DEEPEST = 1000;
 
 /** quote: the mark around texts. null: the text is no such call. */
-export function readGemmaCall(text: string, quote: string): WrittenCall | null {
+export function readGemmaCall(text: string, quote: string): WrittenCall | typeof OPEN | null {
   const [head, name] = /^\s*call:([^{\s]+)\s*(?=\{)/.exec(text) ?? [];
   if (head === undefined) return null;
   const reader = new Reader(text.slice(head.length).trimEnd(), quote);
   const found = reader.value(0);
+  if (reader.isOpen) return OPEN;
   return found !== undefined && reader.isAtEnd ? { name, arguments: found as Record<string, unknown> } : null;
 }
 
 class Reader {
+  /** It breaks off inside of a text. */
+  isOpen = false;
   #at = 0;
 
   constructor(
@@ -43,9 +47,9 @@ class Reader {
     if (this.#takes("}")) return {};
     do {
       this.#blanks();
-      const key = this.#takes(this.quote) ? this.#quoted() : this.#until(/:/).trim();
+      const key = this.#takes(this.quote) ? this.#quoted() : this.#until(/:/).trim() || undefined;
       this.#blanks();
-      if (!key || !this.#takes(":")) return undefined;
+      if (key === undefined || !this.#takes(":")) return undefined;
       const value = this.value(depth + 1);
       if (value === undefined) return undefined;
       entries.push([key, value]);
@@ -69,7 +73,8 @@ class Reader {
 
   #quoted(): string | undefined {
     const end = this.text.indexOf(this.quote, this.#at);
-    if (end < 0) return undefined;
+    this.isOpen = end < 0;
+    if (this.isOpen) return undefined;
     const found = this.text.slice(this.#at, end);
     this.#at = end + this.quote.length;
     return found;

@@ -1,21 +1,52 @@
-/** Text without quotes up to a mark that ends it, as rules: for notations that write strings bare. */
+/** Text without quotes, as rules: for notations that write strings bare. */
 import { literal } from "./json-rules.ts";
 
+export interface BareText {
+  /**
+   * Texts that do not stand in it, by what follows where one is written all the same: an expression, or null: it is not
+   * written. Each begins with the same character, and has it nowhere else.
+   */
+  readonly marks: ReadonlyMap<string, string | null>;
+  /** What may end it anywhere; null: only a mark does. */
+  readonly end: string | null;
+  /** Characters that do not stand for themselves, as in a class. */
+  readonly not?: string;
+  /** What else may stand in it: expressions. */
+  readonly others?: readonly string[];
+}
+
 /**
- * The rules of any text up to the first `end`, with it; the first of them has the name `name`. `end` begins with a character
- * that it has nowhere else: so a text that breaks off from it begins anew, and no other look back is needed.
+ * The rules of such a text; the first of them has the name `name`. As no mark has its first character again, a text that
+ * breaks off from a mark begins anew, and no other look back is needed.
  */
-export function bareText(name: string, end: string): readonly (readonly [name: string, body: string])[] {
-  const [first, ...rest] = end;
-  const at = (step: number) => (step === 0 ? name : `${name}${step}`);
-  return [first, ...rest].map((character, step): readonly [string, string] => {
-    const isLast = step === rest.length;
-    const others = step === 0 ? `[^${first}]` : `[^${first}${character}]`;
+export function bareText(
+  name: string,
+  { marks, end, not = "", others = [] }: BareText,
+): (readonly [name: string, body: string])[] {
+  const all = [...marks.keys()];
+  const first = all[0][0];
+  const begun = [...new Set(all.flatMap((mark) => [...mark].map((_, length) => mark.slice(0, length))))];
+  const at = (text: string) => (text === "" ? name : `${name}${begun.indexOf(text)}`);
+  return begun.map((text): readonly [string, string] => {
+    const nexts = [...new Set(all.filter((mark) => mark.startsWith(text)).map((mark) => mark[text.length]))];
+    const after = nexts.flatMap((next) => {
+      const more = text + next;
+      if (begun.includes(more)) return [`${literal(next)} ${at(more)}`];
+      const follows = marks.get(more);
+      return follows === null ? [] : [`${literal(next)} ${follows}`];
+    });
+    const plain = `[^${not}${[...new Set([first, ...nexts])].map(inClass).join("")}]`;
     const choices = [
-      isLast ? literal(character) : `${literal(character)} ${at(step + 1)}`,
-      ...(step === 0 ? [] : [`${literal(first)} ${at(1)}`]),
-      `${others} ${name}`,
+      ...(end === null ? [] : [end]),
+      ...after,
+      ...(text === "" ? [] : [`${literal(first)} ${at(first)}`]),
+      `${plain} ${name}`,
+      ...others.map((other) => `${other} ${name}`),
     ];
-    return [at(step), choices.join(" | ")];
+    return [at(text), choices.join(" | ")];
   });
+}
+
+function inClass(character: string): string {
+  return character.replace(/[\\\]^-]/, "\\$&");
 }

@@ -1,13 +1,10 @@
 /**
- * Characters of a JSON string as expressions of a grammar. XGrammar takes the characters of a class as bytes, unless it
+ * Characters of a string as expressions of a grammar. XGrammar takes the characters of a class as bytes, unless it
  * is negated and names ASCII only (0.1.27), so characters beyond ASCII are written here as the bytes they are in UTF-8.
  */
 
 /** From a code point to another, both in. */
 export type Range = readonly [low: number, high: number];
-
-/** A character that stands for itself in a JSON string. */
-export const PLAIN = '[^\\0-\\x1f"\\\\]';
 
 const ASCII: Range = [0, 0x7f];
 /** Surrogates are no characters. */
@@ -16,20 +13,31 @@ const BEYOND_ASCII: readonly Range[] = [
   [0xe000, 0x10ffff],
 ];
 /** Of ASCII, what has to be escaped in JSON. */
-const ESCAPED: readonly Range[] = [
+export const ESCAPED: readonly Range[] = [
   [0, 0x1f],
   [0x22, 0x22],
   [0x5c, 0x5c],
 ];
 
-/** Whether a text is the same in a JSON string: nothing to escape, no half of a surrogate pair. */
-export function isPlain(text: string): boolean {
-  return JSON.stringify(text) === `"${text}"`;
+/** Whether all characters of a text are in these ranges; half of a surrogate pair is no character. */
+export function isWithin(text: string, ranges: readonly Range[]): boolean {
+  return [...text].every((character) => {
+    const point = character.codePointAt(0) ?? 0;
+    return ranges.some(([low, high]) => low <= point && point <= high);
+  });
 }
 
-/** Expressions, of which one is it, of the plain characters that are in one of these ranges, or in none. */
-export function rangeClass(ranges: readonly Range[], isNot: boolean): string[] {
-  const found = intersection(isNot ? complement(ranges) : complement(complement(ranges)), PLAIN_RANGES);
+/** All characters but those in these ranges. */
+export function except(ranges: readonly Range[]): Range[] {
+  return intersection(complement(ranges), [ASCII, ...BEYOND_ASCII]);
+}
+
+/**
+ * Expressions, of which one is it, of the characters that are in one of these ranges, or in none, and all the same in one
+ * of `plain`.
+ */
+export function rangeClass(ranges: readonly Range[], isNot: boolean, plain: readonly Range[]): string[] {
+  const found = intersection(isNot ? complement(ranges) : complement(complement(ranges)), plain);
   if (found.length === 0) return [];
   const ascii = intersection(found, [ASCII]);
   const beyond = intersection(found, BEYOND_ASCII);
@@ -55,8 +63,6 @@ function intersection(some: readonly Range[], others: readonly Range[]): Range[]
     others.map(([c, d]): Range => [Math.max(a, c), Math.min(b, d)]).filter(([low, high]) => low <= high),
   );
 }
-
-const PLAIN_RANGES: readonly Range[] = [...intersection(complement(ESCAPED), [ASCII]), ...BEYOND_ASCII];
 
 function bracketed(not: "" | "^", ranges: readonly Range[]): string {
   // Alone in a class, a byte would be taken as a character: it stands there twice.

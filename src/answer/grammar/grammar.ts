@@ -1,6 +1,7 @@
 /** What a grammar is, before any thread keeps it. */
 import type { Constraint } from "../../engine/tokens.ts";
 import type { Slices } from "../../format/slices.ts";
+import type { Mark } from "./marks.ts";
 import type { Weight } from "./weight.ts";
 
 /** Rules in XGrammar's notation from "root" on, or a structural tag of it. weight: of the rules; default: little. */
@@ -16,5 +17,7 @@ export interface OpenGrammar extends Constraint {
 
 /** A grammar that is made when it is needed: large ones take some 100 ms, so with pauses. */
 export interface GrammarToMake {
-  make(): Slices<Grammar>;
+  /** Reasoning is part of it; otherwise a model may think before it begins. */
+  readonly isWhole?: boolean;
+  make(mark: Mark): Slices<Grammar>;
 }

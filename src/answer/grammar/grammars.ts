@@ -7,17 +7,19 @@ import { inSlices } from "../../format/slices.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 import { FollowedText } from "./followed-text.ts";
 import type { Grammar, GrammarToMake, OpenGrammar } from "./grammar.ts";
+import { Marks } from "./marks.ts";
 import { type ThreadLimits, Threads } from "./threads.ts";
 import { type Blanks, findBlanks, vocabularyOf } from "./vocabulary.ts";
 
 export class Grammars {
   readonly #threads: Threads;
   readonly #blanks: Blanks;
+  readonly #marks = new Marks();
   #opening = 0;
 
   /** vocab: of the logits, which may be more than the tokenizer's. Reads the vocabulary: with 150,000 tokens some 0.1 s. */
   constructor(tokenizer: Tokenizer, vocab: number, limits: Partial<ThreadLimits> = {}) {
-    const vocabulary = vocabularyOf(tokenizer, vocab);
+    const vocabulary = vocabularyOf(tokenizer, vocab, this.#marks);
     this.#threads = new Threads(vocabulary, limits);
     this.#blanks = findBlanks(vocabulary);
   }
@@ -36,7 +38,8 @@ export class Grammars {
     this.#opening++;
     try {
       const doing = "making a grammar";
-      const grammar = "make" in asked ? await inSlices(asked.make(), doing, signal) : asked;
+      const grammar =
+        "make" in asked ? await inSlices(asked.make(this.#marks.expression), doing, signal) : asked;
       const options = { threads: this.#threads, blanks: this.#blanks, grammar, key: keyOf(grammar) };
       return await FollowedText.open(options, signal);
     } finally {

@@ -1,6 +1,6 @@
 /**
  * The keywords of schemas: which of them narrow what a schema allows, and which types it leaves. Owns the tables; how a
- * keyword becomes rules stands in `schema-grammar.ts`. What no draft knows is a comment, as the standard has it, unless
+ * keyword becomes rules stands in `schema-converter.ts`. What no draft knows is a comment, as the standard has it, unless
  * it looks like a keyword that was written wrongly.
  */
 import { unsupported } from "../errors.ts";

@@ -61,7 +61,7 @@ export function multiplesRule(
     const zeros = `"0" ("." "0"{1,${digits}})?`;
     const free = whole === 1 ? `"." [0-9]{1,${digits}}` : fractions(whole, digits);
     const nonZero = whole === 1 ? someDigit(digits) : free;
-    return { zero: zeros, above: rule(`[1-9] [0-9]* (${free})? | "0" ${nonZero}`) };
+    return { zero: zeros, above: rule(`[1-9] [0-9]{0,19} (${free})? | "0" ${nonZero}`) };
   }
   const name = newName();
   const of = (rest: number) => `${name}m${rest}`;

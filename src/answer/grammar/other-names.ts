@@ -1,8 +1,9 @@
 /** Names of properties that a schema does not name. */
 import type { Slices } from "../../format/slices.ts";
-import { isPlain, PLAIN, rangeClass } from "./characters.ts";
+import { isWithin, rangeClass } from "./characters.ts";
 import { oneOf } from "./choices.ts";
 import { literal } from "./json-rules.ts";
+import type { OtherNames } from "./notation.ts";
 import type { AddRule } from "./repeats.ts";
 
 /** Beginnings of names that are told apart: each costs a pass over the vocabulary. */
@@ -16,14 +17,17 @@ interface Beginning {
 }
 
 /**
- * JSON strings that are none of `names`, written without escapes; an expression. Exact up to MOST_BEGINNINGS; beyond,
+ * Names that are none of `names`, of characters that stand for themselves; an expression. Exact up to MOST_BEGINNINGS; beyond,
  * what begins as far as that like one of the names is left out, which narrows and breaks nothing.
  */
-export function* stringExcept(names: readonly string[], rule: AddRule): Slices<string> {
-  if (names.length === 0) return "string";
-  // What is written with an escape is none of these strings anyway.
-  const plain = names.filter(isPlain).map((name) => [...name].slice(0, MOST_BEGINNINGS));
-  const all: Beginning[] = [{ rests: plain, next: new Map() }];
+export function* nameExcept(names: readonly string[], how: OtherNames, rule: AddRule): Slices<string> {
+  if (names.length === 0) return how.any;
+  // What has other characters is none of these names anyway.
+  const plain = names
+    .filter((name) => isWithin(name, how.characters))
+    .map((name) => [...name].slice(0, MOST_BEGINNINGS));
+  const root: Beginning = { rests: plain, next: new Map() };
+  const all = [root];
   for (let at = 0; at < all.length; at++) {
     yield;
     const byFirst = new Map<string, (readonly string[])[]>();
@@ -43,27 +47,31 @@ export function* stringExcept(names: readonly string[], rule: AddRule): Slices<s
   const rules = new Map<Beginning, string>();
   for (const beginning of all.reverse()) {
     yield;
-    rules.set(beginning, rule(after(beginning, rules, rule)));
+    rules.set(beginning, rule(after(beginning, beginning === root && !how.mayBeEmpty, how, rules, rule)));
   }
-  return `"\\"" ${rules.get(all[all.length - 1])}`;
+  return `${how.open} ${rules.get(root)}`;
 }
 
-function after({ rests, next }: Beginning, rules: ReadonlyMap<Beginning, string>, rule: AddRule): string {
-  const isName = rests.some((rest) => rest.length === 0);
+function after(
+  { rests, next }: Beginning,
+  isEmpty: boolean,
+  { close, rest, characters }: OtherNames,
+  rules: ReadonlyMap<Beginning, string>,
+  rule: AddRule,
+): string {
+  const isNone = isEmpty || rests.some((rest) => rest.length === 0);
   const firsts = [...next.keys()].map((first) => first.codePointAt(0) ?? 0);
-  const others =
-    firsts.length === 0
-      ? [PLAIN]
-      : rangeClass(
-          firsts.map((point) => [point, point]),
-          true,
-        );
+  const others = rangeClass(
+    firsts.map((point) => [point, point]),
+    true,
+    characters,
+  );
   const choices = [
-    ...(isName ? [] : ['"\\""']),
-    ...others.map((other) => `${other} plain`),
+    ...(isNone ? [] : [close]),
+    ...others.map((other) => `${other} ${rest}`),
     ...[...next].flatMap(([first, beginning]) => {
-      const rest = rules.get(beginning);
-      return rest === undefined ? [] : [`${literal(first)} ${rest}`];
+      const longer = rules.get(beginning);
+      return longer === undefined ? [] : [`${literal(first)} ${longer}`];
     }),
   ];
   return firsts.every((point) => point < 0x80) ? choices.join(" | ") : oneOf(choices, rule);

@@ -1,5 +1,5 @@
 /**
- * A regular expression of a schema as a rule for what stands inside a JSON string. Owns which parts of the notation are
+ * A regular expression of a schema as a rule for what stands inside a string. Owns which parts of the notation are
  * kept: characters, classes, groups, alternatives, repetitions; a look-around, a back-reference or a boundary is refused.
  * The one idea: every text of the rule matches the expression, from its first character to its last; that the
  * expression would match more (parts of longer texts, characters that JSON has to escape) narrows and breaks nothing.
@@ -9,6 +9,7 @@ import { type Range, rangeClass } from "./characters.ts";
 import { oneOf } from "./choices.ts";
 import type { Counted } from "./counted.ts";
 import { literal } from "./json-rules.ts";
+import type { Notation } from "./notation.ts";
 import { type AddRule, repeated } from "./repeats.ts";
 
 const LONGEST = 1000;
@@ -38,8 +39,14 @@ const CLASSES: Readonly<Record<string, readonly Range[]>> = {
 const CONTROLS: Readonly<Record<string, number>> = { n: 10, t: 9, r: 13, f: 12, v: 11 };
 
 /** An expression. Throws PlaceError for what is not kept, with the place of the schema. */
-export function patternRule(pattern: string, place: string, rule: AddRule, counted: Counted): string {
-  return new PatternReader(pattern, place, rule, counted).expression();
+export function patternRule(
+  pattern: string,
+  place: string,
+  rule: AddRule,
+  counted: Counted,
+  notation: Notation,
+): string {
+  return new PatternReader(pattern, place, rule, counted, notation).expression();
 }
 
 class PatternReader {
@@ -47,12 +54,14 @@ class PatternReader {
   readonly #place: string;
   readonly #rule: AddRule;
   readonly #counted: Counted;
+  readonly #notation: Notation;
   #at = 0;
   /** Repetitions without end, or of several times, that were read so far. */
   #repeats = 0;
   #varying = 0;
 
-  constructor(pattern: string, place: string, rule: AddRule, counted: Counted) {
+  constructor(pattern: string, place: string, rule: AddRule, counted: Counted, notation: Notation) {
+    this.#notation = notation;
     this.#text = [...pattern];
     this.#place = place;
     this.#rule = rule;
@@ -111,10 +120,12 @@ class PatternReader {
     if (c === ".") return this.#classOf([], true);
     if (c === "\\") {
       const escaped = this.#escape();
-      return typeof escaped === "number" ? character(escaped) : this.#classOf(escaped.ranges, escaped.isNot);
+      return typeof escaped === "number"
+        ? this.#character(escaped)
+        : this.#classOf(escaped.ranges, escaped.isNot);
     }
     if ("^$*+?{}".includes(c)) throw this.#refuse(`with ${c} where it means something else here`);
-    return character(c.codePointAt(0) ?? 0);
+    return this.#character(c.codePointAt(0) ?? 0);
   }
 
   #class(): string {
@@ -143,7 +154,7 @@ class PatternReader {
   }
 
   #classOf(ranges: readonly Range[], isNot: boolean): string {
-    const found = rangeClass(ranges, isNot);
+    const found = rangeClass(ranges, isNot, this.#notation.plain);
     if (found.length === 0) throw this.#refuse("with a class that has no character");
     return oneOf(found, this.#rule);
   }
@@ -201,6 +212,13 @@ class PatternReader {
     return true;
   }
 
+  #character(point: number): string {
+    const character = String.fromCodePoint(point);
+    const written = this.#notation.character(character);
+    if (written === null) throw this.#refuse(`with ${character} in arguments that this model writes bare`);
+    return literal(written);
+  }
+
   #refuse(what: string) {
     return unsupported(this.#place, `${this.#place}: a pattern ${what} is not supported in schemas`);
   }
@@ -209,9 +227,4 @@ class PatternReader {
 /** One repetition after another of the same. */
 function sum(a: Times, b: Times): Times {
   return { low: a.low + b.low, high: a.high === null || b.high === null ? null : a.high + b.high };
-}
-
-/** A character as JSON writes it in a string. */
-function character(point: number): string {
-  return literal(JSON.stringify(String.fromCodePoint(point)).slice(1, -1));
 }

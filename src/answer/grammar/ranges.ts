@@ -154,10 +154,13 @@ function afterDigit({ low, high }: State, digit: number): State | null {
   };
 }
 
+/** More than bounds have, and few enough that such a number is not read as infinite. */
+const MOST_DIGITS = 40;
+
 /** Whole numbers from first on. */
 function wholeFrom(first: bigint): string[] {
   const { length } = String(first);
-  return [...wholes(first, 10n ** BigInt(length) - 1n), `[1-9] [0-9]{${length},}`];
+  return [...wholes(first, 10n ** BigInt(length) - 1n), `[1-9] [0-9]{${length},${MOST_DIGITS}}`];
 }
 
 /** Whole numbers first to last: as long as first, longer, as long as last. */

@@ -32,10 +32,29 @@ export function tagsGrammar(tags: readonly FilledTag[], separator: string | null
  * One tag, or a text of this grammar, which begins with another byte than tags do. One: the library takes no
  * tags_with_separator inside of an "or" (0.1.27).
  */
-export function eitherGrammar(tags: readonly FilledTag[], { text, tags: other }: Grammar): Grammar {
-  const element =
-    text === undefined ? (other as { format: unknown }).format : { type: "grammar", grammar: text };
-  return structural({ type: "or", elements: [...tags.map(written), element] });
+export function eitherGrammar(tags: readonly FilledTag[], other: Grammar): Grammar {
+  return structural({ type: "or", elements: [...tags.map(written), formatOf(other)] });
+}
+
+/** A text of these rules, or of the other grammar; whole: rules of what stands in front of either. */
+export function besideGrammar(
+  rules: string,
+  other: Grammar,
+  whole: { readonly before: string; readonly header: string } | null,
+): Grammar {
+  const either = (element: unknown) => ({ type: "or", elements: [inRules(rules), element] });
+  if (!whole) return structural(either(formatOf(other)));
+  const { before, header } = whole;
+  const answer = { type: "sequence", elements: [inRules(header), formatOf(other)] };
+  return structural({ type: "sequence", elements: [inRules(before), either(answer)] });
+}
+
+function formatOf({ text, tags }: Grammar): unknown {
+  return text === undefined ? (tags as { format: unknown }).format : inRules(text);
+}
+
+function inRules(rules: string) {
+  return { type: "grammar", grammar: rules };
 }
 
 /** Any text, in which what begins with `trigger` is one of the tags. */
@@ -48,5 +67,5 @@ function structural(format: Record<string, unknown>): Grammar {
 }
 
 function written({ begin, end, rules }: FilledTag) {
-  return { type: "tag", begin, content: { type: "grammar", grammar: rules }, end };
+  return { type: "tag", begin, content: inRules(rules), end };
 }

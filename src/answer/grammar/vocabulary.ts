@@ -1,9 +1,10 @@
 /** A vocabulary as grammars need it: the bytes of its tokens, and which of them are nothing but blanks. */
 import type { Tokenizer } from "../../format/tokenizer.ts";
+import type { Marks } from "./marks.ts";
 
 /** What the thread of grammars is given. */
 export interface GrammarVocabulary {
-  /** Of all tokens in a row; control tokens have none, so no grammar uses them. */
+  /** Of all tokens in a row; control tokens have none, so no grammar uses them, but for those of `Marks`. */
   readonly bytes: Uint8Array;
   /** Where each token begins, and the end of the last. */
   readonly starts: Uint32Array;
@@ -21,9 +22,12 @@ export interface Blanks {
   bytes(id: number): number;
 }
 
-export function vocabularyOf(tokenizer: Tokenizer, vocab: number): GrammarVocabulary {
+/** marks: learns which of its control tokens this vocabulary has. */
+export function vocabularyOf(tokenizer: Tokenizer, vocab: number, marks: Marks): GrammarVocabulary {
   const count = Math.min(vocab, tokenizer.vocab);
-  const texts = Array.from({ length: count }, (_, id) => tokenizer.bytes(id));
+  const texts = Array.from({ length: count }, (_, id) =>
+    marks.bytesOf(tokenizer.bytes(id, { special: true }), tokenizer.bytes(id)),
+  );
   const starts = new Uint32Array(count + 1);
   texts.forEach((text, id) => {
     starts[id + 1] = starts[id] + text.length;

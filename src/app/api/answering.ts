@@ -98,7 +98,9 @@ export async function letIn(
       `the answer that is begun has to end the reasoning that the template opens, by ${opened.close}`,
     );
   const held = { ids, format, count, generate };
-  const runs = await admitAll(served, request, held, (grammar) => afterThinking(grammar, start, tokenizer));
+  const runs = await admitAll(served, request, held, (grammar) =>
+    format?.grammar.isWhole ? grammar : afterThinking(grammar, start, tokenizer),
+  );
   const answers = runs.map((run) => {
     const parts = new AnswerParts(begun === "" ? opened : "begun", calls);
     return { tell: (hearing: Hearing) => tell(served, run, parts, hearing, ids.length), cancel: run.cancel };

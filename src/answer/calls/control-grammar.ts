@@ -8,7 +8,7 @@ import { bareText } from "../grammar/bare-text.ts";
 import type { Grammar, GrammarToMake } from "../grammar/grammar.ts";
 import { literal } from "../grammar/json-rules.ts";
 import type { Mark } from "../grammar/marks.ts";
-import { HARMONY_MARKS, JSON_IN_HARMONY, type Notation } from "../grammar/notation.ts";
+import { HARMONY_BEGINNINGS, JSON_IN_HARMONY, type Notation } from "../grammar/notation.ts";
 import { argumentRules } from "../grammar/schema-grammar.ts";
 import { Size } from "../grammar/size.ts";
 import { besideGrammar } from "../grammar/tags.ts";
@@ -105,7 +105,7 @@ export const HARMONY_CALLS: ControlCalls = {
     return { begin: `(${channel} ${to} | ${to} ${channel}) kind ${mark(MESSAGE)}`, end: "" };
   },
   rules: (mark) => {
-    const marks = new Map(HARMONY_MARKS.map((text) => [text, null]));
+    const marks = new Map(HARMONY_BEGINNINGS.map((text) => [text, null]));
     const message = (channel: string) => `${mark(CHANNEL)} ${literal(channel)} ${mark(MESSAGE)}`;
     const next = `${mark(END)} ${mark(START)} "assistant"`;
     return [

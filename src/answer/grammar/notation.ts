@@ -97,5 +97,5 @@ export const JSON_COMPACT = json('""', []);
 /** As Python writes it, which is how models have seen calls. */
 export const JSON_SPACED = json(SPACE, []);
 /** Beginnings of the control tokens that end a message of Harmony, or begin one. */
-export const HARMONY_MARKS: readonly string[] = ["<|c", "<|e", "<|r", "<|s"];
-export const JSON_IN_HARMONY = json(SPACE, HARMONY_MARKS);
+export const HARMONY_BEGINNINGS: readonly string[] = ["<|c", "<|e", "<|r", "<|s"];
+export const JSON_IN_HARMONY = json(SPACE, HARMONY_BEGINNINGS);

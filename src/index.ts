@@ -50,6 +50,7 @@ export {
   type QuantizeProgress,
   quantizeModel,
 } from "./engine/quantize.ts";
+export type { ImportanceSource } from "./engine/quantize-weights.ts";
 export { type SampleOptions, type Sampler, sampler } from "./engine/sample.ts";
 export type { Constraint } from "./engine/tokens.ts";
 export { documentText } from "./format/documents.ts";

@@ -19,7 +19,7 @@ import { labCommands } from "./lab-commands.ts";
 import { printModels, removeInstalled } from "./models.ts";
 import { printPlan } from "./plan.ts";
 import { printPull } from "./pull.ts";
-import { printQuantized } from "./quantize.ts";
+import { quantizeCommand } from "./quantize.ts";
 import { run } from "./run.ts";
 import { serve } from "./serve.ts";
 import { printable } from "./terminal.ts";
@@ -254,25 +254,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .argument("<model>", "hf:owner/name, with :Q8_0 or :file.gguf after it for one of several")
     .action((name) => removeInstalled(name, signal));
 
-  program
-    .command("quantize")
-    .description("Writes a model as a GGUF of another type, some rows at a time; prints its path.")
-    .argument("<source>", "what `run` takes: best an unquantized model, as a safetensors folder or a GGUF")
-    .argument("<target>", "the new file, NAME.gguf; it appears whole or not at all")
-    .requiredOption(
-      "--type <name>",
-      `q4_k (q4_k_m), q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k_s, q5_k_s, q3_k_s, q3_k_m, q3_k_l, q2_k, f16, bf16, f32`,
-    )
-    .addOption(new Option("--text <file>", "weigh errors by what this text activates").hideHelp())
-    .option("--offline", "take hf: models from the disk, never from the net")
-    .option("--json", "what was written as one JSON object")
-    .addHelpText(
-      "after",
-      `
-Tensors get llama.cpp's mixture of types for the name: output, values and some downs are wider. Blocks are those of its
-quantizer, bit for bit, without an importance matrix.`,
-    )
-    .action((source, target, options) => printQuantized(source, target, options, signal));
+  quantizeCommand(program, signal);
 
   program
     .command("plan")

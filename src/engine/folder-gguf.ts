@@ -9,7 +9,7 @@ import { GGUF_SAMPLING } from "../format/makers-sampling.ts";
 import type { Tensor } from "../format/tensor.ts";
 import { tokenizerKeys } from "../format/tokenizer-written.ts";
 import type { Model } from "../model/model.ts";
-import { writtenModel } from "../model/written.ts";
+import { asCheckpoint, writtenModel } from "../model/written.ts";
 import { tokenizerOf } from "./assemble.ts";
 
 export interface GgufParts {
@@ -20,12 +20,15 @@ export interface GgufParts {
     readonly dims: readonly number[];
   }[];
   readonly warnings: readonly string[];
+  /** The same as an open GGUF. */
+  readonly checkpoint: Checkpoint;
 }
 
 /** UnsupportedError for a model, a tokenizer or a template that a GGUF cannot say. */
 export async function folderAsGguf(model: Model): Promise<GgufParts> {
   const { checkpoint, config } = model;
-  const { keys, tensors, warnings } = await writtenModel(model);
+  const made = await writtenModel(model);
+  const { keys, tensors, warnings } = made;
   const tokenizer = await tokenizerOf(model);
   const all = new Map<string, GgufValue>([
     ...keys,
@@ -36,6 +39,7 @@ export async function folderAsGguf(model: Model): Promise<GgufParts> {
   return {
     keys: [...all].map(([key, value]) => ({ key, bytes: valueBytes(value) })),
     ...{ tensors, warnings: [...tokenizer.warnings, ...warnings] },
+    checkpoint: { ...asCheckpoint(made, checkpoint.name), tokenizer: async () => tokenizer },
   };
 }
 

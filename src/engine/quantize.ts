@@ -5,24 +5,40 @@
  */
 import { dequantize } from "../format/blocks.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
-import { FormatError, throwIfAborted } from "../format/errors.ts";
+import { ArgumentError, FormatError, throwIfAborted } from "../format/errors.ts";
 import { areFinite, finiteTensor } from "../format/finite-tensor.ts";
 import { typeNumber } from "../format/gguf-types.ts";
 import { type PlannedFile, planFile, valueBytes, type WrittenKey } from "../format/gguf-write.ts";
-import { writeNewFile } from "../format/new-file.ts";
+import { checkNewFile, writeNewFile } from "../format/new-file.ts";
 import { openCheckpoint } from "../format/open.ts";
-import { type QuantizedType, quantize } from "../format/quantize.ts";
+import { isSearched, type QuantizedType, quantize } from "../format/quantize.ts";
 import { BLOCKS, rowBytes, storedRowBytes, type Tensor, type TensorType } from "../format/tensor.ts";
 import { MIXTURES, type MixtureName, mixTypes, mixtureOf } from "../model/mixture.ts";
 import { openModel } from "../model/model.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
 import { folderAsGguf, type GgufParts } from "./folder-gguf.ts";
+import type { ImportanceMatrix } from "./importance.ts";
+import {
+  type ImportanceOptions,
+  type ImportanceSource,
+  type TensorWeights,
+  tensorWeights,
+} from "./quantize-weights.ts";
 
-export interface QuantizeOptions extends FindOptions {
+export interface QuantizeOptions
+  extends FindOptions,
+    Pick<ImportanceOptions, "threads" | "memoryBytes" | "device" | "importanceOut"> {
   /** q4_k (the same as q4_k_m), q4_0, q6_k, q8_0, ..., f16, bf16, f32: `MIXTURES`. */
   type: string;
+  /**
+   * Weighs errors by what each column of a matrix meets: in a text, which the model reads first (so it has to fit in memory,
+   * and the text to have 512 tokens), or as a file says. Default: nothing is weighed.
+   */
+  importance?: ImportanceSource;
   /** Called after each piece, with bytes of the new file. */
   onProgress?: (progress: QuantizeProgress) => void;
+  /** Called while the importance text is read. */
+  onReading?: ImportanceOptions["onProgress"];
 }
 
 export interface QuantizeProgress {
@@ -37,13 +53,14 @@ export interface Quantized {
   readonly mixture: MixtureName;
   readonly bytes: number;
   readonly sourceBytes: number;
+  /** What errors were weighed by: matrices that it acted on, and the names of its texts; null: nothing. */
+  readonly importance: { readonly matrices: number; readonly datasets: readonly string[] } | null;
   /** Tensors and bytes of the new file by type. */
   readonly types: readonly { readonly type: TensorType; readonly tensors: number; readonly bytes: number }[];
   /** What a person should know of the result, one line each. */
   readonly warnings: readonly string[];
 }
 
-/** A source as a GGUF: what its keys and tensors are, before any type is chosen. */
 /** Expanded values that are in memory at a time. */
 const PIECE_VALUES = 1 << 20;
 
@@ -58,29 +75,68 @@ export async function quantizeModel(
   options: QuantizeOptions,
 ): Promise<Quantized> {
   const mixture = mixtureOf(options.type);
+  for (const path of [target, options.importanceOut]) if (path !== undefined) await checkNewFile(path);
   const checkpoint = await openCheckpoint(await findModel(source, options));
   try {
     const model = await openModel(checkpoint);
-    const { keys, tensors, warnings } =
-      checkpoint.kind === "gguf" ? ggufParts(checkpoint) : await folderAsGguf(model);
-    const types = mixTypes(mixture, tensors, model.config);
+    const parts = checkpoint.kind === "gguf" ? ggufParts(checkpoint) : await folderAsGguf(model);
+    const { keys, tensors, warnings } = parts;
+    const types = mixTypes(mixture, tensors, model.config, options.importance !== undefined);
     const planned = tensors.map((part, i) => ({ ...part, type: targetType(part.tensor, types[i]) }));
+    const weights = await weightsOf(options, parts.checkpoint, model.config.trainedContext, planned);
     const written = [
       ...(await keptKeys(checkpoint, keys)),
+      ...(weights ? importanceKeys(weights.matrix) : []),
       { key: "general.file_type", bytes: valueBytes({ u32: MIXTURES[mixture].fileType }) },
       { key: "general.quantization_version", bytes: valueBytes({ u32: 2 }) },
     ];
     const alignment = Number(checkpoint.metadata["general.alignment"] ?? 32);
     const file = planFile(written, planned, checkpoint.kind === "gguf" ? alignment : 32);
-    await writeNewFile(target, file.bytes, (append) => fill(file, planned, append, options));
+    await writeNewFile(target, file.bytes, (append) => fill(file, planned, weights?.of, append, options));
     return {
       ...{ path: target, mixture, bytes: file.bytes, types: byType(planned) },
       sourceBytes: tensors.reduce((sum, { tensor }) => sum + stored(tensor), 0),
-      warnings: [...warnings, ...copiedTypes(planned)],
+      importance: weights && { matrices: weights.of.size, datasets: weights.matrix.datasets },
+      warnings: [...warnings, ...copiedTypes(planned), ...(weights?.warnings ?? [])],
     };
   } finally {
     await checkpoint.close();
   }
+}
+
+/** null: none was asked for. What `tensorWeights` throws, and ArgumentError where it would act on nothing. */
+async function weightsOf(
+  options: QuantizeOptions,
+  asGguf: Checkpoint,
+  trainedContext: number,
+  all: readonly Planned[],
+): Promise<TensorWeights | null> {
+  const { importance, importanceOut, onReading } = options;
+  if (importance === undefined) {
+    if (importanceOut === undefined) return null;
+    throw new ArgumentError("importanceOut", importanceOut, "a file's name together with an importance");
+  }
+  const searched = all.filter(({ tensor, type }) => isSearched(type) && tensor.type !== type);
+  if (searched.length === 0 && importanceOut === undefined)
+    throw new ArgumentError(
+      "importance",
+      `given for ${options.type}, of which no tensor is chosen by it`,
+      "types of fewer than 8 bits",
+    );
+  const collect = { ...options, onProgress: onReading };
+  return tensorWeights(importance, asGguf, trainedContext, { all, searched }, collect);
+}
+
+/** As llama.cpp's quantizer writes them. */
+function importanceKeys({ tensors, datasets, chunks }: ImportanceMatrix): WrittenKey[] {
+  const key = (name: string, value: Parameters<typeof valueBytes>[0]) => ({
+    ...{ key: `quantize.imatrix.${name}`, bytes: valueBytes(value) },
+  });
+  return [
+    ...datasets.slice(0, 1).map((name) => key("dataset", { string: name })),
+    key("entries_count", { u32: tensors.size }),
+    key("chunks_count", { u32: chunks }),
+  ];
 }
 
 type Planned = GgufParts["tensors"][number] & { readonly type: TensorType };
@@ -95,11 +151,12 @@ async function keptKeys(checkpoint: Checkpoint, keys: readonly WrittenKey[]): Pr
   return Promise.all(kept.map(async (key) => ({ key, bytes: await layout.value(key) })));
 }
 
-function ggufParts({ tensors, layout }: Checkpoint): GgufParts {
+function ggufParts(checkpoint: Checkpoint): GgufParts {
+  const { tensors, layout } = checkpoint;
   const parts = [...tensors.values()].map((tensor) => ({
     ...{ tensor, name: tensor.name, dims: layout!.dims.get(tensor.name)! },
   }));
-  return { keys: [], tensors: parts, warnings: [] };
+  return { keys: [], tensors: parts, warnings: [], checkpoint };
 }
 
 const stored = ({ type, rows, cols }: Tensor) => rows * storedRowBytes(type, cols);
@@ -154,13 +211,14 @@ function byType(planned: readonly Planned[]): Quantized["types"] {
 async function fill(
   { header, places, bytes: totalBytes }: PlannedFile,
   planned: readonly Planned[],
+  weights: TensorWeights["of"] | undefined,
   append: (bytes: Uint8Array) => Promise<void>,
   { onProgress, signal }: QuantizeOptions,
 ): Promise<void> {
   await append(header);
   let bytes = header.length;
   for (const [i, { tensor, name, type }] of planned.entries()) {
-    for await (const rows of converted(tensor, type)) {
+    for await (const rows of converted(tensor, type, weights?.get(name))) {
       throwIfAborted(signal, "quantizing");
       await append(rows);
       bytes += rows.length;
@@ -172,16 +230,21 @@ async function fill(
   }
 }
 
-/** The rows of a tensor in another type, some at a time. The array is used again. */
-async function* converted(tensor: Tensor, type: TensorType): AsyncGenerator<Uint8Array> {
+/** The rows of a tensor in another type, some at a time, under the weights of each of its experts. The array is used again. */
+async function* converted(
+  tensor: Tensor,
+  type: TensorType,
+  weights: readonly (Float32Array | null)[] = [null],
+): AsyncGenerator<Uint8Array> {
   const { rows, cols } = tensor;
+  const expertRows = rows / weights.length;
   const step = Math.min(rows, Math.max(1, Math.floor(PIECE_VALUES / cols)));
   const checked = finiteTensor(tensor);
   const read = new Uint8Array(step * rowBytes(tensor.type, cols));
   const values = new Float32Array(tensor.type === type ? 0 : step * cols);
   const out = new Uint8Array(tensor.type === type ? 0 : step * rowBytes(type, cols));
-  for (let first = 0; first < rows; first += step) {
-    const count = Math.min(step, rows - first);
+  for (let first = 0, count = 0; first < rows; first += count) {
+    count = Math.min(step, expertRows - (first % expertRows));
     const from = read.subarray(0, count * rowBytes(tensor.type, cols));
     await checked.readRows(first, count, from);
     if (tensor.type === type) {
@@ -191,7 +254,7 @@ async function* converted(tensor: Tensor, type: TensorType): AsyncGenerator<Uint
     const expanded = values.subarray(0, count * cols);
     dequantize(tensor.type, from, expanded);
     const blocks = out.subarray(0, count * rowBytes(type, cols));
-    quantize(type as QuantizedType, expanded, blocks);
+    quantize(type as QuantizedType, expanded, blocks, weights[Math.floor(first / expertRows)]);
     checkScales(tensor, type, blocks);
     yield blocks;
   }

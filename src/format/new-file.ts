@@ -21,11 +21,8 @@ export async function writeNewFile(
   bytes: number,
   fill: (append: Append) => Promise<void>,
 ): Promise<void> {
-  if ((await lookAt(path)) !== null)
-    throw new NibbleError("io", `${path} exists already; remove it, or give another name`);
+  await checkNewFile(path);
   const folder = dirname(path);
-  if (!(await lookAt(folder))?.isDirectory())
-    throw new NibbleError("io", `${path}: there is no folder ${folder}`);
   const free = await freeBytes(folder);
   if (free !== null && free < bytes)
     throw new NibbleError("io", `${path} takes ${bytes} bytes; free on its disk: ${free}`);
@@ -50,6 +47,15 @@ export async function writeNewFile(
     await rm(made, { force: true }).catch(() => {});
     throw error;
   }
+}
+
+/** What `writeNewFile` finds wrong with a name, for work that takes long before there is anything to write. */
+export async function checkNewFile(path: string): Promise<void> {
+  if ((await lookAt(path)) !== null)
+    throw new NibbleError("io", `${path} exists already; remove it, or give another name`);
+  const folder = dirname(path);
+  if (!(await lookAt(folder))?.isDirectory())
+    throw new NibbleError("io", `${path}: there is no folder ${folder}`);
 }
 
 function writeError(path: string, cause: unknown): never {

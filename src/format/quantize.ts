@@ -41,6 +41,10 @@ const BY_TYPE = {
 /** The types that `quantize` makes. */
 export type QuantizedType = keyof typeof BY_TYPE;
 
+/** Whether its blocks are chosen by weights: floats and q8_0 are not. */
+export const isSearched = (type: TensorType): boolean =>
+  Object.hasOwn(BY_TYPE, type) && BLOCKS[type].elements > 1 && type !== "q8_0";
+
 /**
  * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. importance: `values` are rows of as many
  * columns, each with what a square error weighs there, relative to the others; the types of floats and q8_0 have nothing to

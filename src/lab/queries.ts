@@ -1,13 +1,10 @@
 /**
  * What a model's queries make of its keys: how far scores spread, how much of a softmax falls on the first token, and what a
  * method's rounding of the keys adds to scores. These are the facts that "attention scale decides" is about.
- * One idea: a graph lays values over one another; with places of their own, after all others, queries stay readable after a
- * step, on any device.
  */
 import type { Cache, Graph, Value } from "../device/contract.ts";
+import { readable } from "../device/readable.ts";
 import type { Place } from "./holding.ts";
-
-const ALIGNMENT = 256;
 
 /** An attention of a graph. */
 export interface Watched {
@@ -25,15 +22,7 @@ export function attentionsIn(graph: Graph): Watched[] {
 
 /** The graph with all queries readable after a step. */
 export function watched(graph: Graph): Graph {
-  const offsets = [...graph.offsets];
-  let { arenaBytes } = graph;
-  const labels = new Map(graph.labels);
-  for (const [i, { queries }] of attentionsIn(graph).entries()) {
-    offsets[queries.id] = arenaBytes;
-    labels.set(`queries.${i}`, queries);
-    arenaBytes += Math.ceil((graph.maxTokens * queries.cols * 4) / ALIGNMENT) * ALIGNMENT;
-  }
-  return { ...graph, offsets, labels, arenaBytes };
+  return readable(graph, new Map(attentionsIn(graph).map(({ queries }, i) => [`queries.${i}`, queries])));
 }
 
 /** A query row that was kept. */

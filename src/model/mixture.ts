@@ -1,6 +1,6 @@
 /**
  * Which type each tensor of a GGUF gets when a model is quantized: llama.cpp's mixtures (llama-quant.cpp), in which what
- * costs little and matters much is wider: the output, values, parts of the layers' downs. Without an importance matrix.
+ * costs little and matters much is wider: the output, values, parts of the layers' downs.
  */
 import { UnsupportedError } from "../format/errors.ts";
 import type { QuantizedType } from "../format/quantize.ts";
@@ -56,11 +56,12 @@ export interface MixedTensor {
 /** Small, or read by no product: these keep their type. */
 const KEPT = /_norm\.weight$|ffn_gate_inp\.weight$|per_layer_model_proj|ssm_conv1d/;
 
-/** The type of each tensor; null: as it is. */
+/** The type of each tensor; null: as it is. weighed: errors are weighed by an importance. */
 export function mixTypes(
   name: MixtureName,
   tensors: readonly MixedTensor[],
   config: ModelConfig,
+  weighed = false,
 ): (QuantizedType | null)[] {
   const { type } = MIXTURES[name];
   const values = tensors.filter(({ name }) => isValues(name)).sort((a, b) => layerOf(a) - layerOf(b));
@@ -70,7 +71,7 @@ export function mixTypes(
     const matrix = dims.slice(1).some((dim) => dim > 1);
     if (!matrix || !own.endsWith("weight") || KEPT.test(own)) return null;
     if (BLOCKS[type].elements === 1) return type;
-    const place = { layer: layerOf(tensor), value: order.get(own) ?? 0, values: values.length };
+    const place = { layer: layerOf(tensor), value: order.get(own) ?? 0, values: values.length, weighed };
     return fitting(wider(name, own, dims[0], place, config), dims[0]);
   });
 }
@@ -89,13 +90,14 @@ interface Place {
   /** Which of the model's value projections it is. */
   readonly value: number;
   readonly values: number;
+  readonly weighed: boolean;
 }
 
 function wider(
   mixture: MixtureName,
   name: string,
   cols: number,
-  { layer, value, values }: Place,
+  { layer, value, values, weighed }: Place,
   config: ModelConfig,
 ): QuantizedType {
   const { type } = MIXTURES[mixture];
@@ -133,6 +135,11 @@ function wider(
       return isOuter(layer, layers) ? "q6_k" : type;
     case "q4_k_s":
       return layer < Math.floor(layers / 8) ? "q5_k" : type;
+    case "q4_0":
+    case "q5_0":
+      // llama.cpp's, which keeps the mixture without an importance matrix as it was before there was one.
+      if (weighed && layer < Math.floor(layers / 8)) return type === "q4_0" ? "q4_1" : "q5_1";
+      return type;
     default:
       return type;
   }

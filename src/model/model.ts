@@ -43,6 +43,8 @@ export interface Model {
   record(options: GraphOptions): Graph;
   /** The tensor behind a weight of a graph that `record` made. */
   tensor(weight: Weight): Tensor;
+  /** The names in the file of what it is made of: one, or one for each expert. */
+  sourceNames(weight: Weight): readonly string[];
   /** What the graph takes, by our names. */
   readonly taken: readonly { readonly name: string; readonly layer?: number }[];
 }
@@ -79,6 +81,7 @@ function modelOf(made: Made): Model {
     ...{ checkpoint, family, config },
     record: (options) => record(made, options),
     tensor: (weight) => sources.get(weight.name)!.tensor,
+    sourceNames: (weight) => sources.get(weight.name)!.names,
     get taken() {
       return [...sources.values()].map(({ name, layer }) => ({ name, layer }));
     },

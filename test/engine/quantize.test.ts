@@ -30,6 +30,13 @@ async function values(checkpoint: Checkpoint, name: string): Promise<Float32Arra
   return f32Rows(tensor, 0, tensor.rows);
 }
 
+async function bytesOf({ tensors }: Checkpoint, name: string): Promise<Uint8Array> {
+  const { type, rows, cols, readRows } = tensors.get(name)!;
+  const bytes = new Uint8Array(rows * rowBytes(type, cols));
+  await readRows(0, rows, bytes);
+  return bytes;
+}
+
 describe("a GGUF quantized", () => {
   it("keeps keys and names, and has the blocks of the reference quantizer", async () => {
     const made = await quantizeModel(at("tiny.gguf"), at("q4_0.gguf"), { type: "q4_0" });
@@ -74,7 +81,7 @@ describe("a GGUF quantized", () => {
 describe("a folder quantized", () => {
   it("is a GGUF with its tokenizer and template", async () => {
     const made = await quantizeModel(at("hf"), at("hf.gguf"), { type: "q8_0" });
-    expect(made.warnings).toEqual([]);
+    expect(made).toMatchObject({ warnings: [], importance: null });
     const [before, after] = [await openCheckpoint(at("hf")), await openCheckpoint(at("hf.gguf"))];
     try {
       await openModel(after);
@@ -87,6 +94,24 @@ describe("a folder quantized", () => {
     } finally {
       await Promise.all([before.close(), after.close()]);
     }
+  });
+});
+
+describe("a folder quantized under an importance", () => {
+  it("is read as the GGUF that it becomes", async () => {
+    const importance = { text: "hello ".repeat(130) };
+    const device = "reference";
+    const made = await quantizeModel(at("hf"), at("weighed.gguf"), { type: "q4_1", importance, device });
+    expect(made).toMatchObject({ warnings: [], importance: { matrices: 14, datasets: ["text"] } });
+    await quantizeModel(at("hf"), at("plain.gguf"), { type: "q4_1" });
+    const [weighed, plain] = [
+      await openCheckpoint(at("weighed.gguf")),
+      await openCheckpoint(at("plain.gguf")),
+    ];
+    // A column of the embedding has no importance.
+    for (const [name, is] of [["token_embd.weight", true] as const, ["blk.0.attn_k.weight", false] as const])
+      expect(Buffer.compare(await bytesOf(weighed, name), await bytesOf(plain, name)) === 0, name).toBe(is);
+    await Promise.all([weighed.close(), plain.close()]);
   });
 });
 

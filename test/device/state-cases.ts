@@ -37,6 +37,8 @@ interface Delta {
   keyDim: number;
   valueDim: number;
   tiled?: boolean;
+  /** Everything forgotten, or nothing; all taken in, or nothing: at some tokens. */
+  extreme?: boolean;
   steps: DeviceCase["steps"];
   onlyFast?: boolean;
 }
@@ -62,22 +64,43 @@ const DELTAS: Delta[] = [
       [1, 1, 1],
     ],
   },
+  // Prompts, which go in chunks, and what follows from their states.
+  { keyHeads: 1, valueHeads: 3, keyDim: 32, valueDim: 40, steps: [3, 61] },
+  { keyHeads: 2, valueHeads: 4, keyDim: 32, valueDim: 32, extreme: true, steps: [40, 67] },
+  {
+    keyHeads: 1,
+    valueHeads: 2,
+    keyDim: 16,
+    valueDim: 20,
+    extreme: true,
+    steps: [[26, 1, 40], [1, 33, 24], 50],
+  },
 ];
+
+/** Gates at a token: 1e4 forgets everything and -80 nothing; 80 takes all of a value in and -200 nothing. */
+const EXTREMES: { a: readonly (number | null)[]; b: readonly (number | null)[] } = {
+  a: [null, 1e4, null, -80, null],
+  b: [null, 80, -200],
+};
 
 /** a and b of ordinary size; rates as of models, whose states last from one token to hundreds. */
 function delta(op: Recorder, given: Given, shape: Omit<Delta, "steps" | "onlyFast">, seed: number) {
-  const { keyHeads, valueHeads, keyDim, valueDim } = shape;
+  const { keyHeads, valueHeads, keyDim, valueDim, extreme = false, ...more } = shape;
+  const gate = (which: "a" | "b", x: number, row: number) => {
+    const all = EXTREMES[which];
+    return (extreme ? all[row % all.length] : null) ?? x;
+  };
   return op.gatedDelta(
     {
       x: given.input(2 * keyHeads * keyDim + valueHeads * valueDim, seed),
-      a: given.shaped(valueHeads, seed + 1, (x) => x),
-      b: given.shaped(valueHeads, seed + 2, (x) => 2 * x),
+      a: given.shaped(valueHeads, seed + 1, (x, row) => gate("a", x, row)),
+      b: given.shaped(valueHeads, seed + 2, (x, row) => gate("b", 2 * x, row)),
     },
     {
       rates: given.shapedVector(valueHeads, seed + 3, (x, _, head) => -(4 ** -head) - 0.01 * Math.abs(x)),
       bias: given.shapedVector(valueHeads, seed + 4, (x) => x),
     },
-    { layer: 0, epsilon: 1e-6, ...shape },
+    { layer: 0, epsilon: 1e-6, keyHeads, valueHeads, keyDim, valueDim, ...more },
   );
 }
 
@@ -93,7 +116,7 @@ export function stateCases(tolerances: typeof TOLERANCES): DeviceCase[] {
       },
     })),
     ...DELTAS.map(({ steps, onlyFast, ...shape }) => ({
-      name: `gatedDelta of ${shape.valueHeads}/${shape.keyHeads} heads of ${shape.valueDim} x ${shape.keyDim}${shape.tiled ? ", tiled" : ""}, steps ${JSON.stringify(steps)}`,
+      name: `gatedDelta of ${shape.valueHeads}/${shape.keyHeads} heads of ${shape.valueDim} x ${shape.keyDim}${shape.tiled ? ", tiled" : ""}${shape.extreme ? ", extreme gates" : ""}, steps ${JSON.stringify(steps)}`,
       tolerance: tolerances.delta,
       ...{ steps, onlyFast },
       build: (op: Recorder, given: Given) => delta(op, given, shape, 1),

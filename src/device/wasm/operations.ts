@@ -37,6 +37,12 @@ export interface Program {
   readonly appends: readonly { readonly cache: Cache; readonly to: number }[];
 }
 
+/**
+ * Tokens of a run from which gatedDelta goes in chunks: 24 take 0.83 of their time as single tokens, 64 0.73 (two threads on an
+ * EPYC, 2026-11-28, bench/delta.js).
+ */
+const LEAST_CHUNKED = 24;
+
 /** Writes the records of each shard into `words` of its memory. */
 export function writeProgram(graph: Graph, placed: Placed, words: readonly Uint32Array[]): Program {
   const { layouts, segments } = placed;
@@ -113,7 +119,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       ...{ out: to.value(op.out), x: to.value(op.x), a: to.value(op.a), b: to.value(op.b) },
       ...{ rates: to.weight(op.rates), bias: to.weight(op.bias), states: states[op.state.id] },
       ...{ keyHeads, valueHeads, keyDim, valueDim: op.out.cols / valueHeads, tiled: op.tiled ? 1 : 0 },
-      ...{ epsilon, work, workBytes },
+      ...{ epsilon, least: LEAST_CHUNKED, work, workBytes },
     });
   },
   rope(op, to) {

@@ -88,10 +88,18 @@ export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
   return poolBytes(cache) + ofRecent;
 }
 
-/** Of assembly/recurrent.ts: taps of 16 channels; a unit query and a unit key. */
+/** Of assembly/delta-chunks.ts: tokens of a chunk, and most rows of a state that one thread holds. */
+const DELTA = { chunk: 16, rows: 128 };
+
+/**
+ * Of assembly/conv.ts: taps of 16 channels. Of assembly/delta-chunks.ts: addresses; numbers of tokens and of pairs of them;
+ * three times 8 columns of tokens; vectors of keys, twice, and queries; rows of a state.
+ */
 function recurrentWorkBytes(op: Op): number {
   if (op.op === "conv") return op.kernel * 16 * 4;
-  return op.op === "gatedDelta" ? 2 * op.keyDim * 4 : 0;
+  if (op.op !== "gatedDelta") return 0;
+  const { chunk, rows } = DELTA;
+  return 64 + 4 * (4 * chunk + 2 * chunk ** 2 + 3 * 8 * chunk + (3 * chunk + rows) * op.keyDim);
 }
 
 function stateBytes({ stateSlots }: Graph, { values }: State): number {

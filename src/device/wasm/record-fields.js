@@ -66,7 +66,7 @@ export const RECORD_FIELDS = /** @type {const} */ ({
   gatedDelta: {
     ...{ out: "address", x: "address", a: "address", b: "address", rates: "address", bias: "address" },
     ...{ states: "address", keyHeads: "int", valueHeads: "int", keyDim: "int", valueDim: "int" },
-    ...{ tiled: "int", epsilon: "float", ...work },
+    ...{ tiled: "int", epsilon: "float", least: "int", ...work },
   },
 });
 

@@ -4,13 +4,14 @@
 // One idea: work that is worth sharing is cut into units that threads take from a counter, so that a thread which the
 // operating system holds back does not hold back the others; small work is cut evenly.
 import { barrier } from "./barrier";
+import { CHANNELS, convRuns } from "./conv";
+import { deltaRuns, deltaUnits } from "./delta";
 import { add, rmsNorm, rope, scale, slice, softcap } from "./elementwise";
 import { embedRow } from "./embed";
 import { combine, combineUnits, expertGrain, expertMatmul, expertUnits, groupPicks, routeRows } from "./experts";
 import { gated } from "./gate";
 import { matmul } from "./matmul";
 import { quantizeRows } from "./quantize";
-import { CHANNELS, convRuns, deltaRuns, deltaUnits } from "./recurrent";
 import {
   ADD, APPEND_KV, ATTEND, ATTEND_MERGE, COMBINE, CONV, EMBED, EXPERT_MATMUL, GATE, GATED_DELTA, GROUP_PICKS, MATMUL, QUANTIZE,
   RMS_NORM, ROPE, ROUTE, SCALE, SLICE, SOFTCAP, TAKE_OUTPUTS,
@@ -246,12 +247,12 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
     case GATED_DELTA: {
       const a = changetype<GatedDelta>(op);
       const work = a.work + usize(thread) * a.workBytes;
-      const units = deltaUnits(control, a.valueHeads, a.valueDim);
+      const units = deltaUnits(control, a.valueHeads, a.valueDim, a.least);
       const grain = max(1, units / (i32(threads) * PIECES));
       for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units))
         deltaRuns(
           control, a.out, a.x, a.a, a.b, a.rates, a.bias, a.states, a.keyHeads,
-          a.valueHeads, a.keyDim, a.valueDim, a.tiled != 0, a.epsilon, work, first, min(first + grain, units),
+          a.valueHeads, a.keyDim, a.valueDim, a.tiled != 0, a.epsilon, a.least, work, first, min(first + grain, units),
         );
       return;
     }

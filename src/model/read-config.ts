@@ -31,7 +31,7 @@ export async function readConfig(checkpoint: Checkpoint): Promise<Read> {
   return { family, config: checkConfig(config, place), harmless: type.harmless ?? null };
 }
 
-/** UnsupportedError, with the names that are known. */
+/** UnsupportedError, with the names that are known, and the one that is most like it. */
 function find<Type>(
   what: string,
   name: string,
@@ -42,5 +42,23 @@ function find<Type>(
     if (Object.hasOwn(types, name)) return [family, types[name]];
   }
   const known = FAMILIES.flatMap((family) => Object.keys(typesOf(family)));
-  throw new UnsupportedError(`${what} ${describe(name)}`, `Known: ${known.join(", ")}.`);
+  const near = known.find((one) => slipsBetween(one, name) <= Math.max(1, name.length / 5));
+  const hint =
+    near && ` ${describe(near)} is nearest; where only the name differs, the file has to say that.`;
+  throw new UnsupportedError(`${what} ${describe(name)}`, `Known: ${known.join(", ")}.${hint ?? ""}`);
 }
+
+/** Characters that are more, less or others; of longer names only whether they differ in length. */
+function slipsBetween(a: string, b: string): number {
+  if (b.length > LONGEST) return b.length;
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (const [i, letter] of [...a].entries()) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++)
+      next.push(Math.min(next[j] + 1, row[j + 1] + 1, row[j] + (letter === b[j] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length];
+}
+
+const LONGEST = 64;

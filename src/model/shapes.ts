@@ -82,7 +82,7 @@ const qwen3 = {
   headDim: 128,
 } as const;
 
-/** Three gated delta nets to one layer of attention, RoPE on a quarter of its heads. Qwen 3.6 and 3.8 have the same sizes. */
+/** Three gated delta nets to one layer of attention, RoPE on a quarter of its heads. Qwen 3.6 and 3.8 have the same model_type, too. */
 const qwen35 = {
   family: "qwen35",
   vocab: 248_320,
@@ -214,6 +214,17 @@ function gemma4Layers(of: Gemma4): Pick<Shape, "keys" | "present"> {
 }
 
 /** By the name that a person types. */
+const qwen35Dense: Shape = {
+  ...qwen35,
+  ...{ layers: 64, hidden: 5120, heads: 24, kvHeads: 4, ffn: 17_408, keys: deltaKeys(48) },
+};
+
+const qwen35Mixture: Shape = {
+  ...qwen35,
+  ...{ family: "qwen35moe", layers: 40, hidden: 2048, heads: 16, kvHeads: 2, ffn: 512 },
+  keys: { ...deltaKeys(32), ...expertKeys({ count: 256, used: 8, width: 512 }) },
+};
+
 export const SHAPES: Readonly<Record<string, Shape>> = {
   "llama-3.1-8b": {
     ...llama3,
@@ -301,15 +312,11 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
     ...qwen35,
     ...{ layers: 32, hidden: 4096, heads: 16, kvHeads: 4, ffn: 12_288, keys: deltaKeys(32) },
   },
-  "qwen-3.5-27b": {
-    ...qwen35,
-    ...{ layers: 64, hidden: 5120, heads: 24, kvHeads: 4, ffn: 17_408, keys: deltaKeys(48) },
-  },
-  "qwen-3.5-35b-a3b": {
-    ...qwen35,
-    ...{ family: "qwen35moe", layers: 40, hidden: 2048, heads: 16, kvHeads: 2, ffn: 512 },
-    keys: { ...deltaKeys(32), ...expertKeys({ count: 256, used: 8, width: 512 }) },
-  },
+  "qwen-3.5-27b": qwen35Dense,
+  "qwen-3.6-27b": qwen35Dense,
+  "qwen-3.8-27b": qwen35Dense,
+  "qwen-3.5-35b-a3b": qwen35Mixture,
+  "qwen-3.6-35b-a3b": qwen35Mixture,
   "qwen-3-next-80b-a3b": {
     ...qwen35,
     ...{ family: "qwen3next", layers: 48, hidden: 2048, heads: 16, kvHeads: 2, ffn: 512, vocab: 151_936 },

@@ -68,6 +68,9 @@ const REFUSED: [string, Record<string, unknown>, string][] = [
   ["gpt_oss", { swiglu_alpha: 2 }, "swiglu_alpha 2"],
   ["gpt_oss", { hidden_act: "gelu" }, 'hidden_act "gelu"'],
   ["llama", { rope_parameters: { rope_type: "yarn", factor: 0 } }, "factor is 0"],
+  // Qwen 3.8 is published as qwen3_5; its preview of Qwen 4 is another architecture.
+  ["qwen3_moe", { model_type: "qwen3_8" }, '"qwen3_5" is nearest'],
+  ["qwen3_moe", { model_type: "qwen4_exp" }, "smollm3."],
 ];
 
 describe("refused by name", () => {

@@ -292,7 +292,7 @@ export class ModeCompiler {
       case "conv":
       case "gatedDelta": {
         const views = { plain, flat: (value: Value) => this.#flat(value) };
-        return this.#emit(recurrentDispatch(op, shared, views, this.#target(op.out, "f32")));
+        return this.#emit(recurrentDispatch(op, shared, views, this.#target(op.out, "f32"), this.mode));
       }
       case "combine": {
         const form = this.#asked(op.out);

@@ -5,6 +5,7 @@ import {
   type Allocation,
   type Device,
   type Graph,
+  type Op,
   PAGE_SLOTS,
   type Step,
   type Value,
@@ -13,7 +14,7 @@ import {
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import type { Tensor } from "../../src/format/tensor.ts";
-import { type DeviceCase, type Given, type Shape, TOLERANCES, VOCAB } from "./device-cases.ts";
+import { type DeviceCase, type Given, type Shape, VOCAB } from "./device-cases.ts";
 import { PagedTexts } from "./paged.ts";
 import { gaussian, memoryTensor, random, randomTensor } from "./random-tensor.ts";
 
@@ -43,11 +44,14 @@ function contextOf({ steps }: DeviceCase): number {
 }
 
 /** What a case may be off by on a GPU; `matrices`: on one that multiplies chunks of tokens in float16. */
-export function gpuTolerance({ tolerance, gpuTolerance, steps, name }: DeviceCase, matrices = false): number {
-  const multiplies = /matmul|attend|combined/i.test(name);
-  const chunks = steps.some((step) => sumOf(step) > 1);
-  const allowed = gpuTolerance ?? tolerance;
-  return matrices && multiplies && chunks ? Math.max(allowed, TOLERANCES.halfMatrices) : allowed;
+export function gpuTolerance(testCase: DeviceCase, matrices = false): number {
+  const allowed = testCase.gpuTolerance ?? testCase.tolerance;
+  return (matrices ? testCase.matrixTolerance : undefined) ?? allowed;
+}
+
+/** The operations of a case's graph, without those that make its inputs. */
+export function operationsOf(testCase: DeviceCase): Set<Op["op"]> {
+  return new Set(build([testCase]).graph.ops.map(({ op }) => op));
 }
 
 interface Built {

@@ -1,6 +1,8 @@
 /**
- * Texts over an allocation, with pages in a scattered order as after long use. Owns which page belongs to whom; sliding pools
- * get back what no later row sees. For tests: the engine has its own.
+ * Texts over an allocation, with pages in a scattered order as after long use; sliding pools get back what no later row sees.
+ * A page is full of numbers that must not count when a text gets it: NaN, or on a GPU the largest that are finite, since its
+ * kernels multiply slots that no row sees by 0. (A page of a text that met NaN may be another's later: see issue 17.)
+ * For tests: the engine has its own.
  */
 import { packedBlocks } from "../../src/cache/layers.ts";
 import {
@@ -11,6 +13,7 @@ import {
   type Ran,
   type Sampling,
 } from "../../src/device/contract.ts";
+import { pageBytes } from "../../src/device/page-bytes.ts";
 
 export interface More {
   readonly text: number;
@@ -30,6 +33,7 @@ export class PagedTexts {
   readonly packed: number[];
   /** By text: the slot with its states, of the two that are its own. */
   readonly #slots: number[];
+  #failed: Error | null = null;
 
   constructor(
     readonly allocation: Allocation,
@@ -44,6 +48,7 @@ export class PagedTexts {
 
   /** One step with new tokens of some texts. */
   run(more: readonly More[]): Promise<Ran> {
+    if (this.#failed) throw this.#failed;
     const runs = more.map(({ text, ids, outputs = 1, sampling }) => {
       const position = this.positions[text];
       this.reserve(text, ids.length);
@@ -92,7 +97,25 @@ export class PagedTexts {
         const page = this.#free[pool.id].pop();
         if (page === undefined) throw new Error(`no page of pool ${pool.id} is left`);
         pages[block] = page;
+        this.#poison(pool, page);
         this.allocation.setPages(pool, text, block, [page]);
+      }
+    }
+  }
+
+  /** Takes effect at once; what fails, fails the next step. */
+  #poison(pool: Pool, page: number): void {
+    const isRecent = pool === this.graph.recent;
+    // Of float16, in any byte order: NaN, and 61,280.
+    const stale = "gpu" in this.allocation ? 0x7b : 0xff;
+    for (const cache of this.graph.caches) {
+      if (isRecent ? !cache.codec.packed : cache.pool !== pool) continue;
+      for (const part of ["keys", "values"] as const) {
+        const bytes = new Uint8Array(pageBytes(cache.codec, cache.headDim, part, isRecent)).fill(stale);
+        for (let kvHead = 0; kvHead < cache.kvHeads; kvHead++)
+          this.allocation.writePages({ cache, part, kvHead, isRecent }, [page], bytes).catch((error) => {
+            this.#failed ??= error;
+          });
       }
     }
   }

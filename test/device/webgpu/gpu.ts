@@ -7,6 +7,7 @@ import { afterAll, describe } from "vitest";
 import { UNSUPPORTED } from "../../../scripts/chromium-parts.js";
 import { dawnGpu } from "../../../src/device/webgpu/dawn.ts";
 import { Gpu, type TraitOptions, type Traits, traitsOf } from "../../../src/device/webgpu/gpu.ts";
+import { IS_POISONED, poisoned, ZEROING_TOGGLES } from "./poison.ts";
 import "./polling.ts";
 
 /** Why there is no GPU here to test with; null: there is one. */
@@ -23,7 +24,7 @@ export function describeGpu(name: string, body: () => void): void {
 
 /** `navigator.gpu` of the Web, on SwiftShader. */
 export async function softwareGpu(): Promise<GPU> {
-  return kept(await dawnGpu());
+  return kept(IS_POISONED ? poisoned(await dawnGpu({}, ZEROING_TOGGLES)) : await dawnGpu());
 }
 
 /** SwiftShader's adapter. An error, not null, when Dawn finds none. */

@@ -43,7 +43,11 @@ const ONE_OF_EACH_FORM: TensorType[] = [
 ];
 
 /** Against the same activations the sums differ by rounding, and some scales by the f16 that they are packed to. */
-const tolerance = (type: TensorType) => (/q[23]_k|iq4_xs|mlx/.test(type) ? 1.2e-3 : 2e-6);
+const HALF_SCALES: readonly TensorType[] = [
+  ...(["q2_k", "q3_k", "iq4_xs", "mlx4_g32", "mlx4_g64", "mlx4_g128"] as const),
+  ...(["mlx8_g32", "mlx8_g64", "mlx8_g128"] as const),
+];
+const tolerance = (type: TensorType) => (HALF_SCALES.includes(type) ? 1.2e-3 : 2e-6);
 const colsOf = (type: TensorType, blocks: number) =>
   (BLOCKS[type].elements === 1 ? 32 : BLOCKS[type].elements) * blocks;
 

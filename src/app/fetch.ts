@@ -14,6 +14,7 @@ import { createApi } from "./api/api.ts";
 import { unknownFields } from "./api/field-rules.ts";
 import { readGuard } from "./api/guard.ts";
 import { Metrics } from "./api/metrics.ts";
+import { alone } from "./api/offered.ts";
 import type { Served } from "./api/served.ts";
 
 export interface FetchOptions {
@@ -84,7 +85,7 @@ export function createFetch(model: LanguageModel, options: FetchOptions = {}): F
     refused: onRefused,
     done: options.onAnswer,
   };
-  const api = createApi(served, guard, async () => null);
+  const api = createApi(alone(served), guard, async () => null);
   const fetch = (request: Request) => {
     if (basePath === "") return api(request);
     const url = new URL(request.url);

@@ -23,6 +23,7 @@ import { ApiError, errorResponse } from "./api/errors.ts";
 import { unknownFields } from "./api/field-rules.ts";
 import { type GuardOptions, readGuard } from "./api/guard.ts";
 import { Metrics } from "./api/metrics.ts";
+import { alone } from "./api/offered.ts";
 import { openPage } from "./api/page.ts";
 import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
@@ -90,7 +91,7 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
       refused: (line) => tell(null, line),
       done: process.stderr.isTTY ? report : undefined,
     };
-    api = createApi(served, guard, page);
+    api = createApi(alone(served), guard, page);
     await write(`${greeting(first, model, server, guard.apiKey === null)}\n`, signal);
     await ended(signal);
   } finally {

@@ -25,6 +25,8 @@ export interface LoadProgress {
 
 export interface AssembleOptions extends PlanOptions {
   onProgress?: (progress: LoadProgress) => void;
+  /** Awaited before a plan, a draft model's too, is allocated. What it rejects with ends the loading. */
+  onPlan?: (plan: Plan) => void | Promise<void>;
   /** Stops the loading; it then rejects with AbortedError and nothing stays allocated. */
   signal?: AbortSignal;
 }
@@ -81,6 +83,8 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     const model = withIds(opened, tokens ?? opened.config.vocab);
     const kv = options.kv ?? (await chooseKv(model, device));
     const plan = planMemory(model, device, { ...options, kv });
+    throwIfAborted(options.signal, "loading");
+    await options.onPlan?.(plan);
     throwIfAborted(options.signal, "loading");
     allocation = await device.allocate(plan.graph);
     await loadWeights(model, plan, allocation, device.loads ?? 1, options);

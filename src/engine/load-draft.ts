@@ -29,12 +29,12 @@ export async function loadDraft(
     throw error;
   }
   const context = Math.min(options.context ?? trained, trained);
-  const { cacheTokens, parallel, kv, memoryBytes, signal } = options;
+  const { cacheTokens, parallel, kv, memoryBytes, signal, onPlan } = options;
   const shared = { cacheTokens: cacheTokens && Math.max(cacheTokens, context), parallel, kv, memoryBytes };
   const { extra, ...parts } = await prepare(
     checkpoint,
     openDevice,
-    { ...shared, ...(options.context === undefined ? {} : { context }), guess: 0, signal },
+    { ...shared, ...(options.context === undefined ? {} : { context }), guess: 0, signal, onPlan },
     async (model) => ({ tokenizer: await tokenizerOf(model) }),
   );
   return { ...parts, ...extra };

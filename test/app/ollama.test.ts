@@ -118,7 +118,7 @@ describe("ollama's client", () => {
       () => client.chat({ model: "needle", messages: MESSAGES, think: "high" }),
       /reasoning_effort/,
     ],
-    ["a pull", () => client.pull({ model: "llama3" }), /the one model/],
+    ["a pull", () => client.pull({ model: "llama3" }), /the models that it was started with/],
     ["a long prompt", () => client.generate({ model: "needle", prompt: "word ".repeat(900) }), /context/],
     ["no text", () => client.embed({ model: "needle", input: "" }), /input/],
   ])("%s is refused with one line", async (_what, ask, message) => {

@@ -4,6 +4,7 @@ import { Grammars } from "../../src/answer/grammar/grammars.ts";
 import { type Api, createApi } from "../../src/app/api/api.ts";
 import type { GuardOptions } from "../../src/app/api/guard.ts";
 import { Metrics } from "../../src/app/api/metrics.ts";
+import { alone } from "../../src/app/api/offered.ts";
 import type { Page } from "../../src/app/api/page.ts";
 import type { Served } from "../../src/app/api/served.ts";
 import type { ChatTemplate, RenderOptions } from "../../src/format/template.ts";
@@ -58,7 +59,7 @@ export function serving(model: LanguageModel, options: ServingOptions = {}): Ser
     log: (error) => faults.push(error),
     ...rest,
   };
-  const api = createApi(served, { apiKey, origins, hosts }, page);
+  const api = createApi(alone(served), { apiKey, origins, hosts }, page);
   const at = (path: string) => `http://localhost${path}`;
   const post: Serving["post"] = (path, body, init = {}) =>
     api(

@@ -9,11 +9,12 @@ import { completions } from "./completions.ts";
 import { embeddings } from "./embeddings.ts";
 import { ApiError, errorResponse, toApiError } from "./errors.ts";
 import { checkCaller, corsHeaders, type GuardOptions } from "./guard.ts";
-import { listModels, oneModel } from "./models.ts";
+import type { LoadedGauges } from "./metrics.ts";
+import { listModels, loadModel, oneModel, unloadModel } from "./models.ts";
+import type { Offered } from "./offered.ts";
 import { ollamaRoutes } from "./ollama/routes.ts";
 import type { Page } from "./page.ts";
 import { responses } from "./responses/responses.ts";
-import type { Served } from "./served.ts";
 import { tokenize } from "./tokenize.ts";
 
 export type Api = (request: Request) => Promise<Response>;
@@ -21,49 +22,45 @@ export type Api = (request: Request) => Promise<Response>;
 type Handler = (request: Request, context: Context) => Response | Promise<Response>;
 
 /** page: what lies at "/". */
-export function createApi(served: Served, guard: GuardOptions, page: Page): Api {
-  const { metrics, model } = served;
-  const models: Record<string, Handler> = { GET: () => listModels(served) };
-  const chats: Record<string, Handler> = { POST: (request) => chatCompletion(served, request) };
-  const completes: Record<string, Handler> = { POST: (request) => completions(served, request) };
-  const embeds: Record<string, Handler> = { POST: (request) => embeddings(served, request) };
+export function createApi(offered: Offered, guard: GuardOptions, page: Page): Api {
+  const { metrics, log, refused } = offered.shared;
+  const models: Record<string, Handler> = { GET: () => listModels(offered) };
+  const chats: Record<string, Handler> = { POST: (request) => chatCompletion(offered, request) };
+  const completes: Record<string, Handler> = { POST: (request) => completions(offered, request) };
+  const embeds: Record<string, Handler> = { POST: (request) => embeddings(offered, request) };
   const routes: Record<string, Record<string, Handler>> = {
     "/health": {
       GET: () => {
         // A GPU that is lost stays lost: whoever watches may start the server anew.
-        if (served.failure !== null) throw new ApiError(503, served.failure, { code: "device_failed" });
+        const { failure } = offered;
+        if (failure !== null) throw new ApiError(503, failure, { code: "device_failed" });
         return Response.json({ status: "ok" });
       },
     },
     "/metrics": {
       GET: () =>
-        new Response(
-          metrics.text({
-            ...model.activity,
-            parallel: model.plan.parallel,
-            cache: model.cache,
-            contextTokens: model.plan.context,
-            cacheBytes: model.plan.cacheBytes,
-          }),
-          { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } },
-        ),
+        new Response(metrics.text(gaugesOf(offered)), {
+          headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" },
+        }),
     },
     "/v1/models": models,
     // The name of a model may have slashes.
-    "/v1/models/:id{.+}": { GET: (_, context) => oneModel(served, context.req.param("id") ?? "") },
+    "/v1/models/:id{.+}": { GET: (_, context) => oneModel(offered, context.req.param("id") ?? "") },
     "/v1/chat/completions": chats,
     "/v1/completions": completes,
-    "/v1/responses": { POST: (request) => responses(served, request) },
-    "/v1/messages": { POST: (request) => messages(served, request) },
-    "/v1/messages/count_tokens": { POST: (request) => countTokens(served, request) },
+    "/v1/responses": { POST: (request) => responses(offered, request) },
+    "/v1/messages": { POST: (request) => messages(offered, request) },
+    "/v1/messages/count_tokens": { POST: (request) => countTokens(offered, request) },
     // Clients whose base URL lacks the "v1", as llama.cpp has them. Files of the page are below /models.
     "/models": models,
+    "/models/load": { POST: (request) => loadModel(offered, request) },
+    "/models/unload": { POST: (request) => unloadModel(offered, request) },
     "/chat/completions": chats,
     "/completions": completes,
-    "/tokenize": { POST: (request) => tokenize(served, request) },
+    "/tokenize": { POST: (request) => tokenize(offered, request) },
     "/v1/embeddings": embeds,
     "/embeddings": embeds,
-    ...ollamaRoutes(served),
+    ...ollamaRoutes(offered),
   };
 
   const app = new Hono();
@@ -74,10 +71,10 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
       checkCaller(request, guard, isOpen);
       response = await handler(request, context);
     } catch (error) {
-      const refusal = toApiError(error, served.log);
+      const refusal = toApiError(error, log);
       // What is our own fault is logged already.
       if (refusal.status !== 500 && refusal.code !== "stopped")
-        served.refused?.(`${refusal.status} ${request.method.slice(0, 20)} ${route}: ${refusal.message}`);
+        refused?.(`${refusal.status} ${request.method.slice(0, 20)} ${route}: ${refusal.message}`);
       const { status, headers } = refusal;
       response = route.startsWith("/v1/messages")
         ? Response.json(anthropicError(refusal), { status, headers })
@@ -130,6 +127,17 @@ export function createApi(served: Served, guard: GuardOptions, page: Page): Api 
     ),
   );
   // Of what Hono itself throws, before a route is found.
-  app.onError((error) => errorResponse(toApiError(error, served.log)));
+  app.onError((error) => errorResponse(toApiError(error, log)));
   return async (request) => app.fetch(request);
+}
+
+/** Of the models that are loaded. Where several are offered, each figure has its model's name. */
+function gaugesOf({ models, unload }: Offered): LoadedGauges[] {
+  return models.flatMap(({ names, served }) => {
+    if (!served) return [];
+    const { plan, activity, cache } = served.model;
+    const { parallel, context: contextTokens, cacheBytes } = plan;
+    const gauges = { ...activity, parallel, cache, contextTokens, cacheBytes };
+    return [{ model: unload ? names[0] : null, gauges }];
+  });
 }

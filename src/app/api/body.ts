@@ -11,11 +11,15 @@ import { BODY_BOUNDS, readJson } from "./json-reader.ts";
 import type { Served } from "./served.ts";
 
 /** The body's object, held to the table. ApiError 413 above the server's bound, 400 for what is no JSON object. */
-export async function readBody(request: Request, served: Served, table: FieldTable): Promise<Fields> {
-  const text = await readText(request, served.mostBodyBytes);
+export async function readBody(
+  request: Request,
+  { mostBodyBytes, unknownField }: Pick<Served, "mostBodyBytes" | "unknownField">,
+  table: FieldTable,
+): Promise<Fields> {
+  const text = await readText(request, mostBodyBytes);
   if (text === "") throw new ApiError(400, "the body is empty; a JSON object is needed");
   const value = await inSlices(readJson(text, BODY_BOUNDS), "reading the request", request.signal);
-  return new Fields(value, "", served.unknownField).hold(table);
+  return new Fields(value, "", unknownField).hold(table);
 }
 
 /** Decoded as it comes. */

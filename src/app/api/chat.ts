@@ -9,14 +9,21 @@ import { readBody } from "./body.ts";
 import { type ChatRequest, readChat } from "./chat-request.ts";
 import { toApiError } from "./errors.ts";
 import { eventResponse } from "./events.ts";
+import type { Fields } from "./fields.ts";
 import { CHAT } from "./known-fields.ts";
 import { chatLogprobs } from "./logprobs.ts";
+import type { Offered } from "./offered.ts";
 import type { Served } from "./served.ts";
 import { timingsOf, usageOfAll, usageSoFar } from "./usage.ts";
 
-export async function chatCompletion(served: Served, request: Request): Promise<Response> {
+export async function chatCompletion(offered: Offered, request: Request): Promise<Response> {
+  const fields = await readBody(request, offered.shared, CHAT);
   const { signal } = request;
-  const fields = await readBody(request, served, CHAT);
+  return offered.use({ name: fields.text("model"), signal }, (served) => answerChat(served, fields, request));
+}
+
+async function answerChat(served: Served, fields: Fields, request: Request): Promise<Response> {
+  const { signal } = request;
   const asked = await inSlices(readChat(fields, served), "reading the request", signal);
   const { promptTokens, answers } = await letIn(served, request, asked, asked.count);
   const frame = {

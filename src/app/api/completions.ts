@@ -10,12 +10,18 @@ import { readFormat } from "./format.ts";
 import { jsonResponse } from "./json-text.ts";
 import { COMPLETIONS } from "./known-fields.ts";
 import { completionLogprobs, readCompletionLogprobs, toldTokens } from "./logprobs.ts";
+import type { Offered } from "./offered.ts";
 import { readSampling } from "./sampling.ts";
 import { checkModel, encode, type Served } from "./served.ts";
 import { finishReason, timingsOf, usageOfAll, usageSoFar } from "./usage.ts";
 
-export async function completions(served: Served, request: Request): Promise<Response> {
-  const fields = await readBody(request, served, COMPLETIONS);
+export async function completions(offered: Offered, request: Request): Promise<Response> {
+  const fields = await readBody(request, offered.shared, COMPLETIONS);
+  const { signal } = request;
+  return offered.use({ name: fields.text("model"), signal }, (served) => goOn(served, fields, request));
+}
+
+async function goOn(served: Served, fields: Fields, request: Request): Promise<Response> {
   checkModel(fields, served);
   const prompt = readPrompt(fields, served);
   const generate: GenerateOptions = {

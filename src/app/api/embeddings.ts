@@ -8,6 +8,7 @@ import { readBody } from "./body.ts";
 import { unsupported } from "./errors.ts";
 import { fieldTable, harmless, kept } from "./field-rules.ts";
 import { checked, type Fields } from "./fields.ts";
+import type { Offered } from "./offered.ts";
 import { checkModel, checkRoom, type Served } from "./served.ts";
 
 const EMBEDDINGS = fieldTable(
@@ -20,8 +21,15 @@ type TextOrIds = string | { readonly ids: readonly number[] };
 /** As OpenAI. */
 const MOST_TEXTS = 2048;
 
-export async function embeddings(served: Served, request: Request): Promise<Response> {
-  const fields = await readBody(request, served, EMBEDDINGS);
+export async function embeddings(offered: Offered, request: Request): Promise<Response> {
+  const fields = await readBody(request, offered.shared, EMBEDDINGS);
+  const { signal } = request;
+  return offered.use({ name: fields.text("model"), signal }, (served) =>
+    answerEmbed(served, fields, request),
+  );
+}
+
+async function answerEmbed(served: Served, fields: Fields, request: Request): Promise<Response> {
   checkModel(fields, served);
   const texts = readTextsOrIds(fields, "input");
   const encoding = fields.choice("encoding_format", ["float", "base64"] as const) ?? "float";

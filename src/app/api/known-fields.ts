@@ -193,8 +193,7 @@ export const COMPLETIONS = fieldTable(
 );
 
 export const TOKENIZE = fieldTable(
-  kept("content", "parse_special", "add_special"),
-  harmless("there is one model", "model"),
+  kept("content", "parse_special", "add_special", "model"),
   refused("Only ids are told.", { with_pieces: EMPTY }),
 );
 

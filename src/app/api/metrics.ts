@@ -40,6 +40,38 @@ export interface Gauges {
   cacheBytes: number;
 }
 
+/** Of a model that is loaded. */
+export interface LoadedGauges {
+  /** The label; null: it is the only one. */
+  model: string | null;
+  gauges: Gauges;
+}
+
+const GAUGES: readonly [name: string, help: string, of: (gauges: Gauges) => number][] = [
+  ["nibble_requests_running", "Generations under way.", ({ running }) => running],
+  ["nibble_requests_waiting", "Requests waiting for their turn.", ({ waiting }) => waiting],
+  ["nibble_parallel", "Generations at a time.", ({ parallel }) => parallel],
+  [
+    "nibble_cache_tokens",
+    "Tokens that the cache holds, of all requests together.",
+    ({ cache }) => cache.tokens,
+  ],
+  ["nibble_cache_tokens_used", "Of running requests.", ({ cache }) => cache.used],
+  [
+    "nibble_cache_tokens_known",
+    "Of requests that ended, until others need the room.",
+    ({ cache }) => cache.known,
+  ],
+  ["nibble_context_tokens", "Longest context of a request.", ({ contextTokens }) => contextTokens],
+  ["nibble_cache_bytes", "Keys and values, allocated.", ({ cacheBytes }) => cacheBytes],
+];
+
+/** Names of models are files', so any character may be in them. */
+function labelOf(model: string | null): string {
+  if (model === null) return "";
+  return `{model="${model.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"}`;
+}
+
 export class Metrics {
   readonly #requests = new Map<string, number>();
   readonly #seconds = new Histogram();
@@ -52,6 +84,7 @@ export class Metrics {
   #promptSeconds = 0;
   #generateSeconds = 0;
   #cancelled = 0;
+  #loads = 0;
 
   /** route: of ours, never the client's text: a label is remembered for ever. */
   request(route: string, status: number): void {
@@ -80,8 +113,13 @@ export class Metrics {
     this.#cancelled++;
   }
 
-  text(gauges: Gauges): string {
-    const families: [name: string, kind: string, help: string, lines: (name: string) => string[]][] = [
+  /** A model was loaded. */
+  loaded(): void {
+    this.#loads++;
+  }
+
+  text(loaded: readonly LoadedGauges[]): string {
+    const families: Family[] = [
       [
         "nibble_requests_total",
         "counter",
@@ -102,24 +140,16 @@ export class Metrics {
         ["nibble_generate_seconds_total", "Time spent generating.", this.#generateSeconds],
         ["nibble_cancelled_total", "Generations that did not reach their end.", this.#cancelled],
       ]),
-      ...single("gauge", [
-        ["nibble_requests_running", "Generations under way.", gauges.running],
-        ["nibble_requests_waiting", "Requests waiting for their turn.", gauges.waiting],
-        ["nibble_parallel", "Generations at a time.", gauges.parallel],
-        [
-          "nibble_cache_tokens",
-          "Tokens that the cache holds, of all requests together.",
-          gauges.cache.tokens,
+      ["nibble_model_loads_total", "counter", "Models loaded.", (name) => [`${name} ${this.#loads}`]],
+      ["nibble_models_loaded", "gauge", "Models that are loaded.", (name) => [`${name} ${loaded.length}`]],
+      ...GAUGES.map(
+        ([name, help, of]): Family => [
+          name,
+          "gauge",
+          help,
+          () => loaded.map(({ model, gauges }) => `${name}${labelOf(model)} ${of(gauges)}`),
         ],
-        ["nibble_cache_tokens_used", "Of running requests.", gauges.cache.used],
-        [
-          "nibble_cache_tokens_known",
-          "Of requests that ended, until others need the room.",
-          gauges.cache.known,
-        ],
-        ["nibble_context_tokens", "Longest context of a request.", gauges.contextTokens],
-        ["nibble_cache_bytes", "Keys and values, allocated.", gauges.cacheBytes],
-      ]),
+      ),
       [
         "nibble_request_seconds",
         "histogram",

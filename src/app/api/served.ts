@@ -46,6 +46,8 @@ export interface Served {
   refused?(line: string): void;
   /** Why the device cannot generate, when that is what the last generation ended with; null: it can. */
   failure: string | null;
+  /** Keeps the model from being closed until what it gives is called. Default: it never is before the server ends. */
+  hold?(): () => void;
   /** Hears of every generation that reached its end. */
   done?(result: GenerationResult, seconds: number): void;
 }
@@ -117,8 +119,14 @@ export function admit(
     grammar?.close();
     throw error;
   }
+  const letGo = served.hold?.();
   // What may come next is not waited for.
-  const { signal, abort: cancel, release } = joinedSignal([request.signal, closing], () => grammar?.close());
+  const joined = joinedSignal([request.signal, closing], () => grammar?.close());
+  const { signal, abort: cancel } = joined;
+  const release = () => {
+    joined.release();
+    letGo?.();
+  };
   const start: AdmittedRun["start"] = async (onPiece, onPrompt) => {
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1000;

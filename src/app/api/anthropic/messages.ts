@@ -8,13 +8,19 @@ import { type Answering, type Ending, letIn, promptOf } from "../answering.ts";
 import { readBody } from "../body.ts";
 import { type ApiError, toApiError } from "../errors.ts";
 import { eventResponse } from "../events.ts";
+import type { Fields } from "../fields.ts";
+import type { Offered } from "../offered.ts";
 import { renaming } from "../renamed.ts";
 import type { Served } from "../served.ts";
 import { MESSAGES_API, RENAMES, readAnthropic } from "./request.ts";
 
-export async function messages(served: Served, request: Request): Promise<Response> {
+export async function messages(offered: Offered, request: Request): Promise<Response> {
+  return withModel(offered, request, (served, fields) => answerMessages(served, fields, request));
+}
+
+async function answerMessages(served: Served, fields: Fields, request: Request): Promise<Response> {
   const { asked, promptTokens, answers } = await renaming(RENAMES, async () => {
-    const asked = await read(served, request, false);
+    const asked = await read(served, fields, request, false);
     return { asked, ...(await letIn(served, request, asked)) };
   });
   const [answer] = answers;
@@ -30,9 +36,11 @@ export async function messages(served: Served, request: Request): Promise<Respon
   return Response.json({ ...frame, content, ...endOf(ending), usage: usageOf(ending.result) });
 }
 
-export async function countTokens(served: Served, request: Request): Promise<Response> {
-  const asked = await renaming(RENAMES, () => read(served, request, true));
-  return Response.json({ input_tokens: (await promptOf(served, asked, request.signal)).length });
+export async function countTokens(offered: Offered, request: Request): Promise<Response> {
+  return withModel(offered, request, async (served, fields) => {
+    const asked = await renaming(RENAMES, () => read(served, fields, request, true));
+    return Response.json({ input_tokens: (await promptOf(served, asked, request.signal)).length });
+  });
 }
 
 /** An error as Anthropic's clients read it. */
@@ -50,8 +58,17 @@ const TYPES: Readonly<Record<number, string>> = {
   503: "overloaded_error",
 };
 
-async function read(served: Served, request: Request, isCount: boolean) {
-  const fields = await readBody(request, served, MESSAGES_API);
+async function withModel(
+  offered: Offered,
+  request: Request,
+  work: (served: Served, fields: Fields) => Promise<Response>,
+): Promise<Response> {
+  const fields = await renaming(RENAMES, () => readBody(request, offered.shared, MESSAGES_API));
+  const { signal } = request;
+  return offered.use({ name: fields.text("model"), signal }, (served) => work(served, fields));
+}
+
+function read(served: Served, fields: Fields, request: Request, isCount: boolean) {
   return inSlices(readAnthropic(fields, served, isCount), "reading the request", request.signal);
 }
 

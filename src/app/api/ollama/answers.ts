@@ -28,8 +28,9 @@ export type Shape = "chat" | "generate";
 export interface Frame {
   readonly shape: Shape;
   readonly model: string;
-  /** When the request came, by `performance.now`. */
+  /** When the request came, and when its model was there, by `performance.now`. */
   readonly began: number;
+  readonly ready: number;
 }
 
 const NS = 1e6;
@@ -78,7 +79,7 @@ function endOf(frame: Frame, reason: string | null | undefined, { usage, timings
   return {
     done_reason: reason === "length" ? "length" : "stop",
     total_duration: Math.round((performance.now() - frame.began) * NS),
-    load_duration: 0,
+    load_duration: Math.round((frame.ready - frame.began) * NS),
     prompt_eval_count: usage?.prompt_tokens ?? 0,
     prompt_eval_duration: Math.round(promptMs * NS),
     eval_count: usage?.completion_tokens ?? 0,
@@ -86,9 +87,9 @@ function endOf(frame: Frame, reason: string | null | undefined, { usage, timings
   };
 }
 
-/** The answer to a request that only asks for the model to be there. */
-export function loaded(frame: Frame): Json {
-  return objectOf(frame, undefined, { done_reason: "load" });
+/** The answer to a request that only asks for the model to be there, or to be given back. */
+export function loaded(frame: Frame, done_reason: "load" | "unload"): Json {
+  return objectOf(frame, undefined, { done_reason });
 }
 
 export async function wholeAnswer(frame: Frame, response: Response): Promise<Response> {

@@ -8,8 +8,7 @@ import type { Fields } from "../fields.ts";
 type Json = Record<string, unknown>;
 
 const COMMON = fieldTable(
-  kept("model", "stream", "format", "options", "think", "logprobs", "top_logprobs"),
-  harmless("the model stays loaded as long as the server runs", "keep_alive"),
+  kept("model", "stream", "format", "options", "think", "logprobs", "top_logprobs", "keep_alive"),
   harmless(
     "a prompt that does not fit is refused with its length, and a text is never shifted",
     "truncate",
@@ -119,4 +118,30 @@ export function messagesOf(fields: Fields): unknown[] {
     if (Array.isArray(found.images) && found.images.length === 0) delete found.images;
     return found;
   });
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = {
+  ...{ ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 },
+};
+
+/** "keep_alive" in ms: seconds, or a duration as Go writes it ("10m", "1h30m"); what is negative means for ever. */
+export function keepOf(fields: Fields): number | undefined {
+  const found = fields.any("keep_alive");
+  if (found === undefined) return undefined;
+  const ms = typeof found === "string" ? durationMs(found) : Number(found) * 1000;
+  if (typeof found === "boolean" || Number.isNaN(ms))
+    throw fields.wrong("keep_alive", 'seconds, or a duration such as "10m"; -1: for ever');
+  return ms < 0 ? Number.POSITIVE_INFINITY : ms;
+}
+
+/** NaN: it is none. */
+function durationMs(text: string): number {
+  if (/^[+-]?\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
+  const [, sign, parts] = /^([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)$/.exec(text) ?? [];
+  if (parts === undefined) return Number.NaN;
+  const ms = [...parts.matchAll(/(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)/g)].reduce(
+    (sum, [, count, unit]) => sum + Number(count) * UNIT_MS[unit],
+    0,
+  );
+  return sign === "-" ? -ms : ms;
 }

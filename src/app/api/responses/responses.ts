@@ -8,21 +8,33 @@ import { readBody } from "../body.ts";
 import { toApiError } from "../errors.ts";
 import { eventResponse } from "../events.ts";
 import type { Fields } from "../fields.ts";
+import type { Offered } from "../offered.ts";
 import { renaming } from "../renamed.ts";
 import type { Served } from "../served.ts";
 import { Items, messagesOf, type ResponseEvent } from "./items.ts";
 import { KeptResponses } from "./kept.ts";
 import { RENAMES, RESPONSES, readResponses } from "./request.ts";
 
-/** By server: what one has answered no other knows. */
-const kept = new WeakMap<Served, KeptResponses>();
+/** By server: what one has answered no other knows, whichever of its models it was. */
+const kept = new WeakMap<Offered, KeptResponses>();
 
-export async function responses(served: Served, request: Request): Promise<Response> {
-  const fields = await readBody(request, served, RESPONSES);
-  const conversations = kept.get(served) ?? new KeptResponses();
-  kept.set(served, conversations);
+export async function responses(offered: Offered, request: Request): Promise<Response> {
+  const fields = await readBody(request, offered.shared, RESPONSES);
+  const conversations = kept.get(offered) ?? new KeptResponses();
+  kept.set(offered, conversations);
   const previous = fields.text("previous_response_id");
   const before = previous === undefined ? [] : conversations.get(previous);
+  return offered.use({ name: fields.text("model"), signal: request.signal }, (served) =>
+    respond(served, request, fields, { conversations, before }),
+  );
+}
+
+async function respond(
+  served: Served,
+  request: Request,
+  fields: Fields,
+  { conversations, before }: { conversations: KeptResponses; before: readonly unknown[] },
+): Promise<Response> {
   const isKept = fields.boolean("store") !== false;
   const { asked, answers } = await renaming(RENAMES, async () => {
     const reading = readResponses(fields, served, before);

@@ -1,0 +1,94 @@
+/**
+ * What a server offers: one model that is loaded (`alone`), or several of which each is loaded when it is asked for
+ * (`on-demand.ts`). One idea: a request takes its model by `use` and has it until its work is done; an answer that goes on
+ * after that holds the model by itself (`Served.hold`).
+ */
+import type { ModelConfig, Pooling, SampleOptions } from "../../index.ts";
+import { type ModelFacts, modelFacts } from "./model-facts.ts";
+import type { Served } from "./served.ts";
+
+/** What holds for all requests, whichever model they name. */
+export type Shared = Pick<Served, "metrics" | "mostBodyBytes" | "unknownField" | "log" | "refused">;
+
+/** failed: it could not be loaded when it was last asked for. */
+export type ModelState = "unloaded" | "loading" | "loaded" | "unloading" | "failed";
+
+/** What a file says of its model; of one that is not loaded its header is read for it. */
+export interface Look {
+  readonly config: Pick<ModelConfig, "family" | "layers" | "hidden" | "trainedContext" | "name"> | null;
+  /** The chat template's source. */
+  readonly template: string | null;
+  readonly sampling: SampleOptions;
+  readonly pooling: Pooling | null;
+}
+
+export interface OfferedModel {
+  /** What clients call it: the first is told, all are taken. */
+  readonly names: readonly [string, ...string[]];
+  /** Since when, in seconds of Unix time. */
+  readonly created: number;
+  /** On the disk; null: not looked at. */
+  readonly fileBytes: number | null;
+  readonly state: ModelState;
+  /** Of weights, while it is loaded. */
+  readonly progress: { readonly bytes: number; readonly totalBytes: number } | null;
+  /** Why it could not be loaded. */
+  readonly problem: string | null;
+  /** null: it is not loaded. */
+  readonly served: Served | null;
+  /** Known since it was loaded first. */
+  readonly facts: ModelFacts | null;
+  /** When it is closed unless it is used before, in ms of Unix time; null: it stays. */
+  readonly expires: number | null;
+  look(): Promise<Look>;
+}
+
+export interface Asked {
+  /** undefined: the request names none. */
+  readonly name: string | undefined;
+  /** Whoever waits for a model to be loaded waits no longer. */
+  readonly signal: AbortSignal;
+  /** How long it stays loaded when it is not used any more; default: as before. Infinity: for ever. */
+  readonly keepMs?: number;
+}
+
+export interface Offered {
+  readonly shared: Shared;
+  readonly models: readonly OfferedModel[];
+  /** Why the server can answer nothing; null: it can. */
+  readonly failure: string | null;
+  /** The model of this name; undefined: there is none. */
+  find(name: string): OfferedModel | undefined;
+  /** Loads the model where it is not; it is not closed before `work` has ended. ApiError for a name that is not known. */
+  use<T>(asked: Asked, work: (served: Served) => Promise<T>): Promise<T>;
+  /** Closes it as soon as no answer needs it. null: this server's model always stays. */
+  readonly unload: ((model: OfferedModel) => Promise<void>) | null;
+}
+
+/** One model, which stays. Names are checked where requests are read. */
+export function alone(served: Served): Offered {
+  const { names, created, model } = served;
+  const offered: OfferedModel = {
+    ...{ names, created, served, fileBytes: null, state: "loaded", progress: null, problem: null },
+    expires: null,
+    get facts() {
+      return modelFacts(model);
+    },
+    look: async () => lookAt(served),
+  };
+  return {
+    shared: served,
+    models: [offered],
+    get failure() {
+      return served.failure;
+    },
+    find: (name) => (names.includes(name) ? offered : undefined),
+    use: (_asked, work) => work(served),
+    unload: null,
+  };
+}
+
+export function lookAt({ model }: Served): Look {
+  const { config, chatTemplate, sampling, embedding } = model;
+  return { config, template: chatTemplate?.source ?? null, sampling, pooling: embedding.pooling };
+}

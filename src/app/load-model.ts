@@ -30,10 +30,12 @@ export interface ModelOptions
   offline?: boolean;
 }
 
+/** hooks: hear of plan and progress, too. */
 export async function loadModel(
   name: string,
   { memory, offline, ...options }: ModelOptions,
   signal: AbortSignal,
+  hooks: Pick<LoadOptions, "onPlan" | "onProgress"> = {},
 ): Promise<LanguageModel> {
   const downloading = downloadLine();
   const loading = progress("loading", (done, total) => `${bytes(done)} of ${bytes(total)}`);
@@ -54,9 +56,11 @@ export async function loadModel(
     },
     ...{ wideSimd, guess, draft, embeddings, offline, signal },
     onDownload: downloading.show,
-    onProgress: ({ bytes: done, totalBytes }) => {
+    onPlan: hooks.onPlan,
+    onProgress: (found) => {
       downloading.clear();
-      loading.show(done, totalBytes);
+      loading.show(found.bytes, found.totalBytes);
+      hooks.onProgress?.(found);
     },
   }).finally(() => {
     downloading.clear();

@@ -5,31 +5,17 @@
 import { setMaxListeners } from "node:events";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Grammars } from "../answer/grammar/grammars.ts";
-import {
-  ArgumentError,
-  type GenerationResult,
-  type LanguageModel,
-  NibbleError,
-  type Pooling,
-  type SampleOptions,
-  sampler,
-} from "../index.ts";
-import { bytes, grouped, guessedWords, perSecond } from "../plot/numbers.ts";
+import { ArgumentError, NibbleError, type Pooling, type SampleOptions, sampler } from "../index.ts";
 import { type Api, createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
-import { unknownFields } from "./api/field-rules.ts";
 import { type GuardOptions, readGuard } from "./api/guard.ts";
-import { Metrics } from "./api/metrics.ts";
-import { alone } from "./api/offered.ts";
 import { openPage } from "./api/page.ts";
-import type { Served } from "./api/served.ts";
-import { tell } from "./exit.ts";
 import { HTTP_BOUNDS, httpServer } from "./http-server.ts";
 import { write } from "./interrupt.ts";
-import { loadModel, type ModelOptions } from "./load-model.ts";
+import type { ModelOptions } from "./load-model.ts";
+import { openServing, type Serving } from "./serve-models.ts";
 
 export interface ServeOptions extends ModelOptions, SampleOptions {
   host: string;
@@ -44,6 +30,8 @@ export interface ServeOptions extends ModelOptions, SampleOptions {
   maxBody?: number;
   strict?: boolean;
   pooling?: Pooling;
+  /** Minutes; negative: for ever. */
+  keep?: number;
   grace: number;
   connections?: number;
   connectionsPerAddress?: number;
@@ -56,9 +44,12 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const PAGE = join(HERE, "..", "page");
 const MODELS = join(HERE, "..", "..", "models", "needle-14m");
 
-export async function serve(name: string, options: ServeOptions, signal: AbortSignal): Promise<void> {
+export async function serve(
+  models: readonly string[],
+  options: ServeOptions,
+  signal: AbortSignal,
+): Promise<void> {
   // Options first: a typing mistake should not cost the time to load a model.
-  const { temperature, topK, topP, minP, repeatPenalty, seed } = options;
   sampler(options);
   checkOptions(options);
   const guard = guardOf(options);
@@ -68,36 +59,17 @@ export async function serve(name: string, options: ServeOptions, signal: AbortSi
   // Before the model, too: a port that is in use is told at once, and who asks early hears that it loads.
   await listen(server, options);
   const closing = new AbortController();
-  let model: LanguageModel | null = null;
-  let grammars: Grammars | null = null;
+  // Each request that runs or waits listens.
+  setMaxListeners(0, closing.signal);
+  let serving: Serving | null = null;
   try {
-    model = await loadModel(name, options, signal);
-    grammars = new Grammars(model.tokenizer, model.config.vocab);
-    // Each request that runs or waits listens.
-    setMaxListeners(0, closing.signal);
-    const [first = modelId(name), ...others] = options.alias;
-    const served: Served = {
-      ...{ model, grammars, names: [first, ...others, modelId(name), name] },
-      created: Math.floor(Date.now() / 1000),
-      metrics: new Metrics(),
-      defaults: { temperature, topK, topP, minP, repeatPenalty, seed, maxTokens: options.tokens },
-      pooling: options.pooling,
-      mostWaiting: options.queue,
-      mostBodyBytes: options.maxBody ?? 2 ** 20 + 32 * model.plan.context,
-      closing: closing.signal,
-      failure: null,
-      unknownField: unknownFields(options.strict === true, tell),
-      log: (error) => tell(error),
-      refused: (line) => tell(null, line),
-      done: process.stderr.isTTY ? report : undefined,
-    };
-    api = createApi(alone(served), guard, page);
-    await write(`${greeting(first, model, server, guard.apiKey === null)}\n`, signal);
+    serving = await openServing(models, options, closing.signal, signal);
+    api = createApi(serving.offered, guard, page);
+    await write(`${greeting(serving, server, guard.apiKey === null)}\n`, signal);
     await ended(signal);
   } finally {
-    await shutDown(server, closing, model ? options.grace : 0);
-    grammars?.close();
-    await model?.close();
+    await shutDown(server, closing, serving ? options.grace : 0);
+    await serving?.close();
   }
 }
 
@@ -135,12 +107,6 @@ function guardOf({
   return { ...guard, hosts: [options.host.toLowerCase(), ...hosts] };
 }
 
-/** What clients call the model: without folder and ending, without "hf:". */
-function modelId(name: string): string {
-  if (name.startsWith("hf:")) return name.slice("hf:".length);
-  return basename(name).replace(/\.gguf$/i, "") || name;
-}
-
 function listen(server: Server, { host, port }: ServeOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
@@ -158,31 +124,14 @@ function listen(server: Server, { host, port }: ServeOptions): Promise<void> {
   });
 }
 
-function greeting(id: string, model: LanguageModel, server: Server, isOpen: boolean): string {
+function greeting({ name, about }: Serving, server: Server, isOpen: boolean): string {
   const { address, family, port } = server.address() as AddressInfo;
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
-  const { kv, context, cacheBytes, cacheTokens, parallel } = model.plan;
-  const shared = parallel > 1 ? `, ${grouped(cacheTokens)} for ${parallel} at once` : "";
   const warning =
     isOpen && !(address.startsWith("127.") || address === "::1")
       ? "\nnibble: anyone who reaches this address may use the model; --api-key asks for a key"
       : "";
-  return `${id} at ${url} · OpenAI API at ${url}/v1 · ${grouped(context)} tokens of context${shared}, ${bytes(cacheBytes)} ${kv} · ${model.device}${warning}`;
-}
-
-/** A line for each answer, for who watches. */
-function report(result: GenerationResult, seconds: number): void {
-  const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
-  const guessed = guessedWords(result);
-  const parts = [
-    `${new Date().toLocaleTimeString("en-GB")} prompt ${grouped(promptTokens)} tokens, ${grouped(reusedTokens)} from the cache`,
-    `read${perSecond(promptTokens - reusedTokens, promptMs) || " nothing"}`,
-    // The first token comes with the prompt: n tokens are n - 1 steps.
-    `answer ${grouped(generatedTokens)} tokens${perSecond(generatedTokens - 1, generateMs)}`,
-    ...(guessed === "" ? [] : [guessed]),
-    `${seconds.toFixed(1)} s`,
-  ];
-  process.stderr.write(`${parts.join(" · ")}\n`);
+  return `${name} at ${url} · OpenAI API at ${url}/v1 · ${about}${warning}`;
 }
 
 function ended(signal: AbortSignal): Promise<void> {

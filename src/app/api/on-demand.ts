@@ -31,7 +31,7 @@ export interface Opening {
   readonly signal: AbortSignal;
   /**
    * Before anything is allocated: resolves when this model's `bytes`, of all its parts so far, and those of all others are no
-   * more than `limitBytes`. The first limit that a load names holds for it.
+   * more than `limitBytes`. Of the limits that a load names the highest holds.
    */
   room(bytes: number, limitBytes: number): Promise<void>;
   progress(progress: LoadProgress): void;
@@ -293,7 +293,7 @@ export class OnDemand implements Offered {
     const { open, note, shared } = this.#options;
     const [name] = model.names;
     const stop = new AbortController();
-    let limit: number | null = null;
+    let limit = 0;
     model.stop = stop;
     model.problem = null;
     const began = performance.now();
@@ -302,7 +302,7 @@ export class OnDemand implements Offered {
       model.opened = await open(model.source, {
         signal: stop.signal,
         room: (bytes, limitBytes) => {
-          limit ??= limitBytes;
+          limit = Math.max(limit, limitBytes);
           model.bytes = bytes;
           return this.#makeRoom(model, limit, stop.signal);
         },

@@ -97,7 +97,7 @@ const TOLD = fieldTable(
 );
 
 const MODEL = fieldTable(
-  refused("The server has one model, as it was loaded.", {
+  refused("A model is as the server has loaded it.", {
     ...{ lora: EMPTY, lora_path: EMPTY, adapter_id: EMPTY, num_ctx: [], session_params: EMPTY },
   }),
   refused("The model's own template is used; chat_template_kwargs sets its variables.", {

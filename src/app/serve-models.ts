@@ -3,7 +3,15 @@
  * the options goes to each model, and the lines that tell of loads and answers.
  */
 import { Grammars } from "../answer/grammar/grammars.ts";
-import { ArgumentError, type GenerationResult, inspect, type LanguageModel, type Plan } from "../index.ts";
+import {
+  ArgumentError,
+  type GenerationResult,
+  inspect,
+  type LanguageModel,
+  type Plan,
+  type Pooling,
+  type SampleOptions,
+} from "../index.ts";
 import { bytes, grouped, guessedWords, perSecond } from "../plot/numbers.ts";
 import { unknownFields } from "./api/field-rules.ts";
 import { Metrics } from "./api/metrics.ts";
@@ -14,7 +22,18 @@ import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 import { isModelFolder, modelId, modelSources } from "./model-files.ts";
-import type { ServeOptions } from "./serve.ts";
+
+export interface OfferOptions extends ModelOptions, SampleOptions {
+  alias: string[];
+  tokens?: number;
+  parallel: number;
+  queue: number;
+  maxBody?: number;
+  strict?: boolean;
+  pooling?: Pooling;
+  /** Minutes; negative: for ever. */
+  keep?: number;
+}
 
 export interface Serving {
   readonly offered: Offered;
@@ -32,7 +51,7 @@ const LIKELY_CONTEXT = 131_072;
 /** closing: fires when the server cannot wait for answers any longer. signal: ends the loading of one model. */
 export async function openServing(
   models: readonly string[],
-  options: ServeOptions,
+  options: OfferOptions,
   closing: AbortSignal,
   signal: AbortSignal,
 ): Promise<Serving> {
@@ -42,7 +61,7 @@ export async function openServing(
 
 async function openOne(
   name: string,
-  options: ServeOptions,
+  options: OfferOptions,
   closing: AbortSignal,
   signal: AbortSignal,
 ): Promise<Serving> {
@@ -64,7 +83,7 @@ async function openOne(
 
 async function openSeveral(
   models: readonly string[],
-  options: ServeOptions,
+  options: OfferOptions,
   closing: AbortSignal,
 ): Promise<Serving> {
   const sources = await modelSources(models, options.alias);
@@ -88,7 +107,7 @@ async function openSeveral(
 }
 
 interface Around {
-  readonly options: ServeOptions;
+  readonly options: OfferOptions;
   readonly shared: Shared;
   readonly closing: AbortSignal;
 }
@@ -135,7 +154,7 @@ async function look({ source }: ModelSource): Promise<Look> {
   return { config, template, sampling: {}, pooling: null };
 }
 
-function sharedOf({ strict, maxBody }: ServeOptions, context: number): Shared {
+function sharedOf({ strict, maxBody }: OfferOptions, context: number): Shared {
   return {
     metrics: new Metrics(),
     mostBodyBytes: maxBody ?? 2 ** 20 + 32 * context,

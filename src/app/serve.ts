@@ -7,31 +7,21 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ArgumentError, NibbleError, type Pooling, type SampleOptions, sampler } from "../index.ts";
+import { ArgumentError, NibbleError, sampler } from "../index.ts";
 import { type Api, createApi } from "./api/api.ts";
 import { ApiError, errorResponse } from "./api/errors.ts";
 import { type GuardOptions, readGuard } from "./api/guard.ts";
 import { openPage } from "./api/page.ts";
 import { HTTP_BOUNDS, httpServer } from "./http-server.ts";
 import { write } from "./interrupt.ts";
-import type { ModelOptions } from "./load-model.ts";
-import { openServing, type Serving } from "./serve-models.ts";
+import { type OfferOptions, openServing, type Serving } from "./serve-models.ts";
 
-export interface ServeOptions extends ModelOptions, SampleOptions {
+interface ServeOptions extends OfferOptions {
   host: string;
   port: number;
-  alias: string[];
   apiKey?: string;
   cors: string[];
   allowHost: string[];
-  tokens?: number;
-  parallel: number;
-  queue: number;
-  maxBody?: number;
-  strict?: boolean;
-  pooling?: Pooling;
-  /** Minutes; negative: for ever. */
-  keep?: number;
   grace: number;
   connections?: number;
   connectionsPerAddress?: number;

@@ -11,8 +11,7 @@ import OpenAI, { type APIError } from "openai";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { type Api, createApi } from "../../src/app/api/api.ts";
 import type { OnDemand } from "../../src/app/api/on-demand.ts";
-import type { ServeOptions } from "../../src/app/serve.ts";
-import { openServing, type Serving } from "../../src/app/serve-models.ts";
+import { type OfferOptions, openServing, type Serving } from "../../src/app/serve-models.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
 import { T } from "../format/write-gguf.ts";
 import { requireFreshBuild, start } from "./nibble.ts";
@@ -52,23 +51,13 @@ afterEach(async () => {
   vi.restoreAllMocks();
 });
 
-async function several(options: Partial<ServeOptions> = {}, models = [folder]): Promise<Several> {
+async function several(options: Partial<OfferOptions> = {}, models = [folder]): Promise<Several> {
   told = [];
   vi.spyOn(process.stderr, "write").mockImplementation((text) => {
     told.push(String(text));
     return true;
   });
-  const all = {
-    alias: [],
-    cors: [],
-    allowHost: [],
-    host: "",
-    port: 0,
-    parallel: 1,
-    queue: 8,
-    grace: 0,
-    kv: "int4",
-  };
+  const all = { alias: [], parallel: 1, queue: 8, kv: "int4" };
   const computing = { device: "cpu", threads: 1, memory: 1024 * MIB } as const;
   const never = new AbortController().signal;
   const serving = await openServing(models, { ...all, ...computing, ...options }, never, never);

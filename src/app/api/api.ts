@@ -10,7 +10,7 @@ import { embeddings } from "./embeddings.ts";
 import { ApiError, errorResponse, toApiError } from "./errors.ts";
 import { checkCaller, corsHeaders, type GuardOptions } from "./guard.ts";
 import type { LoadedGauges } from "./metrics.ts";
-import { listModels, loadModel, oneModel, unloadModel } from "./models.ts";
+import { listModels, loadOffered, oneModel, unloadOffered } from "./models.ts";
 import type { Offered } from "./offered.ts";
 import { ollamaRoutes } from "./ollama/routes.ts";
 import type { Page } from "./page.ts";
@@ -53,8 +53,8 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
     "/v1/messages/count_tokens": { POST: (request) => countTokens(offered, request) },
     // Clients whose base URL lacks the "v1", as llama.cpp has them. Files of the page are below /models.
     "/models": models,
-    "/models/load": { POST: (request) => loadModel(offered, request) },
-    "/models/unload": { POST: (request) => unloadModel(offered, request) },
+    "/models/load": { POST: (request) => loadOffered(offered, request) },
+    "/models/unload": { POST: (request) => unloadOffered(offered, request) },
     "/chat/completions": chats,
     "/completions": completes,
     "/tokenize": { POST: (request) => tokenize(offered, request) },

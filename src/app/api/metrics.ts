@@ -31,7 +31,7 @@ class Histogram {
 }
 
 /** Of this moment. */
-export interface Gauges {
+interface Gauges {
   running: number;
   waiting: number;
   parallel: number;

@@ -18,14 +18,14 @@ export function oneModel(offered: Offered, id: string): Response {
 }
 
 /** Answers at once; the list tells how far it is. */
-export async function loadModel(offered: Offered, request: Request): Promise<Response> {
+export async function loadOffered(offered: Offered, request: Request): Promise<Response> {
   const { names } = await readName(offered, request);
   // Of no request, so none ends it. What goes wrong is told by the list.
   offered.use({ name: names[0], signal: new AbortController().signal }, async () => {}).catch(() => {});
   return Response.json({ success: true });
 }
 
-export async function unloadModel(offered: Offered, request: Request): Promise<Response> {
+export async function unloadOffered(offered: Offered, request: Request): Promise<Response> {
   const model = await readName(offered, request);
   if (!offered.unload)
     throw new ApiError(400, "this server has the one model that it was started with, and keeps it", {

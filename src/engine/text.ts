@@ -105,7 +105,7 @@ export class Text {
     const most = Math.min(options.most, scheduler.context + 1 - prompt.length);
     const tokens = new Tokens(
       sample,
-      { ...options, most },
+      { ...options, most, needsIds: scheduler.needsIds },
       (sampling) => scheduler.device.chooses && (scheduler.allocation.canChoose?.(sampling) ?? false),
     );
     const { signal, onProgress } = options;

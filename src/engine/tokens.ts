@@ -35,6 +35,8 @@ export interface TokensOptions {
   suppressed?: Suppressed | null;
   /** Which of the seed's random numbers the first token takes. Default 0. */
   draw?: number;
+  /** Only the row after a token that is known may be asked for. Default false. */
+  needsIds?: boolean;
 }
 
 export interface Token {
@@ -145,7 +147,9 @@ export class Tokens {
     const { most } = this.#options;
     if (this.#isOver || this.#asked >= most) return false;
     const ahead = this.#asked - this.#taken - this.#extra;
-    return this.#isByHost ? this.#asked === this.#chosen && ahead < HOST_AHEAD : ahead < AHEAD;
+    const isKnown = this.#asked === this.#chosen;
+    if (this.#isByHost) return isKnown && ahead < HOST_AHEAD;
+    return (isKnown || !this.#options.needsIds) && ahead < AHEAD;
   }
 
   /** Tokens that are asked for and have not come. */

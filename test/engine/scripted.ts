@@ -72,6 +72,8 @@ export interface ScriptOptions {
   stateSlots?: number;
   /** The device chooses, and knows its largest logits. */
   chooses?: boolean;
+  /** Rows of a table are read by the ids of a step. */
+  table?: boolean;
   /** It is lost when this position would be written. */
   failsAt?: number;
   /** The step at this position never ends. */
@@ -150,6 +152,8 @@ export function scripted(
       if (isRunning) throw new Error("a step is running already");
       isRunning = true;
       try {
+        if (options.table && step.runs.some(({ ids }) => ids.includes(CHOSEN)))
+          throw new Error("an id is not known");
         const runs = step.runs.map((run) => ({
           ...run,
           ids: run.ids.map((id) => (id === CHOSEN ? chosen[run.text] : id)),
@@ -215,7 +219,7 @@ export function scripted(
       },
     });
   const graph = {
-    ops: [],
+    ops: options.table ? [{ op: "lookUp", table: {} }] : [],
     caches: [],
     maxTokens: Math.max(chunk, outputs),
     maxOutputs: outputs,

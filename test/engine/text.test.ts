@@ -6,12 +6,13 @@ import type { PagePool } from "../../src/cache/pages.ts";
 import type { Allocation, Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
+import { sampler } from "../../src/engine/sample.ts";
 import { Scheduler } from "../../src/engine/scheduler.ts";
 import { Text } from "../../src/engine/text.ts";
 import { AbortedError, ArgumentError, ContextError } from "../../src/format/errors.ts";
 import type { Model } from "../../src/model/model.ts";
 import { goldenModel, relativeError } from "../model/golden.ts";
-import { scripted } from "./scripted.ts";
+import { type ScriptOptions, scripted } from "./scripted.ts";
 
 const CONTEXT = 160;
 /** Enough to run a ring of 96 around. */
@@ -240,15 +241,54 @@ describe("limits", () => {
   });
 });
 
-it("no device chooses ids whose rows of a table the host must read", async () => {
-  const e2b = await goldenModel("gemma4-e2b");
-  const options = { context: 32, maxTokens: 4, maxOutputs: 1, codec: kvCodec("f16") };
-  const allocation = {} as Allocation;
-  const chooses = (model: Model) => {
-    const device = { name: "any", chooses: true };
-    return new Scheduler(model.record(options), allocation, device, { context: 32, vocab: 160 }).device
-      .chooses;
+describe("a device that chooses where the host reads rows of a table by ids", () => {
+  const generated = async (table: boolean, options: Partial<ScriptOptions> = {}) => {
+    const script = scripted((position) => 3 + (position % 5), {
+      ...{ vocab: 16, context: 96, chooses: true, table },
+      ...options,
+    });
+    const tokens = script.text.generate(
+      ids(40).map((id) => id % 16),
+      sampler({ temperature: 0 }),
+      { most: 12 },
+    );
+    const found: number[] = [];
+    for (let token = await tokens.next(); token; token = await tokens.next()) found.push(token.id);
+    await tokens.end();
+    return { ids: found, ...script };
   };
-  expect(chooses(e2b)).toBe(false);
-  expect(chooses(await goldenModel("gemma4-dense"))).toBe(true);
+
+  it("is given steps whose ids are known, and gives back ids alone", async () => {
+    const { ids, asked, steps } = await generated(true);
+    expect(ids).toEqual((await generated(false)).ids);
+    // 12 of which the last is not part of the text, after a prompt of 40 in chunks of 8.
+    expect([ids.length, steps.length, asked]).toEqual([12, 5 + 11, []]);
+  });
+
+  it("leaves to the host what it cannot prove", async () => {
+    const { ids, asked } = await generated(true, { unprovenAt: 45 });
+    expect(ids).toEqual((await generated(false)).ids);
+    expect(asked.length).toBeGreaterThan(0);
+  });
+
+  it("guesses, too", async () => {
+    const { ids } = await generated(true, { guess: 4 });
+    expect(ids).toEqual((await generated(false)).ids);
+  });
+
+  it("is what Gemma 4's inputs of each layer need", async () => {
+    const options = { context: 32, maxTokens: 4, maxOutputs: 1, codec: kvCodec("f16") };
+    const needs = (model: Model) =>
+      new Scheduler(
+        model.record(options),
+        {} as Allocation,
+        { name: "any", chooses: true },
+        {
+          context: 32,
+          vocab: 160,
+        },
+      ).needsIds;
+    expect(needs(await goldenModel("gemma4-e2b"))).toBe(true);
+    expect(needs(await goldenModel("gemma4-dense"))).toBe(false);
+  });
 });

@@ -1,7 +1,9 @@
 /** The chunked form of the gated delta rule, which kernels for prompts compute, against the recurrent one, which defines it. */
 import { describe, expect, it } from "vitest";
 import { type DeltaGates, type DeltaShape, gatedDelta } from "../../src/device/reference/recurrent.ts";
+import { deltaWorkBytes } from "../../src/device/wasm/program.ts";
 import { deltaInChunks } from "./delta-chunks.ts";
+import { KernelBench } from "./kernels.ts";
 import { gaussian, random } from "./random-tensor.ts";
 
 const HEADS = { keyHeads: 1, valueHeads: 2, keyDim: 16, valueDim: 8, tiled: false, epsilon: 1e-6 };
@@ -114,4 +116,10 @@ it("gatedDelta in chunks: states at cuts within chunks, and what follows from th
   // And the same as of one run, whose chunks begin elsewhere.
   const whole = run(all, [80], (...args) => deltaInChunks(...args, 16));
   expect(differs(found.out, whole.out)).toBeLessThan(TOLERANCE);
+});
+
+it("the CPU's kernel has a work area of the size that is planned for it", async () => {
+  const bench = await KernelBench.open("auto", 1);
+  for (const keyDim of [16, 128])
+    expect(bench.call.deltaWorkBytes(bench.place(64), keyDim)).toBe(deltaWorkBytes(keyDim));
 });

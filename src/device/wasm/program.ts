@@ -92,14 +92,18 @@ export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
 const DELTA = { chunk: 16, rows: 128 };
 
 /**
- * Of assembly/conv.ts: taps of 16 channels. Of assembly/delta-chunks.ts: addresses; numbers of tokens and of pairs of them;
- * three times 8 columns of tokens; vectors of keys, twice, and queries; rows of a state.
+ * Of a thread's work area in assembly/delta.ts: addresses; numbers of tokens and of pairs of them; three times 8 columns of tokens;
+ * vectors of keys, twice, and queries; rows of a state.
  */
+export function deltaWorkBytes(keyDim: number): number {
+  const { chunk, rows } = DELTA;
+  return 64 + 4 * (4 * chunk + 2 * chunk ** 2 + 3 * 8 * chunk + (3 * chunk + rows) * keyDim);
+}
+
+/** Of assembly/conv.ts: taps of 16 channels. */
 function recurrentWorkBytes(op: Op): number {
   if (op.op === "conv") return op.kernel * 16 * 4;
-  if (op.op !== "gatedDelta") return 0;
-  const { chunk, rows } = DELTA;
-  return 64 + 4 * (4 * chunk + 2 * chunk ** 2 + 3 * 8 * chunk + (3 * chunk + rows) * op.keyDim);
+  return op.op === "gatedDelta" ? deltaWorkBytes(op.keyDim) : 0;
 }
 
 function stateBytes({ stateSlots }: Graph, { values }: State): number {

@@ -24,10 +24,7 @@ export interface Traits {
   readonly threads?: number;
   /** Products and attention of few rows by float arithmetic: where integer dot products are no instructions. Default: no. */
   readonly floats?: boolean;
-  /**
-   * Prompts' gatedDelta in chunks of tokens. Default: no. By count, Qwen 3.5 27B on an H200: no faster token by token (lab/LOG.md);
-   * bench/gpu-delta.ts times both.
-   */
+  /** Prompts' gatedDelta in chunks of tokens. Default: no, until bench/gpu-delta.ts has timed it; counts are in lab/LOG.md. */
   readonly deltaChunks?: boolean;
   /** Most rows of a step that kernels for few rows, for several, and for a batch, serve (dispatch.ts: `Mode`). */
   readonly few: number;

@@ -12,7 +12,7 @@ export const CHUNK: i32 = 16;
 export const PANEL: i32 = 8;
 const PANEL_BYTES: usize = 32;
 
-/** A thread's work area: where its parts lie. ../program.ts repeats its size. */
+/** A thread's work area: where its parts lie. */
 @unmanaged export class DeltaWork {
   keyDim!: i32;
   /** [CHUNK] of the chunk's tokens. */

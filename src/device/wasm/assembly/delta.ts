@@ -22,9 +22,14 @@ export function deltaUnits(control: usize, valueHeads: i32, valueDim: i32, least
   return runCount(control) * valueHeads * blocksOf(valueDim, unitRows(control, least));
 }
 
+/** Bytes of a thread's work area, which is laid out at `work`. */
+export function deltaWorkBytes(work: usize, keyDim: i32): usize {
+  return DeltaWork.at(work, keyDim).panels - work + usize(CHUNKED_ROWS * keyDim) * 4;
+}
+
 /**
  * Units [first, last): blocks of rows, of each value head of each run. least: tokens of a run that goes in chunks.
- * work: as DeltaWork has it.
+ * work: deltaWorkBytes.
  */
 export function deltaRuns(
   control: usize, out: usize, x: usize, a: usize, b: usize, rates: usize, bias: usize, states: usize, keyHeads: i32,

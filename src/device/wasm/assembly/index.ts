@@ -4,7 +4,7 @@ export * from "./build";
 export { barrier } from "./barrier";
 export { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";
 export { attendWorkBytes } from "./attend-work";
-export { deltaRuns, deltaUnits } from "./delta";
+export { deltaRuns, deltaUnits, deltaWorkBytes } from "./delta";
 export { appendKv } from "./kv-append";
 export { packBlock, packWorkBytes } from "./kv-pack";
 export { repackRows } from "./repack";

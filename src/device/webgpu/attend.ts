@@ -62,7 +62,7 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
   // The recent ones first: they are few.
   const parts = [newest, packed];
   const dispatches: Dispatch[] = [];
-  if (mode === "decode" || mode === "few") {
+  if (mode === "decode" || mode === "few" || mode === "several") {
     const spans = decodeSpans(packed);
     const shared = maxTokens > MOST_ALONE ? [attendPrompt(packed, spans)] : [];
     return [attendDecode(packed, spans), ...shared, attendMergeRecent(packed, spans, recent)];

@@ -70,7 +70,7 @@ export interface NormOptions extends Target {
   readonly form: Form;
   /** The same in f32, besides; null: nobody wants it. */
   readonly plain: Buffer | null;
-  readonly added: Buffer | null;
+  readonly added: Pick<View, "buffer" | "splits"> | null;
   /** `added` is a mixture's [rows, count, cols], summed by the picks' weights. */
   readonly combine: { readonly picks: Buffer; readonly count: number } | null;
   readonly addedNorm: NormWeight | null;
@@ -80,7 +80,7 @@ export interface NormOptions extends Target {
 }
 
 /**
- * x, added, sum, plain: f32 rows without gaps. What a variant does not use is bound to what is only read, or to `spare` and
+ * x, added, sum, plain: f32 rows without gaps, `added` perhaps in splits. What a variant does not use is bound to what is only read, or to `spare` and
  * `unwritten`, since nothing may be bound for writing twice.
  */
 export function normDispatch(
@@ -100,6 +100,7 @@ export function normDispatch(
         SUBGROUP: variant === "subgroup" ? traits.subgroup! : 1,
         HAS_ADD: added !== null,
         PICKS: combine?.count ?? 0,
+        SPLITS: added?.splits?.count ?? 1,
         HAS_ADDED_NORM: addedNorm !== null,
         HAS_ADDED_WEIGHT: addedNorm !== null && addedNorm.weight !== null,
         HAS_NORM: norm !== null,
@@ -117,10 +118,11 @@ export function normDispatch(
       factor: options.factor,
       groups,
       factorsAt: factorsAt(options.maxRows, cols) / 4,
+      splitStride: (added?.splits?.stride ?? 0) / 4,
     }),
     buffers: {
       x,
-      added: added ?? x,
+      added: added?.buffer ?? x,
       weight: norm?.weight ?? x,
       addedWeight: addedNorm?.weight ?? x,
       sum: options.sum ?? spare,
@@ -167,6 +169,8 @@ export function gateDispatch(options: GateOptions): Dispatch {
         EACH: each,
         ...groupValues("GATE", gate),
         ...groupValues("UP", up),
+        GATE_SPLITS: gate.splits?.count ?? 1,
+        UP_SPLITS: up.splits?.count ?? 1,
       },
     },
     params: packParams("gate", {
@@ -175,6 +179,8 @@ export function gateDispatch(options: GateOptions): Dispatch {
       gateStride: gate.stride,
       upOffset: up.offset,
       upStride: up.stride,
+      gateSplitStride: gate.splits?.stride ?? 0,
+      upSplitStride: up.splits?.stride ?? 0,
       factorsAt: factorsAt(maxRows, cols),
       limit,
     }),

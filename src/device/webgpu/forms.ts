@@ -35,4 +35,6 @@ export interface View {
   readonly offset: number;
   readonly stride: number;
   readonly groups?: { readonly size: number; readonly stride: number };
+  /** The rows are sums of `count` such rows, `stride` floats apart: products whose columns were cut. Default: of one. */
+  readonly splits?: { readonly count: number; readonly stride: number };
 }

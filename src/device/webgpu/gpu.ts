@@ -41,7 +41,7 @@ export interface TraitOptions {
   /** Other than the default. */
   floats?: boolean;
   deltaChunks?: boolean;
-  /** Other than FEW_ROWS, SEVERAL_ROWS and BATCH_ROWS. */
+  /** Other than FEW_ROWS or FEW_BEFORE_STREAMS, SEVERAL_ROWS and BATCH_ROWS. */
   few?: number;
   several?: number;
   batch?: number;
@@ -50,9 +50,10 @@ export interface TraitOptions {
 /**
  * Llama 3.1 8B, q4_0, products of one step on an H100, ms, 2026-11-28 (bench rows `step`): 8 rows 5.8 by matmulFew and 6.9 by
  * matmulBatch, 16 rows 10.3 and 7.1; 64 rows 13 by matmulBatch and 23 by matmulMatrix. On an H200 16 rows took 8.6 ms with
- * matmulBatch and 6.9 with matmulStream.
+ * matmulBatch and 6.9 with matmulStream, which wins from 5 rows on (STREAM_TOKENS): where a device has it, it has a mode of its own.
  */
 export const FEW_ROWS = 8;
+export const FEW_BEFORE_STREAMS = 4;
 export const SEVERAL_ROWS = 16;
 export const BATCH_ROWS = 64;
 
@@ -104,8 +105,9 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   );
   const matrices8 = options.matrices8 !== false && subgroup === 32 && has(MATRIX_FEATURE) && eight;
   // A GPU in software takes minutes to compile kernels that are written out for many tokens.
-  const { few = adapter.info.isFallbackAdapter ? 1 : FEW_ROWS } = options;
-  const { several = matrices && subgroup === 32 && options.few === undefined ? SEVERAL_ROWS : few } = options;
+  const streams = matrices && subgroup === 32 && options.few === undefined;
+  const { few = adapter.info.isFallbackAdapter ? 1 : streams ? FEW_BEFORE_STREAMS : FEW_ROWS } = options;
+  const { several = streams ? SEVERAL_ROWS : few } = options;
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
   // Dawn writes integer dot products out for Metal, whatever the GPU.
   const { floats = adapter.info.vendor === "apple", deltaChunks } = options;

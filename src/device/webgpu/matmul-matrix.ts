@@ -12,6 +12,7 @@ import {
   type MatmulOptions,
   type PlacedPart,
   type TokenShape,
+  type WeightBlock,
 } from "./matmul-options.ts";
 import { formValues, groupsOf } from "./weights.ts";
 import { packParams } from "./wgsl.ts";
@@ -24,16 +25,20 @@ const BATCH_WORKGROUPS = 396;
 /** A split of fewer groups is over before it has begun. */
 const LEAST_GROUPS = 8;
 
+/** Splits of columns of matmulBatch. */
+export function batchSplits({ parts, cols }: WeightBlock): number {
+  const tiles = parts.reduce((sum, part) => sum + Math.ceil(part.rows / MATRIX_TILE.rows), 0);
+  const most = Math.max(1, Math.floor(groupsOf(cols) / LEAST_GROUPS));
+  return Math.max(1, Math.min(most, Math.round(BATCH_WORKGROUPS / tiles)));
+}
+
 /** Columns in splits, and their sum where there are several. */
 export function batchDispatches(options: MatmulOptions): Dispatch[] {
-  const { traits, block, rows, maxRows, out } = options;
+  const { traits, block, rows, maxRows } = options;
   const { form } = block;
-  const tiles = block.parts.reduce((sum, part) => sum + Math.ceil(part.rows / MATRIX_TILE.rows), 0);
   const groups = groupsOf(block.cols);
-  const most = Math.max(1, Math.floor(groups / LEAST_GROUPS));
-  const splits = Math.max(1, Math.min(most, Math.round(BATCH_WORKGROUPS / tiles)));
-  const bytes = splits * maxRows * block.rows * 4;
-  const sums = splits > 1 ? options.scratch("splits", bytes) : out;
+  const splits = batchSplits(block);
+  const sums = splitsBuffer(options, splits);
   const OUTPUTS = rows === "outputs";
   const HAS_BIAS = block.bias !== null;
   const products = block.parts.map(
@@ -61,7 +66,12 @@ export function batchDispatches(options: MatmulOptions): Dispatch[] {
       bytes: bytesOf(part),
     }),
   );
-  return splits === 1 ? products : [...products, sumDispatch(options, splits, sums)];
+  return sums === options.out ? products : [...products, sumDispatch(options, splits, sums)];
+}
+
+/** Where products go that are cut into so many splits. */
+function splitsBuffer({ block, maxRows, out, keepsSplits, scratch }: MatmulOptions, splits: number): Buffer {
+  return splits === 1 || keepsSplits ? out : scratch("splits", splits * maxRows * block.rows * 4);
 }
 
 /** Whether a device has what matmulStream wants: each lane knows its part of a matrix. */
@@ -82,14 +92,19 @@ type StreamShape = (typeof STREAM_TOKENS)[number];
 /** Subgroups of a workgroup of matmulStream, side by side, groups of columns of each, and rows of its tiles. */
 const STREAM = { subgroups: 4, slice: 8, rows: 16 };
 
+/** Splits of columns of matmulStream. */
+export function streamSplits({ cols }: WeightBlock): number {
+  return Math.ceil(groupsOf(cols) / (STREAM.subgroups * STREAM.slice));
+}
+
 /** Slices of columns, and their sum where a workgroup's are not all. */
 export function streamDispatches(options: MatmulOptions, shapes: readonly StreamShape[]): Dispatch[] {
   if (shapes.length === 0) return [];
-  const { block, rows, maxRows, out } = options;
+  const { block, rows, maxRows } = options;
   const { form } = block;
   const groups = groupsOf(block.cols);
-  const splits = Math.ceil(groups / (STREAM.subgroups * STREAM.slice));
-  const sums = splits > 1 ? options.scratch("splits", splits * maxRows * block.rows * 4) : out;
+  const splits = streamSplits(block);
+  const sums = splitsBuffer(options, splits);
   const products = block.parts.flatMap((part) =>
     shapes.map(
       (serves): Dispatch => ({
@@ -125,7 +140,7 @@ export function streamDispatches(options: MatmulOptions, shapes: readonly Stream
     ),
   );
   const all = { tokens: 1, from: shapes[0].from, to: Number.POSITIVE_INFINITY };
-  return splits === 1 ? products : [...products, sumDispatch(options, splits, sums, all)];
+  return sums === options.out ? products : [...products, sumDispatch(options, splits, sums, all)];
 }
 
 const ANY_TOKENS: TokenShape = { tokens: 1, from: 1, to: Number.POSITIVE_INFINITY };

@@ -31,8 +31,9 @@ export interface MatmulOptions {
   readonly mode: Mode;
   /** Most rows of a step in this mode; x and out have room for them. */
   readonly maxRows: number;
-  /** f32 [maxRows][block.rows] */
+  /** f32 [maxRows][block.rows]; keepsSplits: [splitsOf(options)][maxRows][block.rows], which whoever reads it adds up. */
   readonly out: Buffer;
+  readonly keepsSplits?: boolean;
   /** Bound where a kernel writes nothing. */
   readonly spare: Buffer;
   /** A new activation. */
@@ -47,7 +48,7 @@ export interface TokenShape {
 }
 
 /** Fewest rows of a step in this mode. Outputs may be one. */
-function leastRows({ traits, rows, mode }: MatmulOptions): number {
+function leastRows({ traits, rows, mode }: Pick<MatmulOptions, "traits" | "rows" | "mode">): number {
   if (rows === "outputs") return 1;
   return { decode: 1, few: 2, several: traits.few + 1, batch: traits.several + 1, prompt: traits.batch + 1 }[
     mode
@@ -55,7 +56,10 @@ function leastRows({ traits, rows, mode }: MatmulOptions): number {
 }
 
 /** Whether steps of this mode have as many rows. */
-export function meets(options: MatmulOptions, { from, to }: TokenShape): boolean {
+export function meets(
+  options: Pick<MatmulOptions, "traits" | "rows" | "mode" | "maxRows">,
+  { from, to }: TokenShape,
+): boolean {
   return from <= options.maxRows && to >= leastRows(options);
 }
 

@@ -6,7 +6,7 @@
  * |---|---|---|---|---|
  * | quantized | decode | any | matmulVector | q8 |
  * | quantized | few | any | matmulFew | q8 |
- * | quantized | few from 5 rows, several | matrices, subgroups of 32 | matmulStream, sumSplits | q8 |
+ * | quantized | few from 5 rows, several | matrices, subgroups of 32 | matmulStream, sumSplits (or norm or gate) | q8 |
  * | float but f32 | several | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | prompt | matrices | matmulMatrix | f16 |
@@ -21,9 +21,11 @@ import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import {
   batchDispatches,
+  batchSplits,
   matrixDispatches,
   STREAM_TOKENS,
   streamDispatches,
+  streamSplits,
   streams,
 } from "./matmul-matrix.ts";
 import {
@@ -72,7 +74,7 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
     return parts.flatMap((part) =>
       met(UNPACKED_TOKENS).map((serves) => unpackedDispatch(options, part, serves)),
     );
-  const few = streams(traits) ? FEW_TOKENS.filter(({ to }) => to < STREAM_TOKENS[0].from) : FEW_TOKENS;
+  const few = streams(traits) ? FEW_TOKENS.filter(({ to }) => to <= BEFORE_STREAMS.to) : FEW_TOKENS;
   return [
     ...parts.flatMap((part) => [
       ...met([ONE_TOKEN]).map(() => vectorDispatch(options, part)),
@@ -80,6 +82,18 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
     ]),
     ...(streams(traits) ? streamDispatches(options, met(STREAM_TOKENS)) : []),
   ];
+}
+
+/** So many splits of columns every step's product has, whatever its rows; 1: none, or not every one. */
+export function splitsOf(
+  options: Pick<MatmulOptions, "traits" | "block" | "rows" | "mode" | "maxRows">,
+): number {
+  const { traits, block, mode } = options;
+  if (block.bias) return 1;
+  const wanted = inputForm(traits, block, mode);
+  if (wanted === "f16" && mode !== "prompt") return batchSplits(block);
+  const isStreamed = wanted === "q8" && streams(traits) && !meets(options, BEFORE_STREAMS);
+  return isStreamed && mode !== "prompt" ? streamSplits(block) : 1;
 }
 
 /** More tokens share the weights that are read, until sums take too many registers; bench rows `step` of h100.jsonl. */
@@ -95,6 +109,8 @@ const UNPACKED_TOKENS: readonly TokenShape[] = [
   { tokens: 2, from: 2, to: 2 },
   { tokens: 4, from: 3, to: Number.POSITIVE_INFINITY },
 ];
+/** Those of a device with matmulStream that it does not serve. */
+const BEFORE_STREAMS: TokenShape = { tokens: 1, from: 1, to: STREAM_TOKENS[0].from - 1 };
 const FLOAT_TOKENS: readonly TokenShape[] = [ONE_TOKEN, { tokens: 4, from: 2, to: Number.POSITIVE_INFINITY }];
 
 /** Rows of weights of a team of matmulFew, and of matmulUnpacked. */

@@ -3,10 +3,11 @@
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
+import { Activations, mostRows } from "./activations.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
 import { type Chains, chainsOf, type Follower, NO_CHAINS } from "./chains.ts";
-import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
+import type { Dispatch, Mode } from "./dispatch.ts";
 import {
   addDispatch,
   type CopyOptions,
@@ -27,9 +28,8 @@ import {
   sortsPicks,
   TILE_ENTRIES,
 } from "./experts.ts";
-import { type Form, formBytes, type View } from "./forms.ts";
-import type { Traits } from "./gpu.ts";
-import { embedDispatches, inputForm, matmulDispatches } from "./matmul.ts";
+import type { Form, View } from "./forms.ts";
+import { embedDispatches, inputForm, matmulDispatches, splitsOf } from "./matmul.ts";
 import { type Join, joinedDispatch } from "./matmul-vector.ts";
 import { packDispatch } from "./pack-kv.ts";
 import { recurrentDispatch } from "./recurrent.ts";
@@ -38,14 +38,13 @@ import { type HeadChain, type OpOf, readsOf, type Stage, type StageOf } from "./
 
 export class ModeCompiler {
   readonly #dispatches: Dispatch[] = [];
-  /** f32 rows of values, by value id. */
-  readonly #views = new Map<number, View>();
-  /** Other forms of values, and f32 without gaps: "id form". */
-  readonly #made = new Map<string, Buffer>();
+  readonly #values: Activations;
   /** Queries that appendKv has rotated. */
   readonly #rotated = new Set<number>();
   /** The forms that a value's readers ask for, by value id; of values that stay readable absent: they are f32. */
   readonly #wanted = new Map<number, ReadonlySet<Form>>();
+  /** The stages that read a value, by its id. */
+  readonly #readers = new Map<number, Stage[]>();
   /** Of prompts: picks by expert, by the id of the value that holds them. */
   readonly #sorted = new Map<number, Sorted>();
   readonly #chains: Chains = NO_CHAINS;
@@ -54,9 +53,14 @@ export class ModeCompiler {
     readonly shared: Shared,
     readonly mode: Mode,
   ) {
-    for (const { value, form } of readsOf(shared.stages, (stage) => this.#inputForm(stage)))
+    this.#values = new Activations(shared, mode, (dispatch) => this.#emit(dispatch));
+    for (const { stage, value, form } of readsOf(shared.stages, (stage) => this.#inputForm(stage))) {
+      const readers = this.#readers.get(value.id);
+      if (readers) readers.push(stage);
+      else this.#readers.set(value.id, [stage]);
       if (!shared.kept.has(value.id))
         this.#wanted.set(value.id, new Set(this.#wanted.get(value.id)).add(form));
+    }
     if (mode === "decode")
       this.#chains = chainsOf({
         stages: shared.stages,
@@ -95,18 +99,20 @@ export class ModeCompiler {
     // The other forms are made by whole rows, and heads are normed one by one.
     const other = groups === 1 ? forms.find((form) => form !== "f32") : undefined;
     const options: NormOptions = {
-      ...this.#rows(x),
-      x: this.#plain(x),
+      ...this.#values.rows(x),
+      x: this.#values.plain(x),
       groups,
       norm: norm && { weight: vector(norm.weight), epsilon: norm.epsilon },
       form: other ?? "f32",
-      added: combine ? this.#plain(combine.x) : added && this.#plain(added),
-      combine: combine && { picks: this.#plain(combine.picks), count: combine.picks.cols / 2 },
+      added: combine
+        ? { buffer: this.#values.plain(combine.x) }
+        : added && (this.#values.split(added) ?? { buffer: this.#values.plain(added) }),
+      combine: combine && { picks: this.#values.plain(combine.picks), count: combine.picks.cols / 2 },
       addedNorm: addedNorm && { weight: vector(addedNorm.weight), epsilon: addedNorm.epsilon },
       factor,
-      sum: norm && sum && this.#target(sum, "f32"),
-      out: this.#target(result, other ?? "f32"),
-      plain: other && forms.length > 1 ? this.#target(result, "f32") : null,
+      sum: norm && sum && this.#values.target(sum, "f32"),
+      out: this.#values.target(result, other ?? "f32"),
+      plain: other && forms.length > 1 ? this.#values.target(result, "f32") : null,
     };
     this.#emit(normDispatch(traits, options, spare, activation("not written", 16)));
   }
@@ -116,7 +122,7 @@ export class ModeCompiler {
     const { x } = ops[0];
     const { traits, blocks } = this.shared;
     const form = this.#inputForm(stage);
-    const input = { form, buffer: this.#input(x, form) };
+    const input = { form, buffer: this.#values.input(x, form) };
     const options = {
       traits,
       block: blocks.of(ops),
@@ -124,47 +130,58 @@ export class ModeCompiler {
       unscaled: this.#chains.unscaled.get(x.id),
       rows: x.rows,
       mode: this.mode,
-      maxRows: this.#most(x),
+      maxRows: this.#values.most(x),
       spare: this.shared.spare,
       scratch: this.shared.activation,
     };
     const follower = this.#chains.followers.get(stage);
-    if (!follower) return this.#emit(...matmulDispatches({ ...options, out: this.#products(ops) }));
+    const splits = this.#addsSplits(ops) ? splitsOf(options) : 1;
+    if (splits > 1)
+      return this.#emit(
+        ...matmulDispatches({ ...options, out: this.#values.splitProducts(ops, splits), keepsSplits: true }),
+      );
+    if (!follower) return this.#emit(...matmulDispatches({ ...options, out: this.#values.products(ops) }));
     const result = follower.kind === "norm" ? follower.stage.norm.out : follower.op.out;
     const join = this.#join(stage, follower);
-    this.#emit(joinedDispatch({ ...options, out: this.#target(result, "q8") }, join, result.cols));
+    this.#emit(joinedDispatch({ ...options, out: this.#values.target(result, "q8") }, join, result.cols));
   }
 
   #join({ ops }: StageOf<"matmul">, follower: Follower): Join {
     if (follower.kind === "norm") {
       const { x, norm, factor, sum } = follower.stage;
       const gain = norm.weight && this.shared.blocks.vector(norm.weight);
-      return { kind: "addNorm", addedTo: this.#plain(x), gain, factor, sum: this.#target(sum, "f32") };
+      return {
+        kind: "addNorm",
+        addedTo: this.#values.plain(x),
+        gain,
+        factor,
+        sum: this.#values.target(sum, "f32"),
+      };
     }
     const { gate, up, activation, limit } = follower.op;
     const rowOf = (value: Value) => (value === ops[0].out ? 0 : ops[0].out.cols);
     return { kind: "gate", activation, limit, gateRow: rowOf(gate), upRow: rowOf(up) };
   }
 
-  /** Where a stage's products go: rows of all of them, of `picks` picks each, as views where they are several. */
-  #products(ops: readonly { readonly out: Value }[], picks = 1): Buffer {
-    if (ops.length === 1) return this.#target(ops[0].out, "f32");
-    const cols = ops.reduce((all, { out }) => all + out.cols, 0);
-    const out = this.shared.activation("products", formBytes("f32", this.#most(ops[0].out), cols));
-    let offset = 0;
-    for (const { out: value } of ops) {
-      const size = value.cols / picks;
-      const groups = picks > 1 ? { size, stride: cols / picks } : undefined;
-      this.#views.set(value.id, { buffer: out, offset, stride: cols, groups });
-      offset += size;
-    }
-    return out;
+  /** Whether all that reads the products can add up their splits: norms that add one product, and gates. */
+  #addsSplits(ops: readonly OpOf<"matmul">[]): boolean {
+    const { kept } = this.shared;
+    return ops.every(({ out }) => {
+      if (kept.has(out.id)) return false;
+      return this.#readers
+        .get(out.id)
+        ?.every((stage) =>
+          stage.kind === "norm"
+            ? ops.length === 1 && stage.added?.id === out.id && stage.x.id !== out.id && !stage.combine
+            : stage.kind === "single" && stage.op.op === "gate",
+        );
+    });
   }
 
   #append({ op, keys, values, queries }: StageOf<"append">): void {
     const { angles, spare, blocks, batch } = this.shared;
     const chain = (from: HeadChain) => ({
-      view: this.#flat(from.x),
+      view: this.#values.flat(from.x),
       norm: from.norm && {
         weight: from.norm.weight && blocks.vector(from.norm.weight),
         epsilon: from.norm.epsilon,
@@ -179,12 +196,12 @@ export class ModeCompiler {
       appendDispatch({
         ...(recent ?? cache),
         keys: chain(keys),
-        values: { view: this.#flat(values.x), epsilon: values.epsilon },
+        values: { view: this.#values.flat(values.x), epsilon: values.epsilon },
         rope,
         queries: queries && {
           ...chain(queries),
           heads: queries.attend.heads,
-          out: this.#target(queries.attend.queries, "f32"),
+          out: this.#values.target(queries.attend.queries, "f32"),
         },
         batch,
         spare,
@@ -196,12 +213,15 @@ export class ModeCompiler {
 
   #single({ op }: StageOf<"single">): void {
     const { shared } = this;
-    const plain = (value: Value) => this.#plain(value);
-    const target = (value: Value) => ({ ...this.#rows(value), out: this.#target(value, "f32") });
+    const plain = (value: Value) => this.#values.plain(value);
+    const target = (value: Value) => ({
+      ...this.#values.rows(value),
+      out: this.#values.target(value, "f32"),
+    });
     switch (op.op) {
       case "embed": {
         const { chosen, batch, blocks } = shared;
-        const out = this.#target(op.out, "f32");
+        const out = this.#values.target(op.out, "f32");
         return this.#emit(
           ...embedDispatches({ block: blocks.of([op]), chosen, batch, scale: op.scale, out }),
         );
@@ -221,7 +241,7 @@ export class ModeCompiler {
           pairs: op.rope.frequencies.length,
         };
         return this.#emit(
-          ropeDispatch(this.#target(op.out, "f32"), plain(op.x), shared.angles[op.rope.id], shape),
+          ropeDispatch(this.#values.target(op.out, "f32"), plain(op.x), shared.angles[op.rope.id], shape),
         );
       }
       case "attend": {
@@ -242,9 +262,9 @@ export class ModeCompiler {
             queries: plain(op.queries),
             rotated: this.#rotated.has(op.queries.id),
             batch: shared.batch,
-            out: this.#target(op.out, form),
+            out: this.#values.target(op.out, form),
             form,
-            maxTokens: this.#most(op.queries),
+            maxTokens: this.#values.most(op.queries),
             maxSpanned: this.#mostSpanned(),
             mostPositions: shared.graph.blocks * PAGE_SLOTS,
             scratch: shared.activation,
@@ -255,10 +275,10 @@ export class ModeCompiler {
         const wanted = this.#asked(op.out);
         return this.#emit(
           gateDispatch({
-            ...this.#rows(op.out),
-            out: this.#target(op.out, wanted),
-            gate: this.#view(op.gate),
-            up: this.#view(op.up),
+            ...this.#values.rows(op.out),
+            out: this.#values.target(op.out, wanted),
+            gate: this.#values.split(op.gate) ?? this.#values.view(op.gate),
+            up: this.#values.split(op.up) ?? this.#values.view(op.up),
             activation: op.activation,
             limit: op.limit,
             each: op.up.cols / op.gate.cols,
@@ -286,24 +306,25 @@ export class ModeCompiler {
             normalise: op.normalise,
             logits: plain(op.logits),
             weights: op.weights && shared.blocks.vector(op.weights),
-            out: this.#target(op.out, "f32"),
+            out: this.#values.target(op.out, "f32"),
           }),
         );
       case "conv":
       case "gatedDelta": {
-        const views = { plain, flat: (value: Value) => this.#flat(value) };
-        return this.#emit(recurrentDispatch(op, shared, views, this.#target(op.out, "f32"), this.mode));
+        const views = { plain, flat: (value: Value) => this.#values.flat(value) };
+        const out = this.#values.target(op.out, "f32");
+        return this.#emit(recurrentDispatch(op, shared, views, out, this.mode));
       }
       case "combine": {
         const form = this.#asked(op.out);
         return this.#emit(
           combineDispatch({
-            ...this.#rows(op.out),
+            ...this.#values.rows(op.out),
             x: plain(op.x),
             picks: plain(op.picks),
             count: op.picks.cols / 2,
             form,
-            out: this.#target(op.out, form),
+            out: this.#values.target(op.out, form),
           }),
         );
       }
@@ -312,11 +333,11 @@ export class ModeCompiler {
 
   /** A view of the rows that it is cut from. */
   #slice({ x, groups, from, size, out }: OpOf<"slice">): void {
-    const { buffer, offset, stride } = this.#flat(x);
+    const { buffer, offset, stride } = this.#values.flat(x);
     const runs = groups > 1 ? { size, stride: x.cols / groups } : undefined;
     const view = { buffer, offset: offset + from, stride, groups: runs };
     if (this.shared.kept.has(out.id)) this.#copy("slice", view, out, "f32");
-    else this.#views.set(out.id, view);
+    else this.#values.set(out, view);
   }
 
   #experts(stage: StageOf<"experts">): void {
@@ -324,10 +345,10 @@ export class ModeCompiler {
     const { ops } = stage;
     const [{ x, picks: picked, experts, weight }] = ops;
     const form = this.#inputForm(stage);
-    const input = { form, buffer: this.#input(x, form) };
+    const input = { form, buffer: this.#values.input(x, form) };
     const count = picked.cols / 2;
-    const picks = this.#plain(picked);
-    const { rows, maxRows } = this.#rows(x);
+    const picks = this.#values.plain(picked);
+    const { rows, maxRows } = this.#values.rows(x);
     let sorted = this.#sorted.get(picked.id) ?? null;
     if (sortsPicks(this.mode, form) && !sorted) {
       sorted = sortPicks({ rows, maxRows, experts, count, picks, tile: TILE_ENTRIES, scratch });
@@ -346,7 +367,7 @@ export class ModeCompiler {
         maxRows,
         x: input,
         shared: x.cols === weight.cols,
-        out: this.#products(ops, count),
+        out: this.#values.products(ops, count),
         sorted,
         spare,
       }),
@@ -361,9 +382,16 @@ export class ModeCompiler {
     form: Form,
     more: Pick<CopyOptions, "batch" | "factor"> = {},
   ): void {
-    const from = "buffer" in x ? x : this.#view(x);
+    const from = "buffer" in x ? x : this.#values.view(x);
     this.#emit(
-      copyDispatch({ label, ...this.#rows(out), x: from, form, out: this.#target(out, form), ...more }),
+      copyDispatch({
+        label,
+        ...this.#values.rows(out),
+        x: from,
+        form,
+        out: this.#values.target(out, form),
+        ...more,
+      }),
     );
   }
 
@@ -383,13 +411,6 @@ export class ModeCompiler {
     return form(traits, blocks.of(stage.ops), this.mode);
   }
 
-  /** Most rows of a value in one step of this mode. */
-  #most({ rows }: Value): number {
-    const { graph, traits } = this.shared;
-    const most = rows === "outputs" ? graph.maxOutputs : graph.maxTokens;
-    return Math.min(most, mostRows(this.mode, traits));
-  }
-
   /** Most rows that attend in spans; in a prompt, beside runs of several. */
   #mostSpanned(): number {
     const { graph, traits } = this.shared;
@@ -397,53 +418,4 @@ export class ModeCompiler {
     // Many rows that are all alone need as many texts.
     return graph.texts > traits.batch ? Math.min(graph.texts, graph.maxTokens) : graph.texts - 1;
   }
-
-  #rows(value: Value) {
-    return { rows: value.rows, cols: value.cols, maxRows: this.#most(value) };
-  }
-
-  /** A place for a value in a form; kept values have theirs. */
-  #target(value: Value, form: Form): Buffer {
-    const { cols } = value;
-    const buffer =
-      this.shared.kept.get(value.id) ??
-      this.shared.activation(`${form} activation`, formBytes(form, this.#most(value), cols));
-    if (form === "f32") this.#views.set(value.id, { buffer, offset: 0, stride: cols });
-    this.#made.set(`${value.id} ${form}`, buffer);
-    return buffer;
-  }
-
-  /** f32 rows of a value, wherever they lie. */
-  #view(value: Value): View {
-    const view = this.#views.get(value.id);
-    if (!view) throw new Error(`value ${value.id} is read as f32 but was made as ${this.#asked(value)}`);
-    return view;
-  }
-
-  /** Rows whose columns lie together. */
-  #flat(value: Value): View {
-    const view = this.#view(value);
-    return view.groups ? { buffer: this.#plain(value), offset: 0, stride: value.cols } : view;
-  }
-
-  /** f32 rows of a value without gaps. */
-  #plain(value: Value): Buffer {
-    return this.#input(value, "f32");
-  }
-
-  #input(value: Value, form: Form): Buffer {
-    const known = this.#made.get(`${value.id} ${form}`);
-    if (known) return known;
-    const view = this.#view(value);
-    const out = this.shared.activation(`${form} copy`, formBytes(form, this.#most(value), value.cols));
-    this.#made.set(`${value.id} ${form}`, out);
-    const label = form === "q8" ? "quantize" : "copy";
-    this.#emit(copyDispatch({ label, ...this.#rows(value), x: view, form, out }));
-    return out;
-  }
-}
-
-/** Of a step in a mode, whatever the graph. */
-function mostRows(mode: Mode, { few, several, batch }: Traits): number {
-  return { decode: 1, few, several, batch, prompt: Number.POSITIVE_INFINITY }[mode];
 }

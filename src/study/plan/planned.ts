@@ -5,7 +5,7 @@
  */
 import { HAS_FORMATS as CPU_FORMATS } from "../../device/wasm/kv-layout.ts";
 import { ALL_MEMORIES_BYTES, CPU_CHUNK, footprintOf, MEMORY_BYTES } from "../../device/wasm/program.ts";
-import { BATCH_ROWS, FEW_ROWS, SEVERAL_ROWS, type Traits } from "../../device/webgpu/gpu.ts";
+import { BATCH_ROWS, FEW_BEFORE_STREAMS, SEVERAL_ROWS, type Traits } from "../../device/webgpu/gpu.ts";
 import { KV_FORMATS as GPU_FORMATS, KV_PARTS as GPU_PARTS } from "../../device/webgpu/kv.ts";
 import { compileGraph } from "../../device/webgpu/program.ts";
 import { GPU_CHUNK } from "../../device/webgpu/webgpu.ts";
@@ -35,7 +35,7 @@ export function plannedCpu(threads: number): PlannedDevice {
 /** As current NVIDIA and AMD GPUs are through Dawn; features change the activations' forms, not weights or cache. */
 const TYPICAL: Traits = {
   ...{ f16: true, subgroup: 32, matrices: true, timestamps: true },
-  ...{ few: FEW_ROWS, several: SEVERAL_ROWS, batch: BATCH_ROWS },
+  ...{ few: FEW_BEFORE_STREAMS, several: SEVERAL_ROWS, batch: BATCH_ROWS },
 };
 /** Dawn's on Vulkan; Metal allows more. */
 const BUFFER_BYTES = 2 ** 31 - 4;

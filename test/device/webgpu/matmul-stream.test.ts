@@ -1,9 +1,13 @@
 /** matmulStream on a software GPU that has no matrices (emulated.ts), against float64 sums. */
 import { expect, it } from "vitest";
-import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
+import type { Device } from "../../../src/device/contract.ts";
+import { FEW_BEFORE_STREAMS, type Gpu, type Traits } from "../../../src/device/webgpu/gpu.ts";
+import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
+import { caseError, caseSteps } from "../case-runs.ts";
+import { deviceCases } from "../device-cases.ts";
 import { emulated } from "./emulated.ts";
-import { emulatedGpu } from "./emulated-device.ts";
+import { emulatedDevice, emulatedGpu } from "./emulated-device.ts";
 import { ALL_TRAITS, describeGpu } from "./gpu.ts";
 import { errorOf } from "./products.ts";
 
@@ -29,4 +33,16 @@ describeGpu("matmulStream", () => {
       expect(await errorOf(await made, traits, shape)).toBeLessThan(TOLERANCE);
     },
   );
+
+  it("leaves the sums of its splits to norms and the gate", async () => {
+    const chain = deviceCases.find(({ name }) => name.includes("1056 and 1088 wide"))!;
+    const streaming = { ...ALL_TRAITS, few: FEW_BEFORE_STREAMS, several: 16, batch: 16 };
+    const { graph } = await caseSteps(chain);
+    const limits = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 31 };
+    const labels = compileGraph(graph, streaming, limits).modes.several.map(({ label }) => label);
+    // Logits are wanted whole.
+    expect(labels.join(" ")).toBe("embed rmsNorm matmul rmsNorm matmul gate matmul rmsNorm matmul sumSplits");
+    const device = emulatedDevice(streaming, /^matmulStream$/, emulated) as Device;
+    expect(await caseError(chain, device)).toBeLessThan(chain.tolerance);
+  });
 });

@@ -8,7 +8,7 @@ import { expect, it } from "vitest";
 import { kernelModule } from "../../../scripts/wgsl.js";
 import { kvCodec } from "../../../src/cache/codecs.ts";
 import { MODES } from "../../../src/device/webgpu/dispatch.ts";
-import { MATRIX_WORKGROUP_BYTES, type Traits } from "../../../src/device/webgpu/gpu.ts";
+import { FEW_BEFORE_STREAMS, MATRIX_WORKGROUP_BYTES, type Traits } from "../../../src/device/webgpu/gpu.ts";
 import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { openModel } from "../../../src/model/model.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
@@ -65,6 +65,20 @@ it("a layer of Llama takes seven dispatches for a token", async () => {
   const labels = modes.decode.map(({ label }) => label);
   const layer = "matmul appendKv attendDecode attendMerge matmul, norm matmul, gate matmul, norm";
   expect(labels.join(" ")).toContain(`${layer} ${layer} ${layer}`);
+});
+
+it("of several rows one product of a layer of Llama needs its splits added up, the others are by those who read them", async () => {
+  const { modes } = await program("llama-3.1-8b", { ...ALL_TRAITS, few: FEW_BEFORE_STREAMS }, "int4");
+  const layer =
+    "matmul sumSplits appendKv attendDecode attendPrompt attendMerge matmul rmsNorm matmul gate matmul rmsNorm";
+  for (const mode of ["several", "batch"] as const) {
+    // A kernel for up to 8 rows, one for more.
+    const labels = modes[mode]
+      .map(({ label }) => label)
+      .join(" ")
+      .replaceAll("matmul matmul", "matmul");
+    expect(labels, mode).toContain(`${layer} ${layer}`);
+  }
 });
 
 it.each([

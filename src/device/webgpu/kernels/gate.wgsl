@@ -10,6 +10,9 @@ const GATE_SIZE: u32 = 0u;
 const GATE_STRIDE: u32 = 0u;
 const UP_SIZE: u32 = 0u;
 const UP_STRIDE: u32 = 0u;
+// Either is the sum of so many splits of a product.
+const GATE_SPLITS: u32 = 1u;
+const UP_SPLITS: u32 = 1u;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.
 const OUT_FORM: u32 = 0u;
 const OUTPUTS: bool = false;
@@ -23,6 +26,8 @@ struct Params {
   gateStride: u32,
   upOffset: u32,
   upStride: u32,
+  gateSplitStride: u32,
+  upSplitStride: u32,
   // f16: the word of `out` where the rows' factors begin.
   factorsAt: u32,
   limit: f32,
@@ -35,8 +40,16 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<u32>;
 
 fn valueAt(row: u32, col: u32) -> f32 {
-  let g = gate[params.gateOffset + row * params.gateStride + placed(col / EACH, GATE_SIZE, GATE_STRIDE)];
-  let u = up[params.upOffset + row * params.upStride + placed(col, UP_SIZE, UP_STRIDE)];
+  let gateAt = params.gateOffset + row * params.gateStride + placed(col / EACH, GATE_SIZE, GATE_STRIDE);
+  let upAt = params.upOffset + row * params.upStride + placed(col, UP_SIZE, UP_STRIDE);
+  var g = gate[gateAt];
+  for (var split = 1u; split < GATE_SPLITS; split++) {
+    g += gate[gateAt + split * params.gateSplitStride];
+  }
+  var u = up[upAt];
+  for (var split = 1u; split < UP_SPLITS; split++) {
+    u += up[upAt + split * params.upSplitStride];
+  }
   return gated(ACTIVATION, g, u, params.limit);
 }
 

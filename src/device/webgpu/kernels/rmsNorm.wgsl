@@ -7,6 +7,8 @@ const SUBGROUP: u32 = 1u;
 const HAS_ADD: bool = false;
 // `added` is the sum of so many products of experts by the weights in `picks` (combine.wgsl); 0: it lies there.
 const PICKS: u32 = 0u;
+// `added` is the sum of so many splits of a product.
+const SPLITS: u32 = 1u;
 // norm(added) * addedWeight instead of added: Gemma's post-norms.
 const HAS_ADDED_NORM: bool = false;
 const HAS_ADDED_WEIGHT: bool = false;
@@ -34,6 +36,8 @@ struct Params {
   groups: u32,
   // f16: the 16-byte word of `out` where the rows' factors begin.
   factorsAt: u32,
+  // vec4s from one split of `added` to the next.
+  splitStride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -157,10 +161,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 // Of whole rows: `count` vec4s each.
 fn addedAt(row: u32, count: u32, i: u32) -> vec4<f32> {
-  if (PICKS == 0u) {
+  if (PICKS == 0u && SPLITS == 1u) {
     return added[row * count + i];
   }
   var sum = vec4<f32>(0.0);
+  if (SPLITS > 1u) {
+    for (var split = 0u; split < SPLITS; split++) {
+      sum += added[split * params.splitStride + row * count + i];
+    }
+  }
   for (var pick = 0u; pick < PICKS; pick++) {
     sum += picks[(row * 2u + 1u) * PICKS + pick] * added[(row * PICKS + pick) * count + i];
   }

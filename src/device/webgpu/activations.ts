@@ -1,0 +1,120 @@
+/**
+ * Where the values of a mode lie while it is compiled: float32 rows wherever a kernel has written them, other forms, splits that
+ * readers add up. Owns the copies that a reader costs who wants another form than there is.
+ */
+import type { Value } from "../contract.ts";
+import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
+import { copyDispatch } from "./elementwise.ts";
+import { type Form, formBytes, type View } from "./forms.ts";
+import type { Traits } from "./gpu.ts";
+import type { Shared } from "./shared.ts";
+
+export class Activations {
+  /** f32 rows of values, by value id. */
+  readonly #views = new Map<number, View>();
+  /** Other forms of values, and f32 without gaps: "id form". */
+  readonly #made = new Map<string, Buffer>();
+
+  /** emit: takes a copy, which comes before what reads it. */
+  constructor(
+    readonly shared: Shared,
+    readonly mode: Mode,
+    readonly emit: (copy: Dispatch) => void,
+  ) {}
+
+  /** A value is a view of rows that lie there already, or will. */
+  set({ id }: Value, view: View): void {
+    this.#views.set(id, view);
+  }
+
+  /** Splits of a stage's products, as views of rows that are to be added up. */
+  splitProducts(ops: readonly { readonly out: Value }[], count: number): Buffer {
+    const cols = ops.reduce((all, { out }) => all + out.cols, 0);
+    const most = this.most(ops[0].out);
+    const buffer = this.shared.activation("splits", count * formBytes("f32", most, cols));
+    let offset = 0;
+    for (const { out } of ops) {
+      this.#views.set(out.id, { buffer, offset, stride: cols, splits: { count, stride: most * cols } });
+      offset += out.cols;
+    }
+    return buffer;
+  }
+
+  /** Where a stage's products go: rows of all of them, of `picks` picks each, as views where they are several. */
+  products(ops: readonly { readonly out: Value }[], picks = 1): Buffer {
+    if (ops.length === 1) return this.target(ops[0].out, "f32");
+    const cols = ops.reduce((all, { out }) => all + out.cols, 0);
+    const out = this.shared.activation("products", formBytes("f32", this.most(ops[0].out), cols));
+    let offset = 0;
+    for (const { out: value } of ops) {
+      const size = value.cols / picks;
+      const groups = picks > 1 ? { size, stride: cols / picks } : undefined;
+      this.#views.set(value.id, { buffer: out, offset, stride: cols, groups });
+      offset += size;
+    }
+    return out;
+  }
+
+  /** Most rows of a value in one step of this mode. */
+  most({ rows }: Value): number {
+    const { graph, traits } = this.shared;
+    const most = rows === "outputs" ? graph.maxOutputs : graph.maxTokens;
+    return Math.min(most, mostRows(this.mode, traits));
+  }
+
+  rows(value: Value) {
+    return { rows: value.rows, cols: value.cols, maxRows: this.most(value) };
+  }
+
+  /** A place for a value in a form; kept values have theirs. */
+  target(value: Value, form: Form): Buffer {
+    const { cols } = value;
+    const buffer =
+      this.shared.kept.get(value.id) ??
+      this.shared.activation(`${form} activation`, formBytes(form, this.most(value), cols));
+    if (form === "f32") this.#views.set(value.id, { buffer, offset: 0, stride: cols });
+    this.#made.set(`${value.id} ${form}`, buffer);
+    return buffer;
+  }
+
+  /** A value's rows in splits; null: they are whole. */
+  split(value: Value): View | null {
+    const view = this.#views.get(value.id);
+    return view?.splits ? view : null;
+  }
+
+  /** f32 rows of a value, wherever they lie. */
+  view(value: Value): View {
+    const view = this.#views.get(value.id);
+    if (!view) throw new Error(`value ${value.id} is read as f32 but was made in another form`);
+    if (view.splits) throw new Error(`value ${value.id} is read whole but lies in splits`);
+    return view;
+  }
+
+  /** Rows whose columns lie together. */
+  flat(value: Value): View {
+    const view = this.view(value);
+    return view.groups ? { buffer: this.plain(value), offset: 0, stride: value.cols } : view;
+  }
+
+  /** f32 rows of a value without gaps. */
+  plain(value: Value): Buffer {
+    return this.input(value, "f32");
+  }
+
+  input(value: Value, form: Form): Buffer {
+    const known = this.#made.get(`${value.id} ${form}`);
+    if (known) return known;
+    const view = this.view(value);
+    const out = this.shared.activation(`${form} copy`, formBytes(form, this.most(value), value.cols));
+    this.#made.set(`${value.id} ${form}`, out);
+    const label = form === "q8" ? "quantize" : "copy";
+    this.emit(copyDispatch({ label, ...this.rows(value), x: view, form, out }));
+    return out;
+  }
+}
+
+/** Of a step in a mode, whatever the graph. */
+export function mostRows(mode: Mode, { few, several, batch }: Traits): number {
+  return { decode: 1, few, several, batch, prompt: Number.POSITIVE_INFINITY }[mode];
+}

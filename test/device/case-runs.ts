@@ -159,8 +159,9 @@ async function runSteps(
 export async function caseSteps(testCase: DeviceCase): Promise<{ graph: Graph; steps: readonly Step[] }> {
   const { graph } = build([testCase]);
   const steps: Step[] = [];
-  const allocation: Pick<Allocation, "run" | "setPages"> = {
+  const allocation: Pick<Allocation, "run" | "setPages" | "writePages"> = {
     setPages() {},
+    async writePages() {},
     async run(step) {
       steps.push(step);
       return { chosen: Promise.resolve([]) };

@@ -11,6 +11,11 @@ const Planner = lazily(async () => (await import("./plan/planner.tsx")).Planner)
 const ModelDialog = lazily<{ talk: Talk; choice: ModelChoice }>(
   async () => (await import("./models/dialog.tsx")).ModelDialog,
 );
+/** Nothing where there is no choice, so nothing until it is known. */
+const ModelSwitcher = lazily<{ choice: ModelChoice }>(
+  async () => (await import("./models/switcher.tsx")).ModelSwitcher,
+  null,
+);
 const Bench = lazily(async () => (await import("./bench/bench.tsx")).Bench);
 
 const TABS = [
@@ -43,6 +48,7 @@ export function App({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
             </a>
           ))}
         </nav>
+        <ModelSwitcher choice={choice} />
         <button
           type="button"
           class="chosen"

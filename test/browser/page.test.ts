@@ -46,9 +46,11 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   let page: Page;
   let script: Script;
   /** Bodies of the questions that the API was asked. */
-  let asked: { messages: { role: string; content: string }[] }[];
+  let asked: { model: string; messages: { role: string; content: string }[] }[];
   let messages: string[];
   let hasApi: boolean;
+  /** The API's models, and how far each is where the list tells it. */
+  let offered: { id: string; state?: string }[];
   /** The machine does not answer. */
   let isDown: boolean;
   /** The page may have its service worker. */
@@ -69,6 +71,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     asked = [];
     messages = [];
     hasApi = true;
+    offered = [{ id: "tiny" }];
     isDown = false;
     isKeeping = false;
     script = (send) => {
@@ -346,6 +349,53 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await page.locator("button.chosen").click();
     expect(await page.getByLabel(/^Instructions/).inputValue()).toBe("Be short.");
     await page.getByLabel(/^Preset/).waitFor();
+  });
+
+  it("switches in its head between the server's models and those that the browser keeps", async () => {
+    offered = [
+      { id: "large", state: "unloaded" },
+      { id: "small", state: "loaded" },
+    ];
+    await open();
+    const list = page.getByLabel("Model that answers");
+    await list.waitFor();
+    const shown = () => list.evaluate((select: HTMLSelectElement) => select.selectedOptions[0].text);
+    // One that is loaded answers at once.
+    expect(await shown()).toBe("small (loaded)");
+    expect(await list.locator("option").allInnerTexts()).toEqual(["large", "small (loaded)"]);
+    await list.focus();
+    await page.keyboard.press("ArrowUp");
+    await expect.poll(shown).toBe("large (loading 25 %)");
+    await page.getByText("large is loading").waitFor({ state: "attached" });
+    expect(await findings()).toEqual([]);
+    offered[0].state = "loaded";
+    await expect.poll(shown).toBe("large (loaded)");
+    await page.getByText("large is loaded").waitFor({ state: "attached" });
+    await ask("What?");
+    await page.locator(".answer footer").waitFor();
+    // What is known of a model since it was loaded is asked for.
+    expect(asked[0]).toMatchObject({ model: "large", return_progress: true });
+    await page.setViewportSize({ width: 360, height: 640 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    await page.setViewportSize({ width: 1280, height: 720 });
+
+    await page.getByRole("button", { name: "large", exact: true }).click();
+    await page.getByLabel("Keep the file in this browser").check();
+    await page
+      .getByLabel("Model files")
+      .setInputFiles({ name: "cut.gguf", mimeType: "", buffer: Buffer.from("G") });
+    await page.locator("dialog .panel .problem").waitFor();
+    await page.getByRole("button", { name: "Close" }).click();
+    await expect
+      .poll(() => list.locator("option").allInnerTexts())
+      .toEqual(["large (loaded)", "small (loaded)", "cut (this browser)", "choose"]);
+    await list.selectOption("small (loaded)");
+    await page.locator(".lamp.on").waitFor();
+    await list.selectOption("cut (this browser)");
+    await page.locator(".panel .problem").first().waitFor();
+    await page.reload();
+    await page.locator(".lamp.on").waitFor();
+    await expect.poll(shown).toBe("small (loaded)");
   });
 
   it("knows when its server is gone and back; opens and is read without it", async () => {
@@ -779,8 +829,18 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
           { name: "f16", rates: [{ capacity: 8192, tokenBytes: 4096, tokenBytesF16: 4096 }] },
         ],
       };
+      const data = offered.map(({ id, state }) => ({
+        ...{ id, object: "model" },
+        ...(state === undefined || state === "loaded" ? { nibble } : {}),
+        ...(state && { status: { value: state, progress: { bytes: 1, totalBytes: 4 } } }),
+      }));
       response.setHeader("content-type", "application/json");
-      response.end(JSON.stringify({ object: "list", data: [{ id: "tiny", object: "model", nibble }] }));
+      response.end(JSON.stringify({ object: "list", data }));
+    } else if (path === "/models/load" && hasApi) {
+      let body = "";
+      for await (const piece of request) body += piece;
+      offered.find(({ id }) => id === JSON.parse(body).model)!.state = "loading";
+      response.end(JSON.stringify({ success: true }));
     } else if (path === "/tokenize" && hasApi) {
       response.end(JSON.stringify({ tokens: new Array(10).fill(1) }));
     } else if (path === "/v1/chat/completions" && hasApi) {

@@ -250,7 +250,7 @@ describe("a server's address", () => {
 });
 
 it("a server that does not count is taken for some four bytes a token, and says so", async () => {
-  const model = { id: "m", context: null, kv: null, rates: null, formats: [] };
+  const model = { id: "m", state: null, part: null, context: null, kv: null, rates: null, formats: [] };
   const found = new ServerChatModel({ url: "http://h/v1/", key: "" }, model).count("Grüße, Welt");
   expect(await found).toEqual({ tokens: 4, isExact: false });
 });
@@ -266,7 +266,7 @@ describe("a server's answers", () => {
     async (cacheRates) => {
       answering({ data: [{ id: "m", nibble: { context: -1, kv: 3, cacheRates } }] });
       expect(await serverModels(server)).toEqual([
-        { id: "m", context: null, kv: null, rates: null, formats: [] },
+        { id: "m", state: null, part: null, context: null, kv: null, rates: null, formats: [] },
       ]);
     },
   );
@@ -275,7 +275,15 @@ describe("a server's answers", () => {
     "a count of %j is a failure with a reason",
     async (body) => {
       answering(body);
-      const model = new ServerChatModel(server, { id: "m", context: null, kv: null, rates: [], formats: [] });
+      const model = new ServerChatModel(server, {
+        id: "m",
+        state: null,
+        part: null,
+        context: null,
+        kv: null,
+        rates: [],
+        formats: [],
+      });
       await expect(model.count("a")).rejects.toThrow(AnswerFailure);
     },
   );

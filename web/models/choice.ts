@@ -50,7 +50,10 @@ export class ModelChoice extends Store<Choice> {
     return this.#change(async (signal) => {
       this.set({ status: { kind: "looking" } });
       const offered = await serverModels(server, signal);
-      const found = offered.find((model) => model.id === id) ?? offered[0];
+      const found =
+        offered.find((model) => model.id === id) ??
+        offered.find(({ state }) => state === "loaded") ??
+        offered[0];
       if (!found) throw new AnswerFailure("other", `${server.url} has no model.`);
       if (signal.aborted) return;
       this.#leave();

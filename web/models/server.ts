@@ -28,6 +28,10 @@ export interface ServerAddress {
 
 export interface ServerModel {
   readonly id: string;
+  /** "loaded", "unloaded", "loading", "failed": Nibble's and llama.cpp's words; null: not told. */
+  readonly state: string | null;
+  /** Of its weights, while it is loaded: 0 to 1; null: not told. */
+  readonly part: number | null;
   readonly context: number | null;
   readonly kv: string | null;
   readonly rates: readonly KvRate[] | null;
@@ -58,6 +62,8 @@ export async function serverModels(server: ServerAddress, signal?: AbortSignal):
     .filter((entry) => typeof entry?.id === "string")
     .map((entry) => ({
       id: entry.id,
+      state: textOf(entry.status?.value),
+      part: amountOf(entry.status?.progress?.bytes / entry.status?.progress?.totalBytes),
       // Nibble's own, vLLM's, llama.cpp's.
       context: amountOf(entry.nibble?.context ?? entry.max_model_len ?? entry.meta?.n_ctx),
       kv: textOf(entry.nibble?.kv),
@@ -87,10 +93,10 @@ export class ServerChatModel implements ChatModel {
   readonly kind = "server";
   readonly name: string;
   readonly place: string;
-  readonly context: number | null;
-  readonly kv: string | null;
-  readonly rates: readonly KvRate[] | null;
-  readonly formats: readonly FormatRates[];
+  context!: number | null;
+  kv!: string | null;
+  rates!: readonly KvRate[] | null;
+  formats!: readonly FormatRates[];
 
   constructor(
     readonly server: ServerAddress,
@@ -98,10 +104,12 @@ export class ServerChatModel implements ChatModel {
   ) {
     this.name = model.id;
     this.place = new URL(server.url).host;
-    this.context = model.context;
-    this.kv = model.kv;
-    this.rates = model.rates;
-    this.formats = model.formats;
+    this.learn(model);
+  }
+
+  /** Of a model that is loaded when it is first used more is known then. */
+  learn({ context, kv, rates, formats }: ServerModel): void {
+    Object.assign(this, { context, kv, rates, formats });
   }
 
   async answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult> {
@@ -142,7 +150,7 @@ export class ServerChatModel implements ChatModel {
     if (this.rates === null)
       return { tokens: Math.ceil(new TextEncoder().encode(text).length / 4), isExact: false };
     const response = await request(this.server, "../tokenize", {
-      body: { content: text, parse_special: false },
+      body: { model: this.name, content: text, parse_special: false },
     });
     const { tokens } = fieldsOf(await response.json().catch(() => null));
     if (!Array.isArray(tokens)) throw new AnswerFailure("other", `${this.place} does not count tokens.`);
@@ -265,6 +273,11 @@ class StreamedAnswer {
       generateMs: this.#lastAt - this.#firstAt,
     };
   }
+}
+
+/** Nibble's and llama.cpp's; answers before the model is loaded. */
+export async function loadServerModel(server: ServerAddress, model: string): Promise<void> {
+  await request(server, "../models/load", { body: { model } });
 }
 
 async function request(

@@ -1,0 +1,90 @@
+/**
+ * The models that one may switch to, in the page's head: the server's, with whether they are loaded, and those that this
+ * browser keeps. Owns that a server's model is loaded when it is chosen, and that the list is looked at again.
+ */
+import { useEffect } from "preact/hooks";
+import { settings } from "../settings.ts";
+import { useStore } from "../store.ts";
+import type { ModelChoice } from "./choice.ts";
+import { keptModels } from "./kept-models.ts";
+import { whyNotHere } from "./names.ts";
+import { loadServerModel, ServerChatModel, type ServerModel, serverModels, serverUrl } from "./server.ts";
+
+/** Between two looks at the list, while a model is loaded and else. */
+const LOADING_MS = 500;
+const LOOK_MS = 10_000;
+
+export function ModelSwitcher({ choice }: { choice: ModelChoice }) {
+  const { model, offered, status } = useStore(choice);
+  const { models } = useStore(keptModels);
+  const kept = whyNotHere() === null ? models : [];
+  const isLoading = offered.some(({ state }) => state === "loading");
+  useEffect(() => {
+    const look = () => document.hidden || lookAgain(choice);
+    const timer = setInterval(look, isLoading ? LOADING_MS : LOOK_MS);
+    return () => clearInterval(timer);
+  }, [isLoading]);
+  const value = model ? `${model.kind} ${model.name}` : "";
+  const options = [
+    ...offered.map((one) => [`server ${one.id}`, described(one)]),
+    ...kept.map(({ name }) => [`here ${name}`, `${name} (this browser)`]),
+  ];
+  // Needle, and files that are not kept.
+  if (!options.some(([known]) => known === value))
+    options.push([value, model?.name ?? (status.kind === "loading" ? `loading ${status.name}…` : "choose")]);
+  if (options.length < 2) return null;
+  const own = offered.find(({ id }) => model?.kind === "server" && id === model.name);
+  return (
+    <>
+      <select
+        class="switcher"
+        aria-label="Model that answers"
+        value={value}
+        onFocus={() => lookAgain(choice)}
+        onChange={({ currentTarget }) => switchTo(choice, currentTarget.value)}
+      >
+        {options.map(([name, text]) => (
+          <option key={name} value={name}>
+            {text}
+          </option>
+        ))}
+      </select>
+      <span class="hidden" role="status">
+        {own?.state ? `${own.id} is ${own.state}` : ""}
+      </span>
+    </>
+  );
+}
+
+/** Other servers tell nothing of it. */
+function described({ id, state, part }: ServerModel): string {
+  if (state === null || state === "unloaded") return id;
+  return `${id} (${state}${state === "loading" && part !== null ? ` ${Math.floor(part * 100)} %` : ""})`;
+}
+
+async function switchTo(choice: ModelChoice, value: string): Promise<void> {
+  const { server, key, context, kv } = settings.state;
+  const [kind, ...rest] = value.split(" ");
+  const name = rest.join(" ");
+  if (kind === "here") return choice.run({ source: await keptModels.files(name), name, context, kv });
+  const url = serverUrl(server, document.baseURI);
+  if (kind !== "server" || url === null) return;
+  settings.set({ serverModel: name });
+  await choice.connect({ url, key }, name);
+  const { model, offered } = choice.state;
+  const found = offered.find(({ id }) => id === name);
+  if (!(model instanceof ServerChatModel) || !found?.state || found.state === "loaded") return;
+  // What goes wrong is told by the list, and to whoever asks the model.
+  await loadServerModel(model.server, name).catch(() => {});
+  await lookAgain(choice);
+}
+
+async function lookAgain(choice: ModelChoice): Promise<void> {
+  const { model } = choice.state;
+  if (!(model instanceof ServerChatModel)) return;
+  const offered = await serverModels(model.server).catch(() => null);
+  if (offered === null || choice.state.model !== model) return;
+  const own = offered.find(({ id }) => id === model.name);
+  if (own) model.learn(own);
+  choice.set({ offered });
+}

@@ -208,6 +208,17 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await turns(0);
     await ask("About ants?");
     await page.locator(".answer footer").waitFor();
+    // A title longer than the list is wide is cut off, and nothing else with it.
+    await page.getByRole("button", { name: "Rename" }).click();
+    await page.getByLabel("Title").fill(`About ants? ${"And so on, ".repeat(9)}`);
+    await page.getByLabel("Title").press("Enter");
+    await page.locator(".list .title").getByText("And so on").waitFor();
+    expect(
+      await page.locator(".list").evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth),
+    ).toBe(0);
+    await page.getByRole("button", { name: "Rename" }).click();
+    await page.getByLabel("Title").fill("About ants?");
+    await page.getByLabel("Title").press("Enter");
     const titles = () => page.locator(".list .title").allInnerTexts();
     await expect.poll(titles).toEqual(["About ants?", "About whales?"]);
     await page.getByLabel("Search conversations").fill("WHALE");

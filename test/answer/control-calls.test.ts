@@ -169,13 +169,27 @@ describe("a call that is forced", () => {
     expect(await keeps(gpt, spelled(`${HEADER}{"name": "a"}`))).toBe(false);
   });
 
-  it("is spelled where a vocabulary has no such tokens", async () => {
-    const open = await spelling.open(ask(GEMMA, [CITY]).grammar!);
-    for (const byte of bytesOf('<|tool_call>call:city{name:<|"|>a<|"|>}<tool_call|>')) {
-      expect(await allowedIds(open)).toContain(byte + 2);
-      await open.accept(byte + 2);
+  // As FunctionGemma's template has it, and no more of that.
+  const functionGemma = chatTemplateFromConfig(
+    {},
+    `{%- for tool in tools %}{{ tool | tojson }}{% endfor %}{%- for message in messages %}{{ message.content }}
+{%- for call in message.tool_calls or [] %}<start_function_call>call:{{ call.function.name }}{a:<escape>b<escape>}<end_function_call>
+{%- endfor %}{%- endfor %}`,
+  )!;
+  it.each<[template: Template, said: string, isKept: boolean]>([
+    [GEMMA, '<|tool_call>call:city{name:<|"|>a<|"|>}<tool_call|>', true],
+    [functionGemma, "<start_function_call>call:city{name:<escape>a <b><escape>}<end_function_call>", true],
+    [functionGemma, "<start_function_call>call:city{days:1}<end_function_call>", false],
+  ])("is spelled where a vocabulary has no such tokens: %#", async (template, said, isKept) => {
+    const open = await spelling.open(ask(template, [CITY]).grammar!);
+    const isNext = async (id: number) => (await allowedIds(open)).includes(id);
+    let isRight = true;
+    for (const byte of bytesOf(said)) {
+      isRight &&= await isNext(byte + 2);
+      if (isRight) await open.accept(byte + 2);
     }
-    expect(await allowedIds(open)).toContain(END);
+    expect(isRight && (await isNext(END))).toBe(isKept);
+    expect(callsOf(partsOf(template, [CITY], said))).toHaveLength(1);
     open.close();
   });
 
@@ -198,7 +212,7 @@ describe("a call that the model may make", () => {
   const strict = [{ ...CITY, isStrict: true }];
   const auto = { choice: "auto" } as const;
   it.each<[template: Template, said: string, isKept: boolean]>([
-    [GEMMA, "It is <|tool_x> in Bern. <", true],
+    [GEMMA, "It is <|t> in Bern. <", true],
     [GEMMA, 'So: <|tool_call>call:city{name:<|"|>Bern<|"|>}<tool_call|>', true],
     [GEMMA, "So: <|tool_call>call:city{days:3}<tool_call|>", false],
     [GEMMA, "", true],
@@ -211,8 +225,7 @@ describe("a call that the model may make", () => {
     [GPT, `${THOUGHT}${HEADER}{"days":3}`, false],
   ])("matches where tools are strict: %#", async (template, said, isKept) => {
     expect(ask(template, [CITY], auto).grammar).toBe(null);
-    const ids = said === "It is <|tool_x> in Bern. <" ? idsOf("It is <|toox> in Bern. <") : idsOf(said);
-    expect(await keeps(ask(template, strict, auto).grammar!, ids)).toBe(isKept);
+    expect(await keeps(ask(template, strict, auto).grammar!, idsOf(said))).toBe(isKept);
   });
 
   it.each<[template: Template, said: string, isKept: boolean]>([

@@ -81,18 +81,14 @@ function gemmaCalls(
   };
 }
 
-// In a text stands neither its mark nor that of reasoning, which counts anywhere; nothing else begins so.
-export const GEMMA_CALLS = gemmaCalls(
-  ["<|tool_call>", "<tool_call|>", '<|"|>'],
-  ['<|"', "<|c"],
-  "|",
-  "<|tool_",
-);
+// In a text stands neither its mark nor that of reasoning, which counts anywhere, and between calls no mark of a call. Of
+// each only a beginning that no other text has is left out: every character more is a pass over the vocabulary.
+export const GEMMA_CALLS = gemmaCalls(["<|tool_call>", "<tool_call|>", '<|"|>'], ['<|"', "<|c"], "|", "<|to");
 export const FUNCTION_GEMMA_CALLS = gemmaCalls(
   ["<start_function_call>", "<end_function_call>", "<escape>"],
   ["<esca"],
   "<",
-  "<start_f",
+  "<start_",
 );
 
 /** One call at a time. A header names channel and recipient in either order, as templates and models do. */

@@ -1,4 +1,7 @@
-/** Text without quotes, as rules: for notations that write strings bare. */
+/**
+ * Text without quotes, as rules: for notations that write strings bare. Rules that name each other, for XGrammar tries most
+ * of the vocabulary again at each token where alternatives are repeated by a star (0.1.27; lab/LOG.md, 2026-11-28).
+ */
 import { literal } from "./json-rules.ts";
 
 export interface BareText {

@@ -91,12 +91,14 @@ async function openSeveral(
   if (context === 0) throw new ArgumentError("context", context, "integers from 1 on");
   const shared = sharedOf(options, context ?? LIKELY_CONTEXT);
   const offered = new OnDemand({
-    ...{ sources, shared, look },
+    ...{ sources, shared },
+    look: (source) => look(source, options),
     keepMs: keep < 0 ? Number.POSITIVE_INFINITY : keep * 60_000,
     mostWaiting: parallel + queue,
     open: (source, opening) => openModel(source, opening, { options, shared, closing }),
     note: (line) => tell(null, line),
   });
+  closing.addEventListener("abort", () => offered.stop());
   const kept = keep < 0 ? "for ever" : `${keep} min`;
   return {
     offered,
@@ -149,8 +151,8 @@ async function withoutUnfit(
   }
 }
 
-async function look({ source }: ModelSource): Promise<Look> {
-  const { config, template } = await inspect(source);
+async function look({ source }: ModelSource, { offline }: ModelOptions): Promise<Look> {
+  const { config, template } = await inspect(source, { offline });
   return { config, template, sampling: {}, pooling: null };
 }
 

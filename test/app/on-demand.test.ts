@@ -241,7 +241,47 @@ describe("a model that is loaded", () => {
   });
 });
 
+it("a model that need not make room after all goes on while the other is loaded", async () => {
+  const { models, loads, use, began, once } = scripted({ a: 3, b: 3, c: 6 }, { isSlow: true });
+  open = models;
+  const [a, b] = [use("a"), use("b")];
+  await began(1);
+  loads[0].done();
+  await began(2);
+  loads[1].done();
+  await Promise.all([a.there(), b.there()]);
+  const c = use("c");
+  await began(3);
+  await settled();
+  // Of the two only the one used longest ago has to go; the other one ends first.
+  b.end();
+  await b.result;
+  await vi.waitFor(() => expect(models.find("b")!.state).toBe("unloaded"));
+  await once("a");
+  a.end();
+  loads[2].done();
+  c.end();
+  await c.result;
+});
+
 describe("the end", () => {
+  it("begins with a refusal for those who wait, and leaves those who have a model", async () => {
+    const { models, loads, use, began } = scripted({ a: 1, b: 1 }, { isSlow: true });
+    open = models;
+    const a = use("a");
+    await began(1);
+    loads[0].done();
+    await a.there();
+    const b = use("b");
+    await began(2);
+    models.stop();
+    await expect(b.result).rejects.toThrow(AbortedError);
+    loads[1].done(new AbortedError("loading"));
+    a.end();
+    expect((await a.result).names).toEqual(["a"]);
+    expect(models.find("a")!.state).toBe("loaded");
+  });
+
   it("ends a load and who waits for it, and closes all, also what was loaded in spite of it", async () => {
     const { models, log, loads, use, began } = scripted({ a: 1, b: 1, c: 1 }, { isSlow: true });
     const a = use("a");

@@ -181,6 +181,21 @@ describe("several models in a folder", () => {
     );
   });
 
+  it("have the draft model that is given where it has the same tokens, and go without it where not", async () => {
+    const strange = join(folder, "makers", "strange.draft");
+    writeFileSync(strange, tinyModel({ pieces: 7 }));
+    const alike = await several({ draft: join(folder, "small.gguf") });
+    await alike.openai.chat.completions.create({ ...asked, model: "other" });
+    const { bytes, facts } = (alike.serving.offered as OnDemand).find("other")!;
+    expect(bytes).toBeGreaterThan(1.5 * facts!.totalBytes);
+    await opened?.close();
+    const other = await several({ draft: strange });
+    await other.openai.chat.completions.create({ ...asked, model: "other" });
+    const alone = (other.serving.offered as OnDemand).find("other")!;
+    expect(alone.bytes).toBe(alone.facts!.totalBytes);
+    expect(told.join("")).toContain("other goes without --draft");
+  });
+
   it("that cannot be loaded end their own requests only", async () => {
     const { openai, states } = await several();
     const wrong = await openai.chat.completions

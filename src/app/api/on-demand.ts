@@ -182,13 +182,18 @@ export class OnDemand implements Offered {
     if (model.opened && model.holds === 0) await this.#close(model, "as asked");
   };
 
-  /** Ends loads and who waits for them, then closes all models: nothing may use them any more. */
-  async close(): Promise<void> {
+  /** Ends loads and who waits for them; what is loaded still answers those who have it. */
+  stop(): void {
     this.#isClosed = true;
     for (const model of this.models) {
       for (const waiter of [...model.waiters]) waiter.refuse(new AbortedError("loading the model"));
       this.#stop(model);
     }
+  }
+
+  /** `stop`, then closes all models: nothing may use them any more. */
+  async close(): Promise<void> {
+    this.stop();
     await this.#loading;
     await Promise.all(this.models.map((model) => (model.opened ? this.#close(model) : model.ending)));
   }
@@ -261,6 +266,14 @@ export class OnDemand implements Offered {
     }
   }
 
+  /** What did not have to make room after all goes on. */
+  #spare(): void {
+    for (const model of this.models) {
+      model.isLeaving = false;
+      if (model.opened) this.#grant(model);
+    }
+  }
+
   #grant(model: OneModel): void {
     for (const waiter of [...model.waiters]) waiter.grant();
   }
@@ -279,11 +292,7 @@ export class OnDemand implements Offered {
     for (let model = this.#queue.shift(); model; model = this.#queue.shift()) {
       await model.ending;
       if (!model.opened && model.waiters.size > 0) await this.#load(model);
-      // What did not have to make room after all goes on.
-      for (const other of this.models) {
-        other.isLeaving = false;
-        if (other.opened) this.#grant(other);
-      }
+      this.#spare();
     }
     // In the same turn in which the queue was found empty.
     this.#loading = null;
@@ -340,7 +349,7 @@ export class OnDemand implements Offered {
     for (;;) {
       throwIfAborted(signal, "loading the model");
       const used = this.models.reduce((sum, { bytes }) => sum + bytes, 0);
-      if (used <= limit) return;
+      if (used <= limit) return this.#spare();
       const ending = this.models.find((other) => other.ending !== null);
       const others = this.models.filter((other) => other.opened).sort((a, b) => a.usedAt - b.usedAt);
       const idle = others.find(({ holds }) => holds === 0);

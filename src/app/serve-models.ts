@@ -103,9 +103,16 @@ async function openSeveral(
   return {
     offered,
     name: `${sources.length} ${sources.length === 1 ? "model" : "models"}`,
-    about: `${sources.map(({ names }) => names[0]).join(", ")} · loaded when asked for, kept ${kept} unused`,
+    about: `${listed(sources.map(({ names }) => names[0]))} · loaded when asked for, kept ${kept} unused`,
     close: () => offered.close(),
   };
+}
+
+const MOST_LISTED = 8;
+
+function listed(names: readonly string[]): string {
+  const more = names.length - MOST_LISTED;
+  return `${names.slice(0, MOST_LISTED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
 interface Around {

@@ -37,7 +37,7 @@ const COMMANDS: Readonly<Record<string, ChatCommand>> = {
   },
   save: {
     argument: "[PATH]",
-    about: "write the conversation, and its cache beside it",
+    about: "write the conversation, and its cache in a second file",
     run: (chat, path) => chat.save(typedPath(path)),
   },
   load: {
@@ -75,8 +75,7 @@ export async function runCommand(chat: Chat, name: string, argument: string): Pr
       `/${name} is no command; /help lists them. For a message that begins with a slash write //${name}`,
     );
   const command = COMMANDS[name];
-  if (argument !== "" && !command.argument)
-    throw new NibbleError("argument", `/${name} takes nothing behind it`);
+  if (argument !== "" && !command.argument) throw new NibbleError("argument", `/${name} takes no argument`);
   const end = await command.run(chat, argument);
   return end === "leave" || end === "again" ? end : "done";
 }

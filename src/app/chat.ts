@@ -77,7 +77,7 @@ export async function chat(name: string, options: ChatOptions, signal: AbortSign
  */
 async function findChatModel(name: string, { offline }: ChatOptions, signal: AbortSignal): Promise<string> {
   const { path, template, problems } = await inspect(name, { offline, signal });
-  // A template that cannot be read is a problem that loading tells.
+  // A template that cannot be read is a problem that loading reports.
   if (template === null && problems.length === 0)
     throw new UnsupportedError(
       `a chat with ${name}, which has no chat template,`,

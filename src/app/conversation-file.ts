@@ -1,5 +1,5 @@
 /**
- * Conversations on the disk, and beside each what the model has read of it: read whole, written whole or not at all, and
+ * Conversations on the disk, and with each what the model has read of it: read whole, written whole or not at all, and
  * only their user can read them.
  */
 import { link, lstat, readdir, rename, rm, writeFile } from "node:fs/promises";
@@ -14,7 +14,7 @@ export async function readConversation(path: string, signal: AbortSignal): Promi
   return parseConversation(await readText(path, signal), path);
 }
 
-/** What the model has read of a conversation lies beside it. */
+/** What the model has read of a conversation lies in its folder. */
 export function cachePath(path: string): string {
   return `${path}.kv`;
 }

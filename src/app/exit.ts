@@ -66,7 +66,7 @@ function named({ commands }: Command, name: string | undefined): Command | undef
 
 function line(error: unknown, program: Command): string {
   if (error instanceof ArgumentError) {
-    // The library says `topP`; whoever sits at the command line typed --top-p.
+    // The library says `topP`; the command line says --top-p.
     const [name, inner] = program.args;
     const command = named(program, name);
     const options = [...(command?.options ?? []), ...((command && named(command, inner))?.options ?? [])];

@@ -2,7 +2,7 @@
  * The HTTP server around the API: sockets, and what clients may do with them. A connection is answered one request at a
  * time, so requests that are sent ahead cost nothing until their turn. One whose request does not come in time, or that
  * does not take its answer, is destroyed whatever its client does. One idea: at a bound the connection that is idle for
- * longest makes place, so idle connections keep nobody out.
+ * longest makes place, so idle connections keep no client out.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { BlockList, isIPv4, type Socket } from "node:net";

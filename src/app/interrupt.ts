@@ -20,7 +20,7 @@ export function watchInterrupts(): AbortController {
     // The command itself may be done: what it wrote last fails only now.
     process.exitCode = code;
   });
-  // Nobody is left to tell.
+  // No output is left to write to.
   process.stderr.on("error", () => {});
   return controller;
 }

@@ -90,7 +90,7 @@ async function answer(
   return said ? { ...result, text: said.text } : result;
 }
 
-/** What ended an answer that nobody limited. */
+/** What ended an answer without a limit of tokens. */
 function tellLimit({ stopReason, generatedTokens }: GenerationResult, { tokens }: RunOptions): void {
   if (tokens !== undefined) return;
   const ended = `the answer was ended after ${grouped(generatedTokens)} tokens`;

@@ -29,7 +29,7 @@ interface ServeOptions extends OfferOptions {
 
 const MOST_PARALLEL = 64;
 
-/** dist/page, beside dist/app, and the packaged models, which the page can run itself. */
+/** dist/page, next to dist/app, and the packaged models, which the page can run itself. */
 const HERE = dirname(fileURLToPath(import.meta.url));
 const PAGE = join(HERE, "..", "page");
 const MODELS = join(HERE, "..", "..", "models", "needle-14m");
@@ -79,7 +79,7 @@ function checkOptions(options: ServeOptions): void {
     if (!((options[name] ?? 1) >= 1)) throw new ArgumentError(name, options[name], "integers from 1 on");
 }
 
-/** Whoever raises the queue means to have so many clients; one address may hold a whole queue. */
+/** A longer queue is meant for more clients; one address may hold all of it. */
 function connectionBounds({ connections, connectionsPerAddress, parallel, queue }: ServeOptions) {
   const requests = parallel + queue;
   return {
@@ -137,7 +137,7 @@ async function shutDown(server: Server, closing: AbortController, grace: number)
   // Connections that were busy when it was closed, and are kept alive for nothing.
   const idle = setInterval(() => server.closeIdleConnections(), 50);
   const cancel = setTimeout(() => closing.abort(), grace * 1000);
-  // Cancelled answers say so to their clients; whoever does not read that is cut off.
+  // Cancelled answers say so to their clients; a client that does not read that is cut off.
   const cut = setTimeout(() => server.closeAllConnections(), grace * 1000 + 1000);
   await closed;
   clearInterval(idle);

@@ -15,7 +15,7 @@ export const MEASURED_HEADS = [
 ];
 /** What the heads leave open. */
 export const MEASURED_NOTE =
-  "KL in nats, its mean with 95 % intervals; @: the answers to questions after so many tokens, or one layer alone in the format";
+  "KL in nats, its mean with 95 % intervals; @: the answers to questions after that many tokens, or one layer alone in the format";
 
 /** As many as heads, or four where nothing is compared. */
 export function measuredCells(row: DepthRow | AnswerRow | LayerRow): string[] {

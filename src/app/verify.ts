@@ -90,7 +90,7 @@ export async function printVerification(
       if (line !== null) await write(`${line}\n`, signal);
     }
   } catch (error) {
-    // Whoever left stdout wants nothing more; whoever pressed Ctrl-C wants what there is.
+    // A closed stdout wants nothing more; after Ctrl-C what there is is written.
     if (error instanceof AbortedError && signal.reason !== 0 && rows.some(isMeasured)) {
       lines.clear();
       await finish();
@@ -111,7 +111,7 @@ function methodTests(command: VerifyCommand): VerifyMethodsOptions {
   const others = ["kv", "against", "needles", "context", "adapter", "kernels", "wideSimd", "chunk"] as const;
   for (const name of others)
     if (command[name] !== undefined && command[name] !== false)
-      throw new ArgumentError(name, String(command[name]), "nothing beside --method");
+      throw new ArgumentError(name, String(command[name]), "nothing together with --method");
   const device = command.device ?? "cpu";
   if (device !== "cpu" && device !== "reference")
     throw new ArgumentError("device", device, "cpu with --method: kernels of a GPU do not wait for a method");

@@ -95,7 +95,7 @@ export class Beginnings {
 
   /**
    * How many blocks of a beginning are read packed: those that have no recent page, with all before them, and those that are
-   * packed and old enough. least: at least so many. null: some are not packed, though a later one only is.
+   * packed and old enough. least: at least this many. null: some are not packed, though a later one only is.
    */
   packedOf({ tokens, blocks }: Pick<Beginning, "tokens" | "blocks">, least = 0): number | null {
     const { recent } = this;
@@ -114,7 +114,7 @@ export class Beginnings {
     return Math.max(needed, Math.min(all, packedBlocks(recent.tokens, tokens)));
   }
 
-  /** Pages of a block that nobody uses, and of all that follow it, are free again. */
+  /** Pages of a block that no text uses, and of all that follow it, are free again. */
   forget(block: Node): void {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     block.pages.forEach((page, pool) => {
@@ -150,7 +150,7 @@ export class Beginnings {
     }
   }
 
-  /** Only the first ids of a block that nobody uses are known from here on, and nothing after them. */
+  /** Only the first ids of a block that no text uses are known from here on, and nothing after them. */
   cut(block: Node, tokens: number): void {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     if (block.isFull) {

@@ -19,7 +19,7 @@ const CODECS: ReadonlyMap<string, KvCodec> = new Map(
   [f16, int4, rq4, ...NAMED.values(), f32].map((codec) => [codec.name, codec]),
 );
 
-/** What a model gets when nobody says and the device knows nothing better (engine/kv-choice.ts). */
+/** A model's default where the device has none of its own (engine/kv-choice.ts). */
 export const DEFAULT_KV = "int4";
 
 /** What formats are called, f32 apart. A device has kernels for some (device/check.ts). */

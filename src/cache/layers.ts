@@ -39,9 +39,9 @@ export function packedBlocks(recent: number, tokens: number): number {
 /** Where a text's first and newest tokens lie as they came. */
 export interface RecentTokens {
   readonly pool: number;
-  /** At least so many follow a block that is packed. */
+  /** At least this many blocks follow one that is packed. */
   readonly tokens: number;
-  /** So many blocks are never packed. */
+  /** How many blocks at the beginning are never packed. */
   readonly first: number;
 }
 

@@ -35,7 +35,7 @@ export class Node {
   readonly ids: number[] = [];
   /** By pool; null: given back, or never there. */
   readonly pages: (Page | null)[];
-  /** Slots with the states after so many of its ids. */
+  /** By number of its ids: slots with the states after them. */
   readonly states = new Map<number, Page>();
   /** Full blocks that follow. */
   readonly children = new Map<string, Node>();

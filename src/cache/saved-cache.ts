@@ -34,7 +34,7 @@ const MOST_HEADER_BYTES = 4 * 2 ** 20;
 const PIECE_TOKENS = 4096;
 const PARTS: readonly KvPart[] = ["keys", "values"];
 
-/** The model behind a cache. */
+/** The model that a cache is of. */
 export interface CacheOwner {
   /** For people. */
   readonly name: string;

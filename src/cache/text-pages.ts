@@ -64,7 +64,7 @@ export class TextPages {
     return this.#known;
   }
 
-  /** The states after the beginning that was found, which the text uses: whoever takes them releases them. */
+  /** The states after the beginning that was found, which the text uses: the caller that takes them releases them. */
   takeState(): Page | null {
     const state = this.#state;
     this.#state = null;

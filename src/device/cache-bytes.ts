@@ -16,7 +16,7 @@ export interface BlockMap {
   readonly blockBytes: number;
   /** The codec's. */
   readonly pageBytes: number;
-  /** By the codec's byte: so many of its bits at a time lie together in a byte of the device, in their order: 8, 4, 2, 1. */
+  /** By the codec's byte: how many of its bits lie together in a byte of the device, in their order: 8, 4, 2, 1. */
   readonly together: Uint8Array;
   /** By the codec's bit: the device's. */
   readonly bits: Uint32Array;

@@ -18,7 +18,7 @@ import { tablesOf } from "./facts.ts";
 import { partName } from "./kv.ts";
 import { pageBytes } from "./page-bytes.ts";
 
-/** ids are checked by whoever knows the vocabulary; `chooses`: the device may be asked to choose. */
+/** ids are checked by callers, which know the vocabulary; `chooses`: the device may be asked to choose. */
 export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {
   const { maxTokens, maxOutputs, texts, blocks } = graph;
   const tables = tablesOf(graph).length > 0;

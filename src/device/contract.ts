@@ -20,7 +20,7 @@ export const MOST_KERNEL = 8;
 /** In a run's ids: the id that the device chose last for this text. Only on devices that choose (`Device.chooses`). */
 export const CHOSEN = 0xffffffff;
 
-/** So many outputs of a step a device chooses after beyond one for each text: buffers are made for no more. */
+/** Outputs of a step after which a device may choose, beyond one for each text: buffers are made for no more. */
 export const MORE_CHOSEN = 15;
 
 /** New tokens of one text in a step, at consecutive positions. */
@@ -330,9 +330,9 @@ export interface Device {
   readonly description: string;
   /** The most that one allocation may hold, in bytes. */
   readonly memoryBytes: number;
-  /** What there is of memory, where whoever opened the device has asked; null: the machine does not say. */
+  /** What there is of memory, as found when the device was opened; null: the machine does not say. */
   readonly memory?: DeviceMemory | null;
-  /** Which of several sets of kernels it uses, and milliseconds of each where they were timed, by whoever opened it. */
+  /** Which of several sets of kernels it uses, and milliseconds of each where they were timed when it was opened. */
   readonly kernels?: {
     readonly set: string;
     readonly sets: readonly string[];
@@ -352,7 +352,7 @@ export interface Device {
   readonly kvFormats: readonly string[] | null;
   /** Parts of packed formats that it has kernels for, as descriptions have them: "4c". Absent: none. */
   readonly kvParts?: { readonly [part in KvPart]: readonly string[] };
-  /** The format that suits it best, where nobody says. Default: DEFAULT_KV of src/cache. */
+  /** The format that suits it best. Default: DEFAULT_KV of src/cache. */
   readonly defaultKv?: string;
   measure(graph: Graph): Footprint;
   allocate(graph: Graph): Promise<Allocation>;
@@ -391,7 +391,7 @@ export interface Allocation {
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
   /**
    * The largest logits of one output row of the last step, largest first, ties by the lowest id, without reading all:
-   * `count` of them, or fewer where fewer are above -Infinity. Every NaN comes before the largest. null: not so many.
+   * `count` of them, or fewer where fewer are above -Infinity. Every NaN comes before the largest. null: it cannot give that many.
    */
   candidates?(row: number, count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null;
   /** Whether the device can choose with these options; absent: never. */

@@ -44,7 +44,7 @@ export interface Packing {
   readonly values: PartFormat;
   /** A page is packed when at least N tokens follow it. */
   readonly recent: number;
-  /** So many pages at the beginning of a text are never packed: the first tokens' keys stand far out. */
+  /** How many pages at the beginning of a text are never packed: the first tokens' keys stand far out. */
   readonly first: number;
   /** Bytes of a page's keys, or of its values. */
   pageBytes(headDim: number, part: KvPart): number;

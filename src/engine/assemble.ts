@@ -1,6 +1,6 @@
 /**
  * plan -> allocate -> weights: from an open checkpoint and a device to something that generates, in Node and in a page
- * alike. Owns the order of these steps and that nothing is left behind when one of them fails or the caller aborts.
+ * alike. Owns the order of these steps and that nothing is left over when one of them fails or the caller aborts.
  */
 import { type Allocation, type Device, MORE_CHOSEN } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";

@@ -1,12 +1,12 @@
 /**
  * Generators that hold a place in the cache, in hands that may forget them. `for await` ends them whichever way the loop is left; who
  * calls `next` by hand and drops the rest ends nothing, and the place would stay taken for ever. One idea: what is handed
- * out is a shell; when the collector finds that nobody has it any more, the generator inside is ended.
+ * out is a shell; when the collector finds that nothing refers to it any more, the generator inside is ended.
  */
 
 /** Held by the registry until the shell is gone: the generator must not know its shell. */
 const registry = new FinalizationRegistry<AsyncGenerator<unknown, unknown, undefined>>((inner) => {
-  // Nobody is there to hear of an error.
+  // An error has no one to go to.
   inner.return(undefined).catch(() => {});
 });
 

@@ -63,7 +63,7 @@ function unknownModel(name: string): ArgumentError {
 }
 
 /**
- * The Hub has no model of this name (it tells strangers 401 then, as for private ones), or it is no name: the error with real
+ * The Hub has no model of this name (it answers 401 without a token then, as for private ones), or it is no name: the error with real
  * names that are near.
  */
 function withNearest(error: unknown, name: string): unknown {

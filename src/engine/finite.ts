@@ -4,7 +4,7 @@
  */
 import { LogitsError } from "../format/errors.ts";
 
-/** logits: [vocab] f32, or the largest of them and -Infinity for the others; -Infinity beside a number is allowed. */
+/** logits: [vocab] f32, or the largest of them and -Infinity for the others; -Infinity next to a number is allowed. */
 export function wrongLogits(logits: Float32Array, position: number): LogitsError | null {
   let most = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < logits.length; id++) {

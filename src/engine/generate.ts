@@ -57,7 +57,7 @@ export interface Piece {
  */
 export type StopReason = "end" | "stop" | "length" | "repeats" | "context" | "cache";
 
-/** Where nobody says how many tokens. Reasoning models need some thousands; nobody reads more of what has no end. */
+/** The limit of tokens by default. Reasoning models need some thousands; more is of little use. */
 const MOST_TOKENS = 16_384;
 
 /** `options`, and of `defaults` what they leave open. */

@@ -1,7 +1,7 @@
 /**
- * How much memory GPUs may hold, as far as the system tells (Node only): macOS by its limit for wired memory, NVIDIA's by
+ * How much memory GPUs may hold, as far as the system reports it (Node only): macOS by its limit for wired memory, NVIDIA's by
  * nvidia-smi, AMD's by the driver's files, Windows by its registry. Owns reading these, the rule for Macs, and which of
- * them is meant by an adapter. WebGPU itself never tells.
+ * them is meant by an adapter. WebGPU itself never reports it.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -55,7 +55,7 @@ export interface GpuMemory {
   readonly isShared: boolean;
 }
 
-/** Of all GPUs that the system tells of; ramBytes: of the machine. */
+/** Of all GPUs that the system reports; ramBytes: of the machine. */
 export function gpuMemories(ramBytes: number, system: SystemReader = SYSTEM): GpuMemory[] {
   switch (system.platform) {
     case "darwin":

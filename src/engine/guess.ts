@@ -20,7 +20,7 @@ export interface Worth {
 }
 
 /**
- * chances: of each guess to be right when those before it are. awaited: so many of the first are under way already, and are
+ * chances: of each guess to be right when those before it are. awaited: the first N, which are under way already, and are
  * not to be checked. cost: of N rows more, in tokens that the step would give in the same time.
  */
 export function worthChecking(

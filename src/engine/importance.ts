@@ -41,7 +41,7 @@ export interface CollectOptions {
 
 /** llama.cpp's; each is read as a text of its own. */
 const WINDOW = 512;
-/** Tokens of a step: the inputs of all products of so many lie in memory, 17 MB a token in a 70B. */
+/** Tokens of a step: their inputs to all products lie in memory, 17 MB a token in a 70B. */
 const STEP = 64;
 
 /**

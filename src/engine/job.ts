@@ -226,7 +226,7 @@ export class Job {
     return this.#lookup.next(most);
   }
 
-  /** Asks the draft model for so many tokens after the known ones. */
+  /** Asks the draft model for `count` tokens after the known ones. */
   startDraft(count: number): void {
     this.draft!.start(this.ids, count, this.tokens!.draw, (error) => {
       if (error) this.tokens!.fail(error.error);

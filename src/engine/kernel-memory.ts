@@ -49,7 +49,7 @@ export async function withKernels(
   const key = await keyOf(device);
   const known = await remembered(file);
   const before = timesOf(known.get(key), sets);
-  // Whoever loads a model meets an adapter's error there, by its own words.
+  // Loading a model reports an adapter's error, in its own words.
   const ms = before ?? (await time(open, sets).catch(() => null));
   if (!before && timesOf(ms, sets)) {
     const others = [...known].filter(([other]) => other !== key);

@@ -1,7 +1,7 @@
 /**
- * Which cache format a model gets when nobody says. Most get the default; a layer whose keys a bias carries far out gets
+ * Which cache format a model gets by default. Most get the default; a layer whose keys a bias carries far out gets
  * float16, so that its rounding does not drown what differs from token to token. Known cases: Qwen 2 and 2.5, first and last
- * layers. Seen in the weights, before anything runs; whoever names a format gets that one.
+ * layers. Seen in the weights, before anything runs; a format that is named is used.
  *
  * A key's channel c has mean b (its bias) and, over normed inputs, a deviation of about sqrt(sum of (W[c, j] g[j])^2). A
  * rotary pair with frequency f turns its mean by 32 f radians over a page, so that the page's range has to span

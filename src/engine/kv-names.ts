@@ -1,4 +1,4 @@
-/** Which of the formats that have a name a device can hold, and which suits it where nobody says. */
+/** Which of the formats that have a name a device can hold, and which is its default. */
 import { DEFAULT_KV } from "../cache/codecs.ts";
 import { FORMAT_NAMES, layerFormats } from "../cache/format-layers.ts";
 import { hasFormat } from "../device/check.ts";

@@ -118,7 +118,7 @@ export class EngineModel {
   /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
   get warnings(): readonly string[] {
     const { tokenizer, template, device, plan } = this.#parts;
-    // A page's device was never asked: no browser tells.
+    // A page's device was never asked: browsers do not say.
     const isUnknown = device.memory === null && plan.memory === null;
     return [...tokenizer.warnings, ...(template?.warnings ?? []), ...(isUnknown ? [MEMORY_UNKNOWN] : [])];
   }

@@ -1,5 +1,5 @@
 /**
- * The small model beside a large one: loaded first, so that the large one's plan counts what is left. Owns what both must have
+ * The small model that drafts for a large one: loaded first, so that the large one's plan counts what is left. Owns what both must have
  * in common.
  */
 import type { Device } from "../device/contract.ts";
@@ -40,7 +40,7 @@ export async function loadDraft(
   return { ...parts, ...extra };
 }
 
-/** What is left of a device's memory beside the draft model. */
+/** What the draft model leaves of a device's memory. */
 export function besideDraft(device: Device, { plan }: LoadedDraft): Device {
   const { memory } = device;
   return memory ? { ...device, memory: { ...memory, bytes: memory.bytes - plan.totalBytes } } : device;

@@ -51,7 +51,7 @@ export function pageDevice(gpu: GPU): Promise<WebgpuDevice> {
 }
 
 const NO_ADAPTER =
-  "See that hardware acceleration is on in the browser's settings; chrome://gpu or about:support tells more.";
+  "See that hardware acceleration is on in the browser's settings; chrome://gpu or about:support says more.";
 
 async function open(model: WebModel, options: WebLoadOptions): Promise<Checkpoint> {
   if (typeof model === "string" || model instanceof URL) return openUrl(model, options);

@@ -25,7 +25,7 @@ const CLASSES = [
   { from: 11, chance: 0.85 },
   { from: LONG, chance: 0.95 },
 ] as const;
-/** So many guesses count as much as what is said above. */
+/** This many guesses count as much as what is said above. */
 const PRIOR = 4;
 /** What was found counts for less with each later guess of its class. */
 const KEPT = 0.98;

@@ -52,7 +52,7 @@ export class Pace {
     return () => this.#end(step);
   }
 
-  /** Nothing is to be done: what began and was not seen to end tells nothing any more. */
+  /** Nothing is to be done: what began and was not seen to end says nothing any more. */
   idle(): void {
     this.#begun = [];
   }

@@ -32,7 +32,7 @@ export interface PlanOptions {
   cacheTokens?: number;
   /**
    * Positions of texts at rest whose recurrent states are kept, in models that have some (Qwen 3.5): a conversation goes on
-   * only where they are. Default: 4, and one for each of `parallel`. A running text has three beside.
+   * only where they are. Default: 4, and one for each of `parallel`. A running text has three besides.
    */
   snapshots?: number;
   /**
@@ -78,7 +78,7 @@ export interface Plan {
   readonly totalBytes: number;
   /** For `totalBytes`. */
   readonly limitBytes: number;
-  /** What it was planned for; null: nobody knew. */
+  /** What it was planned for; null: not known. */
   readonly memory: DeviceMemory | null;
 }
 
@@ -225,13 +225,13 @@ export function codecsOf({ config }: Model, kv: string): (layer: number) => KvCo
 }
 
 /**
- * What the process takes beside the device: its resident bytes after a text less the plan, in Node 20.20 on Linux,
+ * What the process takes besides the device: its resident bytes after a text less the plan, in Node 20.20 on Linux,
  * 2026-11-23. CPU: 70 MiB with needle-14m, 73 with a 1B, 128 with Gemma 3 270M, whose tokenizer has 262,144 pieces.
  * GPU: 246 MiB with Dawn and SwiftShader, a driver that lives in the process.
  */
 const OVERHEAD_BYTES = { gpu: 256 * 2 ** 20, other: 128 * 2 ** 20 };
 
-/** What all parts together may take beside what the device itself allows. */
+/** What all parts together may take besides what the device itself allows. */
 export interface Limits {
   /** null: not known. */
   readonly memory: DeviceMemory | null;

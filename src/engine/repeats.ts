@@ -11,7 +11,7 @@ const PERIOD = 64;
 /** Told of each id in turn; true once the last 1,024 are a sequence of at most 64 ids, repeated. */
 export class Repeats {
   readonly #last = new Int32Array(PERIOD).fill(-1);
-  /** By period, how many ids in a row were those so many places before. */
+  /** By period, how many ids in a row equal those one period before. */
   readonly #runs = new Int32Array(PERIOD + 1);
   #count = 0;
 

@@ -120,7 +120,7 @@ export function sampler(options: SampleOptions = {}): Sampler {
   };
 }
 
-/** Seeds of 64 bits keep their lowest 32: a random number is made of so many (device/uniform.ts). */
+/** Seeds of 64 bits keep their lowest 32: a random number is made of 32 (device/uniform.ts). */
 function seedOf(asked = UNSET): number {
   if (asked === UNSET) return (Date.now() ^ (Math.random() * 2 ** 32)) >>> 0;
   return Number(BigInt.asUintN(32, BigInt(asked)));

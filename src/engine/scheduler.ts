@@ -400,7 +400,7 @@ export class Scheduler {
     });
   }
 
-  /** Tells the device which pages are new in the job's row of the tables. */
+  /** Gives the device the pages that are new in the job's row of the tables. */
   #setPages(job: Job): void {
     job.pages.tables((pool, first, pages) => {
       const table = this.#tables[pool];

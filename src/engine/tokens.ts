@@ -269,7 +269,7 @@ export class Tokens {
     this.#wake();
   }
 
-  /** Tells the constraint what came, and asks what may come next. */
+  /** Gives the constraint what came, and asks what may come next. */
   async #ask(id: number | null): Promise<void> {
     const { constraint } = this.#options;
     if (!constraint) return;

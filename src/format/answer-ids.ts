@@ -198,7 +198,7 @@ export class AnswerIds {
   }
 }
 
-/** Not by `push(...more)`, which takes so many arguments only. */
+/** Not by `push(...more)`, whose number of arguments is limited. */
 function add(more: ArrayLike<number>, ids: number[]): void {
   for (let i = 0; i < more.length; i++) ids.push(more[i]);
 }

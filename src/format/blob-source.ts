@@ -12,7 +12,7 @@ export function blobSource(blob: Blob, name = blob instanceof File ? blob.name :
     async read(offset, into) {
       const range = blob.slice(offset, offset + into.length);
       const bytes = await range.arrayBuffer().catch((cause) => {
-        // A File is a name and a date; browsers refuse to read on when the file behind it is another one.
+        // A File is a name and a date; browsers refuse to read on when the file on disk has changed.
         const found = `bytes ${offset} to ${offset + into.length} cannot be read (${(cause as Error).message}): was the file changed or removed after it was chosen?`;
         throw new FormatError(name, found, undefined, { cause });
       });

@@ -1,5 +1,5 @@
 /**
- * The two kinds of checkpoint behind one interface, from any Source or Folder (browser-safe). Owns joining a reader's
+ * The two kinds of checkpoint with one interface, from any Source or Folder (browser-safe). Owns joining a reader's
  * tensors with a tokenizer and a chat template, both made on first use and once.
  */
 import type { Checkpoint } from "./checkpoint.ts";

@@ -21,7 +21,7 @@ export interface GgufHeader {
   readonly layout: GgufLayout;
 }
 
-/** What a copy of the file needs beside values and rows. */
+/** What a copy of the file needs besides values and rows. */
 export interface GgufLayout {
   readonly keys: readonly string[];
   /** The bytes of a key's type and value, which say what the parsed value does not: whether a 5 is an i8 or a u64. */

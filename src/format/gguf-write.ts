@@ -1,6 +1,6 @@
 /**
  * The header of a GGUF file as bytes, version 3: key-values and the tensor list, with the place of each tensor's data.
- * Owns the order and the alignment, as gguf-header.ts reads them. Refuses to know files: whoever writes the data puts each
+ * Owns the order and the alignment, as gguf-header.ts reads them. Knows no files: its caller puts each
  * tensor's bytes, and zeros up to the next place, after what this gives.
  */
 import { typeNumber } from "./gguf-types.ts";

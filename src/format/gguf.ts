@@ -1,7 +1,7 @@
 /**
  * GGUF checkpoints: one file, or the parts that `gguf-split` makes of one (name-00001-of-00003.gguf). Owns how parts
  * are found and proven to belong together; gguf-header.ts reads each. Sources come from outside, so that parts may
- * lie on disk or behind HTTP.
+ * lie on disk or on an HTTP server.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile } from "./folder.ts";
@@ -47,7 +47,7 @@ export function ggufPartName(
   return { name, part: Number(match[2]) - 1, parts: Number(match[3]) };
 }
 
-/** Opens the other parts beside `source`, adding each to `sources` as soon as it is open. */
+/** Opens the other parts of `source`, adding each to `sources` as soon as it is open. */
 async function readParts(
   source: Source,
   given: GgufHeader,

@@ -26,13 +26,13 @@ export type Guard = <Result>(step: Promise<Result>) => Promise<Result>;
 
 /**
  * Rejects when the signal fires. Undici does not always settle a read of a body that was aborted: in Node 20.20 one of
- * sixty hangs when the abort falls between two reads, so a guard waits for this beside the step.
+ * sixty hangs when the abort falls between two reads, so a guard waits for this along with the step.
  */
 export function endedBy(signal: AbortSignal): Promise<never> {
   const ended = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(new Error("the connection was given up")));
   });
-  // Mostly nobody waits for it.
+  // Mostly it is not awaited.
   ended.catch(() => {});
   return ended;
 }

@@ -1,5 +1,5 @@
 /**
- * A file behind HTTP as a Source, by range requests with the Web's fetch, in Node and in a page. Owns what a server may
+ * A file on an HTTP server as a Source, by range requests with the Web's fetch, in Node and in a page. Owns what a server may
  * get wrong: it ignores Range, answers another range, drops, stalls, or gives a file that changed between two requests.
  * Dropped connections and overloaded servers are tried again from where they stopped; what is left is one error.
  */
@@ -48,7 +48,7 @@ export async function httpSource(url: string | URL, options: HttpOptions = {}): 
   return pagedSource(file, first);
 }
 
-/** The files beside each other under a URL: parts of a split GGUF, a safetensors folder. */
+/** The files of one folder under a URL: parts of a split GGUF, a safetensors folder. */
 export function httpFolder(url: string | URL, options: HttpOptions = {}): Folder {
   const base = absolute(url);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
@@ -56,7 +56,7 @@ export function httpFolder(url: string | URL, options: HttpOptions = {}): Folder
     name: nameOf(base).slice(0, -1),
     async open(file) {
       const at = new URL(encodeURIComponent(file), base);
-      // A signed or versioned URL says so in its query, which holds for the files beside it.
+      // A signed or versioned URL says so in its query, which holds for the folder's other files.
       at.search = base.search;
       try {
         return await httpSource(at, options);
@@ -68,7 +68,7 @@ export function httpFolder(url: string | URL, options: HttpOptions = {}): Folder
   };
 }
 
-/** The files beside the one at `url`. */
+/** The files in the folder of `url`. */
 export function httpSiblings(url: string | URL, options: HttpOptions = {}): Folder {
   const folder = absolute(url);
   folder.pathname = folder.pathname.replace(/[^/]*$/, "");
@@ -179,7 +179,7 @@ class HttpFile implements Source {
     if (!head.ok) throw new Dropped(`the server answered ${head.status} to HEAD`);
     const size = Number(head.headers.get("content-length") ?? Number.NaN);
     if (Number.isSafeInteger(size)) return size;
-    throw new FormatError(this.name, "an answer that tells no size", "Content-Range or Content-Length");
+    throw new FormatError(this.name, "an answer without a size", "Content-Range or Content-Length");
   }
 
   #compare(response: Response, size: number): void {

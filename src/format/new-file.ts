@@ -1,5 +1,5 @@
 /**
- * A file that appears whole or not at all (Node only): it is written under another name beside its place and renamed when
+ * A file that appears whole or not at all (Node only): it is written under another name in its folder and renamed when
  * it is on the disk. Owns the check for room before, and the system's errors as one line. An error or an abort leaves
  * nothing behind.
  */

@@ -1,6 +1,6 @@
 /**
  * NVFP4 in GGUF files. Owns joining a matrix with its scale: blocks lie in the file as [4 scales][32 nibble bytes], and the
- * tensor X.scale beside X.weight holds an f32 by which all values are multiplied, or one for each expert. X.input_scale
+ * tensor X.scale of X.weight holds an f32 by which all values are multiplied, or one for each expert. X.input_scale
  * says how activations were scaled where they are NVFP4 too; ours are not. The layout of a joined block is tensor.ts's, its
  * values blocks/codebook.ts's.
  */

@@ -9,7 +9,7 @@ import type { Source } from "./source.ts";
 export const PAGE_BYTES = 1024 * 1024;
 /** Pages of one request: 8 MiB take about as long as a round trip and a redirect on a fast line. */
 const RUN_PAGES = 8;
-/** Pages that are fetched ahead, at most: two requests beside the one that is waited for. */
+/** Pages that are fetched ahead, at most: two requests besides the one that is awaited. */
 const AHEAD_PAGES = 2 * RUN_PAGES;
 /** More than are in use at once, so that reads may also go back a little, as tensors of one layer do. */
 const PAGES_KEPT = 4 * RUN_PAGES;
@@ -36,7 +36,7 @@ export function pagedSource(source: Source, first?: Uint8Array): Source {
       const start = (number - from) * PAGE_BYTES;
       const page = run.then(() => bytes.subarray(start, start + PAGE_BYTES));
       keep(number, page);
-      // Whoever asks next tries again.
+      // The next read tries again.
       page.catch(() => pages.get(number) === page && pages.delete(number));
     }
   };

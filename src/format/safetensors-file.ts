@@ -60,7 +60,7 @@ export async function readSafetensors(source: Source): Promise<ReadonlyMap<strin
   const start = 8 + headerBytes;
   const entries = new Map<string, SafetensorsEntry>();
   for (const [name, value] of Object.entries(header)) {
-    // Free text of whoever wrote the file.
+    // Free text of the file's author.
     if (name !== "__metadata__") entries.set(name, readEntry(source, name, value, start));
   }
   checkOverlap(file, [...entries.values()]);

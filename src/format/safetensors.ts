@@ -90,7 +90,7 @@ async function noWeights(folder: Folder): Promise<Error> {
       "Convert them to safetensors.",
     );
   }
-  return new FormatError(folder.name, "config.json without weights", `${SINGLE} or ${INDEX} beside it`);
+  return new FormatError(folder.name, "config.json without weights", `${SINGLE} or ${INDEX} in its folder`);
 }
 
 /** MLX's `quantization` (its copy under the other name counts too); null for plain floats. */

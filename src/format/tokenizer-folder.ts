@@ -83,7 +83,7 @@ class TokenTable {
   readonly texts: string[] = [];
   readonly kinds: TokenKind[] = [];
   readonly pieces = new Map<string, number>();
-  /** Ids may have gaps, but not so many that a made-up id costs memory. */
+  /** Ids may have gaps, but few enough that a made-up id costs no memory. */
   readonly #ids: number;
 
   constructor(model: JsonObject, added: unknown) {

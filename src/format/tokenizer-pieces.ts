@@ -229,7 +229,7 @@ export class PieceTokenizer implements Tokenizer {
       throw new FormatError(
         place,
         `${this.vocab} tokens, of which ${JSON.stringify(texts[lost])} is number ${lost}`,
-        `${rows}, for the model's matrix has so many rows`,
+        `${rows}, the rows of the model's matrix`,
       );
     const within = (tokens: readonly FixedText[] = []) => tokens.filter(({ id }) => id < rows);
     return new PieceTokenizer({

@@ -72,7 +72,7 @@ export interface ExpertsSpec {
 }
 
 export interface FeedForwardSpec {
-  /** Of what every token passes: the whole of it without experts, beside them otherwise; 0: none. */
+  /** Of what every token passes: all of it without experts, next to them otherwise; 0: none. */
   readonly width: number;
   readonly experts: ExpertsSpec | null;
 }
@@ -103,7 +103,7 @@ export interface ModelConfig {
   readonly logitScale: number;
   /** Logits are cap * tanh(logits / cap); 0: as they are. */
   readonly logitSoftcap: number;
-  /** Values that each layer gets of a token beside the stream; 0: none. */
+  /** Values that each layer gets of a token besides the stream; 0: none. */
   readonly perLayerInput: number;
   /** The output matrix is the embedding. */
   readonly tied: boolean;

@@ -1,5 +1,5 @@
 /**
- * A checkpoint as a model: its config, its forward pass as a graph, and the tensor behind each of the graph's weights.
+ * A checkpoint as a model: its config, its forward pass as a graph, and the tensor of each of the graph's weights.
  * Refuses to know devices and texts: the same graph runs anywhere.
  */
 import { kvCodec } from "../cache/codecs.ts";
@@ -41,7 +41,7 @@ export interface Model {
   readonly config: ModelConfig;
   readonly checkpoint: Checkpoint;
   record(options: GraphOptions): Graph;
-  /** The tensor behind a weight of a graph that `record` made. */
+  /** The tensor of a weight of a graph that `record` made. */
   tensor(weight: Weight): Tensor;
   /** The names in the file of what it is made of: one, or one for each expert. */
   sourceNames(weight: Weight): readonly string[];

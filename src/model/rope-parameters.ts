@@ -58,7 +58,7 @@ export function ropeOf(config: Fields, headDim: number, options: RopeOptions = {
   const parameters = given ?? new Fields({}, config.place);
   for (const kind of KINDS) refuse(parameters, kind);
   const base = parameters.has("rope_theta") ? parameters : config;
-  // Beside rope_parameters it takes precedence over the one inside.
+  // At the top level it takes precedence over the one inside.
   const own = config.has(ORIGINAL) ? { [ORIGINAL]: config.value(ORIGINAL) } : {};
   const merged = new Fields({ ...parameters.values, ...own }, parameters.place);
   return scaled(

@@ -28,7 +28,7 @@ export interface Shape {
   readonly tied: boolean;
   /** More keys of its GGUF, without the architecture's name before them. */
   keys?: Keys | ((layers: number) => Keys);
-  /** Tensors of the GGUF by whose presence a reader tells: biases, values of their own. */
+  /** Tensors of the GGUF whose presence decides how it is read: biases, values of their own. */
   present?(layers: number): readonly string[];
 }
 

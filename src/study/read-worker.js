@@ -9,7 +9,7 @@ const { module, memory, from, to } = workerData;
 const instance = new WebAssembly.Instance(module, { env: { memory } });
 const { readBytes } = /** @type {{ readBytes: Function }} */ (/** @type {unknown} */ (instance.exports));
 
-// Its own pages: a memory that nobody has written is one page of zeros in the cache.
+// Its own pages: memory that was never written is one page of zeros in the cache.
 new Uint8Array(memory.buffer, from, to - from).fill(1);
 parentPort?.on("message", () => {
   readBytes(from, to);

@@ -113,7 +113,7 @@ describe("nibble chat in a pipe", () => {
     expect(tooLong).toMatch(/^nibble: .*northanger-abbey\.txt has 8,\d{3} tokens; .* of 512 are free/);
     expect(missing).toMatch(/^nibble: no-such\.txt: no such file$/);
     expect(unknown).toMatch(/^nibble: \/nope is no command; \/help lists them/);
-    expect(argument).toMatch(/^nibble: \/clear takes nothing/);
+    expect(argument).toMatch(/^nibble: \/clear takes no argument/);
     expect(foreign).toMatch(/^nibble: .*facts\.txt: no JSON/);
   });
 

@@ -58,7 +58,7 @@ describe("what an answer has to be", () => {
   it("two at once are refused, and so is one that no text matches, at its place", async () => {
     expect((await chat({ json_schema: schema, guided_json: schema })).body.error).toMatchObject({
       param: "guided_json",
-      message: "guided_json is not possible beside json_schema",
+      message: "guided_json is not possible together with json_schema",
     });
     const text = { response_format: { type: "text", schema } };
     expect((await chat(text)).body.error.param).toBe("response_format.schema");

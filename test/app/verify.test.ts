@@ -186,7 +186,7 @@ describe("wrong usage of nibble verify:", () => {
       "formats beside a method",
       ["--method", "x.js", "--kv", "int4"],
       2,
-      /--kv is int4; allowed: nothing beside/,
+      /--kv is int4; allowed: nothing together with/,
     ],
     ["a missing model", [], 1, /no-such\.gguf: no such file/],
   ];

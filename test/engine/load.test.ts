@@ -111,7 +111,7 @@ describe("a tiny model", () => {
   it("with fewer rows than its tokenizer has tokens is refused, and told by inspect", async () => {
     const path = written(tinyModel({ rows: 262, pieces: 6 }));
     const wrong =
-      /tokenizer\.ggml\.tokens: 265 tokens, of which "d" is number 262; allowed: 262, for the model's matrix/;
+      /tokenizer\.ggml\.tokens: 265 tokens, of which "d" is number 262; allowed: 262, the rows of the model's matrix/;
     expect((await failure(path)).message).toMatch(wrong);
     expect((await inspect(path)).problems).toEqual([expect.stringMatching(wrong)]);
   });

@@ -138,7 +138,7 @@ describe("a server with ranges", () => {
     expect(busy.message).toMatch(/answered 503 to HEAD, 5 times/);
     const mute = await failure(hides((_, response) => response.writeHead(200).end()));
     expect(mute).toBeInstanceOf(FormatError);
-    expect(mute.message).toMatch(/tells no size/);
+    expect(mute.message).toMatch(/without a size/);
   });
 
   it("has an empty file", async () => {

@@ -70,7 +70,7 @@ it.each(["include 'a'", "import 'a' as b", "from 'a' import b", "extends 'a'", "
   (statement) => {
     const [name] = statement.split(" ");
     expect(() => new JinjaTemplate(`{% ${statement} %}`, "test")).toThrow(
-      `test: no Jinja template ({% ${name} %} needs other templates, and a chat template has none beside it)`,
+      `test: no Jinja template ({% ${name} %} needs other templates, and a chat template stands alone)`,
     );
   },
 );

@@ -254,7 +254,7 @@ it("warns of ids without a token, and drops those beyond a matrix that only thei
   ]);
   expect(tokenizer.fit(100)).toBe(tokenizer);
   expect(() => tokenizer.fit(8)).toThrow(
-    /13 tokens, of which "▁▁" is number 8; allowed: 8, for the model's matrix/,
+    /13 tokens, of which "▁▁" is number 8; allowed: 8, the rows of the model's matrix/,
   );
   expect((await tokenizerFromFolder({ tokenizer: llamaLike() })).warnings).toEqual([]);
 });

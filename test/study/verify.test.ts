@@ -377,7 +377,7 @@ describe("a verdict", () => {
     expect(grade(rows, unread)).toMatchObject({
       grade: "good",
       text: expect.stringMatching(
-        /judged by its answers, for .*cannot predict this text.*in answers behind 1024 tokens/,
+        /judged by its answers, for .*cannot predict this text.*in answers after 1024 tokens/,
       ),
     });
     expect(grade([measured("int4", "depth", 2)], unread).grade).toBe("not judged");
@@ -411,6 +411,6 @@ describe("one file against another", () => {
       /against is tiny.gguf .* another vocabulary .*allowed: a file with the same/,
     );
     const both = verifyModel("needle", { ...tests, against: "needle", kv: ["int4"] });
-    await expect(both.next()).rejects.toThrow(/kv is int4; allowed: nothing beside against/);
+    await expect(both.next()).rejects.toThrow(/kv is int4; allowed: nothing together with against/);
   });
 });

@@ -150,7 +150,7 @@ export async function together<One extends { cancel(): void }, T>(
   }
 }
 
-/** Runs the generation and tells its news. */
+/** Runs the generation and reports its progress. */
 async function tell(
   served: Served,
   run: AdmittedRun,

@@ -31,7 +31,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
   const routes: Record<string, Record<string, Handler>> = {
     "/health": {
       GET: () => {
-        // A GPU that is lost stays lost: whoever watches may start the server anew.
+        // A GPU that is lost stays lost: a supervisor may restart the server.
         const { failure } = offered;
         if (failure !== null) throw new ApiError(503, failure, { code: "device_failed" });
         return Response.json({ status: "ok" });

@@ -70,7 +70,7 @@ export function readCount(fields: Fields, { model, mostWaiting }: Served): numbe
 export function readStreaming(fields: Fields): Streaming {
   const stream = fields.boolean("stream") ?? false;
   const options = fields.object("stream_options")?.hold(STREAM_OPTIONS);
-  if (options && !stream) throw fields.wrong("stream_options", "an object only beside stream: true");
+  if (options && !stream) throw fields.wrong("stream_options", "an object only with stream: true");
   return {
     stream,
     includeUsage: options?.boolean("include_usage") ?? false,

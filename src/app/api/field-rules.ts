@@ -13,7 +13,7 @@ type FieldRule =
 /** By name. A Map, for a request may have a field "constructor". */
 export type FieldTable = ReadonlyMap<string, FieldRule>;
 
-/** Values of a refused field that ask for nothing, beside null: these, or what a function says. */
+/** Values of a refused field that ask for nothing, besides null: these, or what a function says. */
 type Neutral = readonly unknown[] | ((value: unknown) => boolean);
 
 /** false, 0, "", [] and {}: how most fields say that nothing is asked for. */

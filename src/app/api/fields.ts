@@ -1,6 +1,6 @@
 /**
  * Reads one JSON object of a request, field by field, and holds it to the table of the fields that are known there:
- * `hold` sees to those that nobody reads.
+ * `hold` sees to those that no reader takes.
  */
 import { badValue } from "../../answer/errors.ts";
 import { ObjectFields, shown } from "../../answer/object-fields.ts";
@@ -16,7 +16,7 @@ export class Fields extends ObjectFields {
     this.#unknown = unknown;
   }
 
-  /** Refuses what the table refuses, and tells of what it does not know. */
+  /** Refuses what the table refuses, and reports what it does not know. */
   hold(table: FieldTable): this {
     holdToTable(this.record, table, { place: (name) => this.place(name), unknown: this.#unknown });
     return this;

@@ -1,6 +1,6 @@
 /**
  * What an answer has to be, by any of the names that clients have for it: OpenAI's response_format, llama.cpp's
- * json_schema and the schema beside json_object, vLLM's guided_json, guided_choice and structured_outputs. Owns these
+ * json_schema and the schema next to json_object, vLLM's guided_json, guided_choice and structured_outputs. Owns these
  * fields.
  */
 import { PlaceError } from "../../answer/errors.ts";
@@ -51,7 +51,7 @@ export function readFormat(fields: Fields): Format | null {
     structured?.boolean("json_object") ? anyObject(structured.place("json_object")) : null,
   ].filter((one) => one !== null && one !== undefined);
   if (asked === undefined) return null;
-  if (other) throw unsupported(other.place, `${other.place} is not possible beside ${asked.place}`);
+  if (other) throw unsupported(other.place, `${other.place} is not possible together with ${asked.place}`);
   return asked;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Who may use the server. A page of another site in the user's browser can reach 127.0.0.1: by a form or fetch (its
- * Origin tells), or under a name of its own that it lets point here ("DNS rebinding": its Host tells). Owns these two
+ * Origin shows that), or under a name of its own that it lets point here ("DNS rebinding": its Host shows that). Owns these two
  * checks, the API key, and CORS for the origins that were allowed.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
@@ -125,7 +125,7 @@ function isAllowed(origin: string, origins: readonly string[]): boolean {
   return origins.includes("*") || origins.includes(origin);
 }
 
-/** In a time that tells nothing of how much is right. */
+/** In a time that does not depend on how much is right. */
 function isEqual(a: string, b: string): boolean {
   const hash = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(hash(a), hash(b));

@@ -81,11 +81,11 @@ const FORM = fieldTable(
 );
 
 const TOLD = fieldTable(
-  refused("logprobs tells how likely tokens were.", {
+  refused("logprobs gives the likelihoods of tokens.", {
     ...{ n_probs: EMPTY, post_sampling_probs: EMPTY, top_n_tokens: EMPTY, decoder_input_details: EMPTY },
     prompt_logprobs: [false],
   }),
-  refused("/tokenize tells the ids of a text.", {
+  refused("/tokenize gives the ids of a text.", {
     ...{ return_tokens: EMPTY, return_token_ids: EMPTY, return_tokens_as_token_ids: EMPTY },
   }),
   refused("An answer has the form that OpenAI's has.", {
@@ -181,14 +181,14 @@ export const CHAT = fieldTable(
 export const COMPLETIONS = fieldTable(
   COMMON,
   kept("prompt", "n"),
-  refused("/v1/chat/completions tells it.", { return_progress: EMPTY }),
+  refused("/v1/chat/completions reports it.", { return_progress: EMPTY }),
   refused("The prompt is no part of the answer, and a text goes on at its end only.", {
     ...{ echo: EMPTY, suffix: EMPTY },
   }),
   refused("/v1/chat/completions takes it.", {
     ...{ messages: EMPTY, tools: EMPTY, tool_choice: ["none", "auto"], chat_template_kwargs: EMPTY },
   }),
-  refused("logprobs is a number here: so many likeliest tokens.", { top_logprobs: EMPTY }),
+  refused("logprobs is a number here: the N likeliest tokens.", { top_logprobs: EMPTY }),
   refused("The prompt may be a list of token ids.", { add_special_tokens: [true], add_bos_token: [true] }),
 );
 

@@ -13,7 +13,7 @@ const LEAST = -9999;
 export function readChatLogprobs(fields: Fields): number | undefined {
   const wanted = fields.boolean("logprobs") ?? false;
   const top = fields.number("top_logprobs", { low: 0, high: MOST_TOP, integer: true });
-  if (top && !wanted) throw fields.wrong("top_logprobs", "a number only beside logprobs: true");
+  if (top && !wanted) throw fields.wrong("top_logprobs", "a number only with logprobs: true");
   return wanted ? (top ?? 0) : undefined;
 }
 
@@ -22,7 +22,7 @@ export function readCompletionLogprobs(fields: Fields): number | undefined {
   return fields.number("logprobs", { low: 0, high: MOST_TOP, integer: true });
 }
 
-/** What a piece tells, without the end token, which is no part of the answer. */
+/** What a piece has, without the end token, which is no part of the answer. */
 export function toldTokens(piece: Piece, tokenizer: Tokenizer): Likelihood[] {
   return (piece.likelihoods ?? []).filter(({ id }) => !tokenizer.endIds.has(id));
 }

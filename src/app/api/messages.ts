@@ -83,7 +83,7 @@ function* readAnswer(fields: Fields): Slices<{ content: string; [key: string]: u
   return {
     content: content ?? "",
     ...(thinking === undefined ? {} : { reasoning_content: thinking }),
-    // gpt-oss's name for it. It reads the reasoning before a call only, and refuses it beside words.
+    // gpt-oss's name for it. It reads the reasoning before a call only, and refuses it with text.
     ...(thinking && !content && calls.length > 0 ? { thinking } : {}),
     // Templates ask whether the key is there.
     ...(read.length === 0 ? {} : { tool_calls: read }),

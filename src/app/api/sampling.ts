@@ -54,7 +54,7 @@ export function readSampling(fields: Fields, { defaults, model }: Served): Gener
   };
 }
 
-/** By the ids of tokens, as /tokenize tells them. Ranges are the library's. */
+/** By the ids of tokens, as /tokenize gives them. Ranges are the library's. */
 function readBias(fields: Fields, vocab: number): SampleOptions["logitBias"] {
   const found = fields.object("logit_bias")?.record as Record<number, number> | undefined;
   const wrong = Object.keys(found ?? {}).find((id) => !(/^\d+$/.test(id) && Number(id) < vocab));

@@ -1,4 +1,4 @@
-/** What a generation cost and why it ended, in the API's names; `timings` beside it in ours. */
+/** What a generation cost and why it ended, in the API's names; `timings` in ours. */
 import type { GenerationResult, StopReason } from "../../index.ts";
 import { rate } from "../../plot/numbers.ts";
 

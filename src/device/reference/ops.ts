@@ -139,7 +139,7 @@ const ACTIVATIONS: Record<Activation, (gate: number, up: number, limit: number) 
   },
 };
 
-/** up, out [rows, cols]; gates [rows, cols / columns]: each acts on so many columns. */
+/** up, out [rows, cols]; gates [rows, cols / columns]: each acts on `columns` columns. */
 export function gate(
   gates: Float32Array,
   up: Float32Array,

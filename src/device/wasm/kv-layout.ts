@@ -1,5 +1,5 @@
 /**
- * Sizes of the CPU device's KV cache and of what attention needs beside it: the host's mirror of
+ * Sizes of the CPU device's KV cache and of what attention needs besides: the host's mirror of
  * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
  * `kvBlockMap` is the inverse of appending; a test writes on one side and reads on the other.
  */

@@ -36,7 +36,7 @@ export async function compileKernels(simd: Simd = "auto"): Promise<Kernels> {
 const FIRST_WIDE = 24;
 
 /**
- * An experiment of V8's, so nobody gets it who has not asked. The flag counts for all of the process's WebAssembly that is
+ * An experiment of V8's, so only who asks for it gets it. The flag counts for all of the process's WebAssembly that is
  * compiled from now on. UnsupportedError where the engine does not have it.
  */
 async function joinVectors(): Promise<void> {

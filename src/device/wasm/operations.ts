@@ -226,7 +226,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
   },
 };
 
-/** What a record touches beside its operation's values. */
+/** What a record touches besides its operation's values. */
 interface Touch {
   readonly reads?: readonly Region[];
   readonly writes?: readonly Region[];

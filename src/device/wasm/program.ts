@@ -116,7 +116,7 @@ export function mostRecords({ ops }: Graph): number {
 
 const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
-/** Bytes of what kernels and loading need beside weights, caches, states and values. */
+/** Bytes of what kernels and loading need besides weights, caches, states and values. */
 function scratchOf(graph: Graph, threads: number) {
   const { ops, maxTokens: rows } = graph;
   const attends = ops.filter((op) => op.op === "attend");
@@ -146,7 +146,7 @@ function scratchOf(graph: Graph, threads: number) {
   };
 }
 
-/** Beside their shards all memories have the same areas, since a graph's layers are much alike. */
+/** Apart from their shards all memories have the same areas, since a graph's layers are much alike. */
 function layOut(graph: Graph, scratch: ReturnType<typeof scratchOf>, shard: Shard): Layout {
   let end = STATIC_BYTES;
   const place = (bytes: number) => {
@@ -194,7 +194,7 @@ export const WASM_PAGE_BYTES = 65_536;
 /** A WebAssembly memory ends at 4 GiB; the last page stays out, so that no end address wraps around to 0. */
 export const MEMORY_BYTES = 2 ** 32 - WASM_PAGE_BYTES;
 /**
- * So many memories an allocation may have: V8 reserves some 10 GiB of addresses for each, and a process gets about a hundred
+ * How many memories an allocation may have: V8 reserves some 10 GiB of addresses for each, and a process gets about a hundred
  * (lab/LOG.md, 2026-11-28, the CPU beyond 4 GiB).
  */
 const MOST_MEMORIES = 64;

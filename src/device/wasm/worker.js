@@ -56,7 +56,7 @@ function runStep(/** @type {number} */ from, /** @type {number} */ to) {
     const { control, operations } = memories[shard];
     const { run, barrier } = kernels[shard];
     if (start === begin && copies.length > 0) {
-      // What is copied has been made, and nobody goes on before it is there.
+      // What is copied has been made, and no thread goes on before it is there.
       if (!barrier(control, threads)) return;
       if (thread === 0) cross(shard, copies);
       if (!barrier(control, threads)) return;

@@ -70,7 +70,7 @@ export class Workers {
       await workers.#expect(setup.threads);
       return workers;
     } catch (error) {
-      // One that does not start must not leave the others behind.
+      // When one does not start, the others must end too.
       await workers.close();
       throw error;
     }

@@ -181,7 +181,7 @@ export class WebgpuAllocation implements Allocation {
     this.#done = done;
     if (!back) return NOTHING_CHOSEN;
     const chosen = this.#chosen(back, done);
-    // The step's error reaches those who wait for the ids; nobody has to.
+    // The step's error reaches callers that await the ids; none has to.
     chosen.catch(() => {});
     return { chosen };
   }

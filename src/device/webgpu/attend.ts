@@ -51,7 +51,7 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
   const { recent: newestTokens, first } = options.cache.codec.packed!;
   const kept = first * PAGE_SLOTS;
   const packed: AttendOptions = { ...options, part: "packed", kept, rotates: false };
-  // What a step finds unpacked: the first pages, so many newest tokens, its own rows; two ends of pages.
+  // What a step finds unpacked: the first pages, the newest tokens, its own rows; two ends of pages.
   const unpacked = kept + newestTokens + 2 * PAGE_SLOTS + maxTokens;
   const newest: AttendOptions = {
     ...packed,

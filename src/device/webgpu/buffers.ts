@@ -1,5 +1,5 @@
 /**
- * What real buffers must be, whoever makes them: the program's, made by allocation.ts, and the bench's.
+ * What real buffers must be: the program's, made by allocation.ts, and the bench's.
  */
 import { USAGE } from "./flags.ts";
 

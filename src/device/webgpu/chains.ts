@@ -1,6 +1,6 @@
 /**
  * Products of one token that go on with what reads them, in one dispatch (matmul-vector.ts): a projection with the addition and the
- * norm behind it, gate and up with the gate. A small model's step is bound by its dispatches: some 6 us each on an H200, whatever
+ * norm after it, gate and up with the gate. A small model's step is bound by its dispatches: some 6 us each on an H200, whatever
  * they do (lab/LOG.md, 2026-11-28). Pure.
  */
 import type { Value } from "../contract.ts";

@@ -94,7 +94,7 @@ function checkVulkan(): void {
 }
 
 /**
- * Whether Dawn will find the Vulkan loader, which it looks for like any library and beside node. Asked first, because
+ * Whether Dawn will find the Vulkan loader, which it looks for like any library and in node's folder. Asked first, because
  * Dawn complains on stderr. process.dlopen is made for Node's own addons: it opens the library, misses what an addon has,
  * and closes it again. Any error but the library's absence means that it is there.
  */
@@ -109,7 +109,7 @@ function hasVulkan(): boolean {
   return true;
 }
 
-/** Dawn tells names only when it is asked for one that it does not have. The best for computing comes first. */
+/** Dawn lists names only when it is asked for one that it does not have. The best for computing comes first. */
 async function adapterNames(dawn: typeof import("webgpu"), flags: readonly string[]): Promise<string[]> {
   const gpu = dawn.create([...flags, "adapter=(none)"]);
   try {

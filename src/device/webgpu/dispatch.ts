@@ -34,7 +34,7 @@ export function modeOf({ tokens, outputs }: { tokens: number; outputs: number },
   return tokens <= rows.batch ? "batch" : "prompt";
 }
 
-/** What a step looks like to whoever counts workgroups. */
+/** What of a step decides the numbers of workgroups. */
 export interface StepShape {
   readonly tokens: number;
   readonly outputs: number;

@@ -68,7 +68,7 @@ export interface NormOptions extends Target {
   /** null: the sum is all that is wanted. */
   readonly norm: NormWeight | null;
   readonly form: Form;
-  /** The same in f32, besides; null: nobody wants it. */
+  /** The same in f32, besides; null: not wanted. */
   readonly plain: Buffer | null;
   readonly added: Pick<View, "buffer" | "splits"> | null;
   /** `added` is a mixture's [rows, count, cols], summed by the picks' weights. */

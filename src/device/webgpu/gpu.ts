@@ -1,7 +1,7 @@
 /**
  * One GPUDevice: which features it was given, pipelines by kernel and values (compiled once), and its first error.
  * Whatever goes wrong on the GPU (validation, memory, a lost device, closing) becomes one DeviceError here, which every
- * later call gives too, so that nobody waits for a result that cannot come or takes a wrong one. Web standards only.
+ * later call gives too, so that no caller waits for a result that cannot come or takes a wrong one. Web standards only.
  */
 import { DeviceError } from "../../format/errors.ts";
 import { COMPUTE } from "./flags.ts";
@@ -184,7 +184,7 @@ export class Gpu {
     if (this.#error) throw this.#error;
   }
 
-  /** The one error behind a call that has failed. Waits a moment for the news that the device was lost. */
+  /** The one error that made a call fail. Waits a moment for the news that the device was lost. */
   async failure(doing: string, cause: unknown): Promise<DeviceError> {
     if (!this.#error) {
       let timer: ReturnType<typeof setTimeout> | undefined;
@@ -197,7 +197,7 @@ export class Gpu {
     return this.#fail(`${doing} failed: ${oneLine(cause)}`, cause);
   }
 
-  /** Closes the error scope that was opened last and gives its error. A lost device may have none: `check` tells. */
+  /** Closes the error scope that was opened last and gives its error. A lost device may have none: `check` finds that. */
   scoped(): Promise<GPUError | null> {
     return this.device.popErrorScope().catch(() => null);
   }

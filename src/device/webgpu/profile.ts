@@ -1,5 +1,5 @@
 /**
- * Where a step's time goes: each dispatch in a pass of its own between two timestamps, the whole step in one pass beside
+ * Where a step's time goes: each dispatch in a pass of its own between two timestamps, the whole step in one pass as well
  * it, and the memory's bandwidth. Owns the measuring; bench.ts makes the table.
  * One idea: dispatches are timed in the order of the step and never repeated in place, so that a matrix that fits into
  * the GPU's cache is not read from there.

@@ -58,7 +58,7 @@ const MOST_LANES = 8;
 /** vec4s of queries that a workgroup fetches at a time: 4 KiB of its memory, and as much for keys. */
 const FETCHED_FOURS = 256;
 
-/** How an operation's kernel divides keys of so many vec4s: lanes of a row; tokens that are fetched at once. */
+/** How an operation's kernel divides keys of `fours` vec4s: lanes of a row; tokens that are fetched at once. */
 function deltaKernel(fours: number, { subgroup, deltaChunks }: Traits, tiled: boolean, mode: Mode) {
   let lanes = MOST_LANES;
   while (fours % lanes !== 0) lanes /= 2;

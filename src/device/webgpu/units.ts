@@ -19,7 +19,7 @@ export interface Unit extends LongRun {
   readonly before: number;
 }
 
-/** Most units of a step with so many tokens and runs. */
+/** Most units of a step with these numbers of tokens and runs. */
 export function mostUnits(tokens: number, runs: number): number {
   return Math.ceil(tokens / UNIT_ROWS) + runs;
 }

@@ -103,7 +103,7 @@ function groupScale(bytes: Uint8Array, at: number, group: number): number {
   return (bytes[at + 4 + group] & 15) | ((bytes[at + group - 4] >> 6) << 4);
 }
 
-/** The mins beside them: 0..3 whole in bytes 4..7, 4..7 split between bytes 8..11 and the tops of 4..7. */
+/** Their mins: 0..3 whole in bytes 4..7, 4..7 split between bytes 8..11 and the tops of 4..7. */
 function groupMin(bytes: Uint8Array, at: number, group: number): number {
   if (group < 4) return bytes[at + 4 + group] & 63;
   return (bytes[at + 4 + group] >> 4) | ((bytes[at + group] >> 6) << 4);

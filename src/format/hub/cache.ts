@@ -117,7 +117,7 @@ export class RepoCache {
     }
   }
 
-  /** The files of a commit that are there, as far as the disk tells: without hashes. */
+  /** The files of a commit that are there, as far as the disk shows: without hashes. */
   async filesOf(commit: string): Promise<{ path: string; bytes: number }[]> {
     const folder = this.snapshot(commit);
     const names = await readdir(folder, { recursive: true }).catch(() => []);

@@ -5,7 +5,7 @@ import { mkdir, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { NibbleError } from "../errors.ts";
 
-/** A name beside `path` that nobody else uses. */
+/** A name in the folder of `path` that no other process uses. */
 export function besideName(path: string): string {
   return `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
 }

@@ -65,7 +65,7 @@ async function fill(part: PartFile, task: Download): Promise<string> {
   const { reader, file, thing, lock, connections, pieceBytes, signal, onProgress } = task;
   throwIfAborted(signal, `downloading ${thing}`);
   const controller = new AbortController();
-  /** For whoever waits for more bytes on disk. */
+  /** For readers that wait for more bytes on disk. */
   let wake = () => {};
   const stop = () => {
     controller.abort();

@@ -101,7 +101,7 @@ export class Downloads {
       onWait: async (holder) => this.#report(file, "waiting", await this.#journalBytes(file), holder),
     });
     try {
-      // Whoever held the lock may have brought it.
+      // The process that held the lock may have downloaded it.
       if (!(await this.#cache.has(this.#commit, file))) {
         await download({
           reader: new HubFileReader(this.#client, this.#commit, file),
@@ -138,7 +138,7 @@ export class Downloads {
   }
 }
 
-/** Waits for all, so that nothing goes on behind the caller's back. */
+/** Waits for all, so that nothing goes on after the call has ended. */
 async function allOrFirstError(works: readonly Promise<void>[]): Promise<void> {
   const ended = await Promise.allSettled(works);
   const failed = ended.find((end) => end.status === "rejected");

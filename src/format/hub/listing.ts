@@ -26,7 +26,7 @@ const MOST_PAGES = 200;
 const COMMIT = /^[0-9a-f]{40}$/;
 const HASH = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 
-/** Asks for the commit behind the revision, then for the files of that commit. */
+/** Asks for the commit of the revision, then for the files of that commit. */
 export async function fetchListing(client: HubClient, name: HubName): Promise<Listing> {
   const api = `api/models/${name.owner}/${name.name}`;
   const info = asObject(await client.json(`${api}/revision/${encodeURIComponent(name.revision)}`), name.text);

@@ -26,7 +26,7 @@ export interface LockOptions {
   readonly silentMs?: number;
 }
 
-/** Takes the lock at `path`, after whoever holds it. AbortedError, or NibbleError "io" where it cannot be written. */
+/** Takes the lock at `path`, once it is free. AbortedError, or NibbleError "io" where it cannot be written. */
 export async function takeLock(path: string, options: LockOptions = {}): Promise<Lock> {
   const { signal, onWait, silentMs = SILENT_MS } = options;
   const content = JSON.stringify({
@@ -111,7 +111,7 @@ async function create(path: string, content: string): Promise<boolean> {
   }
 }
 
-/** Who holds it, and a text that changes with each sign of life; null: nobody. */
+/** Who holds it, and a text that changes with each sign of life; null: it is free. */
 async function look(path: string): Promise<{ content: string; sign: string } | null> {
   try {
     const { mtimeMs } = await stat(path);
@@ -132,7 +132,7 @@ async function takeAway(path: string, content: string): Promise<void> {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return;
     throw diskError(path, cause);
   }
-  // Whoever we took it from by mistake notices at its next check; nobody has to trust this put-back.
+  // A holder that lost it by mistake notices at its next check, so this put-back need not succeed.
   if ((await readFile(aside, "utf8")) !== content) await rename(aside, path);
   else await rm(aside, { force: true });
 }

@@ -15,7 +15,7 @@ export interface HubName {
   readonly quant: string | null;
 }
 
-const SYNTAX = "hf:owner/name, with @revision or :quantization behind it (hf:owner/name:Q8_0)";
+const SYNTAX = "hf:owner/name, followed by @revision or :quantization if wanted (hf:owner/name:Q8_0)";
 
 /** The Hub's rule: letters, digits, "-", "_", "."; neither "--" nor ".."; no "-" or "." at either end. */
 const PART = /^(?!.*(--|\.\.))[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?$/;

@@ -1,5 +1,5 @@
 /**
- * A file that is not whole yet, and beside it the journal of which bytes of it are there. Owns the order that makes the
+ * A file that is not whole yet, and next to it the journal of which bytes of it are there. Owns the order that makes the
  * journal true after any end of the process or the machine: bytes reach the disk before the journal names them.
  * Bytes that were written and not yet named are simply downloaded again.
  */
@@ -8,7 +8,7 @@ import { parseJson } from "../json.ts";
 import { diskError, writeWhole } from "./disk.ts";
 import { type Range, Ranges } from "./ranges.ts";
 
-/** What a kill costs at most, beside what the connections hold. */
+/** What a kill costs at most, apart from what the connections hold. */
 const JOURNAL_MS = 2000;
 
 export interface PartPaths {

@@ -48,7 +48,7 @@ const OTHER = /(^|[-._/])(mmproj|imatrix|lora|adapter|control[-_]vector|vae|ggml
 
 const MODEL = "model.safetensors";
 export const INDEX = "model.safetensors.index.json";
-/** What is beside the weights of a safetensors folder, where the repository has it. */
+/** What a safetensors folder has besides its weights, where the repository has it. */
 const BESIDE = [
   ...["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"],
   ...["special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json"],

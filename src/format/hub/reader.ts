@@ -10,7 +10,7 @@ import type { HubClient } from "./client.ts";
 /** Takes bytes at an offset of the file; what it has not taken is asked for again. */
 export type Sink = (offset: number, bytes: Uint8Array) => Promise<void>;
 
-/** A file behind the Hub, read in ranges by several at once. */
+/** A file on the Hub, read in ranges by several at once. */
 export class HubFileReader {
   readonly #client: HubClient;
   readonly #url: URL;
@@ -90,7 +90,7 @@ export class HubFileReader {
     }, outer);
   }
 
-  /** What the Hub itself says of the content behind a redirect. */
+  /** What the Hub itself says of the content that a redirect leads to. */
   #compareLink(headers: Headers): void {
     const { thing, bytes, hash } = this.#file;
     const tag = plainTag(headers.get("x-linked-etag"));

@@ -50,7 +50,7 @@ function folder(path: string): string {
   return resolve(path.replace(/^~(?=$|[/\\])/, homedir()));
 }
 
-/** What `hf auth login` wrote; null when nobody has. */
+/** What `hf auth login` wrote; null: nothing. */
 async function tokenFile(path: string): Promise<string | null> {
   try {
     return (await readFile(path, "utf8")).trim() || null;

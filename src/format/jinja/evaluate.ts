@@ -1,6 +1,6 @@
 /**
  * Runs a template's tree. Owns statements, scopes and expressions, as Jinja2 has them; what operators, filters, tests
- * and methods do is in the files beside. The one idea: statements are a generator that stops at rounds of loops once
+ * and methods do is in the other files of this folder. The one idea: statements are a generator that stops at rounds of loops once
  * enough was done, so that a long conversation can be rendered in slices; every step is counted by the meter.
  */
 import { attribute, element, slice } from "./access.ts";

@@ -1,5 +1,5 @@
 /**
- * Jinja2's filters that chat templates hardly use. Those for web pages that need a library behind them (striptags, urlize,
+ * Jinja2's filters that chat templates hardly use. Those for web pages that need a library (striptags, urlize,
  * wordwrap, xmlattr), pprint and random are not there: a template that names one says so when it is read.
  */
 import { element, items } from "./access.ts";
@@ -22,7 +22,7 @@ const batch: Filter = (value, given, meter) => {
   return lists;
 };
 
-/** So many lists, the first of them longer by one where they cannot be equal, the others filled up. */
+/** `count` lists, the first of them longer by one where they cannot be equal, the others filled up. */
 const slice: Filter = (value, given, meter) => {
   const [count, filler = null] = bind("slice", given, ["slices", "fill_with"]);
   const lists = integer("slice", count, 0);

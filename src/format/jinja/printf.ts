@@ -59,7 +59,7 @@ function digits(value: Value, { type, precision, marked, group }: NumberForm): s
 export function fixed(number: number, places: number): string {
   if (number >= 1e21) return BigInt(number).toString() + (places > 0 ? `.${"0".repeat(places)}` : "");
   const found = number.toFixed(places);
-  // More digits than any number has that lies in the middle between two with so many places.
+  // More digits than any number has that lies halfway between two with that many places.
   const isHalf = /^50*$/.test(
     number
       .toFixed(Math.min(MOST_DIGITS, places + 40))

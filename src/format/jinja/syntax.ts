@@ -290,9 +290,7 @@ function rewritten(tokens: readonly Token[]): Token[] {
       at = end;
     }
     if (before?.type === "OpenStatement" && OTHER_FILES.has(token.value))
-      throw new SyntaxError(
-        `{% ${token.value} %} needs other templates, and a chat template has none beside it`,
-      );
+      throw new SyntaxError(`{% ${token.value} %} needs other templates, and a chat template stands alone`);
     if (before?.type === "OpenStatement" && isWord(token, "for")) loop = recursiveLoop(tokens, at);
     if (at === loop?.begin) {
       add("Identifier", RECURSIVE);

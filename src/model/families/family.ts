@@ -44,7 +44,7 @@ export interface Family extends NamedFamily {
     tensor: Tensor,
     of: PartOf & Pick<Checkpoint, "kind" | "tensors"> & { readonly architecture: string },
   ): Tensor;
-  /** What a GGUF of the family says beside what all say. Default: nothing. */
+  /** What a GGUF of the family says besides what all say. Default: nothing. */
   writtenKeys?(config: ModelConfig): readonly Key[];
   forward(op: Recorder, parts: Parts): Value;
 }

@@ -1,6 +1,6 @@
 /**
- * Attention of one layer, apart from any model: microseconds by shape, KV format and context, beside the baseline that
- * expands the cache to f16 before each step and beside what the memory allows. Owns what is measured, in which order,
+ * Attention of one layer, apart from any model: microseconds by shape, KV format and context, next to the baseline that
+ * expands the cache to f16 before each step and to what the memory allows. Owns what is measured, in which order,
  * and what a row says.
  */
 
@@ -95,7 +95,7 @@ const KV_ORDER = ["int4", "rq4", "f16"];
 const DECODE_TOKENS = [1024, 4096, 16_384, 65_536, 131_072];
 const PROMPT_TOKENS = [512, 4096, 16_384, 65_536];
 const QUERIES = 512;
-/** Tokens that a ring has room for beside its window, as a model's has. */
+/** Tokens that a ring has room for besides its window, as a model's has. */
 const CHUNK = 512;
 const MOST_TOKENS = 2 ** 24;
 /** 8-bit weights and queries cost 1 %; beyond this it is not attention. */

@@ -11,7 +11,7 @@ import type { Scheduler } from "../../engine/scheduler.ts";
 import { Text } from "../../engine/text.ts";
 import type { BenchTests } from "./bench-tests.ts";
 
-/** So many texts together; names as llama-batched-bench has them. */
+/** Several texts together; names as llama-batched-bench has them. */
 export interface BatchRow {
   readonly kind: "batch";
   /** "pp512 tg128 x 8 @ d4096" */

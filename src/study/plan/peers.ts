@@ -22,7 +22,7 @@ const GGML = {
 
 /** Cells come in multiples of this many, in llama.cpp and in mlx-lm alike. */
 const CELLS = 256;
-/** llama.cpp's default `--ubatch-size`: the tokens that a sliding layer holds beside its window. */
+/** llama.cpp's default `--ubatch-size`: the tokens that a sliding layer holds besides its window. */
 const UBATCH = 512;
 
 const padded = (cells: number) => Math.ceil(cells / CELLS) * CELLS;

@@ -1,6 +1,6 @@
 /**
  * A MODEL or SHAPE by name -> its plan on this machine or on one of so much memory (Node only). Owns which device and
- * which memory are meant when nobody says; the tables are plan-table.ts's. Reads a file's header, no weights.
+ * which memory are meant by default; the tables are plan-table.ts's. Reads a file's header, no weights.
  */
 import { existsSync } from "node:fs";
 import { physicalCores } from "../../device/wasm/cores.ts";

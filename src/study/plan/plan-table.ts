@@ -25,7 +25,7 @@ import { PEERS } from "./peers.ts";
 
 export interface PlanTableOptions
   extends Pick<PlanOptions, "context" | "kv" | "chunk" | "snapshots" | "memoryBytes"> {
-  /** What the process takes beside what the device holds. Default: as measured for Node on this kind of device. */
+  /** What the process takes besides what the device holds. Default: as measured for Node on this kind of device. */
   overheadBytes?: number;
 }
 
@@ -116,7 +116,7 @@ export interface PlanTable {
 
 const SHORTEST = 4096;
 const LONGEST = 262_144;
-/** Times the trained context: nobody stretches a model further. And to so many tokens exactly. */
+/** Times the trained context: models are not stretched further. And in steps of this many tokens. */
 const MOST_BEYOND = 8;
 const STEP_BEYOND = 1024;
 

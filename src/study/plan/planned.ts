@@ -1,6 +1,6 @@
 /**
  * Devices and models that need not be here: what a graph takes on the CPU or on a GPU, by the same layout code that
- * allocates, and models of known shapes without their files. Owns what a GPU that nobody has asked is taken for. Pure,
+ * allocates, and models of known shapes without their files. Owns what a GPU that was not asked is taken for. Pure,
  * so that pages can plan for other machines.
  */
 import { HAS_FORMATS as CPU_FORMATS } from "../../device/wasm/kv-layout.ts";

@@ -1,6 +1,6 @@
 /**
  * One line about a cache format, from its measurements. Owns the thresholds. Pure.
- * KL is set beside what llama.cpp's scoreboard says about quantized weights of Llama 3 8B against f16
+ * KL is compared with what llama.cpp's scoreboard says about quantized weights of Llama 3 8B against f16
  * (tools/perplexity/README.md): q6_K 0.0055, which people take for lossless; q4_K_M 0.031, which most people run; q3_K_M
  * 0.102, which is noticed. The worst depth counts: a format that fails far into a document is no use there. A model that
  * cannot predict the text at all (perplexity beyond its vocabulary, worse than guessing) is judged by its own answers.
@@ -61,7 +61,7 @@ function isDepth(row: VerifyRow): row is DepthRow {
 }
 
 function place(row: DepthRow | AnswerRow): string {
-  return row.kind === "depth" ? `from ${row.depth} on` : `in answers behind ${row.tokens} tokens`;
+  return row.kind === "depth" ? `from ${row.depth} on` : `in answers after ${row.tokens} tokens`;
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * A MODEL by name -> its study (Node only): opens it once to plan and once for each format, with the logits over f16 in
- * a temporary file. Owns the text that ships and that nothing is left behind.
+ * a temporary file. Owns the text that ships, and removes the file.
  */
 import { readFile } from "node:fs/promises";
 import { PAGE_SLOTS } from "../../device/contract.ts";
@@ -120,8 +120,9 @@ interface OtherModel {
 async function otherModel(options: VerifyModelOptions): Promise<OtherModel> {
   const { against = "", kv, layers } = options;
   if (kv !== undefined)
-    throw new ArgumentError("kv", kv.join(), "nothing beside against: both files are read over f16");
-  if (layers) throw new ArgumentError("layers", true, "nothing beside against: both files are read over f16");
+    throw new ArgumentError("kv", kv.join(), "nothing together with against: both files are read over f16");
+  if (layers)
+    throw new ArgumentError("layers", true, "nothing together with against: both files are read over f16");
   const path = await findModel(against, options);
   return { path, label: `${against.replace(/^.*[\\/]/, "")} (f16 cache)` };
 }

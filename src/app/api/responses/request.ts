@@ -36,7 +36,7 @@ export const RESPONSES = fieldTable(
   refused("An answer comes to who asks, while they wait.", { background: EMPTY }),
   refused("previous_response_id goes on with a conversation.", { conversation: EMPTY, prompt: EMPTY }),
   refused("This server runs no tools of its own.", { max_tool_calls: [] }),
-  refused("/v1/chat/completions tells how likely tokens were.", { top_logprobs: EMPTY }),
+  refused("/v1/chat/completions gives the likelihoods of tokens.", { top_logprobs: EMPTY }),
   refused("A prompt that does not fit is refused with its length.", { context_management: EMPTY }),
 );
 

@@ -78,7 +78,7 @@ export class Flow {
     return this.#uses.get(weight) === 1;
   }
 
-  /** `ops` become one stage in the place of `at`, where all that it reads is there and nobody needs its values before. */
+  /** `ops` become one stage in the place of `at`, where all that it reads is there and nothing needs its values earlier. */
   join(at: Op, ops: readonly Op[], stage: Stage): void {
     for (const op of ops) this.#joined.set(op, { at, stage });
   }

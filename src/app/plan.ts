@@ -62,6 +62,12 @@ function toText(table: PlanTable): string[] {
   ];
 }
 
+/** Of layers whose values are their keys. */
+const ONE_VECTOR = {
+  held: "one vector for key and value",
+  apart: "keys and values apart, which this device cannot hold as one vector",
+};
+
 function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
   const weights = plan.weights
     .map((part) => {
@@ -71,10 +77,11 @@ function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
     })
     .join(", ");
   const caches = plan.caches
-    .map(
-      ({ kind, layers, sharing, tokens, bytes: size }) =>
-        `${layers} ${kind} of ${grouped(tokens)} tokens ${bytes(size)}${sharing > 0 ? `, which ${sharing} more layers share` : ""}`,
-    )
+    .map(({ kind, layers, sharing, oneVector, tokens, bytes: size }) => {
+      const shared = sharing > 0 ? `, which ${sharing} more layers share` : "";
+      const held = oneVector === null ? "" : ` (${ONE_VECTOR[oneVector]})`;
+      return `${layers} ${kind} of ${grouped(tokens)} tokens ${bytes(size)}${held}${shared}`;
+    })
     .join(", ");
   const verdict = shortfall ? "does not fit" : memoryBytes === null ? "" : "fits";
   const rows: [string, number, string][] = [

@@ -91,6 +91,8 @@ interface LayerHeader {
   readonly layer: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Only of caches with one vector for key and value: dims that are held of a key beside it. */
+  readonly turned?: number;
   /** null: a full layer. */
   readonly window: number | null;
   /** Bytes of a head vector. */
@@ -210,6 +212,7 @@ export async function openSavedCache(
     return first;
   });
   const header = headerOf(access, tokens as number, firsts);
+  checkTurned(name, layers, header);
   compare(found, header, `${name}: `);
 
   const places = placesOf(access.graph, header);
@@ -239,7 +242,7 @@ export async function openSavedCache(
         const found = await chain.opened(sealed, `${name}: ${title}`);
         offset += sealed.length;
         const pages = pagesOf(held[poolOf(access.graph, place)], from, to);
-        const whole = new Uint8Array(pages.length * pageBytes(cache.codec, cache.headDim, part, isRecent));
+        const whole = new Uint8Array(pages.length * pageBytes(cache, part, isRecent));
         whole.set(found);
         await write.pages(place, pages, whole);
       }
@@ -279,19 +282,36 @@ function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonl
     codec: names.join(),
     tokens,
     ...(graph.recent && { packed: firsts[graph.recent.id] }),
-    layers: graph.caches.map(({ layer, kvHeads, headDim, pool, codec }) => {
+    layers: graph.caches.map((cache) => {
+      const { layer, kvHeads, headDim, turned, pool, codec } = cache;
       const vectorBytes = codec.vectorBytes(headDim);
       const packed = codec.packed && {
-        keyPageBytes: codec.packed.pageBytes(headDim, "keys"),
-        valuePageBytes: codec.packed.pageBytes(headDim, "values"),
+        keyPageBytes: pageBytes(cache, "keys"),
+        valuePageBytes: pageBytes(cache, "values"),
       };
       const first = firsts[pool.id];
       // Only where layers differ: files of one format are as they were.
       const own = names.length > 1 && { codec: codec.name };
-      return { layer, kvHeads, headDim, window: pool.window, vectorBytes, ...packed, ...own, first };
+      const one = turned > 0 && { turned };
+      return { layer, kvHeads, headDim, ...one, window: pool.window, vectorBytes, ...packed, ...own, first };
     }),
     ...(graph.states.length > 0 && { states: graph.states.map(({ layer, values }) => ({ layer, values })) }),
   };
+}
+
+/** Devices differ in whether they hold a layer's keys and values as one vector. */
+function checkTurned(name: string, found: readonly unknown[], { layers }: Header): void {
+  const said = (turned: unknown) =>
+    turned === undefined ? "keys and values apart" : `one vector and ${describe(turned)} turned dims`;
+  for (const [i, { turned }] of layers.entries()) {
+    const own = (found[i] as Partial<LayerHeader> | null | undefined)?.turned;
+    if (own !== turned)
+      throw new FormatError(
+        `${name}: layers[${i}]`,
+        said(own),
+        `${said(turned)}, as this device holds them; restore it on a device that holds them as the file does`,
+      );
+  }
 }
 
 /** FormatError at the first field that is not as wanted; what a model is called does not count. */
@@ -333,7 +353,7 @@ function poolOf({ recent }: Graph, { cache, isRecent }: PagePlace): number {
 function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Piece[] {
   const pieces = (place: PagePlace, from: number, to: number) => {
     const { cache, part, isRecent } = place;
-    const ofPage = pageBytes(cache.codec, cache.headDim, part, isRecent);
+    const ofPage = pageBytes(cache, part, isRecent);
     const list: Piece[] = [];
     for (let at = from; at < to; at += PIECE_TOKENS) {
       const end = Math.min(to, at + PIECE_TOKENS);

@@ -107,9 +107,15 @@ function checkSlot({ stateSlots }: Graph, slot: number): void {
     throw new ArgumentError("slot of states", slot, `integers 0 to ${stateSlots - 1}`);
 }
 
-/** UnsupportedError for a codec that the device has no kernels for. */
-export function checkFormats(graph: Graph, device: HasFormats): void {
+/** UnsupportedError for a codec that the device has no kernels for, and for one vector for key and value likewise. */
+export function checkFormats(graph: Graph, device: HasFormats & Pick<Device, "oneVector">): void {
   for (const { codec } of graph.caches) checkFormat(codec, device);
+  const takes = graph.ops.some(({ op }) => op === "takeTurned");
+  if (!device.oneVector && (takes || graph.caches.some(({ turned }) => turned > 0)))
+    throw new UnsupportedError(
+      `one vector for key and value on the ${device.name} device`,
+      "Record the graph without `oneVector`.",
+    );
 }
 
 type HasFormats = Pick<Device, "name" | "kvFormats" | "kvParts">;
@@ -149,13 +155,13 @@ export function checkPlaces(
   pages: readonly number[],
   bytes?: Uint8Array,
 ): void {
-  const { codec, headDim } = cache;
+  const { codec } = cache;
   if (isRecent && !codec.packed)
     throw new ArgumentError("recent pages", `a cache of ${codec.name}`, "a cache whose codec packs");
   for (const page of pages) checkPage(isRecent ? graph.recent! : cache.pool, page);
   if (!(Number.isInteger(kvHead) && kvHead >= 0 && kvHead < cache.kvHeads))
     throw new ArgumentError("KV head", kvHead, `integers 0 to ${cache.kvHeads - 1}`);
-  const wanted = pages.length * pageBytes(codec, headDim, part, isRecent);
+  const wanted = pages.length * pageBytes(cache, part, isRecent);
   if (bytes && bytes.length !== wanted)
     throw new ArgumentError("bytes of pages", bytes.length, `${wanted}, ${pages.length} pages`);
 }

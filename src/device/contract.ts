@@ -8,9 +8,10 @@
  */
 import type { Tensor, TensorType } from "../format/tensor.ts";
 import type { Cache, KvPart, PagePlace, Pool } from "./kv.ts";
+import type { Rope } from "./rope-angles.ts";
 
 export type { Cache, KvCodec, KvPart, Packing, PagePlace, PartFormat, Pool } from "./kv.ts";
-
+export type { Rope } from "./rope-angles.ts";
 /** Token slots of a page: the unit in which devices pack keys and values, and in which texts hold memory. */
 export const PAGE_SLOTS = 32;
 
@@ -114,18 +115,6 @@ export interface State {
 }
 
 /**
- * Rotary position embedding of pairs (i, i + count): pair i at position p turns by p * frequencies[i] radians.
- * (RoFormer, arXiv 2104.09864, in the "halves" pairing.)
- */
-export interface Rope {
-  readonly id: number;
-  /** [rotated dims / 2] radians per position, scaling already applied. */
-  readonly frequencies: Float64Array;
-  /** Factor on the rotated vector (YaRN's attention factor); 1 otherwise. */
-  readonly magnitude: number;
-}
-
-/**
  * silu, geluTanh: a(gate) * up. sigmoid: up / (1 + e^-gate). swigluOai (gpt-oss): g = min(gate, limit), u = up clamped to
  * -limit..limit, g / (1 + e^(-1.702 g)) * (u + 1).
  */
@@ -161,12 +150,25 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * keys, values [tokens, kvHeads, headDim] are stored at the rows' positions as vectors that come. In a cache with a packing
-   * the blocks of `Run.packed.pack` are packed then.
+   * For a cache with one vector for key and value (Cache.turned). x [tokens, heads, headDim], as `rope` has turned it. out: of
+   * each head the dims that turn (turnedPairs of rope-angles.ts), the first of all pairs, then the second ones; with a weight
+   * [headDim], of queries, then all dims times the weight, 0 where they turn.
+   */
+  | {
+      readonly op: "takeTurned";
+      readonly x: Value;
+      readonly heads: number;
+      readonly rope: Rope;
+      readonly weight: Weight | null;
+      readonly out: Value;
+    }
+  /**
+   * keys [tokens, kvHeads, headDim or Cache.turned], values [tokens, kvHeads, headDim] are stored at the rows' positions as they
+   * come. In a cache with a packing the blocks of `Run.packed.pack` are packed then.
    */
   | { readonly op: "appendKv"; readonly keys: Value; readonly values: Value; readonly cache: Cache }
   /**
-   * queries [tokens, heads, headDim] over their texts' pages: causal, windowed; softmax(scale q.k, soft-capped if > 0).
+   * queries [tokens, heads, keyDim of the cache] over their texts' pages: causal, windowed; softmax(scale q.k, soft-capped if > 0).
    * sinks: vector [heads]: one more score for each query of a head, without a value; neither scaled nor capped.
    */
   | {
@@ -352,6 +354,8 @@ export interface Device {
   readonly kvFormats: readonly string[] | null;
   /** Parts of packed formats that it has kernels for, as descriptions have them: "4c". Absent: none. */
   readonly kvParts?: { readonly [part in KvPart]: readonly string[] };
+  /** It has takeTurned, and attends to caches with a Cache.turned. Default: it does not. */
+  readonly oneVector?: boolean;
   /** The format that suits it best. Default: DEFAULT_KV of src/cache. */
   readonly defaultKv?: string;
   measure(graph: Graph): Footprint;

@@ -27,6 +27,7 @@ const FACTS: { readonly [Name in Op["op"]]: Facts<OpOf<Name>> } = {
   },
   matmul: { reads: ({ x }) => [x], needs: ({ weight, bias }) => ({ weights: [weight, bias] }) },
   rope: { reads: ({ x }) => [x], overwrites: ({ x }) => [x] },
+  takeTurned: { reads: ({ x }) => [x], needs: ({ weight }) => ({ weights: [weight] }) },
   appendKv: { reads: ({ keys, values }) => [keys, values], needs: ({ cache }) => ({ cache }) },
   attend: { reads: ({ queries }) => [queries], needs: ({ cache, sinks }) => ({ cache, weights: [sinks] }) },
   gate: {

@@ -74,7 +74,22 @@ export interface Cache {
   readonly codec: KvCodec;
   readonly kvHeads: number;
   readonly headDim: number;
+  /**
+   * 0: keys are headDim numbers of their own. Else one vector serves as key and value: a key is so many numbers that are held
+   * as keys, the dims that turn by position, followed by the token's value. A multiple of 16.
+   */
+  readonly turned: number;
   readonly pool: Pool;
+}
+
+/** Numbers of a head that a cache holds of a token's key, or of its value. */
+export function heldDim({ headDim, turned }: Pick<Cache, "headDim" | "turned">, part: KvPart): number {
+  return part === "keys" && turned > 0 ? turned : headDim;
+}
+
+/** Numbers of a head's key, and of a query that meets it. */
+export function keyDim({ headDim, turned }: Pick<Cache, "headDim" | "turned">): number {
+  return turned > 0 ? turned + headDim : headDim;
 }
 
 /** One KV head's keys or values of a cache. */

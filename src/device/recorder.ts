@@ -10,6 +10,7 @@ import {
   type Cache,
   type Graph,
   type KvCodec,
+  type KvPart,
   MOST_KERNEL,
   type Op,
   type Pool,
@@ -19,6 +20,8 @@ import {
   type Weight,
 } from "./contract.ts";
 import { inputsOf, outputOf, overwritable } from "./facts.ts";
+import { heldDim, keyDim } from "./kv.ts";
+import { turnedPairs } from "./rope-angles.ts";
 
 /** WebGPU's largest storage-buffer offset alignment; enough for SIMD too. */
 const ALIGNMENT = 256;
@@ -28,6 +31,8 @@ export interface CacheOptions {
   codec: KvCodec;
   kvHeads: number;
   headDim: number;
+  /** Default: 0. */
+  turned?: number;
   pool: Pool;
 }
 
@@ -81,7 +86,10 @@ export class Recorder {
   }
 
   cache(options: CacheOptions): Cache {
-    const cache: Cache = { id: this.#caches.length, ...options };
+    const { turned = 0, headDim } = options;
+    if (!(turned >= 0 && turned < headDim && turned % 16 === 0))
+      throw new ArgumentError("turned dims of keys", turned, `multiples of 16 below ${headDim}`);
+    const cache: Cache = { id: this.#caches.length, ...options, turned };
     this.#caches.push(cache);
     return cache;
   }
@@ -96,6 +104,17 @@ export class Recorder {
   rope(x: Value, heads: number, rope: Rope): Value {
     const out = this.#like(x);
     this.#ops.push({ op: "rope", x, heads, rope, out });
+    return out;
+  }
+
+  /** weight: of queries. */
+  takeTurned(x: Value, heads: number, rope: Rope, weight: Weight | null = null): Value {
+    const headDim = x.cols / heads;
+    if (weight) fits(`length of ${weight.name}`, weight.cols, headDim, "the head size");
+    const pairs = turnedPairs(rope);
+    if (pairs === null) throw new ArgumentError("pairs that turn", "scattered", "the first of all");
+    const out = this.#value(x.rows, heads * (2 * pairs + (weight ? headDim : 0)));
+    this.#ops.push({ op: "takeTurned", x, heads, rope, weight, out });
     return out;
   }
 
@@ -134,9 +153,8 @@ export class Recorder {
   }
 
   appendKv(cache: Cache, keys: Value, values: Value): void {
-    const cols = cache.kvHeads * cache.headDim;
-    for (const [name, x] of Object.entries({ keys, values }))
-      if (x.cols !== cols) throw new ArgumentError(`columns of ${name}`, x.cols, `${cols}, the cache's`);
+    for (const [part, x] of Object.entries({ keys, values }))
+      fits(`columns of ${part}`, x.cols, cache.kvHeads * heldDim(cache, part as KvPart), "the cache's");
     this.#ops.push({ op: "appendKv", keys, values, cache });
   }
 
@@ -146,10 +164,9 @@ export class Recorder {
     options: { heads: number; scale: number; softcap?: number; sinks?: Weight | null },
   ): Value {
     const { heads, scale, softcap = 0, sinks = null } = options;
-    if (queries.cols !== heads * cache.headDim)
-      throw new ArgumentError("columns of queries", queries.cols, `${heads} heads of ${cache.headDim}`);
+    fits("columns of queries", queries.cols, heads * keyDim(cache), `${heads} heads of ${keyDim(cache)}`);
     if (sinks) fits(`length of ${sinks.name}`, sinks.cols, heads, "the query heads");
-    const out = this.#like(queries);
+    const out = this.#value(queries.rows, heads * cache.headDim);
     this.#ops.push({ op: "attend", queries, heads, cache, scale, softcap, sinks, out });
     return out;
   }

@@ -196,7 +196,8 @@ export function planContext(
   const codec = codecsOf(model, kv);
   const stateSlots = WORK_SLOTS * parallel + snapshots;
   const rows = { maxTokens, maxOutputs, texts: parallel, stateSlots };
-  const graph = model.record({ context, cacheTokens, ...rows, codec, keepLabels });
+  const { oneVector } = device;
+  const graph = model.record({ context, cacheTokens, ...rows, codec, keepLabels, oneVector });
   const footprint = device.measure(graph);
   const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
   const { memory, overheadBytes } = limitsOf(device, options);

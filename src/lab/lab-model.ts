@@ -255,7 +255,9 @@ async function open(path: string, temperature: number, options: LabModelOptions)
         `the lab on ${device.name}: it does not wait for the host within a step`,
         "Use --device cpu.",
       );
-    return { ...device, allocate: (graph: Graph) => device.allocate(changed(graph, temperature)) };
+    // Methods rewrite keys and values apart.
+    const allocate = (graph: Graph) => device.allocate(changed(graph, temperature));
+    return { ...device, oneVector: false, allocate };
   };
   const context = await longest(checkpoint, options.context);
   const { model, device, plan, allocation } = await prepare(

@@ -3,6 +3,7 @@
  * shape's names and its sanity checks. Refuses to know foreign keys: the families map them here, once.
  */
 import { type Activation, MOST_KERNEL } from "../device/contract.ts";
+import { turnedPairs } from "../device/rope-angles.ts";
 import { FormatError } from "../format/errors.ts";
 import { BOUNDS, type Bound, outside } from "./bounds.ts";
 
@@ -116,6 +117,17 @@ export interface ModelConfig {
 export function attentionIn({ mixer }: LayerSpec): AttentionSpec {
   if (mixer.kind !== "attention") throw new Error(`a layer of kind ${mixer.kind} does not attend`);
   return mixer;
+}
+
+/**
+ * Dims of a key that a cache has to hold beside the value where both are norms of one projection: key = weight * value before
+ * RoPE, so that only the dims that turn differ by more than a factor, which a query can take over. 0: both are held whole.
+ */
+export function turnedDims({ values, valueNorm, headNorms, rope, headDim }: AttentionSpec): number {
+  if (values !== "keys" || !valueNorm || headNorms !== "each" || !rope || rope.long) return 0;
+  const dims = 2 * (turnedPairs(rope) ?? 0);
+  // Formats hold multiples of 16.
+  return dims % 16 === 0 && dims < headDim ? dims : 0;
 }
 
 /** Of all layers that attend. */

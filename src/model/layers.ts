@@ -42,11 +42,19 @@ export function attention(op: Recorder, parts: Parts, layer: number, x: Value): 
   };
   const rope = parts.rope(layer);
   const turned = (y: Value, count: number) => (rope ? op.rope(y, count, rope) : y);
-  const queries = turned(normed(project("query", heads), "queryNorm", heads), heads);
   const cache = parts.cache(layer);
+  // Of caches with one vector for key and value, what they hold of a key, and the query that meets it: key = weight * value.
+  const held = (y: Value, count: number, weight: Weight | null) =>
+    cache.turned > 0 ? op.takeTurned(y, count, rope!, weight) : y;
+  const turnedQueries = turned(normed(project("query", heads), "queryNorm", heads), heads);
+  const queries = held(
+    turnedQueries,
+    heads,
+    cache.turned > 0 ? parts.vector("keyNorm", headDim, layer) : null,
+  );
   if (spec.cacheOf === layer) {
     const key = project("key", kvHeads);
-    const keys = turned(normed(key, "keyNorm", kvHeads), kvHeads);
+    const keys = held(turned(normed(key, "keyNorm", kvHeads), kvHeads), kvHeads, null);
     const value = spec.values === "keys" ? key : project("value", kvHeads);
     op.appendKv(cache, keys, valueNorm ? op.rmsNorm(value, null, normEpsilon, kvHeads) : value);
   }

@@ -9,7 +9,7 @@ import { Recorder } from "../device/recorder.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError } from "../format/errors.ts";
 import type { Tensor } from "../format/tensor.ts";
-import { attentionIn, type ModelConfig, type RopeConfig } from "./config.ts";
+import { attentionIn, type ModelConfig, type RopeConfig, turnedDims } from "./config.ts";
 import type { Family } from "./families/family.ts";
 import type { Parts } from "./layers.ts";
 import { type FoundTensor, findTensor } from "./names.ts";
@@ -28,6 +28,8 @@ interface GraphOptions {
   maxOutputs: number;
   /** Of all layers, or of each. */
   codec: KvCodec | ((layer: number) => KvCodec);
+  /** Layers whose values are their keys hold one vector (Cache.turned), where their shape allows it. Default: both. */
+  oneVector?: boolean;
   /** Texts at once. Default 1. */
   texts?: number;
   /** Slots of recurrent states, where the model has some. Default: two for each text. */
@@ -156,13 +158,16 @@ function record(made: Made, options: GraphOptions): Graph {
       return rope && ropes.get(rope)!;
     },
     cache(layer) {
-      const { window, cacheOf, kvHeads, headDim } = attentionIn(config.layers[layer]);
+      const { cacheOf } = attentionIn(config.layers[layer]);
+      const spec = attentionIn(config.layers[cacheOf]);
+      const { window, kvHeads, headDim } = spec;
+      const turned = options.oneVector ? turnedDims(spec) : 0;
       if (!pools.has(window))
         pools.set(window, op.pool(window, poolPages(window, { cacheTokens, texts, maxTokens })));
       const pool = pools.get(window)!;
       const codec = typeof options.codec === "function" ? options.codec(cacheOf) : options.codec;
       if (!caches.has(cacheOf))
-        caches.set(cacheOf, op.cache({ layer: cacheOf, codec, kvHeads, headDim, pool }));
+        caches.set(cacheOf, op.cache({ layer: cacheOf, codec, kvHeads, headDim, turned, pool }));
       return caches.get(cacheOf)!;
     },
   };

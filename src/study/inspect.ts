@@ -127,7 +127,13 @@ function kvSizes(model: Model): KvSize[] {
   return FORMATS.map((format) => {
     // The chunk is part of a sliding layer's size: the same as `load` takes for the CPU.
     const maxTokens = Math.min(CPU_CHUNK, context);
-    const graph = model.record({ context, maxTokens, maxOutputs: 1, codec: kvCodec(format) });
+    const graph = model.record({
+      context,
+      maxTokens,
+      maxOutputs: 1,
+      codec: kvCodec(format),
+      oneVector: true,
+    });
     const perToken = (sliding: boolean) =>
       graph.caches
         .filter(({ pool }) => (pool.window !== null) === sliding)

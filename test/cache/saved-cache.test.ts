@@ -30,7 +30,8 @@ async function bytesOf(pieces: AsyncGenerator<Uint8Array>): Promise<Uint8Array> 
   return Buffer.concat(all);
 }
 
-describe.each(["gemma3", "llama"])("%s", (family) => {
+/** Opens texts of a golden model, and closes all when the tests are done. */
+function textsOf(family: string) {
   let model: Model;
   const open: { close(): Promise<void> }[] = [];
   beforeAll(async () => {
@@ -38,8 +39,12 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
   });
   afterAll(() => Promise.all([...open.map((one) => one.close()), model.checkpoint.close()]));
 
-  async function opened(device: Device, codec: string, { chunk = 7, context = 160, texts = 1 } = {}) {
-    const options = { context, maxTokens: chunk, maxOutputs: texts, codec: kvCodec(codec), texts };
+  return async (
+    device: Device,
+    codec: string,
+    { chunk = 7, context = 160, texts = 1, oneVector = false } = {},
+  ) => {
+    const options = { context, maxTokens: chunk, maxOutputs: texts, codec: kvCodec(codec), texts, oneVector };
     const graph = model.record(options);
     const allocation = await device.allocate(graph);
     open.push(allocation);
@@ -52,7 +57,11 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
       restore: async (bytes: Uint8Array) =>
         (await restoreText(scheduler, OWNER, bufferSource("saved", bytes))).length,
     };
-  }
+  };
+}
+
+describe.each(["gemma3", "llama"])("%s", (family) => {
+  const opened = textsOf(family);
 
   it.each(["int4", "f16", "rq4"])("%s: going on from a file is going on, bit for bit", async (codec) => {
     const device = await wasmDevice({ threads: 1 });
@@ -160,6 +169,34 @@ describe.each(["gemma3", "llama"])("%s", (family) => {
     expect(scheduler.pages.used).toBe(0);
     const again = await read(ids(40));
     expect([again.reused, again.logits]).toEqual([0, logits]);
+  });
+});
+
+describe("layers with one vector for key and value", () => {
+  const opened = textsOf("gemma4-dense");
+  const ids = (count: number) => Array.from({ length: count }, (_, i) => ((i + 1) * 37) % 96);
+
+  it.each(["f16", "k4c-v4r-n32-f32"])("%s: go to another device and back", async (kv) => {
+    const here = await opened(await wasmDevice({ threads: 1 }), kv, { oneVector: true });
+    const there = await opened(referenceDevice(), kv, { oneVector: true });
+    await here.read(ids(70));
+    const bytes = await here.save(ids(70));
+    expect(await there.restore(bytes)).toBe(70);
+    // The same bytes, whatever a device's arrangement.
+    expect(await there.save(ids(70))).toEqual(bytes);
+    expect((await there.read([...ids(70), 5])).reused).toBe(70);
+  });
+
+  it("a device that holds keys and values otherwise refuses them, either way", async () => {
+    const one = await opened(referenceDevice(), "f16", { oneVector: true });
+    const apart = await opened(referenceDevice(), "f16");
+    for (const of of [one, apart]) await of.read(ids(5));
+    await expect(apart.restore(await one.save(ids(5)))).rejects.toThrow(
+      "saved: layers[5]: one vector and 16 turned dims; allowed: keys and values apart, as this device holds them",
+    );
+    await expect(one.restore(await apart.save(ids(5)))).rejects.toThrow(
+      "saved: layers[5]: keys and values apart; allowed: one vector and 16 turned dims, as this device",
+    );
   });
 });
 

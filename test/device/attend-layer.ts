@@ -7,12 +7,13 @@ import { setFlagsFromString } from "node:v8";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import { type BlockMap, gather } from "../../src/device/cache-bytes.ts";
 import { type KvCodec, type KvPart, PAGE_SLOTS } from "../../src/device/contract.ts";
+import { heldDim, keyDim } from "../../src/device/kv.ts";
 import { attend as referenceAttend } from "../../src/device/reference/ops.ts";
 import {
   appendWorkBytes,
   attendPartialBytes,
   attendWorkBytes,
-  heldAs,
+  type CacheShape,
   kvBlockAt,
   kvBlockMap,
   kvFormatNumber,
@@ -34,6 +35,8 @@ export interface Shape {
   heads: number;
   kvHeads: number;
   headDim: number;
+  /** Keys end with values (Cache.turned). Default: 0. */
+  turned?: number;
   /** Pages of the cache; the text's blocks take them round and round. */
   pages: number;
   window: number;
@@ -73,6 +76,11 @@ export class Layer {
   readonly scale: number;
   readonly #cache = 65536;
   readonly #codec: KvCodec;
+  readonly #cacheShape: CacheShape;
+  /** Numbers of a key that are held, and of a query. */
+  readonly #keyDims: number;
+  readonly #queryDims: number;
+  readonly #workBytes: number;
   readonly #format: number;
   /** Packed pages. */
   readonly #packed: number;
@@ -92,12 +100,17 @@ export class Layer {
     const module = new WebAssembly.Module(readFileSync(url));
     const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
     this.kernels = instance.exports as Record<string, Kernel>;
-    const { kvHeads, headDim, pages } = shape;
+    const { kvHeads, headDim, turned = 0, pages } = shape;
     this.#codec = kvCodec(shape.format);
+    this.#cacheShape = { codec: this.#codec, kvHeads, headDim, turned };
+    this.#keyDims = heldDim(this.#cacheShape, "keys");
+    this.#queryDims = keyDim(this.#cacheShape);
+    // A format's largest.
+    const widest = kvCodec("k4c-v4r-n32");
+    this.#workBytes = attendWorkBytes({ ...this.#cacheShape, codec: widest });
     this.#format = kvFormatNumber(this.#codec);
-    this.#packed = this.#cache + pages * kvPageBytes(kvHeads, headDim, heldAs(this.#codec, true));
-    this.#table =
-      this.#packed + (this.#codec.packed ? pages * kvPageBytes(kvHeads, headDim, this.#codec.packed) : 0);
+    this.#packed = this.#cache + pages * kvPageBytes(this.#cacheShape, true);
+    this.#table = this.#packed + (this.#codec.packed ? pages * kvPageBytes(this.#cacheShape) : 0);
     const sinks = this.#table + MOST_BLOCKS * 4;
     this.#work = sinks + 256;
     this.#sinks = shape.sinks ? sinks : 0;
@@ -113,11 +126,11 @@ export class Layer {
     return ((block % pages) * stride) % pages;
   }
 
-  /** keys, values [tokens, kvHeads, headDim]. */
+  /** keys [tokens, kvHeads, headDim or turned], values [tokens, kvHeads, headDim]. */
   append(keys: Float32Array, values: Float32Array): void {
-    const { kvHeads, headDim } = this.shape;
-    const tokens = keys.length / kvHeads / headDim;
-    const at = this.#end(attendWorkBytes(headDim, true));
+    const { kvHeads, headDim, turned = 0 } = this.shape;
+    const tokens = values.length / kvHeads / headDim;
+    const at = this.#end(this.#workBytes);
     this.#floats(at, keys.length).set(keys);
     this.#floats(at + keys.byteLength, values.length).set(values);
     // One head at a time, last first: heads are independent.
@@ -130,6 +143,7 @@ export class Layer {
         tokens,
         kvHeads,
         headDim,
+        turned,
         this.#table,
         this.#codec.packed ? 0 : this.#format,
         this.#work,
@@ -137,17 +151,17 @@ export class Layer {
         head + 1,
       );
     for (let i = 0; i < tokens; i++) {
-      const row = kvHeads * headDim;
-      this.#keys.push(keys.slice(i * row, (i + 1) * row));
-      this.#values.push(values.slice(i * row, (i + 1) * row));
+      const rows = (all: Float32Array, row: number) => all.slice(i * row, (i + 1) * row);
+      this.#keys.push(rows(keys, kvHeads * this.#keyDims));
+      this.#values.push(rows(values, kvHeads * headDim));
     }
     this.#length += tokens;
   }
 
   /** Packs the shape's blocks, all of which are full. */
   pack(): void {
-    const { kvHeads, headDim, kept = 0, packed = 0 } = this.shape;
-    const cache = { codec: this.#codec, kvHeads, headDim };
+    const { kvHeads, headDim, turned = 0, kept = 0, packed = 0 } = this.shape;
+    const cache = this.#cacheShape;
     this.#end(appendWorkBytes(headDim, true));
     for (let block = kept; block < packed; block++)
       for (let head = 0; head < kvHeads; head++) {
@@ -155,30 +169,29 @@ export class Layer {
         const from = this.#cache + kvBlockAt(cache, "keys", head, page, true);
         const to = this.#packed + kvBlockAt(cache, "keys", head, page);
         new Uint8Array(this.memory.buffer, this.#work, appendWorkBytes(headDim, true)).fill(NAN_BYTE);
-        this.kernels.packBlock(from, to, headDim, this.#format, this.#work);
+        this.kernels.packBlock(from, to, headDim, turned, this.#format, this.#work);
       }
   }
 
   /** A packed page in the codec's bytes, and what the codec makes of its vectors. */
   packedPage(block: number, head: number, part: KvPart): [Uint8Array, Uint8Array] {
-    const { kvHeads, headDim } = this.shape;
-    const at =
-      this.#packed + kvBlockAt({ codec: this.#codec, kvHeads, headDim }, part, head, this.#page(block));
+    const dims = heldDim(this.#cacheShape, part);
+    const at = this.#packed + kvBlockAt(this.#cacheShape, part, head, this.#page(block));
     const found = this.#bytesOf(at, part);
-    const wanted = new Uint8Array(this.#codec.packed!.pageBytes(headDim, part));
+    const wanted = new Uint8Array(this.#codec.packed!.pageBytes(dims, part));
     this.#codec.packed!.encode(this.#vectors(block, head, part), wanted, part);
     return [found, wanted];
   }
 
   /** The codec's bytes of a block in memory. */
   #bytesOf(at: number, part: KvPart): Uint8Array {
-    this.#maps[part] ??= kvBlockMap(this.#codec, part, this.shape.headDim);
+    this.#maps[part] ??= kvBlockMap(this.#codec, part, heldDim(this.#cacheShape, part));
     return gather(this.#maps[part], new Uint8Array(this.memory.buffer), at, 0, 1);
   }
 
   /** The vectors of a block as they were stored: [32, headDim]. */
   #vectors(block: number, head: number, part: KvPart): Float32Array {
-    const { headDim } = this.shape;
+    const headDim = heldDim(this.#cacheShape, part);
     const page = new Float32Array(PAGE_SLOTS * headDim);
     const bytes = new Uint8Array(this.#codec.vectorBytes(headDim));
     for (let slot = 0; slot < PAGE_SLOTS; slot++) {
@@ -191,15 +204,16 @@ export class Layer {
 
   /** The last `tokens` positions attend. `cuts` are the points where the units change threads. */
   attend(queries: Float32Array, cuts: (units: number) => number[] = () => []): Float32Array {
-    const { heads, kvHeads, headDim, window, softcap, kept = 0, packed = 0 } = this.shape;
-    const tokens = queries.length / heads / headDim;
+    const { heads, kvHeads, headDim, turned = 0, window, softcap, kept = 0, packed = 0 } = this.shape;
+    const tokens = queries.length / heads / this.#queryDims;
+    const outBytes = tokens * heads * headDim * 4;
     const position = this.#length - tokens;
     const k = this.kernels;
     const work = this.#work;
-    const partials = work + attendWorkBytes(headDim, true);
+    const partials = work + this.#workBytes;
     const partialBytes = attendPartialBytes(tokens, 1, heads, kvHeads, headDim);
     const at = partials + partialBytes;
-    const guard = this.#end(attendWorkBytes(headDim, true) + partialBytes + 2 * queries.byteLength);
+    const guard = this.#end(this.#workBytes + partialBytes + queries.byteLength + outBytes);
     new Uint8Array(this.memory.buffer, work, guard + 64 - work).fill(NAN_BYTE);
     this.#floats(at, queries.length).set(queries);
     const out = at + queries.byteLength;
@@ -221,6 +235,7 @@ export class Layer {
         heads,
         kvHeads,
         headDim,
+        turned,
         this.#table,
         tiles,
         window,
@@ -252,47 +267,49 @@ export class Layer {
         first,
         last,
       );
-    const behind = new Uint8Array(this.memory.buffer, out + queries.byteLength, 64);
+    const behind = new Uint8Array(this.memory.buffer, out + outBytes, 64);
     if (behind.some((byte) => byte !== NAN_BYTE)) throw new Error("attend wrote behind its output");
-    return this.#floats(out, queries.length).slice();
+    return this.#floats(out, outBytes / 4).slice();
   }
 
   /** Reference attention in float64, over decoded vectors or over what was appended. */
   expected(queries: Float32Array, decoded = true): Float32Array {
-    const { heads, kvHeads, headDim, window, softcap, sinks, kept = 0, packed = 0 } = this.shape;
-    const tokens = queries.length / heads / headDim;
+    const { heads, kvHeads, headDim, turned = 0, window, softcap, sinks, kept = 0, packed = 0 } = this.shape;
+    const tokens = queries.length / heads / this.#queryDims;
     const codec = this.#codec;
-    const bytes = new Uint8Array(codec.vectorBytes(headDim));
     const pages = { keys: [] as Float32Array[], values: [] as Float32Array[] };
     const packedVector = (kvHead: number, position: number, part: KvPart) => {
+      const dims = heldDim(this.#cacheShape, part);
       const block = Math.floor(position / PAGE_SLOTS);
       const key = block * kvHeads + kvHead;
       let page = pages[part][key];
       if (!page) {
-        pages[part][key] = page = new Float32Array(PAGE_SLOTS * headDim);
+        pages[part][key] = page = new Float32Array(PAGE_SLOTS * dims);
         codec.packed!.decode(this.packedPage(block, kvHead, part)[1], page, part);
       }
       const slot = position % PAGE_SLOTS;
-      return page.subarray(slot * headDim, (slot + 1) * headDim);
+      return page.subarray(slot * dims, (slot + 1) * dims);
     };
     const reader = (rows: Float32Array[], part: KvPart) => {
       const seen = new Map<number, Float32Array>();
+      const dims = heldDim(this.#cacheShape, part);
+      const bytes = new Uint8Array(codec.vectorBytes(dims));
       return (kvHead: number, position: number, into: Float32Array) => {
-        const vector = rows[position].subarray(kvHead * headDim, (kvHead + 1) * headDim);
+        const vector = rows[position].subarray(kvHead * dims, (kvHead + 1) * dims);
         if (!decoded) return into.set(vector);
         const isPacked = position >= kept * PAGE_SLOTS && position < packed * PAGE_SLOTS;
         if (isPacked) return into.set(packedVector(kvHead, position, part));
         const key = position * kvHeads + kvHead;
         let known = seen.get(key);
         if (!known) {
-          seen.set(key, (known = new Float32Array(headDim)));
+          seen.set(key, (known = new Float32Array(dims)));
           codec.encode(vector, bytes, part);
           codec.decode(bytes, known);
         }
         into.set(known);
       };
     };
-    const out = new Float32Array(queries.length);
+    const out = new Float32Array(tokens * heads * headDim);
     const position = this.#length - tokens;
     const shape = {
       tokens,
@@ -300,22 +317,28 @@ export class Layer {
       heads,
       kvHeads,
       headDim,
+      keyDim: this.#queryDims,
       window: window || null,
       scale: this.scale,
       softcap,
       sinks,
     };
-    referenceAttend(queries, reader(this.#keys, "keys"), reader(this.#values, "values"), shape, out);
+    const held = reader(this.#keys, "keys");
+    const values = reader(this.#values, "values");
+    const keys: typeof held = (kvHead, position, into) => {
+      held(kvHead, position, into.subarray(0, this.#keyDims));
+      if (turned > 0) values(kvHead, position, into.subarray(turned));
+    };
+    referenceAttend(queries, keys, values, shape, out);
     return out;
   }
 
   /** What the cache holds at a position, and what the codec would hold. */
   stored(position: number, kvHead: number, part: "keys" | "values"): [Float32Array, Float32Array] {
-    const { kvHeads, headDim } = this.shape;
+    const headDim = heldDim(this.#cacheShape, part);
     const codec = this.#codec;
     const page = this.#page(Math.floor(position / PAGE_SLOTS));
-    const at = this.#cache + kvBlockAt({ codec, kvHeads, headDim }, part, kvHead, page);
-    const held = this.#bytesOf(at, part);
+    const held = this.#bytesOf(this.#cache + kvBlockAt(this.#cacheShape, part, kvHead, page), part);
     const found = new Float32Array(headDim);
     codec.decode(held.subarray((position % PAGE_SLOTS) * codec.vectorBytes(headDim)), found);
     const rows = part === "keys" ? this.#keys : this.#values;
@@ -330,10 +353,10 @@ export class Layer {
   fill(total: number, tokens: number, random: () => number, chunk = 64): Float32Array {
     const { heads, kvHeads, headDim } = this.shape;
     while (this.#length < total) {
-      const count = Math.min(chunk, total - this.#length) * kvHeads * headDim;
-      this.append(gaussian(count, random), gaussian(count, random));
+      const vectors = Math.min(chunk, total - this.#length) * kvHeads;
+      this.append(gaussian(vectors * this.#keyDims, random), gaussian(vectors * headDim, random));
     }
-    return gaussian(tokens * heads * headDim, random);
+    return gaussian(tokens * heads * this.#queryDims, random);
   }
 
   #end(bytes: number): number {

@@ -8,6 +8,7 @@ import {
   attendPartialBytes,
   attendWorkBytes,
   type KvFormat,
+  kvFormatNumber,
   kvPageBytes,
 } from "../../src/device/wasm/kv-layout.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
@@ -236,8 +237,19 @@ it("more query heads than a unit has columns are refused before anything is allo
 it("the host's sizes are the kernels'", () => {
   const { kernels } = new Layer("kernels", base);
   for (const headDim of [64, 80, 96, 128, 256, 512]) {
-    for (const packed of [0, 1])
-      expect(attendWorkBytes(headDim, packed === 1)).toBe(kernels.attendWorkBytes(headDim, packed));
+    for (const [codec, packed] of [
+      ["f16", 0],
+      ["k4c-v4r-n32", 1],
+    ] as const) {
+      const shape = { codec: kvCodec(codec), kvHeads: 1, headDim };
+      expect(attendWorkBytes({ ...shape, turned: 0 })).toBe(kernels.attendWorkBytes(headDim, packed));
+      const format = kvFormatNumber(shape.codec);
+      for (const turned of [16, headDim / 2])
+        if (turned % 16 === 0)
+          expect(attendWorkBytes({ ...shape, turned })).toBe(
+            kernels.turnedWorkBytes(headDim, turned, format),
+          );
+    }
     expect(appendWorkBytes(headDim, true)).toBe(kernels.packWorkBytes(headDim));
     for (const [heads, kvHeads] of [
       [32, 8],
@@ -260,6 +272,8 @@ it("the host's sizes are the kernels'", () => {
     }
   }
   // 5.0 bits a value for head sizes that are multiples of 32.
-  expect(4096 * kvPageBytes(8, 128, "int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
-  expect(4096 * kvPageBytes(8, 128, "f16")).toBe(2 * 8 * 128 * 131072 * 2);
+  const bytes = (codec: string) =>
+    4096 * kvPageBytes({ codec: kvCodec(codec), kvHeads: 8, headDim: 128, turned: 0 });
+  expect(bytes("int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
+  expect(bytes("f16")).toBe(2 * 8 * 128 * 131072 * 2);
 });

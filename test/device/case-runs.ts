@@ -101,12 +101,11 @@ function build(cases: readonly DeviceCase[]): Built {
       input: (cols, seed) => op.embed(given.weight("matrix", "f32", VOCAB, cols, seed), 20),
       shaped: (cols, seed, shape) => op.embed(shaped("matrix", VOCAB, cols, seed, shape)),
       shapedVector: (cols, seed, shape) => shaped("vector", 1, cols, seed, shape),
-      cache: ({ codec, kvHeads, headDim, window }) =>
+      cache: ({ codec, window, ...shape }) =>
         op.cache({
           layer: caches++,
           codec: kvCodec(codec),
-          kvHeads,
-          headDim,
+          ...shape,
           pool: op.pool(window, poolPages(window, needs)),
         }),
     };

@@ -4,6 +4,7 @@ import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { caseError, operationsOf, type Runs, together } from "./case-runs.ts";
 import { type DeviceCase, deviceCases, ordinaryCases, TOLERANCES } from "./device-cases.ts";
 import { packedCases } from "./packed-cases.ts";
+import { turnedCases } from "./turned-cases.ts";
 
 const DEVICES = [
   { simd: "auto", threads: 2 },
@@ -22,6 +23,10 @@ describe.each(DEVICES)("wasm, $simd SIMD, $threads threads", (options) => {
   const packed = [
     ...packedCases("k4c-v4r-n32", TOLERANCES.attendRq4),
     ...packedCases("k3c-v2r-n32", TOLERANCES.attendRq4, [2]),
+    ...turnedCases("f16", TOLERANCES.attendF16),
+    ...turnedCases("int4", TOLERANCES.attendInt4),
+    ...turnedCases("rq4", TOLERANCES.attendRq4),
+    ...turnedCases("k4c-v4r-n32", TOLERANCES.attendRq4),
   ];
   const isDivided = (testCase: DeviceCase) => {
     const operations = operationsOf(testCase);

@@ -79,6 +79,7 @@ export interface Given {
     kvHeads: number;
     headDim: number;
     window: number | null;
+    turned?: number;
   }): ReturnType<Recorder["cache"]>;
 }
 

@@ -23,18 +23,19 @@ const CONTEXT = 200;
 const WINDOW = 20;
 const TEXTS = 3;
 
-/** One full and one sliding layer over the same random keys and values. */
-export function pageGraph(kv: string, texts = TEXTS): Graph {
+/** One full and one sliding layer over the same random keys and values. turned: keys end with values (Cache.turned). */
+export function pageGraph(kv: string, texts = TEXTS, turned = 0): Graph {
   const op = new Recorder(CHUNK, TEXTS);
   const input = (name: string, cols: number) => op.embed(op.weight(name, "matrix", "f32", VOCAB, cols), 20);
-  const rope = op.ropeTable(ropeFrequencies(10_000, HEAD_DIM));
-  const queries = op.rope(input("queries", HEADS * HEAD_DIM), HEADS, rope);
-  const keys = op.rope(input("keys", KV_HEADS * HEAD_DIM), KV_HEADS, rope);
+  const rope = op.ropeTable(ropeFrequencies(10_000, turned || HEAD_DIM));
+  const queries = op.rope(input("queries", HEADS * (HEAD_DIM + turned)), HEADS, rope);
+  const keys = op.rope(input("keys", KV_HEADS * (turned || HEAD_DIM)), KV_HEADS, rope);
   const values = input("values", KV_HEADS * HEAD_DIM);
   const needs = { cacheTokens: texts * CONTEXT, texts, maxTokens: CHUNK };
   const attended = [null, WINDOW].map((window, layer) => {
     const pool = op.pool(window, poolPages(window, needs) + texts);
-    const cache = op.cache({ layer, codec: kvCodec(kv), kvHeads: KV_HEADS, headDim: HEAD_DIM, pool });
+    const shape = { kvHeads: KV_HEADS, headDim: HEAD_DIM, turned };
+    const cache = op.cache({ layer, codec: kvCodec(kv), ...shape, pool });
     op.appendKv(cache, keys, values);
     return op.attend(cache, queries, { heads: HEADS, scale: 1 / Math.sqrt(HEAD_DIM) });
   });
@@ -73,11 +74,14 @@ function expectNear(found: Float32Array, wanted: Float32Array): void {
   expect(rms(found.map((v, i) => v - wanted[i]))).toBeLessThan(TOLERANCE * rms(wanted));
 }
 
-export const pageCases: readonly (readonly [string, (device: Device, kv: string) => Promise<void>])[] = [
+export const pageCases: readonly (readonly [
+  string,
+  (device: Device, kv: string, turned?: number) => Promise<void>,
+])[] = [
   [
     "texts that take turns change nothing of each other",
-    (device, kv) =>
-      allocated(device, kv, async (texts) => {
+    (device, kv, turned) =>
+      allocated(device, kv, turned, async (texts) => {
         const steps = [33, 1, CHUNK, 1, 1, CHUNK, 7];
         const found: Float32Array[][] = [];
         for (let text = 0; text < TEXTS; text++) {
@@ -92,8 +96,8 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
   ],
   [
     "rows of several texts in one step are as good as each text's alone",
-    (device, kv) =>
-      allocated(device, kv, async (texts) => {
+    (device, kv, turned) =>
+      allocated(device, kv, turned, async (texts) => {
         // Prompts together, prompts with generation, generation of all.
         const steps = [
           [13, 27, 0],
@@ -123,8 +127,8 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
   ],
   [
     "copied pages are as good as written ones, and both texts go on apart",
-    (device, kv) =>
-      allocated(device, kv, async (texts) => {
+    (device, kv, turned) =>
+      allocated(device, kv, turned, async (texts) => {
         for (const prefix of [[7], [CHUNK, 24], [CHUNK, CHUNK, CHUNK, 25]]) {
           for (const tokens of prefix) await alone(texts, 0, tokens, 31);
           await texts.copy(0, 2);
@@ -142,14 +146,14 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
   ],
   [
     "what a page holds can be read in the codec's bytes, the reference's own, and written elsewhere",
-    (device, kv) =>
-      allocated(device, kv, async (texts) => {
+    (device, kv, turned) =>
+      allocated(device, kv, turned, async (texts) => {
         const chunks = [CHUNK, CHUNK, 9];
         for (const tokens of chunks) await alone(texts, 0, tokens, 31);
         const { allocation, graph } = texts;
         // Pages of another text get what those of the first hold.
         texts.beginLike(2, 0);
-        await allocated(referenceDevice(), kv, async (same) => {
+        await allocated(referenceDevice(), kv, turned, async (same) => {
           for (const tokens of chunks) await alone(same, 0, tokens, 31);
           for (const { cache, part, kvHead, isRecent } of placesOf(graph)) {
             const other = same.graph.caches[cache.id];
@@ -166,7 +170,7 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
             const place = { cache, part, kvHead, isRecent };
             const pages = (text: number) => blocks.map((block) => texts.page(poolOf(graph), text, block)!);
             const bytes = await allocation.readPages(place, pages(0));
-            const size = pageBytes(cache.codec, HEAD_DIM, part, isRecent);
+            const size = pageBytes(cache, part, isRecent);
             expect(bytes.length).toBe(blocks.length * size);
             const wanted = await same.allocation.readPages(
               { cache: other, part, kvHead, isRecent },
@@ -189,8 +193,8 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
   ],
   [
     "texts, positions and pages that are not there are refused, and nothing runs",
-    (device, kv) =>
-      allocated(device, kv, async ({ allocation, graph }) => {
+    (device, kv, turned) =>
+      allocated(device, kv, turned, async ({ allocation, graph }) => {
         const run = { text: 0, position: 0, ids: new Uint32Array(1), outputs: 1 };
         const refused = async (runs: (typeof run)[], what: string) =>
           expect(allocation.run({ runs })).rejects.toThrow(what);
@@ -220,9 +224,10 @@ export const pageCases: readonly (readonly [string, (device: Device, kv: string)
 async function allocated(
   device: Device,
   kv: string,
+  turned: number | undefined,
   body: (texts: PagedTexts) => Promise<void>,
 ): Promise<void> {
-  const graph = pageGraph(kv);
+  const graph = pageGraph(kv, TEXTS, turned);
   const allocation = await device.allocate(graph);
   try {
     let seed = 1;

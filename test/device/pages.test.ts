@@ -21,6 +21,17 @@ describe.each(["k4c-v4r-n32", "k3c-v3r-n64-f32"])("%s", (kv) => {
   );
 });
 
+describe.each(["f16", "int4", "rq4", "k4c-v4r-n32-f32", "k3c-v2r-n32"])(
+  "%s, one vector for key and value",
+  (kv) => {
+    // What does not depend on what lies in a page was refused above.
+    const cases = pageCases.filter(([name]) => !/refused/.test(name));
+    it.each(cases)("on the CPU device: %s", async (_, check) =>
+      check(await wasmDevice({ threads: 2, memory: { dealTo: 2 } }), kv, 16),
+    );
+  },
+);
+
 it("parts without kernels are refused", async () => {
   const device = await wasmDevice({ threads: 1 });
   expect(() => device.measure(pageGraph("k8r-v4c-n64"))).toThrow(

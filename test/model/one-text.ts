@@ -20,11 +20,11 @@ export class OneText {
   static async open(
     model: Model,
     device: Device,
-    options: { chunk: number; context: number; codec: string },
+    options: { chunk: number; context: number; codec: string; oneVector?: boolean },
   ) {
-    const { chunk, context, codec } = options;
+    const { chunk, context, codec, oneVector = device.oneVector } = options;
     const graph = model.record({
-      ...{ context, maxTokens: chunk, maxOutputs: chunk, codec: kvCodec(codec), keepLabels: true },
+      ...{ context, maxTokens: chunk, maxOutputs: chunk, codec: kvCodec(codec), keepLabels: true, oneVector },
     });
     const allocation = await device.allocate(graph);
     for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));

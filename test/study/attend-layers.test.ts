@@ -41,7 +41,7 @@ describeGpu("layers of the bench", () => {
       const cacheOf = (format: string): Cache => {
         const needs = { cacheTokens: tokens, texts: 1, maxTokens: Math.max(64, queries) };
         const pool = { id: 0, window, pages: poolPages(window, needs) };
-        return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool };
+        return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, turned: 0, pool };
       };
       const expanded = cacheOf("f16");
       const jobs = EXPANDABLE.map(cacheOf).flatMap((cache): AttendJob[] => [

@@ -117,15 +117,54 @@ describe("parts", () => {
     expect(experts).toMatchObject({ type: "q4_0", count: 3 * 48, parameters: 48 * 128 * 3 * 768 * 2048 });
   });
 
+  // Full layers and their KV heads; a head of 512 is 258 bytes in rq4, its 128 turned dims 66, or 72 by channel.
+  it.each([
+    ["gemma-4-12b", 8, 1, 0.32],
+    ["gemma-4-26b-a4b", 5, 2, 0.4],
+    ["gemma-4-31b", 10, 4, 1.58],
+  ])(
+    "%s after 128K tokens: one vector on the CPU, keys and values on a GPU",
+    async (shape, layers, kvHeads, gib) => {
+      const model = await plannedModel(shape);
+      const context = 128 * 1024;
+      const full = (device: PlannedDevice, kv: string) => {
+        const { graph, footprint } = planContext(model, device, { context, kv });
+        const own = graph.caches.filter(({ pool }) => pool.window === null);
+        expect(own.length).toBe(layers);
+        return own.reduce((sum, { id }) => sum + footprint.caches[id], 0);
+      };
+      const heads = context * layers * kvHeads;
+      expect(full(cpu, "rq4")).toBe(heads * (258 + 66));
+      expect(full(cpu, "rq4") / GIB).toBeCloseTo(gib, 2);
+      expect(full(plannedGpu(), "rq4")).toBe(heads * 2 * 258);
+      // The CPU's default, with the first and newest tokens in float16.
+      const packed = full(cpu, "kv4") / (heads * (258 + 72));
+      expect(packed).toBeGreaterThan(1);
+      expect(packed).toBeLessThan(1.04);
+    },
+  );
+
+  it("tell how values that are keys are held", async () => {
+    const model = await plannedModel("gemma-4-12b");
+    const held = [withTwo(cpu), gpu].map((device) =>
+      planTable(model, device, { context: 4096, kv: "int4" }).plan.caches.map(({ oneVector }) => oneVector),
+    );
+    expect(held).toEqual([
+      ["held", null],
+      ["apart", null],
+    ]);
+  });
+
   it("tell full from sliding layers", () => {
     const { plan, model, chunk } = planTable(gemma, gpu, { context: 65_536, kv: "f16" });
     // Keys and values of 4 heads of 256 in 2 bytes; a ring of the window, a chunk and one block of 32 more.
     const tokenBytes = 2 * 4 * 256 * 2;
     // Two windows, of which one stays for a text that ended, and a chunk; each may begin and end within a page.
     const ring = 32 * (2 * 33 + chunk / 32 + 1);
+    const alone = { sharing: 0, oneVector: null };
     expect(plan.caches).toEqual([
-      { kind: "full", layers: 5, sharing: 0, tokens: 65_536, bytes: 5 * 65_536 * tokenBytes },
-      { kind: "sliding", layers: 29, sharing: 0, tokens: ring, bytes: 29 * ring * tokenBytes },
+      { kind: "full", layers: 5, ...alone, tokens: 65_536, bytes: 5 * 65_536 * tokenBytes },
+      { kind: "sliding", layers: 29, ...alone, tokens: ring, bytes: 29 * ring * tokenBytes },
     ]);
     expect(model).toMatchObject({ family: "gemma3", layers: 34, slidingLayers: 29, window: 1024 });
   });

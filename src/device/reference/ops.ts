@@ -3,6 +3,7 @@
  * blocking, no reordering. Refuses to know graphs and devices: arrays in, arrays out; shapes as in contract.ts.
  */
 import type { Activation } from "../contract.ts";
+import { type Rope, turnedPairs } from "../rope-angles.ts";
 
 /** x, out [rows, groups, size]; weight [size] or null. (RMSNorm, arXiv 1910.07467) */
 export function rmsNorm(
@@ -71,7 +72,36 @@ export function rope(
   }
 }
 
-/** A way to read one cached vector: (kvHead, position, into) -> into holds [headDim]. */
+/**
+ * x [tokens, heads, headDim], turned by `rope`; out: of each head the dims that turn, and with a weight [headDim] all others
+ * times it, as contract.ts has them.
+ */
+export function takeTurned(
+  x: Float32Array,
+  rope: Rope,
+  weight: Float32Array | null,
+  out: Float32Array,
+): void {
+  const turning = turnedPairs(rope)!;
+  const pairs = rope.frequencies.length;
+  const turns = (dim: number) => dim < turning || (dim >= pairs && dim < pairs + turning);
+  const headDim = weight?.length ?? 0;
+  const size = 2 * turning + headDim;
+  const vectors = out.length / size;
+  const cols = x.length / vectors;
+  for (let n = 0; n < vectors; n++) {
+    const vector = x.subarray(n * cols, (n + 1) * cols);
+    const into = out.subarray(n * size, (n + 1) * size);
+    for (let i = 0; i < turning; i++) {
+      into[i] = vector[i];
+      into[turning + i] = vector[pairs + i];
+    }
+    for (let dim = 0; dim < headDim; dim++)
+      into[2 * turning + dim] = turns(dim) ? 0 : vector[dim] * weight![dim];
+  }
+}
+
+/** A way to read one cached vector: (kvHead, position, into) -> into holds [headDim], or [keyDim]. */
 export type VectorReader = (kvHead: number, position: number, into: Float32Array) => void;
 
 export interface AttendShape {
@@ -80,6 +110,8 @@ export interface AttendShape {
   heads: number;
   kvHeads: number;
   headDim: number;
+  /** Of queries and keys. Default: headDim. */
+  keyDim?: number;
   window: number | null;
   scale: number;
   softcap: number;
@@ -87,7 +119,7 @@ export interface AttendShape {
   sinks?: Float32Array | null;
 }
 
-/** queries, out [tokens, heads, headDim]. Softmax over the visible positions; query head h reads KV head h / (heads / kvHeads). */
+/** queries [tokens, heads, keyDim], out [tokens, heads, headDim]. Softmax over the visible positions; query head h reads KV head h / (heads / kvHeads). */
 export function attend(
   queries: Float32Array,
   key: VectorReader,
@@ -96,18 +128,21 @@ export function attend(
   out: Float32Array,
 ): void {
   const { tokens, position, heads, kvHeads, headDim, window, scale, softcap, sinks } = shape;
+  const { keyDim = headDim } = shape;
   const vector = new Float32Array(headDim);
+  const keyVector = new Float32Array(keyDim);
   for (let t = 0; t < tokens; t++) {
     const last = position + t;
     const first = window === null ? 0 : Math.max(0, last - window + 1);
     for (let h = 0; h < heads; h++) {
       const kvHead = Math.floor(h / (heads / kvHeads));
       const at = (t * heads + h) * headDim;
+      const query = (t * heads + h) * keyDim;
       const scores = new Float64Array(last - first + 1);
       for (let p = first; p <= last; p++) {
-        key(kvHead, p, vector);
+        key(kvHead, p, keyVector);
         let dot = 0;
-        for (let i = 0; i < headDim; i++) dot += queries[at + i] * vector[i];
+        for (let i = 0; i < keyDim; i++) dot += queries[query + i] * keyVector[i];
         const score = dot * scale;
         scores[p - first] = softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
       }

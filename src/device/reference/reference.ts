@@ -25,6 +25,7 @@ import {
   type Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
+import { heldDim, keyDim } from "../kv.ts";
 import { pageBytes } from "../page-bytes.ts";
 import { RowTable } from "../row-table.ts";
 import { type Rows, type RunRows, rowsOf } from "../rows.ts";
@@ -40,6 +41,7 @@ export function referenceDevice(): Device {
     chunk: 128,
     chooses: false,
     pauses: true,
+    oneVector: true,
     kvFormats: null,
     measure,
     allocate: async (graph) => new ReferenceAllocation(graph),
@@ -59,9 +61,10 @@ function measure(graph: Graph): Footprint {
 }
 
 /** Of all pages of a cache's pool; with a packing also of the recent pages. */
-function cacheBytes({ recent }: Graph, { kvHeads, pool, codec, headDim }: Cache): Parts<number>[] {
+function cacheBytes({ recent }: Graph, cache: Cache): Parts<number>[] {
+  const { kvHeads, pool, codec } = cache;
   const bytes = ({ pages }: Pool, isRecent: boolean) => {
-    const part = (name: KvPart) => pages * kvHeads * pageBytes(codec, headDim, name, isRecent);
+    const part = (name: KvPart) => pages * kvHeads * pageBytes(cache, name, isRecent);
     return { keys: part("keys"), values: part("values") };
   };
   return [bytes(pool, false), ...(codec.packed ? [bytes(recent!, true)] : [])];
@@ -190,7 +193,7 @@ class ReferenceAllocation implements Allocation {
   async close(): Promise<void> {}
 
   #page({ cache, part, kvHead, isRecent = false }: PagePlace, page: number): Uint8Array {
-    const bytes = pageBytes(cache.codec, cache.headDim, part, isRecent);
+    const bytes = pageBytes(cache, part, isRecent);
     const at = (page * cache.kvHeads + kvHead) * bytes;
     return (isRecent ? this.#recent : this.#caches)[cache.id][part].subarray(at, at + bytes);
   }
@@ -229,6 +232,10 @@ class ReferenceAllocation implements Allocation {
         const { frequencies, magnitude } = op.rope;
         return ops.rope(get(op.x), op.heads, frequencies, magnitude, rows.positions, get(op.out));
       }
+      case "takeTurned": {
+        const weight = op.weight && this.#weights[op.weight.id];
+        return ops.takeTurned(get(op.x), op.rope, weight, get(op.out));
+      }
       case "appendKv":
         return this.#append(op.cache, get(op.keys), get(op.values), rows);
       case "attend": {
@@ -240,15 +247,28 @@ class ReferenceAllocation implements Allocation {
         for (const run of rows.runs) {
           const { position, first, tokens } = run;
           const { window } = pool;
-          const shape = { tokens, position, heads, kvHeads, headDim, window, scale, softcap, sinks };
-          const own = (x: Float32Array) =>
-            x.subarray(first * heads * headDim, (first + tokens) * heads * headDim);
+          const keys = keyDim(op.cache);
+          const shape = {
+            tokens,
+            position,
+            heads,
+            kvHeads,
+            headDim,
+            keyDim: keys,
+            window,
+            scale,
+            softcap,
+            sinks,
+          };
+          const own = (x: Float32Array, size: number) =>
+            x.subarray(first * heads * size, (first + tokens) * heads * size);
+          const values = this.#reader(op.cache, "values", run);
           ops.attend(
-            own(queries),
-            this.#reader(op.cache, "keys", run),
-            this.#reader(op.cache, "values", run),
+            own(queries, keys),
+            this.#keyReader(op.cache, run, values),
+            values,
             shape,
-            own(out),
+            own(out, headDim),
           );
         }
         return;
@@ -312,13 +332,14 @@ class ReferenceAllocation implements Allocation {
   }
 
   #append(cache: Cache, keys: Float32Array, values: Float32Array, rows: Rows): void {
-    const { kvHeads, headDim, codec } = cache;
+    const { kvHeads, codec } = cache;
     for (let t = 0; t < rows.tokens; t++) {
       for (let h = 0; h < kvHeads; h++) {
-        const at = (t * kvHeads + h) * headDim;
         for (const [part, x] of [["keys", keys] as const, ["values", values] as const]) {
+          const dims = heldDim(cache, part);
+          const at = (t * kvHeads + h) * dims;
           const into = this.#vector(cache, rows.texts[t], part, h, rows.positions[t]);
-          codec.encode(x.subarray(at, at + headDim), into, part);
+          codec.encode(x.subarray(at, at + dims), into, part);
         }
       }
     }
@@ -331,17 +352,19 @@ class ReferenceAllocation implements Allocation {
   }
 
   #pack(cache: Cache, text: number, block: number): void {
-    const { kvHeads, headDim, codec, pool } = cache;
+    const { kvHeads, codec, pool } = cache;
     const to = this.#tables[pool.id][text * this.graph.blocks + block];
-    const page = new Float32Array(PAGE_SLOTS * headDim);
-    for (const part of ["keys", "values"] as const)
+    for (const part of ["keys", "values"] as const) {
+      const dims = heldDim(cache, part);
+      const page = new Float32Array(PAGE_SLOTS * dims);
       for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
         for (let slot = 0; slot < PAGE_SLOTS; slot++) {
           const vector = this.#vector(cache, text, part, kvHead, block * PAGE_SLOTS + slot);
-          codec.decode(vector, page.subarray(slot * headDim, (slot + 1) * headDim));
+          codec.decode(vector, page.subarray(slot * dims, (slot + 1) * dims));
         }
         codec.packed!.encode(page, this.#page({ cache, part, kvHead }, to), part);
       }
+    }
   }
 
   /** The bytes of a vector as it came. */
@@ -349,14 +372,26 @@ class ReferenceAllocation implements Allocation {
     const isRecent = cache.codec.packed !== null;
     const pool = isRecent ? this.graph.recent! : cache.pool;
     const page = this.#tables[pool.id][text * this.graph.blocks + Math.floor(position / PAGE_SLOTS)];
-    const bytes = cache.codec.vectorBytes(cache.headDim);
+    const bytes = cache.codec.vectorBytes(heldDim(cache, part));
     const at = (position % PAGE_SLOTS) * bytes;
     return this.#page({ cache, part, kvHead, isRecent }, page).subarray(at, at + bytes);
   }
 
-  /** Decodes each vector once, however many rows and heads ask for it. */
+  /** Keys of their own, or what is held of them and the token's value. */
+  #keyReader(cache: Cache, run: RunRows, values: ops.VectorReader): ops.VectorReader {
+    const own = this.#reader(cache, "keys", run);
+    const { turned } = cache;
+    if (turned === 0) return own;
+    return (kvHead, position, into) => {
+      own(kvHead, position, into.subarray(0, turned));
+      values(kvHead, position, into.subarray(turned));
+    };
+  }
+
+  /** What is held of a part. Decodes each vector once, however many rows and heads ask for it. */
   #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.VectorReader {
-    const { headDim, codec, pool, kvHeads } = cache;
+    const { codec, pool, kvHeads } = cache;
+    const headDim = heldDim(cache, part);
     const first = (codec.packed?.first ?? 0) * PAGE_SLOTS;
     const end = codec.packed ? packed.blocks * PAGE_SLOTS : 0;
     /** By KV head and position. */

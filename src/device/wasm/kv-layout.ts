@@ -5,6 +5,7 @@
  */
 import { type BlockMap, blockMap, pageMap } from "../cache-bytes.ts";
 import { PAGE_SLOTS as BLOCK, type Cache, type KvCodec, type KvPart, type Packing } from "../contract.ts";
+import { heldDim } from "../kv.ts";
 import { packedScalesBytes, readPackedPage, readRotatedScale } from "./kv-packed.ts";
 
 /** Numbers by which kernels know the formats of vectors. */
@@ -13,7 +14,9 @@ export type KvFormat = keyof typeof KV_FORMATS;
 /** Parts of packed formats that there are kernels for. */
 const KV_PARTS = { keys: ["4c", "3c", "2c"], values: ["4r", "3r", "2r"] } as const;
 /** What the device says of it. */
-export const HAS_FORMATS = { kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS, defaultKv: "kv4" };
+export const HAS_FORMATS = {
+  ...{ kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS, defaultKv: "kv4", oneVector: true },
+};
 
 /** How a block is held: as vectors, or packed. */
 export type Held = KvFormat | Packing;
@@ -50,16 +53,29 @@ function blockBytes(headDim: number, format: Held, part: KvPart): number {
   return format === "int4" ? groupsOf(headDim) * 640 : headDim * 64;
 }
 
-/** Bytes of one layer's keys and values in a page. */
-export function kvPageBytes(kvHeads: number, headDim: number, format: Held): number {
-  return kvHeads * (blockBytes(headDim, format, "keys") + blockBytes(headDim, format, "values"));
+/** What of a cache its layout depends on. */
+export type CacheShape = Pick<Cache, "kvHeads" | "headDim" | "turned" | "codec">;
+
+/** Bytes of one layer's keys and values in a page, of Graph.recent or of its pool. */
+export function kvPageBytes(cache: CacheShape, isRecent = false): number {
+  const format = heldAs(cache.codec, isRecent);
+  const bytes = (part: KvPart) => blockBytes(heldDim(cache, part), format, part);
+  return cache.kvHeads * (bytes("keys") + bytes("values"));
 }
 
 /** An operand of the plain binary, which has larger ones. */
 const OPERAND_BYTES = 64;
 
 /** Bytes of one thread's work area for attention: independent of context and step size. */
-export function attendWorkBytes(headDim: number, isPacked: boolean): number {
+export function attendWorkBytes({ headDim, turned, codec: { packed } }: CacheShape): number {
+  const whole = partWorkBytes(headDim, packed !== null);
+  if (turned === 0) return whole;
+  // Those of turned dims and of values as keys, and a block of values as keys (assembly/attend-turned.ts).
+  const rotated = packed ? partWorkBytes(headDim, false) : 0;
+  return whole + partWorkBytes(turned, packed !== null) + rotated + groupsOf(headDim) * GROUP * 64;
+}
+
+function partWorkBytes(headDim: number, isPacked: boolean): number {
   const groups = groupsOf(headDim);
   const fixed = COLUMNS * (3 * 4 + TILE * 4 + 64 + 4) + 2 * BLOCK * 4;
   const vectors = fixed + COLUMNS * (groups * 16 + 2 * groups * GROUP * 4);
@@ -109,15 +125,15 @@ export function kvBlockMap(codec: KvCodec, part: KvPart, headDim: number, isRece
 
 /** Where the keys, or the values, of one head begin in a page of a layer's cache. */
 export function kvBlockAt(
-  { headDim, kvHeads, codec }: Pick<Cache, "headDim" | "kvHeads" | "codec">,
+  cache: CacheShape,
   part: KvPart,
   kvHead: number,
   page: number,
   isRecent = false,
 ): number {
-  const format = heldAs(codec, isRecent);
-  const keys = blockBytes(headDim, format, "keys");
-  const head = keys + blockBytes(headDim, format, "values");
+  const { kvHeads, codec } = cache;
+  const keys = blockBytes(heldDim(cache, "keys"), heldAs(codec, isRecent), "keys");
+  const head = kvPageBytes(cache, isRecent) / kvHeads;
   return (page * kvHeads + kvHead) * head + (part === "values" ? keys : 0);
 }
 

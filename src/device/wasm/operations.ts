@@ -4,6 +4,7 @@
  */
 import type { Activation, Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../facts.ts";
+import { turnedPairs } from "../rope-angles.ts";
 import { kvFormatNumber } from "./kv-layout.ts";
 import { Meetings, type Region } from "./meetings.ts";
 import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
@@ -129,8 +130,15 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
     const [out, x] = [to.value(op.out), to.value(op.x)];
     to.add("rope", op, { out, x, angles, heads, headDim, pairs: rope.frequencies.length });
   },
+  takeTurned(op, to) {
+    const { x, heads: vectors, rope, weight, out } = op;
+    to.add("takeTurned", op, {
+      ...{ out: to.value(out), x: to.value(x), weight: to.weight(weight), vectors },
+      ...{ headDim: x.cols / vectors, pairs: rope.frequencies.length, turning: turnedPairs(rope)! },
+    });
+  },
   appendKv(op, to) {
-    const { kvHeads, headDim, pool, codec } = op.cache;
+    const { kvHeads, headDim, turned, pool, codec } = op.cache;
     const { work, workBytes, packs } = to.layout;
     const { vectors, packed } = to.pages(op.cache);
     to.add(
@@ -138,7 +146,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       op,
       {
         ...{ vectors: vectors.at, keys: to.value(op.keys), values: to.value(op.values), kvHeads, headDim },
-        ...{ tables: vectors.tables, format: kvFormatNumber(codec), work, workBytes },
+        ...{ turned, tables: vectors.tables, format: kvFormatNumber(codec), work, workBytes },
         ...{ packed: packed.at, packedTables: packed.tables, packs, window: pool.window ?? 0 },
       },
       { writes: [to.cache(op.cache)] },
@@ -146,7 +154,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
   },
   attend(op, to) {
     const { heads, scale, softcap, cache } = op;
-    const { kvHeads, headDim, pool, codec } = cache;
+    const { kvHeads, headDim, turned, pool, codec } = cache;
     const { partials, work, workBytes } = to.layout;
     const { vectors, packed } = to.pages(cache);
     const common = {
@@ -158,7 +166,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       op,
       {
         ...{ ...common, vectors: vectors.at, queries: to.value(op.queries), tables: vectors.tables },
-        ...{ work, workBytes, scale, softcap },
+        ...{ turned, work, workBytes, scale, softcap },
         ...{ packed: packed.at, packedTables: packed.tables, kept: codec.packed?.first ?? 0 },
       },
       { reads: [to.cache(cache)], writes: [to.partials] },

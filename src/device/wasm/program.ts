@@ -12,7 +12,6 @@ import {
   attendPartialBytes,
   attendWorkBytes,
   HAS_FORMATS,
-  heldAs,
   kvPageBytes,
   MOST_QUERY_HEADS_OF_KV_HEAD,
 } from "./kv-layout.ts";
@@ -77,14 +76,13 @@ function weightBytes(weight: Weight, maxTokens: number): number {
 }
 
 /** Bytes of the pages of a cache's pool. */
-export function poolBytes({ kvHeads, headDim, pool, codec }: Cache): number {
-  return pool.pages * kvPageBytes(kvHeads, headDim, heldAs(codec));
+export function poolBytes(cache: Cache): number {
+  return cache.pool.pages * kvPageBytes(cache);
 }
 
 /** And of its recent pages, which follow them. */
 export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
-  const { kvHeads, headDim, codec } = cache;
-  const ofRecent = codec.packed ? recent!.pages * kvPageBytes(kvHeads, headDim, heldAs(codec, true)) : 0;
+  const ofRecent = cache.codec.packed ? recent!.pages * kvPageBytes(cache, true) : 0;
   return poolBytes(cache) + ofRecent;
 }
 
@@ -126,7 +124,7 @@ function scratchOf(graph: Graph, threads: number) {
   );
   const work = [
     MATMUL_SCRATCH_BYTES,
-    ...attends.map(({ cache }) => attendWorkBytes(cache.headDim, cache.codec.packed !== null)),
+    ...attends.map(({ cache }) => attendWorkBytes(cache)),
     ...graph.caches.map(({ headDim, codec }) => appendWorkBytes(headDim, codec.packed !== null)),
     ...ops.map(recurrentWorkBytes),
   ];

@@ -23,13 +23,13 @@ export const RECORD_FIELDS = /** @type {const} */ ({
   /** packs: the step's blocks to pack. */
   appendKv: {
     ...{ vectors: "address", keys: "address", values: "address", kvHeads: "int", headDim: "int" },
-    ...{ tables: "address", format: "int", ...work },
+    ...{ turned: "int", tables: "address", format: "int", ...work },
     ...{ packed: "address", packedTables: "address", packs: "address", window: "int" },
   },
   /** kept: tokens of a text's beginning that are never packed. */
   attend: {
     ...{ vectors: "address", queries: "address", out: "address", partials: "address", ...work },
-    ...{ heads: "int", kvHeads: "int", headDim: "int", tables: "address", window: "int" },
+    ...{ heads: "int", kvHeads: "int", headDim: "int", turned: "int", tables: "address", window: "int" },
     ...{ scale: "float", softcap: "float", format: "int", sinks: "address" },
     ...{ packed: "address", packedTables: "address", kept: "int" },
   },
@@ -48,6 +48,11 @@ export const RECORD_FIELDS = /** @type {const} */ ({
   /** x: from the first column on. stride: columns from one vector to the next. */
   slice: { out: "address", x: "address", vectors: "int", size: "int", stride: "int" },
   scale: { out: "address", x: "address", cols: "int", factor: "float" },
+  /** weight: 0: only the dims that turn, `turning` of the first of all pairs, and of the second. */
+  takeTurned: {
+    ...{ out: "address", x: "address", weight: "address", vectors: "int", headDim: "int" },
+    ...{ pairs: "int", turning: "int" },
+  },
   route: {
     ...{ out: "address", logits: "address", experts: "int", k: "int", normalise: "int", weights: "address" },
   },

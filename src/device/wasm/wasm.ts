@@ -25,6 +25,7 @@ import type {
   Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
+import { heldDim } from "../kv.ts";
 import { writeAngles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
 import { type Rows, rowsOf } from "../rows.ts";
@@ -293,11 +294,12 @@ export class WasmAllocation implements Allocation {
   }
 
   #map({ cache, part, isRecent = false }: PagePlace): BlockMap {
-    const { headDim, codec } = cache;
-    const key = `${codec.name} ${part} ${headDim} ${isRecent}`;
+    const { codec } = cache;
+    const dims = heldDim(cache, part);
+    const key = `${codec.name} ${part} ${dims} ${isRecent}`;
     let map = this.#maps.get(key);
     if (!map) {
-      map = kvBlockMap(codec, part, headDim, isRecent);
+      map = kvBlockMap(codec, part, dims, isRecent);
       this.#maps.set(key, map);
     }
     return map;

@@ -335,7 +335,7 @@ export class WebgpuAllocation implements Allocation {
     let map = this.#maps.get(key);
     if (!map) {
       const read = (block: Uint8Array) => readPage(layout, headDim, part, block);
-      map = pageMap(bytes, pageBytes(codec, headDim, part), read);
+      map = pageMap(bytes, pageBytes(place.cache, part), read);
       this.#maps.set(key, map);
     }
     const buffer = this.#buffer(bufferOf(place, part));

@@ -196,7 +196,7 @@ async function* measure(
   const needs = { cacheTokens: tokens, texts: 1, maxTokens: Math.max(CHUNK, queries) };
   const pool = { id: 0, window, pages: poolPages(window, needs) };
   const cacheOf = (format: string): Cache => {
-    return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool };
+    return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, turned: 0, pool };
   };
   const op = queries === 1 ? "attendDecode" : "attendPrompt";
   const wanted = kv.flatMap((format) => {
@@ -230,7 +230,7 @@ async function* measure(
           `${timer.adapter}: ${op} over ${kv}, ${shape} at ${tokens} tokens, is ${error.toPrecision(2)} away from the reference; allowed: ${MOST_ERROR}. Its time would mean nothing.`,
         );
       const seen = Math.min(tokens, window === null ? tokens : window + queries - 1);
-      const bytes = kvHeads * tokenBytes(job.cache.codec, headDim) * seen;
+      const bytes = kvHeads * tokenBytes(job.cache) * seen;
       const operations = 4 * heads * headDim * pairsSeen(tokens, queries, window);
       yield {
         op,

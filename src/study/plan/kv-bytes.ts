@@ -4,7 +4,8 @@
  */
 import { FORMAT_NAMES, layerFormats } from "../../cache/format-layers.ts";
 import { blocksOf, packingOf, recentPages, recentWindow, textPages } from "../../cache/layers.ts";
-import { type Cache, type KvCodec, PAGE_SLOTS } from "../../device/contract.ts";
+import { type Cache, type KvCodec, type KvPart, PAGE_SLOTS } from "../../device/contract.ts";
+import { heldDim } from "../../device/kv.ts";
 import { tokenBytes } from "../../device/page-bytes.ts";
 import type { Plan } from "../../engine/plan.ts";
 
@@ -78,10 +79,11 @@ function cachesIn(caches: readonly Cache[], format: string): Held[] {
   });
 }
 
-function layerTokenBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
-  return kvHeads * tokenBytes(codec, headDim);
+function layerTokenBytes(cache: Cache, codec: KvCodec): number {
+  return cache.kvHeads * tokenBytes({ ...cache, codec });
 }
 
-function recentBytes({ kvHeads, headDim }: Cache, codec: KvCodec): number {
-  return codec.packed ? 2 * kvHeads * codec.vectorBytes(headDim) : 0;
+function recentBytes(cache: Cache, codec: KvCodec): number {
+  const bytes = (part: KvPart) => codec.vectorBytes(heldDim(cache, part));
+  return codec.packed ? cache.kvHeads * (bytes("keys") + bytes("values")) : 0;
 }

@@ -3,7 +3,7 @@
  * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
  * `planContext` made, so it is what the engine would allocate.
  */
-import { PAGE_SLOTS } from "../../device/contract.ts";
+import { type Cache, PAGE_SLOTS } from "../../device/contract.ts";
 import { defaultKv, formatsOf } from "../../engine/kv-names.ts";
 import { longest } from "../../engine/longest.ts";
 import {
@@ -19,7 +19,7 @@ import {
 } from "../../engine/plan.ts";
 import { ArgumentError, type MemoryError } from "../../format/errors.ts";
 import { storedRowBytes } from "../../format/tensor.ts";
-import { attentionsOf } from "../../model/config.ts";
+import { attentionIn, attentionsOf, type ModelConfig, turnedDims } from "../../model/config.ts";
 import type { Model } from "../../model/model.ts";
 import { PEERS } from "./peers.ts";
 
@@ -47,6 +47,8 @@ export interface CachePart {
   readonly layers: number;
   /** More layers that attend to these caches and have none of their own. */
   readonly sharing: number;
+  /** How layers whose values are their keys (Gemma 4's full ones) hold them on this device; null: there are none. */
+  readonly oneVector: "held" | "apart" | null;
   /** Token slots of each layer: the context, or windows and the chunk that is being written. */
   readonly tokens: number;
   readonly bytes: number;
@@ -172,7 +174,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
       ...planner.row(kv, plan.context),
       kv,
       weights,
-      caches: cacheParts(plan),
+      caches: cacheParts(plan, config),
       states: statePart(plan),
       weightBytes: plan.weightBytes,
       activationBytes: plan.footprint.activations,
@@ -295,15 +297,27 @@ function statePart({ graph: { states, stateSlots }, stateBytes }: Plan): StatePa
   return { layers, slots: stateSlots, bytes: stateBytes };
 }
 
-function cacheParts({ graph, footprint }: Plan): CachePart[] {
+function cacheParts({ graph, footprint }: Plan, { layers }: ModelConfig): CachePart[] {
   const parts = new Map<CachePart["kind"], CachePart>();
-  for (const { id, pool } of graph.caches) {
+  const heldAs = ({ layer, turned }: Cache) => {
+    if (turned > 0) return "held";
+    return turnedDims(attentionIn(layers[layer])) > 0 ? "apart" : null;
+  };
+  for (const cache of graph.caches) {
+    const { id, pool } = cache;
     const kind = pool.window === null ? "full" : "sliding";
     const tokens = pool.pages * PAGE_SLOTS;
     const readers = graph.ops.filter((op) => op.op === "attend" && op.cache.id === id).length;
-    const sum = parts.get(kind) ?? { kind, layers: 0, sharing: 0, tokens, bytes: 0 };
+    const oneVector = heldAs(cache);
+    const sum = parts.get(kind) ?? { kind, layers: 0, sharing: 0, oneVector, tokens, bytes: 0 };
     parts.set(kind, {
-      ...{ kind, tokens, layers: sum.layers + 1, sharing: sum.sharing + readers - 1 },
+      ...{
+        kind,
+        tokens,
+        oneVector: sum.oneVector ?? oneVector,
+        layers: sum.layers + 1,
+        sharing: sum.sharing + readers - 1,
+      },
       bytes: sum.bytes + footprint.caches[id],
     });
   }

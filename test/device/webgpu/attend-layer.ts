@@ -36,7 +36,15 @@ export interface Shape {
 }
 
 function cacheOf({ format, kvHeads, headDim, pages, window = null }: Shape): Cache {
-  return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, pool: { id: 0, window, pages } };
+  return {
+    id: 0,
+    layer: 0,
+    codec: kvCodec(format),
+    kvHeads,
+    headDim,
+    turned: 0,
+    pool: { id: 0, window, pages },
+  };
 }
 
 /** One text; where it has more blocks than there are pages, pages come round again. */

@@ -108,9 +108,9 @@ function weighQuad<C>(values: usize, weights: usize, headDim: i32, totals: usize
  */
 export function prepareQueryF16(work: usize, column: i32, query: usize, largest: f32, headDim: i32): f32 {
   const at = queriesAt(work, headDim, column >> 2) + usize(column & 3) * QUERY_COLUMN;
-  const factor: f32 = largest > 0 ? TINY / largest : 0;
+  const inverse: f32 = largest > 0 ? 1 / largest : 0;
   for (let dim: usize = 0; dim < usize(headDim); dim++) {
-    store<f32>(at + dim * QUERY_K, load<f32>(query + dim * 4) * factor);
+    store<f32>(at + dim * QUERY_K, load<f32>(query + dim * 4) * inverse * TINY);
   }
   return largest;
 }

@@ -67,7 +67,7 @@ export function prepareQueryPacked(work: usize, column: i32, query: usize, large
 /** A page's codes in tiles of 4 bits. */
 // @ts-ignore: decorator
 @inline
-function tilesOf(codes: usize, work: usize, headDim: i32, bits: i32): usize {
+export function tilesOf(codes: usize, work: usize, headDim: i32, bits: i32): usize {
   if (bits == 4) return codes;
   const tiles = tilesAt(work, headDim);
   unpackTiles(codes, tiles, groupsOf(headDim) * OCTETS, bits);

@@ -7,10 +7,11 @@
 // unit meets the packed ones first; raw scores and, once settled, sums are in the same units.
 // Refuses to know how a format stores keys and values.
 
-import { prepareQueryF16, scoreBlockF16, weighBlockF16 } from "./attend-f16";
-import { prepareQueryInt4, scoreBlockInt4, weighBlockInt4 } from "./attend-int4";
+import { weighBlockF16 } from "./attend-f16";
+import { weighBlockInt4 } from "./attend-int4";
 import { prepareQueryPacked, scorePagePacked, settle, weighPagePacked } from "./attend-packed";
-import { prepareQueryRq4, rotateBack, scoreBlockRq4, weighBlockRq4 } from "./attend-rq4";
+import { rotateBack, weighBlockRq4 } from "./attend-rq4";
+import { largestOf, prepareQuery, prepareQueryTurned, scoreBlock, scoreBlockTurned, scorePageTurned } from "./attend-turned";
 import { COLUMNS, FACTORS, MAXIMA, SCORES, SCORE_ROW_BYTES, SUMS, TILE } from "./attend-work";
 import { offsetsAt, paddedDims, totalsAt } from "./attend-work";
 import { exp2, exp2Scalar, madd, maxLanes, sumLanes, tanh } from "./exp";
@@ -23,6 +24,7 @@ import {
   KV_RQ4,
   blockAt,
   groupsOf,
+  keyDimsOf,
   keysBytes,
   keysPart,
   valuesPart,
@@ -99,25 +101,23 @@ export function partialBytes(
   return spans > 1 ? partialAt(0, tokens * heads, spans, 0, headDim) : 0;
 }
 
-/** Prepares a column's query and its running maximum and sum. Returns the query's largest magnitude; 0: it scores 0. */
-function startColumn(work: usize, column: i32, query: usize, headDim: i32, scale: f32, cap: f32, format: i32): f32 {
-  let most = f32x4.splat(0);
-  for (let i: usize = 0; i < usize(headDim) * 4; i += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(query + i)));
-  const largest = f32x4.extract_lane(maxLanes(most), 0);
-  // A query this small scores 0 everywhere; its inverse would not be finite.
-  const magnitude: f32 = largest > 1e-30 ? largest : 0;
-  const unit =
-    format == KV_INT4
-      ? prepareQueryInt4(work, column, query, magnitude, headDim)
-      : format == KV_RQ4
-      ? prepareQueryRq4(work, column, query, magnitude, headDim)
-      : prepareQueryF16(work, column, query, magnitude, headDim);
+/** Prepares a column's query [turned + headDim] and its running maximum and sum. meetsPacked: packed blocks, too. */
+function startColumn(
+  work: usize, column: i32, query: usize, headDim: i32, turned: i32, scale: f32, cap: f32, format: i32, meetsPacked: bool,
+): void {
+  let unit: f32;
+  if (turned > 0) {
+    unit = prepareQueryTurned(work, column, query, headDim, turned, format, meetsPacked);
+  } else {
+    const largest = largestOf(query, headDim);
+    unit = prepareQuery(work, column, query, largest, headDim, vectorFormat(format));
+    if (meetsPacked) prepareQueryPacked(work, column, query, largest, headDim);
+  }
   const at = work + usize(column) * 4;
   // Bounded, so that no product with a raw score of 0 or a hidden one is a NaN.
   store<f32>(at + FACTORS, max(LEAST_FACTOR, min(MOST_FACTOR, unit * scale * (cap > 0 ? 1 / cap : LOG2_E))));
   store<f32>(at + MAXIMA, NO_MAXIMUM);
   store<f32>(at + SUMS, 0);
-  return magnitude;
 }
 
 /** Multiplies what a column has summed of values. */
@@ -212,8 +212,8 @@ function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format
 
 /**
  * Attends with units [first, last) of attendUnits(...) of one run.
- * queries, out: f32 [tokens, heads, headDim], the queries at position, position + 1, ..., whose keys are in the cache;
- * table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes, this thread's own; window, cap, sinks: 0 is
+ * queries [tokens, heads, turned + headDim], out [tokens, heads, headDim]: f32, the queries at position, position + 1, ..., whose keys are in the cache;
+ * table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes or turnedWorkBytes, this thread's own; window, cap, sinks: 0 is
  * none. Cache bytes that were never appended to must be zero. Blocks from `kept` to `packed` are read from packedCache by
  * packedTable; 0 and 0 for formats of vectors.
  */
@@ -228,6 +228,7 @@ export function attend(
   heads: i32,
   kvHeads: i32,
   headDim: i32,
+  turned: i32,
   table: usize,
   tiles: i32,
   window: i32,
@@ -243,12 +244,13 @@ export function attend(
   last: i32,
 ): void {
   const format = vectorFormat(wholeFormat);
-  const packedHalf = keysBytes(headDim, wholeFormat);
+  const keyDims = keyDimsOf(headDim, turned);
+  const packedHalf = keysBytes(keyDims, wholeFormat);
   const shared = heads / kvHeads;
   const perTile = tileQueries(heads, kvHeads);
   const own = attendTiles(tokens, heads, kvHeads);
   const spans = attendSpans(tokens, tiles, kvHeads, position, window);
-  const half = keysBytes(headDim, format);
+  const half = keysBytes(keyDims, format);
   const stepFirst = firstBlock(position, window);
   const stepBlocks = (position + tokens - 1) / BLOCK + 1 - stepFirst;
   for (let unit = first; unit < last; unit++) {
@@ -265,9 +267,8 @@ export function attend(
 
     for (let column = 0; column < columns; column++) {
       const row = (firstToken + column / shared) * heads + kvHead * shared + (column % shared);
-      const query = queries + usize(row) * usize(headDim) * 4;
-      const largest = startColumn(work, column, query, headDim, scale, cap, format);
-      if (max(from, kept) < min(to, packed)) prepareQueryPacked(work, column, query, largest, headDim);
+      const query = queries + usize(row) * usize(turned + headDim) * 4;
+      startColumn(work, column, query, headDim, turned, scale, cap, wholeFormat, max(from, kept) < min(to, packed));
     }
     memory.fill(offsetsAt(work, headDim, 0), 0, usize(columns * groupsOf(headDim)) * 16);
     memory.fill(totalsAt(work, headDim, 0), 0, usize((columns + 3) / 4) * usize(paddedDims(headDim)) * 16);
@@ -283,14 +284,14 @@ export function attend(
         const bytes = usize(blocks * BLOCK) * 4;
         for (let i = 0; i < blocks; i++) {
           if (isPacked) {
-            const keys = blockAt(packedCache, packedTable, kvHeads, kvHead, start + i * BLOCK, headDim, wholeFormat);
-            scorePagePacked(keys, work, columns, i * BLOCK, headDim, keysPart(wholeFormat));
+            const keys = blockAt(packedCache, packedTable, kvHeads, kvHead, start + i * BLOCK, headDim, turned, wholeFormat);
+            if (turned > 0) scorePageTurned(keys, work, columns, i * BLOCK, headDim, turned, wholeFormat);
+            else scorePagePacked(keys, work, columns, i * BLOCK, headDim, keysPart(wholeFormat));
             continue;
           }
-          const keys = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format);
-          if (format == KV_INT4) scoreBlockInt4(keys, work, columns, i * BLOCK, headDim);
-          else if (format == KV_RQ4) scoreBlockRq4(keys, work, columns, i * BLOCK, headDim);
-          else scoreBlockF16(keys, work, columns, i * BLOCK, headDim);
+          const keys = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, turned, format);
+          if (turned > 0) scoreBlockTurned(keys, work, columns, i * BLOCK, headDim, turned, wholeFormat);
+          else scoreBlock(keys, work, columns, i * BLOCK, headDim, format);
         }
         const edge = start + blocks * BLOCK - 1 > earliest || (window > 0 && start < latest - window + 1);
         for (let column = 0; column < columns; column++) {
@@ -308,11 +309,11 @@ export function attend(
         }
         for (let i = 0; i < blocks; i++) {
           if (isPacked) {
-            const page = blockAt(packedCache, packedTable, kvHeads, kvHead, start + i * BLOCK, headDim, wholeFormat);
+            const page = blockAt(packedCache, packedTable, kvHeads, kvHead, start + i * BLOCK, headDim, turned, wholeFormat);
             weighPagePacked(page + packedHalf, work, columns, i * BLOCK, headDim, valuesPart(wholeFormat));
             continue;
           }
-          const values = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, format) + half;
+          const values = blockAt(cache, table, kvHeads, kvHead, start + i * BLOCK, headDim, turned, format) + half;
           if (format == KV_INT4) weighBlockInt4(values, work, columns, i * BLOCK, headDim);
           else if (format == KV_RQ4) weighBlockRq4(values, work, columns, i * BLOCK, headDim);
           else weighBlockF16(values, work, columns, i * BLOCK, headDim);

@@ -91,6 +91,28 @@ export function slice(out: usize, x: usize, size: i32, width: i32, count: i32): 
   }
 }
 
+/**
+ * x: `count` vectors of headDim; out: of each the `turning` first dims of pairs (i, i + pairs), the second ones, and where
+ * there is a weight [headDim], all dims times it, 0 for those.
+ */
+export function takeTurned(
+  out: usize, x: usize, weight: usize, headDim: i32, pairs: i32, turning: i32, count: i32,
+): void {
+  const half = usize(turning) * 4;
+  const second = usize(pairs) * 4;
+  for (let n = 0; n < count; n++, x += usize(headDim) * 4) {
+    memory.copy(out, x, half);
+    memory.copy(out + half, x + second, half);
+    out += 2 * half;
+    if (weight == 0) continue;
+    for (let i: usize = 0; i < usize(headDim) * 4; i += 16)
+      v128.store(out + i, f32x4.mul(v128.load(x + i), v128.load(weight + i)));
+    memory.fill(out, 0, half);
+    memory.fill(out + second, 0, half);
+    out += usize(headDim) * 4;
+  }
+}
+
 /** out = cap * tanh(x / cap). */
 export function softcap(out: usize, x: usize, cap: f32, count: i32): void {
   const caps = f32x4.splat(cap);

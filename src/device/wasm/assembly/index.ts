@@ -3,6 +3,7 @@
 export * from "./build";
 export { barrier } from "./barrier";
 export { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";
+export { turnedWorkBytes } from "./attend-turned";
 export { attendWorkBytes } from "./attend-work";
 export { deltaRuns, deltaUnits, deltaWorkBytes } from "./delta";
 export { appendKv } from "./kv-append";

@@ -10,6 +10,7 @@ import {
   GROUP,
   groupsOf,
   HALF_ROWS_BYTES,
+  keyDimsOf,
   keysBytes,
   KEY_TILE_BYTES,
   KV_INT4,
@@ -145,7 +146,7 @@ function appendValueF16(values: usize, value: usize, slot: i32, headDim: i32): v
 }
 
 /**
- * Stores keys and values [tokens, kvHeads, headDim] f32 of KV heads [firstHead, lastHead) at positions position,
+ * Stores keys [tokens, kvHeads, turned or headDim] and values [tokens, kvHeads, headDim] f32 of KV heads [firstHead, lastHead) at positions position,
  * position + 1, ... of one text, whose pages `table` has. Heads are independent: any split over threads gives the same bytes. work: this thread's own,
  * rotatedWorkBytes; only rq4 needs it.
  */
@@ -157,27 +158,31 @@ export function appendKv(
   tokens: i32,
   kvHeads: i32,
   headDim: i32,
+  turned: i32,
   table: usize,
   format: i32,
   work: usize,
   firstHead: i32,
   lastHead: i32,
 ): void {
-  const half = keysBytes(headDim, format);
+  const keyDims = keyDimsOf(headDim, turned);
+  const half = keysBytes(keyDims, format);
   for (let head = firstHead; head < lastHead; head++) {
     for (let token = 0; token < tokens; token++) {
-      const block = blockAt(cache, table, kvHeads, head, position + token, headDim, format);
+      const block = blockAt(cache, table, kvHeads, head, position + token, headDim, turned, format);
       const slot = (position + token) % BLOCK;
-      const source = usize(token * kvHeads + head) * usize(headDim) * 4;
+      const vector = usize(token * kvHeads + head);
+      const key = keys + vector * usize(keyDims) * 4;
+      const value = values + vector * usize(headDim) * 4;
       if (format == KV_INT4) {
-        appendKeyInt4(block, keys + source, slot, headDim);
-        appendValueInt4(block + half, values + source, slot, headDim);
+        appendKeyInt4(block, key, slot, keyDims);
+        appendValueInt4(block + half, value, slot, headDim);
       } else if (format == KV_RQ4) {
-        appendKeyRq4(block, keys + source, slot, headDim, work);
-        appendValueRq4(block + half, values + source, slot, headDim, work);
+        appendKeyRq4(block, key, slot, keyDims, work);
+        appendValueRq4(block + half, value, slot, headDim, work);
       } else {
-        appendKeyF16(block, keys + source, slot, headDim);
-        appendValueF16(block + half, values + source, slot, headDim);
+        appendKeyF16(block, key, slot, keyDims);
+        appendValueF16(block + half, value, slot, headDim);
       }
     }
   }

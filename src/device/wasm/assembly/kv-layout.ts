@@ -98,7 +98,7 @@ export function scalesBytes(headDim: i32, part: i32): usize {
   return isRotated(part) ? ROTATED_SCALES_BYTES : usize((2 * headDim + 63) & ~63);
 }
 
-/** Bytes of the keys of a block; the values of vectors take as many. */
+/** Bytes of a block's keys; values of vectors of as many dims take as many. */
 // @ts-ignore: decorator
 @inline
 export function keysBytes(headDim: i32, format: i32): usize {
@@ -120,18 +120,24 @@ function vectorsBytes(headDim: i32, format: i32): usize {
 
 // @ts-ignore: decorator
 @inline
-function blockBytes(headDim: i32, format: i32): usize {
-  return isPacked(format)
-    ? packedBytes(headDim, keysPart(format)) + packedBytes(headDim, valuesPart(format))
-    : 2 * vectorsBytes(headDim, format);
+function blockBytes(headDim: i32, turned: i32, format: i32): usize {
+  const values = isPacked(format) ? packedBytes(headDim, valuesPart(format)) : vectorsBytes(headDim, format);
+  return keysBytes(keyDimsOf(headDim, turned), format) + values;
+}
+
+/** Dims that are held of a key: where one vector serves as key and value, those that turn. */
+// @ts-ignore: decorator
+@inline
+export function keyDimsOf(headDim: i32, turned: i32): i32 {
+  return turned > 0 ? turned : headDim;
 }
 
 /** The block that holds a text's `position`. table: the text's pages, u32 by block. The only place that knows. */
 // @ts-ignore: decorator
 @inline
 export function blockAt(
-  cache: usize, table: usize, kvHeads: i32, kvHead: i32, position: i32, headDim: i32, format: i32,
+  cache: usize, table: usize, kvHeads: i32, kvHead: i32, position: i32, headDim: i32, turned: i32, format: i32,
 ): usize {
   const page = load<u32>(table + (usize(position / BLOCK) << 2));
-  return cache + (usize(page) * usize(kvHeads) + usize(kvHead)) * blockBytes(headDim, format);
+  return cache + (usize(page) * usize(kvHeads) + usize(kvHead)) * blockBytes(headDim, turned, format);
 }

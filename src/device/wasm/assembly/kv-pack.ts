@@ -11,6 +11,7 @@ import {
   HALF_ROWS_BYTES,
   isRotated,
   KV_F16,
+  keyDimsOf,
   keysBytes,
   keysPart,
   OCTETS,
@@ -49,11 +50,12 @@ function vectorAt(work: usize, headDim: i32): usize {
 }
 
 /** from: the f16 block of a head; to: its packed block. */
-export function packBlock(from: usize, to: usize, headDim: i32, format: i32, work: usize): void {
-  readKeys(from, work, headDim);
-  packPart(to, headDim, keysPart(format), true, work);
-  readValues(from + keysBytes(headDim, KV_F16), work, headDim);
-  packPart(to + keysBytes(headDim, format), headDim, valuesPart(format), false, work);
+export function packBlock(from: usize, to: usize, headDim: i32, turned: i32, format: i32, work: usize): void {
+  const keyDims = keyDimsOf(headDim, turned);
+  readKeys(from, work, keyDims);
+  packPart(to, keyDims, keysPart(format), true, work);
+  readValues(from + keysBytes(keyDims, KV_F16), work, headDim);
+  packPart(to + keysBytes(keyDims, format), headDim, valuesPart(format), false, work);
 }
 
 function readKeys(keys: usize, page: usize, headDim: i32): void {

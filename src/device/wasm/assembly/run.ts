@@ -6,7 +6,7 @@
 import { barrier } from "./barrier";
 import { CHANNELS, convRuns } from "./conv";
 import { deltaRuns, deltaUnits } from "./delta";
-import { add, rmsNorm, rope, scale, slice, softcap } from "./elementwise";
+import { add, rmsNorm, rope, scale, slice, softcap, takeTurned } from "./elementwise";
 import { embedRow } from "./embed";
 import { combine, combineUnits, expertGrain, expertMatmul, expertUnits, groupPicks, routeRows } from "./experts";
 import { gated } from "./gate";
@@ -14,9 +14,9 @@ import { matmul } from "./matmul";
 import { quantizeRows } from "./quantize";
 import {
   ADD, APPEND_KV, ATTEND, ATTEND_MERGE, COMBINE, CONV, EMBED, EXPERT_MATMUL, GATE, GATED_DELTA, GROUP_PICKS, MATMUL, QUANTIZE,
-  RMS_NORM, ROPE, ROUTE, SCALE, SLICE, SOFTCAP, TAKE_OUTPUTS,
+  RMS_NORM, ROPE, ROUTE, SCALE, SLICE, SOFTCAP, TAKE_OUTPUTS, TAKE_TURNED,
   Add, AppendKv, Attend, AttendMerge, Combine, Conv, Embed, ExpertMatmul, Gate, GatedDelta, GroupPicks, Matmul, Quantize, Record,
-  RmsNorm, Rope, Route, Scale, Slice, Softcap, TakeOutputs,
+  RmsNorm, Rope, Route, Scale, Slice, Softcap, TakeOutputs, TakeTurned,
 } from "./records";
 import { appendRuns, attendRuns, attendRunsUnits, mergeRuns, mergeRunsUnits, OUTPUT_ROWS_AT, OUTPUTS, TOKENS } from "./runs";
 
@@ -113,7 +113,7 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       const last = share(kvHeads, 1, thread + 1, threads);
       const work = a.work + usize(thread) * a.workBytes;
       appendRuns(
-        control, a.vectors, a.keys, a.values, kvHeads, a.headDim, a.tables, a.format, work, a.packed,
+        control, a.vectors, a.keys, a.values, kvHeads, a.headDim, a.turned, a.tables, a.format, work, a.packed,
         a.packedTables, a.packs, a.window, first, last,
       );
       return;
@@ -128,7 +128,7 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units)) {
         const last = min(first + grain, units);
         attendRuns(
-          control, a.vectors, a.queries, a.out, a.partials, work, heads, kvHeads, a.headDim, a.tables,
+          control, a.vectors, a.queries, a.out, a.partials, work, heads, kvHeads, a.headDim, a.turned, a.tables,
           a.window, a.scale, a.softcap, a.format, a.sinks, a.packed, a.packedTables, a.kept,
           first, last,
         );
@@ -195,6 +195,17 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       const first = share(rows * a.cols, 16, thread, threads);
       const at = usize(first) * 4;
       scale(a.out + at, a.x + at, a.factor, share(rows * a.cols, 16, thread + 1, threads) - first);
+      return;
+    }
+    case TAKE_TURNED: {
+      const a = changetype<TakeTurned>(op);
+      const headDim = a.headDim;
+      const width = 2 * a.turning + (a.weight != 0 ? headDim : 0);
+      const first = share(rows * a.vectors, 1, thread, threads);
+      const mine = share(rows * a.vectors, 1, thread + 1, threads) - first;
+      takeTurned(
+        a.out + usize(first * width) * 4, a.x + usize(first * headDim) * 4, a.weight, headDim, a.pairs, a.turning, mine,
+      );
       return;
     }
     case ROUTE: {

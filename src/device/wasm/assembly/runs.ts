@@ -1,7 +1,7 @@
 // The step's runs, and attention over them: which unit of the whole belongs to which run. Words are those of ../control.ts.
 import { attend, attendMerge, attendMergeUnits, attendTiles, attendUnits, partialBytes } from "./attend";
 import { appendKv } from "./kv-append";
-import { BLOCK, blockAt, isPacked, vectorFormat } from "./kv-layout";
+import { BLOCK, blockAt, isPacked, keyDimsOf, vectorFormat } from "./kv-layout";
 import { packBlock } from "./kv-pack";
 
 export const TOKENS: usize = 264;
@@ -52,15 +52,16 @@ const ROW: i32 = 4;
  * that a row of its text may still see, to packedCache.
  */
 export function appendRuns(
-  control: usize, cache: usize, keys: usize, values: usize, kvHeads: i32, headDim: i32, tables: usize, format: i32,
-  work: usize, packedCache: usize, packedTables: usize, packs: usize, window: i32, firstHead: i32, lastHead: i32,
+  control: usize, cache: usize, keys: usize, values: usize, kvHeads: i32, headDim: i32, turned: i32, tables: usize,
+  format: i32, work: usize, packedCache: usize, packedTables: usize, packs: usize, window: i32, firstHead: i32, lastHead: i32,
 ): void {
   for (let i = 0; i < load<i32>(control + RUNS); i++) {
     const run = runAt(control, i);
-    const at = usize(firstOf(run) * kvHeads) * usize(headDim) * 4;
+    const vectors = usize(firstOf(run) * kvHeads) * 4;
     appendKv(
-      cache, keys + at, values + at, positionOf(run), tokensOf(run), kvHeads, headDim, tableOf(control, run, tables),
-      vectorFormat(format), work, firstHead, lastHead,
+      cache, keys + vectors * usize(keyDimsOf(headDim, turned)), values + vectors * usize(headDim), positionOf(run),
+      tokensOf(run), kvHeads, headDim, turned, tableOf(control, run, tables), vectorFormat(format), work, firstHead,
+      lastHead,
     );
   }
   if (!isPacked(format)) return;
@@ -72,9 +73,9 @@ export function appendRuns(
       const position = load<i32>(packs + usize(at) * ROW) * BLOCK;
       if (window > 0 && positionOf(run) - (position + BLOCK - 1) >= window) continue;
       for (let head = firstHead; head < lastHead; head++) {
-        const from = blockAt(cache, table, kvHeads, head, position, headDim, vectorFormat(format));
-        const to = blockAt(packedCache, packedTable, kvHeads, head, position, headDim, format);
-        packBlock(from, to, headDim, format, work);
+        const from = blockAt(cache, table, kvHeads, head, position, headDim, turned, vectorFormat(format));
+        const to = blockAt(packedCache, packedTable, kvHeads, head, position, headDim, turned, format);
+        packBlock(from, to, headDim, turned, format, work);
       }
     }
   }
@@ -100,7 +101,7 @@ export function attendRunsUnits(control: usize, heads: i32, kvHeads: i32, window
 /** Units [first, last) of all runs'. Partials of the runs lie one after another. */
 export function attendRuns(
   control: usize, cache: usize, queries: usize, out: usize, partials: usize, work: usize, heads: i32, kvHeads: i32,
-  headDim: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, sinks: usize, packedCache: usize,
+  headDim: i32, turned: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, sinks: usize, packedCache: usize,
   packedTables: usize, kept: i32, first: i32, last: i32,
 ): void {
   const tiles = tilesOfAll(control, heads, kvHeads);
@@ -113,10 +114,10 @@ export function attendRuns(
     const from = max(first - before, 0);
     const to = min(last - before, units);
     if (from < to) {
-      const at = usize(firstOf(run) * heads) * usize(headDim) * 4;
+      const at = usize(firstOf(run) * heads) * 4;
       attend(
-        cache, queries + at, out + at, partials, work, position, tokens, heads, kvHeads, headDim,
-        tableOf(control, run, tables), tiles, window, scale, cap, format, sinks, packedCache,
+        cache, queries + at * usize(turned + headDim), out + at * usize(headDim), partials, work, position, tokens, heads,
+        kvHeads, headDim, turned, tableOf(control, run, tables), tiles, window, scale, cap, format, sinks, packedCache,
         tableOf(control, run, packedTables), kept, isPacked(format) ? packedOf(run) : 0, from, to,
       );
     }

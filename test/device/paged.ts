@@ -111,7 +111,7 @@ export class PagedTexts {
     for (const cache of this.graph.caches) {
       if (isRecent ? !cache.codec.packed : cache.pool !== pool) continue;
       for (const part of ["keys", "values"] as const) {
-        const bytes = new Uint8Array(pageBytes(cache.codec, cache.headDim, part, isRecent)).fill(stale);
+        const bytes = new Uint8Array(pageBytes(cache, part, isRecent)).fill(stale);
         for (let kvHead = 0; kvHead < cache.kvHeads; kvHead++)
           this.allocation.writePages({ cache, part, kvHead, isRecent }, [page], bytes).catch((error) => {
             this.#failed ??= error;

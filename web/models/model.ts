@@ -47,9 +47,15 @@ interface AnswerSettings {
   readonly maxTokens: number | null;
 }
 
-/** Tokens a second; null: too few. The first token comes with the prompt: n tokens are n - 1 steps. */
-export function answerSpeed({ generatedTokens, generateMs }: AnswerFigures): number | null {
-  return rate(generatedTokens - 1, generateMs);
+/** Pieces of a short answer may arrive together, and then say nothing of its pace: WebKit handed 7 tokens on within 6 ms. */
+const LEAST_MS = 50;
+
+/** Tokens a second; null: too few, or in too short a time. The first token comes with the prompt: n tokens are n - 1 steps. */
+export function answerSpeed({
+  generatedTokens,
+  generateMs,
+}: Pick<AnswerFigures, "generatedTokens" | "generateMs">): number | null {
+  return generateMs < LEAST_MS ? null : rate(generatedTokens - 1, generateMs);
 }
 
 /** end: the model was done; length: most tokens; context: full. */

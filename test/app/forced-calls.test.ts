@@ -113,7 +113,7 @@ describe.each(Object.keys(FAMILIES) as Family[])("%s", (family) => {
     if (family === "gemma") expect(free.body.choices[0].message.content).toBe(WORDS);
   });
 
-  it("responses, messages and the library force calls, too, and take none", async () => {
+  it("responses, messages, Ollama's and the library force calls, too, and take none", async () => {
     says(WORDS);
     const tools = [{ type: "function", ...WEATHER }];
     const asked = { input: "How is the weather?", tools, max_output_tokens: 80 };
@@ -127,6 +127,11 @@ describe.each(Object.keys(FAMILIES) as Family[])("%s", (family) => {
     });
     const use = messages.body.content.find(({ type }: { type: string }) => type === "tool_use");
     expectArguments(use.input);
+    const ollama = await server().ask("/api/chat", {
+      ...{ model: "needle", messages: QUESTION, tools: TOOLS, tool_choice: "required", stream: false },
+      options: { num_predict: 80 },
+    });
+    expectArguments(ollama.body.message.tool_calls[0].function.arguments);
     const options = { tools: [WEATHER], maxTokens: 80 };
     const { model } = talkers.get(family)!;
     const { calls } = await model.generate(QUESTION, { ...options, toolChoice: { name } }).result();

@@ -16,7 +16,8 @@ const COMMON = fieldTable(
   ),
 );
 
-export const OLLAMA_CHAT = fieldTable(COMMON, kept("messages", "tools"));
+/** tool_choice: clients send it, and Ollama itself has yet to take it (ollama/ollama#11171, November 2026). */
+export const OLLAMA_CHAT = fieldTable(COMMON, kept("messages", "tools", "tool_choice"));
 export const OLLAMA_GENERATE = fieldTable(
   COMMON,
   kept("prompt", "system", "raw"),

@@ -110,6 +110,7 @@ async function ollamaChat(offered: Offered, request: Request): Promise<Response>
     answered(served, request, frame, fields, {
       ...{ messages, ...commonOf(fields, knows(served)) },
       ...(Array.isArray(tools) && tools.length > 0 ? { tools } : {}),
+      ...(fields.has("tool_choice") ? { tool_choice: fields.any("tool_choice") } : {}),
     }),
   );
 }

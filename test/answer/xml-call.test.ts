@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { callFormat } from "../../src/answer/calls/call-formats.ts";
 import { callGrammar } from "../../src/answer/calls/call-grammar.ts";
+import { OPEN } from "../../src/answer/calls/call-readers.ts";
 import { readXmlCall } from "../../src/answer/calls/xml-call.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { allowedIds, bytesOf, END, grammars } from "./grammars.ts";
@@ -42,7 +43,7 @@ const TOOL = {
 };
 
 describe("calls in XML", () => {
-  it.each<[what: string, inside: string, expected: Record<string, unknown> | null]>([
+  it.each<[what: string, inside: string, expected: Record<string, unknown>]>([
     ["a text of two lines", "<parameter=text>\na\nb\n</parameter>\n", { text: "a\nb" }],
     ["a text that looks like a number", "<parameter=text>\n5\n</parameter>\n", { text: "5" }],
     ["a text with blank lines around", "<parameter=text>\n\n a\n\n</parameter>\n", { text: "\n a\n" }],
@@ -66,13 +67,25 @@ describe("calls in XML", () => {
     ],
     ["a key called __proto__", "<parameter=__proto__>\n1\n</parameter>\n", JSON.parse('{"__proto__":"1"}')],
     ["no parameters", "", {}],
-    ["more than parameters", "<parameter=text>\na\n</parameter>\nb", null],
-    ["a parameter cut off", "<parameter=text>\na", null],
   ])("%s", (_, inside, expected) => {
     const call = readXmlCall(`\n<function=f>\n${inside}</function>\n`, [TOOL]);
-    expect(call && { ...call, arguments: { ...call.arguments } }).toEqual(
-      expected && { name: "f", arguments: expected },
-    );
+    expect(call === OPEN ? call : call && { ...call, arguments: { ...call.arguments } }).toEqual({
+      name: "f",
+      arguments: expected,
+    });
+  });
+
+  it.each(["a", "a\n</parameter>\nb"])("a parameter that does not end may go on: %j", (text) => {
+    expect(readXmlCall(`<function=f>\n<parameter=text>\n${text}</function>\n`, [TOOL])).toBe(OPEN);
+  });
+
+  it("may hold its own end in a text", () => {
+    const inside = "<parameter=text>\na </tool_call> b\n</parameter>\n";
+    const written = `<tool_call>\n<function=f>\n${inside}</function>\n</tool_call>`;
+    const reader = callFormat(template)!.reader([TOOL]);
+    expect([...written].flatMap((piece) => reader.push(piece))).toEqual([
+      { kind: "call", call: { name: "f", arguments: { text: "a </tool_call> b" } } },
+    ]);
   });
 
   it.each(["f()", '{"name": "f"}', "<function=>\n</function>", ""])("%j is none", (text) => {

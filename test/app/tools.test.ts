@@ -244,6 +244,12 @@ describe("readers", () => {
       [call({ a: 1 })],
     ],
     [
+      "its own end in a text",
+      qwen,
+      '<tool_call>{"name":"f","arguments":{"a":"</tool_call>"}}</tool_call>',
+      [call({ a: "</tool_call>" })],
+    ],
+    [
       "a call that is none",
       qwen,
       "a  <tool_call>f()</tool_call> b",

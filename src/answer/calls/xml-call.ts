@@ -2,16 +2,18 @@
  * Reads a call as Qwen3-Coder and Qwen 3.5 write it: <function=name>, and in it <parameter=key> with a value on lines of its
  * own. Values are bare text, so that only the tool's schema says which of them are texts. Owns this notation and nothing else.
  */
+import { OPEN } from "./call-readers.ts";
 import type { CalledTool, WrittenCall } from "./written-call.ts";
 
 const FUNCTION = /^\s*<function=([^>\n]+)>([\s\S]*)$/;
 const END = /^\s*(?:<\/function>\s*)?$/;
+const OPEN_PARAMETER = /^\s*<parameter=[^>\n]+>/;
 /** A value ends at the last mark before another parameter or the end: it may hold such marks itself. */
 const PARAMETER =
   /\s*<parameter=([^>\n]+)>\n?([\s\S]*?)\n?<\/parameter>(?=\s*(?:<parameter=|<\/function>|$))/y;
 
 /** null: the text is no such call. */
-export function readXmlCall(text: string, tools: readonly CalledTool[]): WrittenCall | null {
+export function readXmlCall(text: string, tools: readonly CalledTool[]): WrittenCall | typeof OPEN | null {
   const [, name, rest] = FUNCTION.exec(text) ?? [];
   if (name === undefined) return null;
   const schema = tools.find((tool) => tool.name === name)?.parameters;
@@ -22,7 +24,9 @@ export function readXmlCall(text: string, tools: readonly CalledTool[]): Written
     entries.push([found[1], argumentOf(found[2], propertyOf(schema, found[1]))]);
     at = PARAMETER.lastIndex;
   }
-  return END.test(rest.slice(at)) ? { name, arguments: Object.fromEntries(entries) } : null;
+  const left = rest.slice(at);
+  if (END.test(left)) return { name, arguments: Object.fromEntries(entries) };
+  return OPEN_PARAMETER.test(left) ? OPEN : null;
 }
 
 function propertyOf(schema: CalledTool["parameters"] | undefined, key: string): unknown {

@@ -23,10 +23,14 @@ export async function isModelFolder(path: string): Promise<boolean> {
   return !(await lookAt(join(path, "config.json")));
 }
 
-/** In the order of the arguments, and in a folder by path. ArgumentError: a folder without a model, or one name for two models. */
+/**
+ * In the order of the arguments, and in a folder by path. download: of a model on the Hub gives the path; it comes at once, so
+ * that no load waits for it. ArgumentError: a folder without a model, or one name for two models.
+ */
 export async function modelSources(
   models: readonly string[],
   aliases: readonly string[],
+  download: (name: string) => Promise<string>,
 ): Promise<ModelSource[]> {
   const found: ModelSource[] = [];
   const taken = new Set<string>();
@@ -46,10 +50,10 @@ export async function modelSources(
       const id = [modelId(whole), longer].find((name) => !taken.has(name));
       if (id === undefined) throw new ArgumentError("model", path, "each model once");
       for (const name of [id, longer, within]) taken.add(name);
+      const source = isHubName(path) ? await download(path) : path;
       // A wrong name is told now, not to the first client.
-      if (!isHubName(path) && !(await lookAt(path))) await inspect(path);
-      const { created, fileBytes } = await lookAtModel(path);
-      found.push({ names: [id, longer, within, path], source: path, created, fileBytes });
+      if (!(await lookAt(source))) await inspect(source);
+      found.push({ names: [id, longer, within, path], source, ...(await lookAtModel(source)) });
     }
   }
   return withAliases(found, aliases);
@@ -97,7 +101,7 @@ function isModelFile(name: string): boolean {
 
 async function lookAtModel(path: string): Promise<{ created: number; fileBytes: number | null }> {
   const found = await lookAt(path);
-  if (isHubName(path) || !found) return { created: Math.floor(Date.now() / 1000), fileBytes: null };
+  if (!found) return { created: Math.floor(Date.now() / 1000), fileBytes: null };
   const folder = found.isDirectory() ? path : dirname(path);
   const whole = basename(path).replace(PART, "");
   const counts = (name: string) =>

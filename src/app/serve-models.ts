@@ -7,9 +7,11 @@ import {
   ArgumentError,
   type GenerationResult,
   inspect,
+  isHubName,
   type LanguageModel,
   type Plan,
   type Pooling,
+  pull,
   type SampleOptions,
 } from "../index.ts";
 import { bytes, grouped, guessedWords, perSecond } from "../plot/numbers.ts";
@@ -22,6 +24,7 @@ import type { Served } from "./api/served.ts";
 import { tell } from "./exit.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 import { isModelFolder, modelId, modelSources } from "./model-files.ts";
+import { downloadLine } from "./pull.ts";
 
 export interface OfferOptions extends ModelOptions, SampleOptions {
   alias: string[];
@@ -56,7 +59,9 @@ export async function openServing(
   signal: AbortSignal,
 ): Promise<Serving> {
   const isSeveral = models.length > 1 || options.keep !== undefined || (await isModelFolder(models[0]));
-  return isSeveral ? openSeveral(models, options, closing) : openOne(models[0], options, closing, signal);
+  return isSeveral
+    ? openSeveral(models, options, closing, signal)
+    : openOne(models[0], options, closing, signal);
 }
 
 async function openOne(
@@ -83,12 +88,19 @@ async function openOne(
 
 async function openSeveral(
   models: readonly string[],
-  options: OfferOptions,
+  given: OfferOptions,
   closing: AbortSignal,
+  signal: AbortSignal,
 ): Promise<Serving> {
-  const sources = await modelSources(models, options.alias);
-  const { keep = KEEP_MINUTES, parallel, queue, context } = options;
+  const { keep = KEEP_MINUTES, parallel, queue, context, offline } = given;
   if (context === 0) throw new ArgumentError("context", context, "integers from 1 on");
+  const download = async (name: string) => {
+    const line = downloadLine();
+    return (await pull(name, { offline, signal, onProgress: line.show }).finally(line.clear)).path;
+  };
+  const sources = await modelSources(models, given.alias, download);
+  const draft = given.draft && isHubName(given.draft) ? await download(given.draft) : given.draft;
+  const options = { ...given, draft };
   const shared = sharedOf(options, context ?? LIKELY_CONTEXT);
   const offered = new OnDemand({
     ...{ sources, shared },

@@ -2,7 +2,7 @@
  * `nibble serve` with several models: two tiny ones in a folder on the CPU, a damaged one and a note beside them, asked by the
  * clients of OpenAI, Ollama and Anthropic. In this process; one test starts the command.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Anthropic from "@anthropic-ai/sdk";
@@ -11,6 +11,7 @@ import OpenAI, { type APIError } from "openai";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { type Api, createApi } from "../../src/app/api/api.ts";
 import type { OnDemand } from "../../src/app/api/on-demand.ts";
+import { modelSources } from "../../src/app/model-files.ts";
 import { type OfferOptions, openServing, type Serving } from "../../src/app/serve-models.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
 import { T } from "../format/write-gguf.ts";
@@ -246,6 +247,19 @@ describe("several models in a folder", () => {
       code: "model_too_large",
       message: expect.stringMatching(/need [\d.]+ GiB/),
     });
+  });
+
+  it("of the Hub are downloaded before the server runs, and keep their names", async () => {
+    const path = join(folder, "small.gguf");
+    const [source] = await modelSources(
+      ["hf:owner/small-GGUF:Q8_0"],
+      ["gpt=owner/small-GGUF:Q8_0"],
+      async () => path,
+    );
+    expect(source).toMatchObject({ source: path, fileBytes: statSync(path).size });
+    expect(source.names).toEqual(
+      expect.arrayContaining(["owner/small-GGUF:Q8_0", "hf:owner/small-GGUF:Q8_0", "gpt"]),
+    );
   });
 
   it("are named one by one, too; a wrong name, alias or folder is told before the server runs", async () => {

@@ -10,20 +10,23 @@ import { keptModels } from "./kept-models.ts";
 import { whyNotHere } from "./names.ts";
 import { loadServerModel, ServerChatModel, type ServerModel, serverModels, serverUrl } from "./server.ts";
 
-/** Between two looks at the list, while a model is loaded and else. */
+/** Between two looks at the list: while a model is loaded, while the one that would answer is not, and else. */
 const LOADING_MS = 500;
+const SOON_MS = 2000;
 const LOOK_MS = 10_000;
 
 export function ModelSwitcher({ choice }: { choice: ModelChoice }) {
   const { model, offered, status } = useStore(choice);
   const { models } = useStore(keptModels);
   const kept = whyNotHere() === null ? models : [];
+  const own = offered.find(({ id }) => model?.kind === "server" && id === model.name);
+  const isReady = (own?.state ?? "loaded") === "loaded";
   const isLoading = offered.some(({ state }) => state === "loading");
+  const pause = isLoading ? LOADING_MS : isReady ? LOOK_MS : SOON_MS;
   useEffect(() => {
-    const look = () => document.hidden || lookAgain(choice);
-    const timer = setInterval(look, isLoading ? LOADING_MS : LOOK_MS);
+    const timer = setInterval(() => document.hidden || lookAgain(choice), pause);
     return () => clearInterval(timer);
-  }, [isLoading]);
+  }, [pause]);
   const value = model ? `${model.kind} ${model.name}` : "";
   const options = [
     ...offered.map((one) => [`server ${one.id}`, described(one)]),
@@ -33,7 +36,6 @@ export function ModelSwitcher({ choice }: { choice: ModelChoice }) {
   if (!options.some(([known]) => known === value))
     options.push([value, model?.name ?? (status.kind === "loading" ? `loading ${status.name}…` : "choose")]);
   if (options.length < 2) return null;
-  const own = offered.find(({ id }) => model?.kind === "server" && id === model.name);
   return (
     <>
       <select

@@ -8,6 +8,11 @@ import { F32 } from "./matmul-layout";
 
 /** Tokens of a chunk: the products among them grow with it, the times that the state is read shrink. */
 export const CHUNK: i32 = 16;
+/**
+ * Products of decays below it, 2^-96, are 0: beside what has come since they vanish in float32, and a state times such a number is
+ * denormal, which some CPUs take a hundred clocks for.
+ */
+const LEAST_DECAY: f32 = 1.262177448e-29;
 /** Rows of a panel. */
 export const PANEL: i32 = 8;
 const PANEL_BYTES: usize = 32;
@@ -111,6 +116,12 @@ function multiply(w: DeltaWork, sums: usize, panel: usize, first: i32, t: i32, c
   );
 }
 
+// @ts-ignore: decorator
+@inline function decayed(product: f32, decay: f32): f32 {
+  const next = product * decay;
+  return next < LEAST_DECAY ? 0 : next;
+}
+
 /** What the tokens are to one another: coupling, saying, and the products of their decays. */
 function coupleTokens(w: DeltaWork, count: i32): void {
   const panelBytes = usize(w.keyDim) * PANEL_BYTES;
@@ -137,12 +148,12 @@ function coupleTokens(w: DeltaWork, count: i32): void {
     const row = usize(t * CHUNK) * 4;
     store<f32>(w.after + usize(t) * 4, 1);
     for (let i: usize = 0; i < usize(t) * 4; i += 4) {
-      const between = load<f32>(w.after + i) * decay;
+      const between = decayed(load<f32>(w.after + i), decay);
       store<f32>(w.after + i, between);
       store<f32>(w.coupling + row + i, -beta * between * load<f32>(w.coupling + row + i));
       store<f32>(w.saying + row + i, between * load<f32>(w.saying + row + i));
     }
-    all *= decay;
+    all = decayed(all, decay);
     store<f32>(w.before + usize(t) * 4, all);
   }
 }

@@ -44,6 +44,28 @@ export function exportsOf(path) {
   return found;
 }
 
+/** The file of declarations of each entry, by the name that a program imports: "nibble/server". */
+export function entriesOf(root) {
+  const { name, exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  return Object.entries(exports).map(([path, { types }]) => [name + path.slice(1), join(root, types)]);
+}
+
+/** The names that an entry lists: every one is to have a page. */
+export function namesOf(path) {
+  const code = readFileSync(path, "utf8").replace(/\/\*[\s\S]*?\*\//g, "");
+  const listed = [...code.matchAll(/^export (?:type )?\{([^}]*)\}/gm)].flatMap(([, list]) => list.split(","));
+  const named = listed
+    .map((item) =>
+      item
+        .trim()
+        .split(/ as | /)
+        .at(-1),
+    )
+    .filter((name) => name !== "");
+  const declared = [...code.matchAll(DECLARATION)].map(([, , , name]) => name);
+  return [...new Set([...named, ...declared])];
+}
+
 /** The docstring at the head of a file. */
 export function headOf(path) {
   const found = /^\/\*\*(?:(?!\*\/)[\s\S])*\*\//.exec(readFileSync(path, "utf8"));

@@ -7,20 +7,11 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Marked } from "marked";
-import { exportsOf, headOf } from "./api-pages.js";
+import { entriesOf, exportsOf, headOf } from "./api-pages.js";
 import { anchorOf, brokenLinks, documents } from "./docs-links.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const site = join(root, "dist/docs");
-
-/** By the name that a program imports. */
-const ENTRIES = {
-  nibble: "index",
-  "nibble/browser": "browser",
-  "nibble/server": "app/fetch",
-  "nibble/ai-sdk": "answer/ai-sdk/model",
-  "nibble/lab": "lab",
-};
 
 const NAVIGATION = [
   ["README.md", "Nibble"],
@@ -95,8 +86,7 @@ rmSync(site, { recursive: true, force: true });
 for (const path of documents(root)) render(path, readFileSync(join(root, path), "utf8"));
 
 const names = [];
-for (const [entry, file] of Object.entries(ENTRIES)) {
-  const path = join(root, "dist", `${file}.d.ts`);
+for (const [entry, path] of entriesOf(root)) {
   const all = [...exportsOf(path).values()].sort((a, b) => a.name.localeCompare(b.name));
   const page = `docs/api/${entry.replace("/", "-")}.md`;
   const parts = all.map(

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { exportsOf } from "../scripts/api-pages.js";
+import { entriesOf, exportsOf, namesOf } from "../scripts/api-pages.js";
 import { anchorOf, brokenLinks } from "../scripts/docs-links.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -31,6 +31,14 @@ describe("documents", () => {
       /^export declare class LanguageModel[\s\S]*generate\([\s\S]*\n\}$/,
     );
     expect(all.get("MemoryError")!.doc).not.toBe("");
+  });
+
+  it.each(entriesOf(root))("have an API page of every name of %s, with its docstring", (entry, path) => {
+    const all = exportsOf(path);
+    expect(namesOf(path).filter((name) => !all.has(name))).toEqual([]);
+    const bare = [...all.values()].filter(({ doc }) => doc === "").map(({ name }) => name);
+    // Types of the lab say in their members what they are.
+    expect(bare.length).toBeLessThanOrEqual(entry === "nibble/lab" ? 63 : 0);
   });
 });
 

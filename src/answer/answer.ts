@@ -6,6 +6,7 @@ import type { AnswerPart, ToolCall } from "./parts.ts";
 import type { Reading } from "./reading.ts";
 import { checkedBy, type Schema } from "./schema.ts";
 
+/** A generation's result, with what the answer says: content, reasoning, calls, and the object of a schema. */
 export interface AnswerResult<Found = undefined> extends GenerationResult {
   /** What the model says, without its reasoning and calls; `text` is all as it was written. */
   readonly content: string;

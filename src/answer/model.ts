@@ -17,6 +17,7 @@ import { jsonSchemaOf, type ObjectOf, type Schema } from "./schema.ts";
 import { type Tool, toolsOf } from "./tool.ts";
 import { askTools } from "./tools.ts";
 
+/** Options of `LanguageModel.generate`: those of a generation and its prompt, a schema, tools. */
 export interface AnswerOptions<Asked extends Schema | undefined = undefined>
   extends GenerateOptions,
     PromptOptions {
@@ -30,6 +31,10 @@ export interface AnswerOptions<Asked extends Schema | undefined = undefined>
   parallelCalls?: boolean;
 }
 
+/**
+ * A model that is loaded: it generates answers, which may be asked to match a schema and to call tools, embeds texts and saves
+ * what it has read of them. `close` frees its memory.
+ */
 export class LanguageModel extends EngineModel {
   #grammars: Grammars | null = null;
 

@@ -11,6 +11,7 @@ import type { AnswerPart, ToolCall } from "./parts.ts";
 import { checkedBy, type ObjectOf, type Schema } from "./schema.ts";
 import type { Tool } from "./tool.ts";
 
+/** Options of `runTools`: those of each answer, the tools, and how many rounds there may be. */
 export interface RunToolsOptions<Asked extends Schema | undefined = undefined> extends AnswerOptions<Asked> {
   tools: readonly Tool[];
   /** Answers at most, the last included. Default 10. */
@@ -19,6 +20,7 @@ export interface RunToolsOptions<Asked extends Schema | undefined = undefined> e
   onPart?: (part: AnswerPart) => void;
 }
 
+/** What `runTools` resolves with: the last answer, and the conversation that led to it. */
 export interface ToolsResult<Found> {
   /** The last answer. */
   readonly result: AnswerResult<Found>;

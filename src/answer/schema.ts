@@ -5,6 +5,7 @@
  */
 import { PlaceError, unsupported } from "./errors.ts";
 
+/** A JSON schema as data. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** As the standard has it, as far as it is needed here. */
@@ -29,6 +30,7 @@ interface StandardIssue {
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
 }
 
+/** What an answer may be asked to match: a JSON schema, or one of a library (zod, arktype, valibot). */
 export type Schema = JsonSchema | StandardSchema;
 
 /** The type that a schema gives; unknown for a JSON schema, which TypeScript does not read. */

@@ -2,6 +2,7 @@
 import { jsonSchemaOf, type ObjectOf, type Schema } from "./schema.ts";
 import type { DescribedTool } from "./tools.ts";
 
+/** A tool that a model may call. `tool` makes one whose arguments have the type of its schema. */
 export interface Tool<Asked extends Schema = Schema> {
   /** 1 to 64 letters, digits, dots, _ or -. */
   readonly name: string;

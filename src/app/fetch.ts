@@ -17,6 +17,7 @@ import { Metrics } from "./api/metrics.ts";
 import { alone } from "./api/offered.ts";
 import type { Served } from "./api/served.ts";
 
+/** Options of `createFetch`. */
 export interface FetchOptions {
   /** What clients call the model; the first is told. Default: the model's own name. */
   names?: readonly string[];
@@ -44,6 +45,7 @@ export interface FetchOptions {
   onAnswer?: (result: GenerationResult, seconds: number) => void;
 }
 
+/** The server's API as a function. */
 export interface Fetch {
   (request: Request): Promise<Response>;
   /** Ends what runs and the threads that follow grammars; the model stays open. */

@@ -17,6 +17,7 @@ import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
 import type { Prepared } from "./prepared.ts";
 import { Scheduler } from "./scheduler.ts";
 
+/** How far the reading of weights is. */
 export interface LoadProgress {
   /** Bytes of weights read so far, and in all. */
   bytes: number;

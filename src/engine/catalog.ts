@@ -6,6 +6,7 @@
 /** When the list was looked over. */
 export const CATALOG_DATE = "2026-11-28";
 
+/** One model of the catalog of `nibble models`. */
 export interface CatalogEntry {
   /** What `load` takes. */
   readonly name: string;

@@ -9,6 +9,7 @@ import { describe, type JsonObject } from "../format/json.ts";
 
 /** last: of the last token; mean: of all tokens; cls: of the first. */
 export type Pooling = "last" | "mean" | "cls";
+/** The ways in which the vectors of a text's tokens become one vector. */
 export const POOLINGS: readonly Pooling[] = ["last", "mean", "cls"];
 
 /** What a file says of embeddings. */
@@ -19,6 +20,7 @@ export interface EmbeddingFacts {
   readonly endId: number | null;
 }
 
+/** Options of `LanguageModel.embed`. */
 export interface EmbedOptions {
   /** Instead of what the file says, or where it says nothing. */
   pooling?: Pooling;
@@ -29,6 +31,7 @@ export interface EmbedOptions {
   signal?: AbortSignal;
 }
 
+/** Vectors of texts, and how many tokens were read for them. */
 export interface Embeddings {
   /** One for each text, in order. */
   readonly vectors: readonly Float32Array[];

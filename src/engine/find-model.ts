@@ -16,6 +16,7 @@ import { openHubModel } from "../format/hub/remote.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { nearestModels } from "./catalog.ts";
 
+/** Where a model's files come from, and what hears of their download. */
 export interface FindOptions {
   /** Never ask the Hub: what was downloaded before, or an error. Default: HF_HUB_OFFLINE. */
   offline?: boolean;

@@ -12,6 +12,7 @@ import { type SampleOptions, sampler } from "./sample.ts";
 import type { Text } from "./text.ts";
 import type { Constraint } from "./tokens.ts";
 
+/** Options of a generation: its limits, how tokens are chosen, what hears of its progress. */
 export interface GenerateOptions extends SampleOptions {
   /**
    * Most tokens to generate. Default: 16,384, and a text that repeats one short sequence for 1,024 tokens ends before; with a
@@ -66,6 +67,7 @@ export function withDefaults(options: GenerateOptions, defaults: SampleOptions):
   return { ...defaults, ...Object.fromEntries(said) };
 }
 
+/** What a generation said, why it ended, and what it cost. */
 export interface GenerationResult {
   readonly stopReason: StopReason;
   /** Of `stop`, the text that ended it. */

@@ -51,6 +51,7 @@ const READING = "reading the prompt";
 /** Text for one user turn, a conversation, or token ids as they are. */
 export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
 
+/** How a prompt becomes tokens. */
 export interface PromptOptions {
   /** Text as it is, without the chat template. */
   raw?: boolean;

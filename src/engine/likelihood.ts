@@ -7,6 +7,7 @@ export interface TokenLogprob {
   readonly logprob: number;
 }
 
+/** How likely a token was, with the likeliest alternatives. */
 export interface Likelihood extends TokenLogprob {
   /** The likeliest tokens, most likely first. */
   readonly top: readonly TokenLogprob[];

@@ -21,6 +21,7 @@ import type { EngineModel } from "./language-model.ts";
  */
 export type WebModel = string | URL | Blob | Iterable<File> | Source | Folder;
 
+/** Options of `load` in a page. */
 export interface WebLoadOptions extends AssembleOptions {
   /** The only one in a page, and the default. */
   device?: "gpu";

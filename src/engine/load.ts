@@ -20,6 +20,7 @@ import { closeAll } from "./prepared.ts";
 
 export type { LoadProgress } from "./assemble.ts";
 
+/** Options of `load`: device, cache format, context, memory, texts at once, a draft model. */
 export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline" | "onDownload"> {
   /**
    * "gpu": WebGPU. "cpu": WASM SIMD on worker threads. "reference": plain loops, for checking. Default: the GPU where

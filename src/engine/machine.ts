@@ -7,6 +7,7 @@ import type { DeviceMemory } from "../device/contract.ts";
 import { physicalCores } from "../device/wasm/cores.ts";
 import { type GpuMemory, gpuMemories, memoryOfAdapter } from "./gpu-memory.ts";
 
+/** The machine as planning sees it. */
 export interface Machine {
   /** "linux", "darwin", "win32". */
   readonly platform: string;
@@ -27,6 +28,7 @@ export interface Machine {
   readonly gpuMemory: DeviceMemory | null;
 }
 
+/** This machine: its processor, cores and memory. */
 export function thisMachine(): Machine {
   const { bytes: memoryBytes } = ownMemory();
   const largest = [...toldOnce()].sort((a, b) => b.bytes - a.bytes)[0];

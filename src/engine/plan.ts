@@ -20,6 +20,7 @@ import type { Model } from "../model/model.ts";
 import { defaultKv } from "./kv-names.ts";
 import { longest } from "./longest.ts";
 
+/** What is asked of a plan: context, cache format, texts at once, memory. */
 export interface PlanOptions {
   /** Tokens that a text may have; default: what the model was trained for, or the most that fits. */
   context?: number;
@@ -63,6 +64,7 @@ export const lastHidden = ({ layers }: ModelConfig): string => `hidden.${layers.
 /** A device as far as planning needs it: nothing has to be there. */
 export type PlannedDevice = Omit<Device, "allocate">;
 
+/** What a model takes on a device, found before anything is allocated. All sizes in bytes. */
 export interface Plan {
   readonly graph: Graph;
   readonly footprint: Footprint;

@@ -25,6 +25,7 @@ import {
   tensorWeights,
 } from "./quantize-weights.ts";
 
+/** Options of `quantizeModel`. */
 export interface QuantizeOptions
   extends FindOptions,
     Pick<ImportanceOptions, "threads" | "memoryBytes" | "device" | "importanceOut"> {
@@ -41,6 +42,7 @@ export interface QuantizeOptions
   onReading?: ImportanceOptions["onProgress"];
 }
 
+/** How far quantizing is. */
 export interface QuantizeProgress {
   readonly bytes: number;
   readonly totalBytes: number;
@@ -48,6 +50,7 @@ export interface QuantizeProgress {
   readonly tensor: string;
 }
 
+/** What `quantizeModel` wrote. */
 export interface Quantized {
   readonly path: string;
   readonly mixture: MixtureName;

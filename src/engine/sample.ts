@@ -8,6 +8,7 @@ import type { Sampling } from "../device/contract.ts";
 import { uniformNumber } from "../device/uniform.ts";
 import { ArgumentError } from "../format/errors.ts";
 
+/** How a token is chosen from logits. */
 export interface SampleOptions {
   /** 0 (the default): always the most likely token. */
   temperature?: number;
@@ -54,6 +55,7 @@ const RANGES: Record<Exclude<keyof SampleOptions, "logitBias">, Range> = {
   seed: { low: -(2 ** 63), high: 2 ** 64, integer: true, allowed: "integers of 64 bits" },
 };
 
+/** Chooses a token from logits [vocab] f32. */
 export interface Sampler {
   /**
    * logits [vocab] (changed in place by penalties); recent: ids so far, newest last; draw: which of the seed's random

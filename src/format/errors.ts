@@ -14,6 +14,7 @@ export type ErrorCode =
   | "busy"
   | "aborted";
 
+/** Every error that Nibble throws on purpose: `code` says of what kind, the message what was found and what to do. */
 export class NibbleError extends Error {
   constructor(
     readonly code: ErrorCode,

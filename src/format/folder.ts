@@ -7,6 +7,7 @@ import { FormatError } from "./errors.ts";
 import { parseJson } from "./json.ts";
 import type { Source } from "./source.ts";
 
+/** Files by name, of a folder on disk, at a URL or from the user. */
 export interface Folder {
   /** What to call it in an error: a path or URL. */
   readonly name: string;

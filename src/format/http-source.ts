@@ -17,6 +17,7 @@ import {
 import { PAGE_BYTES, pagedSource } from "./paged-source.ts";
 import type { Source } from "./source.ts";
 
+/** Options of files that are read over HTTP. */
 export interface HttpOptions {
   /** Sent with every request: { authorization: "Bearer ..." }. */
   headers?: Readonly<Record<string, string>>;

@@ -10,6 +10,7 @@ import { JinjaTemplate } from "./template-jinja.ts";
 import { specialText } from "./tokenizer-folder.ts";
 import { type GgufMetadata, stringList, textValue, tokenId, tokenTexts } from "./tokenizer-metadata.ts";
 
+/** A message of a conversation, as chat templates take them. */
 export interface ChatMessage {
   /** Of the template; most know these. */
   role: "system" | "user" | "assistant" | "tool" | (string & {});
@@ -17,6 +18,7 @@ export interface ChatMessage {
   [key: string]: unknown;
 }
 
+/** What a chat template is rendered with besides the messages. */
 export interface RenderOptions {
   /** Ends with the opening of the assistant's turn; default false, as in Hugging Face. */
   addGenerationPrompt?: boolean;
@@ -28,6 +30,7 @@ export interface RenderOptions {
   [variable: string]: unknown;
 }
 
+/** A model's chat template: messages in, the prompt's text out. */
 export interface ChatTemplate {
   /** The template without tools, as published. */
   readonly source: string;

@@ -25,6 +25,7 @@ export interface TextStream {
   end(): string;
 }
 
+/** Text to token ids and back. */
 export interface Tokenizer {
   /** Number of ids: one more than the largest. The model's matrix may have more rows. */
   readonly vocab: number;

@@ -78,6 +78,7 @@ export interface FeedForwardSpec {
   readonly experts: ExpertsSpec | null;
 }
 
+/** What one layer of a model is made of. */
 export interface LayerSpec {
   readonly mixer: AttentionSpec | DeltaSpec;
   readonly feedForward: FeedForwardSpec;
@@ -85,6 +86,7 @@ export interface LayerSpec {
   readonly outputScale: number;
 }
 
+/** A checkpoint's facts, in the same words for all families. */
 export interface ModelConfig {
   readonly family: string;
   readonly name: string;

@@ -38,6 +38,7 @@ interface GraphOptions {
   keepLabels?: boolean | readonly string[];
 }
 
+/** A checkpoint that is open, with its config and its forward pass. */
 export interface Model {
   readonly family: Family;
   readonly config: ModelConfig;

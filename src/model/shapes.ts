@@ -7,6 +7,7 @@ import type { Llama3Scaling } from "./rope.ts";
 
 type Keys = Readonly<Record<string, unknown>>;
 
+/** A model's sizes without its weights. */
 export interface Shape {
   /** `general.architecture` of its GGUF. */
   readonly family: string;
@@ -225,6 +226,7 @@ const qwen35Mixture: Shape = {
   keys: { ...deltaKeys(32), ...expertKeys({ count: 256, used: 8, width: 512 }) },
 };
 
+/** Known models without their weights, by name. */
 export const SHAPES: Readonly<Record<string, Shape>> = {
   "llama-3.1-8b": {
     ...llama3,

@@ -20,6 +20,7 @@ import { plannedModel } from "./plan/planned.ts";
 import { recommendedModel } from "./plan/suited-models.ts";
 import { weightBytesOfToken } from "./plan/token-bytes.ts";
 
+/** A GPU as `doctor` finds it. */
 export interface AdapterFinding {
   readonly name: string;
   readonly vendor: string;
@@ -46,6 +47,7 @@ export interface SpeedBound {
   readonly fits: boolean;
 }
 
+/** What `doctor` found out about this machine. */
 export interface Diagnosis {
   readonly machine: Machine;
   readonly cpu: {

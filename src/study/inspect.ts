@@ -20,6 +20,7 @@ import { type Model, openModel } from "../model/model.ts";
 import { attempts } from "./attempts.ts";
 import { tokenKvBytes } from "./plan/kv-bytes.ts";
 
+/** One tensor of a file. */
 export interface TensorSummary {
   readonly name: string;
   readonly type: TensorType;
@@ -29,6 +30,7 @@ export interface TensorSummary {
   readonly bytes: number;
 }
 
+/** A tokenizer's kind and size, and the tokens that begin and end texts. */
 export interface TokenizerSummary {
   /** The file's own word for it: "llama", "gpt2 (llama-bpe)", "tokenizer.json". */
   readonly kind: string;
@@ -50,6 +52,7 @@ export interface KvSize {
   readonly trainedContextBytes: number;
 }
 
+/** What a checkpoint is made of, without loading its weights. */
 export interface Inspection {
   /** On this disk, or the name of a model that lies on the Hub. */
   readonly path: string;

@@ -2,6 +2,7 @@
 import { KERNELS, type KernelName, LIBS } from "../device/webgpu/kernels.ts";
 import { shaderText } from "../device/webgpu/wgsl.ts";
 
+/** A GPU kernel as the compiler gets it. */
 export interface KernelText {
   /** `attendDecode`; of a library with variants also which: `attendDecode.lanes-shared`. */
   readonly name: string;

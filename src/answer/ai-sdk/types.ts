@@ -73,6 +73,7 @@ export type StreamPart =
   | { type: "finish"; usage: Usage; finishReason: FinishReason }
   | { type: "error"; error: unknown };
 
+/** A model as Vercel's AI SDK takes it (specification v3). */
 export interface AiModel {
   readonly specificationVersion: "v3";
   readonly provider: string;

@@ -13,6 +13,7 @@ import type { HubName } from "./name.ts";
 import { readJournal } from "./part.ts";
 import { HubFileReader } from "./reader.ts";
 
+/** How far a download is. */
 export interface PullProgress {
   /** "waiting": another process downloads the file. "verifying": it has come, and the rest of it is hashed. */
   readonly state: "downloading" | "waiting" | "verifying";

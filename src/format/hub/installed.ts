@@ -14,6 +14,7 @@ import { type HubName, hubName } from "./name.ts";
 import { pickFiles } from "./pick.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
 
+/** A model on this disk. */
 export interface InstalledModel {
   /** What `load` takes. */
   readonly name: string;
@@ -92,6 +93,7 @@ async function revisionsOf(cache: RepoCache): Promise<{ revision: string; commit
   return found;
 }
 
+/** What `removeModel` deleted. */
 export interface Removed {
   readonly paths: readonly string[];
   /** Given back to the disk. */

@@ -28,6 +28,7 @@ export interface PullOptions
   readonly onProgress?: (progress: PullProgress) => void;
 }
 
+/** What `pull` brought: where the files lie, and of which commit they are. */
 export interface Pulled {
   /** Opens the model: a GGUF file (the first part of a split one), or a folder. */
   readonly path: string;

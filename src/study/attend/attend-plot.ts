@@ -8,6 +8,7 @@ import { logScale, logTicks, type Scale, stepAbove, stepBelow } from "../../plot
 import { fixed, number, escapeText as text } from "../../plot/svg.ts";
 import { type AttendFinding, type AttendRow, type BandwidthRow, floorUs } from "./bench-attend.ts";
 
+/** Options of `attendPlot`. */
 export interface AttendPlotOptions {
   /** Default: that of the first row. */
   shape?: string;

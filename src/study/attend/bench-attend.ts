@@ -20,6 +20,7 @@ interface AttendShape {
   readonly window: number | null;
 }
 
+/** What `benchAttend` measures: shapes, formats, contexts. */
 export interface AttendTests {
   /** "64/8x128": query heads, KV heads, head size; "32/16x256w1024" with a window. Default: ATTEND_SHAPES. */
   shapes?: readonly string[];
@@ -35,6 +36,7 @@ export interface AttendTests {
   dequantized?: boolean;
 }
 
+/** What `benchAttend` times. */
 export type AttendOp = "attendDecode" | "attendPrompt" | "attendDequantized";
 
 /** One measurement. Names are part of the interface: rows lie in bench/results/. */
@@ -73,8 +75,10 @@ export interface SkippedRow extends Pick<AttendRow, "op" | "shape" | "kv" | "tok
   readonly date: string;
 }
 
+/** A row of `benchAttend`, or why there is none. */
 export type AttendFinding = AttendRow | BandwidthRow | SkippedRow;
 
+/** Which measurement of `benchAttend` is under way. */
 export interface AttendProgress {
   /** "64/8x128 over 131072 tokens" */
   readonly doing: string;
@@ -83,6 +87,7 @@ export interface AttendProgress {
   readonly total: number;
 }
 
+/** Options of `benchAttend`. */
 export interface BenchAttendOptions extends AttendTests {
   onProgress?: (progress: AttendProgress) => void;
   /** Stops the bench between two measurements; it then rejects with AbortedError. */

@@ -29,6 +29,7 @@ export interface SyntheticModel extends Omit<ShapeOptions, "context"> {
   shape: string;
 }
 
+/** How a bench opens its model. */
 export type BenchLoadOptions = Omit<
   LoadOptions,
   "context" | "parallel" | "cacheTokens" | "outputs" | "keepLabels"

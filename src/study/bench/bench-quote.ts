@@ -8,6 +8,7 @@ import type { Scheduler } from "../../engine/scheduler.ts";
 import { Text } from "../../engine/text.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 
+/** Speed of an answer that quotes a text, with and without guessing ahead. */
 export interface QuoteRow {
   readonly kind: "quote";
   /** "quote128 @ d800" */

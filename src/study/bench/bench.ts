@@ -15,6 +15,7 @@ import { depthSuffix as at, type BatchRow, benchBatch } from "./bench-batch.ts";
 import { benchQuote, QUOTE_DEPTH, type QuoteRow } from "./bench-quote.ts";
 import type { BenchTests } from "./bench-tests.ts";
 
+/** Which test of a bench is under way. */
 export interface BenchProgress {
   /** "warming up", "filling 32768 tokens", "pp512 @ d32768", ... */
   readonly doing: string;
@@ -23,6 +24,7 @@ export interface BenchProgress {
   readonly total: number;
 }
 
+/** Options of a bench: tests, repetitions. */
 export interface BenchOptions extends BenchTests {
   onProgress?: (progress: BenchProgress) => void;
   /** Stops the bench; it then rejects with AbortedError. */
@@ -116,6 +118,7 @@ export function checkProfile({ allocation }: Scheduler, { profile }: BenchTests)
     );
 }
 
+/** A row of a bench, or why there is none. */
 export type BenchFinding = BenchRow | BenchProfile | BatchRow | QuoteRow;
 
 /**

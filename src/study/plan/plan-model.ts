@@ -20,6 +20,7 @@ import { type PlanTable, type PlanTableOptions, planTable } from "./plan-table.t
 import { plannedCpu, plannedGpu } from "./planned.ts";
 import { recommendedModel, type SuitedModel, suitedModels } from "./suited-models.ts";
 
+/** Options of `planModel`. */
 export interface PlanModelOptions extends PlanTableOptions, Pick<FindOptions, "offline" | "signal"> {
   /** Default: a GPU where there is one or where `memoryBytes` is given, else the CPU. */
   device?: "gpu" | "cpu";

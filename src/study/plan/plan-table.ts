@@ -23,12 +23,14 @@ import { attentionIn, attentionsOf, type ModelConfig, turnedDims } from "../../m
 import type { Model } from "../../model/model.ts";
 import { PEERS } from "./peers.ts";
 
+/** Options of `planTable`. */
 export interface PlanTableOptions
   extends Pick<PlanOptions, "context" | "kv" | "chunk" | "snapshots" | "memoryBytes"> {
   /** What the process takes besides what the device holds. Default: as measured for Node on this kind of device. */
   overheadBytes?: number;
 }
 
+/** What weights of one kind take. */
 export interface WeightPart {
   /** A tensor type; "vectors": norms and biases, held as f32. */
   readonly type: string;
@@ -41,6 +43,7 @@ export interface WeightPart {
   readonly bytes: number;
 }
 
+/** What the caches of one kind of layer take. */
 export interface CachePart {
   readonly kind: "full" | "sliding";
   /** Those that have one. */
@@ -62,6 +65,7 @@ export interface StatePart {
   readonly bytes: number;
 }
 
+/** What a context takes in one cache format, and whether it fits. */
 export interface ContextRow {
   readonly context: number;
   readonly cacheBytes: number;
@@ -69,6 +73,7 @@ export interface ContextRow {
   readonly fits: boolean;
 }
 
+/** One cache format, ours or another engine's: its rows by context, and the longest context that fits. */
 export interface ContextTable {
   /** A KV format of ours, or engine and format of another. */
   readonly name: string;
@@ -79,6 +84,7 @@ export interface ContextTable {
   readonly longestInMemory: number;
 }
 
+/** What a model takes on a device, as tables. */
 export interface PlanTable {
   readonly model: {
     readonly name: string;

@@ -20,6 +20,7 @@ const ROOMY = 16_384;
 const CPU_BYTES = 2.5 * 2 ** 30;
 const CONTEXTS = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
 
+/** A model of the catalog, with the context that fits. */
 export interface SuitedModel extends CatalogEntry {
   /** Weights on the device. */
   readonly weightBytes: number;

@@ -19,6 +19,7 @@ import { type VerifyOptions, type VerifySource, verify } from "./verify.ts";
 import type { VerifyRow } from "./verify-rows.ts";
 import { planStudy, type StudyLayer, type VerifyTests } from "./verify-tests.ts";
 
+/** Options of `verifyModel`. */
 export interface VerifyModelOptions
   extends VerifyTests,
     VerifyOptions,

@@ -19,12 +19,14 @@ export interface FormatMeasures {
   readonly divergence: DivergenceSummary | null;
 }
 
+/** What a cache format costs at one depth of the text. */
 export interface DepthRow extends FormatMeasures {
   readonly kind: "depth";
   /** Tokens in front of the first measured position; null: all depths together. */
   readonly depth: number | null;
 }
 
+/** A fact that was hidden in a text and asked for. */
 export interface NeedleRow {
   readonly kind: "needle";
   readonly kv: string;
@@ -51,8 +53,10 @@ export interface LayerRow extends FormatMeasures {
   readonly depth: number | null;
 }
 
+/** A row of a verification. */
 export type VerifyRow = LayerRow | FormatRow | DepthRow | NeedleRow | AnswerRow | Verdict;
 
+/** What a cache format costs, in a word and a sentence. */
 export interface Verdict {
   readonly kind: "verdict";
   readonly kv: string;
@@ -62,4 +66,5 @@ export interface Verdict {
   readonly text: string;
 }
 
+/** How much a cache format costs, in a word. */
 export type Grade = "as f16" | "good" | "fair" | "poor";

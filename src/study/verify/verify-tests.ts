@@ -12,6 +12,7 @@ import { encodePrompt } from "../../format/template-prompt.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 import { ANSWER_TOKENS, type Haystack, haystack } from "./needles.ts";
 
+/** What a verification measures. */
 export interface VerifyTests {
   /** Formats to compare with f16. Default: all that have a name, as far as the device has them. */
   kv?: readonly string[];

@@ -14,6 +14,7 @@ import { verdict } from "./verdict.ts";
 import type { AnswerRow, DepthRow, FormatMeasures, LayerRow, NeedleRow, VerifyRow } from "./verify-rows.ts";
 import type { Study } from "./verify-tests.ts";
 
+/** How far a verification is. */
 export interface VerifyProgress {
   /** "f16: reading to 4096", "int4: needles in 1024 tokens", ... */
   readonly doing: string;
@@ -23,6 +24,7 @@ export interface VerifyProgress {
   readonly share: number;
 }
 
+/** Options of a verification. */
 export interface VerifyOptions {
   onProgress?: (progress: VerifyProgress) => void;
   /** Stops the study; what was measured of a window comes as a row, then it rejects with AbortedError. */

@@ -19,10 +19,10 @@ export const HAS_FORMATS = {
 };
 
 /** How a block is held: as vectors, or packed. */
-export type Held = KvFormat | Packing;
+type Held = KvFormat | Packing;
 
 /** isRecent: in the pages of Graph.recent, whose vectors are f16. */
-export function heldAs({ name, packed }: KvCodec, isRecent = false): Held {
+function heldAs({ name, packed }: KvCodec, isRecent = false): Held {
   if (packed) return isRecent ? "f16" : packed;
   return name as KvFormat;
 }

@@ -52,7 +52,7 @@ export interface TraitOptions {
  * matmulBatch, 16 rows 10.3 and 7.1; 64 rows 13 by matmulBatch and 23 by matmulMatrix. On an H200 16 rows took 8.6 ms with
  * matmulBatch and 6.9 with matmulStream, which wins from 5 rows on (STREAM_TOKENS): where a device has it, it has a mode of its own.
  */
-export const FEW_ROWS = 8;
+const FEW_ROWS = 8;
 export const FEW_BEFORE_STREAMS = 4;
 export const SEVERAL_ROWS = 16;
 export const BATCH_ROWS = 64;

@@ -63,10 +63,7 @@ function toText(table: PlanTable): string[] {
 }
 
 /** Of layers whose values are their keys. */
-const ONE_VECTOR = {
-  held: "one vector for key and value",
-  apart: "keys and values apart, which this device cannot hold as one vector",
-};
+const ONE_VECTOR = { held: "one vector for key and value", apart: "keys and values apart" };
 
 function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
   const weights = plan.weights

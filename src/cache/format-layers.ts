@@ -1,7 +1,7 @@
 /**
  * Formats that differ by layer: a format, and exceptions from it, later ones first: "kv4+f16@0-1+f16@last". Layers are named
  * by number from 0, as a range of numbers, or as `first`, `last`, `even`,
- * `odd`, `sliding`, `full`.
+ * `odd`, `sliding`, `full`. "+apart": keys and values are held apart where one vector would do for both (Gemma 4's full layers).
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
@@ -34,9 +34,12 @@ const NAMED: { readonly [name: string]: IsMeant } = {
   full: ({ isSliding }) => !isSliding,
 };
 
+const APART = "apart";
+
 export interface LayerFormats {
   /** All that are named. */
   readonly codecs: readonly KvCodec[];
+  readonly apart: boolean;
   of(layer: CachedLayer): KvCodec;
 }
 
@@ -45,7 +48,8 @@ export function layerFormats(text: string): LayerFormats {
   const [name, ...rest] = text.split("+");
   const alias = Object.hasOwn(LAYERED, name) ? LAYERED[name] : null;
   if (alias !== null) return layerFormats([alias, ...rest].join("+"));
-  const exceptions = rest.map((one) => {
+  const named = rest.filter((one) => one !== APART);
+  const exceptions = named.map((one) => {
     const [name, layers, ...more] = one.split("@");
     if (layers === undefined || more.length > 0)
       throw new ArgumentError("exception of a KV cache format", JSON.stringify(one), 'such as "f16@0-3"');
@@ -54,6 +58,7 @@ export function layerFormats(text: string): LayerFormats {
   const codec = kvCodec(name);
   return {
     codecs: [codec, ...exceptions.map((one) => one.codec)],
+    apart: named.length < rest.length,
     of: (layer) => exceptions.findLast(({ isMeant }) => isMeant(layer))?.codec ?? codec,
   };
 }

@@ -198,7 +198,7 @@ export function planContext(
   const codec = codecsOf(model, kv);
   const stateSlots = WORK_SLOTS * parallel + snapshots;
   const rows = { maxTokens, maxOutputs, texts: parallel, stateSlots };
-  const { oneVector } = device;
+  const oneVector = device.oneVector && !layerFormats(kv).apart;
   const graph = model.record({ context, cacheTokens, ...rows, codec, keepLabels, oneVector });
   const footprint = device.measure(graph);
   const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);

@@ -20,7 +20,16 @@ describe("formats by layer", () => {
     ["kv3+f16@first", `f16 k3c-v3r-n128-f32 ${Array(2).fill("k4c-v3r-n128-f32 k3c-v3r-n128-f32").join(" ")}`],
     ["kv4+k4c-v4r-n64@full", "k4c-v4r-n64 kv4 k4c-v4r-n64 kv4 k4c-v4r-n64 k4c-v4r-n64"],
     ["kv4+f16@9-12", "kv4 kv4 kv4 kv4 kv4 kv4"],
+    ["rq4+apart+f16@0", "f16 rq4 rq4 rq4 rq4 rq4"],
   ])("%s", (text, wanted) => expect(namesOf(text, [1, 3])).toBe(wanted));
+
+  it("keys and values are held apart where that is said", () => {
+    expect(["kv3", "kv3+apart", "int4+f16@0+apart"].map((text) => layerFormats(text).apart)).toEqual([
+      false,
+      true,
+      true,
+    ]);
+  });
 
   it.each([
     ["int4+kv3@0", /KV cache format is "kv3"/],

@@ -146,13 +146,11 @@ describe("parts", () => {
 
   it("tell how values that are keys are held", async () => {
     const model = await plannedModel("gemma-4-12b");
-    const held = [withTwo(cpu), gpu].map((device) =>
-      planTable(model, device, { context: 4096, kv: "int4" }).plan.caches.map(({ oneVector }) => oneVector),
-    );
-    expect(held).toEqual([
-      ["held", null],
-      ["apart", null],
-    ]);
+    const held = (device: PlannedDevice, kv: string) =>
+      planTable(model, device, { context: 4096, kv }).plan.caches.map(({ oneVector }) => oneVector);
+    expect(held(withTwo(cpu), "int4")).toEqual(["held", null]);
+    expect(held(withTwo(cpu), "int4+apart")).toEqual(["apart", null]);
+    expect(held(gpu, "int4")).toEqual(["apart", null]);
   });
 
   it("tell full from sliding layers", () => {

@@ -330,9 +330,8 @@ export class OnDemand implements Offered {
     } catch (error) {
       model.bytes = 0;
       if (stop.signal.aborted) {
+        // Who came after it was ended is in the queue.
         note?.(`${name} was not loaded: nobody waits for it`);
-        // Whoever came after it was ended.
-        if (model.waiters.size > 0 && !this.#isClosed) this.#enqueue(model);
       } else {
         const refusal = loadError(name, error, shared.log);
         model.problem = refusal.message;

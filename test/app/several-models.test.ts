@@ -172,6 +172,8 @@ describe("several models in a folder", () => {
     expect(states()).toMatchObject({ small: "unloaded" });
     const post = (path: string, model: string) =>
       api(new Request(`http://localhost${path}`, { method: "POST", body: JSON.stringify({ model }) }));
+    // Of one that is not loaded it changes nothing.
+    expect((await post("/models/unload", "small")).status).toBe(200);
     expect(await (await post("/models/load", "small")).json()).toEqual({ success: true });
     await vi.waitFor(() => expect(states()).toMatchObject({ small: "loaded" }));
     expect((await post("/models/unload", "small")).status).toBe(200);

@@ -178,6 +178,8 @@ export class OnDemand implements Offered {
 
   unload = async (offered: OfferedModel): Promise<void> => {
     const model = offered as OneModel;
+    // What is loaded later stays as long as any.
+    if (!model.opened && !model.stop) return;
     model.keepMs = 0;
     if (model.opened && model.holds === 0) await this.#close(model, "as asked");
   };

@@ -105,6 +105,7 @@ export class BlockPlan {
       }
     const rows = weights.reduce((sum, weight) => sum + weight.rows, 0);
     const biases = ops.map(biasOf);
+    // Rows of weights without one are never written: WebGPU makes buffers of zeros.
     const bias = biases.some((b) => b !== null) ? keep(`bias of ${names}`, rows * 4) : null;
     let at = 0;
     for (const { weight, from, rows: count } of runsOf(weights, experts ?? 1)) {

@@ -110,6 +110,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     label: "stamp",
     kernel: { kernel: "stamp", values: {} },
     params: new Uint32Array(),
+    // Counts from the zero with which WebGPU makes buffers.
     buffers: { out: keep("stamp", 16) },
     workgroups: () => [1, 1, 1],
   };

@@ -12,6 +12,8 @@ export const IS_POISONED = process.env.NIBBLE_POISON !== undefined;
 export const ZEROING_TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
 
 const CACHE = /(keys|values) of layer/;
+/** Whose first zeros are WebGPU's, by intent (program.ts, blocks.ts): no other value ever lies there. */
+const ZERO = /^(stamp$|bias of )/;
 
 /** GPUBufferUsage.MAP_READ. */
 const MAP_READ = 1;
@@ -29,10 +31,15 @@ export function poisoned(root: GPU): GPU {
 function poisonedDevice(device: GPUDevice): GPUDevice {
   return wrapped(device, {
     createBuffer(descriptor: GPUBufferDescriptor): GPUBuffer {
-      const isOwn = descriptor.mappedAtCreation || descriptor.usage & MAP_READ || descriptor.size % 4 !== 0;
+      const { label = "" } = descriptor;
+      const isOwn =
+        ZERO.test(label) ||
+        descriptor.mappedAtCreation ||
+        descriptor.usage & MAP_READ ||
+        descriptor.size % 4 !== 0;
       if (isOwn) return device.createBuffer(descriptor);
       const buffer = device.createBuffer({ ...descriptor, mappedAtCreation: true });
-      new Uint8Array(buffer.getMappedRange()).fill(CACHE.test(descriptor.label ?? "") ? 0x7b : 0xff);
+      new Uint8Array(buffer.getMappedRange()).fill(CACHE.test(label) ? 0x7b : 0xff);
       buffer.unmap();
       return buffer;
     },

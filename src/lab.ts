@@ -26,6 +26,7 @@ export * from "./lab/snapshot.ts";
 export * from "./lab/space.ts";
 export * from "./lab/spec.ts";
 export * from "./lab/study.ts";
+export * from "./lab/room.ts";
 export * from "./lab/swarm.ts";
 export { type Book, LEAD_TOKENS } from "./lab/texts.ts";
 export * from "./lab/types.ts";

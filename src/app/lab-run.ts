@@ -7,6 +7,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { AbortedError, ArgumentError, NibbleError } from "../index.ts";
 import {
+  Backlog,
   type Book,
   checkStudy,
   childOf,
@@ -79,7 +80,7 @@ export async function runLab(
       if (isGrid && options.llm !== undefined)
         throw new ArgumentError("llm", options.llm, "a search; this study names its specs");
       const llm = llmOf(options, plan, runner.methods);
-      const search = new Search(book, new Proposer(plan), llm, options, isGrid);
+      const search = new Search(book, plan, llm, options, isGrid);
       const onEvent = async (event: WorkEvent) => {
         if (event.kind !== "recorded") return;
         const { entry } = event;
@@ -150,7 +151,9 @@ function llmOf({ llm, llmModel }: LabRunOptions, plan: Study, methods: Methods):
 /** When to propose, when to confirm, when to end. */
 class Search {
   readonly #book: LabBook;
+  readonly #study: string;
   readonly #proposer: Proposer;
+  readonly #backlog = new Backlog();
   readonly #most: number;
   readonly #confirmAt: number;
   readonly #over = new AbortController();
@@ -158,15 +161,10 @@ class Search {
   #confirms = false;
   recorded = 0;
 
-  constructor(
-    book: LabBook,
-    proposer: Proposer,
-    llm: LlmTurns | null,
-    options: LabRunOptions,
-    isGrid: boolean,
-  ) {
+  constructor(book: LabBook, study: Study, llm: LlmTurns | null, options: LabRunOptions, isGrid: boolean) {
     this.#book = book;
-    this.#proposer = proposer;
+    this.#study = study.name;
+    this.#proposer = new Proposer(study);
     this.#llm = llm;
     this.#most = options.experiments ?? Number.POSITIVE_INFINITY;
     const ms = options.for ?? (isGrid ? null : DEFAULT_MS);
@@ -179,14 +177,17 @@ class Search {
     return this.#over.signal;
   }
 
-  /** After each record: confirms when it is time, even if other experiments wait. */
+  /** After each record: confirms when it is time, even if other experiments wait; else what may wait now is added. */
   async look(): Promise<void> {
     if (this.recorded >= this.#most) this.#over.abort();
     else if (!this.#confirms && performance.now() >= this.#confirmAt) await this.#confirm();
+    else if (!this.#backlog.isEmpty) await this.#fill(0);
   }
 
   /** Nothing waits: true when there is more. */
   async idle(signal: AbortSignal): Promise<boolean> {
+    // Whatever waits is not for who asks: one more may.
+    if (!this.#backlog.isEmpty) return this.#fill(1);
     if (this.#confirms) return this.#confirm();
     const known = await this.#book.snapshot();
     const { entries, refused } = (await this.#llm?.next(known, signal)) ?? { entries: [], refused: [] };
@@ -201,9 +202,15 @@ class Search {
     return more.length > 0 && this.#add(more);
   }
 
-  /** True though others may have added the same meanwhile: then there is more as well. */
   async #add(more: readonly Entry[]): Promise<boolean> {
-    await this.#book.add(more);
+    this.#backlog.put(more);
+    return this.#fill(1);
+  }
+
+  /** Adds what may wait, `least` at least. True though others may have added the same meanwhile: then there is more as well. */
+  async #fill(least: number): Promise<boolean> {
+    const room = Math.max(least, await this.#book.room(this.#study));
+    if (room > 0) await this.#book.add(this.#backlog.take(room));
     return true;
   }
 }

@@ -36,5 +36,7 @@ export interface LabBook {
   /** The claim was not tried: others may have it. */
   release(claim: Claim): Promise<void>;
   snapshot(): Promise<Snapshot>;
+  /** How many experiments of a study may be added before more than two wait for each worker, shared among studies that wait. */
+  room(study: string): Promise<number>;
   close(): Promise<void>;
 }

@@ -5,6 +5,7 @@
 import { ArgumentError } from "../format/errors.ts";
 import type { Claim, LabBook } from "./book.ts";
 import { Journal } from "./journal.ts";
+import { roomFor } from "./room.ts";
 import { Snapshot } from "./snapshot.ts";
 import { Order } from "./turns.ts";
 import type { Entry, FailureEntry, ProposalEntry, ResultEntry } from "./types.ts";
@@ -14,6 +15,7 @@ export class JournalBook implements LabBook {
   readonly #known: Snapshot;
   readonly #claimed = new Set<string>();
   readonly #order = new Order();
+  readonly #workers = new Set<string>();
 
   private constructor(journal: Journal) {
     this.#journal = journal;
@@ -38,7 +40,8 @@ export class JournalBook implements LabBook {
     return fresh.length;
   }
 
-  async claim(_worker: string, can: readonly string[]): Promise<Claim | null> {
+  async claim(worker: string, can: readonly string[]): Promise<Claim | null> {
+    this.#workers.add(worker);
     let best: ProposalEntry | null = null;
     // The study that was served longest ago; within it the largest priority.
     const isBefore = (one: ProposalEntry, other: ProposalEntry) => {
@@ -80,6 +83,10 @@ export class JournalBook implements LabBook {
 
   async snapshot(): Promise<Snapshot> {
     return this.#known;
+  }
+
+  async room(study: string): Promise<number> {
+    return roomFor(this.#known, study, { workers: this.#workers.size, claimed: this.#claimed });
   }
 
   close(): Promise<void> {

@@ -72,6 +72,7 @@ class LockedBook implements LabBook {
   record: LabBook["record"] = (claim, entry) => this.#book.record(claim, entry);
   release: LabBook["release"] = (claim) => this.#book.release(claim);
   snapshot: LabBook["snapshot"] = () => this.#book.snapshot();
+  room: LabBook["room"] = (study) => this.#book.room(study);
 
   async close(): Promise<void> {
     try {

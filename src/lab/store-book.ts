@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Claim, LabBook } from "./book.ts";
 import { AwayError, type Executor } from "./executor.ts";
+import { roomFor } from "./room.ts";
 import { Snapshot } from "./snapshot.ts";
 import type { Spool } from "./spool.ts";
 import type { Store, Taken } from "./store.ts";
@@ -123,6 +124,12 @@ export class StoreBook implements LabBook {
     for (const entry of entries) this.#snapshot.add(entry);
     this.#since = next;
     return this.#snapshot;
+  }
+
+  async room(study: string): Promise<number> {
+    const [known, crew] = [await this.snapshot(), await this.store.crew(this.#options.silentMs)];
+    // Those of this process may not have given a sign yet.
+    return roomFor(known, study, { ...crew, workers: Math.max(crew.workers, this.#workers.size) });
   }
 
   #schedule(): void {

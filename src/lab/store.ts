@@ -8,6 +8,7 @@ import { ArgumentError } from "../format/errors.ts";
 import { type Executor, type Row, SqlError, type Statement } from "./executor.ts";
 import { type Job, Jobs, queueName } from "./jobs.ts";
 import { migrate } from "./migrate.ts";
+import type { Crew } from "./room.ts";
 import { identified } from "./spec.ts";
 import { endAttempt, insertEntries, insertExperiments, insertResults, isEnded, rank } from "./statements.ts";
 import type { Entry, FailureEntry, ProposalEntry, ResultEntry, Spec, TextEntry } from "./types.ts";
@@ -394,6 +395,16 @@ export class Store {
     const letters = dead.map(({ id }) => this.jobs.deadLetter(id as string));
     await this.#executor.run([this.jobs.clear(), await this.jobs.send([...jobs, ...letters])]);
     return jobs.length;
+  }
+
+  /** Workers that gave a sign of life within `silentMs`, and what is being computed. */
+  async crew(silentMs: number): Promise<Crew> {
+    const living = "select count(*)::int as count from lab.worker where beat > now() - $1 * interval '1 ms'";
+    const [[{ count }], claimed] = await this.#executor.run([
+      { text: living, values: [silentMs] },
+      { text: "select experiment from lab.attempt where ended is null", values: [] },
+    ]);
+    return { workers: count as number, claimed: new Set(claimed.map((row) => row.experiment as string)) };
   }
 
   /** Counts of experiments by state, of running attempts, and the workers. */

@@ -64,6 +64,17 @@ export function storeCases(open: () => Promise<StoreBook>): void {
     expect(claims.slice(first, first + 8)).toEqual([true, false, true, false, true, false, true, false]);
   });
 
+  it("makes room for few experiments of a study: those that wait count, for all who look, and those claimed do not", async () => {
+    const { needs, claim } = await start(0);
+    const study = `study ${cases}`;
+    const before = await one.room(study);
+    expect(before).toBeGreaterThanOrEqual(1);
+    await one.add([{ ...zeroExperiment(1000 * cases, needs), study } as Entry]);
+    expect([await one.room(study), await other.room(study)]).toEqual([before - 1, before - 1]);
+    await claim();
+    expect([await one.room(study), await other.room(study)]).toEqual([before, before]);
+  });
+
   it("a claim whose answer was lost is the same claim when it is asked again", async () => {
     const { claim, ids } = await start(2);
     const [{ name: queue }] = await one.store.queuesFor([`case-${cases}`]);

@@ -575,6 +575,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   it("draws what a person did before the next thing they do, however late a frame comes", async () => {
     hasApi = false;
     await page.addInitScript("requestAnimationFrame = (draw) => setTimeout(draw, 1000);");
+    // As in Firefox while nobody answers whether the page may keep files.
+    await page.addInitScript("StorageManager.prototype.persist = () => new Promise(() => {});");
     await open(false);
     const keep = page.getByLabel("Keep the file in this browser");
     await keep.check();

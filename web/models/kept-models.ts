@@ -26,8 +26,8 @@ class KeptModels extends Store<KeptModelsState> {
   /** Copies them; gives the copies. Rejects when the browser has no room for them. */
   async keep(name: string, files: readonly File[]): Promise<File[]> {
     const totalBytes = files.reduce((sum, { size }) => sum + size, 0);
-    // Asked for once: else the browser may drop it when its disk is full.
-    await navigator.storage.persist();
+    // Else the browser may drop it when its disk is full. Firefox asks the person, who may leave that open.
+    navigator.storage.persist().catch(() => {});
     let bytes = 0;
     this.set({ copying: { name, bytes, totalBytes } });
     try {

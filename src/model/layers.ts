@@ -44,14 +44,11 @@ export function attention(op: Recorder, parts: Parts, layer: number, x: Value): 
   const turned = (y: Value, count: number) => (rope ? op.rope(y, count, rope) : y);
   const cache = parts.cache(layer);
   // Of caches with one vector for key and value, what they hold of a key, and the query that meets it: key = weight * value.
+  const isOne = cache.turned > 0;
   const held = (y: Value, count: number, weight: Weight | null) =>
-    cache.turned > 0 ? op.takeTurned(y, count, rope!, weight) : y;
-  const turnedQueries = turned(normed(project("query", heads), "queryNorm", heads), heads);
-  const queries = held(
-    turnedQueries,
-    heads,
-    cache.turned > 0 ? parts.vector("keyNorm", headDim, layer) : null,
-  );
+    isOne ? op.takeTurned(y, count, rope!, weight) : y;
+  const keyNorm = isOne ? parts.vector("keyNorm", headDim, spec.cacheOf) : null;
+  const queries = held(turned(normed(project("query", heads), "queryNorm", heads), heads), heads, keyNorm);
   if (spec.cacheOf === layer) {
     const key = project("key", kvHeads);
     const keys = held(turned(normed(key, "keyNorm", kvHeads), kvHeads), kvHeads, null);

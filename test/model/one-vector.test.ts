@@ -4,8 +4,10 @@
  */
 import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
+import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { attentionOf, turnedDims } from "../../src/model/config.ts";
+import { attention, type Parts } from "../../src/model/layers.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
 import { plannedGpu } from "../../src/study/plan/planned.ts";
 import { expected, goldenModel, relativeError, rmsError } from "./golden.ts";
@@ -64,6 +66,40 @@ describe("layers hold one vector where", () => {
   ] as const)("not where %s", (_, own) => {
     expect(turnedDims({ ...like, ...own })).toBe(0);
   });
+});
+
+it("a layer that attends to another's cache takes the weight of that layer's keys", () => {
+  const op = new Recorder(1, 1);
+  const rope = { frequencies: ropeFrequencies(1e4, 64).map((f, i) => (i < 8 ? f : 0)) };
+  const shape = { heads: 2, kvHeads: 1, headDim: 64, headNorms: "each", valueNorm: true, rope } as const;
+  const layers = [
+    attentionOf({ ...shape, cacheOf: 0, values: "keys" }),
+    attentionOf({ ...shape, cacheOf: 0 }),
+  ];
+  const cacheShape = {
+    layer: 0,
+    codec: kvCodec("f16"),
+    kvHeads: 1,
+    headDim: 64,
+    turned: turnedDims(layers[0]),
+  };
+  const cache = op.cache({ ...cacheShape, pool: op.pool(null, 1) });
+  const table = op.ropeTable(rope.frequencies);
+  const weight = (role: "matrix" | "vector", name: string, rows: number, cols: number, layer?: number) =>
+    op.weight(`${name} of ${layer}`, role, "f32", rows, cols);
+  const parts = {
+    config: { hidden: 32, normEpsilon: 1e-6, layers: layers.map((mixer) => ({ mixer })) },
+    matrix: (name: string, rows: number, cols: number, layer: number) =>
+      weight("matrix", name, rows, cols, layer),
+    vector: (name: string, size: number, layer: number) => weight("vector", name, 1, size, layer),
+    ...{ bias: () => null, cache: () => cache, rope: () => table },
+  } as unknown as Parts;
+  let x = op.embed(weight("matrix", "embedding", 4, 32));
+  for (const layer of [0, 1]) x = attention(op, parts, layer, x);
+  const taken = op
+    .finish(op.takeOutputs(x))
+    .ops.flatMap((each) => (each.op === "takeTurned" && each.weight ? [each.weight.name] : []));
+  expect(taken).toEqual(["keyNorm of 0", "keyNorm of 0"]);
 });
 
 it("a graph without `oneVector` holds both; a device without it refuses the others", async () => {

@@ -212,9 +212,9 @@ function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format
 
 /**
  * Attends with units [first, last) of attendUnits(...) of one run.
- * queries [tokens, heads, turned + headDim], out [tokens, heads, headDim]: f32, the queries at position, position + 1, ..., whose keys are in the cache;
- * table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes or turnedWorkBytes, this thread's own; window, cap, sinks: 0 is
- * none. Cache bytes that were never appended to must be zero. Blocks from `kept` to `packed` are read from packedCache by
+ * queries [tokens, heads, turned + headDim], out [tokens, heads, headDim]: f32, the queries at position, position + 1, ..., whose
+ * keys are in the cache; table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes or
+ * turnedWorkBytes, this thread's own; window, cap, sinks: 0 is none. Cache bytes that were never appended to must be zero. Blocks from `kept` to `packed` are read from packedCache by
  * packedTable; 0 and 0 for formats of vectors.
  */
 export function attend(

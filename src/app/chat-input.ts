@@ -1,6 +1,6 @@
 /**
  * Where a chat's lines come from: a terminal with editing, history and Ctrl-C, or a pipe. Owns readline and what a key
- * means while an answer is written: what is typed then is kept, unseen, for the next prompt, and Ctrl-C goes to whoever
+ * means while an answer is written: what is typed then is kept, unseen, for the next prompt, and Ctrl-C goes to the code that
  * stops the answer.
  */
 import { createInterface, type Interface } from "node:readline";

@@ -143,7 +143,7 @@ async function openModel(
     let needed = 0;
     const onPlan = ({ totalBytes, limitBytes, memory }: Plan) => {
       needed += totalBytes;
-      // Where nobody knows how much memory there is, one model at a time has it.
+      // Where it is not known how much memory there is, one model at a time has it.
       return room(needed, memory === null ? needed : limitBytes);
     };
     return loadModel(source.source, options, signal, { onPlan, onProgress: progress });

@@ -48,7 +48,7 @@ export class Scheduler {
    * saves by choosing is the second submit and the host's sampling: 4 bytes come back, not 2,048 of candidates. It waits
    * between two tokens for as long as those take to come and the next row to go (35,840 bytes in Gemma 4 E2B, 43,008 in
    * E4B). That would end only with the table in its memory (4.4 and 5.3 GiB in BF16), as WebGPU has no buffer that host and
-   * kernels share, and which row comes next nobody knows.
+   * kernels share, and which row comes next is not known.
    */
   readonly needsIds: boolean;
   readonly context: number;

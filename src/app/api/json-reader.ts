@@ -1,6 +1,6 @@
 /**
  * JSON of requests, read with pauses: JSON.parse takes a second for five megabytes of small objects, in which a server
- * answers nobody. Owns how deep values nest and how many objects and lists there are, so that nothing behind it has to
+ * answers nobody. Owns how deep values nest and how many objects and lists there are, so that no later reader has to
  * fear for its stack, or for the time that a look at each of them takes.
  * One idea: JSON.parse reads each text and number, so only the structure is read here; what it makes is what JSON.parse
  * makes of the whole.

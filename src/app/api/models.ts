@@ -17,7 +17,7 @@ export function oneModel(offered: Offered, id: string): Response {
   return Response.json(describe(named(offered, id)));
 }
 
-/** Answers at once; the list tells how far it is. */
+/** Answers at once; the list says how far it is. */
 export async function loadOffered(offered: Offered, request: Request): Promise<Response> {
   const { names } = await readName(offered, request);
   // Of no request, so none ends it. What goes wrong is told by the list.

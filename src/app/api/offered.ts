@@ -46,7 +46,7 @@ export interface OfferedModel {
 export interface Asked {
   /** undefined: the request names none. */
   readonly name: string | undefined;
-  /** Whoever waits for a model to be loaded waits no longer. */
+  /** Requests that wait for a model to be loaded wait no longer. */
   readonly signal: AbortSignal;
   /** How long it stays loaded when it is not used any more; default: as before. Infinity: for ever. */
   readonly keepMs?: number;

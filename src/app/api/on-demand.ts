@@ -1,8 +1,8 @@
 /**
  * Several models of which each is loaded when it is asked for, and closed when it was not used for a time or when another
- * needs its memory. Owns who waits for a load and what makes room for it. One idea: whoever uses a model holds it, and one
+ * needs its memory. Owns which requests wait for a load and what makes room for it. One idea: a request that uses a model holds it, and one
  * that is held is never closed. Loads come one after the other, in the order in which they were asked for; requests for a
- * model that has to make room wait behind the load that wants it, so that no model waits for ever.
+ * model that has to make room wait for the load that wants it, so that no model waits for ever.
  */
 import { AbortedError, type LoadProgress, NibbleError, throwIfAborted } from "../../index.ts";
 import { bytes as inBytes } from "../../plot/numbers.ts";
@@ -79,7 +79,7 @@ class OneModel implements OfferedModel {
   ending: Promise<void> | null = null;
   /** Allocated, or about to be. */
   bytes = 0;
-  /** Another needs its memory: it is closed as soon as nobody holds it. */
+  /** Another needs its memory: it is closed as soon as no request holds it. */
   isLeaving = false;
   /** The higher, the later it was used. */
   usedAt = 0;
@@ -345,7 +345,7 @@ export class OnDemand implements Offered {
     }
   }
 
-  /** Closes the least recently used ones that nobody holds; where that is not enough, waits for others. */
+  /** Closes the least recently used ones that no request holds; where that is not enough, waits for others. */
   async #makeRoom(model: OneModel, limit: number, signal: AbortSignal): Promise<void> {
     for (;;) {
       throwIfAborted(signal, "loading the model");

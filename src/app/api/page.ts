@@ -122,7 +122,7 @@ function rangeOf(request: Request, size: number): { first: number; end: number }
 
 /**
  * Bytes [first, end) as they are asked for, so that a reader costs two pieces at a time whatever it asks for. The file is
- * open from the first piece to the last: an answer that nobody reads has opened nothing.
+ * open from the first piece to the last: an answer that is not read has opened nothing.
  */
 function partOf(path: string, first: number, end: number): ReadableStream<Uint8Array> {
   let file: FileHandle | null = null;

@@ -54,7 +54,7 @@ async function joinVectors(): Promise<void> {
 async function hasRelaxedSimd(): Promise<boolean> {
   if (WebAssembly.validate(RELAXED_PROBE)) return true;
   if (typeof process === "undefined" || !process.versions?.node) return false;
-  // Node 20 has relaxed SIMD behind a flag that may be set until a module is compiled; an engine that does not know
+  // Node 20 has relaxed SIMD under a flag that may be set until a module is compiled; an engine that does not know
   // the flag ignores it. Delete when Node 22 is the oldest that we run on.
   const v8 = await import("node:v8");
   v8.setFlagsFromString("--experimental-wasm-relaxed-simd");

@@ -69,7 +69,7 @@ export function batchDispatches(options: MatmulOptions): Dispatch[] {
   return sums === options.out ? products : [...products, sumDispatch(options, splits, sums)];
 }
 
-/** Where products go that are cut into so many splits. */
+/** Where products go that are cut into splits. */
 function splitsBuffer({ block, maxRows, out, keepsSplits, scratch }: MatmulOptions, splits: number): Buffer {
   return splits === 1 || keepsSplits ? out : scratch("splits", splits * maxRows * block.rows * 4);
 }

@@ -31,7 +31,7 @@ export interface MatmulOptions {
   readonly mode: Mode;
   /** Most rows of a step in this mode; x and out have room for them. */
   readonly maxRows: number;
-  /** f32 [maxRows][block.rows]; keepsSplits: [splitsOf(options)][maxRows][block.rows], which whoever reads it adds up. */
+  /** f32 [maxRows][block.rows]; keepsSplits: [splitsOf(options)][maxRows][block.rows], which its reader adds up. */
   readonly out: Buffer;
   readonly keepsSplits?: boolean;
   /** Bound where a kernel writes nothing. */

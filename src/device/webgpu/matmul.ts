@@ -84,7 +84,7 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   ];
 }
 
-/** So many splits of columns every step's product has, whatever its rows; 1: none, or not every one. */
+/** The splits of columns that every step's product has, whatever its rows; 1: none, or not every one. */
 export function splitsOf(
   options: Pick<MatmulOptions, "traits" | "block" | "rows" | "mode" | "maxRows">,
 ): number {

@@ -1,7 +1,7 @@
 /**
  * Gemma 4 (Google, 2026): Gemma's block with norms on q, k and (unweighted) v instead of a score factor, full layers of
  * their own head size whose values may be their keys, proportional RoPE, a factor on each layer's output. E2B and E4B:
- * inputs of each layer by token, and last layers that attend to the caches of earlier ones. 26B-A4B: experts beside the
+ * inputs of each layer by token, and last layers that attend to the caches of earlier ones. 26B-A4B: experts next to the
  * feed-forward.
  */
 import type { Value } from "../../device/contract.ts";

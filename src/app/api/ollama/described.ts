@@ -1,4 +1,4 @@
-/** What Ollama's API tells of models: all in /api/tags, loaded ones in /api/ps, one in /api/show. */
+/** What Ollama's API says of models: all in /api/tags, loaded ones in /api/ps, one in /api/show. */
 import type { OfferedModel } from "../offered.ts";
 
 /** Ten years are for ever. */
@@ -18,7 +18,7 @@ export function tag(model: OfferedModel) {
     ...{ name, model: name },
     modified_at: modified(model),
     size: model.fileBytes ?? model.facts?.weightBytes ?? 0,
-    // Nobody's digest: the file is not read for it.
+    // No digest of the file, which is not read for it.
     digest: "",
     details: model.facts?.details ?? UNKNOWN,
   };

@@ -6,6 +6,9 @@ import { OnDemand, type Opening } from "../../src/app/api/on-demand.ts";
 import type { Served } from "../../src/app/api/served.ts";
 import { AbortedError, FormatError } from "../../src/index.ts";
 
+/** However long it takes on a busy machine. */
+const until = (check: () => void) => vi.waitFor(check, { timeout: 50_000, interval: 5 });
+
 interface Load {
   opening: Opening;
   /** Ends it: with the model, or with an error. */
@@ -56,7 +59,7 @@ function scripted(
       return served;
     });
     result.catch(() => {});
-    return { result, end, there: () => vi.waitFor(() => expect(isThere).toBe(true)), isThere: () => isThere };
+    return { result, end, there: () => until(() => expect(isThere).toBe(true)), isThere: () => isThere };
   };
   const once = async (name: string) => {
     const used = use(name);
@@ -64,7 +67,7 @@ function scripted(
     return used.result;
   };
   const states = () => Object.fromEntries(models.models.map(({ names, state }) => [names[0], state]));
-  const began = (count: number) => vi.waitFor(() => expect(loads).toHaveLength(count));
+  const began = (count: number) => until(() => expect(loads).toHaveLength(count));
   return { models, log, loads, use, once, states, began };
 }
 
@@ -212,13 +215,13 @@ describe("a model that is loaded", () => {
     const { models, log, use, once, states } = scripted({ a: 1, b: 1 }, { keepMs: 1 });
     open = models;
     await once("a");
-    await vi.waitFor(() => expect(states()).toMatchObject({ a: "unloaded" }));
+    await until(() => expect(states()).toMatchObject({ a: "unloaded" }));
     const b = use("b", undefined, 0);
     await b.there();
     expect(models.find("b")!.expires).not.toBeNull();
     b.end();
     await b.result;
-    await vi.waitFor(() => expect(log).toContain("close b"));
+    await until(() => expect(log).toContain("close b"));
     const kept = use("a", undefined, Number.POSITIVE_INFINITY);
     kept.end();
     await kept.result;
@@ -256,7 +259,7 @@ it("a model that need not make room after all goes on while the other is loaded"
   // Of the two only the one used longest ago has to go; the other one ends first.
   b.end();
   await b.result;
-  await vi.waitFor(() => expect(models.find("b")!.state).toBe("unloaded"));
+  await until(() => expect(models.find("b")!.state).toBe("unloaded"));
   await once("a");
   a.end();
   loads[2].done();

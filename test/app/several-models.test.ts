@@ -36,6 +36,9 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
+/** However long it takes on a busy machine. */
+const until = (check: () => void) => vi.waitFor(check, { timeout: 50_000, interval: 5 });
+
 interface Several {
   serving: Serving;
   api: Api;
@@ -165,7 +168,7 @@ describe("several models in a folder", () => {
       options: { num_predict: 2 },
     });
     expect(answer.load_duration).toBeGreaterThan(0);
-    await vi.waitFor(() => expect(states()).toMatchObject({ small: "loaded", other: "unloaded" }));
+    await until(() => expect(states()).toMatchObject({ small: "loaded", other: "unloaded" }));
     expect(await ollama.generate({ model: "small", prompt: "", keep_alive: 0 })).toMatchObject({
       done_reason: "unload",
     });
@@ -175,7 +178,7 @@ describe("several models in a folder", () => {
     // Of one that is not loaded it changes nothing.
     expect((await post("/models/unload", "small")).status).toBe(200);
     expect(await (await post("/models/load", "small")).json()).toEqual({ success: true });
-    await vi.waitFor(() => expect(states()).toMatchObject({ small: "loaded" }));
+    await until(() => expect(states()).toMatchObject({ small: "loaded" }));
     expect((await post("/models/unload", "small")).status).toBe(200);
     expect(states()).toMatchObject({ small: "unloaded" });
     expect((await post("/models/load", "nothing")).status).toBe(404);
@@ -231,7 +234,7 @@ describe("several models in a folder", () => {
     await events.next();
     const other = openai.chat.completions.create({ ...asked, model: "other" });
     // It waits, unless the stream's answer is done and only its events are not read yet.
-    await vi.waitFor(() => expect(states().other).not.toBe("unloaded"));
+    await until(() => expect(states().other).not.toBe("unloaded"));
     let finish: string | null = null;
     for (let event = await events.next(); !event.done; event = await events.next())
       finish = event.value.choices[0]?.finish_reason ?? finish;

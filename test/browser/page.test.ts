@@ -364,6 +364,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
 
   it("switches in its head between the server's models and those that the browser keeps", async () => {
     offered = [
+      { id: "passed", state: "unloaded" },
       { id: "large", state: "unloaded" },
       { id: "small", state: "loaded" },
     ];
@@ -373,13 +374,20 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     const shown = () => list.evaluate((select: HTMLSelectElement) => select.selectedOptions[0].text);
     // One that is loaded answers at once.
     expect(await shown()).toBe("small (loaded)");
-    expect(await list.locator("option").allInnerTexts()).toEqual(["large", "small (loaded)"]);
+    expect(await list.locator("option").allInnerTexts()).toEqual(["passed", "large", "small (loaded)"]);
+    // What arrow keys pass is not loaded.
+    await list.evaluate((select: HTMLSelectElement) => {
+      for (const value of ["server passed", "server small"]) {
+        select.value = value;
+        select.dispatchEvent(new Event("change"));
+      }
+    });
     await list.focus();
     await page.keyboard.press("ArrowUp");
     await expect.poll(shown).toBe("large (loading 25 %)");
     await page.getByText("large is loading").waitFor({ state: "attached" });
     expect(await findings()).toEqual([]);
-    offered[0].state = "loaded";
+    offered[1].state = "loaded";
     await expect.poll(shown).toBe("large (loaded)");
     await page.getByText("large is loaded").waitFor({ state: "attached" });
     await ask("What?");
@@ -399,7 +407,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await page.getByRole("button", { name: "Close" }).click();
     await expect
       .poll(() => list.locator("option").allInnerTexts())
-      .toEqual(["large (loaded)", "small (loaded)", "cut (this browser)", "choose"]);
+      .toEqual(["passed", "large (loaded)", "small (loaded)", "cut (this browser)", "choose"]);
     await list.selectOption("small (loaded)");
     await page.locator(".lamp.on").waitFor();
     await list.selectOption("cut (this browser)");

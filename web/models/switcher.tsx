@@ -14,6 +14,8 @@ import { loadServerModel, ServerChatModel, type ServerModel, serverModels, serve
 const LOADING_MS = 500;
 const SOON_MS = 2000;
 const LOOK_MS = 10_000;
+/** Arrow keys go through a list, and what they pass is not meant. */
+const PASSING_MS = 400;
 
 export function ModelSwitcher({ choice }: { choice: ModelChoice }) {
   const { model, offered, status } = useStore(choice);
@@ -76,6 +78,8 @@ async function switchTo(choice: ModelChoice, value: string): Promise<void> {
   const { model, offered } = choice.state;
   const found = offered.find(({ id }) => id === name);
   if (!(model instanceof ServerChatModel) || !found?.state || found.state === "loaded") return;
+  await new Promise((resolve) => setTimeout(resolve, PASSING_MS));
+  if (model.name !== name || choice.state.model !== model) return;
   // What goes wrong is told by the list, and to whoever asks the model.
   await loadServerModel(model.server, name).catch(() => {});
   await lookAgain(choice);

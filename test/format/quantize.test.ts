@@ -91,6 +91,7 @@ describe("quantize under an importance", () => {
 
   it.each(SEARCHED)("%s: importances count by their ratios", (type) => {
     const smaller = importance.map((weight) => 2 ** -20 * weight);
-    expect(quantized(type, input, smaller)).toEqual(quantized(type, input, importance));
+    const row = input.subarray(0, 768);
+    expect(quantized(type, row, smaller)).toEqual(quantized(type, row, importance));
   });
 });

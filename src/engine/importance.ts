@@ -83,9 +83,13 @@ export async function collectImportance(
     const totalTokens = windows.reduce((sum, { length }) => sum + length, 0);
     const tally = new Tally(graph);
     let tokens = 0;
+    const blocks = [...Array(graph.blocks).keys()];
     for (const pool of graph.pools)
       allocation.setPages(
-        ...([pool, 0, 0, Uint32Array.from({ length: graph.blocks }, (_, i) => i % pool.pages)] as const),
+        pool,
+        0,
+        0,
+        blocks.map((block) => block % pool.pages),
       );
     for (const ids of windows) {
       for (let position = 0; position < ids.length; position += graph.maxTokens) {
@@ -227,7 +231,7 @@ function count({ sums, counts }: Met, expert: number, x: Float32Array): void {
   counts[expert]++;
 }
 
-/** A column that met nothing in the text may meet something in another: its errors still count a little. */
+/** A column that met nothing in the text may meet something in another: its errors still count a little. llama.cpp's count nothing. */
 const LEAST = 1e-6;
 
 /**

@@ -1,7 +1,8 @@
 /**
  * A checkpoint -> a GGUF of another type (Node only). Owns the order: what the source is, what each tensor becomes, the
  * plan of the file, then row after row: read, expanded, quantized, written. One idea: nothing but some rows is ever in
- * memory, so a 70B model passes through a few tens of megabytes.
+ * memory, so a 70B model passes through a few tens of megabytes; only the importance of a text needs all of the model
+ * (importance.ts).
  */
 import { dequantize } from "../format/blocks.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";

@@ -66,7 +66,9 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
       .option("--llm-model <name>", "its model there")
       .option("--text <file>", "prose to read (default: a novel's chapters, which ship)")
       .option("--holdout <file>", "prose to confirm on (default: the last third of the text)")
-      .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
+      .addOption(
+        new Option("--device <name>", "what computes").choices(["cpu", "gpu", "reference"]).default("cpu"),
+      )
       .option("--threads <count>", "CPU threads (default: the physical cores)", positive)
       .option("--offline", "take hf: models from the disk, never from the net"),
   ).action(async (study, options) => (await import("./lab-run.ts")).runLab(study, options, signal));
@@ -79,6 +81,11 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
       )
       .argument("<a>", "a spec")
       .argument("<b>", "the spec that it is compared with")
+      .addOption(
+        new Option("--device <name>", "where both were measured; gpu/cpu: a on a GPU, b on a CPU")
+          .choices(["cpu", "gpu", "gpu/cpu"])
+          .default("cpu"),
+      )
       .option("--by <fact>", "groups of models: model, or a fact such as qkNorm, headDim, family", "model")
       .addOption(splitOption()),
   ).action(async (a, b, options) => (await import("./lab-verbs.ts")).contrastSpecs(a, b, options, signal));
@@ -89,6 +96,9 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
       .description("The best specs of every size, by model.")
       .option("--bits <number>", "at most this many bits a value", number)
       .option("--model <name>", "only this one")
+      .addOption(
+        new Option("--device <name>", "where they were measured").choices(["cpu", "gpu"]).default("cpu"),
+      )
       .addOption(splitOption()),
   ).action(async (options) => (await import("./lab-verbs.ts")).best(options, signal));
 

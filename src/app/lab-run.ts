@@ -110,7 +110,10 @@ export async function runLab(
       const report = join(folder, "report.html");
       await writeReportOf(known, report, runner.methods);
       throwIfStopped(signal, known.results.size, folder);
-      const models = plan.models.map((id) => ({ name: known.models.get(id)!.name, best: bestOf(known, id) }));
+      const models = plan.models.map((id) => ({
+        name: known.models.get(id)!.name,
+        best: bestOf(known, id, { device: plan.device }),
+      }));
       if (options.json)
         await write(`${JSON.stringify({ kind: "end", experiments: done, report, models })}\n`, signal);
       else

@@ -7,6 +7,7 @@ import {
   findSpec,
   frontier,
   isPlain,
+  type Measured,
   resolve,
   type Score,
   type Snapshot,
@@ -19,13 +20,15 @@ type Split = "search" | "holdout";
 export async function contrastSpecs(
   a: string,
   b: string,
-  options: LabOptions & { by: string; split?: Split },
+  options: LabOptions & { by: string; split?: Split; device?: "cpu" | "gpu" | "gpu/cpu" },
   signal: AbortSignal,
 ): Promise<void> {
   const methods = await methodsOf(options);
   await withKnown(options, async (known) => {
     const [one, other] = [findSpec(known, a, methods), findSpec(known, b, methods)];
-    const found = contrast(known, one.id, other.id, options);
+    const { by, split, device = "cpu" } = options;
+    const devices: [Measured, Measured] = device === "gpu/cpu" ? ["gpu", "cpu"] : [device, device];
+    const found = contrast(known, one.id, other.id, { by, split, devices });
     await print(
       options,
       signal,
@@ -69,16 +72,16 @@ export function contrastLines({ by, rows, groups }: Contrast): string[] {
 }
 
 export async function best(
-  options: LabOptions & { bits?: number; model?: string; split?: Split },
+  options: LabOptions & { bits?: number; model?: string; split?: Split; device?: Measured },
   signal: AbortSignal,
 ): Promise<void> {
   await withKnown(options, async (known) => {
-    const { bits: most = 16, model, split } = options;
+    const { bits: most = 16, model, split, device } = options;
     const models = model === undefined ? [...known.models.keys()] : [findModelId(known, model)];
     const rows = models.map((id) => ({
       name: known.models.get(id)?.name ?? id,
       model: id,
-      best: bestOf(known, id, most, split),
+      best: bestOf(known, id, { most, split, device }),
     }));
     await print(
       options,
@@ -90,9 +93,13 @@ export async function best(
 }
 
 /** The frontier of a model, among specs that change only how it is held. */
-export function bestOf(known: Snapshot, model: string, most = 16, split?: Split): Score[] {
+export function bestOf(
+  known: Snapshot,
+  model: string,
+  { most = 16, split, device }: { most?: number; split?: Split; device?: Measured } = {},
+): Score[] {
   const bits = (spec: string) => known.specs.get(spec)?.bits ?? 16;
-  const plain = [...scoresOf(known, model, split).values()].filter(({ spec }) => {
+  const plain = [...scoresOf(known, model, split, device).values()].filter(({ spec }) => {
     const body = known.specs.get(spec)?.body;
     return body !== undefined && isPlain(body) && bits(spec) <= most;
   });

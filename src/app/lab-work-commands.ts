@@ -11,7 +11,9 @@ export function workCommands(lab: Command, verb: (command: Command) => Command, 
       .option("--models <names>", "what it can measure, separated by commas (default: the lab's)", names)
       .option("--workers <count>", "experiments at a time, each in a process of its own", positive, 1)
       .option("--can <names>", "what else this machine offers, such as gpu", names, [])
-      .addOption(new Option("--device <name>", "what computes").choices(["cpu", "reference"]).default("cpu"))
+      .addOption(
+        new Option("--device <name>", "what computes").choices(["cpu", "gpu", "reference"]).default("cpu"),
+      )
       .option("--threads <count>", "CPU threads of each (default: the physical cores)", positive)
       .option("--for <time>", "so long, such as 90s, 2m, 1h (default: until it is stopped)", duration)
       .option("--experiments <count>", "stop after this many", positive)

@@ -1,7 +1,14 @@
 /** `nibble lab work`: takes part in a lab that others fill: claims its experiments, computes them, until it is stopped. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AbortedError, ArgumentError } from "../index.ts";
-import { childOf, type FailureEntry, type ResultEntry, type Snapshot, swarm } from "../lab.ts";
+import {
+  childOf,
+  type FailureEntry,
+  type ResultEntry,
+  type RunnerOptions,
+  type Snapshot,
+  swarm,
+} from "../lab.ts";
 import { write } from "./interrupt.ts";
 import { digits, type LabOptions, withBook } from "./lab-open.ts";
 
@@ -9,7 +16,7 @@ export interface LabWorkOptions extends LabOptions {
   models?: string[];
   workers: number;
   can: string[];
-  device?: "cpu" | "reference";
+  device?: RunnerOptions["device"];
   threads?: number;
   offline?: boolean;
   /** Milliseconds. */

@@ -8,7 +8,7 @@ import { type Estimate, estimateRatio, interval, type PairedText } from "./boots
 import { unpackLosses } from "./losses.ts";
 import { settled } from "./sequence.ts";
 import type { Snapshot } from "./snapshot.ts";
-import type { ModelEntry, ResultEntry } from "./types.ts";
+import type { Measured, ModelEntry, ResultEntry } from "./types.ts";
 
 export interface ContrastOptions {
   /** Default: the search's texts and those held out, together. */
@@ -18,6 +18,8 @@ export interface ContrastOptions {
   readonly alpha?: number;
   /** Only these models. */
   readonly models?: readonly string[];
+  /** Where a and where b was measured: one spec on a GPU over itself on a CPU is a check of both. Default: both on a CPU. */
+  readonly devices?: readonly [Measured, Measured];
 }
 
 export interface ContrastRow extends Estimate {
@@ -90,20 +92,27 @@ interface Side {
 }
 
 /** By model: the texts that both have been measured on, over the positions that both have. */
-function pairs(known: Snapshot, a: string, b: string, { split, models }: ContrastOptions) {
+function pairs(
+  known: Snapshot,
+  a: string,
+  b: string,
+  { split, models, devices = ["cpu", "cpu"] }: ContrastOptions,
+) {
   /** By harness, model and text. */
   const places = new Map<string, { model: string; a: Map<number, Side>; b: Map<number, Side> }>();
   for (const [id, result] of known.results) {
     const experiment = known.experiments.get(id)?.experiment;
     if (!experiment || (experiment.spec !== a && experiment.spec !== b)) continue;
-    const { spec, model, text, rung, draw, harness } = experiment;
+    const { spec, model, text, rung, draw, harness, device = "cpu" } = experiment;
+    const isA = spec === a && device === devices[0];
+    if (!isA && !(spec === b && device === devices[1])) continue;
     if (models && !models.includes(model)) continue;
     if (split && known.texts.get(text)?.split !== split) continue;
     if (known.state(id) !== "done") continue;
     const key = `${harness} ${model} ${text}`;
     const place = places.get(key) ?? { model, a: new Map(), b: new Map() };
     places.set(key, place);
-    const side = spec === a ? place.a : place.b;
+    const side = isA ? place.a : place.b;
     // A longer run has the positions of a shorter one.
     if ((side.get(draw)?.rung ?? 0) < rung) side.set(draw, { draw, rung, result });
   }

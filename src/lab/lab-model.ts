@@ -21,10 +21,11 @@ import { type Calibration, calibrate } from "./calibration.ts";
 import { sha256 } from "./hash.ts";
 import { holding } from "./holding.ts";
 import type { Losses } from "./losses.ts";
+import { formatOf } from "./methods/cached.ts";
 import type { Methods } from "./methods/methods.ts";
 import { watched } from "./queries.ts";
 import { Reader, type Rewriting, UNTOUCHED } from "./reader.ts";
-import { canonical } from "./spec.ts";
+import { canonical, specId } from "./spec.ts";
 import type { ModelEntry, Spec, TextEntry } from "./types.ts";
 
 export interface LabModelOptions
@@ -33,9 +34,10 @@ export interface LabModelOptions
   context?: number;
 }
 
-/** One allocation: a softmax scale is part of the graph. */
+/** One allocation: a softmax scale and a cache's format are parts of the graph. */
 interface Opened {
   readonly temperature: number;
+  readonly kv: string;
   readonly allocation: Allocation;
   readonly graph: Graph;
   readonly model: Model;
@@ -74,12 +76,11 @@ export class LabModel {
   }
 
   /**
-   * name: what `load` takes. What `load` throws, and UnsupportedError for a device that does not wait for the host and for
-   * recurrent layers.
+   * name: what `load` takes. What `load` throws, and UnsupportedError for recurrent layers.
    */
   static async open(name: string, options: LabModelOptions = {}): Promise<LabModel> {
     const path = await findModel(name, options);
-    const opened = await open(path, 1, options);
+    const opened = await open(path, 1, "f16", options);
     try {
       const { model, graph } = opened;
       const id = (await fingerprint(model, graph)).model;
@@ -89,6 +90,11 @@ export class LabModel {
       await opened.close();
       throw error;
     }
+  }
+
+  /** Its device does not wait for the host within a step: formats are measured in caches of their own. */
+  get fused(): boolean {
+    return !this.#opened.device.pauses;
   }
 
   get device(): string {
@@ -178,9 +184,8 @@ export class LabModel {
       throw new ArgumentError("rung", rung, `integers 1 to ${text.tokens - from}, what ${text.name} has`);
     const ids = text.ids.slice(0, from + rung);
     const temperature = spec?.temperature ?? 1;
-    const opened = await this.#at(temperature);
-    const reader = new Reader(opened.allocation, opened.graph);
-    const truth = await this.#truth(reader, ids, text, temperature, signal);
+    const fused = spec && this.fused ? this.#formatFor(spec, draw) : null;
+    const truth = await this.#truth(ids, text, temperature, signal);
     const wanted = async (row: number) => ({ ...truth.sums[row], logits: await truth.file.get(row) });
     if (!spec) {
       for (let row = 0; row < rung; row++) {
@@ -190,13 +195,14 @@ export class LabModel {
       return;
     }
     const keys = this.#calibration?.keys ?? null;
-    const how: Rewriting = {
+    const how = (): Rewriting => ({
       keys: holding(spec, "keys", methods, draw, keys),
       values: holding(spec, "values", methods, draw, keys),
       ...{ sinks: spec.sinks, recent: spec.recent, layers: spec.layers },
-    };
+    });
+    const reader = await this.#reader(temperature, fused ?? "f16");
     let row = 0;
-    for await (const logits of reader.read(ids, from, how, signal)) {
+    for await (const logits of reader.read(ids, from, fused ? UNTOUCHED : how(), signal)) {
       yield { found: distribution(logits, from + row), truth: await wanted(row) };
       row++;
     }
@@ -208,8 +214,20 @@ export class LabModel {
     await this.#opened.close();
   }
 
+  /** ArgumentError for what no cache format of the device does. */
+  #formatFor(spec: Spec, draw: number): string {
+    const format = formatOf(spec);
+    if (format === null)
+      throw new ArgumentError(
+        `spec on ${this.device}`,
+        specId(spec).slice(0, 12),
+        "int4 g32, rq4, kv4 or a description, alike for keys and values and with nothing else changed",
+      );
+    if (draw !== 0) throw new ArgumentError(`draw on ${this.device}`, draw, "0: kernels round in one way");
+    return format;
+  }
+
   async #truth(
-    reader: Reader,
     ids: readonly number[],
     text: TextEntry,
     temperature: number,
@@ -222,6 +240,7 @@ export class LabModel {
     await known?.file.close();
     const truth: Truth = { file: new LogitsFile(), sums: [] };
     try {
+      const reader = await this.#reader(temperature);
       for await (const logits of reader.read(ids, text.from, UNTOUCHED, signal)) {
         const { logSum, top } = distribution(logits, text.from + truth.sums.length);
         truth.sums.push({ logSum, top });
@@ -236,25 +255,30 @@ export class LabModel {
     return truth;
   }
 
-  async #at(temperature: number): Promise<Opened> {
-    if (this.#opened.temperature !== temperature) {
+  async #reader(temperature: number, kv?: string): Promise<Reader> {
+    const { allocation, graph } = await this.#at(temperature, kv);
+    return new Reader(allocation, graph);
+  }
+
+  async #at(temperature: number, kv = "f16"): Promise<Opened> {
+    if (this.#opened.temperature !== temperature || this.#opened.kv !== kv) {
       await this.#opened.close();
-      this.#opened = await open(this.#path, temperature, this.#options);
+      this.#opened = await open(this.#path, temperature, kv, this.#options);
     }
     return this.#opened;
   }
 }
 
-async function open(path: string, temperature: number, options: LabModelOptions): Promise<Opened> {
+async function open(
+  path: string,
+  temperature: number,
+  kv: string,
+  options: LabModelOptions,
+): Promise<Opened> {
   const checkpoint = await openCheckpoint(path);
   const { memoryBytes, onProgress, signal } = options;
   const scaled = async () => {
     const device = await openDevice({ ...options, device: options.device ?? "cpu" });
-    if (!device.pauses)
-      throw new UnsupportedError(
-        `the lab on ${device.name}: it does not wait for the host within a step`,
-        "Use --device cpu.",
-      );
     // Methods rewrite keys and values apart.
     const allocate = (graph: Graph) => device.allocate(changed(graph, temperature));
     return { ...device, oneVector: false, allocate };
@@ -264,7 +288,7 @@ async function open(path: string, temperature: number, options: LabModelOptions)
     checkpoint,
     scaled,
     {
-      ...{ kv: "f16", context, memoryBytes, onProgress, signal },
+      ...{ kv, context, memoryBytes, onProgress, signal },
       ...{ chunk: PAGE_SLOTS, outputs: PAGE_SLOTS, guess: 0 },
     },
     async (opened) => {
@@ -274,7 +298,7 @@ async function open(path: string, temperature: number, options: LabModelOptions)
     },
   );
   return {
-    ...{ temperature, allocation, device, model, cacheBytes: plan.cacheBytes },
+    ...{ temperature, kv, allocation, device, model, cacheBytes: plan.cacheBytes },
     graph: changed(plan.graph, temperature),
     async close() {
       try {

@@ -50,7 +50,9 @@ export class Proposer {
   /** Entries to add; [] when nothing is left to try. */
   next(known: Snapshot): Entry[] {
     this.#turn++;
-    const scores = new Map(this.#study.models.map((model) => [model, scoresOf(known, model, "search")]));
+    const scores = new Map(
+      this.#study.models.map((model) => [model, scoresOf(known, model, "search", this.#study.device)]),
+    );
     for (const step of [this.#beginning, this.#promotions, this.#search]) {
       const found = once(step.call(this, known, scores));
       if (found.length > 0) return found;
@@ -65,7 +67,7 @@ export class Proposer {
   last(known: Snapshot): Entry[] {
     const top = this.#study.rungs.length - 1;
     const found = this.#study.models.flatMap((model) => {
-      const scores = scoresOf(known, model, "search");
+      const scores = scoresOf(known, model, "search", this.#study.device);
       const best = frontier(scores.values(), (spec) => this.#bits(known, spec));
       // Of a bin the frontier's last is the best.
       const ofBin = new Map(best.map(({ spec }) => [binOf(this.#bits(known, spec)), spec]));

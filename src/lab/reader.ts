@@ -6,12 +6,14 @@
  * Owns the pages of one text on an allocation.
  */
 import { f16 } from "../cache/codec-f16.ts";
+import { packedBlocks, type RecentTokens, recentOf } from "../cache/layers.ts";
 import {
   type AfterAppend,
   type Allocation,
   type Cache,
   type Graph,
   PAGE_SLOTS,
+  type RunPacked,
   type Value,
 } from "../device/contract.ts";
 import { throwIfAborted } from "../format/errors.ts";
@@ -32,13 +34,19 @@ export const UNTOUCHED: Rewriting = { keys: null, values: null, sinks: 0, recent
 export class Reader {
   readonly #allocation: Allocation;
   readonly #graph: Graph;
+  readonly #recent: RecentTokens | null;
 
   constructor(allocation: Allocation, graph: Graph) {
     this.#allocation = allocation;
     this.#graph = graph;
     // A text's blocks go round in its pool: a sliding pool has pages for its window and a step.
+    this.#recent = recentOf(graph);
     for (const pool of graph.pools) {
-      const pages = Uint32Array.from({ length: graph.blocks }, (_, block) => block % pool.pages);
+      // The first ones stay where tokens are kept as they came.
+      const first = pool.id === this.#recent?.pool ? this.#recent.first : 0;
+      const pageOf = (block: number) =>
+        block < first ? block : first + ((block - first) % (pool.pages - first));
+      const pages = Uint32Array.from({ length: graph.blocks }, (_, block) => pageOf(block));
       allocation.setPages(pool, 0, 0, pages);
     }
   }
@@ -51,11 +59,14 @@ export class Reader {
     signal?: AbortSignal,
   ): AsyncGenerator<Float32Array, void> {
     const { logits } = this.#graph;
+    let blocks = 0;
     for (let first = 0; first < ids.length; first += PAGE_SLOTS) {
       throwIfAborted(signal, "measuring");
       const some = ids.slice(first, first + PAGE_SLOTS);
       const outputs = Math.max(0, Math.min(some.length, first + some.length - from));
-      const run = { text: 0, position: first, ids: Uint32Array.from(some), outputs };
+      const packed = this.#packing(blocks, first + some.length);
+      if (packed) blocks = Math.max(blocks, ...packed.pack.map((block) => block + 1));
+      const run = { text: 0, position: first, ids: Uint32Array.from(some), outputs, packed };
       await this.#allocation.run({ runs: [run] }, this.#atAppend(first, some.length, how));
       if (outputs > 0) {
         const rows = await this.#allocation.read(logits, 0, outputs);
@@ -64,6 +75,15 @@ export class Reader {
       }
       if (some.length === PAGE_SLOTS) await this.#atPage(first / PAGE_SLOTS, how);
     }
+  }
+
+  /** Blocks that are packed, and those that a run to `to` packs. null: the cache has no packed pages. */
+  #packing(blocks: number, to: number): RunPacked | null {
+    if (!this.#recent) return null;
+    const { tokens, first } = this.#recent;
+    const from = Math.max(blocks, first);
+    const count = Math.max(0, packedBlocks(tokens, to) - from);
+    return { blocks, pack: Array.from({ length: count }, (_, i) => from + i) };
   }
 
   /** Greedy: what comes after `prompt` over f16, as far as the page tables go. */

@@ -11,12 +11,12 @@ import { Methods } from "./methods/methods.ts";
 import { loadMethod } from "./methods/outside.ts";
 import { shippedBook } from "./shipped-book.ts";
 import { identified } from "./spec.ts";
-import { HARNESS_VERSION } from "./study.ts";
+import { HARNESS_VERSION, modelNeed } from "./study.ts";
 import type { ModelEntry, ResultEntry } from "./types.ts";
 import { workerName } from "./worker-name.ts";
 
 export interface RunnerOptions extends Pick<LoadOptions, "threads" | "offline" | "memoryBytes"> {
-  device?: "cpu" | "reference";
+  device?: "cpu" | "reference" | "gpu";
   /** The longest text, in tokens. Default 640. */
   context?: number;
   /** Paths of modules whose default export is a method. */
@@ -58,14 +58,24 @@ export class ModelRunner implements Runner {
 
   /** What it offers a book's `claim`. */
   get can(): string[] {
-    return [...this.models.keys()].map(modelNeed);
+    return [...this.models.values()].map(({ id, fused }) => modelNeed(id, fused ? "gpu" : undefined));
+  }
+
+  /** undefined: a CPU. */
+  get device(): "gpu" | undefined {
+    return [...this.models.values()].some(({ fused }) => fused) ? "gpu" : undefined;
   }
 
   async run(claim: Claim, signal: AbortSignal): Promise<ResultEntry> {
     const { experiment, spec, text } = claim;
     const { model: id, rung, draw, harness } = experiment;
     const model = this.models.get(id);
-    if (!model) throw new ArgumentError("model of an experiment", id, this.can.join(", "));
+    if (!model || !this.can.includes(modelNeed(id, experiment.device)))
+      throw new ArgumentError(
+        "model of an experiment",
+        modelNeed(id, experiment.device),
+        this.can.join(", "),
+      );
     if (harness !== HARNESS_VERSION)
       throw new ArgumentError("harness of an experiment", harness, `${HARNESS_VERSION}, this version's`);
     const began = performance.now();
@@ -83,5 +93,3 @@ export class ModelRunner implements Runner {
     for (const model of this.models.values()) await model.close();
   }
 }
-
-export const modelNeed = (id: string) => `model:${id}`;

@@ -4,6 +4,7 @@
  * adds. Pure.
  */
 import type { Snapshot } from "./snapshot.ts";
+import type { Measured } from "./types.ts";
 
 export interface Score {
   readonly spec: string;
@@ -44,11 +45,13 @@ export function scoresOf(
   known: Snapshot,
   model: string,
   split?: "search" | "holdout",
+  device: Measured = "cpu",
 ): ReadonlyMap<string, Score> {
   const seen: Seen[] = [];
   for (const [id, result] of known.results) {
     const experiment = known.experiments.get(id)?.experiment;
     if (experiment?.model !== model || known.state(id) !== "done") continue;
+    if ((experiment.device ?? "cpu") !== device) continue;
     if (split && known.texts.get(experiment.text)?.split !== split) continue;
     if (result.klMean < LEAST_KL) continue;
     const { spec, text, rung, draw } = experiment;

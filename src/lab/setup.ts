@@ -4,13 +4,15 @@
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { LabModel } from "./lab-model.ts";
+import { CACHED, CACHED_NAMES, formatOf } from "./methods/cached.ts";
+import type { Methods } from "./methods/methods.ts";
 import type { ModelRunner } from "./runner.ts";
 import { shippedBook } from "./shipped-book.ts";
 import { ANCHORS, cells, SPACE, specEntry } from "./space.ts";
 import type { SpecDraft } from "./spec.ts";
 import { ANSWER_RUNGS, RUNGS, type Rung, type Study } from "./study.ts";
 import { answerTexts, type Book, proseTexts } from "./texts.ts";
-import type { Entry, KeyProfile, ModelEntry, TextEntry } from "./types.ts";
+import type { Entry, KeyProfile, ModelEntry, SpecEntry, TextEntry } from "./types.ts";
 
 /** `keyProfile` may be "flat" or the end of a name of the study's models, whose measured profile is taken. */
 export type SpecOfFile = Omit<SpecDraft, "keyProfile"> & { readonly keyProfile?: KeyProfile | string };
@@ -90,6 +92,7 @@ export async function setUp(
   const study: Study = {
     ...{ name: file.name ?? "lab", models: models.map(({ id }) => id), texts, rungs, seed: file.seed ?? 1 },
     ...specsOf(file, runner, Math.min(...texts.map(({ tokens }) => tokens))),
+    ...(runner.device && { device: runner.device }),
   };
   return { study, entries: [...runner.entries, ...texts] };
 }
@@ -99,15 +102,32 @@ const RECENT_SHARE = 1 / 5;
 
 function specsOf(
   { specs }: StudyFile,
-  { methods, entries }: Pick<ModelRunner, "methods" | "entries">,
+  { methods, entries, device }: Pick<ModelRunner, "methods" | "entries" | "device">,
   shortest: number,
 ): Pick<Study, "cells" | "anchors"> {
+  if (device)
+    return {
+      cells: [],
+      anchors: formatsOf(
+        specs?.map((spec) => drafted(spec, entries)),
+        methods,
+      ),
+    };
   if (specs) return { cells: [], anchors: specs.map((spec) => specEntry(drafted(spec, entries), methods)) };
   const recent = SPACE.recent.filter((tokens) => tokens <= shortest * RECENT_SHARE);
   return {
     cells: cells({ ...SPACE, recent }, methods),
     anchors: ANCHORS.map((draft) => specEntry(draft, methods)),
   };
+}
+
+/** What a device has caches for: of what a study names, all else is left to a CPU. */
+function formatsOf(named: readonly SpecDraft[] = CACHED, methods: Methods): SpecEntry[] {
+  const found = named.map((draft) => specEntry(draft, methods));
+  const kept = found.filter(({ body }) => formatOf(body) !== null);
+  if (kept.length === 0)
+    throw new ArgumentError("specs of the study", "none that is a cache format", CACHED_NAMES.join(", "));
+  return kept;
 }
 
 /** A spec holds a profile's numbers, so that it means the same wherever it is measured. */

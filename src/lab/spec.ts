@@ -132,8 +132,8 @@ export function specId(spec: Spec): string {
 }
 
 export function experimentId(experiment: Experiment): string {
-  const { spec, model, text, rung, draw, harness } = experiment;
-  return sha256(canonical({ spec, model, text, rung, draw, harness }));
+  const { spec, model, text, rung, draw, harness, device } = experiment;
+  return sha256(canonical({ spec, model, text, rung, draw, harness, ...(device && { device }) }));
 }
 
 /** An entry that has no id yet. */

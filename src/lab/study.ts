@@ -9,6 +9,9 @@ import type { Experiment, ProposalEntry, SpecEntry, TextEntry } from "./types.ts
 /** Raised when the same experiment would give other losses: rows of different versions are never paired. */
 export const HARNESS_VERSION = 1;
 
+/** What computes an experiment must offer its model, on its device. */
+export const modelNeed = (id: string, device?: "gpu") => `model:${id}${device ? `@${device}` : ""}`;
+
 /** So many texts of so many positions, so many draws of each. */
 export interface Rung {
   readonly texts: number;
@@ -43,6 +46,8 @@ export interface Study {
   readonly anchors: readonly SpecEntry[];
   readonly rungs: readonly Rung[];
   readonly seed: number;
+  /** Not there: a CPU. */
+  readonly device?: "gpu";
 }
 
 export interface Why {
@@ -75,12 +80,15 @@ export function experimentsFor(
   rung: number,
   split: TextEntry["split"] = "search",
 ): Experiment[] {
-  const { texts, positions, draws } = study.rungs[rung];
+  const { texts, positions, draws: asked } = study.rungs[rung];
+  const { device } = study;
+  // A kernel rounds in one way.
+  const draws = device ? 1 : asked;
   const own = study.texts.filter((text) => text.model === model && text.split === split).slice(0, texts);
   return own.flatMap((text) =>
     Array.from({ length: draws }, (_, draw) => ({
       ...{ spec, model, text: text.id, rung: Math.min(positions, measurable(text)), draw },
-      harness: HARNESS_VERSION,
+      ...{ harness: HARNESS_VERSION, ...(device && { device }) },
     })),
   );
 }
@@ -98,7 +106,7 @@ export function proposals(
       identified({
         ...({ kind: "experiment", experiment, proposer, reason, parent, priority } as const),
         study: study.name,
-        needs: [`model:${experiment.model}`],
+        needs: [modelNeed(experiment.model, experiment.device)],
         at: new Date().toISOString(),
       }),
     );

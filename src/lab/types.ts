@@ -60,7 +60,7 @@ export interface HeadProfile {
   readonly means: readonly number[] | null;
 }
 
-/** Which measurement of what: these six fields are its identity (`experimentId`). */
+/** Which measurement of what: these fields are its identity (`experimentId`). */
 export interface Experiment {
   readonly spec: string;
   /** Fingerprint. */
@@ -72,7 +72,15 @@ export interface Experiment {
   readonly draw: number;
   /** Version of what is measured: results of different versions are never paired. */
   readonly harness: number;
+  /**
+   * "gpu": a GPU's kernels read a cache of this format. Not there: pages of an f16 cache were rewritten on a CPU. Results of one
+   * are never taken for the other's.
+   */
+  readonly device?: "gpu";
 }
+
+/** What analyses may ask for. */
+export type Measured = "cpu" | "gpu";
 
 interface Stamp {
   readonly id: string;

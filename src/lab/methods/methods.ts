@@ -3,6 +3,7 @@ import type { KvPart } from "../../device/contract.ts";
 import { ArgumentError } from "../../format/errors.ts";
 import type { Part } from "../types.ts";
 import { affine } from "./affine.ts";
+import { cachedMethod } from "./cached.ts";
 import { fixed } from "./fixed.ts";
 import { kivi } from "./kivi.ts";
 import { kvarn } from "./kvarn.ts";
@@ -42,7 +43,7 @@ export class Methods {
   }
 
   get(name: string): Method {
-    const found = this.#byName.get(name);
+    const found = this.#byName.get(name) ?? cachedMethod(name);
     if (!found) throw new ArgumentError("method", name, [...this.#byName.keys()].join(", "));
     return found;
   }

@@ -1,0 +1,53 @@
+/**
+ * Cache formats that hold whole pages (cache/packing.ts) as methods, by their names: measured where a device has kernels for them
+ * (`--device gpu`), never by rewriting an f16 cache.
+ */
+import { KV_NAMES, kvCodec } from "../../cache/codecs.ts";
+import { parseFormat } from "../../cache/packing.ts";
+import { PAGE_SLOTS } from "../../device/contract.ts";
+import { UnsupportedError } from "../../format/errors.ts";
+import { isPlain, type SpecDraft } from "../spec.ts";
+import type { Part, Spec } from "../types.ts";
+import type { Method } from "./method.ts";
+
+/** Tokens at which bits are counted. */
+const TOKENS = 4096;
+
+/** Packed formats that are always tried. */
+const PACKED = ["kv4", "k3c-v3r-n128-f32"];
+/** What a study of a device's formats is about where it names none. */
+export const CACHED: readonly SpecDraft[] = [
+  { method: "affine", bits: 4, group: 32 },
+  ...["rq4", ...PACKED].map((method) => ({ method })),
+].map((part) => ({ keys: part, values: part }));
+export const CACHED_NAMES = ["int4 (affine, 4 bits, groups of 32)", "rq4", ...PACKED, "k2c-v2r-n128", "..."];
+
+/** null: no packed format has this name. */
+export function cachedMethod(name: string): Method | null {
+  if (!KV_NAMES.includes(name) && !parseFormat(name)) return null;
+  const { packed } = kvCodec(name);
+  if (!packed) return null;
+  const exact = Math.min(TOKENS, packed.recent + packed.first * PAGE_SLOTS) / TOKENS;
+  return {
+    name,
+    title: `the cache format ${name}, on a device that has it`,
+    needs: { keys: "page", values: "page" },
+    bits: [4],
+    groups: [0],
+    rotates: true,
+    bitsOf: ({ headDim, part }) =>
+      16 * exact + ((1 - exact) * 8 * packed.pageBytes(headDim, part)) / (PAGE_SLOTS * headDim),
+    apply() {
+      throw new UnsupportedError(`${name} by rewriting an f16 cache`, "Measure it with --device gpu.");
+    },
+  };
+}
+
+/** The cache format that holds what a spec says. null: none does, only rewriting can measure it. */
+export function formatOf(spec: Spec): string | null {
+  const { keys, values, sinks, recent } = spec;
+  const alike = (Object.keys(keys) as (keyof Part)[]).every((field) => keys[field] === values[field]);
+  if (!alike || !isPlain(spec) || sinks > 0 || recent > 0 || keys.rotate || keys.mean) return null;
+  if (keys.method === "affine") return keys.bits === 4 && keys.group === 32 ? "int4" : null;
+  return keys.method === "rq4" || cachedMethod(keys.method) ? keys.method : null;
+}

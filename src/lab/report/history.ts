@@ -69,7 +69,8 @@ export function bestSoFar({ known, models, spec }: Plain): Section {
     let at = 0;
     for (const [experiment, result] of known.results) {
       const of = known.experiments.get(experiment)?.experiment;
-      if (of?.model !== id || of.device || known.texts.get(of.text)?.split !== "search" || result.klMean <= 0) continue;
+      if (of?.model !== id || of.device || known.texts.get(of.text)?.split !== "search" || result.klMean <= 0)
+        continue;
       const entry = spec(of.spec);
       if (!isPlain(entry.body)) continue;
       at++;

@@ -74,7 +74,9 @@ export async function runLab(
     const line = progress("lab", (done) => `${done} experiments`);
     const runner = await openRunner(names, ofRunner, signal);
     try {
-      const { study: plan, entries } = await setUp(runner, file, books, signal);
+      const { study: plan, entries, leftOut } = await setUp(runner, file, books, signal);
+      if (leftOut.length > 0)
+        process.stderr.write(`nibble: left to --device cpu, as no cache holds it: ${leftOut.join(", ")}\n`);
       await book.add(entries);
       const isGrid = file.specs !== undefined;
       if (isGrid && options.llm !== undefined)

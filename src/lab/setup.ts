@@ -68,6 +68,8 @@ export interface SetUp {
   readonly study: Study;
   /** Models and texts, to add before any experiment. */
   readonly entries: readonly Entry[];
+  /** Specs of the study that its device has no cache for, by label. */
+  readonly leftOut: readonly string[];
 }
 
 export async function setUp(
@@ -89,12 +91,13 @@ export async function setUp(
   const both = texts.find(({ id, split }) => split === "holdout" && searched.has(id));
   if (both)
     throw new ArgumentError(`held-out text ${both.name}`, "one that the search reads", "another text");
+  const { leftOut = [], ...specs } = specsOf(file, runner, Math.min(...texts.map(({ tokens }) => tokens)));
   const study: Study = {
     ...{ name: file.name ?? "lab", models: models.map(({ id }) => id), texts, rungs, seed: file.seed ?? 1 },
-    ...specsOf(file, runner, Math.min(...texts.map(({ tokens }) => tokens))),
+    ...specs,
     ...(runner.device && { device: runner.device }),
   };
-  return { study, entries: [...runner.entries, ...texts] };
+  return { study, entries: [...runner.entries, ...texts], leftOut };
 }
 
 /** Newest tokens that stay exact are at most this share of the shortest text: beyond, little of it is quantized at all. */
@@ -104,15 +107,12 @@ function specsOf(
   { specs }: StudyFile,
   { methods, entries, device }: Pick<ModelRunner, "methods" | "entries" | "device">,
   shortest: number,
-): Pick<Study, "cells" | "anchors"> {
+): Pick<Study, "cells" | "anchors"> & { leftOut?: string[] } {
   if (device)
-    return {
-      cells: [],
-      anchors: formatsOf(
-        specs?.map((spec) => drafted(spec, entries)),
-        methods,
-      ),
-    };
+    return formatsOf(
+      specs?.map((spec) => drafted(spec, entries)),
+      methods,
+    );
   if (specs) return { cells: [], anchors: specs.map((spec) => specEntry(drafted(spec, entries), methods)) };
   const recent = SPACE.recent.filter((tokens) => tokens <= shortest * RECENT_SHARE);
   return {
@@ -122,12 +122,14 @@ function specsOf(
 }
 
 /** What a device has caches for: of what a study names, all else is left to a CPU. */
-function formatsOf(named: readonly SpecDraft[] = CACHED, methods: Methods): SpecEntry[] {
+export function formatsOf(named: readonly SpecDraft[] = CACHED, methods: Methods) {
   const found = named.map((draft) => specEntry(draft, methods));
-  const kept = found.filter(({ body }) => formatOf(body) !== null);
-  if (kept.length === 0)
+  const isHeld = ({ body }: SpecEntry) => formatOf(body) !== null;
+  const anchors = found.filter(isHeld);
+  if (anchors.length === 0)
     throw new ArgumentError("specs of the study", "none that is a cache format", CACHED_NAMES.join(", "));
-  return kept;
+  const leftOut = found.filter((spec) => !isHeld(spec)).map(({ label }) => label);
+  return { cells: [], anchors, leftOut };
 }
 
 /** A spec holds a profile's numbers, so that it means the same wherever it is measured. */

@@ -6,6 +6,7 @@ import { formatOf } from "../../src/lab/methods/cached.ts";
 import { Methods } from "../../src/lab/methods/methods.ts";
 import { ModelRunner } from "../../src/lab/runner.ts";
 import { scoresOf } from "../../src/lab/scores.ts";
+import { formatsOf } from "../../src/lab/setup.ts";
 import { Snapshot } from "../../src/lab/snapshot.ts";
 import { specEntry } from "../../src/lab/space.ts";
 import { experimentId, normalSpec, type SpecDraft } from "../../src/lab/spec.ts";
@@ -31,6 +32,15 @@ it("a spec is a cache's format when nothing else is said of it", () => {
   const { bits } = specEntry(alike("kv4"), methods);
   // 160 of 4,096 tokens are exact, of keys and values; channels have scales and zeros of 8 bits, values one norm a head.
   expect(bits).toBeCloseTo((16 * 160 + (4096 - 160) * ((4.5 + 4.125) / 2)) / 4096, 1);
+});
+
+it("of a study's specs a device measures those that a cache holds, and the others are named", () => {
+  const { anchors, leftOut } = formatsOf([INT4, alike("kivi"), PACKED], methods);
+  expect(anchors.map(({ label }) => label)).toEqual(
+    [INT4, PACKED].map((draft) => specEntry(draft, methods).label),
+  );
+  expect(leftOut).toEqual([specEntry(alike("kivi"), methods).label]);
+  expect(() => formatsOf([alike("kivi")], methods)).toThrow(/none that is a cache format/);
 });
 
 describeGpu("a GPU's caches", () => {

@@ -296,6 +296,41 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await other.close();
   });
 
+  it("keeps an answer that ended while it read what another tab had changed", async () => {
+    await page.addInitScript(holdReads);
+    await open();
+    await ask("First?");
+    await page.locator(".answer footer").waitFor();
+    const other = await context.newPage();
+    other.on("console", (message) => messages.push(message.text()));
+    await other.goto(server.url);
+    await other.locator(".list .title").click();
+    await other.getByText("Hello.").waitFor();
+    let go = () => {};
+    const isHeld = new Promise<void>((done) => {
+      go = done;
+    });
+    script = async (send) => {
+      await isHeld;
+      send(says("On."));
+      send(ends);
+    };
+    await page.getByLabel("Message").fill("Here?");
+    await page.getByLabel("Message").press("Enter");
+    await expect.poll(() => asked.length).toBe(2);
+    await page.evaluate("reads.isHolding = true");
+    await other.getByRole("button", { name: "Rename" }).click();
+    await other.getByLabel("Title").fill("Ours");
+    await other.getByLabel("Title").press("Enter");
+    await expect.poll(() => page.evaluate("reads.held.length")).toBeGreaterThan(0);
+    go();
+    await page.locator(".turn:nth-child(2) footer").waitFor();
+    await page.evaluate("reads.isHolding = false; for (const give of reads.held) give();");
+    await page.locator(".list .title").getByText("Ours").waitFor();
+    expect(await page.locator(".turn:nth-child(2) .prose").innerText()).toBe("On.");
+    await other.close();
+  });
+
   it("draws code in colours, formulas, tables, and pictures only when asked to", async () => {
     let fetched = 0;
     await page.route("https://example.org/**", (route) => {
@@ -894,6 +929,24 @@ const TYPES: Record<string, string> = {
   ".css": "text/css",
   ".svg": "image/svg+xml",
 };
+
+/** In a page: what is read of a conversation's turns arrives when `reads.held` is called, if it is to be held. */
+function holdReads(): void {
+  const reads = { isHolding: false, held: [] as (() => void)[] };
+  Object.assign(globalThis, { reads });
+  const { getAll } = IDBIndex.prototype;
+  IDBIndex.prototype.getAll = function (...all) {
+    const request = getAll.apply(this, all);
+    if (!reads.isHolding) return request;
+    const late: { result?: unknown; onsuccess?: () => void } = {};
+    request.onsuccess = () =>
+      reads.held.push(() => {
+        late.result = request.result;
+        late.onsuccess?.();
+      });
+    return late as unknown as IDBRequest<unknown[]>;
+  };
+}
 
 /** In a worker: keeps the GPUDevice that will be asked for, so that it can be lost. */
 function holdDevice(): void {

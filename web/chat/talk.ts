@@ -58,6 +58,8 @@ export class Talk extends Store<TalkState> {
   #savedAt = 0;
   /** All branches. */
   #tree = new Map<string, Turn>();
+  /** Turns that this tab made or changed since it shows the conversation. */
+  readonly #own = new Set<string>();
   /** Nothing of the conversation was written yet. */
   #isNew = true;
   /** It was said that nothing more is kept. */
@@ -238,6 +240,7 @@ export class Talk extends Store<TalkState> {
 
   #show(head: Head, tree: Map<string, Turn>, isNew: boolean): void {
     this.#tree = tree;
+    this.#own.clear();
     this.#isNew = isNew;
     this.#isForgetful = false;
     kept(() => sessionStorage.setItem(OPEN_NAME, head.id));
@@ -262,14 +265,14 @@ export class Talk extends Store<TalkState> {
       if (!isRunning) this.fresh();
       return;
     }
-    const own = isRunning ? turns.at(-1)?.id : undefined;
-    this.#tree = new Map([
-      // What another tab is in the midst of comes when it is done.
-      ...found.turns
-        .filter(({ problem, id }) => problem !== CUT || this.#tree.has(id))
-        .map((turn) => [turn.id, turn] as const),
-      ...(own === undefined ? [] : [[own, turns.at(-1) as Turn] as const]),
-    ]);
+    // What this tab said is newer here than it was when the book was read.
+    const own = [...this.#own].flatMap((id) => this.#tree.get(id) ?? []);
+    const running = isRunning ? turns.slice(-1) : [];
+    // What another tab is in the midst of comes when it is done, and what this one took back does not.
+    const others = found.turns.filter(
+      ({ problem, id }) => this.#tree.has(id) || (problem !== CUT && !this.#own.has(id)),
+    );
+    this.#tree = new Map([...others, ...own, ...running].map((turn) => [turn.id, turn]));
     const shown = { title: found.head.title, isNamed: found.head.isNamed, system: found.head.system };
     this.set({ head: { ...head, ...shown } });
     if (!isRunning && !editing)
@@ -330,7 +333,10 @@ export class Talk extends Store<TalkState> {
 
   #setTurns(turns: Turns, dropped: string | null = null): void {
     const last = turns.at(-1);
-    if (last) this.#tree.set(last.id, last);
+    if (last) {
+      this.#tree.set(last.id, last);
+      this.#own.add(last.id);
+    }
     const head = { ...this.state.head, leaf: last?.id ?? null, changedAt: Date.now() };
     this.set({ turns, head });
     const { id } = head;

@@ -259,12 +259,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await open();
     await ask("First?");
     await page.locator(".answer footer").waitFor();
-    const other = await context.newPage();
-    other.on("console", (message) => messages.push(message.text()));
-    await other.goto(server.url);
-    await other.locator(".lamp.on").waitFor();
-    await other.locator(".list .title").click();
-    await other.getByText("Hello.").waitFor();
+    const other = await secondTab();
     // Both go on at once.
     const release: (() => void)[] = [];
     script = async (send) => {
@@ -301,11 +296,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await open();
     await ask("First?");
     await page.locator(".answer footer").waitFor();
-    const other = await context.newPage();
-    other.on("console", (message) => messages.push(message.text()));
-    await other.goto(server.url);
-    await other.locator(".list .title").click();
-    await other.getByText("Hello.").waitFor();
+    const other = await secondTab();
     let go = () => {};
     const isHeld = new Promise<void>((done) => {
       go = done;
@@ -329,6 +320,21 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await page.locator(".list .title").getByText("Ours").waitFor();
     expect(await page.locator(".turn:nth-child(2) .prose").innerText()).toBe("On.");
     await other.close();
+  });
+
+  it("keeps to what is asked before the conversation from before was read", async () => {
+    await page.addInitScript(holdReads);
+    await open();
+    await ask("Before?");
+    await page.locator(".answer footer").waitFor();
+    await page.addInitScript("reads.isHolding = true");
+    await page.reload();
+    await page.locator(".lamp.on").waitFor();
+    await ask("Meanwhile?");
+    await page.locator(".answer footer").waitFor();
+    await page.evaluate("for (const give of reads.held) give();");
+    await expect.poll(() => page.locator(".list .title").count()).toBe(2);
+    expect(await page.locator(".question").innerText()).toContain("Meanwhile?");
   });
 
   it("draws code in colours, formulas, tables, and pictures only when asked to", async () => {
@@ -832,6 +838,17 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       .locator(found ? ".lamp.on" : ".places")
       .first()
       .waitFor();
+  }
+
+  /** Another tab of the same browser, with the conversation that there is. */
+  async function secondTab(): Promise<Page> {
+    const other = await context.newPage();
+    other.on("console", (message) => messages.push(message.text()));
+    await other.goto(server.url);
+    await other.locator(".lamp.on").waitFor();
+    await other.locator(".list .title").click();
+    await other.getByText("Hello.").waitFor();
+    return other;
   }
 
   const field = () => page.getByLabel("Message");

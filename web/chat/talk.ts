@@ -60,6 +60,8 @@ export class Talk extends Store<TalkState> {
   #tree = new Map<string, Turn>();
   /** Turns that this tab made or changed since it shows the conversation. */
   readonly #own = new Set<string>();
+  /** Counts what was opened and asked. */
+  #openings = 0;
   /** Nothing of the conversation was written yet. */
   #isNew = true;
   /** It was said that nothing more is kept. */
@@ -100,9 +102,11 @@ export class Talk extends Store<TalkState> {
     this.#show(newHead(), new Map(), true);
   }
 
+  /** Unless something else is opened or asked before it is read. */
   async open(id: string): Promise<void> {
+    const opening = ++this.#openings;
     const found = await (await this.conversations.book)?.read(id);
-    if (!found) return;
+    if (!found || opening !== this.#openings) return;
     this.#leave();
     this.#show(found.head, new Map(found.turns.map((turn) => [turn.id, turn])), false);
   }
@@ -239,6 +243,7 @@ export class Talk extends Store<TalkState> {
   }
 
   #show(head: Head, tree: Map<string, Turn>, isNew: boolean): void {
+    this.#openings++;
     this.#tree = tree;
     this.#own.clear();
     this.#isNew = isNew;
@@ -293,6 +298,7 @@ export class Talk extends Store<TalkState> {
   async #answer(turns: Turns, model: ChatModel, dropped: string | null): Promise<void> {
     const stop = new AbortController();
     this.#stop = stop;
+    this.#openings++;
     const { head } = this.state;
     if (dropped !== null) this.#tree.delete(dropped);
     const title = head.title === "" ? titleOf(turns[0]) : head.title;

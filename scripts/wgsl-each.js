@@ -7,56 +7,68 @@
  *     // end
  *
  * An expression in braces is computed, and ` + 0u` that comes of one is left out. With `if`, copies of G above 0 stand in
- * `if (GROUPS > 1u) { ... }`; the first is always needed. Blocks may stand in blocks. What is generated is true WGSL:
- * `nibble doctor --kernels FOLDER` writes it.
+ * `if (GROUPS > 1u) { ... }`; the first is always needed. Blocks may stand in blocks, and a block `// only G 1..3` ends up in
+ * the copies for these values alone. What is generated is true WGSL: `nibble doctor --kernels FOLDER` writes it.
  */
 
-const BEGIN = /^( *)\/\/ each ([A-Z]) (\d+)\.\.(\d+)(?: if (.+))?$/;
+const BEGIN = /^( *)\/\/ (each|only) ([A-Z]) (\d+)\.\.(\d+)(?: if (.+))?$/;
 const END = /^ *\/\/ end$/;
 
 /** Throws Error with the file and line of a block that does not end, or of an end without a block. */
 export function expandEach(name, text) {
   const lines = text.split("\n");
-  const [expanded, at] = block(name, lines, 0, null);
+  const [expanded, at] = block({ name, letters: "", values: [] }, lines, 0, null);
   if (at < lines.length) throw new Error(`${name}.wgsl:${at + 1}: "// end" without "// each"`);
   return expanded.join("\n");
 }
 
-/** Lines from `at` to the end of the block, or of the file where `begun`, the line that began it, is null. */
-function block(name, lines, at, begun) {
+/**
+ * Lines from `at` to the end of the block, or of the file where `begun`, the line that began it, is null. place: the file's name,
+ * and the letters of the blocks around with their values in this copy.
+ */
+function block(place, lines, at, begun) {
+  const { name, letters, values } = place;
   const out = [];
   while (at < lines.length && !END.test(lines[at])) {
     const head = BEGIN.exec(lines[at]);
     if (!head) {
-      out.push(lines[at++]);
+      out.push(withValues(lines[at++], letters, values));
       continue;
     }
-    const [, indent, letter, first, last, condition] = head;
-    const [body, end] = block(name, lines, at + 1, at);
+    const [, indent, kind, letter, first, last, condition] = head;
+    const begin = at++;
+    if (kind === "only") {
+      const value = values[letters.indexOf(letter)];
+      if (value === undefined)
+        throw new Error(`${name}.wgsl:${begin + 1}: "// only ${letter}" outside of "// each ${letter}"`);
+      const [body, end] = block(place, lines, at, begin);
+      if (value >= Number(first) && value <= Number(last)) out.push(...body);
+      at = end + 1;
+      continue;
+    }
+    let end = at;
     for (let value = Number(first); value <= Number(last); value++) {
-      const copy = body.map((line) => withValue(line, letter, value));
+      const inner = { name, letters: letters + letter, values: [...values, value] };
+      const [copy, after] = block(inner, lines, at, begin);
       if (condition === undefined || value === 0) out.push(...copy);
       else {
-        const test = withValue(
-          condition.replace(new RegExp(`\\b${letter}\\b`), `{${letter}}u`),
-          letter,
-          value,
-        );
+        const test = condition.replace(new RegExp(`\\b${letter}\\b`), `${value}u`);
         out.push(`${indent}if (${test}) {`, ...copy.map((line) => line && `  ${line}`), `${indent}}`);
       }
+      end = after;
     }
     at = end + 1;
   }
   if (begun !== null && at === lines.length)
-    throw new Error(`${name}.wgsl:${begun + 1}: no "// end" for this "// each"`);
+    throw new Error(`${name}.wgsl:${begun + 1}: no "// end" for this block`);
   return [out, at];
 }
 
-/** Expressions that are not known yet keep their braces: an outer block has the other letter. */
-function withValue(line, letter, value) {
+/** A line with its expressions computed. */
+function withValues(line, letters, values) {
+  if (letters === "") return line;
   return line.replace(/( \+ )?\{([+* \dA-Z]+)\}(u( \* \w+)?)?/g, (_, plus = "", expression, unit = "") => {
-    const known = expression.replace(new RegExp(`\\b${letter}\\b`, "g"), String(value));
-    if (/[A-Z]/.test(known)) return `${plus}{${known}}${unit}`;
+    const known = expression.replace(/[A-Z]/g, (letter) => values[letters.indexOf(letter)] ?? letter);
     const result = arithmetic(known);
     return plus !== "" && result === 0 ? "" : `${plus}${result}${unit}`;
   });

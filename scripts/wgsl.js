@@ -1,7 +1,8 @@
 /**
  * `npm run build` / `--wgsl`: all WGSL kernels as one generated module, src/device/webgpu/kernels.ts, so that Node, tests
- * and the browser bundle load them alike. Per kernel: its text with unrolled code written out (wgsl-each.js), the library files it names, its bindings, and the
- * fields of its `Params`, from which a typed packer follows. A test fails when the module is stale.
+ * and the browser bundle load them alike. Per kernel: its text with the lines of files that it includes and with unrolled code
+ * written out (wgsl-each.js), the library files it names, its bindings, and the fields of its `Params`, from which a typed
+ * packer follows. A test fails when the module is stale.
  */
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -94,7 +95,14 @@ function read(folder) {
     .filter((file) => file.endsWith(".wgsl"))
     .sort()
     .map((file) => basename(file, ".wgsl"))
-    .map((name) => ({ name, text: expandEach(name, readFileSync(join(folder, `${name}.wgsl`), "utf8")) }));
+    .map((name) => ({ name, text: expandEach(name, included(folder, `${name}.wgsl`)) }));
+}
+
+/** A line `// include: NAME` is replaced by that file of `include/`: constants and bindings that kernels declare alike. */
+function included(folder, file) {
+  return readFileSync(join(folder, file), "utf8").replace(/^\/\/ include: (\w+)\n/gm, (_, name) =>
+    readFileSync(join(folder, "include", `${name}.wgsl`), "utf8"),
+  );
 }
 
 function describe(name, text) {

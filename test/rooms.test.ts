@@ -75,6 +75,9 @@ const NODE_FILES = [
 
 const MOST_LINES = 450;
 const MOST_KERNEL_LINES = 300;
+/** What people read first of the kernels: products and attention by subgroup matrices. */
+const SHORT_KERNELS = ["matmulMatrix.wgsl", "attendDecodeMatrix.wgsl", "attendPromptMatrix.wgsl"];
+const MOST_SHORT_LINES = 249;
 
 interface SourceFile {
   name: string;
@@ -229,7 +232,8 @@ describe("files", () => {
   });
 
   it(`are kernels of at most ${MOST_KERNEL_LINES} lines`, () => {
-    const long = kernels.filter(({ lines }) => lines > MOST_KERNEL_LINES);
+    const most = (name: string) => (SHORT_KERNELS.includes(name) ? MOST_SHORT_LINES : MOST_KERNEL_LINES);
+    const long = kernels.filter(({ name, lines }) => lines > most(name));
     expect(long.map(({ name, lines }) => `${name}: ${lines}`)).toEqual([]);
   });
 

@@ -27,6 +27,12 @@ describe("each", () => {
     expect(expandEach("k", text)).toBe(lines("q0", "q1", "q2", "q3"));
   });
 
+  it("leaves what is only for some values out of the other copies", () => {
+    const text = lines("// each G 0..2", "// only G 1..2", "wait();", "// end", "a{G}();", "// end");
+    expect(expandEach("k", text)).toBe(lines("a0();", "wait();", "a1();", "wait();", "a2();"));
+    expect(() => expandEach("k", lines("// only G 0..0", "// end"))).toThrow(/k\.wgsl:1: .* outside/);
+  });
+
   it("names the line of a block that is not whole", () => {
     expect(() => expandEach("k", lines("a", "// each G 0..1", "b"))).toThrow(/k\.wgsl:2: no "\/\/ end"/);
     expect(() => expandEach("k", lines("a", "// end"))).toThrow(/k\.wgsl:2/);

@@ -13,15 +13,7 @@
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-const INT4: bool = true;
-const RQ4: bool = false;
-const CHANNEL: bool = false;
-const KEY_BITS: u32 = 4u;
-const VALUE_BITS: u32 = 4u;
-const KEY_WORDS: u32 = 80u;
-const KEY_SCALES_AT: u32 = 64u;
-const VALUE_WORDS: u32 = 80u;
-const VALUE_SCALES_AT: u32 = 64u;
+// include: cacheValues
 // Positions at a time.
 const TILE: u32 = 256u;
 // Dims of one thread while values are summed; all of one group of 32.
@@ -57,24 +49,7 @@ const TILE_WORDS: u32 =
   max(max(TILE * FOURS + LANES, HEADS * WEIGHT_GROUPS * WEIGHT_STRIDE), max(BLOCK_ROWS * GROUPS * 32u, HEADS * GROUPS * 8u));
 const MASKED_SCORE: f32 = -1e30;
 
-struct Params {
-  kvHeads: u32,
-  // Where the pool's tables begin in `batch`.
-  table: u32,
-  // 0: all positions.
-  window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
-  scale: f32,
-  cap: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-// [tokens][heads][HEAD_DIM]
-@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// include: decodeBindings
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 

@@ -39,24 +39,7 @@ const TILE_WORDS: u32 = max(max(TILE * FOURS + LANES, HEADS * WEIGHT_STRIDE), TO
 const LAST_SUM: u32 = HEADS * 2u - 1u;
 const MASKED_SCORE: f32 = -1e30;
 
-struct Params {
-  kvHeads: u32,
-  // Where the pool's tables begin in `batch`.
-  table: u32,
-  // 0: all positions.
-  window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
-  scale: f32,
-  cap: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-// [tokens][heads][HEAD_DIM]
-@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// include: decodeBindings
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 

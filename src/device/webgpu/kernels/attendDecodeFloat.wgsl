@@ -9,16 +9,7 @@
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-const INT4: bool = true;
-const RQ4: bool = false;
-// Keys by channel: scales go to the query, anew for each page.
-const CHANNEL: bool = false;
-const KEY_BITS: u32 = 4u;
-const VALUE_BITS: u32 = 4u;
-const KEY_WORDS: u32 = 80u;
-const KEY_SCALES_AT: u32 = 64u;
-const VALUE_WORDS: u32 = 80u;
-const VALUE_SCALES_AT: u32 = 64u;
+// include: cacheValues
 const TILE: u32 = 64u;
 // A multiple of 64; a thread has a dim, and another so many further.
 const WORKGROUP: u32 = 64u;
@@ -44,24 +35,7 @@ const LANES: u32 = 8u;
 const HIDDEN_SCORE: f32 = -1e30;
 const VALUE_MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 
-struct Params {
-  kvHeads: u32,
-  // Where the pool's tables begin in `batch`.
-  table: u32,
-  // 0: all positions.
-  window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
-  scale: f32,
-  cap: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-// [tokens][heads][HEAD_DIM]
-@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// include: decodeBindings
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 

@@ -1,27 +1,18 @@
 // attendDecode by f16 subgroup matrices: one token's queries over a 4-bit cache. A workgroup is one subgroup; it takes a block of
-// 32 tokens at a time for 8 query heads of one KV head, the columns of its matrices: S' = K Q', online softmax with a lane for
-// each token, O' += V' W. Codes become f16 in 3 KiB of workgroup memory, 32 dims at a time, so that many workgroups hide each
-// other's waits. O stays in matrix registers and is scaled down only when a maximum has grown 2^8 times, as in
-// attendPromptMatrix; weights carry the values' scales of rq4, so it is the products of both that f16 must hold.
-// What a lane holds has a name for each group G of 32 dims or piece of 16: indexed in loops that a compiler does not unroll, it
-// would live in local memory. Offsets of matrices are constants: Dawn puts every other load into an `if`. The loop's arithmetic
-// stands here and not in functions over structs: with those rq4 took 109 us after 131,072 tokens, with this text 73 (H200); and
-// codes of 4 bits are read without a function, for the sake of int4: 88 us, and 96 with one.
+// 32 tokens at a time for 8 query heads of one KV head, the columns of its matrices: S' = K Q', online softmax with one token a
+// lane, O' += V' W. Codes become f16 in 3 KiB of workgroup memory, 32 dims at a time, so that many workgroups hide each other's
+// latency. O stays in matrix registers and is scaled down only when a maximum has grown 2^8 times, as in attendPromptMatrix;
+// weights include the values' scales of rq4, since f16 has to hold the products of both. Registers have a name for each group G
+// of 32 dims or piece of 16: compilers put what a loop indexes into local memory, and Dawn wraps each load of a matrix in an `if`
+// unless its offset is constant. The loop's arithmetic is written out here: with functions over structs rq4 took 109 us after
+// 131,072 tokens, with this text 73, and int4 took 96 us with a function that reads its codes, 88 without one (H200).
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, planes, channelFours, unpack, queries, sums, narrow
 // <values>
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-const INT4: bool = true;
-const RQ4: bool = false;
-const CHANNEL: bool = false;
-const KEY_BITS: u32 = 4u;
-const VALUE_BITS: u32 = 4u;
-const KEY_WORDS: u32 = 80u;
-const KEY_SCALES_AT: u32 = 64u;
-const VALUE_WORDS: u32 = 80u;
-const VALUE_SCALES_AT: u32 = 64u;
+// include: cacheValues
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
 const PART: u32 = 0u;
@@ -33,47 +24,13 @@ const SUBGROUP: u32 = 32u;
 // Query heads of a workgroup.
 const COLUMNS: u32 = 8u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
-// Rows of `stage` in words of 16 bytes, odd against bank conflicts: keys [token][dim], values [dim][token]; scores [token][head];
-// sums [head][32 dims].
-const STRIDE: u32 = 5u;
-const SCORE_STRIDE: u32 = 3u;
-const SUM_STRIDE: u32 = 9u;
 const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
 
-struct Params {
-  kvHeads: u32,
-  // Where the pool's tables begin in `batch`.
-  table: u32,
-  // 0: all positions.
-  window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
-  scale: f32,
-  cap: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-// [tokens][heads][HEAD_DIM]
-@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// include: decodeBindings
 @group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 8, 16>;
-alias Result = subgroup_matrix_result<f32, 8, 16>;
-
-// 32 dims of queries at first; then keys, scores and values in turn; in the end sums.
-var<workgroup> stage: array<vec4<u32>, 32u * STRIDE>;
-var<workgroup> weights: array<vec4<u32>, 32>;
-// int4: for each four words of codes scales and zeros of values in the order of unpacking.
-var<workgroup> ranges: array<vec4<u32>, select(1u, 8u, INT4)>;
-// Of each four dims of keys, and for lanes without any.
-var<workgroup> channels: array<vec4<u32>, select(1u, 2u * SUBGROUP, CHANNEL)>;
-// That products of a head's query, as f16, are to be multiplied by.
-var<workgroup> headFactors: array<f32, COLUMNS>;
+// include: decodeMemory
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -91,11 +48,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let firstHead = workgroup.y % SETS * COLUMNS;
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, spans.end);
-  // Blocks are looked up a block ahead of their loads; past the span's last one it is that one again, which is near by then.
+  // A block is looked up one block before its loads; after the span's last block it is that one again, which is cached by then.
   let lastBlock = (end - 1u) / 32u;
   let block = blockOf(table, start / 32u, params.kvHeads, kvHead);
   var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
-  // Queries know their place before codes do: 32 dims at a time, all on their way before the first are used.
+  // The queries' loads begin first: their addresses are known before those of codes.
   let firstQuery = (single.row * params.kvHeads + kvHead) * GROUP;
   // each G 0..3
   let query{G} = queriesAt(firstQuery, firstHead, {G}u, lane);
@@ -238,24 +195,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
 
     // O' += V' W, of tokens 0..15 and 16..31.
-    if (INT4) {
-      storeRanges(0u, lowRanges, highRanges, lane);
-      workgroupBarrier();
-    }
-    let valueWords0 = nibblesOfValue(value0);
-    // each W 0..3
-    stage[lane * STRIDE + {W}u] = value(valueWords0[{W}u], {2 * W}u);
-    // end
-    if (VALUE_BITS == 3u) { value0 = valueCodes(valueBlock, lane + 0u); } else { value0 = values[valueBlock + lane + 0u]; }
+    // each G 0..3 if GROUPS > G
+    // only G 1..3
     workgroupBarrier();
-    let lowWeights = subgroupMatrixLoad<Right, row_major>(&weights, 0u, 1u);
-    let highWeights = subgroupMatrixLoad<Right, row_major>(&weights, 16u, 1u);
-    // each P 0..1
-    sum{P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE, STRIDE), lowWeights, sum{P});
-    sum{P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE + 2u, STRIDE), highWeights, sum{P});
     // end
-    // each G 1..3 if GROUPS > G
-    workgroupBarrier();
     if (INT4) {
       storeRanges({G}u, lowRanges, highRanges, lane);
       workgroupBarrier();
@@ -266,6 +209,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // end
     if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; }
     workgroupBarrier();
+    // only G 0..0
+    let lowWeights = subgroupMatrixLoad<Right, row_major>(&weights, 0u, 1u);
+    let highWeights = subgroupMatrixLoad<Right, row_major>(&weights, 16u, 1u);
+    // end
     // each P 0..1
     sum{2 * G + P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE, STRIDE), lowWeights, sum{2 * G + P});
     sum{2 * G + P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {16 * P}u * STRIDE + 2u, STRIDE), highWeights, sum{2 * G + P});

@@ -8,16 +8,7 @@ const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-const INT4: bool = true;
-const RQ4: bool = false;
-// Keys by channel: a scale and a zero for each dim of a page.
-const CHANNEL: bool = false;
-const KEY_BITS: u32 = 4u;
-const VALUE_BITS: u32 = 4u;
-const KEY_WORDS: u32 = 80u;
-const KEY_SCALES_AT: u32 = 64u;
-const VALUE_WORDS: u32 = 80u;
-const VALUE_SCALES_AT: u32 = 64u;
+// include: cacheValues
 // Queries of a workgroup: 16, 32 or 64, so that a thread's sums, ROWS / 8 * groups of 32 dims, stay within 32.
 const ROWS: u32 = 64u;
 const HAS_SOFTCAP: bool = false;

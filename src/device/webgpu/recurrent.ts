@@ -4,9 +4,8 @@
  * operations' names. Pure.
  */
 import type { Value } from "../contract.ts";
-import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
-import type { Traits } from "./gpu.ts";
 import type { Shared } from "./shared.ts";
 import type { OpOf } from "./stages.ts";
 import { packParams } from "./wgsl.ts";
@@ -24,12 +23,11 @@ export function recurrentDispatch(
   shared: Pick<Shared, "traits" | "blocks" | "states" | "batch">,
   views: Views,
   out: Buffer,
-  mode: Mode,
 ): Dispatch {
   const states = shared.states[op.state.id];
   return op.op === "conv"
     ? convDispatch(op, shared, views.flat(op.x), states, out)
-    : deltaDispatch(op, shared, views, states, out, mode);
+    : deltaDispatch(op, shared, views, states, out);
 }
 
 /** Threads of a workgroup, each a channel of a row. */
@@ -58,23 +56,6 @@ const MOST_LANES = 8;
 /** vec4s of queries that a workgroup fetches at a time: 4 KiB of its memory, and as much for keys. */
 const FETCHED_FOURS = 256;
 
-/** How an operation's kernel divides keys of `fours` vec4s: lanes of a row; tokens that are fetched at once. */
-function deltaKernel(fours: number, { subgroup, deltaChunks }: Traits, tiled: boolean, mode: Mode) {
-  let lanes = MOST_LANES;
-  while (fours % lanes !== 0) lanes /= 2;
-  const libs = { lanes: subgroup === null ? "shared" : "subgroup" };
-  const values = { WORKGROUP: DELTA_THREADS, SUBGROUP: subgroup ?? 1, KEY_FOURS: fours, TILED: tiled };
-  const isLong = mode === "batch" || mode === "prompt";
-  // Its chunks have as many tokens as a row has lanes, whose vectors its memory holds up to this size.
-  const inChunks = deltaChunks === true && isLong && lanes === MOST_LANES && lanes * fours <= FETCHED_FOURS;
-  if (inChunks) return { lanes, kernel: { kernel: "gatedDeltaChunks", libs, values } as const };
-  const tokens = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, FETCHED_FOURS / fours))));
-  return {
-    lanes,
-    kernel: { kernel: "gatedDelta", libs, values: { ...values, LANES: lanes, TOKENS: tokens } } as const,
-  };
-}
-
 /** states: [slots, valueHeads, valueDim, keyDim] f32. */
 function deltaDispatch(
   op: OpOf<"gatedDelta">,
@@ -82,17 +63,26 @@ function deltaDispatch(
   { plain, flat }: Views,
   states: Buffer,
   out: Buffer,
-  mode: Mode,
 ): Dispatch {
   const { keyHeads, valueHeads, keyDim, tiled, epsilon } = op;
   const valueDim = op.out.cols / valueHeads;
   const [a, b] = [flat(op.a), flat(op.b)];
-  const { lanes, kernel } = deltaKernel(keyDim / 4, traits, tiled, mode);
+  const fours = keyDim / 4;
+  let lanes = MOST_LANES;
+  while (fours % lanes !== 0) lanes /= 2;
+  const fetched = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, FETCHED_FOURS / fours))));
   const rowBlocks = Math.ceil(valueDim / (DELTA_THREADS / lanes));
   return {
     label: "gatedDelta",
-    kernel,
-    params: packParams(kernel.kernel, {
+    kernel: {
+      kernel: "gatedDelta",
+      libs: { lanes: traits.subgroup === null ? "shared" : "subgroup" },
+      values: {
+        ...{ WORKGROUP: DELTA_THREADS, SUBGROUP: traits.subgroup ?? 1 },
+        ...{ LANES: lanes, KEY_FOURS: fours, TOKENS: fetched, TILED: tiled },
+      },
+    },
+    params: packParams("gatedDelta", {
       ...{ keyHeads, valueHeads, valueDim, epsilon },
       ...{ aOffset: a.offset, aStride: a.stride, bOffset: b.offset, bStride: b.stride },
     }),

@@ -34,14 +34,14 @@ function groupValues(name: string, { groups }: View) {
   return { [`${name}_SIZE`]: groups?.size ?? 0, [`${name}_STRIDE`]: groups?.stride ?? 0 };
 }
 
-/** Of a kernel that makes values one by one: its values and workgroups. Threads make a value, or a group of q8. */
+/** Of a kernel that makes values one by one: its values and workgroups. Threads make a value, or four of q8. */
 function byForm(form: Form, { rows, cols }: Target) {
   const values = {
     OUT_FORM: FORM_IDS[form],
     OUTPUTS: rows === "outputs",
     WORKGROUP: form === "f16" ? ROW_THREADS : THREADS,
   };
-  if (form !== "f16") return { values, workgroups: threads(rows, form === "q8" ? cols / 32 : cols) };
+  if (form !== "f16") return { values, workgroups: threads(rows, form === "q8" ? cols / 4 : cols) };
   return {
     values,
     workgroups(step: StepShape) {

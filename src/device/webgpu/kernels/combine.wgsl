@@ -1,5 +1,5 @@
 // combine: out [rows, cols] = sum over the picks of a row, in order, of weight * x [rows, PICKS * cols].
-// lib: step, formed, q8, narrow, rowFactor
+// lib: step, formed, q8, q8Threads, narrow, rowFactor
 // <values>
 const PICKS: u32 = 2u;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.

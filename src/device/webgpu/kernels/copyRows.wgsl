@@ -1,6 +1,6 @@
 // copyRows: rows of `cols` values out of a wider or longer buffer, in the form that the next operation reads. Serves
 // takeOutputs (the rows that reach the output), slice, scale, one part of a concatenated product, and changes of form.
-// lib: step, batch, formed, q8, narrow, rowFactor
+// lib: step, batch, formed, q8, q8Threads, narrow, rowFactor
 // <values>
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.
 const OUT_FORM: u32 = 0u;

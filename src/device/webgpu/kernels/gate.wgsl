@@ -1,6 +1,6 @@
 // gate: out = activation(gate) * up (lib/activation.wgsl), in the form that the next operation reads. gate and up may be columns
 // of one wider buffer, hence offsets and strides.
-// lib: step, activation, formed, q8, narrow, rowFactor
+// lib: step, activation, formed, q8, q8Threads, narrow, rowFactor
 // <values>
 const ACTIVATION: u32 = 0u;
 // Columns of `up` that a value of `gate` covers.

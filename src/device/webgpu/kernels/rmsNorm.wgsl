@@ -1,7 +1,7 @@
 // rmsNorm, with what stands around it in a block: out = norm(x + norm(added) * addedWeight) * weight. The sum is written
 // too (the residual stream); without HAS_ADD x is normed as it is. One workgroup a row; `out` in the form that the
 // next operation reads. (RMSNorm, arXiv 1910.07467)
-// lib: step, workgroupSum, q8, narrow, rowFactor
+// lib: step, workgroupSum, q8, q8Threads, narrow, rowFactor
 // <values>
 const SUBGROUP: u32 = 1u;
 const HAS_ADD: bool = false;
@@ -19,7 +19,7 @@ const HAS_NORM: bool = true;
 const OUT_FORM: u32 = 0u;
 // The result in f32 besides.
 const HAS_PLAIN: bool = false;
-// Units of 32 values a thread: ceil(cols / 8192).
+// Eights of vec4s a thread: ceil(cols / 8192).
 const UNITS: u32 = 1u;
 // Rows are the step's outputs, not its tokens.
 const OUTPUTS: bool = false;
@@ -52,9 +52,9 @@ struct Params {
 // [rows][PICKS ids, PICKS weights]
 @group(0) @binding(9) var<storage, read> picks: array<f32>;
 
-const THREADS: u32 = 256u;
+const WORKGROUP: u32 = 256u;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.x + group.y * 65535u;
   if (row >= select(step.tokens, step.outputs, OUTPUTS) * params.groups) {
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let count = params.cols / 4u;
   let at = row * count;
-  // A thread owns units of 32 values, 8 vec4s, from the first load to the result: one way to memory and back.
+  // A thread owns its vec4s from the first load to the result: one way to memory and back.
   var values: array<vec4<f32>, 8u * UNITS>;
   var inverse = 0.0;
   if (HAS_ADDED_NORM) {
@@ -142,18 +142,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   } else {
     let groups = params.cols / 32u;
-    for (var u = 0u; u < UNITS; u++) {
-      let g = lane + u * THREADS;
-      if (g < groups) {
-        var unit = array<vec4<f32>, 8>();
-        for (var i = 0u; i < 8u; i++) {
-          unit[i] = values[8u * u + i];
+    for (var j = 0u; j < 8u * UNITS; j++) {
+      if (j * WORKGROUP < count) {
+        let i = place(lane, j);
+        let packed = q8OfThreads(select(vec4<f32>(), values[j], i < count), lane);
+        if (i < count && lane % 8u == 0u) {
+          let first = 3u * row * groups + i / 8u;
+          out[first] = packed.low;
+          out[first + groups] = packed.high;
+          out[first + 2u * groups] = packed.scales;
         }
-        let packed = q8Quantize(unit);
-        let first = 3u * row * groups + g;
-        out[first] = packed.low;
-        out[first + groups] = packed.high;
-        out[first + 2u * groups] = packed.scales;
       }
     }
   }
@@ -176,7 +174,10 @@ fn addedAt(row: u32, count: u32, i: u32) -> vec4<f32> {
   return sum;
 }
 
-// Where a thread's j-th vec4 lies in the row.
+// Where a thread's j-th vec4 lies in the row: beside those of the other threads, in twos where two make a word of halves.
 fn place(lane: u32, j: u32) -> u32 {
-  return (lane + j / 8u * THREADS) * 8u + j % 8u;
+  if (OUT_FORM == 1u) {
+    return (lane + j / 2u * WORKGROUP) * 2u + j % 2u;
+  }
+  return lane + j * WORKGROUP;
 }

@@ -1,7 +1,7 @@
 // Rows of values that a kernel computes one by one, in the form that the next operation reads. A thread makes one unit: a value
-// (f32), a group of 32 (q8); of f16 a workgroup makes a row: as if its factor were 1, which it nearly always is, and again where
-// it is not. The kernel gives `fn valueAt(row, col) -> f32`, `out: array<u32>`, OUT_FORM and WORKGROUP, and appends q8, narrow
-// and rowFactor.
+// (f32), four (q8); of f16 a workgroup makes a row: as if its factor were 1, which it nearly always is, and again where
+// it is not. The kernel gives `fn valueAt(row, col) -> f32`, `out: array<u32>`, OUT_FORM and WORKGROUP, and appends q8, q8Threads,
+// narrow and rowFactor.
 
 // factorsAt: f16: the word of `out` where the rows' factors begin.
 fn storeFormed(workgroup: u32, lane: u32, rows: u32, cols: u32, factorsAt: u32) {
@@ -15,17 +15,18 @@ fn storeFormed(workgroup: u32, lane: u32, rows: u32, cols: u32, factorsAt: u32) 
       storeHalfRow(workgroup, cols, factorsAt, lane);
     }
   } else {
-    let groups = cols / 32u;
-    if (unit < rows * groups) {
-      let row = unit / groups;
-      let g = unit % groups;
-      var values: array<vec4<f32>, 8>;
-      for (var i = 0u; i < 8u; i++) {
-        let col = 32u * g + 4u * i;
-        values[i] = vec4<f32>(valueAt(row, col), valueAt(row, col + 1u), valueAt(row, col + 2u), valueAt(row, col + 3u));
-      }
-      let packed = q8Quantize(values);
-      let first = 3u * row * groups + g;
+    let fours = cols / 4u;
+    let row = unit / fours;
+    let col = unit % fours * 4u;
+    let isInside = row < rows;
+    var values = vec4<f32>();
+    if (isInside) {
+      values = vec4<f32>(valueAt(row, col), valueAt(row, col + 1u), valueAt(row, col + 2u), valueAt(row, col + 3u));
+    }
+    let packed = q8OfThreads(values, lane);
+    if (isInside && lane % 8u == 0u) {
+      let groups = cols / 32u;
+      let first = 3u * row * groups + col / 32u;
       storeWords(4u * first, packed.low);
       storeWords(4u * (first + groups), packed.high);
       storeWords(4u * (first + 2u * groups), packed.scales);

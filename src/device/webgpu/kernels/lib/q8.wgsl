@@ -12,23 +12,6 @@ struct Q8Group {
 // 0x01010101: a dot product with it sums four codes.
 const Q8_ONES: u32 = 16843009u;
 
-fn q8Quantize(values: array<vec4<f32>, 8>) -> Q8Group {
-  var largest = vec4<u32>(0u);
-  for (var i = 0u; i < 8u; i++) {
-    largest = max(largest, q8Magnitudes(values[i]));
-  }
-  let most = q8Most(largest);
-  let scale = most / 127.0;
-  let inverse = q8Inverse(most);
-  var group: Q8Group;
-  for (var i = 0u; i < 4u; i++) {
-    group.low[i] = pack4xI8(vec4<i32>(round(values[i] * inverse)));
-    group.high[i] = pack4xI8(vec4<i32>(round(values[i + 4u] * inverse)));
-  }
-  group.scales = q8Scales(scale, group.low, group.high);
-  return group;
-}
-
 // Bits of magnitudes are in the order of the magnitudes, infinity and NaN last: either shows in the scale, and so in every
 // product with the group, whatever its codes.
 fn q8Magnitudes(values: vec4<f32>) -> vec4<u32> {

@@ -19,8 +19,6 @@ const ROW_BLOCKS: u32 = 4u;
 const SPLIT: u32 = 1u;
 // Tokens of a tile: 32, or 16 where a tile of 32 would not fit.
 const TOKENS: u32 = 32u;
-// Values take the keys' place in workgroup memory.
-const ONE_TILE: bool = false;
 const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
 // f16 for the next product; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
@@ -40,6 +38,8 @@ const CODED: bool = INT4 || RQ4;
 const SUBGROUPS: u32 = ROW_BLOCKS * SPLIT;
 const WORKGROUP: u32 = SUBGROUPS * SUBGROUP;
 const ROWS: u32 = ROW_BLOCKS * 16u;
+// Rows of queries that are in workgroup memory at a time, of whole row blocks.
+const STAGED: u32 = min(ROWS, 32u);
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const CHUNKS: u32 = HEAD_DIM / 8u;
 // 16 x 16 pieces of a row block that a subgroup owns.
@@ -75,7 +75,7 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
 
-// Queries at first; then keys and values.
+// Queries at first; then keys and values in turn, so that little memory is taken: more workgroups share a core.
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
 // Of each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
@@ -108,18 +108,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let unit = select(factor, 1.0, HAS_SOFTCAP);
   scores[rowBlock * 16u + lane / 2u] = vec4<u32>(bitcast<u32>(inverseFactor(factor)));
   workgroupBarrier();
-  for (var i = local; i < ROWS * CHUNKS; i += WORKGROUP) {
-    let back = bitcast<f32>(scores[i / CHUNKS].x);
-    storeQueries(token, kvHead, min(work.run.firstRow + i / CHUNKS, work.rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE, back);
-  }
-  workgroupBarrier();
   // each P 0..7
   var q{P}: Left;
   var sum{P}: Result;
   // end
-  // each P 0..7 if PIECES > P
-  q{P} = queryPiece(rowBlock, slice + {P}u);
-  // end
+  // STAGED rows at a time, so that they take no more of the workgroup's memory than a tile.
+  for (var firstRow = 0u; firstRow < ROWS; firstRow += STAGED) {
+    for (var i = local; i < STAGED * CHUNKS; i += WORKGROUP) {
+      let staged = firstRow + i / CHUNKS;
+      let back = bitcast<f32>(scores[staged].x);
+      storeQueries(token, kvHead, min(work.run.firstRow + staged, work.rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE, back);
+    }
+    workgroupBarrier();
+    if (rowBlock * 16u / STAGED == firstRow / STAGED) {
+      // each P 0..7 if PIECES > P
+      q{P} = queryPiece(rowBlock % (STAGED / 16u), slice + {P}u);
+      // end
+    }
+    workgroupBarrier();
+  }
   var maxScore = MASKED_SCORE;
   var sumExp = 0.0;
   if (CHANNEL) {
@@ -129,10 +136,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var first = work.start; first < work.end; first += TOKENS) {
     workgroupBarrier();
     expandKeys(local);
-    if (!ONE_TILE) {
-      expandValues(local);
-      load(work.table, kvHead, positionAt(work.gap, first + TOKENS), local);
-    }
     workgroupBarrier();
 
     // S = Q K'.
@@ -160,11 +163,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let lanes = laneScores(work, rowBlock, mine, half, query, first, factor);
     let highest = max(lanes.highest, subgroupShuffleXor(lanes.highest, 1u)) * unit;
     noteGrowth(highest > maxScore + HEADROOM, subgroup, lane);
-    if (ONE_TILE) {
-      // All products with keys are done: see the barrier before the scores were read.
-      expandValues(local);
-      load(work.table, kvHead, positionAt(work.gap, first + TOKENS), local);
-    }
+    // All products with keys are done: see the barrier before the scores were read.
+    expandValues(local);
+    load(work.table, kvHead, positionAt(work.gap, first + TOKENS), local);
     if (SPLIT > 1u) {
       // The other subgroups of the row block read this one's scores.
       workgroupBarrier();
@@ -190,7 +191,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let lowWeights = subgroupMatrixLoad<Left, row_major>(&scores, own, SCORE_STRIDE);
       let highWeights = subgroupMatrixLoad<Left, row_major>(&scores, own + WEIGHT_HALF, SCORE_STRIDE);
       // each P 0..7 if PIECES > P
-      let valuesAt{P} = VALUES_AT + min({P}u, PIECES - 1u) * PIECE;
+      let valuesAt{P} = min({P}u, PIECES - 1u) * PIECE;
       sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P}, VALUE_STRIDE), sum{P});
       sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P} + SECOND / 8u, VALUE_STRIDE), sum{P});
       // end

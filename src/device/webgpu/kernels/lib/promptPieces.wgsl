@@ -39,10 +39,10 @@ fn addKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
 
 fn addValues(sum: ptr<function, Result>, weights: Left, s: u32, piece: u32) {
   if (CODED) {
-    let right = subgroupMatrixLoad<Right, col_major>(&tile, VALUES_AT + piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
+    let right = subgroupMatrixLoad<Right, col_major>(&tile, piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
     *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
   } else {
-    let right = subgroupMatrixLoad<Right, row_major>(&tile, VALUES_AT + s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
+    let right = subgroupMatrixLoad<Right, row_major>(&tile, s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
     *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
   }
 }

@@ -9,8 +9,7 @@ const VALUE_STRIDE: u32 = select(KEY_STRIDE, TOKENS / 8u + 1u, CODED);
 const SCORE_STRIDE: u32 = TOKENS / 4u + 1u;
 const KEY_TILE: u32 = TOKENS * KEY_STRIDE;
 const VALUE_TILE: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, CODED);
-const VALUES_AT: u32 = select(KEY_TILE, 0u, ONE_TILE);
-const TILE_WORDS: u32 = max(ROWS * KEY_STRIDE, select(KEY_TILE + VALUE_TILE, max(KEY_TILE, VALUE_TILE), ONE_TILE));
+const TILE_WORDS: u32 = max(STAGED * KEY_STRIDE, max(KEY_TILE, VALUE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
 // Where constant offsets serve (SPLIT is 1, so tiles have 32 tokens): the second tokens, and from piece to piece of values.
 const SECOND: u32 = TOKENS - 16u;
@@ -182,12 +181,12 @@ fn expandValues(local: u32) {
         for (var j = 0u; j < 4u; j++) {
           if (d + j * 8u < HEAD_DIM) {
             let word = words[j];
-            tile[VALUES_AT + (d + j * 8u) * VALUE_STRIDE + item % (TOKENS / 8u)] = vec4<u32>(
+            tile[(d + j * 8u) * VALUE_STRIDE + item % (TOKENS / 8u)] = vec4<u32>(
               code(word, 0u, s0, z0), code(word, 8u, s1, z1), code(word, 4u, s2, z2), code(word, 12u, s3, z3));
           }
         }
       } else {
-        tile[VALUES_AT + item / CHUNKS * VALUE_STRIDE + item % CHUNKS] = words;
+        tile[item / CHUNKS * VALUE_STRIDE + item % CHUNKS] = words;
       }
     }
   }

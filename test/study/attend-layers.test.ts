@@ -17,6 +17,8 @@ import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice, softwareDevice } from "
 /** Keys and values rounded to float16, 2^-12 of their size in the mean; measured 2.9e-4. */
 const ROUNDED = 5e-4;
 
+const PACKED = ["kv4", "k3c-v3r-n64"];
+
 interface Shape {
   heads: number;
   kvHeads: number;
@@ -44,10 +46,13 @@ describeGpu("layers of the bench", () => {
         return { id: 0, layer: 0, codec: kvCodec(format), kvHeads, headDim, turned: 0, pool };
       };
       const expanded = cacheOf("f16");
-      const jobs = EXPANDABLE.map(cacheOf).flatMap((cache): AttendJob[] => [
-        { cache, heads },
-        { cache, heads, expanded },
-      ]);
+      const jobs = [
+        ...EXPANDABLE.map(cacheOf).flatMap((cache): AttendJob[] => [
+          { cache, heads },
+          { cache, heads, expanded },
+        ]),
+        ...PACKED.map((format) => ({ cache: cacheOf(format), heads, expanded: undefined })),
+      ];
       const layers = new AttendLayers(gpu, jobs, { queries, position: tokens - queries }, 1);
       try {
         await layers.fill();

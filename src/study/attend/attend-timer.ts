@@ -4,6 +4,7 @@
  * filled with, and what an output should be.
  */
 import { type Cache, type Device, PAGE_SLOTS } from "../../device/contract.ts";
+import type { KvPart, Packing } from "../../device/kv.ts";
 import { attend, type VectorReader } from "../../device/reference/ops.ts";
 
 /** One layer's attention. */
@@ -12,6 +13,8 @@ export interface AttendJob {
   readonly heads: number;
   /** For dequantize-then-attend: the f16 cache over the same pool into which `cache` is expanded before each step. */
   readonly expanded?: Cache;
+  /** Other than what a device chooses by itself, in its own words; for measuring variants. */
+  readonly tuning?: object;
 }
 
 /** `queries` tokens at once, the first of them at `position`; the caches hold all up to the last. */
@@ -89,22 +92,42 @@ export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep
   };
 }
 
-/** Reads the last KV head of what the codec makes of the noise. */
-export function noiseReader(cache: Cache, part: "keys" | "values", rows: Float32Array): VectorReader {
+/** Reads the last KV head of what the codec makes of the noise. packed: blocks in front that are packed, where the cache packs. */
+export function noiseReader(cache: Cache, part: KvPart, rows: Float32Array, packed = 0): VectorReader {
   const { codec, kvHeads, headDim } = cache;
   const bytes = new Uint8Array(codec.vectorBytes(headDim));
-  const known = new Map<number, Float32Array>();
+  const vectorOf = (row: number) => {
+    const end = (row + 1) * kvHeads * headDim;
+    const vector = new Float32Array(headDim);
+    codec.encode(rows.subarray(end - headDim, end), bytes, part);
+    codec.decode(bytes, vector);
+    return vector;
+  };
+  const pageOf = (first: number, { pageBytes, encode, decode }: Packing) => {
+    const page = new Float32Array(PAGE_SLOTS * headDim);
+    const bytes = new Uint8Array(pageBytes(headDim, part));
+    for (let slot = 0; slot < PAGE_SLOTS; slot++) page.set(vectors(first + slot), slot * headDim);
+    encode(page, bytes, part);
+    decode(bytes, page, part);
+    return page;
+  };
+  const vectors = remembered(vectorOf);
+  const pages = remembered((first) => pageOf(first, codec.packed!));
   return (_, position, into) => {
+    const block = Math.floor(position / PAGE_SLOTS);
     const row = position % NOISE_TOKENS;
-    let vector = known.get(row);
-    if (!vector) {
-      const end = (row + 1) * kvHeads * headDim;
-      codec.encode(rows.subarray(end - headDim, end), bytes, part);
-      vector = new Float32Array(headDim);
-      codec.decode(bytes, vector);
-      known.set(row, vector);
-    }
-    into.set(vector);
+    const slot = row % PAGE_SLOTS;
+    if (!codec.packed || block < codec.packed.first || block >= packed) into.set(vectors(row));
+    else into.set(pages(row - slot).subarray(slot * headDim, (slot + 1) * headDim));
+  };
+}
+
+function remembered<T>(make: (key: number) => T): (key: number) => T {
+  const known = new Map<number, T>();
+  return (key) => {
+    const found = known.get(key) ?? make(key);
+    known.set(key, found);
+    return found;
   };
 }
 

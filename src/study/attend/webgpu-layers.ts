@@ -4,15 +4,17 @@
  * Owns their buffers. Scratch and outputs are shared by all layers, as in a model, so that each waits for the one before.
  */
 
-import { type Cache, PAGE_SLOTS } from "../../device/contract.ts";
+import { packedBlocks } from "../../cache/layers.ts";
+import { type Cache, PAGE_SLOTS, type Pool } from "../../device/contract.ts";
 import { appendDispatch } from "../../device/webgpu/append.ts";
 import { attendDispatches } from "../../device/webgpu/attend.ts";
-import type { AttendOptions } from "../../device/webgpu/attend-options.ts";
-import { type Batch, type BatchGraph, batchBytes, batchOf } from "../../device/webgpu/batch.ts";
+import type { AttendOptions, CachePlace } from "../../device/webgpu/attend-options.ts";
+import { type Batch, type BatchGraph, batchBytes, batchOf, tableAt } from "../../device/webgpu/batch.ts";
 import type { Buffer, Dispatch } from "../../device/webgpu/dispatch.ts";
 import { type Form, formBytes } from "../../device/webgpu/forms.ts";
 import type { Gpu } from "../../device/webgpu/gpu.ts";
-import { cacheBufferBytes } from "../../device/webgpu/kv.ts";
+import { cacheBufferBytes, recentCache } from "../../device/webgpu/kv.ts";
+import { packDispatch } from "../../device/webgpu/pack-kv.ts";
 import { ReadBack } from "../../device/webgpu/read-back.ts";
 import { encodePass, makeReady, type Ready } from "../../device/webgpu/ready.ts";
 import {
@@ -36,6 +38,19 @@ interface Pair {
   readonly values: Buffer;
 }
 
+/** A cache's buffers; of a packed one those, too, of its vectors as they came. */
+interface Copy extends Pair {
+  readonly recent: Pair | null;
+}
+
+/** Vectors as they came: noise comes round after as many pages, and so do they. */
+const RECENT_PAGES = NOISE_TOKENS / PAGE_SLOTS;
+
+const buffersOf = ({ keys, values, recent }: Copy): Buffer[] => [
+  ...[keys, values],
+  ...(recent ? [recent.keys, recent.values] : []),
+];
+
 /** The dispatches of one job, by layer: the same over another copy of the cache. */
 export interface LayerRun {
   readonly layers: readonly (readonly Ready[])[];
@@ -47,10 +62,13 @@ export class AttendLayers {
   readonly #noise: AttendNoise;
   readonly #queries: Buffer;
   readonly #spare: Buffer;
-  readonly #copies = new Map<Cache, readonly Pair[]>();
+  readonly #copies = new Map<Cache, readonly Copy[]>();
   readonly #expanded: Pair | null;
   /** One text whose pages all jobs' caches have in the same places. */
   readonly #graph: BatchGraph;
+  readonly #recent: Pool;
+  /** Blocks in front of the step that are packed where a cache packs: of all jobs the fewest. */
+  readonly #packed: number;
   readonly #batch: Buffer;
   /** What is timed. */
   readonly batch: Batch;
@@ -67,9 +85,17 @@ export class AttendLayers {
     const { cache } = jobs[0];
     const blocks = Math.ceil((step.position + step.queries) / PAGE_SLOTS);
     const maxTokens = Math.max(NOISE_TOKENS, step.queries);
-    this.#graph = { maxTokens, maxOutputs: 1, texts: 1, blocks, pools: [cache.pool] };
+    const packings = jobs.flatMap(({ cache }) => cache.codec.packed ?? []);
+    this.#recent = { id: 1, window: null, pages: RECENT_PAGES };
+    this.#packed = Math.min(...packings.map(({ recent }) => packedBlocks(recent, step.position)));
+    const pools = [cache.pool, this.#recent];
+    const recent = packings.length > 0 ? this.#recent : null;
+    this.#graph = { maxTokens, maxOutputs: 1, texts: 1, blocks, pools, recent };
     this.#batch = this.#buffers.make("batch", batchBytes(this.#graph));
-    gpu.device.queue.writeBuffer(this.#buffers.of(this.#batch), 0, scatteredPages(cache, blocks));
+    const recentPages = Uint32Array.from({ length: blocks }, (_, block) => block % RECENT_PAGES);
+    const tables = this.#buffers.of(this.#batch);
+    gpu.device.queue.writeBuffer(tables, 0, scatteredPages(cache, blocks));
+    gpu.device.queue.writeBuffer(tables, tableAt(this.#graph, this.#recent) * 4, recentPages);
     this.batch = this.#batchOf(step.position, step.queries);
     this.#queries = this.#buffers.upload("queries", this.#noise.queries);
     this.#spare = this.#buffers.make("spare", 16);
@@ -85,7 +111,10 @@ export class AttendLayers {
       );
       this.#copies.set(
         cache,
-        Array.from({ length: copies }, () => pair(cache.codec.name, cache)),
+        Array.from({ length: copies }, () => ({
+          ...pair(cache.codec.name, cache),
+          recent: cache.codec.packed && pair("recent", recentCache(cache, this.#recent)),
+        })),
       );
     }
     const wide = jobs.find(({ expanded }) => expanded)?.expanded;
@@ -100,29 +129,35 @@ export class AttendLayers {
     const unwritten = this.#buffers.make("no queries", 16);
     await this.#buffers.settled();
     for (const [cache, [first, ...others]] of this.#copies) {
-      for (const { position, tokens } of fillingRuns(cache, this.step.position + this.step.queries)) {
+      const recent = this.#recentOf(cache, first);
+      // Of a packed cache all that comes round, once.
+      const runs = recent
+        ? [{ position: 0, tokens: Math.min(NOISE_TOKENS, this.#graph.blocks * PAGE_SLOTS) }]
+        : fillingRuns(cache, this.step.position + this.step.queries);
+      for (const { position, tokens } of runs) {
         const stride = cache.kvHeads * cache.headDim;
         const offset = (position % NOISE_TOKENS) * stride;
         const append = appendDispatch({
-          cache,
+          ...(recent ?? this.#placeOf(cache, first)),
           keys: { view: { buffer: keys, offset, stride }, norm: null },
           values: { view: { buffer: values, offset, stride }, epsilon: null },
           rope: null,
           queries: null,
-          cacheKeys: first.keys,
-          cacheValues: first.values,
           batch: this.#batch,
-          table: 0,
           spare: this.#spare,
           scratch: () => unwritten,
         });
         this.#run(await this.#ready([append], first), this.#batchOf(position, tokens));
       }
+      if (recent) {
+        const pack = packDispatch(recent, this.#placeOf(cache, first), this.#batch);
+        this.#run(await this.#ready([pack], first), this.#packing(cache));
+      }
       const encoder = device.createCommandEncoder();
       const { of } = this.#buffers;
       for (const copy of others)
-        for (const part of ["keys", "values"] as const)
-          encoder.copyBufferToBuffer(of(first[part]), 0, of(copy[part]), 0, first[part].bytes);
+        for (const [i, from] of buffersOf(first).entries())
+          encoder.copyBufferToBuffer(of(from), 0, of(buffersOf(copy)[i]), 0, from.bytes);
       device.queue.submit([encoder.finish()]);
     }
   }
@@ -176,42 +211,62 @@ export class AttendLayers {
       cache,
       this.step,
       queries.subarray(-cache.headDim),
-      noiseReader(cache, "keys", keys),
-      noiseReader(cache, "values", values),
+      noiseReader(cache, "keys", keys, this.#packed),
+      noiseReader(cache, "values", values, this.#packed),
     );
   }
 
-  #batchOf(position: number, tokens: number): Batch {
-    const run = { text: 0, position, ids: new Uint32Array(tokens), outputs: 0 };
+  #batchOf(position: number, tokens: number, pack: readonly number[] = []): Batch {
+    const packed = { blocks: pack.length > 0 ? 0 : this.#packed, pack };
+    const run = { text: 0, position, ids: new Uint32Array(tokens), outputs: 0, packed };
     return batchOf(this.#graph, { runs: [run] }, this.gpu.traits);
+  }
+
+  /** Packs all blocks in front of the step that its rows see. */
+  #packing({ codec, pool }: Cache): Batch {
+    const first = Math.max(
+      codec.packed!.first,
+      Math.ceil((this.step.position + 1) / PAGE_SLOTS) - pool.pages,
+    );
+    const blocks = Array.from({ length: Math.max(0, this.#packed - first) }, (_, i) => first + i);
+    return this.#batchOf(this.step.position, 1, blocks);
+  }
+
+  #placeOf(cache: Cache, { keys, values }: Pair): CachePlace {
+    return { cache, cacheKeys: keys, cacheValues: values, table: 0 };
+  }
+
+  /** Where vectors of a packed cache lie as they came. */
+  #recentOf(cache: Cache, { recent }: Copy): CachePlace | null {
+    const table = tableAt(this.#graph, this.#recent);
+    return recent && { ...this.#placeOf(recentCache(cache, this.#recent), recent), table };
   }
 
   /** A job over the first `copies` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4. */
   async #layers(job: AttendJob, copies: number, { form, rotated }: Pick<AttendOptions, "form" | "rotated">) {
     const { cache, heads } = job;
     const tokens = this.step.queries;
-    const [{ keys, values }] = this.#copies.get(cache)!;
+    const [first] = this.#copies.get(cache)!;
     const out = this.#buffers.make("output", formBytes(form, tokens, heads * cache.headDim));
     const options: AttendOptions = {
       traits: this.gpu.traits,
       mode: this.batch.mode,
-      cache,
+      ...this.#placeOf(cache, first),
+      recent: this.#recentOf(cache, first),
       heads,
       scale: cache.headDim ** -0.5,
       softcap: 0,
       sinks: null,
       queries: this.#queries,
       rotated,
-      cacheKeys: keys,
-      cacheValues: values,
       batch: this.#batch,
-      table: 0,
       out,
       form,
       maxTokens: tokens,
       maxSpanned: this.batch.shape.spanned,
       mostPositions: this.#graph.blocks * PAGE_SLOTS,
       scratch: this.#buffers.make,
+      ...job.tuning,
     };
     const dispatches = job.expanded
       ? attendDequantized(options, { cache: job.expanded, ...this.#expanded! })
@@ -222,12 +277,9 @@ export class AttendLayers {
   }
 
   /** Bound to a copy of the cache in place of the first. */
-  #ready(dispatches: readonly Dispatch[], first: Pair, copy = first): Promise<Ready[]> {
-    const bufferOf = (planned: Buffer) => {
-      if (planned === first.keys) return this.#buffers.of(copy.keys);
-      if (planned === first.values) return this.#buffers.of(copy.values);
-      return this.#buffers.of(planned);
-    };
+  #ready(dispatches: readonly Dispatch[], first: Copy, copy = first): Promise<Ready[]> {
+    const places = new Map(buffersOf(first).map((planned, i) => [planned, buffersOf(copy)[i]]));
+    const bufferOf = (planned: Buffer) => this.#buffers.of(places.get(planned) ?? planned);
     return makeReady(this.gpu, dispatches, { bufferOf, step: this.#buffers.step });
   }
 

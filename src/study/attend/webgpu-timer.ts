@@ -7,7 +7,7 @@
 import { measureBandwidth, SLOW } from "../../device/webgpu/bandwidth.ts";
 import type { StepShape } from "../../device/webgpu/dispatch.ts";
 import type { Gpu } from "../../device/webgpu/gpu.ts";
-import { cacheBufferBytes, KV_FORMATS } from "../../device/webgpu/kv.ts";
+import { cacheBufferBytes, KV_FORMATS, KV_PARTS } from "../../device/webgpu/kv.ts";
 import { bufferBytes } from "../../device/webgpu/program.ts";
 import { encodeReady } from "../../device/webgpu/ready.ts";
 import { type Encode, timePasses } from "../../device/webgpu/timing.ts";
@@ -38,6 +38,7 @@ export async function gpuAttendTimer({ openGpu }: WebgpuDevice): Promise<AttendT
 
 class GpuAttendTimer implements AttendTimer {
   readonly kvFormats = KV_FORMATS;
+  readonly kvParts = KV_PARTS;
   readonly expandable = EXPANDABLE;
   #isWarm = false;
   #readRate: number | null = null;

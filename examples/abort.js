@@ -1,5 +1,5 @@
 /** Progress of loading and reading, and an AbortSignal that ends either: here the reading, after its first part. */
-import { AbortedError, load } from "nibble";
+import { AbortedError, load } from "nibble-llm";
 
 const controller = new AbortController();
 const { signal } = controller;

@@ -1,5 +1,5 @@
 /** What the KV cache costs in each format, and the same question over both. */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const messages = [
   { role: "system", content: "The room number of Helen Archer is 614." },

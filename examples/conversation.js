@@ -1,5 +1,5 @@
 /** A conversation: each turn gives the whole history, and what the cache holds already is not processed again. */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const messages = [
   {

@@ -3,7 +3,7 @@
  * for the facts, once over the 4-bit cache and once over f16. Exit code 0 when the 4-bit cache gave all three answers.
  */
 import { readFileSync } from "node:fs";
-import { kvBytes, load } from "nibble";
+import { kvBytes, load } from "nibble-llm";
 
 const FACTS = [
   {

@@ -3,7 +3,7 @@
  * includes compiling its kernels.
  *     node examples/device.js [gpu|cpu]
  */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const model = await load("needle", { device: process.argv[2], context: 2048 });
 console.log(model.device);

@@ -1,5 +1,5 @@
 /** What is in a model file, without loading its weights: node examples/inspect.js [GGUF file or safetensors folder] */
-import { inspect } from "nibble";
+import { inspect } from "nibble-llm";
 
 const { config, parameters, fileBytes, tensors, kv, problems } = await inspect(process.argv[2] ?? "needle");
 

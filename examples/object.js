@@ -1,5 +1,5 @@
 /** An answer as an object: JSON that a schema allows, whatever the model would say. Also takes schemas of zod and arktype. */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const model = await load("needle", { context: 256 });
 const schema = {

@@ -2,7 +2,7 @@
  * Any model, with its own chat template: node examples/open.js MODEL [QUESTION]. MODEL: a GGUF file, a safetensors folder, or a
  * name such as hf:Qwen/Qwen3-4B-GGUF, which is downloaded when it is first used.
  */
-import { load, NibbleError } from "nibble";
+import { load, NibbleError } from "nibble-llm";
 
 // What needle can answer, if nothing else is asked.
 const fact = [

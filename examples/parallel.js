@@ -1,5 +1,5 @@
 /** Several generations at once over one model: one step serves all of them, and what they have in common is read once. */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const facts = "The access code of Clara Whitfield is 48213.\nBoris Thorne's home city is Lisbon.\n".repeat(5);
 const questions = ["What is the access code of Clara Whitfield?", "What is the home city of Boris Thorne?"];

@@ -1,5 +1,5 @@
 /** No stream, one result: text, token ids, counts, timings and the stop reason, here as JSON. */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const model = await load("needle", { context: 256 });
 try {

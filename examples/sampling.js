@@ -1,5 +1,5 @@
 /** Sampling: the same seed gives the same text, another seed another one. */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const options = { temperature: 0.9, topK: 50, topP: 0.95, minP: 0.02, repeatPenalty: 1.1, maxTokens: 16 };
 

@@ -2,7 +2,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileSource, load } from "nibble";
+import { fileSource, load } from "nibble-llm";
 
 const folder = await mkdtemp(join(tmpdir(), "nibble-"));
 const path = join(folder, "facts.kv");

@@ -1,5 +1,5 @@
 /** Text as it comes, with the tokens behind it. */
-import { load } from "nibble";
+import { load } from "nibble-llm";
 
 const messages = [
   { role: "system", content: "Boris Thorne's home city is Vienna." },

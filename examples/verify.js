@@ -1,5 +1,5 @@
 /** Whether a model still finds facts in 600 tokens over a 4-bit cache, and how far its answers are from those over f16. */
-import { verifyModel } from "nibble";
+import { verifyModel } from "nibble-llm";
 
 const tests = { kv: ["int4"], depths: [600], positions: 64, needles: 1 };
 for await (const row of verifyModel("needle", { ...tests, device: "cpu" })) {

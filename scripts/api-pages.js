@@ -44,7 +44,7 @@ export function exportsOf(path) {
   return found;
 }
 
-/** The file of declarations of each entry, by the name that a program imports: "nibble/server". */
+/** The file of declarations of each entry, by the name that a program imports: "nibble-llm/server". */
 export function entriesOf(root) {
   const { name, exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   return Object.entries(exports).map(([path, { types }]) => [name + path.slice(1), join(root, types)]);

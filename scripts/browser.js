@@ -1,5 +1,5 @@
 /**
- * `nibble/browser` as one file: the TypeScript entry src/browser.ts with all that it imports, bundled by Vite. Prints its
+ * `nibble-llm/browser` as one file: the TypeScript entry src/browser.ts with all that it imports, bundled by Vite. Prints its
  * size. Fails when anything of Node's, or a package that is not meant for pages, would get into it.
  */
 import { readFileSync } from "node:fs";

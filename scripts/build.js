@@ -11,7 +11,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { recordClasses } from "../src/device/wasm/record-fields.js";
 import { plainDeclarations } from "./declarations.js";
-import { writeKernelModule } from "./wgsl.js";
+import { writeKernelModules } from "./wgsl.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const only = process.argv[2];
@@ -26,7 +26,7 @@ async function node(script, args) {
 }
 
 const wasmFolder = "src/device/wasm";
-if (only !== "--wasm") writeKernelModule(root);
+if (only !== "--wasm") writeKernelModules(root);
 if (only === undefined || only === "--wasm") {
   writeFileSync(join(root, wasmFolder, "assembly/records.ts"), recordClasses());
   const build = async (relaxed) => {

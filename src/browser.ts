@@ -1,8 +1,8 @@
 /**
- * The library in a page: what `import ... from "nibble/browser"` gives, bundled into one file without Node's modules.
+ * The library in a page: what `import ... from "nibble-llm/browser"` gives, bundled into one file without Node's modules.
  * The same names as the Node library where it has them; models come from URLs and files, and WebGPU computes.
  *
- *     import { load } from "nibble/browser";
+ *     import { load } from "nibble-llm/browser";
  *     const model = await load("/models/needle-14m-Q8_0.gguf", { onProgress: ({ bytes }) => console.log(bytes) });
  *     for await (const { text } of model.generate("What is a whale?")) document.body.append(text);
  *     await model.close();

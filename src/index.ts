@@ -1,8 +1,8 @@
 /**
- * The library: what `import ... from "nibble"` gives, and all that the command line is built on. Owns the list of
+ * The library: what `import ... from "nibble-llm"` gives, and all that the command line is built on. Owns the list of
  * public names; whatever is not here may change without notice.
  *
- *     import { load } from "nibble";
+ *     import { load } from "nibble-llm";
  *     const model = await load("hf:Qwen/Qwen3-4B-GGUF", { kv: "int4" });
  *     for await (const { text } of model.generate("What is a whale?")) process.stdout.write(text);
  *     await model.close();

@@ -1,4 +1,4 @@
-/** The lab's public names (Node only): experiments with cache formats, their memory, statistics and search. `nibble/lab`. */
+/** The lab's public names (Node only): experiments with cache formats, their memory, statistics and search. `nibble-llm/lab`. */
 export * from "./lab/ask.ts";
 export * from "./lab/book.ts";
 export * from "./lab/child-runner.ts";

@@ -38,7 +38,7 @@ describe("documents", () => {
     expect(namesOf(path).filter((name) => !all.has(name))).toEqual([]);
     const bare = [...all.values()].filter(({ doc }) => doc === "").map(({ name }) => name);
     // Types of the lab say in their members what they are.
-    expect(bare.length).toBeLessThanOrEqual(entry === "nibble/lab" ? 63 : 0);
+    expect(bare.length).toBeLessThanOrEqual(entry === "nibble-llm/lab" ? 63 : 0);
   });
 });
 

@@ -1,5 +1,5 @@
 /**
- * The server's API as a function from Request to Response (`nibble/server`), for programs that have a server of their own:
+ * The server's API as a function from Request to Response (`nibble-llm/server`), for programs that have a server of their own:
  * Hono, Next's route handlers, Bun.serve, Deno.serve, Node. Owns the defaults that `nibble serve` takes from its options.
  */
 import { Grammars } from "../answer/grammar/grammars.ts";

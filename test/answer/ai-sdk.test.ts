@@ -1,4 +1,4 @@
-/** `nibble/ai-sdk` by Vercel's own package. */
+/** `nibble-llm/ai-sdk` by Vercel's own package. */
 import type { EmbeddingModelV3, LanguageModelV3 } from "@ai-sdk/provider";
 import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { afterAll, beforeAll, expect, it } from "vitest";

@@ -1,4 +1,4 @@
-/** `nibble/server`: the API as a function, in front of which a program stands. */
+/** `nibble-llm/server`: the API as a function, in front of which a program stands. */
 import { Hono } from "hono";
 import OpenAI from "openai";
 import { afterAll, beforeAll, expect, it } from "vitest";

@@ -15,9 +15,11 @@ import { expect, it } from "vitest";
 import { requireFreshBuild, root } from "./nibble.ts";
 
 const PROGRAM = `
-import { type ChatMessage, load, runTools, tool } from "nibble";
-import { nibble, nibbleEmbedding } from "nibble/ai-sdk";
-import { createFetch } from "nibble/server";
+import { type ChatMessage, load, runTools, tool } from "nibble-llm";
+import { nibble, nibbleEmbedding } from "nibble-llm/ai-sdk";
+import { kvBytes, plannedGpu, plannedModel, planMemory, planTable } from "nibble-llm/plan";
+import { createFetch } from "nibble-llm/server";
+import { type Verdict, verifyModel } from "nibble-llm/verify";
 await using model = await load("needle", { kv: "int4", device: "cpu" });
 await using text = model.open("Once");
 await using generation = text.generate({ stop: "." });
@@ -29,7 +31,12 @@ for await (const part of model.generate(messages, { tools: [now] }).parts())
 const fetch: (request: Request) => Promise<Response> = createFetch(model);
 const words: string[] = [result.content, await generation.text(), nibble(model).modelId, \`\${fetch}\`];
 const { embeddings } = await nibbleEmbedding(model).doEmbed({ values: words });
-export { words, embeddings };
+const shape = await plannedModel("llama-3.1-8b", "q4_k_m");
+const tokens: number[] = planTable(shape, plannedGpu()).formats.map(({ longestContext }) => longestContext);
+const bytes: number = kvBytes(planMemory(shape, plannedGpu(), { context: 4096 }), "kv3");
+const verdicts: Verdict[] = [];
+for await (const row of verifyModel("needle", { kv: ["int4"] })) if (row.kind === "verdict") verdicts.push(row);
+export { words, embeddings, tokens, bytes, verdicts };
 `;
 
 it("pass with skipLibCheck false", () => {
@@ -37,7 +44,7 @@ it("pass with skipLibCheck false", () => {
   const folder = mkdtempSync(join(tmpdir(), "nibble-types-"));
   try {
     mkdirSync(join(folder, "node_modules"));
-    symlinkSync(root, join(folder, "node_modules/nibble"));
+    symlinkSync(root, join(folder, "node_modules/nibble-llm"));
     writeFileSync(join(folder, "package.json"), '{"type":"module"}');
     writeFileSync(join(folder, "a.ts"), PROGRAM);
     const lib = ["es2023", "esnext.disposable", "dom", "dom.asynciterable"];
@@ -52,7 +59,7 @@ it("pass with skipLibCheck false", () => {
   }
 });
 
-// scripts/declarations.js. By hand, 2026-11-28: the program above passes with TypeScript 5.4, 5.9, 6 and 7, nodenext and bundler.
+// scripts/declarations.js. By hand, 2026-11-28: the program above passes with TypeScript 5.4.5, 5.9.3, 6.0.3 and 7.0.2, nodenext and bundler.
 it("have nothing that TypeScript 5.4 cannot read", () => {
   const names = readFileSync(join(root, "dist/webgpu-names.d.ts"), "utf8");
   for (const file of readdirSync(join(root, "dist"), { recursive: true, encoding: "utf8" })) {

@@ -1,5 +1,5 @@
 /**
- * nibble/browser from end to end: headless Chromium loads the bundle and needle-14m by HTTP ranges, generates on WebGPU,
+ * nibble-llm/browser from end to end: headless Chromium loads the bundle and needle-14m by HTTP ranges, generates on WebGPU,
  * and has to find the tokens that the CPU device and Node's WebGPU find. A fact in a document keeps every choice clear, so
  * that devices of different arithmetic agree.
  */

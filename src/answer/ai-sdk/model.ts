@@ -1,5 +1,5 @@
 /**
- * A model as Vercel's AI SDK takes one (`nibble/ai-sdk`): generateText, streamText, objects and tools. Owns the way between
+ * A model as Vercel's AI SDK takes one (`nibble-llm/ai-sdk`): generateText, streamText, objects and tools. Owns the way between
  * its options and parts and ours. (https://ai-sdk.dev/providers/community-providers/custom-providers)
  */
 import { AbortedError } from "../../format/errors.ts";

@@ -6,7 +6,7 @@ import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
 import { bufferTokenBytes, kvConstants, kvFormat } from "./kv.ts";
-import { packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
 
 /** Rows of head vectors before norm and RoPE, each optional. */
 export interface Heads {

@@ -9,7 +9,7 @@ import { type AttendOptions, partConstants, scaling, visible } from "./attend-op
 import { mostSpans, type Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { attendConstants, bufferTokenBytes, isChannel, kvConstants, kvGroups, kvLayout } from "./kv.ts";
-import { packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
 
 /** A kernel for one token's queries. */
 interface DecodeKernel {

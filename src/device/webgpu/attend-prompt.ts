@@ -7,7 +7,7 @@ import type { Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
 import { attendConstants, bufferTokenBytes } from "./kv.ts";
-import { packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
 
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
 const promptRows = (headDim: number) => (headDim > 256 ? 16 : headDim > 128 ? 32 : 64);

@@ -12,7 +12,7 @@ import {
 } from "./attend-options.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
 import { FORM_IDS, factorsAt } from "./forms.ts";
-import { packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
 
 export interface Spans {
   /** Positions at a time: spans are multiples of it. */

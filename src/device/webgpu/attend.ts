@@ -10,7 +10,7 @@ import { attendMerge, attendMergeParts, attendMergeRecent, oneSpan } from "./att
 import { MOST_ALONE } from "./batch.ts";
 import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, factorsAt, formBytes } from "./forms.ts";
-import { packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
 
 export function attendDispatches(options: AttendOptions): Dispatch[] {
   if (options.recent) return packedDispatches(options, options.recent);

@@ -2,8 +2,8 @@
 import { spread } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
+import { packParams } from "./params.ts";
 import { type Encode, timePasses } from "./timing.ts";
-import { packParams } from "./wgsl.ts";
 
 export interface Bandwidth {
   readonly readBytesPerSecond: number;

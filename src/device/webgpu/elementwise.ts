@@ -6,7 +6,8 @@ import type { Activation } from "../contract.ts";
 import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, factorsAt, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import { type KernelSpec, packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
+import type { KernelSpec } from "./wgsl.ts";
 
 /** What every operation has: where its rows are counted, and where its result goes. */
 export interface Target {

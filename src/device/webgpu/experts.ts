@@ -15,9 +15,9 @@ import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { inputForm, TILE } from "./matmul.ts";
 import type { PlacedPart, WeightBlock } from "./matmul-options.ts";
+import { packParams } from "./params.ts";
 import { teams } from "./teams.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";
-import { packParams } from "./wgsl.ts";
 
 export interface RouteOptions {
   readonly traits: Traits;

@@ -7,5 +7,4 @@ export interface KernelSource {
   /** Library files it uses: `lib/<name>.wgsl`, or one of `lib/<name>.<variant>.wgsl`. */
   readonly libs: readonly string[];
   readonly bindings: readonly (readonly [number, BindingType, string])[];
-  readonly params: readonly (readonly [string, string])[];
 }

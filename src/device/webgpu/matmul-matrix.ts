@@ -14,8 +14,8 @@ import {
   type TokenShape,
   type WeightBlock,
 } from "./matmul-options.ts";
+import { packParams } from "./params.ts";
 import { formValues, groupsOf } from "./weights.ts";
-import { packParams } from "./wgsl.ts";
 
 /** Rows of a workgroup of matmulMatrix, and tokens of each of its subgroups. */
 const MATRIX_TILE = { rows: 128, tokens: 32 };

@@ -7,9 +7,9 @@ import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
 import { ACTIVATION_IDS } from "./elementwise.ts";
 import { DEFAULT_THREADS } from "./gpu.ts";
 import { buffersOf, bytesOf, type MatmulOptions, type PlacedPart } from "./matmul-options.ts";
+import { packParams } from "./params.ts";
 import { NO_EXPERTS, ONE_TOKEN, type TeamShape, teams, teamWorkgroups } from "./teams.ts";
 import { formValues, groupsOf } from "./weights.ts";
-import { packParams } from "./wgsl.ts";
 
 /** What of the kernel's work is none, where it is not joined, or serves one matrix. */
 const ALONE = { ...NO_EXPERTS, xGroups: 0, pickGroups: 0, factor: 1, gateRow: 0, upRow: 0, limit: 0 };

@@ -38,9 +38,9 @@ import {
   type WeightBlock,
 } from "./matmul-options.ts";
 import { vectorDispatch } from "./matmul-vector.ts";
+import { packParams } from "./params.ts";
 import { NO_EXPERTS, ONE_TOKEN, teams, teamValues, teamWorkgroups } from "./teams.ts";
 import { formValues, GROUP, groupsOf, isFloat } from "./weights.ts";
-import { packParams } from "./wgsl.ts";
 
 /** The form in which the product wants its input. */
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {

@@ -3,7 +3,7 @@ import { PAGE_SLOTS } from "../contract.ts";
 import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { bufferTokenBytes, kvBlock, layoutConstants } from "./kv.ts";
-import { packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
 
 /** to: the packed pages of `from`. */
 export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): Dispatch {

@@ -6,9 +6,9 @@
 import type { Value } from "../contract.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
+import { packParams } from "./params.ts";
 import type { Shared } from "./shared.ts";
 import type { OpOf } from "./stages.ts";
-import { packParams } from "./wgsl.ts";
 
 /** Where f32 rows of a value lie. */
 export interface Views {

@@ -5,7 +5,7 @@
  */
 import type { Sampling } from "../contract.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
-import { packParams } from "./wgsl.ts";
+import { packParams } from "./params.ts";
 
 /** lib/top.wgsl: lanes of a workgroup, and pairs that one workgroup can sort. */
 const LANES = 256;

@@ -1,11 +1,11 @@
 /**
- * WGSL sources -> shader text and Params bytes. A kernel is true WGSL with working defaults; this file rewrites the right-
+ * WGSL sources -> shader text. A kernel is true WGSL with working defaults; this file rewrites the right-
  * hand sides of its marked `const` and `alias` lines, appends the library files it names, and puts `enable`s in front of the
  * first line, so that the compiler's line numbers stay the file's.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import type { KernelSource } from "./kernel-source.ts";
-import { KERNELS, type KernelName, LIBS, type ParamsOf } from "./kernels.ts";
+import { KERNELS, type KernelName, LIBS } from "./kernels.ts";
 import { prune } from "./prune.ts";
 
 /** A number becomes a literal of the const's own type; a string stands as it is (an alias, a type, an expression). */
@@ -60,22 +60,4 @@ function literal(value: number | boolean | string, type: string): string {
   if (typeof value !== "number") return String(value);
   if (type.includes("f32")) return Number.isInteger(value) ? `${value}.0` : `${value}`;
   return type.includes("u32") ? `${value}u` : `${value}`;
-}
-
-/** Params as the uniform buffer holds them. Every field must be given: a forgotten one is an error, not a zero. */
-export function packParams<Name extends KernelName>(
-  kernel: Name,
-  params: ParamsOf[Name],
-): Uint32Array<ArrayBuffer> {
-  const { params: fields } = KERNELS[kernel] as KernelSource;
-  // Uniform structs are read in units of 16 bytes.
-  const words = new Uint32Array(Math.ceil(fields.length / 4) * 4);
-  const floats = new Float32Array(words.buffer);
-  fields.forEach(([name, type], i) => {
-    const value = (params as Record<string, number>)[name];
-    if (!Number.isFinite(value)) throw new ArgumentError(`${kernel} Params.${name}`, value, "finite numbers");
-    if (type === "f32") floats[i] = value;
-    else words[i] = value;
-  });
-  return words;
 }

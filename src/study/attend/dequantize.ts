@@ -8,7 +8,7 @@ import { attendDispatches } from "../../device/webgpu/attend.ts";
 import { type AttendOptions, rotates, visible } from "../../device/webgpu/attend-options.ts";
 import type { Buffer, Dispatch } from "../../device/webgpu/dispatch.ts";
 import { kvConstants, kvFormat } from "../../device/webgpu/kv.ts";
-import { packParams } from "../../device/webgpu/wgsl.ts";
+import { packParams } from "../../device/webgpu/params.ts";
 
 /** Formats that dequantizeKv.wgsl knows. */
 export const EXPANDABLE: readonly string[] = ["int4", "rq4"];

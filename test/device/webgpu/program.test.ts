@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { kernelModule } from "../../../scripts/wgsl.js";
+import { kernelModule, paramsModule } from "../../../scripts/wgsl.js";
 import { kvCodec } from "../../../src/cache/codecs.ts";
 import { MODES } from "../../../src/device/webgpu/dispatch.ts";
 import { FEW_BEFORE_STREAMS, MATRIX_WORKGROUP_BYTES, type Traits } from "../../../src/device/webgpu/gpu.ts";
@@ -24,10 +24,13 @@ async function program(shape: string, traits: Traits, codec: string, type: "q4_0
   return compileGraph(model.record(options), traits, LIMITS);
 }
 
-it("kernels.ts is generated from the WGSL files as they are", () => {
+it.each([
+  ["kernels.ts", kernelModule],
+  ["kernel-params.ts", paramsModule],
+])("%s is generated from the WGSL files as they are", (name, generate) => {
   const root = fileURLToPath(new URL("../../..", import.meta.url));
-  const found = readFileSync(`${root}/src/device/webgpu/kernels.ts`, "utf8");
-  expect(found === kernelModule(root), "stale: run node scripts/build.js --wgsl").toBe(true);
+  const found = readFileSync(`${root}/src/device/webgpu/${name}`, "utf8");
+  expect(found === generate(root), "stale: run node scripts/build.js --wgsl").toBe(true);
 });
 
 const TRAITS: Record<string, Traits> = {

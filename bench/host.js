@@ -39,7 +39,7 @@ for (const texts of options.texts.split(",").map(Number)) {
   const shape = { ...SHAPES["llama-3.1-8b"], ...SMALL };
   const { scheduler, allocation } = await prepare(
     await syntheticCheckpoint(shape, { context: CONTEXT, vocab: VOCAB }),
-    async () => ({ ...(await webgpuDevice(nullGpu(), { pieceMs: Number.MAX_SAFE_INTEGER })), memory: null }),
+    async () => ({ ...(await webgpuDevice(nullGpu(), { submitMs: Number.MAX_SAFE_INTEGER })), memory: null }),
     { context: CONTEXT, parallel: texts, cacheTokens: texts * (CONTEXT + 64) },
     async () => ({}),
   );

@@ -63,20 +63,20 @@ async function answerOf(
   tools: readonly Tool[],
   signal: AbortSignal | undefined,
 ): Promise<ChatMessage> {
-  const told = (value: unknown): ChatMessage => {
+  const answerOf = (value: unknown): ChatMessage => {
     const content = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
     return { role: "tool", tool_call_id: id, name, content };
   };
   const tool = tools.find((one) => one.name === name);
   if (!tool)
-    return told(`error: there is no tool ${name}; there is ${tools.map((one) => one.name).join(", ")}`);
+    return answerOf(`error: there is no tool ${name}; there is ${tools.map((one) => one.name).join(", ")}`);
   if (!tool.run) throw new ArgumentError(`tools: ${name}`, "without run", "a function that gives its answer");
   let input: unknown;
   try {
     input = tool.parameters ? await checkedBy(tool.parameters, given, "arguments") : given;
   } catch (error) {
     if (!(error instanceof PlaceError)) throw error;
-    return told(`error: ${error.message}`);
+    return answerOf(`error: ${error.message}`);
   }
-  return told(await tool.run(input, { signal }));
+  return answerOf(await tool.run(input, { signal }));
 }

@@ -218,13 +218,13 @@ export class Chat {
     const wanted = (cacheBytes * ids.length) / cacheTokens;
     let size = 0;
     const signal = this.#signal;
-    const pieces = model.saveSession({ ids });
+    const sections = model.saveSession({ ids });
     async function* counted() {
-      for await (const piece of pieces) {
+      for await (const section of sections) {
         throwIfAborted(signal, "saving");
-        size += piece.length;
+        size += section.length;
         shown.show(size, Math.max(size, wanted));
-        yield piece;
+        yield section;
       }
     }
     try {

@@ -16,7 +16,7 @@ import { History, historyPath } from "./chat-history.ts";
 import { ChatInput } from "./chat-input.ts";
 import { Screen } from "./chat-screen.ts";
 import { Chat } from "./chat-turns.ts";
-import { ToldError, tell } from "./exit.ts";
+import { PrintedError, printMessage } from "./exit.ts";
 import { readDocument } from "./input.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 import { MessageLines } from "./message-lines.ts";
@@ -98,7 +98,7 @@ async function converse(talk: Chat, input: ChatInput, signal: AbortSignal): Prom
       return await action();
     } catch (error) {
       if (signal.aborted) throw new AbortedError("the chat");
-      tell(error);
+      printMessage(error);
       failure ??= error;
       return false;
     }
@@ -152,5 +152,5 @@ async function converse(talk: Chat, input: ChatInput, signal: AbortSignal): Prom
     const text = message.add(isEscaped ? entry.text.slice(1) : entry.text);
     if (text !== null) await send(text);
   }
-  if (failure && !screen.isTerminal) throw new ToldError(failure);
+  if (failure && !screen.isTerminal) throw new PrintedError(failure);
 }

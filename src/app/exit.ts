@@ -26,10 +26,10 @@ const BY_ERROR: Readonly<Record<ErrorCode, number>> = {
   aborted: 130,
 };
 
-/** Shown already, where it happened; only the exit code is left to tell. */
-export class ToldError extends Error {
+/** Its message is printed already, where it happened; only the exit code is left. */
+export class PrintedError extends Error {
   constructor(override readonly cause: unknown) {
-    super("told already");
+    super("printed already");
   }
 }
 
@@ -38,13 +38,13 @@ export function report(error: unknown, program: Command, signal: AbortSignal): n
   // Commander has said everything itself; its own code for wrong usage is 1.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof AbortedError && signal.aborted) return signal.reason;
-  if (error instanceof ToldError) return exitCode(error.cause);
-  tell(error, line(error, program));
+  if (error instanceof PrintedError) return exitCode(error.cause);
+  printMessage(error, line(error, program));
   return exitCode(error);
 }
 
 /** One line on stderr, and the stack where it is asked for. Messages may quote files and templates, and logs are read, too. */
-export function tell(error: unknown, text = messageOf(error)): void {
+export function printMessage(error: unknown, text = messageOf(error)): void {
   process.stderr.write(`nibble: ${printable(text)}\n`);
   if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error)
     process.stderr.write(`${visible(`${error.stack}`)}\n`);

@@ -44,7 +44,7 @@ export async function workInLab(options: LabWorkOptions, signal: AbortSignal): P
       ...{ count: workers, book, can, signal: over, child: childOf(models, ofRunner, workers) },
       onEvent: async (event) => {
         if (event.kind !== "recorded") return;
-        await tell(event.entry, json, signal);
+        await printEntry(event.entry, json, signal);
         if (++count === options.experiments) enough.abort();
       },
       async idle() {
@@ -57,7 +57,7 @@ export async function workInLab(options: LabWorkOptions, signal: AbortSignal): P
   });
 }
 
-async function tell(
+async function printEntry(
   entry: ResultEntry | FailureEntry,
   json: boolean | undefined,
   signal: AbortSignal,

@@ -4,7 +4,7 @@
  */
 import { type LanguageModel, type LoadOptions, load } from "../index.ts";
 import { bytes } from "../plot/numbers.ts";
-import { tell } from "./exit.ts";
+import { printMessage } from "./exit.ts";
 import { progress } from "./progress.ts";
 import { downloadLine } from "./pull.ts";
 
@@ -66,6 +66,6 @@ export async function loadModel(
     downloading.clear();
     loading.clear();
   });
-  for (const warning of model.warnings) tell(null, `warning: ${warning}`);
+  for (const warning of model.warnings) printMessage(null, `warning: ${warning}`);
   return model;
 }

@@ -7,7 +7,7 @@ import { HARMONY } from "../answer/harmony.ts";
 import { MARKS, openedBy, spoken } from "../answer/part-streams.ts";
 import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
 import { bytes, grouped, guessedWords, perSecond, rate } from "../plot/numbers.ts";
-import { tell } from "./exit.ts";
+import { printMessage } from "./exit.ts";
 import { readInput, toPrompt } from "./input.ts";
 import { write } from "./interrupt.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
@@ -94,9 +94,9 @@ async function answer(
 function tellLimit({ stopReason, generatedTokens }: GenerationResult, { tokens }: RunOptions): void {
   if (tokens !== undefined) return;
   const ended = `the answer was ended after ${grouped(generatedTokens)} tokens`;
-  if (stopReason === "length") tell(null, `${ended}; --tokens COUNT allows more`);
+  if (stopReason === "length") printMessage(null, `${ended}; --tokens COUNT allows more`);
   if (stopReason === "repeats")
-    tell(null, `${ended}, the last of which repeat themselves; --tokens COUNT lets it go on`);
+    printMessage(null, `${ended}, the last of which repeat themselves; --tokens COUNT lets it go on`);
 }
 
 function printStatistics(model: LanguageModel, loadMs: number, result: GenerationResult): void {

@@ -21,7 +21,7 @@ import { modelFacts } from "./api/model-facts.ts";
 import { alone, type Look, type Offered, type Shared } from "./api/offered.ts";
 import { type ModelSource, OnDemand, type Opened, type Opening } from "./api/on-demand.ts";
 import type { Served } from "./api/served.ts";
-import { tell } from "./exit.ts";
+import { printMessage } from "./exit.ts";
 import { loadModel, type ModelOptions } from "./load-model.ts";
 import { isModelFolder, modelId, modelSources } from "./model-files.ts";
 import { downloadLine } from "./pull.ts";
@@ -108,7 +108,7 @@ async function openSeveral(
     keepMs: keep < 0 ? Number.POSITIVE_INFINITY : keep * 60_000,
     mostWaiting: parallel + queue,
     open: (source, opening) => openModel(source, opening, { options, shared, closing }),
-    note: (line) => tell(null, line),
+    note: (line) => printMessage(null, line),
   });
   closing.addEventListener("abort", () => offered.stop());
   const kept = keep < 0 ? "for ever" : `${keep} min`;
@@ -165,7 +165,7 @@ async function withoutUnfit(
     const isUnfit =
       error instanceof ArgumentError && (error.argument === "context" || error.argument === "draft");
     if (!isUnfit) throw error;
-    tell(null, `${name} goes without --${error.argument}: ${error.message}`);
+    printMessage(null, `${name} goes without --${error.argument}: ${error.message}`);
     return withoutUnfit(name, { ...options, [error.argument]: undefined }, attempt);
   }
 }
@@ -179,9 +179,9 @@ function sharedOf({ strict, maxBody }: OfferOptions, context: number): Shared {
   return {
     metrics: new Metrics(),
     mostBodyBytes: maxBody ?? 2 ** 20 + 32 * context,
-    unknownField: unknownFields(strict === true, tell),
-    log: (error) => tell(error),
-    refused: (line) => tell(null, line),
+    unknownField: unknownFields(strict === true, printMessage),
+    log: (error) => printMessage(error),
+    refused: (line) => printMessage(null, line),
   };
 }
 

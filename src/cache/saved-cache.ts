@@ -5,12 +5,12 @@
  *
  *   "NIBBLEKV", u32 version, u32 bytes of the header, header (JSON, `Header`), digest
  *   ids [tokens] u32, digest
- *   for each cache, keys then values, each KV head: [tokens - first, vectorBytes] in pieces of PIECE_TOKENS, each with
+ *   for each cache, keys then values, each KV head: [tokens - first, vectorBytes] in sections of SECTION_TOKENS, each with
  *   its digest; of a cache with a packing first the vectors that are never packed, then packed pages, then the vectors after
  *   them
  *   for each recurrent state: its numbers after the last token, f32, digest
  *
- * Little-endian. A digest is SHA-256 of the digest before it and of the bytes since: pieces stand in their order and
+ * Little-endian. A digest is SHA-256 of the digest before it and of the bytes since: sections stand in their order and
  * belong to their header. One idea: what the header must say is known where it is restored, but for two numbers, and so it is compared.
  */
 import { type Graph, type KvPart, PAGE_SLOTS, type PagePlace, type State } from "../device/contract.ts";
@@ -31,7 +31,7 @@ const DIGEST_BYTES = 32;
 /** No header is longer: a layer takes a hundred bytes. */
 const MOST_HEADER_BYTES = 4 * 2 ** 20;
 /** Whole pages. 1 MiB of float16 at a head size of 128. */
-const PIECE_TOKENS = 4096;
+const SECTION_TOKENS = 4096;
 const PARTS: readonly KvPart[] = ["keys", "values"];
 
 /** The model that a cache is of. */
@@ -218,8 +218,8 @@ export async function openSavedCache(
   const places = placesOf(access.graph, header);
   const ends = whole.length + header.tokens * 4 + DIGEST_BYTES;
   const { states } = access.graph;
-  const pieces = [...places.map(({ bytes }) => bytes), ...states.map(({ values }) => values * 4)];
-  const bytes = pieces.reduce((sum, piece) => sum + piece + DIGEST_BYTES, ends);
+  const sections = [...places.map(({ bytes }) => bytes), ...states.map(({ values }) => values * 4)];
+  const bytes = sections.reduce((sum, section) => sum + section + DIGEST_BYTES, ends);
   if (size !== bytes) throw new FormatError(name, `${size} bytes`, `${bytes}, by its header`);
   const words = await chain.opened(
     await readRange(source, whole.length, ends - whole.length, "its ids"),
@@ -338,8 +338,8 @@ function compare(found: unknown, wanted: object, place: string): void {
   }
 }
 
-/** Positions [from, to) of one head's keys or values: a piece of the file. */
-interface Piece {
+/** Positions [from, to) of one head's keys or values: a section of the file. */
+interface Section {
   readonly place: PagePlace;
   readonly from: number;
   readonly to: number;
@@ -350,13 +350,13 @@ function poolOf({ recent }: Graph, { cache, isRecent }: PagePlace): number {
   return isRecent ? recent!.id : cache.pool.id;
 }
 
-function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Piece[] {
-  const pieces = (place: PagePlace, from: number, to: number) => {
+function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Section[] {
+  const sections = (place: PagePlace, from: number, to: number) => {
     const { cache, part, isRecent } = place;
     const ofPage = pageBytes(cache, part, isRecent);
-    const list: Piece[] = [];
-    for (let at = from; at < to; at += PIECE_TOKENS) {
-      const end = Math.min(to, at + PIECE_TOKENS);
+    const list: Section[] = [];
+    for (let at = from; at < to; at += SECTION_TOKENS) {
+      const end = Math.min(to, at + SECTION_TOKENS);
       list.push({ place, from: at, to: end, bytes: ((end - at) * ofPage) / PAGE_SLOTS });
     }
     return list;
@@ -366,12 +366,12 @@ function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Piece[]
       Array.from({ length: cache.kvHeads }, (_, kvHead) => {
         const place = { cache, part, kvHead };
         const { first } = layers[cache.id];
-        if (!cache.codec.packed) return pieces(place, first, tokens);
+        if (!cache.codec.packed) return sections(place, first, tokens);
         const recent = { ...place, isRecent: true };
         const head = Math.min(packed, cache.codec.packed.first * PAGE_SLOTS);
         return [
-          ...[...pieces(recent, 0, head), ...pieces(place, Math.max(head, first), packed)],
-          ...pieces(recent, packed, tokens),
+          ...[...sections(recent, 0, head), ...sections(place, Math.max(head, first), packed)],
+          ...sections(recent, packed, tokens),
         ];
       }).flat(),
     ),

@@ -160,10 +160,10 @@ export async function* generateTokens(
   const give = (more: string): Piece => {
     text += more;
     const piece = { text: more, ids: pending };
-    const told = likelihoods;
+    const given = likelihoods;
     pending = [];
     likelihoods = [];
-    return logprobs === undefined ? piece : { ...piece, likelihoods: told };
+    return logprobs === undefined ? piece : { ...piece, likelihoods: given };
   };
 
   const isEnd = (id: number) => tokenizer.endIds.has(id) && !ignoreEnd;

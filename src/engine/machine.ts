@@ -31,7 +31,7 @@ export interface Machine {
 /** This machine: its processor, cores and memory. */
 export function thisMachine(): Machine {
   const { bytes: memoryBytes } = ownMemory();
-  const largest = [...toldOnce()].sort((a, b) => b.bytes - a.bytes)[0];
+  const largest = [...reportedOnce()].sort((a, b) => b.bytes - a.bytes)[0];
   return {
     platform: process.platform,
     arch: process.arch,
@@ -61,17 +61,17 @@ export function usableMemory(total: number, constrained: number): number {
 /** null: the system does not say. A GPU in software has the machine's. */
 export function adapterMemory(
   adapter: { readonly vendor: string; readonly name: string; readonly isSoftware: boolean },
-  told: () => readonly GpuMemory[] = toldOnce,
+  reported: () => readonly GpuMemory[] = reportedOnce,
 ): DeviceMemory | null {
   if (adapter.isSoftware) return ownMemory();
-  const found = memoryOfAdapter(told(), adapter);
+  const found = memoryOfAdapter(reported(), adapter);
   return found && { bytes: found.bytes, source: found.source };
 }
 
-let told: readonly GpuMemory[] | null = null;
+let reported: readonly GpuMemory[] | null = null;
 
 /** Asking takes a driver up to a second; cards do not come and go. */
-function toldOnce(): readonly GpuMemory[] {
-  told ??= gpuMemories(ownMemory().bytes);
-  return told;
+function reportedOnce(): readonly GpuMemory[] {
+  reported ??= gpuMemories(ownMemory().bytes);
+  return reported;
 }

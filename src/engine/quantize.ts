@@ -66,7 +66,7 @@ export interface Quantized {
 }
 
 /** Expanded values that are in memory at a time. */
-const PIECE_VALUES = 1 << 20;
+const STEP_VALUES = 1 << 20;
 
 /**
  * Quantizes what `load` takes into the new file `target`, which appears whole or not at all. Throws what finding and opening
@@ -242,7 +242,7 @@ async function* converted(
 ): AsyncGenerator<Uint8Array> {
   const { rows, cols } = tensor;
   const expertRows = rows / weights.length;
-  const step = Math.min(rows, Math.max(1, Math.floor(PIECE_VALUES / cols)));
+  const step = Math.min(rows, Math.max(1, Math.floor(STEP_VALUES / cols)));
   const checked = finiteTensor(tensor);
   const read = new Uint8Array(step * rowBytes(tensor.type, cols));
   const values = new Float32Array(tensor.type === type ? 0 : step * cols);

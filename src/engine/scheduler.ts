@@ -405,11 +405,11 @@ export class Scheduler {
     job.pages.tables((pool, first, pages) => {
       const table = this.#tables[pool];
       const at = job.row * this.graph.blocks + first;
-      const isNews = pages.map((page, i) => page !== null && table[at + i] !== page);
+      const isNew = pages.map((page, i) => page !== null && table[at + i] !== page);
       for (let i = 0; i < pages.length; i++) {
-        if (!isNews[i]) continue;
+        if (!isNew[i]) continue;
         let end = i;
-        while (isNews[end]) table[at + end] = pages[end++]!;
+        while (isNew[end]) table[at + end] = pages[end++]!;
         this.allocation.setPages(this.graph.pools[pool], job.row, first + i, table.slice(at + i, at + end));
         i = end;
       }

@@ -189,9 +189,9 @@ class ValueReader {
         checkExact(window, key, values[done / bytes]);
         done += bytes;
       } else {
-        const piece = window.take(Math.min(window.loaded, target.length - done));
-        target.set(piece, done);
-        done += piece.length;
+        const part = window.take(Math.min(window.loaded, target.length - done));
+        target.set(part, done);
+        done += part.length;
       }
     }
     return values;

@@ -12,7 +12,7 @@ import { count, type SafetensorsEntry } from "./safetensors-file.ts";
 import { BLOCKS, rowBytes, type Tensor, type TensorType } from "./tensor.ts";
 
 /** Packed bytes gathered at a time: what bounds the memory of `readRows` beyond `into`. */
-const PIECE_BYTES = 1024 * 1024;
+const STEP_BYTES = 1024 * 1024;
 
 const SCALE_TYPES: Readonly<Record<string, TensorType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
 
@@ -87,7 +87,7 @@ export function mlxTensor({ weight, scales, biases }: MlxParts, type: TensorType
     ...shape,
     async readRows(first, rowCount, into) {
       checkRows(shape, first, rowCount, into);
-      const step = Math.max(1, Math.floor(PIECE_BYTES / (words * 4)));
+      const step = Math.max(1, Math.floor(STEP_BYTES / (words * 4)));
       for (let done = 0; done < rowCount; done += step) {
         const blocks = await gather(first + done, Math.min(step, rowCount - done));
         into.set(new Uint8Array(blocks.buffer), done * rowBytes(type, shape.cols));

@@ -11,7 +11,7 @@ import { count, type SafetensorsEntry } from "./safetensors-file.ts";
 import { BLOCKS, type Tensor } from "./tensor.ts";
 
 /** Bytes gathered at a time: what bounds the memory of `readRows` beyond `into`. */
-const PIECE_BYTES = 1024 * 1024;
+const STEP_BYTES = 1024 * 1024;
 const GROUP = BLOCKS.mxfp4.elements;
 const CODE_BYTES = GROUP / 2;
 
@@ -35,7 +35,7 @@ export function mxfp4Tensor(name: string, codes: SafetensorsEntry, scales: Safet
     ...shape,
     async readRows(first, rowCount, into) {
       checkRows(shape, first, rowCount, into);
-      const step = Math.max(1, Math.floor(PIECE_BYTES / (groups * CODE_BYTES)));
+      const step = Math.max(1, Math.floor(STEP_BYTES / (groups * CODE_BYTES)));
       for (let done = 0; done < rowCount; done += step) {
         const blocks = Math.min(step, rowCount - done) * groups;
         const at = (first + done) * groups;

@@ -30,10 +30,10 @@ export async function writeNewFile(
   try {
     const handle = await open(made, "wx").catch((cause) => writeError(path, cause));
     try {
-      await fill(async (piece) => {
-        for (let done = 0; done < piece.length; ) {
+      await fill(async (part) => {
+        for (let done = 0; done < part.length; ) {
           const { bytesWritten } = await handle
-            .write(piece, done, piece.length - done)
+            .write(part, done, part.length - done)
             .catch((cause) => writeError(path, cause));
           done += bytesWritten;
         }

@@ -30,14 +30,14 @@ function decodeAscii(bytes: Uint8Array): string | null {
 }
 
 function decodeEscaped(bytes: Uint8Array): string {
-  const pieces: string[] = [];
+  const parts: string[] = [];
   for (let at = 0; at < bytes.length; ) {
     const length = sequenceLength(bytes[at]);
-    const piece = length === 0 ? null : decodeOne(bytes.subarray(at, at + length));
-    pieces.push(piece ?? String.fromCharCode(0xdc00 + bytes[at]));
-    at += piece === null ? 1 : length;
+    const part = length === 0 ? null : decodeOne(bytes.subarray(at, at + length));
+    parts.push(part ?? String.fromCharCode(0xdc00 + bytes[at]));
+    at += part === null ? 1 : length;
   }
-  return pieces.join("");
+  return parts.join("");
 }
 
 /** Bytes of the sequence that this byte opens; 0 when it opens none. */

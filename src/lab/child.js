@@ -18,16 +18,16 @@ process.on("SIGTERM", () => {
 process.on("disconnect", () => process.exit(1));
 
 /** @param {unknown} message */
-const tell = (message) => void process.send?.(message);
+const reply = (message) => void process.send?.(message);
 /** @param {unknown} cause */
-const told = (cause) => {
+const plain = (cause) => {
   const error = cause instanceof Error ? cause : new Error(String(cause));
   return { name: error.name, message: error.message };
 };
 
 /** @param {() => Promise<object>} work */
 function answer(work) {
-  running = work().then(tell, (error) => tell({ error: told(error) }));
+  running = work().then(reply, (error) => reply({ error: plain(error) }));
 }
 
 process.once("message", (/** @type {any} */ { models, options }) =>

@@ -31,12 +31,12 @@ function post(agent: Agent, socketPath: string, token: string, body: string) {
     const headers = { authorization: `Bearer ${token}`, "content-length": Buffer.byteLength(body) };
     const options = { agent, socketPath, method: "POST", path: "/run", headers, timeout: SILENT_MS };
     const sent = request(options, (response) => {
-      const pieces: Buffer[] = [];
-      response.on("data", (piece) => pieces.push(piece));
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk) => chunks.push(chunk));
       response.on("error", away);
       response.on("close", () => {
         if (response.complete)
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() });
+          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() });
         else away(new Error("its connection ended"));
       });
     });

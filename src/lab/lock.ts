@@ -67,14 +67,14 @@ export class LabLock {
     return this.#number;
   }
 
-  /** Tells others more, such as where they reach this process. */
-  async tell(more: Partial<Holder>): Promise<void> {
+  /** Adds to what others can read of this holder, such as where they reach it. */
+  async publish(more: Partial<Holder>): Promise<void> {
     this.#holder = { ...this.#holder, ...more };
     await replace(fileOf(this.#folder, this.#number), this.#holder);
   }
 
   async release(): Promise<void> {
-    await this.tell({ released: true }).catch(() => {});
+    await this.publish({ released: true }).catch(() => {});
   }
 }
 

@@ -56,7 +56,7 @@ export async function openOwner(folder: string, lock: LabLock, prepare: Prepare)
     const socket = await socketOf(folder, lock.number);
     const server = await listen(executor, socket, token);
     closers.push(() => stop(server));
-    await lock.tell({ socket, token, schema: newestSchema() });
+    await lock.publish({ socket, token, schema: newestSchema() });
     return executor;
   } catch (error) {
     await close();
@@ -129,9 +129,9 @@ async function answer(
     const wanted = Buffer.from(`Bearer ${token}`);
     if (given.length !== wanted.length || !timingSafeEqual(given, wanted))
       return reply(401, { error: "no token" });
-    const pieces: Buffer[] = [];
-    for await (const piece of request) pieces.push(piece);
-    const { statements, entries } = JSON.parse(Buffer.concat(pieces).toString()) as {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const { statements, entries } = JSON.parse(Buffer.concat(chunks).toString()) as {
       statements: Statement[];
       entries: Entry[];
     };

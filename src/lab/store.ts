@@ -17,7 +17,7 @@ import { Verdicts } from "./verdicts.ts";
 /** Tries of an experiment before it is dead, and as many again when it is given back (`retry`). */
 const TRIES = 3;
 /** Entries of one unit: results are some kilobytes each. */
-const PIECE = 200;
+const BATCH = 200;
 
 const UNIQUE = "23505";
 const BODIES = "p.body::text as proposal, s.body::text as spec, x.body::text as text";
@@ -82,12 +82,12 @@ export class Store {
   /** Adds what is new; experiments that have no result wait for a worker from then on. How many entries were new. */
   async add(entries: readonly Entry[]): Promise<number> {
     let added = 0;
-    for (let from = 0; from < entries.length; from += PIECE)
-      added += await this.#addPiece(entries.slice(from, from + PIECE));
+    for (let from = 0; from < entries.length; from += BATCH)
+      added += await this.#addBatch(entries.slice(from, from + BATCH));
     return added;
   }
 
-  async #addPiece(entries: readonly Entry[]): Promise<number> {
+  async #addBatch(entries: readonly Entry[]): Promise<number> {
     const isProposal = (entry: Entry) => entry.kind === "experiment";
     const parts = entries.filter(isProposal).flatMap(({ experiment }) => [experiment.spec, experiment.text]);
     const known = await this.#rows("select id from lab.entry where id = any($1::text[])", [

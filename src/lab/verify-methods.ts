@@ -68,9 +68,9 @@ export async function* verifyMethods(
           ...({ kind: "depth", depth: from, kv } as const),
           ...{ positions: tally.positions, perplexity: tally.perplexity, divergence: tally.divergence },
         });
-        const piece = model.text("verify", "search", ids.slice(0, to), from);
+        const part = model.text("verify", "search", ids.slice(0, to), from);
         try {
-          for await (const { found, truth } of model.compare(spec, piece, to - from, 0, methods, signal)) {
+          for await (const { found, truth } of model.compare(spec, part, to - from, 0, methods, signal)) {
             tally.add(found, ids[from + tally.positions + 1], truth);
             const share = (done + from + tally.positions) / (readings * each);
             onProgress?.({

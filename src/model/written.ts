@@ -138,8 +138,8 @@ async function check(made: WrittenModel, config: ModelConfig, source: Checkpoint
   for (const { path, before, after } of differences(config, again, "")) {
     if (/^\.(family|name)$|\.tiled$/.test(path)) continue;
     if (path.endsWith(".window") && after === null) {
-      const told = `its layers see ${before} tokens back, which GGUFs of ${made.architecture} cannot say: longer texts see everything`;
-      if (!warnings.includes(told)) warnings.push(told);
+      const warning = `its layers see ${before} tokens back, which GGUFs of ${made.architecture} cannot say: longer texts see everything`;
+      if (!warnings.includes(warning)) warnings.push(warning);
       continue;
     }
     throw new UnsupportedError(

@@ -19,7 +19,7 @@ const deadPid = spawnSync(process.execPath, ["-e", ""]).pid;
 async function heldBy(change: Partial<Holder>): Promise<string> {
   const folder = newFolder();
   const lock = await takeLabLock(folder, "database");
-  await lock.tell(change);
+  await lock.publish(change);
   return folder;
 }
 
@@ -29,7 +29,7 @@ it("refuses while its holder lives, by name, and says how to join", async () => 
   await expect(takeLabLock(folder, "database")).rejects.toThrow(
     `the lab in ${folder} is held by process ${process.pid}: it runs alone; stop it, or start it with --workers 2`,
   );
-  await lock.tell({ mode: "database", socket: "s" });
+  await lock.publish({ mode: "database", socket: "s" });
   await expect(takeLabLock(folder, "journal")).rejects.toThrow("join it with `nibble lab work`");
   expect(await lookAtLock(folder)).toMatchObject({ pid: process.pid, mode: "database", socket: "s" });
   await lock.release();
@@ -63,7 +63,8 @@ it("goes to one of many that find a dead holder", async () => {
 it("who slept since it looked does not take an old number from whoever came since", async () => {
   const folder = await heldBy({ pid: deadPid });
   // Two holders later; the sleeper then makes the file of the number that it had found free.
-  for (const change of [{ released: true }, {}]) await (await takeLabLock(folder, "database")).tell(change);
+  for (const change of [{ released: true }, {}])
+    await (await takeLabLock(folder, "database")).publish(change);
   const newest = await readFile(join(folder, "owner", "3.json"));
   await writeFile(join(folder, "owner", "2.json"), newest);
   await expect(takeLabLock(folder, "database")).rejects.toThrow(LockedError);

@@ -9,7 +9,7 @@ import { ScrollBox, SelectField } from "../fields.tsx";
 import { whyNotHere } from "../models/names.ts";
 import { CopyButton } from "../text/copy.tsx";
 import { PageWorker } from "../work/call.ts";
-import type { BenchAsk, BenchNews } from "../work/protocol.ts";
+import type { BenchAsk, BenchProgress } from "../work/protocol.ts";
 
 const SHAPES: readonly (readonly [shape: string, name: string])[] = [
   ["32/8x128", "Llama 3 8B: 32 query, 8 KV heads of 128"],
@@ -151,12 +151,13 @@ function useBench() {
     setDoing("opening the GPU");
     const own = new PageWorker();
     worker.current = own;
-    const onNews = (news: BenchNews) => {
-      if (news.kind === "rows") setFound(news);
-      else setDoing(`${news.progress.doing} (${news.progress.done + 1} of ${news.progress.total})`);
+    const onProgress = (update: BenchProgress) => {
+      if (update.kind === "rows") return setFound(update);
+      const { doing, done, total } = update.progress;
+      setDoing(`${doing} (${done + 1} of ${total})`);
     };
     try {
-      await own.call("bench", ask, { onNews });
+      await own.call("bench", ask, { onProgress });
     } catch (error) {
       const { code, message } = error as { code?: string; message: string };
       if (code !== "aborted") setProblem(message);

@@ -16,14 +16,14 @@ export interface CachePart {
 /** `held` tokens by what they are; what no figures tell of is "other". */
 export function cacheParts(turns: Turns, held: number): CachePart[] {
   const parts: CachePart[] = [];
-  let told = 0;
+  let counted = 0;
   for (const [i, { figures }] of turns.entries()) {
     if (!figures) continue;
     const { promptTokens, generatedTokens } = figures;
     // A turn that was cut may have left fewer tokens than its answer had.
-    parts.push({ name: `Question ${i + 1}`, kind: "question", tokens: Math.max(0, promptTokens - told) });
+    parts.push({ name: `Question ${i + 1}`, kind: "question", tokens: Math.max(0, promptTokens - counted) });
     parts.push({ name: `Answer ${i + 1}`, kind: "answer", tokens: generatedTokens });
-    told = promptTokens + generatedTokens;
+    counted = promptTokens + generatedTokens;
   }
   let left = held;
   const within = parts.map((part) => {
@@ -90,8 +90,8 @@ export function CachePicture({ model, turns, held }: { model: ChatModel; turns: 
 }
 
 function sentence(parts: readonly CachePart[], free: number): string {
-  const told = parts.map(({ name, tokens }) => `${name}: ${grouped(tokens)} tokens`);
-  return ["The cache holds", ...told, `free: ${grouped(Math.max(0, free))} tokens`].join("; ");
+  const lines = parts.map(({ name, tokens }) => `${name}: ${grouped(tokens)} tokens`);
+  return ["The cache holds", ...lines, `free: ${grouped(Math.max(0, free))} tokens`].join("; ");
 }
 
 function wide(share: number) {

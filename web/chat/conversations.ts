@@ -40,7 +40,7 @@ export class Conversations extends Store<ConversationsState> {
   }
 
   /** To be called after a change of the book. */
-  async told(id: string): Promise<void> {
+  async announce(id: string): Promise<void> {
     this.#channel.postMessage(id);
     await this.refresh();
   }
@@ -60,7 +60,7 @@ export class Conversations extends Store<ConversationsState> {
   async rename(id: string, title: string): Promise<void> {
     if (title.trim() === "") return;
     await (await this.book)?.change(id, { title: title.trim(), isNamed: true });
-    await this.told(id);
+    await this.announce(id);
   }
 
   async remove(id: string): Promise<void> {
@@ -71,10 +71,10 @@ export class Conversations extends Store<ConversationsState> {
     const undo = async () => {
       await book.put(kept);
       this.set({ notice: null });
-      this.#tellAll(id);
+      this.#announceToAll(id);
     };
     this.set({ notice: { text: `"${kept.head.title}" was deleted.`, undo } });
-    this.#tellAll(id);
+    this.#announceToAll(id);
   }
 
   /** All, or one, as a file's text. */
@@ -104,11 +104,11 @@ export class Conversations extends Store<ConversationsState> {
     } catch (error) {
       this.set({ notice: { text: (error as Error).message } });
     }
-    await this.told("");
+    await this.announce("");
   }
 
-  #tellAll(id: string): void {
-    this.told(id);
+  #announceToAll(id: string): void {
+    this.announce(id);
     for (const listener of this.#changed) listener(id);
   }
 }

@@ -236,7 +236,7 @@ export class Talk extends Store<TalkState> {
       await book?.put({ head, turns: old });
       if (book) kept(() => localStorage.removeItem(OLD_NAME));
       if (this.state.turns.length === 0) this.#show(head, new Map(old.map((turn) => [turn.id, turn])), false);
-      return this.conversations.told(head.id);
+      return this.conversations.announce(head.id);
     }
     const id = kept(() => sessionStorage.getItem(OPEN_NAME));
     if (id !== null && this.state.turns.length === 0) await this.open(id);
@@ -346,7 +346,7 @@ export class Talk extends Store<TalkState> {
     const head = { ...this.state.head, leaf: last?.id ?? null, changedAt: Date.now() };
     this.set({ turns, head });
     const { id } = head;
-    this.#save(dropped).then(() => this.conversations.told(id));
+    this.#save(dropped).then(() => this.conversations.announce(id));
   }
 
   /** The last turn and the head. */

@@ -46,7 +46,7 @@ export class HereModel implements ChatModel {
       const opened = await worker.call(
         "open",
         { source, context, kv },
-        { signal, onNews: ({ bytes, totalBytes }) => onProgress(bytes, totalBytes) },
+        { signal, onProgress: ({ bytes, totalBytes }) => onProgress(bytes, totalBytes) },
       );
       return new HereModel(name, opened, worker);
     } catch (error) {
@@ -92,11 +92,11 @@ export class HereModel implements ChatModel {
         },
         {
           signal,
-          onNews: (news) => {
-            if (news.kind === "reading") return options.onReading?.(news.tokens, news.total);
-            give(stream.push(news.text));
-            options.onHeld?.(news.held);
-            const found = speed(news.generated);
+          onProgress: (progress) => {
+            if (progress.kind === "reading") return options.onReading?.(progress.tokens, progress.total);
+            give(stream.push(progress.text));
+            options.onHeld?.(progress.held);
+            const found = speed(progress.generated);
             if (found !== null) options.onSpeed?.(found);
           },
         },

@@ -12,7 +12,7 @@ export interface Formula {
 }
 
 /** Code first, which holds no formula. Lengths are bounded: an opening mark without an end must not cost the whole text. */
-const PIECES = new RegExp(
+const PARTS = new RegExp(
   [
     /(```[\s\S]*?(?:```|$)|~~~[\s\S]*?(?:~~~|$)|(?<!`)(`+)(?!`)[^\n]{1,1000}?(?<!`)\2(?!`))/,
     /\$\$([^$]{1,2000}?)\$\$/,
@@ -33,7 +33,7 @@ export function takeFormulas(text: string): { text: string; formulas: readonly F
   // A text that has the private characters itself keeps them, and has no formulas.
   if (!/\$|\\[[(]/.test(text) || /[\ue000\ue001]/.test(text)) return { text, formulas };
   const rest = text.replace(
-    PIECES,
+    PARTS,
     (raw, code?: string, _ticks?: string, ...found: (string | undefined)[]) => {
       if (code !== undefined) return raw;
       const [dollars, brackets, parentheses, single] = found;
@@ -45,15 +45,15 @@ export function takeFormulas(text: string): { text: string; formulas: readonly F
   return { text: rest, formulas };
 }
 
-/** A text at its marks: pieces of text, and formulas between them. */
+/** A text at its marks: parts of text, and formulas between them. */
 export function atFormulas(text: string, formulas: readonly Formula[]): (string | Formula)[] {
   if (formulas.length === 0) return [text];
-  return text.split(MARK).map((piece, i) => (i % 2 === 0 ? piece : (formulas[Number(piece)] ?? "")));
+  return text.split(MARK).map((part, i) => (i % 2 === 0 ? part : (formulas[Number(part)] ?? "")));
 }
 
 /** Formulas as they were written, where they are no formulas: in code, addresses and texts that are shown as they stand. */
 export function asWritten(text: string, formulas: readonly Formula[]): string {
   return atFormulas(text, formulas)
-    .map((piece) => (typeof piece === "string" ? piece : piece.raw))
+    .map((part) => (typeof part === "string" ? part : part.raw))
     .join("");
 }

@@ -2,17 +2,17 @@
 import { type AttendFinding, attendPlot, benchAttend, openAttendTimer } from "../../src/browser.ts";
 import type { Doing } from "./protocol.ts";
 
-export const bench: Doing<"bench"> = async (tests, tell, signal) => {
+export const bench: Doing<"bench"> = async (tests, report, signal) => {
   const timer = await openAttendTimer();
   try {
     const rows: AttendFinding[] = [];
     for await (const row of benchAttend(timer, {
       ...tests,
       signal,
-      onProgress: (progress) => tell({ kind: "doing", progress }),
+      onProgress: (progress) => report({ kind: "doing", progress }),
     })) {
       rows.push(row);
-      tell({ kind: "rows", rows: [...rows], plot: attendPlot(rows) });
+      report({ kind: "rows", rows: [...rows], plot: attendPlot(rows) });
     }
     return null;
   } finally {

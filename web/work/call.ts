@@ -1,5 +1,5 @@
 /**
- * The page's side of its worker: a call by name, news while it works, one result or one error. Owns numbering calls and
+ * The page's side of its worker: a call by name, progress while it works, one result or one error. Owns numbering calls and
  * that none is left waiting when the worker fails or is closed.
  */
 import type { ErrorCode } from "../../src/browser.ts";
@@ -16,13 +16,13 @@ export class WorkError extends Error {
 }
 
 interface Waiting {
-  news(news: unknown): void;
+  progress(progress: unknown): void;
   done(gives: unknown): void;
   fail(error: WorkError): void;
 }
 
 export interface CallOptions<Name extends WorkName> {
-  onNews?: (news: Work[Name]["news"]) => void;
+  onProgress?: (progress: Work[Name]["progress"]) => void;
   /** The work is asked to end; the call then rejects with code "aborted" when it has. */
   signal?: AbortSignal;
 }
@@ -37,7 +37,7 @@ export class PageWorker {
     this.#worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => {
       const waiting = this.#waiting.get(data.id);
       if (!waiting) return;
-      if ("news" in data) waiting.news(data.news);
+      if ("progress" in data) waiting.progress(data.progress);
       else {
         this.#waiting.delete(data.id);
         if ("gives" in data) waiting.done(data.gives);
@@ -55,7 +55,7 @@ export class PageWorker {
   call<Name extends WorkName>(
     name: Name,
     ask: Work[Name]["ask"],
-    { onNews, signal }: CallOptions<Name> = {},
+    { onProgress, signal }: CallOptions<Name> = {},
   ): Promise<Work[Name]["gives"]> {
     return new Promise((done, fail) => {
       if (this.#closed) return fail(this.#closed);
@@ -68,7 +68,7 @@ export class PageWorker {
           then(value);
         };
       this.#waiting.set(id, {
-        news: (news) => onNews?.(news as Work[Name]["news"]),
+        progress: (progress) => onProgress?.(progress as Work[Name]["progress"]),
         done: settled((gives: unknown) => done(gives as Work[Name]["gives"])),
         fail: settled(fail),
       });

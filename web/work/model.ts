@@ -20,16 +20,16 @@ const MODEST_CONTEXT = 8192;
 
 let loaded: LanguageModel | null = null;
 
-export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal) => {
+export const open: Doing<"open"> = async ({ source, context, kv }, report, signal) => {
   if (loaded) throw new NibbleError("argument", "this worker has a model already");
-  const told = pacing();
+  const isDue = pacing();
   const loading = (tokens: number | undefined) =>
     load(source, {
       context: tokens,
       kv: kv || undefined,
       signal,
       onProgress: ({ bytes, totalBytes }) => {
-        if (told() || bytes === totalBytes) tell({ bytes, totalBytes });
+        if (isDue() || bytes === totalBytes) report({ bytes, totalBytes });
       },
     });
   loaded = await loading(context ?? MODEST_CONTEXT).catch((error) => {
@@ -50,7 +50,7 @@ export const open: Doing<"open"> = async ({ source, context, kv }, tell, signal)
   };
 };
 
-export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens }, tell, signal) => {
+export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens }, report, signal) => {
   const model = current();
   const { chatTemplate } = model;
   const raw = chatTemplate === null;
@@ -66,12 +66,12 @@ export const answer: Doing<"answer"> = async ({ messages, sampling, maxTokens },
       special: MARKS,
       raw,
       signal,
-      onPrompt: (tokens, total) => tell({ kind: "reading", tokens, total }),
+      onPrompt: (tokens, total) => report({ kind: "reading", tokens, total }),
     },
   );
   for await (const piece of generation) {
     generated += piece.ids.length;
-    tell({ kind: "text", text: piece.text, generated, held: ids.length + generated });
+    report({ kind: "text", text: piece.text, generated, held: ids.length + generated });
   }
   const { text: _text, ids: _ids, seed: _seed, ...answered } = await generation.result();
   return answered;

@@ -50,7 +50,7 @@ interface AnswerAsk {
   readonly maxTokens?: number;
 }
 
-type AnswerNews =
+type AnswerProgress =
   | { readonly kind: "reading"; readonly tokens: number; readonly total: number }
   | {
       readonly kind: "text";
@@ -85,17 +85,17 @@ export type Planned = Omit<PlanTable, "shortfall"> & {
 export type BenchAsk = Pick<AttendTests, "shapes" | "tokens" | "prompt" | "dequantized">;
 
 /** What is being measured, or all rows so far with their plot as SVG. */
-export type BenchNews =
+export type BenchProgress =
   | { readonly kind: "doing"; readonly progress: AttendProgress }
   | { readonly kind: "rows"; readonly rows: readonly AttendFinding[]; readonly plot: string };
 
-/** By the name of each piece of work: what is asked, what is told meanwhile, what is given. */
+/** Each piece of work by name: its question, what is reported while it runs, its result. */
 export interface Work {
-  open: { ask: OpenAsk; news: { readonly bytes: number; readonly totalBytes: number }; gives: Opened };
-  answer: { ask: AnswerAsk; news: AnswerNews; gives: Answered };
-  count: { ask: string; news: never; gives: number };
-  bench: { ask: BenchAsk; news: BenchNews; gives: null };
-  plan: { ask: PlanAsk; news: never; gives: Planned };
+  open: { ask: OpenAsk; progress: { readonly bytes: number; readonly totalBytes: number }; gives: Opened };
+  answer: { ask: AnswerAsk; progress: AnswerProgress; gives: Answered };
+  count: { ask: string; progress: never; gives: number };
+  bench: { ask: BenchAsk; progress: BenchProgress; gives: null };
+  plan: { ask: PlanAsk; progress: never; gives: Planned };
 }
 
 export type WorkName = keyof Work;
@@ -105,13 +105,13 @@ export type ToWorker =
   | { readonly id: number; readonly stop: true };
 
 export type FromWorker =
-  | { readonly id: number; readonly news: unknown }
+  | { readonly id: number; readonly progress: unknown }
   | { readonly id: number; readonly gives: unknown }
   | { readonly id: number; readonly code: ErrorCode | null; readonly message: string };
 
-/** One piece of work; `tell` passes news on. */
+/** One piece of work; `report` sends its progress to the page. */
 export type Doing<Name extends WorkName> = (
   ask: Work[Name]["ask"],
-  tell: (news: Work[Name]["news"]) => void,
+  report: (progress: Work[Name]["progress"]) => void,
   signal: AbortSignal,
 ) => Promise<Work[Name]["gives"]>;

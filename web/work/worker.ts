@@ -1,6 +1,5 @@
 /**
- * The page's worker: models and plans away from the thread that draws. Owns running what is asked and telling what went
- * wrong. A page that only talks to a server never starts it, so never fetches it.
+ * The page's worker: models and plans away from the thread that draws. It runs what is asked and reports errors. A page that only talks to a server never starts it, so never fetches it.
  */
 import { bench } from "./bench.ts";
 import { answer, count, open } from "./model.ts";
@@ -28,7 +27,7 @@ page.addEventListener("message", async ({ data }) => {
     const work = WORK[data.name] as Doing<WorkName>;
     const gives = await work(
       data.ask as never,
-      (news: unknown) => page.postMessage({ id, news }),
+      (progress: unknown) => page.postMessage({ id, progress }),
       stop.signal,
     );
     page.postMessage({ id, gives });

@@ -39,7 +39,7 @@ interface Asked {
   reject(error: Error): void;
 }
 
-type Told = { isReady: true } | { mask: Int32Array | null; ms: number } | { failed: string };
+type Reply = { isReady: true } | { mask: Int32Array | null; ms: number } | { failed: string };
 
 /** To read the vocabulary, on a machine that is busy. */
 const MOST_START_MS = 60_000;
@@ -72,7 +72,7 @@ export class Keeper {
       // It makes much that is short-lived while it reads the vocabulary.
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
-    this.#worker.on("message", (told: Told) => this.#hear(told));
+    this.#worker.on("message", (reply: Reply) => this.#hear(reply));
     this.#worker.on("error", (error) => this.end(error.message));
     this.#worker.on("exit", () => this.end("its thread ended"));
     this.#worker.unref();
@@ -131,12 +131,12 @@ export class Keeper {
     for (const { reject } of [...this.#steps, ...this.#starts]) reject(new Lost());
   }
 
-  #hear(told: Told): void {
+  #hear(reply: Reply): void {
     if (this.#isEnded) return;
     clearTimeout(this.#late);
-    if ("isReady" in told) this.#isReady = true;
-    else if ("failed" in told) return this.end(told.failed);
-    else this.#underWay?.resolve(told);
+    if ("isReady" in reply) this.#isReady = true;
+    else if ("failed" in reply) return this.end(reply.failed);
+    else this.#underWay?.resolve(reply);
     this.#underWay = null;
     this.#next();
     this.#holdProcess();

@@ -1,7 +1,7 @@
 /**
  * From a checked request for an answer to its parts as they come, for all endpoints that answer in turns. Owns what is done
- * before anything is generated (tokens, grammar, the place in the queue) and the news that endpoints write down. Refuses
- * to know their forms.
+ * before anything is generated (tokens, grammar, the place in the queue) and the updates that endpoints write down, each in
+ * its own form.
  */
 import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
 import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
@@ -17,7 +17,7 @@ import type {
 } from "../../index.ts";
 import { unsupported } from "./errors.ts";
 import { type Format, openFormat } from "./format.ts";
-import { toldTokens } from "./logprobs.ts";
+import { likelihoodsOf } from "./logprobs.ts";
 import { type AdmittedRun, admit, encode, fitting, type Served } from "./served.ts";
 import { finishReason } from "./usage.ts";
 
@@ -36,7 +36,7 @@ export interface Question {
 }
 
 /** What is new in an answer, and its tokens. */
-interface News {
+interface AnswerUpdate {
   readonly part: AnswerPart | null;
   readonly tokens: readonly Likelihood[];
   /** Tokens of the answer so far. */
@@ -58,15 +58,15 @@ interface ReadProgress {
   readonly time_ms: number;
 }
 
-interface Hearing {
-  news(news: News): void | Promise<void>;
-  progress?(progress: ReadProgress): void;
+interface AnswerListener {
+  onUpdate(update: AnswerUpdate): void | Promise<void>;
+  onProgress?(progress: ReadProgress): void;
 }
 
 /** One answer that was let in. */
 export interface Answering {
-  /** Generates; is called at once, and once. */
-  tell(hearing: Hearing): Promise<Ending>;
+  /** Generates. Must be called at once, and once. */
+  start(listener: AnswerListener): Promise<Ending>;
   cancel(): void;
 }
 
@@ -103,7 +103,8 @@ export async function letIn(
   );
   const answers = runs.map((run) => {
     const parts = new AnswerParts(begun === "" ? opened : "begun", calls);
-    return { tell: (hearing: Hearing) => tell(served, run, parts, hearing, ids.length), cancel: run.cancel };
+    const start = (listener: AnswerListener) => startAnswer(served, run, parts, listener, ids.length);
+    return { start, cancel: run.cancel };
   });
   return { promptTokens: ids.length, answers };
 }
@@ -151,11 +152,11 @@ export async function together<One extends { cancel(): void }, T>(
 }
 
 /** Runs the generation and reports its progress. */
-async function tell(
+async function startAnswer(
   served: Served,
   run: AdmittedRun,
   parts: AnswerParts,
-  { news, progress }: Hearing,
+  { onUpdate, onProgress }: AnswerListener,
   promptTokens: number,
 ): Promise<Ending> {
   let tokens: Likelihood[] = [];
@@ -164,21 +165,21 @@ async function tell(
   const give = async (found: readonly AnswerPart[]) => {
     for (const part of found) {
       called ||= part.kind === "call";
-      const told = { part, tokens, generated };
+      const update = { part, tokens, generated };
       tokens = [];
-      await news(told);
+      await onUpdate(update);
     }
   };
   const started = performance.now();
   const onPrompt =
-    progress &&
+    onProgress &&
     ((done: number, total: number) => {
       const cache = promptTokens - total;
       const time_ms = Math.round(performance.now() - started);
-      progress({ total: promptTokens, cache, processed: cache + done, time_ms });
+      onProgress({ total: promptTokens, cache, processed: cache + done, time_ms });
     });
   const result = await run.start(async (piece) => {
-    tokens = [...tokens, ...toldTokens(piece, served.model.tokenizer)];
+    tokens = [...tokens, ...likelihoodsOf(piece, served.model.tokenizer)];
     generated += piece.ids.length;
     await give(parts.push(piece.text));
   }, onPrompt);

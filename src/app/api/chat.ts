@@ -39,7 +39,7 @@ async function answerChat(served: Served, fields: Fields, request: Request): Pro
 type Frame = Readonly<Record<"id" | "model", string>> & { readonly created: number };
 
 async function whole(served: Served, asked: ChatRequest, answers: readonly Answering[]) {
-  const told = await together(answers, async (answer, index) => {
+  const done = await together(answers, async (answer, index) => {
     const said = { text: "", reasoning: "" };
     const calls: unknown[] = [];
     const tokens: Likelihood[] = [];
@@ -47,11 +47,12 @@ async function whole(served: Served, asked: ChatRequest, answers: readonly Answe
       result,
       finish,
       tokens: rest,
-    } = await answer.tell({
-      news(news) {
-        tokens.push(...news.tokens);
-        if (news.part?.kind === "call") calls.push(callOf(news.part.call));
-        else if (news.part) said[news.part.kind] += news.part.text;
+    } = await answer.start({
+      onUpdate(update) {
+        const { part } = update;
+        tokens.push(...update.tokens);
+        if (part?.kind === "call") calls.push(callOf(part.call));
+        else if (part) said[part.kind] += part.text;
       },
     });
     tokens.push(...rest);
@@ -66,10 +67,10 @@ async function whole(served: Served, asked: ChatRequest, answers: readonly Answe
     const logprobs = logprobsOf(served, asked, tokens);
     return { choice: { index, message, logprobs, finish_reason: finish }, result };
   });
-  const results = told.map(({ result }) => result);
+  const results = done.map(({ result }) => result);
   return {
     object: "chat.completion",
-    choices: told.map(({ choice }) => choice),
+    choices: done.map(({ choice }) => choice),
     usage: usageOfAll(results),
     timings: timingsOf(results[0]),
   };
@@ -106,11 +107,11 @@ function streamed(
           finish_reason: finish,
         });
         await send(chunk([choice({ role: "assistant", content: "" })], soFar(0)));
-        const { result, finish, tokens } = await answer.tell({
-          news: ({ part, tokens, generated }) =>
+        const { result, finish, tokens } = await answer.start({
+          onUpdate: ({ part, tokens, generated }) =>
             send(chunk([choice(deltaOf(part), tokens)], soFar(generated))),
-          progress: asked.progress
-            ? // A reader that has gone is told of by the next news.
+          onProgress: asked.progress
+            ? // A client that has gone is noticed at the next update.
               (prompt_progress) => void send(chunk([choice({})], { prompt_progress })).catch(() => {})
             : undefined,
         });

@@ -9,7 +9,7 @@ import type { Fields } from "./fields.ts";
 import { readFormat } from "./format.ts";
 import { jsonResponse } from "./json-text.ts";
 import { COMPLETIONS } from "./known-fields.ts";
-import { completionLogprobs, readCompletionLogprobs, toldTokens } from "./logprobs.ts";
+import { completionLogprobs, likelihoodsOf, readCompletionLogprobs } from "./logprobs.ts";
 import type { Offered } from "./offered.ts";
 import { readSampling } from "./sampling.ts";
 import { checkModel, encode, type Served } from "./served.ts";
@@ -45,12 +45,12 @@ async function goOn(served: Served, fields: Fields, request: Request): Promise<R
       return { index, text, logprobs: likely(tokens), finish_reason: finish };
     };
   };
-  const told = (piece: Piece) => toldTokens(piece, served.model.tokenizer);
+  const tokensOf = (piece: Piece) => likelihoodsOf(piece, served.model.tokenizer);
 
   if (!stream) {
     const answers = await together(runs, async (run, index) => {
       const tokens: Likelihood[] = [];
-      const result = await run.start((piece) => void tokens.push(...told(piece)));
+      const result = await run.start((piece) => void tokens.push(...tokensOf(piece)));
       return { result, choice: choices(index)(result.text, tokens, finishReason(result.stopReason)) };
     });
     const results = answers.map(({ result }) => result);
@@ -75,7 +75,7 @@ async function goOn(served: Served, fields: Fields, request: Request): Promise<R
         const result = await run.start((piece) => {
           generated += piece.ids.length;
           const usage = liveUsage ? { usage: usageSoFar(ids.length, generated) } : {};
-          return send(chunk([choice(piece.text, told(piece), null)], usage));
+          return send(chunk([choice(piece.text, tokensOf(piece), null)], usage));
         });
         const finish = choice("", [], finishReason(result.stopReason));
         await send(chunk([finish], { timings: timingsOf(result) }));

@@ -65,7 +65,7 @@ const LONGEST_NAME = 80;
 
 /** isStrict: such a request is refused with 400; else `note` hears of each name once, and of 50 names at most. */
 export function unknownFields(isStrict: boolean, note: (text: string) => void): UnknownField {
-  const told = new Set<string>();
+  const noted = new Set<string>();
   return (place) => {
     // The same field of every message is one name.
     const name = printable(place.replace(/\[\d+\]/g, "[]"));
@@ -78,10 +78,10 @@ export function unknownFields(isStrict: boolean, note: (text: string) => void): 
           code: "unknown_parameter",
         },
       );
-    if (told.has(name) || told.size > MOST_NAMES) return;
-    told.add(name);
+    if (noted.has(name) || noted.size > MOST_NAMES) return;
+    noted.add(name);
     note(
-      told.size > MOST_NAMES
+      noted.size > MOST_NAMES
         ? "requests have more unknown fields than are told"
         : `requests have a field ${name} that is not known here; it is left out (--strict refuses it)`,
     );

@@ -90,9 +90,9 @@ function put(object: Record<string, unknown>, key: string, value: unknown): void
   else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
 }
 
-/** From its quote on; a long one in pieces, none of which cuts an escape. */
+/** From its quote on; a long one in parts, none of which cuts an escape. */
 function* readText(reader: Reader): Slices<string> {
-  const pieces: string[] = [];
+  const parts: string[] = [];
   let from = reader.at + 1;
   let at = from;
   for (let escapes = 1; ; ) {
@@ -100,13 +100,13 @@ function* readText(reader: Reader): Slices<string> {
     const slash = reader.slashFrom(at);
     const full = Math.max(at, from + CHARACTERS);
     if (full <= quote && full <= slash) {
-      pieces.push(reader.parsed(`"${reader.text.slice(from, full)}"`));
+      parts.push(reader.parsed(`"${reader.text.slice(from, full)}"`));
       from = at = full;
       yield;
     } else if (quote < slash) {
-      pieces.push(reader.parsed(`"${reader.text.slice(from, quote)}"`));
+      parts.push(reader.parsed(`"${reader.text.slice(from, quote)}"`));
       reader.at = quote + 1;
-      return pieces.length === 1 ? pieces[0] : pieces.join("");
+      return parts.length === 1 ? parts[0] : parts.join("");
     } else {
       at = slash + (reader.text[slash + 1] === "u" ? 6 : 2);
       if (escapes++ % VALUES === 0) yield;

@@ -80,7 +80,7 @@ const FORM = fieldTable(
   harmless("goes with a grammar, which is refused", "preserved_tokens"),
 );
 
-const TOLD = fieldTable(
+const REPORTED = fieldTable(
   refused("logprobs gives the likelihoods of tokens.", {
     ...{ n_probs: EMPTY, post_sampling_probs: EMPTY, top_n_tokens: EMPTY, decoder_input_details: EMPTY },
     prompt_logprobs: [false],
@@ -140,7 +140,7 @@ const REASONING = fieldTable(
 
 /** What /v1/chat/completions and /v1/completions have in common. */
 const COMMON = fieldTable(
-  ...[CHOOSING, ENDING, FORM, TOLD, MODEL, REASONING],
+  ...[CHOOSING, ENDING, FORM, REPORTED, MODEL, REASONING],
   kept(
     ...["model", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repetition_penalty"],
     ...[

@@ -24,11 +24,11 @@ export function unknownModel(asked: string | undefined, names: readonly string[]
   const near = asked === undefined ? [] : nearestModels(asked, entries).map(({ name }) => name);
   const listed = near.length > 0 ? near : names.slice(0, MOST_NAMES);
   const more = near.length === 0 && names.length > listed.length ? " and others, which /v1/models lists" : "";
-  const told = `${near.length > 0 ? "near to it" : "there are"}: ${listed.map((name) => JSON.stringify(name)).join(", ")}${more}`;
+  const known = `${near.length > 0 ? "near to it" : "there are"}: ${listed.map((name) => JSON.stringify(name)).join(", ")}${more}`;
   if (asked === undefined)
-    return new ApiError(400, `model is missing; several are served here, ${told}`, { param: "model" });
+    return new ApiError(400, `model is missing; several are served here, ${known}`, { param: "model" });
   const shown = JSON.stringify(asked.slice(0, 100));
-  return new ApiError(404, `the model ${shown} is not served here; ${told}`, {
+  return new ApiError(404, `the model ${shown} is not served here; ${known}`, {
     param: "model",
     code: "model_not_found",
   });

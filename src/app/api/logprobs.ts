@@ -22,8 +22,8 @@ export function readCompletionLogprobs(fields: Fields): number | undefined {
   return fields.number("logprobs", { low: 0, high: MOST_TOP, integer: true });
 }
 
-/** What a piece has, without the end token, which is no part of the answer. */
-export function toldTokens(piece: Piece, tokenizer: Tokenizer): Likelihood[] {
+/** The likelihoods of a piece, without the end token, which is no part of the answer. */
+export function likelihoodsOf(piece: Piece, tokenizer: Tokenizer): Likelihood[] {
   return (piece.likelihoods ?? []).filter(({ id }) => !tokenizer.endIds.has(id));
 }
 

@@ -24,7 +24,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** Read and sent at once. */
-const PIECE_BYTES = 2 ** 16;
+const READ_BYTES = 2 ** 16;
 
 /**
  * The page runs no script but its own. It may connect to any http(s) place that allows it: a person types servers and
@@ -133,7 +133,7 @@ function partOf(path: string, first: number, end: number): ReadableStream<Uint8A
       async pull(controller) {
         try {
           file ??= await open(path);
-          const bytes = new Uint8Array(Math.min(PIECE_BYTES, end - at));
+          const bytes = new Uint8Array(Math.min(READ_BYTES, end - at));
           const { bytesRead } = await file.read(bytes, 0, bytes.length, at);
           if (bytesRead === 0) throw new Error(`${path} is shorter than when the server started`);
           at += bytesRead;

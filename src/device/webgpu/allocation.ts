@@ -55,8 +55,8 @@ const WRITES_UNDER_WAY = 256;
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
 export interface AllocationOptions {
-  /** Longest submit by estimate; default: 300 ms (pieces.ts). For tests. */
-  readonly pieceMs?: number;
+  /** Longest submit by estimate; default: 300 ms (submit-parts.ts). For tests. */
+  readonly submitMs?: number;
   /** Threads that pack weights; null: none. */
   readonly packing?: PackThreadsMaker | null;
 }
@@ -92,7 +92,7 @@ export class WebgpuAllocation implements Allocation {
     readonly ready: Readonly<Record<Mode, readonly Ready[]>>,
     readonly stepBuffer: GPUBuffer,
     stamp: Ready,
-    { pieceMs, packing = null }: AllocationOptions,
+    { submitMs, packing = null }: AllocationOptions,
   ) {
     this.footprint = program.footprint;
     this.#packing = new WeightPacking(packing);
@@ -101,7 +101,7 @@ export class WebgpuAllocation implements Allocation {
     this.#words = new WordsBack(gpu, this.#buffer(program.sampling.chosen), (graph.texts + 1) * 4);
     this.#submits = new Submits({
       gpu,
-      pieceMs,
+      submitMs,
       stamp,
       stampBuffer: this.#buffer(stamp.dispatch.buffers.out),
       write: (uniform, lists, at) => this.#writeLists({ uniform, lists, at }),

@@ -98,8 +98,8 @@ export class BlockPlan {
       codes: keep(names, part.codesBytes),
       scales: part.scalesBytes > 0 ? keep(`scales of ${names}`, part.scalesBytes) : null,
     }));
-    for (const { codes, scales, pieces } of parts)
-      for (const { weight, from, rows, at } of pieces) {
+    for (const { codes, scales, sources } of parts)
+      for (const { weight, from, rows, at } of sources) {
         const { id } = weights[weight];
         this.#matrices.set(id, [...(this.#matrices.get(id) ?? []), { codes, scales, from, rows, at }]);
       }

@@ -1,11 +1,11 @@
 /**
  * Threads that pack weights (Node only). A slot's buffers are handed over and come back, since Dawn takes no shared ones. A thread
- * that fails or ends fails every piece that it had and every later one; nothing waits for it.
+ * that fails or ends fails every slab that it had and every later one; nothing waits for it.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import type { PackPiece, Slot } from "./pack-piece.ts";
+import type { Slab, Slot } from "./pack-slab.ts";
 import type { PackThreads, PackThreadsMaker } from "./packing.ts";
 
 /** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
@@ -28,10 +28,10 @@ interface Thread {
   readonly pending: Pending[];
 }
 
-/** null where there is one core. module: of pack-piece, for tests of the sources. */
+/** null where there is one core. module: of pack-slab, for tests of the sources. */
 export function packThreads(
   threads = Math.min(MOST_THREADS, availableParallelism() - 1),
-  module = new URL("./pack-piece.js", import.meta.url),
+  module = new URL("./pack-slab.js", import.meta.url),
 ): PackThreadsMaker | null {
   return threads < 1 ? null : { threads, start: () => new Threads(threads, module) };
 }
@@ -45,13 +45,13 @@ class Threads implements PackThreads {
     this.#threads = Array.from({ length: threads }, () => this.#start(module));
   }
 
-  pack(slot: Slot, piece: PackPiece): Promise<void> {
+  pack(slot: Slot, slab: Slab): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     const thread = this.#threads.reduce((a, b) => (b.pending.length < a.pending.length ? b : a));
     return new Promise((resolve, reject) => {
       thread.pending.push({ slot, resolve, reject });
       const { file, packed } = slot;
-      thread.worker.postMessage({ slot: { file, packed }, piece }, [file, packed]);
+      thread.worker.postMessage({ slot: { file, packed }, slab }, [file, packed]);
     });
   }
 

@@ -6,13 +6,13 @@
 import { parentPort, workerData } from "node:worker_threads";
 
 const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPort);
-/** @type {typeof import("./pack-piece.ts")} */
-const { packPiece } = await import(workerData.module);
+/** @type {typeof import("./pack-slab.ts")} */
+const { packSlab } = await import(workerData.module);
 
-port.on("message", ({ slot, piece }) => {
+port.on("message", ({ slot, slab }) => {
   let error = null;
   try {
-    packPiece(slot, piece);
+    packSlab(slot, slab);
   } catch (thrown) {
     error = thrown instanceof Error ? thrown.message : String(thrown);
   }

@@ -1,5 +1,5 @@
 /**
- * Rows of a file's bytes -> the words that GPU kernels read (weights.ts), piece by piece while a model loads. Owns the
+ * Rows of a file's bytes -> the words that GPU kernels read (weights.ts), slab by slab while a model loads. Owns the
  * choice by type; families of types lie in pack/. One idea: four codes at a time, masked and shifted as one word, and
  * nothing allocated per block.
  */

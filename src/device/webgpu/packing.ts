@@ -1,13 +1,13 @@
 /**
- * The pieces of weights that are on their way from a file to the GPU, of one allocation: a few slots, so that memory is bounded, and
- * who packs what lies in them. Reading, packing and writing of different pieces overlap; a piece holds its slot for all three.
+ * The slabs of weights that are on their way from a file to the GPU, of one allocation: a few slots, so that memory is bounded, and
+ * who packs what lies in them. Reading, packing and writing of different slabs overlap; a slab holds its slot for all three.
  * Slots and threads are made when the first load needs them, and are gone when no load is under way.
  */
-import { type PackPiece, packPiece, type Slot } from "./pack-piece.ts";
+import { packSlab, type Slab, type Slot } from "./pack-slab.ts";
 
 /** Threads that pack. Their buffers go there and come back; DeviceError when one fails or is gone. */
 export interface PackThreads {
-  pack(slot: Slot, piece: PackPiece): Promise<void>;
+  pack(slot: Slot, slab: Slab): Promise<void>;
   close(): void;
 }
 
@@ -16,7 +16,7 @@ export interface PackThreadsMaker {
   start(): PackThreads;
 }
 
-/** Of pieces that are read or written while others are packed. */
+/** Of slabs that are read or written while others are packed. */
 const MORE_SLOTS = 2;
 /** Matrices with fewer bytes in the file are packed at once: they are done before a thread has started. */
 const LEAST_BYTES = 2 * 1024 * 1024;
@@ -27,7 +27,7 @@ interface Waiting {
 }
 
 export class WeightPacking {
-  /** Of pieces at most. */
+  /** Of slabs at most. */
   readonly slots: number;
   readonly #maker: PackThreadsMaker | null;
   #threads: PackThreads | null = null;
@@ -68,10 +68,10 @@ export class WeightPacking {
   }
 
   /** matrixBytes: of the matrix in the file. */
-  async pack(slot: Slot, piece: PackPiece, matrixBytes: number): Promise<void> {
-    if (!this.#maker || matrixBytes < LEAST_BYTES) return packPiece(slot, piece);
+  async pack(slot: Slot, slab: Slab, matrixBytes: number): Promise<void> {
+    if (!this.#maker || matrixBytes < LEAST_BYTES) return packSlab(slot, slab);
     this.#threads ??= this.#maker.start();
-    await this.#threads.pack(slot, piece);
+    await this.#threads.pack(slot, slab);
   }
 
   /** At once where a slot is free. */

@@ -1,15 +1,15 @@
 /**
- * A step's submits: one where it is short, else one for each piece (pieces.ts). Owns the time that pieces take, the step uniform
+ * A step's submits: one where it is short, else one for each part (submit-parts.ts). Owns the time that parts take, the step uniform
  * between them, and the proof that long ones ran: their last dispatch counts them, since a driver may stop work that takes too
  * long and report nothing.
  */
 import { type Batch, unitLists } from "./batch.ts";
 import type { Gpu } from "./gpu.ts";
-import { PIECE_MS, piecesOf, shapeOf, type WorkPiece, WorkRates } from "./pieces.ts";
 import { encodePass, type Ready } from "./ready.ts";
+import { SUBMIT_MS, type SubmitPart, shapeOf, submitPartsOf, WorkRates } from "./submit-parts.ts";
 import { WordsBack } from "./words-back.ts";
 
-/** Pieces are counted that take this share of the longest by estimate, 10 ms: the count takes some 5 us. */
+/** Parts are counted that take this share of the longest by estimate, 10 ms: the count takes some 5 us. */
 const COUNTED_SHARE = 1 / 30;
 
 /** Of buffers in which the count comes back. */
@@ -19,8 +19,8 @@ const NO_LISTS = new Uint32Array();
 
 export interface SubmitOptions {
   readonly gpu: Gpu;
-  /** Longest piece by estimate; default: PIECE_MS. */
-  readonly pieceMs?: number;
+  /** Longest part by estimate; default: SUBMIT_MS. */
+  readonly submitMs?: number;
   /** The dispatch of `stamp`, and the word that it counts in. */
   readonly stamp: Ready;
   readonly stampBuffer: GPUBuffer;
@@ -49,40 +49,40 @@ export class Submits {
     batch: Batch,
     last: (encoder: GPUCommandEncoder) => void,
   ): Promise<{ done: Promise<void> }> {
-    const { gpu, pieceMs = PIECE_MS } = this.options;
-    const pieces = piecesOf(list, batch, this.#pace, pieceMs);
-    let piece = pieces.next();
+    const { gpu, submitMs = SUBMIT_MS } = this.options;
+    const parts = submitPartsOf(list, batch, this.#pace, submitMs);
+    let part = parts.next();
     for (;;) {
-      const following = pieces.next();
-      const { value } = piece as IteratorYieldResult<WorkPiece<Ready>>;
+      const following = parts.next();
+      const { value } = part as IteratorYieldResult<SubmitPart<Ready>>;
       const done = this.#submit(value, batch, following.done ? last : () => {});
       if (following.done) return { done };
       if (!this.#pace.knows(value)) await done;
       gpu.check();
-      piece = following;
+      part = following;
     }
   }
 
   #submit(
-    piece: WorkPiece<Ready>,
+    part: SubmitPart<Ready>,
     batch: Batch,
     finish: (encoder: GPUCommandEncoder) => void,
   ): Promise<void> {
-    const { gpu, pieceMs = PIECE_MS, stamp, write } = this.options;
+    const { gpu, submitMs = SUBMIT_MS, stamp, write } = this.options;
     const encoder = gpu.device.createCommandEncoder();
-    const isCounted = piece.ms > pieceMs * COUNTED_SHARE;
-    const jobs = isCounted ? [...piece.jobs, stamp] : piece.jobs;
-    if (piece.units) {
-      const cut = unitLists(batch, piece.units);
+    const isCounted = part.ms > submitMs * COUNTED_SHARE;
+    const jobs = isCounted ? [...part.jobs, stamp] : part.jobs;
+    if (part.units) {
+      const cut = unitLists(batch, part.units);
       write(cut.uniform, cut.lists, cut.at);
     }
-    encodePass(encoder, jobs, shapeOf(batch.shape, piece));
+    encodePass(encoder, jobs, shapeOf(batch.shape, part));
     const counted = isCounted ? this.#words.encode(encoder, 1) : null;
     if (isCounted) this.#count++;
     const count = this.#count;
     finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);
-    if (piece.units) write(batch.uniform, NO_LISTS, batch.at);
+    if (part.units) write(batch.uniform, NO_LISTS, batch.at);
     const begun = performance.now();
     const ended = counted
       ? counted().then(
@@ -97,7 +97,7 @@ export class Submits {
       const from = Math.max(begun, this.#doneAt);
       const seenTogether = this.#doneAt > begun && now - this.#doneAt < 0.5;
       this.#doneAt = now;
-      if (!seenTogether) this.#pace.took(piece, now - from);
+      if (!seenTogether) this.#pace.took(part, now - from);
     });
   }
 }

@@ -1,13 +1,13 @@
 /**
- * File rows -> GPU buffers, in pieces of a few MiB, several at once: no second copy of a model is ever in memory. Owns that the
- * first thing that goes wrong ends the load, when none of its pieces is under way any more.
+ * File rows -> GPU buffers, in slabs of a few MiB, several at once: no second copy of a model is ever in memory. Owns that the
+ * first thing that goes wrong ends the load, when none of its slabs is under way any more.
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
-import { type PackPiece, pieceFile, piecePacked, pieceRows, type Slot } from "./pack-piece.ts";
+import { type Slab, type Slot, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
 import type { WeightPacking } from "./packing.ts";
 import { checkWeights } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
@@ -51,14 +51,14 @@ async function loadRows(
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   const { type, rows, cols } = matrix.tensor;
-  const most = pieceRows(type, cols);
+  const most = slabRows(type, cols);
   const underWay = new Set<Promise<void>>();
   const failures: unknown[] = [];
   const load = async (slot: Slot, first: number) => {
     try {
-      const piece = { type, rows: Math.min(most, rows - first), cols };
-      await loadPiece(gpu, matrix, piece, first, slot, bufferOf, packing);
-      onBytes(piece.rows * rowBytes(type, cols));
+      const slab = { type, rows: Math.min(most, rows - first), cols };
+      await loadSlab(gpu, matrix, slab, first, slot, bufferOf, packing);
+      onBytes(slab.rows * rowBytes(type, cols));
       gpu.check();
     } catch (error) {
       failures.push(error);
@@ -73,17 +73,17 @@ async function loadRows(
       packing.give(slot);
       break;
     }
-    const piece = load(slot, first).finally(() => underWay.delete(piece));
-    underWay.add(piece);
+    const loading = load(slot, first).finally(() => underWay.delete(loading));
+    underWay.add(loading);
   }
   await Promise.all(underWay);
   if (failures.length > 0) throw failures[0];
 }
 
-async function loadPiece(
+async function loadSlab(
   gpu: Gpu,
   { tensor, places }: Matrix,
-  piece: PackPiece,
+  slab: Slab,
   first: number,
   slot: Slot,
   bufferOf: (planned: Buffer) => GPUBuffer,
@@ -93,14 +93,14 @@ async function loadPiece(
   const { name, type, rows, cols } = tensor;
   const form = weightForm(type);
   const scalesWords = scalesRowBytes(form, cols) / 4;
-  await tensor.readRows(first, piece.rows, pieceFile(slot, piece));
-  await packing.pack(slot, piece, rows * rowBytes(type, cols));
+  await tensor.readRows(first, slab.rows, slabFile(slot, slab));
+  await packing.pack(slot, slab, rows * rowBytes(type, cols));
   gpu.check();
-  const [codes, scales] = piecePacked(slot, piece);
+  const [codes, scales] = slabPacked(slot, slab);
   checkWeights(name, form, codes, scales, scalesWords);
   for (const place of places) {
     const start = Math.max(first, place.from);
-    const length = Math.min(first + piece.rows, place.from + place.rows) - start;
+    const length = Math.min(first + slab.rows, place.from + place.rows) - start;
     if (length <= 0) continue;
     const at = place.at + start - place.from;
     const write = (buffer: Buffer, words: Uint32Array<ArrayBuffer>, each: number) =>

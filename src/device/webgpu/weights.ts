@@ -152,7 +152,7 @@ export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
 }
 
 /** Rows [from, from + rows) of a weight (an index into the block's list) lie at row `at` of a part. */
-interface Piece {
+interface RowSource {
   readonly weight: number;
   readonly from: number;
   readonly rows: number;
@@ -165,7 +165,7 @@ export interface BlockPart {
   readonly rows: number;
   readonly codesBytes: number;
   readonly scalesBytes: number;
-  readonly pieces: readonly Piece[];
+  readonly sources: readonly RowSource[];
 }
 
 /** Parts begin at multiples of this many rows, so that only the last has tiles that are not whole. */
@@ -210,8 +210,8 @@ export function partsOf(
   const parts: BlockPart[] = [];
   for (let first = 0; first < total; first += step) {
     const rows = Math.min(step, total - first);
-    const pieces = piecesOf(runs, first, rows);
-    parts.push({ first, rows, codesBytes: rows * codes, scalesBytes: rows * scales, pieces });
+    const sources = sourcesOf(runs, first, rows);
+    parts.push({ first, rows, codesBytes: rows * codes, scalesBytes: rows * scales, sources });
   }
   return parts;
 }
@@ -231,17 +231,17 @@ export function runsOf(weights: readonly Weight[], experts: number): RowRun[] {
   ).flat();
 }
 
-function piecesOf(runs: readonly RowRun[], first: number, count: number): Piece[] {
-  const pieces: Piece[] = [];
+function sourcesOf(runs: readonly RowRun[], first: number, count: number): RowSource[] {
+  const sources: RowSource[] = [];
   let begin = 0;
   for (const { weight, from, rows } of runs) {
     const start = Math.max(first, begin);
     const end = Math.min(first + count, begin + rows);
     if (start < end)
-      pieces.push({ weight, from: from + start - begin, rows: end - start, at: start - first });
+      sources.push({ weight, from: from + start - begin, rows: end - start, at: start - first });
     begin += rows;
   }
-  return pieces;
+  return sources;
 }
 
 /** What kernels that expand weights take as values. */

@@ -1,6 +1,6 @@
 /**
  * One file from the Hub to its place on disk: several connections fill a part file, its hash follows them, and
- * only a file with the hash that the Hub lists gets its name. Owns the pieces and what an early end keeps.
+ * only a file with the hash that the Hub lists gets its name. Owns the ranges and what an early end keeps.
  */
 import { createHash } from "node:crypto";
 import { FormatError, throwIfAborted } from "../errors.ts";
@@ -23,7 +23,7 @@ export interface Download {
   readonly lock: Lock;
   readonly connections: number;
   /** Of one request. */
-  readonly pieceBytes: number;
+  readonly rangeBytes: number;
   readonly signal?: AbortSignal;
   /** How many bytes are there, and how many of them are known to be hashed. */
   readonly onProgress: (bytes: number, hashed: number) => void;
@@ -62,7 +62,7 @@ function wrongBytes({ thing, file }: Download, hash: string): FormatError {
 
 /** Downloads what is missing; gives the hash of the whole. */
 async function fill(part: PartFile, task: Download): Promise<string> {
-  const { reader, file, thing, lock, connections, pieceBytes, signal, onProgress } = task;
+  const { reader, file, thing, lock, connections, rangeBytes, signal, onProgress } = task;
   throwIfAborted(signal, `downloading ${thing}`);
   const controller = new AbortController();
   /** For readers that wait for more bytes on disk. */
@@ -76,11 +76,11 @@ async function fill(part: PartFile, task: Download): Promise<string> {
   let hashed = 0;
   const report = () => onProgress(arrived, hashed);
 
-  const pieces = part.done.missing(file.bytes, pieceBytes);
+  const ranges = part.done.missing(file.bytes, rangeBytes);
   const connect = async () => {
     const buffer = new Uint8Array(STEP_BYTES);
-    for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
-      let [at, end] = piece;
+    for (let range = ranges.shift(); range; range = ranges.shift()) {
+      let [at, end] = range;
       let held = 0;
       const flush = async () => {
         if (held === 0) return;
@@ -144,7 +144,7 @@ async function fill(part: PartFile, task: Download): Promise<string> {
     first ??= { error };
     stop();
   };
-  const connected = Array.from({ length: Math.max(1, Math.min(connections, pieces.length)) }, connect);
+  const connected = Array.from({ length: Math.max(1, Math.min(connections, ranges.length)) }, connect);
   try {
     // All of them end before the part file is closed.
     const followed = follow().catch(failed);

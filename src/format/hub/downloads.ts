@@ -28,7 +28,7 @@ export interface PullProgress {
 
 export interface DownloadsOptions {
   readonly connections: number;
-  readonly pieceBytes: number;
+  readonly rangeBytes: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: PullProgress) => void;
 }
@@ -69,8 +69,8 @@ export class Downloads {
     if (missing.length === 0) return true;
     await this.#cache.prepare();
     await this.#requireRoom(needed);
-    // Files of one piece come together, as each takes a round trip; larger ones one by one, over all connections.
-    const isSmall = ({ bytes }: HubFile) => bytes <= this.#options.pieceBytes;
+    // Files no longer than a range come together, as each takes a round trip; larger ones one by one, over all connections.
+    const isSmall = ({ bytes }: HubFile) => bytes <= this.#options.rangeBytes;
     const queue = missing.filter(isSmall);
     const several = async () => {
       for (let file = queue.shift(); file; file = queue.shift())
@@ -95,7 +95,7 @@ export class Downloads {
   }
 
   async #fetchFile(file: HubFile): Promise<void> {
-    const { signal, connections, pieceBytes, onProgress } = this.#options;
+    const { signal, connections, rangeBytes, onProgress } = this.#options;
     const thing = `${this.#name.text}: ${file.path}`;
     const lock = await takeLock(this.#cache.lock(file), {
       signal,
@@ -112,7 +112,7 @@ export class Downloads {
             if (bytes < file.bytes) this.#report(file, "downloading", bytes);
             else onProgress?.({ state: "verifying", file: file.path, bytes: hashed, totalBytes: bytes });
           },
-          ...{ file, thing, lock, connections, pieceBytes, signal },
+          ...{ file, thing, lock, connections, rangeBytes, signal },
         });
         await this.#cache.link(this.#commit, file, true);
       }

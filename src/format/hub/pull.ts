@@ -24,7 +24,7 @@ export interface PullOptions
   /** Requests for one file at a time. Default 4. */
   readonly connections?: number;
   /** Of one request. Default 16 MiB: long against a round trip, short enough that all connections end together. */
-  readonly pieceBytes?: number;
+  readonly rangeBytes?: number;
   readonly onProgress?: (progress: PullProgress) => void;
 }
 
@@ -51,17 +51,17 @@ interface Sized {
  * an error or a kill is kept, and the next call goes on from there.
  */
 export async function pull(text: string, options: PullOptions = {}): Promise<Pulled> {
-  const { connections = 4, pieceBytes = 16 * 1024 * 1024, signal, onProgress } = options;
+  const { connections = 4, rangeBytes = 16 * 1024 * 1024, signal, onProgress } = options;
   if (!(Number.isSafeInteger(connections) && connections >= 1 && connections <= 32))
     throw new ArgumentError("connections", connections, "integers 1 to 32");
-  if (!(Number.isSafeInteger(pieceBytes) && pieceBytes >= 1024))
-    throw new ArgumentError("pieceBytes", pieceBytes, "integers from 1024 on");
+  if (!(Number.isSafeInteger(rangeBytes) && rangeBytes >= 1024))
+    throw new ArgumentError("rangeBytes", rangeBytes, "integers from 1024 on");
   const { found, missing } = await lookUp(text, options);
   if (found) return found;
   const { name, cache, client, listing, picked } = missing;
   const { commit, files } = listing;
   const downloads = new Downloads(name, cache, client, commit, {
-    ...{ connections, pieceBytes, signal, onProgress },
+    ...{ connections, rangeBytes, signal, onProgress },
   });
   // The index first: it names the other files, whose bytes belong to the total.
   const hadIndex = picked.index === null || (await downloads.fetch([picked.index]));

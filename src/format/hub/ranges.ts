@@ -34,13 +34,13 @@ export class Ranges {
     return first?.[0] === 0 ? first[1] : 0;
   }
 
-  /** What is not there of a file of `bytes`, in pieces of at most `pieceBytes`. */
-  missing(bytes: number, pieceBytes = Number.POSITIVE_INFINITY): Range[] {
+  /** What is not there of a file of `bytes`, in ranges of at most `rangeBytes`. */
+  missing(bytes: number, rangeBytes = Number.POSITIVE_INFINITY): Range[] {
     const found: Range[] = [];
     let at = 0;
     for (const [start, end] of [...this.#all, [bytes, bytes] as const]) {
-      for (; at < start; at = Math.min(at + pieceBytes, start))
-        found.push([at, Math.min(at + pieceBytes, start)]);
+      for (; at < start; at = Math.min(at + rangeBytes, start))
+        found.push([at, Math.min(at + rangeBytes, start)]);
       at = Math.max(at, end);
     }
     return found;

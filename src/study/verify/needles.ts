@@ -96,18 +96,18 @@ function sentence({ subject, value }: Fact): string {
 }
 
 /** At most 400 characters that end with a sentence, else with a word, else anywhere. */
-const PIECES = /\S[^\n]{0,398}(?<=[.!?]["']?)(?=\s|$)|\S[^\n]{0,398}(?=\s|$)|\S{1,400}/g;
+const SENTENCES = /\S[^\n]{0,398}(?<=[.!?]["']?)(?=\s|$)|\S[^\n]{0,398}(?=\s|$)|\S{1,400}/g;
 
-/** The beginning of a text, of N tokens; long lines in pieces, so that facts find their places. */
+/** The beginning of a text, of N tokens; long lines by sentences, so that facts find their places. */
 function linesOf(tokenizer: Tokenizer, text: string, tokens: number): { text: string; tokens: number }[] {
   const lines: { text: string; tokens: number }[] = [];
   let left = tokens;
   // Empty lines between paragraphs say nothing to a model, and needle-14m was trained without them.
   for (const line of text.split("\n")) {
-    for (const piece of line.match(PIECES) ?? []) {
-      const ids = tokenizer.encode(piece).slice(0, left);
+    for (const sentence of line.match(SENTENCES) ?? []) {
+      const ids = tokenizer.encode(sentence).slice(0, left);
       // The end of the line is a token, too.
-      lines.push({ text: ids.length < left ? piece : tokenizer.decode(ids), tokens: ids.length + 1 });
+      lines.push({ text: ids.length < left ? sentence : tokenizer.decode(ids), tokens: ids.length + 1 });
       left -= ids.length + 1;
       if (left <= 0) return lines;
     }

@@ -144,7 +144,7 @@ class Truth {
 class Work {
   readonly #total: number;
   #done = 0;
-  #told = 0;
+  #reported = 0;
 
   constructor({ windows, haystacks, formats, layers = [] }: Study) {
     const text = windows[windows.length - 1].to;
@@ -158,8 +158,8 @@ class Work {
 
   /** With `more` tokens of what is under way. It never falls: some of a document's needles find more of it known than others. */
   share(more: number): number {
-    this.#told = Math.min(1, Math.max(this.#told, (this.#done + more) / this.#total));
-    return this.#told;
+    this.#reported = Math.min(1, Math.max(this.#reported, (this.#done + more) / this.#total));
+    return this.#reported;
   }
 
   add(tokens: number): void {

@@ -149,12 +149,12 @@ export function blockOf(
   const parts = partsOf(weights, most).map((part) => {
     const codes = new Uint32Array(part.codesBytes / 4);
     const scales = new Uint32Array(part.scalesBytes / 4);
-    for (const piece of part.pieces) {
+    for (const source of part.sources) {
       const stride = rowBytes(type, cols);
-      const file = files[piece.weight].subarray(piece.from * stride, (piece.from + piece.rows) * stride);
-      const codesAt = (piece.at * codesRowBytes(form, cols)) / 4;
-      const scalesAt = (piece.at * scalesRowBytes(form, cols)) / 4;
-      packRows(type, file, piece.rows, cols, codes.subarray(codesAt), scales.subarray(scalesAt));
+      const file = files[source.weight].subarray(source.from * stride, (source.from + source.rows) * stride);
+      const codesAt = (source.at * codesRowBytes(form, cols)) / 4;
+      const scalesAt = (source.at * scalesRowBytes(form, cols)) / 4;
+      packRows(type, file, source.rows, cols, codes.subarray(codesAt), scales.subarray(scalesAt));
     }
     return {
       ...part,

@@ -130,7 +130,7 @@ describeGpu("experts that lie beside those of another weight", () => {
 });
 
 /** What threads run: built by `node scripts/build.js --ts`, since Node 20 runs no TypeScript. */
-const BUILT = new URL("../../../dist/device/webgpu/pack-piece.js", import.meta.url);
+const BUILT = new URL("../../../dist/device/webgpu/pack-slab.js", import.meta.url);
 const code = (text: string) => new URL(`data:text/javascript,${encodeURIComponent(text)}`);
 
 describeGpu("threads that pack", () => {
@@ -191,13 +191,13 @@ describeGpu("threads that pack", () => {
   it.each([
     [
       "are not there",
-      new URL("file:///nowhere/pack-piece.js"),
+      new URL("file:///nowhere/pack-slab.js"),
       /threads that pack weights failed: Cannot find module/,
     ],
-    ["end", code("export const packPiece = () => process.exit(3)"), /threads that pack weights ended/],
+    ["end", code("export const packSlab = () => process.exit(3)"), /threads that pack weights ended/],
     [
       "throw",
-      code("export const packPiece = () => { throw new Error('no') }"),
+      code("export const packSlab = () => { throw new Error('no') }"),
       /threads that pack weights failed: no/,
     ],
   ])("that %s are one error", async (_, module, wanted) => {

@@ -109,7 +109,7 @@ describe("partsOf", () => {
     const [part, ...others] = partsOf([weight(0, 64), weight(1, 16), weight(2, 16)], 1 << 20);
     expect(others).toEqual([]);
     expect(part).toMatchObject({ first: 0, rows: 96, codesBytes: 96 * 32, scalesBytes: 96 * 4 });
-    expect(part.pieces).toEqual([
+    expect(part.sources).toEqual([
       { weight: 0, from: 0, rows: 64, at: 0 },
       { weight: 1, from: 0, rows: 16, at: 64 },
       { weight: 2, from: 0, rows: 16, at: 80 },
@@ -130,7 +130,7 @@ describe("partsOf", () => {
           expect(part.first).toBe(first);
           expect(Math.max(part.codesBytes, part.scalesBytes)).toBeLessThanOrEqual(mostBytes);
           let at = 0;
-          for (const piece of part.pieces) {
+          for (const piece of part.sources) {
             expect(piece.at).toBe(at);
             at += piece.rows;
             for (let row = 0; row < piece.rows; row++) seen[piece.weight][piece.from + row]++;

@@ -24,7 +24,7 @@ beforeAll(async () => {
     backoffMs: 0,
     attempts: 3,
     stallMs: 1000,
-    pieceBytes: 4096,
+    rangeBytes: 4096,
   };
 });
 afterAll(async () => {

@@ -41,7 +41,7 @@ async function start(files: Record<string, Uint8Array | string>): Promise<void> 
     backoffMs: 1,
     stallMs: 2000,
     attempts: 3,
-    pieceBytes: PIECE_BYTES,
+    rangeBytes: PIECE_BYTES,
   };
 }
 

@@ -32,7 +32,7 @@ async function answerMessages(served: Served, fields: Fields, request: Request):
   };
   if (asked.stream) return streamed(served, promptTokens, answer, frame);
   const content: Block[] = [];
-  const ending = await answer.tell({ news: ({ part }) => void (part && add(content, part)) });
+  const ending = await answer.start({ onUpdate: ({ part }) => void (part && add(content, part)) });
   return Response.json({ ...frame, content, ...endOf(ending), usage: usageOf(ending.result) });
 }
 
@@ -116,8 +116,8 @@ function streamed(served: Served, promptTokens: number, answer: Answering, frame
         if (open) await send({ type: "content_block_stop", index });
         open = undefined;
       };
-      const ending = await answer.tell({
-        async news({ part }) {
+      const ending = await answer.start({
+        async onUpdate({ part }) {
           if (!part) return;
           if (!goesOn(open, part)) {
             await stop();

@@ -117,7 +117,7 @@ export function lines(frame: Frame, response: Response): Response {
     // The last event has the usage and no choice.
     if (source.usage && !choice)
       put(controller, objectOf(frame, undefined, endOf(frame, finish, { ...source, timings })));
-    else if (choice && hasNews(choice)) put(controller, objectOf(frame, choice, null));
+    else if (choice && hasContent(choice)) put(controller, objectOf(frame, choice, null));
   };
   const body = response.body!.pipeThrough(
     new TransformStream<Uint8Array, Uint8Array>({
@@ -133,7 +133,7 @@ export function lines(frame: Frame, response: Response): Response {
   });
 }
 
-function hasNews(choice: Choice): boolean {
+function hasContent(choice: Choice): boolean {
   const { content, thinking, calls } = wordsOf(choice);
   return content !== "" || thinking !== "" || calls.length > 0;
 }

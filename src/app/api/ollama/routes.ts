@@ -32,18 +32,18 @@ const SHOW = fieldTable(
 const VERSION = "0.13.0";
 
 export function ollamaRoutes(offered: Offered): Record<string, Record<string, Handler>> {
-  const told =
+  const withErrors =
     (handler: Handler): Handler =>
     (request) =>
       handler(request).catch((error) => errorOf(toApiError(error, offered.shared.log)));
-  const refusal: Handler = told(async () => {
+  const refusal: Handler = withErrors(async () => {
     throw new ApiError(
       400,
       "this server has the models that it was started with; nibble pull and nibble models manage others",
     );
   });
   const post = (handler: (offered: Offered, request: Request) => Promise<Response>) => ({
-    POST: told((request) => handler(offered, request)),
+    POST: withErrors((request) => handler(offered, request)),
   });
   return {
     "/api/version": { GET: async () => Response.json({ version: VERSION }) },

@@ -51,8 +51,8 @@ async function respond(
     return { ...frame, ...endOf(ending), output: items.all, usage: usageOf(ending.result) };
   };
   if (asked.stream) return streamed(served, answer, frame, items, ended);
-  const ending = await answer.tell({
-    news({ part }) {
+  const ending = await answer.start({
+    onUpdate({ part }) {
       if (part) for (const _ of items.add(part));
     },
   });
@@ -71,18 +71,19 @@ function streamed(
   return eventResponse({
     isTyped: true,
     async write({ send }) {
-      const tell = ({ type, ...more }: ResponseEvent) => send({ type, sequence_number: number++, ...more });
+      const sendEvent = ({ type, ...more }: ResponseEvent) =>
+        send({ type, sequence_number: number++, ...more });
       const begun = { ...frame, status: "in_progress", output: [], usage: null };
-      await tell({ type: "response.created", response: begun });
-      await tell({ type: "response.in_progress", response: begun });
-      const ending = await answer.tell({
-        async news({ part }) {
-          if (part) for (const event of items.add(part)) await tell(event);
+      await sendEvent({ type: "response.created", response: begun });
+      await sendEvent({ type: "response.in_progress", response: begun });
+      const ending = await answer.start({
+        async onUpdate({ part }) {
+          if (part) for (const event of items.add(part)) await sendEvent(event);
         },
       });
       const status = statusOf(ending);
-      for (const event of items.close(status)) await tell(event);
-      await tell({ type: `response.${status}`, response: ended(ending) });
+      for (const event of items.close(status)) await sendEvent(event);
+      await sendEvent({ type: `response.${status}`, response: ended(ending) });
     },
     onGone: answer.cancel,
     describe(error) {

@@ -1,5 +1,5 @@
 /**
- * A step's dispatches -> pieces, each for a submit of its own that is over before a driver's watchdog stops it (macOS allows
+ * A step's dispatches -> parts, each for a submit of its own that is over before a driver's watchdog stops it (macOS allows
  * some 5 s, Windows 2, and both less where they draw). Owns the estimate: work by kind, and how much of it a millisecond did so
  * far. Between layers a step may be cut anywhere; attention of many rows over a long context is cut by rows. Pure.
  */
@@ -7,10 +7,10 @@ import type { Batch } from "./batch.ts";
 import type { Dispatch, StepShape } from "./dispatch.ts";
 import { type Unit, unitsOf } from "./units.ts";
 
-/** Longest piece, by estimate. A short one costs some 50 us, and the screen waits for a long one. */
-export const PIECE_MS = 300;
+/** Longest part, by estimate. A short one costs some 50 us, and the screen waits for a long one. */
+export const SUBMIT_MS = 300;
 
-export interface WorkPiece<T> {
+export interface SubmitPart<T> {
   readonly jobs: readonly T[];
   /** Of its one job, which attends, the rows; null: all. */
   readonly units: readonly Unit[] | null;
@@ -26,17 +26,17 @@ interface HasDispatch {
 
 /**
  * Bytes in a millisecond, or with many rows bytes times rows, where nothing is known yet: of a slow GPU. A fast one is found
- * out in a few pieces, each of which may be twice as large as the one before.
+ * out in a few parts, each of which may be twice as large as the one before.
  */
 const FIRST_RATES = { few: 1e7, product: 1e8, attend: 1e7 };
-/** A rate is known after N pieces. */
+/** A rate is known after N parts. */
 const KNOWN = 8;
 const MOST_RISE = 2;
 const MOST_FALL = 8;
 /** What a host measures is no shorter. */
 const LEAST_MS = 0.5;
 
-/** How fast each kind of work goes on a device, from the time that pieces took. */
+/** How fast each kind of work goes on a device, from the time that parts took. */
 export class WorkRates {
   readonly #rates = new Map<string, { rate: number; times: number }>();
 
@@ -45,16 +45,16 @@ export class WorkRates {
     return work / this.#rate(kind).rate;
   }
 
-  /** Whether all kinds of a piece were measured often enough that the next need not wait for it. */
-  knows({ kinds }: Pick<WorkPiece<unknown>, "kinds">): boolean {
+  /** Whether all kinds of a part were measured often enough that the next need not wait for it. */
+  knows({ kinds }: Pick<SubmitPart<unknown>, "kinds">): boolean {
     return [...kinds.keys()].every((kind) => this.#rate(kind).times >= KNOWN);
   }
 
   /**
-   * A piece took `ms`: rates of its kinds change by their share of it. Down at once, up by steps: the host may have seen the
-   * end of the piece before late, and too long an estimate costs little.
+   * A part took `ms`: rates of its kinds change by their share of it. Down at once, up by steps: the host may have seen the
+   * end of the part before late, and too long an estimate costs little.
    */
-  took({ ms: estimate, kinds }: Pick<WorkPiece<unknown>, "ms" | "kinds">, ms: number): void {
+  took({ ms: estimate, kinds }: Pick<SubmitPart<unknown>, "ms" | "kinds">, ms: number): void {
     if (estimate <= 0) return;
     const change = Math.min(MOST_RISE, Math.max(1 / MOST_FALL, estimate / Math.max(LEAST_MS, ms)));
     for (const [kind, part] of kinds) {
@@ -76,24 +76,24 @@ export class WorkRates {
   }
 }
 
-/** The step's pieces one after another, at least one; each is cut when it is asked for, by what is known then. */
-export function* piecesOf<T extends HasDispatch>(
+/** The step's parts one after another, at least one; each is cut when it is asked for, by what is known then. */
+export function* submitPartsOf<T extends HasDispatch>(
   list: readonly T[],
   { mode, shape, longs }: Pick<Batch, "mode" | "shape" | "longs">,
   pace: WorkRates,
   most: number,
-): Generator<WorkPiece<T>> {
+): Generator<SubmitPart<T>> {
   const isMany = mode === "prompt";
   const units = isMany ? unitsOf(longs) : [];
   let jobs: T[] = [];
   let kinds = new Map<string, number>();
   let ms = 0;
   let count = 0;
-  const taken = (): WorkPiece<T> => {
+  const taken = (): SubmitPart<T> => {
     count++;
-    const piece = { jobs, units: null, ms, kinds };
+    const part = { jobs, units: null, ms, kinds };
     [jobs, kinds, ms] = [[], new Map(), 0];
-    return piece;
+    return part;
   };
   for (const job of list) {
     const { dispatch } = job;
@@ -108,7 +108,7 @@ export function* piecesOf<T extends HasDispatch>(
     if (ms + own > most && jobs.length > 0) yield taken();
     if (attends && own > most && units.length > 1) {
       count++;
-      yield* unitPieces(job, kind, units, (unit) => pace.ms(kind, workOf(unit)), most);
+      yield* unitParts(job, kind, units, (unit) => pace.ms(kind, workOf(unit)), most);
       continue;
     }
     jobs.push(job);
@@ -118,13 +118,13 @@ export function* piecesOf<T extends HasDispatch>(
   if (jobs.length > 0 || count === 0) yield taken();
 }
 
-function* unitPieces<T>(
+function* unitParts<T>(
   job: T,
   kind: string,
   units: readonly Unit[],
   msOf: (unit: Unit) => number,
   most: number,
-): Generator<WorkPiece<T>> {
+): Generator<SubmitPart<T>> {
   for (let from = 0; from < units.length; ) {
     let ms = msOf(units[from]);
     let to = from + 1;
@@ -138,7 +138,7 @@ function* unitPieces<T>(
   }
 }
 
-/** The step as a piece with units sees it. */
-export function shapeOf(shape: StepShape, { units }: Pick<WorkPiece<unknown>, "units">): StepShape {
+/** The step as a part with units sees it. */
+export function shapeOf(shape: StepShape, { units }: Pick<SubmitPart<unknown>, "units">): StepShape {
   return units ? { ...shape, longs: units } : shape;
 }

@@ -1,7 +1,7 @@
 /** Steps in several submits: where they are cut, that they compute the same, and that work which was stopped is an error. */
 import { describe, expect, it } from "vitest";
 import type { Dispatch } from "../../../src/device/webgpu/dispatch.ts";
-import { piecesOf, type WorkPiece, WorkRates } from "../../../src/device/webgpu/pieces.ts";
+import { type SubmitPart, submitPartsOf, WorkRates } from "../../../src/device/webgpu/submit-parts.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { DeviceError } from "../../../src/format/errors.ts";
 import { caseError, gpuTolerance } from "../case-runs.ts";
@@ -20,13 +20,13 @@ type Job = { dispatch: Pick<Dispatch, "label" | "workgroups" | "bytes"> };
 const job = (label: string, bytes: number, needed = true): Job => ({
   dispatch: { label, workgroups: () => (needed ? [1, 1, 1] : null), bytes: () => bytes },
 });
-const labels = (pieces: Iterable<WorkPiece<Job>>) =>
-  [...pieces].map(({ jobs, units }) => [
+const labels = (parts: Iterable<SubmitPart<Job>>) =>
+  [...parts].map(({ jobs, units }) => [
     jobs.map(({ dispatch }) => dispatch.label).join(" "),
     units?.map(({ first, tokens, before }) => `${first}+${tokens}<${before}`).join(" ") ?? null,
   ]);
 
-describe("piecesOf", () => {
+describe("submitPartsOf", () => {
   const decode = stepOf(new Uint32Array(1));
   // A token alone, then 150 rows of one text.
   const prompt = {
@@ -34,7 +34,7 @@ describe("piecesOf", () => {
     longs: [{ first: 1, position: 9, tokens: 149, packed: 0 }],
   };
 
-  it("ends a piece before it is too long, and leaves out what a step does not need", () => {
+  it("ends a part before it is too long, and leaves out what a step does not need", () => {
     // 1e7 bytes a millisecond at first.
     const list = [
       job("a", 6e7),
@@ -44,43 +44,43 @@ describe("piecesOf", () => {
       job("e", 1e7),
       job("f", 1e9, false),
     ];
-    const cut = labels(piecesOf(list, decode, new WorkRates(), 10));
+    const cut = labels(submitPartsOf(list, decode, new WorkRates(), 10));
     expect(cut).toEqual([
       ["a", null],
       ["b", null],
       ["c", null],
       ["d e", null],
     ]);
-    expect(labels(piecesOf(list, decode, new WorkRates(), 1000))).toEqual([["a b c d e", null]]);
-    expect(labels(piecesOf([job("a", 1, false)], decode, new WorkRates(), 1000))).toEqual([["", null]]);
+    expect(labels(submitPartsOf(list, decode, new WorkRates(), 1000))).toEqual([["a b c d e", null]]);
+    expect(labels(submitPartsOf([job("a", 1, false)], decode, new WorkRates(), 1000))).toEqual([["", null]]);
   });
 
   it("cuts attention of many rows by whole tiles of them", () => {
     const list = [job("matmul", 1), job("attendPrompt", 1e6), job("matmul", 1)];
     // 64e6 bytes times rows, at 1e7 a millisecond.
-    const cut = labels(piecesOf(list, prompt, new WorkRates(), 13));
+    const cut = labels(submitPartsOf(list, prompt, new WorkRates(), 13));
     expect(cut).toEqual([
       ["matmul", null],
       ["attendPrompt", "1+64<0 65+64<64"],
       ["attendPrompt", "129+21<128"],
       ["matmul", null],
     ]);
-    expect(labels(piecesOf(list, prompt, new WorkRates(), 20))).toEqual([
+    expect(labels(submitPartsOf(list, prompt, new WorkRates(), 20))).toEqual([
       ["matmul attendPrompt matmul", null],
     ]);
     // Few rows share spans, which are not cut.
-    expect(labels(piecesOf(list, { ...prompt, mode: "batch" }, new WorkRates(), 0.05))).toEqual([
+    expect(labels(submitPartsOf(list, { ...prompt, mode: "batch" }, new WorkRates(), 0.05))).toEqual([
       ["matmul", null],
       ["attendPrompt", null],
       ["matmul", null],
     ]);
   });
 
-  it("by what pieces took so far: slower at once, faster by steps", () => {
+  it("by what parts took so far: slower at once, faster by steps", () => {
     const pace = new WorkRates();
     const took = (ms: number) => {
-      const [piece] = piecesOf([job("a", 1e8)], decode, pace, 1e9);
-      pace.took(piece, ms);
+      const [part] = submitPartsOf([job("a", 1e8)], decode, pace, 1e9);
+      pace.took(part, ms);
       return pace.ms("few a", 1e8);
     };
     expect(pace.ms("few a", 1e8)).toBe(10);
@@ -122,7 +122,7 @@ describeGpu("a step in many submits", () => {
   ];
   it.each(cases)("computes the same: %s", async (_, testCase) => {
     // Each dispatch alone, attention by 64 rows.
-    const device = await webgpuDevice(await sharedGpu(), { traits: { few: 1 }, pieceMs: 1e-9 });
+    const device = await webgpuDevice(await sharedGpu(), { traits: { few: 1 }, submitMs: 1e-9 });
     expect(await caseError(testCase, device)).toBeLessThanOrEqual(gpuTolerance(testCase));
   });
 
@@ -137,7 +137,7 @@ describeGpu("a step in many submits", () => {
       },
     });
     const graph = smallGraph();
-    const allocation = await (await webgpuDevice(gpu, { pieceMs: 1e-9 })).allocate(graph);
+    const allocation = await (await webgpuDevice(gpu, { submitMs: 1e-9 })).allocate(graph);
     for (const weight of graph.weights) {
       const { name, type, rows, cols } = weight;
       await allocation.load(weight, randomTensor(name, type, rows, cols));

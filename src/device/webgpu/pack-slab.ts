@@ -1,0 +1,54 @@
+/**
+ * A slab of a matrix: rows of a file in one buffer -> packed rows in another, codes first. What threads that pack run
+ * (pack-worker.js), and what packs where there are none. Owns where codes and scales of a slab lie, and how many rows it has.
+ */
+import { rowBytes, type TensorType } from "../../format/tensor.ts";
+import { packRows } from "./pack.ts";
+import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
+
+/** Of the file, and of what is packed. */
+const SLAB_BYTES = 8 * 1024 * 1024;
+
+/** Two buffers that go from slab to slab, and to threads and back. */
+export interface Slot {
+  file: ArrayBuffer;
+  packed: ArrayBuffer;
+}
+
+export interface Slab {
+  readonly type: TensorType;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** Most rows of a slab; one row may be longer than a slab otherwise is. */
+export function slabRows(type: TensorType, cols: number): number {
+  const { codes, scales } = packedBytes({ type, rows: 1, cols });
+  return Math.max(1, Math.floor(SLAB_BYTES / Math.max(rowBytes(type, cols), codes + scales)));
+}
+
+function packedBytes({ type, rows, cols }: Slab): { codes: number; scales: number } {
+  const form = weightForm(type);
+  return { codes: rows * codesRowBytes(form, cols), scales: rows * scalesRowBytes(form, cols) };
+}
+
+/** The slot's file, as long as the slab's rows. */
+export function slabFile(slot: Slot, { type, rows, cols }: Slab): Uint8Array<ArrayBuffer> {
+  const bytes = rows * rowBytes(type, cols);
+  if (slot.file.byteLength < bytes) slot.file = new ArrayBuffer(bytes);
+  return new Uint8Array(slot.file, 0, bytes);
+}
+
+/** Codes and scales of a slab, in the slot. */
+export function slabPacked(slot: Slot, slab: Slab): [Uint32Array<ArrayBuffer>, Uint32Array<ArrayBuffer>] {
+  const { codes, scales } = packedBytes(slab);
+  if (slot.packed.byteLength < codes + scales) slot.packed = new ArrayBuffer(codes + scales);
+  return [new Uint32Array(slot.packed, 0, codes / 4), new Uint32Array(slot.packed, codes, scales / 4)];
+}
+
+/** Packs the rows that lie in `file`. */
+export function packSlab(slot: Slot, slab: Slab): void {
+  const { type, rows, cols } = slab;
+  const [codes, scales] = slabPacked(slot, slab);
+  packRows(type, slabFile(slot, slab), rows, cols, codes, scales);
+}

@@ -29,7 +29,7 @@ export class ObjectError extends NibbleError {
   }
 }
 
-/** What an answer has besides the generation; known when it runs. */
+/** What an answer has in addition to the generation; known when it runs. */
 export interface AnswerState {
   reading: Reading | null;
   readonly schema: Schema | undefined;

@@ -3,7 +3,7 @@
  */
 import { NibbleError } from "../format/errors.ts";
 
-/** What was asked and cannot be. `place` says where it stands: "schema.properties.age.minimum". */
+/** What was asked for and is not possible. `place` says where it stands: "schema.properties.age.minimum". */
 export class PlaceError extends NibbleError {
   constructor(
     code: "argument" | "unsupported",
@@ -19,12 +19,12 @@ export function badValue(place: string, found: string, allowed: string): PlaceEr
   return new PlaceError("argument", place, `${place} is ${found}; allowed: ${allowed}`);
 }
 
-/** Well formed, and not done here. */
+/** Well formed, but not supported. */
 export function unsupported(place: string, message: string): PlaceError {
   return new PlaceError("unsupported", place, message);
 }
 
-/** Too much is under way; the same may be asked again later. */
+/** Too busy; the same request may succeed later. */
 export class BusyError extends NibbleError {
   constructor(
     message: string,

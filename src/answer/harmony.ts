@@ -14,22 +14,22 @@ export const CONSTRAIN = "<|constrain|>";
 /** What ends a body. The next message may begin without one. */
 const ENDS = [END, "<|call|>", "<|return|>", START, CHANNEL];
 
-/** Control tokens that an answer shows where it is to be taken apart. */
+/** Control tokens that are shown in an answer that is to be taken apart. */
 export const HARMONY_MARKS: readonly string[] = [MESSAGE, CONSTRAIN, ...ENDS];
 
-/** The prompt ends here, and a model that is to write one format does so after the close. */
+/** The prompt ends here; a model with a constrained format follows it after the close. */
 export const HARMONY: Section = { open: `${START}assistant`, close: `${CHANNEL}final${MESSAGE}` };
 
-/** A call leaves as answer text of this form, whatever the order of its header was; CALL_END follows its arguments. */
+/** A call is passed on as answer text of this form, whatever the order of its header; CALL_END follows its arguments. */
 export const CALL_BEGIN = `${CHANNEL}commentary to=functions.`;
 export const CALL_END = "<|call|>";
 
-/** Beginnings of a header. Anything else is no Harmony and leaves as an answer. */
+/** Beginnings of a header. Anything else is not Harmony and is passed on as an answer. */
 const HEADER = [START, CHANNEL, MESSAGE, "to="];
 
 export class HarmonyStream implements PartStream {
   #held = "";
-  /** Of the body that is being read; null: a header is. */
+  /** Of the body that is being read; null: a header is being read. */
   #kind: ThinkingPart["kind"] | "call" | null = null;
 
   push(more: string): ThinkingPart[] {
@@ -45,7 +45,7 @@ export class HarmonyStream implements PartStream {
     this.#held = "";
     if (this.#kind !== null) {
       give(parts, this.#kind, rest);
-      // Its end token ended the generation and is no text of it.
+      // Its end token ended the generation and is not in the text.
       if (this.#kind === "call") give(parts, "answer", CALL_END);
     } else if (!HEADER.some((mark) => rest.trimStart().startsWith(mark))) give(parts, "answer", rest);
     return parts;

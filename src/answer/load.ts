@@ -1,4 +1,4 @@
-/** Loading a model in Node (`engine/load.ts`), as one whose answers may match schemas and call tools. */
+/** Loads a model in Node (`engine/load.ts`) whose answers can match schemas and call tools. */
 import { type LoadOptions, loadAs } from "../engine/load.ts";
 import { LanguageModel } from "./model.ts";
 

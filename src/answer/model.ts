@@ -1,5 +1,5 @@
 /**
- * A language model whose answers may be asked to match a schema and to call tools. Owns these options of `generate`, and
+ * A language model whose answers can be required to match a schema and to call tools: these options of `generate`, and
  * the threads that follow grammars; all else is the engine's.
  */
 import { type GenerateOptions, type GenerationResult, type Piece, stopsOf } from "../engine/generate.ts";
@@ -21,19 +21,19 @@ import { askTools } from "./tools.ts";
 export interface AnswerOptions<Asked extends Schema | undefined = undefined>
   extends GenerateOptions,
     PromptOptions {
-  /** The answer is JSON that it allows: a JSON schema, or one of zod, arktype or valibot. Properties keep its order. */
+  /** The answer is JSON that matches it: a JSON schema, or one of zod, arktype or valibot. Properties keep its order. */
   schema?: Asked;
   /** What the model may call; the prompt is a conversation. */
   tools?: readonly Tool[];
-  /** auto (the default): the model decides; required: it calls one; or the one to call. */
+  /** auto (the default): the model decides; required: it calls a tool; or the tool to call. */
   toolChoice?: "auto" | "none" | "required" | { readonly name: string };
   /** Several calls in one answer. Default true. */
   parallelCalls?: boolean;
 }
 
 /**
- * A model that is loaded: it generates answers, which may be asked to match a schema and to call tools, embeds texts and saves
- * what it has read of them. `close` frees its memory.
+ * A loaded model: it generates answers, which can be required to match a schema and to call tools, embeds texts and saves
+ * their caches. `close` frees its memory.
  */
 export class LanguageModel extends EngineModel {
   #grammars: Grammars | null = null;
@@ -44,7 +44,7 @@ export class LanguageModel extends EngineModel {
    *
    *     const { object } = await model.generate(question, { schema: z.object({ city: z.string() }) }).result();
    *
-   * What the caches hold already of the prompt's beginning is not processed again. Errors of the options come when it
+   * The part of the prompt's beginning that is in the cache is not processed again. Errors of the options come when it
    * runs: PlaceError (a NibbleError) names the place in a schema or tool.
    */
   override generate<Asked extends Schema | undefined = undefined>(
@@ -83,7 +83,7 @@ export class LanguageModel extends EngineModel {
     const form = schema === undefined ? null : schemaToMake(jsonSchemaOf(schema, "schema"), "schema", true);
     const { described, calls, grammar } = askTools(chatTemplate, asked, chosen, !parallelCalls, form);
     if (grammar && options.constraint)
-      throw new ArgumentError("constraint", "given", "none beside a schema or calls that are forced");
+      throw new ArgumentError("constraint", "given", "no constraint together with a schema or forced calls");
     const template = { ...others.template, ...(described ? { tools: described } : {}) };
     const ids = await this.encodeInSlices(prompt, { ...others, template });
     const start = answerStart(ids, tokenizer, chatTemplate);
@@ -97,7 +97,7 @@ export class LanguageModel extends EngineModel {
     const isLater = !isRaw && !grammar?.isWhole;
     const constraint = followed && isLater ? afterThinking(followed, start, tokenizer) : followed;
     try {
-      // A list of ids is remembered as it is, so the very one is passed on.
+      // A list of ids is recognised by its identity, so the same object is passed on.
       const given = typeof prompt === "object" && "ids" in prompt ? prompt : { ids };
       const more = { ...others, raw: isRaw, ...(constraint ? { constraint } : {}) };
       const generation = super.generate(given, more);

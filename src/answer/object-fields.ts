@@ -1,6 +1,6 @@
 /**
- * Reads one JSON object, field by field. Owns the errors that name the place, what was found and what is allowed. null
- * counts as absent, as clients send it.
+ * Reads one JSON object, field by field, with errors that name the place, what was found and what is allowed. null
+ * counts as absent, since clients send it so.
  */
 import { badValue, type PlaceError } from "./errors.ts";
 
@@ -90,7 +90,7 @@ export class ObjectFields {
     return this.list(name)?.map((item, at) => this.inside(item, `${place}[${at}]`));
   }
 
-  /** The object itself, for those who pass it on. */
+  /** The object itself, to be passed on. */
   get record(): Readonly<Record<string, unknown>> {
     return this.#object;
   }
@@ -100,7 +100,7 @@ export class ObjectFields {
   }
 }
 
-/** A value of a request in an error message: short, and one line. */
+/** A value of a request for an error message: short, on one line. */
 export function shown(value: unknown): string {
   if (value === undefined) return "missing";
   if (Array.isArray(value)) return `a list of ${value.length}`;

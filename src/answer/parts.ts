@@ -1,6 +1,6 @@
 /**
  * A generated text, while it streams, as the parts of an answer: what the model says, what it thinks, what it calls.
- * Owns the order in which these are told apart.
+ * Reasoning is separated first, then calls.
  */
 
 import type { CallReader, ReadPart } from "./calls/call-readers.ts";
@@ -10,7 +10,7 @@ import type { PartStream, Section, ThinkingPart } from "./thinking.ts";
 
 /** A call of a tool. */
 export interface ToolCall {
-  /** Of this call alone: the message with the tool's answer names it. */
+  /** Unique to this call: the message with the tool's result refers to it. */
   readonly id: string;
   readonly name: string;
   readonly arguments: Readonly<Record<string, unknown>>;
@@ -22,11 +22,11 @@ export type AnswerPart =
   | { readonly kind: "call"; readonly call: ToolCall };
 
 export interface CallReading {
-  /** A new one, for one answer. */
+  /** A new reader, for one answer. */
   reader(): CallReader;
-  /** What the reader looks for, which may be control tokens. */
+  /** The marks that the reader looks for, which may be control tokens. */
   readonly marks: readonly string[];
-  /** Calls after the first are left out. */
+  /** Calls after the first are dropped. */
   readonly isSingle: boolean;
 }
 
@@ -43,7 +43,7 @@ export class AnswerParts {
     this.#reader = calls?.reader() ?? null;
   }
 
-  /** text: with MARKS and the marks of calls written out. */
+  /** text: decoded with MARKS and the marks of calls. */
   push(text: string): AnswerPart[] {
     return this.#stream.push(text).flatMap((part) => this.#parts(part));
   }

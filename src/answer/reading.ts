@@ -1,6 +1,6 @@
 /**
- * The parts of one answer, read from its tokens beside the text that is given out: marks of reasoning and calls may be
- * control tokens, which that text leaves out. Owns what was read so far.
+ * The parts of one answer, read from its tokens and not from its text: marks of reasoning and calls may be
+ * control tokens, which the text leaves out.
  */
 import { StopHold } from "../engine/generate.ts";
 import type { TextStream, Tokenizer } from "../format/tokenizer.ts";
@@ -45,7 +45,7 @@ export class Reading {
     this.#keep(this.#parts.end());
   }
 
-  /** What came since it was asked last. */
+  /** What has come since the last call. */
   take(): AnswerPart[] {
     const parts = this.#waiting;
     this.#waiting = [];

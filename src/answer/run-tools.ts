@@ -1,6 +1,6 @@
 /**
- * Question, calls, answers of tools, and again, until the model calls no more. Owns the bound on rounds and what the model
- * is told of a call that cannot be made.
+ * A question, calls, results of tools, and again, until the model makes no more calls. Bounds the rounds, and decides what
+ * the model gets as the result of a call that cannot be made.
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { ChatMessage } from "../format/template.ts";
@@ -14,9 +14,9 @@ import type { Tool } from "./tool.ts";
 /** Options of `runTools`: those of each answer, the tools, and how many rounds there may be. */
 export interface RunToolsOptions<Asked extends Schema | undefined = undefined> extends AnswerOptions<Asked> {
   tools: readonly Tool[];
-  /** Answers at most, the last included. Default 10. */
+  /** Maximum number of answers, including the last. Default: 10. */
   rounds?: number;
-  /** Hears of all parts of all answers as they come. */
+  /** Called with each part of each answer as it comes. */
   onPart?: (part: AnswerPart) => void;
 }
 
@@ -34,9 +34,9 @@ export interface ToolsResult<Found> {
 const ROUNDS = 10;
 
 /**
- * Lets the model call tools until it answers without. Calls of one answer run at once. Arguments that a schema refuses
- * and names that are no tool are told to the model; what a tool's function throws rejects. `toolChoice` is for the first
- * answer; the others are free to end.
+ * Lets the model call tools until it answers without calls. The calls of one answer run concurrently. For arguments that a
+ * schema refuses and for unknown tools the model gets an error as the result; what a tool's function throws rejects. `toolChoice`
+ * holds for the first answer only.
  */
 export async function runTools<Asked extends Schema | undefined = undefined>(
   model: LanguageModel,

@@ -1,14 +1,14 @@
 /**
  * What an answer may be asked to match: a JSON schema, or a schema of a library that follows Standard Schema with its
- * JSON schema (zod from 4.2 on, arktype, valibot through toStandardJsonSchema). Owns how these are told apart and how an
- * answer is held against them. (https://standardschema.dev)
+ * JSON schema (zod from 4.2 on, arktype, valibot through toStandardJsonSchema). Recognises which it is, and checks answers
+ * against it. (https://standardschema.dev)
  */
 import { PlaceError, unsupported } from "./errors.ts";
 
 /** A JSON schema as data. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** As the standard has it, as far as it is needed here. */
+/** The parts of the standard that are needed here. */
 export interface StandardSchema<Output = unknown> {
   readonly "~standard": {
     readonly version: 1;
@@ -42,7 +42,7 @@ function isStandard(schema: Schema): schema is StandardSchema {
   return typeof found === "object" && found !== null && typeof found.validate === "function";
 }
 
-/** The JSON schema of what is written, before a library changes it. Throws PlaceError. */
+/** The JSON schema of the text that the model writes, before a library transforms it. Throws PlaceError. */
 export function jsonSchemaOf(schema: Schema, place: string): JsonSchema {
   // Types of arktype are functions.
   if (
@@ -60,7 +60,7 @@ export function jsonSchemaOf(schema: Schema, place: string): JsonSchema {
   if (!jsonSchema)
     throw unsupported(
       place,
-      `${place} is a schema of ${vendor} that does not tell its JSON schema. zod from 4.2 on and arktype do; for valibot wrap it in toStandardJsonSchema of @valibot/to-json-schema; or give the JSON schema itself`,
+      `${place} is a schema of ${vendor} without a JSON schema. zod from 4.2 on and arktype do; for valibot wrap it in toStandardJsonSchema of @valibot/to-json-schema; or give the JSON schema itself`,
     );
   try {
     return jsonSchema.input({ target: "draft-2020-12" });
@@ -69,7 +69,7 @@ export function jsonSchemaOf(schema: Schema, place: string): JsonSchema {
   }
 }
 
-/** The value as the schema gives it. Throws PlaceError for one that it refuses. */
+/** The value that the schema returns. Throws PlaceError for a value that it refuses. */
 export async function checkedBy(schema: Schema, value: unknown, place: string): Promise<unknown> {
   if (!isStandard(schema)) return value;
   const result = await schema["~standard"].validate(value);

@@ -1,7 +1,7 @@
 /**
- * Takes an answer apart, while it streams, into what the model thinks and what it says. Owns the marks that models put
- * around their reasoning; refuses to know terminals and templates. The one idea: a mark counts once it is whole, and
- * text that may still become one is held back, so that it does not matter how the text was cut into pieces.
+ * Separates an answer, while it streams, into what the model thinks and what it says, by the marks that models put
+ * around their reasoning. The one idea: a mark counts once it is complete, and
+ * text that may still become one is held back, so that it does not matter how the text was divided into pieces.
  */
 export interface ThinkingPart {
   readonly kind: "thinking" | "answer";
@@ -18,9 +18,11 @@ export interface PartStream {
 export interface Section {
   readonly open: string;
   readonly close: string;
-  /** Stands after `open` and is no thought. */
+  /** Follows `open` and is not part of the reasoning. */
   readonly label?: string;
-  /** Also after the answer has begun: control tokens, which nobody writes in prose. Others open an answer or are text. */
+  /**
+   * Also recognised after the answer has begun: control tokens, which never occur in prose. Others count at the beginning only.
+   */
   readonly anywhere?: boolean;
 }
 
@@ -38,7 +40,7 @@ export const SECTIONS: readonly Section[] = [
 export class ThinkingStream implements PartStream {
   #inside: Section | null;
   #held = "";
-  /** The answer has more than blanks. */
+  /** The answer has other characters than blanks. */
   #answered = false;
   /** Nothing of the present part has been given out: its first newlines are the template's, not the model's. */
   #fresh = true;
@@ -58,7 +60,7 @@ export class ThinkingStream implements PartStream {
     return parts;
   }
 
-  /** A section that was not closed stays thinking. */
+  /** An unclosed section is reasoning to its end. */
   end(): ThinkingPart[] {
     const parts: ThinkingPart[] = [];
     this.#give(this.#held.length, parts);
@@ -107,7 +109,7 @@ export class ThinkingStream implements PartStream {
     return true;
   }
 
-  /** The first `length` characters of what is held leave as part of the present kind. */
+  /** Passes on the first `length` characters of what is held, as the present kind of part. */
   #give(length: number, parts: ThinkingPart[]): void {
     let text = this.#held.slice(0, length);
     this.#held = this.#held.slice(length);

@@ -1,4 +1,4 @@
-/** A tool of a program: what the model is told of it, and the function behind it. Owns this form. */
+/** A tool of a program: its description for the model, and its function. */
 import { jsonSchemaOf, type ObjectOf, type Schema } from "./schema.ts";
 import type { DescribedTool } from "./tools.ts";
 
@@ -7,20 +7,20 @@ export interface Tool<Asked extends Schema = Schema> {
   /** 1 to 64 letters, digits, dots, _ or -. */
   readonly name: string;
   readonly description?: string;
-  /** What it is called with: a schema of an object. Default: nothing. */
+  /** Its arguments: the schema of an object. Default: none. */
   readonly parameters?: Asked;
-  /** Arguments match the schema, by a grammar: true, or a model's way of writing calls that cannot is refused. */
+  /** true: a grammar makes arguments match the schema; a model whose calls cannot be constrained is refused. */
   readonly strict?: boolean;
-  /** For `runTools`: gives what the model is told, a text or what becomes JSON. */
+  /** For `runTools`: returns the result for the model, a string or a value for JSON. */
   run?(input: ObjectOf<Asked>, options: { readonly signal?: AbortSignal }): unknown;
 }
 
-/** The tool itself: for the type of its function's input, which is that of its schema. */
+/** Returns the tool itself, typed: its function's input has the type of its schema. */
 export function tool<Asked extends Schema>(one: Tool<Asked>): Tool {
   return one as unknown as Tool;
 }
 
-/** Throws PlaceError for a schema that is none. */
+/** Throws PlaceError for an invalid schema. */
 export function toolsOf(tools: readonly Tool[]): DescribedTool[] {
   return tools.map(({ name, description = "", parameters, strict }, at) => {
     const place = `tools[${at}]`;

@@ -1,6 +1,6 @@
 /**
- * Tools of a question: what the template is told of them, how calls are read from the answer, and the grammar that
- * forces one. Owns what tools may look like; what cannot be promised with a model's way of writing calls is refused.
+ * Tools of a question: their form in the template, how calls are read from the answer, and the grammar that
+ * forces a call. What cannot be guaranteed with a model's way of writing calls is refused.
  */
 import type { ChatTemplate } from "../format/template.ts";
 import type { AskedTool, CallChoice } from "./calls/asked-calls.ts";
@@ -12,10 +12,10 @@ import { shown } from "./object-fields.ts";
 import type { CallReading } from "./parts.ts";
 
 export interface AskedTools {
-  /** For the template; null: it is told of none. */
+  /** For the template; null: it gets none. */
   readonly described: readonly unknown[] | null;
   readonly calls: CallReading | null;
-  /** Made once it is known that the prompt fits: throws PlaceError. null: the answer is free. */
+  /** Made once the prompt is known to fit; throws PlaceError. null: the answer is free. */
   readonly grammar: GrammarToMake | null;
 }
 
@@ -27,7 +27,7 @@ export const MOST_TOOLS = 128;
 /** Template and grammar write names as they are. */
 const NAME = /^[\w.-]{1,64}$/;
 
-/** isSingle: one call at most. answer: what an answer without calls has to be. Throws PlaceError. */
+/** isSingle: at most one call. answer: what an answer without calls has to be. Throws PlaceError. */
 export function askTools(
   template: ChatTemplate | null,
   tools: readonly DescribedTool[],
@@ -52,7 +52,7 @@ export function askTools(
   };
 }
 
-/** In the order in which published examples write it, which is how models have seen it. */
+/** In the order of published examples, which is what models were trained on. */
 function describe({ name, description, parameters }: DescribedTool) {
   return { type: "function", function: { name, description, parameters } };
 }

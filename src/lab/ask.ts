@@ -1,6 +1,6 @@
 /**
- * What is known, by words, by structure and by nearness. Words find labels, notes and reasons; `where` compares fields of specs;
- * near is the distance over factors. Pure.
+ * Searches what is known by words, by fields and by distance. Words match labels, notes and reasons; `where` compares fields of
+ * specs; `near` orders by the distance over factors. Pure.
  */
 import { ArgumentError } from "../format/errors.ts";
 import { scoresOf } from "./scores.ts";
@@ -25,7 +25,7 @@ export interface Findings {
   readonly notes: readonly NoteEntry[];
 }
 
-/** ArgumentError for a condition that says nothing. */
+/** ArgumentError for an invalid condition. */
 export function ask(known: Snapshot, { words = "", where = "", near }: Question): Findings {
   const conditions = where
     .split(/[\s,]+/)

@@ -1,6 +1,6 @@
 /**
- * What runs experiments needs of a lab's memory. `JournalBook` (journal-book.ts) is one process over one file; a database
- * serves many behind the same calls.
+ * What running experiments needs from a lab's memory. `JournalBook` (journal-book.ts) serves one process over one file; a
+ * database serves many with the same interface.
  */
 import type { Snapshot } from "./snapshot.ts";
 import type { Entry, Experiment, FailureEntry, ResultEntry, Spec, TextEntry } from "./types.ts";
@@ -13,7 +13,7 @@ export interface Claim {
   readonly text: TextEntry;
   /** From 1. */
   readonly attempt: number;
-  /** The book's own. */
+  /** The book's identifier of the attempt. */
   readonly token?: unknown;
 }
 
@@ -27,13 +27,13 @@ export interface LabBook {
   /** Adds what is new and resolves, when it is safe, with how many entries were. Experiments among them can be claimed. */
   add(entries: readonly Entry[]): Promise<number>;
   /**
-   * An experiment that nobody has done and nobody else has claimed, studies by turns, within one the largest priority first; null: none now. `can`: what
-   * this worker offers; an experiment is given only to one that offers all it needs.
+   * An experiment without a result or another claim, studies in rotation, the largest priority of a study first; null: none now.
+   * `can`: what this worker offers; an experiment is given only to one that offers all it needs.
    */
   claim(worker: string, can: readonly string[]): Promise<Claim | null>;
-  /** Keeps what a claim came to. "replicate": somebody was faster. */
+  /** Records the outcome of a claim. "replicate": another result came first. */
   record(claim: Claim, entry: ResultEntry | FailureEntry): Promise<"recorded" | "replicate">;
-  /** The claim was not tried: others may have it. */
+  /** The claim was not attempted and becomes available again. */
   release(claim: Claim): Promise<void>;
   snapshot(): Promise<Snapshot>;
   /** How many experiments of a study may be added before more than two wait for each worker, shared among studies that wait. */

@@ -1,9 +1,9 @@
 /**
  * How sure a ratio of mean losses is: two specs on the same positions of the same texts, each with several draws of its
- * rounding. Three sources of error, all of them: positions (blocks of 16, which neighbours' likeness does not leave), texts,
+ * rounding. It covers three sources of error: positions (in blocks of 16, beyond which neighbours are not correlated), texts,
  * and draws.
- * One idea: blocks are resampled, paired, since they are many; texts and draws are few, so what they differ in beyond that is
- * counted, and the interval is Student's with the degrees of freedom that so few leave (Satterthwaite's). Percentiles over
+ * One idea: blocks are resampled, paired, since they are many; texts and draws are few, so the variance between them beyond that
+ * is added, and the interval is Student's t with the degrees of freedom of so few (Satterthwaite). Percentiles over
  * three draws would be too narrow.
  */
 import { uniforms } from "./methods/random.ts";
@@ -27,7 +27,7 @@ export interface Estimate {
   readonly freedom: number;
   readonly texts: number;
   readonly positions: number;
-  /** The fewer of the two's. 1: what rounding adds is not known, and not in the error. */
+  /** The smaller number of draws of the two. 1: the variance of rounding is unknown and not in the error. */
   readonly draws: number;
 }
 
@@ -116,7 +116,7 @@ function logRatio(
   return Math.log(mean("a") / mean("b"));
 }
 
-/** Resampled blocks within the texts; and what texts differ in beyond that. */
+/** Resampled blocks within the texts, and the variance between texts beyond that. */
 function positionsParts(texts: readonly Blocks[], seed: number): Part[] {
   const next = uniforms(seed);
   const all: number[] = [];
@@ -146,7 +146,7 @@ function varianceOf(list: readonly number[]): number {
   return finite.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, finite.length - 1);
 }
 
-/** What one side's draws add: the variance of their mean. */
+/** The variance of the mean over one side's draws. */
 function drawsPart(texts: readonly Blocks[], side: "a" | "b", draws: number): Part {
   const picked = texts.map(everyBlock);
   const logs = Array.from({ length: draws }, (_, draw) => logRatio(texts, picked, { side, draw }));

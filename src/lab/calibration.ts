@@ -1,6 +1,6 @@
 /**
- * What a model's keys look like, from one text over f16: the mean and spread of each channel, which methods may take off or be
- * shown otherwise, and the facts by which `contrast` may group models. Keys are those of the cache, after RoPE.
+ * Statistics of a model's keys, from one text over f16: the mean and spread of each channel, which methods may subtract or see
+ * replaced, and the facts by which `contrast` can group models. Keys are those of the cache, after RoPE.
  */
 import { type Cache, type Graph, PAGE_SLOTS } from "../device/contract.ts";
 import { attentionsOf, type ModelConfig } from "../model/config.ts";
@@ -12,9 +12,9 @@ import { attentionsIn, type Sample, type ScoreFacts, scoreFacts } from "./querie
 import { type Reader, UNTOUCHED } from "./reader.ts";
 import type { KeyProfile, ModelEntry } from "./types.ts";
 
-/** Read before the perplexity counts. */
+/** Tokens read before the perplexity counts. */
 const LEAD = 16;
-/** Of a page's queries, every how many are kept. */
+/** Stride of the queries that are kept of a page. */
 const EACH = 8;
 
 export interface Calibration {
@@ -69,7 +69,7 @@ export async function calibrate(
       kurtosis: average(found.map((head) => head.kurtosis)),
       size: average(found.map((head) => head.size)),
     });
-    // A window that has lost its first keys says nothing of the first token.
+    // A window that no longer has the first keys gives no figure for the first token.
     if (keys[0].length < whole * headDim) continue;
     for (const [i, attention] of attentions.entries())
       if (attention.cache === cache && samples[i].length > 0)
@@ -91,7 +91,7 @@ export async function calibrate(
         logitSpread: digits(median(of("spread"))),
         logitSpreadMost: digits(Math.max(...of("spread"))),
         sinkMass: digits(average(of("sinkMass"))),
-        // Of int4 in groups of 32: what a softmax scale multiplies, so that scales of two models can be matched by it.
+        // Of int4 in groups of 32: the error that the softmax scale multiplies, so that two models' scales can be matched.
         logitError: digits(Math.sqrt(average(of("error").map((x) => x * x)))),
       }),
     },
@@ -157,5 +157,5 @@ function median(list: readonly number[]): number {
   return (sorted[Math.floor(at)] + sorted[Math.ceil(at)]) / 2;
 }
 
-/** Four significant digits: facts are for people, and the same on machines that round otherwise. */
+/** Four significant digits: facts are for people, and must be equal on machines that round differently. */
 const digits = (x: number) => Number(x.toPrecision(4));

@@ -1,6 +1,6 @@
 /**
- * Runs claims in a child process (`Runner`). The parent stays free to give signs of life and ends a child that takes too long:
- * it is told so (SIGTERM), then killed. A child that dies is an error of its experiment; the next claim gets a new child.
+ * Runs claims in a child process (`Runner`). The parent stays free to send heartbeats and ends a child that takes too long,
+ * by SIGTERM and then SIGKILL. A child that dies is an error of its experiment; the next claim gets a new child.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -14,19 +14,22 @@ export interface ChildOptions {
   readonly models: readonly string[];
   /** Plain data, for openRunner. */
   readonly options?: object;
-  /** The least that an experiment may take; one whose model's speed is known, five times what that says. Default: 1 minute. */
+  /**
+   * The lower bound of an experiment's time limit; where the model's speed is known, the limit is five times the estimate.
+   * Default: 1 minute.
+   */
   readonly leastMs?: number;
-  /** What an experiment may take before anything is known of its model's speed. Default: 1 hour. */
+  /** The time limit of an experiment while its model's speed is unknown. Default: 1 hour. */
   readonly firstMs?: number;
-  /** From being told to being killed. Default: 5 s. */
+  /** Time between SIGTERM and SIGKILL. Default: 5 s. */
   readonly graceMs?: number;
 }
 
-/** The experiment took longer than it may. */
+/** The experiment exceeded its time limit. */
 export class DeadlineError extends NibbleError {
   constructor(ms: number) {
     super("io", `no result after ${(ms / 1000).toFixed(1)} s, five times what was expected; stopped`);
-    // The name by which the platform calls it, and a worker's loop knows it.
+    // The platform's name for it, by which a worker's loop recognises it.
     this.name = "TimeoutError";
   }
 }
@@ -123,12 +126,12 @@ class Child {
 
   #how(code: number | null, signal: string | null): string {
     const words = this.#words.trim();
-    // The kernel kills who takes too much memory without a word; V8 says so before it aborts.
+    // The kernel kills a process that takes too much memory without a message; V8 prints one before it aborts.
     const memory = signal === "SIGKILL" || /heap out of memory/.test(words) ? " (out of memory?)" : "";
     return `the child ended with ${signal ?? `exit code ${code}`}${memory}${words && `: ${words}`}`;
   }
 
-  /** Sends a message and waits for its answer. After another error than one that it tells of, the child is no more. */
+  /** Sends a message and waits for the reply. After any error that the child did not report itself, the child has ended. */
   async ask(
     message: object,
     { signal, deadlineMs, graceMs }: { signal?: AbortSignal; deadlineMs?: number; graceMs?: number },
@@ -136,7 +139,7 @@ class Child {
     const cleanups: (() => void)[] = [];
     try {
       return await new Promise<Answer>((resolve, reject) => {
-        // Why we end it; what it says after that is of no interest.
+        // Why we end it; later messages of the child are ignored.
         let reason: NibbleError | null = null;
         const onAnswer = ({ error, ...answer }: Answer) => {
           if (reason) return;
@@ -164,7 +167,7 @@ class Child {
     }
   }
 
-  /** Tells it to end, and ends it. */
+  /** Asks it to end, then kills it. */
   async end(graceMs = 5000): Promise<void> {
     if (!this.isAlive) return;
     this.#process.kill("SIGTERM");

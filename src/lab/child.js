@@ -9,7 +9,7 @@ const stop = new AbortController();
 /** @type {Promise<void> | null} */
 let running = null;
 
-// Ctrl-C goes to parent and child; the parent decides. Without a parent there is nobody to compute for.
+// Ctrl-C goes to parent and child; the parent decides. Without a parent the child ends.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => {
   stop.abort();

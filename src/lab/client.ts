@@ -1,8 +1,8 @@
-/** The executor of a process that does not own the lab's folder: it hands its units to the owner, at its socket. */
+/** The executor of a process that does not own the lab's folder: it sends its units to the owner's socket. */
 import { Agent, request } from "node:http";
 import { AwayError, type Executor, type Row, SqlError } from "./executor.ts";
 
-/** An owner that is stopped (Ctrl-Z) says nothing; it is asked again. */
+/** An owner that is suspended (Ctrl-Z) does not answer; the request is repeated. */
 const SILENT_MS = 60_000;
 
 /** `socket`, `token`: of the owner's lock. */

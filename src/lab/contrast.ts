@@ -1,7 +1,7 @@
 /**
  * Spec A against spec B, as a query: one row a model with the ratio of their mean losses and its interval; then whether the
  * ratio differs between groups of models, by any fact of theirs. Pure: a function of stored losses by position.
- * What intervals over positions cannot say is not said: a claim about a fact of models needs models as its units, so its p is a
+ * Intervals over positions cannot support a claim about a fact of models: its units are models, so its p value is from a
  * permutation over them, and there is none with fewer than four a side.
  */
 import { type Estimate, estimateRatio, interval, type PairedText } from "./bootstrap.ts";
@@ -32,7 +32,7 @@ export interface ContrastRow extends Estimate {
   readonly p: number;
   /** Benjamini-Hochberg over the rows. */
   readonly q: number;
-  /** Decided whatever comes, though somebody looked after every experiment; null: open, or one draw of the rounding. */
+  /** Decided for good, although results were looked at after every experiment; null: open, or only one draw of the rounding. */
   readonly settled: "better" | "worse" | "alike" | null;
   readonly experiments: readonly string[];
 }
@@ -49,7 +49,7 @@ export interface GroupRow {
   readonly q: number;
   /** The groups' ratios lie on different sides of 1, each with an interval that excludes 1. */
   readonly flips: boolean;
-  /** Over models: what a claim about the fact stands on. null: fewer than four models a side. */
+  /** Over models: the basis of a claim about the fact. null: fewer than four models a side. */
   readonly permutation: number | null;
 }
 
@@ -119,7 +119,7 @@ function pairs(
   const found = new Map<string, { texts: PairedText[]; experiments: string[] }>();
   for (const { model, ...sides } of places.values()) {
     if (sides.a.size === 0 || sides.b.size === 0) continue;
-    // What two interventions share of their draws is one lottery, and equal things come out equal.
+    // Two interventions share the random numbers of their draws, so that equal specs give equal results.
     const common = [...sides.a.keys()].filter((draw) => sides.b.has(draw));
     const chosen = (side: Map<number, Side>) =>
       [...side.values()]
@@ -202,7 +202,7 @@ function combine(x: Mean, y: Mean): Mean {
   };
 }
 
-/** Benjamini and Hochberg 1995: the share of false ones among all that are at most as large. */
+/** Benjamini and Hochberg 1995: the false discovery rate among all p values up to this one. */
 export function falseDiscovery(ps: readonly number[]): number[] {
   const order = ps.map((p, i) => ({ p, i })).sort((a, b) => b.p - a.p);
   const qs = new Array<number>(ps.length);
@@ -214,7 +214,10 @@ export function falseDiscovery(ps: readonly number[]): number[] {
   return qs;
 }
 
-/** Two-sided: how often groups of these sizes, any models in them, differ as much in their means. All ways are counted. */
+/**
+ * Two-sided: how often a random assignment to groups of these sizes differs at least as much in its means. All assignments are
+ * enumerated.
+ */
 export function permutation(one: readonly number[], other: readonly number[]): number | null {
   if (one.length < LEAST_MODELS || other.length < LEAST_MODELS) return null;
   const all = [...one, ...other];

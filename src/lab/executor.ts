@@ -1,8 +1,8 @@
 /**
- * How the lab speaks to a database: `run` takes statements and gives their rows, and one call is one atomic unit, whatever
- * is behind it (PGlite in this process, another process's, Postgres). A call whose connection broke may have been carried
- * out all the same, so callers' units are such that a second time does no harm. Owns the errors' kinds and the patience
- * with a database that is away.
+ * How the lab speaks to a database: `run` takes statements and gives their rows, and one call is one atomic unit, with any
+ * database (PGlite in this process or another, Postgres). A call whose connection broke may have been carried
+ * out all the same, so callers' units are idempotent. Classifies errors and retries
+ * while a database is unavailable.
  */
 import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -37,19 +37,19 @@ export class SqlError extends NibbleError {
   }
 }
 
-/** No answer from the database: it is away, stopping, or being started. */
+/** No answer from the database: it is unreachable, stopping or starting. */
 export class AwayError extends NibbleError {
   constructor(what: string, options?: ErrorOptions) {
     super("io", `database: ${what}`, options);
   }
 }
 
-/** Of these, only the one that is meant: a deadlock's victim, or a unit that lost against another. */
+/** Errors after which the same unit may succeed: a deadlock's victim, or a unit that lost against another. */
 const AGAIN = ["40001", "40P01"];
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
 
-/** Tries again while the database is away, up to `patienceMs` in one call, with pauses that grow. */
+/** Retries while the database is unavailable, up to `patienceMs` in one call, with growing pauses. */
 export class PatientExecutor implements Executor {
   readonly #inner: Executor;
   readonly #patienceMs: number;
@@ -58,7 +58,7 @@ export class PatientExecutor implements Executor {
   constructor(inner: Executor, patienceMs: number) {
     this.#inner = inner;
     this.#patienceMs = patienceMs;
-    // As many may wait as there are calls.
+    // Each call may have a listener.
     setMaxListeners(0, this.#closing.signal);
   }
 
@@ -72,7 +72,7 @@ export class PatientExecutor implements Executor {
           error instanceof AwayError || (error instanceof SqlError && AGAIN.includes(error.state));
         if (!again || this.#closing.signal.aborted || performance.now() - start > this.#patienceMs)
           throw error;
-        // Unequal pauses, so that those who collided do not meet again.
+        // Random pauses, so that units that collided do not collide again.
         await sleep(pause * (0.5 + Math.random()), undefined, { signal: this.#closing.signal }).catch(
           () => {},
         );
@@ -86,7 +86,7 @@ export class PatientExecutor implements Executor {
   }
 }
 
-/** A package that only a lab with a database needs. */
+/** Imports a package that only a lab with a database needs. */
 export async function optional<T>(name: string, load: () => Promise<T>): Promise<T> {
   try {
     return await load();

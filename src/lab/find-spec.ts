@@ -5,7 +5,7 @@ import type { Snapshot } from "./snapshot.ts";
 import { ANCHORS, cells, SPACE, specEntry } from "./space.ts";
 import type { SpecEntry } from "./types.ts";
 
-/** ArgumentError when it is none, or several. */
+/** ArgumentError when it matches none, or several. */
 export function findSpec(known: Snapshot, name: string, methods: Methods): SpecEntry {
   const wanted = name.trim();
   if (wanted.startsWith("{")) {

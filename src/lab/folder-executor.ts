@@ -1,6 +1,6 @@
 /**
- * The executor over a lab's folder: this process owns the folder, or speaks to the one that does, and takes its place when
- * that one is gone.
+ * The executor over a lab's folder: this process owns the folder, or talks to the owner and takes its place when
+ * the owner is gone.
  */
 import { openClient } from "./client.ts";
 import { AwayError, type Executor, type Row, type Statement } from "./executor.ts";
@@ -30,7 +30,7 @@ export class FolderExecutor implements Executor {
     try {
       return await executor.run(statements, entries);
     } catch (error) {
-      // Look again who owns the folder, before the next try.
+      // Look up the folder's owner again before the next try.
       if (error instanceof AwayError && this.#client?.executor === executor) await this.#leave();
       throw error;
     }
@@ -63,7 +63,7 @@ export class FolderExecutor implements Executor {
     const isHere = new LockedError(this.#folder, holder);
     if (holder.mode === "journal") throw isHere;
     if (socket === undefined || token === undefined) throw new AwayError("its owner is opening it");
-    // Its statements are others, or the socket is another machine's.
+    // It has another version of the statements, or the socket is on another machine.
     if (schema !== newestSchema() || !isHere.isThisMachine) throw isHere;
     const executor = openClient(socket, token);
     this.#client = { executor, socket };

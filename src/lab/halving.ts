@@ -1,19 +1,19 @@
 /**
- * Successive halving over rungs: of the specs on a rung the best third goes on, and whoever is within noise of it. Pure.
+ * Successive halving over rungs: of the specs on a rung the best third goes on, and those within noise of it. Pure.
  */
 import type { Score } from "./scores.ts";
 
 export interface Climber {
   readonly spec: string;
   readonly score: Pick<Score, "log" | "error">;
-  /** It stands on this rung, and the next is not asked for. */
+  /** It is on this rung, and its experiments on the next are not requested. */
   readonly mayClimb: boolean;
 }
 
-/** Too few to tell thirds. */
+/** Too few to divide into thirds. */
 const LEAST = 3;
 
-/** all: every spec that stands on the rung, whether it has gone on or not. */
+/** all: every spec on the rung, whether it has gone on or not. */
 export function promoted(all: readonly Climber[]): Climber[] {
   if (all.length < LEAST) return [];
   const sorted = [...all].sort((a, b) => a.score.log - b.score.log);

@@ -1,7 +1,7 @@
 /**
- * A part of a spec as a function over the vectors of one head: what the method is shown (scaled, shifted, rotated), the method,
- * and all of it undone. Owns the order: mean, scale, rotation, method.
- * One idea: whatever changes what a method sees but not what the model computes is a view, so a fold of the weights, a constant
+ * A part of a spec as a function over the vectors of one head: transform the input (mean, scale, rotation, in this order),
+ * apply the method, and undo the transform.
+ * One idea: a change of what a method sees, but not of what the model computes, is a view; so a fold of the weights, a constant
  * on the keys and another draw of the rounding are measured without touching the model.
  */
 import type { KvPart } from "../device/contract.ts";
@@ -18,18 +18,18 @@ export interface Place {
   readonly kvHead: number;
 }
 
-/** What calibration knows of a head's keys. */
+/** Calibrated statistics of a head's keys. */
 export type KeysOf = (place: Place) => KeyStats;
 
 export interface Holding {
   readonly needs: Needs;
-  /** vectors [tokens, headDim] become what a cache of this kind would give back. */
+  /** vectors [tokens, headDim] become what a cache of this kind would return. */
   apply(vectors: Float32Array, headDim: number, place: Place): void;
 }
 
 /**
- * Other draws see values times another factor between 1 and 2, so that the same error falls otherwise; those whose method is
- * random have other seeds besides. Draw 0: as it is.
+ * Other draws scale the values by another factor between 1 and 2, so that rounding errors differ; random
+ * methods get other seeds, too. Draw 0: unchanged.
  */
 function drawFactor(draw: number): number {
   return draw === 0 ? 1 : 2 ** ((draw * 0.618033988749895) % 1);
@@ -46,7 +46,7 @@ export function holding(
   const part: Part = spec[which];
   const method: Method = methods.of(part, which);
   if (part.method === "f16") return null;
-  // How much of the mean is taken off before the method: all of it, none, or less than none.
+  // The multiple of the mean that is subtracted before the method: 1, 0, or negative.
   const off = which === "values" ? 0 : part.mean ? 1 : 1 - spec.keyMean;
   const seen = which === "keys" ? (spec.keyProfile ?? null) : null;
   if ((off !== 0 || seen) && !known)

@@ -1,8 +1,8 @@
 /**
- * The queue: pg-boss says which experiment is next, after the pause of a failed one, and holds dead letters. It knows nothing
- * that our rows do not say, and can be made anew from them. Its statements are taken from it instead of being run by it (its `db` option), so
- * that they take part in one unit with ours. Its timers are off: who is dead is found by `sweep` (store.ts). Only this
- * file knows pg-boss (10.4.2; 12 has the same calls and wants Node 22).
+ * The queue: pg-boss says which experiment is next, after the pause of a failed one, and holds dead letters. It holds nothing
+ * that is not in our rows, and can be rebuilt from them. Its statements are taken from it instead of being run by it (its `db`
+ * option), so that they take part in one unit with ours. Its timers are off: dead workers are found by `sweep` (store.ts). Only
+ * this file uses pg-boss (10.4.2; 12 has the same calls and wants Node 22).
  */
 import type PgBoss from "pg-boss";
 import { type Executor, optional, type Row, type Statement } from "./executor.ts";
@@ -12,24 +12,24 @@ import type { ProposalEntry } from "./types.ts";
 const SCHEMA = "lab_jobs";
 const DEAD = "lab-dead";
 
-/** Waiting until this far in the future: experiments have no date. */
+/** Waiting jobs up to this far in the future: experiments have no date. */
 const KEEP_UNTIL = new Date("9999-01-01T00:00:00Z");
 
 export interface Job {
   readonly experiment: string;
   readonly queue: string;
   readonly priority: number;
-  /** In a row, before: it waits longer after each. */
+  /** Consecutive failures before: the pause grows with each. */
   readonly failures?: number;
 }
 
-/** An experiment's job, for all time: so that sending it twice is sending it once. */
+/** An experiment's job id never changes, so that sending it twice has the effect of sending it once. */
 function jobId(experiment: string): string {
   const hex = sha256(experiment).slice(0, 32);
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** A study's experiments that need the same of a worker: workers take from studies by turns. */
+/** A study's experiments with the same requirements: workers take from studies in rotation. */
 export function queueName({ needs, study }: Pick<ProposalEntry, "needs" | "study">): string {
   return `lab-${sha256(JSON.stringify([[...needs].sort(), study])).slice(0, 16)}`;
 }
@@ -63,11 +63,12 @@ export class Jobs {
     return new Jobs(boss, executor, retrySeconds);
   }
 
-  /** Makes pg-boss's own tables, or brings them up to date. */
+  /** Creates or migrates pg-boss's own tables. */
   async prepare(): Promise<void> {
     await this.#boss.start();
     // In the order in which jobs are fetched: without it each fetch sorts all that wait. 20,000 waiting, 4 workers: a claim
-    // 61 -> 13 ms, Postgres 15 on 2 loaded cores, 2026-11-28, bench/lab-scale.js. Looked for first, as making it stops writers.
+    // 61 -> 13 ms, Postgres 15 on 2 loaded cores, 2026-11-28, bench/lab-scale.js. Its existence is checked first, since creating
+    // it blocks writers.
     const made = `select to_regclass('${SCHEMA}.lab_next')::text as name`;
     const [[{ name }]] = await this.#executor.run([{ text: made }]);
     const columns = "(name, priority desc, created_on, id)";
@@ -98,7 +99,7 @@ export class Jobs {
       data: { experiment },
       priority,
       ...(failures > 0 && { startAfter: String(this.#retrySeconds * 2 ** (failures - 1)) }),
-      // Whether it comes again is decided by us, in the unit in which its failure is kept.
+      // We decide whether it is retried, in the unit that records its failure.
       retryLimit: 0,
       keepUntil: KEEP_UNTIL,
     }));
@@ -109,7 +110,7 @@ export class Jobs {
     return { experiment, queue: DEAD, priority: 0 };
   }
 
-  /** Forgets all jobs, dead letters too, but those that are being worked at. */
+  /** Deletes all jobs, dead letters too, except those that are active. */
   clear(): Statement {
     const open = "select job from lab.attempt where ended is null";
     return { text: `delete from ${SCHEMA}.job where id not in (${open})`, values: [] };
@@ -128,7 +129,7 @@ export class Jobs {
   }
 }
 
-/** The one statement that a call of pg-boss would run. It is told that one row was affected. */
+/** The one statement that a call of pg-boss would run. The call gets the result that one row was affected. */
 async function collect(call: (db: PgBoss.Db) => Promise<unknown>): Promise<Statement> {
   let statement: Statement | null = null;
   await call({

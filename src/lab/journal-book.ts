@@ -1,6 +1,6 @@
 /**
- * A lab's memory of one process: a journal, and what it says in maps. Whatever was added or recorded is on the disk before a
- * call resolves; a claim is only remembered, so whatever was running when the process ended is claimed again.
+ * A lab's memory of one process: a journal, and its contents in maps. What was added or recorded is on the disk before a
+ * call resolves; claims are only in memory, so what was running when the process ended is claimed again.
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { Claim, LabBook } from "./book.ts";
@@ -43,7 +43,7 @@ export class JournalBook implements LabBook {
   async claim(worker: string, can: readonly string[]): Promise<Claim | null> {
     this.#workers.add(worker);
     let best: ProposalEntry | null = null;
-    // The study that was served longest ago; within it the largest priority.
+    // Of the study that was served longest ago, the largest priority.
     const isBefore = (one: ProposalEntry, other: ProposalEntry) => {
       const turn = this.#order.of(one.study) - this.#order.of(other.study);
       return turn === 0 ? one.priority > other.priority : turn < 0;

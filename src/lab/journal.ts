@@ -1,7 +1,7 @@
 /**
  * The lab's record (Node only): entries as JSON lines in a file that only grows. What `append` resolves for is on the disk
- * (fsync); half a last line, which a lost process leaves, is cut off when the file is opened again. One process appends; a lock
- * of its own is whoever opens it for many.
+ * (fsync); a partial last line, which a killed process leaves, is cut off when the file is opened again. One process appends;
+ * locking is up to the caller.
  */
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { FormatError, NibbleError } from "../format/errors.ts";
@@ -44,7 +44,7 @@ function parse(line: string, place: string): Entry {
     throw new FormatError(place, `kind ${JSON.stringify(entry?.kind)}`, KINDS.join(", "));
   if (typeof entry.id !== "string" || typeof entry.at !== "string")
     throw new FormatError(place, "no id or no time", "both as strings");
-  // Those of models and texts are digests of what is not here, or not all of it.
+  // The ids of models and texts are digests of contents that are not, or not completely, in the entry.
   if (entry.kind === "model" || entry.kind === "text") return entry;
   let id: string;
   try {
@@ -101,7 +101,7 @@ export class Journal {
       }
     });
     const done = this.#last;
-    // The next call sees `#failed`; whoever awaits this one sees the error.
+    // The next call sees `#failed`; the caller of this one gets the error.
     this.#last = done.catch(() => {});
     return done;
   }

@@ -1,7 +1,7 @@
 /**
  * How keys lie over the channels of a head: their mean, and their spread by rotary pair. Gains that are equal on both channels
  * of a pair commute with RoPE, so a model could have them in the weights of its keys, and their inverses in those of its
- * queries; and a constant on all keys is nothing to a softmax. So a method may be shown keys with another model's profile while
+ * queries; and a constant on all keys does not change a softmax. So a method may be shown keys with another model's profile while
  * the model computes what it did (a transplant). Pure.
  */
 import type { KeyProfile } from "./types.ts";
@@ -12,13 +12,13 @@ export interface KeyStats {
   readonly mean: Float32Array;
   /** Standard deviation [headDim], the same in both channels of a rotary pair. */
   readonly spread: Float32Array;
-  /** Rotary pairs: channels i and i + pairs are one. Without RoPE every channel counts as if it were in one. */
+  /** Rotary pairs: channels i and i + pairs are one. Without RoPE every channel is treated as if it were in one. */
   readonly pairs: number;
-  /** Where the head stands among all of the model, 0 to 1. */
+  /** The head's relative position among all of the model, 0 to 1. */
   readonly depth: number;
 }
 
-/** A channel that never changes has no gain to divide by. */
+/** A channel that never changes has no spread to divide by. */
 const LEAST_SPREAD = 1e-6;
 
 /** keys [tokens, headDim] of one head. pairs: 0 without RoPE. */
@@ -42,7 +42,7 @@ export function keyStats(keys: Float32Array, headDim: number, pairs: number): Om
 /** Root mean square of a head's spread: the unit of a profile. */
 const unitOf = ({ spread }: Pick<KeyStats, "spread">) => rms(spread) || 1;
 
-/** Of the heads in their order. Channels that are not turned are left out. */
+/** Of the heads in their order. Channels without RoPE are left out. */
 export function profileOf(heads: readonly KeyStats[]): KeyProfile {
   const short = (x: number) => Number(x.toPrecision(3));
   return {
@@ -62,7 +62,7 @@ export interface KeyView {
   readonly shown: Float32Array;
 }
 
-/** keyMean: factor on the mean that is shown; 0: none. */
+/** keyMean: factor on the mean that the method sees; 0: none. */
 export function keyView(stats: KeyStats, { heads }: KeyProfile, keyMean: number): KeyView {
   const { pairs, spread, mean } = stats;
   const { gains, means } = heads[Math.floor(stats.depth * heads.length)];
@@ -88,7 +88,7 @@ export function keyView(stats: KeyStats, { heads }: KeyProfile, keyMean: number)
   return { mean, gain, shown };
 }
 
-/** A list as one of so many: of those that fall on one point the largest, which is what a method meets; else the nearest. */
+/** A list resampled to N values: of those that fall on one point the largest, which is what a method meets; else the nearest. */
 function resampled(list: readonly number[], count: number): number[] {
   return Array.from({ length: count }, (_, i) => {
     const from = Math.floor((i * list.length) / count);

@@ -1,6 +1,6 @@
 /**
- * A model as the lab measures it (Node only): opened once over an f16 cache, calibrated, and asked for losses by position of one
- * spec after another. Owns the truth over f16, which waits in a temporary file for each text.
+ * A model as the lab measures it (Node only): opened once over an f16 cache, calibrated, then measured: losses by position of one
+ * spec after another. The f16 logits of each text are kept in a temporary file.
  */
 import type { Allocation, Device, Graph } from "../device/contract.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
@@ -34,7 +34,7 @@ export interface LabModelOptions
   context?: number;
 }
 
-/** One allocation: a softmax scale and a cache's format are parts of the graph. */
+/** One allocation per softmax scale and cache format, which are parts of the graph. */
 interface Opened {
   readonly temperature: number;
   readonly kv: string;
@@ -92,7 +92,7 @@ export class LabModel {
     }
   }
 
-  /** Its device does not wait for the host within a step: formats are measured in caches of their own. */
+  /** Its device does not pause within a step: formats are measured in caches of their own. */
   get fused(): boolean {
     return !this.#opened.device.pauses;
   }
@@ -135,7 +135,7 @@ export class LabModel {
     return { kind: "text", id, at, name, split, model: this.id, tokens: ids.length, from, ids };
   }
 
-  /** What the model says after a prompt over f16, always its most likely token: at most `most`, to its end token. */
+  /** The model's greedy continuation of a prompt over f16: at most `most` tokens, up to its end token. */
   async answer(prompt: readonly number[], most: number, signal?: AbortSignal): Promise<number[]> {
     const { graph, allocation } = await this.#at(1);
     return new Reader(allocation, graph).answer(prompt, most, this.tokenizer.endIds, signal);
@@ -170,7 +170,7 @@ export class LabModel {
     return { kl, same };
   }
 
-  /** The same position by position, each with what it is compared with. spec null: f16, which has nothing to compare with. */
+  /** The same position by position, each with the f16 result. spec null: f16, which has nothing to compare with. */
   async *compare(
     spec: Spec | null,
     text: TextEntry,
@@ -214,7 +214,7 @@ export class LabModel {
     await this.#opened.close();
   }
 
-  /** ArgumentError for what no cache format of the device does. */
+  /** ArgumentError for a spec that no cache format of the device implements. */
   #formatFor(spec: Spec, draw: number): string {
     const format = formatOf(spec);
     if (format === null)
@@ -247,7 +247,7 @@ export class LabModel {
         await truth.file.add(logits);
       }
     } catch (error) {
-      // Half a truth is none.
+      // A partial file is useless.
       await truth.file.close();
       throw error;
     }
@@ -279,7 +279,7 @@ async function open(
   const { memoryBytes, onProgress, signal } = options;
   const scaled = async () => {
     const device = await openDevice({ ...options, device: options.device ?? "cpu" });
-    // Methods rewrite keys and values apart.
+    // Methods rewrite keys and values separately.
     const allocate = (graph: Graph) => device.allocate(changed(graph, temperature));
     return { ...device, oneVector: false, allocate };
   };
@@ -310,7 +310,7 @@ async function open(
   };
 }
 
-/** The longest text, as far as the model was trained. */
+/** The longest text, up to the trained context. */
 async function longest(checkpoint: Checkpoint, asked = 640): Promise<number> {
   try {
     return Math.min(asked, (await openModel(checkpoint)).config.trainedContext);

@@ -1,4 +1,4 @@
-/** A spec as the values of its factors: what the posterior and the table of effects see of it. */
+/** A spec as the values of its factors: the form that the posterior and the table of effects use. */
 import type { Levels } from "./posterior.ts";
 import type { Part, Spec } from "./types.ts";
 

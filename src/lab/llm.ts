@@ -1,8 +1,8 @@
 /**
- * A language model as one proposer among others: any endpoint that speaks OpenAI's chat completions, `nibble serve` too. It is
- * shown what is known as JSON and answers with specs and predictions. What it reads of notes and errors is data, whoever
- * wrote it; what it answers is data, too: specs are checked as anybody's, and nothing else of it has an effect. Its share
- * of the proposals follows its predictions that were checked.
+ * A language model as one proposer among others: any endpoint with OpenAI's chat completions, `nibble serve` too. It
+ * gets what is known as JSON and answers with specs and predictions. Notes and errors in its prompt are data, whatever their
+ * author; so is its answer: its specs are checked like any other, and nothing else in it has an effect. Its share
+ * of the proposals follows from the outcomes of its predictions.
  */
 
 import type { Methods } from "./methods/methods.ts";
@@ -17,7 +17,7 @@ import type { Entry, SpecEntry } from "./types.ts";
 export interface LlmOptions {
   /** Base of the API: http://127.0.0.1:8080/v1. */
   readonly url: string;
-  /** Default: "default"; many local servers take any. */
+  /** Default: "default"; many local servers accept any name. */
   readonly model?: string;
   readonly key?: string;
   /** For one answer. Default: 2 minutes. */
@@ -34,19 +34,19 @@ export const LLM = "llm";
 
 /** Proposals of one answer. */
 const MOST = 8;
-/** Best specs of a model, notes and failures that are shown. */
+/** How many of a model's best specs, of notes and of failures are in the prompt. */
 const SHOWN = 12;
 const NOTE_LETTERS = 300;
 const REASON_LETTERS = 200;
-/** As if one of ten predictions had held: what the share begins with. */
+/** The initial share, as if one of ten predictions had held. */
 const PRIOR = { held: 1, of: 10 };
 const LEAST_SHARE = 0.02;
 const MOST_SHARE = 0.5;
 const MOST_VAIN = 3;
-/** A prediction says something if its spec takes no more bits than what it is to beat. */
+/** A prediction counts if its spec takes no more bits than the spec that it is to beat. */
 const SAME_BITS = 0.1;
 
-/** Of proposals: 10 % at first, more or less as its predictions hold; those that nobody has measured count for nothing. */
+/** Share of proposals: 10 % at first, then more or less as its predictions hold; unmeasured ones do not count. */
 export function llmShare(known: Snapshot): number {
   const checked = resolve(known).filter(({ note, held }) => note.author === LLM && held !== null);
   const held = checked.filter((one) => one.held).length;
@@ -171,7 +171,7 @@ export class LlmProposer {
     };
   }
 
-  /** What of an answer can be taken. */
+  /** The usable parts of an answer. */
   read(content: string, known: Snapshot): LlmAnswer {
     const found = jsonIn(content);
     const list = (found as { proposals?: unknown } | null)?.proposals;
@@ -197,7 +197,7 @@ export class LlmProposer {
     for (const key of Object.keys(draft))
       if (!["keys", "values", "sinks", "recent"].includes(key))
         throw new Error(`a spec with ${JSON.stringify(key)}`);
-    // Throws for what is no spec, or no method of this lab.
+    // Throws for an invalid spec, or a method that this lab does not have.
     const spec = specEntry(draft as SpecDraft, this.#methods);
     const why = { proposer: LLM, reason: typeof reason === "string" ? plain(reason, REASON_LETTERS) : "" };
     const experiments = proposals(this.#study, known, experimentsFor(this.#study, spec.id, model, 0), why);
@@ -206,7 +206,7 @@ export class LlmProposer {
     return [...(known.has(spec.id) ? [] : [spec]), ...experiments, ...(hypothesis ? [hypothesis] : [])];
   }
 
-  /** A prediction that says something: against a spec that is measured, and not larger. */
+  /** A prediction that counts: against a spec that is measured, and not larger. */
   #hypothesis(
     predict: unknown,
     spec: SpecEntry,
@@ -228,7 +228,7 @@ export class LlmProposer {
   }
 }
 
-/** When the model is asked: at its share of all turns, and no more after some answers in a row of no use. */
+/** When the model is asked: for its share of all proposals, and no more after several useless answers in a row. */
 export class LlmTurns {
   readonly #proposer: LlmProposer;
   #due = 0;
@@ -238,7 +238,7 @@ export class LlmTurns {
     this.#proposer = proposer;
   }
 
-  /** Nothing where it is another proposer's turn. */
+  /** Nothing when another proposer comes next. */
   async next(known: Snapshot, signal?: AbortSignal): Promise<LlmAnswer> {
     const nothing = { entries: [], refused: [] };
     if (this.#vain === MOST_VAIN) return nothing;

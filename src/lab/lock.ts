@@ -2,8 +2,8 @@
  * One process holds a lab's folder. Its lock is the file with the largest number in `owner/`: it names the process, and
  * how others reach it. A lock is taken over only from a process that is gone or has given it back, never by age: a
  * process that computes or is paused gives no sign of life, and two that open one database folder destroy it.
- * Numbers only rise, and a file is made whole and exclusively (`link`), so that of many who find a dead holder one wins,
- * however long any of them sleeps between two steps.
+ * Numbers only rise, and a file is created complete and exclusively (`link`), so that of many processes that find a dead holder
+ * one wins, however long any of them sleeps between two steps.
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
@@ -19,16 +19,16 @@ export interface Holder {
   /** This machine, and in Linux this container: their processes have numbers of their own. */
   readonly machine: string;
   readonly pid: number;
-  /** Tells two processes apart that had one number in turn; "" where the system does not say. */
+  /** Distinguishes processes that had the same pid one after the other; "" where the system does not report it. */
   readonly started: string;
   readonly socket?: string;
   readonly token?: string;
-  /** Number of the newest migration: who speaks other statements must not join. */
+  /** Number of the newest migration: a process with another version must not join. */
   readonly schema?: number;
   readonly released?: boolean;
 }
 
-/** Somebody else holds the lab. */
+/** Another process holds the lab. */
 export class LockedError extends NibbleError {
   constructor(
     readonly folder: string,
@@ -62,7 +62,7 @@ export class LabLock {
     this.#holder = holder;
   }
 
-  /** Counts takings of this folder: names what belongs to one holding, such as a socket. */
+  /** How many times this folder was taken: names what belongs to one holder, such as a socket. */
   get number(): number {
     return this.#number;
   }
@@ -92,7 +92,7 @@ export async function takeLabLock(folder: string, mode: Holder["mode"]): Promise
       started: startOf(process.pid) ?? "",
     };
     if (!(await create(fileOf(folder, number), holder))) continue;
-    // Who slept since it looked has made a file of an old number: those who came since hold higher ones.
+    // A process that slept after it looked has created a file with an old number: later processes hold higher ones.
     if ((await newestLock(folder))?.number !== number) {
       await rm(fileOf(folder, number), { force: true });
       continue;
@@ -102,7 +102,7 @@ export async function takeLabLock(folder: string, mode: Holder["mode"]): Promise
   }
 }
 
-/** Who holds the lab now; null: nobody. */
+/** The present holder of the lab; null: none. */
 export async function lookAtLock(folder: string): Promise<Holder | null> {
   const newest = await newestLock(folder);
   return newest?.holder && isHeld(newest.holder) ? newest.holder : null;
@@ -123,7 +123,8 @@ async function newestLock(folder: string): Promise<{ number: number; holder: Hol
     try {
       return { number, holder: JSON.parse(await readFile(fileOf(folder, number), "utf8")) };
     } catch (error) {
-      // A higher one came, and this one went. What cannot be read otherwise is nobody's: files are made whole.
+      // A higher number came, and this file was deleted. A file that cannot be read for another reason has no holder: files are
+      // complete from the start.
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") return { number, holder: null };
     }
   }
@@ -158,14 +159,14 @@ async function removeBelow(folder: string, number: number): Promise<void> {
   }
 }
 
-/** Its process ran on this machine and runs no more. Of other machines nothing is known, so they may live. */
+/** Its process ran on this machine and has ended. Processes of other machines cannot be seen, so they count as alive. */
 function isGone(holder: Holder): boolean {
   if (holder.machine !== machine()) return false;
   const started = startOf(holder.pid);
   return started === null || (holder.started !== "" && started !== "" && holder.started !== started);
 }
 
-/** When a process started, as the system tells it; "": it runs, since when is not known; null: it does not run. */
+/** When a process started, as the system reports it; "": it runs, but its start is unknown; null: it does not run. */
 function startOf(pid: number): string | null {
   try {
     process.kill(pid, 0);

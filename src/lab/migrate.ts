@@ -1,4 +1,4 @@
-/** The lab's tables, by postgrator over the executor: each migration and its note that it was done are one unit. */
+/** The lab's tables, by postgrator over the executor: each migration and the record of it are one unit. */
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,7 +23,7 @@ export async function migrate(executor: Executor): Promise<void> {
       schemaTable: "lab.schemaversion",
       migrationPattern: `${forGlob(FOLDER)}/*.sql`,
       newline: "LF",
-      // A script waits for the statement that follows it, postgrator's note: killed between the two, it would run twice.
+      // A script is held back for postgrator's record of it, the next statement: killed between the two, it would run twice.
       execSqlScript: async (text) => {
         script = [{ text }];
       },
@@ -37,7 +37,7 @@ export async function migrate(executor: Executor): Promise<void> {
       await postgrator.migrate();
       return;
     } catch (error) {
-      // Another process made the same table first: look again. "already exists" (of tables, schemas), and of rows.
+      // Another process created the same table first: look again. "already exists" for tables and schemas, and a duplicate row.
       const raced = error instanceof SqlError && ["42P07", "42P06", "42701", "23505"].includes(error.state);
       if (!raced || tries === TRIES) throw error;
     }

@@ -14,13 +14,13 @@ import { StoreBook } from "./store-book.ts";
 export interface OpenOptions {
   /** The folder of this machine's part of the lab: of a Postgres lab, only results that cannot be sent. Default: nibble-lab. */
   readonly folder?: string;
-  /** Between two signs of life of a worker. Default: 10 s. */
+  /** Interval of a worker's heartbeat. Default: 10 s. */
   readonly beatMs?: number;
-  /** Without a sign for so long a worker's experiment is given to another. Default: 60 s. */
+  /** After this long without a heartbeat a worker's experiment goes to another. Default: 60 s. */
   readonly silentMs?: number;
   /** Pause before a failed experiment is tried again; doubled each time. Default: 5 s. */
   readonly retrySeconds?: number;
-  /** How long a call waits for a database that is away. Default: 10 minutes. */
+  /** How long a call waits for an unavailable database. Default: 10 minutes. */
   readonly patienceMs?: number;
   /** Most connections of this process to Postgres. Default: 4. */
   readonly connections?: number;
@@ -39,7 +39,7 @@ export async function openBook(where: string, options: OpenOptions = {}): Promis
   let inner: Executor;
   if (shared) {
     inner = await openPostgres(where, options);
-    // A wrong address is an error now, not after ten minutes.
+    // A wrong address is an error at once, not after ten minutes.
     await inner.run([{ text: "select 1" }]).catch(async (error) => {
       await inner.close();
       throw error;
@@ -63,7 +63,9 @@ export async function openBook(where: string, options: OpenOptions = {}): Promis
   }
 }
 
-/** After a power cut the database may lack entries that the journal has; after a kill, the journal the last of the database. */
+/**
+ * After a power cut the database may lack entries of the journal; after a kill, the journal may lack the database's last ones.
+ */
 async function reconcile(store: Store, journal: Journal): Promise<void> {
   const stored = await store.ids();
   const written = new Set(journal.entries.map(({ id }) => id));
@@ -73,8 +75,8 @@ async function reconcile(store: Store, journal: Journal): Promise<void> {
 }
 
 /**
- * Makes a folder's database anew from its journal; the one before stays beside it as `db.old`. LockedError while a process
- * has it open. How many entries it has.
+ * Rebuilds a folder's database from its journal; the old one is kept as `db.old`. LockedError while a process
+ * has it open. Returns the number of entries.
  */
 export async function rebuildFolder(folder: string, options: OpenOptions = {}): Promise<number> {
   const lock = await takeLabLock(folder, "journal");

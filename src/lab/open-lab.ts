@@ -1,5 +1,5 @@
 /**
- * A lab's memory, whichever it has: the journal of one process, or what many share. A folder in which others work is
+ * A lab's memory of either kind: the journal of one process, or a database that many share. A folder in which others work is
  * joined; one that has a database is opened as such.
  */
 import { existsSync } from "node:fs";
@@ -16,7 +16,7 @@ import { Snapshot } from "./snapshot.ts";
 export interface LabPlace extends OpenOptions {
   /** postgres://..., or a folder with a database. Default: what `folder` has. */
   readonly db?: string;
-  /** Others shall be able to join. Default: only if the folder has a database already. */
+  /** Whether other processes can join. Default: only if the folder has a database already. */
   readonly shared?: boolean;
 }
 
@@ -37,7 +37,7 @@ export async function openLab(folder: string, place: LabPlace = {}): Promise<Lab
   }
 }
 
-/** What a lab knows, without holding it: others may work in it meanwhile. Empty where there is none. */
+/** What a lab knows, without locking it: others may work in it meanwhile. Empty if there is no lab. */
 export async function readLab(folder: string, place: LabPlace = {}): Promise<Snapshot> {
   const { db, ...options } = place;
   if (db !== undefined && isPostgres(db)) {
@@ -48,7 +48,7 @@ export async function readLab(folder: string, place: LabPlace = {}): Promise<Sna
       await book.close();
     }
   }
-  // The journal has all that was acknowledged; half a last line is not.
+  // The journal has all that was acknowledged; a partial last line was not.
   const path = join(db ?? folder, JOURNAL);
   const text = await readFile(path, "utf8").catch((error) => {
     if (error.code === "ENOENT") return "";

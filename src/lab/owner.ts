@@ -1,7 +1,7 @@
 /**
- * The one process that has a lab's folder open: PGlite over `db/`, the journal, and a socket at which other processes of this
- * machine hand in their units. What a unit adds is in the journal, on the disk, before it is answered: PGlite has no fsync.
- * Only who can read the folder finds socket and token.
+ * The one process that has a lab's folder open: PGlite over `db/`, the journal, and a socket to which other processes of this
+ * machine send their units. What a unit adds is in the journal, on the disk, before it is answered: PGlite has no fsync.
+ * Only processes that can read the folder find socket and token.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
@@ -22,7 +22,7 @@ export const DATABASE = "db";
 /** The longest path of a socket that all systems take. */
 const SOCKET_BYTES = 100;
 
-/** Makes what is in the database what the journal says, and the other way round; before others may join. */
+/** Brings database and journal to the same entries, before others may join. */
 export type Prepare = (executor: Executor, journal: Journal) => Promise<void>;
 
 /** Opens the database of a folder whose lock this process has. */
@@ -44,7 +44,7 @@ export async function openOwner(folder: string, lock: LabLock, prepare: Prepare)
     const executor: Executor = {
       run: async (statements, entries = []) => {
         const rows = await inPGlite(database, statements);
-        // Whether or not they were new to the database: what a killed owner did not write down is written now.
+        // Also entries that the database had already: a killed owner may not have written them to the journal.
         await journal.append(entries.filter(({ id }) => !known.has(id)));
         for (const { id } of entries) known.add(id);
         return rows;
@@ -98,7 +98,7 @@ async function socketOf(folder: string, number: number): Promise<string> {
 async function listen(executor: Executor, socket: string, token: string): Promise<Server> {
   await rm(socket, { force: true });
   const server = createServer((request, response) => void answer(executor, token, request, response));
-  // A unit may take as long as it takes, and clients keep their connections.
+  // Units have no time limit, and clients keep their connections.
   server.keepAliveTimeout = 0;
   server.requestTimeout = 0;
   await new Promise<void>((resolve, reject) => {

@@ -1,10 +1,11 @@
 /**
- * When a search of one scope (a model, a bin of bits) is over for now: nothing that is left promises much, and nothing came for a
- * while. Both: in simulations "nothing came for five" alone stopped with 67 % excess. A plateau is a decision:
+ * When a search of one scope (a model, a bin of bits) is over for now: no candidate that is left promises much, and there was no
+ * improvement for a while. Both are needed: in simulations "none in five" alone stopped with 67 % excess. A plateau is a
+ * decision:
  * it makes experiments that somebody can claim (propose.ts). Pure.
  */
 
-/** What another draw of the rounding moves log KL by. */
+/** How much another draw of the rounding changes log KL. */
 const NOISE = 0.1;
 const PROMISES = 3;
 const DRY = 10;
@@ -16,11 +17,11 @@ export class Plateau {
   #seen = 0;
 
   /**
-   * best: the smallest log KL of so many specs in the scope, in the order of looking; promise: the largest expected improvement
-   * of any that is left. true: it is a plateau.
+   * best: the smallest log KL of the specs in the scope so far, in the order of measuring; promise: the largest expected
+   * improvement of any that is left. true: it is a plateau.
    */
   look(best: number, specs: number, promise: number): boolean {
-    // A draw of the same is no improvement.
+    // Differences within another draw are no improvement.
     if (best < this.#best - NOISE / 4) {
       this.#best = best;
       this.#since = 0;
@@ -30,7 +31,7 @@ export class Plateau {
     return this.#poor >= PROMISES && this.#since >= DRY;
   }
 
-  /** An improvement was found after all. */
+  /** An improvement was found later. */
   reopen(): void {
     this.#poor = 0;
     this.#since = 0;

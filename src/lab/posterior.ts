@@ -1,11 +1,11 @@
 /**
- * What is believed of specs not yet measured: log KL as a sum of effects, one of each factor's value and one of each pair of
- * values, with Gaussian priors. Its coefficients are the lab's table of findings; the model is a factor too, so what is known of
- * one is the prior of the next.
+ * The posterior of specs that are not yet measured: log KL as a sum of effects, one of each factor's value and one of each pair
+ * of values, with Gaussian priors. Its coefficients are the lab's table of findings; the model is a factor too, so the results of
+ * one model are the prior of the next.
  * One idea: with equal priors the covariance of two specs counts the factors, and pairs of factors, in which they agree. So
- * nothing is ever written out by coefficient: n measurements are one n x n system (Bayesian linear regression in its dual
- * form, as in Rasmussen and Williams 2006, 2.1), and a draw of the whole belief is a draw of the prior, corrected by what
- * was seen (Matheron's rule).
+ * coefficients are never written out: n measurements are one n x n system (Bayesian linear regression in its dual
+ * form, as in Rasmussen and Williams 2006, 2.1), and a draw of the posterior is a draw of the prior, corrected by the
+ * data (Matheron's rule).
  */
 import { cumulative } from "./methods/grid.ts";
 import { gaussians } from "./methods/random.ts";
@@ -60,7 +60,7 @@ export class Posterior {
     return { log: this.#mean + dot(k, this.#weights), error: Math.sqrt(Math.max(0, variance)) };
   }
 
-  /** One world that the belief allows, as a function of specs: what Thompson sampling minimises. */
+  /** One draw of the posterior, as a function of specs: what Thompson sampling minimises. */
   draw(seed: number): (levels: Levels) => number {
     const prior = this.#priorDraw(seed);
     const next = gaussians(seed * 31 + 7);
@@ -78,12 +78,12 @@ export class Posterior {
     };
   }
 
-  /** The effect of a factor's value beside the others, in log KL, with its standard error. */
+  /** The effect of a factor's value, given the others, in log KL, with its standard error. */
   effect(factor: number, value: string): { log: number; error: number } {
     return this.#coefficient(this.#priors.main, (levels) => levels[factor] === value);
   }
 
-  /** What two values do together beyond the sum of each. */
+  /** The interaction of two values: their effect beyond the sum of each. */
   pair(one: readonly [number, string], other: readonly [number, string]): { log: number; error: number } {
     const has = (levels: Levels) => levels[one[0]] === one[1] && levels[other[0]] === other[1];
     return this.#coefficient(this.#priors.pair, has);
@@ -102,7 +102,7 @@ export class Posterior {
     return base + main * same + (pair * same * (same - 1)) / 2;
   }
 
-  /** A function out of the prior: a Gaussian number for each coefficient, when it is first asked for. */
+  /** A draw of the prior: a Gaussian number for each coefficient, made when it is first needed. */
   #priorDraw(seed: number): (levels: Levels) => number {
     const next = gaussians(seed);
     const known = new Map<string, number>();
@@ -130,7 +130,7 @@ export class Posterior {
   }
 }
 
-/** How much lower than `best` a spec is expected to come out: 0 where it is surely worse. */
+/** The expected improvement of a spec on `best`: 0 where it is certainly worse. */
 export function expectedImprovement({ log, error }: { log: number; error: number }, best: number): number {
   if (error === 0) return Math.max(0, best - log);
   const z = (best - log) / error;

@@ -17,7 +17,7 @@ export async function openPostgres(url: string, options: PostgresOptions = {}): 
     keepAlive: true,
     application_name: "nibble lab",
   });
-  // A connection that breaks says so at the query that waits; without listeners it would end the process.
+  // A broken connection rejects the pending query; without a listener its event would end the process.
   pool.on("error", () => {});
   pool.on("connect", (client) => client.on("error", () => {}));
   return {

@@ -1,6 +1,6 @@
 /**
- * What to measure next: published methods and cells that fill the space first; then promotions; then, scope by scope (a model, a
- * bin of bits), the best cell in a draw of what is believed (Thompson sampling), one in twenty at random. A scope on a
+ * What to measure next: published methods and space-filling cells first; then promotions; then, scope by scope (a model, a
+ * bin of bits), the best cell in a draw of the posterior (Thompson sampling), one in twenty at random. A scope on a
  * plateau is challenged with random cells and its best go to the other models; what is best in the end is measured on texts
  * that the search never saw. Nothing is proposed twice: entries are named by their content. Pure but for its memory of
  * plateaus.
@@ -20,7 +20,7 @@ const FILLING = 12;
 const RANDOM_SHARE = 0.05;
 const CHALLENGES = 8;
 const CROSSED = 5;
-/** Cells whose expected improvement is asked for in a scope: the likeliest of a draw. */
+/** How many cells of a scope get an expected improvement: the best of a draw. */
 const LOOKED_AT = 60;
 
 interface Scope {
@@ -62,14 +62,14 @@ export class Proposer {
 
   /**
    * The end: the first anchor and the best of every bin, on the last rung and on held-out texts, one spec after another, so
-   * that a time that is too short confirms some of them.
+   * that some are confirmed even if time runs out.
    */
   last(known: Snapshot): Entry[] {
     const top = this.#study.rungs.length - 1;
     const found = this.#study.models.flatMap((model) => {
       const scores = scoresOf(known, model, "search", this.#study.device);
       const best = frontier(scores.values(), (spec) => this.#bits(known, spec));
-      // Of a bin the frontier's last is the best.
+      // The last of the frontier in a bin is the best.
       const ofBin = new Map(best.map(({ spec }) => [binOf(this.#bits(known, spec)), spec]));
       const specs = [...new Set([this.#study.anchors[0].id, ...ofBin.values()])];
       return specs.flatMap((spec, i) => {
@@ -223,7 +223,7 @@ export class Proposer {
     return found.length > 0 && entry && !known.has(spec) ? [entry, ...found] : found;
   }
 
-  /** Cells of a scope that nobody has asked for. */
+  /** Cells of a scope that nobody has requested. */
   #left(known: Snapshot, { model, bin }: Scope): SpecEntry[] {
     return this.#study.cells.filter(
       ({ id, bits }) => binOf(bits) === bin && rungOf(this.#study, known, id, model).asked < 0,
@@ -248,10 +248,10 @@ export class Proposer {
 
 type Scores = ReadonlyMap<string, ReadonlyMap<string, Score>>;
 
-/** Of several models' entries a spec's comes once. */
+/** A spec's entry comes once, though several models have it. */
 const once = (entries: readonly Entry[]) => [...new Map(entries.map((entry) => [entry.id, entry])).values()];
 
-/** `count` cells, each as far as can be from what was chosen before. */
+/** `count` cells, each as far as possible from those chosen before. */
 function farthest(cells: readonly SpecEntry[], from: readonly SpecEntry[], count: number): SpecEntry[] {
   const nearest = cells.map((cell) => Math.min(1, ...from.map(({ body }) => distance(body, cell.body))));
   return Array.from({ length: Math.min(count, cells.length) }, () => {
@@ -263,7 +263,7 @@ function farthest(cells: readonly SpecEntry[], from: readonly SpecEntry[], count
   });
 }
 
-/** What is believed after all that is known of these models. Interventions stay out. */
+/** The posterior after all results of these models. Interventions are left out. */
 export function beliefOf(known: Snapshot, models: readonly string[]): Posterior {
   const seen = models.flatMap((model) =>
     [...scoresOf(known, model, "search").values()].flatMap(({ spec, log, error }) => {

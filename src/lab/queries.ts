@@ -1,6 +1,6 @@
 /**
- * What a model's queries make of its keys: how far scores spread, how much of a softmax falls on the first token, and what a
- * method's rounding of the keys adds to scores. These are the facts that "attention scale decides" is about.
+ * How a model's queries meet its keys: the spread of scores, the share of the softmax on the first token, and the error
+ * that a method's rounding of the keys adds to scores. These are the facts that "attention scale decides" is about.
  */
 import type { Cache, Graph, Value } from "../device/contract.ts";
 import { readable } from "../device/readable.ts";
@@ -42,7 +42,7 @@ export interface ScoreFacts {
 }
 
 /**
- * Of one attention. keys [tokens, headDim] by KV head; `rounded`: what a method leaves of them, in place. A sliding layer's
+ * Of one attention. keys [tokens, headDim] by KV head; `rounded`: the keys after a method, in place. A sliding layer's
  * queries see its window only; learned sinks are not in the softmax.
  */
 export function scoreFacts(
@@ -75,7 +75,7 @@ export function scoreFacts(
       const largest = Math.max(...scores);
       const sum = scores.reduce((all, score) => all + Math.exp(score - largest), 0);
       spread += deviation(scores);
-      // A window that has left the first token behind has no query on it.
+      // In a window without the first token no query sees it.
       sinkMass += first === 0 ? Math.exp(scores[0] - largest) / sum : 0;
       error += deviation(errors) ** 2;
       count++;

@@ -1,5 +1,5 @@
 /**
- * Reads token ids over an f16 cache and lets methods rewrite what stands there, a page of tokens at a time. A method that needs
+ * Reads token ids over an f16 cache and lets methods rewrite its contents, a page of tokens at a time. A method that needs
  * one token rewrites the step's keys and values after each layer's appendKv, before its own queries read them; one that
  * needs a page, and everything older than `recent` tokens, is rewritten when its page is full and leaves them. So a
  * position attends to exactly what it would attend to in a cache of that kind.
@@ -42,7 +42,7 @@ export class Reader {
     // A text's blocks go round in its pool: a sliding pool has pages for its window and a step.
     this.#recent = recentOf(graph);
     for (const pool of graph.pools) {
-      // The first ones stay where tokens are kept as they came.
+      // The first pages stay where the first tokens are kept in f16.
       const first = pool.id === this.#recent?.pool ? this.#recent.first : 0;
       const pageOf = (block: number) =>
         block < first ? block : first + ((block - first) % (pool.pages - first));
@@ -137,13 +137,13 @@ export class Reader {
     };
   }
 
-  /** Page `block` is full: what leaves the newest tokens with that. */
+  /** Page `block` is full: quantizes what is no longer among the newest tokens. */
   async #atPage(block: number, how: Rewriting): Promise<void> {
     const leaving = block - how.recent / PAGE_SLOTS;
     const parts = PARTS.filter((part) => how[part] && (how[part].needs === "page" || how.recent > 0));
     if (leaving < 0) return;
     for (const cache of this.#graph.caches) {
-      // A window shorter than `recent` never sees a page that has left it.
+      // A window shorter than `recent` never sees a page outside of it.
       if (block - leaving >= cache.pool.pages) continue;
       const sinks = Math.max(0, how.sinks - leaving * PAGE_SLOTS);
       for (const part of parts) await this.#rewrite(cache, part, leaving, sinks, PAGE_SLOTS, how);

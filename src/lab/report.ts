@@ -1,6 +1,6 @@
 /**
- * All that a lab knows as one page: HTML without scripts, nothing fetched. Owns which figures there are and which contrasts it asks
- * by itself: specs that differ in one thing.
+ * All that a lab knows as one page: HTML without scripts, nothing fetched. Chooses the figures, and the contrasts that are
+ * made by default: specs that differ in one thing.
  */
 import { escapeText } from "../plot/svg.ts";
 import type { Methods } from "./methods/methods.ts";

@@ -1,5 +1,5 @@
 /**
- * How many experiments may wait: few, so that what is proposed follows from results that are known when it is run, and no study
+ * How many experiments may wait: few, so that proposals follow from results that are known when they run, and no study
  * fills the queue of all. Pure.
  */
 import type { Snapshot } from "./snapshot.ts";
@@ -8,7 +8,7 @@ import type { Entry } from "./types.ts";
 /** Experiments that wait for each worker, shared among the studies that wait. */
 const EACH = 2;
 
-/** Who works now. */
+/** What is working now. */
 export interface Crew {
   readonly workers: number;
   /** Experiments that are being computed. */
@@ -26,7 +26,7 @@ export function roomFor(known: Snapshot, study: string, { workers, claimed }: Cr
   return Math.max(0, most - waiting.get(study)!);
 }
 
-/** What was proposed and may not wait yet. Only in memory: whoever proposes the next time proposes it again. */
+/** Proposals for which there is no room yet. Only in memory: the next proposer will propose them again. */
 export class Backlog {
   #entries: Entry[] = [];
 
@@ -38,7 +38,7 @@ export class Backlog {
     this.#entries = [...entries];
   }
 
-  /** The `count` experiments with the largest priority, with whatever else was proposed beside experiments. */
+  /** The `count` experiments with the largest priority, and all proposed entries that are not experiments. */
   take(count: number): Entry[] {
     const isProposal = (entry: Entry) => entry.kind === "experiment";
     const proposals = this.#entries.filter(isProposal).sort((a, b) => b.priority - a.priority);

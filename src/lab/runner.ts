@@ -38,7 +38,7 @@ export async function openRunner(
     for (const name of models) {
       const model = await LabModel.open(name, { ...options, signal });
       runner.models.set(model.id, model);
-      // The book's end, which neither the search nor what is held out begins with.
+      // The end of the book, at which neither searched nor held-out texts begin.
       const end = book.body.slice(Math.floor(book.body.length * 0.9));
       runner.entries.push(await model.calibrate(end, CALIBRATION_TOKENS, signal));
     }

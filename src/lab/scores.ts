@@ -1,7 +1,7 @@
 /**
  * One number a spec and model out of its experiments: mean KL as if it had been measured on all texts. Texts differ in how much
- * they lose by any spec, and not every spec has seen all of them, so log losses are split into what a spec and what a text
- * adds. Pure.
+ * they lose with any spec, and not every spec is measured on all of them, so log losses are modelled as a spec's effect plus
+ * a text's. Pure.
  */
 import type { Snapshot } from "./snapshot.ts";
 import type { Measured } from "./types.ts";
@@ -35,9 +35,9 @@ interface Seen {
   readonly draw: number;
 }
 
-/** What even a long run of one draw is off by: another draw's difference. */
+/** The error that even a long run of one draw has: the difference of another draw. */
 const LOTTERY = 0.1;
-/** Below it a loss is none: rounding of float32 logits. */
+/** Smaller losses count as 0: rounding of float32 logits. */
 export const LEAST_KL = 1e-9;
 
 /** By model: the scores of its specs. f16 alone, which loses nothing, is none. */
@@ -63,7 +63,7 @@ export function scoresOf(
   for (const one of seen) bySpec.set(one.spec, [...(bySpec.get(one.spec) ?? []), one]);
   const scores = new Map<string, Score>();
   for (const [spec, list] of bySpec) {
-    // A run is worth its positions.
+    // A run's weight is its positions.
     const weights = list.map(({ rung }) => rung);
     const all = sum(weights);
     const log = sum(list.map((one, i) => weights[i] * (one.log - ofText.get(one.text)!))) / all;
@@ -79,7 +79,7 @@ export function scoresOf(
   return scores;
 }
 
-/** What a text adds to log losses, 0 on average over texts: least squares by turns. */
+/** A text's effect on log losses, 0 on average over texts: alternating least squares. */
 function textEffects(seen: readonly Seen[]): ReadonlyMap<string, number> {
   const texts = new Map<string, number>();
   for (const { text } of seen) texts.set(text, 0);
@@ -113,7 +113,7 @@ function meansBy(seen: readonly Seen[], key: (one: Seen) => string, value: (one:
 
 const sum = (list: readonly number[]) => list.reduce((all, x) => all + x, 0);
 
-/** The best of every size: nobody has a smaller loss at as few bits. bits: of a spec. */
+/** The Pareto frontier: no other spec has a smaller loss with as few bits. bits: of a spec. */
 export function frontier(scores: Iterable<Score>, bits: (spec: string) => number): Score[] {
   const sorted = [...scores].sort((a, b) => bits(a.spec) - bits(b.spec) || a.kl - b.kl);
   const found: Score[] = [];

@@ -1,5 +1,5 @@
 /**
- * Intervals that hold at every look: while experiments come in, somebody looks after each, and a fixed 95 % interval would
+ * Intervals that hold at every look: results are looked at after each experiment, and a fixed 95 % interval would
  * exclude the truth sooner or later. The share of errors is spent over the looks as 6 / (pi t)^2, which sums up to 1.
  */
 import { type Estimate, type Interval, interval } from "./bootstrap.ts";
@@ -13,7 +13,7 @@ function sequenceInterval(
   return interval(estimate, (alpha * 6) / (Math.PI * look) ** 2);
 }
 
-/** Decided whatever comes: the interval of this look excludes no difference, or is narrower than one that matters. */
+/** Decided for good: the interval of this look excludes zero, or any difference that matters. */
 export function settled(
   estimate: Pick<Estimate, "log" | "error" | "freedom">,
   look: number,

@@ -1,6 +1,6 @@
 /**
- * From models that are open to a study: their texts, the cells, the rungs (Node only: the shipped prose). Owns the defaults, and
- * the form of a study's file. A model that cannot predict prose (needle-14m) is asked questions instead.
+ * From open models to a study: their texts, the cells, the rungs (Node only: the shipped prose). Sets the defaults, and
+ * reads a study's file. A model that cannot predict prose (needle-14m) is asked questions instead.
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { LabModel } from "./lab-model.ts";
@@ -32,7 +32,7 @@ export interface StudyFile {
 
 const FIELDS = ["name", "models", "specs", "rungs", "texts", "seed"];
 
-/** ArgumentError for what is no study. */
+/** ArgumentError for an invalid study. */
 export function checkStudy(found: unknown, place: string): StudyFile {
   if (typeof found !== "object" || found === null || Array.isArray(found))
     throw new ArgumentError(place, JSON.stringify(found)?.slice(0, 40), "a JSON object");
@@ -100,7 +100,7 @@ export async function setUp(
   return { study, entries: [...runner.entries, ...texts], leftOut };
 }
 
-/** Newest tokens that stay exact are at most this share of the shortest text: beyond, little of it is quantized at all. */
+/** Newest tokens that stay exact are at most this share of the shortest text: with more, little of it would be quantized. */
 const RECENT_SHARE = 1 / 5;
 
 function specsOf(
@@ -121,7 +121,7 @@ function specsOf(
   };
 }
 
-/** What a device has caches for: of what a study names, all else is left to a CPU. */
+/** Specs of a study that a device has caches for; the others are left to a CPU. */
 export function formatsOf(named: readonly SpecDraft[] = CACHED, methods: Methods) {
   const found = named.map((draft) => specEntry(draft, methods));
   const isHeld = ({ body }: SpecEntry) => formatOf(body) !== null;
@@ -146,7 +146,7 @@ function drafted({ keyProfile, ...rest }: SpecOfFile, models: readonly ModelEntr
   );
 }
 
-/** Whether it does better on prose than a guess among all its tokens. */
+/** Whether it predicts prose better than a uniform guess over its vocabulary. */
 function predicts({ facts }: LabModel): boolean {
   return Number(facts?.perplexity) < Number(facts?.vocab);
 }

@@ -1,5 +1,5 @@
 /**
- * What is known at one time, as maps: every analysis is a function of it, whether a journal or a database gave the entries.
+ * What is known at one time, as maps: every analysis is a function of it, whether the entries came from a journal or a database.
  * The first result of an experiment counts; a later one with other numbers is a replicate, a check of the first.
  */
 import type {
@@ -13,7 +13,7 @@ import type {
   TextEntry,
 } from "./types.ts";
 
-/** Means of two answers to one experiment agree within this share: threads may add in another order. */
+/** Means of two answers to one experiment agree within this share: threads may sum in another order. */
 const AGREEMENT = 0.02;
 
 export class Snapshot {
@@ -28,7 +28,7 @@ export class Snapshot {
   /** By experiment. */
   readonly failures = new Map<string, FailureEntry[]>();
   readonly notes: NoteEntry[] = [];
-  /** By experiment: how many of its failures a retry has made up for. */
+  /** By experiment: how many of its failures were cleared by a retry. */
   readonly #forgiven = new Map<string, number>();
   /** In the order in which they came. */
   readonly entries: Entry[] = [];
@@ -77,7 +77,7 @@ export class Snapshot {
     return true;
   }
 
-  /** disputed: two answers that do not agree; analyses leave it out. */
+  /** disputed: two results that do not agree; analyses leave it out. */
   state(experiment: string): "waiting" | "done" | "failed" | "dead" | "disputed" {
     const first = this.results.get(experiment);
     if (first) {

@@ -12,11 +12,11 @@ export interface BitsAt {
   readonly headDim: number;
   /** Tokens in the cache: sinks and newest tokens are a share of them. */
   readonly context: number;
-  /** Of the model, where a spec names some. */
+  /** Layers of the model, where a spec names some. */
   readonly layers?: number;
 }
 
-/** Where entries count their bits. */
+/** The place at which entries count their bits. */
 export const BITS_AT: BitsAt = { headDim: 128, context: 4096 };
 
 /** A page waits half full on average. */
@@ -78,7 +78,7 @@ function profileLabel({ heads }: KeyProfile): string {
   return `profile ${sha256(JSON.stringify(heads)).slice(0, 4)}`;
 }
 
-/** ArgumentError for what is no spec of these methods. */
+/** ArgumentError for a spec that is invalid with these methods. */
 export function specEntry(draft: SpecDraft, methods: Methods, at = new Date().toISOString()): SpecEntry {
   const body = normalSpec(draft);
   for (const part of ["keys", "values"] as const) methods.of(body[part], part);
@@ -149,7 +149,7 @@ export function cells({ keys, values, alike, sinks, recent }: Space, methods: Me
   return [...found.values()];
 }
 
-/** What is published, alone, keys and values alike: what every study begins with. */
+/** Published methods by themselves, the same for keys and values: every study begins with them. */
 export const ANCHORS: readonly SpecDraft[] = [
   { keys: INT4, values: INT4 },
   { keys: { ...INT4, rotate: true }, values: { ...INT4, rotate: true } },

@@ -1,12 +1,12 @@
 /**
  * The identity of specs, experiments and entries: one canonical JSON, one SHA-256. Equal things have one form (`normalSpec`), so
- * that no experiment runs twice under two names. Owns how near two specs are.
+ * that no experiment runs twice under two names. Also the distance between two specs.
  */
 import { ArgumentError } from "../format/errors.ts";
 import { sha256 } from "./hash.ts";
 import type { Entry, Experiment, Json, KeyProfile, Part, Spec } from "./types.ts";
 
-/** Keys in order, no blanks, -0 as 0. ArgumentError for what JSON cannot say: NaN, infinities, undefined. */
+/** Keys in order, no blanks, -0 as 0. ArgumentError for values that JSON does not have: NaN, infinities, undefined. */
 export function canonical(value: Json): string {
   if (value === null || typeof value === "boolean" || typeof value === "string") return JSON.stringify(value);
   if (typeof value === "number") {
@@ -20,7 +20,7 @@ export function canonical(value: Json): string {
   return `{${fields.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(",")}}`;
 }
 
-/** Fields of entries are JSON; interfaces just do not say so. */
+/** Fields of entries are JSON, which TypeScript does not infer for interfaces. */
 export const jsonOf = (value: object) => value as unknown as Json;
 
 const F16: Part = { method: "f16", bits: 16, group: 0, rotate: false, mean: false };
@@ -28,7 +28,7 @@ const F16: Part = { method: "f16", bits: 16, group: 0, rotate: false, mean: fals
 export type PartDraft = Partial<Part> & Pick<Part, "method">;
 export type SpecDraft = Partial<Omit<Spec, "keys" | "values">> & { keys?: PartDraft; values?: PartDraft };
 
-/** Fills in what is not said and gives equal things one form. ArgumentError for values out of range. */
+/** Fills in defaults and gives equal specs one form. ArgumentError for values out of range. */
 export function normalSpec(draft: SpecDraft): Spec {
   const known = [
     "keys",
@@ -65,7 +65,7 @@ export function normalSpec(draft: SpecDraft): Spec {
     sinks: isExact ? 0 : sinks,
     recent: isExact ? 0 : recent,
     keyScale: hasKeys ? keyScale : 1,
-    // Where the mean is taken off, its size is not seen.
+    // Where the mean is subtracted, its size has no effect.
     keyMean: hasKeys && !keys.mean ? keyMean : 1,
     layers: isExact || layers === null ? null : [layers[0], layers[1]],
   };
@@ -122,7 +122,7 @@ function positive(name: string, value: number): void {
   if (!(Number.isFinite(value) && value > 0)) throw new ArgumentError(name, value, "numbers above 0");
 }
 
-/** It changes only how the cache is held: no intervention in what the method sees or where. */
+/** It changes only how the cache is held, not what the method sees or where. */
 export function isPlain({ keyScale, keyMean, temperature, layers, keyProfile }: Spec): boolean {
   return keyScale === 1 && keyMean === 1 && temperature === 1 && layers === null && !keyProfile;
 }
@@ -140,8 +140,8 @@ export function experimentId(experiment: Experiment): string {
 export type Draft<E extends Entry = Entry> = E extends Entry ? Omit<E, "id"> : never;
 
 /**
- * What makes an entry the same thing: of models and texts their own digests, which callers bring; of the others their
- * content without time, worker and words.
+ * The identity of an entry: for models and texts their own digests, given by the caller; for others their
+ * content without time, worker and comments.
  */
 export function entryId(draft: Draft): string {
   switch (draft.kind) {
@@ -180,7 +180,7 @@ export function identified<D extends Draft>(draft: D): D & { readonly id: string
   return { ...draft, id: entryId(draft) };
 }
 
-/** Weights of the factors in `distance`; a part's are counted once for keys and once for values. */
+/** Weights of the factors in `distance`; those of a part count once for keys and once for values. */
 const PART_WEIGHTS = { method: 3, bits: 2, group: 0.5, rotate: 1, mean: 1 };
 const WEIGHTS = {
   sinks: 0.5,

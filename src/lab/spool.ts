@@ -1,5 +1,5 @@
 /**
- * Results that could not be handed in: a file each, whole or not there, until the database is back. Handing in twice does
+ * Results that could not be recorded: one file each, complete or absent, until the database is back. Recording twice does
  * no harm, so any process may empty it.
  */
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
@@ -27,7 +27,7 @@ export class Spool {
     await rename(`${path}.part`, path);
   }
 
-  /** Hands in all that is kept. How many entries were. */
+  /** Records all that is kept. Returns the number of entries. */
   async empty(handIn: (entries: Entry[]) => Promise<unknown>): Promise<number> {
     const names = (await readdir(this.folder).catch(() => [])).filter((name) => name.endsWith(".json"));
     for (const name of names) {

@@ -18,7 +18,7 @@ export function endAttempt(attempt: string, outcome: string, silentMs?: number):
   };
 }
 
-/** Gives a row for each entry that was new. */
+/** Returns a row for each entry that was new. */
 export function insertEntries(entries: readonly Entry[]): Statement {
   return {
     text: `insert into lab.entry (id, kind, body) select id, kind, body::json
@@ -32,7 +32,7 @@ export function insertEntries(entries: readonly Entry[]): Statement {
   };
 }
 
-/** Gives a row for each that is the first of its experiment. */
+/** Returns a row for each result that is the first of its experiment. */
 export function insertResults(results: readonly ResultEntry[], attempt: string | null): Statement {
   return {
     text: `insert into lab.result (experiment, entry, attempt) select experiment, entry, $3::uuid

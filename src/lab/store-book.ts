@@ -1,7 +1,7 @@
 /**
- * The lab's memory that many processes share (`LabBook`): over the store, it gives signs of life for the attempts that it has
- * given out, ends those of workers that give none, and keeps what cannot be handed in. Whoever waits for the database waits
- * in the executor.
+ * The lab's memory that many processes share (`LabBook`): over the store, it sends heartbeats for the attempts that it has
+ * given out, ends those of workers that send none, and keeps results that cannot be recorded. Waiting for the database
+ * happens in the executor.
  */
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
@@ -15,9 +15,9 @@ import { Turns } from "./turns.ts";
 import type { Entry, FailureEntry, ResultEntry } from "./types.ts";
 
 export interface BeatOptions {
-  /** Between two signs of life. */
+  /** Interval of the heartbeat. */
   readonly beatMs: number;
-  /** Without a sign for so long an attempt is lost. */
+  /** After this long without a heartbeat an attempt is lost. */
   readonly silentMs: number;
 }
 
@@ -37,7 +37,7 @@ export class StoreBook implements LabBook {
   #timer: NodeJS.Timeout | null = null;
   #ticking: Promise<void> | null = null;
   #closed = false;
-  /** Since when this process has reached the database without a gap: only then is others' silence theirs. */
+  /** Since when this process has reached the database without a gap: only then can it judge the silence of others. */
   #steadySince = performance.now();
   #beatAt = performance.now();
 
@@ -98,7 +98,7 @@ export class StoreBook implements LabBook {
       return (await this.store.recordFailure(taken, entry)) ? "recorded" : "replicate";
     } catch (error) {
       if (!(error instanceof AwayError)) throw error;
-      // A failure that nobody hears of is found by the sweep.
+      // A failure that cannot be recorded is found by the sweep.
       if (entry.kind === "result") await this.#spool.keep(entry);
       return "recorded";
     } finally {
@@ -128,7 +128,7 @@ export class StoreBook implements LabBook {
 
   async room(study: string): Promise<number> {
     const [known, crew] = [await this.snapshot(), await this.store.crew(this.#options.silentMs)];
-    // Those of this process may not have given a sign yet.
+    // Those of this process may not have sent a heartbeat yet.
     return roomFor(known, study, { ...crew, workers: Math.max(crew.workers, this.#workers.size) });
   }
 
@@ -145,14 +145,14 @@ export class StoreBook implements LabBook {
     }, this.#options.beatMs).unref();
   }
 
-  /** A sign of life; ends attempts of workers that gave none; hands in what is kept. Comes by itself every `beatMs`. */
+  /** Sends a heartbeat; ends attempts of workers that sent none; records what is kept. Called every `beatMs`. */
   async tick(): Promise<void> {
     const { silentMs } = this.#options;
     const [host, pid] = [hostname(), process.pid];
     const workers = [...this.#workers].map(([name, can]) => ({ name, host, pid, can }));
     await this.store.beat(workers, [...this.#open.keys()]);
     const now = performance.now();
-    // The database was away, or this process slept: others have had no chance to give a sign either.
+    // The database was unavailable, or this process slept: others could not send heartbeats either.
     if (now - this.#beatAt > silentMs / 2) this.#steadySince = now;
     this.#beatAt = now;
     if (now - this.#steadySince > silentMs) await this.store.sweep(silentMs);

@@ -14,7 +14,7 @@ import { endAttempt, insertEntries, insertExperiments, insertResults, isEnded, r
 import type { Entry, FailureEntry, ProposalEntry, ResultEntry, Spec, TextEntry } from "./types.ts";
 import { Verdicts } from "./verdicts.ts";
 
-/** Tries of an experiment before it is dead, and as many again when it is given back (`retry`). */
+/** Tries of an experiment before it is dead, and the same number again after a `retry`. */
 const TRIES = 3;
 /** Entries of one unit: results are some kilobytes each. */
 const BATCH = 200;
@@ -42,7 +42,7 @@ export interface Attempt {
   readonly number: number;
 }
 
-/** An experiment in somebody's hands. */
+/** An experiment that is being computed. */
 export interface Taken extends Attempt {
   readonly proposal: ProposalEntry;
   readonly spec: Spec;
@@ -65,7 +65,7 @@ export class Store {
     this.jobs = jobs;
   }
 
-  /** `prepare`: makes the tables, or brings them up to date. Only who joins a living owner does without. */
+  /** `prepare`: creates or migrates the tables. Only not needed to join a living owner. */
   static async open(executor: Executor, options: StoreOptions, prepare: boolean): Promise<Store> {
     const jobs = await Jobs.open(executor, options.retrySeconds);
     if (prepare) {
@@ -182,7 +182,7 @@ export class Store {
     this.#queues.set(name, needs);
   }
 
-  /** Queues that a worker with these offers may take from; those that ask most of it first: few others can. */
+  /** Queues that a worker with these offers may take from, most demanding first: few others can serve those. */
   async queuesFor(can: readonly string[]): Promise<Queue[]> {
     const rows = await this.#rows(
       "select name, cardinality(needs) as asks from lab.queue where needs <@ $1::text[] order by asks desc, name",
@@ -192,8 +192,8 @@ export class Store {
   }
 
   /**
-   * The next experiment of a queue, now an attempt of this worker; null: none is waiting. `attempt`: a new UUID; asked again
-   * with the same one after an answer was lost, it gives the same experiment.
+   * The next experiment of a queue, now an attempt of this worker; null: none is waiting. `attempt`: a new UUID; called again
+   * with the same one after a lost answer, it returns the same experiment.
    */
   async take(queue: string, worker: string, attempt: string = randomUUID()): Promise<Taken | null> {
     const { text, values = [] } = await this.jobs.take(queue);
@@ -243,7 +243,7 @@ export class Store {
     return rows[0] ?? null;
   }
 
-  /** Keeps the result of an attempt. "replicate": another was first. An attempt that was given up counts as well. */
+  /** Records the result of an attempt. "replicate": another was first. An attempt that was given up counts, too. */
   async recordResult(taken: Taken, entry: ResultEntry): Promise<"recorded" | "replicate"> {
     const { attempt, experiment, queue } = taken;
     try {
@@ -270,8 +270,8 @@ export class Store {
   }
 
   /**
-   * Keeps a failure; the experiment waits for another try, or is dead after its last. Gives the entry as it was kept;
-   * null: the attempt had ended before. `silent`: only if the attempt has shown no sign of life for N ms.
+   * Records a failure; the experiment waits for another try, or is dead after its last. Returns the recorded entry;
+   * null: the attempt had ended before. `silent`: only if the attempt has had no heartbeat for N ms.
    */
   async recordFailure(taken: Attempt, entry: FailureEntry, silent?: number): Promise<FailureEntry | null> {
     const { attempt, experiment, queue, number } = taken;
@@ -286,7 +286,7 @@ export class Store {
       ...(await this.jobs.remove(queue, [experiment])),
       insertEntries([kept]),
     ];
-    // The job or the letter that this leaves is the experiment's only one, whatever came between.
+    // The job or dead letter that remains is the experiment's only one, whatever happened in between.
     if (row.state !== "done") {
       const again = { experiment, queue, priority: row.priority as number, failures: number };
       statements.push(await this.jobs.send([final ? this.jobs.deadLetter(experiment) : again]), {
@@ -303,7 +303,7 @@ export class Store {
     }
   }
 
-  /** The attempt was not one: the experiment waits as before. */
+  /** The attempt does not count: the experiment waits as before. */
   async release(taken: Taken): Promise<void> {
     const { attempt, experiment, queue, proposal } = taken;
     const job = { experiment, queue, priority: rank(proposal) };
@@ -319,7 +319,7 @@ export class Store {
     }
   }
 
-  /** Workers live, and work at these attempts. */
+  /** Heartbeat of workers and of their attempts. */
   async beat(workers: readonly WorkerFacts[], attempts: readonly string[]): Promise<void> {
     await this.#executor.run([
       ...workers.map(({ name, host, pid, can }) => ({
@@ -334,7 +334,9 @@ export class Store {
     ]);
   }
 
-  /** Ends attempts without a sign of life for `silentMs`; their experiments wait again. How many. Anybody may call it. */
+  /**
+   * Ends attempts without a heartbeat for `silentMs`; their experiments wait again. Returns how many. Any process may call it.
+   */
   async sweep(silentMs: number): Promise<number> {
     const rows = await this.#rows(
       `select id::text, experiment, queue, number, worker from lab.attempt
@@ -355,7 +357,7 @@ export class Store {
     return swept;
   }
 
-  /** Entries that came after `since` (some may be given again), in order; and from where to ask the next time. */
+  /** Entries that came after `since` (some may be given again), in order; and the `since` of the next call. */
   async entriesSince(since: string | null): Promise<{ entries: Entry[]; next: string }> {
     // What is older than the oldest transaction that still runs is visible to the second statement in any case.
     const [[{ next }], rows] = await this.#executor.run([
@@ -373,12 +375,12 @@ export class Store {
     return new Set((await this.#rows("select id from lab.entry")).map(({ id }) => id as string));
   }
 
-  /** Removes all that the database holds of the lab: it is made anew when the lab is opened the next time. */
+  /** Removes all that the database holds of the lab: it is rebuilt when the lab is opened the next time. */
   async forget(): Promise<void> {
     await this.#executor.run([this.jobs.forget(), { text: "drop schema lab cascade", values: [] }]);
   }
 
-  /** Makes the queue anew from our rows; open attempts keep their experiments. How many wait in it. */
+  /** Rebuilds the queue from our rows; open attempts keep their experiments. Returns how many wait in it. */
   async rebuildQueue(): Promise<number> {
     const rows = await this.#rows(
       `select e.id, e.queue, e.priority from lab.experiment e where state = 'waiting'
@@ -397,7 +399,7 @@ export class Store {
     return jobs.length;
   }
 
-  /** Workers that gave a sign of life within `silentMs`, and what is being computed. */
+  /** Workers with a heartbeat within `silentMs`, and what is being computed. */
   async crew(silentMs: number): Promise<Crew> {
     const living = "select count(*)::int as count from lab.worker where beat > now() - $1 * interval '1 ms'";
     const [[{ count }], claimed] = await this.#executor.run([

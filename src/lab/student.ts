@@ -1,4 +1,4 @@
-/** Student's t: what an estimate over few draws may be off by. Pure arithmetic. */
+/** Student's t distribution, for estimates over few draws. Pure arithmetic. */
 
 /** P(|T| > |t|) with `freedom` degrees. */
 export function twoSided(t: number, freedom: number): number {

@@ -1,18 +1,18 @@
 /**
- * What a study is about: models, texts, cells, and the rungs on which a spec climbs. Owns which experiments a spec needs to stand
- * on a rung, so that every proposer asks for the same ones. Pure.
+ * A study: models, texts, cells, and the rungs that a spec climbs. Defines which experiments put a spec
+ * on a rung, so that every proposer requests the same ones. Pure.
  */
 import type { Snapshot } from "./snapshot.ts";
 import { experimentId, identified } from "./spec.ts";
 import type { Experiment, ProposalEntry, SpecEntry, TextEntry } from "./types.ts";
 
-/** Raised when the same experiment would give other losses: rows of different versions are never paired. */
+/** Increased when the same experiment would give other losses: rows of different versions are never paired. */
 export const HARNESS_VERSION = 1;
 
-/** What computes an experiment must offer its model, on its device. */
+/** A worker for an experiment must offer its model, on its device. */
 export const modelNeed = (id: string, device?: "gpu") => `model:${id}${device ? `@${device}` : ""}`;
 
-/** So many texts of so many positions, so many draws of each. */
+/** N texts of N positions each, and N draws of each. */
 export interface Rung {
   readonly texts: number;
   readonly positions: number;
@@ -25,7 +25,7 @@ export const RUNGS: readonly Rung[] = [
   { texts: 2, positions: 128, draws: 1 },
   { texts: 4, positions: 128, draws: 3 },
 ];
-/** Answers are short: more of them. */
+/** Answers are short, so there are more of them. */
 export const ANSWER_RUNGS: readonly Rung[] = [
   { texts: 3, positions: 64, draws: 1 },
   { texts: 6, positions: 64, draws: 1 },
@@ -42,11 +42,11 @@ export interface Study {
   /** Of all models, the search's in the order in which rungs take them. */
   readonly texts: readonly TextEntry[];
   readonly cells: readonly SpecEntry[];
-  /** What it begins with. */
+  /** The specs that it begins with. */
   readonly anchors: readonly SpecEntry[];
   readonly rungs: readonly Rung[];
   readonly seed: number;
-  /** Not there: a CPU. */
+  /** Default: a CPU. */
   readonly device?: "gpu";
 }
 
@@ -82,7 +82,7 @@ export function experimentsFor(
 ): Experiment[] {
   const { texts, positions, draws: asked } = study.rungs[rung];
   const { device } = study;
-  // A kernel rounds in one way.
+  // A kernel rounds in one way only.
   const draws = device ? 1 : asked;
   const own = study.texts.filter((text) => text.model === model && text.split === split).slice(0, texts);
   return own.flatMap((text) =>
@@ -93,7 +93,7 @@ export function experimentsFor(
   );
 }
 
-/** Those that nobody has asked for yet, as entries; [] when all are known. */
+/** Those that are not requested yet, as entries; [] when all are known. */
 export function proposals(
   study: Study,
   known: Snapshot,
@@ -112,7 +112,7 @@ export function proposals(
     );
 }
 
-/** The highest rung that a spec stands on, and whether the next is asked for already; -1: none. */
+/** The highest rung that a spec is on, and whether the next is requested already; -1: none. */
 export function rungOf(
   study: Study,
   known: Snapshot,

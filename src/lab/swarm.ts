@@ -18,7 +18,7 @@ export function childOf(
 export interface SwarmOptions extends Omit<WorkOptions, "runner" | "worker" | "can"> {
   readonly count: number;
   readonly child: ChildOptions;
-  /** What the workers offer beside their models. */
+  /** What the workers offer in addition to their models. */
   readonly can?: readonly string[];
   /** Opens a worker's runner. Default: a ChildRunner. */
   readonly open?: (signal: AbortSignal) => Promise<Runner & { readonly can: readonly string[] }>;
@@ -50,7 +50,7 @@ export async function swarm(options: SwarmOptions): Promise<number> {
   const anyMore = async () => {
     const before = records;
     if (await askOnce()) return true;
-    // What came while it was asked it may not have seen.
+    // It may not have seen what came during the call.
     if (records > before) return true;
     if (busy === 0 || signal.aborted) return false;
     await new Promise<void>((resolve) => waiting.add(resolve));
@@ -67,7 +67,7 @@ export async function swarm(options: SwarmOptions): Promise<number> {
   };
 
   const runners: (Runner & { readonly can: readonly string[] })[] = [];
-  // One that fails stops the others: they would work on without whoever sees the error.
+  // One that fails stops the others: they would go on while the caller already has the error.
   const failed = new AbortController();
   const stop = AbortSignal.any([signal, failed.signal]);
   failed.signal.addEventListener("abort", wake, { once: true });

@@ -1,6 +1,6 @@
 /**
  * What experiments read, as entries: pieces of prose from all over a book, and questions about documents with the answers that
- * the model gives over f16. Owns the split: what the search sees is never what a finding is confirmed on.
+ * the model gives over f16. Findings are never confirmed on texts that the search has seen.
  */
 
 import { ArgumentError } from "../format/errors.ts";
@@ -13,9 +13,9 @@ export interface Book {
   readonly body: string;
 }
 
-/** Read in front of the first measured position. */
+/** Tokens read before the first measured position. */
 export const LEAD_TOKENS = 64;
-/** Of a document with questions: short, so that an experiment is. */
+/** Tokens of a document with questions: short, so that an experiment is short. */
 const DOCUMENT_TOKENS = 256;
 const QUESTIONS = 5;
 
@@ -40,7 +40,7 @@ export function proseTexts(
   const tokens = LEAD_TOKENS + positions;
   return Array.from({ length: count }, (_, i) => {
     const from = paragraph(book.body, begin + Math.floor(((end - begin) * i) / count));
-    // Ends where the split does: a held-out text shares no line with the search.
+    // Ends at the split: a held-out text shares no line with the search.
     const ids = model.encode(book.name, book.body.slice(from, end), tokens);
     return model.text(`${book.name} ${split} ${i + 1}`, split, ids, LEAD_TOKENS);
   });
@@ -72,7 +72,7 @@ export async function answerTexts(
       const answer = await model.answer(ids, ANSWER_TOKENS, signal);
       if (answer.length === 0) continue;
       const name = `document ${number + 1}, question ${question + 1}`;
-      // The answer's last token is predicted, and predicts nothing.
+      // The answer's last token is predicted but not used to predict.
       texts.push(model.text(name, split, [...ids, ...answer], ids.length - 1));
     }
   }

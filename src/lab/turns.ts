@@ -1,10 +1,10 @@
 /**
- * Whose experiment comes next, where several studies wait: the study that was served longest ago, so that a grid of a thousand
+ * Which study's experiment comes next, where several wait: the study that was served longest ago, so that a grid of a thousand
  * does not keep a search waiting, nor the other way round. Pure.
  */
 import type { Queue } from "./store.ts";
 
-/** Claims after which queues that are new are looked for, though the known ones still give some. */
+/** Claims after which new queues are looked for, although the known ones are not empty. */
 const REFRESH = 8;
 
 /** The queues that one kind of worker may take from. */
@@ -18,12 +18,12 @@ export class Turns {
     this.#claims = 0;
   }
 
-  /** It is time to look for new queues. */
+  /** Whether it is time to look for new queues. */
   get isOld(): boolean {
     return this.#claims >= REFRESH;
   }
 
-  /** Those that ask most of a worker first, since few others can; of equals by turns. */
+  /** The most demanding first, since few others can serve them; ties in rotation. */
   order(): Queue[] {
     return [...this.#queues].sort(
       (a, b) => b.asks - a.asks || this.#order.of(a.name) - this.#order.of(b.name),
@@ -36,7 +36,7 @@ export class Turns {
   }
 }
 
-/** When something was served last; never: before all others. */
+/** When each was served last; never served: first. */
 export class Order {
   readonly #served = new Map<string, number>();
   #clock = 0;

@@ -1,7 +1,7 @@
 /**
- * What a lab knows, as data: specs, experiments, results and what people say of them. Every entry is one JSON object, a line of
- * the journal and the unit of export and import; its `id` is a SHA-256 of what makes it the same thing (spec.ts), so that
- * two labs merge by it.
+ * What a lab knows, as data: specs, experiments, results and notes on them. Every entry is one JSON object, a line of
+ * the journal and the unit of export and import; its `id` is a SHA-256 of its identity (spec.ts), so that
+ * two labs can be merged by it.
  */
 
 /** JSON that has one canonical form. */
@@ -17,7 +17,7 @@ export interface Part {
   readonly group: number;
   /** Seeded signs and a Hadamard transform before the method, undone after it. */
   readonly rotate: boolean;
-  /** The calibrated mean of each channel is taken off before the method and put back after it. Keys only. */
+  /** The calibrated mean of each channel is subtracted before the method and added after it. Keys only. */
   readonly mean: boolean;
 }
 
@@ -37,17 +37,20 @@ export interface Spec {
   /** Factor on the softmax scale, also of the f16 run that it is compared with. */
   readonly temperature: number;
   /**
-   * The method sees the keys' calibrated mean times this, the model does not: a constant on all keys is nothing to a softmax.
-   * 0 is what `mean` of a part does; 2 doubles what a cache of this kind has to hold of it.
+   * The method sees the keys' calibrated mean times this, the model does not: a constant on all keys does not change a softmax.
+   * 0 is what `mean` of a part does; 2 doubles the mean that a cache of this kind has to hold.
    */
   readonly keyMean: number;
   /** Layers [from, to) are quantized, the others stay f16; null: all. */
   readonly layers: readonly [number, number] | null;
-  /** The method sees keys with this profile instead of the model's own, the model does not (transplant). Not there: its own. */
+  /** The method sees keys with this profile instead of the model's own, the model does not (transplant). Default: its own. */
   readonly keyProfile?: KeyProfile;
 }
 
-/** How keys lie over the channels of each head, from the first layer to the last: a model with other heads takes the nearest. */
+/**
+ * The distribution of keys over the channels of each head, from the first layer to the last: a model with another number of heads
+ * takes the nearest.
+ */
 export interface KeyProfile {
   readonly heads: readonly HeadProfile[];
 }
@@ -60,7 +63,7 @@ export interface HeadProfile {
   readonly means: readonly number[] | null;
 }
 
-/** Which measurement of what: these fields are its identity (`experimentId`). */
+/** One measurement: these fields are its identity (`experimentId`). */
 export interface Experiment {
   readonly spec: string;
   /** Fingerprint. */
@@ -73,13 +76,13 @@ export interface Experiment {
   /** Version of what is measured: results of different versions are never paired. */
   readonly harness: number;
   /**
-   * "gpu": a GPU's kernels read a cache of this format. Not there: pages of an f16 cache were rewritten on a CPU. Results of one
-   * are never taken for the other's.
+   * "gpu": a GPU's kernels read a cache of this format. Default: pages of an f16 cache were rewritten on a CPU. Results of the
+   * two are never mixed.
    */
   readonly device?: "gpu";
 }
 
-/** What analyses may ask for. */
+/** Fields that analyses may select by. */
 export type Measured = "cpu" | "gpu";
 
 interface Stamp {
@@ -92,13 +95,13 @@ export interface ModelEntry extends Stamp {
   readonly kind: "model";
   readonly name: string;
   readonly family: string;
-  /** Shape, and what calibration measured: what `contrast` may group by. */
+  /** Shape and calibrated statistics, by which `contrast` can group. */
   readonly facts: { readonly [key: string]: number | string | boolean | null };
   /** Of its keys. */
   readonly profile?: KeyProfile;
 }
 
-/** A piece of a text, or a question with its answer, in one model's tokens. Its id is a digest of ids and `from`. */
+/** An excerpt of a text, or a question with its answer, in one model's tokens. Its id is a digest of ids and `from`. */
 export interface TextEntry extends Stamp {
   readonly kind: "text";
   readonly name: string;
@@ -107,7 +110,7 @@ export interface TextEntry extends Stamp {
   readonly tokens: number;
   /** The first measured position. */
   readonly from: number;
-  /** `tokens` of them, so that whoever has the model measures the same. */
+  /** The `tokens` ids, so that every worker with the model measures the same. */
   readonly ids: readonly number[];
 }
 
@@ -121,7 +124,7 @@ export interface SpecEntry extends Stamp {
   readonly bits: number;
 }
 
-/** An experiment that somebody wants. */
+/** A requested experiment. */
 export interface ProposalEntry extends Stamp {
   readonly kind: "experiment";
   readonly experiment: Experiment;
@@ -168,7 +171,7 @@ export interface FailureEntry extends Stamp {
   readonly final: boolean;
 }
 
-/** An experiment that is dead, or waits after failures, is tried again as if it were new. */
+/** A dead experiment, or one that waits after failures, is tried again as if it were new. */
 export interface RetryEntry extends Stamp {
   readonly kind: "retry";
   readonly experiment: string;

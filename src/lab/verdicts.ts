@@ -1,4 +1,4 @@
-/** What a piece of new entries says of experiments: how often they failed, and whether they are dead or tried again. */
+/** The state of experiments after some new entries: how often they failed, and whether they are dead or tried again. */
 import type { Entry } from "./types.ts";
 
 export class Verdicts {

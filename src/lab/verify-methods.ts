@@ -1,6 +1,6 @@
 /**
  * A lab's methods as `verify` reports formats (Node only): the same text, windows and rows, over an f16 cache in which each
- * method's keys and values are put in place after their append. So a method of a researcher's own stands beside formats that
+ * method's keys and values are put in place after their append. So a researcher's own method can be compared with formats that
  * ship, by layer too, without a kernel.
  */
 import { findModel } from "../engine/find-model.ts";

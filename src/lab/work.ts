@@ -1,6 +1,6 @@
 /**
- * The loop of a worker: claim, run, record, until nothing is left or it is told to stop. Where nothing can be claimed `idle` may
- * propose more. Owns what an error is to the lab; the book decides whether it is tried again.
+ * The loop of a worker: claim, run, record, until nothing is left or a signal stops it. Where nothing can be claimed `idle` may
+ * propose more. Errors become failure entries; the book decides whether an experiment is tried again.
  */
 import { AbortedError } from "../format/errors.ts";
 import type { Claim, LabBook, Runner } from "./book.ts";
@@ -26,7 +26,7 @@ export interface WorkOptions {
 /** The most tries of one experiment in a book that does not count by itself. */
 export const MOST_ATTEMPTS = 3;
 
-/** Resolves with how many experiments it recorded. When `signal` says stop, what runs is given back. */
+/** Resolves with how many experiments it recorded. When `signal` fires, running work is given back. */
 export async function work(options: WorkOptions): Promise<number> {
   const { book, runner, can, signal, onEvent, idle } = options;
   const { worker = workerName() } = options;
@@ -61,7 +61,7 @@ function failure(claim: Claim, worker: string, error: Error): FailureEntry {
     ...({ kind: "failure", experiment: claim.id, worker, attempt: claim.attempt } as const),
     outcome: error.name === "TimeoutError" ? "timeout" : isMemory ? "memory" : "error",
     error: error.message,
-    // Another so many after each time that it is given back.
+    // The same number again after each time that it is given back.
     final: claim.attempt % MOST_ATTEMPTS === 0,
     at: new Date().toISOString(),
   });

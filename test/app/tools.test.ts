@@ -202,7 +202,7 @@ describe("what cannot be promised is refused", () => {
       "a format beside tools that calls cannot be told from",
       "Llama 3.1",
       { response_format: { type: "json_object" } },
-      /tools beside a schema need tool_choice required, a named tool, or none/,
+      /tools together with a schema need tool_choice required, a named tool, or none/,
     ],
   ];
   it.each(wrong)("%s", async (_what, family, body, message) => {

@@ -3,15 +3,15 @@ import type { EmbedOptions } from "../../engine/embed.ts";
 import type { LanguageModel } from "../model.ts";
 import type { AiEmbeddingModel } from "./types.ts";
 
-/** What may stand under providerOptions.nibble. */
+/** Options of providerOptions.nibble. */
 export type NibbleEmbedOptions = Omit<EmbedOptions, "signal">;
 
 /**
  *     const model = nibbleEmbedding(await load("hf:Qwen/Qwen3-Embedding-0.6B-GGUF", { embeddings: true }));
  *     const { embeddings } = await embedMany({ model, values: ["a whale", "a fish"] });
  *
- * options: for each call; providerOptions.nibble of a call goes before them. Errors are those of `model.embed`. The model
- * stays the caller's to close.
+ * options: for each call; providerOptions.nibble of a call takes precedence. Errors are those of `model.embed`. The caller
+ * closes the model.
  */
 export function nibbleEmbedding(model: LanguageModel, options: NibbleEmbedOptions = {}): AiEmbeddingModel {
   return {

@@ -1,5 +1,5 @@
 /**
- * A model as Vercel's AI SDK takes one (`nibble-llm/ai-sdk`): generateText, streamText, objects and tools. Owns the way between
+ * A model as Vercel's AI SDK takes one (`nibble-llm/ai-sdk`): generateText, streamText, objects and tools. Converts between
  * its options and parts and ours. (https://ai-sdk.dev/providers/community-providers/custom-providers)
  */
 import { AbortedError } from "../../format/errors.ts";
@@ -13,7 +13,7 @@ import type { AiModel, CallOptions, Content, FinishReason, StreamPart, Usage, Wa
 export { type NibbleEmbedOptions, nibbleEmbedding } from "./embedding.ts";
 export type { AiEmbeddingModel, AiModel } from "./types.ts";
 
-/** What may stand under providerOptions.nibble, beside what the SDK has names for. */
+/** Options of providerOptions.nibble: what the SDK has no names for. */
 export type NibbleOptions = Pick<
   AnswerOptions,
   "minP" | "repeatPenalty" | "repeatLast" | "template" | "guess"
@@ -82,7 +82,7 @@ function optionsOf(options: CallOptions, warnings: Warning[]): AnswerOptions<Sch
   };
 }
 
-/** The SDK reads the object itself, so an answer that was cut is told by its finish. */
+/** The SDK reads the object itself; that an answer was cut shows in its finish reason. */
 async function resultOf(answer: Answer<unknown>): Promise<Pick<AnswerResult, keyof Usages | "stopReason">> {
   return answer.generationResult();
 }
@@ -151,7 +151,7 @@ async function* streamParts(
     const result = await resultOf(answer);
     yield { type: "finish", usage: usageOf(result), finishReason: finishOf(result, calls) };
   } catch (error) {
-    // Whoever has stopped it waits for no more parts; the SDK knows by its own signal.
+    // After a stop no more parts are expected; the SDK knows by its own signal.
     if (error instanceof AbortedError) throw new DOMException(error.message, "AbortError");
     yield { type: "error", error };
   }

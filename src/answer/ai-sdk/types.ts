@@ -1,5 +1,5 @@
 /**
- * Vercel's AI SDK as far as a language model meets it (@ai-sdk/provider, LanguageModelV3), so that programs without it need
+ * The types of Vercel's AI SDK that a language model uses (@ai-sdk/provider, LanguageModelV3), so that programs without it need
  * no package. test/answer/ai-sdk.test.ts holds it against the package's own types.
  */
 export interface CallOptions {
@@ -93,7 +93,7 @@ export interface AiEmbeddingModel {
   readonly specificationVersion: "v3";
   readonly provider: string;
   readonly modelId: string;
-  /** Texts of one call share steps anyway: no bound. */
+  /** No bound: the texts of one call share steps. */
   readonly maxEmbeddingsPerCall: number;
   readonly supportsParallelCalls: boolean;
   doEmbed(options: {

@@ -6,7 +6,7 @@ import type { CalledTool } from "./written-call.ts";
 export interface AskedTool extends CalledTool {
   /** For errors: "tools[0].function". */
   readonly place: string;
-  /** Its arguments are to match; undefined: nothing was said. */
+  /** Whether its arguments must match; undefined: not specified. */
   readonly isStrict: boolean | undefined;
 }
 
@@ -18,7 +18,7 @@ export interface AskedCalls {
   readonly tools: readonly AskedTool[];
   /** The answer is a call; otherwise it may be. */
   readonly isForced: boolean;
-  /** One call at most. */
+  /** At most one call. */
   readonly isSingle: boolean;
   /** What an answer without calls has to be, and then it may call one; null: anything. */
   readonly answer: GrammarToMake | null;

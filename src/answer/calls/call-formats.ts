@@ -15,7 +15,7 @@ import type { CalledTool, WrittenCall } from "./written-call.ts";
 import { readXmlCall } from "./xml-call.ts";
 
 export interface CallFormat {
-  /** What stands in a rendered conversation where PROBE is called. */
+  /** The rendered conversation where PROBE is called. */
   readonly written: RegExp;
   /** Texts of the reader and in its calls; in some vocabularies they are control tokens. */
   readonly marks: readonly string[];

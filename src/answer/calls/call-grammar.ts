@@ -1,6 +1,6 @@
 /**
- * The grammar that an answer keeps which has to call a tool, or whose calls have to match. Owns when there is one; how
- * calls are written in it depends on the family.
+ * The grammar of an answer that must call a tool, or whose calls must match. Decides whether one is needed; how calls
+ * are written in it depends on the family.
  */
 import type { GrammarToMake } from "../grammar/grammar.ts";
 import type { AskedTool, CallChoice } from "./asked-calls.ts";
@@ -9,7 +9,7 @@ import { controlGrammar } from "./control-grammar.ts";
 import { taggedGrammar } from "./tagged-grammar.ts";
 
 /**
- * isSingle: one call at most. answer: what an answer without calls has to be; null: anything. null: no grammar is needed.
+ * isSingle: at most one call. answer: what an answer without calls has to be; null: anything. null: no grammar is needed.
  * Throws PlaceError; so does the making.
  */
 export function callGrammar(

@@ -1,6 +1,6 @@
 /**
- * Takes calls out of an answer while it streams. Owns what is held back: text that may become a call, and blanks in
- * front of one. What turns out to be no call is given out as it was written.
+ * Extracts calls from an answer while it streams. Text that may become a call is held back, and so are blanks before
+ * one. What turns out not to be a call is passed on as it was written.
  */
 import { partialMark } from "../thinking.ts";
 import type { WrittenCall } from "./written-call.ts";
@@ -14,11 +14,11 @@ export interface CallReader {
   end(): ReadPart[];
 }
 
-/** null: the text is no call; OPEN: it breaks off inside of a text, so a mark after it may be part of that. */
+/** null: the text is not a call; OPEN: it ends inside a string, so a mark after it may be part of the string. */
 type ReadCall = (text: string) => WrittenCall | typeof OPEN | null;
 export const OPEN = "open";
 
-/** Marks that may be part of a text in a call: each costs a look at all of the call. */
+/** Marks that may be part of a string in a call: each one costs a scan of the whole call. */
 const MOST_TRIES = 64;
 
 /** Calls between two marks, anywhere in an answer. */
@@ -28,12 +28,12 @@ export class MarkedCalls implements CallReader {
   readonly #read: ReadCall;
   #held = "";
   #inside = false;
-  /** Marks before this place are part of a text in the call. */
+  /** Marks before this place are part of a string in the call. */
   #tried = 0;
   #tries = 0;
-  /** The blanks in front of the call that is being read: content, should it be none. */
+  /** The blanks before the call that is being read: content if it turns out not to be a call. */
   #front = "";
-  /** Something was called: blanks around it are not content. */
+  /** There was a call: blanks around it are not content. */
   #hasCalled = false;
 
   constructor(open: string, close: string, read: ReadCall) {
@@ -53,7 +53,7 @@ export class MarkedCalls implements CallReader {
     const rest = this.#held;
     this.#held = "";
     if (this.#inside) {
-      // Cut off, or the model has left its end token to close the call.
+      // Cut off, or the model let its end token close the call.
       const call = this.#read(rest);
       return [call && call !== OPEN ? { kind: "call", call } : this.#said(rest)];
     }
@@ -69,7 +69,7 @@ export class MarkedCalls implements CallReader {
       this.#tried = at + this.#close.length;
       return true;
     }
-    // What is no call ends with the first mark.
+    // Text that is not a call ends at the first mark.
     const isCall = call !== null && call !== OPEN;
     if (!isCall) at = this.#held.indexOf(this.#close);
     this.#tried = this.#tries = 0;
@@ -102,12 +102,12 @@ export class MarkedCalls implements CallReader {
   }
 }
 
-/** An answer that is nothing but calls, one after the other, perhaps after a mark. */
+/** An answer that consists of calls only, one after the other, perhaps after a mark. */
 export class BareCalls implements CallReader {
   readonly #mark: string;
   readonly #read: ReadCall;
   #held = "";
-  /** It has begun as a call does not. */
+  /** Its beginning is not that of a call. */
   #isContent = false;
 
   constructor(mark: string, read: ReadCall) {
@@ -140,7 +140,7 @@ export class BareCalls implements CallReader {
   }
 }
 
-/** The objects of a text that is nothing but objects with ";", "," or blanks between; null: it is something else. */
+/** The objects of a text that consists of objects with ";", "," or blanks between them; null: it is something else. */
 function jsonObjects(text: string): string[] | null {
   const objects: string[] = [];
   let from = 0;
@@ -153,7 +153,7 @@ function jsonObjects(text: string): string[] | null {
   return objects.length > 0 ? objects : null;
 }
 
-/** Whether JSON breaks off inside of a text. */
+/** Whether JSON ends inside a string. */
 export function isOpenJson(text: string): boolean {
   const begun = text.trimStart();
   return begun.startsWith("{") && endOfObject(begun, 0) === IN_TEXT;
@@ -161,7 +161,7 @@ export function isOpenJson(text: string): boolean {
 
 const IN_TEXT = -2;
 
-/** Behind the brace that closes the one at `from`; -1: there is none, and IN_TEXT where a text is open at the end. */
+/** The place after the brace that closes the one at `from`; -1: there is none; IN_TEXT: a string is open at the end. */
 function endOfObject(text: string, from: number): number {
   if (text[from] !== "{") return -1;
   let depth = 0;

@@ -1,7 +1,7 @@
 /**
- * Grammars of calls that are written with control tokens: Gemma 4's and FunctionGemma's, and Harmony's, where all of an
- * answer is messages under headers of such tokens. Owns what an answer may consist of. The one idea: all is one set of
- * rules, in which `call` is a call of any tool, and no text spells what would end it or begin another.
+ * Grammars of calls that are written with control tokens: Gemma 4's and FunctionGemma's, and Harmony's, where a whole
+ * answer consists of messages under headers of such tokens. The one idea: there is one set of rules, in which `call` is a
+ * call of any tool, and no text contains what would end it or begin another.
  */
 import type { Slices } from "../../format/slices.ts";
 import { bareText } from "../grammar/bare-text.ts";
@@ -18,7 +18,7 @@ import type { AskedCalls } from "./asked-calls.ts";
 import { gemmaNotation } from "./gemma-notation.ts";
 
 export interface ControlCalls {
-  /** Reasoning has headers as calls have, so the grammar begins with it. */
+  /** Reasoning has headers like calls, so the grammar begins with it. */
   readonly isWhole: boolean;
   /** How arguments are written. */
   notation(mark: Mark): Notation;
@@ -81,8 +81,8 @@ function gemmaCalls(
   };
 }
 
-// In a text stands neither its mark nor that of reasoning, which counts anywhere, and between calls no mark of a call. Of
-// each only a beginning that no other text has is left out: every character more is a pass over the vocabulary.
+// A text contains neither its own mark nor that of reasoning, which counts anywhere; between calls there is no mark of a
+// call. Of each mark only the shortest unique beginning is excluded: every further character is a pass over the vocabulary.
 export const GEMMA_CALLS = gemmaCalls(["<|tool_call>", "<tool_call|>", '<|"|>'], ['<|"', "<|c"], "|", "<|to");
 export const FUNCTION_GEMMA_CALLS = gemmaCalls(
   ["<start_function_call>", "<end_function_call>", "<escape>"],

@@ -1,13 +1,13 @@
 /**
- * Reads a call as Gemma writes it: call:name{key:value,...}, where texts stand between two marks of their own and keys
- * are bare. Owns this notation and nothing else.
+ * Reads a call as Gemma writes it: call:name{key:value,...}, where strings stand between two marks of their own and keys
+ * have no quotes.
  */
 import { OPEN } from "./call-readers.ts";
 import type { WrittenCall } from "./written-call.ts";
 
 const DEEPEST = 1000;
 
-/** quote: the mark around texts. null: the text is no such call. */
+/** quote: the mark around strings. null: the text is not such a call. */
 export function readGemmaCall(text: string, quote: string): WrittenCall | typeof OPEN | null {
   const [head, name] = /^\s*call:([^{\s]+)\s*(?=\{)/.exec(text) ?? [];
   if (head === undefined) return null;
@@ -18,7 +18,7 @@ export function readGemmaCall(text: string, quote: string): WrittenCall | typeof
 }
 
 class Reader {
-  /** It breaks off inside of a text. */
+  /** It ends inside a string. */
   isOpen = false;
   #at = 0;
 
@@ -99,7 +99,7 @@ class Reader {
   }
 }
 
-/** A number, true, false, null; other words are texts, which small models leave without their marks. */
+/** A number, true, false or null; other words are strings, whose marks small models forget. */
 function bare(text: string): unknown {
   const word = text.trim();
   if (word === "") return undefined;

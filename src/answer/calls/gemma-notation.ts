@@ -1,6 +1,6 @@
 /**
- * Values as Gemma 4 writes them: JSON but for texts, which stand as they are between two marks, and names, which stand
- * bare. Owns this notation's rules; `gemma-call.ts` reads it.
+ * Values as Gemma 4 writes them: JSON except that strings stand unescaped between two marks, and names have no quotes.
+ * These are the rules of the notation; `gemma-call.ts` reads it.
  */
 import { bareText } from "../grammar/bare-text.ts";
 import { except, type Range } from "../grammar/characters.ts";
@@ -8,10 +8,10 @@ import { oneOf, oneText } from "../grammar/choices.ts";
 import { COMMON_RULES, literal } from "../grammar/json-rules.ts";
 import type { Notation } from "../grammar/notation.ts";
 
-/** A name that the reader takes without marks, as the template writes it. */
+/** A name that needs no marks, as the template writes it. */
 const BARE_NAME = /^[^\s:}\p{Cc}]([^:\p{Cc}]*[^\s:\p{Cc}])?$/u;
 
-/** Of names that no schema gives. */
+/** Of names that are in no schema. */
 const NAME: readonly Range[] = [
   ...[[0x24, 0x24] as const, [0x2d, 0x2e] as const, [0x30, 0x39] as const],
   ...[[0x41, 0x5a] as const, [0x5f, 0x5f] as const, [0x61, 0x7a] as const],
@@ -19,14 +19,14 @@ const NAME: readonly Range[] = [
 const NAME_CLASS = "[$\\-.0-9A-Z_a-z]";
 
 export interface GemmaNotation {
-  /** The expression of the mark around texts. */
+  /** The expression of the mark around strings. */
   readonly quote: string;
   /**
-   * Beginnings of marks, as short as can be told from other texts: none is spelled in a text. Each begins with <, and has
+   * The shortest unique beginnings of marks: no text contains one. Each begins with <, and has
    * it nowhere else.
    */
   readonly without: readonly string[];
-  /** In a text whose characters are counted, or follow a pattern, this character stands for them: it is left out. */
+  /** Where the characters of a text are counted or follow a pattern, this character is excluded instead of the marks. */
   readonly leftOut: string;
 }
 
@@ -38,7 +38,7 @@ export function gemmaNotation({ quote, without, leftOut }: GemmaNotation): Notat
     typeof value === "object" && value !== null
       ? Object.entries(value).flat().every(isWritten)
       : typeof value !== "string" || !isSpelled(value);
-  /** As literals of one text each, quotes as they are written in the grammar. */
+  /** Literals of one text each, with quotes as the grammar writes them. */
   const parts = (value: unknown): string => {
     if (typeof value === "string") return `${quote} ${literal(value)} ${quote}`;
     if (Array.isArray(value)) return `"[" ${value.map(parts).join(' "," ')} "]"`;

@@ -14,20 +14,20 @@ export interface TaggedCalls {
   readonly tag: (name: string) => Tag;
   /** The grammar of its arguments. Default: JSON, as Python writes it. */
   readonly rules?: (schema: unknown, place: string, isStrict: boolean, size: Size) => Slices<string>;
-  /** The text that only a call begins with; null: calls look like other answers at first. */
+  /** The text with which only calls begin; null: a call cannot be recognised by its beginning. */
   readonly trigger: string | null;
   /** Between two calls; null: the family makes one at a time. */
   readonly separator: string | null;
 }
 
-/** Throws PlaceError for what calls cannot be told from. */
+/** Throws PlaceError for what cannot be distinguished from calls. */
 export function taggedGrammar(
   { tag, rules: rulesOf = argumentSlices, trigger, separator }: TaggedCalls,
   { tools, isForced, isSingle, answer }: AskedCalls,
 ): GrammarToMake {
   const made = (grammarOf: (filled: readonly FilledTag[], answer: Grammar | null) => Grammar) => ({
     *make(mark: Mark): Slices<Grammar> {
-      // They are compiled together, and bounded together.
+      // They are compiled together, so one bound holds for all.
       const size = new Size();
       const filled: FilledTag[] = [];
       for (const { name, place, parameters, isStrict } of tools) {
@@ -43,7 +43,7 @@ export function taggedGrammar(
     if (trigger === null)
       throw unsupported(
         "tools",
-        "with this model's way of writing calls, tools beside a schema need tool_choice required, a named tool, or none",
+        "with this model's way of writing calls, tools together with a schema need tool_choice required, a named tool, or none",
       );
     return made((filled, other) => eitherGrammar(filled, other!));
   }

@@ -1,4 +1,4 @@
-/** A call as a model writes it, and what of a tool its readers need. */
+/** A call as a model writes it, and what its readers need to know of a tool. */
 
 /** A call as a model writes it. */
 export interface WrittenCall {
@@ -6,7 +6,7 @@ export interface WrittenCall {
   readonly arguments: Readonly<Record<string, unknown>>;
 }
 
-/** A tool as far as reading its calls needs it. */
+/** What reading its calls needs of a tool. */
 export interface CalledTool {
   readonly name: string;
   /** Its arguments' schema. */

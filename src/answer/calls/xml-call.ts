@@ -1,6 +1,6 @@
 /**
  * Reads a call as Qwen3-Coder and Qwen 3.5 write it: <function=name>, and in it <parameter=key> with a value on lines of its
- * own. Values are bare text, so that only the tool's schema says which of them are texts. Owns this notation and nothing else.
+ * own. Values have no quotes, so only the tool's schema says which of them are strings.
  */
 import { OPEN } from "./call-readers.ts";
 import type { CalledTool, WrittenCall } from "./written-call.ts";
@@ -8,11 +8,11 @@ import type { CalledTool, WrittenCall } from "./written-call.ts";
 const FUNCTION = /^\s*<function=([^>\n]+)>([\s\S]*)$/;
 const END = /^\s*(?:<\/function>\s*)?$/;
 const OPEN_PARAMETER = /^\s*<parameter=[^>\n]+>/;
-/** A value ends at the last mark before another parameter or the end: it may hold such marks itself. */
+/** A value ends at the last mark before another parameter or the end, since it may contain such marks. */
 const PARAMETER =
   /\s*<parameter=([^>\n]+)>\n?([\s\S]*?)\n?<\/parameter>(?=\s*(?:<parameter=|<\/function>|$))/y;
 
-/** null: the text is no such call. */
+/** null: the text is not such a call. */
 export function readXmlCall(text: string, tools: readonly CalledTool[]): WrittenCall | typeof OPEN | null {
   const [, name, rest] = FUNCTION.exec(text) ?? [];
   if (name === undefined) return null;
@@ -36,7 +36,7 @@ function propertyOf(schema: CalledTool["parameters"] | undefined, key: string): 
   return (properties as Record<string, unknown>)[key];
 }
 
-/** A text where the schema has one; else what the text is as JSON, or as Python writes it. What is neither stays text. */
+/** A string where the schema has one; else the value as JSON or as Python writes it. What is neither stays a string. */
 function argumentOf(text: string, schema: unknown): unknown {
   const types = typesOf(schema, 0);
   if (types.has("string") && !(types.has("null") && text === "null")) return text;
@@ -44,7 +44,7 @@ function argumentOf(text: string, schema: unknown): unknown {
   if (Object.hasOwn(words, text.trim())) return words[text.trim()];
   try {
     const value: unknown = JSON.parse(text);
-    // Of a parameter that no schema tells of, only what is no word.
+    // Of a parameter that is in no schema, only what is not a word.
     return types.size > 0 || typeof value === "object" ? value : text;
   } catch {
     return text;

@@ -1,6 +1,6 @@
 /**
  * A constraint that lets a model think first: it begins after reasoning that the prompt has opened, or that the model
- * opens itself as its first token. Owns when that is over.
+ * opens itself with its first token.
  */
 import type { ChatTemplate } from "../../format/template.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
@@ -30,7 +30,7 @@ const PROMPT_END = 16;
 
 /**
  * Sections whose mark is one token of this vocabulary and stands in the template: the model knows them. None where the
- * prompt ends with a section that is closed again: the model was told not to think.
+ * prompt ends with a section that is closed again: the template asks the model not to think.
  */
 export function openableSections(
   tokenizer: Tokenizer,

@@ -1,26 +1,26 @@
 /**
- * Text without quotes, as rules: for notations that write strings bare. Rules that name each other, for XGrammar tries most
- * of the vocabulary again at each token where alternatives are repeated by a star (0.1.27; lab/LOG.md, 2026-11-28).
+ * Text without quotes, as rules: for notations that write strings without them. The rules name each other, since XGrammar tries
+ * most of the vocabulary again at each token where alternatives are repeated by a star (0.1.27; lab/LOG.md, 2026-11-28).
  */
 import { literal } from "./json-rules.ts";
 
 export interface BareText {
   /**
-   * Texts that do not stand in it, by what follows where one is written all the same: an expression, or null: it is not
-   * written. Each begins with the same character, and has it nowhere else.
+   * Texts that must not occur in it, each with what follows where it occurs all the same: an expression, or null: it cannot
+   * occur. All begin with the same character, and have it nowhere else.
    */
   readonly marks: ReadonlyMap<string, string | null>;
   /** What may end it anywhere; null: only a mark does. */
   readonly end: string | null;
-  /** Characters that do not stand for themselves, as in a class. */
+  /** Characters that do not represent themselves, written as in a class. */
   readonly not?: string;
-  /** What else may stand in it: expressions. */
+  /** Expressions that may also occur in it. */
   readonly others?: readonly string[];
 }
 
 /**
- * The rules of such a text; the first of them has the name `name`. As no mark has its first character again, a text that
- * breaks off from a mark begins anew, and no other look back is needed.
+ * The rules of such a text; the first of them has the name `name`. As a mark has its first character only once, a text that
+ * departs from a mark starts again, and no other look back is needed.
  */
 export function bareText(
   name: string,

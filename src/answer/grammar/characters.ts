@@ -33,7 +33,7 @@ export function except(ranges: readonly Range[]): Range[] {
 }
 
 /**
- * Expressions, of which one is it, of the characters that are in one of these ranges, or in none, and all the same in one
+ * Alternatives: expressions of the characters that are in one of these ranges, or in none, and in any case in one
  * of `plain`.
  */
 export function rangeClass(ranges: readonly Range[], isNot: boolean, plain: readonly Range[]): string[] {
@@ -47,7 +47,7 @@ export function rangeClass(ranges: readonly Range[], isNot: boolean, plain: read
   return [...(ascii.length > 0 ? [bracketed("", ascii)] : []), ...beyond.flatMap(sequences)];
 }
 
-/** In order, and apart from each other. */
+/** In order, and disjoint. */
 function complement(ranges: readonly Range[]): Range[] {
   const left: Range[] = [];
   let from = 0;
@@ -65,12 +65,12 @@ function intersection(some: readonly Range[], others: readonly Range[]): Range[]
 }
 
 function bracketed(not: "" | "^", ranges: readonly Range[]): string {
-  // Alone in a class, a byte would be taken as a character: it stands there twice.
+  // A single byte in a class would be taken as a character, so it is written twice.
   const part = ([low, high]: Range) => `${inClass(low)}${low === high ? "" : "-"}${inClass(high)}`;
   return `[${not}${ranges.map(part).join("")}]`;
 }
 
-/** A code point, or a byte, inside of brackets. */
+/** A code point, or a byte, inside brackets. */
 function inClass(point: number): string {
   return `\\x${point.toString(16).padStart(2, "0")}`;
 }

@@ -1,8 +1,8 @@
 /**
  * Alternatives that XGrammar keeps apart. Where two of them begin with the same byte it may merge what follows so far that
- * it takes texts which are none of them: "é", "a" and "abc" gave "abcbc" (0.1.27; mlc-ai/xgrammar#632 is the end of that).
- * So texts become a tree that parts byte by byte, and other alternatives a rule each, which names another so that it is
- * not put into the rule that names it. To be deleted when the library is newer.
+ * it accepts texts that are none of them: "é", "a" and "abc" gave "abcbc" (0.1.27; mlc-ai/xgrammar#632 is the end of that).
+ * So texts become a tree that branches byte by byte, and each other alternative becomes a rule that names another rule, so
+ * that the library does not inline it. To be deleted when the library is newer.
  */
 import type { Slices } from "../../format/slices.ts";
 import { literal } from "./json-rules.ts";

@@ -1,19 +1,19 @@
 /**
- * Characters that are counted. XGrammar finds for each rule which tokens it takes, once; a token that reaches beyond the
- * rule it has to try each time. Where characters are counted nearly every token reaches beyond the rule of one character,
- * and trying 150,000 tokens takes 0.1 s. The one idea: while AHEAD characters more are allowed in any case, a rule that
+ * Counted characters. XGrammar finds once for each rule which tokens it accepts; a token that reaches beyond the
+ * rule has to be tried each time. Where characters are counted nearly every token reaches beyond the rule of one character,
+ * and trying 150,000 tokens takes 0.1 s. The one idea: while AHEAD more characters are allowed in any case, a rule that
  * reports what is AHEAD of it decides all tokens at once (a look-ahead, which the library takes as exact when the rule is
  * named once and not at an end); only the last AHEAD characters are left to be tried.
  */
 import { type AddRule, repeated, times, upTo } from "./repeats.ts";
 
-/** Longer tokens are tried. */
+/** Longer tokens are tried one by one. */
 const AHEAD = 32;
 
 export interface Characters {
   /** One of them: alternatives. */
   readonly one: readonly string[];
-  /** A character that may stand after them, and is none of them. */
+  /** A character that may follow them and is none of them. */
   readonly other: string;
   /** Any number of them, and what ends them. */
   readonly many: string;
@@ -30,7 +30,7 @@ interface Rules {
 
 export class Counted {
   readonly #rule: AddRule;
-  /** By what they are. */
+  /** By their definition. */
   readonly #known = new Map<string, Rules>();
 
   constructor(rule: AddRule) {
@@ -55,7 +55,7 @@ export class Counted {
     const known = this.#known.get(key);
     if (known) return known;
     const rule = this.#rule;
-    // A rule that names no other would be put into those that name it, and its look-ahead lost.
+    // A rule that names no other would be inlined, and its look-ahead lost.
     const alternatives = one.map((part) => `${part} nothing`).join(" | ");
     const near = rule(alternatives);
     const after = rule(`${other} nothing`);

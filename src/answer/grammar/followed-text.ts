@@ -1,6 +1,6 @@
 /**
- * One text that keeps a grammar. Owns its tokens, so that it can go on in another thread when its own ends, and the
- * bound on blanks.
+ * One text that follows a grammar. It keeps its tokens, so that it can go on in another thread when its own ends, and
+ * bounds blanks.
  */
 import { AbortedError, NibbleError } from "../../format/errors.ts";
 import type { Grammar, OpenGrammar } from "./grammar.ts";
@@ -8,10 +8,10 @@ import { Closed, Failed, Lost } from "./keeper.ts";
 import type { Seat, Threads } from "./threads.ts";
 import { type Blanks, withoutBlanks } from "./vocabulary.ts";
 
-/** Blanks in a row, outside of words, and blanks to each other byte: small models lose themselves in them. */
+/** Consecutive blanks outside of words, and blanks for each other byte: small models can go on with blanks forever. */
 const MOST_BLANKS = 24;
 const BLANKS_PER_BYTE = 2;
-/** Threads that ended through others. */
+/** Threads that ended because of other grammars. */
 const MOST_LOST = 5;
 
 export interface TextOptions {
@@ -67,7 +67,7 @@ export class FollowedText implements OpenGrammar {
         ? Math.max(0, this.#all - BLANKS_PER_BYTE * blanks.bytes(token))
         : this.#all + length;
     this.#next = this.#next.then(() => this.#mask(token));
-    // The generation may end before it asks.
+    // The generation may end before it asks for tokens.
     this.#next.catch(() => {});
   }
 
@@ -86,7 +86,7 @@ export class FollowedText implements OpenGrammar {
       const reason = threads.failureOf(key);
       if (reason !== undefined) throw refused(reason);
       const { seat, isNew } = await this.#sit(signal);
-      // A question about a matcher that was closed meanwhile would end the thread.
+      // A request for a matcher that has been closed would end the thread.
       if (this.#isClosed) throw new AbortedError("following a grammar");
       const { keeper, matcher } = seat;
       try {

@@ -1,16 +1,16 @@
 /**
- * Formats of strings that are kept, as rules; others are comments, as the standard has it. Owns what is promised of each,
- * also beside a pattern: client libraries write both. Each rule gives texts that the libraries take (zod, ajv-formats): it
- * narrows and breaks nothing.
+ * String formats that are enforced, as rules; others are annotations, as in the standard. Also says what each promises
+ * together with a pattern, since client libraries write both. Each rule gives texts that the libraries accept (zod,
+ * ajv-formats): it is narrower than the format, never wider.
  */
 
 interface Format {
-  /** What stands between the quotes. */
+  /** The text between the quotes. */
   readonly rule: string;
   /** Characters of its shortest text, and of its longest. */
   readonly least: number;
   readonly most: number;
-  /** Patterns that every text of the rule matches, as zod writes them; others take the place of the rule. */
+  /** Patterns that every text of the rule matches, as zod writes them; any other pattern replaces the rule. */
   readonly patterns?: readonly string[];
 }
 
@@ -71,7 +71,7 @@ hours ::= count "H" (count "M")? (count "S")? | count "M" (count "S")? | count "
 count ::= [1-9] [0-9]{0,3}
 `;
 
-/** The format that is kept; undefined: it is a comment. */
+/** The format if it is enforced; undefined: it is an annotation. */
 export function keptFormat(name: string | undefined): Format | undefined {
   return name === undefined ? undefined : FORMATS.get(name);
 }

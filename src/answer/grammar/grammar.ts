@@ -1,4 +1,4 @@
-/** What a grammar is, before any thread keeps it. */
+/** What a grammar is, before a thread compiles it. */
 import type { Constraint } from "../../engine/tokens.ts";
 import type { Slices } from "../../format/slices.ts";
 import type { Mark } from "./marks.ts";

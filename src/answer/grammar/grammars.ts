@@ -1,6 +1,6 @@
 /**
- * Grammars as constraints of a generation. Owns what a grammar is, and the way from one to a text that keeps it; the
- * threads that do the work stand in `threads.ts`.
+ * Grammars as constraints of a generation: from a grammar to a text that follows it. The
+ * threads that do the work are in `threads.ts`.
  */
 import { createHash } from "node:crypto";
 import { inSlices } from "../../format/slices.ts";
@@ -24,13 +24,13 @@ export class Grammars {
     this.#blanks = findBlanks(vocabulary);
   }
 
-  /** Texts whose grammar is in the making. */
+  /** Texts whose grammar is being compiled. */
   get opening(): number {
     return this.#opening;
   }
 
   /**
-   * A text that keeps a grammar, or one that is made now. Rejects with what its making throws; with NibbleError "argument"
+   * A text that follows a grammar, which may be made now. Rejects with what its making throws; with NibbleError "argument"
    * for a grammar that cannot be compiled, or that no text matches; with BusyError when too many wait for a thread;
    * with AbortedError when the signal fires.
    */

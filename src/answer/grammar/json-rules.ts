@@ -4,7 +4,9 @@
  */
 import { FORMAT_RULES } from "./formats.ts";
 
-/** Of values that all notations write as JSON does. Digits are bounded: a number that is read back is none too large. */
+/**
+ * Of values that all notations write as JSON does. Digits are bounded, so that a number is not too large when it is read back.
+ */
 export const COMMON_RULES = `
 value ::= object | array | string | number | boolean | null
 number ::= "-"? ("0" | [1-9] [0-9]{0,19}) ("." [0-9]+)? ([eE] [+\\-]? [0-9]{1,2})?

@@ -1,13 +1,13 @@
 /**
- * One thread that compiles grammars and follows texts (`worker.js`). Owns what it is asked next, and its end. The one
- * idea: one question at a time is under way, so a time limit counts work and no waiting, and when the thread ends it is
- * known which question it was: the others are lost, and can be asked of another thread.
+ * One thread that compiles grammars and follows texts (`worker.js`): decides what it is asked next, and when it ends. The
+ * one idea: one request at a time is under way, so a time limit counts work and not waiting, and when the thread ends it
+ * is known which request caused it: the others are lost, and can go to another thread.
  */
 import { Worker } from "node:worker_threads";
 import type { Grammar } from "./grammar.ts";
 import type { GrammarVocabulary } from "./vocabulary.ts";
 
-/** start: compile, and follow the tokens so far; step: follow one more. Both tell what may come next. */
+/** start: compile, and follow the tokens so far; step: follow one more. Both return what may come next. */
 export type Question =
   | { kind: "start"; matcher: number; grammar: Grammar; ids: readonly number[] }
   | { kind: "step"; matcher: number; token: number };
@@ -15,21 +15,21 @@ export type Question =
 export interface KeeperAnswer {
   /** A bit for each token that may come next; null: the text is complete. */
   readonly mask: Int32Array | null;
-  /** That the work took. */
+  /** The time that the work took. */
   readonly ms: number;
 }
 
-/** What the thread could not do: the reason is the grammar's. */
+/** The thread could not do it because of this grammar. */
 export class Failed extends Error {}
-/** The thread ended through another question. */
+/** The thread ended because of another request. */
 export class Lost extends Error {}
 /** The matcher was closed. */
 export class Closed extends Error {}
 
 export interface KeeperLimits {
-  /** For one question. */
+  /** For one request. */
   readonly ms: number;
-  /** That the library may take beyond what the vocabulary takes. */
+  /** What the library may take in addition to the vocabulary. */
   readonly bytes: number;
 }
 
@@ -43,7 +43,7 @@ type Reply = { isReady: true } | { mask: Int32Array | null; ms: number } | { fai
 
 /** To read the vocabulary, on a machine that is busy. */
 const MOST_START_MS = 60_000;
-/** For work that nobody waits for: less than a new thread takes to start. */
+/** For work whose result is no longer needed: less than a new thread takes to start. */
 const MOST_UNWANTED_MS = 1000;
 
 export class Keeper {
@@ -55,7 +55,7 @@ export class Keeper {
   #underWay: Asked | null = null;
   #steps: Asked[] = [];
   #starts: Asked[] = [];
-  /** Steps that come before the next start: those that waited when the last one was taken. */
+  /** Steps to do before the next start: those that waited when the last one was taken. */
   #before = 0;
   /** Those that are open. */
   readonly #matchers = new Set<number>();
@@ -65,11 +65,11 @@ export class Keeper {
     this.#limits = limits;
     this.#worker = new Worker(new URL("./worker.js", import.meta.url), {
       workerData: { ...vocabulary, mostGrowth: limits.bytes },
-      // What the library prints is its own.
+      // Output of the library is discarded.
       stdout: true,
       stderr: true,
       execArgv: [],
-      // It makes much that is short-lived while it reads the vocabulary.
+      // It makes many short-lived objects while it reads the vocabulary.
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
     this.#worker.on("message", (reply: Reply) => this.#hear(reply));
@@ -104,7 +104,7 @@ export class Keeper {
     });
   }
 
-  /** Whatever was asked of this matcher is given up. */
+  /** All requests for this matcher are given up. */
   close(matcher: number): void {
     if (!this.#matchers.delete(matcher) || this.#isEnded) return;
     const isOther = ({ question, reject }: Asked) => {
@@ -115,13 +115,13 @@ export class Keeper {
     this.#steps = this.#steps.filter(isOther);
     this.#starts = this.#starts.filter(isOther);
     this.#worker.postMessage({ kind: "free", matcher });
-    // Nobody waits for this work any more.
+    // The result of this work is no longer needed.
     if (this.#underWay && !isOther(this.#underWay) && this.#matchers.size === 0)
       this.#limit(MOST_UNWANTED_MS);
     this.#holdProcess();
   }
 
-  /** The question under way fails with this reason, all others are lost. */
+  /** The request under way fails with this reason; all others are lost. */
   end(reason: string): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
@@ -142,7 +142,7 @@ export class Keeper {
     this.#holdProcess();
   }
 
-  /** A process does not end while an answer is waited for, and does when none is. */
+  /** The process stays alive while an answer is awaited, and can end otherwise. */
   #holdProcess(): void {
     const isAsked = this.#underWay !== null || this.#steps.length + this.#starts.length > 0;
     if (isAsked) this.#worker.ref();
@@ -167,7 +167,7 @@ export class Keeper {
   }
 }
 
-/** "[FATAL] /path/file.cc:902: Unsupported type", "Aborted()": only what is said is of interest. */
+/** "[FATAL] /path/file.cc:902: Unsupported type", "Aborted()": only the message itself is of interest. */
 function reasonOf(text: string): string {
   const [line] = text.split("\n").filter((line) => line.trim() !== "");
   const said = (line ?? "unknown")

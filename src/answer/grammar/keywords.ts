@@ -1,7 +1,7 @@
 /**
- * The keywords of schemas: which of them narrow what a schema allows, and which types it leaves. Owns the tables; how a
- * keyword becomes rules stands in `schema-converter.ts`. What no draft knows is a comment, as the standard has it, unless
- * it looks like a keyword that was written wrongly.
+ * The keywords of schemas: which of them narrow what a schema allows, and which types it leaves. These are the tables; how
+ * a keyword becomes rules is in `schema-converter.ts`. What no draft knows is an annotation, as in the standard, unless
+ * it looks like a misspelled keyword.
  */
 import { unsupported } from "../errors.ts";
 import type { ObjectFields } from "../object-fields.ts";
@@ -9,7 +9,7 @@ import { keptFormat } from "./formats.ts";
 
 const BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
 
-/** What each type takes besides. */
+/** Further keywords of each type. */
 const BY_TYPE = {
   object: ["properties", "required", "additionalProperties", "propertyNames"],
   array: ["items", "prefixItems", "minItems", "maxItems"],
@@ -23,12 +23,12 @@ const BY_TYPE = {
 export type TypeName = keyof typeof BY_TYPE;
 const TYPES = Object.keys(BY_TYPE) as TypeName[];
 
-/** A schema with one of these has nothing else that narrows, but a type. oneOf is taken as anyOf. */
+/** A schema with one of these may have a type, and no other keyword that narrows. oneOf is read as anyOf. */
 export const ALONE = ["$ref", "anyOf", "oneOf", "allOf"];
 
 const KEPT = new Set(["type", "enum", "const", ...ALONE, ...Object.values(BY_TYPE).flat()]);
 
-/** These narrow, by some draft or by OpenAPI, and are not kept. */
+/** These narrow, by some draft or by OpenAPI, and are not supported. */
 const NOT_KEPT = new Set([
   ...[
     "not",
@@ -46,7 +46,7 @@ const NOT_KEPT = new Set([
   ...["$dynamicRef", "$recursiveRef", "extends", "disallow", "divisibleBy"],
 ]);
 
-/** Values with which a keyword allows everything that is allowed without it. */
+/** Values with which a keyword has no effect. */
 const HARMLESS: Readonly<Record<string, (value: unknown) => boolean>> = {
   uniqueItems: (value) => value === false,
   nullable: (value) => value === false,
@@ -75,11 +75,11 @@ export function isAnyName(value: unknown): boolean {
   return entries.length === 1 && entries[0][0] === "type" && entries[0][1] === "string";
 }
 
-/** The keywords of a schema that narrow it. PlaceError for one that is not kept. */
+/** The keywords of a schema that narrow it. PlaceError for one that is not supported. */
 export function narrowingKeywords(fields: ObjectFields): string[] {
   return Object.keys(fields.record).filter((key) => {
     const value = fields.record[key];
-    // null counts as absent, but not as a value.
+    // null counts as absent, except where it is a value.
     if (value === null && key !== "const") return false;
     if (key === "propertyNames" && isAnyName(value)) return false;
     if (KEPT.has(key)) return true;
@@ -97,7 +97,7 @@ export function narrowingKeywords(fields: ObjectFields): string[] {
 const LONGEST = 24;
 /** By their letters alone: minlength, min_length. */
 const BY_LETTERS = new Map([...KEPT, ...NOT_KEPT].map((key) => [lettersOf(key), key]));
-/** Shorter names are near to words that mean something else. */
+/** Shorter names are close to words that mean something else. */
 const LEAST_LETTERS = 6;
 
 function keywordLike(key: string): string | undefined {
@@ -114,7 +114,7 @@ function lettersOf(key: string): string {
   return key.replace(/[_-]/g, "").toLowerCase();
 }
 
-/** One letter more, less, another, or two in the wrong order. */
+/** One letter inserted, missing or different, or two swapped. */
 function isOneSlipApart(a: string, b: string): boolean {
   let same = 0;
   while (same < a.length && a[same] === b[same]) same++;
@@ -123,7 +123,7 @@ function isOneSlipApart(a: string, b: string): boolean {
   return isSwapped || x.slice(1) === y.slice(1) || x === y.slice(1) || x.slice(1) === y;
 }
 
-/** The types that a schema leaves, of those that are left; null: any. PlaceError when none is. */
+/** The types that a schema allows, of those that are left; null: any. PlaceError when there are none. */
 export function typesOf(fields: ObjectFields, left: readonly TypeName[] | null): readonly TypeName[] | null {
   const own = ownTypes(fields);
   if (own === null || left === null) return own ?? left;
@@ -166,7 +166,7 @@ export function isOfTypes(value: unknown, types: readonly TypeName[] | null): bo
   return types.includes(typeof value as TypeName);
 }
 
-/** PlaceError for a keyword that none of these types takes. */
+/** PlaceError for a keyword that none of these types has. */
 export function checkKeywords(
   fields: ObjectFields,
   narrowing: readonly string[],
@@ -174,7 +174,7 @@ export function checkKeywords(
 ): void {
   for (const key of narrowing) {
     if (key === "type" || (key === "nullable" && types !== null)) continue;
-    // Formats that are not kept are comments, on any type: int32, email.
+    // Formats that are not enforced are annotations, on any type: int32, email.
     if (key === "format" && keptFormat(fields.text(key)) === undefined) continue;
     const of = TYPES.filter((type) => (BY_TYPE[type] as string[]).includes(key));
     if (!of.some((type) => types?.includes(type)))
@@ -189,7 +189,7 @@ export function refuseBeside(
   allowed: readonly string[],
 ): void {
   const beside = all.find((key) => key !== keyword && !allowed.includes(key));
-  if (beside !== undefined) throw notKept(fields.place(beside), `beside ${keyword}`);
+  if (beside !== undefined) throw notKept(fields.place(beside), `together with ${keyword}`);
 }
 
 export function notKept(place: string, why: string) {

@@ -3,7 +3,7 @@ import type { GrammarToMake } from "./grammar.ts";
 import { schemaSlices } from "./schema-grammar.ts";
 import { Size } from "./size.ts";
 
-/** Texts are JSON that the schema allows. Its making throws PlaceError for what cannot be kept. */
+/** Texts are JSON that the schema allows. Making it throws PlaceError for what cannot be enforced. */
 export function schemaToMake(schema: unknown, place: string, isStrict: boolean): GrammarToMake {
   return {
     *make() {

@@ -1,11 +1,11 @@
 /**
- * Control tokens in grammars. A vocabulary gives them no bytes, as no text may spell them, but some families write calls
- * with them. The one idea: each that grammars name stands for one byte that UTF-8 never has, and tokens of text that
- * have such a byte stand for none, so that a grammar's byte is that token and nothing else.
+ * Control tokens in grammars. They have no bytes in a vocabulary, since no text may spell them, but some families write
+ * calls with them. The one idea: each one that grammars name is represented by a byte that never occurs in UTF-8, and text
+ * tokens with such a byte are left out, so that in a grammar the byte is that token and nothing else.
  */
 import { literal } from "./json-rules.ts";
 
-/** What a grammar writes for a control token: its byte, or its text where it is none in this vocabulary. */
+/** What a grammar writes for a control token: its byte, or its text where this vocabulary has no such control token. */
 export type Mark = (text: string) => string;
 
 /** Those that grammars name. */
@@ -33,12 +33,12 @@ export class Marks {
       this.#bytes.set(named, FIRST + this.#bytes.size);
       return Uint8Array.of(this.#bytes.get(named)!);
     }
-    // 262,144 tokens are looked at, so without a function for each byte.
+    // 262,144 tokens are checked, so there is no function call for each byte.
     for (const byte of bytes) if (byte >= FIRST) return NONE;
     return bytes;
   }
 
-  /** Twice in the class: alone, XGrammar would take the byte as a character (0.1.27). */
+  /** Twice in the class: XGrammar would take a single byte as a character (0.1.27). */
   readonly expression: Mark = (text) => {
     const byte = this.#bytes.get(text)?.toString(16);
     return byte === undefined ? literal(text) : `[\\x${byte}\\x${byte}]`;

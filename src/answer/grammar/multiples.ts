@@ -18,7 +18,7 @@ export interface Step {
   readonly digits: number;
 }
 
-/** null: it is too fine or too large to be followed. */
+/** null: it has too many digits or is too large. */
 export function stepOf(value: number): Step | null {
   for (let digits = 0; value > 0 && digits <= MOST_DIGITS; digits++) {
     const whole = Math.round(value * 10 ** digits);
@@ -43,16 +43,16 @@ export function multiplesBetween(value: number, low: number, high: number): stri
   return [...new Set(within)].map((found) => JSON.stringify(found === 0 ? 0 : found));
 }
 
-/** Where rules go. */
+/** Receives the rules. */
 export interface Rules {
   readonly rule: AddRule;
-  /** A rule of this name, which others may name before it is there. */
+  /** Adds a rule of this name; others may refer to it before. */
   define(name: string, body: string): void;
-  /** One that no rule has. */
+  /** A name that no rule has. */
   name(): string;
 }
 
-/** Magnitudes: 0 and the multiples above it, as expressions. */
+/** Absolute values: 0 and the multiples above it, as expressions. */
 export function multiplesRule(
   { whole, digits }: Step,
   { rule, define, name: newName }: Rules,

@@ -1,6 +1,6 @@
 /**
  * Ways of writing the values that a schema allows: JSON, and JSON that leaves out what would end it where it stands.
- * Owns what the rules of a schema need to know of them. Escapes of surrogates are left out, so that an escape is one
+ * This is what the rules of a schema need to know of them. Escapes of surrogates are excluded, so that an escape is one
  * character.
  */
 import type { Slices } from "../../format/slices.ts";
@@ -14,19 +14,19 @@ import type { AddRule } from "./repeats.ts";
 export interface Notation {
   /** What may stand after a comma and a colon; an expression. */
   readonly gap: string;
-  /** Around a text; expressions. */
+  /** The marks around a string; expressions. */
   readonly open: string;
   readonly close: string;
-  /** Characters that stand for themselves where characters are counted or follow a pattern. */
+  /** Characters that represent themselves where characters are counted or follow a pattern. */
   readonly plain: readonly Range[];
   readonly counted: Characters;
-  /** A character of a pattern as it stands in a text; null: it cannot. */
+  /** A character of a pattern as a string contains it; null: it cannot. */
   character(character: string): string | null;
-  /** One of these values; an expression, or the one of them that cannot be written. */
+  /** One of these values; an expression, or the first value that cannot be written. */
   values(values: readonly unknown[], rule: AddRule): Slices<string | { readonly unwritten: unknown }>;
-  /** A property's name in front of its colon; an expression, or null: it cannot be written. */
+  /** A property's name before its colon; an expression, or null: it cannot be written. */
   name(name: string): string | null;
-  /** Names that a schema does not give. */
+  /** Names that are not in the schema. */
   readonly names: OtherNames;
   /** Properties stand in the order of their names, as the family's template has them. */
   readonly isSorted: boolean;
@@ -51,8 +51,8 @@ const NOT_PLAIN = '\\0-\\x1f"\\\\';
 const BAR: Range = [0x7c, 0x7c];
 
 /**
- * JSON. without: texts that do not stand in it as they are, since they would end it: each begins with <|, and an escape
- * of the | is left for it. Counted characters and patterns have an escape for each |.
+ * JSON. without: texts that must not occur in it, since they would end it: each begins with <|, and is written
+ * with an escaped |. Counted characters and patterns escape each |.
  */
 function json(gap: string, without: readonly string[]): Notation {
   const isHeld = without.length > 0;
@@ -94,7 +94,7 @@ escape ::= ["\\\\/bfnrt] | "u" ([0-9A-Ca-cE-Fe-f] hex | [Dd] [0-7]) hex hex${COM
 const SPACE = '" "?';
 
 export const JSON_COMPACT = json('""', []);
-/** As Python writes it, which is how models have seen calls. */
+/** As Python writes it, which is the form that models were trained on. */
 export const JSON_SPACED = json(SPACE, []);
 /** Beginnings of the control tokens that end a message of Harmony, or begin one. */
 export const HARMONY_BEGINNINGS: readonly string[] = ["<|c", "<|e", "<|r", "<|s"];

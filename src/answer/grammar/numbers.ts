@@ -1,5 +1,5 @@
 /**
- * Numbers of a schema: their bounds and steps. Owns which of these are kept.
+ * Numbers of a schema: their bounds and steps, as far as they are supported.
  */
 import { atOnce } from "../../format/slices.ts";
 import { badValue } from "../errors.ts";
@@ -41,7 +41,7 @@ function multiples(
     const { exclusiveMinimum: above, exclusiveMaximum: below } = bounds;
     const found = multiplesBetween(value, low, high);
     if (found === null)
-      throw notKept(fields.place("multipleOf"), "beside bounds with more than 1000 multiples");
+      throw notKept(fields.place("multipleOf"), "together with bounds with more than 1000 multiples");
     const within = found.filter((text) => Number(text) !== above && Number(text) !== below);
     if (within.length === 0)
       throw badValue(
@@ -53,7 +53,7 @@ function multiples(
   }
   const isFree = (bound: number, other: number) => bound === 0 || Math.abs(bound) >= Math.abs(other);
   if (!isFree(low, far) || !isFree(high, far))
-    throw notKept(fields.place("multipleOf"), "beside one bound other than 0");
+    throw notKept(fields.place("multipleOf"), "together with one bound other than 0");
   const { zero, above } = multiplesRule(step, rules);
   const hasZero = bounds.exclusiveMinimum !== 0 && bounds.exclusiveMaximum !== 0;
   return rules.rule(
@@ -75,7 +75,7 @@ function boundsOf(fields: ObjectFields): NumberBounds {
     const isLower = name === "minimum" || name === "exclusiveMinimum";
     if (isLower ? value > MOST_BOUND : value < -MOST_BOUND)
       throw fields.wrong(name, isLower ? `up to ${MOST_BOUND}` : `from ${-MOST_BOUND} on`);
-    // A bound farther out becomes a nearer one, which narrows and breaks nothing.
+    // A bound farther out is replaced by a nearer one: the rule is narrower than the schema, never wider.
     return [[name, Math.min(MOST_BOUND, Math.max(-MOST_BOUND, value))] as const];
   });
   return Object.fromEntries(found);

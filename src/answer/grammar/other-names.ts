@@ -6,23 +6,23 @@ import { literal } from "./json-rules.ts";
 import type { OtherNames } from "./notation.ts";
 import type { AddRule } from "./repeats.ts";
 
-/** Beginnings of names that are told apart: each costs a pass over the vocabulary. */
+/** Beginnings of names that are distinguished: each costs a pass over the vocabulary. */
 const MOST_BEGINNINGS = 64;
 
 interface Beginning {
-  /** What is left of the names that begin so. */
+  /** The rests of the names with this beginning. */
   readonly rests: readonly (readonly string[])[];
-  /** By the character that follows. */
+  /** By the next character. */
   readonly next: Map<string, Beginning>;
 }
 
 /**
- * Names that are none of `names`, of characters that stand for themselves; an expression. Exact up to MOST_BEGINNINGS; beyond,
- * what begins as far as that like one of the names is left out, which narrows and breaks nothing.
+ * Names that are not in `names`, of characters that represent themselves; an expression. Exact up to MOST_BEGINNINGS; beyond,
+ * names that share such a beginning with one of `names` are excluded as well.
  */
 export function* nameExcept(names: readonly string[], how: OtherNames, rule: AddRule): Slices<string> {
   if (names.length === 0) return how.any;
-  // What has other characters is none of these names anyway.
+  // Names with other characters are not in `names` anyway.
   const plain = names
     .filter((name) => isWithin(name, how.characters))
     .map((name) => [...name].slice(0, MOST_BEGINNINGS));
@@ -43,7 +43,7 @@ export function* nameExcept(names: readonly string[], how: OtherNames, rule: Add
       if (all.length < MOST_BEGINNINGS) all.push(beginning);
     }
   }
-  // Those that follow come before those they follow.
+  // Rules that others refer to come first.
   const rules = new Map<Beginning, string>();
   for (const beginning of all.reverse()) {
     yield;

@@ -1,8 +1,8 @@
 /**
- * A regular expression of a schema as a rule for what stands inside a string. Owns which parts of the notation are
- * kept: characters, classes, groups, alternatives, repetitions; a look-around, a back-reference or a boundary is refused.
- * The one idea: every text of the rule matches the expression, from its first character to its last; that the
- * expression would match more (parts of longer texts, characters that JSON has to escape) narrows and breaks nothing.
+ * A regular expression of a schema as a rule for the inside of a string. Supported are
+ * characters, classes, groups, alternatives and repetitions; a look-around, a back-reference or a boundary is refused.
+ * The one idea: every text of the rule matches the expression, from its first character to its last; the
+ * expression may match more (parts of longer texts, characters that JSON has to escape), never less.
  */
 import { unsupported } from "../errors.ts";
 import { type Range, rangeClass } from "./characters.ts";
@@ -15,14 +15,14 @@ import { type AddRule, repeated } from "./repeats.ts";
 const LONGEST = 1000;
 const DEEPEST = 40;
 const MOST_TIMES = 1000;
-/** Long repetitions of a varying number of times: a text may be cut into several in many ways, and all are followed. */
+/** Longest repetition of variable length: a text may be divided into several in many ways, and all are followed. */
 const MOST_VARYING = 4;
-/** More times than that are worth a rule for what is repeated. */
+/** More repetitions than that are worth a rule for what is repeated. */
 const MANY = 16;
 
 interface Times {
   readonly low: number;
-  /** null: without end. */
+  /** null: unbounded. */
   readonly high: number | null;
 }
 
@@ -38,7 +38,7 @@ const CLASSES: Readonly<Record<string, readonly Range[]>> = {
 };
 const CONTROLS: Readonly<Record<string, number>> = { n: 10, t: 9, r: 13, f: 12, v: 11 };
 
-/** An expression. Throws PlaceError for what is not kept, with the place of the schema. */
+/** An expression. Throws PlaceError for what is not supported, with the place in the schema. */
 export function patternRule(
   pattern: string,
   place: string,
@@ -56,7 +56,7 @@ class PatternReader {
   readonly #counted: Counted;
   readonly #notation: Notation;
   #at = 0;
-  /** Repetitions without end, or of several times, that were read so far. */
+  /** Unbounded or multiple repetitions that were read so far. */
   #repeats = 0;
   #varying = 0;
 
@@ -94,10 +94,10 @@ class PatternReader {
       const before = this.#repeats;
       const part = this.#atom(depth);
       const times = this.#times();
-      // A text could be cut into such repetitions in many ways, and all would be followed.
+      // A text could be divided into such repetitions in many ways, and all would be followed.
       if (times && times.high !== 1) {
         if (this.#repeats > before) throw this.#refuse("with a repetition of repetitions");
-        // So many times exactly is one way.
+        // An exact number of times has only one way.
         if (times.low !== times.high) this.#repeats++;
       }
       const last = parts.at(-1);
@@ -159,7 +159,7 @@ class PatternReader {
     return oneOf(found, this.#rule);
   }
 
-  /** Behind a backslash: a character's number, or a class. */
+  /** After a backslash: a character's number, or a class. */
   #escape(): number | { ranges: readonly Range[]; isNot: boolean } {
     const c = this.#text[this.#at++];
     const lower = c?.toLowerCase() ?? "";
@@ -175,7 +175,7 @@ class PatternReader {
     return c.codePointAt(0) ?? 0;
   }
 
-  /** In a rule of its own the part is compiled once, not for each of the times. */
+  /** In a rule of its own the part is compiled once, not for each repetition. */
   #repeated(part: string, { low, high }: Times): string {
     if (high !== null && high - low > MANY && ++this.#varying > MOST_VARYING)
       throw this.#refuse(`with more than ${MOST_VARYING} repetitions of 0 to more than ${MANY} times`);
@@ -201,7 +201,7 @@ class PatternReader {
       const high = more === undefined ? Number(least) : most === undefined ? null : Number(most);
       found = { low: Number(least), high };
     } else return null;
-    // A lazy one finds less in a longer text; here all of the text is to match.
+    // Lazy repetitions differ only in what they find in a longer text; here the whole text must match.
     this.#takes("?");
     return found;
   }
@@ -224,7 +224,7 @@ class PatternReader {
   }
 }
 
-/** One repetition after another of the same. */
+/** A repetition followed by another of the same part. */
 function sum(a: Times, b: Times): Times {
   return { low: a.low + b.low, high: a.high === null || b.high === null ? null : a.high + b.high };
 }

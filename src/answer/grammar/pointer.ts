@@ -1,6 +1,6 @@
 /** What a $ref names: a JSON pointer into the schema itself, as a fragment of an address (RFC 6901). */
 
-/** The names on the way from the root; null: no pointer into this schema. */
+/** The names on the path from the root; null: not a pointer into this schema. */
 export function pointerPath(reference: string): readonly string[] | null {
   if (reference !== "#" && !reference.startsWith("#/")) return null;
   try {
@@ -17,7 +17,7 @@ export function valueAt(root: unknown, path: readonly string[]): unknown {
   let at = root;
   for (const name of path) {
     if (typeof at !== "object" || at === null || !Object.hasOwn(at, name)) return undefined;
-    // "length" of a list is no part of it.
+    // "length" of a list is not an item of it.
     if (Array.isArray(at) && !/^(0|[1-9]\d*)$/.test(name)) return undefined;
     at = (at as Record<string, unknown>)[name];
   }

@@ -1,6 +1,6 @@
 /**
  * Numbers between two bounds as grammar rules, in XGrammar's notation: exactly the JSON numbers without exponent that
- * lie there. Pure. The one idea: digit after digit a number is still equal to a bound, or free of it for good.
+ * lie there. Pure. The one idea: digit by digit, a number either still equals the bound's digits or is free of it.
  */
 export interface NumberBounds {
   readonly minimum?: number;
@@ -13,7 +13,7 @@ export interface NumberBounds {
 interface Bound {
   readonly whole: bigint;
   readonly part: string;
-  /** The bound itself is not in. */
+  /** The bound itself is excluded. */
   readonly strict: boolean;
 }
 
@@ -21,7 +21,7 @@ interface Bound {
 export const MOST_BOUND = 1e20;
 export const LEAST_BOUND = 1e-6;
 
-/** Expressions, of which one is it; none: no number lies there. Bounds are 0, or LEAST_BOUND to MOST_BOUND away from it. */
+/** Alternatives; empty: no number lies there. Bounds are 0, or between LEAST_BOUND and MOST_BOUND in absolute value. */
 export function rangeRule(kind: "integer" | "number", bounds: NumberBounds): string[] {
   const low = tighter(bounds.minimum, bounds.exclusiveMinimum, (a, b) => a > b);
   const high = tighter(bounds.maximum, bounds.exclusiveMaximum, (a, b) => a < b);
@@ -33,7 +33,7 @@ export function rangeRule(kind: "integer" | "number", bounds: NumberBounds): str
       ...magnitudes(low === null || low.value < 0 ? zero : boundOf(low, "up"), high && boundOf(high, "down")),
     );
   if (low === null || low.value < 0) {
-    // Magnitudes turn around, and there is no -0.
+    // Below 0 the bounds swap, and there is no -0.
     const from = high === null || high.value >= 0 ? { ...zero, strict: true } : boundOf(high, "up");
     sides.push(...magnitudes(from, low && boundOf(low, "down")).map((rule) => `"-" ${rule}`));
   }
@@ -55,10 +55,10 @@ function tighter(
   return inclusive === undefined ? null : { value: inclusive, strict: false };
 }
 
-/** Of a magnitude. inward: away from numbers that are out of the bounds. */
+/** Of an absolute value. inward: rounded away from numbers outside the bounds. */
 function boundOf({ value, strict }: Limit, inward: "up" | "down"): Bound {
   const magnitude = Math.abs(value);
-  // Such a number may have been written otherwise: 9223372036854775807 is read as one more. Its neighbour is within.
+  // Such a number may have been written differently: 9223372036854775807 is read as one more. Its neighbour is within the bounds.
   if (magnitude > Number.MAX_SAFE_INTEGER)
     return { whole: BigInt(neighbour(magnitude, inward)), part: "", strict: false };
   const [whole, part = ""] = String(magnitude).split(".");
@@ -108,12 +108,12 @@ interface State {
   readonly high: Bound | null;
 }
 
-/** At or above a bound that has no digits left is always true. */
+/** No digits left: every number is at or above the bound. */
 function settled(low: Bound): Bound | null {
   return low.part === "" && !low.strict ? null : low;
 }
 
-/** Whether no more digits, which are zeros, are within. */
+/** Whether the bounds allow it to end here, which means zeros. */
 function endsHere({ low, high }: State): boolean {
   return low === null && (high === null || high.part !== "" || !high.strict);
 }
@@ -122,10 +122,10 @@ function endsHere({ low, high }: State): boolean {
 function firstDigits(state: State): string | null {
   const { low, high } = state;
   if (low === null && high === null) return "[0-9]+";
-  // Above zero, without another bound: somewhere a digit that is not 0.
+  // Above zero, without another bound: at least one digit that is not 0.
   if (low !== null && low.part === "" && high === null) return "[0-9]* [1-9] [0-9]*";
   if (high !== null && high.part === "") return high.strict || low !== null ? null : '"0"+';
-  // Digits between those of the bounds are free for good, so they share one choice.
+  // Digits between those of the bounds leave both bounds, so they share one alternative.
   const choices: string[] = [];
   const free: number[] = [];
   for (let digit = 0; digit <= 9; digit++) {
@@ -143,7 +143,7 @@ function firstDigits(state: State): string | null {
   return choices.length === 0 ? null : `(${choices.join(" | ")})`;
 }
 
-/** null: the digit leads out. */
+/** null: the digit leaves the bounds. */
 function afterDigit({ low, high }: State, digit: number): State | null {
   const of = (bound: Bound) => Number(bound.part[0] ?? "0");
   const rest = (bound: Bound): Bound => ({ ...bound, part: bound.part.slice(1) });
@@ -154,7 +154,7 @@ function afterDigit({ low, high }: State, digit: number): State | null {
   };
 }
 
-/** More than bounds have, and few enough that such a number is not read as infinite. */
+/** More than any bound has, and few enough that such a number is not read as infinite. */
 const MOST_DIGITS = 40;
 
 /** Whole numbers from first on. */

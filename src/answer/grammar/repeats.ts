@@ -1,7 +1,7 @@
 /**
- * Repetitions as rules that XGrammar follows quickly. Left to itself it follows a repetition of more than 128 times in
- * all the ways in which a text may be cut, which costs 30 to 60 times as much for each token (0.1.27). Here every text
- * is cut in one way: into hundreds, hundreds of hundreds, and what is left.
+ * Repetitions as rules that XGrammar follows quickly. By itself it follows a repetition of more than 128 times in
+ * all the ways in which a text may be divided, which costs 30 to 60 times as much for each token (0.1.27). Here every text
+ * is divided in one way: into hundreds, hundreds of hundreds, and the rest.
  */
 
 /** Adds a rule and gives its name. */
@@ -10,7 +10,7 @@ export type AddRule = (body: string) => string;
 const HUNDRED = 100;
 export const MOST_TIMES = HUNDRED ** 3;
 
-/** What follows a repetition: one that has all its times, or fewer. */
+/** What follows a repetition: a full one, or one of fewer times. */
 interface Ends {
   readonly full: string;
   readonly less: string;

@@ -1,7 +1,7 @@
 /**
- * A JSON schema as a grammar, whose texts are JSON that the schema allows. Owns how each keyword becomes rules: it is kept
- * or refused at its place, none is dropped, so an answer that was promised to match does match. Own rules, for those of
- * the kept library let numbers out of their bounds and control characters into strings (0.1.27;
+ * A JSON schema as a grammar, whose texts are JSON that the schema allows. Each keyword becomes rules or is refused at
+ * its place; none is dropped, so an answer that is promised to match does match. The rules are our own, since those of
+ * the library allow numbers outside their bounds and control characters in strings (0.1.27;
  * test/answer/grammar.test.ts has the property that found it).
  */
 import type { Slices } from "../../format/slices.ts";
@@ -47,7 +47,7 @@ export interface SchemaRules {
 
 type Types = readonly TypeName[] | null;
 
-/** What a $ref names, under the types that are left for it. */
+/** What a $ref refers to, restricted to the types that are left. */
 interface Definition {
   readonly name: string;
   readonly target: unknown;
@@ -58,10 +58,10 @@ interface Definition {
 
 export class Converter {
   readonly #rules: string[] = [];
-  /** By what they are. */
+  /** By their text. */
   readonly #names = new Map<string, string>();
   readonly #definitions = new Map<string, Definition>();
-  /** Definitions that are nothing but another one, by their names. */
+  /** Definitions that only refer to another one, by name. */
   readonly #aliases = new Map<string, string>();
   readonly #root: ObjectFields;
   readonly #place: string;
@@ -112,7 +112,7 @@ export class Converter {
     return yield* this.#from(this.#rule(members.length === 0 ? '""' : members.join(" ")));
   }
 
-  /** A value and the mark after it. Refused where a text would have to be more than a text. */
+  /** A value and the mark after it. Refused where a string would need more than its bare text. */
   *#bare(schema: unknown, place: string): Slices<string> {
     const fields = new ObjectFields(schema === true ? {} : schema, place);
     const narrowing = narrowingKeywords(fields);
@@ -121,7 +121,7 @@ export class Converter {
     if (values !== undefined) {
       const all = values === "enum" ? this.#listOf(fields, "enum", MOST_CHOICES) : [fields.record.const];
       const texts = all.map((value) => (typeof value === "string" ? value : JSON.stringify(value)));
-      // A number beside texts would be read as a text.
+      // A number that could also be a string would be read as a string.
       const kinds = new Set(all.map((value) => (value === null ? "null" : typeof value)));
       const isMixed = kinds.has("string") && [...kinds].some((kind) => kind !== "string" && kind !== "null");
       if (isMixed || texts.some((text) => text.includes(PARAMETER_END)))
@@ -140,7 +140,7 @@ export class Converter {
   }
 
   *#from(root: string): Slices<SchemaRules> {
-    // A definition may name others, and itself: each is made after those that name it.
+    // A definition may refer to others and to itself: each is made after those that refer to it.
     for (const { name, target, place, types } of this.#definitions.values()) {
       const body = yield* this.#convert(target, place, 0, types);
       this.#add(name, body);
@@ -165,7 +165,7 @@ export class Converter {
     this.#rules.push(`${name} ::= ${body}`);
   }
 
-  /** An expression that stands safely in a sequence. left: the types that the schemas around leave. */
+  /** An expression that is safe in a sequence. left: the types that the enclosing schemas allow. */
   *#convert(schema: unknown, place: string, depth: number, left: Types = null): Slices<string> {
     yield;
     if (++this.#schemas > MOST_SCHEMAS) throw badValue(place, "one schema too many", `up to ${MOST_SCHEMAS}`);
@@ -245,7 +245,7 @@ export class Converter {
             member(nameRule, yield* this.#convert(others, fields.place("additionalProperties"), depth + 1)),
           );
     const comma = `"," ${gap}`;
-    // From the last property to the first: one at least of those from here on, and whether there may be none.
+    // From the last property to the first: at least one of those from here on, and whether there may be none.
     let some = other === null ? null : this.#rule(`${other} (${comma} ${other})*`);
     let mayBeNone = true;
     for (const name of names.reverse()) {
@@ -263,11 +263,11 @@ export class Converter {
     return this.#rule(`"{" ${some === null ? "" : mayBeNone ? `(${some})?` : some} "}"`);
   }
 
-  /** Which names an object has. Those of a record that lists its keys are properties with one schema. */
+  /** The names of an object. A record that lists its keys has them as properties with one schema. */
   *#members(fields: ObjectFields, depth: number) {
     const properties = fields.object("properties");
     const keys = fields.object("propertyNames");
-    if (keys && properties) throw notKept(fields.place("propertyNames"), "beside properties");
+    if (keys && properties) throw notKept(fields.place("propertyNames"), "together with properties");
     const additional = fields.any("additionalProperties");
     if (!keys || isAnyName(keys.record)) {
       const record = properties?.record ?? {};
@@ -332,12 +332,15 @@ export class Converter {
     const pattern = fields.text("pattern");
     if (format !== undefined && (pattern === undefined || format.patterns?.includes(pattern))) {
       if (low > format.least || (high !== null && high < format.most))
-        throw notKept(fields.place("format"), "beside a minLength or maxLength that it does not have anyway");
+        throw notKept(
+          fields.place("format"),
+          "together with a minLength or maxLength that its texts do not have anyway",
+        );
       return this.#rule(`${open} ${format.rule} ${close}`);
     }
     const isCounted = low > 0 || high !== null;
     if (pattern !== undefined && isCounted)
-      throw notKept(fields.place("pattern"), "beside minLength or maxLength");
+      throw notKept(fields.place("pattern"), "together with minLength or maxLength");
     if (pattern !== undefined) {
       const place = fields.place("pattern");
       const matching = patternRule(pattern, place, this.#rule, this.#counted, this.#notation);
@@ -366,7 +369,7 @@ export class Converter {
     return name.startsWith(`${this.#prefix}d`) && /d\d+$/.test(name);
   }
 
-  /** Definitions that are nothing but each other. */
+  /** Definitions that only refer to each other. */
   #refuseCircles(): void {
     const ended = new Set<string>();
     const byName = new Map(
@@ -391,7 +394,7 @@ function byLetters(a: string, b: string): number {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/** Any text is allowed. A text of which more is asked is refused: bare text has no place where it could be told. */
+/** Any text is allowed. Further requirements on a string are refused: text without quotes has no way to express its end. */
 function isText(fields: ObjectFields): boolean {
   const types = typesOf(fields, null);
   if (types !== null && !types.includes("string")) return false;
@@ -408,7 +411,7 @@ function countsOf(fields: ObjectFields, lowest: string, highest: string, most: n
   return { low, high };
 }
 
-/** What no value matches, as libraries write a property that must not be there. */
+/** A schema that no value matches: libraries write it for a property that must be absent. */
 function isNever(schema: unknown): boolean {
   if (schema === false) return true;
   const entries = Object.entries((schema as object | null) ?? {});

@@ -1,6 +1,6 @@
 /**
- * JSON schemas as grammars: the whole text of one, with or without pauses, or rules to put beside others. What becomes of
- * each keyword stands in `schema-converter.ts`.
+ * JSON schemas as grammars: the whole text of one, with or without pauses, or rules to combine with others. How each
+ * keyword becomes rules is in `schema-converter.ts`.
  */
 import type { Slices } from "../../format/slices.ts";
 import { badValue } from "../errors.ts";
@@ -13,7 +13,7 @@ const MOST_CHARACTERS = 100_000;
 
 /**
  * The grammar's text, from rule "root" on. isStrict: properties that are not named are not allowed unless the schema
- * says so. size: of all that is compiled together. Throws PlaceError with its place for what is no schema, cannot be kept,
+ * says so. size: of all that is compiled together. Throws PlaceError with its place for what is not a schema, is not supported,
  * or is too large.
  */
 export function* schemaSlices(
@@ -63,8 +63,8 @@ function rulesOf(
 }
 
 /**
- * Arguments of a call as Qwen3-Coder writes them: `<parameter=NAME>`, the value, `</parameter>`, lines of their own. Texts
- * stand bare, so nothing can be asked of them but that they are one of some; other values are JSON. Properties without a
+ * Arguments of a call as Qwen3-Coder writes them: `<parameter=NAME>`, the value, `</parameter>`, lines of their own. Strings
+ * have no quotes, so the only possible requirement is an enumeration; other values are JSON. Properties without a
  * name in the schema are not written.
  */
 export function* xmlSlices(schema: unknown, place: string, isStrict: boolean, size: Size): Slices<string> {

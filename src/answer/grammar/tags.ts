@@ -1,5 +1,5 @@
 /**
- * Structural tags of XGrammar: texts that begin and end in a fixed way and hold what a grammar allows. Owns their form.
+ * Structural tags of XGrammar: texts that begin and end in a fixed way and contain what a grammar allows.
  */
 import type { Grammar } from "./grammar.ts";
 
@@ -8,17 +8,17 @@ export interface Tag {
   readonly end: string;
 }
 
-/** A tag and the rules of what stands in it. */
+/** A tag and the rules of its content. */
 export interface FilledTag extends Tag {
   readonly rules: string;
 }
 
-/** A name inside of a tag's begin, as JSON. */
+/** A name inside a tag's begin, as JSON. */
 export function literalTag(name: string): string {
   return JSON.stringify(name);
 }
 
-/** A text that is tags and nothing else; separator null: just one. */
+/** A text that consists of tags; separator null: just one. */
 export function tagsGrammar(tags: readonly FilledTag[], separator: string | null): Grammar {
   const all = tags.map(written);
   return structural(

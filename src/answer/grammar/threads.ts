@@ -1,6 +1,6 @@
 /**
- * Which thread keeps which grammar. The one idea: small grammars share one thread; one that is large, or was found to be
- * slow, has a thread of its own, of which there are few, so that no grammar makes the others wait for long or ends them.
+ * Which thread runs which grammar. The one idea: small grammars share one thread; one that is large, or was found to be
+ * slow, has one of a few threads of its own, so that no grammar delays the others for long or ends them.
  */
 import { AbortedError } from "../../format/errors.ts";
 import { BusyError } from "../errors.ts";
@@ -11,20 +11,20 @@ import { msOf, type Weight } from "./weight.ts";
 export interface ThreadLimits {
   /** A grammar that is expected to compile for longer has a thread of its own. */
   readonly lightMs: number;
-  /** One that was compiled or followed for longer at once gets one where there is a place. */
+  /** A grammar that took longer to compile, or for one token, gets one where there is a place. */
   readonly slowMs: number;
-  /** After so long the shared thread ends, or another: what it does then fails. */
+  /** After this long a thread is ended, and what it was doing fails. */
   readonly sharedMs: number;
   readonly ownMs: number;
   /** What the library's memory may grow by in one thread. */
   readonly bytes: number;
   /** Threads for one grammar each. */
   readonly mostOwn: number;
-  /** Texts that may wait for one of these. */
+  /** Texts that may wait for one of these threads. */
   readonly mostWaiting: number;
-  /** Answers hold a thread until they end, which may take long: a text that has waited for so long is refused. */
+  /** Answers hold a thread until they end, which may take long: a text that has waited this long is refused. */
   readonly waitMs: number;
-  /** A thread without texts ends after so long. */
+  /** A thread without texts ends after this long. */
   readonly sharedIdleMs: number;
   readonly ownIdleMs: number;
 }
@@ -43,9 +43,9 @@ const LIMITS: ThreadLimits = {
 };
 
 const RETRY_SECONDS = 5;
-/** So many grammars are remembered as slow, or as failed. */
+/** How many grammars are remembered as slow, or as failed. */
 const MOST_KNOWN = 100;
-/** It may have been the machine that was busy. */
+/** The machine may have been busy. */
 const FAILED_MS = 60_000;
 
 /** A matcher in a thread. */
@@ -61,7 +61,7 @@ export class Threads {
   #shared: Keeper | null = null;
   /** By the key of their grammar. */
   readonly #own = new Map<string, Keeper>();
-  /** Each looks whether there is a place now. */
+  /** Each checks whether there is a place now. */
   readonly #waiting = new Set<() => void>();
   readonly #idle = new Map<Keeper, NodeJS.Timeout>();
   /** These took long, which may have been the machine: they do not wait for a thread of their own. */
@@ -76,7 +76,7 @@ export class Threads {
     this.#limits = { ...LIMITS, ...limits };
   }
 
-  /** A seat for the grammar, waiting for it if need be. BusyError when too many wait, or for too long; AbortedError. */
+  /** A seat for the grammar, after waiting if necessary. BusyError when too many wait, or for too long; AbortedError. */
   async take(key: string, weight: Weight | undefined, signal?: AbortSignal): Promise<Seat> {
     const { vocab } = this.#vocabulary;
     const isLight = () => !this.#barred.has(key) && (!weight || msOf(weight, vocab) <= this.#limits.lightMs);
@@ -119,7 +119,7 @@ export class Threads {
     });
   }
 
-  /** A seat in a thread of its own, if the grammar is slow, sits in the shared one, and there is a place. */
+  /** A seat in a thread of its own if the grammar is slow and in the shared thread, and there is a place. */
   takeBetter(key: string, { isShared }: Seat): Seat | null {
     return isShared && this.#slow.has(key) ? this.#takeOwn(key) : null;
   }
@@ -149,7 +149,7 @@ export class Threads {
     return false;
   }
 
-  /** Why this grammar failed a short while ago; undefined: it did not. */
+  /** Why this grammar failed recently; undefined: it did not. */
   failureOf(key: string): string | undefined {
     const found = this.#failed.get(key);
     return found && performance.now() - found.at < FAILED_MS ? found.reason : undefined;

@@ -4,7 +4,7 @@ import type { Marks } from "./marks.ts";
 
 /** What the thread of grammars is given. */
 export interface GrammarVocabulary {
-  /** Of all tokens in a row; control tokens have none, so no grammar uses them, but for those of `Marks`. */
+  /** Of all tokens, concatenated; control tokens have none, so no grammar uses them, except those of `Marks`. */
   readonly bytes: Uint8Array;
   /** Where each token begins, and the end of the last. */
   readonly starts: Uint32Array;

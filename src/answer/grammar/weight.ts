@@ -1,7 +1,7 @@
 /**
- * What a grammar costs before it is compiled. XGrammar makes a state of each byte of a literal, of each class and each
- * rule that is named, once for each time that a part is repeated, and tries tokens at each state: few for a literal or a
- * class of few characters, most of the vocabulary for a class of many, and at a look-ahead to the end of each token.
+ * What a grammar costs before it is compiled. XGrammar makes a state for each byte of a literal, each class and each
+ * rule reference, once for each repetition of a part, and tries tokens at each state: few for a literal or a
+ * class of few characters, most of the vocabulary for a class of many, and for a look-ahead up to the end of each token.
  */
 export interface Weight {
   /** Of literals. */
@@ -13,14 +13,14 @@ export interface Weight {
 
 export const NOTHING: Weight = { bytes: 0, states: 0, wide: 0 };
 
-/** Classes of so many characters of ASCII count as wide: 10 digits do not, letters do. */
+/** Classes with at least this many ASCII characters count as wide: 10 digits do not, letters do. */
 const WIDE = 16;
 
-/** What a look-ahead counts for. */
+/** The weight of a look-ahead. */
 const LOOK_AHEAD: Weight = { bytes: 0, states: 0, wide: 4 };
 
 /**
- * About how long it takes to compile, with a vocabulary of N tokens. Measured with those of needle (4,096) and
+ * Estimated time to compile, with a vocabulary of N tokens. Measured with those of needle (4,096) and
  * Qwen 2 (151,936): CPU time on two cores of a shared machine, 2026-11-28, XGrammar 0.1.27 in WASM.
  */
 export function msOf({ bytes, states, wide }: Weight, vocab: number): number {
@@ -91,7 +91,7 @@ class Scale {
     return widthOf(characters) < WIDE ? ONE : ONE_WIDE;
   }
 
-  /** The most of {m}, {m,}, {m,n}. */
+  /** The maximum of {m}, {m,}, {m,n}. */
   #times(): number {
     const end = this.#body.indexOf("}", this.#at);
     const [low, high] = this.#body.slice(this.#at, end).split(",").map(Number);

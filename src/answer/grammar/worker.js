@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The thread that keeps grammars: compiles them, follows texts, says which tokens may come next. A thread of its own,
- * for the kept library (@mlc-ai/web-xgrammar) aborts on what it does not understand and may take long. Plain JavaScript
+ * The thread of grammars: compiles them, follows texts, reports which tokens may come next. It is a thread of its own,
+ * since the library (@mlc-ai/web-xgrammar) aborts on what it does not understand and may take long. Plain JavaScript
  * because Node loads it as it stands, from the sources and from dist/.
  */
 import { createRequire } from "node:module";
@@ -14,7 +14,7 @@ import { parentPort, workerData } from "node:worker_threads";
 const globals = /** @type {any} */ (globalThis);
 globals.require = createRequire(import.meta.url);
 globals.__filename = fileURLToPath(import.meta.url);
-/** What it says before it aborts. */
+/** Its message before it aborts. */
 let said = "";
 console.error = (...words) => {
   said += `${words.join(" ")}\n`;
@@ -25,7 +25,7 @@ await import("@mlc-ai/web-xgrammar");
 /** @type {typeof import("@mlc-ai/web-xgrammar")} */
 const { Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } = globals.xgrammar;
 
-/** bytes of all tokens in a row, starts[id] to starts[id + 1]; a token without any is one that no grammar may use. */
+/** bytes of all tokens in a row, starts[id] to starts[id + 1]; a token without bytes is one that no grammar may use. */
 const { bytes, starts, endIds, vocab, mostGrowth } = workerData;
 // Made when they are read: 150,000 views at once are 25 MB. Declared to take strings; a std::string takes bytes, too, and
 // tokens are not always UTF-8.
@@ -38,7 +38,7 @@ const given = /** @type {string[]} */ (
 const info = await TokenizerInfo.createTokenizerInfo(given, "raw", false, vocab, endIds);
 const compiler = await GrammarCompiler.createGrammarCompiler(info, false);
 
-// The library's memory grows by no other way; where it may not, the library aborts.
+// The library's memory grows only this way; where it must not, the library aborts.
 const { prototype } = WebAssembly.Memory;
 const grow = prototype.grow;
 let left = mostGrowth;
@@ -51,7 +51,7 @@ prototype.grow = function (pages) {
   throw new RangeError(reason);
 };
 
-/** The grammars that came last, by their text: programs ask for the same one again and again. */
+/** The most recent grammars, by their text: programs use the same one again and again. */
 const KEPT = 16;
 /** @type {Map<string, import("@mlc-ai/web-xgrammar").CompiledGrammar>} */
 const compiled = new Map();
@@ -74,7 +74,7 @@ async function compile({ text, tags }) {
 }
 
 /**
- * The library's own way from a text leaves the grammar in its memory, 4 to 14 kB for each.
+ * The library's own function for a text leaks the grammar, 4 to 14 kB each time.
  * @param {string} text
  */
 async function compileText(text) {
@@ -87,7 +87,7 @@ async function compileText(text) {
 }
 
 /**
- * Behind the last token the library leaves what it finds.
+ * After the last token the library leaves the bits as they are.
  * @param {import("@mlc-ai/web-xgrammar").GrammarMatcher} matcher
  */
 async function maskOf(matcher) {
@@ -100,7 +100,7 @@ async function maskOf(matcher) {
 async function answer({ kind, matcher: id, grammar, ids, token }) {
   if (kind === "start") {
     const found = await compile(grammar);
-    // Asked for another handle with each matcher, and never disposed of.
+    // Asking for it with each matcher would make a handle each time, never disposed of.
     found.tokenizerInfo = () => info;
     // Without an end token a text ends where the grammar does.
     const matcher = await GrammarMatcher.createGrammarMatcher(found, undefined, endIds.length === 0);
@@ -122,7 +122,7 @@ function accept(matcher, token) {
   if (!matcher.acceptToken(token)) throw new Error(`token ${token} is not of the grammar`);
 }
 
-/** One message at a time comes, but for those that free a matcher. */
+/** One message comes at a time, except those that free a matcher. */
 let last = Promise.resolve();
 parentPort?.on("message", (message) => {
   last = last.then(async () => {

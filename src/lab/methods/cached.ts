@@ -1,5 +1,5 @@
 /**
- * Cache formats that hold whole pages (cache/packing.ts) as methods, by their names: measured where a device has kernels for them
+ * Cache formats that hold whole pages (cache/packing.ts) as methods, by their names: measured on devices with kernels for them
  * (`--device gpu`), never by rewriting an f16 cache.
  */
 import { KV_NAMES, kvCodec } from "../../cache/codecs.ts";
@@ -15,7 +15,7 @@ const TOKENS = 4096;
 
 /** Packed formats that are always tried. */
 const PACKED = ["kv4", "k3c-v3r-n128-f32"];
-/** What a study of a device's formats is about where it names none. */
+/** The formats of a study on a device that names none. */
 export const CACHED: readonly SpecDraft[] = [
   { method: "affine", bits: 4, group: 32 },
   ...["rq4", ...PACKED].map((method) => ({ method })),
@@ -43,7 +43,7 @@ export function cachedMethod(name: string): Method | null {
   };
 }
 
-/** The cache format that holds what a spec says. null: none does, only rewriting can measure it. */
+/** The cache format of a spec. null: there is none, only rewriting can measure it. */
 export function formatOf(spec: Spec): string | null {
   const { keys, values, sinks, recent } = spec;
   const alike = (Object.keys(keys) as (keyof Part)[]).every((field) => keys[field] === values[field]);

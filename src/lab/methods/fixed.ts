@@ -1,5 +1,5 @@
 /**
- * Floating point without a scale: FP8 E4M3 and FP4 E2M1 as they stand (OCP). The one kind here whose error depends on the size
+ * Floating point without a scale: FP8 E4M3 and FP4 E2M1 as defined by OCP. The one kind here whose error depends on the size
  * of the values: a counter-example to "scale does not matter".
  */
 import { BY_TOKEN, type Method } from "./method.ts";

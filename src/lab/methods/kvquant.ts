@@ -7,7 +7,7 @@ import { gaussianLevels, half, nearest } from "./grid.ts";
 import type { Method } from "./method.ts";
 
 const OUTLIERS = 0.01;
-/** An outlier's value and where it is, 16 bits each. */
+/** An outlier's value and its place, 16 bits each. */
 const OUTLIER_BITS = 32;
 
 export const kvquant: Method = {
@@ -46,7 +46,7 @@ export const kvquant: Method = {
   },
 };
 
-/** The places of the 1 % farthest from their line's mean, in its spreads. */
+/** The places of the 1 % farthest from their line's mean, in units of its spread. */
 function outliers(
   x: Float32Array,
   lines: number,

@@ -1,10 +1,10 @@
 /**
- * What a way of holding keys or values is to the lab: a function over float vectors that leaves in them what would come back
- * from the cache, and a count of its bits. One file a method; from outside, a module whose default export is one.
+ * A way of holding keys or values, as the lab sees it: a function over float vectors that replaces them by what the cache
+ * would return, and a count of its bits. One file a method; from outside, a module whose default export is one.
  */
 import type { KvPart } from "../../device/contract.ts";
 
-/** How much must be there before a method can work: one token's vector, or the 32 tokens of a page. */
+/** The unit of a method: one token's vector, or the 32 tokens of a page. */
 export type Needs = "token" | "page";
 
 export interface Shape {
@@ -16,7 +16,7 @@ export interface Shape {
 }
 
 export interface Setting extends Shape {
-  /** Whatever is random is made of this: another seed is another draw of the same method. */
+  /** The seed of everything random: another seed is another draw of the same method. */
   readonly seed: number;
 }
 
@@ -29,7 +29,7 @@ export interface Method {
   readonly bits: readonly number[];
   /** Groups that it can have; [0]: its own alone. */
   readonly groups: readonly number[];
-  /** It rotates by itself: another rotation before it would only be another draw. */
+  /** It rotates by itself, so that a rotation before it would only be another draw. */
   readonly rotates?: boolean;
   /** Bits a value with scales, zeros, norms and outliers. */
   bitsOf(shape: Shape): number;
@@ -37,7 +37,7 @@ export interface Method {
   apply(vectors: Float32Array, setting: Setting): void;
 }
 
-/** For methods that treat each vector alone. */
+/** For methods that treat each vector by itself. */
 export const BY_TOKEN: Method["needs"] = { keys: "token", values: "token" };
 
 /** Each vector [headDim] of `vectors`, in place. */

@@ -1,4 +1,4 @@
-/** The methods by name: those here, and what came from outside. Owns the check that a part of a spec is one of its method's. */
+/** The methods by name: those here, and those from outside; checks that a part of a spec is valid for its method. */
 import type { KvPart } from "../../device/contract.ts";
 import { ArgumentError } from "../../format/errors.ts";
 import type { Part } from "../types.ts";

@@ -1,7 +1,7 @@
 /**
  * A method from a file (Node only): `--method ./mine.js`, a module whose default export is a Method. Its name gets the first
  * digits of the file's SHA-256, so that results of two versions never mix. The file is a program, run with all rights of this
- * process: only the command line names one, never a spec.
+ * process: only the command line can name one, never a spec.
  */
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";

@@ -74,7 +74,7 @@ export function sizes({ known, models, spec }: Plain): Section {
             .slice(0, 6)
             .join(" ")}`;
           const mark = dot(px(bits), py(score.kl), isBest ? 0 : 4, about);
-          // What is not the best of its size is named where it is pointed at.
+          // A spec that is not the best of its size has its name in a tooltip.
           if (!isBest) return `<g class="faint">${mark}</g>`;
           const isRight = px(bits) > px((x.low + x.high) / 2);
           return (
@@ -106,7 +106,7 @@ ${note(`Measured on texts of ${tokens[0]} to ${tokens.at(-1)} tokens. Tokens tha
 
 const ROW = 22;
 
-/** Pairs with everything else equal, and each against the first: what the report asks by itself. */
+/** Pairs with everything else equal, and each against the first: the report's default contrasts. */
 export function contrastsOf(
   { known, models }: Plain,
   pairs: readonly (readonly [SpecEntry, SpecEntry])[],
@@ -232,7 +232,7 @@ export function byPosition({ known, models, spec }: Plain): Section {
     });
     const longest = Math.max(...lines.map(({ points }) => points.length));
     if (longest < 2) return [];
-    const title = `${name}: mean KL by position behind the first measured one`;
+    const title = `${name}: mean KL by position after the first measured one`;
     const x = { label: "positions", low: 0, high: longest * BUCKET };
     const values = lines.flatMap(({ points }) => points.map(([, y]) => y));
     const svg = figure({ title, x, y: logAxis("mean KL", values), right: 150 }, (px, py) =>

@@ -1,4 +1,4 @@
-/** The lab's figures of the search: layers, the best so far, who came from whom, effects, predictions, notes. Pure. */
+/** The lab's figures of the search: layers, the best so far, parents of specs, effects, predictions, notes. Pure. */
 import { figure, intervalMark, label, line, logAxis } from "../../plot/figure.ts";
 import { escapeText, fixed, number } from "../../plot/svg.ts";
 import { FACTORS, levelsOf } from "../levels.ts";
@@ -12,7 +12,7 @@ import type { Plain } from "./figures.ts";
 import { shortName } from "./figures.ts";
 import { htmlTable, note, plots, type Section } from "./page.ts";
 
-/** Losses where only some layers are quantized: each alone, and all up to each. null: nobody has measured that. */
+/** Losses where only some layers are quantized: each alone, and all up to each. null: not measured. */
 export function byLayer(known: Snapshot): Section | null {
   const experiments: string[] = [];
   const figures = [...known.models.values()].flatMap(({ id, name }) => {
@@ -143,7 +143,7 @@ export function parents(known: Snapshot): Section {
 
 const SHOWN_EFFECTS = 24;
 
-/** Effects on log KL beside all other factors: what the search believes. */
+/** Effects on log KL, given all other factors: the search's posterior. */
 export function effects({ known, models, spec }: Plain): Section {
   const belief = beliefOf(
     known,
@@ -178,7 +178,7 @@ export function effects({ known, models, spec }: Plain): Section {
   ]);
   return {
     title: "Effects",
-    body: `${plots([{ caption: title, svg }])}\n${note("What the search believes of each value of each factor, beside all others, over all models: a guide, not a finding. Findings are contrasts.")}`,
+    body: `${plots([{ caption: title, svg }])}\n${note("The search's estimate for each value of each factor, given all others, over all models: a guide, not a finding. Findings are contrasts.")}`,
     experiments: models.flatMap(({ scores }) => scores.flatMap((score) => score.experiments)),
   };
 }

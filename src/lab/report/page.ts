@@ -9,7 +9,7 @@ export interface Section {
   readonly experiments: readonly string[];
 }
 
-/** Ids that are named in full; of more their count says enough, and the journal has them. */
+/** Most ids that are listed; of more only the count is shown, and the journal has them. */
 const NAMED = 400;
 
 export function page(title: string, lead: string, sections: readonly Section[]): string {

@@ -177,7 +177,10 @@ it.each<[schema: unknown, message: RegExp]>([
   [{ $ref: "#", nullable: true }, /s\.nullable together with \$ref is not supported/],
   [{ nullable: true }, /s\.nullable without a type is not supported/],
   [{ format: "date" }, /s\.format without "type": "string" is not supported/],
-  [{ type: "object", propertyNames: { minLength: 1 }, properties: {} }, /s\.propertyNames together with properties/],
+  [
+    { type: "object", propertyNames: { minLength: 1 }, properties: {} },
+    /s\.propertyNames together with properties/,
+  ],
 ])("what would narrow is refused: %j", (schema, message) => {
   expect(() => schemaGrammar(schema, "s", true)).toThrow(message);
 });

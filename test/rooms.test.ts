@@ -14,8 +14,8 @@ const src = fileURLToPath(new URL("../src", import.meta.url));
 /** A room may import from itself and from the rooms to its left. */
 const ROOMS = ["plot", "format", "device", "cache", "model", "engine", "answer", "study", "lab", "app"];
 
-/** The library's, and the lab's, which loads only where it is used. */
-const ENTRIES = ["index.ts", "lab.ts"];
+/** The library's, and the lab's, which loads only where it is used; and how folders are made, which is no public name. */
+const ENTRIES = ["index.ts", "lab.ts", "format/make-folder.ts"];
 
 /** Files that need a file system, threads or a terminal; everything else also runs in a browser. */
 const NODE_FILES = [
@@ -44,6 +44,7 @@ const NODE_FILES = [
   "format/hub/lock.ts",
   "format/hub/part.ts",
   "format/hub/settings.ts",
+  "format/make-folder.ts",
   "format/new-file.ts",
   "format/open.ts",
   "lab/child-runner.ts",

@@ -51,6 +51,16 @@ export function positive(value: string): number {
   return parsed;
 }
 
+/** Each is a process with its models: more than these are a slip of the finger. */
+const MOST_WORKERS = 64;
+
+export function workers(value: string): number {
+  const parsed = positive(value);
+  if (parsed > MOST_WORKERS)
+    throw new InvalidArgumentError(`A whole number from 1 to ${MOST_WORKERS} is needed; others join.`);
+  return parsed;
+}
+
 /** "90", "90s", "2m", "1.5h" in milliseconds. */
 export function duration(value: string): number {
   const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(value);

@@ -7,7 +7,6 @@ import {
   chmodSync,
   closeSync,
   fstatSync,
-  mkdirSync,
   openSync,
   readSync,
   renameSync,
@@ -16,6 +15,7 @@ import {
 } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
+import { makeFolder } from "../format/make-folder.ts";
 import { printable } from "./terminal.ts";
 
 export const MOST_LINES = 1000;
@@ -65,7 +65,7 @@ export class History {
   add(line: string): void {
     if (!this.#isUsable || line.trim() === "" || line.length > LONGEST || !isPlain(line)) return;
     try {
-      mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(this.#path), 0o700);
       appendFileSync(this.#path, `${line}\n`, { mode: 0o600 });
     } catch {
       this.#isUsable = false;

@@ -2,8 +2,9 @@
  * `nibble doctor`: the library's examination as text for people or JSON for programs. Owns the layout. Names of devices
  * come from drivers and are shown with their control characters escaped.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../format/make-folder.ts";
 import { type AdapterFinding, type Diagnosis, diagnose, kernelTexts } from "../index.ts";
 import { bytes, grouped, rounded } from "../plot/numbers.ts";
 import { write } from "./interrupt.ts";
@@ -24,7 +25,7 @@ export async function printDiagnosis(
 /** Each kernel to a file of the folder, which is made. */
 export async function writeKernels(folder: string, signal: AbortSignal): Promise<void> {
   const kernels = kernelTexts();
-  await mkdir(folder, { recursive: true });
+  makeFolder(folder);
   for (const { name, text } of kernels) await writeFile(join(folder, `${name}.wgsl`), text);
   await write(`${kernels.length} kernels in ${folder}\n`, signal);
 }

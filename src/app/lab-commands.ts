@@ -3,7 +3,7 @@
  * other command pays for the lab.
  */
 import { type Command, Option } from "commander";
-import { collect, duration, names, number, positive } from "./arguments.ts";
+import { collect, duration, names, number, positive, workers } from "./arguments.ts";
 import { workCommands } from "./lab-work-commands.ts";
 
 const FOLDER = "nibble-lab";
@@ -57,7 +57,7 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
       .option(
         "--workers <count>",
         "processes that compute; others may join with `nibble lab work` (default: this one)",
-        positive,
+        workers,
       )
       .option(
         "--llm <url>",

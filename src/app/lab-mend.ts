@@ -38,6 +38,8 @@ export async function retry(
 ): Promise<void> {
   if (ids.length === 0 && !options.all)
     throw new ArgumentError("experiments to retry", "none", "ids of `nibble lab dead`, or --all");
+  if (ids.length > 0 && options.all)
+    throw new ArgumentError("experiments to retry", ids.join(" "), "ids, or --all, and not both");
   await withBook(options, async (book) => {
     const known = await book.snapshot();
     const wanted = new Set(options.all ? deadOf(known) : ids.map((start) => oneOf(known, start)));

@@ -27,13 +27,16 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
   const { predict, over, by, reason } = options;
   if ((predict === undefined) !== (over === undefined))
     throw new ArgumentError("predict", predict ?? "none", "a ratio together with --over SPEC");
+  if (predict !== undefined && !(predict > 0 && Number.isFinite(predict)))
+    throw new ArgumentError("predict", predict, "a ratio above 0");
   await withBook(options, async (book) => {
     const known = await book.snapshot();
     const model = findModelId(known, options.on);
     const spec = findSpec(known, name, methods);
-    const at = new Date().toISOString();
-    const entries: Entry[] = [spec];
     const compared = over === undefined ? null : findSpec(known, over, methods);
+    const at = new Date().toISOString();
+    if (compared?.id === spec.id) throw new ArgumentError("over", over, "another spec");
+    const entries: Entry[] = [spec];
     if (compared) entries.push(compared);
     for (const one of compared ? [spec, compared] : [spec])
       for (const experiment of wanted(known, one.id, model))

@@ -3,7 +3,7 @@
  * after its time, its count, or when nothing is left; the second half of its time confirms what is best. Ctrl-C keeps what is
  * recorded, and writes the report as well.
  */
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { AbortedError, ArgumentError, NibbleError } from "../index.ts";
 import {
@@ -17,6 +17,7 @@ import {
   LlmProposer,
   LlmTurns,
   type Methods,
+  makeLabFolder,
   openRunner,
   Proposer,
   type RunnerOptions,
@@ -58,7 +59,6 @@ export async function runLab(
 ): Promise<void> {
   const file = study === undefined ? {} : await readStudy(study);
   const { folder, device, threads, offline, method } = options;
-  await mkdir(folder, { recursive: true });
   const books = { book: await bookOf(options.text), holdout: await bookOf(options.holdout) };
   const { workers = 1, db } = options;
   const names = options.models ?? file.models ?? ["needle"];
@@ -71,6 +71,8 @@ export async function runLab(
     context: Math.max(640, positions + LEAD_TOKENS),
   };
   await withBook({ folder, db, shared: workers > 1 }, async (book) => {
+    // Of a lab elsewhere, for the report.
+    makeLabFolder(folder);
     const line = progress("lab", (done) => `${done} experiments`);
     const runner = await openRunner(names, ofRunner, signal);
     try {

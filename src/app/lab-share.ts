@@ -1,4 +1,5 @@
 /** `nibble lab export` and `import`: labs merge by identity, so a file may come twice and in any order. */
+import { FormatError } from "../index.ts";
 import { type Entry, fromLines, toLines } from "../lab.ts";
 import { readText } from "./input.ts";
 import { writeRaw } from "./interrupt.ts";
@@ -16,10 +17,31 @@ export async function exportLab(
   });
 }
 
+/** FormatError for a file without an entry. A last line that was cut is left out, and that is said. */
+function entriesOf(text: string, file: string): Entry[] {
+  const last = text.slice(text.lastIndexOf("\n") + 1);
+  const isWhole = last.trim() === "" || isJson(last);
+  if (!isWhole)
+    process.stderr.write(
+      `nibble: ${file}: the last line is cut; it is left out, what comes before it is taken\n`,
+    );
+  const entries = fromLines(isWhole ? `${text}\n` : text, file);
+  if (entries.length === 0) throw new FormatError(file, "no entry", "what `nibble lab export` prints");
+  return entries;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export async function importLab(file: string, options: LabOptions, signal: AbortSignal): Promise<void> {
   const text = await readText(file, signal);
-  // A file that was cut has half a last line, which is none.
-  const entries = fromLines(text, file);
+  const entries = entriesOf(text, file);
   await withBook(options, async (book) => {
     const added = await book.add(entries);
     await print(

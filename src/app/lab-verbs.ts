@@ -1,4 +1,5 @@
 /** `nibble lab contrast`, `best`, `ask` and `status`: what is known, as text or JSON. Owns the layout and the names in the JSON. */
+import { ArgumentError } from "../index.ts";
 import {
   ask,
   type Contrast,
@@ -77,6 +78,7 @@ export async function best(
 ): Promise<void> {
   await withKnown(options, async (known) => {
     const { bits: most = 16, model, split, device } = options;
+    if (!(most > 0)) throw new ArgumentError("bits", most, "bits a value, above 0");
     const models = model === undefined ? [...known.models.keys()] : [findModelId(known, model)];
     const rows = models.map((id) => ({
       name: known.models.get(id)?.name ?? id,

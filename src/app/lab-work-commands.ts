@@ -1,6 +1,6 @@
 /** The verbs of `nibble lab` for many workers, and their options; each one's file is loaded when it is called. */
 import { type Command, Option } from "commander";
-import { duration, names, positive } from "./arguments.ts";
+import { duration, names, positive, workers } from "./arguments.ts";
 
 /** `verb`: adds what all verbs have. */
 export function workCommands(lab: Command, verb: (command: Command) => Command, signal: AbortSignal): void {
@@ -9,7 +9,7 @@ export function workCommands(lab: Command, verb: (command: Command) => Command, 
       .command("work")
       .description("Takes part in a lab: from another terminal, or with --db from another machine.")
       .option("--models <names>", "what it can measure, separated by commas (default: the lab's)", names)
-      .option("--workers <count>", "experiments at a time, each in a process of its own", positive, 1)
+      .option("--workers <count>", "experiments at a time, each in a process of its own", workers, 1)
       .option("--can <names>", "what else this machine offers, such as gpu", names, [])
       .addOption(
         new Option("--device <name>", "what computes").choices(["cpu", "gpu", "reference"]).default("cpu"),

@@ -1,6 +1,6 @@
 /** Files that a command writes at its end: looked at before the work, then written. Owns the errors of both. */
 import { constants } from "node:fs";
-import { access, stat, writeFile } from "node:fs/promises";
+import { access, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { NibbleError } from "../index.ts";
 
@@ -16,10 +16,14 @@ export async function checkTarget(path: string): Promise<void> {
   }
 }
 
+/** Whole or not at all: on a full disk what was there stays. */
 export async function writeTarget(path: string, page: string): Promise<void> {
+  const whole = `${path}.${process.pid}.part`;
   try {
-    await writeFile(path, page);
+    await writeFile(whole, page);
+    await rename(whole, path);
   } catch (cause) {
+    await rm(whole, { force: true }).catch(() => {});
     throw targetError(path, cause);
   }
 }

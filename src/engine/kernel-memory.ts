@@ -4,12 +4,13 @@
  * error.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { readFile, rename, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import type { TraitOptions } from "../device/webgpu/gpu.ts";
 import { KERNELS, LIBS } from "../device/webgpu/kernels.ts";
 import type { WebgpuDevice } from "../device/webgpu/webgpu.ts";
+import { makeFolder } from "../format/make-folder.ts";
 import {
   checkKernels,
   fastest,
@@ -94,7 +95,7 @@ async function remember(file: string, entries: Map<string, unknown>): Promise<vo
   const newest = [...entries].slice(-MOST_ENTRIES);
   const made = `${file}.${process.pid}`;
   try {
-    await mkdir(dirname(file), { recursive: true });
+    makeFolder(dirname(file));
     await writeFile(made, `${JSON.stringify(Object.fromEntries(newest), null, 2)}\n`, { flag: "wx" });
     await rename(made, file);
   } catch {

@@ -90,7 +90,9 @@ function condition(text: string): (entry: SpecEntry) => boolean {
       text,
       `FIELD=VALUE, also < > <= >= !=, with ${Object.keys(FIELDS).join(", ")}`,
     );
-  const [, , sign, value] = match;
+  const [, name, sign, value] = match;
+  if (/[<>]/.test(sign) && !Number.isFinite(Number(value)))
+    throw new ArgumentError("where", text, `a number after ${name}${sign}`);
   const compare = (found: Value) => {
     if (sign === "=") return String(found) === value;
     if (sign === "!=") return String(found) !== value;

@@ -4,6 +4,7 @@
  * Intervals over positions cannot support a claim about a fact of models: its units are models, so its p value is from a
  * permutation over them, and there is none with fewer than four a side.
  */
+import { ArgumentError } from "../format/errors.ts";
 import { type Estimate, estimateRatio, interval, type PairedText } from "./bootstrap.ts";
 import { unpackLosses } from "./losses.ts";
 import { settled } from "./sequence.ts";
@@ -64,8 +65,13 @@ export interface Contrast {
 /** Fewest models of a group for a permutation: 8 over 4 gives 70 ways. */
 export const LEAST_MODELS = 4;
 
+/** ArgumentError for one spec twice, and for a fact that no model has. */
 export function contrast(known: Snapshot, a: string, b: string, options: ContrastOptions = {}): Contrast {
   const { by = "model", alpha = 0.05 } = options;
+  const { devices: [ofA, ofB] = ["cpu", "cpu"] } = options;
+  if (a === b && ofA === ofB) throw new ArgumentError("the two specs", a.slice(0, 8), "two, or two devices");
+  const facts = new Set(["model", ...[...known.models.values()].flatMap((one) => Object.keys(one.facts))]);
+  if (!facts.has(by)) throw new ArgumentError("by", by, [...facts].join(", "));
   const rows: ContrastRow[] = [];
   for (const [model, found] of pairs(known, a, b, options)) {
     const estimate = estimateRatio(found.texts);

@@ -2,8 +2,8 @@
  * A lab's memory of one process: a journal, and its contents in maps. What was added or recorded is on the disk before a
  * call resolves; claims are only in memory, so what was running when the process ended is claimed again.
  */
-import { ArgumentError } from "../format/errors.ts";
 import type { Claim, LabBook } from "./book.ts";
+import { checkParts } from "./check-entry.ts";
 import { Journal } from "./journal.ts";
 import { roomFor } from "./room.ts";
 import { Snapshot } from "./snapshot.ts";
@@ -35,6 +35,7 @@ export class JournalBook implements LabBook {
         fresh.push(entry);
       }
     if (fresh.length === 0) return 0;
+    checkParts(fresh, (id) => this.#known.has(id) || ids.has(id));
     await this.#journal.append(fresh);
     for (const entry of fresh) this.#known.add(entry);
     return fresh.length;
@@ -56,14 +57,10 @@ export class JournalBook implements LabBook {
     }
     if (!best) return null;
     const { id, experiment } = best;
-    const spec = this.#known.specs.get(experiment.spec);
-    const text = this.#known.texts.get(experiment.text);
-    if (!spec || !text)
-      throw new ArgumentError(
-        `${spec ? "text" : "spec"} of experiment ${id.slice(0, 12)}`,
-        spec ? experiment.text : experiment.spec,
-        "one that was added",
-      );
+    // A journal that somebody has cut may lack them.
+    checkParts([best], (part) => this.#known.specs.has(part) || this.#known.texts.has(part));
+    const spec = this.#known.specs.get(experiment.spec)!;
+    const text = this.#known.texts.get(experiment.text)!;
     this.#claimed.add(id);
     this.#order.served(best.study);
     const attempt = (this.#known.failures.get(id)?.length ?? 0) + 1;

@@ -5,19 +5,9 @@
  */
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { FormatError, NibbleError } from "../format/errors.ts";
+import { checkEntry } from "./check-entry.ts";
 import { canonical, entryId, jsonOf } from "./spec.ts";
 import type { Entry } from "./types.ts";
-
-const KINDS: readonly Entry["kind"][] = [
-  "model",
-  "text",
-  "spec",
-  "experiment",
-  "result",
-  "failure",
-  "retry",
-  "note",
-];
 
 /** Entries as the journal and exports have them. */
 export function toLines(entries: readonly Entry[]): string {
@@ -34,16 +24,13 @@ export function fromLines(text: string, place: string): Entry[] {
 }
 
 function parse(line: string, place: string): Entry {
-  let entry: Entry;
+  let found: unknown;
   try {
-    entry = JSON.parse(line);
+    found = JSON.parse(line);
   } catch (cause) {
     throw new FormatError(place, "no JSON", "an entry a line", { cause });
   }
-  if (entry === null || typeof entry !== "object" || !KINDS.includes(entry.kind))
-    throw new FormatError(place, `kind ${JSON.stringify(entry?.kind)}`, KINDS.join(", "));
-  if (typeof entry.id !== "string" || typeof entry.at !== "string")
-    throw new FormatError(place, "no id or no time", "both as strings");
+  const entry = checkEntry(found, place);
   // The ids of models and texts are digests of contents that are not, or not completely, in the entry.
   if (entry.kind === "model" || entry.kind === "text") return entry;
   let id: string;

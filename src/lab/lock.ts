@@ -7,10 +7,11 @@
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { NibbleError } from "../format/errors.ts";
+import { makeFolder } from "../format/make-folder.ts";
 
 /** What holds a lab's folder. */
 export interface Holder {
@@ -80,7 +81,7 @@ export class LabLock {
 
 /** Takes the lab in `folder`. LockedError while a process that may live holds it. */
 export async function takeLabLock(folder: string, mode: Holder["mode"]): Promise<LabLock> {
-  await mkdir(join(folder, "owner"), { recursive: true, mode: 0o700 });
+  makeFolder(join(folder, "owner"), 0o700);
   for (;;) {
     const newest = await newestLock(folder);
     if (newest?.holder && isHeld(newest.holder)) throw new LockedError(folder, newest.holder);
@@ -133,8 +134,8 @@ async function newestLock(folder: string): Promise<{ number: number; holder: Hol
 /** false: the file exists. */
 async function create(path: string, holder: Holder): Promise<boolean> {
   const whole = `${path}.${randomUUID()}`;
-  await writeFile(whole, JSON.stringify(holder), { mode: 0o600 });
   try {
+    await writeFile(whole, JSON.stringify(holder), { mode: 0o600 });
     await link(whole, path);
     return true;
   } catch (error) {

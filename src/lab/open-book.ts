@@ -1,6 +1,9 @@
 /** Opens a lab's shared memory: a folder on this machine, or a Postgres database that many machines reach. */
-import { mkdir, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { makeFolder } from "../format/make-folder.ts";
 import { type Executor, PatientExecutor } from "./executor.ts";
 import { FolderExecutor } from "./folder-executor.ts";
 import { Journal } from "./journal.ts";
@@ -26,8 +29,22 @@ export interface OpenOptions {
   readonly connections?: number;
 }
 
+/** ArgumentError for the URL of something else. */
 export function isPostgres(where: string): boolean {
+  if (/^\w+:\/\//.test(where) && !/^postgres(ql)?:/.test(where))
+    throw new ArgumentError("db", where, "postgres://..., or a folder");
   return /^postgres(ql)?:\/\//.test(where);
+}
+
+/** NibbleError, with the folder and the system's reason, where it cannot be made. */
+export function makeLabFolder(folder: string): void {
+  try {
+    makeFolder(folder);
+  } catch (cause) {
+    throw new NibbleError("io", `the lab's folder ${folder} cannot be made: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
 }
 
 /** `where`: a folder, whose owner this process becomes or joins; or the URL of a Postgres database. */
@@ -45,7 +62,7 @@ export async function openBook(where: string, options: OpenOptions = {}): Promis
       throw error;
     });
   } else {
-    await mkdir(folder, { recursive: true });
+    makeLabFolder(folder);
     inner = new FolderExecutor(folder, async (own, journal) =>
       reconcile(await Store.open(own, ofStore, true), journal),
     );
@@ -76,9 +93,15 @@ async function reconcile(store: Store, journal: Journal): Promise<void> {
 
 /**
  * Rebuilds a folder's database from its journal; the old one is kept as `db.old`. LockedError while a process
- * has it open. Returns the number of entries.
+ * has it open, ArgumentError for a folder without a journal. Returns the number of entries.
  */
 export async function rebuildFolder(folder: string, options: OpenOptions = {}): Promise<number> {
+  if (!existsSync(join(folder, JOURNAL)))
+    throw new ArgumentError(
+      `the lab in ${folder}`,
+      "without a journal",
+      "one that `nibble lab run` has filled",
+    );
   const lock = await takeLabLock(folder, "journal");
   try {
     // A journal that cannot be read is an error before anything is moved.

@@ -3,13 +3,13 @@
  * joined; one that has a database is opened as such.
  */
 import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { LabBook } from "./book.ts";
 import { fromLines } from "./journal.ts";
 import { JournalBook } from "./journal-book.ts";
 import { lookAtLock, takeLabLock } from "./lock.ts";
-import { isPostgres, type OpenOptions, openBook } from "./open-book.ts";
+import { isPostgres, makeLabFolder, type OpenOptions, openBook } from "./open-book.ts";
 import { DATABASE, JOURNAL } from "./owner.ts";
 import { Snapshot } from "./snapshot.ts";
 
@@ -27,7 +27,7 @@ export async function openLab(folder: string, place: LabPlace = {}): Promise<Lab
   const holder = await lookAtLock(folder);
   if (shared || holder?.mode === "database" || existsSync(join(folder, DATABASE)))
     return openBook(folder, options);
-  await mkdir(folder, { recursive: true });
+  makeLabFolder(folder);
   const lock = await takeLabLock(folder, "journal");
   try {
     return new LockedBook(await JournalBook.open(join(folder, JOURNAL)), () => lock.release());

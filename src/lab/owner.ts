@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { PGlite } from "@electric-sql/pglite";
 import { NibbleError } from "../format/errors.ts";
+import { makeFolder } from "../format/make-folder.ts";
 import { type Executor, optional, type Row, SqlError, type Statement } from "./executor.ts";
 import { Journal } from "./journal.ts";
 import type { LabLock } from "./lock.ts";
@@ -35,7 +36,7 @@ export async function openOwner(folder: string, lock: LabLock, prepare: Prepare)
   };
   try {
     const known = new Set(journal.entries.map(({ id }) => id));
-    await mkdir(join(folder, DATABASE), { recursive: true });
+    makeFolder(join(folder, DATABASE));
     const database = await PGlite.create(join(folder, DATABASE)).catch((cause) => {
       const what = `${join(folder, DATABASE)} cannot be opened: ${cause?.message ?? cause}`;
       throw new NibbleError("io", `${what}; nibble lab rebuild makes it anew from the journal`, { cause });

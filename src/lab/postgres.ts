@@ -1,5 +1,6 @@
 /** The executor over a Postgres server: a pool of connections of node-postgres, a transaction a call. */
 import type { PoolClient } from "pg";
+import { NibbleError } from "../format/errors.ts";
 import { AwayError, type Executor, optional, type Row, SqlError, type Statement } from "./executor.ts";
 
 export interface PostgresOptions {
@@ -83,5 +84,6 @@ function ofPostgres(error: unknown): unknown {
   }
   // The driver's own words for a connection that broke or was not made in time have no code.
   const away = code === undefined ? /connection|timeout/i.test(message) : NETWORK.includes(code);
-  return away ? new AwayError(message || String(code), { cause: error }) : error;
+  if (away) return new AwayError(message || String(code), { cause: error });
+  return new NibbleError("io", `database: ${message || String(code)}`, { cause: error });
 }

@@ -35,8 +35,13 @@ export async function openRunner(
   const runner = new ModelRunner(methods);
   try {
     const book = await shippedBook();
-    for (const name of models) {
+    for (const name of new Set(models)) {
       const model = await LabModel.open(name, { ...options, signal });
+      // The same file by another name.
+      if (runner.models.has(model.id)) {
+        await model.close();
+        continue;
+      }
       runner.models.set(model.id, model);
       // The end of the book, at which neither searched nor held-out texts begin.
       const end = book.body.slice(Math.floor(book.body.length * 0.9));

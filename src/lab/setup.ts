@@ -9,7 +9,7 @@ import type { Methods } from "./methods/methods.ts";
 import type { ModelRunner } from "./runner.ts";
 import { shippedBook } from "./shipped-book.ts";
 import { ANCHORS, cells, SPACE, specEntry } from "./space.ts";
-import type { SpecDraft } from "./spec.ts";
+import { fieldsOf, SPEC_FIELDS, type SpecDraft } from "./spec.ts";
 import { ANSWER_RUNGS, RUNGS, type Rung, type Study } from "./study.ts";
 import { answerTexts, type Book, proseTexts } from "./texts.ts";
 import type { Entry, KeyProfile, ModelEntry, SpecEntry, TextEntry } from "./types.ts";
@@ -34,26 +34,31 @@ const FIELDS = ["name", "models", "specs", "rungs", "texts", "seed"];
 
 /** ArgumentError for an invalid study. */
 export function checkStudy(found: unknown, place: string): StudyFile {
-  if (typeof found !== "object" || found === null || Array.isArray(found))
-    throw new ArgumentError(place, JSON.stringify(found)?.slice(0, 40), "a JSON object");
-  for (const key of Object.keys(found))
-    if (!FIELDS.includes(key)) throw new ArgumentError(`a field of ${place}`, key, FIELDS.join(", "));
-  const { rungs, specs, models, texts } = found as StudyFile;
+  fieldsOf(found, place, FIELDS);
+  const { name, rungs, specs, models, texts, seed } = found as StudyFile;
   const isCount = (x: unknown) => Number.isInteger(x) && (x as number) >= 1 && (x as number) <= 4096;
-  for (const rung of rungs ?? [])
+  if (rungs !== undefined && !(Array.isArray(rungs) && rungs.length > 0))
+    throw new ArgumentError(`rungs of ${place}`, "no list", "a list of { texts, positions, draws }");
+  for (const rung of rungs ?? []) {
+    fieldsOf(rung, `a rung of ${place}`, ["texts", "positions", "draws"]);
     if (![rung.texts, rung.positions, rung.draws].every(isCount))
       throw new ArgumentError(
         `a rung of ${place}`,
         JSON.stringify(rung),
-        "{ texts, positions, draws }, each from 1 on",
+        "{ texts, positions, draws }, each from 1 to 4096",
       );
-  if (rungs?.length === 0) throw new ArgumentError(`rungs of ${place}`, "empty", "at least one");
+  }
   if (specs !== undefined && !(Array.isArray(specs) && specs.length > 0))
     throw new ArgumentError(`specs of ${place}`, "no list", "a list of specs, or none to search");
-  if (models !== undefined && !(Array.isArray(models) && models.every((name) => typeof name === "string")))
+  for (const spec of specs ?? []) fieldsOf(spec, `a spec of ${place}`, SPEC_FIELDS);
+  const isName = (name: unknown) => typeof name === "string" && name !== "";
+  if (models !== undefined && !(Array.isArray(models) && models.length > 0 && models.every(isName)))
     throw new ArgumentError(`models of ${place}`, "no list of names", "what `nibble run` takes");
   if (texts !== undefined && texts !== "prose" && texts !== "answers")
     throw new ArgumentError(`texts of ${place}`, String(texts), "prose, answers");
+  if (name !== undefined && !isName(name)) throw new ArgumentError(`name of ${place}`, String(name), "text");
+  if (seed !== undefined && !Number.isSafeInteger(seed))
+    throw new ArgumentError(`seed of ${place}`, String(seed), "a whole number");
   return found as StudyFile;
 }
 

@@ -28,21 +28,14 @@ const F16: Part = { method: "f16", bits: 16, group: 0, rotate: false, mean: fals
 export type PartDraft = Partial<Part> & Pick<Part, "method">;
 export type SpecDraft = Partial<Omit<Spec, "keys" | "values">> & { keys?: PartDraft; values?: PartDraft };
 
+export const SPEC_FIELDS: readonly (keyof Spec)[] = [
+  ...(["keys", "values", "sinks", "recent", "keyScale", "keyMean", "temperature"] as const),
+  ...(["layers", "keyProfile"] as const),
+];
+
 /** Fills in defaults and gives equal specs one form. ArgumentError for values out of range. */
 export function normalSpec(draft: SpecDraft): Spec {
-  const known = [
-    "keys",
-    "values",
-    "sinks",
-    "recent",
-    "keyScale",
-    "keyMean",
-    "temperature",
-    "layers",
-    "keyProfile",
-  ];
-  for (const key of Object.keys(draft))
-    if (!known.includes(key)) throw new ArgumentError("a field of a spec", key, known.join(", "));
+  fieldsOf(draft, "a spec", SPEC_FIELDS);
   const keys = normalPart(draft.keys, "keys");
   const values = normalPart(draft.values, "values");
   const isExact = keys.method === "f16" && values.method === "f16";
@@ -71,10 +64,16 @@ export function normalSpec(draft: SpecDraft): Spec {
   };
 }
 
+/** ArgumentError for what is no object, and for fields that it does not have. */
+export function fieldsOf(found: unknown, what: string, known: readonly string[]): void {
+  if (typeof found !== "object" || found === null || Array.isArray(found))
+    throw new ArgumentError(what, JSON.stringify(found)?.slice(0, 40), `an object with ${known.join(", ")}`);
+  for (const key of Object.keys(found))
+    if (!known.includes(key)) throw new ArgumentError(`a field of ${what}`, key, known.join(", "));
+}
+
 function normalPart(draft: PartDraft = F16, which: "keys" | "values"): Part {
-  const known = Object.keys(F16);
-  for (const key of Object.keys(draft))
-    if (!known.includes(key)) throw new ArgumentError(`a field of ${which}`, key, known.join(", "));
+  fieldsOf(draft, which, Object.keys(F16));
   const { method, bits = 4, group = 0, rotate = false, mean = false } = draft;
   if (typeof method !== "string" || !/^[\w.-]{1,40}(@[0-9a-f]{12})?$/.test(method))
     throw new ArgumentError(`method of ${which}`, String(method), "a name of letters, digits, . _ -");
@@ -91,7 +90,9 @@ function normalPart(draft: PartDraft = F16, which: "keys" | "values"): Part {
 const MOST_HEADS = 1024;
 const MOST_POINTS = 1024;
 
-function normalProfile(profile: KeyProfile): KeyProfile {
+/** ArgumentError for what is none. */
+export function normalProfile(profile: KeyProfile): KeyProfile {
+  fieldsOf(profile, "keyProfile", ["heads"]);
   const heads: unknown = profile.heads;
   const fail = (found: unknown, allowed: string) => {
     throw new ArgumentError("keyProfile", JSON.stringify(found)?.slice(0, 60) ?? "nothing", allowed);
@@ -100,7 +101,9 @@ function normalProfile(profile: KeyProfile): KeyProfile {
     Array.isArray(list) && list.length >= 1 && list.length <= most && list.every(Number.isFinite);
   if (!(Array.isArray(heads) && heads.length >= 1 && heads.length <= MOST_HEADS))
     fail(heads, `{ heads: [...] } with 1 to ${MOST_HEADS} heads`);
-  const normal = profile.heads.map(({ gains, means }) => {
+  const normal = profile.heads.map((head) => {
+    fieldsOf(head, "a head of keyProfile", ["gains", "means"]);
+    const { gains, means } = head;
     if (!isList(gains, MOST_POINTS) || gains.some((gain) => gain <= 0)) fail(gains, "gains above 0");
     if (means !== null && !(isList(means, 2 * MOST_POINTS) && means.length % 2 === 0))
       fail(means, "means of the pairs' first channels, then of the second; or null");

@@ -2,8 +2,9 @@
  * Results that could not be recorded: one file each, complete or absent, until the database is back. Recording twice does
  * no harm, so any process may empty it.
  */
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../format/make-folder.ts";
 import { fromLines, toLines } from "./journal.ts";
 import type { Entry } from "./types.ts";
 
@@ -15,7 +16,7 @@ export class Spool {
   }
 
   async keep(entry: Entry): Promise<void> {
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
+    makeFolder(this.folder, 0o700);
     const path = join(this.folder, `${entry.id}.json`);
     const file = await open(`${path}.part`, "w", 0o600);
     try {

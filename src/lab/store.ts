@@ -4,7 +4,7 @@
  * take part in a unit, and their order: job, result, entry, experiment, so that no two units wait for each other.
  */
 import { randomUUID } from "node:crypto";
-import { ArgumentError } from "../format/errors.ts";
+import { checkParts } from "./check-entry.ts";
 import { type Executor, type Row, SqlError, type Statement } from "./executor.ts";
 import { type Job, Jobs, queueName } from "./jobs.ts";
 import { migrate } from "./migrate.ts";
@@ -98,14 +98,7 @@ export class Store {
     if (fresh.length === 0) return 0;
 
     const proposals = fresh.filter(isProposal);
-    for (const { id, experiment } of proposals)
-      for (const part of ["spec", "text"] as const)
-        if (!seen.has(experiment[part]))
-          throw new ArgumentError(
-            `${part} of experiment ${id.slice(0, 12)}`,
-            experiment[part],
-            "one that was added",
-          );
+    checkParts(fresh, (id) => seen.has(id));
     const results = fresh.filter((entry) => entry.kind === "result");
     const about = fresh.flatMap((entry) =>
       entry.kind === "experiment" ? [entry.id] : "experiment" in entry ? [entry.experiment] : [],

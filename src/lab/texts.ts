@@ -64,6 +64,7 @@ export async function answerTexts(
   count: number,
   signal?: AbortSignal,
 ): Promise<TextEntry[]> {
+  if (book.body.trim() === "") throw new ArgumentError(`text ${book.name}`, "empty", "prose");
   const texts: TextEntry[] = [];
   for (let i = 0; texts.length < count && i < 2 * Math.ceil(count / QUESTIONS); i++) {
     const number = 2 * i + (split === "search" ? 0 : 1);

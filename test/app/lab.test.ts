@@ -1,5 +1,5 @@
 /** `nibble lab` as a person types it: a study over a tiny model from outside and with a method from outside, and what it left. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -85,6 +85,11 @@ it("runs a study, goes on where it was, compares, takes part and merges", async 
   const merged = await nibble(["lab", "import", file("exported.jsonl"), "--folder", file("other"), "--json"]);
   const count = journal().trim().split("\n").length;
   expect(JSON.parse(merged.stdout)).toEqual({ entries: count, added: count });
+  // What a broken pipe leaves: all whole lines are taken, and what is missing is said.
+  writeFileSync(file("cut.jsonl"), journal().slice(0, -20));
+  const cut = await nibble(["lab", "import", file("cut.jsonl"), "--folder", file("cut"), "--json"]);
+  expect(cut.stderr).toContain("the last line is cut; it is left out");
+  expect(JSON.parse(cut.stdout)).toEqual({ entries: count - 1, added: count - 1 });
   const again = await nibble(["lab", "import", file("exported.jsonl"), ...at, "--json"]);
   expect(JSON.parse(again.stdout)).toEqual({ entries: count, added: 0 });
 });
@@ -95,4 +100,34 @@ it("refuses what it cannot do before any model is opened", async () => {
     2,
     expect.stringContaining("empty; allowed: one that `nibble lab run` has filled"),
   ]);
-});
+  const cases: [string[], number, string][] = [
+    [["run", "--workers", "100000", ...at], 2, "A whole number from 1 to 64 is needed"],
+    [
+      ["run", "--db", "ftp://x", "--folder", file("ftp")],
+      2,
+      "--db is ftp://x; allowed: postgres://..., or a folder",
+    ],
+    [["run", "--method", file("study.json"), ...at], 1, "study.json: no module"],
+    [["rebuild", "--folder", file("none")], 2, "without a journal"],
+    [["retry", "--all", "zz", ...at], 2, "ids, or --all, and not both"],
+    [["import", file("nothing.jsonl"), ...at], 1, "nothing.jsonl: no entry"],
+    [["contrast", "rq4", "rq4", ...at], 2, "the two specs is a4bc3038"],
+    [["contrast", "rq4", "polar", "--by", "nix", ...at], 2, "--by is nix; allowed: model, family"],
+    [["best", "--bits", "-1", ...at], 2, "--bits is -1"],
+    [["propose", "rq4", "--on", "tiny", "--predict", "-1", "--over", "polar", ...at], 2, "--predict is -1"],
+    [["propose", "rq4", "--on", "tiny", "--predict", "1", "--over", "rq4", ...at], 2, "--over is rq4"],
+  ];
+  writeFileSync(file("nothing.jsonl"), "");
+  // Node's own mkdir never returns here.
+  if (existsSync("/proc/self"))
+    cases.push([
+      ["run", "--folder", "/proc/nibble"],
+      1,
+      "the lab's folder /proc/nibble cannot be made: ENOENT",
+    ]);
+  for (const [args, code, told] of cases) {
+    const ended = await nibble(["lab", ...args]);
+    expect([ended.code, ended.stderr], args.join(" ")).toEqual([code, expect.stringContaining(told)]);
+    expect(ended.stderr.trim().split("\n"), args.join(" ")).toHaveLength(1);
+  }
+}, 180_000);

@@ -68,7 +68,63 @@ describe("Journal", () => {
   });
 });
 
+describe("entries of a file", () => {
+  const MODEL: Entry = { kind: "model", id: "m", at: AT, name: "m", family: "f", facts: { headDim: 64 } };
+  const NOTE = identified({
+    ...({ kind: "note", note: "hypothesis", at: AT, body: "b", facets: {}, evidence: [] } as const),
+    ...{ predicts: { a: SPEC.id, b: "b", model: "m", below: 0.5 }, author: "x" },
+  });
+  const read = (entry: object) => fromLines(`${JSON.stringify(entry)}\n`, "f");
+
+  it("are taken as they were written", () => {
+    for (const entry of [MODEL, SPEC, TEXT, proposal(0), result(proposal(0)), NOTE])
+      expect(read(entry)).toEqual([entry]);
+    expect(read({ ...result(proposal(0)), losses: "", tops: "" })).toHaveLength(1);
+  });
+
+  it.each<[object, string]>([
+    [{ ...MODEL, facts: null }, "f, line 1: a model: facts null; allowed: an object of numbers"],
+    [{ ...MODEL, facts: { a: [1] } }, 'facts {"a":[1]}'],
+    [{ ...MODEL, profile: { heads: [null] } }, "a model: a head of keyProfile is null"],
+    [{ ...TEXT, ids: "1234" }, 'ids "1234"; allowed: a list of token ids'],
+    [{ ...TEXT, tokens: 1e9 }, "4 ids for 1000000000 tokens"],
+    [{ ...TEXT, from: 4 }, "measured from 4 on"],
+    [{ ...SPEC, label: 3 }, "label 3; allowed: text"],
+    [{ ...SPEC, body: { keys: null } }, "keys is null; allowed: an object with method"],
+    [{ ...SPEC, bits: "4" }, 'bits "4"; allowed: a number'],
+    [
+      { ...proposal(0), experiment: { ...proposal(0).experiment, rung: 0 } },
+      "rung 0; allowed: a whole number",
+    ],
+    [{ ...proposal(0), needs: "gpu" }, "needs"],
+    [{ ...proposal(0), priority: null }, "priority null"],
+    [{ ...result(proposal(0)), klMean: null }, "klMean null; allowed: a number"],
+    [{ ...result(proposal(0)), losses: "AAAA" }, "losses that its digest does not fit"],
+    [{ ...result(proposal(0)), losses: 3 }, "losses 3; allowed: base64"],
+    [{ ...NOTE, predicts: { a: 1 } }, "a prediction: a 1; allowed: an id"],
+    [{ ...NOTE, evidence: [1] }, "evidence [1]; allowed: a list of texts"],
+    [{ kind: "retry", id: "x", at: AT, experiment: null, by: "me" }, "experiment null"],
+    [[], "kind undefined"],
+  ])(
+    "whose fields are not what they should be are refused by the number of their line: %#",
+    (entry, told) => {
+      expect(() => read(entry)).toThrow(FormatError);
+      expect(() => read(entry)).toThrow(told);
+    },
+  );
+});
+
 describe("JournalBook", () => {
+  it("refuses an experiment whose spec or text nobody has added", async () => {
+    const book = await JournalBook.open(path);
+    await expect(book.add([TEXT, proposal(0)])).rejects.toThrow(
+      `spec of experiment ${proposal(0).id.slice(0, 12)} is ${SPEC.id}; allowed: one that was added`,
+    );
+    expect(readFileSync(path, "utf8")).toBe("");
+    expect(await book.add([proposal(0), TEXT, SPEC])).toBe(3);
+    await book.close();
+  });
+
   it("studies take turns, each its largest priority first", async () => {
     const book = await JournalBook.open(path);
     const of = (draw: number) => proposal(draw, { priority: -draw, study: draw >= 4 ? "another" : "s" });

@@ -126,6 +126,9 @@ describe("ask", () => {
     const rotated = ask(known, { words: "rotated" }).specs[0];
     expect(rotated.entry.id).toBe(ROTATED.id);
     expect(rotated.kl[MODELS[0]]).toBeLessThan(rotated.kl[MODELS[1]]);
+    expect(() => ask(known, { where: "bits<=x" })).toThrow(
+      "where is bits<=x; allowed: a number after bits<=",
+    );
     expect(() => ask(known, { where: "speed>3" })).toThrow("where is speed>3; allowed: FIELD=VALUE");
   });
 });
@@ -168,4 +171,17 @@ it("a study's file is checked before a model is opened", () => {
     "a rung of s.json",
   );
   expect(() => checkStudy([], "s.json")).toThrow("s.json is []");
+  const wrong: [object, string][] = [
+    [{ specs: [3] }, "a spec of s.json is 3; allowed: an object"],
+    [{ specs: [null] }, "a spec of s.json is null"],
+    [{ specs: [] }, "specs of s.json is no list"],
+    [{ rungs: 3 }, "rungs of s.json is no list"],
+    [{ rungs: [] }, "rungs of s.json is no list"],
+    [{ rungs: [null] }, "a rung of s.json is null"],
+    [{ rungs: [{ texts: 1e9, positions: 1, draws: 1 }] }, "each from 1 to 4096"],
+    [{ models: [] }, "models of s.json"],
+    [{ seed: Number.POSITIVE_INFINITY }, "seed of s.json is Infinity; allowed: a whole number"],
+    [{ name: 3 }, "name of s.json is 3"],
+  ];
+  for (const [study, told] of wrong) expect(() => checkStudy(study, "s.json"), told).toThrow(told);
 });

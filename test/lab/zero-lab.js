@@ -10,7 +10,7 @@ export function zeroLab({ identified, normalSpec }) {
   });
   const text = {
     ...{ kind: "text", id: "text-1", at, name: "a text", split: "search", model: "model-1" },
-    ...{ tokens: 64, from: 32, bos: false, ids: [] },
+    ...{ tokens: 64, from: 32, ids: Array.from({ length: 64 }, (_, id) => id) },
   };
   /** Experiments differ in their draws; smaller ones come first. */
   const experiment = (draw, needs = []) =>

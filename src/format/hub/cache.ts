@@ -9,7 +9,8 @@ import { basename, dirname, join, relative } from "node:path";
 import { FormatError, NibbleError } from "../errors.ts";
 import { lookAt } from "../file-source.ts";
 import { parseJson } from "../json.ts";
-import { besideName, diskError, makeFolder, writeWhole } from "./disk.ts";
+import { makeFolder } from "../make-folder.ts";
+import { besideName, diskError, writeWhole } from "./disk.ts";
 import { type HubFile, type Listing, toListing } from "./listing.ts";
 import type { HubName } from "./name.ts";
 import type { PartPaths } from "./part.ts";
@@ -104,7 +105,7 @@ export class RepoCache {
     const blob = this.blob(file);
     const made = besideName(path);
     try {
-      await makeFolder(dirname(path));
+      makeFolder(dirname(path));
       if (this.#symlinks && (await linked(relative(dirname(path), blob), made))) await rename(made, path);
       else if (own) await rename(blob, path);
       else {
@@ -134,7 +135,7 @@ export class RepoCache {
   async prepare(): Promise<void> {
     const blobs = join(this.folder, "blobs");
     try {
-      await makeFolder(blobs);
+      makeFolder(blobs);
       if (!(await lstat(blobs)).isDirectory()) throw new NibbleError("io", `${blobs}: not a folder`);
     } catch (cause) {
       throw diskError(blobs, cause);

@@ -1,9 +1,9 @@
-/** Writing to the cache folder: whole small files, folders, free space, and the system's errors as one line (Node only). */
+/** Writing to the cache folder: whole small files, free space, and the system's errors as one line (Node only). */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { rename, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { NibbleError } from "../errors.ts";
+import { makeFolder } from "../make-folder.ts";
 
 /** A name in the folder of `path` that no other process uses. */
 export function besideName(path: string): string {
@@ -14,32 +14,13 @@ export function besideName(path: string): string {
 export async function writeWhole(path: string, content: string): Promise<void> {
   const made = besideName(path);
   try {
-    await makeFolder(dirname(path));
+    makeFolder(dirname(path));
     await writeFile(made, content);
     await rename(made, path);
   } catch (cause) {
     await rm(made, { force: true }).catch(() => {});
     throw diskError(path, cause);
   }
-}
-
-/**
- * A folder with those above it. Node's own way says ENOENT where a file system is read-only: one folder alone says why.
- * (https://github.com/nodejs/node/issues/47098; delete this when Node 20 and 22 have the fix)
- */
-export async function makeFolder(path: string, make: typeof mkdir = mkdir): Promise<void> {
-  try {
-    await make(path, { recursive: true });
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
-    await make(firstMissing(path));
-    await make(path, { recursive: true });
-  }
-}
-
-function firstMissing(path: string): string {
-  const above = dirname(path);
-  return above === path || existsSync(above) ? path : firstMissing(above);
 }
 
 /** Free bytes for us where the folder lies; null where the system does not report. */

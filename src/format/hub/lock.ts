@@ -12,7 +12,8 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NibbleError, throwIfAborted } from "../errors.ts";
 import { parseJson } from "../json.ts";
-import { besideName, diskError, makeFolder } from "./disk.ts";
+import { makeFolder } from "../make-folder.ts";
+import { besideName, diskError } from "./disk.ts";
 
 const BEAT_MS = 5000;
 const SILENT_MS = 60_000;
@@ -97,7 +98,7 @@ export class Lock {
 
 async function create(path: string, content: string): Promise<boolean> {
   try {
-    await makeFolder(dirname(path));
+    makeFolder(dirname(path));
     const file = await open(path, "wx");
     try {
       await file.writeFile(content);

@@ -44,7 +44,7 @@ export class Methods {
 
   get(name: string): Method {
     const found = this.#byName.get(name) ?? cachedMethod(name);
-    if (!found) throw new ArgumentError("method", name, [...this.#byName.keys()].join(", "));
+    if (!found) throw new ArgumentError("a spec's method", name, [...this.#byName.keys()].join(", "));
     return found;
   }
 

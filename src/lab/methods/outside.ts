@@ -18,7 +18,11 @@ export async function loadMethod(path: string): Promise<Method> {
     throw new NibbleError("io", `method ${path}: ${(cause as Error).message}`, { cause });
   }
   const digest = sha256(bytes).slice(0, 12);
-  const module = await import(`${pathToFileURL(resolve(path)).href}?${digest}`);
+  const module = await import(`${pathToFileURL(resolve(path)).href}?${digest}`).catch((cause) => {
+    throw new FormatError(`method ${path}`, `no module (${cause?.message ?? cause})`, "JavaScript", {
+      cause,
+    });
+  });
   const found = module.default as Partial<Method> | undefined;
   const isList = (list: unknown): list is number[] =>
     Array.isArray(list) && list.length > 0 && list.every((x) => Number.isInteger(x) && x >= 0);

@@ -33,6 +33,44 @@ export const ATTEND = {
   attendDecode: { fma: 0, matrix: 0, simple: 900, slow: 4096, local: 300 },
 };
 
+/**
+ * The same of prompts, for 32 query heads of a KV head (32 rows): eight subgroups' 16 tokens of attendPromptMatrix8, half a workgroup
+ * of attendPrompt.
+ */
+export const ATTEND_PROMPT = {
+  // 16 tokens of a subgroup: 64 products of matrices of 16 multiply-adds a lane; 256 codes to floats, a word's eight for a shift, 8 and,
+  // 8 or, 8 subtractions, 8 multiply-adds; 8 scores a lane; 36 matrices loaded, of 8 bytes a lane.
+  attendPromptMatrix8: { fma: 256, matrix: 8192, simple: 2072, slow: 152, local: 336 },
+  // 8,192 multiply-adds, for which 6,144 numbers are read from workgroup memory one by one (4 bytes); codes by conversions, queries
+  // staged anew for each block.
+  attendPrompt: { fma: 8448, matrix: 0, simple: 3300, slow: 700, local: 6700 },
+};
+const PROMPT_ROWS = 32;
+
+/** Microseconds of one layer for `queries` new tokens, of which the last attends to `tokens`; keys and values are read once. */
+export function attendPromptTime(chip, kernel, { tokens, queries, heads, kvHeads }) {
+  const { cores, ghz, gbps } = CHIPS[chip];
+  const tiles = Math.ceil((queries * heads) / kvHeads / PROMPT_ROWS);
+  const work = tiles * kvHeads * ((tokens - queries / 2) / 32) * cycles(ATTEND_PROMPT[kernel]);
+  return {
+    us: work / (cores * SIMDS * ghz * 1e3),
+    floorUs: (tokens * kvHeads * ATTEND_BYTES) / (gbps * 1e3),
+  };
+}
+
+/**
+ * 32 rows of q4_0 and 32 columns times 32 tokens, matmulTile8: 64 products of matrices, a row's weights of a lane by 17 cycles for
+ * four and some 10 of addresses and scales, a token's activations.
+ */
+const TILE8 = { fma: 32, matrix: 1024, simple: 190, slow: 20 };
+
+/** Microseconds of products of so many weights of q4_0 with a prompt's tokens. */
+export function promptProductTime(chip, weights, tokens) {
+  const { cores, ghz, gbps } = CHIPS[chip];
+  const us = ((weights / 1024) * Math.ceil(tokens / 32) * cycles(TILE8)) / (cores * SIMDS * ghz * 1e3);
+  return { us, floorUs: (weights * 0.5625) / (gbps * 1e3) };
+}
+
 /** For a weight of q4_0 and one token: 4 cycles of a unit and what scales and activations share. */
 export const PRODUCT_CYCLES = { matmulUnpacked: 5.5, matmulVector: 10 };
 
@@ -81,6 +119,16 @@ export function table() {
   for (const [kernel, counts] of Object.entries(ATTEND))
     for (const chip of Object.keys(CHIPS)) {
       const { us, floorUs } = attendTime(chip, kernel, { tokens: 131_072, kvHeads: 8 });
+      const ms = (time) => (time / 1000).toFixed(2);
+      lines.push(
+        `| ${kernel} | ${Math.round(cycles(counts))} | ${4 * counts.slow} | ${counts.local} | ${chip} | ${ms(us)} | ${ms(floorUs)} |`,
+      );
+    }
+  for (const [kernel, counts] of Object.entries(ATTEND_PROMPT))
+    for (const chip of Object.keys(CHIPS)) {
+      const { us, floorUs } = attendPromptTime(chip, kernel, {
+        ...{ tokens: 32_768, queries: 512, heads: 64, kvHeads: 8 },
+      });
       const ms = (time) => (time / 1000).toFixed(2);
       lines.push(
         `| ${kernel} | ${Math.round(cycles(counts))} | ${4 * counts.slow} | ${counts.local} | ${chip} | ${ms(us)} | ${ms(floorUs)} |`,

@@ -11,14 +11,15 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
-import { attendTime, chipOf, productTime, verdict } from "./apple.js";
+import { attendPromptTime, attendTime, chipOf, productTime, promptProductTime, verdict } from "./apple.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const MOST_BYTES = 64 * 2 ** 20;
 const MOST_MS = 20 * 60_000;
 
 /** Cases of the conformance suite that show each kernel in some shape. */
-const CASES = "^(rmsNorm$|matmul (q4_0|q4_k|q6_k|q8_0) |appendKv, attend (int4|rq4), (8/2|4/2|6/2) )|packed";
+const CASES =
+  "^(rmsNorm$|(matmul|expertMatmul) (q4_0|q4_k|q6_k|q8_0) |appendKv, attend (int4|rq4|f16), (8/2|4/2|6/2) )|packed";
 
 /** What is run: names of parts, and the arguments of node. */
 export function partsOf({ small }) {
@@ -88,8 +89,15 @@ function rowsOf(printed) {
     });
 }
 
-/** By set: the kernel of attention of one token. */
-const KERNELS = { floats: "attendDecodeFloat", matrices8: "attendDecodeMatrix8", dots: "attendDecode" };
+/** By set: the kernels of attention of one token, and of prompts. */
+const KERNELS = {
+  floats: { attendDecode: "attendDecodeFloat", attendPrompt: "attendPrompt" },
+  matrices8: { attendDecode: "attendDecodeMatrix8", attendPrompt: "attendPromptMatrix8" },
+  dots: { attendDecode: "attendDecode" },
+};
+/** The shape of `attend` that there are predictions for, and the fewest tokens that are more than a launch. */
+const SHAPE = { name: "64/8x128", heads: 64, kvHeads: 8 };
+const LEAST_TOKENS = 32_768;
 /** Of a weight. */
 const Q4_0_BYTES = 0.5625;
 
@@ -109,20 +117,31 @@ export function findings(parts) {
   );
   const read = doctor?.gpuReadBytesPerSecond;
   if (read) lines.push(`memory is read at ${(read / 1e9).toFixed(0)} GB/s`);
-  for (const [set, kernel] of Object.entries(KERNELS))
+  for (const [set, kernels] of Object.entries(KERNELS))
     for (const row of parts[`attend ${set}`]?.rows ?? []) {
-      if (row.op !== "attendDecode" || row.kv !== "int4" || row.shape !== "64/8x128") continue;
-      if (!chip || row.tokens < 32_768) continue;
-      const found = verdict(row.us, attendTime(chip, kernel, { tokens: row.tokens, kvHeads: 8 }));
-      lines.push(`${kernel}, ${row.tokens} tokens: ${sentence(found)}`);
+      const kernel = kernels[row.op];
+      if (!chip || !kernel || row.kv !== "int4" || row.shape !== SHAPE.name) continue;
+      if (row.tokens < LEAST_TOKENS || row.us === undefined) continue;
+      const time = row.op === "attendDecode" ? attendTime : attendPromptTime;
+      const found = verdict(row.us, time(chip, kernel, { ...SHAPE, ...row }));
+      const queries = row.queries > 1 ? `${row.queries} queries, ` : "";
+      lines.push(`${kernel}, ${queries}${row.tokens} tokens: ${sentence(found)}`);
     }
-  for (const row of parts["model floats"]?.rows ?? []) {
-    if (!chip || row.step !== "decode" || row.depth !== 0) continue;
-    const products = row.dispatches.filter(({ label }) => label === "matmul");
-    const sum = (field) => products.reduce((all, each) => all + each[field], 0);
-    const found = verdict(sum("us"), productTime(chip, "matmulUnpacked", sum("bytes") / Q4_0_BYTES));
-    lines.push(`matmulUnpacked, all products of a token: ${sentence(found)}`);
-  }
+  for (const set of ["floats", "matrices8"])
+    for (const row of parts[`model ${set}`]?.rows ?? []) {
+      if (!chip || row.kind !== "profile" || row.depth !== 0) continue;
+      const products = row.dispatches.filter(({ label }) => label === "matmul");
+      const sum = (field) => products.reduce((all, each) => all + each[field], 0);
+      const weights = sum("bytes") / Q4_0_BYTES;
+      const isDecode = row.step === "decode";
+      // Of prompts only matrices have a prediction; of a token both sets have one kernel.
+      if (isDecode !== (set === "floats")) continue;
+      const [kernel, time] = isDecode
+        ? ["matmulUnpacked", productTime(chip, "matmulUnpacked", weights)]
+        : ["matmulTile8", promptProductTime(chip, weights, row.tokens)];
+      const of = isDecode ? "a token" : `${row.tokens} tokens`;
+      lines.push(`${kernel}, all products of ${of}: ${sentence(verdict(sum("us"), time))}`);
+    }
   if (!chip)
     lines.push(`no prediction for ${name || "this GPU"}: bench/apple.js has M1 Max, M2 Ultra, M4 Max`);
   return lines;

@@ -11,7 +11,8 @@ import { ArgumentError } from "../format/errors.ts";
 
 /**
  * matrices: subgroup matrices of float16, as NVIDIA has them; integer dot products for single rows. dots: integer dot products.
- * floats: float arithmetic. matrices8: the same, with 8x8x8 subgroup matrices for attention of single rows, as Metal has them.
+ * floats: float arithmetic. matrices8: the same, with 8x8x8 subgroup matrices for attention and for prompts' products, as Metal has
+ * them.
  */
 export const KERNEL_SETS = {
   matrices: {},
@@ -25,7 +26,7 @@ export interface KernelChoice {
   readonly set: KernelSet;
   /** The sets among which it was chosen. */
   readonly sets: readonly KernelSet[];
-  /** Of a token of the small graph; null: nothing was timed. */
+  /** Of a token of the small graph, with its share of a prompt where sets differ in those; null: nothing was timed. */
   readonly ms: Readonly<Partial<Record<KernelSet, number>>> | null;
 }
 
@@ -64,55 +65,73 @@ interface TimingSize {
   readonly layers: number;
   readonly cols: number;
   readonly context: number;
+  /** Tokens of a chunk of a prompt, timed where `matrices8` is among the sets: the others have the same kernels for prompts. */
+  readonly prompt: number;
 }
 
-/** An eighth of an 8B model's layers: 75 MB of weights, 10 MB of cache. */
-const SIZE: TimingSize = { layers: 4, cols: 4096, context: 4096 };
+/** An eighth of an 8B model's layers: 75 MB of weights, 10 MB of cache. A chunk is more than a batch (gpu.ts). */
+const SIZE: TimingSize = { layers: 4, cols: 4096, context: 4096, prompt: 128 };
+/** Tokens generated for each chunk of a prompt: what a prompt of 512 tokens and an answer of 128 have. */
+const TOKENS_A_CHUNK = 32;
 const ROUNDS = 3;
 const ROUND_MS = 15;
 const MOST_STEPS = 50;
 
-/** Milliseconds of a token for each set, the least of some rounds in which they take turns. DeviceError. */
+/** KernelChoice.ms of each set, the least of some rounds in which they take turns. DeviceError. */
 export async function timeKernels(
   open: (traits: TraitOptions) => Promise<Pick<WebgpuDevice, "allocate">>,
   sets: readonly KernelSet[],
   size = SIZE,
 ): Promise<Partial<Record<KernelSet, number>>> {
-  const graph = timingGraph(size);
-  const opened: { set: KernelSet; allocation: Allocation; ms: number }[] = [];
+  const chunk = sets.includes("matrices8") ? size.prompt : 0;
+  const graph = timingGraph(size, Math.max(1, chunk));
+  const steps: readonly { tokens: number; share: number }[] = [
+    { tokens: 1, share: 1 },
+    ...(chunk > 0 ? [{ tokens: chunk, share: 1 / TOKENS_A_CHUNK }] : []),
+  ];
+  const opened: { set: KernelSet; allocation: Allocation; ms: number[] }[] = [];
   try {
     for (const set of sets) {
       const allocation = await (await open(KERNEL_SETS[set])).allocate(graph);
-      opened.push({ set, allocation, ms: Number.POSITIVE_INFINITY });
-      await timeSteps(allocation, graph, size, 1);
+      opened.push({ set, allocation, ms: steps.map(() => Number.POSITIVE_INFINITY) });
+      for (const { tokens } of steps) await timeSteps(allocation, graph, size, tokens, 1);
     }
     for (let round = 0; round < ROUNDS; round++)
-      for (const each of opened) {
-        const once = await timeSteps(each.allocation, graph, size, 1);
-        const steps = Math.max(1, Math.min(MOST_STEPS, Math.ceil(ROUND_MS / once)));
-        each.ms = Math.min(each.ms, await timeSteps(each.allocation, graph, size, steps));
-      }
-    return Object.fromEntries(opened.map(({ set, ms }) => [set, ms]));
+      for (const { allocation, ms } of opened)
+        for (const [i, { tokens }] of steps.entries()) {
+          const once = await timeSteps(allocation, graph, size, tokens, 1);
+          const count = Math.max(1, Math.min(MOST_STEPS, Math.ceil(ROUND_MS / once)));
+          ms[i] = Math.min(ms[i], await timeSteps(allocation, graph, size, tokens, count));
+        }
+    const sum = (ms: readonly number[]) => steps.reduce((all, { share }, i) => all + share * ms[i], 0);
+    return Object.fromEntries(opened.map(({ set, ms }) => [set, sum(ms)]));
   } finally {
     for (const { allocation } of opened) await allocation.close();
   }
 }
 
-/** Milliseconds of one of `steps` steps, which do not wait for each other. Weights and cache are zeros. */
-async function timeSteps(allocation: Allocation, graph: Graph, { context }: TimingSize, steps: number) {
+/** Milliseconds of one of `steps` steps of so many tokens, which do not wait for each other. Weights and cache are zeros. */
+async function timeSteps(
+  allocation: Allocation,
+  graph: Graph,
+  { context }: TimingSize,
+  tokens: number,
+  steps: number,
+) {
+  const ids = new Uint32Array(tokens).fill(1);
   const begun = performance.now();
   for (let i = 0; i < steps; i++)
-    await allocation.run({ runs: [{ text: 0, position: context - 1, ids: Uint32Array.of(1), outputs: 1 }] });
+    await allocation.run({ runs: [{ text: 0, position: context - tokens, ids, outputs: 1 }] });
   await allocation.read(graph.logits, 0, 1);
   return (performance.now() - begun) / steps;
 }
 
 /** Attention over a 4-bit cache and a product of 4-bit weights for each layer. */
-function timingGraph({ layers, cols, context }: TimingSize): Graph {
+function timingGraph({ layers, cols, context }: TimingSize, tokens: number): Graph {
   const headDim = 128;
   const heads = cols / headDim;
   const kvHeads = Math.max(1, heads / 4);
-  const op = new Recorder(1, 1);
+  const op = new Recorder(tokens, 1);
   const pool = op.pool(null, Math.ceil(context / 32));
   let x = op.embed(op.weight("embed", "matrix", "f32", 2, cols));
   for (let layer = 0; layer < layers; layer++) {

@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Allocation, Step } from "../../src/device/contract.ts";
 import type { TraitOptions } from "../../src/device/webgpu/gpu.ts";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { checkKernels, fastest, kernelSets, timeKernels } from "../../src/engine/kernel-choice.ts";
@@ -118,9 +119,25 @@ describeGpu("the choice", () => {
   it("is by the time of a small graph on each", async () => {
     const { gpu, devices } = await pretended();
     const open = (traits: TraitOptions) => webgpuDevice(gpu, { traits });
-    const ms = await timeKernels(open, ["dots", "floats"], { layers: 1, cols: 256, context: 64 });
+    const ms = await timeKernels(open, ["dots", "floats"], { layers: 1, cols: 256, context: 64, prompt: 0 });
     expect(Object.keys(ms)).toEqual(["dots", "floats"]);
     for (const time of Object.values(ms)) expect(time).toBeGreaterThan(0);
     for (const device of devices) expect((await device.lost).reason).toBe("destroyed");
+  });
+
+  it("is by a prompt, too, where sets differ in those", async () => {
+    const sizes: number[] = [];
+    const allocation = {
+      run: async ({ runs }: Step) => void sizes.push(runs[0].ids.length),
+      read: () => Promise.resolve(new Float32Array(1)),
+      close: () => Promise.resolve(),
+    } as unknown as Allocation;
+    const open = () => Promise.resolve({ allocate: async () => allocation });
+    const size = { layers: 1, cols: 256, context: 128, prompt: 96 };
+    await timeKernels(open, ["floats", "dots"], size);
+    expect(new Set(sizes)).toEqual(new Set([1]));
+    const ms = await timeKernels(open, ["floats", "matrices8"], size);
+    expect(new Set(sizes)).toEqual(new Set([1, 96]));
+    expect(Object.keys(ms)).toEqual(["floats", "matrices8"]);
   });
 });

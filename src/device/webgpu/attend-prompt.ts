@@ -8,6 +8,7 @@ import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
 import { attendConstants, bufferTokenBytes } from "./kv.ts";
 import { packParams } from "./params.ts";
+import type { KernelValues } from "./wgsl.ts";
 
 /** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
 const promptRows = (headDim: number) => (headDim > 256 ? 16 : headDim > 128 ? 32 : 64);
@@ -25,20 +26,43 @@ function matrixShape(headDim: number) {
   return headDim % (16 * shape.SPLIT) === 0 ? shape : null;
 }
 
+/** Of matrices of 8: four subgroups, each with 16 rows and at most 64 dims, whose queries and sums fill its registers. null: as above. */
+function matrix8Shape(headDim: number) {
+  const split = headDim <= 64 ? 1 : headDim <= 128 ? 2 : 4;
+  return headDim <= 256 && headDim % (8 * split) === 0 ? { SPLIT: split } : null;
+}
+
+interface PromptKernel {
+  readonly kernel: "attendPrompt" | "attendPromptMatrix" | "attendPromptMatrix8";
+  /** Query heads of a workgroup. */
+  readonly rows: number;
+  readonly values: KernelValues;
+}
+
+function promptKernel({ traits, cache: { headDim }, form, plain }: AttendOptions): PromptKernel {
+  // The matrix kernels count on two lanes for each of 16 rows.
+  const isWhole = traits.subgroup === 32 && !plain;
+  const matrices = traits.matrices && isWhole ? matrixShape(headDim) : null;
+  if (matrices)
+    return {
+      ...{ kernel: "attendPromptMatrix", rows: matrices.ROW_BLOCKS * 16 },
+      values: { ...matrices, OUT_F16: form === "f16" },
+    };
+  const eights = traits.matrices8 && isWhole && form === "f32" ? matrix8Shape(headDim) : null;
+  if (eights) return { kernel: "attendPromptMatrix8", rows: 64 / eights.SPLIT, values: eights };
+  const rows = promptRows(headDim);
+  return { kernel: "attendPrompt", rows, values: { ROWS: rows, OUT_F16: form === "f16" } };
+}
+
 /** spans: of a step of few rows, into their partials. */
 export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispatch {
-  const { traits, cache, heads, scale, softcap, form } = options;
-  // The matrix kernel counts on two lanes for each of a matrix's 16 rows.
-  const matrices =
-    traits.matrices && traits.subgroup === 32 && !options.plain ? matrixShape(cache.headDim) : null;
+  const { cache, heads, scale, softcap } = options;
   const { kvHeads, headDim, pool } = cache;
   const group = heads / kvHeads;
-  const shape = matrices ?? { ROWS: promptRows(headDim) };
-  const rows = "ROWS" in shape ? shape.ROWS : shape.ROW_BLOCKS * 16;
+  // A span's partials are f32.
+  const { kernel, rows, values } = promptKernel(spans ? { ...options, form: "f32" } : options);
   const bytes = bufferTokenBytes(cache);
-  const kernel = matrices ? "attendPromptMatrix" : "attendPrompt";
-  // In words as wide as those that the kernel writes.
-  const factors = factorsAt(options.maxTokens, heads * headDim) / (matrices ? 4 : 1);
+  const common = { table: options.table, window: pool.window ?? 0, ...scaling(scale, softcap) };
   return {
     label: "attendPrompt",
     kernel: {
@@ -47,20 +71,22 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
         KV_HEADS: kvHeads,
         GROUP: group,
         ...attendConstants(cache),
-        ...shape,
+        ...values,
         HAS_SOFTCAP: softcap > 0,
         HAS_SINKS: options.sinks !== null && spans === null,
-        OUT_F16: form === "f16" && spans === null,
         SPANS: spans !== null,
         ...(spans && { TILE: spans.tile, MOST_SPANS: spans.most, ...partConstants(options) }),
       },
     },
-    params: packParams(kernel, {
-      table: options.table,
-      window: pool.window ?? 0,
-      ...scaling(scale, softcap),
-      factorsAt: factors,
-    }),
+    params:
+      kernel === "attendPromptMatrix8"
+        ? packParams(kernel, common)
+        : packParams(kernel, {
+            ...common,
+            // In words as wide as those that the kernel writes.
+            factorsAt:
+              factorsAt(options.maxTokens, heads * headDim) / (kernel === "attendPromptMatrix" ? 4 : 1),
+          }),
     buffers: {
       queries: options.queries,
       keys: options.cacheKeys,

@@ -7,13 +7,15 @@
  * | any but f32 | several, batch, prompt | matrices | groupPicks; expertMatrix, tiles of one expert | f16 |
  * | quantized | decode, few, batch | other | matmulVector, an entry at a time | q8 |
  * | float | decode, few, batch | other | matmulFloat, an entry at a time | f32 |
+ * | quantized | decode, few, batch | without integer dot products | matmulUnpacked, an entry at a time | f32 |
  * | any | prompt | other | groupPicks; matmulTile, tiles of one expert | f32 |
+ * | quantized | prompt | 8x8x8 matrices of float32 | groupPicks; matmulTile8 | f32 |
  */
 import { type Buffer, type Dispatch, type Mode, rowCount, type StepShape, spread } from "./dispatch.ts";
 import { reduction } from "./elementwise.ts";
 import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import { inputForm, TILE } from "./matmul.ts";
+import { fourRowTeams, inputForm, TILE, TILE8 } from "./matmul.ts";
 import type { PlacedPart, WeightBlock } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
 import { teams } from "./teams.ts";
@@ -135,9 +137,9 @@ export interface ExpertOptions {
   readonly spare: Buffer;
 }
 
-/** The form in which products of experts want their input; several rows are a batch. No kernel for them has float arithmetic. */
+/** The form in which products of experts want their input; several rows are a batch. */
 export function expertForm(traits: Traits, block: WeightBlock, mode: Mode): Form {
-  return inputForm({ ...traits, floats: false }, block, mode === "several" ? "batch" : mode);
+  return inputForm(traits, block, mode === "several" ? "batch" : mode);
 }
 
 /** out = x times the rows of the experts that each row has picked; a dispatch a part. */
@@ -148,7 +150,8 @@ export function expertDispatches(options: ExpertOptions): Dispatch[] {
   return block.parts.map((part) => {
     if (wanted === "f16") return matrixDispatch(options, part, sorted!);
     if (mode === "prompt") return tileDispatch(options, part, sorted!);
-    return isFloat(block.form) ? floatDispatch(options, part) : vectorDispatch(options, part);
+    if (isFloat(block.form)) return floatDispatch(options, part);
+    return wanted === "f32" ? unpackedDispatch(options, part) : vectorDispatch(options, part);
   });
 }
 
@@ -220,6 +223,34 @@ function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
   };
 }
 
+function unpackedDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
+  const { traits, block, experts, count, picks, rows, shared } = options;
+  const { params, buffers, scales } = common(options, part);
+  const shape = fourRowTeams(traits);
+  const each = (shape.workgroup / shape.team) * shape.rows;
+  return {
+    label: "expertMatmul",
+    kernel: {
+      kernel: "matmulUnpacked",
+      libs: { ...shape.libs, codes: block.form.lib },
+      values: {
+        ...formValues(block.form),
+        WORKGROUP: shape.workgroup,
+        TEAM: shape.team,
+        SUBGROUP: shape.subgroup,
+        HAS_BIAS: block.bias !== null,
+        EXPERTS: experts,
+        PICKS: count,
+        SHARED: shared ? count : 1,
+      },
+    },
+    params: packParams("matmulUnpacked", params),
+    buffers: { ...buffers, scales, picks },
+    workgroups: entries(rows, count, Math.ceil(params.rows / each)),
+    bytes: bytesOf(options, part),
+  };
+}
+
 function floatDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
   const { traits, block, experts, count, picks, rows, shared } = options;
   const { params, buffers } = common(options, part);
@@ -253,32 +284,29 @@ function floatDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
 }
 
 function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
-  const { block, count, shared } = options;
+  const { traits, block, count, shared } = options;
   const { params, buffers, scales } = common(options, part);
+  const eights = traits.matrices8 && !isFloat(block.form);
+  // Tiles say how many entries they have.
+  const all = { ...params, tokens: 1, listAt: sorted.listAt };
   return {
     label: "expertMatmul",
     kernel: {
-      kernel: "matmulTile",
+      kernel: eights ? "matmulTile8" : "matmulTile",
       libs: { codes: block.form.lib },
       values: {
         ...formValues(block.form),
         HAS_BIAS: block.bias !== null,
-        ALIGNED: block.cols % 4 === 0,
+        ...(eights ? {} : { ALIGNED: block.cols % 4 === 0 }),
         EXPERTS: true,
         SHARED: shared ? count : 1,
       },
     },
-    params: packParams("matmulTile", {
-      ...params,
-      cols: block.cols,
-      // Tiles say how many entries they have.
-      tokens: 1,
-      listAt: sorted.listAt,
-    }),
+    params: eights ? packParams("matmulTile8", all) : packParams("matmulTile", { ...all, cols: block.cols }),
     buffers: { ...buffers, scales, sorted: sorted.buffer },
     workgroups(step) {
       const tiles = tilesOf(options, sorted, step);
-      return tiles === 0 ? null : [Math.ceil(params.rows / TILE.rows), tiles, 1];
+      return tiles === 0 ? null : [Math.ceil(params.rows / (eights ? TILE8 : TILE.rows)), tiles, 1];
     },
     bytes: bytesOf(options, part),
   };

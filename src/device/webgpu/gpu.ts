@@ -17,7 +17,7 @@ export interface Traits {
   readonly subgroup: number | null;
   /** Subgroup matrices f16 16x16x16 and 16x8x16 with f32 results. Implies f16 and `subgroup`. */
   readonly matrices: boolean;
-  /** Subgroup matrices f32 8x8x8, as Metal has them, in subgroups of 32: attention of single rows uses them. Default: no. */
+  /** Subgroup matrices f32 8x8x8, as Metal has them, in subgroups of 32: attention and prompts' products use them. Default: no. */
   readonly matrices8?: boolean;
   readonly timestamps: boolean;
   /** Threads that a workgroup of matmulVector may have. Default: 256, which every device allows. */
@@ -88,19 +88,15 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
       ({ componentType, resultComponentType, M, N, K }) =>
         componentType === "f16" && resultComponentType === "f32" && M === 16 && N === columns && K === 16,
     );
+  const multiplies =
+    has(MATRIX_FEATURE) && adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES;
   const matrices =
-    options.matrices !== false &&
-    f16 &&
-    subgroup !== null &&
-    has(MATRIX_FEATURE) &&
-    adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
-    fits(16) &&
-    fits(8);
+    options.matrices !== false && f16 && subgroup !== null && multiplies && fits(16) && fits(8);
   const eight = [...(configs ?? [])].some(
     ({ componentType, resultComponentType, M, N, K }) =>
       componentType === "f32" && resultComponentType === "f32" && M === 8 && N === 8 && K === 8,
   );
-  const matrices8 = options.matrices8 !== false && subgroup === 32 && has(MATRIX_FEATURE) && eight;
+  const matrices8 = options.matrices8 !== false && subgroup === 32 && multiplies && eight;
   // A GPU in software takes minutes to compile kernels that are written out for many tokens.
   const streams = matrices && subgroup === 32 && options.few === undefined;
   const { few = adapter.info.isFallbackAdapter ? 1 : streams ? FEW_BEFORE_STREAMS : FEW_ROWS } = options;

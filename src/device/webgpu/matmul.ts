@@ -113,8 +113,8 @@ const UNPACKED_TOKENS: readonly TokenShape[] = [
 const BEFORE_STREAMS: TokenShape = { tokens: 1, from: 1, to: STREAM_TOKENS[0].from - 1 };
 const FLOAT_TOKENS: readonly TokenShape[] = [ONE_TOKEN, { tokens: 4, from: 2, to: Number.POSITIVE_INFINITY }];
 
-/** Rows of weights of a team of matmulFew, and of matmulUnpacked. */
-const FEW_TEAM_ROWS = 4;
+/** Of matmulFew, and of matmulUnpacked: four rows of weights a team. */
+export const fourRowTeams = (traits: Traits) => teams(traits, Math.max(32, traits.subgroup ?? 64), 4);
 
 const fewDispatch = (options: MatmulOptions, part: PlacedPart, serves: TokenShape) =>
   fourRowsDispatch("matmulFew", options, part, serves);
@@ -129,7 +129,12 @@ function fourRowsDispatch(
 ): Dispatch {
   const { traits, block } = options;
   const { form } = block;
-  const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), FEW_TEAM_ROWS);
+  const shape = fourRowTeams(traits);
+  const buffers = buffersOf(options, part);
+  const params = {
+    ...{ rows: part.rows, groups: groupsOf(block.cols) },
+    ...{ outCols: block.rows, firstColumn: part.first },
+  };
   return {
     label: "matmul",
     kernel: {
@@ -137,13 +142,12 @@ function fourRowsDispatch(
       libs: { ...shape.libs, codes: form.lib },
       values: { ...formValues(form), ...teamValues(options, shape, serves) },
     },
-    params: packParams(kernel, {
-      rows: part.rows,
-      groups: groupsOf(block.cols),
-      outCols: block.rows,
-      firstColumn: part.first,
-    }),
-    buffers: buffersOf(options, part),
+    ...(kernel === "matmulFew"
+      ? { params: packParams(kernel, params), buffers }
+      : {
+          params: packParams(kernel, { ...params, ...NO_EXPERTS }),
+          buffers: { ...buffers, picks: options.x.buffer },
+        }),
     workgroups: teamWorkgroups(options, part, shape, serves),
     bytes: bytesOf(part),
   };
@@ -213,7 +217,7 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 }
 
 /** Rows, and tokens, of a workgroup of matmulTile8. */
-const TILE8 = 32;
+export const TILE8 = 32;
 
 function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   const { block, rows, maxRows } = options;
@@ -230,8 +234,10 @@ function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
       tokens: maxRows,
       outCols: block.rows,
       firstColumn: part.first,
+      ...NO_EXPERTS,
+      listAt: 0,
     }),
-    buffers: buffersOf(options, part),
+    buffers: { ...buffersOf(options, part), sorted: options.x.buffer },
     workgroups(step) {
       const count = rowCount(rows, step);
       return count === 0 ? null : [Math.ceil(part.rows / TILE8), Math.ceil(count / TILE8), 1];

@@ -137,7 +137,7 @@ function beyondDefaults(
 ): Record<string, number> {
   const wanted = {
     ...buffers,
-    maxComputeWorkgroupStorageSize: traits.matrices ? MATRIX_WORKGROUP_BYTES : 0,
+    maxComputeWorkgroupStorageSize: traits.matrices || traits.matrices8 ? MATRIX_WORKGROUP_BYTES : 0,
   };
   return Object.fromEntries(
     Object.entries(wanted).filter(

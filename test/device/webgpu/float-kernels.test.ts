@@ -4,8 +4,8 @@
  */
 import { expect, it } from "vitest";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
-import { caseError, gpuTolerance } from "../case-runs.ts";
-import { type DeviceCase, ordinaryCases } from "../device-cases.ts";
+import { caseError } from "../case-runs.ts";
+import { type DeviceCase, deviceCases } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
 import { describeGpu } from "./gpu.ts";
 import { sharedGpu } from "./shared.ts";
@@ -26,9 +26,14 @@ describeGpu("float arithmetic", () => {
     expect(await caseError(testCase, device)).toBeLessThanOrEqual(TOLERANCE);
   });
 
-  it("in products, beside experts, which have none", async () => {
-    const mixture = ordinaryCases.find(({ name }) => name.startsWith("a mixture of experts"))!;
+  // Picks of their own columns, biases; a type of each form of codes.
+  it.each([
+    "expertMatmul q4_0 6x35x96, 3 picks, bias, 1 tokens",
+    "expertMatmul mxfp4 6x24x64, 4 picks of their own columns, bias, 3 tokens",
+    "a mixture of experts: normed, routed, gated, combined, added",
+  ])("in products of experts: %s", async (named) => {
+    const testCase = deviceCases.find(({ name }) => name === named)!;
     const device = await webgpuDevice(await sharedGpu(), { traits: { floats: true, few: 8 } });
-    expect(await caseError(mixture, device)).toBeLessThanOrEqual(gpuTolerance(mixture));
+    expect(await caseError(testCase, device)).toBeLessThanOrEqual(2e-6);
   });
 });

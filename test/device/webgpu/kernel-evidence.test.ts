@@ -13,7 +13,7 @@ const RENEW = `On an NVIDIA GPU, from the repository's root:
 Until then a line {"newer":"<kernel>","reason":"..."} in ${FILE} admits it.`;
 
 /** Kernels and a variant of matrices that NVIDIA's GPUs have not: attend-matrix8.test.ts emulates them. */
-const OF_METAL = ["attendDecodeMatrix8", "matmulTile8", "matrices of 8"];
+const OF_METAL = ["attendDecodeMatrix8", "attendPromptMatrix8", "matmulTile8", "matrices of 8"];
 
 const evidence = readEvidence(FILE);
 

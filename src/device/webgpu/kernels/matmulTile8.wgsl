@@ -1,8 +1,9 @@
 // Quantized weights times many tokens of f32 activations by 8x8x8 subgroup matrices of float32, which Metal has. A workgroup is one
 // subgroup of 32 and owns 32 rows x 32 tokens, in 16 matrices; of each 32 columns a lane expands a row of weights and brings a
-// token into workgroup memory. What a lane holds has a name each, since indexed it would live in memory.
+// token into workgroup memory. What a lane holds has a name each, since indexed it would live in memory. Of experts
+// (expertMatmul): 32 entries of one expert, as groupPicks has sorted them, for tokens.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: weight, codes, fourWeights
+// lib: weight, codes, fourWeights, floatCodes
 
 // <values>
 const CODES: u32 = 0u;
@@ -13,6 +14,10 @@ const CODES_1: u32 = 0u;
 const CODES_2: u32 = 0u;
 const CODES_3: u32 = 0u;
 const HAS_BIAS: bool = false;
+// The weights are experts with `rows` each; out is [entries][rows].
+const EXPERTS: bool = false;
+// Entries of a token that read its row of x; 1: each has its own.
+const SHARED: u32 = 1u;
 // </values>
 
 struct Params {
@@ -23,6 +28,10 @@ struct Params {
   outCols: u32,
   // Of `out`, where row 0 goes.
   firstColumn: u32,
+  // Of experts: rows of all of them before these buffers, and in them; where the list of entries begins in `sorted`.
+  partFirst: u32,
+  partRows: u32,
+  listAt: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,10 +39,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 // [tokens][groups * 32]
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-// [outCols]
+// [outCols], or of all experts
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 // [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+// groupPicks.wgsl
+@group(0) @binding(7) var<storage, read> sorted: array<u32>;
 
 alias Left = subgroup_matrix_left<f32, 8, 8>;
 alias Right = subgroup_matrix_right<f32, 8, 8>;
@@ -50,10 +61,29 @@ var<workgroup> xTile: array<vec4<f32>, 32u * STRIDE>;
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   prepareCodes(lane);
   let firstRow = place.x * 32u;
-  let firstToken = place.y * 32u;
+  // Tokens, or places in the list.
+  var firstToken = place.y * 32u;
+  var count = params.tokens - firstToken;
+  var base = 0u;
+  var biasAt = params.firstColumn;
+  if (EXPERTS) {
+    if (place.y >= sorted[0]) {
+      return;
+    }
+    biasAt = sorted[4u + 4u * place.y] * params.rows;
+    base = biasAt - params.partFirst;
+    if (biasAt < params.partFirst || base >= params.partRows) {
+      return;
+    }
+    firstToken = params.listAt + sorted[5u + 4u * place.y];
+    count = sorted[6u + 4u * place.y];
+  }
   // Rows and tokens past the end repeat the last one and are not written.
-  let row = min(firstRow + lane, params.rows - 1u);
-  let token = min(firstToken + lane, params.tokens - 1u);
+  let row = base + min(firstRow + lane, params.rows - 1u);
+  var token = firstToken + min(lane, count - 1u);
+  if (EXPERTS) {
+    token = sorted[token] / SHARED;
+  }
   // each T 0..3
   // each R 0..3
   var sum{4 * T + R}: Result;
@@ -63,9 +93,11 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     let low = halfScale(row, group, 0u);
     let high = halfScale(row, group, 1u);
+    let lowShares = low.x * SHARES.xzxz;
+    let highShares = high.x * SHARES.xzxz;
     // each W 0..3
-    weightTile[lane * STRIDE + {W}u] = fourWeights(row, group, 0u, {W}u, low);
-    weightTile[lane * STRIDE + {W + 4}u] = fourWeights(row, group, 1u, {W}u, high);
+    weightTile[lane * STRIDE + {W}u] = fma(byteFloats(fourCodes(row, group, 0u, {W}u), 0.0), lowShares, vec4<f32>(low.y));
+    weightTile[lane * STRIDE + {W + 4}u] = fma(byteFloats(fourCodes(row, group, 1u, {W}u), 0.0), highShares, vec4<f32>(high.y));
     // end
     // each W 0..7
     xTile[lane * STRIDE + {W}u] = x[(token * params.groups + group) * 8u + {W}u];
@@ -92,13 +124,16 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
   // Neighbouring lanes write neighbouring rows.
   if (firstRow + lane < params.rows) {
-    let column = params.firstColumn + firstRow + lane;
     var more = 0.0;
     if (HAS_BIAS) {
-      more = bias[column];
+      more = bias[biasAt + firstRow + lane];
     }
-    for (var t = 0u; t < min(32u, params.tokens - firstToken); t++) {
-      out[(firstToken + t) * params.outCols + column] = weightTile[t * STRIDE + lane / 4u][lane % 4u] + more;
+    for (var t = 0u; t < min(32u, count); t++) {
+      var outRow = firstToken + t;
+      if (EXPERTS) {
+        outRow = sorted[outRow];
+      }
+      out[outRow * params.outCols + params.firstColumn + firstRow + lane] = weightTile[t * STRIDE + lane / 4u][lane % 4u] + more;
     }
   }
 }

@@ -1,7 +1,8 @@
 // Packed weights times few rows of f32 activations, by float arithmetic: for GPUs on which integer dot products are emulated
 // (Apple's). A team of TEAM invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Codes
-// become floats once for all tokens. Sums have names, as in matmulFew.
-// lib: step, weight, codes, teamSum, floatCodes
+// become floats once for all tokens. Sums have names, as in matmulFew. Of experts (expertMatmul): the rows of one expert for each
+// entry of `picks`, which are rows of out.
+// lib: step, weight, codes, teamSum, floatCodes, picks
 
 // <values>
 const CODES: u32 = 0u;
@@ -18,6 +19,11 @@ const SUBGROUP: u32 = 32u;
 const TOKENS: u32 = 1u;
 const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
+// Experts of the weights, with `rows` each; 0: it is one matrix.
+const EXPERTS: u32 = 0u;
+const PICKS: u32 = 1u;
+// Picks of a token that read its row of x; 1: each has its own.
+const SHARED: u32 = 1u;
 // </values>
 
 // Nibbles are codes as they lie; others become int8 first.
@@ -31,6 +37,9 @@ struct Params {
   outCols: u32,
   // Of `out`, where row 0 goes.
   firstColumn: u32,
+  // Of experts: rows of all of them before these buffers, and in them.
+  partFirst: u32,
+  partRows: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,10 +48,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 // [tokens][groups * 32]
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-// [outCols]
+// [outCols], or of all experts
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 // [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+// [tokens][PICKS ids, PICKS weights]
+@group(0) @binding(7) var<storage, read> picks: array<f32>;
 
 // A part of a group of four rows as floats: DIRECT the eight codes of word w, else four of word w of either half.
 struct Part {
@@ -78,13 +89,24 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let groups = params.groups;
   let firstToken = place.z * TOKENS;
   // Tokens and rows past the end repeat the last one and are not written.
-  let lastToken = select(step.tokens, step.outputs, OUTPUTS) - 1u;
+  var lastToken = select(step.tokens, step.outputs, OUTPUTS) - 1u;
+  // Of weights and bias.
+  var base = 0u;
+  var biasAt = params.firstColumn;
+  if (EXPERTS > 0u) {
+    biasAt = pickedExpert(place.z, PICKS, EXPERTS) * params.rows;
+    base = biasAt - params.partFirst;
+    if (biasAt < params.partFirst || base >= params.partRows) {
+      return;
+    }
+    lastToken = place.z;
+  }
   let lastRow = params.rows - 1u;
-  let row0 = min(firstRow, lastRow);
-  let row1 = min(firstRow + 1u, lastRow);
-  let row2 = min(firstRow + 2u, lastRow);
-  let row3 = min(firstRow + 3u, lastRow);
-  let x0 = min(firstToken, lastToken) * groups * 8u;
+  let row0 = base + min(firstRow, lastRow);
+  let row1 = base + min(firstRow + 1u, lastRow);
+  let row2 = base + min(firstRow + 2u, lastRow);
+  let row3 = base + min(firstRow + 3u, lastRow);
+  let x0 = min(firstToken, lastToken) / SHARED * groups * 8u;
   let x1 = min(firstToken + 1u, lastToken) * groups * 8u;
   let x2 = min(firstToken + 2u, lastToken) * groups * 8u;
   let x3 = min(firstToken + 3u, lastToken) * groups * 8u;
@@ -138,10 +160,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     if (TOKENS > 2u) { all2 += scaled(sums2, scales0, scales1, scales2, scales3, halves2); }
     if (TOKENS > 3u) { all3 += scaled(sums3, scales0, scales1, scales2, scales3, halves3); }
   }
-  store(firstRow, firstToken, lastToken, all0, lane, local);
-  if (TOKENS > 1u) { store(firstRow, firstToken + 1u, lastToken, all1, lane, local); }
-  if (TOKENS > 2u) { store(firstRow, firstToken + 2u, lastToken, all2, lane, local); }
-  if (TOKENS > 3u) { store(firstRow, firstToken + 3u, lastToken, all3, lane, local); }
+  store(firstRow, biasAt, firstToken, lastToken, all0, lane, local);
+  if (TOKENS > 1u) { store(firstRow, biasAt, firstToken + 1u, lastToken, all1, lane, local); }
+  if (TOKENS > 2u) { store(firstRow, biasAt, firstToken + 2u, lastToken, all2, lane, local); }
+  if (TOKENS > 3u) { store(firstRow, biasAt, firstToken + 3u, lastToken, all3, lane, local); }
 }
 
 fn wordsAt(row: u32, group: u32) -> Words {
@@ -239,14 +261,13 @@ fn scaledRow(sum: vec4<f32>, s: vec4<f32>, halves: vec2<f32>) -> f32 {
   return value;
 }
 
-fn store(row: u32, token: u32, lastToken: u32, sum: vec4<f32>, lane: u32, local: u32) {
+fn store(row: u32, biasAt: u32, token: u32, lastToken: u32, sum: vec4<f32>, lane: u32, local: u32) {
   let all = vec4<f32>(teamSum(sum.x, local), teamSum(sum.y, local), teamSum(sum.z, local), teamSum(sum.w, local));
   if (lane < 4u && token <= lastToken && row + lane < params.rows) {
-    let column = params.firstColumn + row + lane;
     var value = all[lane];
     if (HAS_BIAS) {
-      value += bias[column];
+      value += bias[biasAt + row + lane];
     }
-    out[token * params.outCols + column] = value;
+    out[token * params.outCols + params.firstColumn + row + lane] = value;
   }
 }

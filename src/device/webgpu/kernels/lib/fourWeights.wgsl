@@ -26,20 +26,23 @@ fn fourWeights(row: u32, group: u32, half: u32, w: u32, scale: vec2<f32>) -> vec
     let at = (row * groups + group) * 16u + half * 8u + w * 2u;
     return vec4<f32>(floatsOf(codes[at]), floatsOf(codes[at + 1u]));
   }
-  var word = 0u;
+  return vec4<f32>(unpack4xI8(fourCodes(row, group, half, w))) * scale.x + scale.y;
+}
+
+/// The same, of a packed type, as int8 codes.
+fn fourCodes(row: u32, group: u32, half: u32, w: u32) -> u32 {
+  let groups = params.groups;
   if (CODES == BYTES) {
-    word = codes[((row * 2u + half) * groups + group) * 4u + w];
-  } else {
-    var upper = 0u;
-    if (HAS_UPPER) {
-      upper = codes[upperAt(row, group, groups, w)];
-    }
-    let nibbles = nibbleWord(codes[wordAt(row, group, groups, w)], upper, w);
-    word = codesOf((nibbles >> (4u * half)) & 0x0f0f0f0fu);
-    if (IS_JOINED) {
-      let bits = upperWord(upper, w);
-      word = select(joinLow(nibbles, bits), joinHigh(nibbles, bits), half == 1u);
-    }
+    return codes[((row * 2u + half) * groups + group) * 4u + w];
   }
-  return vec4<f32>(unpack4xI8(word)) * scale.x + scale.y;
+  var upper = 0u;
+  if (HAS_UPPER) {
+    upper = codes[upperAt(row, group, groups, w)];
+  }
+  let nibbles = nibbleWord(codes[wordAt(row, group, groups, w)], upper, w);
+  if (IS_JOINED) {
+    let bits = upperWord(upper, w);
+    return select(joinLow(nibbles, bits), joinHigh(nibbles, bits), half == 1u);
+  }
+  return codesOf((nibbles >> (4u * half)) & 0x0f0f0f0fu);
 }

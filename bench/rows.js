@@ -29,6 +29,7 @@ const { values: options } = parseArgs({
     depths: { type: "string", default: "0" },
     few: { type: "string" },
     batch: { type: "string" },
+    short: { type: "string" },
     same: { type: "boolean", default: false },
     sample: { type: "boolean", default: false },
     profile: { type: "boolean", default: false },
@@ -42,7 +43,7 @@ const depths = options.depths.split(",").map(Number);
 
 const api = await dawnGpu({}, ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"]);
 const device = await webgpuDevice(api, {
-  traits: { few: number(options.few), batch: number(options.batch) },
+  traits: { few: number(options.few), batch: number(options.batch), short: number(options.short) },
 });
 const deepest = Math.max(...depths);
 const most = Math.max(...counts);

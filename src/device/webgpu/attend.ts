@@ -6,6 +6,7 @@ import { PAGE_SLOTS } from "../contract.ts";
 import { attendDecode, decodeSpans } from "./attend-decode.ts";
 import { type AttendOptions, type CachePlace, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
+import { withShort } from "./attend-short.ts";
 import { attendMerge, attendMergeParts, attendMergeRecent, oneSpan } from "./attend-spans.ts";
 import { MOST_ALONE } from "./batch.ts";
 import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
@@ -27,7 +28,8 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
   if (mode !== "prompt") {
     const spans = decodeSpans(given);
     const shared = maxTokens > MOST_ALONE ? [attendPrompt(given, spans)] : [];
-    return [...before, attendDecode(given, spans), ...shared, attendMerge(given, spans)];
+    const spanned = [attendDecode(given, spans), ...shared, attendMerge(given, spans)];
+    return [...before, ...withShort(given, spanned)];
   }
   // Of rows alone and of runs, both into the same rows; what is turned back is turned for all.
   const sums = isRotated ? scratch("rotated sums") : out;

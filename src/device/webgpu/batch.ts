@@ -21,6 +21,8 @@ const [SINGLES, LONGS, LONGS_AT] = [2, 4, 13];
 export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools"> &
   Partial<Pick<Graph, "recent">>;
 
+/** Of rows of a run that lie in one page: the first, how many, its position, where the text's table begins. */
+const PIECE_WORDS = 4;
 /** Of one block to pack: where its text's table begins, the block, the position of its text's run. */
 const PACK_WORDS = 3;
 /** Of a run, or a unit of rows, that attends in tiles: its first row, rows, positions in packed pages. */
@@ -40,7 +42,7 @@ export function batchBytes(graph: BatchGraph): number {
   const { maxTokens, maxOutputs, texts, blocks } = graph;
   const runs = Math.min(texts, maxTokens);
   // Ids, positions and texts by row, and five words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs; blocks to pack; after them runs as units.
-  const pieces = 2 * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
+  const pieces = PIECE_WORDS * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
   const packs = graph.recent ? PACK_WORDS * runs * blocks : 0;
   const units = LONG_WORDS * mostUnits(maxTokens, runs);
@@ -99,7 +101,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     ),
   ];
   const packs = rows.runs.flatMap((run) => run.packed.pack.map((block) => [table(run), block, run.position]));
-  const pieces = rows.runs.flatMap(piecesOf);
+  const pieces = rows.runs.flatMap((run) => piecesOf(run, table(run)));
   const sampled = rows.runs.flatMap(({ text, firstOutput, outputs }, i) => {
     const { sampling } = step.runs[i];
     if (!sampling) return [];
@@ -194,12 +196,12 @@ function pack(graph: BatchGraph, shape: StepShape, lists: readonly ArrayLike<num
   return { uniform, lists: packed, at };
 }
 
-/** [first row, rows] of each page that a run writes to. */
-function piecesOf({ first, position, tokens }: Run): [number, number][] {
-  const pieces: [number, number][] = [];
+/** Of each page that a run writes to; table: where its text's begins. */
+function piecesOf({ first, position, tokens }: Run, table: number): number[][] {
+  const pieces: number[][] = [];
   for (let done = 0; done < tokens; ) {
     const count = Math.min(tokens - done, PAGE_SLOTS - ((position + done) % PAGE_SLOTS));
-    pieces.push([first + done, count]);
+    pieces.push([first + done, count, position + done, table]);
     done += count;
   }
   return pieces;

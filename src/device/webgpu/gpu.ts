@@ -24,6 +24,8 @@ export interface Traits {
   readonly threads?: number;
   /** Products and attention of few rows by float arithmetic: where integer dot products are no instructions. Default: no. */
   readonly floats?: boolean;
+  /** Positions that rows alone see at most, together, where they attend to int4 in one dispatch. Default: 0, never. */
+  readonly short?: number;
   /** Most rows of a step that kernels for few rows, for several, and for a batch, serve (dispatch.ts: `Mode`). */
   readonly few: number;
   readonly several: number;
@@ -38,6 +40,7 @@ export interface TraitOptions {
   matrices8?: boolean;
   /** Other than the default. */
   floats?: boolean;
+  short?: number;
   /** Other than FEW_ROWS or FEW_BEFORE_STREAMS, SEVERAL_ROWS and BATCH_ROWS. */
   few?: number;
   several?: number;
@@ -103,7 +106,7 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   const { several = streams ? SEVERAL_ROWS : few } = options;
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
   // Dawn writes integer dot products out for Metal, whatever the GPU.
-  const { floats = adapter.info.vendor === "apple" } = options;
+  const { floats = adapter.info.vendor === "apple", short } = options;
   const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = adapter.limits;
   const mostThreads = Math.min(MOST_THREADS, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
   // Measured on GPUs with these matrices only.
@@ -111,6 +114,7 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   return {
     ...{ f16, subgroup, matrices, matrices8, timestamps: has("timestamp-query"), floats, threads },
     ...{ few, several, batch },
+    ...(short === undefined ? {} : { short }),
   };
 }
 

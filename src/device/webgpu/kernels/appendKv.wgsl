@@ -4,7 +4,7 @@
 // A workgroup does one piece, rows of one text that lie in one page, of one head: x counts pieces, y is [keys of each KV
 // head, values of each KV head, queries of each head]. It owns its block, so the words that values of several tokens share
 // are read, changed and written without races.
-// lib: step, batch, half, rotation, hadamard, encode, int4, appendValues
+// lib: step, batch, half, rotation, hadamard, encode, int4, int4Rows, appendValues
 // <values>
 const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;
@@ -70,20 +70,20 @@ var<workgroup> valueFactors: array<f32, 32>;
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let firstRow = batch[step.piecesAt + workgroup.x * 2u];
-  let position = positionOf(firstRow);
+  let piece = pieceAt(workgroup.x);
   // Tokens of the block that the piece has.
-  let begin = position % 32u;
-  let stop = begin + batch[step.piecesAt + workgroup.x * 2u + 1u];
+  let begin = piece.position % 32u;
+  let stop = begin + piece.rows;
   // The step's row of the block's token 0; below 0 where the piece begins later, and whole again with a token added.
-  let first = firstRow - begin;
-  let block = position / 32u;
+  let first = piece.row - begin;
+  let table = params.table + piece.table;
+  let block = piece.position / 32u;
   let unit = workgroup.y;
   if (unit < KV_HEADS) {
-    let at = blockOf(tableOf(params.table, firstRow), block, KV_HEADS, unit) * BLOCK_WORDS * 4u;
+    let at = blockOf(table, block, KV_HEADS, unit) * BLOCK_WORDS * 4u;
     storeTurned(first, begin, stop, unit, false, at, local);
   } else if (unit < 2u * KV_HEADS) {
-    let at = blockOf(tableOf(params.table, firstRow), block, KV_HEADS, unit - KV_HEADS) * BLOCK_WORDS * 4u;
+    let at = blockOf(table, block, KV_HEADS, unit - KV_HEADS) * BLOCK_WORDS * 4u;
     storeValues(first, begin, stop, unit - KV_HEADS, at, local);
   } else {
     storeTurned(first, begin, stop, unit - 2u * KV_HEADS, true, 0u, local);
@@ -101,6 +101,11 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
     // The step's row.
     let t = first + token;
     var sum = 0.0;
+    // Angles of the first pairs are on their way with the vector.
+    // each K 0..1
+    var turn{K} = vec2<f32>();
+    if (live && lane + {32 * K}u < PAIRS) { turn{K} = angleAt(t, lane + {32 * K}u); }
+    // end
     if (live) {
       for (var d = lane; d < HEAD_DIM; d += 32u) {
         var x = 0.0;
@@ -135,13 +140,11 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
     }
     if (PAIRS > 0u) {
       if (live) {
-        for (var i = lane; i < PAIRS; i += 32u) {
-          let a = vectors[mine + i];
-          let b = vectors[mine + PAIRS + i];
-          let cosine = angles[t * 2u * PAIRS + i];
-          let sine = angles[t * 2u * PAIRS + PAIRS + i];
-          vectors[mine + i] = a * cosine - b * sine;
-          vectors[mine + PAIRS + i] = b * cosine + a * sine;
+        // each K 0..1
+        if (lane + {32 * K}u < PAIRS) { turnPair(mine + lane + {32 * K}u, turn{K}); }
+        // end
+        for (var i = lane + 64u; i < PAIRS; i += 32u) {
+          turnPair(mine + i, angleAt(t, i));
         }
       }
       workgroupBarrier();
@@ -164,6 +167,18 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
     let at = block + SCALES_AT * 4u + local;
     keys[at] = withScales(keys[at], begin, stop, local);
   }
+}
+
+// Cosine and sine.
+fn angleAt(t: u32, pair: u32) -> vec2<f32> {
+  return vec2<f32>(angles[t * 2u * PAIRS + pair], angles[t * 2u * PAIRS + PAIRS + pair]);
+}
+
+fn turnPair(at: u32, turn: vec2<f32>) {
+  let a = vectors[at];
+  let b = vectors[at + PAIRS];
+  vectors[at] = a * turn.x - b * turn.y;
+  vectors[at + PAIRS] = b * turn.x + a * turn.y;
 }
 
 fn rotateQuery(mine: u32, lane: u32) {
@@ -213,35 +228,21 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
     }
     return;
   }
-  // Two floats of `sums` for each group of each row.
-  if (lane < GROUPS && live) {
-    let end = min(lane * 32u + 32u, HEAD_DIM);
-    var least = vectors[mine + lane * 32u];
-    var most = least;
-    for (var d = lane * 32u + 1u; d < end; d++) {
-      least = min(least, vectors[mine + d]);
-      most = max(most, vectors[mine + d]);
-    }
-    let range = rangeOf(least, most);
-    keys[block + SCALES_AT * 4u + lane * 32u + token] = range.bits;
-    sums[row * 32u + lane] = range.zero;
-    sums[row * 32u + 16u + lane] = range.inverse;
-  }
-  workgroupBarrier();
+  findEnds(mine, row, lane);
   if (live) {
-    for (var i = lane; i < GROUPS * 4u; i += 32u) {
-      let group = i / 4u;
-      let zero = sums[row * 32u + group];
-      let inverse = sums[row * 32u + 16u + group];
+    for (var i = lane; i < WORDS; i += 32u) {
+      let range = wordRange(row, i);
       var word = 0u;
       for (var c = 0u; c < 4u; c++) {
-        let low = group * 32u + (i % 4u) * 4u + c;
-        word |= code(vectors[mine + low], zero, inverse) << (c * 8u);
-        if (low + 16u < HEAD_DIM) {
-          word |= code(vectors[mine + low + 16u], zero, inverse) << (c * 8u + 4u);
+        word |= code(vectors[mine + firstOf(i) + c], range.zero, range.inverse) << (c * 8u);
+        if (isWhole(i)) {
+          word |= code(vectors[mine + firstOf(i) + 16u + c], range.zero, range.inverse) << (c * 8u + 4u);
         }
       }
-      keys[block + (group * 32u + token) * 4u + i % 4u] = word;
+      keys[block + (i / 4u * 32u + token) * 4u + i % 4u] = word;
+      if (i % 4u == 0u) {
+        keys[block + SCALES_AT * 4u + i * 8u + token] = range.bits;
+      }
     }
   }
 }

@@ -1,13 +1,14 @@
 // Values of appendKv on their way into a block of the cache, in its format: a word holds codes of several tokens of one dim. The
-// kernel declares what is named in capitals, `params`, the bindings and the workgroup's arrays; it appends int4 and encode.
+// kernel declares what is named in capitals, `params`, the bindings and the workgroup's arrays; it appends int4, int4Rows and encode.
 
 fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local: u32) {
   let base = params.valuesAt + kvHead * HEAD_DIM;
   if (NORM_VALUES) {
     findValueFactors(first, begin, stop, base, local);
   }
-  if (RQ4) {
-    storeRotatedValues(first, begin, stop, block, base, local);
+  // Few tokens by rows of threads; many, as prompts have, with a thread for a token's group.
+  if (RQ4 || (INT4 && stop - begin <= ROWS)) {
+    storeValueRows(first, begin, stop, block, base, local);
     return;
   }
   if (!INT4) {
@@ -93,10 +94,13 @@ fn findValueFactors(first: u32, begin: u32, stop: u32, base: u32, local: u32) {
 const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
 
 // A thread gathers the codes of its dims from the rows, four words each, and writes them once.
-fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, local: u32) {
+fn storeValueRows(first: u32, begin: u32, stop: u32, block: u32, base: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;
   let mine = row * HEAD_DIM;
+  // What the first token's word holds is on its way with the vectors.
+  let firstWord = begin % 16u / 4u;
+  let known = values[block + min(local, HEAD_DIM - 1u) * 4u + firstWord];
   var packed = array<vec4<u32>, DIMS_EACH>();
   var masks = vec4<u32>(0u);
   for (var start = begin; start < stop; start += ROWS) {
@@ -105,16 +109,21 @@ fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, 
     for (var d = lane; d < HEAD_DIM; d += 32u) {
       vectors[mine + d] = valueAt(base + (first + token) * params.valuesStride + d, token);
     }
-    let scale = encodeRow(false, mine, row, lane);
-    if (lane == 0u) {
-      scales[token] = scale;
+    if (RQ4) {
+      let scale = encodeRow(false, mine, row, lane);
+      if (lane == 0u) {
+        scales[token] = scale;
+      }
+    } else {
+      encodeInt4(block, token, mine, row, lane);
     }
     for (var t = start; t < min(start + ROWS, stop); t++) {
       let shift = t % 4u * 8u + t / 16u * 4u;
-      masks[t % 16u / 4u] |= 15u << shift;
+      let isWord = vec4<u32>(t % 16u / 4u) == vec4<u32>(0u, 1u, 2u, 3u);
+      masks |= select(vec4<u32>(0u), vec4<u32>(15u << shift), isWord);
       for (var i = 0u; i < DIMS_EACH; i++) {
         let d = min(local + i * SIZE, HEAD_DIM - 1u);
-        packed[i][t % 16u / 4u] |= u32(vectors[(t - start) * HEAD_DIM + d]) << shift;
+        packed[i] |= select(vec4<u32>(0u), vec4<u32>(u32(vectors[(t - start) * HEAD_DIM + d]) << shift), isWord);
       }
     }
     workgroupBarrier();
@@ -123,13 +132,39 @@ fn storeRotatedValues(first: u32, begin: u32, stop: u32, block: u32, base: u32, 
     let d = local + i * SIZE;
     if (d < HEAD_DIM) {
       for (var word = 0u; word < 4u; word++) {
-        let at = block + d * 4u + word;
-        values[at] = (values[at] & ~masks[word]) | packed[i][word];
+        if (masks[word] != 0u) {
+          let at = block + d * 4u + word;
+          var held = known;
+          if (i > 0u || word != firstWord) {
+            held = values[at];
+          }
+          values[at] = (held & ~masks[word]) | packed[i][word];
+        }
       }
     }
   }
-  if (local < 16u) {
+  if (RQ4 && local < 16u) {
     let at = block + SCALES_AT * 4u + local;
     values[at] = withScales(values[at], begin, stop, local);
   }
+}
+
+// Codes of a row's vector take its place.
+fn encodeInt4(block: u32, token: u32, mine: u32, row: u32, lane: u32) {
+  workgroupBarrier();
+  findEnds(mine, row, lane);
+  for (var i = lane; i < WORDS; i += 32u) {
+    let range = wordRange(row, i);
+    let at = mine + firstOf(i);
+    for (var c = 0u; c < 4u; c++) {
+      vectors[at + c] = f32(code(vectors[at + c], range.zero, range.inverse));
+      if (isWhole(i)) {
+        vectors[at + 16u + c] = f32(code(vectors[at + 16u + c], range.zero, range.inverse));
+      }
+    }
+    if (i % 4u == 0u) {
+      values[block + SCALES_AT * 4u + i * 8u + token] = range.bits;
+    }
+  }
+  workgroupBarrier();
 }

@@ -22,6 +22,20 @@ fn spannedOf(index: u32) -> Spanned {
   return Spanned(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u], batch[at + 4u]);
 }
 
+// Rows of one text that lie in one page.
+struct Piece {
+  row: u32,
+  rows: u32,
+  position: u32,
+  // Of its text's table, from the beginning of the pool's tables.
+  table: u32,
+}
+
+fn pieceAt(index: u32) -> Piece {
+  let at = step.piecesAt + 4u * index;
+  return Piece(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u]);
+}
+
 // Where the table of a row's text begins; table: where its pool's tables do.
 fn tableOf(table: u32, row: u32) -> u32 {
   return table + batch[step.textsAt + row] * step.blocks;

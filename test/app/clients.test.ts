@@ -313,3 +313,64 @@ it("/tokenize takes a bos along where it is asked to", async () => {
   const bos = tokenizer.addBos && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
   expect(await tokens({ add_special: true })).toEqual([...bos, ...(await tokens({}))]);
 });
+
+// As examples/langchain/index.js and a like program of Python's sent it on 2026-11-28 (@langchain/openai 1.5.8, langchain-openai
+// 1.7.4), which is not installed here.
+describe("LangChain's requests", () => {
+  const asked = { model: "needle", temperature: 0 };
+
+  it("whole and as a stream", async () => {
+    const { body } = await chat({ ...asked, stream: false });
+    expect(body.choices[0].message).toMatchObject({ role: "assistant", content: FACT });
+    expect(body.usage).toMatchObject({ prompt_tokens: expect.any(Number), total_tokens: expect.any(Number) });
+    for (const more of [{ stream_options: { include_usage: true } }, {}]) {
+      const request = { messages: MESSAGES, ...asked, stream: true, ...more };
+      const events = (await eventsOf(await server.post(CHAT, request))) as {
+        choices: { delta: { content?: string } }[];
+      }[];
+      const texts = events.flatMap(({ choices }) => choices.map(({ delta }) => delta.content ?? ""));
+      expect(texts.join("")).toBe(FACT);
+    }
+  });
+
+  it.each([
+    [
+      "zod's",
+      {
+        $schema: "https://json-schema.org/draft/2020-12/schema",
+        type: "object",
+        properties: {
+          city: { type: "string", enum: ["Lisbon", "Vienna"], title: "extract" },
+          code: { type: "integer", minimum: 10_000, maximum: 99_999, title: "extract" },
+        },
+        required: ["city", "code"],
+        additionalProperties: false,
+        title: "extract",
+      },
+    ],
+    [
+      "pydantic's",
+      {
+        properties: {
+          city: { enum: ["Lisbon", "Vienna"], title: "City", type: "string" },
+          code: { maximum: 99_999, minimum: 10_000, title: "Code", type: "integer" },
+        },
+        required: ["city", "code"],
+        title: "Home",
+        type: "object",
+        additionalProperties: false,
+      },
+    ],
+  ])("an object, by a schema of %s", async (_name, schema) => {
+    const json_schema = { name: "extract", strict: true, schema };
+    const { body } = await chat({
+      ...asked,
+      stream: false,
+      response_format: { type: "json_schema", json_schema },
+    });
+    const { city, code } = JSON.parse(body.choices[0].message.content);
+    expect(["Lisbon", "Vienna"]).toContain(city);
+    expect(code).toBeGreaterThanOrEqual(10_000);
+    expect(code).toBeLessThanOrEqual(99_999);
+  });
+});

@@ -1,4 +1,4 @@
-/** The page: its tabs, and the dialog where the model is chosen. Owns which tab is open, by the address's fragment. */
+/** The page: its tabs, and the dialog where the model is chosen. The address's fragment says which tab is open. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Chat } from "./chat/chat.tsx";
@@ -31,7 +31,7 @@ export function App({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [isChoosing, setChoosing] = useState(false);
   const { model, status, isGone } = useStore(choice);
-  // A model that is there was what the dialog was opened for.
+  // The dialog was opened to choose a model, so it closes when one is there.
   useEffect(() => {
     if (model) dialog.current?.close();
   }, [model]);

@@ -1,4 +1,4 @@
-/** What comes from outside of the page, the browser's storage or a server, part by part: null for what has another type. */
+/** Reads values from outside of the page, the browser's storage or a server, field by field: null for a value of another type. */
 
 export function textOf(value: unknown): string | null {
   return typeof value === "string" ? value : null;

@@ -1,10 +1,10 @@
 /**
- * When the page is drawn: once a frame, however many pieces of an answer came meanwhile, but at once after what a person did,
+ * When the page is drawn: once a frame, however much of an answer came meanwhile, but at once after a user's event,
  * since the next click or key must find what this one changed.
  */
 import { options } from "preact";
 
-/** Events of people whose handlers change what is drawn. */
+/** User events whose handlers change what is drawn. */
 const ACTIONS = ["click", "input", "change", "keydown", "submit"] as const;
 /** A hidden page has no frames. */
 const HIDDEN_MS = 200;

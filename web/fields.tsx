@@ -1,4 +1,4 @@
-/** Labelled fields that several forms have, and the box in which wide tables scroll. Own nothing but how they look and behave. */
+/** Labelled fields that several forms have, and the box in which wide tables scroll. They only define look and behaviour. */
 import type { ComponentChildren } from "preact";
 
 interface SelectProperties {
@@ -32,7 +32,7 @@ interface NumberProperties {
   max: number;
   step: number | "any";
   placeholder?: string;
-  /** null: the field is empty. What is out of bounds is shown as such by the browser, and not told. */
+  /** null: the field is empty. The browser marks a value out of bounds, which is not passed on. */
   onChange(value: number | null): void;
 }
 

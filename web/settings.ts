@@ -1,4 +1,4 @@
-/** What a person has chosen, kept between visits; an API key only until the tab is closed. */
+/** The user's settings, kept between visits; an API key only until the tab is closed. */
 import { amountOf, fieldsOf, listOf } from "./checked.ts";
 import { kept } from "./kept.ts";
 import { Store } from "./store.ts";
@@ -15,9 +15,9 @@ interface Settings {
   readonly context: number | null;
   /** "": the device's default. */
   readonly kv: string;
-  /** Pictures in answers are fetched, which tells their servers. */
+  /** Fetch pictures in answers; their servers see the requests. */
   readonly pictures: boolean;
-  /** The list of conversations is shown, where there is room beside the chat. */
+  /** Show the list of conversations where there is room next to the chat. */
   readonly list: boolean;
   readonly presets: readonly Preset[];
 }

@@ -1,4 +1,4 @@
-/** A value that the page is drawn from, and who wants to know when it changes. */
+/** A value that the page is drawn from, and listeners for its changes. */
 import { useLayoutEffect, useState } from "preact/hooks";
 
 export class Store<State extends object> {

@@ -51,7 +51,7 @@ async function kept(request) {
   return response;
 }
 
-/** A model is read in pieces, which a cache cannot hold: it is fetched whole, once, and cut here. */
+/** A model is read in ranges, which a cache cannot hold: it is fetched whole, once, and cut here. */
 async function ranged(request) {
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.get("range") ?? "");
   if (!range) return fetch(request);

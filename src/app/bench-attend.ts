@@ -1,6 +1,6 @@
 /**
- * `nibble bench attend`: the library's measurements of attention as tables, as JSON lines, and as a plot. Owns the layout
- * and where they go; bench-attend.ts of the engine owns the numbers.
+ * `nibble bench attend`: the library's measurements of attention as tables, as JSON lines, and as a plot. This is the layout
+ * and the output; bench-attend.ts of the engine owns the numbers.
  */
 import {
   type AttendFinding,
@@ -69,7 +69,7 @@ export async function printAttendBench(command: BenchAttendCommand, signal: Abor
   }
 }
 
-/** 0 is llama-bench's word for none. */
+/** 0 means none in llama-bench. */
 function present(lengths: readonly number[] | undefined): number[] | undefined {
   return lengths?.filter((length) => length !== 0);
 }

@@ -1,6 +1,6 @@
 /**
  * `nibble bench`: the library's measurements as a table or as JSON lines. Rows go to stdout as they come, progress to
- * stderr when that is a terminal. Owns the layout and the names in the JSON.
+ * stderr when that is a terminal. Defines the layout and the names in the JSON.
  */
 import { setMaxListeners } from "node:events";
 import {
@@ -103,14 +103,14 @@ function sourceOf(
   return model;
 }
 
-/** 0 is llama-bench's word for none. */
+/** 0 means none in llama-bench. */
 function lengths(found: readonly number[]): number[] {
   return found.filter((length) => length !== 0);
 }
 
-/** The bench's rows, with a line of progress between them that never mixes with the output. */
+/** The bench's rows, with a progress line between them that never mixes with the output. */
 async function* shown(bench: Bench, signal: AbortSignal): AsyncGenerator<BenchFinding> {
-  // Each text of a test listens.
+  // Each text of a test adds a listener.
   setMaxListeners(0, signal);
   let doing = "";
   let line: Progress = { show() {}, clear() {} };
@@ -175,7 +175,7 @@ async function printTables(
 
 /** Widths; the first column is text and stands on the left. */
 const ROW = [22, 10, 10, 10];
-/** As llama-batched-bench prints them, with the tokens in front. */
+/** As llama-batched-bench prints them, with the tokens first. */
 const BATCH_HEAD = [
   "PP",
   "TG",

@@ -1,6 +1,6 @@
 /**
- * What begins with a slash in a chat: the commands, their help, and their completion with the tab key. Owns names and
- * arguments; what a command does stands in `chat-turns.ts` and `chat-report.ts`.
+ * The slash commands of a chat, their help, and their completion with the tab key; what
+ * a command does is in `chat-turns.ts` and `chat-report.ts`.
  */
 import { readdirSync } from "node:fs";
 import { basename } from "node:path";
@@ -24,7 +24,7 @@ const COMMANDS: Readonly<Record<string, ChatCommand>> = {
   },
   system: {
     argument: "[TEXT]",
-    about: "what the model is told first; without TEXT: nothing",
+    about: "sets the system message; without TEXT: removes it",
     run: (chat, text) => chat.tellFirst(text === "" ? null : text),
   },
   regen: { about: "answer the last message again", run: () => "again" },
@@ -67,7 +67,7 @@ export function parseCommand(line: string): { name: string; argument: string } |
 
 export type CommandEnd = "done" | "leave" | "again";
 
-/** What follows the command. NibbleError for an unknown name or an argument that nothing takes. */
+/** What follows the command. NibbleError for an unknown name or an unexpected argument. */
 export async function runCommand(chat: Chat, name: string, argument: string): Promise<CommandEnd> {
   if (!Object.hasOwn(COMMANDS, name))
     throw new NibbleError(
@@ -90,7 +90,7 @@ function helpLines(): string[] {
   ];
 }
 
-/** For readline: what could stand there, and the part of the line that it replaces. */
+/** For readline: possible completions, and the part of the line that they replace. */
 export function complete(line: string): [string[], string] {
   if (/^\/[a-z]*$/.test(line)) {
     const names = Object.entries(COMMANDS).map(([name, { argument }]) => `/${name}${argument ? " " : ""}`);

@@ -1,6 +1,6 @@
 /**
- * What was typed in earlier chats, for the arrow keys: a file of lines, oldest first, that only its user can read. Owns
- * where it lies and how large it gets. A history that cannot be read or written is no reason not to chat.
+ * What was typed in earlier chats, for the arrow keys: a file of lines, oldest first, that only its user can read. Its
+ * size is bounded. A history that cannot be read or written does not prevent a chat.
  */
 import {
   appendFileSync,
@@ -20,10 +20,10 @@ import { printable } from "./terminal.ts";
 
 export const MOST_LINES = 1000;
 const MOST_BYTES = 2 ** 18;
-/** A pasted page is not what arrow keys are for. */
+/** Pasted pages are not kept for the arrow keys. */
 const LONGEST = 2000;
 
-/** XDG_STATE_HOME, or this system's place for what a program remembers. */
+/** XDG_STATE_HOME, or this system's folder for program state. */
 export function historyPath(
   env: NodeJS.ProcessEnv = process.env,
   platform: NodeJS.Platform = process.platform,
@@ -61,7 +61,7 @@ export class History {
     }
   }
 
-  /** Appends at once, so that a crash loses nothing and two chats at a time both keep theirs. */
+  /** Appends at once, so that a crash loses nothing and two concurrent chats both keep their lines. */
   add(line: string): void {
     if (!this.#isUsable || line.trim() === "" || line.length > LONGEST || !isPlain(line)) return;
     try {
@@ -83,7 +83,7 @@ export class History {
   }
 }
 
-/** The last MOST_BYTES of a file, from a line's beginning. */
+/** The last MOST_BYTES of a file, from the beginning of a line. */
 function tail(path: string): { text: string; size: number } {
   const file = openSync(path, "r");
   try {

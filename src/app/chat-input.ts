@@ -1,6 +1,6 @@
 /**
- * Where a chat's lines come from: a terminal with editing, history and Ctrl-C, or a pipe. Owns readline and what a key
- * means while an answer is written: what is typed then is kept, unseen, for the next prompt, and Ctrl-C goes to the code that
+ * Where a chat's lines come from: a terminal with editing, history and Ctrl-C, or a pipe. While an answer is
+ * written, typed text is kept, unseen, for the next prompt, and Ctrl-C goes to the code that
  * stops the answer.
  */
 import { createInterface, type Interface } from "node:readline";
@@ -58,7 +58,7 @@ export class ChatInput {
         this.#pasted.push(text);
         return;
       }
-      // A pipe may hold more than we want to: one read's lines at a time.
+      // A pipe may hold more than fits in memory: one read's lines at a time.
       if (!terminal) this.#lines.pause();
       this.#give({ kind: "line", text: [...this.#pasted.splice(0), text].join("\n") });
     });
@@ -70,7 +70,7 @@ export class ChatInput {
     signal.addEventListener("abort", () => this.#arrived?.(), { once: true });
   }
 
-  /** The next thing that the user does. Rejects with AbortedError when the command is ended from outside. */
+  /** The next action of the user. Rejects with AbortedError when the command is ended from outside. */
   async read(prompt: string): Promise<Entry> {
     const echo = this.#echo;
     if (echo) {
@@ -104,11 +104,11 @@ export class ChatInput {
   close(): void {
     if (this.#echo) process.stdout.write(PASTE_MARKS_OFF);
     if (!this.#isOver) this.#lines.close();
-    // A pipe that is paused while its next read is under way goes on to hold the process (Node 20).
+    // A pipe that is paused during a read keeps the process alive (Node 20).
     process.stdin.destroy();
   }
 
-  /** Terminals put marks around what is pasted: its line ends are text and send nothing. */
+  /** Terminals put marks around pasted text: its line ends are text and do not send. */
   #watchPastes(): void {
     process.stdout.write(PASTE_MARKS_ON);
     process.stdin.on("keypress", (_text, key?: { name?: string }) => {
@@ -119,7 +119,7 @@ export class ChatInput {
 
   #interrupt(): void {
     if (this.#echo?.isMuted) {
-      // Who stops an answer does not want what was typed meanwhile to be sent.
+      // After a stopped answer, text typed meanwhile is not sent.
       this.#entries = [];
       this.#onInterrupt?.();
       return;

@@ -1,4 +1,4 @@
-/** What /stats and /context say: figures of a chat as lines of text. Owns no numbers of its own. */
+/** The output of /stats and /context: figures of a chat as lines of text. */
 import { type GenerationResult, kvBytes } from "../index.ts";
 import { bytes, grouped, guessedWords, perSecond } from "../plot/numbers.ts";
 import type { Chat } from "./chat-turns.ts";

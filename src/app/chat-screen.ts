@@ -1,7 +1,7 @@
 /**
- * What a chat shows. On a terminal: answers with their thinking dimmed, notes dimmed, nothing that a terminal would obey
- * out of a model's mouth. In a pipe: answers and what commands were asked for on stdout, everything else on stderr, no
- * thinking and no colours.
+ * What a chat shows. On a terminal: answers, with reasoning and notes dimmed; control characters of a model are escaped.
+ * In a pipe: answers and output of commands on stdout, everything else on stderr, no
+ * reasoning and no colours.
  */
 
 import type { ThinkingPart } from "../answer/thinking.ts";
@@ -21,7 +21,7 @@ export class Screen {
   constructor(signal: AbortSignal, isTerminal: boolean, env: NodeJS.ProcessEnv = process.env) {
     this.#signal = signal;
     this.isTerminal = isTerminal;
-    // no-color.org: set and not empty.
+    // no-color.org: if set and not empty.
     this.#hasColours = isTerminal && !env.NO_COLOR && env.TERM !== "dumb";
   }
 
@@ -32,7 +32,7 @@ export class Screen {
     if (kind !== this.#kind) {
       if (this.#kind !== null) begin = this.#isLineOpen ? "\n\n" : "\n";
       if (this.#hasColours) begin += kind === "thinking" ? DIM : this.#kind === null ? "" : PLAIN;
-      // Without colours words have to tell them apart.
+      // Without colours words have to distinguish them.
       else if (this.isTerminal && (kind === "thinking" || this.#kind !== null)) begin += `[${kind}]\n`;
       this.#kind = kind;
     }
@@ -49,12 +49,12 @@ export class Screen {
     this.#isLineOpen = false;
   }
 
-  /** What a command was asked for. */
+  /** The output of a command. */
   say(text: string): Promise<void> {
     return write(`${text}\n`, this.#signal);
   }
 
-  /** What is good to know. */
+  /** A note. */
   note(text: string): void {
     const out = this.isTerminal ? process.stdout : process.stderr;
     const shown = this.#shown(text);

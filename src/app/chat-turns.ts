@@ -1,6 +1,6 @@
 /**
- * One conversation with one model: answers, documents, files. Owns what becomes of a turn that is stopped, fails or does
- * not fit: what was said is kept, a question without an answer is taken back, and nothing else changes.
+ * One conversation with one model: answers, documents, files. When a turn is stopped, fails or does
+ * not fit, the answer so far is kept, a question without an answer is taken back, and nothing else changes.
  */
 import { existsSync } from "node:fs";
 import { MARKS, openedBy, partStream } from "../answer/part-streams.ts";
@@ -34,7 +34,7 @@ export interface ChatSettings {
   readonly template: RenderOptions;
 }
 
-/** From here on a note says how full the context is. */
+/** From this share on a note says how full the context is. */
 const NEARLY_FULL = 0.9;
 
 export class Chat {
@@ -47,7 +47,7 @@ export class Chat {
   /** The file that /save without a name writes, and may replace. */
   file: string | null = null;
   #unsavedTurns = 0;
-  /** Answers that were asked for again: each takes other random numbers. */
+  /** Repeated answers: each uses other random numbers. */
   #retries = 0;
   readonly #opened: Section | null;
   readonly #signal: AbortSignal;
@@ -69,7 +69,7 @@ export class Chat {
     return this.model.encode(this.conversation.messages(""), { template: this.settings.template }).length;
   }
 
-  /** Answers on the screen. `stop` ends the answer, and what was said is kept. */
+  /** Answers on the screen. `stop` ends the answer; what came so far is kept. */
   async answer(question: string, stop: AbortSignal): Promise<void> {
     const { sampling, maxTokens, template } = this.settings;
     const started = performance.now();
@@ -122,7 +122,7 @@ export class Chat {
     this.attach(path, await readDocument(path, this.#signal));
   }
 
-  /** Says something else first. NibbleError "context", and nothing changes, when it does not fit. */
+  /** Replaces the system message. NibbleError "context", and nothing changes, when it does not fit. */
   tellFirst(text: string | null): void {
     const undo = this.conversation.tellFirst(text);
     const { context } = this.model.plan;
@@ -135,10 +135,10 @@ export class Chat {
       );
     }
     const again = this.conversation.turns.length > 0 ? "; the conversation is read again with it" : "";
-    this.screen.note(text === null ? `the model is told nothing first${again}` : `told first${again}`);
+    this.screen.note(text === null ? `no system message${again}` : `system message set${again}`);
   }
 
-  /** Answers the last message again, by another random number. Where no answer comes, the old one is kept. */
+  /** Answers the last message again, with another random number. Without a new answer the old one is kept. */
   async regenerate(stop: AbortSignal): Promise<void> {
     const turn = this.conversation.takeBack();
     if (turn === null) throw new ArgumentError("/regen", "first", "a message before it");
@@ -153,7 +153,7 @@ export class Chat {
     }
   }
 
-  /** Puts a document in. NibbleError "context", and nothing changes, when it does not fit. */
+  /** Adds a document. NibbleError "context", and nothing changes, when it does not fit. */
   attach(path: string, text: string): void {
     const before = this.tokens();
     const undo = this.conversation.attach(text);
@@ -207,7 +207,7 @@ export class Chat {
     this.screen.note(`loaded: ${path}, ${count}${before}${await this.#restoreCache(cachePath(path))}`);
   }
 
-  /** How it went, for the end of a note: the conversation is safe without it. */
+  /** The result, for the end of a note: the conversation is saved without it. */
   async #saveCache(path: string, mayReplace: boolean): Promise<string> {
     const { model, settings, conversation } = this;
     const { cacheBytes, cacheTokens } = model.plan;
@@ -262,7 +262,7 @@ export class Chat {
   }
 
   #keep(question: string, said: { answer: string; thinking: string }, result: GenerationResult | null): void {
-    // A model that says nothing has answered; one that was stopped before it did has not.
+    // An empty answer counts as an answer, unless the model was stopped before.
     if (!result && said.answer.trim() === "") return;
     this.conversation.add(question, said.answer, said.thinking.trim());
     this.#unsavedTurns++;

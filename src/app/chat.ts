@@ -1,6 +1,6 @@
 /**
- * `nibble chat`: the loop from a line to a command or an answer. On a terminal errors are told and the chat goes on; so
- * in a pipe, where the first one gives the exit code at the end. The model is closed whatever happens.
+ * `nibble chat`: the loop from a line to a command or an answer. On a terminal errors are shown and the chat goes on; likewise
+ * in a pipe, where the first one determines the exit code. The model is closed whatever happens.
  */
 import {
   AbortedError,
@@ -25,7 +25,7 @@ export interface ChatOptions extends ModelOptions, SampleOptions {
   file: string[];
   system?: string;
   tokens?: number;
-  /** undefined: as the template does without being told. */
+  /** undefined: the template's default. */
   think?: boolean;
 }
 
@@ -77,7 +77,7 @@ export async function chat(name: string, options: ChatOptions, signal: AbortSign
  */
 async function findChatModel(name: string, { offline }: ChatOptions, signal: AbortSignal): Promise<string> {
   const { path, template, problems } = await inspect(name, { offline, signal });
-  // A template that cannot be read is a problem that loading reports.
+  // If a template cannot be read, loading reports it.
   if (template === null && problems.length === 0)
     throw new UnsupportedError(
       `a chat with ${name}, which has no chat template,`,
@@ -118,7 +118,7 @@ async function converse(talk: Chat, input: ChatInput, signal: AbortSignal): Prom
     const entry = await input.read(message.isOpen ? GOES_ON : PROMPT);
     if (entry.kind === "end") {
       if (screen.isTerminal) process.stdout.write("\n");
-      // A pipe that ends inside a message has said what it had to say.
+      // If a pipe ends inside a message, the message is complete.
       else if (message.isOpen) await send(message.take());
       break;
     }
@@ -132,7 +132,7 @@ async function converse(talk: Chat, input: ChatInput, signal: AbortSignal): Prom
       continue;
     }
     isWarned = false;
-    // Pasted: what its lines begin and end with is part of it.
+    // Pasted: blanks at the ends of its lines are part of it.
     if (!message.isOpen && entry.text.includes("\n")) {
       await send(entry.text);
       continue;

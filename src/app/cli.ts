@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * `nibble`: the commands, their options and help. Owns names and defaults as a person types them; what a command does
- * stands in its own file. Refuses to know models: everything comes through the library's entry.
+ * `nibble`: the commands, their options and help. Names and defaults are here; what a command does
+ * is in its own file. Everything comes through the library's entry.
  */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
@@ -92,7 +92,7 @@ function commands(signal: AbortSignal): Command {
   const program = new Command("nibble")
     .description("Language models with long contexts on this machine, over a 4-bit KV cache.")
     .version(version)
-    // `bench` and `bench attend` share names of options: each takes what stands after it.
+    // `bench` and `bench attend` share names of options: each takes those after it.
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
@@ -125,7 +125,7 @@ function commands(signal: AbortSignal): Command {
       collect,
       [],
     )
-    .option("--system <text>", "what the model is told first")
+    .option("--system <text>", "system message")
     .option(
       "-n, --tokens <count>",
       "most tokens to generate (default: 16384, fewer where they repeat themselves)",
@@ -143,14 +143,14 @@ function commands(signal: AbortSignal): Command {
     .description("Talks with a model in this terminal, or through a pipe, a message a line.")
     .argument("<model>", "what `run` takes")
     .option("-f, --file <file>", "put a document in front: text, PDF or DOCX; may be repeated", collect, [])
-    .option("--system <text>", "what the model is told first")
+    .option("--system <text>", "system message")
     .option(
       "-n, --tokens <count>",
       "most tokens of an answer (default: 16384, fewer where they repeat themselves)",
       count,
     );
   answering(chats)
-    .option("--think", "let a model reason that does so only when told")
+    .option("--think", "let a model reason that does so only on request")
     .option("--no-think", "do not let it reason, where its template can say so")
     .action((model, options) => chat(model, options, signal));
 
@@ -366,7 +366,7 @@ process.once("exit", unfinished);
 const program = commands(interrupts.signal);
 try {
   await program.parseAsync();
-  // The reader of our output may have left without anyone waiting for it.
+  // The reader of our output may have left while nothing was waiting for it.
   process.exitCode = interrupts.signal.aborted ? interrupts.signal.reason : 0;
 } catch (error) {
   process.exitCode = report(error, program, interrupts.signal);

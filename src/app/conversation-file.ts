@@ -1,6 +1,6 @@
 /**
- * Conversations on the disk, and with each what the model has read of it: read whole, written whole or not at all, and
- * only their user can read them.
+ * Conversations on the disk, each with its cache: read whole, written whole or not at all,
+ * readable by their user only.
  */
 import { link, lstat, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -14,14 +14,14 @@ export async function readConversation(path: string, signal: AbortSignal): Promi
   return parseConversation(await readText(path, signal), path);
 }
 
-/** What the model has read of a conversation lies in its folder. */
+/** The cache of a conversation is in its folder. */
 export function cachePath(path: string): string {
   return `${path}.kv`;
 }
 
 /**
- * Unless `mayReplace`, a file that exists is left alone; an empty one counts as none. NibbleError "io", and nothing
- * half-written is left; what `data` rejects with goes on as it is.
+ * Unless `mayReplace`, a file that exists is left alone; an empty one counts as none. NibbleError "io", and no
+ * partial file is left; errors of `data` are passed on.
  */
 export async function writeWhole(
   path: string,
@@ -30,7 +30,7 @@ export async function writeWhole(
 ): Promise<void> {
   const unfinished = `${path}.${process.pid}${UNFINISHED}`;
   try {
-    // The name first: who is refused should not wait for a long file.
+    // The name first: a refusal should not come after a long file.
     if (!mayReplace) await checkFree(path);
     await removeUnfinished(path);
     await writeFile(unfinished, "", { mode: 0o600, flag: "wx" });
@@ -75,7 +75,7 @@ async function place(unfinished: string, path: string): Promise<void> {
   }
 }
 
-/** What processes have left that were killed while they wrote this file: the names say which. */
+/** Files of processes that were killed while they wrote this file, found by their names. */
 async function removeUnfinished(path: string): Promise<void> {
   const start = `${basename(path)}.`;
   for (const name of await readdir(dirname(path))) {
@@ -94,7 +94,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** A path as people type or drop it after a command: quotes, "\ " and "~/", which no shell has seen. */
+/** A path as people type or drop it after a command: quotes, "\ " and "~/", which no shell has processed. */
 export function typedPath(text: string): string {
   const trimmed = text.trim();
   const quoted = /^(["'])(.*)\1$/.exec(trimmed);

@@ -1,20 +1,20 @@
 /**
- * A conversation: what was asked and answered, the documents in it, and its file. Owns the rule where documents go and
- * what a saved conversation looks like. The one idea: turns are whole (a question
+ * A conversation: what was asked and answered, the documents in it, and its file. Also the rule where documents go and
+ * the form of a saved conversation. The one idea: turns are whole (a question
  * with its answer), so that roles always alternate, which templates insist on; an unanswered question is never in it.
  */
 import { type ChatMessage, FormatError } from "../index.ts";
 import { printable } from "./terminal.ts";
 
 export interface Turn {
-  /** With the documents that were put in front of it. */
+  /** Including the documents before it. */
   readonly question: string;
   readonly answer: string;
   /** "": none. The template decides whether the model sees it again. */
   readonly thinking: string;
 }
 
-/** What a file holds besides its turns. */
+/** The contents of a file other than its turns. */
 export interface Saved {
   readonly model: string;
   readonly system: string | null;
@@ -25,7 +25,7 @@ const KIND = "nibble conversation";
 const VERSION = 1;
 
 export class Conversation {
-  /** What the model is told first; null: nothing. Of a conversation from a file, with its documents. */
+  /** The system message; null: none. Of a conversation from a file, with its documents. */
   #first: string | null;
   /** Of the system message, after that. */
   #documents: readonly string[] = [];
@@ -46,7 +46,7 @@ export class Conversation {
     return parts.length > 0 ? parts.join("\n\n") : null;
   }
 
-  /** Says something else first, or nothing; documents stay. Returns how to take it back. */
+  /** Replaces or removes the system message; documents stay. Returns a function that undoes it. */
   tellFirst(text: string | null): () => void {
     const before = this.#first;
     this.#first = text;
@@ -64,14 +64,14 @@ export class Conversation {
     this.#turns.push(turn);
   }
 
-  /** Documents that the next question will have in front. */
+  /** Documents that go before the next question. */
   get waiting(): readonly string[] {
     return this.#waiting;
   }
 
   /**
-   * Puts a document in: into the system message as long as nothing was asked, later in front of the next question, so
-   * that nothing has to be read again. Returns how to take it back.
+   * Adds a document: to the system message as long as nothing was asked, later before the next question, so
+   * that nothing has to be read again. Returns a function that undoes it.
    */
   attach(document: string): () => void {
     const before = { documents: this.#documents, waiting: this.#waiting };
@@ -83,7 +83,7 @@ export class Conversation {
     };
   }
 
-  /** What the template gets to have `question` answered. */
+  /** The messages for the template that end with `question`. */
   messages(question: string): ChatMessage[] {
     const messages: ChatMessage[] = this.#turns.flatMap(toMessages);
     messages.push({ role: "user", content: this.#asked(question) });
@@ -182,10 +182,10 @@ function record(value: unknown, place: string): Record<string, unknown> {
   throw new FormatError(place, shown(value), "an object");
 }
 
-/** A value of a file in an error message: short, and nothing that a terminal would obey. */
+/** A value of a file in an error message: short, without control characters. */
 function shown(value: unknown): string {
   if (value === undefined) return "missing";
-  // Nested deeply enough, a value overflows the stack of who writes it out.
+  // A deeply nested value could overflow the stack when it is written.
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object";
   const text = printable(JSON.stringify(value));
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;

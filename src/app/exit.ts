@@ -1,5 +1,5 @@
 /**
- * From an error to one line on stderr and an exit code. Owns what scripts may rely on; tests hold the table to it.
+ * From an error to one line on stderr and an exit code. Scripts may rely on the codes; tests check the table.
  */
 import { type Command, CommanderError } from "commander";
 import { AbortedError, ArgumentError, type ErrorCode, MemoryError, NibbleError } from "../index.ts";
@@ -33,9 +33,9 @@ export class PrintedError extends Error {
   }
 }
 
-/** Prints the error unless it is silent by nature, and gives the exit code. `NIBBLE_DEBUG=1` adds the stack. */
+/** Prints the error unless it needs no message, and returns the exit code. `NIBBLE_DEBUG=1` adds the stack. */
 export function report(error: unknown, program: Command, signal: AbortSignal): number {
-  // Commander has said everything itself; its own code for wrong usage is 1.
+  // Commander has printed its message; its own code for wrong usage is 1.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof AbortedError && signal.aborted) return signal.reason;
   if (error instanceof PrintedError) return exitCode(error.cause);
@@ -43,7 +43,7 @@ export function report(error: unknown, program: Command, signal: AbortSignal): n
   return exitCode(error);
 }
 
-/** One line on stderr, and the stack where it is asked for. Messages may quote files and templates, and logs are read, too. */
+/** One line on stderr, and the stack on request. Messages may quote files and templates, and logs are read, too. */
 export function printMessage(error: unknown, text = messageOf(error)): void {
   process.stderr.write(`nibble: ${printable(text)}\n`);
   if (process.env.NIBBLE_DEBUG === "1" && error instanceof Error)
@@ -54,7 +54,7 @@ function exitCode(error: unknown): number {
   return error instanceof NibbleError ? BY_ERROR[error.code] : 1;
 }
 
-/** Without line ends: one error is one line. */
+/** Without line breaks: one error is one line. */
 function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.replace(/\s*\n\s*/g, " ") || "unknown error";

@@ -1,6 +1,6 @@
 /**
- * The server's API as a function from Request to Response (`nibble-llm/server`), for programs that have a server of their own:
- * Hono, Next's route handlers, Bun.serve, Deno.serve, Node. Owns the defaults that `nibble serve` takes from its options.
+ * The server's API as a function from Request to Response (`nibble-llm/server`), for programs with their own server:
+ * Hono, Next's route handlers, Bun.serve, Deno.serve, Node. The defaults are those that `nibble serve` has as options.
  */
 import { Grammars } from "../answer/grammar/grammars.ts";
 import {
@@ -19,36 +19,36 @@ import type { Served } from "./api/served.ts";
 
 /** Options of `createFetch`. */
 export interface FetchOptions {
-  /** What clients call the model; the first is told. Default: the model's own name. */
+  /** The model's names for clients; the first is reported. Default: the model's own name. */
   names?: readonly string[];
-  /** In front of /v1: "/api" where the program has it at /api/v1. Default: nothing. */
+  /** Prefix of /v1: "/api" where the program has it at /api/v1. Default: none. */
   basePath?: string;
-  /** Clients send it as Authorization: Bearer KEY or x-api-key. Default: none is asked for. */
+  /** Clients send it as Authorization: Bearer KEY or x-api-key. Default: none is required. */
   apiKey?: string;
   /** Origins of pages that may use it. */
   cors?: readonly string[];
-  /** Names of this server besides localhost and addresses: pages of other sites cannot reach it under a name of theirs. */
+  /** Names of this server, other than localhost and addresses: pages of other sites cannot reach it under their own names. */
   allowHosts?: readonly string[];
-  /** For what a request does not say. */
+  /** For options that a request does not set. */
   defaults?: GenerateOptions;
   /** Requests that may wait for their turn. Default 64. */
   queue?: number;
   /** Default: 1 MiB and 32 bytes for each token of the context. */
   maxBodyBytes?: number;
-  /** Refuse requests with fields that are not known. */
+  /** Refuse requests with unknown fields. */
   strict?: boolean;
-  /** Hears of errors that are ours. Default: console.error. */
+  /** Called with internal errors. Default: console.error. */
   onError?: (error: unknown) => void;
-  /** Hears of each request that is refused, and once of each field that is not known. */
+  /** Called for each refused request, and once for each unknown field. */
   onRefused?: (line: string) => void;
-  /** Hears of each answer that reached its end. */
+  /** Called for each answer that reached its end. */
   onAnswer?: (result: GenerationResult, seconds: number) => void;
 }
 
 /** The server's API as a function. */
 export interface Fetch {
   (request: Request): Promise<Response>;
-  /** Ends what runs and the threads that follow grammars; the model stays open. */
+  /** Ends running requests and the threads of grammars; the model stays open. */
   close(): void;
 }
 
@@ -91,7 +91,7 @@ export function createFetch(model: LanguageModel, options: FetchOptions = {}): F
   const fetch = (request: Request) => {
     if (basePath === "") return api(request);
     const url = new URL(request.url);
-    // What lies elsewhere is not found, under its own path.
+    // Other paths are answered with 404.
     if (url.pathname.startsWith(`${basePath}/`)) url.pathname = url.pathname.slice(basePath.length);
     return api(new Request(url, request));
   };

@@ -1,6 +1,6 @@
 /**
- * The Host of a request as the listener can read it. Owns what the listener would refuse though HTTP allows it: a
- * request of HTTP/1.0 names no host, so it means the address that it came to, and an IPv6 address has several forms.
+ * The Host of a request as the listener can read it. Handles what the listener would refuse although HTTP allows it: a
+ * request of HTTP/1.0 names no host and means the address that it came to, and an IPv6 address has several forms.
  */
 import type { IncomingMessage } from "node:http";
 

@@ -1,7 +1,7 @@
 /**
- * The HTTP server around the API: sockets, and what clients may do with them. A connection is answered one request at a
- * time, so requests that are sent ahead cost nothing until their turn. One whose request does not come in time, or that
- * does not take its answer, is destroyed whatever its client does. One idea: at a bound the connection that is idle for
+ * The HTTP server around the API: sockets and their limits. A connection is answered one request at a
+ * time, so pipelined requests cost nothing until their turn. A connection whose request does not come in time, or whose
+ * answer is not read, is destroyed. One idea: at a bound the connection that is idle for
  * longest makes place, so idle connections keep no client out.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -15,20 +15,20 @@ export interface HttpBounds {
   /** Connections of all clients together. */
   readonly connections: number;
   /**
-   * Of one address, and of one IPv6 network of 64 bits. This machine's own addresses are free of it: a reverse proxy
-   * here brings everybody's requests.
+   * Of one address, or of one IPv6 network of 64 bits. Does not hold for this machine's own addresses: a reverse proxy
+   * here forwards all clients' requests.
    */
   readonly connectionsPerAddress: number;
   /** For a request's headers, and for all of it. */
   readonly headersMs: number;
   readonly requestMs: number;
-  /** How often these two are looked at. */
+  /** How often these two are checked. */
   readonly checkMs: number;
-  /** Between two requests. Longer than the 60 s of nginx and AWS, or they meet closed connections. */
+  /** Idle time between two requests. Longer than the 60 s of nginx and AWS, which would otherwise use closed connections. */
   readonly idleMs: number;
-  /** A client that takes nothing of its answer for so long has gone. */
+  /** A client that reads nothing of its answer for this long counts as gone. */
   readonly stalledMs: number;
-  /** A refused client may read why. */
+  /** Time for a refused client to read the reason. */
   readonly lingerMs: number;
 }
 
@@ -43,9 +43,9 @@ export const HTTP_BOUNDS: HttpBounds = {
   lingerMs: 500,
 };
 
-/** Requests that one connection may have sent ahead. Each costs some kB until its turn; browsers send none. */
+/** Pipelined requests of one connection. Each costs some kB until its turn; browsers send none. */
 const MOST_AHEAD = 100;
-/** Refused connections that stay until their clients have read why; further ones are closed at once. */
+/** Refused connections that stay open until their clients have read the reason; further ones are closed at once. */
 const MOST_LINGERING = 64;
 
 const OWN = new BlockList();
@@ -137,10 +137,10 @@ class Connections {
     return true;
   }
 
-  /** Node answers in the order of requests, but would have all of them worked on at once. */
+  /** Node answers in the order of requests, but would process all of them at once. */
   request(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const connection = this.#open.get(incoming.socket);
-    // Refused: what it sends is not read.
+    // Refused: its data is not read.
     if (!connection) return;
     const start = () => {
       connection.outgoing = outgoing;
@@ -157,10 +157,10 @@ class Connections {
     else connection.socket.destroy();
   }
 
-  /** Bytes that are no request, or a request that did not come in time. */
+  /** Invalid bytes, or a request that did not come in time. */
   fail(error: NodeJS.ErrnoException, socket: Socket): void {
     if (this.#lingering.has(socket)) return;
-    // An answer has begun: a second one would be taken for a part of it.
+    // An answer has begun: a second one would be read as part of it.
     if (!socket.writable || this.#open.get(socket)?.outgoing?.headersSent) socket.destroy();
     else this.#refuse(socket, unreadable(error, this.limits));
   }
@@ -173,8 +173,8 @@ class Connections {
   }
 
   /**
-   * Closes with an answer. A descriptor that is closed while bytes lie unread resets the connection, which may take the
-   * answer with it: the client has a moment to read and to close its side.
+   * Closes with an answer. Closing a socket with unread data resets the connection, which may discard the
+   * answer: the client gets a moment to read it and to close its side.
    */
   #refuse(socket: Socket, error: ApiError): void {
     if (this.#lingering.size >= MOST_LINGERING) {

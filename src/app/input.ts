@@ -1,6 +1,5 @@
 /**
- * What the user asked, from arguments, files and stdin, as a prompt for the library. Owns what can be read and how a
- * raw prompt is joined.
+ * The user's input from arguments, files and stdin, as a prompt for the library.
  */
 import { readFile } from "node:fs/promises";
 import { addAbortSignal } from "node:stream";
@@ -18,7 +17,7 @@ export interface Input {
   question: string;
   /** Documents joined by an empty line; null: none was given. */
   document: string | null;
-  /** What the model is told first. Default: nothing. */
+  /** The system message. Default: none. */
   system?: string | null;
 }
 
@@ -34,14 +33,14 @@ export async function readInput(
   const documents: string[] = [];
   for (const file of files) documents.push(await readDocument(file, signal));
   return {
-    // A line typed or piped in ends with a newline that is no part of the question.
+    // A typed or piped line ends with a newline that is not part of the question.
     question: prompt === "-" ? (await readText("-", signal)).replace(/\r?\n$/, "") : prompt,
     document: documents.length > 0 ? documents.join("\n\n") : null,
     system,
   };
 }
 
-/** The prompt for `generate`. isText: as text that goes on, not as a conversation. */
+/** The prompt for `generate`. isText: as text to continue, not as a conversation. */
 export function toPrompt({ question, document, system = null }: Input, isText: boolean): Prompt {
   if (system !== null && isText)
     throw new ArgumentError("--system", "given", "none where text goes on without a chat template");

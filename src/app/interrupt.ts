@@ -1,6 +1,6 @@
 /**
  * Everything that ends a command from outside, as one AbortSignal whose reason is the exit code: Ctrl-C, SIGTERM, and
- * a reader of stdout that has left (`nibble run ... | head`), which is no error. A second signal ends at once.
+ * a reader of stdout that has left (`nibble run ... | head`), which is not an error. A second signal ends at once.
  */
 import { AbortedError } from "../index.ts";
 import { forStream } from "./terminal.ts";
@@ -17,7 +17,7 @@ export function watchInterrupts(): AbortController {
     if (error.code !== "EPIPE") process.stderr.write(`nibble: cannot write the output: ${error.message}\n`);
     const code = error.code === "EPIPE" ? 0 : 1;
     controller.abort(code);
-    // The command itself may be done: what it wrote last fails only now.
+    // The command itself may have finished: its last write fails only now.
     process.exitCode = code;
   });
   // No output is left to write to.

@@ -1,4 +1,4 @@
-/** One signal out of several. Not AbortSignal.any: in Node 20 what it joins to a signal that lives long is never freed. */
+/** One signal out of several. Not AbortSignal.any: in Node 20 signals that depend on a long-lived one are never freed. */
 export interface JoinedSignal {
   readonly signal: AbortSignal;
   abort(): void;
@@ -6,7 +6,7 @@ export interface JoinedSignal {
   release(): void;
 }
 
-/** Fires when one of them does, or by `abort`. aborted: hears of it at once. */
+/** Fires when one of them does, or by `abort`. aborted: called at once. */
 export function joinedSignal(signals: readonly AbortSignal[], aborted: () => void = () => {}): JoinedSignal {
   const controller = new AbortController();
   const abort = () => {

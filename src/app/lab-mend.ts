@@ -1,4 +1,4 @@
-/** `nibble lab dead`, `retry` and `rebuild`: what failed for good, another try, and a database made anew. */
+/** `nibble lab dead`, `retry` and `rebuild`: experiments that failed for good, another try, and rebuilding a database. */
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { ArgumentError } from "../index.ts";

@@ -15,7 +15,7 @@ export interface LabOptions extends Place {
   json?: boolean;
 }
 
-/** Runs `part` over the lab's memory, held or joined, and closes it whatever happens. */
+/** Runs `part` over the lab's memory, held or joined, and closes it in any case. */
 export async function withBook<T>(
   options: Place & { shared?: boolean },
   part: (book: LabBook) => Promise<T>,
@@ -41,7 +41,7 @@ export async function methodsOf({ method }: LabOptions): Promise<Methods> {
   return new Methods(await Promise.all(method.map(loadMethod)));
 }
 
-/** Text, or the same as one JSON value a line. */
+/** Text, or the same as JSON, one value a line. */
 export async function print(
   options: LabOptions,
   signal: AbortSignal,
@@ -52,7 +52,7 @@ export async function print(
   if (lines.length > 0) await write(`${lines.join("\n")}\n`, signal);
 }
 
-/** Rows of cells under heads, as wide as they need; the first column is text and stands on the left. */
+/** Rows of cells under heads, as wide as they need; the first column is text, aligned to the left. */
 export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const all = [heads, ...rows];
   const widths = heads.map((_, i) => Math.max(...all.map((row) => row[i].length)));

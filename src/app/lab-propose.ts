@@ -19,7 +19,7 @@ export interface ProposeOptions extends LabOptions {
   by: string;
 }
 
-/** Before whatever the search has asked for. */
+/** Before the search's own requests. */
 const PRIORITY = 10;
 
 export async function propose(name: string, options: ProposeOptions, signal: AbortSignal): Promise<void> {

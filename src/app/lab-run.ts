@@ -1,5 +1,5 @@
 /**
- * `nibble lab run`: one process that proposes, runs and records, shows the best so far, and writes the report. Owns when it ends:
+ * `nibble lab run`: one process that proposes, runs and records, shows the best so far, and writes the report. It ends
  * after its time, its count, or when nothing is left; the second half of its time confirms what is best. Ctrl-C keeps what is
  * recorded, and writes the report as well.
  */
@@ -103,7 +103,7 @@ export async function runLab(
         idle: () => search.idle(stop),
         signal: stop,
       };
-      // Children have models of their own.
+      // Each child loads its own models.
       if (workers > 1) await runner.close();
       const done =
         workers > 1
@@ -193,7 +193,7 @@ class Search {
 
   /** Nothing waits: true when there is more. */
   async idle(signal: AbortSignal): Promise<boolean> {
-    // Whatever waits is not for who asks: one more may.
+    // What waits does not fit this worker: one more may be added.
     if (!this.#backlog.isEmpty) return this.#fill(1);
     if (this.#confirms) return this.#confirm();
     const known = await this.#book.snapshot();
@@ -214,7 +214,7 @@ class Search {
     return this.#fill(1);
   }
 
-  /** Adds what may wait, `least` at least. True though others may have added the same meanwhile: then there is more as well. */
+  /** Adds what may wait, at least `least`. Also true if others have added the same meanwhile, since then there is more, too. */
   async #fill(least: number): Promise<boolean> {
     const room = Math.max(least, await this.#book.room(this.#study));
     if (room > 0) await this.#book.add(this.#backlog.take(room));

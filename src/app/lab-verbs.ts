@@ -1,4 +1,4 @@
-/** `nibble lab contrast`, `best`, `ask` and `status`: what is known, as text or JSON. Owns the layout and the names in the JSON. */
+/** `nibble lab contrast`, `best`, `ask` and `status`: what is known, as text or JSON. Defines the layout and the names in the JSON. */
 import { ArgumentError } from "../index.ts";
 import {
   ask,

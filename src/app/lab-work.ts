@@ -1,4 +1,4 @@
-/** `nibble lab work`: takes part in a lab that others fill: claims its experiments, computes them, until it is stopped. */
+/** `nibble lab work`: works for a lab that others fill: claims experiments and computes them until it is stopped. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AbortedError, ArgumentError } from "../index.ts";
 import {
@@ -24,7 +24,7 @@ export interface LabWorkOptions extends LabOptions {
   experiments?: number;
 }
 
-/** Between two looks for new experiments. */
+/** Interval of looking for new experiments. */
 const LOOK_MS = 1000;
 /** The shortest context that a runner is given, for calibrating. */
 const LEAST_CONTEXT = 640;

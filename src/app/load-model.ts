@@ -1,6 +1,6 @@
 /**
- * Loading a model for the commands that answer: its two lines of progress, the download's and the weights', and on stderr
- * what it warns of.
+ * Loading a model for the commands that answer: with progress lines of the download and the weights, and warnings
+ * on stderr.
  */
 import { type LanguageModel, type LoadOptions, load } from "../index.ts";
 import { bytes } from "../plot/numbers.ts";
@@ -30,7 +30,7 @@ export interface ModelOptions
   offline?: boolean;
 }
 
-/** hooks: hear of plan and progress, too. */
+/** hooks: called with plan and progress, too. */
 export async function loadModel(
   name: string,
   { memory, offline, ...options }: ModelOptions,

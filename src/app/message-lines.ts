@@ -1,5 +1,5 @@
 /**
- * Lines as they are typed -> messages: a line that ends in a backslash goes on, and """ opens a text of many lines that
+ * Typed lines -> messages: a line that ends in a backslash continues, and """ opens a text of many lines that
  * ends with """.
  */
 const QUOTES = '"""';
@@ -8,17 +8,17 @@ export class MessageLines {
   #lines: string[] = [];
   #isQuoted = false;
 
-  /** A message has begun and is not whole. */
+  /** A message has begun and is not complete. */
   get isOpen(): boolean {
     return this.#isQuoted || this.#lines.length > 0;
   }
 
-  /** The message that this line completes; null: it goes on. */
+  /** The message that this line completes; null: it continues. */
   add(line: string): string | null {
     if (!this.isOpen && line.trimStart().startsWith(QUOTES)) {
       this.#isQuoted = true;
       line = line.trimStart().slice(QUOTES.length);
-      // What stands alone on the opening line would be an empty first line.
+      // """ alone on the opening line would make an empty first line.
       if (line.trim() === "") return null;
     }
     if (this.#isQuoted) {
@@ -28,14 +28,14 @@ export class MessageLines {
       if (!(isLast && text === "" && this.#lines.length > 0)) this.#lines.push(text);
       return isLast ? this.take() : null;
     }
-    // Two backslashes are a backslash that was meant.
+    // Two backslashes are a literal backslash.
     const backslashes = /\\*$/.exec(line)?.[0].length ?? 0;
     const goesOn = backslashes % 2 === 1;
     this.#lines.push(goesOn ? line.slice(0, -1) : line);
     return goesOn ? null : this.take();
   }
 
-  /** What there is, whole or not, and starts anew. */
+  /** Returns what there is, complete or not, and starts again. */
   take(): string {
     const message = this.#lines.join("\n");
     this.#lines = [];

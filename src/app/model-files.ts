@@ -1,6 +1,6 @@
 /**
- * MODEL arguments of a server that has several -> the models, with the names that clients call them: a folder without a
- * model's own config.json gives all that lie in it. Owns which files count, and names; opens none.
+ * MODEL arguments of a server with several models -> the models, with their names for clients: a folder without a
+ * model's own config.json stands for all models in it. Opens no file.
  */
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
@@ -11,7 +11,7 @@ import type { ModelSource } from "./api/on-demand.ts";
 const DEEPEST = 3;
 const PART = /-(\d{5})-of-\d{5}(?=\.gguf$)/i;
 
-/** What clients call the model: without folder and ending, without "hf:". */
+/** The model's name for clients: without folder and ending, without "hf:". */
 export function modelId(name: string): string {
   if (name.startsWith("hf:")) return name.slice("hf:".length);
   return basename(name).replace(/\.gguf$/i, "") || name;
@@ -24,8 +24,8 @@ export async function isModelFolder(path: string): Promise<boolean> {
 }
 
 /**
- * In the order of the arguments, and in a folder by path. download: of a model on the Hub gives the path; it comes at once, so
- * that no load waits for it. ArgumentError: a folder without a model, or one name for two models.
+ * In the order of the arguments, and in a folder by path. download: returns the path of a model on the Hub; it is downloaded at
+ * once, so that no load waits for it. ArgumentError: a folder without a model, or one name for two models.
  */
 export async function modelSources(
   models: readonly string[],
@@ -51,7 +51,7 @@ export async function modelSources(
       if (id === undefined) throw new ArgumentError("model", path, "each model once");
       for (const name of [id, longer, within]) taken.add(name);
       const source = isHubName(path) ? await download(path) : path;
-      // A wrong name is told now, not to the first client.
+      // A wrong name is reported now, not to the first client.
       if (!(await lookAt(source))) await inspect(source);
       found.push({ names: [id, longer, within, path], source, ...(await lookAtModel(source)) });
     }
@@ -91,7 +91,7 @@ async function modelsIn(folder: string, depth = DEEPEST): Promise<string[]> {
   return found;
 }
 
-/** Projectors of pictures, importance matrices and the like are no models. */
+/** Projectors for pictures, importance matrices and the like are not models. */
 const OTHER = /(^|[-._])(mmproj|imatrix|lora|adapter|vae)([-._]|$)/i;
 
 function isModelFile(name: string): boolean {

@@ -1,6 +1,6 @@
 /**
- * `nibble models`: what is on this disk, and real models to begin with, each with the context that this machine holds;
- * `nibble models rm`: takes one from the disk. Owns the layout. Asks no network.
+ * `nibble models`: models on this disk, and suggested models, each with the context that fits this machine;
+ * `nibble models rm`: deletes one. Uses no network.
  */
 import {
   CATALOG_DATE,

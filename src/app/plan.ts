@@ -1,6 +1,6 @@
 /**
- * `nibble plan`: the library's tables as text for people or JSON for programs. Owns the layout, and what a person may
- * write for an amount of memory. What does not fit is said in the table, and then by the exit code.
+ * `nibble plan`: the library's tables as text for people or JSON for programs. Defines the layout, and the
+ * forms of an amount of memory. What does not fit shows in the table and in the exit code.
  */
 import { ArgumentError, type ContextTable, type PlanTable, planModel, type StatePart } from "../index.ts";
 import { bytes, grouped } from "../plot/numbers.ts";
@@ -62,7 +62,7 @@ function toText(table: PlanTable): string[] {
   ];
 }
 
-/** Of layers whose values are their keys. */
+/** For layers whose values are their keys. */
 const ONE_VECTOR = { held: "one vector for key and value", apart: "keys and values apart" };
 
 function partsText({ plan, memoryBytes, shortfall }: PlanTable): string[] {
@@ -119,7 +119,7 @@ function formatsText({ formats, memoryBytes, model }: PlanTable): string[] {
   ];
 }
 
-/** Contexts beyond the trained one have a plus. */
+/** Contexts beyond the trained one are marked with a plus. */
 function marked(context: number, { trainedContext }: PlanTable["model"]): string {
   return `${grouped(context)}${context > trainedContext ? "+" : " "}`;
 }

@@ -1,6 +1,6 @@
 /**
- * One line of progress on stderr, only when that is a terminal. Owns the drawing and nothing else; the line is gone
- * before anything else is written. No cursor is hidden, so none has to be restored.
+ * One line of progress on stderr, only when that is a terminal. The line is removed
+ * before anything else is written. The cursor is not hidden, so it need not be restored.
  */
 import { printable } from "./terminal.ts";
 
@@ -9,7 +9,7 @@ const REDRAW_MS = 80;
 
 export interface Progress {
   show(done: number, total: number): void;
-  /** Takes the line away. */
+  /** Removes the line. */
   clear(): void;
 }
 

@@ -1,6 +1,6 @@
 /**
  * `nibble pull`, and the line that every command shows while a model comes from the Hub. The path goes to stdout, for
- * scripts; what people read goes to stderr when that is a terminal. Owns how speed and time left are told.
+ * scripts; what people read goes to stderr when that is a terminal.
  */
 import { isHubName, type Pulled, type PullProgress, pull } from "../index.ts";
 import { bytes } from "../plot/numbers.ts";
@@ -31,7 +31,7 @@ function summary(model: string, { files, bytes: total, commit, cached }: Pulled)
   return `${model}: ${what}, ${bytes(total)}, commit ${commit.slice(0, 8)}${cached ? ", was here already" : ""}`;
 }
 
-/** How long the speed looks back: over short halts, not over the whole of a long download. */
+/** The time over which speed is averaged: longer than short stalls, shorter than a long download. */
 const WINDOW_MS = 10_000;
 
 /** A line for `onDownload`. */
@@ -75,7 +75,7 @@ function clock(seconds: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
-/** What came in a second, over the last `windowMs`; null until there is enough to tell. */
+/** Bytes a second over the last `windowMs`; null until there is enough data. */
 function rateOver(windowMs: number, now: () => number) {
   let seen: { at: number; done: number }[] = [];
   return {

@@ -1,6 +1,6 @@
 /**
  * `nibble run`: one answer. Text streams to stdout; progress and statistics go to stderr when that is a terminal, so
- * that a pipe carries the answer and nothing else. The model is closed whatever happens.
+ * that a pipe carries the answer and nothing else. The model is closed in any case.
  */
 
 import { HARMONY } from "../answer/harmony.ts";
@@ -57,7 +57,7 @@ async function answer(
     return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
   });
   const isText = raw || model.chatTemplate === null;
-  // Channels have no marks that a reader would know: of such an answer the words are shown.
+  // Channels have no marks that a reader would know: only the text of such an answer is shown.
   const said = !isText && openedBy(model.chatTemplate!) === HARMONY ? spoken(HARMONY) : null;
   const generation = model.generate(toPrompt(input, isText), {
     ...sampling,
@@ -83,7 +83,7 @@ async function answer(
     if (said) await show(said.end());
   } finally {
     reading.clear();
-    // Also after Ctrl-C: the shell's prompt should not stand after half a sentence.
+    // Also after Ctrl-C: the shell's prompt should not follow half a sentence.
     if (open && !process.stdout.errored) process.stdout.write("\n");
   }
   const result = await generation.result();

@@ -1,4 +1,4 @@
-/** `nibble serve` and the options that only it has: names, help and defaults as a person types them. */
+/** `nibble serve` and the options that only it has: names, help and defaults. */
 import { type Command, Option } from "commander";
 import { POOLINGS } from "../index.ts";
 import { collect, count, number, size } from "./arguments.ts";

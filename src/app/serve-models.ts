@@ -1,6 +1,6 @@
 /**
- * What `nibble serve` offers: one model, loaded at once, or several that are loaded when they are asked for. Owns what of
- * the options goes to each model, and the lines that tell of loads and answers.
+ * What `nibble serve` offers: one model, loaded at once, or several that are loaded when they are asked for. Distributes
+ * the options to the models, and prints the lines about loads and answers.
  */
 import { Grammars } from "../answer/grammar/grammars.ts";
 import {
@@ -40,18 +40,18 @@ export interface OfferOptions extends ModelOptions, SampleOptions {
 
 export interface Serving {
   readonly offered: Offered;
-  /** What is served, and what is to be said of it, for people. */
+  /** What is served, and its description for people. */
   readonly name: string;
   readonly about: string;
   close(): Promise<void>;
 }
 
-/** A conversation's cache goes with its model, so a model stays longer than the pause between two questions. */
+/** A conversation's cache is lost with its model, so a model stays longer than the pause between two questions. */
 const KEEP_MINUTES = 30;
-/** What a context may be where none was asked for, as far as the bound on requests needs it. */
+/** The assumed context where none was asked for, for the bound on requests. */
 const LIKELY_CONTEXT = 131_072;
 
-/** closing: fires when the server cannot wait for answers any longer. signal: ends the loading of one model. */
+/** closing: fires when the server stops waiting for answers. signal: ends the loading of one model. */
 export async function openServing(
   models: readonly string[],
   options: OfferOptions,
@@ -143,7 +143,7 @@ async function openModel(
     let needed = 0;
     const onPlan = ({ totalBytes, limitBytes, memory }: Plan) => {
       needed += totalBytes;
-      // Where it is not known how much memory there is, one model at a time has it.
+      // Where the amount of memory is unknown, one model is loaded at a time.
       return room(needed, memory === null ? needed : limitBytes);
     };
     return loadModel(source.source, options, signal, { onPlan, onProgress: progress });
@@ -153,7 +153,7 @@ async function openModel(
   return { served, facts: modelFacts(model), close };
 }
 
-/** Not every model can have the context or the draft that others can: it then goes without, which is told. */
+/** Not every model can have the context or the draft of the others: it is then loaded without, with a message. */
 async function withoutUnfit(
   name: string,
   options: ModelOptions,
@@ -209,7 +209,7 @@ function servedOf(
   return { served, close };
 }
 
-/** A line for each answer, for who watches. */
+/** A line for each answer, for the operator. */
 function report(name: string, result: GenerationResult, seconds: number): void {
   const { promptTokens, reusedTokens, promptMs, generatedTokens, generateMs } = result;
   const guessed = guessedWords(result);

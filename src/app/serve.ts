@@ -1,6 +1,6 @@
 /**
- * `nibble serve`: the API over HTTP. Owns the socket, what is printed, and the end: nothing new is taken, what runs may
- * finish for a while, then it is cancelled. What the API does stands in `api/`.
+ * `nibble serve`: the API over HTTP. The socket, the output, and the shutdown: no new requests, running ones may
+ * finish for a while and are then cancelled. The API is in `api/`.
  */
 import { setMaxListeners } from "node:events";
 import type { Server } from "node:http";
@@ -46,10 +46,10 @@ export async function serve(
   const page = await openPage(PAGE, MODELS);
   let api: Api = async () => errorResponse(LOADING);
   const server = httpServer((request) => api(request), connectionBounds(options));
-  // Before the model, too: a port that is in use is told at once, and who asks early hears that it loads.
+  // Before the model, too: a port in use is reported at once, and early requests learn that the model is loading.
   await listen(server, options);
   const closing = new AbortController();
-  // Each request that runs or waits listens.
+  // Each request that runs or waits adds a listener.
   setMaxListeners(0, closing.signal);
   let serving: Serving | null = null;
   try {
@@ -79,7 +79,7 @@ function checkOptions(options: ServeOptions): void {
     if (!((options[name] ?? 1) >= 1)) throw new ArgumentError(name, options[name], "integers from 1 on");
 }
 
-/** A longer queue is meant for more clients; one address may hold all of it. */
+/** A longer queue is for more clients; one address may use all of it. */
 function connectionBounds({ connections, connectionsPerAddress, parallel, queue }: ServeOptions) {
   const requests = parallel + queue;
   return {
@@ -134,10 +134,10 @@ function ended(signal: AbortSignal): Promise<void> {
 /** grace: seconds for what runs. */
 async function shutDown(server: Server, closing: AbortController, grace: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // Connections that were busy when it was closed, and are kept alive for nothing.
+  // Connections that were busy when the server was closed, and would be kept alive needlessly.
   const idle = setInterval(() => server.closeIdleConnections(), 50);
   const cancel = setTimeout(() => closing.abort(), grace * 1000);
-  // Cancelled answers say so to their clients; a client that does not read that is cut off.
+  // Cancelled answers report that to their clients; a client that does not read it is disconnected.
   const cut = setTimeout(() => server.closeAllConnections(), grace * 1000 + 1000);
   await closed;
   clearInterval(idle);

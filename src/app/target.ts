@@ -1,4 +1,4 @@
-/** Files that a command writes at its end: looked at before the work, then written. Owns the errors of both. */
+/** Files that a command writes at its end: checked before the work, then written. */
 import { constants } from "node:fs";
 import { access, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";

@@ -1,10 +1,10 @@
 /**
- * What a terminal gets to see. Texts of models, files, drivers and servers may hold escape sequences, which set titles,
- * fill the clipboard or paint over what was said: on a terminal they are shown and not sent. Everything that is written
- * goes through `forStream`; a pipe or a file gets its bytes as they are.
+ * Output to terminals. Texts of models, files, drivers and servers may contain escape sequences, which set titles,
+ * fill the clipboard or overwrite earlier output: on a terminal they are made visible instead. All output
+ * goes through `forStream`; a pipe or a file gets the bytes unchanged.
  */
 
-/** One line: control characters are shown, line ends among them. */
+/** One line: control characters are made visible, including line breaks. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach the terminal
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (c) =>
@@ -14,7 +14,7 @@ export function printable(text: string): string {
   );
 }
 
-/** Likewise, but line ends and tabs stay. */
+/** Likewise, but line breaks and tabs stay. */
 export function visible(text: string): string {
   return text.replace(/[^\n\t]+/g, printable);
 }

@@ -17,7 +17,7 @@ export const MEASURED_HEADS = [
 export const MEASURED_NOTE =
   "KL in nats, its mean with 95 % intervals; @: the answers to questions after that many tokens, or one layer alone in the format";
 
-/** As many as heads, or four where nothing is compared. */
+/** One per head, or four where nothing is compared. */
 export function measuredCells(row: DepthRow | AnswerRow | LayerRow): string[] {
   const where =
     row.kind === "answer" ? `@ ${grouped(row.tokens)}` : row.depth === null ? "all" : grouped(row.depth);
@@ -39,12 +39,12 @@ export function measuredCells(row: DepthRow | AnswerRow | LayerRow): string[] {
   ];
 }
 
-/** The mean, and where it lies with 95 %. */
+/** The mean and its 95 % interval. */
 function interval({ meanKl, meanKlInterval: [low, high] }: DivergenceSummary): string {
   return `${nats(meanKl)} (${nats(low)} to ${nats(high)})`;
 }
 
-/** Those of models that cannot read a text have many digits. */
+/** Values of models that cannot predict the text have many digits. */
 function perplexity(found: number): string {
   return found >= 1e5 ? found.toExponential(1) : found.toFixed(found < 1000 ? 2 : 0);
 }

@@ -18,7 +18,7 @@ export function verifyCsv(model: string, rows: readonly VerifyRow[]): string {
   return `${[COLUMNS.join(","), ...lines].join("\r\n")}\r\n`;
 }
 
-/** null, as the depth of all depths together, and what a row has not, are empty. */
+/** null (the depth of all depths together) and missing values are empty. */
 function cell(value: unknown): string {
   if (value === undefined || value === null) return "";
   const text = String(value);

@@ -1,6 +1,6 @@
 /**
- * The report of `nibble verify --html`: one page without scripts and without anything fetched. Rows in, text out. Owns
- * its layout; names of models, files and devices come from outside and are escaped.
+ * The report of `nibble verify --html`: one page without scripts and without anything fetched. Rows in, text out.
+ * Names of models, files and devices come from outside and are escaped.
  */
 import {
   type DepthRow,
@@ -131,7 +131,7 @@ function plots(rows: readonly VerifyRow[]): string {
   return `<div class="plots">${figures.join("\n")}</div>`;
 }
 
-/** What a value takes, against what it costs. */
+/** Bits a value against the loss. */
 function bitsFigure(
   rows: readonly VerifyRow[],
   compared: readonly string[],

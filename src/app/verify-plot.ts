@@ -1,6 +1,6 @@
 /**
- * Lines over named places on a logarithmic axis, as inline SVG: text in, text out, without scripts. Owns scales and
- * drawing; colours are the page's (classes line-0, line-1, ...). All text is escaped here.
+ * Lines over named places on a logarithmic axis, as inline SVG: text in, text out, without scripts. Colours are the page's
+ * (classes line-0, line-1, ...). All text is escaped here.
  */
 import { spreadOut } from "../plot/labels.ts";
 import { linearScale } from "../plot/scale.ts";
@@ -25,7 +25,7 @@ const LEFT = 64;
 const RIGHT = 86;
 const TOP = 16;
 const BOTTOM = 36;
-/** Lines of text at the ends keep this apart. */
+/** Minimum distance of labels at the ends of lines. */
 const LABEL_HEIGHT = 15;
 const DECADES = 9;
 
@@ -33,7 +33,7 @@ const DECADES = 9;
 export function plotSvg({ title, places, lines }: Plot): string | null {
   const shown = lines.flatMap(({ values }) => values.filter(isShown));
   if (shown.length === 0) return null;
-  // Powers of ten. What lies further below than can be told apart stands at the bottom.
+  // Powers of ten. Values too small to be distinguished are drawn at the bottom.
   const top = Math.ceil(Math.log10(Math.max(...shown)));
   const bottom = Math.min(top - 1, Math.max(top - DECADES, Math.floor(Math.log10(Math.min(...shown)))));
   const x = linearScale(0, places.length - 1, LEFT, WIDTH - RIGHT);

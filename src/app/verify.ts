@@ -74,7 +74,7 @@ export async function printVerification(
     ? verifyMethods(model, { ...methodTests(command), text, signal, ...lines })
     : verifyModel(model, tests);
   const rows: VerifyRow[] = [];
-  /** All that there is, also when the study was stopped. */
+  /** All results so far, also when the study was stopped. */
   const finish = async () => {
     if (!command.json) await write(`${summary(rows).join("\n")}\n`, signal);
     if (command.csv !== undefined) await writeTarget(command.csv, verifyCsv(model, rows));
@@ -90,7 +90,7 @@ export async function printVerification(
       if (line !== null) await write(`${line}\n`, signal);
     }
   } catch (error) {
-    // A closed stdout wants nothing more; after Ctrl-C what there is is written.
+    // Nothing is written to a closed stdout; after Ctrl-C the results so far are written.
     if (error instanceof AbortedError && signal.reason !== 0 && rows.some(isMeasured)) {
       lines.clear();
       await finish();
@@ -105,7 +105,7 @@ export async function printVerification(
 const isMeasured = (row: VerifyRow): row is DepthRow | AnswerRow | LayerRow =>
   row.kind === "depth" || row.kind === "answer" || row.kind === "layer";
 
-/** What a lab's method can be asked: ArgumentError for the rest. */
+/** Checks options for a lab's method: ArgumentError for those that do not apply. */
 function methodTests(command: VerifyCommand): VerifyMethodsOptions {
   const { method = [], depths, positions, layers, threads, offline, memory: memoryBytes } = command;
   const others = ["kv", "against", "needles", "context", "adapter", "kernels", "wideSimd", "chunk"] as const;
@@ -156,7 +156,7 @@ function progressLines() {
   };
 }
 
-/** Less of a study says nothing of the rest. */
+/** An incomplete study gives no verdict. */
 const LEAST_SHARE = 0.01;
 
 function timeLeft(began: { ms: number; share: number } | null, share: number): string {

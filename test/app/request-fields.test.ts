@@ -183,7 +183,7 @@ describe("unknown fields", () => {
     expect(named).toEqual(["mood", "messages[].mood", "a\\u001b[2J\\u202e\\u000a", long]);
     for (let at = 0; at < 1000; at++) tell(`field${at}`);
     expect(notes).toHaveLength(51);
-    expect(notes.at(-1)).toBe("requests have more unknown fields than are told");
+    expect(notes.at(-1)).toBe("requests have more unknown fields than are reported");
   });
 
   it("--strict refuses them, and nothing else", async () => {

@@ -18,7 +18,7 @@ const SHAPES: readonly (readonly [shape: string, name: string])[] = [
   ["16/2x64", "small: 16 query, 2 KV heads of 64"],
 ];
 const CONTEXTS = [1024, 4096, 16_384, 65_536, 131_072];
-/** Tokens of a prompt's chunk, which sees no fewer. */
+/** Tokens of a prompt's chunk; fewer cached tokens are not measured. */
 const QUERIES = 512;
 const QUERY_COUNTS = [
   ["1", "1, generating"],

@@ -10,13 +10,13 @@ import { readTurn } from "./saved.ts";
 export interface Head {
   readonly id: string;
   readonly title: string;
-  /** Somebody has given the title; else it is the first question. */
+  /** The title was given by the user; otherwise it is the first question. */
   readonly isNamed: boolean;
   readonly createdAt: number;
   readonly changedAt: number;
   /** The last turn of the branch that was shown last. */
   readonly leaf: string | null;
-  /** Instructions in front of it. */
+  /** Instructions before it. */
   readonly system: string;
 }
 
@@ -44,7 +44,7 @@ export class Book {
     return new Book(database);
   }
 
-  /** The one that changed last first. */
+  /** Most recently changed first. */
   async heads(): Promise<Head[]> {
     const heads = await result(this.#store("heads", "readonly").getAll());
     return heads.flatMap((head) => readHead(head) ?? []).sort((a, b) => b.changedAt - a.changedAt);
@@ -62,8 +62,8 @@ export class Book {
   }
 
   /**
-   * Writes one turn, and the head as far as nobody else has named it. `isNew`: the conversation begins; false is returned
-   * when it does not and is no longer there. `dropped`: a turn without an answer that makes way.
+   * Writes one turn, and the head, except a title that another tab has given. `isNew`: the conversation begins; returns
+   * false when it is not new and no longer exists. `dropped`: a turn without an answer that makes way.
    */
   async write(head: Head, turn: Turn, isNew: boolean, dropped: string | null): Promise<boolean> {
     const { heads, turns, ended } = this.#both("readwrite");
@@ -107,7 +107,7 @@ export class Book {
     const wanted = text.toLowerCase();
     const found = new Set<string>();
     const store = this.#store("turns", "readonly");
-    // A cursor: a hundred conversations about long documents do not fit in memory at once.
+    // Uses a cursor: a hundred conversations about long documents do not fit in memory at once.
     for (let at = await result(store.openCursor()); at; at = await next(at)) {
       const { conversation, question, answer } = at.value as Stored;
       if (`${question}\n${answer}`.toLowerCase().includes(wanted)) found.add(conversation);
@@ -125,7 +125,7 @@ export class Book {
       transaction.oncomplete = () => done();
       transaction.onabort = () => fail(transaction.error);
     });
-    // A request's error is told first; this one must not be an unhandled rejection then.
+    // The error of a request is reported before; this rejection must not count as unhandled.
     ended.catch(() => {});
     return { heads: transaction.objectStore("heads"), turns: transaction.objectStore("turns"), ended };
   }

@@ -1,6 +1,6 @@
 /**
- * What the cache holds, as a bar of the context by turns, and what it takes in each format, now and when it is full. Owns
- * telling turns' tokens from the figures of their answers: a prompt is all that came before it.
+ * What the cache holds, as a bar of the context by turns, and what it takes in each format, now and when it is full. The
+ * turns' tokens follow from the figures of their answers: a prompt is all that came before it.
  */
 import { bytes, grouped } from "../../src/page.ts";
 import { ScrollBox } from "../fields.tsx";
@@ -13,7 +13,7 @@ export interface CachePart {
   readonly tokens: number;
 }
 
-/** `held` tokens by what they are; what no figures tell of is "other". */
+/** `held` tokens by kind; those that no figures explain are "other". */
 export function cacheParts(turns: Turns, held: number): CachePart[] {
   const parts: CachePart[] = [];
   let counted = 0;

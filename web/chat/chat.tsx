@@ -15,7 +15,7 @@ const Sidebar = lazily<{ talk: Talk; onChosen: () => void }>(
   async () => (await import("./sidebar.tsx")).Sidebar,
 );
 
-/** Closer to the end than this is at the end. */
+/** Within this distance of the end counts as at the end. */
 const NEAR_PIXELS = 48;
 
 export function Chat({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
@@ -31,7 +31,7 @@ export function Chat({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
   const { turns, isRunning, reading } = state;
   const canAsk = model !== null && !isRunning && state.editing === null;
   const { list } = useStore(settings);
-  // Beside the chat where there is room, over it where there is none, and then only when asked for.
+  // Next to the chat where there is room; otherwise over it, and only on request.
   const [isOver, setOver] = useState(false);
   const isListed = isWide() ? list : isOver;
   return (
@@ -53,7 +53,7 @@ export function Chat({ talk, choice }: { talk: Talk; choice: ModelChoice }) {
             </button>
           )}
         </div>
-        {/* Read out when it is whole: piece by piece nobody could follow. */}
+        {/* Screen readers read it when it is complete: piece by piece it could not be followed. */}
         <div class="turns" role="log" aria-live="polite" aria-busy={isRunning}>
           {turns.map((turn, i) => (
             <TurnView

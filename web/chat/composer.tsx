@@ -24,7 +24,7 @@ export function Composer({ talk, state, model }: ComposerProperties) {
   useEffect(() => {
     if (editing) field.current?.focus();
   }, [editing]);
-  // A button that is gone must not take the focus with it; on a phone a focused field opens the keyboard.
+  // A button that disappears must not lose the focus; on a phone a focused field opens the keyboard.
   useEffect(() => {
     const isFree = document.activeElement === null || document.activeElement === document.body;
     if (model && isFree && matchMedia("(pointer: fine)").matches) field.current?.focus();

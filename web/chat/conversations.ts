@@ -1,15 +1,15 @@
 /**
- * The list of conversations that are kept, and what people do with it: search, rename, delete, export, import. Owns telling
- * other tabs, and what happens where the browser keeps nothing.
+ * The list of conversations that are kept, and what people do with it: search, rename, delete, export, import. It also notifies
+ * other tabs, and works where the browser keeps nothing.
  */
 import { Store } from "../store.ts";
 import { Book, type Conversation, type Head } from "./book.ts";
 
 export interface ConversationsState {
-  /** The one that changed last first; null: not read yet. */
+  /** Most recently changed first; null: not read yet. */
   readonly heads: readonly Head[] | null;
   readonly query: string;
-  /** Which of them the query is in; null: no query. */
+  /** The ids of those that contain the query; null: no query. */
   readonly found: ReadonlySet<string> | null;
   /** What went wrong, or was done. `undo` takes it back. */
   readonly notice: { readonly text: string; readonly undo?: () => void } | null;
@@ -39,7 +39,7 @@ export class Conversations extends Store<ConversationsState> {
     this.set({ heads: (await (await this.book)?.heads().catch(() => null)) ?? [] });
   }
 
-  /** To be called after a change of the book. */
+  /** Must be called after each change of the book. */
   async announce(id: string): Promise<void> {
     this.#channel.postMessage(id);
     await this.refresh();

@@ -1,7 +1,7 @@
 /**
  * Files that are put into a conversation: text, and the words of PDF and DOCX, whose readers are loaded when a file needs
- * them. Owns what counts as text and how large it may be. One idea: a file is refused by name with the reason, and never
- * put in half.
+ * them. Decides what counts as text and how large it may be. One idea: a file is refused by name with the reason, and never
+ * included in part.
  */
 import { bytes as inBytes } from "../../src/page.ts";
 
@@ -9,13 +9,13 @@ export interface TextDocument {
   readonly name: string;
   readonly bytes: number;
   readonly text: string;
-  /** null: nobody has counted yet. */
+  /** null: not counted yet. */
   readonly tokens: number | null;
   /** false: `tokens` is a rule of thumb. */
   readonly isExact: boolean;
 }
 
-/** Some two million tokens: beyond any context, and what a page can hold without pain. */
+/** About two million tokens: more than any context, and as much as a page can hold without becoming slow. */
 export const MOST_BYTES = 8 * 2 ** 20;
 
 export class DocumentError extends Error {}
@@ -59,7 +59,7 @@ async function unpackedText(name: string, bytes: Uint8Array): Promise<string> {
 function textOf(name: string, bytes: Uint8Array): string {
   const refuse = () =>
     new DocumentError(`${name} is not a text file (${kindOf(bytes)}). Save it as plain text first.`);
-  // Zeros are UTF-8, and are in no text.
+  // NUL is valid UTF-8, but no text contains it.
   if (bytes.includes(0) && !isUtf16(bytes)) throw refuse();
   try {
     const decoder = new TextDecoder(

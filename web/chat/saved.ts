@@ -7,7 +7,7 @@ import type { AnswerFigures } from "../models/model.ts";
 import type { Turn, TurnState, Turns } from "./conversation.ts";
 import type { TextDocument } from "./documents.ts";
 
-/** What is told of an answer that was running when it was kept. */
+/** The note on an answer that was still running when it was saved. */
 export const CUT = "The page was closed before this answer was done.";
 
 /** Of a page before 2026-12: one conversation, in localStorage. */
@@ -20,14 +20,14 @@ export function fromSaved(text: string | null): Turns {
   }
 }
 
-/** Turns that know no turn before them, in a row. */
+/** Turns without links to the turn before, in order. */
 export function inLine(turns: Turns): Turns {
   return turns.map((turn, i) => ({ ...turn, parent: turns[i - 1]?.id ?? null }));
 }
 
 const STATES: readonly string[] = ["end", "length", "context", "stopped", "lost", "failed"];
 
-/** A damaged part costs itself, or its turn where it is no turn without it: null. */
+/** A damaged part is dropped, or its turn if that is useless without it: null. */
 export function readTurn(value: unknown): Turn | null {
   const { documents, figures, ...rest } = fieldsOf(value);
   const question = textOf(rest.question);

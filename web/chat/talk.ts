@@ -1,6 +1,6 @@
 /**
- * The conversation while it goes on: asks the model that was chosen, and keeps what comes. Owns what becomes of an answer
- * that is stopped, fails or loses its connection: what was said stays, with the reason, and can be asked for again.
+ * The conversation while it goes on: asks the model that was chosen, and keeps what comes. When an answer
+ * is stopped, fails or loses its connection, what came so far stays, with the reason, and it can be regenerated.
  */
 import { grouped } from "../../src/page.ts";
 import { newId } from "../ids.ts";
@@ -18,7 +18,7 @@ import { CUT, fromSaved } from "./saved.ts";
 
 interface Notice {
   readonly text: string;
-  /** Takes back what the notice tells of. */
+  /** Undoes what the notice reports. */
   readonly undo?: () => void;
 }
 
@@ -32,7 +32,7 @@ export interface TalkState {
   readonly draft: string;
   /** Of the draft; null: not counted. */
   readonly draftTokens: TokenCount | null;
-  /** The turn that is written anew: where the branch ended before, and the draft that made way. */
+  /** The turn that is being edited: where the branch ended before, and the draft that it replaced. */
   readonly editing: { readonly turn: Turn; readonly leaf: string | null; readonly draft: string } | null;
   readonly reading: { readonly tokens: number; readonly total: number } | null;
   /** Tokens in the cache. */
@@ -60,11 +60,11 @@ export class Talk extends Store<TalkState> {
   #tree = new Map<string, Turn>();
   /** Turns that this tab made or changed since it shows the conversation. */
   readonly #own = new Set<string>();
-  /** Counts what was opened and asked. */
+  /** Counts conversations opened and questions asked. */
   #openings = 0;
   /** Nothing of the conversation was written yet. */
   #isNew = true;
-  /** It was said that nothing more is kept. */
+  /** The user was told that nothing more is saved. */
   #isForgetful = false;
   #counting: ReturnType<typeof setTimeout> | undefined;
 
@@ -111,7 +111,7 @@ export class Talk extends Store<TalkState> {
     this.#show(found.head, new Map(found.turns.map((turn) => [turn.id, turn])), false);
   }
 
-  /** False: there is nothing to send, or nobody to answer. */
+  /** False: there is nothing to send, or no model. */
   send(): boolean {
     const { draft, documents, turns, isRunning } = this.state;
     const { model } = this.#choice.state;
@@ -126,7 +126,7 @@ export class Talk extends Store<TalkState> {
     this.#stop.abort();
   }
 
-  /** The last question once more: a branch of its own, unless the last answer never came. */
+  /** Asks the last question again: a new branch, unless there was no answer. */
   again(): void {
     const { turns, isRunning } = this.state;
     const { model } = this.#choice.state;
@@ -261,7 +261,7 @@ export class Talk extends Store<TalkState> {
     this.set({ isRunning: false, reading: null });
   }
 
-  /** Another tab has changed this conversation: its branches come along, and its continuation of this one is shown. */
+  /** Another tab has changed this conversation: adds its branches, and shows its continuation of this one. */
   async #follow(id: string): Promise<void> {
     const found = await (await this.conversations.book)?.read(id);
     const { head, turns, isRunning, editing } = this.state;
@@ -270,10 +270,10 @@ export class Talk extends Store<TalkState> {
       if (!isRunning) this.fresh();
       return;
     }
-    // What this tab said is newer here than it was when the book was read.
+    // This tab's own turns are newer here than when the book was read.
     const own = [...this.#own].flatMap((id) => this.#tree.get(id) ?? []);
     const running = isRunning ? turns.slice(-1) : [];
-    // What another tab is in the midst of comes when it is done, and what this one took back does not.
+    // An answer that is still running in another tab comes when it is complete; a turn that this tab took back does not come.
     const others = found.turns.filter(
       ({ problem, id }) => this.#tree.has(id) || (problem !== CUT && !this.#own.has(id)),
     );
@@ -304,7 +304,7 @@ export class Talk extends Store<TalkState> {
     const title = head.title === "" ? titleOf(turns[0]) : head.title;
     this.set({ isRunning: true, reading: null, tokensPerSecond: null, head: { ...head, title } });
     this.#setTurns(turns, dropped);
-    // A conversation that was left meanwhile takes no more.
+    // Not if another conversation was opened meanwhile.
     const isCurrent = () => this.#stop === stop && this.state.isRunning && this.state.head.id === head.id;
     const change = (part: Partial<Turn>) => {
       if (isCurrent()) this.#setTurns(changed(this.state.turns, part));
@@ -392,7 +392,7 @@ function openEnd(turns: Turns): string | null {
   return last && !isAnswered(last) ? last.id : null;
 }
 
-/** Nothing came, or what came is not all. */
+/** Nothing came, or the answer is incomplete. */
 export function wantsRetry(turn: Turn): boolean {
   return turn.state === "lost" || turn.state === "failed" || (turn.state === "stopped" && !isAnswered(turn));
 }

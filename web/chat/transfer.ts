@@ -1,6 +1,6 @@
 /**
- * Conversations as files: JSON with all branches, Markdown with the branch that is shown. Owns both forms, in both
- * directions. In Markdown a comment marks where a question or an answer begins; a line of a text that looks like such a
+ * Conversations as files: JSON with all branches, Markdown with the branch that is shown. Both can be written
+ * and read. In Markdown a comment marks where a question or an answer begins; a line of a text that looks like such a
  * mark gets a backslash, so that what was written comes back.
  */
 import { fieldsOf, listOf } from "../checked.ts";

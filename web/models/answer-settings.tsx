@@ -42,7 +42,7 @@ export function AnswerSettings({ talk }: { talk: Talk }) {
           checked={pictures}
           onChange={({ currentTarget }) => settings.set({ pictures: currentTarget.checked })}
         />
-        Fetch pictures in answers, which tells their servers that you read them
+        Fetch pictures in answers (their servers can see that you read them)
       </label>
     </div>
   );

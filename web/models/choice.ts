@@ -1,6 +1,6 @@
 /**
- * Which model answers: none yet, one of a server, or one that is being loaded or runs here. Owns the change from one to the
- * next: memory is freed before a model is loaded, a server that does not answer changes nothing, and what fails leaves the
+ * Which model answers: none yet, one of a server, or one that is being loaded or runs here. Switches from one to the
+ * next: memory is freed before a model is loaded, a server that does not answer changes nothing, and a failure leaves the
  * reason and a way to try again.
  */
 import { Store } from "../store.ts";
@@ -20,11 +20,11 @@ export interface Choice {
   readonly status: ChoiceStatus;
   /** The server of the model does not answer any more. */
   readonly isGone: boolean;
-  /** Of the server that was asked last. */
+  /** Of the server that was tried last. */
   readonly offered: readonly ServerModel[];
 }
 
-/** Between two looks at whether a server is there. */
+/** Interval of checks whether a server is there. */
 const LOOK_MS = 10_000;
 
 export class ModelChoice extends Store<Choice> {
@@ -38,7 +38,7 @@ export class ModelChoice extends Store<Choice> {
     for (const event of ["online", "offline", "focus"]) addEventListener(event, () => this.look());
   }
 
-  /** Sees whether the model's server still answers. */
+  /** Checks whether the model's server still answers. */
   async look(): Promise<void> {
     const { model } = this.state;
     const isGone = model?.isThere ? !(await model.isThere(AbortSignal.timeout(LOOK_MS))) : false;

@@ -8,7 +8,7 @@ import type { ModelChoice } from "./choice.ts";
 import { keptModels } from "./kept-models.ts";
 import { FORMATS, modelName, modelUrl, NEEDLE, whyNotHere } from "./names.ts";
 
-/** "": nobody chose. */
+/** "": not chosen. */
 const CONTEXTS: readonly (readonly [string, string])[] = [
   ["", "up to 8,192"],
   ...[2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072].map(

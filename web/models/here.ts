@@ -1,6 +1,6 @@
 /**
- * A model in this browser: needle, a file or a URL, on the page's own WebGPU, in a worker. Owns what a page can say before
- * anything is loaded, and the way from a worker's errors to a person's words.
+ * A model in this browser: needle, a file or a URL, on the page's own WebGPU, in a worker. Includes what a page can say before
+ * anything is loaded, and turns a worker's errors into messages for people.
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
@@ -106,7 +106,7 @@ export class HereModel implements ChatModel {
     }
     give(stream.end());
     const { stopReason, ...figures } = answered;
-    // The cache is one text's here, so that it never is full of others.
+    // Only one text uses the cache here, so it is never full of others.
     const isCut = stopReason === "cache" || stopReason === "repeats";
     const end = stopReason === "stop" ? "end" : isCut ? "length" : stopReason;
     return { end, figures };

@@ -26,7 +26,7 @@ class KeptModels extends Store<KeptModelsState> {
   /** Copies them; gives the copies. Rejects when the browser has no room for them. */
   async keep(name: string, files: readonly File[]): Promise<File[]> {
     const totalBytes = files.reduce((sum, { size }) => sum + size, 0);
-    // Else the browser may drop it when its disk is full. Firefox asks the person, who may leave that open.
+    // Otherwise the browser may delete it when its disk is full. Firefox asks the user, who may not answer.
     navigator.storage.persist().catch(() => {});
     let bytes = 0;
     this.set({ copying: { name, bytes, totalBytes } });
@@ -78,7 +78,7 @@ class KeptModels extends Store<KeptModelsState> {
       const files = await filesOf(entry as FileSystemDirectoryHandle);
       if (files) models.push({ name, bytes: files.reduce((sum, { size }) => sum + size, 0) });
     }
-    // One that was begun later knows more.
+    // A later listing is more recent.
     if (list === this.#lists) this.set({ models });
   }
 }

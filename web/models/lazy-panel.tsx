@@ -1,4 +1,4 @@
-/** Where a model is chosen: loaded when it is first shown, since a server beside the page is found without it. */
+/** Where a model is chosen: loaded when it is first shown, since the page's own server is found without it. */
 import { lazily } from "../lazily.tsx";
 import type { ModelChoice } from "./choice.ts";
 

@@ -1,6 +1,6 @@
 /**
- * What answers: the page's one view of a server's model and of one that runs here. Owns the words for what may go wrong;
- * refuses to know HTTP and workers.
+ * What answers: the page's one view of a server's model and of one that runs here. Defines the kinds of failures;
+ * HTTP and workers are hidden.
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
@@ -17,10 +17,10 @@ export function heldBytes(rates: readonly KvRate[], tokens: number): { bytes: nu
 
 export interface AnswerFigures {
   readonly promptTokens: number;
-  /** Of these, held by the cache already; null: not told. */
+  /** Of these, in the cache already; null: not reported. */
   readonly reusedTokens: number | null;
   readonly generatedTokens: number;
-  /** Guessed ahead and checked, and those of them that were right; null: not told. */
+  /** Guessed ahead and checked, and how many of them were right; null: not reported. */
   readonly draftedTokens: number | null;
   readonly acceptedTokens: number | null;
   /** From the question to the first token. */
@@ -47,7 +47,7 @@ interface AnswerSettings {
   readonly maxTokens: number | null;
 }
 
-/** Pieces of a short answer may arrive together, and then say nothing of its pace: WebKit handed 7 tokens on within 6 ms. */
+/** Tokens of a short answer may arrive together, which gives no valid speed: WebKit delivered 7 tokens within 6 ms. */
 const LEAST_MS = 50;
 
 /** Tokens a second; null: too few, or in too short a time. The first token comes with the prompt: n tokens are n - 1 steps. */
@@ -58,18 +58,18 @@ export function answerSpeed({
   return generateMs < LEAST_MS ? null : rate(generatedTokens - 1, generateMs);
 }
 
-/** end: the model was done; length: most tokens; context: full. */
+/** end: the model ended; length: the limit of tokens; context: full. */
 export type AnswerEnd = "end" | "length" | "context";
 
 export interface AnswerResult {
   readonly end: AnswerEnd;
-  /** null: the server did not say. */
+  /** null: not reported by the server. */
   readonly figures: AnswerFigures | null;
 }
 
 /**
- * lost: the connection broke, what came until then counts. device: the GPU is gone, the model has to be loaded again. key:
- * the server wants one. other: the message says all.
+ * lost: the connection broke, and the answer so far counts. device: the GPU is gone, the model has to be loaded again. key:
+ * the server requires one. other: see the message.
  */
 export type FailureKind = "lost" | "device" | "key" | "stopped" | "other";
 
@@ -94,23 +94,23 @@ export interface ChatModel {
   /** "this browser, NVIDIA ..." or the server's address. */
   readonly place: string;
   readonly kind: "server" | "here";
-  /** null: not told. */
+  /** null: not reported. */
   readonly context: number | null;
-  /** The cache's format; null: not told. */
+  /** The cache's format; null: not reported. */
   readonly kv: string | null;
-  /** What the cache takes; null: not told. */
+  /** What the cache takes; null: not reported. */
   readonly rates: readonly KvRate[] | null;
-  /** What other formats would take; []: not told. */
+  /** What other formats would take; []: not reported. */
   readonly formats: readonly FormatRates[];
   /** Rejects with AnswerFailure. */
   answer(messages: readonly ChatMessage[], options: AnswerOptions): Promise<AnswerResult>;
   count(text: string): Promise<TokenCount>;
-  /** Whether it would answer; one that runs here always would. */
+  /** Whether it can answer; a model that runs here always can. */
   isThere?(signal: AbortSignal): Promise<boolean>;
   close(): void;
 }
 
-/** A pace counter for answers: tokens a second since the first of them. */
+/** Measures the speed of answers: tokens a second since the first of them. */
 export function speedometer(): (tokens: number) => number | null {
   let first: { at: number; tokens: number } | null = null;
   return (tokens) => {

@@ -1,9 +1,9 @@
 /** What models that run here are called and where they come from, and what a page can say before anything is loaded. */
 
-/** Beside the page: `nibble serve` and a static site both have it there. */
+/** Next to the page: `nibble serve` and a static site both have it there. */
 export const NEEDLE = { source: "models/needle-14m-Q8_0.gguf", name: "needle-14m" };
 
-/** Why nothing can run here, with what to do; null: it can. */
+/** Why models cannot run here, and what to do; null: they can. */
 export function whyNotHere(): string | null {
   if ((navigator as { gpu?: unknown }).gpu) return null;
   return globalThis.isSecureContext

@@ -1,6 +1,6 @@
 /**
- * A server that speaks OpenAI's API: its models, and answers as a stream. Owns what its statuses and broken connections
- * mean to a person. What others than Nibble leave out (usage, the context, the cache's size) is null, not guessed.
+ * A server that speaks OpenAI's API: its models, and answers as a stream. Turns its statuses and broken connections
+ * into messages for people. What other servers leave out (usage, the context, the cache's size) is null, not guessed.
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
@@ -28,9 +28,9 @@ export interface ServerAddress {
 
 export interface ServerModel {
   readonly id: string;
-  /** "loaded", "unloaded", "loading", "failed": Nibble's and llama.cpp's words; null: not told. */
+  /** "loaded", "unloaded", "loading", "failed": the words of Nibble and llama.cpp; null: not reported. */
   readonly state: string | null;
-  /** Of its weights, while it is loaded: 0 to 1; null: not told. */
+  /** Of its weights, while it is loaded: 0 to 1; null: not reported. */
   readonly part: number | null;
   readonly context: number | null;
   readonly kv: string | null;
@@ -38,7 +38,7 @@ export interface ServerModel {
   readonly formats: readonly FormatRates[];
 }
 
-/** What a person may write for a server -> the API's address. "": where this page comes from. null: no address. */
+/** An address as people type it -> the API's address. "": where this page comes from. null: no address. */
 export function serverUrl(text: string, page: string): string | null {
   const written = text.trim();
   const full = /^[a-z]+:\/\//i.test(written) || written === "" ? written : `http://${written}`;
@@ -145,7 +145,7 @@ export class ServerChatModel implements ChatModel {
     return answer.result();
   }
 
-  /** Nibble counts; of others nobody knows, and English in the vocabularies of today has some four bytes a token. */
+  /** Nibble's server counts; for others it is an estimate: English has about four bytes a token in today's vocabularies. */
   async count(text: string): Promise<TokenCount> {
     if (this.rates === null)
       return { tokens: Math.ceil(new TextEncoder().encode(text).length / 4), isExact: false };
@@ -162,7 +162,7 @@ export class ServerChatModel implements ChatModel {
       await request(this.server, "models", { signal });
       return true;
     } catch (error) {
-      // One that wants a key, or is busy, is there.
+      // A server that requires a key, or is busy, is there.
       return (error as AnswerFailure).kind !== "lost";
     }
   }
@@ -225,7 +225,7 @@ class StreamedAnswer {
     return false;
   }
 
-  /** By the tokens that the server has told, else a piece for a token. */
+  /** By the tokens that the server reports, otherwise one per event. */
   #measure(): void {
     this.#lastAt = performance.now();
     this.#firstAt ||= this.#lastAt;

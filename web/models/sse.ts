@@ -7,7 +7,7 @@ export class EventStream {
   /** An unfinished line. */
   #line = "";
   #data: string[] = [];
-  /** The last piece ended with CR: an LF that follows is its second half. */
+  /** The bytes before ended with CR: an LF that follows belongs to it. */
   #afterCr = false;
 
   /** The data of the events that `bytes` complete. */
@@ -41,7 +41,7 @@ export async function* eventData(body: ReadableStream<Uint8Array>): AsyncGenerat
       yield* events.push(value);
     }
   } finally {
-    // Who leaves early does not want the rest.
+    // The reader left early and does not need the rest.
     reader.cancel().catch(() => {});
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The models that one may switch to, in the page's head: the server's, with whether they are loaded, and those that this
- * browser keeps. Owns that a server's model is loaded when it is chosen, and that the list is looked at again.
+ * browser keeps. A server's model is loaded when it is chosen, and the list is refreshed.
  */
 import { useEffect } from "preact/hooks";
 import { settings } from "../settings.ts";
@@ -10,11 +10,11 @@ import { keptModels } from "./kept-models.ts";
 import { whyNotHere } from "./names.ts";
 import { loadServerModel, ServerChatModel, type ServerModel, serverModels, serverUrl } from "./server.ts";
 
-/** Between two looks at the list: while a model is loaded, while the one that would answer is not, and else. */
+/** Intervals of refreshing the list: while a model is loading, while the chosen model is not loaded, and otherwise. */
 const LOADING_MS = 500;
 const SOON_MS = 2000;
 const LOOK_MS = 10_000;
-/** Arrow keys go through a list, and what they pass is not meant. */
+/** Arrow keys pass through items that are not meant. */
 const PASSING_MS = 400;
 
 export function ModelSwitcher({ choice }: { choice: ModelChoice }) {
@@ -60,7 +60,7 @@ export function ModelSwitcher({ choice }: { choice: ModelChoice }) {
   );
 }
 
-/** Other servers tell nothing of it. */
+/** Other servers do not report it. */
 function described({ id, state, part }: ServerModel): string {
   if (state === null || state === "unloaded") return id;
   return `${id} (${state}${state === "loading" && part !== null ? ` ${Math.floor(part * 100)} %` : ""})`;
@@ -80,7 +80,7 @@ async function switchTo(choice: ModelChoice, value: string): Promise<void> {
   if (!(model instanceof ServerChatModel) || !found?.state || found.state === "loaded") return;
   await new Promise((resolve) => setTimeout(resolve, PASSING_MS));
   if (model.name !== name || choice.state.model !== model) return;
-  // What goes wrong is told by the list, and to whoever asks the model.
+  // An error is shown in the list, and when the model is used.
   await loadServerModel(model.server, name).catch(() => {});
   await lookAgain(choice);
 }

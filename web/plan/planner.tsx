@@ -1,6 +1,6 @@
 /**
- * The planner as a calculator: a model's shape, a memory, a context and a format in; what it takes, by part, out. Owns
- * asking the worker for `planTable`'s figures, the last question only; adds nothing to them.
+ * The planner as a calculator: a model's shape, a memory, a context and a format in; what it takes, by part, out. Gets
+ * `planTable`'s figures from the worker, for the last input only.
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { bytes, grouped } from "../../src/page.ts";
@@ -10,7 +10,7 @@ import type { PlanAsk, Planned } from "../work/protocol.ts";
 import { contextSteps, stepOf, WEIGHT_TYPES } from "./scale.ts";
 import { Contexts, Longest, Parts } from "./tables.tsx";
 
-/** Until the worker tells them all. */
+/** Until the worker has sent them all. */
 const FIRST_SHAPE = { "llama-3.1-70b": 131_072 };
 
 export function Planner() {

@@ -28,7 +28,7 @@ export const WEIGHT_TYPES: readonly (readonly [type: string, name: string])[] = 
 
 const FORMAT_ORDER = ["kv4", "kv3", "int4", "rq4", "f16"];
 
-/** Packed formats, then the others by how small they are: tables come with the chosen one in front. */
+/** Packed formats, then the others by size: tables come with the chosen one first. */
 export function byFormat<Row extends { readonly name: string }>(rows: readonly Row[]): Row[] {
   const place = ({ name }: Row) =>
     (FORMAT_ORDER.indexOf(name) + FORMAT_ORDER.length + 1) % (FORMAT_ORDER.length + 1);

@@ -4,7 +4,7 @@ import { ScrollBox } from "../fields.tsx";
 import type { Planned } from "../work/protocol.ts";
 import { byFormat } from "./scale.ts";
 
-/** Memory as one bar, with its parts named below; what does not fit stands out beyond the memory's edge. */
+/** Memory as one bar, with its parts named below; what does not fit extends beyond the memory's edge. */
 export function Parts({ planned: { plan, memoryBytes } }: { planned: Planned }) {
   const parts = [
     { name: "weights", size: plan.weightBytes },

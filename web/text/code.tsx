@@ -6,7 +6,7 @@ type Highlighter = typeof import("./highlight.ts").highlighted;
 
 let highlighted: Highlighter | null = null;
 
-/** Longer blocks stay plain: while an answer streams, a block is read again for each piece. */
+/** Longer blocks stay plain: while an answer streams, a block is read again for each update. */
 const MOST_CHARACTERS = 20_000;
 
 export function CodeBlock({ text, language }: { text: string; language: string }) {

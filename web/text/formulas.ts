@@ -1,24 +1,25 @@
 /**
  * Formulas in Markdown: $x$, $$x$$, \(x\) and \[x\]. They are taken out before the lexer reads the text, which would see
- * emphasis in their underscores, and stand in it as a mark of private characters. Owns what is a formula and what is money.
+ * emphasis in their underscores, and stand in it as a mark of private characters. Decides what is a formula and what is an amount
+ * of money.
  */
 
 export interface Formula {
   readonly source: string;
   /** In a line of its own. */
   readonly isDisplayed: boolean;
-  /** As it was written. */
+  /** The source text. */
   readonly raw: string;
 }
 
-/** Code first, which holds no formula. Lengths are bounded: an opening mark without an end must not cost the whole text. */
+/** Code first, which contains no formulas. Lengths are bounded: an opening mark without an end must not cost the whole text. */
 const PARTS = new RegExp(
   [
     /(```[\s\S]*?(?:```|$)|~~~[\s\S]*?(?:~~~|$)|(?<!`)(`+)(?!`)[^\n]{1,1000}?(?<!`)\2(?!`))/,
     /\$\$([^$]{1,2000}?)\$\$/,
     /\\\[((?:[^\\]|\\(?![[\]])){1,2000}?)\\\]/,
     /\\\(((?:[^\\\n]|\\(?![()])){1,1000}?)\\\)/,
-    // As pandoc: no blank inside of either mark, no digit after the second.
+    // As in pandoc: no blank inside either mark, no digit after the second.
     /(?<![\\$\w])\$(?![\s$])([^\n$]{1,1000}?)(?<![\s\\])\$(?![\d$])/,
   ]
     .map(({ source }) => source)

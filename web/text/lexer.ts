@@ -1,10 +1,10 @@
 /**
  * marked's lexer within a budget. Emphasis is what it reads in quadratic time: each `*` or `_` that opens nothing looks
- * through the rest of its paragraph. A paragraph beyond the budget is text, the others are what they were.
+ * through the rest of its paragraph. A paragraph beyond the budget stays plain text; the others are not affected.
  */
 import { Lexer, type Token, Tokenizer, type Tokens } from "marked";
 
-/** Characters looked through for emphasis, some 10 and 50 ms: in a paragraph, in all. Prose of 100 kB takes some 10,000. */
+/** Limits of characters scanned for emphasis, about 10 and 50 ms: in a paragraph, in all. Prose of 100 kB takes some 10,000. */
 const MOST_OF_PARAGRAPH = 1_000_000;
 const MOST_OF_TEXT = 4_000_000;
 

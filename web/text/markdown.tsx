@@ -1,5 +1,5 @@
 /**
- * Markdown -> Preact nodes. Owns what a model's words may become on the page: text, structure, and links that a person has
+ * Markdown -> Preact nodes. A model's words can become text, structure, and links that a person has
  * to follow. Nothing is ever parsed as HTML, no picture is fetched unless a person has asked for pictures (its address could
  * carry the conversation away), and links go to http and https alone. Blocks are drawn anew only when their source changes, so a long answer streams cheaply.
  */
@@ -13,7 +13,7 @@ import { asWritten, atFormulas, type Formula, takeFormulas } from "./formulas.ts
 import { lex } from "./lexer.ts";
 import { memo } from "./memo.ts";
 
-/** Deeper than people write; a model that goes on forever with ">" must not exhaust the stack. */
+/** Deeper than anyone writes; a model that repeats ">" forever must not exhaust the stack. */
 const MOST_DEPTH = 24;
 
 /** What is being drawn: formulas that were taken out of the text, and whether pictures are fetched. */
@@ -52,7 +52,7 @@ function blocksOf(text: string): Token[] | null {
   }
 }
 
-/** `source` decides whether it is drawn again: tokens are made anew for each piece. */
+/** `source` decides whether it is drawn again: tokens are new objects for each update. */
 const Block = memo(
   ({ token, formulas, hasPictures }: { token: Token; source: string } & Drawing) => {
     drawing = { formulas, hasPictures };
@@ -188,7 +188,7 @@ function Link({ href, children }: { href: string; children: ComponentChildren })
   );
 }
 
-/** null: nothing that a click should open. */
+/** null: a click should open nothing. */
 export function safeUrl(href: string): string | null {
   try {
     const url = new URL(href);

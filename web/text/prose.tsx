@@ -1,4 +1,4 @@
-/** An answer's text. What reads Markdown comes with the first answer; until then the text stands as it is. */
+/** An answer's text. The Markdown reader is loaded with the first answer; until then the text is shown as it is. */
 import type { FunctionComponent } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { settings } from "../settings.ts";
@@ -20,7 +20,7 @@ function load(): Promise<void> {
   return loading;
 }
 
-/** Loaded before there is a text, so that an answer does not change its look in the midst. */
+/** Loaded before there is a text, so that an answer does not change its look half-way. */
 export function Prose({ text }: { text: string }) {
   const [, draw] = useState(view !== null);
   useEffect(() => {

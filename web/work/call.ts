@@ -1,6 +1,6 @@
 /**
- * The page's side of its worker: a call by name, progress while it works, one result or one error. Owns numbering calls and
- * that none is left waiting when the worker fails or is closed.
+ * The page's side of its worker: a call by name, progress while it works, one result or one error. Calls are numbered, and
+ * none is left waiting when the worker fails or is closed.
  */
 import type { ErrorCode } from "../../src/browser.ts";
 import type { FromWorker, Work, WorkName } from "./protocol.ts";
@@ -23,7 +23,7 @@ interface Waiting {
 
 export interface CallOptions<Name extends WorkName> {
   onProgress?: (progress: Work[Name]["progress"]) => void;
-  /** The work is asked to end; the call then rejects with code "aborted" when it has. */
+  /** Asks the work to end; the call rejects with code "aborted" when it has. */
   signal?: AbortSignal;
 }
 

@@ -1,5 +1,5 @@
 /**
- * In the worker: the model that is loaded, and its answers. Owns one model at a time; a new worker is made for the next,
+ * In the worker: the model that is loaded, and its answers. There is one model; a new worker is made for the next,
  * so that the browser frees all of the GPU's memory.
  */
 
@@ -15,7 +15,7 @@ import {
 import { MARKS, openedBy } from "../../src/page.ts";
 import type { Doing } from "./protocol.ts";
 
-/** When nobody says: a browser does not tell how much memory the GPU has. */
+/** Default: a browser does not report how much memory the GPU has. */
 const MODEST_CONTEXT = 8192;
 
 let loaded: LanguageModel | null = null;
@@ -33,7 +33,7 @@ export const open: Doing<"open"> = async ({ source, context, kv }, report, signa
       },
     });
   loaded = await loading(context ?? MODEST_CONTEXT).catch((error) => {
-    // Nobody has asked for a number, and the model was trained for less: then all of it.
+    // No number was asked for, and the model was trained for less: then its whole context.
     if (context === null && error instanceof ArgumentError && error.argument === "context")
       return loading(undefined);
     throw error;
@@ -84,12 +84,12 @@ function current(): LanguageModel {
   return loaded;
 }
 
-/** For templates that know no system message: its text in front of the first question. */
+/** For templates without a system message: its text goes before the first question. */
 function withoutSystem([system, first, ...rest]: readonly ChatMessage[]): ChatMessage[] {
   return [{ ...first, content: `${system.content}\n\n${first.content}` }, ...rest];
 }
 
-/** True at most ten times a second: each piece of news costs the page a drawing. */
+/** True at most ten times a second: each report makes the page draw. */
 function pacing(): () => boolean {
   let last = 0;
   return () => {

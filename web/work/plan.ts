@@ -1,5 +1,5 @@
 /**
- * In the worker: `planTable` for shapes that are not here, on a GPU as most are. Owns no figure. Models and device are
+ * In the worker: `planTable` for models that are not here, on a typical GPU. Models and device are
  * kept, since the tables remember their plans by them.
  */
 import { type Model, plannedGpu, plannedModel, planTable, SHAPES } from "../../src/browser.ts";

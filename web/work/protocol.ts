@@ -1,6 +1,6 @@
 /**
- * What the page asks of its worker, and what comes back while it works and when it is done. Types alone: both sides import
- * them, and neither imports the other. Values are what structured cloning carries.
+ * Requests of the page to its worker, their progress and results. Types only: both sides import
+ * them, and neither imports the other. Values must be structured-cloneable.
  */
 
 import type {
@@ -26,7 +26,7 @@ interface OpenAsk {
   readonly kv: string;
 }
 
-/** What a format's caches would take. */
+/** The size of a format's caches. */
 export interface FormatRates {
   readonly name: string;
   readonly rates: readonly KvRate[];

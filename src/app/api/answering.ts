@@ -1,5 +1,5 @@
 /**
- * From a checked request for an answer to its parts as they come, for all endpoints that answer in turns. Owns what is done
+ * From a checked request to the parts of its answer as they come, for all endpoints with chat messages. Does what is needed
  * before anything is generated (tokens, grammar, the place in the queue) and the updates that endpoints write down, each in
  * its own form.
  */
@@ -24,14 +24,14 @@ import { finishReason } from "./usage.ts";
 /** What is to be answered. */
 export interface Question {
   readonly messages: readonly ChatMessage[];
-  /** What the answer goes on from; "": it is free. */
+  /** The beginning of the answer, to be continued; "": none. */
   readonly begun: string;
   /** Variables of the template. */
   readonly template: RenderOptions;
   readonly generate: GenerateOptions;
   /** null: no tools were given. */
   readonly calls: CallReading | null;
-  /** What the answer has to be, after its reasoning; null: anything. */
+  /** What the answer must match, after its reasoning; null: anything. */
   readonly format: Format | null;
 }
 
@@ -46,11 +46,11 @@ interface AnswerUpdate {
 export interface Ending {
   readonly result: GenerationResult;
   readonly finish: "stop" | "length" | "tool_calls";
-  /** Of tokens whose text was no part of the answer. */
+  /** Of tokens whose text is not part of the answer. */
   readonly tokens: readonly Likelihood[];
 }
 
-/** While a prompt is read: tokens of it in the cache, or read, and what of these the cache held before. */
+/** While a prompt is read: its tokens in the cache or read, and how many of these the cache had before. */
 interface ReadProgress {
   readonly total: number;
   readonly cache: number;
@@ -63,7 +63,7 @@ interface AnswerListener {
   onProgress?(progress: ReadProgress): void;
 }
 
-/** One answer that was let in. */
+/** One admitted answer. */
 export interface Answering {
   /** Generates. Must be called at once, and once. */
   start(listener: AnswerListener): Promise<Ending>;
@@ -75,7 +75,7 @@ export function promptOf(served: Served, { messages, template }: Question, signa
   return encode(served, messages as Prompt, { template, signal });
 }
 
-/** Lets `count` answers to one prompt in, which share what is read of it. Each has its own seed. */
+/** Admits `count` answers to one prompt, which is read once. Each has its own seed. */
 export async function letIn(
   served: Served,
   request: Request,
@@ -109,7 +109,7 @@ export async function letIn(
   return { promptTokens: ids.length, answers };
 }
 
-/** `count` generations of these ids, each with its own seed and grammar. None is left waiting where one is not let in. */
+/** `count` generations of these ids, each with its own seed and grammar. If one is not admitted, none is left waiting. */
 export async function admitAll(
   served: Served,
   request: Request,

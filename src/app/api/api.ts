@@ -31,7 +31,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
   const routes: Record<string, Record<string, Handler>> = {
     "/health": {
       GET: () => {
-        // A GPU that is lost stays lost: a supervisor may restart the server.
+        // A lost GPU does not come back: a supervisor may restart the server.
         const { failure } = offered;
         if (failure !== null) throw new ApiError(503, failure, { code: "device_failed" });
         return Response.json({ status: "ok" });
@@ -72,7 +72,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
       response = await handler(request, context);
     } catch (error) {
       const refusal = toApiError(error, log);
-      // What is our own fault is logged already.
+      // Internal errors are logged already.
       if (refusal.status !== 500 && refusal.code !== "stopped")
         refused?.(`${refusal.status} ${request.method.slice(0, 20)} ${route}: ${refusal.message}`);
       const { status, headers } = refusal;
@@ -83,7 +83,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
     metrics.request(route, response.status);
     const common = {
       "x-content-type-options": "nosniff",
-      // Pages of other sites cannot embed anything of it; requests with CORS are another matter.
+      // Pages of other sites cannot embed anything of it; requests with CORS are not affected.
       "cross-origin-resource-policy": "same-origin",
       ...corsHeaders(request, guard),
     };
@@ -98,7 +98,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
         const { method } = request;
         if (method === "OPTIONS")
           return new Response(null, { status: 204, headers: { allow: allowed.join(", ") } });
-        // Hono answers HEAD with what GET gives, without its body.
+        // Hono answers HEAD like GET, without the body.
         const handler = methods[method === "HEAD" ? "GET" : method];
         if (handler) return handler(request, context);
         throw new ApiError(405, `${route} takes ${allowed.join(", ")}, not ${method.slice(0, 20)}`, {
@@ -126,7 +126,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
       true,
     ),
   );
-  // Of what Hono itself throws, before a route is found.
+  // For what Hono itself throws, before a route is found.
   app.onError((error) => errorResponse(toApiError(error, log)));
   return async (request) => app.fetch(request);
 }

@@ -1,5 +1,5 @@
 /**
- * A request's body as JSON, within bounds. Owns how long a body may be.
+ * A request's body as JSON, of bounded length.
  * The type that a client declares does not matter: Origin is what keeps other sites out (`guard.ts`), and curl calls JSON
  * a form.
  */
@@ -10,7 +10,7 @@ import { Fields } from "./fields.ts";
 import { BODY_BOUNDS, readJson } from "./json-reader.ts";
 import type { Served } from "./served.ts";
 
-/** The body's object, held to the table. ApiError 413 above the server's bound, 400 for what is no JSON object. */
+/** The body's object, held to the table. ApiError 413 above the server's bound, 400 if it is not a JSON object. */
 export async function readBody(
   request: Request,
   { mostBodyBytes, unknownField }: Pick<Served, "mostBodyBytes" | "unknownField">,
@@ -22,7 +22,7 @@ export async function readBody(
   return new Fields(value, "", unknownField).hold(table);
 }
 
-/** Decoded as it comes. */
+/** Decoded as it arrives. */
 async function readText(request: Request, mostBytes: number): Promise<string> {
   const tooLong = () =>
     new ApiError(413, `the body is longer than ${mostBytes} bytes; the server's --max-body allows more`, {

@@ -1,6 +1,6 @@
 /**
- * A chat request, read and checked: what to tell the template and the sampler, and how to answer. Owns the fields of
- * /v1/chat/completions; refuses to know how any of it is done.
+ * A chat request, read and checked: options of the template and the sampler, and the form of the answer, from the fields of
+ * /v1/chat/completions.
  */
 
 import { MARKS } from "../../answer/part-streams.ts";
@@ -21,7 +21,7 @@ const MOST_ANSWERS = 16;
 export interface ChatRequest extends Streaming, Question {
   /** Answers. */
   readonly count: number;
-  /** Tell how far the prompt is read, in a stream. */
+  /** Report how far the prompt is read, in a stream. */
   readonly progress: boolean;
 }
 
@@ -61,7 +61,7 @@ export function* readChat(fields: Fields, served: Served): Slices<ChatRequest> {
   };
 }
 
-/** Each is an answer that runs or waits, so no more than may. */
+/** Each is an answer that runs or waits, so they are bounded alike. */
 export function readCount(fields: Fields, { model, mostWaiting }: Served): number {
   const high = Math.max(1, Math.min(MOST_ANSWERS, model.plan.parallel + mostWaiting));
   return fields.number("n", { low: 1, high, integer: true }) ?? 1;
@@ -78,7 +78,7 @@ export function readStreaming(fields: Fields): Streaming {
   };
 }
 
-/** What `render` gives the template itself. */
+/** Variables that `render` sets itself. */
 const RESERVED = ["messages", "tools", "add_generation_prompt", "addGenerationPrompt", "now"];
 
 /** "chat_template_kwargs", as vLLM and llama.cpp have it: {"enable_thinking": false}. And OpenAI's one of its own. */

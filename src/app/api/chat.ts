@@ -58,7 +58,7 @@ async function whole(served: Served, asked: ChatRequest, answers: readonly Answe
     tokens.push(...rest);
     const message = {
       role: "assistant",
-      // As OpenAI: an answer that only calls has no content.
+      // As with OpenAI: an answer of calls only has no content.
       content: said.text === "" && calls.length > 0 ? null : said.text,
       refusal: null,
       ...(said.reasoning === "" ? {} : { reasoning_content: said.reasoning }),

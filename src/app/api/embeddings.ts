@@ -1,6 +1,6 @@
 /**
- * POST /v1/embeddings: texts, or token ids, as vectors. Owns the fields and the form of the answer; which models are made for
- * it says the library, whose refusal is the answer where this one is not.
+ * POST /v1/embeddings: texts, or token ids, as vectors. The library decides which models are made for
+ * it; its refusal is the answer where this one is not.
  */
 import { ArgumentError, type Embeddings } from "../../index.ts";
 import { joinedSignal } from "../joined-signal.ts";

@@ -1,7 +1,7 @@
 /**
- * Errors as OpenAI's clients read them: a status and {"error": {message, type, param, code}}. Owns the way from any
- * error to that form; refuses to know routes. What is no NibbleError is a bug of ours: it is logged, and the client
- * learns nothing of it but the status.
+ * Errors as OpenAI's clients read them: a status and {"error": {message, type, param, code}}. Converts any
+ * error to that form. An error that is not a NibbleError is a bug of ours: it is logged, and the client
+ * gets only the status.
  */
 import { BusyError, PlaceError } from "../../answer/errors.ts";
 import { AbortedError, type ErrorCode, NibbleError } from "../../index.ts";
@@ -16,7 +16,7 @@ export interface ApiErrorFields {
   headers?: Readonly<Record<string, string>>;
 }
 
-/** Names of fields come from the request, and are as long as it likes. */
+/** Names of fields come from the request, and may have any length. */
 const LONGEST_MESSAGE = 600;
 const LONGEST_PARAM = 200;
 
@@ -73,7 +73,7 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 
 const CODES: Readonly<Partial<Record<ErrorCode, string>>> = { context: "context_length_exceeded" };
 
-/** log: hears of what is our fault. */
+/** log: called with internal errors. */
 export function toApiError(error: unknown, log: (error: unknown) => void): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof AbortedError)

@@ -1,16 +1,16 @@
 /**
- * Server-sent events. Owns their form, the comments that keep a silent connection alive, and the bound on what a slow
+ * Server-sent events. Their form, the comments that keep a silent connection alive, and the bound on what a slow
  * reader may leave unread.
  * (https://html.spec.whatwg.org/multipage/server-sent-events.html)
  */
 import { AbortedError } from "../../index.ts";
 import { jsonText } from "./json-text.ts";
 
-/** Proxies close what is silent for a minute; a long prompt takes longer. */
+/** Proxies close a connection that is silent for a minute; a long prompt takes longer. */
 const SILENCE_MS = 15_000;
 /** Bytes that may wait for their reader before the generation does. */
 const MOST_UNREAD = 2 ** 20;
-/** A reader that takes nothing for so long has gone, whatever its socket says. */
+/** A reader that takes nothing for this long counts as gone, whatever the state of its socket. */
 const STALLED_MS = 60_000;
 
 export interface EventWriter {
@@ -19,9 +19,9 @@ export interface EventWriter {
 }
 
 /**
- * A response whose events `write` sends; then "[DONE]", as OpenAI ends a stream. `onGone`: the reader has left. What
- * `write` rejects with becomes the last event by `describe`. isTyped: each event is named by its `type`, and the last one
- * says itself that it is.
+ * A response whose events `write` sends; then "[DONE]", as OpenAI ends a stream. `onGone`: the reader has left. An
+ * error of `write` becomes the last event by `describe`. isTyped: each event is named by its `type`, and the last one
+ * is recognised by it.
  */
 export function eventResponse(options: {
   write(events: EventWriter): Promise<void>;
@@ -93,7 +93,7 @@ export function eventResponse(options: {
     headers: {
       "content-type": "text/event-stream; charset=utf-8",
       "cache-control": "no-cache",
-      // nginx would gather the events.
+      // nginx would buffer the events.
       "x-accel-buffering": "no",
     },
   });

@@ -1,7 +1,7 @@
 /**
- * What becomes of a request's fields. Owns the three fates of a known one: kept (a reader of this server takes it),
- * harmless (it changes no answer; the reason is said), refused (it would change the answer, unless its value asks for
- * nothing), and what is done about unknown ones. The tables are in `known-fields.ts`.
+ * How a request's fields are treated. A known field is kept (this server reads it),
+ * harmless (it changes no answer; the reason is given) or refused (it would change the answer, unless its value has
+ * no effect); unknown ones are reported or refused. The tables are in `known-fields.ts`.
  */
 import { ApiError, unsupported } from "./errors.ts";
 
@@ -13,10 +13,10 @@ type FieldRule =
 /** By name. A Map, for a request may have a field "constructor". */
 export type FieldTable = ReadonlyMap<string, FieldRule>;
 
-/** Values of a refused field that ask for nothing, besides null: these, or what a function says. */
+/** Values of a refused field that have no effect, in addition to null: a list, or a predicate. */
 type Neutral = readonly unknown[] | ((value: unknown) => boolean);
 
-/** false, 0, "", [] and {}: how most fields say that nothing is asked for. */
+/** false, 0, "", [] and {}: the values without effect of most fields. */
 export const EMPTY: Neutral = (value) =>
   typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value;
 
@@ -42,7 +42,7 @@ export function fieldTable(...parts: readonly FieldTable[]): FieldTable {
   return new Map(parts.flatMap((part) => [...part]));
 }
 
-/** ApiError 400 for a refused field with a value that asks for something; `unknown` hears of names without a rule. */
+/** ApiError 400 for a refused field with a value that has an effect; `unknown` is called for names without a rule. */
 export function holdToTable(
   object: Readonly<Record<string, unknown>>,
   known: FieldTable,
@@ -57,13 +57,13 @@ export function holdToTable(
   }
 }
 
-/** Hears of a field that has no rule, by its place: "messages[0].mood". */
+/** Called for a field without a rule, with its place: "messages[0].mood". */
 export type UnknownField = (place: string) => void;
 
 const MOST_NAMES = 50;
 const LONGEST_NAME = 80;
 
-/** isStrict: such a request is refused with 400; else `note` hears of each name once, and of 50 names at most. */
+/** isStrict: such a request is refused with 400; else `note` is called once for each name, and for 50 names at most. */
 export function unknownFields(isStrict: boolean, note: (text: string) => void): UnknownField {
   const noted = new Set<string>();
   return (place) => {
@@ -82,13 +82,13 @@ export function unknownFields(isStrict: boolean, note: (text: string) => void): 
     noted.add(name);
     note(
       noted.size > MOST_NAMES
-        ? "requests have more unknown fields than are told"
+        ? "requests have more unknown fields than are reported"
         : `requests have a field ${name} that is not known here; it is left out (--strict refuses it)`,
     );
   };
 }
 
-/** Short, and without characters that a terminal obeys or shows as another. */
+/** Short, and without characters that control a terminal or look like others. */
 function printable(name: string): string {
   const cut = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}...` : name;
   return cut.replace(/[^\x21-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);

@@ -1,6 +1,6 @@
 /**
- * Reads one JSON object of a request, field by field, and holds it to the table of the fields that are known there:
- * `hold` sees to those that no reader takes.
+ * Reads one JSON object of a request, field by field, and checks it against the table of fields that are known there:
+ * `hold` handles those that no reader takes.
  */
 import { badValue } from "../../answer/errors.ts";
 import { ObjectFields, shown } from "../../answer/object-fields.ts";
@@ -10,7 +10,10 @@ import { type FieldTable, holdToTable, type UnknownField } from "./field-rules.t
 export class Fields extends ObjectFields {
   readonly #unknown: UnknownField;
 
-  /** unknown: hears of fields that `hold` has no rule for, here and in what lies inside. Throws PlaceError unless `value` is an object. */
+  /**
+   * unknown: called for fields that `hold` has no rule for, here and in nested objects. Throws PlaceError unless `value` is an
+   * object.
+   */
   constructor(value: unknown, place = "", unknown: UnknownField = () => {}) {
     super(value, place);
     this.#unknown = unknown;
@@ -22,7 +25,7 @@ export class Fields extends ObjectFields {
     return this;
   }
 
-  /** A field that is there and means nothing here. */
+  /** A field that is present and has no effect. */
   tellUnknown(name: string): void {
     this.#unknown(this.place(name));
   }
@@ -40,7 +43,7 @@ export class Fields extends ObjectFields {
   }
 }
 
-/** Runs what checks options of the library; its ArgumentError becomes one about the request's own name. */
+/** Runs a check of library options; its ArgumentError is changed to name the request's field. */
 export function checked<T>(names: Readonly<Record<string, string>>, check: () => T): T {
   try {
     return check();

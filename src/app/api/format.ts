@@ -1,7 +1,7 @@
 /**
- * What an answer has to be, by any of the names that clients have for it: OpenAI's response_format, llama.cpp's
- * json_schema and the schema next to json_object, vLLM's guided_json, guided_choice and structured_outputs. Owns these
- * fields.
+ * What an answer must match, by any of the names that clients use for it: OpenAI's response_format, llama.cpp's
+ * json_schema and the schema next to json_object, vLLM's guided_json, guided_choice and structured_outputs. These
+ * fields are read here.
  */
 import { PlaceError } from "../../answer/errors.ts";
 import { textsGrammar } from "../../answer/grammar/choices.ts";
@@ -15,9 +15,9 @@ import { JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS } from "./known-fields
 import { checkRoom, type Served } from "./served.ts";
 
 export interface Format {
-  /** The field that asks for it. */
+  /** The field that requires it. */
   readonly place: string;
-  /** Made once it is known that the prompt fits: throws ApiError 400. */
+  /** Made once the prompt is known to fit; throws ApiError 400. */
   readonly grammar: GrammarToMake;
 }
 
@@ -38,7 +38,7 @@ export async function openFormat(served: Served, request: Request, format: Forma
   }
 }
 
-/** null: any text. ApiError 400 where two fields ask. */
+/** null: any text. ApiError 400 where two fields require a format. */
 export function readFormat(fields: Fields): Format | null {
   const structured = fields.object("structured_outputs")?.hold(STRUCTURED_OUTPUTS);
   const [asked, other] = [

@@ -1,7 +1,7 @@
 /**
- * Who may use the server. A page of another site in the user's browser can reach 127.0.0.1: by a form or fetch (its
- * Origin shows that), or under a name of its own that it lets point here ("DNS rebinding": its Host shows that). Owns these two
- * checks, the API key, and CORS for the origins that were allowed.
+ * Who may use the server. A page of another site in the user's browser can reach 127.0.0.1: by a form or fetch (seen
+ * in its Origin), or under a name of its own that resolves to this address ("DNS rebinding": seen in its Host). Does these two
+ * checks, the API key, and CORS for the allowed origins.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
@@ -9,17 +9,17 @@ import { ArgumentError } from "../../index.ts";
 import { ApiError } from "./errors.ts";
 
 export interface GuardOptions {
-  /** null: none is asked for. */
+  /** null: none is required. */
   readonly apiKey: string | null;
   /** Origins of other sites that may call, as browsers write them; "*": all. */
   readonly origins: readonly string[];
-  /** Names besides localhost and addresses under which the server is reached, in lower case. */
+  /** Names, other than localhost and addresses, under which the server is reached, in lower case. */
   readonly hosts: readonly string[];
 }
 
-/** What the command line says, read and checked: ArgumentError for what no request could match. */
+/** The command line's options, checked: ArgumentError for values that no request could match. */
 export function readGuard(given: { apiKey?: string; cors: string[]; allowHost: string[] }): GuardOptions {
-  // A header carries no other characters, and its value ends at a blank.
+  // A header cannot contain other characters, and its value ends at a blank.
   if (given.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(given.apiKey))
     throw new ArgumentError(
       "apiKey",
@@ -46,7 +46,7 @@ export function readGuard(given: { apiKey?: string; cors: string[]; allowHost: s
 }
 
 /**
- * An origin as browsers send it; null: it is none. Those of web sites have one form, whatever the user typed; others
+ * An origin as browsers send it; null: invalid. Those of web sites have one form, whatever the user typed; others
  * (app://obsidian.md, chrome-extension://..., and "null", which files and sandboxed frames send) are compared as text.
  */
 function readOrigin(text: string): string | null {
@@ -57,7 +57,7 @@ function readOrigin(text: string): string | null {
   return URL.canParse(bare) ? new URL(bare).origin : null;
 }
 
-/** What anybody may ask for: whether the server lives. */
+/** Paths that need no key: whether the server is alive. */
 const OPEN = "/health";
 
 /** Throws ApiError 403 for another site, 401 without the key. `isOpen`: static files need no key. */
@@ -101,7 +101,7 @@ export function corsHeaders(request: Request, { origins }: GuardOptions): Readon
   return {
     ...base,
     "access-control-allow-methods": "GET, POST, OPTIONS",
-    // Clients send headers of their own (x-stainless-...), and none of them means anything here.
+    // Clients send headers of their own (x-stainless-...), which are all ignored.
     "access-control-allow-headers": asked ?? "authorization, content-type",
     "access-control-max-age": "600",
     ...(request.headers.get("access-control-request-private-network") === "true"
@@ -125,7 +125,7 @@ function isAllowed(origin: string, origins: readonly string[]): boolean {
   return origins.includes("*") || origins.includes(origin);
 }
 
-/** In a time that does not depend on how much is right. */
+/** In constant time. */
 function isEqual(a: string, b: string): boolean {
   const hash = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(hash(a), hash(b));

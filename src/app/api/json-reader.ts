@@ -1,9 +1,9 @@
 /**
  * JSON of requests, read with pauses: JSON.parse takes a second for five megabytes of small objects, in which a server
- * answers nobody. Owns how deep values nest and how many objects and lists there are, so that no later reader has to
- * fear for its stack, or for the time that a look at each of them takes.
- * One idea: JSON.parse reads each text and number, so only the structure is read here; what it makes is what JSON.parse
- * makes of the whole.
+ * answers no other request. Bounds the depth of nesting and the number of objects and lists, so that later readers need not
+ * worry about their stack, or about the time to visit each of them.
+ * One idea: JSON.parse reads each string and number, and only the structure is read here; the result is that of JSON.parse
+ * for the whole.
  */
 import type { Slices } from "../../index.ts";
 import { ApiError } from "./errors.ts";
@@ -19,13 +19,13 @@ export interface JsonBounds {
 /** Of a whole request: a conversation of 5,000 messages with their parts has 10,000. */
 export const BODY_BOUNDS: JsonBounds = { what: "the body", deepest: 64, most: 20_000 };
 
-/** Values between two pauses, and characters of a text. Some 0.1 ms each. */
+/** Values between two pauses, and characters of a string. About 0.1 ms each. */
 const VALUES = 1000;
 const CHARACTERS = 2 ** 17;
 
 type Open = { readonly list: unknown[] } | { readonly object: Record<string, unknown>; key: string };
 
-/** What the text means. ApiError 400 for what is no JSON, and beyond the bounds. */
+/** The parsed value. ApiError 400 for invalid JSON, and beyond the bounds. */
 export function* readJson(text: string, bounds: JsonBounds): Slices<unknown> {
   const reader = new Reader(text, bounds);
   const opened: Open[] = [];
@@ -90,7 +90,7 @@ function put(object: Record<string, unknown>, key: string, value: unknown): void
   else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
 }
 
-/** From its quote on; a long one in parts, none of which cuts an escape. */
+/** A string from its quote on; a long one in parts that split no escape. */
 function* readText(reader: Reader): Slices<string> {
   const parts: string[] = [];
   let from = reader.at + 1;
@@ -124,7 +124,7 @@ class Reader {
     readonly bounds: JsonBounds,
   ) {}
 
-  /** The character that comes next, blanks aside, which stays; "": none. */
+  /** The next character that is not a blank, without consuming it; "": none. */
   next(): string {
     for (; this.at < this.text.length; this.at++) {
       const c = this.text[this.at];
@@ -150,7 +150,7 @@ class Reader {
     return this.#quote;
   }
 
-  /** The next backslash; Infinity: none. Looked for once, however many texts lie before it. */
+  /** The next backslash; Infinity: none. Searched once, however many strings come before it. */
   slashFrom(at: number): number {
     if (this.#slash < at) {
       const found = this.text.indexOf("\\", at);

@@ -1,6 +1,6 @@
 /**
- * JSON of answers. Owns one thing that JSON.stringify cannot do: a Map becomes an object whose keys stay in their order,
- * also those that are whole numbers, which objects of JavaScript put first.
+ * JSON of answers. Unlike JSON.stringify, a Map becomes an object whose keys stay in their order,
+ * also whole numbers, which JavaScript objects would put first.
  */
 export function jsonText(value: unknown): string {
   if (value instanceof Map)

@@ -1,7 +1,7 @@
 /**
  * The fields that clients send, by endpoint and object: OpenAI's, and those that llama.cpp's server, vLLM, SGLang, TGI,
- * Ollama, text-generation-webui and their clients add. Owns what is done about each (`field-rules.ts`); how a kept one
- * is read stands with its reader. A field that would change the answer is never dropped in silence.
+ * Ollama, text-generation-webui and their clients add. The rule of each (`field-rules.ts`); a kept one
+ * is read elsewhere. A field that would change the answer is never dropped silently.
  */
 import { EMPTY, fieldTable, harmless, kept, refused } from "./field-rules.ts";
 
@@ -194,7 +194,7 @@ export const COMPLETIONS = fieldTable(
 
 export const TOKENIZE = fieldTable(
   kept("content", "parse_special", "add_special", "model"),
-  refused("Only ids are told.", { with_pieces: EMPTY }),
+  refused("Only ids are returned.", { with_pieces: EMPTY }),
 );
 
 export const STREAM_OPTIONS = fieldTable(
@@ -227,7 +227,7 @@ const MESSAGE = fieldTable(
   refused("This server reads text only.", { images: EMPTY, audio: EMPTY }),
 );
 
-/** By role; the last is for all others. */
+/** By role; the last one is for all others. */
 export const MESSAGES = {
   assistant: fieldTable(
     MESSAGE,

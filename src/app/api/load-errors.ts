@@ -1,11 +1,11 @@
-/** Why a request cannot have the model that it names: there is none of this name, or it cannot be loaded. */
+/** Why a request cannot use the model that it names: it does not exist, or cannot be loaded. */
 import { type ErrorCode, NibbleError, nearestModels } from "../../index.ts";
 import { ApiError } from "./errors.ts";
 
-/** Another try helps where a disk, a network or a device failed, and not where the file or the memory is what it is. */
+/** Another try may help after an error of a disk, a network or a device, but not of the file or the memory. */
 const PASSES: readonly ErrorCode[] = ["io", "device"];
 
-/** log: hears of what is our own fault. */
+/** log: called with internal errors. */
 export function loadError(name: string, error: unknown, log: (error: unknown) => void): ApiError {
   const isKnown = error instanceof NibbleError;
   const canPass = !isKnown || PASSES.includes(error.code);

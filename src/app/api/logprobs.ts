@@ -1,12 +1,12 @@
 /**
- * Likelihoods of tokens in the forms of the API: a list of entries for chat, four parallel lists for completions. Owns
- * how a token is written: as text, and as bytes where it is only a part of a character.
+ * Likelihoods of tokens in the forms of the API: a list of entries for chat, four parallel lists for completions. A token is
+ * written as text, and as bytes where it is only a part of a character.
  */
 import type { Likelihood, Piece, Tokenizer, TokenLogprob } from "../../index.ts";
 import type { Fields } from "./fields.ts";
 
 const MOST_TOP = 20;
-/** JSON knows no -Infinity; OpenAI's own stand-in for "very unlikely". */
+/** JSON has no -Infinity; this is OpenAI's value for "very unlikely". */
 const LEAST = -9999;
 
 /** Chat's `logprobs` and `top_logprobs` as the library's option. */
@@ -55,7 +55,9 @@ export function completionLogprobs(tokenizer: Tokenizer) {
   });
 }
 
-/** Likeliest first, also where texts are numbers: a Map keeps its order. Of tokens with one text the likeliest counts. */
+/**
+ * Most likely first, also where texts are numbers: a Map keeps its order. Of tokens with the same text the most likely counts.
+ */
 function byText(top: readonly TokenLogprob[], tokenizer: Tokenizer): Map<string, number> {
   const found = new Map<string, number>();
   for (const { id, logprob } of top) {

@@ -1,6 +1,6 @@
 /**
  * Messages of the API as chat templates expect them: content as one text, tool calls with their arguments as objects,
- * "developer" as "system". Owns what a message may look like; refuses to know templates.
+ * "developer" as "system". Checks the form of messages.
  */
 
 import { shown } from "../../answer/object-fields.ts";
@@ -13,9 +13,9 @@ import { CALL, CALL_FUNCTION, MESSAGES, PART } from "./known-fields.ts";
 const ROLES = ["system", "developer", "user", "assistant", "tool"] as const;
 
 export interface RequestMessages {
-  /** With the answer that is continued left out. */
+  /** Without the answer that is continued. */
   readonly messages: readonly ChatMessage[];
-  /** How the answer begins, as the request has it; "": it is free. */
+  /** The beginning of the answer from the request; "": none. */
   readonly begun: string;
 }
 
@@ -39,7 +39,7 @@ export function* readMessages(fields: Fields): Slices<RequestMessages> {
   return { messages, begun: "" };
 }
 
-/** As llama.cpp does it: an answer at the end is gone on with; the text that comes is what follows it. */
+/** As in llama.cpp: an answer at the end is continued; the response is the text that follows it. */
 function readBeginning(fields: Fields, messages: readonly Fields[]): string {
   const last = messages[messages.length - 1];
   if (messages.length === 1) throw fields.wrong("messages", "a message before the answer that is continued");
@@ -85,7 +85,7 @@ function* readAnswer(fields: Fields): Slices<{ content: string; [key: string]: u
     ...(thinking === undefined ? {} : { reasoning_content: thinking }),
     // gpt-oss's name for it. It reads the reasoning before a call only, and refuses it with text.
     ...(thinking && !content && calls.length > 0 ? { thinking } : {}),
-    // Templates ask whether the key is there.
+    // Templates test whether the key exists.
     ...(read.length === 0 ? {} : { tool_calls: read }),
   };
 }
@@ -103,8 +103,8 @@ function* readCall(fields: Fields): Slices<unknown> {
 }
 
 /**
- * The API has arguments as JSON text, templates want what it means. Text that means no object is an error, as with
- * llama.cpp and vLLM: templates write the parts of an object, and this server gives out no such call.
+ * The API has arguments as JSON text, templates need the object. Text that is not an object is an error, as with
+ * llama.cpp and vLLM: templates write the parts of an object, and this server never returns such a call.
  */
 function* readArguments(fields: Fields): Slices<unknown> {
   const found = fields.any("arguments") ?? "";
@@ -116,7 +116,7 @@ function* readArguments(fields: Fields): Slices<unknown> {
       value = found.trim() === "" ? {} : yield* readJson(found, bounds);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      // Told below.
+      // Reported below.
     }
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;

@@ -1,5 +1,5 @@
 /**
- * What the server has done, as Prometheus reads it. Owns names and buckets; everything is counted since the start.
+ * The server's counters in Prometheus's format; everything is counted since the start.
  * (https://prometheus.io/docs/instrumenting/exposition_formats/)
  */
 import type { GenerationResult } from "../../index.ts";
@@ -66,7 +66,7 @@ const GAUGES: readonly [name: string, help: string, of: (gauges: Gauges) => numb
   ["nibble_cache_bytes", "Keys and values, allocated.", ({ cacheBytes }) => cacheBytes],
 ];
 
-/** Names of models are files', so any character may be in them. */
+/** Names of models are file names, so they may contain any character. */
 function labelOf(model: string | null): string {
   if (model === null) return "";
   return `{model="${model.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"}`;
@@ -86,7 +86,7 @@ export class Metrics {
   #cancelled = 0;
   #loads = 0;
 
-  /** route: of ours, never the client's text: a label is remembered for ever. */
+  /** route: one of ours, never the client's text, since labels are never freed. */
   request(route: string, status: number): void {
     const key = `route="${route}",status="${status}"`;
     this.#requests.set(key, (this.#requests.get(key) ?? 0) + 1);
@@ -108,7 +108,7 @@ export class Metrics {
     this.#firstToken.observe(seconds);
   }
 
-  /** A client has gone, or the server was stopped, before the generation's end. */
+  /** A client disconnected, or the server was stopped, before the generation's end. */
   cancelled(): void {
     this.#cancelled++;
   }

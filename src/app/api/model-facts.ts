@@ -1,8 +1,8 @@
-/** What the lists of models tell of a loaded one: what it runs on, what its cache takes, and how large it is. */
+/** What the lists of models say about a loaded one: its device, its cache and its size. */
 import { kvBytes, kvRates, type LanguageModel, ratesByFormat } from "../../index.ts";
 
 export interface ModelFacts {
-  /** Beside OpenAI's fields of a model. */
+  /** In addition to OpenAI's fields of a model. */
   readonly listed: Readonly<Record<string, unknown>>;
   /** Ollama's "details". */
   readonly details: Readonly<Record<string, unknown>>;

@@ -17,10 +17,10 @@ export function oneModel(offered: Offered, id: string): Response {
   return Response.json(describe(named(offered, id)));
 }
 
-/** Answers at once; the list says how far it is. */
+/** Answers at once; the list shows the progress. */
 export async function loadOffered(offered: Offered, request: Request): Promise<Response> {
   const { names } = await readName(offered, request);
-  // Of no request, so none ends it. What goes wrong is told by the list.
+  // It belongs to no request, so none ends it. Errors appear in the list.
   offered.use({ name: names[0], signal: new AbortController().signal }, async () => {}).catch(() => {});
   return Response.json({ success: true });
 }

@@ -1,6 +1,6 @@
 /**
- * What a server offers: one model that is loaded (`alone`), or several of which each is loaded when it is asked for
- * (`on-demand.ts`). One idea: a request takes its model by `use` and has it until its work is done; an answer that goes on
+ * What a server offers: one loaded model (`alone`), or several that are loaded on demand
+ * (`on-demand.ts`). One idea: a request takes its model by `use` and keeps it until its work is done; an answer that goes on
  * after that holds the model by itself (`Served.hold`).
  */
 import type { ModelConfig, Pooling, SampleOptions } from "../../index.ts";
@@ -10,10 +10,10 @@ import type { Served } from "./served.ts";
 /** What holds for all requests, whichever model they name. */
 export type Shared = Pick<Served, "metrics" | "mostBodyBytes" | "unknownField" | "log" | "refused">;
 
-/** failed: it could not be loaded when it was last asked for. */
+/** failed: it could not be loaded at the last request. */
 export type ModelState = "unloaded" | "loading" | "loaded" | "unloading" | "failed";
 
-/** What a file says of its model; of one that is not loaded its header is read for it. */
+/** What a file says about its model; if it is not loaded, the file's header is read. */
 export interface Look {
   readonly config: Pick<ModelConfig, "family" | "layers" | "hidden" | "trainedContext" | "name"> | null;
   /** The chat template's source. */
@@ -23,7 +23,7 @@ export interface Look {
 }
 
 export interface OfferedModel {
-  /** What clients call it: the first is told, all are taken. */
+  /** Its names for clients: the first is reported, all are accepted. */
   readonly names: readonly [string, ...string[]];
   /** Since when, in seconds of Unix time. */
   readonly created: number;
@@ -36,9 +36,9 @@ export interface OfferedModel {
   readonly problem: string | null;
   /** null: it is not loaded. */
   readonly served: Served | null;
-  /** Known since it was loaded first. */
+  /** Known once it has been loaded. */
   readonly facts: ModelFacts | null;
-  /** When it is closed unless it is used before, in ms of Unix time; null: it stays. */
+  /** When it is closed if it is not used, in ms of Unix time; null: never. */
   readonly expires: number | null;
   look(): Promise<Look>;
 }
@@ -46,20 +46,20 @@ export interface OfferedModel {
 export interface Asked {
   /** undefined: the request names none. */
   readonly name: string | undefined;
-  /** Requests that wait for a model to be loaded wait no longer. */
+  /** Ends requests that wait for a model to be loaded. */
   readonly signal: AbortSignal;
-  /** How long it stays loaded when it is not used any more; default: as before. Infinity: for ever. */
+  /** How long it stays loaded when it is not used; default: as before. Infinity: for ever. */
   readonly keepMs?: number;
 }
 
 export interface Offered {
   readonly shared: Shared;
   readonly models: readonly OfferedModel[];
-  /** Why the server can answer nothing; null: it can. */
+  /** Why the server cannot answer; null: it can. */
   readonly failure: string | null;
   /** The model of this name; undefined: there is none. */
   find(name: string): OfferedModel | undefined;
-  /** Loads the model where it is not; it is not closed before `work` has ended. ApiError for a name that is not known. */
+  /** Loads the model if necessary; it is not closed before `work` has ended. ApiError for a name that is not known. */
   use<T>(asked: Asked, work: (served: Served) => Promise<T>): Promise<T>;
   /** Closes it as soon as no answer needs it. null: this server's model always stays. */
   readonly unload: ((model: OfferedModel) => Promise<void>) | null;

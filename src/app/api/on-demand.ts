@@ -1,8 +1,8 @@
 /**
- * Several models of which each is loaded when it is asked for, and closed when it was not used for a time or when another
- * needs its memory. Owns which requests wait for a load and what makes room for it. One idea: a request that uses a model holds it, and one
+ * Several models, each loaded when it is asked for, and closed when it was not used for a time or when another
+ * needs its memory. One idea: a request that uses a model holds it, and one
  * that is held is never closed. Loads come one after the other, in the order in which they were asked for; requests for a
- * model that has to make room wait for the load that wants it, so that no model waits for ever.
+ * model that has to make room wait for the load that needs it, so that no model waits for ever.
  */
 import { AbortedError, type LoadProgress, NibbleError, throwIfAborted } from "../../index.ts";
 import { bytes as inBytes } from "../../plot/numbers.ts";
@@ -20,18 +20,18 @@ import {
 } from "./offered.ts";
 import type { Served } from "./served.ts";
 
-/** A model as it lies on the disk. */
+/** A model on the disk. */
 export interface ModelSource extends Pick<OfferedModel, "names" | "created" | "fileBytes"> {
   /** What `load` takes. */
   readonly source: string;
 }
 
-/** What a load has to do with the others. */
+/** How a load affects the other models. */
 export interface Opening {
   readonly signal: AbortSignal;
   /**
    * Before anything is allocated: resolves when this model's `bytes`, of all its parts so far, and those of all others are no
-   * more than `limitBytes`. Of the limits that a load names the highest holds.
+   * more than `limitBytes`. The highest of a load's limits holds.
    */
   room(bytes: number, limitBytes: number): Promise<void>;
   progress(progress: LoadProgress): void;
@@ -55,7 +55,7 @@ export interface OnDemandOptions {
   open(source: ModelSource, opening: Opening): Promise<Opened>;
   /** Of a model that is not loaded. */
   look(source: ModelSource): Promise<Look>;
-  /** Hears of each load and each end of a model. */
+  /** Called at each load and each end of a model. */
   note?(line: string): void;
 }
 
@@ -64,7 +64,7 @@ interface Waiter {
   refuse(error: unknown): void;
 }
 
-/** A longer time is for ever: timers take no more. */
+/** A longer time counts as for ever: timers cannot be longer. */
 const LONGEST_MS = 2 ** 31 - 1;
 
 class OneModel implements OfferedModel {
@@ -79,7 +79,7 @@ class OneModel implements OfferedModel {
   ending: Promise<void> | null = null;
   /** Allocated, or about to be. */
   bytes = 0;
-  /** Another needs its memory: it is closed as soon as no request holds it. */
+  /** Another model needs its memory: it is closed as soon as no request holds it. */
   isLeaving = false;
   /** The higher, the later it was used. */
   usedAt = 0;
@@ -114,7 +114,7 @@ class OneModel implements OfferedModel {
   get state(): ModelState {
     if (this.opened) return "loaded";
     if (this.ending) return "unloading";
-    // What waits for its turn is as good as begun.
+    // A load in the queue counts as begun.
     if (this.stop || this.waiters.size > 0) return "loading";
     return this.problem === null ? "unloaded" : "failed";
   }
@@ -139,7 +139,7 @@ export class OnDemand implements Offered {
   readonly #queue: OneModel[] = [];
   /** While there is something in the queue. */
   #loading: Promise<void> | null = null;
-  /** A load that waits for room looks again. */
+  /** Makes a load that waits for room check again. */
   #wake: () => void = () => {};
   #uses = 0;
   #isClosed = false;
@@ -149,7 +149,7 @@ export class OnDemand implements Offered {
     this.#options = options;
     this.shared = shared;
     this.models = sources.map((source) => new OneModel(source, keepMs, look));
-    // Of two with one name the first has it.
+    // Of two with the same name the first one gets it.
     const named = [...this.models]
       .reverse()
       .flatMap((model) => model.names.map((name) => [name, model] as const));
@@ -178,13 +178,13 @@ export class OnDemand implements Offered {
 
   unload = async (offered: OfferedModel): Promise<void> => {
     const model = offered as OneModel;
-    // What is loaded later stays as long as any.
+    // A model that is loaded later stays as long as the others.
     if (!model.opened && !model.stop) return;
     model.keepMs = 0;
     if (model.opened && model.holds === 0) await this.#close(model, "as asked");
   };
 
-  /** Ends loads and who waits for them; what is loaded still answers those who have it. */
+  /** Ends loads and the requests that wait for them; loaded models still serve their requests. */
   stop(): void {
     this.#isClosed = true;
     for (const model of this.models) {
@@ -221,7 +221,7 @@ export class OnDemand implements Offered {
         if (model.waiters.size === 0) this.#stop(model);
       };
       const waiter: Waiter = {
-        // Held from now on, not from when the request goes on.
+        // Held from now on, not from when the request continues.
         grant: () => {
           settled();
           resolve(this.#hold(model));
@@ -257,7 +257,7 @@ export class OnDemand implements Offered {
     const { opened, holds, keepMs } = model;
     if (!opened || holds > 0) return;
     model.idleSince = Date.now();
-    // A GPU that is lost stays lost: the next request loads the model anew.
+    // A lost GPU does not come back: the next request loads the model again.
     if (opened.served.failure !== null) void this.#close(model, opened.served.failure);
     else if (keepMs === 0) void this.#close(model, "as asked");
     else if (keepMs <= LONGEST_MS) {
@@ -268,7 +268,7 @@ export class OnDemand implements Offered {
     }
   }
 
-  /** What did not have to make room after all goes on. */
+  /** Models that did not have to make room after all stay. */
   #spare(): void {
     for (const model of this.models) {
       model.isLeaving = false;
@@ -296,7 +296,7 @@ export class OnDemand implements Offered {
       if (!model.opened && model.waiters.size > 0) await this.#load(model);
       this.#spare();
     }
-    // In the same turn in which the queue was found empty.
+    // In the same turn of the event loop in which the queue was found empty.
     this.#loading = null;
   }
 
@@ -332,8 +332,8 @@ export class OnDemand implements Offered {
     } catch (error) {
       model.bytes = 0;
       if (stop.signal.aborted) {
-        // Who came after it was ended is in the queue.
-        note?.(`${name} was not loaded: nobody waits for it`);
+        // Requests that came after its end are in the queue.
+        note?.(`${name} was not loaded: no request waits for it`);
       } else {
         const refusal = loadError(name, error, shared.log);
         model.problem = refusal.message;

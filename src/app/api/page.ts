@@ -1,7 +1,7 @@
 /**
- * The chat page's files. Owns the list of what is there, made once: a request names an entry of that list or nothing,
- * so no path leads out of the folder. Answers ranges, for a page that reads a model piece by piece. Files need no key, so
- * what one reader may cost is bounded: they are read while they are sent.
+ * The chat page's files. Their list is made once: a request can only name an entry of it,
+ * so no path leads out of the folder. Supports ranges, for a page that reads a model in parts. Files need no key, so
+ * the cost of a reader is bounded: files are read while they are sent.
  */
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
@@ -27,9 +27,9 @@ const TYPES: Readonly<Record<string, string>> = {
 const READ_BYTES = 2 ** 16;
 
 /**
- * The page runs no script but its own. It may connect to any http(s) place that allows it: a person types servers and
- * addresses of models there, and no list of them is known when the page is sent. Pictures of answers it draws only when
- * asked to.
+ * The page runs only its own scripts. It may connect to any http(s) address that allows it, since users enter servers and
+ * addresses of models there, which are not known when the page is sent. It shows pictures in answers only
+ * on request.
  */
 const POLICY = [
   "default-src 'self'",
@@ -67,7 +67,7 @@ export async function openPage(folder: string, models: string): Promise<Page> {
   };
 }
 
-/** By the path of their URL, which begins with `at`. */
+/** By the path of their URL, with the prefix `at`. */
 async function listFiles(folder: string, at: string): Promise<Map<string, File>> {
   const files = new Map<string, File>();
   let names: string[];
@@ -94,7 +94,7 @@ function answer({ path, size, type, etag }: File, request: Request): Response {
     "content-security-policy": POLICY,
     "referrer-policy": "no-referrer",
     "accept-ranges": "bytes",
-    // Always asked again, and answered with 304: a file of 100 kB from this machine is not worth more thought.
+    // Always asked again, and answered with 304: a file of 100 kB from this machine needs no more.
     "cache-control": "no-cache",
     etag,
   });
@@ -121,8 +121,8 @@ function rangeOf(request: Request, size: number): { first: number; end: number }
 }
 
 /**
- * Bytes [first, end) as they are asked for, so that a reader costs two pieces at a time whatever it asks for. The file is
- * open from the first piece to the last: an answer that is not read has opened nothing.
+ * Bytes [first, end) as they are read, so that a reader costs two buffers at a time whatever it requests. The file is
+ * open from the first buffer to the last: an answer that is not read has opened nothing.
  */
 function partOf(path: string, first: number, end: number): ReadableStream<Uint8Array> {
   let file: FileHandle | null = null;

@@ -1,11 +1,11 @@
-/** A request that is translated into another endpoint's: errors name the places of the one that was sent. */
+/** A request that is translated into another endpoint's: errors name the fields of the one that was sent. */
 import { PlaceError } from "../../answer/errors.ts";
 import type { Fields } from "./fields.ts";
 
 /** Names of the translation and those that were sent. */
 export type Renames = readonly (readonly [ours: RegExp, theirs: string])[];
 
-/** Does the work; what it rejects with names the places that were sent. */
+/** Does the work; its errors name the fields that were sent. */
 export async function renaming<T>(renames: Renames, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -16,7 +16,7 @@ export async function renaming<T>(renames: Renames, work: () => Promise<T>): Pro
   }
 }
 
-/** These fields as they are, where they are there. */
+/** Copies these fields where they exist. */
 export function taken(fields: Fields, ...names: readonly string[]): Record<string, unknown> {
   return Object.fromEntries(names.filter((name) => fields.has(name)).map((name) => [name, fields.any(name)]));
 }

@@ -1,5 +1,5 @@
 /**
- * The fields that say how tokens are chosen and when to end, the same for chat and completions. Owns their names: those
+ * The fields that say how tokens are chosen and when to end, the same for chat and completions. The names are those
  * of OpenAI and those that llama.cpp and vLLM added. Ranges are the library's.
  */
 
@@ -25,10 +25,10 @@ const NAMES: Readonly<Record<Exclude<keyof SampleOptions, "logitBias">, readonly
 const MOST_STOPS = 16;
 const LONGEST_STOP = 1024;
 const MOST_TOKENS = 2 ** 31;
-/** What clients of llama.cpp send for no limit. */
+/** llama.cpp's value for no limit. */
 const NO_LIMIT = -1;
 
-/** What a request asks of the sampler and the loop; `defaults` where it says nothing. */
+/** A request's options for the sampler and the loop; `defaults` for those it does not set. */
 export function readSampling(fields: Fields, { defaults, model }: Served): GenerateOptions {
   const sampling: Record<string, unknown> = {};
   const used: Record<string, string> = {};
@@ -67,7 +67,7 @@ function readMaxTokens(fields: Fields, { maxTokens }: GenerateOptions): number |
   const asked = ["max_completion_tokens", "max_tokens", "n_predict"].flatMap((name) =>
     fields.any(name) === NO_LIMIT ? [] : (fields.number(name, range) ?? []),
   );
-  // Each limit holds, and the server's own is one.
+  // All limits hold, including the server's own.
   const limits = [...asked, ...(maxTokens === undefined ? [] : [maxTokens])];
   return limits.length === 0 ? undefined : Math.min(...limits);
 }

@@ -1,6 +1,6 @@
 /**
- * What all routes share: the model, defaults and bounds. Owns the life of one generation from a request to its result:
- * what is let in waits for its turn in the order of coming, and it ends with its client, or with the server.
+ * What all routes share: the model, defaults and bounds. Also the life of one generation from a request to its result:
+ * admitted ones wait for their turn in the order of arrival, and end with their client, or with the server.
  */
 
 import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
@@ -24,31 +24,33 @@ import type { Metrics } from "./metrics.ts";
 
 export interface Served {
   readonly model: LanguageModel;
-  /** What clients call the model: the first is told, all are taken. */
+  /** The model's names for clients: the first is reported, all are accepted. */
   readonly names: readonly [string, ...string[]];
   /** Since when, in seconds of Unix time. */
   readonly created: number;
   readonly metrics: Metrics;
   readonly grammars: Grammars;
-  /** For what a request does not say. */
+  /** For options that a request does not set. */
   readonly defaults: GenerateOptions;
-  /** Of embeddings, where the model's file says none. */
+  /** Of embeddings, where the model's file has none. */
   readonly pooling?: Pooling;
   readonly mostBodyBytes: number;
   /** Requests that may wait for their turn. */
   readonly mostWaiting: number;
-  /** Fires when the server cannot wait for answers any longer. */
+  /** Fires when the server stops waiting for answers. */
   readonly closing: AbortSignal;
   readonly unknownField: UnknownField;
-  /** Hears of errors that are ours. */
+  /** Called with internal errors. */
   log(error: unknown): void;
-  /** Hears of each request that is refused: status, method, route and why, for a log. */
+  /** Called for each refused request: status, method, route and reason, for a log. */
   refused?(line: string): void;
-  /** Why the device cannot generate, when that is what the last generation ended with; null: it can. */
+  /** Why the device cannot generate, if the last generation failed because of it; null: it can. */
   failure: string | null;
-  /** Keeps the model from being closed until what it gives is called. Default: it never is before the server ends. */
+  /**
+   * Keeps the model from being closed until the returned function is called. Default: it is never closed before the server ends.
+   */
   hold?(): () => void;
-  /** Hears of every generation that reached its end. */
+  /** Called for every generation that reached its end. */
   done?(result: GenerationResult, seconds: number): void;
 }
 
@@ -79,7 +81,7 @@ export function fitting({ model }: Served, ids: number[]): number[] {
   return ids;
 }
 
-/** A generation that was let in; it ends early by `cancel`. */
+/** An admitted generation; `cancel` ends it early. */
 export interface AdmittedRun {
   start(
     onPiece: (piece: Piece) => void | Promise<void>,
@@ -92,7 +94,7 @@ export interface AdmittedRun {
 export function checkRoom({ model, grammars, mostWaiting }: Served): void {
   const { running, waiting } = model.activity;
   const all = waiting + grammars.opening;
-  // Also where some wait though fewer run: the cache has no room for more.
+  // Also where some wait although fewer run: the cache has no room for more.
   const room = waiting > 0 ? running : model.plan.parallel;
   if (running + all < room + mostWaiting) return;
   throw new ApiError(503, `${all} requests are waiting already; try again later`, {
@@ -120,7 +122,7 @@ export function admit(
     throw error;
   }
   const letGo = served.hold?.();
-  // What may come next is not waited for.
+  // It does not wait for the grammar's answer.
   const joined = joinedSignal([request.signal, closing], () => grammar?.close());
   const { signal, abort: cancel } = joined;
   const release = () => {
@@ -137,7 +139,7 @@ export function admit(
       for await (const piece of generation) {
         if (isFirst) metrics.firstToken(seconds());
         isFirst = false;
-        // A slow reader is not run over.
+        // Waits for a slow reader.
         await onPiece(piece);
       }
       const result = await generation.result();
@@ -156,7 +158,7 @@ export function admit(
   };
   const end = () => {
     cancel();
-    // It may never have been started.
+    // It may never have started.
     release();
   };
   return { start, cancel: end };

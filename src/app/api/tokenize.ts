@@ -1,6 +1,6 @@
 /**
- * POST /tokenize, as llama.cpp's server has it: the tokens of a text, for who wants to know whether a document fits before
- * asking about it.
+ * POST /tokenize, as llama.cpp's server has it: the tokens of a text, for clients that check whether a document fits before
+ * they send it.
  */
 import { inSlices } from "../../index.ts";
 import { readBody } from "./body.ts";

@@ -1,4 +1,4 @@
-/** The tools of a request. Owns the fields tools, tool_choice and parallel_tool_calls; `answer/tools.ts` has the rest. */
+/** The tools of a request. Reads the fields tools, tool_choice and parallel_tool_calls; `answer/tools.ts` has the rest. */
 import { shown } from "../../answer/object-fields.ts";
 import { type AskedTools, askTools, type DescribedTool, MOST_TOOLS } from "../../answer/tools.ts";
 import { badValue } from "./errors.ts";
@@ -7,7 +7,7 @@ import type { Format } from "./format.ts";
 import { TOOL, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, TOOL_FUNCTION } from "./known-fields.ts";
 import type { Served } from "./served.ts";
 
-/** format: what an answer without calls has to be. */
+/** format: what an answer without calls must match. */
 export function readTools(fields: Fields, { model }: Served, format: Format | null): AskedTools {
   const given = fields.objects("tools") ?? [];
   if (given.length > MOST_TOOLS) throw fields.wrong("tools", `up to ${MOST_TOOLS}`);

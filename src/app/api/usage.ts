@@ -9,7 +9,7 @@ function usageOf(result: GenerationResult) {
     completion_tokens: generatedTokens,
     total_tokens: promptTokens + generatedTokens,
     prompt_tokens_details: { cached_tokens: reusedTokens },
-    // Rejected ones are no part of the answer, and not among its tokens.
+    // Rejected ones are not part of the answer and not counted among its tokens.
     completion_tokens_details: {
       accepted_prediction_tokens: acceptedTokens,
       rejected_prediction_tokens: draftedTokens - acceptedTokens,
@@ -17,7 +17,7 @@ function usageOf(result: GenerationResult) {
   };
 }
 
-/** Of several answers to one prompt, which is counted once; the cache held what the first that ran found there. */
+/** Of several answers to one prompt, which is counted once; cached tokens are those of the first one that ran. */
 export function usageOfAll(results: readonly GenerationResult[]) {
   const sum = (of: (result: GenerationResult) => number) =>
     results.reduce((all, result) => all + of(result), 0);
@@ -30,7 +30,7 @@ export function usageOfAll(results: readonly GenerationResult[]) {
   });
 }
 
-/** While the answer streams, as vLLM's "continuous_usage_stats" asks for it: how full the context is by now. */
+/** While the answer streams, as vLLM's "continuous_usage_stats" asks for it: how full the context is. */
 export function usageSoFar(promptTokens: number, generatedTokens: number) {
   return {
     prompt_tokens: promptTokens,

@@ -11,7 +11,8 @@ export const IS_POISONED = process.env.NIBBLE_POISON !== undefined;
 /** Those of dawn.ts but disable_workgroup_init. */
 export const ZEROING_TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
 
-const CACHE = /(keys|values) of layer/;
+/** Of an allocation, and of attend-layer.ts. */
+const CACHE = /(keys|values) of layer|^(keys|values)$/;
 /** Whose first zeros are WebGPU's, by intent (program.ts, blocks.ts): no other value ever lies there. */
 const ZERO = /^(stamp$|bias of )/;
 

@@ -1,5 +1,5 @@
 /**
- * POST /v1/messages and /v1/messages/count_tokens, as Anthropic's clients speak to them. Owns the form of answers, events
+ * POST /v1/messages and /v1/messages/count_tokens, as Anthropic's clients expect them: the form of answers, events
  * and errors. (https://docs.anthropic.com/en/api/messages, .../messages-streaming)
  */
 import type { AnswerPart } from "../../../answer/parts.ts";
@@ -123,7 +123,7 @@ function streamed(served: Served, promptTokens: number, answer: Answering, frame
             await stop();
             open = blockOf(part);
             index++;
-            // The input comes as what is added to nothing.
+            // The input comes as a delta to an empty object.
             const content_block = open.type === "tool_use" ? { ...open, input: {} } : open;
             await send({ type: "content_block_start", index, content_block });
           }
@@ -158,7 +158,7 @@ function endOf({ finish, result }: Ending) {
   return { stop_reason: reasons[finish], stop_sequence: stopReason === "stop" ? stopText : null };
 }
 
-/** What the cache held is counted apart. */
+/** Tokens from the cache are counted separately. */
 function usageOf({ promptTokens, reusedTokens, generatedTokens }: GenerationResult) {
   return {
     input_tokens: promptTokens - reusedTokens,

@@ -29,7 +29,7 @@ export const MESSAGES_API = fieldTable(
 const TOOL = fieldTable(
   kept("name", "description", "input_schema", "type", "strict"),
   harmless("marks what a provider may cache", "cache_control"),
-  harmless("is about which tools are told first", "defer_loading", "allowed_callers"),
+  harmless("is about the order of tools", "defer_loading", "allowed_callers"),
   refused("description may hold them.", { input_examples: EMPTY }),
 );
 const CHOICE = kept("type", "name", "disable_parallel_tool_use");
@@ -41,7 +41,7 @@ const FORMAT = kept("type", "schema");
 const THINKING = fieldTable(
   kept("type"),
   harmless("thinking and answer together are bounded by max_tokens", "budget_tokens"),
-  harmless("thinking is told as it is", "display"),
+  harmless("thinking is returned as it is", "display"),
 );
 const MESSAGE = kept("role", "content");
 const BLOCKS = {
@@ -123,7 +123,7 @@ function readMessage(fields: Fields): unknown[] {
   }
   if (role !== "assistant") {
     if (calls.length > 0) throw fields.wrong("content", "tool_use in messages of the assistant only");
-    // What tools answered comes before what is said about it.
+    // Tool results come before the text about them.
     return [
       ...results,
       ...(words.length > 0 || results.length === 0 ? [{ role, content: words.join("") }] : []),
@@ -186,7 +186,7 @@ function readTools(fields: Fields) {
   };
 }
 
-/** Where the template can be told; where it cannot, the model thinks as it does. */
+/** Where the template has a switch; otherwise the model decides. */
 function readThinking(fields: Fields, { model }: Served) {
   const type = fields.object("thinking")?.hold(THINKING).choice("type", ["enabled", "disabled", "adaptive"]);
   const isKnown = model.chatTemplate?.source.includes("enable_thinking") === true;

@@ -22,13 +22,13 @@ interface Source {
   readonly error?: { readonly message: string };
 }
 
-/** How the words of an answer are put: as a message, or as a response. */
+/** The form of an answer's words: a message, or a response. */
 export type Shape = "chat" | "generate";
 
 export interface Frame {
   readonly shape: Shape;
   readonly model: string;
-  /** When the request came, and when its model was there, by `performance.now`. */
+  /** When the request came, and when its model was loaded, by `performance.now`. */
   readonly began: number;
   readonly ready: number;
 }
@@ -87,7 +87,7 @@ function endOf(frame: Frame, reason: string | null | undefined, { usage, timings
   };
 }
 
-/** The answer to a request that only asks for the model to be there, or to be given back. */
+/** The answer to a request that only loads or unloads the model. */
 export function loaded(frame: Frame, done_reason: "load" | "unload"): Json {
   return objectOf(frame, undefined, { done_reason });
 }
@@ -98,7 +98,7 @@ export async function wholeAnswer(frame: Frame, response: Response): Promise<Res
   return Response.json(objectOf(frame, choice, endOf(frame, choice?.finish_reason, source)));
 }
 
-/** Events in, lines out, at the reader's pace; who leaves ends the generation. */
+/** Events in, lines out, at the reader's pace; a client that disconnects ends the generation. */
 export function lines(frame: Frame, response: Response): Response {
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();

@@ -1,12 +1,12 @@
-/** What Ollama's API says of models: all in /api/tags, loaded ones in /api/ps, one in /api/show. */
+/** What Ollama's API returns about models: all in /api/tags, loaded ones in /api/ps, one in /api/show. */
 import type { OfferedModel } from "../offered.ts";
 
-/** Ten years are for ever. */
+/** Ten years stand for "for ever". */
 const FAR_MS = 10 * 365 * 86_400_000;
 
 const modified = ({ created }: OfferedModel) => new Date(created * 1000).toISOString();
 
-/** Of one that was never loaded little is known: its file is not read for it. */
+/** Little is known of one that was never loaded: its file is not read for it. */
 const UNKNOWN = {
   ...{ parent_model: "", format: "gguf", family: "", families: [] },
   ...{ parameter_size: "", quantization_level: "" },

@@ -1,6 +1,6 @@
 /**
- * Ollama's requests as this server's own (OpenAI's form): which name becomes which. Owns Ollama's fields; what a value may be
- * is the other reader's word, so an error may name OpenAI's field. (ollama/docs/api.md)
+ * Ollama's requests as this server's own (OpenAI's form): which name becomes which. Values are checked
+ * by the other reader, so an error may name OpenAI's field. (ollama/docs/api.md)
  */
 import { EMPTY, fieldTable, harmless, kept, refused } from "../field-rules.ts";
 import type { Fields } from "../fields.ts";
@@ -38,7 +38,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
     stop: "stop",
   },
   ...{ repeat_penalty: "repeat_penalty", repeat_last_n: "repeat_last_n", num_predict: "max_tokens" },
-  // Refused by the reader where they ask for something.
+  // Refused by the reader where they have an effect.
   ...{ presence_penalty: "presence_penalty", frequency_penalty: "frequency_penalty", typical_p: "typical_p" },
   ...{ tfs_z: "tfs_z", mirostat: "mirostat", mirostat_tau: "mirostat_tau", mirostat_eta: "mirostat_eta" },
 };
@@ -65,7 +65,7 @@ export function commonOf(fields: Fields, templateKnows: (variable: string) => bo
   const options = fields.object("options")?.hold(fieldTable(MACHINE, kept(...Object.keys(OPTIONS))));
   const sampling = Object.entries(OPTIONS).flatMap(([name, own]) => {
     const value = options?.any(name);
-    // -1: without end; -2: to the end of the context.
+    // -1: unlimited; -2: to the end of the context.
     const isNoLimit = name === "num_predict" && (value === -1 || value === -2);
     return value === undefined || isNoLimit ? [] : [[own, value]];
   });
@@ -87,7 +87,7 @@ function formatOf(fields: Fields): Json {
   return { response_format: { type: "json_schema", json_schema: { name: "answer", schema: format } } };
 }
 
-/** true and false, or how much: "low", "medium", "high". What a template does not know changes nothing if it is off. */
+/** true and false, or how much: "low", "medium", "high". false has no effect if the template has no such variable. */
 function thinkOf(fields: Fields, templateKnows: (variable: string) => boolean): Json {
   const think = fields.any("think");
   if (think === undefined) return {};
@@ -125,7 +125,7 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   ...{ ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 },
 };
 
-/** "keep_alive" in ms: seconds, or a duration as Go writes it ("10m", "1h30m"); what is negative means for ever. */
+/** "keep_alive" in ms: seconds, or a duration as Go writes it ("10m", "1h30m"); negative values mean for ever. */
 export function keepOf(fields: Fields): number | undefined {
   const found = fields.any("keep_alive");
   if (found === undefined) return undefined;
@@ -135,7 +135,7 @@ export function keepOf(fields: Fields): number | undefined {
   return ms < 0 ? Number.POSITIVE_INFINITY : ms;
 }
 
-/** NaN: it is none. */
+/** NaN: invalid. */
 function durationMs(text: string): number {
   if (/^[+-]?\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
   const [, sign, parts] = /^([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)$/.exec(text) ?? [];

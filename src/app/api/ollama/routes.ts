@@ -1,6 +1,6 @@
 /**
- * Ollama's API: /api/chat, /api/generate, /api/embed, /api/tags, /api/show, /api/ps, /api/version. Owns its routes; what is
- * told of models is in described.ts. A request is put as OpenAI's and answered by the same code (requests.ts, answers.ts).
+ * Ollama's API: /api/chat, /api/generate, /api/embed, /api/tags, /api/show, /api/ps, /api/version. The descriptions
+ * of models are in described.ts. A request is converted to OpenAI's and answered by the same code (requests.ts, answers.ts).
  * Pulling, creating and deleting models is refused: the server has those that it was started with.
  */
 import { readBody } from "../body.ts";
@@ -28,7 +28,7 @@ const SHOW = fieldTable(
   refused("The model's own is used.", { system: EMPTY, template: EMPTY }),
 );
 
-/** What clients ask for before they use newer features. */
+/** The version that clients check before they use newer features. */
 const VERSION = "0.13.0";
 
 export function ollamaRoutes(offered: Offered): Record<string, Record<string, Handler>> {
@@ -68,7 +68,7 @@ function modelOf(fields: Fields, offered: Offered, field = "model"): OfferedMode
   );
 }
 
-/** Reads the request, and has its model for `work`, which is given the frame of the answer. */
+/** Reads the request, and runs `work` with its model and the frame of the answer. */
 async function withModel(
   offered: Offered,
   request: Request,
@@ -82,7 +82,7 @@ async function withModel(
   );
 }
 
-/** The answer to a request that asks for the model only: to be there, or with `keep_alive` 0 to be given back. */
+/** The answer to a request that only loads the model, or with `keep_alive` 0 unloads it. */
 async function loadedOnly(offered: Offered, request: Request, fields: Fields, shape: Shape) {
   const model = modelOf(fields, offered);
   if (offered.unload && keepOf(fields) === 0) {
@@ -133,7 +133,7 @@ async function generate(offered: Offered, request: Request): Promise<Response> {
   });
 }
 
-/** Asks the route of OpenAI's that takes such a body, and puts its answer in Ollama's form. Streams unless told not to. */
+/** Calls OpenAI's route for such a body, and converts its answer to Ollama's form. Streams by default. */
 async function answered(
   served: Served,
   request: Request,

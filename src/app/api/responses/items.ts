@@ -1,5 +1,5 @@
 /**
- * An answer as the items of a response, and the events that tell of them while they grow. Owns their ids and numbers.
+ * An answer as the items of a response, and the events that report them while they grow, with ids and numbers.
  * (https://platform.openai.com/docs/api-reference/responses-streaming)
  */
 import type { AnswerPart } from "../../../answer/parts.ts";
@@ -26,7 +26,7 @@ export class Items {
   readonly all: Item[] = [];
   #isOpen = false;
 
-  /** What a part adds, as events. */
+  /** The events of a new part. */
   *add(part: AnswerPart): Generator<ResponseEvent> {
     if (part.kind === "call") {
       yield* this.close("completed");
@@ -108,7 +108,7 @@ export class Items {
   }
 }
 
-/** The answer as messages that a later request goes on with. */
+/** The answer as messages that a later request continues. */
 export function messagesOf(items: readonly Item[]): unknown[] {
   if (items.length === 0) return [{ role: "assistant", content: "" }];
   const text = (type: "message" | "reasoning") =>

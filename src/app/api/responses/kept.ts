@@ -1,5 +1,5 @@
 /**
- * Conversations of responses, in memory, for previous_response_id. Owns how many are kept and how long they may be in all;
+ * Conversations of responses, in memory, for previous_response_id. Their number and total size are bounded;
  * the oldest go first.
  */
 import { ApiError } from "../errors.ts";
@@ -17,7 +17,7 @@ export class KeptResponses {
   readonly #byId = new Map<string, Kept>();
   #characters = 0;
 
-  /** The messages up to the end of this response. ApiError 400 for one that is not known, or not any more. */
+  /** The messages up to the end of this response. ApiError 400 for one that is not known, or no longer. */
   get(id: string): readonly unknown[] {
     const found = this.#byId.get(id);
     if (found) return found.messages;

@@ -30,7 +30,7 @@ export const RESPONSES = fieldTable(
   harmless("is about speed", "prompt_cache_key", "prompt_cache_retention"),
   harmless("hides lengths of tokens from a network that is not this machine's", "stream_options"),
   harmless(
-    "asks for more than is there: reasoning is told as it is, and nothing else is run here",
+    "asks for what is not available: reasoning is returned as it is, and no tools run here",
     "include",
   ),
   refused("An answer comes to who asks, while they wait.", { background: EMPTY }),
@@ -50,7 +50,7 @@ const FORMAT = fieldTable(
 );
 const REASONING = fieldTable(
   kept("effort"),
-  harmless("reasoning is told as it is", "summary", "generate_summary"),
+  harmless("reasoning is returned as it is", "summary", "generate_summary"),
 );
 const TOOL = kept("type", "name", "description", "parameters", "strict");
 const CHOICE = kept("type", "name");
@@ -83,7 +83,7 @@ export const RENAMES: Renames = [
 ];
 
 export interface ResponsesRequest extends ChatRequest {
-  /** The conversation that a later response goes on with: without instructions, and without this answer. */
+  /** The conversation that a later response continues: without instructions, and without this answer. */
   readonly history: readonly unknown[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * POST /v1/responses. Owns the response's own form, whole and streamed; its items are in `items.ts`, and conversations that
- * may be gone on with in `kept.ts`.
+ * POST /v1/responses. The response's own form, whole and streamed; its items are in `items.ts`, and conversations that
+ * can be continued in `kept.ts`.
  */
 import { type GenerationResult, inSlices } from "../../../index.ts";
 import { type Answering, type Ending, letIn } from "../answering.ts";
@@ -15,7 +15,7 @@ import { Items, messagesOf, type ResponseEvent } from "./items.ts";
 import { KeptResponses } from "./kept.ts";
 import { RENAMES, RESPONSES, readResponses } from "./request.ts";
 
-/** By server: what one has answered no other knows, whichever of its models it was. */
+/** By server, for all of its models: responses of one server are not known to another. */
 const kept = new WeakMap<Offered, KeptResponses>();
 
 export async function responses(offered: Offered, request: Request): Promise<Response> {
@@ -45,7 +45,7 @@ async function respond(
   const frame = frameOf(fields, served);
   const items = new Items();
   const ended = (ending: Ending) => {
-    // Of an answer that was begun, what was begun is part of it.
+    // An answer that the request began is stored in the request.
     if (isKept && asked.begun === "")
       conversations.keep(frame.id, [...asked.history, ...messagesOf(items.all)]);
     return { ...frame, ...endOf(ending), output: items.all, usage: usageOf(ending.result) };
@@ -132,7 +132,7 @@ function usageOf({ promptTokens, reusedTokens, generatedTokens }: GenerationResu
     input_tokens: promptTokens,
     input_tokens_details: { cached_tokens: reusedTokens },
     output_tokens: generatedTokens,
-    // Not told apart from others.
+    // Not counted separately.
     output_tokens_details: { reasoning_tokens: 0 },
     total_tokens: promptTokens + generatedTokens,
   };

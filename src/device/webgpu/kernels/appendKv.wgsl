@@ -1,4 +1,4 @@
-// appendKv: a step's keys and values into the cache, its queries turned; one dispatch. Keys and queries: RMS norm of each
+// appendKv: a step's keys and values into the cache, with RoPE on its queries; one dispatch. Keys and queries: RMS norm of each
 // head where the model has it, rotary embedding in halves, then quantized or passed on; values: quantized as they come, or
 // normed without a weight.
 // A workgroup does one piece, rows of one text that lie in one page, of one head: x counts pieces, y is [keys of each KV
@@ -65,7 +65,7 @@ var<workgroup> vectors: array<f32, ROWS * 512u>;
 // rq4: bits of a block's scales.
 var<workgroup> scales: array<u32, 32>;
 var<workgroup> sums: array<f32, SIZE>;
-// By token of the block, what its values are multiplied with.
+// By token of the block: the factor of its values.
 var<workgroup> valueFactors: array<f32, 32>;
 
 @compute @workgroup_size(128)

@@ -73,7 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   let table = work.table;
   let kvHead = work.kvHead;
-  // Heads past the group's end are done like its last one and never written.
+  // Heads past the group's end repeat the last one and are never written.
   let firstHead = work.firstHead;
   var nextKeys = loadKeys(table, kvHead, work.start, 0u, local);
   let groupHead = (work.row * params.kvHeads + kvHead) * GROUP;
@@ -190,7 +190,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (weighs && lane == 0u) {
       rescales[head] = rescale;
     }
-    // The scores are read by now: weights take their place.
+    // All scores have been read: weights take their place.
     workgroupBarrier();
     if (weighs) {
       for (var group = 0u; group < WEIGHT_GROUPS; group++) {

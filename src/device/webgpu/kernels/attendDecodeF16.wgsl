@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let table = work.table;
   let gap = gapOf(work.packed);
   let kvHead = work.kvHead;
-  // Heads past the group's end are done like its last one and never written.
+  // Heads past the group's end repeat the last one and are never written.
   let firstHead = work.firstHead;
   var nextKeys = loadKeys(table, gap, kvHead, work.start, 0u, local);
   for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
@@ -141,7 +141,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let nextMax = max(maxScore, lanesMax(highest, local));
     let rescale = exp2(maxScore - nextMax);
     maxScore = nextMax;
-    // The scores are read by now: weights take their place.
+    // All scores have been read: weights take their place.
     workgroupBarrier();
     if (weighs) {
       var added = 0.0;

@@ -11,7 +11,7 @@ const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 // include: cacheValues
 const TILE: u32 = 64u;
-// A multiple of 64; a thread has a dim, and another so many further.
+// A multiple of 64; a thread has a dim, and another one WORKGROUP further.
 const WORKGROUP: u32 = 64u;
 const MOST_SPANS: u32 = 128u;
 // Of lib/spans.wgsl.
@@ -47,7 +47,7 @@ var<workgroup> rests: array<vec4<f32>, PAGES * GROUPS * HEADS>;
 var<workgroup> scores: array<vec4<f32>, HEADS * TILE / 4u>;
 // [block][group][head][w]: weights times scales, arranged likewise.
 var<workgroup> weighed: array<vec4<f32>, TILE / 32u * WEIGHT_GROUPS * HEADS * 8u>;
-// [head][group][lane]: of the span, sums of weights times what values are beside their codes.
+// [head][group][lane]: of the span, sums of weights times the values' zeros.
 var<workgroup> middles: array<f32, HEADS * WEIGHT_GROUPS * LANES>;
 // By head: 2^(old maximum - new maximum).
 var<workgroup> shrinks: array<f32, FOURS * 4u>;
@@ -60,11 +60,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let places = placesOf(MOST_SPANS);
   let spans = spansOf(last, last, single.packed, PART, params.window, TILE, places);
   if (workgroup.x >= spans.count) {
-    // Another row of the step has more.
+    // Only another row of the step has this span.
     return;
   }
   let kvHead = workgroup.y / SETS;
-  // Heads past the group's end are done like its last one and never written.
+  // Heads past the group's end repeat the last one and are never written.
   let firstHead = workgroup.y % SETS * HEADS;
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, spans.end);

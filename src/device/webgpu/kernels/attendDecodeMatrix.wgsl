@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let places = placesOf(MOST_SPANS);
   let spans = spansOf(last, last, single.packed, PART, params.window, 32u, places);
   if (workgroup.x >= spans.count) {
-    // Another row of the step has more.
+    // Only another row of the step has this span.
     return;
   }
   let kvHead = workgroup.y / SETS;
@@ -161,7 +161,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, keyScale, lift), visible);
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (lane == 0u) { outgrown = u32(grows); }
-    // The same for all lanes, as the compiler has to see.
+    // Uniform, which the compiler must be able to see.
     if (workgroupUniformLoad(&outgrown) != 0u) {
       let lowNext = max(lowMax, subgroupMax(lowScores));
       let highNext = max(highMax, subgroupMax(highScores));

@@ -2,7 +2,7 @@
 // is one subgroup of 32; it takes a block of 32 tokens at a time for 8 query heads of one KV head, the rows of its matrices:
 // S = Q K', online softmax with a lane for each token, O += W V. Codes become floats in workgroup memory, 32 dims at a time, a
 // lane's token or dim in a row, which is the transposed order that loads take. O stays in matrix registers and is scaled down
-// only when a maximum has grown 2^20 times. What a lane holds has a name each, since indexed it would live in memory.
+// only when a maximum has grown 2^20 times. Each register of a lane has a name: indexed in a loop, they would live in memory.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeWork, softcap, planes, channels, floatCodes, eights
 // <values>

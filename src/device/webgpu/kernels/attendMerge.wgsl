@@ -8,7 +8,7 @@ const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
 const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
-// Back by the rotation of rq4.
+// Undoes the rotation of rq4.
 const ROTATE: bool = false;
 // The two parts of a packed cache; TILE and MOST_SPANS are the packed one's.
 const PARTS: bool = false;
@@ -192,7 +192,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let high = merged[local * 2u + 1u];
       out[(query * params.heads + head) * (FOURS / 2u) + local] = halvesOf(low, high);
     }
-    // Averages of a cache's values are as halves hold them.
+    // Averages of a cache's values are within float16.
     if (head == 0u && local == 0u) {
       out[params.factorsAt + query] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
     }
@@ -244,7 +244,7 @@ fn loadSums(first: u32, begin: u32, spans: u32, four: u32) -> array<vec4<f32>, B
   return loaded;
 }
 
-// By the transpose of rq4's rotation: a thread has four dims.
+// Multiplies by the transpose of rq4's rotation: a thread has four dims.
 fn rotatedBack(values: vec4<f32>, local: u32) -> vec4<f32> {
   var sum = values * rotationFactor(HEAD_DIM);
   sum = vec4<f32>(sum.xy + sum.zw, sum.xy - sum.zw).xzyw;

@@ -148,7 +148,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   if (SPANS) {
-    // Of a span without blocks.
+    // A span without blocks.
     workgroupBarrier();
   }
   for (var i = 0u; i < MINE; i++) {

@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (index + PAST >= run.tokens) {
     states[stateAt(run.writeSlot, index + PAST - run.tokens, channel)] = inputAt(run, index + PAST, channel);
   }
-  // Of a run shorter than that the inputs before it stay.
+  // In a shorter run some inputs before it stay.
   if (index == 0u) {
     for (var p = 0u; p + run.tokens < PAST; p++) {
       states[stateAt(run.writeSlot, p, channel)] = inputAt(run, p + run.tokens, channel);

@@ -1,7 +1,7 @@
 // dequantizeKv: the 4-bit keys and values that a step sees, expanded to an f16 cache of the same pages (kv.ts has the
 // layouts); those of rq4 stay rotated. The first half of dequantize-then-attend, the baseline of `nibble bench attend`; no model runs it.
 // A workgroup does one block of 32 token slots of one KV head, keys (z = 0) or values (z = 1): 20 bytes in for each 64
-// out, all loads and stores 16 bytes a lane and neighbouring, so that memory is what bounds it.
+// out, all loads and stores 16 bytes a lane and neighbouring, so that it is bound by memory.
 // lib: step, batch, kvCodes, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;

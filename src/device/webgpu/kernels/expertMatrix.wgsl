@@ -93,7 +93,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
     store(&loads, group, local);
-    // The next loads are on their way while this tile is multiplied. The last ones repeat and are not used.
+    // The next tile is loaded while this one is multiplied. The last loads repeat a tile and are not used.
     loads = load(firstRow, 0u, TILE_TOKENS - 1u, min(group + 1u, params.groups - 1u), local);
     workgroupBarrier();
     // Columns 0..15, then 16..31.
@@ -139,7 +139,7 @@ fn xRowOf(token: u32) -> u32 {
   return select(entries[token], entries[token] / PICKS, SHARED);
 }
 
-// A fragment to the entries' rows of `out`, through the weights' tile, which is free by now.
+// Writes a fragment to the entries' rows of `out`, through the weights' tile, which is free by now.
 fn write(fragment: Result, firstRow: u32, first: u32, count: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();

@@ -1,5 +1,5 @@
 // gate: out = activation(gate) * up (lib/activation.wgsl), in the form that the next operation reads. gate and up may be columns
-// of one wider buffer, hence offsets and strides.
+// of one wider buffer, so they have offsets and strides.
 // lib: step, activation, formed, q8, q8Threads, narrow, rowFactor
 // <values>
 const ACTIVATION: u32 = 0u;
@@ -10,7 +10,7 @@ const GATE_SIZE: u32 = 0u;
 const GATE_STRIDE: u32 = 0u;
 const UP_SIZE: u32 = 0u;
 const UP_STRIDE: u32 = 0u;
-// Either is the sum of so many splits of a product.
+// Either is the sum of N splits of a product.
 const GATE_SPLITS: u32 = 1u;
 const UP_SPLITS: u32 = 1u;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.

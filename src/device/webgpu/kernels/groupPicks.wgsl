@@ -1,5 +1,5 @@
-// groupPicks: a step's picks by expert, for products of many rows, so that an expert's weights are read for all of its picks at
-// once (expertMatmul). Entry row * PICKS + pick is a row of the product's output, [rows * PICKS, ...]. One workgroup.
+// groupPicks: a step's picks by expert, for products of many rows, so that an expert's weights are read once for all of its
+// picks (expertMatmul). Entry row * PICKS + pick is a row of the product's output, [rows * PICKS, ...]. One workgroup.
 // lib: step, picks
 // <values>
 const EXPERTS: u32 = 8u;

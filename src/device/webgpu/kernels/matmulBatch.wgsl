@@ -1,6 +1,6 @@
 // Weights of any form times up to 32 tokens of f16 activations, through f16 subgroup matrices with f32 sums: steps of several
 // texts that generate. A workgroup owns 128 rows, a subgroup 32 of them and all tokens, so that each weight is read and expanded
-// once; columns are split over workgroups until they fill a GPU, and sumSplits adds what the splits have found.
+// once; columns are split over workgroups until they fill a GPU, and sumSplits adds the splits.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightTile, weightHalves, narrow
 
@@ -68,7 +68,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let firstGroup = params.groups * place.z / SPLITS;
   let endGroup = params.groups * (place.z + 1u) / SPLITS;
 
-  // Barriers of the loop stand between this and its use.
+  // The loop's barriers come before its use.
   for (var i = local; i < TILE_TOKENS; i += WORKGROUP) {
     factors[i] = bitcast<f32>(x[params.factorsAt + min(firstToken + i, tokens - 1u)].x);
   }
@@ -122,7 +122,7 @@ fn xRowOf(token: u32) -> u32 {
   return token;
 }
 
-// A fragment to `out`, through the weights' tile, which is free by now; offset: its first token of the tile.
+// Writes a fragment to `out`, through the weights' tile, which is free by now; offset: its first token of the tile.
 fn write(fragment: Result, split: u32, firstRow: u32, firstToken: u32, offset: u32, tokens: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();

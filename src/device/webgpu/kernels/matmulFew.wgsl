@@ -1,6 +1,6 @@
 // Packed weights times few rows of q8 activations (lib/q8.wgsl): 2 to 16 tokens meet each weight that is read. A team of TEAM
 // invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Integer dot products.
-// Sums have names, written out wherever they are used: indexed in loops that a compiler does not unroll, they would live in
+// Sums have names and loops over them are written out: indexed in loops that a compiler does not unroll, they would live in
 // local memory (matmulVector's loop over 8 tokens is three times as slow: lab/LOG.md, 2026-11-28).
 // lib: step, weight, codes, teamSum
 

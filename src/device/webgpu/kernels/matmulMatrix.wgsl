@@ -1,7 +1,7 @@
 // Weights of any form times many tokens of f16 activations, through f16 subgroup matrices with f32 sums. A workgroup owns
-// 128 rows x 32 tokens a subgroup; weights are expanded to f16 32 columns at a time in workgroup memory, never further.
+// 128 rows x 32 tokens a subgroup; weights are expanded to f16 in workgroup memory, 32 columns at a time.
 // out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x
-// have factors (lib/rowFactor.wgsl); a tile in which they are not all 1 takes the way of tiles at the edge.
+// have factors (lib/rowFactor.wgsl); a tile in which they are not all 1 is written like tiles at the edge.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightTile, weightHalves, narrow
 
@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let xAt = subgroup * 32u * STRIDE;
   noteFactors(firstToken, local);
 
-  // By rows and tokens. Not an array: what loops index lies in memory, not in registers (28 -> 97 TFLOP/s).
+  // By rows and tokens. Not an array: arrays that loops index live in memory, not in registers (28 -> 97 TFLOP/s).
   // each R 0..7
   var acc{R}0: Result; var acc{R}1: Result;
   // end
@@ -79,8 +79,8 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
     store(&loads, group, local);
-    // The next loads are on their way while this tile is multiplied. The last ones repeat and are not used. In front of the
-    // barrier 242 -> 250 TFLOP/s for q4_0; floats, of which there are more, want them after it: 169 -> 209.
+    // The next tile is loaded while this one is multiplied. The last loads repeat a tile and are not used. Before the
+    // barrier: 242 -> 250 TFLOP/s for q4_0; floats, of which there are more, are loaded after it: 169 -> 209.
     let following = min(group + 1u, params.groups - 1u);
     if (CODES < F32) {
       loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
@@ -104,7 +104,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 
   let token = firstToken + subgroup * 32u;
-  // Whole tiles go out as they are.
+  // Complete tiles are stored directly.
   let whole = firstRow + TILE_ROWS <= params.rows && firstToken + TILE_TOKENS <= params.tokens;
   if (local == 0u) {
     isScaled = atomicLoad(&scaledRows);
@@ -136,7 +136,7 @@ fn factorOfToken(token: u32) -> f32 {
   return bitcast<f32>(x[params.factorsAt + token].x);
 }
 
-/// Whether the step's tokens of the tile have factors; what is known is read after the barriers of the groups.
+/// Whether the step's tokens of the tile have factors; the result is read after the barriers of the groups.
 fn noteFactors(firstToken: u32, local: u32) {
   let live = min(select(step.tokens, step.outputs, OUTPUTS), params.tokens);
   if (local == 0u) {
@@ -150,7 +150,7 @@ fn noteFactors(firstToken: u32, local: u32) {
   }
 }
 
-/// A fragment at the edge of `out`, with factors or with a bias: through the weights' tile, which is free by now.
+/// Writes a fragment at the edge of `out`, with factors or with a bias: through the weights' tile, which is free by now.
 fn writeEdge(fragment: Result, firstRow: u32, firstToken: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();

@@ -26,9 +26,9 @@ const PICKS: u32 = 1u;
 const SHARED: u32 = 1u;
 // </values>
 
-// Nibbles are codes as they lie; others become int8 first.
+// Nibbles are the codes themselves; others become int8 first.
 const DIRECT: bool = CODES == NIBBLES;
-// What codes are less before they are multiplied; where groups have an offset it is in that.
+// Subtracted from codes before they are multiplied; where groups have an offset, that includes it.
 const MIDDLE: f32 = select(BIAS, 0.0, HAS_OFFSET);
 
 struct Params {

@@ -1,10 +1,10 @@
 // Packed weights times one token of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
 // groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
 // Of experts (expertMatmul): the rows of one expert for each entry of `picks`, which are rows of x and out.
-// Joined with what reads the products (JOIN), a workgroup owns 32 of them, a group of q8: ADD_NORM adds them to a row and gives
-// the sum, and it times the next norm's weight as q8; GATE does so of gate and up. What ADD_NORM gives is not divided by the root of
-// the row's mean square yet, which nobody knows before all workgroups are done: each group carries its sum of squares along, and the
-// products that read it (NORMED) add those up and divide. (RMSNorm, arXiv 1910.07467)
+// Joined with the operation that reads the products (JOIN), a workgroup owns 32 of them, a group of q8: ADD_NORM adds them to a
+// row, stores the sum, and the sum times the next norm's weight as q8; GATE does the same with gate and up. The result of
+// ADD_NORM is not yet divided by the root of the row's mean square, which is unknown until all workgroups are done: each group
+// stores its sum of squares, and the products that read it (NORMED) add those up and divide. (RMSNorm, arXiv 1910.07467)
 // lib: weight, codes, teamSum, picks, q8, activation
 
 // <values>
@@ -113,7 +113,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     }
   }
 
-  // Asked for early: they are far.
+  // Loaded early: their latency is long.
   var addedTo = 0.0;
   var weight = 1.0;
   if (JOIN == ADD_NORM) {

@@ -1,4 +1,4 @@
-// packKv: whole pages of a packed cache from the vectors as they came (f16) to codes: keys by channel, values rotated, bit for
+// packKv: whole pages of a packed cache, from f16 vectors to codes: keys by channel, values rotated, bit for
 // bit as src/cache/codec-channel.ts and codec-rotated.ts have them. A workgroup does one page of one KV head: x counts the
 // step's blocks to pack, y is [keys of each KV head, values of each KV head].
 // lib: step, batch, half, rotation, hadamard, encode
@@ -60,7 +60,7 @@ struct Channel {
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let pack = packAt(workgroup.x);
-  // No later row sees it, and its page may be another text's.
+  // No later row sees it, and its page may belong to another text.
   if (params.window > 0u && pack.position >= pack.block * 32u + 31u + params.window) {
     return;
   }
@@ -79,7 +79,7 @@ fn halfOf(word: u32, index: u32) -> f32 {
 }
 
 fn keyAt(source: u32, token: u32, d: u32) -> f32 {
-  // No more than the largest scales hold.
+  // Clamped to what the largest scales hold.
   return clamp(halfOf(recentKeys[source + (d / 8u * 32u + token) * 4u + d % 8u / 2u], d), -32000.0, 32000.0);
 }
 
@@ -153,7 +153,7 @@ fn ratio(x: f32, scale: u32) -> i32 {
   return (2 * w + (16 + 256 * 32) * mantissa) / (32 * mantissa) - 256;
 }
 
-// The least scale that holds a channel of these extremes, and its zero.
+// The smallest scale for a channel with these extremes, and its zero.
 fn channelOf(low: f32, high: f32) -> Channel {
   let range = high - low;
   let largest = max(abs(low), abs(high));

@@ -1,10 +1,10 @@
-// The most that a kernel can read: a large buffer once, 16 bytes a load, LOADS loads in flight an invocation.
+// Measures how fast a kernel can read: a large buffer once, 16 bytes a load, LOADS loads in flight an invocation.
 // <values>
 const LOADS: u32 = 16u;
 // </values>
 
 struct Params {
-  // A sum that does not occur: what is read has to be used, or the compiler leaves the loads out.
+  // Never true: the values must be used, or the compiler drops the loads.
   never: u32,
 }
 

@@ -1,13 +1,13 @@
-// rmsNorm, with what stands around it in a block: out = norm(x + norm(added) * addedWeight) * weight. The sum is written
-// too (the residual stream); without HAS_ADD x is normed as it is. One workgroup a row; `out` in the form that the
+// rmsNorm, with the addition and norm before it in a block: out = norm(x + norm(added) * addedWeight) * weight. The sum is
+// written too (the residual stream); without HAS_ADD x is normed as it is. One workgroup a row; `out` in the form that the
 // next operation reads. (RMSNorm, arXiv 1910.07467)
 // lib: step, workgroupSum, q8, q8Threads, narrow, rowFactor
 // <values>
 const SUBGROUP: u32 = 1u;
 const HAS_ADD: bool = false;
-// `added` is the sum of so many products of experts by the weights in `picks` (combine.wgsl); 0: it lies there.
+// `added` is the sum of N experts' products by the weights in `picks` (combine.wgsl); 0: it is one product.
 const PICKS: u32 = 0u;
-// `added` is the sum of so many splits of a product.
+// `added` is the sum of N splits of a product.
 const SPLITS: u32 = 1u;
 // norm(added) * addedWeight instead of added: Gemma's post-norms.
 const HAS_ADDED_NORM: bool = false;
@@ -17,7 +17,7 @@ const HAS_WEIGHT: bool = true;
 const HAS_NORM: bool = true;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8; those two of whole rows only.
 const OUT_FORM: u32 = 0u;
-// The result in f32 besides.
+// Also store the result in f32.
 const HAS_PLAIN: bool = false;
 // Eights of vec4s a thread: ceil(cols / 8192).
 const UNITS: u32 = 1u;
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let count = params.cols / 4u;
   let at = row * count;
-  // A thread owns its vec4s from the first load to the result: one way to memory and back.
+  // A thread owns its vec4s from the first load to the result: one read and one write.
   var values: array<vec4<f32>, 8u * UNITS>;
   var inverse = 0.0;
   if (HAS_ADDED_NORM) {
@@ -174,7 +174,7 @@ fn addedAt(row: u32, count: u32, i: u32) -> vec4<f32> {
   return sum;
 }
 
-// Where a thread's j-th vec4 lies in the row: beside those of the other threads, in twos where two make a word of halves.
+// Where a thread's j-th vec4 lies in the row: next to those of the other threads, in twos where two make a word of halves.
 fn place(lane: u32, j: u32) -> u32 {
   if (OUT_FORM == 1u) {
     return (lane + j / 2u * WORKGROUP) * 2u + j % 2u;

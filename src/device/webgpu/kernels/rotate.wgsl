@@ -1,5 +1,5 @@
-// rotate: head vectors by the rotation of rq4, or back by its transpose. Where no neighbour does it on the way: queries that
-// appendKv did not turn, and what attendPrompt has summed. A row of 32 threads does one vector in workgroup memory.
+// rotate: head vectors by the rotation of rq4, or back by its transpose. For cases where no other kernel does it: queries that
+// appendKv does not handle, and the sums of attendPrompt. A row of 32 threads does one vector in workgroup memory.
 // lib: step, rotation, hadamard, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
@@ -29,7 +29,7 @@ var<workgroup> vectors: array<f32, ROWS * HEAD_DIM>;
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let all = step.tokens * params.heads;
   let vector = (workgroup.x + workgroup.y * 65535u) * ROWS + local / LANES;
-  // Rows past the end do the last vector again.
+  // Rows past the end repeat the last vector.
   let begin = min(vector, all - 1u) * HEAD_DIM;
   let mine = local / LANES * HEAD_DIM;
   let lane = local % LANES;

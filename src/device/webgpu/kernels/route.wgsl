@@ -1,5 +1,5 @@
 // route: softmax over a row's experts, and the PICKS largest, largest first, ties by the lower id. One workgroup a row. Each
-// expert counts those before it: that is its place, so no place is given twice, and none is left out.
+// expert counts those that come before it, which is its place: no place is given twice, and none is left out.
 // lib: step, workgroupSum
 // <values>
 const SUBGROUP: u32 = 1u;

@@ -1,8 +1,8 @@
 // The end of the tree, a workgroup a row: the KEEP largest of all logits, cut by top-k, top-p and min-p, and one of them drawn, as
 // engine/sample.ts does it: cuts look at the untempered distribution, and ids lie most likely first under the uniform
 // number. The id goes where the text's next row finds it.
-// Says NOT_PROVEN where top-k is off and the cut may lie beyond the KEEP largest, and where a logit is NaN or infinite or
-// all are -Infinity; the host then looks at the logits, and the id is just one that exists.
+// Returns NOT_PROVEN where top-k is off and the cut may lie beyond the KEEP largest, and where a logit is NaN or infinite or
+// all are -Infinity; the host then reads the logits, and the id is any valid one.
 // lib: step, batch, top
 
 // <values>
@@ -40,7 +40,7 @@ struct Choice {
 @group(0) @binding(4) var<storage, read> sums: array<vec2<f32>>;
 // [rows, 256] (bits of the logit, id), largest first; those beyond the candidates have -Infinity.
 @group(0) @binding(5) var<storage, read_write> candidates: array<vec2<u32>>;
-// [texts]: the id; one more for rows that are no text's. Then [rows]: the id, or NOT_PROVEN.
+// [texts]: the id; one more for rows without a text. Then [rows]: the id, or NOT_PROVEN.
 @group(0) @binding(6) var<storage, read_write> chosen: array<u32>;
 
 var<workgroup> through: array<f32, 256>;
@@ -58,7 +58,7 @@ fn elementAt(index: u32) -> vec2<u32> {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   sampled = group.x;
-  // Barriers depend on it: of what is private no compiler knows that all lanes have the same.
+  // Barriers depend on it: a compiler cannot know that a private value is uniform.
   let at = step.sampledAt + 8u * group.x;
   let choice = Choice(
     bitcast<f32>(batch[at + 2u]), bitcast<f32>(batch[at + 3u]), bitcast<f32>(batch[at + 4u]),
@@ -94,7 +94,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let left = firstLane(isCut, min(most, 256u), lane);
   let isProven = choice.topK != 0u || left < count || count < KEEP;
 
-  // Compared before it is divided: temperatures near 0 would overflow.
+  // Compared before the division: temperatures near 0 would overflow.
   let isTiny = below < -100.0 * choice.temperature;
   let tempered = select(exp(select(below / choice.temperature, 0.0, isTiny)), 0.0, isTiny || lane >= left);
   scan(tempered, lane);
@@ -123,7 +123,7 @@ fn scan(value: f32, lane: u32) {
   workgroupBarrier();
 }
 
-// The softmax's sum over all words, beside the largest logit of all.
+// The softmax's sum over all words, relative to the largest logit.
 fn sumOfAll(largest: f32, lane: u32) -> f32 {
   var sum = 0.0;
   for (var i = lane; i < params.chunks; i += 256u) {

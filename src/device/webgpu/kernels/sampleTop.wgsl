@@ -73,7 +73,7 @@ fn main(
       }
     }
     if (lane == 0u) {
-      // A chunk without candidates weighs nothing beside the smallest logit.
+      // A chunk without candidates weighs 0 relative to the smallest logit.
       sums[chunk] = select(vec2<f32>(-3.4e38, 0.0), vec2<f32>(largest, partial[0]), count > 0u);
     }
   }

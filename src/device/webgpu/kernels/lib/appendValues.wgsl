@@ -104,7 +104,7 @@ fn storeValueRows(first: u32, begin: u32, stop: u32, block: u32, base: u32, loca
   var packed = array<vec4<u32>, DIMS_EACH>();
   var masks = vec4<u32>(0u);
   for (var start = begin; start < stop; start += ROWS) {
-    // Rows past the end do the last token again.
+    // Rows past the end repeat the last token.
     let token = min(start + row, stop - 1u);
     for (var d = lane; d < HEAD_DIM; d += 32u) {
       vectors[mine + d] = valueAt(base + (first + token) * params.valuesStride + d, token);

@@ -1,11 +1,11 @@
-// The step's lists and the texts' page tables, in one buffer, since 8 storage buffers are all that every device has. The
+// The step's lists and the texts' page tables, in one buffer, since devices guarantee only 8 storage buffers. The
 // kernel declares `batch: array<u32>` and `step`.
 
 fn positionOf(row: u32) -> u32 {
   return batch[step.positionsAt + row];
 }
 
-// A row that attends in spans. What is known of it lies together, since everything else of the kernel waits for it.
+// A row that attends in spans. Its words are adjacent, since the rest of the kernel waits for them.
 struct Spanned {
   row: u32,
   // First and last position of the rows that share its spans; of a row alone its own.
@@ -41,8 +41,8 @@ fn tableOf(table: u32, row: u32) -> u32 {
   return table + batch[step.textsAt + row] * step.blocks;
 }
 
-// The block of one head's keys or values that holds positions 32 * block and on, in blocks of the cache's buffer. The only
-// place that knows where a text's tokens lie.
+// The block of one head's keys or values that holds positions 32 * block and on, in blocks of the cache's buffer. Only this
+// function knows where a text's tokens lie.
 fn blockOf(table: u32, block: u32, kvHeads: u32, kvHead: u32) -> u32 {
   return batch[table + min(block, step.blocks - 1u)] * kvHeads + kvHead;
 }

@@ -1,8 +1,8 @@
 // Scores of attendDecodeMatrix as exponents of 2. The kernel declares HAS_SOFTCAP and `params`; it appends unpack and softcap.
 
-// Of a token that the query does not see.
+// The score of a token that the query does not see.
 const MASKED: f32 = -1e30;
-// By how much a score may exceed its maximum before that is raised: f16 holds such weights.
+// How far a score may exceed its maximum before that is raised: f16 can hold such weights.
 const HEADROOM: f32 = 8.0;
 var<workgroup> outgrown: u32;
 

@@ -21,7 +21,7 @@ struct Work {
   // Spans that a head has room for in `partials`, and the place there of the first head's.
   places: u32,
   partial: u32,
-  // Another row of the step has more spans.
+  // Only another row of the step has this span.
   isNone: bool,
 }
 

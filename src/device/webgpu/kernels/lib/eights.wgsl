@@ -1,4 +1,4 @@
-// What attendDecodeMatrix8 does between its products, a lane for each token or dim: codes become rows of floats in its `stage`,
+// What attendDecodeMatrix8 does between its products, one token or dim a lane: codes become rows of floats in its `stage`,
 // scores become weights. The kernel declares what is named in capitals, its bindings and arrays.
 
 // A number for each of heads 0..3 and 4..7.
@@ -7,10 +7,10 @@ struct EightHeads {
   high: vec4<f32>,
 }
 
-// Of a token that the query does not see.
+// The score of a token that the query does not see.
 const MASKED = EightHeads(vec4<f32>(-1e30), vec4<f32>(-1e30));
 
-/// By how much a score may exceed its maximum before that is raised, as an exponent of 2.
+/// How far a score may exceed its maximum before that is raised, as an exponent of 2.
 const HEADROOM: f32 = 20.0;
 var<workgroup> outgrown: u32;
 
@@ -26,7 +26,7 @@ fn weightsOf(scores: EightHeads, maxima: EightHeads) -> EightHeads {
   return EightHeads(exp2(scores.low - maxima.low), exp2(scores.high - maxima.high));
 }
 
-// Whether any lane's scores do. The same for all lanes, as the compiler has to see.
+// Whether any lane's scores do. Uniform, which the compiler must be able to see.
 fn outgrows(scores: EightHeads, maxima: EightHeads, lane: u32) -> bool {
   let some = subgroupAny(any(scores.low > maxima.low + HEADROOM) || any(scores.high > maxima.high + HEADROOM));
   if (lane == 0u) {
@@ -35,7 +35,7 @@ fn outgrows(scores: EightHeads, maxima: EightHeads, lane: u32) -> bool {
   return workgroupUniformLoad(&outgrown) != 0u;
 }
 
-// Eight of a group's dims of a query head, scaled; a head has four lanes. Heads past the group's end are done like its last one.
+// Eight of a group's dims of a query head, scaled; a head has four lanes. Heads past the group's end repeat the last one.
 fn stageQueries(heads: u32, firstHead: u32, group: u32, lane: u32) {
   let d = group * 32u + lane % 4u * 8u;
   let at = ((heads + min(firstHead + lane / 4u, GROUP - 1u)) * HEAD_DIM + d) / 4u;
@@ -89,7 +89,7 @@ fn stageValues(block: u32, group: u32, lane: u32) {
 fn stageWord(word: u32, w: u32, scale: vec4<f32>, offset: vec4<f32>, highScale: vec4<f32>, highOffset: vec4<f32>, lane: u32) {
   let a = nibbleFloats(word, 0.0);
   let b = nibbleFloats(word >> 16u, 0.0);
-  // Scales of a whole row are multiplied once.
+  // Rows with one scale are multiplied once.
   stage[lane * STRIDE + w] = fma(vec4<f32>(a.xz, b.xz), scale * SHARES.xzxz, offset);
   stage[lane * STRIDE + 4u + w] = fma(vec4<f32>(a.yw, b.yw), highScale * SHARES.ywyw, highOffset);
 }

@@ -1,6 +1,6 @@
-// Head vectors to rotated codes, as src/cache/codec-rotated.ts defines them, bit for bit: after the first rounding all is
-// integers that float32 holds. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, ROWS, RQ4, CODE_BITS and
-// `vectors` [ROWS][HEAD_DIM] and appends half, rotation and hadamard; all of a workgroup takes part.
+// Head vectors to rotated codes, as src/cache/codec-rotated.ts defines them, bit for bit: after the first rounding there are only
+// integers, which float32 represents exactly. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, ROWS, RQ4,
+// CODE_BITS and `vectors` [ROWS][HEAD_DIM] and appends half, rotation and hadamard; all of a workgroup takes part.
 
 // Multipliers of the step, times 1024, of 2 to 4 bits.
 const STEPS = array<array<u32, 5>, 3>(
@@ -150,7 +150,7 @@ fn wholeRoot(x: u32) -> u32 {
 
 // float32(a) / b times a power of two, correctly rounded; a > 0, 0 < b < 2^24.
 fn quotient(a: u32, b: u32, exponent: i32) -> f32 {
-  // Both with 24 bits, a rounded to them.
+  // Both have 24 bits; a is rounded.
   let over = max(8u, countLeadingZeros(a)) - countLeadingZeros(a);
   let roundedA = roundEven(a >> over, (a & ((1u << over) - 1u)) * 2u, 1u << over);
   let carry = roundedA >> 24u;

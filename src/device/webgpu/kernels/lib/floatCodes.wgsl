@@ -1,6 +1,6 @@
 // 4-bit and 8-bit codes -> floats without conversions and with few shifts, which take four times as long as an addition on some
-// GPUs (Apple's): a code in the mantissa of 2^23 is a float that is that much larger, as it stands in the word, so that one
-// 16 bits up is 65536 times as large. What it is multiplied by is divided by that beforehand (`arranged`), once for all rows.
+// GPUs (Apple's): a code put into the mantissa of 2^23, at its place in the word, is a float larger by 2^23; a code 16 bits
+// higher counts 65536 times. The other operand is divided by that beforehand (`arranged`), once for all rows.
 
 const CODE_BITS: u32 = 0x4b000000u;
 const CODE_BASE: f32 = 8388608.0;

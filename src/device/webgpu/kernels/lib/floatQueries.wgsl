@@ -53,7 +53,7 @@ fn queryDots(words: vec4<u32>, at: u32, first: u32) -> vec4<f32> {
 fn queryWord(word: u32, at: u32) -> vec4<f32> {
   let a = nibbleFloats(word, 0.0);
   let b = nibbleFloats(word >> 16u, 0.0);
-  // Of fewer heads than four some are the next group's, and nobody reads those.
+  // With fewer than four heads some are the next group's; their results are never read.
   let most = PAGES * GROUPS * HEADS * 8u - 2u;
   let second = min(at + 8u, most);
   let third = min(at + 16u, most);

@@ -1,7 +1,7 @@
-// float32 arithmetic that must give the same bits everywhere: WGSL leaves the rounding of packing to halves and of division
-// to the device, and src/cache/codec-int4.ts does not. Integers only, so that nothing can be contracted or approximated.
+// float32 arithmetic that must give the same bits everywhere: WGSL leaves the rounding of float16 packing and of division
+// to the device, but src/cache/codec-int4.ts does not. Integers only, so that nothing can be fused or approximated.
 
-// The bits of the nearest finite float16, ties to even; a NaN stays one.
+// The bits of the nearest finite float16, ties to even; NaN stays NaN.
 fn halfBits(x: f32) -> u32 {
   if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) {
     return 0x7e00u;

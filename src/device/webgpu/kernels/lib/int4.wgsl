@@ -7,14 +7,14 @@ struct Range {
   inverse: f32,
 }
 
-// What int4 holds at most.
+// The largest magnitude that int4 holds.
 const LARGEST: f32 = 65000.0;
 
 fn rangeOf(smallest: f32, largest: f32) -> Range {
   let least = clamp(smallest, -LARGEST, LARGEST);
   let most = clamp(largest, -LARGEST, LARGEST);
   let scale = halfBits(fifteenth(most - least));
-  // A minimum of -0 is 0: which of the two it is depends on the order of comparing.
+  // A minimum of -0 becomes 0: which of the two it is depends on the order of comparisons.
   let zero = select(halfBits(least), 0u, least == 0.0);
   return Range(scale | (zero << 16u), halfValue(zero), inverseOfHalf(scale));
 }

@@ -1,5 +1,5 @@
-// Codes of keys and values -> numbers, where they are wanted one by one: value = range.x * code +
-// range.y. The kernel declares RQ4, and MIDDLE, which its codes are centred by, and appends narrow.
+// Codes of keys and values -> numbers, one by one: value = range.x * code + range.y. The kernel declares RQ4, and MIDDLE, which
+// its codes are centred by, and appends narrow.
 
 // Eight codes in the low halves of two words' bytes -> eight halves.
 fn halvesOfCodes(two: vec2<u32>, range: vec2<f32>) -> vec4<u32> {

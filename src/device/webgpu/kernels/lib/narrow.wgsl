@@ -1,10 +1,10 @@
-// float32 -> float16. WGSL leaves the result of its own conversions open where float16 is too small, so kernels narrow through
+// float32 -> float16. The result of WGSL's own conversions is undefined outside float16's range, so kernels convert through
 // this file only (test/device/webgpu/narrow.test.ts).
 const LARGEST_HALF: f32 = 65504.0;
-// Below it, numbers a thousandth as large begin to lose bits.
+// Below it, numbers a thousand times smaller begin to lose bits.
 const LEAST_IN_HALVES: f32 = 0.00048828125;
 
-/// Two numbers as halves in a word. Finite ones beyond 65504 become it; infinities and NaN stay, so that they are seen.
+/// Two numbers as float16 in a word. Finite ones beyond 65504 become 65504; infinities and NaN stay, so that they are noticed.
 fn halfPair(two: vec2<f32>) -> u32 {
   let finite = (bitcast<vec2<u32>>(two) & vec2<u32>(0x7fffffffu)) < vec2<u32>(0x7f800000u);
   return pack2x16float(select(two, clamp(two, vec2<f32>(-LARGEST_HALF), vec2<f32>(LARGEST_HALF)), finite));
@@ -14,7 +14,7 @@ fn halvesOf(a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
   return vec4<u32>(halfPair(a.xy), halfPair(a.zw), halfPair(b.xy), halfPair(b.zw));
 }
 
-/// For numbers that cannot lie beyond 65504, where the bounds would cost time: the caller says why they cannot.
+/// For numbers that cannot exceed 65504, without the cost of clamping; a comment at the call says why they cannot.
 fn smallHalfPair(two: vec2<f32>) -> u32 {
   return pack2x16float(two);
 }
@@ -28,14 +28,14 @@ fn inverseFactor(factor: f32) -> f32 {
   return bitcast<f32>(0x7f000000u - bitcast<u32>(factor));
 }
 
-/// The power of two by which numbers are divided so that halves hold them well, by the bits of their largest magnitude: 1 if they
-/// do as they are, or if it is an infinity or a NaN.
+/// The power of two by which numbers are divided to suit float16, by the bits of their largest magnitude: 1 if they
+/// already do, or if it is an infinity or a NaN.
 fn factorOf(bits: u32) -> f32 {
   let largest = bitcast<f32>(bits);
   if (bits == 0u || bits >= 0x7f800000u || (largest >= LEAST_IN_HALVES && largest <= LARGEST_HALF)) {
     return 1.0;
   }
-  // Brings it into [2^14, 2^15); no further up than float32 has a factor for.
+  // Scales it into [2^14, 2^15), as far as float32 can represent the factor.
   let exponent = max(bits >> 23u, 28u);
   return bitcast<f32>((exponent - 14u) << 23u);
 }

@@ -25,7 +25,7 @@ fn valueCodes(block: u32, dim: u32) -> vec4<u32> {
   return values[block + dim];
 }
 
-// As 4 bits lie: code i in the low half of byte i, code i + 16 in its high half.
+// In the order of 4-bit codes: code i in the low half of byte i, code i + 16 in its high half.
 fn nibbleWords(codes: vec4<u32>, bits: u32) -> vec4<u32> {
   if (bits == 3u) {
     let apart = codesApart(codes, bits);
@@ -34,7 +34,7 @@ fn nibbleWords(codes: vec4<u32>, bits: u32) -> vec4<u32> {
   return codes;
 }
 
-// Those of a token, and of a dim. Without a parameter for the bits, so that what a variant never does is not in its text.
+// Of a token, and of a dim. The bits are not a parameter, so that a variant's text has no branches that it never takes.
 fn nibblesOfKey(codes: vec4<u32>) -> vec4<u32> {
   if (KEY_BITS == 3u) {
     return nibbleWords(codes, 3u);
@@ -49,7 +49,7 @@ fn nibblesOfValue(codes: vec4<u32>) -> vec4<u32> {
   return codes;
 }
 
-// A word of them, of a dim: tokens 4 word to 4 word + 3, and those 16 further.
+// One word of a dim's codes: tokens 4 word to 4 word + 3, and those 16 further.
 fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
   if (VALUE_BITS == 3u) {
     let codes = valueCodes(block, dim);
@@ -60,7 +60,7 @@ fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
   return values[block + dim][word];
 }
 
-// Codes 0 to 15 a byte each, then 16 to 31.
+// Codes 0 to 15, one a byte, then 16 to 31.
 fn codesApart(codes: vec4<u32>, bits: u32) -> array<vec4<u32>, 2> {
   if (bits == 3u) {
     let shifts = vec4<u32>(0u, 2u, 4u, 6u);

@@ -1,7 +1,7 @@
-// Pieces of 16 dims of attendPromptMatrix's matrices. Elements of matrices cannot be reached, so what is done to them goes through
+// Pieces of 16 dims of attendPromptMatrix's matrices. Elements of matrices cannot be accessed, so operations on them go through
 // `scores`. The kernel declares what is named in capitals, `tile`, `scores`, `out` and the aliases; it appends promptTile and narrow.
 
-// A piece of O by a factor for each row: through memory, since elements of matrices cannot be reached.
+// Multiplies a piece of O by a factor for each row, through memory.
 fn rescalePiece(sum: ptr<function, Result>, own: u32, at: u32, factor: f32) {
   subgroupMatrixStore<row_major>(&scores, own, *sum, SCORE_STRIDE);
   workgroupBarrier();

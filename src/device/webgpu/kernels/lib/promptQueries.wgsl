@@ -6,7 +6,7 @@ fn queryAt(token: u32, kvHead: u32, row: u32) -> u32 {
   return ((token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * (HEAD_DIM / 4u);
 }
 
-// What a row's scaled query is divided by to be f16; its two lanes look at half of it each.
+// The factor that makes a row's scaled query fit f16; each of its two lanes reads half of it.
 fn queryFactor(token: u32, kvHead: u32, row: u32, half: u32) -> f32 {
   var largest = vec4<f32>(0.0);
   for (var i = 0u; i < HEAD_DIM / 8u; i++) {

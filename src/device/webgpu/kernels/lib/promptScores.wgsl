@@ -13,7 +13,7 @@ struct LaneScores {
 fn laneScores(work: PromptWork, rowBlock: u32, mine: u32, half: u32, query: u32, first: u32, factor: f32) -> LaneScores {
   var found: LaneScores;
   found.highest = MASKED_SCORE;
-  // Tiles that every row sees whole need no masks.
+  // Tiles that every row sees completely need no masks.
   let block = positionAt(work.gap, first) / 32u * 32u;
   let last = block + max(TOKENS, 32u) - 1u;
   let clear = last <= work.firstQuery && (params.window == 0u || work.lastQuery - block < params.window);
@@ -41,7 +41,7 @@ fn laneScores(work: PromptWork, rowBlock: u32, mine: u32, half: u32, query: u32,
 
 var<workgroup> grown: array<u32, SUBGROUPS>;
 
-// Whether a lane's maximum has to be raised; the workgroup asks for any.
+// Whether a lane's maximum has to be raised; the workgroup does so if any has.
 fn noteGrowth(grows: bool, subgroup: u32, lane: u32) {
   let some = subgroupAny(grows);
   if (lane == 0u) {
@@ -58,8 +58,8 @@ fn anyGrowth() -> bool {
   return any != 0u;
 }
 
-// 2^(score * unit - maxScore) of a lane's columns as f16; gives their sum. Masked scores weigh nothing, whatever the maximum. Weights are
-// at maxScore 2^HEADROOM; those against a maximum that has grown are written again before they are read.
+// 2^(score * unit - maxScore) of a lane's columns as f16; returns their sum. Masked scores weigh 0 with any maximum. Weights are
+// at most 2^HEADROOM; if the maximum grows, they are written again before they are read.
 fn storeWeights(fours: array<vec4<f32>, TOKENS / 8u>, unit: f32, maxScore: f32, at: u32) -> f32 {
   var sumExp = 0.0;
   let units = vec4<f32>(unit);

@@ -17,7 +17,7 @@ struct PromptWork {
   end: u32,
   // Spans that a head has room for in partials.
   places: u32,
-  // Another run of the step has more spans.
+  // Only another run of the step has this span.
   isNone: bool,
 }
 

@@ -23,7 +23,7 @@ fn q8Most(magnitudes: vec4<u32>) -> f32 {
   return bitcast<f32>(max(two.x, two.y));
 }
 
-// What values are multiplied with to be codes: 0 where that would be no finite number.
+// The factor from values to codes: 0 where it would not be finite.
 fn q8Inverse(most: f32) -> f32 {
   let bits = bitcast<u32>(most);
   return select(0.0, 127.0 / most, bits > 0x0d000000u && bits < 0x7f800000u);

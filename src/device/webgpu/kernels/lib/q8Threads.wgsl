@@ -3,7 +3,7 @@
 var<workgroup> threadMagnitudes: array<u32, WORKGROUP>;
 var<workgroup> threadCodes: array<u32, WORKGROUP>;
 
-// Called by all threads alike. The group of a thread that is the first of its eight; others get what is none.
+// Called by all threads alike. The group of a thread that is the first of its eight; others get zeros.
 fn q8OfThreads(values: vec4<f32>, local: u32) -> Q8Group {
   let magnitudes = q8Magnitudes(values);
   let two = max(magnitudes.xy, magnitudes.zw);

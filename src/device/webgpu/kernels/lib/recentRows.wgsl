@@ -1,4 +1,4 @@
-// Attention of a head of one row to the positions of a packed cache that are not packed yet: few, so that the workgroup which
+// Attention of a head of one row to the positions of a packed cache that are not packed yet: they are few, so the workgroup that
 // merges the head's spans does it, and no dispatch waits for another. Pages are f16, as attendDecodeF16 reads them. The kernel
 // declares HEAD_DIM, FOURS, WORKGROUP, LANES, ROWS, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`, `recentValues`, and
 // `merged` with room for each thread; it appends step, batch, spans, lanes, softcap.
@@ -38,7 +38,7 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
   var high = vec4<f32>(0.0);
   // A token a thread.
   for (var first = seen.first; first < seen.end; first += WORKGROUP) {
-    // The query is there, and weights of the last tokens have been read.
+    // The query is stored, and the weights of the last tokens have been read.
     workgroupBarrier();
     let slot = first + local;
     let token = positionAt(gap, min(slot, seen.end - 1u));

@@ -1,4 +1,4 @@
-// A sink: one score more of a head, without a value. It counts once, when all positions are summed.
+// A sink: one more score of a head, without a value. It counts once, after all positions.
 
 // What it adds to a softmax's total of powers of 2 against a maximum; bounded, so that no total is infinite.
 fn sinkWeight(sink: f32, most: f32) -> f32 {

@@ -1,13 +1,13 @@
 // How the visible positions of a row, or of rows that share, are cut into spans, one workgroup each; attend-spans.ts counts
 // them alike.
 
-// The positions that a kernel attends to: all; of a packed cache those in packed pages, or those that are not packed: of the
-// text's beginning as many as KEPT, and the newest. The kernel declares PART, of these, and KEPT.
+// The positions that a kernel attends to: all; of a packed cache those in packed pages, or those that are not packed: the
+// first KEPT of the text, and the newest. The kernel declares PART, one of these, and KEPT.
 const ALL: u32 = 0u;
 const PACKED: u32 = 1u;
 const RECENT: u32 = 2u;
 
-// RECENT: positions are counted as slots, without the packed ones: slots from `at` on lie `size` further. Else there is none.
+// RECENT: positions are numbered as slots, without the packed ones: from slot `at` on a position is `size` more. Otherwise empty.
 struct Gap {
   at: u32,
   size: u32,
@@ -25,7 +25,7 @@ fn positionAt(gap: Gap, slot: u32) -> u32 {
   return slot + select(0u, gap.size, slot >= gap.at);
 }
 
-// Of a position that is not packed, or of the next one.
+// The slot of a position, or of the next one that is not packed.
 fn slotOf(gap: Gap, position: u32) -> u32 {
   return select(max(position, gap.at + gap.size) - gap.size, position, position < gap.at);
 }

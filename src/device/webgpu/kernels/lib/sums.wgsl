@@ -1,11 +1,11 @@
-// Sums of attendDecodeMatrix on their way through workgroup memory, since elements of matrices cannot be reached. The kernel
+// Sums of attendDecodeMatrix on their way through workgroup memory, since elements of matrices cannot be accessed. The kernel
 // declares `stage`, `partials`, Result and the strides.
 
 // Of partials: a head's sums, then maximum and sum of weights.
 const FOURS: u32 = HEAD_DIM / 4u;
 const SPAN_STRIDE: u32 = FOURS + 1u;
 
-// Columns of 16 dims of O' by a factor each.
+// Multiplies the columns of 16 dims of O' by a factor each.
 fn rescalePiece(sum: ptr<function, Result>, lowFactors: vec4<f32>, highFactors: vec4<f32>, lane: u32) {
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&stage, 0u, *sum, SCORE_STRIDE);

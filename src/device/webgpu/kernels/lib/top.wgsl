@@ -1,8 +1,8 @@
-// The KEEP largest of up to 256 x perThread elements, sorted. An element is a pair (key, id): keys order as their logits
-// do, of equal keys the lower id counts as larger, and key 0 is no candidate. The kernel says what stands where:
-// `fn elementAt(index) -> vec2<u32>`, and gives `const KEEP`, a power of two up to 256.
-// One idea: every lane finds the largest of its own elements. Below the KEEP-th of these 256 nothing can be kept, and at
-// most KEEP lanes hold anything that is not below it: KEEP x perThread elements at most, few enough to sort.
+// The KEEP largest of up to 256 x perThread elements, sorted. An element is a pair (key, id): keys are ordered as their logits,
+// of equal keys the lower id counts as larger, and key 0 is not a candidate. The kernel declares
+// `fn elementAt(index) -> vec2<u32>` and `const KEEP`, a power of two up to 256.
+// One idea: every lane finds the largest of its own elements. Nothing below the KEEP-th of these 256 can be kept, and at
+// most KEEP lanes hold anything else: KEEP x perThread elements at most, few enough to sort.
 
 const LANES = 256u;
 // KEEP x perThread may be no more.
@@ -13,7 +13,7 @@ var<workgroup> least: vec2<u32>;
 var<workgroup> found: atomic<u32>;
 var<workgroup> foundCount: u32;
 
-// -Infinity becomes 0; -0 becomes 0, which it equals; every NaN is the largest, so that it is seen at the tree's end.
+// -Infinity becomes 0; -0 becomes 0, which it equals; NaN is the largest, so that it is noticed at the tree's end.
 fn keyOf(bits: u32) -> u32 {
   if ((bits & 0x7fffffffu) > 0x7f800000u) {
     return 0xffffffffu;
@@ -41,7 +41,7 @@ fn isBefore(a: vec2<u32>, b: vec2<u32>) -> bool {
   return a.x > b.x || (a.x == b.x && a.y < b.y);
 }
 
-// Leaves the largest in pairs[0 ..], largest first, and gives their number, at most KEEP.
+// Leaves the largest in pairs[0 ..], largest first, and returns their number, at most KEEP.
 fn keepTop(first: u32, perThread: u32, lane: u32) -> u32 {
   var best = vec2<u32>(0u, 0xffffffffu);
   for (var i = 0u; i < perThread; i++) {
@@ -92,7 +92,7 @@ fn keepLargest(lane: u32) {
   }
 }
 
-// How many of pairs[0 .. count) come before it.
+// How many of pairs[0 .. count) precede it.
 fn rankOf(pair: vec2<u32>, count: u32) -> u32 {
   var rank = 0u;
   for (var i = 0u; i < count; i++) {

@@ -4,9 +4,9 @@
 
 // Keys have a scale for each token.
 const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
-// Of rotated codes the largest.
+// The largest rotated code.
 const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
-// Of queries and weights that meet high codes.
+// The factor of queries and weights that meet high codes.
 const KEY_HIGH: f32 = select(1.0, 0.125, TOKEN_SCALES);
 const VALUE_HIGH: f32 = select(1.0, 0.125, RQ4);
 

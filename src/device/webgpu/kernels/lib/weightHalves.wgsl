@@ -1,7 +1,7 @@
 // Packed weights -> f16, for kernels with subgroup matrices. The kernel's block holds CODES, SCALES and BIAS; it appends weight,
 // codes and narrow.
 
-// A code's excess as `expand` makes it. Where there is no offset the bias goes too: one rounding less.
+// The excess that `expand` leaves in a code. Without an offset the bias is subtracted with it: one rounding less.
 const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));
 
 /// A byte of IS_SUPER under the exponent of 0x4c00 is the f16 16 + byte / 64: its excess.
@@ -54,7 +54,7 @@ fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
   return vec2<u32>(bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y)));
 }
 
-/// The same in the order 0, 2, 1, 3, which takes no moving.
+/// The same in the order 0, 2, 1, 3, which needs no moves.
 fn expandApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let bytes = select(word ^ 0x80808080u, word, UNSIGNED);
   let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
@@ -62,14 +62,14 @@ fn expandApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
   return vec2<u32>(scaled(even, scale), scaled(odd, scale));
 }
 
-/// So the low nibbles of a word's bytes.
+/// The low nibbles of a word's bytes, likewise.
 fn nibblesApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let even = bitcast<vec2<f16>>((word & 0x000f000fu) | 0x64006400u) - vec2<f16>(CENTER);
   let odd = bitcast<vec2<f16>>(((word >> 8u) & 0x000f000fu) | 0x64006400u) - vec2<f16>(CENTER);
   return vec2<u32>(scaled(even, scale), scaled(odd, scale));
 }
 
-/// And their high ones: 0x6400 | 16 code is 1024 + 16 code.
+/// The high ones: 0x6400 | 16 code is 1024 + 16 code.
 fn highNibblesApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let less = vec2<f16>(960.0h - CENTER);
   let even = fma(bitcast<vec2<f16>>((word & 0x00f000f0u) | 0x64006400u), vec2<f16>(0.0625h), less);

@@ -3,7 +3,7 @@
 // and `xTile`, and WORKGROUP, TILE_ROWS, TILE_TOKENS and STRIDE; it says by weightRowOf and xRowOf which row of `codes` a row of the
 // product is, and which of `x` a token; it appends weightHalves.
 
-// What an invocation carries from memory to the tiles: half groups of weights (eight columns and the eight that lie 16
+// What an invocation loads for the tiles: half groups of weights (eight columns and the eight that lie 16
 // further), and items of x.
 const WEIGHT_LOADS: u32 = TILE_ROWS * 2u / WORKGROUP;
 const X_LOADS: u32 = TILE_TOKENS * 4u / WORKGROUP;
@@ -23,7 +23,7 @@ fn xToken(index: u32) -> u32 {
   return index / 32u * 8u + index / 4u % 2u * 4u + index / 8u % 4u;
 }
 
-/// Reads a tile's share of one invocation. Rows and tokens past the end repeat the last one.
+/// Loads one invocation's share of a tile. Rows and tokens past the end repeat the last one.
 fn load(firstRow: u32, firstToken: u32, lastToken: u32, group: u32, local: u32) -> Loads {
   var loads: Loads;
   let groups = params.groups;
@@ -64,7 +64,7 @@ fn load(firstRow: u32, firstToken: u32, lastToken: u32, group: u32, local: u32) 
   return loads;
 }
 
-/// Expands what `load` gave into the tiles.
+/// Expands the result of `load` into the tiles.
 fn store(loads: ptr<function, Loads>, group: u32, local: u32) {
   for (var i = 0u; i < WEIGHT_LOADS; i++) {
     let index = i * WORKGROUP + local;

@@ -185,7 +185,7 @@ describe("a grammar", () => {
     [
       "beside a reference",
       { $defs: { a: {} }, $ref: "#/$defs/a", minLength: 1 },
-      /s\.minLength beside \$ref is not supported/,
+      /s\.minLength together with \$ref is not supported/,
     ],
     ["without its type", { minLength: 3 }, /s\.minLength without "type": "string"/],
     ["an unknown type", { type: "text" }, /s\.type is "text"; allowed: of object/],

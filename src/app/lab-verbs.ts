@@ -94,7 +94,7 @@ export async function best(
   });
 }
 
-/** The frontier of a model, among specs that change only how it is held. */
+/** The frontier of a model, among specs that change only how the cache is held. */
 export function bestOf(
   known: Snapshot,
   model: string,

@@ -74,7 +74,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Tokens of the block that the piece has.
   let begin = piece.position % 32u;
   let stop = begin + piece.rows;
-  // The step's row of the block's token 0; below 0 where the piece begins later, and whole again with a token added.
+  // The step's row of the block's token 0. It may be below 0 (the piece begins later), but is not once a token is added.
   let first = piece.row - begin;
   let table = params.table + piece.table;
   let block = piece.position / 32u;

@@ -1,6 +1,6 @@
 // Quantized weights times many tokens of f32 activations by 8x8x8 subgroup matrices of float32, which Metal has. A workgroup is one
-// subgroup of 32 and owns 32 rows x 32 tokens, in 16 matrices; of each 32 columns a lane expands a row of weights and brings a
-// token into workgroup memory. What a lane holds has a name each, since indexed it would live in memory. Of experts
+// subgroup of 32 and owns 32 rows x 32 tokens, in 16 matrices; of each 32 columns a lane expands a row of weights and copies a
+// token into workgroup memory. Each register of a lane has a name: indexed in a loop, they would live in memory. Of experts
 // (expertMatmul): 32 entries of one expert, as groupPicks has sorted them, for tokens.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: weight, codes, fourWeights, floatCodes

@@ -87,7 +87,9 @@ describe("a schema", () => {
     await expect(bare.result()).rejects.toThrow(/toStandardJsonSchema of @valibot/);
     await expect(model.generate(QUESTION, { schema: "text" as never }).result()).rejects.toThrow(PlaceError);
     const twice = { schema: City, constraint: { allowed: () => null, accept() {} } };
-    await expect(model.generate(QUESTION, twice).result()).rejects.toThrow(/no constraint together with a schema/);
+    await expect(model.generate(QUESTION, twice).result()).rejects.toThrow(
+      /no constraint together with a schema/,
+    );
   });
 });
 

@@ -1,7 +1,6 @@
 /**
  * Texts over an allocation, with pages in a scattered order as after long use; sliding pools get back what no later row sees.
- * A page is full of numbers that must not count when a text gets it: NaN, or on a GPU the largest that are finite, since its
- * kernels multiply slots that no row sees by 0. (A page of a text that met NaN may be another's later: see issue 17.)
+ * A page is full of NaN when a text gets it, which must not count: a page of a text that met NaN may be another's later.
  * For tests: the engine has its own.
  */
 import { packedBlocks } from "../../src/cache/layers.ts";
@@ -106,8 +105,8 @@ export class PagedTexts {
   /** Takes effect at once; what fails, fails the next step. */
   #poison(pool: Pool, page: number): void {
     const isRecent = pool === this.graph.recent;
-    // Of float16, in any byte order: NaN, and 61,280.
-    const stale = "gpu" in this.allocation ? 0x7b : 0xff;
+    // NaN as float16, in any byte order.
+    const stale = 0xff;
     for (const cache of this.graph.caches) {
       if (isRecent ? !cache.codec.packed : cache.pool !== pool) continue;
       for (const part of ["keys", "values"] as const) {

@@ -11,7 +11,9 @@ import { type Sharing, shareDevices } from "./sharing.ts";
 const NAMES = [
   "embed q4_k",
   "rmsNorm of heads, f16 weight",
-  "appendKv, attend int4, 4/2 heads of 64, steps [33,1,1], window null, softcap 0",
+  ...["int4", "rq4", "f16"].map(
+    (kv) => `appendKv, attend ${kv}, 4/2 heads of 64, steps [33,1,1], window null, softcap 0`,
+  ),
   "a mixture of experts: normed, routed, gated, combined, added",
   "conv of 96 channels, kernel 4, silu, steps [1,1,1,2,1]",
   "gatedDelta of 4/2 heads of 16 x 16, tiled, steps [7,1]",

@@ -1,7 +1,7 @@
 /**
  * A `navigator.gpu` whose new buffers are full of NaN (0xff in every byte) instead of zeros, and whose workgroup memory is
- * zeroed by the compiler, as in browsers. A kernel that reads what nothing wrote gives NaN. Caches are full of the largest
- * finite float16 instead: attention multiplies slots that no row sees by 0, which takes no NaN (see PagedTexts).
+ * zeroed by the compiler, as in browsers. A kernel that reads what nothing wrote gives NaN; so does attention that takes values of
+ * slots that no row sees.
  * `NIBBLE_POISON=1 npx vitest run test/device test/engine` does so to every GPU of the suite; poison.test.ts always.
  */
 import { wrapped } from "./wrap.ts";
@@ -11,8 +11,6 @@ export const IS_POISONED = process.env.NIBBLE_POISON !== undefined;
 /** Those of dawn.ts but disable_workgroup_init. */
 export const ZEROING_TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
 
-/** Of an allocation, and of attend-layer.ts. */
-const CACHE = /(keys|values) of layer|^(keys|values)$/;
 /** Whose first zeros are WebGPU's, by intent (program.ts, blocks.ts): no other value ever lies there. */
 const ZERO = /^(stamp$|bias of )/;
 
@@ -40,7 +38,7 @@ function poisonedDevice(device: GPUDevice): GPUDevice {
         descriptor.size % 4 !== 0;
       if (isOwn) return device.createBuffer(descriptor);
       const buffer = device.createBuffer({ ...descriptor, mappedAtCreation: true });
-      new Uint8Array(buffer.getMappedRange()).fill(CACHE.test(label) ? 0x7b : 0xff);
+      new Uint8Array(buffer.getMappedRange()).fill(0xff);
       buffer.unmap();
       return buffer;
     },

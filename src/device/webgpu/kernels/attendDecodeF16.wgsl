@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let table = work.table;
   let gap = gapOf(work.packed);
   let kvHead = work.kvHead;
-  // Heads past the group's end repeat the last one and are never written.
+  // Heads past the group's end are done like its last one and never written.
   let firstHead = work.firstHead;
   var nextKeys = loadKeys(table, gap, kvHead, work.start, 0u, local);
   for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
@@ -141,7 +141,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let nextMax = max(maxScore, lanesMax(highest, local));
     let rescale = exp2(maxScore - nextMax);
     maxScore = nextMax;
-    // All scores have been read: weights take their place.
+    // The scores are read by now: weights take their place.
     workgroupBarrier();
     if (weighs) {
       var added = 0.0;
@@ -172,6 +172,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           for (var i = 0u; i < 4u; i++) {
             low[i] = vec4<f32>(unpack2x16float(words[i].x), unpack2x16float(words[i].y));
             high[i] = vec4<f32>(unpack2x16float(words[i].z), unpack2x16float(words[i].w));
+          }
+          if (first + quad * 4u + 4u > work.lastEnd) {
+            // Slots that the query does not see may hold anything, NaN too.
+            for (var i = 0u; i < 4u; i++) {
+              if (first + quad * 4u + i >= work.lastEnd) {
+                low[i] = vec4<f32>(0.0);
+                high[i] = vec4<f32>(0.0);
+              }
+            }
           }
           for (var h = 0u; h < HEADS; h++) {
             let weight = tile[h * WEIGHT_STRIDE + quad];

@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let places = placesOf(MOST_SPANS);
   let spans = spansOf(last, last, single.packed, PART, params.window, 32u, places);
   if (workgroup.x >= spans.count) {
-    // Only another row of the step has this span.
+    // Another row of the step has more.
     return;
   }
   let kvHead = workgroup.y / SETS;
@@ -114,8 +114,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let place = lane % 16u / 4u * 8u + lane / 16u * 4u + swapMiddle(lane % 4u);
 
   for (var first = start; first < end; first += 32u) {
+    // What a slot holds that the query does not see may be anything, NaN too.
+    let visible = first + lane >= spans.oldest && first + lane <= last;
     let keyScale = halfScale(keyRange0, lane);
-    let scale = halfScale(valueScale, lane);
+    let scale = select(0.0, halfScale(valueScale, lane), visible);
     // The next block is loaded as soon as this one's words are used.
     keyBlock = nextBlock * KEY_WORDS;
     valueBlock = nextBlock * VALUE_WORDS;
@@ -150,7 +152,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // Online softmax, in powers of 2. A value's scale takes part in the maximum: the product is what f16 has to hold.
     let factor = max(scale, 2.98e-8);
     let lift = select(0.0, log2(factor), RQ4);
-    let visible = first + lane >= spans.oldest && first + lane <= last;
     var lowProducts = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE]);
     var highProducts = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE + 1u]);
     if (isScaled) {
@@ -161,7 +162,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, keyScale, lift), visible);
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (lane == 0u) { outgrown = u32(grows); }
-    // Uniform, which the compiler must be able to see.
+    // The same for all lanes, as the compiler has to see.
     if (workgroupUniformLoad(&outgrown) != 0u) {
       let lowNext = max(lowMax, subgroupMax(lowScores));
       let highNext = max(highMax, subgroupMax(highScores));
@@ -192,6 +193,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       lowSumExp += a;
       highSumExp += b;
       weights[place] = smallHalvesOf(a, b);
+    }
+
+    if (INT4 && first + 31u > last) {
+      lowRanges = seenRanges(lowRanges, first + lane % 4u * 4u, last);
+      highRanges = seenRanges(highRanges, first + lane % 4u * 4u + 16u, last);
     }
 
     // O' += V' W, of tokens 0..15 and 16..31.

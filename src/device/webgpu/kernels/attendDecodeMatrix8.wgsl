@@ -2,7 +2,7 @@
 // is one subgroup of 32; it takes a block of 32 tokens at a time for 8 query heads of one KV head, the rows of its matrices:
 // S = Q K', online softmax with a lane for each token, O += W V. Codes become floats in workgroup memory, 32 dims at a time, a
 // lane's token or dim in a row, which is the transposed order that loads take. O stays in matrix registers and is scaled down
-// only when a maximum has grown 2^20 times. Each register of a lane has a name: indexed in a loop, they would live in memory.
+// only when a maximum has grown 2^20 times. What a lane holds has a name each, since indexed it would live in memory.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeWork, softcap, planes, channels, floatCodes, eights
 // <values>
@@ -131,7 +131,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // each G 0..3 if GROUPS > G
     workgroupBarrier();
     if (INT4 || {G}u == 0u) {
-      let range = valueRange(valueBlock, {G}u, lane);
+      // Slots that the query does not see may hold anything, NaN too.
+      let range = select(vec2<f32>(0.0), valueRange(valueBlock, {G}u, lane), visible);
       stageWeights(weight, range.x, lane);
       zeros{G} = EightHeads(zeros{G}.low + weight.low * range.y, zeros{G}.high + weight.high * range.y);
     }

@@ -89,6 +89,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   for (var first = work.start; first < work.end; first += 32u) {
     let page = blockOf(work.table, positionAt(work.gap, first) / 32u, KV_HEADS, kvHead);
+    let seen = max(work.lastQuery + 1u, positionAt(work.gap, first)) - positionAt(work.gap, first);
     var scores = array<f32, MINE * 2u>();
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
@@ -133,7 +134,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     for (var group = 0u; group < GROUPS; group++) {
       workgroupBarrier();
-      expandValues(page * VALUE_WORDS, group, local);
+      expandValues(page * VALUE_WORDS, group, seen, local);
       workgroupBarrier();
       for (var token = 0u; token < 32u; token++) {
         let a = right[token * STRIDE + x];
@@ -148,7 +149,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   if (SPANS) {
-    // A span without blocks.
+    // Of a span without blocks.
     workgroupBarrier();
   }
   for (var i = 0u; i < MINE; i++) {

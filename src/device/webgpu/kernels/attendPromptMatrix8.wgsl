@@ -133,6 +133,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   for (var first = work.start; first < work.end; first += TOKENS) {
     let position = positionAt(work.gap, first);
+    // Of the block's tokens, by any row.
+    let seen = max(work.lastQuery + 1u, position / 32u * 32u) - position / 32u * 32u;
     let block = blockOf(work.table, position / 32u, KV_HEADS, kvHead);
     // Of the block's tokens the first 16, or the others.
     let side = position % 32u / TOKENS;
@@ -142,7 +144,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     workgroupBarrier();
     stageKeys(block * KEY_WORDS, side, local);
     if (CODED) {
-      stageRanges(block * VALUE_WORDS + VALUE_SCALES_AT, side, local);
+      stageRanges(block * VALUE_WORDS + VALUE_SCALES_AT, side, seen, local);
     }
     workgroupBarrier();
 
@@ -173,7 +175,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highest = max(own8, subgroupShuffleXor(own8, 1u));
     noteGrowth(highest > maxScore + HEADROOM, subgroup, local % 32u);
     // All products with keys are done.
-    stageValues(block * VALUE_WORDS, side, local);
+    stageValues(block * VALUE_WORDS, side, seen, local);
     // Everyone has read the scores once this is known.
     if (anyGrowth()) {
       let next = max(maxScore, highest);

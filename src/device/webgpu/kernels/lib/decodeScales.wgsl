@@ -14,6 +14,11 @@ fn valueRangesAt(block: u32, lane: u32) -> vec4<u32> {
   return values[block + VALUE_SCALES_AT + min(lane / 4u, GROUPS - 1u) * 8u + lane % 4u];
 }
 
+// Those of four tokens, the first at `position`: none of slots that the query does not see yet, which may hold anything, NaN too.
+fn seenRanges(ranges: vec4<u32>, position: u32, last: u32) -> vec4<u32> {
+  return select(vec4<u32>(0u), ranges, vec4<u32>(position) + vec4<u32>(0u, 1u, 2u, 3u) <= vec4<u32>(last));
+}
+
 // The scales of two tokens.
 fn valueScaleAt(block: u32, lane: u32) -> u32 {
   return values[block + VALUE_SCALES_AT + lane / 8u][lane % 8u / 2u];

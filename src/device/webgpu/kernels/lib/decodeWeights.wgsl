@@ -11,13 +11,13 @@ struct QuantizedWeights {
   middle: f32,
 }
 
-// weights: of 16 tokens; loaded: scale and zero of each, or its scale.
+// weights: of 16 tokens; loaded: scale and zero of each, or its scale. Of tokens that weigh nothing they may be anything, NaN too.
 fn quantizeWeights(weights: array<vec4<f32>, 4>, loaded: array<vec4<u32>, 4>) -> QuantizedWeights {
   var scaled = array<vec4<f32>, 4>();
   var middle = 0.0;
   var largest = 0.0;
   for (var i = 0u; i < 4u; i++) {
-    let packed = loaded[i];
+    let packed = select(loaded[i], vec4<u32>(0u), weights[i] == vec4<f32>(0.0));
     let a = unpack2x16float(packed.x);
     let b = unpack2x16float(packed.y);
     let c = unpack2x16float(packed.z);

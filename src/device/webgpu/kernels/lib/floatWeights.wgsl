@@ -1,22 +1,23 @@
 // attendDecodeFloat's softmax weights: times the scales of values, arranged for floatCodes.wgsl, in its `weighed` and `middles`; and
 // what a dim's codes give with them. The kernel declares these and its values.
 
-// A thread's eight weights times the scales of a group of dims; block: where the scales of their block begin.
+// A thread's eight weights times the scales of a group of dims; block: where the scales of their block begin. Scales of tokens that
+// weigh nothing may be anything, NaN too.
 fn weigh(block: u32, group: u32, head: u32, lane: u32, low: vec4<f32>, high: vec4<f32>, shrink: f32) {
   let quarter = lane % 4u;
   var lowScales = vec4<f32>();
   var highScales = vec4<f32>();
   var middle = 0.0;
   if (RQ4) {
-    lowScales = halvesOf(values[block + quarter / 2u], quarter % 2u == 1u);
-    highScales = halvesOf(values[block + 2u + quarter / 2u], quarter % 2u == 1u);
+    lowScales = weighing(halvesOf(values[block + quarter / 2u], quarter % 2u == 1u), low);
+    highScales = weighing(halvesOf(values[block + 2u + quarter / 2u], quarter % 2u == 1u), high);
     middle = -VALUE_MIDDLE * (dot(low, lowScales) + dot(high, highScales));
   } else {
     let lowRanges = rangesOf(values[block + group * 8u + quarter]);
     let highRanges = rangesOf(values[block + group * 8u + 4u + quarter]);
-    lowScales = lowRanges[0];
-    highScales = highRanges[0];
-    middle = dot(low, lowRanges[1]) + dot(high, highRanges[1]);
+    lowScales = weighing(lowRanges[0], low);
+    highScales = weighing(highRanges[0], high);
+    middle = dot(low, weighing(lowRanges[1], low)) + dot(high, weighing(highRanges[1], high));
   }
   let a = low * lowScales;
   let b = high * highScales;
@@ -25,6 +26,10 @@ fn weigh(block: u32, group: u32, head: u32, lane: u32, low: vec4<f32>, high: vec
   weighed[at + 1u] = arranged(a.zw, b.zw);
   let place = (head * WEIGHT_GROUPS + group) * LANES + lane;
   middles[place] = middles[place] * shrink + middle;
+}
+
+fn weighing(four: vec4<f32>, weights: vec4<f32>) -> vec4<f32> {
+  return select(four, vec4<f32>(0.0), weights == vec4<f32>(0.0));
 }
 
 // Four halves of eight.

@@ -38,8 +38,8 @@ fn expandKeys(block: u32, group: u32, local: u32) {
   spread(eight, token, part);
 }
 
-// 32 dims of a block's values into `right`.
-fn expandValues(block: u32, group: u32, local: u32) {
+// 32 dims of a block's values into `right`: of its first `seen` tokens, since others may be anything, NaN too.
+fn expandValues(block: u32, group: u32, seen: u32, local: u32) {
   if (local >= 128u) {
     return;
   }
@@ -53,8 +53,8 @@ fn expandValues(block: u32, group: u32, local: u32) {
       let token = part * 4u + c;
       let low = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token)][scalePart(token)], token);
       let high = rangeOf(values[block + VALUE_SCALES_AT + scaleWord(group, token + 16u)][scalePart(token)], token);
-      right[token * STRIDE + d] = low.x * f32(lows[c]) + low.y;
-      right[(token + 16u) * STRIDE + d] = high.x * f32(highs[c]) + high.y;
+      right[token * STRIDE + d] = select(0.0, low.x * f32(lows[c]) + low.y, token < seen);
+      right[(token + 16u) * STRIDE + d] = select(0.0, high.x * f32(highs[c]) + high.y, token + 16u < seen);
     }
     return;
   }
@@ -62,7 +62,7 @@ fn expandValues(block: u32, group: u32, local: u32) {
   let part = local % 4u;
   let chunk = group * 4u + part;
   var eight = vec4<u32>(0u);
-  if (chunk * 8u < HEAD_DIM) {
+  if (chunk * 8u < HEAD_DIM && token < seen) {
     eight = values[block + token * (HEAD_DIM / 8u) + chunk];
   }
   spread(eight, token, part);

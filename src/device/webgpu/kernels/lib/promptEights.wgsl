@@ -71,24 +71,25 @@ fn keyOffsets(four: u32, offset: f32) -> vec4<f32> {
   return vec4<f32>(offset);
 }
 
-// Scales and zeros of the tokens' values, as stageValues takes them.
-fn stageRanges(at: u32, side: u32, local: u32) {
+// Scales and zeros of the tokens' values, as stageValues takes them. seen: of the block's tokens; others' may be anything, NaN too.
+fn stageRanges(at: u32, side: u32, seen: u32, local: u32) {
   let group = local / TOKENS;
   if (group < select(GROUPS, 1u, RQ4)) {
     let token = side * TOKENS + local % TOKENS;
-    let range = rangeOf(values[at + scaleWord(group, token)][scalePart(token)], token);
+    let range = select(vec2<f32>(0.0), rangeOf(values[at + scaleWord(group, token)][scalePart(token)], token), token < seen);
     let place = group * 8u + local % TOKENS / 4u;
     ranges[place][token % 4u] = range.x * sideShares(side)[token % 4u];
     ranges[place + 4u][token % 4u] = range.y;
   }
 }
 
-fn stageValues(block: u32, side: u32, local: u32) {
+fn stageValues(block: u32, side: u32, seen: u32, local: u32) {
   if (!CODED) {
     for (var i = local; i < TOKENS * HEAD_DIM / 8u; i += WORKGROUP) {
       let token = i / (HEAD_DIM / 8u);
       let chunk = i % (HEAD_DIM / 8u);
-      stageHalves(values[block + (side * TOKENS + token) * (HEAD_DIM / 8u) + chunk], token, chunk);
+      let eight = values[block + (side * TOKENS + token) * (HEAD_DIM / 8u) + chunk];
+      stageHalves(select(vec4<u32>(0u), eight, side * TOKENS + token < seen), token, chunk);
     }
     return;
   }

@@ -43,8 +43,9 @@ fn tokenOf(column: u32, part: u32) -> u32 {
   return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
 }
 
-// Words of the tile at `first` from the cache to this thread. Past the text: whatever a page holds, unused.
-fn load(table: u32, kvHead: u32, first: u32, local: u32) {
+// Words of the tile at `first` from the cache to this thread. last: the last position that any row sees; slots after it may hold
+// anything, NaN too, which no weight of 0 undoes, so that nothing is taken of their values.
+fn load(table: u32, kvHead: u32, first: u32, last: u32, local: u32) {
   let part = first % 32u / TOKENS;
   // A tile lies in one page.
   let page = blockOf(table, first / 32u, KV_HEADS, kvHead);
@@ -91,6 +92,35 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
     } else {
       let token = tokenOf(item / CHUNKS, part);
       valueWords[i] = values[block + token % 32u * CHUNKS + item % CHUNKS];
+    }
+  }
+  if (first + TOKENS > last + 1u) {
+    hideValues(first / 32u * 32u, part, last, local);
+  }
+}
+
+// block: its first position.
+fn hideValues(block: u32, part: u32, last: u32, local: u32) {
+  for (var i = 0u; i < EACH; i++) {
+    let item = min(local + i * WORKGROUP, ITEMS - 1u);
+    if (CODED) {
+      let word = item % (TOKENS / 8u) + part * (TOKENS / 8u);
+      let low = vec4<u32>(block + word % 4u * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+      let lowSeen = low <= vec4<u32>(last);
+      let highSeen = low + vec4<u32>(16u) <= vec4<u32>(last);
+      if (RQ4) {
+        // Two tokens a word.
+        lowScales[i] &= vec4<u32>(
+          select(0u, 0xffffu, lowSeen.x) | select(0u, 0xffff0000u, lowSeen.y),
+          select(0u, 0xffffu, lowSeen.z) | select(0u, 0xffff0000u, lowSeen.w),
+          select(0u, 0xffffu, highSeen.x) | select(0u, 0xffff0000u, highSeen.y),
+          select(0u, 0xffffu, highSeen.z) | select(0u, 0xffff0000u, highSeen.w));
+      } else {
+        lowScales[i] = select(vec4<u32>(0u), lowScales[i], lowSeen);
+        highScales[i] = select(vec4<u32>(0u), highScales[i], highSeen);
+      }
+    } else {
+      valueWords[i] = select(vec4<u32>(0u), valueWords[i], block + tokenOf(item / CHUNKS, part) <= last);
     }
   }
 }

@@ -14,12 +14,10 @@ const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 // include: cacheValues
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // </values>
-
 const SUBGROUP: u32 = 32u;
 // Query heads of a workgroup.
 const COLUMNS: u32 = 8u;
@@ -29,7 +27,6 @@ const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
 // include: decodeBindings
 @group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
-
 // include: decodeMemory
 
 @compute @workgroup_size(SUBGROUP)
@@ -41,8 +38,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let places = placesOf(MOST_SPANS);
   let spans = spansOf(last, last, single.packed, PART, params.window, 32u, places);
   if (workgroup.x >= spans.count) {
-    // Another row of the step has more.
-    return;
+    return; // Only another row of the step has this span.
   }
   let kvHead = workgroup.y / SETS;
   let firstHead = workgroup.y % SETS * COLUMNS;
@@ -105,7 +101,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   q{2 * G} = subgroupMatrixLoad<Right, col_major>(&stage, 0u, STRIDE);
   q{2 * G + 1} = subgroupMatrixLoad<Right, col_major>(&stage, 2u, STRIDE);
   // end
-  // Maxima of heads 0..3 and 4..7 are the same in every lane, sums a lane's own.
+  // Maxima of heads 0..3 and 4..7 are uniform, sums a lane's own.
   var lowMax = vec4<f32>(MASKED);
   var highMax = vec4<f32>(MASKED);
   var lowSumExp = vec4<f32>(0.0);
@@ -179,7 +175,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         // end
       }
     }
-    // At most 2^HEADROOM.
     let a = exp2(lowScores - lowMax);
     let b = exp2(highScores - highMax);
     if (RQ4) {

@@ -64,7 +64,7 @@ const modules = [compileRung(), product];
 /** A kernel's calls, [name, arguments], of each thread. @typedef {[string, number[]][][]} Phase */
 
 const fromDist = (/** @type {string} */ path) => import(new URL(`../dist/${path}`, import.meta.url).href);
-const { KV_FORMATS, kvPageBytes } = await fromDist("device/wasm/kv-layout.js");
+const { KV_FORMATS, layerPageBytes } = await fromDist("device/wasm/kv-layout.js");
 const { kvCodec } = await fromDist("cache/codecs.js");
 
 // Memory: one region after another, never freed.
@@ -100,7 +100,10 @@ const rowMajor = region(2 * kvHeads * capacity * vectorBytes);
 const expanded = region(2 * kvHeads * capacity * headDim * 4);
 const pages = capacity / 32;
 /** @param {Format} format */
-const cacheOf = (format) => region(pages * kvPageBytes(kvHeads, headDim, format));
+const cacheOf = (format) => {
+  const cache = { codec: kvCodec(format), kvHeads, headDim, turned: 0 };
+  return region(pages * (layerPageBytes(cache, "keys") + layerPageBytes(cache, "values")));
+};
 /** @type {Record<Format, number>} */
 const caches = { f16: cacheOf("f16"), int4: cacheOf("int4"), rq4: cacheOf("rq4") };
 // Neighbours lie apart, as after long use.

@@ -205,6 +205,7 @@ const TWINS: Record<string, string> = {
   KvFormat: "the same as a type",
   ModelPanel: "the panel, and the panel loaded when it is first drawn",
   RENAMES: "of each server API, its fields by the names of the OpenAI API",
+  layerPageBytes: "of each device, bytes of a layer's keys or values in a page, as it arranges them",
   messagesOf: "of each server API, its conversation as chat messages",
   openAttendTimer: "in Node, and in a page",
 };

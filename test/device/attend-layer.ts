@@ -17,7 +17,7 @@ import {
   kvBlockAt,
   kvBlockMap,
   kvFormatNumber,
-  kvPageBytes,
+  layerPageBytes,
 } from "../../src/device/wasm/kv-layout.ts";
 
 /** Scratch starts as NaN, and so does the memory behind the output. */
@@ -109,8 +109,11 @@ export class Layer {
     const widest = kvCodec("k4c-v4r-n32");
     this.#workBytes = attendWorkBytes({ ...this.#cacheShape, codec: widest });
     this.#format = kvFormatNumber(this.#codec);
-    this.#packed = this.#cache + pages * kvPageBytes(this.#cacheShape, true);
-    this.#table = this.#packed + (this.#codec.packed ? pages * kvPageBytes(this.#cacheShape) : 0);
+    const pageBytes = (isRecent: boolean) =>
+      layerPageBytes(this.#cacheShape, "keys", isRecent) +
+      layerPageBytes(this.#cacheShape, "values", isRecent);
+    this.#packed = this.#cache + pages * pageBytes(true);
+    this.#table = this.#packed + (this.#codec.packed ? pages * pageBytes(false) : 0);
     const sinks = this.#table + MOST_BLOCKS * 4;
     this.#work = sinks + 256;
     this.#sinks = shape.sinks ? sinks : 0;

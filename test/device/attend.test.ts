@@ -9,7 +9,7 @@ import {
   attendWorkBytes,
   type KvFormat,
   kvFormatNumber,
-  kvPageBytes,
+  layerPageBytes,
 } from "../../src/device/wasm/kv-layout.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
@@ -272,8 +272,10 @@ it("the host's sizes are the kernels'", () => {
     }
   }
   // 5.0 bits a value for head sizes that are multiples of 32.
-  const bytes = (codec: string) =>
-    4096 * kvPageBytes({ codec: kvCodec(codec), kvHeads: 8, headDim: 128, turned: 0 });
+  const bytes = (codec: string) => {
+    const shape = { codec: kvCodec(codec), kvHeads: 8, headDim: 128, turned: 0 };
+    return 4096 * (layerPageBytes(shape, "keys") + layerPageBytes(shape, "values"));
+  };
   expect(bytes("int4")).toBe((2 * 8 * 128 * 131072 * 5) / 8);
   expect(bytes("f16")).toBe(2 * 8 * 128 * 131072 * 2);
 });

@@ -56,11 +56,9 @@ function blockBytes(headDim: number, format: Held, part: KvPart): number {
 /** What of a cache its layout depends on. */
 export type CacheShape = Pick<Cache, "kvHeads" | "headDim" | "turned" | "codec">;
 
-/** Bytes of one layer's keys and values in a page, of Graph.recent or of its pool. */
-export function kvPageBytes(cache: CacheShape, isRecent = false): number {
-  const format = heldAs(cache.codec, isRecent);
-  const bytes = (part: KvPart) => blockBytes(heldDim(cache, part), format, part);
-  return cache.kvHeads * (bytes("keys") + bytes("values"));
+/** Bytes of one layer's keys, or values, in a page, of Graph.recent or of its pool. */
+export function layerPageBytes(cache: CacheShape, part: KvPart, isRecent = false): number {
+  return cache.kvHeads * blockBytes(heldDim(cache, part), heldAs(cache.codec, isRecent), part);
 }
 
 /** An operand of the plain binary, which has larger ones. */
@@ -131,10 +129,10 @@ export function kvBlockAt(
   page: number,
   isRecent = false,
 ): number {
-  const { kvHeads, codec } = cache;
-  const keys = blockBytes(heldDim(cache, "keys"), heldAs(codec, isRecent), "keys");
-  const head = kvPageBytes(cache, isRecent) / kvHeads;
-  return (page * kvHeads + kvHead) * head + (part === "values" ? keys : 0);
+  const { kvHeads } = cache;
+  const keys = layerPageBytes(cache, "keys", isRecent) / kvHeads;
+  const values = layerPageBytes(cache, "values", isRecent) / kvHeads;
+  return (page * kvHeads + kvHead) * (keys + values) + (part === "values" ? keys : 0);
 }
 
 interface VectorPlace {

@@ -12,7 +12,7 @@ import {
   attendPartialBytes,
   attendWorkBytes,
   HAS_FORMATS,
-  kvPageBytes,
+  layerPageBytes,
   MOST_QUERY_HEADS_OF_KV_HEAD,
 } from "./kv-layout.ts";
 import {
@@ -75,14 +75,19 @@ function weightBytes(weight: Weight, maxTokens: number): number {
     : packedBytes(weight.type, weight.rows, weight.cols);
 }
 
+/** Keys and values of a page lie together. */
+function pageBytes(cache: Cache, isRecent = false): number {
+  return layerPageBytes(cache, "keys", isRecent) + layerPageBytes(cache, "values", isRecent);
+}
+
 /** Bytes of the pages of a cache's pool. */
 export function poolBytes(cache: Cache): number {
-  return cache.pool.pages * kvPageBytes(cache);
+  return cache.pool.pages * pageBytes(cache);
 }
 
 /** And of its recent pages, which follow them. */
 export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
-  const ofRecent = cache.codec.packed ? recent!.pages * kvPageBytes(cache, true) : 0;
+  const ofRecent = cache.codec.packed ? recent!.pages * pageBytes(cache, true) : 0;
   return poolBytes(cache) + ofRecent;
 }
 

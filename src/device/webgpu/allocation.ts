@@ -31,7 +31,7 @@ import { storageUsage } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode, type StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
-import { blockBytes, bufferPageBytes, kvLayout } from "./kv.ts";
+import { blockBytes, kvLayout, layerPageBytes } from "./kv.ts";
 import { readPage } from "./kv-pages.ts";
 import { type PackThreadsMaker, WeightPacking } from "./packing.ts";
 import { profileStep } from "./profile.ts";
@@ -210,7 +210,7 @@ export class WebgpuAllocation implements Allocation {
     for (const place of pool === this.graph.recent ? recents : caches) {
       if (place?.cache.pool.id !== pool.id) continue;
       for (const part of ["keys", "values"] as const) {
-        const bytes = bufferPageBytes(place.cache, part);
+        const bytes = layerPageBytes(place.cache, part);
         const buffer = this.#buffer(bufferOf(place, part));
         // WebGPU copies nothing within a buffer.
         encoder.copyBufferToBuffer(buffer, from * bytes, through, 0, bytes);

@@ -143,11 +143,11 @@ export function layoutConstants(codec: KvCodec, headDim: number) {
 }
 
 /** Bytes of one layer's keys, or values, in a page. */
-export function bufferPageBytes({ codec, kvHeads, headDim }: Cache, part: KvPart): number {
+export function layerPageBytes({ codec, kvHeads, headDim }: Cache, part: KvPart): number {
   return kvHeads * blockBytes(kvLayout(codec, part), headDim);
 }
 
 /** Bytes of one layer's keys, or values. */
 export function cacheBufferBytes(cache: Cache, part: KvPart): number {
-  return cache.pool.pages * bufferPageBytes(cache, part);
+  return cache.pool.pages * layerPageBytes(cache, part);
 }

@@ -12,7 +12,7 @@ import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
 import { stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
-import { bufferPageBytes, cacheBufferBytes, KV_FORMATS, KV_PARTS, recentCache } from "./kv.ts";
+import { cacheBufferBytes, KV_FORMATS, KV_PARTS, layerPageBytes, recentCache } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import type { Shared } from "./shared.ts";
@@ -89,8 +89,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   );
   const places = [...caches, ...recents.filter((place) => place !== null)];
   const pages = places.flatMap(({ cache }) => [
-    bufferPageBytes(cache, "keys"),
-    bufferPageBytes(cache, "values"),
+    layerPageBytes(cache, "keys"),
+    layerPageBytes(cache, "values"),
   ]);
   const page = keep("page", Math.max(0, ...pages));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);

@@ -100,7 +100,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let half = lane % 2u;
   let mine = lane / 2u * SCORE_STRIDE;
   let query = work.run.position + row / GROUP;
-  load(work.table, kvHead, positionAt(work.gap, work.start), work.lastQuery, local);
+  load(work.table, kvHead, positionAt(work.gap, work.start), local);
 
   // Queries to f16, each row divided by a factor, and to matrices.
   let factor = queryFactor(token, kvHead, row, half);
@@ -164,8 +164,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highest = max(lanes.highest, subgroupShuffleXor(lanes.highest, 1u)) * unit;
     noteGrowth(highest > maxScore + HEADROOM, subgroup, lane);
     // All products with keys are done: see the barrier before the scores were read.
+    if (positionAt(work.gap, first) + TOKENS > work.lastQuery + 1u) {
+      hideValues(positionAt(work.gap, first), work.lastQuery, local);
+    }
     expandValues(local);
-    load(work.table, kvHead, positionAt(work.gap, first + TOKENS), work.lastQuery, local);
+    load(work.table, kvHead, positionAt(work.gap, first + TOKENS), local);
     if (SPLIT > 1u) {
       // The other subgroups of the row block read this one's scores.
       workgroupBarrier();

@@ -43,9 +43,8 @@ fn tokenOf(column: u32, part: u32) -> u32 {
   return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
 }
 
-// Words of the tile at `first` from the cache to this thread. last: the last position that any row sees; slots after it may hold
-// anything, NaN too, which no weight of 0 undoes, so that nothing is taken of their values.
-fn load(table: u32, kvHead: u32, first: u32, last: u32, local: u32) {
+// Words of the tile at `first` from the cache to this thread. Past the text: whatever a page holds, unused.
+fn load(table: u32, kvHead: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
   // A tile lies in one page.
   let page = blockOf(table, first / 32u, KV_HEADS, kvHead);
@@ -94,13 +93,13 @@ fn load(table: u32, kvHead: u32, first: u32, last: u32, local: u32) {
       valueWords[i] = values[block + token % 32u * CHUNKS + item % CHUNKS];
     }
   }
-  if (first + TOKENS > last + 1u) {
-    hideValues(first / 32u * 32u, part, last, local);
-  }
 }
 
-// block: its first position.
-fn hideValues(block: u32, part: u32, last: u32, local: u32) {
+// Of the tile at `first`, once its words are there: slots after `last`, the last position that any row sees, may hold anything, NaN
+// too, which no weight of 0 undoes, so that nothing is taken of their values.
+fn hideValues(first: u32, last: u32, local: u32) {
+  let part = first % 32u / TOKENS;
+  let block = first / 32u * 32u;
   for (var i = 0u; i < EACH; i++) {
     let item = min(local + i * WORKGROUP, ITEMS - 1u);
     if (CODED) {

@@ -9,6 +9,7 @@
  */
 
 export type { LoadProgress } from "./engine/assemble.ts";
+export type { CustomSampler } from "./engine/custom-sampler.ts";
 export {
   type GenerateOptions,
   Generation,
@@ -43,6 +44,7 @@ export {
 } from "./format/errors.ts";
 export type { Folder } from "./format/folder.ts";
 export { type HttpOptions, httpFolder, httpSource } from "./format/http-source.ts";
+export type { PromptMessage, TextPart } from "./format/plain-messages.ts";
 export type { Source } from "./format/source.ts";
 export type { ChatMessage, ChatTemplate, RenderOptions } from "./format/template.ts";
 export type { TextStream, Tokenizer } from "./format/tokenizer.ts";

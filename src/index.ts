@@ -23,6 +23,7 @@ export {
   type CatalogEntry,
   nearestModels,
 } from "./engine/catalog.ts";
+export type { CustomSampler } from "./engine/custom-sampler.ts";
 export {
   type EmbeddingFacts,
   type Embeddings,
@@ -72,6 +73,7 @@ export type { PullProgress } from "./format/hub/downloads.ts";
 export { type InstalledModel, installedModels, type Removed, removeModel } from "./format/hub/installed.ts";
 export { isHubName } from "./format/hub/name.ts";
 export { type Pulled, type PullOptions, pull } from "./format/hub/pull.ts";
+export type { PromptMessage, TextPart } from "./format/plain-messages.ts";
 export { atOnce, inSlices, type Slices } from "./format/slices.ts";
 export type { Source } from "./format/source.ts";
 export type {

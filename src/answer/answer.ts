@@ -1,5 +1,5 @@
 /** A generation as an answer: its parts as they come, and at the end what was said, thought, called, and the object. */
-import { Generation, type GenerationResult, type Piece } from "../engine/generate.ts";
+import { Generation, type GenerationResult, type Outcome, type Piece } from "../engine/generate.ts";
 import { NibbleError } from "../format/errors.ts";
 import type { ChatMessage } from "../format/template.ts";
 import type { AnswerPart, ToolCall } from "./parts.ts";
@@ -30,7 +30,7 @@ export class ObjectError extends NibbleError {
 }
 
 /** What an answer has in addition to the generation; known when it runs. */
-export interface AnswerState {
+export interface AnswerState extends Outcome {
   reading: Reading | null;
   readonly schema: Schema | undefined;
 }
@@ -44,7 +44,7 @@ export class Answer<Found = undefined> extends Generation {
   #whole: Promise<AnswerResult<Found>> | null = null;
 
   constructor(pieces: AsyncGenerator<Piece, GenerationResult>, state: AnswerState) {
-    super(pieces);
+    super(pieces, state);
     this.#state = state;
   }
 

@@ -2,7 +2,13 @@
  * A language model whose answers can be required to match a schema and to call tools: these options of `generate`, and
  * the threads that follow grammars; all else is the engine's.
  */
-import { type GenerateOptions, type GenerationResult, type Piece, stopsOf } from "../engine/generate.ts";
+import {
+  type GenerateOptions,
+  type Generation,
+  type GenerationResult,
+  type Piece,
+  stopsOf,
+} from "../engine/generate.ts";
 import { EngineModel, type Prompt, type PromptOptions } from "../engine/language-model.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { Answer, type AnswerState } from "./answer.ts";
@@ -57,7 +63,7 @@ export class LanguageModel extends EngineModel {
     options?: AnswerOptions<Asked>,
   ): Answer<ObjectOf<Asked> | undefined>;
   override generate(prompt: Prompt, options: AnswerOptions<Schema | undefined> = {}): Answer<unknown> {
-    const state: AnswerState = { reading: null, schema: options.schema };
+    const state: AnswerState = { reading: null, schema: options.schema, result: null };
     return new Answer(this.#answer(prompt, options, state), state);
   }
 
@@ -96,20 +102,28 @@ export class LanguageModel extends EngineModel {
     const followed = grammar && (await this.#follow(grammar, others.signal));
     const isLater = !isRaw && !grammar?.isWhole;
     const constraint = followed && isLater ? afterThinking(followed, start, tokenizer) : followed;
+    let generation: Generation | null = null;
+    let isWhole = false;
     try {
       // A list of ids is recognised by its identity, so the same object is passed on.
       const given = typeof prompt === "object" && "ids" in prompt ? prompt : { ids };
       const more = { ...others, raw: isRaw, ...(constraint ? { constraint } : {}) };
-      const generation = super.generate(given, more);
+      generation = super.generate(given, more);
       for await (const piece of generation) {
         state.reading.push(piece.ids);
         yield piece;
       }
       const result = await generation.result();
+      isWhole = true;
       state.reading.end();
       return result;
     } finally {
       followed?.close();
+      if (generation && !isWhole) {
+        state.reading.end();
+        // Of one whose loop was left; an error has gone its own way.
+        state.result = await generation.result().catch(() => null);
+      }
     }
   }
 

@@ -3,6 +3,7 @@
  * `nibble models rm`: deletes one. Uses no network.
  */
 import {
+  ArgumentError,
   CATALOG_DATE,
   type InstalledModel,
   installedModels,
@@ -47,6 +48,8 @@ export async function printModels({ memory, json }: ModelsCommand, signal: Abort
 }
 
 export async function removeInstalled(name: string, signal: AbortSignal): Promise<void> {
+  if (name === "needle")
+    throw new ArgumentError("model", name, "a downloaded one: needle is part of the package and stays");
   const { paths, bytes: freed } = await removeModel(name);
   await write(`${paths.map(printable).join("\n")}\n`, signal);
   process.stderr.write(`nibble: removed ${bytes(freed)}\n`);

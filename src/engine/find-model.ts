@@ -55,12 +55,8 @@ function unknownModel(name: string): ArgumentError {
     ...nearestModels(name).map((entry) => entry.name),
     ...Object.keys(BUNDLED).filter((own) => isTypo(name, own)),
   ];
-  const names = near.length > 0 ? `near to it: ${near.join(", ")}` : "nibble models lists some to begin with";
-  return new ArgumentError(
-    "model",
-    name,
-    `${KINDS}; there is no file or folder of this name. Of models, ${names}`,
-  );
+  const names = near.length > 0 ? `Nearest known models: ${near.join(", ")}` : "nibble models lists some";
+  return new ArgumentError("model", name, `${KINDS}; no file or folder has this name. ${names}`);
 }
 
 /**
@@ -72,7 +68,7 @@ function withNearest(error: unknown, name: string): unknown {
   if (!isUnknown && !(error instanceof ArgumentError && error.argument === "model")) return error;
   const near = nearestModels(name).map((entry) => entry.name);
   if (near.length === 0 || near.some((own) => own.split(":")[1] === name.split(/[:@]/)[1])) return error;
-  error.message += `. Names that exist, near to it: ${near.join(", ")}`;
+  error.message += `. Nearest known models: ${near.join(", ")}`;
   return error;
 }
 

@@ -4,6 +4,7 @@
  */
 import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
+import { type CustomSampler, customSampler } from "./custom-sampler.ts";
 import type { Suppressed } from "./default-sampling.ts";
 import { endedWhenDropped } from "./dropped.ts";
 import { type Likelihood, MOST_LOGPROBS } from "./likelihood.ts";
@@ -32,6 +33,8 @@ export interface GenerateOptions extends SampleOptions {
    * text is the same, also with a seed. Default true.
    */
   guess?: boolean;
+  /** Chooses each token instead of temperature and the other options, which then do not count. The host samples then. */
+  sampler?: CustomSampler;
   /** Limits what may come next, such as to a grammar. The host samples then. */
   constraint?: Constraint;
   /**
@@ -54,9 +57,9 @@ export interface Piece {
 /**
  * end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; repeats: without maxTokens,
  * the same short sequence over and over; context: the context is full; cache: the texts that run at once fill the cache, and
- * this one began last.
+ * this one began last; left: its loop was left.
  */
-export type StopReason = "end" | "stop" | "length" | "repeats" | "context" | "cache";
+export type StopReason = "end" | "stop" | "length" | "repeats" | "context" | "cache" | "left";
 
 /** The limit of tokens by default. Reasoning models need some thousands; more is of little use. */
 const MOST_TOKENS = 16_384;
@@ -89,17 +92,24 @@ export interface GenerationResult {
   readonly seed: number;
 }
 
+/** Where a generation leaves its result, also when its loop is left and its generator can give none. */
+export interface Outcome {
+  result: GenerationResult | null;
+}
+
 /**
  * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: who
  * iterates again gets what is left. Leaving the loop ends it and frees its place for the next.
  */
 export class Generation implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, GenerationResult>;
+  readonly #outcome: Outcome;
   #result: GenerationResult | null = null;
   #failure: unknown = null;
 
-  constructor(pieces: AsyncGenerator<Piece, GenerationResult>) {
+  constructor(pieces: AsyncGenerator<Piece, GenerationResult>, outcome: Outcome = { result: null }) {
     this.#pieces = endedWhenDropped(pieces);
+    this.#outcome = outcome;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
@@ -113,9 +123,13 @@ export class Generation implements AsyncIterable<Piece> {
     }
   }
 
-  /** Runs to the end if need be. Rejects with what ended it early: an error, or AbortedError when its loop was left. */
+  /**
+   * Runs to the end if need be; when its loop was left, what came until then, with the stop reason "left". Rejects with the
+   * error that ended it, and with AbortedError when it was disposed of before it began.
+   */
   async result(): Promise<GenerationResult> {
     for await (const _ of this);
+    this.#result ??= this.#outcome.result;
     if (!this.#result) throw new AbortedError("the generation");
     return this.#result;
   }
@@ -130,13 +144,14 @@ export class Generation implements AsyncIterable<Piece> {
   }
 }
 
-/** ids: where the generated ones go, so that they are known also when it ends early. */
+/** ids, outcome: where the generated ones and the result go, so that they are known also when it ends early. */
 export async function* generateTokens(
   into: Text,
   tokenizer: Tokenizer,
   prompt: readonly number[],
   options: GenerateOptions & { continues?: boolean; suppressed?: Suppressed | null },
   ids: number[] = [],
+  outcome: Outcome = { result: null },
 ): AsyncGenerator<Piece, GenerationResult> {
   const { maxTokens = MOST_TOKENS, stop = [], signal, onPrompt, ignoreEnd } = options;
   if (!(maxTokens >= 0 && (Number.isInteger(maxTokens) || maxTokens === Number.POSITIVE_INFINITY)))
@@ -146,7 +161,7 @@ export async function* generateTokens(
   const repeats = options.maxTokens === undefined ? new Repeats() : null;
   if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MOST_LOGPROBS))
     throw new ArgumentError("logprobs", logprobs, `integers 0 to ${MOST_LOGPROBS}`);
-  const sample = sampler(options);
+  const sample = options.sampler ? customSampler(options.sampler) : sampler(options);
   const { context } = into.scheduler;
   let started = performance.now();
   let reused = 0;
@@ -180,6 +195,20 @@ export async function* generateTokens(
           guess,
           suppressed,
         });
+  const result = (reason: StopReason): GenerationResult => ({
+    stopReason: reason,
+    ...(reason === "stop" ? { stopText: hold.found } : {}),
+    text,
+    ids,
+    promptTokens: prompt.length,
+    reusedTokens: reused,
+    generatedTokens: ids.length,
+    draftedTokens: tokens?.drafted ?? 0,
+    acceptedTokens: tokens?.accepted ?? 0,
+    promptMs: promptDone - started,
+    generateMs: performance.now() - promptDone,
+    seed: sample.seed,
+  });
   try {
     if (!tokens) ({ reused } = await into.sync(prompt, reading));
     promptDone = performance.now();
@@ -208,30 +237,20 @@ export async function* generateTokens(
         if (more !== "") yield give(more);
       }
     }
+    tokens?.end();
+    let rest = "";
+    if (stopReason !== "stop") {
+      const { text: more, stopped } = hold.push(stream.end());
+      if (stopped) stopReason = "stop";
+      rest = more + hold.end();
+    }
+    stopReason ??= "length";
+    if (rest !== "" || pending.length > 0) yield give(rest);
+    return result(stopReason);
   } finally {
     tokens?.end();
+    outcome.result = result(stopReason ?? "left");
   }
-  let rest = "";
-  if (stopReason !== "stop") {
-    const { text: more, stopped } = hold.push(stream.end());
-    if (stopped) stopReason = "stop";
-    rest = more + hold.end();
-  }
-  if (rest !== "" || pending.length > 0) yield give(rest);
-  return {
-    stopReason: stopReason ?? "length",
-    ...(stopReason === "stop" ? { stopText: hold.found } : {}),
-    text,
-    ids,
-    promptTokens: prompt.length,
-    reusedTokens: reused,
-    generatedTokens: ids.length,
-    draftedTokens: tokens?.drafted ?? 0,
-    acceptedTokens: tokens?.accepted ?? 0,
-    promptMs: promptDone - started,
-    generateMs: performance.now() - promptDone,
-    seed: sample.seed,
-  };
 }
 
 /** Throws ArgumentError. */

@@ -5,9 +5,10 @@ import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
 import { AnswerIds } from "../format/answer-ids.ts";
 import { ArgumentError, NibbleError } from "../format/errors.ts";
+import { type PromptMessage, plainMessages } from "../format/plain-messages.ts";
 import { atOnce, inSlices, type Slices } from "../format/slices.ts";
 import type { Source } from "../format/source.ts";
-import type { ChatMessage, ChatTemplate, RenderOptions } from "../format/template.ts";
+import type { ChatTemplate, RenderOptions } from "../format/template.ts";
 import { chatSlices } from "../format/template-prompt.ts";
 import { type Tokenizer, withBos } from "../format/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -17,8 +18,9 @@ import type { Suppressed } from "./default-sampling.ts";
 import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
 import { type EmbeddingFacts, type Embeddings, type EmbedOptions, poolingOf, StatePooling } from "./embed.ts";
-import { type GenerateOptions, Generation, generateTokens, withDefaults } from "./generate.ts";
+import { type GenerateOptions, Generation, generateTokens, type Outcome, withDefaults } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
+import { checkNames } from "./option-names.ts";
 import { lastHidden, type Plan } from "./plan.ts";
 import type { Prepared } from "./prepared.ts";
 import { closeAll } from "./prepared.ts";
@@ -49,7 +51,7 @@ const MEMORY_UNKNOWN =
 const READING = "reading the prompt";
 
 /** Text for one user turn, a conversation, or token ids as they are. */
-export type Prompt = string | readonly ChatMessage[] | { readonly ids: readonly number[] };
+export type Prompt = string | readonly PromptMessage[] | { readonly ids: readonly number[] };
 
 /** How a prompt becomes tokens. */
 export interface PromptOptions {
@@ -161,7 +163,7 @@ export class EngineModel {
     }
     if (template === null)
       throw new ArgumentError("prompt", "a conversation", "text: this model has no chat template");
-    const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
+    const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : plainMessages(prompt);
     return yield* chatSlices(tokenizer, template, messages, options.template, this.#answers);
   }
 
@@ -179,10 +181,12 @@ export class EngineModel {
    * and the stop reason. What the caches hold already of the prompt's beginning is not processed again.
    */
   generate(prompt: Prompt, options: GenerateOptions & PromptOptions = {}): Generation {
-    return new Generation(this.#generate(prompt, options));
+    const outcome: Outcome = { result: null };
+    return new Generation(this.#generate(prompt, options, outcome), outcome);
   }
 
-  async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions) {
+  async *#generate(prompt: Prompt, options: GenerateOptions & PromptOptions, outcome: Outcome) {
+    checkNames(options);
     const ids = await this.encodeInSlices(prompt, options);
     const continues = this.#isRaw(prompt, options);
     const text = new Text(this.#parts.scheduler);
@@ -190,7 +194,7 @@ export class EngineModel {
     try {
       const { suppressed } = this.#parts;
       const all = { ...withDefaults(options, this.sampling), continues, suppressed };
-      return yield* generateTokens(text, this.tokenizer, ids, all, generated);
+      return yield* generateTokens(text, this.tokenizer, ids, all, generated, outcome);
     } finally {
       this.#answers.remember(typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids, generated);
     }
@@ -275,17 +279,22 @@ export class EngineModel {
    *     await writeFile("talk.kv", model.saveSession(messages));
    *     await model.restoreSession(await fileSource("talk.kv"));
    *
-   * ArgumentError when it holds less than all of it: `held` says how much.
+   * ArgumentError when it holds less than all of it: `held` says how much. The generator returns how many tokens it saved.
    */
-  saveSession(prompt: Prompt, options: PromptOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  saveSession(
+    prompt: Prompt,
+    options: PromptOptions = {},
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, { tokens: number }> {
     return endedWhenDropped(this.#saveSession(prompt, options));
   }
 
   async *#saveSession(
     prompt: Prompt,
     options: PromptOptions,
-  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
-    yield* saveText(this.#parts.scheduler, await this.#owner(), this.encode(prompt, options));
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, { tokens: number }, undefined> {
+    const ids = this.encode(prompt, options);
+    yield* saveText(this.#parts.scheduler, await this.#owner(), ids);
+    return { tokens: ids.length };
   }
 
   /**

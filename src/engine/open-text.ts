@@ -5,7 +5,14 @@
 import { ArgumentError } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { Suppressed } from "./default-sampling.ts";
-import { type GenerateOptions, Generation, generateTokens, type Piece, withDefaults } from "./generate.ts";
+import {
+  type GenerateOptions,
+  Generation,
+  generateTokens,
+  type Outcome,
+  type Piece,
+  withDefaults,
+} from "./generate.ts";
 import type { SampleOptions } from "./sample.ts";
 import type { ReadOptions, Text } from "./text.ts";
 
@@ -17,7 +24,7 @@ export interface OpenTextParts {
   readonly suppressed?: Suppressed | null;
   /** Text that begins a prompt as the model takes it: with a bos where there is one. */
   begin(text: string): number[];
-  save(ids: readonly number[]): AsyncGenerator<Uint8Array<ArrayBuffer>, void>;
+  save(ids: readonly number[]): AsyncGenerator<Uint8Array<ArrayBuffer>, { tokens: number }>;
 }
 
 /**
@@ -66,15 +73,17 @@ export class OpenText {
 
   /** Goes on with it; what comes is part of it. `onPrompt` hears of what is read before. */
   generate(options: GenerateOptions = {}): Generation {
-    return new Generation(this.#generate(options));
+    const outcome: Outcome = { result: null };
+    return new Generation(this.#generate(options, outcome), outcome);
   }
 
   async *#generate(
     options: GenerateOptions,
+    outcome: Outcome,
   ): AsyncGenerator<Piece, Awaited<ReturnType<Generation["result"]>>> {
     const { text, tokenizer, sampling = {}, suppressed } = this.#parts;
     const all = { ...withDefaults(options, sampling), continues: true, suppressed };
-    const pieces = generateTokens(text, tokenizer, this.ids, all);
+    const pieces = generateTokens(text, tokenizer, this.ids, all, [], outcome);
     try {
       for (;;) {
         const { value, done } = await pieces.next();
@@ -104,9 +113,9 @@ export class OpenText {
   }
 
   /** It and what the cache holds of it, read first where it lacks, as the bytes of a file (see `model.restoreSession`). */
-  async *save(options?: ReadOptions): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  async *save(options?: ReadOptions): AsyncGenerator<Uint8Array<ArrayBuffer>, { tokens: number }> {
     await this.read(options);
-    yield* this.#parts.save(this.ids);
+    return yield* this.#parts.save(this.ids);
   }
 
   /** For `await using`: it holds nothing of the model's, so nothing is done. */

@@ -128,7 +128,11 @@ describe("parts", () => {
     let text = "";
     for await (const part of answer.parts()) if (part.kind === "text") text += part.text;
     expect(text).toBe("two three");
-    for await (const _ of model.generate(QUESTION).parts()) break;
+    const halted = model.generate(QUESTION);
+    for await (const part of halted.parts()) if (part.kind === "text") break;
+    expect(await halted.result()).toMatchObject({ stopReason: "left", calls: [] });
+    expect((await halted.result()).reasoning).toMatch(/^One\.\s*$/);
+    expect((await halted.result()).content).toBe("t");
     expect(model.activity).toEqual({ running: 0, waiting: 0 });
     {
       await using left = model.generate(QUESTION);

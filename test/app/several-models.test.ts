@@ -272,7 +272,7 @@ describe("several models in a folder", () => {
     expect(states()).toEqual({ needle: "unloaded", small: "unloaded" });
     mkdirSync(join(folder, "makers", "none"));
     for (const [models, options, message] of [
-      [["needle", "llama3"], {}, /no file or folder of this name/],
+      [["needle", "llama3"], {}, /no file or folder has this name/],
       [[join(folder, "makers", "none")], {}, /a folder with GGUF files/],
       [[folder], { alias: ["gpt-4o"] }, /alias is gpt-4o; allowed: NAME=MODEL.*small/],
       [["needle", "needle"], {}, /each model once/],

@@ -17,7 +17,11 @@ function says(pieces: readonly Said[], options: GenerateOptions & { context?: nu
     context: options.context,
   });
   const prompt = [END, END];
-  const generation = new Generation(generateTokens(text, piecesTokenizer(pieces), prompt, options));
+  const outcome = { result: null };
+  const generation = new Generation(
+    generateTokens(text, piecesTokenizer(pieces), prompt, options, [], outcome),
+    outcome,
+  );
   return { generation, text, steps };
 }
 
@@ -194,11 +198,18 @@ describe("a generation", () => {
     expect(steps.length).toBe(3);
   });
 
-  it("that was left early says so, and its text goes on from what was processed", async () => {
+  it("that was left early says what came, and its text goes on from what was processed", async () => {
     const { generation, text } = says(["a", "b", "c"]);
     for await (const { text } of generation) if (text === "b") break;
-    await expect(generation.result()).rejects.toThrow(AbortedError);
+    expect(await generation.result()).toMatchObject({ stopReason: "left", text: "ab", generatedTokens: 2 });
+    expect(await generation.text()).toBe("ab");
     expect(text.ids).toEqual([END, END, 1]);
+    const last = says(["a"]).generation;
+    for await (const { text } of last) if (text === "a") break;
+    expect(await last.result()).toMatchObject({ text: "a", generatedTokens: 1 });
+    const unused = says(["a"]).generation;
+    await unused[Symbol.asyncDispose]();
+    await expect(unused.result()).rejects.toThrow(AbortedError);
   });
 
   it("gives its result to all who ask while another iterates", async () => {

@@ -40,9 +40,71 @@ describe("one model", () => {
     expect(result.promptTokens).toBe(model.encode(QUESTION).length);
   });
 
-  it("frees itself when a loop is left", async () => {
-    for await (const _ of model.generate(QUESTION)) break;
+  it("frees itself when a loop is left, and gives what came until then", async () => {
+    const left = model.generate(QUESTION);
+    let first = "";
+    for await (const { text } of left) {
+      first = text;
+      break;
+    }
+    expect(await left.result()).toMatchObject({ stopReason: "left", text: first, content: first });
+    expect((await left.result()).promptTokens).toBe(model.encode(QUESTION).length);
     expect(await again()).toEqual(wanted);
+  });
+
+  it("takes contents as parts, and refuses conversations that are none at their place", async () => {
+    const parts = [
+      { type: "text" as const, text: "What is " },
+      { type: "text" as const, text: "a whale?" },
+    ];
+    const asked = [{ role: "user", content: QUESTION }];
+    expect(model.encode([{ role: "user", content: parts }])).toEqual(model.encode(asked));
+    const called = { role: "assistant", content: null, tool_calls: [] };
+    expect(model.encode([...asked, called])).toEqual(model.encode([...asked, { ...called, content: "" }]));
+    for (const [wrong, message] of [
+      [[], /prompt is no messages; allowed: text, messages or ids/],
+      [[{ role: "user" }], /messages\[0\]\.content is undefined; allowed: a text or a list of text parts/],
+      [[...asked, null], /messages\[1\] is null/],
+      [[{ role: "user", content: [{ type: "text" }] }], /messages\[0\]\.content\[0\]\.text is undefined/],
+      [
+        [{ role: "user", content: [{ type: "image_url" }] }],
+        /content\[0\] of type "image_url" is not supported/,
+      ],
+    ] as const)
+      expect(() => model.encode(wrong as unknown as Prompt)).toThrow(message);
+  });
+
+  it("asks a sampler of the caller's, and refuses what is no token", async () => {
+    const seen: number[] = [];
+    const sampler = {
+      next(logits: Float32Array, recent: readonly number[]) {
+        seen.push(recent.length);
+        return logits.indexOf(Math.max(...logits));
+      },
+    };
+    const options = { maxTokens: 4, ignoreEnd: true };
+    const { ids, promptTokens } = await model.generate(QUESTION, { ...options, sampler }).result();
+    expect(ids).toEqual(wanted.slice(0, 4));
+    expect(seen).toEqual([0, 1, 2, 3].map((more) => promptTokens + more));
+    const ruled = {
+      ...options,
+      sampler: { next: () => 7 },
+      constraint: { allowed: () => new Int32Array(2 ** 14).fill(1), accept() {} },
+    };
+    await expect(model.generate(QUESTION, ruled).result()).rejects.toThrow(/chose is 7; allowed: one whose/);
+    for (const next of [() => -1, () => 2 ** 31, () => 0.5])
+      await expect(model.generate(QUESTION, { sampler: { next } }).result()).rejects.toThrow(
+        /chose is .*; allowed/,
+      );
+    const none = { sampler: {} } as unknown as { sampler: typeof sampler };
+    await expect(model.generate(QUESTION, none).result()).rejects.toThrow(/sampler is object; allowed/);
+  });
+
+  it("refuses an option that is misspelt", async () => {
+    const misspelt = { maxToken: 3 } as object;
+    await expect(model.generate(QUESTION, misspelt).result()).rejects.toThrow(
+      /option is maxToken; allowed: maxTokens/,
+    );
   });
 
   it("runs one generation at a time, the others in the order in which they began", async () => {
@@ -196,7 +258,14 @@ describe("an open text", () => {
 describe("a saved session", () => {
   const saved = async (model: EngineModel, prompt: Prompt) => {
     const pieces: BlobPart[] = [];
-    for await (const piece of model.saveSession(prompt)) pieces.push(piece);
+    const saving = model.saveSession(prompt);
+    for (let next = await saving.next(); ; next = await saving.next()) {
+      if (next.done) {
+        expect(next.value.tokens).toBe(model.encode(prompt).length);
+        break;
+      }
+      pieces.push(next.value);
+    }
     return new Blob(pieces);
   };
 

@@ -66,10 +66,10 @@ describe("names that people type", () => {
   });
 
   it("an unknown name is answered with real ones; a path stays a path", async () => {
-    await expect(findModel("llama3")).rejects.toThrow(/near to it: hf:bartowski\/Llama-3.2/);
-    await expect(findModel("needel")).rejects.toThrow(/near to it: needle$/);
+    await expect(findModel("llama3")).rejects.toThrow(/Nearest known models: hf:bartowski\/Llama-3.2/);
+    await expect(findModel("needel")).rejects.toThrow(/Nearest known models: needle$/);
     await expect(findModel("zzzz-qqqq")).rejects.toThrow(/nibble models lists some/);
-    await expect(findModel("hf:qwen3-8b")).rejects.toThrow(/near to it: hf:Qwen\/Qwen3-8B-GGUF/);
+    await expect(findModel("hf:qwen3-8b")).rejects.toThrow(/Nearest known models: hf:Qwen\/Qwen3-8B-GGUF/);
     expect(await findModel("missing/model.gguf")).toBe("missing/model.gguf");
     expect(await findModel("./folder")).toBe("./folder");
     expect(await findModel("/nowhere")).toBe("/nowhere");

@@ -108,7 +108,7 @@ export class HereModel implements ChatModel {
     const { stopReason, ...figures } = answered;
     // Only one text uses the cache here, so it is never full of others.
     const isCut = stopReason === "cache" || stopReason === "repeats";
-    const end = stopReason === "stop" ? "end" : isCut ? "length" : stopReason;
+    const end = stopReason === "stop" || stopReason === "left" ? "end" : isCut ? "length" : stopReason;
     return { end, figures };
   }
 

@@ -62,6 +62,7 @@ const FINISH: Readonly<Record<StopReason, "stop" | "length">> = {
   repeats: "length",
   context: "length",
   cache: "length",
+  left: "stop",
 };
 
 export function finishReason(reason: StopReason): "stop" | "length" {

@@ -1,0 +1,16 @@
+/** Names of `generate`'s options, those of the prompt included: a misspelt one is an error and not a default. */
+import { ArgumentError } from "../format/errors.ts";
+import type { GenerateOptions } from "./generate.ts";
+
+const KNOWN: Readonly<Record<keyof GenerateOptions | "raw" | "template", true>> = {
+  ...{ maxTokens: true, stop: true, ignoreEnd: true, special: true, logprobs: true, guess: true },
+  ...{ sampler: true, constraint: true, signal: true, onPrompt: true, raw: true, template: true },
+  ...{ temperature: true, topK: true, topP: true, minP: true, seed: true, logitBias: true },
+  ...{ repeatPenalty: true, repeatLast: true, presencePenalty: true, frequencyPenalty: true },
+};
+
+/** ArgumentError for a name that is none. */
+export function checkNames(options: object): void {
+  const found = Object.keys(options).find((name) => !Object.hasOwn(KNOWN, name));
+  if (found !== undefined) throw new ArgumentError("option", found, Object.keys(KNOWN).join(", "));
+}

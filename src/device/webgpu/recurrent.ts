@@ -3,6 +3,7 @@
  * a state's buffer and writes another. Owns how a head's rows are shared out among invocations; the kernels are files of the
  * operations' names. Pure.
  */
+import { UnsupportedError } from "../../format/errors.ts";
 import type { Value } from "../contract.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
@@ -51,9 +52,11 @@ function convDispatch(
 }
 
 const DELTA_THREADS = 128;
-/** Invocations of a row at most, so that a key of 128 leaves each 16 numbers in registers. */
-const MOST_LANES = 8;
-/** vec4s of queries that a workgroup fetches at a time: 4 KiB of its memory, and as much for keys. */
+/** Invocations of a row, the first that share its vec4s evenly: a key of 128 leaves each 16 numbers in registers. */
+const LANES = [8, 16, 32, 4, 2, 1];
+/** vec4s of a row in registers of one invocation. */
+const MOST_FOURS = 8;
+/** vec4s of queries that a workgroup fetches at a time, two an invocation: 4 KiB of its memory, and as much for keys. */
 const FETCHED_FOURS = 256;
 
 /** states: [slots, valueHeads, valueDim, keyDim] f32. */
@@ -68,8 +71,12 @@ function deltaDispatch(
   const valueDim = op.out.cols / valueHeads;
   const [a, b] = [flat(op.a), flat(op.b)];
   const fours = keyDim / 4;
-  let lanes = MOST_LANES;
-  while (fours % lanes !== 0) lanes /= 2;
+  const lanes = LANES.find((count) => fours % count === 0 && fours / count <= MOST_FOURS);
+  if (lanes === undefined)
+    throw new UnsupportedError(
+      `gatedDelta with keys of ${keyDim}`,
+      "The GPU's kernel has no registers for rows of that size.",
+    );
   const fetched = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, FETCHED_FOURS / fours))));
   const rowBlocks = Math.ceil(valueDim / (DELTA_THREADS / lanes));
   return {

@@ -1,13 +1,14 @@
 // gatedDelta: S = decay S; S += beta (v - S k) k^T; out = S q, token by token (Gated Delta Networks, arXiv 2412.06464). A row of
 // a head's state needs no other row, so a workgroup takes some rows of one head of one run; LANES invocations hold a row in
-// registers, from the slot that the run reads to the one that it writes. Queries and keys come TOKENS at a time; what is the
-// same for all rows (their norms, decay, beta) is worked out once for those.
+// registers, from the slot that the run reads to the one that it writes; its fours have names, since compilers keep in memory what loops
+// index that they do not unroll. TOKENS come at a time, the next ones are loaded while these are used; what is the same for all rows
+// (norms, decay, beta) is worked out once for those.
 // lib: step, batch, lanes
 // <values>
 const WORKGROUP: u32 = 128u;
 const SUBGROUP: u32 = 1u;
 const LANES: u32 = 8u;
-// vec4s of a key, a multiple of LANES.
+// vec4s of a key, a multiple of LANES and 8 times as many at most.
 const KEY_FOURS: u32 = 32u;
 const TOKENS: u32 = 8u;
 // Value head h reads key head h % keyHeads.
@@ -76,28 +77,42 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let slot = params.valueHeads * params.valueDim * KEY_FOURS;
   let at = (head * params.valueDim + row) * KEY_FOURS + lane;
 
-  var state: array<vec4<f32>, MINE>;
+  // each J 0..7
+  var state{J} = vec4<f32>();
+  // end
   if (isRow && run.readSlot != NO_SLOT) {
-    for (var j = 0u; j < MINE; j++) {
-      state[j] = states[run.readSlot * slot + at + j * LANES];
-    }
+    // each J 0..7 if MINE > J
+    state{J} = states[run.readSlot * slot + at + {J}u * LANES];
+    // end
   }
+  let queryAt = keyHead * KEY_FOURS;
+  let keyAt = (params.keyHeads + keyHead) * KEY_FOURS;
+  // What an invocation loads of the next tokens: two fours of queries and of keys hold TOKENS.
+  // each I 0..1
+  var query{I} = vectorAt(run, 0u, local + {I}u * WORKGROUP, queryAt, cols);
+  var key{I} = vectorAt(run, 0u, local + {I}u * WORKGROUP, keyAt, cols);
+  // end
+  var value = valueAt(run, 0u, local, head, firstRow, cols);
+  var gates = gatesAt(run, local, head);
   for (var first = 0u; first < run.tokens; first += TOKENS) {
     let count = min(TOKENS, run.tokens - first);
     let firstToken = run.first + first;
     // Fetch. The tokens before have been read after this barrier.
     workgroupBarrier();
-    for (var i = local; i < count * KEY_FOURS; i += WORKGROUP) {
-      let source = (firstToken + i / KEY_FOURS) * cols + keyHead * KEY_FOURS + i % KEY_FOURS;
-      queries[i] = x[source];
-      keys[i] = x[source + params.keyHeads * KEY_FOURS];
+    // each I 0..1
+    if (local + {I}u * WORKGROUP < count * KEY_FOURS) {
+      queries[local + {I}u * WORKGROUP] = query{I};
+      keys[local + {I}u * WORKGROUP] = key{I};
     }
-    for (var i = local; i < count * ROWS; i += WORKGROUP) {
-      let valueRow = firstRow + i % ROWS;
-      if (valueRow < params.valueDim) {
-        let value = head * params.valueDim + valueRow;
-        values[i] = x[(firstToken + i / ROWS) * cols + 2u * params.keyHeads * KEY_FOURS + value / 4u][value % 4u];
-      }
+    query{I} = vectorAt(run, first + TOKENS, local + {I}u * WORKGROUP, queryAt, cols);
+    key{I} = vectorAt(run, first + TOKENS, local + {I}u * WORKGROUP, keyAt, cols);
+    // end
+    if (local < count * ROWS) {
+      values[local] = value;
+    }
+    value = valueAt(run, first + TOKENS, local, head, firstRow, cols);
+    for (var i = local + WORKGROUP; i < count * ROWS; i += WORKGROUP) {
+      values[i] = valueAt(run, first, i, head, firstRow, cols);
     }
     workgroupBarrier();
     // What all rows share.
@@ -112,45 +127,81 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sums[local] = sum;
     workgroupBarrier();
     if (local < count) {
-      tokens[local] = tokenOf(firstToken + local, local, head);
+      tokens[local] = tokenOf(gates, local, head);
     }
+    gates = gatesAt(run, first + TOKENS + local, head);
     workgroupBarrier();
     // The recurrence.
     for (var t = 0u; t < count; t++) {
       let token = tokens[t];
       var known = 0.0;
       var said = 0.0;
-      for (var j = 0u; j < MINE; j++) {
-        known += dot(state[j], keys[t * KEY_FOURS + j * LANES + lane]);
-        said += dot(state[j], queries[t * KEY_FOURS + j * LANES + lane]);
-      }
+      let four = t * KEY_FOURS + lane;
+      // each J 0..7
+      var asked{J}: vec4<f32>;
+      // end
+      // each J 0..7 if MINE > J
+      asked{J} = keys[four + {J}u * LANES];
+      known += dot(state{J}, asked{J});
+      said += dot(state{J}, queries[four + {J}u * LANES]);
+      // end
       known = lanesSum(known, local) * token.decay * token.key;
       said = lanesSum(said, local) * token.decay * token.query;
       let change = token.beta * (values[t * ROWS + local / LANES] - known);
-      for (var j = 0u; j < MINE; j++) {
-        state[j] = token.decay * state[j] + change * token.key * keys[t * KEY_FOURS + j * LANES + lane];
-      }
+      let added = change * token.key;
+      // each J 0..7 if MINE > J
+      state{J} = token.decay * state{J} + added * asked{J};
+      // end
       if (isRow && lane == 0u) {
         out[((firstToken + t) * params.valueHeads + head) * params.valueDim + row] = said + change * token.product;
       }
     }
   }
   if (isRow) {
-    for (var j = 0u; j < MINE; j++) {
-      states[run.writeSlot * slot + at + j * LANES] = state[j];
-    }
+    // each J 0..7 if MINE > J
+    states[run.writeSlot * slot + at + {J}u * LANES] = state{J};
+    // end
   }
 }
 
-fn tokenOf(row: u32, index: u32, head: u32) -> Token {
+// Of the tokens from `first` on, the `i`th four of their queries or keys, which begin at `at` in a row; past the run's last nothing.
+fn vectorAt(run: Run, first: u32, i: u32, at: u32, cols: u32) -> vec4<f32> {
+  let token = first + i / KEY_FOURS;
+  if (i >= TOKENS * KEY_FOURS || token >= run.tokens) {
+    return vec4<f32>();
+  }
+  return x[(run.first + token) * cols + at + i % KEY_FOURS];
+}
+
+// The value of one of the workgroup's rows; past the last row or token nothing.
+fn valueAt(run: Run, first: u32, i: u32, head: u32, firstRow: u32, cols: u32) -> f32 {
+  let token = first + i / ROWS;
+  let row = firstRow + i % ROWS;
+  if (i >= TOKENS * ROWS || token >= run.tokens || row >= params.valueDim) {
+    return 0.0;
+  }
+  let value = head * params.valueDim + row;
+  return x[(run.first + token) * cols + 2u * params.keyHeads * KEY_FOURS + value / 4u][value % 4u];
+}
+
+// a and b of a token of the run.
+fn gatesAt(run: Run, token: u32, head: u32) -> vec2<f32> {
+  if (token >= run.tokens) {
+    return vec2<f32>();
+  }
+  let row = run.first + token;
+  return vec2<f32>(a[params.aOffset + row * params.aStride + head], b[params.bOffset + row * params.bStride + head]);
+}
+
+fn tokenOf(gates: vec2<f32>, index: u32, head: u32) -> Token {
   var total = vec3<f32>();
   for (var i = 0u; i < TEAM; i++) {
     total += sums[index * TEAM + i];
   }
   let key = inverseSqrt(total.y + params.epsilon);
   let query = inverseSqrt(total.x + params.epsilon) * inverseSqrt(f32(4u * KEY_FOURS));
-  let rate = rates[head] * softplus(a[params.aOffset + row * params.aStride + head] + bias[head]);
-  let beta = 1.0 / (1.0 + exp(-b[params.bOffset + row * params.bStride + head]));
+  let rate = rates[head] * softplus(gates.x + bias[head]);
+  let beta = 1.0 / (1.0 + exp(-gates.y));
   return Token(query, key, total.z * query * key, exp(rate), beta);
 }
 

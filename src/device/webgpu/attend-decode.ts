@@ -18,6 +18,7 @@ interface DecodeKernel {
     | "attendDecodeF16"
     | "attendDecodeFloat"
     | "attendDecodeMatrix"
+    | "attendDecodePacked"
     | "attendDecodeMatrix8";
   /** Positions at a time: spans are multiples of it. */
   readonly tile: number;
@@ -75,6 +76,12 @@ function matrixKernel(group: number): DecodeKernel {
   return { kernel: "attendDecodeMatrix", tile: 32, sets: Math.ceil(group / 8), workgroups: 1584, values: {} };
 }
 
+/** As matrixKernel, for packed pages. 1,056 and 1,320 workgroups: 108 and 106 us after 131,072 tokens, 1,716: 152 (H200, kv4). */
+function packedKernel({ codec }: Cache, group: number): DecodeKernel {
+  const values = { LATE: codec.packed!.values.bits === 3 };
+  return { ...matrixKernel(group), kernel: "attendDecodePacked", values };
+}
+
 /** Of 8x8x8, for the same caches: never measured. As many workgroups as of matrixKernel, whose memory and registers are alike. */
 function matrix8Kernel(group: number): DecodeKernel {
   return { ...matrixKernel(group), kernel: "attendDecodeMatrix8" };
@@ -87,6 +94,7 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
   const matrices = traits.matrices && traits.subgroup === 32 && layout !== "f16" && headDim <= 128 && !plain;
+  if (matrices && isChannel(layout)) return packedKernel(cache, group);
   if (matrices) return matrixKernel(group);
   if (traits.matrices8 && layout !== "f16" && headDim <= 128 && !plain) return matrix8Kernel(group);
   return traits.floats && layout !== "f16" ? floatKernel(cache, group) : plainKernel(cache, group);
@@ -107,7 +115,7 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const { kvHeads, headDim, pool } = cache;
   const { kernel, sets, values } = kernelOf(options);
   const bytes = bufferTokenBytes(cache);
-  const reduces = !kernel.startsWith("attendDecodeMatrix");
+  const reduces = !/Matrix|Packed/.test(kernel);
   return {
     // Apart in profiles: the GPU runs one part after the other.
     label: options.part === "recent" ? "attendDecode recent" : "attendDecode",

@@ -116,7 +116,7 @@ function readCode({ bits, headDim, part, buffer, token }: Codes, dim: number): n
     const byte = buffer[word * WORD_BYTES + (i % 16)];
     return i < 16 ? byte & 15 : byte >> 4;
   }
-  // In u32s: of low bits two, of high ones one.
+  // In u32s: two, and then one.
   const [low, high] =
     part === "keys"
       ? [
@@ -128,9 +128,14 @@ function readCode({ bits, headDim, part, buffer, token }: Codes, dim: number): n
           (Math.floor(dim / 16) * 8 + (dim % 8)) * 4 + (dim % 16 >= 8 ? 2 : 0),
           groups * 16 * 4 + (group * 8 + (dim % 8)) * 4 + Math.floor(within / 8),
         ];
-  const byte = (word: number) => buffer[4 * word + (i % 4)];
-  const lowBits = (byte(low + (i >> 4)) >> (2 * ((i & 15) >> 2))) & 3;
-  return lowBits | (((byte(high) >> (i >> 2)) & 1) << 2);
+  // Of 32 codes 16 pairs, i and i + 2: five in the halves of each word, and the last one in what is left of all three.
+  const pair = Math.floor((i % 16) / 4) * 4 + (i % 2) + (i >= 16 ? 2 : 0);
+  const words = [low, low + 1, high].map((word) => {
+    const half = 4 * word + (i % 4 >= 2 ? 2 : 0);
+    return buffer[half] | (buffer[half + 1] << 8);
+  });
+  if (pair < 15) return (words[Math.floor(pair / 5)] >> (3 * (pair % 5))) & 7;
+  return words.reduce((code, word, bit) => code | ((word >> 15) << bit), 0);
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {

@@ -10,10 +10,10 @@
  *   byte i, token i + 16 in its high half), so that integer dot products run along tokens, then the same scales.
  * rq4: codes as int4 has them, then [token] f16 scales.
  * channel4: keys alone; codes as int4 has them, then [group][dim] scale and zero, a byte each.
- * channel3, rq3: the same with codes of 3 bits in two planes: 32 codes are two words of 32 bits with two bits of each, codes
- *   4i to 4i + 3 in the four bytes at bit 2i (mod 8), and one with the third bits, at bit i. Keys: [two groups][token] words of
- *   low bits, then [four groups][token] of high ones (one or two groups: [token][group] without gaps). Values: [16 dims][8]
- *   words of low bits, each of the dims d and d + 8, then [32 dims][8] of high ones, each of d, d + 8, d + 16 and d + 24.
+ * channel3, rq3: the same with codes of 3 bits: 32 codes are three words of 32 bits, each with five pairs of codes, i and i + 2, in its
+ *   halves, and a bit of the last pair (lib/planes.wgsl). Keys: [two groups][token] first and second words, then [four groups][token]
+ *   third ones (one or two groups: [token][group] without gaps). Values: [16 dims][8] first and second words, each of the dims d and
+ *   d + 8, then [32 dims][8] third ones, each of d, d + 8, d + 16 and d + 24.
  * f16, keys: block = [8 dims][token] words. f16, values: [token][8 dims] words.
  * A packed cache has buffers for its packed pages, and others, of f16, for vectors as they come.
  * A head size that is no multiple of 32 has a whole last group of codes whose upper half stays zero: 6 bits a value at 80 for

@@ -20,7 +20,8 @@ const TRAITS: [string, Traits][] = [
  * their workgroups should be multiples. It says so after all else is well.
  */
 const MATRIX_BYTES = 32_768;
-const LANES = /attendDecodeMatrix.*workgroup_size \(\d+\) must be a multiple of the device maxSubgroupSize/;
+const LANES =
+  /attendDecode(?:Matrix|Packed).*workgroup_size \(\d+\) must be a multiple of the device maxSubgroupSize/;
 
 async function failure(compiled: Promise<unknown>): Promise<string | null> {
   try {
@@ -29,7 +30,9 @@ async function failure(compiled: Promise<unknown>): Promise<string | null> {
   } catch (error) {
     const { message } = error as Error;
     if (LANES.test(message)) return null;
-    const bytes = /attend(?:Decode|Prompt)Matrix.*workgroup storage \((\d+) bytes\)/.exec(message)?.[1];
+    const bytes = /attend(?:DecodeMatrix|DecodePacked|PromptMatrix).*workgroup storage \((\d+) bytes\)/.exec(
+      message,
+    )?.[1];
     return bytes !== undefined && Number(bytes) <= MATRIX_BYTES ? null : message;
   }
 }

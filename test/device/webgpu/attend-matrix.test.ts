@@ -26,7 +26,7 @@ describeGpu(`matrix kernels${IS_ASKED ? "" : " (slow: only with NIBBLE_EMULATE=1
       const traits = { ...ALL_TRAITS, few: 1, several: 1, batch: 1 };
       const error = await caseError(
         testCase,
-        emulatedDevice(traits, /^attend\w+Matrix$/, emulatedSubgroups) as Device,
+        emulatedDevice(traits, /^attend\w+(Matrix|Packed)$/, emulatedSubgroups) as Device,
       );
       expect(error).toBeLessThanOrEqual(TOLERANCES.halfMatrices);
     },

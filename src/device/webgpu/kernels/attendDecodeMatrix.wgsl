@@ -7,7 +7,7 @@
 // unless its offset is constant. The loop's arithmetic is written out here: with functions over structs rq4 took 109 us after
 // 131,072 tokens, with this text 73, and int4 took 96 us with a function that reads its codes, 88 without one (H200).
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, planes, channelFours, unpack, queries, sums, narrow
+// lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, unpack, queries, sums, narrow
 // <values>
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
@@ -62,19 +62,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var value{G}: vec4<u32>;
   // end
   // each G 0..3 if GROUPS > G
-  if (KEY_BITS == 3u) { key{G} = keyCodes(keyBlock, {G}u, lane); } else { key{G} = keys[keyBlock + lane + {32 * G}u]; }
-  if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; }
+  key{G} = keys[keyBlock + lane + {32 * G}u];
+  value{G} = values[valueBlock + lane + {32 * G}u];
   // end
   var valueScale: u32;
   var lowRanges: vec4<u32>;
   var highRanges: vec4<u32>;
-  var channelWord: vec4<u32>;
-  if (CHANNEL) {
-    channelWord = channelsAt(keyBlock, lane);
-    storeChannels(channelWord, lane);
-  } else {
-    keyRange0 = keyRangeAt(keyBlock, 0u, lane);
-  }
+  keyRange0 = keyRangeAt(keyBlock, 0u, lane);
   if (INT4) {
     // each G 1..3 if GROUPS > G
     keyRange{G} = keyRangeAt(keyBlock, {G}u, lane);
@@ -124,14 +118,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var high = Result();
     // each G 0..3 if GROUPS > G
     workgroupBarrier();
-    let keyWords{G} = nibblesOfKey(key{G});
+    let keyWords{G} = key{G};
     // each W 0..3
-    stage[lane * STRIDE + {W}u] = key(keyWords{G}[{W}u], keyRange{G}, {8 * G + W}u);
+    stage[lane * STRIDE + {W}u] = key(keyWords{G}[{W}u], keyRange{G});
     // end
-    if (KEY_BITS == 3u) { key{G} = keyCodes(keyBlock, {G}u, lane); } else { key{G} = keys[keyBlock + lane + {32 * G}u]; }
-    if (CHANNEL && {G}u == 0u) {
-      channelWord = channelsAt(keyBlock, lane);
-    } else if (INT4 || {G}u == 0u) {
+    key{G} = keys[keyBlock + lane + {32 * G}u];
+    if (INT4 || {G}u == 0u) {
       keyRange{G} = keyRangeAt(keyBlock, {G}u, lane);
     }
     workgroupBarrier();
@@ -204,11 +196,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       storeRanges({G}u, lowRanges, highRanges, lane);
       workgroupBarrier();
     }
-    let valueWords{G} = nibblesOfValue(value{G});
+    let valueWords{G} = value{G};
     // each W 0..3
     stage[lane * STRIDE + {W}u] = value(valueWords{G}[{W}u], {2 * W}u);
     // end
-    if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; }
+    value{G} = values[valueBlock + lane + {32 * G}u];
     workgroupBarrier();
     // only G 0..0
     let lowWeights = subgroupMatrixLoad<Right, row_major>(&weights, 0u, 1u);
@@ -222,9 +214,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (INT4) {
       lowRanges = valueRangesAt(valueBlock, lane);
       highRanges = valueRangesAt(valueBlock + 4u, lane);
-    }
-    if (CHANNEL) {
-      storeChannels(channelWord, lane);
     }
   }
 

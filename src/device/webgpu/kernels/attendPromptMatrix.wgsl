@@ -79,8 +79,8 @@ alias Result = subgroup_matrix_result<f32, 16, 16>;
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
 // Of each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
-// CHANNEL: of each four dims of the next keys.
-var<workgroup> channels: array<vec4<u32>, select(1u, GROUPS * 8u, CHANNEL)>;
+// CHANNEL: of each four dims of the next keys, where the rows of scores have no place for them.
+var<workgroup> channels: array<vec4<u32>, select(1u, GROUPS * 8u, CHANNEL && !IN_ROWS)>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -23,7 +23,7 @@ const SIZE: u32 = 128u;
 const CODE_BITS: u32 = VALUE_BITS;
 const RQ4: bool = true;
 const MOST_KEY_CODE: u32 = (1u << KEY_BITS) - 1u;
-// 3 bits: where the planes of high bits begin in a block, as lib/planes.wgsl reads them.
+// 3 bits: where the third words begin in a block, as lib/planes.wgsl reads them.
 const KEY_HIGHS_AT: u32 = (GROUPS + 1u) / 2u * 32u;
 const VALUE_HIGHS_AT: u32 = GROUPS * 16u;
 const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
@@ -127,16 +127,19 @@ fn packKeys(source: u32, to: u32, local: u32) {
   }
 }
 
-// With code `i` of 32. 4 bits: in the low half of byte i, or the high one of byte i - 16. 3 bits: two in x or y, one in z; four
-// neighbouring codes are at one place of a word's bytes.
+// With code `i` of 32. 4 bits: in the low half of byte i, or the high one of byte i - 16. 3 bits: as lib/planes.wgsl says.
 fn withCode(codes: vec4<u32>, code: u32, i: u32, bits: u32) -> vec4<u32> {
   var more = codes;
-  let byte = i % 4u * 8u;
   if (bits == 3u) {
-    more[i / 16u] |= (code & 3u) << (byte + i % 16u / 4u * 2u);
-    more.z |= (code >> 2u) << (byte + i / 4u);
+    let pair = i % 16u / 4u * 4u + i % 2u + i / 16u * 2u;
+    let at = i % 4u / 2u * 16u;
+    if (pair < 15u) {
+      more[pair / 5u] |= code << (at + pair % 5u * 3u);
+    } else {
+      more |= ((vec4<u32>(code) >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(1u)) << vec4<u32>(at + 15u);
+    }
   } else {
-    more[i % 16u / 4u] |= code << (byte + i / 16u * 4u);
+    more[i % 16u / 4u] |= code << (i % 4u * 8u + i / 16u * 4u);
   }
   return more;
 }

@@ -12,7 +12,5 @@ var<workgroup> stage: array<vec4<u32>, 32u * STRIDE>;
 var<workgroup> weights: array<vec4<u32>, 32>;
 // int4: the values' scales and zeros for each of four words of codes, in the order of unpacking.
 var<workgroup> ranges: array<vec4<u32>, select(1u, 8u, INT4)>;
-// Of each four dims of keys; lanes without dims have places, too.
-var<workgroup> channels: array<vec4<u32>, select(1u, 2u * SUBGROUP, CHANNEL)>;
 // By head: what products with its query as f16 are multiplied by.
 var<workgroup> headFactors: array<f32, COLUMNS>;

@@ -18,11 +18,3 @@ fn channelHalf(word: u32, four: vec4<u32>) -> vec2<u32> {
     expand(word, bitcast<vec2<f16>>(four.x), bitcast<vec2<f16>>(four.z)),
     expand(word >> 8u, bitcast<vec2<f16>>(four.y), bitcast<vec2<f16>>(four.w)));
 }
-
-// Those and the four high ones.
-fn channelKey(word: u32, low: vec4<u32>, high: vec4<u32>) -> vec4<u32> {
-  return vec4<u32>(
-    channelHalf(word, low),
-    expandHigh(word, bitcast<vec2<f16>>(high.x), bitcast<vec2<f16>>(high.z)),
-    expandHigh(word >> 8u, bitcast<vec2<f16>>(high.y), bitcast<vec2<f16>>(high.w)));
-}

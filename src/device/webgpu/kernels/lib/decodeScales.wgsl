@@ -1,5 +1,5 @@
 // Scales and zeros of a block's keys and values on their way into attendDecodeMatrix. The kernel declares what is named in
-// capitals, the bindings, and `channels`; it appends channelFours.
+// capitals, and the bindings.
 
 // Scale and zero of a lane's token, or the scales of two tokens.
 fn keyRangeAt(block: u32, group: u32, lane: u32) -> u32 {
@@ -27,15 +27,4 @@ fn valueScaleAt(block: u32, lane: u32) -> u32 {
 // Of the two scales in `pair` the lane's, for codes that are expanded to twice what they are, centred.
 fn halfScale(pair: u32, lane: u32) -> f32 {
   return 0.5 * unpack2x16float(pair >> (lane % 2u * 16u)).x;
-}
-
-// Scales and zeros of eight dims of keys by channel.
-fn channelsAt(block: u32, lane: u32) -> vec4<u32> {
-  return keys[block + KEY_SCALES_AT + min(lane, GROUPS * 4u - 1u)];
-}
-
-// Of all lanes, for as many dims as there could be: under a condition it took 8 % longer (kv4, 131,072 tokens, H200).
-fn storeChannels(word: vec4<u32>, lane: u32) {
-  channels[lane * 2u] = channelFour(word.x, word.y);
-  channels[lane * 2u + 1u] = channelFour(word.z, word.w);
 }

@@ -1,11 +1,14 @@
-// Codes of keys and values as blocks hold them (kv.ts), of 4 bits, or of 3 in two planes. The kernel declares GROUPS, KEY_BITS,
+// Codes of keys and values as blocks hold them (kv.ts), of 4 bits, or of 3. The kernel declares GROUPS, KEY_BITS,
 // VALUE_BITS and the bindings `keys`, `values`.
 
-// 3 bits: where the planes of high bits begin in a block. Keys of one or two groups lie without gaps.
+// 3 bits: 32 codes are three words, x, y and z. The two halves of a word hold five pairs of codes at bits 0, 3, 6, 9 and 12; pair p
+// of all is codes i and i + 2, i = p / 4 * 4 + p % 2 + p % 4 / 2 * 16. The last pair's bits are the last ones of x, y and z.
+const PAIR: u32 = 0x00070007u;
+// Where the third words begin in a block in a block. Keys of one or two groups lie without gaps.
 const KEY_HIGHS_AT: u32 = (GROUPS + 1u) / 2u * 32u;
 const VALUE_HIGHS_AT: u32 = GROUPS * 16u;
 
-// A token's codes of a group of dims. 3 bits: low bits in x and y, high ones in z.
+// A token's codes of a group of dims.
 fn keyCodes(block: u32, group: u32, token: u32) -> vec4<u32> {
   if (KEY_BITS == 3u) {
     let low = keys[block + group / 2u * 32u + token];
@@ -34,28 +37,16 @@ fn nibbleWords(codes: vec4<u32>, bits: u32) -> vec4<u32> {
   return codes;
 }
 
-// Of a token, and of a dim. The bits are not a parameter, so that a variant's text has no branches that it never takes.
-fn nibblesOfKey(codes: vec4<u32>) -> vec4<u32> {
-  if (KEY_BITS == 3u) {
-    return nibbleWords(codes, 3u);
-  }
-  return codes;
-}
-
-fn nibblesOfValue(codes: vec4<u32>) -> vec4<u32> {
-  if (VALUE_BITS == 3u) {
-    return nibbleWords(codes, 3u);
-  }
-  return codes;
-}
-
 // One word of a dim's codes: tokens 4 word to 4 word + 3, and those 16 further.
 fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
   if (VALUE_BITS == 3u) {
     let codes = valueCodes(block, dim);
-    let low = ((codes.x >> (2u * word)) & 0x03030303u) | (((codes.z >> word) & 0x01010101u) << 2u);
-    let high = ((codes.y >> (2u * word)) & 0x03030303u) | (((codes.z >> (word + 4u)) & 0x01010101u) << 2u);
-    return low | (high << 4u);
+    // Four codes of each half: what is left of one word, and what the next one begins with.
+    let left = vec4<u32>(codes.x, codes.x >> 12u, codes.y >> 9u, codes.z >> 6u);
+    let right = vec4<u32>(0u, codes.y << 3u, codes.z << 6u, lastPair(codes) << 9u);
+    let masks = vec4<u32>(0x0fff0fffu, 0x00070007u, 0x003f003fu, 0x01ff01ffu);
+    let four = (left[word] & masks[word]) | (right[word] & ~masks[word] & 0x0fff0fffu);
+    return (four & PAIR) | ((four & 0x00380038u) << 5u) | ((four & 0x01c001c0u) >> 2u) | ((four & 0x0e000e00u) << 3u);
   }
   return values[block + dim][word];
 }
@@ -63,13 +54,16 @@ fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
 // Codes 0 to 15, one a byte, then 16 to 31.
 fn codesApart(codes: vec4<u32>, bits: u32) -> array<vec4<u32>, 2> {
   if (bits == 3u) {
-    let shifts = vec4<u32>(0u, 2u, 4u, 6u);
-    let places = vec4<u32>(0u, 1u, 2u, 3u);
-    let low = (vec4<u32>(codes.x) >> shifts) & vec4<u32>(0x03030303u);
-    let high = (vec4<u32>(codes.y) >> shifts) & vec4<u32>(0x03030303u);
-    let lowTops = ((vec4<u32>(codes.z) >> places) & vec4<u32>(0x01010101u)) << vec4<u32>(2u);
-    let highTops = ((vec4<u32>(codes.z) >> (places + 4u)) & vec4<u32>(0x01010101u)) << vec4<u32>(2u);
-    return array<vec4<u32>, 2>(low | lowTops, high | highTops);
+    let a = vec4<u32>(codes.x, codes.x >> 12u, codes.y >> 9u, codes.z >> 6u) & vec4<u32>(PAIR);
+    let b = vec4<u32>(codes.x >> 3u, codes.y, codes.y >> 12u, codes.z >> 9u) & vec4<u32>(PAIR);
+    let c = vec4<u32>(codes.x >> 6u, codes.y >> 3u, codes.z, codes.z >> 12u) & vec4<u32>(PAIR);
+    let d = vec4<u32>(codes.x >> 9u, codes.y >> 6u, codes.z >> 3u, lastPair(codes)) & vec4<u32>(PAIR);
+    return array<vec4<u32>, 2>(a | (b << vec4<u32>(8u)), c | (d << vec4<u32>(8u)));
   }
   return array<vec4<u32>, 2>(codes & vec4<u32>(0x0f0f0f0fu), (codes >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu));
+}
+
+// Of 3 bits the sixteenth pair: a bit of each word's halves.
+fn lastPair(codes: vec4<u32>) -> u32 {
+  return ((codes.x >> 15u) & 0x00010001u) | ((codes.y >> 14u) & 0x00020002u) | ((codes.z >> 13u) & 0x00040004u);
 }

@@ -1,5 +1,5 @@
 // A tile of the cache on its way into attendPromptMatrix's workgroup memory: loaded by words, then expanded to f16. The kernel
-// declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile` and `channels`; it appends nibbles,
+// declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile`, `scores` and `channels`; it appends nibbles,
 // planes and channelFours.
 
 // Rows of workgroup memory in words of 16 bytes, odd against bank conflicts: keys [token][dim], values [dim][token] of
@@ -127,9 +127,28 @@ fn hideValues(first: u32, last: u32, local: u32) {
 // Called when all threads have read those of the last keys.
 fn storeChannels(local: u32) {
   if (local < GROUPS * 4u) {
-    channels[local * 2u] = channelFour(channelWord.x, channelWord.y);
-    channels[local * 2u + 1u] = channelFour(channelWord.z, channelWord.w);
+    storeChannel(local * 2u, channelFour(channelWord.x, channelWord.y));
+    storeChannel(local * 2u + 1u, channelFour(channelWord.z, channelWord.w));
   }
+}
+
+// Each row of scores has a word that keeps it apart from the next one: half a KiB less of workgroup memory, which decides how many
+// workgroups a core holds.
+const IN_ROWS: bool = GROUPS * 8u <= SUBGROUPS * 16u;
+
+fn storeChannel(four: u32, ranges: vec4<u32>) {
+  if (IN_ROWS) {
+    scores[four * SCORE_STRIDE + SCORE_STRIDE - 1u] = ranges;
+  } else {
+    channels[four] = ranges;
+  }
+}
+
+fn channelAt(four: u32) -> vec4<u32> {
+  if (IN_ROWS) {
+    return scores[four * SCORE_STRIDE + SCORE_STRIDE - 1u];
+  }
+  return channels[four];
 }
 
 // Codes in the low four bits of each half of `word >> shift`.
@@ -154,10 +173,10 @@ fn expandKeys(local: u32) {
           if (piece * 4u + high * 2u < CHUNKS) {
             let four = piece * 8u + high * 4u;
             let codes = words >> vec4<u32>(high * 4u);
-            let a = channelHalf(codes.x, channels[four]);
-            let b = channelHalf(codes.y, channels[four + 1u]);
-            let c = channelHalf(codes.z, channels[four + 2u]);
-            let d = channelHalf(codes.w, channels[four + 3u]);
+            let a = channelHalf(codes.x, channelAt(four));
+            let b = channelHalf(codes.y, channelAt(four + 1u));
+            let c = channelHalf(codes.z, channelAt(four + 2u));
+            let d = channelHalf(codes.w, channelAt(four + 3u));
             tile[at + piece * 4u + high * 2u] = vec4<u32>(a, b);
             tile[at + piece * 4u + high * 2u + 1u] = vec4<u32>(c, d);
           }

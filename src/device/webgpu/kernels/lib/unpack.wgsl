@@ -1,9 +1,8 @@
 // Words of 4-bit codes to eight halves each, for attendDecodeMatrix: in the order in which codes unpack (nibbles.wgsl), low
-// codes of a word before high ones. The kernel declares RQ4,
-// CHANNEL, VALUE_BITS, `ranges` and `channels`; it appends nibbles and channelFours.
+// codes of a word before high ones. The kernel declares RQ4, VALUE_BITS and `ranges`; it appends nibbles.
 
 // Keys have a scale for each token.
-const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
+const TOKEN_SCALES: bool = RQ4;
 // The largest rotated code.
 const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 // The factor of queries and weights that meet high codes.
@@ -18,14 +17,10 @@ fn centred(word: u32) -> vec4<u32> {
     centreHigh(word, MOST_CODE), centreHigh(word >> 8u, MOST_CODE));
 }
 
-// Of a token's dims, under one scale and zero, or one of each dim. index: of the word among those of all groups, two fours of
-// dims each group's low and high ones.
-fn key(word: u32, range: u32, index: u32) -> vec4<u32> {
+// Of a token's dims, under one scale and zero.
+fn key(word: u32, range: u32) -> vec4<u32> {
   if (TOKEN_SCALES) {
     return centred(word);
-  }
-  if (CHANNEL) {
-    return channelKey(word, channels[index], channels[index + 4u]);
   }
   let both = bitcast<vec2<f16>>(range);
   return vec4<u32>(

@@ -1,0 +1,266 @@
+// attendDecode by f16 subgroup matrices over packed pages, keys by channel and rotated values of 4 or 3 bits: one token's queries, as
+// attendDecodeMatrix does it (a workgroup is one subgroup, a block of 32 tokens at a time for 8 query heads of one KV head, the columns
+// of its matrices). Codes are not expanded: a code in the low bits of a float16 is a subnormal number, code * 2^-24, and matrices
+// multiply those exactly, so that a mask makes two halves of a word. What is beside the codes goes elsewhere: a channel's scale to
+// the queries, once a page, its zero to a product of its own, a value's scale to its weight, and what values are centred by to the
+// sums, at the end. So no scales lie in workgroup memory as f16: what 3.1 KiB hold, twelve workgroups a core, took 138 us after 131,072
+// tokens with 4.1 KiB, and 104 like this (H200, kv4). rq4, without channels, is faster by attendDecodeMatrix, 74 us to 80.
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+// lib: step, batch, spans, decodeScores, softcap, nibbles, planes, packedCodes, queries, sums, narrow
+// <values>
+// Query heads of a KV head.
+const GROUP: u32 = 2u;
+const HEAD_DIM: u32 = 64u;
+// include: cacheValues
+const MOST_SPANS: u32 = 128u;
+// Of lib/spans.wgsl.
+const PART: u32 = 0u;
+const KEPT: u32 = 0u;
+const HAS_SOFTCAP: bool = false;
+// Values of a block are loaded before its keys' products, and not a block ahead: less time to arrive, fewer registers. Of 3 bits
+// 130 us instead of 184 (H200, k3c-v3r after 131,072 tokens), of 4 bits 111 instead of 104.
+const LATE: bool = false;
+// </values>
+
+const SUBGROUP: u32 = 32u;
+// Query heads of a workgroup.
+const COLUMNS: u32 = 8u;
+const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
+
+// include: decodeBindings
+@group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> batch: array<u32>;
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 8, 16>;
+alias Result = subgroup_matrix_result<f32, 8, 16>;
+
+// Weights [token][head]; before them zeros and then scales of channels: a matrix of zeros is 16 rows of 16 dims, of which
+// only the first one counts. From CODES_AT on queries [head][dim] at first; then keys [token][dim], scores [token][head] and values
+// [dim][token] in turn; at the end sums [head][32 dims]. Rows have an odd number of 16-byte words, to avoid bank conflicts.
+const CODES_AT: u32 = 32u;
+const STRIDE: u32 = 5u;
+const SCORE_STRIDE: u32 = 3u;
+const SUM_STRIDE: u32 = 9u;
+const QUERY_STRIDE: u32 = 17u;
+var<workgroup> stage: array<vec4<u32>, CODES_AT + 32u * STRIDE>;
+// What zeros add to scores, by head.
+const ZEROS_AT: u32 = CODES_AT + 32u * SCORE_STRIDE;
+// By head: what products with its query as f16 are multiplied by.
+var<workgroup> headFactors: array<vec4<f32>, 2>;
+
+@compute @workgroup_size(SUBGROUP)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  // One span of positions of one row, for some of the query heads of one KV head.
+  let single = spannedOf(workgroup.z);
+  let last = single.lastPosition;
+  let table = params.table + single.table;
+  let places = placesOf(MOST_SPANS);
+  let spans = spansOf(last, last, single.packed, PART, params.window, 32u, places);
+  if (workgroup.x >= spans.count) {
+    // Another row of the step has more.
+    return;
+  }
+  let kvHead = workgroup.y / SETS;
+  let firstHead = workgroup.y % SETS * COLUMNS;
+  let start = spans.first + workgroup.x * spans.tokens;
+  let end = min(start + spans.tokens, spans.end);
+  // A block is looked up one block before its loads; after the span's last block it is that one again, which is cached by then.
+  let lastBlock = (end - 1u) / 32u;
+  var block = blockOf(table, start / 32u, params.kvHeads, kvHead);
+  var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
+  // The queries' loads begin first: their addresses are known before those of codes.
+  let firstQuery = (single.row * params.kvHeads + kvHead) * GROUP;
+  // each G 0..3
+  let query{G} = queriesAt(firstQuery, firstHead, {G}u, lane);
+  // end
+  // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
+  var keyBlock = block * KEY_WORDS;
+  var valueBlock = block * VALUE_WORDS;
+  // each G 0..3
+  var key{G}: vec4<u32>;
+  var value{G}: vec4<u32>;
+  // end
+  // each G 0..3 if GROUPS > G
+  if (KEY_BITS == 3u) { key{G} = keyCodes(keyBlock, {G}u, lane); } else { key{G} = keys[keyBlock + lane + {32 * G}u]; }
+  if (!LATE) { if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; } }
+  // end
+  var channelWords = channelWordsAt(keyBlock, lane);
+  var valueScales = valueScaleAt(valueBlock, lane);
+
+  // Queries as halves, each head divided by a factor that it shares among four lanes.
+  let factor = queryFactor(query0, query1, query2, query3);
+  let inverse = inverseFactor(factor);
+  let shares = keyShares(lane % 4u);
+  // each G 0..3
+  let half{G} = halvesOf(query{G}[0] * inverse * shares.xxyy, query{G}[1] * inverse * shares.zzww);
+  // end
+  if (lane % 4u == 0u) {
+    headFactors[lane / 16u][lane / 4u % 4u] = factor;
+  }
+  // each P 0..7
+  var q{P}: Right;
+  var sum{P}: Result;
+  // end
+  storeChannels(channelWords, shares, lane);
+  // Maxima of heads 0..3 and 4..7 are the same in every lane; sums of weights, and of weights times scales, a lane's own.
+  var lowMax = vec4<f32>(MASKED);
+  var highMax = vec4<f32>(MASKED);
+  var lowSumExp = vec4<f32>(0.0);
+  var highSumExp = vec4<f32>(0.0);
+  var lowScaled = vec4<f32>(0.0);
+  var highScaled = vec4<f32>(0.0);
+  // Weights lie in the order in which codes of values unpack, and are raised by what those are smaller than the largest.
+  let codeScale = RAISED * valueShares(lane % 16u / 4u)[lane % 2u + lane / 16u * 2u];
+  let place = lane % 16u / 4u * 8u + lane / 16u * 4u + swapMiddle(lane % 4u);
+
+  for (var first = start; first < end; first += 32u) {
+    // What a slot holds that the query does not see may be anything, NaN too.
+    let visible = first + lane >= spans.oldest && first + lane <= last;
+    let scale = select(0.0, scaleOf(valueScales, lane), visible);
+    // Values of this block, and keys of the next one as soon as this one's words are used.
+    let lateBlock = block * VALUE_WORDS;
+    block = nextBlock;
+    keyBlock = nextBlock * KEY_WORDS;
+    valueBlock = nextBlock * VALUE_WORDS;
+    nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
+    // each G 0..3 if GROUPS > G
+    if (LATE) { if (VALUE_BITS == 3u) { value{G} = valueCodes(lateBlock, lane + {32 * G}u); } else { value{G} = values[lateBlock + lane + {32 * G}u]; } }
+    // end
+
+    // The page's queries.
+    workgroupBarrier();
+    // each G 0..3 if GROUPS > G
+    stage[CODES_AT + lane / 4u * QUERY_STRIDE + lane % 4u + {4 * G}u] = scaledHalves(half{G}, stage[SCALES_AT + lane % 4u + {4 * G}u]);
+    // end
+    channelWords = channelWordsAt(keyBlock, lane);
+    workgroupBarrier();
+    // each G 0..3 if GROUPS > G
+    q{2 * G} = subgroupMatrixLoad<Right, col_major>(&stage, CODES_AT + {4 * G}u, QUERY_STRIDE);
+    q{2 * G + 1} = subgroupMatrixLoad<Right, col_major>(&stage, CODES_AT + {4 * G + 2}u, QUERY_STRIDE);
+    // end
+    // S' = K Q', of tokens 0..15 and 16..31, and what zeros add to all of them.
+    var low = Result();
+    var high = Result();
+    var zero = Result();
+    // each G 0..3 if GROUPS > G
+    workgroupBarrier();
+    if (KEY_BITS == 3u) {
+      let halves = threeBitHalves(key{G});
+      // each W 0..3
+      stage[CODES_AT + lane * STRIDE + {W}u] = halves[{W}u];
+      // end
+    } else {
+      // each W 0..3
+      stage[CODES_AT + lane * STRIDE + {W}u] = codeHalves(key{G}[{W}u]);
+      // end
+    }
+    if (KEY_BITS == 3u) { key{G} = keyCodes(keyBlock, {G}u, lane); } else { key{G} = keys[keyBlock + lane + {32 * G}u]; }
+    workgroupBarrier();
+    // each P 0..1
+    low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, CODES_AT + {2 * P}u, STRIDE), q{2 * G + P}, low);
+    high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, CODES_AT + 16u * STRIDE + {2 * P}u, STRIDE), q{2 * G + P}, high);
+    zero = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {4 * G + 2 * P}u, 2u), q{2 * G + P}, zero);
+    // end
+    // end
+    workgroupBarrier();
+    subgroupMatrixStore<row_major>(&stage, CODES_AT, low, SCORE_STRIDE);
+    subgroupMatrixStore<row_major>(&stage, CODES_AT + 16u * SCORE_STRIDE, high, SCORE_STRIDE);
+    subgroupMatrixStore<row_major>(&stage, ZEROS_AT, zero, SCORE_STRIDE);
+    workgroupBarrier();
+
+    // Online softmax, in powers of 2. A value's scale takes part in the maximum: the product is what f16 has to hold.
+    let factor = max(scale, 2.98e-8);
+    let lift = log2(factor);
+    let lowProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE]) * UNIT + bitcast<vec4<f32>>(stage[ZEROS_AT])) * headFactors[0];
+    let highProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE + 1u]) * UNIT + bitcast<vec4<f32>>(stage[ZEROS_AT + 1u])) * headFactors[1];
+    let lowScores = select(vec4<f32>(MASKED), scoresOf(lowProducts, 1.0, lift), visible);
+    let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, 1.0, lift), visible);
+    let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
+    if (lane == 0u) { outgrown = u32(grows); }
+    // The same for all lanes, as the compiler has to see.
+    if (workgroupUniformLoad(&outgrown) != 0u) {
+      let lowNext = max(lowMax, subgroupMax(lowScores));
+      let highNext = max(highMax, subgroupMax(highScores));
+      let lowRescale = exp2(lowMax - lowNext);
+      let highRescale = exp2(highMax - highNext);
+      lowMax = lowNext;
+      highMax = highNext;
+      lowSumExp *= lowRescale;
+      highSumExp *= highRescale;
+      lowScaled *= lowRescale;
+      highScaled *= highRescale;
+      if (first != start) {
+        // each G 0..3 if GROUPS > G
+        rescalePiece(&sum{2 * G}, lowRescale, highRescale, lane);
+        rescalePiece(&sum{2 * G + 1}, lowRescale, highRescale, lane);
+        // end
+      }
+    }
+    // At most 2^HEADROOM; a vector of zeros has no scale.
+    let live = select(1.0, 0.0, scale == 0.0);
+    let a = exp2(lowScores - lowMax);
+    let b = exp2(highScores - highMax);
+    let share = 1.0 / factor;
+    lowSumExp += a * share;
+    highSumExp += b * share;
+    lowScaled += a * live;
+    highScaled += b * live;
+    stage[place] = smallHalvesOf(a * (live * codeScale), b * (live * codeScale));
+    valueScales = valueScaleAt(valueBlock, lane);
+
+    // O' += V' W, of tokens 0..15 and 16..31.
+    // each G 0..3 if GROUPS > G
+    // only G 1..3
+    workgroupBarrier();
+    // end
+    if (VALUE_BITS == 3u) {
+      let halves = threeBitHalves(value{G});
+      // each W 0..3
+      stage[CODES_AT + lane * STRIDE + {W}u] = halves[{W}u];
+      // end
+    } else {
+      // each W 0..3
+      stage[CODES_AT + lane * STRIDE + {W}u] = codeHalves(value{G}[{W}u]);
+      // end
+    }
+    if (!LATE) { if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; } }
+    workgroupBarrier();
+    // only G 0..0
+    let lowWeights = subgroupMatrixLoad<Right, row_major>(&stage, 0u, 1u);
+    let highWeights = subgroupMatrixLoad<Right, row_major>(&stage, 16u, 1u);
+    // end
+    // each P 0..1
+    sum{2 * G + P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, CODES_AT + {16 * P}u * STRIDE, STRIDE), lowWeights, sum{2 * G + P});
+    // end
+    // each P 0..1
+    sum{2 * G + P} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, CODES_AT + {16 * P}u * STRIDE + 2u, STRIDE), highWeights, sum{2 * G + P});
+    // end
+    // end
+    if (GROUPS == 1u) {
+      workgroupBarrier();
+    }
+    storeChannels(channelWords, shares, lane);
+  }
+
+  // The span's maxima, sums and O to its partials.
+  let lowAll = subgroupAdd(lowSumExp);
+  let highAll = subgroupAdd(highSumExp);
+  let lowMiddles = subgroupAdd(lowScaled) * VALUE_MIDDLE;
+  let highMiddles = subgroupAdd(highScaled) * VALUE_MIDDLE;
+  let span = (((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x) * SPAN_STRIDE;
+  let heads = min(COLUMNS, GROUP - firstHead);
+  if (lane < heads) {
+    let most = select(highMax[lane % 4u], lowMax[lane % 4u], lane < 4u);
+    let all = select(highAll[lane % 4u], lowAll[lane % 4u], lane < 4u);
+    partials[span + lane * places * SPAN_STRIDE + FOURS] = vec4<f32>(most, all, 0.0, 0.0);
+  }
+  // each G 0..3 if GROUPS > G
+  workgroupBarrier();
+  subgroupMatrixStore<col_major>(&stage, 0u, sum{2 * G}, SUM_STRIDE);
+  subgroupMatrixStore<col_major>(&stage, 4u, sum{2 * G + 1}, SUM_STRIDE);
+  workgroupBarrier();
+  storeCentred(span, places, {G}u, heads, lowMiddles[lane / 8u], highMiddles[lane / 8u], lane);
+  // end
+}

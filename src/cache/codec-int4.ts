@@ -5,8 +5,8 @@
  * Bytes of one group: scale f16, zero f16, then codes, value i in the low half of byte i and value i + half in its
  * high half. A head size that is no multiple of 32 ends with a shorter group of 16.
  * One idea: codes are chosen against the rounded scale and zero, so rounding them costs no accuracy. All arithmetic
- * is float32 in the order written, so that every device finds the same codes. Values are held to +-65000, so that whatever
- * comes back is a finite float16 too, in which fast kernels expand codes. A range below 15 * 2^-25 has scale 0 and comes
+ * is float32 in the order written, so that every device finds the same codes. Values are held to +-65000, so that all decoded
+ * values are finite in float16, too, in which fast kernels expand codes. A range below 15 * 2^-25 has scale 0 and comes
  * back as its zero. There is no code for NaN: a device may make any of it.
  */
 import type { KvCodec } from "../device/contract.ts";

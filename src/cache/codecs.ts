@@ -1,6 +1,6 @@
 /**
  * The KV cache's formats by name or description. A codec owns the bytes of its vectors and pages; model code never sees
- * them. The bytes defined here are also what a saved cache holds: a device may arrange them otherwise, with equal codes.
+ * them. The bytes defined here are also what a saved cache holds: a device may arrange them differently, with equal codes.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";

@@ -1,6 +1,6 @@
 /**
  * A saved cache: the token ids of a text and what its pages hold of them, in a file that describes itself and is
- * refused unless all of it fits. Owns the file's format. Refuses to know texts, paths, and how a device arranges bytes:
+ * refused unless all of it fits. This is the file's format, independent of devices:
  * keys and values are the codec's bytes by position, so a file goes to another device, chunk or context.
  *
  *   "NIBBLEKV", u32 version, u32 bytes of the header, header (JSON, `Header`), digest
@@ -91,7 +91,7 @@ interface LayerHeader {
   readonly layer: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Only of caches with one vector for key and value: dims that are held of a key beside it. */
+  /** Only of caches with one vector for key and value: dims of a key that are held in addition to it. */
   readonly turned?: number;
   /** null: a full layer. */
   readonly window: number | null;
@@ -148,7 +148,7 @@ export interface SavedCache {
   readonly ids: readonly number[];
   /** By pool: the oldest block that the file has. */
   readonly firsts: readonly number[];
-  /** Fills pages of the blocks from `firsts` on, by pool. FormatError: what they hold is worth nothing. */
+  /** Fills pages of the blocks from `firsts` on, by pool. FormatError: their contents are invalid then. */
   restore(held: readonly BlockPages[], write: CacheWriter): Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The pages of one text while it runs: those of its known beginning, which it may share, and those it writes. Owns how
- * they come, grow, become known and are given back. Refuses to know steps and devices; `tables` says what to tell one.
+ * The pages of one text while it runs: those of its known beginning, which it may share, and those it writes. Here
+ * they are taken, grow, become known and are given back; `tables` lists changes for the device.
  * One idea: only what was written and whose ids are known enters the tree of beginnings, so nothing there is ever wrong.
  */
 import { PAGE_SLOTS, type RunPacked } from "../device/contract.ts";
@@ -24,7 +24,7 @@ export class TextPages {
   readonly #held: number[];
   /** By pool: blocks below are given back. */
   readonly #trimmed: number[];
-  /** By pool: blocks that the device has not been told of, [from, to). */
+  /** By pool: blocks that the device's table lacks, [from, to). */
   readonly #changed: { from: number; to: number }[];
   /** Full and known. */
   #blocks: Node[] = [];

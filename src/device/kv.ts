@@ -9,7 +9,10 @@ export type KvPart = "keys" | "values";
 export interface KvCodec {
   readonly name: string;
   vectorBytes(headDim: number): number;
-  /** vector [headDim] f32 -> vectorBytes bytes. Errors count otherwise in keys than in values: a format may tell them apart. */
+  /**
+   * vector [headDim] f32 -> vectorBytes bytes. Errors in keys matter differently from those in values: a format may treat them
+   * differently.
+   */
   encode(vector: Float32Array, bytes: Uint8Array, part: KvPart): void;
   decode(bytes: Uint8Array, vector: Float32Array): void;
   /** null: vectors stay as they came. */

@@ -1,6 +1,6 @@
 /**
  * plan -> allocate -> weights: from an open checkpoint and a device to something that generates, in Node and in a page
- * alike. Owns the order of these steps and that nothing is left over when one of them fails or the caller aborts.
+ * alike. Nothing is left over when one of these steps fails or the caller aborts.
  */
 import { type Allocation, type Device, MORE_CHOSEN } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -26,7 +26,7 @@ export interface LoadProgress {
 
 export interface AssembleOptions extends PlanOptions {
   onProgress?: (progress: LoadProgress) => void;
-  /** Awaited before a plan, a draft model's too, is allocated. What it rejects with ends the loading. */
+  /** Awaited before a plan, a draft model's too, is allocated. Its rejection ends the loading. */
   onPlan?: (plan: Plan) => void | Promise<void>;
   /** Stops the loading; it then rejects with AbortedError and nothing stays allocated. */
   signal?: AbortSignal;
@@ -126,7 +126,7 @@ async function loadWeights(
   let bytes = 0;
   const failures: unknown[] = [];
   const onBytes = (more: number) => {
-    // What one load meets ends the others, too.
+    // An error of one load ends the others, too.
     if (failures.length > 0) throw failures[0];
     throwIfAborted(options.signal, "loading");
     bytes += more;

@@ -3,7 +3,7 @@
  * Every entry is a repository that anyone may download without an account.
  */
 
-/** When the list was looked over. */
+/** Date of the last review of the list. */
 export const CATALOG_DATE = "2026-11-28";
 
 /** One model of the catalog of `nibble models`. */

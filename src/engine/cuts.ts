@@ -10,7 +10,7 @@ import { PAGE_SLOTS } from "../device/contract.ts";
  * same turn again: Qwen 3.5's takes seven tokens.
  */
 const OPENING_TOKENS = 8;
-/** Fewer tokens are read again as fast as a stop costs. */
+/** Reading fewer tokens again costs no more than a stop. */
 const LEAST_GAP = PAGE_SLOTS;
 
 /**

@@ -1,14 +1,14 @@
 /**
- * How tokens are chosen where a generation does not say it: as the model's makers say, else by a temperature that suits most
- * models which talk. Owns that fallback, and which ids never come.
+ * How tokens are chosen by default: as the model's makers recommend, else with a temperature that suits most
+ * chat models. Also the ids that are never generated.
  */
 import type { MakersSampling } from "../format/makers-sampling.ts";
 import type { SampleOptions } from "./sample.ts";
 
-/** Of models with a chat template whose makers say nothing. Text without a template is continued by its likeliest tokens. */
+/** For models with a chat template and no recommendation. Text without a template is continued by its likeliest tokens. */
 const TALKING: SampleOptions = { temperature: 0.7 };
 
-/** Models whose files say nothing, by `general.name`. needle-14m, ours, is made to be asked for facts. */
+/** Models without settings in their files, by `general.name`. needle-14m, ours, is made to be asked for facts. */
 const KNOWN: Readonly<Record<string, SampleOptions>> = { "Needle 14M": { temperature: 0 } };
 
 export function defaultSampling(makers: MakersSampling | null, name: string, talks: boolean): SampleOptions {

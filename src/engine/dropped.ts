@@ -1,16 +1,16 @@
 /**
- * Generators that hold a place in the cache, in hands that may forget them. `for await` ends them whichever way the loop is left; who
- * calls `next` by hand and drops the rest ends nothing, and the place would stay taken for ever. One idea: what is handed
- * out is a shell; when the collector finds that nothing refers to it any more, the generator inside is ended.
+ * Generators that hold a place in the cache and may be dropped. `for await` ends them however the loop is left; a caller that
+ * uses `next` and drops the generator would keep the place for ever. One idea: callers get a
+ * shell; when it is garbage collected, the generator inside is ended.
  */
 
 /** Held by the registry until the shell is gone: the generator must not know its shell. */
 const registry = new FinalizationRegistry<AsyncGenerator<unknown, unknown, undefined>>((inner) => {
-  // An error has no one to go to.
+  // There is no caller for an error.
   inner.return(undefined).catch(() => {});
 });
 
-/** The generator, ended when it is dropped: by then at the latest, so that it is a net and no way to end it. */
+/** The generator, ended when it is dropped: by then at the latest, so this is a safety net, not a way to end it. */
 export function endedWhenDropped<Item, Result>(
   inner: AsyncGenerator<Item, Result, undefined>,
 ): AsyncGenerator<Item, Result, undefined> {

@@ -1,7 +1,7 @@
 /**
- * Texts as vectors: last hidden states, pooled as the model's file says. Owns the pooling, and which models are made for it:
- * a model that was trained to go on with text has such states, too, but nothing says that likeness of texts is likeness of
- * vectors there, so without a word of its file or its caller it is refused.
+ * Texts as vectors: last hidden states, pooled as the model's file says. Only models that are made for it are accepted:
+ * a model that was trained to continue text has such states, too, but similar texts need not have similar
+ * vectors there, so it is refused unless its file or the caller names a pooling.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, FormatError, UnsupportedError } from "../format/errors.ts";
@@ -12,7 +12,7 @@ export type Pooling = "last" | "mean" | "cls";
 /** The ways in which the vectors of a text's tokens become one vector. */
 export const POOLINGS: readonly Pooling[] = ["last", "mean", "cls"];
 
-/** What a file says of embeddings. */
+/** A file's settings for embeddings. */
 export interface EmbeddingFacts {
   /** null: nothing, so the model is not made for them. */
   readonly pooling: Pooling | null;
@@ -22,7 +22,7 @@ export interface EmbeddingFacts {
 
 /** Options of `LanguageModel.embed`. */
 export interface EmbedOptions {
-  /** Instead of what the file says, or where it says nothing. */
+  /** Overrides the file's, or serves where the file has none. */
   pooling?: Pooling;
   /** Only the first N values, for models whose makers allow that (Matryoshka); the length is made 1 again. */
   dimensions?: number;
@@ -45,7 +45,7 @@ const GGUF_POOLING: Readonly<Record<number, Pooling | "none" | "rank">> = {
   ...{ 0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank" },
 };
 
-/** FormatError for a kind of pooling that is none; UnsupportedError for a reranker. */
+/** FormatError for an unknown kind of pooling; UnsupportedError for a reranker. */
 export async function embeddingFacts(checkpoint: Checkpoint): Promise<EmbeddingFacts> {
   return checkpoint.kind === "gguf" ? fromGguf(checkpoint) : fromFolder(checkpoint);
 }

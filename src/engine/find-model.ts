@@ -16,7 +16,7 @@ import { openHubModel } from "../format/hub/remote.ts";
 import { openCheckpoint } from "../format/open.ts";
 import { nearestModels } from "./catalog.ts";
 
-/** Where a model's files come from, and what hears of their download. */
+/** Where a model's files come from, and a callback for their download. */
 export interface FindOptions {
   /** Never ask the Hub: what was downloaded before, or an error. Default: HF_HUB_OFFLINE. */
   offline?: boolean;
@@ -30,7 +30,7 @@ const BUNDLED: Readonly<Record<string, string>> = {
   needle: "../../models/needle-14m/needle-14m-Q8_0.gguf",
 };
 
-/** Throws ArgumentError for what is no name, and what `pull` throws. */
+/** Throws ArgumentError for an invalid name, and what `pull` throws. */
 export async function findModel(name: string, options: FindOptions = {}): Promise<string> {
   if (typeof name !== "string" || name === "")
     throw new ArgumentError("model", name, "a path, a bundled name, or hf:owner/name");
@@ -43,7 +43,7 @@ export async function findModel(name: string, options: FindOptions = {}): Promis
   }
   if (existsSync(name)) return name;
   if (Object.hasOwn(BUNDLED, name)) return fileURLToPath(new URL(BUNDLED[name], import.meta.url));
-  // A name without a file's ending or a path's start was hardly meant as a file.
+  // A name without a file's ending or a path's start is probably not a file.
   if (/^[\w][\w.:/-]*$/.test(name) && !/\.(gguf|safetensors|json|bin)$/i.test(name)) throw unknownModel(name);
   return name;
 }

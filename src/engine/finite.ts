@@ -1,6 +1,6 @@
 /**
- * What logits have to be before a token is chosen or a probability is told: numbers. A NaN or an infinity among them
- * comes of damaged weights or of activations that left float32's range, and makes every probability of the row NaN.
+ * Checks that logits are finite before a token is chosen or a probability is reported. A NaN or an infinity
+ * comes from damaged weights or of activations that left float32's range, and makes every probability of the row NaN.
  */
 import { LogitsError } from "../format/errors.ts";
 

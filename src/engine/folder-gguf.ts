@@ -24,7 +24,7 @@ export interface GgufParts {
   readonly checkpoint: Checkpoint;
 }
 
-/** UnsupportedError for a model, a tokenizer or a template that a GGUF cannot say. */
+/** UnsupportedError for a model, a tokenizer or a template that a GGUF cannot express. */
 export async function folderAsGguf(model: Model): Promise<GgufParts> {
   const { checkpoint, config } = model;
   const made = await writtenModel(model);

@@ -1,6 +1,6 @@
 /**
  * The generation loop: sync the prompt, sample, append, stream text. Owns stop conditions and statistics. Text that may
- * still become a stop string, and bytes that are no whole character yet, are held back.
+ * still become a stop string, and incomplete characters, are held back.
  */
 import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
@@ -13,7 +13,7 @@ import { type SampleOptions, sampler } from "./sample.ts";
 import type { Text } from "./text.ts";
 import type { Constraint } from "./tokens.ts";
 
-/** Options of a generation: its limits, how tokens are chosen, what hears of its progress. */
+/** Options of a generation: its limits, how tokens are chosen, callbacks for its progress. */
 export interface GenerateOptions extends SampleOptions {
   /**
    * Most tokens to generate. Default: 16,384, and a text that repeats one short sequence for 1,024 tokens ends before; with a
@@ -29,7 +29,7 @@ export interface GenerateOptions extends SampleOptions {
   /** Also the likelihood of each token and of the N likeliest alternatives, 0 to 100. Default: off. */
   logprobs?: number;
   /**
-   * Guess what comes next from what the text says already, and check several tokens in one step, where that is faster. The
+   * Guess the next tokens from earlier parts of the text, and check several of them in one step, where that is faster. The
    * text is the same, also with a seed. Default true.
    */
   guess?: boolean;
@@ -64,16 +64,16 @@ export type StopReason = "end" | "stop" | "length" | "repeats" | "context" | "ca
 /** The limit of tokens by default. Reasoning models need some thousands; more is of little use. */
 const MOST_TOKENS = 16_384;
 
-/** `options`, and of `defaults` what they leave open. */
+/** `options`, completed by `defaults`. */
 export function withDefaults(options: GenerateOptions, defaults: SampleOptions): GenerateOptions {
   const said = Object.entries(options).filter(([, value]) => value !== undefined);
   return { ...defaults, ...Object.fromEntries(said) };
 }
 
-/** What a generation said, why it ended, and what it cost. */
+/** A generation's text, why it ended, and what it cost. */
 export interface GenerationResult {
   readonly stopReason: StopReason;
-  /** Of `stop`, the text that ended it. */
+  /** The stop string that ended it. */
   readonly stopText?: string;
   readonly text: string;
   /** All generated tokens, an end token included. */
@@ -98,8 +98,8 @@ export interface Outcome {
 }
 
 /**
- * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: who
- * iterates again gets what is left. Leaving the loop ends it and frees its place for the next.
+ * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: a second
+ * iteration gets what is left. Leaving the loop ends it and frees its place for the next.
  */
 export class Generation implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, GenerationResult>;
@@ -115,7 +115,7 @@ export class Generation implements AsyncIterable<Piece> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void> {
     if (this.#failure) throw this.#failure;
     try {
-      // Of several that iterate at once, one is given the result.
+      // If several iterate at once, one gets the result.
       this.#result = (yield* this.#pieces) ?? this.#result;
     } catch (error) {
       this.#failure = error;

@@ -1,12 +1,12 @@
 /**
  * How much memory GPUs may hold, as far as the system reports it (Node only): macOS by its limit for wired memory, NVIDIA's by
- * nvidia-smi, AMD's by the driver's files, Windows by its registry. Owns reading these, the rule for Macs, and which of
- * them is meant by an adapter. WebGPU itself never reports it.
+ * nvidia-smi, AMD's by the driver's files, Windows by its registry. Also the rule for Macs, and which of
+ * them an adapter is. WebGPU itself never reports it.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 
-/** What is asked of the system; tests have one of their own. */
+/** What is read from the system; tests provide their own. */
 export interface SystemReader {
   /** "linux", "darwin", "win32". */
   readonly platform: string;
@@ -45,11 +45,11 @@ const SYSTEM: SystemReader = {
 
 export interface GpuMemory {
   readonly bytes: number;
-  /** Who says so: "nvidia-smi". */
+  /** The source: "nvidia-smi". */
   readonly source: string;
   /** As WebGPU calls it. */
   readonly vendor: string;
-  /** "": not told. */
+  /** "": not reported. */
   readonly name: string;
   /** A part of the machine's memory, not the GPU's own. */
   readonly isShared: boolean;
@@ -124,7 +124,7 @@ function nvidia(system: SystemReader): GpuMemory[] {
   }));
 }
 
-/** No GPU of today with memory of its own has less: it is what an integrated one has set aside. */
+/** No GPU with its own memory has less today: a smaller size is what an integrated one has reserved. */
 const LEAST_OWN = 2 * 2 ** 30;
 
 /** amdgpu has files for each card; integrated GPUs may hold what the driver maps of the machine's memory, too ("GTT"). */

@@ -1,5 +1,5 @@
 /**
- * What the columns of a model's matrices meet: sums of squares of their inputs over a text, by expert where a tensor has
+ * The inputs of the columns of a model's matrices: sums of their squares over a text, by expert where a tensor has
  * several. An error of a weight costs as much as its column is active, so a quantizer may weigh errors by the mean of these
  * (llama.cpp's importance matrix). One idea: the inputs of all products keep places of their own in the graph, and are read
  * after each step. So the model has to fit in memory for it, which quantizing alone does not need.
@@ -31,7 +31,7 @@ export interface ImportanceMatrix {
 }
 
 export interface CollectOptions {
-  /** What the text is called. */
+  /** The text's name. */
   name: string;
   threads?: number;
   memoryBytes?: number;

@@ -1,5 +1,5 @@
 /**
- * One thing that a text asks of the device: that its ids are read, and logits or tokens after them. Owns how far it is.
+ * One request of a text to the device: to read its ids, and to give logits or tokens after them. Tracks its progress.
  */
 import type { Beginnings } from "../cache/beginnings.ts";
 import { blocksOf } from "../cache/layers.ts";
@@ -29,7 +29,7 @@ export interface JobOptions {
   tokens?: Tokens;
   /** Tokens of the generation that are guessed and checked at once, at most. Default 0. */
   guesses?: number;
-  /** Guesses where the text itself says nothing. */
+  /** Guesses where the text itself offers none. */
   draft?: Draft | null;
   /** Tokens for which pages are set aside from the beginning. Default: those of `ids`. */
   reserve?: number;
@@ -71,12 +71,12 @@ export class Job {
   readonly ids: number[];
   readonly prompt: number;
   readonly outputs: number;
-  /** So much may be known already. */
+  /** This much may be known already. */
   readonly most: number;
   readonly reserve: number;
   readonly tokens: Tokens | null;
   readonly options: JobOptions;
-  /** Resolves when it has ended, rejects with what ended it early. A generation's tokens tell the same. */
+  /** Resolves when it has ended, rejects with what ended it early. A generation's tokens report the same. */
   readonly ended: Promise<void>;
   /** Logits of the prompt's last `outputs` tokens. */
   readonly rows: Float32Array[] = [];
@@ -333,7 +333,7 @@ export class Job {
     } else this.#settle.resolve();
   }
 
-  /** It wants nothing more of the device. */
+  /** It needs nothing more from the device. */
   get isDone(): boolean {
     if (this.tokens) return this.tokens.isOver || this.tokens.failure !== null;
     return !this.options.work && this.ran >= this.prompt && this.rows.length >= this.outputs;

@@ -36,12 +36,12 @@ const CLEARLY_FASTER = 0.9;
 /** Sets that an adapter has, the default first. Where it has matrices nothing comes near them for prompts. */
 export function kernelSets({ matrices, matrices8 }: Traits, isSoftware: boolean): readonly KernelSet[] {
   if (matrices) return ["matrices"];
-  // Who has these emulates integer dot products.
+  // GPUs with these emulate integer dot products.
   if (matrices8) return ["floats", "matrices8", "dots"];
   return isSoftware ? ["dots"] : ["dots", "floats"];
 }
 
-/** ArgumentError for a set that there is not, or that the adapter has not. */
+/** ArgumentError for a set that does not exist, or that the adapter does not have. */
 export function checkKernels(name: string, traits: Traits): KernelSet {
   const has = (Object.keys(KERNEL_SETS) as KernelSet[]).filter(
     (set) => (set !== "matrices" && set !== "matrices8") || traits[set],

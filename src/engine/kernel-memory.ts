@@ -1,6 +1,6 @@
 /**
- * What was found of the sets of kernels on this machine's adapters (Node only): a small JSON file in the user's cache folder, by
- * adapter, driver and kernels' texts. Whatever is wrong with the file, the sets are timed again; that it cannot be written is no
+ * The measured times of kernel sets on this machine's adapters (Node only): a small JSON file in the user's cache folder, by
+ * adapter, driver and kernels' texts. If anything is wrong with the file, the sets are timed again; failing to write it is not an
  * error.
  */
 import { createHash } from "node:crypto";
@@ -63,13 +63,13 @@ function memoryFile(): string {
   return join(process.env.XDG_CACHE_HOME?.trim() || join(homedir(), ".cache"), "nibble", "kernels.json");
 }
 
-/** Changes with the adapter, its driver as far as that is told, Dawn and the kernels. */
+/** Changes with the adapter, its driver as far as it is reported, Dawn and the kernels. */
 async function keyOf({ adapter }: WebgpuDevice): Promise<string> {
   const hash = createHash("sha256").update(JSON.stringify([KERNELS, LIBS]));
   return `${adapter.vendor}, ${adapter.name}, ${adapter.driver}, ${hash.digest("hex").slice(0, 16)}`;
 }
 
-/** By key: what the file holds, whatever that is. */
+/** By key: the file's contents, unchecked. */
 async function remembered(file: string): Promise<Map<string, unknown>> {
   try {
     const found = await stat(file);

@@ -5,7 +5,8 @@
  *
  * A key's channel c has mean b (its bias) and, over normed inputs, a deviation of about sqrt(sum of (W[c, j] g[j])^2). A
  * rotary pair with frequency f turns its mean by 32 f radians over a page, so that the page's range has to span
- * min(2, 32 f) of the mean's length beside the 4.2 deviations of 32 Gaussian numbers; a zero of eight bits reaches 128 steps.
+ * min(2, 32 f) of the mean's length in addition to the 4.2 deviations of 32 Gaussian numbers; a zero of eight bits reaches 128
+ * steps.
  */
 import { DEFAULT_KV, kvCodec } from "../cache/codecs.ts";
 import { type Device, type Graph, type Op, PAGE_SLOTS, type Value, type Weight } from "../device/contract.ts";

@@ -38,10 +38,10 @@ export interface ModelParts {
   scheduler: Scheduler;
   tokenizer: Tokenizer;
   template: ChatTemplate | null;
-  /** Where a generation says nothing. Default: the likeliest token. */
+  /** Default sampling of generations. Default: the likeliest token. */
   sampling?: SampleOptions;
   suppressed?: Suppressed | null;
-  /** What the file says of embeddings. Default: nothing. */
+  /** The file's settings for embeddings. Default: none. */
   embedding?: EmbeddingFacts;
 }
 
@@ -57,7 +57,7 @@ export type Prompt = string | readonly PromptMessage[] | { readonly ids: readonl
 export interface PromptOptions {
   /** Text as it is, without the chat template. */
   raw?: boolean;
-  /** What the chat template gets besides the messages: tools, enable_thinking, documents. */
+  /** Further variables of the chat template: tools, enable_thinking, documents. */
   template?: RenderOptions;
 }
 
@@ -118,10 +118,10 @@ export class EngineModel {
     return this.#parts.sampling ?? {};
   }
 
-  /** What the files or the machine leave open, so that answers or the plan may be wrong: one line each, for people. */
+  /** What is uncertain about the files or the machine, so that answers or the plan may be wrong: one line each, for people. */
   get warnings(): readonly string[] {
     const { tokenizer, template, device, plan } = this.#parts;
-    // A page's device was never asked: browsers do not say.
+    // A page's device was never asked: browsers do not report it.
     const isUnknown = device.memory === null && plan.memory === null;
     return [...tokenizer.warnings, ...(template?.warnings ?? []), ...(isUnknown ? [MEMORY_UNKNOWN] : [])];
   }
@@ -200,7 +200,7 @@ export class EngineModel {
     }
   }
 
-  /** What the file says of embeddings; a pooling of null: the model is not made for them. */
+  /** The file's settings for embeddings; a pooling of null: the model is not made for them. */
   get embedding(): EmbeddingFacts {
     return this.#parts.embedding ?? { pooling: null, endId: null };
   }
@@ -208,7 +208,7 @@ export class EngineModel {
   /**
    * Texts as vectors [hidden]: the pooled states before the output matrix, of length 1. The model is loaded with
    * `{ embeddings: true }`. UnsupportedError for a model that is not made for it (`embedding.pooling` is null), unless
-   * `pooling` says how; ContextError for a text beyond the context; ArgumentError for an empty one.
+   * `pooling` is given; ContextError for a text beyond the context; ArgumentError for an empty one.
    */
   async embed(
     texts: readonly (string | { readonly ids: readonly number[] })[],

@@ -1,5 +1,5 @@
 /**
- * How likely the model held a token for: natural logarithms of probabilities over the whole vocabulary, as the logits
+ * How likely a token was to the model: natural logarithms of probabilities over the whole vocabulary, as the logits
  * came, before temperature, penalties and constraints.
  */
 export interface TokenLogprob {
@@ -32,7 +32,7 @@ export function likelihood(logits: Float32Array, id: number, count: number): Lik
   };
 }
 
-/** Ids of the `count` largest logits, largest first, of equals the lowest first. */
+/** Ids of the `count` largest logits, largest first; ties: lowest id first. */
 function largestIds(logits: Float32Array, count: number): number[] {
   const kept: number[] = [];
   for (let id = 0; id < logits.length; id++) {

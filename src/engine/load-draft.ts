@@ -40,7 +40,7 @@ export async function loadDraft(
   return { ...parts, ...extra };
 }
 
-/** What the draft model leaves of a device's memory. */
+/** The memory of a device that the draft model leaves. */
 export function besideDraft(device: Device, { plan }: LoadedDraft): Device {
   const { memory } = device;
   return memory ? { ...device, memory: { ...memory, bytes: memory.bytes - plan.totalBytes } } : device;

@@ -1,6 +1,6 @@
 /**
  * A model in a page -> something that generates: from a URL, from files that someone chose, or from any Source; on the
- * browser's WebGPU. Owns telling these apart. Web standards only; `load.ts` is its counterpart in Node.
+ * browser's WebGPU. Recognises which of these it is. Web standards only; `load.ts` is its counterpart in Node.
  */
 import { type WebgpuDevice, webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { blobFolder, blobSource } from "../format/blob-source.ts";

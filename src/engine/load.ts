@@ -39,8 +39,8 @@ export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline
    */
   wideSimd?: boolean;
   /**
-   * A small model with the same tokens, named as the model is: it guesses what comes next where the text itself says
-   * nothing, and the model checks several of its guesses in one step, where that is faster. The text stays the same.
+   * A small model with the same tokens, named as the model is: it guesses what comes next where the text itself offers
+   * no guess, and the model checks several of its guesses in one step, where that is faster. The text stays the same.
    */
   draft?: string;
 }
@@ -83,7 +83,10 @@ export async function loadAs<Made extends EngineModel>(
   }
 }
 
-/** Opens the device that the options name, with what the machine says of its memory. DeviceError when it is not there, ArgumentError for an unknown name. */
+/**
+ * Opens the device that the options name, with the memory that the machine reports. DeviceError when it is not there,
+ * ArgumentError for an unknown name.
+ */
 export async function openDevice(
   options: Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd">,
 ): Promise<Device> {

@@ -1,5 +1,5 @@
 /**
- * Prompt lookup: where the end of a text has stood in it before, and so what may come next (the idea of
+ * Prompt lookup: where the end of a text occurred in it before, and so what may come next (the idea of
  * github.com/apoorvumang/prompt-lookup-decoding). Owns the index, and how often such guesses were right by the length of
  * the match.
  * One idea: each token that comes reports whether the guess for it was right, checked or not, so watching costs nothing.
@@ -7,7 +7,7 @@
 
 /** Tokens that a match has at least. */
 const LEAST = 3;
-/** Longer ones are not told apart, and none longer is looked for. */
+/** The longest match that is searched; longer ones count as this long. */
 const LONG = 24;
 /** Places that are compared, the latest first. */
 const MOST_COMPARED = 16;
@@ -25,7 +25,7 @@ const CLASSES = [
   { from: 11, chance: 0.85 },
   { from: LONG, chance: 0.95 },
 ] as const;
-/** This many guesses count as much as what is said above. */
+/** The prior above weighs as much as this many guesses. */
 const PRIOR = 4;
 /** What was found counts for less with each later guess of its class. */
 const KEPT = 0.98;

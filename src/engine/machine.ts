@@ -24,7 +24,7 @@ export interface Machine {
   /** What this process may use: a container's limit where there is one. */
   readonly memoryBytes: number;
   readonly freeBytes: number;
-  /** What the GPU may hold of it, the largest where there are several; null: the system does not say. */
+  /** What the GPU may hold of it, the largest where there are several; null: not reported by the system. */
   readonly gpuMemory: DeviceMemory | null;
 }
 
@@ -58,7 +58,7 @@ export function usableMemory(total: number, constrained: number): number {
   return constrained > 0 ? Math.min(total, constrained) : total;
 }
 
-/** null: the system does not say. A GPU in software has the machine's. */
+/** null: not reported by the system. A GPU in software has the machine's. */
 export function adapterMemory(
   adapter: { readonly vendor: string; readonly name: string; readonly isSoftware: boolean },
   reported: () => readonly GpuMemory[] = reportedOnce,

@@ -1,6 +1,6 @@
 /**
- * A text that a caller adds to, goes on with, forks, cuts and saves. Owns what it says, also what the model has not read
- * yet; pages are text.ts's. It holds nothing of the model's: no close, and any number of them.
+ * A text that a caller extends, continues, forks, cuts and saves. It keeps all of its ids, also those that the model has not
+ * read yet; pages are in text.ts. It holds nothing of the model's: no close, and any number of them.
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
@@ -19,7 +19,7 @@ import type { ReadOptions, Text } from "./text.ts";
 export interface OpenTextParts {
   readonly text: Text;
   readonly tokenizer: Tokenizer;
-  /** Where a generation says nothing. */
+  /** Default sampling of generations. */
   readonly sampling?: SampleOptions;
   readonly suppressed?: Suppressed | null;
   /** Text that begins a prompt as the model takes it: with a bos where there is one. */
@@ -71,7 +71,7 @@ export class OpenText {
     return (await this.#parts.text.sync(this.ids, options)).logits;
   }
 
-  /** Goes on with it; what comes is part of it. `onPrompt` hears of what is read before. */
+  /** Continues it; the new tokens become part of it. `onPrompt` reports what is read before. */
   generate(options: GenerateOptions = {}): Generation {
     const outcome: Outcome = { result: null };
     return new Generation(this.#generate(options, outcome), outcome);
@@ -122,7 +122,7 @@ export class OpenText {
   async [Symbol.asyncDispose](): Promise<void> {}
 
   #add(ids: readonly number[]): void {
-    // Not as arguments of one call: a stack has no room for a document.
+    // Not as arguments of one call: the stack has no room for a document.
     for (const id of ids) this.#all.push(id);
     this.#copy = null;
   }

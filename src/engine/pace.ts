@@ -1,6 +1,6 @@
 /**
- * What steps took: how many rows of prompts a step may have while texts generate, so that no one waits long for a token: from what steps
- * took. One idea: a step's time is that of its generating rows, whatever their number, and so much for each row of a
+ * How many rows of prompts a step may have while texts generate, so that no text waits long for a token: from the times of
+ * steps. One idea: a step's time is that of its generating rows, whatever their number, plus a constant for each row of a
  * prompt.
  */
 

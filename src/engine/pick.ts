@@ -1,7 +1,7 @@
 /**
- * Which rows a step gets: one of each text that generates, of prompts as many as there is room and time for, and guesses of
- * what comes next where they pay. Pure but for the pages that the rows take. Owns fairness: of generations and of prompts
- * those come first that were served least recently, prompts share what is left, and guesses get what they leave.
+ * Which rows a step gets: one of each text that generates, as many of prompts as there is room and time for, and guesses
+ * where they pay. Pure but for the pages that the rows take. Fairness: generations and prompts that were served least
+ * recently come first, prompts share what is left, and guesses get what they leave.
  * One idea: of two prompts with the same beginning the later one waits for the blocks that the earlier one reads.
  */
 import { MORE_CHOSEN, PAGE_SLOTS } from "../device/contract.ts";
@@ -27,7 +27,7 @@ const LEAST_SHARE = PAGE_SLOTS;
 /** Tokens that guesses must win for a text to wait until its last ids are known: a device without work in between. */
 const WORTH_WAITING = 0.25;
 
-/** stuck: no part, and every text waits for a page, or for a text that does; who has to go so that others go on. */
+/** stuck: no part, and every text waits for a page, or for a text that does; which one has to end so that others can go on. */
 export function pickStep(
   running: Iterable<Job>,
   limits: StepLimits,

@@ -33,7 +33,7 @@ export interface PlanOptions {
   cacheTokens?: number;
   /**
    * Positions of texts at rest whose recurrent states are kept, in models that have some (Qwen 3.5): a conversation goes on
-   * only where they are. Default: 4, and one for each of `parallel`. A running text has three besides.
+   * only where they are. Default: 4, and one for each of `parallel`. A running text has three more.
    */
   snapshots?: number;
   /**
@@ -45,10 +45,10 @@ export interface PlanOptions {
   chunk?: number;
   /** Rows of logits that one step may give. Default: one for each of `parallel`, and for each of `guess`. */
   outputs?: number;
-  /** Tokens that are guessed of a text from what it says already, and checked in one step: 0 (none) to 15, the default. */
+  /** Tokens of a text that are guessed from its earlier parts and checked in one step: 0 (none) to 15, the default. */
   guess?: number;
   /**
-   * What all parts together may take, the process itself included. Default: what the device says of the machine's memory
+   * What all parts together may take, the process itself included. Default: the machine's memory as the device reports it
    * (Device.memory), in Node; without that only the device's own limits count.
    */
   memoryBytes?: number;
@@ -228,13 +228,13 @@ export function codecsOf({ config }: Model, kv: string): (layer: number) => KvCo
 }
 
 /**
- * What the process takes besides the device: its resident bytes after a text less the plan, in Node 20.20 on Linux,
+ * What the process takes in addition to the device: its resident bytes after a text less the plan, in Node 20.20 on Linux,
  * 2026-11-23. CPU: 70 MiB with needle-14m, 73 with a 1B, 128 with Gemma 3 270M, whose tokenizer has 262,144 pieces.
  * GPU: 246 MiB with Dawn and SwiftShader, a driver that lives in the process.
  */
 const OVERHEAD_BYTES = { gpu: 256 * 2 ** 20, other: 128 * 2 ** 20 };
 
-/** What all parts together may take besides what the device itself allows. */
+/** The limit of all parts together, in addition to the device's own limits. */
 export interface Limits {
   /** null: not known. */
   readonly memory: DeviceMemory | null;

@@ -1,6 +1,6 @@
 /**
  * Which weights of columns each tensor of a new file is quantized under: an importance matrix, from a text or a file, fitted
- * to the file's tensors. Owns what is refused as the matrix of another model, and what is told where it says nothing.
+ * to the file's tensors. Matrices of other models are refused, and gaps are reported.
  */
 import type { Device } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";

@@ -61,7 +61,7 @@ export interface Quantized {
   readonly importance: { readonly matrices: number; readonly datasets: readonly string[] } | null;
   /** Tensors and bytes of the new file by type. */
   readonly types: readonly { readonly type: TensorType; readonly tensors: number; readonly bytes: number }[];
-  /** What a person should know of the result, one line each. */
+  /** Notes on the result for people, one line each. */
   readonly warnings: readonly string[];
 }
 
@@ -145,7 +145,7 @@ function importanceKeys({ tensors, datasets, chunks }: ImportanceMatrix): Writte
 
 type Planned = GgufParts["tensors"][number] & { readonly type: TensorType };
 
-/** What says how a file is cut or quantized is written anew. */
+/** Keys about how a file is split or quantized are written anew. */
 const OWN_KEYS = /^split\.|^general\.(file_type|quantization_version)$|^quantize\.imatrix\./;
 
 async function keptKeys(checkpoint: Checkpoint, keys: readonly WrittenKey[]): Promise<WrittenKey[]> {

@@ -1,5 +1,5 @@
 /**
- * Whether a text goes around in a circle: its last ids are a short sequence, over and over. Models without an end token, or in
+ * Whether a text repeats itself: its last ids are a short sequence, over and over. Models without an end token, or in
  * a state that they do not leave, generate so until the context is full.
  */
 
@@ -8,7 +8,7 @@ const LENGTH = 1024;
 /** The longest sequence that is looked for. */
 const PERIOD = 64;
 
-/** Told of each id in turn; true once the last 1,024 are a sequence of at most 64 ids, repeated. */
+/** Call with each id in turn; true once the last 1,024 are a sequence of at most 64 ids, repeated. */
 export class Repeats {
   readonly #last = new Int32Array(PERIOD).fill(-1);
   /** By period, how many ids in a row equal those one period before. */

@@ -36,7 +36,7 @@ interface Range {
   low: number;
   high: number;
   integer?: boolean;
-  /** For errors, where the numbers say it badly. */
+  /** For errors, where the numbers would be unclear. */
   allowed?: string;
 }
 
@@ -122,13 +122,13 @@ export function sampler(options: SampleOptions = {}): Sampler {
   };
 }
 
-/** Seeds of 64 bits keep their lowest 32: a random number is made of 32 (device/uniform.ts). */
+/** Of 64-bit seeds the lowest 32 bits are used: a random number is made of 32 (device/uniform.ts). */
 function seedOf(asked = UNSET): number {
   if (asked === UNSET) return (Date.now() ^ (Math.random() * 2 ** 32)) >>> 0;
   return Number(BigInt.asUintN(32, BigInt(asked)));
 }
 
-/** The index of the largest logit, the first one of equals; 0 when no logit is above -Infinity. */
+/** The index of the largest logit; ties: the lowest; 0 when no logit is above -Infinity. */
 export function argmax(logits: Float32Array): number {
   let best = 0;
   let most = Number.NEGATIVE_INFINITY;

@@ -54,7 +54,7 @@ export class Scheduler {
   readonly context: number;
   readonly vocab: number;
   readonly guesses: number;
-  /** Guesses what texts do not say already. */
+  /** Guesses for what texts do not contain already. */
   draft: DraftModel | null = null;
   readonly beginnings: Beginnings;
   /** In the order in which they came. */
@@ -138,7 +138,7 @@ export class Scheduler {
     this.#kick();
   }
 
-  /** Ends a job, wherever it is. */
+  /** Ends a job in any state. */
   end(job: Job, error: { error: unknown } | null = null): void {
     if (job.isEnded) return;
     const at = this.#waiting.indexOf(job);
@@ -279,7 +279,7 @@ export class Scheduler {
 
   /** There are pages for it, without those that are set aside for others. */
   #fits(job: Job): boolean {
-    // What fills its pages by itself shares none.
+    // A job that fills its pages itself shares none.
     const most = job.options.work ? 0 : job.most;
     const { blocks } = this.beginnings.longest(job.ids, job.key, most, { whole: true });
     return this.beginnings.pools.every(({ pool, available }, i) => {

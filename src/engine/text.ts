@@ -143,7 +143,7 @@ export class Text {
     };
   }
 
-  /** Where the time of a step goes that adds `ids`, on devices that can tell. */
+  /** Where the time of a step goes that adds `ids`, on devices that can measure it. */
   async profile(ids: readonly number[], options: ReadOptions = {}): Promise<StepProfile> {
     let found: StepProfile | null = null;
     const all = [...this.#ids, ...ids];
@@ -207,7 +207,7 @@ export interface TextTokens extends Pick<Tokens, "next" | "ending"> {
   end(): void;
 }
 
-/** A model whose texts guess for those of another. */
+/** A model whose texts provide guesses for those of another. */
 export const draftSource = (scheduler: Scheduler): DraftSource => ({
   context: scheduler.context,
   openText: () => new Text(scheduler),

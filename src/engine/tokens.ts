@@ -2,7 +2,7 @@
  * Where a generation's next token comes from: a device that chooses by itself, so that steps need not wait for ids, or
  * this host, from as few logits as the options need. Both give the same ids for the same seed. Owns what is chosen and
  * not yet taken.
- * One idea: a constraint thinks while the device works. If it is not done when the logits are there, they are copied and the
+ * One idea: a constraint is computed while the device works. If it is not done when the logits are there, they are copied and the
  * device goes on with other texts.
  */
 import type { Sampling } from "../device/contract.ts";
@@ -44,7 +44,7 @@ export interface Token {
   readonly likelihood?: Likelihood;
 }
 
-/** Why no token comes any more. complete: the constraint allows none; cache: running texts fill the cache. */
+/** Why there are no more tokens. complete: the constraint allows none; cache: running texts fill the cache. */
 export type Ending = "complete" | "cache";
 
 /** The logits of one output row, as far as they are asked for. */

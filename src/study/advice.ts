@@ -1,6 +1,6 @@
 /**
- * What a person can do to make models faster or larger on this machine. Pure: facts in, sentences out, each with the
- * exact command where there is one. Refuses to find out anything itself.
+ * What can be done to make models faster or larger on this machine. Pure: facts in, sentences out, each with the
+ * exact command where there is one.
  */
 import type { Machine } from "../engine/machine.ts";
 
@@ -8,7 +8,7 @@ export interface AdviceFacts {
   readonly machine: Pick<Machine, "platform" | "node" | "memoryBytes" | "gpuMemory">;
   /** A GPU that is one will be used. */
   readonly hasGpu: boolean;
-  /** Why none was found, as the search said it; null: it did not fail. */
+  /** The search's error if none was found; null: it did not fail. */
   readonly gpuProblem: string | null;
   readonly relaxedSimd: boolean;
   /** The GPU that will be used computes in f16. */

@@ -1,4 +1,4 @@
-/** Reports of several parts, any of which may fail. Owns that an error becomes a line of the report and not its end. */
+/** Reports of several parts, any of which may fail: an error becomes a line of the report. */
 import { NibbleError } from "../format/errors.ts";
 
 export interface Attempts {

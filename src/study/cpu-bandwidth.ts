@@ -1,5 +1,5 @@
 /**
- * What this machine's memory gives to the CPU device's threads: each reads a share of one large memory and nothing else.
+ * The memory bandwidth of the CPU device's threads on this machine: each reads a share of one large memory and nothing else.
  * Generation reads every weight for every token, so this bounds its speed. Owns the measurement's size and repetitions.
  */
 import { once } from "node:events";
@@ -21,7 +21,7 @@ const BYTES = 2 ** 29;
 const MOST_RUNS = 40;
 const MOST_MS = 1500;
 
-/** bytes: of memory to read, rounded up to whole pages of each thread. DeviceError when it cannot be had. */
+/** bytes: of memory to read, rounded up to whole pages of each thread. DeviceError when it cannot be allocated. */
 export async function measureReadRate(threads: number, bytes = BYTES): Promise<ReadRate> {
   const { module } = await compileKernels();
   const share = Math.ceil(bytes / threads / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;

@@ -1,7 +1,6 @@
 /**
  * This machine, examined (Node only): what it is, which GPUs WebGPU shows, what models will run on and why, and how fast
- * its memory lets them generate. Owns the order of the examination. What cannot be found out is a line in the report
- * and not the end of it.
+ * its memory lets them generate. What cannot be found out is a line in the report.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import type { Device } from "../device/contract.ts";
@@ -59,7 +58,7 @@ export interface Diagnosis {
   /** Why there is no adapter. */
   readonly gpuProblem: string | null;
   readonly gpuReadBytesPerSecond: number | null;
-  /** What `run` takes when nothing is said. */
+  /** The default device of `run`. */
   readonly used: {
     readonly device: "gpu" | "cpu";
     readonly description: string;

@@ -32,7 +32,7 @@ export interface TensorSummary {
 
 /** A tokenizer's kind and size, and the tokens that begin and end texts. */
 export interface TokenizerSummary {
-  /** The file's own word for it: "llama", "gpt2 (llama-bpe)", "tokenizer.json". */
+  /** The file's name for it: "llama", "gpt2 (llama-bpe)", "tokenizer.json". */
   readonly kind: string;
   readonly vocab: number;
   readonly addBos: boolean;
@@ -75,7 +75,7 @@ export interface Inspection {
   /** Why a part is missing, one line each. */
   readonly problems: readonly string[];
   /**
-   * What the files leave open, so that answers may be wrong, one line each: those that `load` gives. And what is known of
+   * What is uncertain about the files, so that answers may be wrong, one line each: those that `load` gives. And what is known of
    * the quality of their weight types.
    */
   readonly warnings: readonly string[];

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * One thread of the bandwidth measurement: reads its share whenever it is told to, and says so. Plain JavaScript because
+ * One thread of the bandwidth measurement: reads its share on request, and reports the time. Plain JavaScript because
  * Node loads it as it stands, from the sources and from dist/.
  */
 import { parentPort, workerData } from "node:worker_threads";

@@ -66,7 +66,7 @@ export const MATRIX_WORKGROUP_BYTES = 32_768;
 
 const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
 
-/** A failed call may come before the news that the device was lost, which explains it. */
+/** A failed call may come before the loss of the device is reported, which explains it. */
 const LOSS_MS = 100;
 /** Of a message from below; Dawn quotes whole lines of shaders. */
 const MOST_CHARACTERS = 400;
@@ -180,7 +180,7 @@ export class Gpu {
     if (this.#error) throw this.#error;
   }
 
-  /** The one error that made a call fail. Waits a moment for the news that the device was lost. */
+  /** The one error that made a call fail. Waits a moment for a report that the device was lost. */
   async failure(doing: string, cause: unknown): Promise<DeviceError> {
     if (!this.#error) {
       let timer: ReturnType<typeof setTimeout> | undefined;

@@ -33,7 +33,7 @@ export interface AttendTime {
 export interface AttendTimer {
   /** What computes, as rows of results name it. */
   readonly adapter: string;
-  /** What a kernel that only reads makes of the memory. */
+  /** Memory bandwidth of a kernel that only reads. */
   readBytesPerSecond(): Promise<number>;
   readonly kvFormats: readonly string[];
   /** Of packed formats that it can time; absent: none. */
@@ -92,7 +92,7 @@ export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep
   };
 }
 
-/** Reads the last KV head of what the codec makes of the noise. packed: blocks in front that are packed, where the cache packs. */
+/** Reads the last KV head of what the codec makes of the noise. packed: earlier blocks that are packed, where the cache packs. */
 export function noiseReader(cache: Cache, part: KvPart, rows: Float32Array, packed = 0): VectorReader {
   const { codec, kvHeads, headDim } = cache;
   const bytes = new Uint8Array(codec.vectorBytes(headDim));

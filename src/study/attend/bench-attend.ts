@@ -60,7 +60,7 @@ export interface AttendRow {
   readonly date: string;
 }
 
-/** What a kernel that only reads makes of this memory: the floor under all rows. */
+/** Memory bandwidth of a kernel that only reads: the lower bound of all rows. */
 export interface BandwidthRow {
   readonly op: "readBandwidth";
   readonly gbps: number;
@@ -100,7 +100,7 @@ const KV_ORDER = ["int4", "rq4", "f16"];
 const DECODE_TOKENS = [1024, 4096, 16_384, 65_536, 131_072];
 const PROMPT_TOKENS = [512, 4096, 16_384, 65_536];
 const QUERIES = 512;
-/** Tokens that a ring has room for besides its window, as a model's has. */
+/** Tokens that a sliding layer holds in addition to its window, as in a model. */
 const CHUNK = 512;
 const MOST_TOKENS = 2 ** 24;
 /** 8-bit weights and queries cost 1 %; beyond this it is not attention. */
@@ -108,7 +108,7 @@ const MOST_ERROR = 0.05;
 
 const SHAPE = /^(\d+)\/(\d+)x(\d+)(?:w(\d+))?$/;
 
-/** ArgumentError for what is no shape, or none that kernels have. */
+/** ArgumentError for an invalid shape, or one without kernels. */
 function attendShape(text: string): AttendShape {
   const allowed = `heads/kvHeads x headDim and perhaps w window, such as ${ATTEND_SHAPES.slice(0, 3).join(", ")}`;
   const found = SHAPE.exec(text);
@@ -124,7 +124,7 @@ function attendShape(text: string): AttendShape {
   return { heads, kvHeads, headDim, window };
 }
 
-/** Tests with their defaults. ArgumentError for numbers that are no counts, for unknown formats, and for no tests. */
+/** Tests with their defaults. ArgumentError for invalid counts, for unknown formats, and if there are no tests. */
 function attendTests(
   tests: AttendTests,
   device: Pick<AttendTimer, "kvFormats" | "kvParts">,
@@ -162,8 +162,8 @@ function attendTests(
 }
 
 /**
- * Measures; rows come as they are known, and the timer stays open. ArgumentError, DeviceError also when an output is
- * not what the reference says.
+ * Measures; rows come as they are known, and the timer stays open. ArgumentError, DeviceError also when an output
+ * differs from the reference.
  */
 export async function* benchAttend(
   timer: AttendTimer,

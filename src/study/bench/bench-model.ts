@@ -103,7 +103,7 @@ export class Bench {
 
 /**
  * Loads a model (what `load` takes) or makes one of a shape, with a context that just holds the tests.
- * Throws what `load` does, and ArgumentError for tests that are none or deeper than the model's context.
+ * Throws what `load` does, and ArgumentError if there are no tests, or for depths beyond the model's context.
  */
 export async function openBench(
   source: string | SyntheticModel,

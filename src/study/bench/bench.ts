@@ -1,7 +1,6 @@
 /**
  * Speed of a text in llama-bench's rows: prompt tokens (`pp512`) and generated tokens (`tg128`) a second, at depths
- * that are filled with tokens that were really processed; and where a step's time goes, on devices that can tell. Owns
- * what is timed and in which order.
+ * that are filled with tokens that were really processed; and where a step's time goes, on devices that can measure it.
  * One idea: the text is a fixed prefix and a new tail for each repetition, so that pages keep the prefix and the next
  * depth goes on where the last one ended. Where a sliding layer has lost the prefix, it is filled again.
  */
@@ -66,7 +65,7 @@ export interface BenchProfile extends Pick<StepProfile, "us" | "readBytesPerSeco
 
 const WARM_UP_GENERATED = 16;
 
-/** Tests with their defaults, depths ascending, none twice. ArgumentError for numbers that are no counts, or no tests. */
+/** Tests with their defaults, depths ascending, none twice. ArgumentError for invalid counts, or if there are no tests. */
 export function benchTests(tests: BenchTests): Required<BenchTests> {
   const { prompt = [512], generate = [128], depth = [0], repetitions = 3, profile = false } = tests;
   const { parallel = [], quote = "" } = tests;
@@ -109,7 +108,7 @@ export function benchTail({ prompt, generate, parallel, quote }: Required<BenchT
   return Math.max(0, ...prompt) + Math.max(0, ...generate);
 }
 
-/** UnsupportedError when a profile is wanted of a device that cannot tell. */
+/** UnsupportedError when a profile is requested on a device that cannot measure it. */
 export function checkProfile({ allocation }: Scheduler, { profile }: BenchTests): void {
   if (profile && !allocation.profile)
     throw new UnsupportedError(

@@ -26,7 +26,7 @@ import { PEERS } from "./peers.ts";
 /** Options of `planTable`. */
 export interface PlanTableOptions
   extends Pick<PlanOptions, "context" | "kv" | "chunk" | "snapshots" | "memoryBytes"> {
-  /** What the process takes besides what the device holds. Default: as measured for Node on this kind of device. */
+  /** What the process takes in addition to the device. Default: as measured for Node on this kind of device. */
   overheadBytes?: number;
 }
 
@@ -206,7 +206,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
 /** A plan without its graph. */
 type PlanSums = Sums & Pick<Plan, "cacheBytes">;
 
-/** Plans do not depend on the memory there is: who asks again with more gets them at once. */
+/** Plans do not depend on the amount of memory, so they are reused for another amount. */
 const known = new WeakMap<Model, WeakMap<PlannedDevice, Map<string, PlanSums>>>();
 
 function knownOf(model: Model, device: PlannedDevice): Map<string, PlanSums> {

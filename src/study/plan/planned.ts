@@ -1,6 +1,6 @@
 /**
  * Devices and models that need not be here: what a graph takes on the CPU or on a GPU, by the same layout code that
- * allocates, and models of known shapes without their files. Owns what a GPU that was not asked is taken for. Pure,
+ * allocates, and models of known shapes without their files. Includes the assumptions about a GPU that is not here. Pure,
  * so that pages can plan for other machines.
  */
 import { HAS_FORMATS as CPU_FORMATS } from "../../device/wasm/kv-layout.ts";
@@ -40,7 +40,7 @@ const TYPICAL: Traits = {
 /** Dawn's on Vulkan; Metal allows more. */
 const BUFFER_BYTES = 2 ** 31 - 4;
 
-/** A GPU as most are. */
+/** A typical GPU. */
 export function plannedGpu(traits: Traits = TYPICAL, bufferBytes = BUFFER_BYTES): PlannedDevice {
   const limits = { maxBufferSize: bufferBytes, maxStorageBufferBindingSize: bufferBytes };
   const subgroups = traits.subgroup === null ? "no subgroups" : `subgroups of ${traits.subgroup}`;

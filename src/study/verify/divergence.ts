@@ -11,11 +11,11 @@ export interface Distribution {
   readonly logits: Float32Array;
   /** Log of the sum of their exponentials. */
   readonly logSum: number;
-  /** The id of the largest, of equals the first. */
+  /** The id of the largest; ties: the lowest. */
   readonly top: number;
 }
 
-/** LogitsError when a logit is not finite: no distance means anything then. position: for the error. */
+/** LogitsError when a logit is not finite: then no distance is meaningful. position: for the error. */
 export function distribution(logits: Float32Array, position: number): Distribution {
   const wrong = wrongLogits(logits, position);
   if (wrong) throw wrong;
@@ -135,11 +135,11 @@ export interface DivergenceSummary {
   readonly sameTopError: number;
 }
 
-/** Neighbouring positions lose alike: correlation is gone after 4 (lab/LOG.md). */
+/** Losses of neighbouring positions are correlated, up to a distance of 4 (lab/LOG.md). */
 const BLOCK = 16;
 const RESAMPLES = 400;
 
-/** Fewer blocks say nothing about their spread: then each position counts by itself. */
+/** Fewer blocks give no estimate of their spread: then each position counts by itself. */
 const LEAST_BLOCKS = 8;
 
 /** Sums of blocks, and of how many values; the last one may have fewer. */

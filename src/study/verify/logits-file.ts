@@ -1,6 +1,6 @@
 /**
- * Rows of logits in a temporary file (Node only): a study's are gigabytes where vocabularies are large. Owns the file
- * and that it is gone afterwards, also when the process is killed, where the system lets an open file be unlinked.
+ * Rows of logits in a temporary file (Node only): a study's are gigabytes where vocabularies are large. The file is deleted
+ * afterwards, also when the process is killed, where the system allows unlinking an open file.
  */
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,7 +1,6 @@
 /**
  * Needles: facts planted in a text at several depths, and the questions whose answers show whether a model still finds
- * them. Owns the facts, where they are planted and when an answer is right. Pure but for asking; refuses to know which
- * cache is underneath.
+ * them. Defines the facts, where they are planted and when an answer is right. Pure but for asking.
  * One idea: a document carries several facts and is read once; each question costs only its own tokens.
  */
 
@@ -13,7 +12,7 @@ import type { Tokenizer } from "../../format/tokenizer.ts";
 
 /** Where facts stand in a document, in parts of its tokens. */
 export const NEEDLE_DEPTHS: readonly number[] = [0.1, 0.3, 0.5, 0.7, 0.9];
-/** What an answer may take; one sentence with the fact in it takes about 20. */
+/** Most tokens of an answer; one sentence with the fact in it takes about 20. */
 export const ANSWER_TOKENS = 40;
 /** What a fact takes of a document, with its share of the question and the template. */
 const FACT_TOKENS = 24;
@@ -124,7 +123,7 @@ function prompts(
   if (!template)
     return (subject) => encodePrompt(tokenizer, `${document}\n${subject} is`, { template: false });
   const messages = withDocument(document);
-  // Templates that know the variable then open no reasoning, which would fill the answer.
+  // Templates with this variable then open no reasoning, which would fill the answer.
   return (subject) =>
     encodeChat(tokenizer, template, messages(`What is ${subject.replace("The", "the")}?`), {
       enable_thinking: false,

@@ -1,7 +1,7 @@
 /**
  * What a cache format costs a model, next to f16: a text is read over each format with the same steps, and every
  * measured position's next-token distribution is compared with the one over f16; facts planted in the text are asked
- * for. Owns what is done in which order.
+ * for.
  * One idea: formats are loaded one after another. The logits over f16 wait in a store, so that no machine has to hold
  * a model twice and every format is read once.
  */

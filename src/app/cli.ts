@@ -338,8 +338,8 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--html <file>", "also a report with plots, in one file")
     .option("--csv <file>", "also all rows as a table, for other programs")
     .option(
-      "--method <file>",
-      "instead of formats a method of your own, as for `nibble lab`, on the CPU; may be repeated",
+      "--method <name>",
+      "instead of formats a method of the lab (kivi, turbo, ...) or a file with your own, on the CPU; may be repeated",
       collect,
       [],
     )

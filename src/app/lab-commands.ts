@@ -117,6 +117,9 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
       .description("Asks for a spec to be measured; the next `lab run` does it first.")
       .argument("<spec>", "a label, an id, or JSON")
       .requiredOption("--on <model>", "a model that the lab has measured")
+      .addOption(
+        new Option("--device <name>", "where it shall be measured").choices(["cpu", "gpu"]).default("cpu"),
+      )
       .option("--reason <text>", "why", "")
       .option("--predict <ratio>", "its mean KL over that of --over is below this", number)
       .option("--over <spec>", "what the prediction compares with")

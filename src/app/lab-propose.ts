@@ -2,17 +2,23 @@
 import { ArgumentError } from "../index.ts";
 import {
   type Entry,
+  type Experiment,
   experimentId,
   findModelId,
   findSpec,
+  formatOf,
   HARNESS_VERSION,
   identified,
+  isCached,
+  type Measured,
+  modelNeed,
   type Snapshot,
 } from "../lab.ts";
 import { type LabOptions, methodsOf, print, withBook } from "./lab-open.ts";
 
 export interface ProposeOptions extends LabOptions {
   on: string;
+  device: Measured;
   reason: string;
   predict?: number;
   over?: string;
@@ -24,7 +30,7 @@ const PRIORITY = 10;
 
 export async function propose(name: string, options: ProposeOptions, signal: AbortSignal): Promise<void> {
   const methods = await methodsOf(options);
-  const { predict, over, by, reason } = options;
+  const { predict, over, by, reason, device } = options;
   if ((predict === undefined) !== (over === undefined))
     throw new ArgumentError("predict", predict ?? "none", "a ratio together with --over SPEC");
   if (predict !== undefined && !(predict > 0 && Number.isFinite(predict)))
@@ -34,16 +40,19 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
     const model = findModelId(known, options.on);
     const spec = findSpec(known, name, methods);
     const compared = over === undefined ? null : findSpec(known, over, methods);
+    for (const { body, label } of compared ? [spec, compared] : [spec])
+      if (device === "gpu" ? formatOf(body) === null : isCached(body))
+        throw new ArgumentError("device", device, `${device === "gpu" ? "cpu" : "gpu"} for ${label}`);
     const at = new Date().toISOString();
     if (compared?.id === spec.id) throw new ArgumentError("over", over, "another spec");
     const entries: Entry[] = [spec];
     if (compared) entries.push(compared);
     for (const one of compared ? [spec, compared] : [spec])
-      for (const experiment of wanted(known, one.id, model))
+      for (const experiment of wanted(known, one.id, model, device))
         entries.push(
           identified({
             ...({ kind: "experiment", at, experiment, proposer: by, reason, parent: null } as const),
-            ...{ study: "proposed", priority: PRIORITY, needs: [`model:${model}`] },
+            ...{ study: "proposed", priority: PRIORITY, needs: [modelNeed(model, experiment.device)] },
           }),
         );
     if (compared && predict !== undefined) {
@@ -79,7 +88,8 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
 }
 
 /** What the model's other specs have been measured on: one run of each text, at the longest rung. */
-function wanted(known: Snapshot, spec: string, model: string) {
+function wanted(known: Snapshot, spec: string, model: string, device: Measured): Experiment[] {
+  const where = device === "gpu" ? ({ device } as const) : {};
   const rungs = new Map<string, { rung: number; draws: Set<number> }>();
   for (const { experiment } of known.experiments.values()) {
     if (experiment.model !== model || experiment.harness !== HARNESS_VERSION) continue;
@@ -90,7 +100,10 @@ function wanted(known: Snapshot, spec: string, model: string) {
   }
   return [...rungs]
     .flatMap(([text, { rung, draws }]) =>
-      [...draws].map((draw) => ({ spec, model, text, rung, draw, harness: HARNESS_VERSION })),
+      // A GPU's kernels round in one way only.
+      (device === "gpu" ? [0] : [...draws]).map((draw) => ({
+        ...{ spec, model, text, rung, draw, harness: HARNESS_VERSION, ...where },
+      })),
     )
     .filter((experiment) => !known.has(experimentId(experiment)));
 }

@@ -78,7 +78,9 @@ export async function runLab(
     try {
       const { study: plan, entries, leftOut } = await setUp(runner, file, books, signal);
       if (leftOut.length > 0)
-        process.stderr.write(`nibble: left to --device cpu, as no cache holds it: ${leftOut.join(", ")}\n`);
+        process.stderr.write(
+          `nibble: left to --device ${plan.device ? "cpu, as no cache holds it" : "gpu, whose caches they are"}: ${leftOut.join(", ")}\n`,
+        );
       await book.add(entries);
       const isGrid = file.specs !== undefined;
       if (isGrid && options.llm !== undefined)

@@ -1,5 +1,6 @@
 /** A spec as people name it: the beginning of its id, its label, or JSON. Pure. */
 import { ArgumentError } from "../format/errors.ts";
+import { cachedMethod } from "./methods/cached.ts";
 import type { Methods } from "./methods/methods.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { ANCHORS, cells, SPACE, specEntry } from "./space.ts";
@@ -35,6 +36,9 @@ export function findSpec(known: Snapshot, name: string, methods: Methods): SpecE
       );
     return found[0];
   };
+  // A cache format, whether or not it was measured.
+  if (cachedMethod(wanted))
+    return specEntry({ keys: { method: wanted }, values: { method: wanted } }, methods);
   const entries = [...all.values()];
   const lower = wanted.toLowerCase();
   const byLabel = one(entries.filter(({ label }) => label.toLowerCase() === lower));

@@ -4,7 +4,17 @@
  */
 import { escapeText } from "../plot/svg.ts";
 import type { Methods } from "./methods/methods.ts";
-import { byPosition, contrastsOf, forest, heat, type Plain, plainOf, sizes } from "./report/figures.ts";
+import {
+  byPosition,
+  contrastsOf,
+  forest,
+  heat,
+  mainOf,
+  onGpus,
+  type Plain,
+  plainOf,
+  sizes,
+} from "./report/figures.ts";
 import { bestSoFar, byLayer, effects, parents, predictions } from "./report/history.ts";
 import { htmlTable, note, page, type Section } from "./report/page.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -23,17 +33,20 @@ export function labReport(known: Snapshot, methods: Methods): string {
     return page(title, lead, [
       { title: "Nothing yet", body: note("Run `nibble lab run`."), experiments: [] },
     ]);
-  const base = baseOf(plain, methods);
+  const main = mainOf(plain);
+  const base = baseOf(main, methods);
+  const gpus = onGpus(plain);
   const layers = byLayer(known);
   const sections: Section[] = [
     sizes(plain),
-    forest(plain, contrastsOf(plain, pairsOf(plain, base))),
-    ...(base ? [heat(plain, base.id)] : []),
+    forest(main, contrastsOf(main, pairsOf(main, base))),
+    ...(base ? [heat(main, base.id)] : []),
+    ...(gpus ? [gpus] : []),
     byPosition(plain),
     ...(layers ? [layers] : []),
-    bestSoFar(plain),
+    bestSoFar(main),
     parents(known),
-    effects(plain),
+    ...(main.models[0].device === "cpu" ? [effects(main)] : []),
     predictions(known),
     models(known),
   ];

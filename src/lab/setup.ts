@@ -3,19 +3,23 @@
  * reads a study's file. A model that cannot predict prose (needle-14m) is asked questions instead.
  */
 import { ArgumentError } from "../format/errors.ts";
+import { findSpec } from "./find-spec.ts";
 import type { LabModel } from "./lab-model.ts";
-import { CACHED, CACHED_NAMES, formatOf } from "./methods/cached.ts";
+import { CACHED, CACHED_NAMES, formatOf, isCached } from "./methods/cached.ts";
 import type { Methods } from "./methods/methods.ts";
 import type { ModelRunner } from "./runner.ts";
 import { shippedBook } from "./shipped-book.ts";
+import { Snapshot } from "./snapshot.ts";
 import { ANCHORS, cells, SPACE, specEntry } from "./space.ts";
 import { fieldsOf, SPEC_FIELDS, type SpecDraft } from "./spec.ts";
 import { ANSWER_RUNGS, RUNGS, type Rung, type Study } from "./study.ts";
 import { answerTexts, type Book, proseTexts } from "./texts.ts";
 import type { Entry, KeyProfile, ModelEntry, SpecEntry, TextEntry } from "./types.ts";
 
-/** `keyProfile` may be "flat" or the end of a name of the study's models, whose measured profile is taken. */
-export type SpecOfFile = Omit<SpecDraft, "keyProfile"> & { readonly keyProfile?: KeyProfile | string };
+/** A label, such as "int4 g32" or "kv3", or an object, in which `keyProfile` may be "flat" or the end of a name of the study's models, whose measured profile is taken. */
+export type SpecOfFile =
+  | string
+  | (Omit<SpecDraft, "keyProfile"> & { readonly keyProfile?: KeyProfile | string });
 
 /** A study's file, as JSON. Everything has a default. */
 export interface StudyFile {
@@ -50,7 +54,8 @@ export function checkStudy(found: unknown, place: string): StudyFile {
   }
   if (specs !== undefined && !(Array.isArray(specs) && specs.length > 0))
     throw new ArgumentError(`specs of ${place}`, "no list", "a list of specs, or none to search");
-  for (const spec of specs ?? []) fieldsOf(spec, `a spec of ${place}`, SPEC_FIELDS);
+  for (const spec of specs ?? [])
+    if (typeof spec !== "string") fieldsOf(spec, `a spec of ${place}`, SPEC_FIELDS);
   const isName = (name: unknown) => typeof name === "string" && name !== "";
   if (models !== undefined && !(Array.isArray(models) && models.length > 0 && models.every(isName)))
     throw new ArgumentError(`models of ${place}`, "no list of names", "what `nibble run` takes");
@@ -115,10 +120,20 @@ function specsOf(
 ): Pick<Study, "cells" | "anchors"> & { leftOut?: string[] } {
   if (device)
     return formatsOf(
-      specs?.map((spec) => drafted(spec, entries)),
+      specs?.map((spec) => drafted(spec, entries, methods)),
       methods,
     );
-  if (specs) return { cells: [], anchors: specs.map((spec) => specEntry(drafted(spec, entries), methods)) };
+  if (specs) {
+    const found = specs.map((spec) => specEntry(drafted(spec, entries, methods), methods));
+    const anchors = found.filter(({ body }) => !isCached(body));
+    if (anchors.length === 0)
+      throw new ArgumentError("specs of the study", "only cache formats", "other specs, or --device gpu");
+    return {
+      cells: [],
+      anchors,
+      leftOut: found.filter(({ body }) => isCached(body)).map(({ label }) => label),
+    };
+  }
   const recent = SPACE.recent.filter((tokens) => tokens <= shortest * RECENT_SHARE);
   return {
     cells: cells({ ...SPACE, recent }, methods),
@@ -138,7 +153,9 @@ export function formatsOf(named: readonly SpecDraft[] = CACHED, methods: Methods
 }
 
 /** A spec holds a profile's numbers, so that it means the same wherever it is measured. */
-function drafted({ keyProfile, ...rest }: SpecOfFile, models: readonly ModelEntry[]): SpecDraft {
+function drafted(spec: SpecOfFile, models: readonly ModelEntry[], methods: Methods): SpecDraft {
+  if (typeof spec === "string") return findSpec(new Snapshot(), spec, methods).body;
+  const { keyProfile, ...rest } = spec;
   if (typeof keyProfile !== "string") return keyProfile ? { ...rest, keyProfile } : rest;
   if (keyProfile === "flat") return { ...rest, keyProfile: { heads: [{ gains: [1], means: null }] } };
   const found = models.find(({ name }) => name.endsWith(keyProfile))?.profile;

@@ -13,7 +13,7 @@ import type { VerifyOptions } from "../study/verify/verify.ts";
 import type { DepthRow, VerifyRow } from "../study/verify/verify-rows.ts";
 import { planStudy, type VerifyTests } from "../study/verify/verify-tests.ts";
 import { LabModel, type LabModelOptions } from "./lab-model.ts";
-import { Methods } from "./methods/methods.ts";
+import { METHODS, Methods } from "./methods/methods.ts";
 import { loadMethod } from "./methods/outside.ts";
 import { shippedBook } from "./shipped-book.ts";
 import { specBits } from "./space.ts";
@@ -24,7 +24,10 @@ export interface VerifyMethodsOptions
   extends Pick<VerifyTests, "depths" | "positions" | "layers">,
     VerifyOptions,
     Pick<LabModelOptions, "device" | "threads" | "offline" | "memoryBytes"> {
-  /** Paths of modules whose default export is a Method. Each is measured at its first bits and group, keys and values alike. */
+  /**
+   * Names of the lab's methods, or paths of modules whose default export is one. Each is measured at 4 bits if it has them, else at
+   * its first, and at its first group; keys and values alike.
+   */
   methods: readonly string[];
   text?: string;
   onLoad?: LabModelOptions["onProgress"];
@@ -35,7 +38,9 @@ export async function* verifyMethods(
   name: string,
   { methods: paths, text, signal, onLoad, onProgress, ...options }: VerifyMethodsOptions,
 ): AsyncGenerator<VerifyRow, void> {
-  const own = await Promise.all(paths.map(loadMethod));
+  const own = await Promise.all(
+    paths.map((path) => METHODS.find(({ name }) => name === path) ?? loadMethod(path)),
+  );
   const methods = new Methods(own);
   const { depths, positions, layers } = options;
   const tests = { depths, positions, kv: ["int4"], needles: 0 };
@@ -95,7 +100,11 @@ export async function* verifyMethods(
     let overF16: VerifyRow[] = [];
     for (const method of [null, ...own]) {
       const kv = method?.name ?? "f16";
-      const part = method && { method: method.name, bits: method.bits[0], group: method.groups[0] };
+      const part = method && {
+        method: method.name,
+        bits: method.bits.includes(4) ? 4 : method.bits[0],
+        group: method.groups[0],
+      };
       const spec = part && normalSpec({ keys: part, values: part });
       const bits = spec ? specBits(spec, methods, { headDim: model.headDim, context }).bits : 16;
       const cacheBytes = Math.round((model.cacheBytes * bits) / 16);

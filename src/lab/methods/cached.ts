@@ -2,7 +2,7 @@
  * Cache formats that hold whole pages (cache/packing.ts) as methods, by their names: measured on devices with kernels for them
  * (`--device gpu`), never by rewriting an f16 cache.
  */
-import { KV_NAMES, kvCodec } from "../../cache/codecs.ts";
+import { FORMAT_NAMES, layerFormats } from "../../cache/format-layers.ts";
 import { parseFormat } from "../../cache/packing.ts";
 import { PAGE_SLOTS } from "../../device/contract.ts";
 import { UnsupportedError } from "../../format/errors.ts";
@@ -14,7 +14,7 @@ import type { Method } from "./method.ts";
 const TOKENS = 4096;
 
 /** Packed formats that are always tried. */
-const PACKED = ["kv4", "k3c-v3r-n128-f32"];
+const PACKED = ["kv4", "kv3"];
 /** The formats of a study on a device that names none. */
 export const CACHED: readonly SpecDraft[] = [
   { method: "affine", bits: 4, group: 32 },
@@ -24,9 +24,12 @@ export const CACHED_NAMES = ["int4 (affine, 4 bits, groups of 32)", "rq4", ...PA
 
 /** null: no packed format has this name. */
 export function cachedMethod(name: string): Method | null {
-  if (!KV_NAMES.includes(name) && !parseFormat(name)) return null;
-  const { packed } = kvCodec(name);
-  if (!packed) return null;
+  if (!FORMAT_NAMES.includes(name) && !parseFormat(name)) return null;
+  // kv3's layers differ in turn.
+  const formats = layerFormats(name);
+  const layers = [0, 1].map((index) => formats.of({ index, count: 2, isSliding: false }).packed);
+  const [packed, other] = layers;
+  if (!packed || !other) return null;
   const exact = Math.min(TOKENS, packed.recent + packed.first * PAGE_SLOTS) / TOKENS;
   return {
     name,
@@ -36,11 +39,18 @@ export function cachedMethod(name: string): Method | null {
     groups: [0],
     rotates: true,
     bitsOf: ({ headDim, part }) =>
-      16 * exact + ((1 - exact) * 8 * packed.pageBytes(headDim, part)) / (PAGE_SLOTS * headDim),
+      16 * exact +
+      ((1 - exact) * 4 * (packed.pageBytes(headDim, part) + other.pageBytes(headDim, part))) /
+        (PAGE_SLOTS * headDim),
     apply() {
       throw new UnsupportedError(`${name} by rewriting an f16 cache`, "Measure it with --device gpu.");
     },
   };
+}
+
+/** Only a device that has the cache can measure it. */
+export function isCached({ keys, values }: Spec): boolean {
+  return [keys, values].some(({ method }) => cachedMethod(method) !== null);
 }
 
 /** The cache format of a spec. null: there is none, only rewriting can measure it. */

@@ -6,15 +6,18 @@ import { unpackLosses } from "../losses.ts";
 import { frontier, type Score, scoresOf } from "../scores.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { isPlain } from "../spec.ts";
-import type { SpecEntry } from "../types.ts";
+import type { Measured, SpecEntry } from "../types.ts";
 import { htmlTable, note, plots, type Section } from "./page.ts";
 
 /** What all figures look at: specs that change only how the cache is held. */
 export interface Plain {
   readonly known: Snapshot;
+  /** Each model on each device that it was measured on. */
   readonly models: readonly {
     readonly id: string;
+    /** Of a GPU's, with that GPU's. */
     readonly name: string;
+    readonly device: Measured;
     readonly scores: readonly Score[];
   }[];
   spec(id: string): SpecEntry;
@@ -25,15 +28,29 @@ export function plainOf(known: Snapshot): Plain {
     const body = known.specs.get(id)?.body;
     return body !== undefined && isPlain(body);
   };
-  const models = [...known.models.values()].map(({ id, name }) => ({
-    ...{ id, name: shortName(name) },
-    scores: [...scoresOf(known, id).values()].filter(({ spec }) => has(spec)),
-  }));
+  const models = (["cpu", "gpu"] as const).flatMap((device) =>
+    [...known.models.values()].map(({ id, name }) => {
+      const scores = [...scoresOf(known, id, undefined, device).values()].filter(({ spec }) => has(spec));
+      const where = device === "gpu" ? ` on ${devicesOf(known, ids(scores))}` : "";
+      return { id, name: `${shortName(name)}${where}`, device, scores };
+    }),
+  );
   return {
     known,
     models: models.filter(({ scores }) => scores.length > 0),
     spec: (id) => known.specs.get(id)!,
   };
+}
+
+/** The same, of one device: what was measured on a CPU, if anything was. */
+export function mainOf(plain: Plain): Plain {
+  const onCpu = plain.models.filter(({ device }) => device === "cpu");
+  return onCpu.length > 0 ? { ...plain, models: onCpu } : plain;
+}
+
+/** As results name the devices that they came from. */
+function devicesOf(known: Snapshot, experiments: readonly string[]): string {
+  return [...new Set(experiments.map((id) => known.results.get(id)?.env.device ?? "?"))].join(", ");
 }
 
 /** The last part of a path. */
@@ -112,8 +129,9 @@ export function contrastsOf(
   pairs: readonly (readonly [SpecEntry, SpecEntry])[],
 ): Contrast[] {
   const shown = models.map(({ id }) => id);
+  const { device } = models[0];
   return pairs
-    .map(([a, b]) => contrast(known, a.id, b.id, { models: shown }))
+    .map(([a, b]) => contrast(known, a.id, b.id, { models: shown, devices: [device, device] }))
     .filter(({ rows }) => rows.length > 0);
 }
 
@@ -168,6 +186,31 @@ export function forest({ known, models }: Plain, contrasts: readonly Contrast[])
 
 const plotsWide = (caption: string, svg: string) =>
   `<figure style="max-width: none"><figcaption>${escapeText(caption)}</figcaption>\n${svg}</figure>`;
+
+/** What a GPU's own caches cost, and over the same specs on a CPU: a check of both. null: nothing was measured on a GPU. */
+export function onGpus({ known, models, spec }: Plain): Section | null {
+  const onGpu = models.filter(({ device }) => device === "gpu");
+  if (onGpu.length === 0) return null;
+  const rows = onGpu.flatMap(({ id, name, scores }) =>
+    scores.map((score) => {
+      const { label, bits } = spec(score.spec);
+      const devices = ["gpu", "cpu"] as const;
+      const [found] = contrast(known, score.spec, score.spec, { models: [id], devices }).rows;
+      return [
+        ...[name, label, bits.toFixed(2), `${number(score.kl)} ± ${Math.round(100 * score.error)} %`],
+        ...[`${(100 * score.sameTop).toFixed(1)} %`, String(score.texts), String(score.positions)],
+        found ? `${number(found.ratio)} [${number(found.low)}, ${number(found.high)}]` : "not measured there",
+      ];
+    }),
+  );
+  const heads = ["model and device", "spec", "bits", "mean KL", "same top token", "texts", "positions"];
+  return {
+    title: "On a GPU, and over a CPU",
+    body: `${htmlTable([...heads, "mean KL over a CPU's, 95 %"], rows)}
+${note("A GPU's kernels read a cache of this format; on a CPU an f16 cache is rewritten. Both are compared with f16 on their own device.")}`,
+    experiments: ids(onGpu.flatMap(({ scores }) => scores)),
+  };
+}
 
 /** Specs by models: log ratio to int4, or to the first that all have. */
 export function heat({ models, spec }: Plain, base: string): Section {

@@ -64,12 +64,17 @@ export function byLayer(known: Snapshot): Section | null {
 /** By experiment, the smallest mean KL so far of each size. */
 export function bestSoFar({ known, models, spec }: Plain): Section {
   const experiments: string[] = [];
-  const figures = models.map(({ id, name }) => {
+  const figures = models.map(({ id, name, device }) => {
     const bins = new Map<number, { best: number; points: [number, number][] }>();
     let at = 0;
     for (const [experiment, result] of known.results) {
       const of = known.experiments.get(experiment)?.experiment;
-      if (of?.model !== id || of.device || known.texts.get(of.text)?.split !== "search" || result.klMean <= 0)
+      if (
+        of?.model !== id ||
+        (of.device ?? "cpu") !== device ||
+        known.texts.get(of.text)?.split !== "search" ||
+        result.klMean <= 0
+      )
         continue;
       const entry = spec(of.spec);
       if (!isPlain(entry.body)) continue;

@@ -20,6 +20,8 @@ import type { Entry } from "./types.ts";
 export const JOURNAL = "journal.jsonl";
 export const DATABASE = "db";
 
+const WASI_ENOSPC = 51;
+
 /** The longest path of a socket that all systems take. */
 const SOCKET_BYTES = 100;
 
@@ -38,7 +40,7 @@ export async function openOwner(folder: string, lock: LabLock, prepare: Prepare)
     const known = new Set(journal.entries.map(({ id }) => id));
     makeFolder(join(folder, DATABASE));
     const database = await PGlite.create(join(folder, DATABASE)).catch((cause) => {
-      const what = `${join(folder, DATABASE)} cannot be opened: ${cause?.message ?? cause}`;
+      const what = `${join(folder, DATABASE)} cannot be opened: ${reasonOf(cause)}`;
       throw new NibbleError("io", `${what}; nibble lab rebuild makes it anew from the journal`, { cause });
     });
     closers.push(() => database.close());
@@ -63,6 +65,13 @@ export async function openOwner(folder: string, lock: LabLock, prepare: Prepare)
     await close();
     throw error;
   }
+}
+
+/** The file system in PGlite's WebAssembly throws objects without a message: WASI's number of the error. */
+function reasonOf(cause: unknown): string {
+  const { message, errno } = (cause ?? {}) as { message?: string; errno?: number };
+  if (errno === WASI_ENOSPC) return "no space left on device";
+  return message || (errno === undefined ? String(cause) : `error ${errno} of its file system`);
 }
 
 async function inPGlite(database: PGlite, statements: readonly Statement[]): Promise<Row[][]> {

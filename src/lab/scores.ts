@@ -48,10 +48,11 @@ export function scoresOf(
   device: Measured = "cpu",
 ): ReadonlyMap<string, Score> {
   const seen: Seen[] = [];
+  const harness = newestHarness(known, model);
   for (const [id, result] of known.results) {
     const experiment = known.experiments.get(id)?.experiment;
     if (experiment?.model !== model || known.state(id) !== "done") continue;
-    if ((experiment.device ?? "cpu") !== device) continue;
+    if ((experiment.device ?? "cpu") !== device || experiment.harness !== harness) continue;
     if (split && known.texts.get(experiment.text)?.split !== split) continue;
     if (result.klMean < LEAST_KL) continue;
     const { spec, text, rung, draw } = experiment;
@@ -77,6 +78,15 @@ export function scoresOf(
     });
   }
   return scores;
+}
+
+/** Other versions of the code measured something else: only the newest that has a result is looked at. */
+function newestHarness(known: Snapshot, model: string): number {
+  let newest = 0;
+  for (const [id, { experiment }] of known.experiments)
+    if (experiment.model === model && experiment.harness > newest && known.results.has(id))
+      newest = experiment.harness;
+  return newest;
 }
 
 /** A text's effect on log losses, 0 on average over texts: alternating least squares. */

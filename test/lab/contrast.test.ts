@@ -9,6 +9,7 @@ import type { LabModel } from "../../src/lab/lab-model.ts";
 import { packLosses } from "../../src/lab/losses.ts";
 import { Methods } from "../../src/lab/methods/methods.ts";
 import { gaussians } from "../../src/lab/methods/random.ts";
+import { scoresOf } from "../../src/lab/scores.ts";
 import { settled } from "../../src/lab/sequence.ts";
 import { Snapshot } from "../../src/lab/snapshot.ts";
 import { specEntry } from "../../src/lab/space.ts";
@@ -87,6 +88,7 @@ describe("estimateRatio", () => {
 /** A lab that has measured two specs on models. */
 function lab(
   models: readonly { name: string; facts: ModelEntry["facts"]; texts: readonly PairedText[] }[],
+  versionOf: (spec: string) => number = () => 1,
 ): Snapshot {
   const entries: Entry[] = [A, B];
   for (const { name, facts, texts } of models) {
@@ -97,7 +99,8 @@ function lab(
       entries.push({ kind: "text", id, at: AT, ...more });
       for (const [side, spec] of [["a", A] as const, ["b", B] as const])
         text[side].forEach((kl, draw) => {
-          const experiment = { spec: spec.id, model: name, text: id, rung: kl.length, draw, harness: 1 };
+          const harness = versionOf(spec.id);
+          const experiment = { spec: spec.id, model: name, text: id, rung: kl.length, draw, harness };
           const more = { proposer: "human", reason: "", parent: null, study: "s", priority: 0, needs: [] };
           const proposal = identified({ kind: "experiment", at: AT, experiment, ...more } as const);
           const losses = packLosses({ kl, same: Array.from(kl, () => true) });
@@ -111,6 +114,15 @@ function lab(
 }
 
 describe("contrast", () => {
+  it("never pairs results of two versions of the code, and scores are the newest's alone", () => {
+    const one = [{ name: "one", facts: {}, texts: world(1, { a: 0.5, b: 0 }) }];
+    expect(contrast(lab(one), A.id, B.id).rows).toHaveLength(1);
+    const mixed = lab(one, (spec) => (spec === A.id ? 2 : 1));
+    expect(contrast(mixed, A.id, B.id).rows).toEqual([]);
+    expect([...scoresOf(lab(one), "one").keys()].sort()).toEqual([A.id, B.id].sort());
+    expect([...scoresOf(mixed, "one").keys()]).toEqual([A.id]);
+  });
+
   it("finds a planted flip, and names the experiments", () => {
     const known = lab([
       { name: "one", facts: {}, texts: world(1, { a: 0.5, b: 0 }) },

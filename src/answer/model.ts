@@ -10,6 +10,7 @@ import {
   stopsOf,
 } from "../engine/generate.ts";
 import { EngineModel, type Prompt, type PromptOptions } from "../engine/language-model.ts";
+import { checkNames } from "../engine/option-names.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { Answer, type AnswerState } from "./answer.ts";
 import { badValue } from "./errors.ts";
@@ -72,6 +73,7 @@ export class LanguageModel extends EngineModel {
     options: AnswerOptions<Schema | undefined>,
     state: AnswerState,
   ): AsyncGenerator<Piece, GenerationResult> {
+    checkNames(options, ["schema", "tools", "toolChoice", "parallelCalls"]);
     const { schema, tools = [], toolChoice = "auto", parallelCalls = true, ...others } = options;
     const { tokenizer, chatTemplate } = this;
     const isRaw = options.raw === true || (typeof prompt === "string" && chatTemplate === null);

@@ -9,8 +9,9 @@ const KNOWN: Readonly<Record<keyof GenerateOptions | "raw" | "template", true>> 
   ...{ repeatPenalty: true, repeatLast: true, presencePenalty: true, frequencyPenalty: true },
 };
 
-/** ArgumentError for a name that is none. */
-export function checkNames(options: object): void {
-  const found = Object.keys(options).find((name) => !Object.hasOwn(KNOWN, name));
-  if (found !== undefined) throw new ArgumentError("option", found, Object.keys(KNOWN).join(", "));
+/** ArgumentError for a name that is none of these and none of `more`. */
+export function checkNames(options: object, more: readonly string[] = []): void {
+  const known = [...more, ...Object.keys(KNOWN)];
+  const found = Object.keys(options).find((name) => !known.includes(name));
+  if (found !== undefined) throw new ArgumentError("option", found, known.join(", "));
 }

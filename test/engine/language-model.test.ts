@@ -103,7 +103,7 @@ describe("one model", () => {
   it("refuses an option that is misspelt", async () => {
     const misspelt = { maxToken: 3 } as object;
     await expect(model.generate(QUESTION, misspelt).result()).rejects.toThrow(
-      /option is maxToken; allowed: maxTokens/,
+      /option is maxToken; allowed: schema, tools.* maxTokens/,
     );
   });
 

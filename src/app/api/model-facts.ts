@@ -28,14 +28,22 @@ export function modelFacts(model: LanguageModel): ModelFacts {
       ...{ parallel, cacheTokens },
     },
     get details() {
-      const bits = plan.graph.weights.find(({ role }) => role === "matrix")?.type ?? "";
       return {
         ...{ parent_model: "", format: "gguf", family, families: [family] },
-        ...{ parameter_size: parameters(model), quantization_level: bits.toUpperCase() },
+        ...{ parameter_size: parameters(model), quantization_level: commonType(model) },
       };
     },
     ...{ context, weightBytes, totalBytes },
   };
+}
+
+/** The type of most values of matrices; an embedding often has another. */
+function commonType({ plan }: LanguageModel): string {
+  const values = new Map<string, number>();
+  for (const { role, type, rows, cols } of plan.graph.weights)
+    if (role === "matrix") values.set(type, (values.get(type) ?? 0) + rows * cols);
+  const [[type] = [""]] = [...values].sort(([, a], [, b]) => b - a);
+  return type.toUpperCase();
 }
 
 function parameters({ plan }: LanguageModel): string {

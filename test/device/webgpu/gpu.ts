@@ -6,7 +6,13 @@
 import { afterAll, describe } from "vitest";
 import { UNSUPPORTED } from "../../../scripts/chromium-parts.js";
 import { dawnGpu } from "../../../src/device/webgpu/dawn.ts";
-import { Gpu, type TraitOptions, type Traits, traitsOf } from "../../../src/device/webgpu/gpu.ts";
+import {
+  Gpu,
+  MATRIX_WORKGROUP_BYTES,
+  type TraitOptions,
+  type Traits,
+  traitsOf,
+} from "../../../src/device/webgpu/gpu.ts";
 import { IS_POISONED, poisoned, ZEROING_TOGGLES } from "./poison.ts";
 import "./polling.ts";
 
@@ -85,6 +91,18 @@ export async function nullDevice(
   const adapter = await (await nullGpu()).requestAdapter();
   if (adapter === null) throw new Error("Dawn has no null backend");
   return opened(await Gpu.open(adapter, traits, limits));
+}
+
+/**
+ * Whether the null backend refuses a kernel with matrices for what it has less of than the adapters that have those: it has the
+ * default limit of workgroup memory, and subgroups of up to 128, of which matrices want whole ones in a workgroup.
+ */
+export function lacksOfNull({ message }: Error): boolean {
+  const [, bytes] = /total use of workgroup storage \((\d+) bytes\)/.exec(message) ?? [];
+  return (
+    message.includes("must be a multiple of the device maxSubgroupSize (128)") ||
+    Number(bytes) <= MATRIX_WORKGROUP_BYTES
+  );
 }
 
 const devices: Gpu[] = [];

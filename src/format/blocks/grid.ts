@@ -83,7 +83,7 @@ function iq3xxs(bytes: Uint8Array, at: number, { codes, odds }: GridBlock): numb
   const tuples = grid("iq3_xxs");
   for (let group = 0; group < 8; group++) {
     const word = wordAt(bytes, at + 66 + 4 * group);
-    odds.fill(2 * (word >>> 28) + 1, 2 * group, 2 * group + 2);
+    odds[2 * group] = odds[2 * group + 1] = 2 * (word >>> 28) + 1;
     for (let i = 0; i < 8; i++) {
       const signs = evenSigns(word >>> (7 * (i >> 1))) >> (4 * (i & 1));
       codes[8 * group + i] = ranks(tuples[bytes[at + 2 + 8 * group + i]], signs);
@@ -132,7 +132,7 @@ function iq2xxs(bytes: Uint8Array, at: number, { codes, odds }: GridBlock): numb
   for (let group = 0; group < 8; group++) {
     const from = at + 2 + 8 * group;
     const word = wordAt(bytes, from + 4);
-    odds.fill(2 * (word >>> 28) + 1, 2 * group, 2 * group + 2);
+    odds[2 * group] = odds[2 * group + 1] = 2 * (word >>> 28) + 1;
     for (let i = 0; i < 4; i++)
       put8(codes, 4 * group + i, tuples, bytes[from + i], evenSigns(word >>> (7 * i)));
   }
@@ -144,7 +144,7 @@ function iq1s(bytes: Uint8Array, at: number, { codes, odds }: GridBlock): number
   const tuples = grid("iq1");
   for (let group = 0; group < 8; group++) {
     const half = halfBits(bytes, at + 34 + 2 * group);
-    odds.fill(2 * ((half >> 12) & 7) + 1, 2 * group, 2 * group + 2);
+    odds[2 * group] = odds[2 * group + 1] = 2 * ((half >> 12) & 7) + 1;
     for (let i = 0; i < 4; i++) {
       const index = bytes[at + 2 + 4 * group + i] | (((half >> (3 * i)) & 7) << 8);
       put8(codes, 4 * group + i, tuples, index, half & 0x8000 ? 255 : 0);

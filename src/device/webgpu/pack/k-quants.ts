@@ -3,44 +3,58 @@
  * levels; of the others a group's own scale and minimum are multiplied out and rounded to f16 once: 2^-12 of the weight at most.
  */
 import { f16At, f16ToF32, f32ToF16 } from "../../../format/float16.ts";
-import { halfAt, LOW, type PackRow, putHalf, wordAt, wordOf } from "./words.ts";
+import { halfAt, LOW, type PackRow, putHalf, wordOf } from "./words.ts";
+
+/** The lowest two bits of four bytes, and the lowest one. */
+const PAIRS = 0x03030303;
+const ONES = 0x01010101;
 
 /** [16 x (scale, min) nibbles][64 bytes of 2-bit codes][d][dMin] -> nibbles, a pair for each 16 values. */
-export const q2K: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
-  for (let block = 0; block < cols / 256; block++, at += 84) {
+export const q2K: PackRow = ({ bytes, words }, at, cols, codes, to, scales, scaleTo) => {
+  for (let block = 0; block < cols / 256; block++, at += 84, to += 32) {
     const d = f16At(bytes, at + 80);
     const dMin = f16At(bytes, at + 82);
     for (let i = 0; i < 16; i++) {
       const pair = bytes[at + i];
       scales[scaleTo++] = f32ToF16(d * (pair & 15)) | (f32ToF16(-dMin * (pair >> 4)) << 16);
     }
-    for (let group = 0; group < 8; group++, to += 4) {
-      const from = at + 16 + 32 * (group >> 2);
-      const shift = 2 * (group & 3);
+    for (let half = 0; half < 2; half++) {
+      const from = at / 4 + 4 + 8 * half;
       for (let w = 0; w < 4; w++) {
-        const low = (wordAt(bytes, from + 4 * w) >>> shift) & 0x03030303;
-        const high = (wordAt(bytes, from + 16 + 4 * w) >>> shift) & 0x03030303;
-        codes[to + w] = low | (high << 4);
+        const low = words[from + w];
+        const high = words[from + 4 + w];
+        for (let group = 0; group < 4; group++)
+          codes[to + 16 * half + 4 * group + w] =
+            ((low >>> (2 * group)) & PAIRS) | (((high >>> (2 * group)) & PAIRS) << 4);
       }
     }
   }
 };
 
 /** [32 bytes of third bits][64 bytes of 2-bit codes][12 bytes of 6-bit scales][d] -> nibbles, a scale for each 16. */
-export const q3K: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
-  for (let block = 0; block < cols / 256; block++, at += 110) {
+export const q3K: PackRow = ({ bytes, halves }, at, cols, codes, to, scales, scaleTo) => {
+  for (let block = 0; block < cols / 256; block++, at += 110, to += 32) {
     const d = f16At(bytes, at + 108);
-    for (let group = 0; group < 8; group++, to += 4) {
+    for (let group = 0; group < 8; group++) {
       const first = f32ToF16(d * sixBits(bytes, at + 96, 2 * group));
       scales[scaleTo++] = first | (f32ToF16(d * sixBits(bytes, at + 96, 2 * group + 1)) << 16);
-      const from = at + 32 + 32 * (group >> 2);
-      const shift = 2 * (group & 3);
-      for (let w = 0; w < 4; w++) {
-        const low = (wordAt(bytes, from + 4 * w) >>> shift) & 0x03030303;
-        const high = (wordAt(bytes, from + 16 + 4 * w) >>> shift) & 0x03030303;
-        const lowThird = (wordAt(bytes, at + 4 * w) >>> group) & 0x01010101;
-        const highThird = (wordAt(bytes, at + 16 + 4 * w) >>> group) & 0x01010101;
-        codes[to + w] = low | (lowThird << 2) | (high << 4) | (highThird << 6);
+    }
+    const thirds = at / 2;
+    for (let w = 0; w < 4; w++) {
+      // Of eight groups, a bit each.
+      const lowThird = wordOf(halves, thirds + 2 * w);
+      const highThird = wordOf(halves, thirds + 8 + 2 * w);
+      for (let half = 0; half < 2; half++) {
+        const low = wordOf(halves, thirds + 16 + 16 * half + 2 * w);
+        const high = wordOf(halves, thirds + 24 + 16 * half + 2 * w);
+        for (let i = 0; i < 4; i++) {
+          const group = 4 * half + i;
+          codes[to + 4 * group + w] =
+            ((low >>> (2 * i)) & PAIRS) |
+            (((lowThird >>> group) & ONES) << 2) |
+            (((high >>> (2 * i)) & PAIRS) << 4) |
+            (((highThird >>> group) & ONES) << 6);
+        }
       }
     }
   }

@@ -102,7 +102,17 @@ function matmulCases(): DeviceCase[] {
     // Many columns are cut between workgroups of kernels for several rows; one type of each form.
     const isLong = ["q4_0", "q4_k", "q8_0", "q6_k", "mxfp4"].includes(type);
     const long = isLong ? [7, 13].map((tokens) => [40, 1280 / block, tokens]) : [];
-    for (const [rows, blocks, tokens] of [[64, 2, 1], [35, 3, 5], [9, 1, 3], [8, 5, 33], ...long]) {
+    // More rows than all workgroups of such a kernel take at once: each goes on to others, with nothing of the first.
+    const tall = type === "q4_0" ? [7, 13].map((tokens) => [9000, 2, tokens]) : [];
+    for (const [rows, blocks, tokens] of [
+      ...[
+        [64, 2, 1],
+        [35, 3, 5],
+        [9, 1, 3],
+        [8, 5, 33],
+      ],
+      ...[...long, ...tall],
+    ]) {
       const cols = block * blocks * (block === 1 ? 32 : 1);
       cases.push({
         name: `matmul ${type} ${rows}x${cols}, ${tokens} tokens`,

@@ -80,12 +80,13 @@ export function streams({ matrices, subgroup }: Traits): boolean {
 }
 
 /**
- * 57344x8192 / 4096x14336 q4_0 on an H200, us (2026-11-28, bench row matmulStream): 8 tokens 177 / 32 and by matmulFew 219 / 49;
- * 16 tokens 200 / 36 and by matmulBatch 394 / 47, or 203 / 37 with 528 workgroups and 263 / 44 with 396. To 4 tokens matmulFew wins.
+ * 57344x8192 / 4096x14336 q4_0 on an H200, us: 8 tokens 123 / 21 with 528 workgroups, 144 / 25 with 660; 16 tokens 147 / 24 with 396,
+ * 172 / 29 with 528 (2026-11-28, lab/LOG.md). By matmulFew 8 tokens take 219 / 49, by matmulBatch 16 take 394 / 47; to 4 tokens
+ * matmulFew wins.
  */
 export const STREAM_TOKENS = [
   { tokens: 8, from: 5, to: 8, workgroups: 528 },
-  { tokens: 16, from: 9, to: Number.POSITIVE_INFINITY, workgroups: 264 },
+  { tokens: 16, from: 9, to: Number.POSITIVE_INFINITY, workgroups: 396 },
 ] as const;
 type StreamShape = (typeof STREAM_TOKENS)[number];
 

@@ -42,8 +42,10 @@ fn multiply(left: Left, right: Right, more: Result) -> Result {
   return result;
 }
 
-fn storeResult(subgroup: u32, lane: u32, at: u32, result: Result) {
-  sums[subgroup][at + lane] = bitcast<vec4<u32>>(result);
+fn storeResult(subgroup: u32, lane: u32, at: u32, stride: u32, result: Result) {
+  for (var c = 0u; c < 4u; c++) {
+    sums[subgroup][at + (lane % 2u * 4u + c) * stride + lane / 8u][lane / 2u % 4u] = bitcast<u32>(result[c]);
+  }
 }
 `;
 
@@ -56,8 +58,8 @@ export function emulated(text: string): string {
       .replace(/subgroupMatrixLoad<(\w+), \w+>\(&tiles\[subgroup\], /g, "load$1(subgroup, lane, ")
       .replaceAll("subgroupMatrixMultiplyAccumulate(", "multiply(")
       .replace(
-        /subgroupMatrixStore<row_major>\(&sums\[subgroup\], (.+), (sum\d), 2u\)/g,
-        "storeResult(subgroup, lane, $1, $2)",
+        /subgroupMatrixStore<col_major>\(&sums\[subgroup\], (.+), (sum\d), SUM_STRIDE\)/g,
+        "storeResult(subgroup, lane, $1, SUM_STRIDE, $2)",
       )
       .replaceAll("bitcast<vec2<f16>>(", "unpack2x16float(")
       .replace(/bitcast<u32>\((?=fma\(codes|codes \*|vec2<f16>)/g, "pack2x16float(")

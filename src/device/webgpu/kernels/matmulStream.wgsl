@@ -1,10 +1,11 @@
 // Packed weights times 5 to 16 rows of q8 activations (lib/q8.wgsl), through f16 subgroup matrices with f32 sums: weights stream past
-// activations that stay in matrix registers. A subgroup owns 256 columns and goes through rows of weights, 16 at a time: it reads
-// 128 bytes of each at once, so that memory sees long pieces, and expands them into workgroup memory in two halves. A workgroup's
-// subgroups lie side by side; their sums meet in workgroup memory, those of several workgroups in sumSplits.
-// A half is 16 of a group's 32 columns in the order in which codes unpack (expandApart), four of the low nibbles and four of the
-// high ones at a time; activations lie in the same order. What a lane holds has names, and offsets of matrices are
-// constants: see attendDecodeMatrix.
+// activations that stay in matrix registers. A subgroup owns 256 columns and goes through rows of weights, 16 at a time: it
+// reads 128 bytes of each at once, so that memory sees long pieces, and expands them a quarter at a time into workgroup memory, of
+// which a core has little: subgroups hide each other's waits only as far as it holds them. Those of a workgroup lie side by side;
+// their sums meet in workgroup memory, those of several workgroups in sumSplits or in what reads them.
+// A quarter is one word of each group, in the order in which codes unpack (expandApart), four of the low nibbles and four of the
+// high ones; so lanes that store at once do so in different banks. Activations lie in the same order. What a lane holds has names,
+// and offsets of matrices are constants: see attendDecodeMatrix.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightHalves, narrow
 
@@ -49,14 +50,14 @@ const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const ROWS: u32 = 16u;
 // Groups of a subgroup.
 const SLICE: u32 = 8u;
-// Rows of workgroup memory in items of eight f16, odd against bank conflicts: half of a slice; activations have the whole.
-const STRIDE: u32 = SLICE * 2u + 1u;
-const X_STRIDE: u32 = SLICE * 4u + 1u;
-// Of each subgroup: 16 rows of weights, or eight of activations at first.
+// Rows of workgroup memory in items of eight f16, odd against bank conflicts: a word of each group of a slice.
+const STRIDE: u32 = SLICE + 1u;
+// f32 [TOKENS][ROWS] in items of four, odd as well.
+const SUM_STRIDE: u32 = ROWS / 4u + 1u;
+// Of each subgroup: a quarter of 16 rows of weights; at first of eight of activations.
 var<workgroup> tiles: array<array<vec4<u32>, ROWS * STRIDE>, SUBGROUPS>;
-// Of each subgroup and eight tokens: f32 [ROWS][8].
-var<workgroup> sums: array<array<vec4<u32>, ROWS * TOKENS / 4u>, SUBGROUPS>;
-// What activations of a slice were divided by.
+var<workgroup> sums: array<array<vec4<u32>, TOKENS * SUM_STRIDE>, SUBGROUPS>;
+// What activations of a subgroup were divided by.
 var<workgroup> factors: array<array<f32, TOKENS>, SUBGROUPS>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
@@ -79,79 +80,98 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
   let tokens = select(step.tokens, step.outputs, OUTPUTS);
   let rowTiles = (params.rows + ROWS - 1u) / ROWS;
   // A lane has one group of four rows that lie four apart. Past the last group it is that one, and activations are 0.
-  let slice = (place.x * SUBGROUPS + subgroup) * SLICE;
-  let group = min(slice + lane % SLICE, params.groups - 1u);
-  let mine = lane / SLICE * STRIDE + lane % SLICE * 2u;
-  let first = place.y * ROWS + lane / SLICE;
+  let own = (place.x * SUBGROUPS + subgroup) * SLICE + lane % SLICE;
+  let group = min(own, params.groups - 1u);
+  let mine = lane / SLICE * STRIDE + lane % SLICE;
   // each R 0..3
-  var next{R} = groupAt(first + {4 * R}u, group);
+  var next{R} = groupAt(place.y * ROWS + lane / SLICE + {4 * R}u, group);
   // end
 
-  storeX(subgroup, firstToken, 0u, tokens - 1u, slice, lane);
-  workgroupBarrier();
-  // Sixteen pieces C of 16 columns.
+  // Activations: sixteen pieces C of 16 columns, of tokens 0..7 and 8..15.
   // each C 0..15
-  let x0_{C} = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], {2 * C}u, X_STRIDE);
-  // end
-  // each C 0..15
+  var x0_{C}: Right;
   var x1_{C}: Right;
   // end
-  if (TOKENS > 8u) {
-    workgroupBarrier();
-    storeX(subgroup, firstToken, 8u, tokens - 1u, slice, lane);
-    workgroupBarrier();
-    // each C 0..15
-    x1_{C} = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], {2 * C}u, X_STRIDE);
-    // end
+  // A lane brings a group of every fourth token: all on their way before the first is used, codes under scales.
+  // each I 0..3
+  let xAt{I} = min(firstToken + lane / SLICE + {4 * I}u, tokens - 1u) * 3u * params.groups + group;
+  var low{I}: vec4<u32>;
+  var high{I}: vec4<u32>;
+  var xScale{I} = 0.0;
+  if ({4 * I}u < TOKENS) {
+    low{I} = x[xAt{I}];
+    high{I} = x[xAt{I} + params.groups];
+    let bits = x[xAt{I} + 2u * params.groups].x;
+    xScale{I} = select(0.0, bitcast<f32>(bits), own == group);
+    tiles[subgroup][min(lane + {32 * I}u, ROWS * STRIDE - 1u)] = vec4<u32>(bits, 0u, 0u, 0u);
   }
+  // end
+  workgroupBarrier();
+  // each I 0..3
+  if ({4 * I}u < TOKENS) {
+    let factor = factorAt(subgroup, lane / SLICE * SLICE + {32 * I}u);
+    if (lane % SLICE == 0u) {
+      factors[subgroup][min(lane / SLICE + {4 * I}u, TOKENS - 1u)] = factor;
+    }
+    xScale{I} *= inverseFactor(factor);
+  }
+  // end
+  workgroupBarrier();
+  // each W 0..3
+  // each I 0..1
+  tiles[subgroup][mine + {4 * I}u * STRIDE] = xItem(low{I}[{W}u], high{I}[{W}u], xScale{I});
+  // end
+  workgroupBarrier();
+  // each C 0..3
+  x0_{4 * W + C} = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], {2 * C}u, STRIDE);
+  // end
+  workgroupBarrier();
+  if (TOKENS > 8u) {
+    // each I 0..1
+    tiles[subgroup][mine + {4 * I}u * STRIDE] = xItem(low{I + 2}[{W}u], high{I + 2}[{W}u], xScale{I + 2});
+    // end
+    workgroupBarrier();
+    // each C 0..3
+    x1_{4 * W + C} = subgroupMatrixLoad<Right, col_major>(&tiles[subgroup], {2 * C}u, STRIDE);
+    // end
+    workgroupBarrier();
+  }
+  // end
 
   for (var tile = place.y; tile < rowTiles; tile += grid.y) {
     // each R 0..3
-    let group{R} = next{R};
-    let scale{R} = f16Scales(group{R}.scales, group);
-    let words{R} = nibblesOf(group{R}.first, group{R}.second, group);
-    let further{R} = upperOf(group{R}.second, group);
+    let scale{R} = f16Scales(next{R}.scales, group);
+    let words{R} = nibblesOf(next{R}.first, next{R}.second, group);
+    let further{R} = upperOf(next{R}.second, group);
     // end
     // Past the last tile it is that one again, which is near by then.
     let row = min(tile + grid.y, rowTiles - 1u) * ROWS + lane / SLICE;
     // each R 0..3
     next{R} = groupAt(row + {4 * R}u, group);
     // end
-    var sum0: Result;
-    var sum1: Result;
-    workgroupBarrier();
-    // First half of the columns.
+    // Zeroed by name: a matrix without an initializer keeps, on NVIDIA's GPUs, what the turn before has left in it.
+    var sum0 = Result();
+    var sum1 = Result();
+    // each W 0..3
     // each R 0..3
-    tiles[subgroup][mine + {4 * R}u * STRIDE] = item(words{R}.x, further{R}.x, scale{R});
-    tiles[subgroup][mine + 1u + {4 * R}u * STRIDE] = item(words{R}.y, further{R}.y, scale{R});
+    tiles[subgroup][mine + {4 * R}u * STRIDE] = item(words{R}[{W}u], further{R}[{W}u], scale{R});
     // end
     workgroupBarrier();
-    // each C 0..7
+    // each C 0..3
     {
       let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], {2 * C}u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_{C}, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_{C}, sum1); }
+      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_{4 * W + C}, sum0);
+      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_{4 * W + C}, sum1); }
     }
     // end
     workgroupBarrier();
-    // Second half.
-    // each R 0..3
-    tiles[subgroup][mine + {4 * R}u * STRIDE] = item(words{R}.z, further{R}.z, scale{R});
-    tiles[subgroup][mine + 1u + {4 * R}u * STRIDE] = item(words{R}.w, further{R}.w, scale{R});
     // end
-    workgroupBarrier();
-    // each C 0..7
-    {
-      let weights = subgroupMatrixLoad<Left, row_major>(&tiles[subgroup], {2 * C}u, STRIDE);
-      sum0 = subgroupMatrixMultiplyAccumulate(weights, x0_{C + 8}, sum0);
-      if (TOKENS > 8u) { sum1 = subgroupMatrixMultiplyAccumulate(weights, x1_{C + 8}, sum1); }
-    }
-    // end
-    subgroupMatrixStore<row_major>(&sums[subgroup], 0u, sum0, 2u);
+    subgroupMatrixStore<col_major>(&sums[subgroup], 0u, sum0, SUM_STRIDE);
     if (TOKENS > 8u) {
-      subgroupMatrixStore<row_major>(&sums[subgroup], select(0u, ROWS * 2u, TOKENS > 8u), sum1, 2u);
+      subgroupMatrixStore<col_major>(&sums[subgroup], select(0u, 8u * SUM_STRIDE, TOKENS > 8u), sum1, SUM_STRIDE);
     }
     workgroupBarrier();
+    // The barriers of the next tile stand between this and its sums.
     write(place, tile * ROWS, firstToken, tokens, local);
   }
 }
@@ -189,35 +209,18 @@ fn item(word: u32, further: u32, scale: vec4<f16>) -> vec4<u32> {
   return vec4<u32>(expandApart(low, scale.xy), expandApart(high, scale.zw));
 }
 
-// A slice of eight tokens after `skip` of the workgroup, in the order of the weights: [token][half][group][2] items.
-fn storeX(subgroup: u32, firstToken: u32, skip: u32, lastToken: u32, slice: u32, lane: u32) {
-  let groups = params.groups;
-  for (var i = lane; i < 8u * SLICE; i += SUBGROUP) {
-    let token = i / SLICE;
-    let group = slice + i % SLICE;
-    let row = min(firstToken + skip + token, lastToken) * 3u * groups;
-    let at = row + min(group, groups - 1u);
-    let factor = sliceFactor(row + 2u * groups, slice);
-    let scale = select(0.0, bitcast<f32>(x[at + 2u * groups].x) * inverseFactor(factor), group < groups);
-    let low = x[at];
-    let high = x[at + groups];
-    for (var w = 0u; w < 4u; w++) {
-      let to = token * X_STRIDE + (w / 2u * SLICE + i % SLICE) * 2u + w % 2u;
-      tiles[subgroup][to] = vec4<u32>(halvesApart(low[w], scale), halvesApart(high[w], scale));
-    }
-    if (i % SLICE == 0u) {
-      factors[subgroup][skip + token] = factor;
-    }
-  }
-}
-
-// Of a slice of one token, whose groups have their scales from `at` on. Groups past the end repeat the last one.
-fn sliceFactor(at: u32, slice: u32) -> f32 {
+// Of a token whose groups' largest scales lie from `at` on: what they are divided by.
+fn factorAt(subgroup: u32, at: u32) -> f32 {
   var largest = 0u;
   for (var i = 0u; i < SLICE; i++) {
-    largest = max(largest, x[at + min(slice + i, params.groups - 1u)].x);
+    largest = max(largest, tiles[subgroup][at + i].x);
   }
   return factorOf(bitcast<u32>(bitcast<f32>(largest) * 127.0));
+}
+
+// A word of a token's group as the weights it meets.
+fn xItem(low: u32, high: u32, scale: f32) -> vec4<u32> {
+  return vec4<u32>(halvesApart(low, scale), halvesApart(high, scale));
 }
 
 // Four int8 times a scale, as f16 in the order 0, 2, 1, 3. The factor in the scale keeps them in bounds.
@@ -230,18 +233,17 @@ fn halvesApart(word: u32, scale: f32) -> vec2<u32> {
 fn write(place: vec3<u32>, firstRow: u32, firstToken: u32, tokens: u32, local: u32) {
   for (var i = local; i < ROWS * TOKENS; i += WORKGROUP) {
     let row = i % ROWS;
-    let item = (i / ROWS / 8u * ROWS + row) * 2u + i / ROWS % 8u / 4u;
-    let token = firstToken + i / ROWS;
-    if (token < tokens && firstRow + row < params.rows) {
+    let token = i / ROWS;
+    if (firstToken + token < tokens && firstRow + row < params.rows) {
       var value = 0.0;
       for (var subgroup = 0u; subgroup < SUBGROUPS; subgroup++) {
-        value += bitcast<f32>(sums[subgroup][item][i / ROWS % 4u]) * factors[subgroup][i / ROWS];
+        value += bitcast<f32>(sums[subgroup][token * SUM_STRIDE + row / 4u][row % 4u]) * factors[subgroup][token];
       }
       let column = params.firstColumn + firstRow + row;
       if (HAS_BIAS) {
         value += bias[column];
       }
-      out[(place.x * params.tokens + token) * params.outCols + column] = value;
+      out[(place.x * params.tokens + firstToken + token) * params.outCols + column] = value;
     }
   }
 }

@@ -2,7 +2,7 @@
  * Matrix products on this machine's GPU: every tensor type against float64 sums, then times of what the engine dispatches.
  *
  *     npx rolldown bench/gpu-matmul.ts --format esm --platform node --external webgpu -o dist/gpu-matmul.js
- *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only TEXT] [--check: no times] [--forms]
+ *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only PATTERN] [--check: no times] [--forms]
  *
  * --forms: only times of K types, as they lie on the GPU and as they did before (codes of 8 bits, scales multiplied out), in turn.
  * Times are medians of passes of dependent dispatches, over copies of the weights that the caches cannot hold together.
@@ -234,6 +234,9 @@ for (const type of options.only ? [] : options.forms ? (["q4_k", "q5_k", "q6_k"]
     [[70], 2, 33, false, 32],
     [[300], 3, 200, true, 32],
     [[384], 2, 256, false, 32],
+    // Columns in splits.
+    [[384], 32, 256, false, 32],
+    [[300, 41], 24, 150, false, 32],
   ] as const) {
     const shape = { type, rows: [...counts], cols: unit * blocks, tokens, few, bias, partRows: 128 };
     const error = await errorOf(gpu, traits, shape);
@@ -253,6 +256,8 @@ const SHAPES = [
   [57344, 8192],
   [14336, 4096],
   [4096, 14336],
+  [4096, 4096],
+  [6144, 4096],
 ] as const;
 const without: Traits = { ...traits, matrices: false };
 const products: Product[] = [
@@ -266,7 +271,7 @@ const products: Product[] = [
     [32, 128, 256, 512, 1024, 2048].map((tokens) => ({ type: "q4_0" as const, rows: count, cols, tokens })),
   ),
   ...SHAPES.slice(5).flatMap(([count, cols]) =>
-    [128, 512].map((tokens) => ({ type: "q4_0" as const, rows: count, cols, tokens })),
+    [128, 256, 512].map((tokens) => ({ type: "q4_0" as const, rows: count, cols, tokens })),
   ),
   ...TYPES.map((type) => ({ type, rows: 8192, cols: 8192, tokens: 512 })),
   ...(["q4_0", "f32"] as const).map((type) => ({
@@ -288,7 +293,7 @@ if (options.forms) await timeForms();
 for (const product of options.forms ? [] : products) {
   const { type, rows: count, cols, tokens } = product;
   const shape = `${count}x${cols}`;
-  if (!`${type} ${shape} ${tokens}`.includes(options.only)) continue;
+  if (!new RegExp(options.only).test(`${type} ${shape} ${tokens}`)) continue;
   const { us, bytes, mode, kernel } = await timeProduct(product);
   const rate =
     tokens > 4

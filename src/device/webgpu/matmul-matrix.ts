@@ -10,7 +10,7 @@ import {
   bytesOf,
   countFor,
   type MatmulOptions,
-  type PlacedPart,
+  meets,
   type TokenShape,
   type WeightBlock,
 } from "./matmul-options.ts";
@@ -66,7 +66,9 @@ export function batchDispatches(options: MatmulOptions): Dispatch[] {
       bytes: bytesOf(part),
     }),
   );
-  return sums === options.out ? products : [...products, sumDispatch(options, splits, sums)];
+  return sums === options.out
+    ? products
+    : [...products, sumDispatch(options, splits, { buffer: sums, room: maxRows })];
 }
 
 /** Where products go that are cut into splits. */
@@ -141,22 +143,29 @@ export function streamDispatches(options: MatmulOptions, shapes: readonly Stream
     ),
   );
   const all = { tokens: 1, from: shapes[0].from, to: Number.POSITIVE_INFINITY };
-  return sums === options.out ? products : [...products, sumDispatch(options, splits, sums, all)];
+  return sums === options.out
+    ? products
+    : [...products, sumDispatch(options, splits, { buffer: sums, room: maxRows }, all)];
 }
 
 const ANY_TOKENS: TokenShape = { tokens: 1, from: 1, to: Number.POSITIVE_INFINITY };
 
-/** The product from its splits of columns. */
-function sumDispatch(options: MatmulOptions, splits: number, sums: Buffer, serves = ANY_TOKENS): Dispatch {
-  const { block, rows, maxRows, out } = options;
+/** The product from its splits of columns. room: rows of a split. */
+function sumDispatch(
+  options: MatmulOptions,
+  splits: number,
+  sums: { readonly buffer: Buffer; readonly room: number },
+  serves = ANY_TOKENS,
+): Dispatch {
+  const { block, rows, out } = options;
   return {
     label: "sumSplits",
     kernel: {
       kernel: "sumSplits",
       values: { SPLITS: splits, OUTPUTS: rows === "outputs", HAS_BIAS: block.bias !== null },
     },
-    params: packParams("sumSplits", { cols: block.rows, tokens: maxRows }),
-    buffers: { splits: sums, bias: block.bias ?? sums, out },
+    params: packParams("sumSplits", { cols: block.rows, tokens: sums.room }),
+    buffers: { splits: sums.buffer, bias: block.bias ?? sums.buffer, out },
     workgroups(step) {
       const count = countFor(options, serves, step) * block.rows;
       return count === 0 ? null : spread(Math.ceil(count / 64));
@@ -164,52 +173,73 @@ function sumDispatch(options: MatmulOptions, splits: number, sums: Buffer, serve
   };
 }
 
+/** Workgroups of matmulMatrix that fill a GPU: two on each of an H100's 132 cores, as registers allow. */
+const MATRIX_WORKGROUPS = 264;
 /**
- * Workgroups from which on wide tiles (four subgroups) beat narrow ones (two); an H100 has 132 multiprocessors. Microseconds
- * wide and narrow: 896 wide workgroups 1120 and 1438, 224: 304 and 461, 128: 909 and 753, 64: 927 and 754
- * (28672x8192 q4_0 x 512 and x 128, 8192x28672 x 256 and x 128, 2026-11-23, bench row matmulMatrix).
+ * Splits of columns that a step's products may have, for steps of few enough tokens. Without and with, q4_0 on an H200, us, sums
+ * included: 4096x14336 times 512 tokens 391 and 281, 256 365 and 153, 128 317 and 90; 4096x4096 118 and 109, 90 and 66, 90 and 44
+ * (2026-11-28, bench row matmulMatrix).
  */
-const WIDE_WORKGROUPS = 192;
+const MATRIX_SPLITS = [8, 4, 2, 1];
 
-/** Two dispatches where some steps are too short for wide tiles; each step runs one of them. */
-export function matrixDispatches(options: MatmulOptions, part: PlacedPart): Dispatch[] {
-  const { traits, block, rows, maxRows } = options;
-  const { form } = block;
+/**
+ * Steps whose tiles do not fill the GPU cut columns into splits: for each number of splits a dispatch and a sum, of which a step runs
+ * one, all by the same kernel. Parts run one after another; the largest decides.
+ */
+export function matrixDispatches(options: MatmulOptions): Dispatch[] {
+  const { traits, block, rows, maxRows, scratch } = options;
+  const { form, cols, parts } = block;
   const subgroup = traits.subgroup!;
-  const most = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
-  const rowTiles = Math.ceil(part.rows / MATRIX_TILE.rows);
-  const isWide = (tokens: number) =>
-    rowTiles * Math.ceil(tokens / (most * MATRIX_TILE.tokens)) >= WIDE_WORKGROUPS;
-  const dispatch = (subgroups: number, serves: (tokens: number) => boolean): Dispatch => ({
-    label: "matmul",
-    kernel: {
-      kernel: "matmulMatrix",
-      libs: { codes: form.lib },
-      values: {
-        ...formValues(form),
-        SUBGROUP: subgroup,
-        SUBGROUPS: subgroups,
-        HAS_BIAS: block.bias !== null,
-        OUTPUTS: rows === "outputs",
-      },
-    },
-    params: packParams("matmulMatrix", {
-      rows: part.rows,
-      groups: groupsOf(block.cols),
-      tokens: maxRows,
-      outCols: block.rows,
-      firstColumn: part.first,
-      factorsAt: factorsAt(maxRows, block.cols) / 4,
-    }),
-    buffers: buffersOf(options, part),
-    workgroups(step) {
-      const count = rowCount(rows, step);
-      if (count === 0 || !serves(count)) return null;
-      return [Math.ceil(count / (subgroups * MATRIX_TILE.tokens)), rowTiles, 1];
-    },
-    bytes: bytesOf(part),
+  const subgroups = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
+  const tileTokens = subgroups * MATRIX_TILE.tokens;
+  const rowTiles = Math.max(...parts.map((part) => Math.ceil(part.rows / MATRIX_TILE.rows)));
+  // A bias is added once, by the kernel.
+  const mostSplits = block.bias ? 1 : Math.floor(groupsOf(cols) / LEAST_GROUPS);
+  const shapes: { splits: number; serves: TokenShape; room: number }[] = [];
+  for (const splits of MATRIX_SPLITS.filter((count) => count <= Math.max(1, mostSplits))) {
+    const fitting = Math.floor(MATRIX_WORKGROUPS / splits / rowTiles) * tileTokens;
+    const to = splits === 1 ? Number.POSITIVE_INFINITY : fitting;
+    const from = 1 + (shapes.at(-1)?.serves.to ?? 0);
+    const serves = { tokens: tileTokens, from, to };
+    if (to >= from && meets(options, serves)) shapes.push({ splits, serves, room: Math.min(maxRows, to) });
+  }
+  const most = Math.max(0, ...shapes.map(({ splits, room }) => (splits === 1 ? 0 : splits * room)));
+  const sums = most === 0 ? options.out : scratch("splits", most * block.rows * 4);
+  return shapes.flatMap(({ splits, serves, room }) => {
+    const out = splits === 1 ? options.out : sums;
+    const products = parts.map(
+      (part): Dispatch => ({
+        label: "matmul",
+        kernel: {
+          kernel: "matmulMatrix",
+          libs: { codes: form.lib },
+          values: {
+            ...formValues(form),
+            SUBGROUP: subgroup,
+            SUBGROUPS: subgroups,
+            HAS_BIAS: block.bias !== null,
+            OUTPUTS: rows === "outputs",
+          },
+        },
+        params: packParams("matmulMatrix", {
+          rows: part.rows,
+          groups: groupsOf(cols),
+          tokens: room,
+          outCols: block.rows,
+          firstColumn: part.first,
+          factorsAt: factorsAt(maxRows, cols) / 4,
+        }),
+        buffers: { ...buffersOf(options, part), out },
+        workgroups(step) {
+          const count = countFor(options, serves, step);
+          if (count === 0) return null;
+          return [Math.ceil(count / tileTokens), Math.ceil(part.rows / MATRIX_TILE.rows), splits];
+        },
+        bytes: bytesOf(part),
+      }),
+    );
+    return splits === 1
+      ? products
+      : [...products, sumDispatch(options, splits, { buffer: out, room }, serves)];
   });
-  const wide = dispatch(most, isWide);
-  const narrow = dispatch(Math.max(1, most / 2), (tokens) => !isWide(tokens));
-  return [...(isWide(1) ? [] : [narrow]), ...(isWide(maxRows) ? [wide] : [])];
 }

@@ -9,7 +9,7 @@
  * | quantized | few from 5 rows, several | matrices, subgroups of 32 | matmulStream, sumSplits (or norm or gate) | q8 |
  * | float but f32 | several | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
- * | any but f32 | prompt | matrices | matmulMatrix | f16 |
+ * | any but f32 | prompt | matrices | matmulMatrix, sumSplits | f16 |
  * | quantized | batch | other | matmulFew | q8 |
  * | quantized | where matmulVector and matmulFew serve | without integer dot products | matmulUnpacked | f32 |
  * | float | decode, few, batch | other | matmulFloat | f32 |
@@ -61,7 +61,7 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   const wanted = inputForm(traits, block, mode);
   if (x.form !== wanted) throw new Error(`a product of mode ${mode} wants ${wanted}, not ${x.form}`);
   if (wanted === "f16" && mode !== "prompt") return batchDispatches(options);
-  if (wanted === "f16") return parts.flatMap((part) => matrixDispatches(options, part));
+  if (wanted === "f16") return matrixDispatches(options);
   if (mode === "prompt")
     return parts.map((part) =>
       traits.matrices8 && !isFloat(form) ? tile8Dispatch(options, part) : tileDispatch(options, part),

@@ -10,6 +10,9 @@ import { type Unit, unitsOf } from "./units.ts";
 /** Longest part, by estimate. A short one costs some 50 us, and the screen waits for a long one. */
 export const SUBMIT_MS = 300;
 
+/** Dispatches of a prompt's first part: the GPU works on them while the host encodes the rest, some 2 ms for 300. */
+const EARLY_JOBS = 24;
+
 export interface SubmitPart<T> {
   readonly jobs: readonly T[];
   /** Of its one job, which attends, the rows; null: all. */
@@ -105,7 +108,8 @@ export function* submitPartsOf<T extends HasDispatch>(
       ? units.reduce((sum, unit) => sum + workOf(unit), 0)
       : (dispatch.bytes?.(shape) ?? 0) * (isMany ? shape.tokens : 1);
     const own = pace.ms(kind, work);
-    if (ms + own > most && jobs.length > 0) yield taken();
+    const isEarly = isMany && count === 0 && jobs.length === EARLY_JOBS;
+    if ((isEarly || ms + own > most) && jobs.length > 0) yield taken();
     if (attends && own > most && units.length > 1) {
       count++;
       yield* unitParts(job, kind, units, (unit) => pace.ms(kind, workOf(unit)), most);

@@ -4,7 +4,7 @@
  * Matrices live in private memory, one for each place of the text that loads one.
  */
 
-/** The text of attendDecodeMatrix, attendPromptMatrix or matmulBatch with its libraries, for a device without features. */
+/** The text of attendDecodeMatrix, attendPromptMatrix, matmulBatch or matmulMatrix with its libraries, for a device without features. */
 export function emulatedSubgroups(text: string): string {
   const columns = Number(/alias Right = subgroup_matrix_right<f16, (\d+)/.exec(text)![1]);
   // Queries of the prompt's kernel come from one place each piece.
@@ -21,7 +21,8 @@ export function emulatedSubgroups(text: string): string {
   };
   const store = (_: string, order: string, array: string) => {
     const name = `store${order}_${array}`;
-    helpers.set(name, storeResult(name, order, array, columns));
+    const isFloats = new RegExp(`\\b${array}: array<f32>`).test(text);
+    helpers.set(name, storeResult(name, isFloats ? "floats" : order, array, columns));
     return `${name}(`;
   };
   const plain = text
@@ -153,12 +154,18 @@ fn ${name}(at: u32, stride: u32) -> Result {
 }`;
 }
 
+/** order: of words of 16 bytes by rows or columns; "floats": single ones by rows. */
 function storeResult(name: string, order: string, array: string, columns: number): string {
   const fours = columns / 8;
+  const own = `${array}[at + row * stride + (invocation % 2u * ${fours}u + i) * 4u + c]`;
   const body =
-    order === "row"
-      ? `${array}[at + row * stride + invocation % 2u * ${fours}u + i] = bitcast<vec4<u32>>(result[i]);`
-      : `for (var c = 0u; c < 4u; c++) {
+    order === "floats"
+      ? `for (var c = 0u; c < 4u; c++) {
+      ${own} = result[i][c];
+    }`
+      : order === "row"
+        ? `${array}[at + row * stride + invocation % 2u * ${fours}u + i] = bitcast<vec4<u32>>(result[i]);`
+        : `for (var c = 0u; c < 4u; c++) {
       ${array}[at + ((invocation % 2u * ${fours}u + i) * 4u + c) * stride + row / 4u][row % 4u] = bitcast<u32>(result[i][c]);
     }`;
   return `

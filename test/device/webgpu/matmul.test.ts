@@ -287,20 +287,24 @@ describe("inputForm", () => {
 });
 
 describe("tiles of matrices", () => {
-  const [wide, narrow] = [4, 2];
   it.each([
-    [28672, 512, wide],
-    [28672, 100, wide],
-    [8192, 512, wide],
-    [8192, 256, narrow],
-    [35000, 5, wide],
-    [4096, 512, narrow],
-  ])("%d rows, %d tokens: %d subgroups", (rows, tokens, subgroups) => {
+    [28672, 8192, 512, 1],
+    [28672, 8192, 100, 1],
+    [8192, 8192, 512, 1],
+    [8192, 8192, 256, 2],
+    [4096, 14336, 512, 2],
+    [4096, 14336, 256, 4],
+    [4096, 14336, 65, 8],
+    // Too few columns for more.
+    [4096, 256, 65, 1],
+    [4096, 512, 65, 2],
+  ])("%d rows, %d columns, %d tokens: splits of columns %d", (rows, cols, tokens, splits) => {
     const buffers = new Buffers();
+    // Nothing runs: weights of few columns are soon made.
     const { block } = blockOf({ type: "q4_0", rows: [rows], cols: 32, tokens }, buffers);
     const options = {
       traits: ALL_TRAITS,
-      block,
+      block: { ...block, cols },
       x: { form: "f16", buffer: buffers.of("x", new Uint32Array(4)) },
       rows: "tokens",
       mode: "prompt",
@@ -311,11 +315,8 @@ describe("tiles of matrices", () => {
     } as const;
     const { shape: step } = stepOf(new Uint32Array(tokens));
     const running = matmulDispatches(options).filter((dispatch) => dispatch.workgroups(step) !== null);
-    expect(running.map(({ kernel }) => kernel.values.SUBGROUPS)).toEqual([subgroups]);
-    expect(running[0].workgroups(step)).toEqual([
-      Math.ceil(tokens / (32 * subgroups)),
-      Math.ceil(rows / 128),
-      1,
-    ]);
+    const names = splits === 1 ? ["matmulMatrix"] : ["matmulMatrix", "sumSplits"];
+    expect(running.map(({ kernel }) => kernel.kernel)).toEqual(names);
+    expect(running[0].workgroups(step)).toEqual([Math.ceil(tokens / 128), Math.ceil(rows / 128), splits]);
   });
 });

@@ -1,7 +1,8 @@
 // Weights of any form times many tokens of f16 activations, through f16 subgroup matrices with f32 sums. A workgroup owns
 // 128 rows x 32 tokens a subgroup; weights are expanded to f16 in workgroup memory, 32 columns at a time.
 // out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x
-// have factors (lib/rowFactor.wgsl); a tile in which they are not all 1 is written like tiles at the edge.
+// have factors (lib/rowFactor.wgsl); a tile in which they are not all 1 is written like tiles at the edge. z counts splits of
+// columns, each with a product of its own, which sumSplits adds up.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightTile, weightHalves, narrow
 
@@ -25,7 +26,7 @@ const OUTPUTS: bool = false;
 struct Params {
   rows: u32,
   groups: u32,
-  // Tokens that x and out have room for.
+  // Tokens that x and each split of out have room for.
   tokens: u32,
   outCols: u32,
   // Of `out`, where row 0 goes.
@@ -42,7 +43,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
 // [outCols]
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [tokens][outCols]
+// [splits][tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
@@ -62,7 +63,8 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   // Workgroups that run together share weights: tokens vary fastest.
   let firstToken = place.x * TILE_TOKENS;
@@ -75,13 +77,15 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   // each R 0..7
   var acc{R}0: Result; var acc{R}1: Result;
   // end
-  var loads = load(firstRow, firstToken, params.tokens - 1u, 0u, local);
-  for (var group = 0u; group < params.groups; group++) {
+  let splitGroups = (params.groups + count.z - 1u) / count.z;
+  let end = min((place.z + 1u) * splitGroups, params.groups);
+  var loads = load(firstRow, firstToken, params.tokens - 1u, place.z * splitGroups, local);
+  for (var group = place.z * splitGroups; group < end; group++) {
     workgroupBarrier();
     store(&loads, group, local);
     // The next tile is loaded while this one is multiplied. The last loads repeat a tile and are not used. Before the
     // barrier: 242 -> 250 TFLOP/s for q4_0; floats, of which there are more, are loaded after it: 169 -> 209.
-    let following = min(group + 1u, params.groups - 1u);
+    let following = min(group + 1u, end - 1u);
     if (CODES < F32) {
       loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
     }
@@ -104,13 +108,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 
   let token = firstToken + subgroup * 32u;
+  let base = place.z * params.tokens * params.outCols + params.firstColumn;
   // Complete tiles are stored directly.
   let whole = firstRow + TILE_ROWS <= params.rows && firstToken + TILE_TOKENS <= params.tokens;
   if (local == 0u) {
     isScaled = atomicLoad(&scaledRows);
   }
   if (!HAS_BIAS && whole && workgroupUniformLoad(&isScaled) == 0u) {
-    let at = token * params.outCols + params.firstColumn + firstRow;
+    let at = base + token * params.outCols + firstRow;
     let next = at + 16u * params.outCols;
     // each R 0..7
     subgroupMatrixStore<row_major>(&out, at + {16 * R}u, acc{R}0, params.outCols);
@@ -119,8 +124,8 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   // each R 0..7
-  writeEdge(acc{R}0, firstRow + {16 * R}u, token, local);
-  writeEdge(acc{R}1, firstRow + {16 * R}u, token + 16u, local);
+  writeEdge(acc{R}0, base, firstRow + {16 * R}u, token, local);
+  writeEdge(acc{R}1, base, firstRow + {16 * R}u, token + 16u, local);
   // end
 }
 
@@ -151,7 +156,7 @@ fn noteFactors(firstToken: u32, local: u32) {
 }
 
 /// Writes a fragment at the edge of `out`, with factors or with a bias: through the weights' tile, which is free by now.
-fn writeEdge(fragment: Result, firstRow: u32, firstToken: u32, local: u32) {
+fn writeEdge(fragment: Result, base: u32, firstRow: u32, firstToken: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&weightTile, place, fragment, 4u);
@@ -160,12 +165,11 @@ fn writeEdge(fragment: Result, firstRow: u32, firstToken: u32, local: u32) {
     let token = firstToken + i / 16u;
     let row = firstRow + i % 16u;
     if (token < params.tokens && row < params.rows) {
-      let column = params.firstColumn + row;
       var value = bitcast<f32>(weightTile[place + i / 4u][i % 4u]) * factorOfToken(token);
       if (HAS_BIAS) {
-        value += bias[column];
+        value += bias[params.firstColumn + row];
       }
-      out[token * params.outCols + column] = value;
+      out[base + token * params.outCols + row] = value;
     }
   }
 }

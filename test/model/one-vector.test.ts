@@ -4,12 +4,12 @@
  */
 import { describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
+import { checkFormats } from "../../src/device/check.ts";
 import { Recorder } from "../../src/device/recorder.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { attentionOf, turnedDims } from "../../src/model/config.ts";
 import { attention, type Parts } from "../../src/model/layers.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
-import { plannedGpu } from "../../src/study/plan/planned.ts";
 import { expected, goldenModel, relativeError, rmsError } from "./golden.ts";
 import { OneText } from "./one-text.ts";
 
@@ -107,7 +107,8 @@ it("a graph without `oneVector` holds both; a device without it refuses the othe
   const graph = (oneVector?: boolean) =>
     model.record({ ...{ context: 64, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f16") }, oneVector });
   expect(graph().caches.every(({ turned }) => turned === 0)).toBe(true);
-  expect(() => plannedGpu().measure(graph(true))).toThrow(
+  const without = { name: "gpu", kvFormats: null } as const;
+  expect(() => checkFormats(graph(true), without)).toThrow(
     "one vector for key and value on the gpu device is not supported",
   );
   await model.checkpoint.close();

@@ -22,6 +22,7 @@ import type {
   Weight,
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
+import { heldDim } from "../kv.ts";
 import { pageBytes } from "../page-bytes.ts";
 import { writeAngles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
@@ -328,13 +329,14 @@ export class WebgpuAllocation implements Allocation {
 
   #place({ cache, part, kvHead, isRecent = false }: PagePlace) {
     const place = (isRecent ? this.program.recents : this.program.caches)[cache.id]!;
-    const { codec, headDim, kvHeads } = place.cache;
+    const { codec, kvHeads } = place.cache;
     const layout = kvLayout(codec, part);
-    const bytes = blockBytes(layout, headDim);
-    const key = `${layout} ${part} ${headDim}`;
+    const dims = heldDim(place.cache, part);
+    const bytes = blockBytes(layout, dims);
+    const key = `${layout} ${part} ${dims}`;
     let map = this.#maps.get(key);
     if (!map) {
-      const read = (block: Uint8Array) => readPage(layout, headDim, part, block);
+      const read = (block: Uint8Array) => readPage(layout, dims, part, block);
       map = pageMap(bytes, pageBytes(place.cache, part), read);
       this.#maps.set(key, map);
     }

@@ -5,13 +5,15 @@
 import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import type { View } from "./forms.ts";
-import { bufferTokenBytes, kvConstants, kvFormat } from "./kv.ts";
+import { bufferTokenBytes, vectorConstants } from "./kv.ts";
 import { packParams } from "./params.ts";
 
 /** Rows of head vectors before norm and RoPE, each optional. */
 export interface Heads {
   readonly view: View;
   readonly norm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
+  /** Of a cache with one vector for key and value: takeTurned's part is done on the way. Default: it is not. */
+  readonly takes?: boolean;
 }
 
 export interface AppendOptions extends CachePlace {
@@ -20,7 +22,10 @@ export interface AppendOptions extends CachePlace {
   readonly values: { readonly view: View; readonly epsilon: number | null };
   /** angles: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. For keys and queries alike. */
   readonly rope: { readonly angles: Buffer; readonly pairs: number } | null;
-  /** Queries that are normed and turned on the way; out: [tokens, heads, headDim] f32. */
+  /**
+   * Queries that are normed and turned on the way; out: [tokens, heads, headDim] f32, or where they are taken [tokens, heads,
+   * keyDim of the cache]: the others times the weight of the keys' norm.
+   */
   readonly queries: (Heads & { readonly heads: number; readonly out: Buffer }) | null;
   readonly batch: Buffer;
   /** 16 bytes, bound as a uniform where there is no norm weight. */
@@ -33,7 +38,6 @@ export interface AppendOptions extends CachePlace {
 export function appendDispatch(options: AppendOptions): Dispatch {
   const { cache, keys, values, rope, queries, spare } = options;
   const { kvHeads, headDim } = cache;
-  const format = kvFormat(cache.codec.name);
   const heads = queries?.heads ?? 0;
   const from = queries?.view ?? keys.view;
   const words = (norm: Heads["norm"] | undefined) => (norm?.weight ? headDim / 4 : 1);
@@ -44,7 +48,9 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       values: {
         HEADS: heads,
         KV_HEADS: kvHeads,
-        ...kvConstants(format, headDim),
+        ...vectorConstants(cache),
+        TAKES_KEYS: keys.takes ?? false,
+        TAKES_QUERIES: queries?.takes ?? false,
         PAIRS: rope?.pairs ?? 0,
         NORM_KEYS: keys.norm !== null,
         NORM_VALUES: values.epsilon !== null,

@@ -5,6 +5,7 @@
  */
 
 import type { Cache } from "../contract.ts";
+import { heldDim } from "../kv.ts";
 import { type AttendOptions, partConstants, scaling, visible } from "./attend-options.ts";
 import { mostSpans, type Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
@@ -36,12 +37,10 @@ interface DecodeKernel {
  * 256 (H100, int4, 2026-11-23, bench row attendDecode). Four workgroups a core on 132 cores: 128K tokens, 64/8 heads of 128,
  * int4 195 us with 264, 143 with 528, 150 with 1056; f16 320 and 249.
  */
-function plainKernel({ codec, headDim }: Cache, group: number): DecodeKernel {
+function plainKernel(cache: Cache, group: number): DecodeKernel {
+  const { codec, headDim } = cache;
   const layout = kvLayout(codec, "keys");
-  // Queries for each page of a tile, where keys are scaled by channel, take the place of half the heads.
-  const most = Math.floor(
-    layout === "f16" ? 1024 / headDim : (isChannel(layout) ? 32 : 64) / kvGroups(headDim),
-  );
+  const most = layout === "f16" ? Math.floor(1024 / headDim) : plainHeads(cache);
   const sets = Math.ceil(group / Math.min(8, most));
   const common = { tile: 128, sets, workgroups: 528 };
   const values = { HEADS: Math.ceil(group / sets), TILE: common.tile };
@@ -51,8 +50,27 @@ function plainKernel({ codec, headDim }: Cache, group: number): DecodeKernel {
   return {
     kernel: "attendDecode",
     ...common,
-    values: { ...values, DIMS: dims, AHEAD: Math.min(4, kvGroups(headDim)) },
+    values: { ...values, DIMS: dims, AHEAD: Math.min(4, kvGroups(heldDim(cache, "keys"))) },
   };
+}
+
+/** Of a workgroup, over codes. */
+function plainHeads({ codec, headDim, turned }: Cache): number {
+  const groups = kvGroups(headDim);
+  const byChannel = isChannel(kvLayout(codec, "keys"));
+  // Queries for each page of a tile, where keys are scaled by channel, take the place of half the heads.
+  if (turned === 0) return Math.floor((byChannel ? 32 : 64) / groups);
+  // What attendDecode.wgsl declares, in words of 16 bytes, of one vector for key and value.
+  const [pages, keyGroups] = [byChannel ? 4 : 1, kvGroups(turned)];
+  const words = (heads: number) => {
+    const weights = kvLayout(codec, "values") === "int4" ? heads * groups * 9 : 0;
+    const tile = Math.max(136 * Math.ceil(heads / 4), weights, groups * 32, heads * groups * 8, 512);
+    const queries = heads * (2 * (keyGroups * pages + groups) + (byChannel ? 0 : keyGroups) + groups);
+    return tile + queries + (heads * (keyGroups * pages * 8 + groups * 32 + 4)) / 16;
+  };
+  // Less what lanes exchange where there are no subgroups.
+  const room = 16_384 / 16 - 32;
+  return [8, 7, 6, 5, 4, 3, 2].find((heads) => words(heads) <= room) ?? 1;
 }
 
 /**
@@ -60,9 +78,19 @@ function plainKernel({ codec, headDim }: Cache, group: number): DecodeKernel {
  * a tile where keys are scaled by channel, and weights of a tile's tokens: 32 of both, and scores, in 16 KiB. A thread has one
  * dim or two.
  */
-function floatKernel({ headDim }: Cache, group: number): DecodeKernel {
+function floatKernel({ codec, headDim, turned }: Cache, group: number): DecodeKernel {
   const groups = kvGroups(headDim);
-  const sets = Math.ceil(group / Math.max(1, Math.min(8, Math.floor(32 / groups))));
+  // One vector for key and value: queries have more groups, and those of values are turned over where weights of them come to lie.
+  const fits = (heads: number) => {
+    const pages = isChannel(kvLayout(codec, "keys")) ? 2 : 1;
+    const isInt4 = kvLayout(codec, "values") === "int4";
+    const asked = heads * (kvGroups(turned) * pages + groups) * 9;
+    const weighed = Math.max(heads * (isInt4 ? groups : 1) * 16, Math.min(4, groups) * 64);
+    return asked + weighed + heads * (16 + (isInt4 ? groups : 1) * 2) + 66 <= 16_384 / 16;
+  };
+  const most =
+    turned > 0 ? ([8, 6, 4, 3, 2].find(fits) ?? 1) : Math.max(1, Math.min(8, Math.floor(32 / groups)));
+  const sets = Math.ceil(group / most);
   const workgroup = groups <= 4 ? 64 : groups <= 8 ? 128 : 256;
   const values = { HEADS: Math.ceil(group / sets), TILE: 64, WORKGROUP: workgroup };
   return { kernel: "attendDecodeFloat", tile: 64, sets, workgroups: 1056, values };
@@ -93,10 +121,11 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   const layout = kvLayout(cache.codec, "keys");
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
-  const matrices = traits.matrices && traits.subgroup === 32 && layout !== "f16" && headDim <= 128 && !plain;
-  if (matrices && isChannel(layout)) return packedKernel(cache, group);
-  if (matrices) return matrixKernel(group);
-  if (traits.matrices8 && layout !== "f16" && headDim <= 128 && !plain) return matrix8Kernel(group);
+  // Layers with one vector for key and value have larger heads than those.
+  const fits = layout !== "f16" && headDim <= 128 && cache.turned === 0 && !plain;
+  if (traits.matrices && traits.subgroup === 32 && fits)
+    return isChannel(layout) ? packedKernel(cache, group) : matrixKernel(group);
+  if (traits.matrices8 && fits) return matrix8Kernel(group);
   return traits.floats && layout !== "f16" ? floatKernel(cache, group) : plainKernel(cache, group);
 }
 
@@ -112,7 +141,7 @@ export function decodeSpans(options: AttendOptions): Spans {
 
 export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const { traits, cache, heads, scale, softcap } = options;
-  const { kvHeads, headDim, pool } = cache;
+  const { kvHeads, pool } = cache;
   const { kernel, sets, values } = kernelOf(options);
   const bytes = bufferTokenBytes(cache);
   const reduces = !/Matrix|Packed/.test(kernel);
@@ -124,7 +153,8 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
       libs: reduces ? { lanes: traits.subgroup === null ? "shared" : "subgroup" } : {},
       values: {
         GROUP: heads / kvHeads,
-        ...(kernel === "attendDecodeF16" ? kvConstants("f16", headDim) : attendConstants(cache)),
+        ...(kernel === "attendDecodeF16" ? kvConstants("f16", cache.headDim) : attendConstants(cache)),
+        ...(reduces ? { TURNED: cache.turned } : {}),
         MOST_SPANS: spans.most,
         ...partConstants(options),
         HAS_SOFTCAP: softcap > 0,

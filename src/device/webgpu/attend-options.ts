@@ -28,7 +28,7 @@ export interface AttendOptions extends CachePlace {
   readonly softcap: number;
   /** [heads] f32: a score more for each head, without a value; null: none. */
   readonly sinks: Buffer | null;
-  /** [tokens, heads, headDim] f32. */
+  /** [tokens, heads, keyDim of the cache] f32. */
   readonly queries: Buffer;
   /** `rq4` attends with rotated queries: appendKv has rotated these; else attention does. */
   readonly rotated: boolean;

@@ -39,19 +39,25 @@ interface PromptKernel {
   readonly values: KernelValues;
 }
 
-function promptKernel({ traits, cache: { headDim }, form, plain }: AttendOptions): PromptKernel {
+function promptKernel({
+  traits,
+  cache: { headDim, turned: TURNED },
+  form,
+  plain,
+}: AttendOptions): PromptKernel {
   // The matrix kernels count on two lanes for each of 16 rows.
   const isWhole = traits.subgroup === 32 && !plain;
   const matrices = traits.matrices && isWhole ? matrixShape(headDim) : null;
   if (matrices)
     return {
       ...{ kernel: "attendPromptMatrix", rows: matrices.ROW_BLOCKS * 16 },
-      values: { ...matrices, OUT_F16: form === "f16" },
+      values: { ...matrices, TURNED, OUT_F16: form === "f16" },
     };
-  const eights = traits.matrices8 && isWhole && form === "f32" ? matrix8Shape(headDim) : null;
+  // Layers with one vector for key and value have larger heads than those.
+  const eights = traits.matrices8 && isWhole && form === "f32" && !TURNED ? matrix8Shape(headDim) : null;
   if (eights) return { kernel: "attendPromptMatrix8", rows: 64 / eights.SPLIT, values: eights };
   const rows = promptRows(headDim);
-  return { kernel: "attendPrompt", rows, values: { ROWS: rows, OUT_F16: form === "f16" } };
+  return { kernel: "attendPrompt", rows, values: { ROWS: rows, TURNED, OUT_F16: form === "f16" } };
 }
 
 /** spans: of a step of few rows, into their partials. */

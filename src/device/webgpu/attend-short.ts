@@ -10,8 +10,9 @@ import { packParams } from "./params.ts";
 /** In place of `spanned`, which serves the steps that are not short. */
 export function withShort(options: AttendOptions, spanned: readonly Dispatch[]): readonly Dispatch[] {
   const { traits, cache, form, mode } = options;
-  const { codec, headDim } = cache;
-  const fits = kvLayout(codec, "keys") === "int4" && headDim % 32 === 0 && headDim <= 128 && form !== "f16";
+  const { codec, headDim, turned } = cache;
+  const isInt4 = kvLayout(codec, "keys") === "int4" && turned === 0;
+  const fits = isInt4 && headDim % 32 === 0 && headDim <= 128 && form !== "f16";
   const most = traits.short ?? 0;
   if (!fits || most === 0 || traits.floats || (mode !== "decode" && mode !== "few")) return spanned;
   // Rows that share a text's pages in spans are none of these.

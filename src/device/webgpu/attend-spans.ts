@@ -97,7 +97,10 @@ export function attendMergeRecent(options: AttendOptions, packed: Spans, recent:
   return mergeDispatch(
     options,
     { partials, queries: options.queries, recentKeys: recent.cacheKeys, recentValues: recent.cacheValues },
-    { ...partsConstants(options, packed), ATTENDS: true, HAS_SOFTCAP: options.softcap > 0 },
+    {
+      ...partsConstants(options, packed),
+      ...{ ATTENDS: true, TURNED: options.cache.turned, HAS_SOFTCAP: options.softcap > 0 },
+    },
     recent.table,
   );
 }

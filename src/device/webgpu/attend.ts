@@ -3,6 +3,7 @@
  * and no neighbour does them. attend-decode.ts and attend-prompt.ts choose the kernels.
  */
 import { PAGE_SLOTS } from "../contract.ts";
+import { keyDim } from "../kv.ts";
 import { attendDecode, decodeSpans } from "./attend-decode.ts";
 import { type AttendOptions, type CachePlace, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
@@ -17,12 +18,10 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
   if (options.recent) return packedDispatches(options, options.recent);
   const { mode, cache, heads, maxTokens, queries, out, form } = options;
   const isRotated = rotates(options);
-  const cols = heads * cache.headDim;
-  const scratch = (label: string) => options.scratch(label, formBytes("f32", maxTokens, cols));
-  const rotation = (back: boolean, x: Buffer, into: Buffer, outForm: Form) =>
-    rotateDispatch({ heads, headDim: cache.headDim, back, x, out: into, form: outForm, maxTokens });
-  const rotated = isRotated && !options.rotated ? scratch("rotated queries") : queries;
-  const before = rotated === queries ? [] : [rotation(false, queries, rotated, "f32")];
+  const { headDim } = cache;
+  const scratch = (label: string) => options.scratch(label, formBytes("f32", maxTokens, heads * headDim));
+  const { before, rotated } =
+    isRotated && !options.rotated ? rotatedQueries(options) : { before: [], rotated: queries };
   const given = { ...options, queries: rotated };
   // A merge rotates back what it has summed.
   if (mode !== "prompt") {
@@ -39,8 +38,19 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
     ...before,
     ...(spans ? [attendDecode(summed, spans), attendMerge(summed, spans)] : []),
     attendPrompt(summed, null),
-    ...(isRotated ? [rotation(true, sums, out, form)] : []),
+    ...(isRotated ? [rotateDispatch({ heads, headDim, back: true, x: sums, out, form, maxTokens })] : []),
   ];
+}
+
+/** Queries for a cache whose keys, or the values that are keys, too, are rotated. */
+function rotatedQueries(options: AttendOptions): { before: Dispatch[]; rotated: Buffer } {
+  const { cache, heads, queries, maxTokens } = options;
+  const { headDim, turned } = cache;
+  const out = options.scratch("rotated queries", formBytes("f32", maxTokens, heads * keyDim(cache)));
+  // Packed keys are by channel, not rotated.
+  const one = { turned, rotatesTurned: cache.codec.packed === null };
+  const rotation = { heads, headDim, ...one, back: false, x: queries, out, form: "f32", maxTokens } as const;
+  return { before: [rotateDispatch(rotation)], rotated: out };
 }
 
 /**
@@ -52,22 +62,27 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
   const { mode, maxTokens, maxSpanned, mostPositions } = options;
   const { recent: newestTokens, first } = options.cache.codec.packed!;
   const kept = first * PAGE_SLOTS;
-  const packed: AttendOptions = { ...options, part: "packed", kept, rotates: false };
+  // Values that are keys, too, are rotated, and meet queries that are.
+  const { before, rotated } =
+    options.cache.turned > 0 ? rotatedQueries(options) : { before: [], rotated: options.queries };
+  const packed: AttendOptions = { ...options, queries: rotated, part: "packed", kept, rotates: false };
   // What a step finds unpacked: the first pages, the newest tokens, its own rows; two ends of pages.
   const unpacked = kept + newestTokens + 2 * PAGE_SLOTS + maxTokens;
   const newest: AttendOptions = {
     ...packed,
     ...recent,
+    queries: options.queries,
     part: "recent",
     mostPositions: Math.min(mostPositions, unpacked),
   };
   // The recent ones first: they are few.
   const parts = [newest, packed];
-  const dispatches: Dispatch[] = [];
+  const dispatches: Dispatch[] = [...before];
   if (mode === "decode" || mode === "few" || mode === "several") {
     const spans = decodeSpans(packed);
     const shared = maxTokens > MOST_ALONE ? [attendPrompt(packed, spans)] : [];
-    return [attendDecode(packed, spans), ...shared, attendMergeRecent(packed, spans, recent)];
+    const merge = attendMergeRecent({ ...packed, queries: options.queries }, spans, recent);
+    return [...before, attendDecode(packed, spans), ...shared, merge];
   }
   if (mode !== "prompt" || maxSpanned > 0) {
     const spans = parts.map(decodeSpans);
@@ -87,9 +102,12 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
 interface RotateOptions {
   readonly heads: number;
   readonly headDim: number;
+  /** Of queries where one vector serves as key and value: numbers before those of the value, and whether they are rotated, too. */
+  readonly turned?: number;
+  readonly rotatesTurned?: boolean;
   /** By the transpose. */
   readonly back: boolean;
-  /** [tokens, heads, headDim] f32. */
+  /** [tokens, heads, turned + headDim] f32. */
   readonly x: Buffer;
   /** f32 or f16. */
   readonly out: Buffer;
@@ -99,10 +117,17 @@ interface RotateOptions {
 
 const ROTATE_ROWS = 4;
 
-function rotateDispatch({ heads, headDim, back, x, out, form, maxTokens }: RotateOptions): Dispatch {
+function rotateDispatch(options: RotateOptions): Dispatch {
+  const { heads, headDim, turned = 0, rotatesTurned = false, back, x, out, form, maxTokens } = options;
   return {
     label: "rotate",
-    kernel: { kernel: "rotate", values: { HEAD_DIM: headDim, BACK: back, OUT_FORM: FORM_IDS[form] } },
+    kernel: {
+      kernel: "rotate",
+      values: {
+        ...{ HEAD_DIM: headDim, TURNED: turned, ROTATES_TURNED: rotatesTurned },
+        ...{ BACK: back, OUT_FORM: FORM_IDS[form] },
+      },
+    },
     params: packParams("rotate", { heads, factorsAt: factorsAt(maxTokens, heads * headDim) }),
     buffers: { x, out },
     workgroups: ({ tokens }) => spread(Math.ceil((tokens * heads) / ROTATE_ROWS)),

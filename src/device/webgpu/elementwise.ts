@@ -221,6 +221,23 @@ export function ropeDispatch(out: Buffer, x: Buffer, angles: Buffer, shape: Rope
   };
 }
 
+/** weight: of queries. pairs: from the first number of a pair to the second; turnedPairs: those that turn. */
+export function takeTurnedDispatch(
+  out: Buffer,
+  x: Buffer,
+  weight: Buffer | null,
+  shape: RopeShape & { readonly turnedPairs: number },
+): Dispatch {
+  const { heads, headDim, turnedPairs } = shape;
+  return {
+    label: "takeTurned",
+    kernel: { kernel: "takeTurned", values: { HAS_WEIGHT: weight !== null } },
+    params: packParams("takeTurned", shape),
+    buffers: { x, weight: weight ?? x, out },
+    workgroups: threads("tokens", heads * (2 * turnedPairs + (weight ? headDim : 0))),
+  };
+}
+
 export interface RopeShape {
   readonly heads: number;
   readonly headDim: number;

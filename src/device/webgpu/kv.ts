@@ -22,7 +22,7 @@
 import { ArgumentError } from "../../format/errors.ts";
 import { type Cache, type KvCodec, type KvPart, PAGE_SLOTS, type Pool } from "../contract.ts";
 import { INT4_GROUP } from "../int4.ts";
-import { partName } from "../kv.ts";
+import { heldDim, partName } from "../kv.ts";
 
 /** Formats of vectors. */
 export const KV_FORMATS = ["f16", "int4", "rq4"] as const;
@@ -101,12 +101,11 @@ export function blockBytes(layout: KvLayout, headDim: number): number {
 }
 
 /** Bytes of one token's keys and values in a layer, as its buffers hold them. */
-export function bufferTokenBytes({ codec, kvHeads, headDim }: Cache): number {
-  const block = (part: KvPart) => blockBytes(kvLayout(codec, part), headDim);
-  return (kvHeads * (block("keys") + block("values"))) / PAGE_SLOTS;
+export function bufferTokenBytes(cache: Cache): number {
+  return (layerPageBytes(cache, "keys") + layerPageBytes(cache, "values")) / PAGE_SLOTS;
 }
 
-/** The values by which kernels know a format of vectors. */
+/** The values by which kernels know a format of vectors; keys of as many dims as values. */
 export function kvConstants(format: KvFormat, headDim: number) {
   const { words, scalesAt } = kvBlock(format, headDim);
   return {
@@ -118,22 +117,34 @@ export function kvConstants(format: KvFormat, headDim: number) {
   };
 }
 
+/** The same of a cache, whose keys may have fewer. */
+export function vectorConstants(cache: Cache) {
+  const format = kvFormat(cache.codec.name);
+  const keys = kvBlock(format, heldDim(cache, "keys"));
+  return {
+    ...kvConstants(format, cache.headDim),
+    ...{ KEY_DIM: heldDim(cache, "keys"), KEY_WORDS: keys.words, KEY_SCALES_AT: keys.scalesAt },
+  };
+}
+
 /** The values by which kernels know a cache whose keys may lie otherwise than its values. RQ4: of these. */
-export function attendConstants({ codec, headDim }: Cache) {
+export function attendConstants(cache: Cache) {
+  const { codec, headDim } = cache;
   const [keys, values] = [kvLayout(codec, "keys"), kvLayout(codec, "values")];
   return {
     HEAD_DIM: headDim,
     INT4: values === "int4",
     RQ4: values === "rq4" || values === "rq3",
     CHANNEL: isChannel(keys),
-    ...layoutConstants(codec, headDim),
+    ...layoutConstants(cache),
   };
 }
 
 /** How parts of a block lie. */
-export function layoutConstants(codec: KvCodec, headDim: number) {
-  const keys = kvBlock(kvLayout(codec, "keys"), headDim);
-  const values = kvBlock(kvLayout(codec, "values"), headDim);
+export function layoutConstants(cache: Cache) {
+  const { codec } = cache;
+  const blockOf = (part: KvPart) => kvBlock(kvLayout(codec, part), heldDim(cache, part));
+  const [keys, values] = [blockOf("keys"), blockOf("values")];
   const bits = (part: KvPart) => codec.packed?.[part].bits ?? 4;
   return {
     ...{ KEY_BITS: bits("keys"), VALUE_BITS: bits("values") },
@@ -143,8 +154,8 @@ export function layoutConstants(codec: KvCodec, headDim: number) {
 }
 
 /** Bytes of one layer's keys, or values, in a page. */
-export function layerPageBytes({ codec, kvHeads, headDim }: Cache, part: KvPart): number {
-  return kvHeads * blockBytes(kvLayout(codec, part), headDim);
+export function layerPageBytes(cache: Cache, part: KvPart): number {
+  return cache.kvHeads * blockBytes(kvLayout(cache.codec, part), heldDim(cache, part));
 }
 
 /** Bytes of one layer's keys, or values. */

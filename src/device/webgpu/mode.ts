@@ -3,6 +3,7 @@
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
 import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
+import { turnedPairs } from "../rope-angles.ts";
 import { Activations, mostRows } from "./activations.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
@@ -18,6 +19,7 @@ import {
   normDispatch,
   ropeDispatch,
   softcapDispatch,
+  takeTurnedDispatch,
 } from "./elementwise.ts";
 import {
   expertDispatches,
@@ -187,7 +189,7 @@ export class ModeCompiler {
         epsilon: from.norm.epsilon,
       },
     });
-    if (queries) this.#rotated.add(queries.attend.queries.id);
+    if (queries && !queries.takes) this.#rotated.add(queries.attend.queries.id);
     const cache = this.shared.caches[op.cache.id];
     // To a packed cache vectors are appended as they come, and packed after.
     const recent = this.shared.recents[op.cache.id];
@@ -195,11 +197,12 @@ export class ModeCompiler {
     this.#emit(
       appendDispatch({
         ...(recent ?? cache),
-        keys: chain(keys),
+        keys: { ...chain(keys), takes: keys.takes },
         values: { view: this.#values.flat(values.x), epsilon: values.epsilon },
         rope,
         queries: queries && {
           ...chain(queries),
+          takes: queries.takes,
           heads: queries.attend.heads,
           out: this.#values.target(queries.attend.queries, "f32"),
         },
@@ -243,6 +246,13 @@ export class ModeCompiler {
         return this.#emit(
           ropeDispatch(this.#values.target(op.out, "f32"), plain(op.x), shared.angles[op.rope.id], shape),
         );
+      }
+      case "takeTurned": {
+        const { x, heads, rope, weight } = op;
+        const pairs = rope.frequencies.length;
+        const shape = { heads, headDim: x.cols / heads, pairs, turnedPairs: turnedPairs(rope)! };
+        const vector = weight && shared.blocks.vector(weight);
+        return this.#emit(takeTurnedDispatch(this.#values.target(op.out, "f32"), plain(x), vector, shape));
       }
       case "attend": {
         const wanted = this.#asked(op.out);

@@ -1,5 +1,6 @@
 /** The dispatch of packKv: the blocks of a step that a packed cache encodes, from the vectors as they came. kv.ts owns the layouts. */
 import { PAGE_SLOTS } from "../contract.ts";
+import { heldDim } from "../kv.ts";
 import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { bufferTokenBytes, kvBlock, layoutConstants } from "./kv.ts";
@@ -8,7 +9,8 @@ import { packParams } from "./params.ts";
 /** to: the packed pages of `from`. */
 export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): Dispatch {
   const { cache } = to;
-  const { codec, kvHeads, headDim, pool } = cache;
+  const { kvHeads, headDim, pool } = cache;
+  const keyDim = heldDim(cache, "keys");
   const bytes = PAGE_SLOTS * (bufferTokenBytes(cache) + bufferTokenBytes(from.cache));
   return {
     label: "packKv",
@@ -17,8 +19,10 @@ export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): D
       values: {
         KV_HEADS: kvHeads,
         HEAD_DIM: headDim,
+        KEY_DIM: keyDim,
         BLOCK_WORDS: kvBlock("f16", headDim).words,
-        ...layoutConstants(codec, headDim),
+        KEY_BLOCK_WORDS: kvBlock("f16", keyDim).words,
+        ...layoutConstants(cache),
       },
     },
     params: packParams("packKv", {

@@ -70,7 +70,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     fixed.push(made);
     return made;
   };
-  checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS, kvParts: KV_PARTS });
+  checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS, kvParts: KV_PARTS, oneVector: true });
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);

@@ -5,11 +5,12 @@ import type { Form } from "./forms.ts";
 
 export type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
 
-/** Keys or queries on their way from a projection: norm of each head, then RoPE, each optional. */
+/** Keys or queries on their way from a projection: norm of each head, then RoPE, then what takeTurned takes, each optional. */
 export interface HeadChain {
   readonly x: Value;
   readonly norm: OpOf<"rmsNorm"> | null;
   readonly rope: Rope | null;
+  readonly takes: boolean;
 }
 
 export type Stage =

@@ -87,6 +87,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     loads: options.packing ? 4 : 1,
     kvFormats: KV_FORMATS,
     kvParts: KV_PARTS,
+    oneVector: true,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
     async allocate(graph) {
       const program = compileGraph(graph, traits, limits);

@@ -53,6 +53,7 @@ export function plannedGpu(traits: Traits = TYPICAL, bufferBytes = BUFFER_BYTES)
     chooses: true,
     kvFormats: GPU_FORMATS,
     kvParts: GPU_PARTS,
+    oneVector: true,
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
   };
 }

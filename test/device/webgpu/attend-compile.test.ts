@@ -44,9 +44,12 @@ describeGpu("kernels of the cache compile", () => {
       for (const headDim of PACKED.includes(format) ? PACKED_DIMS : ATTEND_DIMS)
         for (const group of headDim > 128 || PACKED.includes(format) ? [16] : [1, 7, 16]) {
           const [window, softcap] = group === 1 ? [50, 20] : [null, 0];
-          const shape = { format, heads: 2 * group, kvHeads: 2, headDim, pages: 128, window, softcap };
-          for (const { kernel } of attendDispatchesOf(traits, shape))
-            expect(await failure(gpu.pipeline(kernel)), JSON.stringify(kernel)).toBeNull();
+          const plain = { format, heads: 2 * group, kvHeads: 2, headDim, pages: 128, window, softcap };
+          // Gemma 4's, and one with half a group of dims.
+          const turned = [0, ...(headDim === 512 ? [128] : headDim === 80 ? [48] : [])];
+          for (const shape of turned.map((dims) => ({ ...plain, turned: dims })))
+            for (const { kernel } of attendDispatchesOf(traits, shape))
+              expect(await failure(gpu.pipeline(kernel)), JSON.stringify(kernel)).toBeNull();
         }
     gpu.check();
   });

@@ -29,20 +29,22 @@ export interface Shape {
   heads: number;
   kvHeads: number;
   headDim: number;
+  /** Keys end with values (Cache.turned). Default: 0. */
+  turned?: number;
   /** Of the cache. */
   pages: number;
   window?: number | null;
   softcap?: number;
 }
 
-function cacheOf({ format, kvHeads, headDim, pages, window = null }: Shape): Cache {
+function cacheOf({ format, kvHeads, headDim, turned = 0, pages, window = null }: Shape): Cache {
   return {
     id: 0,
     layer: 0,
     codec: kvCodec(format),
     kvHeads,
     headDim,
-    turned: 0,
+    turned,
     pool: { id: 0, window, pages },
   };
 }
@@ -251,10 +253,10 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   return [
     appendDispatch({
       ...appended,
-      keys: { view, norm },
+      keys: { view, norm, takes: cache.turned > 0 },
       values: { view, epsilon: 1e-6 },
       rope,
-      queries: { view, norm, heads, out: any },
+      queries: { view, norm, heads, out: any, takes: cache.turned > 0 },
     }),
     appendDispatch({
       ...appended,

@@ -4,6 +4,7 @@ import type { Device } from "../../../src/device/contract.ts";
 import { caseError } from "../case-runs.ts";
 import { type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
+import { turnedCases } from "../turned-cases.ts";
 import { emulatedDevice } from "./emulated-device.ts";
 import { emulatedSubgroups } from "./emulated-subgroups.ts";
 import { ALL_TRAITS, describeGpu } from "./gpu.ts";
@@ -14,6 +15,10 @@ const CASES: DeviceCase[] = [
   of("int4", /4\/2 heads of 64, steps \[33,1,1\]/),
   ...packedCases("k4c-v4r-n32-f32", TOLERANCES.halfMatrices, [0]),
   ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [1]),
+  // Rows alone have no matrices over one vector for key and value: the last step has several.
+  ...["f16", "int4", "rq4", "k4c-v4r-n32", "k3c-v3r-n32"].flatMap((kv) =>
+    turnedCases(kv, TOLERANCES.halfMatrices, [0, 1, 2]).map((each) => ({ ...each, steps: [90, 25] })),
+  ),
 ];
 
 /** SwiftShader compiles one of these for 15 s and more: they are run by hand when the kernels change. */

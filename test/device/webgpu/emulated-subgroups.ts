@@ -8,7 +8,7 @@
 export function emulatedSubgroups(text: string): string {
   const columns = Number(/alias Right = subgroup_matrix_right<f16, (\d+)/.exec(text)![1]);
   // Queries of the prompt's kernel come from one place each piece.
-  const slots = { Left: 8, Right: 0 };
+  const slots = { Left: 16, Right: 0 };
   const helpers = new Map<string, string>();
   const load = (_: string, type: string, order: string, array: string) => {
     const name = `load${type}${order}_${array}`;
@@ -31,6 +31,7 @@ export function emulatedSubgroups(text: string): string {
     .replace(/^alias Result = subgroup_matrix.*$/m, `alias Result = array<vec4<f32>, ${columns / 8}>;`)
     .replace(/subgroupMatrixLoad<(\w+), (row|col)_major>\(\s*&(\w+),/g, load)
     .replace(/(fn queryPiece[^}]*loadLeftrow_tile\()\d+u/, "$1piece % 8u")
+    .replace(/(fn turnedPiece[^}]*loadLeftrow_tile\()\d+u/, "$18u + piece % 8u")
     .replace(/subgroupMatrixStore<(row|col)_major>\(&(\w+),/g, store)
     .replaceAll("subgroupMatrixMultiplyAccumulate(", "multiply(")
     .replace(/\bsubgroup(ShuffleXor|Any|Max|Add)\(/g, "lanes$1(")

@@ -10,6 +10,7 @@ import { type KernelSpec, shaderText } from "../../../src/device/webgpu/wgsl.ts"
 import { caseSteps } from "../case-runs.ts";
 import { type DeviceCase, deviceCases, TOLERANCES } from "../device-cases.ts";
 import { packedCases } from "../packed-cases.ts";
+import { turnedCases } from "../turned-cases.ts";
 
 /** The sets of features with which bench/conformance.ts runs each case. */
 export const VARIANTS: Readonly<Record<string, TraitOptions>> = {
@@ -32,6 +33,8 @@ export const GPU_CASES: readonly DeviceCase[] = [
   ...["k4c-v4r-n32-f32", "k4c-v3r-n32-f32", "k3c-v3r-n32"].flatMap((kv) =>
     packedCases(kv, TOLERANCES.attendInt4),
   ),
+  ...turnedCases("f16", TOLERANCES.attendF16),
+  ...["int4", "rq4", "k4c-v4r-n32"].flatMap((kv) => turnedCases(kv, TOLERANCES.attendInt4)),
 ];
 
 /** By kernel: hashes of texts. */

@@ -21,6 +21,11 @@ describeGpu("pages on a GPU", () => {
       )
       .map(([name, check]) => [kv, name, check] as const),
   );
+  it.each([...KV_FORMATS, ...PACKED])("%s, one vector for key and value: what a page holds", async (kv) => {
+    for (const [name, check] of pageCases)
+      if (name.startsWith("what a page holds")) await check(await webgpuDevice(await sharedGpu()), kv, 16);
+  });
+
   it.each(cases)("%s: %s", async (kv, _, check) => {
     // Steps of a few rows, and of many.
     await check(await webgpuDevice(await sharedGpu(), { traits: { few: kv === "int4" ? 4 : 1 } }), kv);

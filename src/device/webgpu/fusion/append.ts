@@ -1,5 +1,5 @@
 /** Norm and RoPE of keys, and of the queries of the attention after it, and a norm of values, on their way into the cache. */
-import type { Op, Rope, Value } from "../../contract.ts";
+import type { Op, Rope, Value, Weight } from "../../contract.ts";
 import type { HeadChain, OpOf, StageOf } from "../stages.ts";
 import type { Flow, Rule } from "./flow.ts";
 
@@ -11,15 +11,18 @@ export const appendKv: Rule = {
       const attend = ops[ops.indexOf(op) + 1];
       // Keys that are the values too must stay as they are.
       const { headDim } = op.cache;
-      const keys = op.keys === op.values ? none(op.keys) : chainTo(flow, op.keys, op, headDim);
+      const keys = op.keys === op.values ? none(op.keys) : chainTo(flow, op.keys, op, headDim, null);
+      const keyNorm = keys.chain.norm?.weight ?? null;
       const normed = flow.madeFor(op.values, "rmsNorm", op);
       // The kernel has no room for a weight.
       const valueNorm = normed && isOfHeads(normed, headDim) && !normed.weight ? normed : null;
       let queries: (Chain & { attend: OpOf<"attend"> }) | null = null;
       if (attend?.op === "attend" && attend.cache === op.cache) {
-        const chain = chainTo(flow, attend.queries, attend, headDim);
-        // One dispatch has one table of angles.
-        if (chain.chain.rope && chain.chain.rope === keys.chain.rope) queries = { ...chain, attend };
+        const chain = chainTo(flow, attend.queries, attend, headDim, keyNorm);
+        // One dispatch has one table of angles. Queries that are not whole need what takes them.
+        const { rope, takes } = chain.chain;
+        const isWhole = takes || op.cache.turned === 0;
+        if (rope && rope === keys.chain.rope && isWhole) queries = { ...chain, attend };
       }
       const stage: StageOf<"append"> = {
         kind: "append",
@@ -39,27 +42,35 @@ interface Chain {
   readonly ops: readonly Op[];
 }
 
-const none = (x: Value): Chain => ({ chain: { x, norm: null, rope: null }, ops: [] });
+const none = (x: Value): Chain => ({ chain: { x, norm: null, rope: null, takes: false }, ops: [] });
 
-/** The operations that end in `value` and are for `reader` alone. */
-function chainTo(flow: Flow, value: Value, reader: Op, headDim: number): Chain {
+/** The operations that end in `value` and are for `reader` alone. taken: the weight with which takeTurned's part can be done. */
+function chainTo(flow: Flow, value: Value, reader: Op, headDim: number, taken: Weight | null): Chain {
   const ops: Op[] = [];
   let x = value;
   let rope: Rope | null = null;
   let norm: OpOf<"rmsNorm"> | null = null;
-  const rotation = flow.madeFor(x, "rope", reader);
+  const taking = flow.madeFor(x, "takeTurned", reader);
+  if (taking) {
+    // What it takes has to be turned in the same dispatch.
+    const isKnown = taking.weight === taken && flow.madeFor(taking.x, "rope", taking);
+    if (!isKnown) return none(value);
+    x = taking.x;
+    ops.push(taking);
+  }
+  const rotation = flow.madeFor(x, "rope", taking ?? reader);
   if (rotation) {
     rope = rotation.rope;
     x = rotation.x;
     ops.push(rotation);
   }
-  const normed = flow.madeFor(x, "rmsNorm", rotation ?? reader);
+  const normed = flow.madeFor(x, "rmsNorm", rotation ?? taking ?? reader);
   if (normed && isOfHeads(normed, headDim)) {
     norm = normed;
     x = normed.x;
     ops.push(normed);
   }
-  return { chain: { x, norm, rope }, ops };
+  return { chain: { x, norm, rope, takes: taking !== undefined }, ops };
 }
 
 function isOfHeads({ x, groups }: OpOf<"rmsNorm">, headDim: number): boolean {

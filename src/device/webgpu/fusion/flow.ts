@@ -103,7 +103,7 @@ function alone(op: Op): Stage {
       return {
         kind: "append",
         op,
-        keys: { x: op.keys, norm: null, rope: null },
+        keys: { x: op.keys, norm: null, rope: null, takes: false },
         values: { x: op.values, epsilon: null },
         queries: null,
       };

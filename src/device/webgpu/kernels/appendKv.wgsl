@@ -13,6 +13,14 @@ const INT4: bool = true;
 const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
+// Of a key so many numbers are held: HEAD_DIM, or where one vector serves as key and value the dims that turn.
+const KEY_DIM: u32 = 64u;
+const KEY_WORDS: u32 = 80u;
+const KEY_SCALES_AT: u32 = 64u;
+// Whether keys come whole, so that those are taken here, and queries likewise: KEY_DIM numbers, then all dims times the weight of
+// the keys' norm, 0 where they turn.
+const TAKES_KEYS: bool = false;
+const TAKES_QUERIES: bool = false;
 // Pairs of dims that turn; 0: no rotary embedding.
 const PAIRS: u32 = 32u;
 const NORM_KEYS: bool = false;
@@ -24,6 +32,9 @@ const QUERY_NORM_WORDS: u32 = 1u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
+// Of a query.
+const QUERY_DIM: u32 = select(HEAD_DIM, KEY_DIM + HEAD_DIM, TAKES_QUERIES);
 // Tokens at a time, 32 lanes each.
 const ROWS: u32 = 4u;
 const SIZE: u32 = 128u;
@@ -56,7 +67,7 @@ struct Params {
 @group(0) @binding(7) var<uniform> queryNorm: array<vec4<f32>, QUERY_NORM_WORDS>;
 @group(0) @binding(8) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(9) var<storage, read_write> values: array<u32>;
-// [tokens][HEADS][HEAD_DIM]
+// [tokens][HEADS][QUERY_DIM]
 @group(0) @binding(10) var<storage, read_write> queries: array<f32>;
 @group(0) @binding(11) var<storage, read> batch: array<u32>;
 
@@ -80,7 +91,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let block = piece.position / 32u;
   let unit = workgroup.y;
   if (unit < KV_HEADS) {
-    let at = blockOf(table, block, KV_HEADS, unit) * BLOCK_WORDS * 4u;
+    let at = blockOf(table, block, KV_HEADS, unit) * KEY_WORDS * 4u;
     storeTurned(first, begin, stop, unit, false, at, local);
   } else if (unit < 2u * KV_HEADS) {
     let at = blockOf(table, block, KV_HEADS, unit - KV_HEADS) * BLOCK_WORDS * 4u;
@@ -95,6 +106,7 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
   let row = local / 32u;
   let lane = local % 32u;
   let mine = row * HEAD_DIM;
+  let dims = select(KEY_DIM, HEAD_DIM, isQuery || TAKES_KEYS);
   for (var start = begin; start < stop; start += ROWS) {
     let token = start + row;
     let live = token < stop;
@@ -107,12 +119,12 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
     if (live && lane + {32 * K}u < PAIRS) { turn{K} = angleAt(t, lane + {32 * K}u); }
     // end
     if (live) {
-      for (var d = lane; d < HEAD_DIM; d += 32u) {
+      for (var d = lane; d < dims; d += 32u) {
         var x = 0.0;
         if (isQuery) {
           x = queriesIn[params.queriesAt + t * params.queriesStride + head * HEAD_DIM + d];
         } else {
-          x = keysIn[params.keysAt + t * params.keysStride + head * HEAD_DIM + d];
+          x = keysIn[params.keysAt + t * params.keysStride + head * dims + d];
         }
         vectors[mine + d] = x;
         sum += x * x;
@@ -150,21 +162,26 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
       workgroupBarrier();
     }
     if (isQuery) {
-      if (RQ4) {
+      if (RQ4 && !TAKES_QUERIES) {
         rotateQuery(mine, lane);
       }
-      if (live) {
+      if (live && TAKES_QUERIES) {
+        takeQuery((t * HEADS + head) * QUERY_DIM, mine, lane);
+      } else if (live) {
         for (var d = lane; d < HEAD_DIM; d += 32u) {
           queries[(t * HEADS + head) * HEAD_DIM + d] = vectors[mine + d];
         }
       }
     } else {
+      if (TAKES_KEYS) {
+        takeKey(mine, lane);
+      }
       storeKey(block, token, live, mine, local);
     }
     workgroupBarrier();
   }
   if (RQ4 && !isQuery && local < 16u) {
-    let at = block + SCALES_AT * 4u + local;
+    let at = block + KEY_SCALES_AT * 4u + local;
     keys[at] = withScales(keys[at], begin, stop, local);
   }
 }
@@ -185,7 +202,31 @@ fn rotateQuery(mine: u32, lane: u32) {
   for (var d = lane; d < HEAD_DIM; d += 32u) {
     vectors[mine + d] = flippedSign(vectors[mine + d] * rotationFactor(HEAD_DIM), d);
   }
-  hadamardRow(mine, lane);
+  hadamardRow(mine, lane, HEAD_DIM);
+}
+
+// The dims that turn, of all pairs the first ones, then the second ones, to the beginning of a key's row.
+fn takeKey(mine: u32, lane: u32) {
+  for (var start = 0u; start < KEY_DIM / 2u; start += 32u) {
+    let i = start + lane;
+    let x = vectors[mine + PAIRS + min(i, KEY_DIM / 2u - 1u)];
+    workgroupBarrier();
+    if (i < KEY_DIM / 2u) {
+      vectors[mine + KEY_DIM / 2u + i] = x;
+    }
+    workgroupBarrier();
+  }
+}
+
+fn takeQuery(at: u32, mine: u32, lane: u32) {
+  for (var i = lane; i < KEY_DIM / 2u; i += 32u) {
+    queries[at + i] = vectors[mine + i];
+    queries[at + KEY_DIM / 2u + i] = vectors[mine + PAIRS + i];
+  }
+  for (var d = lane; d < HEAD_DIM; d += 32u) {
+    let turns = select(d, d - PAIRS, d >= PAIRS) < KEY_DIM / 2u;
+    queries[at + KEY_DIM + d] = select(vectors[mine + d] * keyNorm[d / 4u % KEY_NORM_WORDS][d % 4u], 0.0, turns);
+  }
 }
 
 // A word of two tokens' scales with those of the step.
@@ -205,12 +246,12 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
       if (lane == 0u) {
         scales[token] = scale;
       }
-      for (var i = lane; i < GROUPS * 4u; i += 32u) {
+      for (var i = lane; i < KEY_GROUPS * 4u; i += 32u) {
         var word = 0u;
         for (var c = 0u; c < 4u; c++) {
           let low = i / 4u * 32u + (i % 4u) * 4u + c;
           word |= u32(vectors[mine + low]) << (c * 8u);
-          if (low + 16u < HEAD_DIM) {
+          if (low + 16u < KEY_DIM) {
             word |= u32(vectors[mine + low + 16u]) << (c * 8u + 4u);
           }
         }
@@ -221,27 +262,27 @@ fn storeKey(block: u32, token: u32, live: bool, mine: u32, local: u32) {
   }
   if (!INT4) {
     if (live) {
-      for (var i = lane; i < HEAD_DIM / 2u; i += 32u) {
+      for (var i = lane; i < KEY_DIM / 2u; i += 32u) {
         let pair = halfBits(vectors[mine + 2u * i]) | (halfBits(vectors[mine + 2u * i + 1u]) << 16u);
         keys[block + ((i / 4u) * 32u + token) * 4u + i % 4u] = pair;
       }
     }
     return;
   }
-  findEnds(mine, row, lane);
+  findEnds(mine, row, lane, KEY_DIM);
   if (live) {
-    for (var i = lane; i < WORDS; i += 32u) {
+    for (var i = lane; i < KEY_GROUPS * 4u; i += 32u) {
       let range = wordRange(row, i);
       var word = 0u;
       for (var c = 0u; c < 4u; c++) {
         word |= code(vectors[mine + firstOf(i) + c], range.zero, range.inverse) << (c * 8u);
-        if (isWhole(i)) {
+        if (isWhole(i, KEY_DIM)) {
           word |= code(vectors[mine + firstOf(i) + 16u + c], range.zero, range.inverse) << (c * 8u + 4u);
         }
       }
       keys[block + (i / 4u * 32u + token) * 4u + i % 4u] = word;
       if (i % 4u == 0u) {
-        keys[block + SCALES_AT * 4u + i * 8u + token] = range.bits;
+        keys[block + KEY_SCALES_AT * 4u + i * 8u + token] = range.bits;
       }
     }
   }

@@ -7,12 +7,15 @@
 // Keys by channel (CHANNEL) have a scale and a zero for each dim of a page. Scales go to the query, which is quantized anew for
 // each page of a tile, and zeros into a number for each page and head: tokens have neither.
 // Loads of the next step are written before the arithmetic of this one.
-// lib: step, batch, spans, decodeWork, decodeQueries, decodeLoads, decodeWeights, decodePartials, dots, lanes, softcap, planes, channels
+// lib: step, batch, spans, decodeWork, decodeQueries, decodeLoads, decodeWeights, decodePartials, decodeTurned, turnedCodes, dots, lanes, softcap, planes
+// lib: channels
 // <values>
 // Query heads of a KV head, and how many of them one workgroup serves.
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
+// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+const TURNED: u32 = 0u;
 // include: cacheValues
 // Positions at a time.
 const TILE: u32 = 256u;
@@ -46,7 +49,7 @@ const BLOCK_ROWS: u32 = WORKGROUP / VALUE_LANES;
 const FOURS: u32 = (HEADS + 3u) / 4u;
 const WEIGHT_STRIDE: u32 = LANES + 1u;
 const TILE_WORDS: u32 =
-  max(max(TILE * FOURS + LANES, HEADS * WEIGHT_GROUPS * WEIGHT_STRIDE), max(BLOCK_ROWS * GROUPS * 32u, HEADS * GROUPS * 8u));
+  max(max(max(TILE * FOURS + LANES, HEADS * WEIGHT_GROUPS * WEIGHT_STRIDE), STAGED * TILE), max(BLOCK_ROWS * GROUPS * 32u, HEADS * GROUPS * 8u));
 const MASKED_SCORE: f32 = -1e30;
 
 // include: decodeBindings
@@ -54,12 +57,12 @@ const MASKED_SCORE: f32 = -1e30;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
-// int8 codes of [head][group][page]: dims 0..15, dims 16..31.
-var<workgroup> queryCodes: array<vec4<u32>, HEADS * GROUPS * QUERY_PAGES * 2u>;
-// [head][group]: scale; what centring the keys' codes leaves; sum.
-var<workgroup> queryScales: array<vec4<f32>, select(HEADS * GROUPS, 1u, CHANNEL)>;
+// int8 codes of [head][group][page]: dims 0..15, dims 16..31. From VALUE_CODES on those that meet values, [head][group].
+var<workgroup> queryCodes: array<vec4<u32>, VALUE_CODES + select(0u, HEADS * GROUPS * 2u, TURNED > 0u)>;
+// [head][group]: scale; what centring the keys' codes leaves; sum. Of what meets values from VALUE_SCALES on.
+var<workgroup> queryScales: array<vec4<f32>, max(1u, VALUE_SCALES + select(0u, HEADS * GROUPS, TURNED > 0u))>;
 // CHANNEL, [head][group][page]: scale; what is added to it.
-var<workgroup> pageScales: array<vec2<f32>, select(1u, HEADS * GROUPS * QUERY_PAGES, CHANNEL)>;
+var<workgroup> pageScales: array<vec2<f32>, select(1u, HEADS * KEY_GROUPS * QUERY_PAGES, CHANNEL)>;
 // [head][group][16 tokens]: scales of the tile's weights; of the span, sums of middles. Of queries: largest values and sums of four dims.
 var<workgroup> weightScales: array<f32, HEADS * GROUPS * max(8u, LANES)>;
 // By head: 2^(old maximum - new maximum).
@@ -77,7 +80,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let firstHead = work.firstHead;
   var nextKeys = loadKeys(table, kvHead, work.start, 0u, local);
   let groupHead = (work.row * params.kvHeads + kvHead) * GROUP;
-  if (!CHANNEL) {
+  if (!CHANNEL || TURNED > 0u) {
     quantizeQueries(groupHead, firstHead, local);
   }
 
@@ -100,12 +103,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     // Scores of this thread's tokens, all heads: S = Q K'.
     var scores = array<f32, HEADS * EACH>();
-    for (var begin = 0u; begin < GROUPS; begin += AHEAD) {
+    for (var begin = 0u; begin < KEY_GROUPS; begin += AHEAD) {
       let words = nextKeys;
-      if (begin + AHEAD < GROUPS) {
+      if (begin + AHEAD < KEY_GROUPS) {
         nextKeys = loadKeys(table, kvHead, first, begin + AHEAD, local);
       }
-      for (var j = 0u; j < min(AHEAD, GROUPS - begin); j++) {
+      for (var j = 0u; j < min(AHEAD, KEY_GROUPS - begin); j++) {
         let group = begin + j;
         var low = array<vec4<u32>, EACH>();
         var high = array<vec4<u32>, EACH>();
@@ -120,7 +123,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           }
         }
         for (var h = 0u; h < HEADS; h++) {
-          let at = h * GROUPS + group;
+          let at = h * KEY_GROUPS + group;
           if (CHANNEL) {
             for (var i = 0u; i < EACH; i++) {
               let page = at * QUERY_PAGES + (local + i * WORKGROUP) / 32u;
@@ -139,6 +142,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           }
         }
       }
+    }
+    if (TURNED > 0u) {
+      addValueScores(&scores, table, kvHead, first, local);
     }
     // Weights of the last tile have been read after this.
     workgroupBarrier();

@@ -8,6 +8,8 @@
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
+// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+const TURNED: u32 = 0u;
 const INT4: bool = false;
 const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 256u;
@@ -26,6 +28,10 @@ const HAS_SOFTCAP: bool = false;
 
 const WORKGROUP: u32 = 128u;
 const CHUNKS: u32 = HEAD_DIM / 8u;
+// Of what is held as keys, and of queries.
+const KEY_CHUNKS: u32 = select(CHUNKS, TURNED / 8u, TURNED > 0u);
+const KEY_WORDS: u32 = KEY_CHUNKS * 32u;
+const QUERY_CHUNKS: u32 = CHUNKS + TURNED / 8u;
 const EACH: u32 = TILE / WORKGROUP;
 // Threads of a head while scores become weights, each with 16 tokens.
 const LANES: u32 = TILE / 16u;
@@ -45,7 +51,7 @@ const MASKED_SCORE: f32 = -1e30;
 
 var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
 // Scaled queries [head][4 dims].
-var<workgroup> scaled: array<vec4<f32>, HEADS * CHUNKS * 2u>;
+var<workgroup> scaled: array<vec4<f32>, HEADS * QUERY_CHUNKS * 2u>;
 // By head: 2^(old maximum - new maximum).
 var<workgroup> rescales: array<f32, HEADS>;
 
@@ -61,9 +67,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Heads past the group's end are done like its last one and never written.
   let firstHead = work.firstHead;
   var nextKeys = loadKeys(table, gap, kvHead, work.start, 0u, local);
-  for (var i = local; i < HEADS * CHUNKS * 2u; i += WORKGROUP) {
-    let h = kvHead * GROUP + min(firstHead + i / (CHUNKS * 2u), GROUP - 1u);
-    scaled[i] = queries[(work.row * params.kvHeads * GROUP + h) * CHUNKS * 2u + i % (CHUNKS * 2u)] * params.scale;
+  for (var i = local; i < HEADS * QUERY_CHUNKS * 2u; i += WORKGROUP) {
+    let h = kvHead * GROUP + min(firstHead + i / (QUERY_CHUNKS * 2u), GROUP - 1u);
+    let at = (work.row * params.kvHeads * GROUP + h) * QUERY_CHUNKS * 2u;
+    scaled[i] = queries[at + i % (QUERY_CHUNKS * 2u)] * params.scale;
   }
   workgroupBarrier();
 
@@ -80,12 +87,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var first = work.start; first < work.end; first += TILE) {
     // Scores of this thread's tokens, all heads: S = Q K'.
     var scores = array<f32, HEADS * EACH>();
-    for (var c = 0u; c < CHUNKS; c += BATCH) {
+    for (var c = 0u; c < QUERY_CHUNKS; c += BATCH) {
       let words = nextKeys;
-      if (c + BATCH < CHUNKS) {
+      if (c + BATCH < QUERY_CHUNKS) {
         nextKeys = loadKeys(table, gap, kvHead, first, c + BATCH, local);
       }
-      for (var j = 0u; j < min(BATCH, CHUNKS - c); j++) {
+      for (var j = 0u; j < min(BATCH, QUERY_CHUNKS - c); j++) {
         var low = array<vec4<f32>, EACH>();
         var high = array<vec4<f32>, EACH>();
         for (var i = 0u; i < EACH; i++) {
@@ -94,7 +101,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           high[i] = vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w));
         }
         for (var h = 0u; h < HEADS; h++) {
-          let at = (h * CHUNKS + c + j) * 2u;
+          let at = (h * QUERY_CHUNKS + c + j) * 2u;
           let a = scaled[at];
           let b = scaled[at + 1u];
           for (var i = 0u; i < EACH; i++) {
@@ -227,14 +234,20 @@ fn storePartials(span: u32, places: u32, h: u32, firstHead: u32, local: u32, low
   }
 }
 
-// BATCH chunks of each of this thread's tokens.
+// BATCH chunks of each of this thread's tokens: of keys, then, where they end with values, of those.
 fn loadKeys(table: u32, gap: Gap, kvHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, EACH * BATCH> {
   var words = array<vec4<u32>, EACH * BATCH>();
   for (var i = 0u; i < EACH; i++) {
     let slot = positionAt(gap, first + local + i * WORKGROUP);
-    let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + slot % 32u;
+    let page = blockOf(table, slot / 32u, params.kvHeads, kvHead);
+    let block = page * KEY_WORDS + slot % 32u;
     for (var j = 0u; j < BATCH; j++) {
-      words[i * BATCH + j] = keys[block + min(c + j, CHUNKS - 1u) * 32u];
+      if (TURNED > 0u && c + j >= KEY_CHUNKS) {
+        let chunk = min(c + j - KEY_CHUNKS, CHUNKS - 1u);
+        words[i * BATCH + j] = values[page * BLOCK_WORDS + slot % 32u * CHUNKS + chunk];
+      } else {
+        words[i * BATCH + j] = keys[block + min(c + j, KEY_CHUNKS - 1u) * 32u];
+      }
     }
   }
   return words;

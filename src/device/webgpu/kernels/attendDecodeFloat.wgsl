@@ -3,12 +3,15 @@
 // by tile of 64 positions: scores, one thread a token, whose codes become floats once for all heads; softmax weights, a thread
 // eight tokens of a head, with the tokens' value scales folded in; sums of values, a thread one or two dims, likewise.
 // Nothing is rounded but what the cache holds. Of each token score = scale * (codes . query) + zero * (sum of the query).
-// lib: step, batch, spans, lanes, softcap, planes, channels, floatCodes, floatQueries, floatWeights
+// lib: step, batch, spans, lanes, softcap, planes, channels, floatCodes, floatQueries, floatWeights, floatTurned
+// lib: turnedCodes
 // <values>
 // Query heads of a KV head, and how many of them one workgroup serves: 8 at most.
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
+// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+const TURNED: u32 = 0u;
 // include: cacheValues
 const TILE: u32 = 64u;
 // A multiple of 64; a thread has a dim, and another one WORKGROUP further.
@@ -23,13 +26,20 @@ const HAS_SOFTCAP: bool = false;
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const DIMS: u32 = GROUPS * 32u;
+// Of what is held as keys.
+const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
+const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
 // Weights of a token and head: values have a scale for each group, or one.
 const WEIGHT_GROUPS: u32 = select(GROUPS, 1u, RQ4);
 const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const FOURS: u32 = (HEADS + 3u) / 4u;
 // Of `shrinks`.
 const LAST: u32 = FOURS * 4u - 1u;
-const PAGES: u32 = select(1u, TILE / 32u, CHANNEL);
+const BLOCKS: u32 = TILE / 32u;
+const PAGES: u32 = select(1u, BLOCKS, CHANNEL);
+// Queries [page][group][head]; those that meet values, where these end keys, from VALUES_ASKED on, [group][head].
+const VALUES_ASKED: u32 = PAGES * KEY_GROUPS * HEADS;
+const ASKED: u32 = VALUES_ASKED + select(0u, GROUPS * HEADS, TURNED > 0u);
 // Threads of a head while scores become weights: each has tokens 4 w to 4 w + 3 of a block, w = lane % 4, and those 16 further.
 const LANES: u32 = 8u;
 const HIDDEN_SCORE: f32 = -1e30;
@@ -40,13 +50,13 @@ const VALUE_MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 // [page][group][head][w]: queries as floatCodes.wgsl arranges them, two words for each word of codes.
-var<workgroup> asked: array<vec4<f32>, PAGES * GROUPS * HEADS * 8u>;
+var<workgroup> asked: array<vec4<f32>, ASKED * 8u>;
 // [page][group][head][w]: what codes are not multiplied by: sums of queries, or of queries times zeros.
-var<workgroup> rests: array<vec4<f32>, PAGES * GROUPS * HEADS>;
+var<workgroup> rests: array<vec4<f32>, ASKED>;
 // [head][token]
 var<workgroup> scores: array<vec4<f32>, HEADS * TILE / 4u>;
-// [block][group][head][w]: weights times scales, arranged likewise.
-var<workgroup> weighed: array<vec4<f32>, TILE / 32u * WEIGHT_GROUPS * HEADS * 8u>;
+// [block][group][head][w]: weights times scales, arranged likewise, as bits; before them values that are turned over.
+var<workgroup> weighed: array<vec4<u32>, max(BLOCKS * WEIGHT_GROUPS * HEADS * 8u, STAGED * BLOCKS * 32u)>;
 // [head][group][lane]: of the span, sums of weights times the values' zeros.
 var<workgroup> middles: array<f32, HEADS * WEIGHT_GROUPS * LANES>;
 // By head: 2^(old maximum - new maximum).
@@ -70,7 +80,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let end = min(start + spans.tokens, spans.end);
   let groupHead = (single.row * params.kvHeads + kvHead) * GROUP;
   if (!CHANNEL) {
-    arrangeQueries(0u, groupHead, firstHead, local);
+    arrangeQueries(0u, 0u, KEY_DIM, groupHead, firstHead, local);
+  }
+  if (TURNED > 0u) {
+    arrangeQueries(TURNED, VALUES_ASKED, HEAD_DIM, groupHead, firstHead, local);
   }
   for (var i = local; i < HEADS * WEIGHT_GROUPS * LANES; i += WORKGROUP) {
     middles[i] = 0.0;
@@ -98,8 +111,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
     }
     workgroupBarrier();
+    var ends = array<vec4<f32>, 2>();
+    if (TURNED > 0u) {
+      ends = valueScores(table, kvHead, first, local);
+    }
     if (local < TILE) {
-      score(table, kvHead, first, spans.oldest, spans.end, local);
+      score(table, kvHead, first, spans.oldest, spans.end, local, ends);
     }
     workgroupBarrier();
     let block = blockOf(table, first / 32u + lane / 4u, params.kvHeads, kvHead) * VALUE_WORDS + VALUE_SCALES_AT;
@@ -171,15 +188,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// A token's scores of all heads.
-fn score(table: u32, kvHead: u32, first: u32, oldest: u32, end: u32, token: u32) {
+// A token's scores of all heads. ends: what the values add with which keys end.
+fn score(table: u32, kvHead: u32, first: u32, oldest: u32, end: u32, token: u32, ends: array<vec4<f32>, 2>) {
   let position = first + token;
   let slot = position % 32u;
   let block = blockOf(table, position / 32u, params.kvHeads, kvHead) * KEY_WORDS;
   let page = select(0u, token / 32u, CHANNEL);
-  var s0 = vec4<f32>();
-  var s1 = vec4<f32>();
-  for (var group = 0u; group < GROUPS; group++) {
+  var s0 = ends[0];
+  var s1 = ends[1];
+  for (var group = 0u; group < KEY_GROUPS; group++) {
     let words = nibbleWords(keyCodes(block, group, slot), KEY_BITS);
     var range = vec2<f32>(1.0);
     if (INT4) {
@@ -188,7 +205,7 @@ fn score(table: u32, kvHead: u32, first: u32, oldest: u32, end: u32, token: u32)
       let scale = unpack2x16float(keys[block + KEY_SCALES_AT + slot / 8u][slot % 8u / 2u])[slot % 2u];
       range = scale * vec2<f32>(1.0, -7.5);
     }
-    let at = (page * GROUPS + group) * HEADS;
+    let at = (page * KEY_GROUPS + group) * HEADS;
     s0 += range.x * queryDots(words, at, 0u) + range.y * restsOf(at, 0u);
     if (FOURS > 1u) {
       s1 += range.x * queryDots(words, at, 4u) + range.y * restsOf(at, 4u);

@@ -21,6 +21,7 @@ const HAS_SOFTCAP: bool = false;
 // Query heads of a workgroup.
 const ROWS: u32 = 8u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+const KEY_GROUPS: u32 = GROUPS;
 // Rows of 32 floats, in vec4s, with a gap against bank conflicts.
 const STRIDE: u32 = 9u;
 const KEY_MIDDLE: f32 = select(7.5, 0.0, INT4);

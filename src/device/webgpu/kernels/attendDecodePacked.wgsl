@@ -26,6 +26,7 @@ const SUBGROUP: u32 = 32u;
 // Query heads of a workgroup.
 const COLUMNS: u32 = 8u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+const KEY_GROUPS: u32 = GROUPS;
 const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
 
 // include: decodeBindings

@@ -16,6 +16,8 @@ const RECENT_TILE: u32 = 128u;
 const MOST_RECENT_SPANS: u32 = 32u;
 // Instead of spans of the second part.
 const ATTENDS: bool = false;
+// Numbers of a key before the value, which ends it; 0: keys are no values.
+const TURNED: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // Positions at a text's beginning that are never packed.
 const KEPT: u32 = 0u;
@@ -65,7 +67,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> sinks: array<f32>;
 // As partials, of positions that are not packed yet.
 @group(0) @binding(6) var<storage, read> recentPartials: array<vec4<f32>>;
-// [tokens][heads][HEAD_DIM]
+// [tokens][heads][TURNED + HEAD_DIM]
 @group(0) @binding(7) var<storage, read> queries: array<vec4<f32>>;
 // Pages of f16.
 @group(0) @binding(8) var<storage, read> recentKeys: array<vec4<u32>>;

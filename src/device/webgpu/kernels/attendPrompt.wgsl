@@ -8,6 +8,8 @@ const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
+// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+const TURNED: u32 = 0u;
 // include: cacheValues
 // Queries of a workgroup: 16, 32 or 64, so that a thread's sums, ROWS / 8 * groups of 32 dims, stay within 32.
 const ROWS: u32 = 64u;
@@ -25,6 +27,10 @@ const KEPT: u32 = 0u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+// Of what is held as keys.
+const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
+const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
+const QUERY_DIM: u32 = TURNED + HEAD_DIM;
 // Rows of one thread, of 16 x 16 threads; the other axis has two tokens or dims a thread.
 const MINE: u32 = ROWS / 16u;
 const STRIDE: u32 = 33u;
@@ -34,21 +40,8 @@ const SHARE: u32 = 256u / ROWS;
 const MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 const MASKED_SCORE: f32 = -1e30;
 
-struct Params {
-  // Where the pool's tables begin in `batch`.
-  table: u32,
-  // 0: all positions.
-  window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
-  scale: f32,
-  cap: f32,
-  // f16: the word of `out` where the rows' factors begin.
-  factorsAt: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-// [tokens][heads][HEAD_DIM]
+// include: promptParams
+// [tokens][heads][QUERY_DIM]
 @group(0) @binding(2) var<storage, read> queries: array<f32>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
@@ -91,19 +84,26 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let page = blockOf(work.table, positionAt(work.gap, first) / 32u, KV_HEADS, kvHead);
     let seen = max(work.lastQuery + 1u, positionAt(work.gap, first)) - positionAt(work.gap, first);
     var scores = array<f32, MINE * 2u>();
-    for (var group = 0u; group < GROUPS; group++) {
+    for (var group = 0u; group < KEY_GROUPS + select(0u, GROUPS, TURNED > 0u); group++) {
+      // Values that end keys.
+      let isValue = group >= KEY_GROUPS;
       workgroupBarrier();
       for (var i = local; i < ROWS * 32u; i += 256u) {
         let row = min(firstRow + i / 32u, rows - 1u);
-        let d = group * 32u + i % 32u;
+        let d = select(group, group - KEY_GROUPS, isValue) * 32u + i % 32u;
         var q = 0.0;
-        if (d < HEAD_DIM) {
+        if (d < select(KEY_DIM, HEAD_DIM, isValue)) {
           let head = kvHead * GROUP + row % GROUP;
-          q = queries[((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM + d] * params.scale;
+          let at = ((tile.token + row / GROUP) * KV_HEADS * GROUP + head) * QUERY_DIM + select(0u, TURNED, isValue);
+          q = queries[at + d] * params.scale;
         }
         left[i / 32u * STRIDE + i % 32u] = q;
       }
-      expandKeys(page * KEY_WORDS, group, local);
+      if (TURNED > 0u && isValue) {
+        expandValues(page * VALUE_WORDS, group - KEY_GROUPS, seen, local);
+      } else {
+        expandKeys(page * KEY_WORDS, group, local);
+      }
       workgroupBarrier();
       for (var d = 0u; d < 32u; d++) {
         let a = right[x * STRIDE + d];

@@ -13,6 +13,8 @@ const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
+// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+const TURNED: u32 = 0u;
 // include: cacheValues
 // Blocks of 16 rows, and subgroups that share one, each with a slice of the head's dims.
 const ROW_BLOCKS: u32 = 4u;
@@ -47,21 +49,8 @@ const PIECES: u32 = HEAD_DIM / 16u / SPLIT;
 const STEPS: u32 = TOKENS / 16u;
 const MASKED_SCORE: f32 = -1e30;
 
-struct Params {
-  // Where the pool's tables begin in `batch`.
-  table: u32,
-  // 0: all positions.
-  window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
-  scale: f32,
-  cap: f32,
-  // f16: the 16-byte word of `out` where the rows' factors begin.
-  factorsAt: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-// [tokens][heads][HEAD_DIM] f32
+// include: promptParams
+// [tokens][heads][TURNED + HEAD_DIM] f32
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
@@ -80,7 +69,7 @@ var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
 // Of each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
 // CHANNEL: of each four dims of the next keys, where the rows of scores have no place for them.
-var<workgroup> channels: array<vec4<u32>, select(1u, GROUPS * 8u, CHANNEL && !IN_ROWS)>;
+var<workgroup> channels: array<vec4<u32>, select(1u, KEY_GROUPS * 8u, CHANNEL && !IN_ROWS)>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -110,19 +99,24 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   workgroupBarrier();
   // each P 0..7
   var q{P}: Left;
+  var turned{P}: Left;
   var sum{P}: Result;
   // end
+  let turnedSlice = subgroup % SPLIT * TURNED_PIECES;
   // STAGED rows at a time, so that they take no more of the workgroup's memory than a tile.
   for (var firstRow = 0u; firstRow < ROWS; firstRow += STAGED) {
-    for (var i = local; i < STAGED * CHUNKS; i += WORKGROUP) {
-      let staged = firstRow + i / CHUNKS;
-      let back = bitcast<f32>(scores[staged].x);
-      storeQueries(token, kvHead, min(work.run.firstRow + staged, work.rows - 1u), i % CHUNKS, i / CHUNKS * KEY_STRIDE, back);
+    for (var i = local; i < STAGED * QUERY_CHUNKS; i += WORKGROUP) {
+      let staged = firstRow + i / QUERY_CHUNKS;
+      let source = min(work.run.firstRow + staged, work.rows - 1u);
+      storeQueries(token, kvHead, source, i % QUERY_CHUNKS, i / QUERY_CHUNKS * QUERY_STRIDE, bitcast<f32>(scores[staged].x));
     }
     workgroupBarrier();
     if (rowBlock * 16u / STAGED == firstRow / STAGED) {
       // each P 0..7 if PIECES > P
-      q{P} = queryPiece(rowBlock % (STAGED / 16u), slice + {P}u);
+      q{P} = queryPiece(rowBlock % (STAGED / 16u), TURNED / 16u + slice + {P}u);
+      // end
+      // each P 0..7 if TURNED_PIECES > P
+      turned{P} = turnedPiece(rowBlock % (STAGED / 16u), turnedSlice + {P}u);
       // end
     }
     workgroupBarrier();
@@ -139,7 +133,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     workgroupBarrier();
 
     // S = Q K'.
-    if (SPLIT == 1u) {
+    if (TURNED > 0u) {
+      for (var s = 0u; s < STEPS; s++) {
+        var product = Result();
+        // each P 0..7 if TURNED_PIECES > P
+        addTurned(&product, turned{P}, s, turnedSlice + {P}u);
+        // end
+        subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+      }
+      workgroupBarrier();
+      expandSeen(positionAt(work.gap, first), work.lastQuery, local);
+      workgroupBarrier();
+      for (var s = 0u; s < STEPS; s++) {
+        var product = subgroupMatrixLoad<Result, row_major>(&scores, own + s * 4u, SCORE_STRIDE);
+        // each P 0..7 if PIECES > P
+        addValuesAsKeys(&product, q{P}, s, slice + {P}u);
+        // end
+        subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+      }
+    } else if (SPLIT == 1u) {
       var low = Result();
       var high = Result();
       // each P 0..7 if PIECES > P
@@ -164,10 +176,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highest = max(lanes.highest, subgroupShuffleXor(lanes.highest, 1u)) * unit;
     noteGrowth(highest > maxScore + HEADROOM, subgroup, lane);
     // All products with keys are done: see the barrier before the scores were read.
-    if (positionAt(work.gap, first) + TOKENS > work.lastQuery + 1u) {
-      hideValues(positionAt(work.gap, first), work.lastQuery, local);
+    if (TURNED == 0u) {
+      expandSeen(positionAt(work.gap, first), work.lastQuery, local);
     }
-    expandValues(local);
     load(work.table, kvHead, positionAt(work.gap, first + TOKENS), local);
     if (SPLIT > 1u) {
       // The other subgroups of the row block read this one's scores.

@@ -39,6 +39,7 @@ const WORKGROUP: u32 = 32u * SUBGROUPS;
 const ROWS: u32 = 16u * SUBGROUPS / SPLIT;
 const TOKENS: u32 = 16u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+const KEY_GROUPS: u32 = GROUPS;
 // 8 dims each, of a subgroup.
 const PIECES: u32 = HEAD_DIM / 8u / SPLIT;
 // 4-bit codes; else f16.

@@ -7,8 +7,11 @@ const KV_HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const KEY_BITS: u32 = 4u;
 const VALUE_BITS: u32 = 4u;
-// Of a page that is not packed.
+// Numbers that are held of a key.
+const KEY_DIM: u32 = 64u;
+// Of a page that is not packed, of values and of keys.
 const BLOCK_WORDS: u32 = 256u;
+const KEY_BLOCK_WORDS: u32 = 256u;
 const KEY_WORDS: u32 = 80u;
 const KEY_SCALES_AT: u32 = 64u;
 const VALUE_WORDS: u32 = 68u;
@@ -16,6 +19,7 @@ const VALUE_SCALES_AT: u32 = 64u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
+const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
 // Tokens at a time, 32 lanes each.
 const ROWS: u32 = 4u;
 const SIZE: u32 = 128u;
@@ -24,7 +28,7 @@ const CODE_BITS: u32 = VALUE_BITS;
 const RQ4: bool = true;
 const MOST_KEY_CODE: u32 = (1u << KEY_BITS) - 1u;
 // 3 bits: where the third words begin in a block, as lib/planes.wgsl reads them.
-const KEY_HIGHS_AT: u32 = (GROUPS + 1u) / 2u * 32u;
+const KEY_HIGHS_AT: u32 = (KEY_GROUPS + 1u) / 2u * 32u;
 const VALUE_HIGHS_AT: u32 = GROUPS * 16u;
 const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
 
@@ -47,7 +51,7 @@ struct Params {
 // Vectors of ROWS tokens.
 var<workgroup> vectors: array<f32, ROWS * HEAD_DIM>;
 // Of each dim of keys its scale, and its zero in the bits above.
-var<workgroup> channels: array<u32, GROUPS * 32u>;
+var<workgroup> channels: array<u32, KEY_GROUPS * 32u>;
 // Bits of the tokens' scales.
 var<workgroup> scales: array<u32, 32>;
 
@@ -65,12 +69,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     return;
   }
   let kvHead = workgroup.y % KV_HEADS;
-  let source = blockOf(params.recentTable + pack.table, pack.block, KV_HEADS, kvHead) * BLOCK_WORDS * 4u;
+  let source = blockOf(params.recentTable + pack.table, pack.block, KV_HEADS, kvHead) * 4u;
   let to = blockOf(params.table + pack.table, pack.block, KV_HEADS, kvHead);
   if (workgroup.y < KV_HEADS) {
-    packKeys(source, to * KEY_WORDS * 4u, local);
+    packKeys(source * KEY_BLOCK_WORDS, to * KEY_WORDS * 4u, local);
   } else {
-    packValues(source, to * VALUE_WORDS * 4u, local);
+    packValues(source * BLOCK_WORDS, to * VALUE_WORDS * 4u, local);
   }
 }
 
@@ -84,9 +88,9 @@ fn keyAt(source: u32, token: u32, d: u32) -> f32 {
 }
 
 fn packKeys(source: u32, to: u32, local: u32) {
-  for (var d = local; d < GROUPS * 32u; d += SIZE) {
+  for (var d = local; d < KEY_GROUPS * 32u; d += SIZE) {
     var channel = Channel();
-    if (d < HEAD_DIM) {
+    if (d < KEY_DIM) {
       var least = keyAt(source, 0u, d);
       var most = least;
       for (var token = 1u; token < 32u; token++) {
@@ -99,17 +103,17 @@ fn packKeys(source: u32, to: u32, local: u32) {
     channels[d] = channel.scale | ((u32(channel.zero) & 0xffu) << 8u);
   }
   workgroupBarrier();
-  for (var i = local; i < GROUPS * 16u; i += SIZE) {
+  for (var i = local; i < KEY_GROUPS * 16u; i += SIZE) {
     keys[to + KEY_SCALES_AT * 4u + i] = channels[i * 2u] | (channels[i * 2u + 1u] << 16u);
   }
   // A thread does a group of a token.
-  for (var item = local; item < GROUPS * 32u; item += SIZE) {
+  for (var item = local; item < KEY_GROUPS * 32u; item += SIZE) {
     let token = item % 32u;
     let group = item / 32u;
     var codes = vec4<u32>(0u);
     for (var i = 0u; i < 32u; i++) {
       let d = group * 32u + i;
-      if (d < HEAD_DIM) {
+      if (d < KEY_DIM) {
         codes = withCode(codes, keyCode(source, token, d), i, KEY_BITS);
       }
     }
@@ -117,7 +121,7 @@ fn packKeys(source: u32, to: u32, local: u32) {
       let low = to + (group / 2u * 32u + token) * 4u + group % 2u * 2u;
       keys[low] = codes.x;
       keys[low + 1u] = codes.y;
-      let high = select(group / 4u * 128u + token * 4u + group % 4u, token * GROUPS + group, GROUPS < 3u);
+      let high = select(group / 4u * 128u + token * 4u + group % 4u, token * KEY_GROUPS + group, KEY_GROUPS < 3u);
       keys[to + KEY_HIGHS_AT * 4u + high] = codes.z;
     } else {
       for (var word = 0u; word < 4u; word++) {

@@ -3,6 +3,9 @@
 // lib: step, rotation, hadamard, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
+// Of queries where one vector serves as key and value: the numbers before those of the value, rotated by themselves, or not.
+const TURNED: u32 = 0u;
+const ROTATES_TURNED: bool = false;
 const BACK: bool = false;
 // 0: f32; 1: f16, for sums of values, which float16 holds: the rows' factors are 1.
 const OUT_FORM: u32 = 0u;
@@ -19,7 +22,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-// [tokens][heads][HEAD_DIM]
+// [tokens][heads][TURNED + HEAD_DIM]
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<u32>;
 
@@ -30,7 +33,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let all = step.tokens * params.heads;
   let vector = (workgroup.x + workgroup.y * 65535u) * ROWS + local / LANES;
   // Rows past the end repeat the last vector.
-  let begin = min(vector, all - 1u) * HEAD_DIM;
+  let whole = min(vector, all - 1u) * (TURNED + HEAD_DIM);
+  if (TURNED > 0u) {
+    rotateTurned(whole, vector < all, local);
+  }
+  let begin = whole + TURNED;
   let mine = local / LANES * HEAD_DIM;
   let lane = local % LANES;
   let factor = rotationFactor(HEAD_DIM);
@@ -41,7 +48,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     vectors[mine + d] = value;
   }
-  hadamardRow(mine, lane);
+  hadamardRow(mine, lane, HEAD_DIM);
   if (vector >= all) {
     return;
   }
@@ -61,4 +68,27 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       out[begin + d + 1u] = bitcast<u32>(two.y);
     }
   }
+}
+
+// The first numbers of a query, into the place of a row's others.
+fn rotateTurned(begin: u32, live: bool, local: u32) {
+  let mine = local / LANES * HEAD_DIM;
+  let lane = local % LANES;
+  if (ROTATES_TURNED) {
+    for (var d = lane; d < TURNED; d += LANES) {
+      vectors[mine + d] = flippedSign(x[begin + d] * rotationFactor(TURNED), d);
+    }
+    hadamardRow(mine, lane, TURNED);
+  }
+  if (live) {
+    for (var d = lane; d < TURNED; d += LANES) {
+      var value = x[begin + d];
+      if (ROTATES_TURNED) {
+        value = vectors[mine + d];
+      }
+      out[begin + d] = bitcast<u32>(value);
+    }
+  }
+  // The others take its place.
+  workgroupBarrier();
 }

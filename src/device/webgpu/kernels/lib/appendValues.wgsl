@@ -152,13 +152,13 @@ fn storeValueRows(first: u32, begin: u32, stop: u32, block: u32, base: u32, loca
 // Codes of a row's vector take its place.
 fn encodeInt4(block: u32, token: u32, mine: u32, row: u32, lane: u32) {
   workgroupBarrier();
-  findEnds(mine, row, lane);
+  findEnds(mine, row, lane, HEAD_DIM);
   for (var i = lane; i < WORDS; i += 32u) {
     let range = wordRange(row, i);
     let at = mine + firstOf(i);
     for (var c = 0u; c < 4u; c++) {
       vectors[at + c] = f32(code(vectors[at + c], range.zero, range.inverse));
-      if (isWhole(i)) {
+      if (isWhole(i, HEAD_DIM)) {
         vectors[at + 16u + c] = f32(code(vectors[at + 16u + c], range.zero, range.inverse));
       }
     }

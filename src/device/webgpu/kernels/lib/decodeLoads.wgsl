@@ -14,7 +14,7 @@ fn loadKeys(table: u32, kvHead: u32, first: u32, group: u32, local: u32) -> arra
     let slot = first + local + i * WORKGROUP;
     let block = blockOf(table, slot / 32u, params.kvHeads, kvHead) * KEY_WORDS;
     for (var j = 0u; j < AHEAD; j++) {
-      let g = min(group + j, GROUPS - 1u);
+      let g = min(group + j, KEY_GROUPS - 1u);
       words[j * EACH + i].codes = keyCodes(block, g, slot % 32u);
       if (CHANNEL) {
         // No token has a range.

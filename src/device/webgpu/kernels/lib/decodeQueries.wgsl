@@ -2,25 +2,56 @@
 // kernel declares what is named in capitals, `params`, `queries`, `tile` and the workgroup's arrays of queries; it appends dots,
 // batch and channels.
 
-// Fours of query dims, and how many times a thread quantizes one.
-const ITEMS: u32 = HEADS * GROUPS * 8u;
-const PASSES: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
+// How many times at most a thread quantizes four dims.
+const PASSES: u32 = (HEADS * GROUPS * 8u + WORKGROUP - 1u) / WORKGROUP;
+const QUERY_DIM: u32 = TURNED + HEAD_DIM;
+// Of what is held as keys.
+const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
+const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
+// Where that of queries which meets values lies.
+const VALUE_CODES: u32 = HEADS * KEY_GROUPS * QUERY_PAGES * 2u;
+const VALUE_SCALES: u32 = select(HEADS * KEY_GROUPS, 0u, CHANNEL);
 // What keys' codes are centred by.
 const KEY_MIDDLE: f32 = f32((1u << KEY_BITS) - 1u) / 2.0;
 // A dot product with it sums four codes.
 const ONES: u32 = 0x01010101u;
 
-// int8 with one scale for each head's 32 dims; the score's scale is folded in. One thread four dims, then one a group.
+// What of queries meets keys, or values.
+struct QueryPart {
+  firstDim: u32,
+  dims: u32,
+  groups: u32,
+  // Of `queryCodes` and `queryScales`.
+  codesAt: u32,
+  scalesAt: u32,
+  // What their codes are centred by.
+  middle: f32,
+}
+
+// What is quantized once for a span: queries where no page has scales of its own, and what meets values.
 fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
+  if (!CHANNEL) {
+    quantizePart(QueryPart(0u, KEY_DIM, KEY_GROUPS, 0u, 0u, KEY_MIDDLE), groupHead, firstHead, local);
+  }
+  if (TURNED > 0u) {
+    let part = QueryPart(TURNED, HEAD_DIM, GROUPS, VALUE_CODES, VALUE_SCALES, VALUE_MIDDLE);
+    quantizePart(part, groupHead, firstHead, local);
+  }
+}
+
+// int8 with one scale for each head's 32 dims; the score's scale is folded in. One thread four dims, then one a group.
+fn quantizePart(part: QueryPart, groupHead: u32, firstHead: u32, local: u32) {
+  let groups = part.groups;
+  let items = HEADS * groups * 8u;
   var fours = array<vec4<f32>, PASSES>();
   for (var nth = 0u; nth < PASSES; nth++) {
     let item = local + nth * WORKGROUP;
-    let d = item % (GROUPS * 8u) * 4u;
-    if (item < ITEMS && d < HEAD_DIM) {
-      let h = groupHead + min(firstHead + item / (GROUPS * 8u), GROUP - 1u);
-      fours[nth] = queries[(h * HEAD_DIM + d) / 4u];
+    let d = item % (groups * 8u) * 4u;
+    if (item < items && d < part.dims) {
+      let h = groupHead + min(firstHead + item / (groups * 8u), GROUP - 1u);
+      fours[nth] = queries[(h * QUERY_DIM + part.firstDim + d) / 4u];
     }
-    if (item < ITEMS) {
+    if (item < items) {
       let two = max(abs(fours[nth].xy), abs(fours[nth].zw));
       weightScales[item] = max(two.x, two.y);
     }
@@ -28,7 +59,7 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
   workgroupBarrier();
   var largest = array<f32, PASSES>();
   for (var nth = 0u; nth < PASSES; nth++) {
-    let item = min(local + nth * WORKGROUP, ITEMS - 1u);
+    let item = min(local + nth * WORKGROUP, items - 1u);
     for (var i = 0u; i < 8u; i++) {
       largest[nth] = max(largest[nth], weightScales[item / 8u * 8u + i]);
     }
@@ -37,7 +68,7 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
   // `tile` is free until the first scores: a word of it for each four.
   for (var nth = 0u; nth < PASSES; nth++) {
     let item = local + nth * WORKGROUP;
-    if (item < ITEMS) {
+    if (item < items) {
       let inverse = select(0.0, 127.0 / largest[nth], largest[nth] > 1e-30);
       tile[item] = vec4<u32>(pack4xI8(vec4<i32>(round(fours[nth] * inverse))));
       weightScales[item] = dot(fours[nth], vec4<f32>(1.0));
@@ -46,7 +77,7 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
   workgroupBarrier();
   for (var nth = 0u; nth < PASSES; nth++) {
     let item = local + nth * WORKGROUP;
-    if (item < ITEMS && item % 8u == 0u) {
+    if (item < items && item % 8u == 0u) {
       var exact = 0.0;
       for (var i = 0u; i < 8u; i++) {
         exact += weightScales[item + i];
@@ -56,9 +87,9 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
       let coded = dotSigned(low, vec4<u32>(ONES)) + dotSigned(high, vec4<u32>(ONES));
       let unit = largest[nth] / 127.0 * params.scale;
       exact *= params.scale;
-      queryCodes[item / 4u] = low;
-      queryCodes[item / 4u + 1u] = high;
-      queryScales[item / 8u] = vec4<f32>(unit, 7.5 * (exact - unit * f32(coded)), exact, 0.0);
+      queryCodes[part.codesAt + item / 4u] = low;
+      queryCodes[part.codesAt + item / 4u + 1u] = high;
+      queryScales[part.scalesAt + item / 8u] = vec4<f32>(unit, part.middle * (exact - unit * f32(coded)), exact, 0.0);
     }
   }
   workgroupBarrier();
@@ -69,10 +100,10 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
 fn foldQueries(table: u32, kvHead: u32, first: u32, groupHead: u32, firstHead: u32, local: u32) {
   // Those of the last tile have been read after this.
   workgroupBarrier();
-  for (var item = local; item < HEADS * GROUPS * BLOCKS; item += WORKGROUP) {
+  for (var item = local; item < HEADS * KEY_GROUPS * BLOCKS; item += WORKGROUP) {
     let page = item % BLOCKS;
-    let group = item / BLOCKS % GROUPS;
-    let h = groupHead + min(firstHead + item / (BLOCKS * GROUPS), GROUP - 1u);
+    let group = item / BLOCKS % KEY_GROUPS;
+    let h = groupHead + min(firstHead + item / (BLOCKS * KEY_GROUPS), GROUP - 1u);
     let at = blockOf(table, first / 32u + page, params.kvHeads, kvHead) * KEY_WORDS + KEY_SCALES_AT;
     var fours = array<vec4<f32>, 8>();
     var largestFour = vec4<f32>(0.0);
@@ -80,8 +111,8 @@ fn foldQueries(table: u32, kvHead: u32, first: u32, groupHead: u32, firstHead: u
     var zeros = vec4<f32>(0.0);
     for (var i = 0u; i < 8u; i++) {
       let d = group * 32u + i * 4u;
-      if (d < HEAD_DIM) {
-        let four = queries[(h * HEAD_DIM + d) / 4u];
+      if (d < KEY_DIM) {
+        let four = queries[(h * QUERY_DIM + d) / 4u];
         let ranges = channelRanges(at, d);
         fours[i] = four * ranges[0];
         largestFour = max(largestFour, abs(fours[i]));

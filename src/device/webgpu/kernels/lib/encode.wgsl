@@ -1,5 +1,5 @@
 // Head vectors to rotated codes, as src/cache/codec-rotated.ts defines them, bit for bit: after the first rounding there are only
-// integers, which float32 represents exactly. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, ROWS, RQ4,
+// integers, which float32 represents exactly. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, KEY_DIM, ROWS, RQ4,
 // CODE_BITS and `vectors` [ROWS][HEAD_DIM] and appends half, rotation and hadamard; all of a workgroup takes part.
 
 // Multipliers of the step, times 1024, of 2 to 4 bits.
@@ -40,26 +40,27 @@ fn exponentOf(x: f32) -> i32 {
 
 // Codes of a row's vector take its place; gives the bits of its scale.
 fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
+  let dims = select(HEAD_DIM, KEY_DIM, isKey);
   var largest = 0.0;
-  for (var d = lane; d < HEAD_DIM; d += 32u) {
+  for (var d = lane; d < dims; d += 32u) {
     largest = max(largest, min(abs(vectors[mine + d]), 65504.0));
   }
   let most = rowLargest(largest, row, lane);
   let empty = most < 9.094947017729282e-13;
   let first = select(exponentOf(most) - 13, 0, empty);
-  for (var d = lane; d < HEAD_DIM; d += 32u) {
+  for (var d = lane; d < dims; d += 32u) {
     let x = clamp(vectors[mine + d], -65504.0, 65504.0);
     vectors[mine + d] = select(flippedSign(round(x * powerOfTwo(-first)), d), 0.0, empty);
   }
-  hadamardRow(mine, lane);
+  hadamardRow(mine, lane, dims);
 
   largest = 0.0;
-  for (var d = lane; d < HEAD_DIM; d += 32u) {
+  for (var d = lane; d < dims; d += 32u) {
     largest = max(largest, abs(vectors[mine + d]));
   }
   let second = select(exponentOf(rowLargest(largest, row, lane)) - 10, 0, empty);
   var squares = 0u;
-  for (var d = lane; d < HEAD_DIM; d += 32u) {
+  for (var d = lane; d < dims; d += 32u) {
     let w = round(vectors[mine + d] * powerOfTwo(-second));
     vectors[mine + d] = w;
     squares += u32(w * w);
@@ -72,12 +73,12 @@ fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
   }
   workgroupBarrier();
 
-  let root = wholeRoot(squares / HEAD_DIM);
+  let root = wholeRoot(squares / dims);
   for (var k = 0u; k < 5u; k++) {
     let inverse = 1.0 / f32(stepOf(root, k));
     var products = 0i;
     var codeSquares = 0i;
-    for (var d = lane; d < HEAD_DIM; d += 32u) {
+    for (var d = lane; d < dims; d += 32u) {
       let w = vectors[mine + d];
       let twice = 2 * i32(rotatedCode(w, inverse)) - i32(MOST_CODE);
       products += i32(w) * twice;
@@ -110,7 +111,7 @@ fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
     }
   }
   let inverse = 1.0 / f32(stepOf(root, best));
-  for (var d = lane; d < HEAD_DIM; d += 32u) {
+  for (var d = lane; d < dims; d += 32u) {
     vectors[mine + d] = f32(rotatedCode(vectors[mine + d], inverse));
   }
   workgroupBarrier();
@@ -118,7 +119,7 @@ fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
     return 0u;
   }
   // x = 2^(first + second) / block D H w, and the transpose of R is 2^-h D H.
-  let logBlock = i32(firstTrailingBit(HEAD_DIM));
+  let logBlock = i32(firstTrailingBit(dims));
   let exponent = 1 + first + second - logBlock + logBlock / 2;
   if (isKey) {
     return halfBits(min(quotient(squares, u32(products), exponent), LARGEST_SCALE));

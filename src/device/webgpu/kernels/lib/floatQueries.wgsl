@@ -1,39 +1,38 @@
 // attendDecodeFloat's queries: times the score's scale, and where keys are scaled by channel times the scales of a page, arranged for
 // floatCodes.wgsl, in its `asked` and `rests`; and what a token's codes give with them. The kernel declares these and its values.
 
-// Queries times the score's scale; a thread four dims of a head's group and those 16 further.
-fn arrangeQueries(page: u32, groupHead: u32, firstHead: u32, local: u32) {
-  for (var item = local; item < GROUPS * HEADS * 4u; item += WORKGROUP) {
-    let eight = queryAt(item, groupHead, firstHead);
-    place(page, item, eight[0], eight[1], dot(eight[0], vec4<f32>(1.0)) + dot(eight[1], vec4<f32>(1.0)));
+// Queries times the score's scale, of `dims` from firstDim on to `at`; a thread four dims of a head's group and those 16 further.
+fn arrangeQueries(firstDim: u32, at: u32, dims: u32, groupHead: u32, firstHead: u32, local: u32) {
+  for (var item = local; item < (dims + 31u) / 32u * HEADS * 4u; item += WORKGROUP) {
+    let eight = queryAt(firstDim, dims, item, groupHead, firstHead);
+    place(at * 4u + item, eight[0], eight[1], dot(eight[0], vec4<f32>(1.0)) + dot(eight[1], vec4<f32>(1.0)));
   }
 }
 
 // Those times the scales of a page's channels.
 fn foldQueries(page: u32, block: u32, groupHead: u32, firstHead: u32, local: u32) {
-  for (var item = local; item < GROUPS * HEADS * 4u; item += WORKGROUP) {
-    let eight = queryAt(item, groupHead, firstHead);
+  for (var item = local; item < KEY_GROUPS * HEADS * 4u; item += WORKGROUP) {
+    let eight = queryAt(0u, KEY_DIM, item, groupHead, firstHead);
     let d = item / (HEADS * 4u) * 32u + item % 4u * 4u;
     let low = channelRanges(block, d);
     let high = channelRanges(block, d + 16u);
-    place(page, item, eight[0] * low[0], eight[1] * high[0], dot(eight[0], low[1]) + dot(eight[1], high[1]));
+    place(page * KEY_GROUPS * HEADS * 4u + item, eight[0] * low[0], eight[1] * high[0], dot(eight[0], low[1]) + dot(eight[1], high[1]));
   }
 }
 
 // item: [group][head][w]
-fn queryAt(item: u32, groupHead: u32, firstHead: u32) -> array<vec4<f32>, 2> {
+fn queryAt(firstDim: u32, dims: u32, item: u32, groupHead: u32, firstHead: u32) -> array<vec4<f32>, 2> {
   let d = item / (HEADS * 4u) * 32u + item % 4u * 4u;
   let h = groupHead + min(firstHead + item / 4u % HEADS, GROUP - 1u);
-  let at = (h * HEAD_DIM + d) / 4u;
+  let at = (h * (TURNED + HEAD_DIM) + firstDim + d) / 4u;
   var high = vec4<f32>();
-  if (d + 16u < HEAD_DIM) {
+  if (d + 16u < dims) {
     high = queries[at + 4u] * params.scale;
   }
   return array<vec4<f32>, 2>(queries[at] * params.scale, high);
 }
 
-fn place(page: u32, item: u32, low: vec4<f32>, high: vec4<f32>, rest: f32) {
-  let at = page * GROUPS * HEADS * 4u + item;
+fn place(at: u32, low: vec4<f32>, high: vec4<f32>, rest: f32) {
   asked[at * 2u] = arranged(low.xy, high.xy);
   asked[at * 2u + 1u] = arranged(low.zw, high.zw);
   rests[at / 4u][at % 4u] = rest;
@@ -54,7 +53,7 @@ fn queryWord(word: u32, at: u32) -> vec4<f32> {
   let a = nibbleFloats(word, 0.0);
   let b = nibbleFloats(word >> 16u, 0.0);
   // With fewer than four heads some are the next group's; their results are never read.
-  let most = PAGES * GROUPS * HEADS * 8u - 2u;
+  let most = ASKED * 8u - 2u;
   let second = min(at + 8u, most);
   let third = min(at + 16u, most);
   let fourth = min(at + 24u, most);

@@ -22,8 +22,8 @@ fn weigh(block: u32, group: u32, head: u32, lane: u32, low: vec4<f32>, high: vec
   let a = low * lowScales;
   let b = high * highScales;
   let at = (((lane / 4u) * WEIGHT_GROUPS + group) * HEADS + head) * 8u + quarter * 2u;
-  weighed[at] = arranged(a.xy, b.xy);
-  weighed[at + 1u] = arranged(a.zw, b.zw);
+  weighed[at] = bitcast<vec4<u32>>(arranged(a.xy, b.xy));
+  weighed[at + 1u] = bitcast<vec4<u32>>(arranged(a.zw, b.zw));
   let place = (head * WEIGHT_GROUPS + group) * LANES + lane;
   middles[place] = middles[place] * shrink + middle;
 }
@@ -61,8 +61,12 @@ fn weightedWord(word: u32, at: u32) -> vec4<f32> {
   let third = min(at + 16u, most);
   let fourth = min(at + 24u, most);
   return vec4<f32>(
-    dot(a, weighed[at]) + dot(b, weighed[at + 1u]),
-    dot(a, weighed[second]) + dot(b, weighed[second + 1u]),
-    dot(a, weighed[third]) + dot(b, weighed[third + 1u]),
-    dot(a, weighed[fourth]) + dot(b, weighed[fourth + 1u]));
+    dot(a, weightsAt(at)) + dot(b, weightsAt(at + 1u)),
+    dot(a, weightsAt(second)) + dot(b, weightsAt(second + 1u)),
+    dot(a, weightsAt(third)) + dot(b, weightsAt(third + 1u)),
+    dot(a, weightsAt(fourth)) + dot(b, weightsAt(fourth + 1u)));
+}
+
+fn weightsAt(at: u32) -> vec4<f32> {
+  return bitcast<vec4<f32>>(weighed[at]);
 }

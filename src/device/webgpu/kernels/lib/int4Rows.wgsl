@@ -10,21 +10,21 @@ fn firstOf(word: u32) -> u32 {
   return word / 4u * 32u + word % 4u * 4u;
 }
 
-fn isWhole(word: u32) -> bool {
-  return word / 4u * 32u + 16u < HEAD_DIM;
+fn isWhole(word: u32, dims: u32) -> bool {
+  return word / 4u * 32u + 16u < dims;
 }
 
 fn fourAt(at: u32) -> vec4<f32> {
   return vec4<f32>(vectors[at], vectors[at + 1u], vectors[at + 2u], vectors[at + 3u]);
 }
 
-// Before ranges are asked for.
-fn findEnds(mine: u32, row: u32, lane: u32) {
-  for (var word = lane; word < WORDS; word += 32u) {
+// Before ranges are asked for. dims: of the vectors, HEAD_DIM at most.
+fn findEnds(mine: u32, row: u32, lane: u32, dims: u32) {
+  for (var word = lane; word < (dims + 31u) / 32u * 4u; word += 32u) {
     let low = fourAt(mine + firstOf(word));
     var least = low;
     var most = low;
-    if (isWhole(word)) {
+    if (isWhole(word, dims)) {
       let high = fourAt(mine + firstOf(word) + 16u);
       least = min(low, high);
       most = max(low, high);

@@ -1,18 +1,18 @@
-// Codes of keys and values as blocks hold them (kv.ts), of 4 bits, or of 3. The kernel declares GROUPS, KEY_BITS,
+// Codes of keys and values as blocks hold them (kv.ts), of 4 bits, or of 3. The kernel declares GROUPS, KEY_GROUPS, KEY_BITS,
 // VALUE_BITS and the bindings `keys`, `values`.
 
 // 3 bits: 32 codes are three words, x, y and z. The two halves of a word hold five pairs of codes at bits 0, 3, 6, 9 and 12; pair p
 // of all is codes i and i + 2, i = p / 4 * 4 + p % 2 + p % 4 / 2 * 16. The last pair's bits are the last ones of x, y and z.
 const PAIR: u32 = 0x00070007u;
-// Where the third words begin in a block in a block. Keys of one or two groups lie without gaps.
-const KEY_HIGHS_AT: u32 = (GROUPS + 1u) / 2u * 32u;
+// Where the third words begin in a block. Keys of one or two groups lie without gaps.
+const KEY_HIGHS_AT: u32 = (KEY_GROUPS + 1u) / 2u * 32u;
 const VALUE_HIGHS_AT: u32 = GROUPS * 16u;
 
 // A token's codes of a group of dims.
 fn keyCodes(block: u32, group: u32, token: u32) -> vec4<u32> {
   if (KEY_BITS == 3u) {
     let low = keys[block + group / 2u * 32u + token];
-    let at = select(group / 4u * 128u + token * 4u + group % 4u, token * GROUPS + group, GROUPS < 3u);
+    let at = select(group / 4u * 128u + token * 4u + group % 4u, token * KEY_GROUPS + group, KEY_GROUPS < 3u);
     return vec4<u32>(select(low.xy, low.zw, group % 2u == 1u), keys[block + KEY_HIGHS_AT + at / 4u][at % 4u], 0u);
   }
   return keys[block + group * 32u + token];

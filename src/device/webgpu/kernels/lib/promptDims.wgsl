@@ -32,7 +32,7 @@ fn expandKeys(block: u32, group: u32, local: u32) {
   }
   let chunk = group * 4u + part;
   var eight = vec4<u32>(0u);
-  if (chunk * 8u < HEAD_DIM) {
+  if (chunk * 8u < KEY_DIM) {
     eight = keys[block + chunk * 32u + token];
   }
   spread(eight, token, part);

@@ -28,13 +28,37 @@ fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse
 }
 
 fn queryPiece(rowBlock: u32, piece: u32) -> Left {
-  return subgroupMatrixLoad<Left, row_major>(&tile, rowBlock * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
+  return subgroupMatrixLoad<Left, row_major>(&tile, rowBlock * 16u * QUERY_STRIDE + piece * 2u, QUERY_STRIDE);
+}
+
+// Of the numbers before those that meet values.
+fn turnedPiece(rowBlock: u32, piece: u32) -> Left {
+  let at = rowBlock * 16u * QUERY_STRIDE + min(piece, max(TURNED, 16u) / 16u - 1u) * 2u;
+  return subgroupMatrixLoad<Left, row_major>(&tile, at, QUERY_STRIDE);
 }
 
 // 16 dims of 16 tokens' keys, and of values.
 fn addKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
   let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
   *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
+}
+
+// Turned dims, of which the last subgroup may have fewer.
+fn addTurned(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
+  if (piece < TURNED / 16u) {
+    addKeys(product, query, s, piece);
+  }
+}
+
+// Values that end keys.
+fn addValuesAsKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
+  if (CODED) {
+    let right = subgroupMatrixLoad<Right, row_major>(&tile, piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
+    *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
+  } else {
+    let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
+    *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
+  }
 }
 
 fn addValues(sum: ptr<function, Result>, weights: Left, s: u32, piece: u32) {

@@ -3,25 +3,27 @@
 
 // Where a row's query begins.
 fn queryAt(token: u32, kvHead: u32, row: u32) -> u32 {
-  return ((token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * (HEAD_DIM / 4u);
+  return ((token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * (QUERY_CHUNKS * 2u);
 }
 
 // The factor that makes a row's scaled query fit f16; each of its two lanes reads half of it.
 fn queryFactor(token: u32, kvHead: u32, row: u32, half: u32) -> f32 {
   var largest = vec4<f32>(0.0);
-  for (var i = 0u; i < HEAD_DIM / 8u; i++) {
-    largest = max(largest, abs(queries[queryAt(token, kvHead, row) + half * (HEAD_DIM / 8u) + i]));
+  for (var i = 0u; i < QUERY_CHUNKS; i++) {
+    largest = max(largest, abs(queries[queryAt(token, kvHead, row) + half * QUERY_CHUNKS + i]));
   }
-  let own = max(max(largest.x, largest.y), max(largest.z, largest.w)) * params.scale * KEY_CODE;
+  let own = max(max(largest.x, largest.y), max(largest.z, largest.w)) * params.scale * select(KEY_CODE, 1.0, TURNED > 0u);
   return factorOf(bitcast<u32>(max(own, subgroupShuffleXor(own, 1u))));
 }
 
-// Eight dims of a row's query as f16, scaled; int4: in the order of unpacked codes.
+// Eight dims of a row's query as f16, scaled; those that meet codes of keys in the order of unpacked ones.
 fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32, back: f32) {
   let word = queryAt(token, kvHead, row) + chunk * 2u;
-  var a = queries[word] * (params.scale * KEY_CODE * back);
-  var b = queries[word + 1u] * (params.scale * KEY_CODE * back);
-  if (CODED) {
+  let meetsValues = TURNED > 0u && chunk >= KEY_CHUNKS;
+  let factor = params.scale * select(KEY_CODE, VALUE_CODE, meetsValues) * back;
+  var a = queries[word] * factor;
+  var b = queries[word + 1u] * factor;
+  if (CODED && !meetsValues) {
     a = a.xzyw;
     b = b.xzyw;
   }

@@ -2,14 +2,22 @@
 // declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile`, `scores` and `channels`; it appends nibbles,
 // planes and channelFours.
 
+// Of what is held as keys, and of queries.
+const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
+const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
+const KEY_CHUNKS: u32 = KEY_DIM / 8u;
+const QUERY_CHUNKS: u32 = (TURNED + HEAD_DIM) / 8u;
+// Pieces of turned dims that a subgroup has: its last ones may be none.
+const TURNED_PIECES: u32 = (TURNED / 16u + SPLIT - 1u) / SPLIT;
 // Rows of workgroup memory in words of 16 bytes, odd against bank conflicts: keys [token][dim], values [dim][token] of
 // int4 and [token][dim] of f16, scores [row][token].
-const KEY_STRIDE: u32 = CHUNKS + 1u;
-const VALUE_STRIDE: u32 = select(KEY_STRIDE, TOKENS / 8u + 1u, CODED);
+const KEY_STRIDE: u32 = KEY_CHUNKS + 1u;
+const QUERY_STRIDE: u32 = QUERY_CHUNKS + 1u;
+const VALUE_STRIDE: u32 = select(CHUNKS + 1u, TOKENS / 8u + 1u, CODED);
 const SCORE_STRIDE: u32 = TOKENS / 4u + 1u;
 const KEY_TILE: u32 = TOKENS * KEY_STRIDE;
-const VALUE_TILE: u32 = select(TOKENS * KEY_STRIDE, HEAD_DIM * VALUE_STRIDE, CODED);
-const TILE_WORDS: u32 = max(STAGED * KEY_STRIDE, max(KEY_TILE, VALUE_TILE));
+const VALUE_TILE: u32 = select(TOKENS, HEAD_DIM, CODED) * VALUE_STRIDE;
+const TILE_WORDS: u32 = max(STAGED * QUERY_STRIDE, max(KEY_TILE, VALUE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
 // Where constant offsets serve (SPLIT is 1, so tiles have 32 tokens): the second tokens, and from piece to piece of values.
 const SECOND: u32 = TOKENS - 16u;
@@ -18,9 +26,11 @@ const PIECE: u32 = select(0u, 16u * VALUE_STRIDE, CODED);
 // been read (SPLIT, which tiles of 16 need).
 const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
 const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
-// Words of keys, and as many of values, that a workgroup and a thread expand.
+// Words of values that a workgroup and a thread expand, and of keys: as many, but where values end them.
 const ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, CODED);
 const EACH: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
+const KEY_ITEMS: u32 = select(TOKENS * KEY_CHUNKS, TOKENS * KEY_GROUPS, CODED);
+const KEY_EACH: u32 = (KEY_ITEMS + WORKGROUP - 1u) / WORKGROUP;
 // Keys have a scale for each token.
 const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
 // What codes are expanded to, in codes: rotated ones become 2 code - MOST_CODE.
@@ -29,8 +39,8 @@ const VALUE_CODE: f32 = select(1.0, 0.5, RQ4);
 const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 
 // What a thread has loaded of the next tile.
-var<private> keyWords: array<vec4<u32>, EACH>;
-var<private> keyScales: array<u32, EACH>;
+var<private> keyWords: array<vec4<u32>, KEY_EACH>;
+var<private> keyScales: array<u32, KEY_EACH>;
 // Scales and zeros of eight dims.
 var<private> channelWord: vec4<u32>;
 var<private> valueWords: array<vec4<u32>, EACH>;
@@ -50,8 +60,8 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
   let page = blockOf(table, first / 32u, KV_HEADS, kvHead);
   let keyBlock = page * KEY_WORDS;
   let block = page * VALUE_WORDS;
-  for (var i = 0u; i < EACH; i++) {
-    let item = min(local + i * WORKGROUP, ITEMS - 1u);
+  for (var i = 0u; i < KEY_EACH; i++) {
+    let item = min(local + i * WORKGROUP, KEY_ITEMS - 1u);
     let token = tokenOf(item % TOKENS, part);
     let piece = item / TOKENS;
     if (CODED) {
@@ -66,7 +76,7 @@ fn load(table: u32, kvHead: u32, first: u32, local: u32) {
     }
   }
   if (CHANNEL) {
-    channelWord = keys[keyBlock + KEY_SCALES_AT + min(local, GROUPS * 4u - 1u)];
+    channelWord = keys[keyBlock + KEY_SCALES_AT + min(local, KEY_GROUPS * 4u - 1u)];
   }
   for (var i = 0u; i < EACH; i++) {
     let item = min(local + i * WORKGROUP, ITEMS - 1u);
@@ -126,7 +136,7 @@ fn hideValues(first: u32, last: u32, local: u32) {
 
 // Called when all threads have read those of the last keys.
 fn storeChannels(local: u32) {
-  if (local < GROUPS * 4u) {
+  if (local < KEY_GROUPS * 4u) {
     storeChannel(local * 2u, channelFour(channelWord.x, channelWord.y));
     storeChannel(local * 2u + 1u, channelFour(channelWord.z, channelWord.w));
   }
@@ -134,7 +144,7 @@ fn storeChannels(local: u32) {
 
 // Each row of scores has a word that keeps it apart from the next one: half a KiB less of workgroup memory, which decides how many
 // workgroups a core holds.
-const IN_ROWS: bool = GROUPS * 8u <= SUBGROUPS * 16u;
+const IN_ROWS: bool = KEY_GROUPS * 8u <= SUBGROUPS * 16u;
 
 fn storeChannel(four: u32, ranges: vec4<u32>) {
   if (IN_ROWS) {
@@ -162,15 +172,15 @@ fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
 }
 
 fn expandKeys(local: u32) {
-  for (var i = 0u; i < EACH; i++) {
+  for (var i = 0u; i < KEY_EACH; i++) {
     let item = local + i * WORKGROUP;
-    if (item < ITEMS) {
+    if (item < KEY_ITEMS) {
       let at = item % TOKENS * KEY_STRIDE;
       let piece = item / TOKENS;
       let words = nibbleWords(keyWords[i], KEY_BITS);
       if (CHANNEL) {
         for (var high = 0u; high < 2u; high++) {
-          if (piece * 4u + high * 2u < CHUNKS) {
+          if (piece * 4u + high * 2u < KEY_CHUNKS) {
             let four = piece * 8u + high * 4u;
             let codes = words >> vec4<u32>(high * 4u);
             let a = channelHalf(codes.x, channelAt(four));
@@ -187,7 +197,7 @@ fn expandKeys(local: u32) {
         let zero = range.yy;
         for (var high = 0u; high < 2u; high++) {
           let codes = words >> vec4<u32>(high * 4u);
-          if (piece * 4u + high * 2u < CHUNKS) {
+          if (piece * 4u + high * 2u < KEY_CHUNKS) {
             tile[at + piece * 4u + high * 2u] = vec4<u32>(
               code(codes.x, 0u, scale, zero), code(codes.x, 8u, scale, zero),
               code(codes.y, 0u, scale, zero), code(codes.y, 8u, scale, zero));
@@ -238,4 +248,12 @@ fn expandValues(local: u32) {
       }
     }
   }
+}
+
+// Of the tile at `first`, without what no row sees. last: the last position that any does.
+fn expandSeen(first: u32, last: u32, local: u32) {
+  if (first + TOKENS > last + 1u) {
+    hideValues(first, last, local);
+  }
+  expandValues(local);
 }

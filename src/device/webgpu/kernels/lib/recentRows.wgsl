@@ -1,16 +1,19 @@
 // Attention of a head of one row to the positions of a packed cache that are not packed yet: they are few, so the workgroup that
 // merges the head's spans does it, and no dispatch waits for another. Pages are f16, as attendDecodeF16 reads them. The kernel
-// declares HEAD_DIM, FOURS, WORKGROUP, LANES, ROWS, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`, `recentValues`, and
+// declares HEAD_DIM, TURNED, FOURS, WORKGROUP, LANES, ROWS, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`, `recentValues`, and
 // `merged` with room for each thread; it appends step, batch, spans, lanes, softcap.
 
 // Eight dims each, and words of a block.
 const CHUNKS: u32 = HEAD_DIM / 8u;
 const RECENT_WORDS: u32 = CHUNKS * 32u;
+// Of keys. Where they have no dims of their own but some before the value, those are in front.
+const KEY_CHUNKS: u32 = select(CHUNKS, TURNED / 8u, TURNED > 0u);
+const QUERY_FOURS: u32 = FOURS + TURNED / 4u;
 // Threads that share a chunk of dims while values are summed.
 const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
 
 // [4 dims], scaled.
-var<workgroup> headQuery: array<vec4<f32>, FOURS>;
+var<workgroup> headQuery: array<vec4<f32>, QUERY_FOURS>;
 var<workgroup> tokenWeights: array<f32, WORKGROUP>;
 var<workgroup> laneRows: array<f32, ROWS>;
 
@@ -27,8 +30,8 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
   let position = positionOf(spanned.row);
   let gap = gapOf(spanned.packed);
   let seen = spansOf(position, position, spanned.packed, RECENT, params.window, 1u, 1u);
-  if (local < FOURS) {
-    headQuery[local] = queries[(spanned.row * params.heads + head) * FOURS + local] * params.scale;
+  for (var i = local; i < QUERY_FOURS; i += WORKGROUP) {
+    headQuery[i] = queries[(spanned.row * params.heads + head) * QUERY_FOURS + i] * params.scale;
   }
   let chunk = local % CHUNKS;
   let tokenRow = local / CHUNKS;
@@ -42,12 +45,16 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
     workgroupBarrier();
     let slot = first + local;
     let token = positionAt(gap, min(slot, seen.end - 1u));
-    let key = blockOf(table, token / 32u, params.kvHeads, kvHead) * RECENT_WORDS + token % 32u;
+    let page = blockOf(table, token / 32u, params.kvHeads, kvHead);
+    let key = page * (KEY_CHUNKS * 32u) + token % 32u;
     var score = 0.0;
-    for (var c = 0u; c < CHUNKS; c++) {
-      let eight = recentKeys[key + c * 32u];
-      score += dot(headQuery[c * 2u], vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y)))
-        + dot(headQuery[c * 2u + 1u], vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w)));
+    for (var c = 0u; c < KEY_CHUNKS; c++) {
+      score += chunkScore(c, recentKeys[key + c * 32u]);
+    }
+    if (TURNED > 0u) {
+      for (var c = 0u; c < CHUNKS; c++) {
+        score += chunkScore(KEY_CHUNKS + c, recentValues[page * RECENT_WORDS + token % 32u * CHUNKS + c]);
+      }
     }
     if (HAS_SOFTCAP) {
       score = params.cap * boundedTanh(score);
@@ -76,6 +83,12 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
   let lowSum = chunksJoined(low, local);
   let highSum = chunksJoined(high, local);
   return Attended(most, all, select(lowSum, highSum, local % 2u == 1u));
+}
+
+// Eight dims of the query with those of a token.
+fn chunkScore(c: u32, eight: vec4<u32>) -> f32 {
+  return dot(headQuery[c * 2u], vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y)))
+    + dot(headQuery[c * 2u + 1u], vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w)));
 }
 
 // Of all threads.

@@ -29,5 +29,5 @@ writeFileSync(
       "<svg ",
       '<svg xmlns="http://www.w3.org/2000/svg" width="900" font-family="system-ui, sans-serif" font-size="13" ',
     )
-    .replace('">', `"><style>${style} svg { background: var(--paper) }</style>`)}\n`,
+    .replace('">', `"><style>${style} svg { color: var(--ink); background: var(--paper) }</style>`)}\n`,
 );

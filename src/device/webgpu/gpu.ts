@@ -24,7 +24,7 @@ export interface Traits {
   readonly threads?: number;
   /** Products and attention of few rows by float arithmetic: where integer dot products are no instructions. Default: no. */
   readonly floats?: boolean;
-  /** Positions that rows alone see at most, together, where they attend to int4 in one dispatch. Default: 0, never. */
+  /** Positions that rows alone see at most, together, where they attend to int4 in one dispatch; 0 or absent: never. */
   readonly short?: number;
   /** Most rows of a step that kernels for few rows, for several, and for a batch, serve (dispatch.ts: `Mode`). */
   readonly few: number;
@@ -56,6 +56,9 @@ const FEW_ROWS = 8;
 export const FEW_BEFORE_STREAMS = 4;
 export const SEVERAL_ROWS = 16;
 export const BATCH_ROWS = 64;
+
+/** TODO-MEASURED: us a layer by positions, attendShort and attendDecode with attendMerge, H200, 2026-11-29 (bench/rows.js --short). */
+const SHORT_POSITIONS = 1024;
 
 /** Threads of a workgroup: WebGPU's default, and what is asked for where a device allows it. */
 export const DEFAULT_THREADS = 256;
@@ -106,7 +109,7 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   const { several = streams ? SEVERAL_ROWS : few } = options;
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
   // Dawn writes integer dot products out for Metal, whatever the GPU.
-  const { floats = adapter.info.vendor === "apple", short } = options;
+  const { floats = adapter.info.vendor === "apple", short = streams ? SHORT_POSITIONS : 0 } = options;
   const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = adapter.limits;
   const mostThreads = Math.min(MOST_THREADS, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
   // Measured on GPUs with these matrices only.
@@ -114,7 +117,7 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   return {
     ...{ f16, subgroup, matrices, matrices8, timestamps: has("timestamp-query"), floats, threads },
     ...{ few, several, batch },
-    ...(short === undefined ? {} : { short }),
+    ...(short > 0 ? { short } : {}),
   };
 }
 

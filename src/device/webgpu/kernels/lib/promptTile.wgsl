@@ -250,9 +250,10 @@ fn expandValues(local: u32) {
   }
 }
 
-// Of the tile at `first`, without what no row sees. last: the last position that any does.
+// Of the tile at `first`, without what no row sees. last: the last position that any does. Tiles of 16 have tokens of both halves
+// of their page.
 fn expandSeen(first: u32, last: u32, local: u32) {
-  if (first + TOKENS > last + 1u) {
+  if (first / 32u * 32u + 31u > last) {
     hideValues(first, last, local);
   }
   expandValues(local);

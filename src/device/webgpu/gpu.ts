@@ -57,8 +57,11 @@ export const FEW_BEFORE_STREAMS = 4;
 export const SEVERAL_ROWS = 16;
 export const BATCH_ROWS = 64;
 
-/** TODO-MEASURED: us a layer by positions, attendShort and attendDecode with attendMerge, H200, 2026-11-29 (bench/rows.js --short). */
-const SHORT_POSITIONS = 1024;
+/**
+ * A step of one row, us, without and with attendShort (H200, int4, 2026-11-29, bench/rows.js --short): 8B without context 2,419 and 2,262,
+ * after 256 positions 2,439 and 2,299, after 1,024 2,475 and 2,470; 1B 840 and 764, 843 and 788, 845 and 876.
+ */
+const SHORT_POSITIONS = 512;
 
 /** Threads of a workgroup: WebGPU's default, and what is asked for where a device allows it. */
 export const DEFAULT_THREADS = 256;

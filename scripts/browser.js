@@ -10,7 +10,7 @@ import { parserAlone } from "./bundled-parts.js";
 import { compactKernels } from "./wgsl.js";
 
 /** Of nibble.js, gzip. */
-export const MOST_GZIP_BYTES = 230_000;
+export const MOST_GZIP_BYTES = 240_000;
 
 const PACKAGES = ["@huggingface/jinja"];
 

@@ -6,5 +6,5 @@ import { kvFormats } from "./arguments.ts";
 export const kvOption = () =>
   new Option(
     "--kv <format>",
-    `format of keys and values: ${FORMAT_NAMES.join(", ")}, or one by layer such as int4+f16@0-1 (default: kv4 on the CPU, ${DEFAULT_KV} on a GPU, f16 in a layer that would break)`,
+    `format of keys and values: ${FORMAT_NAMES.join(", ")}, or one by layer such as int4+f16@0-1 (default: kv4, ${DEFAULT_KV} on a GPU without subgroup matrices, f16 in a layer that would break)`,
   ).argParser(kvFormats);

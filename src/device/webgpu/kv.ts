@@ -42,6 +42,12 @@ export const KV_PARTS = {
   values: Object.keys(PACKED_LAYOUTS.values),
 };
 
+/** A GPU's formats. kv4 where it is read by subgroup matrices: elsewhere it was never timed. */
+export const gpuFormats = ({ matrices }: { readonly matrices: boolean }) => ({
+  ...{ kvFormats: KV_FORMATS, kvParts: KV_PARTS, oneVector: true },
+  ...(matrices ? { defaultKv: "kv4" } : {}),
+});
+
 const WORD_BYTES = 16;
 
 /** ArgumentError for a format of vectors that the GPU has no kernels for. */

@@ -12,7 +12,7 @@ import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
 import { stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
-import { cacheBufferBytes, KV_FORMATS, KV_PARTS, layerPageBytes, recentCache } from "./kv.ts";
+import { cacheBufferBytes, gpuFormats, layerPageBytes, recentCache } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import type { Shared } from "./shared.ts";
@@ -70,7 +70,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     fixed.push(made);
     return made;
   };
-  checkFormats(graph, { name: "gpu", kvFormats: KV_FORMATS, kvParts: KV_PARTS, oneVector: true });
+  checkFormats(graph, { name: "gpu", ...gpuFormats(traits) });
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);

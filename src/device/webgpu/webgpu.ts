@@ -15,7 +15,7 @@ import {
   type Traits,
   traitsOf,
 } from "./gpu.ts";
-import { KV_FORMATS, KV_PARTS } from "./kv.ts";
+import { gpuFormats } from "./kv.ts";
 import { bufferBytes, compileGraph, type GpuProgram } from "./program.ts";
 
 export interface WebgpuOptions extends AllocationOptions {
@@ -85,9 +85,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     chooses: true,
     // Without threads nothing is won, and a page's connection wants reads one after another.
     loads: options.packing ? 4 : 1,
-    kvFormats: KV_FORMATS,
-    kvParts: KV_PARTS,
-    oneVector: true,
+    ...gpuFormats(traits),
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
     async allocate(graph) {
       const program = compileGraph(graph, traits, limits);

@@ -6,7 +6,7 @@
 import { HAS_FORMATS as CPU_FORMATS } from "../../device/wasm/kv-layout.ts";
 import { ALL_MEMORIES_BYTES, CPU_CHUNK, footprintOf, MEMORY_BYTES } from "../../device/wasm/program.ts";
 import { BATCH_ROWS, FEW_BEFORE_STREAMS, SEVERAL_ROWS, type Traits } from "../../device/webgpu/gpu.ts";
-import { KV_FORMATS as GPU_FORMATS, KV_PARTS as GPU_PARTS } from "../../device/webgpu/kv.ts";
+import { gpuFormats } from "../../device/webgpu/kv.ts";
 import { compileGraph } from "../../device/webgpu/program.ts";
 import { GPU_CHUNK } from "../../device/webgpu/webgpu.ts";
 import type { PlannedDevice } from "../../engine/plan.ts";
@@ -51,9 +51,7 @@ export function plannedGpu(traits: Traits = TYPICAL, bufferBytes = BUFFER_BYTES)
     bufferBytes,
     chunk: GPU_CHUNK,
     chooses: true,
-    kvFormats: GPU_FORMATS,
-    kvParts: GPU_PARTS,
-    oneVector: true,
+    ...gpuFormats(traits),
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
   };
 }

@@ -24,6 +24,8 @@ const NO_CONVERSIONS = [
   "vec2<f16>(f16(i32(a) >> 24u), f16(i32(b) >> 24u))",
   "vec2<f16>(1024.0h + most)",
   "vec2<f16>(1024.0h + 8.0h * most)",
+  // A power of two from 1 to 64.
+  "vec2<f16>(f16(inverseFactor(share)))",
   "vec2<f16>(CENTER)",
   "vec2<f16>(SUPER_CENTER)",
   "vec2<f16>(960.0h - CENTER)",

@@ -1,7 +1,9 @@
 /** Which format a model gets when nobody says: layers whose keys a bias carries far out stay in float16. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULT_KV } from "../../src/cache/codecs.ts";
+import { gpuFormats } from "../../src/device/webgpu/kv.ts";
 import { chooseKv } from "../../src/engine/kv-choice.ts";
+import { defaultKv } from "../../src/engine/kv-names.ts";
 import { codecsOf } from "../../src/engine/plan.ts";
 import type { Tensor } from "../../src/format/tensor.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
@@ -39,6 +41,11 @@ describe("the format of a model", () => {
     }
     return openModel({ ...model.checkpoint, tensors });
   };
+
+  it("is kv4 on a GPU whose matrices read it, int4 on another", () => {
+    expect(defaultKv(gpuFormats({ matrices: true }))).toBe("kv4");
+    expect(defaultKv(gpuFormats({ matrices: false }))).toBe("int4");
+  });
 
   it("is the default, whatever small biases its keys have", async () => {
     expect(await chooseKv(model, {})).toBe(DEFAULT_KV);

@@ -31,6 +31,13 @@ export interface EmbedOptions {
   signal?: AbortSignal;
 }
 
+export const EMBED_OPTIONS: readonly (keyof EmbedOptions)[] = [
+  "pooling",
+  "dimensions",
+  "normalize",
+  "signal",
+];
+
 /** Vectors of texts, and how many tokens were read for them. */
 export interface Embeddings {
   /** One for each text, in order. */

@@ -161,6 +161,8 @@ export async function* generateTokens(
   const repeats = options.maxTokens === undefined ? new Repeats() : null;
   if (logprobs !== undefined && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MOST_LOGPROBS))
     throw new ArgumentError("logprobs", logprobs, `integers 0 to ${MOST_LOGPROBS}`);
+  if (constraint && !(typeof constraint.allowed === "function" && typeof constraint.accept === "function"))
+    throw new ArgumentError("constraint", typeof constraint, "an object with allowed() and accept(id)");
   const sample = options.sampler ? customSampler(options.sampler) : sampler(options);
   const { context } = into.scheduler;
   let started = performance.now();

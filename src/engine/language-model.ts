@@ -17,10 +17,17 @@ import type { Model } from "../model/model.ts";
 import type { Suppressed } from "./default-sampling.ts";
 import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
-import { type EmbeddingFacts, type Embeddings, type EmbedOptions, poolingOf, StatePooling } from "./embed.ts";
+import {
+  EMBED_OPTIONS,
+  type EmbeddingFacts,
+  type Embeddings,
+  type EmbedOptions,
+  poolingOf,
+  StatePooling,
+} from "./embed.ts";
 import { type GenerateOptions, Generation, generateTokens, type Outcome, withDefaults } from "./generate.ts";
 import { OpenText } from "./open-text.ts";
-import { checkNames } from "./option-names.ts";
+import { checkKnown, checkNames } from "./option-names.ts";
 import { lastHidden, type Plan } from "./plan.ts";
 import type { Prepared } from "./prepared.ts";
 import { closeAll } from "./prepared.ts";
@@ -214,6 +221,7 @@ export class EngineModel {
     texts: readonly (string | { readonly ids: readonly number[] })[],
     options: EmbedOptions = {},
   ): Promise<Embeddings> {
+    checkKnown(options, EMBED_OPTIONS);
     const { scheduler, tokenizer, plan, model } = this.#parts;
     const label = lastHidden(model.config);
     if (!plan.graph.labels.has(label))

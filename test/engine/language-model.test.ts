@@ -5,6 +5,7 @@ import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { assemble } from "../../src/engine/assemble.ts";
 import type { EngineModel, Prompt } from "../../src/engine/language-model.ts";
 import type { LoadOptions } from "../../src/engine/load.ts";
+import type { Constraint } from "../../src/engine/tokens.ts";
 import { blobSource } from "../../src/format/blob-source.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
@@ -104,6 +105,16 @@ describe("one model", () => {
     const misspelt = { maxToken: 3 } as object;
     await expect(model.generate(QUESTION, misspelt).result()).rejects.toThrow(
       /option is maxToken; allowed: schema, tools.* maxTokens/,
+    );
+    await expect(load("needle", { kvs: "f16" } as object)).rejects.toThrow(
+      /option is kvs; allowed: .*\bkv\b/,
+    );
+  });
+
+  it("refuses a constraint that cannot accept", async () => {
+    const constraint = { allowed: () => null } as unknown as Constraint;
+    await expect(model.generate(QUESTION, { constraint }).result()).rejects.toThrow(
+      /constraint is object; allowed: an object with allowed\(\) and accept/,
     );
   });
 

@@ -11,16 +11,7 @@ const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-const INT4: bool = true;
-const RQ4: bool = false;
-// Keys by channel: a scale and a zero for each dim of a page.
-const CHANNEL: bool = false;
-const KEY_BITS: u32 = 4u;
-const VALUE_BITS: u32 = 4u;
-const KEY_WORDS: u32 = 80u;
-const KEY_SCALES_AT: u32 = 64u;
-const VALUE_WORDS: u32 = 80u;
-const VALUE_SCALES_AT: u32 = 64u;
+// include: cacheValues
 // Subgroups that share 16 rows, each with a slice of the head's dims: 1, 2 or 4.
 const SPLIT: u32 = 1u;
 const HAS_SOFTCAP: bool = false;

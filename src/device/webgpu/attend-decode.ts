@@ -122,9 +122,7 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
   // Layers with one vector for key and value have larger heads than those.
-  // Keys of 3 bits: wrong on an H200 (docs/limits.md).
-  const isTrusted = cache.codec.packed?.keys.bits !== 3;
-  const fits = layout !== "f16" && headDim <= 128 && cache.turned === 0 && isTrusted && !plain;
+  const fits = layout !== "f16" && headDim <= 128 && cache.turned === 0 && !plain;
   if (traits.matrices && traits.subgroup === 32 && fits)
     return isChannel(layout) ? packedKernel(cache, group) : matrixKernel(group);
   if (traits.matrices8 && fits) return matrix8Kernel(group);

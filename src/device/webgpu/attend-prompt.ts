@@ -41,14 +41,12 @@ interface PromptKernel {
 
 function promptKernel({
   traits,
-  cache: { codec, headDim, turned: TURNED },
+  cache: { headDim, turned: TURNED },
   form,
   plain,
 }: AttendOptions): PromptKernel {
-  // Keys of 3 bits and heads of 64: wrong on an H200 (docs/limits.md).
-  const isTrusted = codec.packed?.keys.bits !== 3 || headDim > 64;
   // The matrix kernels count on two lanes for each of 16 rows.
-  const isWhole = traits.subgroup === 32 && isTrusted && !plain;
+  const isWhole = traits.subgroup === 32 && !plain;
   const matrices = traits.matrices && isWhole ? matrixShape(headDim) : null;
   if (matrices)
     return {

@@ -15,6 +15,8 @@ const CASES: DeviceCase[] = [
   of("int4", /4\/2 heads of 64, steps \[33,1,1\]/),
   ...packedCases("k4c-v4r-n32-f32", TOLERANCES.halfMatrices, [0]),
   ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [1]),
+  // Two groups of dims: lanes bring scales and zeros of the same channels.
+  ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [0]).map((each) => ({ ...each, steps: [97, 1] })),
   // Tiles of 16 tokens, of which the last page's hold slots that no row sees.
   { ...of("int4", /heads of 256/), steps: [90, 25] },
   // Rows alone have no matrices over one vector for key and value: the last step has several.

@@ -1,7 +1,9 @@
 /**
  * Attention with subgroup matrices without subgroups, matrices and f16, for a GPU in software: all become plain WGSL, text for
  * text. A lane of 32 has row lane / 2 of a left matrix, and of right ones and results a half or a quarter of the columns.
- * Matrices live in private memory, one for each place of the text that loads one.
+ * Matrices live in private memory, one for each place of the text that loads one. Lanes have another order than the invocations: of
+ * different values that lanes store in one place, this GPU keeps the last invocation's, an H200 that of the first lane of the last
+ * eight, so that what depends on it shows.
  */
 
 /** The text of attendDecodeMatrix, attendPromptMatrix, matmulBatch or matmulMatrix with its libraries, for a device without features. */
@@ -35,7 +37,10 @@ export function emulatedSubgroups(text: string): string {
     .replace(/subgroupMatrixStore<(row|col)_major>\(&(\w+),/g, store)
     .replaceAll("subgroupMatrixMultiplyAccumulate(", "multiply(")
     .replace(/\bsubgroup(ShuffleXor|Any|Max|Add)\(/g, "lanes$1(")
-    .replace(/(@builtin\(local_invocation_index\) (\w+): u32\) \{)/, "$1\n  invocation = $2;")
+    .replace(
+      /@builtin\(local_invocation_index\) (\w+): u32\) \{/,
+      "@builtin(local_invocation_index) index: u32) {\n  invocation = index ^ 7u;\n  let $1 = invocation;",
+    )
     .replace(
       /bitcast<u32>\((?=fma\(codes|codes \*|vec2<f16>\(|bitcast<vec2<f16>>|lowHalves|highHalves|even|odd)/g,
       "pack2x16float(",

@@ -75,17 +75,22 @@ fn scaleOf(pair: u32, lane: u32) -> f32 {
   return unpack2x16float(pair >> (lane % 2u * 16u)).x;
 }
 
+// The four dims whose scales and zeros a lane brings; lanes that bring the same ones have the same shares, since they store both.
+fn channelFourOf(lane: u32) -> u32 {
+  return lane % 16u % (GROUPS * 4u);
+}
+
 // Scales and zeros of four dims of a group and the four that are 16 further, two dims a word.
 fn channelWordsAt(block: u32, lane: u32) -> vec4<u32> {
-  let four = min(lane % 16u, GROUPS * 4u - 1u);
+  let four = channelFourOf(lane);
   let at = block + KEY_SCALES_AT + four / 4u * 4u + four % 4u / 2u;
   let i = four % 2u * 2u;
   return vec4<u32>(keys[at][i], keys[at][i + 1u], keys[at + 2u][i], keys[at + 2u][i + 1u]);
 }
 
-// In the order of unpacked codes. Two lanes store the same.
+// In the order of unpacked codes. shares: of word lane % 4.
 fn storeChannels(words: vec4<u32>, shares: vec4<f32>, lane: u32) {
-  let four = min(lane % 16u, GROUPS * 4u - 1u);
+  let four = channelFourOf(lane);
   let apart = vec4<u32>(
     (words.x & 0xffffu) | (words.y << 16u), (words.x >> 16u) | (words.y & 0xffff0000u),
     (words.z & 0xffffu) | (words.w << 16u), (words.z >> 16u) | (words.w & 0xffff0000u));

@@ -56,7 +56,8 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
           }),
         );
     if (compared && predict !== undefined) {
-      const predicts = { a: spec.id, b: compared.id, model, below: predict };
+      const where = device === "gpu" ? ({ device } as const) : {};
+      const predicts = { a: spec.id, b: compared.id, model, below: predict, ...where };
       const body = `${spec.label} over ${compared.label}: mean KL below ${predict}. ${reason}`.trim();
       entries.push(
         identified({

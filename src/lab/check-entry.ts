@@ -65,7 +65,7 @@ const EXPERIMENT = {
   ...{ spec: id, model: id, text: id, rung: count, draw: fromZero, harness: fromZero },
   device: orNone(oneOf("gpu")),
 };
-const PREDICTION = { a: id, b: id, model: id, below: number };
+const PREDICTION = { a: id, b: id, model: id, below: number, device: orNone(oneOf("gpu")) };
 
 const KINDS = Object.keys(FIELDS) as Entry["kind"][];
 

@@ -9,16 +9,25 @@ export interface Resolved {
   /** null: not both are measured. */
   readonly ratio: number | null;
   readonly held: boolean | null;
+  /** Those that the ratio is of. */
+  readonly experiments: readonly string[];
 }
 
 export function resolve(known: Snapshot): Resolved[] {
-  const scores = new Map([...known.models.keys()].map((model) => [model, scoresOf(known, model)]));
+  const scores = new Map<string, ReturnType<typeof scoresOf>>();
+  const scoresFor = ({ model, device }: Prediction) => {
+    const key = `${model} ${device}`;
+    const found = scores.get(key) ?? scoresOf(known, model, undefined, device);
+    scores.set(key, found);
+    return found;
+  };
   return known.notes.flatMap((note) => {
     const { predicts } = note;
     if (!predicts) return [];
-    const of = scores.get(predicts.model);
-    const [a, b] = [of?.get(predicts.a), of?.get(predicts.b)];
+    const of = scoresFor(predicts);
+    const [a, b] = [of.get(predicts.a), of.get(predicts.b)];
     const ratio = a && b ? a.kl / b.kl : null;
-    return [{ note, predicts, ratio, held: ratio === null ? null : ratio < predicts.below }];
+    const experiments = ratio === null ? [] : [...a!.experiments, ...b!.experiments];
+    return [{ note, predicts, ratio, held: ratio === null ? null : ratio < predicts.below, experiments }];
   });
 }

@@ -13,6 +13,7 @@ import {
   onGpus,
   type Plain,
   plainOf,
+  shortName,
   sizes,
 } from "./report/figures.ts";
 import { bestSoFar, byLayer, effects, parents, predictions } from "./report/history.ts";
@@ -109,9 +110,12 @@ function models(known: Snapshot): Section {
   const all = [...known.models.values()];
   const keys = [...new Set(all.flatMap(({ facts }) => Object.keys(facts)))];
   const rows = keys.map((key) => [key, ...all.map(({ facts }) => String(facts[key] ?? ""))]);
+  const ran = (id: string) =>
+    [...known.results.keys()].filter((one) => known.experiments.get(one)?.experiment.model === id);
+  rows.push(["experiments", ...all.map(({ id }) => String(ran(id).length))]);
   return {
     title: "Models",
-    body: htmlTable(["fact", ...all.map(({ name }) => name)], rows),
-    experiments: [],
+    body: htmlTable(["fact", ...all.map(({ name }) => shortName(name))], rows),
+    experiments: all.flatMap(({ id }) => ran(id)),
   };
 }

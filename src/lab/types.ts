@@ -194,6 +194,8 @@ export interface Prediction {
   readonly a: string;
   readonly b: string;
   readonly model: string;
+  /** Where both are measured. Default: a CPU. */
+  readonly device?: "gpu";
   readonly below: number;
 }
 

@@ -2,6 +2,7 @@
  * A figure with axes, as inline SVG without scripts: its frame, its ticks, and marks in classes whose colours are the page's
  * (hue-0, hue-1, ...). All text is escaped here. Pure.
  */
+import { spreadOut } from "./labels.ts";
 import { linearScale, linearTicks, logScale, logTicks, type Scale, stepAbove, stepBelow } from "./scale.ts";
 import { escapeText, fixed, number } from "./svg.ts";
 
@@ -25,6 +26,11 @@ export interface FigureShape {
 
 const TOP = 14;
 const BOTTOM = 44;
+/** Room that a tick's number takes along x. */
+const TICK = 50;
+/** Of text of 12 pixels: between lines, and for a letter. */
+const LINE = 14;
+const LETTER = 6.6;
 
 /** marks: SVG, given where values stand. */
 export function figure(shape: FigureShape, marks: (x: Scale, y: Scale) => readonly string[]): string {
@@ -33,15 +39,16 @@ export function figure(shape: FigureShape, marks: (x: Scale, y: Scale) => readon
     (log ? logScale : linearScale)(low, high, from, to);
   const x = scaleOf(shape.x, left, width - right);
   const y = shape.y ? scaleOf(shape.y, height - BOTTOM, TOP) : (value: number) => TOP + value;
-  const ticksOf = ({ low, high, log }: Axis) => (log ? logTicks(low, high, 8) : linearTicks(low, high));
+  const ticksOf = ({ low, high, log }: Axis, pixels: number) =>
+    log ? logTicks(low, high, Math.max(8, pixels / TICK)) : linearTicks(low, high);
   const base = height - BOTTOM;
   return [
     `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeText(title)}">`,
-    ...ticksOf(shape.x).flatMap((value) => [
+    ...ticksOf(shape.x, width - right - left).flatMap((value) => [
       `<path class="grid" d="M${fixed(x(value))} ${TOP}V${base}"/>`,
       `<text class="tick" x="${fixed(x(value))}" y="${base + 17}" text-anchor="middle">${number(value)}</text>`,
     ]),
-    ...(shape.y ? ticksOf(shape.y) : []).flatMap((value) => [
+    ...(shape.y ? ticksOf(shape.y, 0) : []).flatMap((value) => [
       `<path class="grid" d="M${left} ${fixed(y(value))}H${width - right}"/>`,
       `<text class="tick" x="${left - 7}" y="${fixed(y(value) + 4)}" text-anchor="end">${number(value)}</text>`,
     ]),
@@ -70,6 +77,24 @@ export function line(
   if (points.length === 0) return "";
   const path = points.map(([x, y], i) => `${i === 0 ? "M" : "L"}${fixed(x)} ${fixed(y)}`).join("");
   return `<path class="${className} hue-${hue % 6}" d="${path}"/>`;
+}
+
+/** The room on the right that `endNames` takes. */
+export const roomFor = (names: readonly string[]) =>
+  22 + LETTER * Math.max(0, ...names.map((name) => name.length));
+
+/** Names at the ends of lines, in their colours, none over another. */
+export function endNames(
+  ends: readonly { readonly x: number; readonly y: number; readonly name: string; readonly hue: number }[],
+): string[] {
+  const places = spreadOut(
+    ends.map(({ y }) => y),
+    LINE,
+    TOP,
+  );
+  return ends.map(({ x, name, hue }, i) =>
+    label(x + 7, places[i] + 4, name, "start", `named hue-${hue % 6}`),
+  );
 }
 
 /** From low to high, with its middle. */

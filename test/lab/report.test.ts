@@ -101,6 +101,23 @@ describe("the report", () => {
     expect(html).toContain(first.slice(0, 8));
     expect(html).toContain("FLIPS");
     expect(html).toMatch(/<td>held<\/td>[\s\S]*<td>open<\/td>/);
+    // The one that is settled is drawn, and each figure says which experiments it shows.
+    expect(html).toContain('aria-label="Predictions against outcomes"');
+    const sections = html.split("<section>").slice(1);
+    expect(sections).toHaveLength(10);
+    for (const section of sections)
+      expect(section).toMatch(/<summary>\d+ experiments<\/summary><p class="ids">[0-9a-f]{8} /);
+  });
+
+  it("has the names of lines apart, whole and in its width", () => {
+    const layers = html.split("<h2>Error by layer</h2>")[1].split("</section>")[0];
+    const names = [
+      ...layers.split("</svg>")[0].matchAll(/class="named [^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)/g),
+    ];
+    expect(names.map(([, , , name]) => name)).toEqual(["layer alone", "sum of layers alone"]);
+    const [one, other] = names.map(([, , y]) => Number(y));
+    expect(Math.abs(one - other)).toBeGreaterThanOrEqual(14);
+    for (const [, x, , name] of names) expect(Number(x) + 6.5 * name.length).toBeLessThan(620);
   });
 
   it("fetches nothing and takes no markup from names and notes", () => {
@@ -149,7 +166,25 @@ describe("names", () => {
   });
 });
 
-it("predictions are settled by what was measured, and open where it was not", () => {
+it("predictions are settled by what was measured there, and open where it was not", () => {
+  const of = (device: "gpu" | undefined) =>
+    resolve(
+      new Snapshot(
+        known.entries.map((entry) =>
+          entry.kind === "note" && entry.predicts
+            ? { ...entry, predicts: { ...entry.predicts, ...(device && { device }) } }
+            : entry,
+        ),
+      ),
+    ).map(({ held, experiments }) => [held, experiments.length]);
+  expect(of(undefined)).toEqual([
+    [true, 12],
+    [null, 0],
+  ]);
+  expect(of("gpu")).toEqual([
+    [null, 0],
+    [null, 0],
+  ]);
   const found = resolve(known);
   expect(found.map(({ held }) => held)).toEqual([true, null]);
   expect(found[0].ratio).toBeCloseTo(0.6, 1);

@@ -1,5 +1,15 @@
 /** The lab's figures of specs and models: sizes, contrasts, the grid of methods, losses by position. Pure: known -> sections. */
-import { dot, figure, intervalMark, label, line, logAxis } from "../../plot/figure.ts";
+import {
+  type Axis,
+  dot,
+  endNames,
+  figure,
+  intervalMark,
+  label,
+  line,
+  logAxis,
+  roomFor,
+} from "../../plot/figure.ts";
 import { escapeText, fixed, number } from "../../plot/svg.ts";
 import { type Contrast, contrast } from "../contrast.ts";
 import { unpackLosses } from "../losses.ts";
@@ -83,6 +93,13 @@ export function sizes({ known, models, spec }: Plain): Section {
           best.map((score) => [px(spec(score.spec).bits), py(score.kl)] as const),
           0,
         ),
+        // A spec that is not the best of its size has its name in a tooltip. Marks lie over names, so that none is hidden.
+        ...best.map((score) => {
+          const { label: text, bits } = spec(score.spec);
+          const isRight = px(bits) > px((x.low + x.high) / 2);
+          const at = px(bits) + (isRight ? -7 : 7);
+          return label(at, py(score.kl) - 6, text, isRight ? "end" : "start", "name");
+        }),
         ...scores.map((score) => {
           const { label: text, bits, id } = spec(score.spec);
           const isBest = best.includes(score);
@@ -91,13 +108,7 @@ export function sizes({ known, models, spec }: Plain): Section {
             .slice(0, 6)
             .join(" ")}`;
           const mark = dot(px(bits), py(score.kl), isBest ? 0 : 4, about);
-          // A spec that is not the best of its size has its name in a tooltip.
-          if (!isBest) return `<g class="faint">${mark}</g>`;
-          const isRight = px(bits) > px((x.low + x.high) / 2);
-          return (
-            mark +
-            label(px(bits) + (isRight ? -7 : 7), py(score.kl) - 6, text, isRight ? "end" : "start", "name")
-          );
+          return isBest ? mark : `<g class="faint">${mark}</g>`;
         }),
       ],
     );
@@ -116,12 +127,14 @@ export function sizes({ known, models, spec }: Plain): Section {
   return {
     title: "Size against loss",
     body: `${plots(figures)}\n${htmlTable(["model", "best of its size", "id", "bits", "mean KL", "same top token", "texts", "positions", "draws"], rows)}
-${note(`Measured on texts of ${tokens[0]} to ${tokens.at(-1)} tokens. Tokens that stay f16 (sinks, newest) are a larger share of these than of 4,096, at which bits are counted.`)}`,
+${note(`The line joins the best of every size; other specs are grey, with their names and experiments when pointed at. Measured on texts of ${tokens[0]} to ${tokens.at(-1)} tokens. Tokens that stay f16 (sinks, newest) are a larger share of these than of 4,096, at which bits are counted.`)}`,
     experiments: ids(models.flatMap(({ scores }) => scores)),
   };
 }
 
 const ROW = 22;
+/** Between a contrast and the next. */
+const GAP = 10;
 
 /** Pairs with everything else equal, and each against the first: the report's default contrasts. */
 export function contrastsOf(
@@ -138,12 +151,16 @@ export function contrastsOf(
 export function forest({ known, models }: Plain, contrasts: readonly Contrast[]): Section {
   const name = (id: string) => known.specs.get(id)?.label ?? id.slice(0, 8);
   const all = contrasts.flatMap(({ rows }) => rows);
-  const height = 60 + ROW * contrasts.reduce((sum, { rows }) => sum + rows.length + 1, 0);
+  const height = 60 + contrasts.reduce((sum, { rows }) => sum + ROW * (rows.length + 1) + GAP, 0);
   const title = "Ratios of mean KL with 95 % intervals";
   const ends = all.flatMap(({ low, high, ratio }) => [Math.max(low, ratio / 20), Math.min(high, ratio * 20)]);
   const axis = logAxis("ratio: below 1 the first is better", [...ends, 0.9, 1.1]);
   const svg = figure({ title, width: 900, height, left: 260, right: 30, x: axis, y: null }, (x) => {
-    let row = 0;
+    let top = 14;
+    const next = (pixels: number) => {
+      top += pixels;
+      return top - pixels / 2;
+    };
     const within = (value: number) => x(Math.min(axis.high, Math.max(axis.low, value)));
     return [
       `<path class="one" d="M${fixed(x(1))} 14V${height - 44}"/>`,
@@ -151,13 +168,13 @@ export function forest({ known, models }: Plain, contrasts: readonly Contrast[])
         const flips = groups.some((group) => group.flips);
         const head = label(
           8,
-          14 + ROW * (row++ + 0.6),
+          next(ROW) + 6,
           `${name(a)} over ${name(b)}${flips ? " (FLIPS)" : ""}`,
           "start",
-          flips ? "flip" : "",
+          flips ? "head flip" : "head",
         );
         const marks = rows.map((one) => {
-          const y = 14 + ROW * (row++ + 0.5);
+          const y = next(ROW);
           const hue = models.findIndex(({ id }) => id === one.model);
           const about = `${one.name}: ${number(one.ratio)} [${number(one.low)}, ${number(one.high)}], q ${number(one.q)}; ${one.experiments.length} experiments`;
           return [
@@ -165,6 +182,7 @@ export function forest({ known, models }: Plain, contrasts: readonly Contrast[])
             intervalMark(within(one.low), within(one.ratio), within(one.high), y, hue, about),
           ].join("");
         });
+        next(GAP);
         return [head, ...marks];
       }),
     ];
@@ -228,7 +246,8 @@ export function heat({ models, spec }: Plain, base: string): Section {
       ];
       if (!own || !other) return "<td></td>";
       const log = own.log - other.log;
-      const strength = Math.min(0.7, Math.abs(log) / 3).toFixed(2);
+      // Text stays readable on the deepest, light and dark.
+      const strength = Math.min(0.45, Math.abs(log) / 4).toFixed(2);
       return `<td style="background: rgb(var(--${log < 0 ? "good" : "bad"}) / ${strength})" title="${own.experiments
         .map((one) => one.slice(0, 8))
         .slice(0, 6)
@@ -242,9 +261,39 @@ export function heat({ models, spec }: Plain, base: string): Section {
   const shown = models.flatMap(({ scores }) => scores.filter((score) => specs.includes(score.spec)));
   return {
     title: `Mean KL over that of ${spec(base).label}`,
-    body: `<table><tr>${heads.join("")}</tr>\n${rows.join("\n")}</table>`,
+    body: `<table><tr>${heads.join("")}</tr>\n${rows.join("\n")}</table>
+${note(`Green loses less than ${spec(base).label}, orange more; the deeper the colour, the farther from 1. A cell that is pointed at names its experiments.`)}`,
     experiments: ids(shown),
   };
+}
+
+/** Lines with their names at the ends, each in its colour. */
+export function namedLines(
+  title: string,
+  x: Axis,
+  y: Axis,
+  lines: readonly {
+    readonly name: string;
+    readonly points: readonly (readonly [number, number])[];
+    readonly hue?: number;
+  }[],
+): string {
+  const shown = lines
+    .map(({ hue, ...one }, i) => ({ ...one, hue: hue ?? i }))
+    .filter(({ points }) => points.length > 0);
+  const right = roomFor(shown.map(({ name }) => name));
+  return figure({ title, width: 620, height: 330, right, x, y }, (px, py) => {
+    const placed = shown.map(({ points, ...one }) => ({
+      ...one,
+      points: points.map(([at, value]) => [px(at), py(value)] as const),
+    }));
+    const ends = placed.map(({ name, hue, points }) => ({
+      ...{ name, hue },
+      x: points[points.length - 1][0],
+      y: points[points.length - 1][1],
+    }));
+    return [...placed.map(({ points, hue }) => line(points, hue)), ...endNames(ends)];
+  });
 }
 
 const BUCKET = 16;
@@ -275,20 +324,11 @@ export function byPosition({ known, models, spec }: Plain): Section {
     });
     const longest = Math.max(...lines.map(({ points }) => points.length));
     if (longest < 2) return [];
-    const title = `${name}: mean KL by position after the first measured one`;
-    const x = { label: "positions", low: 0, high: longest * BUCKET };
+    const title = `${name}: mean KL (nats) by position`;
+    const x = { label: "positions after the first measured one", low: 0, high: longest * BUCKET };
     const values = lines.flatMap(({ points }) => points.map(([, y]) => y));
-    const svg = figure({ title, x, y: logAxis("mean KL", values), right: 150 }, (px, py) =>
-      lines.flatMap(({ score, points }, i) => [
-        line(
-          points.map(([at, y]) => [px(at), py(y)] as const),
-          i,
-        ),
-        ...points
-          .slice(-1)
-          .map(([at, y]) => label(px(at) + 6, py(y) + 4, spec(score.spec).label.slice(0, 24))),
-      ]),
-    );
+    const drawn = lines.map(({ score, points }) => ({ name: spec(score.spec).label, points }));
+    const svg = namedLines(title, x, logAxis("mean KL", values), drawn);
     return [{ caption: title, svg }];
   });
   return {

@@ -1,15 +1,15 @@
 /** The lab's figures of the search: layers, the best so far, parents of specs, effects, predictions, notes. Pure. */
-import { figure, intervalMark, label, line, logAxis } from "../../plot/figure.ts";
+import { dot, figure, intervalMark, label, logAxis } from "../../plot/figure.ts";
 import { escapeText, fixed, number } from "../../plot/svg.ts";
 import { FACTORS, levelsOf } from "../levels.ts";
-import { resolve } from "../predictions.ts";
+import { type Resolved, resolve } from "../predictions.ts";
 import { beliefOf } from "../propose.ts";
 import { scoresOf } from "../scores.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { isPlain } from "../spec.ts";
 import { binName, binOf } from "../study.ts";
-import type { Plain } from "./figures.ts";
-import { shortName } from "./figures.ts";
+import type { Prediction } from "../types.ts";
+import { namedLines, type Plain, shortName } from "./figures.ts";
 import { htmlTable, note, plots, type Section } from "./page.ts";
 
 /** Losses where only some layers are quantized: each alone, and all up to each. null: not measured. */
@@ -35,28 +35,13 @@ export function byLayer(known: Snapshot): Section | null {
       { name: "sum of layers alone", points: sums },
     ].filter(({ points }) => points.length > 0);
     const all = lines.flatMap(({ points }) => points);
-    const title = `${shortName(name)}: mean KL by layer`;
+    const title = `${shortName(name)}: mean KL (nats) by layer`;
     const x = { label: "layer", low: 0, high: Math.max(1, ...all.map(([at]) => at)) };
-    const svg = figure(
-      {
-        title,
-        x,
-        y: logAxis(
-          "mean KL",
-          all.map(([, y]) => y),
-        ),
-        right: 120,
-      },
-      (px, py) =>
-        lines.flatMap(({ name, points }, i) => [
-          line(
-            points.map(([at, y]) => [px(at), py(y)] as const),
-            i,
-          ),
-          ...points.slice(-1).map(([at, y]) => label(px(at) + 6, py(y) + 4, name)),
-        ]),
+    const y = logAxis(
+      "mean KL",
+      all.map(([, value]) => value),
     );
-    return [{ caption: title, svg }];
+    return [{ caption: title, svg: namedLines(title, x, y, lines) }];
   });
   return figures.length === 0 ? null : { title: "Error by layer", body: plots(figures), experiments };
 }
@@ -89,25 +74,11 @@ export function bestSoFar({ known, models, spec }: Plain): Section {
     }
     const lines = [...bins].sort(([a], [b]) => a - b);
     for (const [, { best, points }] of lines) points.push([at, best]);
-    const title = `${name}: smallest mean KL of one experiment so far`;
+    const title = `${name}: smallest mean KL (nats) so far`;
     const values = lines.flatMap(([, { points }]) => points.map(([, y]) => y));
-    const svg = figure(
-      {
-        title,
-        x: { label: "experiments", low: 0, high: Math.max(1, at) },
-        y: logAxis("mean KL", values),
-        right: 110,
-      },
-      (px, py) =>
-        lines.flatMap(([bin, { points, best }]) => [
-          line(
-            points.map(([x, y]) => [px(x), py(y)] as const),
-            bin,
-          ),
-          label(px(at) + 6, py(best) + 4, binName(bin)),
-        ]),
-    );
-    return { caption: title, svg };
+    const x = { label: "experiments", low: 0, high: Math.max(1, at) };
+    const drawn = lines.map(([bin, { points }]) => ({ name: binName(bin), points, hue: bin }));
+    return { caption: title, svg: namedLines(title, x, logAxis("mean KL", values), drawn) };
   });
   const plateaus = known.notes.filter((one) => one.note === "plateau");
   const list =
@@ -139,10 +110,13 @@ export function parents(known: Snapshot): Section {
   };
   const roots = [...children.keys()].filter((id) => !hasParent.has(id));
   const body = roots.map(item).join("");
+  const shown = [...known.experiments.values()].filter(
+    ({ experiment, parent }) => parent !== null && parent !== experiment.spec && seen.has(experiment.spec),
+  );
   return {
     title: "Who came from whom",
     body: body ? `<ul>${body}</ul>` : note("Nothing was proposed after the beginning yet."),
-    experiments: [],
+    experiments: shown.map(({ id }) => id),
   };
 }
 
@@ -169,14 +143,14 @@ export function effects({ known, models, spec }: Plain): Section {
   const title = "Factor on mean KL, with 95 % of the belief";
   const range = found.flatMap(({ log, error }) => [Math.exp(log - 2 * error), Math.exp(log + 2 * error)]);
   const axis = logAxis("factor on mean KL: below 1 is better", [...range, 0.9, 1.1]);
-  const svg = figure({ title, width: 720, height, left: 230, x: axis, y: null }, (x) => [
+  const svg = figure({ title, width: 620, height, left: 160, x: axis, y: null }, (x) => [
     `<path class="one" d="M${fixed(x(1))} 14V${height - 44}"/>`,
     ...found.map(({ factor, value, log, error }, i) => {
       const y = 14 + 20 * (i + 0.5);
       const name = `${FACTORS[factor]}: ${value}`;
       const [low, middle, high] = [log - 2 * error, log, log + 2 * error].map((one) => x(Math.exp(one)));
       return (
-        label(222, y + 4, name, "end") +
+        label(152, y + 4, name, "end") +
         intervalMark(low, middle, high, y, factor, `${name}: ${number(Math.exp(log))}`)
       );
     }),
@@ -191,25 +165,31 @@ export function effects({ known, models, spec }: Plain): Section {
 export function predictions(known: Snapshot): Section {
   const found = resolve(known);
   const name = (id: string) => known.specs.get(id)?.label ?? id.slice(0, 8);
+  const where = ({ model, device }: Prediction) =>
+    `${shortName(known.models.get(model)?.name ?? model)}${device === "gpu" ? " on a GPU" : ""}`;
   const rows = found.map(({ note, predicts, ratio, held }) => [
     note.author,
     `${name(predicts.a)} over ${name(predicts.b)}`,
-    shortName(known.models.get(predicts.model)?.name ?? predicts.model),
+    where(predicts),
     `below ${predicts.below}`,
     ratio === null ? "" : number(ratio),
     held === null ? "open" : held ? "held" : "failed",
   ]);
-  const counts = new Map<string, { asked: Set<string>; best: number }>();
-  for (const { experiment, proposer } of known.experiments.values()) {
-    const one = counts.get(proposer) ?? { asked: new Set(), best: Number.POSITIVE_INFINITY };
-    one.asked.add(`${experiment.spec} ${experiment.model}`);
-    counts.set(proposer, one);
-  }
-  const proposers = [...counts].map(([proposer, { asked }]) => [proposer, String(asked.size)]);
+  const asked = new Map<string, Set<string>>();
+  for (const { experiment, proposer } of known.experiments.values())
+    asked.set(
+      proposer,
+      (asked.get(proposer) ?? new Set()).add(`${experiment.spec} ${experiment.model} ${experiment.device}`),
+    );
+  const proposers = [...asked].map(([proposer, specs]) => [proposer, String(specs.size)]);
   const notes = known.notes.filter((one) => one.note !== "plateau" && !one.predicts);
   return {
     title: "Predictions, proposers and notes",
     body: [
+      againstOutcomes(
+        found,
+        (predicts) => `${name(predicts.a)} over ${name(predicts.b)}, ${where(predicts)}`,
+      ),
       rows.length > 0
         ? htmlTable(["by", "ratio of mean KL", "model", "predicted", "found", ""], rows)
         : note("No predictions were made: `nibble lab propose SPEC --on MODEL --predict 0.8 --over SPEC`."),
@@ -218,6 +198,36 @@ export function predictions(known: Snapshot): Section {
         ? `<ul>${notes.map(({ note, body, author }) => `<li>${escapeText(`${note} (${author}): ${body}`)}</li>`).join("")}</ul>`
         : "",
     ].join("\n"),
-    experiments: [],
+    experiments: found.flatMap(({ experiments }) => experiments),
   };
+}
+
+const SETTLED_ROW = 24;
+
+/** Settled predictions: what was found as a dot, green where it lies below what was said, orange above. "": there are none. */
+function againstOutcomes(found: readonly Resolved[], name: (predicts: Prediction) => string): string {
+  const settled = found.flatMap(({ note, predicts, ratio, held }) =>
+    ratio === null || !(ratio > 0) ? [] : [{ author: note.author, predicts, ratio, held }],
+  );
+  if (settled.length === 0) return "";
+  const values = settled.flatMap(({ predicts, ratio }) => [predicts.below, ratio]);
+  const x = logAxis("ratio of mean KL: the bar is what it was said to be below, the dot what was found", [
+    ...values,
+    0.9,
+    1.1,
+  ]);
+  const height = 58 + 2 * SETTLED_ROW * settled.length;
+  const title = "Predictions against outcomes";
+  const svg = figure({ title, width: 620, height, left: 16, right: 16, x, y: null }, (px) =>
+    settled.flatMap(({ author, predicts, ratio, held }, i) => {
+      const y = 14 + 2 * SETTLED_ROW * i;
+      const middle = y + 1.4 * SETTLED_ROW;
+      return [
+        label(8, y + 14, `${author}: ${name(predicts)}`, "start", "head"),
+        `<path class="bound" d="M${fixed(px(predicts.below))} ${fixed(middle - 8)}v16"/>`,
+        dot(px(ratio), middle, held ? 2 : 1, `${number(ratio)}, said to be below ${predicts.below}`, 4),
+      ];
+    }),
+  );
+  return plots([{ caption: title, svg }]);
 }

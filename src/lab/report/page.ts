@@ -10,7 +10,7 @@ export interface Section {
 }
 
 /** Most ids that are listed; of more only the count is shown, and the journal has them. */
-const NAMED = 400;
+const NAMED = 2000;
 
 export function page(title: string, lead: string, sections: readonly Section[]): string {
   return `<!doctype html>
@@ -56,6 +56,7 @@ const STYLE = `
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #8884; --0: #0a58ca; --1: #b3400a; --2: #1a7f37; --3: #7a3aa8; --4: #5b6470; --5: #a3195b; --good: 26 127 55; --bad: 179 64 10; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --paper: #15181c; --0: #6ea8fe; --1: #ff9d5c; --2: #5fd07a; --3: #cf9bff; --4: #aab4bf; --5: #ff8fc0; --good: 95 208 122; --bad: 255 157 92; } }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+section { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--faint); text-align: left; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
@@ -64,7 +65,11 @@ figcaption { font-weight: 600; }
 svg { width: 100%; font-size: 12px; }
 svg text { fill: currentColor; }
 .tick { opacity: .75; }
+.name, .head { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
 .name { font-size: 10px; }
+svg .named { fill: var(--hue); }
+.head { font-weight: 600; }
+.bound { stroke: currentColor; stroke-width: 2; }
 .grid { stroke: var(--faint); fill: none; }
 .line { fill: none; stroke: var(--hue); stroke-width: 2; }
 .thin { fill: none; stroke: var(--hue); stroke-width: 1; opacity: .5; }
